@@ -1,0 +1,1 @@
+"""The engine between its doors and its adapters: use cases, ledger, transport."""

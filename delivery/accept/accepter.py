@@ -1,0 +1,223 @@
+"""The accept transaction, shared by requests that arrive together.
+
+While one transaction is on its way to the disk, the next group gathers. An answer leaves only after the
+commit that holds its event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from delivery.accept.draft import Draft, Subscriptions, draft
+from delivery.errors import Conflict, NotFound, Unavailable
+from delivery.ledger import accepting
+from delivery.model import Prefix, new_id, show_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from delivery.accept.parse import AcceptLimits, NewEvent
+    from delivery.ledger import Ledger, Transaction
+    from delivery.model import EndpointId, TenantId
+
+# Beyond this many waiting requests an honest "later" is better than a queue in memory.
+MOST_WAITING = 4_000
+GROUP_EVENTS = 1_000
+# Two, so that one group is drafted while the other's commit reaches the disk.
+COMMITTERS = 2
+# Tenants whose subscriptions one process keeps in memory.
+MOST_KEPT = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The JSON answer, ready to send; `replayed` when its idempotency key had been seen before."""
+
+    answer: bytes
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One producer's request on its way through a shared commit."""
+
+    tenant_id: TenantId
+    events: Sequence[NewEvent]
+    single: bool
+    key: str | None
+    request_sha256: bytes
+    only_endpoint: EndpointId | None
+    done: asyncio.Future[Accepted]
+
+
+class Accepter:
+    """Accepts events for one process; concurrent callers share transactions."""
+
+    def __init__(self, ledger: Ledger, *, limits: AcceptLimits, clock: Callable[[], datetime]) -> None:
+        """Nothing runs until the first request."""
+        self.limits = limits
+        self._ledger = ledger
+        self._clock = clock
+        self._filters = _Filters()
+        self._waiting: deque[_Request] = deque()
+        self._committers: set[asyncio.Task[None]] = set()
+
+    async def accept(
+        self,
+        tenant_id: TenantId,
+        events: Sequence[NewEvent],
+        *,
+        single: bool,
+        idempotency_key: str | None = None,
+        request_sha256: bytes = b"",
+        only_endpoint: EndpointId | None = None,
+    ) -> Accepted:
+        """Write the events and what is owed for them; return after the commit.
+
+        Raises Conflict for a known idempotency key with another request, NotFound for an unknown tenant, and
+        Unavailable when the ledger does not answer or too many requests wait. After a connection that broke
+        the commit may have happened all the same: asking again with the same idempotency key tells.
+        """
+        if len(self._waiting) >= MOST_WAITING:
+            raise Unavailable("Too many requests wait for the ledger; try again in a moment.")
+        done: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+        self._waiting.append(
+            _Request(tenant_id, events, single, idempotency_key, request_sha256, only_endpoint, done)
+        )
+        if len(self._committers) < COMMITTERS:
+            committer = asyncio.create_task(self._commit_waiting())
+            self._committers.add(committer)
+            committer.add_done_callback(self._committers.discard)
+        return await done
+
+    async def _commit_waiting(self) -> None:
+        while self._waiting:
+            await self._commit(list(self._take_group()))
+
+    def _take_group(self) -> Iterator[_Request]:
+        room = GROUP_EVENTS
+        while self._waiting and (room == GROUP_EVENTS or len(self._waiting[0].events) <= room):
+            request = self._waiting.popleft()
+            room -= len(request.events)
+            yield request
+
+    async def _commit(self, group: list[_Request]) -> None:
+        try:
+            outcomes = await self._write(group)
+        except Unavailable as error:
+            outcomes = [error for _ in group]
+        except Exception as error:  # noqa: BLE001  whatever it was, its caller must hear of it
+            if len(group) > 1:  # One request may have spoilt it for all: each alone then.
+                for request in group:
+                    await self._commit([request])
+                return
+            outcomes = [error]
+        for request, outcome in zip(group, outcomes, strict=True):
+            if request.done.done():  # the caller hung up; its event is accepted all the same
+                continue
+            if isinstance(outcome, Accepted):
+                request.done.set_result(outcome)
+            else:
+                request.done.set_exception(outcome)
+
+    async def _write(self, group: list[_Request]) -> list[Accepted | Exception]:
+        async with self._ledger.transaction() as tx:
+            known = await self._filters.of(tx, {request.tenant_id for request in group})
+            now = self._clock()
+            drafts = [_draft(request, known, now) for request in group]
+            earlier = await self._earlier(tx, group, drafts, now)
+            outcomes: list[Accepted | Exception] = []
+            written: list[Draft] = []
+            for request, drafted in zip(group, drafts, strict=True):
+                if drafted is None:
+                    outcomes.append(NotFound("tenant", show_id(Prefix.TENANT, request.tenant_id)))
+                elif id(request) in earlier:
+                    outcomes.append(earlier[id(request)])
+                else:
+                    outcomes.append(Accepted(drafted.answer, replayed=False))
+                    written.append(drafted)
+            if written:
+                await accepting.insert(
+                    tx,
+                    [row for drafted in written for row in drafted.events],
+                    [row for drafted in written for row in drafted.deliveries],
+                )
+        return outcomes
+
+    async def _earlier(
+        self, tx: Transaction, group: list[_Request], drafts: list[Draft | None], now: datetime
+    ) -> dict[int, Accepted | Exception]:
+        """The outcomes of requests whose idempotency key was taken before them, here or anywhere."""
+        keyed: dict[tuple[TenantId, str], list[tuple[_Request, bytes]]] = {}
+        for request, drafted in zip(group, drafts, strict=True):
+            if request.key is not None and drafted is not None:
+                keyed.setdefault((request.tenant_id, request.key), []).append((request, drafted.answer))
+        if not keyed:
+            return {}
+        first = {key: requests[0] for key, requests in keyed.items()}
+        fresh = await accepting.remember(
+            tx,
+            [
+                accepting.KeyRow(tenant, key, request.request_sha256, answer, now)
+                for (tenant, key), (request, answer) in first.items()
+            ],
+        )
+        known = await accepting.recall(tx, list(keyed)) if len(fresh) < len(group) else {}
+        return {
+            id(request): _same_or_conflict(request, known.get(key))
+            for key, requests in keyed.items()
+            for position, (request, _) in enumerate(requests)
+            if key not in fresh or position > 0
+        }
+
+
+class _Filters:
+    """Each tenant's subscriptions, kept until the tenant's endpoints change."""
+
+    def __init__(self) -> None:
+        self._kept: dict[UUID, tuple[int, Subscriptions]] = {}
+
+    async def of(self, tx: Transaction, tenants: set[TenantId]) -> Mapping[UUID, Subscriptions]:
+        """Subscriptions as of this transaction; unknown tenants are left out."""
+        versions = await accepting.endpoint_versions(tx, tenants)
+        known = {t: self._kept[t][1] for t, v in versions.items() if self._kept.get(t, (-1,))[0] == v}
+        stale = versions.keys() - known.keys()
+        if stale:
+            filters = await accepting.filters(tx, stale)
+            if len(self._kept) > MOST_KEPT:
+                self._kept.clear()
+            for tenant in stale:
+                known[tenant] = Subscriptions.of(filters.get(tenant, []))
+                self._kept[tenant] = (versions[tenant], known[tenant])
+        return known
+
+
+def _draft(request: _Request, known: Mapping[UUID, Subscriptions], now: datetime) -> Draft | None:
+    subscriptions = known.get(request.tenant_id)
+    if subscriptions is None:
+        return None
+    only = request.only_endpoint
+    return draft(
+        request.tenant_id,
+        request.events,
+        subscriptions.matching if only is None else lambda _type: [only],
+        single=request.single,
+        now=now,
+        new_id=new_id,
+    )
+
+
+def _same_or_conflict(request: _Request, known: tuple[bytes, bytes] | None) -> Accepted | Exception:
+    if known is None:  # forgotten between the two statements: its time was over
+        return Unavailable("This Idempotency-Key is just being forgotten; try again.")
+    request_sha256, answer = known
+    if request.request_sha256 == request_sha256:
+        return Accepted(answer, replayed=True)
+    return Conflict(
+        "This Idempotency-Key was used before with another request. Use a new key for a new event."
+    )

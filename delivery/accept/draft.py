@@ -1,0 +1,93 @@
+"""Fan-out: from events and the tenant's filters to the rows that will be written and the answer. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from delivery.filters import matches
+from delivery.ledger.accepting import DeliveryRow, EventRow
+from delivery.model import DeliveryId, EventId, Prefix, show_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from delivery.accept.parse import NewEvent
+    from delivery.model import EndpointId, TenantId
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What one request writes, and the JSON that answers it."""
+
+    events: list[EventRow]
+    deliveries: list[DeliveryRow]
+    answer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriptions:
+    """A tenant's endpoints with their filters; remembers which match a type, since types repeat."""
+
+    filters: Sequence[tuple[EndpointId, Sequence[str]]]
+    _matching: dict[str, list[EndpointId]]
+
+    @classmethod
+    def of(cls, filters: Sequence[tuple[EndpointId, Sequence[str]]]) -> Subscriptions:
+        """Start with nothing remembered."""
+        return cls(filters, {})
+
+    def matching(self, event_type: str) -> list[EndpointId]:
+        """The endpoints that asked for this type, in the order of their ids."""
+        found = self._matching.get(event_type)
+        if found is None:
+            found = [endpoint for endpoint, patterns in self.filters if matches(patterns, event_type)]
+            if len(self._matching) < 1_000:  # noqa: PLR2004  a tenant that invents types must not fill memory
+                self._matching[event_type] = found
+        return found
+
+
+def draft(
+    tenant_id: TenantId,
+    events: Sequence[NewEvent],
+    endpoints_of: Callable[[str], list[EndpointId]],
+    *,
+    single: bool,
+    now: datetime,
+    new_id: Callable[[], UUID],
+) -> Draft:
+    """Say what accepting these events means: one delivery for each endpoint that matches each event."""
+    rows: list[EventRow] = []
+    owed: list[DeliveryRow] = []
+    answers: list[str] = []
+    moment = _rfc3339(now)
+    for event in events:
+        event_id = EventId(new_id())
+        endpoints = endpoints_of(event.type)
+        body = b'{"type":"%b","timestamp":"%b","data":%b}' % (
+            event.type.encode(),
+            moment.encode(),
+            event.data,
+        )
+        rows.append(
+            EventRow(
+                event_id, tenant_id, event.type, body, hashlib.sha256(body).digest(), len(endpoints), now
+            )
+        )
+        owed += [
+            DeliveryRow(DeliveryId(new_id()), tenant_id, event_id, endpoint, event.type, now)
+            for endpoint in endpoints
+        ]
+        answers.append(
+            f'{{"id":"{show_id(Prefix.EVENT, event_id)}","type":"{event.type}",'
+            f'"created_at":"{moment}","deliveries":{len(endpoints)}}}'
+        )
+    answer = answers[0] if single else f'{{"events":[{",".join(answers)}]}}'
+    return Draft(rows, owed, answer.encode())
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

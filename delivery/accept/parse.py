@@ -1,0 +1,93 @@
+"""From a producer's bytes to events; the bytes of `data` stay as they came. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from delivery.errors import Invalid, TooLarge
+from delivery.filters import check_event_type
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptLimits:
+    """How much is taken: bytes of one event's JSON, events and bytes of one batch."""
+
+    event_bytes: int = 262_144
+    batch_events: int = 1_000
+    batch_bytes: int = 33_554_432
+
+
+class NewEvent(NamedTuple):
+    """What a producer says happened; `data` is the exact JSON it sent."""
+
+    type: str
+    data: bytes
+
+
+class _EventIn(msgspec.Struct, forbid_unknown_fields=True):
+    type: str
+    data: msgspec.Raw
+
+
+class _BatchIn(msgspec.Struct, forbid_unknown_fields=True):
+    events: list[msgspec.Raw]
+
+
+_event_decoder = msgspec.json.Decoder(_EventIn)
+_batch_decoder = msgspec.json.Decoder(_BatchIn)
+_any_decoder = msgspec.json.Decoder[object]()
+# Producers use few types, again and again.
+_checked = lru_cache(maxsize=4096)(check_event_type)
+
+
+def parse_event(body: bytes, limits: AcceptLimits) -> NewEvent:
+    """Read `{"type": …, "data": …}`. Raises Invalid, which names the field, or TooLarge."""
+    return _parse(body, limits, at="")
+
+
+def parse_batch(body: bytes, limits: AcceptLimits) -> tuple[NewEvent, ...]:
+    """Read `{"events": […]}`; one wrong event refuses them all. Raises Invalid or TooLarge."""
+    if len(body) > limits.batch_bytes:
+        raise TooLarge("The batch", size=len(body), limit=limits.batch_bytes)
+    batch = _decode(_batch_decoder, body, at="")
+    if not batch.events:
+        raise Invalid("events", "must hold at least one event")
+    if len(batch.events) > limits.batch_events:
+        raise TooLarge("The batch", size=len(batch.events), limit=limits.batch_events, unit="events")
+    return tuple(_parse(bytes(raw), limits, at=f"events.{n}") for n, raw in enumerate(batch.events))
+
+
+def _parse(body: bytes, limits: AcceptLimits, *, at: str) -> NewEvent:
+    if len(body) > limits.event_bytes:
+        raise TooLarge(at or "The event", size=len(body), limit=limits.event_bytes)
+    event = _decode(_event_decoder, body, at=at)
+    try:
+        type_ = _checked(event.type)
+    except ValueError as error:
+        raise Invalid(_join(at, "type"), str(error)) from None
+    # The bytes go out as they came in; a decoded copy proves that every receiver can read them.
+    data = bytes(event.data)
+    _decode(_any_decoder, data, at=_join(at, "data"))
+    return NewEvent(type_, data)
+
+
+def _decode(decoder: msgspec.json.Decoder[T], body: bytes, *, at: str) -> T:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        why, _, path = str(error).partition(" - at `$")
+        raise Invalid(_join(at, path.rstrip("`").lstrip(".")) or "body", why) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Invalid(at or "body", f"is not JSON: {error}") from None
+    except RecursionError:
+        raise Invalid(at or "body", "is nested too deeply") from None
+
+
+def _join(at: str, field: str) -> str:
+    return f"{at}.{field}" if at and field else at or field

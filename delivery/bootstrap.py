@@ -1,0 +1,117 @@
+"""Wiring: the only place where the engine's objects meet. One function for each process, on its own loop."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from delivery.dispatch import Dispatcher
+from delivery.dispatch.destinations import Defaults, Destinations
+from delivery.dispatch.dispatcher import Edge, Terms
+from delivery.dispatch.gate import Gate
+from delivery.dispatch.recorder import Recorder
+from delivery.errors import Misconfigured
+from delivery.ledger import Ledger
+from delivery.secrets import SecretBox
+from delivery.transport import AllowList, Guard, Transport
+from retries.backoff import DEFAULT_SCHEDULE, Schedule, parse_schedule
+
+if TYPE_CHECKING:
+    from delivery.config import Settings
+
+_ONE = 1 << 32
+
+
+def clock() -> datetime:
+    """The time now, in UTC: the engine's only clock."""
+    return datetime.now(UTC)
+
+
+def dice() -> float:
+    """A throw in [-1, 1]: the engine's only randomness besides ids and keys."""
+    return secrets.randbelow(_ONE) / (_ONE - 1) * 2 - 1
+
+
+def open_ledger(settings: Settings, application: str) -> Ledger:
+    """The ledger of WAYBILL_DATABASE_URL. Raises Misconfigured."""
+    if settings.database_url is None:
+        raise Misconfigured(
+            "WAYBILL_DATABASE_URL is not set, such as postgresql://user:password@host/waybill"
+        )
+    url = settings.database_url.get_secret_value()
+    return Ledger(url, pool_size=settings.pool_size, application=f"waybill {application}")
+
+
+def secret_box(settings: Settings) -> SecretBox:
+    """What seals and opens secrets at rest. Raises Misconfigured."""
+    if settings.secret_keys is None:
+        raise Misconfigured("WAYBILL_SECRET_KEYS is not set; `waybill secrets generate-key` makes one.")
+    return SecretBox.from_keys(settings.secret_keys.get_secret_value())
+
+
+def transport(settings: Settings) -> Transport:
+    """The guarded way out. Raises Misconfigured for networks or ports that cannot be read."""
+    try:
+        ports = frozenset(int(part) for part in settings.allow_ports.split(",") if part.strip())
+        guard = Guard(AllowList.parse(settings.allow_networks), ports or None)
+    except ValueError as error:
+        raise Misconfigured(f"WAYBILL_ALLOW_NETWORKS or WAYBILL_ALLOW_PORTS: {error}") from None
+    return Transport(guard=guard)
+
+
+def default_schedule(settings: Settings) -> Schedule:
+    """The retry schedule of endpoints that have none of their own. Raises Misconfigured."""
+    if settings.retry_schedule is None:
+        return DEFAULT_SCHEDULE
+    try:
+        return parse_schedule(settings.retry_schedule)
+    except ValueError as error:
+        raise Misconfigured(f"WAYBILL_RETRY_SCHEDULE: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerParts:
+    """What a worker process holds."""
+
+    ledger: Ledger
+    transport: Transport
+    dispatcher: Dispatcher
+
+    async def close(self) -> None:
+        """Close connections to receivers and to the ledger."""
+        await self.transport.aclose()
+        await self.ledger.close()
+
+
+async def worker_parts(settings: Settings) -> WorkerParts:
+    """Wire a worker on the running loop."""
+    ledger = open_ledger(settings, "worker")
+    way_out = transport(settings)
+    defaults = Defaults(
+        default_schedule(settings),
+        timeout=timedelta(seconds=settings.attempt_timeout),
+        longest=settings.longest_attempt,
+    )
+    dispatcher = Dispatcher(
+        ledger,
+        way_out,
+        Destinations(ledger, secret_box(settings), defaults),
+        Recorder(ledger),
+        Gate(
+            fresh=settings.worker_concurrency,
+            most=settings.worker_in_flight_max,
+            detach=timedelta(seconds=settings.detach_seconds),
+        ),
+        Terms(
+            worker=f"{socket.gethostname()}:{os.getpid()}",
+            lease=settings.lease,
+            connect=timedelta(seconds=settings.connect_timeout),
+            response_bytes=settings.response_max_bytes,
+        ),
+        Edge(clock, dice),
+    )
+    return WorkerParts(ledger, way_out, dispatcher)

@@ -1,0 +1,124 @@
+"""Settings: the environment, read once at start into frozen values. README's table is made from this file."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from delivery.errors import Misconfigured
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Every setting of the engine. Each is an environment variable: `WAYBILL_` and its name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="WAYBILL_", frozen=True, extra="ignore", env_ignore_empty=True
+    )
+
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL ≥ 15, e.g. `postgresql://waybill:…@db/waybill`. None: the embedded one."
+    )
+    amqp_url: SecretStr | None = Field(None, description="RabbitMQ ≥ 3.10, e.g. `amqp://user:…@mq/%2F`.")
+    queue_type: Literal["classic", "quorum"] = Field("classic", description="Type of the delivery queues.")
+    queue_name: str = Field(
+        "waybill", description="Prefix of the queues' names.", pattern=r"^[a-zA-Z0-9_.-]+$"
+    )
+    data_dir: Path | None = Field(None, description="Where the embedded default keeps its files: `.waybill`.")
+
+    secret_keys: SecretStr | None = Field(
+        None,
+        description="Keys that encrypt secrets at rest: base64 of 32 bytes each, comma separated, newest first.",
+    )
+    operator_key: SecretStr | None = Field(
+        None,
+        description="The operator's API key: may do everything, for every tenant. At least 20 characters.",
+    )
+
+    host: str = Field("127.0.0.1", description="Address that `web` listens on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port that `web` listens on.")
+    pool_size: int = Field(8, ge=1, le=200, description="Database connections of one process, at most.")
+
+    allow_http: bool = Field(default=False, description="Whether endpoints may use `http://`.")
+    allow_networks: str = Field(
+        "",
+        description="Networks that may be dialled although they are private or reserved: CIDRs, comma separated.",
+    )
+    allow_ports: str = Field("", description="Ports that may be dialled, comma separated. Empty: any.")
+
+    event_max_bytes: int = Field(262_144, ge=1, description="Largest event, in bytes of its JSON.")
+    batch_max_events: int = Field(1_000, ge=1, le=10_000, description="Most events in one batch.")
+    idempotency_hours: float = Field(24, gt=0, description="How long an idempotency key is remembered.")
+    rotation_overlap_hours: float = Field(
+        24, ge=0, le=24 * 30, description="How long a rotated secret goes on signing beside the new one."
+    )
+
+    connect_timeout: Seconds = Field(5, le=30, description="Seconds to connect (name, TCP, TLS).")
+    attempt_timeout: Seconds = Field(
+        15, le=30, description="Seconds for one attempt in all; an endpoint may differ."
+    )
+    response_max_bytes: int = Field(
+        65_536, ge=0, le=1 << 20, description="Bytes of a response that are kept."
+    )
+    retry_schedule: Annotated[tuple[float, ...] | None, NoDecode] = Field(
+        None,
+        description="Seconds before each attempt, comma separated. None: 0, 5, 300, … 24 h (10 attempts).",
+    )
+
+    lease_seconds: Seconds = Field(
+        45,
+        description="How long a worker may hold a claim; longer than any attempt. A dead one's are rescued then.",
+    )
+    queue_lease_seconds: Seconds = Field(
+        20, description="How long a claim may wait in the queue before the relay takes it back."
+    )
+    window_seconds: Seconds = Field(0.5, description="How much work, in time, the relay keeps in the queue.")
+    poll_seconds: Seconds = Field(1.0, description="How often the relay looks without having been notified.")
+    worker_processes: int = Field(2, ge=1, description="Processes that `waybill serve worker` starts.")
+    worker_threads: int = Field(
+        4, ge=1, description="Claims that one worker process starts at the same time."
+    )
+    worker_concurrency: int = Field(256, ge=1, description="Fresh requests in flight in one worker process.")
+    worker_in_flight_max: int = Field(
+        2_000, ge=1, description="Requests in flight in one worker process, slow ones too."
+    )
+    detach_seconds: Seconds = Field(
+        2, description="After how long a request counts as slow and makes room for others."
+    )
+    drain_seconds: Seconds = Field(
+        20, le=25, description="How long a stopping worker waits for what is in flight."
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe line that is logged."
+    )
+    log_format: Literal["console", "json"] = Field("console", description="How log lines are written.")
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a started claim is its worker's."""
+        return timedelta(seconds=self.lease_seconds)
+
+    @property
+    def queue_lease(self) -> timedelta:
+        """How long a claim may wait to be started."""
+        return timedelta(seconds=self.queue_lease_seconds)
+
+    @property
+    def longest_attempt(self) -> timedelta:
+        """No attempt lasts longer, whatever its endpoint asks for: the lease must outlast it."""
+        return timedelta(seconds=min(30.0, self.lease_seconds * 0.8))
+
+
+def read_settings() -> Settings:
+    """Read the environment; raises Misconfigured with one line per wrong setting."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [f"WAYBILL_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+        raise Misconfigured("\n".join(lines)) from None

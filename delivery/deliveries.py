@@ -1,0 +1,101 @@
+"""Deliveries: what is owed, what was tried, and asking for one again. Events are read here too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from delivery.errors import Conflict, NotFound
+from delivery.ledger import attempts, deliveries, endpoints, events
+from delivery.ledger.deliveries import DeliverySelection
+from delivery.ledger.events import EventHead, EventSelection
+from delivery.model import EndpointState, Prefix, show_id
+
+if TYPE_CHECKING:
+    from delivery.ledger import Ledger, Transaction
+    from delivery.ledger.attempts import Told
+    from delivery.model import Attempt, AttemptId, Delivery, DeliveryId, EventId, TenantId
+    from delivery.paging import Cut, Page
+
+__all__ = ["Deliveries", "DeliverySelection", "EventHead", "EventSelection"]
+
+log = structlog.get_logger()
+
+
+class Deliveries:
+    """What a tenant sees of its events, deliveries and attempts."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Everything here is in the ledger."""
+        self._ledger = ledger
+
+    async def page(self, tenant_id: TenantId, wanted: DeliverySelection, cut: Cut) -> Page[Delivery]:
+        """Deliveries, newest first."""
+        async with self._ledger.transaction() as tx:
+            return await deliveries.page(tx, tenant_id, wanted, cut)
+
+    async def read(self, tenant_id: TenantId, delivery_id: DeliveryId) -> Delivery:
+        """One delivery; raises NotFound."""
+        async with self._ledger.transaction() as tx:
+            return await _read(tx, tenant_id, delivery_id)
+
+    async def attempts(self, tenant_id: TenantId, delivery_id: DeliveryId, cut: Cut) -> Page[Attempt]:
+        """The attempts of a delivery, newest first, without response bodies; raises NotFound."""
+        async with self._ledger.transaction() as tx:
+            await _read(tx, tenant_id, delivery_id)
+            return await attempts.page(tx, tenant_id, delivery_id, cut)
+
+    async def attempt(self, tenant_id: TenantId, attempt_id: AttemptId) -> Told:
+        """One attempt with the bodies that went out and came back; raises NotFound."""
+        async with self._ledger.transaction() as tx:
+            told = await attempts.read(tx, tenant_id, attempt_id)
+        if told is None:
+            raise NotFound("attempt", show_id(Prefix.ATTEMPT, attempt_id))
+        return told
+
+    async def events(self, tenant_id: TenantId, wanted: EventSelection, cut: Cut) -> Page[EventHead]:
+        """Events, newest first."""
+        async with self._ledger.transaction() as tx:
+            return await events.page(tx, tenant_id, wanted, cut)
+
+    async def event(self, tenant_id: TenantId, event_id: EventId) -> tuple[EventHead, bytes]:
+        """One event with its body, byte for byte as every receiver gets it; raises NotFound."""
+        async with self._ledger.transaction() as tx:
+            event = await events.read(tx, tenant_id, event_id)
+        if event is None:
+            raise NotFound("event", show_id(Prefix.EVENT, event_id))
+        return event
+
+    async def retry(self, tenant_id: TenantId, delivery_id: DeliveryId, *, actor: str) -> Delivery:
+        """Make a delivery due now: a waiting one sooner, a final one anew, under the same `webhook-id`.
+
+        Raises NotFound, and Conflict while a worker has it or its endpoint takes nothing.
+        """
+        async with self._ledger.transaction() as tx:
+            delivery = await _read(tx, tenant_id, delivery_id)
+            await _refuse_unless_active(tx, delivery)
+            if not await deliveries.make_due(tx, delivery, reason=f"asked for again by {actor}"):
+                raise Conflict("The delivery is being attempted just now. Look again in a moment.")
+            again = await _read(tx, tenant_id, delivery_id)
+        log.info("delivery.retried", delivery_id=show_id(Prefix.DELIVERY, delivery_id), actor=actor)
+        return again
+
+
+async def _read(tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId) -> Delivery:
+    delivery = await deliveries.read(tx, tenant_id, delivery_id)
+    if delivery is None:
+        raise NotFound("delivery", show_id(Prefix.DELIVERY, delivery_id))
+    return delivery
+
+
+async def _refuse_unless_active(tx: Transaction, delivery: Delivery) -> None:
+    endpoint = await endpoints.read(tx, delivery.tenant_id, delivery.endpoint_id)
+    shown = show_id(Prefix.ENDPOINT, delivery.endpoint_id)
+    if endpoint is None:
+        raise Conflict(f"The endpoint {shown} was deleted: this delivery has nowhere to go.")
+    if endpoint.state is not EndpointState.ACTIVE:
+        raise Conflict(
+            f"The endpoint {shown} is {endpoint.state} and its deliveries are held. Resume the endpoint "
+            f"(POST /v1/endpoints/{shown}/resume): what is pending goes out by itself, then retry the rest."
+        )

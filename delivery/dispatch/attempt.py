@@ -1,0 +1,92 @@
+"""From an exchange to what is written down: the attempt, and what follows for the delivery. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from delivery.ledger.recording import Again, Final, Result
+from delivery.model import Attempt, AttemptId, DeliveryStatus
+from retries.outcome import describe, name_of
+from retries.policy import DisableEndpoint, GiveUp, HandBack, RetryAt, Succeed, name_of_decision
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from delivery.dispatch.destinations import Destination
+    from delivery.ledger.claiming import Work
+    from delivery.model import ClaimId
+    from delivery.transport import Exchange
+    from retries.policy import Decision
+    from signing import SignedHeaders
+
+ALWAYS_SENT = {"content-type": "application/json", "user-agent": "Waybill/0.1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One delivery as it went out: under which claim, with which signature, at what time, by whom."""
+
+    work: Work
+    claim_id: ClaimId
+    attempt_id: AttemptId
+    signed: SignedHeaders
+    started_at: datetime
+    worker: str
+
+    def headers(self, destination: Destination) -> dict[str, str]:
+        """Every header of ours that goes to the endpoint."""
+        return {**ALWAYS_SENT, **destination.headers, **self.signed.headers()}
+
+    def shown_headers(self, destination: Destination) -> Mapping[str, str]:
+        """The same with what may be secret left out, for the ledger."""
+        return {**ALWAYS_SENT, **destination.shown_headers, **self.signed.headers()}
+
+
+def result_of(
+    sent: Sent, destination: Destination, exchange: Exchange, decision: Decision, *, now: datetime
+) -> Result:
+    """Say what the exchange came to and what follows."""
+    follows = _what_follows(decision, step=sent.work.step, now=now)
+    attempt = Attempt(
+        id=sent.attempt_id,
+        delivery_id=sent.work.delivery_id,
+        tenant_id=sent.work.tenant_id,
+        endpoint_id=sent.work.endpoint_id,
+        event_id=sent.work.event_id,
+        number=sent.work.attempts + 1,
+        started_at=sent.started_at,
+        timings=exchange.timings,
+        url=destination.url,
+        address=exchange.address,
+        request_headers=sent.shown_headers(destination),
+        body_sha256=sent.work.body_sha256,
+        key_ids=sent.signed.key_ids,
+        status=exchange.status,
+        response_headers=exchange.headers,
+        response_body=exchange.body,
+        response_truncated=exchange.body_truncated,
+        outcome=name_of(exchange.outcome),
+        detail=describe(exchange.outcome).replace("\0", ""),
+        decision=name_of_decision(decision),
+        reason=decision.reason,
+        next_due_at=follows.due_at if isinstance(follows, Again) else None,
+        worker=sent.worker,
+    )
+    disable = decision.reason if isinstance(decision, DisableEndpoint) else None
+    return Result(sent.claim_id, attempt, follows, disable_endpoint=disable)
+
+
+def _what_follows(decision: Decision, *, step: int, now: datetime) -> Final | Again:
+    match decision:
+        case Succeed(reason=reason):
+            return Final(DeliveryStatus.SUCCEEDED, reason, now)
+        case GiveUp(reason=reason) | DisableEndpoint(reason=reason):
+            return Final(DeliveryStatus.FAILED, reason, now)
+        case RetryAt(at=at):
+            return Again(at, step + 1)
+        case HandBack():
+            return Again(now, step)
+        case _:
+            assert_never(decision)

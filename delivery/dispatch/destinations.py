@@ -1,0 +1,116 @@
+"""Endpoints as they are delivered to: opened secrets and headers, kept until the endpoint changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from delivery.errors import SecretUnreadable
+from delivery.ledger import destinations as stored
+from delivery.secrets import headers_context, secret_context
+from retries.backoff import Schedule
+from signing import KeyRing, RingEntry, parse_secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from delivery.ledger import Ledger
+    from delivery.ledger.claiming import Work
+    from delivery.ledger.destinations import SealedDestination
+    from delivery.model import EndpointId
+    from delivery.secrets import SecretBox
+
+log = structlog.get_logger()
+
+MOST_KEPT = 10_000
+REDACTED = "[redacted]"
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What holds for endpoints that say nothing of their own, and the limit for those that do."""
+
+    schedule: Schedule
+    timeout: timedelta
+    longest: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where and how to deliver. `shown_headers` are the custom ones with their values redacted."""
+
+    version: int
+    url: str
+    headers: Mapping[str, str]
+    shown_headers: Mapping[str, str]
+    ring: KeyRing
+    schedule: Schedule
+    timeout: timedelta
+
+
+class Destinations:
+    """Loads destinations and keeps them by version; a changed endpoint has a new version."""
+
+    def __init__(self, ledger: Ledger, box: SecretBox, defaults: Defaults) -> None:
+        """Nothing is kept at first."""
+        self._ledger = ledger
+        self._box = box
+        self._defaults = defaults
+        self._kept: dict[EndpointId, Destination] = {}
+
+    async def of(self, work: Iterable[Work]) -> dict[EndpointId, Destination]:
+        """The destination of each delivery; one whose secrets cannot be opened is missing, and logged."""
+        wanted = {item.endpoint_id: item.endpoint_version for item in work}
+        found = {
+            endpoint_id: kept
+            for endpoint_id, version in wanted.items()
+            if (kept := self._kept.get(endpoint_id)) is not None and kept.version >= version
+        }
+        if len(found) < len(wanted):
+            async with self._ledger.transaction() as tx:
+                loaded = await stored.load(tx, wanted.keys() - found.keys())
+            if len(self._kept) > MOST_KEPT:
+                self._kept.clear()
+            for sealed in loaded:
+                try:
+                    destination = self._open(sealed)
+                except SecretUnreadable as error:
+                    log.error("endpoint.unreadable", endpoint_id=str(sealed.endpoint_id), why=str(error))
+                else:
+                    found[sealed.endpoint_id] = self._kept[sealed.endpoint_id] = destination
+        return found
+
+    def _open(self, sealed: SealedDestination) -> Destination:
+        place = (sealed.tenant_id, sealed.endpoint_id)
+        headers: dict[str, str] = {}
+        if sealed.sealed_headers is not None:
+            opened = self._box.open(sealed.sealed_headers, context=headers_context(*place))
+            headers = msgspec.json.decode(opened, type=dict[str, str])
+        entries = tuple(
+            RingEntry(
+                parse_secret(self._box.open(secret, context=secret_context(*place)).decode()), not_after
+            )
+            for secret, not_after in sealed.secrets
+        )
+        own = sealed.schedule_seconds
+        timeout = self._defaults.timeout
+        if sealed.timeout_seconds is not None:
+            timeout = timedelta(seconds=sealed.timeout_seconds)
+        return Destination(
+            version=sealed.version,
+            url=sealed.url,
+            headers=MappingProxyType(headers),
+            shown_headers=MappingProxyType(dict.fromkeys(headers, REDACTED)),
+            ring=KeyRing(entries),
+            schedule=self._defaults.schedule if own is None else Schedule(_durations(own)),
+            timeout=min(timeout, self._defaults.longest),
+        )
+
+
+def _durations(seconds: Iterable[float]) -> tuple[timedelta, ...]:
+    return tuple(timedelta(seconds=value) for value in seconds)

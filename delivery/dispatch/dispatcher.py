@@ -1,0 +1,194 @@
+"""A claim's way through a worker: started, loaded, signed, sent, judged, recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from delivery.dispatch.attempt import Sent, result_of
+from delivery.dispatch.gate import Gate, GateClosed
+from delivery.ledger import claiming, recording
+from delivery.model import AttemptId, Prefix, new_id, show_id
+from delivery.transport import Limits
+from delivery.transport.posting import interrupted, post
+from retries.policy import decide
+from signing import sign
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from delivery.dispatch.destinations import Destination, Destinations
+    from delivery.dispatch.recorder import Recorder
+    from delivery.ledger import Ledger
+    from delivery.ledger.claiming import Work
+    from delivery.model import ClaimId
+    from delivery.transport import Transport
+
+log = structlog.get_logger()
+
+# Secrets that cannot be opened are the operator's to mend; meanwhile nothing spins and nothing is burned.
+_UNREADABLE_PAUSE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """The clock and the dice, brought in from outside."""
+
+    clock: Callable[[], datetime]
+    dice: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Under what terms a worker works: its name, its lease on a claim, the limits of one attempt."""
+
+    worker: str
+    lease: timedelta
+    connect: timedelta
+    response_bytes: int
+
+
+class Dispatcher:
+    """Delivers claims for one worker process, on one event loop."""
+
+    def __init__(  # noqa: PLR0913, PLR0917  its parts, each with a name; only bootstrap calls this
+        self,
+        ledger: Ledger,
+        transport: Transport,
+        destinations: Destinations,
+        recorder: Recorder,
+        gate: Gate,
+        terms: Terms,
+        edge: Edge,
+    ) -> None:
+        """Nothing runs until the first claim."""
+        self._ledger = ledger
+        self._transport = transport
+        self._destinations = destinations
+        self._recorder = recorder
+        self._gate = gate
+        self._terms = terms
+        self._edge = edge
+        self._in_flight: set[asyncio.Task[None]] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """Deliveries that are on their way."""
+        return len(self._in_flight)
+
+    async def start(self, claim_id: ClaimId) -> int:
+        """Start a claim and set its deliveries on their way; returns how many, without waiting for them.
+
+        Waits until there is room. A claim that was started before, or rescued, is left alone: 0. One that
+        comes while we stop is handed back. Raises Unavailable when the ledger does not answer.
+        """
+        try:
+            await self._gate.opened()
+        except GateClosed:
+            async with self._ledger.transaction() as tx:
+                await claiming.hand_back(tx, [claim_id])
+            return 0
+        loop = asyncio.get_running_loop()
+        lease_ends = loop.time() + self._terms.lease.total_seconds()
+        async with self._ledger.transaction() as tx:
+            work = await claiming.start(tx, claim_id, worker=self._terms.worker, lease=self._terms.lease)
+        if not work:
+            return 0
+        destinations = await self._destinations.of(work)
+        unreadable = [item for item in work if item.endpoint_id not in destinations]
+        if unreadable:
+            await self._postpone(claim_id, unreadable, by=_UNREADABLE_PAUSE)
+        for item in work:
+            if (destination := destinations.get(item.endpoint_id)) is not None:
+                self._spawn(claim_id, item, destination, lease_ends)
+        return len(work)
+
+    def close(self) -> None:
+        """Start nothing more."""
+        self._gate.close()
+
+    async def drain(self, patience: timedelta) -> None:
+        """Wait for what is in flight, then break the rest off: recorded as interrupted, due again."""
+        if self._in_flight:
+            await asyncio.wait(self._in_flight, timeout=patience.total_seconds())
+        for task in self._in_flight:
+            task.cancel()
+        if self._in_flight:
+            await asyncio.wait(self._in_flight, timeout=5)
+
+    def _spawn(self, claim_id: ClaimId, work: Work, destination: Destination, lease_ends: float) -> None:
+        task = asyncio.create_task(self._deliver(claim_id, work, destination, lease_ends))
+        self._in_flight.add(task)
+        task.add_done_callback(self._landed)
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # The claim still holds this delivery; when its lease lapses it is due again.
+            log.error("delivery.broke_off", error=repr(error), exc_info=error)
+
+    async def _deliver(
+        self, claim_id: ClaimId, work: Work, destination: Destination, lease_ends: float
+    ) -> None:
+        time_left = lease_ends - asyncio.get_running_loop().time()
+        if time_left < destination.timeout.total_seconds():
+            # Another worker may hold this delivery before our attempt would be over.
+            await self._postpone(claim_id, [work], by=timedelta(0))
+            return
+        place = self._gate.enter()
+        try:
+            await self._attempt(claim_id, work, destination)
+        finally:
+            place.leave()
+
+    async def _attempt(self, claim_id: ClaimId, work: Work, destination: Destination) -> None:
+        started_at = self._edge.clock()
+        signed = sign(
+            destination.ring.live(started_at),
+            message_id=show_id(Prefix.EVENT, work.event_id),
+            timestamp=started_at,
+            body=work.body,
+        )
+        attempt_id = AttemptId(new_id())
+        sent = Sent(work, claim_id, attempt_id, signed, started_at, self._terms.worker)
+        limits = Limits(self._terms.connect, destination.timeout, self._terms.response_bytes)
+        try:
+            request = post(destination.url, sent.headers(destination), work.body)
+            exchange = await self._transport.send(request, limits, now=started_at)
+        except asyncio.CancelledError:
+            exchange = interrupted()
+        now = self._edge.clock()
+        decision = decide(
+            exchange.outcome,
+            step=work.step,
+            schedule=destination.schedule,
+            now=now,
+            jitter=self._edge.dice(),
+        )
+        result = result_of(sent, destination, exchange, decision, now=now)
+        _log(result)
+        await self._recorder.record(result)
+
+    async def _postpone(self, claim_id: ClaimId, work: Sequence[Work], *, by: timedelta) -> None:
+        async with self._ledger.transaction() as tx:
+            await recording.postpone(tx, claim_id, [item.delivery_id for item in work], by=by)
+
+
+def _log(result: recording.Result) -> None:
+    attempt = result.attempt
+    say = log.debug if attempt.decision == "succeed" else log.info
+    say(
+        "delivery.attempted",
+        delivery_id=show_id(Prefix.DELIVERY, attempt.delivery_id),
+        endpoint_id=show_id(Prefix.ENDPOINT, attempt.endpoint_id),
+        number=attempt.number,
+        outcome=attempt.outcome,
+        status=attempt.status,
+        decision=attempt.decision,
+        reason=attempt.reason,
+    )

@@ -1,0 +1,85 @@
+"""How many requests one process may have in flight, and how slow ones make room for others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+
+class GateClosed(Exception):
+    """The process is stopping: nothing more starts."""
+
+
+class Gate:
+    """Counts requests in flight: fresh ones, and all of them.
+
+    A request that is not over after `detach` counts as slow: it leaves the fresh ones, so that an endpoint
+    which never answers does not take the places of those that do. All together stay below `most`.
+    """
+
+    def __init__(self, *, fresh: int, most: int, detach: timedelta) -> None:
+        """Start empty and open."""
+        self._fresh_room = fresh
+        self._room = most
+        self._detach = detach.total_seconds()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._closed = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more may start."""
+        return self._fresh_room > 0 and self._room > 0
+
+    async def opened(self) -> None:
+        """Return once more may start; raises GateClosed when the process stops first."""
+        while not self.is_open and not self._closed:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            await turn
+        if self._closed:
+            raise GateClosed
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+        self._closed = True
+        for turn in self._waiting:
+            if not turn.done():
+                turn.set_result(None)
+
+    def enter(self) -> Place:
+        """Take a place. One claim may take a few more than there were: it was opened as a whole."""
+        self._fresh_room -= 1
+        self._room -= 1
+        return Place(self, self._detach)
+
+    def _give(self, *, fresh: int, room: int) -> None:
+        self._fresh_room += fresh
+        self._room += room
+        while self._waiting and self.is_open:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                break
+
+
+class Place:
+    """One request's place in the gate."""
+
+    def __init__(self, gate: Gate, detach: float) -> None:
+        """Start the time after which the request counts as slow."""
+        self._gate = gate
+        self._fresh = True
+        self._timer = asyncio.get_running_loop().call_later(detach, self._turn_slow)
+
+    def _turn_slow(self) -> None:
+        self._fresh = False
+        self._gate._give(fresh=1, room=0)  # noqa: SLF001  a place is part of its gate
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self._timer.cancel()
+        self._gate._give(fresh=int(self._fresh), room=1)  # noqa: SLF001  a place is part of its gate

@@ -1,0 +1,83 @@
+"""The group-committed record: results that come together share a transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from delivery.errors import Unavailable
+from delivery.ledger import recording
+
+if TYPE_CHECKING:
+    from delivery.ledger import Ledger
+    from delivery.ledger.recording import Result
+
+log = structlog.get_logger()
+
+MOST_AT_ONCE = 500
+# Long enough for neighbours to join, short against what a request takes.
+LINGER_SECONDS = 0.01
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+
+
+class Recorder:
+    """Records results for one process. Runs while there is something to record."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Nothing runs until the first result."""
+        self._ledger = ledger
+        self._waiting: list[tuple[Result, asyncio.Future[None]]] = []
+        self._running: asyncio.Task[None] | None = None
+
+    async def record(self, result: Result) -> None:
+        """Return once the result is in the ledger; waits as long as the ledger does not answer."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((result, done))
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._run())
+        await done
+
+    async def _run(self) -> None:
+        while self._waiting:
+            if len(self._waiting) < MOST_AT_ONCE:
+                await asyncio.sleep(LINGER_SECONDS)
+            group, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+            await self._commit([result for result, _ in group])
+            for _, done in group:
+                if not done.done():
+                    done.set_result(None)
+
+    async def _commit(self, results: list[Result]) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                async with self._ledger.transaction() as tx:
+                    orphans = await recording.record(tx, results)
+            except Unavailable as error:
+                log.warning("record.waiting", results=len(results), why=str(error))
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            except Exception:  # noqa: BLE001  one row that cannot be stored must not hold up the others
+                await self._commit_one_by_one(results)
+                return
+            else:
+                if orphans:
+                    log.warning("record.after_rescue", claims=[str(claim) for claim in orphans])
+                return
+
+    async def _commit_one_by_one(self, results: list[Result]) -> None:
+        if len(results) > 1:
+            for result in results:
+                await self._commit([result])
+            return
+        result = results[0]
+        if not result.attempt.response_headers and not result.attempt.response_body:
+            # Nothing of the receiver's is left in it: the lease will tell, and the log says why.
+            log.error("record.impossible", delivery_id=str(result.attempt.delivery_id), exc_info=True)
+            return
+        log.error("record.without_response", delivery_id=str(result.attempt.delivery_id), exc_info=True)
+        bare = replace(result.attempt, response_headers=(), response_body=b"", response_truncated=True)
+        await self._commit([replace(result, attempt=bare)])

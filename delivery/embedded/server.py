@@ -1,0 +1,236 @@
+"""One server for one folder: made on first use, started again after any end, stopped with us.
+
+The folder holds `cluster/` (PostgreSQL's files), `password`, `port`, `lock` and `server.log`. Only the first
+two belong to the account that runs the server, so it cannot lay traps for us when we are root.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from delivery.embedded.account import ENVIRONMENT, Account, current, home_for, programs_for
+from delivery.embedded.errors import AlreadyRunning, DidNotStart
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SHELTER = Path("/var/lib/waybill")  # root only
+NAME = "waybill"  # of the role and of the database
+
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",  # TCP is enough, and a socket's path has a length limit
+    "max_connections": "100",
+    "shared_buffers": "256MB",
+    "max_wal_size": "2GB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_checkpoints": "off",
+}
+CARELESS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+LEAVING_SECONDS = 10.0  # for the children of a killed server, or for one that is stopping
+STARTING_SECONDS = 120.0  # recovery after a crash replays up to max_wal_size
+STOPPING_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedPostgres:
+    """A running server. It ends with `stop()`, with its `with` block, or with the thread that started it."""
+
+    home: Path
+    port: int
+    url: str = field(repr=False)  # SQLAlchemy's form; it holds the password
+    _server: subprocess.Popen[bytes] = field(repr=False)
+
+    @property
+    def pid(self) -> int:
+        """The process id of the server."""
+        return self._server.pid
+
+    def stop(self) -> None:
+        """Close every connection, write everything out, and return when the server is gone."""
+        # Fast; then at once, to recover at the next start; then by force.
+        for asked in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+            self._server.send_signal(asked)
+            try:
+                self._server.wait(STOPPING_SECONDS)
+            except subprocess.TimeoutExpired:
+                continue
+            return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def start(
+    folder: Path, *, port: int | None = None, durable: bool = True, shelter: Path = SHELTER
+) -> EmbeddedPostgres:
+    """Start the server of this folder, made on first use, and return once it takes connections.
+
+    Without a port, the last one is taken again if it is free. Not `durable` is faster, and a crash of the
+    machine may ruin the cluster: for tests. As root, what the server's account cannot reach goes into the
+    shelter. Raises WheelMissing, AlreadyRunning, FolderUnusable and DidNotStart.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        # The kernel ends the server with the thread that started it, not with the process.
+        message = "Start the embedded PostgreSQL from the main thread."
+        raise RuntimeError(message)
+    account = current()
+    programs = programs_for(account, shelter)
+    home = home_for(folder, account, shelter)
+    with _locked(home) as lock:
+        if not (home / "cluster").exists():
+            _make_cluster(home, account, programs, durable=durable)
+        (home / "cluster" / "postmaster.pid").unlink(
+            missing_ok=True
+        )  # we hold the lock: it is a dead server's
+        chosen = _choose_port(home, port)
+        settings = SETTINGS | {"port": str(chosen)} | ({} if durable else CARELESS)
+        server = _serve(home, account.command(*_words(home, programs, settings), dies_with_us=True), lock)
+    password = (home / "password").read_text()
+    return EmbeddedPostgres(
+        home, chosen, f"postgresql+psycopg://{NAME}:{password}@127.0.0.1:{chosen}/{NAME}", server
+    )
+
+
+@contextmanager
+def _locked(home: Path) -> Iterator[int]:
+    """Hold the folder's lock. The server inherits it: it is free when the last of its processes is gone."""
+    lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        patience = time.monotonic() + LEAVING_SECONDS
+        while not _taken(lock):
+            if _postmaster(home) is not None or time.monotonic() > patience:
+                raise AlreadyRunning(home, _postmaster(home))
+            time.sleep(0.05)
+        if _postmaster(home) is not None:  # somebody started it by hand, without the lock
+            raise AlreadyRunning(home, _postmaster(home))
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _taken(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _state(home: Path) -> tuple[int, str] | None:
+    """Process id and state, from the file that PostgreSQL keeps for pg_ctl; None unless it is whole."""
+    try:
+        lines = (home / "cluster" / "postmaster.pid").read_text().splitlines()
+    except FileNotFoundError:
+        return None
+    return (int(lines[0]), lines[7].strip()) if len(lines) == 8 else None  # noqa: PLR2004  miscadmin.h, LOCK_FILE_LINE_…
+
+
+def _postmaster(home: Path) -> int | None:
+    """The server that lives in this folder and stays. A process that reused a dead server's id is not one."""
+    match _state(home):
+        case (pid, state) if state != "stopping":
+            try:
+                return pid if Path(f"/proc/{pid}/cwd").readlink() == home / "cluster" else None
+            except OSError:  # gone, or somebody else's
+                return None
+        case _:
+            return None
+
+
+def _make_cluster(home: Path, account: Account, programs: Path, *, durable: bool) -> None:
+    """Make the cluster and its database, whole or not at all: its name comes last."""
+    unfinished, password = home / "unfinished", home / "password"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(mode=0o700)
+    password.unlink(missing_ok=True)
+    password.touch(mode=0o600)
+    password.write_text(secrets.token_hex(24))
+    account.own(unfinished)
+    account.own(password)
+    # Other users of the machine can reach the port, so the password is asked for on loopback too.
+    options = ["-U", NAME, "-A", "scram-sha-256", f"--pwfile={password}", "-E", "UTF8", "--locale=C.UTF-8"]
+    sync = [] if durable else ["--no-sync"]
+    made = account.run(programs / "initdb", "-D", unfinished, *options, *sync)
+    if made.returncode != 0:
+        raise DidNotStart("initdb", made.stdout)
+    alone = ["--single", "-D", str(unfinished), "-c", "exit_on_error=on", "postgres"]
+    made = account.run(programs / "postgres", *alone, given=f"create database {NAME}\n")
+    if made.returncode != 0:
+        raise DidNotStart("postgres", made.stdout)
+    unfinished.rename(home / "cluster")
+
+
+def _choose_port(home: Path, wanted: int | None) -> int:
+    """The port asked for; else the last one if it is free; else any. The file `port` keeps it."""
+    record = home / "port"
+    last = int(record.read_text()) if record.exists() else 0
+    port = wanted or _bindable(last) or _bindable(0)
+    record.write_text(str(port))
+    return port
+
+
+def _bindable(port: int) -> int:
+    """The port, or any for 0; 0 when it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as PostgreSQL does
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+        return int(probe.getsockname()[1])
+
+
+def _words(home: Path, programs: Path, settings: dict[str, str]) -> list[str | Path]:
+    options = (word for name, value in settings.items() for word in ("-c", f"{name}={value}"))
+    return [programs / "postgres", "-D", home / "cluster", *options]
+
+
+def _serve(home: Path, command: list[str], lock: int) -> subprocess.Popen[bytes]:
+    """Start the server as our own child (pg_ctl would hand it to init) and wait until it is ready."""
+    log = home / "server.log"
+    if log.exists():
+        log.rename(home / "server.log.1")
+    with log.open("wb") as written:
+        server = subprocess.Popen(  # noqa: S603  the wheel's program, our own arguments
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=written,
+            stderr=subprocess.STDOUT,
+            env=ENVIRONMENT,
+            cwd="/",
+            pass_fds=(lock,),
+            start_new_session=True,  # Ctrl-C is for us, and we stop it last
+        )
+    try:
+        _await_ready(home, server, log)
+    except BaseException:
+        server.send_signal(signal.SIGQUIT)
+        server.wait()
+        raise
+    return server
+
+
+def _await_ready(home: Path, server: subprocess.Popen[bytes], log: Path) -> None:
+    patience = time.monotonic() + STARTING_SECONDS
+    while _state(home) != (server.pid, "ready"):
+        if server.poll() is not None or time.monotonic() > patience:
+            raise DidNotStart("postgres", log.read_text())
+        time.sleep(0.01)

@@ -1,0 +1,77 @@
+"""The embedded default's own folder: its keys, and where the running engine can be found.
+
+A command that finds no WAYBILL_DATABASE_URL looks here, so that `waybill tenant create` works beside
+`make up` with no configuration at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from delivery.secrets import generate_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from delivery.config import Settings
+
+DEFAULT = Path(".waybill")
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A folder that only its owner can read."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, settings: Settings) -> Home:
+        """The folder that the settings name, or `.waybill` here."""
+        return cls((settings.data_dir or DEFAULT).absolute())
+
+    @property
+    def _running(self) -> Path:
+        return self.folder / "running.json"
+
+    def prepare(self) -> dict[str, str]:
+        """Make the folder and its keys on first use; returns the settings that they are."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return {
+            "secret_keys": self._kept("secret-keys", generate_key),
+            "operator_key": self._kept("operator-key", lambda: f"wbo_{secrets.token_urlsafe(32)}"),
+        }
+
+    def announce(self, found_at: Mapping[str, str]) -> None:
+        """Write down the settings under which the engine runs now."""
+        self._write(self._running, json.dumps({"pid": os.getpid(), "settings": dict(found_at)}))
+
+    def withdraw(self) -> None:
+        """Say that the engine no longer runs."""
+        self._running.unlink(missing_ok=True)
+
+    def running(self) -> dict[str, str]:
+        """The settings of the engine that runs from this folder; empty when none does."""
+        try:
+            said = json.loads(self._running.read_text())
+            os.kill(int(said["pid"]), 0)
+        except (OSError, ValueError, KeyError):
+            return {}
+        return dict(said["settings"])
+
+    def _kept(self, name: str, make: Callable[[], str]) -> str:
+        path = self.folder / name
+        if not path.exists():
+            self._write(path, make() + "\n")
+        return path.read_text().strip()
+
+    def _write(self, path: Path, content: str) -> None:
+        partial = path.with_name(path.name + ".partial")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(content)
+        partial.replace(path)

@@ -1,0 +1,177 @@
+"""What the accept transaction reads and writes: filters, idempotency keys, events with their deliveries."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from delivery.ledger.session import DUE_CHANNEL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from delivery.ledger.session import Transaction
+    from delivery.model import DeliveryId, EndpointId, EventId, TenantId
+
+# PostgreSQL takes less than 8,000 bytes; 40 letters and a comma stand for one tenant and endpoint.
+_MOST_NOTIFIED = 170
+_UUID_BYTES = 16
+
+_VERSIONS = text("select id, endpoints_version from tenants where id = any (cast(:ids as uuid[]))")
+_FILTERS = text("""
+    select tenant_id, id, filter from endpoints
+    where tenant_id = any (cast(:ids as uuid[])) and deleted_at is null
+    order by id
+""")
+_REMEMBER = text("""
+    insert into idempotency_keys (tenant_id, key, request_sha256, answer, created_at)
+    select * from unnest(cast(:tenants as uuid[]), cast(:keys as text[]), cast(:requests as bytea[]),
+                         cast(:answers as bytea[]), cast(:moments as timestamptz[]))
+    on conflict do nothing
+    returning tenant_id, key
+""")
+_RECALL = text("""
+    select k.tenant_id, k.key, k.request_sha256, k.answer
+    from unnest(cast(:tenants as uuid[]), cast(:keys as text[])) as wanted (tenant_id, key)
+    join idempotency_keys k on k.tenant_id = wanted.tenant_id and k.key = wanted.key
+""")
+_EVENTS = text("""
+    insert into events (id, tenant_id, type, body, body_sha256, matched, created_at)
+    select * from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:types as text[]),
+                         cast(:bodies as bytea[]), cast(:hashes as bytea[]), cast(:matched as int[]),
+                         cast(:moments as timestamptz[]))
+""")
+_DELIVERIES = text("""
+    with owed as materialized (
+        select *
+        from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:events as uuid[]),
+                    cast(:endpoints as uuid[]), cast(:types as text[]), cast(:moments as timestamptz[]))
+            as o (id, tenant_id, event_id, endpoint_id, event_type, created_at)
+    ), scheduled as (
+        insert into schedule (delivery_id, tenant_id, endpoint_id, event_id, due_at)
+        select id, tenant_id, endpoint_id, event_id, created_at from owed
+    )
+    insert into deliveries (id, tenant_id, event_id, endpoint_id, event_type, created_at)
+    select id, tenant_id, event_id, endpoint_id, event_type, created_at from owed
+""")
+_NOTIFY = text("select pg_notify(:channel, :payload)")
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One event to insert; `matched` counts the endpoints it is owed to."""
+
+    id: EventId
+    tenant_id: TenantId
+    type: str
+    body: bytes
+    body_sha256: bytes
+    matched: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """One delivery to insert, due when it was made."""
+
+    id: DeliveryId
+    tenant_id: TenantId
+    event_id: EventId
+    endpoint_id: EndpointId
+    event_type: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """One idempotency key with the request it stands for and the answer that was given."""
+
+    tenant_id: TenantId
+    key: str
+    request_sha256: bytes
+    answer: bytes
+    created_at: datetime
+
+
+async def endpoint_versions(tx: Transaction, tenants: Iterable[TenantId]) -> dict[UUID, int]:
+    """The version of each tenant's set of endpoints; unknown tenants are missing from the answer."""
+    rows = await tx.execute(_VERSIONS, {"ids": list(tenants)})
+    return {row.id: row.endpoints_version for row in rows}
+
+
+async def filters(
+    tx: Transaction, tenants: Iterable[UUID]
+) -> dict[UUID, list[tuple[EndpointId, tuple[str, ...]]]]:
+    """Every endpoint of these tenants with its filter, by tenant."""
+    found: dict[UUID, list[tuple[EndpointId, tuple[str, ...]]]] = {}
+    for row in await tx.execute(_FILTERS, {"ids": list(tenants)}):
+        found.setdefault(row.tenant_id, []).append((row.id, tuple(row.filter)))
+    return found
+
+
+async def remember(tx: Transaction, keys: Sequence[KeyRow]) -> set[tuple[UUID, str]]:
+    """Insert the keys that are new, and return those; waits for a concurrent holder of the same key."""
+    # One order for everybody, so that two web processes never wait for each other.
+    ordered = sorted(keys, key=lambda row: (row.tenant_id, row.key))
+    rows = await tx.execute(
+        _REMEMBER,
+        {
+            "tenants": [row.tenant_id for row in ordered],
+            "keys": [row.key for row in ordered],
+            "requests": [row.request_sha256 for row in ordered],
+            "answers": [row.answer for row in ordered],
+            "moments": [row.created_at for row in ordered],
+        },
+    )
+    return {(row.tenant_id, row.key) for row in rows}
+
+
+async def recall(
+    tx: Transaction, keys: Sequence[tuple[TenantId, str]]
+) -> Mapping[tuple[UUID, str], tuple[bytes, bytes]]:
+    """The (request hash, answer) of each key that is known."""
+    rows = await tx.execute(_RECALL, {"tenants": [k[0] for k in keys], "keys": [k[1] for k in keys]})
+    return {(row.tenant_id, row.key): (row.request_sha256, row.answer) for row in rows}
+
+
+async def insert(tx: Transaction, events: Sequence[EventRow], deliveries: Sequence[DeliveryRow]) -> None:
+    """Write events and what is owed for them, and wake the relay at commit."""
+    await tx.execute(
+        _EVENTS,
+        {
+            "ids": [row.id for row in events],
+            "tenants": [row.tenant_id for row in events],
+            "types": [row.type for row in events],
+            "bodies": [row.body for row in events],
+            "hashes": [row.body_sha256 for row in events],
+            "matched": [row.matched for row in events],
+            "moments": [row.created_at for row in events],
+        },
+    )
+    if not deliveries:
+        return
+    await tx.execute(
+        _DELIVERIES,
+        {
+            "ids": [row.id for row in deliveries],
+            "tenants": [row.tenant_id for row in deliveries],
+            "events": [row.event_id for row in deliveries],
+            "endpoints": [row.endpoint_id for row in deliveries],
+            "types": [row.event_type for row in deliveries],
+            "moments": [row.created_at for row in deliveries],
+        },
+    )
+    pairs = {(row.tenant_id, row.endpoint_id) for row in deliveries}
+    await tx.execute(_NOTIFY, {"channel": DUE_CHANNEL, "payload": due_payload(pairs)})
+
+
+def due_payload(pairs: set[tuple[TenantId, EndpointId]]) -> str:
+    """Name the endpoints that have something due; empty (look for yourself) when they are too many."""
+    if len(pairs) > _MOST_NOTIFIED:
+        return ""
+    return ",".join(base64.b85encode(tenant.bytes + endpoint.bytes).decode() for tenant, endpoint in pairs)

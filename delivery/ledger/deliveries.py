@@ -1,0 +1,155 @@
+"""Deliveries, as they are shown and as a person asks for one again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import case, func, select, update
+from sqlalchemy import insert as insert_into
+
+from delivery.ledger.accepting import due_payload
+from delivery.ledger.scan import follows, newest, page_of, scope_of
+from delivery.ledger.session import DUE_CHANNEL
+from delivery.ledger.tables import deliveries, schedule
+from delivery.model import Delivery, DeliveryId, DeliveryStatus, EndpointId, EventId, TenantId
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import ColumnElement, FromClause, Row, Select
+
+    from delivery.ledger.session import Transaction
+    from delivery.paging import Cut, Page
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySelection:
+    """Which deliveries of a tenant are asked for: made from `since` on and before `until`."""
+
+    endpoint_id: EndpointId | None = None
+    event_id: EventId | None = None
+    status: DeliveryStatus | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+async def read(tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId) -> Delivery | None:
+    """One delivery as it stands now."""
+    query = _with_schedule(deliveries).where(
+        deliveries.c.id == delivery_id, deliveries.c.tenant_id == tenant_id
+    )
+    row = (await tx.execute(query)).one_or_none()
+    return None if row is None else _delivery(row)
+
+
+async def page(tx: Transaction, tenant_id: TenantId, wanted: DeliverySelection, cut: Cut) -> Page[Delivery]:
+    """The deliveries that were asked for, newest first."""
+    scope = scope_of(deliveries.c.id, cut, since=wanted.since, until=wanted.until)
+    scope.append(deliveries.c.tenant_id == tenant_id)
+    if wanted.endpoint_id is not None:
+        scope.append(deliveries.c.endpoint_id == wanted.endpoint_id)
+    if wanted.event_id is not None:
+        scope += [deliveries.c.event_id == wanted.event_id, follows(deliveries.c.id, wanted.event_id)]
+    seen = newest(list(deliveries.c), scope)
+    query = _with_schedule(seen).order_by(seen.c.id.desc()).limit(cut.limit + 1)
+    if wanted.status is not None:
+        query = query.where(*_stands(seen, wanted.status))
+    found = [_delivery(row) for row in await tx.execute(query)]
+    return await page_of(tx, found, cut, id_=deliveries.c.id, scope=scope)
+
+
+async def make_due(tx: Transaction, delivery: Delivery, *, reason: str) -> bool:
+    """Make a delivery due now: a waiting one sooner, a final one anew. False when a worker has it just now.
+
+    Rows are locked in the order in which the record locks them: schedule, then history.
+    """
+    row = await tx.execute(
+        select(schedule.c.claim_id).where(schedule.c.delivery_id == delivery.id).with_for_update()
+    )
+    waiting = row.one_or_none()
+    if waiting is None:
+        await _reopen(tx, delivery.id, reason=reason)
+    elif waiting.claim_id is not None:
+        return False
+    else:
+        await tx.execute(
+            update(schedule)
+            .where(schedule.c.delivery_id == delivery.id)
+            .values(due_at=func.least(schedule.c.due_at, func.clock_timestamp()))
+        )
+    await wake(tx, delivery.tenant_id, delivery.endpoint_id)
+    return True
+
+
+async def wake(tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId) -> None:
+    """Tell the relay, at commit, that this endpoint may have something due."""
+    await tx.execute(select(func.pg_notify(DUE_CHANNEL, due_payload({(tenant_id, endpoint_id)}))))
+
+
+async def _reopen(tx: Transaction, delivery_id: DeliveryId, *, reason: str) -> None:
+    """Owe a final delivery again, from the start of its retry schedule; whoever asks second changes nothing."""
+    history = deliveries
+    reopened = await tx.execute(
+        update(history)
+        .where(history.c.id == delivery_id, history.c.status != DeliveryStatus.PENDING)
+        .values(status=DeliveryStatus.PENDING, finished_at=None, reason=reason)
+        .returning(history.c.tenant_id, history.c.endpoint_id, history.c.event_id, history.c.attempts)
+    )
+    row = reopened.one_or_none()
+    if row is not None:
+        await tx.execute(
+            insert_into(schedule).values(
+                delivery_id=delivery_id,
+                tenant_id=row.tenant_id,
+                endpoint_id=row.endpoint_id,
+                event_id=row.event_id,
+                due_at=func.clock_timestamp(),
+                attempts=row.attempts,
+            )
+        )
+
+
+def _with_schedule(history: FromClause) -> Select[Any]:
+    return select(
+        history.c.id,
+        history.c.tenant_id,
+        history.c.event_id,
+        history.c.event_type,
+        history.c.endpoint_id,
+        case((schedule.c.claim_id.is_not(None), DeliveryStatus.IN_FLIGHT), else_=history.c.status).label(
+            "status"
+        ),
+        history.c.reason,
+        func.coalesce(schedule.c.attempts, history.c.attempts).label("attempts"),
+        history.c.created_at,
+        schedule.c.due_at,
+        history.c.finished_at,
+    ).select_from(history.outerjoin(schedule, schedule.c.delivery_id == history.c.id))
+
+
+def _stands(history: FromClause, status: DeliveryStatus) -> tuple[ColumnElement[bool], ...]:
+    pending = history.c.status == DeliveryStatus.PENDING
+    match status:
+        case DeliveryStatus.PENDING:
+            return pending, schedule.c.claim_id.is_(None)
+        case DeliveryStatus.IN_FLIGHT:
+            return pending, schedule.c.claim_id.is_not(None)
+        case _:
+            return (history.c.status == status,)
+
+
+def _delivery(row: Row[*tuple[Any, ...]]) -> Delivery:
+    return Delivery(
+        id=DeliveryId(row.id),
+        tenant_id=TenantId(row.tenant_id),
+        event_id=EventId(row.event_id),
+        event_type=row.event_type,
+        endpoint_id=EndpointId(row.endpoint_id),
+        status=DeliveryStatus(row.status),
+        reason=row.reason,
+        attempts=row.attempts,
+        created_at=row.created_at,
+        due_at=row.due_at,
+        finished_at=row.finished_at,
+    )

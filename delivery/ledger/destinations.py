@@ -1,0 +1,61 @@
+"""What a worker must know of an endpoint to deliver to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from delivery.ledger.session import Transaction
+    from delivery.model import EndpointId, TenantId
+
+_ENDPOINTS = text("""
+    select id, tenant_id, version, url, sealed_headers, schedule_seconds, timeout_seconds
+    from endpoints where id = any (cast(:ids as uuid[]))
+""")
+_SECRETS = text("""
+    select endpoint_id, sealed, not_after from endpoint_secrets
+    where endpoint_id = any (cast(:ids as uuid[])) and (not_after is null or not_after > clock_timestamp())
+    order by not_after desc nulls first, id desc
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class SealedDestination:
+    """An endpoint as a worker loads it: still sealed. Secrets are newest first, with the end of each."""
+
+    endpoint_id: EndpointId
+    tenant_id: TenantId
+    version: int
+    url: str
+    sealed_headers: bytes | None
+    secrets: tuple[tuple[bytes, datetime | None], ...]
+    schedule_seconds: tuple[float, ...] | None
+    timeout_seconds: float | None
+
+
+async def load(tx: Transaction, endpoints: Iterable[EndpointId]) -> list[SealedDestination]:
+    """The destinations of these endpoints, deleted ones too: what was claimed before is still sent."""
+    ids = list(endpoints)
+    secrets: dict[EndpointId, list[tuple[bytes, datetime | None]]] = {}
+    rows = (await tx.execute(_ENDPOINTS, {"ids": ids})).all()
+    for row in await tx.execute(_SECRETS, {"ids": ids}):
+        secrets.setdefault(row.endpoint_id, []).append((row.sealed, row.not_after))
+    return [
+        SealedDestination(
+            endpoint_id=row.id,
+            tenant_id=row.tenant_id,
+            version=row.version,
+            url=row.url,
+            sealed_headers=row.sealed_headers,
+            secrets=tuple(secrets.get(row.id, [])),
+            schedule_seconds=None if row.schedule_seconds is None else tuple(row.schedule_seconds),
+            timeout_seconds=row.timeout_seconds,
+        )
+        for row in rows
+    ]

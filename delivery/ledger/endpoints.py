@@ -1,0 +1,126 @@
+"""Endpoints. A deleted one keeps its row, for its history, and is found by nothing here."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import insert as insert_into
+from sqlalchemy import select, update
+
+from delivery.ledger.tables import endpoints
+from delivery.model import Endpoint, EndpointId, EndpointState, Signature, TenantId
+from delivery.paging import Page
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import ColumnElement, Row
+
+    from delivery.ledger.session import Transaction
+    from delivery.paging import Cut
+
+
+async def insert(tx: Transaction, endpoint: Endpoint, *, actor: str) -> None:
+    """Write a new endpoint."""
+    await tx.execute(
+        insert_into(endpoints).values(
+            id=endpoint.id,
+            tenant_id=endpoint.tenant_id,
+            signature=endpoint.signature,
+            version=endpoint.version,
+            created_at=endpoint.created_at,
+            state_actor=actor,
+            **_changeable(endpoint),
+        )
+    )
+
+
+async def read(
+    tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, *, lock: bool = False
+) -> Endpoint | None:
+    """One endpoint of a tenant; locked, it stays as it is until the transaction ends."""
+    query = select(endpoints).where(*_one(tenant_id, endpoint_id))
+    row = (await tx.execute(query.with_for_update(key_share=True) if lock else query)).one_or_none()
+    return None if row is None else _endpoint(row)
+
+
+async def page(tx: Transaction, tenant_id: TenantId, cut: Cut) -> Page[Endpoint]:
+    """A tenant's endpoints, newest first."""
+    rows = await tx.execute(
+        select(endpoints)
+        .where(
+            endpoints.c.tenant_id == tenant_id, endpoints.c.id < cut.before, endpoints.c.deleted_at.is_(None)
+        )
+        .order_by(endpoints.c.id.desc())
+        .limit(cut.limit + 1)
+    )
+    return Page.of([_endpoint(row) for row in rows], cut)
+
+
+async def write(tx: Transaction, endpoint: Endpoint, *, state_actor: str | None = None) -> None:
+    """Write a locked endpoint back as it is now; `state_actor` is who gave it a new state, if it has one."""
+    actor = {} if state_actor is None else {"state_actor": state_actor}
+    await tx.execute(
+        update(endpoints)
+        .where(*_one(endpoint.tenant_id, endpoint.id))
+        .values(version=endpoint.version, **actor, **_changeable(endpoint))
+    )
+
+
+async def delete(tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, *, at: datetime) -> bool:
+    """Mark an endpoint as deleted; False when the tenant has no such endpoint."""
+    deleted = await tx.execute(
+        update(endpoints)
+        .where(*_one(tenant_id, endpoint_id))
+        .values(deleted_at=at, updated_at=at, version=endpoints.c.version + 1)
+        .returning(endpoints.c.id)
+    )
+    return deleted.one_or_none() is not None
+
+
+def _one(tenant_id: TenantId, endpoint_id: EndpointId) -> tuple[ColumnElement[bool], ...]:
+    return (
+        endpoints.c.tenant_id == tenant_id,
+        endpoints.c.id == endpoint_id,
+        endpoints.c.deleted_at.is_(None),
+    )
+
+
+def _changeable(endpoint: Endpoint) -> dict[str, Any]:
+    schedule, timeout = endpoint.schedule, endpoint.timeout
+    return {
+        "url": endpoint.url,
+        "description": endpoint.description,
+        "filter": list(endpoint.filter),
+        "state": endpoint.state,
+        "state_reason": endpoint.state_reason,
+        "state_changed_at": endpoint.state_changed_at,
+        "header_names": list(endpoint.header_names),
+        "sealed_headers": endpoint.sealed_headers,
+        "schedule_seconds": None if schedule is None else [delay.total_seconds() for delay in schedule],
+        "timeout_seconds": None if timeout is None else timeout.total_seconds(),
+        "updated_at": endpoint.updated_at,
+    }
+
+
+def _endpoint(row: Row[*tuple[Any, ...]]) -> Endpoint:
+    schedule, timeout = row.schedule_seconds, row.timeout_seconds
+    return Endpoint(
+        id=EndpointId(row.id),
+        tenant_id=TenantId(row.tenant_id),
+        url=row.url,
+        description=row.description,
+        filter=tuple(row.filter),
+        state=EndpointState(row.state),
+        state_reason=row.state_reason,
+        state_changed_at=row.state_changed_at,
+        header_names=tuple(row.header_names),
+        sealed_headers=row.sealed_headers,
+        signature=Signature(row.signature),
+        schedule=None if schedule is None else tuple(timedelta(seconds=value) for value in schedule),
+        timeout=None if timeout is None else timedelta(seconds=timeout),
+        version=row.version,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )

@@ -1,0 +1,68 @@
+"""LISTEN: the relay hears of due deliveries at once; polling is the net below it."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import psycopg
+
+from delivery.errors import Unavailable
+from delivery.ledger.session import DUE_CHANNEL
+from delivery.model import EndpointId, TenantId
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from delivery.ledger.session import Ledger
+
+_UUID_BYTES = 16
+
+
+class Listener:
+    """A connection that waits for word of due deliveries."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
+        """Wrap a connection that already listens."""
+        self._connection = connection
+
+    @classmethod
+    async def open(cls, ledger: Ledger) -> Listener:
+        """Connect and listen; raises Unavailable."""
+        try:
+            connection = await psycopg.AsyncConnection.connect(
+                ledger.url.replace("+psycopg", "", 1),
+                autocommit=True,
+                connect_timeout=5,
+                application_name="waybill listener",
+                keepalives_idle=10,
+            )
+            await connection.execute(f"listen {DUE_CHANNEL}")
+        except psycopg.Error as error:
+            raise Unavailable(f"The ledger does not answer: {error}") from error
+        return cls(connection)
+
+    async def heard(self) -> AsyncIterator[set[tuple[TenantId, EndpointId]]]:
+        """Each word as it comes: the endpoints it names; an empty set means look for yourself."""
+        try:
+            async for notice in self._connection.notifies():
+                yield endpoints_in(notice.payload)
+        except psycopg.Error as error:
+            raise Unavailable(f"The ledger does not answer: {error}") from error
+
+    async def close(self) -> None:
+        """Stop listening."""
+        await self._connection.close()
+
+
+def endpoints_in(payload: str) -> set[tuple[TenantId, EndpointId]]:
+    """Read what `accepting.due_payload` wrote; anything else reads as an empty set."""
+    try:
+        pairs = [base64.b85decode(part) for part in payload.split(",") if part]
+        return {
+            (TenantId(UUID(bytes=pair[:_UUID_BYTES])), EndpointId(UUID(bytes=pair[_UUID_BYTES:])))
+            for pair in pairs
+        }
+    except ValueError:
+        return set()

@@ -1,0 +1,64 @@
+"""Daily partitions of the history tables: made ahead, so that no insert ever meets a missing one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from delivery.ledger.tables import PARTITIONED
+from delivery.model import id_floor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import date
+
+    from delivery.ledger.session import Transaction
+
+# Yesterday's is for ids made just before midnight and for machines whose clocks lag.
+DAYS_BEHIND = 1
+DAYS_AHEAD = 4
+
+_ONE_AT_A_TIME = text("select pg_advisory_xact_lock(7233201914205512)")
+_EXISTING = text("""
+    select inhrelid::regclass::text
+    from pg_inherits
+    where inhparent = any (cast(:parents as text[])::regclass[])
+""")
+
+
+async def ensure(tx: Transaction, *, now: datetime) -> list[str]:
+    """Make the partitions from yesterday to four days ahead that are missing; returns their names."""
+    wanted = {f"{table}_{day:%Y%m%d}": (table, day) for table in PARTITIONED for day in _days(now)}
+    existing = set((await tx.execute(_EXISTING, {"parents": list(PARTITIONED)})).scalars())
+    if wanted.keys() <= existing:
+        return []
+    await tx.execute(_ONE_AT_A_TIME)
+    existing = set((await tx.execute(_EXISTING, {"parents": list(PARTITIONED)})).scalars())
+    missing = [name for name in wanted if name not in existing]
+    for name in missing:
+        table, day = wanted[name]
+        await _make(tx, name, table, day)
+    return missing
+
+
+async def _make(tx: Transaction, name: str, table: str, day: date) -> None:
+    # Made apart and then attached: `create … partition of` would lock the parent against every insert.
+    fill = " with (fillfactor = 80)" if table == "deliveries" else ""
+    await tx.execute(text(f"create table {name} (like {table} including all){fill}"))
+    await tx.execute(
+        text(
+            f"alter table {table} attach partition {name} "
+            f"for values from ('{_start(day)}') to ('{_start(day + timedelta(days=1))}')"
+        )
+    )
+
+
+def _days(now: datetime) -> Iterator[date]:
+    today = now.astimezone(UTC).date()
+    return (today + timedelta(days=n) for n in range(-DAYS_BEHIND, DAYS_AHEAD + 1))
+
+
+def _start(day: date) -> str:
+    return str(id_floor(datetime.combine(day, time(), tzinfo=UTC)))

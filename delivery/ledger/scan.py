@@ -1,0 +1,67 @@
+"""Reading history backwards with a bound.
+
+No index knows a delivery's status or an event's type. A page that asks for one looks at so many rows at
+most and then says where to go on, so that its cost does not follow the size of history: it may have fewer
+rows than were asked for, even none, and still not be the last.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import select
+
+from delivery.model import id_floor
+from delivery.paging import Identified, Page
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Column, ColumnElement, Subquery
+
+    from delivery.ledger.session import Transaction
+    from delivery.paging import Cut
+
+MOST_SCANNED = 20_000
+# What follows from a row has a later id than the row's, as far as the clocks of the machines agree.
+CLOCKS_APART = timedelta(minutes=10)
+
+T = TypeVar("T", bound=Identified)
+Scope = list["ColumnElement[bool]"]
+
+
+def scope_of(
+    id_: Column[Any], cut: Cut, *, since: datetime | None = None, until: datetime | None = None
+) -> Scope:
+    """The range of ids that a page may hold; it also tells the planner which partitions to leave alone."""
+    scope: Scope = [id_ < cut.before]
+    if since is not None:
+        scope.append(id_ >= id_floor(since))
+    if until is not None:
+        scope.append(id_ < id_floor(until))
+    return scope
+
+
+def follows(id_: Column[Any], cause: UUID) -> ColumnElement[bool]:
+    """The ids of what can have come of this one; for pruning partitions."""
+    margin = int(CLOCKS_APART.total_seconds() * 1000) << 80
+    return id_ >= UUID(int=max(0, cause.int - margin))
+
+
+def newest(columns: Sequence[Column[Any]], scope: Scope) -> Subquery:
+    """The newest rows of a scope, as many as a page looks at; the first column is the id."""
+    return select(*columns).where(*scope).order_by(columns[0].desc()).limit(MOST_SCANNED).subquery()
+
+
+async def page_of(
+    tx: Transaction, found: Sequence[T], cut: Cut, *, id_: Column[Any], scope: Scope
+) -> Page[T]:
+    """The page of what was found among the newest of a scope; not full, it goes on where the look ended."""
+    page = Page.of(found, cut)
+    if page.last is not None:
+        return page
+    end = select(id_).where(*scope).order_by(id_.desc()).offset(MOST_SCANNED - 1).limit(1)
+    return Page(page.items, (await tx.execute(end)).scalar_one_or_none())

@@ -1,0 +1,89 @@
+"""The door to PostgreSQL: one pool per event loop, short transactions, errors translated once."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from delivery.errors import Misconfigured, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+OLDEST_SERVER = 150_000
+
+# Whoever makes deliveries due says so here; the relay listens.
+DUE_CHANNEL = "waybill_due"
+
+Transaction = AsyncConnection
+
+# Every hot statement joins a handful of keys to indexed tables. Without statistics (a partition made this
+# morning) the planner may prefer to hash whole tables; these connections tell it not to.
+_PLANNER = "-c enable_hashjoin=off -c enable_mergejoin=off -c enable_seqscan=off -c jit=off"
+_GUARD = "-c statement_timeout=30000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000"
+
+
+def normalise_url(url: str) -> str:
+    """The form SQLAlchemy wants, from any of `postgres://`, `postgresql://` and `postgresql+psycopg://`."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in {"postgres", "postgresql", "postgresql+psycopg"}:
+        raise Misconfigured("WAYBILL_DATABASE_URL must begin with postgresql://")
+    return f"postgresql+psycopg://{rest}"
+
+
+class Ledger:
+    """A pool of connections to the ledger, for one event loop."""
+
+    def __init__(self, url: str, *, pool_size: int = 8, application: str = "waybill") -> None:
+        """Nothing is dialled yet."""
+        self.url = normalise_url(url)
+        self._engine: AsyncEngine = create_async_engine(
+            self.url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=10,
+            pool_pre_ping=False,
+            pool_recycle=1800,
+            connect_args={
+                "application_name": application,
+                "connect_timeout": 5,
+                "options": f"{_PLANNER} {_GUARD}",
+                "prepare_threshold": 3,
+            },
+        )
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """One transaction, committed when the block ends well; raises Unavailable if there is no answer."""
+        try:
+            async with self._engine.begin() as connection:
+                yield connection
+        except (InterfaceError, OperationalError, PoolTimeout) as error:
+            raise Unavailable(f"The ledger does not answer: {_first_line(error)}") from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise Unavailable(f"The ledger does not answer: {_first_line(error)}") from error
+            raise
+
+    async def check(self) -> None:
+        """Raise Unavailable unless the database answers, Misconfigured if it is too old."""
+        async with self.transaction() as tx:
+            version = int((await tx.execute(text("show server_version_num"))).scalar_one())
+        if version < OLDEST_SERVER:
+            raise Misconfigured(f"PostgreSQL {version // 10_000} is too old; 15 or newer is needed.")
+
+    async def close(self) -> None:
+        """Close every connection of the pool."""
+        await self._engine.dispose()
+
+
+def _first_line(error: Exception) -> str:
+    cause = getattr(error, "orig", None) or error
+    return str(cause).strip().split("\n", 1)[0]

@@ -1,0 +1,232 @@
+"""The ledger's tables. Migrations must arrive at exactly this; a test compares the two.
+
+`events`, `deliveries` and `attempts` are history: partitioned by day of their UUIDv7 id, mostly written
+once. `schedule` and `claims` are the present: one row per unfinished delivery, one per batch in work. They
+stay small whatever the history grows to, and they are all that a claim reads.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+
+PARTITIONED = ("events", "deliveries", "attempts")
+
+
+def _moment(name: str, *, nullable: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    # Moves on with every change of the tenant's endpoints, so that accept may keep filters in memory and
+    # still match in its own transaction.
+    Column("endpoints_version", BigInteger, nullable=False, server_default=text("0")),
+    _moment("created_at"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("hint", Text, nullable=False),
+    Column("key_sha256", LargeBinary, nullable=False, unique=True),
+    _moment("created_at"),
+    _moment("revoked_at", nullable=True),
+)
+
+endpoints = Table(
+    "endpoints",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("filter", ARRAY(Text), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("state_reason", Text),
+    Column("state_actor", Text),
+    _moment("state_changed_at"),
+    # Custom headers often carry a receiver's token: names are readable, values are sealed.
+    Column("header_names", ARRAY(Text), nullable=False),
+    Column("sealed_headers", LargeBinary),
+    Column("signature", Text, nullable=False),
+    Column("schedule_seconds", ARRAY(Double)),
+    Column("timeout_seconds", Double),
+    Column("version", BigInteger, nullable=False, server_default=text("1")),
+    _moment("created_at"),
+    _moment("updated_at"),
+    _moment("deleted_at", nullable=True),
+    CheckConstraint("state in ('active', 'paused', 'disabled')", name="state"),
+    CheckConstraint("signature in ('v1', 'v1a')", name="signature"),
+    Index(None, "tenant_id", "id"),
+)
+
+endpoint_secrets = Table(
+    "endpoint_secrets",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("endpoint_id", ForeignKey("endpoints.id"), nullable=False, index=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("signature", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("public_key", Text),
+    _moment("created_at"),
+    _moment("not_after", nullable=True),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant_id", ForeignKey("tenants.id"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("request_sha256", LargeBinary, nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+    _moment("created_at"),
+    Index(None, "created_at"),
+)
+
+# No foreign keys from here on: these tables take every write of the hot path, and partitions come and go.
+events = Table(
+    "events",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("body_sha256", LargeBinary, nullable=False),
+    Column("matched", Integer, nullable=False),
+    _moment("created_at"),
+    Index(None, "tenant_id", "id"),
+    postgresql_partition_by="RANGE (id)",
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("endpoint_id", Uuid, nullable=False),
+    Column("event_type", Text, nullable=False),
+    # 'pending' until final: whether it is in flight is told by `schedule`. No index may name this column, so
+    # that the one update of a delivery's life stays within its page (heap-only).
+    Column("status", Text, nullable=False, server_default=text("'pending'")),
+    Column("reason", Text),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    _moment("created_at"),
+    _moment("finished_at", nullable=True),
+    CheckConstraint("status in ('pending', 'succeeded', 'failed', 'cancelled')", name="status"),
+    Index(None, "tenant_id", "id"),
+    Index(None, "endpoint_id", "id"),
+    Index(None, "event_id"),
+    postgresql_partition_by="RANGE (id)",
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("delivery_id", Uuid, nullable=False),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("endpoint_id", Uuid, nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("number", Integer, nullable=False),
+    _moment("started_at"),
+    Column("dns_us", Integer),
+    Column("connect_us", Integer),
+    Column("tls_us", Integer),
+    Column("first_byte_us", Integer),
+    Column("total_us", Integer),
+    Column("url", Text, nullable=False),
+    Column("address", Text),
+    Column("request_headers", JSONB, nullable=False),
+    Column("body_sha256", LargeBinary, nullable=False),
+    Column("key_ids", Text, nullable=False),
+    Column("status", SmallInteger),
+    Column("response_headers", JSONB, nullable=False),
+    Column("response_body", LargeBinary, nullable=False),
+    Column("response_truncated", Boolean, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    _moment("next_due_at", nullable=True),
+    Column("worker", Text, nullable=False),
+    Index(None, "delivery_id", "id"),
+    postgresql_partition_by="RANGE (id)",
+)
+
+# A queue in a table lives or dies by vacuum: after a fixed number of dead rows, at full speed.
+_BUSY = {
+    "autovacuum_vacuum_scale_factor": "0.0",
+    "autovacuum_vacuum_threshold": "5000",
+    "autovacuum_vacuum_cost_delay": "0",
+}
+
+schedule = Table(
+    "schedule",
+    metadata,
+    Column("delivery_id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("endpoint_id", Uuid, nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("lane", SmallInteger, nullable=False, server_default=text("0")),
+    _moment("due_at"),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),  # made so far, of all runs
+    Column(
+        "step", Integer, nullable=False, server_default=text("0")
+    ),  # burned in this run of the retry schedule
+    Column("claim_id", Uuid),
+    Index("schedule_due_idx", "lane", "endpoint_id", "due_at", postgresql_where=text("claim_id is null")),
+    Index("schedule_claimed_idx", "claim_id", postgresql_where=text("claim_id is not null")),
+    postgresql_with=_BUSY,
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("lane", SmallInteger, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("remaining", Integer, nullable=False),
+    _moment("created_at"),
+    _moment("lease_until"),
+    _moment("started_at", nullable=True),
+    Column("worker", Text),
+    postgresql_with=_BUSY,
+)

@@ -1,0 +1,56 @@
+"""Tenants."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import insert as insert_into
+from sqlalchemy import select, update
+
+from delivery.ledger.tables import tenants
+from delivery.model import Tenant, TenantId
+from delivery.paging import Page
+
+if TYPE_CHECKING:
+    from sqlalchemy import Row
+
+    from delivery.ledger.session import Transaction
+    from delivery.paging import Cut
+
+_COLUMNS = (tenants.c.id, tenants.c.name, tenants.c.created_at)
+
+
+async def insert(tx: Transaction, tenant: Tenant) -> None:
+    """Write a new tenant."""
+    await tx.execute(
+        insert_into(tenants).values(id=tenant.id, name=tenant.name, created_at=tenant.created_at)
+    )
+
+
+async def read(tx: Transaction, tenant_id: TenantId) -> Tenant | None:
+    """One tenant."""
+    row = (await tx.execute(select(*_COLUMNS).where(tenants.c.id == tenant_id))).one_or_none()
+    return None if row is None else _tenant(row)
+
+
+async def page(tx: Transaction, cut: Cut) -> Page[Tenant]:
+    """Tenants, newest first."""
+    rows = await tx.execute(
+        select(*_COLUMNS).where(tenants.c.id < cut.before).order_by(tenants.c.id.desc()).limit(cut.limit + 1)
+    )
+    return Page.of([_tenant(row) for row in rows], cut)
+
+
+async def endpoints_changed(tx: Transaction, tenant_id: TenantId) -> bool:
+    """Tell every accepter that it must read the tenant's endpoints again; False for an unknown tenant."""
+    row = await tx.execute(
+        update(tenants)
+        .where(tenants.c.id == tenant_id)
+        .values(endpoints_version=tenants.c.endpoints_version + 1)
+        .returning(tenants.c.id)
+    )
+    return row.one_or_none() is not None
+
+
+def _tenant(row: Row[*tuple[Any, ...]]) -> Tenant:
+    return Tenant(TenantId(row.id), row.name, row.created_at)

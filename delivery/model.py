@@ -1,0 +1,240 @@
+"""The words of the engine as types: ids and the records that travel between its parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING, NewType
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from delivery.errors import MalformedId
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TenantId = NewType("TenantId", UUID)
+KeyId = NewType("KeyId", UUID)
+EndpointId = NewType("EndpointId", UUID)
+SecretId = NewType("SecretId", UUID)
+EventId = NewType("EventId", UUID)
+DeliveryId = NewType("DeliveryId", UUID)
+AttemptId = NewType("AttemptId", UUID)
+ClaimId = NewType("ClaimId", UUID)
+
+
+class Prefix(StrEnum):
+    """What stands before the underscore of an id that people see."""
+
+    TENANT = "ten"
+    KEY = "key"
+    ENDPOINT = "ep"
+    SECRET = "sec"  # noqa: S105  a prefix, not a password
+    EVENT = "evt"
+    DELIVERY = "dlv"
+    ATTEMPT = "att"
+
+
+def new_id() -> UUID:
+    """A fresh UUIDv7: unique, and ordered by the time it was made (RFC 9562, section 5.7)."""
+    return uuid7()
+
+
+# Ids as people see them are TypeIDs: github.com/jetify-com/typeid/tree/main/spec
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
+_VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
+_SHIFTS = range(120, -1, -10)
+_SUFFIX_LENGTH = 26
+_LARGEST_FIRST_LETTER = "7"  # 26 letters hold 130 bits; a UUID has 128
+
+
+def show_id(prefix: Prefix, id_: UUID) -> str:
+    """Write an id the way people see it: `evt_01kawt…`, 26 letters of Crockford base32."""
+    number = id_.int
+    return prefix + "_" + "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
+
+
+def parse_id(prefix: Prefix, text: str) -> UUID:
+    """Read an id back; raises MalformedId for anything `show_id` would not have written."""
+    kind, _, suffix = text.rpartition("_")
+    if kind != prefix or len(suffix) != _SUFFIX_LENGTH or suffix[0] > _LARGEST_FIRST_LETTER:
+        raise MalformedId(text, prefix)
+    number = 0
+    for letter in suffix:
+        value = _VALUES.get(letter)
+        if value is None:
+            raise MalformedId(text, prefix)
+        number = number << 5 | value
+    return UUID(int=number)
+
+
+def moment_of(id_: UUID) -> datetime:
+    """When a UUIDv7 was made, to the millisecond."""
+    return datetime.fromtimestamp((id_.int >> 80) / 1000, tz=UTC)
+
+
+def id_floor(moment: datetime) -> UUID:
+    """The smallest id that could have been made at this moment: bounds ranges of ids by time."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)
+
+
+# ---- closed sets
+class EndpointState(StrEnum):
+    """Whether an endpoint's deliveries may be claimed; anything but active holds them."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    DISABLED = "disabled"
+
+
+class Signature(StrEnum):
+    """Which Standard Webhooks scheme signs an endpoint's deliveries."""
+
+    V1 = "v1"
+    V1A = "v1a"
+
+
+class DeliveryStatus(StrEnum):
+    """Where a delivery stands; the last three are final."""
+
+    PENDING = "pending"
+    IN_FLIGHT = "in_flight"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Lane(IntEnum):
+    """A queue for one kind of work."""
+
+    LIVE = 0
+
+
+# ---- records
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Whose data it is."""
+
+    id: TenantId
+    name: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A tenant's key as it may be shown: never the key itself."""
+
+    id: KeyId
+    tenant_id: TenantId
+    name: str
+    hint: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A tenant's destination. `timeout` bounds one attempt in all; `schedule` None means the default."""
+
+    id: EndpointId
+    tenant_id: TenantId
+    url: str
+    description: str
+    filter: tuple[str, ...]
+    state: EndpointState
+    state_reason: str | None
+    state_changed_at: datetime
+    header_names: tuple[str, ...]
+    sealed_headers: bytes | None
+    signature: Signature
+    schedule: tuple[timedelta, ...] | None
+    timeout: timedelta | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSecret:
+    """An endpoint's secret as the ledger keeps it: encrypted. `not_after` None means it is the newest."""
+
+    id: SecretId
+    endpoint_id: EndpointId
+    tenant_id: TenantId
+    signature: Signature
+    sealed: bytes
+    key_id: str
+    public_key: str | None
+    created_at: datetime
+    not_after: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened: immutable. `body` is what every receiver gets, byte for byte."""
+
+    id: EventId
+    tenant_id: TenantId
+    type: str
+    body: bytes
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event owed to one endpoint, as the ledger shows it."""
+
+    id: DeliveryId
+    tenant_id: TenantId
+    event_id: EventId
+    event_type: str
+    endpoint_id: EndpointId
+    status: DeliveryStatus
+    reason: str | None
+    attempts: int
+    created_at: datetime
+    due_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where one exchange's time went; None where a step did not happen or was not seen."""
+
+    dns: timedelta | None = None
+    connect: timedelta | None = None
+    tls: timedelta | None = None
+    first_byte: timedelta | None = None
+    total: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One HTTP exchange for a delivery; append-only. Header values that may be secret are redacted."""
+
+    id: AttemptId
+    delivery_id: DeliveryId
+    tenant_id: TenantId
+    endpoint_id: EndpointId
+    event_id: EventId
+    number: int
+    started_at: datetime
+    timings: Timings
+    url: str
+    address: str | None
+    request_headers: Mapping[str, str]
+    body_sha256: bytes
+    key_ids: tuple[str, ...]
+    status: int | None
+    response_headers: tuple[tuple[str, str], ...]
+    response_body: bytes
+    response_truncated: bool
+    outcome: str
+    detail: str
+    decision: str
+    reason: str
+    next_due_at: datetime | None
+    worker: str

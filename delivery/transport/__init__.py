@@ -1,0 +1,32 @@
+"""The guarded HTTP transport: the only part of the engine that opens sockets to receivers."""
+
+from delivery.transport.client import Transport, verified_tls
+from delivery.transport.destination import (
+    BadDestination,
+    BadHeader,
+    check_headers,
+    check_url,
+    refused_literal,
+)
+from delivery.transport.exchange import Exchange, Limits
+from delivery.transport.faults import DestinationBlocked
+from delivery.transport.guard import AllowList, BadAllowList, Guard, refusal
+from delivery.transport.names import Lookup
+
+__all__ = [
+    "AllowList",
+    "BadAllowList",
+    "BadDestination",
+    "BadHeader",
+    "DestinationBlocked",
+    "Exchange",
+    "Guard",
+    "Limits",
+    "Lookup",
+    "Transport",
+    "check_headers",
+    "check_url",
+    "refusal",
+    "refused_literal",
+    "verified_tls",
+]

@@ -1,0 +1,158 @@
+"""The pool of connections, and the one place where the engine dials.
+
+Built on aiohttp's pool (`BaseConnector`) without aiohttp's session, which would add cookies, redirects,
+proxies and automatic headers, and cost as much again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from time import perf_counter
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+
+import aiohappyeyeballs
+from aiohttp import BaseConnector, ClientTimeout
+
+from delivery.transport.wire import Wire
+from retries.outcome import Phase
+
+if TYPE_CHECKING:
+    import ssl
+    from datetime import timedelta
+
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.client_reqrep import ClientRequest, ConnectionKey
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
+    from delivery.transport.exchange import Trail
+    from delivery.transport.guard import Guard
+    from delivery.transport.names import Names
+
+_MOST_ADDRESSES: Final = 6
+_NEXT_ADDRESS_AFTER: Final = 0.25  # seconds, as RFC 8305 recommends
+_NO_TIMEOUT: Final = ClientTimeout(total=None)  # the deadlines are ours
+
+
+class Inside(OSError):
+    """The guard refuses an address of this host. An OSError: to those who dial, one that failed."""
+
+    def __init__(self, host: str, address: str, reason: str) -> None:
+        super().__init__(f"{address} of {host} may not be dialled: {reason}")
+        self.host = host
+        self.address = address
+        self.reason = reason
+
+
+class Origin(NamedTuple):
+    """Where a connection leads: connections to the same origin are interchangeable."""
+
+    host: str
+    port: int
+    is_ssl: bool
+
+
+class Dial:
+    """A wish for a connection. The pool reads `connection_key` and `proxy` of it, the rest is ours."""
+
+    __slots__ = ("connection_key", "limit", "trail")
+    proxy = None
+
+    def __init__(self, origin: Origin, limit: timedelta, trail: Trail) -> None:
+        self.connection_key = origin
+        self.limit = limit.total_seconds()
+        self.trail = trail
+
+
+class Connector(BaseConnector):
+    """Keeps connections, and dials new ones through the guard."""
+
+    def __init__(
+        self, guard: Guard, names: Names, tls: ssl.SSLContext, *, most: int | None, keep_alive: timedelta
+    ) -> None:
+        super().__init__(limit=most or 0, keepalive_timeout=keep_alive.total_seconds())
+        self._guard = guard
+        self._names = names
+        self._tls = tls
+        self.wires: set[Wire] = set()
+
+    async def open(self, dial: Dial) -> Connection:
+        """Take a kept connection or dial a new one; raises OSError and TimeoutError."""
+        return await self.connect(cast("ClientRequest", dial), [], _NO_TIMEOUT)
+
+    def forget(self, origin: Origin) -> None:
+        """Close the idle connections to this origin."""
+        for wire, _ in self._conns.pop(cast("ConnectionKey", origin), ()):
+            wire.close()
+
+    async def _create_connection(
+        self,
+        req: ClientRequest,
+        traces: list[Trace],
+        timeout: ClientTimeout,  # noqa: ASYNC109  aiohttp's signature
+    ) -> ResponseHandler:
+        del traces, timeout  # never used here: no traces, and the dial has its own limit
+        dial = cast("Dial", req)
+        async with asyncio.timeout(dial.limit):
+            return await self._dial(dial.connection_key, dial.trail)
+
+    async def _dial(self, origin: Origin, trail: Trail) -> Wire:
+        trail.phase = Phase.DNS
+        began = perf_counter()
+        addresses = await self._names.addresses(origin.host)
+        for address in addresses:
+            # One inside address condemns the name: it may be half of a rebinding trick.
+            self._refuse_inside(origin, address)
+        resolved = perf_counter()
+        trail.phase, trail.dns = Phase.CONNECT, resolved - began
+        sock = await self._connect(origin, addresses[:_MOST_ADDRESSES], trail)
+        trail.address = sock.getpeername()[0]
+        connected = perf_counter()
+        trail.connect = connected - resolved
+        wire = await self._wire_on(sock, origin, trail)
+        if origin.is_ssl:
+            trail.tls = perf_counter() - connected
+        return wire
+
+    def _refuse_inside(self, origin: Origin, address: str) -> None:
+        reason = self._guard.refusal(address, origin.port)
+        if reason is not None:
+            raise Inside(origin.host, address, reason)
+
+    async def _connect(self, origin: Origin, addresses: tuple[str, ...], trail: Trail) -> socket.socket:
+        def door(target: aiohappyeyeballs.AddrInfoType) -> socket.socket:
+            # The last thing that happens before a connection is made, for every address alike.
+            family, kind, protocol, _, sockaddr = target
+            self._refuse_inside(origin, sockaddr[0])
+            trail.address = sockaddr[0]
+            return socket.socket(family, kind, protocol)
+
+        return await aiohappyeyeballs.start_connection(
+            [_target(address, origin.port) for address in addresses],
+            happy_eyeballs_delay=_NEXT_ADDRESS_AFTER,
+            loop=self._loop,
+            socket_factory=door,
+        )
+
+    async def _wire_on(self, sock: socket.socket, origin: Origin, trail: Trail) -> Wire:
+        if origin.is_ssl:
+            trail.phase = Phase.TLS
+        try:
+            _, wire = await self._loop.create_connection(
+                lambda: Wire(self._loop, self.wires),
+                sock=sock,
+                ssl=self._tls if origin.is_ssl else None,
+                server_hostname=origin.host.rstrip(".") if origin.is_ssl else None,
+            )
+        except BaseException:
+            sock.close()
+            raise
+        wire.address = trail.address
+        return wire
+
+
+def _target(address: str, port: int) -> aiohappyeyeballs.AddrInfoType:
+    if ":" in address:
+        return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port, 0, 0)
+    return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port)

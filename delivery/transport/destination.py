@@ -1,0 +1,164 @@
+"""Is this a destination that an endpoint may have? Pure checks, made when a person sets a URL or headers.
+
+They are a courtesy. The wall is the guard, which looks at every address just before it is dialled.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from ipaddress import IPv6Address, ip_address
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from ipaddress import IPv4Address
+
+    from delivery.transport.guard import Guard
+
+LONGEST_URL: Final = 2048
+LONGEST_HOST: Final = 253
+MOST_HEADERS: Final = 20
+MOST_HEADER_BYTES: Final = 4096
+_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+
+_FORBIDDEN_IN_URL: Final = re.compile(
+    r"[\x00-\x20\x7f-\xa0\\\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]"
+)
+_AUTHORITY: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
+# Underscores are not in the RFCs but are in real names.
+_HOST: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
+# Resolvers read `2130706433`, `0x7f.1`, `127.1` as IPv4 addresses (WHATWG URL, "ends in a number").
+_ENDS_IN_A_NUMBER: Final = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VISIBLE: Final = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
+_RESERVED: Final = frozenset({
+    "accept-encoding",  # the transport asks for identity: it never unpacks what a stranger packed
+    "connection", "content-encoding", "content-length", "content-type", "cookie", "cookie2", "expect",
+    "host", "http2-settings", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
+    "user-agent",  # tells receivers who calls them
+})  # fmt: skip
+_RESERVED_PREFIXES: Final = ("webhook-", "proxy-")
+
+
+class BadDestination(ValueError):
+    """A URL that no endpoint may have; `why` is one sentence without the URL in it."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class BadHeader(ValueError):
+    """A custom header that no endpoint may have; `name` is None when all of them together are at fault."""
+
+    def __init__(self, name: str | None, why: str) -> None:
+        super().__init__(why if name is None else f"{name!r}: {why}")
+        self.name = name
+        self.why = why
+
+
+def check_url(url: str, *, allow_http: bool) -> str:
+    """Check and normalise an endpoint's URL: lower-case ASCII host, no default port. Raises BadDestination.
+
+    Parsed by the same code that reads it when it is sent to, so that both see the same host. A literal
+    address passes here; `refused_literal` tells early what the guard will say to it.
+    """
+    if len(url) > LONGEST_URL:
+        raise BadDestination(f"The URL must not be longer than {LONGEST_URL} characters.")
+    if _FORBIDDEN_IN_URL.search(url):
+        raise BadDestination("The URL must not contain spaces, control characters or backslashes.")
+    if "#" in url:
+        raise BadDestination("The URL must not have a fragment.")
+    parsed = _parse(url)
+    if parsed.scheme not in _DEFAULT_PORTS or (parsed.scheme == "http" and not allow_http):
+        schemes = "https or http" if allow_http else "https"
+        raise BadDestination(f"The URL must begin with {schemes}://.")
+    authority = _AUTHORITY.match(url)
+    if authority is not None and "@" in authority[1]:
+        raise BadDestination("The URL must not contain a user name or password.")
+    normal = f"{parsed.scheme}://{_host(parsed)}{_port(parsed)}{parsed.raw_path.decode('ascii')}"
+    if len(normal) > LONGEST_URL:
+        raise BadDestination(f"The URL must not be longer than {LONGEST_URL} characters once it is encoded.")
+    return normal
+
+
+def _parse(url: str) -> httpx.URL:
+    try:
+        return httpx.URL(url)
+    except (httpx.InvalidURL, UnicodeError) as error:  # a lone surrogate cannot be encoded
+        raise BadDestination("The URL cannot be read.") from error
+
+
+def _host(url: httpx.URL) -> str:
+    host = url.raw_host.decode("ascii").lower()
+    if not host:
+        raise BadDestination("The URL must name a host.")
+    literal = _literal(host)
+    if literal is not None:
+        return f"[{literal}]" if isinstance(literal, IPv6Address) else str(literal)
+    host = host.removesuffix(".")
+    if len(host) > LONGEST_HOST or not _HOST.fullmatch(host) or _ENDS_IN_A_NUMBER.fullmatch(host):
+        raise BadDestination("The URL's host is neither a valid name nor an address.")
+    return host
+
+
+def _port(url: httpx.URL) -> str:
+    if url.port is None or url.port == _DEFAULT_PORTS[url.scheme]:
+        return ""
+    if not 1 <= url.port <= 65535:  # noqa: PLR2004  the two ends of what a port can be
+        raise BadDestination("The URL's port must be between 1 and 65535.")
+    return f":{url.port}"
+
+
+def _literal(host: str) -> IPv4Address | IPv6Address | None:
+    if "%" in host:  # a zone: an address that means something on this machine alone
+        return None
+    with suppress(ValueError):
+        return ip_address(host)
+    return None
+
+
+def refused_literal(url: str, guard: Guard) -> str | None:
+    """Say why the guard would never dial this URL: an inside address written out, or a port; None otherwise.
+
+    For a checked URL. A name gets no verdict here: what it resolves to is looked at when it is dialled.
+    """
+    parsed = httpx.URL(url)
+    port = parsed.port or _DEFAULT_PORTS[parsed.scheme]
+    literal = _literal(parsed.raw_host.decode("ascii"))
+    if literal is not None:
+        return guard.refusal(literal, port)
+    return f"port {port}" if guard.ports is not None and port not in guard.ports else None
+
+
+def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Check the custom headers of an endpoint and give them back as they are. Raises BadHeader.
+
+    At most 20, at most 4 KiB together, names that are tokens (RFC 9110, section 5.6.2), values of visible
+    ASCII. Names that the engine or the connection needs for itself are refused, `User-Agent` among them.
+    """
+    if len(headers) > MOST_HEADERS:
+        raise BadHeader(None, f"There must not be more than {MOST_HEADERS} headers.")
+    if sum(len(name) + len(value) + len(": \r\n") for name, value in headers.items()) > MOST_HEADER_BYTES:
+        raise BadHeader(None, f"The headers must not be longer than {MOST_HEADER_BYTES} bytes in total.")
+    seen: set[str] = set()
+    for name, value in headers.items():
+        _check_header(name, value)
+        if name.lower() in seen:
+            raise BadHeader(name, "The same header is given twice.")
+        seen.add(name.lower())
+    return dict(headers)
+
+
+def _check_header(name: str, value: str) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise BadHeader(name, "A header's name must be letters, digits, and - or a few other signs.")
+    lower = name.lower()
+    if lower in _RESERVED or lower.startswith(_RESERVED_PREFIXES):
+        raise BadHeader(name, "This header is set by the engine.")
+    if not _VISIBLE.fullmatch(value):
+        raise BadHeader(name, "A header's value must be visible ASCII, without spaces at its ends.")

@@ -1,0 +1,92 @@
+"""The records of one exchange: what it may take, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from delivery.model import Timings
+
+if TYPE_CHECKING:
+    from retries.outcome import Outcome, Phase
+
+LONGEST_TOTAL: Final = timedelta(seconds=30)
+_NONE: Final = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one exchange may take. `connect` covers name, connection and TLS together; `total` covers all."""
+
+    connect: timedelta = timedelta(seconds=5)
+    total: timedelta = timedelta(seconds=15)
+    read_bytes: int = 65_536
+
+    def __post_init__(self) -> None:
+        if not _NONE < self.total <= LONGEST_TOTAL:
+            raise ValueError(f"The total limit must be above zero and at most {LONGEST_TOTAL.seconds} s.")
+        if self.connect <= _NONE:
+            raise ValueError("The connect limit must be above zero.")
+        if self.read_bytes < 0:
+            raise ValueError("The number of bytes to read must not be negative.")
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What came of one request. Whatever arrived before a failure is in it too.
+
+    `started` is a reading of `time.perf_counter`, in seconds. The body is as it came over the wire, never
+    unpacked, and cut at the limit when `body_truncated`. Of the timings, `first_byte` runs from the moment the
+    request was written to the first byte of the answer; a reused connection has no `dns`, `connect` or `tls`.
+    """
+
+    outcome: Outcome
+    started: float
+    timings: Timings
+    status: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    body_truncated: bool = False
+    address: str | None = None
+    reused: bool = False
+
+
+@dataclass(slots=True)
+class Trail:
+    """What is known of an exchange so far, written as it happens: a failure then tells how far it came.
+
+    `phase` is what is under way; None while it waits for a free connection. Times are seconds.
+    """
+
+    started: float = field(default_factory=perf_counter)
+    phase: Phase | None = None
+    dns: float | None = None
+    connect: float | None = None
+    tls: float | None = None
+    asked_at: float | None = None
+    answered_at: float | None = None
+    address: str | None = None
+    reused: bool = False
+    status: int | None = None
+    raw_headers: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes = b""
+    truncated: bool = False
+
+    def timings(self) -> Timings:
+        """Give the times as they stand, with the end of the exchange being now."""
+        waited = None
+        if self.asked_at is not None and self.answered_at is not None:
+            waited = self.answered_at - self.asked_at
+        return Timings(
+            dns=_span(self.dns),
+            connect=_span(self.connect),
+            tls=_span(self.tls),
+            first_byte=_span(waited),
+            total=_span(perf_counter() - self.started),
+        )
+
+
+def _span(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)

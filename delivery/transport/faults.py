@@ -1,0 +1,123 @@
+"""Foreign errors, translated once: into httpx's errors at the transport's edge, and those into outcomes."""
+
+from __future__ import annotations
+
+import errno
+import ssl
+from typing import TYPE_CHECKING, Final
+
+import httpx
+from aiohttp import ClientConnectionError, ClientError, ClientPayloadError, ServerDisconnectedError
+from aiohttp.http_exceptions import HttpProcessingError
+
+from delivery.transport.connector import Inside
+from retries.outcome import (
+    Blocked,
+    CutShort,
+    Fault,
+    Interrupted,
+    Outcome,
+    Phase,
+    TimedOut,
+    Unreachable,
+)
+
+if TYPE_CHECKING:
+    from delivery.transport.exchange import Trail
+
+_DIALLING: Final = frozenset({Phase.DNS, Phase.CONNECT, Phase.TLS})
+# Our own machine has run out of something: that says nothing about the receiver.
+_OUR_SHORTAGES: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+)
+
+
+class DestinationBlocked(httpx.ConnectError):
+    """The guard refused to dial: this address of this host is inside, or the port is not allowed."""
+
+    def __init__(self, host: str, address: str, reason: str) -> None:
+        super().__init__(f"{address} of {host} may not be dialled: {reason}")
+        self.host = host
+        self.address = address
+        self.reason = reason
+
+
+def is_foreign(error: Exception) -> bool:
+    """Whether this is an error that the network, TLS or a receiver can cause, and not a mistake of ours."""
+    return isinstance(error, (OSError, ValueError, ClientError, HttpProcessingError))
+
+
+def is_broken_connection(error: Exception) -> bool:
+    """Whether the connection itself went away, as opposed to an answer that is wrong or late."""
+    return isinstance(error, (ClientConnectionError, ConnectionError))
+
+
+def translate(error: Exception, trail: Trail) -> httpx.TransportError:
+    """Find the httpx error for what went wrong, given how far the exchange had come."""
+    if isinstance(error, Inside):
+        return DestinationBlocked(error.host, error.address, error.reason)
+    if isinstance(error, TimeoutError):
+        return _timeout(trail.phase)
+    kind: type[httpx.TransportError]
+    if trail.phase is None or trail.phase in _DIALLING:
+        kind = httpx.ConnectError
+    elif isinstance(error, (HttpProcessingError, ClientPayloadError, ServerDisconnectedError)):
+        kind = httpx.RemoteProtocolError
+    else:
+        kind = httpx.WriteError if trail.phase is Phase.SEND else httpx.ReadError
+    return kind(_detail(error))
+
+
+def _timeout(phase: Phase | None) -> httpx.TimeoutException:
+    if phase is None:
+        return httpx.PoolTimeout("No connection became free in time.")
+    if phase in _DIALLING:
+        return httpx.ConnectTimeout(f"The time was up: {phase}.")
+    if phase is Phase.SEND:
+        return httpx.WriteTimeout(f"The time was up: {phase}.")
+    return httpx.ReadTimeout(f"The time was up: {phase}.")
+
+
+def outcome_of(error: httpx.TransportError, trail: Trail) -> Outcome:
+    """Say what came of an attempt that ended with this error."""
+    cause = error.__cause__
+    if isinstance(error, DestinationBlocked):
+        return Blocked(error.host, error.address)
+    if isinstance(error, httpx.TimeoutException):
+        # Nothing was sent while it waited for one of our own connections.
+        return Interrupted() if trail.phase is None else TimedOut(trail.phase)
+    if isinstance(cause, OSError) and cause.errno in _OUR_SHORTAGES:
+        return Interrupted()
+    if trail.status is not None:
+        return CutShort(trail.status)
+    return Unreachable(_fault(error, trail.phase), str(error))
+
+
+def _fault(error: httpx.TransportError, phase: Phase | None) -> Fault:
+    cause = error.__cause__
+    if phase is Phase.DNS:
+        return Fault.DNS
+    if isinstance(cause, ssl.SSLError) or (phase is Phase.TLS and isinstance(cause, ValueError)):
+        return Fault.TLS
+    if isinstance(cause, ConnectionRefusedError):
+        return Fault.REFUSED
+    if isinstance(cause, (ConnectionError, ServerDisconnectedError)) or (
+        isinstance(cause, OSError) and cause.errno in {errno.ECONNRESET, errno.EPIPE}
+    ):
+        return Fault.RESET
+    return (
+        Fault.PROTOCOL
+        if isinstance(error, httpx.ProtocolError | httpx.UnsupportedProtocol)
+        else Fault.NETWORK
+    )
+
+
+def _detail(error: Exception) -> str:
+    """Say in a few words what happened, without an address or the receiver's own bytes in it."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    if isinstance(error, ServerDisconnectedError):
+        return "The connection was closed before an answer came."
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

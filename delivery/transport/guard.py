@@ -1,0 +1,160 @@
+"""May this address be dialled? Pure: numbers in, a reason or nothing out.
+
+The ranges are spelled out. `ipaddress.is_global` differs between Python versions and calls several
+addresses global that are not (multicast, `::127.0.0.1`, `fec0::1`, `3fff::1`, …).
+Sources: the IANA special-purpose address registries (RFC 6890), RFC 6052 (NAT64), RFC 7526 (6to4), and the
+clouds' own pages for their metadata addresses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+class BadAllowList(ValueError):
+    """An entry of the allow-list is neither an address nor a network."""
+
+    def __init__(self, entry: str, why: str) -> None:
+        super().__init__(f"{entry!r} is not an address or a network such as 10.0.0.0/8: {why}")
+        self.entry = entry
+
+
+@dataclass(frozen=True, slots=True)
+class AllowList:
+    """Networks inside which the operator lets the engine dial all the same."""
+
+    networks: tuple[Network, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> AllowList:
+        """Read `127.0.0.0/8, ::1`: addresses and networks with commas between; raises BadAllowList."""
+        return cls(tuple(_network(entry) for part in text.split(",") if (entry := part.strip())))
+
+    def __contains__(self, address: Address) -> bool:
+        return any(address in network for network in self.networks)
+
+
+def _network(entry: str) -> Network:
+    try:
+        return ip_network(entry)
+    except ValueError as error:
+        raise BadAllowList(entry, str(error)) from error
+
+
+_NOTHING_ALLOWED: Final = AllowList()
+
+# In both tables the first match gives the reason, so the particular stands before the general.
+_INSIDE_V4: Final = tuple(
+    (IPv4Network(network), reason)
+    for network, reason in (
+        ("169.254.169.254/32", "metadata"),  # AWS, Azure, Google, DigitalOcean, …
+        ("169.254.170.2/32", "metadata"),  # AWS containers
+        ("100.100.100.200/32", "metadata"),  # Alibaba
+        ("192.0.0.192/32", "metadata"),  # Oracle
+        ("168.63.129.16/32", "metadata"),  # Azure's host, behind a public number
+        ("0.0.0.0/8", "this network"),
+        ("10.0.0.0/8", "private"),
+        ("100.64.0.0/10", "shared"),
+        ("127.0.0.0/8", "loopback"),
+        ("169.254.0.0/16", "link-local"),
+        ("172.16.0.0/12", "private"),
+        ("192.0.0.0/24", "reserved"),
+        ("192.0.2.0/24", "documentation"),
+        ("192.31.196.0/24", "reserved"),
+        ("192.52.193.0/24", "reserved"),
+        ("192.88.99.0/24", "6to4 relay"),
+        ("192.168.0.0/16", "private"),
+        ("192.175.48.0/24", "reserved"),
+        ("198.18.0.0/15", "benchmarking"),
+        ("198.51.100.0/24", "documentation"),
+        ("203.0.113.0/24", "documentation"),
+        ("224.0.0.0/4", "multicast"),
+        ("255.255.255.255/32", "broadcast"),
+        ("240.0.0.0/4", "reserved"),
+    )
+)
+_INSIDE_V6: Final = tuple(
+    (IPv6Network(network), reason)
+    for network, reason in (
+        ("fd00:ec2::/32", "metadata"),  # AWS
+        ("fd20:ce::254/128", "metadata"),  # Google
+        ("::/128", "unspecified"),
+        ("::1/128", "loopback"),
+        ("::/96", "embedded IPv4"),  # ::a.b.c.d, given up by RFC 4291
+        ("64:ff9b:1::/48", "local NAT64"),
+        ("100::/64", "discard"),
+        ("2001::/32", "Teredo"),
+        ("2001::/23", "reserved"),
+        ("2001:db8::/32", "documentation"),
+        ("2620:4f:8000::/48", "reserved"),
+        ("3fff::/20", "documentation"),
+        ("5f00::/16", "segment routing"),
+        ("fc00::/7", "private"),
+        ("fe80::/10", "link-local"),
+        ("fec0::/10", "site-local"),
+        ("ff00::/8", "multicast"),
+    )
+)
+_GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+_LOW_32: Final = 0xFFFF_FFFF
+
+
+def refusal(address: str | Address, allow: AllowList = _NOTHING_ALLOWED) -> str | None:
+    """Say why this address may not be dialled, in a word or two (`loopback`, `private`, …); None when it may.
+
+    What is no address (a name, a number written the old way, an address with a zone) is refused too.
+    """
+    try:
+        number = ip_address(address)
+    except ValueError:
+        return "not an address"
+    if isinstance(number, IPv6Address):
+        if number.scope_id is not None:
+            return "zone"
+        return _refusal_v6(number, allow)
+    return _refusal_v4(number, allow)
+
+
+def _refusal_v4(address: IPv4Address, allow: AllowList) -> str | None:
+    return None if address in allow else _first_match(address, _INSIDE_V4)
+
+
+def _refusal_v6(address: IPv6Address, allow: AllowList) -> str | None:
+    if address in allow:
+        return None
+    if address.ipv4_mapped is not None:
+        # The kernel dials the IPv4 address itself, so that address's own verdict counts, allow-list included.
+        return _refusal_v4(address.ipv4_mapped, allow)
+    if address in _NAT64:
+        # Another machine dials on our behalf: that 127.0.0.1 is allowed here says nothing about it there.
+        reason = _first_match(IPv4Address(int(address) & _LOW_32), _INSIDE_V4)
+        return reason and f"NAT64 of {reason}"
+    if address.sixtofour is not None:
+        # Refused whatever is inside: its relays are gone (RFC 7526) and no receiver lives there.
+        reason = _first_match(address.sixtofour, _INSIDE_V4)
+        return f"6to4 of {reason}" if reason else "6to4"
+    return _first_match(address, _INSIDE_V6) or (None if address in _GLOBAL_UNICAST else "reserved")
+
+
+def _first_match(address: Address, ranges: tuple[tuple[Network, str], ...]) -> str | None:
+    return next((reason for network, reason in ranges if address in network), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What the operator lets the engine dial: public addresses, the allow-list, and certain ports or any."""
+
+    allow: AllowList = field(default_factory=AllowList)
+    ports: frozenset[int] | None = None
+
+    def refusal(self, address: str | Address, port: int) -> str | None:
+        """Say why this address and port may not be dialled; None when they may."""
+        if self.ports is not None and port not in self.ports:
+            return f"port {port}"
+        return refusal(address, self.allow)

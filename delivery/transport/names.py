@@ -1,0 +1,113 @@
+"""From a host name to its addresses: one lookup for all who ask at once, kept for a few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
+from datetime import timedelta
+from ipaddress import ip_address
+from time import monotonic
+from typing import Final
+
+Lookup = Callable[[str], Awaitable[Sequence[str]]]
+
+_QUICK_LOOKUPS: Final = 48
+_SLOW_LOOKUPS: Final = 16
+_SLOW_AFTER: Final = 1.0  # seconds
+_MOST_NAMES: Final = 10_000
+
+
+async def system_lookup(host: str) -> Sequence[str]:
+    """Ask the operating system for a name's addresses; raises OSError (`socket.gaierror`) or UnicodeError.
+
+    Runs in a thread of its own that nobody waits for: `getaddrinfo` cannot be stopped, and a dead name server
+    must neither use up a shared pool of threads nor hold the process when it wants to end.
+    """
+    found: Future[Sequence[str]] = Future()
+    found.set_running_or_notify_cancel()  # from here on it cannot be cancelled under the thread's hands
+    threading.Thread(target=_look_up, args=(host, found), name="lookup", daemon=True).start()
+    return await asyncio.wrap_future(found)
+
+
+def _look_up(host: str, found: Future[Sequence[str]]) -> None:
+    try:
+        answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    except Exception as error:  # noqa: BLE001  handed to the one who asked
+        found.set_exception(error)
+    else:
+        found.set_result([str(sockaddr[0]) for *_, sockaddr in answers])
+
+
+class Names:
+    """Looks names up. It checks nothing: the guard does, before each dial."""
+
+    def __init__(self, lookup: Lookup = system_lookup, *, keep: timedelta = timedelta(seconds=5)) -> None:
+        self._lookup = lookup
+        self._keep = keep.total_seconds()
+        self._known: OrderedDict[str, tuple[float, tuple[str, ...]]] = OrderedDict()
+        self._asked: dict[str, asyncio.Task[tuple[str, ...]]] = {}
+        # A name that was slow once waits among the slow ones from then on, so that a few hundred dead names
+        # cannot stand in front of everybody else's.
+        self._slow: set[str] = set()
+        self._quick_lane = asyncio.Semaphore(_QUICK_LOOKUPS)
+        self._slow_lane = asyncio.Semaphore(_SLOW_LOOKUPS)
+
+    async def addresses(self, host: str) -> tuple[str, ...]:
+        """Give the addresses of a host, which may be a literal address; raises OSError or UnicodeError."""
+        if _is_address(host):
+            return (host,)
+        known = self._known.get(host)
+        if known is not None and known[0] > monotonic():
+            return known[1]
+        asked = self._asked.get(host)
+        if asked is None:
+            asked = self._asked[host] = asyncio.create_task(self._ask(host))
+            asked.add_done_callback(lambda done: self._settle(host, done))
+        # Shielded: when one of those who wait gives up, the lookup goes on for the others.
+        return await asyncio.shield(asked)
+
+    async def aclose(self) -> None:
+        """Let go of the lookups that are still under way."""
+        asked = list(self._asked.values())
+        for lookup in asked:
+            lookup.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+
+    async def _ask(self, host: str) -> tuple[str, ...]:
+        async with self._slow_lane if host in self._slow else self._quick_lane:
+            began = monotonic()
+            try:
+                found = tuple(dict.fromkeys(await self._lookup(host)))
+            finally:
+                self._remember_pace(host, slow=monotonic() - began > _SLOW_AFTER)
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "The name has no address")
+        return found
+
+    def _remember_pace(self, host: str, *, slow: bool) -> None:
+        if not slow:
+            self._slow.discard(host)
+        elif len(self._slow) < _MOST_NAMES:
+            self._slow.add(host)
+
+    def _settle(self, host: str, done: asyncio.Task[tuple[str, ...]]) -> None:
+        del self._asked[host]
+        # Asking for the exception also tells asyncio that it was seen, when all who waited have gone.
+        if done.cancelled() or done.exception() is not None:
+            return
+        self._known[host] = (monotonic() + self._keep, done.result())
+        self._known.move_to_end(host)
+        if len(self._known) > _MOST_NAMES:
+            self._known.popitem(last=False)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

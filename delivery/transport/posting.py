@@ -1,0 +1,29 @@
+"""What a delivery needs of HTTP: a POST to make, and the record of one that we broke off ourselves."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import httpx
+
+from delivery.model import Timings
+from delivery.transport.exchange import Exchange
+from retries.outcome import Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Endpoints are posted to again and again; reading their URL is the costly part of a request.
+_url = lru_cache(maxsize=10_000)(httpx.URL)
+
+
+def post(url: str, headers: Mapping[str, str], body: bytes) -> httpx.Request:
+    """A POST of these bytes; `host` and `content-length` are added by httpx."""
+    return httpx.Request("POST", _url(url), headers=headers, content=body)
+
+
+def interrupted() -> Exchange:
+    """An exchange that we broke off: what came of it is not known."""
+    return Exchange(Interrupted(), started=perf_counter(), timings=Timings())

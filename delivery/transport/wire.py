@@ -1,0 +1,115 @@
+"""One connection: aiohttp's HTTP/1.1 parser (`ResponseHandler`), with bounds on what a stranger may send."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.helpers import set_exception
+from aiohttp.http_exceptions import BadHttpMessage
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from aiohttp.http import RawResponseMessage
+    from aiohttp.streams import StreamReader
+
+    from delivery.transport.exchange import Trail
+
+HEAD_BYTES: Final = 65_536
+MOST_INTERIM_ANSWERS: Final = 16
+SWITCHING_PROTOCOLS: Final = 101
+_INTERIM: Final = range(100, 200)
+
+
+class Wire(ResponseHandler):
+    """A connection that takes one request after another, and counts what comes back."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, wires: set[Wire]) -> None:
+        super().__init__(loop)
+        self._wires = wires
+        self._trail: Trail | None = None
+        self._used = False
+        self.address: str | None = None
+        self._received = 0
+        self._most_bytes = 0
+        self._interim = 0
+        self._head_came = False
+
+    def begin(self, trail: Trail, *, read_bytes: int, with_body: bool) -> None:
+        """Get ready for one answer. What belongs to an earlier one is forgotten."""
+        self._trail = trail
+        trail.reused, self._used = self._used, True
+        trail.address = self.address
+        self._received, self._interim, self._head_came = 0, 0, False
+        # The worst honest answer sends one byte a chunk (6 bytes on the wire), after its head.
+        self._most_bytes = HEAD_BYTES + 8 * max(read_bytes, HEAD_BYTES)
+        self.set_response_params(
+            skip_payload=not with_body,
+            read_until_eof=True,
+            auto_decompress=False,
+            read_bufsize=max(read_bytes, HEAD_BYTES),
+        )
+
+    def end(self) -> None:
+        """Expect nothing more: the answer is whole."""
+        self._trail = None
+
+    def write(self, pieces: tuple[bytes, ...]) -> None:
+        """Hand the request over to be sent; raises ConnectionResetError when the connection is gone."""
+        if self.transport is None:
+            raise ConnectionResetError("The connection is closed.")
+        for piece in pieces:
+            self.transport.write(piece)
+
+    @property
+    def unsent(self) -> bool:
+        """Whether part of the request still waits for the receiver to take it."""
+        return self.transport is not None and self.transport.get_write_buffer_size() > 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the connection, now that it (and TLS on it) is up."""
+        super().connection_made(transport)
+        self._wires.add(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Count it no more; whoever waits on it is told."""
+        self._wires.discard(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on what the receiver sent, within bounds."""
+        if self._trail is None:
+            # Nobody asked: the next request on this connection would take it for its own answer.
+            self.abort()
+            return
+        if self._received == 0:
+            self._trail.answered_at = perf_counter()
+        self._received += len(data)
+        super().data_received(data)
+        if not self._head_came and (self._received > HEAD_BYTES or self._interim > MOST_INTERIM_ANSWERS):
+            self._break_off("the answer's head does not end")
+        elif self._received > self._most_bytes:
+            self._break_off("the answer is mostly framing")
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """Take one parsed head; interim ones (100, 102, 103, …) are counted and dropped."""
+        code = data[0].code
+        if code in _INTERIM and code != SWITCHING_PROTOCOLS:
+            self._interim += 1
+            return
+        self._head_came = True
+        super().feed_data(data, size)
+
+    def close(self) -> None:
+        """Close at once: an orderly close waits for a receiver that may never read again."""
+        self.abort()
+
+    def _break_off(self, why: str) -> None:
+        fault = BadHttpMessage(why)
+        if self.transport is not None:
+            self.transport.abort()
+        if self._payload is not None:
+            set_exception(self._payload, fault)
+        self.set_exception(fault)

@@ -1,0 +1,57 @@
+"""How migrations run: one at a time over all processes, and never waiting long behind live traffic."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from alembic import context
+from sqlalchemy import create_engine, text
+
+from delivery.ledger.tables import PARTITIONED, metadata
+
+# Any constant will do; it keeps two deploys from migrating at the same time.
+ADVISORY_LOCK = 7_233_201_914_205_511
+
+_PARTITION = re.compile(rf"^({'|'.join(PARTITIONED)})_\d{{8}}$")
+
+
+def include_name(name: str | None, kind: str, _parents: object) -> bool:
+    """Leave the daily partitions out of comparisons: the relay makes and drops them."""
+    return kind != "table" or name is None or _PARTITION.match(name) is None
+
+
+def database_url() -> str:
+    """Where to migrate: given by the caller of Alembic's API, or by the environment."""
+    given = context.config.attributes.get("database_url") or os.environ.get("WAYBILL_DATABASE_URL")
+    if not given:
+        raise SystemExit("Set WAYBILL_DATABASE_URL to the database that is to be migrated.")
+    return "postgresql+psycopg://" + str(given).partition("://")[2]
+
+
+def run_migrations() -> None:
+    """Migrate in one transaction per revision, holding the advisory lock for the whole run."""
+    engine = create_engine(database_url(), connect_args={"application_name": "waybill migrate"})
+    with engine.connect() as connection:
+        connection.execute(text("set lock_timeout = '60s'"))
+        connection.execute(text("select pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
+        connection.execute(text("set lock_timeout = '4s'"))
+        connection.execute(text("set statement_timeout = '10min'"))
+        connection.commit()
+        context.configure(
+            connection=connection,
+            target_metadata=metadata,
+            include_name=include_name,
+            transaction_per_migration=True,
+            compare_server_default=True,
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+        connection.execute(text("select pg_advisory_unlock(:key)"), {"key": ADVISORY_LOCK})
+        connection.commit()
+    engine.dispose()
+
+
+if context.is_offline_mode():
+    raise SystemExit("Migrations run against a database; there is no offline mode.")
+run_migrations()

@@ -1,0 +1,89 @@
+"""How long to wait before each attempt: schedules, jitter and their limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOST_ATTEMPTS: Final = 30
+LONGEST_DELAY: Final = timedelta(days=7)
+SPREAD: Final = 0.2  # a jitter of ±1 moves a delay by ±20 %
+_AT_ONCE: Final = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The delay before each attempt of a delivery, one entry an attempt; the first is always zero.
+
+    Raises ValueError for no entries or more than 30, an entry outside 0 to 7 days, or a first entry that is
+    not zero.
+    """
+
+    delays: tuple[timedelta, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.delays) <= MOST_ATTEMPTS:
+            raise ValueError(f"A schedule has 1 to {MOST_ATTEMPTS} entries; this one has {len(self.delays)}.")
+        for position, delay in enumerate(self.delays, start=1):
+            if not _AT_ONCE <= delay <= LONGEST_DELAY:
+                raise _not_a_delay(position)
+        if self.delays[0] != _AT_ONCE:
+            raise ValueError("The first attempt is made at once: a schedule begins with 0.")
+
+    def __len__(self) -> int:
+        """How many attempts a delivery gets in all."""
+        return len(self.delays)
+
+
+DEFAULT_SCHEDULE: Final = Schedule(
+    (
+        _AT_ONCE,
+        timedelta(seconds=5),
+        timedelta(minutes=5),
+        timedelta(minutes=30),
+        timedelta(hours=2),
+        timedelta(hours=5),
+        timedelta(hours=10),
+        timedelta(hours=14),
+        timedelta(hours=20),
+        timedelta(hours=24),
+    )
+)
+
+
+def parse_schedule(seconds: Sequence[object]) -> Schedule:
+    """Read a schedule from seconds, such as `[0, 5, 300]`; a ValueError says which entry is wrong."""
+    return Schedule(tuple(_delay(entry, position) for position, entry in enumerate(seconds, start=1)))
+
+
+def delay_before(step: int, schedule: Schedule, jitter: float) -> timedelta | None:
+    """How long to wait before attempt number `step`, counted from 0; None when the schedule is spent.
+
+    `jitter` is a throw of the dice in [-1, 1]; what lies outside counts as the nearer end.
+    """
+    if step < 0:
+        raise ValueError("Attempts are counted from 0.")
+    if step >= len(schedule):
+        return None
+    spread = 1 + SPREAD * max(-1.0, min(1.0, jitter))
+    return min(schedule.delays[step] * spread, LONGEST_DELAY)
+
+
+def _delay(entry: object, position: int) -> timedelta:
+    # The comparison comes before any arithmetic: it also turns away NaN, infinity and integers of any size.
+    if isinstance(entry, int | float) and not isinstance(entry, bool) and 0 <= entry <= _LONGEST_SECONDS:
+        return timedelta(seconds=entry)
+    raise _not_a_delay(position)
+
+
+_LONGEST_SECONDS: Final = LONGEST_DELAY.total_seconds()
+
+
+def _not_a_delay(position: int) -> ValueError:
+    return ValueError(
+        f"Entry {position} of a schedule must be seconds from 0 to {_LONGEST_SECONDS:.0f} (7 days)."
+    )

@@ -1,0 +1,177 @@
+"""What can come of one attempt: a closed set of values, their labels and their sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, assert_never
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+_SUCCESS = range(200, 300)
+_LONGEST_DETAIL: Final = 200
+
+
+class Phase(StrEnum):
+    """How far an attempt had come when its time was up."""
+
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS = "tls"
+    SEND = "send"
+    FIRST_BYTE = "first_byte"
+    BODY = "body"
+    TOTAL = "total"
+
+
+class Fault(StrEnum):
+    """Why no HTTP answer came at all."""
+
+    DNS = "dns"
+    REFUSED = "refused"
+    RESET = "reset"
+    TLS = "tls"
+    PROTOCOL = "protocol"
+    NETWORK = "network"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The endpoint answered 2xx."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The endpoint answered, and not with 2xx; a redirect is a refusal too, since none is followed."""
+
+    status: int
+    retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The attempt's time was up in this phase."""
+
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """There was no HTTP answer. `detail` is what the transport can add, in a few words."""
+
+    kind: Fault
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The guard refused to dial this address of the endpoint's host."""
+
+    host: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class CutShort:
+    """The response ended before its declared length."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """We stopped the attempt before it ended."""
+
+
+Outcome = Delivered | Refused | TimedOut | Unreachable | Blocked | CutShort | Interrupted
+
+
+def classify_status(status: int, retry_after: timedelta | None) -> Delivered | Refused:
+    """Tell success from refusal: 2xx is success, any other answer is a refusal."""
+    if status in _SUCCESS:
+        return Delivered(status)
+    return Refused(status, retry_after)
+
+
+def name_of(outcome: Outcome) -> str:  # noqa: PLR0911  one line for each member of the closed set
+    """Name an outcome by its closed label, as metrics, logs and the ledger write it."""
+    match outcome:
+        case Delivered():
+            return "delivered"
+        case Refused():
+            return "refused"
+        case TimedOut():
+            return "timed_out"
+        case Unreachable():
+            return "unreachable"
+        case Blocked():
+            return "blocked"
+        case CutShort():
+            return "cut_short"
+        case Interrupted():
+            return "interrupted"
+        case _:
+            assert_never(outcome)
+
+
+def describe(outcome: Outcome) -> str:  # noqa: PLR0911  one line for each member of the closed set
+    """Say in one plain sentence what came of the attempt, for the people who read the ledger."""
+    match outcome:
+        case Delivered(status):
+            return f"The endpoint answered {_status_line(status)}."
+        case Refused(status, retry_after):
+            return f"The endpoint answered {_status_line(status)}{_asking_for(retry_after)}."
+        case TimedOut(phase):
+            return f"The time was up before {_NOT_YET[phase]}."
+        case Unreachable(kind, detail):
+            return f"{_FAULTS[kind]}{_in_brackets(detail)}."
+        case Blocked(host, address):
+            return f"The address {address} of {host} may not be dialled."
+        case CutShort(status):
+            return f"The endpoint answered {_status_line(status)}, but the response broke off before its end."
+        case Interrupted():
+            return "The attempt was stopped on our side before it ended."
+        case _:
+            assert_never(outcome)
+
+
+_NOT_YET: Final = {
+    Phase.DNS: "the endpoint's name was resolved",
+    Phase.CONNECT: "the endpoint took the connection",
+    Phase.TLS: "the TLS handshake was done",
+    Phase.SEND: "the endpoint had taken the request",
+    Phase.FIRST_BYTE: "the endpoint began to answer",
+    Phase.BODY: "the endpoint had finished its answer",
+    Phase.TOTAL: "the attempt was finished",
+}
+
+_FAULTS: Final = {
+    Fault.DNS: "The endpoint's name could not be resolved",
+    Fault.REFUSED: "The endpoint refused the connection",
+    Fault.RESET: "The endpoint broke off the connection",
+    Fault.TLS: "No trusted TLS connection to the endpoint came about",
+    Fault.PROTOCOL: "The endpoint's answer was not valid HTTP",
+    Fault.NETWORK: "The network did not reach the endpoint",
+}
+
+
+def _status_line(status: int) -> str:
+    """Write `503 Service Unavailable`, or the bare number when nobody has named it."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def _asking_for(wait: timedelta | None) -> str:
+    return "" if wait is None else f" and asked us to wait {wait.total_seconds():.0f} s"
+
+
+def _in_brackets(detail: str) -> str:
+    """Keep a detail on one line and short: it may quote what a stranger sent."""
+    one_line = " ".join(detail.split())[:_LONGEST_DETAIL]
+    return f" ({one_line})" if one_line else ""

@@ -1,0 +1,96 @@
+"""Reads the Retry-After header (RFC 9110, section 10.2.3): seconds, or one of three forms of date."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+LONGEST_RETRY_AFTER: Final = timedelta(hours=24)
+_NONE: Final = timedelta(0)
+_MOST_DIGITS: Final = 9  # more seconds than that are far beyond the clamp
+_LAST_SECOND: Final = 59
+_CENTURY: Final = 100
+
+_MONTHS: Final = {
+    name: number
+    for number, name in enumerate(
+        ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"), start=1
+    )
+}
+_SECONDS: Final = re.compile(r"(?P<minus>-?)(?P<digits>[0-9]+)")
+_TIME: Final = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-5][0-9]|60)"
+_DATES: Final = tuple(
+    re.compile(form, re.ASCII | re.IGNORECASE)
+    for form in (
+        # IMF-fixdate, RFC 850 and asctime: Sun, 06 Nov 1994 …, Sunday, 06-Nov-94 …, Sun Nov  6 … 1994
+        rf"[a-z]{{3}}, (?P<day>[0-9]{{2}}) (?P<month>[a-z]{{3}}) (?P<year>[0-9]{{4}}) {_TIME} GMT",
+        rf"[a-z]{{6,9}}, (?P<day>[0-9]{{2}})-(?P<month>[a-z]{{3}})-(?P<year>[0-9]{{2}}) {_TIME} GMT",
+        rf"[a-z]{{3}} (?P<month>[a-z]{{3}}) (?P<day>[0-9 ][0-9]) {_TIME} (?P<year>[0-9]{{4}})",
+    )
+)
+
+
+def parse_retry_after(value: str | bytes | None, *, now: datetime) -> timedelta | None:
+    """How long the receiver asks us to wait, between zero and 24 hours; None when it cannot be understood.
+
+    Never raises, whatever the receiver sent. A moment that has passed, or a negative number, is zero.
+    """
+    if value is None:
+        return None
+    text = (value.decode("latin-1") if isinstance(value, bytes) else value).strip(" \t")
+    wait = _read_seconds(text)
+    if wait is None:
+        moment = _read_date(text, now=now)
+        wait = None if moment is None else moment - now
+    return None if wait is None else clamp_retry_after(wait)
+
+
+def clamp_retry_after(wait: timedelta) -> timedelta:
+    """Bring a wait between zero and 24 hours: no receiver may hold its deliveries for longer than that."""
+    return max(_NONE, min(wait, LONGEST_RETRY_AFTER))
+
+
+def _read_seconds(text: str) -> timedelta | None:
+    found = _SECONDS.fullmatch(text)
+    if found is None:
+        return None
+    if found["minus"]:
+        return _NONE
+    digits = found["digits"].lstrip("0")
+    if len(digits) > _MOST_DIGITS:
+        return LONGEST_RETRY_AFTER
+    return timedelta(seconds=int(digits or "0"))
+
+
+def _read_date(text: str, *, now: datetime) -> datetime | None:
+    """Read an HTTP-date (RFC 9110, section 5.6.7). The name of the day is not held against the date."""
+    for form in _DATES:
+        found = form.fullmatch(text)
+        if found is not None:
+            return _moment(found, now=now)
+    return None
+
+
+def _moment(found: re.Match[str], *, now: datetime) -> datetime | None:
+    year = int(found["year"])
+    if len(found["year"]) == len("94"):
+        year = _full_year(year, now=now)
+    try:
+        return datetime(
+            year,
+            _MONTHS[found["month"].lower()],
+            int(found["day"]),
+            int(found["hour"]),
+            int(found["minute"]),
+            min(int(found["second"]), _LAST_SECOND),  # 60 is a leap second, which datetime does not know
+            tzinfo=UTC,
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def _full_year(two_digits: int, *, now: datetime) -> int:
+    """Complete a year: the one with these digits that is at most 50 years ahead (RFC 9110, section 5.6.7)."""
+    earliest = now.year - 49
+    return earliest + (two_digits - earliest) % _CENTURY

@@ -1,0 +1,40 @@
+"""Standard Webhooks, `v1` (HMAC-SHA256) and `v1a` (ed25519): sign, rotate, verify. Pure: no I/O, no clock."""
+
+from signing.ring import KeyRing, RingEntry
+from signing.secrets import (
+    Ed25519Secret,
+    HmacSecret,
+    MalformedSecret,
+    PublicKey,
+    Secret,
+    generate_ed25519,
+    generate_hmac,
+    parse_public_key,
+    parse_secret,
+)
+from signing.sign import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, SignedHeaders, sign
+from signing.verify import DEFAULT_TOLERANCE, Flaw, VerificationError, Verified, verify
+
+__all__ = [
+    "DEFAULT_TOLERANCE",
+    "ID_HEADER",
+    "SIGNATURE_HEADER",
+    "TIMESTAMP_HEADER",
+    "Ed25519Secret",
+    "Flaw",
+    "HmacSecret",
+    "KeyRing",
+    "MalformedSecret",
+    "PublicKey",
+    "RingEntry",
+    "Secret",
+    "SignedHeaders",
+    "VerificationError",
+    "Verified",
+    "generate_ed25519",
+    "generate_hmac",
+    "parse_public_key",
+    "parse_secret",
+    "sign",
+    "verify",
+]

@@ -1,0 +1,99 @@
+"""What came of an attempt has a closed label and a sentence that support staff can read out."""
+
+from datetime import timedelta
+
+import pytest
+
+from retries import (
+    Blocked,
+    CutShort,
+    Delivered,
+    Fault,
+    Interrupted,
+    Outcome,
+    Phase,
+    Refused,
+    TimedOut,
+    Unreachable,
+    classify_status,
+    describe,
+    name_of,
+)
+
+SENTENCES: list[tuple[Outcome, str]] = [
+    (Delivered(204), "The endpoint answered 204 No Content."),
+    (Refused(503), "The endpoint answered 503 Service Unavailable."),
+    (Refused(599), "The endpoint answered 599."),
+    (
+        Refused(429, timedelta(minutes=2)),
+        "The endpoint answered 429 Too Many Requests and asked us to wait 120 s.",
+    ),
+    (TimedOut(Phase.DNS), "The time was up before the endpoint's name was resolved."),
+    (TimedOut(Phase.FIRST_BYTE), "The time was up before the endpoint began to answer."),
+    (Unreachable(Fault.REFUSED), "The endpoint refused the connection."),
+    (
+        Unreachable(Fault.TLS, "certificate has expired"),
+        "No trusted TLS connection to the endpoint came about (certificate has expired).",
+    ),
+    (
+        Blocked("receiver.example.com", "10.0.0.7"),
+        "The address 10.0.0.7 of receiver.example.com may not be dialled.",
+    ),
+    (CutShort(200), "The endpoint answered 200 OK, but the response broke off before its end."),
+    (Interrupted(), "The attempt was stopped on our side before it ended."),
+]
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+def test_any_2xx_is_success(status: int):
+    assert classify_status(status, None) == Delivered(status)
+
+
+@pytest.mark.parametrize("status", [100, 199, 300, 301, 308, 400, 410, 429, 500, 503, 599, 999])
+def test_any_other_status_is_a_refusal(status: int):
+    assert classify_status(status, None) == Refused(status, None)
+
+
+def test_a_refusal_keeps_the_wait_that_was_asked_for():
+    assert classify_status(503, timedelta(seconds=7)) == Refused(503, timedelta(seconds=7))
+
+
+def test_success_has_no_use_for_a_wait():
+    assert classify_status(200, timedelta(seconds=7)) == Delivered(200)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "label"),
+    [
+        (Delivered(200), "delivered"),
+        (Refused(500), "refused"),
+        (TimedOut(Phase.TOTAL), "timed_out"),
+        (Unreachable(Fault.DNS), "unreachable"),
+        (Blocked("a.example", "::1"), "blocked"),
+        (CutShort(200), "cut_short"),
+        (Interrupted(), "interrupted"),
+    ],
+)
+def test_every_outcome_has_a_closed_label(outcome: Outcome, label: str):
+    assert name_of(outcome) == label
+
+
+@pytest.mark.parametrize(("outcome", "sentence"), SENTENCES)
+def test_every_outcome_reads_as_one_plain_sentence(outcome: Outcome, sentence: str):
+    assert describe(outcome) == sentence
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_every_phase_has_words(phase: Phase):
+    assert describe(TimedOut(phase)).startswith("The time was up before the ")
+
+
+@pytest.mark.parametrize("kind", Fault)
+def test_every_fault_has_words(kind: Fault):
+    assert describe(Unreachable(kind)).endswith(".")
+
+
+def test_a_detail_stays_on_one_line_and_short():
+    sentence = describe(Unreachable(Fault.PROTOCOL, "bad\r\nheader " + "x" * 10_000))
+    assert "bad header x" in sentence
+    assert len(sentence) < 300

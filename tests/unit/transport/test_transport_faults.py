@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+
+import httpx
+import pytest
+from aiohttp import ClientOSError, ClientPayloadError, ServerDisconnectedError
+from aiohttp.http_exceptions import BadHttpMessage
+
+from delivery.transport import DestinationBlocked
+from delivery.transport.connector import Inside
+from delivery.transport.exchange import Trail
+from delivery.transport.faults import outcome_of, translate
+from retries.outcome import Blocked, CutShort, Fault, Interrupted, Outcome, Phase, TimedOut, Unreachable
+
+
+def come_to(
+    error: Exception, phase: Phase | None, status: int | None = None
+) -> tuple[type[Exception], Outcome]:
+    trail = Trail(phase=phase, status=status)
+    translated = translate(error, trail)
+    translated.__cause__ = error
+    return type(translated), outcome_of(translated, trail)
+
+
+@pytest.mark.parametrize(
+    ("phase", "kind"),
+    [
+        (Phase.DNS, httpx.ConnectTimeout),
+        (Phase.CONNECT, httpx.ConnectTimeout),
+        (Phase.TLS, httpx.ConnectTimeout),
+        (Phase.SEND, httpx.WriteTimeout),
+        (Phase.FIRST_BYTE, httpx.ReadTimeout),
+        (Phase.BODY, httpx.ReadTimeout),
+    ],
+)
+def test_a_timeout_is_of_the_phase_it_happened_in(phase: Phase, kind: type[Exception]):
+    assert come_to(TimeoutError(), phase) == (kind, TimedOut(phase))
+
+
+def test_an_answer_that_times_out_in_its_body_timed_out():
+    assert come_to(TimeoutError(), Phase.BODY, 200)[1] == TimedOut(Phase.BODY)
+
+
+def test_a_kernel_that_gives_up_connecting_is_a_timeout():
+    error = OSError(errno.ETIMEDOUT, "Connection timed out")
+    assert come_to(error, Phase.CONNECT) == (httpx.ConnectTimeout, TimedOut(Phase.CONNECT))
+
+
+def test_waiting_for_one_of_our_own_connections_is_not_held_against_the_receiver():
+    assert come_to(TimeoutError(), None) == (httpx.PoolTimeout, Interrupted())
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL]
+)
+def test_running_out_of_something_ourselves_is_not_held_against_the_receiver(number: int):
+    assert come_to(OSError(number, "none left"), Phase.CONNECT)[1] == Interrupted()
+
+
+@pytest.mark.parametrize(
+    ("error", "phase", "kind", "fault"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), Phase.DNS, httpx.ConnectError, Fault.DNS),
+        (UnicodeError("label too long"), Phase.DNS, httpx.ConnectError, Fault.DNS),
+        (ConnectionRefusedError(111, "Connection refused"), Phase.CONNECT, httpx.ConnectError, Fault.REFUSED),
+        (
+            OSError(errno.ENETUNREACH, "Network is unreachable"),
+            Phase.CONNECT,
+            httpx.ConnectError,
+            Fault.NETWORK,
+        ),
+        (OSError("Multiple exceptions"), Phase.CONNECT, httpx.ConnectError, Fault.NETWORK),
+        (ssl.SSLError(1, "wrong version number"), Phase.TLS, httpx.ConnectError, Fault.TLS),
+        (ValueError("server_hostname"), Phase.TLS, httpx.ConnectError, Fault.TLS),
+        (ConnectionResetError(104, "reset"), Phase.TLS, httpx.ConnectError, Fault.RESET),
+        (ClientOSError(errno.ECONNRESET, "reset"), Phase.FIRST_BYTE, httpx.ReadError, Fault.RESET),
+        (ClientOSError(errno.EPIPE, "broken pipe"), Phase.SEND, httpx.WriteError, Fault.RESET),
+        (ServerDisconnectedError(), Phase.FIRST_BYTE, httpx.RemoteProtocolError, Fault.RESET),
+        (BadHttpMessage("nonsense"), Phase.FIRST_BYTE, httpx.RemoteProtocolError, Fault.PROTOCOL),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), Phase.FIRST_BYTE, httpx.ReadError, Fault.NETWORK),
+    ],
+)
+def test_each_fault_has_its_error_and_its_outcome(
+    error: Exception, phase: Phase, kind: type[Exception], fault: Fault
+):
+    translated, outcome = come_to(error, phase)
+    assert translated is kind
+    assert isinstance(outcome, Unreachable)
+    assert outcome.kind is fault
+    assert outcome.detail
+
+
+@pytest.mark.parametrize("error", [ClientPayloadError("short"), ClientOSError(errno.ECONNRESET, "reset")])
+def test_an_answer_that_breaks_off_after_its_status_is_cut_short(error: Exception):
+    assert come_to(error, Phase.BODY, 503)[1] == CutShort(503)
+
+
+def test_a_blocked_destination_carries_its_facts():
+    trail = Trail(phase=Phase.DNS)
+    error = translate(Inside("a.example", "10.0.0.1", "private"), trail)
+    assert isinstance(error, DestinationBlocked)
+    assert (error.host, error.address, error.reason) == ("a.example", "10.0.0.1", "private")
+    assert outcome_of(error, trail) == Blocked("a.example", "10.0.0.1")

@@ -1,0 +1,82 @@
+"""The actor: a message names a claim, the claim's deliveries are set on their way."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import dramatiq
+import structlog
+import uvloop
+from dramatiq.middleware import Middleware
+
+from delivery.bootstrap import worker_parts
+from delivery.errors import Unavailable
+from delivery.model import ClaimId, Lane
+from workers.broker import ACTOR, queue_of
+
+if TYPE_CHECKING:
+    from dramatiq import Broker
+
+    from delivery.bootstrap import WorkerParts
+    from delivery.config import Settings
+
+log = structlog.get_logger()
+
+
+class Deliveries(Middleware):
+    """Runs the event loop on which a worker process delivers; its actors hand claims over to it.
+
+    A claim's message is acknowledged as soon as the claim is started: from then on its lease, not the
+    message, is what brings it back should this process die.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Nothing runs until the worker boots."""
+        self._settings = settings
+        self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        self._parts: WorkerParts | None = None
+
+    def declare(self, broker: Broker) -> None:
+        """Declare the actor of every lane."""
+        dramatiq.actor(actor_name=ACTOR, queue_name=queue_of(self._settings, Lane.LIVE), broker=broker)(
+            self.start
+        )
+
+    def start(self, claim: str) -> None:
+        """Start the claim of this id; returns when its deliveries are on their way."""
+        parts = self._running_parts()
+        starting = asyncio.run_coroutine_threadsafe(parts.dispatcher.start(ClaimId(UUID(claim))), self._loop)
+        try:
+            starting.result()
+        except Unavailable as error:
+            # Not a fault of the message: the claim is still unstarted, and its lease will tell.
+            log.warning("claim.not_started", claim=claim, why=str(error))
+
+    def before_worker_boot(self, _broker: Broker, _worker: object) -> None:
+        """Start the loop and wire the parts on it."""
+        thread = threading.Thread(target=self._loop.run_forever, name="deliveries", daemon=True)
+        thread.start()
+        self._parts = self._run(worker_parts(self._settings))
+
+    def before_worker_shutdown(self, _broker: Broker, _worker: object) -> None:
+        """Take no more claims: those that wait for room go back."""
+        self._loop.call_soon_threadsafe(self._running_parts().dispatcher.close)
+
+    def after_worker_shutdown(self, _broker: Broker, _worker: object) -> None:
+        """Finish what is in flight, or hand it back, and stop the loop."""
+        parts = self._running_parts()
+        self._run(parts.dispatcher.drain(timedelta(seconds=self._settings.drain_seconds)))
+        self._run(parts.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _running_parts(self) -> WorkerParts:
+        if self._parts is None:
+            raise RuntimeError("The worker has not been booted.")
+        return self._parts
+
+    def _run(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()

@@ -1,0 +1,72 @@
+"""Whose turn it is: a fair share of the window for every tenant, then for each of its endpoints. Pure.
+
+The backlog is only a hint of where something is due; the ledger is the truth. What is noted here and not
+due any more costs an empty look, what is due and not noted is found by the next scan.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, TypeVar
+
+from delivery.ledger.claiming import Quota
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from delivery.model import EndpointId, TenantId
+
+K = TypeVar("K")
+
+
+class Backlog:
+    """Endpoints with something due, by tenant; those served last stand last."""
+
+    def __init__(self) -> None:
+        """Start with nothing known."""
+        self._tenants: OrderedDict[TenantId, OrderedDict[EndpointId, None]] = OrderedDict()
+        self._tenant_of: dict[EndpointId, TenantId] = {}
+
+    def __bool__(self) -> bool:
+        """Whether anything is known to be due."""
+        return bool(self._tenants)
+
+    def __len__(self) -> int:
+        """How many endpoints have something due."""
+        return len(self._tenant_of)
+
+    def note(self, due: Iterable[tuple[TenantId, EndpointId]]) -> None:
+        """Add endpoints that have something due; those known keep their place."""
+        for tenant, endpoint in due:
+            self._tenants.setdefault(tenant, OrderedDict()).setdefault(endpoint)
+            self._tenant_of[endpoint] = tenant
+
+    def share(self, capacity: int) -> list[Quota]:
+        """Split the capacity evenly over the tenants whose turn it is, and within each over its endpoints."""
+        quotas: list[Quota] = []
+        for tenant, part in _split(capacity, self._tenants):
+            quotas += [Quota(endpoint, take) for endpoint, take in _split(part, self._tenants[tenant])]
+        return quotas
+
+    def served(self, quotas: Sequence[Quota], taken: Mapping[EndpointId, int]) -> None:
+        """Send those who were served to the end of the line, and drop those who had less than their quota."""
+        for quota in quotas:
+            tenant = self._tenant_of[quota.endpoint_id]
+            line = self._tenants[tenant]
+            if taken.get(quota.endpoint_id, 0) < quota.take:
+                del line[quota.endpoint_id], self._tenant_of[quota.endpoint_id]
+            else:
+                line.move_to_end(quota.endpoint_id)
+            if line:
+                self._tenants.move_to_end(tenant)
+            else:
+                del self._tenants[tenant]
+
+
+def _split(capacity: int, line: Mapping[K, object]) -> list[tuple[K, int]]:
+    """Deal the capacity out to the first of the line, as evenly as whole numbers allow."""
+    count = min(capacity, len(line))
+    if count <= 0:
+        return []
+    each, over = divmod(capacity, count)
+    return [(key, each + (position < over)) for position, key in zip(range(count), line, strict=False)]

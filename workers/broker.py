@@ -1,0 +1,122 @@
+"""RabbitMQ through Dramatiq: confirmed publishing, few durable queues, an explicit list of middleware."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dramatiq
+import pika
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
+from dramatiq.brokers.stub import StubBroker
+from dramatiq.errors import ConnectionError as BrokerUnreachable
+from dramatiq.middleware import Retries
+
+from delivery.errors import Misconfigured, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dramatiq import Broker, Middleware
+
+    from delivery.config import Settings
+    from delivery.model import ClaimId, Lane
+
+ACTOR = "deliver"
+
+# A silent partition would block a publish for as long as the operating system likes.
+_HEARTBEAT_SECONDS = 15
+_BLOCKED_SECONDS = 10
+_SOCKET_SECONDS = 5
+
+
+class QueueBroker(RabbitmqBroker):
+    """Dramatiq's broker, with the type of its queues as a setting."""
+
+    def __init__(self, *, queue_type: str, **options: Any) -> None:
+        """Pass everything but the queue type on."""
+        self._queue_type = queue_type
+        super().__init__(**options)
+
+    def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
+        arguments: dict[str, Any] = super()._build_queue_arguments(queue_name)
+        if self._queue_type == "quorum":
+            arguments["x-queue-type"] = "quorum"
+        return arguments
+
+
+def queue_of(settings: Settings, lane: Lane) -> str:
+    """The name of a lane's queue. A queue's type cannot change, so each type has names of its own."""
+    kind = "" if settings.queue_type == "classic" else f".{settings.queue_type}"
+    return f"{settings.queue_name}.{lane.name.lower()}{kind}"
+
+
+def rabbitmq_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> Broker:
+    """A broker for WAYBILL_AMQP_URL; nothing is dialled yet. Raises Misconfigured."""
+    if settings.amqp_url is None:
+        raise Misconfigured("WAYBILL_AMQP_URL is not set, such as amqp://user:password@host/%2F")
+    try:
+        parameters = pika.URLParameters(settings.amqp_url.get_secret_value())
+    except Exception as error:  # noqa: BLE001  pika raises whatever its parsing met
+        raise Misconfigured(f"WAYBILL_AMQP_URL cannot be read: {error}") from None
+    parameters.heartbeat = _HEARTBEAT_SECONDS
+    parameters.blocked_connection_timeout = _BLOCKED_SECONDS
+    parameters.socket_timeout = _SOCKET_SECONDS
+    parameters.stack_timeout = _SOCKET_SECONDS * 2
+    broker = QueueBroker(
+        queue_type=settings.queue_type, confirm_delivery=True, middleware=_with_dead_letters(middleware)
+    )
+    broker.parameters = parameters
+    return broker
+
+
+def in_process_broker(middleware: Sequence[Middleware] = ()) -> Broker:
+    """The embedded default: a queue in memory. What is lost with it, the ledger gives again."""
+    return StubBroker(middleware=_with_dead_letters(middleware))
+
+
+def _with_dead_letters(middleware: Sequence[Middleware]) -> list[Middleware]:
+    # With no retries a failing message ends in the dead-letter queue, where it can be seen; without this
+    # middleware it would be acknowledged and gone.
+    return [Retries(max_retries=0), *middleware]
+
+
+class Publisher:
+    """Puts claims into a lane's queue. Use it from one thread: connections belong to threads."""
+
+    def __init__(self, broker: Broker, queue: str) -> None:
+        """Nothing is dialled yet."""
+        self._broker = broker
+        self._queue = queue
+
+    def publish(self, claims: Sequence[ClaimId]) -> list[ClaimId]:
+        """Publish until the broker fails; returns the claims that it did not confirm."""
+        for position, claim_id in enumerate(claims):
+            message: dramatiq.Message[None] = dramatiq.Message(
+                queue_name=self._queue, actor_name=ACTOR, args=(str(claim_id),), kwargs={}, options={}
+            )
+            try:
+                self._broker.declare_queue(self._queue)
+                self._broker.enqueue(message)
+            except (BrokerUnreachable, pika.exceptions.AMQPError, OSError):
+                return list(claims[position:])
+        return []
+
+    def waiting(self) -> int:
+        """How many messages wait for a worker. Raises Unavailable."""
+        if isinstance(self._broker, StubBroker):
+            return int(self._broker.queues[self._queue].qsize()) if self._queue in self._broker.queues else 0
+        try:
+            self._broker.declare_queue(self._queue, ensure=True)  # type: ignore[call-arg]
+            answer = self._broker.channel.queue_declare(queue=self._queue, passive=True)  # type: ignore[attr-defined]
+        except (BrokerUnreachable, pika.exceptions.AMQPError, OSError) as error:
+            raise Unavailable(f"RabbitMQ does not answer: {error!r}") from error
+        return int(answer.method.message_count)
+
+    def beat(self) -> None:
+        """Answer heartbeats, so that an idle connection is still there when it is needed."""
+        connection = getattr(getattr(self._broker, "state", None), "connection", None)
+        if connection is not None:
+            try:
+                connection.process_data_events(time_limit=0)
+            except (pika.exceptions.AMQPError, OSError):
+                del self._broker.connection  # type: ignore[attr-defined]

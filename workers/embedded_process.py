@@ -1,0 +1,139 @@
+"""`python -m workers.embedded_process`: the whole engine in one process, on an embedded PostgreSQL.
+
+The same relay, the same actors and the same API as in the Procfile's processes; only the queue is in memory.
+What was in it when the process last ended is due again at once, because every lease ends at start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import dramatiq
+import structlog
+import uvloop
+from pydantic import SecretStr
+
+from delivery import embedded
+from delivery.api.serve import serve
+from delivery.bootstrap import open_ledger
+from delivery.config import read_settings
+from delivery.errors import WaybillError
+from delivery.home import Home
+from delivery.ledger import claiming, schema
+from delivery.logs import set_up_logs
+from delivery.model import Lane
+from workers.actors import Deliveries
+from workers.broker import Publisher, in_process_broker, queue_of
+from workers.relay_process import make_relay
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from delivery.config import Settings
+    from dramatiq import Broker
+    from workers.relay import Relay
+
+log = structlog.get_logger()
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT; whatever was started is stopped."""
+    try:
+        settings = read_settings()
+        set_up_logs(settings)
+        home = Home.of(settings)
+        keys = home.prepare()
+        with _database(settings, home) as url:
+            found = {"database_url": url, **keys}
+            own = settings.model_copy(
+                update={
+                    name: SecretStr(value) for name, value in found.items() if getattr(settings, name) is None
+                }
+            )
+            schema.upgrade(url)
+            run(own, home)
+    except WaybillError as error:
+        sys.exit(str(error))
+
+
+def run(settings: Settings, home: Home) -> None:
+    """Run relay, worker and web until a signal ends web; then stop the others in turn."""
+    uvloop.run(_lapse_all(settings))
+    deliveries = Deliveries(settings)
+    broker = in_process_broker([deliveries])
+    deliveries.declare(broker)
+    worker = dramatiq.Worker(broker, worker_threads=settings.worker_threads, worker_timeout=100)
+    worker.start()
+    relay = _RelayThread(settings, broker)
+    relay.start()
+
+    def announce(url: str) -> None:
+        secrets = {
+            name: value.get_secret_value()
+            for name in ("database_url", "secret_keys", "operator_key")
+            if (value := getattr(settings, name)) is not None
+        }
+        home.announce({**secrets, "url": url})
+
+    try:
+        serve(settings, on_ready=announce)
+    finally:
+        home.withdraw()
+        relay.stop()
+        worker.stop(timeout=10_000)
+        broker.close()
+
+
+@contextmanager
+def _database(settings: Settings, home: Home) -> Iterator[str]:
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    with embedded.start(home.folder / "postgres") as server:
+        yield server.url
+
+
+async def _lapse_all(settings: Settings) -> None:
+    ledger = open_ledger(settings, "start")
+    try:
+        async with ledger.transaction() as tx:
+            await claiming.lapse_all(tx)
+    finally:
+        await ledger.close()
+
+
+class _RelayThread(threading.Thread):
+    """A relay on a loop of its own."""
+
+    def __init__(self, settings: Settings, broker: Broker) -> None:
+        super().__init__(name="relay", daemon=True)
+        self._settings = settings
+        self._publisher = Publisher(broker, queue_of(settings, Lane.LIVE))
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._relay: Relay | None = None
+
+    def run(self) -> None:
+        uvloop.run(self._run())
+
+    async def _run(self) -> None:
+        ledger = open_ledger(self._settings, "relay")
+        self._loop = asyncio.get_running_loop()
+        self._relay = make_relay(self._settings, ledger, self._publisher)
+        try:
+            await self._relay.run()
+        finally:
+            await ledger.close()
+
+    def stop(self) -> None:
+        """Stop the relay and wait for it."""
+        if self._loop is not None and self._relay is not None and self.is_alive():
+            self._loop.call_soon_threadsafe(self._relay.stop)
+        self.join(timeout=20)
+
+
+if __name__ == "__main__":
+    main()

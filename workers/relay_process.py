@@ -1,0 +1,63 @@
+"""`python -m workers.relay_process`: one relay, until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from delivery.bootstrap import clock, open_ledger
+from delivery.config import read_settings
+from delivery.errors import Misconfigured
+from delivery.logs import set_up_logs
+from delivery.model import Lane
+from workers.broker import Publisher, queue_of, rabbitmq_broker
+from workers.relay import Pace, Relay
+from workers.upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from delivery.config import Settings
+    from delivery.ledger import Ledger
+
+
+def make_relay(settings: Settings, ledger: Ledger, publisher: Publisher) -> Relay:
+    """Wire a relay on the running loop."""
+    pace = Pace(
+        poll=timedelta(seconds=settings.poll_seconds),
+        window=timedelta(seconds=settings.window_seconds),
+        queue_lease=settings.queue_lease,
+    )
+    upkeep = Upkeep(ledger, idempotency_age=timedelta(hours=settings.idempotency_hours), clock=clock)
+    return Relay(ledger, publisher, upkeep, pace)
+
+
+async def run(settings: Settings) -> None:
+    """Run a relay on this loop until a signal says to stop."""
+    publisher = Publisher(rabbitmq_broker(settings), queue_of(settings, Lane.LIVE))
+    ledger = open_ledger(settings, "relay")
+    relay = make_relay(settings, ledger, publisher)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, relay.stop)
+    try:
+        await relay.run()
+    finally:
+        await ledger.close()
+
+
+def main() -> None:
+    """Read the settings, run, and say in one line what is wrong with them."""
+    try:
+        settings = read_settings()
+        set_up_logs(settings)
+        uvloop.run(run(settings))
+    except Misconfigured as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""How much work may stand in the queue: about half a second of it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+# Enough to keep idle workers busy before anything is known of their speed, and a bound on surprise.
+FEWEST, MOST = 400, 10_000
+# How fast an estimate follows: a change of speed is believed within about a second.
+_MEMORY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """An estimate of the workers' speed in deliveries per second, and what follows from it.
+
+    `waiting` is what stood in the queue when we last looked, `at` when that was (seconds, any origin).
+    """
+
+    seconds: float
+    per_second: float = 0.0
+    waiting: int = 0
+    at: float = 0.0
+
+    @property
+    def target(self) -> int:
+        """How many deliveries may stand in the queue."""
+        return max(FEWEST, min(MOST, round(self.per_second * self.seconds)))
+
+    def seen(self, waiting: int, *, at: float) -> Window:
+        """Look again: what left the queue since the last look was taken by workers."""
+        passed = at - self.at
+        if passed <= 0 or self.at == 0:
+            return replace(self, waiting=waiting, at=at)
+        speed = max(0, self.waiting - waiting) / passed
+        weight = min(1.0, passed / _MEMORY_SECONDS)
+        per_second = self.per_second + weight * (speed - self.per_second)
+        return replace(self, per_second=per_second, waiting=waiting, at=at)
+
+    def added(self, count: int) -> Window:
+        """Account for what was put into the queue after the last look."""
+        return replace(self, waiting=self.waiting + count)
+
+    @property
+    def room(self) -> int:
+        """How many more may be put into the queue now."""
+        return max(0, self.target - self.waiting)
