@@ -9,14 +9,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from delivery.accept import Accepter, AcceptLimits
+from delivery.deliveries import Deliveries
 from delivery.dispatch import Dispatcher
 from delivery.dispatch.destinations import Defaults, Destinations
 from delivery.dispatch.dispatcher import Edge, Terms
 from delivery.dispatch.gate import Gate
 from delivery.dispatch.recorder import Recorder
+from delivery.endpoints import Endpoints, EndpointTerms
 from delivery.errors import Misconfigured
 from delivery.ledger import Ledger
 from delivery.secrets import SecretBox
+from delivery.tenants import Tenants
 from delivery.transport import AllowList, Guard, Transport
 from retries.backoff import DEFAULT_SCHEDULE, Schedule, parse_schedule
 
@@ -53,14 +57,18 @@ def secret_box(settings: Settings) -> SecretBox:
     return SecretBox.from_keys(settings.secret_keys.get_secret_value())
 
 
-def transport(settings: Settings) -> Transport:
-    """The guarded way out. Raises Misconfigured for networks or ports that cannot be read."""
+def guard(settings: Settings) -> Guard:
+    """What may be dialled. Raises Misconfigured for networks or ports that cannot be read."""
     try:
         ports = frozenset(int(part) for part in settings.allow_ports.split(",") if part.strip())
-        guard = Guard(AllowList.parse(settings.allow_networks), ports or None)
+        return Guard(AllowList.parse(settings.allow_networks), ports or None)
     except ValueError as error:
         raise Misconfigured(f"WAYBILL_ALLOW_NETWORKS or WAYBILL_ALLOW_PORTS: {error}") from None
-    return Transport(guard=guard)
+
+
+def transport(settings: Settings) -> Transport:
+    """The guarded way out. Raises Misconfigured."""
+    return Transport(guard=guard(settings))
 
 
 def default_schedule(settings: Settings) -> Schedule:
@@ -115,3 +123,39 @@ async def worker_parts(settings: Settings) -> WorkerParts:
         Edge(clock, dice),
     )
     return WorkerParts(ledger, way_out, dispatcher)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the doors open onto: the use cases of one process."""
+
+    settings: Settings
+    ledger: Ledger
+    accepter: Accepter
+    tenants: Tenants
+    endpoints: Endpoints
+    deliveries: Deliveries
+
+    async def close(self) -> None:
+        """Close the connections to the ledger."""
+        await self.ledger.close()
+
+
+def services(settings: Settings, ledger: Ledger) -> Services:
+    """Wire the use cases. Raises Misconfigured."""
+    terms = EndpointTerms(
+        guard=guard(settings),
+        allow_http=settings.allow_http,
+        longest_timeout=settings.longest_attempt,
+        overlap=timedelta(hours=settings.rotation_overlap_hours),
+    )
+    limits = AcceptLimits(event_bytes=settings.event_max_bytes, batch_events=settings.batch_max_events)
+    box = secret_box(settings)
+    return Services(
+        settings=settings,
+        ledger=ledger,
+        accepter=Accepter(ledger, limits=limits, clock=clock),
+        tenants=Tenants(ledger, clock=clock, random_bytes=secrets.token_bytes),
+        endpoints=Endpoints(ledger, box, terms, clock=clock, random_bytes=secrets.token_bytes),
+        deliveries=Deliveries(ledger),
+    )

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from delivery.errors import Misconfigured
@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     )
     operator_key: SecretStr | None = Field(
         None,
+        min_length=20,
         description="The operator's API key: may do everything, for every tenant. At least 20 characters.",
     )
 
@@ -98,6 +99,11 @@ class Settings(BaseSettings):
         "info", description="Least severe line that is logged."
     )
     log_format: Literal["console", "json"] = Field("console", description="How log lines are written.")
+
+    @field_validator("retry_schedule", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return value.split(",") if isinstance(value, str) else value
 
     @property
     def lease(self) -> timedelta:

@@ -24,7 +24,10 @@ def set_up_logs(settings: Settings) -> None:
         shared.append(structlog.processors.format_exc_info)
         last: structlog.typing.Processor = structlog.processors.JSONRenderer()
     else:
-        last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # Plain: rich's tracebacks would show local variables, secrets among them, and take seconds to draw.
+        last = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     structlog.configure(
         processors=[*shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(level),

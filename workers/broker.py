@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import dramatiq
 import pika
+import structlog
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.stub import StubBroker
-from dramatiq.errors import ConnectionError as BrokerUnreachable
 from dramatiq.middleware import Retries
 
 from delivery.errors import Misconfigured, Unavailable
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from delivery.config import Settings
     from delivery.model import ClaimId, Lane
+
+log = structlog.get_logger()
 
 ACTOR = "deliver"
 
@@ -97,7 +99,8 @@ class Publisher:
             try:
                 self._broker.declare_queue(self._queue)
                 self._broker.enqueue(message)
-            except (BrokerUnreachable, pika.exceptions.AMQPError, OSError):
+            except Exception as error:  # noqa: BLE001  pika's errors have no common base; any of them means "not now"
+                log.warning("broker.refused", error=repr(error))
                 return list(claims[position:])
         return []
 
@@ -108,7 +111,7 @@ class Publisher:
         try:
             self._broker.declare_queue(self._queue, ensure=True)  # type: ignore[call-arg]
             answer = self._broker.channel.queue_declare(queue=self._queue, passive=True)  # type: ignore[attr-defined]
-        except (BrokerUnreachable, pika.exceptions.AMQPError, OSError) as error:
+        except Exception as error:
             raise Unavailable(f"RabbitMQ does not answer: {error!r}") from error
         return int(answer.method.message_count)
 
@@ -118,5 +121,5 @@ class Publisher:
         if connection is not None:
             try:
                 connection.process_data_events(time_limit=0)
-            except (pika.exceptions.AMQPError, OSError):
+            except Exception:  # noqa: BLE001  the next publish opens another and tells
                 del self._broker.connection  # type: ignore[attr-defined]

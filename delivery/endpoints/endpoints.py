@@ -154,7 +154,7 @@ class Endpoints:
             changed = await self._write(tx, changed, state_actor=actor)
             if state is EndpointState.ACTIVE:
                 await deliveries.wake(tx, tenant_id, endpoint_id)
-        _tell(f"endpoint.{state}", endpoint_id, actor)
+        _tell("endpoint.state_changed", endpoint_id, actor, state=str(state))
         return changed
 
     async def _write(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from dataclasses import field as made_by
 from datetime import timedelta
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from delivery.checks import check_text, field
@@ -37,7 +38,7 @@ class NewEndpoint:
     url: str
     description: str = ""
     filter: Sequence[str] = (EVERYTHING,)
-    headers: Mapping[str, str] = MappingProxyType({})
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     signature: Signature = Signature.V1
     schedule: Sequence[float] | None = None
     timeout_seconds: float | None = None
@@ -49,9 +50,9 @@ class EndpointChanges(TypedDict, total=False):
 
     url: str
     description: str
-    filter: Sequence[str]
-    headers: Mapping[str, str | None]
-    schedule: Sequence[float] | None
+    filter: list[str]
+    headers: dict[str, str | None]
+    schedule: list[float] | None
     timeout_seconds: float | None
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import case, func, select, update
 from sqlalchemy import insert as insert_into
 
 from delivery.ledger.accepting import due_payload
-from delivery.ledger.scan import follows, newest, page_of, scope_of
+from delivery.ledger.scan import follows, newest, page_of, plan_for_this_tenant, scope_of
 from delivery.ledger.session import DUE_CHANNEL
 from delivery.ledger.tables import deliveries, schedule
 from delivery.model import Delivery, DeliveryId, DeliveryStatus, EndpointId, EventId, TenantId
@@ -45,6 +45,7 @@ async def read(tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId) ->
 
 async def page(tx: Transaction, tenant_id: TenantId, wanted: DeliverySelection, cut: Cut) -> Page[Delivery]:
     """The deliveries that were asked for, newest first."""
+    await plan_for_this_tenant(tx)
     scope = scope_of(deliveries.c.id, cut, since=wanted.since, until=wanted.until)
     scope.append(deliveries.c.tenant_id == tenant_id)
     if wanted.endpoint_id is not None:
@@ -88,7 +89,7 @@ async def wake(tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId) ->
 
 
 async def _reopen(tx: Transaction, delivery_id: DeliveryId, *, reason: str) -> None:
-    """Owe a final delivery again, from the start of its retry schedule; whoever asks second changes nothing."""
+    """Owe a final delivery again, from the start of its schedule; whoever asks second changes nothing."""
     history = deliveries
     reopened = await tx.execute(
         update(history)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from delivery.ledger.scan import newest, page_of, scope_of
+from delivery.ledger.scan import newest, page_of, plan_for_this_tenant, scope_of
 from delivery.ledger.tables import events
 from delivery.model import EventId, TenantId
 
@@ -51,6 +51,7 @@ async def read(tx: Transaction, tenant_id: TenantId, event_id: EventId) -> tuple
 
 async def page(tx: Transaction, tenant_id: TenantId, wanted: EventSelection, cut: Cut) -> Page[EventHead]:
     """The events that were asked for, newest first."""
+    await plan_for_this_tenant(tx)
     scope = scope_of(events.c.id, cut, since=wanted.since, until=wanted.until)
     scope.append(events.c.tenant_id == tenant_id)
     seen = newest(_HEAD, scope)

@@ -33,13 +33,11 @@ _FINISH = text("""
     ), gone as (
         delete from schedule using final
         where schedule.delivery_id = final.id and schedule.claim_id = final.claim_id
-        returning schedule.delivery_id
+        returning final.*
     )
     update deliveries
-    set status = final.status, reason = final.reason, attempts = final.attempts,
-        finished_at = final.finished_at
-    from final join gone on gone.delivery_id = final.id
-    where deliveries.id = final.id
+    set status = gone.status, reason = gone.reason, attempts = gone.attempts, finished_at = gone.finished_at
+    from gone where deliveries.id = gone.id
 """)
 _AGAIN = text("""
     with again as (
@@ -58,8 +56,8 @@ _ATTEMPTS = text("""
         next_due_at, worker)
     select a.id, a.delivery_id, a.tenant_id, a.endpoint_id, a.event_id, a.number, a.started_at, a.dns_us,
         a.connect_us, a.tls_us, a.first_byte_us, a.total_us, a.url, a.address,
-        cast(a.request_headers as jsonb), a.body_sha256, a.key_ids, a.status,
-        cast(a.response_headers as jsonb), a.response_body, a.response_truncated, a.outcome, a.detail,
+        cast(a.request_headers as json), a.body_sha256, a.key_ids, a.status,
+        cast(a.response_headers as json), a.response_body, a.response_truncated, a.outcome, a.detail,
         a.decision, a.reason, a.next_due_at, a.worker
     from unnest(cast(:id as uuid[]), cast(:delivery_id as uuid[]), cast(:tenant_id as uuid[]),
         cast(:endpoint_id as uuid[]), cast(:event_id as uuid[]), cast(:number as int[]),
@@ -221,5 +219,5 @@ def _microseconds(duration: timedelta | None) -> int | None:
 
 
 def _json(values: Iterable[object]) -> list[object]:
-    # jsonb cannot hold NUL, which a receiver may well send.
+    # Not every reader of json takes NUL, which a receiver may well send.
     return [msgspec.json.encode(value).decode().replace("\\u0000", "") for value in values]

@@ -50,6 +50,7 @@ class Ledger:
             max_overflow=0,
             pool_timeout=10,
             pool_pre_ping=False,
+            hide_parameters=True,  # an error that is logged must not carry what was being written
             pool_recycle=1800,
             connect_args={
                 "application_name": application,

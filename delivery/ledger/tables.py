@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     ARRAY,
+    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -26,7 +27,6 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData(
     naming_convention={
@@ -174,11 +174,12 @@ attempts = Table(
     Column("total_us", Integer),
     Column("url", Text, nullable=False),
     Column("address", Text),
-    Column("request_headers", JSONB, nullable=False),
+    # json, not jsonb: headers keep the order in which they went over the wire.
+    Column("request_headers", JSON, nullable=False),
     Column("body_sha256", LargeBinary, nullable=False),
     Column("key_ids", Text, nullable=False),
     Column("status", SmallInteger),
-    Column("response_headers", JSONB, nullable=False),
+    Column("response_headers", JSON, nullable=False),
     Column("response_body", LargeBinary, nullable=False),
     Column("response_truncated", Boolean, nullable=False),
     Column("outcome", Text, nullable=False),

@@ -149,7 +149,8 @@ class Transport(httpx.AsyncBaseTransport):
             connection.close()
             raise
         wire.end()
-        if trail.truncated or wire.unsent or len(self._connector.wires) > self._keep_idle:
+        spent = trail.truncated or wire.unsent or trail.status == SWITCHING_PROTOCOLS
+        if spent or self.open_connections > self._keep_idle:
             connection.close()
         else:
             connection.release()

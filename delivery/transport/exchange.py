@@ -38,8 +38,8 @@ class Exchange:
     """What came of one request. Whatever arrived before a failure is in it too.
 
     `started` is a reading of `time.perf_counter`, in seconds. The body is as it came over the wire, never
-    unpacked, and cut at the limit when `body_truncated`. Of the timings, `first_byte` runs from the moment the
-    request was written to the first byte of the answer; a reused connection has no `dns`, `connect` or `tls`.
+    unpacked, and cut at the limit when `body_truncated`. Of the timings, `first_byte` runs from the moment
+    the request was written to the answer's first byte; a reused connection has no `dns`, `connect`, `tls`.
     """
 
     outcome: Outcome

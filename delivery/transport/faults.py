@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
+import socket
 import ssl
 from typing import TYPE_CHECKING, Final
 
 import httpx
 from aiohttp import ClientConnectionError, ClientError, ClientPayloadError, ServerDisconnectedError
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from delivery.transport.connector import Inside
 from retries.outcome import (
@@ -30,6 +32,10 @@ _DIALLING: Final = frozenset({Phase.DNS, Phase.CONNECT, Phase.TLS})
 _OUR_SHORTAGES: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 )
+_SAID_PLAINLY: Final = {
+    ServerDisconnectedError: "The connection was closed before an answer came",
+    LineTooLong: "A line of the answer is too long",
+}
 
 
 class DestinationBlocked(httpx.ConnectError):
@@ -114,10 +120,16 @@ def _fault(error: httpx.TransportError, phase: Phase | None) -> Fault:
 
 def _detail(error: Exception) -> str:
     """Say in a few words what happened, without an address or the receiver's own bytes in it."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message
-    if isinstance(error, ServerDisconnectedError):
-        return "The connection was closed before an answer came."
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
+    match error:
+        case ssl.SSLCertVerificationError():
+            return error.verify_message
+        case ssl.SSLError() | socket.gaierror():
+            return error.strerror or type(error).__name__
+        case ServerDisconnectedError() | LineTooLong():
+            return _SAID_PLAINLY[type(error)]
+        case HttpProcessingError():
+            return error.message.strip().partition("\n")[0].rstrip(":")
+        case OSError(errno=int(number)):
+            return os.strerror(number)
+        case _:
+            return str(error) or type(error).__name__

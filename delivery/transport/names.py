@@ -17,7 +17,6 @@ Lookup = Callable[[str], Awaitable[Sequence[str]]]
 
 _QUICK_LOOKUPS: Final = 48
 _SLOW_LOOKUPS: Final = 16
-_SLOW_AFTER: Final = 1.0  # seconds
 _MOST_NAMES: Final = 10_000
 
 
@@ -45,8 +44,15 @@ def _look_up(host: str, found: Future[Sequence[str]]) -> None:
 class Names:
     """Looks names up. It checks nothing: the guard does, before each dial."""
 
-    def __init__(self, lookup: Lookup = system_lookup, *, keep: timedelta = timedelta(seconds=5)) -> None:
+    def __init__(
+        self,
+        lookup: Lookup = system_lookup,
+        *,
+        keep: timedelta = timedelta(seconds=5),
+        slow_after: timedelta = timedelta(seconds=1),
+    ) -> None:
         self._lookup = lookup
+        self._slow_after = slow_after.total_seconds()
         self._keep = keep.total_seconds()
         self._known: OrderedDict[str, tuple[float, tuple[str, ...]]] = OrderedDict()
         self._asked: dict[str, asyncio.Task[tuple[str, ...]]] = {}
@@ -83,7 +89,7 @@ class Names:
             try:
                 found = tuple(dict.fromkeys(await self._lookup(host)))
             finally:
-                self._remember_pace(host, slow=monotonic() - began > _SLOW_AFTER)
+                self._remember_pace(host, slow=monotonic() - began > self._slow_after)
         if not found:
             raise socket.gaierror(socket.EAI_NONAME, "The name has no address")
         return found

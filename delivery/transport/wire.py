@@ -5,8 +5,9 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
+from aiohttp import ClientPayloadError
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.helpers import set_exception
+from aiohttp.helpers import _EXC_SENTINEL, set_exception
 from aiohttp.http_exceptions import BadHttpMessage
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Wire(ResponseHandler):
 
     def write(self, pieces: tuple[bytes, ...]) -> None:
         """Hand the request over to be sent; raises ConnectionResetError when the connection is gone."""
-        if self.transport is None:
+        if self.transport is None or self.transport.is_closing():
             raise ConnectionResetError("The connection is closed.")
         for piece in pieces:
             self.transport.write(piece)
@@ -76,6 +77,10 @@ class Wire(ResponseHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Count it no more; whoever waits on it is told."""
         self._wires.discard(self)
+        payload = self._payload
+        if exc is not None and payload is not None and not payload.is_eof():
+            # A body without a length ends with the connection: but not with one that breaks.
+            set_exception(payload, ClientPayloadError(str(exc)), exc)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -106,10 +111,19 @@ class Wire(ResponseHandler):
         """Close at once: an orderly close waits for a receiver that may never read again."""
         self.abort()
 
+    def abort(self) -> None:
+        """Close at once; what was not sent is dropped."""
+        self._wires.discard(self)
+        super().abort()
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException = _EXC_SENTINEL) -> None:
+        """Tell what went wrong to whoever waits for the head, and to whoever waits for the body."""
+        payload = self._payload
+        if payload is not None and not payload.is_eof() and payload.exception() is None:
+            set_exception(payload, exc, exc_cause)
+        super().set_exception(exc, exc_cause)
+
     def _break_off(self, why: str) -> None:
-        fault = BadHttpMessage(why)
         if self.transport is not None:
             self.transport.abort()
-        if self._payload is not None:
-            set_exception(self._payload, fault)
-        self.set_exception(fault)
+        self.set_exception(BadHttpMessage(why))

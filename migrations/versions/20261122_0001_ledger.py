@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects import postgresql
 
 revision = "0001"
 down_revision = None
@@ -30,11 +29,11 @@ def upgrade() -> None:
         sa.Column("total_us", sa.Integer(), nullable=True),
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("address", sa.Text(), nullable=True),
-        sa.Column("request_headers", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("request_headers", sa.JSON(), nullable=False),
         sa.Column("body_sha256", sa.LargeBinary(), nullable=False),
         sa.Column("key_ids", sa.Text(), nullable=False),
         sa.Column("status", sa.SmallInteger(), nullable=True),
-        sa.Column("response_headers", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("response_headers", sa.JSON(), nullable=False),
         sa.Column("response_body", sa.LargeBinary(), nullable=False),
         sa.Column("response_truncated", sa.Boolean(), nullable=False),
         sa.Column("outcome", sa.Text(), nullable=False),

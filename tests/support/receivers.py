@@ -63,8 +63,8 @@ class Conversation:
 
     async def say_for_ever(self, raw: bytes, *, every: float = 0) -> None:
         while True:
-            await self.say(raw)
             await asyncio.sleep(every)
+            await self.say(raw)
 
     async def wait_for_close(self) -> None:
         while await self.reader.read(65_536):
@@ -111,7 +111,8 @@ async def receiving(
         receiver.connections += 1
         receiver.open += 1
         try:
-            with suppress(OSError, asyncio.IncompleteReadError):
+            # RuntimeError: what uvloop raises for a write when the other side has gone.
+            with suppress(OSError, asyncio.IncompleteReadError, RuntimeError):
                 await talk(Conversation(receiver.connections, reader, writer, receiver.requests))
         except asyncio.CancelledError:
             pass  # the test is over; asyncio's streams would report it as an error
@@ -200,13 +201,13 @@ async def deaf(conversation: Conversation) -> None:
 
 
 @contextmanager
-def trap(host: str = LOOPBACK, port: int = 0) -> Iterator[socket.socket]:
+def trap(host: str = LOOPBACK, port: int = 0, *, backlog: int = 16) -> Iterator[socket.socket]:
     """Listen without accepting: `has_caught` tells whether anybody has knocked."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with closing(socket.socket(family)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen()
+        listener.listen(backlog)
         listener.settimeout(0)
         yield listener
 

@@ -167,11 +167,11 @@ def test_good_headers_come_back_as_they_are():
 
 @pytest.mark.parametrize(
     "names",
-    (
+    [
         "Host content-length Content-Type CONTENT-ENCODING Transfer-Encoding te Trailer Connection Cookie",
         "Keep-Alive Upgrade Expect Accept-Encoding User-Agent Proxy-Authorization proxy-connection",
         "webhook-id Webhook-Signature webhook-anything",
-    ),
+    ],
 )
 def test_a_header_of_the_engine_cannot_be_set(names: str):
     for name in names.split():

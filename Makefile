@@ -1,0 +1,131 @@
+# Two commands do everything: `make demo` shows the engine at work, `make test` proves it. `make help` lists the rest.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+NODE := tests/support/node
+
+# honcho kills five seconds after SIGTERM, without an option for it; a worker may take thirty to finish.
+HONCHO := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -c \
+	'import honcho.manager; honcho.manager.KILL_WAIT = 35; from honcho.command import main; main()'
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help demo up serve db-upgrade test unit check format lint imports types fmt bench lock clean reset
+.PHONY: runtime dev rabbitmq node
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ---------------------------------------------------------------- run it
+
+demo: runtime ## Start everything, deliver signed webhooks before your eyes, and stop (needs nothing but Python)
+	@$(BIN)/waybill demo
+
+up: runtime ## Start everything on this machine, with an embedded PostgreSQL, and stay up
+	@$(BIN)/waybill dev
+
+# A process that ends makes honcho stop the others, so `release` runs before them.
+serve: runtime ## Run the Procfile's processes (needs WAYBILL_DATABASE_URL and WAYBILL_AMQP_URL)
+	@$(HONCHO) start release
+	@$(HONCHO) start web relay worker
+
+db-upgrade: runtime ## Bring the database of WAYBILL_DATABASE_URL to the newest schema
+	@$(BIN)/waybill db upgrade
+
+# ---------------------------------------------------------------- prove it
+
+test: dev rabbitmq node ## Run all tests, on a private PostgreSQL and RabbitMQ (ARGS="-k replay" goes to pytest)
+	$(BIN)/python -m pytest tests/unit tests/integration tests/e2e $(ARGS)
+
+unit: dev ## Run the pure tests alone, in seconds
+	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+check: format lint imports types test ## Everything that CI runs: format, lint, imports, types, tests
+
+format: dev ## Tell which files are not formatted
+	$(BIN)/ruff format --check .
+
+lint: dev ## Look for mistakes and bad habits
+	$(BIN)/ruff check .
+
+imports: dev ## Hold the code against the architecture picture
+	$(BIN)/lint-imports
+
+types: dev ## Check the types
+	$(BIN)/mypy
+
+fmt: dev ## Format the code and mend what can be mended
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+bench: dev rabbitmq ## Measure this machine, beside a naive engine
+	$(BIN)/python -m benchmarks $(ARGS)
+
+# ---------------------------------------------------------------- keep house
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-emit-index-url --no-emit-find-links pyproject.toml
+
+lock: dev ## Pin the dependencies with hashes (ARGS=--upgrade for the newest)
+	$(PIP) install uv
+	$(LOCK) $(ARGS) --extra demo --extra editable --extra embedded --extra serve -o requirements.lock
+	$(LOCK) $(ARGS) --extra dev -c requirements.lock -o requirements-dev.lock
+	npm install --prefix $(NODE) --package-lock-only --ignore-scripts --no-audit --no-fund
+
+clean: ## Remove what was installed and cached here; the data stay
+	rm -rf $(VENV) $(NODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+reset: ## Forget the data of `make up` and `make demo`
+	@if [ -e .waybill/postgres/lock ] && ! flock -n .waybill/postgres/lock true; then \
+		echo "An engine runs here: stop it first." >&2; exit 1; fi
+	@if [ -L .waybill/postgres ]; then rm -rf "$$(readlink .waybill/postgres)"; fi
+	rm -rf .waybill
+
+# ---------------------------------------------------------------- what the targets stand on
+
+runtime: $(VENV)/.runtime
+dev: $(VENV)/.dev
+
+# An environment that was moved, copied or lost its Python works for another place, or for none: make it anew.
+ifneq ($(shell $(BIN)/python -c '' 2>/dev/null && cat $(VENV)/.place 2>/dev/null),$(CURDIR))
+.PHONY: $(VENV)/.runtime $(VENV)/.dev
+CREATE_VENV = .ci/create-venv '$(PYTHON)' '$(VENV)' && printf '%s' '$(CURDIR)' >$(VENV)/.place
+else
+CREATE_VENV = :
+endif
+
+$(VENV)/.runtime: requirements.lock pyproject.toml
+	$(call install,$<)
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock pyproject.toml
+	$(call install,$<)
+	@touch $@ $(VENV)/.runtime # it holds all of the other
+
+define install
+@$(CREATE_VENV)
+@echo "Installing the dependencies of $(1) …"
+@$(PIP) install --require-hashes --only-binary :all: --requirement $(1)
+@$(PIP) install --no-deps --no-build-isolation --editable .
+endef
+
+rabbitmq:
+	@[ -n "$$WAYBILL_AMQP_URL" ] || [ -d /usr/lib/rabbitmq/lib ] || \
+		.ci/apt-install "A private RabbitMQ (or else a WAYBILL_AMQP_URL that names one)" rabbitmq-server
+
+node: $(NODE)/node_modules/.package-lock.json
+
+$(NODE)/node_modules/.package-lock.json: $(NODE)/package-lock.json
+	@command -v node >/dev/null && command -v npm >/dev/null || \
+		.ci/apt-install "The test that receives with the npm package standardwebhooks" nodejs npm
+	@echo "Installing the npm package of $(NODE) …"
+	@npm ci --prefix $(NODE) --silent --ignore-scripts --no-audit --no-fund
+	@touch $@

@@ -1,0 +1,72 @@
+"""Cursors: where a list goes on, in a form that only we can write."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from delivery.errors import Invalid
+from delivery.paging import Cut
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ID_BYTES = 16
+_MARK_BYTES = 14  # 30 bytes in all: 40 letters of base64 with no bit left over
+_CURSOR = re.compile(r"[A-Za-z0-9_-]{40}")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Cursors:
+    """Writes and reads cursors. Each holds for one list only: same path, same tenant, same filters."""
+
+    _keys: tuple[bytes, ...]
+
+    @classmethod
+    def from_keys(cls, secret_keys: str) -> Cursors:
+        """Derive from WAYBILL_SECRET_KEYS, comma separated, newest first: it writes, all of them read."""
+        parts = [part.strip().encode() for part in secret_keys.split(",")]
+        return cls(tuple(hmac.digest(part, b"waybill cursors", "sha256") for part in parts))
+
+    def write(self, last: UUID, scope: Sequence[object]) -> str:
+        """The cursor that goes on after this id."""
+        return base64.urlsafe_b64encode(last.bytes + _mark(self._keys[0], last.bytes, scope)).decode()
+
+    def read(self, text: str, scope: Sequence[object]) -> UUID:
+        """The id to go on after; raises Invalid for a cursor that was not written for this very list."""
+        if _CURSOR.fullmatch(text) is not None:
+            raw = base64.urlsafe_b64decode(text)
+            position, mark = raw[:_ID_BYTES], raw[_ID_BYTES:]
+            if any(hmac.compare_digest(mark, _mark(key, position, scope)) for key in self._keys):
+                return UUID(bytes=position)
+        raise Invalid("cursor", "is not one that was given out for this list with these filters")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which page a request asks for."""
+
+    limit: int
+    cursor: str | None
+    cursors: Cursors
+
+    def cut(self, *scope: object) -> Cut:
+        """The page, of the list that this scope names; raises Invalid for a cursor of another list."""
+        if self.cursor is None:
+            return Cut(self.limit)
+        return Cut(self.limit, self.cursors.read(self.cursor, scope))
+
+    def next(self, last: UUID | None, *scope: object) -> str | None:
+        """The cursor for the page after this one, if there is one."""
+        return None if last is None else self.cursors.write(last, scope)
+
+
+def _mark(key: bytes, position: bytes, scope: Sequence[object]) -> bytes:
+    # `repr` keeps neighbours apart: ("a", "bc") and ("ab", "c") are two lists.
+    told = repr([str(part) for part in scope]).encode()
+    return hmac.digest(key, position + sha256(told).digest(), "sha256")[:_MARK_BYTES]

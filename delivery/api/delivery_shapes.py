@@ -1,0 +1,209 @@
+"""How deliveries and attempts are shown."""
+
+import base64
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Literal, Self
+
+from pydantic import Field
+
+from delivery.api.shapes import Moment, Next, Shown, example
+from delivery.model import Attempt, Delivery, DeliveryStatus, Prefix, Timings, show_id
+
+Encoding = Literal["text", "base64"]
+
+
+class DeliveryOut(Shown):
+    """One event owed to one endpoint."""
+
+    id: str = Field(examples=[example(Prefix.DELIVERY)])
+    event_id: str = Field(examples=[example(Prefix.EVENT)], description="Also the `webhook-id`.")
+    event_type: str = Field(examples=["order.created"])
+    endpoint_id: str = Field(examples=[example(Prefix.ENDPOINT)])
+    status: DeliveryStatus
+    reason: str | None = Field(description="Why it stands where it stands.")
+    attempts: int = Field(description="How many attempts were made.")
+    created_at: Moment
+    due_at: Moment | None = Field(description="When it is attempted next. Null: never, it is over.")
+    finished_at: Moment | None
+
+    @classmethod
+    def of(cls, delivery: Delivery, /, **more: Any) -> Self:
+        """Show a delivery."""
+        return cls(
+            id=show_id(Prefix.DELIVERY, delivery.id),
+            event_id=show_id(Prefix.EVENT, delivery.event_id),
+            event_type=delivery.event_type,
+            endpoint_id=show_id(Prefix.ENDPOINT, delivery.endpoint_id),
+            status=delivery.status,
+            reason=delivery.reason,
+            attempts=delivery.attempts,
+            created_at=delivery.created_at,
+            due_at=delivery.due_at,
+            finished_at=delivery.finished_at,
+            **more,
+        )
+
+
+class DeliveryList(Shown):
+    """Deliveries, newest first."""
+
+    items: list[DeliveryOut]
+    next: Next
+
+
+class TimingsOut(Shown):
+    """Where the time went, in milliseconds. Null: it did not happen, or was not seen."""
+
+    dns_ms: float | None
+    connect_ms: float | None
+    tls_ms: float | None
+    first_byte_ms: float | None
+    total_ms: float | None
+
+    @classmethod
+    def of(cls, timings: Timings) -> Self:
+        """Show timings."""
+        return cls(
+            dns_ms=_milliseconds(timings.dns),
+            connect_ms=_milliseconds(timings.connect),
+            tls_ms=_milliseconds(timings.tls),
+            first_byte_ms=_milliseconds(timings.first_byte),
+            total_ms=_milliseconds(timings.total),
+        )
+
+
+class RequestOut(Shown):
+    """What went out."""
+
+    url: str
+    address: str | None = Field(description="The address that was dialled.", examples=["203.0.113.7"])
+    headers: Mapping[str, str] = Field(description="Values that may be secret are redacted.")
+    body_sha256: str = Field(description="Hash of the body that was signed and sent, in hexadecimal.")
+    key_ids: list[str] = Field(description="The secrets that signed it, by `key_id`.")
+
+
+class SentOut(RequestOut):
+    """What went out, with its body."""
+
+    body: str | None = Field(description="Null: the event is no longer kept.")
+    body_encoding: Encoding | None
+
+
+class ResponseOut(Shown):
+    """What came back."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    truncated: bool = Field(description="Whether the body was longer than what is kept of it.")
+
+
+class ReceivedOut(ResponseOut):
+    """What came back, with its body."""
+
+    body: str
+    body_encoding: Encoding = Field(description="`base64` where the bytes are not UTF-8 text.")
+
+
+class AttemptOut(Shown):
+    """One HTTP exchange for a delivery."""
+
+    id: str = Field(examples=[example(Prefix.ATTEMPT)])
+    delivery_id: str = Field(examples=[example(Prefix.DELIVERY)])
+    event_id: str = Field(examples=[example(Prefix.EVENT)])
+    endpoint_id: str = Field(examples=[example(Prefix.ENDPOINT)])
+    number: int
+    started_at: Moment
+    timings: TimingsOut
+    request: RequestOut
+    response: ResponseOut | None = Field(description="Null: no answer came.")
+    outcome: str = Field(description="What it came to.", examples=["refused"])
+    detail: str
+    decision: str = Field(description="What was done next.", examples=["retry"])
+    reason: str = Field(description="Why that was done.")
+    next_due_at: Moment | None
+    worker: str
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> Self:
+        """Show an attempt."""
+        response = None if attempt.status is None else ResponseOut(**_response(attempt))
+        return cls(**_common(attempt), request=RequestOut(**_request(attempt)), response=response)
+
+
+class AttemptTold(AttemptOut):
+    """One HTTP exchange for a delivery, with the bodies."""
+
+    request: SentOut
+    response: ReceivedOut | None
+
+    @classmethod
+    def told(cls, attempt: Attempt, sent: bytes | None) -> Self:
+        """Show an attempt with what went out and what came back."""
+        text, encoding = (None, None) if sent is None else _readable(sent)
+        request = SentOut(**_request(attempt), body=text, body_encoding=encoding)
+        response = None
+        if attempt.status is not None:
+            back, how = _readable(attempt.response_body)
+            response = ReceivedOut(**_response(attempt), body=back, body_encoding=how)
+        return cls(**_common(attempt), request=request, response=response)
+
+
+class AttemptList(Shown):
+    """Attempts, newest first, without bodies."""
+
+    items: list[AttemptOut]
+    next: Next
+
+
+class DeliveryTold(DeliveryOut):
+    """One event owed to one endpoint, with its newest attempts."""
+
+    latest_attempts: list[AttemptOut] = Field(description="The newest 20, newest first, without bodies.")
+
+
+def _common(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "id": show_id(Prefix.ATTEMPT, attempt.id),
+        "delivery_id": show_id(Prefix.DELIVERY, attempt.delivery_id),
+        "event_id": show_id(Prefix.EVENT, attempt.event_id),
+        "endpoint_id": show_id(Prefix.ENDPOINT, attempt.endpoint_id),
+        "number": attempt.number,
+        "started_at": attempt.started_at,
+        "timings": TimingsOut.of(attempt.timings),
+        "outcome": attempt.outcome,
+        "detail": attempt.detail,
+        "decision": attempt.decision,
+        "reason": attempt.reason,
+        "next_due_at": attempt.next_due_at,
+        "worker": attempt.worker,
+    }
+
+
+def _request(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "url": attempt.url,
+        "address": attempt.address,
+        "headers": attempt.request_headers,
+        "body_sha256": attempt.body_sha256.hex(),
+        "key_ids": list(attempt.key_ids),
+    }
+
+
+def _response(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "status": attempt.status,
+        "headers": list(attempt.response_headers),
+        "truncated": attempt.response_truncated,
+    }
+
+
+def _readable(body: bytes) -> tuple[str, Encoding]:
+    try:
+        return body.decode(), "text"
+    except UnicodeDecodeError:
+        return base64.b64encode(body).decode(), "base64"
+
+
+def _milliseconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else duration / timedelta(milliseconds=1)

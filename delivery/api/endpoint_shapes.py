@@ -1,0 +1,235 @@
+"""How endpoints and their secrets are sent and shown."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
+
+from delivery.api.shapes import Given, Moment, Next, Shown, example, plain_seconds
+from delivery.endpoints import NewEndpoint, NewSecret
+from delivery.model import Endpoint, EndpointState, Prefix, SealedSecret, Signature, show_id
+
+MASK = "***"
+
+Url = Annotated[
+    str,
+    Field(
+        description="`https://…`, without user name, password or fragment.",
+        examples=["https://shop.example/hooks"],
+    ),
+]
+Description = Annotated[str, Field(description="For people.", examples=["Orders to the warehouse"])]
+Filter = Annotated[
+    list[str],
+    Field(
+        description="Which event types are wanted: `*` is all, `order.created` is one, `order.*` is every "
+        "type below it (`order.created`, and `order.item.added` too, but not `order`).",
+        examples=[["order.*", "invoice.paid"]],
+    ),
+]
+Schedule = Annotated[
+    list[float] | None,
+    Field(
+        description="Seconds to wait before each attempt; the first is 0. Null: the default schedule.",
+        examples=[[0, 5, 300, 1800]],
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    Field(description="Seconds that one attempt may take in all. Null: the default.", examples=[10]),
+]
+OwnSecret = Annotated[
+    str | None,
+    Field(
+        description="Your own secret: `whsec_` and the base64 of 24 to 64 random bytes (`whsk_…` for `v1a`). "
+        "Null: a fresh one is made, which is better."
+    ),
+]
+
+
+class EndpointIn(Given):
+    """An endpoint to make."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "url": "https://shop.example/hooks",
+                    "description": "Orders to the warehouse",
+                    "filter": ["order.*"],
+                    "headers": {"X-Token": "s3cret"},
+                }
+            ]
+        }
+    )
+
+    url: Url
+    description: Description = ""
+    filter: Filter = Field(default=["*"])
+    headers: dict[str, str] = Field(
+        default={}, description="Custom headers that go with every delivery. Shown masked."
+    )
+    signature: Annotated[
+        Literal["v1", "v1a"],
+        Field(description="Standard Webhooks: `v1` is HMAC-SHA256, `v1a` is ed25519. Stays as it is."),
+    ] = "v1"
+    schedule: Schedule = None
+    timeout_seconds: Timeout = None
+    secret: OwnSecret = Field(None, repr=False)
+
+    def asked(self) -> NewEndpoint:
+        """The endpoint as the use case takes it."""
+        return NewEndpoint(**{**self.model_dump(), "signature": Signature(self.signature)})
+
+
+@with_config(
+    ConfigDict(
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra={"examples": [{"filter": ["order.*"], "headers": {"X-Token": "n3w"}}]},
+    )
+)
+class EndpointPatch(TypedDict, total=False):
+    """What is to become different; what is not named stays."""
+
+    url: Url
+    description: Description
+    filter: Filter
+    headers: Annotated[
+        dict[str, str | None],
+        Field(description="Headers to set; null takes one away; those not named stay."),
+    ]
+    schedule: Schedule
+    timeout_seconds: Timeout
+
+
+class EndpointOut(Shown):
+    """An endpoint."""
+
+    id: str = Field(examples=[example(Prefix.ENDPOINT)])
+    url: Url
+    description: Description
+    filter: Filter
+    headers: dict[str, str] = Field(
+        description="Names only: values are masked.", examples=[{"X-Token": MASK}]
+    )
+    signature: Signature
+    schedule: list[int | float] | None = Field(description="Seconds before each attempt. Null: the default.")
+    timeout_seconds: int | float | None = Field(description="Seconds for one attempt. Null: the default.")
+    state: EndpointState = Field(
+        description="`active`; `paused` by a person, `disabled` by the engine: deliveries are held then."
+    )
+    state_reason: str | None
+    state_changed_at: Moment
+    created_at: Moment
+    updated_at: Moment
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, /, **more: Any) -> Self:
+        """Show an endpoint."""
+        schedule, timeout = endpoint.schedule, endpoint.timeout
+        return cls(
+            id=show_id(Prefix.ENDPOINT, endpoint.id),
+            url=endpoint.url,
+            description=endpoint.description,
+            filter=list(endpoint.filter),
+            headers=dict.fromkeys(endpoint.header_names, MASK),
+            signature=endpoint.signature,
+            schedule=None if schedule is None else [plain_seconds(delay) for delay in schedule],
+            timeout_seconds=None if timeout is None else plain_seconds(timeout),
+            state=endpoint.state,
+            state_reason=endpoint.state_reason,
+            state_changed_at=endpoint.state_changed_at,
+            created_at=endpoint.created_at,
+            updated_at=endpoint.updated_at,
+            **more,
+        )
+
+
+class EndpointList(Shown):
+    """Endpoints, newest first."""
+
+    items: list[EndpointOut]
+    next: Next
+
+
+Told = Annotated[
+    str | None,
+    Field(
+        description="The secret that receivers verify with: keep it, it is told this once. Null for `v1a`, "
+        "where receivers need `public_key` alone.",
+        examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
+    ),
+]
+
+
+class SecretOut(Shown):
+    """A secret, without the secret itself."""
+
+    id: str = Field(examples=[example(Prefix.SECRET)])
+    key_id: str = Field(description="Named by attempts: which secrets signed.", examples=["1f0c9a7be2d4"])
+    signature: Signature
+    public_key: str | None = Field(description="`whpk_…` for `v1a`; null for `v1`.")
+    created_at: Moment
+    not_after: Moment | None = Field(description="Until when it signs. Null: it is the newest.")
+
+    @classmethod
+    def of(cls, secret: SealedSecret, /, **more: str | None) -> Self:
+        """Show a secret."""
+        return cls(
+            id=show_id(Prefix.SECRET, secret.id),
+            key_id=secret.key_id,
+            signature=secret.signature,
+            public_key=secret.public_key,
+            created_at=secret.created_at,
+            not_after=secret.not_after,
+            **more,
+        )
+
+
+class NewSecretOut(SecretOut):
+    """A secret that was just made."""
+
+    secret: Told
+
+
+class SecretList(Shown):
+    """The secrets that sign now, newest first."""
+
+    items: list[SecretOut]
+    next: Next
+
+
+class NewEndpointOut(EndpointOut):
+    """An endpoint that was just made, with its secret."""
+
+    secret: Told
+    public_key: str | None = Field(description="`whpk_…` for `v1a`; null for `v1`.")
+
+    @classmethod
+    def made(cls, endpoint: Endpoint, secret: NewSecret) -> Self:
+        """Show a new endpoint."""
+        return cls.of(endpoint, secret=secret.text, public_key=secret.kept.public_key)
+
+
+class PauseIn(Given):
+    """Why an endpoint is paused."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "The receiver is being moved"}]})
+
+    reason: str | None = None
+
+
+class RotationIn(Given):
+    """How a secret is rotated."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"overlap_hours": 24}]})
+
+    secret: OwnSecret = Field(None, repr=False)
+    overlap_hours: float | None = Field(
+        None,
+        ge=0,
+        le=720,
+        description="How long the older secrets go on signing beside it. Null: the operator's default.",
+    )

@@ -1,0 +1,123 @@
+"""Endpoints: where a tenant's events go."""
+
+from datetime import timedelta
+
+import msgspec
+from fastapi import APIRouter, Response
+
+from delivery.accept import NewEvent
+from delivery.api.callers import ForTenant, Uses
+from delivery.api.endpoint_shapes import (
+    EndpointIn,
+    EndpointList,
+    EndpointOut,
+    EndpointPatch,
+    NewEndpointOut,
+    NewSecretOut,
+    PauseIn,
+    RotationIn,
+    SecretList,
+    SecretOut,
+)
+from delivery.api.event_shapes import ACCEPTED
+from delivery.api.routing import StrictRoute
+from delivery.api.shapes import AskedPage, EndpointInPath
+from delivery.model import Prefix, show_id
+
+router = APIRouter(prefix="/v1/endpoints", tags=["endpoints"], route_class=StrictRoute)
+
+TEST_TYPE = "waybill.test"
+
+
+@router.post("", status_code=201)
+async def create_endpoint(
+    uses: Uses, acting: ForTenant, given: EndpointIn, response: Response
+) -> NewEndpointOut:
+    """Make an endpoint. Its secret is told in this answer and never again."""
+    made = await uses.endpoints.create(acting.tenant_id, given.asked(), actor=acting.actor)
+    shown = NewEndpointOut.made(*made)
+    response.headers["Location"] = f"/v1/endpoints/{shown.id}"
+    return shown
+
+
+@router.get("")
+async def list_endpoints(uses: Uses, acting: ForTenant, asked: AskedPage) -> EndpointList:
+    """List endpoints, newest first."""
+    scope = ("endpoints", acting.tenant_id)
+    page = await uses.endpoints.page(acting.tenant_id, asked.cut(*scope))
+    return EndpointList(items=[EndpointOut.of(e) for e in page.items], next=asked.next(page.last, *scope))
+
+
+@router.get("/{endpoint_id}")
+async def read_endpoint(uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath) -> EndpointOut:
+    """Read an endpoint."""
+    return EndpointOut.of(await uses.endpoints.read(acting.tenant_id, endpoint_id))
+
+
+@router.patch("/{endpoint_id}")
+async def change_endpoint(
+    uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath, given: EndpointPatch
+) -> EndpointOut:
+    """Change what is named and nothing else. Deliveries that are still owed go to where it points now."""
+    changed = await uses.endpoints.change(acting.tenant_id, endpoint_id, given, actor=acting.actor)
+    return EndpointOut.of(changed)
+
+
+@router.delete("/{endpoint_id}", status_code=204)
+async def delete_endpoint(uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath) -> None:
+    """Delete an endpoint. What it was still owed is cancelled; its history stays."""
+    await uses.endpoints.delete(acting.tenant_id, endpoint_id, actor=acting.actor)
+
+
+@router.post("/{endpoint_id}/pause")
+async def pause_endpoint(
+    uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath, given: PauseIn | None = None
+) -> EndpointOut:
+    """Pause an endpoint: events are still matched, and its deliveries are held until it is resumed."""
+    reason = None if given is None else given.reason
+    paused = await uses.endpoints.pause(acting.tenant_id, endpoint_id, reason=reason, actor=acting.actor)
+    return EndpointOut.of(paused)
+
+
+@router.post("/{endpoint_id}/resume")
+async def resume_endpoint(uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath) -> EndpointOut:
+    """Resume a paused or disabled endpoint: what was held goes out."""
+    return EndpointOut.of(await uses.endpoints.resume(acting.tenant_id, endpoint_id, actor=acting.actor))
+
+
+@router.post("/{endpoint_id}/secrets/rotate", status_code=201)
+async def rotate_secret(
+    uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath, given: RotationIn | None = None
+) -> NewSecretOut:
+    """Make a new secret. The older ones go on signing beside it until their overlap is over."""
+    asked = given or RotationIn()
+    hours = asked.overlap_hours
+    made = await uses.endpoints.rotate_secret(
+        acting.tenant_id,
+        endpoint_id,
+        secret=asked.secret,
+        overlap=None if hours is None else timedelta(hours=hours),
+        actor=acting.actor,
+    )
+    return NewSecretOut.of(made.kept, secret=made.text)
+
+
+@router.get("/{endpoint_id}/secrets")
+async def list_secrets(uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath) -> SecretList:
+    """List the secrets that sign now, newest first: never the secrets themselves."""
+    live = await uses.endpoints.secrets(acting.tenant_id, endpoint_id)
+    return SecretList(items=[SecretOut.of(secret) for secret in live], next=None)
+
+
+@router.post("/{endpoint_id}/test", status_code=202, responses=ACCEPTED, response_class=Response)
+async def send_test_event(uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath) -> Response:
+    """Send an event of the type `waybill.test` to this endpoint alone, whatever its filter says."""
+    endpoint = await uses.endpoints.read(acting.tenant_id, endpoint_id)
+    told = {"message": "This is a test.", "endpoint_id": show_id(Prefix.ENDPOINT, endpoint.id)}
+    accepted = await uses.accepter.accept(
+        acting.tenant_id,
+        [NewEvent(TEST_TYPE, msgspec.json.encode(told))],
+        single=True,
+        only_endpoint=endpoint.id,
+    )
+    return Response(accepted.answer, 202, media_type="application/json")

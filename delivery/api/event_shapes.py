@@ -1,0 +1,133 @@
+"""How events are documented and shown. The routes that take them handle bytes: schemas by hand."""
+
+from typing import Any, Self
+
+from pydantic import Field
+
+from delivery.api.callers import SCHEME, TENANT_HEADER
+from delivery.api.shapes import Moment, Next, Shown, example
+from delivery.deliveries import EventHead
+from delivery.filters import LONGEST_TYPE
+from delivery.model import Prefix, show_id
+
+_TYPE = {
+    "type": "string",
+    "maxLength": LONGEST_TYPE,
+    "pattern": r"^[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)*$",
+    "examples": ["order.created"],
+}
+_DATA = {"description": "Any JSON. Receivers get it byte for byte as it was sent."}
+_EVENT_IN = {
+    "type": "object",
+    "required": ["type", "data"],
+    "additionalProperties": False,
+    "properties": {"type": _TYPE, "data": _DATA},
+}
+_EVENT = {"type": "order.created", "data": {"order": 1042, "total": "19.90"}}
+_ACCEPTED: dict[str, Any] = {
+    "type": "object",
+    "required": ["id", "type", "created_at", "deliveries"],
+    "properties": {
+        "id": {"type": "string"},
+        "type": {"type": "string"},
+        "created_at": {"type": "string", "format": "date-time"},
+        "deliveries": {"type": "integer", "description": "How many endpoints it is owed to."},
+    },
+}
+_ACCEPTED_EXAMPLE = {
+    "id": example(Prefix.EVENT),
+    "type": "order.created",
+    "created_at": "2026-11-22T18:27:00.123Z",
+    "deliveries": 2,
+}
+_KEY_PARAMETER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Your promise that two requests are one: a second one with the same key and body gets the "
+    "first one's answer, with `Idempotency-Replayed: true`; with another body, 409.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+_TENANT_PARAMETER = {
+    "name": TENANT_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "The tenant to act for. Only with the operator's key: `ten_…`.",
+    "schema": {"type": "string"},
+}
+
+
+def _documented(body: dict[str, Any], sample: Any) -> dict[str, Any]:
+    return {
+        "security": [{SCHEME: []}],
+        "parameters": [_KEY_PARAMETER, _TENANT_PARAMETER],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": body, "example": sample}},
+        },
+    }
+
+
+def _answered(schema: dict[str, Any], sample: Any) -> dict[int | str, dict[str, Any]]:
+    content = {"application/json": {"schema": schema, "example": sample}}
+    return {202: {"description": "It is committed, and owed.", "content": content}}
+
+
+ONE = _documented(_EVENT_IN, _EVENT)
+BATCH = _documented(
+    {
+        "type": "object",
+        "required": ["events"],
+        "additionalProperties": False,
+        "properties": {"events": {"type": "array", "minItems": 1, "items": _EVENT_IN}},
+    },
+    {"events": [_EVENT]},
+)
+ACCEPTED = _answered(_ACCEPTED, _ACCEPTED_EXAMPLE)
+BATCH_ACCEPTED = _answered(
+    {"type": "object", "properties": {"events": {"type": "array", "items": _ACCEPTED}}},
+    {"events": [_ACCEPTED_EXAMPLE]},
+)
+READ: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The event. `body` is what every receiver gets, byte for byte.",
+        "content": {
+            "application/json": {
+                "schema": {
+                    **_ACCEPTED,
+                    "properties": {**_ACCEPTED["properties"], "body": {"type": "object"}},
+                },
+                "example": {
+                    **_ACCEPTED_EXAMPLE,
+                    "body": {"type": "order.created", "timestamp": "2026-11-22T18:27:00.123Z", "data": {}},
+                },
+            }
+        },
+    }
+}
+
+
+class EventOut(Shown):
+    """An event, without its body."""
+
+    id: str = Field(examples=[example(Prefix.EVENT)])
+    type: str = Field(examples=["order.created"])
+    created_at: Moment
+    deliveries: int = Field(description="How many endpoints it was owed to when it was accepted.")
+
+    @classmethod
+    def of(cls, head: EventHead) -> Self:
+        """Show an event."""
+        return cls(
+            id=show_id(Prefix.EVENT, head.id),
+            type=head.type,
+            created_at=head.created_at,
+            deliveries=head.matched,
+        )
+
+
+class EventList(Shown):
+    """Events, newest first."""
+
+    items: list[EventOut]
+    next: Next

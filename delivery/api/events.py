@@ -1,0 +1,98 @@
+"""Events: taken in as bytes, one or many at a time, and shown."""
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Query, Request, Response
+
+from delivery.accept import AcceptLimits, NewEvent, parse_batch, parse_event
+from delivery.api import event_shapes as shapes
+from delivery.api.callers import ForTenant, Uses, acting_for, services_of
+from delivery.api.event_shapes import EventList, EventOut
+from delivery.api.routing import StrictRoute, require_json
+from delivery.api.shapes import AskedPage, EventInPath, Since, Until, check_range
+from delivery.checks import field
+from delivery.deliveries import EventSelection
+from delivery.errors import Invalid
+from delivery.filters import check_event_type
+
+router = APIRouter(prefix="/v1/events", tags=["events"], route_class=StrictRoute)
+
+KEY_HEADER = "Idempotency-Key"
+_KEY = re.compile(r"[!-~]{1,255}")
+_REPLAYED = {"Idempotency-Replayed": "true"}
+
+
+@router.post(
+    "", status_code=202, responses=shapes.ACCEPTED, openapi_extra=shapes.ONE, response_class=Response
+)
+async def accept_event(request: Request) -> Response:
+    """Accept one event. The answer comes after the commit: it is owed to every endpoint that matches."""
+    return await _accept(request, _one, single=True)
+
+
+@router.post(
+    "/batch",
+    status_code=202,
+    responses=shapes.BATCH_ACCEPTED,
+    openapi_extra=shapes.BATCH,
+    response_class=Response,
+)
+async def accept_batch(request: Request) -> Response:
+    """Accept many events, all of them or none. The answers are in the order of the events."""
+    return await _accept(request, parse_batch, single=False)
+
+
+@router.get("")
+async def list_events(
+    uses: Uses,
+    acting: ForTenant,
+    asked: AskedPage,
+    event_type: Annotated[str | None, Query(alias="type", description="Only of this type.")] = None,
+    since: Since = None,
+    until: Until = None,
+) -> EventList:
+    """List events, newest first. A page may hold fewer than `limit`, even none, and still have a `next`."""
+    with field("type"):
+        wanted = EventSelection(None if event_type is None else check_event_type(event_type), since, until)
+    check_range(since, until)
+    scope = ("events", acting.tenant_id, wanted)
+    page = await uses.deliveries.events(acting.tenant_id, wanted, asked.cut(*scope))
+    return EventList(items=[EventOut.of(head) for head in page.items], next=asked.next(page.last, *scope))
+
+
+@router.get("/{event_id}", responses=shapes.READ, response_class=Response)
+async def read_event(uses: Uses, acting: ForTenant, event_id: EventInPath) -> Response:
+    """Read an event with its body, as every receiver gets it."""
+    head, body = await uses.deliveries.event(acting.tenant_id, event_id)
+    shown = EventOut.of(head).model_dump(mode="json") | {"body": msgspec.Raw(body)}
+    return Response(msgspec.json.encode(shown), media_type="application/json")
+
+
+def _one(body: bytes, limits: AcceptLimits) -> tuple[NewEvent]:
+    return (parse_event(body, limits),)
+
+
+async def _accept(
+    request: Request, parse: Callable[[bytes, AcceptLimits], Sequence[NewEvent]], *, single: bool
+) -> Response:
+    accepter = services_of(request).accepter
+    acting = await acting_for(request)
+    require_json(request)
+    key = request.headers.get(KEY_HEADER)
+    if key is not None and _KEY.fullmatch(key) is None:
+        raise Invalid(KEY_HEADER, "must be 1 to 255 visible ASCII characters")
+    body = await request.body()
+    accepted = await accepter.accept(
+        acting.tenant_id,
+        parse(body, accepter.limits),
+        single=single,
+        idempotency_key=key,
+        request_sha256=b"" if key is None else hashlib.sha256(body).digest(),
+    )
+    return Response(
+        accepted.answer, 202, _REPLAYED if accepted.replayed else None, media_type="application/json"
+    )

@@ -1,0 +1,34 @@
+"""Whether this process lives, and whether it can serve."""
+
+from fastapi import APIRouter
+
+from delivery.api.callers import Uses
+from delivery.api.routing import StrictRoute
+from delivery.api.shapes import Shown
+from delivery.bootstrap import clock
+from delivery.errors import Misconfigured, Unavailable
+from delivery.ledger import readiness
+
+router = APIRouter(tags=["health"], route_class=StrictRoute)
+
+
+class HealthOut(Shown):
+    """All is well."""
+
+    status: str = "ok"
+
+
+@router.get("/healthz")
+async def alive() -> HealthOut:
+    """Whether the process lives: it answers."""
+    return HealthOut()
+
+
+@router.get("/readyz")
+async def ready(uses: Uses) -> HealthOut:
+    """Whether events can be accepted: the ledger answers and is ready for today. The broker is not asked."""
+    try:
+        await readiness.check(uses.ledger, now=clock())
+    except Misconfigured as error:
+        raise Unavailable(str(error)) from error
+    return HealthOut()

@@ -1,0 +1,106 @@
+"""What surrounds every request: an id and an answer whatever happens, and a bound on the body."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from delivery.api.problems import INTERNAL, REQUEST_ID, answer, problem_of
+from delivery.errors import TooLarge
+from delivery.model import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = structlog.get_logger()
+
+
+class Answered:
+    """Gives each request an id, which is in its answer; a failure that nobody foresaw becomes a problem."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Stand around the application."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = scope[REQUEST_ID] = new_id().hex
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] += (
+                    (b"x-request-id", request_id.encode()),
+                    (b"cache-control", b"no-store"),
+                )
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            log.info("request.left", request_id=request_id, path=scope["path"])
+        except Exception:
+            log.exception("request.failed", request_id=request_id, method=scope["method"], path=scope["path"])
+            if started:
+                raise
+            await answer(INTERNAL, scope)(scope, receive, send_with_id)
+
+
+class BoundedBodies:
+    """Refuses a body as soon as it is larger than its path allows, whether or not it said so beforehand."""
+
+    def __init__(self, app: ASGIApp, *, limits: Mapping[str, int], otherwise: int) -> None:
+        """Take the limits in bytes, by path."""
+        self._app = app
+        self._limits = limits
+        self._otherwise = otherwise
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self._limits.get(scope["path"], self._otherwise)
+        declared = _declared_length(scope)
+        if declared is None:
+            await self._app(scope, _counted(receive, limit), send)
+        elif declared > limit:
+            await answer(problem_of(_too_large(declared, limit)), scope)(scope, receive, send)
+        else:  # the server holds the client to the length that it declared
+            await self._app(scope, receive, send)
+
+
+def _declared_length(scope: Scope) -> int | None:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return None
+
+
+def _counted(receive: Receive, limit: int) -> Receive:
+    total = 0
+
+    async def counted() -> Message:
+        nonlocal total
+        message = await receive()
+        total += len(message.get("body", b""))
+        if total > limit:
+            raise _too_large(total, limit)
+        return message
+
+    return counted
+
+
+def _too_large(size: int, limit: int) -> HTTPException:
+    # Closing spares us the rest of the body.
+    return HTTPException(413, str(TooLarge("The body", size=size, limit=limit)), {"Connection": "close"})

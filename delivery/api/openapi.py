@@ -1,0 +1,72 @@
+"""The OpenAPI document: FastAPI's, with every refusal documented as the problem that it is."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from delivery.api.problems import MEDIA_TYPE
+
+_EXAMPLE = {
+    "type": "/problems/invalid",
+    "title": "The request is not valid",
+    "status": 422,
+    "detail": "url: The URL must begin with https://.",
+    "instance": "/requests/019ab3c45d6e7f809a1b2c3d4e5f6071",
+    "request_id": "019ab3c45d6e7f809a1b2c3d4e5f6071",
+    "errors": [{"field": "url", "why": "The URL must begin with https://."}],
+}
+_PROBLEM = {
+    "type": "object",
+    "description": "What went wrong, as RFC 9457 says it.",
+    "required": ["type", "title", "status", "detail", "instance", "request_id"],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string", "format": "uri-reference"},
+        "request_id": {
+            "type": "string",
+            "description": "Also in X-Request-Id; name it when you ask for help.",
+        },
+        "errors": {
+            "type": "array",
+            "description": "The fields at fault.",
+            "items": {
+                "type": "object",
+                "required": ["field", "why"],
+                "properties": {"field": {"type": "string"}, "why": {"type": "string"}},
+            },
+        },
+    },
+    "examples": [_EXAMPLE],
+}
+_REFUSED = {
+    "description": "A problem (RFC 9457).",
+    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+DESCRIPTION = """\
+Events in, signed webhooks out, and a ledger that says what became of each.
+
+Every request carries a key: `Authorization: Bearer …`. Every refusal is a problem (RFC 9457) that names the
+fields at fault. Lists are newest first; pass `next` as `cursor` to go on.
+"""
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """Write the OpenAPI document of this application, once."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        schemas = schema["components"]["schemas"]
+        schemas["Problem"] = _PROBLEM
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        for operations in schema["paths"].values():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+                operation["responses"]["default"] = _REFUSED
+        app.openapi_schema = schema
+    return app.openapi_schema

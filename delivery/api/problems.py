@@ -1,0 +1,149 @@
+"""What goes wrong, as RFC 9457 says it: from any error to a problem, from a problem to an answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from delivery.errors import (
+    Conflict,
+    Invalid,
+    MalformedId,
+    NotAllowed,
+    NotAuthenticated,
+    NotFound,
+    Refusal,
+    TooLarge,
+    Unavailable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fastapi import FastAPI
+    from starlette.requests import Request
+    from starlette.types import Scope
+
+log = structlog.get_logger()
+
+MEDIA_TYPE = "application/problem+json"
+REQUEST_ID = "waybill.request_id"
+RETRY_SECONDS = 1
+
+_TITLES = {
+    400: ("bad-request", "The request cannot be read"),
+    401: ("not-authenticated", "A valid API key is needed"),
+    403: ("not-allowed", "This key may not do this"),
+    404: ("not-found", "There is no such thing"),
+    405: ("method-not-allowed", "This cannot be done here"),
+    409: ("conflict", "The state of things forbids it"),
+    413: ("too-large", "The request is too large"),
+    415: ("unsupported-media-type", "The body is not JSON"),
+    422: ("invalid", "The request is not valid"),
+    500: ("internal", "Something went wrong on our side"),
+    503: ("unavailable", "This cannot be served just now"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One problem: a status, a sentence, and the fields at fault."""
+
+    status: int
+    detail: str
+    errors: Sequence[Mapping[str, str]] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+_STATUSES: Mapping[type[Refusal], int] = {
+    NotAllowed: 403,
+    NotFound: 404,
+    MalformedId: 404,
+    Conflict: 409,
+    TooLarge: 413,
+}
+INTERNAL = Problem(500, "The request failed. It is logged under its request_id.")
+
+
+def problem_of(error: Exception) -> Problem:
+    """Say what an error means to the caller; what is not meant for callers becomes INTERNAL."""
+    match error:
+        case Refusal():
+            return _refused(error)
+        case RequestValidationError():
+            fields = [_field(fault) for fault in error.errors()]
+            return Problem(422, f"{fields[0]['field']}: {fields[0]['why']}", fields)
+        case HTTPException():
+            return _from_framework(error)
+        case Unavailable():
+            detail = "The ledger does not answer just now, or too many requests wait. Try again in a moment."
+            return Problem(503, detail, headers={"Retry-After": str(RETRY_SECONDS)})
+        case _:
+            return INTERNAL
+
+
+def _refused(error: Refusal) -> Problem:
+    match error:
+        case Invalid():
+            return Problem(422, str(error), [{"field": error.field, "why": error.why}])
+        case NotAuthenticated():
+            detail = "Send a known key: Authorization: Bearer …"
+            return Problem(401, detail, headers={"WWW-Authenticate": 'Bearer realm="waybill"'})
+        case _:
+            return Problem(_STATUSES.get(type(error), 400), str(error))
+
+
+def _from_framework(error: HTTPException) -> Problem:
+    """What Starlette and FastAPI refuse by themselves: no such route, no such method, an unreadable body."""
+    details = {404: "There is nothing at this path.", 405: "This path does not know this method."}
+    detail = details.get(error.status_code, str(error.detail))
+    return Problem(error.status_code, detail, headers=error.headers or {})
+
+
+def _field(fault: Mapping[str, Any]) -> dict[str, str]:
+    where, *path = fault["loc"]
+    if fault["type"] == "json_invalid":
+        return {"field": "body", "why": f"is not JSON: {fault['ctx']['error']} at character {path[0]}"}
+    # Pydantic's own sentences; what was sent is never repeated.
+    return {
+        "field": ".".join(map(str, path)) or str(where),
+        "why": fault["msg"].removeprefix("Value error, "),
+    }
+
+
+def answer(problem: Problem, scope: Scope) -> Response:
+    """Write a problem as a response."""
+    known = _TITLES.get(problem.status)
+    kind, title = known or ("http", HTTPStatus(problem.status).phrase)
+    body = {
+        "type": f"/problems/{kind}",
+        "title": title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "instance": f"/requests/{scope.get(REQUEST_ID, '')}",
+        "request_id": scope.get(REQUEST_ID, ""),
+    }
+    if problem.errors:
+        body["errors"] = list(problem.errors)
+    # ASCII only: whatever text is quoted, the answer can be encoded.
+    content = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
+    return Response(content, problem.status, headers=dict(problem.headers), media_type=MEDIA_TYPE)
+
+
+async def _handle(request: Request, error: Exception) -> Response:
+    if isinstance(error, Unavailable):
+        log.warning("request.unavailable", request_id=request.scope.get(REQUEST_ID), why=str(error))
+    return answer(problem_of(error), request.scope)
+
+
+def answer_problems(app: FastAPI) -> None:
+    """Have the application answer every error of ours and of its framework as a problem."""
+    for kind in (Refusal, Unavailable, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _handle)

@@ -1,0 +1,136 @@
+"""What requests and answers are made of: models, moments, ids, pages."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Depends, Path, Query, Request
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from delivery.api.cursors import Asked
+from delivery.errors import Invalid, MalformedId
+from delivery.model import (
+    AttemptId,
+    DeliveryId,
+    EndpointId,
+    EventId,
+    KeyId,
+    Prefix,
+    TenantId,
+    parse_id,
+    show_id,
+)
+
+MOST_ITEMS = 100
+
+
+class Given(BaseModel):
+    """Something a caller sends: exact types, nothing unknown."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Shown(BaseModel):
+    """Something we answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+# ------------------------------------------------------------------ moments and durations
+def rfc3339(moment: datetime) -> str:
+    """Write a moment as `2026-11-22T18:27:00.123Z`."""
+    utc = moment.astimezone(UTC)
+    return utc.strftime("%Y-%m-%dT%H:%M:%S.") + f"{utc.microsecond // 1000:03d}Z"
+
+
+Moment = Annotated[
+    datetime,
+    PlainSerializer(rfc3339, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-22T18:27:00.123Z"]}),
+]
+
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+AskedMoment = Annotated[AwareDatetime, Field(ge=_EARLIEST)]
+Since = Annotated[
+    AskedMoment | None, Query(description="Only from this moment on (RFC 3339, with a time zone).")
+]
+Until = Annotated[
+    AskedMoment | None, Query(description="Only before this moment (RFC 3339, with a time zone).")
+]
+
+
+def check_range(since: datetime | None, until: datetime | None) -> None:
+    """Raise Invalid for a range that ends before it begins."""
+    if since is not None and until is not None and until < since:
+        raise Invalid("until", "lies before since")
+
+
+def plain_seconds(duration: timedelta) -> int | float:
+    """Seconds as a person would write them: 5, not 5.0."""
+    seconds = duration.total_seconds()
+    return int(seconds) if seconds.is_integer() else seconds
+
+
+# ------------------------------------------------------------------ ids
+def example(prefix: Prefix) -> str:
+    """An id for the documentation."""
+    return show_id(prefix, UUID("019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071"))
+
+
+def _path(prefix: Prefix, noun: str) -> Any:
+    return Path(alias=f"{noun}_id", description=f"`{prefix}_…`", examples=[example(prefix)])
+
+
+def _tenant_id(text: Annotated[str, _path(Prefix.TENANT, "tenant")]) -> TenantId:
+    return TenantId(parse_id(Prefix.TENANT, text))
+
+
+def _key_id(text: Annotated[str, _path(Prefix.KEY, "key")]) -> KeyId:
+    return KeyId(parse_id(Prefix.KEY, text))
+
+
+def _endpoint_id(text: Annotated[str, _path(Prefix.ENDPOINT, "endpoint")]) -> EndpointId:
+    return EndpointId(parse_id(Prefix.ENDPOINT, text))
+
+
+def _event_id(text: Annotated[str, _path(Prefix.EVENT, "event")]) -> EventId:
+    return EventId(parse_id(Prefix.EVENT, text))
+
+
+def _delivery_id(text: Annotated[str, _path(Prefix.DELIVERY, "delivery")]) -> DeliveryId:
+    return DeliveryId(parse_id(Prefix.DELIVERY, text))
+
+
+def _attempt_id(text: Annotated[str, _path(Prefix.ATTEMPT, "attempt")]) -> AttemptId:
+    return AttemptId(parse_id(Prefix.ATTEMPT, text))
+
+
+TenantInPath = Annotated[TenantId, Depends(_tenant_id)]
+KeyInPath = Annotated[KeyId, Depends(_key_id)]
+EndpointInPath = Annotated[EndpointId, Depends(_endpoint_id)]
+EventInPath = Annotated[EventId, Depends(_event_id)]
+DeliveryInPath = Annotated[DeliveryId, Depends(_delivery_id)]
+AttemptInPath = Annotated[AttemptId, Depends(_attempt_id)]
+
+
+def id_in_query(prefix: Prefix, field: str, text: str | None) -> UUID | None:
+    """Read an id that a filter names; raises Invalid, which names the parameter."""
+    try:
+        return None if text is None else parse_id(prefix, text)
+    except MalformedId as error:
+        raise Invalid(field, str(error)) from None
+
+
+# ------------------------------------------------------------------ pages
+def _asked(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=MOST_ITEMS, description="At most so many items.")] = 50,
+    cursor: Annotated[str | None, Query(description="`next` of the page before this one.")] = None,
+) -> Asked:
+    return Asked(limit, cursor, request.app.state.cursors)
+
+
+AskedPage = Annotated[Asked, Depends(_asked)]
+Next = Annotated[
+    str | None, Field(description="Pass it as `cursor` for the next page. Null: this was the last.")
+]

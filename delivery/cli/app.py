@@ -1,0 +1,55 @@
+"""Every command under its name."""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from delivery.cli import deliveries, demo, endpoints, events, keys, processes, tenants, upkeep
+from delivery.cli.options import examples
+
+# Plain help and one-line errors: they read the same in a terminal, a log and a pipe.
+app = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+)
+
+for group in (tenants, keys, endpoints, events, deliveries):
+    app.add_typer(group.app)
+app.add_typer(deliveries.attempts)
+app.add_typer(processes.app)
+app.command("dev")(processes.dev)
+app.command("demo")(demo.run)
+app.add_typer(upkeep.database)
+app.add_typer(upkeep.secrets)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(f"waybill {version('waybill')}")
+        raise typer.Exit
+
+
+@app.callback(
+    epilog=examples(
+        'waybill tenant create "Acme Books"',
+        "export WAYBILL_TENANT=ten_…",
+        "waybill endpoint create https://shop.example/hooks",
+        """waybill event send --type order.created --data '{"order": 1042}'""",
+        "waybill delivery list",
+    )
+)
+def root(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", metavar="", callback=_tell_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Waybill: webhooks that arrive.
+
+    Commands work on the ledger of WAYBILL_DATABASE_URL or, where that is not set, on the engine that
+    `make up` (`waybill dev`) runs in this folder.
+
+    Exit codes: 0 done, 1 refused, 2 usage or settings, 3 the ledger does not answer.
+    """

@@ -1,0 +1,134 @@
+"""`waybill delivery` and `waybill attempt`: what is owed, what was tried and what came back."""
+
+from typing import Annotated
+
+import typer
+
+from delivery.bootstrap import Services, clock
+from delivery.cli import shapes
+from delivery.cli.delivery_screen import History, print_attempt, print_history
+from delivery.cli.door import actor, ask
+from delivery.cli.listing import Before, cut_of, print_page
+from delivery.cli.options import (
+    AsJson,
+    Limit,
+    Since,
+    Tenant,
+    TheAttempt,
+    TheDelivery,
+    Until,
+    examples,
+    id_option,
+)
+from delivery.cli.screen import Column, print_json, say
+from delivery.cli.wording import next_step, standing
+from delivery.deliveries import DeliverySelection
+from delivery.errors import NotFound
+from delivery.model import DeliveryId, DeliveryStatus, EndpointId, EventId, Prefix, show_id
+from delivery.paging import Cut
+
+app = typer.Typer(name="delivery", help="Deliveries: one event owed to one endpoint.", no_args_is_help=True)
+attempts = typer.Typer(
+    name="attempt", help="Attempts: one HTTP exchange for a delivery.", no_args_is_help=True
+)
+
+MOST_ATTEMPTS = 100
+
+
+@app.command(
+    "list",
+    epilog=examples(
+        "waybill delivery list --tenant ten_… --status failed --since 2h",
+        "waybill delivery list --tenant ten_… --event evt_… --json",
+    ),
+)
+def list_deliveries(  # noqa: PLR0913, PLR0917  one for each option
+    tenant: Tenant,
+    endpoint: Annotated[
+        EndpointId | None, id_option("--endpoint", Prefix.ENDPOINT, "Only to this endpoint.")
+    ] = None,
+    event: Annotated[EventId | None, id_option("--event", Prefix.EVENT, "Only of this event.")] = None,
+    status: Annotated[DeliveryStatus | None, typer.Option(help="Only those that stand so.")] = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 20,
+    before: Annotated[DeliveryId | None, id_option("--before", Prefix.DELIVERY, Before)] = None,
+    json: AsJson = False,
+) -> None:
+    """List a tenant's deliveries, newest first."""
+    wanted = DeliverySelection(endpoint, event, status, since, until)
+    page = ask(lambda uses: uses.deliveries.page(tenant, wanted, cut_of(limit, before)))
+    if json:
+        print_json(shapes.page([shapes.delivery(one) for one in page.items], Prefix.DELIVERY, page.last))
+        return
+    now = clock()
+    print_page(
+        page,
+        [
+            Column("DELIVERY"),
+            Column("STATUS"),
+            Column("TRIES", number=True),
+            Column("WHEN"),
+            Column("EVENT TYPE", gives_way=True),
+            Column("ENDPOINT", extra=True),
+            Column("EVENT", extra=True),
+        ],
+        lambda one: (
+            show_id(Prefix.DELIVERY, one.id),
+            one.status,
+            str(one.attempts),
+            next_step(one, now=now),
+            one.event_type,
+            show_id(Prefix.ENDPOINT, one.endpoint_id),
+            show_id(Prefix.EVENT, one.event_id),
+        ),
+        Prefix.DELIVERY,
+        none="There is no such delivery.",
+    )
+
+
+@app.command()
+def show(tenant: Tenant, delivery: TheDelivery, json: AsJson = False) -> None:
+    """Show a delivery: where it stands and why, and every attempt."""
+
+    async def use(uses: Services) -> History:
+        one = await uses.deliveries.read(tenant, delivery)
+        tried = await uses.deliveries.attempts(tenant, delivery, Cut(MOST_ATTEMPTS))
+        try:
+            endpoint = await uses.endpoints.read(tenant, one.endpoint_id)
+        except NotFound:
+            endpoint = None
+        return History(one, endpoint, tried.items[::-1])
+
+    history = ask(use)
+    if json:
+        told = [shapes.attempt(attempt) for attempt in history.attempts]
+        print_json(shapes.delivery(history.delivery) | {"attempts_made": told})
+        return
+    print_history(history, now=clock())
+
+
+@app.command()
+def retry(tenant: Tenant, delivery: TheDelivery, json: AsJson = False) -> None:
+    """Make a delivery due now. A waiting one sooner, a final one anew, under the same webhook-id."""
+
+    async def use(uses: Services) -> History:
+        again = await uses.deliveries.retry(tenant, delivery, actor=actor())
+        return History(again, await uses.endpoints.read(tenant, again.endpoint_id), ())
+
+    history = ask(use)
+    if json:
+        print_json(shapes.delivery(history.delivery))
+        return
+    stands = standing(history.delivery, history.endpoint, now=clock())
+    say(f"{show_id(Prefix.DELIVERY, delivery)} is {stands}.")
+
+
+@attempts.command("show")
+def show_attempt(tenant: Tenant, attempt: TheAttempt, json: AsJson = False) -> None:
+    """Show an attempt: what went out and what came back."""
+    told = ask(lambda uses: uses.deliveries.attempt(tenant, attempt))
+    if json:
+        print_json(shapes.attempt_told(told.attempt, told.body))
+        return
+    print_attempt(told.attempt, told.body)

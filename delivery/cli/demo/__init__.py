@@ -1,0 +1,5 @@
+"""demo"""
+
+
+def run() -> None:
+    """Demo."""

@@ -1,0 +1,244 @@
+"""`waybill endpoint`: where a tenant's events go."""
+
+from datetime import timedelta
+from typing import Annotated
+
+import msgspec
+import typer
+
+from delivery.accept import NewEvent
+from delivery.bootstrap import Services, clock
+from delivery.cli import shapes
+from delivery.cli.door import WrongUsage, actor, ask
+from delivery.cli.endpoint_options import (
+    Filter,
+    ForPeople,
+    Headers,
+    Named,
+    OneAttempt,
+    OwnSecret,
+    Schedule,
+)
+from delivery.cli.endpoint_screen import print_endpoint, print_new_secret
+from delivery.cli.listing import Before, cut_of, print_page
+from delivery.cli.options import AsJson, Limit, Tenant, TheEndpoint, examples, id_option
+from delivery.cli.screen import Column, is_terminal, print_json, say
+from delivery.cli.wording import when
+from delivery.endpoints import NewEndpoint
+from delivery.filters import EVERYTHING
+from delivery.model import Endpoint, EndpointId, Prefix, SealedSecret, Signature, show_id
+
+app = typer.Typer(
+    name="endpoint", help="Endpoints: where events go, and under which secrets.", no_args_is_help=True
+)
+
+TEST_TYPE = "waybill.test"
+
+
+@app.command(
+    epilog=examples(
+        "waybill endpoint create --tenant ten_… https://shop.example/hooks",
+        "waybill endpoint create --tenant ten_… https://shop.example/hooks \\",
+        "  --filter 'order.*' --filter invoice.paid --header 'X-Token: s3cret' \\",
+        "  --schedule 0,5s,5m,2h --timeout 10",
+    )
+)
+def create(  # noqa: PLR0913, PLR0917  one for each option
+    url: Annotated[str, typer.Argument(metavar="URL", help="https://…", show_default=False)],
+    tenant: Tenant,
+    filter_: Filter = None,
+    description: ForPeople = None,
+    header: Headers = None,
+    signature: Annotated[
+        Signature, typer.Option(help="Standard Webhooks: v1 is HMAC-SHA256, v1a is ed25519.")
+    ] = Signature.V1,
+    schedule: Schedule = None,
+    timeout: OneAttempt = None,
+    secret: OwnSecret = None,
+    json: AsJson = False,
+) -> None:
+    """Make an endpoint and print its secret. It is shown this once."""
+    new = NewEndpoint(
+        url=url,
+        description=description or "",
+        filter=filter_ or (EVERYTHING,),
+        headers={name: value or "" for name, value in header or ()},
+        signature=signature,
+        schedule=None if schedule is None else schedule.seconds,
+        timeout_seconds=None if timeout is None else timeout.seconds,
+        secret=secret,
+    )
+    endpoint, made = ask(lambda uses: uses.endpoints.create(tenant, new, actor=actor()))
+    if json:
+        print_json(shapes.endpoint(endpoint) | {"secret": made.text, "public_key": made.kept.public_key})
+        return
+    print_endpoint(endpoint, (), now=clock())
+    print_new_secret(made)
+
+
+@app.command("list")
+def list_endpoints(
+    tenant: Tenant,
+    limit: Limit = 20,
+    before: Annotated[EndpointId | None, id_option("--before", Prefix.ENDPOINT, Before)] = None,
+    json: AsJson = False,
+) -> None:
+    """List a tenant's endpoints, newest first."""
+    page = ask(lambda uses: uses.endpoints.page(tenant, cut_of(limit, before)))
+    if json:
+        print_json(shapes.page([shapes.endpoint(one) for one in page.items], Prefix.ENDPOINT, page.last))
+        return
+    now = clock()
+    print_page(
+        page,
+        [
+            Column("ENDPOINT"),
+            Column("STATE"),
+            Column("URL", gives_way=True),
+            Column("FILTER", extra=True),
+            Column("MADE", extra=True),
+        ],
+        lambda one: (
+            show_id(Prefix.ENDPOINT, one.id),
+            one.state,
+            one.url,
+            " ".join(one.filter),
+            when(one.created_at, now=now),
+        ),
+        Prefix.ENDPOINT,
+        none="This tenant has no endpoint yet; `waybill endpoint create URL` makes one.",
+    )
+
+
+@app.command()
+def show(tenant: Tenant, endpoint: TheEndpoint, json: AsJson = False) -> None:
+    """Show an endpoint, and which secrets sign now. The secrets themselves are never shown again."""
+
+    async def use(uses: Services) -> tuple[Endpoint, list[SealedSecret]]:
+        one = await uses.endpoints.read(tenant, endpoint)
+        return one, await uses.endpoints.secrets(tenant, endpoint)
+
+    one, live = ask(use)
+    if json:
+        print_json(shapes.endpoint(one) | {"secrets": [shapes.secret(secret) for secret in live]})
+        return
+    print_endpoint(one, live, now=clock())
+
+
+@app.command(
+    epilog=examples(
+        "waybill endpoint update --tenant ten_… ep_… --url https://new.example/hooks",
+        "waybill endpoint update --tenant ten_… ep_… --schedule default --header 'X-Old:'",
+    )
+)
+def update(  # noqa: PLR0913, PLR0917  one for each option
+    tenant: Tenant,
+    endpoint: TheEndpoint,
+    url: Annotated[str | None, typer.Option(metavar="URL", help="Where it points from now on.")] = None,
+    filter_: Filter = None,
+    description: ForPeople = None,
+    header: Headers = None,
+    schedule: Schedule = None,
+    timeout: OneAttempt = None,
+    json: AsJson = False,
+) -> None:
+    """Change what is named and nothing else. Deliveries that are still owed go to where it points now.
+
+    `--schedule default` and `--timeout default` go back to the defaults; a header without a value is taken
+    away; filters take the place of those before.
+    """
+    changes = Named(url, filter_, description, header, schedule, timeout).changes()
+    _show_changed(ask(lambda uses: uses.endpoints.change(tenant, endpoint, changes, actor=actor())), json)
+
+
+@app.command()
+def pause(
+    tenant: Tenant,
+    endpoint: TheEndpoint,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why, for people.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Pause an endpoint. Its deliveries are still made, and held until it is resumed."""
+    _show_changed(
+        ask(lambda uses: uses.endpoints.pause(tenant, endpoint, reason=reason, actor=actor())), json
+    )
+
+
+@app.command()
+def resume(tenant: Tenant, endpoint: TheEndpoint, json: AsJson = False) -> None:
+    """Resume a paused or disabled endpoint. What was held goes out."""
+    _show_changed(ask(lambda uses: uses.endpoints.resume(tenant, endpoint, actor=actor())), json)
+
+
+@app.command()
+def delete(
+    tenant: Tenant,
+    endpoint: TheEndpoint,
+    yes: Annotated[bool, typer.Option("--yes", metavar="", help="Do not ask.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Delete an endpoint. What it was still owed is cancelled; its history stays."""
+    shown = show_id(Prefix.ENDPOINT, endpoint)
+    if not yes:
+        if not is_terminal():
+            raise WrongUsage("Say --yes: what the endpoint is still owed will be cancelled.")
+        typer.confirm(f"Delete {shown} and cancel what it is still owed?", abort=True, err=True)
+    ask(lambda uses: uses.endpoints.delete(tenant, endpoint, actor=actor()))
+    if json:
+        print_json({"id": shown, "deleted": True})
+        return
+    say(f"{shown} is deleted.")
+
+
+@app.command("rotate-secret")
+def rotate_secret(
+    tenant: Tenant,
+    endpoint: TheEndpoint,
+    overlap_hours: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=720, metavar="HOURS", help="How long older secrets go on signing; 0 ends them."
+        ),
+    ] = None,
+    secret: OwnSecret = None,
+    json: AsJson = False,
+) -> None:
+    """Make a new secret and print it, once. The older ones go on signing beside it for the overlap."""
+    made = ask(
+        lambda uses: uses.endpoints.rotate_secret(
+            tenant,
+            endpoint,
+            secret=secret,
+            overlap=None if overlap_hours is None else timedelta(hours=overlap_hours),
+            actor=actor(),
+        )
+    )
+    if json:
+        print_json(shapes.new_secret(made))
+        return
+    print_new_secret(made)
+
+
+@app.command("test")
+def send_test(tenant: Tenant, endpoint: TheEndpoint, json: AsJson = False) -> None:
+    """Send a test event to an endpoint. Its type is `waybill.test`, whatever the filter says."""
+
+    async def use(uses: Services) -> bytes:
+        one = await uses.endpoints.read(tenant, endpoint)
+        told = {"message": "This is a test.", "endpoint_id": show_id(Prefix.ENDPOINT, one.id)}
+        events = [NewEvent(TEST_TYPE, msgspec.json.encode(told))]
+        accepted = await uses.accepter.accept(tenant, events, single=True, only_endpoint=one.id)
+        return accepted.answer
+
+    answer = ask(use)
+    if json:
+        print_json(msgspec.Raw(answer))
+        return
+    say(f"{msgspec.json.decode(answer)['id']} is on its way; `waybill delivery list` tells what came of it.")
+
+
+def _show_changed(endpoint: Endpoint, json: bool) -> None:
+    if json:
+        print_json(shapes.endpoint(endpoint))
+        return
+    print_endpoint(endpoint, (), now=clock())

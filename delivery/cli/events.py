@@ -1,0 +1,158 @@
+"""`waybill event`: what happened."""
+
+import hashlib
+import re
+from typing import Annotated
+
+import msgspec
+import typer
+
+from delivery.accept import parse_event
+from delivery.accept.accepter import Accepted
+from delivery.bootstrap import Services, clock
+from delivery.checks import field
+from delivery.cli import shapes
+from delivery.cli.door import ask
+from delivery.cli.listing import Before, cut_of, print_page
+from delivery.cli.options import (
+    AsJson,
+    Limit,
+    Since,
+    Tenant,
+    TheEvent,
+    Until,
+    examples,
+    id_option,
+    read_content,
+)
+from delivery.cli.screen import Column, note, print_facts, print_indented, print_json, say
+from delivery.cli.wording import exact, when
+from delivery.deliveries import EventSelection
+from delivery.errors import Invalid
+from delivery.filters import check_event_type
+from delivery.model import EventId, Prefix, show_id
+
+app = typer.Typer(name="event", help="Events: what happened.", no_args_is_help=True)
+
+_KEY = re.compile(r"[!-~]{1,255}")
+
+
+@app.command(
+    epilog=examples(
+        """waybill event send --tenant ten_… --type order.created --data '{"order": 1042}'""",
+        "waybill event send --tenant ten_… --type order.created --data @order.json",
+        "jq -c . order.json | waybill event send --tenant ten_… --type order.created --data -",
+    )
+)
+def send(
+    tenant: Tenant,
+    type_: Annotated[
+        str, typer.Option("--type", metavar="TYPE", help="Such as order.created.", show_default=False)
+    ],
+    data: Annotated[
+        bytes,
+        typer.Option(
+            parser=read_content,
+            metavar="JSON",
+            help="Any JSON; @file or - (standard input).",
+            show_default=False,
+        ),
+    ],
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Sent again under the same key, it is the same event."),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Send an event. Its data goes out byte for byte as it is given."""
+    if idempotency_key is not None and _KEY.fullmatch(idempotency_key) is None:
+        raise Invalid("idempotency-key", "must be 1 to 255 visible ASCII characters")
+
+    async def use(uses: Services) -> Accepted:
+        body = _body(type_, data.strip())
+        return await uses.accepter.accept(
+            tenant,
+            [parse_event(body, uses.accepter.limits)],
+            single=True,
+            idempotency_key=idempotency_key,
+            request_sha256=b"" if idempotency_key is None else hashlib.sha256(body).digest(),
+        )
+
+    accepted = ask(use)
+    if json:
+        print_json(msgspec.Raw(accepted.answer))
+        return
+    answer = msgspec.json.decode(accepted.answer)
+    say(answer["id"])
+    again = "It was sent before under this idempotency key. " if accepted.replayed else ""
+    note(f"{again}It is owed to {_counted(answer['deliveries'], 'endpoint')}.")
+
+
+@app.command("list")
+def list_events(  # noqa: PLR0913, PLR0917  one for each option
+    tenant: Tenant,
+    type_: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only of this type.")] = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 20,
+    before: Annotated[EventId | None, id_option("--before", Prefix.EVENT, Before)] = None,
+    json: AsJson = False,
+) -> None:
+    """List a tenant's events, newest first."""
+    with field("type"):
+        wanted = EventSelection(None if type_ is None else check_event_type(type_), since, until)
+    page = ask(lambda uses: uses.deliveries.events(tenant, wanted, cut_of(limit, before)))
+    if json:
+        print_json(shapes.page([shapes.event(one) for one in page.items], Prefix.EVENT, page.last))
+        return
+    now = clock()
+    print_page(
+        page,
+        [
+            Column("EVENT"),
+            Column("TYPE", gives_way=True),
+            Column("DELIVERIES", number=True),
+            Column("ACCEPTED"),
+        ],
+        lambda one: (
+            show_id(Prefix.EVENT, one.id),
+            one.type,
+            str(one.matched),
+            when(one.created_at, now=now),
+        ),
+        Prefix.EVENT,
+        none="There is no such event.",
+    )
+
+
+@app.command()
+def show(tenant: Tenant, event: TheEvent, json: AsJson = False) -> None:
+    """Show an event, with the body that every receiver gets."""
+    head, body = ask(lambda uses: uses.deliveries.event(tenant, event))
+    if json:
+        print_json(shapes.event_told(head, body))
+        return
+    print_facts(
+        [
+            ("type", head.type),
+            ("accepted", exact(head.created_at)),
+            ("owed to", _counted(head.matched, "endpoint")),
+            ("body", f"{len(body):,} bytes, as every receiver gets it:"),
+        ],
+        title=f"Event {show_id(Prefix.EVENT, head.id)}",
+    )
+    print_indented(body.decode(errors="replace"), by=2)
+
+
+def _body(event_type: str, data: bytes) -> bytes:
+    """The request that the HTTP API would get; the data is checked alone first, or it could add fields."""
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Invalid("data", f"is not JSON: {error}") from None
+    with field("type"):
+        return b'{"type":%b,"data":%b}' % (msgspec.json.encode(check_event_type(event_type)), data)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,96 @@
+"""`waybill serve` and `waybill dev`: the processes that make up an engine."""
+
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+from delivery.cli.options import examples
+from delivery.cli.screen import say
+from delivery.config import Settings, read_settings
+from delivery.home import Home
+from delivery.logs import set_up_logs
+
+app = typer.Typer(name="serve")
+
+# Its actors only hand claims over. What is in flight then has WAYBILL_DRAIN_SECONDS of its own.
+_WORKER_STOP_MILLISECONDS = 5_000
+
+
+@app.callback(
+    invoke_without_command=True,
+    epilog=examples("waybill db upgrade", "waybill serve web", "waybill serve relay", "waybill serve worker"),
+)
+def serve(context: typer.Context) -> None:
+    """Run one process of an engine, until SIGTERM or Ctrl-C.
+
+    An engine is any number of each: `web` (HTTP API), `relay` (ledger to queue) and `worker` (queue to
+    receivers). They need WAYBILL_DATABASE_URL, WAYBILL_SECRET_KEYS and, but for web, WAYBILL_AMQP_URL.
+
+    `waybill dev` runs all of them in one process instead, with nothing to set up.
+    """
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def web() -> None:
+    """Serve the HTTP API, on WAYBILL_HOST and WAYBILL_PORT."""
+    settings = read_settings()
+    set_up_logs(settings)
+    # By name, for two reasons: doors do not know each other, and no other command needs all of the API.
+    importlib.import_module("delivery.api.serve").serve(settings)
+
+
+@app.command()
+def relay() -> None:
+    """Put what is due into the queue; take back what dead workers held."""
+    _become("workers.relay_process")
+
+
+@app.command()
+def worker() -> None:
+    """Deliver what is in the queue.
+
+    In WAYBILL_WORKER_PROCESSES processes of WAYBILL_WORKER_THREADS threads.
+    """
+    settings = read_settings()
+    _become(
+        "dramatiq",
+        "workers.worker_process",
+        *("--processes", str(settings.worker_processes)),
+        *("--threads", str(settings.worker_threads)),
+        *("--worker-shutdown-timeout", str(_WORKER_STOP_MILLISECONDS)),
+        "--path",  # none: what is imported does not depend on the folder we are started in
+    )
+
+
+def dev() -> None:
+    """Run a whole engine here, with nothing to set up.
+
+    It is one process, on an embedded PostgreSQL. `make up` is the same.
+
+    Everything it keeps is in `.waybill` (WAYBILL_DATA_DIR). Other commands find it there.
+    """
+    settings = read_settings()
+    _introduce(settings)
+    _become("workers.embedded_process")
+
+
+def _introduce(settings: Settings) -> None:
+    home = Home.of(settings)
+    here = f"http://{settings.host}:{settings.port}"
+    say("Waybill runs here until Ctrl-C.", style="bold")
+    say(f"  API            {here}   (documentation: {here}/docs)")
+    say(f"  operator key   {home.folder / 'operator-key'}")
+    say('  to begin       waybill tenant create "Acme Books"   (in another terminal, in this folder)')
+    if not settings.allow_http:
+        say("  receivers on this machine need WAYBILL_ALLOW_HTTP=true WAYBILL_ALLOW_NETWORKS=127.0.0.0/8")
+    sys.stdout.flush()
+
+
+def _become(module: str, *arguments: str) -> NoReturn:
+    """Go on as `python -m module`; -P: our packages are not looked for in the folder we are started in."""
+    os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])  # noqa: S606  our own Python and words

@@ -1,0 +1,149 @@
+"""What is printed: tables and facts for people, JSON for machines.
+
+Text of other people (names, URLs, what receivers answered) may hold control characters that would command the
+terminal. Nothing of it is printed as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.cells import cell_len
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+GAP = 2
+# Not a terminal: nothing to fit into, so nothing is cut.
+_ROOM_IN_A_PIPE = 500
+_NARROWEST = 8
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_BEYOND_ASCII_CONTROL = re.compile("[\x7f-\x9f]")
+
+STYLES = {
+    "succeeded": "green",
+    "delivered": "green",
+    "active": "green",
+    "failed": "red",
+    "disabled": "red",
+    "in_flight": "cyan",
+    "pending": "yellow",
+    "paused": "yellow",
+    "cancelled": "dim",
+}
+_COLOURED = frozenset({"status", "state", "outcome"})
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table. `extra`: left out where there is no room; `gives_way`: cut where there is none."""
+
+    title: str
+    extra: bool = False
+    gives_way: bool = False
+    number: bool = False
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where to print: colours on a terminal alone, and none under NO_COLOR."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else _ROOM_IN_A_PIPE
+    return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+
+
+def is_terminal() -> bool:
+    """Whether somebody is there to be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def tame(text: str, *, lines: bool = False) -> str:
+    """The text with its control characters written out; `lines` lets line ends and tabs stand."""
+    found = _CONTROL_BUT_LINES if lines else _CONTROL
+    return found.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document. Raw parts of it stay as they are, to the byte."""
+    text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+    print(_BEYOND_ASCII_CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+
+
+def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, none: str) -> None:
+    """Print rows under their titles, one line each; `none` is what to say when there are no rows."""
+    out = console()
+    if not rows:
+        out.print(none)
+        return
+    tamed = [[tame(cell) for cell in row] for row in rows]
+    widths = [
+        max(len(column.title), *(cell_len(row[place]) for row in tamed))
+        for place, column in enumerate(columns)
+    ]
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    shown = _that_fit(columns, widths, out.width)
+    for place in shown:
+        column = columns[place]
+        table.add_column(
+            column.title,
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=_NARROWEST if column.gives_way else widths[place],
+            justify="right" if column.number else "left",
+        )
+    for row in tamed:
+        table.add_row(*(Text(row[place], style=STYLES.get(row[place], "")) for place in shown))
+    out.print(table)
+
+
+def print_facts(facts: Sequence[tuple[str, str]], *, title: str = "") -> None:
+    """Print names and values below each other; what is empty is left out."""
+    out = console()
+    if title:
+        out.print(Text(tame(title), style="bold"), soft_wrap=True)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, GAP, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        if value:
+            first = value.replace(":", " ").split(" ", 1)[0] if name in _COLOURED else ""
+            table.add_row(f"  {tame(name)}", Text(tame(value), style=STYLES.get(first, "")))
+    out.print(table)
+
+
+def print_indented(text: str, *, by: int, style: str = "") -> None:
+    """Print a paragraph that keeps its distance from the left, on every line."""
+    console().print(Padding(Text(tame(text, lines=True), style=style, overflow="fold"), (0, 0, 0, by)))
+
+
+def say(sentence: str, *, style: str = "") -> None:
+    """Print a sentence as it is; a terminal may wrap it, nothing cuts it."""
+    console().print(Text(tame(sentence), style=style), soft_wrap=True)
+
+
+def note(sentence: str) -> None:
+    """Print what is beside the point to stderr, so that what is piped stays clean."""
+    console(stderr=True).print(Text(tame(sentence), style="dim"), soft_wrap=True)
+
+
+def _that_fit(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
+    """The places of the columns that are shown: of the extra ones those that there is room for."""
+    used = sum(w + GAP for c, w in zip(columns, widths, strict=True) if not c.extra)
+    shown = []
+    for place, column in enumerate(columns):
+        if column.extra:
+            if used + widths[place] + GAP > room:
+                continue
+            used += widths[place] + GAP
+        shown.append(place)
+    return shown

@@ -1,0 +1,160 @@
+"""The application on a real ledger, called in process. One for all; every test has tenants of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import pytest_asyncio
+import structlog
+
+from delivery.api.app import create_app
+from delivery.bootstrap import services as wire
+from delivery.config import Settings
+from delivery.ledger import Ledger, partitions
+from delivery.secrets import generate_key
+from tests.support import postgres
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, MutableMapping
+
+    import psycopg
+    from fastapi import FastAPI
+
+    from delivery.bootstrap import Services
+
+OPERATOR_KEY = "operator-key-for-tests-only"
+SECRET_KEYS = generate_key()
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """A tenant with a key, and a client that uses it."""
+
+    id: str
+    key: str
+    client: httpx.AsyncClient
+
+    async def endpoint(self, **changed: object) -> dict[str, Any]:
+        """Make an endpoint."""
+        made = await self.client.post("/v1/endpoints", json={"url": "https://shop.example/in", **changed})
+        assert made.status_code == 201, made.text
+        return dict(made.json())
+
+    async def post(self, path: str, body: object) -> httpx.Response:
+        """Send JSON in ASCII, so that even half characters arrive."""
+        return await self.client.post(
+            path, content=json.dumps(body), headers={"Content-Type": "application/json"}
+        )
+
+    async def event(self, type_: str = "order.created", **headers: str) -> dict[str, Any]:
+        """Send an event."""
+        sent = await self.client.post("/v1/events", json={"type": type_, "data": {"n": 1}}, headers=headers)
+        assert sent.status_code == 202, sent.text
+        return dict(sent.json())
+
+    async def deliveries(self, **filters: str) -> list[dict[str, Any]]:
+        """List deliveries."""
+        listed = await self.client.get("/v1/deliveries", params=filters)
+        assert listed.status_code == 200, listed.text
+        return list(listed.json()["items"])
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What was logged during this test."""
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+
+
+@pytest.fixture(scope="session")
+def api_database_url(database_server: postgres.DatabaseServer, migrated_template: str) -> Iterator[str]:
+    """One migrated database for all tests of the API, with today's partitions."""
+    with database_server.database(template=migrated_template) as url:
+        asyncio.run(_make_partitions(url))
+        yield url
+
+
+async def _make_partitions(url: str) -> None:
+    ledger = Ledger(url)
+    async with ledger.transaction() as tx:
+        await partitions.ensure(tx, now=datetime.now(UTC))
+    await ledger.close()
+
+
+@pytest.fixture
+def sql(api_database_url: str) -> Iterator[psycopg.Connection]:
+    """A plain connection, for what no API offers."""
+    with postgres.connect(api_database_url) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def settings(api_database_url: str) -> Settings:
+    """Settings as an operator might have them."""
+    return Settings.model_validate(
+        {"database_url": api_database_url, "secret_keys": SECRET_KEYS, "operator_key": OPERATOR_KEY}
+    )
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def services(settings: Settings, api_database_url: str) -> AsyncIterator[Services]:
+    """The use cases, on the ledger."""
+    wired = wire(settings, Ledger(api_database_url, pool_size=4))
+    yield wired
+    await wired.close()
+
+
+@pytest.fixture(scope="session")
+def app(services: Services) -> FastAPI:
+    """The application."""
+    return create_app(services)
+
+
+def client_of(app: FastAPI, key: str | None, **headers: str) -> httpx.AsyncClient:
+    """A client that sends this key."""
+    known = {} if key is None else {"Authorization": f"Bearer {key}"}
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=app), base_url="http://waybill", headers=known | headers
+    )
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def stranger(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without any key."""
+    async with client_of(app, None) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def operator(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with the operator's key."""
+    async with client_of(app, OPERATOR_KEY) as client:
+        yield client
+
+
+async def _tenancy(app: FastAPI, operator: httpx.AsyncClient, name: str) -> Tenancy:
+    tenant = (await operator.post("/v1/tenants", json={"name": name})).json()
+    key = (await operator.post(f"/v1/tenants/{tenant['id']}/keys", json={"name": "tests"})).json()
+    return Tenancy(tenant["id"], key["key"], client_of(app, key["key"]))
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def tenant(app: FastAPI, operator: httpx.AsyncClient) -> AsyncIterator[Tenancy]:
+    """A tenant of this test alone."""
+    made = await _tenancy(app, operator, "Acme")
+    async with made.client:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def neighbour(app: FastAPI, operator: httpx.AsyncClient) -> AsyncIterator[Tenancy]:
+    """Another tenant of this test alone."""
+    made = await _tenancy(app, operator, "Neighbour")
+    async with made.client:
+        yield made

@@ -1,0 +1,108 @@
+"""Events: accepted once, answered the same, shown as they went out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.api.conftest import Tenancy
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+JSON = {"Content-Type": "application/json"}
+
+
+async def test_an_event_is_shown_byte_for_byte_as_receivers_get_it(tenant: Tenancy):
+    data = b'{ "big":123456789012345678901234567890, "e":1.50e+3,"e":"twice", "u":"\\u00e4 \xc3\xa4" }'
+    sent = await tenant.client.post(
+        "/v1/events", content=b'{"type":"order.created","data":' + data + b"}", headers=JSON
+    )
+    assert sent.status_code == 202
+    assert sent.headers["content-type"] == "application/json"
+    shown = await tenant.client.get(f"/v1/events/{sent.json()['id']}")
+    assert shown.content.endswith(b',"data":' + data + b"}}")
+    assert shown.json()["type"] == "order.created"
+    assert shown.json()["body"]["timestamp"] == sent.json()["created_at"]
+
+
+async def test_the_same_idempotency_key_answers_the_same_event(tenant: Tenancy):
+    body = {"type": "order.created", "data": {"n": 1}}
+    headers = {"Idempotency-Key": "order-1042"}
+    first = await tenant.client.post("/v1/events", json=body, headers=headers)
+    second = await tenant.client.post("/v1/events", json=body, headers=headers)
+    assert first.status_code == second.status_code == 202
+    assert first.content == second.content
+    assert "idempotency-replayed" not in first.headers
+    assert second.headers["idempotency-replayed"] == "true"
+    assert len((await tenant.client.get("/v1/events")).json()["items"]) == 1
+
+
+async def test_the_same_idempotency_key_with_another_body_is_a_conflict(tenant: Tenancy):
+    headers = {"Idempotency-Key": "order-1042"}
+    await tenant.client.post("/v1/events", json={"type": "a", "data": 1}, headers=headers)
+    refused = await tenant.client.post("/v1/events", json={"type": "a", "data": 2}, headers=headers)
+    assert refused.status_code == 409
+    assert refused.json()["type"] == "/problems/conflict"
+    assert len((await tenant.client.get("/v1/events")).json()["items"]) == 1
+
+
+async def test_concurrent_doubles_are_one_event(tenant: Tenancy):
+    body = {"type": "order.created", "data": {"n": 1}}
+    headers = {"Idempotency-Key": "at once"[:2]}
+    answers = await asyncio.gather(
+        *(tenant.client.post("/v1/events", json=body, headers=headers) for _ in range(8))
+    )
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.content for answer in answers}) == 1
+    assert sum("idempotency-replayed" in answer.headers for answer in answers) == 7
+
+
+async def test_an_idempotency_key_is_the_tenants_own(tenant: Tenancy, neighbour: Tenancy):
+    mine = await tenant.event(**{"Idempotency-Key": "same"})
+    theirs = await neighbour.event(**{"Idempotency-Key": "same"})
+    assert mine["id"] != theirs["id"]
+
+
+async def test_a_batch_answers_each_event_in_its_order(tenant: Tenancy):
+    await tenant.endpoint(filter=["b.*"])
+    batch = {"events": [{"type": type_, "data": None} for type_ in ("a.x", "b.x", "b.y")]}
+    headers = {"Idempotency-Key": "batch"}
+    sent = await tenant.client.post("/v1/events/batch", json=batch, headers=headers)
+    assert sent.status_code == 202
+    assert [event["type"] for event in sent.json()["events"]] == ["a.x", "b.x", "b.y"]
+    assert [event["deliveries"] for event in sent.json()["events"]] == [0, 1, 1]
+    again = await tenant.client.post("/v1/events/batch", json=batch, headers=headers)
+    assert again.content == sent.content
+    assert again.headers["idempotency-replayed"] == "true"
+
+
+async def test_events_are_listed_by_type_and_by_time(tenant: Tenancy):
+    first, second = await tenant.event("a.b"), await tenant.event("c.d")
+    listed = (await tenant.client.get("/v1/events", params={"type": "a.b"})).json()["items"]
+    assert [event["id"] for event in listed] == [first["id"]]
+    since = {"since": second["created_at"]}
+    assert second["id"] in (await tenant.client.get("/v1/events", params=since)).text
+    until = {"until": first["created_at"]}
+    assert (await tenant.client.get("/v1/events", params=until)).json()["items"] == []
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/deliveries"])
+async def test_pages_hold_every_row_once_while_rows_are_added(tenant: Tenancy, path: str):
+    await tenant.endpoint()
+    batch = {"events": [{"type": "a", "data": n} for n in range(25)]}
+    await tenant.client.post("/v1/events/batch", json=batch)
+    before = [item["id"] for item in (await tenant.client.get(path)).json()["items"]]
+    assert len(before) == 25
+    seen: list[str] = []
+    query: dict[str, str | int] = {"limit": 4}
+    while True:
+        page = (await tenant.client.get(path, params=query)).json()
+        seen += [item["id"] for item in page["items"]]
+        await tenant.event("a")
+        if page["next"] is None:
+            break
+        query["cursor"] = page["next"]
+    assert seen == before

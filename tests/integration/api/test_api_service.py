@@ -1,0 +1,111 @@
+"""The service itself: health, the document, and what happens when the ledger does not answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from delivery.api.app import create_app
+from delivery.bootstrap import services as wire
+from delivery.ledger import Ledger
+from tests.integration.api.conftest import OPERATOR_KEY, client_of
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    import httpx
+
+    from delivery.bootstrap import Services
+    from delivery.config import Settings
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+NOWHERE = "postgresql://waybill:hush@127.0.0.1:1/nowhere"
+
+
+async def test_a_process_that_lives_and_is_ready_says_so(stranger: httpx.AsyncClient):
+    assert (await stranger.get("/healthz")).json() == {"status": "ok"}
+    assert (await stranger.get("/readyz")).json() == {"status": "ok"}
+
+
+async def test_without_a_ledger_a_process_lives_and_is_not_ready(settings: Settings):
+    ledger = Ledger(NOWHERE)
+    async with client_of(create_app(wire(settings, ledger)), OPERATOR_KEY) as client:
+        assert (await client.get("/healthz")).status_code == 200
+        for method, path in (("GET", "/readyz"), ("GET", "/v1/tenants"), ("POST", "/v1/tenants")):
+            refused = await client.request(method, path, json={"name": "x"} if method == "POST" else None)
+            assert refused.status_code == 503
+            assert refused.headers["retry-after"] == "1"
+            assert refused.headers["content-type"] == "application/problem+json"
+            assert "127.0.0.1" not in refused.text
+            assert "hush" not in refused.text
+    await ledger.close()
+
+
+async def test_an_event_that_cannot_be_committed_is_not_accepted(settings: Settings):
+    ledger = Ledger(NOWHERE)
+    named = {"Waybill-Tenant": "ten_01kasw8qbefy09m6sc7n75yr3h"}
+    async with client_of(create_app(wire(settings, ledger)), OPERATOR_KEY, **named) as client:
+        refused = await client.post("/v1/events", json={"type": "a", "data": 1})
+        assert refused.status_code == 503
+    await ledger.close()
+
+
+async def test_a_ledger_without_schema_is_not_ready(settings: Settings, empty_database_url: str):
+    ledger = Ledger(empty_database_url)
+    async with client_of(create_app(wire(settings, ledger)), None) as client:
+        assert (await client.get("/readyz")).status_code == 503
+    await ledger.close()
+
+
+async def test_a_ledger_without_todays_partitions_is_not_ready(settings: Settings, database_url: str):
+    ledger = Ledger(database_url)
+    async with client_of(create_app(wire(settings, ledger)), None) as client:
+        assert (await client.get("/readyz")).status_code == 503
+    await ledger.close()
+
+
+async def test_the_document_describes_requests_with_examples(stranger: httpx.AsyncClient):
+    document = (await stranger.get("/openapi.json")).json()
+    scheme = document["components"]["securitySchemes"]["ApiKey"]
+    assert scheme["type"] == "http"
+    assert scheme["scheme"] == "bearer"
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert operation["description"], (method, path)
+            assert operation["responses"]["default"]["content"].keys() == {"application/problem+json"}
+            body = operation.get("requestBody")
+            if body is not None:
+                assert _has_example(document, body["content"]["application/json"]), (method, path)
+    identifiers = [o["operationId"] for operations in document["paths"].values() for o in operations.values()]
+    assert len(set(identifiers)) == len(identifiers)
+
+
+def _has_example(document: dict[str, Any], media: dict[str, Any]) -> bool:
+    text = str(media)
+    schemas = document["components"]["schemas"]
+    return "example" in text or any(
+        "examples" in str(schema) for name, schema in schemas.items() if f"/{name}'" in text
+    )
+
+
+async def test_there_are_pages_to_read_it(stranger: httpx.AsyncClient):
+    page = await stranger.get("/docs")
+    assert page.status_code == 200
+    assert "/openapi.json" in page.text
+
+
+async def test_an_unforeseen_error_is_logged_under_the_id_that_is_answered(
+    services: Services, logged: list[MutableMapping[str, Any]]
+):
+    app = create_app(services)
+    app.state.services = None
+    async with client_of(app, None) as client:
+        failed = await client.get("/v1/tenants", headers={"Authorization": "Bearer x"})
+    assert failed.status_code == 500
+    assert failed.json()["request_id"] == failed.headers["x-request-id"]
+    assert failed.json()["detail"].startswith("The request failed.")
+    (line,) = [line for line in logged if line["event"] == "request.failed"]
+    assert line["request_id"] == failed.json()["request_id"]
+    assert line["exc_info"]

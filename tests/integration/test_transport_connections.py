@@ -1,0 +1,308 @@
+"""Connections: kept, reused, found stale, cancelled, closed, and never left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psutil
+import pytest
+
+from delivery.transport import AllowList, Exchange, Guard, Limits, Transport
+from retries.outcome import Delivered, Fault, Interrupted, Phase, Refused, TimedOut, Unreachable
+from tests.support.receivers import (
+    Conversation,
+    Receiver,
+    always,
+    answer,
+    drip,
+    has_caught,
+    never,
+    once,
+    receiving,
+    reset,
+    trap,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    Talk = Callable[[Conversation], Awaitable[None]]
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+GUARD = Guard(AllowList.parse("127.0.0.0/8"))
+PATIENT = Limits(total=timedelta(seconds=10))
+HASTY = Limits(total=timedelta(seconds=0.2))
+
+
+@asynccontextmanager
+async def ready(talk: Talk, **settings: Any) -> AsyncIterator[tuple[Transport, Receiver]]:
+    transport = Transport(guard=GUARD, **settings)
+    try:
+        async with receiving(talk) as receiver:
+            yield transport, receiver
+    finally:
+        await transport.aclose()
+    assert transport.open_connections == 0
+
+
+async def ask(transport: Transport, receiver: Receiver, limits: Limits = PATIENT) -> Exchange:
+    return await transport.send(httpx.Request("POST", receiver.url(), content=b"{}"), limits, now=NOW)
+
+
+def open_sockets() -> int:
+    return len(psutil.Process().net_connections("tcp"))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110  a socket's end has no event of its own here
+            await asyncio.sleep(0.005)
+
+
+def closing_on_the_second_request(close: Callable[[Conversation], None]) -> Talk:
+    """Answer the first request of the first connection, and close that as the second request arrives."""
+
+    async def talk(conversation: Conversation) -> None:
+        await conversation.hear()
+        await conversation.say(answer())
+        if conversation.number == 1:
+            await conversation.reader.read(1)
+            close(conversation)
+        else:
+            await always(answer())(conversation)
+
+    return talk
+
+
+async def test_a_kept_connection_is_used_again():
+    async with ready(always(answer())) as (transport, receiver):
+        first, second = await ask(transport, receiver), await ask(transport, receiver)
+        assert receiver.connections == 1
+    assert (first.reused, second.reused) == (False, True)
+    assert second.address == "127.0.0.1"
+    assert (second.timings.dns, second.timings.connect, second.timings.tls) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        answer("200 OK", b"ok", "Connection: close"),
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        answer() + answer("200 OK", b"one too many"),
+        answer() + b"HTTP/1.1 2",
+    ],
+    ids=["close", "http-1.0", "two", "two-halves"],
+)
+async def test_a_connection_that_cannot_be_used_again_is_not_kept(raw: bytes):
+    async with ready(always(raw)) as (transport, receiver):
+        exchanges = [await ask(transport, receiver) for _ in range(3)]
+        assert [(exchange.outcome, exchange.body) for exchange in exchanges] == [(Delivered(200), b"ok")] * 3
+
+
+@pytest.mark.parametrize("close", [Conversation.reset, lambda conversation: conversation.writer.close()])
+async def test_a_stale_connection_is_replaced_once(close: Callable[[Conversation], None]):
+    async with ready(closing_on_the_second_request(close)) as (transport, receiver):
+        first, second = await ask(transport, receiver), await ask(transport, receiver)
+        assert (first.outcome, second.outcome) == (Delivered(200), Delivered(200))
+        assert second.reused is False
+        assert second.timings.connect is not None
+        assert (receiver.connections, len(receiver.requests)) == (2, 2)
+
+
+async def test_a_receiver_that_closes_after_each_answer_gets_each_request_once():
+    async with ready(once(answer())) as (transport, receiver):
+
+        async def ask_some() -> list[Exchange]:
+            return [await ask(transport, receiver) for _ in range(20)]
+
+        rounds = await asyncio.gather(*(ask_some() for _ in range(10)))
+        assert {exchange.outcome for exchanges in rounds for exchange in exchanges} == {Delivered(200)}
+        assert len(receiver.requests) == 200
+
+
+async def test_a_replacement_that_is_closed_too_is_not_replaced():
+    async def talk(conversation: Conversation) -> None:
+        await conversation.hear()
+        if conversation.number == 1:
+            await conversation.say(answer())
+            await conversation.reader.read(1)
+
+    async with ready(talk) as (transport, receiver):
+        await ask(transport, receiver)
+        outcome = (await ask(transport, receiver)).outcome
+        assert isinstance(outcome, Unreachable)
+        assert outcome.kind is Fault.RESET
+        assert receiver.connections == 2
+
+
+async def test_a_new_connection_that_breaks_is_not_replaced():
+    async with ready(reset) as (transport, receiver):
+        assert isinstance((await ask(transport, receiver)).outcome, Unreachable)
+        assert (receiver.connections, len(receiver.requests)) == (1, 1)
+
+
+async def test_a_kept_connection_that_breaks_after_the_first_byte_is_not_replaced():
+    async def talk(conversation: Conversation) -> None:
+        await conversation.hear()
+        await conversation.say(answer())
+        await conversation.hear()
+        await conversation.say(b"H")
+
+    async with ready(talk) as (transport, receiver):
+        await ask(transport, receiver)
+        assert isinstance((await ask(transport, receiver)).outcome, Unreachable)
+        assert receiver.connections == 1
+
+
+async def test_a_kept_connection_that_stays_silent_is_not_replaced():
+    async def talk(conversation: Conversation) -> None:
+        await conversation.hear()
+        await conversation.say(answer())
+        await never(conversation)
+
+    async with ready(talk) as (transport, receiver):
+        await ask(transport, receiver)
+        assert (await ask(transport, receiver, HASTY)).outcome == TimedOut(Phase.FIRST_BYTE)
+        assert receiver.connections == 1
+
+
+async def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next():
+    async def talk(conversation: Conversation) -> None:
+        await conversation.hear()
+        await conversation.say(answer())
+        if conversation.number == 1:
+            await asyncio.sleep(0.05)
+            await conversation.say(answer("200 OK", b"not yours"))
+            await conversation.wait_for_close()
+        else:
+            await always(answer())(conversation)
+
+    async with ready(talk) as (transport, receiver):
+        await ask(transport, receiver)
+        assert transport.open_connections == 1
+        await until(lambda: transport.open_connections == 0)
+        assert (await ask(transport, receiver)).body == b"ok"
+
+
+async def test_cookies_are_not_carried():
+    async with ready(always(answer("200 OK", b"", "Set-Cookie: tenant=1; Path=/"))) as (transport, receiver):
+        await ask(transport, receiver)
+        await ask(transport, receiver)
+        assert not any("cookie" in received.headers for received in receiver.requests)
+
+
+async def test_proxy_variables_are_ignored(monkeypatch: pytest.MonkeyPatch):
+    with trap() as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        async with ready(always(answer())) as (transport, receiver):
+            assert (await ask(transport, receiver)).outcome == Delivered(200)
+        assert not has_caught(proxy)
+
+
+async def test_only_so_many_connections_are_busy_at_once():
+    most = 0
+
+    async def talk(conversation: Conversation) -> None:
+        nonlocal most
+        while True:
+            await conversation.hear()
+            most = max(most, receiver.open)
+            await asyncio.sleep(0.01)
+            await conversation.say(answer())
+
+    async with ready(talk, max_connections=3) as (transport, receiver):
+        exchanges = await asyncio.gather(*(ask(transport, receiver) for _ in range(20)))
+    assert {exchange.outcome for exchange in exchanges} == {Delivered(200)}
+    assert most <= 3
+
+
+async def test_no_time_for_a_free_connection_is_our_own_doing():
+    async with ready(never, max_connections=1) as (transport, receiver):
+        holding = asyncio.create_task(ask(transport, receiver))
+        await until(lambda: receiver.open == 1)
+        assert (await ask(transport, receiver, HASTY)).outcome == Interrupted()
+        holding.cancel()
+        await asyncio.gather(holding, return_exceptions=True)
+
+
+async def test_beyond_the_idle_limit_connections_are_closed_instead_of_kept():
+    async with ready(always(answer()), keep_idle=2) as (transport, receiver):
+        await asyncio.gather(*(ask(transport, receiver) for _ in range(10)))
+        assert transport.open_connections <= 2
+
+
+async def test_an_idle_connection_is_closed_after_a_while():
+    async with ready(always(answer()), keep_alive=timedelta(seconds=0.05)) as (transport, receiver):
+        await ask(transport, receiver)
+        await until(lambda: transport.open_connections == 0)
+
+
+async def test_three_hundred_cancelled_requests_leave_nothing_behind():
+    before = open_sockets()
+    async with ready(drip(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n", every=0.01), max_connections=20) as (
+        transport,
+        slow,
+    ):
+        for round_ in range(3):
+            asked = [asyncio.create_task(ask(transport, slow)) for _ in range(100)]
+            await asyncio.sleep(0.02 * round_)  # cancelled while waiting, dialling, and reading
+            for request in asked:
+                request.cancel()
+            results = await asyncio.gather(*asked, return_exceptions=True)
+            assert all(isinstance(result, asyncio.CancelledError) for result in results)
+        assert transport.open_connections == 0
+        async with receiving(always(answer())) as good:
+            exchanges = await asyncio.gather(*(ask(transport, good) for _ in range(100)))
+            assert {exchange.outcome for exchange in exchanges} == {Delivered(200)}
+    await until(lambda: open_sockets() <= before)
+
+
+async def test_three_hundred_requests_out_of_time_leave_nothing_behind():
+    async with ready(never) as (transport, receiver):
+        exchanges = await asyncio.gather(*(ask(transport, receiver, HASTY) for _ in range(300)))
+        assert {type(exchange.outcome) for exchange in exchanges} == {TimedOut}
+        assert transport.open_connections == 0
+        async with receiving(always(answer("503 Busy", b""))) as good:
+            assert (await ask(transport, good)).outcome == Refused(503)
+        await until(lambda: receiver.open == 0)
+
+
+async def test_a_cancelled_wait_for_a_connection_does_not_lose_its_place_to_nobody():
+    async with ready(never, max_connections=1) as (transport, receiver):
+        holding = asyncio.create_task(ask(transport, receiver))
+        await until(lambda: receiver.open == 1)
+        waiting = [asyncio.create_task(ask(transport, receiver)) for _ in range(5)]
+        await asyncio.sleep(0)
+        async with receiving(always(answer())) as good:
+            last = asyncio.create_task(ask(transport, good))
+            for request in (*waiting, holding):
+                request.cancel()
+            assert (await last).outcome == Delivered(200)
+        await asyncio.gather(*waiting, holding, return_exceptions=True)
+
+
+async def test_closing_interrupts_what_is_under_way():
+    async def no_answer(host: str) -> list[str]:
+        del host
+        await asyncio.Event().wait()
+        return []
+
+    async with receiving(never) as receiver:
+        transport = Transport(guard=GUARD, max_connections=2, lookup=no_answer)
+        asked = [asyncio.create_task(ask(transport, receiver))]
+        await until(lambda: receiver.open == 1)
+        by_name = httpx.Request("POST", "http://a.example/")
+        asked.append(asyncio.create_task(transport.send(by_name, PATIENT, now=NOW)))
+        await asyncio.sleep(0.01)
+        asked.append(asyncio.create_task(ask(transport, receiver)))
+        await asyncio.sleep(0.01)
+        await transport.aclose()
+        exchanges = await asyncio.gather(*asked)
+        assert [exchange.outcome for exchange in exchanges] == [Interrupted()] * 3
+        assert (await ask(transport, receiver)).outcome == Interrupted()
+        await transport.aclose()

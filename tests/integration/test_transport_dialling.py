@@ -1,0 +1,232 @@
+"""The guard at work: nothing is dialled that was not checked, whatever a name resolves to."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from delivery.transport import AllowList, DestinationBlocked, Exchange, Guard, Limits, Transport
+from delivery.transport.names import Names, system_lookup
+from retries.outcome import Blocked, Delivered, Fault, Phase, TimedOut, Unreachable
+from tests.support.receivers import always, answer, has_caught, receiving, trap
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+PATIENT = Limits(total=timedelta(seconds=10))
+HASTY = Limits(connect=timedelta(seconds=0.2), total=timedelta(seconds=5))
+LOOPBACK = Guard(AllowList.parse("127.0.0.0/8"))
+
+
+class Book:
+    """A name server of the tests' own: gives its answers in turn, the last one for ever."""
+
+    def __init__(self, *answers: Sequence[str] | Exception) -> None:
+        self._answers = list(answers)
+        self.asked: list[str] = []
+
+    async def __call__(self, host: str) -> Sequence[str]:
+        self.asked.append(host)
+        found = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+@asynccontextmanager
+async def transport_with(**settings: Any) -> AsyncIterator[Transport]:
+    transport = Transport(**settings)
+    try:
+        yield transport
+    finally:
+        await transport.aclose()
+
+
+async def ask(transport: Transport, url: str, limits: Limits = PATIENT) -> Exchange:
+    return await transport.send(httpx.Request("POST", url, content=b"{}"), limits, now=NOW)
+
+
+LOOPBACK_SPELLINGS = (
+    "127.0.0.1 127.1 2130706433 0x7f000001 0 localhost 127。0。0。1 [::] [::ffff:127.0.0.1] [::ffff:7f00:1]"
+)
+
+
+@pytest.mark.parametrize("host", LOOPBACK_SPELLINGS.split())
+async def test_loopback_is_not_dialled_however_it_is_written(host: str):
+    with trap() as inside:
+        async with transport_with() as transport:
+            exchange = await ask(transport, f"http://{host}:{inside.getsockname()[1]}/")
+        assert isinstance(exchange.outcome, Blocked)
+        assert exchange.address is None
+        assert not has_caught(inside)
+
+
+async def test_a_blocked_destination_says_what_was_blocked():
+    async with transport_with(lookup=Book(["10.0.0.7"])) as transport:
+        assert (await ask(transport, "http://a.example/")).outcome == Blocked("a.example", "10.0.0.7")
+        with pytest.raises(DestinationBlocked, match="private") as caught:
+            await transport.handle_async_request(httpx.Request("POST", "http://a.example/", content=b""))
+    assert (caught.value.host, caught.value.address) == ("a.example", "10.0.0.7")
+
+
+async def test_one_inside_address_condemns_the_name():
+    guard = Guard(AllowList.parse("127.0.0.1"))
+    with trap() as outside:
+        port = outside.getsockname()[1]
+        async with transport_with(guard=guard, lookup=Book(["127.0.0.1", "169.254.169.254"])) as transport:
+            exchange = await ask(transport, f"http://a.example:{port}/")
+        assert exchange.outcome == Blocked("a.example", "169.254.169.254")
+        assert not has_caught(outside)
+
+
+async def test_a_port_that_is_not_allowed_is_not_dialled():
+    with trap() as inside:
+        guard = Guard(AllowList.parse("127.0.0.1"), frozenset({443}))
+        async with transport_with(guard=guard) as transport:
+            exchange = await ask(transport, f"http://127.0.0.1:{inside.getsockname()[1]}/")
+        assert exchange.outcome == Blocked("127.0.0.1", "127.0.0.1")
+        assert not has_caught(inside)
+
+
+async def test_the_address_that_was_checked_is_the_one_that_is_dialled():
+    book = Book(["127.0.0.2"], ["127.0.0.1"])  # flips as soon as it has been asked
+    async with receiving(always(answer()), host="127.0.0.2") as receiver:
+        with trap(port=receiver.port) as flipped:
+            guard = Guard(AllowList.parse("127.0.0.2"))
+            async with transport_with(guard=guard, lookup=book) as transport:
+                exchange = await ask(transport, receiver.url(host="a.example"))
+            assert (exchange.outcome, exchange.address) == (Delivered(200), "127.0.0.2")
+            assert book.asked == ["a.example"]
+            assert not has_caught(flipped)
+
+
+async def test_a_name_is_looked_up_anew_after_a_while():
+    names = Names(Book(["127.0.0.2"], ["127.0.0.1"]), keep=timedelta(0))
+    assert await names.addresses("a.example") == ("127.0.0.2",)
+    assert await names.addresses("a.example") == ("127.0.0.1",)
+
+
+async def test_the_name_is_kept_for_the_receiver():
+    transporting = transport_with(guard=LOOPBACK, lookup=Book(["127.0.0.1"]))
+    async with receiving(always(answer())) as receiver, transporting as transport:
+        await ask(transport, receiver.url(host="a.example"))
+    assert receiver.requests[0].headers["host"] == f"a.example:{receiver.port}"
+
+
+async def test_the_next_address_is_tried_when_one_fails():
+    transporting = transport_with(guard=LOOPBACK, lookup=Book(["127.0.0.9", "127.0.0.2"]))
+    async with receiving(always(answer()), host="127.0.0.2") as receiver, transporting as transport:
+        exchange = await ask(transport, receiver.url(host="a.example"))
+    assert (exchange.outcome, exchange.address) == (Delivered(200), "127.0.0.2")
+
+
+async def test_of_a_thousand_addresses_only_the_first_few_are_tried():
+    addresses = [f"127.0.{number // 250 + 1}.{number % 250 + 1}" for number in range(999)]
+    transporting = transport_with(guard=LOOPBACK, lookup=Book([*addresses, "127.0.0.1"]))
+    async with receiving(always(answer())) as receiver, transporting as transport:
+        outcome = (await ask(transport, receiver.url(host="a.example"))).outcome
+    assert isinstance(outcome, Unreachable)
+    assert receiver.connections == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [socket.gaierror(socket.EAI_NONAME, "Name or service not known"), UnicodeError("label too long"), []],
+)
+async def test_a_name_that_cannot_be_resolved_is_a_fault_of_its_dns(wrong: Exception | list[str]):
+    async with transport_with(lookup=Book(wrong)) as transport:
+        outcome = (await ask(transport, "http://a.example/")).outcome
+    assert isinstance(outcome, Unreachable)
+    assert outcome.kind is Fault.DNS
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..example", "." * 300, "-"])
+async def test_no_name_breaks_the_systems_lookup(host: str):
+    with pytest.raises((OSError, UnicodeError)):
+        await system_lookup(host)
+
+
+async def test_the_system_knows_localhost():
+    assert set(await system_lookup("localhost")) <= {"127.0.0.1", "::1"}
+
+
+async def test_a_name_server_that_is_silent_runs_into_the_connect_limit():
+    async def silent(host: str) -> list[str]:
+        del host
+        await asyncio.Event().wait()
+        return []
+
+    async with transport_with(lookup=silent) as transport:
+        assert (await ask(transport, "http://a.example/", HASTY)).outcome == TimedOut(Phase.DNS)
+
+
+async def test_a_receiver_that_does_not_take_the_connection_runs_into_the_connect_limit():
+    with trap(backlog=0) as full:
+        here = full.getsockname()
+        with socket.create_connection(here), socket.socket() as knocking:
+            knocking.setblocking(False)  # noqa: FBT003  the socket module's own signature
+            knocking.connect_ex(here)
+            async with transport_with(guard=LOOPBACK) as transport:
+                exchange = await ask(transport, f"http://127.0.0.1:{here[1]}/", HASTY)
+    assert (exchange.outcome, exchange.address) == (TimedOut(Phase.CONNECT), "127.0.0.1")
+
+
+async def test_all_who_ask_at_once_share_a_lookup():
+    book = Book(["127.0.0.1"])
+    transporting = transport_with(guard=LOOPBACK, lookup=book)
+    async with receiving(always(answer())) as receiver, transporting as transport:
+        await asyncio.gather(*(ask(transport, receiver.url(host="a.example")) for _ in range(50)))
+        await ask(transport, receiver.url(host="a.example"))
+    assert book.asked == ["a.example"]
+
+
+async def test_one_who_gives_up_does_not_stop_the_lookup_for_the_others():
+    go_on = asyncio.Event()
+
+    async def slow(host: str) -> list[str]:
+        del host
+        await go_on.wait()
+        return ["127.0.0.1"]
+
+    names = Names(slow)
+    first, second = (asyncio.create_task(names.addresses("a.example")) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    assert await second == ("127.0.0.1",)
+    assert first.cancelled()
+
+
+async def test_a_failed_lookup_is_not_remembered():
+    names = Names(Book(socket.gaierror(-3, "Temporary failure"), ["127.0.0.1"]))
+    with pytest.raises(socket.gaierror):
+        await names.addresses("a.example")
+    assert await names.addresses("a.example") == ("127.0.0.1",)
+
+
+async def test_slow_names_do_not_keep_the_others_waiting():
+    stuck: asyncio.Event | None = None
+
+    async def lookup(host: str) -> list[str]:
+        if stuck is not None and host.startswith("slow"):
+            await stuck.wait()
+        return ["127.0.0.1"]
+
+    names = Names(lookup, keep=timedelta(0), slow_after=timedelta(0))
+    slow = [f"slow-{number}.example" for number in range(100)]
+    await asyncio.gather(*(names.addresses(host) for host in slow))
+    stuck = asyncio.Event()
+    asked = [asyncio.create_task(names.addresses(host)) for host in slow]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        assert await names.addresses("quick.example") == ("127.0.0.1",)
+    await names.aclose()
+    await asyncio.gather(*asked, return_exceptions=True)

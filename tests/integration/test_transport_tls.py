@@ -1,0 +1,126 @@
+"""TLS: verified against the name, though an address is dialled."""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from delivery.transport import AllowList, Exchange, Guard, Limits, Transport, verified_tls
+from retries.outcome import Delivered, Fault, Phase, TimedOut, Unreachable
+from tests.support.receivers import Authority, Conversation, Receiver, always, answer, once, receiving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+PATIENT = Limits(total=timedelta(seconds=10))
+GUARD = Guard(AllowList.parse("127.0.0.0/8"))
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+async def loopback(host: str) -> Sequence[str]:
+    del host
+    return ["127.0.0.1"]
+
+
+@asynccontextmanager
+async def trusting(authority: Authority) -> AsyncIterator[Transport]:
+    transport = Transport(guard=GUARD, tls=authority.trust(verified_tls()), lookup=loopback)
+    try:
+        yield transport
+    finally:
+        await transport.aclose()
+
+
+async def ask(
+    transport: Transport, receiver: Receiver, host: str = "a.example", limits: Limits = PATIENT
+) -> Exchange:
+    url = receiver.url(host=host).replace("http:", "https:")
+    return await transport.send(httpx.Request("POST", url, content=b"{}"), limits, now=NOW)
+
+
+def fault_of(exchange: Exchange) -> Fault:
+    assert isinstance(exchange.outcome, Unreachable)
+    return exchange.outcome.kind
+
+
+async def test_a_trusted_receiver_is_told_the_name_it_was_asked_by(authority: Authority):
+    told: list[str | None] = []
+    server = authority.server("a.example")
+    server.sni_callback = lambda _connection, name, _context: told.append(name)
+    async with trusting(authority) as transport, receiving(always(answer()), tls=server) as receiver:
+        first, second = await ask(transport, receiver), await ask(transport, receiver)
+        assert (first.outcome, first.address) == (Delivered(200), "127.0.0.1")
+        assert first.timings.tls is not None
+        assert (second.outcome, second.reused, second.timings.tls) == (Delivered(200), True, None)
+    assert told == ["a.example"]
+
+
+async def test_a_receiver_may_have_a_certificate_for_its_address(authority: Authority):
+    server = authority.server("127.0.0.1")
+    async with trusting(authority) as transport, receiving(always(answer()), tls=server) as receiver:
+        assert (await ask(transport, receiver, "127.0.0.1")).outcome == Delivered(200)
+
+
+async def test_a_trailing_dot_does_not_change_the_certificates_name(authority: Authority):
+    server = authority.server("a.example")
+    async with trusting(authority) as transport, receiving(always(answer()), tls=server) as receiver:
+        assert (await ask(transport, receiver, "a.example.")).outcome == Delivered(200)
+
+
+async def test_an_unknown_authority_is_not_trusted(authority: Authority):
+    server = authority.server("a.example")
+    async with trusting(Authority()) as transport, receiving(always(answer()), tls=server) as receiver:
+        exchange = await ask(transport, receiver)
+        assert fault_of(exchange) is Fault.TLS
+        assert exchange.address == "127.0.0.1"
+        assert receiver.requests == []
+
+
+async def test_a_certificate_for_another_name_is_not_trusted(authority: Authority):
+    server = authority.server("b.example")
+    async with trusting(authority) as transport, receiving(always(answer()), tls=server) as receiver:
+        exchange = await ask(transport, receiver)
+        assert fault_of(exchange) is Fault.TLS
+        assert isinstance(exchange.outcome, Unreachable)
+        assert "a.example" in exchange.outcome.detail
+        assert receiver.requests == []
+
+
+async def test_a_receiver_without_tls_is_a_fault_of_tls(authority: Authority):
+    async def plain(conversation: Conversation) -> None:
+        await conversation.say(answer("400 Bad Request"))
+        await conversation.wait_for_close()
+
+    async with trusting(authority) as transport, receiving(plain) as receiver:
+        assert fault_of(await ask(transport, receiver)) is Fault.TLS
+
+
+async def test_a_handshake_that_does_not_end_runs_into_the_connect_limit(authority: Authority):
+    async def silent(conversation: Conversation) -> None:
+        await conversation.wait_for_close()
+
+    hasty = Limits(connect=timedelta(seconds=0.2))
+    async with trusting(authority) as transport, receiving(silent) as receiver:
+        assert (await ask(transport, receiver, limits=hasty)).outcome == TimedOut(Phase.TLS)
+        assert transport.open_connections == 0
+
+
+async def test_a_name_that_no_certificate_can_have_is_a_fault_of_tls(authority: Authority):
+    async with trusting(authority) as transport, receiving(once(answer())) as receiver:
+        assert fault_of(await ask(transport, receiver, "." + "a" * 70 + ".example")) is Fault.TLS
+
+
+async def test_old_tls_is_not_spoken():
+    context = verified_tls()
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)

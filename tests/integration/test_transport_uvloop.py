@@ -1,0 +1,49 @@
+"""The event loop of production gives the same answers as asyncio's own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvloop
+
+from tests.integration import test_transport_answers as answers
+from tests.integration import test_transport_connections as connections
+from tests.integration import test_transport_dialling as dialling
+from tests.integration import test_transport_tls as tls
+from tests.support.receivers import Authority, drip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+WITHOUT_PARAMETERS = [
+    fact
+    for module in (answers, connections, dialling)
+    for name, fact in vars(module).items()
+    if name.startswith("test_") and asyncio.iscoroutinefunction(fact) and not fact.__code__.co_argcount
+]
+OF_TLS = [fact for name, fact in vars(tls).items() if name.startswith("test_") and fact.__code__.co_argcount]
+
+
+def run(coroutine: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(coroutine)
+
+
+@pytest.mark.parametrize("fact", WITHOUT_PARAMETERS, ids=lambda fact: fact.__name__)
+def test_on_uvloop(fact: Callable[[], Coroutine[Any, Any, None]]):
+    run(fact())
+
+
+@pytest.mark.parametrize("fact", OF_TLS, ids=lambda fact: fact.__name__)
+def test_tls_on_uvloop(fact: Callable[[Authority], Coroutine[Any, Any, None]]):
+    run(fact(Authority()))
+
+
+def test_an_endless_answer_on_uvloop():
+    run(answers.test_an_endless_body_counts_with_its_status("200 OK"))
+
+
+def test_endless_headers_on_uvloop():
+    run(answers.test_what_is_not_http_is_a_fault_of_the_protocol(drip(answers.OK_HEAD, b"X-A: b\r\n" * 1000)))

@@ -1,0 +1,331 @@
+"""Builders for tests on a real ledger: tenants, endpoints with sealed secrets, events, claims and results."""
+
+from __future__ import annotations
+
+import base64
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from delivery.accept import AcceptLimits, Accepter, NewEvent
+from delivery.bootstrap import clock
+from delivery.endpoints.sealing import seal_headers, seal_secret
+from delivery.ledger import (
+    Ledger,
+    claiming,
+    deliveries,
+    endpoint_secrets,
+    endpoints,
+    partitions,
+    recording,
+    tenants,
+)
+from delivery.ledger.claiming import Quota, Taken, Work
+from delivery.ledger.recording import Again, Final, Result
+from delivery.model import (
+    Attempt,
+    AttemptId,
+    ClaimId,
+    DeliveryId,
+    DeliveryStatus,
+    Endpoint,
+    EndpointId,
+    EndpointState,
+    EventId,
+    Lane,
+    Prefix,
+    Signature,
+    Tenant,
+    TenantId,
+    Timings,
+    new_id,
+    parse_id,
+)
+from delivery.secrets import SecretBox
+from signing import generate_hmac
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+    from sqlalchemy import Row
+
+    from delivery.ledger import Transaction
+    from signing import Secret
+
+BOX = SecretBox.from_keys(base64.b64encode(bytes(range(32))).decode())
+SECRET = generate_hmac(b"s" * 32)
+LIMITS = AcceptLimits()
+LEASE = timedelta(seconds=45)
+QUEUE_LEASE = timedelta(seconds=20)
+# Nothing is sent there: tests that send say where to.
+NOWHERE = "http://127.0.0.1:9/hook"
+
+
+@asynccontextmanager
+async def opened(url: str, *, pool_size: int = 8) -> AsyncIterator[Ledger]:
+    """A ledger on a migrated database, with its partitions; closed at the end."""
+    ledger = Ledger(url, pool_size=pool_size, application="waybill test")
+    try:
+        async with ledger.transaction() as tx:
+            await partitions.ensure(tx, now=clock())
+        yield ledger
+    finally:
+        await ledger.close()
+
+
+async def rows(ledger: Ledger, statement: str, **values: object) -> Sequence[Row[*tuple[Any, ...]]]:
+    """What a query of the test's own finds."""
+    async with ledger.transaction() as tx:
+        return (await tx.execute(text(statement), values)).all()
+
+
+async def row(ledger: Ledger, statement: str, **values: object) -> Row[*tuple[Any, ...]]:
+    """The one row that a query of the test's own finds."""
+    (only,) = await rows(ledger, statement, **values)
+    return only
+
+
+async def change(ledger: Ledger, statement: str, **values: object) -> None:
+    """Change rows behind the engine's back."""
+    async with ledger.transaction() as tx:
+        await tx.execute(text(statement), values)
+
+
+async def new_tenant(ledger: Ledger) -> TenantId:
+    """A tenant without endpoints."""
+    tenant = Tenant(TenantId(new_id()), "a tenant", clock())
+    async with ledger.transaction() as tx:
+        await tenants.insert(tx, tenant)
+    return tenant.id
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How an endpoint of a test is to be."""
+
+    url: str = NOWHERE
+    filter: tuple[str, ...] = ("*",)
+    headers: Mapping[str, str] | None = None
+    schedule: tuple[timedelta, ...] | None = None
+    timeout: timedelta | None = None
+    secret: Secret = SECRET
+    box: SecretBox = BOX
+
+
+async def new_endpoint(ledger: Ledger, tenant_id: TenantId, wanted: Wanted | None = None) -> EndpointId:
+    """An active endpoint with one sealed secret; accepters hear of it as they do in production."""
+    wanted = wanted or Wanted()
+    endpoint_id, now = EndpointId(new_id()), clock()
+    endpoint = Endpoint(
+        id=endpoint_id,
+        tenant_id=tenant_id,
+        url=wanted.url,
+        description="",
+        filter=wanted.filter,
+        state=EndpointState.ACTIVE,
+        state_reason=None,
+        state_changed_at=now,
+        **seal_headers(wanted.box, tenant_id, endpoint_id, wanted.headers or {}),
+        signature=Signature.V1,
+        schedule=wanted.schedule,
+        timeout=wanted.timeout,
+        version=1,
+        created_at=now,
+        updated_at=now,
+    )
+    async with ledger.transaction() as tx:
+        await tenants.endpoints_changed(tx, tenant_id)
+        await endpoints.insert(tx, endpoint, actor="test")
+        await endpoint_secrets.insert(tx, seal_secret(wanted.box, endpoint, wanted.secret, now=now).kept)
+    return endpoint_id
+
+
+async def set_state(ledger: Ledger, endpoint_id: EndpointId, state: EndpointState) -> None:
+    """Pause, disable or resume an endpoint."""
+    await change(
+        ledger,
+        "update endpoints set state = :state, version = version + 1 where id = :id",
+        state=state,
+        id=endpoint_id,
+    )
+
+
+async def delete_endpoint(ledger: Ledger, tenant_id: TenantId, endpoint_id: EndpointId) -> None:
+    """Delete an endpoint, as its owner does."""
+    async with ledger.transaction() as tx:
+        await endpoints.delete(tx, tenant_id, endpoint_id, at=clock())
+        await tenants.endpoints_changed(tx, tenant_id)
+        await deliveries.wake(tx, tenant_id, endpoint_id)
+
+
+def accepter(ledger: Ledger) -> Accepter:
+    """An accepter, as one web process has it."""
+    return Accepter(ledger, limits=LIMITS, clock=clock)
+
+
+async def accept(
+    ledger: Ledger, tenant_id: TenantId, type_: str = "order.created", data: bytes = b"{}"
+) -> EventId:
+    """Accept one event through an accepter of its own."""
+    accepted = await accepter(ledger).accept(tenant_id, [NewEvent(type_, data)], single=True)
+    return EventId(parse_id(Prefix.EVENT, json.loads(accepted.answer)["id"]))
+
+
+async def accept_many(ledger: Ledger, tenant_id: TenantId, count: int) -> None:
+    """Accept a batch of events that differ in nothing but their number."""
+    events = [NewEvent("order.created", b"%d" % number) for number in range(count)]
+    await accepter(ledger).accept(tenant_id, events, single=False)
+
+
+async def claim(
+    ledger: Ledger,
+    endpoint_ids: Iterable[EndpointId],
+    *,
+    take: int = 100,
+    batch: int = 100,
+    lease: timedelta = QUEUE_LEASE,
+) -> Taken:
+    """Claim what is due for these endpoints, in a transaction of its own."""
+    async with ledger.transaction() as tx:
+        return await claim_within(tx, endpoint_ids, take=take, batch=batch, lease=lease)
+
+
+async def claim_within(
+    tx: Transaction,
+    endpoint_ids: Iterable[EndpointId],
+    *,
+    take: int = 100,
+    batch: int = 100,
+    lease: timedelta = QUEUE_LEASE,
+) -> Taken:
+    """Claim what is due for these endpoints within a transaction."""
+    quotas = [Quota(endpoint_id, take) for endpoint_id in endpoint_ids]
+    ids = [ClaimId(new_id()) for _ in range(-(-take * len(quotas) // batch))]
+    return await claiming.claim(tx, quotas, lane=Lane.LIVE, claims=ids, batch=batch, lease=lease)
+
+
+async def start(ledger: Ledger, claim_id: ClaimId, *, lease: timedelta = LEASE) -> list[Work]:
+    """Start a claim as a worker does."""
+    async with ledger.transaction() as tx:
+        return await claiming.start(tx, claim_id, worker="worker 1", lease=lease)
+
+
+async def claim_and_start(ledger: Ledger, endpoint_id: EndpointId) -> tuple[ClaimId, list[Work]]:
+    """Claim all that is due for an endpoint, as one claim, and start it."""
+    taken = await claim(ledger, [endpoint_id])
+    (claim_id,) = taken.claims
+    return claim_id, await start(ledger, claim_id)
+
+
+async def lapse(ledger: Ledger, claim_id: ClaimId) -> None:
+    """Let a claim's lease be over."""
+    await change(
+        ledger,
+        "update claims set lease_until = clock_timestamp() - interval '1 s' where id = :id",
+        id=claim_id,
+    )
+
+
+async def rescue(ledger: Ledger) -> claiming.Rescued:
+    """Take back what lapsed, as the relay does."""
+    async with ledger.transaction() as tx:
+        return await claiming.rescue(tx)
+
+
+async def record(ledger: Ledger, *results: Result) -> set[ClaimId]:
+    """Record results in one transaction; returns the claims that were rescued meanwhile."""
+    async with ledger.transaction() as tx:
+        return await recording.record(tx, results)
+
+
+def attempt_at(work: Work, *, status: int = 200) -> Attempt:
+    """An attempt for this delivery, as one that went well."""
+    return Attempt(
+        id=AttemptId(new_id()),
+        delivery_id=work.delivery_id,
+        tenant_id=work.tenant_id,
+        endpoint_id=work.endpoint_id,
+        event_id=work.event_id,
+        number=work.attempts + 1,
+        started_at=clock(),
+        timings=Timings(total=timedelta(milliseconds=5)),
+        url=NOWHERE,
+        address="127.0.0.1",
+        request_headers={"content-type": "application/json"},
+        body_sha256=work.body_sha256,
+        key_ids=("key",),
+        status=status,
+        response_headers=(("server", "test"),),
+        response_body=b"ok",
+        response_truncated=False,
+        outcome="delivered",
+        detail="The endpoint answered.",
+        decision="succeed",
+        reason="delivered",
+        next_due_at=None,
+        worker="worker 1",
+    )
+
+
+def success(work: Work, claim_id: ClaimId) -> Result:
+    """The result of a delivery that was taken."""
+    return Result(claim_id, attempt_at(work), Final(DeliveryStatus.SUCCEEDED, "delivered", clock()))
+
+
+def failure(work: Work, claim_id: ClaimId, *, gone: bool = False) -> Result:
+    """The result of a delivery that was refused for good; `gone`: the endpoint wants no more at all."""
+    attempt = replace(attempt_at(work, status=410 if gone else 413), outcome="refused")
+    final = Final(DeliveryStatus.FAILED, "gone" if gone else "too_large", clock())
+    return Result(claim_id, attempt, final, disable_endpoint="gone" if gone else None)
+
+
+def again(work: Work, claim_id: ClaimId, *, after: timedelta = timedelta(0), burned: int = 1) -> Result:
+    """The result of a delivery that is to be tried again."""
+    attempt = replace(attempt_at(work, status=503), outcome="refused", decision="retry")
+    return Result(claim_id, attempt, Again(clock() + after, work.step + burned))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a delivery stands in both of its rows; what is None has no row in `schedule`."""
+
+    status: str
+    reason: str | None
+    attempts: int
+    scheduled: bool
+    claim_id: ClaimId | None
+    due_at: datetime | None
+    step: int | None
+    recorded: int
+
+
+async def standing(ledger: Ledger, delivery_id: DeliveryId) -> Standing:
+    """Where a delivery stands; `recorded` counts its attempts."""
+    found = await row(
+        ledger,
+        """
+        select d.status, d.reason, coalesce(s.attempts, d.attempts), s.delivery_id is not null, s.claim_id,
+               s.due_at, s.step, (select count(*) from attempts a where a.delivery_id = d.id)
+        from deliveries d left join schedule s on s.delivery_id = d.id
+        where d.id = :id
+        """,
+        id=delivery_id,
+    )
+    return Standing(*found)
+
+
+async def delivery_ids(ledger: Ledger, endpoint_id: EndpointId) -> list[DeliveryId]:
+    """The deliveries of an endpoint, oldest first."""
+    found = await rows(
+        ledger, "select id from deliveries where endpoint_id = :id order by id", id=endpoint_id
+    )
+    return [DeliveryId(each.id) for each in found]
+
+
+async def count(ledger: Ledger, table: str) -> int:
+    """How many rows a table has."""
+    return int((await row(ledger, f"select count(*) from {table}"))[0])  # noqa: S608  names from tests alone

@@ -1,0 +1,107 @@
+"""A partner: a receiver in a thread of its own that verifies, counts, and answers as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from standardwebhooks import Webhook, WebhookVerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What to answer, and after how long."""
+
+    status: int = 200
+    delay: float = 0.0
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request as it came."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def message_id(self) -> str:
+        return self.headers["webhook-id"]
+
+
+class Partner:
+    """Listens on loopback from `with` on. `answer` decides each answer; `secret` is what verifies."""
+
+    def __init__(self, answer: Callable[[Call], Answer] = lambda _call: Answer()) -> None:
+        self.answer = answer
+        self.secret: str | None = None
+        self.calls: list[Call] = []
+        self.forged: list[Call] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="partner", daemon=True)
+        self._conversations: set[asyncio.Task[None]] = set()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._server = asyncio.run_coroutine_threadsafe(
+            asyncio.start_server(self._converse, "127.0.0.1", 0), self._loop
+        ).result()
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/hooks"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    @property
+    def times_seen(self) -> Counter[str]:
+        """How often each message id came."""
+        return Counter(call.message_id for call in self.calls)
+
+    async def _close(self) -> None:
+        self._server.close()
+        for conversation in self._conversations:
+            conversation.cancel()
+        await asyncio.gather(*self._conversations, return_exceptions=True)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._conversations.add(task)
+        task.add_done_callback(self._conversations.discard)
+        with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            while True:
+                call = await _read(reader)
+                self._note(call)
+                answer = self.answer(call)
+                await asyncio.sleep(answer.delay)
+                extra = "".join(f"{line}\r\n" for line in answer.headers)
+                writer.write(f"HTTP/1.1 {answer.status} X\r\nContent-Length: 0\r\n{extra}\r\n".encode())
+                await writer.drain()
+        writer.close()
+
+    def _note(self, call: Call) -> None:
+        if self.secret is not None:
+            try:
+                Webhook(self.secret).verify(call.body, call.headers)
+            except WebhookVerificationError:
+                self.forged.append(call)
+        self.calls.append(call)
+
+
+async def _read(reader: asyncio.StreamReader) -> Call:
+    lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines[1:] if line)}
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Call(lines[0].split(" ")[1], headers, body)

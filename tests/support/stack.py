@@ -1,0 +1,145 @@
+"""The engine as a user runs it: its own PostgreSQL and RabbitMQ, and the Procfile's processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from delivery import embedded
+from delivery.secrets import generate_key
+from tests.support.rabbitmq import PrivateRabbitMQ
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parent.parent.parent
+WAYBILL = Path(sys.executable).with_name("waybill")
+OPERATOR_KEY = "wbo_benchmark_operator_key_of_no_secret"
+_STOPPING_SECONDS = 40
+
+
+class Stack:
+    """Servers that run, and processes that are started and stopped by name."""
+
+    def __init__(self, folder: Path, database_url: str, amqp_url: str) -> None:
+        """Nothing of the engine runs yet."""
+        self.folder = folder
+        self.port = free_port()
+        self.database_url = database_url
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("WAYBILL_")},
+            "WAYBILL_DATABASE_URL": database_url,
+            "WAYBILL_AMQP_URL": amqp_url,
+            "WAYBILL_SECRET_KEYS": generate_key(),
+            "WAYBILL_OPERATOR_KEY": OPERATOR_KEY,
+            "WAYBILL_PORT": str(self.port),
+            "WAYBILL_ALLOW_HTTP": "true",
+            "WAYBILL_ALLOW_NETWORKS": "127.0.0.0/8",
+            "WAYBILL_LOG_LEVEL": "warning",
+        }
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, *command: str) -> None:
+        """Start a process; its output goes to a file of its name."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def serve(self, *names: str) -> None:
+        """Start processes of the Procfile, and wait for `web` if it is one of them."""
+        for name in names:
+            self.start(name, str(WAYBILL), "serve", name)
+        if "web" in names:
+            wait_until(lambda: _ready(self.port), "web to be ready", seconds=30)
+
+    def stop(self, *names: str) -> None:
+        """Ask processes to end, as a process manager does: the whole group hears it."""
+        stopping = [self._running.pop(name) for name in names or tuple(self._running)]
+        for process in stopping:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+        for process in stopping:
+            try:
+                process.wait(_STOPPING_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def kill(self, name: str) -> None:
+        """Kill a process and every process it started, as a power cut would."""
+        process = self._running.pop(name)
+        for pid in (process.pid, *_descendants(process.pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+
+    def run(self, *command: str) -> str:
+        """Run a command to its end; returns what it printed."""
+        return subprocess.run(
+            command, cwd=ROOT, env=self.environment, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
+
+    def log(self, name: str) -> str:
+        """What a process has said."""
+        return (self.folder / f"{name}.log").read_text()
+
+
+@contextmanager
+def running_servers() -> Iterator[Stack]:
+    """A PostgreSQL, durable as in production, and a RabbitMQ; stopped and removed at the end."""
+    with ExitStack() as exits:
+        folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="waybill-bench-")))
+        folder.chmod(0o755)  # the database's account must reach its own folder below
+        database = exits.enter_context(embedded.start(folder / "postgres"))
+        broker = exits.enter_context(PrivateRabbitMQ())
+        stack = Stack(folder, database.url, broker.url)
+        exits.callback(stack.stop)
+        stack.run(str(WAYBILL), "db", "upgrade")
+        yield stack
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], what: str, *, seconds: float) -> None:
+    """Ask again and again until the answer is yes; TimeoutError says what was waited for."""
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            raise TimeoutError(f"Waited {seconds:.0f} s for {what}.")
+        time.sleep(0.05)
+
+
+def _descendants(pid: int) -> list[int]:
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+def _ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+            return int(answer.status) == 200
+    except (urllib.error.URLError, OSError):
+        return False

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import string
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from delivery.api.cursors import Asked, Cursors
+from delivery.errors import Invalid
+from delivery.paging import NEWEST
+
+cursors = Cursors.from_keys("newest,older")
+scopes = st.lists(st.text(max_size=5), min_size=1, max_size=3).map(tuple)
+letters = string.ascii_letters + string.digits + "-_"
+
+
+@given(st.uuids(), scopes)
+def test_a_cursor_leads_back_to_its_place(last: UUID, scope: tuple[str, ...]):
+    assert cursors.read(cursors.write(last, scope), scope) == last
+
+
+@given(st.uuids(), scopes, scopes)
+def test_a_cursor_leads_nowhere_in_another_list(last: UUID, scope: tuple[str, ...], other: tuple[str, ...]):
+    if scope == other:
+        return
+    with pytest.raises(Invalid):
+        cursors.read(cursors.write(last, scope), other)
+
+
+@given(st.uuids(), st.integers(0, 39), st.sampled_from(letters))
+def test_a_changed_letter_is_noticed(last: UUID, position: int, letter: str):
+    written = cursors.write(last, ("a",))
+    if written[position] == letter:
+        return
+    with pytest.raises(Invalid):
+        cursors.read(written[:position] + letter + written[position + 1 :], ("a",))
+
+
+@given(st.text())
+def test_what_we_did_not_write_is_refused(text: str):
+    with pytest.raises(Invalid) as refused:
+        cursors.read(text, ("a",))
+    assert refused.value.field == "cursor"
+
+
+def test_a_cursor_outlives_a_new_key_and_not_the_removal_of_its_own():
+    last = UUID(int=7)
+    written = Cursors.from_keys("older").write(last, ("a",))
+    assert cursors.read(written, ("a",)) == last
+    with pytest.raises(Invalid):
+        Cursors.from_keys("newest").read(written, ("a",))
+
+
+def test_without_a_cursor_a_list_begins_at_its_newest():
+    asked = Asked(10, None, cursors)
+    assert asked.cut("a").before == NEWEST
+    assert asked.next(None, "a") is None

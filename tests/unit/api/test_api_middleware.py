@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+
+from delivery.api.middleware import Answered, BoundedBodies
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+async def call(app: ASGIApp, chunks: list[bytes], **headers: str) -> list[Message]:
+    """Send a request in chunks and gather what comes back."""
+    scope: Scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/small",
+        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
+    }
+    waiting = [
+        {"type": "http.request", "body": chunk, "more_body": n < len(chunks)}
+        for n, chunk in enumerate(chunks, start=1)
+    ]
+    sent: list[Message] = []
+
+    async def receive() -> Any:
+        return waiting.pop(0) if waiting else {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    return sent
+
+
+async def reading(scope: Scope, receive: Receive, send: Send) -> None:
+    """Read the body and say how long it was."""
+    body = await Request(scope, receive).body()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": str(len(body)).encode()})
+
+
+bounded = BoundedBodies(reading, limits={"/small": 10}, otherwise=100)
+
+
+async def test_a_body_within_its_limit_arrives_whole():
+    assert (await call(bounded, [b"12345", b"67890"]))[1]["body"] == b"10"
+    assert (await call(bounded, [b"1234567890"], content_length="10"))[1]["body"] == b"10"
+
+
+async def test_a_body_that_says_it_is_too_large_is_not_read():
+    chunks = [b"x" * 11]
+    start = (await call(bounded, chunks, content_length="11"))[0]
+    assert start["status"] == 413
+    assert (b"connection", b"close") in start["headers"]
+
+
+async def test_a_body_that_turns_out_too_large_is_refused_in_the_middle():
+    with pytest.raises(HTTPException) as refused:
+        await call(bounded, [b"123456", b"123456", b"never read"])
+    assert refused.value.status_code == 413
+
+
+@pytest.mark.parametrize("length", ["-1", "ten", "1e1", ""])
+async def test_a_length_that_is_none_does_not_lift_the_limit(length: str):
+    with pytest.raises(HTTPException):
+        await call(bounded, [b"x" * 11], content_length=length)
+
+
+async def broken(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Fail before answering."""
+    raise RuntimeError("hush")
+
+
+async def broken_late(scope: Scope, receive: Receive, send: Send) -> None:
+    """Fail in the middle of an answer."""
+    await reading(scope, receive, send)
+    raise RuntimeError("hush")
+
+
+async def left(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Notice that the caller has gone."""
+    raise ClientDisconnect
+
+
+async def test_a_failure_is_answered_without_its_cause():
+    with structlog.testing.capture_logs() as lines:
+        start, body = await call(Answered(broken), [b""])
+    assert start["status"] == 500
+    assert b"hush" not in body["body"]
+    assert dict(start["headers"])[b"x-request-id"].decode() == lines[0]["request_id"]
+
+
+async def test_an_answer_that_has_begun_is_not_begun_again():
+    with structlog.testing.capture_logs(), pytest.raises(RuntimeError):
+        await call(Answered(broken_late), [b""])
+
+
+async def test_a_caller_who_left_is_no_failure():
+    with structlog.testing.capture_logs() as lines:
+        assert await call(Answered(left), [b""]) == []
+    assert lines[0]["event"] == "request.left"
+
+
+async def test_every_request_has_an_id_of_its_own():
+    first = await call(Answered(reading), [b""])
+    second = await call(Answered(reading), [b""])
+    assert dict(first[0]["headers"])[b"x-request-id"] != dict(second[0]["headers"])[b"x-request-id"]

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from delivery import errors
+from delivery.api.problems import INTERNAL, Problem, answer, problem_of
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.Invalid("url", "is bad"), 422),
+        (errors.MalformedId("x", "ep"), 404),
+        (errors.NotFound("endpoint", "ep_x"), 404),
+        (errors.NotAuthenticated(), 401),
+        (errors.NotAllowed("no"), 403),
+        (errors.Conflict("no"), 409),
+        (errors.TooLarge("The body", size=2, limit=1), 413),
+        (errors.Unavailable("down"), 503),
+        (HTTPException(405), 405),
+        (HTTPException(404), 404),
+        (errors.Misconfigured("WAYBILL_X"), 500),
+        (errors.SecretUnreadable("abcd"), 500),
+        (ValueError("secret"), 500),
+    ],
+)
+def test_every_error_has_its_status(error: Exception, status: int):
+    assert problem_of(error).status == status
+
+
+@pytest.mark.parametrize(
+    "error", [errors.Misconfigured("hush"), errors.SecretUnreadable("hush"), KeyError("hush")]
+)
+def test_what_is_not_meant_for_callers_is_not_told(error: Exception):
+    assert problem_of(error) is INTERNAL
+
+
+def test_where_the_ledger_is_is_not_told():
+    assert "10.0.0.7" not in problem_of(errors.Unavailable("no route to 10.0.0.7")).detail
+
+
+def test_a_fault_names_its_field_and_never_repeats_what_was_sent():
+    fault = {
+        "type": "string_type",
+        "loc": ("body", "headers", "X-A"),
+        "msg": "Input should be a string",
+        "input": "hush",
+    }
+    problem = problem_of(RequestValidationError([fault]))
+    assert problem.errors == [{"field": "headers.X-A", "why": "Input should be a string"}]
+    assert "hush" not in str(problem)
+
+
+@pytest.mark.parametrize("detail", ["ä 🎈", "\ud800", "\0", '"'])
+def test_a_problem_can_always_be_written(detail: str):
+    response = answer(Problem(422, detail), {"type": "http"})
+    assert response.media_type == "application/problem+json"
+    assert json.loads(bytes(response.body))["detail"] == detail
+
+
+def test_a_status_without_a_title_of_ours_has_the_standards():
+    problem = json.loads(bytes(answer(Problem(418, "no coffee"), {"type": "http"}).body))
+    assert problem["title"] == "I'm a Teapot"
+    assert problem["type"] == "/problems/http"

@@ -1,0 +1,113 @@
+"""How requests share transactions, seen at the seam to the ledger: none is ever left waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+import pytest
+
+from delivery.accept import AcceptLimits, Accepter, NewEvent
+from delivery.accept import accepter as sharing
+from delivery.errors import NotFound, Unavailable
+from delivery.model import TenantId
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from delivery.ledger import Ledger
+
+NOBODY = TenantId(UUID(int=1))
+
+
+class NoTenants:
+    """A ledger that knows no tenant, and answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.answers = asyncio.Event()
+        self.transactions = 0
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[NoTenants]:
+        self.transactions += 1
+        await self.answers.wait()
+        yield self
+
+    async def execute(self, *_: object) -> list[Any]:
+        return []
+
+
+def accepter_of(ledger: NoTenants) -> Accepter:
+    return Accepter(cast("Ledger", ledger), limits=AcceptLimits(), clock=lambda: datetime.now(UTC))
+
+
+async def ask(accepter: Accepter, *, times: int = 1, data: bytes = b"1") -> None:
+    for _ in range(times):
+        with suppress(NotFound):
+            await accepter.accept(NOBODY, [NewEvent("a", data)], single=True)
+
+
+async def waiting(*asking: asyncio.Task[None]) -> None:
+    """Let these come as far as they can."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not any(each.done() for each in asking)
+
+
+async def test_requests_that_come_during_a_commit_share_the_next_one() -> None:
+    ledger = NoTenants()
+    accepter = accepter_of(ledger)
+    asking = [asyncio.create_task(ask(accepter)) for _ in range(500)]
+    await waiting(*asking)
+    ledger.answers.set()
+    await asyncio.gather(*asking)
+    assert ledger.transactions <= 4
+
+
+async def test_one_who_asks_again_at_once_is_answered_though_both_commits_just_ended() -> None:
+    ledger = NoTenants()
+    accepter = accepter_of(ledger)
+    once, again = asyncio.create_task(ask(accepter, times=2)), asyncio.create_task(ask(accepter))
+    await waiting(once, again)
+    ledger.answers.set()
+    async with asyncio.timeout(10):
+        await asyncio.gather(once, again)
+
+
+async def test_more_than_can_wait_are_told_to_come_later() -> None:
+    ledger = NoTenants()
+    accepter = accepter_of(ledger)
+    asking = [asyncio.create_task(ask(accepter)) for _ in range(sharing.MOST_WAITING + sharing.COMMITTERS)]
+    await waiting(*asking)
+    with pytest.raises(Unavailable):
+        await ask(accepter)
+    ledger.answers.set()
+    await asyncio.gather(*asking)
+    await ask(accepter)
+
+
+async def test_requests_with_much_to_write_wait_for_less_company() -> None:
+    ledger = NoTenants()
+    accepter = accepter_of(ledger)
+    large = b"1" * (sharing.GROUP_BYTES // 4)
+    asking = [asyncio.create_task(ask(accepter, data=large)) for _ in range(20)]
+    await waiting(*asking)
+    ledger.answers.set()
+    await asyncio.gather(*asking)
+    assert ledger.transactions >= 5
+
+
+async def test_what_waits_is_bounded_in_bytes_too() -> None:
+    ledger = NoTenants()
+    accepter = accepter_of(ledger)
+    huge = b"1" * (sharing.MOST_WAITING_BYTES // 4)
+    asking = [asyncio.create_task(ask(accepter, data=huge)) for _ in range(4 + sharing.COMMITTERS)]
+    await waiting(*asking)
+    with pytest.raises(Unavailable):
+        await ask(accepter, data=huge)
+    ledger.answers.set()
+    await asyncio.gather(*asking)
+    await ask(accepter, data=huge)

@@ -1,0 +1,104 @@
+"""Secrets at rest: they open in their place and under a key at hand, and nowhere else."""
+
+from __future__ import annotations
+
+import base64
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from delivery.errors import Misconfigured, SecretUnreadable
+from delivery.secrets import SecretBox, generate_key, headers_context, secret_context
+
+TENANT, OTHER_TENANT = UUID(int=1), UUID(int=2)
+ENDPOINT, OTHER_ENDPOINT = UUID(int=3), UUID(int=4)
+HERE = secret_context(TENANT, ENDPOINT)
+OLD, NEW = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
+BOX = SecretBox.from_keys(OLD)
+
+
+@given(st.binary(max_size=200))
+def test_what_is_sealed_opens_as_what_it_was(plain: bytes) -> None:
+    sealed = BOX.seal(plain, context=HERE)
+    assert BOX.open(sealed, context=HERE) == plain
+
+
+def test_sealing_twice_gives_two_ciphertexts_and_neither_shows_the_secret() -> None:
+    one, other = (BOX.seal(b"whsec_secret", context=HERE) for _ in range(2))
+    assert one != other
+    assert b"secret" not in one
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        secret_context(OTHER_TENANT, ENDPOINT),
+        secret_context(TENANT, OTHER_ENDPOINT),
+        secret_context(ENDPOINT, TENANT),
+        headers_context(TENANT, ENDPOINT),
+        b"",
+    ],
+)
+def test_a_ciphertext_that_was_moved_does_not_open(elsewhere: bytes) -> None:
+    with pytest.raises(SecretUnreadable):
+        BOX.open(BOX.seal(b"plain", context=HERE), context=elsewhere)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_one_changed_byte_and_it_does_not_open(position: int, change: int) -> None:
+    sealed = bytearray(BOX.seal(b"a secret of some length", context=HERE))
+    sealed[position % len(sealed)] ^= change
+    with pytest.raises(SecretUnreadable):
+        BOX.open(bytes(sealed), context=HERE)
+
+
+@given(st.binary(max_size=64), st.booleans())
+def test_any_bytes_are_unreadable_and_nothing_worse(nonsense: bytes, marked: bool) -> None:  # noqa: FBT001  hypothesis gives it
+    mark = BOX.seal(b"", context=HERE)[:4] if marked else b""
+    with pytest.raises(SecretUnreadable):
+        BOX.open(mark + nonsense, context=HERE)
+
+
+def test_what_an_older_key_sealed_opens_while_that_key_is_at_hand() -> None:
+    sealed = BOX.seal(b"plain", context=HERE)
+    assert SecretBox.from_keys(f"{NEW}, {OLD}").open(sealed, context=HERE) == b"plain"
+    with pytest.raises(SecretUnreadable) as refused:
+        SecretBox.from_keys(NEW).open(sealed, context=HERE)
+    assert refused.value.key_fingerprint == sealed[:4].hex()
+
+
+def test_the_newest_key_seals() -> None:
+    sealed = SecretBox.from_keys(f"{NEW},{OLD}").seal(b"plain", context=HERE)
+    assert SecretBox.from_keys(NEW).open(sealed, context=HERE) == b"plain"
+
+
+@pytest.mark.parametrize(
+    ("keys", "position"),
+    [
+        ("", 1),
+        ("nonsense", 1),
+        (base64.b64encode(bytes(31)).decode(), 1),
+        (base64.b64encode(bytes(33)).decode(), 1),
+        (f"{OLD},", 2),
+        (f"{OLD},***", 2),
+        (f"{OLD};{NEW}", 1),
+        ("é" * 44, 1),
+    ],
+)
+def test_a_key_that_is_none_is_named_by_its_place_and_never_quoted(keys: str, position: int) -> None:
+    with pytest.raises(Misconfigured, match=f"key {position} ") as refused:
+        SecretBox.from_keys(keys)
+    assert OLD not in str(refused.value)
+
+
+def test_a_generated_key_is_taken_and_no_two_are_the_same() -> None:
+    one, other = generate_key(), generate_key()
+    assert one != other
+    SecretBox.from_keys(f"{one},{other}")
+
+
+def test_a_box_does_not_show_its_keys() -> None:
+    assert OLD not in repr(BOX)
+    assert repr(bytes([1]) * 32) not in repr(BOX)
