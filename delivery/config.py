@@ -33,7 +33,7 @@ class Settings(BaseSettings):
 
     secret_keys: SecretStr | None = Field(
         None,
-        description="Keys that encrypt secrets at rest: base64 of 32 bytes each, comma separated, newest first.",
+        description="Keys that seal secrets at rest: base64 of 32 bytes each, comma separated, newest first.",
     )
     operator_key: SecretStr | None = Field(
         None,
@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     allow_http: bool = Field(default=False, description="Whether endpoints may use `http://`.")
     allow_networks: str = Field(
         "",
-        description="Networks that may be dialled although they are private or reserved: CIDRs, comma separated.",
+        description="Networks that may be dialled though private or reserved: CIDRs, comma separated.",
     )
     allow_ports: str = Field("", description="Ports that may be dialled, comma separated. Empty: any.")
 
@@ -73,7 +73,7 @@ class Settings(BaseSettings):
 
     lease_seconds: Seconds = Field(
         45,
-        description="How long a worker may hold a claim; longer than any attempt. A dead one's are rescued then.",
+        description="How long a worker may hold a claim, in seconds; after that a dead one's is rescued.",
     )
     queue_lease_seconds: Seconds = Field(
         20, description="How long a claim may wait in the queue before the relay takes it back."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 def pytest_configure() -> None:
     """Choose how hard hypothesis looks: the same examples every time and more of them in CI."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled run tidies up as on Ctrl-C
     # No deadlines: a busy machine is not a bug.
     settings.register_profile("dev", deadline=None, max_examples=50)
     settings.register_profile("ci", deadline=None, max_examples=300, derandomize=True)

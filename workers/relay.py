@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from delivery.ledger import Ledger, Transaction
+    from delivery.model import EndpointId, TenantId
     from workers.broker import Publisher
     from workers.upkeep import Upkeep
 
@@ -60,6 +61,9 @@ class Relay:
         # One thread, because the broker's connections belong to threads.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publish")
         self._backlog = Backlog()
+        # Kept apart until the next claim: one that is under way did not see what is heard of only now, and
+        # would drop the endpoint from the backlog when it ends.
+        self._heard: set[tuple[TenantId, EndpointId]] = set()
         self._window = Window(pace.window.total_seconds())
         self._woken = asyncio.Event()
         self._next_scan = 0.0
@@ -93,16 +97,22 @@ class Relay:
         while True:
             try:
                 listener = await Listener.open(self._ledger)
-                self._look_again()
-                async for endpoints in listener.heard():
-                    if endpoints:
-                        self._backlog.note(endpoints)
-                        self._woken.set()
-                    else:
-                        self._look_again()
+                try:
+                    self._look_again()
+                    async for endpoints in listener.heard():
+                        self._hear(endpoints)
+                finally:
+                    await listener.close()
             except Unavailable as error:
                 log.warning("relay.deaf", why=str(error))
                 await asyncio.sleep(_FIRST_PAUSE)
+
+    def _hear(self, endpoints: set[tuple[TenantId, EndpointId]]) -> None:
+        if endpoints:
+            self._heard |= endpoints
+            self._woken.set()
+        else:
+            self._look_again()
 
     def _look_again(self) -> None:
         self._next_scan = 0.0
@@ -111,20 +121,23 @@ class Relay:
     async def _scan(self) -> None:
         """Find every endpoint with something due, and when to look next."""
         began = _now()
+        self._next_scan = planned = began + self._pace.poll.total_seconds()
         async with self._ledger.transaction() as tx:
             heads = await claiming.ready(tx, lane=Lane.LIVE)
         self._backlog.note(
             (head.tenant_id, head.endpoint_id) for head in heads if head.due and not head.deleted
         )
         self._upkeep.bury([head.endpoint_id for head in heads if head.deleted])
-        took = _now() - began
-        self._next_scan = began + max(self._pace.poll.total_seconds(), took / SCAN_SHARE)
+        if self._next_scan == planned:  # Nobody asked for another look while we were looking.
+            self._next_scan = max(planned, began + (_now() - began) / SCAN_SHARE)
 
     # From due to queued.
 
     async def _work(self) -> None:
         while not self._stopping:
             await self._rest()
+            self._backlog.note(self._heard)
+            self._heard.clear()
             try:
                 if _now() >= self._next_scan:
                     await self._scan()

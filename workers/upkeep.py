@@ -1,4 +1,4 @@
-"""The relay's clock: partitions made ahead, old idempotency keys forgotten, deleted endpoints' work cancelled."""
+"""The relay's clock: partitions made ahead, old keys forgotten, deleted endpoints' work cancelled."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ class Upkeep:
         next_round = 0.0
         loop = asyncio.get_running_loop()
         while True:
+            self._asked.clear()
             try:
                 await self._cancel()
                 if loop.time() >= next_round:
@@ -70,10 +71,11 @@ class Upkeep:
                 full = await upkeep.forget_idempotency_keys(tx, older_than=self._idempotency_age) == _FULL
 
     async def _cancel(self) -> None:
-        full = bool(self._deleted)
+        # Others may be named meanwhile; what an outage leaves undone is named again by the next scan.
+        deleted, self._deleted = self._deleted, []
+        full = bool(deleted)
         while full:
             async with self._ledger.transaction() as tx:
-                cancelled = await upkeep.cancel_of_deleted(tx, self._deleted)
+                cancelled = await upkeep.cancel_of_deleted(tx, deleted)
             log.info("deliveries.cancelled", count=cancelled, reason="endpoint_deleted")
             full = cancelled == _FULL
-        self._deleted = []

@@ -1,4 +1,4 @@
-"""What `dramatiq workers.worker_process` loads: the broker with its actors. One module for each worker process."""
+"""What `dramatiq workers.worker_process` loads, in each worker process: the broker with its actors."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from delivery.ledger import accepting
 from delivery.model import Prefix, new_id, show_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 # Beyond this many waiting requests an honest "later" is better than a queue in memory.
 MOST_WAITING = 4_000
+MOST_WAITING_BYTES = 1 << 28
+# A transaction that writes more keeps everybody waiting longer than it saves.
 GROUP_EVENTS = 1_000
+GROUP_BYTES = 1 << 23
 # Two, so that one group is drafted while the other's commit reaches the disk.
 COMMITTERS = 2
 # Tenants whose subscriptions one process keeps in memory.
@@ -52,6 +55,7 @@ class _Request:
     key: str | None
     request_sha256: bytes
     only_endpoint: EndpointId | None
+    size: int
     done: asyncio.Future[Accepted]
 
 
@@ -65,6 +69,8 @@ class Accepter:
         self._clock = clock
         self._filters = _Filters()
         self._waiting: deque[_Request] = deque()
+        self._waiting_bytes = 0
+        self._committing = 0
         self._committers: set[asyncio.Task[None]] = set()
 
     async def accept(
@@ -83,28 +89,41 @@ class Accepter:
         Unavailable when the ledger does not answer or too many requests wait. After a connection that broke
         the commit may have happened all the same: asking again with the same idempotency key tells.
         """
-        if len(self._waiting) >= MOST_WAITING:
+        size = sum([len(event.data) for event in events])
+        if len(self._waiting) >= MOST_WAITING or self._waiting_bytes + size > MOST_WAITING_BYTES:
             raise Unavailable("Too many requests wait for the ledger; try again in a moment.")
         done: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self._waiting.append(
-            _Request(tenant_id, events, single, idempotency_key, request_sha256, only_endpoint, done)
+            _Request(tenant_id, events, single, idempotency_key, request_sha256, only_endpoint, size, done)
         )
-        if len(self._committers) < COMMITTERS:
+        self._waiting_bytes += size
+        if self._committing < COMMITTERS:
+            self._committing += 1
             committer = asyncio.create_task(self._commit_waiting())
             self._committers.add(committer)
             committer.add_done_callback(self._committers.discard)
         return await done
 
     async def _commit_waiting(self) -> None:
-        while self._waiting:
-            await self._commit(list(self._take_group()))
+        try:
+            while self._waiting:
+                await self._commit(self._take_group())
+        finally:
+            # Here and not when the task is seen to be done: a request that comes between would wait for ever.
+            self._committing -= 1
 
-    def _take_group(self) -> Iterator[_Request]:
-        room = GROUP_EVENTS
-        while self._waiting and (room == GROUP_EVENTS or len(self._waiting[0].events) <= room):
-            request = self._waiting.popleft()
-            room -= len(request.events)
-            yield request
+    def _take_group(self) -> list[_Request]:
+        """The requests that fit into one transaction, and one at least."""
+        group: list[_Request] = []
+        events = size = 0
+        while self._waiting:
+            events += len(self._waiting[0].events)
+            size += self._waiting[0].size
+            if group and (events > GROUP_EVENTS or size > GROUP_BYTES):
+                break
+            group.append(self._waiting.popleft())
+            self._waiting_bytes -= group[-1].size
+        return group
 
     async def _commit(self, group: list[_Request]) -> None:
         try:

@@ -84,7 +84,6 @@ def _uvicorn(settings: Settings, app: FastAPI) -> uvicorn.Config:
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
-        limit_concurrency=4_000,
     )
 
 

@@ -102,8 +102,8 @@ def show(tenant: Tenant, delivery: TheDelivery, json: AsJson = False) -> None:
 
     history = ask(use)
     if json:
-        told = [shapes.attempt(attempt) for attempt in history.attempts]
-        print_json(shapes.delivery(history.delivery) | {"attempts_made": told})
+        newest_first = [shapes.attempt(attempt) for attempt in reversed(history.attempts)]
+        print_json(shapes.delivery(history.delivery) | {"latest_attempts": newest_first})
         return
     print_history(history, now=clock())
 

@@ -119,6 +119,7 @@ def _print_message(title: str, headers: Sequence[tuple[str, str]], body: bytes |
     if not body:
         print_indented(none, by=2, style="dim")
         return
+    say("")
     shown = body[:_MOST_BODY].decode(errors="replace")
     print_indented(shown, by=2)
     if len(body) > _MOST_BODY:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from delivery.cli.screen import note, print_facts, say
-from delivery.cli.wording import exact, length, when, why
+from delivery.cli.wording import delays, exact, length, when, why
 from delivery.model import Prefix, show_id
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def print_endpoint(endpoint: Endpoint, secrets: Sequence[SealedSecret], *, now: 
             ("description", endpoint.description),
             ("filter", " ".join(endpoint.filter)),
             ("headers", ", ".join(endpoint.header_names)),
-            ("schedule", "default" if schedule is None else ", ".join(map(length, schedule))),
+            ("schedule", "default" if schedule is None else delays(schedule)),
             ("timeout", "default" if timeout is None else length(timeout)),
             ("signatures", endpoint.signature),
             *(("secret", _live(secret, now=now)) for secret in secrets),

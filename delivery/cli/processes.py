@@ -18,6 +18,9 @@ app = typer.Typer(name="serve")
 # Its actors only hand claims over. What is in flight then has WAYBILL_DRAIN_SECONDS of its own.
 _WORKER_STOP_MILLISECONDS = 5_000
 
+# What somebody who tries it out on one machine needs, and nobody else should have.
+_AT_HOME = {"WAYBILL_ALLOW_HTTP": "true", "WAYBILL_ALLOW_NETWORKS": "127.0.0.0/8,::1"}
+
 
 @app.callback(
     invoke_without_command=True,
@@ -72,8 +75,11 @@ def dev() -> None:
 
     It is one process, on an embedded PostgreSQL. `make up` is the same.
 
-    Everything it keeps is in `.waybill` (WAYBILL_DATA_DIR). Other commands find it there.
+    Everything it keeps is in `.waybill` (WAYBILL_DATA_DIR). Other commands find it there. Unless told
+    otherwise it delivers to receivers on this machine, over http as well.
     """
+    for name, value in _AT_HOME.items():
+        os.environ.setdefault(name, value)
     settings = read_settings()
     _introduce(settings)
     _become("workers.embedded_process")
@@ -86,8 +92,6 @@ def _introduce(settings: Settings) -> None:
     say(f"  API            {here}   (documentation: {here}/docs)")
     say(f"  operator key   {home.folder / 'operator-key'}")
     say('  to begin       waybill tenant create "Acme Books"   (in another terminal, in this folder)')
-    if not settings.allow_http:
-        say("  receivers on this machine need WAYBILL_ALLOW_HTTP=true WAYBILL_ALLOW_NETWORKS=127.0.0.0/8")
     sys.stdout.flush()
 
 

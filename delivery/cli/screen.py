@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 import sys
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.cells import cell_len
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -103,7 +103,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, non
         )
     for row in tamed:
         table.add_row(*(Text(row[place], style=STYLES.get(row[place], "")) for place in shown))
-    out.print(table)
+    _print_trimmed(out, table)
 
 
 def print_facts(facts: Sequence[tuple[str, str]], *, title: str = "") -> None:
@@ -118,12 +118,15 @@ def print_facts(facts: Sequence[tuple[str, str]], *, title: str = "") -> None:
         if value:
             first = value.replace(":", " ").split(" ", 1)[0] if name in _COLOURED else ""
             table.add_row(f"  {tame(name)}", Text(tame(value), style=STYLES.get(first, "")))
-    out.print(table)
+    _print_trimmed(out, table)
 
 
 def print_indented(text: str, *, by: int, style: str = "") -> None:
-    """Print a paragraph that keeps its distance from the left, on every line."""
-    console().print(Padding(Text(tame(text, lines=True), style=style, overflow="fold"), (0, 0, 0, by)))
+    """Print lines that keep their distance from the left, also where a terminal's width breaks them."""
+    out = console()
+    for line in tame(text, lines=True).expandtabs(4).splitlines():
+        for part in textwrap.wrap(line, out.width - by) or [""]:
+            out.print(Text(" " * by + part, style=style), soft_wrap=True)
 
 
 def say(sentence: str, *, style: str = "") -> None:
@@ -134,6 +137,13 @@ def say(sentence: str, *, style: str = "") -> None:
 def note(sentence: str) -> None:
     """Print what is beside the point to stderr, so that what is piped stays clean."""
     console(stderr=True).print(Text(tame(sentence), style="dim"), soft_wrap=True)
+
+
+def _print_trimmed(out: Console, table: Table) -> None:
+    """Print a table without the spaces that fill its lines up."""
+    with out.capture() as lines:
+        out.print(table)
+    print("\n".join(line.rstrip() for line in lines.get().splitlines()))
 
 
 def _that_fit(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:

@@ -9,6 +9,8 @@ from delivery.model import Delivery, DeliveryStatus, EndpointState
 from retries import Reason, explain
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from delivery.model import Endpoint
 
 _UNITS = (("day", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
@@ -31,12 +33,17 @@ def length(duration: timedelta) -> str:
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 10:  # noqa: PLR2004  from ten on, tenths are noise
-        return f"{seconds:.1f} s"
+        return f"{seconds:.2g} s"
     for unit, size in _UNITS:
         if seconds >= size:
             count = round(seconds / size)
             return f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
     return "0 s"
+
+
+def delays(schedule: Sequence[timedelta]) -> str:
+    """Write a retry schedule: `at once, 5 s, 5 min`."""
+    return ", ".join(length(delay) if delay else "at once" for delay in schedule)
 
 
 def when(moment: datetime, *, now: datetime) -> str:

@@ -64,7 +64,7 @@ class Destinations:
         self._kept: dict[EndpointId, Destination] = {}
 
     async def of(self, work: Iterable[Work]) -> dict[EndpointId, Destination]:
-        """The destination of each delivery; one whose secrets cannot be opened is missing, and logged."""
+        """The destination of each delivery; one that cannot be opened or read is missing, and logged."""
         wanted = {item.endpoint_id: item.endpoint_version for item in work}
         found = {
             endpoint_id: kept
@@ -79,7 +79,7 @@ class Destinations:
             for sealed in loaded:
                 try:
                     destination = self._open(sealed)
-                except SecretUnreadable as error:
+                except (SecretUnreadable, msgspec.MsgspecError, ValueError) as error:
                     log.error("endpoint.unreadable", endpoint_id=str(sealed.endpoint_id), why=str(error))
                 else:
                     found[sealed.endpoint_id] = self._kept[sealed.endpoint_id] = destination
@@ -97,6 +97,8 @@ class Destinations:
             )
             for secret, not_after in sealed.secrets
         )
+        if not entries:
+            raise ValueError("The endpoint has no live secret.")
         own = sealed.schedule_seconds
         timeout = self._defaults.timeout
         if sealed.timeout_seconds is not None:

@@ -33,6 +33,7 @@ log = structlog.get_logger()
 
 # Secrets that cannot be opened are the operator's to mend; meanwhile nothing spins and nothing is burned.
 _UNREADABLE_PAUSE = timedelta(minutes=1)
+_LAST_WORDS = 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +94,13 @@ class Dispatcher:
             async with self._ledger.transaction() as tx:
                 await claiming.hand_back(tx, [claim_id])
             return 0
-        loop = asyncio.get_running_loop()
-        lease_ends = loop.time() + self._terms.lease.total_seconds()
-        async with self._ledger.transaction() as tx:
-            work = await claiming.start(tx, claim_id, worker=self._terms.worker, lease=self._terms.lease)
-        if not work:
-            return 0
-        destinations = await self._destinations.of(work)
-        unreadable = [item for item in work if item.endpoint_id not in destinations]
-        if unreadable:
-            await self._postpone(claim_id, unreadable, by=_UNREADABLE_PAUSE)
-        for item in work:
-            if (destination := destinations.get(item.endpoint_id)) is not None:
-                self._spawn(claim_id, item, destination, lease_ends)
-        return len(work)
+        started = 0
+        try:
+            started = await self._start(claim_id)
+        finally:
+            if not started:
+                self._gate.wake()
+        return started
 
     def close(self) -> None:
         """Start nothing more."""
@@ -119,7 +113,24 @@ class Dispatcher:
         for task in self._in_flight:
             task.cancel()
         if self._in_flight:
-            await asyncio.wait(self._in_flight, timeout=5)
+            await asyncio.wait(self._in_flight, timeout=_LAST_WORDS)
+        # Who was broken off after its answer had come left its result with the recorder.
+        await self._recorder.settle(timedelta(seconds=_LAST_WORDS))
+
+    async def _start(self, claim_id: ClaimId) -> int:
+        lease_ends = asyncio.get_running_loop().time() + self._terms.lease.total_seconds()
+        async with self._ledger.transaction() as tx:
+            work = await claiming.start(tx, claim_id, worker=self._terms.worker, lease=self._terms.lease)
+        if not work:
+            return 0
+        destinations = await self._destinations.of(work)
+        for item in work:
+            if (destination := destinations.get(item.endpoint_id)) is not None:
+                self._spawn(claim_id, item, destination, lease_ends)
+        unreadable = [item for item in work if item.endpoint_id not in destinations]
+        if unreadable:
+            await self._postpone(claim_id, unreadable, by=_UNREADABLE_PAUSE)
+        return len(work)
 
     def _spawn(self, claim_id: ClaimId, work: Work, destination: Destination, lease_ends: float) -> None:
         task = asyncio.create_task(self._deliver(claim_id, work, destination, lease_ends))

@@ -59,6 +59,10 @@ class Gate:
     def _give(self, *, fresh: int, room: int) -> None:
         self._fresh_room += fresh
         self._room += room
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the next one in if there is room: also for one who was let in and then took no place."""
         while self._waiting and self.is_open:
             turn = self._waiting.popleft()
             if not turn.done():

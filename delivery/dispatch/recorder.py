@@ -12,6 +12,8 @@ from delivery.errors import Unavailable
 from delivery.ledger import recording
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from delivery.ledger import Ledger
     from delivery.ledger.recording import Result
 
@@ -39,6 +41,11 @@ class Recorder:
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run())
         await done
+
+    async def settle(self, patience: timedelta) -> None:
+        """Wait until all that was given is in the ledger, though those who gave it may be gone."""
+        if self._running is not None:
+            await asyncio.wait([self._running], timeout=patience.total_seconds())
 
     async def _run(self) -> None:
         while self._waiting:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from dataclasses import field as made_by
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 

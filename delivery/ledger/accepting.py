@@ -46,6 +46,7 @@ _EVENTS = text("""
                          cast(:bodies as bytea[]), cast(:hashes as bytea[]), cast(:matched as int[]),
                          cast(:moments as timestamptz[]))
 """)
+# Due by the ledger's clock: an accepter whose clock is a little ahead must not make deliveries wait.
 _DELIVERIES = text("""
     with owed as materialized (
         select *
@@ -54,7 +55,7 @@ _DELIVERIES = text("""
             as o (id, tenant_id, event_id, endpoint_id, event_type, created_at)
     ), scheduled as (
         insert into schedule (delivery_id, tenant_id, endpoint_id, event_id, due_at)
-        select id, tenant_id, endpoint_id, event_id, created_at from owed
+        select id, tenant_id, endpoint_id, event_id, least(created_at, clock_timestamp()) from owed
     )
     insert into deliveries (id, tenant_id, event_id, endpoint_id, event_type, created_at)
     select id, tenant_id, event_id, endpoint_id, event_type, created_at from owed

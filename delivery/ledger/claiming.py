@@ -36,7 +36,8 @@ _READY = text("""
     from head join endpoints e on e.id = head.endpoint_id
     where e.state = 'active' or e.deleted_at is not null
 """)
-# Rows that another relay is just taking are skipped; an endpoint that was paused meanwhile gives none.
+# Rows that another relay is just taking are skipped; an endpoint that was paused meanwhile gives none. The
+# statement's own time is a bound that the index takes; `clock_timestamp()` would look at all that is not due.
 _CLAIM = text("""
     with quota as (
         select * from unnest(cast(:endpoints as uuid[]), cast(:takes as int[])) with ordinality
@@ -48,7 +49,7 @@ _CLAIM = text("""
         cross join lateral (
             select delivery_id from schedule
             where lane = :lane and claim_id is null and endpoint_id = quota.endpoint_id
-              and due_at <= clock_timestamp()
+              and due_at <= statement_timestamp()
             order by due_at limit quota.take
             for update skip locked
         ) as s
@@ -79,10 +80,12 @@ _START = text("""
     from started
     join schedule s on s.claim_id = started.id
     join endpoints e on e.id = s.endpoint_id
-    join events ev on ev.id = s.event_id
+    join events ev on ev.id = s.event_id and ev.tenant_id = s.tenant_id
 """)
 _HAND_BACK = text("""
-    with closed as (delete from claims where id = any (cast(:claims as uuid[])) returning id)
+    with closed as (
+        delete from claims where id = any (cast(:claims as uuid[])) and started_at is null returning id
+    )
     update schedule set claim_id = null from closed where claim_id = closed.id
 """)
 _RESCUE = text("""
@@ -219,7 +222,11 @@ async def start(tx: Transaction, claim_id: ClaimId, *, worker: str, lease: timed
 
 
 async def hand_back(tx: Transaction, claims: Sequence[ClaimId]) -> None:
-    """Close these claims and make what they held claimable again, as if they had never been."""
+    """Close these claims and make what they held claimable again, as if they had never been.
+
+    One that a worker has started after all stays the worker's: the message came through, only its
+    confirmation did not.
+    """
     await tx.execute(_HAND_BACK, {"claims": list(claims)})
 
 

@@ -38,8 +38,12 @@ class Listener:
                 application_name="waybill listener",
                 keepalives_idle=10,
             )
+        except psycopg.Error as error:
+            raise Unavailable(f"The ledger does not answer: {error}") from error
+        try:
             await connection.execute(f"listen {DUE_CHANNEL}")
         except psycopg.Error as error:
+            await connection.close()
             raise Unavailable(f"The ledger does not answer: {error}") from error
         return cls(connection)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,11 +34,11 @@ _FINISH = text("""
     ), gone as (
         delete from schedule using final
         where schedule.delivery_id = final.id and schedule.claim_id = final.claim_id
-        returning final.*
+        returning final.*, schedule.tenant_id
     )
     update deliveries
     set status = gone.status, reason = gone.reason, attempts = gone.attempts, finished_at = gone.finished_at
-    from gone where deliveries.id = gone.id
+    from gone where deliveries.id = gone.id and deliveries.tenant_id = gone.tenant_id
 """)
 _AGAIN = text("""
     with again as (
@@ -97,6 +98,8 @@ _DISABLE = text("""
     where id in (select tenant_id from changed)
 """)
 
+# An escaped NUL, and not an escaped backslash before `u0000`.
+_NUL = re.compile(r"((?<!\\)(?:\\\\)*)\\u0000")
 
 _PLAIN_COLUMNS = (
     "id", "delivery_id", "tenant_id", "endpoint_id", "event_id", "number", "started_at", "url", "address",
@@ -220,4 +223,4 @@ def _microseconds(duration: timedelta | None) -> int | None:
 
 def _json(values: Iterable[object]) -> list[object]:
     # Not every reader of json takes NUL, which a receiver may well send.
-    return [msgspec.json.encode(value).decode().replace("\\u0000", "") for value in values]
+    return [_NUL.sub(r"\1", msgspec.json.encode(value).decode()) for value in values]

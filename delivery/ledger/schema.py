@@ -12,7 +12,7 @@ from delivery.errors import Misconfigured
 
 
 def upgrade(database_url: str) -> None:
-    """Run every migration that is missing, as `alembic upgrade head` does. Blocks; takes turns with others."""
+    """Run every migration that is missing, as `alembic upgrade head` does; takes turns with others."""
     config = _config()
     config.attributes["database_url"] = database_url
     command.upgrade(config, "head")

@@ -31,18 +31,19 @@ _CANCEL = text("""
         limit :most
     ), unscheduled as (
         delete from schedule using doomed where schedule.delivery_id = doomed.delivery_id
-        returning schedule.delivery_id, schedule.attempts
+        returning schedule.delivery_id, schedule.tenant_id, schedule.attempts
     )
     update deliveries
     set status = 'cancelled', reason = 'endpoint_deleted', attempts = unscheduled.attempts,
         finished_at = clock_timestamp()
-    from unscheduled where deliveries.id = unscheduled.delivery_id
+    from unscheduled
+    where deliveries.id = unscheduled.delivery_id and deliveries.tenant_id = unscheduled.tenant_id
 """)
 _FORGET = text("""
     delete from idempotency_keys
     where (tenant_id, key) in (
         select tenant_id, key from idempotency_keys
-        where created_at < clock_timestamp() - :age
+        where created_at < statement_timestamp() - :age
         order by created_at limit :most for update skip locked
     )
 """)

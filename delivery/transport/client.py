@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
     from datetime import datetime
 
+    from aiohttp.connector import Connection
     from aiohttp.streams import StreamReader
 
 _HEADERS_KEPT: Final = 64
@@ -50,7 +51,7 @@ class Transport(httpx.AsyncBaseTransport):
     """Sends requests through the guard, over connections that it keeps. Make it inside a running loop.
 
     `max_connections` bounds how many are busy at once (None: as many as are asked for), `keep_idle` how many
-    are open before an answered one is closed instead of kept. `lookup` is how names are resolved.
+    are kept for later, and `keep_alive` for how long. `lookup` is how names are resolved.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Transport(httpx.AsyncBaseTransport):
     ) -> None:
         self._names = Names(lookup)
         self._keep_idle = keep_idle
+        self._busy = 0
         self._connector = Connector(
             guard or Guard(), self._names, tls or verified_tls(), most=max_connections, keep_alive=keep_alive
         )
@@ -141,6 +143,7 @@ class Transport(httpx.AsyncBaseTransport):
     async def _ask_once(self, question: Question, limits: Limits, trail: Trail) -> None:
         connection = await self._connector.open(Dial(question.origin, limits.connect, trail))
         wire = cast("Wire", connection.protocol)
+        self._busy += 1
         try:
             await _converse(wire, question, limits, trail)
         except BaseException:
@@ -148,9 +151,15 @@ class Transport(httpx.AsyncBaseTransport):
                 trail.phase = Phase.SEND
             connection.close()
             raise
+        else:
+            self._put_back(connection, wire, trail)
+        finally:
+            self._busy -= 1
+
+    def _put_back(self, connection: Connection, wire: Wire, trail: Trail) -> None:
         wire.end()
         spent = trail.truncated or wire.unsent or trail.status == SWITCHING_PROTOCOLS
-        if spent or self.open_connections > self._keep_idle:
+        if spent or self.open_connections - self._busy >= self._keep_idle:
             connection.close()
         else:
             connection.release()

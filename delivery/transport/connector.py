@@ -138,17 +138,15 @@ class Connector(BaseConnector):
     async def _wire_on(self, sock: socket.socket, origin: Origin, trail: Trail) -> Wire:
         if origin.is_ssl:
             trail.phase = Phase.TLS
-        try:
-            _, wire = await self._loop.create_connection(
-                lambda: Wire(self._loop, self.wires),
-                sock=sock,
-                ssl=self._tls if origin.is_ssl else None,
-                server_hostname=origin.host.rstrip(".") if origin.is_ssl else None,
-            )
-        except BaseException:
-            sock.close()
-            raise
-        wire.address = trail.address
+        # The loop owns the socket now, and closes it when this fails or is cancelled. Closing it here as well
+        # could close another connection, one that has been given the same number meanwhile.
+        _, wire = await self._loop.create_connection(
+            lambda: Wire(self._loop, self.wires),
+            sock=sock,
+            ssl=self._tls if origin.is_ssl else None,
+            server_hostname=origin.host.rstrip(".") if origin.is_ssl else None,
+        )
+        wire.opened(trail.address)
         return wire
 
 

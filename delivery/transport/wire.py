@@ -38,6 +38,15 @@ class Wire(ResponseHandler):
         self._interim = 0
         self._head_came = False
 
+    def opened(self, address: str | None) -> None:
+        """Count the connection, now that it (and TLS on it) is up.
+
+        Not in `connection_made`: uvloop calls that for a connection that was cancelled, and never ends it.
+        """
+        self.address = address
+        if self.is_connected():
+            self._wires.add(self)
+
     def begin(self, trail: Trail, *, read_bytes: int, with_body: bool) -> None:
         """Get ready for one answer. What belongs to an earlier one is forgotten."""
         self._trail = trail
@@ -68,11 +77,6 @@ class Wire(ResponseHandler):
     def unsent(self) -> bool:
         """Whether part of the request still waits for the receiver to take it."""
         return self.transport is not None and self.transport.get_write_buffer_size() > 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Count the connection, now that it (and TLS on it) is up."""
-        super().connection_made(transport)
-        self._wires.add(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Count it no more; whoever waits on it is told."""

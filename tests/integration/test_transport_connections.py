@@ -25,6 +25,7 @@ from tests.support.receivers import (
     receiving,
     reset,
     trap,
+    until,
 )
 
 if TYPE_CHECKING:
@@ -55,12 +56,6 @@ async def ask(transport: Transport, receiver: Receiver, limits: Limits = PATIENT
 
 def open_sockets() -> int:
     return len(psutil.Process().net_connections("tcp"))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110  a socket's end has no event of its own here
-            await asyncio.sleep(0.005)
 
 
 def closing_on_the_second_request(close: Callable[[Conversation], None]) -> Talk:
@@ -233,7 +228,17 @@ async def test_no_time_for_a_free_connection_is_our_own_doing():
 async def test_beyond_the_idle_limit_connections_are_closed_instead_of_kept():
     async with ready(always(answer()), keep_idle=2) as (transport, receiver):
         await asyncio.gather(*(ask(transport, receiver) for _ in range(10)))
-        assert transport.open_connections <= 2
+        assert transport.open_connections == 2
+
+
+async def test_the_idle_limit_does_not_count_what_is_busy():
+    async with ready(never, keep_idle=1) as (transport, slow), receiving(always(answer())) as receiver:
+        holding = [asyncio.create_task(ask(transport, slow)) for _ in range(5)]
+        await until(lambda: slow.open == 5)
+        await ask(transport, receiver)
+        assert (await ask(transport, receiver)).reused
+        await transport.aclose()
+        await asyncio.gather(*holding)
 
 
 async def test_an_idle_connection_is_closed_after_a_while():
@@ -259,6 +264,23 @@ async def test_three_hundred_cancelled_requests_leave_nothing_behind():
         async with receiving(always(answer())) as good:
             exchanges = await asyncio.gather(*(ask(transport, good) for _ in range(100)))
             assert {exchange.outcome for exchange in exchanges} == {Delivered(200)}
+    await until(lambda: open_sockets() <= before)
+
+
+async def test_a_request_cancelled_at_any_moment_leaves_nothing_behind():
+    before = open_sockets()
+    async with ready(always(answer("200 OK", b"", "Connection: close"))) as (transport, receiver):
+        for moment in range(30):
+            asked = [asyncio.create_task(ask(transport, receiver)) for _ in range(10)]
+            for _ in range(moment):
+                await asyncio.sleep(0)
+            for request in asked:
+                request.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        exchanges = await asyncio.gather(*(ask(transport, receiver) for _ in range(50)))
+        assert {exchange.outcome for exchange in exchanges} == {Delivered(200)}
+        await until(lambda: receiver.open == 0)
+        assert transport.open_connections == 0
     await until(lambda: open_sockets() <= before)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ import pytest
 
 from delivery.transport import AllowList, Exchange, Guard, Limits, Transport, verified_tls
 from retries.outcome import Delivered, Fault, Phase, TimedOut, Unreachable
-from tests.support.receivers import Authority, Conversation, Receiver, always, answer, once, receiving
+from tests.support.receivers import Authority, Conversation, Receiver, always, answer, receiving, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -115,12 +116,23 @@ async def test_a_handshake_that_does_not_end_runs_into_the_connect_limit(authori
         assert transport.open_connections == 0
 
 
-async def test_a_name_that_no_certificate_can_have_is_a_fault_of_tls(authority: Authority):
-    async with trusting(authority) as transport, receiving(once(answer())) as receiver:
-        assert fault_of(await ask(transport, receiver, "." + "a" * 70 + ".example")) is Fault.TLS
-
-
 async def test_old_tls_is_not_spoken():
     context = verified_tls()
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+
+
+async def test_a_handshake_cancelled_at_any_moment_leaves_nothing_behind(authority: Authority):
+    server = authority.server("a.example")
+    async with trusting(authority) as transport, receiving(always(answer()), tls=server) as receiver:
+        for moment in range(30):
+            asked = [asyncio.create_task(ask(transport, receiver)) for _ in range(5)]
+            await asyncio.sleep(moment * 0.0003)
+            for request in asked:
+                request.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        exchanges = await asyncio.gather(*(ask(transport, receiver) for _ in range(20)))
+        assert {exchange.outcome for exchange in exchanges} == {Delivered(200)}
+        await transport.aclose()
+        await until(lambda: receiver.open == 0)
+        assert transport.open_connections == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from contextlib import asynccontextmanager
@@ -49,7 +50,7 @@ from delivery.secrets import SecretBox
 from signing import generate_hmac
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from sqlalchemy import Row
 
@@ -324,6 +325,33 @@ async def delivery_ids(ledger: Ledger, endpoint_id: EndpointId) -> list[Delivery
         ledger, "select id from deliveries where endpoint_id = :id order by id", id=endpoint_id
     )
     return [DeliveryId(each.id) for each in found]
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], *, seconds: float = 20) -> None:
+    """Ask again and again until the answer is yes; TimeoutError when it never is."""
+    async with asyncio.timeout(seconds):
+        while True:
+            answer = condition()
+            if answer if isinstance(answer, bool) else await answer:
+                return
+            await asyncio.sleep(0.005)
+
+
+async def somebody_waits_for_a_lock(ledger: Ledger) -> bool:
+    """Whether any connection to this database waits for what another one holds."""
+    found = await row(
+        ledger,
+        """
+        select exists (select 1 from pg_stat_activity
+                       where datname = current_database() and wait_event_type = 'Lock')
+        """,
+    )
+    return bool(found[0])
+
+
+async def locked(tx: Transaction, table: str) -> None:
+    """Keep everybody from writing to a table until this transaction ends; they may read."""
+    await tx.execute(text(f"lock table {table} in exclusive mode"))
 
 
 async def count(ledger: Ledger, table: str) -> int:

@@ -132,6 +132,12 @@ async def receiving(
         await asyncio.gather(*talks, return_exceptions=True)
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110  a socket's end has no event of its own here
+            await asyncio.sleep(0.005)
+
+
 def answer(status: str = "200 OK", body: bytes = b"ok", *headers: str) -> bytes:
     """Write a whole, honest answer."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]

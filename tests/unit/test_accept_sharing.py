@@ -57,6 +57,15 @@ async def waiting(*asking: asyncio.Task[None]) -> None:
     assert not any(each.done() for each in asking)
 
 
+async def occupied(accepter: Accepter) -> list[asyncio.Task[None]]:
+    """Keep every committer busy with one request each."""
+    asking: list[asyncio.Task[None]] = []
+    for _ in range(sharing.COMMITTERS):
+        asking.append(asyncio.create_task(ask(accepter)))
+        await waiting(*asking)
+    return asking
+
+
 async def test_requests_that_come_during_a_commit_share_the_next_one() -> None:
     ledger = NoTenants()
     accepter = accepter_of(ledger)
@@ -70,8 +79,11 @@ async def test_requests_that_come_during_a_commit_share_the_next_one() -> None:
 async def test_one_who_asks_again_at_once_is_answered_though_both_commits_just_ended() -> None:
     ledger = NoTenants()
     accepter = accepter_of(ledger)
-    once, again = asyncio.create_task(ask(accepter, times=2)), asyncio.create_task(ask(accepter))
-    await waiting(once, again)
+    again = asyncio.create_task(ask(accepter, times=2))
+    await waiting(again)
+    once = asyncio.create_task(ask(accepter))
+    await waiting(once)
+    assert ledger.transactions == 2
     ledger.answers.set()
     async with asyncio.timeout(10):
         await asyncio.gather(once, again)
@@ -80,7 +92,8 @@ async def test_one_who_asks_again_at_once_is_answered_though_both_commits_just_e
 async def test_more_than_can_wait_are_told_to_come_later() -> None:
     ledger = NoTenants()
     accepter = accepter_of(ledger)
-    asking = [asyncio.create_task(ask(accepter)) for _ in range(sharing.MOST_WAITING + sharing.COMMITTERS)]
+    asking = await occupied(accepter)
+    asking += [asyncio.create_task(ask(accepter)) for _ in range(sharing.MOST_WAITING)]
     await waiting(*asking)
     with pytest.raises(Unavailable):
         await ask(accepter)
@@ -104,7 +117,8 @@ async def test_what_waits_is_bounded_in_bytes_too() -> None:
     ledger = NoTenants()
     accepter = accepter_of(ledger)
     huge = b"1" * (sharing.MOST_WAITING_BYTES // 4)
-    asking = [asyncio.create_task(ask(accepter, data=huge)) for _ in range(4 + sharing.COMMITTERS)]
+    asking = await occupied(accepter)
+    asking += [asyncio.create_task(ask(accepter, data=huge)) for _ in range(4)]
     await waiting(*asking)
     with pytest.raises(Unavailable):
         await ask(accepter, data=huge)

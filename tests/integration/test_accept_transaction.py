@@ -1,0 +1,325 @@
+"""The accept transaction on a real ledger: what is answered is owed, once, whoever asks at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from delivery.accept import Accepted, Accepter, NewEvent
+from delivery.bootstrap import clock
+from delivery.errors import Conflict, NotFound, Unavailable
+from delivery.ledger import Ledger
+from delivery.model import EndpointState, EventId, Prefix, TenantId, new_id, parse_id
+from tests.support import ledger as on
+from tests.support.ledger import Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+ONE, OTHER = NewEvent("order.created", b'{"id":1}'), NewEvent("order.created", b'{"id":2}')
+
+
+@pytest.fixture
+async def ledger(database_url: str) -> AsyncIterator[Ledger]:
+    async with on.opened(database_url) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+async def tenant(ledger: Ledger) -> TenantId:
+    return await on.new_tenant(ledger)
+
+
+def event_id(accepted: Accepted) -> EventId:
+    return EventId(parse_id(Prefix.EVENT, json.loads(accepted.answer)["id"]))
+
+
+async def keyed(accepter: Accepter, tenant: TenantId, event: NewEvent = ONE, key: str = "key") -> Accepted:
+    return await accepter.accept(
+        tenant, [event], single=True, idempotency_key=key, request_sha256=event.data
+    )
+
+
+async def owed(ledger: Ledger, event: EventId) -> set[UUID]:
+    found = await on.rows(ledger, "select endpoint_id from deliveries where event_id = :id", id=event)
+    return {row.endpoint_id for row in found}
+
+
+# ---- fan-out
+async def test_an_accepted_event_is_owed_once_to_each_endpoint_that_matches(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    everything = await on.new_endpoint(ledger, tenant)
+    orders = await on.new_endpoint(ledger, tenant, Wanted(filter=("order.*",)))
+    await on.new_endpoint(ledger, tenant, Wanted(filter=("user.*",)))
+    await on.new_endpoint(ledger, await on.new_tenant(ledger))
+    event = await on.accept(ledger, tenant, "order.created", b"[1, 2]")
+    assert await owed(ledger, event) == {everything, orders}
+    kept = await on.row(ledger, "select type, body, matched from events where id = :id", id=event)
+    assert (kept.type, kept.matched) == ("order.created", 2)
+    assert bytes(kept.body).endswith(b'"data":[1, 2]}')
+    assert await on.count(ledger, "schedule") == 2
+
+
+async def test_paused_and_disabled_endpoints_are_owed_too(ledger: Ledger, tenant: TenantId) -> None:
+    endpoints = [await on.new_endpoint(ledger, tenant) for _ in range(2)]
+    await on.set_state(ledger, endpoints[0], EndpointState.PAUSED)
+    await on.set_state(ledger, endpoints[1], EndpointState.DISABLED)
+    assert await owed(ledger, await on.accept(ledger, tenant)) == set(endpoints)
+
+
+async def test_endpoints_that_come_change_and_go_are_heard_of_at_once(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    accepter = on.accepter(ledger)
+
+    async def accepted() -> set[UUID]:
+        return await owed(ledger, event_id(await accepter.accept(tenant, [ONE], single=True)))
+
+    assert await accepted() == set()
+    first = await on.new_endpoint(ledger, tenant)
+    assert await accepted() == {first}
+    second = await on.new_endpoint(ledger, tenant)
+    assert await accepted() == {first, second}
+    await on.delete_endpoint(ledger, tenant, first)
+    assert await accepted() == {second}
+
+
+async def test_an_event_for_one_endpoint_asks_no_filter(ledger: Ledger, tenant: TenantId) -> None:
+    await on.new_endpoint(ledger, tenant)
+    only = await on.new_endpoint(ledger, tenant, Wanted(filter=("user.left",)))
+    accepted = await on.accepter(ledger).accept(tenant, [ONE], single=True, only_endpoint=only)
+    assert await owed(ledger, event_id(accepted)) == {only}
+
+
+async def test_what_is_accepted_is_due_at_once_even_by_an_accepter_whose_clock_is_ahead(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    endpoint = await on.new_endpoint(ledger, tenant)
+    ahead = Accepter(ledger, limits=on.LIMITS, clock=lambda: clock() + timedelta(hours=1))
+    await ahead.accept(tenant, [ONE], single=True)
+    assert (await on.claim(ledger, [endpoint])).size == 1
+
+
+async def test_an_unknown_tenant_is_not_found_and_nothing_is_stored(ledger: Ledger) -> None:
+    nobody = TenantId(new_id())
+    with pytest.raises(NotFound):
+        await keyed(on.accepter(ledger), nobody)
+    assert [await on.count(ledger, t) for t in ("events", "deliveries", "idempotency_keys")] == [0, 0, 0]
+
+
+async def test_a_batch_is_answered_event_by_event_and_is_one_transaction(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    await on.new_endpoint(ledger, tenant, Wanted(filter=("order.created",)))
+    events = [ONE, NewEvent("user.left", b"1"), OTHER]
+    accepted = await on.accepter(ledger).accept(tenant, events, single=False)
+    answers: list[dict[str, Any]] = json.loads(accepted.answer)["events"]
+    assert [(a["type"], a["deliveries"]) for a in answers] == [
+        ("order.created", 1),
+        ("user.left", 0),
+        ("order.created", 1),
+    ]
+    kept = await on.rows(ledger, "select id from events order by id")
+    assert [parse_id(Prefix.EVENT, a["id"]) for a in answers] == [row.id for row in kept]
+    assert (await on.row(ledger, "select count(distinct xmin::text) from events"))[0] == 1
+
+
+async def test_a_batch_that_cannot_be_stored_whole_is_not_stored_at_all(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    await on.new_endpoint(ledger, tenant)
+    await on.change(ledger, "alter table events add constraint odd check (type <> 'odd')")
+    with pytest.raises(Exception, match="odd"):
+        await on.accepter(ledger).accept(tenant, [ONE, NewEvent("odd", b"1")], single=False)
+    assert [await on.count(ledger, t) for t in ("events", "deliveries", "schedule")] == [0, 0, 0]
+
+
+# ---- sharing
+async def test_many_requests_at_the_same_time_share_a_few_commits(ledger: Ledger, tenant: TenantId) -> None:
+    await on.new_endpoint(ledger, tenant)
+    accepter = on.accepter(ledger)
+    answers = await asyncio.gather(*[accepter.accept(tenant, [ONE], single=True) for _ in range(300)])
+    assert len({event_id(answer) for answer in answers}) == 300
+    assert await on.count(ledger, "schedule") == 300
+    commits = (await on.row(ledger, "select count(distinct xmin::text) from events"))[0]
+    assert commits <= 4
+
+
+async def test_one_request_that_cannot_be_stored_does_not_spoil_the_others_of_its_group(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    await on.change(ledger, "alter table events add constraint odd check (type <> 'odd')")
+    accepter = on.accepter(ledger)
+    asked = [accepter.accept(tenant, [ONE], single=True) for _ in range(20)]
+    asked.insert(7, accepter.accept(tenant, [NewEvent("odd", b"1")], single=True))
+    asked.append(keyed(accepter, TenantId(new_id())))
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(isinstance(answer, Accepted) for answer in answers) == 20
+    assert "odd" in str(answers[7])
+    assert isinstance(answers[-1], NotFound)
+    assert await on.count(ledger, "events") == 20
+
+
+async def test_the_event_of_a_caller_who_hung_up_is_accepted_all_the_same(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    accepter = on.accepter(ledger)
+    async with ledger.transaction() as tx:
+        await on.locked(tx, "tenants")
+        hung_up = asyncio.create_task(keyed(accepter, tenant))
+        patient = asyncio.create_task(keyed(accepter, tenant, key="another"))
+        await on.until(lambda: on.somebody_waits_for_a_lock(ledger))
+        hung_up.cancel()
+        await asyncio.wait([hung_up])
+    await patient
+    assert await on.count(ledger, "events") == 2
+
+
+# ---- idempotency
+async def test_the_same_key_and_request_answers_the_same_event(ledger: Ledger, tenant: TenantId) -> None:
+    accepter = on.accepter(ledger)
+    first = await keyed(accepter, tenant)
+    assert await keyed(accepter, tenant) == replace(first, replayed=True)
+    assert not first.replayed
+    assert await on.count(ledger, "events") == 1
+
+
+async def test_the_same_key_with_another_request_is_a_conflict(ledger: Ledger, tenant: TenantId) -> None:
+    accepter = on.accepter(ledger)
+    await keyed(accepter, tenant, ONE)
+    with pytest.raises(Conflict):
+        await keyed(accepter, tenant, OTHER)
+    assert await on.count(ledger, "events") == 1
+
+
+async def test_a_key_is_its_tenants_alone(ledger: Ledger, tenant: TenantId) -> None:
+    accepter = on.accepter(ledger)
+    answers = [await keyed(accepter, tenant), await keyed(accepter, await on.new_tenant(ledger))]
+    assert not any(answer.replayed for answer in answers)
+    assert await on.count(ledger, "events") == 2
+
+
+async def test_doubles_that_share_a_commit_are_one_event(ledger: Ledger, tenant: TenantId) -> None:
+    accepter = on.accepter(ledger)
+    asked = [keyed(accepter, tenant) for _ in range(10)] + [keyed(accepter, tenant, OTHER)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    accepted = [answer for answer in answers if isinstance(answer, Accepted)]
+    assert len({answer.answer for answer in accepted}) == 1
+    assert [answer.replayed for answer in accepted] == [False] + [True] * 9
+    assert isinstance(answers[-1], Conflict)
+    assert await on.count(ledger, "events") == 1
+
+
+async def test_concurrent_doubles_at_two_processes_are_one_event(ledger: Ledger, tenant: TenantId) -> None:
+    await on.new_endpoint(ledger, tenant)
+    processes = [on.accepter(ledger) for _ in range(2)]
+    keys = [f"key {number}" for number in range(20)]
+    asked = [keyed(process, tenant, key=key) for key in keys for process in processes for _ in range(2)]
+    answers = await asyncio.gather(*asked)
+    assert len({answer.answer for answer in answers}) == len(keys)
+    assert sum(not answer.replayed for answer in answers) == len(keys)
+    assert await on.count(ledger, "events") == len(keys)
+    assert await on.count(ledger, "schedule") == len(keys)
+
+
+async def test_a_double_waits_for_the_first_one_s_commit_and_then_answers_as_it_did(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    first, second = (on.accepter(ledger) for _ in range(2))
+    async with ledger.transaction() as tx:
+        await on.locked(tx, "events")  # the first has its key, and cannot go on
+        one = asyncio.create_task(keyed(first, tenant))
+        await on.until(lambda: on.somebody_waits_for_a_lock(ledger))
+        other = asyncio.create_task(keyed(second, tenant))
+        await on.until(lambda: on.somebody_waits_for_a_lock(ledger))
+    assert (await other).answer == (await one).answer
+
+
+async def test_a_key_that_was_forgotten_stands_for_a_new_event(ledger: Ledger, tenant: TenantId) -> None:
+    accepter = on.accepter(ledger)
+    first = await keyed(accepter, tenant)
+    await on.change(ledger, "delete from idempotency_keys")
+    again = await keyed(accepter, tenant, OTHER)
+    assert not again.replayed
+    assert event_id(again) != event_id(first)
+
+
+async def test_events_with_and_without_keys_share_a_commit(ledger: Ledger, tenant: TenantId) -> None:
+    accepter = on.accepter(ledger)
+    await keyed(accepter, tenant, key="known")
+    answers = await asyncio.gather(
+        accepter.accept(tenant, [ONE], single=True),
+        keyed(accepter, tenant, key="known"),
+        keyed(accepter, tenant, key="new"),
+        accepter.accept(tenant, [ONE, OTHER], single=False),
+    )
+    assert [answer.replayed for answer in answers] == [False, True, False, False]
+    assert await on.count(ledger, "events") == 5
+
+
+# ---- outages
+async def test_a_ledger_that_is_down_is_unavailable(unused_tcp_port: int) -> None:
+    ledger = Ledger(f"postgresql://nobody@127.0.0.1:{unused_tcp_port}/nothing")
+    accepter = on.accepter(ledger)
+    asked = [keyed(accepter, TenantId(new_id())) for _ in range(5)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(answer) for answer in answers} == {Unavailable}
+    await ledger.close()
+
+
+async def test_a_connection_that_breaks_half_way_leaves_nothing_and_the_next_request_is_served(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    await on.new_endpoint(ledger, tenant)
+    accepter = on.accepter(ledger)
+    async with ledger.transaction() as tx:
+        await on.locked(tx, "deliveries")  # key and event are written, and what is owed is not
+        asked = asyncio.create_task(keyed(accepter, tenant))
+        await on.until(lambda: on.somebody_waits_for_a_lock(ledger))
+        await on.rows(
+            ledger,
+            """
+            select pg_terminate_backend(pid) from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock'
+            """,
+        )
+        with pytest.raises(Unavailable):
+            await asked
+    tables = ("events", "deliveries", "schedule", "idempotency_keys")
+    assert [await on.count(ledger, table) for table in tables] == [0, 0, 0, 0]
+    assert not (await keyed(accepter, tenant)).replayed
+    assert [await on.count(ledger, table) for table in tables] == [1, 1, 1, 1]
+
+
+async def test_a_missing_partition_is_told_and_leaves_nothing(ledger: Ledger, tenant: TenantId) -> None:
+    accepter = on.accepter(ledger)
+    today = datetime.now(UTC).strftime("%Y%m%d")
+    await on.change(ledger, f"alter table events detach partition events_{today}")
+    with pytest.raises(Exception, match="partition"):
+        await keyed(accepter, tenant)
+    assert await on.count(ledger, "idempotency_keys") == 0
+
+
+async def test_endpoints_of_a_tenant_are_owed_only_by_its_own_events(ledger: Ledger) -> None:
+    tenants = [await on.new_tenant(ledger) for _ in range(5)]
+    endpoints = {t: {await on.new_endpoint(ledger, t), await on.new_endpoint(ledger, t)} for t in tenants}
+    accepter = on.accepter(ledger)
+    answers = await asyncio.gather(*[accepter.accept(t, [ONE], single=True) for t in tenants for _ in "123"])
+    for tenant, answer in zip([t for t in tenants for _ in "123"], answers, strict=True):
+        assert await owed(ledger, event_id(answer)) == endpoints[tenant]
+    wrong = await on.rows(
+        ledger,
+        """
+        select 1 from schedule s join events ev on ev.id = s.event_id join endpoints e on e.id = s.endpoint_id
+        where s.tenant_id <> ev.tenant_id or s.tenant_id <> e.tenant_id
+        """,
+    )
+    assert wrong == []
+

@@ -1,0 +1,29 @@
+"""`python -m tests.support.settings_table` writes README's table of settings anew from `delivery.config`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from delivery.config import Settings
+
+README = Path(__file__).parent.parent.parent / "README.md"
+_PLACE = re.compile(r"(<!-- settings: [^\n]*-->\n).*?(<!-- /settings -->)", re.DOTALL)
+
+
+def settings_table() -> str:
+    """The table as README should have it."""
+    rows = ["| variable | default | what it is |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default in (None, "") else f"`{str(field.default).lower()}`"
+        rows.append(f"| `WAYBILL_{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(rows)
+
+
+def with_table(readme: str) -> str:
+    """The text with its table made anew."""
+    return _PLACE.sub(lambda place: f"{place[1]}\n{settings_table()}\n\n{place[2]}", readme)
+
+
+if __name__ == "__main__":
+    README.write_text(with_table(README.read_text()))
