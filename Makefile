@@ -118,7 +118,7 @@ define install
 endef
 
 rabbitmq:
-	@[ -n "$$WAYBILL_AMQP_URL" ] || [ -d /usr/lib/rabbitmq/lib ] || \
+	@[ -n "$$WAYBILL_AMQP_URL" ] || ls /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server >/dev/null 2>&1 || \
 		.ci/apt-install "A private RabbitMQ (or else a WAYBILL_AMQP_URL that names one)" rabbitmq-server
 
 node: $(NODE)/node_modules/.package-lock.json

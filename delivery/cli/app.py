@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from delivery.cli import deliveries, demo, endpoints, events, keys, processes, tenants, upkeep
+from delivery.cli import deliveries, endpoints, events, keys, processes, tenants, upkeep
+from delivery.cli.demo.command import demo
 from delivery.cli.options import examples
 
 # Plain help and one-line errors: they read the same in a terminal, a log and a pipe.
@@ -18,7 +19,7 @@ for group in (tenants, keys, endpoints, events, deliveries):
 app.add_typer(deliveries.attempts)
 app.add_typer(processes.app)
 app.command("dev")(processes.dev)
-app.command("demo")(demo.run)
+app.command("demo")(demo)
 app.add_typer(upkeep.database)
 app.add_typer(upkeep.secrets)
 

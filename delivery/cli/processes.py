@@ -7,9 +7,11 @@ from typing import NoReturn
 
 import typer
 
+from delivery.bootstrap import default_schedule, guard, open_ledger, secret_box
 from delivery.cli.options import examples
 from delivery.cli.screen import say
 from delivery.config import Settings, read_settings
+from delivery.errors import Misconfigured
 from delivery.home import Home
 from delivery.logs import set_up_logs
 
@@ -50,6 +52,7 @@ def web() -> None:
 @app.command()
 def relay() -> None:
     """Put what is due into the queue; take back what dead workers held."""
+    _check(read_settings())
     _become("workers.relay_process")
 
 
@@ -60,6 +63,7 @@ def worker() -> None:
     In WAYBILL_WORKER_PROCESSES processes of WAYBILL_WORKER_THREADS threads.
     """
     settings = read_settings()
+    _check(settings)
     _become(
         "dramatiq",
         "workers.worker_process",
@@ -83,6 +87,16 @@ def dev() -> None:
     settings = read_settings()
     _introduce(settings)
     _become("workers.embedded_process")
+
+
+def _check(settings: Settings) -> None:
+    """Raise Misconfigured here, once and in one line, for what would stop each process with a traceback."""
+    open_ledger(settings, "check")
+    secret_box(settings)
+    guard(settings)
+    default_schedule(settings)
+    if settings.amqp_url is None:
+        raise Misconfigured("WAYBILL_AMQP_URL is not set, such as amqp://user:password@host/%2F")
 
 
 def _introduce(settings: Settings) -> None:

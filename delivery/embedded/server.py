@@ -1,7 +1,8 @@
 """One server for one folder: made on first use, started again after any end, stopped with us.
 
 The folder holds `cluster/` (PostgreSQL's files), `password`, `port`, `lock` and `server.log`. Only the first
-two belong to the account that runs the server, so it cannot lay traps for us when we are root.
+two belong to the account that runs the server, so it cannot lay traps for us when we are root. That account need not
+be able to reach them: its programs are started inside of `cluster/` and know it as `/proc/self/cwd`.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from delivery.embedded.account import ENVIRONMENT, Account, current, home_for, programs_for
-from delivery.embedded.errors import AlreadyRunning, DidNotStart
+from delivery.embedded.account import ENVIRONMENT, Account, current, programs_for
+from delivery.embedded.errors import AlreadyRunning, DidNotStart, FolderUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SHELTER = Path("/var/lib/waybill")  # root only
+SHELTER = Path(
+    "/var/lib/waybill"
+)  # root only: for the programs, when the server's account cannot reach the wheel
+HERE = "/proc/self/cwd"
 NAME = "waybill"  # of the role and of the database
 
 SETTINGS = {
@@ -84,8 +88,7 @@ def start(
     """Start the server of this folder, made on first use, and return once it takes connections.
 
     Without a port, the last one is taken again if it is free. Not `durable` is faster, and a crash of the
-    machine may ruin the cluster: for tests. As root, what the server's account cannot reach goes into the
-    shelter. Raises WheelMissing, AlreadyRunning, FolderUnusable and DidNotStart.
+    machine may ruin the cluster: for tests. Raises WheelMissing, AlreadyRunning, FolderUnusable and DidNotStart.
     """
     if threading.current_thread() is not threading.main_thread():
         # The kernel ends the server with the thread that started it, not with the process.
@@ -93,7 +96,7 @@ def start(
         raise RuntimeError(message)
     account = current()
     programs = programs_for(account, shelter)
-    home = home_for(folder, account, shelter)
+    home = _home(folder)
     with _locked(home) as lock:
         if not (home / "cluster").exists():
             _make_cluster(home, account, programs, durable=durable)
@@ -102,11 +105,21 @@ def start(
         )  # we hold the lock: it is a dead server's
         chosen = _choose_port(home, port)
         settings = SETTINGS | {"port": str(chosen)} | ({} if durable else CARELESS)
-        server = _serve(home, account.command(*_words(home, programs, settings), dies_with_us=True), lock)
+        server = _serve(home, account.command(*_words(programs, settings), dies_with_us=True), lock)
     password = (home / "password").read_text()
     return EmbeddedPostgres(
         home, chosen, f"postgresql+psycopg://{NAME}:{password}@127.0.0.1:{chosen}/{NAME}", server
     )
+
+
+def _home(folder: Path) -> Path:
+    """The folder, made if need be. Others may pass through it, to what is theirs; they may not look around."""
+    home = folder.resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    if home.stat().st_uid != os.geteuid():
+        raise FolderUnusable(home, f"it belongs to user id {home.stat().st_uid}, and we are {os.geteuid()}")
+    home.chmod(0o711)
+    return home
 
 
 @contextmanager
@@ -166,13 +179,13 @@ def _make_cluster(home: Path, account: Account, programs: Path, *, durable: bool
     account.own(unfinished)
     account.own(password)
     # Other users of the machine can reach the port, so the password is asked for on loopback too.
-    options = ["-U", NAME, "-A", "scram-sha-256", f"--pwfile={password}", "-E", "UTF8", "--locale=C.UTF-8"]
+    options = ["-U", NAME, "-A", "scram-sha-256", "--pwfile=../password", "-E", "UTF8", "--locale=C.UTF-8"]
     sync = [] if durable else ["--no-sync"]
-    made = account.run(programs / "initdb", "-D", unfinished, *options, *sync)
+    made = account.run(programs / "initdb", "-D", HERE, *options, *sync, cwd=unfinished)
     if made.returncode != 0:
         raise DidNotStart("initdb", made.stdout)
-    alone = ["--single", "-D", str(unfinished), "-c", "exit_on_error=on", "postgres"]
-    made = account.run(programs / "postgres", *alone, given=f"create database {NAME}\n")
+    alone = ["--single", "-D", HERE, "-c", "exit_on_error=on", "postgres"]
+    made = account.run(programs / "postgres", *alone, given=f"create database {NAME}\n", cwd=unfinished)
     if made.returncode != 0:
         raise DidNotStart("postgres", made.stdout)
     unfinished.rename(home / "cluster")
@@ -198,9 +211,9 @@ def _bindable(port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _words(home: Path, programs: Path, settings: dict[str, str]) -> list[str | Path]:
+def _words(programs: Path, settings: dict[str, str]) -> list[str | Path]:
     options = (word for name, value in settings.items() for word in ("-c", f"{name}={value}"))
-    return [programs / "postgres", "-D", home / "cluster", *options]
+    return [programs / "postgres", "-D", HERE, *options]
 
 
 def _serve(home: Path, command: list[str], lock: int) -> subprocess.Popen[bytes]:
@@ -215,7 +228,7 @@ def _serve(home: Path, command: list[str], lock: int) -> subprocess.Popen[bytes]
             stdout=written,
             stderr=subprocess.STDOUT,
             env=ENVIRONMENT,
-            cwd="/",
+            cwd=home / "cluster",
             pass_fds=(lock,),
             start_new_session=True,  # Ctrl-C is for us, and we stop it last
         )

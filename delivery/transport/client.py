@@ -138,6 +138,7 @@ class Transport(httpx.AsyncBaseTransport):
                 raise
             # The others to that origin are most likely as stale: forgotten, so that a new one is dialled.
             self._connector.forget(question.origin)
+            trail.phase, trail.reused = None, False
             await self._ask_once(question, limits, trail)
 
     async def _ask_once(self, question: Question, limits: Limits, trail: Trail) -> None:

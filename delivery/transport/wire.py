@@ -12,6 +12,7 @@ from aiohttp.http_exceptions import BadHttpMessage
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterable
 
     from aiohttp.http import RawResponseMessage
     from aiohttp.streams import StreamReader
@@ -22,6 +23,7 @@ HEAD_BYTES: Final = 65_536
 MOST_INTERIM_ANSWERS: Final = 16
 SWITCHING_PROTOCOLS: Final = 101
 _INTERIM: Final = range(100, 200)
+_BITE: Final = 8192
 
 
 class Wire(ResponseHandler):
@@ -95,12 +97,20 @@ class Wire(ResponseHandler):
             return
         if self._received == 0:
             self._trail.answered_at = perf_counter()
-        self._received += len(data)
-        super().data_received(data)
-        if not self._head_came and (self._received > HEAD_BYTES or self._interim > MOST_INTERIM_ANSWERS):
-            self._break_off("the answer's head does not end")
-        elif self._received > self._most_bytes:
+        for piece in self._bites(data):
+            self._received += len(piece)
+            super().data_received(piece)
+            if not self._head_came and (self._received > HEAD_BYTES or self._interim > MOST_INTERIM_ANSWERS):
+                self._break_off("the answer's head does not end")
+                return
+        if self._received > self._most_bytes:
             self._break_off("the answer is mostly framing")
+
+    def _bites(self, data: bytes) -> Iterable[bytes]:
+        """Cut what may be a flood of heads: reading one costs far more than sending it."""
+        if self._head_came or len(data) <= _BITE:
+            return (data,)
+        return (data[start : start + _BITE] for start in range(0, len(data), _BITE))
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Take one parsed head; interim ones (100, 102, 103, …) are counted and dropped."""

@@ -1,7 +1,8 @@
-"""The Procfile's processes, as processes, on a database and a broker of the test's own."""
+"""The Procfile's processes, as processes."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,8 @@ from tests.support.stack import OPERATOR_KEY, Stack
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.support.postgres import DatabaseServer
 
 # Short leases: a worker that was killed is missed after seconds, not after three quarters of a minute.
 SHORT = {
@@ -26,21 +29,44 @@ SHORT = {
 }
 
 
+def _stack(folder: Path, database_url: str, amqp_url: str) -> Stack:
+    stack = Stack(folder, database_url, amqp_url)
+    stack.environment |= SHORT | {"WAYBILL_QUEUE_NAME": f"test-{folder.name[:40]}"}
+    return stack
+
+
 @pytest.fixture
-def stack(
-    tmp_path: Path, database_url: str, amqp_url: str, request: pytest.FixtureRequest
-) -> Iterator[Stack]:
-    """Nothing of the engine runs yet; what the test starts is stopped after it."""
-    stack = Stack(tmp_path, database_url, amqp_url)
-    stack.environment |= SHORT | {"WAYBILL_QUEUE_NAME": f"test-{tmp_path.name[:40]}"}
+def stack(tmp_path: Path, database_url: str, amqp_url: str) -> Iterator[Stack]:
+    """Nothing of the engine runs yet, and the test may kill what it starts; all is stopped after it."""
+    stack = _stack(tmp_path, database_url, amqp_url)
     yield stack
     stack.stop()
-    if getattr(request.node, "failed", True):
-        for log in sorted(tmp_path.glob("*.log")):
-            print(f"--- {log.name}\n{log.read_text()[-6000:]}")  # noqa: T201  pytest shows it with the failure
+    _show_logs(tmp_path)
 
 
 @pytest.fixture
 def operator(stack: Stack) -> Api:
     """The operator at the API of this test's `web`."""
     return Api(f"http://127.0.0.1:{stack.port}", OPERATOR_KEY)
+
+
+@pytest.fixture(scope="session")
+def engine(
+    tmp_path_factory: pytest.TempPathFactory,
+    database_server: DatabaseServer,
+    migrated_template: str,
+    amqp_url: str,
+) -> Iterator[Api]:
+    """A whole engine that tests share and leave alone, each with tenants of its own: its operator."""
+    with ExitStack() as exits:
+        url = exits.enter_context(database_server.database(template=migrated_template))
+        stack = _stack(tmp_path_factory.mktemp("engine"), url, amqp_url)
+        exits.callback(stack.stop)
+        stack.serve("web", "relay", "worker")
+        yield Api(f"http://127.0.0.1:{stack.port}", OPERATOR_KEY)
+
+
+def _show_logs(folder: Path) -> None:
+    """Print what the processes said; pytest shows it when the test has failed."""
+    for log in sorted(folder.glob("*.log")):
+        print(f"--- {log.name}\n{log.read_text()[-4000:]}")  # noqa: T201  see above

@@ -21,6 +21,9 @@ class Api:
     def get(self, path: str) -> Any:
         return self._ask("GET", path, None, {})
 
+    def delete(self, path: str) -> Any:
+        return self._ask("DELETE", path, None, {})
+
     def every(self, path: str) -> list[Any]:
         """All items of a list, page by page."""
         items: list[Any] = []

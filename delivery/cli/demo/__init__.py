@@ -1,5 +1,1 @@
-"""demo"""
-
-
-def run() -> None:
-    """Demo."""
+"""The demo: an engine of its own, three receivers with different manners, and a few hundred events."""

@@ -1,0 +1,138 @@
+"""`waybill demo`: play the story, show it, and say in the end whether all is well."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+from rich.live import Live
+
+from delivery.cli.demo.engine import Engine, started
+from delivery.cli.demo.receivers import the_three, verifier_for
+from delivery.cli.demo.stage import Stage
+from delivery.cli.demo.story import play
+from delivery.cli.demo.verdict import HELD, Account, missing
+from delivery.cli.screen import Column, console, print_table, say
+from delivery.cli.wording import length
+
+TERMINATED = 128 + signal.SIGTERM
+_ANY_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  the specification's own example
+
+
+def demo(
+    events: Annotated[
+        int, typer.Option(min=20, max=5_000, metavar="COUNT", help="How many events to publish.")
+    ] = 300,
+) -> None:
+    """See signed webhooks arrive: an engine, three receivers, half a minute.
+
+    One receiver verifies every signature, one fails twice and recovers, one is down. The engine and all that
+    it keeps are gone afterwards. Exit code 0: what had to be delivered was delivered and verified.
+    """
+    verifier_for(_ANY_SECRET)  # refuse before anything is started
+    stage = Stage(the_three(), events)
+    began = time.monotonic()
+    with started() as engine:
+        accounts = asyncio.run(_terminable(engine, stage))
+    _summarise(accounts)
+    lacking = missing(accounts, stage.accepted, published=events)
+    _conclude(lacking, took=timedelta(seconds=time.monotonic() - began))
+    if lacking:
+        raise typer.Exit(1)
+
+
+async def _terminable(engine: Engine, stage: Stage) -> list[Account]:
+    """Play, and let SIGTERM end it as gently as Ctrl-C does."""
+    playing = asyncio.create_task(_shown(engine, stage))
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, playing.cancel, "SIGTERM")
+    try:
+        return await playing
+    except asyncio.CancelledError as cancelled:
+        if cancelled.args == ("SIGTERM",):
+            raise typer.Exit(TERMINATED) from None
+        raise
+
+
+async def _shown(engine: Engine, stage: Stage) -> list[Account]:
+    """Play on a terminal that is redrawn, or with a line a second for a log."""
+    out = console()
+    if out.is_terminal and not out.is_dumb_terminal:
+        with Live(stage, console=out, refresh_per_second=10, redirect_stderr=False):
+            return await play(engine, stage)
+    telling = asyncio.create_task(_tell(stage))
+    try:
+        return await play(engine, stage)
+    finally:
+        telling.cancel()
+        say(stage.line())
+
+
+async def _tell(stage: Stage) -> None:
+    step = ""
+    while True:
+        if stage.step != step:
+            step = stage.step
+            say(f"{step} …")
+        elif stage.accepted:
+            say(stage.line())
+        await asyncio.sleep(1)
+
+
+def _summarise(accounts: Sequence[Account]) -> None:
+    say("")
+    say("What the ledger says, read through the HTTP API", style="bold")
+    print_table(
+        [
+            Column("RECEIVER"),
+            Column("OWED", number=True),
+            Column("SUCCEEDED", number=True),
+            Column("HELD", number=True),
+            Column("ATTEMPTS", number=True),
+            Column("VERIFIED", number=True),
+            Column("MEDIAN", number=True),
+            Column("P95", number=True),
+        ],
+        [
+            (
+                account.name,
+                str(len(account.owed)),
+                str(account.count("succeeded")),
+                str(account.count(*HELD)),
+                str(account.attempts),
+                str(len(account.verified)),
+                _latency(account, 0.5),
+                _latency(account, 0.95),
+            )
+            for account in accounts
+        ],
+        none="",
+    )
+    say("")
+    for account in accounts:
+        if account.down:
+            reasons = sorted({one.why for one in account.owed if one.why})
+            say(
+                f"{account.name}: {' '.join(reasons)} Nothing is lost: it is all still owed, and tried again."
+            )
+
+
+def _latency(account: Account, share: float) -> str:
+    took = account.latency(share)
+    return "" if took is None else length(took)
+
+
+def _conclude(lacking: Sequence[str], *, took: timedelta) -> None:
+    if lacking:
+        say("Not all is well:", style="bold red")
+        for sentence in lacking:
+            say(f"  {sentence}")
+        return
+    say(
+        f"Everything that had to be delivered was delivered and verified, in {length(took)}.",
+        style="bold green",
+    )
+    say("Next: `make up` starts an engine that stays; README.md has a tour of five minutes.")

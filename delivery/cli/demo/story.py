@@ -1,0 +1,138 @@
+"""What happens in the demo, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from delivery.cli.demo.client import Client
+from delivery.cli.demo.receivers import listening, verifier_for
+from delivery.cli.demo.verdict import HELD, Account
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from delivery.cli.demo.engine import Engine
+    from delivery.cli.demo.receivers import Receiver
+    from delivery.cli.demo.stage import Stage
+
+ROUNDS = 20
+BETWEEN_ROUNDS = 0.15
+# From the last event on; the longest schedule that has to succeed takes some four seconds.
+PATIENCE_SECONDS = 25.0
+TRIES_OF_THE_DOWN = 3
+
+TYPES = ("order.created", "order.paid", "order.shipped", "invoice.sent", "customer.changed")
+
+
+async def play(engine: Engine, stage: Stage) -> list[Account]:
+    """Run the demo on an engine that has just been started; returns both sides of what came of it."""
+    async with listening(stage.receivers), _ended(engine):
+        found = await engine.ready()
+        stage.step = "Making a tenant, a key and three endpoints"
+        async with _client(found["url"], found["operator_key"]) as operator:
+            _, key = await operator.create_tenant("Demo")
+        async with _client(found["url"], key) as client:
+            endpoints = [await _join(client, receiver) for receiver in stage.receivers]
+            watching = asyncio.create_task(_watch(client, endpoints[-1], stage))
+            try:
+                stage.step = "Publishing"
+                await _publish(client, stage)
+                stage.step = "Waiting for retries"
+                await _settled(stage)
+            finally:
+                watching.cancel()
+            stage.step = "Reading the ledger"
+            accounts = await _settled_accounts(client, stage, endpoints)
+        stage.step = "Stopping the engine"
+    stage.done = True
+    return accounts
+
+
+async def _join(client: Client, receiver: Receiver) -> str:
+    """Make the receiver's endpoint, and give it the secret to verify with."""
+    endpoint_id, secret = await client.create_endpoint(receiver)
+    receiver.verifier = verifier_for(secret)
+    return endpoint_id
+
+
+async def _publish(client: Client, stage: Stage) -> None:
+    """Publish in rounds: half of a round one by one at the same time, the other half as a batch."""
+    events = [_event(number) for number in range(stage.events)]
+    size = -(-len(events) // ROUNDS)
+    for start in range(0, len(events), size):
+        part = events[start : start + size]
+        singles, batch = part[: len(part) // 2], part[len(part) // 2 :]
+        requests = [*map(client.publish, singles), client.publish_batch(batch)]
+        for request in asyncio.as_completed(requests):
+            stage.accepted += await request
+        await asyncio.sleep(BETWEEN_ROUNDS)
+
+
+def _event(number: int) -> dict[str, Any]:
+    return {
+        "type": TYPES[number % len(TYPES)],
+        "data": {"order": 1_000 + number, "customer": "Ada Lovelace", "total": "19.90"},
+    }
+
+
+async def _watch(client: Client, endpoint_id: str, stage: Stage) -> None:
+    """Keep the stage's view of the receiver that is down; only the ledger knows what it would have got."""
+    while True:
+        owed = await client.owed_to(endpoint_id)
+        stage.held = sum(one.status in HELD for one in owed)
+        stage.tried = sum(one.attempts for one in owed)
+        await asyncio.sleep(0.5)
+
+
+async def _settled(stage: Stage) -> None:
+    """Wait until everybody has what is to come; the verdict says what is missing if that takes too long."""
+    patience = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < patience:
+        tried_enough = stage.tried >= TRIES_OF_THE_DOWN * stage.events
+        if tried_enough and all(r.down or len(r.verified) >= stage.events for r in stage.receivers):
+            return
+        await asyncio.sleep(0.1)
+
+
+async def _settled_accounts(client: Client, stage: Stage, endpoints: list[str]) -> list[Account]:
+    """Both sides; a success is in the ledger a moment after its receiver has seen it."""
+    patience = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        accounts = [
+            await _account(client, receiver, endpoint_id)
+            for receiver, endpoint_id in zip(stage.receivers, endpoints, strict=True)
+        ]
+        done = all(a.down or a.count("succeeded") == len(a.owed) for a in accounts)
+        if done or time.monotonic() > patience:
+            return accounts
+        await asyncio.sleep(0.2)
+
+
+async def _account(client: Client, receiver: Receiver, endpoint_id: str) -> Account:
+    owed = await client.owed_to(endpoint_id)
+    if receiver.down:
+        owed = await client.explained(owed)
+    return Account(
+        receiver.name, receiver.down, receiver.failures, receiver.forged, dict(receiver.verified), owed
+    )
+
+
+@asynccontextmanager
+async def _client(url: str, key: str) -> AsyncIterator[Client]:
+    client = Client(url, key)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def _ended(engine: Engine) -> AsyncIterator[None]:
+    """Stop the engine at the end, while its receivers still answer."""
+    try:
+        yield
+    finally:
+        await engine.stop()

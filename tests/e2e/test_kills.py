@@ -1,0 +1,144 @@
+"""Whatever is killed and whenever: every accepted event is delivered, verified and recorded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.support.partner import Answer, Partner
+from tests.support.scene import (
+    PATIENCE,
+    assert_all_arrived,
+    attempts,
+    publish,
+    statuses,
+    subscribe,
+    wait_for_success,
+)
+from tests.support.stack import wait_until
+
+if TYPE_CHECKING:
+    from tests.support.api import Api
+    from tests.support.rabbitmq import PrivateRabbitMQ
+    from tests.support.stack import Stack
+
+
+def test_events_are_accepted_without_broker_relay_or_worker_and_arrive_later(
+    stack: Stack, operator: Api
+) -> None:
+    with Partner() as partner:
+        stack.serve("web")
+        tenant = operator.tenant()
+        subscribe(tenant, partner)
+        events = publish(tenant, 50)
+        assert statuses(tenant) == {"pending": 50}
+        stack.serve("relay", "worker")
+        wait_for_success(tenant, 50)
+        assert_all_arrived(partner, events)
+
+
+def test_a_worker_killed_in_the_middle_of_a_batch_loses_nothing(stack: Stack, operator: Api) -> None:
+    with Partner(lambda _call: Answer(delay=0.3)) as partner:
+        stack.serve("web", "relay", "worker")
+        tenant = operator.tenant()
+        subscribe(tenant, partner)
+        events = publish(tenant, 300)
+        wait_until(lambda: len(partner.calls) > 20, "a batch under way", seconds=PATIENCE)
+        stack.kill("worker")
+        stack.serve("worker")
+        wait_for_success(tenant, 300)
+        assert_all_arrived(partner, events)
+        # Only what was on its way when the worker died may have come twice.
+        assert sum(partner.times_seen.values()) < 300 + 2 * 256
+
+
+def test_a_broker_that_goes_and_comes_back_during_a_burst_loses_nothing(
+    stack: Stack, operator: Api, private_rabbitmq: PrivateRabbitMQ
+) -> None:
+    stack.environment["WAYBILL_AMQP_URL"] = private_rabbitmq.url
+    with Partner() as partner:
+        stack.serve("web", "relay", "worker")
+        tenant = operator.tenant()
+        subscribe(tenant, partner)
+        events = publish(tenant, 100)
+        private_rabbitmq.kill()
+        events += publish(tenant, 100, start=100)
+        private_rabbitmq.restart()
+        events += publish(tenant, 100, start=200)
+        wait_for_success(tenant, 300)
+        assert_all_arrived(partner, events)
+
+
+def test_a_relay_killed_between_claim_and_publish_loses_nothing(
+    stack: Stack, operator: Api, private_rabbitmq: PrivateRabbitMQ
+) -> None:
+    stack.environment["WAYBILL_AMQP_URL"] = private_rabbitmq.url
+    with Partner() as partner:
+        stack.serve("web", "relay")
+        tenant = operator.tenant()
+        subscribe(tenant, partner)
+        events = publish(tenant, 1)
+        wait_until(lambda: statuses(tenant)["in_flight"] == 1, "a first claim", seconds=PATIENCE)
+        # The broker stands still: the next claim is committed, and its message cannot be confirmed.
+        with private_rabbitmq.frozen():
+            events += publish(tenant, 20, start=1)
+            wait_until(lambda: statuses(tenant)["in_flight"] > 1, "an unpublished claim", seconds=PATIENCE)
+            stack.kill("relay")
+        stack.serve("relay", "worker")
+        wait_for_success(tenant, 21)
+        assert_all_arrived(partner, events)
+
+
+def test_a_queue_that_is_wiped_loses_nothing(
+    stack: Stack, operator: Api, private_rabbitmq: PrivateRabbitMQ
+) -> None:
+    stack.environment["WAYBILL_AMQP_URL"] = private_rabbitmq.url
+    with Partner() as partner:
+        stack.serve("web", "relay")
+        tenant = operator.tenant()
+        subscribe(tenant, partner)
+        events = publish(tenant, 50)
+        wait_until(lambda: statuses(tenant)["in_flight"] == 50, "everything queued", seconds=PATIENCE)
+        private_rabbitmq.ctl("purge_queue", f"{stack.environment['WAYBILL_QUEUE_NAME']}.live")
+        stack.serve("worker")
+        wait_for_success(tenant, 50)
+        assert_all_arrived(partner, events)
+
+
+def test_a_stopping_worker_hands_back_what_it_cannot_finish(stack: Stack, operator: Api) -> None:
+    stack.environment |= {
+        "WAYBILL_LEASE_SECONDS": "35",
+        "WAYBILL_ATTEMPT_TIMEOUT": "20",
+        "WAYBILL_DRAIN_SECONDS": "1",
+    }
+    with Partner(lambda _call: Answer(delay=15)) as partner:
+        stack.serve("web", "relay", "worker")
+        tenant = operator.tenant()
+        subscribe(tenant, partner)
+        events = publish(tenant, 5)
+        wait_until(lambda: len(partner.calls) == 5, "five slow requests", seconds=PATIENCE)
+        stack.stop("relay")
+        stack.stop("worker")
+        assert statuses(tenant) == {"pending": 5}
+        delivery = tenant.every("/v1/deliveries")[0]
+        [attempt] = attempts(tenant, delivery)
+        assert (attempt["outcome"], attempt["decision"]) == ("interrupted", "hand_back")
+        partner.answer = lambda _call: Answer()
+        stack.serve("relay", "worker")
+        wait_for_success(tenant, 5)
+        assert_all_arrived(partner, events)
+
+
+def test_a_message_that_comes_twice_sends_nothing_twice(
+    stack: Stack, operator: Api, private_rabbitmq: PrivateRabbitMQ
+) -> None:
+    stack.environment["WAYBILL_AMQP_URL"] = private_rabbitmq.url
+    with Partner(lambda _call: Answer(delay=0.2)) as partner:
+        stack.serve("web", "relay", "worker")
+        tenant = operator.tenant()
+        subscribe(tenant, partner)
+        events = publish(tenant, 200)
+        # Every consumer loses its connection: unacknowledged messages are delivered again.
+        private_rabbitmq.ctl("close_all_connections", "test")
+        wait_for_success(tenant, 200)
+        assert_all_arrived(partner, events)
+        assert set(partner.times_seen.values()) == {1}

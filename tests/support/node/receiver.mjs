@@ -1,0 +1,21 @@
+// Verifies each delivery with the npm package `standardwebhooks`, and prints the id of what verified.
+import { createServer } from "node:http";
+import { Webhook } from "standardwebhooks";
+
+const webhook = new Webhook(process.argv[2]);
+
+const server = createServer((request, response) => {
+  const chunks = [];
+  request.on("data", (chunk) => chunks.push(chunk));
+  request.on("end", () => {
+    try {
+      webhook.verify(Buffer.concat(chunks).toString(), request.headers);
+      console.log(`verified ${request.headers["webhook-id"]}`);
+      response.writeHead(204).end();
+    } catch (error) {
+      console.log(`refused ${error.message}`);
+      response.writeHead(400).end();
+    }
+  });
+});
+server.listen(0, "127.0.0.1", () => console.log(`listening ${server.address().port}`));
