@@ -86,7 +86,6 @@ clean: ## Remove what was installed and cached here; the data stay
 reset: ## Forget the data of `make up` and `make demo`
 	@if [ -e .waybill/postgres/lock ] && ! flock -n .waybill/postgres/lock true; then \
 		echo "An engine runs here: stop it first." >&2; exit 1; fi
-	@if [ -L .waybill/postgres ]; then rm -rf "$$(readlink .waybill/postgres)"; fi
 	rm -rf .waybill
 
 # ---------------------------------------------------------------- what the targets stand on

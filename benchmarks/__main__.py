@@ -45,6 +45,7 @@ def main() -> None:
     figures["delivered_p99_ms"] = round(statistics.median(end.delivered_p99_ms for end in ends), 1)
     figures["refused"] = sum(end.refused for end in ends)
     console.print(_table(figures, arguments))
+    console.print(_processor_table(ends[-1].processor_us))
     print(json.dumps(figures))
 
 
@@ -78,6 +79,16 @@ def _table(figures: dict[str, float | None], arguments: argparse.Namespace) -> T
     for key, label in labels.items():
         target = TARGETS.get(key)
         table.add_row(label, f"{figures[key]:,}", "" if target is None else f"≥ {target:,}")
+    return table
+
+
+def _processor_table(used: dict[str, float]) -> Table:
+    table = Table(title="Where the processor's time goes, single POSTs, last round", title_justify="left")
+    table.add_column("process")
+    table.add_column("µs an event", justify="right")
+    for name, microseconds in sorted(used.items(), key=lambda item: -item[1]):
+        table.add_row(name, f"{microseconds:,.0f}")
+    table.add_row("all", f"{sum(used.values()):,.0f}")
     return table
 
 

@@ -31,8 +31,10 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 BATCH = 100
-# Between two claims while there is work: long enough for a batch to gather, short against an idle answer.
-GAP_SECONDS = 0.02
+# Between two claims: hardly any when little comes, longer the more came last time, so that a batch gathers.
+SHORTEST_GAP, LONGEST_GAP = 0.005, 0.05
+GAP_FOR_EACH = 0.001
+GAP_WITHOUT_ROOM = 0.02
 # A scan may take this share of the relay's time: with very many endpoints it comes less often.
 SCAN_SHARE = 0.05
 RESCUE_SECONDS = 1.0
@@ -67,7 +69,7 @@ class Relay:
         self._window = Window(pace.window.total_seconds())
         self._woken = asyncio.Event()
         self._next_scan = 0.0
-        self._last_claim = 0.0
+        self._next_claim = 0.0
         self._pause = 0.0
         self._clogged = False
         self._stopping = False
@@ -142,8 +144,10 @@ class Relay:
                 if _now() >= self._next_scan:
                     await self._scan()
                 if self._backlog and not await self._is_clogged():
-                    self._last_claim = _now()
-                    await self._publish(await self._claim())
+                    began = _now()
+                    claims, taken = await self._claim()
+                    self._next_claim = began + gap_after(taken)
+                    await self._publish(claims)
                 self._pause = 0.0
             except Unavailable as error:
                 self._pause = min(max(_FIRST_PAUSE, self._pause * 2), _LONGEST_PAUSE)
@@ -162,16 +166,18 @@ class Relay:
                 return
             finally:
                 self._woken.clear()
-        await asyncio.sleep(max(0.0, self._last_claim + GAP_SECONDS - _now()))
+        await asyncio.sleep(max(0.0, self._next_claim - _now()))
 
-    async def _claim(self) -> list[ClaimId]:
+    async def _claim(self) -> tuple[list[ClaimId], int]:
+        """Claim what there is room for; returns the claims, and how many deliveries they hold."""
         claims: list[ClaimId] = []
         async with self._ledger.transaction() as tx:
             waiting = await claiming.unstarted(tx, lane=Lane.LIVE)
             self._window = self._window.seen(waiting, at=_now())
+            before = self._window.waiting
             while self._backlog and self._window.room:
                 claims += await self._take(tx)
-        return claims
+        return claims, self._window.waiting - before
 
     async def _take(self, tx: Transaction) -> Sequence[ClaimId]:
         """One round: everybody whose turn it is gets a share of the room; who had less leaves the backlog."""
@@ -232,6 +238,11 @@ class Relay:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def gap_after(taken: int) -> float:
+    """How many seconds to let pass between two claims, when the first took so many."""
+    return min(LONGEST_GAP, max(SHORTEST_GAP, taken * GAP_FOR_EACH)) if taken else GAP_WITHOUT_ROOM
 
 
 def _now() -> float:

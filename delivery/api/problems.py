@@ -137,7 +137,8 @@ def answer(problem: Problem, scope: Scope) -> Response:
     return Response(content, problem.status, headers=dict(problem.headers), media_type=MEDIA_TYPE)
 
 
-async def _handle(request: Request, error: Exception) -> Response:
+async def handle(request: Request, error: Exception) -> Response:
+    """Answer an error of ours or of the framework."""
     if isinstance(error, Unavailable):
         log.warning("request.unavailable", request_id=request.scope.get(REQUEST_ID), why=str(error))
     return answer(problem_of(error), request.scope)
@@ -146,4 +147,4 @@ async def _handle(request: Request, error: Exception) -> Response:
 def answer_problems(app: FastAPI) -> None:
     """Have the application answer every error of ours and of its framework as a problem."""
     for kind in (Refusal, Unavailable, RequestValidationError, HTTPException):
-        app.add_exception_handler(kind, _handle)
+        app.add_exception_handler(kind, handle)

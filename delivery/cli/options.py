@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +25,7 @@ def examples(*lines: str) -> str:
 
 
 _AGE = re.compile(r"(\d{1,6})(s|m|h|d)")
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)  # ids tell no earlier time
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -42,13 +43,12 @@ def id_reader(prefix: Prefix) -> Callable[[str], UUID]:
 
 def read_moment(text: str) -> datetime:
     """Read `2026-11-22T18:00:00Z`, or an age such as `15m`, `2h`, `7d`."""
-    if age := _AGE.fullmatch(text):
-        return clock() - timedelta(**{_UNITS[age[2]]: int(age[1])})
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+        age = _AGE.fullmatch(text)
+        moment = datetime.fromisoformat(text) if age is None else clock() - _ago(age)
+    except (ValueError, OverflowError):
         moment = None
-    if moment is None or moment.tzinfo is None:
+    if moment is None or moment.tzinfo is None or moment < _EARLIEST:
         raise typer.BadParameter(
             f"{text!r} is neither an age such as 15m, 2h or 7d nor a moment such as 2026-11-22T18:00:00Z."
         )
@@ -65,6 +65,10 @@ def read_content(given: str) -> bytes:
         return Path(given[1:]).read_bytes()
     except OSError as error:
         raise typer.BadParameter(f"{given[1:]} cannot be read: {error.strerror}.") from None
+
+
+def _ago(age: re.Match[str]) -> timedelta:
+    return timedelta(**{_UNITS[age[2]]: int(age[1])})
 
 
 def _argument(prefix: Prefix) -> Any:

@@ -92,13 +92,15 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, non
     ]
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     shown = _that_fit(columns, widths, out.width)
+    spare = out.width - sum(widths[place] + GAP for place in shown)
     for place in shown:
         column = columns[place]
+        width = max(_NARROWEST, widths[place] + min(0, spare)) if column.gives_way else widths[place]
         table.add_column(
             column.title,
             no_wrap=True,
             overflow="ellipsis",
-            min_width=_NARROWEST if column.gives_way else widths[place],
+            width=width,
             justify="right" if column.number else "left",
         )
     for row in tamed:

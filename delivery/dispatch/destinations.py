@@ -80,7 +80,7 @@ class Destinations:
                 try:
                     destination = self._open(sealed)
                 except (SecretUnreadable, msgspec.MsgspecError, ValueError) as error:
-                    log.error("endpoint.unreadable", endpoint_id=str(sealed.endpoint_id), why=str(error))
+                    log.warning("endpoint.unreadable", endpoint_id=str(sealed.endpoint_id), why=str(error))
                 else:
                     found[sealed.endpoint_id] = self._kept[sealed.endpoint_id] = destination
         return found

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 MOST_AT_ONCE = 500
 # Long enough for neighbours to join, short against what a request takes.
-LINGER_SECONDS = 0.01
+LINGER_SECONDS = 0.02
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
@@ -67,15 +67,15 @@ class Recorder:
                 log.warning("record.waiting", results=len(results), why=str(error))
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
-            except Exception:  # noqa: BLE001  one row that cannot be stored must not hold up the others
-                await self._commit_one_by_one(results)
+            except Exception as error:  # noqa: BLE001  one row that cannot be stored must not hold up others
+                await self._commit_one_by_one(results, error)
                 return
             else:
                 if orphans:
                     log.warning("record.after_rescue", claims=[str(claim) for claim in orphans])
                 return
 
-    async def _commit_one_by_one(self, results: list[Result]) -> None:
+    async def _commit_one_by_one(self, results: list[Result], error: Exception) -> None:
         if len(results) > 1:
             for result in results:
                 await self._commit([result])
@@ -83,8 +83,8 @@ class Recorder:
         result = results[0]
         if not result.attempt.response_headers and not result.attempt.response_body:
             # Nothing of the receiver's is left in it: the lease will tell, and the log says why.
-            log.error("record.impossible", delivery_id=str(result.attempt.delivery_id), exc_info=True)
+            log.error("record.impossible", delivery_id=str(result.attempt.delivery_id), error=repr(error))
             return
-        log.error("record.without_response", delivery_id=str(result.attempt.delivery_id), exc_info=True)
+        log.error("record.without_response", delivery_id=str(result.attempt.delivery_id), error=repr(error))
         bare = replace(result.attempt, response_headers=(), response_body=b"", response_truncated=True)
         await self._commit([replace(result, attempt=bare)])

@@ -1,7 +1,7 @@
 """As whom PostgreSQL's programs run, and where that account finds them.
 
-PostgreSQL refuses to run as root. Then an unprivileged account runs it, which may be shut out of the environment
-(a folder of mode 700 above it, a umask of 077): the programs are copied to a shelter then.
+PostgreSQL refuses to run as root. Then an unprivileged account runs it, which may be shut out of the
+environment (a folder of mode 700 above it, a umask of 077): the programs are copied to a shelter then.
 """
 
 from __future__ import annotations

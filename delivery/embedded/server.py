@@ -1,8 +1,8 @@
 """One server for one folder: made on first use, started again after any end, stopped with us.
 
 The folder holds `cluster/` (PostgreSQL's files), `password`, `port`, `lock` and `server.log`. Only the first
-two belong to the account that runs the server, so it cannot lay traps for us when we are root. That account need not
-be able to reach them: its programs are started inside of `cluster/` and know it as `/proc/self/cwd`.
+two belong to the account that runs the server, so it cannot lay traps for us when we are root. It need not be
+able to go there by itself: its programs are started inside of `cluster/` and know it as `/proc/self/cwd`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,7 @@ from delivery.embedded.errors import AlreadyRunning, DidNotStart, FolderUnusable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SHELTER = Path(
-    "/var/lib/waybill"
-)  # root only: for the programs, when the server's account cannot reach the wheel
+SHELTER = Path("/var/lib/waybill")  # for the wheel's programs, where root is the only one who can reach them
 HERE = "/proc/self/cwd"
 NAME = "waybill"  # of the role and of the database
 
@@ -88,7 +86,7 @@ def start(
     """Start the server of this folder, made on first use, and return once it takes connections.
 
     Without a port, the last one is taken again if it is free. Not `durable` is faster, and a crash of the
-    machine may ruin the cluster: for tests. Raises WheelMissing, AlreadyRunning, FolderUnusable and DidNotStart.
+    machine may ruin the cluster: for tests. Raises WheelMissing, AlreadyRunning, FolderUnusable, DidNotStart.
     """
     if threading.current_thread() is not threading.main_thread():
         # The kernel ends the server with the thread that started it, not with the process.
@@ -100,25 +98,23 @@ def start(
     with _locked(home) as lock:
         if not (home / "cluster").exists():
             _make_cluster(home, account, programs, durable=durable)
-        (home / "cluster" / "postmaster.pid").unlink(
-            missing_ok=True
-        )  # we hold the lock: it is a dead server's
+        # We hold the lock, so this is a dead server's; PostgreSQL would believe a process id that was reused.
+        (home / "cluster" / "postmaster.pid").unlink(missing_ok=True)
         chosen = _choose_port(home, port)
         settings = SETTINGS | {"port": str(chosen)} | ({} if durable else CARELESS)
         server = _serve(home, account.command(*_words(programs, settings), dies_with_us=True), lock)
     password = (home / "password").read_text()
-    return EmbeddedPostgres(
-        home, chosen, f"postgresql+psycopg://{NAME}:{password}@127.0.0.1:{chosen}/{NAME}", server
-    )
+    url = f"postgresql+psycopg://{NAME}:{password}@127.0.0.1:{chosen}/{NAME}"
+    return EmbeddedPostgres(home, chosen, url, server)
 
 
 def _home(folder: Path) -> Path:
-    """The folder, made if need be. Others may pass through it, to what is theirs; they may not look around."""
+    """The folder, made if need be. The server's account may pass through it, and may not look around."""
     home = folder.resolve()
     home.mkdir(parents=True, exist_ok=True)
     if home.stat().st_uid != os.geteuid():
         raise FolderUnusable(home, f"it belongs to user id {home.stat().st_uid}, and we are {os.geteuid()}")
-    home.chmod(0o711)
+    home.chmod(0o711 if os.geteuid() == 0 else 0o700)
     return home
 
 
@@ -194,8 +190,8 @@ def _make_cluster(home: Path, account: Account, programs: Path, *, durable: bool
 def _choose_port(home: Path, wanted: int | None) -> int:
     """The port asked for; else the last one if it is free; else any. The file `port` keeps it."""
     record = home / "port"
-    last = int(record.read_text()) if record.exists() else 0
-    port = wanted or _bindable(last) or _bindable(0)
+    last = record.read_text() if record.exists() else ""
+    port = wanted or _bindable(int(last) if last.isdigit() else 0) or _bindable(0)
     record.write_text(str(port))
     return port
 
@@ -221,6 +217,7 @@ def _serve(home: Path, command: list[str], lock: int) -> subprocess.Popen[bytes]
     log = home / "server.log"
     if log.exists():
         log.rename(home / "server.log.1")
+    log.touch(mode=0o600)
     with log.open("wb") as written:
         server = subprocess.Popen(  # noqa: S603  the wheel's program, our own arguments
             command,

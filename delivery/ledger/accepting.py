@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from delivery.ledger.session import Transaction
     from delivery.model import DeliveryId, EndpointId, EventId, TenantId
 
-# PostgreSQL takes less than 8,000 bytes; 40 letters and a comma stand for one tenant and endpoint.
+# PostgreSQL takes less than 8,000 bytes; 44 letters and a comma stand for one tenant and endpoint.
 _MOST_NOTIFIED = 170
 _UUID_BYTES = 16
 
@@ -175,4 +175,4 @@ def due_payload(pairs: set[tuple[TenantId, EndpointId]]) -> str:
     """Name the endpoints that have something due; empty (look for yourself) when they are too many."""
     if len(pairs) > _MOST_NOTIFIED:
         return ""
-    return ",".join(base64.b85encode(tenant.bytes + endpoint.bytes).decode() for tenant, endpoint in pairs)
+    return ",".join(base64.b64encode(tenant.bytes + endpoint.bytes).decode() for tenant, endpoint in pairs)

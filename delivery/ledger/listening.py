@@ -63,7 +63,7 @@ class Listener:
 def endpoints_in(payload: str) -> set[tuple[TenantId, EndpointId]]:
     """Read what `accepting.due_payload` wrote; anything else reads as an empty set."""
     try:
-        pairs = [base64.b85decode(part) for part in payload.split(",") if part]
+        pairs = [base64.b64decode(part, validate=True) for part in payload.split(",") if part]
         return {
             (TenantId(UUID(bytes=pair[:_UUID_BYTES])), EndpointId(UUID(bytes=pair[_UUID_BYTES:])))
             for pair in pairs

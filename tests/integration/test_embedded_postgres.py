@@ -205,6 +205,14 @@ def test_a_wheel_that_only_root_may_enter_is_copied_once(folder: Path, monkeypat
 
 
 @needs_root
+def test_a_folder_of_another_user_is_refused(folder: Path):
+    (folder / "postgres").mkdir()
+    os.chown(folder / "postgres", NOBODY, NOBODY)
+    with pytest.raises(embedded.FolderUnusable, match=f"belongs to user id {NOBODY}"):
+        start(folder)
+
+
+@needs_root
 def test_root_has_it_run_by_nobody(server: embedded.EmbeddedPostgres):
     assert psutil.Process(server.pid).uids() == (NOBODY, NOBODY, NOBODY)
 

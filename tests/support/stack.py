@@ -51,6 +51,7 @@ class Stack:
             "WAYBILL_LOG_LEVEL": "warning",
         }
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self.servers: dict[str, int] = {}
 
     def start(self, name: str, *command: str) -> None:
         """Start a process; its output goes to a file of its name."""
@@ -99,6 +100,11 @@ class Stack:
             command, cwd=ROOT, env=self.environment, check=True, stdout=subprocess.PIPE, text=True
         ).stdout
 
+    def processor_seconds(self) -> dict[str, float]:
+        """How much processor time each process and server has used, its children's included."""
+        pids = {name: process.pid for name, process in self._running.items()} | self.servers
+        return {name: _processor_seconds(pid) for name, pid in pids.items()}
+
     def log(self, name: str) -> str:
         """What a process has said."""
         return (self.folder / f"{name}.log").read_text()
@@ -113,6 +119,7 @@ def running_servers() -> Iterator[Stack]:
         database = exits.enter_context(embedded.start(folder / "postgres"))
         broker = exits.enter_context(PrivateRabbitMQ())
         stack = Stack(folder, database.url, broker.url)
+        stack.servers = {"postgresql": database.pid, "rabbitmq": broker.pids[0]}
         exits.callback(stack.stop)
         stack.run(str(WAYBILL), "db", "upgrade")
         yield stack
@@ -131,6 +138,15 @@ def wait_until(condition: Callable[[], bool], what: str, *, seconds: float) -> N
         if time.monotonic() > until:
             raise TimeoutError(f"Waited {seconds:.0f} s for {what}.")
         time.sleep(0.05)
+
+
+def _processor_seconds(pid: int) -> float:
+    total = 0.0
+    for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def _descendants(pid: int) -> list[int]:

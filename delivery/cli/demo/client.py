@@ -23,7 +23,7 @@ _PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """A delivery as the ledger tells it. `took`: from accept to success; `why`: how the last attempt ended."""
+    """A delivery as the ledger tells it. `took`: from accept to success; `why`: what the last attempt met."""
 
     id: str
     event_id: str

@@ -17,8 +17,8 @@ from delivery.cli.demo.story import play
 from delivery.cli.demo.verdict import HELD, Account, missing
 from delivery.cli.screen import Column, console, print_table, say
 from delivery.cli.wording import length
+from delivery.errors import Unavailable
 
-TERMINATED = 128 + signal.SIGTERM
 _ANY_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  the specification's own example
 
 
@@ -36,7 +36,10 @@ def demo(
     stage = Stage(the_three(), events)
     began = time.monotonic()
     with started() as engine:
-        accounts = asyncio.run(_terminable(engine, stage))
+        try:
+            accounts = asyncio.run(_terminable(engine, stage))
+        except Unavailable as error:
+            raise Unavailable(f"{error}\n{engine.last_words()}".rstrip()) from error
     _summarise(accounts)
     lacking = missing(accounts, stage.accepted, published=events)
     _conclude(lacking, took=timedelta(seconds=time.monotonic() - began))
@@ -45,15 +48,21 @@ def demo(
 
 
 async def _terminable(engine: Engine, stage: Stage) -> list[Account]:
-    """Play, and let SIGTERM end it as gently as Ctrl-C does."""
+    """Play, and let SIGTERM and a closed terminal end it as gently as Ctrl-C does."""
     playing = asyncio.create_task(_shown(engine, stage))
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, playing.cancel, "SIGTERM")
+    heard: list[signal.Signals] = []
+
+    def end(number: signal.Signals) -> None:
+        heard.append(number)
+        playing.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, end, number)
     try:
         return await playing
-    except asyncio.CancelledError as cancelled:
-        if cancelled.args == ("SIGTERM",):
-            raise typer.Exit(TERMINATED) from None
+    except asyncio.CancelledError:
+        if heard:
+            raise typer.Exit(128 + heard[0]) from None
         raise
 
 

@@ -47,7 +47,7 @@ class Engine:
         patience = time.monotonic() + STARTING_SECONDS
         while not (found := self._announced()):
             if self.process.poll() is not None or time.monotonic() > patience:
-                raise Unavailable(f"The demo's engine did not start:\n{self.last_words()}")
+                raise Unavailable("The demo's engine did not start.")
             await asyncio.sleep(0.05)
         return found
 
@@ -59,7 +59,7 @@ class Engine:
     def last_words(self) -> str:
         """The end of what it logged."""
         lines = (self.folder / "engine.log").read_text(errors="replace").strip().splitlines()
-        return "\n".join(lines[-_LAST_WORDS:]) or "(it said nothing)"
+        return "\n".join(lines[-_LAST_WORDS:])
 
     def _announced(self) -> dict[str, str]:
         found = Home(self.folder).running()
@@ -77,7 +77,6 @@ class Engine:
 def started() -> Iterator[Engine]:
     """Start an engine; whatever happens, it is gone in the end, and so is its folder."""
     folder = Path(tempfile.mkdtemp(prefix="waybill-demo-"))
-    folder.chmod(0o711)  # as root, PostgreSQL runs under an account that must pass through
     try:
         with (folder / "engine.log").open("wb") as log:
             process = subprocess.Popen(  # noqa: S603  our own Python and words

@@ -63,7 +63,7 @@ class Stage:
     def _head(self) -> RenderableType:
         passed = f"{time.monotonic() - self.began:.0f} s"
         if self.done:
-            return Text(f"Played in {passed}.", "cyan")
+            return Text(f"Ended after {passed}.", "cyan")
         return Spinner("dots", Text(f"{self.step} … {passed}"), style="cyan")
 
     def _of(self, receiver: Receiver) -> tuple[RenderableType, RenderableType, RenderableType]:

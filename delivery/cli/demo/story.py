@@ -29,7 +29,7 @@ TYPES = ("order.created", "order.paid", "order.shipped", "invoice.sent", "custom
 
 async def play(engine: Engine, stage: Stage) -> list[Account]:
     """Run the demo on an engine that has just been started; returns both sides of what came of it."""
-    async with listening(stage.receivers), _ended(engine):
+    async with listening(stage.receivers), _ended(engine, stage):
         found = await engine.ready()
         stage.step = "Making a tenant, a key and three endpoints"
         async with _client(found["url"], found["operator_key"]) as operator:
@@ -41,14 +41,11 @@ async def play(engine: Engine, stage: Stage) -> list[Account]:
                 stage.step = "Publishing"
                 await _publish(client, stage)
                 stage.step = "Waiting for retries"
-                await _settled(stage)
+                await _settled(stage, watching)
             finally:
                 watching.cancel()
             stage.step = "Reading the ledger"
-            accounts = await _settled_accounts(client, stage, endpoints)
-        stage.step = "Stopping the engine"
-    stage.done = True
-    return accounts
+            return await _settled_accounts(client, stage, endpoints)
 
 
 async def _join(client: Client, receiver: Receiver) -> str:
@@ -87,13 +84,15 @@ async def _watch(client: Client, endpoint_id: str, stage: Stage) -> None:
         await asyncio.sleep(0.5)
 
 
-async def _settled(stage: Stage) -> None:
+async def _settled(stage: Stage, watching: asyncio.Task[None]) -> None:
     """Wait until everybody has what is to come; the verdict says what is missing if that takes too long."""
     patience = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < patience:
         tried_enough = stage.tried >= TRIES_OF_THE_DOWN * stage.events
         if tried_enough and all(r.down or len(r.verified) >= stage.events for r in stage.receivers):
             return
+        if watching.done():  # it only ends by an error
+            watching.result()
         await asyncio.sleep(0.1)
 
 
@@ -130,9 +129,11 @@ async def _client(url: str, key: str) -> AsyncIterator[Client]:
 
 
 @asynccontextmanager
-async def _ended(engine: Engine) -> AsyncIterator[None]:
+async def _ended(engine: Engine, stage: Stage) -> AsyncIterator[None]:
     """Stop the engine at the end, while its receivers still answer."""
     try:
         yield
     finally:
+        stage.step = "Stopping the engine"
         await engine.stop()
+        stage.done = True

@@ -1,0 +1,233 @@
+"""The command line on a real ledger."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from delivery.secrets import generate_key
+from tests.support.postgres import connect
+
+WAYBILL = Path(sys.executable).with_name("waybill")
+# Every command in one process after another would spend its time importing; `main` is what the script calls.
+SEVERAL = """
+import contextlib, io, json, sys
+from delivery.cli import main
+for line in sys.stdin:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(json.loads(line))
+        except SystemExit as end:
+            code = end.code
+    print(json.dumps([code or 0, out.getvalue(), err.getvalue()]), flush=True)
+"""
+
+
+class Cli:
+    """A person at a terminal, with one tenant."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Run a command; returns its exit code and what it printed on stdout and stderr."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(arguments) + "\n")
+        self._process.stdin.flush()
+        code, out, err = json.loads(self._process.stdout.readline())
+        return code, out, err
+
+    def good(self, *arguments: str) -> str:
+        """Run a command that must succeed; returns what it printed."""
+        code, out, err = self.run(*arguments)
+        assert code == 0, err
+        return out
+
+    def json(self, *arguments: str) -> Any:
+        """Run a command that must succeed with --json."""
+        return json.loads(self.good(*arguments, "--json"))
+
+
+def _environment(database_url: str) -> dict[str, str]:
+    others = {name: value for name, value in os.environ.items() if not name.startswith("WAYBILL_")}
+    return others | {"WAYBILL_DATABASE_URL": database_url, "WAYBILL_SECRET_KEYS": generate_key()}
+
+
+@pytest.fixture
+def cli(database_url: str, tmp_path: Path):
+    """The command line, on a database of this test's own."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SEVERAL],
+        env=_environment(database_url),
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        cli = Cli(process)
+        assert cli.good("db", "upgrade") == "The ledger's schema is up to date.\n"
+        yield cli
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+@pytest.fixture
+def tenant(cli: Cli) -> str:
+    """The id of a tenant."""
+    return cli.good("tenant", "create", "Acme Books").strip()
+
+
+def test_from_a_tenant_to_a_delivery(cli: Cli, tenant: str):
+    of_tenant = ("--tenant", tenant)
+    made = cli.json("endpoint", "create", "https://shop.example/hooks", *of_tenant, "--filter", "order.*")
+    assert made["secret"].startswith("whsec_")
+    answer = cli.json("event", "send", *of_tenant, "--type", "order.created", "--data", '{"total": 1.10}')
+    assert answer["deliveries"] == 1
+    (owed,) = cli.json("delivery", "list", *of_tenant, "--event", answer["id"])["items"]
+    assert (owed["status"], owed["endpoint_id"]) == ("pending", made["id"])
+    shown = cli.good("delivery", "show", *of_tenant, owed["id"])
+    assert "pending: due now" in shown
+    assert "https://shop.example/hooks" in shown
+    assert "No attempt was made yet." in shown
+    assert '"data":{"total": 1.10}}' in cli.good("event", "show", *of_tenant, answer["id"])
+
+
+def test_a_key_is_shown_once(cli: Cli, tenant: str):
+    code, out, err = cli.run("key", "create", "--tenant", tenant, "order service")
+    assert code == 0
+    key = out.strip()
+    assert key.startswith("wbk_")
+    assert "will not be shown again" in err
+    listed = cli.good("key", "list", "--tenant", tenant)
+    assert "order service" in listed
+    assert key not in listed
+    (kept,) = cli.json("key", "list", "--tenant", tenant)["items"]
+    cli.good("key", "revoke", "--tenant", tenant, kept["id"])
+    assert cli.json("key", "list", "--tenant", tenant)["items"][0]["revoked_at"] is not None
+
+
+def test_an_endpoints_secret_is_shown_where_it_is_made_and_nowhere_else(cli: Cli, tenant: str):
+    of_tenant = ("--tenant", tenant)
+    made = cli.json("endpoint", "create", "https://shop.example/hooks", *of_tenant)
+    rotated = cli.json("endpoint", "rotate-secret", *of_tenant, made["id"])
+    shown = cli.good("endpoint", "show", *of_tenant, made["id"])
+    assert rotated["key_id"] in shown
+    assert "whsec_" not in shown
+    pair = cli.good("endpoint", "create", "https://shop.example/v1a", *of_tenant, "--signature", "v1a")
+    assert "Public key: whpk_" in pair
+
+
+def test_an_endpoint_is_changed_paused_resumed_and_deleted(cli: Cli, tenant: str, database_url: str):
+    of_tenant = ("--tenant", tenant)
+    made = cli.json(
+        *("endpoint", "create", "https://shop.example/hooks", *of_tenant, "--header", "X-Token: s3cret"),
+        *("--schedule", "0,5s,5m", "--timeout", "10"),
+    )
+    one = (*of_tenant, made["id"])
+    assert (made["headers"], made["schedule"], made["timeout_seconds"]) == (
+        {"X-Token": "***"},
+        [0, 5, 300],
+        10,
+    )
+    changed = cli.json("endpoint", "update", *one, "--schedule", "default", "--header", "X-Token:")
+    assert (changed["headers"], changed["schedule"], changed["timeout_seconds"]) == ({}, None, 10)
+    assert "paused" in cli.good("endpoint", "pause", *one, "--reason", "moving house")
+    event = cli.json("endpoint", "test", *one)
+    (owed,) = cli.json("delivery", "list", *of_tenant, "--event", event["id"])["items"]
+    code, _, err = cli.run("delivery", "retry", *of_tenant, owed["id"])
+    assert code == 1
+    assert "is paused" in err
+    assert "held, because its endpoint is paused" in cli.good("delivery", "show", *of_tenant, owed["id"])
+    assert "active" in cli.good("endpoint", "resume", *one)
+    assert "pending: due now" in cli.good("delivery", "retry", *of_tenant, owed["id"])
+    with connect(database_url) as database:
+        (actor,) = database.execute("select state_actor from endpoints").fetchone() or ("",)
+    assert actor.startswith("cli:")
+    code, _, err = cli.run("endpoint", "delete", *one)
+    assert (code, err) == (2, "waybill: Say --yes: what the endpoint is still owed will be cancelled.\n")
+    cli.good("endpoint", "delete", *one, "--yes")
+    assert "(deleted)" in cli.good("delivery", "show", *of_tenant, owed["id"])
+
+
+def test_an_event_sent_twice_under_one_key_is_one_event(cli: Cli, tenant: str, tmp_path: Path):
+    send = ("event", "send", "--tenant", tenant, "--type", "order.created", "--idempotency-key", "order-1042")
+    (tmp_path / "order.json").write_text('{"order":\n1042}\n')
+    first = cli.good(*send, "--data", "@order.json")
+    code, second, err = cli.run(*send, "--data", '{"order":\n1042}')
+    assert (code, second) == (0, first)
+    assert "sent before" in err
+    code, _, err = cli.run(*send, "--data", "{}")
+    assert code == 1
+    assert err.startswith("waybill: This Idempotency-Key was used before")
+
+
+def test_lists_go_on_where_they_ended(cli: Cli, tenant: str):
+    for number in range(3):
+        cli.good("event", "send", "--tenant", tenant, "--type", "order.created", "--data", str(number))
+    first = cli.json("event", "list", "--tenant", tenant, "--limit", "2")
+    rest = cli.json("event", "list", "--tenant", tenant, "--limit", "2", "--before", first["next"])
+    assert (len(first["items"]), len(rest["items"]), rest["next"]) == (2, 1, None)
+    assert cli.json("event", "list", "--tenant", tenant, "--until", "1h") == {"items": [], "next": None}
+    _, out, err = cli.run("event", "list", "--tenant", tenant, "--limit", "1")
+    assert len(out.splitlines()) == 2
+    assert "--before evt_" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["event", "send", "--type", "order created", "--data", "1"], "type: An event type is made of"),
+        (["event", "send", "--type", "order", "--data", "{"], "data: is not JSON"),
+        (["event", "send", "--type", "order", "--data", '1,"type":"b"'], "data: is not JSON"),
+        (["event", "send", "--type", "order", "--data", "1", "--idempotency-key", "ö"], "idempotency-key: "),
+        (["endpoint", "create", "http://shop.example"], "url: The URL must begin with https://"),
+        (["endpoint", "create", "https://127.0.0.1/"], "url: The URL leads to where nothing is sent"),
+        (["endpoint", "create", "https://a.example", "--header", "webhook-id: x"], "headers.webhook-id: "),
+        (["endpoint", "create", "https://a.example", "--secret", "whsec_x"], "secret: "),
+        (["endpoint", "show", "ep_01m82bjx09e96bahvpn78mz28c"], "There is no endpoint ep_01m8"),
+        (["delivery", "show", "dlv_01m82bjx09e96bahvpn78mz28c"], "There is no delivery dlv_01m8"),
+        (["attempt", "show", "att_01m82bjx09e96bahvpn78mz28c"], "There is no attempt att_01m8"),
+    ],
+)
+def test_what_is_refused_is_refused_in_one_line_and_nothing_is_stored(
+    cli: Cli, tenant: str, arguments: list[str], said: str
+):
+    code, out, err = cli.run(*arguments, "--tenant", tenant)
+    assert (code, out) == (1, "")
+    (line,) = err.splitlines()
+    assert line.startswith(f"waybill: {said}")
+    assert cli.json("event", "list", "--tenant", tenant)["items"] == []
+    assert cli.json("endpoint", "list", "--tenant", tenant)["items"] == []
+
+
+def test_an_upgrade_of_an_empty_database_makes_it_ready(empty_database_url: str, tmp_path: Path):
+    def waybill(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [WAYBILL, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    environment = _environment(empty_database_url)
+    before = waybill("tenant", "list")
+    assert (before.returncode, before.stdout) == (3, "")
+    assert before.stderr.startswith("waybill: The ledger has no ")
+    assert waybill("db", "upgrade").returncode == 0
+    assert "There is no tenant yet" in waybill("tenant", "list").stdout
+
+
+def test_a_ledger_that_does_not_answer_has_an_exit_code_of_its_own(tmp_path: Path):
+    environment = _environment("postgresql://127.0.0.1:1/nothing")
+    for command in (["tenant", "list"], ["db", "upgrade"]):
+        told = subprocess.run(
+            [WAYBILL, *command], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert told.returncode == 3
+        assert told.stderr.startswith("waybill: The ledger does not answer")
+        assert len(told.stderr.splitlines()) == 1

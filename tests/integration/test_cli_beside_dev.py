@@ -1,0 +1,99 @@
+"""`waybill dev`, and commands beside it in the same folder that were told nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.partner import Answer, Partner
+from tests.support.stack import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WAYBILL = Path(sys.executable).with_name("waybill")
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """Nothing but what lets receivers be on loopback."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("WAYBILL_")}
+    return others | {"WAYBILL_ALLOW_HTTP": "true", "WAYBILL_ALLOW_NETWORKS": "127.0.0.0/8"}
+
+
+@pytest.fixture
+def engine(tmp_path: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """An engine in this folder."""
+    with subprocess.Popen(
+        [WAYBILL, "dev"],
+        cwd=tmp_path,
+        env=environment | {"WAYBILL_PORT": "0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        running = tmp_path / ".waybill" / "running.json"
+        wait_until(lambda: running.exists() or process.poll() is not None, "the engine", seconds=60)
+        yield process
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=40)
+
+
+def test_commands_find_the_engine_and_tell_what_came_of_a_delivery(
+    tmp_path: Path, environment: dict[str, str], engine: subprocess.Popen[str]
+):
+    def waybill(*arguments: str) -> str:
+        done = subprocess.run(
+            [WAYBILL, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    with Partner(lambda _call: Answer(status=200 if len(partner.calls) > 1 else 503)) as partner:
+        environment["WAYBILL_TENANT"] = waybill("tenant", "create", "Acme Books").strip()
+        made = json.loads(waybill("endpoint", "create", partner.url, "--schedule", "0,0.2,0.2", "--json"))
+        partner.secret = made["secret"]
+        event = waybill("event", "send", "--type", "order.created", "--data", "[1, 2]").strip()
+        wait_until(lambda: partner.times_seen[event] == 2, "two attempts", seconds=30)
+        (owed,) = json.loads(waybill("delivery", "list", "--json"))["items"]
+        wait_until(
+            lambda: "succeeded" in waybill("delivery", "show", owed["id"]), "the record of it", seconds=30
+        )
+        told = waybill("delivery", "show", owed["id"])
+        attempts = json.loads(waybill("delivery", "show", owed["id"], "--json"))["latest_attempts"]
+        first = waybill("attempt", "show", attempts[-1]["id"])
+    assert partner.forged == []
+    assert [attempt["outcome"] for attempt in attempts] == ["delivered", "refused"]
+    assert "1. The endpoint answered 503 Service Unavailable. The endpoint refused;" in told
+    assert "2. The endpoint answered 200 OK. The endpoint took the delivery." in told
+    assert f"webhook-id         {event}" in first
+    assert '"data":[1, 2]}' in first
+    assert engine.poll() is None
+
+
+def test_an_interrupted_engine_leaves_nothing_behind(
+    tmp_path: Path, environment: dict[str, str], engine: subprocess.Popen[str]
+):
+    engine.send_signal(signal.SIGINT)
+    said, _ = engine.communicate(timeout=40)
+    assert engine.returncode == 0, said
+    assert "Waybill runs here until Ctrl-C." in said
+    assert not (tmp_path / ".waybill" / "running.json").exists()
+    after = subprocess.run(
+        [WAYBILL, "tenant", "list"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert after.returncode == 2
+    assert "There is no ledger to work on" in after.stderr

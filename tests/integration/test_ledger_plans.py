@@ -1,0 +1,276 @@
+"""What the hot statements cost when history is large: they look rows up, they never read through a table.
+
+Each statement is caught as the engine sends it and explained as a prepared statement with a generic plan, which
+is what a long-lived connection comes to use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy import event
+
+from delivery.bootstrap import clock
+from delivery.ledger import accepting, attempts, claiming, destinations, partitions, recording, upkeep
+from delivery.ledger.accepting import KeyRow
+from delivery.model import Lane
+from delivery.paging import Cut
+from tests.support import ledger as on
+from tests.support.ledger import Wanted
+from tests.support.postgres import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
+
+    from delivery.ledger import Ledger, Transaction
+    from delivery.ledger.recording import Result
+    from delivery.model import EndpointId
+    from tests.support.postgres import DatabaseServer
+
+    Act = Callable[[Transaction], Awaitable[object]]
+    Node = Mapping[str, Any]
+
+DAYS, FINISHED, LATER = 5, 20_000, 5_000
+LATER_KEYS = 3_000
+# What is small whatever happens: a row for each batch in work.
+SMALL = {"claims"}
+HISTORY = re.compile(r"(events|deliveries|attempts)_\d{8}")
+FILL = f"""
+with made as (
+    select n, cast(lpad(to_hex(cast(extract(epoch from now() - (n % {DAYS}) * interval '1 day') * 1000 as bigint)),
+                        12, '0') || '70008' || lpad(to_hex(n), 15, '0') as uuid) as id
+    from generate_series(1, {FINISHED}) as n
+), events_made as (
+    insert into events select id, :tenant, 'old', '', '', 1, now() from made
+), deliveries_made as (
+    insert into deliveries
+    select id, :tenant, id, :endpoint, 'old', 'succeeded', 'delivered', 1, now(), now() from made
+)
+insert into attempts (id, delivery_id, tenant_id, endpoint_id, event_id, number, started_at, url, request_headers,
+    body_sha256, key_ids, response_headers, response_body, response_truncated, outcome, detail, decision, reason,
+    worker)
+select id, id, :tenant, :endpoint, id, 1, now(), '', '{{}}', '', '', '[]', '', false, '', '', '', '', '' from made
+"""  # noqa: S608  numbers of our own
+NOT_DUE = """
+insert into schedule (delivery_id, tenant_id, endpoint_id, event_id, due_at)
+select gen_random_uuid(), :tenant, :endpoint, gen_random_uuid(), now() + n * interval '1 min'
+from generate_series(1, :count) as n
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A statement and what the server did for it."""
+
+    statement: str
+    root: Node
+
+    def nodes(self) -> Iterator[Node]:
+        """Every step of the plan, those that were never taken too."""
+        todo = [self.root]
+        while todo:
+            node = todo.pop()
+            yield node
+            todo += node.get("Plans", [])
+
+    def on(self, relation: str | re.Pattern[str]) -> list[Node]:
+        """The scans of a table, or of the tables of a pattern."""
+        pattern = re.compile(relation)
+        return [
+            node
+            for node in self.nodes()
+            if "Scan" in node["Node Type"] and pattern.fullmatch(node.get("Relation Name", ""))
+        ]
+
+
+class Explainer:
+    """Runs parts of the engine and keeps the plans of the statements that they send."""
+
+    def __init__(self, ledger: Ledger, url: str, planner: Mapping[str, str]) -> None:
+        self._ledger = ledger
+        self._url = url
+        self._planner = planner
+        self.plans: dict[str, list[Plan]] = {}
+
+    async def explain(self, name: str, act: Act) -> None:
+        """Find out what is sent, undo it, and explain it."""
+        sent: list[tuple[str, dict[str, Any]]] = []
+
+        def note(*arguments: Any) -> None:
+            sent.append((arguments[2], arguments[3]))
+
+        try:
+            async with self._ledger.transaction() as tx:
+                event.listen(tx.sync_connection, "before_cursor_execute", note)
+                await act(tx)
+                raise _UndoneError
+        except _UndoneError:
+            self.plans[name] = [self._plan(*each) for each in sent]
+
+    def _plan(self, statement: str, values: dict[str, Any]) -> Plan:
+        names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
+        numbered = re.sub(r"%\((\w+)\)s", lambda found: _parameter(names, found[1], values), statement)
+        given = sql.SQL(", ").join(sql.Literal(values[name]) for name in names)
+        with connect(self._url) as connection, connection.transaction(force_rollback=True):
+            for setting in self._planner.items():
+                connection.execute("select set_config(%s, %s, true)", setting)
+            connection.execute(f"prepare caught as {numbered.replace('%%', '%')}".encode())
+            call = sql.SQL("caught ({})").format(given) if names else sql.SQL("caught")
+            explained = connection.execute(sql.SQL("explain (analyze, format json) execute ") + call)
+            ((plans,),) = explained.fetchall()
+        return Plan(" ".join(statement.split()), plans[0]["Plan"])
+
+
+class _UndoneError(Exception):
+    """Ends a transaction that was only looked at."""
+
+
+def _parameter(names: list[str], name: str, values: dict[str, Any]) -> str:
+    kind = "::interval" if isinstance(values[name], timedelta) else ""
+    return f"${names.index(name) + 1}{kind}"
+
+
+def _as_the_engine_connects(url: str) -> str:
+    options = Ledger(url).options
+    return psycopg.conninfo.make_conninfo(url.replace("+psycopg", "", 1), options=options)
+
+
+async def _plans(url: str, *, analysed: bool) -> dict[str, list[Plan]]:
+    async with on.opened(url) as ledger:
+        endpoints, key = await _large(ledger)
+        if analysed:
+            with connect(url) as connection:
+                connection.execute("analyze")
+        own = await on.rows(
+            ledger,
+            "select name, setting from pg_settings where source = 'client' and name ~ '^(enable_|jit$)'",
+        )
+        assert own  # the engine tells the planner how it wants to be served
+        planner = {row.name: row.setting for row in own} | {"plan_cache_mode": "force_generic_plan"}
+        explainer = Explainer(ledger, url, planner)
+        await _explain_all(explainer, ledger, endpoints, key)
+        return explainer.plans
+
+
+async def _large(ledger: Ledger) -> tuple[list[EndpointId], KeyRow]:
+    """A ledger with much history, much that is not due, and a little that is."""
+    async with ledger.transaction() as tx:
+        await partitions.ensure(tx, now=clock() - timedelta(days=DAYS - 1))
+    tenant = await on.new_tenant(ledger)
+    old = await on.new_endpoint(ledger, tenant, Wanted(filter=("old",)))
+    await on.change(ledger, FILL, tenant=tenant, endpoint=old)
+    for _ in range(60):
+        await on.new_endpoint(ledger, await on.new_tenant(ledger))
+    endpoints = [await on.new_endpoint(ledger, tenant) for _ in range(10)]
+    await on.change(ledger, NOT_DUE, tenant=tenant, endpoint=endpoints[0], count=LATER)
+    await on.accept_many(ledger, tenant, 30)
+    keys = [KeyRow(tenant, f"{number}", b"", b"", clock()) for number in range(LATER_KEYS)]
+    async with ledger.transaction() as tx:
+        await accepting.remember(tx, keys)
+    return endpoints, keys[0]
+
+
+async def _explain_all(
+    explainer: Explainer, ledger: Ledger, endpoints: list[EndpointId], key: KeyRow
+) -> None:
+    explain, tenant = explainer.explain, key.tenant_id
+    await explain("ready", lambda tx: claiming.ready(tx, lane=Lane.LIVE))
+    await explain("unstarted", lambda tx: claiming.unstarted(tx, lane=Lane.LIVE))
+    await explain("claim", lambda tx: on.claim_within(tx, endpoints))
+    first, second, *others = (await on.claim(ledger, endpoints)).claims
+    await explain("start", lambda tx: claiming.start(tx, first, worker="", lease=on.LEASE))
+    works = await on.start(ledger, first)
+    results: list[Result] = [on.success(work, first) for work in works[:40]]
+    results += [on.again(work, first) for work in works[40:90]]
+    results += [on.failure(work, first, gone=True) for work in works[90:]]
+    await explain("record", lambda tx: recording.record(tx, results))
+    ids = [work.delivery_id for work in works]
+    await explain("postpone", lambda tx: recording.postpone(tx, first, ids, by=timedelta(0)))
+    await explain("hand back", lambda tx: claiming.hand_back(tx, [second, *others]))
+    async with ledger.transaction() as tx:
+        await claiming.lapse_all(tx)
+    await explain("rescue", claiming.rescue)
+    await on.rescue(ledger)
+    await on.delete_endpoint(ledger, tenant, endpoints[-1])
+    await explain("cancel", lambda tx: upkeep.cancel_of_deleted(tx, endpoints[-1:]))
+    await explain("forget", lambda tx: upkeep.forget_idempotency_keys(tx, older_than=timedelta(hours=1)))
+    await explain("versions", lambda tx: accepting.endpoint_versions(tx, [tenant]))
+    await explain("filters", lambda tx: accepting.filters(tx, [tenant]))
+    await explain("recall", lambda tx: accepting.recall(tx, [(tenant, key.key)]))
+    await explain("load", lambda tx: destinations.load(tx, endpoints))
+    await explain("attempts", lambda tx: attempts.page(tx, tenant, ids[0], Cut()))
+
+
+@pytest.fixture(scope="module", params=["analysed", "never analysed"])
+def plans(
+    request: pytest.FixtureRequest, database_server: DatabaseServer, migrated_template: str
+) -> Iterator[dict[str, list[Plan]]]:
+    with database_server.database(template=migrated_template) as url:
+        yield asyncio.run(_plans(url, analysed=request.param == "analysed"))
+
+
+def test_no_statement_reads_through_a_table_that_grows(plans: dict[str, list[Plan]]) -> None:
+    for name, each in plans.items():
+        for plan in each:
+            read_through = {
+                node["Relation Name"]
+                for node in plan.nodes()
+                if node["Node Type"] == "Seq Scan" or node.get("Disabled")
+            }
+            assert read_through <= SMALL, f"{name}: {plan.statement}"
+
+
+def test_every_look_into_history_goes_by_the_first_column_of_an_index(plans: dict[str, list[Plan]]) -> None:
+    for name, each in plans.items():
+        for plan in each:
+            for node in plan.on(HISTORY):
+                first = "(tenant_id = " if "_tenant_id_" in node["Index Name"] else "_id = "
+                first = "(id = " if node["Index Name"].endswith("_pkey") else first
+                assert first in node["Index Cond"], f"{name}: {plan.statement}"
+
+
+@pytest.mark.parametrize("name", ["start", "record", "cancel"])
+def test_only_the_partition_that_holds_the_rows_is_touched(plans: dict[str, list[Plan]], name: str) -> None:
+    today = clock().strftime("%Y%m%d")
+    touched = {
+        node["Relation Name"] for plan in plans[name] for node in plan.on(HISTORY) if node["Actual Loops"]
+    }
+    assert {table.rpartition("_")[2] for table in touched} == {today}
+
+
+@pytest.mark.parametrize("name", ["claim", "start", "hand back", "rescue", "cancel"])
+def test_the_schedule_is_read_only_where_it_is_wanted(plans: dict[str, list[Plan]], name: str) -> None:
+    scans = [node for plan in plans[name] for node in plan.on("schedule")]
+    assert scans
+    assert all(node.get("Rows Removed by Filter", 0) == 0 for node in scans)
+
+
+def test_what_is_not_due_costs_a_claim_nothing(plans: dict[str, list[Plan]]) -> None:
+    (plan,) = plans["claim"]
+    by_endpoint = [node for node in plan.on("schedule") if node.get("Index Name") == "schedule_due_idx"]
+    assert by_endpoint
+    assert all("due_at" in node["Index Cond"] for node in by_endpoint)
+
+
+def test_keys_that_are_still_remembered_cost_forgetting_nothing(plans: dict[str, list[Plan]]) -> None:
+    (plan,) = plans["forget"]
+    scans = plan.on("idempotency_keys")
+    assert all(node.get("Rows Removed by Filter", 0) == 0 for node in scans)
+    assert any("created_at" in node.get("Index Cond", "") for node in scans)
+
+
+def test_finding_who_has_work_takes_one_step_for_each_endpoint(plans: dict[str, list[Plan]]) -> None:
+    (plan,) = plans["ready"]
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in plan.on("schedule")) <= 15
+
+
+def test_recording_joins_no_list_with_itself(plans: dict[str, list[Plan]]) -> None:
+    for plan in plans["record"]:
+        assert all(node.get("Rows Removed by Join Filter", 0) == 0 for node in plan.nodes())

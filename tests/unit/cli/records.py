@@ -1,0 +1,94 @@
+"""Records as the ledger would give them, for tests to vary."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from delivery.deliveries import EventHead
+from delivery.endpoints import NewSecret
+from delivery.model import (
+    ApiKey,
+    Attempt,
+    AttemptId,
+    Delivery,
+    DeliveryId,
+    DeliveryStatus,
+    Endpoint,
+    EndpointId,
+    EndpointState,
+    EventId,
+    KeyId,
+    SealedSecret,
+    SecretId,
+    Signature,
+    Tenant,
+    TenantId,
+    Timings,
+    new_id,
+)
+
+MADE = datetime(2026, 11, 22, 18, 0, 0, 123_000, tzinfo=UTC)
+
+TENANT = Tenant(TenantId(new_id()), "Acme Books", MADE)
+KEY = ApiKey(KeyId(new_id()), TENANT.id, "order service", "wbk_Zk3f9Q…", MADE, None)
+ENDPOINT = Endpoint(
+    id=EndpointId(new_id()),
+    tenant_id=TENANT.id,
+    url="https://shop.example/hooks",
+    description="Orders to the warehouse",
+    filter=("order.*",),
+    state=EndpointState.ACTIVE,
+    state_reason=None,
+    state_changed_at=MADE,
+    header_names=("X-Token",),
+    sealed_headers=b"sealed",
+    signature=Signature.V1,
+    schedule=(timedelta(0), timedelta(seconds=2.5)),
+    timeout=timedelta(seconds=10),
+    version=1,
+    created_at=MADE,
+    updated_at=MADE,
+)
+SECRET = SealedSecret(
+    SecretId(new_id()), ENDPOINT.id, TENANT.id, Signature.V1, b"sealed", "1f0c9a7be2d4", None, MADE, None
+)
+NEW_SECRET = NewSecret(SECRET, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+EVENT = EventHead(EventId(new_id()), TENANT.id, "order.created", 2, MADE)
+DELIVERY = Delivery(
+    id=DeliveryId(new_id()),
+    tenant_id=TENANT.id,
+    event_id=EVENT.id,
+    event_type="order.created",
+    endpoint_id=ENDPOINT.id,
+    status=DeliveryStatus.PENDING,
+    reason=None,
+    attempts=1,
+    created_at=MADE,
+    due_at=MADE,
+    finished_at=None,
+)
+ATTEMPT = Attempt(
+    id=AttemptId(new_id()),
+    delivery_id=DELIVERY.id,
+    tenant_id=TENANT.id,
+    endpoint_id=ENDPOINT.id,
+    event_id=EVENT.id,
+    number=1,
+    started_at=MADE,
+    timings=Timings(connect=timedelta(milliseconds=4), total=timedelta(milliseconds=9.5)),
+    url=ENDPOINT.url,
+    address="203.0.113.7",
+    request_headers={"webhook-id": "evt_1", "X-Token": "***"},
+    body_sha256=bytes(32),
+    key_ids=("1f0c9a7be2d4",),
+    status=503,
+    response_headers=(("content-type", "text/plain"),),
+    response_body=b"out of \x1b[31morder\xff",
+    response_truncated=False,
+    outcome="refused",
+    detail="The endpoint answered 503 Service Unavailable.",
+    decision="retry",
+    reason="retryable_status",
+    next_due_at=MADE + timedelta(seconds=5),
+    worker="host:1",
+)

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import io
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+import typer
+
+from delivery.bootstrap import clock
+from delivery.cli.door import WrongUsage
+from delivery.cli.endpoint_options import (
+    Delays,
+    Header,
+    Named,
+    Timeout,
+    read_delays,
+    read_header,
+    read_timeout,
+)
+from delivery.cli.options import id_reader, read_content, read_moment
+from delivery.model import Prefix, show_id
+from tests.unit.cli.records import TENANT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOTHING = Named(url=None, filter=None, description=None, headers=None, schedule=None, timeout=None)
+
+
+def test_an_id_of_another_kind_is_refused_in_a_sentence() -> None:
+    read = id_reader(Prefix.TENANT)
+    assert read(show_id(Prefix.TENANT, TENANT.id)) == TENANT.id
+    with pytest.raises(typer.BadParameter, match=r"'ep_1' is not an id of the form ten_…\."):
+        read("ep_1")
+
+
+def test_a_moment_is_an_age_or_has_a_zone() -> None:
+    assert read_moment("2026-11-22T18:00:00Z") == datetime(2026, 11, 22, 18, tzinfo=UTC)
+    before = clock() - timedelta(hours=2)
+    assert timedelta(0) <= read_moment("2h") - before < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["yesterday", "2026-11-22T18:00:00", "2 h", "", "9999999999d", "-1h", "900000d", "1969-12-31T23:59:59Z"],
+)
+def test_anything_else_is_no_moment(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="neither an age"):
+        read_moment(text)
+
+
+def test_content_is_itself_or_a_file_or_standard_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "order.json").write_bytes(b'{"a":\n1}')
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff[1]")))
+    assert read_content('{"ö":1}') == '{"ö":1}'.encode()
+    assert read_content(f"@{tmp_path}/order.json") == b'{"a":\n1}'
+    assert read_content("-") == b"\xff[1]"
+    with pytest.raises(typer.BadParameter, match=r"cannot be read: No such file or directory\."):
+        read_content(f"@{tmp_path}/none")
+
+
+def test_a_header_has_a_name_and_may_have_a_value() -> None:
+    assert read_header("X-Token: a:b ") == Header("X-Token", "a:b")
+    assert read_header("X-Old:") == Header("X-Old", None)
+    with pytest.raises(typer.BadParameter, match="not of the form"):
+        read_header("X-Token")
+
+
+def test_delays_may_have_units() -> None:
+    assert read_delays("0, 5s,1.5m,2h,1d") == Delays([0, 5, 90, 7_200, 86_400])
+    assert read_delays("default") == Delays(None)
+    for wrong in ("", "0,", "5x", "0;5", "-1", "nan", "1e9"):
+        with pytest.raises(typer.BadParameter, match="not a list of delays"):
+            read_delays(wrong)
+
+
+def test_a_timeout_is_seconds() -> None:
+    assert read_timeout("2.5") == Timeout(2.5)
+    assert read_timeout("default") == Timeout(None)
+    with pytest.raises(typer.BadParameter, match="not a number of seconds"):
+        read_timeout("soon")
+
+
+def test_only_what_was_named_changes() -> None:
+    named = Named(
+        url=None,
+        filter=["order.*"],
+        description="",
+        headers=[Header("X-Old", None)],
+        schedule=Delays(None),
+        timeout=None,
+    )
+    assert named.changes() == {
+        "filter": ["order.*"],
+        "description": "",
+        "headers": {"X-Old": None},
+        "schedule": None,
+    }
+
+
+def test_a_change_of_nothing_is_wrong_usage() -> None:
+    with pytest.raises(WrongUsage, match="at least one thing"):
+        NOTHING.changes()

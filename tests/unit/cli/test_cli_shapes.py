@@ -1,0 +1,56 @@
+"""A script that reads the command line's JSON can read the API's, and the other way round."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from delivery.api.delivery_shapes import AttemptOut, AttemptTold, DeliveryOut
+from delivery.api.endpoint_shapes import EndpointOut, NewSecretOut, SecretOut
+from delivery.api.event_shapes import EventOut
+from delivery.api.tenants import KeyOut, NewKeyOut, TenantOut
+from delivery.cli import shapes
+from delivery.model import Prefix, show_id
+from tests.unit.cli.records import ATTEMPT, DELIVERY, ENDPOINT, EVENT, KEY, NEW_SECRET, SECRET, TENANT
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+SAME = [
+    (shapes.tenant(TENANT), TenantOut.of(TENANT)),
+    (shapes.key(KEY), KeyOut.of(KEY)),
+    (shapes.key(KEY, key="wbk_x"), NewKeyOut.of(KEY, key="wbk_x")),
+    (shapes.endpoint(ENDPOINT), EndpointOut.of(ENDPOINT)),
+    (
+        shapes.endpoint(replace(ENDPOINT, schedule=None, timeout=None)),
+        EndpointOut.of(replace(ENDPOINT, schedule=None, timeout=None)),
+    ),
+    (shapes.secret(SECRET), SecretOut.of(SECRET)),
+    (shapes.new_secret(NEW_SECRET), NewSecretOut.of(SECRET, secret=NEW_SECRET.text)),
+    (shapes.event(EVENT), EventOut.of(EVENT)),
+    (shapes.delivery(DELIVERY), DeliveryOut.of(DELIVERY)),
+    (shapes.attempt(ATTEMPT), AttemptOut.of(ATTEMPT)),
+    (shapes.attempt(replace(ATTEMPT, status=None)), AttemptOut.of(replace(ATTEMPT, status=None))),
+    (shapes.attempt_told(ATTEMPT, b"{}"), AttemptTold.told(ATTEMPT, b"{}")),
+    (shapes.attempt_told(ATTEMPT, None), AttemptTold.told(ATTEMPT, None)),
+]
+
+
+@pytest.mark.parametrize(("ours", "of_the_api"), SAME, ids=lambda shape: type(shape).__name__)
+def test_the_command_line_shows_what_the_api_shows(ours: object, of_the_api: BaseModel) -> None:
+    assert json.loads(msgspec.json.encode(ours)) == of_the_api.model_dump(mode="json")
+
+
+def test_a_page_tells_where_to_go_on() -> None:
+    page = shapes.page([shapes.tenant(TENANT)], Prefix.TENANT, TENANT.id)
+    assert page["next"] == show_id(Prefix.TENANT, TENANT.id)
+    assert shapes.page([], Prefix.TENANT, None) == {"items": [], "next": None}
+
+
+def test_an_events_body_keeps_its_numbers() -> None:
+    told = shapes.event_told(EVENT, b'{"data":1.10}')
+    assert b"1.10" in msgspec.json.encode(told)

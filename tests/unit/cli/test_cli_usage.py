@@ -1,0 +1,142 @@
+"""What the command line says before it has asked anything of a ledger."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from delivery.cli import main
+from delivery.cli.app import app
+from delivery.cli.door import UNAVAILABLE, USAGE, find_settings, report
+from delivery.errors import Misconfigured, Unavailable
+from delivery.home import Home
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RUNNER = CliRunner()
+TENANT = "ten_01m82bjx09e96bahvpn78mz28c"
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings, and no engine in this folder."""
+    for name in [name for name in os.environ if name.startswith("WAYBILL_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_version_is_the_packages() -> None:
+    assert RUNNER.invoke(app, ["--version"]).stdout == f"waybill {version('waybill')}\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "tenant create", "tenant list", "tenant show",
+        "key create", "key list", "key revoke",
+        "endpoint create", "endpoint list", "endpoint show", "endpoint update", "endpoint pause",
+        "endpoint resume", "endpoint delete", "endpoint rotate-secret", "endpoint test",
+        "event send", "event list", "event show",
+        "delivery list", "delivery show", "delivery retry", "attempt show",
+        "serve web", "serve relay", "serve worker", "dev", "demo", "db upgrade", "secrets generate-key",
+    ],
+)  # fmt: skip
+def test_every_command_explains_itself_within_eighty_columns(command: str) -> None:
+    told = RUNNER.invoke(app, [*command.split(), "--help"])
+    assert told.exit_code == 0
+    assert told.stdout.startswith("Usage: ")
+    described = told.stdout.split("Examples:")[0]
+    assert max(map(len, described.splitlines())) <= 80
+
+
+def test_serve_alone_tells_how() -> None:
+    told = RUNNER.invoke(app, ["serve"])
+    assert told.exit_code == 0
+    assert "waybill serve relay" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["event", "list"], "--tenant"),
+        (["event", "list", "--tenant", "acme"], "'acme' is not an id of the form ten_…"),
+        (["endpoint", "show", "--tenant", TENANT, TENANT], "is not an id of the form ep_…"),
+        (["delivery", "list", "--tenant", TENANT, "--status", "lost"], "--status"),
+        (["delivery", "list", "--tenant", TENANT, "--limit", "0"], "--limit"),
+        (["tenant", "rename"], "rename"),
+    ],
+)
+def test_wrong_words_are_usage_errors_in_one_sentence(arguments: list[str], said: str) -> None:
+    refused = RUNNER.invoke(app, arguments)
+    assert refused.exit_code == USAGE
+    assert said in refused.stderr
+    assert refused.stdout == ""
+
+
+def test_without_a_ledger_one_sentence_names_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tenant", "list"]) == USAGE
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert "make up" in line
+    assert "WAYBILL_DATABASE_URL" in line
+
+
+def test_a_wrong_setting_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WAYBILL_PORT", "many")
+    assert main(["dev"]) == USAGE
+    assert "WAYBILL_PORT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("process", ["web", "relay", "worker"])
+def test_a_process_without_its_settings_does_not_start(
+    process: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", process]) == USAGE
+    assert "WAYBILL_DATABASE_URL is not set" in capsys.readouterr().err
+
+
+def test_a_running_engine_of_this_folder_is_found(tmp_path: Path) -> None:
+    home = Home(tmp_path / ".waybill")
+    home.prepare()
+    home.announce({"database_url": "postgresql://here/waybill", "secret_keys": "x", "url": "http://x"})
+    found = find_settings()
+    assert found.database_url is not None
+    assert found.database_url.get_secret_value() == "postgresql://here/waybill"
+    assert found.secret_keys is not None
+    home.withdraw()
+    with pytest.raises(Misconfigured):
+        find_settings()
+
+
+def test_the_environment_comes_before_the_engine_of_this_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path / ".waybill")
+    home.prepare()
+    home.announce({"database_url": "postgresql://here/waybill", "secret_keys": "theirs"})
+    monkeypatch.setenv("WAYBILL_DATABASE_URL", "postgresql://elsewhere/waybill")
+    found = find_settings()
+    assert found.database_url is not None
+    assert found.database_url.get_secret_value() == "postgresql://elsewhere/waybill"
+    assert found.secret_keys is None
+
+
+def test_a_fresh_encryption_key_is_all_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["secrets", "generate-key"])
+    printed = capsys.readouterr().out
+    assert len(printed) == 45
+    assert printed.endswith("=\n")
+
+
+def test_an_unavailable_ledger_has_an_exit_code_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(Unavailable("The ledger does not answer.")) == UNAVAILABLE
+    assert capsys.readouterr().err == "waybill: The ledger does not answer.\n"

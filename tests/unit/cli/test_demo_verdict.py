@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from delivery.cli.demo.client import Owed
+from delivery.cli.demo.verdict import Account, missing
+
+EVENTS = ["evt_1", "evt_2"]
+WELL = Account(
+    name="warehouse",
+    down=False,
+    failures=0,
+    forged=0,
+    verified={"evt_1": 1, "evt_2": 2},
+    owed=[Owed(f"dlv_{e}", e, "succeeded", 1, timedelta(milliseconds=20)) for e in EVENTS],
+)
+DOWN = Account(
+    name="crm",
+    down=True,
+    failures=0,
+    forged=0,
+    verified={},
+    owed=[Owed(f"dlv_{e}", e, "pending", 3, None, "The endpoint refused the connection.") for e in EVENTS],
+)
+
+
+def with_one(account: Account, **changes: object) -> Account:
+    first, *others = account.owed
+    return replace(account, owed=[replace(first, **changes), *others])  # type: ignore[arg-type]
+
+
+def test_nothing_is_missing_when_all_is_delivered_and_the_rest_is_held() -> None:
+    assert missing([WELL, DOWN], EVENTS, published=2) == []
+
+
+@pytest.mark.parametrize(
+    ("account", "said"),
+    [
+        (replace(WELL, verified={"evt_1": 1}), "no verified delivery arrived of evt_2"),
+        (replace(WELL, forged=1), "1 signatures did not verify"),
+        (replace(WELL, owed=WELL.owed[:1]), "no delivery for evt_2"),
+        (replace(WELL, owed=[*WELL.owed, WELL.owed[0]]), "3 deliveries for 2 events"),
+        (with_one(WELL, status="pending"), "does not call delivered evt_1"),
+        (replace(WELL, failures=2), "too few attempts are recorded of evt_1 and 1 more"),
+        (with_one(DOWN, why=None), "does not say why it failed for evt_1"),
+        (with_one(DOWN, attempts=0), "does not say why it failed for evt_1"),
+        (with_one(DOWN, status="cancelled"), "does not hold evt_1"),
+        (replace(DOWN, owed=[]), "no delivery for evt_1 and 1 more"),
+    ],
+)
+def test_what_is_missing_is_named(account: Account, said: str) -> None:
+    assert said in " ".join(missing([account], EVENTS, published=2))
+
+
+def test_an_event_that_was_not_accepted_is_missed() -> None:
+    assert missing([], ["evt_1"], published=2) == ["2 events were published and 1 accepted."]
+
+
+def test_latency_is_what_a_share_of_the_deliveries_stayed_within() -> None:
+    slow = replace(WELL.owed[0], took=timedelta(seconds=3))
+    account = replace(WELL, owed=[*[WELL.owed[0]] * 9, slow])
+    assert account.latency(0.5) == timedelta(milliseconds=20)
+    assert account.latency(0.95) == timedelta(seconds=3)
+    assert DOWN.latency(0.5) is None
