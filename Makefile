@@ -18,7 +18,7 @@ HONCHO := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -c \
 MAKEFLAGS += --no-print-directory
 
 .PHONY: help demo up serve db-upgrade test unit check format lint imports types fmt bench lock clean reset
-.PHONY: runtime dev rabbitmq node
+.PHONY: runtime dev rabbitmq node curl
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,7 +41,7 @@ db-upgrade: runtime ## Bring the database of WAYBILL_DATABASE_URL to the newest 
 
 # ---------------------------------------------------------------- prove it
 
-test: dev rabbitmq node ## Run all tests, on a private PostgreSQL and RabbitMQ (ARGS="-k replay" goes to pytest)
+test: dev rabbitmq node curl ## Run all tests, on a private PostgreSQL and RabbitMQ (ARGS="-k replay" goes to pytest)
 	$(BIN)/python -m pytest tests/unit tests/integration tests/e2e $(ARGS)
 
 unit: dev ## Run the pure tests alone, in seconds
@@ -119,6 +119,9 @@ endef
 rabbitmq:
 	@[ -n "$$WAYBILL_AMQP_URL" ] || ls /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server >/dev/null 2>&1 || \
 		.ci/apt-install "A private RabbitMQ (or else a WAYBILL_AMQP_URL that names one)" rabbitmq-server
+
+curl:
+	@command -v curl >/dev/null || .ci/apt-install "The test of the README's tour" curl
 
 node: $(NODE)/node_modules/.package-lock.json
 

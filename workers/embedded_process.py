@@ -78,7 +78,9 @@ def run(settings: Settings, home: Home) -> None:
             for name in ("database_url", "secret_keys", "operator_key")
             if (value := getattr(settings, name)) is not None
         }
-        home.announce({**secrets, "url": url})
+        # What commands beside us must know, so that they judge endpoints as we do.
+        terms = {"allow_http": str(settings.allow_http), "allow_networks": settings.allow_networks}
+        home.announce({**secrets, **terms, "url": url})
 
     try:
         serve(settings, on_ready=announce)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
 from delivery.errors import Invalid, TooLarge
 from delivery.filters import check_event_type
+from delivery.model import Prefix, show_id
+
+if TYPE_CHECKING:
+    from delivery.model import EndpointId
 
 T = TypeVar("T")
 
@@ -61,6 +65,12 @@ def parse_batch(body: bytes, limits: AcceptLimits) -> tuple[NewEvent, ...]:
     if len(batch.events) > limits.batch_events:
         raise TooLarge("The batch", size=len(batch.events), limit=limits.batch_events, unit="events")
     return tuple(_parse(bytes(raw), limits, at=f"events.{n}") for n, raw in enumerate(batch.events))
+
+
+def endpoint_test(endpoint_id: EndpointId) -> NewEvent:
+    """The event that is sent to one endpoint alone, to see whether it arrives."""
+    told = {"message": "This is a test.", "endpoint_id": show_id(Prefix.ENDPOINT, endpoint_id)}
+    return NewEvent("waybill.test", msgspec.json.encode(told))
 
 
 def _parse(body: bytes, limits: AcceptLimits, *, at: str) -> NewEvent:

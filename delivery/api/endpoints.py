@@ -2,10 +2,9 @@
 
 from datetime import timedelta
 
-import msgspec
 from fastapi import APIRouter, Response
 
-from delivery.accept import NewEvent
+from delivery.accept import endpoint_test
 from delivery.api.callers import ForTenant, Uses
 from delivery.api.endpoint_shapes import (
     EndpointIn,
@@ -22,11 +21,8 @@ from delivery.api.endpoint_shapes import (
 from delivery.api.event_shapes import ACCEPTED
 from delivery.api.routing import StrictRoute
 from delivery.api.shapes import AskedPage, EndpointInPath
-from delivery.model import Prefix, show_id
 
 router = APIRouter(prefix="/v1/endpoints", tags=["endpoints"], route_class=StrictRoute)
-
-TEST_TYPE = "waybill.test"
 
 
 @router.post("", status_code=201)
@@ -113,11 +109,7 @@ async def list_secrets(uses: Uses, acting: ForTenant, endpoint_id: EndpointInPat
 async def send_test_event(uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath) -> Response:
     """Send an event of the type `waybill.test` to this endpoint alone, whatever its filter says."""
     endpoint = await uses.endpoints.read(acting.tenant_id, endpoint_id)
-    told = {"message": "This is a test.", "endpoint_id": show_id(Prefix.ENDPOINT, endpoint.id)}
     accepted = await uses.accepter.accept(
-        acting.tenant_id,
-        [NewEvent(TEST_TYPE, msgspec.json.encode(told))],
-        single=True,
-        only_endpoint=endpoint.id,
+        acting.tenant_id, [endpoint_test(endpoint.id)], single=True, only_endpoint=endpoint.id
     )
     return Response(accepted.answer, 202, media_type="application/json")

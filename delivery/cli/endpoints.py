@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from delivery.accept import NewEvent
+from delivery.accept import endpoint_test
 from delivery.bootstrap import Services, clock
 from delivery.cli import shapes
 from delivery.cli.door import WrongUsage, actor, ask
@@ -31,8 +31,6 @@ from delivery.model import Endpoint, EndpointId, Prefix, SealedSecret, Signature
 app = typer.Typer(
     name="endpoint", help="Endpoints: where events go, and under which secrets.", no_args_is_help=True
 )
-
-TEST_TYPE = "waybill.test"
 
 
 @app.command(
@@ -225,9 +223,8 @@ def send_test(tenant: Tenant, endpoint: TheEndpoint, json: AsJson = False) -> No
 
     async def use(uses: Services) -> bytes:
         one = await uses.endpoints.read(tenant, endpoint)
-        told = {"message": "This is a test.", "endpoint_id": show_id(Prefix.ENDPOINT, one.id)}
-        events = [NewEvent(TEST_TYPE, msgspec.json.encode(told))]
-        accepted = await uses.accepter.accept(tenant, events, single=True, only_endpoint=one.id)
+        test = endpoint_test(one.id)
+        accepted = await uses.accepter.accept(tenant, [test], single=True, only_endpoint=one.id)
         return accepted.answer
 
     answer = ask(use)

@@ -36,7 +36,7 @@ def id_reader(prefix: Prefix) -> Callable[[str], UUID]:
         try:
             return parse_id(prefix, text)
         except MalformedId as error:
-            raise typer.BadParameter(f"{error}.") from None
+            raise typer.BadParameter(str(error)) from None
 
     return read
 

@@ -24,6 +24,7 @@ MOST_INTERIM_ANSWERS: Final = 16
 SWITCHING_PROTOCOLS: Final = 101
 _INTERIM: Final = range(100, 200)
 _BITE: Final = 8192
+_HEAD_END: Final = b"\r\n\r\n"
 
 
 class Wire(ResponseHandler):
@@ -107,9 +108,16 @@ class Wire(ResponseHandler):
             self._break_off("the answer is mostly framing")
 
     def _bites(self, data: bytes) -> Iterable[bytes]:
-        """Cut what may be a flood of heads: reading one costs far more than sending it."""
-        if self._head_came or len(data) <= _BITE:
+        """Cut after a head, so that it is known whatever follows; and cut what may be a flood of heads.
+
+        The parser drops a head when it stumbles over what came with it, such as a body after a 204. And
+        reading a head costs far more than sending it.
+        """
+        if self._head_came:
             return (data,)
+        end = data.find(_HEAD_END) + len(_HEAD_END)
+        if len(_HEAD_END) <= end < len(data) <= _BITE:
+            return (data[:end], data[end:])
         return (data[start : start + _BITE] for start in range(0, len(data), _BITE))
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:

@@ -66,7 +66,7 @@ def test_the_demo_delivers_verifies_and_leaves_nothing_behind(demo: subprocess.P
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_stops_its_engine_and_removes_its_folder(
     demo: subprocess.Popen[str], tmp_path: Path, number: signal.Signals
 ):

@@ -41,9 +41,7 @@ def event_id(accepted: Accepted) -> EventId:
 
 
 async def keyed(accepter: Accepter, tenant: TenantId, event: NewEvent = ONE, key: str = "key") -> Accepted:
-    return await accepter.accept(
-        tenant, [event], single=True, idempotency_key=key, request_sha256=event.data
-    )
+    return await accepter.accept(tenant, [event], single=True, idempotency_key=key, request_sha256=event.data)
 
 
 async def owed(ledger: Ledger, event: EventId) -> set[UUID]:
@@ -322,4 +320,3 @@ async def test_endpoints_of_a_tenant_are_owed_only_by_its_own_events(ledger: Led
         """,
     )
     assert wrong == []
-

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from delivery.secrets import generate_key
 from tests.support.postgres import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.postgres import DatabaseServer
 
 WAYBILL = Path(sys.executable).with_name("waybill")
 # Every command in one process after another would spend its time importing; `main` is what the script calls.
@@ -61,13 +67,20 @@ def _environment(database_url: str) -> dict[str, str]:
     return others | {"WAYBILL_DATABASE_URL": database_url, "WAYBILL_SECRET_KEYS": generate_key()}
 
 
-@pytest.fixture
-def cli(database_url: str, tmp_path: Path):
-    """The command line, on a database of this test's own."""
+@pytest.fixture(scope="module")
+def database(database_server: DatabaseServer, migrated_template: str) -> Iterator[str]:
+    """The ledger of these tests, each of which has a tenant of its own."""
+    with database_server.database(template=migrated_template) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def cli(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    """The command line, in a folder without an engine."""
     with subprocess.Popen(
         [sys.executable, "-c", SEVERAL],
-        env=_environment(database_url),
-        cwd=tmp_path,
+        env=_environment(database),
+        cwd=tmp_path_factory.mktemp("cli"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -125,7 +138,7 @@ def test_an_endpoints_secret_is_shown_where_it_is_made_and_nowhere_else(cli: Cli
     assert "Public key: whpk_" in pair
 
 
-def test_an_endpoint_is_changed_paused_resumed_and_deleted(cli: Cli, tenant: str, database_url: str):
+def test_an_endpoint_is_changed_paused_resumed_and_deleted(cli: Cli, tenant: str, database: str):
     of_tenant = ("--tenant", tenant)
     made = cli.json(
         *("endpoint", "create", "https://shop.example/hooks", *of_tenant, "--header", "X-Token: s3cret"),
@@ -148,9 +161,9 @@ def test_an_endpoint_is_changed_paused_resumed_and_deleted(cli: Cli, tenant: str
     assert "held, because its endpoint is paused" in cli.good("delivery", "show", *of_tenant, owed["id"])
     assert "active" in cli.good("endpoint", "resume", *one)
     assert "pending: due now" in cli.good("delivery", "retry", *of_tenant, owed["id"])
-    with connect(database_url) as database:
-        (actor,) = database.execute("select state_actor from endpoints").fetchone() or ("",)
-    assert actor.startswith("cli:")
+    with connect(database) as connection:
+        actors = connection.execute("select distinct state_actor from endpoints").fetchall()
+    assert actors == [(f"cli:{getpass.getuser()}",)]
     code, _, err = cli.run("endpoint", "delete", *one)
     assert (code, err) == (2, "waybill: Say --yes: what the endpoint is still owed will be cancelled.\n")
     cli.good("endpoint", "delete", *one, "--yes")
@@ -160,7 +173,7 @@ def test_an_endpoint_is_changed_paused_resumed_and_deleted(cli: Cli, tenant: str
 def test_an_event_sent_twice_under_one_key_is_one_event(cli: Cli, tenant: str, tmp_path: Path):
     send = ("event", "send", "--tenant", tenant, "--type", "order.created", "--idempotency-key", "order-1042")
     (tmp_path / "order.json").write_text('{"order":\n1042}\n')
-    first = cli.good(*send, "--data", "@order.json")
+    first = cli.good(*send, "--data", f"@{tmp_path}/order.json")
     code, second, err = cli.run(*send, "--data", '{"order":\n1042}')
     assert (code, second) == (0, first)
     assert "sent before" in err

@@ -128,8 +128,12 @@ async def test_a_claim_keeps_to_its_quotas_and_takes_the_earliest_first(
     other = await on.new_endpoint(ledger, tenant)
     await on.accept_many(ledger, tenant, 10)
     ids = await on.delivery_ids(ledger, endpoint)
-    await on.change(ledger, "update schedule set due_at = now() - interval '1 h' where delivery_id = :i", i=ids[6])
-    await on.change(ledger, "update schedule set due_at = now() - interval '2 h' where delivery_id = :i", i=ids[9])
+    await on.change(
+        ledger, "update schedule set due_at = now() - interval '1 h' where delivery_id = :i", i=ids[6]
+    )
+    await on.change(
+        ledger, "update schedule set due_at = now() - interval '2 h' where delivery_id = :i", i=ids[9]
+    )
     async with ledger.transaction() as tx:
         taken = await claiming.claim(
             tx,
@@ -149,7 +153,9 @@ async def test_what_is_not_due_yet_is_not_taken(
     await on.accept_many(ledger, tenant, 2)
     first, second = await on.delivery_ids(ledger, endpoint)
     await on.change(
-        ledger, "update schedule set due_at = clock_timestamp() + interval '1 s' where delivery_id = :i", i=first
+        ledger,
+        "update schedule set due_at = clock_timestamp() + interval '1 s' where delivery_id = :i",
+        i=first,
     )
     await on.claim(ledger, [endpoint])
     assert (await claimed(ledger)).keys() == {second}
@@ -323,9 +329,7 @@ async def test_of_start_and_hand_back_at_the_same_time_one_wins(
 
 
 # ---- rescue
-async def test_only_lapsed_claims_are_rescued(
-    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
-) -> None:
+async def test_only_lapsed_claims_are_rescued(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> None:
     await on.accept_many(ledger, tenant, 9)
     queued, lapsed_queued, lapsed_started = (await on.claim(ledger, [endpoint], batch=3)).claims
     await on.start(ledger, lapsed_started)
@@ -357,9 +361,7 @@ async def test_rescue_leaves_alone_what_was_recorded_under_a_lapsed_claim(
     await on.accept_many(ledger, tenant, 3)
     claim_id, (done, later, lost) = await on.claim_and_start(ledger, endpoint)
     await on.lapse(ledger, claim_id)
-    await on.record(
-        ledger, on.success(done, claim_id), on.again(later, claim_id, after=timedelta(hours=1))
-    )
+    await on.record(ledger, on.success(done, claim_id), on.again(later, claim_id, after=timedelta(hours=1)))
     assert (await on.rescue(ledger)).deliveries == 1
     assert (await on.standing(ledger, done.delivery_id)).status == "succeeded"
     assert (await on.standing(ledger, later.delivery_id)).step == 1

@@ -94,7 +94,9 @@ class Life(RuleBasedStateMachine):
     # ---- producers and owners
     @rule(types=st.lists(st.sampled_from(TYPES), min_size=1, max_size=4))
     def events_are_accepted(self, types: list[str]) -> None:
-        before = {row[0] for row in self._look("select id from events where tenant_id = %s", self.world.tenant)}
+        before = {
+            row[0] for row in self._look("select id from events where tenant_id = %s", self.world.tenant)
+        }
         events = [NewEvent(each, b"1") for each in types]
         self.stage.run(self.world.accepter.accept(self.world.tenant, events, single=False))
         rows = self._look("select id, type from events where tenant_id = %s", self.world.tenant)
@@ -179,7 +181,10 @@ class Life(RuleBasedStateMachine):
             self.world.lapsed.discard(claim_id)
 
     @precondition(lambda self: self.world.at_work)
-    @rule(pick=PICK, outcomes=st.lists(st.sampled_from(["success", "failure", "again", "soon"]), min_size=1, max_size=4))
+    @rule(
+        pick=PICK,
+        outcomes=st.lists(st.sampled_from(["success", "failure", "again", "soon"]), min_size=1, max_size=4),
+    )
     def results_are_recorded(self, pick: int, outcomes: list[str]) -> None:
         """Perhaps by a worker that was given up for dead long ago."""
         pairs = [(work, claim_id) for claim_id, works in self.world.at_work.items() for work in works]
@@ -208,8 +213,12 @@ class Life(RuleBasedStateMachine):
     # ---- what must always hold
     @invariant()
     def every_event_has_one_delivery_for_each_endpoint_that_matched(self) -> None:
-        rows = self._look("select event_id, endpoint_id from deliveries where tenant_id = %s", self.world.tenant)
-        pairs = sorted((event, endpoint) for event, endpoints in self.world.owed.items() for endpoint in endpoints)
+        rows = self._look(
+            "select event_id, endpoint_id from deliveries where tenant_id = %s", self.world.tenant
+        )
+        pairs = sorted(
+            (event, endpoint) for event, endpoints in self.world.owed.items() for endpoint in endpoints
+        )
         assert sorted(rows) == pairs
 
     @invariant()

@@ -146,8 +146,7 @@ async def _plans(url: str, *, analysed: bool) -> dict[str, list[Plan]]:
     async with on.opened(url) as ledger:
         endpoints, key = await _large(ledger)
         if analysed:
-            with connect(url) as connection:
-                connection.execute("analyze")
+            _analyse(url)
         own = await on.rows(
             ledger,
             "select name, setting from pg_settings where source = 'client' and name ~ '^(enable_|jit$)'",
@@ -157,6 +156,17 @@ async def _plans(url: str, *, analysed: bool) -> dict[str, list[Plan]]:
         explainer = Explainer(ledger, url, planner)
         await _explain_all(explainer, ledger, endpoints, key)
         return explainer.plans
+
+
+def _analyse(url: str) -> None:
+    """Do as autovacuum does: it looks at tables that have come to hold something, and at no parent of any."""
+    with connect(url) as connection:
+        tables = connection.execute(
+            "select oid::regclass::text from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace"
+        ).fetchall()
+        for (table,) in tables:
+            if connection.execute(f"select 1 from {table} limit 1".encode()).fetchone():  # noqa: S608  a name of ours
+                connection.execute(f"analyze {table}".encode())
 
 
 async def _large(ledger: Ledger) -> tuple[list[EndpointId], KeyRow]:
@@ -233,7 +243,7 @@ def test_every_look_into_history_goes_by_the_first_column_of_an_index(plans: dic
             for node in plan.on(HISTORY):
                 first = "(tenant_id = " if "_tenant_id_" in node["Index Name"] else "_id = "
                 first = "(id = " if node["Index Name"].endswith("_pkey") else first
-                assert first in node["Index Cond"], f"{name}: {plan.statement}"
+                assert first in node.get("Index Cond", ""), f"{name}: {plan.statement} {node}"
 
 
 @pytest.mark.parametrize("name", ["start", "record", "cancel"])

@@ -370,7 +370,9 @@ async def test_nul_is_left_out_of_headers(
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"\0", bytes(range(256)), b"\\x00", b"\xff" * 65_536], ids=["none", "nul", "all", "hex", "most"]
+    "body",
+    [b"", b"\0", bytes(range(256)), b"\\x00", b"\xff" * 65_536],
+    ids=["none", "nul", "all", "hex", "most"],
 )
 async def test_any_bytes_are_kept_as_a_body(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId, body: bytes
@@ -382,9 +384,7 @@ async def test_any_bytes_are_kept_as_a_body(
     assert (await stored(ledger, tenant, attempt.id)).response_body == body
 
 
-async def test_the_order_of_headers_is_kept(
-    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
-) -> None:
+async def test_the_order_of_headers_is_kept(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> None:
     await on.accept(ledger, tenant)
     claim_id, (work,) = await on.claim_and_start(ledger, endpoint)
     headers = {name: str(number) for number, name in enumerate(["z", "content-length", "a", "webhook-id"])}

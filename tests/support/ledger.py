@@ -145,6 +145,17 @@ async def new_endpoint(ledger: Ledger, tenant_id: TenantId, wanted: Wanted | Non
     return endpoint_id
 
 
+async def rotate(ledger: Ledger, tenant_id: TenantId, endpoint_id: EndpointId, secret: Secret) -> None:
+    """Give an endpoint a newer secret; the older ones sign for another hour."""
+    now = clock()
+    async with ledger.transaction() as tx:
+        endpoint = await endpoints.read(tx, tenant_id, endpoint_id, lock=True)
+        assert endpoint is not None
+        await endpoint_secrets.end(tx, tenant_id, endpoint_id, by=now + timedelta(hours=1))
+        await endpoint_secrets.insert(tx, seal_secret(BOX, endpoint, secret, now=now).kept)
+        await endpoints.write(tx, replace(endpoint, version=endpoint.version + 1))
+
+
 async def set_state(ledger: Ledger, endpoint_id: EndpointId, state: EndpointState) -> None:
     """Pause, disable or resume an endpoint."""
     await change(

@@ -111,7 +111,9 @@ def test_what_is_not_an_event_is_refused_with_the_field_at_fault(body: bytes, fi
 
 
 @pytest.mark.parametrize("half", [rb"\ud800", rb"\udc00", rb"\ud800\u0041", rb"\udc00\ud800"])
-@pytest.mark.parametrize("place", ['{"type":"%s","data":1}', '{"type":"a","data":"%s"}', '{"type":"a","data":{"%s":1}}'])
+@pytest.mark.parametrize(
+    "place", ['{"type":"%s","data":1}', '{"type":"a","data":"%s"}', '{"type":"a","data":{"%s":1}}']
+)
 def test_half_of_a_surrogate_pair_is_refused_wherever_it_stands(half: bytes, place: str) -> None:
     with pytest.raises(Invalid):
         parse_event(place.encode() % half, LIMITS)

@@ -93,7 +93,7 @@ async def _tell(stage: Stage) -> None:
 
 def _summarise(accounts: Sequence[Account]) -> None:
     say("")
-    say("What the ledger says, read through the HTTP API", style="bold")
+    say("What the ledger says, read through the API, and what receivers verified", style="bold")
     print_table(
         [
             Column("RECEIVER"),
@@ -127,6 +127,7 @@ def _summarise(accounts: Sequence[Account]) -> None:
             say(
                 f"{account.name}: {' '.join(reasons)} Nothing is lost: it is all still owed, and tried again."
             )
+    say("")
 
 
 def _latency(account: Account, share: float) -> str:

@@ -32,7 +32,7 @@ NOTHING = Named(url=None, filter=None, description=None, headers=None, schedule=
 def test_an_id_of_another_kind_is_refused_in_a_sentence() -> None:
     read = id_reader(Prefix.TENANT)
     assert read(show_id(Prefix.TENANT, TENANT.id)) == TENANT.id
-    with pytest.raises(typer.BadParameter, match=r"'ep_1' is not an id of the form ten_…\."):
+    with pytest.raises(typer.BadParameter, match=r"'ep_1' is not an id of the form ten_…$"):
         read("ep_1")
 
 

@@ -1,0 +1,65 @@
+"""A worker for tests: the real dispatcher, transport and recorder on a real ledger, without a queue."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from delivery.bootstrap import clock
+from delivery.dispatch import Dispatcher
+from delivery.dispatch.destinations import Defaults, Destinations
+from delivery.dispatch.dispatcher import Edge, Terms
+from delivery.dispatch.gate import Gate
+from delivery.dispatch.recorder import Recorder
+from delivery.transport import AllowList, Guard, Transport
+from retries.backoff import parse_schedule
+from tests.support import ledger as on
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from delivery.ledger import Ledger
+
+SCHEDULE = parse_schedule((0, 5, 300))
+LOOPBACK = Guard(AllowList.parse("127.0.0.0/8"))
+SOON = timedelta(seconds=0.3)
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a worker of a test is to work."""
+
+    timeout: timedelta = timedelta(seconds=10)
+    lease: timedelta = on.LEASE
+    fresh: int = 256
+    most: int = 2_000
+    detach: timedelta = timedelta(seconds=2)
+    response_bytes: int = 65_536
+
+
+@asynccontextmanager
+async def working(ledger: Ledger, manner: Manner | None = None) -> AsyncIterator[Dispatcher]:
+    """A dispatcher that may reach loopback; at the end nothing of it is left in flight."""
+    manner = manner or Manner()
+    transport = Transport(guard=LOOPBACK)
+    dispatcher = Dispatcher(
+        ledger,
+        transport,
+        Destinations(ledger, on.BOX, Defaults(SCHEDULE, manner.timeout, timedelta(seconds=30))),
+        Recorder(ledger),
+        Gate(fresh=manner.fresh, most=manner.most, detach=manner.detach),
+        Terms("worker 1", manner.lease, timedelta(seconds=5), manner.response_bytes),
+        Edge(clock, lambda: 0.0),
+    )
+    try:
+        yield dispatcher
+    finally:
+        await dispatcher.drain(timedelta(0))
+        await transport.aclose()
+
+
+async def finished(dispatcher: Dispatcher) -> None:
+    """Wait until everything that was started has ended by itself."""
+    await dispatcher.drain(timedelta(seconds=30))
