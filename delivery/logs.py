@@ -37,3 +37,5 @@ def set_up_logs(settings: Settings) -> None:
     logging.basicConfig(
         level=max(level, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
     )
+    # pika writes a dozen lines for each broken connection; whoever used it says so in one.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)

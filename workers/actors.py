@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,7 @@ class Deliveries(Middleware):
         thread = threading.Thread(target=self._loop.run_forever, name="deliveries", daemon=True)
         thread.start()
         self._parts = self._run(worker_parts(self._settings))
+        log.info("worker.ready", pid=os.getpid())
 
     def before_worker_shutdown(self, _broker: Broker, _worker: object) -> None:
         """Take no more claims: those that wait for room go back."""
@@ -72,6 +74,7 @@ class Deliveries(Middleware):
         self._run(parts.dispatcher.drain(timedelta(seconds=self._settings.drain_seconds)))
         self._run(parts.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
+        log.info("worker.stopped", pid=os.getpid())
 
     def _running_parts(self) -> WorkerParts:
         if self._parts is None:

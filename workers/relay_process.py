@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import structlog
 import uvloop
 
 from delivery.bootstrap import clock, open_ledger
@@ -22,6 +24,9 @@ from workers.upkeep import Upkeep
 if TYPE_CHECKING:
     from delivery.config import Settings
     from delivery.ledger import Ledger
+
+
+log = structlog.get_logger()
 
 
 def make_relay(settings: Settings, ledger: Ledger, publisher: Publisher) -> Relay:
@@ -43,10 +48,12 @@ async def run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, relay.stop)
+    log.info("relay.ready", pid=os.getpid())
     try:
         await relay.run()
     finally:
         await ledger.close()
+    log.info("relay.stopped", pid=os.getpid())
 
 
 def main() -> None:

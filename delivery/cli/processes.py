@@ -70,6 +70,7 @@ def worker() -> None:
         *("--processes", str(settings.worker_processes)),
         *("--threads", str(settings.worker_threads)),
         *("--worker-shutdown-timeout", str(_WORKER_STOP_MILLISECONDS)),
+        "--skip-logging",  # our own lines say it, in the form that the settings ask for
         "--path",  # none: what is imported does not depend on the folder we are started in
     )
 

@@ -166,6 +166,12 @@ async def set_state(ledger: Ledger, endpoint_id: EndpointId, state: EndpointStat
     )
 
 
+async def wake(ledger: Ledger, tenant_id: TenantId, endpoint_id: EndpointId) -> None:
+    """Tell the relay that an endpoint may have something due."""
+    async with ledger.transaction() as tx:
+        await deliveries.wake(tx, tenant_id, endpoint_id)
+
+
 async def delete_endpoint(ledger: Ledger, tenant_id: TenantId, endpoint_id: EndpointId) -> None:
     """Delete an endpoint, as its owner does."""
     async with ledger.transaction() as tx:
@@ -358,6 +364,21 @@ async def somebody_waits_for_a_lock(ledger: Ledger) -> bool:
         """,
     )
     return bool(found[0])
+
+
+async def all_claimed(ledger: Ledger) -> bool:
+    """Whether everything that is owed is in a claim."""
+    return not await rows(ledger, "select 1 from schedule where claim_id is null limit 1")
+
+
+async def none_claimed(ledger: Ledger) -> bool:
+    """Whether nothing that is owed is in a claim."""
+    return not await rows(ledger, "select 1 from schedule where claim_id is not null limit 1")
+
+
+async def nothing_scheduled(ledger: Ledger) -> bool:
+    """Whether nothing is owed any more."""
+    return await count(ledger, "schedule") == 0
 
 
 async def locked(tx: Transaction, table: str) -> None:

@@ -1,0 +1,165 @@
+"""The group-committed record: results share transactions, wait out an outage, and none spoils the others."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from delivery.dispatch import recorder as recorders
+from delivery.dispatch.recorder import Recorder
+from delivery.errors import Unavailable
+from tests.support import ledger as on
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from delivery.ledger import Ledger, Transaction
+    from delivery.ledger.recording import Result
+    from delivery.model import EndpointId, TenantId
+
+
+@pytest.fixture
+async def ledger(database_url: str) -> AsyncIterator[Ledger]:
+    async with on.opened(database_url) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+async def tenant(ledger: Ledger) -> TenantId:
+    return await on.new_tenant(ledger)
+
+
+@pytest.fixture
+async def endpoint(ledger: Ledger, tenant: TenantId) -> EndpointId:
+    return await on.new_endpoint(ledger, tenant)
+
+
+async def results_for(ledger: Ledger, tenant: TenantId, endpoint: EndpointId, count: int) -> list[Result]:
+    """Successes for this many deliveries, in claims of a hundred."""
+    await on.accept_many(ledger, tenant, count)
+    taken = await on.claim(ledger, [endpoint], take=count)
+    return [on.success(work, c) for c in taken.claims for work in await on.start(ledger, c)]
+
+
+async def all_recorded(recorder: Recorder, results: list[Result]) -> None:
+    async with asyncio.timeout(30):
+        await asyncio.gather(*[recorder.record(result) for result in results])
+
+
+class Failing:
+    """A ledger that fails some transactions: before they begin, or after they were committed."""
+
+    def __init__(self, ledger: Ledger, *, before: int = 0, after: int = 0) -> None:
+        self._ledger = ledger
+        self._before = before
+        self._after = after
+        self.tried = 0
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        self.tried += 1
+        if self.tried <= self._before:
+            raise Unavailable("down")
+        async with self._ledger.transaction() as tx:
+            yield tx
+        if self.tried <= self._before + self._after:
+            raise Unavailable("the connection broke after the commit")
+
+
+async def test_results_that_come_together_share_a_transaction(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    results = await results_for(ledger, tenant, endpoint, 300)
+    await all_recorded(Recorder(ledger), results)
+    assert (await on.row(ledger, "select count(distinct xmin::text) from attempts"))[0] == 1
+    assert await on.count(ledger, "attempts") == 300
+    assert await on.count(ledger, "claims") == 0
+
+
+async def test_a_transaction_holds_no_more_than_a_group(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    count = recorders.MOST_AT_ONCE + 1
+    results = await results_for(ledger, tenant, endpoint, count)
+    await all_recorded(Recorder(ledger), results)
+    found = await on.rows(ledger, "select count(*) from attempts group by xmin::text order by 1")
+    assert [row[0] for row in found] == [1, recorders.MOST_AT_ONCE]
+
+
+async def test_an_outage_is_waited_out(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> None:
+    results = await results_for(ledger, tenant, endpoint, 5)
+    down = Failing(ledger, before=2)
+    await all_recorded(Recorder(cast("Ledger", down)), results)
+    assert down.tried == 3
+    assert await on.count(ledger, "schedule") == 0
+
+
+async def test_a_commit_that_was_not_heard_of_counts_once(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    results = await results_for(ledger, tenant, endpoint, 5)
+    await all_recorded(Recorder(cast("Ledger", Failing(ledger, after=1))), results[:3])
+    assert await on.count(ledger, "attempts") == 3
+    assert (await on.row(ledger, "select remaining from claims"))[0] == 2
+    await all_recorded(Recorder(ledger), results[3:])
+    assert await on.count(ledger, "claims") == 0
+    assert await on.count(ledger, "schedule") == 0
+
+
+async def test_an_answer_that_cannot_be_stored_is_left_out_and_spoils_no_other(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    results = await results_for(ledger, tenant, endpoint, 5)
+    await on.change(ledger, "alter table attempts add constraint odd check (response_body <> 'odd')")
+    odd = replace(results[2], attempt=replace(results[2].attempt, response_body=b"odd"))
+    await all_recorded(Recorder(ledger), [*results[:2], odd, *results[3:]])
+    found = await on.rows(
+        ledger, "select response_body, response_truncated, count(*) from attempts group by 1, 2 order by 1"
+    )
+    assert [(bytes(row[0]), row[1], row[2]) for row in found] == [(b"", True, 1), (b"ok", False, 4)]
+    assert await on.count(ledger, "schedule") == 0
+
+
+async def test_a_result_that_cannot_be_stored_at_all_leaves_its_delivery_to_the_lease(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    results = await results_for(ledger, tenant, endpoint, 3)
+    await on.change(ledger, "alter table attempts add constraint odd check (reason <> 'odd')")
+    odd = replace(results[1], attempt=replace(results[1].attempt, reason="odd"))
+    await all_recorded(Recorder(ledger), [results[0], odd, results[2]])
+    assert await on.count(ledger, "attempts") == 2
+    assert (await on.row(ledger, "select remaining from claims"))[0] == 1
+    assert (await on.standing(ledger, odd.attempt.delivery_id)).claim_id == odd.claim_id
+
+
+async def test_results_of_those_who_went_away_are_recorded_before_it_settles(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    results = await results_for(ledger, tenant, endpoint, 3)
+    recorder = Recorder(ledger)
+    telling = [asyncio.create_task(recorder.record(result)) for result in results]
+    await asyncio.sleep(0)
+    for each in telling:
+        each.cancel()
+    await asyncio.wait(telling)
+    await recorder.settle(timedelta(seconds=30))
+    assert await on.count(ledger, "attempts") == 3
+    assert await on.count(ledger, "schedule") == 0
+
+
+async def test_with_nothing_to_record_it_settles_at_once(ledger: Ledger) -> None:
+    await Recorder(ledger).settle(timedelta(0))
+
+
+async def test_a_group_with_the_largest_answers_is_recorded(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    results = await results_for(ledger, tenant, endpoint, 100)
+    large = [replace(r, attempt=replace(r.attempt, response_body=b"\xff" * 65_536)) for r in results]
+    await all_recorded(Recorder(ledger), large)
+    assert (await on.row(ledger, "select sum(length(response_body)) from attempts"))[0] == 100 * 65_536

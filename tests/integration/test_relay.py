@@ -1,0 +1,486 @@
+"""The relay on a real ledger and a queue in memory: what is due is published, once, and comes back when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import dramatiq
+import pytest
+from dramatiq.errors import ConnectionClosed
+
+from delivery.bootstrap import clock
+from delivery.ledger import Ledger, claiming, partitions
+from delivery.model import ClaimId, EndpointState
+from tests.support import ledger as on
+from tests.support.ledger import Wanted
+from tests.support.postgres import connect
+from workers.broker import ACTOR, Publisher, in_process_broker
+from workers.relay import Pace, Relay
+from workers.upkeep import Upkeep
+from workers.window import FEWEST
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from dramatiq import Broker
+
+    from delivery.model import EndpointId, TenantId
+
+QUEUE = "waybill.live"
+NEVER = timedelta(hours=1)
+
+
+@pytest.fixture
+async def ledger(database_url: str) -> AsyncIterator[Ledger]:
+    async with on.opened(database_url) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+async def tenant(ledger: Ledger) -> TenantId:
+    return await on.new_tenant(ledger)
+
+
+@pytest.fixture
+async def endpoint(ledger: Ledger, tenant: TenantId) -> EndpointId:
+    return await on.new_endpoint(ledger, tenant)
+
+
+class Queue:
+    """The queue in memory, seen from a worker's side."""
+
+    def __init__(self) -> None:
+        self.broker: Broker = in_process_broker()
+        self.broker.declare_queue(QUEUE)
+
+    def __len__(self) -> int:
+        return self.broker.queues[QUEUE].qsize()  # type: ignore[attr-defined, no-any-return]
+
+    def take(self) -> list[ClaimId]:
+        """Take every message that waits."""
+        found = []
+        while len(self):
+            message = dramatiq.Message.decode(self.broker.queues[QUEUE].get())  # type: ignore[attr-defined]
+            assert (message.queue_name, message.actor_name) == (QUEUE, ACTOR)
+            found.append(ClaimId(UUID(message.args[0])))
+        return found
+
+
+class Doubtful(Publisher):
+    """A publisher whose broker refuses while it is told to, and that can be held up."""
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__(broker, QUEUE)
+        self.refuses = False
+        self.refused = 0
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+        self.asked = 0
+
+    def publish(self, claims: Sequence[ClaimId]) -> list[ClaimId]:
+        self.asked += 1
+        assert self.may_go_on.wait(30)
+        if self.refuses:
+            self.refused += 1
+            return list(claims)
+        return super().publish(claims)
+
+
+def relay_on(ledger: Ledger, publisher: Publisher, *, poll: timedelta = NEVER) -> Relay:
+    upkeep = Upkeep(ledger, idempotency_age=timedelta(days=1), clock=clock)
+    pace = Pace(poll=poll, window=timedelta(seconds=0.5), queue_lease=on.QUEUE_LEASE)
+    return Relay(ledger, publisher, upkeep, pace)
+
+
+@asynccontextmanager
+async def relaying(relay: Relay) -> AsyncIterator[None]:
+    """Let a relay run; at the end it stops in good order."""
+    running = asyncio.create_task(relay.run())
+    try:
+        yield
+    finally:
+        relay.stop()
+        async with asyncio.timeout(30):
+            await running
+
+
+async def is_heard(ledger: Ledger, *, relays: int = 1) -> bool:
+    """Whether the relays listen and have had their first look."""
+    found = await on.row(
+        ledger,
+        """
+        select count(*) from pg_stat_activity
+        where datname = current_database() and application_name = 'waybill listener' and state = 'idle'
+        """,
+    )
+    return int(found[0]) == relays
+
+
+# ---- from due to published
+async def test_what_is_due_when_it_starts_is_published_once(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.accept_many(ledger, tenant, 150)
+    queue = Queue()
+    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
+        await on.until(lambda: len(queue) == 2)
+    published = queue.take()
+    works = [work for claim_id in published for work in await on.start(ledger, claim_id)]
+    assert {work.delivery_id for work in works} == set(await on.delivery_ids(ledger, endpoint))
+    assert len(works) == 150
+
+
+async def test_an_event_is_published_at_once_without_looking_for_it(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    del endpoint
+    queue = Queue()
+    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
+        await on.until(lambda: is_heard(ledger))
+        for number in range(1, 4):
+            await on.accept(ledger, tenant)
+            await on.until(lambda number=number: len(queue) == number)
+    assert len(set(queue.take())) == 3
+
+
+async def test_an_event_that_comes_while_a_claim_is_under_way_is_published_too(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId, database_url: str
+) -> None:
+    """The claim has looked already, and what it did not find leaves the backlog when it ends."""
+    del endpoint
+    await on.change(
+        ledger,
+        """
+        create function wait_for_the_test() returns trigger language plpgsql as
+        $$ begin perform pg_advisory_xact_lock(42); return new; end $$
+        """,
+    )
+    await on.change(
+        ledger,
+        "create trigger slow before insert on claims for each row execute function wait_for_the_test()",
+    )
+    queue = Queue()
+    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
+        await on.until(lambda: is_heard(ledger))
+        with connect(database_url) as holding:
+            holding.execute("select pg_advisory_lock(42)")
+            await on.accept(ledger, tenant)
+            await on.until(lambda: on.somebody_waits_for_a_lock(ledger))
+            await on.accept(ledger, tenant)
+            await on.accept(ledger, tenant)  # by its commit the relay has heard of the one before
+        await on.until(lambda: on.all_claimed(ledger))
+    assert (await on.row(ledger, "select sum(size) from claims"))[0] == 3
+
+
+async def test_more_endpoints_than_a_notification_can_name_are_found_by_looking(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    for _ in range(175):
+        await on.new_endpoint(ledger, tenant)
+    queue = Queue()
+    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
+        await on.until(lambda: is_heard(ledger))
+        await on.accept(ledger, tenant)
+        await on.until(lambda: on.all_claimed(ledger))
+    assert (await on.row(ledger, "select sum(size) from claims"))[0] == 175
+
+
+async def test_a_retry_is_found_by_polling_when_it_is_due(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.accept(ledger, tenant)
+    claim_id, (work,) = await on.claim_and_start(ledger, endpoint)
+    await on.record(ledger, on.again(work, claim_id, after=timedelta(seconds=0.2)))
+    queue = Queue()
+    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=timedelta(seconds=0.05))):
+        await on.until(lambda: len(queue) == 1)
+
+
+async def test_a_paused_endpoint_s_deliveries_wait_and_go_when_it_is_resumed(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.set_state(ledger, endpoint, EndpointState.PAUSED)
+    other = await on.new_endpoint(ledger, tenant)
+    queue = Queue()
+    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
+        await on.until(lambda: is_heard(ledger))
+        await on.accept(ledger, tenant)
+        await on.until(lambda: len(queue) == 1)
+        ((work,),) = [await on.start(ledger, claim_id) for claim_id in queue.take()]
+        assert work.endpoint_id == other
+        await on.set_state(ledger, endpoint, EndpointState.ACTIVE)
+        await on.wake(ledger, tenant, endpoint)
+        await on.until(lambda: len(queue) == 1)
+    ((work,),) = [await on.start(ledger, claim_id) for claim_id in queue.take()]
+    assert work.endpoint_id == endpoint
+
+
+async def test_no_more_is_queued_than_the_window_holds_until_workers_take_it(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    del endpoint
+    await on.accept_many(ledger, tenant, 1_000)
+    queue = Queue()
+    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
+        await on.until(lambda: len(queue) >= FEWEST // 100)
+        assert (await on.row(ledger, "select sum(size) from claims"))[0] == FEWEST
+        taken = 0
+
+        async def all_taken() -> bool:
+            nonlocal taken
+            for claim_id in queue.take():
+                taken += len(await on.start(ledger, claim_id))
+            return taken == 1_000
+
+        await on.until(all_taken)
+
+
+async def test_one_tenant_s_backlog_does_not_stand_in_front_of_another_s_event(ledger: Ledger) -> None:
+    loud, quiet = await on.new_tenant(ledger), await on.new_tenant(ledger)
+    await on.new_endpoint(ledger, loud)
+    patient = await on.new_endpoint(ledger, quiet)
+    await on.accept_many(ledger, loud, 1_000)
+    await on.accept(ledger, quiet)
+    queue = Queue()
+    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
+        await on.until(lambda: len(queue) > 0)
+    works = [work for claim_id in queue.take() for work in await on.start(ledger, claim_id)]
+    assert patient in {work.endpoint_id for work in works}
+    assert len(works) < 1_000
+
+
+async def test_two_relays_publish_nothing_twice(ledger: Ledger, tenant: TenantId) -> None:
+    for _ in range(4):
+        await on.new_endpoint(ledger, tenant)
+    queues = [Queue(), Queue()]
+    one, other = [relay_on(ledger, Publisher(queue.broker, QUEUE)) for queue in queues]
+    async with relaying(one), relaying(other):
+        await on.until(lambda: is_heard(ledger, relays=2))
+        works = []
+
+        async def all_started() -> bool:
+            works.extend(
+                [
+                    work.delivery_id
+                    for queue in queues
+                    for claim_id in queue.take()
+                    for work in await on.start(ledger, claim_id)
+                ]
+            )
+            return len(works) >= 800
+
+        for _ in range(10):
+            await on.accept_many(ledger, tenant, 20)
+        await on.until(all_started)
+    assert len(works) == len(set(works)) == 800
+
+
+# ---- when things fail
+async def test_what_the_broker_refuses_is_handed_back_and_published_when_it_is_there_again(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.accept_many(ledger, tenant, 5)
+    queue = Queue()
+    publisher = Doubtful(queue.broker)
+    publisher.refuses = True
+    async with relaying(relay_on(ledger, publisher)):
+        await on.until(lambda: publisher.refused >= 2)
+        publisher.refuses = False
+        await on.until(lambda: len(queue) == 1)
+    (claim_id,) = queue.take()
+    works = await on.start(ledger, claim_id)
+    assert {work.delivery_id for work in works} == set(await on.delivery_ids(ledger, endpoint))
+    assert {(work.attempts, work.step) for work in works} == {(0, 0)}
+    assert await on.count(ledger, "claims") == 1
+
+
+async def test_a_broker_that_breaks_off_half_way_leaves_the_rest_unconfirmed(ledger: Ledger) -> None:
+    class Weary(Queue):
+        def __init__(self) -> None:
+            super().__init__()
+            enqueue = self.broker.enqueue
+
+            def enqueue_two(message: dramatiq.Message[None]) -> dramatiq.Message[None]:
+                if len(self) == 2:
+                    raise ConnectionClosed("gone")
+                return enqueue(message)
+
+            self.broker.enqueue = enqueue_two  # type: ignore[method-assign, assignment]
+
+    del ledger
+    queue = Weary()
+    claims = [ClaimId(UUID(int=number)) for number in range(5)]
+    assert Publisher(queue.broker, QUEUE).publish(claims) == claims[2:]
+    assert queue.take() == claims[:2]
+
+
+async def test_a_claim_whose_message_was_lost_is_published_again(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    del endpoint
+    await on.accept(ledger, tenant)
+    queue = Queue()
+    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
+        await on.until(lambda: len(queue) == 1)
+        (lost,) = queue.take()
+        await on.lapse(ledger, lost)
+        await on.until(lambda: len(queue) == 1)
+    (found,) = queue.take()
+    assert found != lost
+    assert await on.start(ledger, lost) == []
+    assert len(await on.start(ledger, found)) == 1
+
+
+async def test_what_a_dead_worker_had_is_published_again(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    del endpoint
+    await on.accept(ledger, tenant)
+    queue = Queue()
+    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
+        await on.until(lambda: len(queue) == 1)
+        (dead,) = queue.take()
+        await on.start(ledger, dead)
+        await on.lapse(ledger, dead)
+        await on.until(lambda: len(queue) == 1)
+    assert len(await on.start(ledger, queue.take()[0])) == 1
+
+
+async def test_nothing_is_piled_onto_a_queue_that_nobody_reads(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    del endpoint
+    await on.accept_many(ledger, tenant, 3)
+    queue = Queue()
+    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=timedelta(seconds=0.05))):
+        await on.until(lambda: len(queue) == 1)
+        async with ledger.transaction() as tx:
+            await claiming.lapse_all(tx)
+        await on.until(lambda: on.none_claimed(ledger))
+        await on.accept(ledger, tenant)
+        await asyncio.sleep(0.5)  # it has looked several times by now
+        assert len(queue) == 1
+        queue.take()
+        await on.until(lambda: len(queue) == 1)
+    assert len(await on.start(ledger, queue.take()[0])) == 4
+
+
+async def test_a_relay_outlives_its_connections_to_the_ledger(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId, database_url: str
+) -> None:
+    del endpoint
+    queue = Queue()
+    own = Ledger(database_url, application="waybill relay")
+    async with relaying(relay_on(own, Publisher(queue.broker, QUEUE))):
+        await on.until(lambda: is_heard(ledger))
+        await on.rows(
+            ledger,
+            """
+            select pg_terminate_backend(pid) from pg_stat_activity
+            where datname = current_database() and application_name in ('waybill listener', 'waybill relay')
+            """,
+        )
+        await on.accept(ledger, tenant)
+        await on.until(lambda: len(queue) == 1)
+    await own.close()
+
+
+# ---- at the side
+async def test_what_a_deleted_endpoint_is_owed_is_cancelled(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.set_state(ledger, endpoint, EndpointState.PAUSED)
+    await on.accept_many(ledger, tenant, 3)
+    queue = Queue()
+    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=timedelta(seconds=0.05))):
+        await on.until(lambda: is_heard(ledger))
+        await on.delete_endpoint(ledger, tenant, endpoint)
+        await on.until(lambda: on.nothing_scheduled(ledger))
+    found = await on.rows(ledger, "select distinct status, reason from deliveries")
+    assert [tuple(row) for row in found] == [("cancelled", "endpoint_deleted")]
+    assert len(queue) == 0
+
+
+async def test_partitions_are_made_ahead(database_url: str) -> None:
+    ledger = Ledger(database_url)
+    queue = Queue()
+
+    async def made() -> bool:
+        async with ledger.transaction() as tx:
+            return await partitions.ensure(tx, now=clock()) == []
+
+    before = await on.rows(ledger, "select 1 from pg_inherits where inhparent = 'events'::regclass")
+    assert before == []
+
+    async def some() -> bool:
+        found = await on.rows(ledger, "select 1 from pg_inherits where inhparent = 'events'::regclass")
+        return len(found) > 0
+
+    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
+        await on.until(some)
+    assert await made()
+    await ledger.close()
+
+
+async def test_stopping_waits_for_what_is_being_published(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    del endpoint
+    queue = Queue()
+    publisher = Doubtful(queue.broker)
+    publisher.may_go_on.clear()
+    relay = relay_on(ledger, publisher)
+    await on.accept(ledger, tenant)
+    running = asyncio.create_task(relay.run())
+    await on.until(lambda: publisher.asked == 1)
+    relay.stop()
+    await asyncio.sleep(0.05)
+    assert not running.done()
+    publisher.may_go_on.set()
+    await running
+    assert len(queue) == 1
+
+
+async def test_a_relay_that_is_stopped_while_it_waits_ends_at_once(ledger: Ledger) -> None:
+    relay = relay_on(ledger, Publisher(Queue().broker, QUEUE), poll=NEVER)
+    running = asyncio.create_task(relay.run())
+    await on.until(lambda: is_heard(ledger))
+    relay.stop()
+    async with asyncio.timeout(10):
+        await running
+    await on.until(lambda: is_heard(ledger, relays=0))
+
+
+async def test_what_is_refused_while_it_stops_is_handed_back(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    publisher = Doubtful(Queue().broker)
+    publisher.refuses = True
+    publisher.may_go_on.clear()
+    relay = relay_on(ledger, publisher)
+    await on.accept(ledger, tenant)
+    running = asyncio.create_task(relay.run())
+    await on.until(lambda: publisher.asked == 1)
+    relay.stop()
+    publisher.may_go_on.set()
+    await running
+    assert await on.count(ledger, "claims") == 0
+    assert (await on.claim(ledger, [endpoint])).size == 1
+
+
+async def test_an_endpoint_that_wants_other_events_is_not_disturbed(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    await on.new_endpoint(ledger, tenant, Wanted(filter=("user.*",)))
+    queue = Queue()
+    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
+        await on.until(lambda: is_heard(ledger))
+        await on.accept(ledger, tenant, "order.created")
+        await on.accept(ledger, tenant, "user.left")
+        await on.until(lambda: len(queue) == 1)
+    assert len(await on.start(ledger, queue.take()[0])) == 1
