@@ -123,7 +123,7 @@ class Bench:
             "--processes",
             "2",
             "--threads",
-            "64",
+            "8",
             "--queues",
             naive.QUEUE,
         )

@@ -2,7 +2,8 @@
 
 One Dramatiq message for each delivery, an async actor with an `httpx.AsyncClient`, a commit for each row, the
 ledger's row loaded and updated one by one. It signs as the engine does and records the same facts; it has no
-claims, no fairness, no guard and no group commit. `dramatiq benchmarks.naive` runs its workers.
+claims, no fairness, no guard and no group commit. `dramatiq benchmarks.naive` runs its workers,
+with Dramatiq's default of eight threads a process: 16, 32 and 64 were slower.
 """
 
 from __future__ import annotations

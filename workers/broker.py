@@ -40,7 +40,8 @@ class QueueBroker(RabbitmqBroker):
         super().__init__(**options)
 
     def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
-        arguments: dict[str, Any] = super()._build_queue_arguments(queue_name)
+        # Dramatiq gives this one no types.
+        arguments: dict[str, Any] = super()._build_queue_arguments(queue_name)  # type: ignore[no-untyped-call]
         if self._queue_type == "quorum":
             arguments["x-queue-type"] = "quorum"
         return arguments

@@ -7,7 +7,6 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import pytest
 
@@ -20,13 +19,30 @@ from tests.support import ledger as on
 from tests.support.ledger import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
+    from uuid import UUID
+
+    from tests.support.postgres import DatabaseServer
 
 ONE, OTHER = NewEvent("order.created", b'{"id":1}'), NewEvent("order.created", b'{"id":2}')
 
 
+@pytest.fixture(scope="module")
+def shared_url(database_server: DatabaseServer, migrated_template: str) -> Iterator[str]:
+    with database_server.database(template=migrated_template) as url:
+        yield url
+
+
 @pytest.fixture
-async def ledger(database_url: str) -> AsyncIterator[Ledger]:
+async def ledger(shared_url: str) -> AsyncIterator[Ledger]:
+    async with on.opened(shared_url) as ledger:
+        await on.emptied(ledger)
+        yield ledger
+
+
+@pytest.fixture
+async def own_ledger(database_url: str) -> AsyncIterator[Ledger]:
+    """For tests that change the schema itself."""
     async with on.opened(database_url) as ledger:
         yield ledger
 
@@ -129,14 +145,13 @@ async def test_a_batch_is_answered_event_by_event_and_is_one_transaction(
     assert (await on.row(ledger, "select count(distinct xmin::text) from events"))[0] == 1
 
 
-async def test_a_batch_that_cannot_be_stored_whole_is_not_stored_at_all(
-    ledger: Ledger, tenant: TenantId
-) -> None:
-    await on.new_endpoint(ledger, tenant)
-    await on.change(ledger, "alter table events add constraint odd check (type <> 'odd')")
+async def test_a_batch_that_cannot_be_stored_whole_is_not_stored_at_all(own_ledger: Ledger) -> None:
+    tenant = await on.new_tenant(own_ledger)
+    await on.new_endpoint(own_ledger, tenant)
+    await on.change(own_ledger, "alter table events add constraint odd check (type <> 'odd')")
     with pytest.raises(Exception, match="odd"):
-        await on.accepter(ledger).accept(tenant, [ONE, NewEvent("odd", b"1")], single=False)
-    assert [await on.count(ledger, t) for t in ("events", "deliveries", "schedule")] == [0, 0, 0]
+        await on.accepter(own_ledger).accept(tenant, [ONE, NewEvent("odd", b"1")], single=False)
+    assert [await on.count(own_ledger, t) for t in ("events", "deliveries", "schedule")] == [0, 0, 0]
 
 
 # ---- sharing
@@ -151,10 +166,11 @@ async def test_many_requests_at_the_same_time_share_a_few_commits(ledger: Ledger
 
 
 async def test_one_request_that_cannot_be_stored_does_not_spoil_the_others_of_its_group(
-    ledger: Ledger, tenant: TenantId
+    own_ledger: Ledger,
 ) -> None:
-    await on.change(ledger, "alter table events add constraint odd check (type <> 'odd')")
-    accepter = on.accepter(ledger)
+    tenant = await on.new_tenant(own_ledger)
+    await on.change(own_ledger, "alter table events add constraint odd check (type <> 'odd')")
+    accepter = on.accepter(own_ledger)
     asked = [accepter.accept(tenant, [ONE], single=True) for _ in range(20)]
     asked.insert(7, accepter.accept(tenant, [NewEvent("odd", b"1")], single=True))
     asked.append(keyed(accepter, TenantId(new_id())))
@@ -162,7 +178,7 @@ async def test_one_request_that_cannot_be_stored_does_not_spoil_the_others_of_it
     assert sum(isinstance(answer, Accepted) for answer in answers) == 20
     assert "odd" in str(answers[7])
     assert isinstance(answers[-1], NotFound)
-    assert await on.count(ledger, "events") == 20
+    assert await on.count(own_ledger, "events") == 20
 
 
 async def test_the_event_of_a_caller_who_hung_up_is_accepted_all_the_same(
@@ -296,13 +312,14 @@ async def test_a_connection_that_breaks_half_way_leaves_nothing_and_the_next_req
     assert [await on.count(ledger, table) for table in tables] == [1, 1, 1, 1]
 
 
-async def test_a_missing_partition_is_told_and_leaves_nothing(ledger: Ledger, tenant: TenantId) -> None:
-    accepter = on.accepter(ledger)
+async def test_a_missing_partition_is_told_and_leaves_nothing(own_ledger: Ledger) -> None:
+    tenant = await on.new_tenant(own_ledger)
+    accepter = on.accepter(own_ledger)
     today = datetime.now(UTC).strftime("%Y%m%d")
-    await on.change(ledger, f"alter table events detach partition events_{today}")
+    await on.change(own_ledger, f"alter table events detach partition events_{today}")
     with pytest.raises(Exception, match="partition"):
         await keyed(accepter, tenant)
-    assert await on.count(ledger, "idempotency_keys") == 0
+    assert await on.count(own_ledger, "idempotency_keys") == 0
 
 
 async def test_endpoints_of_a_tenant_are_owed_only_by_its_own_events(ledger: Ledger) -> None:

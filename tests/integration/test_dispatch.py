@@ -1,4 +1,4 @@
-"""A claim's way through a worker: what goes over the wire, what comes of it, and what the ledger then says."""
+"""A claim's way through a worker: what goes over the wire, what comes of it, what the ledger then says."""
 
 from __future__ import annotations
 
@@ -21,19 +21,27 @@ from tests.support.receivers import always, answer, never, receiving, reset, tra
 from tests.support.worker import SOON, Manner, finished, working
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from delivery.dispatch import Dispatcher
     from delivery.ledger import Ledger
     from delivery.model import Attempt, Delivery, EndpointId, TenantId
+    from tests.support.postgres import DatabaseServer
     from tests.support.receivers import Conversation, Received
 
 DATA = b'{ "n" : 1.10, "n" : 123456789012345678901234567890, "s" : "\\u00e9\\/" }'
 
 
+@pytest.fixture(scope="module")
+def shared_url(database_server: DatabaseServer, migrated_template: str) -> Iterator[str]:
+    with database_server.database(template=migrated_template) as url:
+        yield url
+
+
 @pytest.fixture
-async def ledger(database_url: str) -> AsyncIterator[Ledger]:
-    async with on.opened(database_url) as ledger:
+async def ledger(shared_url: str) -> AsyncIterator[Ledger]:
+    async with on.opened(shared_url) as ledger:
+        await on.emptied(ledger)
         yield ledger
 
 

@@ -16,15 +16,30 @@ from delivery.errors import Unavailable
 from tests.support import ledger as on
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from delivery.ledger import Ledger, Transaction
     from delivery.ledger.recording import Result
     from delivery.model import EndpointId, TenantId
+    from tests.support.postgres import DatabaseServer
+
+
+@pytest.fixture(scope="module")
+def shared_url(database_server: DatabaseServer, migrated_template: str) -> Iterator[str]:
+    with database_server.database(template=migrated_template) as url:
+        yield url
 
 
 @pytest.fixture
-async def ledger(database_url: str) -> AsyncIterator[Ledger]:
+async def ledger(shared_url: str) -> AsyncIterator[Ledger]:
+    async with on.opened(shared_url) as ledger:
+        await on.emptied(ledger)
+        yield ledger
+
+
+@pytest.fixture
+async def own_ledger(database_url: str) -> AsyncIterator[Ledger]:
+    """For tests that change the schema itself."""
     async with on.opened(database_url) as ledger:
         yield ledger
 
@@ -111,30 +126,33 @@ async def test_a_commit_that_was_not_heard_of_counts_once(
     assert await on.count(ledger, "schedule") == 0
 
 
-async def test_an_answer_that_cannot_be_stored_is_left_out_and_spoils_no_other(
-    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
-) -> None:
-    results = await results_for(ledger, tenant, endpoint, 5)
-    await on.change(ledger, "alter table attempts add constraint odd check (response_body <> 'odd')")
+async def test_an_answer_that_cannot_be_stored_is_left_out_and_spoils_no_other(own_ledger: Ledger) -> None:
+    tenant = await on.new_tenant(own_ledger)
+    endpoint = await on.new_endpoint(own_ledger, tenant)
+    results = await results_for(own_ledger, tenant, endpoint, 5)
+    await on.change(own_ledger, "alter table attempts add constraint odd check (response_body <> 'odd')")
     odd = replace(results[2], attempt=replace(results[2].attempt, response_body=b"odd"))
-    await all_recorded(Recorder(ledger), [*results[:2], odd, *results[3:]])
+    await all_recorded(Recorder(own_ledger), [*results[:2], odd, *results[3:]])
     found = await on.rows(
-        ledger, "select response_body, response_truncated, count(*) from attempts group by 1, 2 order by 1"
+        own_ledger,
+        "select response_body, response_truncated, count(*) from attempts group by 1, 2 order by 1",
     )
     assert [(bytes(row[0]), row[1], row[2]) for row in found] == [(b"", True, 1), (b"ok", False, 4)]
-    assert await on.count(ledger, "schedule") == 0
+    assert await on.count(own_ledger, "schedule") == 0
 
 
 async def test_a_result_that_cannot_be_stored_at_all_leaves_its_delivery_to_the_lease(
-    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+    own_ledger: Ledger,
 ) -> None:
-    results = await results_for(ledger, tenant, endpoint, 3)
-    await on.change(ledger, "alter table attempts add constraint odd check (reason <> 'odd')")
+    tenant = await on.new_tenant(own_ledger)
+    endpoint = await on.new_endpoint(own_ledger, tenant)
+    results = await results_for(own_ledger, tenant, endpoint, 3)
+    await on.change(own_ledger, "alter table attempts add constraint odd check (reason <> 'odd')")
     odd = replace(results[1], attempt=replace(results[1].attempt, reason="odd"))
-    await all_recorded(Recorder(ledger), [results[0], odd, results[2]])
-    assert await on.count(ledger, "attempts") == 2
-    assert (await on.row(ledger, "select remaining from claims"))[0] == 1
-    assert (await on.standing(ledger, odd.attempt.delivery_id)).claim_id == odd.claim_id
+    await all_recorded(Recorder(own_ledger), [results[0], odd, results[2]])
+    assert await on.count(own_ledger, "attempts") == 2
+    assert (await on.row(own_ledger, "select remaining from claims"))[0] == 1
+    assert (await on.standing(own_ledger, odd.attempt.delivery_id)).claim_id == odd.claim_id
 
 
 async def test_results_of_those_who_went_away_are_recorded_before_it_settles(

@@ -1,4 +1,4 @@
-"""A delivery's life on the real ledger, whatever happens to relay, queue and workers, and in whatever order."""
+"""A delivery's life on the real ledger, whatever happens to relay, queue and workers, in whatever order."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Life(RuleBasedStateMachine):
 
     async def _new_world(self) -> World:
         tenant = await on.new_tenant(self.stage.ledger)
-        filters = {
+        filters: dict[EndpointId, tuple[str, ...]] = {
             await on.new_endpoint(self.stage.ledger, tenant, on.Wanted(filter=patterns)): patterns
             for patterns in FILTERS
         }

@@ -51,15 +51,19 @@ def test_any_other_payload_means_look_for_yourself_or_names_endpoints(payload: s
     assert isinstance(endpoints_in(payload), set)
 
 
+async def first_word(listener: Listener) -> set[tuple[TenantId, EndpointId]]:
+    async with asyncio.timeout(10):
+        async for endpoints in listener.heard():
+            return endpoints
+    raise AssertionError("It ended without a word.")
+
+
 async def test_what_is_accepted_is_heard_of_at_its_commit(ledger: Ledger) -> None:
     tenant = await on.new_tenant(ledger)
     endpoint = await on.new_endpoint(ledger, tenant)
     listener = await Listener.open(ledger)
-    heard = listener.heard()
     await on.accept(ledger, tenant)
-    async with asyncio.timeout(10):
-        assert await anext(heard) == {(tenant, endpoint)}
-    await heard.aclose()
+    assert await first_word(listener) == {(tenant, endpoint)}
     await listener.close()
 
 
@@ -69,16 +73,13 @@ async def test_an_event_that_is_owed_to_nobody_wakes_nobody(ledger: Ledger) -> N
     await on.accept(ledger, tenant)
     endpoint = await on.new_endpoint(ledger, tenant)
     await on.accept(ledger, tenant)
-    heard = listener.heard()
-    async with asyncio.timeout(10):
-        assert await anext(heard) == {(tenant, endpoint)}
-    await heard.aclose()
+    assert await first_word(listener) == {(tenant, endpoint)}
     await listener.close()
 
 
 async def test_a_listener_whose_connection_breaks_says_so(ledger: Ledger) -> None:
     listener = await Listener.open(ledger)
-    waiting = asyncio.create_task(anext(listener.heard()))
+    waiting = asyncio.create_task(first_word(listener))
     await on.rows(
         ledger,
         """

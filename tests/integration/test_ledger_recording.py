@@ -1,4 +1,4 @@
-"""The record on a real ledger: attempts are appended always, deliveries move only under a claim that exists."""
+"""The record on a real ledger: attempts are kept always, deliveries move only under a claim that exists."""
 
 from __future__ import annotations
 
@@ -10,23 +10,32 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from delivery.bootstrap import clock
 from delivery.ledger import attempts, claiming, recording
 from delivery.model import AttemptId, ClaimId, EndpointState, new_id
 from tests.support import ledger as on
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from delivery.ledger import Ledger
     from delivery.ledger.recording import Result
     from delivery.model import Attempt, EndpointId, TenantId
+    from tests.support.postgres import DatabaseServer
 
 HOUR = timedelta(hours=1)
 
 
+@pytest.fixture(scope="module")
+def shared_url(database_server: DatabaseServer, migrated_template: str) -> Iterator[str]:
+    with database_server.database(template=migrated_template) as url:
+        yield url
+
+
 @pytest.fixture
-async def ledger(database_url: str) -> AsyncIterator[Ledger]:
-    async with on.opened(database_url) as ledger:
+async def ledger(shared_url: str) -> AsyncIterator[Ledger]:
+    async with on.opened(shared_url) as ledger:
+        await on.emptied(ledger)
         yield ledger
 
 
@@ -308,7 +317,7 @@ async def test_an_attempt_is_read_as_it_was_recorded(
 ) -> None:
     await on.accept(ledger, tenant)
     claim_id, (work,) = await on.claim_and_start(ledger, endpoint)
-    attempt = replace(on.attempt_at(work), next_due_at=on.clock() + HOUR, response_truncated=True)
+    attempt = replace(on.attempt_at(work), next_due_at=clock() + HOUR, response_truncated=True)
     await on.record(ledger, replace(on.success(work, claim_id), attempt=attempt))
     assert await stored(ledger, tenant, attempt.id) == attempt
 

@@ -28,7 +28,10 @@ def alembic(empty_database_url: str) -> Config:
 def relations(url: str) -> set[str]:
     with connect(url) as connection:
         found = connection.execute(
-            "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'S', 'v')"
+            """
+            select relname from pg_class
+            where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'S', 'v')
+            """
         )
         return {name for (name,) in found}
 

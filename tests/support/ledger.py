@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from delivery.accept import AcceptLimits, Accepter, NewEvent
+from delivery.accept import Accepter, AcceptLimits, NewEvent
 from delivery.bootstrap import clock
 from delivery.endpoints.sealing import seal_headers, seal_secret
 from delivery.ledger import (
@@ -27,6 +27,7 @@ from delivery.ledger import (
 )
 from delivery.ledger.claiming import Quota, Taken, Work
 from delivery.ledger.recording import Again, Final, Result
+from delivery.ledger.tables import metadata
 from delivery.model import (
     Attempt,
     AttemptId,
@@ -76,6 +77,13 @@ async def opened(url: str, *, pool_size: int = 8) -> AsyncIterator[Ledger]:
         yield ledger
     finally:
         await ledger.close()
+
+
+async def emptied(ledger: Ledger) -> None:
+    """Take away what an earlier test has left."""
+    async with ledger.transaction() as tx:
+        for table in reversed(metadata.sorted_tables):
+            await tx.execute(table.delete())
 
 
 async def rows(ledger: Ledger, statement: str, **values: object) -> Sequence[Row[*tuple[Any, ...]]]:

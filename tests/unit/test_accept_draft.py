@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -16,6 +17,9 @@ from delivery.accept import AcceptLimits, NewEvent, parse_event
 from delivery.accept.draft import Draft, Subscriptions, draft
 from delivery.filters import matches
 from delivery.model import EndpointId, Prefix, TenantId, parse_id
+
+if TYPE_CHECKING:
+    from delivery.ledger.accepting import DeliveryRow, EventRow
 
 NOW = datetime(2026, 11, 22, 12, 30, 0, 4_999, tzinfo=UTC)
 TENANT = TenantId(UUID(int=7))
@@ -50,8 +54,9 @@ def test_an_event_is_owed_once_to_each_endpoint_that_matches() -> None:
 
 def test_each_row_has_an_id_of_its_own_and_carries_tenant_type_and_moment() -> None:
     made = drafted(NewEvent("order.created", b"1"), NewEvent("order.created", b"1"))
-    assert len({row.id for row in [*made.events, *made.deliveries]}) == 8
-    assert {(row.tenant_id, row.created_at) for row in [*made.events, *made.deliveries]} == {(TENANT, NOW)}
+    rows: list[EventRow | DeliveryRow] = [*made.events, *made.deliveries]
+    assert len({row.id for row in rows}) == 8
+    assert {(row.tenant_id, row.created_at) for row in rows} == {(TENANT, NOW)}
     assert {row.event_type for row in made.deliveries} == {"order.created"}
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from delivery.accept import AcceptLimits, Accepter, NewEvent
+from delivery.accept import Accepter, AcceptLimits, NewEvent
 from delivery.accept import accepter as sharing
 from delivery.errors import NotFound, Unavailable
 from delivery.model import TenantId

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from delivery.ledger.claiming import Quota
 from delivery.model import EndpointId, TenantId
 from workers.backlog import Backlog
+
+if TYPE_CHECKING:
+    from delivery.ledger.claiming import Quota
 
 TENANTS, ENDPOINTS = 4, 5
 PAIRS = [

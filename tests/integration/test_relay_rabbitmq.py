@@ -1,0 +1,110 @@
+"""The relay's way into a real RabbitMQ: confirmed, durable, and honest when there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import dramatiq
+import pika
+import pytest
+from pydantic import SecretStr
+
+from delivery.bootstrap import clock
+from delivery.config import Settings
+from delivery.errors import Unavailable
+from delivery.model import ClaimId, Lane, new_id
+from tests.support import ledger as on
+from workers.broker import ACTOR, Publisher, queue_of, rabbitmq_broker
+from workers.relay import Pace, Relay
+from workers.upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dramatiq import Broker
+
+
+@pytest.fixture(params=["classic", "quorum"])
+def settings(request: pytest.FixtureRequest, amqp_url: str) -> Iterator[Settings]:
+    """Settings with a queue of this test's own, which is gone when it ends."""
+    own = Settings(
+        amqp_url=SecretStr(amqp_url), queue_type=request.param, queue_name=f"test_{secrets.token_hex(4)}"
+    )
+    yield own
+    with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
+        channel = connection.channel()
+        for suffix in ("", ".DQ", ".XQ"):
+            channel.queue_delete(queue_of(own, Lane.LIVE) + suffix)
+
+
+@pytest.fixture
+def broker(settings: Settings) -> Iterator[Broker]:
+    broker = rabbitmq_broker(settings)
+    yield broker
+    broker.close()
+
+
+def messages(settings: Settings, amqp_url: str, count: int) -> list[tuple[pika.BasicProperties, ClaimId]]:
+    """This many messages, each with the claim that it names."""
+    found: list[tuple[pika.BasicProperties, ClaimId]] = []
+    with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
+        channel = connection.channel()
+        for _, properties, body in channel.consume(queue_of(settings, Lane.LIVE), inactivity_timeout=20):
+            assert body is not None, "There are fewer messages."
+            message = dramatiq.Message.decode(body)
+            assert message.actor_name == ACTOR
+            found.append((properties, ClaimId(UUID(*message.args))))
+            if len(found) == count:
+                break
+        channel.cancel()
+    return found
+
+
+def test_claims_are_published_durably_and_in_order(settings: Settings, broker: Broker, amqp_url: str) -> None:
+    claims = [ClaimId(new_id()) for _ in range(3)]
+    assert Publisher(broker, queue_of(settings, Lane.LIVE)).publish(claims) == []
+    found = messages(settings, amqp_url, 3)
+    assert [claim_id for _, claim_id in found] == claims
+    assert {properties.delivery_mode for properties, _ in found} == {pika.DeliveryMode.Persistent.value}
+
+
+def test_a_queue_without_messages_has_none_waiting(settings: Settings, broker: Broker) -> None:
+    publisher = Publisher(broker, queue_of(settings, Lane.LIVE))
+    assert publisher.waiting() == 0
+    publisher.beat()
+    assert publisher.publish([]) == []
+
+
+async def test_what_is_due_arrives_in_the_queue(
+    settings: Settings, broker: Broker, amqp_url: str, database_url: str
+) -> None:
+    async with on.opened(database_url) as ledger:
+        tenant = await on.new_tenant(ledger)
+        await on.new_endpoint(ledger, tenant)
+        await on.accept_many(ledger, tenant, 3)
+        hour = timedelta(hours=1)
+        upkeep = Upkeep(ledger, idempotency_age=hour, clock=clock)
+        publisher = Publisher(broker, queue_of(settings, Lane.LIVE))
+        assert publisher.waiting() == 0
+        relay = Relay(ledger, publisher, upkeep, Pace(hour, timedelta(seconds=0.5), on.QUEUE_LEASE))
+        running = asyncio.create_task(relay.run())
+        try:
+            ((_, claim_id),) = await asyncio.to_thread(messages, settings, amqp_url, 1)
+        finally:
+            relay.stop()
+            await running
+        assert len(await on.start(ledger, claim_id)) == 3
+
+
+def test_a_broker_that_is_not_there_confirms_nothing(unused_tcp_port: int) -> None:
+    away = Settings(amqp_url=SecretStr(f"amqp://127.0.0.1:{unused_tcp_port}/%2F"))
+    publisher = Publisher(rabbitmq_broker(away), queue_of(away, Lane.LIVE))
+    claims = [ClaimId(new_id()) for _ in range(3)]
+    assert publisher.publish(claims) == claims
+    with pytest.raises(Unavailable):
+        publisher.waiting()
+    publisher.beat()
