@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import text
+from psycopg.types.array import ListBinaryDumper
+from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -59,6 +60,7 @@ class Ledger:
                 "prepare_threshold": 3,
             },
         )
+        event.listen(self._engine.sync_engine, "connect", _send_lists_in_binary)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -83,6 +85,11 @@ class Ledger:
     async def close(self) -> None:
         """Close every connection of the pool."""
         await self._engine.dispose()
+
+
+def _send_lists_in_binary(connection: Any, _record: object) -> None:
+    """Bulk statements are made of lists: psycopg writes them five to twenty times faster in binary."""
+    connection.driver_connection.adapters.register_dumper(list, ListBinaryDumper)
 
 
 def _first_line(error: Exception) -> str:

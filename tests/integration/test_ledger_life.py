@@ -82,6 +82,7 @@ class Life(RuleBasedStateMachine):
     def begin(self) -> None:
         self.stage.outside.execute("delete from schedule; delete from claims")
         self.world = self.stage.run(self._new_world())
+        self.events_are_accepted(["order.created", "user.left"])
 
     async def _new_world(self) -> World:
         tenant = await on.new_tenant(self.stage.ledger)
@@ -142,11 +143,6 @@ class Life(RuleBasedStateMachine):
             for claim_id in taken.claims:
                 self._start(claim_id)
         self._in_ledger(lambda tx: claiming.hand_back(tx, taken.claims))
-
-    @precondition(lambda self: self.world.queue)
-    @rule()
-    def the_queue_is_wiped(self) -> None:
-        self.world.queue.clear()
 
     @rule()
     def time_passes_and_retries_are_due(self) -> None:
@@ -326,7 +322,7 @@ def test_a_delivery_s_life_keeps_its_promises_whatever_happens(database_url: str
             run_machine(
                 Life,
                 settings=settings(
-                    max_examples=20,
+                    max_examples=30,
                     stateful_step_count=40,
                     deadline=None,
                     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
