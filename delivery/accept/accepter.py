@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from delivery.accept.draft import Draft, Subscriptions, draft
-from delivery.errors import Conflict, NotFound, Unavailable
+from delivery.errors import Conflict, NotFound, Refusal, TooLarge, Unavailable
 from delivery.ledger import accepting
 from delivery.model import Prefix, new_id, show_id
 
@@ -31,6 +31,8 @@ MOST_WAITING_BYTES = 1 << 28
 # A transaction that writes more keeps everybody waiting longer than it saves.
 GROUP_EVENTS = 1_000
 GROUP_BYTES = 1 << 23
+# One request's fan-out: all of it is one transaction, which must end well within its time.
+MOST_DELIVERIES = 50_000
 # Two, so that one group is drafted while the other's commit reaches the disk.
 COMMITTERS = 2
 # Tenants whose subscriptions one process keeps in memory.
@@ -153,8 +155,8 @@ class Accepter:
             outcomes: list[Accepted | Exception] = []
             written: list[Draft] = []
             for request, drafted in zip(group, drafts, strict=True):
-                if drafted is None:
-                    outcomes.append(NotFound("tenant", show_id(Prefix.TENANT, request.tenant_id)))
+                if not isinstance(drafted, Draft):
+                    outcomes.append(drafted)
                 elif id(request) in earlier:
                     outcomes.append(earlier[id(request)])
                 else:
@@ -169,12 +171,12 @@ class Accepter:
         return outcomes
 
     async def _earlier(
-        self, tx: Transaction, group: list[_Request], drafts: list[Draft | None], now: datetime
+        self, tx: Transaction, group: list[_Request], drafts: list[Draft | Refusal], now: datetime
     ) -> dict[int, Accepted | Exception]:
         """The outcomes of requests whose idempotency key was taken before them, here or anywhere."""
         keyed: dict[tuple[TenantId, str], list[tuple[_Request, bytes]]] = {}
         for request, drafted in zip(group, drafts, strict=True):
-            if request.key is not None and drafted is not None:
+            if request.key is not None and isinstance(drafted, Draft):
                 keyed.setdefault((request.tenant_id, request.key), []).append((request, drafted.answer))
         if not keyed:
             return {}
@@ -216,18 +218,18 @@ class _Filters:
         return known
 
 
-def _draft(request: _Request, known: Mapping[UUID, Subscriptions], now: datetime) -> Draft | None:
+def _draft(request: _Request, known: Mapping[UUID, Subscriptions], now: datetime) -> Draft | Refusal:
     subscriptions = known.get(request.tenant_id)
     if subscriptions is None:
-        return None
+        return NotFound("tenant", show_id(Prefix.TENANT, request.tenant_id))
     only = request.only_endpoint
+    endpoints_of = subscriptions.matching if only is None else lambda _type: [only]
+    # Counted before it is drafted: a thousand events for a thousand endpoints are a million rows.
+    owed = sum([len(endpoints_of(event.type)) for event in request.events])
+    if owed > MOST_DELIVERIES:
+        return TooLarge("The fan-out of this request", size=owed, limit=MOST_DELIVERIES, unit="deliveries")
     return draft(
-        request.tenant_id,
-        request.events,
-        subscriptions.matching if only is None else lambda _type: [only],
-        single=request.single,
-        now=now,
-        new_id=new_id,
+        request.tenant_id, request.events, endpoints_of, single=request.single, now=now, new_id=new_id
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,8 +13,6 @@ from delivery.errors import Unavailable
 from delivery.ledger import recording
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from delivery.ledger import Ledger
     from delivery.ledger.recording import Result
 
@@ -23,6 +22,7 @@ MOST_AT_ONCE = 500
 # Long enough for neighbours to join, short against what a request takes.
 LINGER_SECONDS = 0.02
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_UNRECORDABLE_PAUSE = timedelta(minutes=10)
 
 
 class Recorder:
@@ -82,9 +82,19 @@ class Recorder:
             return
         result = results[0]
         if not result.attempt.response_headers and not result.attempt.response_body:
-            # Nothing of the receiver's is left in it: the lease will tell, and the log says why.
+            # Nothing of the receiver's is left in it: a fault of ours, told in the log. The delivery is put
+            # off, so that it is not sent again with every lease until somebody has mended it.
             log.error("record.impossible", delivery_id=str(result.attempt.delivery_id), error=repr(error))
+            await self._put_off(result)
             return
         log.error("record.without_response", delivery_id=str(result.attempt.delivery_id), error=repr(error))
         bare = replace(result.attempt, response_headers=(), response_body=b"", response_truncated=True)
         await self._commit([replace(result, attempt=bare)])
+
+    async def _put_off(self, result: Result) -> None:
+        try:
+            async with self._ledger.transaction() as tx:
+                deliveries = [result.attempt.delivery_id]
+                await recording.postpone(tx, result.claim_id, deliveries, by=_UNRECORDABLE_PAUSE)
+        except Exception as error:  # noqa: BLE001  then its lease gives it back
+            log.error("record.not_put_off", error=repr(error))  # noqa: TRY400  the cause is logged above

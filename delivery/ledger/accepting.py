@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # PostgreSQL takes less than 8,000 bytes; 44 letters and a comma stand for one tenant and endpoint.
 _MOST_NOTIFIED = 170
-_UUID_BYTES = 16
+_DELIVERIES_AT_ONCE = 5_000
 
 _VERSIONS = text("select id, endpoints_version from tenants where id = any (cast(:ids as uuid[]))")
 _FILTERS = text("""
@@ -154,8 +154,16 @@ async def insert(tx: Transaction, events: Sequence[EventRow], deliveries: Sequen
             "moments": [row.created_at for row in events],
         },
     )
+    # In parts, so that no statement of a large fan-out comes near the statement timeout.
+    for start in range(0, len(deliveries), _DELIVERIES_AT_ONCE):
+        await _insert_deliveries(tx, deliveries[start : start + _DELIVERIES_AT_ONCE])
     if not deliveries:
         return
+    pairs = {(row.tenant_id, row.endpoint_id) for row in deliveries}
+    await tx.execute(_NOTIFY, {"channel": DUE_CHANNEL, "payload": due_payload(pairs)})
+
+
+async def _insert_deliveries(tx: Transaction, deliveries: Sequence[DeliveryRow]) -> None:
     await tx.execute(
         _DELIVERIES,
         {
@@ -167,8 +175,6 @@ async def insert(tx: Transaction, events: Sequence[EventRow], deliveries: Sequen
             "moments": [row.created_at for row in deliveries],
         },
     )
-    pairs = {(row.tenant_id, row.endpoint_id) for row in deliveries}
-    await tx.execute(_NOTIFY, {"channel": DUE_CHANNEL, "payload": due_payload(pairs)})
 
 
 def due_payload(pairs: set[tuple[TenantId, EndpointId]]) -> str:

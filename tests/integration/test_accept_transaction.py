@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from delivery.accept import Accepted, Accepter, NewEvent
+from delivery.accept.accepter import MOST_DELIVERIES
 from delivery.bootstrap import clock
-from delivery.errors import Conflict, NotFound, Unavailable
+from delivery.errors import Conflict, NotFound, TooLarge, Unavailable
 from delivery.ledger import Ledger
 from delivery.model import EndpointState, EventId, Prefix, TenantId, new_id, parse_id
 from tests.support import ledger as on
@@ -152,6 +153,26 @@ async def test_a_batch_that_cannot_be_stored_whole_is_not_stored_at_all(own_ledg
     with pytest.raises(Exception, match="odd"):
         await on.accepter(own_ledger).accept(tenant, [ONE, NewEvent("odd", b"1")], single=False)
     assert [await on.count(own_ledger, t) for t in ("events", "deliveries", "schedule")] == [0, 0, 0]
+
+
+async def test_a_fan_out_beyond_measure_is_refused_and_its_key_is_not_taken(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    for _ in range(3):
+        await on.new_endpoint(ledger, tenant)
+    many = [ONE] * (MOST_DELIVERIES // 3 + 1)
+    accepter = on.accepter(ledger)
+    with pytest.raises(TooLarge, match="fan-out"):
+        await accepter.accept(tenant, many, single=False, idempotency_key="key")
+    assert [await on.count(ledger, t) for t in ("events", "schedule", "idempotency_keys")] == [0, 0, 0]
+    assert not (await keyed(accepter, tenant)).replayed
+
+
+async def test_a_large_fan_out_is_written_whole(ledger: Ledger, tenant: TenantId) -> None:
+    for _ in range(3):
+        await on.new_endpoint(ledger, tenant)
+    await on.accepter(ledger).accept(tenant, [ONE] * 4_000, single=False)
+    assert await on.count(ledger, "deliveries") == await on.count(ledger, "schedule") == 12_000
 
 
 # ---- sharing

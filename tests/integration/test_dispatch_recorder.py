@@ -141,7 +141,7 @@ async def test_an_answer_that_cannot_be_stored_is_left_out_and_spoils_no_other(o
     assert await on.count(own_ledger, "schedule") == 0
 
 
-async def test_a_result_that_cannot_be_stored_at_all_leaves_its_delivery_to_the_lease(
+async def test_a_delivery_whose_result_cannot_be_stored_at_all_is_put_off_and_not_sent_at_once_again(
     own_ledger: Ledger,
 ) -> None:
     tenant = await on.new_tenant(own_ledger)
@@ -151,8 +151,11 @@ async def test_a_result_that_cannot_be_stored_at_all_leaves_its_delivery_to_the_
     odd = replace(results[1], attempt=replace(results[1].attempt, reason="odd"))
     await all_recorded(Recorder(own_ledger), [results[0], odd, results[2]])
     assert await on.count(own_ledger, "attempts") == 2
-    assert (await on.row(own_ledger, "select remaining from claims"))[0] == 1
-    assert (await on.standing(own_ledger, odd.attempt.delivery_id)).claim_id == odd.claim_id
+    assert await on.count(own_ledger, "claims") == 0
+    [left] = await on.rows(
+        own_ledger, "select delivery_id, claim_id, step, due_at > now() as later from schedule"
+    )
+    assert tuple(left) == (odd.attempt.delivery_id, None, 0, True)
 
 
 async def test_results_of_those_who_went_away_are_recorded_before_it_settles(
