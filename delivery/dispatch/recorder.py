@@ -81,6 +81,8 @@ class Recorder:
                 await self._commit([result])
             return
         result = results[0]
+        if await self._is_recorded(result):  # its commit had happened, only the answer was lost
+            return
         if not result.attempt.response_headers and not result.attempt.response_body:
             # Nothing of the receiver's is left in it: a fault of ours, told in the log. The delivery is put
             # off, so that it is not sent again with every lease until somebody has mended it.
@@ -90,6 +92,13 @@ class Recorder:
         log.error("record.without_response", delivery_id=str(result.attempt.delivery_id), error=repr(error))
         bare = replace(result.attempt, response_headers=(), response_body=b"", response_truncated=True)
         await self._commit([replace(result, attempt=bare)])
+
+    async def _is_recorded(self, result: Result) -> bool:
+        try:
+            async with self._ledger.transaction() as tx:
+                return await recording.is_recorded(tx, result.attempt.id)
+        except Unavailable:
+            return False
 
     async def _put_off(self, result: Result) -> None:
         try:

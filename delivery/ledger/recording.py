@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from delivery.ledger.session import Transaction
-    from delivery.model import Attempt, ClaimId, DeliveryId, DeliveryStatus, EndpointId
+    from delivery.model import Attempt, AttemptId, ClaimId, DeliveryId, DeliveryStatus, EndpointId
 
 # Locking the claim's row first is what keeps rescue away: whoever comes second finds it changed or gone.
 _FENCE = text("""
@@ -83,6 +83,7 @@ _POSTPONE = text("""
     from fence
     where schedule.claim_id = fence.id and schedule.delivery_id = any (cast(:ids as uuid[]))
 """)
+_IS_RECORDED = text("select id from attempts where id = :id")
 _CLOSE_SPENT = text("delete from claims where id = :claim and remaining <= 0")
 _DISABLE = text("""
     with told as (
@@ -153,6 +154,11 @@ async def record(tx: Transaction, results: Sequence[Result]) -> set[ClaimId]:
     if finished := [claim_id for claim_id, left in remaining.items() if left <= 0]:
         await tx.execute(_CLOSE, {"claims": finished})
     return counts.keys() - remaining.keys()
+
+
+async def is_recorded(tx: Transaction, attempt_id: AttemptId) -> bool:
+    """Whether this attempt is in the ledger."""
+    return (await tx.execute(_IS_RECORDED, {"id": attempt_id})).scalar_one_or_none() is not None
 
 
 async def postpone(
