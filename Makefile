@@ -83,7 +83,7 @@ clean: ## Remove what was installed and cached here; the data stay
 	rm -rf $(VENV) $(NODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-reset: ## Forget the data of `make up` and `make demo`
+reset: ## Forget the data of `make up`
 	@if [ -e .waybill/postgres/lock ] && ! flock -n .waybill/postgres/lock true; then \
 		echo "An engine runs here: stop it first." >&2; exit 1; fi
 	rm -rf .waybill

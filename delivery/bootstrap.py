@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from delivery.config import Settings
 
 _ONE = 1 << 32
+LAST_PORT = 65_535
 
 
 def clock() -> datetime:
@@ -59,11 +60,14 @@ def secret_box(settings: Settings) -> SecretBox:
 
 def guard(settings: Settings) -> Guard:
     """What may be dialled. Raises Misconfigured for networks or ports that cannot be read."""
+    parts = [part.strip() for part in settings.allow_ports.split(",") if part.strip()]
+    if not all(part.isdecimal() and 0 < int(part) <= LAST_PORT for part in parts):
+        raise Misconfigured(f"WAYBILL_ALLOW_PORTS must be numbers from 1 to {LAST_PORT}, comma separated")
     try:
-        ports = frozenset(int(part) for part in settings.allow_ports.split(",") if part.strip())
-        return Guard(AllowList.parse(settings.allow_networks), ports or None)
+        networks = AllowList.parse(settings.allow_networks)
     except ValueError as error:
-        raise Misconfigured(f"WAYBILL_ALLOW_NETWORKS or WAYBILL_ALLOW_PORTS: {error}") from None
+        raise Misconfigured(f"WAYBILL_ALLOW_NETWORKS: {error}") from None
+    return Guard(networks, frozenset(map(int, parts)) or None)
 
 
 def transport(settings: Settings) -> Transport:

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 
 
 def check_text(text: str, *, most: int, least: int = 0) -> str:
-    """Give the text back if it can be stored: length within bounds, no NUL, no half characters.
+    """Give the text back if it can be stored: length within bounds, not blank, no NUL, no half characters.
 
     Raises ValueError saying what is wrong.
     """
     if not least <= len(text) <= most:
         raise ValueError(f"must have {least} to {most} characters, not {len(text)}")
+    if least and not text.strip():
+        raise ValueError("must not be blank")
     if "\0" in text:
         raise ValueError("must not contain a NUL character")
     if any("\ud800" <= letter <= "\udfff" for letter in text):

@@ -5,13 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from delivery.errors import Misconfigured
 
-Seconds = Annotated[float, Field(gt=0)]
+# Finite: what is longer than an hour is a mistake, and infinity no timedelta.
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+OPERATOR_KEY_CHARACTERS = 20
+_PYDANTIC = "Value error, "  # what it puts before a sentence of ours
 
 
 class Settings(BaseSettings):
@@ -27,7 +33,7 @@ class Settings(BaseSettings):
     amqp_url: SecretStr | None = Field(None, description="RabbitMQ ≥ 3.10, e.g. `amqp://user:…@mq/%2F`.")
     queue_type: Literal["classic", "quorum"] = Field("classic", description="Type of the delivery queues.")
     queue_name: str = Field(
-        "waybill", description="Prefix of the queues' names.", pattern=r"^[a-zA-Z0-9_.-]+$"
+        "waybill", description="Prefix of the queues' names.", pattern=r"^[a-zA-Z0-9_.-]+$", max_length=200
     )
     data_dir: Path | None = Field(None, description="Where the embedded default keeps its files: `.waybill`.")
 
@@ -37,7 +43,6 @@ class Settings(BaseSettings):
     )
     operator_key: SecretStr | None = Field(
         None,
-        min_length=20,
         description="The operator's API key: may do everything, for every tenant. At least 20 characters.",
     )
 
@@ -54,7 +59,9 @@ class Settings(BaseSettings):
 
     event_max_bytes: int = Field(262_144, ge=1, description="Largest event, in bytes of its JSON.")
     batch_max_events: int = Field(1_000, ge=1, le=10_000, description="Most events in one batch.")
-    idempotency_hours: float = Field(24, gt=0, description="How long an idempotency key is remembered.")
+    idempotency_hours: float = Field(
+        24, gt=0, le=24 * 365, description="How long an idempotency key is remembered."
+    )
     rotation_overlap_hours: float = Field(
         24, ge=0, le=24 * 30, description="How long a rotated secret goes on signing beside the new one."
     )
@@ -73,6 +80,7 @@ class Settings(BaseSettings):
 
     lease_seconds: Seconds = Field(
         45,
+        ge=1,
         description="How long a worker may hold a claim, in seconds; after that a dead one's is rescued.",
     )
     queue_lease_seconds: Seconds = Field(
@@ -105,6 +113,21 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return value.split(",") if isinstance(value, str) else value
 
+    @field_validator("operator_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < OPERATOR_KEY_CHARACTERS:
+            raise ValueError(f"must have at least {OPERATOR_KEY_CHARACTERS} characters")
+        return value
+
+    @field_validator("amqp_url")
+    @classmethod
+    def _amqp(cls, value: SecretStr | None) -> SecretStr | None:
+        # pika takes any scheme, and dials localhost for a URL without a host.
+        if value is not None and not _is_amqp(value.get_secret_value()):
+            raise ValueError("must be of the form amqp://user:password@host:5672/%2F, or begin with amqps://")
+        return value
+
     @property
     def lease(self) -> timedelta:
         """How long a started claim is its worker's."""
@@ -126,5 +149,15 @@ def read_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        lines = [f"WAYBILL_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
-        raise Misconfigured("\n".join(lines)) from None
+        # One line for each variable, however much of it is wrong.
+        faults = {str(fault["loc"][0]): fault["msg"] for fault in reversed(error.errors())}
+        lines = [f"WAYBILL_{name.upper()}: {why.removeprefix(_PYDANTIC)}" for name, why in faults.items()]
+        raise Misconfigured("\n".join(reversed(lines))) from None
+
+
+def _is_amqp(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"amqp", "amqps"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

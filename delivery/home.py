@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from delivery.errors import Misconfigured
 from delivery.secrets import generate_key
 
 if TYPE_CHECKING:
@@ -39,12 +40,17 @@ class Home:
         return self.folder / "running.json"
 
     def prepare(self) -> dict[str, str]:
-        """Make the folder and its keys on first use; returns the settings that they are."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return {
-            "secret_keys": self._kept("secret-keys", generate_key),
-            "operator_key": self._kept("operator-key", lambda: f"wbo_{secrets.token_urlsafe(32)}"),
-        }
+        """Make the folder and its keys on first use, and return them as settings. Raises Misconfigured."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return {
+                "secret_keys": self._kept("secret-keys", generate_key),
+                "operator_key": self._kept("operator-key", lambda: f"wbo_{secrets.token_urlsafe(32)}"),
+            }
+        except OSError as error:
+            raise Misconfigured(
+                f"The folder {self.folder} cannot be used: {error.strerror}. WAYBILL_DATA_DIR names another."
+            ) from error
 
     def announce(self, found_at: Mapping[str, str]) -> None:
         """Write down the settings under which the engine runs now."""

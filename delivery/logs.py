@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
 if TYPE_CHECKING:
     from delivery.config import Settings
+
+
+class _Stderr:
+    """Writes lines to whatever stderr is now. A log that cannot be written must not stop a delivery."""
+
+    def __init__(self, *_: object) -> None:
+        """There is nothing to open."""
+
+    def msg(self, line: str) -> None:
+        """Write one line; a broken pipe, a full disk or a closed stream lose it."""
+        with suppress(OSError, ValueError):
+            # In one piece, so that threads do not write into each other's lines.
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
+    debug = info = warning = warn = error = exception = critical = fatal = failure = err = log = msg
 
 
 def set_up_logs(settings: Settings) -> None:
@@ -31,11 +48,17 @@ def set_up_logs(settings: Settings) -> None:
     structlog.configure(
         processors=[*shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=_Stderr,
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(
-        level=max(level, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            # Libraries' lines in the form of ours: whoever reads JSON gets nothing else.
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
+        )
     )
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler])
     # pika writes a dozen lines for each broken connection; whoever used it says so in one.
     logging.getLogger("pika").setLevel(logging.CRITICAL)

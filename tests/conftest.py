@@ -21,7 +21,7 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled run tidies up as on Ctrl-C
     # No deadlines: a busy machine is not a bug.
     settings.register_profile("dev", deadline=None, max_examples=50)
-    settings.register_profile("ci", deadline=None, max_examples=300, derandomize=True)
+    settings.register_profile("ci", deadline=None, max_examples=150, derandomize=True)
     settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 

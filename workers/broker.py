@@ -10,6 +10,7 @@ import structlog
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import Retries
+from pika.exceptions import AMQPConnectionError
 
 from delivery.errors import Misconfigured, Unavailable
 
@@ -45,6 +46,13 @@ class QueueBroker(RabbitmqBroker):
         if self._queue_type == "quorum":
             arguments["x-queue-type"] = "quorum"
         return arguments
+
+    def _declare_queue(self, queue_name: str) -> Any:
+        try:
+            return super()._declare_queue(queue_name)  # type: ignore[no-untyped-call]
+        except OSError as error:
+            # An unknown host: pika lets it through, and Dramatiq would print its whole traceback at each try.
+            raise AMQPConnectionError(str(error)) from error
 
 
 def queue_of(settings: Settings, lane: Lane) -> str:

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from delivery import embedded
 from delivery.api.serve import serve
 from delivery.bootstrap import open_ledger
+from delivery.cli.door import report
 from delivery.config import read_settings
 from delivery.errors import WaybillError
 from delivery.home import Home
@@ -58,7 +59,7 @@ def main() -> None:
             schema.upgrade(url)
             run(own, home)
     except WaybillError as error:
-        sys.exit(str(error))
+        sys.exit(report(error))
 
 
 def run(settings: Settings, home: Home) -> None:

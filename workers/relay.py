@@ -96,9 +96,11 @@ class Relay:
     # What is due: heard, or found by looking.
 
     async def _listen(self) -> None:
+        pause = _FIRST_PAUSE
         while True:
             try:
                 listener = await Listener.open(self._ledger)
+                pause = _FIRST_PAUSE
                 try:
                     self._look_again()
                     async for endpoints in listener.heard():
@@ -106,8 +108,9 @@ class Relay:
                 finally:
                     await listener.close()
             except Unavailable as error:
-                log.warning("relay.deaf", why=str(error))
-                await asyncio.sleep(_FIRST_PAUSE)
+                log.warning("relay.deaf", why=str(error), seconds=pause)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _hear(self, endpoints: set[tuple[TenantId, EndpointId]]) -> None:
         if endpoints:

@@ -13,6 +13,7 @@ import structlog
 import uvloop
 
 from delivery.bootstrap import clock, open_ledger
+from delivery.cli.door import report
 from delivery.config import read_settings
 from delivery.errors import Misconfigured
 from delivery.logs import set_up_logs
@@ -63,7 +64,7 @@ def main() -> None:
         set_up_logs(settings)
         uvloop.run(run(settings))
     except Misconfigured as error:
-        sys.exit(str(error))
+        sys.exit(report(error))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -43,6 +44,11 @@ class _BatchIn(msgspec.Struct, forbid_unknown_fields=True):
     events: list[msgspec.Raw]
 
 
+# Where it is the object that is wrong, msgspec names the field only in its sentence.
+_NAMES_A_FIELD = re.compile(
+    r"Object (?P<what>missing required|contains unknown) field `(?P<field>.+)`", re.DOTALL
+)
+_WHY = {"missing required": "is needed", "contains unknown": "is not a known field"}
 _event_decoder = msgspec.json.Decoder(_EventIn)
 _batch_decoder = msgspec.json.Decoder(_BatchIn)
 _any_decoder = msgspec.json.Decoder[object]()
@@ -92,6 +98,9 @@ def _decode(decoder: msgspec.json.Decoder[T], body: bytes, *, at: str) -> T:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         why, _, path = str(error).partition(" - at `$")
+        named = _NAMES_A_FIELD.fullmatch(why)
+        if named is not None:
+            path, why = named["field"], _WHY[named["what"]]
         raise Invalid(_join(at, path.rstrip("`").lstrip(".")) or "body", why) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(at or "body", f"is not JSON: {error}") from None

@@ -47,6 +47,7 @@ _TITLES = {
     413: ("too-large", "The request is too large"),
     415: ("unsupported-media-type", "The body is not JSON"),
     422: ("invalid", "The request is not valid"),
+    431: ("too-large", "The request is too large"),
     500: ("internal", "Something went wrong on our side"),
     503: ("unavailable", "This cannot be served just now"),
 }

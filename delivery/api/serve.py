@@ -10,6 +10,7 @@ import uvicorn
 import uvloop
 
 from delivery.api.app import create_app
+from delivery.api.heads import BoundedHeads
 from delivery.bootstrap import clock, open_ledger, services
 from delivery.errors import Misconfigured, Unavailable
 from delivery.ledger import partitions
@@ -42,8 +43,6 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> 
         await _make_partitions(ledger)
         server = _Server(config, on_ready)
         await server.serve()
-        if not server.started:
-            raise Misconfigured(f"Cannot listen on {settings.host}:{settings.port}; is it taken?")
     finally:
         await ledger.close()
 
@@ -65,12 +64,17 @@ class _Server(uvicorn.Server):
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        if self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            log.info("web.listening", url=f"http://{host}:{port}")
-            if self._on_ready is not None:
-                self._on_ready(f"http://{host}:{port}")
+        try:
+            await super().startup(sockets=sockets)
+        except SystemExit:  # it has logged why; whoever called us still has things to stop
+            where = f"{self.config.host}:{self.config.port}"
+            raise Misconfigured(
+                f"Cannot listen on {where} (WAYBILL_HOST, WAYBILL_PORT); is it taken?"
+            ) from None
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        log.info("web.listening", url=f"http://{host}:{port}")
+        if self._on_ready is not None:
+            self._on_ready(f"http://{host}:{port}")
 
 
 def _uvicorn(settings: Settings, app: FastAPI) -> uvicorn.Config:
@@ -78,8 +82,9 @@ def _uvicorn(settings: Settings, app: FastAPI) -> uvicorn.Config:
         app,
         host=settings.host,
         port=settings.port,
-        http="httptools",
+        http=BoundedHeads,
         log_config=None,
+        log_level="error",  # its warnings are one for each request that is not HTTP
         access_log=False,
         server_header=False,
         date_header=False,

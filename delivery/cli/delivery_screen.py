@@ -110,7 +110,8 @@ def _print_attempts(tried: Sequence[Attempt]) -> None:
         print_indented(f"{one.number}. {one.detail} {why(one.reason)}", by=1)
     last = tried[-1]
     say("")
-    say(f"All of the last one: waybill attempt show {show_id(Prefix.ATTEMPT, last.id)}", style="dim")
+    whose = f"--tenant {show_id(Prefix.TENANT, last.tenant_id)}"
+    say(f"All of the last one: waybill attempt show {whose} {show_id(Prefix.ATTEMPT, last.id)}", style="dim")
 
 
 def _print_message(title: str, headers: Sequence[tuple[str, str]], body: bytes | None, none: str) -> None:

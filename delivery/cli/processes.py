@@ -2,7 +2,9 @@
 
 import importlib
 import os
+import shutil
 import sys
+from collections.abc import Mapping
 from typing import NoReturn
 
 import typer
@@ -83,11 +85,8 @@ def dev() -> None:
     Everything it keeps is in `.waybill` (WAYBILL_DATA_DIR). Other commands find it there. Unless told
     otherwise it delivers to receivers on this machine, over http as well.
     """
-    for name, value in _AT_HOME.items():
-        os.environ.setdefault(name, value)
-    settings = read_settings()
-    _introduce(settings)
-    _become("workers.embedded_process")
+    _introduce(read_settings())
+    _become("workers.embedded_process", environment=_AT_HOME | os.environ)
 
 
 def _check(settings: Settings) -> None:
@@ -103,13 +102,16 @@ def _check(settings: Settings) -> None:
 def _introduce(settings: Settings) -> None:
     home = Home.of(settings)
     here = f"http://{settings.host}:{settings.port}"
-    say("Waybill runs here until Ctrl-C.", style="bold")
+    # Found without a path only where the environment has been activated.
+    command = "waybill" if shutil.which("waybill") else sys.argv[0]
+    say("Starting Waybill; Ctrl-C stops it.", style="bold")
     say(f"  API            {here}   (documentation: {here}/docs)")
     say(f"  operator key   {home.folder / 'operator-key'}")
-    say('  to begin       waybill tenant create "Acme Books"   (in another terminal, in this folder)')
+    say(f'  to begin       {command} tenant create "Acme Books"   (in another terminal, in this folder)')
     sys.stdout.flush()
 
 
-def _become(module: str, *arguments: str) -> NoReturn:
+def _become(module: str, *arguments: str, environment: Mapping[str, str] = os.environ) -> NoReturn:
     """Go on as `python -m module`; -P: our packages are not looked for in the folder we are started in."""
-    os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])  # noqa: S606  our own Python and words
+    words = [sys.executable, "-P", "-m", module, *arguments]
+    os.execve(sys.executable, words, environment)  # noqa: S606  our own Python and our own words

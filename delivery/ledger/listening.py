@@ -39,7 +39,8 @@ class Listener:
                 keepalives_idle=10,
             )
         except psycopg.Error as error:
-            raise Unavailable(f"The ledger does not answer: {error}") from error
+            why = str(error).partition("\n")[0]
+            raise Unavailable(f"The ledger does not answer: {why}") from error
         try:
             await connection.execute(f"listen {DUE_CHANNEL}")
         except psycopg.Error as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from delivery.errors import Unavailable
+from delivery.ledger.session import BEHIND
 from delivery.ledger.tables import PARTITIONED
 
 if TYPE_CHECKING:
@@ -34,4 +35,4 @@ async def check(ledger: Ledger, *, now: datetime) -> None:
     except TimeoutError:
         raise Unavailable(f"The ledger did not answer within {PATIENCE_SECONDS} seconds.") from None
     if missing:
-        raise Unavailable(f"The ledger has no {missing[0]}: migrate it, and let the relay make partitions.")
+        raise Unavailable(f"{BEHIND} (There is no table {missing[0]}.)")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from psycopg.errors import CheckViolation, UndefinedColumn, UndefinedTable
 from psycopg.types.array import ListBinaryDumper
-from sqlalchemy import event, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 OLDEST_SERVER = 150_000
+
+BEHIND = "The ledger is not ready for this release: run `waybill db upgrade`."
 
 # Whoever makes deliveries due says so here; the relay listens.
 DUE_CHANNEL = "waybill_due"
@@ -36,7 +39,14 @@ def normalise_url(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in {"postgres", "postgresql", "postgresql+psycopg"}:
         raise Misconfigured("WAYBILL_DATABASE_URL must begin with postgresql://")
-    return f"postgresql+psycopg://{rest}"
+    whole = f"postgresql+psycopg://{rest}"
+    try:
+        make_url(whole)
+    except (ArgumentError, ValueError):  # the latter for a port that is no number
+        raise Misconfigured(
+            "WAYBILL_DATABASE_URL cannot be read; its form is postgresql://user:password@host:5432/name"
+        ) from None
+    return whole
 
 
 class Ledger:
@@ -73,6 +83,8 @@ class Ledger:
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise Unavailable(f"The ledger does not answer: {_first_line(error)}") from error
+            if _is_behind(error.orig):
+                raise Unavailable(f"{BEHIND} ({_first_line(error)})") from error
             raise
 
     async def check(self) -> None:
@@ -90,6 +102,18 @@ class Ledger:
 def _send_lists_in_binary(connection: Any, _record: object) -> None:
     """Bulk statements are made of lists: psycopg writes them five to twenty times faster in binary."""
     connection.driver_connection.adapters.register_dumper(list, ListBinaryDumper)
+
+
+def _is_behind(cause: BaseException | None) -> bool:
+    """Whether tables, columns or today's partitions are missing."""
+    match cause:
+        case UndefinedTable() | UndefinedColumn():
+            return True
+        case CheckViolation():
+            # A violated check of ours names a constraint; a row without a partition does not.
+            return cause.diag.constraint_name is None
+        case _:
+            return False
 
 
 def _first_line(error: Exception) -> str:

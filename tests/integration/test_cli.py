@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -230,9 +231,29 @@ def test_an_upgrade_of_an_empty_database_makes_it_ready(empty_database_url: str,
     environment = _environment(empty_database_url)
     before = waybill("tenant", "list")
     assert (before.returncode, before.stdout) == (3, "")
-    assert before.stderr.startswith("waybill: The ledger has no ")
+    assert before.stderr.startswith(
+        "waybill: The ledger is not ready for this release: run `waybill db upgrade`."
+    )
     assert waybill("db", "upgrade").returncode == 0
     assert "There is no tenant yet" in waybill("tenant", "list").stdout
+
+
+def test_a_port_that_is_taken_is_named_and_every_line_is_of_one_form(database: str, tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        environment = _environment(database) | {"WAYBILL_PORT": str(port), "WAYBILL_LOG_FORMAT": "json"}
+        told = subprocess.run(
+            [WAYBILL, "serve", "web"],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert told.returncode == 2
+    *logged, last = told.stderr.splitlines()
+    assert last.startswith(f"waybill: Cannot listen on 127.0.0.1:{port} ")
+    assert [json.loads(line)["level"] for line in logged] == ["error"]
 
 
 def test_a_ledger_that_does_not_answer_has_an_exit_code_of_its_own(tmp_path: Path):

@@ -85,7 +85,7 @@ def test_an_interrupted_engine_leaves_nothing_behind(
     engine.send_signal(signal.SIGINT)
     said, _ = engine.communicate(timeout=40)
     assert engine.returncode == 0, said
-    assert "Waybill runs here until Ctrl-C." in said
+    assert "Starting Waybill; Ctrl-C stops it." in said
     assert not (tmp_path / ".waybill" / "running.json").exists()
     after = subprocess.run(
         [WAYBILL, "tenant", "list"],

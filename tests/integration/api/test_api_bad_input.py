@@ -202,9 +202,9 @@ async def test_malformed_json_is_refused(tenant: Tenancy, raw: bytes):
         ({"type": "a\n", "data": 1}, "type"),
         ({"type": "a" * 129, "data": 1}, "type"),
         ({"type": 1, "data": 1}, "type"),
-        ({"type": "a", "data": 1, "id": "x"}, "body"),
-        ({"type": "a"}, "body"),
-        ({"data": 1}, "body"),
+        ({"type": "a", "data": 1, "id": "x"}, "id"),
+        ({"type": "a"}, "data"),
+        ({"data": 1}, "type"),
         ([1], "body"),
     ],
 )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from delivery.api.app import create_app
+from delivery.api.heads import BoundedHeads
 from delivery.bootstrap import services as wire
 from delivery.ledger import Ledger
 from tests.integration.api.conftest import OPERATOR_KEY, client_of
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
     import httpx
+    from fastapi import FastAPI
 
     from delivery.bootstrap import Services
     from delivery.config import Settings
@@ -64,6 +69,51 @@ async def test_a_ledger_without_todays_partitions_is_not_ready(settings: Setting
     async with client_of(create_app(wire(settings, ledger)), None) as client:
         assert (await client.get("/readyz")).status_code == 503
     await ledger.close()
+
+
+@pytest.mark.parametrize("made", ["empty_database_url", "database_url"], ids=["schema", "partitions"])
+async def test_without_schema_or_partitions_nothing_is_accepted_and_the_log_says_what_to_do(
+    settings: Settings, request: pytest.FixtureRequest, logged: list[MutableMapping[str, Any]], made: str
+):
+    ledger = Ledger(request.getfixturevalue(made))
+    named = {"Waybill-Tenant": "ten_01kasw8qbefy09m6sc7n75yr3h"}
+    async with client_of(create_app(wire(settings, ledger)), OPERATOR_KEY, **named) as client:
+        if made == "database_url":
+            tenant = await client.post("/v1/tenants", json={"name": "Acme"})
+            client.headers["Waybill-Tenant"] = tenant.json()["id"]
+        refused = await client.post("/v1/events", json={"type": "a", "data": 1})
+    assert refused.status_code == 503
+    (line,) = [line for line in logged if line["event"] == "request.unavailable"]
+    assert "waybill db upgrade" in line["why"]
+    await ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 70_000, 431),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"X-Many: a\r\n" * 7_000, 431),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 60_000 + b"\r\n\r\n", 200),
+        ((b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 40_000 + b"\r\n\r\n") * 3, 200),
+        (b"\x16\x03\x01\x02\x00\x01", 400),
+    ],
+    ids=["a long header", "many headers", "a header within bounds", "requests one after another", "TLS"],
+)
+async def test_a_head_is_bounded_and_what_is_not_http_is_a_problem(app: FastAPI, sent: bytes, status: int):
+    config = uvicorn.Config(app, http=BoundedHeads, log_config=None, log_level="critical", lifespan="off")
+    config.load()
+    serving = await asyncio.get_running_loop().create_server(
+        lambda: BoundedHeads(config, ServerState(), {}), "127.0.0.1", 0
+    )
+    async with serving:
+        reader, writer = await asyncio.open_connection(*serving.sockets[0].getsockname())
+        writer.write(sent)
+        writer.write_eof()
+        told = (await reader.read()).decode() if status != 200 else (await reader.readline()).decode()
+        assert told.startswith(f"HTTP/1.1 {status} ")
+        assert ("content-type: application/problem+json" in told) == (status != 200)
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_the_document_describes_requests_with_examples(stranger: httpx.AsyncClient):

@@ -14,6 +14,7 @@ from delivery.cli.app import app
 from delivery.cli.door import UNAVAILABLE, USAGE, find_settings, report
 from delivery.errors import Misconfigured, Unavailable
 from delivery.home import Home
+from delivery.secrets import generate_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,6 +94,42 @@ def test_a_wrong_setting_is_named(
     monkeypatch.setenv("WAYBILL_PORT", "many")
     assert main(["dev"]) == USAGE
     assert "WAYBILL_PORT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "mysql://db/waybill"),
+        ("DATABASE_URL", "postgresql://[::1/waybill"),
+        ("AMQP_URL", "http://mq"),
+        ("AMQP_URL", "amqp://"),
+        ("AMQP_URL", "amqp://mq:many"),
+        ("OPERATOR_KEY", "short"),
+        ("ALLOW_PORTS", "99999"),
+        ("ALLOW_PORTS", "-1"),
+        ("ALLOW_NETWORKS", "here"),
+        ("RETRY_SCHEDULE", "a,b"),
+        ("LEASE_SECONDS", "inf"),
+        ("WINDOW_SECONDS", "1e300"),
+        ("IDEMPOTENCY_HOURS", "inf"),
+        ("QUEUE_NAME", "q" * 300),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused_in_one_line(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = {"DATABASE_URL": "postgresql://db/waybill", "AMQP_URL": "amqp://mq", "SECRET_KEYS": generate_key()}
+    for setting, given in (good | {name: value}).items():
+        monkeypatch.setenv(f"WAYBILL_{setting}", given)
+    assert main(["serve", "worker"]) == USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"waybill: WAYBILL_{name}")
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    with pytest.raises(Misconfigured, match="taken cannot be used: File exists"):
+        Home(tmp_path / "taken").prepare()
 
 
 @pytest.mark.parametrize("process", ["web", "relay", "worker"])

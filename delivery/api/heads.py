@@ -1,0 +1,50 @@
+"""The first lines of a request: bounded in bytes; what cannot be read is a problem like any other."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from delivery.api.problems import Problem, answer
+
+MOST_HEAD_BYTES = 65_536
+
+
+class BoundedHeads(HttpToolsProtocol):
+    """uvicorn's protocol. Alone it takes a head of any size, and time that grows with the square of it."""
+
+    _in_head = False
+    _head_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, and refuse a head that has not ended by now."""
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+                self._refuse(
+                    Problem(431, f"Path and headers together may have at most {MOST_HEAD_BYTES:,} bytes.")
+                )
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """A head ends."""
+        self._in_head = False
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP."""
+        self._refuse(Problem(400, msg))
+
+    def _refuse(self, problem: Problem) -> None:
+        response = answer(problem, {})
+        head = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\n".encode()]
+        for name, value in [*response.raw_headers, (b"connection", b"close")]:
+            head += name, b": ", value, b"\r\n"
+        self.transport.write(b"".join([*head, b"\r\n", bytes(response.body)]))
+        self.transport.close()
