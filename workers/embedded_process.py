@@ -7,6 +7,8 @@ What was in it when the process last ended is due again at once, because every l
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 import threading
 from contextlib import contextmanager
@@ -22,7 +24,7 @@ from delivery.api.serve import serve
 from delivery.bootstrap import open_ledger
 from delivery.cli.door import report
 from delivery.config import read_settings
-from delivery.errors import WaybillError
+from delivery.errors import Unavailable, WaybillError
 from delivery.home import Home
 from delivery.ledger import claiming, schema
 from delivery.logs import set_up_logs
@@ -90,6 +92,8 @@ def run(settings: Settings, home: Home) -> None:
         relay.stop()
         worker.stop(timeout=10_000)
         broker.close()
+    if relay.died:
+        raise Unavailable("The relay ended by itself, and so did the rest; the log says why.")
 
 
 @contextmanager
@@ -119,9 +123,16 @@ class _RelayThread(threading.Thread):
         self._publisher = Publisher(broker, queue_of(settings, Lane.LIVE))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._relay: Relay | None = None
+        self.died = False
 
     def run(self) -> None:
-        uvloop.run(self._run())
+        try:
+            uvloop.run(self._run())
+        except Exception:
+            # An API that goes on accepting while nothing is delivered is worse than none: end as a whole.
+            log.exception("relay.died")
+            self.died = True
+            os.kill(os.getpid(), signal.SIGTERM)
 
     async def _run(self) -> None:
         ledger = open_ledger(self._settings, "relay")
