@@ -67,8 +67,8 @@ def _table(figures: dict[str, float | None], arguments: argparse.Namespace) -> T
     table.add_column("target", justify="right")
     labels = {
         "e2e_per_s": f"single POST → recorded success, events/s, {arguments.seconds:.0f} s",
-        "drain_per_s": f"draining {arguments.backlog:,} waiting, deliveries/s, 2 worker processes",
-        "naive_per_s": "naive baseline, deliveries/s, 2 worker processes",
+        "drain_per_s": f"draining {arguments.backlog:,} waiting, deliveries/s",
+        "naive_per_s": "naive baseline, deliveries/s",
         "ratio_to_naive": "ratio to naive",
         "accept_p50_ms": "POST answered under that load, p50 ms",
         "accept_p99_ms": "POST answered under that load, p99 ms",
@@ -83,7 +83,7 @@ def _table(figures: dict[str, float | None], arguments: argparse.Namespace) -> T
 
 
 def _processor_table(used: dict[str, float]) -> Table:
-    table = Table(title="Where the processor's time goes, single POSTs, last round", title_justify="left")
+    table = Table(title="Single POSTs: processor time", title_justify="left")
     table.add_column("process")
     table.add_column("µs an event", justify="right")
     for name, microseconds in sorted(used.items(), key=lambda item: -item[1]):
