@@ -20,37 +20,10 @@ from tests.support import ledger as on
 from tests.support.ledger import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
     from uuid import UUID
 
-    from tests.support.postgres import DatabaseServer
 
 ONE, OTHER = NewEvent("order.created", b'{"id":1}'), NewEvent("order.created", b'{"id":2}')
-
-
-@pytest.fixture(scope="module")
-def shared_url(database_server: DatabaseServer, migrated_template: str) -> Iterator[str]:
-    with database_server.database(template=migrated_template) as url:
-        yield url
-
-
-@pytest.fixture
-async def ledger(shared_url: str) -> AsyncIterator[Ledger]:
-    async with on.opened(shared_url) as ledger:
-        await on.emptied(ledger)
-        yield ledger
-
-
-@pytest.fixture
-async def own_ledger(database_url: str) -> AsyncIterator[Ledger]:
-    """For tests that change the schema itself."""
-    async with on.opened(database_url) as ledger:
-        yield ledger
-
-
-@pytest.fixture
-async def tenant(ledger: Ledger) -> TenantId:
-    return await on.new_tenant(ledger)
 
 
 def event_id(accepted: Accepted) -> EventId:

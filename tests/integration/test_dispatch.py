@@ -8,7 +8,6 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import pytest
 from standardwebhooks import Webhook
 
 from delivery.ledger import attempts, deliveries
@@ -21,33 +20,12 @@ from tests.support.receivers import always, answer, never, receiving, reset, tra
 from tests.support.worker import SOON, Manner, finished, working
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
     from delivery.dispatch import Dispatcher
     from delivery.ledger import Ledger
     from delivery.model import Attempt, Delivery, EndpointId, TenantId
-    from tests.support.postgres import DatabaseServer
     from tests.support.receivers import Conversation, Received
 
 DATA = b'{ "n" : 1.10, "n" : 123456789012345678901234567890, "s" : "\\u00e9\\/" }'
-
-
-@pytest.fixture(scope="module")
-def shared_url(database_server: DatabaseServer, migrated_template: str) -> Iterator[str]:
-    with database_server.database(template=migrated_template) as url:
-        yield url
-
-
-@pytest.fixture
-async def ledger(shared_url: str) -> AsyncIterator[Ledger]:
-    async with on.opened(shared_url) as ledger:
-        await on.emptied(ledger)
-        yield ledger
-
-
-@pytest.fixture
-async def tenant(ledger: Ledger) -> TenantId:
-    return await on.new_tenant(ledger)
 
 
 async def deliver(ledger: Ledger, dispatcher: Dispatcher, endpoint: EndpointId) -> int:

@@ -20,32 +20,13 @@ from tests.support.receivers import always, answer, never, receiving
 from tests.support.worker import SOON, Manner, finished, working
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from delivery.model import EndpointId, TenantId
     from tests.support.ledger import Standing
-    from tests.support.postgres import DatabaseServer
     from tests.support.receivers import Conversation
 
 FOREIGN = SecretBox.from_keys(base64.b64encode(bytes(32)).decode())
-
-
-@pytest.fixture(scope="module")
-def shared_url(database_server: DatabaseServer, migrated_template: str) -> Iterator[str]:
-    with database_server.database(template=migrated_template) as url:
-        yield url
-
-
-@pytest.fixture
-async def ledger(shared_url: str) -> AsyncIterator[Ledger]:
-    async with on.opened(shared_url) as ledger:
-        await on.emptied(ledger)
-        yield ledger
-
-
-@pytest.fixture
-async def tenant(ledger: Ledger) -> TenantId:
-    return await on.new_tenant(ledger)
 
 
 async def only_claim(ledger: Ledger, *endpoints: EndpointId) -> ClaimId:

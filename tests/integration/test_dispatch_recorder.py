@@ -8,50 +8,17 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
-import pytest
-
 from delivery.dispatch import recorder as recorders
 from delivery.dispatch.recorder import Recorder
 from delivery.errors import Unavailable
 from tests.support import ledger as on
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from delivery.ledger import Ledger, Transaction
     from delivery.ledger.recording import Result
     from delivery.model import EndpointId, TenantId
-    from tests.support.postgres import DatabaseServer
-
-
-@pytest.fixture(scope="module")
-def shared_url(database_server: DatabaseServer, migrated_template: str) -> Iterator[str]:
-    with database_server.database(template=migrated_template) as url:
-        yield url
-
-
-@pytest.fixture
-async def ledger(shared_url: str) -> AsyncIterator[Ledger]:
-    async with on.opened(shared_url) as ledger:
-        await on.emptied(ledger)
-        yield ledger
-
-
-@pytest.fixture
-async def own_ledger(database_url: str) -> AsyncIterator[Ledger]:
-    """For tests that change the schema itself."""
-    async with on.opened(database_url) as ledger:
-        yield ledger
-
-
-@pytest.fixture
-async def tenant(ledger: Ledger) -> TenantId:
-    return await on.new_tenant(ledger)
-
-
-@pytest.fixture
-async def endpoint(ledger: Ledger, tenant: TenantId) -> EndpointId:
-    return await on.new_endpoint(ledger, tenant)
 
 
 async def results_for(ledger: Ledger, tenant: TenantId, endpoint: EndpointId, count: int) -> list[Result]:

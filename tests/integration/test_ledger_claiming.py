@@ -14,34 +14,8 @@ from delivery.model import ClaimId, EndpointId, EndpointState, Lane, new_id
 from tests.support import ledger as on
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
     from delivery.ledger import Ledger
     from delivery.model import DeliveryId, TenantId
-    from tests.support.postgres import DatabaseServer
-
-
-@pytest.fixture(scope="module")
-def shared_url(database_server: DatabaseServer, migrated_template: str) -> Iterator[str]:
-    with database_server.database(template=migrated_template) as url:
-        yield url
-
-
-@pytest.fixture
-async def ledger(shared_url: str) -> AsyncIterator[Ledger]:
-    async with on.opened(shared_url) as ledger:
-        await on.emptied(ledger)
-        yield ledger
-
-
-@pytest.fixture
-async def tenant(ledger: Ledger) -> TenantId:
-    return await on.new_tenant(ledger)
-
-
-@pytest.fixture
-async def endpoint(ledger: Ledger, tenant: TenantId) -> EndpointId:
-    return await on.new_endpoint(ledger, tenant)
 
 
 async def claimed(ledger: Ledger) -> dict[DeliveryId, ClaimId]:

@@ -28,11 +28,6 @@ async def ledger(database_url: str) -> AsyncIterator[Ledger]:
         yield ledger
 
 
-@pytest.fixture
-async def tenant(ledger: Ledger) -> TenantId:
-    return await on.new_tenant(ledger)
-
-
 # ---- partitions
 async def ensure(ledger: Ledger, now: datetime) -> list[str]:
     async with ledger.transaction() as tx:

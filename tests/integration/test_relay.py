@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import dramatiq
-import pytest
 from dramatiq.errors import ConnectionClosed
 
 from delivery.bootstrap import clock
@@ -25,45 +24,14 @@ from workers.upkeep import Upkeep
 from workers.window import FEWEST
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from dramatiq import Broker
 
     from delivery.model import EndpointId, TenantId
-    from tests.support.postgres import DatabaseServer
 
 QUEUE = "waybill.live"
 NEVER = timedelta(hours=1)
-
-
-@pytest.fixture(scope="module")
-def shared_url(database_server: DatabaseServer, migrated_template: str) -> Iterator[str]:
-    with database_server.database(template=migrated_template) as url:
-        yield url
-
-
-@pytest.fixture
-async def ledger(shared_url: str) -> AsyncIterator[Ledger]:
-    async with on.opened(shared_url) as ledger:
-        await on.emptied(ledger)
-        yield ledger
-
-
-@pytest.fixture
-async def own_ledger(database_url: str) -> AsyncIterator[Ledger]:
-    """For tests that change the schema itself."""
-    async with on.opened(database_url) as ledger:
-        yield ledger
-
-
-@pytest.fixture
-async def tenant(ledger: Ledger) -> TenantId:
-    return await on.new_tenant(ledger)
-
-
-@pytest.fixture
-async def endpoint(ledger: Ledger, tenant: TenantId) -> EndpointId:
-    return await on.new_endpoint(ledger, tenant)
 
 
 class Queue:
