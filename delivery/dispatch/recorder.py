@@ -52,7 +52,10 @@ class Recorder:
             if len(self._waiting) < MOST_AT_ONCE:
                 await asyncio.sleep(LINGER_SECONDS)
             group, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-            await self._commit([result for result, _ in group])
+            try:
+                await self._commit([result for result, _ in group])
+            except Exception:  # nobody may wait for ever; their leases bring these back
+                log.exception("record.failed", results=len(group))
             for _, done in group:
                 if not done.done():
                     done.set_result(None)
@@ -94,11 +97,14 @@ class Recorder:
         await self._commit([replace(result, attempt=bare)])
 
     async def _is_recorded(self, result: Result) -> bool:
-        try:
-            async with self._ledger.transaction() as tx:
-                return await recording.is_recorded(tx, result.attempt.id)
-        except Unavailable:
-            return False
+        """Waits out an outage: taking a recorded result for a new one would count it twice."""
+        while True:
+            try:
+                async with self._ledger.transaction() as tx:
+                    return await recording.is_recorded(tx, result.attempt.id)
+            except Unavailable as error:
+                log.warning("record.waiting", results=1, why=str(error))
+                await asyncio.sleep(_FIRST_PAUSE)
 
     async def _put_off(self, result: Result) -> None:
         try:

@@ -76,7 +76,7 @@ _START = text("""
         returning id
     )
     select s.delivery_id, s.tenant_id, s.endpoint_id, s.event_id, s.attempts, s.step,
-           e.version, e.state, ev.body, ev.body_sha256
+           e.version, ev.body, ev.body_sha256
     from started
     join schedule s on s.claim_id = started.id
     join endpoints e on e.id = s.endpoint_id
