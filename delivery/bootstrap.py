@@ -21,6 +21,7 @@ from delivery.errors import Misconfigured
 from delivery.ledger import Ledger
 from delivery.secrets import SecretBox
 from delivery.tenants import Tenants
+from delivery.tracing import Traces
 from delivery.transport import AllowList, Guard, Transport
 from retries.backoff import DEFAULT_SCHEDULE, Schedule, parse_schedule
 
@@ -107,12 +108,13 @@ async def worker_parts(settings: Settings) -> WorkerParts:
         default_schedule(settings),
         timeout=timedelta(seconds=settings.attempt_timeout),
         longest=settings.longest_attempt,
+        health=settings.health_terms,
     )
     dispatcher = Dispatcher(
         ledger,
         way_out,
         Destinations(ledger, secret_box(settings), defaults),
-        Recorder(ledger),
+        Recorder(ledger, dice),
         Gate(
             fresh=settings.worker_concurrency,
             most=settings.worker_in_flight_max,
@@ -139,6 +141,7 @@ class Services:
     tenants: Tenants
     endpoints: Endpoints
     deliveries: Deliveries
+    traces: Traces
 
     async def close(self) -> None:
         """Close the connections to the ledger."""
@@ -152,6 +155,7 @@ def services(settings: Settings, ledger: Ledger) -> Services:
         allow_http=settings.allow_http,
         longest_timeout=settings.longest_attempt,
         overlap=timedelta(hours=settings.rotation_overlap_hours),
+        health=settings.health_terms,
     )
     limits = AcceptLimits(event_bytes=settings.event_max_bytes, batch_events=settings.batch_max_events)
     box = secret_box(settings)
@@ -161,5 +165,10 @@ def services(settings: Settings, ledger: Ledger) -> Services:
         accepter=Accepter(ledger, limits=limits, clock=clock),
         tenants=Tenants(ledger, clock=clock, random_bytes=secrets.token_bytes),
         endpoints=Endpoints(ledger, box, terms, clock=clock, random_bytes=secrets.token_bytes),
-        deliveries=Deliveries(ledger),
+        deliveries=Deliveries(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
+        traces=Traces(
+            ledger,
+            attempts=len(default_schedule(settings)),
+            in_flight=settings.endpoint_in_flight_max,
+        ),
     )

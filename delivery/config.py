@@ -11,6 +11,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from delivery.errors import Misconfigured
+from retries.breaker import BreakerTerms
+from retries.health import HealthTerms
 
 # Finite: what is longer than an hour is a mistake, and infinity no timedelta.
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -78,6 +80,30 @@ class Settings(BaseSettings):
         description="Seconds before each attempt, comma separated. None: 0, 5, 300, … 24 h (10 attempts).",
     )
 
+    endpoint_in_flight_max: int = Field(
+        50, ge=1, le=10_000, description="Deliveries of one endpoint in flight, over all workers."
+    )
+    breaker_consecutive: int = Field(
+        10, ge=1, le=100_000, description="Failures in a row that open an endpoint's circuit breaker."
+    )
+    breaker_ratio: float = Field(
+        0.5, gt=0, le=1, description="Share of failures within the window that opens it, from 0 to 1."
+    )
+    breaker_minimum: int = Field(
+        20, ge=1, le=100_000, description="Attempts within the window before the share counts."
+    )
+    breaker_window_seconds: Seconds = Field(60, description="The window of the share.")
+    breaker_cool_down_seconds: Seconds = Field(
+        30, description="How long a breaker is open before its first probe; doubles with each that fails."
+    )
+    breaker_longest_cool_down_seconds: Seconds = Field(600, description="The longest cool-down.")
+    disable_after_days: float = Field(
+        5, gt=0, le=365, description="An endpoint that has only failed for so long is disabled."
+    )
+    delivery_max_age_days: float = Field(
+        30, gt=0, le=3650, description="Age at which a delivery that is still owed ends as `expired`."
+    )
+
     lease_seconds: Seconds = Field(
         45,
         ge=1,
@@ -127,6 +153,23 @@ class Settings(BaseSettings):
         if value is not None and not _is_amqp(value.get_secret_value()):
             raise ValueError("must be of the form amqp://user:password@host:5672/%2F, or begin with amqps://")
         return value
+
+    @property
+    def health_terms(self) -> HealthTerms:
+        """By what endpoints are judged that say nothing of their own."""
+        breaker = BreakerTerms(
+            consecutive=self.breaker_consecutive,
+            ratio=self.breaker_ratio,
+            minimum=self.breaker_minimum,
+            window=timedelta(seconds=self.breaker_window_seconds),
+            cool_down=timedelta(seconds=self.breaker_cool_down_seconds),
+            longest_cool_down=timedelta(seconds=self.breaker_longest_cool_down_seconds),
+        )
+        return HealthTerms(
+            breaker,
+            in_flight=self.endpoint_in_flight_max,
+            disable_after=timedelta(days=self.disable_after_days),
+        )
 
     @property
     def lease(self) -> timedelta:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from delivery.errors import Conflict, NotFound
-from delivery.ledger import attempts, deliveries, endpoints, events
+from delivery.holding import with_hold
+from delivery.ledger import attempts, deliveries, endpoints, events, journal, situations
 from delivery.ledger.deliveries import DeliverySelection
 from delivery.ledger.events import EventHead, EventSelection
-from delivery.model import EndpointState, Prefix, show_id
+from delivery.ledger.journal import Entry
+from delivery.model import DeliveryStatus, EndpointState, Prefix, show_id
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
     from delivery.ledger import Ledger, Transaction
     from delivery.ledger.attempts import Told
     from delivery.model import Attempt, AttemptId, Delivery, DeliveryId, EventId, TenantId
@@ -26,19 +32,22 @@ log = structlog.get_logger()
 class Deliveries:
     """What a tenant sees of its events, deliveries and attempts."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        """Everything here is in the ledger."""
+    def __init__(self, ledger: Ledger, *, clock: Callable[[], datetime], in_flight: int) -> None:
+        """`in_flight` is how many an endpoint may have on their way that has no limit of its own."""
         self._ledger = ledger
+        self._clock = clock
+        self._in_flight = in_flight
 
     async def page(self, tenant_id: TenantId, wanted: DeliverySelection, cut: Cut) -> Page[Delivery]:
         """Deliveries, newest first."""
         async with self._ledger.transaction() as tx:
-            return await deliveries.page(tx, tenant_id, wanted, cut)
+            page = await deliveries.page(tx, tenant_id, wanted, cut)
+            return replace(page, items=await self._with_holds(tx, page.items))
 
     async def read(self, tenant_id: TenantId, delivery_id: DeliveryId) -> Delivery:
         """One delivery; raises NotFound."""
         async with self._ledger.transaction() as tx:
-            return await _read(tx, tenant_id, delivery_id)
+            return await self._read_held(tx, tenant_id, delivery_id)
 
     async def attempts(self, tenant_id: TenantId, delivery_id: DeliveryId, cut: Cut) -> Page[Attempt]:
         """The attempts of a delivery, newest first, without response bodies; raises NotFound."""
@@ -75,11 +84,34 @@ class Deliveries:
         async with self._ledger.transaction() as tx:
             delivery = await _read(tx, tenant_id, delivery_id)
             await _refuse_unless_active(tx, delivery)
-            if not await deliveries.make_due(tx, delivery, reason=f"asked for again by {actor}"):
+            was = await deliveries.make_due(tx, delivery, reason=f"asked for again by {actor}")
+            if was is DeliveryStatus.IN_FLIGHT:
                 raise Conflict("The delivery is being attempted just now. Look again in a moment.")
-            again = await _read(tx, tenant_id, delivery_id)
+            await journal.append(tx, [self._asked_again(delivery, was=was, actor=actor)])
+            again = await self._read_held(tx, tenant_id, delivery_id)
         log.info("delivery.retried", delivery_id=show_id(Prefix.DELIVERY, delivery_id), actor=actor)
         return again
+
+    def _asked_again(self, delivery: Delivery, *, was: DeliveryStatus, actor: str) -> Entry:
+        return Entry(
+            tenant_id=delivery.tenant_id,
+            what="delivery.retried",
+            actor=actor,
+            at=self._clock(),
+            endpoint_id=delivery.endpoint_id,
+            delivery_id=delivery.id,
+            details={"was": was},
+        )
+
+    async def _read_held(self, tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId) -> Delivery:
+        (delivery,) = await self._with_holds(tx, [await _read(tx, tenant_id, delivery_id)])
+        return delivery
+
+    async def _with_holds(self, tx: Transaction, found: Sequence[Delivery]) -> tuple[Delivery, ...]:
+        """Say of each what holds it; one look at all the endpoints of those that wait."""
+        waiting = [one.endpoint_id for one in found if one.status is DeliveryStatus.PENDING]
+        known = await situations.of(tx, waiting)
+        return tuple(with_hold(one, known, in_flight=self._in_flight) for one in found)
 
 
 async def _read(tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId) -> Delivery:
@@ -95,7 +127,8 @@ async def _refuse_unless_active(tx: Transaction, delivery: Delivery) -> None:
     if endpoint is None:
         raise Conflict(f"The endpoint {shown} was deleted: this delivery has nowhere to go.")
     if endpoint.state is not EndpointState.ACTIVE:
+        way_on = "resume" if endpoint.state is EndpointState.PAUSED else "enable"
         raise Conflict(
-            f"The endpoint {shown} is {endpoint.state} and its deliveries are held. Resume the endpoint "
-            f"(POST /v1/endpoints/{shown}/resume): what is pending goes out by itself, then retry the rest."
+            f"The endpoint {shown} is {endpoint.state} and its deliveries are held. {way_on.capitalize()} it "
+            f"(POST /v1/endpoints/{shown}/{way_on}): what is pending goes out by itself, then retry the rest."
         )

@@ -14,14 +14,19 @@ _ANY_BELOW = ".*"
 _TYPE = re.compile(r"[a-zA-Z0-9_]+(?:\.[a-zA-Z0-9_]+)*")
 
 
-def matches(patterns: Sequence[str], event_type: str) -> bool:
-    """Whether any of these checked patterns asks for this type; no patterns ask for nothing."""
+def first_match(patterns: Sequence[str], event_type: str) -> str | None:
+    """The first of these checked patterns that asks for this type; no patterns ask for nothing."""
     for pattern in patterns:
         if pattern in (EVERYTHING, event_type):
-            return True
+            return pattern
         if pattern.endswith(_ANY_BELOW) and event_type.startswith(pattern[:-1]):
-            return True
-    return False
+            return pattern
+    return None
+
+
+def matches(patterns: Sequence[str], event_type: str) -> bool:
+    """Whether any of these checked patterns asks for this type."""
+    return first_match(patterns, event_type) is not None
 
 
 def check_event_type(text: str) -> str:

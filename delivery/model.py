@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, NewType
+from typing import TYPE_CHECKING, Any, NewType
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
 from delivery.errors import MalformedId
+from retries.health import HealthTerms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from retries.health import Hold
+    from retries.rate import RateLimit
 
 TenantId = NewType("TenantId", UUID)
 KeyId = NewType("KeyId", UUID)
@@ -136,8 +140,40 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointLimits:
+    """An endpoint's own limits; None, and names missing from `breaker`, mean the operator's default.
+
+    `breaker` has the fields of `retries.breaker.BreakerTerms` by name, times in seconds.
+    """
+
+    in_flight: int | None = None
+    rate: RateLimit | None = None
+    breaker: Mapping[str, float] = field(default_factory=dict)
+    disable_after: timedelta | None = None
+    permanent: tuple[int, ...] = ()
+
+    def terms(self, defaults: HealthTerms) -> HealthTerms:
+        """By what this endpoint is judged."""
+        own: dict[str, Any] = {
+            name: timedelta(seconds=value) if name in _TIMES else value
+            for name, value in self.breaker.items()
+        }
+        return HealthTerms(
+            breaker=replace(defaults.breaker, **own) if own else defaults.breaker,
+            in_flight=self.in_flight or defaults.in_flight,
+            disable_after=self.disable_after or defaults.disable_after,
+        )
+
+
+_TIMES = frozenset({"window", "cool_down", "longest_cool_down"})
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A tenant's destination. `timeout` bounds one attempt in all; `schedule` None means the default."""
+    """A tenant's destination. `timeout` bounds one attempt in all; `schedule` None means the default.
+
+    An operational one gets what the engine has to say to its tenant, and none of the tenant's events.
+    """
 
     id: EndpointId
     tenant_id: TenantId
@@ -146,12 +182,15 @@ class Endpoint:
     filter: tuple[str, ...]
     state: EndpointState
     state_reason: str | None
+    state_actor: str | None
     state_changed_at: datetime
     header_names: tuple[str, ...]
     sealed_headers: bytes | None
     signature: Signature
     schedule: tuple[timedelta, ...] | None
     timeout: timedelta | None
+    operational: bool
+    limits: EndpointLimits
     version: int
     created_at: datetime
     updated_at: datetime
@@ -184,20 +223,36 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """Why a delivery is not sent though it is due: its endpoint may be sent nothing now.
+
+    `since` is when that began for the endpoint and `until` when it ends by itself, where either is known;
+    `reason` is what was said of a pause, or why the endpoint was disabled.
+    """
+
+    by: Hold
+    since: datetime | None = None
+    until: datetime | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
-    """One event owed to one endpoint, as the ledger shows it."""
+    """One event owed to one endpoint, as the ledger shows it. `held` None: nothing holds it back."""
 
     id: DeliveryId
     tenant_id: TenantId
     event_id: EventId
     event_type: str
     endpoint_id: EndpointId
+    matched_by: str | None
     status: DeliveryStatus
     reason: str | None
     attempts: int
     created_at: datetime
     due_at: datetime | None
     finished_at: datetime | None
+    held: Held | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +276,7 @@ class Attempt:
     endpoint_id: EndpointId
     event_id: EventId
     number: int
+    claimed_at: datetime | None
     started_at: datetime
     timings: Timings
     url: str

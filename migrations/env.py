@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import time
+from typing import TYPE_CHECKING
 
 from alembic import context
-from sqlalchemy import create_engine, text
+from sqlalchemy import NullPool, create_engine, text
 
 from delivery.ledger.tables import PARTITIONED, metadata
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 # Any constant will do; it keeps two deploys from migrating at the same time.
 ADVISORY_LOCK = 7_233_201_914_205_511
+LONGEST_WAIT_SECONDS = 60
 
 _PARTITION = re.compile(rf"^({'|'.join(PARTITIONED)})_\d{{8}}$")
 
@@ -29,12 +35,24 @@ def database_url() -> str:
     return "postgresql+psycopg://" + str(given).partition("://")[2]
 
 
+def take_turns(connection: Connection) -> None:
+    """Wait for the advisory lock outside of a transaction: an index built concurrently waits for them all."""
+    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+    while not connection.execute(text("select pg_try_advisory_lock(:key)"), {"key": ADVISORY_LOCK}).scalar():
+        connection.commit()
+        if time.monotonic() > deadline:
+            raise SystemExit(f"Another migration has been running for {LONGEST_WAIT_SECONDS} seconds.")
+        time.sleep(0.2)
+
+
 def run_migrations() -> None:
     """Migrate in one transaction per revision, holding the advisory lock for the whole run."""
-    engine = create_engine(database_url(), connect_args={"application_name": "waybill migrate"})
+    # No pool: when a migration fails, its connection ends with it, and so does the lock.
+    engine = create_engine(
+        database_url(), poolclass=NullPool, connect_args={"application_name": "waybill migrate"}
+    )
     with engine.connect() as connection:
-        connection.execute(text("set lock_timeout = '60s'"))
-        connection.execute(text("select pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
+        take_turns(connection)
         connection.execute(text("set lock_timeout = '4s'"))
         connection.execute(text("set statement_timeout = '10min'"))
         connection.commit()
@@ -49,7 +67,6 @@ def run_migrations() -> None:
             context.run_migrations()
         connection.execute(text("select pg_advisory_unlock(:key)"), {"key": ADVISORY_LOCK})
         connection.commit()
-    engine.dispose()
 
 
 if context.is_offline_mode():

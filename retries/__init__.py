@@ -1,4 +1,7 @@
-"""When to try again: outcomes, schedules, Retry-After and the policy. Pure: no I/O, no clock, no dice."""
+"""When to try again, and what an endpoint may be sent: outcomes, schedules, policy, health.
+
+Pure: no I/O, no clock, no dice.
+"""
 
 from retries.backoff import (
     DEFAULT_SCHEDULE,
@@ -8,6 +11,23 @@ from retries.backoff import (
     delay_before,
     parse_schedule,
 )
+from retries.breaker import Breaker, BreakerState, BreakerTerms, probing
+from retries.health import (
+    Allowance,
+    BreakerClosed,
+    BreakerOpened,
+    Change,
+    DisableWarning,
+    FailedTooLong,
+    Health,
+    HealthTerms,
+    Hold,
+    Sign,
+    Waiting,
+    allowance,
+    judge,
+)
+from retries.limit import FIRST_IN_FLIGHT, InFlightLimit
 from retries.outcome import (
     Blocked,
     CutShort,
@@ -30,43 +50,73 @@ from retries.policy import (
     HandBack,
     Reason,
     RetryAt,
+    Signal,
     Succeed,
+    check_permanent,
     decide,
     explain,
     name_of_decision,
+    signal_of,
+    wait_of,
 )
+from retries.rate import RateLimit, room
 from retries.retry_after import LONGEST_RETRY_AFTER, parse_retry_after
 
 __all__ = [
     "DEFAULT_SCHEDULE",
+    "FIRST_IN_FLIGHT",
     "LONGEST_DELAY",
     "LONGEST_RETRY_AFTER",
     "MOST_ATTEMPTS",
+    "Allowance",
     "Blocked",
+    "Breaker",
+    "BreakerClosed",
+    "BreakerOpened",
+    "BreakerState",
+    "BreakerTerms",
+    "Change",
     "CutShort",
     "Decision",
     "Delivered",
     "DisableEndpoint",
+    "DisableWarning",
+    "FailedTooLong",
     "Fault",
     "GiveUp",
     "HandBack",
+    "Health",
+    "HealthTerms",
+    "Hold",
+    "InFlightLimit",
     "Interrupted",
     "Outcome",
     "Phase",
+    "RateLimit",
     "Reason",
     "Refused",
     "RetryAt",
     "Schedule",
+    "Sign",
+    "Signal",
     "Succeed",
     "TimedOut",
     "Unreachable",
+    "Waiting",
+    "allowance",
+    "check_permanent",
     "classify_status",
     "decide",
     "delay_before",
     "describe",
     "explain",
+    "judge",
     "name_of",
     "name_of_decision",
     "parse_retry_after",
     "parse_schedule",
+    "probing",
+    "room",
+    "signal_of",
+    "wait_of",
 ]

@@ -1,7 +1,21 @@
 """From what came of an attempt to what is done next. The one place where that is decided.
 
-The rules are a table: `PERMANENT` names the answers after which a delivery is over, `decide` says for every
-outcome whether and why to try again, and the schedule says when.
+The rules are a table, one row for each kind of outcome: what it means for the delivery, and what it tells of
+the endpoint. `STATUSES` has the rows of single HTTP statuses; the schedule says when to try again.
+
+| outcome | delivery | endpoint |
+|---|---|---|
+| 2xx in time | succeeded | good |
+| 2xx after most of its time limit | succeeded | slow: against its breaker, and halves its in-flight limit |
+| 3xx, 401, 403, 404, other 4xx and 5xx | again | bad |
+| 400, 422 | again | alive: says something of this body, nothing of the endpoint |
+| 413 | failed | alive |
+| 408, 502, 504, time-out in any phase | again | congested: bad, and halves its in-flight limit |
+| 429, 503 | again | congested; with Retry-After the whole endpoint waits |
+| 410 | failed | disabled |
+| any 4xx that the endpoint calls permanent | failed | as above |
+| TLS, DNS, refused, reset, not HTTP, network, blocked by the guard, cut short | again | bad |
+| interrupted by us | again at once, no step burned | nothing |
 """
 
 from __future__ import annotations
@@ -25,12 +39,15 @@ from retries.outcome import (
 from retries.retry_after import clamp_retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime, timedelta
 
     from retries.backoff import Schedule
 
 _REDIRECTS = range(300, 400)
+_CLIENT_ERRORS = range(400, 500)
+# Of the time limit of an attempt: a success that took longer is a slow one.
+SLOW_SHARE: Final = 0.8
 
 
 class Reason(StrEnum):
@@ -48,6 +65,18 @@ class Reason(StrEnum):
     SCHEDULE_SPENT = "schedule_spent"
     GONE = "gone"
     TOO_LARGE = "too_large"
+    PERMANENT_STATUS = "permanent_status"
+
+
+class Signal(StrEnum):
+    """What an attempt tells of its endpoint's health."""
+
+    GOOD = "good"
+    SLOW = "slow"
+    ALIVE = "alive"
+    BAD = "bad"
+    CONGESTED = "congested"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +117,55 @@ class HandBack:
 
 Decision = Succeed | RetryAt | GiveUp | DisableEndpoint | HandBack
 
-PERMANENT: Final[Mapping[int, GiveUp | DisableEndpoint]] = MappingProxyType(
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The row of one status: `ends` None is a retry; `waits`: its Retry-After holds the whole endpoint."""
+
+    signal: Signal
+    ends: GiveUp | DisableEndpoint | None = None
+    waits: bool = False
+
+
+STATUSES: Final[Mapping[int, Rule]] = MappingProxyType(
     {
-        410: DisableEndpoint(Reason.GONE),
-        413: GiveUp(Reason.TOO_LARGE),  # the body is the same on every attempt, and so is its size
+        400: Rule(Signal.ALIVE),
+        408: Rule(Signal.CONGESTED),
+        410: Rule(Signal.BAD, ends=DisableEndpoint(Reason.GONE)),
+        # The body is the same on every attempt, and so is its size.
+        413: Rule(Signal.ALIVE, ends=GiveUp(Reason.TOO_LARGE)),
+        422: Rule(Signal.ALIVE),
+        429: Rule(Signal.CONGESTED, waits=True),
+        502: Rule(Signal.CONGESTED),
+        503: Rule(Signal.CONGESTED, waits=True),
+        504: Rule(Signal.CONGESTED),
     }
 )
+_ANY_OTHER: Final = Rule(Signal.BAD)
+# What an endpoint may not call permanent: these pass, or are decided already.
+_NEVER_PERMANENT: Final = frozenset({408, 410, 413, 425, 429})
 
 
-def decide(outcome: Outcome, *, step: int, schedule: Schedule, now: datetime, jitter: float) -> Decision:
+def check_permanent(status: int) -> int:
+    """Give back a status that an endpoint may call permanent: a 4xx that is not about time; ValueError."""
+    if status not in _CLIENT_ERRORS or status in _NEVER_PERMANENT:
+        never = ", ".join(map(str, sorted(_NEVER_PERMANENT)))
+        raise ValueError(f"A permanent status is one of 400 to 499, but not {never}; this is {status}.")
+    return status
+
+
+def decide(
+    outcome: Outcome,
+    *,
+    step: int,
+    schedule: Schedule,
+    now: datetime,
+    jitter: float,
+    permanent: Collection[int] = (),
+) -> Decision:
     """Decide what follows from an outcome. `step` counts the attempts burned before this one, from 0.
 
-    `jitter` is a throw of the dice in [-1, 1].
+    `jitter` is a throw of the dice in [-1, 1], `permanent` are the statuses that the endpoint means for good.
     """
     asked: timedelta | None = None
     match outcome:
@@ -107,8 +173,10 @@ def decide(outcome: Outcome, *, step: int, schedule: Schedule, now: datetime, ji
             return Succeed()
         case Interrupted():
             return HandBack(Reason.INTERRUPTED)
-        case Refused(status) if status in PERMANENT:
-            return PERMANENT[status]
+        case Refused(status) if (ends := _rule(status).ends) is not None:
+            return ends
+        case Refused(status) if status in permanent:
+            return GiveUp(Reason.PERMANENT_STATUS)
         case Refused(status, asked):
             reason = Reason.REDIRECT if status in _REDIRECTS else Reason.RETRYABLE_STATUS
         case TimedOut():
@@ -123,6 +191,36 @@ def decide(outcome: Outcome, *, step: int, schedule: Schedule, now: datetime, ji
             assert_never(outcome)
     delay = delay_before(step + 1, schedule, jitter)
     return _try_again(reason, delay=delay, asked=asked, now=now)
+
+
+def signal_of(outcome: Outcome, *, took: timedelta, limit: timedelta) -> Signal:
+    """Say what an attempt that took so long, of the time limit it had, tells of its endpoint."""
+    match outcome:
+        case Delivered():
+            return Signal.SLOW if took > SLOW_SHARE * limit else Signal.GOOD
+        case Interrupted():
+            return Signal.NONE
+        case Refused(status):
+            return _rule(status).signal
+        case TimedOut():
+            return Signal.CONGESTED
+        case Unreachable() | Blocked() | CutShort():
+            return Signal.BAD
+        case _:
+            assert_never(outcome)
+
+
+def wait_of(outcome: Outcome) -> timedelta | None:
+    """How long the whole endpoint asks us to wait; None when it does not."""
+    match outcome:
+        case Refused(status, retry_after) if retry_after is not None and _rule(status).waits:
+            return clamp_retry_after(retry_after)
+        case _:
+            return None
+
+
+def _rule(status: int) -> Rule:
+    return STATUSES.get(status, _ANY_OTHER)
 
 
 def _try_again(
@@ -172,5 +270,6 @@ _SENTENCES: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.SCHEDULE_SPENT: "The last attempt of the schedule failed, so there will be no other.",
         Reason.GONE: "The endpoint answered 410 Gone: it wants no more deliveries and is disabled.",
         Reason.TOO_LARGE: "The endpoint answered that the body is too large, which no retry can change.",
+        Reason.PERMANENT_STATUS: "The endpoint answered a status that its settings call permanent.",
     }
 )

@@ -6,10 +6,11 @@ due any more costs an empty look, what is due and not noted is found by the next
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING, TypeVar
 
-from delivery.ledger.claiming import Quota
+from delivery.dispatch.claims import Quota
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ class Backlog:
         """Start with nothing known."""
         self._tenants: OrderedDict[TenantId, OrderedDict[EndpointId, None]] = OrderedDict()
         self._tenant_of: dict[EndpointId, TenantId] = {}
+        self._later: dict[EndpointId, tuple[float, TenantId]] = {}
 
     def __bool__(self) -> bool:
         """Whether anything is known to be due."""
@@ -48,13 +50,32 @@ class Backlog:
             quotas += [Quota(endpoint, take) for endpoint, take in _split(part, self._tenants[tenant])]
         return quotas
 
-    def served(self, quotas: Sequence[Quota], taken: Mapping[EndpointId, int]) -> None:
-        """Send those who were served to the end of the line, and drop those who had less than their quota."""
+    @property
+    def next_at(self) -> float:
+        """When somebody is to be looked at again, by the clock that `served` was told; infinity: never."""
+        return min((at for at, _ in self._later.values()), default=math.inf)
+
+    def ripen(self, now: float) -> None:
+        """Note those whose time has come."""
+        ripe = [(tenant, endpoint) for endpoint, (at, tenant) in self._later.items() if at <= now]
+        for _, endpoint in ripe:
+            del self._later[endpoint]
+        self.note(ripe)
+
+    def served(
+        self, quotas: Sequence[Quota], taken: Mapping[EndpointId, int], later: Mapping[EndpointId, float]
+    ) -> None:
+        """Send those who were served to the end of the line, and drop those who had less than their quota.
+
+        `later` says of some of those at what moment they are to be noted again.
+        """
         for quota in quotas:
             tenant = self._tenant_of[quota.endpoint_id]
             line = self._tenants[tenant]
             if taken.get(quota.endpoint_id, 0) < quota.take:
                 del line[quota.endpoint_id], self._tenant_of[quota.endpoint_id]
+                if quota.endpoint_id in later:
+                    self._later[quota.endpoint_id] = (later[quota.endpoint_id], tenant)
             else:
                 line.move_to_end(quota.endpoint_id)
             if line:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from delivery.dispatch.claims import ClaimTerms, claim
 from delivery.errors import Unavailable
 from delivery.ledger import claiming
 from delivery.ledger.listening import Listener
-from delivery.model import ClaimId, Lane, new_id
+from delivery.model import Lane
 from workers.backlog import Backlog
 from workers.window import Window
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from delivery.ledger import Ledger, Transaction
-    from delivery.model import EndpointId, TenantId
+    from delivery.model import ClaimId, EndpointId, TenantId
     from workers.broker import Publisher
     from workers.upkeep import Upkeep
 
@@ -44,11 +44,15 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often the relay looks unasked, how much time's worth of work it queues, how long that may wait."""
+    """How often the relay looks unasked, how much time's worth of work it queues, how long that may wait.
+
+    `in_flight` is how many deliveries an endpoint may have on their way that has no limit of its own.
+    """
 
     poll: timedelta
     window: timedelta
     queue_lease: timedelta
+    in_flight: int
 
 
 class Relay:
@@ -60,6 +64,7 @@ class Relay:
         self._publisher = publisher
         self._upkeep = upkeep
         self._pace = pace
+        self._terms = ClaimTerms(Lane.LIVE, BATCH, pace.queue_lease, pace.in_flight)
         # One thread, because the broker's connections belong to threads.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publish")
         self._backlog = Backlog()
@@ -143,6 +148,7 @@ class Relay:
             await self._rest()
             self._backlog.note(self._heard)
             self._heard.clear()
+            self._backlog.ripen(_now())
             try:
                 if _now() >= self._next_scan:
                     await self._scan()
@@ -164,7 +170,8 @@ class Relay:
             return
         if not self._backlog:
             try:
-                await asyncio.wait_for(self._woken.wait(), timeout=max(0.0, self._next_scan - _now()))
+                next_look = min(self._next_scan, self._backlog.next_at)
+                await asyncio.wait_for(self._woken.wait(), timeout=max(0.0, next_look - _now()))
             except TimeoutError:
                 return
             finally:
@@ -185,18 +192,12 @@ class Relay:
     async def _take(self, tx: Transaction) -> Sequence[ClaimId]:
         """One round: everybody whose turn it is gets a share of the room; who had less leaves the backlog."""
         quotas = self._backlog.share(self._window.room)
-        most = math.ceil(sum(quota.take for quota in quotas) / BATCH)
-        taken = await claiming.claim(
-            tx,
-            quotas,
-            lane=Lane.LIVE,
-            claims=[ClaimId(new_id()) for _ in range(most)],
-            batch=BATCH,
-            lease=self._pace.queue_lease,
-        )
-        self._backlog.served(quotas, taken.by_endpoint)
-        self._window = self._window.added(taken.size)
-        return taken.claims
+        claimed = await claim(tx, quotas, self._terms)
+        # What is held for longer than that, the scan finds when its time has come.
+        soon = {e: s for e, s in claimed.later.items() if s <= self._pace.poll.total_seconds()}
+        self._backlog.served(quotas, claimed.by_endpoint, {e: _now() + s for e, s in soon.items()})
+        self._window = self._window.added(claimed.size)
+        return claimed.claims
 
     async def _publish(self, claims: Sequence[ClaimId]) -> None:
         if not claims:

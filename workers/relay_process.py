@@ -20,7 +20,7 @@ from delivery.logs import set_up_logs
 from delivery.model import Lane
 from workers.broker import Publisher, queue_of, rabbitmq_broker
 from workers.relay import Pace, Relay
-from workers.upkeep import Upkeep
+from workers.upkeep import Ages, Upkeep
 
 if TYPE_CHECKING:
     from delivery.config import Settings
@@ -36,8 +36,13 @@ def make_relay(settings: Settings, ledger: Ledger, publisher: Publisher) -> Rela
         poll=timedelta(seconds=settings.poll_seconds),
         window=timedelta(seconds=settings.window_seconds),
         queue_lease=settings.queue_lease,
+        in_flight=settings.endpoint_in_flight_max,
     )
-    upkeep = Upkeep(ledger, idempotency_age=timedelta(hours=settings.idempotency_hours), clock=clock)
+    ages = Ages(
+        idempotency=timedelta(hours=settings.idempotency_hours),
+        delivery=timedelta(days=settings.delivery_max_age_days),
+    )
+    upkeep = Upkeep(ledger, ages, clock=clock)
     return Relay(ledger, publisher, upkeep, pace)
 
 

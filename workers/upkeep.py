@@ -1,20 +1,26 @@
-"""The relay's clock: partitions made ahead, old keys forgotten, deleted endpoints' work cancelled."""
+"""The relay's clock: partitions made ahead, counts checked, what is too old or owed to nobody ended."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
+from delivery import operational
 from delivery.errors import Unavailable
-from delivery.ledger import partitions, upkeep
+from delivery.ledger import health, partitions, upkeep
+from delivery.ledger.journal import ENGINE, Entry
+from delivery.model import Prefix, show_id
+from retries.limit import FIRST_IN_FLIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
 
     from delivery.ledger import Ledger
+    from delivery.ledger.upkeep import Expired
     from delivery.model import EndpointId
 
 log = structlog.get_logger()
@@ -23,13 +29,21 @@ ROUND_SECONDS = 60.0
 _FULL = upkeep.AT_ONCE
 
 
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """How old idempotency keys, and deliveries that are still owed, become at most."""
+
+    idempotency: timedelta
+    delivery: timedelta
+
+
 class Upkeep:
     """Does a round every minute, and buries deleted endpoints as soon as it hears of them."""
 
-    def __init__(self, ledger: Ledger, *, idempotency_age: timedelta, clock: Callable[[], datetime]) -> None:
+    def __init__(self, ledger: Ledger, ages: Ages, *, clock: Callable[[], datetime]) -> None:
         """Nothing runs until `run`."""
         self._ledger = ledger
-        self._idempotency_age = idempotency_age
+        self._ages = ages
         self._clock = clock
         self._deleted: list[EndpointId] = []
         self._asked = asyncio.Event()
@@ -65,10 +79,32 @@ class Upkeep:
             made = await partitions.ensure(tx, now=self._clock())
         if made:
             log.info("partitions.made", names=made)
+        await self._check_health()
+        await self._expire()
         full = True
         while full:
             async with self._ledger.transaction() as tx:
-                full = await upkeep.forget_idempotency_keys(tx, older_than=self._idempotency_age) == _FULL
+                full = await upkeep.forget_idempotency_keys(tx, older_than=self._ages.idempotency) == _FULL
+
+    async def _check_health(self) -> None:
+        async with self._ledger.transaction() as tx:
+            await health.ensure(tx, limit=FIRST_IN_FLIGHT)
+            wrong = await health.recount(tx)
+        if wrong:
+            # Processes of an older release do not count; after a deploy that is all it may be.
+            log.error("endpoints.in_flight_was_wrong", endpoints=[str(id_) for id_ in wrong])
+
+    async def _expire(self) -> None:
+        full = True
+        while full:
+            now = self._clock()
+            async with self._ledger.transaction() as tx:
+                expired = await upkeep.expire(tx, older_than=self._ages.delivery, now=now)
+                loud = [_failed(one, now) for one in expired if not one.operational]
+                await operational.tell(tx, loud, now=now)
+            if expired:
+                log.warning("deliveries.expired", count=len(expired))
+            full = len(expired) == _FULL
 
     async def _cancel(self) -> None:
         # Others may be named meanwhile; what an outage leaves undone is named again by the next scan.
@@ -79,3 +115,16 @@ class Upkeep:
                 cancelled = await upkeep.cancel_of_deleted(tx, deleted)
             log.info("deliveries.cancelled", count=cancelled, reason="endpoint_deleted")
             full = cancelled == _FULL
+
+
+def _failed(expired: Expired, now: datetime) -> Entry:
+    return Entry(
+        tenant_id=expired.tenant_id,
+        what="delivery.failed",
+        actor=ENGINE,
+        at=now,
+        reason="expired",
+        endpoint_id=expired.endpoint_id,
+        delivery_id=expired.delivery_id,
+        details={"event_id": show_id(Prefix.EVENT, expired.event_id), "attempts": expired.attempts},
+    )

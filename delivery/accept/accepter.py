@@ -223,7 +223,7 @@ def _draft(request: _Request, known: Mapping[UUID, Subscriptions], now: datetime
     if subscriptions is None:
         return NotFound("tenant", show_id(Prefix.TENANT, request.tenant_id))
     only = request.only_endpoint
-    endpoints_of = subscriptions.matching if only is None else lambda _type: [only]
+    endpoints_of = subscriptions.matching if only is None else lambda _type: [(only, None)]
     # Counted before it is drafted: a thousand events for a thousand endpoints are a million rows.
     owed = sum([len(endpoints_of(event.type)) for event in request.events])
     if owed > MOST_DELIVERIES:

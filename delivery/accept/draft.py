@@ -6,9 +6,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from delivery.filters import matches
+from delivery.filters import first_match
 from delivery.ledger.accepting import DeliveryRow, EventRow
-from delivery.model import DeliveryId, EventId, Prefix, show_id
+from delivery.model import DeliveryId, EndpointId, EventId, Prefix, show_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from delivery.accept.parse import NewEvent
-    from delivery.model import EndpointId, TenantId
+    from delivery.model import TenantId
+
+
+# An endpoint that an event is owed to, and the pattern that asked for it; None: it was named.
+Match = tuple[EndpointId, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +37,22 @@ class Subscriptions:
     """A tenant's endpoints with their filters; remembers which match a type, since types repeat."""
 
     filters: Sequence[tuple[EndpointId, Sequence[str]]]
-    _matching: dict[str, list[EndpointId]]
+    _matching: dict[str, list[Match]]
 
     @classmethod
     def of(cls, filters: Sequence[tuple[EndpointId, Sequence[str]]]) -> Subscriptions:
         """Start with nothing remembered."""
         return cls(filters, {})
 
-    def matching(self, event_type: str) -> list[EndpointId]:
-        """The endpoints that asked for this type, in the order of their ids."""
+    def matching(self, event_type: str) -> list[Match]:
+        """The endpoints that asked for this type, in the order of their ids, and the pattern that did."""
         found = self._matching.get(event_type)
         if found is None:
-            found = [endpoint for endpoint, patterns in self.filters if matches(patterns, event_type)]
+            found = [
+                (endpoint, pattern)
+                for endpoint, patterns in self.filters
+                if (pattern := first_match(patterns, event_type)) is not None
+            ]
             if len(self._matching) < 1_000:  # noqa: PLR2004  a tenant that invents types must not fill memory
                 self._matching[event_type] = found
         return found
@@ -53,7 +61,7 @@ class Subscriptions:
 def draft(
     tenant_id: TenantId,
     events: Sequence[NewEvent],
-    endpoints_of: Callable[[str], list[EndpointId]],
+    endpoints_of: Callable[[str], Sequence[Match]],
     *,
     single: bool,
     now: datetime,
@@ -78,8 +86,8 @@ def draft(
             )
         )
         owed += [
-            DeliveryRow(DeliveryId(new_id()), tenant_id, event_id, endpoint, event.type, now)
-            for endpoint in endpoints
+            DeliveryRow(DeliveryId(new_id()), tenant_id, event_id, endpoint, event.type, now, matched_by)
+            for endpoint, matched_by in endpoints
         ]
         answers.append(
             f'{{"id":"{show_id(Prefix.EVENT, event_id)}","type":"{event.type}",'

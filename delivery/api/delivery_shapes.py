@@ -8,9 +8,24 @@ from typing import Any, Literal, Self
 from pydantic import Field
 
 from delivery.api.shapes import Moment, Next, Shown, example
-from delivery.model import Attempt, Delivery, DeliveryStatus, Prefix, Timings, show_id
+from delivery.model import Attempt, Delivery, DeliveryStatus, Held, Prefix, Timings, show_id
+from retries.health import Hold
 
 Encoding = Literal["text", "base64"]
+
+
+class HeldOut(Shown):
+    """Why a delivery is not sent though it is due."""
+
+    by: Hold = Field(description="What of its endpoint holds it.")
+    since: Moment | None = Field(description="When that began for the endpoint. Null: not known.")
+    until: Moment | None = Field(description="When it ends by itself. Null: when something happens.")
+    reason: str | None = Field(description="What was said of a pause, or why the endpoint was disabled.")
+
+    @classmethod
+    def of(cls, held: Held) -> Self:
+        """Show what holds a delivery."""
+        return cls(by=held.by, since=held.since, until=held.until, reason=held.reason)
 
 
 class DeliveryOut(Shown):
@@ -26,6 +41,9 @@ class DeliveryOut(Shown):
     created_at: Moment
     due_at: Moment | None = Field(description="When it is attempted next. Null: never, it is over.")
     finished_at: Moment | None
+    held: HeldOut | None = Field(
+        description="What holds it back though it is due. Null: nothing does, or it is not due."
+    )
 
     @classmethod
     def of(cls, delivery: Delivery, /, **more: Any) -> Self:
@@ -41,6 +59,7 @@ class DeliveryOut(Shown):
             created_at=delivery.created_at,
             due_at=delivery.due_at,
             finished_at=delivery.finished_at,
+            held=None if delivery.held is None else HeldOut.of(delivery.held),
             **more,
         )
 

@@ -1,12 +1,12 @@
 """How endpoints and their secrets are sent and shown."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from delivery.api.shapes import Given, Moment, Next, Shown, example, plain_seconds
-from delivery.endpoints import NewEndpoint, NewSecret
+from delivery.endpoints import EndpointChanges, NewEndpoint, NewSecret, shown_limits
 from delivery.model import Endpoint, EndpointState, Prefix, SealedSecret, Signature, show_id
 
 MASK = "***"
@@ -45,6 +45,77 @@ OwnSecret = Annotated[
         "Null: a fresh one is made, which is better."
     ),
 ]
+Operational = Annotated[
+    bool,
+    Field(
+        description="Whether it gets the engine's own events about the tenant's endpoints, and none of the "
+        "tenant's events. Its `filter` is matched against `endpoint.disabled`, `endpoint.enabled`, "
+        "`endpoint.breaker_opened`, `endpoint.breaker_closed`, `endpoint.disable_warning` and "
+        "`delivery.failed`. What happens to operational endpoints themselves is no event. Stays as it is."
+    ),
+]
+InFlight = Annotated[
+    int | None,
+    Field(
+        description="Most of its deliveries in flight, 1 to 1000. Null: the operator's default.",
+        examples=[20],
+    ),
+]
+DisableAfter = Annotated[
+    float | None,
+    Field(
+        description="An endpoint that has only failed for so many hours is disabled; more than 0, at most "
+        "8760. Null: the operator's default.",
+        examples=[48],
+    ),
+]
+Permanent = Annotated[
+    list[int],
+    Field(
+        description="Statuses (4xx, not 408, 410, 413, 425, 429) after which a delivery is not tried again.",
+        examples=[[404, 422]],
+    ),
+]
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@with_config(_STRICT)
+class RateLimit(TypedDict):
+    """At most `limit` deliveries within `per_seconds`, spread evenly over them."""
+
+    limit: Annotated[int, Field(description="1 to 100000.", examples=[100])]
+    per_seconds: Annotated[float, Field(description="More than 0, at most 86400.", examples=[60])]
+
+
+@with_config(_STRICT)
+class Breaker(TypedDict, total=False):
+    """When its circuit breaker opens and for how long. What is not named, or null, is the default."""
+
+    consecutive_failures: Annotated[
+        int | None, Field(description="So many failures in a row open it: 1 to 100000.", examples=[10])
+    ]
+    failure_ratio: Annotated[
+        float | None,
+        Field(description="This share of failures within the window opens it: more than 0, at most 1."),
+    ]
+    minimum_requests: Annotated[
+        int | None, Field(description="Attempts within the window before the share counts: 1 to 100000.")
+    ]
+    window_seconds: Annotated[float | None, Field(description="More than 0, at most 3600.")]
+    cool_down_seconds: Annotated[
+        float | None,
+        Field(description="How long it is open before its first probe; doubles with each that fails."),
+    ]
+    longest_cool_down_seconds: Annotated[
+        float | None, Field(description="The longest cool-down: at least the first one, at most 3600.")
+    ]
+
+
+OwnRate = Annotated[RateLimit | None, Field(description="Null: as fast as it answers.")]
+OwnBreaker = Annotated[
+    Breaker | None,
+    Field(description="Its circuit breaker's own terms, as a whole. Null: the operator's defaults."),
+]
 
 
 class EndpointIn(Given):
@@ -76,6 +147,12 @@ class EndpointIn(Given):
     schedule: Schedule = None
     timeout_seconds: Timeout = None
     secret: OwnSecret = Field(None, repr=False)
+    operational: Operational = False
+    in_flight_max: InFlight = None
+    rate_limit: OwnRate = None
+    breaker: OwnBreaker = None
+    disable_after_hours: DisableAfter = None
+    permanent_statuses: Permanent = Field(default=[])
 
     def asked(self) -> NewEndpoint:
         """The endpoint as the use case takes it."""
@@ -102,6 +179,23 @@ class EndpointPatch(TypedDict, total=False):
     ]
     schedule: Schedule
     timeout_seconds: Timeout
+    in_flight_max: InFlight
+    rate_limit: OwnRate
+    breaker: OwnBreaker
+    disable_after_hours: DisableAfter
+    permanent_statuses: Permanent
+
+
+def changes_of(given: EndpointPatch) -> EndpointChanges:
+    """The changes as the use case takes them: the same names."""
+    return cast("EndpointChanges", given)
+
+
+class RateLimitOut(Shown):
+    """At most `limit` deliveries within `per_seconds`."""
+
+    limit: int
+    per_seconds: int | float
 
 
 class EndpointOut(Shown):
@@ -117,10 +211,25 @@ class EndpointOut(Shown):
     signature: Signature
     schedule: list[int | float] | None = Field(description="Seconds before each attempt. Null: the default.")
     timeout_seconds: int | float | None = Field(description="Seconds for one attempt. Null: the default.")
+    operational: Operational
+    in_flight_max: InFlight
+    rate_limit: RateLimitOut | None = Field(description="Null: as fast as it answers.")
+    breaker: dict[str, int | float] | None = Field(
+        description="What of its circuit breaker is its own. Null: nothing.",
+        examples=[{"consecutive_failures": 5, "cool_down_seconds": 60}],
+    )
+    disable_after_hours: int | float | None = Field(
+        description="Disabled after so many hours of nothing but failures. Null: the operator's default."
+    )
+    permanent_statuses: Permanent
     state: EndpointState = Field(
-        description="`active`; `paused` by a person, `disabled` by the engine: deliveries are held then."
+        description="`active`; `paused` by a person, `disabled` by a person or the engine: deliveries are "
+        "held then."
     )
     state_reason: str | None
+    state_actor: str | None = Field(
+        description="Who brought it into this state: a key, `cli:…`, `operator`, or `waybill` (the engine)."
+    )
     state_changed_at: Moment
     created_at: Moment
     updated_at: Moment
@@ -138,8 +247,11 @@ class EndpointOut(Shown):
             signature=endpoint.signature,
             schedule=None if schedule is None else [plain_seconds(delay) for delay in schedule],
             timeout_seconds=None if timeout is None else plain_seconds(timeout),
+            operational=endpoint.operational,
+            **shown_limits(endpoint.limits),
             state=endpoint.state,
             state_reason=endpoint.state_reason,
+            state_actor=endpoint.state_actor,
             state_changed_at=endpoint.state_changed_at,
             created_at=endpoint.created_at,
             updated_at=endpoint.updated_at,
@@ -213,12 +325,21 @@ class NewEndpointOut(EndpointOut):
         return cls.of(endpoint, secret=secret.text, public_key=secret.kept.public_key)
 
 
-class PauseIn(Given):
-    """Why an endpoint is paused."""
+class ReasonIn(Given):
+    """Why an endpoint's state is changed."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "The receiver is being moved"}]})
 
     reason: str | None = None
+
+
+class EnableIn(Given):
+    """Why an endpoint is enabled, or whether to tell only what that would do."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"dry_run": True}]})
+
+    reason: str | None = None
+    dry_run: bool = Field(default=False, description="Change nothing, and tell what would be let go.")
 
 
 class RotationIn(Given):

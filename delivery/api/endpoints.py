@@ -6,17 +6,20 @@ from fastapi import APIRouter, Response
 
 from delivery.accept import endpoint_test
 from delivery.api.callers import ForTenant, Uses
+from delivery.api.endpoint_health_shapes import EnablePreviewOut, EndpointHealthOut
 from delivery.api.endpoint_shapes import (
+    EnableIn,
     EndpointIn,
     EndpointList,
     EndpointOut,
     EndpointPatch,
     NewEndpointOut,
     NewSecretOut,
-    PauseIn,
+    ReasonIn,
     RotationIn,
     SecretList,
     SecretOut,
+    changes_of,
 )
 from delivery.api.event_shapes import ACCEPTED
 from delivery.api.routing import StrictRoute
@@ -50,12 +53,19 @@ async def read_endpoint(uses: Uses, acting: ForTenant, endpoint_id: EndpointInPa
     return EndpointOut.of(await uses.endpoints.read(acting.tenant_id, endpoint_id))
 
 
+@router.get("/{endpoint_id}/health")
+async def read_health(uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath) -> EndpointHealthOut:
+    """Read how an endpoint does: what holds it, what waits for it, how its last attempts went."""
+    return EndpointHealthOut.of(await uses.endpoints.health(acting.tenant_id, endpoint_id))
+
+
 @router.patch("/{endpoint_id}")
 async def change_endpoint(
     uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath, given: EndpointPatch
 ) -> EndpointOut:
     """Change what is named and nothing else. Deliveries that are still owed go to where it points now."""
-    changed = await uses.endpoints.change(acting.tenant_id, endpoint_id, given, actor=acting.actor)
+    changes = changes_of(given)
+    changed = await uses.endpoints.change(acting.tenant_id, endpoint_id, changes, actor=acting.actor)
     return EndpointOut.of(changed)
 
 
@@ -67,18 +77,53 @@ async def delete_endpoint(uses: Uses, acting: ForTenant, endpoint_id: EndpointIn
 
 @router.post("/{endpoint_id}/pause")
 async def pause_endpoint(
-    uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath, given: PauseIn | None = None
+    uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath, given: ReasonIn | None = None
 ) -> EndpointOut:
     """Pause an endpoint: events are still matched, and its deliveries are held until it is resumed."""
-    reason = None if given is None else given.reason
-    paused = await uses.endpoints.pause(acting.tenant_id, endpoint_id, reason=reason, actor=acting.actor)
+    paused = await uses.endpoints.pause(
+        acting.tenant_id, endpoint_id, reason=_reason(given), actor=acting.actor
+    )
     return EndpointOut.of(paused)
 
 
 @router.post("/{endpoint_id}/resume")
-async def resume_endpoint(uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath) -> EndpointOut:
-    """Resume a paused or disabled endpoint: what was held goes out."""
-    return EndpointOut.of(await uses.endpoints.resume(acting.tenant_id, endpoint_id, actor=acting.actor))
+async def resume_endpoint(
+    uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath, given: ReasonIn | None = None
+) -> EndpointOut:
+    """Resume a paused endpoint: what was held goes out, one at a time at first, then faster."""
+    resumed = await uses.endpoints.resume(
+        acting.tenant_id, endpoint_id, reason=_reason(given), actor=acting.actor
+    )
+    return EndpointOut.of(resumed)
+
+
+@router.post("/{endpoint_id}/disable")
+async def disable_endpoint(
+    uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath, given: ReasonIn | None = None
+) -> EndpointOut:
+    """Disable an endpoint: events are still matched, and its deliveries held until somebody enables it."""
+    disabled = await uses.endpoints.disable(
+        acting.tenant_id, endpoint_id, reason=_reason(given), actor=acting.actor
+    )
+    return EndpointOut.of(disabled)
+
+
+@router.post("/{endpoint_id}/enable")
+async def enable_endpoint(
+    uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath, given: EnableIn | None = None
+) -> EndpointOut | EnablePreviewOut:
+    """Enable a disabled endpoint: what was held goes out, one at a time at first, then faster.
+
+    With `dry_run` nothing is changed, and the answer tells what would go out.
+    """
+    asked = given or EnableIn()
+    if asked.dry_run:
+        preview = await uses.endpoints.preview_enable(acting.tenant_id, endpoint_id, reason=asked.reason)
+        return EnablePreviewOut.of(preview)
+    enabled = await uses.endpoints.enable(
+        acting.tenant_id, endpoint_id, reason=asked.reason, actor=acting.actor
+    )
+    return EndpointOut.of(enabled)
 
 
 @router.post("/{endpoint_id}/secrets/rotate", status_code=201)
@@ -113,3 +158,7 @@ async def send_test_event(uses: Uses, acting: ForTenant, endpoint_id: EndpointIn
         acting.tenant_id, [endpoint_test(endpoint.id)], single=True, only_endpoint=endpoint.id
     )
     return Response(accepted.answer, 202, media_type="application/json")
+
+
+def _reason(given: ReasonIn | None) -> str | None:
+    return None if given is None else given.reason

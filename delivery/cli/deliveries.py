@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from delivery.bootstrap import Services, clock
-from delivery.cli import shapes
+from delivery.cli import shapes, trace_shapes
 from delivery.cli.delivery_screen import History, print_attempt, print_history
 from delivery.cli.door import actor, ask
 from delivery.cli.listing import Before, cut_of, print_page
@@ -21,6 +21,7 @@ from delivery.cli.options import (
     id_option,
 )
 from delivery.cli.screen import Column, print_json, say
+from delivery.cli.trace_screen import print_delivery_trace
 from delivery.cli.wording import next_step, standing
 from delivery.deliveries import DeliverySelection
 from delivery.errors import NotFound
@@ -106,6 +107,16 @@ def show(tenant: Tenant, delivery: TheDelivery, json: AsJson = False) -> None:
         print_json(shapes.delivery(history.delivery) | {"latest_attempts": newest_first})
         return
     print_history(history, now=clock())
+
+
+@app.command(epilog=examples("waybill delivery why --tenant ten_… dlv_…"))
+def why(tenant: Tenant, delivery: TheDelivery, json: AsJson = False) -> None:
+    """Tell why a delivery is where it is: everything that happened to it, and what comes next."""
+    trace = ask(lambda uses: uses.traces.of_delivery(tenant, delivery))
+    if json:
+        print_json(trace_shapes.delivery_trace(trace))
+        return
+    print_delivery_trace(trace)
 
 
 @app.command()

@@ -8,6 +8,7 @@ import typer
 
 from delivery.accept import endpoint_test
 from delivery.bootstrap import Services, clock
+from delivery.cli import endpoint_states as states
 from delivery.cli import shapes
 from delivery.cli.door import WrongUsage, actor, ask
 from delivery.cli.endpoint_options import (
@@ -15,7 +16,13 @@ from delivery.cli.endpoint_options import (
     ForPeople,
     Headers,
     Named,
+    NamedLimits,
     OneAttempt,
+    OwnBreaker,
+    OwnDisableAfter,
+    OwnInFlight,
+    OwnPermanent,
+    OwnRate,
     OwnSecret,
     Schedule,
 )
@@ -38,7 +45,7 @@ app = typer.Typer(
         "waybill endpoint create --tenant ten_… https://shop.example/hooks",
         "waybill endpoint create --tenant ten_… https://shop.example/hooks \\",
         "  --filter 'order.*' --filter invoice.paid --header 'X-Token: s3cret' \\",
-        "  --schedule 0,5s,5m,2h --timeout 10",
+        "  --schedule 0,5s,5m,2h --timeout 10 --rate-limit 100/1m",
     )
 )
 def create(  # noqa: PLR0913, PLR0917  one for each option
@@ -53,9 +60,25 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
     schedule: Schedule = None,
     timeout: OneAttempt = None,
     secret: OwnSecret = None,
+    operational: Annotated[
+        bool,
+        typer.Option(
+            "--operational", metavar="", help="It gets the engine's own events, and none of the tenant's."
+        ),
+    ] = False,
+    in_flight_max: OwnInFlight = None,
+    rate_limit: OwnRate = None,
+    breaker: OwnBreaker = None,
+    disable_after: OwnDisableAfter = None,
+    permanent_status: OwnPermanent = None,
     json: AsJson = False,
 ) -> None:
-    """Make an endpoint and print its secret. It is shown this once."""
+    """Make an endpoint and print its secret. It is shown this once.
+
+    An operational endpoint hears of endpoint.disabled, endpoint.enabled, endpoint.breaker_opened,
+    endpoint.breaker_closed, endpoint.disable_warning and delivery.failed, as far as its filters ask for them.
+    """
+    limits = NamedLimits(in_flight_max, rate_limit, breaker, disable_after, permanent_status)
     new = NewEndpoint(
         url=url,
         description=description or "",
@@ -65,6 +88,8 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
         schedule=None if schedule is None else schedule.seconds,
         timeout_seconds=None if timeout is None else timeout.seconds,
         secret=secret,
+        operational=operational,
+        **limits.asked(),
     )
     endpoint, made = ask(lambda uses: uses.endpoints.create(tenant, new, actor=actor()))
     if json:
@@ -138,34 +163,27 @@ def update(  # noqa: PLR0913, PLR0917  one for each option
     header: Headers = None,
     schedule: Schedule = None,
     timeout: OneAttempt = None,
+    in_flight_max: OwnInFlight = None,
+    rate_limit: OwnRate = None,
+    breaker: OwnBreaker = None,
+    disable_after: OwnDisableAfter = None,
+    permanent_status: OwnPermanent = None,
     json: AsJson = False,
 ) -> None:
     """Change what is named and nothing else. Deliveries that are still owed go to where it points now.
 
-    `--schedule default` and `--timeout default` go back to the defaults; a header without a value is taken
-    away; filters take the place of those before.
+    `default` goes back to the default of a schedule, timeout, in-flight limit, breaker or disable-after time,
+    `none` to no rate limit and no permanent statuses; a header without a value is taken away. Filters, a
+    breaker's numbers and permanent statuses take the place of those before.
     """
-    changes = Named(url, filter_, description, header, schedule, timeout).changes()
-    _show_changed(ask(lambda uses: uses.endpoints.change(tenant, endpoint, changes, actor=actor())), json)
+    limits = NamedLimits(in_flight_max, rate_limit, breaker, disable_after, permanent_status)
+    changes = Named(url, filter_, description, header, schedule, timeout, limits).changes()
+    changed = ask(lambda uses: uses.endpoints.change(tenant, endpoint, changes, actor=actor()))
+    states.show_changed(changed, json)
 
 
-@app.command()
-def pause(
-    tenant: Tenant,
-    endpoint: TheEndpoint,
-    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why, for people.")] = None,
-    json: AsJson = False,
-) -> None:
-    """Pause an endpoint. Its deliveries are still made, and held until it is resumed."""
-    _show_changed(
-        ask(lambda uses: uses.endpoints.pause(tenant, endpoint, reason=reason, actor=actor())), json
-    )
-
-
-@app.command()
-def resume(tenant: Tenant, endpoint: TheEndpoint, json: AsJson = False) -> None:
-    """Resume a paused or disabled endpoint. What was held goes out."""
-    _show_changed(ask(lambda uses: uses.endpoints.resume(tenant, endpoint, actor=actor())), json)
+for _command in (states.pause, states.resume, states.disable, states.enable, states.health):
+    app.command()(_command)
 
 
 @app.command()
@@ -232,10 +250,3 @@ def send_test(tenant: Tenant, endpoint: TheEndpoint, json: AsJson = False) -> No
         print_json(msgspec.Raw(answer))
         return
     say(f"{msgspec.json.decode(answer)['id']} is on its way; `waybill delivery list` tells what came of it.")
-
-
-def _show_changed(endpoint: Endpoint, json: bool) -> None:
-    if json:
-        print_json(shapes.endpoint(endpoint))
-        return
-    print_endpoint(endpoint, (), now=clock())

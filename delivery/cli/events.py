@@ -11,7 +11,7 @@ from delivery.accept import parse_event
 from delivery.accept.accepter import Accepted
 from delivery.bootstrap import Services, clock
 from delivery.checks import field
-from delivery.cli import shapes
+from delivery.cli import shapes, trace_shapes
 from delivery.cli.door import ask
 from delivery.cli.listing import Before, cut_of, print_page
 from delivery.cli.options import (
@@ -26,6 +26,7 @@ from delivery.cli.options import (
     read_content,
 )
 from delivery.cli.screen import Column, note, print_facts, print_indented, print_json, say
+from delivery.cli.trace_screen import print_event_trace
 from delivery.cli.wording import exact, when
 from delivery.deliveries import EventSelection
 from delivery.errors import Invalid
@@ -142,6 +143,16 @@ def show(tenant: Tenant, event: TheEvent, json: AsJson = False) -> None:
         title=f"Event {show_id(Prefix.EVENT, head.id)}",
     )
     print_indented(body.decode(errors="replace"), by=2)
+
+
+@app.command(epilog=examples("waybill event why --tenant ten_… evt_…"))
+def why(tenant: Tenant, event: TheEvent, json: AsJson = False) -> None:
+    """Tell to which endpoints an event went and why, and why it did not go to the others."""
+    trace = ask(lambda uses: uses.traces.of_event(tenant, event))
+    if json:
+        print_json(trace_shapes.event_trace(trace))
+        return
+    print_event_trace(trace)
 
 
 def _body(event_type: str, data: bytes) -> bytes:

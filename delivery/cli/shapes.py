@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from delivery.endpoints import shown_limits
 from delivery.model import Prefix, show_id
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from delivery.deliveries import EventHead
-    from delivery.endpoints import NewSecret
-    from delivery.model import ApiKey, Attempt, Delivery, Endpoint, SealedSecret, Tenant, Timings
+    from delivery.endpoints import EnablePreview, EndpointHealth, NewSecret, Owed, Recent
+    from delivery.model import ApiKey, Attempt, Delivery, Endpoint, Held, SealedSecret, Tenant, Timings
 
 Shape = dict[str, Any]
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 def tenant(one: Tenant) -> Shape:
@@ -48,12 +50,70 @@ def endpoint(one: Endpoint) -> Shape:
         "signature": one.signature,
         "schedule": None if one.schedule is None else [seconds(delay) for delay in one.schedule],
         "timeout_seconds": None if one.timeout is None else seconds(one.timeout),
+        "operational": one.operational,
+        **shown_limits(one.limits),
         "state": one.state,
         "state_reason": one.state_reason,
+        "state_actor": one.state_actor,
         "state_changed_at": moment(one.state_changed_at),
         "created_at": moment(one.created_at),
         "updated_at": moment(one.updated_at),
     }
+
+
+def endpoint_health(one: EndpointHealth) -> Shape:
+    """How an endpoint does."""
+    known, breaker = one.standing.health, one.standing.health.breaker
+    return {
+        "endpoint_id": show_id(Prefix.ENDPOINT, one.endpoint.id),
+        "state": one.endpoint.state,
+        "state_reason": one.endpoint.state_reason,
+        "state_actor": one.endpoint.state_actor,
+        "state_changed_at": moment(one.endpoint.state_changed_at),
+        "hold": None if one.hold is None else one.hold.by,
+        "hold_until": None if one.hold is None else moment(one.hold.until),
+        "held": one.held,
+        "oldest_held": owed(one.oldest_held),
+        "waiting": one.waiting,
+        "breaker": {
+            "state": breaker.state,
+            "since": moment(breaker.since),
+            "probe_at": moment(one.probe_at),
+            "openings": breaker.openings,
+        },
+        "in_flight": {
+            "now": one.standing.in_flight,
+            "limit": one.limit,
+            "ramping": known.limit.ramping,
+            "most": one.most,
+        },
+        "waits_until": moment(known.waits_until),
+        "failing_since": moment(known.failing_since),
+        "disabled_at": moment(one.disabled_at),
+        "last_succeeded_at": moment(known.last_succeeded_at),
+        "last_failed_at": moment(known.last_failed_at),
+        "last_hour": _recent(one.recent),
+    }
+
+
+def enable_preview(one: EnablePreview) -> Shape:
+    """What enabling an endpoint would let go."""
+    return {
+        "endpoint_id": show_id(Prefix.ENDPOINT, one.endpoint.id),
+        "state": one.endpoint.state,
+        "held": one.held,
+        "oldest": owed(one.oldest),
+        "newest": owed(one.newest),
+        "at_first": one.at_first,
+        "up_to": one.up_to,
+    }
+
+
+def owed(one: Owed | None) -> Shape | None:
+    """A delivery that is owed."""
+    if one is None:
+        return None
+    return {"delivery_id": show_id(Prefix.DELIVERY, one.id), "created_at": moment(one.created_at)}
 
 
 def secret(one: SealedSecret) -> Shape:
@@ -96,6 +156,7 @@ def delivery(one: Delivery) -> Shape:
         "created_at": moment(one.created_at),
         "due_at": moment(one.due_at),
         "finished_at": moment(one.finished_at),
+        "held": None if one.held is None else _held(one.held),
     }
 
 
@@ -160,10 +221,29 @@ def seconds(duration: timedelta) -> int | float:
     return int(total) if total.is_integer() else total
 
 
+def _recent(recent: Recent) -> Shape:
+    taken = {"p50": recent.p50, "p95": recent.p95, "p99": recent.p99}
+    return {
+        "attempts": recent.attempts,
+        "success_ratio": recent.success_ratio,
+        "latency_ms": {name: None if t is None else t / _MILLISECOND for name, t in taken.items()},
+        "sampled": recent.sampled,
+    }
+
+
+def _held(held: Held) -> Shape:
+    return {
+        "by": held.by,
+        "since": moment(held.since),
+        "until": moment(held.until),
+        "reason": held.reason,
+    }
+
+
 def _timings(timings: Timings) -> Shape:
     steps = ("dns", "connect", "tls", "first_byte", "total")
     taken = {step: getattr(timings, step) for step in steps}
-    return {f"{s}_ms": None if t is None else t / timedelta(milliseconds=1) for s, t in taken.items()}
+    return {f"{s}_ms": None if t is None else t / _MILLISECOND for s, t in taken.items()}
 
 
 def _body(content: bytes) -> Shape:

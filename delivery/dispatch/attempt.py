@@ -5,10 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
+from delivery.dispatch.judging import Ended
 from delivery.ledger.recording import Again, Final, Result
 from delivery.model import Attempt, AttemptId, DeliveryStatus
+from retries.health import Sign
 from retries.outcome import describe, name_of
-from retries.policy import DisableEndpoint, GiveUp, HandBack, RetryAt, Succeed, name_of_decision
+from retries.policy import (
+    DisableEndpoint,
+    GiveUp,
+    HandBack,
+    RetryAt,
+    Succeed,
+    name_of_decision,
+    signal_of,
+    wait_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,10 +55,10 @@ class Sent:
         return {**ALWAYS_SENT, **destination.shown_headers, **self.signed.headers()}
 
 
-def result_of(
+def ended(
     sent: Sent, destination: Destination, exchange: Exchange, decision: Decision, *, now: datetime
-) -> Result:
-    """Say what the exchange came to and what follows."""
+) -> Ended:
+    """Say what the exchange came to, what follows, and what it tells of the endpoint."""
     follows = _what_follows(decision, step=sent.work.step, now=now)
     attempt = Attempt(
         id=sent.attempt_id,
@@ -56,6 +67,7 @@ def result_of(
         endpoint_id=sent.work.endpoint_id,
         event_id=sent.work.event_id,
         number=sent.work.attempts + 1,
+        claimed_at=sent.work.claimed_at,
         started_at=sent.started_at,
         timings=exchange.timings,
         url=destination.url,
@@ -74,8 +86,18 @@ def result_of(
         next_due_at=follows.due_at if isinstance(follows, Again) else None,
         worker=sent.worker,
     )
-    disable = decision.reason if isinstance(decision, DisableEndpoint) else None
-    return Result(sent.claim_id, attempt, follows, disable_endpoint=disable)
+    return Ended(
+        Result(sent.claim_id, attempt, follows),
+        Sign(
+            signal_of(exchange.outcome, took=now - sent.started_at, limit=destination.timeout),
+            started_at=sent.started_at,
+            at=now,
+            wait=wait_of(exchange.outcome),
+        ),
+        destination.terms,
+        operational=destination.operational,
+        disable=decision.reason if isinstance(decision, DisableEndpoint) else None,
+    )
 
 
 def _what_follows(decision: Decision, *, step: int, now: datetime) -> Final | Again:

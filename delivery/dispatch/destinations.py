@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from delivery.ledger.destinations import SealedDestination
     from delivery.model import EndpointId
     from delivery.secrets import SecretBox
+    from retries.health import HealthTerms
 
 log = structlog.get_logger()
 
@@ -38,6 +39,7 @@ class Defaults:
     schedule: Schedule
     timeout: timedelta
     longest: timedelta
+    health: HealthTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,9 @@ class Destination:
     ring: KeyRing
     schedule: Schedule
     timeout: timedelta
+    permanent: frozenset[int]
+    terms: HealthTerms
+    operational: bool
 
 
 class Destinations:
@@ -111,6 +116,9 @@ class Destinations:
             ring=KeyRing(entries),
             schedule=self._defaults.schedule if own is None else Schedule(_durations(own)),
             timeout=min(timeout, self._defaults.longest),
+            permanent=frozenset(sealed.limits.permanent),
+            terms=sealed.limits.terms(self._defaults.health),
+            operational=sealed.operational,
         )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from delivery.dispatch.attempt import Sent, result_of
+from delivery.dispatch.attempt import Sent, ended
 from delivery.dispatch.gate import Gate, GateClosed
 from delivery.ledger import claiming, recording
 from delivery.model import AttemptId, Prefix, new_id, show_id
@@ -180,10 +180,11 @@ class Dispatcher:
             schedule=destination.schedule,
             now=now,
             jitter=self._edge.dice(),
+            permanent=destination.permanent,
         )
-        result = result_of(sent, destination, exchange, decision, now=now)
-        _log(result)
-        await self._recorder.record(result)
+        outcome = ended(sent, destination, exchange, decision, now=now)
+        _log(outcome.result)
+        await self._recorder.record(outcome)
 
     async def _postpone(self, claim_id: ClaimId, work: Sequence[Work], *, by: timedelta) -> None:
         async with self._ledger.transaction() as tx:

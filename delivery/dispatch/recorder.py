@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from delivery.dispatch.judging import judge_all
 from delivery.errors import Unavailable
 from delivery.ledger import recording
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from delivery.dispatch.judging import Ended
     from delivery.ledger import Ledger
     from delivery.ledger.recording import Result
 
@@ -28,16 +32,17 @@ _UNRECORDABLE_PAUSE = timedelta(minutes=10)
 class Recorder:
     """Records results for one process. Runs while there is something to record."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        """Nothing runs until the first result."""
+    def __init__(self, ledger: Ledger, dice: Callable[[], float]) -> None:
+        """Nothing runs until the first result. `dice` spreads the cool-downs of breakers."""
         self._ledger = ledger
-        self._waiting: list[tuple[Result, asyncio.Future[None]]] = []
+        self._dice = dice
+        self._waiting: list[tuple[Ended, asyncio.Future[None]]] = []
         self._running: asyncio.Task[None] | None = None
 
-    async def record(self, result: Result) -> None:
-        """Return once the result is in the ledger; waits as long as the ledger does not answer."""
+    async def record(self, ended: Ended) -> None:
+        """Return once the attempt is in the ledger; waits as long as the ledger does not answer."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((result, done))
+        self._waiting.append((ended, done))
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run())
         await done
@@ -53,37 +58,38 @@ class Recorder:
                 await asyncio.sleep(LINGER_SECONDS)
             group, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
             try:
-                await self._commit([result for result, _ in group])
+                await self._commit([ended for ended, _ in group])
             except Exception:  # nobody may wait for ever; their leases bring these back
                 log.exception("record.failed", results=len(group))
             for _, done in group:
                 if not done.done():
                     done.set_result(None)
 
-    async def _commit(self, results: list[Result]) -> None:
+    async def _commit(self, group: list[Ended]) -> None:
         pause = _FIRST_PAUSE
         while True:
             try:
                 async with self._ledger.transaction() as tx:
-                    orphans = await recording.record(tx, results)
+                    recorded = await recording.record(tx, [ended.result for ended in group])
+                    await judge_all(tx, group, recorded, dice=self._dice)
             except Unavailable as error:
-                log.warning("record.waiting", results=len(results), why=str(error))
+                log.warning("record.waiting", results=len(group), why=str(error))
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
             except Exception as error:  # noqa: BLE001  one row that cannot be stored must not hold up others
-                await self._commit_one_by_one(results, error)
+                await self._commit_one_by_one(group, error)
                 return
             else:
-                if orphans:
-                    log.warning("record.after_rescue", claims=[str(claim) for claim in orphans])
+                if recorded.orphans:
+                    log.warning("record.after_rescue", claims=[str(claim) for claim in recorded.orphans])
                 return
 
-    async def _commit_one_by_one(self, results: list[Result], error: Exception) -> None:
-        if len(results) > 1:
-            for result in results:
-                await self._commit([result])
+    async def _commit_one_by_one(self, group: list[Ended], error: Exception) -> None:
+        if len(group) > 1:
+            for ended in group:
+                await self._commit([ended])
             return
-        result = results[0]
+        result = group[0].result
         if await self._is_recorded(result):  # its commit had happened, only the answer was lost
             return
         if not result.attempt.response_headers and not result.attempt.response_body:
@@ -94,7 +100,7 @@ class Recorder:
             return
         log.error("record.without_response", delivery_id=str(result.attempt.delivery_id), error=repr(error))
         bare = replace(result.attempt, response_headers=(), response_body=b"", response_truncated=True)
-        await self._commit([replace(result, attempt=bare)])
+        await self._commit([replace(group[0], result=replace(result, attempt=bare))])
 
     async def _is_recorded(self, result: Result) -> bool:
         """Waits out an outage: taking a recorded result for a new one would count it twice."""

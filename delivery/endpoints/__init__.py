@@ -1,14 +1,23 @@
-"""Endpoints: where a tenant's events go, under which secrets, and whether anything goes there now."""
+"""Endpoints: where a tenant's events go, under which secrets and limits, and how they do."""
 
 from delivery.endpoints.endpoints import MOST_LIVE_SECRETS, Endpoints
+from delivery.endpoints.health import EnablePreview, EndpointHealth
+from delivery.endpoints.limits import shown_limits
 from delivery.endpoints.sealing import NewSecret
-from delivery.endpoints.terms import EndpointChanges, EndpointTerms, NewEndpoint
+from delivery.endpoints.terms import EndpointChanges, EndpointTerms, LimitsAsked, NewEndpoint
+from delivery.ledger.endpoint_figures import Owed, Recent
 
 __all__ = [
     "MOST_LIVE_SECRETS",
+    "EnablePreview",
     "EndpointChanges",
+    "EndpointHealth",
     "EndpointTerms",
     "Endpoints",
+    "LimitsAsked",
     "NewEndpoint",
     "NewSecret",
+    "Owed",
+    "Recent",
+    "shown_limits",
 ]

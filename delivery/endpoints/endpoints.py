@@ -7,19 +7,38 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from delivery import operational
+from delivery.endpoints import health as views
+from delivery.endpoints import keeping
 from delivery.endpoints import terms as checks
+from delivery.endpoints.changes import told
+from delivery.endpoints.limits import LIMITS, checked_limits
 from delivery.endpoints.sealing import open_headers, seal_headers, seal_secret
+from delivery.endpoints.states import Move, check_move, moved
 from delivery.errors import Conflict, Invalid, NotFound
-from delivery.ledger import deliveries, endpoint_secrets, endpoints, tenants
-from delivery.model import Endpoint, EndpointId, EndpointState, Prefix, new_id, show_id
+from delivery.ledger import accepting, endpoint_figures, endpoint_secrets, endpoints, health, tenants
+from delivery.model import (
+    Endpoint,
+    EndpointId,
+    EndpointLimits,
+    EndpointState,
+    Prefix,
+    id_floor,
+    new_id,
+    show_id,
+)
+from retries.health import Health
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
 
+    from delivery.endpoints.health import EnablePreview, EndpointHealth
     from delivery.endpoints.sealing import NewSecret
     from delivery.endpoints.terms import EndpointChanges, EndpointTerms, NewEndpoint
     from delivery.ledger import Ledger, Transaction
+    from delivery.ledger.health import Standing
+    from delivery.ledger.journal import Entry
     from delivery.model import SealedSecret, TenantId
     from delivery.paging import Cut, Page
     from delivery.secrets import SecretBox
@@ -53,65 +72,124 @@ class Endpoints:
         self, tenant_id: TenantId, new: NewEndpoint, *, actor: str
     ) -> tuple[Endpoint, NewSecret]:
         """Make an endpoint and its first secret. Raises Invalid, and NotFound for an unknown tenant."""
-        endpoint = self._drafted(tenant_id, new)
+        endpoint = self._drafted(tenant_id, new, actor=actor)
         made = self._sealed(endpoint, new.secret)
+        now = endpoint.created_at
+        fresh = Health.fresh(now, most=endpoint.limits.in_flight or self._terms.health.in_flight)
         async with self._ledger.transaction() as tx:
             if not await tenants.endpoints_changed(tx, tenant_id):
                 raise NotFound("tenant", show_id(Prefix.TENANT, tenant_id))
-            await endpoints.insert(tx, endpoint, actor=actor)
+            await endpoints.insert(tx, endpoint)
+            await health.insert(tx, endpoint.id, fresh, now=now)
             await endpoint_secrets.insert(tx, made.kept)
-        _tell("endpoint.created", endpoint.id, actor)
+            entry = await keeping.note(tx, endpoint, "endpoint.created", actor=actor, at=now)
+        _log(entry)
         return endpoint, made
 
     async def read(self, tenant_id: TenantId, endpoint_id: EndpointId) -> Endpoint:
         """One endpoint; raises NotFound."""
         async with self._ledger.transaction() as tx:
-            return await _read(tx, tenant_id, endpoint_id)
+            return await keeping.read(tx, tenant_id, endpoint_id)
 
     async def page(self, tenant_id: TenantId, cut: Cut) -> Page[Endpoint]:
         """A tenant's endpoints, newest first."""
         async with self._ledger.transaction() as tx:
             return await endpoints.page(tx, tenant_id, cut)
 
+    async def health(self, tenant_id: TenantId, endpoint_id: EndpointId) -> EndpointHealth:
+        """How an endpoint does, and what waits for it; raises NotFound."""
+        since = id_floor(self._clock() - views.RECENT)
+        async with self._ledger.transaction() as tx:
+            endpoint = await keeping.read(tx, tenant_id, endpoint_id)
+            standing = await health.read(tx, endpoint_id)
+            backlog = await endpoint_figures.backlog(tx, endpoint_id)
+            recent = await endpoint_figures.recent(
+                tx, tenant_id, endpoint_id, since=since, most=views.MOST_SAMPLED
+            )
+        return views.assemble(endpoint, standing, backlog, recent, self._terms.health)
+
     async def change(
         self, tenant_id: TenantId, endpoint_id: EndpointId, changes: EndpointChanges, *, actor: str
     ) -> Endpoint:
         """Change what is named and nothing else. Raises NotFound and Invalid."""
         checked = checks.checked_changes(changes, self._terms)
+        limits = checked_limits(changes, self._terms.health.breaker)
+        now = self._clock()
         async with self._ledger.transaction() as tx:
-            endpoint = await _read(tx, tenant_id, endpoint_id, lock=True)
+            before, _ = await keeping.locked(tx, tenant_id, endpoint_id)
+            after = replace(before, **checked, limits=replace(before.limits, **limits))
             if "headers" in changes:
-                headers = checks.merged_headers(open_headers(self._box, endpoint), changes["headers"])
-                checked |= seal_headers(self._box, tenant_id, endpoint_id, headers)
-            changed = await self._write(tx, replace(endpoint, **checked))
-        _tell("endpoint.changed", endpoint_id, actor, fields=sorted(changes))
-        return changed
+                after = self._with_headers(after, changes["headers"])
+            if after == before:
+                return before
+            after = await keeping.write(tx, after, now=now)
+            await _follow_limits(tx, before, after)
+            entry = await keeping.note(
+                tx, after, "endpoint.changed", actor=actor, at=now, details=told(before, after)
+            )
+        _log(entry)
+        return after
 
     async def pause(
-        self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None, actor: str
+        self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None, actor: str
     ) -> Endpoint:
-        """Hold the endpoint's deliveries: they are still owed, and wait. Raises NotFound."""
-        return await self._set_state(
-            tenant_id, endpoint_id, EndpointState.PAUSED, reason=checks.checked_reason(reason), actor=actor
-        )
+        """Hold an active endpoint's deliveries: they are still owed, and wait.
 
-    async def resume(self, tenant_id: TenantId, endpoint_id: EndpointId, *, actor: str) -> Endpoint:
-        """Let a paused or disabled endpoint's deliveries go out again. Raises NotFound."""
-        return await self._set_state(tenant_id, endpoint_id, EndpointState.ACTIVE, reason=None, actor=actor)
+        Raises NotFound, and Conflict for a disabled one.
+        """
+        return await self._move(tenant_id, endpoint_id, Move.PAUSE, reason=reason, actor=actor)
+
+    async def resume(
+        self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None, actor: str
+    ) -> Endpoint:
+        """Let a paused endpoint's deliveries go out again, slowly at first.
+
+        Raises NotFound, and Conflict for a disabled one.
+        """
+        return await self._move(tenant_id, endpoint_id, Move.RESUME, reason=reason, actor=actor)
+
+    async def disable(
+        self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None, actor: str
+    ) -> Endpoint:
+        """Hold an endpoint's deliveries until somebody enables it, and tell its tenant. Raises NotFound."""
+        return await self._move(tenant_id, endpoint_id, Move.DISABLE, reason=reason, actor=actor)
+
+    async def enable(
+        self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None, actor: str
+    ) -> Endpoint:
+        """Let a disabled endpoint's deliveries go out again, slowly at first, and tell its tenant.
+
+        Raises NotFound, and Conflict for a paused one.
+        """
+        return await self._move(tenant_id, endpoint_id, Move.ENABLE, reason=reason, actor=actor)
+
+    async def preview_enable(
+        self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None
+    ) -> EnablePreview:
+        """Tell what enabling would let go, and change nothing. Raises what enabling would."""
+        checks.checked_reason(reason)
+        async with self._ledger.transaction() as tx:
+            endpoint = await keeping.read(tx, tenant_id, endpoint_id)
+            check_move(endpoint, Move.ENABLE)
+            standing = await health.read(tx, endpoint_id)
+            backlog = await endpoint_figures.backlog(tx, endpoint_id)
+        return views.preview(endpoint, standing, backlog, self._terms.health)
 
     async def delete(self, tenant_id: TenantId, endpoint_id: EndpointId, *, actor: str) -> None:
         """Take an endpoint away; what it was still owed is cancelled. Raises NotFound."""
+        now = self._clock()
         async with self._ledger.transaction() as tx:
-            if not await endpoints.delete(tx, tenant_id, endpoint_id, at=self._clock()):
-                raise _no_endpoint(endpoint_id)
+            endpoint = await keeping.read(tx, tenant_id, endpoint_id, lock=True)
+            await endpoints.delete(tx, tenant_id, endpoint_id, at=now)
             await tenants.endpoints_changed(tx, tenant_id)
-            await deliveries.wake(tx, tenant_id, endpoint_id)
-        _tell("endpoint.deleted", endpoint_id, actor)
+            await accepting.wake(tx, {(tenant_id, endpoint_id)})
+            entry = await keeping.note(tx, endpoint, "endpoint.deleted", actor=actor, at=now)
+        _log(entry)
 
     async def secrets(self, tenant_id: TenantId, endpoint_id: EndpointId) -> list[SealedSecret]:
         """The secrets that sign now, newest first; raises NotFound."""
         async with self._ledger.transaction() as tx:
-            await _read(tx, tenant_id, endpoint_id)
+            await keeping.read(tx, tenant_id, endpoint_id)
             return await endpoint_secrets.live(tx, tenant_id, endpoint_id, at=self._clock())
 
     async def rotate_secret(
@@ -127,49 +205,57 @@ class Endpoints:
 
         Raises NotFound, Invalid, and Conflict when too many secrets would be live at the same time.
         """
-        until = self._clock() + checks.checked_overlap(overlap, self._terms)
+        now = self._clock()
+        until = now + checks.checked_overlap(overlap, self._terms)
         async with self._ledger.transaction() as tx:
-            endpoint = await _read(tx, tenant_id, endpoint_id, lock=True)
+            endpoint = await keeping.read(tx, tenant_id, endpoint_id, lock=True)
             made = self._sealed(endpoint, secret)
             await endpoint_secrets.end(tx, tenant_id, endpoint_id, by=until)
             older = await endpoint_secrets.live(tx, tenant_id, endpoint_id, at=self._clock())
             _refuse_unless_room(made.kept, older)
             await endpoint_secrets.insert(tx, made.kept)
-            await self._write(tx, endpoint)
-        _tell("endpoint.secret_rotated", endpoint_id, actor, key_id=made.kept.key_id)
+            await keeping.write(tx, endpoint, now=now)
+            details = {"key_id": made.kept.key_id}
+            entry = await keeping.note(
+                tx, endpoint, "endpoint.secret_rotated", actor=actor, at=now, details=details
+            )
+        _log(entry)
         return made
 
-    async def _set_state(
-        self,
-        tenant_id: TenantId,
-        endpoint_id: EndpointId,
-        state: EndpointState,
-        *,
-        reason: str | None,
-        actor: str,
+    async def _move(
+        self, tenant_id: TenantId, endpoint_id: EndpointId, move: Move, *, reason: str | None, actor: str
     ) -> Endpoint:
+        reason = checks.checked_reason(reason)
         async with self._ledger.transaction() as tx:
-            endpoint = await _read(tx, tenant_id, endpoint_id, lock=True)
-            changed = replace(endpoint, state=state, state_reason=reason, state_changed_at=self._clock())
-            changed = await self._write(tx, changed, state_actor=actor)
-            if state is EndpointState.ACTIVE:
-                await deliveries.wake(tx, tenant_id, endpoint_id)
-        _tell("endpoint.state_changed", endpoint_id, actor, state=str(state))
-        return changed
+            before, standing = await keeping.locked(tx, tenant_id, endpoint_id)
+            now = self._clock()
+            after = moved(before, move, reason=reason, actor=actor, now=now)
+            if after is None:
+                return before
+            after = await keeping.write(tx, after, now=now)
+            if after.state is EndpointState.ACTIVE:
+                await _let_go(tx, after, standing, now=now)
+            again = {"again": True} if after.state is before.state else {}
+            entry = await keeping.note(
+                tx, after, str(move), actor=actor, at=now, reason=reason, details=again
+            )
+            if not again and not after.operational:
+                await operational.tell(tx, [entry], now=now)
+        _log(entry)
+        return after
 
-    async def _write(
-        self, tx: Transaction, endpoint: Endpoint, *, state_actor: str | None = None
-    ) -> Endpoint:
-        """Write a locked endpoint; everybody who keeps a copy hears of it by the versions."""
-        counted = replace(endpoint, version=endpoint.version + 1, updated_at=self._clock())
-        await endpoints.write(tx, counted, state_actor=state_actor)
-        await tenants.endpoints_changed(tx, endpoint.tenant_id)
-        return counted
+    def _with_headers(self, endpoint: Endpoint, changes: dict[str, str | None]) -> Endpoint:
+        headers = open_headers(self._box, endpoint)
+        merged = checks.merged_headers(headers, changes)
+        if merged == headers:
+            return endpoint
+        return replace(endpoint, **seal_headers(self._box, endpoint.tenant_id, endpoint.id, merged))
 
-    def _drafted(self, tenant_id: TenantId, new: NewEndpoint) -> Endpoint:
+    def _drafted(self, tenant_id: TenantId, new: NewEndpoint, *, actor: str) -> Endpoint:
         now = self._clock()
         endpoint_id = EndpointId(new_id())
         headers = checks.checked_headers(new.headers)
+        limits = checked_limits({name: getattr(new, name) for name in LIMITS}, self._terms.health.breaker)
         return Endpoint(
             id=endpoint_id,
             tenant_id=tenant_id,
@@ -178,11 +264,14 @@ class Endpoints:
             filter=checks.checked_filter(new.filter),
             state=EndpointState.ACTIVE,
             state_reason=None,
+            state_actor=actor,
             state_changed_at=now,
             **seal_headers(self._box, tenant_id, endpoint_id, headers),
             signature=new.signature,
             schedule=checks.checked_schedule(new.schedule),
             timeout=checks.checked_timeout(new.timeout_seconds, self._terms),
+            operational=new.operational,
+            limits=EndpointLimits(**limits),
             version=1,
             created_at=now,
             updated_at=now,
@@ -193,17 +282,20 @@ class Endpoints:
         return seal_secret(self._box, endpoint, secret, now=self._clock())
 
 
-async def _read(
-    tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, *, lock: bool = False
-) -> Endpoint:
-    endpoint = await endpoints.read(tx, tenant_id, endpoint_id, lock=lock)
-    if endpoint is None:
-        raise _no_endpoint(endpoint_id)
-    return endpoint
+async def _let_go(tx: Transaction, endpoint: Endpoint, standing: Standing | None, *, now: datetime) -> None:
+    """Forget the health of before, so that what was held drains through the ramp, and have the relay look."""
+    if standing is not None:
+        await health.write(tx, {endpoint.id: standing.health.returned(now)}, released={})
+    await accepting.wake(tx, {(endpoint.tenant_id, endpoint.id)})
 
 
-def _no_endpoint(endpoint_id: EndpointId) -> NotFound:
-    return NotFound("endpoint", show_id(Prefix.ENDPOINT, endpoint_id))
+async def _follow_limits(tx: Transaction, before: Endpoint, after: Endpoint) -> None:
+    """Have the relay look at what new limits may let go."""
+    if before.limits == after.limits:
+        return
+    if before.limits.rate != after.limits.rate:
+        await endpoints.forget_pace(tx, after.id)
+    await accepting.wake(tx, {(after.tenant_id, after.id)})
 
 
 def _refuse_unless_room(made: SealedSecret, older: Sequence[SealedSecret]) -> None:
@@ -216,5 +308,6 @@ def _refuse_unless_room(made: SealedSecret, older: Sequence[SealedSecret]) -> No
         )
 
 
-def _tell(happened: str, endpoint_id: EndpointId, actor: str, **facts: object) -> None:
-    log.info(happened, endpoint_id=show_id(Prefix.ENDPOINT, endpoint_id), actor=actor, **facts)
+def _log(entry: Entry) -> None:
+    shown = None if entry.endpoint_id is None else show_id(Prefix.ENDPOINT, entry.endpoint_id)
+    log.info(entry.what, endpoint_id=shown, actor=entry.actor, **entry.details)

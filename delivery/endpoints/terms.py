@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from delivery.transport import Guard
+    from retries.health import HealthTerms
     from signing import Secret
 
 MOST_PATTERNS = 100
@@ -32,7 +33,11 @@ _LONGEST_SECRET = 200
 
 @dataclass(frozen=True, slots=True)
 class NewEndpoint:
-    """An endpoint as it is asked for. `schedule` is in seconds; None, there and below, means the default."""
+    """An endpoint as it is asked for. `schedule` is in seconds; None, there and below, means the default.
+
+    The last ones are its own limits: `rate_limit` has `limit` and `per_seconds`, `breaker` any of the names
+    in `delivery.endpoints.limits.BREAKER`.
+    """
 
     url: str
     description: str = ""
@@ -42,10 +47,29 @@ class NewEndpoint:
     schedule: Sequence[float] | None = None
     timeout_seconds: float | None = None
     secret: str | None = None
+    operational: bool = False
+    in_flight_max: int | None = None
+    rate_limit: Mapping[str, float] | None = None
+    breaker: Mapping[str, float | None] | None = None
+    disable_after_hours: float | None = None
+    permanent_statuses: Sequence[int] = ()
 
 
-class EndpointChanges(TypedDict, total=False):
-    """What is to become different; what is not named stays. In `headers`, None takes one away."""
+class LimitsAsked(TypedDict, total=False):
+    """What is asked of an endpoint's limits, in the words of NewEndpoint."""
+
+    in_flight_max: int | None
+    rate_limit: Mapping[str, float] | None
+    breaker: Mapping[str, float | None] | None
+    disable_after_hours: float | None
+    permanent_statuses: list[int]
+
+
+class EndpointChanges(LimitsAsked, total=False):
+    """What is to become different; what is not named stays. In `headers`, None takes one away.
+
+    A new `breaker` takes the place of the whole one before.
+    """
 
     url: str
     description: str
@@ -57,12 +81,13 @@ class EndpointChanges(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class EndpointTerms:
-    """The operator's limits for endpoints, and how long a rotated secret goes on signing by default."""
+    """The operator's limits for endpoints, and the defaults of those that say nothing of their own."""
 
     guard: Guard
     allow_http: bool
     longest_timeout: timedelta
     overlap: timedelta
+    health: HealthTerms
 
 
 def checked_url(url: str, terms: EndpointTerms) -> str:
@@ -81,7 +106,7 @@ def checked_description(text: str) -> str:
 
 
 def checked_reason(text: str | None) -> str | None:
-    """Why an endpoint is paused."""
+    """Why an endpoint is paused, disabled or let go on."""
     with field("reason"):
         return None if text is None else check_text(text, most=LONGEST_REASON)
 
@@ -138,7 +163,10 @@ def checked_overlap(overlap: timedelta | None, terms: EndpointTerms) -> timedelt
 
 
 def checked_changes(changes: EndpointChanges, terms: EndpointTerms) -> dict[str, Any]:
-    """The changes by the names of an Endpoint's fields; without headers, which need what was there before."""
+    """The changes by the names of an Endpoint's fields.
+
+    Without headers and limits, which need what was there before.
+    """
     checked: dict[str, Any] = {}
     if "url" in changes:
         checked["url"] = checked_url(changes["url"], terms)

@@ -25,7 +25,7 @@ _DELIVERIES_AT_ONCE = 5_000
 _VERSIONS = text("select id, endpoints_version from tenants where id = any (cast(:ids as uuid[]))")
 _FILTERS = text("""
     select tenant_id, id, filter from endpoints
-    where tenant_id = any (cast(:ids as uuid[])) and deleted_at is null
+    where tenant_id = any (cast(:ids as uuid[])) and deleted_at is null and operational = :operational
     order by id
 """)
 _REMEMBER = text("""
@@ -51,14 +51,15 @@ _DELIVERIES = text("""
     with owed as materialized (
         select *
         from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:events as uuid[]),
-                    cast(:endpoints as uuid[]), cast(:types as text[]), cast(:moments as timestamptz[]))
-            as o (id, tenant_id, event_id, endpoint_id, event_type, created_at)
+                    cast(:endpoints as uuid[]), cast(:types as text[]), cast(:moments as timestamptz[]),
+                    cast(:patterns as text[]))
+            as o (id, tenant_id, event_id, endpoint_id, event_type, created_at, matched_by)
     ), scheduled as (
         insert into schedule (delivery_id, tenant_id, endpoint_id, event_id, due_at)
         select id, tenant_id, endpoint_id, event_id, least(created_at, clock_timestamp()) from owed
     )
-    insert into deliveries (id, tenant_id, event_id, endpoint_id, event_type, created_at)
-    select id, tenant_id, event_id, endpoint_id, event_type, created_at from owed
+    insert into deliveries (id, tenant_id, event_id, endpoint_id, event_type, created_at, matched_by)
+    select id, tenant_id, event_id, endpoint_id, event_type, created_at, matched_by from owed
 """)
 _NOTIFY = text("select pg_notify(:channel, :payload)")
 
@@ -78,7 +79,7 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """One delivery to insert, due when it was made."""
+    """One delivery to insert, due when it was made; `matched_by` is the pattern that asked for it."""
 
     id: DeliveryId
     tenant_id: TenantId
@@ -86,6 +87,7 @@ class DeliveryRow:
     endpoint_id: EndpointId
     event_type: str
     created_at: datetime
+    matched_by: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +108,11 @@ async def endpoint_versions(tx: Transaction, tenants: Iterable[TenantId]) -> dic
 
 
 async def filters(
-    tx: Transaction, tenants: Iterable[UUID]
+    tx: Transaction, tenants: Iterable[UUID], *, operational: bool = False
 ) -> dict[UUID, list[tuple[EndpointId, tuple[str, ...]]]]:
-    """Every endpoint of these tenants with its filter, by tenant."""
+    """The endpoints of these tenants with their filters, by tenant: those for events, or operational ones."""
     found: dict[UUID, list[tuple[EndpointId, tuple[str, ...]]]] = {}
-    for row in await tx.execute(_FILTERS, {"ids": list(tenants)}):
+    for row in await tx.execute(_FILTERS, {"ids": list(tenants), "operational": operational}):
         found.setdefault(row.tenant_id, []).append((row.id, tuple(row.filter)))
     return found
 
@@ -157,10 +159,13 @@ async def insert(tx: Transaction, events: Sequence[EventRow], deliveries: Sequen
     # In parts, so that no statement of a large fan-out comes near the statement timeout.
     for start in range(0, len(deliveries), _DELIVERIES_AT_ONCE):
         await _insert_deliveries(tx, deliveries[start : start + _DELIVERIES_AT_ONCE])
-    if not deliveries:
-        return
-    pairs = {(row.tenant_id, row.endpoint_id) for row in deliveries}
-    await tx.execute(_NOTIFY, {"channel": DUE_CHANNEL, "payload": due_payload(pairs)})
+    await wake(tx, {(row.tenant_id, row.endpoint_id) for row in deliveries})
+
+
+async def wake(tx: Transaction, pairs: set[tuple[TenantId, EndpointId]]) -> None:
+    """Tell the relay, at commit, that these endpoints may have something due."""
+    if pairs:
+        await tx.execute(_NOTIFY, {"channel": DUE_CHANNEL, "payload": due_payload(pairs)})
 
 
 async def _insert_deliveries(tx: Transaction, deliveries: Sequence[DeliveryRow]) -> None:
@@ -173,6 +178,7 @@ async def _insert_deliveries(tx: Transaction, deliveries: Sequence[DeliveryRow])
             "endpoints": [row.endpoint_id for row in deliveries],
             "types": [row.event_type for row in deliveries],
             "moments": [row.created_at for row in deliveries],
+            "patterns": [row.matched_by for row in deliveries],
         },
     )
 

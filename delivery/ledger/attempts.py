@@ -65,6 +65,7 @@ def _attempt(row: Row[*tuple[Any, ...]]) -> Attempt:
         endpoint_id=EndpointId(row.endpoint_id),
         event_id=EventId(row.event_id),
         number=row.number,
+        claimed_at=row.claimed_at,
         started_at=row.started_at,
         timings=Timings(
             dns=_duration(row.dns_us),

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from delivery.ledger import health
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
@@ -33,19 +35,26 @@ _READY = text("""
     )
     select e.tenant_id, e.id as endpoint_id, head.due_at, head.due_at <= clock_timestamp() as due,
            e.deleted_at is not null as deleted
-    from head join endpoints e on e.id = head.endpoint_id
-    where e.state = 'active' or e.deleted_at is not null
+    from head
+    join endpoints e on e.id = head.endpoint_id
+    left join endpoint_health h on h.endpoint_id = e.id
+    where e.deleted_at is not null
+       or e.state = 'active'
+          and (h.breaker = 'closed' or h.breaker = 'open' and h.probe_at <= clock_timestamp())
+          and (h.waits_until is null or h.waits_until <= clock_timestamp())
+          and (h.rate_next_at is null or h.rate_next_at <= clock_timestamp())
 """)
-# Rows that another relay is just taking are skipped; an endpoint that was paused meanwhile gives none. The
-# statement's own time is a bound that the index takes; `clock_timestamp()` would look at all that is not due.
+# Rows that another one is just changing are skipped. The health of these endpoints is locked by this
+# transaction already, so nobody else claims from them. The statement's own time is a bound that the index
+# takes; `clock_timestamp()` would look at all that is not due.
 _CLAIM = text("""
     with quota as (
-        select * from unnest(cast(:endpoints as uuid[]), cast(:takes as int[])) with ordinality
-            as q (endpoint_id, take, place)
+        select * from unnest(cast(:endpoints as uuid[]), cast(:takes as int[]), cast(:probes as bool[]),
+                             cast(:counts_from as timestamptz[]), cast(:intervals as interval[]))
+            with ordinality as q (endpoint_id, take, probe, counts_from, pause, place)
     ), picked as materialized (
         select s.delivery_id, quota.endpoint_id, quota.place
         from quota
-        join endpoints e on e.id = quota.endpoint_id and e.state = 'active' and e.deleted_at is null
         cross join lateral (
             select delivery_id from schedule
             where lane = :lane and claim_id is null and endpoint_id = quota.endpoint_id
@@ -64,6 +73,17 @@ _CLAIM = text("""
     ), taken as (
         update schedule set claim_id = numbered.claim_id
         from numbered where schedule.delivery_id = numbered.delivery_id
+    ), counted as (
+        select endpoint_id, count(*) as count, (array_agg(delivery_id))[1] as first
+        from numbered group by endpoint_id
+    ), gated as (
+        update endpoint_health h
+        set in_flight = h.in_flight + counted.count,
+            breaker = case when quota.probe then 'half_open' else h.breaker end,
+            probe_id = case when quota.probe then counted.first else h.probe_id end,
+            rate_next_at = coalesce(quota.counts_from + counted.count * quota.pause, h.rate_next_at)
+        from counted join quota on quota.endpoint_id = counted.endpoint_id
+        where h.endpoint_id = counted.endpoint_id
     )
     select claim_id, endpoint_id, count(*) as size from numbered group by claim_id, endpoint_id
 """)
@@ -73,10 +93,10 @@ _START = text("""
         update claims set started_at = clock_timestamp(), worker = :worker,
                           lease_until = clock_timestamp() + :lease
         where id = :claim and started_at is null
-        returning id
+        returning id, created_at
     )
     select s.delivery_id, s.tenant_id, s.endpoint_id, s.event_id, s.attempts, s.step,
-           e.version, ev.body, ev.body_sha256
+           e.version, ev.body, ev.body_sha256, started.created_at as claimed_at
     from started
     join schedule s on s.claim_id = started.id
     join endpoints e on e.id = s.endpoint_id
@@ -87,6 +107,7 @@ _HAND_BACK = text("""
         delete from claims where id = any (cast(:claims as uuid[])) and started_at is null returning id
     )
     update schedule set claim_id = null from closed where claim_id = closed.id
+    returning schedule.endpoint_id, schedule.delivery_id
 """)
 _RESCUE = text("""
     with lapsed as materialized (
@@ -97,9 +118,9 @@ _RESCUE = text("""
         delete from claims using lapsed where claims.id = lapsed.id
     ), freed as (
         update schedule set claim_id = null from lapsed where claim_id = lapsed.id
-        returning delivery_id, lapsed.unstarted
+        returning endpoint_id, delivery_id, lapsed.unstarted
     )
-    select count(*) as deliveries, count(*) filter (where unstarted) as unstarted from freed
+    select endpoint_id, delivery_id, unstarted from freed
 """)
 _LAPSE_ALL = text("update claims set lease_until = '-infinity'")
 
@@ -116,11 +137,18 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Quota:
-    """How many deliveries of one endpoint the relay wants to take now."""
+class Grant:
+    """How many deliveries of one endpoint are taken now, at most; its health is locked.
+
+    A probe is one delivery that an open breaker lets through. With a rate limit, what is taken counts from
+    `counts_from`, and each for one `interval`.
+    """
 
     endpoint_id: EndpointId
     take: int
+    probe: bool = False
+    counts_from: datetime | None = None
+    interval: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +175,7 @@ class Work:
     event_id: EventId
     attempts: int
     step: int
+    claimed_at: datetime
     body: bytes
     body_sha256: bytes
 
@@ -170,20 +199,23 @@ async def ready(tx: Transaction, *, lane: Lane) -> list[Head]:
 
 async def claim(
     tx: Transaction,
-    quotas: Sequence[Quota],
+    grants: Sequence[Grant],
     *,
     lane: Lane,
     claims: Sequence[ClaimId],
     batch: int,
     lease: timedelta,
 ) -> Taken:
-    """Take what is due within the quotas, in claims of at most `batch`; `claims` are ids to use."""
+    """Take what is due within the grants, in claims of at most `batch`; `claims` are ids to use."""
     rows = await tx.execute(
         _CLAIM,
         {
             "lane": lane,
-            "endpoints": [quota.endpoint_id for quota in quotas],
-            "takes": [quota.take for quota in quotas],
+            "endpoints": [grant.endpoint_id for grant in grants],
+            "takes": [grant.take for grant in grants],
+            "probes": [grant.probe for grant in grants],
+            "counts_from": [grant.counts_from for grant in grants],
+            "intervals": [grant.interval for grant in grants],
             "claims": list(claims),
             "batch": batch,
             "lease": lease,
@@ -214,6 +246,7 @@ async def start(tx: Transaction, claim_id: ClaimId, *, worker: str, lease: timed
             event_id=row.event_id,
             attempts=row.attempts,
             step=row.step,
+            claimed_at=row.claimed_at,
             body=row.body,
             body_sha256=row.body_sha256,
         )
@@ -227,13 +260,15 @@ async def hand_back(tx: Transaction, claims: Sequence[ClaimId]) -> None:
     One that a worker has started after all stays the worker's: the message came through, only its
     confirmation did not.
     """
-    await tx.execute(_HAND_BACK, {"claims": list(claims)})
+    freed = await tx.execute(_HAND_BACK, {"claims": list(claims)})
+    await health.release(tx, [(row.endpoint_id, row.delivery_id) for row in freed])
 
 
 async def rescue(tx: Transaction) -> Rescued:
     """Close up to 100 claims whose lease lapsed and make what they still held claimable again."""
-    row = (await tx.execute(_RESCUE)).one()
-    return Rescued(row.deliveries, row.unstarted)
+    freed = (await tx.execute(_RESCUE)).all()
+    await health.release(tx, [(row.endpoint_id, row.delivery_id) for row in freed])
+    return Rescued(len(freed), sum(row.unstarted for row in freed))
 
 
 async def lapse_all(tx: Transaction) -> None:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import case, func, select, update
 from sqlalchemy import insert as insert_into
 
-from delivery.ledger.accepting import due_payload
+from delivery.ledger.accepting import wake
 from delivery.ledger.scan import follows, newest, page_of, plan_for_this_tenant, scope_of
-from delivery.ledger.session import DUE_CHANNEL
-from delivery.ledger.tables import deliveries, schedule
+from delivery.ledger.tables import claims, deliveries, schedule
 from delivery.model import Delivery, DeliveryId, DeliveryStatus, EndpointId, EventId, TenantId
 
 if TYPE_CHECKING:
@@ -34,6 +33,20 @@ class DeliverySelection:
     until: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a delivery is that is not over, and since when which worker has it.
+
+    `step` counts what is burned of its retry schedule. `claimed_at` None: nobody has it; `worker` None: it is
+    still in the queue.
+    """
+
+    step: int
+    claimed_at: datetime | None
+    started_at: datetime | None
+    worker: str | None
+
+
 async def read(tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId) -> Delivery | None:
     """One delivery as it stands now."""
     query = _with_schedule(deliveries).where(
@@ -41,6 +54,17 @@ async def read(tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId) ->
     )
     row = (await tx.execute(query)).one_or_none()
     return None if row is None else _delivery(row)
+
+
+async def progress(tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId) -> Progress | None:
+    """How far a delivery is; None when it is over."""
+    query = (
+        select(schedule.c.step, claims.c.created_at, claims.c.started_at, claims.c.worker)
+        .select_from(schedule.outerjoin(claims, claims.c.id == schedule.c.claim_id))
+        .where(schedule.c.delivery_id == delivery_id, schedule.c.tenant_id == tenant_id)
+    )
+    row = (await tx.execute(query)).one_or_none()
+    return None if row is None else Progress(row.step, row.created_at, row.started_at, row.worker)
 
 
 async def page(tx: Transaction, tenant_id: TenantId, wanted: DeliverySelection, cut: Cut) -> Page[Delivery]:
@@ -60,45 +84,42 @@ async def page(tx: Transaction, tenant_id: TenantId, wanted: DeliverySelection, 
     return await page_of(tx, found, cut, id_=deliveries.c.id, scope=scope)
 
 
-async def make_due(tx: Transaction, delivery: Delivery, *, reason: str) -> bool:
-    """Make a delivery due now: a waiting one sooner, a final one anew. False when a worker has it just now.
+async def make_due(tx: Transaction, delivery: Delivery, *, reason: str) -> DeliveryStatus:
+    """Make a delivery due now: a waiting one sooner, a final one anew. Returns how it stood.
 
-    Rows are locked in the order in which the record locks them: schedule, then history.
+    One that a worker has just now is left alone: in flight. Rows are locked in the order in which the record
+    locks them: schedule, then history.
     """
     row = await tx.execute(
         select(schedule.c.claim_id).where(schedule.c.delivery_id == delivery.id).with_for_update()
     )
     waiting = row.one_or_none()
     if waiting is None:
-        await _reopen(tx, delivery.id, reason=reason)
+        stood = await _reopen(tx, delivery.id, reason=reason)
     elif waiting.claim_id is not None:
-        return False
+        return DeliveryStatus.IN_FLIGHT
     else:
+        stood = DeliveryStatus.PENDING
         await tx.execute(
             update(schedule)
             .where(schedule.c.delivery_id == delivery.id)
             .values(due_at=func.least(schedule.c.due_at, func.clock_timestamp()))
         )
-    await wake(tx, delivery.tenant_id, delivery.endpoint_id)
-    return True
+    await wake(tx, {(delivery.tenant_id, delivery.endpoint_id)})
+    return stood
 
 
-async def wake(tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId) -> None:
-    """Tell the relay, at commit, that this endpoint may have something due."""
-    await tx.execute(select(func.pg_notify(DUE_CHANNEL, due_payload({(tenant_id, endpoint_id)}))))
-
-
-async def _reopen(tx: Transaction, delivery_id: DeliveryId, *, reason: str) -> None:
+async def _reopen(tx: Transaction, delivery_id: DeliveryId, *, reason: str) -> DeliveryStatus:
     """Owe a final delivery again, from the start of its schedule; whoever asks second changes nothing."""
     history = deliveries
-    reopened = await tx.execute(
-        update(history)
-        .where(history.c.id == delivery_id, history.c.status != DeliveryStatus.PENDING)
-        .values(status=DeliveryStatus.PENDING, finished_at=None, reason=reason)
-        .returning(history.c.tenant_id, history.c.endpoint_id, history.c.event_id, history.c.attempts)
-    )
-    row = reopened.one_or_none()
-    if row is not None:
+    locked = await tx.execute(select(history).where(history.c.id == delivery_id).with_for_update())
+    row = locked.one()
+    if row.status != DeliveryStatus.PENDING:
+        await tx.execute(
+            update(history)
+            .where(history.c.id == delivery_id)
+            .values(status=DeliveryStatus.PENDING, finished_at=None, reason=reason)
+        )
         await tx.execute(
             insert_into(schedule).values(
                 delivery_id=delivery_id,
@@ -106,9 +127,11 @@ async def _reopen(tx: Transaction, delivery_id: DeliveryId, *, reason: str) -> N
                 endpoint_id=row.endpoint_id,
                 event_id=row.event_id,
                 due_at=func.clock_timestamp(),
+                reopened_at=func.clock_timestamp(),
                 attempts=row.attempts,
             )
         )
+    return DeliveryStatus(row.status)
 
 
 def _with_schedule(history: FromClause) -> Select[Any]:
@@ -118,6 +141,7 @@ def _with_schedule(history: FromClause) -> Select[Any]:
         history.c.event_id,
         history.c.event_type,
         history.c.endpoint_id,
+        history.c.matched_by,
         case((schedule.c.claim_id.is_not(None), DeliveryStatus.IN_FLIGHT), else_=history.c.status).label(
             "status"
         ),
@@ -147,6 +171,7 @@ def _delivery(row: Row[*tuple[Any, ...]]) -> Delivery:
         event_id=EventId(row.event_id),
         event_type=row.event_type,
         endpoint_id=EndpointId(row.endpoint_id),
+        matched_by=row.matched_by,
         status=DeliveryStatus(row.status),
         reason=row.reason,
         attempts=row.attempts,

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from delivery.ledger.endpoints import limits_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
     from delivery.ledger.session import Transaction
-    from delivery.model import EndpointId, TenantId
+    from delivery.model import EndpointId, EndpointLimits, TenantId
 
 _ENDPOINTS = text("""
-    select id, tenant_id, version, url, sealed_headers, schedule_seconds, timeout_seconds
+    select id, tenant_id, version, url, sealed_headers, schedule_seconds, timeout_seconds, operational,
+           in_flight_max, rate_limit, rate_per_seconds, breaker, disable_after_seconds, permanent_statuses
     from endpoints where id = any (cast(:ids as uuid[]))
 """)
 _SECRETS = text("""
@@ -37,6 +40,8 @@ class SealedDestination:
     secrets: tuple[tuple[bytes, datetime | None], ...]
     schedule_seconds: tuple[float, ...] | None
     timeout_seconds: float | None
+    operational: bool
+    limits: EndpointLimits
 
 
 async def load(tx: Transaction, endpoints: Iterable[EndpointId]) -> list[SealedDestination]:
@@ -56,6 +61,8 @@ async def load(tx: Transaction, endpoints: Iterable[EndpointId]) -> list[SealedD
             secrets=tuple(secrets.get(row.id, [])),
             schedule_seconds=None if row.schedule_seconds is None else tuple(row.schedule_seconds),
             timeout_seconds=row.timeout_seconds,
+            operational=row.operational,
+            limits=limits_of(row),
         )
         for row in rows
     ]

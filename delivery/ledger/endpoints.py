@@ -6,11 +6,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert as insert_into
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
-from delivery.ledger.tables import endpoints
-from delivery.model import Endpoint, EndpointId, EndpointState, Signature, TenantId
+from delivery.ledger.tables import endpoint_health, endpoints
+from delivery.model import Endpoint, EndpointId, EndpointLimits, EndpointState, Signature, TenantId
 from delivery.paging import Page
+from retries.rate import RateLimit
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
     from delivery.paging import Cut
 
 
-async def insert(tx: Transaction, endpoint: Endpoint, *, actor: str) -> None:
+# Only if it still leads to where it was found wanting: who has just moved it, has mended it perhaps.
+_DISABLE = text("""
+    update endpoints
+    set state = 'disabled', state_reason = :reason, state_actor = :actor, state_changed_at = :at,
+        version = version + 1, updated_at = :at
+    where id = :id and url = :url and state <> 'disabled' and deleted_at is null
+""")
+
+
+async def insert(tx: Transaction, endpoint: Endpoint) -> None:
     """Write a new endpoint."""
     await tx.execute(
         insert_into(endpoints).values(
@@ -30,7 +40,7 @@ async def insert(tx: Transaction, endpoint: Endpoint, *, actor: str) -> None:
             signature=endpoint.signature,
             version=endpoint.version,
             created_at=endpoint.created_at,
-            state_actor=actor,
+            operational=endpoint.operational,
             **_changeable(endpoint),
         )
     )
@@ -58,13 +68,22 @@ async def page(tx: Transaction, tenant_id: TenantId, cut: Cut) -> Page[Endpoint]
     return Page.of([_endpoint(row) for row in rows], cut)
 
 
-async def write(tx: Transaction, endpoint: Endpoint, *, state_actor: str | None = None) -> None:
-    """Write a locked endpoint back as it is now; `state_actor` is who gave it a new state, if it has one."""
-    actor = {} if state_actor is None else {"state_actor": state_actor}
+async def write(tx: Transaction, endpoint: Endpoint) -> None:
+    """Write a locked endpoint back as it is now."""
     await tx.execute(
         update(endpoints)
         .where(*_one(endpoint.tenant_id, endpoint.id))
-        .values(version=endpoint.version, **actor, **_changeable(endpoint))
+        .values(version=endpoint.version, **_changeable(endpoint))
+    )
+
+
+async def forget_pace(tx: Transaction, endpoint_id: EndpointId) -> None:
+    """Let the next delivery go as if none had gone before: what the old rate limit put off is not owed to it.
+
+    The health of the endpoint must be locked.
+    """
+    await tx.execute(
+        update(endpoint_health).where(endpoint_health.c.endpoint_id == endpoint_id).values(rate_next_at=None)
     )
 
 
@@ -77,6 +96,17 @@ async def delete(tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, 
         .returning(endpoints.c.id)
     )
     return deleted.one_or_none() is not None
+
+
+async def disable(
+    tx: Transaction, endpoint_id: EndpointId, *, url: str, reason: str, actor: str, at: datetime
+) -> bool:
+    """Disable an endpoint for what happened at this URL; False when it is disabled, moved or deleted.
+
+    Its tenant's version is the caller's to move on: tenants are locked after all endpoints.
+    """
+    values = {"id": endpoint_id, "url": url, "reason": reason, "actor": actor, "at": at}
+    return (await tx.execute(_DISABLE, values)).rowcount > 0
 
 
 def _one(tenant_id: TenantId, endpoint_id: EndpointId) -> tuple[ColumnElement[bool], ...]:
@@ -95,13 +125,40 @@ def _changeable(endpoint: Endpoint) -> dict[str, Any]:
         "filter": list(endpoint.filter),
         "state": endpoint.state,
         "state_reason": endpoint.state_reason,
+        "state_actor": endpoint.state_actor,
         "state_changed_at": endpoint.state_changed_at,
         "header_names": list(endpoint.header_names),
         "sealed_headers": endpoint.sealed_headers,
         "schedule_seconds": None if schedule is None else [delay.total_seconds() for delay in schedule],
         "timeout_seconds": None if timeout is None else timeout.total_seconds(),
         "updated_at": endpoint.updated_at,
+        **_limits(endpoint.limits),
     }
+
+
+def _limits(limits: EndpointLimits) -> dict[str, Any]:
+    rate, disable_after = limits.rate, limits.disable_after
+    return {
+        "in_flight_max": limits.in_flight,
+        "rate_limit": None if rate is None else rate.limit,
+        "rate_per_seconds": None if rate is None else rate.per.total_seconds(),
+        "breaker": dict(limits.breaker) or None,
+        "disable_after_seconds": None if disable_after is None else disable_after.total_seconds(),
+        "permanent_statuses": list(limits.permanent),
+    }
+
+
+def limits_of(row: Row[*tuple[Any, ...]]) -> EndpointLimits:
+    """The limits in a row of `endpoints`."""
+    rate = row.rate_limit
+    disable_after = row.disable_after_seconds
+    return EndpointLimits(
+        in_flight=row.in_flight_max,
+        rate=None if rate is None else RateLimit(rate, timedelta(seconds=row.rate_per_seconds)),
+        breaker=row.breaker or {},
+        disable_after=None if disable_after is None else timedelta(seconds=disable_after),
+        permanent=tuple(row.permanent_statuses),
+    )
 
 
 def _endpoint(row: Row[*tuple[Any, ...]]) -> Endpoint:
@@ -114,12 +171,15 @@ def _endpoint(row: Row[*tuple[Any, ...]]) -> Endpoint:
         filter=tuple(row.filter),
         state=EndpointState(row.state),
         state_reason=row.state_reason,
+        state_actor=row.state_actor,
         state_changed_at=row.state_changed_at,
         header_names=tuple(row.header_names),
         sealed_headers=row.sealed_headers,
         signature=Signature(row.signature),
         schedule=None if schedule is None else tuple(timedelta(seconds=value) for value in schedule),
         timeout=None if timeout is None else timedelta(seconds=timeout),
+        operational=row.operational,
+        limits=limits_of(row),
         version=row.version,
         created_at=row.created_at,
         updated_at=row.updated_at,

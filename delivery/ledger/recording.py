@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 from sqlalchemy import text
+
+from delivery.ledger import health
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,45 +37,54 @@ _FINISH = text("""
     ), gone as (
         delete from schedule using final
         where schedule.delivery_id = final.id and schedule.claim_id = final.claim_id
-        returning final.*, schedule.tenant_id
+        returning final.*, schedule.tenant_id, schedule.endpoint_id
+    ), ended as (
+        update deliveries
+        set status = gone.status, reason = gone.reason, attempts = gone.attempts,
+            finished_at = gone.finished_at
+        from gone where deliveries.id = gone.id and deliveries.tenant_id = gone.tenant_id
     )
-    update deliveries
-    set status = gone.status, reason = gone.reason, attempts = gone.attempts, finished_at = gone.finished_at
-    from gone where deliveries.id = gone.id and deliveries.tenant_id = gone.tenant_id
+    select endpoint_id, count(*) as released from gone group by endpoint_id
 """)
 _AGAIN = text("""
     with again as (
         select * from unnest(cast(:ids as uuid[]), cast(:claims as uuid[]), cast(:moments as timestamptz[]),
                              cast(:attempts as int[]), cast(:steps as int[]))
             as a (id, claim_id, due_at, attempts, step)
+    ), due as (
+        update schedule
+        set claim_id = null, due_at = again.due_at, attempts = again.attempts, step = again.step
+        from again where schedule.delivery_id = again.id and schedule.claim_id = again.claim_id
+        returning schedule.endpoint_id
     )
-    update schedule
-    set claim_id = null, due_at = again.due_at, attempts = again.attempts, step = again.step
-    from again where schedule.delivery_id = again.id and schedule.claim_id = again.claim_id
+    select endpoint_id, count(*) as released from due group by endpoint_id
 """)
 _ATTEMPTS = text("""
-    insert into attempts (id, delivery_id, tenant_id, endpoint_id, event_id, number, started_at, dns_us,
+    insert into attempts (id, delivery_id, tenant_id, endpoint_id, event_id, number, claimed_at,
+        started_at, dns_us,
         connect_us, tls_us, first_byte_us, total_us, url, address, request_headers, body_sha256, key_ids,
         status, response_headers, response_body, response_truncated, outcome, detail, decision, reason,
         next_due_at, worker)
-    select a.id, a.delivery_id, a.tenant_id, a.endpoint_id, a.event_id, a.number, a.started_at, a.dns_us,
+    select a.id, a.delivery_id, a.tenant_id, a.endpoint_id, a.event_id, a.number, a.claimed_at,
+        a.started_at, a.dns_us,
         a.connect_us, a.tls_us, a.first_byte_us, a.total_us, a.url, a.address,
         cast(a.request_headers as json), a.body_sha256, a.key_ids, a.status,
         cast(a.response_headers as json), a.response_body, a.response_truncated, a.outcome, a.detail,
         a.decision, a.reason, a.next_due_at, a.worker
     from unnest(cast(:id as uuid[]), cast(:delivery_id as uuid[]), cast(:tenant_id as uuid[]),
         cast(:endpoint_id as uuid[]), cast(:event_id as uuid[]), cast(:number as int[]),
-        cast(:started_at as timestamptz[]), cast(:dns_us as int[]), cast(:connect_us as int[]),
+        cast(:claimed_at as timestamptz[]), cast(:started_at as timestamptz[]),
+        cast(:dns_us as int[]), cast(:connect_us as int[]),
         cast(:tls_us as int[]), cast(:first_byte_us as int[]), cast(:total_us as int[]), cast(:url as text[]),
         cast(:address as text[]), cast(:request_headers as text[]), cast(:body_sha256 as bytea[]),
         cast(:key_ids as text[]), cast(:status as smallint[]), cast(:response_headers as text[]),
         cast(:response_body as bytea[]), cast(:response_truncated as bool[]), cast(:outcome as text[]),
         cast(:detail as text[]), cast(:decision as text[]), cast(:reason as text[]),
         cast(:next_due_at as timestamptz[]), cast(:worker as text[]))
-      as a (id, delivery_id, tenant_id, endpoint_id, event_id, number, started_at, dns_us, connect_us, tls_us,
-        first_byte_us, total_us, url, address, request_headers, body_sha256, key_ids, status,
-        response_headers, response_body, response_truncated, outcome, detail, decision, reason, next_due_at,
-        worker)
+      as a (id, delivery_id, tenant_id, endpoint_id, event_id, number, claimed_at, started_at, dns_us,
+        connect_us, tls_us, first_byte_us, total_us, url, address, request_headers, body_sha256, key_ids,
+        status, response_headers, response_body, response_truncated, outcome, detail, decision, reason,
+        next_due_at, worker)
 """)
 _POSTPONE = text("""
     with fence as (
@@ -82,28 +94,16 @@ _POSTPONE = text("""
     update schedule set claim_id = null, due_at = clock_timestamp() + :by
     from fence
     where schedule.claim_id = fence.id and schedule.delivery_id = any (cast(:ids as uuid[]))
+    returning schedule.endpoint_id, schedule.delivery_id
 """)
 _IS_RECORDED = text("select id from attempts where id = :id")
 _CLOSE_SPENT = text("delete from claims where id = :claim and remaining <= 0")
-_DISABLE = text("""
-    with told as (
-        select * from unnest(cast(:ids as uuid[]), cast(:reasons as text[])) as t (id, reason)
-    ), changed as (
-        update endpoints
-        set state = 'disabled', state_reason = told.reason, state_actor = 'waybill',
-            state_changed_at = clock_timestamp(), version = version + 1, updated_at = clock_timestamp()
-        from told where endpoints.id = told.id and endpoints.state <> 'disabled'
-        returning endpoints.tenant_id
-    )
-    update tenants set endpoints_version = endpoints_version + 1
-    where id in (select tenant_id from changed)
-""")
-
 # An escaped NUL, and not an escaped backslash before `u0000`.
 _NUL = re.compile(r"((?<!\\)(?:\\\\)*)\\u0000")
 
 _PLAIN_COLUMNS = (
-    "id", "delivery_id", "tenant_id", "endpoint_id", "event_id", "number", "started_at", "url", "address",
+    "id", "delivery_id", "tenant_id", "endpoint_id", "event_id", "number", "claimed_at", "started_at", "url",
+    "address",
     "body_sha256", "status", "response_body", "response_truncated", "outcome", "detail", "decision", "reason",
     "next_due_at", "worker",
 )  # fmt: skip
@@ -133,14 +133,21 @@ class Result:
     claim_id: ClaimId
     attempt: Attempt
     follows: Final | Again
-    disable_endpoint: str | None = None
 
 
-async def record(tx: Transaction, results: Sequence[Result]) -> set[ClaimId]:
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The claims that were gone (rescued), and how many of each endpoint are no longer in flight."""
+
+    orphans: set[ClaimId]
+    released: dict[EndpointId, int]
+
+
+async def record(tx: Transaction, results: Sequence[Result]) -> Recorded:
     """Append the attempts and move their deliveries on.
 
-    Attempts are recorded always: they happened. Deliveries move only under claims that still exist; the
-    claims that do not (rescued meanwhile) are returned.
+    Attempts are recorded always: they happened. Deliveries move only under claims that still exist. What an
+    endpoint has in flight is not changed here: whoever judges its health does that, in the same transaction.
     """
     counts: dict[ClaimId, int] = {}
     for result in results:
@@ -148,12 +155,11 @@ async def record(tx: Transaction, results: Sequence[Result]) -> set[ClaimId]:
     remaining = await _fence(tx, counts)
     await _insert_attempts(tx, [result.attempt for result in results])
     valid = [result for result in results if result.claim_id in remaining]
-    await _finish(tx, [(r, r.follows) for r in valid if isinstance(r.follows, Final)])
-    await _again(tx, [(r, r.follows) for r in valid if isinstance(r.follows, Again)])
-    await _disable(tx, {r.attempt.endpoint_id: r.disable_endpoint for r in valid if r.disable_endpoint})
+    released = Counter(await _finish(tx, [(r, r.follows) for r in valid if isinstance(r.follows, Final)]))
+    released.update(await _again(tx, [(r, r.follows) for r in valid if isinstance(r.follows, Again)]))
     if finished := [claim_id for claim_id, left in remaining.items() if left <= 0]:
         await tx.execute(_CLOSE, {"claims": finished})
-    return counts.keys() - remaining.keys()
+    return Recorded(counts.keys() - remaining.keys(), dict(released))
 
 
 async def is_recorded(tx: Transaction, attempt_id: AttemptId) -> bool:
@@ -165,8 +171,9 @@ async def postpone(
     tx: Transaction, claim_id: ClaimId, deliveries: Sequence[DeliveryId], *, by: timedelta
 ) -> None:
     """Give deliveries of a claim back without an attempt; due again after this while."""
-    await tx.execute(_POSTPONE, {"claim": claim_id, "ids": list(deliveries), "by": by})
+    freed = (await tx.execute(_POSTPONE, {"claim": claim_id, "ids": list(deliveries), "by": by})).all()
     await tx.execute(_CLOSE_SPENT, {"claim": claim_id})
+    await health.release(tx, [(row.endpoint_id, row.delivery_id) for row in freed])
 
 
 async def _fence(tx: Transaction, counts: dict[ClaimId, int]) -> dict[ClaimId, int]:
@@ -175,10 +182,10 @@ async def _fence(tx: Transaction, counts: dict[ClaimId, int]) -> dict[ClaimId, i
     return {row.id: row.remaining for row in rows}
 
 
-async def _finish(tx: Transaction, finals: list[tuple[Result, Final]]) -> None:
+async def _finish(tx: Transaction, finals: list[tuple[Result, Final]]) -> dict[EndpointId, int]:
     if not finals:
-        return
-    await tx.execute(
+        return {}
+    ended = await tx.execute(
         _FINISH,
         {
             "ids": [result.attempt.delivery_id for result, _ in finals],
@@ -189,12 +196,13 @@ async def _finish(tx: Transaction, finals: list[tuple[Result, Final]]) -> None:
             "moments": [final.at for _, final in finals],
         },
     )
+    return {row.endpoint_id: row.released for row in ended}
 
 
-async def _again(tx: Transaction, agains: list[tuple[Result, Again]]) -> None:
+async def _again(tx: Transaction, agains: list[tuple[Result, Again]]) -> dict[EndpointId, int]:
     if not agains:
-        return
-    await tx.execute(
+        return {}
+    due = await tx.execute(
         _AGAIN,
         {
             "ids": [result.attempt.delivery_id for result, _ in agains],
@@ -204,11 +212,7 @@ async def _again(tx: Transaction, agains: list[tuple[Result, Again]]) -> None:
             "steps": [again.step for _, again in agains],
         },
     )
-
-
-async def _disable(tx: Transaction, endpoints: dict[EndpointId, str]) -> None:
-    if endpoints:
-        await tx.execute(_DISABLE, {"ids": list(endpoints), "reasons": list(endpoints.values())})
+    return {row.endpoint_id: row.released for row in due}
 
 
 async def _insert_attempts(tx: Transaction, attempts: Sequence[Attempt]) -> None:

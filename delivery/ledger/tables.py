@@ -1,8 +1,8 @@
 """The ledger's tables. Migrations must arrive at exactly this; a test compares the two.
 
-`events`, `deliveries` and `attempts` are history: partitioned by day of their UUIDv7 id, mostly written
-once. `schedule` and `claims` are the present: one row per unfinished delivery, one per batch in work. They
-stay small whatever the history grows to, and they are all that a claim reads.
+`events`, `deliveries`, `attempts` and `journal` are history: partitioned by day of their UUIDv7 id, mostly
+written once. `schedule`, `claims` and `endpoint_health` are the present: one row per unfinished delivery, per
+batch in work, per endpoint. They stay small whatever the history grows to, and are all that a claim reads.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ metadata = MetaData(
     }
 )
 
-PARTITIONED = ("events", "deliveries", "attempts")
+PARTITIONED = ("events", "deliveries", "attempts", "journal")
 
 
 def _moment(name: str, *, nullable: bool = False) -> Column[object]:
@@ -86,6 +86,15 @@ endpoints = Table(
     Column("signature", Text, nullable=False),
     Column("schedule_seconds", ARRAY(Double)),
     Column("timeout_seconds", Double),
+    # It gets what the engine has to say to its tenant, and none of the tenant's own events.
+    Column("operational", Boolean, nullable=False, server_default=text("false")),
+    # Limits of its own; what is null has the operator's default.
+    Column("in_flight_max", Integer),
+    Column("rate_limit", Integer),
+    Column("rate_per_seconds", Double),
+    Column("breaker", JSON(none_as_null=True)),
+    Column("disable_after_seconds", Double),
+    Column("permanent_statuses", ARRAY(SmallInteger), nullable=False, server_default=text("'{}'")),
     Column("version", BigInteger, nullable=False, server_default=text("1")),
     _moment("created_at"),
     _moment("updated_at"),
@@ -143,6 +152,8 @@ deliveries = Table(
     Column("event_id", Uuid, nullable=False),
     Column("endpoint_id", Uuid, nullable=False),
     Column("event_type", Text, nullable=False),
+    # The pattern of the endpoint's filter that asked for it; null: it was sent to this endpoint by name.
+    Column("matched_by", Text),
     # 'pending' until final: whether it is in flight is told by `schedule`. No index may name this column, so
     # that the one update of a delivery's life stays within its page (heap-only).
     Column("status", Text, nullable=False, server_default=text("'pending'")),
@@ -166,6 +177,7 @@ attempts = Table(
     Column("endpoint_id", Uuid, nullable=False),
     Column("event_id", Uuid, nullable=False),
     Column("number", Integer, nullable=False),
+    _moment("claimed_at", nullable=True),
     _moment("started_at"),
     Column("dns_us", Integer),
     Column("connect_us", Integer),
@@ -189,6 +201,26 @@ attempts = Table(
     _moment("next_due_at", nullable=True),
     Column("worker", Text, nullable=False),
     Index(None, "delivery_id", "id"),
+    Index(None, "endpoint_id", "id"),
+    postgresql_partition_by="RANGE (id)",
+)
+
+# What happened to endpoints and deliveries beside attempts: who paused, which breaker opened until when.
+journal = Table(
+    "journal",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("endpoint_id", Uuid),
+    Column("delivery_id", Uuid),
+    _moment("at"),
+    Column("what", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text),
+    Column("details", JSON, nullable=False),
+    Index(None, "tenant_id", "id"),
+    Index(None, "endpoint_id", "id", postgresql_where=text("endpoint_id is not null")),
+    Index(None, "delivery_id", "id", postgresql_where=text("delivery_id is not null")),
     postgresql_partition_by="RANGE (id)",
 )
 
@@ -213,6 +245,8 @@ schedule = Table(
         "step", Integer, nullable=False, server_default=text("0")
     ),  # burned in this run of the retry schedule
     Column("claim_id", Uuid),
+    # From when its age counts; null: from when it was made, which its id tells.
+    _moment("reopened_at", nullable=True),
     Index("schedule_due_idx", "lane", "endpoint_id", "due_at", postgresql_where=text("claim_id is null")),
     Index("schedule_claimed_idx", "claim_id", postgresql_where=text("claim_id is not null")),
     postgresql_with=_BUSY,
@@ -230,4 +264,37 @@ claims = Table(
     _moment("started_at", nullable=True),
     Column("worker", Text),
     postgresql_with=_BUSY,
+)
+
+# One row per endpoint, changed with every group of attempts and every claim: `in_flight` counts the rows of
+# `schedule` that a claim has. No index but the key, and room in the page, so that each change stays there.
+endpoint_health = Table(
+    "endpoint_health",
+    metadata,
+    Column("endpoint_id", Uuid, primary_key=True),
+    Column("in_flight", Integer, nullable=False, server_default=text("0")),
+    Column("breaker", Text, nullable=False, server_default=text("'closed'")),
+    _moment("breaker_since"),
+    _moment("window_since"),
+    Column("consecutive", Integer, nullable=False, server_default=text("0")),
+    Column("requests", Integer, nullable=False, server_default=text("0")),
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("earlier_requests", Integer, nullable=False, server_default=text("0")),
+    Column("earlier_failures", Integer, nullable=False, server_default=text("0")),
+    Column("openings", Integer, nullable=False, server_default=text("0")),
+    _moment("probe_at", nullable=True),
+    Column("probe_id", Uuid),  # the delivery that is the probe, while it is on its way
+    Column("limit_now", Integer, nullable=False),
+    Column("limit_ramping", Boolean, nullable=False),
+    Column("limit_credit", Integer, nullable=False, server_default=text("0")),
+    _moment("limit_lowered_at", nullable=True),
+    _moment("waits_until", nullable=True),
+    _moment("rate_next_at", nullable=True),
+    _moment("failing_since", nullable=True),
+    Column("failed", Integer, nullable=False, server_default=text("0")),
+    Column("warned", SmallInteger, nullable=False, server_default=text("0")),
+    _moment("last_failed_at", nullable=True),
+    _moment("last_succeeded_at", nullable=True),
+    CheckConstraint("breaker in ('closed', 'open', 'half_open')", name="breaker"),
+    postgresql_with={**_BUSY, "fillfactor": "50"},
 )

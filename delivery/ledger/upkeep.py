@@ -1,20 +1,23 @@
-"""What time brings: deliveries whose endpoint is gone are cancelled, old idempotency keys forgotten.
+"""What time brings: what is owed to nobody or for too long ends, old idempotency keys are forgotten.
 
 Each statement is bounded; the caller comes again while there is more.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from delivery.model import id_floor
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from delivery.ledger.session import Transaction
-    from delivery.model import EndpointId
+    from delivery.model import DeliveryId, EndpointId, EventId, TenantId
 
 AT_ONCE = 1_000
 
@@ -39,6 +42,26 @@ _CANCEL = text("""
     from unscheduled
     where deliveries.id = unscheduled.delivery_id and deliveries.tenant_id = unscheduled.tenant_id
 """)
+# Its id tells when a delivery was made, and `schedule` is ordered by it: only what is old is looked at.
+_EXPIRE = text("""
+    with old as materialized (
+        select delivery_id from schedule
+        where delivery_id < :floor and claim_id is null
+          and (reopened_at is null or reopened_at < clock_timestamp() - :age)
+        order by delivery_id limit :most for update skip locked
+    ), unscheduled as (
+        delete from schedule using old where schedule.delivery_id = old.delivery_id
+        returning schedule.delivery_id, schedule.tenant_id, schedule.endpoint_id, schedule.event_id,
+                  schedule.attempts
+    ), ended as (
+        update deliveries
+        set status = 'failed', reason = 'expired', attempts = unscheduled.attempts,
+            finished_at = clock_timestamp()
+        from unscheduled
+        where deliveries.id = unscheduled.delivery_id and deliveries.tenant_id = unscheduled.tenant_id
+    )
+    select unscheduled.*, e.operational from unscheduled join endpoints e on e.id = unscheduled.endpoint_id
+""")
 _FORGET = text("""
     delete from idempotency_keys
     where (tenant_id, key) in (
@@ -52,6 +75,34 @@ _FORGET = text("""
 async def cancel_of_deleted(tx: Transaction, endpoints: Sequence[EndpointId]) -> int:
     """Cancel up to 1,000 unclaimed deliveries of deleted endpoints; returns how many."""
     return (await tx.execute(_CANCEL, {"endpoints": list(endpoints), "most": AT_ONCE})).rowcount
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A delivery that was owed for too long and is no more."""
+
+    delivery_id: DeliveryId
+    tenant_id: TenantId
+    endpoint_id: EndpointId
+    event_id: EventId
+    attempts: int
+    operational: bool
+
+
+async def expire(tx: Transaction, *, older_than: timedelta, now: datetime) -> list[Expired]:
+    """End up to 1,000 deliveries that are owed for longer than that and that no claim has."""
+    values = {"floor": id_floor(now - older_than), "age": older_than, "most": AT_ONCE}
+    return [
+        Expired(
+            delivery_id=row.delivery_id,
+            tenant_id=row.tenant_id,
+            endpoint_id=row.endpoint_id,
+            event_id=row.event_id,
+            attempts=row.attempts,
+            operational=row.operational,
+        )
+        for row in await tx.execute(_EXPIRE, values)
+    ]
 
 
 async def forget_idempotency_keys(tx: Transaction, *, older_than: timedelta) -> int:

@@ -171,6 +171,117 @@ def test_an_endpoint_is_changed_paused_resumed_and_deleted(cli: Cli, tenant: str
     assert "(deleted)" in cli.good("delivery", "show", *of_tenant, owed["id"])
 
 
+def test_an_endpoint_has_limits_of_its_own(cli: Cli, tenant: str):
+    of_tenant = ("--tenant", tenant)
+    made = cli.json(
+        *("endpoint", "create", "https://shop.example/hooks", *of_tenant, "--operational"),
+        *("--in-flight-max", "20", "--rate-limit", "100/1m", "--disable-after-hours", "36"),
+        *("--breaker", "consecutive_failures=5", "--breaker", "failure_ratio=0.25"),
+        *("--permanent-status", "404", "--permanent-status", "422"),
+    )
+    one = (*of_tenant, made["id"])
+    assert made["operational"] is True
+    assert (made["in_flight_max"], made["disable_after_hours"]) == (20, 36)
+    assert made["rate_limit"] == {"limit": 100, "per_seconds": 60}
+    assert made["breaker"] == {"consecutive_failures": 5, "failure_ratio": 0.25}
+    assert made["permanent_statuses"] == [404, 422]
+    shown = cli.good("endpoint", "show", *one)
+    for line in ("at most 20", "100 in 60 s", "consecutive_failures=5, failure_ratio=0.25", "404 422"):
+        assert line in shown
+    changed = cli.json(
+        "endpoint", "update", *one, "--breaker", "window_seconds=30", "--in-flight-max", "default"
+    )
+    assert (changed["in_flight_max"], changed["breaker"]) == (None, {"window_seconds": 30})
+    assert changed["rate_limit"] == made["rate_limit"]
+    reset = cli.json(
+        *("endpoint", "update", *one, "--rate-limit", "none", "--breaker", "default"),
+        *("--disable-after-hours", "default", "--permanent-status", "none"),
+    )
+    assert (reset["rate_limit"], reset["breaker"], reset["disable_after_hours"]) == (None, None, None)
+    assert reset["permanent_statuses"] == []
+
+
+def test_an_endpoint_is_disabled_previewed_and_enabled(cli: Cli, tenant: str):
+    of_tenant = ("--tenant", tenant)
+    made = cli.json("endpoint", "create", "https://shop.example/hooks", *of_tenant)
+    one = (*of_tenant, made["id"])
+    event = cli.json("endpoint", "test", *one)
+    (owed,) = cli.json("delivery", "list", *of_tenant, "--event", event["id"])["items"]
+    told = cli.good("endpoint", "disable", *one, "--reason", "the shop has closed")
+    assert "disabled: since now, by cli:" in told
+    assert "The shop has closed." in told
+    code, _, err = cli.run("endpoint", "resume", *one)
+    assert code == 1
+    assert "not paused. Enable it" in err
+    preview = cli.good("endpoint", "enable", *one, "--dry-run")
+    assert "1 delivery" in preview
+    assert owed["id"] in preview
+    assert "Nothing was changed." in preview
+    told = cli.json("endpoint", "enable", *one, "--dry-run")
+    assert (told["state"], told["held"], told["at_first"], told["up_to"]) == ("disabled", 1, 1, 50)
+    enabled = cli.json("endpoint", "enable", *one, "--reason", "it is back")
+    assert (enabled["state"], enabled["state_reason"]) == ("active", "it is back")
+    assert "enabling it changes nothing" in cli.good("endpoint", "enable", *one, "--dry-run")
+
+
+def test_an_endpoint_s_health_is_told_to_people_and_to_machines(cli: Cli, tenant: str):
+    of_tenant = ("--tenant", tenant)
+    made = cli.json("endpoint", "create", "https://shop.example/hooks", *of_tenant)
+    one = (*of_tenant, made["id"])
+    cli.good("endpoint", "test", *one)
+    shown = cli.good("endpoint", "health", *one)
+    assert "nothing holds it" in shown
+    assert "1 delivery that no worker has" in shown
+    assert "closed: since" in shown
+    assert "0 of at most 10 (of 50 at full speed), going up" in shown
+    assert "no attempt" in shown
+    cli.good("endpoint", "pause", *one, "--reason", "moving house")
+    shown = cli.good("endpoint", "health", *one)
+    assert "1 delivery, because its endpoint is paused; oldest: dlv_" in shown
+    assert "Moving house." in shown
+    told = cli.json("endpoint", "health", *one)
+    assert (told["hold"], told["held"], told["last_hour"]["attempts"]) == ("paused", 1, 0)
+
+
+def test_why_a_delivery_is_where_it_is_is_told_in_words_and_in_json(cli: Cli, tenant: str):
+    of_tenant = ("--tenant", tenant)
+    made = cli.json("endpoint", "create", "https://shop.example/hooks", *of_tenant, "--filter", "order.*")
+    cli.good("endpoint", "pause", *of_tenant, made["id"], "--reason", "moving house")
+    event = cli.json("event", "send", *of_tenant, "--type", "order.created", "--data", "1")
+    (owed,) = cli.json("delivery", "list", *of_tenant, "--event", event["id"])["items"]
+    assert owed["held"]["by"] == "paused"
+    assert "held: paused" in cli.good("delivery", "list", *of_tenant)
+    told = cli.json("delivery", "why", *of_tenant, owed["id"])
+    assert [step["what"] for step in told["steps"]] == [
+        "endpoint.paused",
+        "event.accepted",
+        "delivery.matched",
+    ]
+    said = cli.good("delivery", "why", *of_tenant, owed["id"])
+    assert told["standing"] in said
+    assert told["standing"].startswith("Held: the endpoint has been paused since ")
+    assert all(step["sentence"] in said for step in told["steps"])
+
+
+def test_why_an_event_went_nowhere_is_told_in_words_and_in_json(cli: Cli, tenant: str):
+    of_tenant = ("--tenant", tenant)
+    made = cli.json("endpoint", "create", "https://shop.example/hooks", *of_tenant, "--filter", "order.*")
+    event = cli.json("event", "send", *of_tenant, "--type", "invoice.paid", "--data", "1")
+    told = cli.json("event", "why", *of_tenant, event["id"])
+    (fate,) = told["endpoints"]
+    assert (fate["endpoint_id"], fate["verdict"]) == (made["id"], "not_asked_for")
+    said = cli.good("event", "why", *of_tenant, event["id"])
+    assert "It went nowhere: the one endpoint that there was did not ask for invoice.paid." in said
+    assert "Its filter asks for order.*; not for invoice.paid." in said
+
+
+@pytest.mark.parametrize(("noun", "prefix"), [("delivery", "dlv"), ("event", "evt")])
+def test_why_of_nonsense_is_wrong_usage(cli: Cli, tenant: str, noun: str, prefix: str):
+    code, out, err = cli.run(noun, "why", "--tenant", tenant, "ep_01m82bjx09e96bahvpn78mz28c")
+    assert (code, out) == (2, "")
+    assert f"is not an id of the form {prefix}_…" in err
+
+
 def test_an_event_sent_twice_under_one_key_is_one_event(cli: Cli, tenant: str, tmp_path: Path):
     send = ("event", "send", "--tenant", tenant, "--type", "order.created", "--idempotency-key", "order-1042")
     (tmp_path / "order.json").write_text('{"order":\n1042}\n')
@@ -206,8 +317,29 @@ def test_lists_go_on_where_they_ended(cli: Cli, tenant: str):
         (["endpoint", "create", "https://127.0.0.1/"], "url: The URL leads to where nothing is sent"),
         (["endpoint", "create", "https://a.example", "--header", "webhook-id: x"], "headers.webhook-id: "),
         (["endpoint", "create", "https://a.example", "--secret", "whsec_x"], "secret: "),
+        (["endpoint", "create", "https://a.example", "--in-flight-max", "0"], "in_flight_max: must be"),
+        (["endpoint", "create", "https://a.example", "--rate-limit", "5/2d"], "rate_limit.per_seconds: must"),
+        (["endpoint", "create", "https://a.example", "--rate-limit", "0/s"], "rate_limit.limit: must be"),
+        (["endpoint", "create", "https://a.example", "--breaker", "trips=5"], "breaker.trips: is not one of"),
+        (
+            ["endpoint", "create", "https://a.example", "--breaker", "failure_ratio=nan"],
+            "breaker.failure_ratio: ",
+        ),
+        (
+            ["endpoint", "create", "https://a.example", "--disable-after-hours", "inf"],
+            "disable_after_hours: ",
+        ),
+        (["endpoint", "create", "https://a.example", "--permanent-status", "500"], "permanent_statuses.0: "),
         (["endpoint", "show", "ep_01m82bjx09e96bahvpn78mz28c"], "There is no endpoint ep_01m8"),
+        (["endpoint", "health", "ep_01m82bjx09e96bahvpn78mz28c"], "There is no endpoint ep_01m8"),
+        (["endpoint", "disable", "ep_01m82bjx09e96bahvpn78mz28c"], "There is no endpoint ep_01m8"),
+        (
+            ["endpoint", "enable", "ep_01m82bjx09e96bahvpn78mz28c", "--dry-run"],
+            "There is no endpoint ep_01m8",
+        ),
         (["delivery", "show", "dlv_01m82bjx09e96bahvpn78mz28c"], "There is no delivery dlv_01m8"),
+        (["delivery", "why", "dlv_01m82bjx09e96bahvpn78mz28c"], "There is no delivery dlv_01m8"),
+        (["event", "why", "evt_01m82bjx09e96bahvpn78mz28c"], "There is no event evt_01m8"),
         (["attempt", "show", "att_01m82bjx09e96bahvpn78mz28c"], "There is no attempt att_01m8"),
     ],
 )

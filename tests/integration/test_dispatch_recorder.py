@@ -30,7 +30,7 @@ async def results_for(ledger: Ledger, tenant: TenantId, endpoint: EndpointId, co
 
 async def all_recorded(recorder: Recorder, results: list[Result]) -> None:
     async with asyncio.timeout(30):
-        await asyncio.gather(*[recorder.record(result) for result in results])
+        await asyncio.gather(*[recorder.record(on.ended(result)) for result in results])
 
 
 class Failing:
@@ -57,7 +57,7 @@ async def test_results_that_come_together_share_a_transaction(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     results = await results_for(ledger, tenant, endpoint, 300)
-    await all_recorded(Recorder(ledger), results)
+    await all_recorded(Recorder(ledger, lambda: 0.0), results)
     assert (await on.row(ledger, "select count(distinct xmin::text) from attempts"))[0] == 1
     assert await on.count(ledger, "attempts") == 300
     assert await on.count(ledger, "claims") == 0
@@ -68,7 +68,7 @@ async def test_a_transaction_holds_no_more_than_a_group(
 ) -> None:
     count = recorders.MOST_AT_ONCE + 1
     results = await results_for(ledger, tenant, endpoint, count)
-    await all_recorded(Recorder(ledger), results)
+    await all_recorded(Recorder(ledger, lambda: 0.0), results)
     found = await on.rows(ledger, "select count(*) from attempts group by xmin::text order by 1")
     assert [row[0] for row in found] == [1, recorders.MOST_AT_ONCE]
 
@@ -76,7 +76,7 @@ async def test_a_transaction_holds_no_more_than_a_group(
 async def test_an_outage_is_waited_out(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> None:
     results = await results_for(ledger, tenant, endpoint, 5)
     down = Failing(ledger, before=2)
-    await all_recorded(Recorder(cast("Ledger", down)), results)
+    await all_recorded(Recorder(cast("Ledger", down), lambda: 0.0), results)
     assert down.tried == 3
     assert await on.count(ledger, "schedule") == 0
 
@@ -85,10 +85,10 @@ async def test_a_commit_that_was_not_heard_of_counts_once(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     results = await results_for(ledger, tenant, endpoint, 5)
-    await all_recorded(Recorder(cast("Ledger", Failing(ledger, after=1))), results[:3])
+    await all_recorded(Recorder(cast("Ledger", Failing(ledger, after=1)), lambda: 0.0), results[:3])
     assert await on.count(ledger, "attempts") == 3
     assert (await on.row(ledger, "select remaining from claims"))[0] == 2
-    await all_recorded(Recorder(ledger), results[3:])
+    await all_recorded(Recorder(ledger, lambda: 0.0), results[3:])
     assert await on.count(ledger, "claims") == 0
     assert await on.count(ledger, "schedule") == 0
 
@@ -99,7 +99,7 @@ async def test_an_answer_that_cannot_be_stored_is_left_out_and_spoils_no_other(o
     results = await results_for(own_ledger, tenant, endpoint, 5)
     await on.change(own_ledger, "alter table attempts add constraint odd check (response_body <> 'odd')")
     odd = replace(results[2], attempt=replace(results[2].attempt, response_body=b"odd"))
-    await all_recorded(Recorder(own_ledger), [*results[:2], odd, *results[3:]])
+    await all_recorded(Recorder(own_ledger, lambda: 0.0), [*results[:2], odd, *results[3:]])
     found = await on.rows(
         own_ledger,
         "select response_body, response_truncated, count(*) from attempts group by 1, 2 order by 1",
@@ -116,7 +116,7 @@ async def test_a_delivery_whose_result_cannot_be_stored_at_all_is_put_off_and_no
     results = await results_for(own_ledger, tenant, endpoint, 3)
     await on.change(own_ledger, "alter table attempts add constraint odd check (reason <> 'odd')")
     odd = replace(results[1], attempt=replace(results[1].attempt, reason="odd"))
-    await all_recorded(Recorder(own_ledger), [results[0], odd, results[2]])
+    await all_recorded(Recorder(own_ledger, lambda: 0.0), [results[0], odd, results[2]])
     assert await on.count(own_ledger, "attempts") == 2
     assert await on.count(own_ledger, "claims") == 0
     [left] = await on.rows(
@@ -129,8 +129,8 @@ async def test_results_of_those_who_went_away_are_recorded_before_it_settles(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     results = await results_for(ledger, tenant, endpoint, 3)
-    recorder = Recorder(ledger)
-    telling = [asyncio.create_task(recorder.record(result)) for result in results]
+    recorder = Recorder(ledger, lambda: 0.0)
+    telling = [asyncio.create_task(recorder.record(on.ended(result))) for result in results]
     await asyncio.sleep(0)
     for each in telling:
         each.cancel()
@@ -141,7 +141,7 @@ async def test_results_of_those_who_went_away_are_recorded_before_it_settles(
 
 
 async def test_with_nothing_to_record_it_settles_at_once(ledger: Ledger) -> None:
-    await Recorder(ledger).settle(timedelta(0))
+    await Recorder(ledger, lambda: 0.0).settle(timedelta(0))
 
 
 async def test_a_group_with_the_largest_answers_is_recorded(
@@ -149,5 +149,5 @@ async def test_a_group_with_the_largest_answers_is_recorded(
 ) -> None:
     results = await results_for(ledger, tenant, endpoint, 100)
     large = [replace(r, attempt=replace(r.attempt, response_body=b"\xff" * 65_536)) for r in results]
-    await all_recorded(Recorder(ledger), large)
+    await all_recorded(Recorder(ledger, lambda: 0.0), large)
     assert (await on.row(ledger, "select sum(length(response_body)) from attempts"))[0] == 100 * 65_536

@@ -80,7 +80,9 @@ class Life(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.stage.outside.execute("delete from schedule; delete from claims")
+        self.stage.outside.execute(
+            "delete from schedule; delete from claims; update endpoint_health set in_flight = 0"
+        )
         self.world = self.stage.run(self._new_world())
         self.events_are_accepted(["order.created", "user.left"])
 
@@ -238,6 +240,17 @@ class Life(RuleBasedStateMachine):
             """
         )
         assert all(remaining == held and held > 0 for remaining, held in rows)
+
+    @invariant()
+    def an_endpoint_s_count_of_what_is_in_flight_is_what_claims_hold(self) -> None:
+        rows = self._look(
+            """
+            select h.in_flight, count(s.delivery_id) from endpoint_health h
+            left join schedule s on s.endpoint_id = h.endpoint_id and s.claim_id is not null
+            group by h.endpoint_id
+            """
+        )
+        assert all(counted == held for counted, held in rows)
 
     @invariant()
     def no_delivery_is_at_work_under_two_leases(self) -> None:

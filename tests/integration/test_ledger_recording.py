@@ -191,7 +191,7 @@ async def test_a_rescue_during_a_record_passes_the_claim_over(
     claim_id, (one, other) = await on.claim_and_start(ledger, endpoint)
     await on.lapse(ledger, claim_id)
     async with ledger.transaction() as tx:
-        assert await recording.record(tx, [on.success(one, claim_id)]) == set()
+        assert (await recording.record(tx, [on.success(one, claim_id)])).orphans == set()
         assert (await on.rescue(ledger)).deliveries == 0
     assert (await on.rescue(ledger)).deliveries == 1
     assert (await on.standing(ledger, one.delivery_id)).status == "succeeded"

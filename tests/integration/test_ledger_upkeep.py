@@ -42,7 +42,7 @@ async def partition_of(ledger: Ledger, event_id: EventId) -> str:
 async def put(ledger: Ledger, event_id: EventId) -> None:
     nobody = TenantId(new_id())
     event = EventRow(event_id, nobody, "a", b"{}", b"", 1, NOON)
-    owed = DeliveryRow(DeliveryId(event_id), nobody, event_id, EndpointId(new_id()), "a", NOON)
+    owed = DeliveryRow(DeliveryId(event_id), nobody, event_id, EndpointId(new_id()), "a", NOON, "a")
     async with ledger.transaction() as tx:
         await accepting.insert(tx, [event], [owed])
 
@@ -63,7 +63,7 @@ async def test_days_are_counted_in_utc_wherever_the_clock_is(ledger: Ledger) -> 
 
 async def test_several_who_make_partitions_at_the_same_time_make_each_once(ledger: Ledger) -> None:
     made = await asyncio.gather(*[ensure(ledger, NOON) for _ in range(5)])
-    assert sorted(len(names) for names in made) == [0, 0, 0, 0, 18]
+    assert sorted(len(names) for names in made) == [0, 0, 0, 0, 24]
 
 
 async def test_rows_find_their_partition_up_to_its_borders(ledger: Ledger) -> None:
@@ -101,7 +101,7 @@ async def test_partitions_have_the_indexes_and_checks_of_their_table(ledger: Led
         """,
         tables=list(PARTITIONED),
     )
-    expected = {"events": 2, "deliveries": 4, "attempts": 2}
+    expected = {"events": 2, "deliveries": 4, "attempts": 3, "journal": 4}
     assert {(row.relname.rpartition("_")[0], row.indexes, row.keys) for row in found} == {
         (table, indexes, 1) for table, indexes in expected.items()
     }
@@ -117,7 +117,7 @@ async def test_making_partitions_does_not_wait_for_those_who_write(ledger: Ledge
         now = clock()
         event = EventRow(EventId(new_id()), tenant, "a", b"{}", b"", 0, now)
         await accepting.insert(tx, [event], [])
-        assert len(await ensure(ledger, NOON)) == 18
+        assert len(await ensure(ledger, NOON)) == 24
     await on.accept(ledger, tenant)
 
 

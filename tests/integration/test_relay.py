@@ -20,7 +20,7 @@ from tests.support.ledger import Wanted
 from tests.support.postgres import connect
 from workers.broker import ACTOR, Publisher, in_process_broker
 from workers.relay import Pace, Relay
-from workers.upkeep import Upkeep
+from workers.upkeep import Ages, Upkeep
 from workers.window import FEWEST
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ class Doubtful(Publisher):
 
 
 def relay_on(ledger: Ledger, publisher: Publisher, *, poll: timedelta = NEVER) -> Relay:
-    upkeep = Upkeep(ledger, idempotency_age=timedelta(days=1), clock=clock)
-    pace = Pace(poll=poll, window=timedelta(seconds=0.5), queue_lease=on.QUEUE_LEASE)
+    upkeep = Upkeep(ledger, Ages(timedelta(days=1), timedelta(days=30)), clock=clock)
+    pace = Pace(poll=poll, window=timedelta(seconds=0.5), queue_lease=on.QUEUE_LEASE, in_flight=on.PLENTY)
     return Relay(ledger, publisher, upkeep, pace)
 
 

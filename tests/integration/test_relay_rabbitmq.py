@@ -20,7 +20,7 @@ from delivery.model import ClaimId, Lane, new_id
 from tests.support import ledger as on
 from workers.broker import ACTOR, Publisher, queue_of, rabbitmq_broker
 from workers.relay import Pace, Relay
-from workers.upkeep import Upkeep
+from workers.upkeep import Ages, Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,10 +87,12 @@ async def test_what_is_due_arrives_in_the_queue(
         await on.new_endpoint(ledger, tenant)
         await on.accept_many(ledger, tenant, 3)
         hour = timedelta(hours=1)
-        upkeep = Upkeep(ledger, idempotency_age=hour, clock=clock)
+        upkeep = Upkeep(ledger, Ages(hour, timedelta(days=30)), clock=clock)
         publisher = Publisher(broker, queue_of(settings, Lane.LIVE))
         assert publisher.waiting() == 0
-        relay = Relay(ledger, publisher, upkeep, Pace(hour, timedelta(seconds=0.5), on.QUEUE_LEASE))
+        relay = Relay(
+            ledger, publisher, upkeep, Pace(hour, timedelta(seconds=0.5), on.QUEUE_LEASE, on.PLENTY)
+        )
         running = asyncio.create_task(relay.run())
         try:
             ((_, claim_id),) = await asyncio.to_thread(messages, settings, amqp_url, 1)

@@ -14,18 +14,21 @@ from sqlalchemy import text
 
 from delivery.accept import Accepter, AcceptLimits, NewEvent
 from delivery.bootstrap import clock
+from delivery.dispatch import claims
+from delivery.dispatch.claims import Claimed, ClaimTerms, Quota
+from delivery.dispatch.judging import Ended, judge_all
 from delivery.endpoints.sealing import seal_headers, seal_secret
 from delivery.ledger import (
     Ledger,
+    accepting,
     claiming,
-    deliveries,
     endpoint_secrets,
     endpoints,
+    health,
     partitions,
     recording,
     tenants,
 )
-from delivery.ledger.claiming import Quota, Taken, Work
 from delivery.ledger.recording import Again, Final, Result
 from delivery.ledger.tables import metadata
 from delivery.model import (
@@ -36,6 +39,7 @@ from delivery.model import (
     DeliveryStatus,
     Endpoint,
     EndpointId,
+    EndpointLimits,
     EndpointState,
     EventId,
     Lane,
@@ -48,6 +52,9 @@ from delivery.model import (
     parse_id,
 )
 from delivery.secrets import SecretBox
+from retries.health import Health, HealthTerms, Sign
+from retries.limit import InFlightLimit
+from retries.policy import Signal
 from signing import generate_hmac
 
 if TYPE_CHECKING:
@@ -56,6 +63,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
 
     from delivery.ledger import Transaction
+    from delivery.ledger.claiming import Work
     from signing import Secret
 
 BOX = SecretBox.from_keys(base64.b64encode(bytes(range(32))).decode())
@@ -65,6 +73,10 @@ LEASE = timedelta(seconds=45)
 QUEUE_LEASE = timedelta(seconds=20)
 # Nothing is sent there: tests that send say where to.
 NOWHERE = "http://127.0.0.1:9/hook"
+# So many in flight that no test reaches it that is not about it.
+PLENTY = 10_000
+GONE = 410
+UNLIMITED = EndpointLimits(in_flight=PLENTY)
 
 
 @asynccontextmanager
@@ -123,6 +135,8 @@ class Wanted:
     timeout: timedelta | None = None
     secret: Secret = SECRET
     box: SecretBox = BOX
+    operational: bool = False
+    limits: EndpointLimits = UNLIMITED
 
 
 async def new_endpoint(ledger: Ledger, tenant_id: TenantId, wanted: Wanted | None = None) -> EndpointId:
@@ -137,18 +151,25 @@ async def new_endpoint(ledger: Ledger, tenant_id: TenantId, wanted: Wanted | Non
         filter=wanted.filter,
         state=EndpointState.ACTIVE,
         state_reason=None,
+        state_actor="test",
         state_changed_at=now,
         **seal_headers(wanted.box, tenant_id, endpoint_id, wanted.headers or {}),
         signature=Signature.V1,
         schedule=wanted.schedule,
         timeout=wanted.timeout,
+        operational=wanted.operational,
+        limits=wanted.limits,
         version=1,
         created_at=now,
         updated_at=now,
     )
     async with ledger.transaction() as tx:
         await tenants.endpoints_changed(tx, tenant_id)
-        await endpoints.insert(tx, endpoint, actor="test")
+        await endpoints.insert(tx, endpoint)
+        # At full speed from the start, unless its limits say otherwise.
+        most = wanted.limits.in_flight or PLENTY
+        at_speed = replace(Health.fresh(now, most=most), limit=InFlightLimit(most, ramping=False))
+        await health.insert(tx, endpoint_id, at_speed, now=now)
         await endpoint_secrets.insert(tx, seal_secret(wanted.box, endpoint, wanted.secret, now=now).kept)
     return endpoint_id
 
@@ -177,7 +198,7 @@ async def set_state(ledger: Ledger, endpoint_id: EndpointId, state: EndpointStat
 async def wake(ledger: Ledger, tenant_id: TenantId, endpoint_id: EndpointId) -> None:
     """Tell the relay that an endpoint may have something due."""
     async with ledger.transaction() as tx:
-        await deliveries.wake(tx, tenant_id, endpoint_id)
+        await accepting.wake(tx, {(tenant_id, endpoint_id)})
 
 
 async def delete_endpoint(ledger: Ledger, tenant_id: TenantId, endpoint_id: EndpointId) -> None:
@@ -185,7 +206,7 @@ async def delete_endpoint(ledger: Ledger, tenant_id: TenantId, endpoint_id: Endp
     async with ledger.transaction() as tx:
         await endpoints.delete(tx, tenant_id, endpoint_id, at=clock())
         await tenants.endpoints_changed(tx, tenant_id)
-        await deliveries.wake(tx, tenant_id, endpoint_id)
+        await accepting.wake(tx, {(tenant_id, endpoint_id)})
 
 
 def accepter(ledger: Ledger) -> Accepter:
@@ -214,7 +235,7 @@ async def claim(
     take: int = 100,
     batch: int = 100,
     lease: timedelta = QUEUE_LEASE,
-) -> Taken:
+) -> Claimed:
     """Claim what is due for these endpoints, in a transaction of its own."""
     async with ledger.transaction() as tx:
         return await claim_within(tx, endpoint_ids, take=take, batch=batch, lease=lease)
@@ -227,11 +248,10 @@ async def claim_within(
     take: int = 100,
     batch: int = 100,
     lease: timedelta = QUEUE_LEASE,
-) -> Taken:
+) -> Claimed:
     """Claim what is due for these endpoints within a transaction."""
     quotas = [Quota(endpoint_id, take) for endpoint_id in endpoint_ids]
-    ids = [ClaimId(new_id()) for _ in range(-(-take * len(quotas) // batch))]
-    return await claiming.claim(tx, quotas, lane=Lane.LIVE, claims=ids, batch=batch, lease=lease)
+    return await claims.claim(tx, quotas, ClaimTerms(Lane.LIVE, batch, lease, PLENTY))
 
 
 async def start(ledger: Ledger, claim_id: ClaimId, *, lease: timedelta = LEASE) -> list[Work]:
@@ -263,9 +283,25 @@ async def rescue(ledger: Ledger) -> claiming.Rescued:
 
 
 async def record(ledger: Ledger, *results: Result) -> set[ClaimId]:
-    """Record results in one transaction; returns the claims that were rescued meanwhile."""
+    """Record and judge results in one transaction; returns the claims that were rescued meanwhile."""
+    group = [ended(result) for result in results]
     async with ledger.transaction() as tx:
-        return await recording.record(tx, results)
+        recorded = await recording.record(tx, results)
+        await judge_all(tx, group, recorded, dice=lambda: 0.0)
+    return recorded.orphans
+
+
+def ended(result: Result) -> Ended:
+    """A result with what it tells of its endpoint: that it is well, or with 410 that it is gone."""
+    attempt = result.attempt
+    good = attempt.outcome == "delivered"
+    return Ended(
+        result,
+        Sign(Signal.GOOD if good else Signal.ALIVE, attempt.started_at, clock()),
+        HealthTerms(in_flight=PLENTY),
+        operational=False,
+        disable="gone" if attempt.status == GONE else None,
+    )
 
 
 def attempt_at(work: Work, *, status: int = 200) -> Attempt:
@@ -277,6 +313,7 @@ def attempt_at(work: Work, *, status: int = 200) -> Attempt:
         endpoint_id=work.endpoint_id,
         event_id=work.event_id,
         number=work.attempts + 1,
+        claimed_at=work.claimed_at,
         started_at=clock(),
         timings=Timings(total=timedelta(milliseconds=5)),
         url=NOWHERE,
@@ -304,9 +341,9 @@ def success(work: Work, claim_id: ClaimId) -> Result:
 
 def failure(work: Work, claim_id: ClaimId, *, gone: bool = False) -> Result:
     """The result of a delivery that was refused for good; `gone`: the endpoint wants no more at all."""
-    attempt = replace(attempt_at(work, status=410 if gone else 413), outcome="refused")
+    attempt = replace(attempt_at(work, status=GONE if gone else 413), outcome="refused")
     final = Final(DeliveryStatus.FAILED, "gone" if gone else "too_large", clock())
-    return Result(claim_id, attempt, final, disable_endpoint="gone" if gone else None)
+    return Result(claim_id, attempt, final)
 
 
 def again(work: Work, claim_id: ClaimId, *, after: timedelta = timedelta(0), burned: int = 1) -> Result:

@@ -67,9 +67,12 @@ class Stack:
             )
 
     def serve(self, *names: str) -> None:
-        """Start processes of the Procfile, and wait for `web` if it is one of them."""
+        """Start processes of the Procfile, and wait for `web` if it is one of them.
+
+        A second one of a kind has a name of its own: `relay.2` is another relay beside `relay`.
+        """
         for name in names:
-            self.start(name, str(WAYBILL), "serve", name)
+            self.start(name, str(WAYBILL), "serve", name.partition(".")[0])
         if "web" in names:
             wait_until(lambda: _ready(self.port), "web to be ready", seconds=30)
 
@@ -93,6 +96,13 @@ class Stack:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.wait()
+
+    def name_of(self, pid: int) -> str:
+        """The name of the process that is this one, or has started it; raises LookupError."""
+        for name, process in self._running.items():
+            if pid == process.pid or pid in _descendants(process.pid):
+                return name
+        raise LookupError(pid)
 
     def run(self, *command: str) -> str:
         """Run a command to its end; returns what it printed."""

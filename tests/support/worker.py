@@ -15,6 +15,7 @@ from delivery.dispatch.gate import Gate
 from delivery.dispatch.recorder import Recorder
 from delivery.transport import AllowList, Guard, Transport
 from retries.backoff import parse_schedule
+from retries.health import HealthTerms
 from tests.support import ledger as on
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ LOOPBACK = Guard(AllowList.parse("127.0.0.0/8"))
 SOON = timedelta(seconds=0.3)
 
 
+JUDGED = HealthTerms(in_flight=on.PLENTY)
+
+
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How a worker of a test is to work."""
@@ -37,6 +41,7 @@ class Manner:
     most: int = 2_000
     detach: timedelta = timedelta(seconds=2)
     response_bytes: int = 65_536
+    health: HealthTerms = JUDGED
 
 
 @asynccontextmanager
@@ -44,11 +49,12 @@ async def working(ledger: Ledger, manner: Manner | None = None) -> AsyncIterator
     """A dispatcher that may reach loopback; at the end nothing of it is left in flight."""
     manner = manner or Manner()
     transport = Transport(guard=LOOPBACK)
+    defaults = Defaults(SCHEDULE, manner.timeout, timedelta(seconds=30), manner.health)
     dispatcher = Dispatcher(
         ledger,
         transport,
-        Destinations(ledger, on.BOX, Defaults(SCHEDULE, manner.timeout, timedelta(seconds=30))),
-        Recorder(ledger),
+        Destinations(ledger, on.BOX, defaults),
+        Recorder(ledger, lambda: 0.0),
         Gate(fresh=manner.fresh, most=manner.most, detach=manner.detach),
         Terms("worker 1", manner.lease, timedelta(seconds=5), manner.response_bytes),
         Edge(clock, lambda: 0.0),

@@ -111,15 +111,17 @@ def test_any_data_that_was_taken_goes_out_as_it_came(value: object) -> None:
 def test_what_is_remembered_of_filters_is_what_they_say(filters: list[list[str]], types: list[str]) -> None:
     subscriptions = Subscriptions.of([(EndpointId(UUID(int=n)), f) for n, f in enumerate(filters)])
     for event_type in types:
-        assert subscriptions.matching(event_type) == [
+        matching = subscriptions.matching(event_type)
+        assert [endpoint for endpoint, _ in matching] == [
             UUID(int=n) for n, patterns in enumerate(filters) if matches(patterns, event_type)
         ]
+        assert all(pattern is not None and matches([pattern], event_type) for _, pattern in matching)
 
 
 def test_a_tenant_that_invents_types_does_not_fill_memory() -> None:
     subscriptions = Subscriptions.of([(ONE, ("*",))])
     for number in range(1_500):
-        assert subscriptions.matching(f"type_{number}") == [ONE]
+        assert subscriptions.matching(f"type_{number}") == [(ONE, "*")]
     remembered = [subscriptions.matching(f"type_{number}") for number in range(1_500)]
     # The same list again where it was remembered, a new one where there was no more room.
     assert sum(subscriptions.matching(f"type_{n}") is found for n, found in enumerate(remembered)) <= 1_000

@@ -14,7 +14,7 @@ from delivery.model import EndpointId, TenantId
 from workers.backlog import Backlog
 
 if TYPE_CHECKING:
-    from delivery.ledger.claiming import Quota
+    from delivery.dispatch.claims import Quota
 
 TENANTS, ENDPOINTS = 4, 5
 PAIRS = [
@@ -81,7 +81,7 @@ def test_who_had_less_than_its_quota_leaves_and_who_had_it_all_goes_last() -> No
     backlog = noted([(tenant, first), (tenant, second), (tenant, third)])
     quotas = backlog.share(2)
     assert [quota.endpoint_id for quota in quotas] == [first, second]
-    backlog.served(quotas, {first: 1, second: 0})
+    backlog.served(quotas, {first: 1, second: 0}, {})
     assert len(backlog) == 2
     assert [quota.endpoint_id for quota in backlog.share(3)] == [third, first]
 
@@ -89,7 +89,7 @@ def test_who_had_less_than_its_quota_leaves_and_who_had_it_all_goes_last() -> No
 def test_an_empty_backlog_is_false_and_deals_out_nothing() -> None:
     backlog = noted(PAIRS[:1])
     assert backlog
-    backlog.served(backlog.share(5), {})
+    backlog.served(backlog.share(5), {}, {})
     assert not backlog
     assert len(backlog) == 0
     assert backlog.share(5) == []
@@ -111,7 +111,7 @@ def test_every_endpoint_is_served_within_a_bounded_number_of_rounds(
     for _ in range(TENANTS * ENDPOINTS):
         quotas = backlog.share(capacity)
         waiting -= {quota.endpoint_id for quota in quotas}
-        backlog.served(quotas, in_full(quotas))  # nobody ever runs out
+        backlog.served(quotas, in_full(quotas), {})  # nobody ever runs out
     assert not waiting
 
 
@@ -144,7 +144,7 @@ class Rounds(RuleBasedStateMachine):
         taken = {q.endpoint_id: min(q.take, self.due[q.endpoint_id]) for q in quotas}
         self.due.subtract(taken)
         self.due = +self.due
-        self.backlog.served(quotas, taken)
+        self.backlog.served(quotas, taken, {})
         self.waited = Counter({endpoint: self.waited[endpoint] + 1 for endpoint in self.due})
         for quota in quotas:
             self.waited[quota.endpoint_id] = 0

@@ -176,12 +176,25 @@ async def test_nothing_is_retried_while_its_endpoint_takes_nothing(
     assert "deleted" in deleted.json()["detail"]
 
 
+@pytest.mark.parametrize(("done", "way_on"), [("pause", "resume"), ("disable", "enable")])
+async def test_who_may_not_retry_yet_is_told_the_way_on(tenant: Tenancy, owed: str, done: str, way_on: str):
+    endpoint = (await tenant.client.get("/v1/endpoints")).json()["items"][0]["id"]
+    await tenant.client.post(f"/v1/endpoints/{endpoint}/{done}")
+    refused = await tenant.client.post(f"/v1/deliveries/{owed}/retry")
+    assert refused.status_code == 409
+    assert f"POST /v1/endpoints/{endpoint}/{way_on}" in refused.json()["detail"]
+    assert (await tenant.client.post(f"/v1/endpoints/{endpoint}/{way_on}")).status_code == 200
+    assert (await tenant.client.post(f"/v1/deliveries/{owed}/retry")).status_code == 200
+
+
 @pytest.mark.parametrize("asked", ["retry", "resume"])
 async def test_the_relay_hears_of_it(
     tenant: Tenancy, owed: str, sql: psycopg.Connection, api_database_url: str, asked: str
 ):
     finish(sql, owed)
     endpoint = (await tenant.client.get("/v1/endpoints")).json()["items"][0]["id"]
+    if asked == "resume":
+        await tenant.client.post(f"/v1/endpoints/{endpoint}/pause")
     with postgres.connect(api_database_url) as listener:
         listener.execute("listen waybill_due")
         paths = {"retry": f"/v1/deliveries/{owed}/retry", "resume": f"/v1/endpoints/{endpoint}/resume"}

@@ -83,6 +83,10 @@ async def test_secrets_and_header_values_are_in_no_later_answer(tenant: Tenancy)
         await tenant.client.patch(path, json={"description": "x"}),
         await tenant.client.post(f"{path}/pause"),
         await tenant.client.post(f"{path}/resume"),
+        await tenant.client.post(f"{path}/disable"),
+        await tenant.client.post(f"{path}/enable", json={"dry_run": True}),
+        await tenant.client.post(f"{path}/enable"),
+        await tenant.client.get(f"{path}/health"),
     ]
     for answer in answers:
         assert answer.status_code == 200
@@ -190,8 +194,11 @@ async def test_every_change_moves_the_versions_on(tenant: Tenancy, sql: psycopg.
     changes = [
         ("PATCH", path, {"filter": ["a"]}),
         ("PATCH", path, {"url": "https://versions.example/b"}),
+        ("PATCH", path, {"in_flight_max": 7}),
         ("POST", f"{path}/pause", None),
         ("POST", f"{path}/resume", None),
+        ("POST", f"{path}/disable", None),
+        ("POST", f"{path}/enable", None),
         ("POST", f"{path}/secrets/rotate", None),
         ("DELETE", path, None),
     ]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,21 @@ from delivery.cli.door import WrongUsage
 from delivery.cli.endpoint_options import (
     Delays,
     Header,
+    Hours,
+    InFlight,
     Named,
+    NamedLimits,
+    Rate,
+    Status,
+    Term,
     Timeout,
     read_delays,
     read_header,
+    read_hours,
+    read_in_flight,
+    read_rate,
+    read_status,
+    read_term,
     read_timeout,
 )
 from delivery.cli.options import id_reader, read_content, read_moment
@@ -83,6 +95,61 @@ def test_a_timeout_is_seconds() -> None:
     assert read_timeout("default") == Timeout(None)
     with pytest.raises(typer.BadParameter, match="not a number of seconds"):
         read_timeout("soon")
+
+
+def test_a_rate_is_so_many_in_a_time() -> None:
+    assert read_rate("100/60s") == Rate(100, 60)
+    assert read_rate("10/s") == Rate(10, 1)
+    assert read_rate("5000/1.5h") == Rate(5_000, 5_400)
+    assert read_rate("none") == Rate(None)
+    for wrong in ("", "100", "100/60", "/s", "-1/s", "1.5/s", "1/-1s", "1e3/s", "1/1w"):
+        with pytest.raises(typer.BadParameter, match="not a rate such as"):
+            read_rate(wrong)
+
+
+def test_a_number_of_a_breaker_has_a_name() -> None:
+    whole = read_term("consecutive_failures=5")
+    assert whole == Term("consecutive_failures", 5)
+    assert isinstance(whole.value, int)
+    assert read_term(" failure_ratio = 0.5") == Term("failure_ratio", 0.5)
+    assert read_term("default") == Term(None)
+    for wrong in ("", "5", "failure_ratio", "failure_ratio=", "failure_ratio=half"):
+        with pytest.raises(typer.BadParameter, match="not of the form NAME=NUMBER"):
+            read_term(wrong)
+
+
+def test_counts_hours_and_statuses_are_numbers_or_taken_back() -> None:
+    assert (read_in_flight("20"), read_in_flight("default")) == (InFlight(20), InFlight(None))
+    assert (read_hours("1.5"), read_hours("default")) == (Hours(1.5), Hours(None))
+    assert (read_status("404"), read_status("none")) == (Status(404), Status(None))
+    for wrong in ("", "many", "1.5", "9" * 5_000):
+        with pytest.raises(typer.BadParameter, match="not a whole number"):
+            read_in_flight(wrong)
+        with pytest.raises(typer.BadParameter, match="not a status"):
+            read_status(wrong)
+    with pytest.raises(typer.BadParameter, match="not a number of hours"):
+        read_hours("2d")
+
+
+def test_only_the_limits_that_were_named_are_asked_for() -> None:
+    assert NamedLimits().asked() == {}
+    taken_back = NamedLimits(InFlight(None), Rate(None), [Term(None)], Hours(None), [Status(None)])
+    assert taken_back.asked() == {
+        "in_flight_max": None,
+        "rate_limit": None,
+        "breaker": {},
+        "disable_after_hours": None,
+        "permanent_statuses": [],
+    }
+    named = NamedLimits(rate=Rate(10, 1), breaker=[Term("failure_ratio", 0.5), Term("window_seconds", 30)])
+    assert named.asked() == {
+        "rate_limit": {"limit": 10, "per_seconds": 1},
+        "breaker": {"failure_ratio": 0.5, "window_seconds": 30},
+    }
+
+
+def test_a_limit_alone_is_a_change() -> None:
+    assert replace(NOTHING, limits=NamedLimits(InFlight(5))).changes() == {"in_flight_max": 5}
 
 
 def test_only_what_was_named_changes() -> None:

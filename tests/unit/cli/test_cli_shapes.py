@@ -13,12 +13,30 @@ from delivery.api.delivery_shapes import AttemptOut, AttemptTold, DeliveryOut
 from delivery.api.endpoint_shapes import EndpointOut, NewSecretOut, SecretOut
 from delivery.api.event_shapes import EventOut
 from delivery.api.tenants import KeyOut, NewKeyOut, TenantOut
-from delivery.cli import shapes
-from delivery.model import Prefix, show_id
-from tests.unit.cli.records import ATTEMPT, DELIVERY, ENDPOINT, EVENT, KEY, NEW_SECRET, SECRET, TENANT
+from delivery.api.trace_shapes import DeliveryTraceOut, EventTraceOut
+from delivery.cli import shapes, trace_shapes
+from delivery.model import Held, Prefix, show_id
+from delivery.tracing import of_delivery, of_event
+from retries import Hold
+from tests.unit.cli.records import ATTEMPT, DELIVERY, ENDPOINT, EVENT, KEY, MADE, NEW_SECRET, SECRET, TENANT
+from tests.unit.tracing.arrivals import ARRIVAL
+from tests.unit.tracing.stories import STORY, entry
+from tests.unit.tracing.stories import attempt as tried
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+HELD = replace(DELIVERY, held=Held(Hold.PAUSED, since=MADE, reason="moving house"))
+DELIVERY_TRACE = of_delivery.trace(
+    replace(
+        STORY,
+        delivery=HELD,
+        attempts=[tried(1, claimed=1, next_due=5)],
+        meanwhile=[entry("endpoint.waiting", 2, until="2026-11-22T18:05:00.123456Z")],
+        left_out=("Only the newest 200 are told of.",),
+    )
+)
+EVENT_TRACE = of_event.trace(ARRIVAL)
 
 SAME = [
     (shapes.tenant(TENANT), TenantOut.of(TENANT)),
@@ -33,6 +51,9 @@ SAME = [
     (shapes.new_secret(NEW_SECRET), NewSecretOut.of(SECRET, secret=NEW_SECRET.text)),
     (shapes.event(EVENT), EventOut.of(EVENT)),
     (shapes.delivery(DELIVERY), DeliveryOut.of(DELIVERY)),
+    (shapes.delivery(HELD), DeliveryOut.of(HELD)),
+    (trace_shapes.delivery_trace(DELIVERY_TRACE), DeliveryTraceOut.of(DELIVERY_TRACE)),
+    (trace_shapes.event_trace(EVENT_TRACE), EventTraceOut.of(EVENT_TRACE)),
     (shapes.attempt(ATTEMPT), AttemptOut.of(ATTEMPT)),
     (shapes.attempt(replace(ATTEMPT, status=None)), AttemptOut.of(replace(ATTEMPT, status=None))),
     (shapes.attempt_told(ATTEMPT, b"{}"), AttemptTold.told(ATTEMPT, b"{}")),

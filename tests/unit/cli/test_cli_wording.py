@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from delivery.cli.wording import delays, exact, length, next_step, short, standing, when, why
-from delivery.model import Delivery, DeliveryStatus, Endpoint, EndpointState
-from retries import Reason
+from delivery.model import Delivery, DeliveryStatus, Endpoint, EndpointState, Held
+from retries import Hold, Reason
 from tests.unit.cli.records import DELIVERY, ENDPOINT
 
 NOW = datetime(2026, 11, 22, 18, 27, 0, tzinfo=UTC)
@@ -64,9 +64,22 @@ def test_what_a_person_asked_for_is_told_as_it_was_written() -> None:
         (DELIVERY, ENDPOINT, "pending: due now"),
         (replace(DELIVERY, due_at=NOW + timedelta(minutes=4)), ENDPOINT, "pending: due in 4 min"),
         (
-            DELIVERY,
+            replace(DELIVERY, held=Held(Hold.PAUSED, reason="moving house")),
             replace(ENDPOINT, state=EndpointState.PAUSED),
-            "pending: held, because its endpoint is paused",
+            "pending: held, because its endpoint is paused: moving house",
+        ),
+        (
+            replace(DELIVERY, held=Held(Hold.BREAKER_OPEN, until=NOW + timedelta(seconds=30))),
+            ENDPOINT,
+            (
+                "pending: held, because its endpoint's circuit breaker is open, until 2026-11-22 18:27:30 UTC"
+                " (in 30 s)"
+            ),
+        ),
+        (
+            replace(DELIVERY, due_at=NOW + timedelta(minutes=4)),
+            replace(ENDPOINT, state=EndpointState.PAUSED),
+            "pending: due in 4 min, while its endpoint is paused",
         ),
         (DELIVERY, None, "pending: about to be cancelled, since its endpoint was deleted"),
         (
@@ -90,4 +103,5 @@ def test_a_delivery_tells_where_it_stands(delivery: Delivery, endpoint: Endpoint
 def test_a_list_tells_in_few_words_what_comes_next() -> None:
     assert next_step(replace(DELIVERY, due_at=NOW + timedelta(seconds=30)), now=NOW) == "due in 30 s"
     assert next_step(replace(DELIVERY, status=DeliveryStatus.IN_FLIGHT), now=NOW) == "in flight"
+    assert next_step(replace(DELIVERY, held=Held(Hold.RETRY_AFTER)), now=NOW) == "held: retry after"
     assert next_step(replace(DELIVERY, finished_at=NOW - timedelta(seconds=5)), now=NOW) == "5 s ago"

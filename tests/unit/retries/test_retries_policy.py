@@ -1,6 +1,9 @@
 """Each row of the policy: what follows from an outcome, when, and for what reason."""
 
+from __future__ import annotations
+
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -21,29 +24,158 @@ from retries import (
     Refused,
     RetryAt,
     Schedule,
+    Signal,
     Succeed,
     TimedOut,
     Unreachable,
+    check_permanent,
     decide,
     explain,
     name_of_decision,
     parse_schedule,
+    signal_of,
+    wait_of,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 IN_FIVE_MINUTES = NOW + timedelta(minutes=5)
 
 
 def after(
-    outcome: Outcome, *, step: int = 1, schedule: Schedule = DEFAULT_SCHEDULE, jitter: float = 0.0
+    outcome: Outcome,
+    *,
+    step: int = 1,
+    schedule: Schedule = DEFAULT_SCHEDULE,
+    jitter: float = 0.0,
+    permanent: Collection[int] = (),
 ) -> Decision:
     """Decide on the second attempt of the default schedule, whose next delay is five minutes."""
-    return decide(outcome, step=step, schedule=schedule, now=NOW, jitter=jitter)
+    return decide(outcome, step=step, schedule=schedule, now=NOW, jitter=jitter, permanent=permanent)
 
 
-@pytest.mark.parametrize("status", [200, 202, 204, 299])
-def test_2xx_succeeds(status: int):
-    assert after(Delivered(status)) == Succeed()
+LIMIT = timedelta(seconds=10)
+QUICK, SLOW = timedelta(seconds=1), timedelta(seconds=9)
+TEN_SECONDS, AN_HOUR = timedelta(seconds=10), timedelta(hours=1)
+
+
+def again(reason: Reason, at: datetime = IN_FIVE_MINUTES) -> RetryAt:
+    """The delivery is tried again: by its schedule, if nothing else is said."""
+    return RetryAt(at, reason)
+
+
+class Row(NamedTuple):
+    """A row of the policy's table: the delivery's decision; the endpoint's signal, and how long it waits."""
+
+    name: str
+    outcome: Outcome
+    decision: Decision
+    signal: Signal
+    wait: timedelta | None = None
+    took: timedelta = QUICK
+
+
+REFUSED = again(Reason.RETRYABLE_STATUS)
+ROWS = [
+    Row("200", Delivered(200), Succeed(), Signal.GOOD),
+    Row("204", Delivered(204), Succeed(), Signal.GOOD),
+    Row("299", Delivered(299), Succeed(), Signal.GOOD),
+    Row("200 just in time", Delivered(200), Succeed(), Signal.GOOD, took=0.8 * LIMIT),
+    Row("200 too slow", Delivered(200), Succeed(), Signal.SLOW, took=0.8 * LIMIT + timedelta.resolution),
+    Row("301", Refused(301), again(Reason.REDIRECT), Signal.BAD),
+    Row("302", Refused(302), again(Reason.REDIRECT), Signal.BAD),
+    Row("307", Refused(307), again(Reason.REDIRECT), Signal.BAD),
+    Row("400", Refused(400), REFUSED, Signal.ALIVE),
+    Row("401", Refused(401), REFUSED, Signal.BAD),
+    Row("403", Refused(403), REFUSED, Signal.BAD),
+    Row("404", Refused(404), REFUSED, Signal.BAD),
+    Row("408", Refused(408), REFUSED, Signal.CONGESTED),
+    Row("410", Refused(410), DisableEndpoint(Reason.GONE), Signal.BAD),
+    Row("413", Refused(413), GiveUp(Reason.TOO_LARGE), Signal.ALIVE),
+    Row("422", Refused(422), REFUSED, Signal.ALIVE),
+    Row("425", Refused(425), REFUSED, Signal.BAD),
+    Row("429", Refused(429), REFUSED, Signal.CONGESTED),
+    Row("429 wait", Refused(429, TEN_SECONDS), REFUSED, Signal.CONGESTED, TEN_SECONDS),
+    Row("500", Refused(500), REFUSED, Signal.BAD),
+    Row("500 wait", Refused(500, AN_HOUR), again(Reason.RETRY_AFTER, NOW + AN_HOUR), Signal.BAD),
+    Row("502", Refused(502), REFUSED, Signal.CONGESTED),
+    Row("503", Refused(503), REFUSED, Signal.CONGESTED),
+    Row(
+        "503 wait",
+        Refused(503, AN_HOUR),
+        again(Reason.RETRY_AFTER, NOW + AN_HOUR),
+        Signal.CONGESTED,
+        AN_HOUR,
+    ),
+    Row("504", Refused(504), REFUSED, Signal.CONGESTED),
+    Row("599", Refused(599), REFUSED, Signal.BAD),
+    *(
+        Row(f"time-out: {phase}", TimedOut(phase), again(Reason.TIMEOUT), Signal.CONGESTED, took=LIMIT)
+        for phase in Phase
+    ),
+    *(
+        Row(f"unreachable: {fault}", Unreachable(fault), again(Reason.UNREACHABLE), Signal.BAD)
+        for fault in Fault
+    ),
+    Row("blocked", Blocked("receiver.example.com", "10.0.0.7"), again(Reason.BLOCKED), Signal.BAD),
+    Row("cut short", CutShort(200), again(Reason.CUT_SHORT), Signal.BAD),
+    Row("interrupted", Interrupted(), HandBack(Reason.INTERRUPTED), Signal.NONE, took=SLOW),
+]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_each_row_of_the_table_says_what_follows_for_the_delivery_and_for_its_endpoint(row: Row):
+    assert after(row.outcome) == row.decision
+    assert signal_of(row.outcome, took=row.took, limit=LIMIT) is row.signal
+    assert wait_of(row.outcome) == row.wait
+
+
+@pytest.mark.parametrize("outcome", [Refused(400), Refused(503), CutShort(200), TimedOut(Phase.BODY)])
+def test_only_a_success_can_be_slow(outcome: Outcome):
+    assert signal_of(outcome, took=SLOW, limit=LIMIT) is signal_of(outcome, took=QUICK, limit=LIMIT)
+
+
+@pytest.mark.parametrize("status", [302, 400, 408, 500, 502, 504])
+def test_only_429_and_503_make_the_whole_endpoint_wait(status: int):
+    assert wait_of(Refused(status, AN_HOUR)) is None
+
+
+def test_no_endpoint_waits_longer_than_a_day():
+    assert wait_of(Refused(429, timedelta(days=365))) == timedelta(days=1)
+
+
+def test_no_endpoint_waits_for_less_than_no_time():
+    assert wait_of(Refused(429, timedelta(days=-1))) == timedelta(0)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+def test_a_status_that_the_endpoint_calls_permanent_is_given_up(status: int):
+    assert after(Refused(status), permanent={status}) == GiveUp(Reason.PERMANENT_STATUS)
+
+
+def test_a_permanent_status_is_given_up_even_when_it_asks_for_time():
+    assert after(Refused(404, AN_HOUR), permanent={404}) == GiveUp(Reason.PERMANENT_STATUS)
+
+
+def test_a_status_that_the_endpoint_does_not_call_permanent_is_retried_as_ever():
+    assert after(Refused(404), permanent={400, 403}) == REFUSED
+
+
+def test_gone_stays_gone_whatever_the_endpoint_calls_permanent():
+    assert after(Refused(410), permanent={410}) == DisableEndpoint(Reason.GONE)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 499])
+def test_a_refusal_may_be_called_permanent(status: int):
+    assert check_permanent(status) == status
+
+
+@pytest.mark.parametrize("status", [408, 410, 413, 425, 429, 399, 500, 200, -400])
+def test_what_passes_or_is_decided_already_may_not_be_called_permanent(status: int):
+    with pytest.raises(ValueError, match=f"this is {status}"):
+        check_permanent(status)
 
 
 def test_success_has_a_reason_too():
@@ -62,39 +194,13 @@ def test_a_redirect_is_a_refusal_and_retried(status: int):
     assert after(Refused(status)) == RetryAt(IN_FIVE_MINUTES, Reason.REDIRECT)
 
 
-def test_gone_disables_the_endpoint():
-    assert after(Refused(410)) == DisableEndpoint(Reason.GONE)
-
-
 def test_gone_disables_the_endpoint_even_when_it_asks_for_time():
     assert after(Refused(410, timedelta(seconds=1))) == DisableEndpoint(Reason.GONE)
-
-
-def test_too_large_is_given_up():
-    assert after(Refused(413)) == GiveUp(Reason.TOO_LARGE)
-
-
-@pytest.mark.parametrize("phase", Phase)
-def test_a_timeout_is_retried(phase: Phase):
-    assert after(TimedOut(phase)) == RetryAt(IN_FIVE_MINUTES, Reason.TIMEOUT)
-
-
-@pytest.mark.parametrize("kind", Fault)
-def test_an_unreachable_endpoint_is_retried(kind: Fault):
-    assert after(Unreachable(kind)) == RetryAt(IN_FIVE_MINUTES, Reason.UNREACHABLE)
-
-
-def test_a_blocked_address_is_retried_since_names_move():
-    assert after(Blocked("receiver.example.com", "10.0.0.7")) == RetryAt(IN_FIVE_MINUTES, Reason.BLOCKED)
 
 
 @pytest.mark.parametrize("status", [200, 410, 413, 503])
 def test_an_answer_that_broke_off_is_retried_whatever_its_status(status: int):
     assert after(CutShort(status)) == RetryAt(IN_FIVE_MINUTES, Reason.CUT_SHORT)
-
-
-def test_an_interrupted_attempt_is_handed_back():
-    assert after(Interrupted()) == HandBack(Reason.INTERRUPTED)
 
 
 def test_an_interrupted_last_attempt_is_handed_back_too():

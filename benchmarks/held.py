@@ -1,0 +1,261 @@
+"""`python -m benchmarks.held`: what the relay pays for deliveries that are held, however many they are.
+
+Two databases differ in nothing but how many deliveries are held. In both the same claim is made, and the same
+scan, turn by turn. Claims are rolled back: each takes what the one before has taken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import make_url, text
+
+from delivery.dispatch.claims import ClaimTerms, Quota, claim
+from delivery.ledger import Ledger, claiming
+from delivery.model import EndpointId, Lane
+from tests.support.postgres import connect, database_server, migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.status import Status
+
+    from delivery.ledger import Transaction
+    from tests.support.postgres import DatabaseServer
+
+FEW, MANY = 500, 500_000
+SPREADS = (1, 50, 5_000)
+CAUSES = ("paused", "breaker_open")
+HEALTHY, DUE_EACH = 100, 20
+# What the relay deals out when it knows nothing of the workers' speed, and so many of the held ones beside
+# them when events have just come for these too.
+ROOM, HEARD = 400, 100
+TERMS = ClaimTerms(Lane.LIVE, batch=100, lease=timedelta(seconds=20), in_flight=50)
+TARGET = 1.5
+WARM_UP, ROUNDS_A_VACUUM = 10, 10
+
+_EMPTY = "truncate endpoints, endpoint_health, endpoint_secrets, schedule, claims"
+_TENANT = "insert into tenants (id, name, created_at) values (%(tenant)s, '', now()) on conflict do nothing"
+_ENDPOINTS = """
+    with made as (
+        insert into endpoints (id, tenant_id, url, description, filter, state, header_names, signature,
+            state_changed_at, created_at, updated_at)
+        select gen_random_uuid(), %(tenant)s, %(kind)s, '', '{*}', %(state)s, '{}', 'v1', now(), now(), now()
+        from generate_series(1, %(count)s)
+        returning id
+    )
+    insert into endpoint_health (endpoint_id, breaker, breaker_since, window_since, openings, probe_at,
+        limit_now, limit_ramping)
+    select id, %(breaker)s, now(), now(), 1, now() + interval '1 hour', 50, false from made
+"""
+# One after another in time, and each endpoint's among those of all others, as a stream leaves them behind.
+_DELIVERIES = """
+    with numbered as (
+        select id, row_number() over (order by id) - 1 as place, count(*) over () as endpoints
+        from endpoints where url = %(kind)s
+    ), stream as (
+        select n, cast(extract(epoch from now()) * 1000 as bigint) - %(count)s + n as moment
+        from generate_series(1, %(count)s) as n
+    )
+    insert into schedule (delivery_id, tenant_id, endpoint_id, event_id, due_at)
+    select cast(lpad(to_hex(moment), 12, '0') || '70008' || lpad(to_hex(n), 15, '0') as uuid), %(tenant)s,
+           numbered.id, gen_random_uuid(), to_timestamp(moment / 1000.0)
+    from stream join numbered on numbered.place = n %% numbered.endpoints
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Why deliveries are held, and of how many endpoints."""
+
+    cause: str
+    spread: int
+
+    def __str__(self) -> str:
+        return f"{self.cause.replace('_', ' ')}, {self.spread:,} endpoint{'s' if self.spread > 1 else ''}"
+
+
+@dataclass(slots=True)
+class Times:
+    """How long each took, in milliseconds: the claim, the same with held endpoints named, the scan."""
+
+    claim: list[float] = field(default_factory=list)
+    heard: list[float] = field(default_factory=list)
+    scan: list[float] = field(default_factory=list)
+
+    def median(self, what: str) -> float:
+        """The median of one of them."""
+        found: list[float] = getattr(self, what)
+        return statistics.median(found)
+
+
+class Site:
+    """A database, and a relay's connection to it."""
+
+    def __init__(self, url: str, held: int) -> None:
+        """Nothing is in it yet."""
+        self._url = url
+        self._held = held
+        self._ledger = Ledger(url, pool_size=1, application="waybill bench")
+        self._healthy: list[EndpointId] = []
+        self._others: list[EndpointId] = []
+
+    def fill(self, case: Case) -> None:
+        """Write endpoints with something due, and beside them those whose deliveries are held."""
+        state = "paused" if case.cause == "paused" else "active"
+        breaker = "open" if case.cause == "breaker_open" else "closed"
+        with connect(self._url) as database:
+            database.execute(_EMPTY)
+            tenant = {"tenant": "00000000-0000-7000-8000-000000000000"}
+            database.execute(_TENANT, tenant)
+            for kind, count, owed, more in (
+                ("due", HEALTHY, HEALTHY * DUE_EACH, {"state": "active", "breaker": "closed"}),
+                ("held", case.spread, self._held, {"state": state, "breaker": breaker}),
+            ):
+                database.execute(_ENDPOINTS, tenant | more | {"kind": kind, "count": count})
+                database.execute(_DELIVERIES, tenant | {"kind": kind, "count": owed})
+            database.execute(
+                "update endpoint_health set probe_at = null, openings = 0 where breaker = 'closed'"
+            )
+            found = database.execute("select id, url from endpoints order by id").fetchall()
+        self._healthy = [EndpointId(id_) for id_, kind in found if kind == "due"]
+        self._others = [EndpointId(id_) for id_, kind in found if kind == "held"]
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Take away what claims that were rolled back have left, as autovacuum does."""
+        with connect(self._url) as database:
+            database.execute("vacuum analyze endpoints, endpoint_health, schedule, claims")
+
+    async def measure(self, times: Times) -> None:
+        """Claim and scan, each once."""
+        share = ROOM // HEALTHY
+        quotas = [Quota(endpoint, share) for endpoint in self._healthy]
+        heard = quotas + [Quota(endpoint, share) for endpoint in self._others[:HEARD]]
+        times.claim.append(await self._claim(quotas))
+        times.heard.append(await self._claim(heard))
+        async with self._ledger.transaction() as tx:
+            began = time.perf_counter()
+            heads = await claiming.ready(tx, lane=Lane.LIVE)
+            times.scan.append((time.perf_counter() - began) * 1000)
+        if len(heads) != HEALTHY:
+            raise RuntimeError(f"The scan found {len(heads)} endpoints, not {HEALTHY}.")
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._ledger.close()
+
+    async def _claim(self, quotas: Sequence[Quota]) -> float:
+        async with self._ledger.transaction() as tx:
+            await _ready(tx)
+            began = time.perf_counter()
+            claimed = await claim(tx, quotas, TERMS)
+            took = (time.perf_counter() - began) * 1000
+            await tx.rollback()
+        if claimed.size != ROOM:
+            raise RuntimeError(f"{claimed.size} deliveries were claimed, not {ROOM}.")
+        return took
+
+
+async def _ready(tx: Transaction) -> None:
+    """Let the transaction begin before the clock does."""
+    await tx.execute(text("select 1"))
+
+
+async def measure(sites: Sequence[Site], rounds: int) -> list[Times]:
+    """Times on each site, turn by turn."""
+    kept = [Times() for _ in sites]
+    for number in range(WARM_UP + rounds):
+        if number % ROUNDS_A_VACUUM == 0:
+            for site in sites:
+                await asyncio.to_thread(site.tidy)
+        turns = list(zip(sites, kept, strict=True))
+        for site, times in turns if number % 2 else reversed(turns):
+            await site.measure(Times() if number < WARM_UP else times)
+    return kept
+
+
+def run(server: DatabaseServer, rounds: int, status: Status) -> dict[Case, list[Times]]:
+    """Measure every case: for each, the times with few and with many held."""
+    with ExitStack() as exits:
+        first = exits.enter_context(server.database())
+        migrate(first)
+        second = exits.enter_context(server.database(template=make_url(first).database))
+        found = {}
+        for case in [Case(cause, spread) for cause in CAUSES for spread in SPREADS]:
+            status.update(f"Held deliveries: {case} …")
+            found[case] = asyncio.run(_case(case, [(first, FEW), (second, MANY)], rounds))
+        return found
+
+
+async def _case(case: Case, databases: Sequence[tuple[str, int]], rounds: int) -> list[Times]:
+    sites = [Site(url, held) for url, held in databases]
+    try:
+        for site in sites:
+            await asyncio.to_thread(site.fill, case)
+        return await measure(sites, rounds)
+    finally:
+        for site in sites:
+            await site.close()
+
+
+def figures(found: dict[Case, list[Times]]) -> dict[str, float]:
+    """The worst of each ratio, and what the claim takes at most beside many held deliveries."""
+    worst = {
+        f"held_{what}_ratio": round(max(_ratio(times, what) for times in found.values()), 2)
+        for what in ("claim", "heard", "scan")
+    }
+    slowest = max(many.median("claim") for _, many in found.values())
+    return worst | {"held_claim_ms": round(slowest, 1)}
+
+
+def table(found: dict[Case, list[Times]]) -> Table:
+    """All medians, in milliseconds."""
+    shown = Table(
+        title=f"The relay beside {FEW:,} and {MANY:,} held deliveries: medians in ms", title_justify="left"
+    )
+    shown.add_column("held")
+    for what in (f"claim of {ROOM}", "claim, held ones named too", "scan"):
+        shown.add_column(what, justify="right")
+    for case, times in found.items():
+        shown.add_row(str(case), *[_cell(times, what) for what in ("claim", "heard", "scan")])
+    shown.add_row("target", f"ratio ≤ {TARGET}", "", "")
+    return shown
+
+
+def _cell(times: Sequence[Times], what: str) -> str:
+    few, many = (each.median(what) for each in times)
+    return f"{few:.1f} → {many:.1f}  ratio {many / few:.2f}"
+
+
+def _ratio(times: Sequence[Times], what: str) -> float:
+    few, many = (each.median(what) for each in times)
+    return many / few
+
+
+def main() -> None:
+    """Measure, print a table, and last of all one line of JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.held", description=__doc__)
+    parser.add_argument(
+        "--rounds", type=int, default=60, help="how often each is measured; medians are shown"
+    )
+    arguments = parser.parse_args()
+    console = Console()
+    with console.status("Starting PostgreSQL …") as status, database_server(durable=True) as server:
+        found = run(server, arguments.rounds, status)
+    console.print(table(found))
+    print(json.dumps(figures(found)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Claiming within what each endpoint may be sent: lock its health, decide, take."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from delivery.ledger import claiming, health
+from delivery.ledger.claiming import Grant
+from delivery.model import ClaimId, EndpointId, new_id
+from retries.health import allowance
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import timedelta
+
+    from delivery.ledger import Transaction
+    from delivery.ledger.health import Gate
+    from delivery.model import Lane
+    from retries.health import Allowance
+
+# An endpoint whose health somebody has locked is looked at again after so many seconds.
+BUSY_SECONDS = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How many deliveries of one endpoint the relay wants to take now."""
+
+    endpoint_id: EndpointId
+    take: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimTerms:
+    """How claims are made: in which lane, how many deliveries in each, for how long they may wait.
+
+    `in_flight` is how many an endpoint may have on their way that has no limit of its own.
+    """
+
+    lane: Lane
+    batch: int
+    lease: timedelta
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The claims to publish, how many deliveries of each endpoint they hold, and who to look at again when.
+
+    `later` is in seconds from now. An endpoint that had less than its quota and is not in it has nothing
+    more due, or is held until an attempt of its has ended or its time has come.
+    """
+
+    claims: tuple[ClaimId, ...]
+    by_endpoint: Mapping[EndpointId, int]
+    later: Mapping[EndpointId, float]
+
+    @property
+    def size(self) -> int:
+        """Deliveries in all."""
+        return sum(self.by_endpoint.values())
+
+
+async def claim(tx: Transaction, quotas: Sequence[Quota], terms: ClaimTerms) -> Claimed:
+    """Take what is due within the quotas and within what each endpoint may be sent."""
+    gates, busy = await health.gates(tx, [quota.endpoint_id for quota in quotas])
+    grants, later = allot(quotas, gates, in_flight=terms.in_flight)
+    later |= dict.fromkeys(busy, BUSY_SECONDS)
+    if not grants:
+        return Claimed((), {}, later)
+    most = math.ceil(sum(grant.take for grant in grants) / terms.batch)
+    taken = await claiming.claim(
+        tx,
+        grants,
+        lane=terms.lane,
+        claims=[ClaimId(new_id()) for _ in range(most)],
+        batch=terms.batch,
+        lease=terms.lease,
+    )
+    return Claimed(taken.claims, taken.by_endpoint, later)
+
+
+def allot(
+    quotas: Sequence[Quota], gates: Mapping[EndpointId, Gate], *, in_flight: int
+) -> tuple[list[Grant], dict[EndpointId, float]]:
+    """Say what of the quotas is granted, and in how many seconds a rate limit lets more go. Pure."""
+    grants: list[Grant] = []
+    later: dict[EndpointId, float] = {}
+    for quota in quotas:
+        gate = gates.get(quota.endpoint_id)
+        if gate is None:
+            continue
+        allowed = _allowed(gate, in_flight)
+        take = min(quota.take, allowed.take)
+        if take:
+            interval = None if gate.rate is None else gate.rate.interval
+            grants.append(Grant(quota.endpoint_id, take, allowed.probe, allowed.counts_from, interval))
+        if take < quota.take and allowed.until is not None:
+            later[quota.endpoint_id] = (allowed.until - gate.now).total_seconds()
+    return grants, later
+
+
+def _allowed(gate: Gate, in_flight: int) -> Allowance:
+    standing = gate.standing
+    return allowance(
+        standing.health,
+        in_flight=standing.in_flight,
+        most=gate.most or in_flight,
+        rate=gate.rate,
+        next_at=standing.next_at,
+        now=gate.now,
+    )

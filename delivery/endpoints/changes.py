@@ -1,0 +1,36 @@
+"""What a change has made different, as the journal keeps it: names, and never a secret value. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from delivery.endpoints.limits import shown_limits
+
+if TYPE_CHECKING:
+    from delivery.model import Endpoint
+
+
+def differences(before: Endpoint, after: Endpoint) -> list[str]:
+    """The names, as the doors have them, of what is different, in the order of the alphabet."""
+    was, is_ = _settings(before), _settings(after)
+    return sorted(name for name in was if was[name] != is_[name])
+
+
+def told(before: Endpoint, after: Endpoint) -> dict[str, Any]:
+    """What the journal tells of a change. The filter is told whole: it decides what was sent."""
+    details: dict[str, Any] = {"fields": differences(before, after)}
+    if before.filter != after.filter:
+        details["filter"] = {"was": list(before.filter), "is": list(after.filter)}
+    return details
+
+
+def _settings(endpoint: Endpoint) -> dict[str, object]:
+    return {
+        "url": endpoint.url,
+        "description": endpoint.description,
+        "filter": endpoint.filter,
+        "headers": (endpoint.header_names, endpoint.sealed_headers),
+        "schedule": endpoint.schedule,
+        "timeout_seconds": endpoint.timeout,
+        **shown_limits(endpoint.limits),
+    }

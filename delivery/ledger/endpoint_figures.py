@@ -1,0 +1,144 @@
+"""What is counted of one endpoint for people: what waits for it, and how its last attempts went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from delivery.ledger.scan import plan_for_this_tenant
+from delivery.model import DeliveryId, Lane, moment_of
+from retries.outcome import Delivered, Interrupted, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy import Row
+
+    from delivery.ledger.session import Transaction
+    from delivery.model import EndpointId, TenantId
+
+# Ids are compared as text, letter by letter: PostgreSQL knows no smallest uuid before release 18.
+_BACKLOG = text("""
+    select clock_timestamp() as now, count(*) as waiting,
+           cast(min(cast(delivery_id as text) collate "C") as uuid) as oldest,
+           cast(max(cast(delivery_id as text) collate "C") as uuid) as newest,
+           count(*) filter (where due_at <= statement_timestamp()) as due,
+           cast(min(cast(delivery_id as text) collate "C")
+                filter (where due_at <= statement_timestamp()) as uuid) as oldest_due
+    from schedule
+    where lane = any (cast(:lanes as smallint[])) and claim_id is null and endpoint_id = :endpoint
+""")
+# A join, and no list: so that each id looks into the one partition that has it.
+_MADE = text("""
+    select d.id, d.created_at
+    from unnest(cast(:ids as uuid[])) as wanted (id) join deliveries d on d.id = wanted.id
+""")
+# One row extra proves that there were more. What was broken off by us tells nothing of the endpoint.
+_ATTEMPTS = text("""
+    with newest as materialized (
+        select outcome, total_us, row_number() over (order by id desc) as place
+        from attempts
+        where endpoint_id = :endpoint and tenant_id = :tenant and id >= :since and outcome <> :interrupted
+        order by id desc limit :most + 1
+    )
+    select count(*) filter (where place <= :most) as attempts,
+           count(*) filter (where place <= :most and outcome = :delivered) as succeeded,
+           count(*) > :most as sampled,
+           percentile_disc(array[0.5, 0.95, 0.99]) within group (order by total_us)
+               filter (where place <= :most) as latencies
+    from newest
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """One delivery that is owed, and when it was made."""
+
+    id: DeliveryId
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What no claim has of an endpoint's deliveries, at this moment by the ledger's clock.
+
+    `due` counts those that could go now; the others wait for their time.
+    """
+
+    now: datetime
+    waiting: int
+    oldest: Owed | None
+    newest: Owed | None
+    due: int
+    oldest_due: Owed | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """How the newest attempts went. `sampled`: there were more; latencies are None when there was none."""
+
+    attempts: int
+    succeeded: int
+    sampled: bool
+    p50: timedelta | None
+    p95: timedelta | None
+    p99: timedelta | None
+
+    @property
+    def success_ratio(self) -> float | None:
+        """From 0 to 1; None when there was no attempt."""
+        return self.succeeded / self.attempts if self.attempts else None
+
+
+async def backlog(tx: Transaction, endpoint_id: EndpointId) -> Backlog:
+    """Count what waits for an endpoint. Costs a look at each of these rows."""
+    row = (await tx.execute(_BACKLOG, {"endpoint": endpoint_id, "lanes": list(map(int, Lane))})).one()
+    ends = {id_ for id_ in (row.oldest, row.newest, row.oldest_due) if id_ is not None}
+    owed = await _owed(tx, ends)
+    return Backlog(
+        now=row.now,
+        waiting=row.waiting,
+        oldest=owed.get(row.oldest),
+        newest=owed.get(row.newest),
+        due=row.due,
+        oldest_due=owed.get(row.oldest_due),
+    )
+
+
+async def recent(
+    tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, *, since: UUID, most: int
+) -> Recent:
+    """How the newest `most` attempts of an endpoint went, of those whose id is not before `since`."""
+    await plan_for_this_tenant(tx)
+    row = (
+        await tx.execute(
+            _ATTEMPTS,
+            {
+                "endpoint": endpoint_id,
+                "tenant": tenant_id,
+                "since": since,
+                "most": most,
+                "delivered": name_of(Delivered(200)),
+                "interrupted": name_of(Interrupted()),
+            },
+        )
+    ).one()
+    return _recent(row)
+
+
+async def _owed(tx: Transaction, ids: Iterable[UUID]) -> dict[UUID | None, Owed]:
+    wanted = list(ids)
+    if not wanted:
+        return {}
+    made = {row.id: row.created_at for row in await tx.execute(_MADE, {"ids": wanted})}
+    return {id_: Owed(DeliveryId(id_), made.get(id_) or moment_of(id_)) for id_ in wanted}
+
+
+def _recent(row: Row[*tuple[Any, ...]]) -> Recent:
+    latencies = [None if us is None else timedelta(microseconds=us) for us in row.latencies or (None,) * 3]
+    return Recent(row.attempts, row.succeeded, row.sampled, *latencies)

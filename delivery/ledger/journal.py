@@ -1,0 +1,110 @@
+"""The journal: what happened to endpoints and deliveries beside attempts, by whom and why. Append-only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy import text
+
+from delivery.model import DeliveryId, EndpointId, TenantId, new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Row
+
+    from delivery.ledger.session import Transaction
+
+# Who did it when nobody asked for it.
+ENGINE = "waybill"
+
+_APPEND = text("""
+    insert into journal (id, tenant_id, endpoint_id, delivery_id, at, what, actor, reason, details)
+    select j.id, j.tenant_id, j.endpoint_id, j.delivery_id, j.at, j.what, j.actor, j.reason,
+           cast(j.details as json)
+    from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:endpoints as uuid[]),
+                cast(:deliveries as uuid[]), cast(:moments as timestamptz[]), cast(:whats as text[]),
+                cast(:actors as text[]), cast(:reasons as text[]), cast(:details as text[]))
+        as j (id, tenant_id, endpoint_id, delivery_id, at, what, actor, reason, details)
+""")
+_OF_ENDPOINT = text("""
+    select * from journal
+    where endpoint_id = :endpoint and tenant_id = :tenant and delivery_id is null
+      and at >= :since and at < :until
+    order by id desc limit :most
+""")
+_OF_DELIVERY = text("""
+    select * from journal where delivery_id = :delivery and tenant_id = :tenant order by id desc limit :most
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that happened. `what` is `noun.verb`; `details` are plain JSON values."""
+
+    tenant_id: TenantId
+    what: str
+    actor: str
+    at: datetime
+    reason: str | None = None
+    endpoint_id: EndpointId | None = None
+    delivery_id: DeliveryId | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+async def append(tx: Transaction, entries: Sequence[Entry]) -> None:
+    """Write what happened."""
+    if not entries:
+        return
+    await tx.execute(
+        _APPEND,
+        {
+            "ids": [new_id() for _ in entries],
+            "tenants": [entry.tenant_id for entry in entries],
+            "endpoints": [entry.endpoint_id for entry in entries],
+            "deliveries": [entry.delivery_id for entry in entries],
+            "moments": [entry.at for entry in entries],
+            "whats": [entry.what for entry in entries],
+            "actors": [entry.actor for entry in entries],
+            "reasons": [entry.reason for entry in entries],
+            "details": [msgspec.json.encode(entry.details).decode() for entry in entries],
+        },
+    )
+
+
+async def of_endpoint(
+    tx: Transaction,
+    tenant_id: TenantId,
+    endpoint_id: EndpointId,
+    *,
+    since: datetime,
+    until: datetime,
+    most: int,
+) -> list[Entry]:
+    """What happened to an endpoint as a whole from `since` on and before `until`, newest first."""
+    values = {"tenant": tenant_id, "endpoint": endpoint_id, "since": since, "until": until, "most": most}
+    return [_entry(row) for row in await tx.execute(_OF_ENDPOINT, values)]
+
+
+async def of_delivery(
+    tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId, *, most: int
+) -> list[Entry]:
+    """What happened to one delivery beside its attempts, newest first."""
+    values = {"tenant": tenant_id, "delivery": delivery_id, "most": most}
+    return [_entry(row) for row in await tx.execute(_OF_DELIVERY, values)]
+
+
+def _entry(row: Row[*tuple[Any, ...]]) -> Entry:
+    return Entry(
+        tenant_id=TenantId(row.tenant_id),
+        what=row.what,
+        actor=row.actor,
+        at=row.at,
+        reason=row.reason,
+        endpoint_id=None if row.endpoint_id is None else EndpointId(row.endpoint_id),
+        delivery_id=None if row.delivery_id is None else DeliveryId(row.delivery_id),
+        details=row.details,
+    )

@@ -1,0 +1,119 @@
+"""What traces ask beside deliveries, attempts and the journal: endpoints as they were, deleted ones too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from delivery.ledger.scan import CLOCKS_APART
+from delivery.model import EndpointId, id_floor
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+
+    from sqlalchemy import Row
+
+    from delivery.ledger.session import Transaction
+    from delivery.model import TenantId
+
+_AT_ONE_MOMENT = text("set transaction isolation level repeatable read, read only")
+_NOW = text("select clock_timestamp()")
+_COLUMNS = "id, url, filter, operational, cardinality(schedule_seconds) as attempts, updated_at, deleted_at"
+_ENDPOINTS = text(f"""
+    select {_COLUMNS} from endpoints where tenant_id = :tenant and id = any (cast(:ids as uuid[])) order by id
+""")  # noqa: S608  a constant
+_OTHERS = text(f"""
+    select {_COLUMNS} from endpoints
+    where tenant_id = :tenant and created_at <= :at and (deleted_at is null or deleted_at > :at)
+      and not operational and id <> all (cast(:known as uuid[]))
+    order by id limit :most
+""")  # noqa: S608  a constant
+_LATER = text("""
+    select count(*) from endpoints
+    where tenant_id = :tenant and created_at > :at and deleted_at is null and not operational
+""")
+# What a change made of a filter is in the journal; the first change after a moment tells how it was then.
+_CHANGES = text("""
+    select changed.endpoint_id, changed.at, changed.details -> 'filter' -> 'was' as was
+    from unnest(cast(:ids as uuid[])) as wanted (id)
+    cross join lateral (
+        select endpoint_id, at, details from journal
+        where endpoint_id = wanted.id and tenant_id = :tenant and id >= :floor
+          and what = 'endpoint.changed' and at > :at and details -> 'filter' is not null
+        order by id limit 1
+    ) as changed
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An endpoint as far as traces tell of it; it may be deleted. `attempts` None: the default schedule."""
+
+    id: EndpointId
+    url: str
+    filter: tuple[str, ...]
+    operational: bool
+    attempts: int | None
+    updated_at: datetime
+    deleted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class FilterChange:
+    """When a filter was changed, and how it was before."""
+
+    endpoint_id: EndpointId
+    at: datetime
+    was: tuple[str, ...]
+
+
+async def at_one_moment(tx: Transaction) -> datetime:
+    """Have every statement of this transaction, which must not have begun, see the same; returns the time."""
+    await tx.execute(_AT_ONE_MOMENT)
+    now: datetime = (await tx.execute(_NOW)).scalar_one()
+    return now
+
+
+async def endpoints(tx: Transaction, tenant_id: TenantId, ids: Collection[EndpointId]) -> list[Known]:
+    """These endpoints, in the order of their ids."""
+    values = {"tenant": tenant_id, "ids": list(ids)}
+    return [_known(row) for row in await tx.execute(_ENDPOINTS, values)]
+
+
+async def others(
+    tx: Transaction, tenant_id: TenantId, *, at: datetime, known: Collection[EndpointId], most: int
+) -> list[Known]:
+    """The endpoints for events that there were at this moment, beside the known ones, oldest first."""
+    values = {"tenant": tenant_id, "at": at, "known": list(known), "most": most}
+    return [_known(row) for row in await tx.execute(_OTHERS, values)]
+
+
+async def made_later(tx: Transaction, tenant_id: TenantId, *, at: datetime) -> int:
+    """How many endpoints for events were made after this moment and are there now."""
+    return int((await tx.execute(_LATER, {"tenant": tenant_id, "at": at})).scalar_one())
+
+
+async def filter_changes(
+    tx: Transaction, tenant_id: TenantId, ids: Collection[EndpointId], *, at: datetime
+) -> list[FilterChange]:
+    """Of each of these endpoints the first change of its filter after this moment, if there was one."""
+    values = {"tenant": tenant_id, "ids": list(ids), "at": at, "floor": id_floor(at - CLOCKS_APART)}
+    return [
+        FilterChange(EndpointId(row.endpoint_id), row.at, tuple(row.was))
+        for row in await tx.execute(_CHANGES, values)
+    ]
+
+
+def _known(row: Row[*tuple[Any, ...]]) -> Known:
+    return Known(
+        id=EndpointId(row.id),
+        url=row.url,
+        filter=tuple(row.filter),
+        operational=row.operational,
+        attempts=row.attempts,
+        updated_at=row.updated_at,
+        deleted_at=row.deleted_at,
+    )

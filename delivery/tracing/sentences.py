@@ -1,0 +1,154 @@
+"""What a trace says to people about reasons, holds and what happened to an endpoint. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, assert_never
+
+from delivery.ledger.journal import ENGINE
+from delivery.moments import exact
+from delivery.tracing.steps import What
+from retries.health import Hold
+from retries.policy import Reason, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from delivery.ledger.journal import Entry
+
+_OF_OURS: Final = {
+    "endpoint_deleted": "Its endpoint was deleted, so it has nowhere to go.",
+    "expired": "It was owed for longer than a delivery may be, and is given up.",
+}
+# Why the engine disables an endpoint.
+_DISABLED: Final = {
+    "gone": "it answered 410 Gone and wants no more",
+    "failing": "it had only failed for too long",
+}
+_MOST_PATTERNS: Final = 10
+
+
+def why(reason: str) -> str:
+    """A reason of the ledger as a sentence: most are codes, some were written by a person's request."""
+    if reason in _OF_OURS:
+        return _OF_OURS[reason]
+    try:
+        return explain(Reason(reason))
+    except ValueError:
+        return sentence(reason)
+
+
+def sentence(words: str) -> str:
+    """Words as a sentence: a capital before them, a full stop behind."""
+    return words[:1].upper() + words[1:] + ("" if words.endswith((".", "!", "?")) else ".")
+
+
+def held_by(hold: Hold) -> str:
+    """Why a delivery is held, as what follows `because`."""
+    match hold:
+        case Hold.PAUSED:
+            return "its endpoint is paused"
+        case Hold.DISABLED:
+            return "its endpoint is disabled"
+        case Hold.BREAKER_OPEN:
+            return "its endpoint's circuit breaker is open"
+        case Hold.RETRY_AFTER:
+            return "its endpoint asked to be left alone"
+        case Hold.RATE_LIMIT:
+            return "its endpoint's rate limit is reached"
+        case Hold.IN_FLIGHT_LIMIT:
+            return "its endpoint has as many in flight as it may have"
+        case _:
+            assert_never(hold)
+
+
+def state_reason(reason: str | None) -> str:
+    """Why an endpoint is paused or disabled, as what follows that fact: our code, or a person's words."""
+    if not reason:
+        return ""
+    return f": {_DISABLED.get(reason, reason)}"
+
+
+def asks_for(patterns: Sequence[str]) -> str:
+    """What a filter asks for: `order.*, user.left`; of many patterns the first."""
+    named = ", ".join(patterns[:_MOST_PATTERNS])
+    more = len(patterns) - _MOST_PATTERNS
+    return (f"{named} and {more} more" if more > 0 else named) or "nothing"
+
+
+def counted(count: int, noun: str) -> str:
+    """Write `1 endpoint`, `2 endpoints`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def of_entry(entry: Entry) -> str:
+    """Say what the journal has of an endpoint."""
+    told = entry.details
+    what = What.of(entry.what)
+    template = (_AGAIN if told.get("again") else _ENTRIES).get(what, "{other}, by {by}")
+    return sentence(
+        template.format(
+            by=who(entry.actor),
+            because=state_reason(entry.reason),
+            fields=_fields(told),
+            probe=_moment_in(told, "probe_at", "; the next probe may go out at "),
+            until=_moment_in(told, "until", " until "),
+            since=_moment_in(told, "failing_since", " since "),
+            disabled=_moment_in(told, "disabled_at", ", and will be disabled at "),
+            other=entry.what.replace(".", ": ").replace("_", " "),
+        )
+    )
+
+
+_ENTRIES: Final = {
+    What.PAUSED: "The endpoint was paused by {by}{because}",
+    What.RESUMED: "The endpoint was resumed by {by}",
+    What.DISABLED: "The endpoint was disabled by {by}{because}",
+    What.ENABLED: "The endpoint was enabled by {by}",
+    What.CHANGED: "The endpoint was changed by {by}{fields}",
+    What.SECRET_ROTATED: "The endpoint was given a new secret by {by}",
+    What.DELETED: "The endpoint was deleted by {by}",
+    What.BREAKER_OPENED: "The endpoint failed too often, so its circuit breaker opened{probe}",
+    What.BREAKER_STAYED_OPEN: "The probe failed, so the endpoint's circuit breaker stays open{probe}",
+    What.BREAKER_CLOSED: "The probe went well, so the endpoint's circuit breaker closed",
+    What.WAITING: "The endpoint asked to be left alone{until}",
+    What.DISABLE_WARNING: "The endpoint has only failed{since}{disabled}",
+}
+# Nothing changed but the reason.
+_AGAIN: Final = {
+    What.PAUSED: "The endpoint stays paused, as {by} says{because}",
+    What.DISABLED: "The endpoint stays disabled, as {by} says{because}",
+}
+
+
+def who(actor: str) -> str:
+    """Who did it: the engine by its name, others as they are known."""
+    return "Waybill" if actor == ENGINE else actor
+
+
+def moment_of(told: Mapping[str, object], name: str) -> datetime | None:
+    """A moment that the journal keeps among an entry's details."""
+    match told.get(name):
+        case datetime() as moment:
+            return moment
+        case str() as text:
+            try:
+                moment = datetime.fromisoformat(text)
+            except ValueError:
+                return None
+            return None if moment.tzinfo is None else moment
+        case _:
+            return None
+
+
+def _moment_in(told: Mapping[str, object], name: str, before: str) -> str:
+    moment = moment_of(told, name)
+    return "" if moment is None else f"{before}{exact(moment)}"
+
+
+def _fields(told: Mapping[str, object]) -> str:
+    match told.get("fields"):
+        case [*fields] if fields:
+            return f": {', '.join(map(str, fields))}"
+        case _:
+            return ""

@@ -1,0 +1,56 @@
+"""The steps of a trace: what can happen to a delivery, as a closed set, and when it did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+
+class What(StrEnum):
+    """What happened. Those of endpoints are the journal's own words."""
+
+    ACCEPTED = "event.accepted"
+    MATCHED = "delivery.matched"
+    CLAIMED = "delivery.claimed"
+    ATTEMPTED = "delivery.attempted"
+    SUCCEEDED = "attempt.succeeded"
+    FAILED = "attempt.failed"
+    DECIDED = "delivery.decided"
+    RETRIED = "delivery.retried"
+    FINISHED = "delivery.finished"
+    PAUSED = "endpoint.paused"
+    RESUMED = "endpoint.resumed"
+    DISABLED = "endpoint.disabled"
+    ENABLED = "endpoint.enabled"
+    CHANGED = "endpoint.changed"
+    SECRET_ROTATED = "endpoint.secret_rotated"  # noqa: S105  a word, not a secret
+    DELETED = "endpoint.deleted"
+    BREAKER_OPENED = "endpoint.breaker_opened"
+    BREAKER_STAYED_OPEN = "endpoint.breaker_stayed_open"
+    BREAKER_CLOSED = "endpoint.breaker_closed"
+    WAITING = "endpoint.waiting"
+    DISABLE_WARNING = "endpoint.disable_warning"
+    OTHER = "other"
+
+    @classmethod
+    def of(cls, written: str) -> What:
+        """What the journal's word stands for; what has no step of its own is something else."""
+        try:
+            return cls(written)
+        except ValueError:
+            return cls.OTHER
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that happened: when, what, in one sentence, and the facts. Facts are JSON or moments."""
+
+    at: datetime
+    what: What
+    sentence: str
+    details: Mapping[str, object] = field(default_factory=dict)

@@ -1,0 +1,62 @@
+"""How many deliveries an endpoint may have in flight: a ramp up to speed, then adaption. Pure.
+
+The ramp doubles with every round of good answers: 1, 2, 4, 8 … After it the limit grows by one a round
+(additive increase) and halves when the endpoint is overloaded (multiplicative decrease), as TCP does it
+(RFC 5681, section 3.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+# What an endpoint of which nothing is known starts with.
+FIRST_IN_FLIGHT: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class InFlightLimit:
+    """The limit now. `credit` counts the good answers of this round, `lowered_at` is when it last fell."""
+
+    now: int
+    ramping: bool
+    credit: int = 0
+    lowered_at: datetime | None = None
+
+    @classmethod
+    def first(cls, most: int) -> InFlightLimit:
+        """The limit of a new endpoint."""
+        start = min(FIRST_IN_FLIGHT, most)
+        return cls(start, ramping=start < most)
+
+    @classmethod
+    def ramp(cls) -> InFlightLimit:
+        """The limit of an endpoint that has just come back: one, and then up."""
+        return cls(1, ramping=True)
+
+
+def grown(limit: InFlightLimit, *, most: int) -> InFlightLimit:
+    """One good answer more; a whole round of them raises the limit, up to `most`."""
+    if limit.now >= most:
+        return replace(limit, now=most, ramping=False, credit=0) if _is_unsettled(limit, most) else limit
+    if limit.credit + 1 < limit.now:
+        return replace(limit, credit=limit.credit + 1)
+    raised = min(most, limit.now * 2 if limit.ramping else limit.now + 1)
+    return replace(limit, now=raised, ramping=limit.ramping and raised < most, credit=0)
+
+
+def lowered(limit: InFlightLimit, *, started_at: datetime, now: datetime) -> InFlightLimit:
+    """The endpoint is overloaded: half as many, and the ramp is over.
+
+    What was started before the last fall tells nothing new: all that were in flight then fail together.
+    """
+    if limit.lowered_at is not None and started_at <= limit.lowered_at:
+        return limit
+    return InFlightLimit(max(1, limit.now // 2), ramping=False, lowered_at=now)
+
+
+def _is_unsettled(limit: InFlightLimit, most: int) -> bool:
+    return limit.now > most or limit.ramping or limit.credit > 0

@@ -1,0 +1,51 @@
+"""A rate limit that is smooth: `limit` in any time of `per`, spread evenly over it. Pure.
+
+The generic cell rate algorithm (ITU-T I.371): one moment is kept, when the next one is due. Up to a tenth of
+a second's worth may go together, so that a high rate does not need a look for each. In any time of `per` no
+more than that go beside the limit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+_TOGETHER: Final = timedelta(seconds=0.1)
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """At most `limit` within `per`."""
+
+    limit: int
+    per: timedelta
+
+    @property
+    def interval(self) -> timedelta:
+        """The time between two, rounded up to what a clock can tell: the limit is a promise."""
+        return -(-self.per // self.limit)
+
+    @property
+    def together(self) -> int:
+        """How many may go at the same moment after a rest."""
+        return max(1, min(self.limit, _TOGETHER // self.interval))
+
+    @property
+    def lateness(self) -> timedelta:
+        """How late a look may come without loss: whoever looks again and again never comes on the dot."""
+        return min(_TOGETHER, self.together * self.interval - timedelta.resolution)
+
+
+def room(rate: RateLimit, next_at: datetime | None, *, now: datetime) -> tuple[int, datetime]:
+    """How many may go now, and from when they count: after n of them the next is due n intervals later."""
+    if next_at is None or next_at < now - rate.lateness:
+        counts_from = now - (rate.together - 1) * rate.interval
+    else:
+        counts_from = next_at
+    if counts_from > now:
+        return 0, counts_from
+    return (now - counts_from) // rate.interval + 1, counts_from

@@ -1,0 +1,237 @@
+"""An endpoint's health as it is shown: what holds it, what waits for it, how its last attempts went."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from delivery.model import Prefix, id_floor, new_id, parse_id
+from tests.integration.api.test_api_endpoint_states import move, uuid_of
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from tests.integration.api.conftest import Tenancy
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+ATTEMPTS = """
+    insert into attempts (id, delivery_id, tenant_id, endpoint_id, event_id, number, started_at, total_us,
+        url, request_headers, body_sha256, key_ids, response_headers, response_body, response_truncated,
+        outcome, detail, decision, reason, worker)
+    select made.id, gen_random_uuid(), e.tenant_id, e.id, gen_random_uuid(), 1, now(), made.n * 1000,
+           '', '{}', '', '', '[]', '', false, %s, '', '', '', ''
+    from endpoints e, unnest(%s) with ordinality as made (id, n) where e.id = %s
+"""
+
+
+async def health_of(tenant: Tenancy, endpoint: dict[str, Any]) -> dict[str, Any]:
+    read = await tenant.client.get(f"/v1/endpoints/{endpoint['id']}/health")
+    assert read.status_code == 200, read.text
+    return dict(read.json())
+
+
+def attempts(
+    sql: psycopg.Connection,
+    endpoint: dict[str, Any],
+    count: int,
+    outcome: str = "delivered",
+    *,
+    ago: timedelta = timedelta(minutes=5),
+) -> None:
+    """Record attempts that took 1, 2, 3 … ms."""
+    then = id_floor(datetime.now(UTC) - ago).int
+    ids = [UUID(int=then + secrets.randbits(70)) for _ in range(count)]
+    sql.execute(ATTEMPTS, [outcome, ids, uuid_of(endpoint)])
+
+
+def set_health(sql: psycopg.Connection, endpoint: dict[str, Any], assignments: bytes) -> None:
+    sql.execute(
+        b"update endpoint_health set " + assignments + b" where endpoint_id = %s",
+        [uuid_of(endpoint)],
+    )
+
+
+async def test_of_a_new_endpoint_everything_is_told(tenant: Tenancy):
+    made = await tenant.endpoint()
+    shown = await health_of(tenant, made)
+    assert shown == {
+        "endpoint_id": made["id"],
+        "state": "active",
+        "state_reason": None,
+        "state_actor": made["state_actor"],
+        "state_changed_at": made["state_changed_at"],
+        "hold": None,
+        "hold_until": None,
+        "held": 0,
+        "oldest_held": None,
+        "waiting": 0,
+        "breaker": {"state": "closed", "since": made["created_at"], "probe_at": None, "openings": 0},
+        "in_flight": {"now": 0, "limit": 10, "ramping": True, "most": 50},
+        "waits_until": None,
+        "failing_since": None,
+        "disabled_at": None,
+        "last_succeeded_at": None,
+        "last_failed_at": None,
+        "last_hour": {
+            "attempts": 0,
+            "success_ratio": None,
+            "latency_ms": {"p50": None, "p95": None, "p99": None},
+            "sampled": False,
+        },
+    }
+
+
+async def test_an_open_breaker_tells_until_when_it_holds_what(tenant: Tenancy, sql: psycopg.Connection):
+    made = await tenant.endpoint()
+    other = await tenant.endpoint()
+    for _ in range(3):
+        await tenant.event()
+    claimed, later, due = reversed(await tenant.deliveries(endpoint=made["id"]))
+    sql.execute(
+        "update schedule set claim_id = %s where delivery_id = %s",
+        [new_id(), parse_id(Prefix.DELIVERY, claimed["id"])],
+    )
+    sql.execute(
+        "update schedule set due_at = '2999-01-01Z' where delivery_id = %s",
+        [parse_id(Prefix.DELIVERY, later["id"])],
+    )
+    set_health(
+        sql,
+        made,
+        b"breaker = 'open', breaker_since = '2026-01-01Z', probe_at = '2999-01-01Z', openings = 3,"
+        b" in_flight = 1",
+    )
+    shown = await health_of(tenant, made)
+    assert shown["breaker"] == {
+        "state": "open",
+        "since": "2026-01-01T00:00:00.000Z",
+        "probe_at": "2999-01-01T00:00:00.000Z",
+        "openings": 3,
+    }
+    assert (shown["hold"], shown["hold_until"]) == ("breaker_open", "2999-01-01T00:00:00.000Z")
+    assert (shown["held"], shown["waiting"], shown["in_flight"]["now"]) == (1, 2, 1)
+    assert shown["oldest_held"] == {"delivery_id": due["id"], "created_at": due["created_at"]}
+    assert (await health_of(tenant, other))["hold"] is None
+
+
+@pytest.mark.parametrize(
+    ("assignments", "hold", "until"),
+    [
+        (b"breaker = 'half_open'", "breaker_open", None),
+        (b"breaker = 'open', probe_at = now() - interval '1 s'", "breaker_open", None),
+        (b"waits_until = '2999-01-01Z'", "retry_after", "2999-01-01T00:00:00.000Z"),
+        (b"in_flight = 10", "in_flight_limit", None),
+        (b"in_flight = 9", None, None),
+    ],
+    ids=["probe under way", "probe due", "asked to wait", "in flight", "room"],
+)
+async def test_what_its_health_forbids_holds_what_is_due(
+    tenant: Tenancy, sql: psycopg.Connection, assignments: bytes, hold: str | None, until: str | None
+):
+    made = await tenant.endpoint()
+    await tenant.event()
+    set_health(sql, made, assignments)
+    shown = await health_of(tenant, made)
+    assert (shown["hold"], shown["hold_until"]) == (hold, until)
+    assert (shown["held"], shown["waiting"]) == (0 if hold is None else 1, 1)
+
+
+@pytest.mark.parametrize(("how", "state"), [("pause", "paused"), ("disable", "disabled")])
+async def test_a_state_that_holds_is_told_with_its_reason(tenant: Tenancy, how: str, state: str):
+    made = await tenant.endpoint()
+    await tenant.event()
+    await move(tenant, made, how, reason="moving house")
+    shown = await health_of(tenant, made)
+    assert (shown["hold"], shown["held"], shown["state_reason"]) == (state, 1, "moving house")
+
+
+async def test_an_endpoint_that_only_fails_is_told_when_it_ends(tenant: Tenancy, sql: psycopg.Connection):
+    made = await tenant.endpoint(disable_after_hours=48)
+    set_health(
+        sql,
+        made,
+        b"failing_since = now() - interval '1 h', failed = 4, last_failed_at = now(),"
+        b" last_succeeded_at = '2026-01-01Z'",
+    )
+    shown = await health_of(tenant, made)
+    row = sql.execute(
+        "select failing_since + interval '48 h', last_failed_at from endpoint_health where endpoint_id = %s",
+        [uuid_of(made)],
+    ).fetchone()
+    assert row is not None
+    told = [moment.strftime("%Y-%m-%dT%H:%M:%S") for moment in row]
+    assert [shown["disabled_at"][:19], shown["last_failed_at"][:19]] == told
+    assert shown["last_succeeded_at"] == "2026-01-01T00:00:00.000Z"
+
+
+async def test_the_last_hour_is_told_in_numbers(tenant: Tenancy, sql: psycopg.Connection):
+    made, other = await tenant.endpoint(), await tenant.endpoint()
+    attempts(sql, made, 75)
+    attempts(sql, made, 25, "refused")
+    attempts(sql, made, 50, "timed_out", ago=timedelta(minutes=61))
+    attempts(sql, made, 50, "interrupted")
+    attempts(sql, other, 5, "refused")
+    assert (await health_of(tenant, made))["last_hour"] == {
+        "attempts": 100,
+        "success_ratio": 0.75,
+        "latency_ms": {"p50": 25, "p95": 70, "p99": 74},
+        "sampled": False,
+    }
+    assert (await health_of(tenant, other))["last_hour"]["success_ratio"] == 0
+
+
+async def test_of_very_many_attempts_the_newest_are_told(tenant: Tenancy, sql: psycopg.Connection):
+    made = await tenant.endpoint()
+    attempts(sql, made, 100, "refused", ago=timedelta(minutes=50))
+    attempts(sql, made, 10_000)
+    shown = (await health_of(tenant, made))["last_hour"]
+    assert (shown["attempts"], shown["success_ratio"], shown["sampled"]) == (10_000, 1, True)
+    assert shown["latency_ms"] == {"p50": 5_000, "p95": 9_500, "p99": 9_900}
+
+
+async def test_attempts_without_a_time_are_counted_and_not_timed(tenant: Tenancy, sql: psycopg.Connection):
+    made = await tenant.endpoint()
+    attempts(sql, made, 2, "blocked")
+    sql.execute("update attempts set total_us = null where endpoint_id = %s", [uuid_of(made)])
+    shown = (await health_of(tenant, made))["last_hour"]
+    assert (shown["attempts"], shown["latency_ms"]["p50"]) == (2, None)
+
+
+async def test_an_endpoint_without_a_row_of_health_is_shown_as_fresh(
+    tenant: Tenancy, sql: psycopg.Connection
+):
+    made = await tenant.endpoint()
+    sql.execute("delete from endpoint_health where endpoint_id = %s", [uuid_of(made)])
+    assert (await health_of(tenant, made))["in_flight"] == {
+        "now": 0, "limit": 10, "ramping": True, "most": 50,
+    }  # fmt: skip
+    await move(tenant, made, "disable")
+    assert (await move(tenant, made, "enable", dry_run=True))["held"] == 0
+    assert (await move(tenant, made, "enable"))["state"] == "active"
+
+
+async def test_a_deleted_endpoint_has_no_health(tenant: Tenancy):
+    made = await tenant.endpoint()
+    path = f"/v1/endpoints/{made['id']}"
+    await tenant.client.delete(path)
+    for way in ("pause", "resume", "disable", "enable"):
+        assert (await tenant.client.post(f"{path}/{way}")).status_code == 404
+    assert (await tenant.client.post(f"{path}/enable", json={"dry_run": True})).status_code == 404
+    assert (await tenant.client.get(f"{path}/health")).status_code == 404
+
+
+async def test_of_another_tenants_endpoint_nothing_is_told(tenant: Tenancy, neighbour: Tenancy):
+    made = await tenant.endpoint()
+    before = await health_of(tenant, made)
+    path = f"/v1/endpoints/{made['id']}"
+    for way in ("pause", "resume", "disable", "enable"):
+        assert (await neighbour.client.post(f"{path}/{way}", json={"reason": "mine"})).status_code == 404
+    assert (await neighbour.client.post(f"{path}/enable", json={"dry_run": True})).status_code == 404
+    assert (await neighbour.client.get(f"{path}/health")).status_code == 404
+    assert (await neighbour.client.patch(path, json={"in_flight_max": 1})).status_code == 404
+    assert await health_of(tenant, made) == before

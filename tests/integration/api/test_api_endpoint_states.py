@@ -1,0 +1,430 @@
+"""Endpoints paused, resumed, disabled and enabled by people: what that holds, lets go and tells."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from delivery.bootstrap import clock
+from delivery.ledger import endpoints as rows
+from delivery.ledger import health
+from delivery.model import EndpointId, Prefix, new_id, parse_id
+from tests.integration.api.conftest import OPERATOR_KEY, client_of
+from tests.support import ledger as on
+from tests.support import postgres
+
+if TYPE_CHECKING:
+    import httpx
+    import psycopg
+    from fastapi import FastAPI
+
+    from delivery.bootstrap import Services
+    from tests.integration.api.conftest import Tenancy
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+MOVES = ("pause", "resume", "disable", "enable")
+# What brings an endpoint into each state.
+WAYS = {"active": [], "paused": ["pause"], "disabled": ["disable"]}
+
+
+def uuid_of(endpoint: dict[str, Any]) -> EndpointId:
+    return EndpointId(parse_id(Prefix.ENDPOINT, endpoint["id"]))
+
+
+def journal(sql: psycopg.Connection, endpoint: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """What the journal has of an endpoint, oldest first: what, actor, reason, details."""
+    return sql.execute(
+        "select what, actor, reason, details from journal where endpoint_id = %s and delivery_id is null"
+        " order by id",
+        [uuid_of(endpoint)],
+    ).fetchall()
+
+
+async def move(tenant: Tenancy, endpoint: dict[str, Any], how: str, **given: object) -> dict[str, Any]:
+    """Change an endpoint's state, which must succeed."""
+    done = await tenant.client.post(f"/v1/endpoints/{endpoint['id']}/{how}", json=given)
+    assert done.status_code == 200, done.text
+    return dict(done.json())
+
+
+async def read(tenant: Tenancy, endpoint: dict[str, Any]) -> dict[str, Any]:
+    return dict((await tenant.client.get(f"/v1/endpoints/{endpoint['id']}")).json())
+
+
+async def endpoint_in(tenant: Tenancy, state: str, **changed: object) -> dict[str, Any]:
+    """Make an endpoint in this state."""
+    made = await tenant.endpoint(**changed)
+    for way in WAYS[state]:
+        await move(tenant, made, way)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("before", "how", "after", "told"),
+    [
+        ("active", "pause", "paused", "endpoint.paused"),
+        ("paused", "resume", "active", "endpoint.resumed"),
+        ("active", "disable", "disabled", "endpoint.disabled"),
+        ("paused", "disable", "disabled", "endpoint.disabled"),
+        ("disabled", "enable", "active", "endpoint.enabled"),
+    ],
+)
+async def test_a_move_is_on_record_with_its_reason_and_who_made_it(
+    tenant: Tenancy, sql: psycopg.Connection, before: str, how: str, after: str, told: str
+):
+    made = await endpoint_in(tenant, before)
+    shown = await move(tenant, made, how, reason="moving house")
+    assert shown == await read(tenant, made)
+    assert (shown["state"], shown["state_reason"]) == (after, "moving house")
+    assert shown["state_actor"].startswith("key_")
+    assert shown["state_changed_at"] == shown["updated_at"]
+    assert journal(sql, made)[-1] == (told, shown["state_actor"], "moving house", {})
+
+
+@pytest.mark.parametrize(
+    ("state", "how"),
+    [("active", "resume"), ("active", "enable"), ("paused", "pause"), ("disabled", "disable")],
+)
+async def test_what_is_so_already_changes_nothing(
+    tenant: Tenancy, sql: psycopg.Connection, state: str, how: str
+):
+    made = await endpoint_in(tenant, state)
+    before, told = await read(tenant, made), journal(sql, made)
+    assert await move(tenant, made, how) == before
+    assert journal(sql, made) == told
+
+
+@pytest.mark.parametrize("how", ["pause", "disable"])
+async def test_another_reason_is_its_authors_and_the_state_is_as_old_as_it_was(
+    app: FastAPI, tenant: Tenancy, sql: psycopg.Connection, how: str
+):
+    made = await tenant.endpoint()
+    first = await move(tenant, made, how, reason="moving house")
+    async with client_of(app, OPERATOR_KEY, **{"Waybill-Tenant": tenant.id}) as operator:
+        again = await operator.post(f"/v1/endpoints/{made['id']}/{how}", json={"reason": "still moving"})
+    shown = again.json()
+    assert (shown["state_reason"], shown["state_actor"]) == ("still moving", "operator")
+    assert shown["state_changed_at"] == first["state_changed_at"]
+    assert [entry[1:] for entry in journal(sql, made)[1:]] == [
+        (first["state_actor"], "moving house", {}),
+        ("operator", "still moving", {"again": True}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "how", "way_on"),
+    [("disabled", "pause", "enable"), ("disabled", "resume", "enable"), ("paused", "enable", "resume")],
+)
+async def test_a_move_that_makes_no_sense_is_refused_and_tells_the_way(
+    tenant: Tenancy, sql: psycopg.Connection, state: str, how: str, way_on: str
+):
+    made = await endpoint_in(tenant, state)
+    before, told = await read(tenant, made), journal(sql, made)
+    for body in ({}, {"reason": "because"}, {"dry_run": True} if how == "enable" else {}):
+        refused = await tenant.client.post(f"/v1/endpoints/{made['id']}/{how}", json=body)
+        assert refused.status_code == 409
+        assert f"/v1/endpoints/{made['id']}/{way_on}" in refused.json()["detail"]
+    assert await read(tenant, made) == before
+    assert journal(sql, made) == told
+
+
+@pytest.mark.parametrize("how", MOVES)
+@pytest.mark.parametrize("raw", [b"", b"null", b"{}", b'{"reason": null}'])
+async def test_a_reason_may_be_left_out(tenant: Tenancy, how: str, raw: bytes):
+    before = {"resume": "paused", "enable": "disabled"}.get(how, "active")
+    made = await endpoint_in(tenant, before)
+    moved = await tenant.client.post(
+        f"/v1/endpoints/{made['id']}/{how}", content=raw, headers={"Content-Type": "application/json"}
+    )
+    assert moved.status_code == 200
+    assert moved.json()["state_reason"] is None
+
+
+@pytest.mark.parametrize("how", MOVES)
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"reason": 1}, "reason"),
+        ({"reason": ["x"]}, "reason"),
+        ({"reason": "x" * 501}, "reason"),
+        ({"reason": "a\0b"}, "reason"),
+        ({"reason": "\ud800"}, "reason"),
+        ({"why": "x"}, "why"),
+        ({"dry_run": "yes"}, "dry_run"),
+        ({"dry_run": 1}, "dry_run"),
+        ([], "body"),
+        ("reason", "body"),
+    ],
+    ids=range(10),
+)
+async def test_a_move_with_nonsense_is_refused_by_name(tenant: Tenancy, how: str, body: object, field: str):
+    made = await tenant.endpoint()
+    before = await read(tenant, made)
+    refused = await tenant.post(f"/v1/endpoints/{made['id']}/{how}", body)
+    assert refused.status_code == 422
+    assert field in [error["field"] for error in refused.json()["errors"]]
+    assert await read(tenant, made) == before
+
+
+@pytest.mark.parametrize(("hold", "release"), [("pause", "resume"), ("disable", "enable")])
+async def test_what_is_owed_survives_and_events_go_on_being_matched(
+    tenant: Tenancy, sql: psycopg.Connection, hold: str, release: str
+):
+    made = await tenant.endpoint()
+    await tenant.event()
+    await move(tenant, made, hold)
+    assert (await tenant.event())["deliveries"] == 1
+    assert [owed["status"] for owed in await tenant.deliveries()] == ["pending", "pending"]
+    owed = "select delivery_id, due_at, attempts, step from schedule where endpoint_id = %s order by 1"
+    before = sql.execute(owed, [uuid_of(made)]).fetchall()
+    assert len(before) == 2
+    await move(tenant, made, release)
+    assert sql.execute(owed, [uuid_of(made)]).fetchall() == before
+
+
+@pytest.mark.parametrize(("hold", "release"), [("pause", "resume"), ("disable", "enable")])
+async def test_what_was_held_drains_through_the_ramp(
+    tenant: Tenancy, sql: psycopg.Connection, hold: str, release: str
+):
+    made = await tenant.endpoint()
+    await move(tenant, made, hold)
+    sql.execute(
+        """
+        update endpoint_health
+        set in_flight = 2, breaker = 'open', probe_at = now() + interval '1 h', openings = 4, limit_now = 37,
+            limit_ramping = false, waits_until = now() + interval '1 h', failing_since = now(), failed = 9,
+            warned = 50, last_failed_at = '2026-01-01Z', last_succeeded_at = '2026-01-02Z'
+        where endpoint_id = %s
+        """,
+        [uuid_of(made)],
+    )
+    await move(tenant, made, release)
+    shown = (await tenant.client.get(f"/v1/endpoints/{made['id']}/health")).json()
+    assert shown["breaker"]["state"] == "closed"
+    assert shown["breaker"]["openings"] == 0
+    assert shown["in_flight"] == {"now": 2, "limit": 1, "ramping": True, "most": 50}
+    assert (shown["waits_until"], shown["failing_since"], shown["disabled_at"]) == (None, None, None)
+    assert shown["last_failed_at"] == "2026-01-01T00:00:00.000Z"
+    assert shown["last_succeeded_at"] == "2026-01-02T00:00:00.000Z"
+
+
+@pytest.mark.parametrize(("hold", "release"), [("pause", "resume"), ("disable", "enable")])
+async def test_the_relay_hears_of_what_is_let_go(
+    tenant: Tenancy, api_database_url: str, hold: str, release: str
+):
+    made = await tenant.endpoint()
+    await move(tenant, made, hold)
+    with postgres.connect(api_database_url) as listener:
+        listener.execute("listen waybill_due")
+        await move(tenant, made, release)
+        assert next(listener.notifies(timeout=10, stop_after=1)).channel == "waybill_due"
+
+
+async def test_many_at_once_are_one_move(tenant: Tenancy, sql: psycopg.Connection):
+    made = await endpoint_in(tenant, "disabled")
+    await asyncio.gather(*(move(tenant, made, "enable") for _ in range(6)))
+    assert [entry[0] for entry in journal(sql, made)].count("endpoint.enabled") == 1
+
+
+async def test_moves_wait_for_who_judges_the_endpoint_and_nobody_waits_for_ever(
+    tenant: Tenancy, services: Services
+):
+    made = await endpoint_in(tenant, "paused")
+    async with services.ledger.transaction() as judging:
+        await health.lock(judging, [uuid_of(made)])
+        resuming = asyncio.create_task(move(tenant, made, "resume"))
+        await on.until(lambda: on.somebody_waits_for_a_lock(services.ledger))
+        # Who has the health may go on to the endpoint itself: it is not locked yet.
+        disabled = await rows.disable(
+            judging, uuid_of(made), url=made["url"], reason="gone", actor="waybill", at=clock()
+        )
+    assert disabled
+    with pytest.raises(AssertionError, match="Enable it"):
+        await resuming
+
+
+# ------------------------------------------------------------------ what would go out
+async def preview(tenant: Tenancy, endpoint: dict[str, Any]) -> dict[str, Any]:
+    return await move(tenant, endpoint, "enable", dry_run=True)
+
+
+@pytest.mark.parametrize(("hold", "way_on"), [("pause", "resume"), ("disable", "enable")])
+async def test_a_retry_tells_how_to_let_the_endpoint_go(tenant: Tenancy, hold: str, way_on: str):
+    made = await tenant.endpoint()
+    await tenant.event()
+    (owed,) = await tenant.deliveries()
+    await move(tenant, made, hold)
+    refused = await tenant.client.post(f"/v1/deliveries/{owed['id']}/retry")
+    assert refused.status_code == 409
+    assert f"/v1/endpoints/{made['id']}/{way_on}" in refused.json()["detail"]
+
+
+async def test_a_dry_run_tells_what_would_go_out_and_changes_nothing(
+    tenant: Tenancy, sql: psycopg.Connection
+):
+    made = await tenant.endpoint(in_flight_max=20)
+    other = await tenant.endpoint()
+    for _ in range(3):
+        await tenant.event()
+    newest, _, oldest = await tenant.deliveries(endpoint=made["id"])
+    await move(tenant, made, "disable")
+    await move(tenant, other, "disable")
+    sql.execute(
+        "update schedule set due_at = now() + interval '1 day' where endpoint_id = %s", [uuid_of(made)]
+    )
+    before, told = await read(tenant, made), journal(sql, made)
+    assert await preview(tenant, made) == {
+        "endpoint_id": made["id"],
+        "state": "disabled",
+        "held": 3,
+        "oldest": {"delivery_id": oldest["id"], "created_at": oldest["created_at"]},
+        "newest": {"delivery_id": newest["id"], "created_at": newest["created_at"]},
+        "at_first": 1,
+        "up_to": 20,
+    }
+    assert await read(tenant, made) == before
+    assert journal(sql, made) == told
+    assert (await move(tenant, made, "enable", dry_run=False))["state"] == "active"
+
+
+async def test_what_a_worker_has_still_is_not_held(tenant: Tenancy, sql: psycopg.Connection):
+    made = await tenant.endpoint()
+    await tenant.event()
+    await tenant.event()
+    _, oldest = await tenant.deliveries()
+    await move(tenant, made, "disable")
+    sql.execute(
+        "update schedule set claim_id = %s where delivery_id = %s",
+        [new_id(), parse_id(Prefix.DELIVERY, oldest["id"])],
+    )
+    assert (await preview(tenant, made))["held"] == 1
+
+
+async def test_a_dry_run_of_an_empty_endpoint_tells_of_nothing(tenant: Tenancy):
+    made = await endpoint_in(tenant, "disabled")
+    told = await preview(tenant, made)
+    assert (told["held"], told["oldest"], told["newest"]) == (0, None, None)
+
+
+async def test_a_dry_run_on_an_active_endpoint_would_let_nothing_go(tenant: Tenancy):
+    made = await tenant.endpoint()
+    await tenant.event()
+    told = await preview(tenant, made)
+    assert (told["state"], told["held"], told["oldest"]) == ("active", 0, None)
+
+
+# ------------------------------------------------------------------ operational events
+async def told_to(tenant: Tenancy, endpoint: dict[str, Any]) -> list[str]:
+    """The types of what is owed to an endpoint, oldest first."""
+    return [owed["event_type"] for owed in reversed(await tenant.deliveries(endpoint=endpoint["id"]))]
+
+
+async def test_the_tenant_is_told_that_an_endpoint_is_disabled_and_enabled(tenant: Tenancy):
+    watcher = await tenant.endpoint(operational=True, filter=["endpoint.*"])
+    other = await tenant.endpoint(filter=["*"])
+    made = await tenant.endpoint()
+    shown = await move(tenant, made, "disable", reason="moving house")
+    await move(tenant, made, "disable", reason="still moving")
+    await move(tenant, made, "enable")
+    assert await told_to(tenant, watcher) == ["endpoint.disabled", "endpoint.enabled"]
+    assert await told_to(tenant, other) == []
+    _, first = await tenant.deliveries(endpoint=watcher["id"])
+    event = (await tenant.client.get(f"/v1/events/{first['event_id']}")).json()
+    data = event["body"]["data"]
+    assert (data["endpoint_id"], data["reason"]) == (made["id"], "moving house")
+    assert data["actor"] == shown["state_actor"]
+
+
+async def test_only_what_an_operational_filter_asks_for_is_told(tenant: Tenancy):
+    watcher = await tenant.endpoint(operational=True, filter=["endpoint.enabled", "delivery.failed"])
+    made = await endpoint_in(tenant, "disabled")
+    await move(tenant, made, "enable")
+    await move(tenant, made, "pause")
+    await move(tenant, made, "resume")
+    assert await told_to(tenant, watcher) == ["endpoint.enabled"]
+
+
+async def test_of_operational_endpoints_nothing_is_told(tenant: Tenancy):
+    watcher = await tenant.endpoint(operational=True)
+    watched = await tenant.endpoint(operational=True)
+    await move(tenant, watched, "disable")
+    await move(tenant, watched, "enable")
+    assert (await tenant.client.get("/v1/events")).json()["items"] == []
+    assert await told_to(tenant, watcher) == []
+
+
+async def test_nobody_hears_of_another_tenants_endpoints(tenant: Tenancy, neighbour: Tenancy):
+    theirs = await neighbour.endpoint(operational=True)
+    made = await tenant.endpoint()
+    await move(tenant, made, "disable")
+    assert await told_to(neighbour, theirs) == []
+
+
+async def test_an_operational_endpoint_gets_none_of_the_tenants_events(tenant: Tenancy):
+    watcher = await tenant.endpoint(operational=True)
+    assert watcher["operational"] is True
+    assert (await tenant.event("endpoint.disabled"))["deliveries"] == 0
+    assert await told_to(tenant, watcher) == []
+
+
+# ------------------------------------------------------------------ the journal
+async def test_the_journal_tells_an_endpoints_life_and_no_secret(tenant: Tenancy, sql: psycopg.Connection):
+    made = await tenant.endpoint(filter=["order.*"], url="https://user.example/?token=s3same0pen")
+    path = f"/v1/endpoints/{made['id']}"
+    changes = {
+        "filter": ["invoice.*"],
+        "url": "https://b.example/?token=s3same0pen",
+        "headers": {"X-Token": "s3same0pen"},
+        "description": "",  # as it was
+        "in_flight_max": 7,
+    }
+    assert (await tenant.client.patch(path, json=changes)).status_code == 200
+    rotated = (await tenant.client.post(f"{path}/secrets/rotate")).json()
+    assert (await tenant.client.delete(path)).status_code == 204
+    told = journal(sql, made)
+    assert [(what, details) for what, _, _, details in told] == [
+        ("endpoint.created", {}),
+        (
+            "endpoint.changed",
+            {
+                "fields": ["filter", "headers", "in_flight_max", "url"],
+                "filter": {"was": ["order.*"], "is": ["invoice.*"]},
+            },
+        ),
+        ("endpoint.secret_rotated", {"key_id": rotated["key_id"]}),
+        ("endpoint.deleted", {}),
+    ]
+    assert {actor for _, actor, _, _ in told} == {made["state_actor"]}
+    for needle in ("s3same0pen", made["secret"], rotated["secret"]):
+        assert needle not in json.dumps(told)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"url": "https://SHOP.example:443/in"},
+        {"headers": {"X-Token": "t"}},
+        {"headers": {"X-Other": None}},
+        {"filter": ["*", "*"], "in_flight_max": None, "breaker": {}},
+    ],
+    ids=range(5),
+)
+async def test_a_change_to_what_it_is_already_is_none(
+    tenant: Tenancy, sql: psycopg.Connection, change: dict[str, object]
+):
+    made = await tenant.endpoint(headers={"X-Token": "t"})
+    before = await read(tenant, made)
+    changed = await tenant.client.patch(f"/v1/endpoints/{made['id']}", json=change)
+    assert (changed.status_code, changed.json()) == (200, before)
+    assert [entry[0] for entry in journal(sql, made)] == ["endpoint.created"]
+
+
+async def test_a_new_endpoint_tells_who_made_it(tenant: Tenancy, operator: httpx.AsyncClient):
+    made = await tenant.endpoint()
+    (key,) = (await operator.get(f"/v1/tenants/{tenant.id}/keys")).json()["items"]
+    assert made["state_actor"] == key["id"]

@@ -1,0 +1,355 @@
+"""Traces: why a delivery is where it is, and why an event went where it went."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from delivery.model import Prefix, parse_id
+from tests.integration.api.test_api_deliveries import attempt, claim, finish
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from tests.integration.api.conftest import Tenancy
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+UNKNOWN = "01kasw8qbefy09m6sc7n75yr3h"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def owed(tenant: Tenancy) -> dict[str, Any]:
+    """A pending delivery."""
+    await tenant.endpoint(filter=["order.*"])
+    await tenant.event()
+    (delivery,) = await tenant.deliveries()
+    return delivery
+
+
+async def trace(tenant: Tenancy, id_: str) -> dict[str, Any]:
+    noun = "deliveries" if id_.startswith("dlv_") else "events"
+    read = await tenant.client.get(f"/v1/{noun}/{id_}/trace")
+    assert read.status_code == 200, read.text
+    return dict(read.json())
+
+
+async def act(tenant: Tenancy, endpoint: str, what: str, body: object = None) -> None:
+    done = await tenant.client.post(f"/v1/endpoints/{endpoint}/{what}", json=body)
+    assert done.status_code == 200, done.text
+
+
+# ------------------------------------------------------------------ of a delivery
+async def test_a_fresh_delivery_tells_why_there_is_one(tenant: Tenancy, owed: dict[str, Any]):
+    told = await trace(tenant, owed["id"])
+    assert told["delivery"] == owed
+    assert told["url"] == "https://shop.example/in"
+    assert [step["what"] for step in told["steps"]] == ["event.accepted", "delivery.matched"]
+    accepted, matched = told["steps"]
+    assert accepted["details"] == {"event_id": owed["event_id"], "event_type": "order.created"}
+    assert matched["details"] == {"endpoint_id": owed["endpoint_id"], "pattern": "order.*"}
+    assert told["standing"].startswith("Due since ")
+    assert told["left_out"] == []
+
+
+async def test_attempts_are_told_in_order_with_the_facts(
+    tenant: Tenancy, owed: dict[str, Any], sql: psycopg.Connection
+):
+    ids = [attempt(sql, owed["id"], number=number) for number in (1, 2)]
+    sql.execute(
+        "update attempts set started_at = started_at + number * interval '1 s' where delivery_id = %s",
+        [parse_id(Prefix.DELIVERY, owed["id"])],
+    )
+    steps = (await trace(tenant, owed["id"]))["steps"][2:]
+    of_one = ["delivery.attempted", "attempt.failed", "delivery.decided"]
+    assert [step["what"] for step in steps] == of_one * 2
+    assert [step["details"]["attempt_id"] for step in steps[::3]] == ids
+    facts = steps[0]["details"]
+    assert (facts["number"], facts["worker"], facts["address"], facts["took_ms"]) == (
+        1, "host:1", "203.0.113.7", 12.5,
+    )  # fmt: skip
+    assert steps[2]["sentence"] == "It may be better later."
+
+
+async def test_a_delivery_in_flight_tells_since_when(
+    tenant: Tenancy, owed: dict[str, Any], sql: psycopg.Connection
+):
+    claim(sql, owed["id"])
+    sql.execute(
+        """
+        insert into claims (id, lane, size, remaining, created_at, started_at, lease_until, worker)
+        select claim_id, 0, 1, 1, now(), now(), now() + interval '1 min', 'host:7' from schedule
+        where delivery_id = %s
+        """,
+        [parse_id(Prefix.DELIVERY, owed["id"])],
+    )
+    told = await trace(tenant, owed["id"])
+    assert told["steps"][-1]["what"] == "delivery.claimed"
+    assert told["steps"][-1]["details"]["worker"] == "host:7"
+    assert told["steps"][-1]["details"]["waited_ms"] >= 0
+    assert told["standing"].endswith(": the worker host:7 has it, for attempt 1 of 10.")
+
+
+async def test_who_asked_for_it_again_and_how_it_stood_is_told(
+    tenant: Tenancy, owed: dict[str, Any], sql: psycopg.Connection
+):
+    finish(sql, owed["id"])
+    for _ in range(2):
+        assert (await tenant.client.post(f"/v1/deliveries/{owed['id']}/retry")).status_code == 200
+    steps = (await trace(tenant, owed["id"]))["steps"]
+    asked = [step for step in steps if step["what"] == "delivery.retried"]
+    assert [step["details"]["was"] for step in asked] == ["failed", "pending"]
+    assert all(step["details"]["actor"].startswith("key_") for step in asked)
+
+
+async def test_what_was_not_done_is_not_told(tenant: Tenancy, owed: dict[str, Any], sql: psycopg.Connection):
+    claim(sql, owed["id"])
+    assert (await tenant.client.post(f"/v1/deliveries/{owed['id']}/retry")).status_code == 409
+    steps = (await trace(tenant, owed["id"]))["steps"]
+    assert not [step for step in steps if step["what"] == "delivery.retried"]
+
+
+async def test_what_people_did_to_the_endpoint_is_told_with_who_and_why(
+    tenant: Tenancy, owed: dict[str, Any]
+):
+    endpoint = owed["endpoint_id"]
+    await act(tenant, endpoint, "pause", {"reason": "moving house"})
+    await act(tenant, endpoint, "resume")
+    await act(tenant, endpoint, "disable", {"reason": "closed"})
+    steps = (await trace(tenant, owed["id"]))["steps"][2:]
+    assert [step["what"] for step in steps] == ["endpoint.paused", "endpoint.resumed", "endpoint.disabled"]
+    assert steps[0]["details"]["reason"] == "moving house"
+    assert steps[0]["details"]["actor"].startswith("key_")
+    assert [step["at"] for step in steps] == sorted(step["at"] for step in steps)
+
+
+async def test_a_pause_of_before_is_told_and_holds(tenant: Tenancy):
+    endpoint = await tenant.endpoint()
+    await act(tenant, endpoint["id"], "pause", {"reason": "moving house"})
+    await tenant.event()
+    (delivery,) = await tenant.deliveries()
+    told = await trace(tenant, delivery["id"])
+    assert [step["what"] for step in told["steps"]] == [
+        "endpoint.paused",
+        "event.accepted",
+        "delivery.matched",
+    ]
+    assert told["standing"].startswith("Held: the endpoint has been paused since ")
+    assert ": moving house. It goes out when the endpoint is resumed." in told["standing"]
+
+
+async def test_a_pause_of_before_that_is_over_is_not_told(tenant: Tenancy):
+    endpoint = await tenant.endpoint()
+    await act(tenant, endpoint["id"], "pause")
+    await act(tenant, endpoint["id"], "resume")
+    await tenant.event()
+    (delivery,) = await tenant.deliveries()
+    assert len((await trace(tenant, delivery["id"]))["steps"]) == 2
+
+
+async def test_what_happened_after_the_end_is_not_told(
+    tenant: Tenancy, owed: dict[str, Any], sql: psycopg.Connection
+):
+    finish(sql, owed["id"], "succeeded")
+    await act(tenant, owed["endpoint_id"], "pause")
+    told = await trace(tenant, owed["id"])
+    assert told["steps"][-1]["what"] == "delivery.finished"
+    assert told["standing"].startswith("Succeeded on attempt 10 at ")
+
+
+async def test_a_trace_is_bounded_and_says_so(tenant: Tenancy, owed: dict[str, Any], sql: psycopg.Connection):
+    sql.execute(
+        """
+        insert into journal (id, tenant_id, endpoint_id, at, what, actor, details)
+        select cast(lpad(to_hex(cast(extract(epoch from now()) * 1000 as bigint) + n), 12, '0')
+                    || '70008000000000000000' as uuid),
+               %s, %s, now() + n * interval '1 ms', 'endpoint.changed', 'number ' || n, '{}'
+        from generate_series(1, 250) as n
+        """,
+        [parse_id(Prefix.TENANT, tenant.id), parse_id(Prefix.ENDPOINT, owed["endpoint_id"])],
+    )
+    told = await trace(tenant, owed["id"])
+    changed = [step["details"]["actor"] for step in told["steps"] if step["what"] == "endpoint.changed"]
+    assert changed == [f"number {n}" for n in range(51, 251)]
+    assert told["left_out"] == ["Only the newest 200 things that happened to its endpoint are told of."]
+
+
+async def test_a_deleted_endpoint_is_no_obstacle(
+    tenant: Tenancy, owed: dict[str, Any], sql: psycopg.Connection
+):
+    await tenant.client.delete(f"/v1/endpoints/{owed['endpoint_id']}")
+    told = await trace(tenant, owed["id"])
+    assert told["steps"][-1]["what"] == "endpoint.deleted"
+    assert told["standing"].startswith("The endpoint was deleted")
+    finish(sql, owed["id"], "cancelled")
+    assert (await trace(tenant, owed["id"]))["standing"].startswith("Cancelled at ")
+
+
+# ------------------------------------------------------------------ of an event
+async def test_an_event_tells_of_every_endpoint_why_it_got_it_or_not(tenant: Tenancy):
+    asked = await tenant.endpoint(filter=["user.left", "order.*"])
+    other = await tenant.endpoint(filter=["invoice.paid", "user.*"])
+    event = await tenant.event()
+    (delivery,) = await tenant.deliveries()
+    told = await trace(tenant, event["id"])
+    assert told["event"] == event
+    assert told["endpoints"] == [
+        {
+            "endpoint_id": asked["id"],
+            "url": "https://shop.example/in",
+            "verdict": "matched",
+            "sentence": f"Its filter asks for order.*: {delivery['id']} is pending.",
+            "filter": ["user.left", "order.*"],
+            "pattern": "order.*",
+            "delivery_id": delivery["id"],
+            "status": "pending",
+        },
+        {
+            "endpoint_id": other["id"],
+            "url": "https://shop.example/in",
+            "verdict": "not_asked_for",
+            "sentence": "Its filter asks for invoice.paid, user.*; not for order.created.",
+            "filter": ["invoice.paid", "user.*"],
+            "pattern": None,
+            "delivery_id": None,
+            "status": None,
+        },
+    ]
+    assert told["standing"] == "It was owed to 1 endpoint, and not to 1 other."
+    assert (told["made_later"], told["left_out"]) == (0, [])
+
+
+async def test_a_filter_is_told_as_it_was_when_the_event_came(tenant: Tenancy):
+    endpoint = await tenant.endpoint(filter=["first"])
+    path = f"/v1/endpoints/{endpoint['id']}"
+    await tenant.client.patch(path, json={"filter": ["invoice.paid"]})
+    event = await tenant.event()
+    for later in (["order.*"], ["*"], ["last"]):
+        await tenant.client.patch(path, json={"filter": later})
+    (fate,) = (await trace(tenant, event["id"]))["endpoints"]
+    assert fate["filter"] == ["invoice.paid"]
+    assert fate["sentence"] == "Its filter asked then for invoice.paid; not for order.created."
+    (fate,) = (await trace(tenant, (await tenant.event())["id"]))["endpoints"]
+    assert fate["filter"] == ["last"]
+
+
+async def test_other_changes_say_nothing_of_a_filter(tenant: Tenancy):
+    endpoint = await tenant.endpoint(filter=["invoice.paid"])
+    event = await tenant.event()
+    await tenant.client.patch(f"/v1/endpoints/{endpoint['id']}", json={"description": "Invoices"})
+    (fate,) = (await trace(tenant, event["id"]))["endpoints"]
+    assert fate["sentence"].startswith("Its filter asks for invoice.paid;")
+
+
+async def test_endpoints_that_were_made_later_are_counted(tenant: Tenancy):
+    event = await tenant.event()
+    for _ in range(2):
+        await tenant.endpoint()
+    told = await trace(tenant, event["id"])
+    assert (told["endpoints"], told["made_later"]) == ([], 2)
+    assert told["standing"] == (
+        "It went nowhere: there was no endpoint when it came. 2 endpoints were made after it."
+    )
+
+
+async def test_endpoints_that_were_gone_are_not_told_of_and_those_that_went_since_are(tenant: Tenancy):
+    gone, going = await tenant.endpoint(), await tenant.endpoint(filter=["a"])
+    await tenant.client.delete(f"/v1/endpoints/{gone['id']}")
+    event = await tenant.event()
+    await tenant.client.delete(f"/v1/endpoints/{going['id']}")
+    (fate,) = (await trace(tenant, event["id"]))["endpoints"]
+    assert fate["endpoint_id"] == going["id"]
+    assert fate["sentence"] == "Its filter asks for a; not for order.created. It was deleted since."
+
+
+async def test_a_test_is_told_as_one(tenant: Tenancy):
+    tested, other = await tenant.endpoint(filter=["a"]), await tenant.endpoint()
+    sent = (await tenant.client.post(f"/v1/endpoints/{tested['id']}/test")).json()
+    told = await trace(tenant, sent["id"])
+    assert [(fate["endpoint_id"], fate["verdict"]) for fate in told["endpoints"]] == [
+        (tested["id"], "named"),
+        (other["id"], "not_named"),
+    ]
+    assert told["standing"].startswith("It is a test, sent to one endpoint by name")
+    (delivery,) = await tenant.deliveries(event=sent["id"])
+    matched = (await trace(tenant, delivery["id"]))["steps"][1]
+    assert matched["sentence"].endswith(", to which it was sent by name.")
+
+
+async def test_operational_endpoints_are_told_of_where_they_were_sent_something(
+    tenant: Tenancy, sql: psycopg.Connection
+):
+    plain, operational = await tenant.endpoint(), await tenant.endpoint()
+    event = await tenant.event()
+    sql.execute(
+        "update endpoints set operational = true where id = %s",
+        [parse_id(Prefix.ENDPOINT, operational["id"])],
+    )
+    sql.execute(
+        "delete from deliveries where event_id = %s and endpoint_id = %s",
+        [parse_id(Prefix.EVENT, event["id"]), parse_id(Prefix.ENDPOINT, plain["id"])],
+    )
+    told = await trace(tenant, event["id"])
+    assert [(fate["endpoint_id"], fate["verdict"]) for fate in told["endpoints"]] == [
+        (operational["id"], "matched"),
+        (plain["id"], "operational"),
+    ]
+    sql.execute("delete from deliveries where event_id = %s", [parse_id(Prefix.EVENT, event["id"])])
+    told = await trace(tenant, event["id"])
+    assert [fate["endpoint_id"] for fate in told["endpoints"]] == [plain["id"]]
+
+
+async def test_an_endpoint_that_was_just_being_made_is_no_riddle(tenant: Tenancy, sql: psycopg.Connection):
+    event = await tenant.event()
+    endpoint = await tenant.endpoint()
+    sql.execute(
+        "update endpoints set created_at = %s where id = %s",
+        [datetime.fromisoformat(event["created_at"]), parse_id(Prefix.ENDPOINT, endpoint["id"])],
+    )
+    (fate,) = (await trace(tenant, event["id"]))["endpoints"]
+    assert fate["verdict"] == "just_changed"
+
+
+async def test_a_thousand_endpoints_are_told_of_those_that_got_it_first(
+    tenant: Tenancy, sql: psycopg.Connection
+):
+    first = await tenant.endpoint(filter=["a"])
+    sql.execute(
+        """
+        insert into endpoints (id, tenant_id, url, description, filter, state, state_changed_at, header_names,
+                               signature, created_at, updated_at)
+        select gen_random_uuid(), tenant_id, url, description, filter, state, state_changed_at, header_names,
+               signature, created_at, updated_at
+        from endpoints, generate_series(1, 1005) where id = %s
+        """,
+        [parse_id(Prefix.ENDPOINT, first["id"])],
+    )
+    asked = await tenant.endpoint()
+    event = await tenant.event()
+    told = await trace(tenant, event["id"])
+    assert len(told["endpoints"]) == 1_000
+    assert told["endpoints"][0]["endpoint_id"] == asked["id"]
+    assert told["left_out"] == ["Only 1,000 endpoints are told of: those that it is owed to first."]
+
+
+# ------------------------------------------------------------------ what is not there
+@pytest.mark.parametrize(("noun", "prefix"), [("deliveries", "dlv"), ("events", "evt")])
+async def test_what_is_not_there_or_not_an_id_is_said_so(tenant: Tenancy, noun: str, prefix: str):
+    missing = await tenant.client.get(f"/v1/{noun}/{prefix}_{UNKNOWN}/trace")
+    assert missing.status_code == 404
+    assert f"{prefix}_{UNKNOWN}" in missing.json()["detail"]
+    nonsense = await tenant.client.get(f"/v1/{noun}/ep_{UNKNOWN}/trace")
+    assert nonsense.status_code in {400, 404, 422}
+    assert f"is not an id of the form {prefix}_…" in nonsense.json()["detail"]
+
+
+async def test_other_tenants_learn_nothing(tenant: Tenancy, neighbour: Tenancy, owed: dict[str, Any]):
+    for path in (f"/v1/deliveries/{owed['id']}/trace", f"/v1/events/{owed['event_id']}/trace"):
+        assert (await neighbour.client.get(path)).status_code == 404
+        assert (await tenant.client.get(path)).status_code == 200
+    await neighbour.endpoint(filter=["a"])
+    told = await trace(tenant, owed["event_id"])
+    assert [fate["endpoint_id"] for fate in told["endpoints"]] == [owed["endpoint_id"]]

@@ -1,0 +1,483 @@
+"""What endpoints may be sent, on the real ledger, whatever two relays and many workers do."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import run_state_machine_as_test as run_machine
+
+from delivery.bootstrap import clock
+from delivery.dispatch import claims
+from delivery.dispatch.claims import BUSY_SECONDS, ClaimTerms, Quota
+from delivery.ledger import claiming, health, recording
+from delivery.model import DeliveryId, EndpointId, EndpointLimits, EndpointState, Lane
+from retries.breaker import BreakerTerms
+from retries.health import HealthTerms
+from retries.policy import Signal
+from retries.rate import RateLimit
+from tests.support import judging
+from tests.support import ledger as on
+from tests.support.judging import Told
+from tests.support.postgres import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    import psycopg
+
+    from delivery.dispatch.claims import Claimed
+    from delivery.ledger import Ledger, Transaction
+    from delivery.ledger.claiming import Work
+    from delivery.model import ClaimId, TenantId
+
+MOST = 6  # in flight, for the endpoint that has no limit of its own
+RATE = RateLimit(3, timedelta(seconds=30))
+LIMITS = (
+    EndpointLimits(in_flight=3),
+    EndpointLimits(in_flight=8),
+    EndpointLimits(in_flight=5, rate=RATE),
+    EndpointLimits(),
+)
+BREAKER = BreakerTerms(consecutive=2, minimum=6, longest_cool_down=timedelta(minutes=2))
+DISABLED_AFTER = timedelta(hours=1)
+# Beyond every hold that can be: cool-downs, waits, rates.
+ALL_OVER = timedelta(minutes=20)
+PICK = st.integers(0, 1_000)
+QUOTA = st.integers(1, 10)
+TOLD = st.one_of(
+    st.sampled_from([Told(signal) for signal in Signal]),
+    st.sampled_from([Told(Signal.BAD), Told(Signal.GOOD)]),  # most often
+    st.sampled_from([Told(final="schedule_spent"), Told(final="gone", gone=True)]),
+    st.sampled_from(
+        [
+            Told(Signal.CONGESTED, wait=timedelta(seconds=20)),
+            Told(Signal.CONGESTED, wait=timedelta(minutes=5)),
+        ]
+    ),
+)
+# As every hold lasts a multiple of that too, none ends between two looks.
+PAUSES = st.sampled_from([10, 30, 60, 150]).map(lambda seconds: timedelta(seconds=seconds))
+
+
+@dataclass(slots=True)
+class Stage:
+    """What all examples share: a loop, a ledger on it, and a connection to look from outside."""
+
+    run: Callable[[Coroutine[Any, Any, Any]], Any]
+    ledger: Ledger
+    outside: psycopg.Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An endpoint as its rows have it, and how much of its could be claimed."""
+
+    state: str
+    in_flight: int
+    breaker: str
+    probe_at: datetime | None
+    probe_id: DeliveryId | None
+    limit_now: int
+    waits_until: datetime | None
+    claimable: int
+    now: datetime
+
+    def may_be_sent(self, most: int) -> int:
+        """How many more may go, beside what a rate limit says."""
+        waits = self.waits_until is not None and self.waits_until > self.now
+        if self.state != EndpointState.ACTIVE or waits or self.breaker == "half_open":
+            return 0
+        if self.breaker == "open":
+            cooled_down = self.probe_at is not None and self.probe_at <= self.now
+            return min(1, max(0, most - self.in_flight)) if cooled_down else 0
+        return max(0, min(most, self.limit_now) - self.in_flight)
+
+
+@dataclass(slots=True)
+class InHand:
+    """A claim that a worker has started: what is left of it, and when it was started."""
+
+    works: list[Work]
+    since: datetime
+
+
+@dataclass(slots=True)
+class World:
+    """What relays, queue and workers hold in their memories; `passed` is how much time was skipped."""
+
+    tenant: TenantId
+    limits: dict[EndpointId, EndpointLimits]
+    queue: list[ClaimId] = field(default_factory=list)
+    at_work: dict[ClaimId, InHand] = field(default_factory=dict)
+    passed: timedelta = timedelta(0)
+    # When a delivery of the endpoint with a rate limit was claimed: not before, and not after.
+    paced: list[tuple[datetime, datetime]] = field(default_factory=list)
+
+
+class ClaimLife(RuleBasedStateMachine):
+    """Everything that changes what may be claimed, one thing after the other and two at once."""
+
+    stage: Stage
+    world: World
+
+    @initialize()
+    def begin(self) -> None:
+        self.stage.outside.execute(
+            "delete from schedule; delete from claims; delete from deliveries; delete from endpoint_health"
+        )
+        self.world = self.stage.run(self._new_world())
+        self.events_are_accepted(3)
+
+    async def _new_world(self) -> World:
+        tenant = await on.new_tenant(self.stage.ledger)
+        limits = {
+            await on.new_endpoint(self.stage.ledger, tenant, on.Wanted(limits=each)): each for each in LIMITS
+        }
+        await on.change(self.stage.ledger, "update endpoint_health set limit_now = 10 where limit_now > 10")
+        return World(tenant, limits)
+
+    # ---- producers and owners
+    @rule(count=st.integers(1, 4))
+    def events_are_accepted(self, count: int) -> None:
+        self.stage.run(on.accept_many(self.stage.ledger, self.world.tenant, count))
+
+    @rule(pick=PICK, state=st.sampled_from(EndpointState))
+    def an_endpoint_is_paused_disabled_or_made_active(self, pick: int, state: EndpointState) -> None:
+        self.stage.run(on.set_state(self.stage.ledger, self._endpoint(pick), state))
+
+    @rule(pick=PICK)
+    def a_person_lets_an_endpoint_go_on(self, pick: int) -> None:
+        endpoint = self._endpoint(pick)
+        self._in_ledger(lambda tx: self._forgive(tx, endpoint))
+        self.stage.run(on.set_state(self.stage.ledger, endpoint, EndpointState.ACTIVE))
+        row = self._rows()[endpoint]
+        assert (row.breaker, row.waits_until, row.limit_now) == ("closed", None, 1)
+
+    @staticmethod
+    async def _forgive(tx: Transaction, endpoint: EndpointId) -> None:
+        standing = (await health.lock(tx, [endpoint]))[endpoint]
+        await health.write(tx, {endpoint: standing.health.returned(clock())}, released={})
+
+    # ---- time
+    @rule(by=PAUSES)
+    def time_passes(self, by: timedelta) -> None:
+        self.stage.run(judging.time_passes(self.stage.ledger, by))
+        self.world.passed += by
+        for in_hand in self.world.at_work.values():
+            in_hand.since -= by
+
+    @rule(pick=PICK)
+    def a_lease_lapses(self, pick: int) -> None:
+        found = self._look("select id from claims order by id")
+        if found:
+            self.stage.run(on.lapse(self.stage.ledger, found[pick % len(found)][0]))
+
+    @rule()
+    def what_lapsed_is_rescued(self) -> None:
+        self.stage.run(on.rescue(self.stage.ledger))
+
+    @rule()
+    def what_is_in_flight_is_counted_anew_and_was_right(self) -> None:
+        self._in_ledger(self._recount)
+
+    @staticmethod
+    async def _recount(tx: Transaction) -> None:
+        assert await health.recount(tx) == []
+
+    # ---- relays and queue
+    @rule(quotas=st.lists(QUOTA, min_size=4, max_size=4), batch=st.integers(1, 5))
+    def a_relay_claims(self, quotas: list[int], batch: int) -> None:
+        before, wanted = self._rows(), self._quotas(quotas)
+        claimed = self._in_ledger(lambda tx: self._claim(tx, wanted, batch))
+        self._check(before, wanted, claimed)
+        self.world.queue += claimed.claims
+
+    @rule(first=PICK, quotas=st.lists(QUOTA, min_size=4, max_size=4), commits=st.booleans())
+    def a_relay_claims_while_another_one_does(self, first: int, quotas: list[int], commits: bool) -> None:  # noqa: FBT001  hypothesis gives it
+        before, wanted = self._rows(), self._quotas(quotas)
+        endpoint = self._endpoint(first)
+        one, other = self.stage.run(self._claim_both(endpoint, wanted, commits=commits))
+        mine = [quota for quota in wanted if quota.endpoint_id == endpoint]
+        rest = [quota for quota in wanted if quota.endpoint_id != endpoint]
+        if commits:
+            self._check(before, mine, one)
+            self.world.queue += one.claims
+        self._check(before, rest, other)
+        assert endpoint not in other.by_endpoint
+        if before[endpoint].state == EndpointState.ACTIVE:
+            assert other.later[endpoint] == BUSY_SECONDS
+        self.world.queue += other.claims
+
+    async def _claim_both(
+        self, endpoint: EndpointId, wanted: Sequence[Quota], *, commits: bool
+    ) -> tuple[Claimed, Claimed]:
+        mine = [quota for quota in wanted if quota.endpoint_id == endpoint]
+        async with self.stage.ledger.transaction() as tx:
+            one = await self._claim(tx, mine, batch=2)
+            async with self.stage.ledger.transaction() as second:
+                other = await self._claim(second, wanted, batch=3)
+            if not commits:
+                await tx.rollback()
+        return one, other
+
+    @rule(quotas=st.lists(QUOTA, min_size=4, max_size=4), came_through=st.booleans())
+    def what_the_broker_does_not_confirm_is_handed_back(self, quotas: list[int], came_through: bool) -> None:  # noqa: FBT001  hypothesis gives it
+        before, wanted = self._rows(), self._quotas(quotas)
+        claimed = self._in_ledger(lambda tx: self._claim(tx, wanted, 3))
+        self._check(before, wanted, claimed)
+        for claim_id in claimed.claims[: 1 if came_through else 0]:
+            self._start(claim_id)
+        self._in_ledger(lambda tx: claiming.hand_back(tx, claimed.claims))
+
+    # ---- workers
+    @precondition(lambda self: self.world.queue)
+    @rule(pick=PICK)
+    def a_worker_takes_a_message(self, pick: int) -> None:
+        self._start(self.world.queue.pop(pick % len(self.world.queue)))
+
+    @rule()
+    def workers_take_every_message(self) -> None:
+        while self.world.queue:
+            self._start(self.world.queue.pop())
+
+    def _start(self, claim_id: ClaimId) -> None:
+        works = self.stage.run(on.start(self.stage.ledger, claim_id))
+        if works:
+            self.world.at_work[claim_id] = InHand(works, clock())
+
+    @precondition(lambda self: self.world.at_work)
+    @rule(pick=PICK, told=st.lists(TOLD, min_size=1, max_size=5))
+    def attempts_end(self, pick: int, told: list[Told]) -> None:
+        """Perhaps of a worker that was given up for dead long ago."""
+        self.stage.run(judging.record(self.stage.ledger, *self._ended(pick, told)))
+
+    @precondition(lambda self: self.world.at_work)
+    @rule(told=TOLD)
+    def all_attempts_end_alike(self, told: Told) -> None:
+        count = sum(len(in_hand.works) for in_hand in self.world.at_work.values())
+        self.stage.run(judging.record(self.stage.ledger, *self._ended(0, [told] * count)))
+
+    @rule(told=st.lists(TOLD, min_size=1, max_size=3), by=PAUSES)
+    def everybody_works_for_a_while(self, told: list[Told], by: timedelta) -> None:
+        """And all goes well, or nothing does: so breakers open, are probed and close, and limits grow."""
+        for each in told:
+            self.a_relay_claims([10] * 4, 4)
+            self.workers_take_every_message()
+            if self.world.at_work:
+                self.all_attempts_end_alike(each)
+            self.time_passes(by)
+
+    @precondition(lambda self: self.world.at_work)
+    @rule(pick=PICK, told=TOLD, quotas=st.lists(QUOTA, min_size=4, max_size=4))
+    def attempts_end_while_a_relay_claims(self, pick: int, told: Told, quotas: list[int]) -> None:
+        """Whoever comes second to an endpoint waits, or leaves it for a moment."""
+        before, wanted = self._rows(), self._quotas(quotas)
+        ended = self._ended(pick, [told])
+        claimed = self.stage.run(self._claim_and_record(wanted, ended))
+        self._check(before, wanted, claimed)
+        self.world.queue += claimed.claims
+
+    async def _claim_and_record(self, wanted: Sequence[Quota], ended: Sequence[Any]) -> Claimed:
+        async with self.stage.ledger.transaction() as tx:
+            claimed = await self._claim(tx, wanted, batch=3)
+            recording_ = asyncio.create_task(judging.record(self.stage.ledger, *ended))
+            await on.until(lambda: self._waits_or_is_done(recording_))
+        await recording_
+        return claimed
+
+    def _waits_or_is_done(self, task: asyncio.Task[Any]) -> bool:
+        return task.done() or bool(
+            self._look(
+                "select 1 from pg_stat_activity"
+                " where datname = current_database() and wait_event_type = 'Lock' limit 1"
+            )
+        )
+
+    def _ended(self, pick: int, told: Sequence[Told]) -> list[Any]:
+        pairs = [(claim_id, work) for claim_id, held in self.world.at_work.items() for work in held.works]
+        chosen = [pairs[(pick + number) % len(pairs)] for number in range(min(len(told), len(pairs)))]
+        ended = []
+        for (claim_id, work), each in zip(chosen, told, strict=False):
+            ended.append(judging.ended(work, claim_id, self._told(each, claim_id, work)))
+            self._no_longer_in_hand(claim_id, work)
+        return ended
+
+    def _told(self, told: Told, claim_id: ClaimId, work: Work) -> Told:
+        terms = HealthTerms(BREAKER, self._most(work.endpoint_id), DISABLED_AFTER)
+        return Told(
+            told.signal,
+            wait=told.wait,
+            started_at=self.world.at_work[claim_id].since,
+            final=told.final,
+            gone=told.gone,
+            terms=terms,
+        )
+
+    @precondition(lambda self: self.world.at_work)
+    @rule(pick=PICK)
+    def a_delivery_is_postponed(self, pick: int) -> None:
+        claim_id = list(self.world.at_work)[pick % len(self.world.at_work)]
+        work = self.world.at_work[claim_id].works[0]
+        self._in_ledger(
+            lambda tx: recording.postpone(tx, claim_id, [work.delivery_id], by=timedelta(seconds=10))
+        )
+        self._no_longer_in_hand(claim_id, work)
+
+    @precondition(lambda self: self.world.at_work)
+    @rule(pick=PICK)
+    def a_worker_dies(self, pick: int) -> None:
+        del self.world.at_work[list(self.world.at_work)[pick % len(self.world.at_work)]]
+
+    # ---- what must always hold
+    @invariant()
+    def what_is_in_flight_is_what_claims_hold_and_never_more_than_the_limit(self) -> None:
+        found = self._look(
+            """
+            select h.endpoint_id, h.in_flight, count(s.delivery_id)
+            from endpoint_health h left join schedule s
+              on s.endpoint_id = h.endpoint_id and s.claim_id is not null
+            group by h.endpoint_id
+            """
+        )
+        for endpoint, in_flight, held in found:
+            assert in_flight == held <= self._most(endpoint)
+
+    @invariant()
+    def there_is_one_probe_exactly_while_a_breaker_is_half_open_and_a_claim_has_it(self) -> None:
+        found = self._look(
+            """
+            select h.breaker = 'half_open', h.probe_id is not null, s.endpoint_id = h.endpoint_id
+            from endpoint_health h
+            left join schedule s on s.delivery_id = h.probe_id and s.claim_id is not null
+            """
+        )
+        for half_open, known, claimed in found:
+            assert half_open == known == bool(claimed)
+
+    @invariant()
+    def an_open_breaker_says_when_it_is_probed_and_a_closed_one_does_not(self) -> None:
+        found = self._look("select breaker = 'closed', probe_at is null from endpoint_health")
+        assert all(closed == nothing_said for closed, nothing_said in found)
+
+    @invariant()
+    def a_rate_limit_is_kept_in_any_time_of_its_length(self) -> None:
+        for number, (begin, _) in enumerate(self.world.paced):
+            within = [end for _, end in self.world.paced[number:] if end - begin < RATE.per]
+            assert len(within) <= RATE.limit + RATE.together
+
+    def teardown(self) -> None:
+        """However it went: when all goes well from now on, everything owed is delivered, through a ramp."""
+        if not hasattr(self, "world"):
+            return
+        self.world.at_work.clear()
+        self.world.queue.clear()
+        self._in_ledger(claiming.lapse_all)
+        self.what_lapsed_is_rescued()
+        for endpoint in self.world.limits:
+            self.stage.run(on.set_state(self.stage.ledger, endpoint, EndpointState.ACTIVE))
+        self.events_are_accepted(1)  # with nothing to send, nothing is found out
+        ((owed,),) = self._look(
+            "select max(c) from (select count(*) as c from schedule group by endpoint_id) as o"
+        )
+        for _ in range(owed):  # each endpoint is sent one at least, every time
+            self._a_round_in_which_all_goes_well()
+        assert self._look("select 1 from schedule") == []
+        assert self._look("select 1 from claims") == []
+        assert all(row.breaker == "closed" and row.in_flight == 0 for row in self._rows().values())
+
+    def _a_round_in_which_all_goes_well(self) -> None:
+        self.time_passes(ALL_OVER)
+        before = self._rows()
+        self.a_relay_claims([100] * 4, 100)
+        self.workers_take_every_message()
+        if self.world.at_work:
+            self.all_attempts_end_alike(judging.GOOD)
+        self.a_rate_limit_is_kept_in_any_time_of_its_length()
+        after = self._rows()
+        for endpoint, row in before.items():
+            if row.claimable and row.breaker == "open":
+                assert (after[endpoint].breaker, after[endpoint].limit_now) == ("closed", 1)
+
+    # ---- by hand
+    def _endpoint(self, pick: int) -> EndpointId:
+        return list(self.world.limits)[pick % len(self.world.limits)]
+
+    def _most(self, endpoint: EndpointId) -> int:
+        return self.world.limits[endpoint].in_flight or MOST
+
+    def _quotas(self, takes: Sequence[int]) -> list[Quota]:
+        return [Quota(endpoint, take) for endpoint, take in zip(self.world.limits, takes, strict=True)]
+
+    @staticmethod
+    async def _claim(tx: Transaction, quotas: Sequence[Quota], batch: int) -> Claimed:
+        return await claims.claim(tx, quotas, ClaimTerms(Lane.LIVE, batch, on.QUEUE_LEASE, MOST))
+
+    def _rows(self) -> dict[EndpointId, Row]:
+        found = self._look(
+            """
+            select e.id, e.state, h.in_flight, h.breaker, h.probe_at, h.probe_id, h.limit_now, h.waits_until,
+                   (select count(*) from schedule s
+                    where s.endpoint_id = e.id and s.claim_id is null and s.due_at <= clock_timestamp()),
+                   clock_timestamp()
+            from endpoint_health h join endpoints e on e.id = h.endpoint_id
+            """
+        )
+        return {EndpointId(row[0]): Row(*row[1:]) for row in found}
+
+    def _check(self, before: dict[EndpointId, Row], wanted: Sequence[Quota], claimed: Claimed) -> None:
+        """What was claimed is what could be and might be, and no more."""
+        after = self._rows()
+        for quota in wanted:
+            endpoint, row = quota.endpoint_id, before[quota.endpoint_id]
+            taken = claimed.by_endpoint.get(endpoint, 0)
+            might = min(quota.take, row.claimable, row.may_be_sent(self._most(endpoint)))
+            if self.world.limits[endpoint].rate is None:
+                assert taken == might
+            else:
+                assert taken <= might
+                passed = self.world.passed
+                self.world.paced += [(row.now + passed, after[endpoint].now + passed)] * taken
+            if taken and row.breaker == "open":
+                assert (taken, after[endpoint].breaker) == (1, "half_open")
+
+    def _no_longer_in_hand(self, claim_id: ClaimId, work: Work) -> None:
+        works = self.world.at_work[claim_id].works
+        works.remove(work)
+        if not works:
+            del self.world.at_work[claim_id]
+
+    def _in_ledger(self, act: Callable[[Transaction], Coroutine[Any, Any, Any]]) -> Any:
+        async def within() -> Any:
+            async with self.stage.ledger.transaction() as tx:
+                return await act(tx)
+
+        return self.stage.run(within())
+
+    def _look(self, query: str) -> list[Any]:
+        return self.stage.outside.execute(query.encode()).fetchall()
+
+
+def test_what_may_be_claimed_is_claimed_and_no_more_whatever_happens(database_url: str) -> None:
+    with asyncio.Runner() as runner, connect(database_url) as outside:
+        exits = AsyncExitStack()
+        ledger = runner.run(exits.enter_async_context(on.opened(database_url, pool_size=3)))
+        ClaimLife.stage = Stage(runner.run, ledger, outside)
+        try:
+            run_machine(
+                ClaimLife,
+                settings=settings(
+                    max_examples=25,
+                    stateful_step_count=40,
+                    deadline=None,
+                    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+                ),
+            )
+        finally:
+            runner.run(exits.aclose())

@@ -1,0 +1,194 @@
+"""How an endpoint's limits and health are told at the command line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from delivery.api.endpoint_health_shapes import EnablePreviewOut, EndpointHealthOut
+from delivery.api.endpoint_shapes import EndpointOut
+from delivery.cli import shapes
+from delivery.cli.endpoint_health_screen import print_health, print_preview
+from delivery.cli.endpoint_screen import print_endpoint
+from delivery.endpoints import EnablePreview, EndpointHealth, Owed, Recent
+from delivery.ledger.health import Standing
+from delivery.model import DeliveryId, EndpointLimits, EndpointState, Held, Prefix, new_id, show_id
+from retries.breaker import Breaker, BreakerState
+from retries.health import Health, Hold
+from retries.limit import InFlightLimit
+from retries.rate import RateLimit
+from tests.unit.cli.records import ENDPOINT
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+NOW = datetime(2026, 11, 22, 18, 27, tzinfo=UTC)
+BEFORE, SOON = NOW - timedelta(hours=2), NOW + timedelta(seconds=10)
+OWED = Owed(DeliveryId(new_id()), BEFORE)
+OWN = EndpointLimits(
+    in_flight=20,
+    rate=RateLimit(100, timedelta(minutes=1)),
+    breaker={"consecutive": 5, "ratio": 0.25},
+    disable_after=timedelta(hours=1.5),
+    permanent=(404, 422),
+)
+LIMITED = replace(ENDPOINT, limits=OWN, operational=True)
+PAUSED = replace(
+    ENDPOINT, state=EndpointState.PAUSED, state_reason="moving \x1b[31mhouse", state_changed_at=BEFORE
+)
+OPEN = Breaker(BreakerState.OPEN, since=BEFORE, window_since=BEFORE, openings=3, probe_at=SOON)
+WELL = EndpointHealth(
+    endpoint=ENDPOINT,
+    standing=Standing(ENDPOINT.id, Health.fresh(BEFORE, most=50), 2, None, None),
+    limit=10,
+    most=50,
+    hold=None,
+    held=0,
+    oldest_held=None,
+    waiting=1,
+    disabled_at=None,
+    recent=Recent(0, 0, sampled=False, p50=None, p95=None, p99=None),
+)
+ILL = replace(
+    WELL,
+    standing=Standing(
+        ENDPOINT.id,
+        Health(
+            OPEN,
+            InFlightLimit(50, ramping=False),
+            waits_until=SOON,
+            failing_since=BEFORE,
+            failed=9,
+            last_failed_at=BEFORE,
+            last_succeeded_at=BEFORE,
+        ),
+        0,
+        None,
+        None,
+    ),
+    limit=50,
+    hold=Held(Hold.BREAKER_OPEN, since=BEFORE, until=SOON),
+    held=1_200,
+    oldest_held=OWED,
+    waiting=3_400,
+    disabled_at=SOON,
+    recent=Recent(
+        10_000,
+        4_000,
+        sampled=True,
+        p50=timedelta(milliseconds=12.5),
+        p95=timedelta(seconds=1),
+        p99=timedelta(seconds=15),
+    ),
+)
+PREVIEW = EnablePreview(
+    replace(ENDPOINT, state=EndpointState.DISABLED), 1_200, OWED, OWED, at_first=1, up_to=50
+)
+
+SAME = [
+    (shapes.endpoint(LIMITED), EndpointOut.of(LIMITED)),
+    (shapes.endpoint(PAUSED), EndpointOut.of(PAUSED)),
+    (shapes.endpoint_health(WELL), EndpointHealthOut.of(WELL)),
+    (shapes.endpoint_health(ILL), EndpointHealthOut.of(ILL)),
+    (shapes.enable_preview(PREVIEW), EnablePreviewOut.of(PREVIEW)),
+    (
+        shapes.enable_preview(replace(PREVIEW, oldest=None, newest=None)),
+        EnablePreviewOut.of(replace(PREVIEW, oldest=None, newest=None)),
+    ),
+]
+
+
+@pytest.mark.parametrize(("ours", "of_the_api"), SAME, ids=range(len(SAME)))
+def test_the_command_line_shows_what_the_api_shows(ours: object, of_the_api: BaseModel) -> None:
+    assert json.loads(msgspec.json.encode(ours)) == of_the_api.model_dump(mode="json")
+
+
+def test_an_endpoint_that_is_well_is_told_in_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    print_health(WELL, now=NOW)
+    told = capsys.readouterr().out
+    for words in (
+        "nothing holds it",
+        "1 delivery that no worker has",
+        "closed: since 2 h ago",
+        "2 of at most 10 (of 50 at full speed), going up",
+        "no attempt",
+    ):
+        assert words in told
+    assert "failing since" not in told
+    assert "took" not in told
+
+
+def test_an_endpoint_in_trouble_is_told_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    print_health(ILL, now=NOW)
+    told = capsys.readouterr().out
+    for words in (
+        "1,200 deliveries, because its endpoint's circuit breaker is open, until 2026-11-22 18:27:10 UTC",
+        f"oldest: {show_id(Prefix.DELIVERY, OWED.id)}, made 2 h ago",
+        "3,400 deliveries that no worker has",
+        "open: since 2 h ago, probe in 10 s, opened 3 times in a row",
+        "0 of at most 50\n",
+        "2026-11-22 18:27:10 UTC (in 10 s), if it only fails until then",
+        "the newest 10,000 attempts, 40.0% succeeded",
+        "p50 12 ms, p95 1 s, p99 15 s",
+    ):
+        assert words in told
+
+
+def test_a_preview_is_told_with_what_is_oldest_and_newest(capsys: pytest.CaptureFixture[str]) -> None:
+    print_preview(PREVIEW, now=NOW)
+    told = capsys.readouterr().out
+    assert "1,200 deliveries" in told
+    assert told.count(show_id(Prefix.DELIVERY, OWED.id)) == 2
+    assert "1 at first, doubling with good answers, up to 50" in told
+    assert "Nothing was changed." in told
+    print_preview(replace(PREVIEW, endpoint=ENDPOINT), now=NOW)
+    assert "is active: enabling it changes nothing." in capsys.readouterr().out
+
+
+def test_an_endpoint_tells_its_own_limits_and_no_others(capsys: pytest.CaptureFixture[str]) -> None:
+    print_endpoint(LIMITED, (), now=NOW)
+    told = capsys.readouterr().out
+    for words in (
+        "gets the engine's own events",
+        "at most 20",
+        "100 in 60 s",
+        "consecutive_failures=5, failure_ratio=0.25",
+        "1.5 h of failures",
+        "404 422",
+    ):
+        assert words in told
+    print_endpoint(ENDPOINT, (), now=NOW)
+    told = capsys.readouterr().out
+    assert not [name for name in ("breaker", "rate limit", "permanent", "operational") if name in told]
+
+
+def test_who_paused_an_endpoint_and_why_is_told_without_commanding_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_endpoint(PAUSED, (), now=NOW)
+    told = capsys.readouterr().out
+    assert "paused: since 2 h ago, by cli:ada" in told
+    assert "Moving \\x1b[31mhouse." in told
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("gone", "It answered 410 Gone and wants no more."),
+        ("failing", "It had only failed for too long."),
+        ("Is the shop closed?", "Is the shop closed?"),
+    ],
+)
+def test_why_an_endpoint_is_disabled_is_a_sentence(
+    capsys: pytest.CaptureFixture[str], reason: str, said: str
+) -> None:
+    disabled = replace(PAUSED, state=EndpointState.DISABLED, state_reason=reason, state_actor="waybill")
+    print_endpoint(disabled, (), now=NOW)
+    told = capsys.readouterr().out
+    assert "disabled: since 2 h ago, by Waybill" in told
+    assert said in told

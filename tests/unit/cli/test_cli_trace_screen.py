@@ -1,0 +1,111 @@
+"""What people see of a trace: the answer first, and nothing that is cut."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from delivery.cli.trace_screen import print_delivery_trace, print_event_trace
+from delivery.model import Prefix, show_id
+from delivery.tracing import of_delivery, of_event
+from tests.unit.cli.records import DELIVERY, ENDPOINT, EVENT
+from tests.unit.tracing.arrivals import ARRIVAL, NOWHERE, OTHER
+from tests.unit.tracing.stories import STORY, attempt, entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from delivery.tracing.of_event import Arrival
+    from delivery.tracing.story import Story
+
+    Terminal = Callable[[int], None]
+    Printed = pytest.CaptureFixture[str]
+
+TRIED = replace(
+    STORY,
+    delivery=replace(STORY.delivery, attempts=1),
+    attempts=[attempt(1, claimed=1, next_due=6)],
+    meanwhile=[entry("endpoint.paused", 3, reason="moving house")],
+)
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """As if there were so many columns."""
+    return lambda columns: monkeypatch.setenv("COLUMNS", str(columns))
+
+
+def shown(story: Story, printed: Printed) -> list[str]:
+    print_delivery_trace(of_delivery.trace(story))
+    return printed.readouterr().out.splitlines()
+
+
+def event_shown(arrival: Arrival, printed: Printed) -> list[str]:
+    print_event_trace(of_event.trace(arrival))
+    return printed.readouterr().out.splitlines()
+
+
+def test_where_it_stands_comes_first_and_then_what_happened(terminal: Terminal, capsys: Printed):
+    terminal(120)
+    lines = shown(TRIED, capsys)
+    assert lines[0] == f"Delivery {show_id(Prefix.DELIVERY, DELIVERY.id)}"
+    assert lines[1].startswith("Due since 2026-11-22 18:00:00 UTC")
+    assert lines[3] == "What happened (UTC)"
+    assert lines[4].startswith("  11-22 18:00:00  The event evt_")
+    assert "  11-22 18:00:03  The endpoint was paused by cli:ada: moving house." in lines
+    assert lines[-1].startswith("All attempts: waybill delivery show --tenant ten_")
+
+
+def test_a_time_is_said_once(terminal: Terminal, capsys: Printed):
+    terminal(120)
+    lines = shown(TRIED, capsys)
+    times = [line[2:16] for line in lines[4:] if line.startswith("  11-22")]
+    assert times == ["11-22 18:00:00", "11-22 18:00:01", "11-22 18:00:03"]
+    assert lines[5].startswith("                  It is owed to the endpoint ep_")
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_what_happened_fits_and_is_whole(terminal: Terminal, capsys: Printed, columns: int):
+    terminal(columns)
+    lines = shown(TRIED, capsys)
+    happened = lines[lines.index("What happened (UTC)") : -2]
+    assert max(map(len, happened)) <= columns
+    assert "It is tried again".lower() in " ".join(" ".join(happened).split())
+    assert not any("…" in line for line in happened)
+
+
+def test_without_an_attempt_there_is_none_to_look_at(capsys: Printed):
+    assert not any("All attempts" in line for line in shown(STORY, capsys))
+
+
+def test_what_is_left_out_is_said(capsys: Printed):
+    lines = shown(replace(STORY, left_out=("Only the newest 200 are told of.",)), capsys)
+    assert lines[-1] == "Only the newest 200 are told of."
+
+
+def test_what_strangers_wrote_commands_no_terminal(capsys: Printed):
+    lines = shown(replace(STORY, meanwhile=[entry("endpoint.paused", 3, reason="\x1b[31mred")]), capsys)
+    assert "\\x1b[31mred" in lines[-1]
+
+
+def test_an_event_tells_where_it_went_and_where_not(terminal: Terminal, capsys: Printed):
+    terminal(120)
+    lines = event_shown(ARRIVAL, capsys)
+    assert lines[0] == f"Event {show_id(Prefix.EVENT, EVENT.id)}"
+    assert lines[1].endswith(" It was owed to 1 endpoint, and not to 1 other.")
+    assert lines[3:5] == [
+        "It was owed to",
+        f"  {ENDPOINT.url} ({show_id(Prefix.ENDPOINT, ENDPOINT.id)})",
+    ]
+    assert lines[7:] == [
+        "It was not owed to",
+        f"  {OTHER.url} ({show_id(Prefix.ENDPOINT, OTHER.id)})",
+        "    Its filter asks for invoice.*, user.left; not for order.created.",
+    ]
+
+
+def test_an_event_that_went_nowhere_has_no_empty_list(capsys: Printed):
+    assert "It was owed to" not in event_shown(NOWHERE, capsys)
+    assert len(event_shown(replace(NOWHERE, others=[]), capsys)) == 2

@@ -1,0 +1,426 @@
+"""What attempts tell of an endpoint, who is to hear of it, and what may be sent to it now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from retries import (
+    Allowance,
+    Breaker,
+    BreakerClosed,
+    BreakerOpened,
+    BreakerState,
+    DisableWarning,
+    FailedTooLong,
+    Health,
+    HealthTerms,
+    Hold,
+    InFlightLimit,
+    RateLimit,
+    Sign,
+    Signal,
+    Waiting,
+    allowance,
+    judge,
+    probing,
+)
+
+if TYPE_CHECKING:
+    from retries import Change
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
+TERMS = HealthTerms(in_flight=16, disable_after=100 * HOUR)
+OPEN, CLOSED, HALF_OPEN = BreakerState.OPEN, BreakerState.CLOSED, BreakerState.HALF_OPEN
+
+
+def healthy(limit: int = 16) -> Health:
+    """An endpoint at full speed."""
+    return replace(Health.fresh(NOW, most=16), limit=InFlightLimit(limit, ramping=False))
+
+
+def sign(
+    signal: Signal,
+    at: datetime = NOW,
+    *,
+    took: timedelta = timedelta(0),
+    wait: timedelta | None = None,
+    probe: bool = False,
+) -> Sign:
+    return Sign(signal, started_at=at - took, at=at, wait=wait, probe=probe)
+
+
+def told(
+    health: Health, *signs: Sign, terms: HealthTerms = TERMS, jitter: float = 0.0
+) -> tuple[Health, list[Change]]:
+    """What attempts make of an endpoint's health one after another, and all that was to be heard of it."""
+    heard: list[Change] = []
+    for one in signs:
+        health, changes = judge(health, one, terms=terms, jitter=jitter)
+        heard += changes
+    return health, heard
+
+
+def after(health: Health, *signs: Sign, terms: HealthTerms = TERMS) -> Health:
+    return told(health, *signs, terms=terms)[0]
+
+
+def opened() -> Health:
+    """An endpoint whose breaker has just opened, for half a minute."""
+    return after(healthy(), *[sign(Signal.BAD)] * 10)
+
+
+def probed(signal: Signal, at: datetime = NOW + 31 * SECOND) -> tuple[Health, list[Change]]:
+    """The same after its probe has come back."""
+    return told(on_probation(), sign(signal, at, probe=True))
+
+
+def on_probation() -> Health:
+    """The same while its probe is on its way."""
+    health = opened()
+    return replace(health, breaker=probing(health.breaker))
+
+
+def allowed(
+    health: Health,
+    at: datetime = NOW,
+    *,
+    in_flight: int = 0,
+    most: int = 16,
+    rate: RateLimit | None = None,
+    next_at: datetime | None = None,
+) -> Allowance:
+    return allowance(health, in_flight=in_flight, most=most, rate=rate, next_at=next_at, now=at)
+
+
+# ---- what a signal changes
+@pytest.mark.parametrize(
+    ("signal", "in_a_row", "limit"),
+    [
+        (Signal.GOOD, 0, InFlightLimit(8, ramping=False, credit=1)),
+        (Signal.ALIVE, 0, InFlightLimit(8, ramping=False, credit=1)),
+        (Signal.BAD, 6, InFlightLimit(8, ramping=False)),
+        (Signal.SLOW, 6, InFlightLimit(4, ramping=False, lowered_at=NOW)),
+        (Signal.CONGESTED, 6, InFlightLimit(4, ramping=False, lowered_at=NOW)),
+        (Signal.NONE, 5, InFlightLimit(8, ramping=False)),
+    ],
+)
+def test_each_signal_counts_for_or_against_the_breaker_and_the_limit(
+    signal: Signal, in_a_row: int, limit: InFlightLimit
+):
+    health = after(healthy(8), *[sign(Signal.BAD)] * 5, sign(signal))
+    assert (health.breaker.consecutive, health.limit) == (in_a_row, limit)
+
+
+@pytest.mark.parametrize("signal", [Signal.BAD, Signal.SLOW, Signal.CONGESTED])
+def test_whatever_is_not_good_ends_the_ramp(signal: Signal):
+    ramping = replace(healthy(), limit=InFlightLimit(8, ramping=True))
+    assert after(ramping, sign(signal)).limit == InFlightLimit(4, ramping=False, lowered_at=NOW)
+
+
+def test_what_we_interrupted_ourselves_tells_nothing():
+    assert told(healthy(), sign(Signal.NONE)) == (healthy(), [])
+
+
+@pytest.mark.parametrize("signal", [Signal.BAD, Signal.CONGESTED, Signal.SLOW])
+def test_the_tenth_in_a_row_opens_the_breaker_and_is_told(signal: Signal):
+    health, heard = told(healthy(), *[sign(signal)] * 10)
+    assert health.breaker.state is OPEN
+    assert heard == [BreakerOpened(NOW + 30 * SECOND, again=False)]
+
+
+def test_a_body_that_is_not_liked_opens_no_breaker():
+    assert after(healthy(), *[sign(Signal.ALIVE)] * 1000).breaker.state is CLOSED
+
+
+# ---- stragglers
+@pytest.mark.parametrize("signal", [signal for signal in Signal if signal is not Signal.NONE])
+@pytest.mark.parametrize("health", [opened(), on_probation()], ids=["open", "half open"])
+def test_what_ends_beside_the_probe_of_an_open_breaker_changes_neither_breaker_nor_limit(
+    signal: Signal, health: Health
+):
+    later = after(health, sign(signal, NOW + 20 * SECOND))
+    assert (later.breaker, later.limit) == (health.breaker, health.limit)
+
+
+def test_a_success_beside_the_probe_ends_the_count_of_what_failed():
+    later = after(opened(), sign(Signal.GOOD, NOW + 20 * SECOND))
+    assert (later.failing_since, later.failed) == (None, 0)
+
+
+@pytest.mark.parametrize("signal", [Signal.GOOD, Signal.BAD, Signal.CONGESTED])
+def test_what_began_before_the_breaker_closed_changes_neither_breaker_nor_limit(signal: Signal):
+    closed, _ = probed(Signal.GOOD)
+    straggler = sign(signal, NOW + 35 * SECOND, took=5 * SECOND)
+    later = after(closed, *[straggler] * 10)
+    assert (later.breaker, later.limit) == (closed.breaker, closed.limit)
+
+
+def test_what_began_when_the_breaker_closed_counts():
+    closed, _ = probed(Signal.GOOD)
+    assert after(closed, sign(Signal.GOOD, NOW + 35 * SECOND, took=4 * SECOND)).limit.now == 2
+
+
+# ---- the probe
+@pytest.mark.parametrize("signal", [Signal.GOOD, Signal.SLOW, Signal.ALIVE])
+def test_a_probe_that_was_answered_closes_the_breaker_and_the_ramp_begins(signal: Signal):
+    health, heard = probed(signal)
+    assert (health.breaker.state, health.limit) == (CLOSED, InFlightLimit.ramp())
+    assert heard == [BreakerClosed(NOW)]
+
+
+@pytest.mark.parametrize("signal", [Signal.BAD, Signal.CONGESTED])
+def test_a_probe_that_failed_opens_the_breaker_again_for_longer(signal: Signal):
+    health, heard = probed(signal)
+    assert (health.breaker.state, health.breaker.since) == (OPEN, NOW)
+    assert heard == [BreakerOpened(NOW + 91 * SECOND, again=True)]
+
+
+def test_a_breaker_that_closes_after_many_probes_tells_when_it_opened_first():
+    health, _ = probed(Signal.BAD)
+    health = replace(health, breaker=probing(health.breaker))
+    assert told(health, sign(Signal.GOOD, NOW + HOUR, probe=True))[1] == [BreakerClosed(NOW)]
+
+
+def test_after_a_probe_that_we_interrupted_another_may_go_at_once():
+    health, heard = probed(Signal.NONE)
+    assert heard == []
+    assert allowed(health, NOW + 31 * SECOND) == Allowance(1, Hold.BREAKER_OPEN, probe=True)
+
+
+def test_a_probe_that_we_interrupted_does_not_open_the_breaker_that_a_person_has_closed():
+    back = on_probation().returned(NOW + SECOND)
+    assert told(back, sign(Signal.NONE, NOW + 2 * SECOND, probe=True)) == (back, [])
+
+
+# ---- full speed again
+@pytest.mark.parametrize("signal", [Signal.GOOD, Signal.ALIVE])
+def test_an_endpoint_at_full_speed_again_has_no_openings_behind_it(signal: Signal):
+    closed, _ = probed(Signal.GOOD)
+    later = NOW + 40 * SECOND
+    almost = after(closed, *[sign(signal, later)] * 14)
+    assert (almost.breaker.openings, almost.limit.now) == (1, 8)
+    there = after(almost, sign(signal, later))
+    assert (there.breaker.openings, there.limit.now) == (0, 16)
+
+
+def test_an_endpoint_whose_ramp_was_broken_off_comes_to_full_speed_in_the_end():
+    closed, _ = probed(Signal.GOOD)
+    later = NOW + 40 * SECOND
+    slipped = after(closed, *[sign(Signal.GOOD, later)] * 7, sign(Signal.BAD, later))
+    assert (slipped.limit.now, slipped.limit.ramping, slipped.breaker.openings) == (4, False, 1)
+    there = after(slipped, *[sign(Signal.GOOD, later)] * 114)
+    assert (there.breaker.openings, there.limit.now) == (0, 16)
+
+
+def test_a_failure_is_no_recovery_though_one_in_flight_is_full_speed():
+    one = replace(TERMS, in_flight=1)
+    closed, _ = probed(Signal.GOOD)
+    later = NOW + 40 * SECOND
+    assert after(closed, sign(Signal.BAD, later), terms=one).breaker.openings == 1
+    assert after(closed, sign(Signal.GOOD, later), terms=one).breaker.openings == 0
+
+
+# ---- waiting
+def test_an_endpoint_that_asks_for_time_waits_and_that_is_told():
+    health, heard = told(healthy(), sign(Signal.CONGESTED, wait=HOUR))
+    assert health.waits_until == NOW + HOUR
+    assert heard == [Waiting(NOW + HOUR)]
+
+
+def test_to_wait_for_longer_is_told_if_it_makes_a_difference():
+    first, longer = sign(Signal.CONGESTED, wait=HOUR), sign(Signal.CONGESTED, wait=2 * HOUR)
+    hardly = sign(Signal.CONGESTED, wait=2 * HOUR + SECOND)
+    health, heard = told(healthy(), first, longer, hardly)
+    assert health.waits_until == NOW + 2 * HOUR + SECOND
+    assert heard == [Waiting(NOW + HOUR), Waiting(NOW + 2 * HOUR)]
+
+
+def test_to_wait_for_less_changes_nothing():
+    first, shorter = sign(Signal.CONGESTED, wait=HOUR), sign(Signal.CONGESTED, wait=SECOND)
+    assert after(healthy(), first, shorter).waits_until == NOW + HOUR
+
+
+@pytest.mark.parametrize("hours", [1, 2])
+def test_to_wait_once_more_is_told_again(hours: int):
+    later = NOW + hours * HOUR
+    first, second = sign(Signal.CONGESTED, wait=HOUR), sign(Signal.CONGESTED, later, wait=HOUR)
+    assert told(healthy(), first, second)[1] == [Waiting(NOW + HOUR), Waiting(later + HOUR)]
+
+
+def test_to_wait_for_no_time_is_told_to_nobody():
+    health, heard = told(healthy(), sign(Signal.CONGESTED, wait=timedelta(0)))
+    assert (health.waits_until, heard) == (None, [])
+
+
+def test_a_success_meanwhile_does_not_end_the_wait():
+    health = after(healthy(), sign(Signal.CONGESTED, wait=HOUR), sign(Signal.GOOD, NOW + SECOND))
+    assert health.waits_until == NOW + HOUR
+
+
+# ---- failing for too long
+def failures(*hours: float, signal: Signal = Signal.BAD) -> list[Sign]:
+    """Failures so many hours from now."""
+    return [sign(signal, NOW + hour * HOUR) for hour in hours]
+
+
+def news_of_failing(*hours: float) -> list[Change]:
+    heard = told(healthy(), *failures(*hours, signal=Signal.ALIVE))[1]
+    return [change for change in heard if isinstance(change, DisableWarning | FailedTooLong)]
+
+
+def warning(percent: int) -> DisableWarning:
+    return DisableWarning(percent, NOW, NOW + 100 * HOUR)
+
+
+def test_the_first_failure_says_since_when():
+    health = after(healthy(), *failures(1, 2, 3))
+    assert (health.failing_since, health.failed, health.last_failed_at) == (NOW + HOUR, 3, NOW + 3 * HOUR)
+
+
+@pytest.mark.parametrize("signal", [Signal.BAD, Signal.CONGESTED, Signal.ALIVE])
+def test_whatever_is_not_taken_is_a_failure(signal: Signal):
+    assert after(healthy(), sign(signal)).failing_since == NOW
+
+
+@pytest.mark.parametrize("signal", [Signal.GOOD, Signal.SLOW])
+def test_one_success_makes_up_for_all_that_failed(signal: Signal):
+    health = after(healthy(), *failures(0, 60, signal=Signal.ALIVE), sign(signal, NOW + 61 * HOUR))
+    assert (health.failing_since, health.failed, health.warned) == (None, 0, 0)
+    assert health.last_succeeded_at == NOW + 61 * HOUR
+
+
+def test_half_of_the_time_and_nine_tenths_are_each_warned_of_once():
+    assert news_of_failing(0, 49, 50, 60, 89, 90, 95, 99) == [warning(50), warning(90)]
+
+
+@pytest.mark.parametrize(("hours", "warnings"), [(49.9, []), (50, [warning(50)]), (90, [warning(90)])])
+def test_a_warning_comes_as_soon_as_its_time_has_come(hours: float, warnings: list[Change]):
+    assert news_of_failing(0, hours) == warnings
+
+
+def test_a_warning_that_comes_too_late_is_left_out():
+    assert news_of_failing(0, 95) == [warning(90)]
+
+
+def test_after_all_of_the_time_the_endpoint_has_failed_too_long():
+    assert news_of_failing(*range(0, 90, 10), 100)[-1] == FailedTooLong(NOW)
+
+
+def test_few_failures_are_not_too_long_however_far_apart():
+    assert news_of_failing(0, 60, 120) == [warning(50), warning(90)]
+
+
+def test_a_gap_as_long_as_all_of_the_time_begins_the_count_anew():
+    health = after(healthy(), *failures(0, 10, 20, 30, 40, 60, 161))
+    assert (health.failing_since, health.failed, health.warned) == (NOW + 161 * HOUR, 1, 0)
+
+
+def test_pauses_of_a_schedule_are_no_gap_however_short_the_time():
+    brief = replace(TERMS, disable_after=HOUR)
+    _, heard = told(healthy(), *failures(*range(0, 24 * 10, 24)), terms=brief)
+    assert FailedTooLong(NOW) in heard
+
+
+def test_after_a_success_the_warnings_come_again():
+    before = after(healthy(), *failures(0, 60, signal=Signal.ALIVE), sign(Signal.GOOD, NOW + 61 * HOUR))
+    heard = told(before, *failures(70, 130, signal=Signal.ALIVE))[1]
+    assert heard == [DisableWarning(50, NOW + 70 * HOUR, NOW + 170 * HOUR)]
+
+
+# ---- a person lets it go on
+def test_all_is_forgiven_when_a_person_lets_an_endpoint_go_on():
+    troubled = after(opened(), sign(Signal.CONGESTED, NOW + SECOND, wait=HOUR))
+    later = NOW + 2 * SECOND
+    back = troubled.returned(later)
+    assert back == Health(Breaker.fresh(later), InFlightLimit.ramp(), last_failed_at=NOW + SECOND)
+
+
+# ---- what may be sent
+def test_a_healthy_endpoint_may_have_as_many_in_flight_as_its_limit():
+    assert allowed(healthy(8), in_flight=3) == Allowance(5, Hold.IN_FLIGHT_LIMIT)
+
+
+def test_an_endpoint_never_has_more_in_flight_than_its_own_limit_says():
+    assert allowed(healthy(16), in_flight=3, most=4) == Allowance(1, Hold.IN_FLIGHT_LIMIT)
+
+
+@pytest.mark.parametrize("in_flight", [8, 9])
+def test_a_full_endpoint_waits_until_something_of_it_has_ended(in_flight: int):
+    assert allowed(healthy(8), in_flight=in_flight) == Allowance(0, Hold.IN_FLIGHT_LIMIT)
+
+
+def test_an_open_breaker_lets_nothing_through_before_its_time():
+    probe_at = NOW + 30 * SECOND
+    assert allowed(opened(), probe_at - timedelta.resolution) == Allowance(0, Hold.BREAKER_OPEN, probe_at)
+
+
+def test_an_open_breaker_lets_one_probe_through_when_its_time_has_come():
+    assert allowed(opened(), NOW + 30 * SECOND) == Allowance(1, Hold.BREAKER_OPEN, probe=True)
+
+
+def test_a_probe_goes_beside_stragglers_though_the_limit_was_lowered():
+    lowered = replace(opened(), limit=InFlightLimit(1, ramping=False))
+    assert allowed(lowered, NOW + 30 * SECOND, in_flight=15).take == 1
+
+
+def test_no_probe_goes_while_all_places_are_taken_by_stragglers():
+    assert allowed(opened(), NOW + HOUR, in_flight=16) == Allowance(0, Hold.IN_FLIGHT_LIMIT)
+
+
+def test_nothing_is_let_through_while_the_probe_is_on_its_way():
+    assert allowed(on_probation(), NOW + HOUR) == Allowance(0, Hold.BREAKER_OPEN)
+
+
+def test_an_endpoint_that_asked_for_time_gets_it():
+    waiting = replace(healthy(), waits_until=NOW + HOUR)
+    assert allowed(waiting) == Allowance(0, Hold.RETRY_AFTER, NOW + HOUR)
+    assert allowed(waiting, NOW + HOUR).take == 16
+
+
+def test_no_probe_goes_to_an_endpoint_that_asked_for_time():
+    waiting = replace(opened(), waits_until=NOW + HOUR)
+    assert allowed(waiting, NOW + 30 * SECOND) == Allowance(0, Hold.RETRY_AFTER, NOW + HOUR)
+
+
+# ---- what may be sent at a rate
+TEN_A_SECOND = RateLimit(10, SECOND)
+
+
+def test_a_rate_limit_lets_go_what_is_due_and_says_when_to_look_again():
+    assert allowed(healthy(), rate=TEN_A_SECOND) == Allowance(
+        1, Hold.RATE_LIMIT, NOW + 0.1 * SECOND, counts_from=NOW
+    )
+
+
+def test_a_rate_limit_lets_nothing_go_before_the_next_one_is_due():
+    due = NOW + 0.07 * SECOND
+    assert allowed(healthy(), rate=TEN_A_SECOND, next_at=due) == Allowance(
+        0, Hold.RATE_LIMIT, due, counts_from=due
+    )
+
+
+def test_a_rate_limit_with_room_leaves_the_other_limits_in_force():
+    quick = RateLimit(1000, SECOND)
+    room = allowed(healthy(8), in_flight=3, rate=quick)
+    assert (room.take, room.hold, room.until) == (5, Hold.IN_FLIGHT_LIMIT, None)
+    assert room.counts_from == NOW - 0.099 * SECOND
+
+
+def test_a_probe_counts_against_the_rate_limit():
+    due = NOW + 30 * SECOND
+    assert allowed(opened(), due, rate=TEN_A_SECOND) == Allowance(
+        1, Hold.BREAKER_OPEN, probe=True, counts_from=due
+    )
+
+
+def test_a_probe_waits_for_the_rate_limit():
+    due = NOW + HOUR
+    assert allowed(opened(), NOW + 30 * SECOND, rate=RateLimit(1, HOUR), next_at=due) == Allowance(
+        0, Hold.RATE_LIMIT, due, counts_from=due
+    )

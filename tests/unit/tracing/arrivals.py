@@ -1,0 +1,32 @@
+"""Arrivals of an event at a tenant's endpoints, for tests to vary."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from delivery.ledger.traces import Known
+from delivery.model import DeliveryStatus, EndpointId, new_id
+from delivery.tracing.of_event import Arrival
+from tests.unit.cli.records import DELIVERY, ENDPOINT, EVENT
+
+AT = EVENT.created_at
+OWED_TO = Known(
+    id=ENDPOINT.id,
+    url=ENDPOINT.url,
+    filter=("order.*",),
+    operational=False,
+    attempts=None,
+    updated_at=AT,
+    deleted_at=None,
+)
+OTHER = replace(OWED_TO, id=EndpointId(new_id()), filter=("invoice.*", "user.left"))
+MATCHED = replace(DELIVERY, status=DeliveryStatus.IN_FLIGHT)
+ARRIVAL = Arrival(
+    event=replace(EVENT, matched=1),
+    owed=[(MATCHED, OWED_TO)],
+    others=[OTHER],
+    changes={},
+    made_later=0,
+    left_out=(),
+)
+NOWHERE = replace(ARRIVAL, event=replace(EVENT, matched=0), owed=[])

@@ -1,0 +1,90 @@
+"""Stories and their parts, for tests to vary."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from delivery.holding import Situation
+from delivery.ledger.deliveries import Progress
+from delivery.ledger.journal import Entry
+from delivery.model import AttemptId, EndpointState, new_id
+from delivery.tracing.story import Story
+from retries.breaker import Breaker
+from retries.health import Health
+from retries.limit import InFlightLimit
+from tests.unit.cli.records import ATTEMPT, DELIVERY, ENDPOINT, TENANT
+
+if TYPE_CHECKING:
+    from delivery.model import Attempt
+
+NOW = datetime(2026, 11, 22, 18, 30, 0, tzinfo=UTC)
+MADE = DELIVERY.created_at
+SITUATION = Situation(
+    state=EndpointState.ACTIVE,
+    state_reason=None,
+    state_actor="cli:ada",
+    state_changed_at=MADE,
+    health=Health(Breaker.fresh(MADE), InFlightLimit(10, ramping=False)),
+    in_flight=0,
+    most=None,
+    rate=None,
+    next_at=None,
+    now=NOW,
+)
+STORY = Story(
+    delivery=replace(DELIVERY, attempts=0, due_at=MADE),
+    progress=Progress(step=0, claimed_at=None, started_at=None, worker=None),
+    url=ENDPOINT.url,
+    situation=SITUATION,
+    most=10,
+    attempts=(),
+    asked=(),
+    before=(),
+    meanwhile=(),
+    left_out=(),
+    now=NOW,
+)
+
+
+def after(seconds: float) -> datetime:
+    """So many seconds after the delivery was made."""
+    return MADE + timedelta(seconds=seconds)
+
+
+def entry(
+    what: str, at: float, *, reason: str | None = None, actor: str = "cli:ada", **details: object
+) -> Entry:
+    """Something that the journal has of the endpoint, so many seconds after the delivery was made."""
+    return Entry(
+        tenant_id=TENANT.id,
+        what=what,
+        actor=actor,
+        at=after(at),
+        reason=reason,
+        endpoint_id=ENDPOINT.id,
+        details=details,
+    )
+
+
+def asked(at: float, *, was: str = "failed") -> Entry:
+    """Somebody asked for the delivery again."""
+    return replace(entry("delivery.retried", at, was=was), delivery_id=DELIVERY.id)
+
+
+def attempt(number: int, *, claimed: float, next_due: float | None, took: float = 0.5) -> Attempt:
+    """An attempt that was refused, and when the next one is due; None: it took the delivery."""
+    made = replace(
+        ATTEMPT,
+        id=AttemptId(new_id()),
+        number=number,
+        claimed_at=after(claimed),
+        started_at=after(claimed + 0.1),
+        timings=replace(ATTEMPT.timings, total=timedelta(seconds=took)),
+        next_due_at=None if next_due is None else after(next_due),
+    )
+    if next_due is not None:
+        return made
+    told = "The endpoint answered 200 OK."
+    return replace(made, status=200, outcome="delivered", detail=told, decision="succeed", reason="delivered")

@@ -1,0 +1,151 @@
+"""To which endpoints an event went and why, and why not to the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from delivery.ledger.traces import FilterChange
+from delivery.tracing.of_event import Arrival, Fate, Verdict, filter_then, trace
+from delivery.tracing.sentences import asks_for
+from tests.unit.cli.records import EVENT
+from tests.unit.tracing.arrivals import ARRIVAL, AT, MATCHED, NOWHERE, OTHER, OWED_TO
+
+
+def change(seconds: float, *was: str) -> FilterChange:
+    return FilterChange(OTHER.id, AT + timedelta(seconds=seconds), was)
+
+
+def other(arrival: Arrival) -> Fate:
+    return trace(arrival).endpoints[-1]
+
+
+def test_an_endpoint_that_asked_for_it_is_told_with_its_pattern_and_delivery():
+    fate = trace(ARRIVAL).endpoints[0]
+    assert (fate.verdict, fate.pattern, fate.delivery) == (Verdict.MATCHED, "order.*", MATCHED)
+    assert fate.sentence.startswith("Its filter asks for order.*: dlv_")
+    assert fate.sentence.endswith(" is in flight.")
+
+
+def test_an_endpoint_that_did_not_ask_is_told_with_what_it_asks_for():
+    fate = other(ARRIVAL)
+    assert (fate.verdict, fate.pattern, fate.delivery) == (Verdict.NOT_ASKED_FOR, None, None)
+    assert fate.sentence == "Its filter asks for invoice.*, user.left; not for order.created."
+
+
+def test_a_filter_that_was_changed_since_is_told_as_it_was_then():
+    fate = other(
+        replace(ARRIVAL, others=[replace(OTHER, filter=("*",))], changes={OTHER.id: [change(5, "a", "b")]})
+    )
+    assert fate.filter == ("a", "b")
+    assert fate.sentence == "Its filter asked then for a, b; not for order.created."
+
+
+def test_an_endpoint_that_asks_and_was_owed_nothing_was_just_being_changed():
+    fate = other(replace(ARRIVAL, others=[replace(OTHER, filter=("*",))]))
+    assert fate.verdict is Verdict.JUST_CHANGED
+
+
+def test_an_endpoint_that_was_deleted_since_says_so():
+    deleted = replace(OTHER, deleted_at=AT + timedelta(days=1))
+    assert other(replace(ARRIVAL, others=[deleted])).sentence.endswith(" It was deleted since.")
+
+
+def test_of_a_test_nobody_elses_filter_is_asked():
+    named = replace(MATCHED, matched_by=None, event_type="waybill.test")
+    arrival = replace(
+        ARRIVAL,
+        event=replace(EVENT, type="waybill.test", matched=1),
+        owed=[(named, OWED_TO)],
+        others=[replace(OTHER, filter=("*",))],
+    )
+    told = trace(arrival)
+    assert [fate.verdict for fate in told.endpoints] == [Verdict.NAMED, Verdict.NOT_NAMED]
+    assert told.endpoints[0].sentence.startswith("Sent to it by name, whatever its filter says: dlv_")
+    assert told.standing == "It is a test, sent to one endpoint by name, whatever its filter says."
+
+
+def test_what_the_engine_has_to_say_goes_to_operational_endpoints_alone():
+    arrival = replace(
+        ARRIVAL,
+        event=replace(EVENT, type="endpoint.disabled"),
+        owed=[(MATCHED, replace(OWED_TO, operational=True))],
+        others=[replace(OTHER, filter=("*",))],
+    )
+    fate = other(arrival)
+    assert fate.verdict is Verdict.OPERATIONAL
+    assert (
+        fate.sentence
+        == "endpoint.disabled is what Waybill has to say, and goes to operational endpoints alone."
+    )
+
+
+def test_without_a_pattern_nothing_is_made_up():
+    unknown = replace(MATCHED, matched_by=None)
+    fate = trace(replace(ARRIVAL, owed=[(unknown, OWED_TO)])).endpoints[0]
+    assert fate.verdict is Verdict.MATCHED
+    assert fate.sentence.startswith("Sent to it by name, or before patterns were kept: dlv_")
+
+
+@pytest.mark.parametrize(
+    ("arrival", "said"),
+    [
+        (ARRIVAL, "It was owed to 1 endpoint, and not to 1 other."),
+        (
+            replace(ARRIVAL, event=replace(EVENT, matched=2), others=[]),
+            "It was owed to 2 endpoints.",
+        ),
+        (
+            replace(NOWHERE, others=[]),
+            "It went nowhere: there was no endpoint when it came.",
+        ),
+        (
+            NOWHERE,
+            "It went nowhere: the one endpoint that there was did not ask for order.created.",
+        ),
+        (
+            replace(NOWHERE, others=[OTHER] * 3),
+            "It went nowhere: none of the 3 endpoints that there were asked for order.created.",
+        ),
+        (
+            replace(NOWHERE, others=[], made_later=2),
+            "It went nowhere: there was no endpoint when it came. 2 endpoints were made after it.",
+        ),
+        (
+            replace(NOWHERE, others=[], made_later=1),
+            "It went nowhere: there was no endpoint when it came. 1 endpoint was made after it.",
+        ),
+    ],
+)
+def test_an_event_tells_in_one_sentence_where_it_went(arrival: Arrival, said: str):
+    assert trace(arrival).standing == said
+
+
+def test_of_many_patterns_the_first_are_told():
+    assert asks_for([f"a{n}" for n in range(12)]) == "a0, a1, a2, a3, a4, a5, a6, a7, a8, a9 and 2 more"
+    assert asks_for([]) == "nothing"
+
+
+# ------------------------------------------------------------------ the filter as it was
+def test_without_a_change_since_the_filter_is_as_it_is():
+    assert filter_then(("now",), [], at=AT) == ("now",)
+    assert filter_then(("now",), [change(-5, "before")], at=AT) == ("now",)
+
+
+def test_the_first_change_since_tells_how_the_filter_was():
+    changes = [change(30, "second"), change(5, "first"), change(-5, "before")]
+    assert filter_then(("now",), changes, at=AT) == ("first",)
+
+
+@given(st.lists(st.integers(1, 1_000), min_size=1, max_size=6, unique=True), st.integers(0, 1_000))
+def test_any_moment_of_a_filters_life_is_found_again(moments: list[int], asked: int):
+    moments.sort()
+    # The filter is named after the moment from which on it was so.
+    lives = [0, *moments]
+    changes = [change(at, str(was)) for was, at in zip(lives, moments, strict=False)]
+    found = filter_then((str(moments[-1]),), changes, at=AT + timedelta(seconds=asked))
+    assert found == (str(max(at for at in lives if at <= asked)),)

@@ -1,0 +1,191 @@
+"""In one sentence: why a delivery is where it is, and what happens next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from delivery.holding import hold_of
+from delivery.ledger.deliveries import Progress
+from delivery.model import DeliveryStatus, EndpointState
+from delivery.tracing import standing as of
+from delivery.tracing.sentences import held_by, why
+from retries.breaker import BreakerState
+from retries.health import Hold
+from retries.policy import Reason
+from retries.rate import RateLimit
+from tests.unit.tracing.stories import MADE, NOW, SITUATION, STORY, after
+
+if TYPE_CHECKING:
+    from delivery.holding import Situation
+    from delivery.tracing.story import Story
+
+SOON = NOW + timedelta(minutes=5)
+HEALTH = SITUATION.health
+assert HEALTH is not None
+OPEN = replace(HEALTH.breaker, state=BreakerState.OPEN, probe_at=SOON)
+
+
+def standing(story: Story) -> str:
+    """As it is told, with times alone: it is all one day."""
+    return of.standing(story).replace("2026-11-22 ", "").replace(" UTC", "")
+
+
+def ended(status: DeliveryStatus, reason: str, *, attempts: int = 3) -> str:
+    delivery = replace(
+        STORY.delivery, status=status, reason=reason, attempts=attempts, finished_at=after(60), due_at=None
+    )
+    return standing(replace(STORY, delivery=delivery, progress=None))
+
+
+def held(situation: Situation) -> str:
+    delivery = replace(STORY.delivery, held=hold_of(situation, in_flight=50))
+    return standing(replace(STORY, delivery=delivery, situation=situation))
+
+
+def waiting(*, attempts: int, step: int) -> str:
+    """Waits, after so many attempts, with so much of its schedule burned."""
+    delivery = replace(STORY.delivery, attempts=attempts, due_at=SOON)
+    return standing(replace(STORY, delivery=delivery, progress=Progress(step, None, None, None)))
+
+
+AGAIN = "Nothing more happens by itself; it can be retried."
+SPENT = "The last attempt of the schedule failed, so there will be no other."
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (ended(DeliveryStatus.SUCCEEDED, "delivered"), "Succeeded on attempt 3 at 18:01:00."),
+        (
+            ended(DeliveryStatus.FAILED, "schedule_spent"),
+            f"Failed on attempt 3 at 18:01:00: {SPENT} {AGAIN}",
+        ),
+        (
+            ended(DeliveryStatus.FAILED, "expired", attempts=1),
+            f"Expired at 18:01:00 after 1 attempt: it was owed for longer than a delivery may be. {AGAIN}",
+        ),
+        (
+            ended(DeliveryStatus.CANCELLED, "endpoint_deleted"),
+            "Cancelled at 18:01:00: Its endpoint was deleted, so it has nowhere to go.",
+        ),
+    ],
+)
+def test_a_delivery_that_is_over_tells_how_and_when(said: str, expected: str):
+    assert said == expected
+
+
+def test_a_delivery_that_waits_tells_for_which_attempt_of_how_many_and_until_when():
+    assert waiting(attempts=3, step=3) == "Waits for attempt 4 of 10, due at 18:35:00."
+
+
+def test_attempts_that_burned_nothing_and_earlier_runs_are_counted():
+    assert "attempt 4 of 11," in waiting(attempts=3, step=2)
+    assert "attempt 11 of 20," in waiting(attempts=10, step=0)
+
+
+def test_a_schedule_that_was_made_shorter_has_this_attempt_left():
+    assert "attempt 13 of 13," in waiting(attempts=12, step=12)
+
+
+def test_a_delivery_that_waits_for_its_time_tells_that_its_endpoint_is_paused():
+    paused = replace(SITUATION, state=EndpointState.PAUSED)
+    story = replace(STORY, situation=paused, delivery=replace(STORY.delivery, due_at=SOON))
+    assert standing(story).endswith(" Even then it is held while the endpoint is paused.")
+
+
+def test_a_delivery_that_is_due_and_free_is_about_to_go():
+    assert standing(STORY) == ("Due since 18:00:00 for attempt 1 of 10: it goes out when it is its turn.")
+
+
+def test_a_delivery_of_a_deleted_endpoint_is_about_to_be_cancelled():
+    assert standing(replace(STORY, situation=None)) == (
+        "The endpoint was deleted, so the delivery is about to be cancelled."
+    )
+
+
+def test_a_delivery_in_flight_tells_since_when_and_who_has_it():
+    flying = replace(STORY, delivery=replace(STORY.delivery, status=DeliveryStatus.IN_FLIGHT))
+    queued = replace(flying, progress=Progress(0, after(1), None, None))
+    taken = replace(flying, progress=Progress(0, after(1), after(2), "host:1"))
+    assert standing(queued).startswith("In flight since 18:00:01: it is in the queue")
+    assert standing(taken).endswith(": the worker host:1 has it, for attempt 1 of 10.")
+    assert standing(replace(flying, progress=None)).startswith("In flight:")
+
+
+@pytest.mark.parametrize(
+    ("situation", "why_now", "what_next"),
+    [
+        (
+            replace(
+                SITUATION,
+                state=EndpointState.PAUSED,
+                state_changed_at=MADE,
+                state_actor="cli:bob",
+                state_reason="moving house",
+            ),
+            "the endpoint has been paused since 18:00:00 by cli:bob: moving house.",
+            "It goes out when the endpoint is resumed.",
+        ),
+        (
+            replace(
+                SITUATION,
+                state=EndpointState.DISABLED,
+                state_changed_at=MADE,
+                state_actor="waybill",
+                state_reason="failing",
+            ),
+            "the endpoint has been disabled since 18:00:00 by Waybill: it had only failed for too long.",
+            "It goes out when the endpoint is enabled.",
+        ),
+        (
+            replace(SITUATION, health=replace(HEALTH, breaker=OPEN)),
+            "the endpoint's circuit breaker has been open since 18:00:00;",
+            "the next probe goes out at 18:35:00.",
+        ),
+        (
+            replace(SITUATION, health=replace(HEALTH, breaker=replace(OPEN, state=BreakerState.HALF_OPEN))),
+            "the endpoint's circuit breaker has been open since 18:00:00;",
+            "a probe is on its way, and if it succeeds the others follow.",
+        ),
+        (
+            replace(SITUATION, health=replace(HEALTH, breaker=replace(OPEN, probe_at=MADE))),
+            "the endpoint's circuit breaker has been open since 18:00:00;",
+            "a probe goes out now, and if it succeeds the others follow.",
+        ),
+        (
+            replace(SITUATION, health=replace(HEALTH, waits_until=SOON)),
+            "the endpoint asked to be left alone until 18:35:00;",
+            "it goes out then.",
+        ),
+        (
+            replace(SITUATION, rate=RateLimit(1, timedelta(minutes=10)), next_at=SOON),
+            "the endpoint's rate limit of 1 in 10 min",
+            "lets the next delivery go at 18:35:00.",
+        ),
+        (
+            replace(SITUATION, in_flight=10),
+            "the endpoint has 10 deliveries in flight, as many as it may have now;",
+            "one goes as one ends.",
+        ),
+    ],
+)
+def test_a_delivery_that_is_held_tells_by_what_since_when_and_what_ends_it(
+    situation: Situation, why_now: str, what_next: str
+):
+    assert held(situation) == f"Held: {why_now} {what_next}"
+
+
+@pytest.mark.parametrize("hold", Hold)
+def test_every_hold_has_words(hold: Hold):
+    assert held_by(hold).startswith("its endpoint")
+
+
+@pytest.mark.parametrize("reason", [*Reason, "expired", "endpoint_deleted", "asked for again by cli:ada"])
+def test_every_reason_is_a_sentence(reason: str):
+    assert why(reason)[0].isupper()
+    assert why(reason).endswith(".")
+    assert " " in why(reason)

@@ -1,0 +1,294 @@
+"""What happened to a delivery, in order of time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from delivery.ledger.journal import ENGINE, Entry
+from delivery.model import DeliveryStatus, EndpointState
+from delivery.tracing.of_delivery import trace
+from delivery.tracing.sentences import of_entry
+from delivery.tracing.steps import What
+from delivery.tracing.story import Story, still_on
+from retries.breaker import BreakerState
+from retries.policy import Reason, explain
+from tests.unit.tracing.stories import (
+    MADE,
+    SITUATION,
+    STORY,
+    after,
+    asked,
+    attempt,
+    entry,
+)
+
+OF_ENDPOINTS = [what for what in What if what.startswith("endpoint.")]
+
+
+def told(story: Story) -> list[str]:
+    return [step.sentence for step in trace(story).steps]
+
+
+def whats(story: Story) -> list[What]:
+    return [step.what for step in trace(story).steps]
+
+
+def test_a_trace_begins_with_the_event_and_the_pattern_that_asked_for_it():
+    accepted, matched = trace(STORY).steps
+    assert (accepted.what, accepted.at) == (What.ACCEPTED, MADE)
+    assert accepted.details["event_type"] == "order.created"
+    assert matched.details["pattern"] == "order.*"
+    assert matched.sentence.endswith(", whose filter asks for order.*.")
+
+
+def test_a_test_is_told_to_be_sent_by_name():
+    named = replace(STORY.delivery, matched_by=None, event_type="waybill.test")
+    assert told(replace(STORY, delivery=named))[1].endswith(", to which it was sent by name.")
+
+
+def test_without_a_pattern_nothing_is_made_up():
+    unknown = replace(STORY.delivery, matched_by=None)
+    assert "by name or before patterns were kept" in told(replace(STORY, delivery=unknown))[1]
+
+
+def test_every_attempt_has_four_steps_in_order():
+    steps = trace(replace(STORY, attempts=[attempt(1, claimed=2, next_due=7)])).steps[2:]
+    assert [step.what for step in steps] == [What.CLAIMED, What.ATTEMPTED, What.FAILED, What.DECIDED]
+    claimed, attempted, failed, decided = steps
+    assert claimed.sentence == "Taken up for attempt 1, 2 s after it was due."
+    assert claimed.details["waited_ms"] == 2_000
+    assert attempted.sentence == (
+        "Attempt 1 by worker host:1 to https://shop.example/hooks (203.0.113.7); it took 500 ms."
+    )
+    assert (failed.at, failed.sentence) == (after(2.6), "The endpoint answered 503 Service Unavailable.")
+    assert decided.sentence == f"{explain(Reason.RETRYABLE_STATUS)} Due again at 2026-11-22 18:00:07 UTC."
+    assert decided.details["next_due_at"] == after(7)
+
+
+def test_a_success_is_told_as_one():
+    steps = trace(replace(STORY, attempts=[attempt(1, claimed=2, next_due=None)])).steps
+    assert [step.what for step in steps[-2:]] == [What.SUCCEEDED, What.DECIDED]
+    assert steps[-1].sentence == "The endpoint took the delivery."
+
+
+def test_an_attempt_of_an_older_release_tells_nothing_of_its_claim():
+    old = replace(attempt(1, claimed=2, next_due=7), claimed_at=None)
+    assert What.CLAIMED not in whats(replace(STORY, attempts=[old]))
+
+
+def test_an_attempt_that_dialled_nothing_says_so():
+    blocked = replace(attempt(1, claimed=2, next_due=7), address=None, status=None)
+    assert "(nothing was dialled)" in told(replace(STORY, attempts=[blocked]))[3]
+
+
+def waited(story: Story) -> list[object]:
+    return [step.details["waited_ms"] for step in trace(story).steps if step.what is What.CLAIMED]
+
+
+def test_a_later_attempt_has_waited_since_the_earlier_one_said_it_was_due():
+    attempts = [attempt(1, claimed=1, next_due=10), attempt(2, claimed=13, next_due=300)]
+    assert waited(replace(STORY, attempts=attempts)) == [1_000, 3_000]
+
+
+def test_who_asks_again_makes_it_due():
+    attempts = [attempt(1, claimed=1, next_due=300), attempt(2, claimed=13, next_due=None)]
+    assert waited(replace(STORY, attempts=attempts, asked=[asked(12), asked(12.5)])) == [1_000, 1_000]
+    replayed = [attempts[1], attempt(3, claimed=50, next_due=None)]
+    assert waited(replace(STORY, attempts=replayed, asked=[asked(46)])) == [None, 4_000]
+
+
+def test_how_long_the_oldest_that_is_told_of_has_waited_is_not_made_up():
+    assert waited(replace(STORY, attempts=[attempt(7, claimed=50, next_due=60)])) == [None]
+
+
+def test_a_clock_that_is_behind_makes_no_negative_wait():
+    assert waited(replace(STORY, attempts=[attempt(1, claimed=-0.2, next_due=60)])) == [0]
+
+
+def test_the_claim_that_has_it_now_is_the_last_step():
+    progress = (
+        replace(STORY.progress, claimed_at=after(20), started_at=after(21), worker="host:2", step=1)
+        if STORY.progress
+        else None
+    )
+    flying = replace(STORY.delivery, status=DeliveryStatus.IN_FLIGHT, attempts=1)
+    story = replace(STORY, delivery=flying, progress=progress, attempts=[attempt(1, claimed=1, next_due=15)])
+    last = trace(story).steps[-1]
+    assert last.sentence == "Taken up for attempt 2, 5 s after it was due."
+    assert (last.details["worker"], last.details["started_at"]) == ("host:2", after(21))
+
+
+def test_what_happened_to_the_endpoint_stands_between_the_attempts():
+    story = replace(
+        STORY,
+        attempts=[attempt(1, claimed=1, next_due=10), attempt(2, claimed=40, next_due=None)],
+        meanwhile=[entry("endpoint.paused", 5, reason="moving house"), entry("endpoint.resumed", 30)],
+    )
+    assert whats(story)[5:9] == [What.DECIDED, What.PAUSED, What.RESUMED, What.CLAIMED]
+    assert "The endpoint was paused by cli:ada: moving house." in told(story)
+
+
+def test_what_an_attempt_has_brought_about_follows_it_and_the_end_comes_last():
+    ended = after(1.6)
+    gone = replace(
+        attempt(1, claimed=1, next_due=5), next_due_at=None, decision="disable_endpoint", reason="gone"
+    )
+    delivery = replace(
+        STORY.delivery,
+        status=DeliveryStatus.FAILED,
+        reason="gone",
+        finished_at=ended,
+        due_at=None,
+        attempts=1,
+    )
+    disabled = replace(entry("endpoint.disabled", 1.6, reason="gone", actor=ENGINE), at=ended)
+    story = replace(STORY, delivery=delivery, progress=None, attempts=[gone], meanwhile=[disabled])
+    assert whats(story)[-4:] == [What.FAILED, What.DECIDED, What.DISABLED, What.FINISHED]
+    assert told(story)[-2:] == [
+        "The endpoint was disabled by Waybill: it answered 410 Gone and wants no more.",
+        "Failed: The endpoint answered 410 Gone: it wants no more deliveries and is disabled.",
+    ]
+
+
+def test_who_asked_for_it_again_is_told():
+    assert told(replace(STORY, asked=[asked(60)]))[-1] == "Asked for again by cli:ada; it was failed."
+    step = trace(replace(STORY, asked=[asked(60, was="pending")])).steps[-1]
+    assert (step.what, step.details) == (What.RETRIED, {"actor": "cli:ada", "was": "pending"})
+
+
+# ------------------------------------------------------------------ holds that began before
+def test_a_pause_that_began_before_the_delivery_stands_before_it():
+    story = replace(STORY, before=[entry("endpoint.paused", -86_400)])
+    assert whats(story) == [What.PAUSED, What.ACCEPTED, What.MATCHED]
+
+
+@pytest.mark.parametrize(
+    ("entries", "on"),
+    [
+        ([entry("endpoint.paused", -9), entry("endpoint.resumed", -8)], []),
+        ([entry("endpoint.disabled", -9), entry("endpoint.enabled", -8)], []),
+        ([entry("endpoint.paused", -9), entry("endpoint.disabled", -8)], ["endpoint.disabled"]),
+        ([entry("endpoint.paused", -9), entry("endpoint.paused", -8, again=True)], ["endpoint.paused"]),
+        ([entry("endpoint.breaker_opened", -9), entry("endpoint.breaker_closed", -8)], []),
+        (
+            [entry("endpoint.breaker_opened", -9), entry("endpoint.breaker_stayed_open", -8)],
+            ["endpoint.breaker_opened"],
+        ),
+        ([entry("endpoint.breaker_stayed_open", -8)], ["endpoint.breaker_stayed_open"]),
+        (
+            [
+                entry("endpoint.breaker_opened", -9),
+                entry("endpoint.paused", -8),
+                entry("endpoint.resumed", -7),
+            ],
+            [],
+        ),
+        (
+            [entry("endpoint.breaker_opened", -9), entry("endpoint.paused", -8)],
+            ["endpoint.breaker_opened", "endpoint.paused"],
+        ),
+        ([entry("endpoint.waiting", -9, until=after(5).isoformat())], ["endpoint.waiting"]),
+        ([entry("endpoint.waiting", -9, until=after(-5).isoformat())], []),
+        ([entry("endpoint.waiting", -9, until="who knows")], []),
+        ([entry("endpoint.changed", -9), entry("endpoint.secret_rotated", -8)], []),
+    ],
+)
+def test_what_was_on_is_what_began_and_was_not_undone(entries: list[Entry], on: list[str]):
+    assert [one.what for one in still_on(entries, at=MADE)] == on
+
+
+def test_the_first_word_of_a_pause_is_the_one_that_began_it():
+    first, second = (
+        entry("endpoint.paused", -9, reason="a"),
+        entry("endpoint.paused", -8, reason="b", again=True),
+    )
+    assert still_on([first, second], at=MADE) == [first]
+
+
+def test_a_pause_that_the_journal_does_not_know_is_told_from_the_endpoint():
+    paused = replace(
+        SITUATION,
+        state=EndpointState.PAUSED,
+        state_reason="moving house",
+        state_actor="cli:bob",
+        state_changed_at=MADE - timedelta(days=1),
+    )
+    story = replace(STORY, situation=paused)
+    assert told(story)[0] == "The endpoint was paused by cli:bob: moving house."
+    known = replace(story, before=[entry("endpoint.paused", -86_400)])
+    assert whats(known).count(What.PAUSED) == 1
+
+
+def test_an_open_breaker_that_the_journal_does_not_know_is_told_from_its_health():
+    health = SITUATION.health
+    assert health is not None
+    breaker = replace(health.breaker, state=BreakerState.OPEN, since=after(30), probe_at=after(60))
+    story = replace(STORY, situation=replace(SITUATION, health=replace(health, breaker=breaker)))
+    assert told(story)[-1] == (
+        "The endpoint's circuit breaker opened; the next probe may go out at 2026-11-22 18:01:00 UTC."
+    )
+    for known in ("endpoint.breaker_opened", "endpoint.breaker_stayed_open"):
+        assert len(trace(replace(story, meanwhile=[entry(known, 30)])).steps) == 3
+
+
+def test_what_holds_the_endpoint_after_the_delivery_was_over_is_no_part_of_it():
+    paused = replace(SITUATION, state=EndpointState.PAUSED, state_changed_at=after(90))
+    over = replace(STORY.delivery, status=DeliveryStatus.SUCCEEDED, finished_at=after(5), reason="delivered")
+    assert What.PAUSED not in whats(replace(STORY, delivery=over, progress=None, situation=paused))
+
+
+# ------------------------------------------------------------------ words of the journal
+@pytest.mark.parametrize("what", OF_ENDPOINTS)
+def test_every_word_of_the_journal_has_a_sentence_of_its_own(what: What):
+    said = of_entry(entry(what, 0))
+    assert said.startswith("The ")
+    assert said.endswith(".")
+    assert what not in said
+
+
+def test_a_word_that_is_not_known_is_told_as_it_is():
+    step = trace(replace(STORY, meanwhile=[entry("endpoint.moved_house", 5)])).steps[-1]
+    assert (step.what, step.sentence) == (What.OTHER, "Endpoint: moved house, by cli:ada.")
+    assert step.details["entry"] == "endpoint.moved_house"
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        (
+            entry("endpoint.changed", 0, fields=["filter", "url"]),
+            "The endpoint was changed by cli:ada: filter, url.",
+        ),
+        (entry("endpoint.waiting", 0, until="2026-11-22T18:05:00.5Z"), "until 2026-11-22 18:05:00 UTC."),
+        (
+            entry("endpoint.disable_warning", 0, failing_since=after(-9).isoformat(), disabled_at="nonsense"),
+            "has only failed since 2026-11-22 17:59:51 UTC.",
+        ),
+        (entry("endpoint.paused", 0, reason="why not?"), "by cli:ada: why not?"),
+        (entry("endpoint.paused", 0, reason="b", again=True), "stays paused, as cli:ada says: b."),
+        (entry("endpoint.disabled", 0, reason="failing"), "it had only failed for too long."),
+    ],
+)
+def test_a_sentence_tells_what_is_known(known: Entry, said: str):
+    assert of_entry(known).endswith(said)
+
+
+@given(st.text(), st.dictionaries(st.text(), st.none() | st.text() | st.integers() | st.lists(st.text())))
+def test_whatever_the_journal_has_can_be_told(reason: str, details: dict[str, object]):
+    for what in OF_ENDPOINTS:
+        assert of_entry(replace(entry(what, 0, reason=reason), details=details))
+
+
+@given(st.lists(st.sampled_from([str(what) for what in OF_ENDPOINTS]), max_size=8), st.data())
+def test_steps_are_in_order_of_time_whatever_happened(words: list[str], data: st.DataObject):
+    meanwhile = [entry(word, data.draw(st.floats(0, 100))) for word in words]
+    attempts = [attempt(n, claimed=n * 10, next_due=n * 10 + 5) for n in range(1, 4)]
+    steps = trace(replace(STORY, attempts=attempts, meanwhile=meanwhile)).steps
+    moments = [step.at for step in steps]
+    assert moments == sorted(moments)
+    assert len(steps) == 2 + 12 + len(meanwhile)
