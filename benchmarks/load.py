@@ -24,9 +24,7 @@ class Load:
         """Prepare every request but its connection."""
         self._host = host
         self._port = port
-        self._requests = [
-            _request(host, key, f"order.e{kind}", size) for key in keys for kind in range(types)
-        ]
+        self._requests = [request(host, key, f"order.e{kind}", size) for key in keys for kind in range(types)]
         self._turns = count()
         self.accepted = 0
         self.refused = 0
@@ -52,7 +50,8 @@ class Load:
         writer.close()
 
 
-def _request(host: str, key: str, event_type: str, size: int) -> bytes:
+def request(host: str, key: str, event_type: str, size: int) -> bytes:
+    """One event's whole request, of so many bytes of data."""
     body = json.dumps({"type": event_type, "data": {"filler": "x" * size}}).encode()
     return (
         f"POST /v1/events HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\n"

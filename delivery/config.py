@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from delivery.errors import Misconfigured
@@ -92,16 +92,18 @@ class Settings(BaseSettings):
     breaker_minimum: int = Field(
         20, ge=1, le=100_000, description="Attempts within the window before the share counts."
     )
-    breaker_window_seconds: Seconds = Field(60, description="The window of the share.")
+    breaker_window_seconds: Seconds = Field(60, ge=1, description="The window of the share.")
     breaker_cool_down_seconds: Seconds = Field(
-        30, description="How long a breaker is open before its first probe; doubles with each that fails."
+        30,
+        ge=0.1,
+        description="How long a breaker is open before its first probe; doubles with each that fails.",
     )
-    breaker_longest_cool_down_seconds: Seconds = Field(600, description="The longest cool-down.")
+    breaker_longest_cool_down_seconds: Seconds = Field(600, ge=0.1, description="The longest cool-down.")
     disable_after_days: float = Field(
-        5, gt=0, le=365, description="An endpoint that has only failed for so long is disabled."
+        5, ge=0.01, le=365, description="An endpoint that has only failed for so long is disabled."
     )
     delivery_max_age_days: float = Field(
-        30, gt=0, le=3650, description="Age at which a delivery that is still owed ends as `expired`."
+        30, ge=0.01, le=3650, description="Age at which a delivery that is still owed ends as `expired`."
     )
 
     lease_seconds: Seconds = Field(
@@ -138,6 +140,13 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return value.split(",") if isinstance(value, str) else value
+
+    @field_validator("breaker_longest_cool_down_seconds")
+    @classmethod
+    def _not_shorter(cls, value: float, info: ValidationInfo) -> float:
+        if value < info.data.get("breaker_cool_down_seconds", 0):
+            raise ValueError("must not be shorter than WAYBILL_BREAKER_COOL_DOWN_SECONDS")
+        return value
 
     @field_validator("operator_key")
     @classmethod

@@ -294,7 +294,7 @@ async def _follow_limits(tx: Transaction, before: Endpoint, after: Endpoint) -> 
     if before.limits == after.limits:
         return
     if before.limits.rate != after.limits.rate:
-        await endpoints.forget_pace(tx, after.id)
+        await health.forget_pace(tx, after.id)
     await accepting.wake(tx, {(after.tenant_id, after.id)})
 
 

@@ -32,13 +32,14 @@ _HOUR: Final = timedelta(hours=1)
 class Term:
     """One number of a breaker: the name it has in BreakerTerms, and its bounds.
 
-    A whole number is at least 1, the others are more than 0. Times are in seconds.
+    A whole number is at least 1, a time at least `least` seconds, the others are more than 0.
     """
 
     name: str
     most: int
     whole: bool = False
     time: bool = False
+    least: float = 0.0
 
 
 # The bounds are those of the operator's WAYBILL_BREAKER_… settings.
@@ -46,9 +47,9 @@ BREAKER: Final[Mapping[str, Term]] = {
     "consecutive_failures": Term("consecutive", 100_000, whole=True),
     "failure_ratio": Term("ratio", 1),
     "minimum_requests": Term("minimum", 100_000, whole=True),
-    "window_seconds": Term("window", 3_600, time=True),
-    "cool_down_seconds": Term("cool_down", 3_600, time=True),
-    "longest_cool_down_seconds": Term("longest_cool_down", 3_600, time=True),
+    "window_seconds": Term("window", 3_600, time=True, least=1),
+    "cool_down_seconds": Term("cool_down", 3_600, time=True, least=0.1),
+    "longest_cool_down_seconds": Term("longest_cool_down", 3_600, time=True, least=0.1),
 }
 
 
@@ -128,8 +129,9 @@ def _of_breaker(name: str, term: Term, value: float) -> float:
     if term.whole:
         return _whole(name, value, most=term.most)
     if term.time:
-        longest = timedelta(seconds=term.most)
-        return _plain(_time(name, value, timedelta(seconds=1), longest=longest).total_seconds())
+        if not term.least <= value <= term.most:
+            raise Invalid(name, f"must be from {term.least:g} to {term.most} seconds")
+        return _plain(value)
     if not 0 < value <= term.most:
         raise Invalid(name, f"must be more than 0 and at most {term.most}")
     return value

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import insert as insert_into
 from sqlalchemy import select, text, update
 
-from delivery.ledger.tables import endpoint_health, endpoints
+from delivery.ledger.tables import endpoints
 from delivery.model import Endpoint, EndpointId, EndpointLimits, EndpointState, Signature, TenantId
 from delivery.paging import Page
 from retries.rate import RateLimit
@@ -74,16 +74,6 @@ async def write(tx: Transaction, endpoint: Endpoint) -> None:
         update(endpoints)
         .where(*_one(endpoint.tenant_id, endpoint.id))
         .values(version=endpoint.version, **_changeable(endpoint))
-    )
-
-
-async def forget_pace(tx: Transaction, endpoint_id: EndpointId) -> None:
-    """Let the next delivery go as if none had gone before: what the old rate limit put off is not owed to it.
-
-    The health of the endpoint must be locked.
-    """
-    await tx.execute(
-        update(endpoint_health).where(endpoint_health.c.endpoint_id == endpoint_id).values(rate_next_at=None)
     )
 
 

@@ -98,6 +98,7 @@ _RELEASE = text("""
         probe_id = case when freed.probe then null else h.probe_id end
     from freed where h.endpoint_id = freed.endpoint_id
 """)
+_FORGET_PACE = text("update endpoint_health set rate_next_at = null where endpoint_id = :id")
 _LOCK_IN_FLIGHT = text("""
     select endpoint_id from endpoint_health
     where in_flight <> 0 or endpoint_id in (select endpoint_id from schedule where claim_id is not null)
@@ -189,6 +190,11 @@ async def write(
         for name, value in zip(_WRITTEN, values, strict=True):
             columns[name].append(value)
     await tx.execute(_WRITE, columns)
+
+
+async def forget_pace(tx: Transaction, endpoint_id: EndpointId) -> None:
+    """Let the next delivery of a locked endpoint go as if none had gone before: its rate limit changed."""
+    await tx.execute(_FORGET_PACE, {"id": endpoint_id})
 
 
 async def release(tx: Transaction, freed: Sequence[tuple[EndpointId, DeliveryId]]) -> None:

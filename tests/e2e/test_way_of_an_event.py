@@ -52,7 +52,8 @@ def test_what_a_partner_refuses_is_sent_again_with_the_same_id_and_body(engine: 
 
     with Partner(twice_unwell) as partner:
         tenant = engine.tenant()
-        subscribe(tenant, partner)
+        # It is about retries: no breaker comes between.
+        subscribe(tenant, partner, breaker={"consecutive_failures": 1_000, "minimum_requests": 1_000})
         events = publish(tenant, 20)
         wait_for_success(tenant, 20)
         assert_all_arrived(partner, events)

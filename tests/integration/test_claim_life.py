@@ -481,3 +481,41 @@ def test_what_may_be_claimed_is_claimed_and_no_more_whatever_happens(database_ur
             )
         finally:
             runner.run(exits.aclose())
+
+
+async def test_what_is_claimed_counts_for_the_rate_limit_one_interval_each(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    limits = EndpointLimits(rate=RateLimit(60, timedelta(seconds=3)))  # two may go together
+    endpoint = await on.new_endpoint(ledger, tenant, on.Wanted(limits=limits))
+    await on.accept_many(ledger, tenant, 5)
+    before = clock()
+    claimed = await on.claim(ledger, [endpoint])
+    after = clock()
+    assert claimed.size == 2
+    next_at = (await judging.read(ledger, endpoint)).next_at
+    assert next_at is not None
+    assert before <= next_at - timedelta(seconds=0.05) <= after
+    assert 0 < claimed.later[endpoint] <= 0.05
+
+
+async def test_what_a_rate_limit_would_let_go_and_is_not_there_does_not_count(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    limits = EndpointLimits(rate=RateLimit(60, timedelta(minutes=1)))
+    endpoint = await on.new_endpoint(ledger, tenant, on.Wanted(limits=limits))
+    assert (await on.claim(ledger, [endpoint])).size == 0
+    assert (await judging.read(ledger, endpoint)).next_at is None
+    await on.accept(ledger, tenant)
+    assert (await on.claim(ledger, [endpoint])).size == 1
+
+
+async def test_an_open_breaker_that_has_nothing_due_stays_open_until_there_is_a_probe(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.change(ledger, "update endpoint_health set breaker = 'open', probe_at = clock_timestamp()")
+    assert (await on.claim(ledger, [endpoint])).size == 0
+    assert (await judging.read(ledger, endpoint)).health.breaker.state == "open"
+    await on.accept_many(ledger, tenant, 2)
+    assert (await on.claim(ledger, [endpoint])).size == 1
+    assert (await judging.read(ledger, endpoint)).health.breaker.state == "half_open"

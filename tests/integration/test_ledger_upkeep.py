@@ -1,4 +1,4 @@
-"""What time brings, on a real ledger: partitions, cancelled deliveries, forgotten keys."""
+"""What time brings, on a real ledger: partitions, ended deliveries, forgotten keys, counts made right."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.bootstrap import clock
-from delivery.ledger import Ledger, accepting, partitions, upkeep
+from delivery.ledger import Ledger, accepting, claiming, health, partitions, upkeep
 from delivery.ledger.accepting import DeliveryRow, EventRow, KeyRow
 from delivery.ledger.tables import PARTITIONED
-from delivery.model import DeliveryId, EndpointId, EventId, TenantId, id_floor, new_id
+from delivery.model import DeliveryId, EndpointId, EndpointState, EventId, TenantId, id_floor, new_id
+from retries.limit import FIRST_IN_FLIGHT
+from tests.support import judging
 from tests.support import ledger as on
+from tests.support.judging import BAD, OPENS_AT, Told
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from delivery.ledger.upkeep import Expired
 
 DAY = timedelta(days=1)
 NOON = datetime(2030, 2, 28, 12, tzinfo=UTC)
@@ -175,6 +180,227 @@ async def test_nothing_of_endpoints_that_are_still_there_is_cancelled(
     await on.accept(ledger, tenant)
     assert await cancel(ledger, endpoint, EndpointId(new_id())) == 0
     assert await cancel(ledger) == 0
+
+
+# ---- deliveries that are owed for too long
+OLDEST = timedelta(days=30)
+
+
+async def expire(ledger: Ledger, *, later: timedelta = OLDEST + DAY) -> list[Expired]:
+    """End what is too old, seen from some time later: an id tells when it was made."""
+    async with ledger.transaction() as tx:
+        return await upkeep.expire(tx, older_than=OLDEST, now=clock() + later)
+
+
+async def test_what_is_owed_for_too_long_fails_with_the_reason(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    event = await on.accept(ledger, tenant)
+    claim_id, (work,) = await on.claim_and_start(ledger, endpoint)
+    await on.record(ledger, on.again(work, claim_id, after=timedelta(hours=1)))
+    (expired,) = await expire(ledger)
+    assert (expired.delivery_id, expired.event_id) == (work.delivery_id, event)
+    assert (expired.tenant_id, expired.endpoint_id) == (tenant, endpoint)
+    assert (expired.attempts, expired.operational) == (1, False)
+    after = await on.standing(ledger, work.delivery_id)
+    assert (after.status, after.reason, after.attempts) == ("failed", "expired", 1)
+    assert not after.scheduled
+    found = await on.row(ledger, "select finished_at > now() - interval '1 min' from deliveries")
+    assert found[0]
+    assert await expire(ledger) == []
+
+
+async def test_what_is_not_that_old_is_owed_still(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.accept(ledger, tenant)
+    assert await expire(ledger, later=OLDEST - timedelta(minutes=1)) == []
+    assert (await on.claim(ledger, [endpoint])).size == 1
+
+
+async def test_an_operational_endpoint_s_delivery_says_so_when_it_expires(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    endpoint = await on.new_endpoint(ledger, tenant)
+    await on.accept(ledger, tenant)
+    await on.change(ledger, "update endpoints set operational = true where id = :id", id=endpoint)
+    assert [expired.operational for expired in await expire(ledger)] == [True]
+
+
+async def test_what_a_claim_has_does_not_expire_until_it_comes_back(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.accept_many(ledger, tenant, 2)
+    (claim_id,) = (await on.claim(ledger, [endpoint], take=1)).claims
+    (work,) = await on.start(ledger, claim_id)
+    assert len(await expire(ledger)) == 1
+    assert (await on.standing(ledger, work.delivery_id)).claim_id == claim_id
+    await on.record(ledger, on.again(work, claim_id))
+    assert [expired.delivery_id for expired in await expire(ledger)] == [work.delivery_id]
+
+
+async def test_what_somebody_asked_for_again_is_as_old_as_that_request(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.accept_many(ledger, tenant, 3)
+    never, lately, long_ago = await on.delivery_ids(ledger, endpoint)
+    reopened = "update schedule set reopened_at = now() - :age where delivery_id = :id"
+    await on.change(ledger, reopened, age=timedelta(hours=1), id=lately)
+    await on.change(ledger, reopened, age=OLDEST + timedelta(hours=1), id=long_ago)
+    assert {expired.delivery_id for expired in await expire(ledger)} == {never, long_ago}
+    assert (await on.standing(ledger, lately)).scheduled
+
+
+async def test_expiring_goes_on_in_steps_from_the_oldest_and_two_share_the_work(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.accept_many(ledger, tenant, 1_000)
+    oldest = await on.delivery_ids(ledger, endpoint)
+    for _ in range(2):
+        await on.accept_many(ledger, tenant, 900)
+    assert {expired.delivery_id for expired in await expire(ledger)} == set(oldest)
+    both = await asyncio.gather(expire(ledger), expire(ledger))
+    assert sum(len(each) for each in both) == 1_800
+    assert max(len(each) for each in both) <= 1_000
+    assert await on.nothing_scheduled(ledger)
+
+
+@pytest.mark.parametrize("held", ["paused", "disabled", "breaker open", "asked to wait", "not due"])
+async def test_what_is_held_expires_too(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId, held: str
+) -> None:
+    match held:
+        case "breaker open":
+            await judging.attempt_each(ledger, tenant, endpoint, [BAD] * OPENS_AT)
+        case "asked to wait":
+            await judging.attempt_each(ledger, tenant, endpoint, [Told(wait=DAY)])
+        case "not due":
+            await on.accept(ledger, tenant)
+            await on.change(ledger, "update schedule set due_at = now() + interval '1 h'")
+        case state:
+            await on.accept(ledger, tenant)
+            await on.set_state(ledger, endpoint, EndpointState(state))
+    assert (await on.claim(ledger, [endpoint])).size == 0
+    owed = await on.count(ledger, "schedule")
+    assert len(await expire(ledger)) == owed > 0
+
+
+async def test_an_expiry_that_is_not_committed_leaves_all_as_it_was(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.accept(ledger, tenant)
+    async with ledger.transaction() as tx:
+        assert len(await upkeep.expire(tx, older_than=OLDEST, now=clock() + OLDEST + DAY)) == 1
+        assert (await on.claim(ledger, [endpoint])).size == 0  # and nobody waits for it
+        await tx.rollback()
+    assert (await on.claim(ledger, [endpoint])).size == 1
+
+
+# ---- health: a row for each endpoint
+async def ensure_health(ledger: Ledger) -> int:
+    async with ledger.transaction() as tx:
+        return await health.ensure(tx, limit=FIRST_IN_FLIGHT)
+
+
+async def test_an_endpoint_without_a_row_of_health_gets_a_fresh_one_and_can_be_claimed_from(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.accept_many(ledger, tenant, 20)
+    await on.change(ledger, "delete from endpoint_health")
+    assert (await on.claim(ledger, [endpoint])).size == 0
+    assert await ensure_health(ledger) == 1
+    made = await judging.read(ledger, endpoint)
+    assert (made.health.breaker.state, made.in_flight) == ("closed", 0)
+    assert (made.health.limit.now, made.health.limit.ramping) == (FIRST_IN_FLIGHT, True)
+    assert (await on.claim(ledger, [endpoint])).size == FIRST_IN_FLIGHT
+
+
+async def test_those_who_have_a_row_of_health_keep_it(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await judging.attempt_each(ledger, tenant, endpoint, [BAD] * OPENS_AT)
+    before = await judging.read(ledger, endpoint)
+    await on.new_endpoint(ledger, tenant)
+    await on.change(ledger, "delete from endpoint_health where endpoint_id <> :id", id=endpoint)
+    assert [await ensure_health(ledger), await ensure_health(ledger)] == [1, 0]
+    assert await judging.read(ledger, endpoint) == before
+
+
+async def test_of_two_who_give_rows_of_health_at_once_one_does(ledger: Ledger, tenant: TenantId) -> None:
+    for _ in range(20):
+        await on.new_endpoint(ledger, tenant)
+    await on.change(ledger, "delete from endpoint_health")
+    made = await asyncio.gather(*[ensure_health(ledger) for _ in range(4)])
+    assert sum(made) == await on.count(ledger, "endpoint_health") == 20
+
+
+# ---- health: what is in flight
+async def recount(ledger: Ledger) -> list[EndpointId]:
+    async with ledger.transaction() as tx:
+        return await health.recount(tx)
+
+
+@pytest.mark.parametrize("wrong", [0, 2, 7])
+async def test_a_wrong_count_of_what_is_in_flight_is_mended_and_named(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId, wrong: int
+) -> None:
+    right = await on.new_endpoint(ledger, tenant)
+    await on.accept_many(ledger, tenant, 3)
+    await on.claim(ledger, [endpoint, right])
+    await on.change(
+        ledger, "update endpoint_health set in_flight = :n where endpoint_id = :id", n=wrong, id=endpoint
+    )
+    assert await recount(ledger) == [endpoint]
+    assert [(await judging.read(ledger, each)).in_flight for each in (endpoint, right)] == [3, 3]
+    assert await recount(ledger) == []
+
+
+async def test_a_count_of_what_is_no_more_in_flight_becomes_nothing(
+    ledger: Ledger, endpoint: EndpointId
+) -> None:
+    await on.change(ledger, "update endpoint_health set in_flight = 4")
+    assert await recount(ledger) == [endpoint]
+    assert (await judging.read(ledger, endpoint)).in_flight == 0
+
+
+async def test_a_claim_under_way_is_not_counted_anew_and_nobody_waits_for_it(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    other = await on.new_endpoint(ledger, tenant)
+    await on.accept_many(ledger, tenant, 5)
+    await on.claim(ledger, [endpoint], take=1)
+    await on.change(ledger, "update endpoint_health set in_flight = 4 where endpoint_id = :id", id=other)
+    async with ledger.transaction() as tx:
+        await on.claim_within(tx, [endpoint], take=2)
+        assert await recount(ledger) == [other]
+    assert (await judging.read(ledger, endpoint)).in_flight == 3
+    assert await recount(ledger) == []
+
+
+async def test_what_is_recorded_while_the_count_is_made_is_subtracted_afterwards(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    claim_id, works = await judging.under_way(ledger, tenant, endpoint, 3)
+    group = [judging.ended(work, claim_id) for work in works[1:]]
+    async with ledger.transaction() as tx:
+        assert await health.recount(tx) == []
+        late = asyncio.create_task(judging.record(ledger, *group))
+        await on.until(lambda: on.somebody_waits_for_a_lock(ledger))
+    await late
+    assert (await judging.read(ledger, endpoint)).in_flight == 1
+    assert await recount(ledger) == []
+
+
+async def test_what_came_back_in_a_transaction_that_is_not_over_counts_still(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.accept_many(ledger, tenant, 3)
+    (claim_id,) = (await on.claim(ledger, [endpoint])).claims
+    async with ledger.transaction() as tx:
+        await claiming.hand_back(tx, [claim_id])
+        assert await recount(ledger) == []
+    assert (await judging.read(ledger, endpoint)).in_flight == 0
+    assert await recount(ledger) == []
 
 
 # ---- idempotency keys

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -115,6 +116,109 @@ def test_every_endpoint_is_served_within_a_bounded_number_of_rounds(
     assert not waiting
 
 
+# ---- to be looked at again later
+def put_off(backlog: Backlog, *moments: float) -> list[EndpointId]:
+    """Serve the first of the line nothing at all, and put each off until its moment."""
+    quotas = backlog.share(len(moments))
+    endpoints = [quota.endpoint_id for quota in quotas]
+    backlog.served(quotas, {}, dict(zip(endpoints, moments, strict=True)))
+    return endpoints
+
+
+def test_while_nobody_is_put_off_there_is_no_next_look() -> None:
+    backlog = noted(PAIRS[:3])
+    assert backlog.next_at == math.inf
+    backlog.served(backlog.share(3), {}, {})
+    assert backlog.next_at == math.inf
+    backlog.ripen(1e9)
+    assert not backlog
+
+
+def test_who_is_put_off_is_not_known_until_its_moment() -> None:
+    backlog = noted(PAIRS[:1])
+    put_off(backlog, 7.0)
+    assert not backlog
+    assert backlog.share(10) == []
+    backlog.ripen(6.9)
+    assert not backlog
+    assert backlog.next_at == 7.0
+    backlog.ripen(7.0)
+    assert in_full(backlog.share(10)) == {PAIRS[0][1]: 10}
+    assert backlog.next_at == math.inf
+
+
+def test_the_next_look_is_at_the_earliest_moment_of_all_tenants() -> None:
+    backlog = noted([PAIRS[0], PAIRS[ENDPOINTS], PAIRS[2 * ENDPOINTS]])
+    first, second, third = put_off(backlog, 9.0, 5.0, 8.0)
+    assert backlog.next_at == 5.0
+    backlog.ripen(8.5)
+    assert {quota.endpoint_id for quota in backlog.share(10)} == {second, third}
+    assert backlog.next_at == 9.0
+    backlog.ripen(9.0)
+    assert first in in_full(backlog.share(10))
+
+
+def test_who_ripens_stands_behind_those_who_wait_already() -> None:
+    backlog = noted(PAIRS[:1])
+    put_off(backlog, 1.0)
+    backlog.note(PAIRS[1:3])
+    backlog.ripen(1.0)
+    in_line = [quota.endpoint_id for quota in backlog.share(3)]
+    assert in_line == [PAIRS[1][1], PAIRS[2][1], PAIRS[0][1]]
+
+
+def test_who_had_its_quota_stays_whatever_is_said_of_later() -> None:
+    backlog = noted(PAIRS[:1])
+    quotas = backlog.share(4)
+    backlog.served(quotas, {PAIRS[0][1]: 4}, {PAIRS[0][1]: 3.0})
+    assert backlog
+    assert backlog.next_at == math.inf
+
+
+def test_who_had_a_part_of_its_quota_is_put_off_too() -> None:
+    backlog = noted(PAIRS[:1])
+    backlog.served(backlog.share(4), {PAIRS[0][1]: 3}, {PAIRS[0][1]: 3.0})
+    assert not backlog
+    assert backlog.next_at == 3.0
+
+
+def test_who_is_put_off_and_heard_of_is_known_at_once() -> None:
+    backlog = noted(PAIRS[:1])
+    put_off(backlog, 50.0)
+    backlog.note(PAIRS[:1])
+    assert in_full(backlog.share(3)) == {PAIRS[0][1]: 3}
+
+
+def test_who_is_put_off_again_has_the_newer_moment_alone() -> None:
+    backlog = noted(PAIRS[:1])
+    put_off(backlog, 50.0)
+    backlog.note(PAIRS[:1])
+    put_off(backlog, 60.0)
+    assert backlog.next_at == 60.0
+    backlog.ripen(55.0)
+    assert not backlog
+    backlog.ripen(60.0)
+    assert len(backlog) == 1
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(PAIRS), st.floats(0, 100)), min_size=1, unique_by=lambda each: each[0]
+    ),
+    st.lists(st.floats(0, 100)),
+)
+def test_everybody_who_is_put_off_is_known_from_its_moment_on_and_not_before(
+    put: list[tuple[tuple[TenantId, EndpointId], float]], looks: list[float]
+) -> None:
+    backlog = noted([pair for pair, _ in put])
+    moments = {pair[1]: moment for pair, moment in put}
+    backlog.served(backlog.share(1_000), {}, moments)
+    for now in sorted(looks):
+        backlog.ripen(now)
+        assert in_full(backlog.share(1_000)).keys() == {e for e, moment in moments.items() if moment <= now}
+        assert backlog.next_at == min((m for m in moments.values() if m > now), default=math.inf)
+
+
 class Rounds(RuleBasedStateMachine):
     """Endpoints come to have work and run out of it; the backlog knows all that have, and serves each."""
 
@@ -122,6 +226,8 @@ class Rounds(RuleBasedStateMachine):
         super().__init__()
         self.backlog = Backlog()
         self.due: Counter[EndpointId] = Counter()
+        self.later: dict[EndpointId, float] = {}
+        self.now = 0.0
         self.waited: Counter[EndpointId] = Counter()
 
     @rule(pair=st.sampled_from(PAIRS), count=st.integers(1, 30))
@@ -137,23 +243,44 @@ class Rounds(RuleBasedStateMachine):
     def somebody_else_takes_it_all(self, pair: tuple[TenantId, EndpointId]) -> None:
         del self.due[pair[1]]
 
+    @rule(seconds=st.floats(0, 5))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.backlog.ripen(self.now)
+        self.later = {endpoint: at for endpoint, at in self.later.items() if at > self.now}
+
     @rule(capacity=st.integers(1, 40))
     def a_round(self, capacity: int) -> None:
+        self.a_round_in_which_some_are_held(capacity, set(), 1)
+
+    @rule(capacity=st.integers(1, 40), held=st.sets(st.sampled_from(PAIRS)), seconds=st.floats(0.001, 5))
+    def a_round_in_which_some_are_held(
+        self, capacity: int, held: set[tuple[TenantId, EndpointId]], seconds: float
+    ) -> None:
         quotas = self.backlog.share(capacity)
         assert sum(quota.take for quota in quotas) <= capacity
-        taken = {q.endpoint_id: min(q.take, self.due[q.endpoint_id]) for q in quotas}
+        later = {endpoint: self.now + seconds for _, endpoint in held}
+        taken = {
+            q.endpoint_id: min(q.take, self.due[q.endpoint_id]) for q in quotas if q.endpoint_id not in later
+        }
         self.due.subtract(taken)
         self.due = +self.due
-        self.backlog.served(quotas, taken, {})
-        self.waited = Counter({endpoint: self.waited[endpoint] + 1 for endpoint in self.due})
+        self.backlog.served(quotas, taken, later)
+        waiting = self.due.keys() & self.known()
+        self.waited = Counter({endpoint: self.waited[endpoint] + 1 for endpoint in waiting})
         for quota in quotas:
             self.waited[quota.endpoint_id] = 0
+            if quota.endpoint_id in later:
+                self.later[quota.endpoint_id] = later[quota.endpoint_id]
+
+    def known(self) -> set[EndpointId]:
+        return {quota.endpoint_id for quota in self.backlog.share(10_000)}
 
     @invariant()
-    def whoever_has_something_due_is_known(self) -> None:
-        known = {quota.endpoint_id for quota in self.backlog.share(10_000)}
-        assert set(self.due) <= known
-        assert len(self.backlog) == len(known)
+    def whoever_has_something_due_is_known_now_or_will_be(self) -> None:
+        assert set(self.due) <= self.known() | self.later.keys()
+        assert len(self.backlog) == len(self.known())
+        assert self.backlog.next_at == min(self.later.values(), default=math.inf)
 
     @invariant()
     def nobody_waits_longer_than_it_takes_to_serve_everybody(self) -> None:

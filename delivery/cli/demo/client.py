@@ -23,7 +23,10 @@ _PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """A delivery as the ledger tells it. `took`: from accept to success; `why`: what the last attempt met."""
+    """A delivery as the ledger tells it. `took`: from accept to success; `why`: what the last attempt met.
+
+    `held`: by what it is kept from being attempted, now that it is due.
+    """
 
     id: str
     event_id: str
@@ -31,6 +34,7 @@ class Owed:
     attempts: int
     took: timedelta | None
     why: str | None = None
+    held: str | None = None
 
 
 class Client:
@@ -57,6 +61,8 @@ class Client:
             "url": receiver.url,
             "description": f"{receiver.name}: {receiver.manners}",
             "schedule": receiver.schedule,
+            # Probes every other second, so that nobody has to wait half a minute to see one.
+            "breaker": {"cool_down_seconds": 1, "longest_cool_down_seconds": 2},
         }
         made = await self._ask("POST", "/v1/endpoints", asked)
         return made["id"], made["secret"]
@@ -69,6 +75,11 @@ class Client:
         """Send many at once; returns their ids."""
         answer = await self._ask("POST", "/v1/events/batch", {"events": events})
         return [event["id"] for event in answer["events"]]
+
+    async def breaker_of(self, endpoint_id: str) -> str:
+        """Where an endpoint's circuit breaker stands."""
+        health = await self._ask("GET", f"/v1/endpoints/{endpoint_id}/health")
+        return str(health["breaker"]["state"])
 
     async def owed_to(self, endpoint_id: str) -> list[Owed]:
         """Every delivery to an endpoint."""
@@ -115,4 +126,5 @@ def _owed(shown: Mapping[str, Any], *, why: str | None = None) -> Owed:
     took = None
     if status == "succeeded" and finished is not None:
         took = datetime.fromisoformat(finished) - datetime.fromisoformat(shown["created_at"])
-    return Owed(shown["id"], shown["event_id"], status, shown["attempts"], took, why)
+    held = shown["held"] and shown["held"]["by"]
+    return Owed(shown["id"], shown["event_id"], status, shown["attempts"], took, why, held)

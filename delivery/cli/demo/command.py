@@ -29,8 +29,9 @@ def demo(
 ) -> None:
     """See signed webhooks arrive: an engine, three receivers, half a minute.
 
-    One receiver verifies every signature, one fails twice and recovers, one is down. The engine and all that
-    it keeps are gone afterwards. Exit code 0: what had to be delivered was delivered and verified.
+    One receiver verifies every signature; one fails at first, until its circuit breaker opens, and recovers;
+    one is down. The engine and all that it keeps are gone afterwards. Exit code 0: what had to be delivered
+    was delivered and verified.
     """
     verifier_for(_ANY_SECRET)  # refuse before anything is started
     stage = Stage(the_three(), events)
@@ -125,7 +126,8 @@ def _summarise(accounts: Sequence[Account]) -> None:
         if account.down:
             reasons = sorted({one.why for one in account.owed if one.why})
             say(
-                f"{account.name}: {' '.join(reasons)} Nothing is lost: it is all still owed, and tried again."
+                f"{account.name}: {' '.join(reasons)} Its breaker is open: nothing is lost, all of it "
+                "is held and still owed."
             )
     say("")
 

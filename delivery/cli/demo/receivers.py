@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import socket
+import time
 from collections import Counter, deque
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 SHOWN_ARRIVALS = 6
+UNWELL_SECONDS = 5.0
 
 
 class Verifier(Protocol):
@@ -41,13 +43,14 @@ class Arrival:
 
 @dataclass(slots=True)
 class Receiver:
-    """One destination, and what came in there. `failures`: how often it refuses each event at first."""
+    """One destination, and what came in there. `unwell`: how many seconds it refuses all, from the first."""
 
     name: str
     manners: str
     schedule: tuple[int, ...]
-    failures: int = 0
+    unwell: float = 0.0
     down: bool = False
+    unwell_until: float | None = None
     url: str = ""
     verifier: Verifier | None = None
     seen: Counter[str] = field(default_factory=Counter)
@@ -64,11 +67,17 @@ class Receiver:
         if not self._is_genuine(body, request.headers):
             self.forged += 1
             return self._say(event_id, 401, "signature does not verify")
-        if self.seen[event_id] <= self.failures:
+        if self._is_unwell():
             self.refused += 1
-            return self._say(event_id, 500, f"refused the {_NTH[self.seen[event_id]]} time")
+            return self._say(event_id, 500, "refused")
         self.verified[event_id] += 1
         return self._say(event_id, 200, "verified")
+
+    def _is_unwell(self) -> bool:
+        now = time.monotonic()
+        if self.unwell_until is None:
+            self.unwell_until = now + self.unwell
+        return now < self.unwell_until
 
     def _is_genuine(self, body: bytes, headers: Mapping[str, str]) -> bool:
         if self.verifier is None:
@@ -84,15 +93,14 @@ class Receiver:
         return web.Response(status=status)
 
 
-_NTH = {1: "1st", 2: "2nd"}
-
-
 def the_three() -> tuple[Receiver, Receiver, Receiver]:
     """One that is well, one that recovers, one that is down. Schedules are in seconds."""
     arrivals: deque[Arrival] = deque(maxlen=SHOWN_ARRIVALS)
     return (
         Receiver("warehouse", "verifies signatures", (0, 1, 2, 4), arrivals=arrivals),
-        Receiver("billing", "fails twice, recovers", (0, 1, 2, 4, 8), failures=2, arrivals=arrivals),
+        Receiver(
+            "billing", "fails, then recovers", (0, 1, 2, 4, 8), unwell=UNWELL_SECONDS, arrivals=arrivals
+        ),
         Receiver("crm", "is down", (0, 1, 2, 3_600), down=True, arrivals=arrivals),
     )
 

@@ -22,7 +22,10 @@ _WIDE = 100
 
 @dataclass(slots=True)
 class Stage:
-    """How far the demo has come. `held` and `tried`: of the receiver that is down, read from the ledger."""
+    """How far the demo has come. `held` and `tried`: of the receiver that is down, read from the ledger.
+
+    `breakers`: where each receiver's circuit breaker stands.
+    """
 
     receivers: tuple[Receiver, ...]
     events: int
@@ -30,6 +33,7 @@ class Stage:
     accepted: list[str] = field(default_factory=list)
     held: int = 0
     tried: int = 0
+    breakers: dict[str, str] = field(default_factory=dict)
     done: bool = False
     began: float = field(default_factory=time.monotonic)
 
@@ -38,11 +42,19 @@ class Stage:
         parts = [f"{len(self.accepted)}/{self.events} accepted"]
         for receiver in self.receivers:
             if receiver.down:
-                parts.append(f"{receiver.name}: {self.held} held, {self.tried} attempts")
+                parts.append(
+                    f"{receiver.name}: {self.held} held, {self.tried} attempts{self._breaker(receiver)}"
+                )
             else:
-                refused = f", {receiver.refused} refused" if receiver.failures else ""
-                parts.append(f"{receiver.name}: {len(receiver.verified)} verified{refused}")
+                refused = f", {receiver.refused} refused" if receiver.unwell else ""
+                parts.append(
+                    f"{receiver.name}: {len(receiver.verified)} verified{refused}{self._breaker(receiver)}"
+                )
         return f"{time.monotonic() - self.began:5.1f} s  {' | '.join(parts)}"
+
+    def _breaker(self, receiver: Receiver) -> str:
+        state = self.breakers.get(receiver.name, "closed")
+        return "" if state == "closed" else f", breaker {state.replace('_', ' ')}"
 
     def __rich_console__(self, console: Console, _options: object) -> list[RenderableType]:
         """Draw everything; called again for every frame."""
@@ -70,9 +82,10 @@ class Stage:
         if receiver.down:
             return (
                 *_bar(self.held, self.events, "yellow"),
-                Text(f"held after {self.tried:,} tries", "yellow"),
+                Text(f"held after {self.tried:,} tries{self._breaker(receiver)}", "yellow"),
             )
-        said = f"{receiver.refused} refused" if receiver.failures else "verified"
+        said = f"{receiver.refused} refused" if receiver.unwell else "verified"
+        said += self._breaker(receiver)
         if receiver.forged:
             said = f"{receiver.forged} NOT GENUINE"
         return (

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 ROUNDS = 20
 BETWEEN_ROUNDS = 0.15
-# From the last event on; the longest schedule that has to succeed takes some four seconds.
+# From the last event on; a receiver that recovers does so within some ten seconds.
 PATIENCE_SECONDS = 25.0
-TRIES_OF_THE_DOWN = 3
+# So many failures in a row open a breaker; after that there are only probes, and one of them is waited for.
+TRIES_OF_THE_DOWN = 11
 
 TYPES = ("order.created", "order.paid", "order.shipped", "invoice.sent", "customer.changed")
 
@@ -36,11 +37,11 @@ async def play(engine: Engine, stage: Stage) -> list[Account]:
             _, key = await operator.create_tenant("Demo")
         async with _client(found["url"], key) as client:
             endpoints = [await _join(client, receiver) for receiver in stage.receivers]
-            watching = asyncio.create_task(_watch(client, endpoints[-1], stage))
+            watching = asyncio.create_task(_watch(client, endpoints, stage))
             try:
                 stage.step = "Publishing"
                 await _publish(client, stage)
-                stage.step = "Waiting for retries"
+                stage.step = "Waiting for probes and retries"
                 await _settled(stage, watching)
             finally:
                 watching.cancel()
@@ -75,10 +76,12 @@ def _event(number: int) -> dict[str, Any]:
     }
 
 
-async def _watch(client: Client, endpoint_id: str, stage: Stage) -> None:
-    """Keep the stage's view of the receiver that is down; only the ledger knows what it would have got."""
+async def _watch(client: Client, endpoints: list[str], stage: Stage) -> None:
+    """Keep the stage's view of what only the engine knows: breakers, and what is owed to who is down."""
     while True:
-        owed = await client.owed_to(endpoint_id)
+        for receiver, endpoint_id in zip(stage.receivers, endpoints, strict=True):
+            stage.breakers[receiver.name] = await client.breaker_of(endpoint_id)
+        owed = await client.owed_to(endpoints[-1])
         stage.held = sum(one.status in HELD for one in owed)
         stage.tried = sum(one.attempts for one in owed)
         await asyncio.sleep(0.5)
@@ -88,7 +91,7 @@ async def _settled(stage: Stage, watching: asyncio.Task[None]) -> None:
     """Wait until everybody has what is to come; the verdict says what is missing if that takes too long."""
     patience = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < patience:
-        tried_enough = stage.tried >= TRIES_OF_THE_DOWN * stage.events
+        tried_enough = stage.tried >= TRIES_OF_THE_DOWN
         if tried_enough and all(r.down or len(r.verified) >= stage.events for r in stage.receivers):
             return
         if watching.done():  # it only ends by an error
@@ -115,7 +118,7 @@ async def _account(client: Client, receiver: Receiver, endpoint_id: str) -> Acco
     if receiver.down:
         owed = await client.explained(owed)
     return Account(
-        receiver.name, receiver.down, receiver.failures, receiver.forged, dict(receiver.verified), owed
+        receiver.name, receiver.down, receiver.refused, receiver.forged, dict(receiver.verified), owed
     )
 
 

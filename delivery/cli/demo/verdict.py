@@ -20,7 +20,7 @@ class Account:
 
     name: str
     down: bool
-    failures: int
+    refused: int
     forged: int
     verified: Mapping[str, int]
     owed: Sequence[Owed]
@@ -64,15 +64,15 @@ def _undelivered(account: Account, accepted: Sequence[str]) -> Iterator[str]:
         yield f"{account.name}: {account.forged} signatures did not verify."
     if unfinished := [one.event_id for one in account.owed if one.status != "succeeded"]:
         yield f"{account.name}: the ledger does not call delivered {_some(unfinished)}."
-    if early := [one.event_id for one in account.owed if one.attempts <= account.failures]:
-        yield f"{account.name}: too few attempts are recorded of {_some(early)}."
+    if (least := account.refused + sum(account.verified.values())) > account.attempts:
+        yield f"{account.name}: {account.attempts} attempts are recorded, and {least} were seen."
 
 
 def _unexplained(account: Account) -> Iterator[str]:
     if wrong := [one.event_id for one in account.owed if one.status not in HELD]:
         yield f"{account.name}: it is down, and yet the ledger does not hold {_some(wrong)}."
-    if silent := [one.event_id for one in account.owed if not one.attempts or not one.why]:
-        yield f"{account.name}: the ledger does not say why it failed for {_some(silent)}."
+    if silent := [one.event_id for one in account.owed if not one.held and not (one.attempts and one.why)]:
+        yield f"{account.name}: the ledger does not say why it waits with {_some(silent)}."
 
 
 def _some(event_ids: Sequence[str] | set[str]) -> str:

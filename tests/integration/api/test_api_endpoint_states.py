@@ -428,3 +428,10 @@ async def test_a_new_endpoint_tells_who_made_it(tenant: Tenancy, operator: httpx
     made = await tenant.endpoint()
     (key,) = (await operator.get(f"/v1/tenants/{tenant.id}/keys")).json()["items"]
     assert made["state_actor"] == key["id"]
+
+
+async def test_an_operational_endpoint_can_be_tested(tenant: Tenancy):
+    watcher = await tenant.endpoint(operational=True, filter=["delivery.failed"])
+    sent = await tenant.client.post(f"/v1/endpoints/{watcher['id']}/test")
+    assert sent.status_code == 202
+    assert await told_to(tenant, watcher) == ["waybill.test"]

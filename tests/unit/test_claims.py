@@ -1,0 +1,187 @@
+"""What of the relay's quotas is granted, and when those who got less are to be looked at again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from delivery.dispatch.claims import Quota, allot
+from delivery.ledger.claiming import Grant
+from delivery.ledger.health import Gate, Standing
+from delivery.model import EndpointId
+from retries.breaker import Breaker, BreakerState
+from retries.health import Health
+from retries.limit import InFlightLimit
+from retries.rate import RateLimit
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+ENDPOINT = EndpointId(UUID(int=1))
+DEFAULT = 50
+FRESH = Health(Breaker.fresh(NOW), InFlightLimit(1_000, ramping=False))
+OPEN = replace(
+    FRESH, breaker=replace(FRESH.breaker, state=BreakerState.OPEN, probe_at=NOW - SECOND, openings=1)
+)
+# Every half second; nothing goes together.
+RATE = RateLimit(2, SECOND)
+
+
+def gate(
+    health: Health = FRESH,
+    *,
+    in_flight: int = 0,
+    most: int | None = None,
+    rate: RateLimit | None = None,
+    next_at: datetime | None = None,
+) -> Gate:
+    return Gate(Standing(ENDPOINT, health, in_flight, None, next_at), most, rate, NOW)
+
+
+def alone(gate: Gate, *, take: int = 10) -> tuple[list[Grant], float | None]:
+    """What one endpoint is granted of such a quota, and in how many seconds to look again."""
+    grants, later = allot([Quota(ENDPOINT, take)], {ENDPOINT: gate}, in_flight=DEFAULT)
+    assert later.keys() <= {ENDPOINT}
+    return grants, later.get(ENDPOINT)
+
+
+def test_an_endpoint_that_nothing_holds_gets_its_quota() -> None:
+    assert alone(gate()) == ([Grant(ENDPOINT, 10)], None)
+
+
+def test_an_endpoint_without_a_gate_gets_nothing_and_nothing_is_said_of_later() -> None:
+    assert allot([Quota(ENDPOINT, 10)], {}, in_flight=DEFAULT) == ([], {})
+
+
+# ---- in flight
+@pytest.mark.parametrize(("in_flight", "granted"), [(0, 8), (5, 3), (7, 1)])
+def test_no_more_is_granted_than_may_be_in_flight_and_nothing_is_said_of_later(
+    in_flight: int, granted: int
+) -> None:
+    assert alone(gate(most=8, in_flight=in_flight)) == ([Grant(ENDPOINT, granted)], None)
+
+
+@pytest.mark.parametrize("in_flight", [8, 9, 100])
+def test_at_its_limit_or_above_an_endpoint_gets_nothing_and_nothing_is_said_of_later(in_flight: int) -> None:
+    assert alone(gate(most=8, in_flight=in_flight)) == ([], None)
+
+
+def test_an_endpoint_without_a_limit_of_its_own_has_the_default() -> None:
+    assert alone(gate(in_flight=DEFAULT - 4)) == ([Grant(ENDPOINT, 4)], None)
+
+
+def test_a_limit_that_was_lowered_or_ramps_holds_below_the_endpoint_s_own() -> None:
+    ramping = replace(FRESH, limit=InFlightLimit(4, ramping=True))
+    assert alone(gate(ramping, most=8, in_flight=1)) == ([Grant(ENDPOINT, 3)], None)
+
+
+# ---- the rate limit
+def test_a_rate_limit_grants_what_may_go_now_and_says_when_the_next_may() -> None:
+    grants, later = alone(gate(rate=RATE))
+    assert grants == [Grant(ENDPOINT, 1, counts_from=NOW, interval=SECOND / 2)]
+    assert later == 0.5
+
+
+def test_a_rate_limit_that_lets_nothing_go_yet_says_when() -> None:
+    assert alone(gate(rate=RATE, next_at=NOW + 0.3 * SECOND)) == ([], 0.3)
+
+
+def test_a_rate_limit_that_lets_the_whole_quota_go_says_nothing() -> None:
+    grants, later = alone(gate(rate=RATE), take=1)
+    assert (grants, later) == ([Grant(ENDPOINT, 1, counts_from=NOW, interval=SECOND / 2)], None)
+
+
+def test_a_high_rate_lets_a_tenth_of_a_second_s_worth_go_together() -> None:
+    millisecond = SECOND / 1_000
+    grants, later = alone(gate(rate=RateLimit(1_000, SECOND), most=1_000), take=400)
+    assert grants == [Grant(ENDPOINT, 100, counts_from=NOW - 99 * millisecond, interval=millisecond)]
+    assert later == 0.001
+
+
+def test_at_its_in_flight_limit_the_rate_says_nothing_of_later() -> None:
+    assert alone(gate(rate=RATE, most=3, in_flight=3, next_at=NOW + SECOND)) == ([], None)
+
+
+# ---- the breaker
+def test_an_open_breaker_grants_nothing_before_its_probe_and_says_when() -> None:
+    cooling = replace(OPEN, breaker=replace(OPEN.breaker, probe_at=NOW + 12 * SECOND))
+    assert alone(gate(cooling)) == ([], 12)
+
+
+def test_an_open_breaker_that_has_cooled_down_grants_one_probe_and_says_nothing_of_later() -> None:
+    assert alone(gate(OPEN)) == ([Grant(ENDPOINT, 1, probe=True)], None)
+
+
+def test_while_a_probe_is_out_nothing_is_granted_and_nothing_is_said_of_later() -> None:
+    out = replace(OPEN, breaker=replace(OPEN.breaker, state=BreakerState.HALF_OPEN))
+    assert alone(gate(out)) == ([], None)
+
+
+def test_a_probe_counts_for_the_rate_limit_too() -> None:
+    probe = Grant(ENDPOINT, 1, probe=True, counts_from=NOW, interval=SECOND / 2)
+    assert alone(gate(OPEN, rate=RATE)) == ([probe], None)
+    assert alone(gate(OPEN, rate=RATE, next_at=NOW + SECOND)) == ([], 1)
+
+
+# ---- asked to wait
+def test_an_endpoint_that_asked_us_to_wait_gets_nothing_until_then() -> None:
+    waits = replace(FRESH, waits_until=NOW + 40 * SECOND)
+    assert alone(gate(waits)) == ([], 40)
+    assert alone(gate(replace(waits, waits_until=NOW))) == ([Grant(ENDPOINT, 10)], None)
+
+
+# ---- all together
+GATES = st.builds(
+    gate,
+    st.builds(
+        replace,
+        st.sampled_from([FRESH, OPEN]),
+        limit=st.builds(InFlightLimit, st.integers(1, 60), st.booleans()),
+        waits_until=st.sampled_from([None, None, NOW - SECOND, NOW + SECOND]),
+    ),
+    in_flight=st.integers(0, 60),
+    most=st.none() | st.integers(1, 60),
+    rate=st.none() | st.builds(RateLimit, st.integers(1, 2_000), st.just(SECOND)),
+    next_at=st.none() | st.floats(-2, 2).map(lambda seconds: NOW + seconds * SECOND),
+)
+LINES = st.dictionaries(
+    st.uuids().map(EndpointId), st.tuples(st.integers(1, 100), st.none() | GATES), max_size=8
+)
+
+
+@given(LINES)
+def test_nobody_is_granted_more_than_its_quota_or_has_more_in_flight_than_its_limit(
+    line: dict[EndpointId, tuple[int, Gate | None]],
+) -> None:
+    quotas = [Quota(endpoint, take) for endpoint, (take, _) in line.items()]
+    gates = {endpoint: gate for endpoint, (_, gate) in line.items() if gate is not None}
+    grants, later = allot(quotas, gates, in_flight=DEFAULT)
+    assert [grant.endpoint_id for grant in grants] == [
+        e for e in line if e in {g.endpoint_id for g in grants}
+    ]
+    assert later.keys() <= gates.keys()
+    assert all(seconds > 0 for seconds in later.values())
+    for grant in grants:
+        take, found = line[grant.endpoint_id]
+        assert found is not None
+        assert 0 < grant.take <= take
+        assert found.standing.in_flight + grant.take <= (found.most or DEFAULT)
+        assert (grant.interval is None) == (grant.counts_from is None) == (found.rate is None)
+        assert not grant.probe or grant.take == 1
+
+
+@given(LINES)
+def test_each_endpoint_is_judged_by_its_own_gate_alone(
+    line: dict[EndpointId, tuple[int, Gate | None]],
+) -> None:
+    quotas = [Quota(endpoint, take) for endpoint, (take, _) in line.items()]
+    gates = {endpoint: gate for endpoint, (_, gate) in line.items() if gate is not None}
+    grants, later = allot(quotas, gates, in_flight=DEFAULT)
+    for quota in quotas:
+        own, its_later = allot([quota], gates, in_flight=DEFAULT)
+        assert own == [grant for grant in grants if grant.endpoint_id == quota.endpoint_id]
+        assert its_later.get(quota.endpoint_id) == later.get(quota.endpoint_id)
