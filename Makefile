@@ -17,11 +17,11 @@ HONCHO := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -c \
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo up serve db-upgrade test unit check format lint imports types fmt bench lock clean reset
+.PHONY: help demo up serve db-upgrade test unit check format lint imports types fmt bench bench-held bench-isolation lock clean reset
 .PHONY: runtime dev rabbitmq node curl
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ---------------------------------------------------------------- run it
 
@@ -67,6 +67,12 @@ fmt: dev ## Format the code and mend what can be mended
 
 bench: dev rabbitmq ## Measure this machine, beside a naive engine
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-held: dev ## Measure what held deliveries cost the relay
+	$(BIN)/python -m benchmarks.held $(ARGS)
+
+bench-isolation: dev rabbitmq ## Measure what healthy endpoints notice of bad ones
+	$(BIN)/python -m benchmarks.isolation $(ARGS)
 
 # ---------------------------------------------------------------- keep house
 

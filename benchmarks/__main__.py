@@ -1,4 +1,7 @@
-"""`python -m benchmarks`: measure the whole path on this machine, beside a naive baseline in the same run."""
+"""`python -m benchmarks`: measure the whole path on this machine, beside a naive baseline in the same run.
+
+`benchmarks.held` is part of it; `benchmarks.isolation` is measured by itself.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,11 @@ import statistics
 
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import make_url
 
+from benchmarks import held
 from benchmarks.figures import Bench
+from tests.support.postgres import DatabaseServer
 from tests.support.stack import running_servers
 
 TARGETS = {"e2e_per_s": 1_200, "drain_per_s": 3_000, "ratio_to_naive": 4}
@@ -24,6 +30,7 @@ def main() -> None:
     figures: dict[str, float | None] = {}
     with console.status("Starting PostgreSQL and RabbitMQ …") as status, running_servers() as stack:
         os.environ.update(stack.environment)
+        beside = held.run(DatabaseServer(make_url(stack.database_url)), arguments.held_rounds, status)
         bench = Bench(stack)
         drains, ends, naives = [], [], []
         for number in range(1, arguments.rounds + 1):
@@ -44,8 +51,10 @@ def main() -> None:
     figures["delivered_p50_ms"] = round(statistics.median(end.delivered_p50_ms for end in ends), 1)
     figures["delivered_p99_ms"] = round(statistics.median(end.delivered_p99_ms for end in ends), 1)
     figures["refused"] = sum(end.refused for end in ends)
+    figures |= held.figures(beside)
     console.print(_table(figures, arguments))
     console.print(_processor_table(ends[-1].processor_us))
+    console.print(held.table(beside))
     print(json.dumps(figures))
 
 
@@ -56,6 +65,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=20, help="how long to post single events")
     parser.add_argument("--connections", type=int, default=48, help="connections that post them")
     parser.add_argument("--naive", type=int, default=5_000, help="deliveries of the naive baseline")
+    parser.add_argument("--held-rounds", type=int, default=40, help="how often to claim beside held ones")
     return parser.parse_args()
 
 

@@ -40,6 +40,7 @@ SLOW = Manner(delay=2.6)
 # Long enough that several are seen at the same time.
 WELL = Manner(delay=0.05)
 PATIENCE = 60
+# `make bench-isolation` does it with 20,000.
 BACKLOG = 5_000
 
 OPENED, CLOSED = "endpoint.breaker_opened", "endpoint.breaker_closed"
@@ -118,14 +119,20 @@ class Scene:
         found = self.rows(question, self.endpoints()[path])
         return int(found[0][0]) if found else 0
 
-    def prober(self, path: str) -> str | None:
-        """The worker that has a probe on its way to this path."""
-        found = self.rows(
-            "select c.worker from endpoint_health h join schedule s on s.delivery_id = h.probe_id "
-            "join claims c on c.id = s.claim_id where h.endpoint_id = %s and c.worker is not null",
-            self.endpoints()[path],
-        )
-        return self.stack.name_of(int(found[0][0].rpartition(":")[2])) if found else None
+    def wait_for_prober(self, path: str) -> str:
+        """Wait for a probe on its way to this path; returns the worker that has it."""
+        found: list[Any] = []
+
+        def look() -> bool:
+            question = """
+                select c.worker from endpoint_health h join schedule s on s.delivery_id = h.probe_id
+                join claims c on c.id = s.claim_id where h.endpoint_id = %s and c.worker is not null
+            """
+            found.extend(self.rows(question, self.endpoints()[path]))
+            return bool(found)
+
+        self.wait_until(look, "a probe on its way")
+        return self.stack.name_of(int(found[0][0].rpartition(":")[2]))
 
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:
         wait_until(condition, what, seconds=PATIENCE)
@@ -150,7 +157,7 @@ def test_bad_endpoints_hold_up_nobody_and_get_all_they_are_owed_once_repaired(sc
     scene.publish(200, batch=20)
     scene.wait_until(lambda: not scene.owed().keys() & set(healthy), "the healthy ones")
     scene.wait_until(lambda: scene.journal(OPENED).keys() == {*dead, slow}, "sixteen open breakers")
-    scene.wait_until(lambda: scene.journal(STAYED_OPEN).keys() == set(dead), "probes that fail")
+    scene.wait_until(lambda: scene.journal(STAYED_OPEN).keys() >= set(dead), "probes that fail")
     seen, probes = scene.receiver.seen(), scene.journal(STAYED_OPEN)
     for path in dead:
         # What opened the breaker, what was on its way by then, its probes, and the one on its way now.
@@ -161,7 +168,7 @@ def test_bad_endpoints_hold_up_nobody_and_get_all_they_are_owed_once_repaired(sc
         scene.receiver.behave(f"/{kind}/", WELL)
     scene.wait_until(lambda: not scene.owed(), "everything that is owed")
     assert_each_succeeded_once(scene, paths=46, events=200)
-    assert_nothing_was_sent_twice(scene)
+    assert_nothing_came_beside_the_ledger(scene)
     assert_limits_held(scene)
     assert_one_probe_and_nothing_else_while_open(scene)
     for path in dead:
@@ -179,7 +186,7 @@ def test_a_backlog_of_thousands_drains_to_a_repaired_endpoint_within_its_limit(s
     scene.tenant.post(f"/v1/endpoints/{endpoint}/enable", {"reason": "It was repaired"})
     scene.wait_until(lambda: not scene.owed(), "everything that is owed")
     assert_each_succeeded_once(scene, paths=1, events=BACKLOG)
-    assert_nothing_was_sent_twice(scene)
+    assert_nothing_came_beside_the_ledger(scene)
     assert_limits_held(scene)
     assert_it_ramped_up(scene, path)
 
@@ -192,12 +199,9 @@ def test_limits_hold_while_a_relay_and_a_worker_are_killed_during_a_recovery(sce
     scene.receiver.behave("/hung/", NEVER)  # counts anew
     scene.receiver.behave("/recovering/", Manner(delay=0.4))
     scene.wait_until(lambda: min(map(scene.limit, recovering)) >= 8, "three that are half recovered")
-    scene.wait_until(lambda: scene.prober(hung) is not None, "a probe on its way")
-    failed = scene.journal(STAYED_OPEN)[hung]
-    victim = scene.prober(hung)
-    assert victim is not None
-    scene.stack.kill(victim)
+    scene.stack.kill(scene.wait_for_prober(hung))
     scene.stack.kill("relay")
+    failed = scene.journal(STAYED_OPEN)[hung]
     scene.wait_until(lambda: scene.journal(STAYED_OPEN)[hung] > failed, "another probe that fails")
     assert scene.receiver.seen()[hung].peaks == [1]
     scene.receiver.behave("/hung/", WELL)
@@ -207,6 +211,11 @@ def test_limits_hold_while_a_relay_and_a_worker_are_killed_during_a_recovery(sce
     assert_one_probe_and_nothing_else_while_open(scene)
     for path in (*recovering, hung):
         assert_it_ramped_up(scene, path)
+        # Only what was on its way when the worker died was sent without an attempt in the ledger.
+        [(recorded,)] = scene.rows(
+            "select count(*) from attempts where endpoint_id = %s", scene.endpoints()[path]
+        )
+        assert recorded <= scene.receiver.seen()[path].requests <= recorded + MOST
 
 
 def assert_each_succeeded_once(scene: Scene, *, paths: int, events: int) -> None:
@@ -220,17 +229,16 @@ def assert_each_succeeded_once(scene: Scene, *, paths: int, events: int) -> None
     )
 
 
-def assert_nothing_was_sent_twice(scene: Scene) -> None:
-    """A request for each attempt in the ledger, and none beside them."""
+def assert_nothing_came_beside_the_ledger(scene: Scene) -> None:
+    """What came twice has two attempts in the ledger: no request was made beside them."""
     endpoints = scene.endpoints()
     found = scene.rows("select endpoint_id, event_id, count(*) from attempts group by endpoint_id, event_id")
     recorded = {(endpoint, show_id(Prefix.EVENT, event)): count for endpoint, event, count in found}
-    came = {
-        (endpoints[path], message): count
-        for path, seen in scene.receiver.seen(ids=True).items()
-        for message, count in seen.times.items()
-    }
-    assert came == recorded
+    for path, seen in scene.receiver.seen(ids=True).items():
+        beside = {
+            m: times for m, times in seen.times.items() if times > recorded.get((endpoints[path], m), 0)
+        }
+        assert beside == {}
 
 
 def assert_limits_held(scene: Scene) -> None:

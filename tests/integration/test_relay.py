@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import dramatiq
+import pytest
 from dramatiq.errors import ConnectionClosed
+from sqlalchemy import event
 
 from delivery.bootstrap import clock
 from delivery.ledger import Ledger, claiming, partitions
-from delivery.model import ClaimId, EndpointState
+from delivery.model import ClaimId, EndpointLimits, EndpointState
+from retries.rate import RateLimit
+from tests.support import judging
 from tests.support import ledger as on
+from tests.support.judging import GOOD
 from tests.support.ledger import Wanted
 from tests.support.postgres import connect
 from workers.broker import ACTOR, Publisher, in_process_broker
@@ -28,6 +35,8 @@ if TYPE_CHECKING:
 
     from dramatiq import Broker
 
+    from delivery.ledger import Transaction
+    from delivery.ledger.claiming import Work
     from delivery.model import EndpointId, TenantId
 
 QUEUE = "waybill.live"
@@ -269,6 +278,162 @@ async def test_two_relays_publish_nothing_twice(ledger: Ledger, tenant: TenantId
             await on.accept_many(ledger, tenant, 20)
         await on.until(all_started)
     assert len(works) == len(set(works)) == 800
+
+
+# ---- within what an endpoint may be sent
+THREE = EndpointLimits(in_flight=3)
+JUDGED_BY_THREE = replace(GOOD, terms=replace(judging.TERMS, in_flight=3))
+
+
+class Worker:
+    """Takes what is queued, holds it, and lets attempts end well one at a time."""
+
+    def __init__(self, ledger: Ledger, *queues: Queue) -> None:
+        self._ledger = ledger
+        self._queues = queues
+        self.in_hand: list[tuple[ClaimId, Work]] = []
+        self.delivered = 0
+
+    async def holds(self, count: int) -> bool:
+        """Whether so many are in hand, after another look into the queues."""
+        for queue in self._queues:
+            for claim_id in queue.take():
+                self.in_hand += [(claim_id, work) for work in await on.start(self._ledger, claim_id)]
+        return len(self.in_hand) >= count
+
+    async def deliver(self) -> None:
+        """Let the attempt end that was begun first."""
+        claim_id, work = self.in_hand.pop(0)
+        await judging.record(self._ledger, judging.ended(work, claim_id, JUDGED_BY_THREE))
+        self.delivered += 1
+
+
+class Counting(Ledger):
+    """A ledger that counts how often it is asked who has work, and for the gates of which endpoints."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, application="waybill relay")
+        self.scans = 0
+        self.looks: Counter[UUID] = Counter()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        async with super().transaction() as tx:
+            event.listen(tx.sync_connection, "before_cursor_execute", self._note)
+            yield tx
+
+    def _note(self, *arguments: Any) -> None:
+        statement, values = arguments[2], arguments[3]
+        self.scans += "with recursive head" in statement
+        if "for update of h skip locked" in statement:
+            self.looks.update(values["ids"])
+
+
+@pytest.fixture
+async def counting(shared_url: str) -> AsyncIterator[Counting]:
+    counting = Counting(shared_url)
+    yield counting
+    await counting.close()
+
+
+async def test_an_endpoint_at_its_limit_is_claimed_from_again_as_soon_as_an_attempt_was_recorded(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    await on.new_endpoint(ledger, tenant, Wanted(limits=THREE))
+    await on.accept_many(ledger, tenant, 12)
+    queue = Queue()
+    worker = Worker(ledger, queue)
+    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
+        while worker.delivered < 9:
+            await on.until(lambda: worker.holds(3))
+            assert len(worker.in_hand) == 3
+            await worker.deliver()
+        await on.until(lambda: worker.holds(3))
+    assert await on.all_claimed(ledger)
+
+
+async def test_what_a_rate_limit_held_goes_by_itself_when_its_time_has_come(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    limits = EndpointLimits(rate=RateLimit(20, timedelta(seconds=1)))
+    await on.new_endpoint(ledger, tenant, Wanted(limits=limits))
+    await on.accept_many(ledger, tenant, 5)
+    queue = Queue()
+    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
+        await on.until(lambda: on.all_claimed(ledger))
+    found = await on.rows(ledger, "select size, created_at from claims order by created_at")
+    assert sum(row.size for row in found) == 5
+    # One can go at once and each other one fifty milliseconds after the one before.
+    assert found[-1].created_at - found[0].created_at >= timedelta(seconds=0.1)
+
+
+@pytest.mark.parametrize(
+    "held", ["breaker = 'open', probe_at = clock_timestamp() + :by", "waits_until = clock_timestamp() + :by"]
+)
+async def test_what_is_held_for_less_than_a_poll_goes_by_itself_when_that_is_over(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId, held: str
+) -> None:
+    await on.accept_many(ledger, tenant, 1)
+    change = f"update endpoint_health set {held} where endpoint_id = :id"  # noqa: S608  a constant above
+    await on.change(ledger, change, by=timedelta(seconds=0.3), id=endpoint)
+    queue = Queue()
+    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
+        await on.until(lambda: is_heard(ledger))
+        await on.wake(ledger, tenant, endpoint)
+        await on.until(lambda: len(queue) == 1)
+
+
+async def test_two_relays_never_have_more_on_the_way_than_an_endpoint_may_be_sent(
+    own_ledger: Ledger,
+) -> None:
+    tenant = await on.new_tenant(own_ledger)
+    await on.new_endpoint(own_ledger, tenant, Wanted(limits=THREE))
+    # A relay that broke it would end, and the test with it.
+    await on.change(own_ledger, "alter table endpoint_health add constraint bound check (in_flight <= 3)")
+    queues = [Queue(), Queue()]
+    worker = Worker(own_ledger, *queues)
+    one, other = [
+        relay_on(own_ledger, Publisher(queue.broker, QUEUE), poll=timedelta(seconds=0.05)) for queue in queues
+    ]
+    async with relaying(one), relaying(other):
+        await on.until(lambda: is_heard(own_ledger, relays=2))
+        await on.accept_many(own_ledger, tenant, 60)
+        while worker.delivered < 60:
+            await on.until(lambda: worker.holds(1))
+            claimed = await on.row(own_ledger, "select count(*) from schedule where claim_id is not null")
+            assert len(worker.in_hand) <= claimed[0] <= 3
+            await worker.deliver()
+    assert await on.nothing_scheduled(own_ledger)
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        "breaker = 'open', probe_at = now() + interval '1 h'",
+        "breaker = 'half_open', probe_id = gen_random_uuid()",
+        "waits_until = now() + interval '1 h'",
+        "in_flight = 1000000",
+        "rate_next_at = now() + interval '1 h'",
+    ],
+)
+async def test_a_held_endpoint_is_looked_at_when_it_is_heard_of_and_not_in_a_loop(
+    ledger: Ledger, tenant: TenantId, counting: Counting, held: str
+) -> None:
+    limits = EndpointLimits(in_flight=3, rate=RateLimit(1_000, timedelta(seconds=1)))
+    endpoint = await on.new_endpoint(ledger, tenant, Wanted(limits=limits))
+    await on.new_endpoint(ledger, tenant)
+    change = f"update endpoint_health set {held} where endpoint_id = :id"  # noqa: S608  a constant above
+    await on.change(ledger, change, id=endpoint)
+    queue = Queue()
+    async with relaying(relay_on(counting, Publisher(queue.broker, QUEUE), poll=timedelta(seconds=0.02))):
+        await on.until(lambda: is_heard(ledger))
+        await on.accept(ledger, tenant)
+        await on.until(lambda: len(queue) == 1)
+        scans = counting.scans
+        await on.until(lambda: counting.scans >= scans + 20)
+    # Only one that is at its limit is found by every scan: nothing tells when it will not be.
+    found_by_scans = counting.scans if "in_flight" in held else 0
+    assert counting.looks[endpoint] <= 1 + found_by_scans
 
 
 # ---- when things fail
