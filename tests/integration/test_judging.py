@@ -436,23 +436,50 @@ async def test_an_endpoint_that_moved_is_not_disabled_for_failing_too_long_where
 
 
 # ---- asked to wait
-async def test_an_endpoint_that_asks_us_to_wait_is_waited_for_as_a_whole_and_told_of_once(
+async def asked_to_wait(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId, *seconds: float, at: datetime
+) -> None:
+    """It asks for each of these, and no breaker opens for it."""
+    patient = replace(judging.TERMS, breaker=BreakerTerms(consecutive=1_000, minimum=1_000))
+    told = [Told(Signal.CONGESTED, wait=wait * SECOND, at=at, terms=patient) for wait in seconds]
+    await judging.attempt_each(ledger, tenant, endpoint, told)
+
+
+async def test_an_endpoint_that_asks_us_to_wait_is_waited_for_as_a_whole(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     at = clock()
-    told = [Told(Signal.CONGESTED, wait=wait * SECOND, at=at) for wait in (60, 90, 30)]
-    patient = replace(judging.TERMS, breaker=BreakerTerms(consecutive=1_000))
-    await judging.attempt_each(ledger, tenant, endpoint, [replace(each, terms=patient) for each in told])
+    await asked_to_wait(ledger, tenant, endpoint, 60, 90, 30, at=at)
     assert (await judging.read(ledger, endpoint)).health.waits_until == at + 90 * SECOND
-    (entry,) = await journal(ledger)
-    assert (entry.what, entry.reason) == ("endpoint.waiting", "retry_after")
-    assert datetime.fromisoformat(entry.details["until"]) == at + 60 * SECOND
     await on.accept_many(ledger, tenant, 5)  # that had nothing to do with it
     held = await on.claim(ledger, [endpoint])
     assert held.size == 0
     assert 80 < held.later[endpoint] <= 90
     await judging.time_passes(ledger, 90 * SECOND)
     assert (await on.claim(ledger, [endpoint])).size == 8
+
+
+async def test_that_an_endpoint_asked_us_to_wait_is_told_once_however_many_were_on_their_way(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.new_endpoint(ledger, tenant, Wanted(operational=True))
+    at = clock()
+    await asked_to_wait(ledger, tenant, endpoint, 60, 60, 60.5, 30, at=at)
+    (entry,) = await journal(ledger)
+    assert (entry.what, entry.reason, entry.actor) == ("endpoint.waiting", "retry_after", "waybill")
+    assert datetime.fromisoformat(entry.details["until"]) == at + 60 * SECOND
+    assert await on.count(ledger, "events") == 4  # only what was attempted: it is no event of its own
+
+
+async def test_a_wait_that_becomes_longer_and_a_new_one_are_told_too(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    at = clock()
+    await asked_to_wait(ledger, tenant, endpoint, 60, 90, at=at)
+    await judging.time_passes(ledger, 90 * SECOND)
+    await asked_to_wait(ledger, tenant, endpoint, 10, at=at)
+    untils = [datetime.fromisoformat(entry.details["until"]) for entry in await journal(ledger)]
+    assert untils == [at + wait * SECOND for wait in (60, 90, 10)]
 
 
 async def test_a_wait_holds_nobody_else(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> None:

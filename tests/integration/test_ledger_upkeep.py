@@ -285,6 +285,17 @@ async def test_what_is_held_expires_too(
     assert len(await expire(ledger)) == owed > 0
 
 
+async def test_what_somebody_is_just_changing_does_not_expire_and_nobody_waits_for_it(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.accept_many(ledger, tenant, 5)
+    async with ledger.transaction() as tx:
+        await on.claim_within(tx, [endpoint], take=2)
+        assert len(await expire(ledger)) == 3
+    assert await expire(ledger) == []
+    assert await on.count(ledger, "schedule") == 2
+
+
 async def test_an_expiry_that_is_not_committed_leaves_all_as_it_was(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
@@ -369,12 +380,13 @@ async def test_a_claim_under_way_is_not_counted_anew_and_nobody_waits_for_it(
     other = await on.new_endpoint(ledger, tenant)
     await on.accept_many(ledger, tenant, 5)
     await on.claim(ledger, [endpoint], take=1)
-    await on.change(ledger, "update endpoint_health set in_flight = 4 where endpoint_id = :id", id=other)
+    await on.change(ledger, "update endpoint_health set in_flight = 4")
     async with ledger.transaction() as tx:
         await on.claim_within(tx, [endpoint], take=2)
         assert await recount(ledger) == [other]
-    assert (await judging.read(ledger, endpoint)).in_flight == 3
-    assert await recount(ledger) == []
+    assert (await judging.read(ledger, endpoint)).in_flight == 4 + 2
+    assert await recount(ledger) == [endpoint]
+    assert (await judging.read(ledger, endpoint)).in_flight == 1 + 2
 
 
 async def test_what_is_recorded_while_the_count_is_made_is_subtracted_afterwards(

@@ -19,10 +19,12 @@ from sqlalchemy import event
 from delivery.bootstrap import clock
 from delivery.ledger import Ledger, claiming, partitions
 from delivery.model import ClaimId, EndpointLimits, EndpointState
+from retries.breaker import BreakerTerms
+from retries.policy import Signal
 from retries.rate import RateLimit
 from tests.support import judging
 from tests.support import ledger as on
-from tests.support.judging import GOOD
+from tests.support.judging import Told
 from tests.support.ledger import Wanted
 from tests.support.postgres import connect
 from workers.broker import ACTOR, Publisher, in_process_broker
@@ -282,7 +284,7 @@ async def test_two_relays_publish_nothing_twice(ledger: Ledger, tenant: TenantId
 
 # ---- within what an endpoint may be sent
 THREE = EndpointLimits(in_flight=3)
-JUDGED_BY_THREE = replace(GOOD, terms=replace(judging.TERMS, in_flight=3))
+PATIENT = replace(judging.TERMS, breaker=BreakerTerms(consecutive=1_000, minimum=1_000))
 
 
 class Worker:
@@ -301,10 +303,11 @@ class Worker:
                 self.in_hand += [(claim_id, work) for work in await on.start(self._ledger, claim_id)]
         return len(self.in_hand) >= count
 
-    async def deliver(self) -> None:
-        """Let the attempt end that was begun first."""
+    async def deliver(self, signal: Signal = Signal.GOOD, *, most: int = 3) -> None:
+        """Let the attempt end that was begun first; the endpoint may have so many in flight."""
         claim_id, work = self.in_hand.pop(0)
-        await judging.record(self._ledger, judging.ended(work, claim_id, JUDGED_BY_THREE))
+        told = Told(signal, terms=replace(PATIENT, in_flight=most))
+        await judging.record(self._ledger, judging.ended(work, claim_id, told))
         self.delivered += 1
 
 
@@ -350,6 +353,23 @@ async def test_an_endpoint_at_its_limit_is_claimed_from_again_as_soon_as_an_atte
             await worker.deliver()
         await on.until(lambda: worker.holds(3))
     assert await on.all_claimed(ledger)
+
+
+@pytest.mark.parametrize("most", [1, 4, 9])
+async def test_however_its_limit_moves_an_endpoint_is_claimed_from_until_nothing_is_left(
+    ledger: Ledger, tenant: TenantId, most: int
+) -> None:
+    """It halves with every slow answer and grows with good ones; nobody looks unasked."""
+    await on.new_endpoint(ledger, tenant, Wanted(limits=EndpointLimits(in_flight=most)))
+    await on.accept_many(ledger, tenant, 40)
+    queue = Queue()
+    worker = Worker(ledger, queue)
+    async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
+        while worker.delivered < 40:
+            await on.until(lambda: worker.holds(1))
+            slow = worker.delivered % 6 == 0
+            await worker.deliver(Signal.SLOW if slow else Signal.GOOD, most=most)
+    assert await on.nothing_scheduled(ledger)
 
 
 async def test_what_a_rate_limit_held_goes_by_itself_when_its_time_has_come(
