@@ -23,13 +23,13 @@ from retries.health import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from delivery.ledger import Transaction
     from delivery.ledger.health import Standing
     from delivery.ledger.recording import Recorded
-    from delivery.model import EndpointId
+    from delivery.model import EndpointId, TenantId
     from retries.health import Change, HealthTerms
 
 
@@ -64,33 +64,53 @@ async def judge_all(
     if not recorded.released:
         return
     standings = await health.lock(tx, recorded.released)
+    known = [one for one in valid if one.endpoint_id in standings]
+    if not known:
+        return
+    healths, entries = await _judged(tx, known, standings, dice)
+    await health.write(tx, healths, released=recorded.released)
+    await accepting.wake(tx, _with_room_again(known, standings, healths))
+    await _tell(tx, known, entries)
+
+
+async def _judged(
+    tx: Transaction,
+    ended: Sequence[Ended],
+    standings: Mapping[EndpointId, Standing],
+    dice: Callable[[], float],
+) -> tuple[dict[EndpointId, Health], list[Entry]]:
+    """What the attempts make of their endpoints, one after another, and what is to be told of it."""
     healths = {endpoint_id: standing.health for endpoint_id, standing in standings.items()}
     entries: list[Entry] = []
-    for one in valid:
-        if (standing := standings.get(one.endpoint_id)) is None:
-            continue
-        sign = replace(one.sign, probe=_is_probe(one, standing, healths[one.endpoint_id]))
-        judged, changes = judge(healths[one.endpoint_id], sign, terms=one.terms, jitter=dice())
-        healths[one.endpoint_id] = judged
+    for one in ended:
+        health_now = healths[one.endpoint_id]
+        sign = replace(one.sign, probe=_is_probe(one, standings[one.endpoint_id], health_now))
+        healths[one.endpoint_id], changes = judge(health_now, sign, terms=one.terms, jitter=dice())
         entries += await _follow(tx, one, changes)
-    await health.write(tx, healths, released=recorded.released)
-    await accepting.wake(
-        tx,
-        {
-            (one.result.attempt.tenant_id, one.endpoint_id)
-            for one in valid
-            if (standing := standings.get(one.endpoint_id)) is not None
-            and _has_room_again(standing, healths[one.endpoint_id], one.terms)
-        },
-    )
+    return healths, entries
+
+
+async def _tell(tx: Transaction, ended: Sequence[Ended], entries: Sequence[Entry]) -> None:
+    """Write down what happened, and tell the tenants of it who want to know."""
     await journal.append(tx, [entry for entry in entries if entry.what != "delivery.failed"])
-    loud = {one.endpoint_id for one in valid if not one.operational}
-    await operational.tell(
-        tx, [entry for entry in entries if entry.endpoint_id in loud], now=valid[-1].sign.at
-    )
+    loud = {one.endpoint_id for one in ended if not one.operational}
+    heard = [entry for entry in entries if entry.endpoint_id in loud]
+    await operational.tell(tx, heard, now=ended[-1].sign.at)
     # After every endpoint and in one order, so that no two who disable wait for each other.
     for tenant_id in sorted({entry.tenant_id for entry in entries if entry.what == "endpoint.disabled"}):
         await tenants.endpoints_changed(tx, tenant_id)
+
+
+def _with_room_again(
+    ended: Sequence[Ended],
+    standings: Mapping[EndpointId, Standing],
+    healths: Mapping[EndpointId, Health],
+) -> set[tuple[TenantId, EndpointId]]:
+    return {
+        (one.result.attempt.tenant_id, one.endpoint_id)
+        for one in ended
+        if _has_room_again(standings[one.endpoint_id], healths[one.endpoint_id], one.terms)
+    }
 
 
 def _is_probe(one: Ended, standing: Standing, now: Health) -> bool:
