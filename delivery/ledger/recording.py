@@ -28,6 +28,7 @@ _FENCE = text("""
     returning claims.id, claims.remaining
 """)
 _CLOSE = text("delete from claims where id = any (cast(:claims as uuid[]))")
+# `is not distinct from`, so that no index by claim seems to help: it would read the whole claim for each row.
 _FINISH = text("""
     with final as materialized (
         select *
@@ -36,7 +37,7 @@ _FINISH = text("""
             as f (id, claim_id, status, reason, attempts, finished_at)
     ), gone as (
         delete from schedule using final
-        where schedule.delivery_id = final.id and schedule.claim_id = final.claim_id
+        where schedule.delivery_id = final.id and schedule.claim_id is not distinct from final.claim_id
         returning final.*, schedule.tenant_id, schedule.endpoint_id
     ), ended as (
         update deliveries
@@ -54,7 +55,8 @@ _AGAIN = text("""
     ), due as (
         update schedule
         set claim_id = null, due_at = again.due_at, attempts = again.attempts, step = again.step
-        from again where schedule.delivery_id = again.id and schedule.claim_id = again.claim_id
+        from again
+        where schedule.delivery_id = again.id and schedule.claim_id is not distinct from again.claim_id
         returning schedule.endpoint_id
     )
     select endpoint_id, count(*) as released from due group by endpoint_id

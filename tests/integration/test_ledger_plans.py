@@ -370,6 +370,12 @@ def test_finding_who_has_work_takes_one_step_for_each_endpoint(plans: dict[str, 
     assert sum(node["Actual Rows"] * node["Actual Loops"] for node in plan.on("schedule")) <= 15
 
 
+def test_recording_finds_each_delivery_by_its_own_key(plans: dict[str, list[Plan]]) -> None:
+    scans = [node for plan in plans["record"] for node in plan.on("schedule") if "Index Name" in node]
+    assert scans
+    assert {node["Index Name"] for node in scans} == {"schedule_pkey"}
+
+
 def test_recording_joins_no_list_with_itself(plans: dict[str, list[Plan]]) -> None:
     for plan in plans["record"]:
         assert all(node.get("Rows Removed by Join Filter", 0) == 0 for node in plan.nodes())
