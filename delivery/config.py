@@ -18,6 +18,8 @@ from retries.health import HealthTerms
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
+Days = Annotated[int, Field(ge=1, le=36_500)]
+
 OPERATOR_KEY_CHARACTERS = 20
 _PYDANTIC = "Value error, "  # what it puts before a sentence of ours
 
@@ -113,6 +115,20 @@ class Settings(BaseSettings):
     )
     queue_lease_seconds: Seconds = Field(
         20, description="How long a claim may wait in the queue before the relay takes it back."
+    )
+    replay_share: float = Field(
+        0.2, gt=0, le=1, description="Share of the queue that replays get at most while live work waits."
+    )
+    retention_payload_days: Days = Field(90, description="How long the bodies of events are kept.")
+    retention_attempts_days: Days = Field(90, description="How long attempts are kept.")
+    retention_deliveries_days: Days = Field(
+        90, description="How long deliveries that have ended, and replay jobs, are kept."
+    )
+    retention_events_days: Days = Field(90, description="How long events are kept.")
+    retention_journal_days: Days = Field(400, description="How long the journal, and so the audit, is kept.")
+    trusted_proxies: str = Field(
+        "",
+        description="Proxies whose `X-Forwarded-For` tells a caller's address: CIDRs, comma separated.",
     )
     window_seconds: Seconds = Field(0.5, description="How much work, in time, the relay keeps in the queue.")
     poll_seconds: Seconds = Field(1.0, description="How often the relay looks without having been notified.")

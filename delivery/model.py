@@ -27,6 +27,7 @@ EventId = NewType("EventId", UUID)
 DeliveryId = NewType("DeliveryId", UUID)
 AttemptId = NewType("AttemptId", UUID)
 ClaimId = NewType("ClaimId", UUID)
+ReplayId = NewType("ReplayId", UUID)
 
 
 class Prefix(StrEnum):
@@ -39,6 +40,7 @@ class Prefix(StrEnum):
     EVENT = "evt"
     DELIVERY = "dlv"
     ATTEMPT = "att"
+    REPLAY = "rpl"
 
 
 def new_id() -> UUID:
@@ -115,6 +117,7 @@ class Lane(IntEnum):
     """A queue for one kind of work."""
 
     LIVE = 0
+    REPLAY = 1
 
 
 # ---- records

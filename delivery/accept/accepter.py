@@ -229,7 +229,13 @@ def _draft(request: _Request, known: Mapping[UUID, Subscriptions], now: datetime
     if owed > MOST_DELIVERIES:
         return TooLarge("The fan-out of this request", size=owed, limit=MOST_DELIVERIES, unit="deliveries")
     return draft(
-        request.tenant_id, request.events, endpoints_of, single=request.single, now=now, new_id=new_id
+        request.tenant_id,
+        request.events,
+        endpoints_of,
+        single=request.single,
+        now=now,
+        new_id=new_id,
+        key=request.key,
     )
 
 

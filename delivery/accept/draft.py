@@ -58,7 +58,7 @@ class Subscriptions:
         return found
 
 
-def draft(
+def draft(  # noqa: PLR0913  what one request is, and the edge
     tenant_id: TenantId,
     events: Sequence[NewEvent],
     endpoints_of: Callable[[str], Sequence[Match]],
@@ -66,8 +66,12 @@ def draft(
     single: bool,
     now: datetime,
     new_id: Callable[[], UUID],
+    key: str | None = None,
 ) -> Draft:
-    """Say what accepting these events means: one delivery for each endpoint that matches each event."""
+    """Say what accepting these events means: one delivery for each endpoint that matches each event.
+
+    `key` is the idempotency key that they came under.
+    """
     rows: list[EventRow] = []
     owed: list[DeliveryRow] = []
     answers: list[str] = []
@@ -82,7 +86,7 @@ def draft(
         )
         rows.append(
             EventRow(
-                event_id, tenant_id, event.type, body, hashlib.sha256(body).digest(), len(endpoints), now
+                event_id, tenant_id, event.type, body, hashlib.sha256(body).digest(), len(endpoints), now, key
             )
         )
         owed += [

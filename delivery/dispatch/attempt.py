@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from retries.policy import Decision
     from signing import SignedHeaders
 
+SEQUENCE_HEADER = "waybill-sequence"
 ALWAYS_SENT = {"content-type": "application/json", "user-agent": "Waybill/0.1"}
 
 
@@ -48,11 +49,14 @@ class Sent:
 
     def headers(self, destination: Destination) -> dict[str, str]:
         """Every header of ours that goes to the endpoint."""
-        return {**ALWAYS_SENT, **destination.headers, **self.signed.headers()}
+        return {**ALWAYS_SENT, **destination.headers, **self._own_headers()}
 
     def shown_headers(self, destination: Destination) -> Mapping[str, str]:
         """The same with what may be secret left out, for the ledger."""
-        return {**ALWAYS_SENT, **destination.shown_headers, **self.signed.headers()}
+        return {**ALWAYS_SENT, **destination.shown_headers, **self._own_headers()}
+
+    def _own_headers(self) -> dict[str, str]:
+        return {**self.signed.headers(), SEQUENCE_HEADER: str(self.work.sequence)}
 
 
 def ended(

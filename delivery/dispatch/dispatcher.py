@@ -34,6 +34,8 @@ log = structlog.get_logger()
 # Secrets that cannot be opened are the operator's to mend; meanwhile nothing spins and nothing is burned.
 _UNREADABLE_PAUSE = timedelta(minutes=1)
 _LAST_WORDS = 2.5
+# Why a delivery ends of whose event nothing is kept that could be sent.
+PAYLOAD_GONE = "payload_gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +125,15 @@ class Dispatcher:
             work = await claiming.start(tx, claim_id, worker=self._terms.worker, lease=self._terms.lease)
         if not work:
             return 0
-        destinations = await self._destinations.of(work)
-        for item in work:
+        empty = [item for item in work if item.body is None]
+        if empty:
+            await self._cancel(claim_id, empty)
+        owed = [item for item in work if item.body is not None]
+        destinations = await self._destinations.of(owed)
+        for item in owed:
             if (destination := destinations.get(item.endpoint_id)) is not None:
                 self._spawn(claim_id, item, destination, lease_ends)
-        unreadable = [item for item in work if item.endpoint_id not in destinations]
+        unreadable = [item for item in owed if item.endpoint_id not in destinations]
         if unreadable:
             await self._postpone(claim_id, unreadable, by=_UNREADABLE_PAUSE)
         return len(work)
@@ -158,18 +164,18 @@ class Dispatcher:
             place.leave()
 
     async def _attempt(self, claim_id: ClaimId, work: Work, destination: Destination) -> None:
-        started_at = self._edge.clock()
+        started_at, body = self._edge.clock(), work.body or b""
         signed = sign(
             destination.ring.live(started_at),
             message_id=show_id(Prefix.EVENT, work.event_id),
             timestamp=started_at,
-            body=work.body,
+            body=body,
         )
         attempt_id = AttemptId(new_id())
         sent = Sent(work, claim_id, attempt_id, signed, started_at, self._terms.worker)
         limits = Limits(self._terms.connect, destination.timeout, self._terms.response_bytes)
         try:
-            request = post(destination.url, sent.headers(destination), work.body)
+            request = post(destination.url, sent.headers(destination), body)
             exchange = await self._transport.send(request, limits, now=started_at)
         except asyncio.CancelledError:
             exchange = interrupted()
@@ -185,6 +191,12 @@ class Dispatcher:
         outcome = ended(sent, destination, exchange, decision, now=now)
         _log(outcome.result)
         await self._recorder.record(outcome)
+
+    async def _cancel(self, claim_id: ClaimId, work: Sequence[Work]) -> None:
+        async with self._ledger.transaction() as tx:
+            ids = [item.delivery_id for item in work]
+            await recording.cancel(tx, claim_id, ids, reason=PAYLOAD_GONE)
+        log.warning("deliveries.cancelled", count=len(work), reason=PAYLOAD_GONE)
 
     async def _postpone(self, claim_id: ClaimId, work: Sequence[Work], *, by: timedelta) -> None:
         async with self._ledger.transaction() as tx:

@@ -41,10 +41,10 @@ _RECALL = text("""
     join idempotency_keys k on k.tenant_id = wanted.tenant_id and k.key = wanted.key
 """)
 _EVENTS = text("""
-    insert into events (id, tenant_id, type, body, body_sha256, matched, created_at)
+    insert into events (id, tenant_id, type, body, body_sha256, matched, created_at, idempotency_key)
     select * from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:types as text[]),
                          cast(:bodies as bytea[]), cast(:hashes as bytea[]), cast(:matched as int[]),
-                         cast(:moments as timestamptz[]))
+                         cast(:moments as timestamptz[]), cast(:keys as text[]))
 """)
 # Due by the ledger's clock: an accepter whose clock is a little ahead must not make deliveries wait.
 _DELIVERIES = text("""
@@ -75,6 +75,7 @@ class EventRow:
     body_sha256: bytes
     matched: int
     created_at: datetime
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,7 @@ async def insert(tx: Transaction, events: Sequence[EventRow], deliveries: Sequen
             "hashes": [row.body_sha256 for row in events],
             "matched": [row.matched for row in events],
             "moments": [row.created_at for row in events],
+            "keys": [row.idempotency_key for row in events],
         },
     )
     # In parts, so that no statement of a large fan-out comes near the statement timeout.

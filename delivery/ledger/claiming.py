@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from delivery.ledger import health
+from delivery.model import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
     from delivery.ledger.session import Transaction
-    from delivery.model import ClaimId, DeliveryId, EndpointId, EventId, Lane, TenantId
+    from delivery.model import ClaimId, DeliveryId, EndpointId, EventId, TenantId
 
 # A loose index scan: from endpoint to endpoint, touching the first row of each, whatever lies behind it.
 _READY = text("""
@@ -53,32 +54,38 @@ _CLAIM = text("""
                              cast(:counts_from as timestamptz[]), cast(:intervals as interval[]))
             with ordinality as q (endpoint_id, take, probe, counts_from, pause, place)
     ), picked as materialized (
-        select s.delivery_id, quota.endpoint_id, quota.place
+        select s.delivery_id, s.sequence, quota.endpoint_id, quota.place
         from quota
         cross join lateral (
-            select delivery_id from schedule
+            select delivery_id, sequence from schedule
             where lane = :lane and claim_id is null and endpoint_id = quota.endpoint_id
               and due_at <= statement_timestamp()
             order by due_at limit quota.take
             for update skip locked
         ) as s
     ), numbered as materialized (
-        select delivery_id, endpoint_id,
-               (cast(:claims as uuid[]))[1 + (row_number() over (order by place) - 1) / :batch] as claim_id
-        from picked
+        select picked.delivery_id, picked.endpoint_id, picked.sequence is null as is_new,
+               (cast(:claims as uuid[]))[1 + (row_number() over (order by place) - 1) / :batch] as claim_id,
+               coalesce(picked.sequence, h.sequence + count(*) filter (where picked.sequence is null) over (
+                   partition by picked.endpoint_id order by picked.delivery_id)) as sequence
+        from picked join endpoint_health h on h.endpoint_id = picked.endpoint_id
+    ), entered as (
+        insert into endpoint_sequence (endpoint_id, sequence, delivery_id)
+        select endpoint_id, sequence, delivery_id from numbered where is_new
     ), opened as (
         insert into claims (id, lane, size, remaining, created_at, lease_until)
         select claim_id, :lane, count(*), count(*), clock_timestamp(), clock_timestamp() + :lease
         from numbered group by claim_id
     ), taken as (
-        update schedule set claim_id = numbered.claim_id
+        update schedule set claim_id = numbered.claim_id, sequence = numbered.sequence
         from numbered where schedule.delivery_id = numbered.delivery_id
     ), counted as (
-        select endpoint_id, count(*) as count, (array_agg(delivery_id))[1] as first
+        select endpoint_id, count(*) as count, (array_agg(delivery_id))[1] as first,
+               count(*) filter (where is_new) as new
         from numbered group by endpoint_id
     ), gated as (
         update endpoint_health h
-        set in_flight = h.in_flight + counted.count,
+        set in_flight = h.in_flight + counted.count, sequence = h.sequence + counted.new,
             breaker = case when quota.probe then 'half_open' else h.breaker end,
             probe_id = case when quota.probe then counted.first else h.probe_id end,
             rate_next_at = coalesce(quota.counts_from + counted.count * quota.pause, h.rate_next_at)
@@ -95,12 +102,12 @@ _START = text("""
         where id = :claim and started_at is null
         returning id, created_at
     )
-    select s.delivery_id, s.tenant_id, s.endpoint_id, s.event_id, s.attempts, s.step,
+    select s.delivery_id, s.tenant_id, s.endpoint_id, s.event_id, s.attempts, s.step, s.lane, s.sequence,
            e.version, ev.body, ev.body_sha256, started.created_at as claimed_at
     from started
     join schedule s on s.claim_id = started.id
     join endpoints e on e.id = s.endpoint_id
-    join events ev on ev.id = s.event_id and ev.tenant_id = s.tenant_id
+    left join events ev on ev.id = s.event_id and ev.tenant_id = s.tenant_id
 """)
 _HAND_BACK = text("""
     with closed as (
@@ -166,7 +173,10 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One delivery of a started claim, with the exact bytes that are owed."""
+    """One delivery of a started claim, with the exact bytes that are owed; None: they are no longer kept.
+
+    `sequence` is the number under which its endpoint was owed it.
+    """
 
     delivery_id: DeliveryId
     tenant_id: TenantId
@@ -176,8 +186,10 @@ class Work:
     attempts: int
     step: int
     claimed_at: datetime
-    body: bytes
+    body: bytes | None
     body_sha256: bytes
+    lane: Lane
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +260,9 @@ async def start(tx: Transaction, claim_id: ClaimId, *, worker: str, lease: timed
             step=row.step,
             claimed_at=row.claimed_at,
             body=row.body,
-            body_sha256=row.body_sha256,
+            body_sha256=row.body_sha256 or b"",
+            lane=Lane(row.lane),
+            sequence=row.sequence or 0,
         )
         for row in rows
     ]

@@ -33,16 +33,18 @@ _FINISH = text("""
     with final as materialized (
         select *
         from unnest(cast(:ids as uuid[]), cast(:claims as uuid[]), cast(:statuses as text[]),
-                    cast(:reasons as text[]), cast(:attempts as int[]), cast(:moments as timestamptz[]))
-            as f (id, claim_id, status, reason, attempts, finished_at)
+                    cast(:reasons as text[]), cast(:attempts as int[]), cast(:moments as timestamptz[]),
+                    cast(:outcomes as text[]), cast(:http_statuses as smallint[]))
+            as f (id, claim_id, status, reason, attempts, finished_at, outcome, http_status)
     ), gone as (
         delete from schedule using final
         where schedule.delivery_id = final.id and schedule.claim_id is not distinct from final.claim_id
-        returning final.*, schedule.tenant_id, schedule.endpoint_id
+        returning final.*, schedule.tenant_id, schedule.endpoint_id, schedule.sequence
     ), ended as (
         update deliveries
         set status = gone.status, reason = gone.reason, attempts = gone.attempts,
-            finished_at = gone.finished_at
+            finished_at = gone.finished_at, outcome = gone.outcome, http_status = gone.http_status,
+            sequence = gone.sequence
         from gone where deliveries.id = gone.id and deliveries.tenant_id = gone.tenant_id
     )
     select endpoint_id, count(*) as released from gone group by endpoint_id
@@ -50,11 +52,13 @@ _FINISH = text("""
 _AGAIN = text("""
     with again as (
         select * from unnest(cast(:ids as uuid[]), cast(:claims as uuid[]), cast(:moments as timestamptz[]),
-                             cast(:attempts as int[]), cast(:steps as int[]))
-            as a (id, claim_id, due_at, attempts, step)
+                             cast(:attempts as int[]), cast(:steps as int[]), cast(:outcomes as text[]),
+                             cast(:http_statuses as smallint[]))
+            as a (id, claim_id, due_at, attempts, step, outcome, http_status)
     ), due as (
         update schedule
-        set claim_id = null, due_at = again.due_at, attempts = again.attempts, step = again.step
+        set claim_id = null, due_at = again.due_at, attempts = again.attempts, step = again.step,
+            outcome = again.outcome, http_status = again.http_status
         from again
         where schedule.delivery_id = again.id and schedule.claim_id is not distinct from again.claim_id
         returning schedule.endpoint_id
@@ -97,6 +101,23 @@ _POSTPONE = text("""
     from fence
     where schedule.claim_id = fence.id and schedule.delivery_id = any (cast(:ids as uuid[]))
     returning schedule.endpoint_id, schedule.delivery_id
+""")
+_CANCEL = text("""
+    with fence as (
+        update claims set remaining = remaining - cardinality(cast(:ids as uuid[]))
+        where id = :claim returning id
+    ), gone as (
+        delete from schedule using fence
+        where schedule.claim_id = fence.id and schedule.delivery_id = any (cast(:ids as uuid[]))
+        returning schedule.*
+    ), ended as (
+        update deliveries
+        set status = 'cancelled', reason = :reason, attempts = gone.attempts,
+            finished_at = clock_timestamp(), outcome = gone.outcome, http_status = gone.http_status,
+            sequence = gone.sequence
+        from gone where deliveries.id = gone.delivery_id and deliveries.tenant_id = gone.tenant_id
+    )
+    select endpoint_id, delivery_id from gone
 """)
 _IS_RECORDED = text("select id from attempts where id = :id")
 _CLOSE_SPENT = text("delete from claims where id = :claim and remaining <= 0")
@@ -178,6 +199,15 @@ async def postpone(
     await health.release(tx, [(row.endpoint_id, row.delivery_id) for row in freed])
 
 
+async def cancel(
+    tx: Transaction, claim_id: ClaimId, deliveries: Sequence[DeliveryId], *, reason: str
+) -> None:
+    """End deliveries of a claim without an attempt: there is nothing that could be sent."""
+    freed = (await tx.execute(_CANCEL, {"claim": claim_id, "ids": list(deliveries), "reason": reason})).all()
+    await tx.execute(_CLOSE_SPENT, {"claim": claim_id})
+    await health.release(tx, [(row.endpoint_id, row.delivery_id) for row in freed])
+
+
 async def _fence(tx: Transaction, counts: dict[ClaimId, int]) -> dict[ClaimId, int]:
     ordered = sorted(counts)
     rows = await tx.execute(_FENCE, {"claims": ordered, "counts": [counts[c] for c in ordered]})
@@ -196,6 +226,8 @@ async def _finish(tx: Transaction, finals: list[tuple[Result, Final]]) -> dict[E
             "reasons": [final.reason for _, final in finals],
             "attempts": [result.attempt.number for result, _ in finals],
             "moments": [final.at for _, final in finals],
+            "outcomes": [result.attempt.outcome for result, _ in finals],
+            "http_statuses": [result.attempt.status for result, _ in finals],
         },
     )
     return {row.endpoint_id: row.released for row in ended}
@@ -212,6 +244,8 @@ async def _again(tx: Transaction, agains: list[tuple[Result, Again]]) -> dict[En
             "moments": [again.due_at for _, again in agains],
             "attempts": [result.attempt.number for result, _ in agains],
             "steps": [again.step for _, again in agains],
+            "outcomes": [result.attempt.outcome for result, _ in agains],
+            "http_statuses": [result.attempt.status for result, _ in agains],
         },
     )
     return {row.endpoint_id: row.released for row in due}

@@ -1,8 +1,10 @@
 """The ledger's tables. Migrations must arrive at exactly this; a test compares the two.
 
 `events`, `deliveries`, `attempts` and `journal` are history: partitioned by day of their UUIDv7 id, mostly
-written once. `schedule`, `claims` and `endpoint_health` are the present: one row per unfinished delivery, per
-batch in work, per endpoint. They stay small whatever the history grows to, and are all that a claim reads.
+written once. `failures` and `endpoint_sequence` are too: they find deliveries by how they ended, and by the
+number under which their endpoint was owed them. `schedule`, `claims` and `endpoint_health` are the present:
+one row per unfinished delivery, per batch in work, per endpoint. They stay small whatever the history grows
+to, and are all that a claim reads. `replays` and `replay_items` are what people asked to be sent again.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ metadata = MetaData(
     }
 )
 
-PARTITIONED = ("events", "deliveries", "attempts", "journal")
+PARTITIONED = ("events", "deliveries", "attempts", "journal", "failures", "endpoint_sequence")
 
 
 def _moment(name: str, *, nullable: bool = False) -> Column[object]:
@@ -53,6 +55,8 @@ tenants = Table(
     # Moves on with every change of the tenant's endpoints, so that accept may keep filters in memory and
     # still match in its own transaction.
     Column("endpoints_version", BigInteger, nullable=False, server_default=text("0")),
+    # Days by kind of content, where they are fewer than the operator's.
+    Column("retention", JSON(none_as_null=True)),
     _moment("created_at"),
 )
 
@@ -136,11 +140,14 @@ events = Table(
     Column("id", Uuid, primary_key=True),
     Column("tenant_id", Uuid, nullable=False),
     Column("type", Text, nullable=False),
-    Column("body", LargeBinary, nullable=False),
+    Column("body", LargeBinary),  # null: erased, or no longer kept
     Column("body_sha256", LargeBinary, nullable=False),
     Column("matched", Integer, nullable=False),
     _moment("created_at"),
+    Column("idempotency_key", Text),
+    _moment("erased_at", nullable=True),
     Index(None, "tenant_id", "id"),
+    Index(None, "tenant_id", "idempotency_key", postgresql_where=text("idempotency_key is not null")),
     postgresql_partition_by="RANGE (id)",
 )
 
@@ -161,6 +168,11 @@ deliveries = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     _moment("created_at"),
     _moment("finished_at", nullable=True),
+    # What the last attempt came to, and the number under which its endpoint was owed it: while it is pending,
+    # `schedule` has them.
+    Column("outcome", Text),
+    Column("http_status", SmallInteger),
+    Column("sequence", BigInteger),
     CheckConstraint("status in ('pending', 'succeeded', 'failed', 'cancelled')", name="status"),
     Index(None, "tenant_id", "id"),
     Index(None, "endpoint_id", "id"),
@@ -200,6 +212,7 @@ attempts = Table(
     Column("reason", Text, nullable=False),
     _moment("next_due_at", nullable=True),
     Column("worker", Text, nullable=False),
+    _moment("erased_at", nullable=True),
     Index(None, "delivery_id", "id"),
     Index(None, "endpoint_id", "id"),
     postgresql_partition_by="RANGE (id)",
@@ -218,10 +231,37 @@ journal = Table(
     Column("actor", Text, nullable=False),
     Column("reason", Text),
     Column("details", JSON, nullable=False),
+    Column("address", Text),  # from where, when it was a person or a key
     Index(None, "tenant_id", "id"),
+    Index("journal_audit_idx", "id", postgresql_where=text("actor <> 'waybill'")),
     Index(None, "endpoint_id", "id", postgresql_where=text("endpoint_id is not null")),
     Index(None, "delivery_id", "id", postgresql_where=text("delivery_id is not null")),
     postgresql_partition_by="RANGE (id)",
+)
+
+# Deliveries that ended, but not well: kept by a trigger on `deliveries`, so that those are found among
+# millions without an index that names a status.
+failures = Table(
+    "failures",
+    metadata,
+    Column("delivery_id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("endpoint_id", Uuid, nullable=False),
+    Index(None, "tenant_id", "delivery_id"),
+    Index(None, "endpoint_id", "delivery_id"),
+    postgresql_partition_by="RANGE (delivery_id)",
+)
+
+# What an endpoint was owed, numbered without a gap at the first claim. No key but the one it is read by: the
+# claim holds the endpoint's health, so nobody else gives numbers.
+endpoint_sequence = Table(
+    "endpoint_sequence",
+    metadata,
+    Column("endpoint_id", Uuid, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("delivery_id", Uuid, nullable=False),
+    Index(None, "endpoint_id", "sequence"),
+    postgresql_partition_by="RANGE (delivery_id)",
 )
 
 # A queue in a table lives or dies by vacuum: after a fixed number of dead rows, at full speed.
@@ -247,6 +287,9 @@ schedule = Table(
     Column("claim_id", Uuid),
     # From when its age counts; null: from when it was made, which its id tells.
     _moment("reopened_at", nullable=True),
+    Column("outcome", Text),  # of its last attempt
+    Column("http_status", SmallInteger),
+    Column("sequence", BigInteger),  # null: never claimed
     Index("schedule_due_idx", "lane", "endpoint_id", "due_at", postgresql_where=text("claim_id is null")),
     Index("schedule_claimed_idx", "claim_id", postgresql_where=text("claim_id is not null")),
     postgresql_with=_BUSY,
@@ -295,6 +338,66 @@ endpoint_health = Table(
     Column("warned", SmallInteger, nullable=False, server_default=text("0")),
     _moment("last_failed_at", nullable=True),
     _moment("last_succeeded_at", nullable=True),
+    Column("sequence", BigInteger, nullable=False, server_default=text("0")),  # the last number given
     CheckConstraint("breaker in ('closed', 'open', 'half_open')", name="breaker"),
     postgresql_with={**_BUSY, "fillfactor": "50"},
+)
+
+# A replay job: what was asked for, by whom, and how far it is. Counts are as of `counted_at`.
+replays = Table(
+    "replays",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("selection", JSON, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("address", Text),
+    Column("hold", Boolean, nullable=False),
+    Column("rate", Double),
+    Column("state", Text, nullable=False),
+    # Where the selection goes on; null and not yet selected: at its beginning.
+    Column("cursor", Uuid),
+    _moment("selected_at", nullable=True),
+    Column("selected", BigInteger, nullable=False, server_default=text("0")),
+    Column("counts", JSON(none_as_null=True)),
+    _moment("counted_at", nullable=True),
+    Column("per_second", Double),
+    _moment("paced_at", nullable=True),
+    _moment("next_at"),
+    # Which endpoint, and which item, the last step ended with.
+    Column("after_endpoint", Uuid),
+    Column("after_item", Uuid),
+    _moment("created_at"),
+    _moment("started_at", nullable=True),
+    _moment("finished_at", nullable=True),
+    CheckConstraint("kind in ('again', 'missing')", name="kind"),
+    CheckConstraint("state in ('running', 'paused', 'cancelling', 'cancelled', 'finished')", name="state"),
+    Index(None, "tenant_id", "id"),
+    Index("replays_due_idx", "next_at", postgresql_where=text("state in ('running', 'cancelling')")),
+)
+
+# One delivery of a replay job; `was_*` is how it stood, so that what has not gone out yet can be taken back.
+replay_items = Table(
+    "replay_items",
+    metadata,
+    Column("replay_id", ForeignKey("replays.id"), primary_key=True),
+    Column("delivery_id", Uuid, primary_key=True),
+    Column("endpoint_id", Uuid, nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'waiting'")),
+    Column("why", Text),
+    Column("attempts", Integer),
+    Column("was_status", Text),
+    Column("was_reason", Text),
+    _moment("was_finished_at", nullable=True),
+    _moment("was_due_at", nullable=True),
+    _moment("changed_at", nullable=True),
+    CheckConstraint(
+        "state in ('waiting', 'queued', 'retrying', 'succeeded', 'failed', 'cancelled', 'skipped')",
+        name="state",
+    ),
+    Index(None, "delivery_id"),
+    Index(None, "replay_id", "state", "endpoint_id", "delivery_id"),
 )

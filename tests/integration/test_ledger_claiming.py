@@ -235,6 +235,7 @@ async def test_a_worker_that_starts_a_claim_gets_its_deliveries_with_their_exact
     claim_id, (work,) = await on.claim_and_start(ledger, endpoint)
     assert (work.tenant_id, work.endpoint_id, work.event_id) == (tenant, endpoint, event)
     assert (work.attempts, work.step, work.endpoint_version) == (0, 0, 1)
+    assert work.body is not None
     assert work.body.endswith(b'"data":{ "n" : 1.10 }}')
     kept = await on.row(
         ledger, "select worker, started_at, lease_until - clock_timestamp() as lease from claims"

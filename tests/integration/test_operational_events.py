@@ -254,7 +254,7 @@ async def test_a_worker_gets_it_like_any_other_delivery(
     _, (work,) = await on.claim_and_start(ledger, listener)
     (event,) = await events(ledger)
     assert work.event_id == event.id
-    assert json.loads(work.body) == event.body
+    assert json.loads(work.body or b"") == event.body
 
 
 # ---- in which words
