@@ -122,6 +122,14 @@ class Lane(IntEnum):
 
 # ---- records
 @dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks for something, and from which address or machine; None: not known."""
+
+    name: str
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Tenant:
     """Whose data it is."""
 

@@ -9,7 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from delivery.bootstrap import Services
 from delivery.errors import Invalid, MalformedId, NotAllowed, NotAuthenticated, NotFound
-from delivery.model import Prefix, TenantId, parse_id, show_id
+from delivery.model import Actor, Prefix, TenantId, parse_id, show_id
 
 OPERATOR = "operator"
 TENANT_HEADER = "Waybill-Tenant"
@@ -32,7 +32,7 @@ _TenantHeader = Annotated[
 class Caller:
     """Whose key it is; no tenant: the operator's."""
 
-    actor: str
+    actor: Actor
     tenant_id: TenantId | None
 
 
@@ -40,7 +40,7 @@ class Caller:
 class Acting:
     """For which tenant a request acts, and who is to be named for it."""
 
-    actor: str
+    actor: Actor
     tenant_id: TenantId
 
 
@@ -53,6 +53,7 @@ def services_of(request: Request) -> Services:
 async def identify(request: Request) -> Caller:
     """Whose key the request carries; raises NotAuthenticated."""
     services = services_of(request)
+    address = None if request.client is None else request.client.host
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         raise NotAuthenticated
@@ -61,9 +62,9 @@ async def identify(request: Request) -> Caller:
     if operator is not None and hmac.compare_digest(
         key.encode("latin-1"), operator.get_secret_value().encode()
     ):
-        return Caller(OPERATOR, None)
+        return Caller(Actor(OPERATOR, address), None)
     known = await services.tenants.authenticate(key)
-    return Caller(show_id(Prefix.KEY, known.id), known.tenant_id)
+    return Caller(Actor(show_id(Prefix.KEY, known.id), address), known.tenant_id)
 
 
 async def acting_for(request: Request) -> Acting:
@@ -82,12 +83,12 @@ async def acting_for(request: Request) -> Acting:
 
 async def _tenant(request: Request, _key: _Documented, _named: _TenantHeader = None) -> Acting:
     acting = await acting_for(request)
-    if acting.actor == OPERATOR:
+    if acting.actor.name == OPERATOR:
         await services_of(request).tenants.read(acting.tenant_id)
     return acting
 
 
-async def _operator(request: Request, _key: _Documented) -> str:
+async def _operator(request: Request, _key: _Documented) -> Actor:
     caller = await identify(request)
     if caller.tenant_id is not None:
         raise NotAllowed("This is for the operator's key alone.")
@@ -102,5 +103,5 @@ def _parse_tenant(text: str) -> TenantId:
 
 
 ForTenant = Annotated[Acting, Depends(_tenant)]
-AsOperator = Annotated[str, Depends(_operator)]
+AsOperator = Annotated[Actor, Depends(_operator)]
 Uses = Annotated[Services, Depends(services_of)]

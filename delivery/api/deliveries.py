@@ -82,7 +82,7 @@ async def list_attempts(
 @router.post("/deliveries/{delivery_id}/retry")
 async def retry_delivery(uses: Uses, acting: ForTenant, delivery_id: DeliveryInPath) -> DeliveryOut:
     """Make a delivery due now: a waiting one sooner, a final one anew, under the same `webhook-id`."""
-    return DeliveryOut.of(await uses.deliveries.retry(acting.tenant_id, delivery_id, actor=acting.actor))
+    return DeliveryOut.of(await uses.deliveries.retry(acting.tenant_id, delivery_id, actor=acting.actor.name))
 
 
 @router.get("/attempts/{attempt_id}")

@@ -33,7 +33,7 @@ async def create_endpoint(
     uses: Uses, acting: ForTenant, given: EndpointIn, response: Response
 ) -> NewEndpointOut:
     """Make an endpoint. Its secret is told in this answer and never again."""
-    made = await uses.endpoints.create(acting.tenant_id, given.asked(), actor=acting.actor)
+    made = await uses.endpoints.create(acting.tenant_id, given.asked(), actor=acting.actor.name)
     shown = NewEndpointOut.made(*made)
     response.headers["Location"] = f"/v1/endpoints/{shown.id}"
     return shown
@@ -65,14 +65,14 @@ async def change_endpoint(
 ) -> EndpointOut:
     """Change what is named and nothing else. Deliveries that are still owed go to where it points now."""
     changes = changes_of(given)
-    changed = await uses.endpoints.change(acting.tenant_id, endpoint_id, changes, actor=acting.actor)
+    changed = await uses.endpoints.change(acting.tenant_id, endpoint_id, changes, actor=acting.actor.name)
     return EndpointOut.of(changed)
 
 
 @router.delete("/{endpoint_id}", status_code=204)
 async def delete_endpoint(uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath) -> None:
     """Delete an endpoint. What it was still owed is cancelled; its history stays."""
-    await uses.endpoints.delete(acting.tenant_id, endpoint_id, actor=acting.actor)
+    await uses.endpoints.delete(acting.tenant_id, endpoint_id, actor=acting.actor.name)
 
 
 @router.post("/{endpoint_id}/pause")
@@ -81,7 +81,7 @@ async def pause_endpoint(
 ) -> EndpointOut:
     """Pause an endpoint: events are still matched, and its deliveries are held until it is resumed."""
     paused = await uses.endpoints.pause(
-        acting.tenant_id, endpoint_id, reason=_reason(given), actor=acting.actor
+        acting.tenant_id, endpoint_id, reason=_reason(given), actor=acting.actor.name
     )
     return EndpointOut.of(paused)
 
@@ -92,7 +92,7 @@ async def resume_endpoint(
 ) -> EndpointOut:
     """Resume a paused endpoint: what was held goes out, one at a time at first, then faster."""
     resumed = await uses.endpoints.resume(
-        acting.tenant_id, endpoint_id, reason=_reason(given), actor=acting.actor
+        acting.tenant_id, endpoint_id, reason=_reason(given), actor=acting.actor.name
     )
     return EndpointOut.of(resumed)
 
@@ -103,7 +103,7 @@ async def disable_endpoint(
 ) -> EndpointOut:
     """Disable an endpoint: events are still matched, and its deliveries held until somebody enables it."""
     disabled = await uses.endpoints.disable(
-        acting.tenant_id, endpoint_id, reason=_reason(given), actor=acting.actor
+        acting.tenant_id, endpoint_id, reason=_reason(given), actor=acting.actor.name
     )
     return EndpointOut.of(disabled)
 
@@ -121,7 +121,7 @@ async def enable_endpoint(
         preview = await uses.endpoints.preview_enable(acting.tenant_id, endpoint_id, reason=asked.reason)
         return EnablePreviewOut.of(preview)
     enabled = await uses.endpoints.enable(
-        acting.tenant_id, endpoint_id, reason=asked.reason, actor=acting.actor
+        acting.tenant_id, endpoint_id, reason=asked.reason, actor=acting.actor.name
     )
     return EndpointOut.of(enabled)
 
@@ -138,7 +138,7 @@ async def rotate_secret(
         endpoint_id,
         secret=asked.secret,
         overlap=None if hours is None else timedelta(hours=hours),
-        actor=acting.actor,
+        actor=acting.actor.name,
     )
     return NewSecretOut.of(made.kept, secret=made.text)
 

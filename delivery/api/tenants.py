@@ -99,7 +99,7 @@ class KeyList(Shown):
 @router.post("", status_code=201)
 async def create_tenant(uses: Uses, actor: AsOperator, given: TenantIn, response: Response) -> TenantOut:
     """Make a tenant."""
-    made = TenantOut.of(await uses.tenants.create(given.name, actor=actor))
+    made = TenantOut.of(await uses.tenants.create(given.name, actor=actor.name))
     response.headers["Location"] = f"/v1/tenants/{made.id}"
     return made
 
@@ -120,7 +120,7 @@ async def read_tenant(uses: Uses, _actor: AsOperator, tenant_id: TenantInPath) -
 @router.post("/{tenant_id}/keys", status_code=201)
 async def create_key(uses: Uses, actor: AsOperator, tenant_id: TenantInPath, given: KeyIn) -> NewKeyOut:
     """Make a key for a tenant. The key is told in this answer and never again."""
-    key, text = await uses.tenants.create_key(tenant_id, given.name, actor=actor)
+    key, text = await uses.tenants.create_key(tenant_id, given.name, actor=actor.name)
     return NewKeyOut.of(key, key=text)
 
 
@@ -135,4 +135,4 @@ async def list_keys(uses: Uses, _actor: AsOperator, tenant_id: TenantInPath, ask
 @router.delete("/{tenant_id}/keys/{key_id}", status_code=204)
 async def revoke_key(uses: Uses, actor: AsOperator, tenant_id: TenantInPath, key_id: KeyInPath) -> None:
     """Revoke a key. Every process refuses it within five seconds."""
-    await uses.tenants.revoke_key(tenant_id, key_id, actor=actor)
+    await uses.tenants.revoke_key(tenant_id, key_id, actor=actor.name)

@@ -124,7 +124,7 @@ def retry(tenant: Tenant, delivery: TheDelivery, json: AsJson = False) -> None:
     """Make a delivery due now. A waiting one sooner, a final one anew, under the same webhook-id."""
 
     async def use(uses: Services) -> History:
-        again = await uses.deliveries.retry(tenant, delivery, actor=actor())
+        again = await uses.deliveries.retry(tenant, delivery, actor=actor().name)
         return History(again, await uses.endpoints.read(tenant, again.endpoint_id), ())
 
     history = ask(use)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
+import socket
 import sys
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +15,7 @@ from delivery.errors import Misconfigured, SecretUnreadable, Unavailable, Waybil
 from delivery.home import Home
 from delivery.ledger import readiness
 from delivery.logs import set_up_logs
+from delivery.model import Actor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,12 +67,13 @@ def keep_quiet(settings: Settings) -> None:
     set_up_logs(settings if given else settings.model_copy(update={"log_level": "warning"}))
 
 
-def actor() -> str:
-    """Who is named for a change: the account that runs the command."""
+def actor() -> Actor:
+    """Who is named for a change: the account that runs the command, and its machine."""
     try:
-        return f"cli:{getpass.getuser()}"
+        name = getpass.getuser()
     except (KeyError, OSError):  # an id without an account, as in some containers
-        return f"cli:{os.getuid()}"
+        name = str(os.getuid())
+    return Actor(f"cli:{name}", socket.gethostname())
 
 
 def report(error: WaybillError) -> int:

@@ -18,20 +18,22 @@ Why = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, 
 
 def pause(tenant: Tenant, endpoint: TheEndpoint, reason: Why = None, json: AsJson = False) -> None:
     """Pause an endpoint. Its deliveries are still made, and held until it is resumed."""
-    show_changed(ask(lambda uses: uses.endpoints.pause(tenant, endpoint, reason=reason, actor=actor())), json)
+    show_changed(
+        ask(lambda uses: uses.endpoints.pause(tenant, endpoint, reason=reason, actor=actor().name)), json
+    )
 
 
 def resume(tenant: Tenant, endpoint: TheEndpoint, reason: Why = None, json: AsJson = False) -> None:
     """Resume a paused endpoint. What was held goes out, one at a time at first, then faster."""
     show_changed(
-        ask(lambda uses: uses.endpoints.resume(tenant, endpoint, reason=reason, actor=actor())), json
+        ask(lambda uses: uses.endpoints.resume(tenant, endpoint, reason=reason, actor=actor().name)), json
     )
 
 
 def disable(tenant: Tenant, endpoint: TheEndpoint, reason: Why = None, json: AsJson = False) -> None:
     """Disable an endpoint. Its deliveries are still made, and held until somebody enables it."""
     show_changed(
-        ask(lambda uses: uses.endpoints.disable(tenant, endpoint, reason=reason, actor=actor())), json
+        ask(lambda uses: uses.endpoints.disable(tenant, endpoint, reason=reason, actor=actor().name)), json
     )
 
 
@@ -47,7 +49,7 @@ def enable(
     """Enable a disabled endpoint. What was held goes out, one at a time at first, then faster."""
     if not dry_run:
         show_changed(
-            ask(lambda uses: uses.endpoints.enable(tenant, endpoint, reason=reason, actor=actor())), json
+            ask(lambda uses: uses.endpoints.enable(tenant, endpoint, reason=reason, actor=actor().name)), json
         )
         return
     preview = ask(lambda uses: uses.endpoints.preview_enable(tenant, endpoint, reason=reason))

@@ -91,7 +91,7 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
         operational=operational,
         **limits.asked(),
     )
-    endpoint, made = ask(lambda uses: uses.endpoints.create(tenant, new, actor=actor()))
+    endpoint, made = ask(lambda uses: uses.endpoints.create(tenant, new, actor=actor().name))
     if json:
         print_json(shapes.endpoint(endpoint) | {"secret": made.text, "public_key": made.kept.public_key})
         return
@@ -178,7 +178,7 @@ def update(  # noqa: PLR0913, PLR0917  one for each option
     """
     limits = NamedLimits(in_flight_max, rate_limit, breaker, disable_after, permanent_status)
     changes = Named(url, filter_, description, header, schedule, timeout, limits).changes()
-    changed = ask(lambda uses: uses.endpoints.change(tenant, endpoint, changes, actor=actor()))
+    changed = ask(lambda uses: uses.endpoints.change(tenant, endpoint, changes, actor=actor().name))
     states.show_changed(changed, json)
 
 
@@ -199,7 +199,7 @@ def delete(
         if not is_terminal():
             raise WrongUsage("Say --yes: what the endpoint is still owed will be cancelled.")
         typer.confirm(f"Delete {shown} and cancel what it is still owed?", abort=True, err=True)
-    ask(lambda uses: uses.endpoints.delete(tenant, endpoint, actor=actor()))
+    ask(lambda uses: uses.endpoints.delete(tenant, endpoint, actor=actor().name))
     if json:
         print_json({"id": shown, "deleted": True})
         return
@@ -226,7 +226,7 @@ def rotate_secret(
             endpoint,
             secret=secret,
             overlap=None if overlap_hours is None else timedelta(hours=overlap_hours),
-            actor=actor(),
+            actor=actor().name,
         )
     )
     if json:

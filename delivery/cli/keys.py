@@ -23,7 +23,7 @@ def create(
     json: AsJson = False,
 ) -> None:
     """Make a key and print it. It is shown this once: only its hash is stored."""
-    made, text = ask(lambda uses: uses.tenants.create_key(tenant, name, actor=actor()))
+    made, text = ask(lambda uses: uses.tenants.create_key(tenant, name, actor=actor().name))
     if json:
         print_json(shapes.key(made, key=text))
         return
@@ -68,7 +68,7 @@ def list_keys(
 @app.command()
 def revoke(tenant: Tenant, key: TheKey, json: AsJson = False) -> None:
     """Revoke a key: every process refuses it within five seconds."""
-    ask(lambda uses: uses.tenants.revoke_key(tenant, key, actor=actor()))
+    ask(lambda uses: uses.tenants.revoke_key(tenant, key, actor=actor().name))
     shown = show_id(Prefix.KEY, key)
     if json:
         print_json({"id": shown, "revoked": True})

@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 ENGINE = "waybill"
 
 _APPEND = text("""
-    insert into journal (id, tenant_id, endpoint_id, delivery_id, at, what, actor, reason, details)
+    insert into journal (id, tenant_id, endpoint_id, delivery_id, at, what, actor, reason, details,
+        address)
     select j.id, j.tenant_id, j.endpoint_id, j.delivery_id, j.at, j.what, j.actor, j.reason,
-           cast(j.details as json)
+           cast(j.details as json), j.address
     from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:endpoints as uuid[]),
                 cast(:deliveries as uuid[]), cast(:moments as timestamptz[]), cast(:whats as text[]),
-                cast(:actors as text[]), cast(:reasons as text[]), cast(:details as text[]))
-        as j (id, tenant_id, endpoint_id, delivery_id, at, what, actor, reason, details)
+                cast(:actors as text[]), cast(:reasons as text[]), cast(:details as text[]),
+                cast(:addresses as text[]))
+        as j (id, tenant_id, endpoint_id, delivery_id, at, what, actor, reason, details, address)
 """)
 _OF_ENDPOINT = text("""
     select * from journal
@@ -53,6 +55,7 @@ class Entry:
     endpoint_id: EndpointId | None = None
     delivery_id: DeliveryId | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    address: str | None = None
 
 
 async def append(tx: Transaction, entries: Sequence[Entry]) -> None:
@@ -71,6 +74,7 @@ async def append(tx: Transaction, entries: Sequence[Entry]) -> None:
             "actors": [entry.actor for entry in entries],
             "reasons": [entry.reason for entry in entries],
             "details": [msgspec.json.encode(entry.details).decode() for entry in entries],
+            "addresses": [entry.address for entry in entries],
         },
     )
 
@@ -107,4 +111,5 @@ def _entry(row: Row[*tuple[Any, ...]]) -> Entry:
         endpoint_id=None if row.endpoint_id is None else EndpointId(row.endpoint_id),
         delivery_id=None if row.delivery_id is None else DeliveryId(row.delivery_id),
         details=row.details,
+        address=row.address,
     )
