@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from delivery.accept import Accepter, AcceptLimits
+from delivery.audit import Audit
 from delivery.deliveries import Deliveries
 from delivery.dispatch import Dispatcher
 from delivery.dispatch.destinations import Defaults, Destinations
@@ -142,6 +143,7 @@ class Services:
     endpoints: Endpoints
     deliveries: Deliveries
     traces: Traces
+    audit: Audit
 
     async def close(self) -> None:
         """Close the connections to the ledger."""
@@ -171,4 +173,5 @@ def services(settings: Settings, ledger: Ledger) -> Services:
             attempts=len(default_schedule(settings)),
             in_flight=settings.endpoint_in_flight_max,
         ),
+        audit=Audit(ledger),
     )

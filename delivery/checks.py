@@ -10,6 +10,8 @@ from delivery.errors import Invalid
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+LONGEST_REASON = 500
+
 
 def check_text(text: str, *, most: int, least: int = 0) -> str:
     """Give the text back if it can be stored: length within bounds, not blank, no NUL, no half characters.
@@ -34,3 +36,9 @@ def field(name: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise Invalid(name, str(error)) from error
+
+
+def checked_reason(text: str | None) -> str | None:
+    """Why somebody does something, in their own words; raises Invalid, which names the field `reason`."""
+    with field("reason"):
+        return None if text is None else check_text(text, most=LONGEST_REASON)

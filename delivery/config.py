@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from retries.health import HealthTerms
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
+Network = IPv4Network | IPv6Network
 Days = Annotated[int, Field(ge=1, le=36_500)]
 
 OPERATOR_KEY_CHARACTERS = 20
@@ -179,6 +181,17 @@ class Settings(BaseSettings):
             raise ValueError("must be of the form amqp://user:password@host:5672/%2F, or begin with amqps://")
         return value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        _read_networks(value)
+        return value
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """Whose word is taken for a caller's address."""
+        return _read_networks(self.trusted_proxies)
+
     @property
     def health_terms(self) -> HealthTerms:
         """By what endpoints are judged that say nothing of their own."""
@@ -221,6 +234,10 @@ def read_settings() -> Settings:
         faults = {str(fault["loc"][0]): fault["msg"] for fault in reversed(error.errors())}
         lines = [f"WAYBILL_{name.upper()}: {why.removeprefix(_PYDANTIC)}" for name, why in faults.items()]
         raise Misconfigured("\n".join(reversed(lines))) from None
+
+
+def _read_networks(text: str) -> tuple[Network, ...]:
+    return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
 def _is_amqp(url: str) -> bool:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 LONGEST_TYPE = 128
 EVERYTHING = "*"
-_ANY_BELOW = ".*"
+ANY_BELOW = ".*"
 _TYPE = re.compile(r"[a-zA-Z0-9_]+(?:\.[a-zA-Z0-9_]+)*")
 
 
@@ -19,7 +19,7 @@ def first_match(patterns: Sequence[str], event_type: str) -> str | None:
     for pattern in patterns:
         if pattern in (EVERYTHING, event_type):
             return pattern
-        if pattern.endswith(_ANY_BELOW) and event_type.startswith(pattern[:-1]):
+        if pattern.endswith(ANY_BELOW) and event_type.startswith(pattern[:-1]):
             return pattern
     return None
 
@@ -46,7 +46,7 @@ def check_pattern(text: str) -> str:
     if text == EVERYTHING:
         return text
     try:
-        check_event_type(text.removesuffix(_ANY_BELOW))
+        check_event_type(text.removesuffix(ANY_BELOW))
     except ValueError as error:
         raise ValueError(
             f"A filter is *, an event type such as order.created, or a prefix such as order.*. {error}"

@@ -41,6 +41,7 @@ class Prefix(StrEnum):
     DELIVERY = "dlv"
     ATTEMPT = "att"
     REPLAY = "rpl"
+    AUDIT = "aud"
 
 
 def new_id() -> UUID:

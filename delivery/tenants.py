@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 
-from delivery.checks import check_text, field
+from delivery.checks import check_text, checked_reason, field
 from delivery.errors import NotAuthenticated, NotFound
-from delivery.ledger import keys, tenants
+from delivery.ledger import journal, keys, tenants
+from delivery.ledger.journal import Entry
 from delivery.model import ApiKey, KeyId, Prefix, Tenant, TenantId, new_id, show_id
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from delivery.ledger import Ledger
+    from delivery.model import Actor
     from delivery.paging import Cut, Page
 
 log = structlog.get_logger()
@@ -43,12 +46,13 @@ class Tenants:
         self._random_bytes = random_bytes
         self._known = _KnownKeys()
 
-    async def create(self, name: str, *, actor: str) -> Tenant:
+    async def create(self, name: str, *, actor: Actor) -> Tenant:
         """Make a tenant; raises Invalid for a name that cannot be."""
         tenant = Tenant(TenantId(new_id()), _name(name), self._clock())
         async with self._ledger.transaction() as tx:
             await tenants.insert(tx, tenant)
-        log.info("tenant.created", tenant_id=show_id(Prefix.TENANT, tenant.id), actor=actor)
+            await journal.append(tx, [self._entry(tenant.id, "tenant.created", actor, name=tenant.name)])
+        log.info("tenant.created", tenant_id=show_id(Prefix.TENANT, tenant.id), actor=actor.name)
         return tenant
 
     async def read(self, tenant_id: TenantId) -> Tenant:
@@ -64,7 +68,7 @@ class Tenants:
         async with self._ledger.transaction() as tx:
             return await tenants.page(tx, cut)
 
-    async def create_key(self, tenant_id: TenantId, name: str, *, actor: str) -> tuple[ApiKey, str]:
+    async def create_key(self, tenant_id: TenantId, name: str, *, actor: Actor) -> tuple[ApiKey, str]:
         """Make a key for a tenant. The key itself is told here, and never again."""
         text = KEY_PREFIX + base64.urlsafe_b64encode(self._random_bytes(_KEY_BYTES)).decode().rstrip("=")
         key = ApiKey(
@@ -79,7 +83,10 @@ class Tenants:
             if await tenants.read(tx, tenant_id) is None:
                 raise _no_tenant(tenant_id)
             await keys.insert(tx, key, key_sha256=_sha256(text))
-        log.info("key.created", key_id=show_id(Prefix.KEY, key.id), actor=actor)
+            shown = show_id(Prefix.KEY, key.id)
+            entry = self._entry(tenant_id, "key.created", actor, key_id=shown, name=key.name, hint=key.hint)
+            await journal.append(tx, [entry])
+        log.info("key.created", key_id=shown, actor=actor.name)
         return key, text
 
     async def keys(self, tenant_id: TenantId, cut: Cut) -> Page[ApiKey]:
@@ -89,14 +96,20 @@ class Tenants:
                 raise _no_tenant(tenant_id)
             return await keys.page(tx, tenant_id, cut)
 
-    async def revoke_key(self, tenant_id: TenantId, key_id: KeyId, *, actor: str) -> None:
+    async def revoke_key(
+        self, tenant_id: TenantId, key_id: KeyId, *, reason: str | None = None, actor: Actor
+    ) -> None:
         """End a key: here at once, in other processes within five seconds. Revoking it again is no error."""
+        shown = show_id(Prefix.KEY, key_id)
+        reason = checked_reason(reason)
         async with self._ledger.transaction() as tx:
             key_sha256 = await keys.revoke(tx, tenant_id, key_id, at=self._clock())
-        if key_sha256 is None:
-            raise NotFound("key", show_id(Prefix.KEY, key_id))
+            if key_sha256 is None:
+                raise NotFound("key", shown)
+            entry = self._entry(tenant_id, "key.revoked", actor, key_id=shown)
+            await journal.append(tx, [replace(entry, reason=reason)])
         self._known.forget(key_sha256)
-        log.info("key.revoked", key_id=show_id(Prefix.KEY, key_id), actor=actor)
+        log.info("key.revoked", key_id=shown, actor=actor.name)
 
     async def authenticate(self, text: str) -> ApiKey:
         """The key that this text is; raises NotAuthenticated for an unknown or a revoked one."""
@@ -112,6 +125,9 @@ class Tenants:
                 raise NotAuthenticated
             self._known.keep(key_sha256, key, now=now)
         return key
+
+    def _entry(self, tenant_id: TenantId, what: str, actor: Actor, **details: str) -> Entry:
+        return Entry(tenant_id, what, actor.name, at=self._clock(), details=details, address=actor.address)
 
 
 class _KnownKeys:

@@ -88,6 +88,14 @@ async def _tenant(request: Request, _key: _Documented, _named: _TenantHeader = N
     return acting
 
 
+async def _seeing(request: Request, _key: _Documented, named: _TenantHeader = None) -> Caller:
+    caller = await identify(request)
+    if caller.tenant_id is None and named is None:
+        return caller
+    acting = await _tenant(request, _key, named)
+    return Caller(acting.actor, acting.tenant_id)
+
+
 async def _operator(request: Request, _key: _Documented) -> Actor:
     caller = await identify(request)
     if caller.tenant_id is not None:
@@ -103,5 +111,6 @@ def _parse_tenant(text: str) -> TenantId:
 
 
 ForTenant = Annotated[Acting, Depends(_tenant)]
+Seeing = Annotated[Caller, Depends(_seeing)]
 AsOperator = Annotated[Actor, Depends(_operator)]
 Uses = Annotated[Services, Depends(services_of)]

@@ -354,3 +354,4 @@ class RotationIn(Given):
         le=720,
         description="How long the older secrets go on signing beside it. Null: the operator's default.",
     )
+    reason: str | None = Field(None, description="Why, for people.")

@@ -23,7 +23,7 @@ from delivery.api.endpoint_shapes import (
 )
 from delivery.api.event_shapes import ACCEPTED
 from delivery.api.routing import StrictRoute
-from delivery.api.shapes import AskedPage, EndpointInPath
+from delivery.api.shapes import AskedPage, EndpointInPath, Reason
 
 router = APIRouter(prefix="/v1/endpoints", tags=["endpoints"], route_class=StrictRoute)
 
@@ -33,7 +33,7 @@ async def create_endpoint(
     uses: Uses, acting: ForTenant, given: EndpointIn, response: Response
 ) -> NewEndpointOut:
     """Make an endpoint. Its secret is told in this answer and never again."""
-    made = await uses.endpoints.create(acting.tenant_id, given.asked(), actor=acting.actor.name)
+    made = await uses.endpoints.create(acting.tenant_id, given.asked(), actor=acting.actor)
     shown = NewEndpointOut.made(*made)
     response.headers["Location"] = f"/v1/endpoints/{shown.id}"
     return shown
@@ -61,18 +61,22 @@ async def read_health(uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath
 
 @router.patch("/{endpoint_id}")
 async def change_endpoint(
-    uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath, given: EndpointPatch
+    uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath, given: EndpointPatch, reason: Reason = None
 ) -> EndpointOut:
     """Change what is named and nothing else. Deliveries that are still owed go to where it points now."""
     changes = changes_of(given)
-    changed = await uses.endpoints.change(acting.tenant_id, endpoint_id, changes, actor=acting.actor.name)
+    changed = await uses.endpoints.change(
+        acting.tenant_id, endpoint_id, changes, reason=reason, actor=acting.actor
+    )
     return EndpointOut.of(changed)
 
 
 @router.delete("/{endpoint_id}", status_code=204)
-async def delete_endpoint(uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath) -> None:
+async def delete_endpoint(
+    uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath, reason: Reason = None
+) -> None:
     """Delete an endpoint. What it was still owed is cancelled; its history stays."""
-    await uses.endpoints.delete(acting.tenant_id, endpoint_id, actor=acting.actor.name)
+    await uses.endpoints.delete(acting.tenant_id, endpoint_id, reason=reason, actor=acting.actor)
 
 
 @router.post("/{endpoint_id}/pause")
@@ -81,7 +85,7 @@ async def pause_endpoint(
 ) -> EndpointOut:
     """Pause an endpoint: events are still matched, and its deliveries are held until it is resumed."""
     paused = await uses.endpoints.pause(
-        acting.tenant_id, endpoint_id, reason=_reason(given), actor=acting.actor.name
+        acting.tenant_id, endpoint_id, reason=_reason(given), actor=acting.actor
     )
     return EndpointOut.of(paused)
 
@@ -92,7 +96,7 @@ async def resume_endpoint(
 ) -> EndpointOut:
     """Resume a paused endpoint: what was held goes out, one at a time at first, then faster."""
     resumed = await uses.endpoints.resume(
-        acting.tenant_id, endpoint_id, reason=_reason(given), actor=acting.actor.name
+        acting.tenant_id, endpoint_id, reason=_reason(given), actor=acting.actor
     )
     return EndpointOut.of(resumed)
 
@@ -103,7 +107,7 @@ async def disable_endpoint(
 ) -> EndpointOut:
     """Disable an endpoint: events are still matched, and its deliveries held until somebody enables it."""
     disabled = await uses.endpoints.disable(
-        acting.tenant_id, endpoint_id, reason=_reason(given), actor=acting.actor.name
+        acting.tenant_id, endpoint_id, reason=_reason(given), actor=acting.actor
     )
     return EndpointOut.of(disabled)
 
@@ -121,7 +125,7 @@ async def enable_endpoint(
         preview = await uses.endpoints.preview_enable(acting.tenant_id, endpoint_id, reason=asked.reason)
         return EnablePreviewOut.of(preview)
     enabled = await uses.endpoints.enable(
-        acting.tenant_id, endpoint_id, reason=asked.reason, actor=acting.actor.name
+        acting.tenant_id, endpoint_id, reason=asked.reason, actor=acting.actor
     )
     return EndpointOut.of(enabled)
 
@@ -138,7 +142,8 @@ async def rotate_secret(
         endpoint_id,
         secret=asked.secret,
         overlap=None if hours is None else timedelta(hours=hours),
-        actor=acting.actor.name,
+        reason=asked.reason,
+        actor=acting.actor,
     )
     return NewSecretOut.of(made.kept, secret=made.text)
 

@@ -39,7 +39,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None] | None = None) 
 async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> None:
     ledger = open_ledger(settings, "web")
     try:
-        config = _uvicorn(settings, create_app(services(settings, ledger)))
+        config = server_config(settings, create_app(services(settings, ledger)))
         await _make_partitions(ledger)
         server = _Server(config, on_ready)
         await server.serve()
@@ -77,7 +77,8 @@ class _Server(uvicorn.Server):
             self._on_ready(f"http://{host}:{port}")
 
 
-def _uvicorn(settings: Settings, app: FastAPI) -> uvicorn.Config:
+def server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
+    """How uvicorn serves: bounded heads, nothing told of itself, addresses from proxies that are trusted."""
     return uvicorn.Config(
         app,
         host=settings.host,
@@ -88,7 +89,8 @@ def _uvicorn(settings: Settings, app: FastAPI) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         date_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=[str(network) for network in settings.proxies],
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
 

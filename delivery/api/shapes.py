@@ -58,6 +58,8 @@ Until = Annotated[
     AskedMoment | None, Query(description="Only before this moment (RFC 3339, with a time zone).")
 ]
 
+Reason = Annotated[str | None, Query(description="Why, for people: it is kept in the audit.")]
+
 
 def check_range(since: datetime | None, until: datetime | None) -> None:
     """Raise Invalid for a range that ends before it begins."""

@@ -13,6 +13,7 @@ from delivery.api.shapes import (
     KeyInPath,
     Moment,
     Next,
+    Reason,
     Shown,
     TenantInPath,
     example,
@@ -99,7 +100,7 @@ class KeyList(Shown):
 @router.post("", status_code=201)
 async def create_tenant(uses: Uses, actor: AsOperator, given: TenantIn, response: Response) -> TenantOut:
     """Make a tenant."""
-    made = TenantOut.of(await uses.tenants.create(given.name, actor=actor.name))
+    made = TenantOut.of(await uses.tenants.create(given.name, actor=actor))
     response.headers["Location"] = f"/v1/tenants/{made.id}"
     return made
 
@@ -120,7 +121,7 @@ async def read_tenant(uses: Uses, _actor: AsOperator, tenant_id: TenantInPath) -
 @router.post("/{tenant_id}/keys", status_code=201)
 async def create_key(uses: Uses, actor: AsOperator, tenant_id: TenantInPath, given: KeyIn) -> NewKeyOut:
     """Make a key for a tenant. The key is told in this answer and never again."""
-    key, text = await uses.tenants.create_key(tenant_id, given.name, actor=actor.name)
+    key, text = await uses.tenants.create_key(tenant_id, given.name, actor=actor)
     return NewKeyOut.of(key, key=text)
 
 
@@ -133,6 +134,8 @@ async def list_keys(uses: Uses, _actor: AsOperator, tenant_id: TenantInPath, ask
 
 
 @router.delete("/{tenant_id}/keys/{key_id}", status_code=204)
-async def revoke_key(uses: Uses, actor: AsOperator, tenant_id: TenantInPath, key_id: KeyInPath) -> None:
+async def revoke_key(
+    uses: Uses, actor: AsOperator, tenant_id: TenantInPath, key_id: KeyInPath, reason: Reason = None
+) -> None:
     """Revoke a key. Every process refuses it within five seconds."""
-    await uses.tenants.revoke_key(tenant_id, key_id, actor=actor.name)
+    await uses.tenants.revoke_key(tenant_id, key_id, reason=reason, actor=actor)

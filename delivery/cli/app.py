@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from delivery.cli import deliveries, endpoints, events, keys, processes, tenants, upkeep
+from delivery.cli import audit, deliveries, endpoints, events, keys, processes, tenants, upkeep
 from delivery.cli.demo.command import demo
 from delivery.cli.options import examples
 
@@ -18,6 +18,7 @@ for group in (tenants, keys, endpoints, events, deliveries):
     app.add_typer(group.app)
 app.add_typer(deliveries.attempts)
 app.add_typer(processes.app)
+app.command("audit", epilog=audit.EXAMPLES)(audit.list_audit)
 app.command("dev")(processes.dev)
 app.command("demo")(demo)
 app.add_typer(upkeep.database)

@@ -9,31 +9,27 @@ from delivery.cli import shapes
 from delivery.cli.door import actor, ask
 from delivery.cli.endpoint_health_screen import print_health, print_preview
 from delivery.cli.endpoint_screen import print_endpoint
-from delivery.cli.options import AsJson, Tenant, TheEndpoint
+from delivery.cli.options import AsJson, Tenant, TheEndpoint, Why
 from delivery.cli.screen import print_json
 from delivery.model import Endpoint
-
-Why = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for people.")]
 
 
 def pause(tenant: Tenant, endpoint: TheEndpoint, reason: Why = None, json: AsJson = False) -> None:
     """Pause an endpoint. Its deliveries are still made, and held until it is resumed."""
-    show_changed(
-        ask(lambda uses: uses.endpoints.pause(tenant, endpoint, reason=reason, actor=actor().name)), json
-    )
+    show_changed(ask(lambda uses: uses.endpoints.pause(tenant, endpoint, reason=reason, actor=actor())), json)
 
 
 def resume(tenant: Tenant, endpoint: TheEndpoint, reason: Why = None, json: AsJson = False) -> None:
     """Resume a paused endpoint. What was held goes out, one at a time at first, then faster."""
     show_changed(
-        ask(lambda uses: uses.endpoints.resume(tenant, endpoint, reason=reason, actor=actor().name)), json
+        ask(lambda uses: uses.endpoints.resume(tenant, endpoint, reason=reason, actor=actor())), json
     )
 
 
 def disable(tenant: Tenant, endpoint: TheEndpoint, reason: Why = None, json: AsJson = False) -> None:
     """Disable an endpoint. Its deliveries are still made, and held until somebody enables it."""
     show_changed(
-        ask(lambda uses: uses.endpoints.disable(tenant, endpoint, reason=reason, actor=actor().name)), json
+        ask(lambda uses: uses.endpoints.disable(tenant, endpoint, reason=reason, actor=actor())), json
     )
 
 
@@ -49,7 +45,7 @@ def enable(
     """Enable a disabled endpoint. What was held goes out, one at a time at first, then faster."""
     if not dry_run:
         show_changed(
-            ask(lambda uses: uses.endpoints.enable(tenant, endpoint, reason=reason, actor=actor().name)), json
+            ask(lambda uses: uses.endpoints.enable(tenant, endpoint, reason=reason, actor=actor())), json
         )
         return
     preview = ask(lambda uses: uses.endpoints.preview_enable(tenant, endpoint, reason=reason))

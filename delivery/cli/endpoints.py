@@ -28,7 +28,7 @@ from delivery.cli.endpoint_options import (
 )
 from delivery.cli.endpoint_screen import print_endpoint, print_new_secret
 from delivery.cli.listing import Before, cut_of, print_page
-from delivery.cli.options import AsJson, Limit, Tenant, TheEndpoint, examples, id_option
+from delivery.cli.options import AsJson, Limit, Tenant, TheEndpoint, Why, examples, id_option
 from delivery.cli.screen import Column, is_terminal, print_json, say
 from delivery.cli.wording import when
 from delivery.endpoints import NewEndpoint
@@ -91,7 +91,7 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
         operational=operational,
         **limits.asked(),
     )
-    endpoint, made = ask(lambda uses: uses.endpoints.create(tenant, new, actor=actor().name))
+    endpoint, made = ask(lambda uses: uses.endpoints.create(tenant, new, actor=actor()))
     if json:
         print_json(shapes.endpoint(endpoint) | {"secret": made.text, "public_key": made.kept.public_key})
         return
@@ -168,6 +168,7 @@ def update(  # noqa: PLR0913, PLR0917  one for each option
     breaker: OwnBreaker = None,
     disable_after: OwnDisableAfter = None,
     permanent_status: OwnPermanent = None,
+    reason: Why = None,
     json: AsJson = False,
 ) -> None:
     """Change what is named and nothing else. Deliveries that are still owed go to where it points now.
@@ -178,7 +179,7 @@ def update(  # noqa: PLR0913, PLR0917  one for each option
     """
     limits = NamedLimits(in_flight_max, rate_limit, breaker, disable_after, permanent_status)
     changes = Named(url, filter_, description, header, schedule, timeout, limits).changes()
-    changed = ask(lambda uses: uses.endpoints.change(tenant, endpoint, changes, actor=actor().name))
+    changed = ask(lambda uses: uses.endpoints.change(tenant, endpoint, changes, reason=reason, actor=actor()))
     states.show_changed(changed, json)
 
 
@@ -191,6 +192,7 @@ def delete(
     tenant: Tenant,
     endpoint: TheEndpoint,
     yes: Annotated[bool, typer.Option("--yes", metavar="", help="Do not ask.")] = False,
+    reason: Why = None,
     json: AsJson = False,
 ) -> None:
     """Delete an endpoint. What it was still owed is cancelled; its history stays."""
@@ -199,7 +201,7 @@ def delete(
         if not is_terminal():
             raise WrongUsage("Say --yes: what the endpoint is still owed will be cancelled.")
         typer.confirm(f"Delete {shown} and cancel what it is still owed?", abort=True, err=True)
-    ask(lambda uses: uses.endpoints.delete(tenant, endpoint, actor=actor().name))
+    ask(lambda uses: uses.endpoints.delete(tenant, endpoint, reason=reason, actor=actor()))
     if json:
         print_json({"id": shown, "deleted": True})
         return
@@ -217,6 +219,7 @@ def rotate_secret(
         ),
     ] = None,
     secret: OwnSecret = None,
+    reason: Why = None,
     json: AsJson = False,
 ) -> None:
     """Make a new secret and print it, once. The older ones go on signing beside it for the overlap."""
@@ -226,7 +229,8 @@ def rotate_secret(
             endpoint,
             secret=secret,
             overlap=None if overlap_hours is None else timedelta(hours=overlap_hours),
-            actor=actor().name,
+            reason=reason,
+            actor=actor(),
         )
     )
     if json:

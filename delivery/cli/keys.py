@@ -8,7 +8,7 @@ from delivery.bootstrap import clock
 from delivery.cli import shapes
 from delivery.cli.door import actor, ask
 from delivery.cli.listing import Before, cut_of, print_page
-from delivery.cli.options import AsJson, Limit, Tenant, TheKey, examples, id_option
+from delivery.cli.options import AsJson, Limit, Tenant, TheKey, Why, examples, id_option
 from delivery.cli.screen import Column, note, print_json, say
 from delivery.cli.wording import when
 from delivery.model import KeyId, Prefix, show_id
@@ -23,7 +23,7 @@ def create(
     json: AsJson = False,
 ) -> None:
     """Make a key and print it. It is shown this once: only its hash is stored."""
-    made, text = ask(lambda uses: uses.tenants.create_key(tenant, name, actor=actor().name))
+    made, text = ask(lambda uses: uses.tenants.create_key(tenant, name, actor=actor()))
     if json:
         print_json(shapes.key(made, key=text))
         return
@@ -66,9 +66,9 @@ def list_keys(
 
 
 @app.command()
-def revoke(tenant: Tenant, key: TheKey, json: AsJson = False) -> None:
+def revoke(tenant: Tenant, key: TheKey, reason: Why = None, json: AsJson = False) -> None:
     """Revoke a key: every process refuses it within five seconds."""
-    ask(lambda uses: uses.tenants.revoke_key(tenant, key, actor=actor().name))
+    ask(lambda uses: uses.tenants.revoke_key(tenant, key, reason=reason, actor=actor()))
     shown = show_id(Prefix.KEY, key)
     if json:
         print_json({"id": shown, "revoked": True})

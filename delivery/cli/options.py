@@ -92,6 +92,17 @@ Tenant = Annotated[
         show_default=False,
     ),
 ]
+AnyTenant = Annotated[
+    TenantId | None,
+    typer.Option(
+        "--tenant",
+        parser=id_reader(Prefix.TENANT),
+        metavar="ten_…",
+        envvar="WAYBILL_TENANT",
+        help="Whose: the tenant's id. None: those of all tenants.",
+        show_default=False,
+    ),
+]
 TheTenant = Annotated[TenantId, _argument(Prefix.TENANT)]
 TheKey = Annotated[KeyId, _argument(Prefix.KEY)]
 TheEndpoint = Annotated[EndpointId, _argument(Prefix.ENDPOINT)]
@@ -99,6 +110,7 @@ TheEvent = Annotated[EventId, _argument(Prefix.EVENT)]
 TheDelivery = Annotated[DeliveryId, _argument(Prefix.DELIVERY)]
 TheAttempt = Annotated[AttemptId, _argument(Prefix.ATTEMPT)]
 
+Why = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for people.")]
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON document.")]
 Limit = Annotated[
     int, typer.Option("--limit", "-n", min=1, max=1_000, metavar="COUNT", help="At most so many.")

@@ -10,10 +10,12 @@ import msgspec
 
 from delivery.endpoints import shown_limits
 from delivery.model import Prefix, show_id
+from delivery.tracing import said_of
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from delivery.audit import Audited
     from delivery.deliveries import EventHead
     from delivery.endpoints import EnablePreview, EndpointHealth, NewSecret, Owed, Recent
     from delivery.model import ApiKey, Attempt, Delivery, Endpoint, Held, SealedSecret, Tenant, Timings
@@ -157,6 +159,24 @@ def delivery(one: Delivery) -> Shape:
         "due_at": moment(one.due_at),
         "finished_at": moment(one.finished_at),
         "held": None if one.held is None else _held(one.held),
+    }
+
+
+def audited(one: Audited) -> Shape:
+    """An entry of the audit."""
+    entry = one.entry
+    return {
+        "id": show_id(Prefix.AUDIT, one.id),
+        "tenant_id": show_id(Prefix.TENANT, entry.tenant_id),
+        "at": moment(entry.at),
+        "what": entry.what,
+        "sentence": said_of(entry),
+        "actor": entry.actor,
+        "address": entry.address,
+        "reason": entry.reason,
+        "endpoint_id": None if entry.endpoint_id is None else show_id(Prefix.ENDPOINT, entry.endpoint_id),
+        "delivery_id": None if entry.delivery_id is None else show_id(Prefix.DELIVERY, entry.delivery_id),
+        "details": dict(entry.details),
     }
 
 

@@ -22,7 +22,7 @@ def create(
     json: AsJson = False,
 ) -> None:
     """Make a tenant, and print its id."""
-    made = ask(lambda uses: uses.tenants.create(name, actor=actor().name))
+    made = ask(lambda uses: uses.tenants.create(name, actor=actor()))
     if json:
         print_json(shapes.tenant(made))
         return

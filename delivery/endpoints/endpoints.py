@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from delivery import operational
+from delivery.checks import checked_reason
 from delivery.endpoints import health as views
 from delivery.endpoints import keeping
 from delivery.endpoints import terms as checks
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from delivery.ledger import Ledger, Transaction
     from delivery.ledger.health import Standing
     from delivery.ledger.journal import Entry
-    from delivery.model import SealedSecret, TenantId
+    from delivery.model import Actor, SealedSecret, TenantId
     from delivery.paging import Cut, Page
     from delivery.secrets import SecretBox
 
@@ -69,7 +70,7 @@ class Endpoints:
         self._random_bytes = random_bytes
 
     async def create(
-        self, tenant_id: TenantId, new: NewEndpoint, *, actor: str
+        self, tenant_id: TenantId, new: NewEndpoint, *, actor: Actor
     ) -> tuple[Endpoint, NewSecret]:
         """Make an endpoint and its first secret. Raises Invalid, and NotFound for an unknown tenant."""
         endpoint = self._drafted(tenant_id, new, actor=actor)
@@ -109,9 +110,16 @@ class Endpoints:
         return views.assemble(endpoint, standing, backlog, recent, self._terms.health)
 
     async def change(
-        self, tenant_id: TenantId, endpoint_id: EndpointId, changes: EndpointChanges, *, actor: str
+        self,
+        tenant_id: TenantId,
+        endpoint_id: EndpointId,
+        changes: EndpointChanges,
+        *,
+        reason: str | None = None,
+        actor: Actor,
     ) -> Endpoint:
         """Change what is named and nothing else. Raises NotFound and Invalid."""
+        reason = checked_reason(reason)
         checked = checks.checked_changes(changes, self._terms)
         limits = checked_limits(changes, self._terms.health.breaker)
         now = self._clock()
@@ -125,13 +133,13 @@ class Endpoints:
             after = await keeping.write(tx, after, now=now)
             await _follow_limits(tx, before, after)
             entry = await keeping.note(
-                tx, after, "endpoint.changed", actor=actor, at=now, details=told(before, after)
+                tx, after, "endpoint.changed", actor=actor, at=now, reason=reason, details=told(before, after)
             )
         _log(entry)
         return after
 
     async def pause(
-        self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None, actor: str
+        self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None, actor: Actor
     ) -> Endpoint:
         """Hold an active endpoint's deliveries: they are still owed, and wait.
 
@@ -140,7 +148,7 @@ class Endpoints:
         return await self._move(tenant_id, endpoint_id, Move.PAUSE, reason=reason, actor=actor)
 
     async def resume(
-        self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None, actor: str
+        self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None, actor: Actor
     ) -> Endpoint:
         """Let a paused endpoint's deliveries go out again, slowly at first.
 
@@ -149,13 +157,13 @@ class Endpoints:
         return await self._move(tenant_id, endpoint_id, Move.RESUME, reason=reason, actor=actor)
 
     async def disable(
-        self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None, actor: str
+        self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None, actor: Actor
     ) -> Endpoint:
         """Hold an endpoint's deliveries until somebody enables it, and tell its tenant. Raises NotFound."""
         return await self._move(tenant_id, endpoint_id, Move.DISABLE, reason=reason, actor=actor)
 
     async def enable(
-        self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None, actor: str
+        self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None, actor: Actor
     ) -> Endpoint:
         """Let a disabled endpoint's deliveries go out again, slowly at first, and tell its tenant.
 
@@ -167,7 +175,7 @@ class Endpoints:
         self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None
     ) -> EnablePreview:
         """Tell what enabling would let go, and change nothing. Raises what enabling would."""
-        checks.checked_reason(reason)
+        checked_reason(reason)
         async with self._ledger.transaction() as tx:
             endpoint = await keeping.read(tx, tenant_id, endpoint_id)
             check_move(endpoint, Move.ENABLE)
@@ -175,15 +183,18 @@ class Endpoints:
             backlog = await endpoint_figures.backlog(tx, endpoint_id)
         return views.preview(endpoint, standing, backlog, self._terms.health)
 
-    async def delete(self, tenant_id: TenantId, endpoint_id: EndpointId, *, actor: str) -> None:
+    async def delete(
+        self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None, actor: Actor
+    ) -> None:
         """Take an endpoint away; what it was still owed is cancelled. Raises NotFound."""
+        reason = checked_reason(reason)
         now = self._clock()
         async with self._ledger.transaction() as tx:
             endpoint = await keeping.read(tx, tenant_id, endpoint_id, lock=True)
             await endpoints.delete(tx, tenant_id, endpoint_id, at=now)
             await tenants.endpoints_changed(tx, tenant_id)
             await accepting.wake(tx, {(tenant_id, endpoint_id)})
-            entry = await keeping.note(tx, endpoint, "endpoint.deleted", actor=actor, at=now)
+            entry = await keeping.note(tx, endpoint, "endpoint.deleted", actor=actor, at=now, reason=reason)
         _log(entry)
 
     async def secrets(self, tenant_id: TenantId, endpoint_id: EndpointId) -> list[SealedSecret]:
@@ -199,12 +210,14 @@ class Endpoints:
         *,
         secret: str | None = None,
         overlap: timedelta | None = None,
-        actor: str,
+        reason: str | None = None,
+        actor: Actor,
     ) -> NewSecret:
         """Make a new secret, given or fresh; the older ones go on signing beside it for the overlap.
 
         Raises NotFound, Invalid, and Conflict when too many secrets would be live at the same time.
         """
+        reason = checked_reason(reason)
         now = self._clock()
         until = now + checks.checked_overlap(overlap, self._terms)
         async with self._ledger.transaction() as tx:
@@ -217,19 +230,19 @@ class Endpoints:
             await keeping.write(tx, endpoint, now=now)
             details = {"key_id": made.kept.key_id}
             entry = await keeping.note(
-                tx, endpoint, "endpoint.secret_rotated", actor=actor, at=now, details=details
+                tx, endpoint, "endpoint.secret_rotated", actor=actor, at=now, reason=reason, details=details
             )
         _log(entry)
         return made
 
     async def _move(
-        self, tenant_id: TenantId, endpoint_id: EndpointId, move: Move, *, reason: str | None, actor: str
+        self, tenant_id: TenantId, endpoint_id: EndpointId, move: Move, *, reason: str | None, actor: Actor
     ) -> Endpoint:
-        reason = checks.checked_reason(reason)
+        reason = checked_reason(reason)
         async with self._ledger.transaction() as tx:
             before, standing = await keeping.locked(tx, tenant_id, endpoint_id)
             now = self._clock()
-            after = moved(before, move, reason=reason, actor=actor, now=now)
+            after = moved(before, move, reason=reason, actor=actor.name, now=now)
             if after is None:
                 return before
             after = await keeping.write(tx, after, now=now)
@@ -251,7 +264,7 @@ class Endpoints:
             return endpoint
         return replace(endpoint, **seal_headers(self._box, endpoint.tenant_id, endpoint.id, merged))
 
-    def _drafted(self, tenant_id: TenantId, new: NewEndpoint, *, actor: str) -> Endpoint:
+    def _drafted(self, tenant_id: TenantId, new: NewEndpoint, *, actor: Actor) -> Endpoint:
         now = self._clock()
         endpoint_id = EndpointId(new_id())
         headers = checks.checked_headers(new.headers)
@@ -264,7 +277,7 @@ class Endpoints:
             filter=checks.checked_filter(new.filter),
             state=EndpointState.ACTIVE,
             state_reason=None,
-            state_actor=actor,
+            state_actor=actor.name,
             state_changed_at=now,
             **seal_headers(self._box, tenant_id, endpoint_id, headers),
             signature=new.signature,

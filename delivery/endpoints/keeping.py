@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from delivery.ledger import Transaction
     from delivery.ledger.health import Standing
-    from delivery.model import Endpoint, EndpointId, TenantId
+    from delivery.model import Actor, Endpoint, EndpointId, TenantId
 
 
 async def read(
@@ -54,7 +54,7 @@ async def note(  # noqa: PLR0913  the facts of an entry
     endpoint: Endpoint,
     what: str,
     *,
-    actor: str,
+    actor: Actor,
     at: datetime,
     reason: str | None = None,
     details: Mapping[str, Any] | None = None,
@@ -63,7 +63,8 @@ async def note(  # noqa: PLR0913  the facts of an entry
     entry = Entry(
         tenant_id=endpoint.tenant_id,
         what=what,
-        actor=actor,
+        actor=actor.name,
+        address=actor.address,
         at=at,
         reason=reason,
         endpoint_id=endpoint.id,

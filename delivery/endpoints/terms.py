@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 MOST_PATTERNS = 100
 LONGEST_DESCRIPTION = 1_000
-LONGEST_REASON = 500
 SHORTEST_TIMEOUT = timedelta(seconds=1)
 LONGEST_OVERLAP = timedelta(days=30)
 _SECRET_BYTES = 32
@@ -103,12 +102,6 @@ def checked_description(text: str) -> str:
     """The description."""
     with field("description"):
         return check_text(text, most=LONGEST_DESCRIPTION)
-
-
-def checked_reason(text: str | None) -> str | None:
-    """Why an endpoint is paused, disabled or let go on."""
-    with field("reason"):
-        return None if text is None else check_text(text, most=LONGEST_REASON)
 
 
 def checked_filter(patterns: Sequence[str]) -> tuple[str, ...]:

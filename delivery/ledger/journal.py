@@ -90,7 +90,7 @@ async def of_endpoint(
 ) -> list[Entry]:
     """What happened to an endpoint as a whole from `since` on and before `until`, newest first."""
     values = {"tenant": tenant_id, "endpoint": endpoint_id, "since": since, "until": until, "most": most}
-    return [_entry(row) for row in await tx.execute(_OF_ENDPOINT, values)]
+    return [entry_of(row) for row in await tx.execute(_OF_ENDPOINT, values)]
 
 
 async def of_delivery(
@@ -98,10 +98,11 @@ async def of_delivery(
 ) -> list[Entry]:
     """What happened to one delivery beside its attempts, newest first."""
     values = {"tenant": tenant_id, "delivery": delivery_id, "most": most}
-    return [_entry(row) for row in await tx.execute(_OF_DELIVERY, values)]
+    return [entry_of(row) for row in await tx.execute(_OF_DELIVERY, values)]
 
 
-def _entry(row: Row[*tuple[Any, ...]]) -> Entry:
+def entry_of(row: Row[*tuple[Any, ...]]) -> Entry:
+    """The entry in a row of `journal`."""
     return Entry(
         tenant_id=TenantId(row.tenant_id),
         what=row.what,

@@ -42,8 +42,8 @@ _CANCEL = text("""
     from unscheduled
     where deliveries.id = unscheduled.delivery_id and deliveries.tenant_id = unscheduled.tenant_id
 """)
-# Its id tells when a delivery was made, and `schedule` is ordered by it: only what is old is looked at. That no
-# claim has it is said so that the index of what is due does not seem to help: it would read all of that.
+# Its id tells when a delivery was made, and `schedule` is ordered by it: only what is old is looked at. That
+# no claim has it is said so that the index of what is due does not seem to help: it would read all of that.
 _EXPIRE = text("""
     with old as materialized (
         select delivery_id from schedule

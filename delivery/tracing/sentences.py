@@ -82,10 +82,11 @@ def counted(count: int, noun: str) -> str:
 
 
 def of_entry(entry: Entry) -> str:
-    """Say what the journal has of an endpoint."""
+    """Say what the journal has of an endpoint, or of anything else that somebody did."""
     told = entry.details
     what = What.of(entry.what)
-    template = (_AGAIN if told.get("again") else _ENTRIES).get(what, "{other}, by {by}")
+    other = _OF_OTHERS.get(entry.what, "{other}, by {by}")
+    template = (_AGAIN if told.get("again") else _ENTRIES).get(what, other)
     return sentence(
         template.format(
             by=who(entry.actor),
@@ -95,6 +96,7 @@ def of_entry(entry: Entry) -> str:
             until=_moment_in(told, "until", " until "),
             since=_moment_in(told, "failing_since", " since "),
             disabled=_moment_in(told, "disabled_at", ", and will be disabled at "),
+            name=told.get("name") or told.get("key_id") or told.get("replay_id") or "",
             other=entry.what.replace(".", ": ").replace("_", " "),
         )
     )
@@ -113,6 +115,24 @@ _ENTRIES: Final = {
     What.BREAKER_CLOSED: "The probe went well, so the endpoint's circuit breaker closed",
     What.WAITING: "The endpoint asked to be left alone{until}",
     What.DISABLE_WARNING: "The endpoint has only failed{since}{disabled}",
+}
+# What traces do not tell of, and the audit does.
+_OF_OTHERS: Final = {
+    "endpoint.created": "The endpoint was made by {by}",
+    "tenant.created": "The tenant {name} was made by {by}",
+    "tenant.changed": "The tenant was changed by {by}",
+    "tenant.retention_changed": "How long the tenant's history is kept was changed by {by}",
+    "key.created": "The key {name} was made by {by}",
+    "key.revoked": "The key {name} was revoked by {by}",
+    "replay.created": "The replay {name} was asked for by {by}{because}",
+    "replay.paused": "The replay {name} was paused by {by}{because}",
+    "replay.resumed": "The replay {name} was resumed by {by}{because}",
+    "replay.cancelled": "The replay {name} was cancelled by {by}{because}",
+    "replay.finished": "The replay {name} has finished",
+    "delivery.replayed": "The delivery was replayed by {by}{because}",
+    "delivery.retried": "The delivery was asked for again by {by}",
+    "event.content_erased": "The content of the event was erased by {by}{because}",
+    "attempt.content_erased": "The response of the attempt was erased by {by}{because}",
 }
 # Nothing changed but the reason.
 _AGAIN: Final = {

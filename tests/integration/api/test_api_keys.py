@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from delivery.errors import NotAuthenticated
-from delivery.model import KeyId, Prefix, TenantId, parse_id
+from delivery.model import Actor, KeyId, Prefix, TenantId, parse_id
 from delivery.tenants import Tenants
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ async def test_a_revoked_key_is_refused_in_other_processes_within_five_seconds(
     now = datetime.now(UTC)
     elsewhere = Tenants(services.ledger, clock=lambda: now, random_bytes=lambda n: b"x" * n)
     key = await elsewhere.authenticate(tenant.key)
-    await services.tenants.revoke_key(key.tenant_id, key.id, actor="operator")
+    await services.tenants.revoke_key(key.tenant_id, key.id, actor=Actor("operator"))
     assert await elsewhere.authenticate(tenant.key) == key
     now += timedelta(seconds=5)
     with pytest.raises(NotAuthenticated):

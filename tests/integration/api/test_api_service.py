@@ -13,7 +13,9 @@ from delivery.api.app import create_app
 from delivery.api.heads import BoundedHeads
 from delivery.bootstrap import services as wire
 from delivery.ledger import Ledger
+from delivery.model import Prefix, show_id
 from tests.integration.api.conftest import OPERATOR_KEY, client_of
+from tests.support.ledger import new_tenant
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -79,8 +81,7 @@ async def test_without_schema_or_partitions_nothing_is_accepted_and_the_log_says
     named = {"Waybill-Tenant": "ten_01kasw8qbefy09m6sc7n75yr3h"}
     async with client_of(create_app(wire(settings, ledger)), OPERATOR_KEY, **named) as client:
         if made == "database_url":
-            tenant = await client.post("/v1/tenants", json={"name": "Acme"})
-            client.headers["Waybill-Tenant"] = tenant.json()["id"]
+            client.headers["Waybill-Tenant"] = show_id(Prefix.TENANT, await new_tenant(ledger))
         refused = await client.post("/v1/events", json={"type": "a", "data": 1})
     assert refused.status_code == 503
     (line,) = [line for line in logged if line["event"] == "request.unavailable"]

@@ -1,0 +1,254 @@
+"""The audit: every door that changes something leaves word of who, when, from where and why."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psycopg
+import pytest
+import uvicorn
+from pydantic import ValidationError
+
+from delivery.api.serve import server_config
+from delivery.model import Prefix, new_id, parse_id
+from tests.integration.api.conftest import OPERATOR_KEY, client_of
+from tests.support.ledger import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from fastapi import FastAPI
+
+    from delivery.config import Settings
+    from tests.integration.api.conftest import Tenancy
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+# Doors that change nothing a person has to answer for, each with the reason.
+NOT_AUDITED = {
+    ("post", "/v1/events"): "the event itself is the record",
+    ("post", "/v1/events/batch"): "the events themselves are the record",
+    ("post", "/v1/endpoints/{endpoint_id}/test"): "an event like any other",
+}
+# What each of the others writes.
+AUDITED = {
+    ("post", "/v1/tenants"): "tenant.created",
+    ("post", "/v1/tenants/{tenant_id}/keys"): "key.created",
+    ("delete", "/v1/tenants/{tenant_id}/keys/{key_id}"): "key.revoked",
+    ("post", "/v1/endpoints"): "endpoint.created",
+    ("patch", "/v1/endpoints/{endpoint_id}"): "endpoint.changed",
+    ("delete", "/v1/endpoints/{endpoint_id}"): "endpoint.deleted",
+    ("post", "/v1/endpoints/{endpoint_id}/pause"): "endpoint.paused",
+    ("post", "/v1/endpoints/{endpoint_id}/resume"): "endpoint.resumed",
+    ("post", "/v1/endpoints/{endpoint_id}/disable"): "endpoint.disabled",
+    ("post", "/v1/endpoints/{endpoint_id}/enable"): "endpoint.enabled",
+    ("post", "/v1/endpoints/{endpoint_id}/secrets/rotate"): "endpoint.secret_rotated",
+    ("post", "/v1/deliveries/{delivery_id}/retry"): "delivery.retried",
+}
+
+
+async def audit(client: httpx.AsyncClient, **wanted: Any) -> list[dict[str, Any]]:
+    answer = await client.get("/v1/audit", params=wanted)
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["items"])
+
+
+async def test_every_door_that_changes_something_is_known_to_be_audited_or_not(app: FastAPI) -> None:
+    doors = {
+        (method, path)
+        for path, operations in app.openapi()["paths"].items()
+        for method in operations
+        if method != "get"
+    }
+    assert doors == AUDITED.keys() | NOT_AUDITED.keys()
+
+
+async def test_what_happens_to_an_endpoint_is_told_with_who_from_where_and_why(tenant: Tenancy) -> None:
+    path = f"/v1/endpoints/{(await tenant.endpoint())['id']}"
+    why = {"reason": "so"}
+    for call in (
+        tenant.client.patch(path, json={"description": "new"}, params=why),
+        tenant.client.post(f"{path}/pause", json=why),
+        tenant.client.post(f"{path}/resume", json=why),
+        tenant.client.post(f"{path}/disable", json=why),
+        tenant.client.post(f"{path}/enable", json=why),
+        tenant.client.post(f"{path}/secrets/rotate", json=why),
+        tenant.client.delete(path, params=why),
+    ):
+        assert (await call).is_success
+    told = await audit(tenant.client)
+    assert [entry["what"].removeprefix("endpoint.") for entry in told[::-1]][2:] == [
+        *("created", "changed", "paused", "resumed", "disabled", "enabled", "secret_rotated", "deleted"),
+    ]
+    assert {entry["reason"] for entry in told[:7]} == {"so"}
+    assert {entry["address"] for entry in told} == {"127.0.0.1"}
+    assert {entry["actor"][:4] for entry in told[:8]} == {"key_"}
+    assert all(entry["sentence"].endswith(".") for entry in told)
+
+
+async def test_tenants_and_keys_are_told_of_and_a_key_is_never_told(
+    operator: httpx.AsyncClient, tenant: Tenancy
+) -> None:
+    made = (await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "shop"})).json()
+    await operator.delete(f"/v1/tenants/{tenant.id}/keys/{made['id']}", params={"reason": "leaked"})
+    revoked, created, *_, first = await audit(tenant.client)
+    assert (revoked["what"], revoked["reason"], revoked["actor"]) == ("key.revoked", "leaked", "operator")
+    assert (created["what"], created["details"]["key_id"]) == ("key.created", made["id"])
+    assert first["what"] == "tenant.created"
+    assert made["key"] not in str(created)
+
+
+async def test_a_tenant_sees_its_own_alone_and_the_operator_all(
+    operator: httpx.AsyncClient, tenant: Tenancy, neighbour: Tenancy
+) -> None:
+    await tenant.endpoint()
+    await neighbour.endpoint()
+    assert {entry["tenant_id"] for entry in await audit(tenant.client)} == {tenant.id}
+    everybody = {entry["tenant_id"] for entry in await audit(operator, limit=20)}
+    assert {tenant.id, neighbour.id} <= everybody
+    asked = await operator.get("/v1/audit", headers={"Waybill-Tenant": neighbour.id})
+    assert {entry["tenant_id"] for entry in asked.json()["items"]} == {neighbour.id}
+
+
+async def test_a_tenant_cannot_name_another_one(tenant: Tenancy, neighbour: Tenancy) -> None:
+    answer = await tenant.client.get("/v1/audit", headers={"Waybill-Tenant": neighbour.id})
+    assert answer.status_code == 404
+
+
+async def test_filters_find_by_who_what_and_where(tenant: Tenancy) -> None:
+    one, other = (await tenant.endpoint())["id"], (await tenant.endpoint())["id"]
+    await tenant.client.post(f"/v1/endpoints/{one}/pause")
+    assert [e["what"] for e in await audit(tenant.client, endpoint=one)] == [
+        "endpoint.paused",
+        "endpoint.created",
+    ]
+    assert {e["endpoint_id"] for e in await audit(tenant.client, what="endpoint.*")} == {one, other}
+    assert {e["what"] for e in await audit(tenant.client, what="endpoint.paused")} == {"endpoint.paused"}
+    assert {e["what"] for e in await audit(tenant.client, actor="operator")} == {
+        "tenant.created",
+        "key.created",
+    }
+    later = (await audit(tenant.client))[0]["at"]
+    assert len(await audit(tenant.client, until=later)) < len(await audit(tenant.client))
+
+
+async def test_the_engine_s_own_entries_are_told_only_when_asked_for(
+    tenant: Tenancy, sql: psycopg.Connection
+) -> None:
+    endpoint = parse_id(Prefix.ENDPOINT, (await tenant.endpoint())["id"])
+    sql.execute(
+        """
+        insert into journal (id, tenant_id, endpoint_id, at, what, actor, details)
+        select %s, tenant_id, id, now(), 'endpoint.breaker_opened', 'waybill', '{}'
+        from endpoints where id = %s
+        """,
+        (new_id(), endpoint),
+    )
+    newest, *others = await audit(tenant.client, engine="true")
+    assert (newest["what"], newest["actor"]) == ("endpoint.breaker_opened", "waybill")
+    assert others == await audit(tenant.client)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("what", "endpoint..x"),
+        ("actor", ""),
+        ("endpoint", "ep_1"),
+        ("delivery", "ep_1"),
+        ("since", "yesterday"),
+        ("until", "2026-11-22T00:00:00"),
+        ("cursor", "abc"),
+        ("engine", "perhaps"),
+        ("limit", "0"),
+        ("nonsense", "1"),
+    ],
+)
+async def test_a_filter_that_makes_no_sense_is_named(tenant: Tenancy, name: str, value: str) -> None:
+    answer = await tenant.client.get("/v1/audit", params={name: value})
+    assert answer.status_code == 422
+    assert [fault["field"] for fault in answer.json()["errors"]] == [name]
+
+
+async def test_pages_hold_every_entry_once_while_others_come(tenant: Tenancy) -> None:
+    endpoint = (await tenant.endpoint())["id"]
+    for number in range(4):
+        await tenant.client.patch(f"/v1/endpoints/{endpoint}", json={"description": str(number)})
+    before = [entry["id"] for entry in await audit(tenant.client)]
+    seen, cursor = [], None
+    while True:
+        page = (
+            await tenant.client.get("/v1/audit", params={"limit": 2} | ({"cursor": cursor} if cursor else {}))
+        ).json()
+        seen += [entry["id"] for entry in page["items"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+        await tenant.endpoint()
+    assert seen == before
+
+
+@pytest.mark.parametrize("statement", ["update journal set actor = 'nobody'", "delete from journal"])
+async def test_nothing_changes_an_entry_or_takes_it_away(
+    tenant: Tenancy, sql: psycopg.Connection, statement: str
+) -> None:
+    await tenant.endpoint()
+    with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
+        sql.execute(statement.encode())
+
+
+async def test_the_operator_s_key_is_known_by_name_alone(app: FastAPI, tenant: Tenancy) -> None:
+    async with client_of(app, OPERATOR_KEY, **{"Waybill-Tenant": tenant.id}) as operator:
+        await operator.post("/v1/endpoints", json={"url": "https://shop.example/in"})
+    newest, *_ = await audit(tenant.client)
+    assert newest["actor"] == "operator"
+    assert OPERATOR_KEY not in str(newest)
+
+
+@asynccontextmanager
+async def served(app: FastAPI, settings: Settings, **changed: str) -> AsyncIterator[str]:
+    """The application behind a real socket, as `web` serves it."""
+    own = settings.model_copy(update={"port": 0, **changed})
+    server = uvicorn.Server(server_config(own, app))
+    serving = asyncio.create_task(server._serve())  # noqa: SLF001  as `serve`, without taking the signals
+    try:
+        await until(lambda: server.started)
+        host, port = server.servers[0].sockets[0].getsockname()[:2]
+        yield f"http://{host}:{port}"
+    finally:
+        server.should_exit = True
+        await serving
+
+
+@pytest.mark.parametrize(
+    ("trusted", "told"),
+    [
+        pytest.param("", "127.0.0.1", id="nobody is trusted"),
+        pytest.param("10.0.0.0/8", "127.0.0.1", id="a stranger is not believed"),
+        pytest.param("127.0.0.0/8,::1", "203.0.113.7", id="a proxy is believed"),
+    ],
+)
+async def test_a_caller_s_address_is_what_a_trusted_proxy_says(
+    app: FastAPI, settings: Settings, tenant: Tenancy, trusted: str, told: str
+) -> None:
+    async with served(app, settings, trusted_proxies=trusted) as url, httpx.AsyncClient() as client:
+        made = await client.post(
+            f"{url}/v1/endpoints",
+            json={"url": "https://shop.example/in"},
+            headers={
+                "Authorization": f"Bearer {tenant.key}",
+                "X-Forwarded-For": "198.51.100.1, 203.0.113.7",
+                "X-Forwarded-Proto": "https",
+            },
+        )
+        assert made.status_code == 201
+    newest, *_ = await audit(tenant.client)
+    assert newest["address"] == told
+
+
+async def test_proxies_that_cannot_be_read_are_refused_by_name(settings: Settings) -> None:
+    with pytest.raises(ValidationError, match="trusted_proxies"):
+        type(settings).model_validate({"trusted_proxies": "10.0.0.0/99"})
