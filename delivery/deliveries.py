@@ -9,11 +9,11 @@ import structlog
 
 from delivery.errors import Conflict, NotFound
 from delivery.holding import with_hold
-from delivery.ledger import attempts, deliveries, endpoints, events, journal, situations
-from delivery.ledger.deliveries import DeliverySelection
+from delivery.ledger import attempts, deliveries, endpoints, events, journal, search, situations, tally
 from delivery.ledger.events import EventHead, EventSelection
 from delivery.ledger.journal import Entry
 from delivery.model import DeliveryStatus, EndpointState, Prefix, show_id
+from delivery.selection import DeliverySelection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from delivery.ledger import Ledger, Transaction
     from delivery.ledger.attempts import Told
+    from delivery.ledger.tally import Tally
     from delivery.model import Attempt, AttemptId, Delivery, DeliveryId, EventId, TenantId
     from delivery.paging import Cut, Page
 
@@ -38,11 +39,18 @@ class Deliveries:
         self._clock = clock
         self._in_flight = in_flight
 
-    async def page(self, tenant_id: TenantId, wanted: DeliverySelection, cut: Cut) -> Page[Delivery]:
-        """Deliveries, newest first."""
+    async def page(self, tenant_id: TenantId | None, wanted: DeliverySelection, cut: Cut) -> Page[Delivery]:
+        """The deliveries that are meant, newest or oldest first; of all tenants where none is named."""
         async with self._ledger.transaction() as tx:
-            page = await deliveries.page(tx, tenant_id, wanted, cut)
+            asked = await search.prepared(tx, tenant_id, wanted, in_flight=self._in_flight)
+            page = await search.page(tx, asked, cut)
             return replace(page, items=await self._with_holds(tx, page.items))
+
+    async def count(self, tenant_id: TenantId | None, wanted: DeliverySelection) -> Tally:
+        """How many deliveries are meant: exact where that is cheap, otherwise an estimate."""
+        async with self._ledger.transaction() as tx:
+            asked = await search.prepared(tx, tenant_id, wanted, in_flight=self._in_flight)
+            return await tally.tally(tx, asked)
 
     async def read(self, tenant_id: TenantId, delivery_id: DeliveryId) -> Delivery:
         """One delivery; raises NotFound."""
@@ -63,8 +71,8 @@ class Deliveries:
             raise NotFound("attempt", show_id(Prefix.ATTEMPT, attempt_id))
         return told
 
-    async def events(self, tenant_id: TenantId, wanted: EventSelection, cut: Cut) -> Page[EventHead]:
-        """Events, newest first."""
+    async def events(self, tenant_id: TenantId | None, wanted: EventSelection, cut: Cut) -> Page[EventHead]:
+        """The events that are meant, newest or oldest first; of all tenants where none is named."""
         async with self._ledger.transaction() as tx:
             return await events.page(tx, tenant_id, wanted, cut)
 

@@ -250,7 +250,11 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One event owed to one endpoint, as the ledger shows it. `held` None: nothing holds it back."""
+    """One event owed to one endpoint, as the ledger shows it. `held` None: nothing holds it back.
+
+    `outcome` and `http_status` are of the last attempt; `sequence` is the number under which its endpoint was
+    owed it. None: there was none yet.
+    """
 
     id: DeliveryId
     tenant_id: TenantId
@@ -264,6 +268,9 @@ class Delivery:
     created_at: datetime
     due_at: datetime | None
     finished_at: datetime | None
+    outcome: str | None = None
+    http_status: int | None = None
+    sequence: int | None = None
     held: Held | None = None
 
 

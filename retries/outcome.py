@@ -97,6 +97,11 @@ def classify_status(status: int, retry_after: timedelta | None) -> Delivered | R
     return Refused(status, retry_after)
 
 
+NAMES: Final = frozenset(
+    {"delivered", "refused", "timed_out", "unreachable", "blocked", "cut_short", "interrupted"}
+)
+
+
 def name_of(outcome: Outcome) -> str:  # noqa: PLR0911  one line for each member of the closed set
     """Name an outcome by its closed label, as metrics, logs and the ledger write it."""
     match outcome:

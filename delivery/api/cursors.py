@@ -55,11 +55,10 @@ class Asked:
     cursor: str | None
     cursors: Cursors
 
-    def cut(self, *scope: object) -> Cut:
+    def cut(self, *scope: object, oldest_first: bool = False) -> Cut:
         """The page, of the list that this scope names; raises Invalid for a cursor of another list."""
-        if self.cursor is None:
-            return Cut(self.limit)
-        return Cut(self.limit, self.cursors.read(self.cursor, scope))
+        last = None if self.cursor is None else self.cursors.read(self.cursor, scope)
+        return Cut.following(self.limit, last, oldest_first=oldest_first)
 
     def next(self, last: UUID | None, *scope: object) -> str | None:
         """The cursor for the page after this one, if there is one."""

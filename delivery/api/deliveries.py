@@ -1,30 +1,20 @@
 """Deliveries and attempts: what is owed, what was tried, and asking for one again."""
 
-from typing import Annotated
+from fastapi import APIRouter
 
-from fastapi import APIRouter, Depends, Query
-
-from delivery.api.callers import ForTenant, Uses
+from delivery.api.callers import ForTenant, Seeing, Uses
 from delivery.api.delivery_shapes import (
     AttemptList,
     AttemptOut,
     AttemptTold,
+    CountOut,
     DeliveryList,
     DeliveryOut,
     DeliveryTold,
 )
 from delivery.api.routing import StrictRoute
-from delivery.api.shapes import (
-    AskedPage,
-    AttemptInPath,
-    DeliveryInPath,
-    Since,
-    Until,
-    check_range,
-    id_in_query,
-)
-from delivery.deliveries import DeliverySelection
-from delivery.model import DeliveryStatus, EndpointId, EventId, Prefix
+from delivery.api.selections import AskedOrder, AskedSelection, refuse_unless_cheap
+from delivery.api.shapes import AskedPage, AttemptInPath, DeliveryInPath
 from delivery.paging import Cut
 
 router = APIRouter(prefix="/v1", tags=["deliveries"], route_class=StrictRoute)
@@ -32,33 +22,27 @@ router = APIRouter(prefix="/v1", tags=["deliveries"], route_class=StrictRoute)
 LATEST = 20
 
 
-def _selection(
-    endpoint: Annotated[str | None, Query(description="Only to this endpoint: `ep_…`.")] = None,
-    event: Annotated[str | None, Query(description="Only of this event: `evt_…`.")] = None,
-    status: Annotated[DeliveryStatus | None, Query(description="Only those that stand so.")] = None,
-    since: Since = None,
-    until: Until = None,
-) -> DeliverySelection:
-    check_range(since, until)
-    endpoint_id = id_in_query(Prefix.ENDPOINT, "endpoint", endpoint)
-    event_id = id_in_query(Prefix.EVENT, "event", event)
-    return DeliverySelection(
-        endpoint_id=None if endpoint_id is None else EndpointId(endpoint_id),
-        event_id=None if event_id is None else EventId(event_id),
-        status=status,
-        since=since,
-        until=until,
-    )
-
-
 @router.get("/deliveries")
 async def list_deliveries(
-    uses: Uses, acting: ForTenant, asked: AskedPage, wanted: Annotated[DeliverySelection, Depends(_selection)]
+    uses: Uses, seeing: Seeing, asked: AskedPage, wanted: AskedSelection, order: AskedOrder = "newest"
 ) -> DeliveryList:
-    """List deliveries, newest first. A page may hold fewer than `limit`, even none, and have a `next`."""
-    scope = ("deliveries", acting.tenant_id, wanted)
-    page = await uses.deliveries.page(acting.tenant_id, wanted, asked.cut(*scope))
+    """Search for deliveries. A page may hold fewer than `limit`, even none, and have a `next`.
+
+    The operator sees all tenants' unless the header `Waybill-Tenant` names one.
+    """
+    refuse_unless_cheap(seeing, wanted)
+    scope = ("deliveries", seeing.tenant_id, wanted, order)
+    cut = asked.cut(*scope, oldest_first=order == "oldest")
+    page = await uses.deliveries.page(seeing.tenant_id, wanted, cut)
     return DeliveryList(items=[DeliveryOut.of(d) for d in page.items], next=asked.next(page.last, *scope))
+
+
+@router.get("/deliveries/count")
+async def count_deliveries(uses: Uses, seeing: Seeing, wanted: AskedSelection) -> CountOut:
+    """Count what a search finds: exactly where that is cheap, otherwise an estimate that says so."""
+    refuse_unless_cheap(seeing, wanted)
+    counted = await uses.deliveries.count(seeing.tenant_id, wanted)
+    return CountOut(count=counted.count, exact=counted.exact)
 
 
 @router.get("/deliveries/{delivery_id}")

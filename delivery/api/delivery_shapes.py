@@ -32,12 +32,18 @@ class DeliveryOut(Shown):
     """One event owed to one endpoint."""
 
     id: str = Field(examples=[example(Prefix.DELIVERY)])
+    tenant_id: str = Field(examples=[example(Prefix.TENANT)])
     event_id: str = Field(examples=[example(Prefix.EVENT)], description="Also the `webhook-id`.")
     event_type: str = Field(examples=["order.created"])
     endpoint_id: str = Field(examples=[example(Prefix.ENDPOINT)])
     status: DeliveryStatus
     reason: str | None = Field(description="Why it stands where it stands.")
     attempts: int = Field(description="How many attempts were made.")
+    outcome: str | None = Field(description="What the last attempt came to. Null: there was none.")
+    response: int | None = Field(description="What the last attempt was answered. Null: nothing.")
+    sequence: int | None = Field(
+        description="The number under which its endpoint is owed it. Null: it was not sent yet."
+    )
     created_at: Moment
     due_at: Moment | None = Field(description="When it is attempted next. Null: never, it is over.")
     finished_at: Moment | None
@@ -50,12 +56,16 @@ class DeliveryOut(Shown):
         """Show a delivery."""
         return cls(
             id=show_id(Prefix.DELIVERY, delivery.id),
+            tenant_id=show_id(Prefix.TENANT, delivery.tenant_id),
             event_id=show_id(Prefix.EVENT, delivery.event_id),
             event_type=delivery.event_type,
             endpoint_id=show_id(Prefix.ENDPOINT, delivery.endpoint_id),
             status=delivery.status,
             reason=delivery.reason,
             attempts=delivery.attempts,
+            outcome=delivery.outcome,
+            response=delivery.http_status,
+            sequence=delivery.sequence,
             created_at=delivery.created_at,
             due_at=delivery.due_at,
             finished_at=delivery.finished_at,
@@ -64,8 +74,15 @@ class DeliveryOut(Shown):
         )
 
 
+class CountOut(Shown):
+    """How many there are."""
+
+    count: int
+    exact: bool = Field(description="False: it is an estimate, since counting them would be too dear.")
+
+
 class DeliveryList(Shown):
-    """Deliveries, newest first."""
+    """Deliveries, in the order that was asked for."""
 
     items: list[DeliveryOut]
     next: Next

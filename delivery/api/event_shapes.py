@@ -111,6 +111,7 @@ class EventOut(Shown):
     """An event, without its body."""
 
     id: str = Field(examples=[example(Prefix.EVENT)])
+    tenant_id: str = Field(examples=[example(Prefix.TENANT)])
     type: str = Field(examples=["order.created"])
     created_at: Moment
     deliveries: int = Field(description="How many endpoints it was owed to when it was accepted.")
@@ -120,6 +121,7 @@ class EventOut(Shown):
         """Show an event."""
         return cls(
             id=show_id(Prefix.EVENT, head.id),
+            tenant_id=show_id(Prefix.TENANT, head.tenant_id),
             type=head.type,
             created_at=head.created_at,
             deliveries=head.matched,

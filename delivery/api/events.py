@@ -6,18 +6,19 @@ from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from delivery.accept import AcceptLimits, NewEvent, parse_batch, parse_event
 from delivery.api import event_shapes as shapes
-from delivery.api.callers import ForTenant, Uses, acting_for, services_of
+from delivery.api.callers import TENANT_HEADER, ForTenant, Seeing, Uses, acting_for, services_of
 from delivery.api.event_shapes import EventList, EventOut
 from delivery.api.routing import StrictRoute, require_json
+from delivery.api.selections import AskedOrder, checked_key, checked_values
 from delivery.api.shapes import AskedPage, EventInPath, Since, Until, check_range
-from delivery.checks import field
 from delivery.deliveries import EventSelection
 from delivery.errors import Invalid
-from delivery.filters import check_event_type
+from delivery.filters import check_pattern
+from delivery.payload import PayloadEquals
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=StrictRoute)
 
@@ -46,21 +47,44 @@ async def accept_batch(request: Request) -> Response:
     return await _accept(request, parse_batch, single=False)
 
 
+def _wanted(
+    event_type: Annotated[
+        list[str] | None, Query(alias="type", description="Of these types: `order.*`.")
+    ] = None,
+    since: Since = None,
+    until: Until = None,
+    idempotency_key: Annotated[str | None, Query(description="That came under this key.")] = None,
+    payload: Annotated[
+        list[str] | None, Query(description="That hold this, from their `data` on: `$.order.id=1042`.")
+    ] = None,
+) -> EventSelection:
+    check_range(since, until)
+    return EventSelection(
+        types=checked_values("type", check_pattern, event_type or []),
+        since=since,
+        until=until,
+        idempotency_key=checked_key(idempotency_key),
+        payload=checked_values("payload", PayloadEquals.parse, payload or []),
+    )
+
+
 @router.get("")
 async def list_events(
     uses: Uses,
-    acting: ForTenant,
+    seeing: Seeing,
     asked: AskedPage,
-    event_type: Annotated[str | None, Query(alias="type", description="Only of this type.")] = None,
-    since: Since = None,
-    until: Until = None,
+    wanted: Annotated[EventSelection, Depends(_wanted)],
+    order: AskedOrder = "newest",
 ) -> EventList:
-    """List events, newest first. A page may hold fewer than `limit`, even none, and still have a `next`."""
-    with field("type"):
-        wanted = EventSelection(None if event_type is None else check_event_type(event_type), since, until)
-    check_range(since, until)
-    scope = ("events", acting.tenant_id, wanted)
-    page = await uses.deliveries.events(acting.tenant_id, wanted, asked.cut(*scope))
+    """Search for events. A page may hold fewer than `limit`, even none, and still have a `next`.
+
+    The operator sees all tenants' unless the header `Waybill-Tenant` names one.
+    """
+    if seeing.tenant_id is None and wanted.idempotency_key is not None:
+        raise Invalid("idempotency_key", f"needs a tenant: name it in the header {TENANT_HEADER}")
+    scope = ("events", seeing.tenant_id, wanted, order)
+    cut = asked.cut(*scope, oldest_first=order == "oldest")
+    page = await uses.deliveries.events(seeing.tenant_id, wanted, cut)
     return EventList(items=[EventOut.of(head) for head in page.items], next=asked.next(page.last, *scope))
 
 

@@ -8,25 +8,25 @@ from delivery.bootstrap import Services, clock
 from delivery.cli import shapes, trace_shapes
 from delivery.cli.delivery_screen import History, print_attempt, print_history
 from delivery.cli.door import actor, ask
-from delivery.cli.listing import Before, cut_of, print_page
+from delivery.cli.filter_options import Beyond, OldestFirst, filtered
+from delivery.cli.listing import print_page
 from delivery.cli.options import (
+    AnyTenant,
     AsJson,
     Limit,
-    Since,
     Tenant,
     TheAttempt,
     TheDelivery,
-    Until,
     examples,
     id_option,
 )
 from delivery.cli.screen import Column, print_json, say
 from delivery.cli.trace_screen import print_delivery_trace
 from delivery.cli.wording import next_step, standing
-from delivery.deliveries import DeliverySelection
 from delivery.errors import NotFound
-from delivery.model import DeliveryId, DeliveryStatus, EndpointId, EventId, Prefix, show_id
+from delivery.model import DeliveryId, Prefix, TenantId, show_id
 from delivery.paging import Cut
+from delivery.selection import DeliverySelection
 
 app = typer.Typer(name="delivery", help="Deliveries: one event owed to one endpoint.", no_args_is_help=True)
 attempts = typer.Typer(
@@ -37,28 +37,32 @@ MOST_ATTEMPTS = 100
 
 
 @app.command(
-    "list",
+    "search",
     epilog=examples(
-        "waybill delivery list --tenant ten_… --status failed --since 2h",
-        "waybill delivery list --tenant ten_… --event evt_… --json",
+        "waybill delivery search --tenant ten_… --status failed --since 2h",
+        "waybill delivery search --tenant ten_… --endpoint ep_… --response 5xx --oldest-first",
+        "waybill delivery search --tenant ten_… --payload '$.order.id=1042' --json",
     ),
 )
-def list_deliveries(  # noqa: PLR0913, PLR0917  one for each option
-    tenant: Tenant,
-    endpoint: Annotated[
-        EndpointId | None, id_option("--endpoint", Prefix.ENDPOINT, "Only to this endpoint.")
-    ] = None,
-    event: Annotated[EventId | None, id_option("--event", Prefix.EVENT, "Only of this event.")] = None,
-    status: Annotated[DeliveryStatus | None, typer.Option(help="Only those that stand so.")] = None,
-    since: Since = None,
-    until: Until = None,
+@filtered
+def search(  # noqa: PLR0913, PLR0917  one for each option
+    wanted: DeliverySelection,
+    tenant: AnyTenant = None,
+    oldest_first: OldestFirst = False,
+    count: Annotated[bool, typer.Option("--count", metavar="", help="Only count them.")] = False,
     limit: Limit = 20,
-    before: Annotated[DeliveryId | None, id_option("--before", Prefix.DELIVERY, Before)] = None,
+    before: Annotated[DeliveryId | None, id_option("--before", Prefix.DELIVERY, Beyond)] = None,
     json: AsJson = False,
 ) -> None:
-    """List a tenant's deliveries, newest first."""
-    wanted = DeliverySelection(endpoint, event, status, since, until)
-    page = ask(lambda uses: uses.deliveries.page(tenant, wanted, cut_of(limit, before)))
+    """Find deliveries that meet every filter, newest first.
+
+    A filter that is given more than once is met by any of its values. Without --tenant: of all tenants.
+    """
+    if count:
+        _count(tenant, wanted, json)
+        return
+    cut = Cut.following(limit, before, oldest_first=oldest_first)
+    page = ask(lambda uses: uses.deliveries.page(tenant, wanted, cut))
     if json:
         print_json(shapes.page([shapes.delivery(one) for one in page.items], Prefix.DELIVERY, page.last))
         return
@@ -86,6 +90,17 @@ def list_deliveries(  # noqa: PLR0913, PLR0917  one for each option
         Prefix.DELIVERY,
         none="There is no such delivery.",
     )
+
+
+app.command("list", help="The same as search.")(search)
+
+
+def _count(tenant: TenantId | None, wanted: DeliverySelection, json: bool) -> None:
+    counted = ask(lambda uses: uses.deliveries.count(tenant, wanted))
+    if json:
+        print_json({"count": counted.count, "exact": counted.exact})
+        return
+    say(f"{counted.count:,}" if counted.exact else f"about {counted.count:,}")
 
 
 @app.command()

@@ -13,8 +13,10 @@ from delivery.bootstrap import Services, clock
 from delivery.checks import field
 from delivery.cli import shapes, trace_shapes
 from delivery.cli.door import ask
-from delivery.cli.listing import Before, cut_of, print_page
+from delivery.cli.filter_options import Beyond, OfTypes, OldestFirst, UnderKey, WithPayload
+from delivery.cli.listing import print_page
 from delivery.cli.options import (
+    AnyTenant,
     AsJson,
     Limit,
     Since,
@@ -32,6 +34,7 @@ from delivery.deliveries import EventSelection
 from delivery.errors import Invalid
 from delivery.filters import check_event_type
 from delivery.model import EventId, Prefix, show_id
+from delivery.paging import Cut
 
 app = typer.Typer(name="event", help="Events: what happened.", no_args_is_help=True)
 
@@ -91,18 +94,21 @@ def send(
 
 @app.command("list")
 def list_events(  # noqa: PLR0913, PLR0917  one for each option
-    tenant: Tenant,
-    type_: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only of this type.")] = None,
+    tenant: AnyTenant = None,
+    types: OfTypes = None,
+    idempotency_key: UnderKey = None,
+    payload: WithPayload = None,
     since: Since = None,
     until: Until = None,
+    oldest_first: OldestFirst = False,
     limit: Limit = 20,
-    before: Annotated[EventId | None, id_option("--before", Prefix.EVENT, Before)] = None,
+    before: Annotated[EventId | None, id_option("--before", Prefix.EVENT, Beyond)] = None,
     json: AsJson = False,
 ) -> None:
-    """List a tenant's events, newest first."""
-    with field("type"):
-        wanted = EventSelection(None if type_ is None else check_event_type(type_), since, until)
-    page = ask(lambda uses: uses.deliveries.events(tenant, wanted, cut_of(limit, before)))
+    """Find events, newest first. Without --tenant: of all tenants."""
+    wanted = EventSelection(tuple(types or ()), since, until, idempotency_key, tuple(payload or ()))
+    cut = Cut.following(limit, before, oldest_first=oldest_first)
+    page = ask(lambda uses: uses.deliveries.events(tenant, wanted, cut))
     if json:
         print_json(shapes.page([shapes.event(one) for one in page.items], Prefix.EVENT, page.last))
         return

@@ -139,6 +139,7 @@ def event(head: EventHead) -> Shape:
     """An event, without its body."""
     return {
         "id": show_id(Prefix.EVENT, head.id),
+        "tenant_id": show_id(Prefix.TENANT, head.tenant_id),
         "type": head.type,
         "created_at": moment(head.created_at),
         "deliveries": head.matched,
@@ -149,12 +150,16 @@ def delivery(one: Delivery) -> Shape:
     """A delivery."""
     return {
         "id": show_id(Prefix.DELIVERY, one.id),
+        "tenant_id": show_id(Prefix.TENANT, one.tenant_id),
         "event_id": show_id(Prefix.EVENT, one.event_id),
         "event_type": one.event_type,
         "endpoint_id": show_id(Prefix.ENDPOINT, one.endpoint_id),
         "status": one.status,
         "reason": one.reason,
         "attempts": one.attempts,
+        "outcome": one.outcome,
+        "response": one.http_status,
+        "sequence": one.sequence,
         "created_at": moment(one.created_at),
         "due_at": moment(one.due_at),
         "finished_at": moment(one.finished_at),

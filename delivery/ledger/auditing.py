@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import or_, select
+from sqlalchemy import select
 
-from delivery.filters import ANY_BELOW, EVERYTHING
 from delivery.ledger.journal import ENGINE, Entry, entry_of
-from delivery.ledger.scan import newest, page_of, plan_for_this_tenant, scope_of
+from delivery.ledger.scan import first_of, like, page_of, plan_for_this_tenant, scope_of
 from delivery.ledger.tables import journal
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ async def page(
         scope.append(journal.c.endpoint_id == wanted.endpoint_id)
     if wanted.delivery_id is not None:
         scope.append(journal.c.delivery_id == wanted.delivery_id)
-    seen = newest(list(journal.c), scope)
+    seen = first_of(list(journal.c), scope, cut)
     query = select(seen).where(*_filters(seen, wanted)).order_by(seen.c.id.desc()).limit(cut.limit + 1)
     found = [Audited(row.id, entry_of(row)) for row in await tx.execute(query)]
     return await page_of(tx, found, cut, id_=journal.c.id, scope=scope)
@@ -71,12 +70,6 @@ def _filters(seen: Subquery, wanted: AuditSelection) -> Sequence[ColumnElement[b
         filters.append(seen.c.actor != ENGINE)
     if wanted.actor is not None:
         filters.append(seen.c.actor == wanted.actor)
-    if wanted.what and EVERYTHING not in wanted.what:
-        filters.append(or_(*[_matches(seen.c.what, pattern) for pattern in wanted.what]))
+    if wanted.what:
+        filters.append(like(seen.c.what, wanted.what))
     return filters
-
-
-def _matches(what: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
-    if pattern.endswith(ANY_BELOW):
-        return what.startswith(pattern.removesuffix("*"), autoescape=True)
-    return what == pattern

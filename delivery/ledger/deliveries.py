@@ -9,28 +9,15 @@ from sqlalchemy import case, func, select, update
 from sqlalchemy import insert as insert_into
 
 from delivery.ledger.accepting import wake
-from delivery.ledger.scan import follows, newest, page_of, plan_for_this_tenant, scope_of
 from delivery.ledger.tables import claims, deliveries, schedule
 from delivery.model import Delivery, DeliveryId, DeliveryStatus, EndpointId, EventId, TenantId
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, FromClause, Row, Select
+    from sqlalchemy import FromClause, Row, Select
 
     from delivery.ledger.session import Transaction
-    from delivery.paging import Cut, Page
-
-
-@dataclass(frozen=True, slots=True)
-class DeliverySelection:
-    """Which deliveries of a tenant are asked for: made from `since` on and before `until`."""
-
-    endpoint_id: EndpointId | None = None
-    event_id: EventId | None = None
-    status: DeliveryStatus | None = None
-    since: datetime | None = None
-    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +36,11 @@ class Progress:
 
 async def read(tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId) -> Delivery | None:
     """One delivery as it stands now."""
-    query = _with_schedule(deliveries).where(
+    query = with_schedule(deliveries).where(
         deliveries.c.id == delivery_id, deliveries.c.tenant_id == tenant_id
     )
     row = (await tx.execute(query)).one_or_none()
-    return None if row is None else _delivery(row)
+    return None if row is None else delivery_of(row)
 
 
 async def progress(tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId) -> Progress | None:
@@ -65,23 +52,6 @@ async def progress(tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId
     )
     row = (await tx.execute(query)).one_or_none()
     return None if row is None else Progress(row.step, row.created_at, row.started_at, row.worker)
-
-
-async def page(tx: Transaction, tenant_id: TenantId, wanted: DeliverySelection, cut: Cut) -> Page[Delivery]:
-    """The deliveries that were asked for, newest first."""
-    await plan_for_this_tenant(tx)
-    scope = scope_of(deliveries.c.id, cut, since=wanted.since, until=wanted.until)
-    scope.append(deliveries.c.tenant_id == tenant_id)
-    if wanted.endpoint_id is not None:
-        scope.append(deliveries.c.endpoint_id == wanted.endpoint_id)
-    if wanted.event_id is not None:
-        scope += [deliveries.c.event_id == wanted.event_id, follows(deliveries.c.id, wanted.event_id)]
-    seen = newest(list(deliveries.c), scope)
-    query = _with_schedule(seen).order_by(seen.c.id.desc()).limit(cut.limit + 1)
-    if wanted.status is not None:
-        query = query.where(*_stands(seen, wanted.status))
-    found = [_delivery(row) for row in await tx.execute(query)]
-    return await page_of(tx, found, cut, id_=deliveries.c.id, scope=scope)
 
 
 async def make_due(tx: Transaction, delivery: Delivery, *, reason: str) -> DeliveryStatus:
@@ -129,12 +99,14 @@ async def _reopen(tx: Transaction, delivery_id: DeliveryId, *, reason: str) -> D
                 due_at=func.clock_timestamp(),
                 reopened_at=func.clock_timestamp(),
                 attempts=row.attempts,
+                sequence=row.sequence,
             )
         )
     return DeliveryStatus(row.status)
 
 
-def _with_schedule(history: FromClause) -> Select[Any]:
+def with_schedule(history: FromClause) -> Select[Any]:
+    """Deliveries, of the table or of some rows of it, with what `schedule` knows of those not over."""
     return select(
         history.c.id,
         history.c.tenant_id,
@@ -150,21 +122,14 @@ def _with_schedule(history: FromClause) -> Select[Any]:
         history.c.created_at,
         schedule.c.due_at,
         history.c.finished_at,
+        func.coalesce(schedule.c.outcome, history.c.outcome).label("outcome"),
+        func.coalesce(schedule.c.http_status, history.c.http_status).label("http_status"),
+        func.coalesce(schedule.c.sequence, history.c.sequence).label("sequence"),
     ).select_from(history.outerjoin(schedule, schedule.c.delivery_id == history.c.id))
 
 
-def _stands(history: FromClause, status: DeliveryStatus) -> tuple[ColumnElement[bool], ...]:
-    pending = history.c.status == DeliveryStatus.PENDING
-    match status:
-        case DeliveryStatus.PENDING:
-            return pending, schedule.c.claim_id.is_(None)
-        case DeliveryStatus.IN_FLIGHT:
-            return pending, schedule.c.claim_id.is_not(None)
-        case _:
-            return (history.c.status == status,)
-
-
-def _delivery(row: Row[*tuple[Any, ...]]) -> Delivery:
+def delivery_of(row: Row[*tuple[Any, ...]]) -> Delivery:
+    """The delivery in a row of `with_schedule`."""
     return Delivery(
         id=DeliveryId(row.id),
         tenant_id=TenantId(row.tenant_id),
@@ -178,4 +143,7 @@ def _delivery(row: Row[*tuple[Any, ...]]) -> Delivery:
         created_at=row.created_at,
         due_at=row.due_at,
         finished_at=row.finished_at,
+        outcome=row.outcome,
+        http_status=row.http_status,
+        sequence=row.sequence,
     )

@@ -7,17 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from delivery.ledger.scan import newest, page_of, plan_for_this_tenant, scope_of
+from delivery.ledger.scan import (
+    BODIES_AT_ONCE,
+    MOST_BODIES,
+    MOST_BODY_BYTES,
+    first_of,
+    in_order,
+    like,
+    page_of,
+    plan_for_this_tenant,
+    scope_of,
+)
 from delivery.ledger.tables import events
 from delivery.model import EventId, TenantId
+from delivery.paging import Page
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Row
 
+    from delivery.ledger.scan import Scope
     from delivery.ledger.session import Transaction
-    from delivery.paging import Cut, Page
+    from delivery.paging import Cut
+    from delivery.payload import PayloadEquals
 
 _HEAD = (events.c.id, events.c.tenant_id, events.c.type, events.c.matched, events.c.created_at)
 
@@ -35,11 +48,13 @@ class EventHead:
 
 @dataclass(frozen=True, slots=True)
 class EventSelection:
-    """Which events of a tenant are asked for: of a type, accepted from `since` on and before `until`."""
+    """Which events are asked for: of any of these types, accepted from `since` on and before `until`."""
 
-    type: str | None = None
+    types: tuple[str, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
+    idempotency_key: str | None = None
+    payload: tuple[PayloadEquals, ...] = ()
 
 
 async def read(tx: Transaction, tenant_id: TenantId, event_id: EventId) -> tuple[EventHead, bytes] | None:
@@ -49,17 +64,47 @@ async def read(tx: Transaction, tenant_id: TenantId, event_id: EventId) -> tuple
     return None if row is None else (_head(row), row.body)
 
 
-async def page(tx: Transaction, tenant_id: TenantId, wanted: EventSelection, cut: Cut) -> Page[EventHead]:
-    """The events that were asked for, newest first."""
+async def page(
+    tx: Transaction, tenant_id: TenantId | None, wanted: EventSelection, cut: Cut
+) -> Page[EventHead]:
+    """The events that were asked for, newest or oldest first; of all tenants where none is named."""
     await plan_for_this_tenant(tx)
     scope = scope_of(events.c.id, cut, since=wanted.since, until=wanted.until)
-    scope.append(events.c.tenant_id == tenant_id)
-    seen = newest(_HEAD, scope)
-    query = select(seen).order_by(seen.c.id.desc()).limit(cut.limit + 1)
-    if wanted.type is not None:
-        query = query.where(seen.c.type == wanted.type)
+    if tenant_id is not None:
+        scope.append(events.c.tenant_id == tenant_id)
+    if wanted.idempotency_key is not None:
+        scope.append(events.c.idempotency_key == wanted.idempotency_key)
+    if wanted.payload:
+        return await _with_payload(tx, scope, wanted, cut)
+    seen = first_of(_HEAD, scope, cut)
+    query = select(seen).order_by(in_order(seen.c.id, cut)).limit(cut.limit + 1)
+    if wanted.types:
+        query = query.where(like(seen.c.type, wanted.types))
     found = [_head(row) for row in await tx.execute(query)]
     return await page_of(tx, found, cut, id_=events.c.id, scope=scope)
+
+
+async def _with_payload(tx: Transaction, scope: Scope, wanted: EventSelection, cut: Cut) -> Page[EventHead]:
+    """Payloads are read by us: a bounded number of events for a page, and of their bytes."""
+    query = select(*_HEAD, events.c.body).where(*scope).order_by(in_order(events.c.id, cut))
+    if wanted.types:
+        query = query.where(like(events.c.type, wanted.types))
+    kept: list[EventHead] = []
+    read = size = 0
+    last = None
+    while len(kept) <= cut.limit and read < MOST_BODIES and size < MOST_BODY_BYTES:
+        beyond = () if last is None else (events.c.id > last if cut.oldest_first else events.c.id < last,)
+        rows = (await tx.execute(query.where(*beyond).limit(BODIES_AT_ONCE))).all()
+        kept += [_head(row) for row in rows if row.body is not None and _holds(row.body, wanted)]
+        read, size = read + len(rows), size + sum(len(row.body or b"") for row in rows)
+        if len(rows) < BODIES_AT_ONCE:
+            return Page.of(kept, cut)
+        last = rows[-1].id
+    return Page.of(kept, cut) if len(kept) > cut.limit else Page(tuple(kept), last)
+
+
+def _holds(body: bytes, wanted: EventSelection) -> bool:
+    return all(condition.matches(body) for condition in wanted.payload)
 
 
 def _head(row: Row[*tuple[Any, ...]]) -> EventHead:

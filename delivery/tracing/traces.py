@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from delivery.errors import NotFound
 from delivery.holding import with_hold
-from delivery.ledger import attempts, deliveries, events, journal, situations, traces
-from delivery.ledger.deliveries import DeliverySelection
+from delivery.ledger import attempts, deliveries, events, journal, search, situations, traces
 from delivery.ledger.scan import CLOCKS_APART
 from delivery.model import Prefix, show_id
 from delivery.paging import Cut
+from delivery.selection import DeliverySelection
 from delivery.tracing import of_delivery, of_event
 from delivery.tracing.of_event import Arrival
 from delivery.tracing.story import Story
@@ -115,7 +115,8 @@ async def _happened(tx: Transaction, delivery: Delivery, *, now: datetime) -> tu
 
 async def _arrival(tx: Transaction, event: EventHead) -> Arrival:
     tenant_id, at = event.tenant_id, event.created_at
-    page = await deliveries.page(tx, tenant_id, DeliverySelection(event_id=event.id), Cut(MOST_ENDPOINTS))
+    wanted = await search.prepared(tx, tenant_id, DeliverySelection(event_id=event.id), in_flight=0)
+    page = await search.page(tx, wanted, Cut(MOST_ENDPOINTS))
     found = await traces.endpoints(tx, tenant_id, {one.endpoint_id for one in page.items})
     owed_to = {known.id: known for known in found}
     room = MOST_ENDPOINTS - len(page.items)

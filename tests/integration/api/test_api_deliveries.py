@@ -248,7 +248,7 @@ async def test_attempts_are_listed_newest_first_page_by_page(
     assert "body" not in first["items"][0]["response"]
 
 
-async def test_a_rare_status_is_found_behind_many_other_rows(tenant: Tenancy, sql: psycopg.Connection):
+async def test_a_rare_type_is_found_behind_many_other_rows(tenant: Tenancy, sql: psycopg.Connection):
     endpoint = parse_id(Prefix.ENDPOINT, (await tenant.endpoint())["id"])
     rows = 20_050
     newest = id_floor(datetime.now(UTC)).int
@@ -260,12 +260,12 @@ async def test_a_rare_status_is_found_behind_many_other_rows(tenant: Tenancy, sq
         ) as copy,
     ):
         for n in range(rows):
-            status = "failed" if n == 0 else "succeeded"
+            type_ = "rare" if n == 0 else "a"
             tenant_id, id_ = parse_id(Prefix.TENANT, tenant.id), UUID(int=newest + n)
-            copy.write_row((id_, tenant_id, new_id(), endpoint, "a", status, datetime.now(UTC)))
-    first = (await tenant.client.get("/v1/deliveries", params={"status": "failed"})).json()
+            copy.write_row((id_, tenant_id, new_id(), endpoint, type_, "succeeded", datetime.now(UTC)))
+    first = (await tenant.client.get("/v1/deliveries", params={"type": "rare"})).json()
     assert first["items"] == []
-    query = {"status": "failed", "cursor": first["next"]}
+    query = {"type": "rare", "cursor": first["next"]}
     rest = (await tenant.client.get("/v1/deliveries", params=query)).json()
     assert [item["id"] for item in rest["items"]] == [show_id(Prefix.DELIVERY, UUID(int=newest))]
     assert rest["next"] is None

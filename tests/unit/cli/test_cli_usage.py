@@ -65,7 +65,7 @@ def test_serve_alone_tells_how() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["event", "list"], "--tenant"),
+        (["key", "list"], "--tenant"),
         (["event", "list", "--tenant", "acme"], "'acme' is not an id of the form ten_…"),
         (["endpoint", "show", "--tenant", TENANT, TENANT], "is not an id of the form ep_…"),
         (["delivery", "list", "--tenant", TENANT, "--status", "lost"], "--status"),

@@ -1,0 +1,109 @@
+"""What an event's payload must hold to be found: a path into its `data` and the value there. Pure.
+
+The path is a singular query of JSONPath (RFC 9535, section 2.3.5.1): `$.order.id`, `$.items[0].sku`,
+`$['odd name']`. Equality is that of JSON values: 1 equals 1.0, and no number equals a truth value.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+LONGEST = 500
+_NAME: Final = re.compile(r"\.([A-Za-z_\u0080-\uffff][A-Za-z0-9_\u0080-\uffff-]*)")
+_INDEX: Final = re.compile(r"\[(0|[1-9][0-9]{0,8})\]")
+_QUOTED: Final = re.compile(r"""\[(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")\]""")
+_NOTHING: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadEquals:
+    """A condition on the payload: at `path`, from `data` on, stands `value` (JSON). `text` says both."""
+
+    text: str
+    path: tuple[str | int, ...]
+    value: str
+
+    @classmethod
+    def parse(cls, text: str) -> PayloadEquals:
+        """Read `$.order.id=1042`; what is no JSON behind the `=` is taken as a string. Raises ValueError."""
+        if len(text) > LONGEST:
+            raise ValueError(f"must have at most {LONGEST} characters, not {len(text)}")
+        path, rest = _path(text)
+        if not rest.startswith("="):
+            raise ValueError(
+                "must be a path from the event's data and a value, such as $.order.id=1042 or $.sku=A1"
+            )
+        return cls(text, path, _json(rest.removeprefix("=")))
+
+    def matches(self, body: bytes) -> bool:
+        """Whether an event with this body is meant; never raises, whatever the bytes are."""
+        try:
+            found: Any = json.loads(body, parse_float=Decimal, parse_int=Decimal)["data"]
+            wanted = json.loads(self.value, parse_float=Decimal, parse_int=Decimal)
+        except (ValueError, TypeError, KeyError, RecursionError, ArithmeticError):
+            return False
+        for step in self.path:
+            found = _step(found, step)
+            if found is _NOTHING:
+                return False
+        return _equal(found, wanted)
+
+
+def _path(text: str) -> tuple[tuple[str | int, ...], str]:
+    """The steps at the beginning of a text that begins with `$`, and what follows them."""
+    if not text.startswith("$"):
+        raise ValueError("must begin with $, which is the event's data, such as $.order.id=1042")
+    steps: list[str | int] = []
+    rest = text[1:]
+    while rest and not rest.startswith("="):
+        if (found := _NAME.match(rest)) is not None:
+            steps.append(found[1])
+        elif (found := _INDEX.match(rest)) is not None:
+            steps.append(int(found[1]))
+        elif (found := _QUOTED.match(rest)) is not None:
+            steps.append(_unquoted(found))
+        else:
+            raise ValueError(f"cannot be read from {rest[:20]!r} on; write .name, [0] or ['a name']")
+        rest = rest[found.end() :]
+    return tuple(steps), rest
+
+
+def _unquoted(found: re.Match[str]) -> str:
+    single, double = found[1], found[2]
+    inner = single.replace("\\'", "'").replace('"', '\\"') if double is None else double
+    name: str = json.loads(f'"{inner}"')
+    return name
+
+
+def _json(text: str) -> str:
+    """The value as JSON: itself where it is JSON, a string of it where it is not."""
+    try:
+        json.loads(text, parse_float=Decimal, parse_int=Decimal, parse_constant=_no_constant)
+    except (ValueError, RecursionError, ArithmeticError):
+        return json.dumps(text)
+    return text
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(name)
+
+
+def _step(found: Any, step: str | int) -> Any:
+    if isinstance(step, str):
+        return found.get(step, _NOTHING) if isinstance(found, dict) else _NOTHING
+    return found[step] if isinstance(found, list) and step < len(found) else _NOTHING
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Equality of JSON values; `Decimal` compares numbers exactly, and `True` would equal 1."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_equal(one[name], other[name]) for name in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return type(one) is type(other) and bool(one == other)
