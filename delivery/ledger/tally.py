@@ -38,12 +38,12 @@ class Tally:
     newest: DeliveryId | None
 
 
-async def tally(tx: Transaction, search: Search) -> Tally:
-    """Count what a search means, looking at no more than 100,000 rows, or 4,000 payloads."""
+async def tally(tx: Transaction, search: Search, *, most: int = MOST_COUNTED) -> Tally:
+    """Count what a search means, looking at `most` rows at the most, or at 4,000 payloads."""
     if search.wanted.payload:
         return await _of_payloads(tx, search)
-    looked = await _looked_at(tx, search)
-    seen = search.looked_at(_ALL, most=MOST_COUNTED)
+    looked = await _looked_at(tx, search, most)
+    seen = search.looked_at(_ALL, most=most)
     matching = search.matching(seen).subquery()
     id_: ColumnElement[str] = cast(matching.c.id, TextType).collate("C")
     rows = await tx.execute(
@@ -61,7 +61,7 @@ async def tally(tx: Transaction, search: Search) -> Tally:
         {status: row.n for status, row in found.items()},
         ends=[DeliveryId(UUID(end)) for row in found.values() for end in (row.first, row.last)],
         looked=looked,
-        whole=looked < MOST_COUNTED,
+        whole=looked < most,
     )
 
 
@@ -96,8 +96,8 @@ async def _scaled(
     )
 
 
-async def _looked_at(tx: Transaction, search: Search) -> int:
-    ids = search.ids(_ALL, most=MOST_COUNTED).subquery()
+async def _looked_at(tx: Transaction, search: Search, most: int) -> int:
+    ids = search.ids(_ALL, most=most).subquery()
     return int((await tx.execute(select(func.count()).select_from(ids))).scalar_one())
 
 
