@@ -17,9 +17,11 @@ from dramatiq.middleware import Middleware
 from delivery.bootstrap import worker_parts
 from delivery.errors import Unavailable
 from delivery.model import ClaimId, Lane
-from workers.broker import ACTOR, queue_of
+from workers.broker import ACTOR, REPLAY_ACTOR, queue_of
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from dramatiq import Broker
 
     from delivery.bootstrap import WorkerParts
@@ -42,20 +44,33 @@ class Deliveries(Middleware):
         self._parts: WorkerParts | None = None
 
     def declare(self, broker: Broker) -> None:
-        """Declare the actor of every lane."""
-        dramatiq.actor(actor_name=ACTOR, queue_name=queue_of(self._settings, Lane.LIVE), broker=broker)(
-            self.start
-        )
+        """Declare the actors of every lane."""
+        for name, lane, act in (
+            (ACTOR, Lane.LIVE, self.start),
+            (REPLAY_ACTOR, Lane.REPLAY, self.start_replays),
+        ):
+            dramatiq.actor(actor_name=name, queue_name=queue_of(self._settings, lane), broker=broker)(act)
 
     def start(self, claim: str) -> None:
         """Start the claim of this id; returns when its deliveries are on their way."""
-        parts = self._running_parts()
-        starting = asyncio.run_coroutine_threadsafe(parts.dispatcher.start(ClaimId(UUID(claim))), self._loop)
+        dispatcher = self._running_parts().dispatcher
+        starting = asyncio.run_coroutine_threadsafe(dispatcher.start(ClaimId(UUID(claim))), self._loop)
         try:
             starting.result()
         except Unavailable as error:
-            # Not a fault of the message: the claim is still unstarted, and its lease will tell.
-            log.warning("claim.not_started", claim=claim, why=str(error))
+            _say_not_started(claim, error)
+
+    def start_replays(self, claim: str) -> None:
+        """Have the claim of this id started once live work leaves room; returns at once.
+
+        A thread that waited here would keep live work waiting. Should this process die meanwhile, the claim
+        is still unstarted, and its lease tells.
+        """
+        dispatcher = self._running_parts().dispatcher
+        starting = asyncio.run_coroutine_threadsafe(
+            dispatcher.start(ClaimId(UUID(claim)), replays=True), self._loop
+        )
+        starting.add_done_callback(lambda done: _say_how_it_went(claim, done))
 
     def before_worker_boot(self, _broker: Broker, _worker: object) -> None:
         """Start the loop and wire the parts on it."""
@@ -83,3 +98,17 @@ class Deliveries(Middleware):
 
     def _run(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+
+def _say_how_it_went(claim: str, done: Future[int]) -> None:
+    if done.cancelled() or (error := done.exception()) is None:
+        return
+    if isinstance(error, Unavailable):
+        _say_not_started(claim, error)
+    else:
+        log.error("claim.broke_off", claim=claim, error=repr(error), exc_info=error)
+
+
+def _say_not_started(claim: str, error: Unavailable) -> None:
+    # Not a fault of the message: the claim is still unstarted, and its lease will tell.
+    log.warning("claim.not_started", claim=claim, why=str(error))

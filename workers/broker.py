@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 import dramatiq
 import pika
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
     from dramatiq import Broker, Middleware
 
     from delivery.config import Settings
-    from delivery.model import ClaimId, Lane
+    from delivery.model import Lane
 
 log = structlog.get_logger()
 
+Id = TypeVar("Id", bound=UUID)
+
 ACTOR = "deliver"
+REPLAY_ACTOR = "deliver_replays"
+ADVANCE_ACTOR = "advance_replay"
 
 # A silent partition would block a publish for as long as the operating system likes.
 _HEARTBEAT_SECONDS = 15
@@ -92,25 +97,26 @@ def _with_dead_letters(middleware: Sequence[Middleware]) -> list[Middleware]:
 
 
 class Publisher:
-    """Puts claims into a lane's queue. Use it from one thread: connections belong to threads."""
+    """Puts ids into a lane's queue. Use it from one thread: connections belong to threads."""
 
-    def __init__(self, broker: Broker, queue: str) -> None:
-        """Nothing is dialled yet."""
+    def __init__(self, broker: Broker, queue: str, *, actor: str = ACTOR) -> None:
+        """Nothing is dialled yet. `actor` is for whom its messages are."""
         self._broker = broker
         self._queue = queue
+        self._actor = actor
 
-    def publish(self, claims: Sequence[ClaimId]) -> list[ClaimId]:
-        """Publish until the broker fails; returns the claims that it did not confirm."""
-        for position, claim_id in enumerate(claims):
+    def publish(self, ids: Sequence[Id]) -> list[Id]:
+        """Publish a message for each id until the broker fails; returns those that it did not confirm."""
+        for position, id_ in enumerate(ids):
             message: dramatiq.Message[None] = dramatiq.Message(
-                queue_name=self._queue, actor_name=ACTOR, args=(str(claim_id),), kwargs={}, options={}
+                queue_name=self._queue, actor_name=self._actor, args=(str(id_),), kwargs={}, options={}
             )
             try:
                 self._broker.declare_queue(self._queue)
                 self._broker.enqueue(message)
             except Exception as error:  # noqa: BLE001  pika's errors have no common base; any of them means "not now"
                 log.warning("broker.refused", error=repr(error))
-                return list(claims[position:])
+                return list(ids[position:])
         return []
 
     def waiting(self) -> int:

@@ -28,9 +28,8 @@ from delivery.errors import Unavailable, WaybillError
 from delivery.home import Home
 from delivery.ledger import claiming, schema
 from delivery.logs import set_up_logs
-from delivery.model import Lane
 from workers.actors import Deliveries
-from workers.broker import Publisher, in_process_broker, queue_of
+from workers.broker import in_process_broker
 from workers.relay_process import make_relay
 
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ class _RelayThread(threading.Thread):
     def __init__(self, settings: Settings, broker: Broker) -> None:
         super().__init__(name="relay", daemon=True)
         self._settings = settings
-        self._publisher = Publisher(broker, queue_of(settings, Lane.LIVE))
+        self._broker = broker
         self._loop: asyncio.AbstractEventLoop | None = None
         self._relay: Relay | None = None
         self.died = False
@@ -137,7 +136,7 @@ class _RelayThread(threading.Thread):
     async def _run(self) -> None:
         ledger = open_ledger(self._settings, "relay")
         self._loop = asyncio.get_running_loop()
-        self._relay = make_relay(self._settings, ledger, self._publisher)
+        self._relay = make_relay(self._settings, ledger, self._broker)
         try:
             await self._relay.run()
         finally:

@@ -14,17 +14,26 @@ from delivery.errors import Unavailable
 from delivery.ledger import claiming
 from delivery.ledger.listening import Listener
 from delivery.model import Lane
-from workers.backlog import Backlog
-from workers.window import Window
+from workers.lines import Line
+from workers.share import Share
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from datetime import timedelta
+    from typing import Any, Protocol
 
     from delivery.ledger import Ledger, Transaction
     from delivery.model import ClaimId, EndpointId, TenantId
     from workers.broker import Publisher
     from workers.upkeep import Upkeep
+
+    class InThread(Protocol):
+        """Runs what uses the broker on the one thread that its connections belong to."""
+
+        async def __call__(self, work: Callable[[], T], /) -> T:
+            """Run it there, and return what it returned."""
+
+    Side = Callable[[InThread], Coroutine[Any, Any, None]]
 
 log = structlog.get_logger()
 
@@ -46,37 +55,47 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 class Pace:
     """How often the relay looks unasked, how much time's worth of work it queues, how long that may wait.
 
-    `in_flight` is how many deliveries an endpoint may have on their way that has no limit of its own.
+    `in_flight` is how many deliveries an endpoint may have on their way that has no limit of its own,
+    `replay_share` what replays get at most of the queue while live work waits.
     """
 
     poll: timedelta
     window: timedelta
     queue_lease: timedelta
     in_flight: int
+    replay_share: float = 0.2
 
 
 class Relay:
     """One relay. Any number may run: what one takes, the others skip."""
 
-    def __init__(self, ledger: Ledger, publisher: Publisher, upkeep: Upkeep, pace: Pace) -> None:
-        """Nothing runs until `run`."""
+    def __init__(
+        self,
+        ledger: Ledger,
+        publisher: Publisher,
+        upkeep: Upkeep,
+        pace: Pace,
+        *,
+        replays: Publisher | None = None,
+        sides: Sequence[Side] = (),
+    ) -> None:
+        """Nothing runs until `run`. `replays` is where claims of replays go; without it there are none.
+
+        `sides` run beside the relay for as long as it does, with `run` told how to use the broker's thread.
+        """
         self._ledger = ledger
-        self._publisher = publisher
         self._upkeep = upkeep
         self._pace = pace
-        self._terms = ClaimTerms(Lane.LIVE, BATCH, pace.queue_lease, pace.in_flight)
+        self._sides = sides
+        self._live = self._line(Lane.LIVE, publisher)
+        self._replays = None if replays is None else self._line(Lane.REPLAY, replays)
+        self._share = Share(pace.replay_share)
         # One thread, because the broker's connections belong to threads.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publish")
-        self._backlog = Backlog()
-        # Kept apart until the next claim: one that is under way did not see what is heard of only now, and
-        # would drop the endpoint from the backlog when it ends.
-        self._heard: set[tuple[TenantId, EndpointId]] = set()
-        self._window = Window(pace.window.total_seconds())
         self._woken = asyncio.Event()
         self._next_scan = 0.0
         self._next_claim = 0.0
         self._pause = 0.0
-        self._clogged = False
         self._stopping = False
 
     def stop(self) -> None:
@@ -88,10 +107,9 @@ class Relay:
         """Relay until stopped. Outages of the ledger or the broker are waited out, other faults end it."""
         try:
             async with asyncio.TaskGroup() as group:
-                sides = [
-                    group.create_task(side)
-                    for side in (self._listen(), self._rescue(), self._beat(), self._keep_up())
-                ]
+                own = (self._listen(), self._rescue(), self._beat(), self._keep_up())
+                others = (side(self._in_thread) for side in self._sides)
+                sides = [group.create_task(side) for side in (*own, *others)]
                 await self._work()
                 for side in sides:
                     side.cancel()
@@ -108,8 +126,8 @@ class Relay:
                 pause = _FIRST_PAUSE
                 try:
                     self._look_again()
-                    async for endpoints in listener.heard():
-                        self._hear(endpoints)
+                    async for lane, endpoints in listener.heard():
+                        self._hear(lane, endpoints)
                 finally:
                     await listener.close()
             except Unavailable as error:
@@ -117,12 +135,14 @@ class Relay:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def _hear(self, endpoints: set[tuple[TenantId, EndpointId]]) -> None:
-        if endpoints:
-            self._heard |= endpoints
-            self._woken.set()
-        else:
+    def _hear(self, lane: Lane, endpoints: set[tuple[TenantId, EndpointId]]) -> None:
+        if not endpoints:
             self._look_again()
+            return
+        for line in self._lines:
+            if line.terms.lane is lane:
+                line.hear(endpoints)
+                self._woken.set()
 
     def _look_again(self) -> None:
         self._next_scan = 0.0
@@ -133,11 +153,12 @@ class Relay:
         began = _now()
         self._next_scan = planned = began + self._pace.poll.total_seconds()
         async with self._ledger.transaction() as tx:
-            heads = await claiming.ready(tx, lane=Lane.LIVE)
-        self._backlog.note(
-            (head.tenant_id, head.endpoint_id) for head in heads if head.due and not head.deleted
-        )
-        self._upkeep.bury([head.endpoint_id for head in heads if head.deleted])
+            for line in self._lines:
+                heads = await claiming.ready(tx, lane=line.terms.lane)
+                line.backlog.note(
+                    (head.tenant_id, head.endpoint_id) for head in heads if head.due and not head.deleted
+                )
+                self._upkeep.bury([head.endpoint_id for head in heads if head.deleted])
         if self._next_scan == planned:  # Nobody asked for another look while we were looking.
             self._next_scan = max(planned, began + (_now() - began) / SCAN_SHARE)
 
@@ -146,17 +167,17 @@ class Relay:
     async def _work(self) -> None:
         while not self._stopping:
             await self._rest()
-            self._backlog.note(self._heard)
-            self._heard.clear()
-            self._backlog.ripen(_now())
+            for line in self._lines:
+                line.gather(_now())
             try:
                 if _now() >= self._next_scan:
                     await self._scan()
-                if self._backlog and not await self._is_clogged():
+                if self._is_due and not await self._is_clogged():
                     began = _now()
-                    claims, taken = await self._claim()
-                    self._next_claim = began + gap_after(taken)
-                    await self._publish(claims)
+                    claimed = await self._claim()
+                    self._next_claim = began + gap_after(sum(taken for _, _, taken in claimed))
+                    for line, claims, _ in claimed:
+                        await self._publish(line, claims)
                 self._pause = 0.0
             except Unavailable as error:
                 self._pause = min(max(_FIRST_PAUSE, self._pause * 2), _LONGEST_PAUSE)
@@ -168,9 +189,9 @@ class Relay:
         if self._pause:
             await asyncio.sleep(self._pause)
             return
-        if not self._backlog:
+        if not self._is_due:
             try:
-                next_look = min(self._next_scan, self._backlog.next_at)
+                next_look = min(self._next_scan, *(line.backlog.next_at for line in self._lines))
                 await asyncio.wait_for(self._woken.wait(), timeout=max(0.0, next_look - _now()))
             except TimeoutError:
                 return
@@ -178,31 +199,50 @@ class Relay:
                 self._woken.clear()
         await asyncio.sleep(max(0.0, self._next_claim - _now()))
 
-    async def _claim(self) -> tuple[list[ClaimId], int]:
-        """Claim what there is room for; returns the claims, and how many deliveries they hold."""
-        claims: list[ClaimId] = []
+    async def _claim(self) -> list[tuple[Line, Sequence[ClaimId], int]]:
+        """Claim what there is room for, live work first; of each line the claims, and how many they hold."""
         async with self._ledger.transaction() as tx:
-            waiting = await claiming.unstarted(tx, lane=Lane.LIVE)
-            self._window = self._window.seen(waiting, at=_now())
-            before = self._window.waiting
-            while self._backlog and self._window.room:
-                claims += await self._take(tx)
-        return claims, self._window.waiting - before
+            live = self._live
+            claims, taken = await self._claim_of(tx, live, lambda room: room) if live.backlog else ([], 0)
+            found: list[tuple[Line, Sequence[ClaimId], int]] = [(live, claims, taken)]
+            self._share = self._share.after_live(taken, waits=bool(live.backlog), at=_now())
+            if self._replays is not None and self._replays.backlog:
+                claims, taken = await self._claim_of(tx, self._replays, self._room_for_replays)
+                self._share = self._share.used(taken)
+                found.append((self._replays, claims, taken))
+        return found
 
-    async def _take(self, tx: Transaction) -> Sequence[ClaimId]:
+    def _room_for_replays(self, _room: int) -> int:
+        if self._replays is None:
+            return 0
+        window = self._replays.window
+        room = self._share.queued_at_most(window.target, at=_now()) - window.waiting
+        return max(0, self._share.allowed(room))
+
+    async def _claim_of(
+        self, tx: Transaction, line: Line, allowed: Callable[[int], int]
+    ) -> tuple[list[ClaimId], int]:
+        claims: list[ClaimId] = []
+        line.look(await claiming.unstarted(tx, lane=line.terms.lane), now=_now())
+        before = line.window.waiting
+        room = allowed(line.window.room)
+        while line.backlog and room > 0:
+            had = line.window.waiting
+            claims += await self._take(tx, line, room)
+            room -= line.window.waiting - had
+        return claims, line.window.waiting - before
+
+    async def _take(self, tx: Transaction, line: Line, room: int) -> Sequence[ClaimId]:
         """One round: everybody whose turn it is gets a share of the room; who had less leaves the backlog."""
-        quotas = self._backlog.share(self._window.room)
-        claimed = await claim(tx, quotas, self._terms)
-        # What is held for longer than that, the scan finds when its time has come.
-        soon = {e: s for e, s in claimed.later.items() if s <= self._pace.poll.total_seconds()}
-        self._backlog.served(quotas, claimed.by_endpoint, {e: _now() + s for e, s in soon.items()})
-        self._window = self._window.added(claimed.size)
+        quotas = line.backlog.share(room)
+        claimed = await claim(tx, quotas, line.terms)
+        line.served(quotas, claimed, now=_now(), soon=self._pace.poll.total_seconds())
         return claimed.claims
 
-    async def _publish(self, claims: Sequence[ClaimId]) -> None:
+    async def _publish(self, line: Line, claims: Sequence[ClaimId]) -> None:
         if not claims:
             return
-        unconfirmed = await self._in_thread(lambda: self._publisher.publish(claims))
+        unconfirmed = await self._in_thread(lambda: line.publisher.publish(claims))
         if unconfirmed:
             async with self._ledger.transaction() as tx:
                 await claiming.hand_back(tx, unconfirmed)
@@ -210,11 +250,25 @@ class Relay:
 
     async def _is_clogged(self) -> bool:
         """Whether claims came back from a queue that nobody reads, and more would only pile up there."""
-        if self._clogged:
-            self._clogged = await self._in_thread(self._publisher.waiting) > 0
-            if self._clogged:
-                await asyncio.sleep(_FIRST_PAUSE)
-        return self._clogged
+        for line in self._lines:
+            if line.clogged:
+                line.clogged = await self._in_thread(line.publisher.waiting) > 0
+        clogged = any(line.clogged for line in self._lines)
+        if clogged:
+            await asyncio.sleep(_FIRST_PAUSE)
+        return clogged
+
+    @property
+    def _lines(self) -> tuple[Line, ...]:
+        return (self._live,) if self._replays is None else (self._live, self._replays)
+
+    @property
+    def _is_due(self) -> bool:
+        return any(line.backlog for line in self._lines)
+
+    def _line(self, lane: Lane, publisher: Publisher) -> Line:
+        terms = ClaimTerms(lane, BATCH, self._pace.queue_lease, self._pace.in_flight)
+        return Line(terms, publisher, seconds=self._pace.window.total_seconds())
 
     # At the side: leases, heartbeats, upkeep.
 
@@ -227,7 +281,8 @@ class Relay:
                 rescued = claiming.Rescued(0, 0)
             if rescued.deliveries:
                 log.warning("relay.rescued", deliveries=rescued.deliveries, unstarted=rescued.unstarted)
-                self._clogged = self._clogged or rescued.unstarted > 0
+                for line in self._lines:
+                    line.clogged = line.clogged or rescued.unstarted > 0
                 self._look_again()
             else:
                 await asyncio.sleep(RESCUE_SECONDS)
@@ -235,7 +290,7 @@ class Relay:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(BEAT_SECONDS)
-            await self._in_thread(self._publisher.beat)
+            await self._in_thread(self._live.publisher.beat)
 
     async def _keep_up(self) -> None:
         await self._upkeep.run()

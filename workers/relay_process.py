@@ -18,11 +18,13 @@ from delivery.config import read_settings
 from delivery.errors import Misconfigured
 from delivery.logs import set_up_logs
 from delivery.model import Lane
-from workers.broker import Publisher, queue_of, rabbitmq_broker
+from workers.broker import REPLAY_ACTOR, Publisher, queue_of, rabbitmq_broker
 from workers.relay import Pace, Relay
 from workers.upkeep import Ages, Upkeep
 
 if TYPE_CHECKING:
+    from dramatiq import Broker
+
     from delivery.config import Settings
     from delivery.ledger import Ledger
 
@@ -30,27 +32,29 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-def make_relay(settings: Settings, ledger: Ledger, publisher: Publisher) -> Relay:
-    """Wire a relay on the running loop."""
+def make_relay(settings: Settings, ledger: Ledger, broker: Broker) -> Relay:
+    """Wire a relay on the running loop, which publishes to this broker."""
     pace = Pace(
         poll=timedelta(seconds=settings.poll_seconds),
         window=timedelta(seconds=settings.window_seconds),
         queue_lease=settings.queue_lease,
         in_flight=settings.endpoint_in_flight_max,
+        replay_share=settings.replay_share,
     )
     ages = Ages(
         idempotency=timedelta(hours=settings.idempotency_hours),
         delivery=timedelta(days=settings.delivery_max_age_days),
     )
     upkeep = Upkeep(ledger, ages, clock=clock)
-    return Relay(ledger, publisher, upkeep, pace)
+    live = Publisher(broker, queue_of(settings, Lane.LIVE))
+    replays = Publisher(broker, queue_of(settings, Lane.REPLAY), actor=REPLAY_ACTOR)
+    return Relay(ledger, live, upkeep, pace, replays=replays)
 
 
 async def run(settings: Settings) -> None:
     """Run a relay on this loop until a signal says to stop."""
-    publisher = Publisher(rabbitmq_broker(settings), queue_of(settings, Lane.LIVE))
     ledger = open_ledger(settings, "relay")
-    relay = make_relay(settings, ledger, publisher)
+    relay = make_relay(settings, ledger, rabbitmq_broker(settings))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, relay.stop)

@@ -101,6 +101,7 @@ def ended(
         destination.terms,
         operational=destination.operational,
         disable=decision.reason if isinstance(decision, DisableEndpoint) else None,
+        lane=sent.work.lane,
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from delivery.ledger import claiming, health
 from delivery.ledger.claiming import Grant
-from delivery.model import ClaimId, EndpointId, new_id
+from delivery.model import ClaimId, EndpointId, Lane, new_id
 from retries.health import allowance
 
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from delivery.ledger import Transaction
-    from delivery.ledger.health import Gate
-    from delivery.model import Lane
+    from delivery.ledger.health import Gate, Standing
     from retries.health import Allowance
 
 # An endpoint whose health somebody has locked is looked at again after so many seconds.
@@ -66,7 +65,7 @@ class Claimed:
 async def claim(tx: Transaction, quotas: Sequence[Quota], terms: ClaimTerms) -> Claimed:
     """Take what is due within the quotas and within what each endpoint may be sent."""
     gates, busy = await health.gates(tx, [quota.endpoint_id for quota in quotas])
-    grants, later = allot(quotas, gates, in_flight=terms.in_flight)
+    grants, later = allot(quotas, gates, terms)
     later |= dict.fromkeys(busy, BUSY_SECONDS)
     if not grants:
         return Claimed((), {}, later)
@@ -83,7 +82,7 @@ async def claim(tx: Transaction, quotas: Sequence[Quota], terms: ClaimTerms) -> 
 
 
 def allot(
-    quotas: Sequence[Quota], gates: Mapping[EndpointId, Gate], *, in_flight: int
+    quotas: Sequence[Quota], gates: Mapping[EndpointId, Gate], terms: ClaimTerms
 ) -> tuple[list[Grant], dict[EndpointId, float]]:
     """Say what of the quotas is granted, and in how many seconds a rate limit lets more go. Pure."""
     grants: list[Grant] = []
@@ -92,14 +91,22 @@ def allot(
         gate = gates.get(quota.endpoint_id)
         if gate is None:
             continue
-        allowed = _allowed(gate, in_flight)
+        allowed = _allowed(gate, terms.in_flight)
         take = min(quota.take, allowed.take)
+        if terms.lane is Lane.REPLAY and not allowed.probe:
+            take = min(take, left_to_replays(gate.standing, most=gate.most or terms.in_flight))
         if take:
             interval = None if gate.rate is None else gate.rate.interval
             grants.append(Grant(quota.endpoint_id, take, allowed.probe, allowed.counts_from, interval))
         if take < quota.take and allowed.until is not None:
             later[quota.endpoint_id] = (allowed.until - gate.now).total_seconds()
     return grants, later
+
+
+def left_to_replays(standing: Standing, *, most: int) -> int:
+    """How many replays may join what is in flight: half of an endpoint's places are for live work. Pure."""
+    limit = min(most, standing.health.limit.now)
+    return max(0, max(1, limit // 2) - standing.in_flight)
 
 
 def _allowed(gate: Gate, in_flight: int) -> Allowance:

@@ -84,14 +84,15 @@ class Dispatcher:
         """Deliveries that are on their way."""
         return len(self._in_flight)
 
-    async def start(self, claim_id: ClaimId) -> int:
+    async def start(self, claim_id: ClaimId, *, replays: bool = False) -> int:
         """Start a claim and set its deliveries on their way; returns how many, without waiting for them.
 
-        Waits until there is room. A claim that was started before, or rescued, is left alone: 0. One that
-        comes while we stop is handed back. Raises Unavailable when the ledger does not answer.
+        Waits until there is room; replays wait until live work leaves some. A claim that was started before,
+        or rescued, is left alone: 0. One that comes while we stop is handed back. Raises Unavailable when the
+        ledger does not answer.
         """
         try:
-            await self._gate.opened()
+            await self._gate.opened(replays=replays)
         except GateClosed:
             async with self._ledger.transaction() as tx:
                 await claiming.hand_back(tx, [claim_id])

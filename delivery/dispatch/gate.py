@@ -24,9 +24,11 @@ class Gate:
     def __init__(self, *, fresh: int, most: int, detach: timedelta) -> None:
         """Start empty and open."""
         self._fresh_room = fresh
+        self._for_live = fresh // 2
         self._room = most
         self._detach = detach.total_seconds()
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._replays: deque[asyncio.Future[None]] = deque()
         self._closed = False
 
     @property
@@ -34,11 +36,17 @@ class Gate:
         """Whether more may start."""
         return self._fresh_room > 0 and self._room > 0
 
-    async def opened(self) -> None:
+    @property
+    def is_open_to_replays(self) -> bool:
+        """Whether replays may start: half of the fresh places are left to live work, which goes first."""
+        return self.is_open and not self._waiting and self._fresh_room > self._for_live
+
+    async def opened(self, *, replays: bool = False) -> None:
         """Return once more may start; raises GateClosed when the process stops first."""
-        while not self.is_open and not self._closed:
+        line = self._replays if replays else self._waiting
+        while not (self.is_open_to_replays if replays else self.is_open) and not self._closed:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
+            line.append(turn)
             await turn
         if self._closed:
             raise GateClosed
@@ -46,7 +54,7 @@ class Gate:
     def close(self) -> None:
         """Let nobody in any more."""
         self._closed = True
-        for turn in self._waiting:
+        for turn in (*self._waiting, *self._replays):
             if not turn.done():
                 turn.set_result(None)
 
@@ -67,7 +75,12 @@ class Gate:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
-                break
+                return
+        while self._replays and self.is_open_to_replays:
+            turn = self._replays.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
 
 
 class Place:

@@ -9,7 +9,7 @@ from delivery import operational
 from delivery.ledger import accepting, endpoints, health, journal, tenants
 from delivery.ledger.journal import ENGINE, Entry
 from delivery.ledger.recording import Final, Result
-from delivery.model import DeliveryStatus, Prefix, show_id
+from delivery.model import DeliveryStatus, Lane, Prefix, show_id
 from retries.breaker import BreakerState
 from retries.health import (
     BreakerClosed,
@@ -46,6 +46,7 @@ class Ended:
     terms: HealthTerms
     operational: bool
     disable: str | None = None
+    lane: Lane = Lane.LIVE
 
     @property
     def endpoint_id(self) -> EndpointId:
@@ -70,6 +71,9 @@ async def judge_all(
     healths, entries = await _judged(tx, known, standings, dice)
     await health.write(tx, healths, released=recorded.released)
     await accepting.wake(tx, _with_room_again(known, standings, healths))
+    # Replays come to an endpoint in small numbers: where some have ended, there are likely more.
+    replayed = {(one.result.attempt.tenant_id, one.endpoint_id) for one in known if one.lane is Lane.REPLAY}
+    await accepting.wake(tx, replayed, lane=Lane.REPLAY)
     await _tell(tx, known, entries)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from delivery.ledger.session import DUE_CHANNEL
+from delivery.model import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 # PostgreSQL takes less than 8,000 bytes; 44 letters and a comma stand for one tenant and endpoint.
 _MOST_NOTIFIED = 170
 _DELIVERIES_AT_ONCE = 5_000
+# Before the names of those that have replays due; who does not know it looks for itself.
+REPLAY_MARK = "replay:"
 
 _VERSIONS = text("select id, endpoints_version from tenants where id = any (cast(:ids as uuid[]))")
 _FILTERS = text("""
@@ -164,10 +167,10 @@ async def insert(tx: Transaction, events: Sequence[EventRow], deliveries: Sequen
     await wake(tx, {(row.tenant_id, row.endpoint_id) for row in deliveries})
 
 
-async def wake(tx: Transaction, pairs: set[tuple[TenantId, EndpointId]]) -> None:
+async def wake(tx: Transaction, pairs: set[tuple[TenantId, EndpointId]], *, lane: Lane = Lane.LIVE) -> None:
     """Tell the relay, at commit, that these endpoints may have something due."""
     if pairs:
-        await tx.execute(_NOTIFY, {"channel": DUE_CHANNEL, "payload": due_payload(pairs)})
+        await tx.execute(_NOTIFY, {"channel": DUE_CHANNEL, "payload": due_payload(pairs, lane=lane)})
 
 
 async def _insert_deliveries(tx: Transaction, deliveries: Sequence[DeliveryRow]) -> None:
@@ -185,8 +188,10 @@ async def _insert_deliveries(tx: Transaction, deliveries: Sequence[DeliveryRow])
     )
 
 
-def due_payload(pairs: set[tuple[TenantId, EndpointId]]) -> str:
+def due_payload(pairs: set[tuple[TenantId, EndpointId]], *, lane: Lane = Lane.LIVE) -> str:
     """Name the endpoints that have something due; empty (look for yourself) when they are too many."""
     if len(pairs) > _MOST_NOTIFIED:
         return ""
-    return ",".join(base64.b64encode(tenant.bytes + endpoint.bytes).decode() for tenant, endpoint in pairs)
+    mark = REPLAY_MARK if lane is Lane.REPLAY else ""
+    names = (base64.b64encode(tenant.bytes + endpoint.bytes).decode() for tenant, endpoint in pairs)
+    return mark + ",".join(names)

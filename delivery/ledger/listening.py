@@ -9,8 +9,9 @@ from uuid import UUID
 import psycopg
 
 from delivery.errors import Unavailable
+from delivery.ledger.accepting import REPLAY_MARK
 from delivery.ledger.session import DUE_CHANNEL
-from delivery.model import EndpointId, TenantId
+from delivery.model import EndpointId, Lane, TenantId
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,11 +49,13 @@ class Listener:
             raise Unavailable(f"The ledger does not answer: {error}") from error
         return cls(connection)
 
-    async def heard(self) -> AsyncIterator[set[tuple[TenantId, EndpointId]]]:
-        """Each word as it comes: the endpoints it names; an empty set means look for yourself."""
+    async def heard(self) -> AsyncIterator[tuple[Lane, set[tuple[TenantId, EndpointId]]]]:
+        """Each word as it comes: the lane and the endpoints it names; no endpoints: look for yourself."""
         try:
             async for notice in self._connection.notifies():
-                yield endpoints_in(notice.payload)
+                payload = notice.payload.removeprefix(REPLAY_MARK)
+                lane = Lane.LIVE if payload == notice.payload else Lane.REPLAY
+                yield lane, endpoints_in(payload)
         except psycopg.Error as error:
             raise Unavailable(f"The ledger does not answer: {error}") from error
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from delivery.model import id_floor
+from delivery.model import Lane, id_floor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,22 +23,24 @@ AT_ONCE = 1_000
 
 _CANCEL = text("""
     with doomed as materialized (
-        select s.delivery_id, s.attempts
+        select s.delivery_id
         from unnest(cast(:endpoints as uuid[])) as gone (id)
         join endpoints e on e.id = gone.id and e.deleted_at is not null
+        cross join unnest(cast(:lanes as smallint[])) as lanes (lane)
         cross join lateral (
-            select delivery_id, attempts from schedule
-            where endpoint_id = e.id and lane = 0 and claim_id is null
+            select delivery_id from schedule
+            where endpoint_id = e.id and lane = lanes.lane and claim_id is null
             limit :most for update skip locked
         ) as s
         limit :most
     ), unscheduled as (
         delete from schedule using doomed where schedule.delivery_id = doomed.delivery_id
-        returning schedule.delivery_id, schedule.tenant_id, schedule.attempts
+        returning schedule.*
     )
     update deliveries
     set status = 'cancelled', reason = 'endpoint_deleted', attempts = unscheduled.attempts,
-        finished_at = clock_timestamp()
+        finished_at = clock_timestamp(), outcome = unscheduled.outcome,
+        http_status = unscheduled.http_status, sequence = unscheduled.sequence
     from unscheduled
     where deliveries.id = unscheduled.delivery_id and deliveries.tenant_id = unscheduled.tenant_id
 """)
@@ -52,12 +54,12 @@ _EXPIRE = text("""
         order by delivery_id limit :most for update skip locked
     ), unscheduled as (
         delete from schedule using old where schedule.delivery_id = old.delivery_id
-        returning schedule.delivery_id, schedule.tenant_id, schedule.endpoint_id, schedule.event_id,
-                  schedule.attempts
+        returning schedule.*
     ), ended as (
         update deliveries
         set status = 'failed', reason = 'expired', attempts = unscheduled.attempts,
-            finished_at = clock_timestamp()
+            finished_at = clock_timestamp(), outcome = unscheduled.outcome,
+            http_status = unscheduled.http_status, sequence = unscheduled.sequence
         from unscheduled
         where deliveries.id = unscheduled.delivery_id and deliveries.tenant_id = unscheduled.tenant_id
     )
@@ -75,7 +77,8 @@ _FORGET = text("""
 
 async def cancel_of_deleted(tx: Transaction, endpoints: Sequence[EndpointId]) -> int:
     """Cancel up to 1,000 unclaimed deliveries of deleted endpoints; returns how many."""
-    return (await tx.execute(_CANCEL, {"endpoints": list(endpoints), "most": AT_ONCE})).rowcount
+    values = {"endpoints": list(endpoints), "lanes": list(map(int, Lane)), "most": AT_ONCE}
+    return (await tx.execute(_CANCEL, values)).rowcount
 
 
 @dataclass(frozen=True, slots=True)

@@ -499,7 +499,7 @@ async def heard_after(
     await on.wake(ledger, tenant, last)
     heard: set[EndpointId] = set()
     async with asyncio.timeout(10):
-        async for pairs in listener.heard():
+        async for _, pairs in listener.heard():
             heard |= {endpoint for _, endpoint in pairs}
             if last in heard:
                 break

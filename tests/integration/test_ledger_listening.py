@@ -53,7 +53,7 @@ def test_any_other_payload_means_look_for_yourself_or_names_endpoints(payload: s
 
 async def first_word(listener: Listener) -> set[tuple[TenantId, EndpointId]]:
     async with asyncio.timeout(10):
-        async for endpoints in listener.heard():
+        async for _, endpoints in listener.heard():
             return endpoints
     raise AssertionError("It ended without a word.")
 

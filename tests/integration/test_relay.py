@@ -27,7 +27,7 @@ from tests.support import ledger as on
 from tests.support.judging import Told
 from tests.support.ledger import Wanted
 from tests.support.postgres import connect
-from workers.broker import ACTOR, Publisher, in_process_broker
+from workers.broker import ACTOR, Id, Publisher, in_process_broker
 from workers.relay import Pace, Relay
 from workers.upkeep import Ages, Upkeep
 from workers.window import FEWEST
@@ -81,13 +81,13 @@ class Doubtful(Publisher):
         self.counted += 1
         return super().waiting()
 
-    def publish(self, claims: Sequence[ClaimId]) -> list[ClaimId]:
+    def publish(self, ids: Sequence[Id]) -> list[Id]:
         self.asked += 1
         assert self.may_go_on.wait(30)
         if self.refuses:
             self.refused += 1
-            return list(claims)
-        return super().publish(claims)
+            return list(ids)
+        return super().publish(ids)
 
 
 def relay_on(ledger: Ledger, publisher: Publisher, *, poll: timedelta = NEVER) -> Relay:

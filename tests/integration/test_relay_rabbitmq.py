@@ -18,7 +18,7 @@ from delivery.config import Settings
 from delivery.errors import Unavailable
 from delivery.model import ClaimId, Lane, new_id
 from tests.support import ledger as on
-from workers.broker import ACTOR, Publisher, queue_of, rabbitmq_broker
+from workers.broker import ACTOR, REPLAY_ACTOR, Publisher, queue_of, rabbitmq_broker
 from workers.relay import Pace, Relay
 from workers.upkeep import Ages, Upkeep
 
@@ -37,8 +37,9 @@ def settings(request: pytest.FixtureRequest, amqp_url: str) -> Iterator[Settings
     yield own
     with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
         channel = connection.channel()
-        for suffix in ("", ".DQ", ".XQ"):
-            channel.queue_delete(queue_of(own, Lane.LIVE) + suffix)
+        for lane in Lane:
+            for suffix in ("", ".DQ", ".XQ"):
+                channel.queue_delete(queue_of(own, lane) + suffix)
 
 
 @pytest.fixture
@@ -110,3 +111,19 @@ def test_a_broker_that_is_not_there_confirms_nothing(unused_tcp_port: int) -> No
     with pytest.raises(Unavailable):
         publisher.waiting()
     publisher.beat()
+
+
+def test_each_lane_has_a_queue_and_an_actor_of_its_own(
+    settings: Settings, broker: Broker, amqp_url: str
+) -> None:
+    claim_id = ClaimId(new_id())
+    replays = Publisher(broker, queue_of(settings, Lane.REPLAY), actor=REPLAY_ACTOR)
+    assert Publisher(broker, queue_of(settings, Lane.LIVE)).waiting() == 0
+    assert replays.publish([claim_id]) == []
+    assert Publisher(broker, queue_of(settings, Lane.LIVE)).waiting() == 0
+    with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
+        queue = queue_of(settings, Lane.REPLAY)
+        *_, body = next(connection.channel().consume(queue, inactivity_timeout=20))
+    assert body is not None, "There is no message."
+    message = dramatiq.Message.decode(body)
+    assert (message.actor_name, message.args) == (REPLAY_ACTOR, (str(claim_id),))

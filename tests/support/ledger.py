@@ -292,7 +292,7 @@ async def record(ledger: Ledger, *results: Result) -> set[ClaimId]:
     return recorded.orphans
 
 
-def ended(result: Result) -> Ended:
+def ended(result: Result, *, lane: Lane = Lane.LIVE) -> Ended:
     """A result with what it tells of its endpoint: that it is well, or with 410 that it is gone."""
     attempt = result.attempt
     good = attempt.outcome == "delivered"
@@ -302,6 +302,7 @@ def ended(result: Result) -> Ended:
         HealthTerms(in_flight=PLENTY),
         operational=False,
         disable="gone" if attempt.status == GONE else None,
+        lane=lane,
     )
 
 

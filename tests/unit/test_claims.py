@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.dispatch.claims import Quota, allot
+from delivery.dispatch.claims import ClaimTerms, Quota, allot
 from delivery.ledger.claiming import Grant
 from delivery.ledger.health import Gate, Standing
-from delivery.model import EndpointId
+from delivery.model import EndpointId, Lane
 from retries.breaker import Breaker, BreakerState
 from retries.health import Health
 from retries.limit import InFlightLimit
@@ -23,6 +23,8 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 ENDPOINT = EndpointId(UUID(int=1))
 DEFAULT = 50
+LIVE = ClaimTerms(Lane.LIVE, batch=100, lease=SECOND, in_flight=DEFAULT)
+REPLAYS = replace(LIVE, lane=Lane.REPLAY)
 FRESH = Health(Breaker.fresh(NOW), InFlightLimit(1_000, ramping=False))
 OPEN = replace(
     FRESH, breaker=replace(FRESH.breaker, state=BreakerState.OPEN, probe_at=NOW - SECOND, openings=1)
@@ -42,9 +44,9 @@ def gate(
     return Gate(Standing(ENDPOINT, health, in_flight, None, next_at), most, rate, NOW)
 
 
-def alone(gate: Gate, *, take: int = 10) -> tuple[list[Grant], float | None]:
+def alone(gate: Gate, *, take: int = 10, terms: ClaimTerms = LIVE) -> tuple[list[Grant], float | None]:
     """What one endpoint is granted of such a quota, and in how many seconds to look again."""
-    grants, later = allot([Quota(ENDPOINT, take)], {ENDPOINT: gate}, in_flight=DEFAULT)
+    grants, later = allot([Quota(ENDPOINT, take)], {ENDPOINT: gate}, terms)
     assert later.keys() <= {ENDPOINT}
     return grants, later.get(ENDPOINT)
 
@@ -54,7 +56,7 @@ def test_an_endpoint_that_nothing_holds_gets_its_quota() -> None:
 
 
 def test_an_endpoint_without_a_gate_gets_nothing_and_nothing_is_said_of_later() -> None:
-    assert allot([Quota(ENDPOINT, 10)], {}, in_flight=DEFAULT) == ([], {})
+    assert allot([Quota(ENDPOINT, 10)], {}, LIVE) == ([], {})
 
 
 # ---- in flight
@@ -159,7 +161,7 @@ def test_nobody_is_granted_more_than_its_quota_or_has_more_in_flight_than_its_li
 ) -> None:
     quotas = [Quota(endpoint, take) for endpoint, (take, _) in line.items()]
     gates = {endpoint: gate for endpoint, (_, gate) in line.items() if gate is not None}
-    grants, later = allot(quotas, gates, in_flight=DEFAULT)
+    grants, later = allot(quotas, gates, LIVE)
     assert [grant.endpoint_id for grant in grants] == [
         e for e in line if e in {g.endpoint_id for g in grants}
     ]
@@ -180,8 +182,39 @@ def test_each_endpoint_is_judged_by_its_own_gate_alone(
 ) -> None:
     quotas = [Quota(endpoint, take) for endpoint, (take, _) in line.items()]
     gates = {endpoint: gate for endpoint, (_, gate) in line.items() if gate is not None}
-    grants, later = allot(quotas, gates, in_flight=DEFAULT)
+    grants, later = allot(quotas, gates, LIVE)
     for quota in quotas:
-        own, its_later = allot([quota], gates, in_flight=DEFAULT)
+        own, its_later = allot([quota], gates, LIVE)
         assert own == [grant for grant in grants if grant.endpoint_id == quota.endpoint_id]
         assert its_later.get(quota.endpoint_id) == later.get(quota.endpoint_id)
+
+
+# ---- replays
+@pytest.mark.parametrize(("in_flight", "granted"), [(0, 4), (3, 1)])
+def test_replays_leave_half_of_an_endpoint_s_places_to_live_work(in_flight: int, granted: int) -> None:
+    assert alone(gate(most=8, in_flight=in_flight), terms=REPLAYS) == ([Grant(ENDPOINT, granted)], None)
+
+
+@pytest.mark.parametrize("in_flight", [4, 7, 8])
+def test_where_live_work_has_half_of_the_places_replays_wait(in_flight: int) -> None:
+    assert alone(gate(most=8, in_flight=in_flight), terms=REPLAYS) == ([], None)
+
+
+def test_an_endpoint_that_takes_one_at_a_time_takes_replays_too() -> None:
+    assert alone(gate(most=1), terms=REPLAYS) == ([Grant(ENDPOINT, 1)], None)
+
+
+def test_a_replay_may_be_the_probe_of_an_open_breaker() -> None:
+    (grant,), _ = alone(gate(OPEN, most=8, in_flight=4), terms=REPLAYS)
+    assert (grant.take, grant.probe) == (1, True)
+
+
+@given(LINES)
+def test_replays_are_never_granted_more_than_live_work_would_be(
+    line: dict[EndpointId, tuple[int, Gate | None]],
+) -> None:
+    quotas = [Quota(endpoint, take) for endpoint, (take, _) in line.items()]
+    gates = {endpoint: gate for endpoint, (_, gate) in line.items() if gate is not None}
+    live = {grant.endpoint_id: grant.take for grant in allot(quotas, gates, LIVE)[0]}
+    for grant in allot(quotas, gates, REPLAYS)[0]:
+        assert grant.take <= live[grant.endpoint_id]

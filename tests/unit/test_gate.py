@@ -13,9 +13,9 @@ AT_ONCE = timedelta(0)
 NEVER = timedelta(days=1)
 
 
-async def knock(gate: Gate) -> asyncio.Task[None]:
+async def knock(gate: Gate, *, replays: bool = False) -> asyncio.Task[None]:
     """Ask to be let in, and come as far as one can without being."""
-    asked = asyncio.create_task(gate.opened())
+    asked = asyncio.create_task(gate.opened(replays=replays))
     await asyncio.sleep(0)
     return asked
 
@@ -122,3 +122,35 @@ async def test_whoever_waits_when_it_closes_is_told_and_so_is_everybody_after() 
     place.leave()
     with pytest.raises(GateClosed):
         await gate.opened()
+
+
+async def test_replays_leave_half_of_the_fresh_places_to_live_work() -> None:
+    gate = Gate(fresh=4, most=9, detach=NEVER)
+    places = [gate.enter(), gate.enter()]
+    replay = await knock(gate, replays=True)
+    assert not replay.done()
+    await gate.opened()
+    places.pop().leave()
+    await replay
+    places.pop().leave()
+
+
+async def test_live_work_that_waits_goes_before_replays_that_wait() -> None:
+    gate = Gate(fresh=2, most=2, detach=NEVER)
+    places = [gate.enter(), gate.enter()]
+    replay, live = await knock(gate, replays=True), await knock(gate)
+    places.pop().leave()
+    await live
+    assert not replay.done()
+    places.pop().leave()
+    await replay
+
+
+async def test_replays_that_wait_are_sent_away_when_it_closes() -> None:
+    gate = Gate(fresh=1, most=1, detach=NEVER)
+    place = gate.enter()
+    replay = await knock(gate, replays=True)
+    gate.close()
+    with pytest.raises(GateClosed):
+        await replay
+    place.leave()
