@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from delivery.checks import checked_reason
 from delivery.errors import Conflict, NotFound
-from delivery.holding import with_hold
+from delivery.holding import refuse_unless_active, with_hold
 from delivery.ledger import attempts, deliveries, endpoints, events, journal, search, situations, tally
 from delivery.ledger.events import EventHead, EventSelection
 from delivery.ledger.journal import Entry
-from delivery.model import DeliveryStatus, EndpointState, Prefix, show_id
+from delivery.model import DeliveryStatus, Prefix, show_id
 from delivery.selection import DeliverySelection
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from delivery.ledger import Ledger, Transaction
     from delivery.ledger.attempts import Told
     from delivery.ledger.tally import Tally
-    from delivery.model import Attempt, AttemptId, Delivery, DeliveryId, EventId, TenantId
+    from delivery.model import Actor, Attempt, AttemptId, Delivery, DeliveryId, EventId, TenantId
     from delivery.paging import Cut, Page
 
 __all__ = ["Deliveries", "DeliverySelection", "EventHead", "EventSelection"]
@@ -76,40 +77,53 @@ class Deliveries:
         async with self._ledger.transaction() as tx:
             return await events.page(tx, tenant_id, wanted, cut)
 
-    async def event(self, tenant_id: TenantId, event_id: EventId) -> tuple[EventHead, bytes]:
-        """One event with its body, byte for byte as every receiver gets it; raises NotFound."""
+    async def event(self, tenant_id: TenantId, event_id: EventId) -> tuple[EventHead, bytes | None]:
+        """One event with its body, byte for byte as every receiver gets it; raises NotFound.
+
+        No body: it was erased, or is no longer kept.
+        """
         async with self._ledger.transaction() as tx:
             event = await events.read(tx, tenant_id, event_id)
         if event is None:
             raise NotFound("event", show_id(Prefix.EVENT, event_id))
         return event
 
-    async def retry(self, tenant_id: TenantId, delivery_id: DeliveryId, *, actor: str) -> Delivery:
-        """Make a delivery due now: a waiting one sooner, a final one anew, under the same `webhook-id`.
+    async def replay(
+        self,
+        tenant_id: TenantId,
+        delivery_id: DeliveryId,
+        *,
+        reason: str | None = None,
+        hold: bool = False,
+        actor: Actor,
+    ) -> Delivery:
+        """Send a delivery again: a waiting one now, a final one anew, the same bytes under the same id.
 
-        Raises NotFound, and Conflict while a worker has it or its endpoint takes nothing.
+        Raises NotFound, and Conflict while a worker has it, when nothing is kept that could be sent, and when
+        its endpoint takes nothing; with `hold` it is made pending all the same, and held until that ends.
         """
+        reason = checked_reason(reason)
         async with self._ledger.transaction() as tx:
             delivery = await _read(tx, tenant_id, delivery_id)
-            await _refuse_unless_active(tx, delivery)
-            was = await deliveries.make_due(tx, delivery, reason=f"asked for again by {actor}")
+            await _refuse_unless_sendable(tx, delivery, hold=hold)
+            was = await deliveries.make_due(tx, delivery, reason=f"replayed by {actor.name}")
             if was is DeliveryStatus.IN_FLIGHT:
                 raise Conflict("The delivery is being attempted just now. Look again in a moment.")
-            await journal.append(tx, [self._asked_again(delivery, was=was, actor=actor)])
+            entry = Entry(
+                tenant_id=delivery.tenant_id,
+                what="delivery.replayed",
+                actor=actor.name,
+                address=actor.address,
+                reason=reason,
+                at=self._clock(),
+                endpoint_id=delivery.endpoint_id,
+                delivery_id=delivery.id,
+                details={"was": was},
+            )
+            await journal.append(tx, [entry])
             again = await self._read_held(tx, tenant_id, delivery_id)
-        log.info("delivery.retried", delivery_id=show_id(Prefix.DELIVERY, delivery_id), actor=actor)
+        log.info("delivery.replayed", delivery_id=show_id(Prefix.DELIVERY, delivery_id), actor=actor.name)
         return again
-
-    def _asked_again(self, delivery: Delivery, *, was: DeliveryStatus, actor: str) -> Entry:
-        return Entry(
-            tenant_id=delivery.tenant_id,
-            what="delivery.retried",
-            actor=actor,
-            at=self._clock(),
-            endpoint_id=delivery.endpoint_id,
-            delivery_id=delivery.id,
-            details={"was": was},
-        )
 
     async def _read_held(self, tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId) -> Delivery:
         (delivery,) = await self._with_holds(tx, [await _read(tx, tenant_id, delivery_id)])
@@ -129,14 +143,13 @@ async def _read(tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId) -
     return delivery
 
 
-async def _refuse_unless_active(tx: Transaction, delivery: Delivery) -> None:
+async def _refuse_unless_sendable(tx: Transaction, delivery: Delivery, *, hold: bool) -> None:
+    event = await events.read(tx, delivery.tenant_id, delivery.event_id)
+    if event is None or event[1] is None:
+        raise Conflict("The content of its event is no longer kept: there is nothing that could be sent.")
     endpoint = await endpoints.read(tx, delivery.tenant_id, delivery.endpoint_id)
-    shown = show_id(Prefix.ENDPOINT, delivery.endpoint_id)
     if endpoint is None:
+        shown = show_id(Prefix.ENDPOINT, delivery.endpoint_id)
         raise Conflict(f"The endpoint {shown} was deleted: this delivery has nowhere to go.")
-    if endpoint.state is not EndpointState.ACTIVE:
-        way_on = "resume" if endpoint.state is EndpointState.PAUSED else "enable"
-        raise Conflict(
-            f"The endpoint {shown} is {endpoint.state} and its deliveries are held. {way_on.capitalize()} it "
-            f"(POST /v1/endpoints/{shown}/{way_on}): what is pending goes out by itself, then retry the rest."
-        )
+    if not hold:
+        refuse_unless_active(endpoint)

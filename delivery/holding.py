@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
-from delivery.model import DeliveryStatus, EndpointState, Held
+from delivery.errors import Conflict
+from delivery.model import DeliveryStatus, EndpointState, Held, Prefix, show_id
 from retries.health import Hold, allowance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from delivery.model import Delivery, EndpointId
+    from delivery.model import Delivery, Endpoint, EndpointId
     from retries.health import Health
     from retries.rate import RateLimit
 
@@ -60,6 +61,18 @@ def hold_of(situation: Situation, *, in_flight: int) -> Held | None:
             return _by_health(situation, in_flight)
         case _:
             assert_never(situation.state)
+
+
+def refuse_unless_active(endpoint: Endpoint) -> None:
+    """Raise Conflict, which says how to go on, for an endpoint to which nothing is sent now."""
+    if endpoint.state is EndpointState.ACTIVE:
+        return
+    shown = show_id(Prefix.ENDPOINT, endpoint.id)
+    way_on = "resume" if endpoint.state is EndpointState.PAUSED else "enable"
+    raise Conflict(
+        f"The endpoint {shown} is {endpoint.state} and its deliveries are held. {way_on.capitalize()} it "
+        f"first (POST /v1/endpoints/{shown}/{way_on}), or replay with hold: it goes out when that is done."
+    )
 
 
 def _by_health(situation: Situation, in_flight: int) -> Held | None:

@@ -11,6 +11,7 @@ from delivery.api.delivery_shapes import (
     DeliveryList,
     DeliveryOut,
     DeliveryTold,
+    ReplayOneIn,
 )
 from delivery.api.routing import StrictRoute
 from delivery.api.selections import AskedOrder, AskedSelection, refuse_unless_cheap
@@ -63,10 +64,19 @@ async def list_attempts(
     return AttemptList(items=[AttemptOut.of(a) for a in page.items], next=asked.next(page.last, *scope))
 
 
-@router.post("/deliveries/{delivery_id}/retry")
-async def retry_delivery(uses: Uses, acting: ForTenant, delivery_id: DeliveryInPath) -> DeliveryOut:
-    """Make a delivery due now: a waiting one sooner, a final one anew, under the same `webhook-id`."""
-    return DeliveryOut.of(await uses.deliveries.retry(acting.tenant_id, delivery_id, actor=acting.actor.name))
+@router.post("/deliveries/{delivery_id}/replay")
+async def replay_delivery(
+    uses: Uses, acting: ForTenant, delivery_id: DeliveryInPath, given: ReplayOneIn | None = None
+) -> DeliveryOut:
+    """Send a delivery again: a waiting one now, a final one anew, the same bytes under the same `webhook-id`.
+
+    It is signed with today's secrets. What waits for an automatic retry is sent once, not twice.
+    """
+    asked = given or ReplayOneIn()
+    again = await uses.deliveries.replay(
+        acting.tenant_id, delivery_id, reason=asked.reason, hold=asked.hold, actor=acting.actor
+    )
+    return DeliveryOut.of(again)
 
 
 @router.get("/attempts/{attempt_id}")

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from delivery.api.shapes import Moment, Next, Shown, example
+from delivery.api.shapes import Given, Moment, Next, Shown, example
 from delivery.model import Attempt, Delivery, DeliveryStatus, Held, Prefix, Timings, show_id
 from retries.health import Hold
 
@@ -86,6 +86,17 @@ class DeliveryList(Shown):
 
     items: list[DeliveryOut]
     next: Next
+
+
+class ReplayOneIn(Given):
+    """Why a delivery is sent again."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "The receiver lost it"}]})
+
+    reason: str | None = None
+    hold: bool = Field(
+        default=False, description="Take it for an endpoint that is paused or disabled too: it is held."
+    )
 
 
 class TimingsOut(Shown):

@@ -92,7 +92,7 @@ async def list_events(
 async def read_event(uses: Uses, acting: ForTenant, event_id: EventInPath) -> Response:
     """Read an event with its body, as every receiver gets it."""
     head, body = await uses.deliveries.event(acting.tenant_id, event_id)
-    shown = EventOut.of(head).model_dump(mode="json") | {"body": msgspec.Raw(body)}
+    shown = EventOut.of(head).model_dump(mode="json") | {"body": None if body is None else msgspec.Raw(body)}
     return Response(msgspec.json.encode(shown), media_type="application/json")
 
 

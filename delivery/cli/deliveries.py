@@ -17,6 +17,7 @@ from delivery.cli.options import (
     Tenant,
     TheAttempt,
     TheDelivery,
+    Why,
     examples,
     id_option,
 )
@@ -134,12 +135,20 @@ def why(tenant: Tenant, delivery: TheDelivery, json: AsJson = False) -> None:
     print_delivery_trace(trace)
 
 
-@app.command()
-def retry(tenant: Tenant, delivery: TheDelivery, json: AsJson = False) -> None:
-    """Make a delivery due now. A waiting one sooner, a final one anew, under the same webhook-id."""
+@app.command(epilog=examples('waybill delivery replay --tenant ten_… dlv_… --reason "the receiver lost it"'))
+def replay(
+    tenant: Tenant,
+    delivery: TheDelivery,
+    reason: Why = None,
+    hold: Annotated[
+        bool, typer.Option("--hold", metavar="", help="Also for a paused or disabled endpoint: it is held.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Send a delivery again. A waiting one now, a final one anew, under the same webhook-id."""
 
     async def use(uses: Services) -> History:
-        again = await uses.deliveries.retry(tenant, delivery, actor=actor().name)
+        again = await uses.deliveries.replay(tenant, delivery, reason=reason, hold=hold, actor=actor())
         return History(again, await uses.endpoints.read(tenant, again.endpoint_id), ())
 
     history = ask(use)

@@ -144,11 +144,15 @@ def show(tenant: Tenant, event: TheEvent, json: AsJson = False) -> None:
             ("type", head.type),
             ("accepted", exact(head.created_at)),
             ("owed to", _counted(head.matched, "endpoint")),
-            ("body", f"{len(body):,} bytes, as every receiver gets it:"),
+            (
+                "body",
+                "is no longer kept" if body is None else f"{len(body):,} bytes, as every receiver gets it:",
+            ),
         ],
         title=f"Event {show_id(Prefix.EVENT, head.id)}",
     )
-    print_indented(body.decode(errors="replace"), by=2)
+    if body is not None:
+        print_indented(body.decode(errors="replace"), by=2)
 
 
 @app.command(epilog=examples("waybill event why --tenant ten_… evt_…"))

@@ -227,9 +227,9 @@ def page(items: list[Shape], prefix: Prefix, last: UUID | None) -> Shape:
     return {"items": items, "next": None if last is None else show_id(prefix, last)}
 
 
-def event_told(head: EventHead, body: bytes) -> Shape:
-    """An event with its body, byte for byte as every receiver gets it."""
-    return event(head) | {"body": msgspec.Raw(body)}
+def event_told(head: EventHead, body: bytes | None) -> Shape:
+    """An event with its body, byte for byte as every receiver gets it; None: it is no longer kept."""
+    return event(head) | {"body": None if body is None else msgspec.Raw(body)}
 
 
 def moment(at: datetime | None) -> str | None:

@@ -140,7 +140,7 @@ async def prepared(
     """
     await plan_for_this_tenant(tx)
     statuses = _statuses(wanted)
-    found = await _events(tx, tenant_id, wanted)
+    found = () if _means_nothing(wanted) else await _events(tx, tenant_id, wanted)
     candidates = None
     if found is None and statuses and DeliveryStatus.SUCCEEDED not in statuses:
         only = wanted.endpoints[0] if len(wanted.endpoints) == 1 else None
@@ -209,12 +209,17 @@ def _statuses(wanted: DeliverySelection) -> frozenset[DeliveryStatus]:
     """The statuses that can be meant; none: all of them."""
     asked = frozenset(wanted.statuses)
     if wanted.held_by:
-        return frozenset({DeliveryStatus.PENDING} & asked if asked else {DeliveryStatus.PENDING})
+        return frozenset({DeliveryStatus.PENDING})
     fails = wanted.outcomes and _SUCCESS not in wanted.outcomes
     refuses = wanted.http and not any(one.startswith("2") for one in wanted.http)
     if not asked and (fails or refuses):
         return BADLY_ENDED | UNFINISHED
     return asked
+
+
+def _means_nothing(wanted: DeliverySelection) -> bool:
+    """Only what is pending is held: held and another status is nothing."""
+    return bool(wanted.held_by and wanted.statuses) and DeliveryStatus.PENDING not in wanted.statuses
 
 
 async def _events(

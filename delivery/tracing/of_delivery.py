@@ -123,11 +123,14 @@ def _of_endpoint(entry: Entry) -> Step:
 
 def _asked(entry: Entry) -> Step:
     what = What.of(entry.what)
-    if what is not What.RETRIED:
+    if what not in {What.RETRIED, What.REPLAYED}:
         return _of_endpoint(entry)
     was = str(entry.details.get("was", "")).replace("_", " ")
-    told = f"Asked for again by {who(entry.actor)}" + (f"; it was {was}" if was else "")
-    return Step(entry.at, what, sentence(told), {"actor": entry.actor, **entry.details})
+    because = f", because: {entry.reason}" if entry.reason else ""
+    told = f"Replayed by {who(entry.actor)}{because}" + (f"; it was {was}" if was else "")
+    return Step(
+        entry.at, what, sentence(told), {"actor": entry.actor, "reason": entry.reason, **entry.details}
+    )
 
 
 def _finished(delivery: Delivery) -> Iterator[Step]:

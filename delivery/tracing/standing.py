@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from delivery.model import Held
     from delivery.tracing.story import Story
 
-_ASK_AGAIN = "Nothing more happens by itself; it can be retried."
+_ASK_AGAIN = "Nothing more happens by itself; it can be replayed."
 
 
 def standing(story: Story) -> str:

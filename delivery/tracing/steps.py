@@ -21,7 +21,8 @@ class What(StrEnum):
     SUCCEEDED = "attempt.succeeded"
     FAILED = "attempt.failed"
     DECIDED = "delivery.decided"
-    RETRIED = "delivery.retried"
+    RETRIED = "delivery.retried"  # what replays were called before
+    REPLAYED = "delivery.replayed"
     FINISHED = "delivery.finished"
     PAUSED = "endpoint.paused"
     RESUMED = "endpoint.resumed"

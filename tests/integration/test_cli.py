@@ -156,12 +156,12 @@ def test_an_endpoint_is_changed_paused_resumed_and_deleted(cli: Cli, tenant: str
     assert "paused" in cli.good("endpoint", "pause", *one, "--reason", "moving house")
     event = cli.json("endpoint", "test", *one)
     (owed,) = cli.json("delivery", "list", *of_tenant, "--event", event["id"])["items"]
-    code, _, err = cli.run("delivery", "retry", *of_tenant, owed["id"])
+    code, _, err = cli.run("delivery", "replay", *of_tenant, owed["id"])
     assert code == 1
     assert "is paused" in err
     assert "held, because its endpoint is paused" in cli.good("delivery", "show", *of_tenant, owed["id"])
     assert "active" in cli.good("endpoint", "resume", *one)
-    assert "pending: due now" in cli.good("delivery", "retry", *of_tenant, owed["id"])
+    assert "pending: due now" in cli.good("delivery", "replay", *of_tenant, owed["id"])
     with connect(database) as connection:
         actors = connection.execute("select distinct state_actor from endpoints").fetchall()
     assert actors == [(f"cli:{getpass.getuser()}",)]

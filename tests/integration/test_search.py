@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from delivery.accept import NewEvent
@@ -195,6 +195,7 @@ def test_a_count_that_is_cheap_is_exact(world: World) -> None:
         assert sum(counted.by_status.values()) == len(meant)
 
     @given(st.none() | st.sampled_from(world.tenants), selections(world))
+    @example(None, DeliverySelection(statuses=(DeliveryStatus.IN_FLIGHT,), held_by=(Hold.PAUSED,)))
     def run(tenant: TenantId | None, wanted: DeliverySelection) -> None:
         asyncio.run(check(tenant, wanted))
 

@@ -13,7 +13,7 @@ from delivery.deliveries import Deliveries
 from delivery.dispatch.judging import Ended, judge_all
 from delivery.ledger import recording, upkeep
 from delivery.ledger.recording import Again, Final, Result
-from delivery.model import EndpointState, Timings
+from delivery.model import Actor, EndpointState, Timings
 from delivery.tracing import Traces, What
 from delivery.tracing.traces import MOST_ATTEMPTS
 from retries.breaker import BreakerTerms
@@ -197,10 +197,10 @@ async def test_a_replay_is_told_with_all_that_came_before(scene: Scene):
     delivery = await scene.accept()
     await scene.succeed()
     deliveries = Deliveries(scene.ledger, clock=clock, in_flight=on.PLENTY)
-    await deliveries.retry(scene.tenant, delivery, actor="cli:ada")
+    await deliveries.replay(scene.tenant, delivery, actor=Actor("cli:ada"))
     told = await scene.trace(delivery)
-    assert told.steps[-1].what is What.RETRIED
-    assert told.steps[-1].sentence == "Asked for again by cli:ada; it was succeeded."
+    assert told.steps[-1].what is What.REPLAYED
+    assert told.steps[-1].sentence == "Replayed by cli:ada; it was succeeded."
     assert " for attempt 2 of 11:" in told.standing
     await scene.succeed()
     again = await scene.trace(delivery)

@@ -46,7 +46,7 @@ AUDITED = {
     ("post", "/v1/endpoints/{endpoint_id}/disable"): "endpoint.disabled",
     ("post", "/v1/endpoints/{endpoint_id}/enable"): "endpoint.enabled",
     ("post", "/v1/endpoints/{endpoint_id}/secrets/rotate"): "endpoint.secret_rotated",
-    ("post", "/v1/deliveries/{delivery_id}/retry"): "delivery.retried",
+    ("post", "/v1/deliveries/{delivery_id}/replay"): "delivery.replayed",
 }
 
 

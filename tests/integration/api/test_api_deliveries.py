@@ -121,12 +121,12 @@ async def test_a_final_delivery_is_owed_again_from_the_start_of_its_schedule(
     tenant: Tenancy, owed: str, sql: psycopg.Connection
 ):
     finish(sql, owed)
-    retried = await tenant.client.post(f"/v1/deliveries/{owed}/retry")
+    retried = await tenant.client.post(f"/v1/deliveries/{owed}/replay")
     assert retried.status_code == 200
     assert retried.json()["status"] == "pending"
     assert retried.json()["attempts"] == 10
     assert retried.json()["finished_at"] is None
-    assert retried.json()["reason"].startswith("asked for again by key_")
+    assert retried.json()["reason"].startswith("replayed by key_")
     row = sql.execute(
         "select step, attempts, due_at <= now(), claim_id from schedule where delivery_id = %s",
         [parse_id(Prefix.DELIVERY, owed)],
@@ -139,19 +139,19 @@ async def test_a_waiting_delivery_is_due_at_once(tenant: Tenancy, owed: str, sql
     sql.execute(
         "update schedule set due_at = now() + interval '1 day', step = 3 where delivery_id = %s", [id_]
     )
-    retried = await tenant.client.post(f"/v1/deliveries/{owed}/retry")
+    retried = await tenant.client.post(f"/v1/deliveries/{owed}/replay")
     assert datetime.fromisoformat(retried.json()["due_at"]) <= datetime.now(UTC)
     assert sql.execute("select step from schedule where delivery_id = %s", [id_]).fetchone() == (3,)
 
 
 async def test_a_delivery_in_flight_cannot_be_retried(tenant: Tenancy, owed: str, sql: psycopg.Connection):
     claim(sql, owed)
-    assert (await tenant.client.post(f"/v1/deliveries/{owed}/retry")).status_code == 409
+    assert (await tenant.client.post(f"/v1/deliveries/{owed}/replay")).status_code == 409
 
 
 async def test_many_retries_at_once_owe_it_once(tenant: Tenancy, owed: str, sql: psycopg.Connection):
     finish(sql, owed)
-    answers = await asyncio.gather(*(tenant.client.post(f"/v1/deliveries/{owed}/retry") for _ in range(6)))
+    answers = await asyncio.gather(*(tenant.client.post(f"/v1/deliveries/{owed}/replay") for _ in range(6)))
     assert {answer.status_code for answer in answers} == {200}
     id_ = parse_id(Prefix.DELIVERY, owed)
     assert sql.execute("select count(*) from schedule where delivery_id = %s", [id_]).fetchone() == (1,)
@@ -165,13 +165,13 @@ async def test_nothing_is_retried_while_its_endpoint_takes_nothing(
         finish(sql, owed)
     endpoint = (await tenant.client.get("/v1/endpoints")).json()["items"][0]["id"]
     await tenant.client.post(f"/v1/endpoints/{endpoint}/pause")
-    paused = await tenant.client.post(f"/v1/deliveries/{owed}/retry")
+    paused = await tenant.client.post(f"/v1/deliveries/{owed}/replay")
     assert paused.status_code == 409
     assert f"/v1/endpoints/{endpoint}/resume" in paused.json()["detail"]
     await tenant.client.post(f"/v1/endpoints/{endpoint}/resume")
-    assert (await tenant.client.post(f"/v1/deliveries/{owed}/retry")).status_code == 200
+    assert (await tenant.client.post(f"/v1/deliveries/{owed}/replay")).status_code == 200
     await tenant.client.delete(f"/v1/endpoints/{endpoint}")
-    deleted = await tenant.client.post(f"/v1/deliveries/{owed}/retry")
+    deleted = await tenant.client.post(f"/v1/deliveries/{owed}/replay")
     assert deleted.status_code == 409
     assert "deleted" in deleted.json()["detail"]
 
@@ -180,11 +180,62 @@ async def test_nothing_is_retried_while_its_endpoint_takes_nothing(
 async def test_who_may_not_retry_yet_is_told_the_way_on(tenant: Tenancy, owed: str, done: str, way_on: str):
     endpoint = (await tenant.client.get("/v1/endpoints")).json()["items"][0]["id"]
     await tenant.client.post(f"/v1/endpoints/{endpoint}/{done}")
-    refused = await tenant.client.post(f"/v1/deliveries/{owed}/retry")
+    refused = await tenant.client.post(f"/v1/deliveries/{owed}/replay")
     assert refused.status_code == 409
     assert f"POST /v1/endpoints/{endpoint}/{way_on}" in refused.json()["detail"]
     assert (await tenant.client.post(f"/v1/endpoints/{endpoint}/{way_on}")).status_code == 200
-    assert (await tenant.client.post(f"/v1/deliveries/{owed}/retry")).status_code == 200
+    assert (await tenant.client.post(f"/v1/deliveries/{owed}/replay")).status_code == 200
+
+
+@pytest.mark.parametrize("done", ["pause", "disable"])
+async def test_by_choice_it_is_held_until_its_endpoint_takes_something_again(
+    tenant: Tenancy, owed: str, sql: psycopg.Connection, done: str
+):
+    finish(sql, owed)
+    endpoint = (await tenant.client.get("/v1/endpoints")).json()["items"][0]["id"]
+    await tenant.client.post(f"/v1/endpoints/{endpoint}/{done}")
+    again = await tenant.client.post(f"/v1/deliveries/{owed}/replay", json={"hold": True})
+    assert again.status_code == 200
+    assert (again.json()["status"], again.json()["held"]["by"]) == ("pending", f"{done}d")
+
+
+async def test_why_it_was_sent_again_is_kept(tenant: Tenancy, owed: str):
+    asked = {"reason": "the receiver lost it"}
+    assert (await tenant.client.post(f"/v1/deliveries/{owed}/replay", json=asked)).status_code == 200
+    found = (await tenant.client.get("/v1/audit", params={"what": "delivery.replayed"})).json()["items"]
+    assert [(one["reason"], one["delivery_id"]) for one in found] == [("the receiver lost it", owed)]
+    told = (await tenant.client.get(f"/v1/deliveries/{owed}/trace")).json()["steps"][-1]
+    assert ", because: the receiver lost it; it was pending" in told["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"reason": 1}, "reason"),
+        ({"reason": "x" * 2001}, "reason"),
+        ({"hold": "so"}, "hold"),
+        ({"on": 1}, "on"),
+    ],
+)
+async def test_nonsense_in_a_replay_is_refused_with_its_field(
+    tenant: Tenancy, owed: str, body: dict[str, object], field: str
+):
+    refused = await tenant.client.post(f"/v1/deliveries/{owed}/replay", json=body)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == field
+
+
+async def test_what_has_no_content_any_more_is_not_sent_again(
+    tenant: Tenancy, owed: str, sql: psycopg.Connection
+):
+    finish(sql, owed)
+    sql.execute(
+        "update events set body = null where id = (select event_id from deliveries where id = %s)",
+        [parse_id(Prefix.DELIVERY, owed)],
+    )
+    refused = await tenant.client.post(f"/v1/deliveries/{owed}/replay")
+    assert refused.status_code == 409
+    assert "no longer kept" in refused.json()["detail"]
 
 
 @pytest.mark.parametrize("asked", ["retry", "resume"])
@@ -197,7 +248,7 @@ async def test_the_relay_hears_of_it(
         await tenant.client.post(f"/v1/endpoints/{endpoint}/pause")
     with postgres.connect(api_database_url) as listener:
         listener.execute("listen waybill_due")
-        paths = {"retry": f"/v1/deliveries/{owed}/retry", "resume": f"/v1/endpoints/{endpoint}/resume"}
+        paths = {"retry": f"/v1/deliveries/{owed}/replay", "resume": f"/v1/endpoints/{endpoint}/resume"}
         assert (await tenant.client.post(paths[asked])).status_code == 200
         assert next(listener.notifies(timeout=10, stop_after=1)).channel == "waybill_due"
 

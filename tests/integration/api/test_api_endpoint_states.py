@@ -258,7 +258,7 @@ async def test_a_retry_tells_how_to_let_the_endpoint_go(tenant: Tenancy, hold: s
     await tenant.event()
     (owed,) = await tenant.deliveries()
     await move(tenant, made, hold)
-    refused = await tenant.client.post(f"/v1/deliveries/{owed['id']}/retry")
+    refused = await tenant.client.post(f"/v1/deliveries/{owed['id']}/replay")
     assert refused.status_code == 409
     assert f"/v1/endpoints/{made['id']}/{way_on}" in refused.json()["detail"]
 

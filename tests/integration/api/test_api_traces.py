@@ -98,18 +98,18 @@ async def test_who_asked_for_it_again_and_how_it_stood_is_told(
 ):
     finish(sql, owed["id"])
     for _ in range(2):
-        assert (await tenant.client.post(f"/v1/deliveries/{owed['id']}/retry")).status_code == 200
+        assert (await tenant.client.post(f"/v1/deliveries/{owed['id']}/replay")).status_code == 200
     steps = (await trace(tenant, owed["id"]))["steps"]
-    asked = [step for step in steps if step["what"] == "delivery.retried"]
+    asked = [step for step in steps if step["what"] == "delivery.replayed"]
     assert [step["details"]["was"] for step in asked] == ["failed", "pending"]
     assert all(step["details"]["actor"].startswith("key_") for step in asked)
 
 
 async def test_what_was_not_done_is_not_told(tenant: Tenancy, owed: dict[str, Any], sql: psycopg.Connection):
     claim(sql, owed["id"])
-    assert (await tenant.client.post(f"/v1/deliveries/{owed['id']}/retry")).status_code == 409
+    assert (await tenant.client.post(f"/v1/deliveries/{owed['id']}/replay")).status_code == 409
     steps = (await trace(tenant, owed["id"]))["steps"]
-    assert not [step for step in steps if step["what"] == "delivery.retried"]
+    assert not [step for step in steps if step["what"] == "delivery.replayed"]
 
 
 async def test_what_people_did_to_the_endpoint_is_told_with_who_and_why(

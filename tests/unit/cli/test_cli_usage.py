@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from delivery.cli import main
@@ -17,6 +19,7 @@ from delivery.home import Home
 from delivery.secrets import generate_key
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 RUNNER = CliRunner()
@@ -35,19 +38,16 @@ def test_the_version_is_the_packages() -> None:
     assert RUNNER.invoke(app, ["--version"]).stdout == f"waybill {version('waybill')}\n"
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "tenant create", "tenant list", "tenant show",
-        "key create", "key list", "key revoke",
-        "endpoint create", "endpoint list", "endpoint show", "endpoint update", "endpoint pause",
-        "endpoint resume", "endpoint disable", "endpoint enable", "endpoint health", "endpoint delete",
-        "endpoint rotate-secret", "endpoint test",
-        "event send", "event list", "event show",
-        "delivery list", "delivery show", "delivery retry", "attempt show",
-        "serve web", "serve relay", "serve worker", "dev", "demo", "db upgrade", "secrets generate-key",
-    ],
-)  # fmt: skip
+def commands(group: TyperGroup, *before: str) -> Iterator[str]:
+    """Every command that the line knows."""
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from commands(command, *before, name)
+        else:
+            yield " ".join([*before, name])
+
+
+@pytest.mark.parametrize("command", list(commands(cast("TyperGroup", get_command(app)))))
 def test_every_command_explains_itself_within_eighty_columns(command: str) -> None:
     told = RUNNER.invoke(app, [*command.split(), "--help"])
     assert told.exit_code == 0

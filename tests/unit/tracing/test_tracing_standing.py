@@ -52,7 +52,7 @@ def waiting(*, attempts: int, step: int) -> str:
     return standing(replace(STORY, delivery=delivery, progress=Progress(step, None, None, None)))
 
 
-AGAIN = "Nothing more happens by itself; it can be retried."
+AGAIN = "Nothing more happens by itself; it can be replayed."
 SPENT = "The last attempt of the schedule failed, so there will be no other."
 
 

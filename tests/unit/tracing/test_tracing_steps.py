@@ -156,9 +156,9 @@ def test_what_an_attempt_has_brought_about_follows_it_and_the_end_comes_last():
 
 
 def test_who_asked_for_it_again_is_told():
-    assert told(replace(STORY, asked=[asked(60)]))[-1] == "Asked for again by cli:ada; it was failed."
+    assert told(replace(STORY, asked=[asked(60)]))[-1] == "Replayed by cli:ada; it was failed."
     step = trace(replace(STORY, asked=[asked(60, was="pending")])).steps[-1]
-    assert (step.what, step.details) == (What.RETRIED, {"actor": "cli:ada", "was": "pending"})
+    assert (step.what, step.details) == (What.RETRIED, {"actor": "cli:ada", "reason": None, "was": "pending"})
 
 
 # ------------------------------------------------------------------ holds that began before
