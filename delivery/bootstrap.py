@@ -19,6 +19,7 @@ from delivery.dispatch.gate import Gate
 from delivery.dispatch.recorder import Recorder
 from delivery.endpoints import Endpoints, EndpointTerms
 from delivery.errors import Misconfigured
+from delivery.exporting import Exports
 from delivery.ledger import Ledger
 from delivery.secrets import SecretBox
 from delivery.tenants import Tenants
@@ -142,6 +143,7 @@ class Services:
     tenants: Tenants
     endpoints: Endpoints
     deliveries: Deliveries
+    exports: Exports
     traces: Traces
     audit: Audit
 
@@ -168,6 +170,7 @@ def services(settings: Settings, ledger: Ledger) -> Services:
         tenants=Tenants(ledger, clock=clock, random_bytes=secrets.token_bytes),
         endpoints=Endpoints(ledger, box, terms, clock=clock, random_bytes=secrets.token_bytes),
         deliveries=Deliveries(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
+        exports=Exports(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
         traces=Traces(
             ledger,
             attempts=len(default_schedule(settings)),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from delivery.cli.exports import whole_file
 from delivery.secrets import generate_key
 from tests.support.postgres import connect
 
@@ -352,6 +353,48 @@ def test_what_is_refused_is_refused_in_one_line_and_nothing_is_stored(
     assert line.startswith(f"waybill: {said}")
     assert cli.json("event", "list", "--tenant", tenant)["items"] == []
     assert cli.json("endpoint", "list", "--tenant", tenant)["items"] == []
+
+
+def test_an_export_is_a_file_that_is_whole(cli: Cli, tenant: str, tmp_path: Path):
+    of_tenant = ("--tenant", tenant)
+    cli.good("endpoint", "create", "https://shop.example/hooks", *of_tenant)
+    for number in range(3):
+        cli.good("event", "send", *of_tenant, "--type", "order.created", "--data", str(number))
+    file = tmp_path / "deliveries.jsonl"
+    told = cli.json("export", "deliveries", *of_tenant, "-o", str(file))
+    assert told == {"file": str(file), "rows": 3}
+    listed = cli.json("delivery", "search", *of_tenant, "--oldest-first")["items"]
+    exported = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [one["id"] for one in exported] == [one["id"] for one in listed]
+    cli.good("export", "attempts", *of_tenant, "--format", "csv", "-o", str(file))
+    assert file.read_text().startswith("id,delivery_id,")
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_an_export_without_a_file_goes_to_standard_output(database: str, tmp_path: Path):
+    told = subprocess.run(
+        [WAYBILL, "export", "deliveries", "--format", "csv", "--type", "no.such"],
+        env=_environment(database), cwd=tmp_path, capture_output=True, check=True,
+    )  # fmt: skip
+    assert told.stdout.startswith(b"id,tenant_id,")
+    assert told.stdout.count(b"\r\n") == 1
+    assert told.stderr == b""
+
+
+def test_an_export_that_is_given_up_leaves_the_file_as_it_was(tmp_path: Path):
+    file = tmp_path / "deliveries.csv"
+    file.write_bytes(b"of yesterday")
+    with pytest.raises(KeyboardInterrupt), whole_file(file) as written:  # noqa: PT012  it is the middle that counts
+        written.write(b"half")
+        raise KeyboardInterrupt
+    assert file.read_bytes() == b"of yesterday"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_an_export_to_where_nothing_can_be_written_is_wrong_usage(cli: Cli, tmp_path: Path):
+    code, _, err = cli.run("export", "deliveries", "-o", str(tmp_path / "missing" / "file"))
+    assert code == 2
+    assert "cannot be written" in err
 
 
 def test_an_upgrade_of_an_empty_database_makes_it_ready(empty_database_url: str, tmp_path: Path):

@@ -208,6 +208,12 @@ async def filled(world: World) -> AsyncIterator[Ledger]:
         yield ledger
 
 
+async def test_nothing_that_is_over_is_held(filled: Ledger) -> None:
+    for statuses in ((DeliveryStatus.FAILED,), (DeliveryStatus.SUCCEEDED, DeliveryStatus.IN_FLIGHT)):
+        wanted = DeliverySelection(statuses=statuses, held_by=(Hold.PAUSED,))
+        assert await find(filled, None, wanted, limit=100, oldest_first=False) == []
+
+
 async def test_a_range_of_time_is_from_and_before(world: World, filled: Ledger) -> None:
     moments = sorted({one.created_at for one in world.rows})
     since, until = moments[3], moments[-3]

@@ -1,0 +1,124 @@
+"""Exports over HTTP."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from delivery.api.app import create_app
+from delivery.bootstrap import clock
+from delivery.exporting import Exports
+from delivery.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    import httpx
+    import psycopg
+
+    from delivery.bootstrap import Services
+    from tests.integration.api.conftest import Tenancy
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def exported(client: httpx.AsyncClient, what: str = "deliveries", **query: str) -> list[dict[str, Any]]:
+    answer = await client.get(f"/v1/exports/{what}", params=query)
+    assert answer.status_code == 200, answer.text
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+async def test_an_export_has_all_that_the_list_has_the_oldest_first(tenant: Tenancy) -> None:
+    await tenant.endpoint()
+    for _ in range(3):
+        await tenant.event()
+    listed = await tenant.deliveries()
+    found = await exported(tenant.client)
+    assert [one["id"] for one in found] == [one["id"] for one in reversed(listed)]
+    assert {name: found[-1][name] for name in found[-1]} == {name: listed[0][name] for name in found[-1]}
+
+
+async def test_csv_is_a_file_to_keep(tenant: Tenancy) -> None:
+    await tenant.endpoint()
+    await tenant.event()
+    answer = await tenant.client.get("/v1/exports/deliveries", params={"format": "csv"})
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8; header=present"
+    assert answer.headers["content-disposition"] == 'attachment; filename="deliveries.csv"'
+    (row,) = csv.DictReader(io.StringIO(answer.text, newline=""))
+    assert (row["status"], row["event_type"]) == ("pending", "order.created")
+
+
+async def test_filters_are_those_of_the_search(tenant: Tenancy) -> None:
+    await tenant.endpoint()
+    await tenant.event("order.created")
+    await tenant.event("user.left")
+    assert [one["event_type"] for one in await exported(tenant.client, type="user.*")] == ["user.left"]
+    assert await exported(tenant.client, status="failed") == []
+    assert await exported(tenant.client, "attempts") == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("format", "xlsx"), ("status", "gone"), ("type", "order.*.x"), ("limit", "5")]
+)
+async def test_what_makes_no_sense_is_refused_by_name(tenant: Tenancy, field: str, value: str) -> None:
+    answer = await tenant.client.get("/v1/exports/attempts", params={field: value})
+    assert answer.status_code == 422
+    assert [one["field"] for one in answer.json()["errors"]] == [field]
+
+
+async def test_a_tenant_sees_its_own_and_the_operator_everybodys(
+    tenant: Tenancy, neighbour: Tenancy, operator: httpx.AsyncClient
+) -> None:
+    for owner in (tenant, neighbour):
+        await owner.endpoint()
+        await owner.event("both.sent")
+    assert [one["tenant_id"] for one in await exported(tenant.client)] == [tenant.id]
+    everybodys = {one["tenant_id"] for one in await exported(operator, type="both.sent")}
+    assert everybodys >= {tenant.id, neighbour.id}
+
+
+async def test_an_export_that_cannot_go_on_breaks_off_without_its_end(
+    tenant: Tenancy, services: Services, api_database_url: str, sql: psycopg.Connection
+) -> None:
+    await tenant.endpoint()
+    for _ in range(3):
+        await tenant.event()
+    ledger = Ledger(api_database_url, pool_size=1, application="waybill export")
+    short = Exports(ledger, clock=clock, in_flight=50, at_once=1)
+    app = create_app(replace(services, exports=short))
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+        if message["type"] == "http.response.body":
+            sql.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where application_name = %s",
+                ["waybill export"],
+            )
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/v1/exports/deliveries",
+        "raw_path": b"/v1/exports/deliveries",
+        "query_string": b"",
+        "headers": [(b"authorization", f"Bearer {tenant.key}".encode())],
+        "client": ("127.0.0.1", 1),
+        "server": ("waybill", 80),
+    }
+    with pytest.raises(RuntimeError):
+        await app(scope, receive, send)
+    await ledger.close()
+    assert sent[0]["status"] == 200
+    assert all(message["more_body"] for message in sent[1:])
