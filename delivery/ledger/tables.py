@@ -343,7 +343,8 @@ endpoint_health = Table(
     postgresql_with={**_BUSY, "fillfactor": "50"},
 )
 
-# A replay job: what was asked for, by whom, and how far it is. Counts are as of `counted_at`.
+# A replay job: what was asked for, by whom, and how far it is. `counts` follow its items exactly: whatever
+# moves an item holds this row.
 replays = Table(
     "replays",
     metadata,
@@ -355,30 +356,30 @@ replays = Table(
     Column("actor", Text, nullable=False),
     Column("address", Text),
     Column("hold", Boolean, nullable=False),
-    Column("rate", Double),
+    Column("rate", Double),  # deliveries per second; null: as fast as the lane goes
     Column("state", Text, nullable=False),
     # Where the selection goes on; null and not yet selected: at its beginning.
     Column("cursor", Uuid),
     _moment("selected_at", nullable=True),
-    Column("selected", BigInteger, nullable=False, server_default=text("0")),
-    Column("counts", JSON(none_as_null=True)),
-    _moment("counted_at", nullable=True),
+    Column("counts", JSON, nullable=False),
     Column("per_second", Double),
-    _moment("paced_at", nullable=True),
-    _moment("next_at"),
-    # Which endpoint, and which item, the last step ended with.
+    _moment("counted_at"),
+    _moment("paced_at"),
+    # The endpoint that the last step ended with, and the one of its items that were looked at again.
     Column("after_endpoint", Uuid),
-    Column("after_item", Uuid),
+    Column("retry_endpoint", Uuid),
+    Column("retry_delivery", Uuid),
+    _moment("next_at", nullable=True),  # null: there is nothing more to do
     _moment("created_at"),
-    _moment("started_at", nullable=True),
     _moment("finished_at", nullable=True),
     CheckConstraint("kind in ('again', 'missing')", name="kind"),
     CheckConstraint("state in ('running', 'paused', 'cancelling', 'cancelled', 'finished')", name="state"),
     Index(None, "tenant_id", "id"),
-    Index("replays_due_idx", "next_at", postgresql_where=text("state in ('running', 'cancelling')")),
+    Index("replays_due_idx", "next_at", postgresql_where=text("next_at is not null")),
 )
 
 # One delivery of a replay job; `was_*` is how it stood, so that what has not gone out yet can be taken back.
+# What was never owed has no delivery until its turn comes: its event's id stands in for it.
 replay_items = Table(
     "replay_items",
     metadata,
@@ -388,11 +389,12 @@ replay_items = Table(
     Column("event_id", Uuid, nullable=False),
     Column("state", Text, nullable=False, server_default=text("'waiting'")),
     Column("why", Text),
-    Column("attempts", Integer),
+    Column("attempts", Integer),  # made before it was queued
     Column("was_status", Text),
     Column("was_reason", Text),
     _moment("was_finished_at", nullable=True),
     _moment("was_due_at", nullable=True),
+    _moment("queued_at", nullable=True),
     _moment("changed_at", nullable=True),
     CheckConstraint(
         "state in ('waiting', 'queued', 'retrying', 'succeeded', 'failed', 'cancelled', 'skipped')",

@@ -12,7 +12,6 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-_OPEN = "state in ('running', 'cancelling')"
 # Whichever process ends a delivery or reopens it, of this release or the one before: `failures` agrees.
 _KEEP_FAILURES = """
     create function keep_failures() returns trigger language plpgsql as $$
@@ -145,16 +144,15 @@ def _make_replays() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("cursor", sa.Uuid()),
         sa.Column("selected_at", moment),
-        sa.Column("selected", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
-        sa.Column("counts", sa.JSON()),
-        sa.Column("counted_at", moment),
+        sa.Column("counts", sa.JSON(), nullable=False),
         sa.Column("per_second", sa.Double()),
-        sa.Column("paced_at", moment),
-        sa.Column("next_at", moment, nullable=False),
+        sa.Column("counted_at", moment, nullable=False),
+        sa.Column("paced_at", moment, nullable=False),
         sa.Column("after_endpoint", sa.Uuid()),
-        sa.Column("after_item", sa.Uuid()),
+        sa.Column("retry_endpoint", sa.Uuid()),
+        sa.Column("retry_delivery", sa.Uuid()),
+        sa.Column("next_at", moment),
         sa.Column("created_at", moment, nullable=False),
-        sa.Column("started_at", moment),
         sa.Column("finished_at", moment),
         sa.CheckConstraint("kind in ('again', 'missing')", name=op.f("replays_kind_check")),
         sa.CheckConstraint(
@@ -165,7 +163,7 @@ def _make_replays() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("replays_pkey")),
     )
     op.create_index("replays_tenant_id_id_idx", "replays", ["tenant_id", "id"])
-    op.create_index("replays_due_idx", "replays", ["next_at"], postgresql_where=sa.text(_OPEN))
+    op.create_index("replays_due_idx", "replays", ["next_at"], postgresql_where=sa.text("next_at is not null"))
     op.create_table(
         "replay_items",
         sa.Column("replay_id", sa.Uuid(), nullable=False),
@@ -179,6 +177,7 @@ def _make_replays() -> None:
         sa.Column("was_reason", sa.Text()),
         sa.Column("was_finished_at", moment),
         sa.Column("was_due_at", moment),
+        sa.Column("queued_at", moment),
         sa.Column("changed_at", moment),
         sa.CheckConstraint(
             "state in ('waiting', 'queued', 'retrying', 'succeeded', 'failed', 'cancelled', 'skipped')",
