@@ -21,6 +21,7 @@ from delivery.endpoints import Endpoints, EndpointTerms
 from delivery.errors import Misconfigured
 from delivery.exporting import Exports
 from delivery.ledger import Ledger
+from delivery.replay import Advancer, Replays
 from delivery.secrets import SecretBox
 from delivery.tenants import Tenants
 from delivery.tracing import Traces
@@ -95,6 +96,7 @@ class WorkerParts:
     ledger: Ledger
     transport: Transport
     dispatcher: Dispatcher
+    advancer: Advancer
 
     async def close(self) -> None:
         """Close connections to receivers and to the ledger."""
@@ -130,7 +132,8 @@ async def worker_parts(settings: Settings) -> WorkerParts:
         ),
         Edge(clock, dice),
     )
-    return WorkerParts(ledger, way_out, dispatcher)
+    advancer = Advancer(ledger, in_flight=settings.endpoint_in_flight_max)
+    return WorkerParts(ledger, way_out, dispatcher, advancer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,7 @@ class Services:
     tenants: Tenants
     endpoints: Endpoints
     deliveries: Deliveries
+    replays: Replays
     exports: Exports
     traces: Traces
     audit: Audit
@@ -170,6 +174,7 @@ def services(settings: Settings, ledger: Ledger) -> Services:
         tenants=Tenants(ledger, clock=clock, random_bytes=secrets.token_bytes),
         endpoints=Endpoints(ledger, box, terms, clock=clock, random_bytes=secrets.token_bytes),
         deliveries=Deliveries(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
+        replays=Replays(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
         exports=Exports(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
         traces=Traces(
             ledger,

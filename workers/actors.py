@@ -1,4 +1,4 @@
-"""The actor: a message names a claim, the claim's deliveries are set on their way."""
+"""The actors: a message names a claim whose deliveries go on their way, or a replay that takes a step."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from dramatiq.middleware import Middleware
 
 from delivery.bootstrap import worker_parts
 from delivery.errors import Unavailable
-from delivery.model import ClaimId, Lane
-from workers.broker import ACTOR, REPLAY_ACTOR, queue_of
+from delivery.model import ClaimId, Lane, ReplayId
+from workers.broker import ACTOR, ADVANCE_ACTOR, REPLAY_ACTOR, queue_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -48,6 +48,7 @@ class Deliveries(Middleware):
         for name, lane, act in (
             (ACTOR, Lane.LIVE, self.start),
             (REPLAY_ACTOR, Lane.REPLAY, self.start_replays),
+            (ADVANCE_ACTOR, Lane.REPLAY, self.advance_replay),
         ):
             dramatiq.actor(actor_name=name, queue_name=queue_of(self._settings, lane), broker=broker)(act)
 
@@ -72,6 +73,12 @@ class Deliveries(Middleware):
         )
         starting.add_done_callback(lambda done: _say_how_it_went(claim, done))
 
+    def advance_replay(self, replay: str) -> None:
+        """Have the replay of this id take a step; returns at once. A step that is lost is due again soon."""
+        step = self._running_parts().advancer.step(ReplayId(UUID(replay)))
+        stepping = asyncio.run_coroutine_threadsafe(step, self._loop)
+        stepping.add_done_callback(lambda done: _say_how_the_step_went(replay, done))
+
     def before_worker_boot(self, _broker: Broker, _worker: object) -> None:
         """Start the loop and wire the parts on it."""
         thread = threading.Thread(target=self._loop.run_forever, name="deliveries", daemon=True)
@@ -81,12 +88,15 @@ class Deliveries(Middleware):
 
     def before_worker_shutdown(self, _broker: Broker, _worker: object) -> None:
         """Take no more claims: those that wait for room go back."""
-        self._loop.call_soon_threadsafe(self._running_parts().dispatcher.close)
+        parts = self._running_parts()
+        self._loop.call_soon_threadsafe(parts.dispatcher.close)
+        self._loop.call_soon_threadsafe(parts.advancer.close)
 
     def after_worker_shutdown(self, _broker: Broker, _worker: object) -> None:
         """Finish what is in flight, or hand it back, and stop the loop."""
         parts = self._running_parts()
         self._run(parts.dispatcher.drain(timedelta(seconds=self._settings.drain_seconds)))
+        self._run(parts.advancer.settle())
         self._run(parts.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         log.info("worker.stopped", pid=os.getpid())
@@ -107,6 +117,15 @@ def _say_how_it_went(claim: str, done: Future[int]) -> None:
         _say_not_started(claim, error)
     else:
         log.error("claim.broke_off", claim=claim, error=repr(error), exc_info=error)
+
+
+def _say_how_the_step_went(replay: str, done: Future[None]) -> None:
+    if done.cancelled() or (error := done.exception()) is None:
+        return
+    if isinstance(error, Unavailable):
+        log.warning("replay.put_off", replay=replay, why=str(error))
+    else:
+        log.error("replay.broke_off", replay=replay, error=repr(error), exc_info=error)
 
 
 def _say_not_started(claim: str, error: Unavailable) -> None:

@@ -18,8 +18,9 @@ from delivery.config import read_settings
 from delivery.errors import Misconfigured
 from delivery.logs import set_up_logs
 from delivery.model import Lane
-from workers.broker import REPLAY_ACTOR, Publisher, queue_of, rabbitmq_broker
+from workers.broker import ADVANCE_ACTOR, REPLAY_ACTOR, Publisher, queue_of, rabbitmq_broker
 from workers.relay import Pace, Relay
+from workers.replaying import Replaying
 from workers.upkeep import Ages, Upkeep
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def make_relay(settings: Settings, ledger: Ledger, broker: Broker) -> Relay:
     upkeep = Upkeep(ledger, ages, clock=clock)
     live = Publisher(broker, queue_of(settings, Lane.LIVE))
     replays = Publisher(broker, queue_of(settings, Lane.REPLAY), actor=REPLAY_ACTOR)
-    return Relay(ledger, live, upkeep, pace, replays=replays)
+    steps = Publisher(broker, queue_of(settings, Lane.REPLAY), actor=ADVANCE_ACTOR)
+    return Relay(ledger, live, upkeep, pace, replays=replays, sides=[Replaying(ledger, steps).run])
 
 
 async def run(settings: Settings) -> None:

@@ -163,7 +163,9 @@ def _make_replays() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("replays_pkey")),
     )
     op.create_index("replays_tenant_id_id_idx", "replays", ["tenant_id", "id"])
-    op.create_index("replays_due_idx", "replays", ["next_at"], postgresql_where=sa.text("next_at is not null"))
+    op.create_index(
+        "replays_due_idx", "replays", ["next_at"], postgresql_where=sa.text("next_at is not null")
+    )
     op.create_table(
         "replay_items",
         sa.Column("replay_id", sa.Uuid(), nullable=False),

@@ -236,10 +236,11 @@ async def claim(
     take: int = 100,
     batch: int = 100,
     lease: timedelta = QUEUE_LEASE,
+    lane: Lane = Lane.LIVE,
 ) -> Claimed:
     """Claim what is due for these endpoints, in a transaction of its own."""
     async with ledger.transaction() as tx:
-        return await claim_within(tx, endpoint_ids, take=take, batch=batch, lease=lease)
+        return await claim_within(tx, endpoint_ids, take=take, batch=batch, lease=lease, lane=lane)
 
 
 async def claim_within(
@@ -249,10 +250,11 @@ async def claim_within(
     take: int = 100,
     batch: int = 100,
     lease: timedelta = QUEUE_LEASE,
+    lane: Lane = Lane.LIVE,
 ) -> Claimed:
     """Claim what is due for these endpoints within a transaction."""
     quotas = [Quota(endpoint_id, take) for endpoint_id in endpoint_ids]
-    return await claims.claim(tx, quotas, ClaimTerms(Lane.LIVE, batch, lease, PLENTY))
+    return await claims.claim(tx, quotas, ClaimTerms(lane, batch, lease, PLENTY))
 
 
 async def start(ledger: Ledger, claim_id: ClaimId, *, lease: timedelta = LEASE) -> list[Work]:
@@ -261,9 +263,11 @@ async def start(ledger: Ledger, claim_id: ClaimId, *, lease: timedelta = LEASE) 
         return await claiming.start(tx, claim_id, worker="worker 1", lease=lease)
 
 
-async def claim_and_start(ledger: Ledger, endpoint_id: EndpointId) -> tuple[ClaimId, list[Work]]:
+async def claim_and_start(
+    ledger: Ledger, endpoint_id: EndpointId, *, lane: Lane = Lane.LIVE
+) -> tuple[ClaimId, list[Work]]:
     """Claim all that is due for an endpoint, as one claim, and start it."""
-    taken = await claim(ledger, [endpoint_id])
+    taken = await claim(ledger, [endpoint_id], lane=lane)
     (claim_id,) = taken.claims
     return claim_id, await start(ledger, claim_id)
 

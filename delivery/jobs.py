@@ -1,0 +1,312 @@
+"""Replay jobs: what was asked for, how far it is, and what its next step may do. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from delivery.model import (
+    DeliveryId,
+    DeliveryStatus,
+    EndpointId,
+    EndpointState,
+    Lane,
+    Prefix,
+    parse_id,
+    show_id,
+)
+from retries.breaker import BreakerState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from delivery.holding import Situation
+    from delivery.model import Actor, EventId, ReplayId, TenantId
+    from delivery.selection import DeliverySelection
+
+# So many deliveries of one endpoint are in the lane at once for one job; of one whose breaker is open only
+# what it can be probed with, and once very many are in the lane no endpoint has more than that.
+WINDOW: Final = 250
+NARROW_WINDOW: Final = 20
+MOST_QUEUED: Final = 20_000
+# What a rate that was not used up for a while may catch up with.
+LONGEST_CREDIT: Final = timedelta(seconds=1)
+# Over how much time the speed of a job is averaged.
+SPEED_OVER: Final = timedelta(seconds=10)
+
+AT_ONCE: Final = timedelta(seconds=0.1)
+SOON: Final = timedelta(seconds=0.25)
+LATER: Final = timedelta(seconds=1)
+RARELY: Final = timedelta(seconds=3)
+
+
+class ReplayState(StrEnum):
+    """Where a job stands; the last two are final."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+    FINISHED = "finished"
+
+
+class ItemState(StrEnum):
+    """Where one delivery of a job stands; the first three are open.
+
+    Queued: in the lane or on its way. Retrying: an attempt failed, and its retry schedule goes on.
+    """
+
+    WAITING = "waiting"
+    QUEUED = "queued"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+
+
+OPEN: Final = (ItemState.WAITING, ItemState.QUEUED, ItemState.RETRYING)
+
+
+@dataclass(frozen=True, slots=True)
+class MissingSelection:
+    """Events that an endpoint was never owed: accepted from `since` on and before `until`, of these types."""
+
+    endpoint_id: EndpointId
+    since: datetime | None = None
+    until: datetime | None = None
+    types: tuple[str, ...] = ()
+
+    def to_document(self) -> dict[str, Any]:
+        """The selection as plain JSON."""
+        document = {
+            "endpoint": show_id(Prefix.ENDPOINT, self.endpoint_id),
+            "since": None if self.since is None else self.since.isoformat(),
+            "until": None if self.until is None else self.until.isoformat(),
+            "types": list(self.types),
+        }
+        return {name: value for name, value in document.items() if value}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> MissingSelection:
+        """Read back what `to_document` wrote."""
+        since, until = document.get("since"), document.get("until")
+        return cls(
+            EndpointId(parse_id(Prefix.ENDPOINT, document["endpoint"])),
+            None if since is None else datetime.fromisoformat(since),
+            None if until is None else datetime.fromisoformat(until),
+            tuple(document.get("types", ())),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A replay job. `counts` say how many of its deliveries stand where, as of `counted_at`.
+
+    `selecting`: more may be found yet. `rate` is in deliveries per second; None: as fast as replays may go.
+    `per_second` is how many ended lately; None: none yet.
+    """
+
+    id: ReplayId
+    tenant_id: TenantId
+    wanted: DeliverySelection | MissingSelection
+    reason: str
+    actor: Actor
+    hold: bool
+    rate: float | None
+    state: ReplayState
+    selecting: bool
+    counts: Mapping[ItemState, int]
+    per_second: float | None
+    counted_at: datetime
+    created_at: datetime
+    finished_at: datetime | None
+
+    @property
+    def selected(self) -> int:
+        """How many deliveries were found so far."""
+        return sum(self.counts.values())
+
+    @property
+    def remaining(self) -> int:
+        """How many are not over."""
+        return sum(self.counts.get(state, 0) for state in OPEN)
+
+    @property
+    def done(self) -> int:
+        """How many are over, well or not."""
+        return self.selected - self.remaining
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long it takes at the speed of late; None: not known, or not moving."""
+        if self.state is not ReplayState.RUNNING or self.selecting or not self.per_second:
+            return None
+        return self.remaining / self.per_second
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One delivery of a job, under its id. What was never owed has its event's id until its turn comes."""
+
+    id: UUID
+    event_id: EventId
+    endpoint_id: EndpointId
+    state: ItemState
+    why: str | None
+    changed_at: datetime | None
+
+    @property
+    def delivery_id(self) -> DeliveryId | None:
+        """The delivery, where there is one yet."""
+        return None if self.id == self.event_id else DeliveryId(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a step may take of an endpoint, which has so many in the lane already.
+
+    `skipped` says why what is taken is not sent.
+    """
+
+    take: int
+    skipped: str | None = None
+
+
+def turn_of(situation: Situation | None, *, hold: bool, queued: int, queued_in_all: int) -> Turn:
+    """How many more deliveries of an endpoint may go into the lane.
+
+    A paused endpoint's wait until it is resumed. A disabled one's are skipped, or wait by choice.
+    """
+    if situation is None:
+        return Turn(WINDOW, "endpoint_deleted")
+    match situation.state:
+        case EndpointState.PAUSED:
+            return Turn(0)
+        case EndpointState.DISABLED:
+            return Turn(0) if hold else Turn(WINDOW, "endpoint_disabled")
+        case EndpointState.ACTIVE:
+            closed = situation.health is None or situation.health.breaker.state is BreakerState.CLOSED
+            window = WINDOW if closed and queued_in_all < MOST_QUEUED else NARROW_WINDOW
+            return Turn(max(0, window - queued))
+
+
+def shared(needs: Sequence[int], most: int) -> list[int]:
+    """Divide what a step may release among endpoints: who needs less leaves the others more.
+
+    Where it is not enough for one each, those that come first get it.
+    """
+    takes = [0] * len(needs)
+    left = most
+    needy = [place for place, need in enumerate(needs) if need][:most]
+    for done, place in enumerate(sorted(needy, key=lambda place: needs[place])):
+        takes[place] = min(needs[place], left // (len(needy) - done))
+        left -= takes[place]
+    return takes
+
+
+# ------------------------------------------------------------------ speed
+def allowed(rate: float | None, paced_at: datetime, now: datetime, *, most: int) -> int:
+    """How many deliveries a step may release; `paced_at` is until when the rate is used up."""
+    if rate is None:
+        return most
+    credit = min(now - paced_at, _longest_credit(rate))
+    # A hair more, so that what floats lose never costs a delivery its turn.
+    return max(0, min(most, math.floor(credit.total_seconds() * rate + 1e-6)))
+
+
+def paced(rate: float | None, paced_at: datetime, now: datetime, *, released: int) -> datetime:
+    """Until when the rate is used up, once so many were released."""
+    if rate is None:
+        return now
+    return max(paced_at, now - _longest_credit(rate)) + timedelta(seconds=released / rate)
+
+
+def _longest_credit(rate: float) -> timedelta:
+    return LONGEST_CREDIT + timedelta(seconds=1 / rate)
+
+
+def speed(before: float | None, *, done: int, took: timedelta) -> float | None:
+    """How many end per second, averaged over the last seconds."""
+    if took <= timedelta(0):
+        return before
+    now = done / took.total_seconds()
+    if before is None:
+        return now or None
+    weight = math.exp(-(took / SPEED_OVER))
+    return before * weight + now * (1 - weight)
+
+
+def next_step_after(
+    state: ReplayState, counts: Mapping[ItemState, int], *, selecting: bool, moved: bool
+) -> timedelta | None:
+    """When to take another step; None: there is nothing left to do."""
+    waiting, queued, retrying = (counts.get(one, 0) for one in OPEN)
+    match state:
+        case ReplayState.RUNNING:
+            if moved or selecting:
+                return SOON
+            return LATER if waiting or queued else RARELY
+        case ReplayState.PAUSED:
+            return LATER if queued or retrying else None
+        case ReplayState.CANCELLING:
+            return AT_ONCE if moved else LATER
+        case ReplayState.CANCELLED | ReplayState.FINISHED:
+            return None
+
+
+# ------------------------------------------------------------------ one delivery's turn
+class Release(StrEnum):
+    """What is done with a delivery whose turn has come."""
+
+    REOPEN = "reopen"  # it is over: owe it again
+    ADVANCE = "advance"  # it waits: make it due now, in the lane
+    JOIN = "join"  # it goes out now anyway
+    CREATE = "create"  # it was never owed
+    SKIP = "skip"  # it cannot be sent
+    LEAVE = "leave"  # somebody has it just now: another time
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """A delivery's row in the schedule; `locked` by whoever asks."""
+
+    claimed: bool
+    locked: bool
+    lane: Lane
+    due: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A delivery without a row in the schedule; `locked` by whoever asks."""
+
+    status: DeliveryStatus
+    locked: bool
+
+
+def release_of(stands: Scheduled | Ended | None, *, kept: bool, owed: bool) -> tuple[Release, str | None]:
+    """What to do with a delivery, and why it is skipped where it is.
+
+    `kept`: its event's content is. Not `owed`: the event was never owed to the endpoint.
+    """
+    if not kept:
+        return Release.SKIP, "payload_gone"
+    if stands is None:
+        return (Release.SKIP, "delivery_gone") if owed else (Release.CREATE, None)
+    if isinstance(stands, Scheduled):
+        return _release_of_scheduled(stands), None
+    is_over = stands.locked and stands.status is not DeliveryStatus.PENDING
+    return Release.REOPEN if is_over else Release.LEAVE, None
+
+
+def _release_of_scheduled(row: Scheduled) -> Release:
+    if row.claimed:
+        return Release.JOIN
+    if not row.locked:
+        return Release.LEAVE
+    return Release.JOIN if row.lane is Lane.REPLAY and row.due else Release.ADVANCE

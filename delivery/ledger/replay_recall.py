@@ -1,0 +1,107 @@
+"""Deliveries of a replay job that are taken back before a worker has them, as if nobody had asked.
+
+Locks: the job, then `schedule`, then `deliveries`. What another job waits for too is left to it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from delivery.jobs import ItemState
+from delivery.ledger.replay_items import Moved
+from delivery.model import Lane, ReplayId
+
+if TYPE_CHECKING:
+    from delivery.ledger.session import Transaction
+
+_MINE = text("""
+    select i.delivery_id from replay_items i join schedule s on s.delivery_id = i.delivery_id
+    where i.replay_id = :replay and s.claim_id is null
+      and (i.state = 'queued' and s.attempts = i.attempts or cast(:tried as bool))
+      and i.state in ('queued', 'retrying')
+    order by i.delivery_id limit :most
+    for update of s skip locked
+""")
+_LEAVE_TO_OTHERS = text("""
+    update replay_items other
+    set was_status = coalesce(other.was_status, mine.was_status),
+        was_reason = case when other.was_status is null then mine.was_reason else other.was_reason end,
+        was_finished_at = coalesce(other.was_finished_at, mine.was_finished_at),
+        was_due_at = coalesce(other.was_due_at, mine.was_due_at)
+    from replay_items mine
+    where mine.replay_id = :replay and mine.delivery_id = any (cast(:ids as uuid[]))
+      and other.delivery_id = mine.delivery_id and other.replay_id <> mine.replay_id
+      and other.state in ('queued', 'retrying')
+    returning other.delivery_id
+""")
+# One that was over is over again as it was, with what was tried since; one that waited waits as it did.
+_TAKE_BACK = text("""
+    with mine as materialized (
+        select i.* from replay_items i
+        where i.replay_id = :replay and i.delivery_id = any (cast(:ids as uuid[]))
+    ), gone as (
+        delete from schedule s using mine
+        where s.delivery_id = mine.delivery_id and mine.was_status <> 'pending'
+        returning s.delivery_id, s.attempts, s.outcome, s.http_status, s.sequence
+    ), again as (
+        update schedule s
+        set lane = :live, due_at = case when s.attempts = mine.attempts then mine.was_due_at else s.due_at end
+        from mine where s.delivery_id = mine.delivery_id and mine.was_status = 'pending'
+    )
+    update deliveries d
+    set status = mine.was_status, reason = mine.was_reason, finished_at = mine.was_finished_at,
+        attempts = gone.attempts, outcome = gone.outcome, http_status = gone.http_status,
+        sequence = gone.sequence
+    from gone join mine on mine.delivery_id = gone.delivery_id
+    where d.id = gone.delivery_id
+""")
+_RETURN = text("""
+    with moved as (
+        update replay_items i
+        set state = :state, attempts = null, was_status = null, was_reason = null, was_finished_at = null,
+            was_due_at = null, changed_at = clock_timestamp(),
+            queued_at = case when :state = 'waiting' then null else queued_at end
+        from (select delivery_id, state from replay_items
+              where replay_id = :replay and delivery_id = any (cast(:ids as uuid[]))) as before
+        where i.replay_id = :replay and i.delivery_id = before.delivery_id
+        returning before.state
+    )
+    select state, count(*) as number from moved group by state
+""")
+_GIVE_UP = text("""
+    with few as (
+        select delivery_id from replay_items where replay_id = :replay and state = 'waiting'
+        order by endpoint_id, delivery_id limit :most
+    ), given as (
+        update replay_items i set state = 'cancelled', changed_at = clock_timestamp()
+        from few where i.replay_id = :replay and i.delivery_id = few.delivery_id returning 1
+    )
+    select count(*) from given
+""")
+
+
+async def take_back(
+    tx: Transaction, replay_id: ReplayId, to: ItemState, *, tried: bool, most: int
+) -> list[Moved]:
+    """Take deliveries out of the lane that no worker has, and leave them as they were before the job.
+
+    With `tried` also those whose attempt failed and that wait for another. What another job waits for too is
+    left to it.
+    """
+    mine = await tx.execute(_MINE, {"replay": replay_id, "tried": tried, "most": most})
+    ids = list(mine.scalars())
+    if not ids:
+        return []
+    some = {"replay": replay_id, "ids": ids}
+    left = set((await tx.execute(_LEAVE_TO_OTHERS, some)).scalars())
+    if own := [id_ for id_ in ids if id_ not in left]:
+        await tx.execute(_TAKE_BACK, {"replay": replay_id, "ids": own, "live": Lane.LIVE})
+    rows = await tx.execute(_RETURN, {**some, "state": to})
+    return [Moved(ItemState(row.state), to, row.number) for row in rows]
+
+
+async def give_up(tx: Transaction, replay_id: ReplayId, *, most: int) -> int:
+    """Take deliveries whose turn has not come off a job; returns how many."""
+    return int((await tx.execute(_GIVE_UP, {"replay": replay_id, "most": most})).scalar_one())

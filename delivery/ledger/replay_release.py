@@ -1,0 +1,228 @@
+"""Deliveries of a replay job whose turn has come: how they stand, and into the lane with them.
+
+Locks: the job, then `schedule`, then `deliveries`. What others hold just now is left for another time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from delivery.jobs import Ended, Scheduled
+from delivery.model import DeliveryId, DeliveryStatus, EndpointId, EventId, Lane, ReplayId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from uuid import UUID
+
+    from delivery.ledger.session import Transaction
+
+_WAITING = text("""
+    select i.delivery_id, i.event_id, wanted.id as endpoint_id,
+           exists (select from events e where e.id = i.event_id and e.body is not null) as kept
+    from unnest(cast(:endpoints as uuid[]), cast(:takes as int[])) as wanted (id, take)
+    cross join lateral (
+        select delivery_id, event_id from replay_items
+        where replay_id = :replay and state = 'waiting' and endpoint_id = wanted.id
+        order by delivery_id limit wanted.take
+    ) as i
+""")
+_SCHEDULED = text("""
+    select delivery_id, claim_id is not null as claimed, lane, due_at <= clock_timestamp() as due
+    from schedule where delivery_id = any (cast(:ids as uuid[]))
+""")
+_LOCK_SCHEDULED = text("""
+    select delivery_id from schedule
+    where delivery_id = any (cast(:ids as uuid[])) and claim_id is null
+    order by delivery_id for update skip locked
+""")
+_ENDED = text("""
+    select d.id, d.status from unnest(cast(:ids as uuid[])) as wanted (id)
+    join deliveries d on d.id = wanted.id
+""")
+_LOCK_ENDED = text("""
+    select d.id, d.status from unnest(cast(:ids as uuid[])) as wanted (id)
+    join deliveries d on d.id = wanted.id
+    order by d.id for update of d skip locked
+""")
+_REOPEN = text("""
+    with queued as (
+        update replay_items i
+        set state = 'queued', attempts = d.attempts, was_status = d.status, was_reason = d.reason,
+            was_finished_at = d.finished_at, queued_at = clock_timestamp(), changed_at = clock_timestamp()
+        from unnest(cast(:ids as uuid[])) as wanted (id)
+        join deliveries d on d.id = wanted.id
+        where i.replay_id = :replay and i.delivery_id = d.id
+    ), owed as (
+        insert into schedule (delivery_id, tenant_id, endpoint_id, event_id, lane, due_at, reopened_at,
+                              attempts, outcome, http_status, sequence)
+        select d.id, d.tenant_id, d.endpoint_id, d.event_id, :lane, clock_timestamp(), clock_timestamp(),
+               d.attempts, d.outcome, d.http_status, d.sequence
+        from unnest(cast(:ids as uuid[])) as wanted (id)
+        join deliveries d on d.id = wanted.id
+    )
+    update deliveries d set status = 'pending', finished_at = null, reason = :reason
+    from unnest(cast(:ids as uuid[])) as wanted (id) where d.id = wanted.id
+""")
+_ADVANCE = text("""
+    with queued as (
+        update replay_items i
+        set state = 'queued', attempts = s.attempts, was_status = 'pending', was_due_at = s.due_at,
+            queued_at = clock_timestamp(), changed_at = clock_timestamp()
+        from schedule s
+        where i.replay_id = :replay and i.delivery_id = any (cast(:ids as uuid[]))
+          and s.delivery_id = i.delivery_id
+    )
+    update schedule set lane = :lane, due_at = least(due_at, clock_timestamp())
+    where delivery_id = any (cast(:ids as uuid[]))
+""")
+_JOIN = text("""
+    update replay_items i
+    set state = 'queued', attempts = s.attempts, queued_at = clock_timestamp(), changed_at = clock_timestamp()
+    from schedule s
+    where i.replay_id = :replay and i.delivery_id = any (cast(:ids as uuid[]))
+      and s.delivery_id = i.delivery_id
+    returning i.delivery_id
+""")
+_SKIP = text("""
+    update replay_items i set state = 'skipped', why = wanted.why, changed_at = clock_timestamp()
+    from unnest(cast(:ids as uuid[]), cast(:whys as text[])) as wanted (id, why)
+    where i.replay_id = :replay and i.delivery_id = wanted.id
+""")
+# One job at a time for an endpoint, so that no two find the same event missing.
+_LOCK_ENDPOINT = text("select pg_advisory_xact_lock(hashtextextended('missing:' || :endpoint, 0))")
+_OWED_ALREADY = text("""
+    select wanted.id from unnest(cast(:events as uuid[])) as wanted (id)
+    where exists (select from deliveries d where d.event_id = wanted.id and d.endpoint_id = :endpoint)
+""")
+_CREATE = text("""
+    with made as materialized (
+        select o.id, e.id as event_id, e.tenant_id, e.type
+        from unnest(cast(:ids as uuid[]), cast(:events as uuid[])) as o (id, event_id)
+        join events e on e.id = o.event_id
+    ), queued as (
+        update replay_items i
+        set delivery_id = made.id, state = 'queued', attempts = 0, was_status = 'cancelled',
+            was_reason = 'replay_cancelled', was_finished_at = clock_timestamp(),
+            queued_at = clock_timestamp(), changed_at = clock_timestamp()
+        from made where i.replay_id = :replay and i.delivery_id = made.event_id
+    ), owed as (
+        insert into schedule (delivery_id, tenant_id, endpoint_id, event_id, lane, due_at)
+        select id, tenant_id, :endpoint, event_id, :lane, clock_timestamp() from made
+    )
+    insert into deliveries (id, tenant_id, event_id, endpoint_id, event_type, created_at, reason)
+    select id, tenant_id, event_id, :endpoint, type, clock_timestamp(), :reason from made
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A delivery whose turn has come. `kept`: its event's content is."""
+
+    delivery_id: DeliveryId
+    endpoint_id: EndpointId
+    event_id: EventId
+    kept: bool
+    stands: Scheduled | Ended | None
+
+    @property
+    def owed(self) -> bool:
+        """Whether there is a delivery: until then its event's id stands in for it."""
+        return self.delivery_id != self.event_id
+
+
+async def waiting(
+    tx: Transaction, replay_id: ReplayId, takes: Sequence[tuple[EndpointId, int]]
+) -> list[Waiting]:
+    """The first that wait for their turn, so many of each endpoint; locked, where nobody has them."""
+    values = {
+        "replay": replay_id,
+        "endpoints": [endpoint for endpoint, _ in takes],
+        "takes": [take for _, take in takes],
+    }
+    rows = (await tx.execute(_WAITING, values)).all()
+    stands = await _stands(tx, [row.delivery_id for row in rows if row.delivery_id != row.event_id])
+    return [
+        Waiting(
+            DeliveryId(row.delivery_id),
+            EndpointId(row.endpoint_id),
+            EventId(row.event_id),
+            row.kept,
+            stands.get(row.delivery_id),
+        )
+        for row in rows
+    ]
+
+
+async def _stands(tx: Transaction, ids: Sequence[UUID]) -> dict[UUID, Scheduled | Ended]:
+    if not ids:
+        return {}
+    scheduled = (await tx.execute(_SCHEDULED, {"ids": list(ids)})).all()
+    mine = set((await tx.execute(_LOCK_SCHEDULED, {"ids": list(ids)})).scalars())
+    found: dict[UUID, Scheduled | Ended] = {
+        row.delivery_id: Scheduled(row.claimed, row.delivery_id in mine, Lane(row.lane), row.due)
+        for row in scheduled
+    }
+    rest = {"ids": [id_ for id_ in ids if id_ not in found]}
+    if rest["ids"]:
+        statuses = {row.id: row.status for row in await tx.execute(_ENDED, rest)}
+        locked = {row.id: row.status for row in await tx.execute(_LOCK_ENDED, rest)}
+        for id_, status in (statuses | locked).items():
+            found[id_] = Ended(DeliveryStatus(status), id_ in locked)
+    return found
+
+
+async def reopen(tx: Transaction, replay_id: ReplayId, ids: Sequence[DeliveryId], *, reason: str) -> None:
+    """Owe deliveries that are over, and locked, again: in the replay lane, with a new schedule."""
+    values = {"replay": replay_id, "ids": list(ids), "lane": Lane.REPLAY, "reason": reason}
+    await tx.execute(_REOPEN, values)
+
+
+async def advance(tx: Transaction, replay_id: ReplayId, ids: Sequence[DeliveryId]) -> None:
+    """Make deliveries that wait, and are locked, due now, in the replay lane."""
+    await tx.execute(_ADVANCE, {"replay": replay_id, "ids": list(ids), "lane": Lane.REPLAY})
+
+
+async def join(tx: Transaction, replay_id: ReplayId, ids: Sequence[DeliveryId]) -> int:
+    """Count deliveries in that go out now anyway; returns how many still do."""
+    return len((await tx.execute(_JOIN, {"replay": replay_id, "ids": list(ids)})).all())
+
+
+async def skip(tx: Transaction, replay_id: ReplayId, skipped: Sequence[tuple[UUID, str]]) -> None:
+    """Say why deliveries are not sent."""
+    values = {
+        "replay": replay_id,
+        "ids": [id_ for id_, _ in skipped],
+        "whys": [why for _, why in skipped],
+    }
+    await tx.execute(_SKIP, values)
+
+
+async def owed_already(tx: Transaction, endpoint_id: EndpointId, events: Sequence[EventId]) -> set[EventId]:
+    """Which of these events an endpoint was owed; until this transaction ends no other job makes it more."""
+    await tx.execute(_LOCK_ENDPOINT, {"endpoint": str(endpoint_id)})
+    rows = await tx.execute(_OWED_ALREADY, {"endpoint": endpoint_id, "events": list(events)})
+    return {EventId(row.id) for row in rows}
+
+
+async def create(
+    tx: Transaction,
+    replay_id: ReplayId,
+    endpoint_id: EndpointId,
+    made: Iterable[tuple[DeliveryId, EventId]],
+    *,
+    reason: str,
+) -> None:
+    """Owe events to an endpoint that it was never owed, in the replay lane."""
+    pairs = list(made)
+    values = {
+        "replay": replay_id,
+        "endpoint": endpoint_id,
+        "ids": [delivery for delivery, _ in pairs],
+        "events": [event for _, event in pairs],
+        "lane": Lane.REPLAY,
+        "reason": reason,
+    }
+    await tx.execute(_CREATE, values)

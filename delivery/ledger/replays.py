@@ -1,0 +1,202 @@
+"""Replay jobs as rows: what was asked for, how far it is, and which have a step to take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy import text
+
+from delivery.jobs import ItemState, MissingSelection, Replay, ReplayState
+from delivery.model import Actor, EndpointId, ReplayId, TenantId
+from delivery.paging import Page
+from delivery.selection import DeliverySelection
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+    from uuid import UUID
+
+    from sqlalchemy import Row
+
+    from delivery.ledger.session import Transaction
+    from delivery.paging import Cut
+
+_INSERT = text("""
+    insert into replays (id, tenant_id, kind, selection, reason, actor, address, hold, rate, state, counts,
+                         counted_at, paced_at, next_at, created_at)
+    values (:id, :tenant, :kind, cast(:selection as json), :reason, :actor, :address, :hold, :rate, :state,
+            '{}', :now, :now, :now, :now)
+""")
+_READ = text("select * from replays where id = :id and tenant_id = :tenant")
+_LOCK = text("select * from replays where id = :id and tenant_id = :tenant for update")
+_PAGE = text("""
+    select * from replays
+    where tenant_id = :tenant and id < :before and (cast(:state as text) is null or state = :state)
+    order by id desc limit :most
+""")
+_MOVE = text("""
+    update replays set state = :state, next_at = clock_timestamp(), per_second = null,
+                       counted_at = clock_timestamp()
+    where id = :id
+""")
+# A step that is under way holds its row and is left alone; one whose message was lost is late, not lost.
+_TAKE_DUE = text("""
+    with due as (
+        select id from replays where next_at <= clock_timestamp() order by next_at limit :most
+        for update skip locked
+    )
+    update replays set next_at = clock_timestamp() + :patience from due where replays.id = due.id
+    returning replays.id
+""")
+_NEXT = text("select min(next_at) - clock_timestamp() as left_over from replays where next_at is not null")
+_BEGIN = text("select *, clock_timestamp() as now from replays where id = :id for update skip locked")
+_END = text("""
+    update replays
+    set state = :state, counts = cast(:counts as json), cursor = :cursor,
+        selected_at = case when cast(:selected as bool) then coalesce(selected_at, :now) end,
+        per_second = :per_second, counted_at = :now, paced_at = :paced_at, after_endpoint = :after_endpoint,
+        retry_endpoint = :retry_endpoint, retry_delivery = :retry_delivery,
+        next_at = clock_timestamp() + cast(:pause as interval),
+        finished_at = case when cast(:over as bool) then :now end
+    where id = :id
+""")
+
+
+@dataclass(slots=True)
+class Step:
+    """A job while a step of it is taken: its row is locked. What the step changes is written when it ends."""
+
+    replay: Replay
+    counts: dict[ItemState, int]
+    state: ReplayState
+    cursor: UUID | None
+    selected: bool
+    paced_at: datetime
+    after_endpoint: EndpointId | None
+    retry_place: tuple[UUID, UUID] | None
+    now: datetime
+
+    def move(self, before: ItemState | None, after: ItemState, count: int) -> None:
+        """So many deliveries stand elsewhere now."""
+        if before is not None:
+            self.counts[before] = self.counts.get(before, 0) - count
+        self.counts[after] = self.counts.get(after, 0) + count
+
+
+async def insert(tx: Transaction, replay: Replay) -> None:
+    """Write a new job; it has a step to take at once."""
+    wanted = replay.wanted
+    await tx.execute(
+        _INSERT,
+        {
+            "id": replay.id,
+            "tenant": replay.tenant_id,
+            "kind": "missing" if isinstance(wanted, MissingSelection) else "again",
+            "selection": msgspec.json.encode(wanted.to_document()).decode(),
+            "reason": replay.reason,
+            "actor": replay.actor.name,
+            "address": replay.actor.address,
+            "hold": replay.hold,
+            "rate": replay.rate,
+            "state": replay.state,
+            "now": replay.created_at,
+        },
+    )
+
+
+async def read(
+    tx: Transaction, tenant_id: TenantId, replay_id: ReplayId, *, lock: bool = False
+) -> Replay | None:
+    """One job as it stands; locked, no step of it is under way."""
+    found = await tx.execute(_LOCK if lock else _READ, {"id": replay_id, "tenant": tenant_id})
+    row = found.one_or_none()
+    return None if row is None else _replay(row)
+
+
+async def page(tx: Transaction, tenant_id: TenantId, state: ReplayState | None, cut: Cut) -> Page[Replay]:
+    """A tenant's jobs, newest first."""
+    values = {"tenant": tenant_id, "before": cut.before, "state": state, "most": cut.limit + 1}
+    return Page.of([_replay(row) for row in await tx.execute(_PAGE, values)], cut)
+
+
+async def move(tx: Transaction, replay_id: ReplayId, state: ReplayState) -> None:
+    """Have a job that is locked go on in another state, with a step at once."""
+    await tx.execute(_MOVE, {"id": replay_id, "state": state})
+
+
+async def take_due(tx: Transaction, *, most: int, patience: timedelta) -> list[ReplayId]:
+    """The jobs that have a step to take, who waited longest first; they are due again after `patience`."""
+    rows = await tx.execute(_TAKE_DUE, {"most": most, "patience": patience})
+    return [ReplayId(row.id) for row in rows]
+
+
+async def next_due_in(tx: Transaction) -> timedelta | None:
+    """How long until the next job has a step to take; None: none has."""
+    left: timedelta | None = (await tx.execute(_NEXT)).scalar_one()
+    return left
+
+
+async def begin(tx: Transaction, replay_id: ReplayId) -> Step | None:
+    """Lock a job for a step of it; None: somebody else takes one just now, or there is nothing to do."""
+    row = (await tx.execute(_BEGIN, {"id": replay_id})).one_or_none()
+    if row is None or row.next_at is None:
+        return None
+    replay = _replay(row)
+    place = None if row.retry_endpoint is None else (row.retry_endpoint, row.retry_delivery)
+    return Step(
+        replay=replay,
+        counts=dict(replay.counts),
+        state=replay.state,
+        cursor=row.cursor,
+        selected=not replay.selecting,
+        paced_at=row.paced_at,
+        after_endpoint=row.after_endpoint,
+        retry_place=place,
+        now=row.now,
+    )
+
+
+async def end(tx: Transaction, step: Step, *, per_second: float | None, pause: timedelta | None) -> None:
+    """Write what a step came to; `pause` is how long until the next one, None: there is none."""
+    endpoint, delivery = step.retry_place or (None, None)
+    await tx.execute(
+        _END,
+        {
+            "id": step.replay.id,
+            "state": step.state,
+            "counts": msgspec.json.encode(
+                {name: count for name, count in step.counts.items() if count}
+            ).decode(),
+            "cursor": step.cursor,
+            "selected": step.selected,
+            "per_second": per_second,
+            "paced_at": step.paced_at,
+            "after_endpoint": step.after_endpoint,
+            "retry_endpoint": endpoint,
+            "retry_delivery": delivery,
+            "pause": pause,
+            "over": step.state in {ReplayState.FINISHED, ReplayState.CANCELLED},
+            "now": step.now,
+        },
+    )
+
+
+def _replay(row: Row[*tuple[Any, ...]]) -> Replay:
+    kind = MissingSelection if row.kind == "missing" else DeliverySelection
+    return Replay(
+        id=ReplayId(row.id),
+        tenant_id=TenantId(row.tenant_id),
+        wanted=kind.from_document(row.selection),
+        reason=row.reason,
+        actor=Actor(row.actor, row.address),
+        hold=row.hold,
+        rate=row.rate,
+        state=ReplayState(row.state),
+        selecting=row.selected_at is None and row.state in {ReplayState.RUNNING, ReplayState.PAUSED},
+        counts={ItemState(name): count for name, count in row.counts.items()},
+        per_second=row.per_second,
+        counted_at=row.counted_at,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+    )

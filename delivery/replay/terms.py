@@ -1,0 +1,92 @@
+"""What may be asked of a replay job. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from delivery.checks import check_text, field
+from delivery.errors import Invalid, NotAllowed
+from delivery.model import DeliveryStatus
+from delivery.operational import TYPES
+from delivery.selection import DeliverySelection
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from delivery.jobs import MissingSelection
+    from delivery.ledger.missing import MissingEvent
+    from delivery.model import Delivery, Endpoint, EndpointId, Held
+
+FASTEST: Final = 10_000
+SLOWEST: Final = 0.01
+LONGEST_REASON: Final = 500
+# Events that say something of one endpoint alone: nobody else was ever to get them.
+NEVER_MISSING: Final = (*sorted(TYPES), "waybill.test")
+
+
+@dataclass(frozen=True, slots=True)
+class NewReplay:
+    """What a job is to send, why, and how fast (deliveries per second; None: as fast as replays may go).
+
+    With `hold` it takes deliveries of paused and disabled endpoints too, which wait until those are active.
+    `everything` says that a selection without any filter is meant as it stands.
+    """
+
+    wanted: DeliverySelection | MissingSelection
+    reason: str
+    rate: float | None = None
+    hold: bool = False
+    everything: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a job would send, oldest first: ten examples of it, and how the endpoints named there stand.
+
+    Of events that were never owed there are no deliveries yet: `events` are the examples then. Not `exact`:
+    `count` and `by_status` are estimates, or more than were looked at.
+    """
+
+    count: int
+    exact: bool
+    by_status: Mapping[DeliveryStatus, int]
+    oldest: datetime | None
+    newest: datetime | None
+    deliveries: tuple[Delivery, ...]
+    events: tuple[MissingEvent, ...]
+    endpoints: tuple[tuple[Endpoint, Held | None], ...]
+
+
+def checked(new: NewReplay, *, operator: bool, now: datetime) -> NewReplay:
+    """The job as it will be done: it means nothing that is made from now on.
+
+    Raises Invalid, which names the field, and NotAllowed for what only the operator may ask for.
+    """
+    with field("reason"):
+        check_text(new.reason, least=1, most=LONGEST_REASON)
+    if new.rate is not None and not (math.isfinite(new.rate) and SLOWEST <= new.rate <= FASTEST):
+        raise Invalid("rate", f"must be between {SLOWEST} and {FASTEST} deliveries per second")
+    if isinstance(new.wanted, DeliverySelection) and new.wanted.is_unbounded:
+        _refuse_unless_meant(new, operator=operator)
+    until = now if new.wanted.until is None else min(now, new.wanted.until)
+    return replace(new, wanted=replace(new.wanted, until=until))
+
+
+def recovery(endpoint_id: EndpointId, since: datetime, *, reason: str | None, hold: bool) -> NewReplay:
+    """What an endpoint did not get since an outage began: all that failed, and all that still waits."""
+    statuses = (DeliveryStatus.FAILED, DeliveryStatus.PENDING)
+    wanted = DeliverySelection(endpoints=(endpoint_id,), statuses=statuses, since=since)
+    return NewReplay(wanted, reason or f"recovery since {since.isoformat(timespec='seconds')}", hold=hold)
+
+
+def _refuse_unless_meant(new: NewReplay, *, operator: bool) -> None:
+    if not new.everything:
+        raise Invalid(
+            "selection",
+            "has no filter, so it means every delivery there is; say so with all, and the operator's key",
+        )
+    if not operator:
+        raise NotAllowed("Everything there is can be replayed with the operator's key alone.")

@@ -1,0 +1,447 @@
+"""Steps of replay jobs on a real ledger: each delivery goes out once for a job, and can be taken back."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from delivery.bootstrap import clock
+from delivery.jobs import MissingSelection, ReplayState
+from delivery.ledger import replays as rows_of
+from delivery.model import Actor, DeliveryStatus, EndpointState, Lane, Prefix, new_id, show_id
+from delivery.paging import OLDEST, Cut
+from delivery.replay import Advancer, NewReplay, Replays
+from delivery.selection import DeliverySelection
+from tests.support import ledger as on
+
+if TYPE_CHECKING:
+    from delivery.jobs import Replay
+    from delivery.ledger import Ledger
+    from delivery.ledger.claiming import Work
+    from delivery.model import ClaimId, DeliveryId, EndpointId, ReplayId, TenantId
+
+ADA = Actor("cli:ada")
+FAILED = DeliverySelection(statuses=(DeliveryStatus.FAILED,))
+
+
+@dataclass
+class Jobs:
+    """A tenant's jobs, and a worker's way to take their steps."""
+
+    ledger: Ledger
+    tenant: TenantId
+    uses: Replays
+    advancer: Advancer
+
+    async def create(
+        self,
+        wanted: DeliverySelection | MissingSelection = FAILED,
+        *,
+        rate: float | None = None,
+        hold: bool = False,
+    ) -> ReplayId:
+        new = NewReplay(wanted, "the receiver lost them", rate=rate, hold=hold)
+        return (await self.uses.create(self.tenant, new, operator=False, actor=ADA)).id
+
+    async def step(self, replay: ReplayId) -> Replay:
+        await self.advancer.step(replay)
+        return await self.read(replay)
+
+    async def read(self, replay: ReplayId) -> Replay:
+        return await self.uses.read(self.tenant, replay)
+
+    async def counts(self, replay: ReplayId) -> dict[str, int]:
+        """What the job says of itself; it must be what its items say."""
+        told = {str(state): count for state, count in (await self.read(replay)).counts.items()}
+        found = await on.rows(
+            self.ledger,
+            "select state, count(*) as n from replay_items where replay_id = :id group by state",
+            id=replay,
+        )
+        assert told == {row.state: row.n for row in found}
+        return told
+
+    async def states(self, replay: ReplayId) -> dict[DeliveryId | None, str]:
+        page = await self.uses.items(self.tenant, replay, None, Cut(100, after=OLDEST, oldest_first=True))
+        return {one.delivery_id: one.state for one in page.items}
+
+
+@pytest.fixture
+def jobs(ledger: Ledger, tenant: TenantId) -> Jobs:
+    return Jobs(
+        ledger,
+        tenant,
+        Replays(ledger, clock=clock, in_flight=on.PLENTY),
+        Advancer(ledger, in_flight=on.PLENTY),
+    )
+
+
+async def finish(
+    ledger: Ledger, endpoint: EndpointId, *, lane: Lane = Lane.LIVE, well: bool = True
+) -> list[Work]:
+    """Have a worker deliver all that is due for an endpoint; returns what went out."""
+    sent: list[Work] = []
+    while (taken := await on.claim(ledger, [endpoint], lane=lane)).size:
+        for claim_id in taken.claims:
+            works = await on.start(ledger, claim_id)
+            result = on.success if well else on.failure
+            await on.record(ledger, *[result(work, claim_id) for work in works])
+            sent += works
+    return sent
+
+
+async def failed(ledger: Ledger, tenant: TenantId, endpoint: EndpointId, count: int) -> list[DeliveryId]:
+    """So many deliveries that failed for good."""
+    await on.accept_many(ledger, tenant, count)
+    return [work.delivery_id for work in await finish(ledger, endpoint, well=False)]
+
+
+async def test_what_is_meant_goes_out_once_in_the_replay_lane(
+    jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    before = await failed(ledger, tenant, endpoint, 30)
+    replay = await jobs.create()
+    assert (await jobs.step(replay)).selected == 30
+    assert await jobs.counts(replay) == {"queued": 30}
+    assert await finish(ledger, endpoint, lane=Lane.LIVE) == []
+    sent = await finish(ledger, endpoint, lane=Lane.REPLAY)
+    assert sorted(work.delivery_id for work in sent) == sorted(before)
+    assert {work.attempts for work in sent} == {1}
+    over = await jobs.step(replay)
+    assert (over.state, over.done, over.remaining) == (ReplayState.FINISHED, 30, 0)
+    assert await jobs.counts(replay) == {"succeeded": 30}
+    stands = await on.standing(ledger, before[0])
+    assert (stands.status, stands.recorded) == ("succeeded", 2)
+    await jobs.step(replay)
+    assert await on.nothing_scheduled(ledger)
+
+
+async def test_steps_at_the_same_time_take_turns(
+    jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await failed(ledger, tenant, endpoint, 40)
+    replay = await jobs.create()
+    workers = [Advancer(ledger, in_flight=on.PLENTY) for _ in range(4)]
+    await asyncio.gather(*(worker.step(replay) for worker in workers for _ in range(3)))
+    assert await jobs.counts(replay) == {"queued": 40}
+    assert len(await finish(ledger, endpoint, lane=Lane.REPLAY)) == 40
+
+
+async def test_a_job_finds_nothing_that_is_made_after_it(
+    jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await failed(ledger, tenant, endpoint, 3)
+    replay = await jobs.create(DeliverySelection(endpoints=(endpoint,)))
+    await asyncio.sleep(0.002)
+    await on.accept_many(ledger, tenant, 5)
+    assert (await jobs.step(replay)).selected == 3
+
+
+async def test_a_rate_is_kept(jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> None:
+    await failed(ledger, tenant, endpoint, 20)
+    replay = await jobs.create(rate=0.5)
+    for _ in range(3):
+        await jobs.step(replay)
+    assert await jobs.counts(replay) == {"waiting": 20}
+    await on.change(
+        ledger, "update replays set paced_at = paced_at - interval '1 hour' where id = :id", id=replay
+    )
+    await jobs.step(replay)
+    assert await jobs.counts(replay) == {"waiting": 19, "queued": 1}
+
+
+async def test_an_endpoint_has_so_many_in_the_lane_and_no_more(
+    jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await failed(ledger, tenant, endpoint, 300)
+    replay = await jobs.create()
+    await jobs.step(replay)
+    await jobs.step(replay)
+    assert await jobs.counts(replay) == {"waiting": 50, "queued": 250}
+    while (await jobs.step(replay)).remaining:
+        await finish(ledger, endpoint, lane=Lane.REPLAY)
+    assert await jobs.counts(replay) == {"succeeded": 300}
+
+
+async def test_what_fails_again_is_retried_and_counted_when_it_is_over(
+    jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await failed(ledger, tenant, endpoint, 2)
+    replay = await jobs.create()
+    await jobs.step(replay)
+    claim_id, works = await on.claim_and_start(ledger, endpoint, lane=Lane.REPLAY)
+    await on.record(ledger, *[on.again(work, claim_id) for work in works])
+    assert (await jobs.step(replay)).state is ReplayState.RUNNING
+    assert await jobs.counts(replay) == {"retrying": 2}
+    claim_id, works = await on.claim_and_start(ledger, endpoint, lane=Lane.REPLAY)
+    await on.record(ledger, on.success(works[0], claim_id), on.failure(works[1], claim_id))
+    assert (await jobs.step(replay)).state is ReplayState.FINISHED
+    assert await jobs.counts(replay) == {"succeeded": 1, "failed": 1}
+
+
+async def test_what_waits_is_made_due_and_sent_once(
+    jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.accept_many(ledger, tenant, 3)
+    claim_id, works = await on.claim_and_start(ledger, endpoint)
+    await on.record(ledger, *[on.again(work, claim_id, after=timedelta(hours=2)) for work in works])
+    replay = await jobs.create(DeliverySelection(statuses=(DeliveryStatus.PENDING,)))
+    await jobs.step(replay)
+    assert len(await finish(ledger, endpoint, lane=Lane.REPLAY)) == 3
+    assert await finish(ledger, endpoint, lane=Lane.LIVE) == []
+    await jobs.step(replay)
+    assert await jobs.counts(replay) == {"succeeded": 3}
+
+
+async def test_what_is_on_its_way_is_not_sent_a_second_time(
+    jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.accept_many(ledger, tenant, 2)
+    claim_id, works = await on.claim_and_start(ledger, endpoint)
+    replay = await jobs.create(DeliverySelection(endpoints=(endpoint,)))
+    await jobs.step(replay)
+    assert await jobs.counts(replay) == {"queued": 2}
+    await on.record(ledger, *[on.success(work, claim_id) for work in works])
+    await jobs.step(replay)
+    assert await jobs.counts(replay) == {"succeeded": 2}
+    assert await on.nothing_scheduled(ledger)
+
+
+async def test_two_jobs_that_mean_the_same_send_it_once_and_both_count_it(
+    jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await failed(ledger, tenant, endpoint, 5)
+    first = await jobs.create()
+    second = await jobs.create(DeliverySelection(endpoints=(endpoint,)))
+    await jobs.step(first)
+    await jobs.step(second)
+    assert len(await finish(ledger, endpoint, lane=Lane.REPLAY)) == 5
+    for replay in (first, second):
+        await jobs.step(replay)
+        assert await jobs.counts(replay) == {"succeeded": 5}
+
+
+# ------------------------------------------------------------------ pause, resume, cancel
+async def test_a_pause_takes_back_what_no_worker_has_and_a_resume_sends_it(
+    jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    ids = await failed(ledger, tenant, endpoint, 6)
+    replay = await jobs.create()
+    await jobs.step(replay)
+    claim_id, works = await claimed_some(ledger, endpoint, 2)
+    assert (await jobs.uses.pause(tenant, replay, reason="wait", actor=ADA)).state is ReplayState.PAUSED
+    await jobs.step(replay)
+    assert await jobs.counts(replay) == {"waiting": 4, "queued": 2}
+    assert await on.count(ledger, "schedule") == 2
+    back = next(id_ for id_ in ids if id_ not in {work.delivery_id for work in works})
+    stands = await on.standing(ledger, back)
+    assert (stands.status, stands.reason, stands.attempts) == ("failed", "too_large", 1)
+    await on.record(ledger, *[on.success(work, claim_id) for work in works])
+    await jobs.step(replay)
+    assert await jobs.counts(replay) == {"waiting": 4, "succeeded": 2}
+    assert await due(ledger, replay) is False
+    await jobs.uses.resume(tenant, replay, actor=ADA)
+    await jobs.step(replay)
+    assert len(await finish(ledger, endpoint, lane=Lane.REPLAY)) == 4
+    assert (await jobs.step(replay)).state is ReplayState.FINISHED
+
+
+async def test_a_cancelled_job_leaves_everything_as_it_was(
+    jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    ids = await failed(ledger, tenant, endpoint, 3)
+    later = timedelta(hours=2)
+    await on.accept_many(ledger, tenant, 1)
+    claim_id, (waits,) = await on.claim_and_start(ledger, endpoint)
+    await on.record(ledger, on.again(waits, claim_id, after=later))
+    before = await everything(ledger)
+    replay = await jobs.create(DeliverySelection(endpoints=(endpoint,)))
+    await jobs.step(replay)
+    assert await jobs.counts(replay) == {"queued": 4}
+    assert (await jobs.uses.cancel(tenant, replay, actor=ADA)).state is ReplayState.CANCELLING
+    over = await jobs.step(replay)
+    assert over.state is ReplayState.CANCELLED
+    assert await jobs.counts(replay) == {"cancelled": 4}
+    assert await everything(ledger) == before
+    assert {row.delivery_id for row in await on.rows(ledger, "select delivery_id from failures")} == set(ids)
+    assert await due(ledger, replay) is False
+
+
+async def test_what_failed_in_a_cancelled_job_is_not_retried(
+    jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    (id_,) = await failed(ledger, tenant, endpoint, 1)
+    replay = await jobs.create()
+    await jobs.step(replay)
+    claim_id, works = await on.claim_and_start(ledger, endpoint, lane=Lane.REPLAY)
+    await on.record(ledger, *[on.again(work, claim_id, after=timedelta(hours=1)) for work in works])
+    await jobs.step(replay)
+    await jobs.uses.cancel(tenant, replay, actor=ADA)
+    assert (await jobs.step(replay)).state is ReplayState.CANCELLED
+    stands = await on.standing(ledger, id_)
+    assert (stands.status, stands.scheduled, stands.attempts) == ("failed", False, 2)
+
+
+async def test_what_another_job_waits_for_is_left_to_it(
+    jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    (id_,) = await failed(ledger, tenant, endpoint, 1)
+    first, second = await jobs.create(), await jobs.create(DeliverySelection(endpoints=(endpoint,)))
+    await jobs.step(first)
+    await jobs.step(second)
+    await jobs.uses.cancel(tenant, first, actor=ADA)
+    await jobs.step(first)
+    assert await jobs.counts(first) == {"cancelled": 1}
+    assert (await on.standing(ledger, id_)).scheduled
+    await jobs.uses.cancel(tenant, second, actor=ADA)
+    await jobs.step(second)
+    assert (await on.standing(ledger, id_)).status == "failed"
+
+
+# ------------------------------------------------------------------ what cannot be sent
+@pytest.mark.parametrize(
+    ("spoiled", "why"),
+    [
+        ("update events set body = null", "payload_gone"),
+        ("update endpoints set deleted_at = now()", "endpoint_deleted"),
+        ("update endpoints set state = 'disabled'", "endpoint_disabled"),
+    ],
+)
+async def test_what_cannot_be_sent_is_skipped_and_says_why(
+    jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId, spoiled: str, why: str
+) -> None:
+    await failed(ledger, tenant, endpoint, 2)
+    replay = await jobs.create()
+    await on.change(ledger, spoiled)
+    assert (await jobs.step(replay)).state is ReplayState.FINISHED
+    assert await jobs.counts(replay) == {"skipped": 2}
+    found = await on.rows(ledger, "select distinct why from replay_items")
+    assert [row.why for row in found] == [why]
+    assert await on.nothing_scheduled(ledger)
+
+
+@pytest.mark.parametrize("state", [EndpointState.PAUSED, EndpointState.DISABLED])
+async def test_by_choice_it_waits_until_its_endpoint_is_active(
+    jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId, state: EndpointState
+) -> None:
+    await failed(ledger, tenant, endpoint, 2)
+    await on.set_state(ledger, endpoint, state)
+    replay = await jobs.create(hold=True)
+    await jobs.step(replay)
+    assert await jobs.counts(replay) == {"waiting": 2}
+    await on.set_state(ledger, endpoint, EndpointState.ACTIVE)
+    await jobs.step(replay)
+    assert await jobs.counts(replay) == {"queued": 2}
+
+
+# ------------------------------------------------------------------ what was never owed
+async def test_what_an_endpoint_never_got_is_owed_to_it_once(
+    jobs: Jobs, ledger: Ledger, tenant: TenantId
+) -> None:
+    await on.accept_many(ledger, tenant, 4)
+    await on.accept(ledger, tenant, "user.left")
+    late = await on.new_endpoint(ledger, tenant)
+    await on.accept_many(ledger, tenant, 2)
+    wanted = MissingSelection(late, types=("order.*",))
+    first, second = await jobs.create(wanted), await jobs.create(wanted)
+    for replay in (first, second):
+        await jobs.step(replay)
+    assert await jobs.counts(first) == {"queued": 4}
+    assert await jobs.counts(second) == {}
+    sent = await finish(ledger, late, lane=Lane.REPLAY)
+    assert len({work.event_id for work in sent}) == len(sent) == 4
+    assert (await jobs.step(first)).state is ReplayState.FINISHED
+    owed = await on.row(ledger, "select count(*) from deliveries where endpoint_id = :id", id=late)
+    assert owed[0] == 6
+
+
+async def test_two_jobs_that_found_the_same_events_owe_them_once(
+    jobs: Jobs, ledger: Ledger, tenant: TenantId
+) -> None:
+    await on.accept_many(ledger, tenant, 5)
+    late = await on.new_endpoint(ledger, tenant)
+    await on.set_state(ledger, late, EndpointState.PAUSED)
+    wanted = MissingSelection(late)
+    both = [await jobs.create(wanted, hold=True) for _ in range(2)]
+    for replay in both:
+        await jobs.step(replay)
+        assert await jobs.counts(replay) == {"waiting": 5}
+    await on.set_state(ledger, late, EndpointState.ACTIVE)
+    await asyncio.gather(*(Advancer(ledger, in_flight=9).step(replay) for replay in both))
+    told = [await jobs.counts(replay) for replay in both]
+    assert sorted(told, key=str) == [{"queued": 5}, {"skipped": 5}]
+
+
+async def test_what_was_owed_by_a_job_and_is_cancelled_keeps_its_row(
+    jobs: Jobs, ledger: Ledger, tenant: TenantId
+) -> None:
+    await on.accept_many(ledger, tenant, 2)
+    late = await on.new_endpoint(ledger, tenant)
+    replay = await jobs.create(MissingSelection(late))
+    await jobs.step(replay)
+    await jobs.uses.cancel(tenant, replay, actor=ADA)
+    await jobs.step(replay)
+    (id_, _) = await on.delivery_ids(ledger, late)
+    stands = await on.standing(ledger, id_)
+    assert (stands.status, stands.reason, stands.scheduled) == ("cancelled", "replay_cancelled", False)
+
+
+# ------------------------------------------------------------------ whose step it is
+async def test_jobs_take_turns(jobs: Jobs, ledger: Ledger) -> None:
+    made = [await jobs.create() for _ in range(3)]
+    async with ledger.transaction() as tx:
+        first = await rows_of.take_due(tx, most=2, patience=timedelta(seconds=5))
+    async with ledger.transaction() as tx:
+        then = await rows_of.take_due(tx, most=2, patience=timedelta(seconds=5))
+    assert sorted([*first, *then]) == sorted(made)
+
+
+async def test_a_step_of_nothing_is_nothing(jobs: Jobs) -> None:
+    await jobs.advancer.step(new_id())  # type: ignore[arg-type]
+
+
+async def claimed_some(ledger: Ledger, endpoint: EndpointId, count: int) -> tuple[ClaimId, list[Work]]:
+    taken = await on.claim(ledger, [endpoint], take=count, lane=Lane.REPLAY)
+    (claim_id,) = taken.claims
+    return claim_id, await on.start(ledger, claim_id)
+
+
+async def everything(ledger: Ledger) -> list[object]:
+    """How all deliveries stand, in both of their rows."""
+    history = await on.rows(
+        ledger,
+        "select id, status, reason, attempts, finished_at, outcome, http_status, sequence from deliveries"
+        " order by id",
+    )
+    present = await on.rows(
+        ledger,
+        "select delivery_id, lane, due_at, attempts, step, claim_id from schedule order by delivery_id",
+    )
+    return [tuple(row) for row in (*history, *present)]
+
+
+async def due(ledger: Ledger, replay: ReplayId) -> bool:
+    row = await on.row(ledger, "select next_at is not null from replays where id = :id", id=replay)
+    return bool(row[0])
+
+
+async def test_a_finished_job_is_told_in_the_journal(
+    jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await failed(ledger, tenant, endpoint, 1)
+    replay = await jobs.create()
+    await jobs.step(replay)
+    await finish(ledger, endpoint, lane=Lane.REPLAY)
+    await jobs.step(replay)
+    found = await on.rows(
+        ledger, "select what, actor, details from journal where what like 'replay.%' order by id"
+    )
+    assert [(row.what, row.actor) for row in found] == [
+        ("replay.created", "cli:ada"),
+        ("replay.finished", "waybill"),
+    ]
+    assert found[1].details == {"replay_id": show_id(Prefix.REPLAY, replay), "succeeded": 1}
