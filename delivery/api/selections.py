@@ -54,7 +54,7 @@ def selection_of(given: SelectionIn, *, within: str = "") -> DeliverySelection:
         check_range(given.since, given.until)
         event = id_in_query(Prefix.EVENT, "event", given.event)
         return DeliverySelection(
-            endpoints=tuple(EndpointId(_id(Prefix.ENDPOINT, "endpoint", one)) for one in given.endpoint),
+            endpoints=tuple(EndpointId(id_of(Prefix.ENDPOINT, "endpoint", one)) for one in given.endpoint),
             event_id=None if event is None else EventId(event),
             types=checked_values("type", check_pattern, given.type),
             statuses=checked_values("status", _member(DeliveryStatus), given.status),
@@ -100,7 +100,8 @@ def _member(kind: type[E]) -> Callable[[str], E]:
     return read
 
 
-def _id(prefix: Prefix, name: str, text: str) -> UUID:
+def id_of(prefix: Prefix, name: str, text: str) -> UUID:
+    """Read an id that must be there; raises Invalid, which names the field."""
     found = id_in_query(prefix, name, text)
     if found is None:
         raise Invalid(name, "is needed")

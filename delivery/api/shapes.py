@@ -16,6 +16,7 @@ from delivery.model import (
     EventId,
     KeyId,
     Prefix,
+    ReplayId,
     TenantId,
     parse_id,
     show_id,
@@ -107,12 +108,17 @@ def _attempt_id(text: Annotated[str, _path(Prefix.ATTEMPT, "attempt")]) -> Attem
     return AttemptId(parse_id(Prefix.ATTEMPT, text))
 
 
+def _replay_id(text: Annotated[str, _path(Prefix.REPLAY, "replay")]) -> ReplayId:
+    return ReplayId(parse_id(Prefix.REPLAY, text))
+
+
 TenantInPath = Annotated[TenantId, Depends(_tenant_id)]
 KeyInPath = Annotated[KeyId, Depends(_key_id)]
 EndpointInPath = Annotated[EndpointId, Depends(_endpoint_id)]
 EventInPath = Annotated[EventId, Depends(_event_id)]
 DeliveryInPath = Annotated[DeliveryId, Depends(_delivery_id)]
 AttemptInPath = Annotated[AttemptId, Depends(_attempt_id)]
+ReplayInPath = Annotated[ReplayId, Depends(_replay_id)]
 
 
 def id_in_query(prefix: Prefix, field: str, text: str | None) -> UUID | None:

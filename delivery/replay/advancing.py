@@ -100,6 +100,8 @@ class Advancer:
                     await self._hold_back(tx, step, ItemState.CANCELLED)
                     given = await replay_recall.give_up(tx, replay_id, most=GIVEN_UP_AT_ONCE)
                     step.move(ItemState.WAITING, ItemState.CANCELLED, given)
+                    if not any(step.counts.get(state) for state in jobs.OPEN):
+                        step.state = ReplayState.CANCELLED
                 case _:
                     return
             await self._end(tx, step, before)
@@ -125,8 +127,6 @@ class Advancer:
         _count(step, moved)
         endpoints = await self._endpoints_in_turn(tx, step)
         await self._look_again(tx, step, endpoints)
-        if cancel and not any(step.counts.get(state) for state in jobs.OPEN):
-            step.state = ReplayState.CANCELLED
 
     # Find.
 

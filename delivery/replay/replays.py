@@ -96,10 +96,7 @@ class Replays:
             )
             await replays.insert(tx, replay)
             wanted = {"selection": new.wanted.to_document(), "rate": new.rate, "hold": new.hold}
-            only = named[0].id if len(named) == 1 else None
-            await journal.append(
-                tx, [_entry(replay, "created", actor, new.reason, now, endpoint_id=only, **wanted)]
-            )
+            await journal.append(tx, [_entry(replay, "created", actor, new.reason, now, **wanted)])
         log.info("replay.created", replay_id=show_id(Prefix.REPLAY, replay.id), actor=actor.name)
         return replay
 
@@ -242,8 +239,6 @@ def _entry(
     actor: Actor,
     reason: str | None,
     now: datetime,
-    *,
-    endpoint_id: EndpointId | None = None,
     **details: Any,
 ) -> Entry:
     return Entry(
@@ -253,6 +248,5 @@ def _entry(
         address=actor.address,
         reason=reason,
         at=now,
-        endpoint_id=endpoint_id,
         details={"replay_id": show_id(Prefix.REPLAY, replay.id), **details},
     )

@@ -127,7 +127,8 @@ def _asked(entry: Entry) -> Step:
         return _of_endpoint(entry)
     was = str(entry.details.get("was", "")).replace("_", " ")
     because = f", because: {entry.reason}" if entry.reason else ""
-    told = f"Replayed by {who(entry.actor)}{because}" + (f"; it was {was}" if was else "")
+    job = f", with {entry.details['replay_id']}" if "replay_id" in entry.details else ""
+    told = f"Replayed by {who(entry.actor)}{job}{because}" + (f"; it was {was}" if was else "")
     return Step(
         entry.at, what, sentence(told), {"actor": entry.actor, "reason": entry.reason, **entry.details}
     )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from delivery.errors import NotFound
 from delivery.holding import with_hold
-from delivery.ledger import attempts, deliveries, events, journal, search, situations, traces
+from delivery.ledger import attempts, deliveries, events, journal, replay_items, search, situations, traces
+from delivery.ledger.journal import Entry
 from delivery.ledger.scan import CLOCKS_APART
 from delivery.model import Prefix, show_id
 from delivery.paging import Cut
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from delivery.ledger import Ledger, Transaction
     from delivery.ledger.events import EventHead
-    from delivery.ledger.journal import Entry
+    from delivery.ledger.replay_items import Replayed
     from delivery.ledger.traces import FilterChange, Known
     from delivery.model import Delivery, DeliveryId, EndpointId, EventId, TenantId
     from delivery.tracing.of_delivery import DeliveryTrace
@@ -72,6 +73,9 @@ class Traces:
         known = await situations.of(tx, [endpoint_id])
         tried = await attempts.page(tx, tenant_id, delivery.id, Cut(MOST_ATTEMPTS))
         asked = await journal.of_delivery(tx, tenant_id, delivery.id, most=MOST_ENTRIES + 1)
+        replayed = await replay_items.of_delivery(tx, tenant_id, delivery.id, most=MOST_ENTRIES + 1)
+        asked += [_by_replay(delivery, one) for one in replayed]
+        asked.sort(key=lambda entry: entry.at, reverse=True)
         before, meanwhile = await _happened(tx, delivery, now=now)
         left_out = [
             *_more(tried.last is not None, MOST_ATTEMPTS, "attempts"),
@@ -91,6 +95,20 @@ class Traces:
             left_out=tuple(left_out),
             now=now,
         )
+
+
+def _by_replay(delivery: Delivery, one: Replayed) -> Entry:
+    """A replay job has no entry for each of its deliveries: its list says the same."""
+    return Entry(
+        tenant_id=delivery.tenant_id,
+        what="delivery.replayed",
+        actor=one.actor,
+        at=one.queued_at,
+        reason=one.reason,
+        endpoint_id=delivery.endpoint_id,
+        delivery_id=delivery.id,
+        details={"was": one.was or "", "replay_id": show_id(Prefix.REPLAY, one.replay_id)},
+    )
 
 
 def _in_order(newest_first: Sequence[T]) -> list[T]:

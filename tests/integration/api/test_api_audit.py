@@ -47,6 +47,11 @@ AUDITED = {
     ("post", "/v1/endpoints/{endpoint_id}/enable"): "endpoint.enabled",
     ("post", "/v1/endpoints/{endpoint_id}/secrets/rotate"): "endpoint.secret_rotated",
     ("post", "/v1/deliveries/{delivery_id}/replay"): "delivery.replayed",
+    ("post", "/v1/replays"): "replay.created",
+    ("post", "/v1/endpoints/{endpoint_id}/recover"): "replay.created",
+    ("post", "/v1/replays/{replay_id}/pause"): "replay.paused",
+    ("post", "/v1/replays/{replay_id}/resume"): "replay.resumed",
+    ("post", "/v1/replays/{replay_id}/cancel"): "replay.cancelled",
 }
 
 

@@ -1,0 +1,99 @@
+"""A replay of twenty thousand, while the worker, the relay and the broker are killed in turn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from delivery.model import Prefix, parse_id
+from tests.support import postgres
+from tests.support.stack import wait_until
+from tests.support.troubled import Troubled
+
+if TYPE_CHECKING:
+    from tests.support.api import Api
+    from tests.support.rabbitmq import PrivateRabbitMQ
+    from tests.support.stack import Stack
+
+MANY = 20_000
+ENDPOINTS = 5
+PATIENCE = 120
+# What may be on its way when a worker dies, or stand in a queue that is lost with its confirmations.
+MOST_TWICE = 2_000
+
+# As they are when all failed, an hour ago.
+_FAILED = """
+    with made as (
+        select cast(day || '8' || rest as uuid) as id, cast(day || '9' || rest as uuid) as event_id,
+               (%(endpoints)s::uuid[])[1 + n %% %(spread)s] as endpoint_id,
+               convert_to('{"type":"order.created","data":{"n":' || n || '}}', 'UTF8') as body
+        from generate_series(1, %(many)s) as n
+        cross join lateral (
+            select lpad(to_hex(cast(extract(epoch from now()) * 1000 as bigint) - 60000 + n), 12, '0')
+                   || '7000' as day, lpad(to_hex(n), 15, '0') as rest
+        ) as parts
+    ), happened as (
+        insert into events (id, tenant_id, type, body, body_sha256, matched, created_at)
+        select event_id, %(tenant)s, 'order.created', body, sha256(body), 1, now() from made
+    ), listed as (
+        insert into failures (delivery_id, tenant_id, endpoint_id)
+        select id, %(tenant)s, endpoint_id from made
+    )
+    insert into deliveries (id, tenant_id, event_id, endpoint_id, event_type, matched_by, status, reason,
+                            attempts, created_at, finished_at, outcome, http_status)
+    select id, %(tenant)s, event_id, endpoint_id, 'order.created', '*', 'failed', 'exhausted', 10, now(),
+           now(), 'refused', 503
+    from made
+"""
+
+
+def test_a_replay_of_twenty_thousand_goes_on_whatever_is_killed(
+    stack: Stack, operator: Api, private_rabbitmq: PrivateRabbitMQ
+) -> None:
+    stack.environment["WAYBILL_AMQP_URL"] = private_rabbitmq.url
+    stack.serve("web", "relay", "worker")
+    receiver = Troubled(stack)
+    tenant = operator.tenant()
+    endpoints = [
+        tenant.post("/v1/endpoints", {"url": receiver.url(f"/{number}")})["id"] for number in range(ENDPOINTS)
+    ]
+    with postgres.connect(stack.database_url) as sql:
+        sql.execute(
+            _FAILED,
+            {
+                "endpoints": [parse_id(Prefix.ENDPOINT, one) for one in endpoints],
+                "spread": ENDPOINTS,
+                "many": MANY,
+                "tenant": sql.execute("select tenant_id from endpoints limit 1").fetchone()[0],  # type: ignore[index]
+            },
+        )
+        sql.commit()
+    asked = {"selection": {"status": ["failed"]}, "reason": "their database was down"}
+    path = f"/v1/replays/{tenant.post('/v1/replays', asked)['id']}"
+
+    def progress() -> dict[str, Any]:
+        return dict(tenant.get(path)["progress"])
+
+    def done(share: float) -> bool:
+        return bool(progress()["done"] >= MANY * share)
+
+    wait_until(lambda: done(0.1), "a tenth of the replay", seconds=PATIENCE)
+    stack.kill("worker")
+    stack.serve("worker")
+    wait_until(lambda: done(0.4), "two fifths of the replay", seconds=PATIENCE)
+    stack.kill("relay")
+    stack.serve("relay")
+    wait_until(lambda: done(0.7), "most of the replay", seconds=PATIENCE)
+    private_rabbitmq.kill()
+    private_rabbitmq.restart()
+    wait_until(lambda: tenant.get(path)["state"] == "finished", "the end of the replay", seconds=PATIENCE)
+
+    told = progress()
+    assert (told["selected"], told["succeeded"], told["remaining"]) == (MANY, MANY, 0)
+    times = [count for seen in receiver.seen(ids=True).values() for count in seen.times.values()]
+    assert len(times) == MANY
+    assert sum(times) - MANY < MOST_TWICE
+    with postgres.connect(stack.database_url) as sql:
+        ended = sql.execute("select status, count(*) from deliveries group by status").fetchall()
+        assert ended == [("succeeded", MANY)]
+        for left in ("schedule", "failures", "claims"):
+            assert sql.execute(f"select count(*) from {left}").fetchone() == (0,)  # noqa: S608

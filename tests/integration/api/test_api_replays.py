@@ -1,0 +1,287 @@
+"""Replays over HTTP: what may be asked, what is told first, who sees them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from delivery.model import Prefix, parse_id
+from delivery.replay import Advancer
+from tests.integration.api.test_api_deliveries import finish
+
+if TYPE_CHECKING:
+    import httpx
+    import psycopg
+
+    from delivery.bootstrap import Services
+    from tests.integration.api.conftest import Tenancy
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+WHY = {"reason": "the receiver lost them"}
+SINCE = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+
+
+async def failed(tenant: Tenancy, sql: psycopg.Connection, count: int) -> tuple[str, list[str]]:
+    """An endpoint with deliveries that failed: its id and theirs."""
+    endpoint = (await tenant.endpoint())["id"]
+    for _ in range(count):
+        await tenant.event()
+    owed = [one["id"] for one in await tenant.deliveries(endpoint=endpoint)]
+    for one in owed:
+        finish(sql, one)
+    return endpoint, owed
+
+
+async def begin(client: httpx.AsyncClient, **asked: Any) -> dict[str, Any]:
+    answer = await client.post("/v1/replays", json=WHY | asked)
+    assert answer.status_code == 201, answer.text
+    assert answer.headers["location"] == f"/v1/replays/{answer.json()['id']}"
+    return dict(answer.json())
+
+
+async def step(services: Services, replay: str) -> None:
+    advancer = Advancer(services.ledger, in_flight=50)
+    await advancer.step(parse_id(Prefix.REPLAY, replay))  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------ looked at first
+async def test_a_dry_run_tells_what_would_be_sent_and_changes_nothing(
+    tenant: Tenancy, sql: psycopg.Connection
+) -> None:
+    endpoint, owed = await failed(tenant, sql, 12)
+    answer = await tenant.client.post(
+        "/v1/replays", json=WHY | {"selection": {"status": ["failed"]}, "dry_run": True}
+    )
+    assert answer.status_code == 200
+    told = answer.json()
+    assert (told["count"], told["exact"], told["by_status"]) == (12, True, {"failed": 12})
+    assert [one["id"] for one in told["deliveries"]] == sorted(owed)[:10]
+    assert told["oldest"] < told["newest"]
+    assert [(one["id"], one["state"], one["held"]) for one in told["endpoints"]] == [
+        (endpoint, "active", None)
+    ]
+    assert (await tenant.client.get("/v1/replays")).json()["items"] == []
+
+
+async def test_what_an_endpoint_never_got_is_told_first_too(tenant: Tenancy) -> None:
+    await tenant.endpoint()
+    before = [(await tenant.event())["id"] for _ in range(3)]
+    late = (await tenant.endpoint(filter=["order.*"]))["id"]
+    await tenant.event("user.left")
+    asked = WHY | {"missing": {"endpoint": late}, "dry_run": True}
+    told = (await tenant.client.post("/v1/replays", json=asked)).json()
+    assert (told["count"], told["exact"]) == (3, True)
+    assert [one["id"] for one in told["events"]] == before
+
+
+# ------------------------------------------------------------------ a job's life
+async def test_a_replay_is_begun_followed_paused_resumed_and_cancelled(
+    tenant: Tenancy, sql: psycopg.Connection, services: Services
+) -> None:
+    endpoint, _ = await failed(tenant, sql, 3)
+    made = await begin(tenant.client, selection={"endpoint": [endpoint], "status": ["failed"]}, rate=10)
+    path = f"/v1/replays/{made['id']}"
+    assert (made["state"], made["rate"], made["progress"]["selecting"]) == ("running", 10, True)
+    assert made["selection"]["endpoints"] == [endpoint]
+    await step(services, made["id"])
+    told = (await tenant.client.get(path)).json()["progress"]
+    assert (told["selected"], told["done"], told["remaining"], told["selecting"]) == (3, 0, 3, False)
+    assert (await tenant.client.post(f"{path}/pause", json={"reason": "wait"})).json()["state"] == "paused"
+    await step(services, made["id"])
+    items = (await tenant.client.get(f"{path}/deliveries", params={"state": "waiting"})).json()["items"]
+    assert [one["endpoint_id"] for one in items] == [endpoint] * 3
+    assert (await tenant.client.post(f"{path}/resume")).json()["state"] == "running"
+    assert (await tenant.client.post(f"{path}/cancel")).json()["state"] == "cancelling"
+    await step(services, made["id"])
+    over = (await tenant.client.get(path)).json()
+    assert (over["state"], over["progress"]["cancelled"]) == ("cancelled", 3)
+    for move in ("pause", "resume", "cancel"):
+        refused = await tenant.client.post(f"{path}/{move}")
+        assert refused.status_code == 409
+        assert "is cancelled" in refused.json()["detail"]
+    found = (await tenant.client.get("/v1/audit", params={"what": "replay.*"})).json()["items"]
+    assert [one["what"] for one in found] == [
+        "replay.cancelled", "replay.resumed", "replay.paused", "replay.created",
+    ]  # fmt: skip
+    assert (found[2]["reason"], found[3]["reason"]) == ("wait", WHY["reason"])
+
+
+async def test_a_recovery_is_a_replay_of_what_failed_and_what_waits(
+    tenant: Tenancy, sql: psycopg.Connection, services: Services
+) -> None:
+    endpoint, owed = await failed(tenant, sql, 3)
+    finish(sql, owed[0], "succeeded")
+    await tenant.event()
+    path = f"/v1/endpoints/{endpoint}/recover"
+    told = (await tenant.client.post(path, json={"since": SINCE, "dry_run": True})).json()
+    assert told["by_status"] == {"failed": 2, "pending": 1}
+    made = await tenant.client.post(path, json={"since": SINCE})
+    assert made.status_code == 201
+    assert made.json()["reason"].startswith("recovery since ")
+    await step(services, made.json()["id"])
+    assert (await tenant.client.get(f"/v1/replays/{made.json()['id']}")).json()["progress"]["queued"] == 3
+
+
+async def test_a_delivery_tells_of_the_replays_it_was_in(
+    tenant: Tenancy, sql: psycopg.Connection, services: Services
+) -> None:
+    _, (owed,) = await failed(tenant, sql, 1)
+    made = await begin(tenant.client, selection={"status": ["failed"]})
+    await step(services, made["id"])
+    steps = (await tenant.client.get(f"/v1/deliveries/{owed}/trace")).json()["steps"]
+    assert (steps[-1]["what"], steps[-1]["details"]["replay_id"]) == ("delivery.replayed", made["id"])
+    assert "because: the receiver lost them; it was failed" in steps[-1]["sentence"]
+
+
+async def test_replays_are_listed_newest_first_page_by_page(tenant: Tenancy) -> None:
+    made = [(await begin(tenant.client, selection={"status": ["failed"]}))["id"] for _ in range(3)]
+    first = (await tenant.client.get("/v1/replays", params={"limit": 2})).json()
+    then = (await tenant.client.get("/v1/replays", params={"limit": 2, "cursor": first["next"]})).json()
+    assert [one["id"] for one in [*first["items"], *then["items"]]] == made[::-1]
+    assert then["next"] is None
+    assert (await tenant.client.get("/v1/replays", params={"state": "paused"})).json()["items"] == []
+
+
+# ------------------------------------------------------------------ refused
+@pytest.mark.parametrize(("done", "way_on"), [("pause", "resume"), ("disable", "enable")])
+async def test_an_endpoint_that_takes_nothing_is_refused_with_the_way_on_or_waited_for(
+    tenant: Tenancy, done: str, way_on: str
+) -> None:
+    endpoint = (await tenant.endpoint())["id"]
+    await tenant.client.post(f"/v1/endpoints/{endpoint}/{done}")
+    for asked in ({"selection": {"endpoint": [endpoint]}}, {"missing": {"endpoint": endpoint}}):
+        refused = await tenant.client.post("/v1/replays", json=WHY | asked)
+        assert refused.status_code == 409
+        assert f"POST /v1/endpoints/{endpoint}/{way_on}" in refused.json()["detail"]
+        assert (await tenant.client.post("/v1/replays", json=WHY | asked | {"hold": True})).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"selection": {"status": ["lost"]}}, "selection.status"),
+        ({"selection": {"since": "yesterday"}}, "selection.since"),
+        ({"selection": {"since": "2026-11-22T18:00:00"}}, "selection.since"),
+        (
+            {"selection": {"since": "2026-11-23T00:00:00Z", "until": "2026-11-22T00:00:00Z"}},
+            "selection.until",
+        ),
+        ({"selection": {"endpoint": ["evt_1"]}}, "selection.endpoint"),
+        ({"selection": {"type": ["order.*.paid"]}}, "selection.type"),
+        ({"selection": {"response": ["6xx"]}}, "selection.response"),
+        ({"selection": {"tenant": "ten_1"}}, "selection.tenant"),
+        ({"selection": {}}, "selection"),
+        ({}, "selection"),
+        ({"selection": {"status": ["failed"]}, "missing": {"endpoint": "ep_1"}}, "selection"),
+        ({"missing": {"endpoint": "ep_1"}}, "missing.endpoint"),
+        ({"missing": {}}, "missing.endpoint"),
+        ({"selection": {"status": ["failed"]}, "rate": 0}, "rate"),
+        ({"selection": {"status": ["failed"]}, "rate": -1}, "rate"),
+        ({"selection": {"status": ["failed"]}, "rate": 1e9}, "rate"),
+        ({"selection": {"status": ["failed"]}, "rate": "fast"}, "rate"),
+        ({"selection": {"status": ["failed"]}, "reason": " "}, "reason"),
+        ({"selection": {"status": ["failed"]}, "reason": "x" * 501}, "reason"),
+        ({"selection": {"status": ["failed"]}, "reason": None}, "reason"),
+        ({"selection": {"status": ["failed"]}, "soon": True}, "soon"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused_by_name(
+    tenant: Tenancy, asked: dict[str, Any], field: str
+) -> None:
+    for dry_run in (True, False):
+        answer = await tenant.post("/v1/replays", WHY | asked | {"dry_run": dry_run})
+        assert answer.status_code == 422, answer.text
+        assert field in [one["field"] for one in answer.json()["errors"]]
+
+
+async def test_a_recovery_needs_a_moment(tenant: Tenancy) -> None:
+    endpoint = (await tenant.endpoint())["id"]
+    for asked in ({}, {"since": "noon"}, {"since": "2026-11-22T18:00:00"}):
+        answer = await tenant.post(f"/v1/endpoints/{endpoint}/recover", asked)
+        assert answer.status_code == 422
+        assert [one["field"] for one in answer.json()["errors"]] == ["since"]
+
+
+async def test_everything_there_is_takes_the_word_and_the_operators_key(
+    tenant: Tenancy, operator: httpx.AsyncClient
+) -> None:
+    asked = WHY | {"selection": {}, "all": True, "dry_run": True}
+    assert (await tenant.client.post("/v1/replays", json=asked)).status_code == 403
+    for_tenant = {"Waybill-Tenant": tenant.id}
+    assert (await operator.post("/v1/replays", json=asked, headers=for_tenant)).status_code == 200
+    refused = await operator.post("/v1/replays", json=asked | {"all": False}, headers=for_tenant)
+    assert refused.status_code == 422
+
+
+async def test_missing_events_are_none_of_an_operational_endpoints(tenant: Tenancy) -> None:
+    endpoint = (await tenant.endpoint(operational=True))["id"]
+    answer = await tenant.client.post("/v1/replays", json=WHY | {"missing": {"endpoint": endpoint}})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "missing.endpoint"
+
+
+# ------------------------------------------------------------------ whose
+async def test_nobody_sees_or_moves_anothers_replay(tenant: Tenancy, neighbour: Tenancy) -> None:
+    path = f"/v1/replays/{(await begin(tenant.client, selection={'status': ['failed']}))['id']}"
+    assert (await neighbour.client.get(path)).status_code == 404
+    assert (await neighbour.client.get(f"{path}/deliveries")).status_code == 404
+    for move in ("pause", "resume", "cancel"):
+        assert (await neighbour.client.post(f"{path}/{move}")).status_code == 404
+    assert (await neighbour.client.get("/v1/replays")).json()["items"] == []
+
+
+async def test_no_endpoint_of_another_tenant_can_be_named(tenant: Tenancy, neighbour: Tenancy) -> None:
+    theirs = (await neighbour.endpoint())["id"]
+    for asked in ({"selection": {"endpoint": [theirs]}}, {"missing": {"endpoint": theirs}}):
+        assert (await tenant.client.post("/v1/replays", json=WHY | asked)).status_code == 404
+    recover = await tenant.client.post(f"/v1/endpoints/{theirs}/recover", json={"since": SINCE})
+    assert recover.status_code == 404
+
+
+async def test_whatever_the_filter_says_only_own_deliveries_are_meant(
+    tenant: Tenancy, neighbour: Tenancy, sql: psycopg.Connection
+) -> None:
+    """Selections that a tenant's key may write, also with the ids of another tenant's things in them."""
+    for one in (tenant, neighbour):
+        await failed(one, sql, 2)
+        await one.event("user.left", **{"Idempotency-Key": "the-same"})
+    own = {one["id"] for one in await tenant.deliveries()}
+    others = await neighbour.deliveries()
+    some = {
+        "event": st.sampled_from([one["event_id"] for one in others]),
+        "type": st.sampled_from([["*"], ["order.*"], ["user.left"]]),
+        "status": st.sampled_from([["failed"], ["pending", "failed"], ["succeeded"]]),
+        "idempotency_key": st.just("the-same"),
+        "payload": st.just(["$.n=1"]),
+        "attempts_min": st.integers(0, 2),
+        "since": st.just(SINCE),
+    }
+    asked: list[dict[str, Any]] = []
+    draw_all(st.fixed_dictionaries({}, optional=some), asked)
+    for selection in asked:
+        answer = await tenant.client.post("/v1/replays", json=WHY | {"selection": selection, "dry_run": True})
+        if not selection:
+            assert answer.status_code == 422
+            continue
+        told = answer.json()
+        assert {one["id"] for one in told["deliveries"]} <= own
+        assert told["count"] <= len(own)
+        assert {one["id"] for one in told["endpoints"]} <= {
+            one["endpoint_id"] for one in await tenant.deliveries()
+        }
+
+
+def draw_all(strategy: st.SearchStrategy[dict[str, Any]], into: list[dict[str, Any]]) -> None:
+    """All examples that hypothesis thinks of, for a test that has to wait for answers."""
+
+    @settings(max_examples=60)
+    @given(strategy)
+    def keep(drawn: dict[str, Any]) -> None:
+        into.append(drawn)
+
+    keep()
