@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from delivery.cli import audit, deliveries, endpoints, events, exports, keys, processes, tenants, upkeep
+from delivery.cli import (
+    audit,
+    deliveries,
+    endpoints,
+    events,
+    exports,
+    keys,
+    processes,
+    replays,
+    tenants,
+    upkeep,
+)
 from delivery.cli.demo.command import demo
 from delivery.cli.options import examples
 
@@ -17,6 +28,7 @@ app = typer.Typer(
 for group in (tenants, keys, endpoints, events, deliveries):
     app.add_typer(group.app)
 app.add_typer(deliveries.attempts)
+app.add_typer(replays.app)
 app.add_typer(exports.app)
 app.add_typer(processes.app)
 app.command("audit", epilog=audit.EXAMPLES)(audit.list_audit)

@@ -29,6 +29,7 @@ from delivery.cli.endpoint_options import (
 from delivery.cli.endpoint_screen import print_endpoint, print_new_secret
 from delivery.cli.listing import Before, cut_of, print_page
 from delivery.cli.options import AsJson, Limit, Tenant, TheEndpoint, Why, examples, id_option
+from delivery.cli.replays import recover
 from delivery.cli.screen import Column, is_terminal, print_json, say
 from delivery.cli.wording import when
 from delivery.endpoints import NewEndpoint
@@ -185,6 +186,7 @@ def update(  # noqa: PLR0913, PLR0917  one for each option
 
 for _command in (states.pause, states.resume, states.disable, states.enable, states.health):
     app.command()(_command)
+app.command(epilog=examples("waybill endpoint recover --tenant ten_… ep_… --since 2h --dry-run"))(recover)
 
 
 @app.command()

@@ -12,7 +12,17 @@ import typer
 
 from delivery.bootstrap import clock
 from delivery.errors import MalformedId
-from delivery.model import AttemptId, DeliveryId, EndpointId, EventId, KeyId, Prefix, TenantId, parse_id
+from delivery.model import (
+    AttemptId,
+    DeliveryId,
+    EndpointId,
+    EventId,
+    KeyId,
+    Prefix,
+    ReplayId,
+    TenantId,
+    parse_id,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,6 +119,7 @@ TheEndpoint = Annotated[EndpointId, _argument(Prefix.ENDPOINT)]
 TheEvent = Annotated[EventId, _argument(Prefix.EVENT)]
 TheDelivery = Annotated[DeliveryId, _argument(Prefix.DELIVERY)]
 TheAttempt = Annotated[AttemptId, _argument(Prefix.ATTEMPT)]
+TheReplay = Annotated[ReplayId, _argument(Prefix.REPLAY)]
 
 Why = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for people.")]
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON document.")]

@@ -163,7 +163,7 @@ def delivery(one: Delivery) -> Shape:
         "created_at": moment(one.created_at),
         "due_at": moment(one.due_at),
         "finished_at": moment(one.finished_at),
-        "held": None if one.held is None else _held(one.held),
+        "held": held(one.held),
     }
 
 
@@ -256,12 +256,15 @@ def _recent(recent: Recent) -> Shape:
     }
 
 
-def _held(held: Held) -> Shape:
+def held(one: Held | None) -> Shape | None:
+    """What holds deliveries back; None: nothing does."""
+    if one is None:
+        return None
     return {
-        "by": held.by,
-        "since": moment(held.since),
-        "until": moment(held.until),
-        "reason": held.reason,
+        "by": one.by,
+        "since": moment(one.since),
+        "until": moment(one.until),
+        "reason": one.reason,
     }
 
 

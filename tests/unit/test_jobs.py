@@ -1,0 +1,237 @@
+"""What a step of a replay job may do, decided over values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from delivery import jobs
+from delivery.holding import Situation
+from delivery.jobs import Ended, ItemState, MissingSelection, Release, Replay, ReplayState, Scheduled, Turn
+from delivery.model import Actor, DeliveryStatus, EndpointId, EndpointState, Lane, ReplayId, TenantId, new_id
+from delivery.selection import DeliverySelection
+from retries.breaker import Breaker, BreakerState
+from retries.health import Health
+from retries.limit import InFlightLimit
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+ACTIVE = Situation(
+    state=EndpointState.ACTIVE,
+    state_reason=None,
+    state_actor=None,
+    state_changed_at=NOW,
+    health=Health(Breaker.fresh(NOW), InFlightLimit(10, ramping=False)),
+    in_flight=0,
+    most=None,
+    rate=None,
+    next_at=None,
+    now=NOW,
+)
+REPLAY = Replay(
+    id=ReplayId(new_id()),
+    tenant_id=TenantId(new_id()),
+    wanted=DeliverySelection(),
+    reason="so",
+    actor=Actor("cli:ada"),
+    hold=False,
+    rate=None,
+    state=ReplayState.RUNNING,
+    selecting=False,
+    counts={},
+    per_second=None,
+    counted_at=NOW,
+    created_at=NOW,
+    finished_at=None,
+)
+counts = st.dictionaries(st.sampled_from(list(ItemState)), st.integers(0, 1_000_000))
+
+
+# ------------------------------------------------------------------ how far it is
+@given(counts)
+def test_what_is_selected_is_done_or_remains(stand: dict[ItemState, int]) -> None:
+    replay = replace(REPLAY, counts=stand)
+    assert replay.done + replay.remaining == replay.selected == sum(stand.values())
+
+
+def test_the_time_left_is_told_where_it_is_known() -> None:
+    replay = replace(REPLAY, counts={ItemState.WAITING: 90, ItemState.SUCCEEDED: 10}, per_second=30.0)
+    assert replay.seconds_left == 3.0
+    assert replace(replay, per_second=None).seconds_left is None
+    assert replace(replay, per_second=0.0).seconds_left is None
+    assert replace(replay, selecting=True).seconds_left is None
+    assert replace(replay, state=ReplayState.PAUSED).seconds_left is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 1_000), st.floats(0.05, 5)), min_size=1, max_size=30))
+def test_the_speed_lies_between_the_slowest_and_the_fastest_of_late(steps: list[tuple[int, float]]) -> None:
+    speed = None
+    for done, took in steps:
+        speed = jobs.speed(speed, done=done, took=timedelta(seconds=took))
+    rates = [done / timedelta(seconds=took).total_seconds() for done, took in steps]
+    assert speed is None or min(rates) * 0.999 <= speed <= max(rates) * 1.001
+
+
+def test_no_time_changes_no_speed() -> None:
+    assert jobs.speed(7.0, done=3, took=timedelta(0)) == 7.0
+
+
+# ------------------------------------------------------------------ rate
+@given(
+    st.floats(0.01, 10_000),
+    st.lists(st.floats(0.01, 10), min_size=1, max_size=60),
+    st.integers(1, 3_000),
+)
+def test_no_more_goes_out_than_the_rate_and_a_first_burst_allow(
+    rate: float, pauses: list[float], most: int
+) -> None:
+    now = began = NOW
+    paced_at, released = NOW, 0
+    for pause in pauses:
+        now += timedelta(seconds=pause)
+        some = jobs.allowed(rate, paced_at, now, most=most)
+        assert 0 <= some <= most
+        paced_at = jobs.paced(rate, paced_at, now, released=some)
+        released += some
+    assert released <= rate * (now - began).total_seconds() + 1
+
+
+@given(st.floats(0.5, 5_000), st.integers(10, 100))
+def test_what_the_rate_allows_does_go_out(rate: float, steps: int) -> None:
+    paced_at, released = NOW, 0
+    for number in range(1, steps + 1):
+        now = NOW + timedelta(seconds=0.25 * number)
+        some = jobs.allowed(rate, paced_at, now, most=10_000)
+        paced_at = jobs.paced(rate, paced_at, now, released=some)
+        released += some
+    assert released >= rate * 0.25 * steps - 1
+
+
+def test_without_a_rate_a_step_takes_all_it_may() -> None:
+    assert jobs.allowed(None, NOW, NOW, most=2_000) == 2_000
+    assert jobs.paced(None, NOW, NOW + timedelta(1), released=5) == NOW + timedelta(1)
+
+
+# ------------------------------------------------------------------ whose turn it is
+@given(st.lists(st.integers(0, 300), max_size=50), st.integers(0, 3_000))
+def test_endpoints_share_what_there_is_and_none_gets_more_than_it_needs(needs: list[int], most: int) -> None:
+    takes = jobs.shared(needs, most)
+    assert all(take <= need for take, need in zip(takes, needs, strict=True))
+    needy = sum(1 for need in needs if need)
+    assert sum(takes) <= most
+    assert sum(takes) >= min(sum(needs), most) - needy  # what does not divide by their number is left
+    if most >= needy:
+        assert all(take for take, need in zip(takes, needs, strict=True) if need)
+
+
+@given(st.lists(st.integers(0, 300), max_size=50), st.integers(0, 3_000))
+def test_who_gets_less_than_it_needs_gets_as_much_as_anybody(needs: list[int], most: int) -> None:
+    takes = jobs.shared(needs, most)
+    short = [take for take, need in zip(takes, needs, strict=True) if 0 < take < need]
+    assert all(take >= max(takes) - 1 for take in short)
+
+
+@pytest.mark.parametrize(
+    ("state", "hold", "turn"),
+    [
+        (EndpointState.PAUSED, False, Turn(0)),
+        (EndpointState.PAUSED, True, Turn(0)),
+        (EndpointState.DISABLED, True, Turn(0)),
+        (EndpointState.DISABLED, False, Turn(jobs.WINDOW, "endpoint_disabled")),
+        (EndpointState.ACTIVE, False, Turn(jobs.WINDOW)),
+    ],
+)
+def test_paused_ones_wait_and_disabled_ones_are_skipped_unless_held(
+    state: EndpointState, turn: Turn, *, hold: bool
+) -> None:
+    assert jobs.turn_of(replace(ACTIVE, state=state), hold=hold, queued=0, queued_in_all=0) == turn
+
+
+def test_a_deleted_endpoints_are_skipped() -> None:
+    assert jobs.turn_of(None, hold=True, queued=0, queued_in_all=0).skipped == "endpoint_deleted"
+
+
+@given(st.integers(0, 1_000), st.integers(0, 100_000), st.sampled_from(list(BreakerState)))
+def test_a_window_bounds_what_one_endpoint_has_in_the_lane(
+    queued: int, queued_in_all: int, state: BreakerState
+) -> None:
+    assert ACTIVE.health is not None
+    breaker = replace(ACTIVE.health.breaker, state=state)
+    situation = replace(ACTIVE, health=replace(ACTIVE.health, breaker=breaker))
+    turn = jobs.turn_of(situation, hold=False, queued=queued, queued_in_all=queued_in_all)
+    assert queued + turn.take <= max(queued, jobs.WINDOW)
+    if queued == 0:
+        assert turn.take >= jobs.NARROW_WINDOW  # however many others have something there
+    if state is not BreakerState.CLOSED:
+        assert queued + turn.take <= max(queued, jobs.NARROW_WINDOW)
+
+
+# ------------------------------------------------------------------ one delivery
+WAITS = Scheduled(claimed=False, locked=True, lane=Lane.LIVE, due=False)
+
+
+@pytest.mark.parametrize(
+    ("stands", "release"),
+    [
+        (None, Release.SKIP),
+        (WAITS, Release.ADVANCE),
+        (replace(WAITS, due=True), Release.ADVANCE),
+        (replace(WAITS, lane=Lane.REPLAY), Release.ADVANCE),
+        (replace(WAITS, lane=Lane.REPLAY, due=True), Release.JOIN),
+        (replace(WAITS, claimed=True, locked=False), Release.JOIN),
+        (replace(WAITS, locked=False), Release.LEAVE),
+        (Ended(DeliveryStatus.FAILED, locked=True), Release.REOPEN),
+        (Ended(DeliveryStatus.SUCCEEDED, locked=True), Release.REOPEN),
+        (Ended(DeliveryStatus.CANCELLED, locked=True), Release.REOPEN),
+        (Ended(DeliveryStatus.FAILED, locked=False), Release.LEAVE),
+        (Ended(DeliveryStatus.PENDING, locked=True), Release.LEAVE),
+    ],
+)
+def test_what_is_done_with_a_delivery_whose_turn_has_come(
+    stands: Scheduled | Ended | None, release: Release
+) -> None:
+    done, why = jobs.release_of(stands, kept=True, owed=True)
+    assert done is release
+    assert (why is not None) == (release is Release.SKIP)
+
+
+def test_an_event_that_was_never_owed_is_owed_now() -> None:
+    assert jobs.release_of(None, kept=True, owed=False) == (Release.CREATE, None)
+
+
+def test_what_has_no_content_any_more_is_skipped() -> None:
+    for stands in (None, WAITS, Ended(DeliveryStatus.FAILED, locked=True)):
+        assert jobs.release_of(stands, kept=False, owed=True) == (Release.SKIP, "payload_gone")
+
+
+# ------------------------------------------------------------------ when to look again
+@given(counts, st.tuples(st.booleans(), st.booleans()))
+def test_a_job_that_is_not_over_has_another_step(stand: dict[ItemState, int], how: tuple[bool, bool]) -> None:
+    selecting, moved = how
+    for state in (ReplayState.RUNNING, ReplayState.CANCELLING):
+        assert jobs.next_step_after(state, stand, selecting=selecting, moved=moved) is not None
+    for state in (ReplayState.FINISHED, ReplayState.CANCELLED):
+        assert jobs.next_step_after(state, stand, selecting=selecting, moved=moved) is None
+
+
+def test_a_paused_job_is_looked_at_while_something_of_it_is_on_its_way() -> None:
+    assert jobs.next_step_after(ReplayState.PAUSED, {ItemState.QUEUED: 1}, selecting=False, moved=False)
+    assert (
+        jobs.next_step_after(ReplayState.PAUSED, {ItemState.WAITING: 9}, selecting=True, moved=True) is None
+    )
+
+
+# ------------------------------------------------------------------ selections
+@given(
+    st.none() | st.datetimes(timezones=st.just(UTC)),
+    st.none() | st.datetimes(timezones=st.just(UTC)),
+    st.lists(st.sampled_from(["*", "order.*", "user.left"]), max_size=3),
+)
+def test_a_selection_of_missing_events_can_be_kept(
+    since: datetime | None, until: datetime | None, types: list[str]
+) -> None:
+    wanted = MissingSelection(EndpointId(new_id()), since, until, tuple(types))
+    assert MissingSelection.from_document(wanted.to_document()) == wanted
