@@ -22,6 +22,7 @@ from delivery.errors import Misconfigured
 from delivery.exporting import Exports
 from delivery.ledger import Ledger
 from delivery.replay import Advancer, Replays
+from delivery.retiring import Retention
 from delivery.secrets import SecretBox
 from delivery.tenants import Tenants
 from delivery.tracing import Traces
@@ -87,6 +88,11 @@ def default_schedule(settings: Settings) -> Schedule:
         return parse_schedule(settings.retry_schedule)
     except ValueError as error:
         raise Misconfigured(f"WAYBILL_RETRY_SCHEDULE: {error}") from None
+
+
+def retention(settings: Settings, ledger: Ledger) -> Retention:
+    """What takes away what is past its term."""
+    return Retention(ledger, settings.retention, clock=clock)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,14 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from delivery.cli.exports import whole_file
+from delivery.ledger.partitions import bounds
 from delivery.secrets import generate_key
 from tests.support.postgres import connect
 
@@ -440,3 +442,18 @@ def test_a_ledger_that_does_not_answer_has_an_exit_code_of_its_own(tmp_path: Pat
         assert told.returncode == 3
         assert told.stderr.startswith("waybill: The ledger does not answer")
         assert len(told.stderr.splitlines()) == 1
+
+
+def test_retention_is_run_by_hand_and_told_before(cli: Cli, database: str) -> None:
+    cli.good("db", "upgrade")
+    old = "events_20200105"
+    first, end = bounds(date(2020, 1, 5))
+    with connect(database) as sql:
+        sql.execute(f"create table {old} (like events including all)".encode())
+        attach = f"alter table events attach partition {old} for values from ('{first}') to ('{end}')"
+        sql.execute(attach.encode())
+    assert cli.json("db", "retain", "--dry-run")["drop"] == [old]
+    assert old in cli.good("db", "retain", "--dry-run")
+    done = cli.json("db", "retain")
+    assert (done["dropped"], done["payloads"], done["more"]) == ([old], 0, False)
+    assert "Nothing was past its term." in cli.good("db", "retain")

@@ -6,25 +6,28 @@ import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
+import structlog
 from sqlalchemy import text
 
 from delivery.bootstrap import clock
-from delivery.ledger import partitions
+from delivery.ledger import Ledger, partitions
 from delivery.ledger.retiring import Retiring
 from delivery.ledger.tables import PARTITIONED
 from delivery.model import EndpointState, id_floor
 from delivery.retention import Terms
 from delivery.retiring import Pace, Report, Retention
 from tests.support import ledger as on
+from workers.retention import Keeping
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
-    from delivery.ledger import Ledger
     from delivery.model import EndpointId, TenantId
+
+T = TypeVar("T")
 
 TERMS = Terms(payload=10, attempts=10, deliveries=10, events=10, journal=400)
 # All that is made now is then past ten days, and not past a hundred.
@@ -315,3 +318,34 @@ async def test_replay_jobs_that_are_over_are_forgotten_with_their_lists(
     assert await on.count(ledger, "replay_items") == 0
     (left,) = await on.rows(ledger, "select state from replays")
     assert left.state == "running"
+
+
+# ---- beside the relay
+async def test_the_relay_has_what_is_past_its_term_taken_away(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await sent(ledger, tenant, endpoint)
+    with structlog.testing.capture_logs() as lines:
+        side = asyncio.create_task(Keeping(retention(ledger)).run(no_thread))
+        await on.until(lambda: bool(lines))
+    assert lines[0]["event"] == "retention.done"
+    assert day("deliveries") in lines[0]["dropped"]
+    assert await counts(ledger) == (0, 0, 0, 0, 0)
+    side.cancel()
+    await asyncio.gather(side, return_exceptions=True)
+
+
+async def test_an_outage_puts_retention_off_and_ends_nothing() -> None:
+    away = Ledger("postgresql://nobody@127.0.0.1:9/nowhere")
+    side = asyncio.create_task(Keeping(retention(away)).run(no_thread))
+    with structlog.testing.capture_logs() as lines:
+        await on.until(lambda: bool(lines))
+    assert lines[0]["event"] == "retention.put_off"
+    assert not side.done()
+    side.cancel()
+    await asyncio.gather(side, return_exceptions=True)
+    await away.close()
+
+
+async def no_thread(work: Callable[[], T]) -> T:
+    return work()
