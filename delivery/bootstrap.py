@@ -177,7 +177,7 @@ def services(settings: Settings, ledger: Ledger) -> Services:
         settings=settings,
         ledger=ledger,
         accepter=Accepter(ledger, limits=limits, clock=clock),
-        tenants=Tenants(ledger, clock=clock, random_bytes=secrets.token_bytes),
+        tenants=Tenants(ledger, settings.retention, clock=clock, random_bytes=secrets.token_bytes),
         endpoints=Endpoints(ledger, box, terms, clock=clock, random_bytes=secrets.token_bytes),
         deliveries=Deliveries(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
         replays=Replays(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),

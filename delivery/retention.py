@@ -114,15 +114,22 @@ class Plan:
     replays: date
 
 
-def checked_own(own: Mapping[str, int], terms: Terms) -> dict[str, int]:
-    """A tenant's own terms as they are stored; raises Invalid naming the one that is longer than ours."""
-    for name, days in own.items():
+def changed_own(
+    own: Mapping[str, int], wanted: Mapping[str, int | None] | None, terms: Terms
+) -> dict[str, int]:
+    """A tenant's own terms after a change: None takes one away, or all of them; what is not named stays.
+
+    Raises Invalid naming the one that nobody can have, or that is longer than the operator's.
+    """
+    if wanted is None:
+        return {}
+    for name, days in wanted.items():
         if name not in TENANTS_OWN:
             raise Invalid(f"retention.{name}", f"is not one of {', '.join(TENANTS_OWN)}")
         most = terms.days(Content(name))
-        if not 1 <= days <= most:
+        if days is not None and not 1 <= days <= most:
             raise Invalid(f"retention.{name}", f"must be from 1 to {most} days, which is the operator's term")
-    return dict(own)
+    return {name: days for name, days in {**own, **wanted}.items() if days is not None}
 
 
 def first_kept(days: int, now: datetime) -> date:

@@ -457,3 +457,15 @@ def test_retention_is_run_by_hand_and_told_before(cli: Cli, database: str) -> No
     done = cli.json("db", "retain")
     assert (done["dropped"], done["payloads"], done["more"]) == ([old], 0, False)
     assert "Nothing was past its term." in cli.good("db", "retain")
+
+
+def test_a_tenant_has_less_kept(cli: Cli, tenant: str) -> None:
+    changed = cli.json("tenant", "change", tenant, "--keep", "payload=7", "--keep", "events=30")
+    assert (changed["retention"]["payload"], changed["retention"]["attempts"]) == (7, None)
+    assert "7 days" in cli.good("tenant", "show", tenant)
+    code, _, err = cli.run("tenant", "change", tenant, "--keep", "payload=1000")
+    assert code == 1
+    assert "retention.payload" in err
+    assert cli.run("tenant", "change", tenant, "--keep", "payload=7", "--keep-default")[0] == 2
+    assert cli.run("tenant", "change", tenant, "--keep", "payload=soon")[0] == 2
+    assert set(cli.json("tenant", "change", tenant, "--keep-default")["retention"].values()) == {None}

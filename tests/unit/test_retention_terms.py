@@ -20,7 +20,7 @@ from delivery.retention import (
     Partition,
     Terms,
     Thin,
-    checked_own,
+    changed_own,
     first_kept,
     plan,
 )
@@ -146,8 +146,10 @@ def test_days_are_counted_in_utc_wherever_the_clock_is() -> None:
 def test_terms_that_a_tenant_cannot_have_are_refused_by_name(own: dict[str, int], field: str) -> None:
     terms = Terms(payload=30, attempts=30, deliveries=30, events=30, journal=30)
     with pytest.raises(Invalid, match=field):
-        checked_own(own, terms)
-    assert checked_own({"payload": 30, "events": 1}, terms) == {"payload": 30, "events": 1}
+        changed_own({}, own, terms)
+    assert changed_own({"payload": 30, "events": 2}, {"events": 1}, terms) == {"payload": 30, "events": 1}
+    assert changed_own({"payload": 30, "events": 2}, {"events": None}, terms) == {"payload": 30}
+    assert changed_own({"payload": 30}, None, terms) == {}
 
 
 @pytest.mark.parametrize(("whole", "part"), [("events", "payload"), ("deliveries", "attempts")])
