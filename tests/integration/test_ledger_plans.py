@@ -26,9 +26,11 @@ from delivery.ledger import (
     health,
     partitions,
     recording,
+    thinning,
     upkeep,
 )
 from delivery.ledger.accepting import KeyRow
+from delivery.ledger.thinning import NIL, Span
 from delivery.model import EndpointId, EndpointState, Lane, id_floor
 from delivery.paging import Cut
 from tests.support import judging
@@ -57,7 +59,17 @@ OLD, OLDEST = 50, timedelta(days=3)
 # What is small whatever happens: a row for each batch in work.
 SMALL = {"claims"}
 # Once a minute every endpoint is looked at.
-ROUNDS = {"recount": {"endpoint_health"}, "ensure": {"endpoints", "endpoint_health"}}
+# Once a day all that is owed is looked at for events that must stay.
+ROUNDS = {"owed": {"schedule"}, "recount": {"endpoint_health"}, "ensure": {"endpoints", "endpoint_health"}}
+# Walks over days that are past a term, so many rows at once.
+WALKS = {
+    "owed",
+    "forget bodies",
+    "forget bodies of one",
+    "forget events",
+    "forget deliveries",
+    "forget attempts",
+}
 HISTORY = re.compile(r"(events|deliveries|attempts)_\d{8}")
 FILL = f"""
 with days as (
@@ -265,6 +277,21 @@ async def _explain_all(
     await explain("recall", lambda tx: accepting.recall(tx, [(tenant, key.key)]))
     await explain("load", lambda tx: destinations.load(tx, endpoints))
     await explain("attempts", lambda tx: attempts.page(tx, tenant, ids[0], Cut()))
+    await _explain_retention(explainer, ledger, tenant)
+
+
+async def _explain_retention(explainer: Explainer, ledger: Ledger, tenant: TenantId) -> None:
+    explain, before = explainer.explain, id_floor(clock() - timedelta(days=1))
+    everybodys, own = Span(NIL, before), Span(NIL, before, tenant)
+    old = [
+        EndpointId(row.id) for row in await on.rows(ledger, "select id from endpoints order by id limit 3")
+    ]
+    await explain("owed", lambda tx: thinning.owed_events(tx, everybodys))
+    await explain("forget bodies", lambda tx: thinning.forget_bodies(tx, everybodys, owed=()))
+    await explain("forget bodies of one", lambda tx: thinning.forget_bodies(tx, own, owed=()))
+    await explain("forget events", lambda tx: thinning.forget_events(tx, own, owed=()))
+    await explain("forget deliveries", lambda tx: thinning.forget_deliveries(tx, own))
+    await explain("forget attempts", lambda tx: thinning.forget_attempts(tx, old, before=before))
 
 
 async def _recorded(tx: Transaction, group: list[Ended]) -> None:
@@ -293,7 +320,7 @@ def test_no_statement_reads_through_a_table_that_grows(plans: dict[str, list[Pla
 
 def test_every_look_into_history_goes_by_the_first_column_of_an_index(plans: dict[str, list[Plan]]) -> None:
     for name, each in plans.items():
-        for plan in each:
+        for plan in each if name not in WALKS else ():
             for node in plan.on(HISTORY):
                 first = "(tenant_id = " if "_tenant_id_" in node["Index Name"] else "_id = "
                 first = "(id = " if node["Index Name"].endswith("_pkey") else first
@@ -316,6 +343,16 @@ def test_the_schedule_is_read_only_where_it_is_wanted(plans: dict[str, list[Plan
     assert all(node.get("Rows Removed by Filter", 0) == 0 for node in scans)
 
 
+@pytest.mark.parametrize("name", sorted(WALKS - {"owed"}))
+def test_a_step_of_retention_looks_at_no_more_rows_than_it_may_take(
+    plans: dict[str, list[Plan]], name: str
+) -> None:
+    for plan in plans[name]:
+        for node in plan.on(HISTORY):
+            assert node["Node Type"] in {"Index Scan", "Index Only Scan"}, plan.statement
+        assert plan.looked_at(HISTORY.pattern) <= 4 * thinning.AT_ONCE, plan.statement
+
+
 def test_what_is_not_due_costs_a_claim_nothing(plans: dict[str, list[Plan]]) -> None:
     *_, plan = plans["claim"]  # the gates come first
     by_endpoint = [node for node in plan.on("schedule") if node.get("Index Name") == "schedule_due_idx"]
@@ -325,7 +362,7 @@ def test_what_is_not_due_costs_a_claim_nothing(plans: dict[str, list[Plan]]) -> 
 
 def test_what_is_held_or_not_due_costs_no_statement_anything(plans: dict[str, list[Plan]]) -> None:
     for name, each in plans.items():
-        for plan in each:
+        for plan in each if "schedule" not in ROUNDS.get(name, ()) else ():
             assert plan.looked_at("schedule") < min(HELD, LATER), f"{name}: {plan.statement}"
 
 

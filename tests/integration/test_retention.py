@@ -35,6 +35,34 @@ LATER = timedelta(days=40)
 LONG = 100
 QUICK = Pace(rest=timedelta(0))
 OF_DELIVERIES = ("deliveries", "failures", "endpoint_sequence")
+# Three thousand of each, of days about a month ago.
+OLD = """
+with made as (
+    select cast(lpad(to_hex(cast(extract(epoch from now() - interval '26 days' - (n % 6) * interval '1 day')
+                                 * 1000 as bigint)), 12, '0')
+                || '70008' || lpad(to_hex(n), 15, '0') as uuid) as id
+    from generate_series(1, 3000) as n
+), events_made as (
+    insert into events (id, tenant_id, type, body, body_sha256, matched, created_at)
+    select id, :tenant, 'old', 'body', '', 1, now() from made
+), deliveries_made as (
+    insert into deliveries (id, tenant_id, event_id, endpoint_id, event_type, status, created_at)
+    select id, :tenant, id, :endpoint, 'old', 'failed', now() from made
+), failures_made as (
+    insert into failures (delivery_id, tenant_id, endpoint_id) select id, :tenant, :endpoint from made
+)
+insert into attempts (id, delivery_id, tenant_id, endpoint_id, event_id, number, started_at, url,
+    request_headers, body_sha256, key_ids, response_headers, response_body, response_truncated, outcome,
+    detail, decision, reason, worker)
+select id, id, :tenant, :endpoint, id, 1, now(), '', '{}', '', '', '[]', '', false, '', '', '', '', ''
+from made
+"""
+BLOCKED = """
+select count(*) from pg_stat_activity waits
+join pg_stat_activity holds on holds.pid = any (pg_blocking_pids(waits.pid))
+where waits.datname = current_database() and waits.application_name = 'waybill test'
+  and holds.application_name in ('waybill keeper', 'waybill retention')
+"""
 BARE = "select count(*) filter (where body is null), count(*) from events"
 
 
@@ -204,6 +232,70 @@ async def test_only_one_takes_days_away_at_a_time(ledger: Ledger) -> None:
 
 async def _gets_a_turn(ledger: Ledger) -> bool:
     return await retention(ledger).run() is not None
+
+
+async def test_under_load_nobody_waits_for_retention(own_ledger: Ledger) -> None:
+    tenant = await on.new_tenant(own_ledger)
+    endpoint = await on.new_endpoint(own_ledger, tenant)
+    async with own_ledger.transaction() as tx:
+        await partitions.ensure(tx, now=clock() - timedelta(days=30))
+    await on.change(own_ledger, OLD, tenant=tenant, endpoint=endpoint)
+    await shorten(own_ledger, tenant, '{"deliveries": 15}')
+    terms = Terms(payload=20, attempts=20, deliveries=LONG, events=LONG, journal=400)
+    load = Load(own_ledger, tenant, endpoint)
+    async with opened_as("keeper", own_ledger) as keepers, asyncio.TaskGroup() as group:
+        at_it = group.create_task(Retention(keepers, terms, clock=clock, pace=Pace(rest=timedelta(0))).run())
+        working = group.create_task(load.go_on())
+        watching = group.create_task(blocked_by_retention(own_ledger, at_it))
+        async with reading(own_ledger, "attempts"):
+            await on.until(lambda: on.somebody_waits_for_a_lock(own_ledger))
+            rounds = load.rounds
+            await on.until(lambda: load.rounds >= rounds + 3)
+        report, load.ending = await at_it, True
+        await working
+    assert report is not None
+    assert await watching == 0
+    # Attempts have gone with their days, payloads and deliveries from within theirs.
+    assert {name.rpartition("_")[0] for name in report.dropped} == {"attempts"}
+    assert (len(report.dropped), report.payloads, report.deliveries) == (6, 3_000, 3_000)
+    assert await on.nothing_scheduled(own_ledger)
+    (sent_well,) = await on.row(own_ledger, "select count(*) from deliveries where status = 'succeeded'")
+    assert sent_well == load.rounds * 20
+
+
+class Load:
+    """A producer and a worker who go on until they are told."""
+
+    def __init__(self, ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> None:
+        self._ledger = ledger
+        self._tenant = tenant
+        self._endpoint = endpoint
+        self.rounds = 0
+        self.ending = False
+
+    async def go_on(self) -> None:
+        while not self.ending:
+            await on.accept_many(self._ledger, self._tenant, 20)
+            claim_id, works = await on.claim_and_start(self._ledger, self._endpoint)
+            await on.record(self._ledger, *(on.success(work, claim_id) for work in works))
+            self.rounds += 1
+
+
+@asynccontextmanager
+async def opened_as(name: str, ledger: Ledger) -> AsyncIterator[Ledger]:
+    """A pool of its own on the same database, known by this name."""
+    other = Ledger(ledger.url, application=f"waybill {name}")
+    yield other
+    await other.close()
+
+
+async def blocked_by_retention(ledger: Ledger, run: asyncio.Task[Report | None]) -> int:
+    """How often, until the run was over, anybody was seen to wait for it."""
+    seen = 0
+    while not run.done():
+        (count,) = await on.row(ledger, BLOCKED)
+        seen += count
+    return seen
 
 
 # ---- payloads
