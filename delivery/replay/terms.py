@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from delivery.checks import check_text, field
 from delivery.errors import Invalid, NotAllowed
 from delivery.model import DeliveryStatus
+from delivery.moments import exact
 from delivery.operational import TYPES
 from delivery.selection import DeliverySelection
 
@@ -79,7 +80,7 @@ def recovery(endpoint_id: EndpointId, since: datetime, *, reason: str | None, ho
     """What an endpoint did not get since an outage began: all that failed, and all that still waits."""
     statuses = (DeliveryStatus.FAILED, DeliveryStatus.PENDING)
     wanted = DeliverySelection(endpoints=(endpoint_id,), statuses=statuses, since=since)
-    return NewReplay(wanted, reason or f"recovery since {since.isoformat(timespec='seconds')}", hold=hold)
+    return NewReplay(wanted, reason or f"recovery since {exact(since)}", hold=hold)
 
 
 def _refuse_unless_meant(new: NewReplay, *, operator: bool) -> None:

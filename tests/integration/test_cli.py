@@ -440,3 +440,55 @@ def test_a_ledger_that_does_not_answer_has_an_exit_code_of_its_own(tmp_path: Pat
         assert told.returncode == 3
         assert told.stderr.startswith("waybill: The ledger does not answer")
         assert len(told.stderr.splitlines()) == 1
+
+
+def test_a_replay_is_looked_at_begun_listed_paused_and_cancelled(cli: Cli, tenant: str) -> None:
+    of_tenant = ("--tenant", tenant)
+    endpoint = cli.json("endpoint", "create", *of_tenant, "https://shop.example/in")["id"]
+    cli.good("event", "send", *of_tenant, "--type", "order.created", "--data", "{}")
+    asked = (*of_tenant, "--endpoint", endpoint, "--reason", "they lost it")
+    told = cli.json("replay", "create", *asked, "--dry-run")
+    assert (told["count"], told["exact"], told["by_status"]) == (1, True, {"pending": 1})
+    assert "Nothing was changed." in cli.good("replay", "create", *asked, "--dry-run")
+    assert "There are no replays." in cli.good("replay", "list", *of_tenant)
+    made = cli.json("replay", "create", *asked, "--rate", "5")
+    assert (made["state"], made["rate"], made["actor"]) == ("running", 5, f"cli:{getpass.getuser()}")
+    one = (*of_tenant, made["id"])
+    assert "0 of 0 found so far" in cli.good("replay", "show", *one)
+    assert "is paused" in cli.good("replay", "pause", *one, "--reason", "wait")
+    watched = cli.json("replay", "show", *one, "--watch")  # a pause ends the watch
+    assert watched["state"] == "paused"
+    assert cli.json("replay", "resume", *one)["state"] == "running"
+    assert "is cancelling" in cli.good("replay", "cancel", *one)
+    assert [each["id"] for each in cli.json("replay", "list", *of_tenant)["items"]] == [made["id"]]
+    whats = [entry["what"] for entry in cli.json("audit", *of_tenant, "--what", "replay.*")["items"]]
+    assert whats == ["replay.cancelled", "replay.resumed", "replay.paused", "replay.created"]
+
+
+def test_a_recovery_is_asked_of_an_endpoint(cli: Cli, tenant: str) -> None:
+    of_tenant = ("--tenant", tenant)
+    endpoint = cli.json("endpoint", "create", *of_tenant, "https://shop.example/in")["id"]
+    made = cli.json("endpoint", "recover", *of_tenant, endpoint, "--since", "2h")
+    assert made["selection"]["endpoints"] == [endpoint]
+    assert made["reason"].startswith("recovery since ")
+    cli.good("endpoint", "pause", *of_tenant, endpoint)
+    code, _, err = cli.run("endpoint", "recover", *of_tenant, endpoint, "--since", "2h")
+    assert (code, "or replay with hold" in err) == (1, True)
+    assert cli.json("endpoint", "recover", *of_tenant, endpoint, "--since", "2h", "--hold")["hold"] is True
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--reason", "so"], "has no filter"),
+        (["--status", "failed"], "--reason"),
+        (["--status", "failed", "--reason", "so", "--rate", "0"], "--rate"),
+        (["--missing", "--reason", "so"], "--missing takes one --endpoint"),
+        (["--missing", "--status", "failed", "--reason", "so"], "--missing takes one --endpoint"),
+        (["--since", "later", "--reason", "so"], "--since"),
+    ],
+)
+def test_a_replay_that_makes_no_sense_is_refused(cli: Cli, tenant: str, words: list[str], said: str) -> None:
+    code, _, err = cli.run("replay", "create", "--tenant", tenant, *words)
+    assert code in {1, 2}
+    assert said in err
