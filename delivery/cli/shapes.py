@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from delivery.audit import Audited
-    from delivery.deliveries import EventHead
+    from delivery.deliveries import EventHead, Numbers
     from delivery.endpoints import EnablePreview, EndpointHealth, NewSecret, Owed, Recent
     from delivery.model import ApiKey, Attempt, Delivery, Endpoint, Held, SealedSecret, Tenant, Timings
 
@@ -164,6 +164,28 @@ def delivery(one: Delivery) -> Shape:
         "due_at": moment(one.due_at),
         "finished_at": moment(one.finished_at),
         "held": None if one.held is None else _held(one.held),
+    }
+
+
+def numbered(numbers: Numbers) -> Shape:
+    """What an endpoint was owed, in the order of its numbers; `next` is for `--after`."""
+    return {
+        "items": [
+            {
+                "sequence": one.sequence,
+                "event_id": show_id(Prefix.EVENT, one.event_id),
+                "event_type": one.event_type,
+                "delivery_id": show_id(Prefix.DELIVERY, one.delivery_id),
+                "status": one.status,
+                "attempts": one.attempts,
+                "created_at": moment(one.created_at),
+                "finished_at": moment(one.finished_at),
+            }
+            for one in numbers.items
+        ],
+        "next": numbers.next,
+        "earliest": numbers.earliest,
+        "latest": numbers.latest,
     }
 
 
