@@ -273,6 +273,25 @@ def test_what_an_endpoint_was_owed_is_told_by_number(cli: Cli, tenant: str, data
     assert cli.run("endpoint", "events", *of_tenant, endpoint, "--after", "-1")[0] == 2
 
 
+def test_an_events_content_is_erased_when_somebody_means_it(cli: Cli, tenant: str):
+    of_tenant = ("--tenant", tenant)
+    cli.good("endpoint", "create", "https://shop.example/hooks", *of_tenant)
+    event = cli.json("event", "send", *of_tenant, "--type", "a", "--data", '"4111 1111"')["id"]
+    code, _, err = cli.run("event", "erase", *of_tenant, event)
+    assert (code, err) == (2, "waybill: Say --yes: what is erased cannot be brought back.\n")
+    code, _, err = cli.run("event", "erase", *of_tenant, event, "--yes")
+    assert (code, err[:40]) == (1, "waybill: There is 1 pending delivery of ")
+    said = cli.good("event", "erase", *of_tenant, event, "--yes", "--cancel-pending", "--reason", "asked")
+    assert said == f"The content of {event} is erased.\n"
+    assert cli.json("event", "erase", *of_tenant, event, "--yes")["erased_at"] is not None
+    assert "was erased" in cli.good("event", "show", *of_tenant, event)
+    told = cli.json("event", "show", *of_tenant, event)
+    assert (told["body"], told["erased_at"] is None) == (None, False)
+    newest = cli.json("audit", *of_tenant)["items"][0]
+    assert (newest["what"], newest["reason"]) == ("event.content_erased", "asked")
+    assert newest["details"] == {"event_id": event, "cancelled": 1}
+
+
 def test_why_a_delivery_is_where_it_is_is_told_in_words_and_in_json(cli: Cli, tenant: str):
     of_tenant = ("--tenant", tenant)
     made = cli.json("endpoint", "create", "https://shop.example/hooks", *of_tenant, "--filter", "order.*")
@@ -372,6 +391,8 @@ def test_lists_go_on_where_they_ended(cli: Cli, tenant: str):
         (["delivery", "why", "dlv_01m82bjx09e96bahvpn78mz28c"], "There is no delivery dlv_01m8"),
         (["event", "why", "evt_01m82bjx09e96bahvpn78mz28c"], "There is no event evt_01m8"),
         (["attempt", "show", "att_01m82bjx09e96bahvpn78mz28c"], "There is no attempt att_01m8"),
+        (["attempt", "erase", "--yes", "att_01m82bjx09e96bahvpn78mz28c"], "There is no attempt att_01m8"),
+        (["event", "erase", "--yes", "evt_01m82bjx09e96bahvpn78mz28c"], "There is no event evt_01m8"),
     ],
 )
 def test_what_is_refused_is_refused_in_one_line_and_nothing_is_stored(

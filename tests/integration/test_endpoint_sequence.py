@@ -122,7 +122,7 @@ class NumbersOfEndpoints(RuleBasedStateMachine):
 
     async def _race(self, takes: Sequence[int], lanes: Sequence[Lane]) -> None:
         racers = [self._claim_alone(take, lane) for take, lane in zip(takes, lanes, strict=True)]
-        *claimed, _ = await asyncio.gather(*racers, self._read_along())
+        claimed, _ = await asyncio.gather(asyncio.gather(*racers), self._read_along())
         self.world.queue += [claim_id for one in claimed for claim_id in one.claims]
 
     async def _claim_alone(self, take: int, lane: Lane) -> Claimed:

@@ -47,6 +47,8 @@ AUDITED = {
     ("post", "/v1/endpoints/{endpoint_id}/enable"): "endpoint.enabled",
     ("post", "/v1/endpoints/{endpoint_id}/secrets/rotate"): "endpoint.secret_rotated",
     ("post", "/v1/deliveries/{delivery_id}/replay"): "delivery.replayed",
+    ("delete", "/v1/events/{event_id}/content"): "event.content_erased",
+    ("delete", "/v1/attempts/{attempt_id}/content"): "attempt.content_erased",
 }
 
 

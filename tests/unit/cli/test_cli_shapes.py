@@ -39,6 +39,7 @@ DELIVERY_TRACE = of_delivery.trace(
     )
 )
 EVENT_TRACE = of_event.trace(ARRIVAL)
+ERASED = replace(ATTEMPT, response_headers=(), response_body=b"", erased_at=MADE)
 NUMBERS = Numbers(
     items=(
         Numbered(7, DELIVERY.id, EVENT.id, EVENT.type, DELIVERY.status, 2, MADE, None),
@@ -69,6 +70,8 @@ SAME = [
     (shapes.attempt(replace(ATTEMPT, status=None)), AttemptOut.of(replace(ATTEMPT, status=None))),
     (shapes.attempt_told(ATTEMPT, b"{}"), AttemptTold.told(ATTEMPT, b"{}")),
     (shapes.attempt_told(ATTEMPT, None), AttemptTold.told(ATTEMPT, None)),
+    (shapes.event(replace(EVENT, erased_at=MADE)), EventOut.of(replace(EVENT, erased_at=MADE))),
+    (shapes.attempt_told(ERASED, None), AttemptTold.told(ERASED, None)),
     (shapes.numbered(NUMBERS), NumberedList.of(NUMBERS)),
     (shapes.numbered(Numbers((), None, None, 0)), NumberedList.of(Numbers((), None, None, 0))),
 ]
