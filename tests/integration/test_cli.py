@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from delivery.cli.exports import whole_file
+from delivery.model import Prefix, parse_id
 from delivery.secrets import generate_key
 from tests.support.postgres import connect
 
@@ -244,6 +245,53 @@ def test_an_endpoint_s_health_is_told_to_people_and_to_machines(cli: Cli, tenant
     assert (told["hold"], told["held"], told["last_hour"]["attempts"]) == ("paused", 1, 0)
 
 
+def test_what_an_endpoint_was_owed_is_told_by_number(cli: Cli, tenant: str, database: str):
+    of_tenant = ("--tenant", tenant)
+    endpoint = cli.json("endpoint", "create", "https://shop.example/hooks", *of_tenant)["id"]
+    assert cli.good("endpoint", "events", *of_tenant, endpoint) == (
+        "Nothing was sent after 0; the last number is 0.\n"
+    )
+    sent = [cli.good("event", "send", *of_tenant, "--type", "a", "--data", "1").strip() for _ in range(2)]
+    number = """
+        with numbered as (
+            select d.id, d.endpoint_id, row_number() over (order by d.id) as sequence
+            from deliveries d where d.endpoint_id = %(id)s
+        ), entered as (
+            insert into endpoint_sequence (endpoint_id, sequence, delivery_id)
+            select endpoint_id, sequence, id from numbered
+        )
+        update endpoint_health set sequence = 2 where endpoint_id = %(id)s
+    """
+    with connect(database) as connection:
+        connection.execute(number, {"id": parse_id(Prefix.ENDPOINT, endpoint)})
+    told = cli.json("endpoint", "events", *of_tenant, endpoint, "--limit", "1")
+    assert [(one["sequence"], one["event_id"]) for one in told["items"]] == [(1, sent[0])]
+    assert (told["next"], told["earliest"], told["latest"]) == (1, 1, 2)
+    shown = cli.good("endpoint", "events", *of_tenant, endpoint, "--after", "1")
+    assert sent[1] in shown
+    assert sent[0] not in shown
+    assert cli.run("endpoint", "events", *of_tenant, endpoint, "--after", "-1")[0] == 2
+
+
+def test_an_events_content_is_erased_when_somebody_means_it(cli: Cli, tenant: str):
+    of_tenant = ("--tenant", tenant)
+    cli.good("endpoint", "create", "https://shop.example/hooks", *of_tenant)
+    event = cli.json("event", "send", *of_tenant, "--type", "a", "--data", '"4111 1111"')["id"]
+    code, _, err = cli.run("event", "erase", *of_tenant, event)
+    assert (code, err) == (2, "waybill: Say --yes: what is erased cannot be brought back.\n")
+    code, _, err = cli.run("event", "erase", *of_tenant, event, "--yes")
+    assert (code, err[:40]) == (1, "waybill: There is 1 pending delivery of ")
+    said = cli.good("event", "erase", *of_tenant, event, "--yes", "--cancel-pending", "--reason", "asked")
+    assert said == f"The content of {event} is erased.\n"
+    assert cli.json("event", "erase", *of_tenant, event, "--yes")["erased_at"] is not None
+    assert "was erased" in cli.good("event", "show", *of_tenant, event)
+    told = cli.json("event", "show", *of_tenant, event)
+    assert (told["body"], told["erased_at"] is None) == (None, False)
+    newest = cli.json("audit", *of_tenant)["items"][0]
+    assert (newest["what"], newest["reason"]) == ("event.content_erased", "asked")
+    assert newest["details"] == {"event_id": event, "cancelled": 1}
+
+
 def test_why_a_delivery_is_where_it_is_is_told_in_words_and_in_json(cli: Cli, tenant: str):
     of_tenant = ("--tenant", tenant)
     made = cli.json("endpoint", "create", "https://shop.example/hooks", *of_tenant, "--filter", "order.*")
@@ -338,10 +386,13 @@ def test_lists_go_on_where_they_ended(cli: Cli, tenant: str):
             ["endpoint", "enable", "ep_01m82bjx09e96bahvpn78mz28c", "--dry-run"],
             "There is no endpoint ep_01m8",
         ),
+        (["endpoint", "events", "ep_01m82bjx09e96bahvpn78mz28c"], "There is no endpoint ep_01m8"),
         (["delivery", "show", "dlv_01m82bjx09e96bahvpn78mz28c"], "There is no delivery dlv_01m8"),
         (["delivery", "why", "dlv_01m82bjx09e96bahvpn78mz28c"], "There is no delivery dlv_01m8"),
         (["event", "why", "evt_01m82bjx09e96bahvpn78mz28c"], "There is no event evt_01m8"),
         (["attempt", "show", "att_01m82bjx09e96bahvpn78mz28c"], "There is no attempt att_01m8"),
+        (["attempt", "erase", "--yes", "att_01m82bjx09e96bahvpn78mz28c"], "There is no attempt att_01m8"),
+        (["event", "erase", "--yes", "evt_01m82bjx09e96bahvpn78mz28c"], "There is no event evt_01m8"),
     ],
 )
 def test_what_is_refused_is_refused_in_one_line_and_nothing_is_stored(
