@@ -412,12 +412,12 @@ def test_an_export_is_a_file_that_is_whole(cli: Cli, tenant: str, tmp_path: Path
     for number in range(3):
         cli.good("event", "send", *of_tenant, "--type", "order.created", "--data", str(number))
     file = tmp_path / "deliveries.jsonl"
-    told = cli.json("export", "deliveries", *of_tenant, "-o", str(file))
+    told = cli.json("export", "deliveries", *of_tenant, "--all", "-o", str(file))
     assert told == {"file": str(file), "rows": 3}
     listed = cli.json("delivery", "search", *of_tenant, "--oldest-first")["items"]
     exported = [json.loads(line) for line in file.read_text().splitlines()]
     assert [one["id"] for one in exported] == [one["id"] for one in listed]
-    cli.good("export", "attempts", *of_tenant, "--format", "csv", "-o", str(file))
+    cli.good("export", "attempts", *of_tenant, "--all", "--format", "csv", "-o", str(file))
     assert file.read_text().startswith("id,delivery_id,")
     assert list(tmp_path.iterdir()) == [file]
 
@@ -443,7 +443,7 @@ def test_an_export_that_is_given_up_leaves_the_file_as_it_was(tmp_path: Path):
 
 
 def test_an_export_to_where_nothing_can_be_written_is_wrong_usage(cli: Cli, tmp_path: Path):
-    code, _, err = cli.run("export", "deliveries", "-o", str(tmp_path / "missing" / "file"))
+    code, _, err = cli.run("export", "deliveries", "--all", "-o", str(tmp_path / "missing" / "file"))
     assert code == 2
     assert "cannot be written" in err
 
