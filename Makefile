@@ -17,7 +17,7 @@ HONCHO := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -c \
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo up serve db-upgrade test unit check format lint imports types fmt bench bench-held bench-isolation lock clean reset
+.PHONY: help demo up serve db-upgrade test unit check format lint imports types fmt bench bench-held bench-isolation bench-replay lock clean reset
 .PHONY: runtime dev rabbitmq node curl
 
 help: ## List the targets
@@ -70,6 +70,9 @@ bench: dev rabbitmq ## Measure this machine, beside a naive engine
 
 bench-held: dev ## Measure what held deliveries cost the relay
 	$(BIN)/python -m benchmarks.held $(ARGS)
+
+bench-replay: dev rabbitmq ## Measure what live traffic notices of a replay
+	$(BIN)/python -m benchmarks.replay $(ARGS)
 
 bench-isolation: dev rabbitmq ## Measure what healthy endpoints notice of bad ones
 	$(BIN)/python -m benchmarks.isolation $(ARGS)
