@@ -23,6 +23,7 @@ from delivery.errors import Misconfigured
 from delivery.exporting import Exports
 from delivery.ledger import Ledger
 from delivery.replay import Advancer, Replays
+from delivery.retiring import Retention
 from delivery.secrets import SecretBox
 from delivery.tenants import Tenants
 from delivery.tracing import Traces
@@ -88,6 +89,11 @@ def default_schedule(settings: Settings) -> Schedule:
         return parse_schedule(settings.retry_schedule)
     except ValueError as error:
         raise Misconfigured(f"WAYBILL_RETRY_SCHEDULE: {error}") from None
+
+
+def retention(settings: Settings, ledger: Ledger) -> Retention:
+    """What takes away what is past its term."""
+    return Retention(ledger, settings.retention, clock=clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +179,7 @@ def services(settings: Settings, ledger: Ledger) -> Services:
         settings=settings,
         ledger=ledger,
         accepter=Accepter(ledger, limits=limits, clock=clock),
-        tenants=Tenants(ledger, clock=clock, random_bytes=secrets.token_bytes),
+        tenants=Tenants(ledger, settings.retention, clock=clock, random_bytes=secrets.token_bytes),
         endpoints=Endpoints(ledger, box, terms, clock=clock, random_bytes=secrets.token_bytes),
         deliveries=Deliveries(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
         replays=Replays(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),

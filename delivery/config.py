@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from delivery.errors import Misconfigured
+from delivery.retention import WITHIN, Content, Terms
 from retries.breaker import BreakerTerms
 from retries.health import HealthTerms
 
@@ -166,6 +167,16 @@ class Settings(BaseSettings):
             raise ValueError("must not be shorter than WAYBILL_BREAKER_COOL_DOWN_SECONDS")
         return value
 
+    @field_validator("retention_deliveries_days", "retention_events_days")
+    @classmethod
+    def _not_shorter_than_its_part(cls, value: int, info: ValidationInfo) -> int:
+        for part, whole in WITHIN.items():
+            if info.field_name == f"retention_{whole}_days" and value < info.data.get(
+                f"retention_{part}_days", 0
+            ):
+                raise ValueError(f"must not be shorter than WAYBILL_RETENTION_{part.upper()}_DAYS")
+        return value
+
     @field_validator("operator_key")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
@@ -208,6 +219,11 @@ class Settings(BaseSettings):
             in_flight=self.endpoint_in_flight_max,
             disable_after=timedelta(days=self.disable_after_days),
         )
+
+    @property
+    def retention(self) -> Terms:
+        """For how many days everything is kept."""
+        return Terms(**{content: getattr(self, f"retention_{content}_days") for content in Content})
 
     @property
     def lease(self) -> timedelta:

@@ -132,11 +132,12 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """Whose data it is."""
+    """Whose data it is. `retention` has days by kind of content, where it has less kept than the operator."""
 
     id: TenantId
     name: str
     created_at: datetime
+    retention: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import hashlib
 import re
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import structlog
 
@@ -16,14 +16,16 @@ from delivery.errors import NotAuthenticated, NotFound
 from delivery.ledger import journal, keys, tenants
 from delivery.ledger.journal import Entry
 from delivery.model import ApiKey, KeyId, Prefix, Tenant, TenantId, new_id, show_id
+from delivery.retention import changed_own
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from delivery.ledger import Ledger
     from delivery.model import Actor
     from delivery.paging import Cut, Page
+    from delivery.retention import Terms
 
 log = structlog.get_logger()
 
@@ -34,14 +36,30 @@ _KEY = re.compile(r"wbk_[A-Za-z0-9_-]{43}")
 _HINT_LETTERS = len(KEY_PREFIX) + 6
 
 
+class TenantChanges(TypedDict, total=False):
+    """What is to become different; what is not named stays.
+
+    `retention` has days by kind of content: None takes a term of its own away, and None as a whole takes all.
+    """
+
+    name: str
+    retention: Mapping[str, int | None] | None
+
+
 class Tenants:
     """What the operator does with tenants, and what a door asks about a key."""
 
     def __init__(
-        self, ledger: Ledger, *, clock: Callable[[], datetime], random_bytes: Callable[[int], bytes]
+        self,
+        ledger: Ledger,
+        terms: Terms,
+        *,
+        clock: Callable[[], datetime],
+        random_bytes: Callable[[int], bytes],
     ) -> None:
-        """No key is remembered at first."""
+        """No key is remembered at first. `terms` are the operator's: no tenant may have more kept."""
         self._ledger = ledger
+        self._terms = terms
         self._clock = clock
         self._random_bytes = random_bytes
         self._known = _KnownKeys()
@@ -62,6 +80,35 @@ class Tenants:
         if tenant is None:
             raise _no_tenant(tenant_id)
         return tenant
+
+    async def change(
+        self, tenant_id: TenantId, changes: TenantChanges, *, reason: str | None = None, actor: Actor
+    ) -> Tenant:
+        """Change what is named; raises NotFound, and Invalid for a name or a term that cannot be."""
+        reason = checked_reason(reason)
+        async with self._ledger.transaction() as tx:
+            before = await tenants.read(tx, tenant_id, lock=True)
+            if before is None:
+                raise _no_tenant(tenant_id)
+            after = self._changed(before, changes)
+            await tenants.write(tx, after)
+            entries = []
+            if after.name != before.name:
+                entries.append(self._entry(tenant_id, "tenant.changed", actor, name=after.name))
+            if after.retention != before.retention:
+                days = {"retention": dict(after.retention), "before": dict(before.retention)}
+                entries.append(self._entry(tenant_id, "tenant.retention_changed", actor, **days))
+            await journal.append(tx, [replace(entry, reason=reason) for entry in entries])
+        log.info("tenant.changed", tenant_id=show_id(Prefix.TENANT, tenant_id), actor=actor.name)
+        return after
+
+    def _changed(self, tenant: Tenant, changes: TenantChanges) -> Tenant:
+        name = _name(changes["name"]) if "name" in changes else tenant.name
+        if "retention" not in changes:
+            return replace(tenant, name=name)
+        return replace(
+            tenant, name=name, retention=changed_own(tenant.retention, changes["retention"], self._terms)
+        )
 
     async def page(self, cut: Cut) -> Page[Tenant]:
         """Tenants, newest first."""
@@ -126,7 +173,7 @@ class Tenants:
             self._known.keep(key_sha256, key, now=now)
         return key
 
-    def _entry(self, tenant_id: TenantId, what: str, actor: Actor, **details: str) -> Entry:
+    def _entry(self, tenant_id: TenantId, what: str, actor: Actor, **details: Any) -> Entry:
         return Entry(tenant_id, what, actor.name, at=self._clock(), details=details, address=actor.address)
 
 

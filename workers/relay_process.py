@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
-from delivery.bootstrap import clock, open_ledger
+from delivery.bootstrap import clock, open_ledger, retention
 from delivery.cli.door import report
 from delivery.config import read_settings
 from delivery.errors import Misconfigured
@@ -21,6 +21,7 @@ from delivery.model import Lane
 from workers.broker import ADVANCE_ACTOR, REPLAY_ACTOR, Publisher, queue_of, rabbitmq_broker
 from workers.relay import Pace, Relay
 from workers.replaying import Replaying
+from workers.retention import Keeping
 from workers.upkeep import Ages, Upkeep
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def make_relay(settings: Settings, ledger: Ledger, broker: Broker) -> Relay:
     live = Publisher(broker, queue_of(settings, Lane.LIVE))
     replays = Publisher(broker, queue_of(settings, Lane.REPLAY), actor=REPLAY_ACTOR)
     steps = Publisher(broker, queue_of(settings, Lane.REPLAY), actor=ADVANCE_ACTOR)
-    return Relay(ledger, live, upkeep, pace, replays=replays, sides=[Replaying(ledger, steps).run])
+    sides = [Replaying(ledger, steps).run, Keeping(retention(settings, ledger)).run]
+    return Relay(ledger, live, upkeep, pace, replays=replays, sides=sides)
 
 
 async def run(settings: Settings) -> None:

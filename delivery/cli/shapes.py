@@ -10,6 +10,7 @@ import msgspec
 
 from delivery.endpoints import shown_limits
 from delivery.model import Prefix, show_id
+from delivery.retention import TENANTS_OWN
 from delivery.tracing import said_of
 
 if TYPE_CHECKING:
@@ -26,7 +27,12 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 def tenant(one: Tenant) -> Shape:
     """A tenant."""
-    return {"id": show_id(Prefix.TENANT, one.id), "name": one.name, "created_at": moment(one.created_at)}
+    return {
+        "id": show_id(Prefix.TENANT, one.id),
+        "name": one.name,
+        "created_at": moment(one.created_at),
+        "retention": {content: one.retention.get(content) for content in TENANTS_OWN},
+    }
 
 
 def key(one: ApiKey, **more: str) -> Shape:

@@ -13,6 +13,7 @@ from delivery.model import id_floor
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date
+    from uuid import UUID
 
     from delivery.ledger.session import Transaction
 
@@ -43,15 +44,18 @@ async def ensure(tx: Transaction, *, now: datetime) -> list[str]:
     return missing
 
 
+def bounds(day: date) -> tuple[UUID, UUID]:
+    """The smallest id of a day, and the smallest of the day after."""
+    return _start(day), _start(day + timedelta(days=1))
+
+
 async def _make(tx: Transaction, name: str, table: str, day: date) -> None:
     # Made apart and then attached: `create … partition of` would lock the parent against every insert.
+    first, end = bounds(day)
     fill = " with (fillfactor = 80)" if table == "deliveries" else ""
     await tx.execute(text(f"create table {name} (like {table} including all){fill}"))
     await tx.execute(
-        text(
-            f"alter table {table} attach partition {name} "
-            f"for values from ('{_start(day)}') to ('{_start(day + timedelta(days=1))}')"
-        )
+        text(f"alter table {table} attach partition {name} for values from ('{first}') to ('{end}')")
     )
 
 
@@ -60,5 +64,5 @@ def _days(now: datetime) -> Iterator[date]:
     return (today + timedelta(days=n) for n in range(-DAYS_BEHIND, DAYS_AHEAD + 1))
 
 
-def _start(day: date) -> str:
-    return str(id_floor(datetime.combine(day, time(), tzinfo=UTC)))
+def _start(day: date) -> UUID:
+    return id_floor(datetime.combine(day, time(), tzinfo=UTC))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from delivery.ledger.session import Transaction
     from delivery.paging import Cut
 
-_COLUMNS = (tenants.c.id, tenants.c.name, tenants.c.created_at)
+_COLUMNS = (tenants.c.id, tenants.c.name, tenants.c.created_at, tenants.c.retention)
 
 
 async def insert(tx: Transaction, tenant: Tenant) -> None:
@@ -27,10 +27,17 @@ async def insert(tx: Transaction, tenant: Tenant) -> None:
     )
 
 
-async def read(tx: Transaction, tenant_id: TenantId) -> Tenant | None:
-    """One tenant."""
-    row = (await tx.execute(select(*_COLUMNS).where(tenants.c.id == tenant_id))).one_or_none()
+async def read(tx: Transaction, tenant_id: TenantId, *, lock: bool = False) -> Tenant | None:
+    """One tenant; locked against other changes of it, not against what is written for it."""
+    query = select(*_COLUMNS).where(tenants.c.id == tenant_id)
+    row = (await tx.execute(query.with_for_update(key_share=True) if lock else query)).one_or_none()
     return None if row is None else _tenant(row)
+
+
+async def write(tx: Transaction, tenant: Tenant) -> None:
+    """Write what may change of a tenant."""
+    changed = {"name": tenant.name, "retention": dict(tenant.retention) or None}
+    await tx.execute(update(tenants).where(tenants.c.id == tenant.id).values(**changed))
 
 
 async def page(tx: Transaction, cut: Cut) -> Page[Tenant]:
@@ -53,4 +60,4 @@ async def endpoints_changed(tx: Transaction, tenant_id: TenantId) -> bool:
 
 
 def _tenant(row: Row[*tuple[Any, ...]]) -> Tenant:
-    return Tenant(TenantId(row.id), row.name, row.created_at)
+    return Tenant(TenantId(row.id), row.name, row.created_at, row.retention or {})

@@ -8,12 +8,14 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from delivery.cli.exports import whole_file
+from delivery.ledger.partitions import bounds
 from delivery.model import Prefix, parse_id
 from delivery.secrets import generate_key
 from tests.support.postgres import connect
@@ -543,3 +545,30 @@ def test_a_replay_that_makes_no_sense_is_refused(cli: Cli, tenant: str, words: l
     code, _, err = cli.run("replay", "create", "--tenant", tenant, *words)
     assert code in {1, 2}
     assert said in err
+
+
+def test_retention_is_run_by_hand_and_told_before(cli: Cli, database: str) -> None:
+    cli.good("db", "upgrade")
+    old = "events_20200105"
+    first, end = bounds(date(2020, 1, 5))
+    with connect(database) as sql:
+        sql.execute(f"create table {old} (like events including all)".encode())
+        attach = f"alter table events attach partition {old} for values from ('{first}') to ('{end}')"
+        sql.execute(attach.encode())
+    assert cli.json("db", "retain", "--dry-run")["drop"] == [old]
+    assert old in cli.good("db", "retain", "--dry-run")
+    done = cli.json("db", "retain")
+    assert (done["dropped"], done["payloads"], done["more"]) == ([old], 0, False)
+    assert "Nothing was past its term." in cli.good("db", "retain")
+
+
+def test_a_tenant_has_less_kept(cli: Cli, tenant: str) -> None:
+    changed = cli.json("tenant", "change", tenant, "--keep", "payload=7", "--keep", "events=30")
+    assert (changed["retention"]["payload"], changed["retention"]["attempts"]) == (7, None)
+    assert "7 days" in cli.good("tenant", "show", tenant)
+    code, _, err = cli.run("tenant", "change", tenant, "--keep", "payload=1000")
+    assert code == 1
+    assert "retention.payload" in err
+    assert cli.run("tenant", "change", tenant, "--keep", "payload=7", "--keep-default")[0] == 2
+    assert cli.run("tenant", "change", tenant, "--keep", "payload=soon")[0] == 2
+    assert set(cli.json("tenant", "change", tenant, "--keep-default")["retention"].values()) == {None}

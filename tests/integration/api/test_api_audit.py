@@ -36,6 +36,7 @@ NOT_AUDITED = {
 # What each of the others writes.
 AUDITED = {
     ("post", "/v1/tenants"): "tenant.created",
+    ("patch", "/v1/tenants/{tenant_id}"): "tenant.changed",
     ("post", "/v1/tenants/{tenant_id}/keys"): "key.created",
     ("delete", "/v1/tenants/{tenant_id}/keys/{key_id}"): "key.revoked",
     ("post", "/v1/endpoints"): "endpoint.created",

@@ -59,7 +59,9 @@ async def test_a_revoked_key_is_refused_in_other_processes_within_five_seconds(
     services: Services, tenant: Tenancy
 ):
     now = datetime.now(UTC)
-    elsewhere = Tenants(services.ledger, clock=lambda: now, random_bytes=lambda n: b"x" * n)
+    elsewhere = Tenants(
+        services.ledger, services.settings.retention, clock=lambda: now, random_bytes=lambda n: b"x" * n
+    )
     key = await elsewhere.authenticate(tenant.key)
     await services.tenants.revoke_key(key.tenant_id, key.id, actor=Actor("operator"))
     assert await elsewhere.authenticate(tenant.key) == key
@@ -181,7 +183,12 @@ async def test_tenants_are_listed_newest_first_page_by_page(operator: httpx.Asyn
 
 
 async def test_bad_keys_do_not_fill_memory(services: Services):
-    fresh = Tenants(services.ledger, clock=lambda: datetime.now(UTC), random_bytes=lambda n: b"x" * n)
+    fresh = Tenants(
+        services.ledger,
+        services.settings.retention,
+        clock=lambda: datetime.now(UTC),
+        random_bytes=lambda n: b"x" * n,
+    )
     for n in range(10):
         with pytest.raises(NotAuthenticated):
             await fresh.authenticate(f"wbk_{n:043d}")

@@ -1,0 +1,79 @@
+"""Tenants are changed: their names, and for how long their content is kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    import httpx
+
+    from tests.integration.api.conftest import Tenancy
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+OPERATORS = {"payload": None, "attempts": None, "deliveries": None, "events": None}
+
+
+async def test_a_tenant_has_less_kept_and_only_what_is_named_changes(
+    operator: httpx.AsyncClient, tenant: Tenancy
+) -> None:
+    path = f"/v1/tenants/{tenant.id}"
+    assert (await operator.get(path)).json()["retention"] == OPERATORS
+
+    async def changed(**changes: Any) -> Any:
+        answer = await operator.patch(path, json=changes)
+        assert answer.status_code == 200, answer.text
+        assert (await operator.get(path)).json() == answer.json()
+        return answer.json()["retention"]
+
+    assert await changed(retention={"payload": 7, "events": 30}) == OPERATORS | {"payload": 7, "events": 30}
+    assert await changed(retention={"payload": None, "attempts": 1}) == OPERATORS | {
+        "attempts": 1,
+        "events": 30,
+    }
+    assert await changed(name="Acme Ltd") == OPERATORS | {"attempts": 1, "events": 30}
+    assert await changed(retention=None) == OPERATORS
+    assert (await operator.get(path)).json()["name"] == "Acme Ltd"
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"retention": {"payload": 91}}, "retention.payload"),
+        ({"retention": {"events": 0}}, "retention.events"),
+        ({"retention": {"attempts": "7"}}, "retention.attempts"),
+        ({"retention": {"journal": 7}}, "retention.journal"),
+        ({"name": " "}, "name"),
+        ({"id": "ten_"}, "id"),
+    ],
+)
+async def test_terms_and_names_that_cannot_be_are_refused_by_name(
+    operator: httpx.AsyncClient, tenant: Tenancy, changes: dict[str, object], named: str
+) -> None:
+    answer = await operator.patch(f"/v1/tenants/{tenant.id}", json=changes)
+    assert answer.status_code == 422, answer.text
+    assert named in answer.text
+
+
+async def test_only_the_operator_says_how_long_things_are_kept(tenant: Tenancy) -> None:
+    answer = await tenant.client.patch(f"/v1/tenants/{tenant.id}", json={"retention": None})
+    assert answer.status_code == 403
+
+
+async def test_that_is_told_in_the_audit_with_what_it_was_before(
+    operator: httpx.AsyncClient, tenant: Tenancy
+) -> None:
+    path, why = f"/v1/tenants/{tenant.id}", {"reason": "their contract"}
+    await operator.patch(path, json={"retention": {"payload": 7}}, params=why)
+    await operator.patch(path, json={"retention": {"payload": 7}})  # nothing changes, nothing is told
+    await operator.patch(path, json={"name": "Acme Ltd", "retention": {"payload": 3}})
+    told = (await tenant.client.get("/v1/audit")).json()["items"]
+    retention = [one for one in told if one["what"] == "tenant.retention_changed"]
+    assert [(one["details"]["before"], one["details"]["retention"]) for one in retention] == [
+        ({"payload": 7}, {"payload": 3}),
+        ({}, {"payload": 7}),
+    ]
+    assert [one["reason"] for one in retention] == [None, "their contract"]
+    assert [one["details"]["name"] for one in told if one["what"] == "tenant.changed"] == ["Acme Ltd"]

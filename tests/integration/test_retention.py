@@ -1,0 +1,351 @@
+"""What is past its term goes, on a real ledger; what is owed stays, and so do those who read and write."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+import structlog
+from sqlalchemy import text
+
+from delivery.bootstrap import clock
+from delivery.ledger import Ledger, partitions
+from delivery.ledger.retiring import Retiring
+from delivery.ledger.tables import PARTITIONED
+from delivery.model import EndpointState, id_floor
+from delivery.retention import Terms
+from delivery.retiring import Pace, Report, Retention
+from tests.support import ledger as on
+from workers.retention import Keeping
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from delivery.model import EndpointId, TenantId
+
+T = TypeVar("T")
+
+TERMS = Terms(payload=10, attempts=10, deliveries=10, events=10, journal=400)
+# All that is made now is then past ten days, and not past a hundred.
+LATER = timedelta(days=40)
+LONG = 100
+QUICK = Pace(rest=timedelta(0))
+OF_DELIVERIES = ("deliveries", "failures", "endpoint_sequence")
+BARE = "select count(*) filter (where body is null), count(*) from events"
+
+
+def but(**days: int) -> Terms:
+    """Ten days for everything but what is named."""
+    return replace(TERMS, **days)
+
+
+def retention(ledger: Ledger, terms: Terms = TERMS, pace: Pace = QUICK) -> Retention:
+    """Retention as it is after forty days."""
+    return Retention(ledger, terms, clock=lambda: clock() + LATER, pace=pace)
+
+
+async def run(ledger: Ledger, terms: Terms = TERMS, pace: Pace = QUICK) -> Report:
+    report = await retention(ledger, terms, pace).run()
+    assert report is not None
+    return report
+
+
+async def sent(ledger: Ledger, tenant: TenantId, endpoint: EndpointId, count: int = 3) -> None:
+    """Events that were delivered, but for one of them, which was refused for good."""
+    await on.accept_many(ledger, tenant, count)
+    claim_id, works = await on.claim_and_start(ledger, endpoint)
+    results = [on.failure(works[0], claim_id), *(on.success(work, claim_id) for work in works[1:])]
+    await on.record(ledger, *results)
+
+
+async def counts(ledger: Ledger) -> tuple[int, ...]:
+    """How many events, deliveries, attempts, failures and numbers there are."""
+    tables = ("events", "deliveries", "attempts", "failures", "endpoint_sequence")
+    return tuple([await on.count(ledger, table) for table in tables])
+
+
+def day(table: str) -> str:
+    return f"{table}_{clock():%Y%m%d}"
+
+
+async def shorten(ledger: Ledger, tenant: TenantId, terms: str) -> None:
+    statement = "update tenants set retention = cast(:terms as json) where id = :id"
+    await on.change(ledger, statement, terms=terms, id=tenant)
+
+
+@asynccontextmanager
+async def reading(ledger: Ledger, table: str) -> AsyncIterator[None]:
+    """Somebody who has read a table and whose transaction goes on."""
+    async with ledger.transaction() as tx:
+        await tx.execute(text(f"select count(*) from {table}"))  # noqa: S608  a table of ours
+        yield
+
+
+@pytest.fixture(autouse=True)
+async def no_notes(ledger: Ledger) -> None:
+    """What an earlier test has noted of today holds no more: other events are made today."""
+    await on.change(ledger, f"comment on table {day('events')} is null")
+
+
+# ---- whole days
+async def test_days_past_their_term_are_dropped_and_the_others_stay(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await sent(ledger, tenant, endpoint)
+    assert await counts(ledger) == (3, 3, 3, 1, 3)
+    report = await run(ledger, but(attempts=10, deliveries=LONG, events=LONG, payload=LONG))
+    assert {name.rpartition("_")[0] for name in report.dropped} == {"attempts"}
+    assert day("attempts") in report.dropped
+    assert await counts(ledger) == (3, 3, 0, 1, 3)
+    report = await run(ledger)
+    assert {name.rpartition("_")[0] for name in report.dropped} == {*OF_DELIVERIES, "events"}
+    assert await counts(ledger) == (0, 0, 0, 0, 0)
+    assert (await run(ledger)).facts() == Report().facts()
+    async with ledger.transaction() as tx:
+        made = await partitions.ensure(tx, now=clock())
+    assert {name.rpartition("_")[0] for name in made} == set(PARTITIONED) - {"journal"}
+    await sent(ledger, tenant, endpoint)
+
+
+async def test_a_day_stays_while_anything_of_it_is_owed(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.accept(ledger, tenant)
+    report = await run(ledger, but(attempts=LONG))
+    assert {*report.owed} == {day("deliveries"), day("events")}
+    assert not {day(table) for table in (*OF_DELIVERIES, "events")} & {*report.dropped}
+    claim_id, (work,) = await on.claim_and_start(ledger, endpoint)
+    assert work.body is not None
+    await on.record(ledger, on.success(work, claim_id))
+    assert {day(table) for table in (*OF_DELIVERIES, "events")} <= {
+        *(await run(ledger, but(attempts=LONG))).dropped
+    }
+
+
+async def test_what_was_asked_for_while_a_day_was_taken_out_brings_it_back(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await sent(ledger, tenant, endpoint, 1)
+    async with ledger.transaction() as tx:
+        await tx.execute(text("select count(*) from deliveries"))
+        at_it = asyncio.create_task(run(ledger, but(attempts=LONG, events=LONG, payload=LONG)))
+        await on.until(lambda: on.somebody_waits_for_a_lock(ledger))
+        # As a replay does that began before.
+        await tx.execute(
+            text("""
+                insert into schedule (delivery_id, tenant_id, endpoint_id, event_id, due_at)
+                select id, tenant_id, endpoint_id, event_id, now() from deliveries
+            """)
+        )
+    assert (await at_it).owed == [day("deliveries")]
+    assert await counts(ledger) == (1, 1, 1, 1, 1)
+    claim_id, (work,) = await on.claim_and_start(ledger, endpoint)
+    await on.record(ledger, on.success(work, claim_id))
+    assert await on.count(ledger, "failures") == 0  # its trigger is back too
+
+
+# ---- beside those who read and write
+async def test_nobody_waits_for_a_day_that_waits_for_a_reader(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await sent(ledger, tenant, endpoint)
+    hurried = "set local lock_timeout = '1s'"
+    async with reading(ledger, "deliveries"), reading(ledger, "attempts"), reading(ledger, "events"):
+        at_it = asyncio.create_task(run(ledger))
+        await on.until(lambda: on.somebody_waits_for_a_lock(ledger))
+        async with ledger.transaction() as tx:
+            await partitions.ensure(tx, now=clock() + LATER)
+        for _ in range(3):
+            async with ledger.transaction() as tx:
+                await tx.execute(text(hurried))
+                await tx.execute(text("select count(*) from deliveries, attempts, events where false"))
+        assert not at_it.done()
+    assert (await at_it).dropped
+
+
+async def test_a_reader_who_goes_on_and_on_puts_a_day_off(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await sent(ledger, tenant, endpoint)
+    hasty = Pace(rest=timedelta(0), patience=timedelta(milliseconds=100))
+    async with reading(ledger, "deliveries"):
+        first, second = await run(ledger, pace=hasty), await run(ledger, pace=hasty)
+    for report in (first, second):
+        assert [name.rpartition("_")[0] for name in report.busy] == ["deliveries"]
+        assert not [name for name in report.dropped if name.startswith(OF_DELIVERIES)]
+    assert (await run(ledger)).busy == []
+    assert await counts(ledger) == (0, 0, 0, 0, 0)
+
+
+async def test_a_run_that_was_broken_off_before_the_drop_is_taken_up_again(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await sent(ledger, tenant, endpoint)
+    name = day("deliveries")
+    await on.change(ledger, f"comment on table {name} is 'waybill: past its term, to be dropped'")
+    await on.change(ledger, f"alter table deliveries detach partition {name}")
+    await on.change(ledger, f"create table kept_{name} (like {name} including all)")
+    assert name in (await run(ledger)).dropped
+    assert await counts(ledger) == (0, 0, 0, 0, 0)
+    await on.change(ledger, f"drop table kept_{name}")  # nobody else's tables are touched
+
+
+async def test_only_one_takes_days_away_at_a_time(ledger: Ledger) -> None:
+    days = await Retiring.open(ledger, patience=QUICK.patience)
+    assert await days.take_turn()
+    assert await retention(ledger).run() is None
+    await days.close()
+    await on.until(lambda: _gets_a_turn(ledger))
+
+
+async def _gets_a_turn(ledger: Ledger) -> bool:
+    return await retention(ledger).run() is not None
+
+
+# ---- payloads
+async def test_payloads_go_and_the_rest_of_the_event_stays(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await sent(ledger, tenant, endpoint)
+    long = but(attempts=LONG, deliveries=LONG, events=LONG)
+    assert (await run(ledger, long)).payloads == 3
+    assert tuple(await on.row(ledger, BARE)) == (3, 3)
+    event = await on.row(ledger, "select distinct length(body_sha256) as hash, erased_at from events")
+    assert (event.hash, event.erased_at) == (32, None)
+    assert (await retention(ledger).look()).bodies == ()  # it is noted on the day, whoever comes next
+    assert await counts(ledger) == (3, 3, 3, 1, 3)
+
+
+async def test_payloads_that_are_owed_stay_until_they_are_delivered(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await sent(ledger, tenant, endpoint, 5)
+    await on.accept(ledger, tenant)
+    long = but(attempts=LONG, deliveries=LONG, events=LONG)
+    keeper = retention(ledger, long)
+    first, second = await keeper.run(), await keeper.run()
+    assert first is not None
+    assert second is not None
+    assert (first.payloads, second.payloads) == (5, 0)
+    claim_id, (work,) = await on.claim_and_start(ledger, endpoint)
+    assert work.body is not None
+    await on.record(ledger, on.success(work, claim_id))
+    assert (await run(ledger, long)).payloads == 1
+
+
+async def test_a_run_does_so_much_and_the_next_goes_on(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.set_state(ledger, endpoint, EndpointState.PAUSED)
+    for _ in range(3):
+        await on.accept_many(ledger, tenant, 1_000)
+    await on.change(ledger, "delete from schedule")
+    await on.change(ledger, "update deliveries set status = 'cancelled'")
+    await on.change(ledger, "update events set created_at = created_at")
+    long = but(attempts=LONG, deliveries=LONG, events=LONG)
+    await shorten(ledger, tenant, '{"deliveries": 10}')
+    keeper = retention(ledger, long, Pace(steps=3, rest=timedelta(0)))
+    reports = [report for _ in range(12) if (report := await keeper.run())]
+    assert [sum(getattr(one, name) for one in reports) for name in ("payloads", "deliveries")] == [3_000] * 2
+    assert all(one.payloads + one.deliveries <= 3_000 for one in reports)
+    assert reports[0].more
+    assert not reports[-1].more
+
+
+# ---- what tenants have less kept of
+async def test_what_a_tenant_has_less_kept_of_goes_and_its_neighbours_stays(ledger: Ledger) -> None:
+    tenant, neighbour = await on.new_tenant(ledger), await on.new_tenant(ledger)
+    for one in (tenant, neighbour):
+        await sent(ledger, one, await on.new_endpoint(ledger, one))
+    long = but(attempts=LONG, deliveries=LONG, events=LONG, payload=LONG)
+    assert not (await run(ledger, long)).did_something
+    await shorten(ledger, tenant, '{"payload": 10}')
+    assert (await run(ledger, long)).payloads == 3
+    await shorten(ledger, tenant, '{"deliveries": 10}')
+    report = await run(ledger, long)
+    assert (report.attempts, report.deliveries, report.events) == (3, 3, 0)
+    assert await counts(ledger) == (6, 3, 3, 1, 3)
+    await shorten(ledger, tenant, '{"events": 10}')
+    assert (await run(ledger, long)).events == 3
+    assert await counts(ledger) == (3, 3, 3, 1, 3)
+    (left,) = await on.rows(ledger, "select distinct tenant_id, body is not null from events")
+    assert tuple(left) == (neighbour, True)
+
+
+async def test_nothing_of_a_tenant_goes_that_is_owed(ledger: Ledger, tenant: TenantId) -> None:
+    endpoint = await on.new_endpoint(ledger, tenant)
+    await on.accept_many(ledger, tenant, 2)
+    claim_id, (one, other) = await on.claim_and_start(ledger, endpoint)
+    await on.record(ledger, on.success(one, claim_id), on.again(other, claim_id, after=timedelta(hours=1)))
+    await shorten(ledger, tenant, '{"payload": 5, "deliveries": 10, "events": 10}')
+    long = but(attempts=LONG, deliveries=LONG, events=LONG, payload=LONG)
+    keeper = retention(ledger, long)
+    for _ in range(2):
+        assert await keeper.run() is not None
+        assert (await counts(ledger))[:2] == (1, 1)
+        assert tuple(await on.row(ledger, BARE)) == (0, 1)
+
+
+async def test_replay_jobs_that_are_over_are_forgotten_with_their_lists(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    values = """
+        insert into replays (id, tenant_id, kind, selection, reason, actor, hold, state, created_at, counts,
+                             counted_at, paced_at, finished_at)
+        select gen_random_uuid(), :tenant, 'again', '{}', '', '', false, state, now(), '{}', now(), now(),
+               ended
+        from (values ('finished', now()), ('running', null), ('cancelled', now())) as jobs (state, ended)
+    """
+    await on.change(ledger, values, tenant=tenant)
+    await on.change(ledger, "update replays set id = cast(:id as uuid) where state = 'finished'",
+                    id=id_floor(clock()))  # fmt: skip
+    await on.change(
+        ledger,
+        """
+        insert into replay_items (replay_id, delivery_id, endpoint_id, event_id)
+        select id, gen_random_uuid(), id, id from replays, generate_series(1, 1500)
+        where state = 'finished'
+        """,
+    )
+    await on.change(ledger, "update replays set id = :id where state = 'cancelled'",
+                    id=id_floor(clock() - timedelta(days=1)))  # fmt: skip
+    assert (await run(ledger, but(deliveries=LONG))).replays == 0
+    assert (await run(ledger)).replays == 2
+    assert await on.count(ledger, "replay_items") == 0
+    (left,) = await on.rows(ledger, "select state from replays")
+    assert left.state == "running"
+
+
+# ---- beside the relay
+async def test_the_relay_has_what_is_past_its_term_taken_away(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await sent(ledger, tenant, endpoint)
+    with structlog.testing.capture_logs() as lines:
+        side = asyncio.create_task(Keeping(retention(ledger)).run(no_thread))
+        await on.until(lambda: bool(lines))
+    assert lines[0]["event"] == "retention.done"
+    assert day("deliveries") in lines[0]["dropped"]
+    assert await counts(ledger) == (0, 0, 0, 0, 0)
+    side.cancel()
+    await asyncio.gather(side, return_exceptions=True)
+
+
+async def test_an_outage_puts_retention_off_and_ends_nothing() -> None:
+    away = Ledger("postgresql://nobody@127.0.0.1:9/nowhere")
+    side = asyncio.create_task(Keeping(retention(away)).run(no_thread))
+    with structlog.testing.capture_logs() as lines:
+        await on.until(lambda: bool(lines))
+    assert lines[0]["event"] == "retention.put_off"
+    assert not side.done()
+    side.cancel()
+    await asyncio.gather(side, return_exceptions=True)
+    await away.close()
+
+
+async def no_thread(work: Callable[[], T]) -> T:
+    return work()
