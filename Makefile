@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+WORKERS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,7 +18,10 @@ HONCHO := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -c \
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo up serve db-upgrade test unit check format lint imports types fmt bench bench-held bench-isolation lock clean reset
+# Tests, the demo and the Procfile start many processes: none should compile what another has compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo up serve db-upgrade test unit check format lint imports types fmt bench bench-held bench-isolation bench-ledger bench-replay lock clean reset
 .PHONY: runtime dev rabbitmq node curl
 
 help: ## List the targets
@@ -41,8 +45,9 @@ db-upgrade: runtime ## Bring the database of WAYBILL_DATABASE_URL to the newest 
 
 # ---------------------------------------------------------------- prove it
 
-test: dev rabbitmq node curl ## Run all tests, on a private PostgreSQL and RabbitMQ (ARGS="-k replay" goes to pytest)
-	$(BIN)/python -m pytest tests/unit tests/integration tests/e2e $(ARGS)
+# What takes longest begins first. Each of the WORKERS has servers of its own; WORKERS=0 is for a debugger.
+test: dev rabbitmq node curl ## Run all tests, on private PostgreSQLs and RabbitMQs (ARGS="-k replay" goes to pytest)
+	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder tests/e2e tests/integration tests/unit $(ARGS)
 
 unit: dev ## Run the pure tests alone, in seconds
 	$(BIN)/python -m pytest tests/unit $(ARGS)
@@ -71,8 +76,14 @@ bench: dev rabbitmq ## Measure this machine, beside a naive engine
 bench-held: dev ## Measure what held deliveries cost the relay
 	$(BIN)/python -m benchmarks.held $(ARGS)
 
+bench-replay: dev rabbitmq ## Measure what live traffic notices of a replay
+	$(BIN)/python -m benchmarks.replay $(ARGS)
+
 bench-isolation: dev rabbitmq ## Measure what healthy endpoints notice of bad ones
 	$(BIN)/python -m benchmarks.isolation $(ARGS)
+
+bench-ledger: dev ## Measure searches in a ledger of 5,000,000 deliveries (10 GB of disk while it runs)
+	$(BIN)/python -m benchmarks.ledger $(ARGS)
 
 # ---------------------------------------------------------------- keep house
 

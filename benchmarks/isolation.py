@@ -12,17 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.request import Request, urlopen
+from typing import TYPE_CHECKING
 
-import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from tests.support.stack import OPERATOR_KEY, running_servers, wait_until
-from tests.support.troubled import ERROR, HEALTHY, NEVER, Manner, Troubled
+from benchmarks.engine import PATIENCE, PAYLOAD_BYTES, Engine
+from tests.support.stack import running_servers, wait_until
+from tests.support.troubled import ERROR, NEVER, Manner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,25 +36,8 @@ BAD = {
 }
 # Long enough that several are seen at the same time.
 SEEN = Manner(delay=0.03)
-PAYLOAD_BYTES = 1_000
-CONNECTIONS = 64
-PATIENCE = 300
 BATCH = 1_000
 TARGETS = {"throughput_ratio": 0.9, "p99_ratio": 2.0}
-CREW = ("relay", "relay.2", "worker", "worker.2")
-
-# As after some time of good answers; the bad ones begin as new endpoints do.
-_AT_SPEED = """
-    update endpoint_health set limit_now = 50, limit_ramping = false from endpoints
-    where endpoints.id = endpoint_id and url like '%/healthy/%'
-"""
-_NEW = """
-    update endpoint_health
-    set in_flight = 0, breaker = 'closed', breaker_since = now(), window_since = now(), consecutive = 0,
-        requests = 0, failures = 0, earlier_requests = 0, earlier_failures = 0, openings = 0, probe_at = null,
-        probe_id = null, limit_now = 10, limit_ramping = true, limit_credit = 0, limit_lowered_at = null,
-        waits_until = null, failing_since = null, failed = 0, warned = 0
-"""
 _FOUND = """
     select count(*) / extract(epoch from max(finished_at) - min(created_at)) as per_second,
            percentile_cont(0.5) within group (order by took) as p50,
@@ -66,9 +47,6 @@ _FOUND = """
         from deliveries d join endpoints e on e.id = d.endpoint_id
         where e.url like '%/healthy/%' and d.status = 'succeeded'
     ) as healthy
-"""
-_OWED = """
-    select exists (select from schedule join endpoints on endpoints.id = endpoint_id where url like %s)
 """
 
 
@@ -96,39 +74,32 @@ class Return:
 
 
 class Isolation:
-    """A stack with two tenants, one of which has bad endpoints too."""
+    """Two tenants, one of which has bad endpoints too, and a third that comes back."""
 
     def __init__(self, stack: Stack) -> None:
-        """Start the receiver and the API, and create who owns what."""
-        stack.environment["WAYBILL_WORKER_PROCESSES"] = "1"
-        self._stack = stack
-        self._receiver = Troubled(stack)
-        stack.serve("web")
-        self._database = psycopg.connect(stack.database_url.replace("+psycopg", ""), autocommit=True)
-        self._alone, self._beside, self._returning = (self._tenant(name) for name in "abc")
+        """Create who owns what."""
+        self._engine = engine = Engine(stack, kinds=ENDPOINTS)
+        self._alone, self._beside, self._returning = (engine.tenant(name) for name in "abc")
         for key in (self._alone, self._beside):
             for kind in range(ENDPOINTS):
-                self._subscribe(key, f"/healthy/{key[-8:]}/{kind}", kind)
+                engine.subscribe(key, f"/healthy/{key[-8:]}/{kind}", kind)
         for number, path in enumerate(bad_paths()):
-            self._subscribe(self._beside, path, number)
-        self._subscribe(self._returning, "/returning/", 0)
+            engine.subscribe(self._beside, path, number)
+        engine.subscribe(self._returning, "/returning/", 0)
 
     def run(self, seconds: float, rate: float, *, beside_bad: bool) -> Run:
         """Let the stream flow to the healthy endpoints, alone or beside the bad ones."""
         key = self._beside if beside_bad else self._alone
-        self._start(key)
+        self._engine.begin(key, at_speed="%/healthy/%")
         self._behave_badly()
-        before = self._stack.processor_seconds()
-        said = json.loads(self._stack.run(
-            sys.executable, "-m", "benchmarks.stream", "127.0.0.1", str(self._stack.port), str(seconds),
-            str(rate), str(CONNECTIONS), key, str(ENDPOINTS), str(PAYLOAD_BYTES),
-        ))  # fmt: skip
-        self._wait_for("/healthy/")
-        after = self._stack.processor_seconds()
-        held = self._row("select count(*) from schedule")[0]
-        seen = self._receiver.seen()
-        self._stop()
-        per_second, p50, p99, count = self._row(_FOUND)
+        before = self._engine.stack.processor_seconds()
+        said = self._engine.stream(key, seconds, rate)
+        self._engine.wait_for("/healthy/")
+        after = self._engine.stack.processor_seconds()
+        held = self._engine.row("select count(*) from schedule")[0]
+        seen = self._engine.receiver.seen()
+        self._engine.stop()
+        per_second, p50, p99, count = self._engine.row(_FOUND)
         if count != round(seconds * rate):
             raise RuntimeError(f"{count} of {seconds * rate:.0f} events arrived.")
         return Run(
@@ -144,90 +115,32 @@ class Isolation:
 
     def come_back(self, backlog: int) -> Return:
         """Repair one endpoint that is owed a backlog."""
-        self._start(self._returning)
-        self._receiver.behave("/returning/", ERROR)
-        [endpoint] = self._get("/v1/endpoints", key=self._returning)["items"]
+        engine = self._engine
+        engine.begin(self._returning, at_speed="%/healthy/%")
+        engine.receiver.behave("/returning/", ERROR)
+        [endpoint] = engine.get("/v1/endpoints", key=self._returning)["items"]
         for _ in range(0, backlog, BATCH):
             events = [{"type": "order.e0", "data": {"filler": "x" * PAYLOAD_BYTES}}] * BATCH
-            self._post("/v1/events/batch", {"events": events}, key=self._returning)
+            engine.post("/v1/events/batch", {"events": events}, key=self._returning)
         wait_until(self._is_open, "the breaker to open", seconds=PATIENCE)
-        self._post(f"/v1/endpoints/{endpoint['id']}/disable", {"reason": "broken"}, key=self._returning)
-        self._receiver.behave("/returning/", SEEN)
-        self._receiver.forget()
-        self._post(f"/v1/endpoints/{endpoint['id']}/enable", {"reason": "repaired"}, key=self._returning)
-        self._wait_for("/returning/")
-        [seen] = self._receiver.seen("/returning/", ids=True).values()
-        self._stop()
+        engine.post(f"/v1/endpoints/{endpoint['id']}/disable", {"reason": "broken"}, key=self._returning)
+        engine.receiver.behave("/returning/", SEEN)
+        engine.receiver.forget()
+        engine.post(f"/v1/endpoints/{endpoint['id']}/enable", {"reason": "repaired"}, key=self._returning)
+        engine.wait_for("/returning/")
+        [seen] = engine.receiver.seen("/returning/", ids=True).values()
+        engine.stop()
         took = "select extract(epoch from max(finished_at) - min(finished_at)) from deliveries"
         if len(seen.times) != backlog:
             raise RuntimeError(f"{len(seen.times)} of {backlog} events arrived.")
-        return Return(float(self._row(took)[0]), seen.most, seen.requests - len(seen.times))
-
-    def _start(self, key: str) -> None:
-        """Everybody up and warm, everything well, nothing owed."""
-        self._receiver.behave("/", HEALTHY)
-        self._clear()
-        self._stack.serve(*CREW)
-        for _ in range(4):
-            for kind in range(ENDPOINTS):
-                self._post("/v1/events", {"type": f"order.e{kind}", "data": {}}, key=key)
-        self._wait_for("/")
-        self._clear()
-        self._receiver.forget()
-
-    def _stop(self) -> None:
-        # What never answers would keep a worker waiting that is asked to end.
-        for name in CREW:
-            self._stack.kill(name)
+        return Return(float(engine.row(took)[0]), seen.most, seen.requests - len(seen.times))
 
     def _behave_badly(self) -> None:
         for kind, (_, manner) in BAD.items():
-            self._receiver.behave(f"/{kind}/", manner)
-
-    def _clear(self) -> None:
-        self._database.execute("truncate events, deliveries, attempts, schedule, claims, journal")
-        self._database.execute(_NEW)
-        self._database.execute(_AT_SPEED)
-        self._database.execute("vacuum analyze endpoint_health")
+            self._engine.receiver.behave(f"/{kind}/", manner)
 
     def _is_open(self) -> bool:
-        return bool(self._row("select exists (select from endpoint_health where breaker = 'open')")[0])
-
-    def _wait_for(self, path: str) -> None:
-        """Wait until the endpoints of a path are owed nothing."""
-        wait_until(
-            lambda: not self._row(_OWED, f"%{path}%")[0], f"the deliveries to {path}", seconds=PATIENCE
-        )
-
-    def _tenant(self, name: str) -> str:
-        tenant = self._post("/v1/tenants", {"name": name})["id"]
-        key: str = self._post(f"/v1/tenants/{tenant}/keys", {"name": "bench"})["key"]
-        return key
-
-    def _subscribe(self, key: str, path: str, kind: int) -> None:
-        wanted = {"url": self._receiver.url(path), "filter": [f"order.e{kind}"]}
-        self._post("/v1/endpoints", wanted, key=key)
-
-    def _post(self, path: str, body: object, *, key: str = OPERATOR_KEY) -> Any:
-        return self._ask(path, json.dumps(body).encode(), key)
-
-    def _get(self, path: str, *, key: str) -> Any:
-        return self._ask(path, None, key)
-
-    def _ask(self, path: str, body: bytes | None, key: str) -> Any:
-        request = Request(
-            f"http://127.0.0.1:{self._stack.port}{path}",
-            data=body,
-            headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
-        )
-        with urlopen(request, timeout=60) as answer:  # noqa: S310  our own server
-            return json.load(answer)
-
-    def _row(self, question: str, *values: object) -> tuple[Any, ...]:
-        row = self._database.execute(question, values or None).fetchone()
-        if row is None:
-            raise LookupError(question)
-        return row
+        return bool(self._engine.row("select exists (select from endpoint_health where breaker = 'open')")[0])
 
 
 def bad_paths() -> list[str]:

@@ -18,6 +18,7 @@ from delivery.dispatch.dispatcher import Edge, Terms
 from delivery.dispatch.gate import Gate
 from delivery.dispatch.recorder import Recorder
 from delivery.endpoints import Endpoints, EndpointTerms
+from delivery.erasure import Erasure
 from delivery.errors import Misconfigured
 from delivery.exporting import Exports
 from delivery.ledger import Ledger
@@ -155,6 +156,7 @@ class Services:
     replays: Replays
     exports: Exports
     traces: Traces
+    erasure: Erasure
     audit: Audit
 
     async def close(self) -> None:
@@ -187,5 +189,6 @@ def services(settings: Settings, ledger: Ledger) -> Services:
             attempts=len(default_schedule(settings)),
             in_flight=settings.endpoint_in_flight_max,
         ),
+        erasure=Erasure(ledger, clock=clock),
         audit=Audit(ledger),
     )

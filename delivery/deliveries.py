@@ -10,9 +10,22 @@ import structlog
 from delivery.checks import checked_reason
 from delivery.errors import Conflict, NotFound
 from delivery.holding import refuse_unless_active, with_hold
-from delivery.ledger import attempts, deliveries, endpoints, events, journal, search, situations, tally
+from delivery.ledger import (
+    attempts,
+    deliveries,
+    endpoints,
+    events,
+    journal,
+    numbers,
+    search,
+    situations,
+    tally,
+    traces,
+)
 from delivery.ledger.events import EventHead, EventSelection
 from delivery.ledger.journal import Entry
+from delivery.ledger.numbers import LARGEST as LARGEST_NUMBER
+from delivery.ledger.numbers import Numbered, Numbers
 from delivery.model import DeliveryStatus, Prefix, show_id
 from delivery.selection import DeliverySelection
 
@@ -23,10 +36,18 @@ if TYPE_CHECKING:
     from delivery.ledger import Ledger, Transaction
     from delivery.ledger.attempts import Told
     from delivery.ledger.tally import Tally
-    from delivery.model import Actor, Attempt, AttemptId, Delivery, DeliveryId, EventId, TenantId
+    from delivery.model import Actor, Attempt, AttemptId, Delivery, DeliveryId, EndpointId, EventId, TenantId
     from delivery.paging import Cut, Page
 
-__all__ = ["Deliveries", "DeliverySelection", "EventHead", "EventSelection"]
+__all__ = [
+    "LARGEST_NUMBER",
+    "Deliveries",
+    "DeliverySelection",
+    "EventHead",
+    "EventSelection",
+    "Numbered",
+    "Numbers",
+]
 
 log = structlog.get_logger()
 
@@ -87,6 +108,17 @@ class Deliveries:
         if event is None:
             raise NotFound("event", show_id(Prefix.EVENT, event_id))
         return event
+
+    async def numbered(
+        self, tenant_id: TenantId, endpoint_id: EndpointId, after: int, *, most: int
+    ) -> Numbers:
+        """What an endpoint was owed after this number, in order; raises NotFound."""
+        async with self._ledger.transaction() as tx:
+            # A page must not know of numbers beyond what it calls the latest.
+            await traces.at_one_moment(tx)
+            if await endpoints.read(tx, tenant_id, endpoint_id) is None:
+                raise NotFound("endpoint", show_id(Prefix.ENDPOINT, endpoint_id))
+            return await numbers.after(tx, endpoint_id, after, most=most)
 
     async def replay(
         self,

@@ -288,7 +288,10 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One HTTP exchange for a delivery; append-only. Header values that may be secret are redacted."""
+    """One HTTP exchange for a delivery; append-only. Header values that may be secret are redacted.
+
+    `erased_at`: since then neither headers nor body of what came back are kept.
+    """
 
     id: AttemptId
     delivery_id: DeliveryId
@@ -314,3 +317,4 @@ class Attempt:
     reason: str
     next_due_at: datetime | None
     worker: str
+    erased_at: datetime | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from delivery.errors import Invalid, NotAllowed
 from delivery.model import DeliveryStatus, EndpointId, EventId, Prefix, parse_id, show_id
 from delivery.payload import PayloadEquals
 from retries.health import Hold
@@ -54,6 +55,19 @@ class DeliverySelection:
     def from_document(cls, document: Mapping[str, Any]) -> DeliverySelection:
         """Read back what `to_document` wrote."""
         return cls(**{name: _READERS[name](value) for name, value in document.items()})
+
+
+def refuse_unless_meant(wanted: DeliverySelection, *, everything: bool, operator: bool) -> None:
+    """Raise Invalid for a selection of all there is that does not say so, NotAllowed for who may not ask."""
+    if not wanted.is_unbounded:
+        return
+    if not everything:
+        raise Invalid(
+            "selection",
+            "has no filter, so it means every delivery there is; say so with all, and the operator's key",
+        )
+    if not operator:
+        raise NotAllowed("Everything there is can be asked for with the operator's key alone.")
 
 
 def check_outcome(text: str) -> str:

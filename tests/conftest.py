@@ -11,23 +11,42 @@ from hypothesis import settings
 from sqlalchemy import make_url
 
 from tests.support import postgres, rabbitmq
+from tests.support.sharing_out import ByFile, stop_once, stop_workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from xdist.remote import Producer
 
-def pytest_configure() -> None:
+
+def pytest_configure(config: pytest.Config) -> None:
     """Choose how hard hypothesis looks: the same examples every time and more of them in CI."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled run tidies up as on Ctrl-C
+    # A cancelled run tidies up as on Ctrl-C, also where Ctrl-C was ignored before us.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop_once if hasattr(config, "workerinput") else signal.default_int_handler)
+    # xdist sets it: the command line would break lines that tests look for.
+    os.environ.pop("COLUMNS", None)
     # No deadlines: a busy machine is not a bug.
     settings.register_profile("dev", deadline=None, max_examples=50)
     settings.register_profile("ci", deadline=None, max_examples=150, derandomize=True)
     settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Have the other processes of a cancelled run tidy up before xdist ends them."""
+    if exitstatus == pytest.ExitCode.INTERRUPTED and session.config.pluginmanager.hasplugin("dsession"):
+        stop_workers()
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """Share tests out to processes, when there are several."""
+    return ByFile(config, log)
+
+
 @pytest.fixture(scope="session")
 def database_server() -> Iterator[postgres.DatabaseServer]:
-    """A PostgreSQL for the whole run: of WAYBILL_DATABASE_URL, or our own."""
+    """A PostgreSQL for the whole run, or this process of it: of WAYBILL_DATABASE_URL, or our own."""
     with postgres.database_server() as server:
         yield server
 

@@ -10,7 +10,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from delivery.api import audit, deliveries, endpoints, events, exports, health, replays, tenants, traces
+from delivery.api import (
+    audit,
+    deliveries,
+    endpoints,
+    erasure,
+    events,
+    exports,
+    health,
+    reconcile,
+    replays,
+    tenants,
+    traces,
+)
 from delivery.api.cursors import Cursors
 from delivery.api.middleware import Answered, BoundedBodies
 from delivery.api.openapi import DESCRIPTION, document
@@ -38,7 +50,19 @@ def create_app(services: Services) -> FastAPI:
     app.state.cursors = Cursors.from_keys(keys.get_secret_value())
     answer_problems(app)
     # Routes are tried in this order, so the busiest come first.
-    for module in (events, deliveries, endpoints, traces, replays, exports, tenants, audit, health):
+    for module in (
+        events,
+        deliveries,
+        endpoints,
+        reconcile,
+        traces,
+        replays,
+        exports,
+        erasure,
+        tenants,
+        audit,
+        health,
+    ):
         app.include_router(module.router)
     limits = services.accepter.limits
     paths = {"/v1/events": limits.event_bytes, "/v1/events/batch": limits.batch_bytes}

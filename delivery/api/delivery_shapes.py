@@ -133,7 +133,7 @@ class RequestOut(Shown):
 class SentOut(RequestOut):
     """What went out, with its body."""
 
-    body: str | None = Field(description="Null: the event is no longer kept.")
+    body: str | None = Field(description="Null: it was erased, or is no longer kept.")
     body_encoding: Encoding | None
 
 
@@ -148,8 +148,8 @@ class ResponseOut(Shown):
 class ReceivedOut(ResponseOut):
     """What came back, with its body."""
 
-    body: str
-    body_encoding: Encoding = Field(description="`base64` where the bytes are not UTF-8 text.")
+    body: str | None = Field(description="Null: it was erased.")
+    body_encoding: Encoding | None = Field(description="`base64` where the bytes are not UTF-8 text.")
 
 
 class AttemptOut(Shown):
@@ -170,6 +170,7 @@ class AttemptOut(Shown):
     reason: str = Field(description="Why that was done.")
     next_due_at: Moment | None
     worker: str
+    erased_at: Moment | None = Field(description="When somebody had its response erased. Null: nobody has.")
 
     @classmethod
     def of(cls, attempt: Attempt) -> Self:
@@ -191,7 +192,8 @@ class AttemptTold(AttemptOut):
         request = SentOut(**_request(attempt), body=text, body_encoding=encoding)
         response = None
         if attempt.status is not None:
-            back, how = _readable(attempt.response_body)
+            erased = attempt.erased_at is not None
+            back, how = (None, None) if erased else _readable(attempt.response_body)
             response = ReceivedOut(**_response(attempt), body=back, body_encoding=how)
         return cls(**_common(attempt), request=request, response=response)
 
@@ -224,6 +226,7 @@ def _common(attempt: Attempt) -> dict[str, Any]:
         "reason": attempt.reason,
         "next_due_at": attempt.next_due_at,
         "worker": attempt.worker,
+        "erased_at": attempt.erased_at,
     }
 
 

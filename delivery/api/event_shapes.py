@@ -90,15 +90,21 @@ BATCH_ACCEPTED = _answered(
 )
 READ: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The event. `body` is what every receiver gets, byte for byte.",
+        "description": "The event. `body` is what every receiver gets, byte for byte; null: it was erased, "
+        "or is no longer kept.",
         "content": {
             "application/json": {
                 "schema": {
                     **_ACCEPTED,
-                    "properties": {**_ACCEPTED["properties"], "body": {"type": "object"}},
+                    "properties": {
+                        **_ACCEPTED["properties"],
+                        "erased_at": {"type": ["string", "null"], "format": "date-time"},
+                        "body": {"type": ["object", "null"]},
+                    },
                 },
                 "example": {
                     **_ACCEPTED_EXAMPLE,
+                    "erased_at": None,
                     "body": {"type": "order.created", "timestamp": "2026-11-22T18:27:00.123Z", "data": {}},
                 },
             }
@@ -115,6 +121,7 @@ class EventOut(Shown):
     type: str = Field(examples=["order.created"])
     created_at: Moment
     deliveries: int = Field(description="How many endpoints it was owed to when it was accepted.")
+    erased_at: Moment | None = Field(description="When somebody had its content erased. Null: nobody has.")
 
     @classmethod
     def of(cls, head: EventHead) -> Self:
@@ -125,6 +132,7 @@ class EventOut(Shown):
             type=head.type,
             created_at=head.created_at,
             deliveries=head.matched,
+            erased_at=head.erased_at,
         )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from delivery.bootstrap import Services, clock
-from delivery.cli import shapes, trace_shapes
+from delivery.cli import erasure, shapes, trace_shapes
 from delivery.cli.delivery_screen import History, print_attempt, print_history
 from delivery.cli.door import actor, ask
 from delivery.cli.filter_options import Beyond, OldestFirst, filtered
@@ -167,3 +167,6 @@ def show_attempt(tenant: Tenant, attempt: TheAttempt, json: AsJson = False) -> N
         print_json(shapes.attempt_told(told.attempt, told.body))
         return
     print_attempt(told.attempt, told.body)
+
+
+attempts.command("erase", epilog=erasure.OF_ATTEMPT)(erasure.erase_attempt)

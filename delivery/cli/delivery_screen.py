@@ -66,16 +66,18 @@ def print_attempt(attempt: Attempt, body: bytes | None) -> None:
             ("address", attempt.address or "none was dialled"),
             ("signed by", ", ".join(f"key {key_id}" for key_id in attempt.key_ids)),
             ("worker", attempt.worker),
+            ("erased", "" if attempt.erased_at is None else exact(attempt.erased_at)),
         ],
         title=f"Attempt {show_id(Prefix.ATTEMPT, attempt.id)}",
     )
-    _print_message("Request", list(attempt.request_headers.items()), body, "The event is no longer kept.")
+    _print_message("Request", list(attempt.request_headers.items()), body, "It is no longer kept.")
     if attempt.status is None:
         say("")
         say("No response came.")
         return
     title = f"Response {attempt.status}"
-    _print_message(title, list(attempt.response_headers), attempt.response_body, "No body.")
+    none = "No body." if attempt.erased_at is None else "Its headers and its body were erased."
+    _print_message(title, list(attempt.response_headers), attempt.response_body, none)
     if attempt.response_truncated:
         print_indented("(the rest was not read)", by=2, style="dim")
 

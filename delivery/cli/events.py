@@ -11,7 +11,7 @@ from delivery.accept import parse_event
 from delivery.accept.accepter import Accepted
 from delivery.bootstrap import Services, clock
 from delivery.checks import field
-from delivery.cli import shapes, trace_shapes
+from delivery.cli import erasure, shapes, trace_shapes
 from delivery.cli.door import ask
 from delivery.cli.filter_options import Beyond, OfTypes, OldestFirst, UnderKey, WithPayload
 from delivery.cli.listing import print_page
@@ -30,7 +30,7 @@ from delivery.cli.options import (
 from delivery.cli.screen import Column, note, print_facts, print_indented, print_json, say
 from delivery.cli.trace_screen import print_event_trace
 from delivery.cli.wording import exact, when
-from delivery.deliveries import EventSelection
+from delivery.deliveries import EventHead, EventSelection
 from delivery.errors import Invalid
 from delivery.filters import check_event_type
 from delivery.model import EventId, Prefix, show_id
@@ -144,15 +144,15 @@ def show(tenant: Tenant, event: TheEvent, json: AsJson = False) -> None:
             ("type", head.type),
             ("accepted", exact(head.created_at)),
             ("owed to", _counted(head.matched, "endpoint")),
-            (
-                "body",
-                "is no longer kept" if body is None else f"{len(body):,} bytes, as every receiver gets it:",
-            ),
+            ("body", _told(head, body)),
         ],
         title=f"Event {show_id(Prefix.EVENT, head.id)}",
     )
     if body is not None:
         print_indented(body.decode(errors="replace"), by=2)
+
+
+app.command("erase", epilog=erasure.OF_EVENT)(erasure.erase_event)
 
 
 @app.command(epilog=examples("waybill event why --tenant ten_… evt_…"))
@@ -173,6 +173,12 @@ def _body(event_type: str, data: bytes) -> bytes:
         raise Invalid("data", f"is not JSON: {error}") from None
     with field("type"):
         return b'{"type":%b,"data":%b}' % (msgspec.json.encode(check_event_type(event_type)), data)
+
+
+def _told(head: EventHead, body: bytes | None) -> str:
+    if body is not None:
+        return f"{len(body):,} bytes, as every receiver gets it:"
+    return "is no longer kept" if head.erased_at is None else f"was erased {exact(head.erased_at)}"
 
 
 def _counted(count: int, noun: str) -> str:

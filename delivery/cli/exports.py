@@ -16,7 +16,7 @@ from delivery.cli.filter_options import filtered
 from delivery.cli.options import AnyTenant, AsJson, examples
 from delivery.cli.screen import console, note, print_json, tame
 from delivery.exporting import Format
-from delivery.selection import DeliverySelection
+from delivery.selection import DeliverySelection, refuse_unless_meant
 
 Pieces = AsyncGenerator[tuple[int, bytes], None]
 
@@ -31,6 +31,7 @@ Output = Annotated[
         "--output", "-o", dir_okay=False, metavar="FILE", help="Where to; without it, to standard output."
     ),
 ]
+Everything = Annotated[bool, typer.Option("--all", metavar="", help="Without any filter: all there is.")]
 _READABLE_BY_UMASK = 0o666
 
 
@@ -47,9 +48,11 @@ def export_deliveries(
     tenant: AnyTenant = None,
     form: Form = Format.JSONL,
     output: Output = None,
+    everything: Everything = False,
     json: AsJson = False,
 ) -> None:
     """Export deliveries that meet every filter, the oldest first."""
+    refuse_unless_meant(wanted, everything=everything, operator=True)
     _export(lambda uses: uses.exports.deliveries(tenant, wanted, form), output, json)
 
 
@@ -63,9 +66,11 @@ def export_attempts(
     tenant: AnyTenant = None,
     form: Form = Format.JSONL,
     output: Output = None,
+    everything: Everything = False,
     json: AsJson = False,
 ) -> None:
     """Export all attempts of the deliveries that meet every filter, without bodies."""
+    refuse_unless_meant(wanted, everything=everything, operator=True)
     _export(lambda uses: uses.exports.attempts(tenant, wanted, form), output, json)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from delivery.cli.screen import Column, console, note, print_facts, print_table, say
@@ -21,7 +22,6 @@ from delivery.tracing.sentences import held_by
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
-    from datetime import datetime
 
     from rich.console import Console, RenderableType
 
@@ -80,7 +80,8 @@ def print_preview(preview: Preview, *, now: datetime) -> None:
         title="A replay would send",
     )
     if preview.deliveries:
-        say("\nThe oldest of them:")
+        say("")
+        say("The oldest of them:", style="bold")
         print_table(
             [Column("DELIVERY"), Column("STATUS"), Column("MADE"), Column("EVENT TYPE", gives_way=True)],
             [
@@ -90,7 +91,8 @@ def print_preview(preview: Preview, *, now: datetime) -> None:
             none="",
         )
     if preview.events:
-        say("\nThe oldest of them:")
+        say("")
+        say("The oldest of them:", style="bold")
         print_table(
             [Column("EVENT"), Column("ACCEPTED"), Column("EVENT TYPE", gives_way=True)],
             [
@@ -136,15 +138,19 @@ class _Bar:
             pulse=replay.selecting,
         )
         title = Text(f"{show_id(Prefix.REPLAY, replay.id)} {replay.state}", style="bold")
-        return [Group(title, bar, Text(progress_line(replay)))]
+        drawn = Table.grid()
+        drawn.add_row(bar)
+        return [Group(title, drawn, Text(progress_line(replay)))]
 
 
 def _filters(document: Mapping[str, object]) -> str:
-    parts = [
-        f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
-        for name, value in document.items()
-    ]
-    return "; ".join(parts)
+    return "; ".join(f"{name} {_plain(name, value)}" for name, value in document.items())
+
+
+def _plain(name: str, value: object) -> str:
+    if name in {"since", "until"}:
+        return exact(datetime.fromisoformat(str(value)))
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _moment(moment: datetime | None, *, now: datetime) -> str:

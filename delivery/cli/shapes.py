@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from delivery.audit import Audited
-    from delivery.deliveries import EventHead
+    from delivery.deliveries import EventHead, Numbers
     from delivery.endpoints import EnablePreview, EndpointHealth, NewSecret, Owed, Recent
     from delivery.model import ApiKey, Attempt, Delivery, Endpoint, Held, SealedSecret, Tenant, Timings
 
@@ -149,6 +149,7 @@ def event(head: EventHead) -> Shape:
         "type": head.type,
         "created_at": moment(head.created_at),
         "deliveries": head.matched,
+        "erased_at": moment(head.erased_at),
     }
 
 
@@ -170,6 +171,28 @@ def delivery(one: Delivery) -> Shape:
         "due_at": moment(one.due_at),
         "finished_at": moment(one.finished_at),
         "held": held(one.held),
+    }
+
+
+def numbered(numbers: Numbers) -> Shape:
+    """What an endpoint was owed, in the order of its numbers; `next` is for `--after`."""
+    return {
+        "items": [
+            {
+                "sequence": one.sequence,
+                "event_id": show_id(Prefix.EVENT, one.event_id),
+                "event_type": one.event_type,
+                "delivery_id": show_id(Prefix.DELIVERY, one.delivery_id),
+                "status": one.status,
+                "attempts": one.attempts,
+                "created_at": moment(one.created_at),
+                "finished_at": moment(one.finished_at),
+            }
+            for one in numbers.items
+        ],
+        "next": numbers.next,
+        "earliest": numbers.earliest,
+        "latest": numbers.latest,
     }
 
 
@@ -216,15 +239,16 @@ def attempt(one: Attempt) -> Shape:
         "reason": one.reason,
         "next_due_at": moment(one.next_due_at),
         "worker": one.worker,
+        "erased_at": moment(one.erased_at),
     }
 
 
 def attempt_told(one: Attempt, sent: bytes | None) -> Shape:
     """An attempt with what went out and what came back."""
     shape = attempt(one)
-    shape["request"] |= {"body": None, "body_encoding": None} if sent is None else _body(sent)
+    shape["request"] |= _body(sent)
     if shape["response"] is not None:
-        shape["response"] |= _body(one.response_body)
+        shape["response"] |= _body(None if one.erased_at is not None else one.response_body)
     return shape
 
 
@@ -234,7 +258,7 @@ def page(items: list[Shape], prefix: Prefix, last: UUID | None) -> Shape:
 
 
 def event_told(head: EventHead, body: bytes | None) -> Shape:
-    """An event with its body, byte for byte as every receiver gets it; None: it is no longer kept."""
+    """An event with its body, byte for byte as every receiver gets it; None: it is not there any more."""
     return event(head) | {"body": None if body is None else msgspec.Raw(body)}
 
 
@@ -280,7 +304,9 @@ def _timings(timings: Timings) -> Shape:
     return {f"{s}_ms": None if t is None else t / _MILLISECOND for s, t in taken.items()}
 
 
-def _body(content: bytes) -> Shape:
+def _body(content: bytes | None) -> Shape:
+    if content is None:
+        return {"body": None, "body_encoding": None}
     try:
         return {"body": content.decode(), "body_encoding": "text"}
     except UnicodeDecodeError:

@@ -163,6 +163,7 @@ def _attempt(row: Row[*tuple[Any, ...]]) -> Attempt:
         reason=row.reason,
         next_due_at=row.next_due_at,
         worker=row.worker,
+        erased_at=row.erased_at,
     )
 
 

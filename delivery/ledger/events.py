@@ -32,18 +32,29 @@ if TYPE_CHECKING:
     from delivery.paging import Cut
     from delivery.payload import PayloadEquals
 
-_HEAD = (events.c.id, events.c.tenant_id, events.c.type, events.c.matched, events.c.created_at)
+_HEAD = (
+    events.c.id,
+    events.c.tenant_id,
+    events.c.type,
+    events.c.matched,
+    events.c.created_at,
+    events.c.erased_at,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class EventHead:
-    """An event without its body; `matched` counts the endpoints it was owed to when it came."""
+    """An event without its body; `matched` counts the endpoints it was owed to when it came.
+
+    `erased_at`: when its body was erased because somebody asked for it.
+    """
 
     id: EventId
     tenant_id: TenantId
     type: str
     matched: int
     created_at: datetime
+    erased_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,4 +121,6 @@ def _holds(body: bytes, wanted: EventSelection) -> bool:
 
 
 def _head(row: Row[*tuple[Any, ...]]) -> EventHead:
-    return EventHead(EventId(row.id), TenantId(row.tenant_id), row.type, row.matched, row.created_at)
+    return EventHead(
+        EventId(row.id), TenantId(row.tenant_id), row.type, row.matched, row.created_at, row.erased_at
+    )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, any_, cast, func, literal, or_, select, text
+from sqlalchemy import and_, any_, cast, func, literal, or_, select, text, true
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 
@@ -81,11 +81,10 @@ class Search:
             query = select(deliveries).where(*self._scope(cut)).order_by(in_order(id_, cut)).limit(most)
             return query.subquery()
         found = self.ids(cut, most=most).subquery()
+        # Apart, so that each is looked up by its id, and not sought among all that its endpoint ever had.
+        each = select(deliveries).where(deliveries.c.id == found.c.id).limit(1).lateral()
         return (
-            select(deliveries)
-            .select_from(found.join(deliveries, deliveries.c.id == found.c.id))
-            .order_by(in_order(found.c.id, cut))
-            .subquery()
+            select(each).select_from(found.join(each, true())).order_by(in_order(found.c.id, cut)).subquery()
         )
 
     def matching(self, seen: Subquery) -> Select[Any]:
@@ -241,7 +240,7 @@ async def _held(
     tx: Transaction, tenant_id: TenantId | None, wanted: DeliverySelection, in_flight: int
 ) -> tuple[EndpointId, ...]:
     """The endpoints that are held by what is asked for."""
-    query = select(endpoints.c.id).where(endpoints.c.deleted_at.is_(None))
+    query = situations.perhaps_held(wanted.held_by)
     if tenant_id is not None:
         query = query.where(endpoints.c.tenant_id == tenant_id)
     if wanted.endpoints:

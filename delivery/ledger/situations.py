@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
-from sqlalchemy import text
+from sqlalchemy import or_, select, text
 
 from delivery.holding import Situation
+from delivery.ledger.tables import endpoint_health, endpoints
 from delivery.model import EndpointId, EndpointState
 from retries.breaker import Breaker, BreakerState
-from retries.health import Health
+from retries.health import Health, Hold
 from retries.limit import InFlightLimit
 from retries.rate import RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sqlalchemy import Row
+    from sqlalchemy import ColumnElement, Row, Select
 
     from delivery.ledger.session import Transaction
 
@@ -31,9 +32,35 @@ _OF = text("""
 """)
 
 
-async def of(tx: Transaction, endpoints: Iterable[EndpointId]) -> dict[EndpointId, Situation]:
+def perhaps_held(holds: Iterable[Hold]) -> Select[Any]:
+    """The endpoints that one of these may hold, as `id`: how they stand tells whether it does."""
+    both = endpoints.outerjoin(endpoint_health, endpoint_health.c.endpoint_id == endpoints.c.id)
+    query = select(endpoints.c.id).select_from(both).where(endpoints.c.deleted_at.is_(None))
+    return query.where(or_(*map(_perhaps, holds)))
+
+
+def _perhaps(hold: Hold) -> ColumnElement[bool]:
+    """What is so of every endpoint that this holds, and of few others."""
+    match hold:
+        case Hold.PAUSED:
+            return endpoints.c.state == EndpointState.PAUSED
+        case Hold.DISABLED:
+            return endpoints.c.state == EndpointState.DISABLED
+        case Hold.BREAKER_OPEN:
+            return endpoint_health.c.breaker != BreakerState.CLOSED
+        case Hold.RETRY_AFTER:
+            return endpoint_health.c.waits_until.is_not(None)
+        case Hold.RATE_LIMIT:
+            return endpoints.c.rate_limit.is_not(None)
+        case Hold.IN_FLIGHT_LIMIT:
+            return endpoint_health.c.in_flight > 0
+        case _:
+            assert_never(hold)
+
+
+async def of(tx: Transaction, ids_: Iterable[EndpointId]) -> dict[EndpointId, Situation]:
     """How these endpoints stand now; those that were deleted are missing from the answer."""
-    ids = list(set(endpoints))
+    ids = list(set(ids_))
     if not ids:
         return {}
     return {EndpointId(row.id): _situation(row) for row in await tx.execute(_OF, {"ids": ids})}

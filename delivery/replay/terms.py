@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from delivery.checks import check_text, field
-from delivery.errors import Invalid, NotAllowed
+from delivery.errors import Invalid
 from delivery.model import DeliveryStatus
+from delivery.moments import exact
 from delivery.operational import TYPES
-from delivery.selection import DeliverySelection
+from delivery.selection import DeliverySelection, refuse_unless_meant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,8 +70,8 @@ def checked(new: NewReplay, *, operator: bool, now: datetime) -> NewReplay:
         check_text(new.reason, least=1, most=LONGEST_REASON)
     if new.rate is not None and not (math.isfinite(new.rate) and SLOWEST <= new.rate <= FASTEST):
         raise Invalid("rate", f"must be between {SLOWEST} and {FASTEST} deliveries per second")
-    if isinstance(new.wanted, DeliverySelection) and new.wanted.is_unbounded:
-        _refuse_unless_meant(new, operator=operator)
+    if isinstance(new.wanted, DeliverySelection):
+        refuse_unless_meant(new.wanted, everything=new.everything, operator=operator)
     until = now if new.wanted.until is None else min(now, new.wanted.until)
     return replace(new, wanted=replace(new.wanted, until=until))
 
@@ -79,14 +80,4 @@ def recovery(endpoint_id: EndpointId, since: datetime, *, reason: str | None, ho
     """What an endpoint did not get since an outage began: all that failed, and all that still waits."""
     statuses = (DeliveryStatus.FAILED, DeliveryStatus.PENDING)
     wanted = DeliverySelection(endpoints=(endpoint_id,), statuses=statuses, since=since)
-    return NewReplay(wanted, reason or f"recovery since {since.isoformat(timespec='seconds')}", hold=hold)
-
-
-def _refuse_unless_meant(new: NewReplay, *, operator: bool) -> None:
-    if not new.everything:
-        raise Invalid(
-            "selection",
-            "has no filter, so it means every delivery there is; say so with all, and the operator's key",
-        )
-    if not operator:
-        raise NotAllowed("Everything there is can be replayed with the operator's key alone.")
+    return NewReplay(wanted, reason or f"recovery since {exact(since)}", hold=hold)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _OF_OURS: Final = {
     "endpoint_deleted": "Its endpoint was deleted, so it has nowhere to go.",
     "expired": "It was owed for longer than a delivery may be, and is given up.",
+    "payload_erased": "The content of its event was erased, so there is nothing to send.",
+    "payload_gone": "The content of its event was no longer kept, so there was nothing to send.",
 }
 # Why the engine disables an endpoint.
 _DISABLED: Final = {

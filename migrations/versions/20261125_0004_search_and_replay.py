@@ -187,6 +187,7 @@ def _make_replays() -> None:
         ),
         sa.ForeignKeyConstraint(["replay_id"], ["replays.id"], name=op.f("replay_items_replay_id_fkey")),
         sa.PrimaryKeyConstraint("replay_id", "delivery_id", name=op.f("replay_items_pkey")),
+        postgresql_with={"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"},
     )
     op.create_index("replay_items_delivery_id_idx", "replay_items", ["delivery_id"])
     op.create_index(

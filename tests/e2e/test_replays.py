@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from delivery.model import Prefix, parse_id
 from tests.support import postgres
+from tests.support.failed import add_failed
 from tests.support.stack import wait_until
 from tests.support.troubled import Troubled
 
@@ -20,31 +20,6 @@ PATIENCE = 120
 # What may be on its way when a worker dies, or stand in a queue that is lost with its confirmations.
 MOST_TWICE = 2_000
 
-# As they are when all failed, an hour ago.
-_FAILED = """
-    with made as (
-        select cast(day || '8' || rest as uuid) as id, cast(day || '9' || rest as uuid) as event_id,
-               (%(endpoints)s::uuid[])[1 + n %% %(spread)s] as endpoint_id,
-               convert_to('{"type":"order.created","data":{"n":' || n || '}}', 'UTF8') as body
-        from generate_series(1, %(many)s) as n
-        cross join lateral (
-            select lpad(to_hex(cast(extract(epoch from now()) * 1000 as bigint) - 60000 + n), 12, '0')
-                   || '7000' as day, lpad(to_hex(n), 15, '0') as rest
-        ) as parts
-    ), happened as (
-        insert into events (id, tenant_id, type, body, body_sha256, matched, created_at)
-        select event_id, %(tenant)s, 'order.created', body, sha256(body), 1, now() from made
-    ), listed as (
-        insert into failures (delivery_id, tenant_id, endpoint_id)
-        select id, %(tenant)s, endpoint_id from made
-    )
-    insert into deliveries (id, tenant_id, event_id, endpoint_id, event_type, matched_by, status, reason,
-                            attempts, created_at, finished_at, outcome, http_status)
-    select id, %(tenant)s, event_id, endpoint_id, 'order.created', '*', 'failed', 'exhausted', 10, now(),
-           now(), 'refused', 503
-    from made
-"""
-
 
 def test_a_replay_of_twenty_thousand_goes_on_whatever_is_killed(
     stack: Stack, operator: Api, private_rabbitmq: PrivateRabbitMQ
@@ -57,16 +32,7 @@ def test_a_replay_of_twenty_thousand_goes_on_whatever_is_killed(
         tenant.post("/v1/endpoints", {"url": receiver.url(f"/{number}")})["id"] for number in range(ENDPOINTS)
     ]
     with postgres.connect(stack.database_url) as sql:
-        sql.execute(
-            _FAILED,
-            {
-                "endpoints": [parse_id(Prefix.ENDPOINT, one) for one in endpoints],
-                "spread": ENDPOINTS,
-                "many": MANY,
-                "tenant": sql.execute("select tenant_id from endpoints limit 1").fetchone()[0],  # type: ignore[index]
-            },
-        )
-        sql.commit()
+        add_failed(sql, endpoints, MANY)
     asked = {"selection": {"status": ["failed"]}, "reason": "their database was down"}
     path = f"/v1/replays/{tenant.post('/v1/replays', asked)['id']}"
 

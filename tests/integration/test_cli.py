@@ -16,6 +16,7 @@ import pytest
 
 from delivery.cli.exports import whole_file
 from delivery.ledger.partitions import bounds
+from delivery.model import Prefix, parse_id
 from delivery.secrets import generate_key
 from tests.support.postgres import connect
 
@@ -246,6 +247,53 @@ def test_an_endpoint_s_health_is_told_to_people_and_to_machines(cli: Cli, tenant
     assert (told["hold"], told["held"], told["last_hour"]["attempts"]) == ("paused", 1, 0)
 
 
+def test_what_an_endpoint_was_owed_is_told_by_number(cli: Cli, tenant: str, database: str):
+    of_tenant = ("--tenant", tenant)
+    endpoint = cli.json("endpoint", "create", "https://shop.example/hooks", *of_tenant)["id"]
+    assert cli.good("endpoint", "events", *of_tenant, endpoint) == (
+        "Nothing was sent after 0; the last number is 0.\n"
+    )
+    sent = [cli.good("event", "send", *of_tenant, "--type", "a", "--data", "1").strip() for _ in range(2)]
+    number = """
+        with numbered as (
+            select d.id, d.endpoint_id, row_number() over (order by d.id) as sequence
+            from deliveries d where d.endpoint_id = %(id)s
+        ), entered as (
+            insert into endpoint_sequence (endpoint_id, sequence, delivery_id)
+            select endpoint_id, sequence, id from numbered
+        )
+        update endpoint_health set sequence = 2 where endpoint_id = %(id)s
+    """
+    with connect(database) as connection:
+        connection.execute(number, {"id": parse_id(Prefix.ENDPOINT, endpoint)})
+    told = cli.json("endpoint", "events", *of_tenant, endpoint, "--limit", "1")
+    assert [(one["sequence"], one["event_id"]) for one in told["items"]] == [(1, sent[0])]
+    assert (told["next"], told["earliest"], told["latest"]) == (1, 1, 2)
+    shown = cli.good("endpoint", "events", *of_tenant, endpoint, "--after", "1")
+    assert sent[1] in shown
+    assert sent[0] not in shown
+    assert cli.run("endpoint", "events", *of_tenant, endpoint, "--after", "-1")[0] == 2
+
+
+def test_an_events_content_is_erased_when_somebody_means_it(cli: Cli, tenant: str):
+    of_tenant = ("--tenant", tenant)
+    cli.good("endpoint", "create", "https://shop.example/hooks", *of_tenant)
+    event = cli.json("event", "send", *of_tenant, "--type", "a", "--data", '"4111 1111"')["id"]
+    code, _, err = cli.run("event", "erase", *of_tenant, event)
+    assert (code, err) == (2, "waybill: Say --yes: what is erased cannot be brought back.\n")
+    code, _, err = cli.run("event", "erase", *of_tenant, event, "--yes")
+    assert (code, err[:40]) == (1, "waybill: There is 1 pending delivery of ")
+    said = cli.good("event", "erase", *of_tenant, event, "--yes", "--cancel-pending", "--reason", "asked")
+    assert said == f"The content of {event} is erased.\n"
+    assert cli.json("event", "erase", *of_tenant, event, "--yes")["erased_at"] is not None
+    assert "was erased" in cli.good("event", "show", *of_tenant, event)
+    told = cli.json("event", "show", *of_tenant, event)
+    assert (told["body"], told["erased_at"] is None) == (None, False)
+    newest = cli.json("audit", *of_tenant)["items"][0]
+    assert (newest["what"], newest["reason"]) == ("event.content_erased", "asked")
+    assert newest["details"] == {"event_id": event, "cancelled": 1}
+
+
 def test_why_a_delivery_is_where_it_is_is_told_in_words_and_in_json(cli: Cli, tenant: str):
     of_tenant = ("--tenant", tenant)
     made = cli.json("endpoint", "create", "https://shop.example/hooks", *of_tenant, "--filter", "order.*")
@@ -340,10 +388,13 @@ def test_lists_go_on_where_they_ended(cli: Cli, tenant: str):
             ["endpoint", "enable", "ep_01m82bjx09e96bahvpn78mz28c", "--dry-run"],
             "There is no endpoint ep_01m8",
         ),
+        (["endpoint", "events", "ep_01m82bjx09e96bahvpn78mz28c"], "There is no endpoint ep_01m8"),
         (["delivery", "show", "dlv_01m82bjx09e96bahvpn78mz28c"], "There is no delivery dlv_01m8"),
         (["delivery", "why", "dlv_01m82bjx09e96bahvpn78mz28c"], "There is no delivery dlv_01m8"),
         (["event", "why", "evt_01m82bjx09e96bahvpn78mz28c"], "There is no event evt_01m8"),
         (["attempt", "show", "att_01m82bjx09e96bahvpn78mz28c"], "There is no attempt att_01m8"),
+        (["attempt", "erase", "--yes", "att_01m82bjx09e96bahvpn78mz28c"], "There is no attempt att_01m8"),
+        (["event", "erase", "--yes", "evt_01m82bjx09e96bahvpn78mz28c"], "There is no event evt_01m8"),
     ],
 )
 def test_what_is_refused_is_refused_in_one_line_and_nothing_is_stored(
@@ -363,12 +414,12 @@ def test_an_export_is_a_file_that_is_whole(cli: Cli, tenant: str, tmp_path: Path
     for number in range(3):
         cli.good("event", "send", *of_tenant, "--type", "order.created", "--data", str(number))
     file = tmp_path / "deliveries.jsonl"
-    told = cli.json("export", "deliveries", *of_tenant, "-o", str(file))
+    told = cli.json("export", "deliveries", *of_tenant, "--all", "-o", str(file))
     assert told == {"file": str(file), "rows": 3}
     listed = cli.json("delivery", "search", *of_tenant, "--oldest-first")["items"]
     exported = [json.loads(line) for line in file.read_text().splitlines()]
     assert [one["id"] for one in exported] == [one["id"] for one in listed]
-    cli.good("export", "attempts", *of_tenant, "--format", "csv", "-o", str(file))
+    cli.good("export", "attempts", *of_tenant, "--all", "--format", "csv", "-o", str(file))
     assert file.read_text().startswith("id,delivery_id,")
     assert list(tmp_path.iterdir()) == [file]
 
@@ -394,7 +445,7 @@ def test_an_export_that_is_given_up_leaves_the_file_as_it_was(tmp_path: Path):
 
 
 def test_an_export_to_where_nothing_can_be_written_is_wrong_usage(cli: Cli, tmp_path: Path):
-    code, _, err = cli.run("export", "deliveries", "-o", str(tmp_path / "missing" / "file"))
+    code, _, err = cli.run("export", "deliveries", "--all", "-o", str(tmp_path / "missing" / "file"))
     assert code == 2
     assert "cannot be written" in err
 
@@ -442,6 +493,58 @@ def test_a_ledger_that_does_not_answer_has_an_exit_code_of_its_own(tmp_path: Pat
         assert told.returncode == 3
         assert told.stderr.startswith("waybill: The ledger does not answer")
         assert len(told.stderr.splitlines()) == 1
+
+
+def test_a_replay_is_looked_at_begun_listed_paused_and_cancelled(cli: Cli, tenant: str) -> None:
+    of_tenant = ("--tenant", tenant)
+    endpoint = cli.json("endpoint", "create", *of_tenant, "https://shop.example/in")["id"]
+    cli.good("event", "send", *of_tenant, "--type", "order.created", "--data", "{}")
+    asked = (*of_tenant, "--endpoint", endpoint, "--reason", "they lost it")
+    told = cli.json("replay", "create", *asked, "--dry-run")
+    assert (told["count"], told["exact"], told["by_status"]) == (1, True, {"pending": 1})
+    assert "Nothing was changed." in cli.good("replay", "create", *asked, "--dry-run")
+    assert "There are no replays." in cli.good("replay", "list", *of_tenant)
+    made = cli.json("replay", "create", *asked, "--rate", "5")
+    assert (made["state"], made["rate"], made["actor"]) == ("running", 5, f"cli:{getpass.getuser()}")
+    one = (*of_tenant, made["id"])
+    assert "0 of 0 found so far" in cli.good("replay", "show", *one)
+    assert "is paused" in cli.good("replay", "pause", *one, "--reason", "wait")
+    watched = cli.json("replay", "show", *one, "--watch")  # a pause ends the watch
+    assert watched["state"] == "paused"
+    assert cli.json("replay", "resume", *one)["state"] == "running"
+    assert "is cancelling" in cli.good("replay", "cancel", *one)
+    assert [each["id"] for each in cli.json("replay", "list", *of_tenant)["items"]] == [made["id"]]
+    whats = [entry["what"] for entry in cli.json("audit", *of_tenant, "--what", "replay.*")["items"]]
+    assert whats == ["replay.cancelled", "replay.resumed", "replay.paused", "replay.created"]
+
+
+def test_a_recovery_is_asked_of_an_endpoint(cli: Cli, tenant: str) -> None:
+    of_tenant = ("--tenant", tenant)
+    endpoint = cli.json("endpoint", "create", *of_tenant, "https://shop.example/in")["id"]
+    made = cli.json("endpoint", "recover", *of_tenant, endpoint, "--since", "2h")
+    assert made["selection"]["endpoints"] == [endpoint]
+    assert made["reason"].startswith("recovery since ")
+    cli.good("endpoint", "pause", *of_tenant, endpoint)
+    code, _, err = cli.run("endpoint", "recover", *of_tenant, endpoint, "--since", "2h")
+    assert (code, "or replay with hold" in err) == (1, True)
+    assert cli.json("endpoint", "recover", *of_tenant, endpoint, "--since", "2h", "--hold")["hold"] is True
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--reason", "so"], "has no filter"),
+        (["--status", "failed"], "--reason"),
+        (["--status", "failed", "--reason", "so", "--rate", "0"], "--rate"),
+        (["--missing", "--reason", "so"], "--missing takes one --endpoint"),
+        (["--missing", "--status", "failed", "--reason", "so"], "--missing takes one --endpoint"),
+        (["--since", "later", "--reason", "so"], "--since"),
+    ],
+)
+def test_a_replay_that_makes_no_sense_is_refused(cli: Cli, tenant: str, words: list[str], said: str) -> None:
+    code, _, err = cli.run("replay", "create", "--tenant", tenant, *words)
+    assert code in {1, 2}
+    assert said in err
 
 
 def test_retention_is_run_by_hand_and_told_before(cli: Cli, database: str) -> None:

@@ -68,6 +68,21 @@ async def test_a_delivery_is_signed_and_carries_data_byte_for_byte(ledger: Ledge
     assert int(request.headers["content-length"]) == len(request.body)
 
 
+async def test_nothing_goes_out_of_an_event_whose_content_is_gone(ledger: Ledger, tenant: TenantId) -> None:
+    async with receiving(always(answer())) as receiver, working(ledger) as dispatcher:
+        endpoint = await on.new_endpoint(ledger, tenant, Wanted(receiver.url()))
+        gone, kept = [await on.accept(ledger, tenant) for _ in range(2)]
+        await on.change(ledger, "update events set body = null where id = :id", id=gone)
+        assert await deliver(ledger, dispatcher, endpoint) == 2
+    assert [request.headers["webhook-id"] for request in receiver.requests] == [show_id(Prefix.EVENT, kept)]
+    ended = await on.rows(ledger, "select event_id, status, reason, attempts from deliveries")
+    assert {row.event_id: tuple(row)[1:] for row in ended} == {
+        gone: ("cancelled", "payload_gone", 0),
+        kept: ("succeeded", "delivered", 1),
+    }
+    assert await on.nothing_scheduled(ledger)
+
+
 async def test_what_went_out_and_came_back_is_recorded(ledger: Ledger, tenant: TenantId) -> None:
     reply = answer("201 Created", b"\x00\xff thanks", "X-Odd: caf\xe9 \\u0000", "Set-Cookie: a=b")
     async with receiving(always(reply)) as receiver, working(ledger) as dispatcher:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 import dramatiq
@@ -13,18 +13,25 @@ from delivery.bootstrap import clock
 from delivery.dispatch.judging import judge_all
 from delivery.ledger import accepting, recording
 from delivery.ledger.listening import Listener
-from delivery.model import ClaimId, Lane
+from delivery.model import Actor, ClaimId, Lane
+from delivery.replay import NewReplay, Replays
+from delivery.selection import DeliverySelection
 from tests.support import ledger as on
-from workers.broker import ACTOR, REPLAY_ACTOR, Publisher, in_process_broker
+from workers.broker import ACTOR, ADVANCE_ACTOR, REPLAY_ACTOR, Publisher, in_process_broker
 from workers.relay import Pace, Relay
+from workers.replaying import Replaying
 from workers.upkeep import Ages, Upkeep
 from workers.window import FEWEST
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dramatiq import Broker
 
     from delivery.ledger import Ledger
     from delivery.model import EndpointId, TenantId
+
+T = TypeVar("T")
 
 LIVE, REPLAYS = "waybill.live", "waybill.replay"
 SHARE = 0.2
@@ -171,3 +178,24 @@ async def test_replays_of_a_deleted_endpoint_are_cancelled_too(ledger: Ledger, t
     finally:
         relay.stop()
         await running
+
+
+# ------------------------------------------------------------------ jobs
+async def test_a_job_with_a_step_to_take_is_named_to_a_worker_again_and_again(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    queues = Queues()
+    uses = Replays(ledger, clock=clock, in_flight=on.PLENTY)
+    new = NewReplay(DeliverySelection(endpoints=(endpoint,)), "so")
+    made = await uses.create(tenant, new, operator=False, actor=Actor("cli:ada"))
+    side = Replaying(ledger, Publisher(queues.broker, REPLAYS, actor=ADVANCE_ACTOR))
+    naming = asyncio.create_task(side.run(at_once))
+    for _ in range(2):  # a message may be lost
+        await on.until(lambda: queues.broker.queues[REPLAYS].qsize() > 0)
+        assert queues.take(REPLAYS, ADVANCE_ACTOR) == [made.id]
+        await on.change(ledger, "update replays set next_at = now() where id = :id", id=made.id)
+    naming.cancel()
+
+
+async def at_once(work: Callable[[], T], /) -> T:
+    return work()

@@ -107,7 +107,7 @@ def test_what_the_rate_allows_does_go_out(rate: float, steps: int) -> None:
         some = jobs.allowed(rate, paced_at, now, most=10_000)
         paced_at = jobs.paced(rate, paced_at, now, released=some)
         released += some
-    assert released >= rate * 0.25 * steps - 1
+    assert released >= rate * 0.25 * steps - 2
 
 
 def test_without_a_rate_a_step_takes_all_it_may() -> None:

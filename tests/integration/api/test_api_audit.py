@@ -53,6 +53,8 @@ AUDITED = {
     ("post", "/v1/replays/{replay_id}/pause"): "replay.paused",
     ("post", "/v1/replays/{replay_id}/resume"): "replay.resumed",
     ("post", "/v1/replays/{replay_id}/cancel"): "replay.cancelled",
+    ("delete", "/v1/events/{event_id}/content"): "event.content_erased",
+    ("delete", "/v1/attempts/{attempt_id}/content"): "attempt.content_erased",
 }
 
 

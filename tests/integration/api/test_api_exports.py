@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
+LONG_AGO = "2020-01-01T00:00:00Z"
+
+
 async def exported(client: httpx.AsyncClient, what: str = "deliveries", **query: str) -> list[dict[str, Any]]:
-    answer = await client.get(f"/v1/exports/{what}", params=query)
+    answer = await client.get(f"/v1/exports/{what}", params={"since": LONG_AGO} | query)
     assert answer.status_code == 200, answer.text
     return [json.loads(line) for line in answer.text.splitlines()]
 
@@ -46,7 +49,7 @@ async def test_an_export_has_all_that_the_list_has_the_oldest_first(tenant: Tena
 async def test_csv_is_a_file_to_keep(tenant: Tenancy) -> None:
     await tenant.endpoint()
     await tenant.event()
-    answer = await tenant.client.get("/v1/exports/deliveries", params={"format": "csv"})
+    answer = await tenant.client.get("/v1/exports/deliveries", params={"format": "csv", "since": LONG_AGO})
     assert answer.headers["content-type"] == "text/csv; charset=utf-8; header=present"
     assert answer.headers["content-disposition"] == 'attachment; filename="deliveries.csv"'
     (row,) = csv.DictReader(io.StringIO(answer.text, newline=""))
@@ -69,6 +72,18 @@ async def test_what_makes_no_sense_is_refused_by_name(tenant: Tenancy, field: st
     answer = await tenant.client.get("/v1/exports/attempts", params={field: value})
     assert answer.status_code == 422
     assert [one["field"] for one in answer.json()["errors"]] == [field]
+
+
+async def test_everything_there_is_takes_the_word_and_the_operators_key(
+    tenant: Tenancy, operator: httpx.AsyncClient
+) -> None:
+    for what in ("deliveries", "attempts"):
+        path = f"/v1/exports/{what}"
+        refused = await tenant.client.get(path)
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "selection")
+        assert (await tenant.client.get(path, params={"all": "true"})).status_code == 403
+        assert (await operator.get(path)).status_code == 422
+        assert (await operator.get(path, params={"all": "true"})).status_code == 200
 
 
 async def test_a_tenant_sees_its_own_and_the_operator_everybodys(
@@ -112,7 +127,7 @@ async def test_an_export_that_cannot_go_on_breaks_off_without_its_end(
         "scheme": "http",
         "path": "/v1/exports/deliveries",
         "raw_path": b"/v1/exports/deliveries",
-        "query_string": b"",
+        "query_string": b"type=*",
         "headers": [(b"authorization", f"Bearer {tenant.key}".encode())],
         "client": ("127.0.0.1", 1),
         "server": ("waybill", 80),

@@ -12,9 +12,11 @@ import pytest
 from delivery.api.delivery_shapes import AttemptOut, AttemptTold, DeliveryOut
 from delivery.api.endpoint_shapes import EndpointOut, NewSecretOut, SecretOut
 from delivery.api.event_shapes import EventOut
+from delivery.api.reconcile import NumberedList
 from delivery.api.tenants import KeyOut, NewKeyOut, TenantOut
 from delivery.api.trace_shapes import DeliveryTraceOut, EventTraceOut
 from delivery.cli import shapes, trace_shapes
+from delivery.deliveries import Numbered, Numbers
 from delivery.model import Held, Prefix, show_id
 from delivery.tracing import of_delivery, of_event
 from retries import Hold
@@ -37,6 +39,16 @@ DELIVERY_TRACE = of_delivery.trace(
     )
 )
 EVENT_TRACE = of_event.trace(ARRIVAL)
+ERASED = replace(ATTEMPT, response_headers=(), response_body=b"", erased_at=MADE)
+NUMBERS = Numbers(
+    items=(
+        Numbered(7, DELIVERY.id, EVENT.id, EVENT.type, DELIVERY.status, 2, MADE, None),
+        Numbered(8, DELIVERY.id, EVENT.id, EVENT.type, DELIVERY.status, 0, MADE, MADE),
+    ),
+    next=8,
+    earliest=3,
+    latest=12,
+)
 
 SAME = [
     (shapes.tenant(TENANT), TenantOut.of(TENANT)),
@@ -58,6 +70,10 @@ SAME = [
     (shapes.attempt(replace(ATTEMPT, status=None)), AttemptOut.of(replace(ATTEMPT, status=None))),
     (shapes.attempt_told(ATTEMPT, b"{}"), AttemptTold.told(ATTEMPT, b"{}")),
     (shapes.attempt_told(ATTEMPT, None), AttemptTold.told(ATTEMPT, None)),
+    (shapes.event(replace(EVENT, erased_at=MADE)), EventOut.of(replace(EVENT, erased_at=MADE))),
+    (shapes.attempt_told(ERASED, None), AttemptTold.told(ERASED, None)),
+    (shapes.numbered(NUMBERS), NumberedList.of(NUMBERS)),
+    (shapes.numbered(Numbers((), None, None, 0)), NumberedList.of(Numbers((), None, None, 0))),
 ]
 
 

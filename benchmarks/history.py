@@ -1,0 +1,204 @@
+"""A ledger with a history: millions of deliveries, written with COPY straight into the partitions of days.
+
+Two processes write, each what goes to its half of every tenant's endpoints. Tenants, endpoints and types have
+shares as in life: a few have most. All dice are seeded, so that every run builds the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from random import Random  # noqa: TID251  a benchmark brings its own dice, with a seed
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from psycopg import sql
+
+from delivery.model import TenantId
+from tests.support.postgres import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from psycopg import Connection
+
+DAYS = 10
+TENANTS, ENDPOINTS_EACH, HALVES = 200, 10, 2
+PENDING, OWED_FOR_DAYS = 20_000, 2
+JOURNAL = 200_000
+
+VERBS = ("created", "updated", "paid", "cancelled", "deleted")
+NOUNS = ("order", "invoice", "customer", "shipment", "refund", "product", "cart", "payout")
+TYPES = tuple(f"{noun}.{verb}" for noun in NOUNS for verb in VERBS)
+RARE = "report.exported"
+ACTORS = tuple(f"person-{n}@example.com" for n in range(50))
+DEEDS = ("endpoint.paused", "endpoint.resumed", "delivery.replayed", "endpoint.secret_rotated", "key.created")
+
+COLUMNS = {
+    "tenants": "id, name, created_at",
+    "endpoints": "id, tenant_id, url, description, filter, state, state_changed_at, header_names, signature, "
+    "created_at, updated_at",
+    "endpoint_health": "endpoint_id, in_flight, breaker, breaker_since, window_since, openings, probe_at, "
+    "limit_now, limit_ramping, sequence",
+    "claims": "id, lane, size, remaining, created_at, lease_until, started_at, worker",
+    "schedule": "delivery_id, tenant_id, endpoint_id, event_id, due_at, attempts, step, claim_id, outcome, "
+    "http_status, sequence",
+    "events": "id, tenant_id, type, body, body_sha256, matched, created_at, idempotency_key",
+    "deliveries": "id, tenant_id, event_id, endpoint_id, event_type, matched_by, status, reason, attempts, "
+    "created_at, finished_at, outcome, http_status, sequence",
+    "attempts": "id, delivery_id, tenant_id, endpoint_id, event_id, number, claimed_at, started_at, "
+    "connect_us, first_byte_us, total_us, url, address, request_headers, body_sha256, key_ids, status, "
+    "response_headers, response_body, response_truncated, outcome, detail, decision, reason, worker",
+    "failures": "delivery_id, tenant_id, endpoint_id",
+    "endpoint_sequence": "endpoint_id, sequence, delivery_id",
+    "journal": "id, tenant_id, endpoint_id, at, what, actor, reason, details, address",
+}
+OF_NO_DAY = ("tenants", "endpoints", "endpoint_health", "claims", "schedule")
+NULL = "\\N"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An endpoint, whose it is and how it stands: `active`, `paused` or `broken` (its breaker is open)."""
+
+    tenant: str
+    id: str
+    stands: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who there is, how much there will be, and until when."""
+
+    rows: int
+    now: datetime
+    seed: int
+    targets: tuple[tuple[Target, ...], ...]  # by tenant
+
+    @classmethod
+    def of(cls, rows: int, now: datetime, seed: int) -> Plan:
+        """Invent tenants and endpoints: one endpoint in fifty is paused, one in a hundred is broken."""
+        dice = Random(seed)  # noqa: S311  nothing is secret here
+        born = ms(midnight(now.date() - timedelta(days=DAYS)))
+        targets = []
+        for number in range(TENANTS):
+            tenant = id_at(born + number, 0, dice)
+            ids = [id_at(born + TENANTS + number, place, dice) for place in range(ENDPOINTS_EACH)]
+            stands = ["active"] * (ENDPOINTS_EACH - 4) + _trouble(number)
+            targets.append(tuple(map(Target, [tenant] * ENDPOINTS_EACH, ids, stands)))
+        return cls(rows, now, seed, tuple(targets))
+
+    @property
+    def tenants(self) -> list[TenantId]:
+        """The tenants, the busiest first."""
+        return [TenantId(UUID(some[0].tenant)) for some in self.targets]
+
+    @property
+    def pending(self) -> int:
+        """How many deliveries are not over."""
+        return min(PENDING, self.rows // 100)
+
+    @property
+    def days(self) -> list[date]:
+        """The days with deliveries, the oldest first."""
+        today = self.now.date()
+        return [today - timedelta(days=back) for back in reversed(range(DAYS))]
+
+    def standing(self, stands: str, half: int) -> list[Target]:
+        """The endpoints of a half that stand like this."""
+        return [one for some in self.targets for one in some[half::HALVES] if one.stands == stands]
+
+
+def write_owners(url: str, plan: Plan) -> None:
+    """Write the tenants and their endpoints."""
+    born = shown(ms(midnight(plan.days[0])))
+    tenants = [line(some[0].tenant, f"tenant {n}", born) for n, some in enumerate(plan.targets)]
+    endpoints = [
+        line(
+            one.id, one.tenant, "https://hooks.example.com/in", "", "{*}",
+            "paused" if one.stands == "paused" else "active", born, "{}", "v1", born, born,
+        )
+        for some in plan.targets
+        for one in some
+    ]  # fmt: skip
+    with connect(url) as database:
+        copy(database, "tenants", tenants)
+        copy(database, "endpoints", endpoints)
+
+
+def write_health(url: str, plan: Plan, numbers: Mapping[str, int], in_flight: Mapping[str, int]) -> None:
+    """Write how the endpoints stand: the last number each was owed, and how many are on their way."""
+    now, later = plan.now.isoformat(), (plan.now + timedelta(hours=1)).isoformat()
+    lines = []
+    for one in (one for some in plan.targets for one in some):
+        broken = one.stands == "broken"
+        state = ("open", now, now, 1, later) if broken else ("closed", now, now, 0, NULL)
+        lines.append(line(one.id, in_flight.get(one.id, 0), *state, 50, "f", numbers.get(one.id, 0)))
+    with connect(url) as database:
+        copy(database, "endpoint_health", lines)
+
+
+def write_journal(url: str, plan: Plan) -> None:
+    """Write what people and keys have done, one entry in ten, and the engine's own."""
+    dice = Random(plan.seed)  # noqa: S311  nothing is secret here
+    a_day = min(JOURNAL, plan.rows) // DAYS
+    with connect(url) as database:
+        for day in plan.days:
+            start = ms(midnight(day))
+            end = min(start + 86_390_000, max(ms(plan.now), start + 60_000))
+            lines = []
+            for number in range(a_day):
+                moment = start + (end - start) * number // a_day
+                one = dice.choice(plan.targets[int(TENANTS * dice.random() ** 3)])
+                deed = ("endpoint.breaker_opened", "waybill", NULL, "{}", NULL)
+                if number % 10 == 0:
+                    deed = (dice.choice(DEEDS), dice.choice(ACTORS), "asked for", "{}", "198.51.100.4")
+                lines.append(line(id_at(moment, number, dice), one.tenant, one.id, shown(moment), *deed))
+            copy(database, "journal", lines, day)
+
+
+def copy(database: Connection, table: str, lines: list[str], day: date | None = None) -> None:
+    """Write lines into a table, or into the partition of a day."""
+    name = table if day is None or table in OF_NO_DAY else f"{table}_{day:%Y%m%d}"
+    statement = sql.SQL("copy {} ({}) from stdin").format(
+        sql.Identifier(name), sql.SQL(", ").join(map(sql.Identifier, COLUMNS[table].split(", ")))
+    )
+    with database.cursor().copy(statement) as target:
+        target.write("".join(lines))
+
+
+def id_at(moment: int, number: int, dice: Random) -> str:
+    """A UUIDv7 of this millisecond, as hexadecimal digits; of one millisecond in the order of numbers."""
+    return f"{moment:012x}7{number & 0xFFF:03x}8{dice.getrandbits(60):015x}"
+
+
+def _trouble(number: int) -> list[str]:
+    """How a tenant's last four endpoints stand: of each kind of trouble there is one in each half."""
+    paused = ["paused"] * 2 if number % 10 == 0 else ["active"] * 2
+    broken = ["broken"] * 2 if number % 20 == 5 else ["active"] * 2  # noqa: PLR2004  one tenant in twenty
+    return broken + paused
+
+
+def line(*values: Any) -> str:
+    """One row, as COPY reads it."""
+    return "\t".join(map(str, values)) + "\n"
+
+
+def midnight(day: date) -> datetime:
+    """When a day begins."""
+    return datetime.combine(day, time(), tzinfo=UTC)
+
+
+def ms(moment: datetime) -> int:
+    """A moment in milliseconds, as ids count them."""
+    return int(moment.timestamp() * 1000)
+
+
+def moment_at(milliseconds: int) -> datetime:
+    """The moment of so many milliseconds."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def shown(milliseconds: int) -> str:
+    """The same, as COPY reads it."""
+    return moment_at(milliseconds).isoformat()

@@ -1,0 +1,99 @@
+"""The numbers under which an endpoint was owed its deliveries, in their order and without a gap.
+
+A delivery gets its number when it is claimed for the first time, under the lock of its endpoint's health: so
+whoever sees a number sees all that are smaller, except those whose history is no longer kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from delivery.model import DeliveryId, DeliveryStatus, EventId
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Row
+
+    from delivery.ledger.session import Transaction
+    from delivery.model import EndpointId
+
+LARGEST = (1 << 63) - 1
+
+# Each delivery is looked up by its id, so that only its own day is asked for it.
+_AFTER = text("""
+    with wanted as materialized (
+        select sequence, delivery_id from endpoint_sequence
+        where endpoint_id = :endpoint and sequence > :after order by sequence limit :most
+    )
+    select wanted.sequence, d.id, d.event_id, d.event_type, d.created_at, d.finished_at,
+           case when s.claim_id is not null then 'in_flight' else d.status end as status,
+           coalesce(s.attempts, d.attempts) as attempts
+    from wanted
+    left join lateral (select * from deliveries where id = wanted.delivery_id limit 1) as d on true
+    left join schedule s on s.delivery_id = d.id
+    order by wanted.sequence
+""")
+_EARLIEST = text("""
+    select sequence from endpoint_sequence where endpoint_id = :endpoint order by sequence limit 1
+""")
+_LATEST = text("select sequence from endpoint_health where endpoint_id = :endpoint")
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A delivery under the number by which its endpoint knows it."""
+
+    sequence: int
+    delivery_id: DeliveryId
+    event_id: EventId
+    event_type: str
+    status: DeliveryStatus
+    attempts: int
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Some of what an endpoint was owed, in order; `next` is the number to go on after, None: that was all.
+
+    `earliest` is the first number that is still kept, None: there is none; `latest` is the last one given.
+    """
+
+    items: tuple[Numbered, ...]
+    next: int | None
+    earliest: int | None
+    latest: int
+
+
+async def after(tx: Transaction, endpoint_id: EndpointId, number: int, *, most: int) -> Numbers:
+    """What an endpoint was owed after this number, at most so many; all statements must see one moment."""
+    values = {"endpoint": endpoint_id}
+    latest = (await tx.execute(_LATEST, values)).scalar_one_or_none()
+    earliest = (await tx.execute(_EARLIEST, values)).scalar_one_or_none()
+    # One row extra: a full page proves that there is a next.
+    found = (await tx.execute(_AFTER, values | {"after": number, "most": most + 1})).all()
+    return Numbers(
+        # A number may outlive its delivery for a moment, while retention takes both away.
+        items=tuple(_numbered(row) for row in found[:most] if row.id is not None),
+        next=found[most - 1].sequence if len(found) > most else None,
+        earliest=earliest,
+        latest=latest or 0,
+    )
+
+
+def _numbered(row: Row[*tuple[Any, ...]]) -> Numbered:
+    return Numbered(
+        sequence=row.sequence,
+        delivery_id=DeliveryId(row.id),
+        event_id=EventId(row.event_id),
+        event_type=row.event_type,
+        status=DeliveryStatus(row.status),
+        attempts=row.attempts,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+    )

@@ -1,0 +1,224 @@
+"""Erasure: content goes for good, and who had it done, when and why stays."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from delivery.model import Prefix, parse_id
+from tests.integration.api.test_api_audit import audit
+from tests.integration.api.test_api_deliveries import attempt, claim, finish
+
+if TYPE_CHECKING:
+    import httpx
+    import psycopg
+
+    from tests.integration.api.conftest import Tenancy
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+SECRET = "4111 1111 1111 1111"  # noqa: S105  what is to be erased
+
+
+async def send_secret(tenant: Tenancy, *, endpoints: int = 0) -> str:
+    """An event that holds the secret, owed to so many endpoints."""
+    for _ in range(endpoints):
+        await tenant.endpoint()
+    sent = await tenant.client.post("/v1/events", json={"type": "card.used", "data": {"card": SECRET}})
+    return str(sent.json()["id"])
+
+
+async def erase(tenant: Tenancy, event: str, **asked: Any) -> httpx.Response:
+    return await tenant.client.delete(f"/v1/events/{event}/content", params=asked)
+
+
+async def read(tenant: Tenancy, path: str) -> dict[str, Any]:
+    answer = await tenant.client.get(path)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+async def test_an_erased_event_tells_that_it_was_and_holds_nothing(
+    tenant: Tenancy, sql: psycopg.Connection
+) -> None:
+    event = await send_secret(tenant)
+    row = "select body, body_sha256 from events where id = %s"
+    ((before, hashed),) = sql.execute(row, [parse_id(Prefix.EVENT, event)]).fetchall()
+    answer = await erase(tenant, event, reason="the customer asked")
+    assert answer.status_code == 200
+    told = await read(tenant, f"/v1/events/{event}")
+    assert told["body"] is None
+    assert told["erased_at"] == answer.json()["erased_at"] is not None
+    (listed,) = (await read(tenant, "/v1/events"))["items"]
+    assert listed["erased_at"] == told["erased_at"]
+    after = sql.execute(row, [parse_id(Prefix.EVENT, event)]).fetchall()
+    assert after == [(None, hashed)]
+    assert hashlib.sha256(before).digest() == hashed
+
+
+async def test_the_audit_tells_of_it_once_and_asking_again_changes_nothing(tenant: Tenancy) -> None:
+    event = await send_secret(tenant)
+    first = await erase(tenant, event, reason="the customer asked")
+    again = await erase(tenant, event, reason="once more")
+    assert (again.status_code, again.json()) == (200, first.json())
+    (entry,) = await audit(tenant.client, what="event.*")
+    assert (entry["what"], entry["reason"]) == ("event.content_erased", "the customer asked")
+    assert (entry["actor"][:4], entry["address"]) == ("key_", "127.0.0.1")
+    assert entry["details"] == {"event_id": event, "cancelled": 0}
+    assert SECRET not in str(entry)
+
+
+async def test_what_is_erased_is_found_by_its_payload_no_more(tenant: Tenancy) -> None:
+    event = await send_secret(tenant, endpoints=1)
+    searched = {"payload": f"$.card={SECRET}"}
+    assert len(await tenant.deliveries(**searched)) == 1
+    await erase(tenant, event, cancel_pending="true")
+    assert await tenant.deliveries(**searched) == []
+
+
+async def test_what_is_still_owed_is_not_erased_unless_it_is_to_be_cancelled(tenant: Tenancy) -> None:
+    event = await send_secret(tenant, endpoints=2)
+    refused = await erase(tenant, event)
+    assert refused.status_code == 409
+    assert "2 pending deliveries" in refused.json()["detail"]
+    assert (await read(tenant, f"/v1/events/{event}"))["body"] is not None
+    assert (await erase(tenant, event, cancel_pending="true")).status_code == 200
+    ended = await tenant.deliveries(event=event)
+    assert [(one["status"], one["reason"]) for one in ended] == [("cancelled", "payload_erased")] * 2
+    (entry,) = await audit(tenant.client, what="event.*")
+    assert entry["details"]["cancelled"] == 2
+    trace = await read(tenant, f"/v1/deliveries/{ended[0]['id']}/trace")
+    assert trace["steps"][-1]["sentence"] == (
+        "Cancelled: The content of its event was erased, so there is nothing to send."
+    )
+
+
+async def test_what_was_delivered_stays_as_it_is(tenant: Tenancy, sql: psycopg.Connection) -> None:
+    event = await send_secret(tenant, endpoints=1)
+    (owed,) = await tenant.deliveries()
+    finish(sql, owed["id"], "succeeded")
+    assert (await erase(tenant, event)).status_code == 200
+    (after,) = await tenant.deliveries()
+    assert after["status"] == "succeeded"
+
+
+async def test_while_a_worker_has_one_nothing_is_erased_or_cancelled(
+    tenant: Tenancy, sql: psycopg.Connection
+) -> None:
+    event = await send_secret(tenant, endpoints=2)
+    held, other = await tenant.deliveries()
+    claim(sql, held["id"])
+    refused = await erase(tenant, event, cancel_pending="true")
+    assert refused.status_code == 409
+    assert "Ask again" in refused.json()["detail"]
+    assert [one["status"] for one in await tenant.deliveries()] == ["in_flight", "pending"]
+    assert (await read(tenant, f"/v1/events/{event}"))["erased_at"] is None
+    assert await audit(tenant.client, what="event.*") == []
+    finish(sql, held["id"])
+    assert (await erase(tenant, event, cancel_pending="true")).status_code == 200
+    assert (await read(tenant, f"/v1/deliveries/{other['id']}"))["status"] == "cancelled"
+
+
+async def test_what_somebody_is_just_claiming_is_not_waited_for(
+    tenant: Tenancy, sql: psycopg.Connection
+) -> None:
+    event = await send_secret(tenant, endpoints=2)
+    one, _ = await tenant.deliveries()
+    with sql.transaction():
+        sql.execute(
+            "select from schedule where delivery_id = %s for update", [parse_id(Prefix.DELIVERY, one["id"])]
+        )
+        assert (await erase(tenant, event, cancel_pending="true")).status_code == 409
+    assert {one["status"] for one in await tenant.deliveries()} == {"pending"}
+    assert (await erase(tenant, event, cancel_pending="true")).status_code == 200
+
+
+async def test_two_who_ask_at_once_leave_one_entry(tenant: Tenancy) -> None:
+    event = await send_secret(tenant, endpoints=2)
+    answers = await asyncio.gather(*[erase(tenant, event, cancel_pending="true") for _ in range(3)])
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert len({answer.json()["erased_at"] for answer in answers}) == 1
+    assert len(await audit(tenant.client, what="event.*")) == 1
+
+
+async def test_what_was_erased_cannot_be_replayed(tenant: Tenancy, sql: psycopg.Connection) -> None:
+    event = await send_secret(tenant, endpoints=1)
+    (owed,) = await tenant.deliveries()
+    finish(sql, owed["id"])
+    await erase(tenant, event)
+    replayed = await tenant.client.post(f"/v1/deliveries/{owed['id']}/replay")
+    assert replayed.status_code == 409
+    assert "no longer kept" in replayed.json()["detail"]
+
+
+async def test_an_erased_response_tells_that_it_was_and_holds_nothing(
+    tenant: Tenancy, sql: psycopg.Connection
+) -> None:
+    event = await send_secret(tenant, endpoints=1)
+    (owed,) = await tenant.deliveries()
+    tried = attempt(sql, owed["id"], body=SECRET.encode())
+    path = f"/v1/attempts/{tried}"
+    before = await read(tenant, path)
+    assert before["response"]["body"] == SECRET
+    assert before["erased_at"] is None
+    answer = await tenant.client.delete(f"{path}/content", params={"reason": "it held a card"})
+    assert answer.status_code == 200
+    after = await read(tenant, path)
+    assert after["response"] == before["response"] | {"headers": [], "body": None, "body_encoding": None}
+    assert after["erased_at"] == answer.json()["erased_at"] is not None
+    kept = before.keys() - {"response", "erased_at"}
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+    assert (await tenant.client.delete(f"{path}/content")).json() == answer.json()
+    (entry,) = await audit(tenant.client, what="attempt.*")
+    assert (entry["reason"], entry["delivery_id"]) == ("it held a card", owed["id"])
+    assert entry["details"] == {"attempt_id": tried, "number": 1}
+    trace = await read(tenant, f"/v1/deliveries/{owed['id']}/trace")
+    assert "The response of the attempt was erased" in str(trace)
+    assert (await read(tenant, f"/v1/events/{event}"))["body"] is not None
+
+
+async def test_an_attempt_without_an_answer_can_be_erased_too(
+    tenant: Tenancy, sql: psycopg.Connection
+) -> None:
+    await send_secret(tenant, endpoints=1)
+    (owed,) = await tenant.deliveries()
+    tried = attempt(sql, owed["id"], status=None, body=b"")
+    assert (await tenant.client.delete(f"/v1/attempts/{tried}/content")).status_code == 200
+    told = await read(tenant, f"/v1/attempts/{tried}")
+    assert (told["response"], told["erased_at"] is None) == (None, False)
+
+
+async def test_nobody_erases_what_is_another_tenants(
+    tenant: Tenancy, neighbour: Tenancy, sql: psycopg.Connection
+) -> None:
+    event = await send_secret(tenant, endpoints=1)
+    (owed,) = await tenant.deliveries()
+    tried = attempt(sql, owed["id"])
+    assert (await erase(neighbour, event, cancel_pending="true")).status_code == 404
+    assert (await neighbour.client.delete(f"/v1/attempts/{tried}/content")).status_code == 404
+    assert (await read(tenant, f"/v1/events/{event}"))["body"] is not None
+    assert (await read(tenant, f"/v1/attempts/{tried}"))["response"]["body"] == "busy"
+    assert await audit(neighbour.client, what="event.*") == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"cancel_pending": "perhaps"}, "cancel_pending"),
+        ({"cancel_pending": ""}, "cancel_pending"),
+        ({"reason": "x" * 501}, "reason"),
+        ({"reason": "\0"}, "reason"),
+        ({"nonsense": "1"}, "nonsense"),
+    ],
+)
+async def test_nonsense_is_refused_by_name_and_nothing_is_erased(
+    tenant: Tenancy, asked: dict[str, str], field: str
+) -> None:
+    event = await send_secret(tenant)
+    answer = await erase(tenant, event, **asked)
+    assert answer.status_code == 422
+    assert [fault["field"] for fault in answer.json()["errors"]] == [field]
+    assert (await read(tenant, f"/v1/events/{event}"))["body"] is not None

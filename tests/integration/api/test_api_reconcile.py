@@ -1,0 +1,161 @@
+"""Reconciling: a partner pages through what its endpoint was owed, by number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from delivery.ledger import Ledger
+from delivery.model import EndpointId, Prefix, parse_id
+from tests.support import ledger as on
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx
+    import psycopg
+
+    from tests.integration.api.conftest import Tenancy
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def ledger(api_database_url: str) -> AsyncIterator[Ledger]:
+    """The API's own database, as relay and worker use it."""
+    opened = Ledger(api_database_url, pool_size=2)
+    yield opened
+    await opened.close()
+
+
+async def endpoint_of(tenant: Tenancy) -> str:
+    return str((await tenant.endpoint(in_flight_max=100))["id"])
+
+
+async def sent(ledger: Ledger, endpoint: str) -> None:
+    """Have all that is due for an endpoint delivered."""
+    id_ = EndpointId(parse_id(Prefix.ENDPOINT, endpoint))
+    await on.change(ledger, "update endpoint_health set limit_now = 100 where endpoint_id = :id", id=id_)
+    claim_id, works = await on.claim_and_start(ledger, id_)
+    await on.record(ledger, *[on.success(work, claim_id) for work in works])
+
+
+async def page(client: httpx.AsyncClient, endpoint: str, **asked: Any) -> dict[str, Any]:
+    answer = await client.get(f"/v1/endpoints/{endpoint}/events", params=asked)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+async def test_what_was_sent_is_told_in_order_with_what_came_of_it(tenant: Tenancy, ledger: Ledger) -> None:
+    endpoint = await endpoint_of(tenant)
+    events = [await tenant.event(f"order.{name}") for name in ("created", "paid", "shipped")]
+    assert await page(tenant.client, endpoint) == {"items": [], "next": None, "earliest": None, "latest": 0}
+    await sent(ledger, endpoint)
+    told = await page(tenant.client, endpoint)
+    assert (told["next"], told["earliest"], told["latest"]) == (None, 1, 3)
+    assert [one["sequence"] for one in told["items"]] == [1, 2, 3]
+    assert [one["event_id"] for one in told["items"]] == [event["id"] for event in events]
+    first = told["items"][0]
+    assert first.keys() == {
+        *("sequence", "event_id", "event_type", "delivery_id", "status", "attempts"),
+        *("created_at", "finished_at"),
+    }
+    assert (first["event_type"], first["status"], first["attempts"]) == ("order.created", "succeeded", 1)
+    assert first["finished_at"] is not None
+    (of_first,) = await tenant.deliveries(event=events[0]["id"])
+    assert (of_first["id"], of_first["sequence"]) == (first["delivery_id"], 1)
+
+
+async def test_pages_go_on_after_the_last_number_and_end(tenant: Tenancy, ledger: Ledger) -> None:
+    endpoint = await endpoint_of(tenant)
+    for _ in range(5):
+        await tenant.event()
+    await sent(ledger, endpoint)
+    seen: list[int] = []
+    after: int | None = 0
+    while after is not None:
+        told = await page(tenant.client, endpoint, after=after, limit=2)
+        seen += [one["sequence"] for one in told["items"]]
+        assert told["latest"] == 5
+        after = told["next"]
+    assert seen == [1, 2, 3, 4, 5]
+    assert (await page(tenant.client, endpoint, after=5))["items"] == []
+    assert (await page(tenant.client, endpoint, after=2**63 - 1))["items"] == []
+
+
+async def test_what_a_worker_has_just_now_is_told_as_in_flight(tenant: Tenancy, ledger: Ledger) -> None:
+    endpoint = await endpoint_of(tenant)
+    await tenant.event()
+    await on.claim_and_start(ledger, EndpointId(parse_id(Prefix.ENDPOINT, endpoint)))
+    (one,) = (await page(tenant.client, endpoint))["items"]
+    assert (one["status"], one["attempts"], one["finished_at"]) == ("in_flight", 0, None)
+
+
+async def test_a_replay_keeps_its_number(tenant: Tenancy, ledger: Ledger) -> None:
+    endpoint = await endpoint_of(tenant)
+    await tenant.event()
+    await sent(ledger, endpoint)
+    ((one,), _) = [(await page(tenant.client, endpoint))[name] for name in ("items", "latest")]
+    replayed = await tenant.client.post(f"/v1/deliveries/{one['delivery_id']}/replay")
+    assert replayed.json()["sequence"] == 1
+    await tenant.event()
+    await sent(ledger, endpoint)
+    told = await page(tenant.client, endpoint)
+    assert [(one["sequence"], one["attempts"]) for one in told["items"]] == [(1, 2), (2, 1)]
+    assert told["latest"] == 2
+
+
+async def test_what_is_no_longer_kept_is_told_by_the_earliest(
+    tenant: Tenancy, ledger: Ledger, sql: psycopg.Connection
+) -> None:
+    endpoint = await endpoint_of(tenant)
+    for _ in range(4):
+        await tenant.event()
+    await sent(ledger, endpoint)
+    items = (await page(tenant.client, endpoint))["items"]
+    for one in items[:2]:
+        id_ = parse_id(Prefix.DELIVERY, one["delivery_id"])
+        sql.execute("delete from endpoint_sequence where delivery_id = %s", [id_])
+    told = await page(tenant.client, endpoint)
+    assert ([one["sequence"] for one in told["items"]], told["earliest"]) == ([3, 4], 3)
+    # A delivery may go a moment before its number does: pages still lead to the end.
+    sql.execute("delete from deliveries where id = %s", [parse_id(Prefix.DELIVERY, items[2]["delivery_id"])])
+    told = await page(tenant.client, endpoint, limit=1)
+    assert (told["items"], told["next"]) == ([], 3)
+    assert [one["sequence"] for one in (await page(tenant.client, endpoint, after=3))["items"]] == [4]
+
+
+async def test_each_endpoint_counts_for_itself(tenant: Tenancy, ledger: Ledger) -> None:
+    one, other = await endpoint_of(tenant), await endpoint_of(tenant)
+    await tenant.event()
+    for endpoint in (one, other):
+        await sent(ledger, endpoint)
+        assert [item["sequence"] for item in (await page(tenant.client, endpoint))["items"]] == [1]
+
+
+async def test_a_deleted_endpoint_and_one_of_another_tenant_are_not_there(
+    tenant: Tenancy, neighbour: Tenancy
+) -> None:
+    endpoint = await endpoint_of(tenant)
+    path = f"/v1/endpoints/{endpoint}/events"
+    assert (await neighbour.client.get(path)).status_code == 404
+    await tenant.client.delete(f"/v1/endpoints/{endpoint}")
+    assert (await tenant.client.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("after", value) for value in ("-1", "x", "1.5", "", "null", str(2**63), "9" * 5_000)),
+        *(("limit", value) for value in ("0", "-1", "101", "x", "1e2", "")),
+        ("cursor", "abc"),
+        ("nonsense", "1"),
+    ],
+)
+async def test_nonsense_is_refused_by_name(tenant: Tenancy, name: str, value: str) -> None:
+    endpoint = await endpoint_of(tenant)
+    answer = await tenant.client.get(f"/v1/endpoints/{endpoint}/events", params={name: value})
+    assert answer.status_code == 422
+    assert [fault["field"] for fault in answer.json()["errors"]] == [name]

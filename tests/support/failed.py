@@ -1,0 +1,47 @@
+"""Deliveries that failed, made by the thousand: sending so many would take minutes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from delivery.model import Prefix, parse_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import psycopg
+
+# As they are when all failed, a minute ago.
+_FAILED = """
+    with made as (
+        select cast(day || '8' || rest as uuid) as id, cast(day || '9' || rest as uuid) as event_id,
+               (%(endpoints)s::uuid[])[1 + n %% %(spread)s] as endpoint_id,
+               convert_to('{"type":"order.created","data":{"n":' || n || '}}', 'UTF8') as body
+        from generate_series(1, %(many)s) as n
+        cross join lateral (
+            select lpad(to_hex(cast(extract(epoch from now()) * 1000 as bigint) - 60000 + n), 12, '0')
+                   || '7000' as day, lpad(to_hex(n), 15, '0') as rest
+        ) as parts
+    ), happened as (
+        insert into events (id, tenant_id, type, body, body_sha256, matched, created_at)
+        select event_id, %(tenant)s, 'order.created', body, sha256(body), 1, now() from made
+    ), listed as (
+        insert into failures (delivery_id, tenant_id, endpoint_id)
+        select id, %(tenant)s, endpoint_id from made
+    )
+    insert into deliveries (id, tenant_id, event_id, endpoint_id, event_type, matched_by, status, reason,
+                            attempts, created_at, finished_at, outcome, http_status)
+    select id, %(tenant)s, event_id, endpoint_id, 'order.created', '*', 'failed', 'exhausted', 10, now(),
+           now(), 'refused', 503
+    from made
+"""
+
+
+def add_failed(sql: psycopg.Connection, endpoints: Sequence[str], many: int) -> None:
+    """Give these endpoints of one tenant so many deliveries that failed, each of an event of its own."""
+    ids = [parse_id(Prefix.ENDPOINT, one) for one in endpoints]
+    owner = sql.execute("select tenant_id from endpoints where id = %s", [ids[0]]).fetchone()
+    if owner is None:
+        raise LookupError(endpoints[0])
+    sql.execute(_FAILED, {"endpoints": ids, "spread": len(ids), "many": many, "tenant": owner[0]})
+    sql.commit()

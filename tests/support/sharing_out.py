@@ -1,0 +1,35 @@
+"""How tests are shared out to processes: each starts servers of its own, and so none meets another's."""
+
+from __future__ import annotations
+
+import signal
+
+import psutil
+from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import NodeManager
+
+WHOLE_ENGINES = "tests/e2e/"
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """A file's tests stay together, with what they share; so do all that run whole engines.
+
+    Two engines at the same time would wait for the processor, not for each other: that is not what they test.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return WHOLE_ENGINES if nodeid.startswith(WHOLE_ENGINES) else nodeid.partition("::")[0]
+
+
+def stop_once(*_: object) -> None:
+    """End this process as on Ctrl-C, the first time it is told to; after that it tidies up undisturbed."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def stop_workers() -> None:
+    """Tell the processes that run tests to end, and leave them the time that their servers need."""
+    NodeManager.EXIT_TIMEOUT = 60
+    for process in psutil.Process().children():
+        process.send_signal(signal.SIGINT)
