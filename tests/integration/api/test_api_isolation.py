@@ -22,6 +22,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 UNKNOWN = "01kasw8qbefy09m6sc7n75yr3h"
 OPEN = {"/healthz", "/readyz"}
+# Doors that need one.
+BODIES: dict[str, dict[str, str]] = {
+    "/v1/endpoints/{endpoint_id}/recover": {"since": "2026-01-01T00:00:00Z"},
+}
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -30,12 +34,15 @@ async def things(tenant: Tenancy, sql: psycopg.Connection) -> dict[str, str]:
     endpoint = await tenant.endpoint()
     event = await tenant.event()
     (delivery,) = await tenant.deliveries()
+    asked = {"selection": {"status": ["failed"]}, "reason": "so"}
+    replay = await tenant.client.post("/v1/replays", json=asked)
     return {
         "tenant_id": tenant.id,
         "endpoint_id": endpoint["id"],
         "event_id": event["id"],
         "delivery_id": delivery["id"],
         "attempt_id": attempt(sql, delivery["id"]),
+        "replay_id": replay.json()["id"],
     }
 
 
@@ -52,7 +59,7 @@ async def test_other_tenants_things_look_like_nothing_on_every_route(
     for method, path in routes(app):
         if "{" not in path or path.startswith("/v1/tenants"):
             continue
-        body: dict[str, str] | None = {} if method == "PATCH" else None
+        body = BODIES.get(path, {} if method == "PATCH" else None)
         theirs = await neighbour.client.request(method, path.format(**things), json=body)
         nobodys = {name: f"{id_.partition('_')[0]}_{UNKNOWN}" for name, id_ in things.items()}
         unknown = await neighbour.client.request(method, path.format(**nobodys), json=body)
@@ -76,13 +83,14 @@ async def test_nothing_of_a_tenant_changed_by_another_ones_tries(
             "/v1/events",
             "/v1/deliveries",
             f"/v1/endpoints/{things['endpoint_id']}/secrets",
+            "/v1/replays",
         )
         return [(await tenant.client.get(path)).json() for path in paths]
 
     before = await seen()
     for method, path in routes(app):
         if "{" in path and method != "GET" and not path.startswith("/v1/tenants"):
-            body = {"description": "mine"} if method == "PATCH" else None
+            body = BODIES.get(path, {"description": "mine"} if method == "PATCH" else None)
             await neighbour.client.request(method, path.format(**things), json=body)
     assert await seen() == before
 
