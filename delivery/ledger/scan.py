@@ -34,9 +34,8 @@ BODIES_AT_ONCE = 50
 # What follows from a row has a later id than the row's, as far as the clocks of the machines agree.
 CLOCKS_APART = timedelta(minutes=10)
 
-_FOR_THIS_ONE = text(
-    "select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_sort', 'off', true)"
-)
+_FOR_THIS_ONE = text("set local plan_cache_mode = force_custom_plan")
+_IN_ORDER = text("set local enable_sort = off")
 
 T = TypeVar("T", bound=Identified)
 Scope = list["ColumnElement[bool]"]
@@ -46,10 +45,17 @@ async def plan_for_this_tenant(tx: Transaction) -> None:
     """Have what follows planned for its own parameters.
 
     A plan for any tenant may walk the whole history by id, which is right for the tenant that owns most of it
-    and hopeless for the one that owns three rows. What has an index in the order of the page is read in that
-    order, as far as the page needs it: for the 20,000 it may need at most, sorting them all looks cheaper.
+    and hopeless for the one that owns three rows.
     """
     await tx.execute(_FOR_THIS_ONE)
+
+
+async def read_in_order(tx: Transaction) -> None:
+    """Have what follows read by the index that has the order of the page, as far as the page needs it.
+
+    For all that a page may look at, the planner would rather read them in any order and sort them.
+    """
+    await tx.execute(_IN_ORDER)
 
 
 def scope_of(

@@ -28,6 +28,7 @@ from delivery.ledger.scan import (
     in_order,
     like,
     plan_for_this_tenant,
+    read_in_order,
     scope_of,
 )
 from delivery.ledger.tables import deliveries, endpoints, events, schedule
@@ -83,9 +84,10 @@ class Search:
         found = self.ids(cut, most=most).subquery()
         # Apart, so that each is looked up by its id, and not sought among all that its endpoint ever had.
         each = select(deliveries).where(deliveries.c.id == found.c.id).limit(1).lateral()
-        return (
-            select(each).select_from(found.join(each, true())).order_by(in_order(found.c.id, cut)).subquery()
-        )
+        # The id is the candidates' own, so that their order is known to be the page's.
+        columns = [found.c.id, *(column for column in each.c if column.name != "id")]
+        joined = select(*columns).select_from(found.join(each, true()))
+        return joined.order_by(in_order(found.c.id, cut)).subquery()
 
     def matching(self, seen: Subquery) -> Select[Any]:
         """Those of the rows that are meant, payloads aside."""
@@ -145,6 +147,8 @@ async def prepared(
         only = wanted.endpoints[0] if len(wanted.endpoints) == 1 else None
         candidates = Candidates(statuses, tenant_id, only)
         await candidates.prepare(tx)
+    elif found is None:
+        await read_in_order(tx)
     held = await _held(tx, tenant_id, wanted, in_flight) if wanted.held_by else None
     return Search(tenant_id, wanted, statuses, found, held, candidates)
 
