@@ -79,7 +79,7 @@ bench-held: dev ## Measure what held deliveries cost the relay
 bench-isolation: dev rabbitmq ## Measure what healthy endpoints notice of bad ones
 	$(BIN)/python -m benchmarks.isolation $(ARGS)
 
-bench-ledger: dev ## Measure searches in a ledger of 5,000,000 deliveries (10 GB of disk while it runs)
+bench-ledger: dev ## Measure searches in a ledger of 5,000,000 deliveries (needs 15 GB of free disk)
 	$(BIN)/python -m benchmarks.ledger $(ARGS)
 
 # ---------------------------------------------------------------- keep house
