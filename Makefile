@@ -82,7 +82,7 @@ bench-replay: dev rabbitmq ## Measure what live traffic notices of a replay
 bench-isolation: dev rabbitmq ## Measure what healthy endpoints notice of bad ones
 	$(BIN)/python -m benchmarks.isolation $(ARGS)
 
-bench-ledger: dev ## Measure searches in a ledger of 5,000,000 deliveries (10 GB of disk while it runs)
+bench-ledger: dev ## Measure searches in a ledger of 5,000,000 deliveries (needs 15 GB of free disk)
 	$(BIN)/python -m benchmarks.ledger $(ARGS)
 
 # ---------------------------------------------------------------- keep house
