@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from delivery.selection import DeliverySelection
 
 # So many deliveries of one endpoint are in the lane at once for one job; of one whose breaker is open only
-# what it can be probed with, and once very many are in the lane no endpoint has more than that.
+# what it can be probed with. Once a job has as many there as go out in some seconds, no endpoint has more.
 WINDOW: Final = 250
 NARROW_WINDOW: Final = 20
-MOST_QUEUED: Final = 20_000
+FEWEST_AHEAD: Final = 500
+SECONDS_AHEAD: Final = 5
 # What a rate that was not used up for a while may catch up with.
 LONGEST_CREDIT: Final = timedelta(seconds=1)
 # Over how much time the speed of a job is averaged.
@@ -177,7 +178,12 @@ class Turn:
     skipped: str | None = None
 
 
-def turn_of(situation: Situation | None, *, hold: bool, queued: int, queued_in_all: int) -> Turn:
+def is_far_ahead(queued: int, per_second: float | None) -> bool:
+    """Whether a job has so many in the lane that more would only wait there."""
+    return queued >= max(FEWEST_AHEAD, SECONDS_AHEAD * (per_second or 0.0))
+
+
+def turn_of(situation: Situation | None, *, hold: bool, queued: int, far_ahead: bool) -> Turn:
     """How many more deliveries of an endpoint may go into the lane.
 
     A paused endpoint's wait until it is resumed. A disabled one's are skipped, or wait by choice.
@@ -191,7 +197,7 @@ def turn_of(situation: Situation | None, *, hold: bool, queued: int, queued_in_a
             return Turn(0) if hold else Turn(WINDOW, "endpoint_disabled")
         case EndpointState.ACTIVE:
             closed = situation.health is None or situation.health.breaker.state is BreakerState.CLOSED
-            window = WINDOW if closed and queued_in_all < MOST_QUEUED else NARROW_WINDOW
+            window = WINDOW if closed and not far_ahead else NARROW_WINDOW
             return Turn(max(0, window - queued))
 
 
@@ -242,15 +248,23 @@ def speed(before: float | None, *, done: int, took: timedelta) -> float | None:
 
 
 def next_step_after(
-    state: ReplayState, counts: Mapping[ItemState, int], *, selecting: bool, moved: bool
+    state: ReplayState,
+    counts: Mapping[ItemState, int],
+    *,
+    selecting: bool,
+    moved: bool,
+    per_second: float | None = None,
 ) -> timedelta | None:
-    """When to take another step; None: there is nothing left to do."""
+    """When to take another step; None: there is nothing left to do.
+
+    With seconds of work in the lane there is no hurry: a step takes time of the ledger too.
+    """
     waiting, queued, retrying = (counts.get(one, 0) for one in OPEN)
     match state:
         case ReplayState.RUNNING:
-            if moved or selecting:
+            if (moved or selecting) and not is_far_ahead(queued, per_second):
                 return SOON
-            return LATER if waiting or queued else RARELY
+            return LATER if waiting or queued or selecting else RARELY
         case ReplayState.PAUSED:
             return LATER if queued or retrying else None
         case ReplayState.CANCELLING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -19,7 +20,6 @@ from workers.share import Share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
-    from datetime import timedelta
     from typing import Any, Protocol
 
     from delivery.ledger import Ledger, Transaction
@@ -46,6 +46,8 @@ GAP_FOR_EACH = 0.001
 GAP_WITHOUT_ROOM = 0.02
 # A scan may take this share of the relay's time: with very many endpoints it comes less often.
 SCAN_SHARE = 0.05
+# What takes longer than that no longer keeps other replays from being sent.
+SLOW = timedelta(seconds=2)
 RESCUE_SECONDS = 1.0
 BEAT_SECONDS = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
@@ -202,30 +204,34 @@ class Relay:
     async def _claim(self) -> list[tuple[Line, Sequence[ClaimId], int]]:
         """Claim what there is room for, live work first; of each line the claims, and how many they hold."""
         async with self._ledger.transaction() as tx:
-            live = self._live
-            claims, taken = await self._claim_of(tx, live, lambda room: room) if live.backlog else ([], 0)
+            live, replays = self._live, self._replays
+            await self._look(tx, live)
+            queued = live.window.waiting > 0
+            claims, taken = await self._claim_of(tx, live, live.window.room)
             found: list[tuple[Line, Sequence[ClaimId], int]] = [(live, claims, taken)]
-            self._share = self._share.after_live(taken, waits=bool(live.backlog), at=_now())
-            if self._replays is not None and self._replays.backlog:
-                claims, taken = await self._claim_of(tx, self._replays, self._room_for_replays)
+            # What no worker has started waits too, whichever relay has queued it.
+            self._share = self._share.after_live(taken, waits=queued or bool(live.backlog), at=_now())
+            if replays is not None and replays.backlog:
+                await self._look(tx, replays)
+                room = await self._room_for_replays(tx, replays)
+                claims, taken = await self._claim_of(tx, replays, room)
                 self._share = self._share.used(taken)
-                found.append((self._replays, claims, taken))
+                found.append((replays, claims, taken))
         return found
 
-    def _room_for_replays(self, _room: int) -> int:
-        if self._replays is None:
-            return 0
-        window = self._replays.window
-        room = self._share.queued_at_most(window.target, at=_now()) - window.waiting
-        return max(0, self._share.allowed(room))
-
-    async def _claim_of(
-        self, tx: Transaction, line: Line, allowed: Callable[[int], int]
-    ) -> tuple[list[ClaimId], int]:
-        claims: list[ClaimId] = []
+    async def _look(self, tx: Transaction, line: Line) -> None:
         line.look(await claiming.unstarted(tx, lane=line.terms.lane), now=_now())
+
+    async def _room_for_replays(self, tx: Transaction, replays: Line) -> int:
+        room = self._share.allowed(replays.window.room)
+        if not self._share.is_beside_live(_now()):
+            return room
+        in_work = await claiming.in_work(tx, lane=Lane.REPLAY, lately=SLOW)
+        return min(room, max(0, self._share.at_once(replays.window.work) - in_work))
+
+    async def _claim_of(self, tx: Transaction, line: Line, room: int) -> tuple[list[ClaimId], int]:
+        claims: list[ClaimId] = []
         before = line.window.waiting
-        room = allowed(line.window.room)
         while line.backlog and room > 0:
             had = line.window.waiting
             claims += await self._take(tx, line, room)

@@ -8,6 +8,8 @@ from typing import Final
 
 # So long after the last live delivery replays still leave most of the queue free for the next one.
 LATELY_SECONDS: Final = 1.0
+# Fewer than that would not move beside any live traffic at all.
+FEWEST_AT_ONCE: Final = 20
 # What is saved up while replays have nothing to send must not become a flood.
 MOST_CREDIT: Final = 100.0
 
@@ -33,10 +35,17 @@ class Share:
         earned = math.inf if self.share >= 1 else taken * self.share / (1 - self.share)
         return replace(self, credit=min(MOST_CREDIT, self.credit + earned), waits=True, live_at=live_at)
 
-    def queued_at_most(self, target: int, *, at: float) -> int:
-        """How many replays may stand in the queue, of what may stand there in all."""
-        lately = at - self.live_at < LATELY_SECONDS
-        return max(1, round(target * self.share)) if lately else target
+    def is_beside_live(self, at: float) -> bool:
+        """Whether live deliveries came lately, so that replays must not use all there is."""
+        return at - self.live_at < LATELY_SECONDS
+
+    def at_once(self, work: float) -> int:
+        """How many replays may be in work beside live ones, where so many go out in the time of a window.
+
+        In work, not in the queue: once everything takes longer, because the machine has enough to do, fewer
+        go out, and so fewer still may.
+        """
+        return max(FEWEST_AT_ONCE, round(work * self.share))
 
     def allowed(self, room: int) -> int:
         """How many replays may be taken now, when the queue has so much room for them."""

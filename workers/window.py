@@ -23,9 +23,14 @@ class Window:
     at: float = 0.0
 
     @property
+    def work(self) -> float:
+        """How many deliveries leave the queue in the time of the window."""
+        return self.per_second * self.seconds
+
+    @property
     def target(self) -> int:
         """How many deliveries may stand in the queue."""
-        return max(FEWEST, min(MOST, round(self.per_second * self.seconds)))
+        return max(FEWEST, min(MOST, round(self.work)))
 
     def seen(self, waiting: int, *, at: float) -> Window:
         """Look again: what left the queue since the last look was taken by workers."""

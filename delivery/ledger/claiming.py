@@ -95,6 +95,10 @@ _CLAIM = text("""
     select claim_id, endpoint_id, count(*) as size from numbered group by claim_id, endpoint_id
 """)
 _UNSTARTED = text("select coalesce(sum(size), 0) from claims where lane = :lane and started_at is null")
+_IN_WORK = text("""
+    select coalesce(sum(remaining), 0) from claims
+    where lane = :lane and (started_at is null or started_at > clock_timestamp() - :lately)
+""")
 _START = text("""
     with started as (
         update claims set started_at = clock_timestamp(), worker = :worker,
@@ -244,6 +248,11 @@ async def claim(
 async def unstarted(tx: Transaction, *, lane: Lane) -> int:
     """How many deliveries are claimed and wait in the queue."""
     return int((await tx.execute(_UNSTARTED, {"lane": lane})).scalar_one())
+
+
+async def in_work(tx: Transaction, *, lane: Lane, lately: timedelta) -> int:
+    """How many deliveries wait in the queue or are on their way, in claims not older than that."""
+    return int((await tx.execute(_IN_WORK, {"lane": lane, "lately": lately})).scalar_one())
 
 
 async def start(tx: Transaction, claim_id: ClaimId, *, worker: str, lease: timedelta) -> list[Work]:

@@ -55,9 +55,11 @@ _QUEUED = text("""
         where replay_id = :replay and state = 'queued' and endpoint_id = wanted.id
     ) as found
 """)
+# A job's id comes from the row that is joined: as a constant it would have all of the job's items read.
 _SETTLE = """
     with looked as materialized ({which}), stands as materialized (
-        select looked.delivery_id, looked.endpoint_id, looked.state as was,
+        select cast(:replay as uuid) as replay_id, looked.delivery_id,
+               looked.endpoint_id, looked.state as was,
                case when s.delivery_id is not null
                     then case when s.attempts > looked.attempts then 'retrying' else looked.state end
                     when d.id is null then 'skipped'
@@ -71,7 +73,8 @@ _SETTLE = """
     ), moved as (
         update replay_items i set state = stands.state, why = stands.why, changed_at = clock_timestamp()
         from stands
-        where i.replay_id = :replay and i.delivery_id = stands.delivery_id and stands.state <> stands.was
+        where i.replay_id = stands.replay_id and i.delivery_id = stands.delivery_id
+          and stands.state <> stands.was
     )
     select was, state, count(*) as number,
            (array_agg(endpoint_id order by endpoint_id desc, delivery_id desc))[1] as endpoint_id,

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from delivery.ledger.session import Transaction
 
 _MINE = text("""
-    select i.delivery_id from replay_items i join schedule s on s.delivery_id = i.delivery_id
-    where i.replay_id = :replay and s.claim_id is null
-      and (i.state = 'queued' and s.attempts = i.attempts or cast(:tried as bool))
-      and i.state in ('queued', 'retrying')
-    order by i.delivery_id limit :most
+    select i.delivery_id from unnest(cast(:states as text[])) as wanted (state)
+    cross join lateral (
+        select delivery_id, attempts from replay_items
+        where replay_id = :replay and state = wanted.state order by endpoint_id, delivery_id limit :most
+    ) as i
+    join schedule s on s.delivery_id = i.delivery_id
+    where s.claim_id is null and (cast(:tried as bool) or s.attempts = i.attempts)
+    limit :most
     for update of s skip locked
 """)
 _LEAVE_TO_OTHERS = text("""
@@ -44,39 +47,40 @@ _TAKE_BACK = text("""
     ), gone as (
         delete from schedule s using mine
         where s.delivery_id = mine.delivery_id and mine.was_status <> 'pending'
-        returning s.delivery_id, s.attempts, s.outcome, s.http_status, s.sequence
+        returning s.delivery_id, s.attempts, s.outcome, s.http_status, s.sequence,
+                  mine.was_status, mine.was_reason, mine.was_finished_at
     ), again as (
         update schedule s
         set lane = :live, due_at = case when s.attempts = mine.attempts then mine.was_due_at else s.due_at end
         from mine where s.delivery_id = mine.delivery_id and mine.was_status = 'pending'
     )
     update deliveries d
-    set status = mine.was_status, reason = mine.was_reason, finished_at = mine.was_finished_at,
+    set status = gone.was_status, reason = gone.was_reason, finished_at = gone.was_finished_at,
         attempts = gone.attempts, outcome = gone.outcome, http_status = gone.http_status,
         sequence = gone.sequence
-    from gone join mine on mine.delivery_id = gone.delivery_id
-    where d.id = gone.delivery_id
+    from gone where d.id = gone.delivery_id
 """)
 _RETURN = text("""
-    with moved as (
+    with before as materialized (
+        select replay_id, delivery_id, state from replay_items
+        where replay_id = :replay and delivery_id = any (cast(:ids as uuid[]))
+    ), moved as (
         update replay_items i
         set state = :state, attempts = null, was_status = null, was_reason = null, was_finished_at = null,
             was_due_at = null, changed_at = clock_timestamp(),
             queued_at = case when :state = 'waiting' then null else queued_at end
-        from (select delivery_id, state from replay_items
-              where replay_id = :replay and delivery_id = any (cast(:ids as uuid[]))) as before
-        where i.replay_id = :replay and i.delivery_id = before.delivery_id
+        from before where i.replay_id = before.replay_id and i.delivery_id = before.delivery_id
         returning before.state
     )
     select state, count(*) as number from moved group by state
 """)
 _GIVE_UP = text("""
-    with few as (
-        select delivery_id from replay_items where replay_id = :replay and state = 'waiting'
+    with few as materialized (
+        select replay_id, delivery_id from replay_items where replay_id = :replay and state = 'waiting'
         order by endpoint_id, delivery_id limit :most
     ), given as (
         update replay_items i set state = 'cancelled', changed_at = clock_timestamp()
-        from few where i.replay_id = :replay and i.delivery_id = few.delivery_id returning 1
+        from few where i.replay_id = few.replay_id and i.delivery_id = few.delivery_id returning 1
     )
     select count(*) from given
 """)
@@ -90,7 +94,8 @@ async def take_back(
     With `tried` also those whose attempt failed and that wait for another. What another job waits for too is
     left to it.
     """
-    mine = await tx.execute(_MINE, {"replay": replay_id, "tried": tried, "most": most})
+    states = [ItemState.QUEUED, *([ItemState.RETRYING] if tried else [])]
+    mine = await tx.execute(_MINE, {"replay": replay_id, "states": states, "tried": tried, "most": most})
     ids = list(mine.scalars())
     if not ids:
         return []

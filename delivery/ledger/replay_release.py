@@ -47,49 +47,58 @@ _LOCK_ENDED = text("""
     join deliveries d on d.id = wanted.id
     order by d.id for update of d skip locked
 """)
+# A job's id comes from the row that is joined: as a constant it would have all of the job's items read.
 _REOPEN = text("""
-    with queued as (
+    with past as materialized (
+        select cast(:replay as uuid) as replay_id, d.*
+        from unnest(cast(:ids as uuid[])) as wanted (id) join deliveries d on d.id = wanted.id
+    ), queued as (
         update replay_items i
-        set state = 'queued', attempts = d.attempts, was_status = d.status, was_reason = d.reason,
-            was_finished_at = d.finished_at, queued_at = clock_timestamp(), changed_at = clock_timestamp()
-        from unnest(cast(:ids as uuid[])) as wanted (id)
-        join deliveries d on d.id = wanted.id
-        where i.replay_id = :replay and i.delivery_id = d.id
+        set state = 'queued', attempts = past.attempts, was_status = past.status,
+            was_reason = past.reason, was_finished_at = past.finished_at,
+            queued_at = clock_timestamp(), changed_at = clock_timestamp()
+        from past where i.replay_id = past.replay_id and i.delivery_id = past.id
     ), owed as (
         insert into schedule (delivery_id, tenant_id, endpoint_id, event_id, lane, due_at, reopened_at,
                               attempts, outcome, http_status, sequence)
-        select d.id, d.tenant_id, d.endpoint_id, d.event_id, :lane, clock_timestamp(), clock_timestamp(),
-               d.attempts, d.outcome, d.http_status, d.sequence
-        from unnest(cast(:ids as uuid[])) as wanted (id)
-        join deliveries d on d.id = wanted.id
+        select id, tenant_id, endpoint_id, event_id, :lane, clock_timestamp(), clock_timestamp(),
+               attempts, outcome, http_status, sequence
+        from past
     )
     update deliveries d set status = 'pending', finished_at = null, reason = :reason
     from unnest(cast(:ids as uuid[])) as wanted (id) where d.id = wanted.id
 """)
 _ADVANCE = text("""
-    with queued as (
+    with waits as materialized (
+        select cast(:replay as uuid) as replay_id, s.delivery_id, s.attempts, s.due_at
+        from unnest(cast(:ids as uuid[])) as wanted (id) join schedule s on s.delivery_id = wanted.id
+    ), queued as (
         update replay_items i
-        set state = 'queued', attempts = s.attempts, was_status = 'pending', was_due_at = s.due_at,
+        set state = 'queued', attempts = waits.attempts, was_status = 'pending', was_due_at = waits.due_at,
             queued_at = clock_timestamp(), changed_at = clock_timestamp()
-        from schedule s
-        where i.replay_id = :replay and i.delivery_id = any (cast(:ids as uuid[]))
-          and s.delivery_id = i.delivery_id
+        from waits where i.replay_id = waits.replay_id and i.delivery_id = waits.delivery_id
     )
     update schedule set lane = :lane, due_at = least(due_at, clock_timestamp())
     where delivery_id = any (cast(:ids as uuid[]))
 """)
 _JOIN = text("""
+    with goes as materialized (
+        select cast(:replay as uuid) as replay_id, s.delivery_id, s.attempts
+        from unnest(cast(:ids as uuid[])) as wanted (id) join schedule s on s.delivery_id = wanted.id
+    )
     update replay_items i
-    set state = 'queued', attempts = s.attempts, queued_at = clock_timestamp(), changed_at = clock_timestamp()
-    from schedule s
-    where i.replay_id = :replay and i.delivery_id = any (cast(:ids as uuid[]))
-      and s.delivery_id = i.delivery_id
+    set state = 'queued', attempts = goes.attempts, queued_at = clock_timestamp(),
+        changed_at = clock_timestamp()
+    from goes where i.replay_id = goes.replay_id and i.delivery_id = goes.delivery_id
     returning i.delivery_id
 """)
 _SKIP = text("""
+    with wanted as materialized (
+        select cast(:replay as uuid) as replay_id, id, why
+        from unnest(cast(:ids as uuid[]), cast(:whys as text[])) as w (id, why)
+    )
     update replay_items i set state = 'skipped', why = wanted.why, changed_at = clock_timestamp()
-    from unnest(cast(:ids as uuid[]), cast(:whys as text[])) as wanted (id, why)
-    where i.replay_id = :replay and i.delivery_id = wanted.id
+    from wanted where i.replay_id = wanted.replay_id and i.delivery_id = wanted.id
 """)
 # One job at a time for an endpoint, so that no two find the same event missing.
 _LOCK_ENDPOINT = text("select pg_advisory_xact_lock(hashtextextended('missing:' || :endpoint, 0))")
@@ -99,7 +108,7 @@ _OWED_ALREADY = text("""
 """)
 _CREATE = text("""
     with made as materialized (
-        select o.id, e.id as event_id, e.tenant_id, e.type
+        select cast(:replay as uuid) as replay_id, o.id, e.id as event_id, e.tenant_id, e.type
         from unnest(cast(:ids as uuid[]), cast(:events as uuid[])) as o (id, event_id)
         join events e on e.id = o.event_id
     ), queued as (
@@ -107,7 +116,7 @@ _CREATE = text("""
         set delivery_id = made.id, state = 'queued', attempts = 0, was_status = 'cancelled',
             was_reason = 'replay_cancelled', was_finished_at = clock_timestamp(),
             queued_at = clock_timestamp(), changed_at = clock_timestamp()
-        from made where i.replay_id = :replay and i.delivery_id = made.event_id
+        from made where i.replay_id = made.replay_id and i.delivery_id = made.event_id
     ), owed as (
         insert into schedule (delivery_id, tenant_id, endpoint_id, event_id, lane, due_at)
         select id, tenant_id, :endpoint, event_id, :lane, clock_timestamp() from made

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 FOUND_AT_ONCE: Final = 1_000
-RELEASED_AT_ONCE: Final = 2_000
+RELEASED_AT_ONCE: Final = 500
 ENDPOINTS_AT_ONCE: Final = 200
 LOOKED_AT_AGAIN: Final = 2_000
 TAKEN_BACK_AT_ONCE: Final = 2_000
@@ -193,12 +193,13 @@ class Advancer:
     async def _turns(self, tx: Transaction, step: Step, endpoints: Sequence[EndpointId]) -> list[Turn]:
         stand: dict[EndpointId, Situation] = await situations.of(tx, endpoints)
         queued = await replay_items.queued(tx, step.replay.id, endpoints)
+        far_ahead = jobs.is_far_ahead(step.counts.get(ItemState.QUEUED, 0), step.replay.per_second)
         return [
             jobs.turn_of(
                 stand.get(endpoint),
                 hold=step.replay.hold,
                 queued=queued.get(endpoint, 0),
-                queued_in_all=step.counts.get(ItemState.QUEUED, 0),
+                far_ahead=far_ahead,
             )
             for endpoint in endpoints
         ]
@@ -257,13 +258,16 @@ class Advancer:
 
     async def _end(self, tx: Transaction, step: Step, before: dict[ItemState, int]) -> None:
         done = _done(step.counts) - _done(before)
-        moved = step.counts != before
-        await replays.end(
-            tx,
-            step,
-            per_second=jobs.speed(step.replay.per_second, done=done, took=step.now - step.replay.counted_at),
-            pause=jobs.next_step_after(step.state, step.counts, selecting=not step.selected, moved=moved),
+        took = step.now - step.replay.counted_at
+        per_second = jobs.speed(step.replay.per_second, done=done, took=took)
+        pause = jobs.next_step_after(
+            step.state,
+            step.counts,
+            selecting=not step.selected,
+            moved=step.counts != before,
+            per_second=per_second,
         )
+        await replays.end(tx, step, per_second=per_second, pause=pause)
         if step.state is ReplayState.FINISHED:
             await journal.append(tx, [_finished(step)])
 

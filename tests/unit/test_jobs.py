@@ -147,26 +147,32 @@ def test_who_gets_less_than_it_needs_gets_as_much_as_anybody(needs: list[int], m
 def test_paused_ones_wait_and_disabled_ones_are_skipped_unless_held(
     state: EndpointState, turn: Turn, *, hold: bool
 ) -> None:
-    assert jobs.turn_of(replace(ACTIVE, state=state), hold=hold, queued=0, queued_in_all=0) == turn
+    assert jobs.turn_of(replace(ACTIVE, state=state), hold=hold, queued=0, far_ahead=False) == turn
 
 
 def test_a_deleted_endpoints_are_skipped() -> None:
-    assert jobs.turn_of(None, hold=True, queued=0, queued_in_all=0).skipped == "endpoint_deleted"
+    assert jobs.turn_of(None, hold=True, queued=0, far_ahead=False).skipped == "endpoint_deleted"
 
 
-@given(st.integers(0, 1_000), st.integers(0, 100_000), st.sampled_from(list(BreakerState)))
+@given(st.integers(0, 1_000), st.sampled_from([False, True]), st.sampled_from(list(BreakerState)))
 def test_a_window_bounds_what_one_endpoint_has_in_the_lane(
-    queued: int, queued_in_all: int, state: BreakerState
+    queued: int,
+    far_ahead: bool,  # noqa: FBT001  drawn
+    state: BreakerState,
 ) -> None:
     assert ACTIVE.health is not None
     breaker = replace(ACTIVE.health.breaker, state=state)
     situation = replace(ACTIVE, health=replace(ACTIVE.health, breaker=breaker))
-    turn = jobs.turn_of(situation, hold=False, queued=queued, queued_in_all=queued_in_all)
-    assert queued + turn.take <= max(queued, jobs.WINDOW)
-    if queued == 0:
-        assert turn.take >= jobs.NARROW_WINDOW  # however many others have something there
-    if state is not BreakerState.CLOSED:
-        assert queued + turn.take <= max(queued, jobs.NARROW_WINDOW)
+    turn = jobs.turn_of(situation, hold=False, queued=queued, far_ahead=far_ahead)
+    narrow = far_ahead or state is not BreakerState.CLOSED
+    assert queued + turn.take == max(queued, jobs.NARROW_WINDOW if narrow else jobs.WINDOW)
+
+
+def test_a_job_is_as_far_ahead_as_it_is_fast() -> None:
+    assert not jobs.is_far_ahead(jobs.FEWEST_AHEAD - 1, None)
+    assert jobs.is_far_ahead(jobs.FEWEST_AHEAD, None)
+    assert not jobs.is_far_ahead(4_999, 1_000.0)
+    assert jobs.is_far_ahead(5_000, 1_000.0)
 
 
 # ------------------------------------------------------------------ one delivery

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.share import LATELY_SECONDS, MOST_CREDIT, Share
+from workers.share import FEWEST_AT_ONCE, LATELY_SECONDS, MOST_CREDIT, Share
 
 SHARES = st.floats(0.01, 0.95)
 # Of each round: how many live deliveries were taken, and how many replays there was room for.
@@ -59,9 +59,10 @@ def test_credit_is_gone_once_nothing_waits() -> None:
 
 def test_the_queue_holds_few_replays_while_live_work_came_lately_and_many_after() -> None:
     now = Share(0.2).after_live(1, waits=False, at=10.0)
-    assert now.queued_at_most(400, at=10.0 + LATELY_SECONDS / 2) == 80
-    assert now.queued_at_most(400, at=10.0 + LATELY_SECONDS) == 400
-    assert Share(0.2).queued_at_most(400, at=0.0) == 400
+    assert now.is_beside_live(10.0 + LATELY_SECONDS / 2)
+    assert not now.is_beside_live(10.0 + LATELY_SECONDS)
+    assert not Share(0.2).is_beside_live(0.0)
+    assert (Share(0.2).at_once(400.0), Share(0.2).at_once(0.0)) == (80, FEWEST_AT_ONCE)
 
 
 def test_a_share_of_everything_holds_nothing_back() -> None:
