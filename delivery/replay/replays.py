@@ -55,7 +55,7 @@ class Replays:
             if isinstance(new.wanted, MissingSelection):
                 return await self._preview_missing(tx, tenant_id, new.wanted, named)
             asked = await search.prepared(tx, tenant_id, new.wanted, in_flight=self._in_flight)
-            counted = await tally.tally(tx, asked)
+            counted = await tally.tally(tx, asked, most=tally.MOST_WEIGHED)
             examples = (await search.page(tx, asked, _OLDEST_FIRST)).items
             ids = [*(one.id for one in named), *(one.endpoint_id for one in examples)]
             return Preview(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.bootstrap import clock
-from delivery.jobs import MissingSelection, ReplayState
+from delivery.jobs import ItemState, MissingSelection, ReplayState
 from delivery.ledger import replays as rows_of
 from delivery.model import Actor, DeliveryStatus, EndpointState, Lane, Prefix, new_id, show_id
 from delivery.paging import OLDEST, Cut
@@ -398,6 +398,38 @@ async def test_jobs_take_turns(jobs: Jobs, ledger: Ledger) -> None:
     async with ledger.transaction() as tx:
         then = await rows_of.take_due(tx, most=2, patience=timedelta(seconds=5))
     assert sorted([*first, *then]) == sorted(made)
+
+
+async def test_a_step_reads_only_the_items_that_it_moves(shared_url: str) -> None:
+    async with on.opened(shared_url, pool_size=1) as ledger:
+        await on.emptied(ledger)
+        tenant = await on.new_tenant(ledger)
+        endpoint = await on.new_endpoint(ledger, tenant)
+        await failed(ledger, tenant, endpoint, 20)
+        advancer, uses = Advancer(ledger, in_flight=9), Replays(ledger, clock=clock, in_flight=9)
+        made = await uses.create(tenant, NewReplay(FAILED, "so"), operator=False, actor=ADA)
+        await on.change(ledger, OVER_ALREADY, replay=made.id, endpoint=endpoint)
+        before = await items_read(ledger)
+        await advancer.step(made.id)
+        await finish(ledger, endpoint, lane=Lane.REPLAY)
+        await advancer.step(made.id)
+        assert (await uses.read(tenant, made.id)).counts == {ItemState.SUCCEEDED: 20}
+        assert await items_read(ledger) - before < 1_000
+
+
+OVER_ALREADY = """
+    insert into replay_items (replay_id, delivery_id, endpoint_id, event_id, state)
+    select :replay, gen_random_uuid(), :endpoint, gen_random_uuid(), 'succeeded' from generate_series(1, 3000)
+"""
+
+
+async def items_read(ledger: Ledger) -> int:
+    """How many entries of the indexes of `replay_items` were read so far, over the only connection."""
+    await on.row(ledger, "select pg_stat_force_next_flush()")
+    row = await on.row(
+        ledger, "select sum(idx_tup_read) from pg_stat_user_indexes where relname = 'replay_items'"
+    )
+    return int(row[0])
 
 
 async def test_a_step_of_nothing_is_nothing(jobs: Jobs) -> None:
