@@ -39,8 +39,7 @@ LONGEST_CREDIT: Final = timedelta(seconds=1)
 # Over how much time the speed of a job is averaged.
 SPEED_OVER: Final = timedelta(seconds=10)
 
-AT_ONCE: Final = timedelta(seconds=0.1)
-SOON: Final = timedelta(seconds=0.25)
+SOON: Final = timedelta(seconds=0.1)
 LATER: Final = timedelta(seconds=1)
 RARELY: Final = timedelta(seconds=3)
 
@@ -262,13 +261,13 @@ def next_step_after(
     waiting, queued, retrying = (counts.get(one, 0) for one in OPEN)
     match state:
         case ReplayState.RUNNING:
-            if (moved or selecting) and not is_far_ahead(queued, per_second):
+            if selecting or (moved and not is_far_ahead(queued, per_second)):
                 return SOON
-            return LATER if waiting or queued or selecting else RARELY
+            return LATER if waiting or queued else RARELY
         case ReplayState.PAUSED:
             return LATER if queued or retrying else None
         case ReplayState.CANCELLING:
-            return AT_ONCE if moved else LATER
+            return SOON if moved else LATER
         case ReplayState.CANCELLED | ReplayState.FINISHED:
             return None
 

@@ -9,7 +9,7 @@ from typing import Final
 # So long after the last live delivery replays still leave most of the queue free for the next one.
 LATELY_SECONDS: Final = 1.0
 # Fewer than that would not move beside any live traffic at all.
-FEWEST_AT_ONCE: Final = 20
+FEWEST_AT_ONCE: Final = 10
 # What is saved up while replays have nothing to send must not become a flood.
 MOST_CREDIT: Final = 100.0
 

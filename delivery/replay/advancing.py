@@ -44,8 +44,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-FOUND_AT_ONCE: Final = 1_000
-RELEASED_AT_ONCE: Final = 500
+# Few: a step runs on the loop that delivers, and beside other statements of the ledger.
+FOUND_AT_ONCE: Final = 250
+RELEASED_AT_ONCE: Final = 250
 ENDPOINTS_AT_ONCE: Final = 200
 LOOKED_AT_AGAIN: Final = 2_000
 TAKEN_BACK_AT_ONCE: Final = 2_000
