@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from delivery.ledger.scan import follows, in_order, like, plan_for_this_tenant, scope_of
 from delivery.ledger.tables import deliveries, events
-from delivery.model import EventId
+from delivery.model import EventId, id_floor
 from delivery.paging import Page
 
 if TYPE_CHECKING:
@@ -57,14 +57,12 @@ async def page(
         .limit(MOST_LOOKED_AT)
         .subquery()
     )
-    first = (await tx.execute(select(seen.c.id).limit(1))).scalar_one_or_none()
-    if first is None:
-        return Page((), None)
     is_owed = select(deliveries.c.id).where(
         deliveries.c.event_id == seen.c.id, deliveries.c.endpoint_id == wanted.endpoint_id
     )
-    if cut.oldest_first:
-        is_owed = is_owed.where(follows(deliveries.c.id, first))
+    if cut.oldest_first:  # what is owed of an event was made after it: earlier days are left alone
+        earliest = cut.after if wanted.since is None else max(cut.after, id_floor(wanted.since))
+        is_owed = is_owed.where(follows(deliveries.c.id, earliest))
     query = (
         select(seen.c.id, seen.c.type, seen.c.created_at)
         .where(like(seen.c.type, list(types)), seen.c.type.not_in(list(never)), seen.c.kept)

@@ -71,7 +71,6 @@ class Advancer:
         self._asked.add(replay_id)
         try:
             async with self._turn:
-                self._asked.discard(replay_id)
                 if not self._closed:
                     await self._step(replay_id)
         finally:
