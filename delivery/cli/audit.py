@@ -1,5 +1,6 @@
 """`waybill audit`: who changed what, when, from where and why."""
 
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -65,28 +66,35 @@ def list_audit(  # noqa: PLR0913, PLR0917  one for each option
     now = clock()
     print_page(
         page,
-        [
-            Column("WHEN"),
-            Column("WHO"),
-            Column("WHAT"),
-            Column("OF"),
-            Column("WHY", gives_way=True),
-            Column("FROM", extra=True),
-            Column("TENANT", extra=True),
-            Column("ENTRY", extra=True),
-        ],
-        lambda one: (
-            when(one.entry.at, now=now),
-            one.entry.actor,
-            one.entry.what,
-            _subject(one),
-            one.entry.reason or "",
-            one.entry.address or "",
-            show_id(Prefix.TENANT, one.entry.tenant_id),
-            show_id(Prefix.AUDIT, one.id),
-        ),
+        _COLUMNS,
+        lambda one: _row(one, now=now),
         Prefix.AUDIT,
         none="Nobody has done anything like that.",
+    )
+
+
+_COLUMNS = (
+    Column("WHEN"),
+    Column("WHO"),
+    Column("WHAT"),
+    Column("OF"),
+    Column("WHY", gives_way=True),
+    Column("FROM", extra=True),
+    Column("TENANT", extra=True),
+    Column("ENTRY", extra=True),
+)
+
+
+def _row(one: Audited, *, now: datetime) -> tuple[str, ...]:
+    return (
+        when(one.entry.at, now=now),
+        one.entry.actor,
+        one.entry.what,
+        _subject(one),
+        one.entry.reason or "",
+        one.entry.address or "",
+        show_id(Prefix.TENANT, one.entry.tenant_id),
+        show_id(Prefix.AUDIT, one.id),
     )
 
 

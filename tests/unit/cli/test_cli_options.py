@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import io
+import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -63,16 +63,23 @@ def test_anything_else_is_no_moment(text: str) -> None:
         read_moment(text)
 
 
-def test_content_is_itself_or_a_file_or_standard_input(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_content_is_itself_or_a_file(tmp_path: Path) -> None:
     (tmp_path / "order.json").write_bytes(b'{"a":\n1}')
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff[1]")))
     assert read_content('{"ö":1}') == '{"ö":1}'.encode()
     assert read_content(f"@{tmp_path}/order.json") == b'{"a":\n1}'
-    assert read_content("-") == b"\xff[1]"
     with pytest.raises(typer.BadParameter, match=r"cannot be read: No such file or directory\."):
         read_content(f"@{tmp_path}/none")
+
+
+def test_content_is_standard_input_to_the_byte() -> None:
+    reading = (
+        "import sys; from delivery.cli.options import read_content; "
+        "sys.stdout.buffer.write(read_content('-'))"
+    )
+    read = subprocess.run(
+        [sys.executable, "-c", reading], input=b"\xff[1]", stdout=subprocess.PIPE, check=True
+    )
+    assert read.stdout == b"\xff[1]"
 
 
 def test_a_header_has_a_name_and_may_have_a_value() -> None:
