@@ -22,6 +22,8 @@ from delivery.erasure import Erasure
 from delivery.errors import Misconfigured
 from delivery.exporting import Exports
 from delivery.ledger import Ledger
+from delivery.names import Names
+from delivery.people import People, Whose
 from delivery.replay import Advancer, Replays
 from delivery.retiring import Retention
 from delivery.secrets import SecretBox
@@ -158,6 +160,9 @@ class Services:
     traces: Traces
     erasure: Erasure
     audit: Audit
+    names: Names
+    people: People
+    whose: Whose
 
     async def close(self) -> None:
         """Close the connections to the ledger."""
@@ -191,4 +196,7 @@ def services(settings: Settings, ledger: Ledger) -> Services:
         ),
         erasure=Erasure(ledger, clock=clock),
         audit=Audit(ledger),
+        names=Names(ledger),
+        people=People(),
+        whose=Whose(ledger),
     )

@@ -8,13 +8,21 @@ WaybillError
 │   ├── NotAuthenticated    no key, or none that is known
 │   ├── NotAllowed          the key is known and may not do this
 │   ├── Conflict            the state of things forbids it
-│   └── TooLarge            more bytes or items than the limit
+│   ├── TooLarge            more bytes or items than the limit
+│   └── TooManyTries        somebody guesses: how long to wait
 ├── Misconfigured           a setting is missing or wrong: the process does not start
 ├── Unavailable             a part that we need does not answer (the door answers 503)
 └── SecretUnreadable        no encryption key at hand opens this secret
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from delivery.moments import length
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 
 class WaybillError(Exception):
@@ -76,6 +84,15 @@ class TooLarge(Refusal):
         self.size = size
         self.limit = limit
         super().__init__(f"{what} has {size:,} {unit}; at most {limit:,} are taken.")
+
+
+class TooManyTries(Refusal):
+    """Too many tries have failed; `retry_after` is how long to wait for the next."""
+
+    def __init__(self, retry_after: timedelta) -> None:
+        """Say how long to wait."""
+        self.retry_after = retry_after
+        super().__init__(f"Too many tries have failed. Try again in {length(retry_after)}.")
 
 
 class Misconfigured(WaybillError):

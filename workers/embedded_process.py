@@ -20,7 +20,6 @@ import uvloop
 from pydantic import SecretStr
 
 from delivery import embedded
-from delivery.api.serve import serve
 from delivery.bootstrap import open_ledger
 from delivery.cli.door import report
 from delivery.config import read_settings
@@ -28,6 +27,7 @@ from delivery.errors import Unavailable, WaybillError
 from delivery.home import Home
 from delivery.ledger import claiming, schema
 from delivery.logs import set_up_logs
+from delivery.web import serve
 from workers.actors import Deliveries
 from workers.broker import in_process_broker
 from workers.relay_process import make_relay

@@ -39,10 +39,10 @@ class Answered:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] += (
-                    (b"x-request-id", request_id.encode()),
-                    (b"cache-control", b"no-store"),
-                )
+                message["headers"] += ((b"x-request-id", request_id.encode()),)
+                # What may be kept says so itself.
+                if not any(name == b"cache-control" for name, _ in message["headers"]):
+                    message["headers"] += ((b"cache-control", b"no-store"),)
             await send(message)
 
         try:

@@ -13,9 +13,9 @@ from delivery.cli.door import ask
 from delivery.cli.listing import Before, cut_of, print_page
 from delivery.cli.options import AnyTenant, AsJson, Limit, Since, Until, examples, id_option
 from delivery.cli.screen import Column, print_json
-from delivery.cli.wording import when
 from delivery.filters import check_pattern
 from delivery.model import DeliveryId, EndpointId, Prefix, show_id
+from delivery.wording import when
 
 EXAMPLES = examples(
     "waybill audit --tenant ten_… --since 2d", "waybill audit --what 'endpoint.*' --actor operator --json"

@@ -23,11 +23,11 @@ from delivery.cli.options import (
 )
 from delivery.cli.screen import Column, print_json, say
 from delivery.cli.trace_screen import print_delivery_trace
-from delivery.cli.wording import next_step, standing
 from delivery.errors import NotFound
 from delivery.model import DeliveryId, Prefix, TenantId, show_id
 from delivery.paging import Cut
 from delivery.selection import DeliverySelection
+from delivery.wording import next_step, standing
 
 app = typer.Typer(name="delivery", help="Deliveries: one event owed to one endpoint.", no_args_is_help=True)
 attempts = typer.Typer(

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from delivery.cli.screen import Column, print_facts, print_indented, print_table, say
-from delivery.cli.wording import exact, length, short, standing, why
 from delivery.model import Prefix, show_id
+from delivery.wording import exact, length, short, standing, why
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from delivery.cli.endpoint_screen import because, state_since
 from delivery.cli.screen import print_facts, say
-from delivery.cli.wording import exact, length, when
 from delivery.model import EndpointState, Prefix, show_id
 from delivery.tracing.sentences import counted, held_by
+from delivery.wording import exact, length, when
 
 if TYPE_CHECKING:
     from datetime import datetime

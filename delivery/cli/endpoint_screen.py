@@ -6,10 +6,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from delivery.cli.screen import note, print_facts, say
-from delivery.cli.wording import delays, exact, length, when
 from delivery.endpoints import shown_limits
 from delivery.model import EndpointState, Prefix, show_id
 from delivery.tracing.sentences import sentence, state_reason, who
+from delivery.wording import delays, exact, length, when
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

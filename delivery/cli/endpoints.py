@@ -31,10 +31,10 @@ from delivery.cli.listing import Before, cut_of, print_page
 from delivery.cli.options import AsJson, Limit, Tenant, TheEndpoint, Why, examples, id_option
 from delivery.cli.replays import recover
 from delivery.cli.screen import Column, is_terminal, print_json, say
-from delivery.cli.wording import when
 from delivery.endpoints import NewEndpoint
 from delivery.filters import EVERYTHING
 from delivery.model import Endpoint, EndpointId, Prefix, SealedSecret, Signature, show_id
+from delivery.wording import when
 
 app = typer.Typer(
     name="endpoint", help="Endpoints: where events go, and under which secrets.", no_args_is_help=True

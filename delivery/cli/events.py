@@ -29,12 +29,12 @@ from delivery.cli.options import (
 )
 from delivery.cli.screen import Column, note, print_facts, print_indented, print_json, say
 from delivery.cli.trace_screen import print_event_trace
-from delivery.cli.wording import exact, when
 from delivery.deliveries import EventHead, EventSelection
 from delivery.errors import Invalid
 from delivery.filters import check_event_type
 from delivery.model import EventId, Prefix, show_id
 from delivery.paging import Cut
+from delivery.wording import exact, when
 
 app = typer.Typer(name="event", help="Events: what happened.", no_args_is_help=True)
 

@@ -10,8 +10,8 @@ from delivery.cli.door import actor, ask
 from delivery.cli.listing import Before, cut_of, print_page
 from delivery.cli.options import AsJson, Limit, Tenant, TheKey, Why, examples, id_option
 from delivery.cli.screen import Column, note, print_json, say
-from delivery.cli.wording import when
 from delivery.model import KeyId, Prefix, show_id
+from delivery.wording import when
 
 app = typer.Typer(name="key", help="API keys: what a tenant's producers send.", no_args_is_help=True)
 

@@ -48,7 +48,7 @@ def web() -> None:
     settings = read_settings()
     set_up_logs(settings)
     # By name, for two reasons: doors do not know each other, and no other command needs all of the API.
-    importlib.import_module("delivery.api.serve").serve(settings)
+    importlib.import_module("delivery.web").serve(settings)
 
 
 @app.command()

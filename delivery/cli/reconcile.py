@@ -9,9 +9,9 @@ from delivery.cli import shapes
 from delivery.cli.door import ask
 from delivery.cli.options import AsJson, Limit, Tenant, TheEndpoint, examples
 from delivery.cli.screen import Column, note, print_json, print_table
-from delivery.cli.wording import when
 from delivery.deliveries import LARGEST_NUMBER
 from delivery.model import Prefix, show_id
+from delivery.wording import when
 
 EXAMPLES = examples(
     "waybill endpoint events --tenant ten_… ep_… --after 1042",

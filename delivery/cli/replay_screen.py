@@ -15,10 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from delivery.cli.screen import Column, console, note, print_facts, print_table, say
-from delivery.cli.wording import exact, length, when
 from delivery.jobs import ItemState, MissingSelection, ReplayState
 from delivery.model import Prefix, show_id
 from delivery.tracing.sentences import held_by
+from delivery.wording import exact, length, when
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

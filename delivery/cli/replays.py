@@ -24,11 +24,11 @@ from delivery.cli.options import (
 from delivery.cli.replay_screen import OVER, print_preview, print_replay, progress_line, watched
 from delivery.cli.screen import Column, note, print_json, say
 from delivery.cli.shapes import page as page_shape
-from delivery.cli.wording import when
 from delivery.jobs import MissingSelection, Replay, ReplayState
 from delivery.model import Prefix, ReplayId, TenantId, show_id
 from delivery.replay import NewReplay, recovery
 from delivery.selection import DeliverySelection
+from delivery.wording import when
 
 app = typer.Typer(name="replay", help="Replays: many deliveries sent again.", no_args_is_help=True)
 

@@ -10,10 +10,10 @@ from delivery.cli.door import actor, ask
 from delivery.cli.listing import Before, cut_of, print_page
 from delivery.cli.options import AsJson, Limit, TheTenant, Why, examples, id_option
 from delivery.cli.screen import Column, print_facts, print_json, say
-from delivery.cli.wording import exact, when
 from delivery.model import Prefix, Tenant, TenantId, show_id
 from delivery.retention import TENANTS_OWN
 from delivery.tenants import TenantChanges
+from delivery.wording import exact, when
 
 app = typer.Typer(name="tenant", help="Tenants: whose data it is.", no_args_is_help=True)
 

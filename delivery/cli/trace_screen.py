@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from delivery.cli.screen import print_facts, print_indented, say
-from delivery.cli.wording import exact, short
 from delivery.model import Prefix, show_id
+from delivery.wording import exact, short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

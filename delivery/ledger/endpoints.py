@@ -14,6 +14,7 @@ from delivery.paging import Page
 from retries.rate import RateLimit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, Row
@@ -66,6 +67,15 @@ async def page(tx: Transaction, tenant_id: TenantId, cut: Cut) -> Page[Endpoint]
         .limit(cut.limit + 1)
     )
     return Page.of([_endpoint(row) for row in rows], cut)
+
+
+async def urls(tx: Transaction, ids: Iterable[EndpointId]) -> dict[EndpointId, str]:
+    """Where these endpoints lead, deleted ones too."""
+    wanted = list(set(ids))
+    if not wanted:
+        return {}
+    query = select(endpoints.c.id, endpoints.c.url).where(endpoints.c.id.in_(wanted))
+    return {EndpointId(row.id): row.url for row in await tx.execute(query)}
 
 
 async def write(tx: Transaction, endpoint: Endpoint) -> None:

@@ -12,6 +12,8 @@ from delivery.model import Tenant, TenantId
 from delivery.paging import Page
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sqlalchemy import Row
 
     from delivery.ledger.session import Transaction
@@ -46,6 +48,15 @@ async def page(tx: Transaction, cut: Cut) -> Page[Tenant]:
         select(*_COLUMNS).where(tenants.c.id < cut.before).order_by(tenants.c.id.desc()).limit(cut.limit + 1)
     )
     return Page.of([_tenant(row) for row in rows], cut)
+
+
+async def names(tx: Transaction, ids: Iterable[TenantId]) -> dict[TenantId, str]:
+    """What these tenants are called."""
+    wanted = list(set(ids))
+    if not wanted:
+        return {}
+    query = select(tenants.c.id, tenants.c.name).where(tenants.c.id.in_(wanted))
+    return {TenantId(row.id): row.name for row in await tx.execute(query)}
 
 
 async def endpoints_changed(tx: Transaction, tenant_id: TenantId) -> bool:

@@ -16,8 +16,8 @@ from delivery.cli.demo.stage import Stage
 from delivery.cli.demo.story import play
 from delivery.cli.demo.verdict import HELD, Account, missing
 from delivery.cli.screen import Column, console, print_table, say
-from delivery.cli.wording import length
 from delivery.errors import Unavailable
+from delivery.wording import length
 
 _ANY_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  the specification's own example
 

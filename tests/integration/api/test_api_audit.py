@@ -12,8 +12,8 @@ import pytest
 import uvicorn
 from pydantic import ValidationError
 
-from delivery.api.serve import server_config
 from delivery.model import Prefix, new_id, parse_id
+from delivery.web import server_config
 from tests.integration.api.conftest import OPERATOR_KEY, client_of
 from tests.support.ledger import until
 

@@ -1,4 +1,4 @@
-"""Serve the API with uvicorn on uvloop."""
+"""The web process: API and console as one application, served with uvicorn on uvloop."""
 
 from __future__ import annotations
 
@@ -9,23 +9,51 @@ import structlog
 import uvicorn
 import uvloop
 
-from delivery.api.app import create_app
+from delivery.api.app import MOST_BYTES, create_app
 from delivery.api.heads import BoundedHeads
+from delivery.api.middleware import Answered, BoundedBodies
 from delivery.bootstrap import clock, open_ledger, services
+from delivery.console import create_console
 from delivery.errors import Misconfigured, Unavailable
 from delivery.ledger import partitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastapi import FastAPI
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from delivery.bootstrap import Services
     from delivery.config import Settings
     from delivery.ledger import Ledger
 
 log = structlog.get_logger()
 
 _GRACE_SECONDS = 20
+_CONSOLE = "/console"
+
+
+class Web:
+    """What `web` serves: the console below /console, the API everywhere else."""
+
+    def __init__(self, api: ASGIApp, console: ASGIApp) -> None:
+        """Stand before both."""
+        self._api = api
+        self._console = console
+
+    @classmethod
+    def of(cls, services: Services) -> Web:
+        """Both around the same use cases. Raises Misconfigured."""
+        bounded = BoundedBodies(create_console(services), limits={}, otherwise=MOST_BYTES)
+        return cls(create_app(services), Answered(bounded))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the application's beginning and end."""
+        to_console = scope["type"] == "http" and _is_of_console(scope["path"])
+        await (self._console if to_console else self._api)(scope, receive, send)
+
+
+def _is_of_console(path: str) -> bool:
+    return path in {"/", _CONSOLE} or path.startswith(f"{_CONSOLE}/")
 
 
 def serve(settings: Settings, *, on_ready: Callable[[str], None] | None = None) -> None:
@@ -39,7 +67,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None] | None = None) 
 async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> None:
     ledger = open_ledger(settings, "web")
     try:
-        config = server_config(settings, create_app(services(settings, ledger)))
+        config = server_config(settings, Web.of(services(settings, ledger)))
         await _make_partitions(ledger)
         server = _Server(config, on_ready)
         await server.serve()
@@ -77,7 +105,7 @@ class _Server(uvicorn.Server):
             self._on_ready(f"http://{host}:{port}")
 
 
-def server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
+def server_config(settings: Settings, app: ASGIApp) -> uvicorn.Config:
     """How uvicorn serves: bounded heads, nothing told of itself, addresses from proxies that are trusted."""
     return uvicorn.Config(
         app,

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from delivery.cli.wording import delays, exact, length, next_step, short, standing, when, why
 from delivery.model import Delivery, DeliveryStatus, Endpoint, EndpointState, Held
+from delivery.wording import delays, exact, length, next_step, short, standing, when, why
 from retries import Hold, Reason
 from tests.unit.cli.records import DELIVERY, ENDPOINT
 

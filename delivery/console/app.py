@@ -1,0 +1,41 @@
+"""The console as an application: its pages on their paths, its files, and what surrounds every answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse
+from starlette.routing import Mount, Route
+
+from delivery.console import assets
+from delivery.console.answers import answer_problem, with_headers
+from delivery.console.pages import ROUTES
+from delivery.console.visits import ROOT
+from delivery.errors import Refusal, Unavailable
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import ASGIApp
+
+    from delivery.bootstrap import Services
+
+
+def create_console(services: Services) -> ASGIApp:
+    """Build the console around these use cases."""
+    app = Starlette(
+        routes=[
+            Route("/", _to_console),
+            Route(f"{ROOT}/static/{{name}}", assets.serve),
+            Mount(ROOT, routes=ROUTES),
+        ],
+        exception_handlers=dict.fromkeys((Refusal, Unavailable, HTTPException, Exception), answer_problem),
+    )
+    app.state.services = services
+    app.router.redirect_slashes = False
+    return with_headers(app)
+
+
+async def _to_console(_request: Request) -> RedirectResponse:
+    return RedirectResponse(ROOT, 307)

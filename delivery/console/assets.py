@@ -1,0 +1,58 @@
+"""The console's own files: named after their content, so that browsers may keep them for ever."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import TYPE_CHECKING, Final
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+_TYPES: Final = {
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+_MARK_LETTERS: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file with its type; `mark` changes when the content does."""
+
+    content: bytes
+    media_type: str
+    mark: str
+
+
+@cache
+def assets() -> dict[str, Asset]:
+    """Every file that may be asked for, by name."""
+    found = {}
+    for file in files("delivery.console").joinpath("static").iterdir():
+        media_type = _TYPES.get(file.name.rpartition(".")[2])
+        if media_type is not None:
+            content = file.read_bytes()
+            found[file.name] = Asset(content, media_type, sha256(content).hexdigest()[:_MARK_LETTERS])
+    return found
+
+
+def path_of(name: str) -> str:
+    """Where a page finds a file of this name."""
+    return f"/console/static/{name}?{assets()[name].mark}"
+
+
+async def serve(request: Request) -> Response:
+    """Serve a file; for ever when it is asked for by its mark."""
+    asset = assets().get(request.path_params["name"])
+    if asset is None or request.method not in {"GET", "HEAD"}:
+        raise HTTPException(404)
+    lasting = request.url.query == asset.mark
+    kept = "public, max-age=31536000, immutable" if lasting else "no-cache"
+    return Response(asset.content, media_type=asset.media_type, headers={"Cache-Control": kept})

@@ -1,0 +1,215 @@
+"""One request of somebody who is signed in: who it is, what they may do, and how they are answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from delivery.bootstrap import clock
+from delivery.console.rendering import render
+from delivery.errors import Invalid, MalformedId, NotAllowed, NotFound
+from delivery.model import Prefix, TenantId, parse_id, show_id
+from delivery.people import Ability, csrf, is_csrf
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from starlette.requests import Request
+
+    from delivery.bootstrap import Services
+    from delivery.people import Visitor
+
+ROOT: Final = "/console"
+NARROWED: Final = "tenant"
+_SAID: Final = "waybill_said"
+_MOST_FIELDS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The fields that somebody has filled in."""
+
+    fields: Mapping[str, Sequence[str]]
+
+    def text(self, name: str) -> str:
+        """One field without the space around it; empty when it is not there."""
+        return next(iter(self.fields.get(name, ())), "").strip()
+
+    def given(self, name: str) -> str | None:
+        """One field; None when nothing was filled in."""
+        return self.text(name) or None
+
+    def raw(self, name: str) -> str:
+        """One field exactly as it came: passwords may begin with a space."""
+        return next(iter(self.fields.get(name, ())), "")
+
+    def many(self, name: str) -> Sequence[str]:
+        """All values of one field that are not empty."""
+        return [value.strip() for value in self.fields.get(name, ()) if value.strip()]
+
+    def ticked(self, name: str) -> bool:
+        """Whether a box is ticked."""
+        return bool(self.text(name))
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request. `tenant_id` is the only one that the visitor sees, or narrowed the page to."""
+
+    request: Request
+    uses: Services
+    visitor: Visitor
+    token: str
+    tenant_id: TenantId | None
+    now: datetime
+
+    @property
+    def query(self) -> Form:
+        """The query of the address."""
+        return Form(parse_qs(self.request.url.query, keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+
+    async def form(self) -> Form:
+        """What was filled in. Its secret was looked at before the page was asked."""
+        return await read_form(self.request)
+
+    def may(self, ability: str) -> bool:
+        """Whether the visitor may do this."""
+        return self.visitor.may(Ability(ability))
+
+    @property
+    def is_staff(self) -> bool:
+        """Whether the visitor sees every tenant."""
+        return self.visitor.tenant_id is None
+
+    @property
+    def csrf(self) -> str:
+        """What a form must bring along to be taken for this session's."""
+        return csrf(self.token)
+
+    def id(self, prefix: Prefix, name: str = "id") -> UUID:
+        """The id in the path; raises MalformedId."""
+        return parse_id(prefix, self.request.path_params[name])
+
+    async def whose(self, prefix: Prefix, id_: UUID) -> TenantId:
+        """The tenant that has this thing; raises NotFound, also when it is not the visitor's to see."""
+        if self.visitor.tenant_id is not None:
+            return self.visitor.tenant_id
+        return await self.uses.whose.tenant_of(prefix, id_)
+
+    def link(self, path: str, **query: object) -> str:
+        """The address of a page; narrowed as this one is."""
+        asked = {name: value for name, value in query.items() if value not in (None, "", [], ())}
+        if self.is_staff and self.tenant_id is not None and NARROWED not in query:
+            asked[NARROWED] = show_id(Prefix.TENANT, self.tenant_id)
+        return ROOT + path + (f"?{urlencode(asked, doseq=True)}" if asked else "")
+
+    def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
+        """A page of the console."""
+        said = self.request.cookies.get(_SAID)
+        shown = render(
+            template,
+            visit=self,
+            now=self.now,
+            link=self.link,
+            here=self.request.url.path.removeprefix(ROOT) or "/",
+            said=None if said is None else unquote(said),
+            **values,
+        )
+        response = HTMLResponse(shown, status)
+        if said is not None:
+            response.delete_cookie(_SAID, path=ROOT)
+        return response
+
+    def go(self, path: str, *, said: str | None = None, **query: object) -> Response:
+        """Send the visitor on, with something to tell them there."""
+        response = RedirectResponse(self.link(path, **query), 303)
+        if said is not None:
+            response.set_cookie(_SAID, quote(said), max_age=20, path=ROOT, httponly=True, samesite="lax")
+        return response
+
+
+def get(path: str, page: Callable[[Visit], Awaitable[Response]], ability: Ability = Ability.SEE) -> Route:
+    """A page for those who may see it."""
+
+    async def serve(request: Request) -> Response:
+        return await page(await _visit(request, ability))
+
+    return Route(path, serve, methods=["GET"])
+
+
+def post(path: str, act: Callable[[Visit], Awaitable[Response]], ability: Ability) -> Route:
+    """Something to do, for those who may: the form must be ours and come from this session."""
+
+    async def serve(request: Request) -> Response:
+        refuse_foreign(request)
+        visit = await _visit(request, ability)
+        if not is_csrf(visit.token, (await visit.form()).text("csrf")):
+            raise NotAllowed("This form is from another session. Go back, load the page anew and try again.")
+        return await act(visit)
+
+    return Route(path, serve, methods=["POST"])
+
+
+async def _visit(request: Request, ability: Ability) -> Visit:
+    uses: Services = request.app.state.services
+    token = request.cookies.get(cookie_name(request), "")
+    visitor = await uses.people.visitor(token, address=address_of(request))
+    if not visitor.may(ability):
+        raise NotAllowed(f"Your account ({visitor.role}) may look, but not do this.")
+    return Visit(request, uses, visitor, token, _tenant(request, visitor), clock())
+
+
+def _tenant(request: Request, visitor: Visitor) -> TenantId | None:
+    if visitor.tenant_id is not None:
+        return visitor.tenant_id
+    named = request.query_params.get(NARROWED)
+    if not named:
+        return None
+    try:
+        return TenantId(parse_id(Prefix.TENANT, named))
+    except MalformedId:
+        raise NotFound("tenant", named) from None
+
+
+# ------------------------------------------------------------------ what a request brings
+def cookie_name(request: Request) -> str:
+    """The name of the session's cookie; behind https one that no other host can have set."""
+    return "__Host-waybill_session" if is_secure(request) else "waybill_session"
+
+
+def is_secure(request: Request) -> bool:
+    """Whether the visitor came by https, as far as the server or a trusted proxy knows."""
+    return request.url.scheme == "https"
+
+
+def address_of(request: Request) -> str | None:
+    """From where the request came."""
+    return None if request.client is None else request.client.host
+
+
+async def read_form(request: Request) -> Form:
+    """Read what was filled in; raises Invalid for what no form of ours sends."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/x-www-form-urlencoded":
+        raise HTTPException(415, "Send a form.")
+    try:
+        body = (await request.body()).decode()
+        return Form(parse_qs(body, keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict"))
+    except ValueError:
+        raise Invalid("form", "cannot be read") from None
+
+
+def refuse_foreign(request: Request) -> None:
+    """Raise NotAllowed for a form that another site has sent here."""
+    site = request.headers.get("sec-fetch-site", "same-origin")
+    origin = request.headers.get("origin")
+    ours = request.headers.get("host", "")
+    if site not in {"same-origin", "none"} or (origin is not None and urlsplit(origin).netloc != ours):
+        raise NotAllowed("This form was sent by another site.")

@@ -1,0 +1,106 @@
+"""From an address to the deliveries that it means."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from delivery.console.filters import NAMES, moment_of, read_filters
+from delivery.console.visits import Form
+from delivery.model import DeliveryStatus, EndpointId, Prefix, new_id, show_id
+from delivery.selection import DeliverySelection
+from retries.health import Hold
+
+NOW = datetime(2026, 11, 25, 18, 0, tzinfo=UTC)
+
+
+def read(**fields: str | list[str]):
+    asked = {name: [value] if isinstance(value, str) else value for name, value in fields.items()}
+    return read_filters(Form(asked), now=NOW)
+
+
+def test_no_filter_means_everything():
+    assert read().wanted == DeliverySelection()
+
+
+def test_every_filter_of_the_ledger_can_stand_in_an_address():
+    endpoint, event = show_id(Prefix.ENDPOINT, new_id()), show_id(Prefix.EVENT, new_id())
+    filters = read(
+        endpoint=endpoint,
+        event=event,
+        type=["order.*", "user.left"],
+        status=["failed", "pending"],
+        outcome="refused",
+        response="5xx",
+        since="2026-11-25T12:00",
+        until="2026-11-25T16:00+02:00",
+        attempts_min="2",
+        attempts_max="9",
+        idempotency_key="a, b",
+        payload="$.order.id=1042",
+        held_by="paused",
+    )
+    assert set(filters.written) == set(NAMES)
+    wanted = filters.wanted
+    assert wanted is not None
+    assert wanted.types == ("order.*", "user.left")
+    assert wanted.statuses == (DeliveryStatus.FAILED, DeliveryStatus.PENDING)
+    assert wanted.since == datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+    assert wanted.until == datetime(2026, 11, 25, 14, 0, tzinfo=UTC)
+    assert (wanted.attempts_min, wanted.attempts_max) == (2, 9)
+    assert wanted.idempotency_key == "a, b"
+    assert wanted.held_by == (Hold.PAUSED,)
+
+
+def test_several_values_may_stand_in_one_field():
+    ids = [EndpointId(new_id()), EndpointId(new_id())]
+    filters = read(endpoint=", ".join(show_id(Prefix.ENDPOINT, one) for one in ids))
+    assert filters.wanted is not None
+    assert filters.wanted.endpoints == tuple(ids)
+
+
+def test_empty_fields_of_a_form_ask_for_nothing():
+    filters = read(type="", since=" ", payload=["", ""])
+    assert filters.wanted == DeliverySelection()
+    assert filters.query == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("endpoint", "ep_1"),
+        ("event", "evt_"),
+        ("type", "a b"),
+        ("status", "lost"),
+        ("outcome", "eaten"),
+        ("response", "999"),
+        ("since", "yesterday"),
+        ("since", "1950-01-01"),
+        ("until", "2026-13-01"),
+        ("attempts_min", "-1"),
+        ("attempts_max", "99999999999999"),
+        ("attempts_min", "٣"),
+        ("payload", "id=1"),
+        ("held_by", "nobody"),
+        ("idempotency_key", "x" * 300),
+    ],
+)
+def test_what_cannot_be_read_is_told_by_its_name(name: str, value: str):
+    filters = read(**{name: value})
+    assert filters.wanted is None
+    assert list(filters.faults) == [name]
+
+
+def test_a_range_that_ends_before_it_begins_is_a_fault():
+    assert "until" in read(since="1h", until="2h").faults
+
+
+def test_a_period_means_so_long_ago():
+    assert moment_of("90m", now=NOW) == NOW - timedelta(minutes=90)
+    assert moment_of("7d", now=NOW) == NOW - timedelta(days=7)
+
+
+def test_the_address_of_the_next_page_has_the_same_filters():
+    filters = read(status=["failed", "pending"], order="oldest")
+    assert filters.query == {"status": ["failed", "pending"], "order": "oldest"}

@@ -1,0 +1,34 @@
+"""A request of ours as a `curl` line."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from delivery.console.curl import curl
+from tests.unit.cli.records import ATTEMPT as ANY
+
+ATTEMPT = replace(ANY, request_headers={"content-type": "application/json", "webhook-id": "evt_1"})
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0")))
+def test_a_shell_reads_the_body_as_it_was_sent(text: str):
+    line = curl(ATTEMPT, text.encode())
+    assert line is not None
+    words = shlex.split(line)
+    assert words[words.index("--data-binary") + 1] == text
+
+
+def test_a_hostile_address_stays_one_word():
+    attempt = replace(ATTEMPT, url="https://x.example/'; rm -rf ~; '")
+    line = curl(attempt, b"{}")
+    assert line is not None
+    assert attempt.url in shlex.split(line)
+
+
+def test_without_its_body_there_is_no_line():
+    assert curl(ATTEMPT, None) is None
+    assert curl(ATTEMPT, b"\xff") is None

@@ -1,0 +1,52 @@
+"""Where an attempt's time went, as bars."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from delivery.console.waterfall import WIDTH, bars
+from delivery.model import Timings
+
+
+def ms(count: float) -> timedelta:
+    return timedelta(milliseconds=count)
+
+
+DURATIONS = st.none() | st.timedeltas(timedelta(0), timedelta(seconds=30))
+
+
+@given(DURATIONS, DURATIONS, DURATIONS, DURATIONS, DURATIONS)
+def test_bars_follow_each_other_and_never_leave_the_picture(
+    dns: timedelta | None,
+    connect: timedelta | None,
+    tls: timedelta | None,
+    first_byte: timedelta | None,
+    total: timedelta | None,
+):
+    found = bars(Timings(dns, connect, tls, first_byte, total))
+    end = 0.0
+    for bar in found:
+        assert bar.x == pytest.approx(end)
+        assert bar.width >= 0
+        end = bar.x + bar.width
+    assert end <= WIDTH + 1e-6
+
+
+def test_the_scale_is_that_of_the_longest_attempt_beside_it():
+    (bar,) = bars(Timings(first_byte=ms(10), total=ms(10)), longest=ms(100))
+    assert bar.width == pytest.approx(WIDTH / 10)
+
+
+def test_an_attempt_without_an_answer_waited_in_vain():
+    assert [bar.phase for bar in bars(Timings(connect=ms(5), total=ms(1000)))] == [
+        "connect",
+        "waiting, in vain",
+    ]
+
+
+def test_what_took_no_time_has_no_bars():
+    assert bars(Timings()) == ()
