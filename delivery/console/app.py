@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 
 from delivery.console import assets
 from delivery.console.answers import answer_problem, with_headers
@@ -28,7 +28,7 @@ def create_console(services: Services) -> ASGIApp:
         routes=[
             Route("/", _to_console),
             Route(f"{ROOT}/static/{{name}}", assets.serve),
-            Mount(ROOT, routes=ROUTES),
+            *ROUTES,
         ],
         exception_handlers=dict.fromkeys((Refusal, Unavailable, HTTPException, Exception), answer_problem),
     )

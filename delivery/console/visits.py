@@ -108,7 +108,7 @@ class Visit:
         asked = {name: value for name, value in query.items() if value not in (None, "", [], ())}
         if self.is_staff and self.tenant_id is not None and NARROWED not in query:
             asked[NARROWED] = show_id(Prefix.TENANT, self.tenant_id)
-        return ROOT + path + (f"?{urlencode(asked, doseq=True)}" if asked else "")
+        return place(path) + (f"?{urlencode(asked, doseq=True)}" if asked else "")
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """A page of the console."""
@@ -135,13 +135,18 @@ class Visit:
         return response
 
 
+def place(path: str) -> str:
+    """Where a page of the console stands: `/` is the overview."""
+    return ROOT + path.removesuffix("/")
+
+
 def get(path: str, page: Callable[[Visit], Awaitable[Response]], ability: Ability = Ability.SEE) -> Route:
     """A page for those who may see it."""
 
     async def serve(request: Request) -> Response:
         return await page(await _visit(request, ability))
 
-    return Route(path, serve, methods=["GET"])
+    return Route(place(path), serve, methods=["GET"])
 
 
 def post(path: str, act: Callable[[Visit], Awaitable[Response]], ability: Ability) -> Route:
@@ -154,7 +159,7 @@ def post(path: str, act: Callable[[Visit], Awaitable[Response]], ability: Abilit
             raise NotAllowed("This form is from another session. Go back, load the page anew and try again.")
         return await act(visit)
 
-    return Route(path, serve, methods=["POST"])
+    return Route(place(path), serve, methods=["POST"])
 
 
 async def _visit(request: Request, ability: Ability) -> Visit:

@@ -17,6 +17,7 @@ from delivery.console.visits import (
     address_of,
     cookie_name,
     is_secure,
+    place,
     post,
     read_form,
     refuse_foreign,
@@ -113,8 +114,8 @@ def _form(there: str, *, email: str = "", fault: str = "", status: int = 200) ->
 
 
 ROUTES: Final = [
-    Route("/sign-in", show, methods=["GET"]),
-    Route("/sign-in", sign_in, methods=["POST"]),
-    Route("/portal/{token}", open_link, methods=["GET"]),
+    Route(SIGN_IN, show, methods=["GET"]),
+    Route(SIGN_IN, sign_in, methods=["POST"]),
+    Route(place("/portal/{token}"), open_link, methods=["GET"]),
     post("/sign-out", sign_out, Ability.SEE),
 ]

@@ -64,10 +64,11 @@
     if (event.target.matches("[data-submits]")) event.target.form.requestSubmit();
   });
 
-  // A page that nobody looks at asks for nothing.
+  // A page that nobody looks at asks for nothing, and what somebody has opened to read is not taken away.
   document.addEventListener("htmx:beforeRequest", (event) => {
-    const asks = event.detail.requestConfig?.triggeringEvent;
-    if (document.hidden && !asks) event.preventDefault();
+    const { elt, requestConfig } = event.detail;
+    const byItself = (elt.getAttribute("hx-trigger") || "").startsWith("every") && !requestConfig.triggeringEvent;
+    if (byItself && (document.hidden || elt.querySelector("details[open]"))) event.preventDefault();
   });
   document.addEventListener("htmx:sendError", () => {
     const notice = document.getElementById("notice");
