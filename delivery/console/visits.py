@@ -14,7 +14,7 @@ from delivery.bootstrap import clock
 from delivery.console.rendering import render
 from delivery.errors import Invalid, MalformedId, NotAllowed, NotFound
 from delivery.model import Prefix, TenantId, parse_id, show_id
-from delivery.people import Ability, csrf, is_csrf
+from delivery.people import Ability, csrf, csrf_matches
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -72,8 +72,8 @@ class Visit:
 
     @property
     def query(self) -> Form:
-        """The query of the address."""
-        return Form(parse_qs(self.request.url.query, keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+        """The query of the address; raises Invalid for one that no link of ours has."""
+        return _fields_of(self.request.url.query, "address")
 
     async def form(self) -> Form:
         """What was filled in. Its secret was looked at before the page was asked."""
@@ -155,7 +155,7 @@ def post(path: str, act: Callable[[Visit], Awaitable[Response]], ability: Abilit
     async def serve(request: Request) -> Response:
         refuse_foreign(request)
         visit = await _visit(request, ability)
-        if not is_csrf(visit.token, (await visit.form()).text("csrf")):
+        if not csrf_matches(visit.token, (await visit.form()).text("csrf")):
             raise NotAllowed("This form is from another session. Go back, load the page anew and try again.")
         return await act(visit)
 
@@ -204,11 +204,15 @@ async def read_form(request: Request) -> Form:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/x-www-form-urlencoded":
         raise HTTPException(415, "Send a form.")
+    body = await request.body()
+    return _fields_of(body.decode("ascii", errors="replace"), "form")
+
+
+def _fields_of(text: str, where: str) -> Form:
     try:
-        body = (await request.body()).decode()
-        return Form(parse_qs(body, keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict"))
+        return Form(parse_qs(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict"))
     except ValueError:
-        raise Invalid("form", "cannot be read") from None
+        raise Invalid(where, "cannot be read") from None
 
 
 def refuse_foreign(request: Request) -> None:

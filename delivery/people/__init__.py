@@ -34,7 +34,7 @@ def csrf(token: str) -> str:
     return hmac.digest(token.encode(), b"csrf", "sha256").hex()
 
 
-def is_csrf(token: str, given: str) -> bool:
+def csrf_matches(token: str, given: str) -> bool:
     return hmac.compare_digest(csrf(token), given)
 
 
