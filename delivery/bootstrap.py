@@ -21,6 +21,7 @@ from delivery.endpoints import Endpoints, EndpointTerms
 from delivery.erasure import Erasure
 from delivery.errors import Misconfigured
 from delivery.exporting import Exports
+from delivery.figures import Figures, Rolling
 from delivery.ledger import Ledger
 from delivery.names import Names
 from delivery.people import People, Whose
@@ -98,6 +99,11 @@ def retention(settings: Settings, ledger: Ledger) -> Retention:
     return Retention(ledger, settings.retention, clock=clock)
 
 
+def rolling(settings: Settings, ledger: Ledger) -> Rolling:
+    """What counts attempts for figures over time."""
+    return Rolling(ledger, kept=timedelta(days=settings.retention_attempts_days), clock=clock)
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerParts:
     """What a worker process holds."""
@@ -161,6 +167,7 @@ class Services:
     erasure: Erasure
     audit: Audit
     names: Names
+    figures: Figures
     people: People
     whose: Whose
 
@@ -197,6 +204,7 @@ def services(settings: Settings, ledger: Ledger) -> Services:
         erasure=Erasure(ledger, clock=clock),
         audit=Audit(ledger),
         names=Names(ledger),
+        figures=Figures(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
         people=People(),
         whose=Whose(ledger),
     )

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
-from delivery.bootstrap import clock, open_ledger, retention
+from delivery.bootstrap import clock, open_ledger, retention, rolling
 from delivery.cli.door import report
 from delivery.config import read_settings
 from delivery.errors import Misconfigured
 from delivery.logs import set_up_logs
 from delivery.model import Lane
 from workers.broker import ADVANCE_ACTOR, REPLAY_ACTOR, Publisher, queue_of, rabbitmq_broker
+from workers.figures import Counting
 from workers.relay import Pace, Relay
 from workers.replaying import Replaying
 from workers.retention import Keeping
@@ -51,7 +52,11 @@ def make_relay(settings: Settings, ledger: Ledger, broker: Broker) -> Relay:
     live = Publisher(broker, queue_of(settings, Lane.LIVE))
     replays = Publisher(broker, queue_of(settings, Lane.REPLAY), actor=REPLAY_ACTOR)
     steps = Publisher(broker, queue_of(settings, Lane.REPLAY), actor=ADVANCE_ACTOR)
-    sides = [Replaying(ledger, steps).run, Keeping(retention(settings, ledger)).run]
+    sides = [
+        Replaying(ledger, steps).run,
+        Keeping(retention(settings, ledger)).run,
+        Counting(rolling(settings, ledger)).run,
+    ]
     return Relay(ledger, live, upkeep, pace, replays=replays, sides=sides)
 
 

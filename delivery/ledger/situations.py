@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Row, Select
 
     from delivery.ledger.session import Transaction
+    from delivery.model import TenantId
 
 _OF = text("""
     select e.id, e.state, e.state_reason, e.state_actor, e.state_changed_at, e.in_flight_max, e.rate_limit,
@@ -37,6 +38,16 @@ def perhaps_held(holds: Iterable[Hold]) -> Select[Any]:
     both = endpoints.outerjoin(endpoint_health, endpoint_health.c.endpoint_id == endpoints.c.id)
     query = select(endpoints.c.id).select_from(both).where(endpoints.c.deleted_at.is_(None))
     return query.where(or_(*map(_perhaps, holds)))
+
+
+async def some_perhaps_held(
+    tx: Transaction, tenant_id: TenantId | None, holds: Iterable[Hold], *, most: int
+) -> list[EndpointId]:
+    """At most so many of the endpoints that one of these may hold, of a tenant or of all."""
+    query = perhaps_held(holds).limit(most)
+    if tenant_id is not None:
+        query = query.where(endpoints.c.tenant_id == tenant_id)
+    return [EndpointId(id_) for id_ in (await tx.execute(query)).scalars()]
 
 
 def _perhaps(hold: Hold) -> ColumnElement[bool]:

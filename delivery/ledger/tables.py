@@ -5,6 +5,7 @@ written once. `failures` and `endpoint_sequence` are too: they find deliveries b
 number under which their endpoint was owed them. `schedule`, `claims` and `endpoint_health` are the present:
 one row per unfinished delivery, per batch in work, per endpoint. They stay small whatever the history grows
 to, and are all that a claim reads. `replays` and `replay_items` are what people asked to be sent again.
+`figures` is what was counted of attempts, for pages that people look at.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData(
     naming_convention={
@@ -404,4 +406,29 @@ replay_items = Table(
     Index(None, "replay_id", "state", "endpoint_id", "delivery_id"),
     # A queue too: each item moves two or three times, and those that wait are read from the first one on.
     postgresql_with={"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_delay": "0"},
+)
+
+# Attempts counted by minute (width 60) and hour (3600); the nil id counts all tenants together. Both columns
+# are objects of counts: by outcome, and by slot of `delivery.histogram`.
+figures = Table(
+    "figures",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("width", Integer, primary_key=True),
+    Column("at", DateTime(timezone=True), primary_key=True),
+    Column("outcomes", JSONB, nullable=False),
+    Column("latencies", JSONB, nullable=False),
+    Index(None, "width", "at"),
+)
+
+# How far that is: one row, held by whoever counts.
+figures_progress = Table(
+    "figures_progress",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, server_default=text("1")),
+    _moment("seen_until"),
+    _moment("settled_until"),
+    _moment("summed_until"),
+    _moment("back_to"),
+    CheckConstraint("id = 1", name="one"),
 )

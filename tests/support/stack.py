@@ -104,10 +104,16 @@ class Stack:
                 return name
         raise LookupError(pid)
 
-    def run(self, *command: str) -> str:
-        """Run a command to its end; returns what it printed."""
+    def run(self, *command: str, given: str = "") -> str:
+        """Run a command to its end, with this to read; returns what it printed."""
         return subprocess.run(
-            command, cwd=ROOT, env=self.environment, check=True, stdout=subprocess.PIPE, text=True
+            command,
+            cwd=ROOT,
+            env=self.environment,
+            input=given,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
         ).stdout
 
     def processor_seconds(self) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from delivery.console.pages import deliveries, delivery, finding, sign_in
+from delivery.console.pages import deliveries, delivery, finding, overview, sign_in
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -13,5 +13,6 @@ ROUTES: list[BaseRoute] = [
     *deliveries.ROUTES,
     *delivery.ROUTES,
     *finding.ROUTES,
+    *overview.ROUTES,
     *sign_in.ROUTES,
 ]

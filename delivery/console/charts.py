@@ -1,0 +1,164 @@
+"""Charts as SVG, drawn here; colours are classes of the stylesheet, which knows of light and dark. Pure.
+
+What is put into them are numbers and moments of ours, never a tenant's text.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, Final
+
+from markupsafe import Markup, escape
+
+from delivery.figures import Span
+from delivery.moments import length
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from delivery.figures import Series
+    from delivery.ledger.present import Spark
+
+WIDTH: Final = 640
+HEIGHT: Final = 200
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 10, 24
+_WIDE: Final = WIDTH - _LEFT - _RIGHT
+_HIGH: Final = HEIGHT - _TOP - _BOTTOM
+_LINES: Final = (("p50", "move"), ("p95", "wait"), ("p99", "bad"))
+_LABELS: Final = {Span.HOUR: 15, Span.DAY: 24, Span.WEEK: 24}
+_MILLISECOND: Final = timedelta(milliseconds=1)
+SPARK_WIDTH, SPARK_HEIGHT, _SPARK_STEP = 160, 22, 4
+
+
+def outcomes(series: Series) -> Markup:
+    """Bars of what was delivered and what failed, one for each step of time."""
+    top = _nice(max((point.attempts for point in series.points), default=0))
+    step = _WIDE / len(series.points)
+    bars = []
+    for place, point in enumerate(series.points):
+        told = f"{_clock(point.at, series.span)}: {point.delivered:,} delivered, {point.failures:,} failed"
+        x, y = _LEFT + place * step, float(_TOP + _HIGH)
+        for count, tone in ((point.delivered, "ok"), (point.failures, "bad")):
+            if count:
+                high = max(0.8, _HIGH * count / top)
+                y -= high
+                bars.append(_bar(x, y, max(1.0, step - 1), high, tone, told))
+    said = f"{series.whole.delivered:,} delivered and {series.whole.failures:,} failed attempts"
+    ticks = sorted({0, top // 2, top})
+    grid = _grid((_TOP + _HIGH * (1 - value / top), f"{value:,}") for value in ticks)
+    return _svg(said, [*grid, *bars, *_times(series)])
+
+
+def latencies(series: Series) -> Markup:
+    """Lines of p50, p95 and p99, on a logarithmic scale."""
+    known = [
+        value / _MILLISECOND
+        for point in series.points
+        for value in (point.p50, point.p95, point.p99)
+        if value is not None
+    ]
+    low = 10 ** math.floor(math.log10(max(1.0, min(known, default=1))))
+    high = 10 ** math.ceil(math.log10(max(low * 10, max(known, default=10))))
+
+    def place(value: timedelta) -> float:
+        share = math.log10(max(low, value / _MILLISECOND) / low) / math.log10(high / low)
+        return _TOP + _HIGH * (1 - share)
+
+    step = _WIDE / len(series.points)
+    lines: list[Markup] = []
+    for name, tone in _LINES:
+        values = [getattr(point, name) for point in series.points]
+        spots = [
+            None if value is None else (_LEFT + (number + 0.5) * step, place(value))
+            for number, value in enumerate(values)
+        ]
+        lines += _line(spots, tone)
+    powers = range(round(math.log10(low)), round(math.log10(high)) + 1)
+    grid = _grid((place(_MILLISECOND * 10**power), length(_MILLISECOND * 10**power)) for power in powers)
+    whole = series.whole
+    told = [f"{name} {_told(getattr(whole, name))}" for name, _ in _LINES]
+    return _svg("Time to an answer: " + ", ".join(told), [*grid, *lines, *_times(series)])
+
+
+def spark(sparks: Sequence[Spark]) -> Markup:
+    """The last results of an endpoint, oldest first: height is how long it took, colour how it went."""
+    if not sparks:
+        return Markup('<span class="quiet">—</span>')
+    longest = max((one.took_us or 0 for one in sparks), default=0) or 1
+    bars = []
+    for place, one in enumerate(sparks):
+        high = 4 + (SPARK_HEIGHT - 4) * math.sqrt((one.took_us or 0) / longest)
+        x = SPARK_WIDTH - (len(sparks) - place) * _SPARK_STEP
+        tone = "ok" if one.well else "bad"
+        bars.append(_bar(x, SPARK_HEIGHT - high, _SPARK_STEP - 1, high, tone, ""))
+    failed = sum(not one.well for one in sparks)
+    said = f"The last {len(sparks)} results: {len(sparks) - failed} delivered, {failed} failed"
+    return Markup(
+        '<svg class="spark" viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}">{}</svg>'
+    ).format(SPARK_WIDTH, SPARK_HEIGHT, SPARK_WIDTH, SPARK_HEIGHT, said, Markup().join(bars))
+
+
+# ------------------------------------------------------------------ what they are made of
+def _svg(said: str, parts: Iterable[Markup]) -> Markup:
+    return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        WIDTH, HEIGHT, said, Markup().join(parts)
+    )
+
+
+def _bar(x: float, y: float, width: float, height: float, tone: str, told: str) -> Markup:
+    title = Markup("<title>{}</title>").format(told) if told else Markup()
+    return Markup(
+        '<rect class="chart-{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}">{}</rect>'
+    ).format(tone, x, y, width, height, title)
+
+
+def _line(spots: Iterable[tuple[float, float] | None], tone: str) -> Iterator[Markup]:
+    """A line with gaps where there was nothing; a single spot is a dot."""
+    piece: list[tuple[float, float]] = []
+    for spot in (*spots, None):
+        if spot is not None:
+            piece.append(spot)
+            continue
+        if len(piece) == 1:
+            x, y = piece[0]
+            yield Markup('<circle class="chart-{}" cx="{:.1f}" cy="{:.1f}" r="2"/>').format(tone, x, y)
+        elif piece:
+            points = " ".join(f"{x:.1f},{y:.1f}" for x, y in piece)
+            yield Markup('<polyline class="line-{}" points="{}"/>').format(tone, points)
+        piece = []
+
+
+def _grid(ticks: Iterable[tuple[float, str]]) -> Iterator[Markup]:
+    for y, label in ticks:
+        yield Markup(
+            '<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>'
+            '<text x="{}" y="{:.1f}" text-anchor="end">{}</text>'
+        ).format(_LEFT, WIDTH - _RIGHT, y, y, _LEFT - 6, y + 3.5, escape(label))
+
+
+def _times(series: Series) -> Iterator[Markup]:
+    step = _WIDE / len(series.points)
+    every = _LABELS[series.span]
+    for place in range(every // 2, len(series.points), every):
+        x = _LEFT + (place + 0.5) * step
+        label = _clock(series.points[place].at, series.span)
+        yield Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(x, HEIGHT - 6, label)
+
+
+def _clock(at: datetime, span: Span) -> str:
+    """A moment of the axis, in UTC: the day matters only when there are several."""
+    return at.astimezone(UTC).strftime("%a %d %b, %H:%M" if span is Span.WEEK else "%H:%M")
+
+
+def _told(value: timedelta | None) -> str:
+    return "unknown" if value is None else length(value)
+
+
+def _nice(most: int) -> int:
+    """The top of a scale: 1, 2, 4, 6, 8, 10, 20, 40 … so that its half is a whole number too."""
+    power = 1
+    while power * 10 < most:
+        power *= 10
+    return next(factor * power for factor in (1, 2, 4, 6, 8, 10) if factor * power >= most)

@@ -1,0 +1,57 @@
+"""How long things took, counted in slots: small to keep, quick to add up, right to within a slot. Pure."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_FIRST_US: Final = 1_000
+_GROWTH: Final = 1.2
+_LAST_US: Final = 60_000_000
+
+
+def _bounds() -> tuple[int, ...]:
+    bounds = [_FIRST_US]
+    while bounds[-1] < _LAST_US:
+        bounds.append(round(bounds[-1] * _GROWTH))
+    return tuple(bounds)
+
+
+# In microseconds: slot 0 is below the first, slot n from the nth on (as PostgreSQL's width_bucket counts).
+BOUNDS: Final = _bounds()
+
+Slots = dict[int, int]
+
+
+def merged(some: Iterable[Mapping[int, int]]) -> Slots:
+    """Several histograms as one."""
+    whole: Slots = {}
+    for slots in some:
+        for slot, count in slots.items():
+            whole[slot] = whole.get(slot, 0) + count
+    return whole
+
+
+def quantile(slots: Mapping[int, int], which: float) -> timedelta | None:
+    """The duration below which this share (from 0 to 1) lies; None of nothing."""
+    total = sum(slots.values())
+    if not total:
+        return None
+    rank, seen = which * total, 0
+    for slot in sorted(slots):
+        count = slots[slot]
+        if seen + count >= rank and count:
+            low, high = edges(slot)
+            return low + (high - low) * ((rank - seen) / count)
+        seen += count
+    return edges(max(slots))[1]
+
+
+def edges(slot: int) -> tuple[timedelta, timedelta]:
+    """From where to where a slot reaches; the last one has no end, and is given its beginning for one."""
+    low = BOUNDS[slot - 1] if slot else 0
+    high = BOUNDS[min(slot, len(BOUNDS) - 1)]
+    return timedelta(microseconds=low), timedelta(microseconds=high)

@@ -1,0 +1,240 @@
+"""Figures: attempts counted by minute and hour, for each tenant that had any and for all together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from sqlalchemy import text
+
+from delivery.histogram import BOUNDS
+from delivery.model import id_floor
+from retries.outcome import Interrupted, name_of
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from sqlalchemy import Row
+
+    from delivery.ledger.session import Transaction
+    from delivery.model import EndpointId, TenantId
+
+# Under whom all tenants are counted together.
+EVERYBODY: Final = UUID(int=0)
+MINUTE: Final = 60
+HOUR: Final = 3_600
+
+# An attempt's id is made as it begins: whatever the two clocks' readings are, it is counted where its id is.
+_COUNTED = """
+    counted as materialized (
+        select date_bin(cast(:step as interval),
+                        least(greatest(started_at, :since), cast(:until as timestamptz) - interval '1 us'),
+                        timestamptz 'epoch') as at,
+               tenant_id, outcome,
+               case when outcome <> :interrupted
+                    then width_bucket(total_us, cast(:bounds as int[])) end as slot,
+               count(*) as n
+        from {source} group by 1, 2, 3, 4
+    ), sums as materialized (
+        select at, coalesce(tenant_id, cast(:everybody as uuid)) as tenant_id, outcome, slot, sum(n) as n
+        from counted group by grouping sets ((at, tenant_id, outcome, slot), (at, outcome, slot))
+    ), outcomes as (
+        select at, tenant_id, jsonb_object_agg(outcome, n) as outcomes
+        from (select at, tenant_id, outcome, sum(n) as n from sums group by 1, 2, 3) as each group by 1, 2
+    ), latencies as (
+        select at, tenant_id, jsonb_object_agg(slot, n) as latencies
+        from (select at, tenant_id, slot, sum(n) as n from sums where slot is not null group by 1, 2, 3)
+             as each
+        group by 1, 2
+    )
+"""
+_OF_RANGE = "(select * from attempts where id >= :first and id < :end) as attempts"
+_NEWEST = "(select * from attempts where id >= :first order by id limit :most) as attempts"
+_OF_ENDPOINT = """(
+    select * from attempts where endpoint_id = :endpoint and tenant_id = :tenant and id >= :first
+    order by id desc limit :most
+) as attempts"""
+
+_CLEAR = text("delete from figures where width = :width and at >= :since and at < :until")
+_ROLL = text(f"""
+    with {_COUNTED.format(source=_OF_RANGE)}
+    insert into figures (width, at, tenant_id, outcomes, latencies)
+    select :width, at, tenant_id, outcomes, coalesce(latencies, '{{}}')
+    from outcomes left join latencies using (at, tenant_id)
+""")  # noqa: S608  our own words
+_SUM_HOUR = text("""
+    with minutes as (
+        select * from figures where width = 60 and at >= :since and at < :until
+    ), outcomes as (
+        select tenant_id, jsonb_object_agg(key, n) as outcomes
+        from (select tenant_id, key, sum(cast(value as bigint)) as n
+              from minutes cross join jsonb_each_text(minutes.outcomes) group by 1, 2) as each
+        group by 1
+    ), latencies as (
+        select tenant_id, jsonb_object_agg(key, n) as latencies
+        from (select tenant_id, key, sum(cast(value as bigint)) as n
+              from minutes cross join jsonb_each_text(minutes.latencies) group by 1, 2) as each
+        group by 1
+    )
+    insert into figures (width, at, tenant_id, outcomes, latencies)
+    select 3600, :since, tenant_id, outcomes, coalesce(latencies, '{}')
+    from outcomes left join latencies using (tenant_id)
+""")
+_FORGET = text("""
+    delete from figures where ctid = any (array(
+        select ctid from figures where width = :width and at < :before limit :most
+    ))
+""")
+_READ = text("""
+    select at, outcomes, latencies from figures
+    where tenant_id = :tenant and width = :width and at >= :since and at < :until
+""")
+_TAIL = text(f"""
+    with {_COUNTED.format(source=_NEWEST)}
+    select at, tenant_id, outcomes, coalesce(latencies, '{{}}') as latencies
+    from outcomes left join latencies using (at, tenant_id)
+    where tenant_id in (:tenant, :everybody)
+""")  # noqa: S608  our own words
+_BY_ENDPOINT = text(f"""
+    with {_COUNTED.format(source=_OF_ENDPOINT)}
+    select at, outcomes, coalesce(latencies, '{{}}') as latencies
+    from outcomes left join latencies using (at, tenant_id) where tenant_id = :everybody
+""")  # noqa: S608  our own words
+_PROGRESS = text("select * from figures_progress")
+_BEGIN = text("""
+    insert into figures_progress (seen_until, settled_until, summed_until, back_to)
+    values (:at, :at, :at, :at) on conflict do nothing
+""")
+_LOCK = text("select * from figures_progress for update skip locked")
+_GO_ON = text("""
+    update figures_progress
+    set seen_until = :seen_until, settled_until = :settled_until, summed_until = :summed_until,
+        back_to = :back_to
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far attempts are counted.
+
+    From `back_to` on; minutes until `seen_until`, for the second time until `settled_until`; hours until
+    `summed_until`.
+    """
+
+    seen_until: datetime
+    settled_until: datetime
+    summed_until: datetime
+    back_to: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """From when to when, in which steps."""
+
+    since: datetime
+    until: datetime
+    step: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Rolled:
+    """One row of figures; `latencies` by slot."""
+
+    at: datetime
+    outcomes: dict[str, int]
+    latencies: dict[int, int]
+
+
+# ------------------------------------------------------------------ counting
+async def progress(tx: Transaction) -> Progress | None:
+    """How far attempts are counted; None: nobody has begun."""
+    return _progress((await tx.execute(_PROGRESS)).one_or_none())
+
+
+async def take_turn(tx: Transaction, *, begin_at: datetime) -> Progress | None:
+    """Hold the progress until the transaction ends; None: somebody else counts just now."""
+    await tx.execute(_BEGIN, {"at": begin_at})
+    return _progress((await tx.execute(_LOCK)).one_or_none())
+
+
+async def go_on(tx: Transaction, to: Progress) -> None:
+    """Write down how far it is."""
+    await tx.execute(
+        _GO_ON,
+        {
+            "seen_until": to.seen_until,
+            "settled_until": to.settled_until,
+            "summed_until": to.summed_until,
+            "back_to": to.back_to,
+        },
+    )
+
+
+async def roll(tx: Transaction, since: datetime, until: datetime, *, width: int) -> None:
+    """Count the attempts of a range of time anew, in steps of `width` seconds."""
+    await tx.execute(_CLEAR, {"width": width, "since": since, "until": until})
+    bounds = {"first": id_floor(since), "end": id_floor(until), "width": width}
+    await tx.execute(_ROLL, {**_counting(width, since, until), **bounds})
+
+
+async def sum_hour(tx: Transaction, since: datetime, until: datetime) -> None:
+    """Add up the minutes of an hour."""
+    await tx.execute(_CLEAR, {"width": HOUR, "since": since, "until": until})
+    await tx.execute(_SUM_HOUR, {"since": since, "until": until})
+
+
+async def forget(tx: Transaction, *, width: int, before: datetime, most: int) -> int:
+    """Take figures away that are older; how many went."""
+    return (await tx.execute(_FORGET, {"width": width, "before": before, "most": most})).rowcount
+
+
+# ------------------------------------------------------------------ reading
+async def read(
+    tx: Transaction, tenant_id: TenantId | None, since: datetime, until: datetime, *, width: int
+) -> list[Rolled]:
+    """What is counted of a tenant, or of all together."""
+    values = {"tenant": tenant_id or EVERYBODY, "width": width, "since": since, "until": until}
+    return [_row(row) for row in await tx.execute(_READ, values)]
+
+
+async def tail(
+    tx: Transaction, tenant_id: TenantId | None, since: datetime, until: datetime, *, most: int
+) -> list[Rolled] | None:
+    """The attempts since then, counted by the minute just now; None: there are more than `most`."""
+    values = {"first": id_floor(since), "most": most + 1, "tenant": tenant_id or EVERYBODY}
+    rows = (await tx.execute(_TAIL, {**_counting(MINUTE, since, until), **values})).all()
+    if sum(sum(row.outcomes.values()) for row in rows if row.tenant_id == EVERYBODY) > most:
+        return None
+    wanted = tenant_id or EVERYBODY
+    return [_row(row) for row in rows if row.tenant_id == wanted]
+
+
+async def of_endpoint(
+    tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, when: Range, *, most: int
+) -> list[Rolled]:
+    """The newest `most` attempts of an endpoint in this range, counted in its steps just now."""
+    values = {"first": id_floor(when.since), "most": most, "tenant": tenant_id, "endpoint": endpoint_id}
+    counting = _counting(int(when.step.total_seconds()), when.since, when.until)
+    return [_row(row) for row in await tx.execute(_BY_ENDPOINT, {**counting, **values})]
+
+
+def _counting(width: int, since: datetime, until: datetime) -> dict[str, object]:
+    return {
+        "step": f"{width} seconds",
+        "since": since,
+        "until": until,
+        "bounds": list(BOUNDS),
+        "interrupted": name_of(Interrupted()),
+        "everybody": EVERYBODY,
+    }
+
+
+def _row(row: Row[*tuple[Any, ...]]) -> Rolled:
+    return Rolled(row.at, row.outcomes, {int(slot): count for slot, count in row.latencies.items()})
+
+
+def _progress(row: Row[*tuple[Any, ...]] | None) -> Progress | None:
+    if row is None:
+        return None
+    return Progress(row.seen_until, row.settled_until, row.summed_until, row.back_to)

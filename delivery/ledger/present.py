@@ -1,0 +1,226 @@
+"""What is so just now: what waits, for how long, and which endpoints are in trouble. All of it bounded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+from delivery.model import DeliveryId, EndpointId, Lane, ReplayId, TenantId
+from retries.outcome import Delivered, Interrupted, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from delivery.ledger.session import Transaction
+
+# Counting goes no further than this.
+MOST_COUNTED: Final = 50_000
+MOST_ENDPOINTS: Final = 1_000
+
+_ON_THE_WAY = text("""
+    select count(*) filter (where c.started_at is null) as queued,
+           count(*) filter (where c.started_at is not null) as started
+    from schedule s join claims c on c.id = s.claim_id
+    where s.claim_id is not null and (cast(:tenant as uuid) is null or s.tenant_id = :tenant)
+""")
+_WAITING = text("select count(*) from (select from schedule where claim_id is null limit :most) as counted")
+_WAITING_OF = text("""
+    select count(*) from (
+        select from endpoints e
+        cross join unnest(cast(:lanes as smallint[])) as lanes (lane)
+        cross join lateral (
+            select from schedule
+            where lane = lanes.lane and endpoint_id = e.id and claim_id is null limit :most
+        ) as each
+        where e.tenant_id = :tenant limit :most
+    ) as counted
+""")
+# From one endpoint's first to the next one's, so that its cost follows endpoints, not what waits for them.
+_OLDEST = text("""
+    with recursive head as (
+        (select endpoint_id, due_at, delivery_id from schedule
+         where lane = :lane and claim_id is null order by endpoint_id, due_at limit 1)
+        union all
+        select following.endpoint_id, following.due_at, following.delivery_id
+        from head cross join lateral (
+            select endpoint_id, due_at, delivery_id from schedule
+            where lane = :lane and claim_id is null and endpoint_id > head.endpoint_id
+            order by endpoint_id, due_at limit 1
+        ) as following
+    )
+    select head.due_at, head.delivery_id
+    from (select * from head limit :most) as head
+    join endpoints e on e.id = head.endpoint_id
+    left join endpoint_health h on h.endpoint_id = e.id
+    where head.due_at <= clock_timestamp() and e.deleted_at is null and e.state = 'active'
+      and (h.breaker is null or h.breaker = 'closed')
+      and (h.waits_until is null or h.waits_until <= clock_timestamp())
+      and (cast(:tenant as uuid) is null or e.tenant_id = :tenant)
+    order by head.due_at limit 1
+""")
+_HELD = text("""
+    select each.id as endpoint_id, count(due.one) as n
+    from unnest(cast(:ids as uuid[])) with ordinality as each (id, place)
+    left join lateral (
+        select 1 as one from unnest(cast(:lanes as smallint[])) as lanes (lane)
+        cross join lateral (
+            select from schedule
+            where lane = lanes.lane and endpoint_id = each.id and claim_id is null
+              and due_at <= statement_timestamp()
+            limit :most_each
+        ) as counted
+        limit :most_each
+    ) as due on true
+    group by each.id
+""")
+_TROUBLED = text("""
+    select e.id, e.tenant_id, e.url, e.state, e.state_reason, h.breaker,
+           case when e.state <> 'active' then e.state_changed_at else h.breaker_since end as since
+    from endpoints e left join endpoint_health h on h.endpoint_id = e.id
+    where e.deleted_at is null and (e.state <> 'active' or h.breaker <> 'closed')
+      and (cast(:tenant as uuid) is null or e.tenant_id = :tenant)
+    order by since desc nulls last limit :most
+""")
+_REPLAYS = text("""
+    select id, tenant_id from replays
+    where state in ('running', 'paused', 'cancelling')
+      and (cast(:tenant as uuid) is null or tenant_id = :tenant)
+    order by id desc limit :most
+""")
+_SPARKS = text("""
+    select wanted.id as endpoint_id, found.outcome, found.total_us
+    from unnest(cast(:ids as uuid[])) as wanted (id)
+    cross join lateral (
+        select id, outcome, total_us from attempts
+        where endpoint_id = wanted.id and outcome <> :interrupted and id >= :since
+        order by id desc limit :most
+    ) as found
+    order by wanted.id, found.id
+""")
+_TYPES = text("""
+    select type, count(*) as n, max(created_at) as newest from (
+        select type, created_at from events
+        where id < :before and (cast(:tenant as uuid) is null or tenant_id = :tenant)
+        order by id desc limit :most
+    ) as newest group by type order by n desc, type limit :most_types
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Oldest:
+    """The delivery that has been due for longest and is not held."""
+
+    delivery_id: DeliveryId
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Troubled:
+    """An endpoint that is not simply well: paused, disabled, or its breaker not closed."""
+
+    id: EndpointId
+    tenant_id: TenantId
+    url: str
+    state: str
+    reason: str | None
+    breaker: str
+    since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spark:
+    """One result of an endpoint: whether it went well, and how long it took."""
+
+    well: bool
+    took_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TypeSeen:
+    """An event type among the newest events."""
+
+    type: str
+    count: int
+    newest: datetime
+
+
+async def on_the_way(tx: Transaction, tenant_id: TenantId | None) -> tuple[int, int]:
+    """How many deliveries are in the queue, and how many a worker has."""
+    row = (await tx.execute(_ON_THE_WAY, {"tenant": tenant_id})).one()
+    return row.queued, row.started
+
+
+async def waiting(tx: Transaction, tenant_id: TenantId | None) -> int:
+    """How many deliveries no claim has, at most one more than MOST_COUNTED."""
+    values = {"most": MOST_COUNTED + 1}
+    if tenant_id is None:
+        return int((await tx.execute(_WAITING, values)).scalar_one())
+    of = {**values, "tenant": tenant_id, "lanes": list(map(int, Lane))}
+    return int((await tx.execute(_WAITING_OF, of)).scalar_one())
+
+
+async def oldest(tx: Transaction, tenant_id: TenantId | None) -> Oldest | None:
+    """What has been due for longest in the live lane, though nothing holds it."""
+    values = {"tenant": tenant_id, "lane": int(Lane.LIVE), "most": 20_000}
+    row = (await tx.execute(_OLDEST, values)).one_or_none()
+    return None if row is None else Oldest(DeliveryId(row.delivery_id), row.due_at)
+
+
+async def due(tx: Transaction, ids: Iterable[EndpointId], *, most_each: int) -> dict[EndpointId, int]:
+    """How many deliveries of each of these are due and not claimed, at most `most_each` of each."""
+    wanted = list(ids)
+    if not wanted:
+        return {}
+    values = {"ids": wanted, "lanes": list(map(int, Lane)), "most_each": most_each}
+    return {EndpointId(row.endpoint_id): row.n for row in await tx.execute(_HELD, values)}
+
+
+async def troubled(tx: Transaction, tenant_id: TenantId | None, *, most: int) -> list[Troubled]:
+    """Endpoints that are paused, disabled, or whose breaker is not closed; the newest trouble first."""
+    rows = await tx.execute(_TROUBLED, {"tenant": tenant_id, "most": most})
+    return [
+        Troubled(
+            EndpointId(row.id),
+            TenantId(row.tenant_id),
+            row.url,
+            row.state,
+            row.state_reason,
+            row.breaker or "closed",
+            row.since,
+        )
+        for row in rows
+    ]
+
+
+async def open_replays(
+    tx: Transaction, tenant_id: TenantId | None, *, most: int
+) -> list[tuple[TenantId, ReplayId]]:
+    """The replays that are not over, newest first, with whose they are."""
+    rows = await tx.execute(_REPLAYS, {"tenant": tenant_id, "most": most})
+    return [(TenantId(row.tenant_id), ReplayId(row.id)) for row in rows]
+
+
+async def sparks(
+    tx: Transaction, ids: Sequence[EndpointId], *, since: UUID, most: int
+) -> dict[EndpointId, tuple[Spark, ...]]:
+    """The last results of each of these endpoints, oldest first."""
+    if not ids:
+        return {}
+    well = name_of(Delivered(200))
+    values = {"ids": list(ids), "interrupted": name_of(Interrupted()), "since": since, "most": most}
+    found: dict[EndpointId, list[Spark]] = {}
+    for row in await tx.execute(_SPARKS, values):
+        found.setdefault(EndpointId(row.endpoint_id), []).append(Spark(row.outcome == well, row.total_us))
+    return {id_: tuple(some) for id_, some in found.items()}
+
+
+async def types(
+    tx: Transaction, tenant_id: TenantId | None, *, before: UUID, most: int, most_types: int
+) -> list[TypeSeen]:
+    """The types of the newest `most` events, the most frequent first."""
+    values = {"tenant": tenant_id, "before": before, "most": most, "most_types": most_types}
+    return [TypeSeen(row.type, row.n, row.newest) for row in await tx.execute(_TYPES, values)]
