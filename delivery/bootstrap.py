@@ -24,13 +24,14 @@ from delivery.exporting import Exports
 from delivery.figures import Figures, Rolling
 from delivery.ledger import Ledger
 from delivery.names import Names
-from delivery.people import People, Whose
+from delivery.people import Passwords, People
 from delivery.replay import Advancer, Replays
 from delivery.retiring import Retention
 from delivery.secrets import SecretBox
 from delivery.tenants import Tenants
 from delivery.tracing import Traces
 from delivery.transport import AllowList, Guard, Transport
+from delivery.whose import Whose
 from retries.backoff import DEFAULT_SCHEDULE, Schedule, parse_schedule
 
 if TYPE_CHECKING:
@@ -205,6 +206,12 @@ def services(settings: Settings, ledger: Ledger) -> Services:
         audit=Audit(ledger),
         names=Names(ledger),
         figures=Figures(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
-        people=People(),
+        people=People(
+            ledger,
+            Passwords(),
+            lasts=timedelta(hours=settings.session_hours),
+            clock=clock,
+            random_bytes=secrets.token_bytes,
+        ),
         whose=Whose(ledger),
     )

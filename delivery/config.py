@@ -55,6 +55,13 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address that `web` listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Port that `web` listens on.")
+    public_url: str | None = Field(
+        None,
+        description="Where people reach `web`, e.g. `https://waybill.example`: portal links begin so.",
+    )
+    session_hours: float = Field(
+        12, gt=0, le=24 * 31, description="How long somebody who has signed in at the console stays so."
+    )
     pool_size: int = Field(8, ge=1, le=200, description="Database connections of one process, at most.")
 
     allow_http: bool = Field(default=False, description="Whether endpoints may use `http://`.")
@@ -192,6 +199,13 @@ class Settings(BaseSettings):
             raise ValueError("must be of the form amqp://user:password@host:5672/%2F, or begin with amqps://")
         return value
 
+    @field_validator("public_url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None and not _is_web_address(value):
+            raise ValueError("must be of the form https://waybill.example, with no query and no fragment")
+        return None if value is None else value.rstrip("/")
+
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, value: str) -> str:
@@ -262,3 +276,12 @@ def _is_amqp(url: str) -> bool:
         return parts.scheme in {"amqp", "amqps"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return known and not (parts.query or parts.fragment or parts.username or any(map(str.isspace, url)))

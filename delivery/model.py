@@ -28,6 +28,8 @@ DeliveryId = NewType("DeliveryId", UUID)
 AttemptId = NewType("AttemptId", UUID)
 ClaimId = NewType("ClaimId", UUID)
 ReplayId = NewType("ReplayId", UUID)
+PersonId = NewType("PersonId", UUID)
+LinkId = NewType("LinkId", UUID)
 
 
 class Prefix(StrEnum):
@@ -42,6 +44,8 @@ class Prefix(StrEnum):
     ATTEMPT = "att"
     REPLAY = "rpl"
     AUDIT = "aud"
+    PERSON = "usr"
+    LINK = "lnk"
 
 
 def new_id() -> UUID:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 
 from delivery import operational
 from delivery.errors import Unavailable
-from delivery.ledger import health, partitions, upkeep
+from delivery.ledger import health, partitions, sessions, sign_in_failures, upkeep
 from delivery.ledger.journal import ENGINE, Entry
 from delivery.model import Prefix, show_id
 from retries.limit import FIRST_IN_FLIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from delivery.ledger import Ledger
     from delivery.ledger.upkeep import Expired
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 ROUND_SECONDS = 60.0
+# For long enough that no clock of ours, however wrong, takes away what still counts.
+VISITS_KEPT = timedelta(days=1)
 _FULL = upkeep.AT_ONCE
 
 
@@ -85,6 +88,16 @@ class Upkeep:
         while full:
             async with self._ledger.transaction() as tx:
                 full = await upkeep.forget_idempotency_keys(tx, older_than=self._ages.idempotency) == _FULL
+        await self._forget_visits()
+
+    async def _forget_visits(self) -> None:
+        """Forget sessions and links that have ended, and failures to sign in that count no more."""
+        before = self._clock() - VISITS_KEPT
+        for forget in (sessions.forget, sign_in_failures.forget):
+            full = True
+            while full:
+                async with self._ledger.transaction() as tx:
+                    full = await forget(tx, before=before)
 
     async def _check_health(self) -> None:
         async with self._ledger.transaction() as tx:

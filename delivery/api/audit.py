@@ -27,18 +27,24 @@ from delivery.tracing import said_of
 router = APIRouter(prefix="/v1/audit", tags=["audit"], route_class=StrictRoute)
 
 MOST_PATTERNS = 20
-LONGEST_ACTOR = 200
+LONGEST_ACTOR = 400
 
 
 class AuditOut(Shown):
     """One thing that somebody did."""
 
     id: str = Field(examples=[example(Prefix.AUDIT)])
-    tenant_id: str = Field(examples=[example(Prefix.TENANT)])
+    tenant_id: str | None = Field(
+        description="Whose. Null: no tenant's, such as an account of the console.",
+        examples=[example(Prefix.TENANT)],
+    )
     at: Moment
     what: str = Field(examples=["endpoint.paused"])
     sentence: str = Field(description="For people.", examples=["The endpoint was paused by cli:ada."])
-    actor: str = Field(description="A key, `operator`, `cli:…` or `waybill` itself.", examples=["operator"])
+    actor: str = Field(
+        description="A key, `operator`, `cli:…`, `Name <address>`, `portal:…`, or `waybill` itself.",
+        examples=["operator"],
+    )
     address: str | None = Field(description="From where. Null: not known.", examples=["203.0.113.7"])
     reason: str | None
     endpoint_id: str | None
@@ -51,7 +57,7 @@ class AuditOut(Shown):
         entry = audited.entry
         return cls(
             id=show_id(Prefix.AUDIT, audited.id),
-            tenant_id=show_id(Prefix.TENANT, entry.tenant_id),
+            tenant_id=None if entry.whose is None else show_id(Prefix.TENANT, entry.whose),
             at=entry.at,
             what=entry.what,
             sentence=said_of(entry),

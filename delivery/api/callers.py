@@ -9,7 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from delivery.bootstrap import Services
 from delivery.errors import Invalid, MalformedId, NotAllowed, NotAuthenticated, NotFound
-from delivery.model import Actor, Prefix, TenantId, parse_id, show_id
+from delivery.model import Actor, KeyId, Prefix, TenantId, parse_id, show_id
 
 OPERATOR = "operator"
 TENANT_HEADER = "Waybill-Tenant"
@@ -34,14 +34,16 @@ class Caller:
 
     actor: Actor
     tenant_id: TenantId | None
+    key_id: KeyId | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Acting:
-    """For which tenant a request acts, and who is to be named for it."""
+    """For which tenant a request acts, and who is to be named for it. `key_id` None: the operator."""
 
     actor: Actor
     tenant_id: TenantId
+    key_id: KeyId | None = None
 
 
 def services_of(request: Request) -> Services:
@@ -64,7 +66,7 @@ async def identify(request: Request) -> Caller:
     ):
         return Caller(Actor(OPERATOR, address), None)
     known = await services.tenants.authenticate(key)
-    return Caller(Actor(show_id(Prefix.KEY, known.id), address), known.tenant_id)
+    return Caller(Actor(show_id(Prefix.KEY, known.id), address), known.tenant_id, known.id)
 
 
 async def acting_for(request: Request) -> Acting:
@@ -78,7 +80,7 @@ async def acting_for(request: Request) -> Acting:
         return Acting(caller.actor, tenant_id)
     if tenant_id is not None and tenant_id != caller.tenant_id:
         raise NotFound("tenant", show_id(Prefix.TENANT, tenant_id))
-    return Acting(caller.actor, caller.tenant_id)
+    return Acting(caller.actor, caller.tenant_id, caller.key_id)
 
 
 async def _tenant(request: Request, _key: _Documented, _named: _TenantHeader = None) -> Acting:
@@ -93,7 +95,7 @@ async def _seeing(request: Request, _key: _Documented, named: _TenantHeader = No
     if caller.tenant_id is None and named is None:
         return caller
     acting = await _tenant(request, _key, named)
-    return Caller(acting.actor, acting.tenant_id)
+    return Caller(acting.actor, acting.tenant_id, acting.key_id)
 
 
 async def _operator(request: Request, _key: _Documented) -> Actor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from delivery.errors import (
     NotFound,
     Refusal,
     TooLarge,
+    TooManyTries,
     Unavailable,
 )
 
@@ -47,6 +49,7 @@ _TITLES = {
     413: ("too-large", "The request is too large"),
     415: ("unsupported-media-type", "The body is not JSON"),
     422: ("invalid", "The request is not valid"),
+    429: ("too-many-tries", "Too many tries have failed"),
     431: ("too-large", "The request is too large"),
     500: ("internal", "Something went wrong on our side"),
     503: ("unavailable", "This cannot be served just now"),
@@ -94,11 +97,18 @@ def _refused(error: Refusal) -> Problem:
     match error:
         case Invalid():
             return Problem(422, str(error), [{"field": error.field, "why": error.why}])
+        case TooManyTries():
+            return Problem(429, str(error), headers={"Retry-After": str(_whole_seconds(error.retry_after))})
         case NotAuthenticated():
             detail = "Send a known key: Authorization: Bearer …"
             return Problem(401, detail, headers={"WWW-Authenticate": 'Bearer realm="waybill"'})
         case _:
             return Problem(_STATUSES.get(type(error), 400), str(error))
+
+
+def _whole_seconds(duration: timedelta) -> int:
+    """As a header says it; whoever waits for so long has waited for long enough."""
+    return max(1, -(-duration // timedelta(seconds=1)))
 
 
 def _from_framework(error: HTTPException) -> Problem:

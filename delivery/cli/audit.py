@@ -93,7 +93,7 @@ def _row(one: Audited, *, now: datetime) -> tuple[str, ...]:
         _subject(one),
         one.entry.reason or "",
         one.entry.address or "",
-        show_id(Prefix.TENANT, one.entry.tenant_id),
+        "" if one.entry.whose is None else show_id(Prefix.TENANT, one.entry.whose),
         show_id(Prefix.AUDIT, one.id),
     )
 
@@ -105,5 +105,8 @@ def _subject(one: Audited) -> str:
         return show_id(Prefix.DELIVERY, entry.delivery_id)
     if entry.endpoint_id is not None:
         return show_id(Prefix.ENDPOINT, entry.endpoint_id)
-    named = (entry.details.get(name) for name in ("replay_id", "event_id", "attempt_id", "key_id", "name"))
+    named = (
+        entry.details.get(name)
+        for name in ("replay_id", "event_id", "attempt_id", "key_id", "link_id", "name")
+    )
     return str(next((name for name in named if name), ""))

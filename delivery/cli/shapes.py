@@ -201,7 +201,7 @@ def audited(one: Audited) -> Shape:
     entry = one.entry
     return {
         "id": show_id(Prefix.AUDIT, one.id),
-        "tenant_id": show_id(Prefix.TENANT, entry.tenant_id),
+        "tenant_id": None if entry.whose is None else show_id(Prefix.TENANT, entry.whose),
         "at": moment(entry.at),
         "what": entry.what,
         "sentence": said_of(entry),

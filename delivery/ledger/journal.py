@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import msgspec
 from sqlalchemy import text
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Who did it when nobody asked for it.
 ENGINE = "waybill"
+# Whose it is when it is no tenant's, such as an account of the console: no tenant has this id.
+NOBODYS = TenantId(UUID(int=0))
 
 _APPEND = text("""
     insert into journal (id, tenant_id, endpoint_id, delivery_id, at, what, actor, reason, details,
@@ -56,6 +59,11 @@ class Entry:
     delivery_id: DeliveryId | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     address: str | None = None
+
+    @property
+    def whose(self) -> TenantId | None:
+        """The tenant that it concerns; None: none of them, but the engine itself."""
+        return None if self.tenant_id == NOBODYS else self.tenant_id
 
 
 async def append(tx: Transaction, entries: Sequence[Entry]) -> None:

@@ -6,6 +6,7 @@ number under which their endpoint was owed them. `schedule`, `claims` and `endpo
 one row per unfinished delivery, per batch in work, per endpoint. They stay small whatever the history grows
 to, and are all that a claim reads. `replays` and `replay_items` are what people asked to be sent again.
 `figures` is what was counted of attempts, for pages that people look at.
+`people`, `sessions`, `portal_links` and `sign_in_failures` are who comes to the console.
 """
 
 from __future__ import annotations
@@ -431,4 +432,60 @@ figures_progress = Table(
     _moment("summed_until"),
     _moment("back_to"),
     CheckConstraint("id = 1", name="one"),
+)
+
+# People who sign in at the console. An address is kept in lower case: an account has one.
+people = Table(
+    "people",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("email", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("password_hash", Text),  # null: another door proves who they are
+    _moment("created_at"),
+    _moment("disabled_at", nullable=True),
+    CheckConstraint("role in ('viewer', 'support', 'admin')", name="role"),
+)
+
+# What lets a partner see its own tenant for a while. Of a token only its hash is stored, here and below.
+portal_links = Table(
+    "portal_links",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("key_id", ForeignKey("api_keys.id")),  # null: the operator made it
+    Column("role", Text, nullable=False),
+    Column("label", Text),
+    Column("made_by", Text, nullable=False),
+    Column("token_sha256", LargeBinary, nullable=False, unique=True),
+    _moment("created_at"),
+    _moment("expires_at"),
+    CheckConstraint("role in ('viewer', 'support')", name="role"),
+    Index(None, "expires_at"),
+)
+
+# Open sessions: of a person, or of whoever came by a link. They end with what they stand on.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("token_sha256", LargeBinary, primary_key=True),
+    Column("person_id", ForeignKey("people.id", ondelete="CASCADE"), index=True),
+    Column("link_id", ForeignKey("portal_links.id", ondelete="CASCADE"), index=True),
+    Column("address", Text),
+    _moment("created_at"),
+    _moment("expires_at"),
+    CheckConstraint("(person_id is null) <> (link_id is null)", name="whose"),
+    Index(None, "expires_at"),
+)
+
+# How often signing in has failed, by a hash of the account, the address, or both: what was typed there may
+# have been a password.
+sign_in_failures = Table(
+    "sign_in_failures",
+    metadata,
+    Column("subject", LargeBinary, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    _moment("last_at"),
+    Index(None, "last_at"),
 )

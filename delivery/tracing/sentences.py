@@ -134,6 +134,14 @@ _OF_OTHERS: Final = {
     "delivery.replayed": "The delivery was replayed by {by}{because}",
     "delivery.retried": "The delivery was asked for again by {by}",
     "event.content_erased": "The content of the event was erased by {by}{because}",
+    "person.created": "{name} was given an account by {by}",
+    "person.changed": "The account of {name} was changed by {by}{fields}{because}",
+    "person.disabled": "The account of {name} was disabled by {by}{because}",
+    "person.enabled": "The account of {name} was enabled again by {by}{because}",
+    "person.password_set": "{name} was given a new password by {by}{because}",
+    "person.signed_in": "{by} signed in",
+    "portal_link.created": "A portal link that works{until} was made by {by}",
+    "portal_link.opened": "The portal was opened by {by}",
     "attempt.content_erased": "The response of the attempt was erased by {by}{because}",
 }
 # Nothing changed but the reason.

@@ -53,6 +53,7 @@ AUDITED = {
     ("post", "/v1/replays/{replay_id}/pause"): "replay.paused",
     ("post", "/v1/replays/{replay_id}/resume"): "replay.resumed",
     ("post", "/v1/replays/{replay_id}/cancel"): "replay.cancelled",
+    ("post", "/v1/portal-links"): "portal_link.created",
     ("delete", "/v1/events/{event_id}/content"): "event.content_erased",
     ("delete", "/v1/attempts/{attempt_id}/content"): "attempt.content_erased",
 }

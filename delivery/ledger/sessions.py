@@ -1,0 +1,152 @@
+"""Open sessions and the links that lead to them. Of a token only its hash is ever here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, select, text
+from sqlalchemy import insert as insert_into
+
+from delivery.accounts import PortalLink, Role
+from delivery.ledger.people import person_of
+from delivery.ledger.tables import api_keys, people, portal_links, sessions
+from delivery.model import KeyId, LinkId, TenantId
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import RowMapping
+
+    from delivery.accounts import Person
+    from delivery.ledger.session import Transaction
+    from delivery.model import PersonId
+
+AT_ONCE = 1_000
+
+# What stands on a link goes with it.
+_FORGET = (
+    text("""
+        delete from sessions where token_sha256 in (
+            select token_sha256 from sessions where expires_at < :before
+            order by expires_at limit :most for update skip locked
+        )
+    """),
+    text("""
+        delete from portal_links where id in (
+            select id from portal_links where expires_at < :before
+            order by expires_at limit :most for update skip locked
+        )
+    """),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An open session: of a person, or of whoever came by a link; never of both."""
+
+    created_at: datetime
+    expires_at: datetime
+    person: Person | None = None
+    link: PortalLink | None = None
+
+
+async def insert(tx: Transaction, session: Session, *, token_sha256: bytes, address: str | None) -> None:
+    """Write a session that begins."""
+    await tx.execute(
+        insert_into(sessions).values(
+            token_sha256=token_sha256,
+            person_id=None if session.person is None else session.person.id,
+            link_id=None if session.link is None else session.link.id,
+            address=address,
+            created_at=session.created_at,
+            expires_at=session.expires_at,
+        )
+    )
+
+
+async def find(tx: Transaction, token_sha256: bytes, *, now: datetime) -> Session | None:
+    """The open session of this token, with whose it is as they are now.
+
+    None: there is none, it has ended, its person was disabled, or the key that made its link was revoked.
+    """
+    whole = sessions.outerjoin(people).outerjoin(portal_links).outerjoin(api_keys)
+    found = await tx.execute(
+        select(sessions.c.created_at, sessions.c.expires_at, people, portal_links)
+        .select_from(whole)
+        .where(sessions.c.token_sha256 == token_sha256, sessions.c.expires_at > now)
+        .where(people.c.disabled_at.is_(None), api_keys.c.revoked_at.is_(None))
+    )
+    row = found.mappings().one_or_none()
+    if row is None:
+        return None
+    return Session(
+        created_at=row[sessions.c.created_at],
+        expires_at=row[sessions.c.expires_at],
+        person=None if row[people.c.id] is None else person_of(row),
+        link=None if row[portal_links.c.id] is None else _link(row),
+    )
+
+
+async def end(tx: Transaction, token_sha256: bytes) -> None:
+    """End one session, if it is open."""
+    await tx.execute(delete(sessions).where(sessions.c.token_sha256 == token_sha256))
+
+
+async def end_of(tx: Transaction, person_id: PersonId, *, but: bytes | None = None) -> int:
+    """End every session of a person, but the one of this token; returns how many."""
+    theirs = delete(sessions).where(sessions.c.person_id == person_id)
+    return (
+        await tx.execute(theirs if but is None else theirs.where(sessions.c.token_sha256 != but))
+    ).rowcount
+
+
+async def insert_link(tx: Transaction, link: PortalLink, *, token_sha256: bytes) -> None:
+    """Write a link that was just made."""
+    await tx.execute(
+        insert_into(portal_links).values(
+            id=link.id,
+            tenant_id=link.tenant_id,
+            key_id=link.key_id,
+            role=link.role,
+            label=link.label,
+            made_by=link.made_by,
+            token_sha256=token_sha256,
+            created_at=link.created_at,
+            expires_at=link.expires_at,
+        )
+    )
+
+
+async def find_link(tx: Transaction, token_sha256: bytes, *, now: datetime) -> PortalLink | None:
+    """The link of this token, unless it has ended or the key that made it was revoked."""
+    found = await tx.execute(
+        select(portal_links)
+        .select_from(portal_links.outerjoin(api_keys))
+        .where(portal_links.c.token_sha256 == token_sha256, portal_links.c.expires_at > now)
+        .where(api_keys.c.revoked_at.is_(None))
+    )
+    row = found.mappings().one_or_none()
+    return None if row is None else _link(row)
+
+
+async def forget(tx: Transaction, *, before: datetime) -> bool:
+    """Delete up to 1,000 sessions and 1,000 links that ended before then; whether there may be more."""
+    gone = [
+        (await tx.execute(statement, {"before": before, "most": AT_ONCE})).rowcount for statement in _FORGET
+    ]
+    return AT_ONCE in gone
+
+
+def _link(row: RowMapping) -> PortalLink:
+    key_id = row[portal_links.c.key_id]
+    return PortalLink(
+        id=LinkId(row[portal_links.c.id]),
+        tenant_id=TenantId(row[portal_links.c.tenant_id]),
+        key_id=None if key_id is None else KeyId(key_id),
+        role=Role(row[portal_links.c.role]),
+        label=row[portal_links.c.label],
+        made_by=row[portal_links.c.made_by],
+        created_at=row[portal_links.c.created_at],
+        expires_at=row[portal_links.c.expires_at],
+    )

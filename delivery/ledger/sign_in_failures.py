@@ -1,0 +1,74 @@
+"""How often signing in has failed, by subject: a hash, so that nothing that was typed is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from delivery.ledger.session import Transaction
+
+AT_ONCE = 1_000
+
+# Locks what is there and makes what is not, in one order for all: tries of one subject take turns.
+_HOLD = text("""
+    insert into sign_in_failures as f (subject, failures, last_at)
+    select subject, 0, :now from unnest(cast(:subjects as bytea[])) as tried (subject) order by subject
+    on conflict (subject) do update set failures = f.failures
+    returning f.subject, f.failures, f.last_at
+""")
+_WRITE = text("""
+    update sign_in_failures f set failures = counted.failures, last_at = :now
+    from unnest(cast(:subjects as bytea[]), cast(:failures as integer[])) as counted (subject, failures)
+    where f.subject = counted.subject
+""")
+_TAKE_BACK = text("""
+    with mine as materialized (
+        select subject from sign_in_failures where subject = any (cast(:subjects as bytea[]))
+        order by subject for update
+    )
+    update sign_in_failures f
+    set failures = case when f.subject = :reset then 0 else greatest(f.failures - 1, 0) end
+    from mine where f.subject = mine.subject
+""")
+_FORGET = text("""
+    delete from sign_in_failures where subject in (
+        select subject from sign_in_failures where last_at < :before
+        order by last_at limit :most for update skip locked
+    )
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How often a subject has failed lately, and when last."""
+
+    failures: int
+    last_at: datetime
+
+
+async def hold(tx: Transaction, subjects: Sequence[bytes], *, now: datetime) -> dict[bytes, Counted]:
+    """What is counted of these subjects, which nobody else counts until the transaction ends."""
+    rows = await tx.execute(_HOLD, {"subjects": list(subjects), "now": now})
+    return {bytes(row.subject): Counted(row.failures, row.last_at) for row in rows}
+
+
+async def write(tx: Transaction, failures: Mapping[bytes, int], *, now: datetime) -> None:
+    """Write how often these subjects have failed, just now included."""
+    values = {"subjects": list(failures), "failures": list(failures.values()), "now": now}
+    await tx.execute(_WRITE, values)
+
+
+async def take_back(tx: Transaction, subjects: Sequence[bytes], *, reset: bytes) -> None:
+    """A try went well: it does not count for these subjects, and for this one nothing does any more."""
+    await tx.execute(_TAKE_BACK, {"subjects": list(subjects), "reset": reset})
+
+
+async def forget(tx: Transaction, *, before: datetime) -> bool:
+    """Delete up to 1,000 subjects that have not failed since then; whether there may be more."""
+    return (await tx.execute(_FORGET, {"before": before, "most": AT_ONCE})).rowcount == AT_ONCE

@@ -1,0 +1,36 @@
+"""Which tenant has a thing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import select
+
+from delivery.ledger.tables import api_keys, attempts, deliveries, endpoints, events, replays, tenants
+from delivery.model import Prefix, TenantId
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from delivery.ledger.session import Transaction
+
+# The id of each is its key, and tells the day where there is a partition for each: one is read.
+_COLUMNS: Final = {
+    Prefix.TENANT: (tenants.c.id, tenants.c.id),
+    Prefix.KEY: (api_keys.c.id, api_keys.c.tenant_id),
+    Prefix.ENDPOINT: (endpoints.c.id, endpoints.c.tenant_id),
+    Prefix.EVENT: (events.c.id, events.c.tenant_id),
+    Prefix.DELIVERY: (deliveries.c.id, deliveries.c.tenant_id),
+    Prefix.ATTEMPT: (attempts.c.id, attempts.c.tenant_id),
+    Prefix.REPLAY: (replays.c.id, replays.c.tenant_id),
+}
+
+
+async def tenant_of(tx: Transaction, prefix: Prefix, id_: UUID) -> TenantId | None:
+    """The tenant that has the thing with this id; None: there is no such thing, or it is of no tenant."""
+    known = _COLUMNS.get(prefix)
+    if known is None:
+        return None
+    key, tenant = known
+    found = (await tx.execute(select(tenant).where(key == id_))).scalar_one_or_none()
+    return None if found is None else TenantId(found)

@@ -1,0 +1,43 @@
+"""Who may do what. Pure."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from delivery.accounts import Role
+
+__all__ = ["Ability", "Role", "abilities_of"]
+
+
+class Ability(StrEnum):
+    """What one may do. A page or a button asks for one of these, never for a role."""
+
+    SEE = "see"
+    """Look at everything that may be shown."""
+    REPLAY = "replay"
+    """Replay one delivery; start, pause, resume and cancel replays of many."""
+    OPERATE = "operate"
+    """Pause, resume and enable endpoints, send a test event."""
+    SECRETS = "secrets"
+    """Rotate an endpoint's secret, and so read the new one."""
+    ADMINISTER = "administer"
+    """Tenants, keys, people, retention; create, change, disable and delete endpoints."""
+
+
+_SUPPORT = frozenset({Ability.SEE, Ability.REPLAY, Ability.OPERATE})
+_STAFF = {
+    Role.VIEWER: frozenset({Ability.SEE}),
+    Role.SUPPORT: _SUPPORT,
+    Role.ADMIN: frozenset(Ability),
+}
+# A partner's secrets are its own to rotate. Nobody administers by a link, whatever it says.
+_PORTAL = {
+    Role.VIEWER: frozenset({Ability.SEE}),
+    Role.SUPPORT: _SUPPORT | {Ability.SECRETS},
+    Role.ADMIN: _SUPPORT | {Ability.SECRETS},
+}
+
+
+def abilities_of(role: Role, *, portal: bool) -> frozenset[Ability]:
+    """What this role may do: of staff, or of a visitor who came by a link and is bound to its tenant."""
+    return (_PORTAL if portal else _STAFF)[role]
