@@ -110,10 +110,10 @@ class Tenants:
             tenant, name=name, retention=changed_own(tenant.retention, changes["retention"], self._terms)
         )
 
-    async def page(self, cut: Cut) -> Page[Tenant]:
-        """Tenants, newest first."""
+    async def page(self, cut: Cut, *, named: str | None = None) -> Page[Tenant]:
+        """Tenants, newest first; only those whose names hold these letters."""
         async with self._ledger.transaction() as tx:
-            return await tenants.page(tx, cut)
+            return await tenants.page(tx, cut, named=named)
 
     async def create_key(self, tenant_id: TenantId, name: str, *, actor: Actor) -> tuple[ApiKey, str]:
         """Make a key for a tenant. The key itself is told here, and never again."""

@@ -54,6 +54,13 @@ class Form:
         """All values of one field that are not empty."""
         return [value.strip() for value in self.fields.get(name, ()) if value.strip()]
 
+    def id(self, prefix: Prefix, name: str) -> UUID | None:
+        """One field as an id; None when it is none."""
+        try:
+            return parse_id(prefix, self.text(name))
+        except MalformedId:
+            return None
+
     def ticked(self, name: str) -> bool:
         """Whether a box is ticked."""
         return bool(self.text(name))

@@ -35,6 +35,11 @@ _PAGE = text("""
     where tenant_id = :tenant and id < :before and (cast(:state as text) is null or state = :state)
     order by id desc limit :most
 """)
+_PAGE_OF_ALL = text("""
+    select * from replays
+    where id < :before and (cast(:state as text) is null or state = :state)
+    order by id desc limit :most
+""")
 _MOVE = text("""
     update replays set state = :state, next_at = clock_timestamp(), per_second = null,
                        counted_at = clock_timestamp()
@@ -114,10 +119,15 @@ async def read(
     return None if row is None else _replay(row)
 
 
-async def page(tx: Transaction, tenant_id: TenantId, state: ReplayState | None, cut: Cut) -> Page[Replay]:
-    """A tenant's jobs, newest first."""
-    values = {"tenant": tenant_id, "before": cut.before, "state": state, "most": cut.limit + 1}
-    return Page.of([_replay(row) for row in await tx.execute(_PAGE, values)], cut)
+async def page(
+    tx: Transaction, tenant_id: TenantId | None, state: ReplayState | None, cut: Cut
+) -> Page[Replay]:
+    """A tenant's jobs, newest first; all tenants' where none is named."""
+    values = {"before": cut.before, "state": state, "most": cut.limit + 1}
+    query = _PAGE_OF_ALL
+    if tenant_id is not None:
+        query, values["tenant"] = _PAGE, tenant_id
+    return Page.of([_replay(row) for row in await tx.execute(query, values)], cut)
 
 
 async def move(tx: Transaction, replay_id: ReplayId, state: ReplayState) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import insert as insert_into
 from sqlalchemy import select, update
 
+from delivery.ledger.scan import first_of, page_of, scope_of
 from delivery.ledger.tables import tenants
 from delivery.model import Tenant, TenantId
 from delivery.paging import Page
@@ -42,12 +43,19 @@ async def write(tx: Transaction, tenant: Tenant) -> None:
     await tx.execute(update(tenants).where(tenants.c.id == tenant.id).values(**changed))
 
 
-async def page(tx: Transaction, cut: Cut) -> Page[Tenant]:
-    """Tenants, newest first."""
-    rows = await tx.execute(
-        select(*_COLUMNS).where(tenants.c.id < cut.before).order_by(tenants.c.id.desc()).limit(cut.limit + 1)
-    )
-    return Page.of([_tenant(row) for row in rows], cut)
+async def page(tx: Transaction, cut: Cut, *, named: str | None = None) -> Page[Tenant]:
+    """Tenants, newest first; only those whose names hold these letters, large or small.
+
+    The page may hold fewer than asked for, even none, and have a `last` all the same: its cost is bounded.
+    """
+    scope = scope_of(tenants.c.id, cut)
+    if named is None:
+        query = select(*_COLUMNS).where(*scope).order_by(tenants.c.id.desc()).limit(cut.limit + 1)
+        return Page.of([_tenant(row) for row in await tx.execute(query)], cut)
+    seen = first_of(_COLUMNS, scope, cut)
+    query = select(seen).where(seen.c.name.icontains(named, autoescape=True)).order_by(seen.c.id.desc())
+    found = [_tenant(row) for row in await tx.execute(query.limit(cut.limit + 1))]
+    return await page_of(tx, found, cut, id_=tenants.c.id, scope=scope)
 
 
 async def names(tx: Transaction, ids: Iterable[TenantId]) -> dict[TenantId, str]:

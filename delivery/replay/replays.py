@@ -105,8 +105,8 @@ class Replays:
         async with self._ledger.transaction() as tx:
             return await _read(tx, tenant_id, replay_id)
 
-    async def page(self, tenant_id: TenantId, state: ReplayState | None, cut: Cut) -> Page[Replay]:
-        """A tenant's jobs, newest first."""
+    async def page(self, tenant_id: TenantId | None, state: ReplayState | None, cut: Cut) -> Page[Replay]:
+        """A tenant's jobs, newest first; all tenants' where none is named (staff's to ask)."""
         async with self._ledger.transaction() as tx:
             return await replays.page(tx, tenant_id, state, cut)
 

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from delivery.console.pages import deliveries, delivery, finding, overview, sign_in
+from delivery.console.pages import (
+    audit,
+    deliveries,
+    delivery,
+    finding,
+    overview,
+    replay,
+    replay_new,
+    sign_in,
+    tenants,
+)
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
+# Tried in this order: what has a name of its own stands before what has an id.
 ROUTES: list[BaseRoute] = [
+    *audit.ROUTES,
     *deliveries.ROUTES,
     *delivery.ROUTES,
     *finding.ROUTES,
     *overview.ROUTES,
+    *replay_new.ROUTES,
+    *replay.ROUTES,
     *sign_in.ROUTES,
+    *tenants.ROUTES,
 ]

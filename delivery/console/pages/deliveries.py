@@ -9,16 +9,13 @@ from starlette.responses import HTMLResponse
 from delivery.console.filters import PERIODS, read_filters
 from delivery.console.rendering import render
 from delivery.console.visits import get
-from delivery.errors import MalformedId
-from delivery.model import DeliveryStatus, Prefix, parse_id, show_id
+from delivery.model import DeliveryStatus, Prefix, show_id
 from delivery.names import Called
 from delivery.paging import Cut, Page
 from retries.health import Hold
 from retries.outcome import NAMES
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from starlette.responses import Response
 
     from delivery.console.filters import Filters
@@ -34,7 +31,7 @@ async def search(visit: Visit) -> Response:
     filters = _read(visit)
     page: Page[Delivery] = Page((), None)
     if filters.wanted is not None:
-        behind = _behind(visit)
+        behind = visit.query.id(Prefix.DELIVERY, "behind")
         cut = Cut.following(AT_ONCE, behind, oldest_first=filters.oldest_first)
         page = await visit.uses.deliveries.page(visit.tenant_id, filters.wanted, cut)
     more = None
@@ -73,14 +70,6 @@ def _read(visit: Visit) -> Filters:
         if faults:
             return type(filters)(filters.written, None, faults, filters.oldest_first)
     return filters
-
-
-def _behind(visit: Visit) -> UUID | None:
-    """Behind which delivery the page begins; what is no id begins at the beginning."""
-    try:
-        return parse_id(Prefix.DELIVERY, visit.query.text("behind"))
-    except MalformedId:
-        return None
 
 
 async def _called(visit: Visit, page: Page[Delivery]) -> Called:
