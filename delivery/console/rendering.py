@@ -95,7 +95,7 @@ _ENVIRONMENT: Final = Environment(
 _ENVIRONMENT.filters |= {
     "moment": moment,
     "exact": exact,
-    "length": length,
+    "lasting": length,
     "words": words,
     "took": took,
     "id": identified,

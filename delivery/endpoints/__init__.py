@@ -1,7 +1,7 @@
 """Endpoints: where a tenant's events go, under which secrets and limits, and how they do."""
 
 from delivery.endpoints.endpoints import MOST_LIVE_SECRETS, Endpoints
-from delivery.endpoints.health import EnablePreview, EndpointHealth
+from delivery.endpoints.health import EnablePreview, EndpointHealth, Glance
 from delivery.endpoints.limits import shown_limits
 from delivery.endpoints.sealing import NewSecret
 from delivery.endpoints.terms import EndpointChanges, EndpointTerms, LimitsAsked, NewEndpoint
@@ -14,6 +14,7 @@ __all__ = [
     "EndpointHealth",
     "EndpointTerms",
     "Endpoints",
+    "Glance",
     "LimitsAsked",
     "NewEndpoint",
     "NewSecret",

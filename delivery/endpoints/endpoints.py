@@ -17,7 +17,7 @@ from delivery.endpoints.limits import LIMITS, checked_limits
 from delivery.endpoints.sealing import open_headers, seal_headers, seal_secret
 from delivery.endpoints.states import Move, check_move, moved
 from delivery.errors import Conflict, Invalid, NotFound
-from delivery.ledger import accepting, endpoint_figures, endpoint_secrets, endpoints, health, tenants
+from delivery.ledger import accepting, endpoint_figures, endpoint_secrets, endpoints, health, present, tenants
 from delivery.model import (
     Endpoint,
     EndpointId,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
 
-    from delivery.endpoints.health import EnablePreview, EndpointHealth
+    from delivery.endpoints.health import EnablePreview, EndpointHealth, Glance
     from delivery.endpoints.sealing import NewSecret
     from delivery.endpoints.terms import EndpointChanges, EndpointTerms, NewEndpoint
     from delivery.ledger import Ledger, Transaction
@@ -92,10 +92,31 @@ class Endpoints:
         async with self._ledger.transaction() as tx:
             return await keeping.read(tx, tenant_id, endpoint_id)
 
-    async def page(self, tenant_id: TenantId, cut: Cut) -> Page[Endpoint]:
-        """A tenant's endpoints, newest first."""
+    async def page(
+        self,
+        tenant_id: TenantId | None,
+        cut: Cut,
+        *,
+        states: Sequence[EndpointState] = (),
+        troubled: bool = False,
+    ) -> Page[Endpoint]:
+        """A tenant's endpoints, newest first, or all tenants' where none is named.
+
+        `states` and `troubled` narrow it: to those that stand so, to those that are not simply well.
+        """
         async with self._ledger.transaction() as tx:
-            return await endpoints.page(tx, tenant_id, cut)
+            return await endpoints.page(tx, tenant_id, cut, states=states, troubled=troubled)
+
+    async def glances(self, some: Sequence[Endpoint]) -> dict[EndpointId, Glance]:
+        """How these endpoints do, in a few queries for all of them."""
+        async with self._ledger.transaction() as tx:
+            known = await health.read_some(tx, [one.id for one in some])
+            due = await present.due(tx, [one.id for one in some], most_each=views.MOST_DUE)
+        now = self._clock()
+        return {
+            one.id: views.glance(one, known.get(one.id), due.get(one.id, 0), self._terms.health, now=now)
+            for one in some
+        }
 
     async def health(self, tenant_id: TenantId, endpoint_id: EndpointId) -> EndpointHealth:
         """How an endpoint does, and what waits for it; raises NotFound."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 RECENT: Final = timedelta(hours=1)
 MOST_SAMPLED: Final = 10_000
+MOST_DUE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,18 @@ class EndpointHealth:
         """When a probe may go; None while the breaker is closed, or a probe on its way."""
         breaker = self.standing.health.breaker
         return breaker.probe_at if breaker.state is BreakerState.OPEN else None
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """How an endpoint does, as a list tells it; `held` counts what is due and held, up to MOST_DUE."""
+
+    breaker: BreakerState
+    hold: Held | None
+    held: int
+    in_flight: int
+    last_succeeded_at: datetime | None
+    last_failed_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +94,23 @@ def assemble(
         waiting=backlog.waiting,
         disabled_at=_disabled_at(endpoint, standing.health, terms, now=backlog.now),
         recent=recent,
+    )
+
+
+def glance(
+    endpoint: Endpoint, known: Standing | None, due: int, defaults: HealthTerms, *, now: datetime
+) -> Glance:
+    """Put together what a list tells of an endpoint."""
+    terms = endpoint.limits.terms(defaults)
+    standing = known or _fresh(endpoint, terms)
+    hold = hold_of(_situation(endpoint, standing, now=now), in_flight=terms.in_flight)
+    return Glance(
+        breaker=standing.health.breaker.state,
+        hold=hold,
+        held=0 if hold is None else min(due, MOST_DUE),
+        in_flight=standing.in_flight,
+        last_succeeded_at=standing.health.last_succeeded_at,
+        last_failed_at=standing.health.last_failed_at,
     )
 
 

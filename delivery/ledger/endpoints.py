@@ -5,16 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import exists, or_, select, text, update
 from sqlalchemy import insert as insert_into
-from sqlalchemy import select, text, update
 
-from delivery.ledger.tables import endpoints
+from delivery.ledger.tables import endpoint_health, endpoints
 from delivery.model import Endpoint, EndpointId, EndpointLimits, EndpointState, Signature, TenantId
 from delivery.paging import Page
+from retries.breaker import BreakerState
 from retries.rate import RateLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, Row
@@ -56,16 +57,29 @@ async def read(
     return None if row is None else _endpoint(row)
 
 
-async def page(tx: Transaction, tenant_id: TenantId, cut: Cut) -> Page[Endpoint]:
-    """A tenant's endpoints, newest first."""
-    rows = await tx.execute(
-        select(endpoints)
-        .where(
-            endpoints.c.tenant_id == tenant_id, endpoints.c.id < cut.before, endpoints.c.deleted_at.is_(None)
+async def page(
+    tx: Transaction,
+    tenant_id: TenantId | None,
+    cut: Cut,
+    *,
+    states: Sequence[EndpointState] = (),
+    troubled: bool = False,
+) -> Page[Endpoint]:
+    """A tenant's endpoints, or all tenants', newest first: those in one of these states.
+
+    `troubled`: those that are not active, or whose breaker is not closed.
+    """
+    query = select(endpoints).where(endpoints.c.id < cut.before, endpoints.c.deleted_at.is_(None))
+    if tenant_id is not None:
+        query = query.where(endpoints.c.tenant_id == tenant_id)
+    if states:
+        query = query.where(endpoints.c.state.in_(states))
+    if troubled:
+        broken = exists().where(
+            endpoint_health.c.endpoint_id == endpoints.c.id, endpoint_health.c.breaker != BreakerState.CLOSED
         )
-        .order_by(endpoints.c.id.desc())
-        .limit(cut.limit + 1)
-    )
+        query = query.where(or_(endpoints.c.state != EndpointState.ACTIVE, broken))
+    rows = await tx.execute(query.order_by(endpoints.c.id.desc()).limit(cut.limit + 1))
     return Page.of([_endpoint(row) for row in rows], cut)
 
 

@@ -43,6 +43,9 @@ _COLUMNS = """
     h.failed, h.warned, h.last_failed_at, h.last_succeeded_at
 """
 _READ = text(f"select {_COLUMNS} from endpoint_health h where h.endpoint_id = :id")  # noqa: S608  a constant
+_READ_SOME = text(f"""
+    select {_COLUMNS} from endpoint_health h where h.endpoint_id = any (cast(:ids as uuid[]))
+""")  # noqa: S608  a constant
 _LOCK = text(f"""
     select {_COLUMNS} from endpoint_health h
     where h.endpoint_id = any (cast(:ids as uuid[])) order by h.endpoint_id for update
@@ -153,6 +156,12 @@ async def read(tx: Transaction, endpoint_id: EndpointId) -> Standing | None:
     """An endpoint's health as it is now."""
     row = (await tx.execute(_READ, {"id": endpoint_id})).one_or_none()
     return None if row is None else _standing(row)
+
+
+async def read_some(tx: Transaction, ids: Sequence[EndpointId]) -> dict[EndpointId, Standing]:
+    """The health of these endpoints as it is now."""
+    rows = await tx.execute(_READ_SOME, {"ids": list(ids)})
+    return {EndpointId(row.endpoint_id): _standing(row) for row in rows}
 
 
 async def lock(tx: Transaction, endpoints: Iterable[EndpointId]) -> dict[EndpointId, Standing]:

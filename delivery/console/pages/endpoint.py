@@ -1,0 +1,44 @@
+"""One endpoint: its health, its figures, its limits and its secrets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from delivery.console import charts
+from delivery.console.pages.overview import SPANS, span_of
+from delivery.console.terms import told_terms
+from delivery.console.timeline import timeline
+from delivery.console.visits import get
+from delivery.model import EndpointId, Prefix
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from delivery.console.visits import Visit
+
+
+async def one(visit: Visit) -> Response:
+    """An endpoint with everything that is known of it."""
+    endpoint_id = EndpointId(visit.id(Prefix.ENDPOINT))
+    tenant_id = await visit.whose(Prefix.ENDPOINT, endpoint_id)
+    span = span_of(visit)
+    health = await visit.uses.endpoints.health(tenant_id, endpoint_id)
+    secrets = await visit.uses.endpoints.secrets(tenant_id, endpoint_id)
+    series = await visit.uses.figures.of_endpoint(tenant_id, endpoint_id, span)
+    names = await visit.uses.names.of(tenant_ids=[tenant_id] if visit.is_staff else ())
+    return visit.page(
+        "endpoint.html",
+        endpoint=health.endpoint,
+        health=health,
+        terms=told_terms(health.endpoint, visit.uses.settings),
+        secrets=secrets,
+        timeline=timeline(secrets, now=visit.now),
+        series=series,
+        charts=charts,
+        span=span,
+        spans=SPANS,
+        tenant_name=names.tenants.get(tenant_id),
+    )
+
+
+ROUTES: Final = [get("/endpoints/{id}", one)]

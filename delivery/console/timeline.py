@@ -1,0 +1,66 @@
+"""The secrets of an endpoint over time, so that an overlap can be seen. Pure."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from markupsafe import Markup
+
+from delivery.moments import exact
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from delivery.model import SealedSecret
+
+WIDTH: Final = 640
+_ROW: Final = 26
+_LEFT: Final = 120
+_AXIS: Final = 22
+_LEAST: Final = timedelta(hours=1)
+
+
+def timeline(secrets: Sequence[SealedSecret], *, now: datetime) -> Markup:
+    """A bar for each secret: from when it was made until it ends, or beyond the right edge."""
+    ends = [one.not_after for one in secrets if one.not_after is not None]
+    first = min([one.created_at for one in secrets] + [now - _LEAST])
+    last = max([*ends, now])
+    last += max(_LEAST, (last - first) * 0.1)
+    whole = last - first
+
+    def place(moment: datetime) -> float:
+        return _LEFT + (WIDTH - _LEFT) * ((moment - first) / whole)
+
+    parts = []
+    for row, one in enumerate(secrets):
+        y, end = row * _ROW, one.not_after or last
+        told = f"key {one.key_id}, made {exact(one.created_at)}, " + (
+            "signs until it is rotated" if one.not_after is None else f"signs until {exact(one.not_after)}"
+        )
+        parts.append(
+            Markup(
+                '<text x="0" y="{}">{}</text><rect class="chart-{}" x="{:.1f}" y="{}" width="{:.1f}" '
+                'height="14" rx="3"><title>{}</title></rect>'
+            ).format(
+                y + 17,
+                one.key_id,
+                "ok" if one.not_after is None else "wait",
+                place(one.created_at),
+                y + 6,
+                max(3.0, place(end) - place(one.created_at)),
+                told,
+            )
+        )
+    high = len(secrets) * _ROW + _AXIS
+    parts.append(
+        Markup(
+            '<line class="now" x1="{0:.1f}" x2="{0:.1f}" y1="0" y2="{1}"/><text x="{0:.1f}" y="{2}" '
+            'text-anchor="middle">now</text>'
+        ).format(place(now), high - _AXIS + 4, high - 5)
+    )
+    said = f"{len(secrets)} secrets sign now" if len(secrets) != 1 else "One secret signs now"
+    return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        WIDTH, high, said, Markup().join(parts)
+    )
