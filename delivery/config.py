@@ -213,6 +213,12 @@ class Settings(BaseSettings):
         return value
 
     @property
+    def base_url(self) -> str:
+        """Where `web` is reached, as far as the settings tell."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_url or f"http://{host}:{self.port}"
+
+    @property
     def proxies(self) -> tuple[Network, ...]:
         """Whose word is taken for a caller's address."""
         return _read_networks(self.trusted_proxies)

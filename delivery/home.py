@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from delivery.config import Settings
 
 DEFAULT = Path(".waybill")
+# Whose account the first one is.
+FIRST_ADMIN = "admin@localhost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,14 @@ class Home:
                 "operator_key": self._kept("operator-key", lambda: f"wbo_{secrets.token_urlsafe(32)}"),
             }
         except OSError as error:
-            raise Misconfigured(
-                f"The folder {self.folder} cannot be used: {error.strerror}. WAYBILL_DATA_DIR names another."
-            ) from error
+            raise self._unusable(error) from error
+
+    def console_password(self) -> str:
+        """The password of the first account, made on first use. Raises Misconfigured."""
+        try:
+            return self._kept("console-password", lambda: secrets.token_urlsafe(18))
+        except OSError as error:
+            raise self._unusable(error) from error
 
     def announce(self, found_at: Mapping[str, str]) -> None:
         """Write down the settings under which the engine runs now."""
@@ -68,6 +75,11 @@ class Home:
         except (OSError, ValueError, KeyError):
             return {}
         return dict(said["settings"])
+
+    def _unusable(self, error: OSError) -> Misconfigured:
+        return Misconfigured(
+            f"The folder {self.folder} cannot be used: {error.strerror}. WAYBILL_DATA_DIR names another."
+        )
 
     def _kept(self, name: str, make: Callable[[], str]) -> str:
         path = self.folder / name

@@ -20,13 +20,16 @@ import uvloop
 from pydantic import SecretStr
 
 from delivery import embedded
-from delivery.bootstrap import open_ledger
+from delivery.bootstrap import clock, open_ledger, services
 from delivery.cli.door import report
 from delivery.config import read_settings
 from delivery.errors import Unavailable, WaybillError
-from delivery.home import Home
-from delivery.ledger import claiming, schema
+from delivery.home import FIRST_ADMIN, Home
+from delivery.ledger import claiming, partitions, schema
+from delivery.ledger.journal import ENGINE
 from delivery.logs import set_up_logs
+from delivery.model import Actor
+from delivery.people import Role
 from delivery.web import serve
 from workers.actors import Deliveries
 from workers.broker import in_process_broker
@@ -65,7 +68,7 @@ def main() -> None:
 
 def run(settings: Settings, home: Home) -> None:
     """Run relay, worker and web until a signal ends web; then stop the others in turn."""
-    uvloop.run(_lapse_all(settings))
+    uvloop.run(_prepare(settings, home))
     deliveries = Deliveries(settings)
     broker = in_process_broker([deliveries])
     deliveries.declare(broker)
@@ -82,7 +85,7 @@ def run(settings: Settings, home: Home) -> None:
         }
         # What commands beside us must know, so that they judge endpoints as we do.
         terms = {"allow_http": str(settings.allow_http), "allow_networks": settings.allow_networks}
-        home.announce({**secrets, **terms, "url": url})
+        home.announce({**secrets, **terms, "url": url, "public_url": settings.public_url or url})
 
     try:
         serve(settings, on_ready=announce)
@@ -104,11 +107,16 @@ def _database(settings: Settings, home: Home) -> Iterator[str]:
         yield server.url
 
 
-async def _lapse_all(settings: Settings) -> None:
+async def _prepare(settings: Settings, home: Home) -> None:
     ledger = open_ledger(settings, "start")
     try:
         async with ledger.transaction() as tx:
             await claiming.lapse_all(tx)
+            await partitions.ensure(tx, now=clock())  # the journal tells of the first account, too
+        people = services(settings, ledger).people
+        if not await people.anyone():
+            password = home.console_password()
+            await people.create(FIRST_ADMIN, "Admin", Role.ADMIN, password, actor=Actor(ENGINE))
     finally:
         await ledger.close()
 

@@ -12,6 +12,8 @@ from delivery.cli import (
     events,
     exports,
     keys,
+    people,
+    portal_links,
     processes,
     replays,
     tenants,
@@ -30,6 +32,8 @@ for group in (tenants, keys, endpoints, events, deliveries):
 app.add_typer(deliveries.attempts)
 app.add_typer(replays.app)
 app.add_typer(exports.app)
+app.add_typer(people.app)
+app.command("portal-link", epilog=portal_links.EXAMPLES)(portal_links.portal_link)
 app.add_typer(processes.app)
 app.command("audit", epilog=audit.EXAMPLES)(audit.list_audit)
 app.command("dev")(processes.dev)

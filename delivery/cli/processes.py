@@ -14,7 +14,7 @@ from delivery.cli.options import examples
 from delivery.cli.screen import say
 from delivery.config import Settings, read_settings
 from delivery.errors import Misconfigured
-from delivery.home import Home
+from delivery.home import FIRST_ADMIN, Home
 from delivery.logs import set_up_logs
 
 app = typer.Typer(name="serve")
@@ -101,11 +101,13 @@ def _check(settings: Settings) -> None:
 
 def _introduce(settings: Settings) -> None:
     home = Home.of(settings)
-    here = f"http://{settings.host}:{settings.port}"
+    here = settings.base_url
     # Found without a path only where the environment has been activated.
     command = "waybill" if shutil.which("waybill") else sys.argv[0]
     say("Starting Waybill; Ctrl-C stops it.", style="bold")
     say(f"  API            {here}   (documentation: {here}/docs)")
+    say(f"  console        {here}/console")
+    say(f"                 {FIRST_ADMIN}, at first with the password in {home.folder / 'console-password'}")
     say(f"  operator key   {home.folder / 'operator-key'}")
     say(f'  to begin       {command} tenant create "Acme Books"   (in another terminal, in this folder)')
     sys.stdout.flush()

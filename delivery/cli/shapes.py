@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from delivery.deliveries import EventHead, Numbers
     from delivery.endpoints import EnablePreview, EndpointHealth, NewSecret, Owed, Recent
     from delivery.model import ApiKey, Attempt, Delivery, Endpoint, Held, SealedSecret, Tenant, Timings
+    from delivery.people import Link, Person
 
 Shape = dict[str, Any]
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -45,6 +46,24 @@ def key(one: ApiKey, **more: str) -> Shape:
         "revoked_at": moment(one.revoked_at),
         **more,
     }
+
+
+def person(one: Person) -> Shape:
+    """Somebody who may sign in at the console."""
+    return {
+        "id": show_id(Prefix.PERSON, one.id),
+        "email": one.email,
+        "name": one.name,
+        "role": one.role,
+        "has_password": one.has_password,
+        "created_at": moment(one.created_at),
+        "disabled_at": moment(one.disabled_at),
+    }
+
+
+def portal_link(one: Link, *, url: str) -> Shape:
+    """A portal link that was just made: the only time that it is told."""
+    return {"url": url, "expires_at": moment(one.kept.expires_at), "role": one.kept.role}
 
 
 def endpoint(one: Endpoint) -> Shape:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from argon2 import PasswordHasher
 
 from delivery.cli.exports import whole_file
 from delivery.ledger.partitions import bounds
-from delivery.model import Prefix, parse_id
+from delivery.model import Prefix, new_id, parse_id
 from delivery.secrets import generate_key
 from tests.support.postgres import connect
 
@@ -572,3 +573,115 @@ def test_a_tenant_has_less_kept(cli: Cli, tenant: str) -> None:
     assert cli.run("tenant", "change", tenant, "--keep", "payload=7", "--keep-default")[0] == 2
     assert cli.run("tenant", "change", tenant, "--keep", "payload=soon")[0] == 2
     assert set(cli.json("tenant", "change", tenant, "--keep-default")["retention"].values()) == {None}
+
+
+def test_an_account_is_made_with_a_password_that_is_shown_once(cli: Cli):
+    code, out, err = cli.run("person", "create", "joe@example.com", "Joe Doe", "--generate")
+    assert code == 0
+    assert len(out.strip()) == 24
+    assert "will not be shown again" in err
+    listed = cli.good("person", "list")
+    assert "joe@example.com" in listed
+    assert out.strip() not in listed
+
+
+def test_an_account_is_changed_and_disabled_by_its_address_or_its_id(cli: Cli):
+    made = cli.json("person", "create", "mia@example.com", "Mia", "--role", "support", "--generate")
+    assert (made["role"], made["disabled_at"], len(made["password"])) == ("support", None, 24)
+    assert cli.json("person", "change", "Mia@Example.com", "--role", "viewer")["role"] == "viewer"
+    disabled = cli.json("person", "change", made["id"], "--disable", "--reason", "left")
+    assert disabled["disabled_at"] is not None
+    assert cli.json("person", "change", made["id"], "--enable")["disabled_at"] is None
+    (entry,) = cli.json("audit", "--what", "person.disabled")["items"]
+    assert (entry["tenant_id"], entry["reason"]) == (None, "left")
+    assert entry["sentence"].startswith("The account of Mia <mia@example.com> was disabled by cli:")
+    code, _, err = cli.run("person", "change", "nobody@example.com", "--disable")
+    assert (code, err) == (1, "waybill: There is no account nobody@example.com.\n")
+
+
+def test_the_last_admin_cannot_be_disabled(cli: Cli):
+    cli.good("person", "create", "boss@example.com", "Boss", "--role", "admin", "--generate")
+    code, _, err = cli.run("person", "change", "boss@example.com", "--disable")
+    assert code == 1
+    assert "the last admin" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "use --generate or --password-stdin"),
+        (("--generate", "--password-stdin"), "exclude each other"),
+    ],
+)
+def test_a_password_comes_from_one_place(cli: Cli, arguments: tuple[str, ...], said: str):
+    code, out, err = cli.run("person", "create", "eve@example.com", "Eve", *arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "said"),
+    [
+        ("correct horse battery\n", 0, "usr_"),
+        ("correct horse battery\r\n", 0, "usr_"),
+        ("correct horse battery", 0, "usr_"),
+        ("too short\n", 1, "password: must have 12 to 200 characters, not 9"),
+        ("\udcff" * 12, 2, "not UTF-8"),
+    ],
+)
+def test_a_password_is_read_from_standard_input(database: str, given: str, code: int, said: str):
+    asked = subprocess.run(
+        [WAYBILL, "person", "create", f"{new_id()}@example.com", "Somebody", "--password-stdin"],
+        env=_environment(database),
+        input=given.encode(errors="surrogateescape"),
+        capture_output=True,
+        check=False,
+    )
+    assert asked.returncode == code, asked.stderr
+    assert said in (asked.stdout + asked.stderr).decode()
+
+
+def test_a_password_is_asked_for_twice_and_not_shown(database: str):
+    screen, keyboard = os.openpty()
+    email = f"{new_id()}@example.com"
+    with subprocess.Popen(
+        [WAYBILL, "person", "create", email, "Somebody"],
+        env=_environment(database) | {"TERM": "dumb"},
+        stdin=keyboard,
+        stdout=subprocess.PIPE,
+        stderr=keyboard,
+        start_new_session=True,
+    ) as process:
+        os.close(keyboard)
+        shown = b""
+        for question in (b"Password: ", b"confirmation: "):
+            while question not in shown:
+                shown += os.read(screen, 1_000)
+            os.write(screen, b"correct horse battery\n")
+        out, _ = process.communicate(timeout=60)
+    os.close(screen)
+    assert out.startswith(b"usr_")
+    assert b"horse" not in shown
+
+
+def test_a_new_password_replaces_the_old_one(cli: Cli, database: str):
+    made = cli.json("person", "create", "kim@example.com", "Kim", "--generate")
+    renewed = cli.json("person", "set-password", "kim@example.com", "--generate")
+    assert renewed["id"] == made["id"]
+    assert renewed["password"] != made["password"]
+    with connect(database) as connection:
+        (kept,) = connection.execute(
+            "select password_hash from people where email = 'kim@example.com'"
+        ).fetchone() or ("",)
+    assert PasswordHasher().verify(kept, renewed["password"])
+
+
+def test_a_portal_link_is_printed_with_the_consoles_address(cli: Cli, tenant: str):
+    of_tenant = ("--tenant", tenant)
+    link = cli.good("portal-link", *of_tenant, "--label", "Joe of Acme").strip()
+    assert link.startswith("http://127.0.0.1:8080/console/portal/wbl_")
+    told = cli.json("portal-link", *of_tenant, "--role", "support", "--hours", "24")
+    assert told["role"] == "support"
+    for wrong in (("--hours", "25"), ("--hours", "nan"), ("--hours", "0"), ("--hours", "-1")):
+        assert cli.run("portal-link", *of_tenant, *wrong)[0] == 2
+    assert cli.run("portal-link", *of_tenant, "--role", "admin")[0] == 1

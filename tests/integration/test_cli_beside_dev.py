@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 
@@ -76,6 +78,29 @@ def test_commands_find_the_engine_and_tell_what_came_of_a_delivery(
     assert "2. The endpoint answered 200 OK. The endpoint took the delivery." in told
     assert f"webhook-id         {event}" in first
     assert '"data":[1, 2]}' in first
+    assert engine.poll() is None
+
+
+def test_the_first_account_has_the_password_that_is_kept_in_the_folder(
+    tmp_path: Path, environment: dict[str, str], engine: subprocess.Popen[str]
+):
+    def waybill(*arguments: str) -> str:
+        return subprocess.run(
+            [WAYBILL, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    kept = tmp_path / ".waybill" / "console-password"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    (admin,) = json.loads(waybill("person", "list", "--json"))["items"]
+    assert (admin["email"], admin["role"]) == ("admin@localhost", "admin")
+    address = json.loads((tmp_path / ".waybill" / "running.json").read_text())["settings"]["url"]
+    form = urlencode({"email": "admin@localhost", "password": kept.read_text().strip()})
+    browser = build_opener(HTTPCookieProcessor())
+    with browser.open(f"{address}/console/sign-in", form.encode(), timeout=30) as answer:
+        assert answer.url == f"{address}/console"
+    tenant = waybill("tenant", "create", "Acme Books").strip()
+    link = waybill("portal-link", "--tenant", tenant).strip()
+    assert link.startswith(f"{address}/console/portal/wbl_")
     assert engine.poll() is None
 
 

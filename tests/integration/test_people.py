@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from argon2 import PasswordHasher
 
 from delivery.errors import Conflict, Invalid, NotAuthenticated, NotFound, TooManyTries
+from delivery.ledger import sessions, sign_in_failures
 from delivery.model import Actor, PersonId, new_id
 from delivery.paging import Cut
 from delivery.people import Ability, People, PersonChanges, Role
@@ -27,6 +29,7 @@ from tests.support.people import (
 
 if TYPE_CHECKING:
     from delivery.ledger import Ledger
+    from delivery.model import TenantId
 
 NEW = "another horse battery"
 
@@ -377,3 +380,37 @@ async def test_the_journal_tells_what_was_done_with_whom_from_where_and_why(
 async def test_a_try_in_vain_leaves_nothing_in_the_journal(ledger: Ledger, people: People) -> None:
     await refused(people, "jane@example.com", WRONG)
     assert await on.rows(ledger, "select 1 from journal") == []
+
+
+# ---- what time brings
+async def test_sessions_links_and_failures_that_are_over_are_forgotten(
+    ledger: Ledger, people: People, clock: Clock, tenant: TenantId
+) -> None:
+    jane = await somebody(people)
+    await people.open_session(jane.id, address=HOME)
+    link = await people.make_link(tenant, key_id=None, role=Role.VIEWER, actor=ADA)
+    await people.open_link(link.token, address=HOME)
+    await refused(people, "jane@example.com", WRONG)
+    clock.on(days=2)
+    (token,) = await signed_in(people, "jane@example.com")
+    for forget in (sessions.forget, sign_in_failures.forget):
+        async with ledger.transaction() as tx:
+            assert not await forget(tx, before=clock.now - timedelta(days=1))
+    counts = [await on.count(ledger, table) for table in ("sessions", "portal_links", "people")]
+    assert counts == [1, 0, 1]
+    assert not await ended(people, token)
+
+
+async def test_forgetting_goes_on_in_steps(ledger: Ledger, clock: Clock) -> None:
+    await on.change(
+        ledger,
+        """
+        insert into sign_in_failures (subject, failures, last_at)
+        select int4send(n), 1, cast(:at as timestamptz) from generate_series(1, 1500) as n
+        """,
+        at=clock.now,
+    )
+    for more in (True, False):
+        async with ledger.transaction() as tx:
+            assert await sign_in_failures.forget(tx, before=clock.now + timedelta(days=1)) is more
+    assert await on.count(ledger, "sign_in_failures") == 0
