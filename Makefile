@@ -21,8 +21,8 @@ MAKEFLAGS += --no-print-directory
 # Tests, the demo and the Procfile start many processes: none should compile what another has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo up serve db-upgrade test unit check format lint imports types fmt bench bench-held bench-isolation bench-ledger bench-replay lock clean reset
-.PHONY: runtime dev rabbitmq node curl
+.PHONY: help demo up serve db-upgrade test unit check format lint imports types fmt screenshots bench bench-held bench-isolation bench-ledger bench-replay lock clean reset
+.PHONY: runtime dev rabbitmq node chromium curl
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,7 +46,7 @@ db-upgrade: runtime ## Bring the database of WAYBILL_DATABASE_URL to the newest 
 # ---------------------------------------------------------------- prove it
 
 # What takes longest begins first. Each of the WORKERS has servers of its own; WORKERS=0 is for a debugger.
-test: dev rabbitmq node curl ## Run all tests, on private PostgreSQLs and RabbitMQs (ARGS="-k replay" goes to pytest)
+test: dev rabbitmq node chromium curl ## Run all tests, on private PostgreSQLs and RabbitMQs (ARGS="-k replay" goes to pytest)
 	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder tests/e2e tests/integration tests/unit $(ARGS)
 
 unit: dev ## Run the pure tests alone, in seconds
@@ -69,6 +69,9 @@ types: dev ## Check the types
 fmt: dev ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
+
+screenshots: dev rabbitmq chromium ## Take the pictures of the console in docs/console anew
+	$(BIN)/python -m tests.support.screenshots $(ARGS)
 
 bench: dev rabbitmq ## Measure this machine, beside a naive engine
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -140,11 +143,15 @@ rabbitmq:
 curl:
 	@command -v curl >/dev/null || .ci/apt-install "The test of the README's tour" curl
 
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+		.ci/apt-install "The tests of the console" chromium fonts-dejavu-core
+
 node: $(NODE)/node_modules/.package-lock.json
 
 $(NODE)/node_modules/.package-lock.json: $(NODE)/package-lock.json
 	@command -v node >/dev/null && command -v npm >/dev/null || \
-		.ci/apt-install "The test that receives with the npm package standardwebhooks" nodejs npm
-	@echo "Installing the npm package of $(NODE) …"
+		.ci/apt-install "The tests that use npm packages: a receiver that verifies, a judge of accessibility" nodejs npm
+	@echo "Installing the npm packages of $(NODE) …"
 	@npm ci --prefix $(NODE) --silent --ignore-scripts --no-audit --no-fund
 	@touch $@

@@ -1,0 +1,117 @@
+"""The tests' own browser: what goes wrong in a page fails the test that visits it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.browser import PHONE, axe, overflow, visiting
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Route
+
+SITE = "http://console.test"
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'"
+SOUND = "<!doctype html><html lang=en><title>A page</title><main><h1>Sound</h1></main>"
+
+
+def serve(route: Route) -> None:
+    """A site without a server: /say/… is a page that holds what its address says."""
+    path = route.request.url.removeprefix(SITE)
+    if path == "/own.js":
+        route.fulfill(body="window.ours = true", content_type="text/javascript")
+    elif path == "/broken.js":
+        route.fulfill(body="throw new Error('broken')", content_type="text/javascript")
+    elif path == "/alert.js":
+        route.fulfill(body="alert('gotcha')", content_type="text/javascript")
+    elif path == "/gone.png":
+        route.fulfill(status=404)
+    elif path == "/cut.png":
+        route.abort("connectionreset")
+    else:
+        route.fulfill(
+            body=SOUND + PAGES[path], headers={"Content-Security-Policy": POLICY}, content_type="text/html"
+        )
+
+
+PAGES = {
+    "/": '<script src="/own.js"></script>',
+    "/broken": '<script src="/broken.js"></script>',
+    "/alert": '<script src="/alert.js"></script>',
+    "/missing": '<img alt="" src="/gone.png">',
+    "/cut": '<img alt="" src="/cut.png">',
+    "/inline-script": "<script>window.theirs = true</script>",
+    "/inline-style": '<p style="color: red">red</p>',
+    "/handler": '<img alt="" src="/gone.png" onerror="window.theirs = true">',
+    "/elsewhere": '<img alt="" src="https://elsewhere.test/pixel.png">',
+    "/unlabelled": "<form><input></form>",
+    "/wide": "<pre>" + "wide " * 300 + "</pre>",
+}
+
+
+def visit(browser: Browser, path: str, *allowed: str) -> None:
+    """Look at a page of the site, and wait until it has loaded."""
+    with visiting(browser, SITE, allowed=allowed) as page:
+        page.route("**/*", serve)
+        page.goto(path)
+
+
+def break_off(browser: Browser) -> None:
+    """Fail by itself on a page that is in trouble too."""
+    with visiting(browser, SITE) as page:
+        page.route("**/*", serve)
+        page.goto("/broken")
+        raise LookupError
+
+
+def test_a_sound_page_is_no_trouble(browser: Browser) -> None:
+    visit(browser, "/")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/broken", "script: broken"),
+        ("/alert", "dialog: alert gotcha"),
+        ("/missing", f"answer: 404 GET {SITE}/gone.png"),
+        ("/cut", f"request: net::ERR_CONNECTION_RESET GET {SITE}/cut.png"),
+        ("/inline-script", "Content Security Policy"),
+        ("/inline-style", "Content Security Policy"),
+        ("/handler", "Content Security Policy"),
+        ("/elsewhere", "Content Security Policy"),
+    ],
+)
+def test_what_goes_wrong_in_a_page_fails_its_test(browser: Browser, path: str, said: str) -> None:
+    with pytest.raises(AssertionError, match=said):
+        visit(browser, path)
+
+
+def test_what_is_meant_to_go_wrong_does_not(browser: Browser) -> None:
+    visit(browser, "/missing", "answer: 404")
+
+
+def test_a_test_that_fails_by_itself_tells_its_own_failure_first(browser: Browser) -> None:
+    with pytest.raises(LookupError) as failure:
+        break_off(browser)
+    assert failure.value.__notes__ == ["Troubles of the page: 1\nscript: broken"]
+
+
+def test_axe_is_asked_behind_the_policy_and_names_page_rule_and_element(browser: Browser) -> None:
+    with visiting(browser, SITE) as page:
+        page.route("**/*", serve)
+        page.goto("/unlabelled")
+        (found,) = axe(page)
+        assert found.startswith("/unlabelled label (critical): ")
+        assert "<input>" in found
+        page.goto("/")
+        assert axe(page, scheme="dark") == []
+
+
+def test_a_page_that_is_too_wide_is_seen(browser: Browser) -> None:
+    with visiting(browser, SITE, size=PHONE) as page:
+        page.route("**/*", serve)
+        page.goto("/")
+        assert overflow(page) == 0
+        page.goto("/wide")
+        assert overflow(page) > 0

@@ -1,0 +1,209 @@
+"""A real browser, Debian's chromium, for the console: it hears whatever goes wrong in a page.
+
+A visit ends with an AssertionError if a script failed, a request did not get what it asked for, a script ran
+that is none of ours, or the page wanted what its security policy forbids. What is meant to go wrong is named.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from playwright.sync_api import sync_playwright
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from playwright.sync_api import (
+        Browser,
+        BrowserContext,
+        ConsoleMessage,
+        Dialog,
+        Page,
+        Request,
+        Response,
+        ViewportSize,
+        WebError,
+    )
+
+Scheme = Literal["light", "dark"]
+
+DESKTOP: ViewportSize = {"width": 1280, "height": 800}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+AXE = Path(__file__).parent / "node" / "node_modules" / "axe-core" / "axe.min.js"
+PATIENCE_MS = 10_000
+
+_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+_QUIET = (
+    "--disable-background-networking",
+    "--disable-dev-shm-usage",  # containers give it little
+    "--disable-gpu",
+    "--font-render-hinting=none",
+)
+_BAD_REQUEST = 400
+# What a visitor leaves behind by going elsewhere.
+_LEFT = "net::ERR_ABORTED"
+# The console's line about a bad answer: it names no address, and the answer itself is heard anyway.
+_DOUBLE = "Failed to load resource"
+_SERIOUS = frozenset({"serious", "critical"})
+_ASK_AXE = """async () => {
+    const {violations} = await axe.run(document, {resultTypes: ["violations"]});
+    return violations.flatMap((found) => found.nodes.map((node) => ({
+        rule: found.id, impact: node.impact ?? found.impact, help: found.help,
+        at: node.target.join(" "), html: node.html, why: node.failureSummary ?? "",
+    })));
+}"""
+
+
+@dataclass  # without slots: playwright marks the object whose methods it calls
+class Trouble:
+    """What went wrong in the pages of one visit, but for what was meant to: it has one of `allowed` in it."""
+
+    allowed: Sequence[str] = ()
+    heard: list[str] = field(default_factory=list)
+
+    def listen(self, context: BrowserContext) -> None:
+        """Hear all pages of a visit."""
+        context.on("console", self._said)
+        context.on("weberror", self._failed)
+        context.on("requestfailed", self._got_nothing)
+        context.on("response", self._answered)
+        context.on("dialog", self._opened)
+
+    def told(self) -> str:
+        """All of it."""
+        return "\n".join([f"Troubles of the page: {len(self.heard)}", *self.heard])
+
+    def note(self, what: str) -> None:
+        if not any(part in what for part in self.allowed):
+            self.heard.append(what)
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and not message.text.startswith(_DOUBLE):
+            self.note(f"console: {message.text}")
+
+    def _failed(self, error: WebError) -> None:
+        self.note(f"script: {error.error}")
+
+    def _got_nothing(self, request: Request) -> None:
+        if request.failure != _LEFT:
+            self.note(f"request: {request.failure} {request.method} {request.url}")
+
+    def _answered(self, response: Response) -> None:
+        if response.status >= _BAD_REQUEST:
+            self.note(f"answer: {response.status} {response.request.method} {response.url}")
+
+    def _opened(self, dialog: Dialog) -> None:
+        self.note(f"dialog: {dialog.type} {dialog.message}")
+        dialog.dismiss()
+
+
+@contextmanager
+def running_browser() -> Iterator[Browser]:
+    """One chromium, without a window. Its folders are its own and go with it.
+
+    While it runs, no other event loop can run in this thread: keep it no longer than its tests take.
+    """
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=_program(),
+            args=_QUIET,
+            handle_sigint=False,  # a cancelled run ends it from here
+            handle_sigterm=False,
+            handle_sighup=False,
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def visiting(
+    browser: Browser,
+    url: str = "",
+    *,
+    scheme: Scheme = "light",
+    size: ViewportSize = DESKTOP,
+    allowed: Sequence[str] = (),
+) -> Iterator[Page]:
+    """A visitor who was never here before. `url` is what addresses of pages are relative to.
+
+    Raises AssertionError at the end if anything went wrong that has none of `allowed` in it. The most common
+    ones to allow: `answer: 403`, of a page that is refused on purpose.
+    """
+    trouble = Trouble(allowed)
+    context = browser.new_context(
+        base_url=url or None,
+        viewport=size,
+        color_scheme=scheme,
+        reduced_motion="reduce",
+        locale="en-GB",
+        timezone_id="UTC",
+    )
+    try:
+        context.set_default_timeout(PATIENCE_MS)
+        trouble.listen(context)
+        yield context.new_page()
+    except BaseException as error:
+        error.add_note(trouble.told())
+        raise
+    finally:
+        context.close()
+    if trouble.heard:
+        raise AssertionError(trouble.told())
+
+
+def sign_in(page: Page, email: str, password: str) -> None:
+    """Sign in on the page for it; raises AssertionError when that page comes again."""
+    page.goto("/console/sign-in")
+    page.get_by_label("E-mail").fill(email)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_load_state("load")
+    if page.url.partition("?")[0].endswith("/sign-in"):
+        raise AssertionError(f"Not signed in: {page.get_by_role('alert').all_inner_texts()}")
+
+
+def axe(page: Page, *, scheme: Scheme | None = None) -> list[str]:
+    """What axe-core calls serious or critical on this page, as it stands: one line for each element.
+
+    With `scheme` the page is looked at in those colours.
+    """
+    if scheme is not None:
+        page.emulate_media(color_scheme=scheme)
+    if not page.evaluate("typeof axe === 'object'"):
+        page.evaluate(_axe_source())
+    found = cast("list[dict[str, Any]]", page.evaluate(_ASK_AXE))
+    where = page.evaluate("location.pathname")
+    return [
+        f"{where} {one['rule']} ({one['impact']}): {one['help']}\n  {one['at']}\n  {one['html']}\n"
+        f"  {one['why']}"
+        for one in found
+        if one["impact"] in _SERIOUS
+    ]
+
+
+def overflow(page: Page) -> int:
+    """By how many pixels the page is wider than its window."""
+    root = "document.documentElement"
+    return int(page.evaluate(f"{root}.scrollWidth - {root}.clientWidth"))
+
+
+@cache
+def _axe_source() -> str:
+    if not AXE.is_file():
+        raise FileNotFoundError(f"{AXE} is missing: `make node` installs it.")
+    # It says of itself what it evaluates to; nothing of that can be handed over.
+    return AXE.read_text() + "\n;undefined"
+
+
+def _program() -> str:
+    found = next(filter(None, map(shutil.which, _PROGRAMS)), None)
+    if found is None:
+        raise FileNotFoundError(f"None of {', '.join(_PROGRAMS)} is installed: `make test` as root does it.")
+    return found
