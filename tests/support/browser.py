@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Page,
         Request,
         Response,
+        StorageState,
         ViewportSize,
         WebError,
     )
@@ -129,9 +130,12 @@ def visiting(
     *,
     scheme: Scheme = "light",
     size: ViewportSize = DESKTOP,
+    session: StorageState | None = None,
     allowed: Sequence[str] = (),
 ) -> Iterator[Page]:
-    """A visitor who was never here before. `url` is what addresses of pages are relative to.
+    """A visitor who was never here before, or signed in as `session` says (`page.context.storage_state()`).
+
+    `url` is what addresses of pages are relative to.
 
     Raises AssertionError at the end if anything went wrong that has none of `allowed` in it. The most common
     ones to allow: `answer: 403`, of a page that is refused on purpose.
@@ -141,6 +145,7 @@ def visiting(
         base_url=url or None,
         viewport=size,
         color_scheme=scheme,
+        storage_state=session,
         reduced_motion="reduce",
         locale="en-GB",
         timezone_id="UTC",

@@ -22,6 +22,13 @@ class Answer:
     status: int = 200
     delay: float = 0.0
     headers: tuple[str, ...] = ()
+    body: bytes = b""
+
+    def raw(self) -> bytes:
+        """The answer as it goes over the wire."""
+        extra = "".join(f"{line}\r\n" for line in self.headers)
+        head = f"HTTP/1.1 {self.status} X\r\nContent-Length: {len(self.body)}\r\n{extra}\r\n"
+        return head.encode() + self.body
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +93,7 @@ class Partner:
                 self._note(call)
                 answer = self.answer(call)
                 await asyncio.sleep(answer.delay)
-                extra = "".join(f"{line}\r\n" for line in answer.headers)
-                writer.write(f"HTTP/1.1 {answer.status} X\r\nContent-Length: 0\r\n{extra}\r\n".encode())
+                writer.write(answer.raw())
                 await writer.drain()
         writer.close()
 

@@ -1,0 +1,252 @@
+"""What happened before a showcase began: days of deliveries, written with COPY by the engine's own rules.
+
+Ids, bodies, signatures, decisions and sentences are made by the functions that make the real ones; only the
+clock and the dice are ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from psycopg import sql
+
+from delivery.accept import NewEvent
+from delivery.accept.draft import Subscriptions, draft
+from delivery.dispatch.attempt import ALWAYS_SENT, SEQUENCE_HEADER
+from delivery.ledger import Ledger, partitions
+from delivery.model import EventId, Prefix, show_id
+from retries.backoff import parse_schedule
+from retries.outcome import Delivered, Outcome, Phase, Refused, TimedOut, describe, name_of
+from retries.policy import RetryAt, decide, name_of_decision
+from signing import sign
+from tests.support.postgres import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from random import Random
+
+    from psycopg import Connection
+
+    from delivery.ledger.accepting import DeliveryRow, EventRow
+    from delivery.model import EndpointId, TenantId
+    from signing import Secret
+
+LASTED = timedelta(hours=60)
+# A delivery of the past is over before the present begins.
+MARGIN = timedelta(minutes=2)
+
+_TABLES = {
+    "events": "id, tenant_id, type, body, body_sha256, matched, created_at",
+    "deliveries": "id, tenant_id, event_id, endpoint_id, event_type, matched_by, status, reason, attempts, "
+    "created_at, finished_at, outcome, http_status, sequence",
+    "attempts": "id, delivery_id, tenant_id, endpoint_id, event_id, number, claimed_at, started_at, dns_us, "
+    "connect_us, first_byte_us, total_us, url, address, request_headers, body_sha256, key_ids, status, "
+    "response_headers, response_body, response_truncated, outcome, detail, decision, reason, next_due_at, "
+    "worker",
+    "failures": "delivery_id, tenant_id, endpoint_id",
+    "endpoint_sequence": "endpoint_id, sequence, delivery_id",
+}
+_SCHEDULE = parse_schedule((0, 5, 300))
+_BUSY_HOUR, _MINUTES_OF_A_DAY = 15, 1_440
+# An hour of the last day in which much went wrong, counted back from its end.
+_BAD_HOUR = (timedelta(hours=7), timedelta(hours=6))
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One endpoint of the past; `takes` is the median in milliseconds, `secret` what signed."""
+
+    id: EndpointId
+    tenant_id: TenantId
+    filter: tuple[str, ...]
+    url: str
+    takes: int
+    secret: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One attempt: of which delivery, the how manieth, when, how long it took, and what came of it."""
+
+    row: DeliveryRow
+    number: int
+    at: datetime
+    took: timedelta
+    outcome: Outcome
+
+    @property
+    def status(self) -> int | None:
+        """What the receiver answered."""
+        return self.outcome.status if isinstance(self.outcome, Delivered | Refused) else None
+
+
+@dataclass(slots=True)
+class Past:
+    """Rows by table, and the last number of each endpoint. `now` is when the past ends."""
+
+    now: datetime
+    dice: Random
+    flows: dict[EndpointId, Flow]
+    rows: dict[str, list[tuple[Any, ...]]] = field(default_factory=lambda: {name: [] for name in _TABLES})
+    numbers: Counter[EndpointId] = field(default_factory=Counter)
+
+    def happen(self, moment: datetime, tenant_id: TenantId, type_: str, told: object) -> None:
+        """One event, and all that came of it."""
+        some = [(flow.id, flow.filter) for flow in self.flows.values() if flow.tenant_id == tenant_id]
+        drafted = draft(
+            tenant_id,
+            [NewEvent(type_, json.dumps(told, separators=(",", ":")).encode())],
+            Subscriptions.of(some).matching,
+            single=True,
+            now=moment,
+            new_id=lambda: self._id(moment),
+        )
+        (event,) = drafted.events
+        self.rows["events"].append(
+            (event.id, tenant_id, type_, event.body, event.body_sha256, event.matched, moment)
+        )
+        for row in drafted.deliveries:
+            self._deliver(event, row)
+
+    def _deliver(self, event: EventRow, row: DeliveryRow) -> None:
+        flow = self.flows[row.endpoint_id]
+        self.numbers[flow.id] += 1
+        number, at = self.numbers[flow.id], row.created_at + timedelta(milliseconds=8)
+        made = 0
+        while True:
+            made += 1
+            outcome = Delivered(200) if made > 1 else self._first_outcome(at)
+            took = self._took(flow, outcome)
+            tried = Tried(row, made, at, took, outcome)
+            decision = decide(outcome, step=made - 1, schedule=_SCHEDULE, now=at + took, jitter=0.0)
+            self._attempt(event, flow, number, tried, decision)
+            if not isinstance(decision, RetryAt):
+                break
+            at = decision.at + timedelta(milliseconds=self.dice.randrange(5, 40))
+        good = isinstance(outcome, Delivered)
+        self.rows["endpoint_sequence"].append((flow.id, number, row.id))
+        self.rows["deliveries"].append((
+            row.id, row.tenant_id, row.event_id, flow.id, row.event_type, row.matched_by,
+            "succeeded" if good else "failed", decision.reason, made, row.created_at, at + took,
+            name_of(outcome), tried.status, number,
+        ))  # fmt: skip
+        if not good:
+            self.rows["failures"].append((row.id, row.tenant_id, flow.id))
+
+    def _attempt(self, event: EventRow, flow: Flow, number: int, tried: Tried, decision: Any) -> None:
+        shown = show_id(Prefix.EVENT, EventId(event.id))
+        signed = sign([flow.secret], message_id=shown, timestamp=tried.at, body=event.body)
+        headers = {**ALWAYS_SENT, **signed.headers(), SEQUENCE_HEADER: str(number)}
+        us = tried.took // timedelta(microseconds=1)
+        answered = tried.status is not None
+        self.rows["attempts"].append((
+            self._id(tried.at), tried.row.id, flow.tenant_id, flow.id, event.id, tried.number, tried.at,
+            tried.at, 90, 240, us - 60 if answered else None, us, flow.url, "127.0.0.1", json.dumps(headers),
+            event.body_sha256, " ".join(signed.key_ids), tried.status,
+            json.dumps([["Content-Type", "application/json"]] if answered else []),
+            _answer(tried.outcome), False, name_of(tried.outcome), describe(tried.outcome),
+            name_of_decision(decision), decision.reason,
+            decision.at if isinstance(decision, RetryAt) else None, "worker-1",
+        ))  # fmt: skip
+
+    def _first_outcome(self, at: datetime) -> Outcome:
+        """Nearly always well, and in the bad hour often not."""
+        began, ended = (self.now - back for back in _BAD_HOUR)
+        lot = self.dice.random() * (0.12 if began <= at < ended else 1)
+        if lot < 0.02:
+            return Refused(500)
+        if lot < 0.03:
+            return TimedOut(Phase.FIRST_BYTE)
+        return Refused(413) if lot < 0.033 else Delivered(200)
+
+    def _took(self, flow: Flow, outcome: Outcome) -> timedelta:
+        if isinstance(outcome, TimedOut):
+            return timedelta(seconds=5)
+        return timedelta(milliseconds=flow.takes * math.exp(self.dice.gauss(0, 0.45)))
+
+    def _id(self, moment: datetime) -> UUID:
+        """A UUIDv7 of this moment."""
+        milliseconds = int(moment.timestamp() * 1000)
+        chance = self.dice.getrandbits(62)
+        return UUID(int=milliseconds << 80 | 7 << 76 | self.dice.getrandbits(12) << 64 | 2 << 62 | chance)
+
+
+def moments(now: datetime, dice: Random, *, a_day: int) -> list[datetime]:
+    """When something happened, oldest first: more by day than by night."""
+    found = []
+    for back in range(int(LASTED / timedelta(minutes=1)), int(MARGIN / timedelta(minutes=1)), -1):
+        minute = now - timedelta(minutes=back)
+        hours_off = abs(minute.hour + minute.minute / 60 - _BUSY_HOUR)
+        busy = 1 + 0.7 * math.cos(min(hours_off, 24 - hours_off) / 12 * math.pi)
+        wanted = a_day / _MINUTES_OF_A_DAY * busy
+        count = int(wanted) + (dice.random() < wanted % 1)
+        found += sorted(minute + timedelta(seconds=dice.random() * 59) for _ in range(count))
+    return found
+
+
+def write(url: str, past: Past) -> None:
+    """Write all of it; afterwards endpoints go on counting from there."""
+    asyncio.run(_make_partitions(url, past.now))
+    with connect(url) as database:
+        for table, rows in past.rows.items():
+            _copy(database, table, rows)
+        database.cursor().executemany(
+            "update endpoint_health set sequence = %s, last_succeeded_at = %s where endpoint_id = %s",
+            [(number, past.now - MARGIN, id_) for id_, number in past.numbers.items()],
+        )
+
+
+def date_back(url: str, past: Past) -> None:
+    """Let all that was made just now have been made when the past began, with its entries in the journal."""
+    began = past.now - LASTED
+    with connect(url) as database, database.transaction():
+        for table in ("tenants", "api_keys", "endpoints", "endpoint_secrets"):
+            database.execute(sql.SQL("update {} set created_at = %s").format(sql.Identifier(table)), [began])
+        database.execute("update endpoints set updated_at = %(at)s, state_changed_at = %(at)s", {"at": began})
+        database.execute("set local session_replication_role = replica")  # the journal would refuse
+        # An id begins with its milliseconds, in twelve digits.
+        database.execute(
+            """
+            update journal set at = at - %(back)s, id = cast(
+                lpad(to_hex(cast(extract(epoch from at - %(back)s) * 1000 as bigint)), 12, '0')
+                || substr(replace(cast(id as text), '-', ''), 13) as uuid)
+            """,
+            {"back": LASTED},
+        )
+
+
+async def _make_partitions(url: str, now: datetime) -> None:
+    ledger = Ledger(url, pool_size=1, application="waybill showcase")
+    try:
+        async with ledger.transaction() as tx:
+            for back in range(LASTED.days + 1, -1, -1):
+                await partitions.ensure(tx, now=now - timedelta(days=back))
+    finally:
+        await ledger.close()
+
+
+def _copy(database: Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    names = sql.SQL(", ").join(map(sql.Identifier, _TABLES[table].split(", ")))
+    with database.cursor().copy(
+        sql.SQL("copy {} ({}) from stdin").format(sql.Identifier(table), names)
+    ) as target:
+        for row in rows:
+            target.write_row(row)
+
+
+def _answer(outcome: Outcome) -> bytes:
+    match outcome:
+        case Delivered():
+            return b'{"received":true}'
+        case Refused(status=status):
+            return json.dumps({"error": f"status {status}"}).encode()
+        case _:
+            return b""
