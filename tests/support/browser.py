@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from playwright.sync_api import sync_playwright
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 Scheme = Literal["light", "dark"]
 
-DESKTOP: ViewportSize = {"width": 1280, "height": 800}
-PHONE: ViewportSize = {"width": 390, "height": 844}
+DESKTOP: Final[ViewportSize] = {"width": 1280, "height": 800}
+PHONE: Final[ViewportSize] = {"width": 390, "height": 844}
 AXE = Path(__file__).parent / "node" / "node_modules" / "axe-core" / "axe.min.js"
 PATIENCE_MS = 10_000
 
@@ -43,6 +43,7 @@ _QUIET = (
     "--disable-background-networking",
     "--disable-dev-shm-usage",  # containers give it little
     "--disable-gpu",
+    "--disable-lcd-text",  # letters without coloured edges: pictures are smaller
     "--font-render-hinting=none",
 )
 _BAD_REQUEST = 400
@@ -113,6 +114,7 @@ def running_browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(
             executable_path=_program(),
             args=_QUIET,
+            ignore_default_args=["--hide-scrollbars"],  # pages leave room for them
             handle_sigint=False,  # a cancelled run ends it from here
             handle_sigterm=False,
             handle_sighup=False,
@@ -129,7 +131,7 @@ def visiting(
     url: str = "",
     *,
     scheme: Scheme = "light",
-    size: ViewportSize = DESKTOP,
+    phone: bool = False,
     session: StorageState | None = None,
     allowed: Sequence[str] = (),
 ) -> Iterator[Page]:
@@ -143,7 +145,9 @@ def visiting(
     trouble = Trouble(allowed)
     context = browser.new_context(
         base_url=url or None,
-        viewport=size,
+        viewport=PHONE if phone else DESKTOP,
+        is_mobile=phone,
+        has_touch=phone,
         color_scheme=scheme,
         storage_state=session,
         reduced_motion="reduce",
@@ -163,9 +167,9 @@ def visiting(
         raise AssertionError(trouble.told())
 
 
-def sign_in(page: Page, email: str, password: str) -> None:
-    """Sign in on the page for it; raises AssertionError when that page comes again."""
-    page.goto("/console/sign-in")
+def sign_in(page: Page, email: str, password: str, *, then: str = "/console") -> None:
+    """Sign in on the page for it, and go on to another; raises AssertionError for who is not let in."""
+    page.goto(f"/console/sign-in?next={then}")
     page.get_by_label("E-mail").fill(email)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in").click()

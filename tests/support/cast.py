@@ -65,7 +65,7 @@ NORTHWIND = Shop(
                  "consecutive_failures": 5, "cool_down_seconds": 1_800, "longest_cool_down_seconds": 3_600}}),
         Part("affiliate", "Affiliate network of last year's campaign", ("order.paid",), 90),
         Part("returns", "Returns desk", ("order.refunded",), 75),
-        Part("operations", "What Waybill has to say, to our own chat", ("*",), 30,
+        Part("operations", "What Waybill has to say, to our own chat", ("endpoint.*",), 30,
              {"operational": True, "signature": "v1a"}, has_past=False),
     ),
 )  # fmt: skip

@@ -9,23 +9,25 @@ import argparse
 import signal
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support.browser import DESKTOP, PHONE, running_browser, sign_in, visiting
+from playwright.sync_api import Error
+
+from tests.support.browser import running_browser, sign_in, visiting
 from tests.support.showcase import FULL, Showcase, showing
 from tests.support.stack import ROOT, running_servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
-    from playwright.sync_api import Browser, Page, StorageState, ViewportSize
+    from playwright.sync_api import Browser, Page, StorageState
 
     from tests.support.browser import Scheme
 
 FOLDER = ROOT / "docs" / "console"
 LARGEST, LARGEST_IN_ALL = 250_000, 4_000_000
-EMAIL, PASSWORD = "ada@example.com", "correct horse battery staple"  # noqa: S105  of this engine alone
+EMAIL, PASSWORD = "ada@example.com", "correct horse battery staple"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Picture:
     path: Callable[[Showcase], str]
     act: Callable[[Page], None] = lambda _page: None
     scheme: Scheme = "light"
-    size: ViewportSize = DESKTOP
+    phone: bool = False
     signed_in: bool = True
 
 
@@ -83,20 +85,20 @@ PICTURES = (
     Picture("sign-in", _at("/sign-in"), signed_in=False),
     Picture("overview", _at("")),
     Picture("overview-dark", _at(""), scheme="dark"),
-    Picture("overview-phone", _at(""), size=PHONE),
+    Picture("overview-phone", _at(""), phone=True),
     Picture("deliveries", _at("/deliveries")),
     Picture("deliveries-failed-dark", _at("/deliveries?status=failed&since=24h"), scheme="dark"),
-    Picture("deliveries-phone", _at("/deliveries"), size=PHONE),
+    Picture("deliveries-phone", _at("/deliveries"), phone=True),
     Picture("delivery-failed", _failed),
     Picture("delivery-retried", _retried, _open_attempt),
     Picture("delivery-held-dark", _held, scheme="dark"),
-    Picture("delivery-phone", _retried, size=PHONE),
+    Picture("delivery-phone", _retried, phone=True),
     Picture("endpoints", _at("/endpoints")),
     Picture("endpoint", _endpoint("northwind/warehouse")),
     Picture("endpoint-breaker-open-dark", _endpoint("northwind/erp"), scheme="dark"),
     Picture("endpoint-secrets", _endpoint("lumen/analytics")),
     Picture("endpoint-resume", _endpoint("northwind/returns", "/resume")),
-    Picture("endpoint-phone", _endpoint("northwind/warehouse"), size=PHONE),
+    Picture("endpoint-phone", _endpoint("northwind/warehouse"), phone=True),
     Picture("replays", _at("/replays")),
     Picture("replay-preview", _preview),
     Picture("replay-paused", _replay("northwind/warehouse")),
@@ -105,7 +107,7 @@ PICTURES = (
     Picture("tenants", _at("/tenants")),
     Picture("tenant", _tenant),
     Picture("audit", _at("/audit")),
-    Picture("audit-phone", _at("/audit"), size=PHONE),
+    Picture("audit-phone", _at("/audit"), phone=True),
     Picture("people", _at("/people")),
 )
 
@@ -118,15 +120,16 @@ def take(browser: Browser, shown: Showcase, picture: Picture, session: StorageSt
         browser,
         shown.url,
         scheme=picture.scheme,
-        size=picture.size,
+        phone=picture.phone,
         session=session if picture.signed_in else None,
     ) as page:
         page.goto(f"/console{picture.path(shown)}")
         picture.act(page)
         page.wait_for_load_state("networkidle")
-        page.screenshot(path=file, animations="disabled")
-    if file.stat().st_size > LARGEST:
-        raise AssertionError(f"{file.name} has {file.stat().st_size:,} bytes, more than {LARGEST:,}.")
+        taken = page.screenshot(animations="disabled")
+    if len(taken) > LARGEST:
+        raise AssertionError(f"The picture has {len(taken):,} bytes, more than {LARGEST:,}.")
+    file.write_bytes(taken)
     return file
 
 
@@ -137,12 +140,12 @@ def take_all(pictures: Sequence[Picture]) -> list[str]:
     print("Starting an engine and filling it …")  # noqa: T201  a command
     with running_servers() as stack, showing(stack, FULL) as shown, running_browser() as browser:
         with visiting(browser, shown.url) as page:
-            sign_in(page, EMAIL, PASSWORD)
+            sign_in(page, EMAIL, PASSWORD, then="/console/deliveries")
             session = page.context.storage_state()
         for picture in pictures:
             try:
                 file = take(browser, shown, picture, session)
-            except (AssertionError, LookupError) as error:
+            except (AssertionError, Error, LookupError) as error:
                 faults.append(f"{picture.name}: {error}")
             else:
                 print(f"{file.relative_to(ROOT)}  {file.stat().st_size // 1_000} kB")  # noqa: T201  a command

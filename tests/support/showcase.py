@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 40
 SEED = 20_261_125
-# Of each tenant's events so many are published one by one, each under a key.
-KEYED = 5
+AT_ONCE = 10
 # Endpoints that will have been sent all they were owed, well or not.
 _ENDING = (
     "northwind/warehouse", "northwind/billing", "northwind/storefront", "lumen/crm", "lumen/analytics",
@@ -200,12 +199,15 @@ def _change(stack: Stack, shown: Showcase) -> None:
 
 
 def _publish(shown: Showcase, count: int, dice: Random) -> None:
-    for shop in SHOPS:
-        kinds, api = types_of(shop), shown.api(shop.handle)
-        events = [event_of(dice.choice(kinds), dice, number) for number in range(count // len(SHOPS))]
-        for number, event in enumerate(events[:KEYED]):
-            api.post("/v1/events", event, Idempotency_Key=f"{shop.handle}-2026-{number}")
-        api.post("/v1/events/batch", {"events": events[KEYED:]})
+    """Tenants take turns: one event under a key, and some more at once."""
+    number = 0
+    while number < count:
+        for shop in SHOPS:
+            kinds, api = types_of(shop), shown.api(shop.handle)
+            one, *more = [event_of(dice.choice(kinds), dice, number + n) for n in range(AT_ONCE)]
+            api.post("/v1/events", one, Idempotency_Key=f"{shop.handle}-2026-{number}")
+            api.post("/v1/events/batch", {"events": more})
+            number += AT_ONCE
 
 
 def _let_in_the_hostile(shown: Showcase) -> None:

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.browser import PHONE, axe, overflow, visiting
+from tests.support.browser import axe, overflow, visiting
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Route
 
 SITE = "http://console.test"
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'"
-SOUND = "<!doctype html><html lang=en><title>A page</title><main><h1>Sound</h1></main>"
+SOUND = (
+    "<!doctype html><html lang=en><meta name=viewport content='width=device-width'><title>A page</title>"
+    "<main><h1>Sound</h1></main>"
+)
 
 
 def serve(route: Route) -> None:
@@ -109,7 +112,7 @@ def test_axe_is_asked_behind_the_policy_and_names_page_rule_and_element(browser:
 
 
 def test_a_page_that_is_too_wide_is_seen(browser: Browser) -> None:
-    with visiting(browser, SITE, size=PHONE) as page:
+    with visiting(browser, SITE, phone=True) as page:
         page.route("**/*", serve)
         page.goto("/")
         assert overflow(page) == 0
