@@ -31,6 +31,8 @@ if TYPE_CHECKING:
         WebError,
     )
 
+    from tests.support.staff import Colleague
+
 Scheme = Literal["light", "dark"]
 
 DESKTOP: Final[ViewportSize] = {"width": 1280, "height": 800}
@@ -167,11 +169,11 @@ def visiting(
         raise AssertionError(trouble.told())
 
 
-def sign_in(page: Page, email: str, password: str, *, then: str = "/console") -> None:
+def sign_in(page: Page, one: Colleague, *, then: str = "/console") -> None:
     """Sign in on the page for it, and go on to another; raises AssertionError for who is not let in."""
     page.goto(f"/console/sign-in?next={then}")
-    page.get_by_label("E-mail").fill(email)
-    page.get_by_label("Password").fill(password)
+    page.get_by_label("E-mail").fill(one.email)
+    page.get_by_label("Password").fill(one.password)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_load_state("load")
     if page.url.partition("?")[0].endswith("/sign-in"):

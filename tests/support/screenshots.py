@@ -16,6 +16,7 @@ from playwright.sync_api import Error
 from tests.support.browser import running_browser, sign_in, visiting
 from tests.support.showcase import FULL, Showcase, showing
 from tests.support.stack import ROOT, running_servers
+from tests.support.staff import ADMIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 FOLDER = ROOT / "docs" / "console"
 LARGEST, LARGEST_IN_ALL = 250_000, 4_000_000
-EMAIL, PASSWORD = "ada@example.com", "correct horse battery staple"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def take_all(pictures: Sequence[Picture]) -> list[str]:
     print("Starting an engine and filling it …")  # noqa: T201  a command
     with running_servers() as stack, showing(stack, FULL) as shown, running_browser() as browser:
         with visiting(browser, shown.url) as page:
-            sign_in(page, EMAIL, PASSWORD, then="/console/deliveries")
+            sign_in(page, ADMIN)
             session = page.context.storage_state()
         for picture in pictures:
             try:

@@ -21,6 +21,7 @@ from tests.support.api import Api
 from tests.support.cast import SHOPS, Part, Receivers, Shop, event_of, types_of
 from tests.support.partner import Partner
 from tests.support.stack import OPERATOR_KEY, WAYBILL, Stack, wait_until
+from tests.support.staff import take_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -181,7 +182,8 @@ def _flows(shown: Showcase) -> Iterator[past.Flow]:
 
 # ------------------------------------------------------------------ what happens
 def _change(stack: Stack, shown: Showcase) -> None:
-    """What people do today: they pause an endpoint, rotate the secret of one, and give one up."""
+    """What people do today: they get accounts, pause an endpoint, rotate a secret, and give one up."""
+    take_on(stack)
     stack.run(
         str(WAYBILL), "endpoint", "pause", shown.endpoints["northwind/returns"],
         "--tenant", shown.owners["northwind"].id, "--reason", "Moving to a new data centre; back on Thursday",
