@@ -36,4 +36,4 @@ def take_on(stack: Stack) -> None:
 
 def _take_on(stack: Stack, one: Colleague) -> None:
     asked = ("person", "create", one.email, one.name, "--role", one.role, "--password-stdin")
-    stack.run(str(WAYBILL), *asked, told=f"{one.password}\n")
+    stack.run(str(WAYBILL), *asked, given=f"{one.password}\n")
