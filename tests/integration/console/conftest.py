@@ -75,9 +75,9 @@ class Browser:
         """Ask for a page."""
         return await self.client.get(f"/console{path}", params=query)
 
-    async def post(self, path: str, query: str = "", **fields: Any) -> httpx.Response:
+    async def post(self, path: str, **fields: Any) -> httpx.Response:
         """Send a form; nothing is followed."""
-        return await self.client.post(f"/console{path}{query}", data={"csrf": csrf(self.token), **fields})
+        return await self.client.post(f"/console{path}", data={"csrf": csrf(self.token), **fields})
 
     async def text(self, path: str, **query: Any) -> str:
         """What a page says that is there."""

@@ -137,11 +137,11 @@ async def test_an_admin_says_that_everything_is_meant(
     staff: Browser, ledger: Ledger, tenant: TenantId
 ) -> None:
     await on.accept(ledger, tenant)
-    only = f"?tenant={show_id(Prefix.TENANT, tenant)}"
-    refused = await staff.post("/replays", only, reason="all of it")
+    path = f"/replays?tenant={show_id(Prefix.TENANT, tenant)}"
+    refused = await staff.post(path, reason="all of it")
     assert refused.status_code == 422
     assert 'id="fault-everything"' in refused.text
-    assert (await staff.post("/replays", only, reason="all of it", everything="1")).status_code == 303
+    assert (await staff.post(path, reason="all of it", everything="1")).status_code == 303
 
 
 async def test_staff_are_asked_whose_deliveries_they_mean(

@@ -1,0 +1,105 @@
+"""The audit in the console: every filter in the address, and each tenant its own."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from delivery.bootstrap import clock
+from delivery.ledger import journal
+from delivery.ledger.journal import ENGINE, Entry
+from delivery.model import Prefix, show_id
+from tests.support import ledger as on
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from delivery.ledger import Ledger
+    from delivery.model import EndpointId, TenantId
+    from tests.integration.console.conftest import Browser
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+@pytest.fixture(autouse=True)
+async def _happened(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> None:
+    """Ada paused an endpoint, the engine opened its breaker, and a key did the rest."""
+    now = clock()
+    entries = [
+        Entry(tenant, "endpoint.paused", "Ada", now, HOSTILE, endpoint, address="10.0.0.7"),
+        Entry(tenant, "endpoint.breaker_opened", ENGINE, now, endpoint_id=endpoint),
+        Entry(tenant, "tenant.changed", HOSTILE, now, details={"name": "Acme"}),
+    ]
+    async with ledger.transaction() as tx:
+        await journal.append(tx, entries)
+
+
+async def test_the_audit_says_who_did_what_from_where_and_why(staff: Browser) -> None:
+    page = await staff.text("/audit")
+    assert "The endpoint was paused by Ada" in page
+    assert "from 10.0.0.7" in page
+
+
+async def test_what_people_wrote_is_text(staff: Browser) -> None:
+    page = await staff.text("/audit")
+    assert HOSTILE not in page
+    assert page.count("&lt;script&gt;") >= 3
+
+
+async def test_the_engines_own_is_told_when_asked_for(staff: Browser) -> None:
+    assert "circuit breaker opened" not in await staff.text("/audit")
+    assert "circuit breaker opened" in await staff.text("/audit", engine="1")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"actor": "Ada"},
+        {"what": "endpoint.*"},
+        {"what": "key.*, endpoint.paused"},
+        {"since": "1h", "actor": "Ada"},
+    ],
+)
+async def test_entries_are_found_by_who_what_and_when(staff: Browser, query: dict[str, str]) -> None:
+    page = await staff.text("/audit", **query)
+    assert "paused by Ada" in page
+    assert "The tenant was changed" not in page
+
+
+async def test_entries_are_found_by_endpoint(staff: Browser, endpoint: EndpointId) -> None:
+    page = await staff.text("/audit", endpoint=show_id(Prefix.ENDPOINT, endpoint))
+    assert "paused by Ada" in page
+    assert f"/console/endpoints/{show_id(Prefix.ENDPOINT, endpoint)}" in page
+    assert "The tenant was changed" not in page
+
+
+async def test_nothing_like_that_says_so(staff: Browser) -> None:
+    assert "Nobody has done anything like that" in await staff.text("/audit", actor="Grace")
+
+
+@pytest.mark.parametrize("name", ["what", "endpoint", "delivery", "since", "until"])
+async def test_a_filter_that_cannot_be_read_is_said_beside_it(staff: Browser, name: str) -> None:
+    page = await staff.get("/audit", **{name: "<nonsense>"})
+    assert page.status_code == 422
+    assert f'id="fault-{name}"' in page.text
+    assert 'value="&lt;nonsense&gt;"' in page.text
+
+
+async def test_the_audit_goes_on_behind_a_full_page(staff: Browser, ledger: Ledger, tenant: TenantId) -> None:
+    async with ledger.transaction() as tx:
+        await journal.append(tx, [Entry(tenant, "tenant.changed", "Grace", clock()) for _ in range(60)])
+    first = await staff.text("/audit", actor="Grace")
+    more = re.search(r'href="([^"]+)" rel="next"', first)
+    assert more is not None
+    second = await staff.client.get(more[1].replace("&amp;", "&"))
+    assert second.text.count("The tenant was changed by Grace") == 10
+
+
+async def test_a_partner_reads_its_own_alone(
+    partner: Browser, enter: Callable[..., Browser], ledger: Ledger
+) -> None:
+    assert "paused by Ada" in await partner.text("/audit")
+    stranger = enter(tenant=await on.new_tenant(ledger))
+    assert "Nobody has done anything yet" in await stranger.text("/audit")

@@ -1,0 +1,170 @@
+"""Tenants in the console: found, made, changed; their keys made and ended."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from delivery.model import Prefix, TenantId, new_id, show_id
+from delivery.paging import Cut
+from tests.integration.console.conftest import ADMIN
+from tests.support import ledger as on
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from delivery.bootstrap import Services
+    from delivery.ledger import Ledger
+    from delivery.model import EndpointId
+    from tests.integration.console.conftest import Browser
+
+HOSTILE = "<script>alert(1)</script>"
+KEY = re.compile(r"wbk_[A-Za-z0-9_-]{43}")
+
+
+def at(tenant: TenantId, rest: str = "") -> str:
+    return f"/tenants/{show_id(Prefix.TENANT, tenant)}{rest}"
+
+
+async def named(staff: Browser, name: str) -> str:
+    """A new tenant's page."""
+    made = await staff.post("/tenants", name=name)
+    return str(made.headers["location"]).removeprefix("/console")
+
+
+async def test_a_tenant_is_made_and_found_by_a_part_of_its_name(staff: Browser) -> None:
+    await named(staff, "Acme Books")
+    await named(staff, "Umbrella 100%")
+    page = await staff.text("/tenants", name="acme")
+    assert "Acme Books" in page
+    assert "Umbrella" not in page
+    assert "Umbrella" in await staff.text("/tenants", name="0%")
+    assert "No tenant is called so" in await staff.text("/tenants", name="%c%")
+
+
+async def test_tenants_come_page_by_page(staff: Browser, ledger: Ledger) -> None:
+    for _ in range(51):
+        await on.new_tenant(ledger)
+    first = await staff.text("/tenants", name="tenant")
+    more = re.search(r'href="([^"]+)" rel="next"', first)
+    assert more is not None
+    second = await staff.client.get(more[1].replace("&amp;", "&"))
+    assert len(re.findall("See only this tenant", second.text)) == 1
+
+
+async def test_a_name_that_cannot_be_is_said_beside_the_field(staff: Browser) -> None:
+    for name in ("", "x" * 201):
+        page = await staff.post("/tenants", name=name)
+        assert page.status_code == 422
+        assert 'id="fault-name"' in page.text
+
+
+async def test_a_tenant_shows_its_endpoints(staff: Browser, tenant: TenantId, endpoint: EndpointId) -> None:
+    page = await staff.text(at(tenant))
+    assert f"/console/endpoints/{show_id(Prefix.ENDPOINT, endpoint)}" in page
+    assert f"/console/deliveries?tenant={show_id(Prefix.TENANT, tenant)}" in page
+
+
+async def test_a_key_is_shown_once(staff: Browser, services: Services, tenant: TenantId) -> None:
+    made = await staff.post(at(tenant, "/keys"), name="order service")
+    assert made.headers["cache-control"] == "no-store"
+    (key,) = set(KEY.findall(made.text))
+    assert (await services.tenants.authenticate(key)).tenant_id == tenant
+    page = await staff.text(at(tenant))
+    assert key not in page
+    assert "order service" in page
+
+
+async def test_a_key_is_revoked_after_a_page_says_what_stops(
+    staff: Browser, services: Services, tenant: TenantId
+) -> None:
+    await staff.post(at(tenant, "/keys"), name="order service")
+    (key,) = (await services.tenants.keys(tenant, Cut())).items
+    path = at(tenant, f"/keys/{show_id(Prefix.KEY, key.id)}/revoke")
+    assert "nothing takes it any more" in await staff.text(path)
+    assert (await staff.post(path, reason="leaked")).status_code == 303
+    assert "is revoked already" in await staff.text(path)
+    assert "leaked" in await staff.text("/audit", what="key.*")
+
+
+async def test_a_key_of_another_tenant_is_not_revoked_here(
+    staff: Browser, services: Services, ledger: Ledger, tenant: TenantId
+) -> None:
+    await staff.post(at(tenant, "/keys"), name="order service")
+    (key,) = (await services.tenants.keys(tenant, Cut())).items
+    path = at(await on.new_tenant(ledger), f"/keys/{show_id(Prefix.KEY, key.id)}/revoke")
+    assert (await staff.get(path)).status_code == 404
+    assert (await staff.post(path)).status_code == 404
+
+
+async def test_retention_is_changed_and_taken_back(
+    staff: Browser, services: Services, tenant: TenantId
+) -> None:
+    await staff.post(at(tenant, "/change"), name="Acme", payload="3", attempts="", reason="asked for")
+    changed = await services.tenants.read(tenant)
+    assert (changed.name, dict(changed.retention)) == ("Acme", {"payload": 3})
+    assert "3 days" in await staff.text(at(tenant))
+    await staff.post(at(tenant, "/change"), name="Acme")
+    assert not (await services.tenants.read(tenant)).retention
+
+
+@pytest.mark.parametrize("days", ["many", "0", "99999", "1.5", "-1", "²"])
+async def test_days_that_cannot_be_are_said_beside_the_field(
+    staff: Browser, tenant: TenantId, days: str
+) -> None:
+    page = await staff.post(at(tenant, "/change"), name="Acme", events=days)
+    assert page.status_code == 422
+    assert 'id="fault-retention.events"' in page.text
+    assert f'value="{days}"' in page.text
+
+
+async def test_what_a_tenant_is_called_is_text(staff: Browser) -> None:
+    path = await named(staff, HOSTILE)
+    await staff.post(f"{path}/keys", name=HOSTILE)
+    for page in (path, "/tenants", "/audit"):
+        shown = await staff.text(page)
+        assert HOSTILE not in shown
+        assert "&lt;script&gt;" in shown
+
+
+async def test_a_partner_sees_its_own_tenant_and_changes_nothing(partner: Browser, tenant: TenantId) -> None:
+    page = await partner.text(at(tenant))
+    assert "Make a key" not in page
+    assert "Change name and retention" not in page
+    assert (await partner.get("/tenants")).headers["location"].endswith(at(tenant))
+
+
+async def test_another_tenant_is_not_there_for_a_partner(partner: Browser, ledger: Ledger) -> None:
+    assert (await partner.get(at(await on.new_tenant(ledger)))).status_code == 404
+
+
+async def test_nobody_bound_to_a_tenant_administers(enter: Callable[..., Browser], tenant: TenantId) -> None:
+    bound = enter(ADMIN, tenant)
+    assert (await bound.get("/tenants/new")).status_code == 403
+    for path in ("/tenants", at(tenant, "/change"), at(tenant, "/keys")):
+        assert (await bound.post(path, name="mine")).status_code == 403
+
+
+async def test_who_does_not_administer_changes_nothing(viewer: Browser, tenant: TenantId) -> None:
+    key = show_id(Prefix.KEY, new_id())
+    for path in ("/tenants/new", at(tenant, f"/keys/{key}/revoke")):
+        assert (await viewer.get(path)).status_code == 403
+    for path in ("/tenants", at(tenant, "/change"), at(tenant, "/keys"), at(tenant, f"/keys/{key}/revoke")):
+        assert (await viewer.post(path, name="mine")).status_code == 403
+
+
+async def test_a_form_without_the_secret_of_the_session_changes_no_tenant(
+    staff: Browser, tenant: TenantId
+) -> None:
+    key = show_id(Prefix.KEY, new_id())
+    for path in ("/tenants", at(tenant, "/change"), at(tenant, "/keys"), at(tenant, f"/keys/{key}/revoke")):
+        assert (await staff.post(path, name="mine", csrf="")).status_code == 403
+
+
+async def test_a_tenant_that_there_is_not_is_not_found(staff: Browser) -> None:
+    nobody = TenantId(new_id())
+    assert (await staff.get(at(nobody))).status_code == 404
+    assert (await staff.get("/tenants/ten_nonsense")).status_code == 404
+    assert (await staff.post(at(nobody, "/keys"), name="a key")).status_code == 404

@@ -1,0 +1,123 @@
+"""What pages say of replays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from delivery.console import replaying
+from delivery.jobs import Item, ItemState, Replay, ReplayState
+from delivery.model import Actor, EndpointId, EndpointLimits, EndpointState, EventId, Held, ReplayId, new_id
+from delivery.selection import DeliverySelection
+from retries.health import Hold
+from retries.rate import RateLimit
+from tests.unit.cli.records import ENDPOINT, MADE, TENANT
+
+REPLAY = Replay(
+    id=ReplayId(new_id()),
+    tenant_id=TENANT.id,
+    wanted=DeliverySelection(),
+    reason="an outage",
+    actor=Actor("ada"),
+    hold=False,
+    rate=None,
+    state=ReplayState.RUNNING,
+    selecting=False,
+    counts={ItemState.WAITING: 3_700, ItemState.QUEUED: 96, ItemState.SUCCEEDED: 1_204},
+    per_second=250.0,
+    counted_at=MADE,
+    created_at=MADE,
+    finished_at=None,
+)
+
+
+def item(state: ItemState, why: str | None) -> Item:
+    return Item(new_id(), EventId(new_id()), EndpointId(new_id()), state, why, None)
+
+
+def test_progress_says_how_many_are_over():
+    assert replaying.progress(REPLAY) == "1,204 of 5,000"
+    assert replaying.progress(replace(REPLAY, selecting=True)) == "1,204 of 5,000 found so far"
+    assert replaying.progress(replace(REPLAY, selecting=True, counts={})) == "Looking for what is meant"
+
+
+def test_the_pace_says_how_long_it_takes():
+    assert replaying.pace(REPLAY) == "About 250 a second; 15 s left at this speed."
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"per_second": None, "counts": {}}, "It has just begun."),
+        ({"per_second": None}, "Nothing ends just now."),
+        ({"per_second": None, "counts": {ItemState.WAITING: 1}}, "Nothing has ended yet."),
+        ({"selecting": True}, "About 250 a second; more may be found yet."),
+        ({"counts": {ItemState.SUCCEEDED: 1}}, "About 250 a second; almost done."),
+        ({"state": ReplayState.PAUSED}, "Paused: nothing goes out until it is resumed."),
+        ({"state": ReplayState.FINISHED}, ""),
+    ],
+)
+def test_the_pace_follows_the_state(changed: dict[str, object], said: str):
+    assert replaying.pace(replace(REPLAY, **changed)) == said  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("speed", "said"), [(1_250.0, "1,250 a second"), (0.5, "30 a minute"), (0.01, "36 an hour")]
+)
+def test_a_speed_has_a_unit_that_people_can_use(speed: float, said: str):
+    assert replaying.per_second(speed) == said
+
+
+def test_a_paused_replay_moves_while_some_are_on_their_way():
+    paused = replace(REPLAY, state=ReplayState.PAUSED)
+    assert replaying.moves(paused)
+    assert not replaying.moves(replace(paused, counts={ItemState.WAITING: 3}))
+
+
+def test_every_state_of_an_item_has_a_meaning_and_a_colour():
+    assert set(ItemState) == set(replaying.MEANINGS) == set(replaying.TONES)
+
+
+@pytest.mark.parametrize(
+    ("state", "why", "said"),
+    [
+        (ItemState.WAITING, None, "Its turn has not come."),
+        (ItemState.SKIPPED, "owed_meanwhile", "It was owed meanwhile, so it goes out without this replay."),
+        (ItemState.SKIPPED, "endpoint_deleted", "Its endpoint was deleted, so it has nowhere to go."),
+        (ItemState.CANCELLED, "replayed by ada", "Replayed by ada."),
+    ],
+)
+def test_what_became_of_an_item_is_a_sentence(state: ItemState, why: str | None, said: str):
+    assert replaying.of_item(item(state, why)) == said
+
+
+def test_a_paused_endpoint_has_its_deliveries_wait():
+    paused = replace(ENDPOINT, state=EndpointState.PAUSED, state_reason="they asked")
+    assert replaying.bearing(paused, None, named=False) == (
+        "Paused: they asked. They wait until it is resumed."
+    )
+    assert "begins only if it may wait" in replaying.bearing(paused, None, named=True)
+
+
+def test_a_disabled_endpoint_has_its_deliveries_skipped():
+    disabled = replace(ENDPOINT, state=EndpointState.DISABLED)
+    assert replaying.bearing(disabled, None, named=False) == (
+        "Disabled. They are skipped, or wait if you say so."
+    )
+
+
+def test_an_open_breaker_lets_a_few_through():
+    held = Held(Hold.BREAKER_OPEN, until=MADE)
+    said = replaying.bearing(ENDPOINT, held, named=False)
+    assert said.endswith(
+        "A few go out as probes, not before 2026-11-22 18:00:00 UTC; the rest once they are taken."
+    )
+
+
+def test_a_rate_limit_tells_how_long_it_takes():
+    limited = replace(ENDPOINT, limits=EndpointLimits(rate=RateLimit(100, timedelta(minutes=1))))
+    assert replaying.limit(limited) == "At most 2 a second."
+    assert replaying.limit(limited, count=1_000) == "At most 2 a second, so at least 10 min for all."
+    assert not replaying.limit(ENDPOINT, count=1_000)
