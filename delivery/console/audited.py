@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from delivery.audit import AuditSelection
@@ -11,6 +11,8 @@ from delivery.console.filters import moment_of
 from delivery.errors import Invalid, MalformedId
 from delivery.filters import check_pattern
 from delivery.model import DeliveryId, EndpointId, Prefix, parse_id, show_id
+from delivery.tracing import said_of
+from delivery.tracing.sentences import who
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -108,6 +110,12 @@ def _patterns(text: str) -> tuple[str, ...]:
     if len(patterns) > _MOST_PATTERNS:
         raise ValueError(f"may be {_MOST_PATTERNS} patterns, not {len(patterns)}")
     return tuple(check_pattern(pattern) for pattern in patterns)
+
+
+def deed(entry: Entry) -> str:
+    """What was done, as a sentence; who did it and why stand beside it."""
+    before, by, behind = said_of(replace(entry, reason=None)).rpartition(f" by {who(entry.actor)}")
+    return before + behind if by else behind
 
 
 def subject(entry: Entry) -> Subject | None:

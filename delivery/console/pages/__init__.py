@@ -18,6 +18,7 @@ from delivery.console.pages import (
     replay_new,
     sign_in,
     tenants,
+    types,
 )
 
 if TYPE_CHECKING:
@@ -38,4 +39,5 @@ ROUTES: list[BaseRoute] = [
     *replay.ROUTES,
     *sign_in.ROUTES,
     *tenants.ROUTES,
+    *types.ROUTES,
 ]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from delivery.console.audited import COMMON, read_audit, subject
+from delivery.console.audited import COMMON, deed, read_audit, subject
 from delivery.console.filters import PERIODS
 from delivery.console.visits import get
 from delivery.model import Prefix, show_id
 from delivery.paging import Cut, Page
-from delivery.tracing import said_of
 from delivery.tracing.sentences import who
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ async def every(visit: Visit) -> Response:
         more=more,
         periods=PERIODS,
         common=COMMON,
-        said_of=said_of,
+        deed=deed,
         subject=subject,
         who=who,
     )

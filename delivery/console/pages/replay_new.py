@@ -36,6 +36,7 @@ _LOOKED_AT: Final = 200
 _TENANTS: Final = 50
 _EVERYTHING: Final = "must be ticked: without a filter this means every delivery of the tenant"
 _HELD: Final = "must be ticked, or resume the endpoint first: it is paused or disabled and takes nothing now"
+_MINUTE: Final = "%Y-%m-%dT%H:%M"
 _FAULTS: Final = {"reason": "must say why: the audit keeps it"}
 
 
@@ -184,7 +185,7 @@ async def recover(visit: Visit) -> Response:
         "replay_recover.html",
         status=422 if faults else 200,
         endpoint=health.endpoint,
-        troubled_since=health.standing.health.breaker.since if health.hold is not None else None,
+        troubled_since="" if health.hold is None else f"{health.standing.health.breaker.since:{_MINUTE}}",
         kind=kind,
         typed=query,
         faults=faults,

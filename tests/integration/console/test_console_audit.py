@@ -38,7 +38,7 @@ async def _happened(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> N
 
 async def test_the_audit_says_who_did_what_from_where_and_why(staff: Browser) -> None:
     page = await staff.text("/audit")
-    assert "The endpoint was paused by Ada" in page
+    assert "The endpoint was paused." in page
     assert "from 10.0.0.7" in page
 
 
@@ -64,13 +64,13 @@ async def test_the_engines_own_is_told_when_asked_for(staff: Browser) -> None:
 )
 async def test_entries_are_found_by_who_what_and_when(staff: Browser, query: dict[str, str]) -> None:
     page = await staff.text("/audit", **query)
-    assert "paused by Ada" in page
+    assert "The endpoint was paused." in page
     assert "The tenant was changed" not in page
 
 
 async def test_entries_are_found_by_endpoint(staff: Browser, endpoint: EndpointId) -> None:
     page = await staff.text("/audit", endpoint=show_id(Prefix.ENDPOINT, endpoint))
-    assert "paused by Ada" in page
+    assert "The endpoint was paused." in page
     assert f"/console/endpoints/{show_id(Prefix.ENDPOINT, endpoint)}" in page
     assert "The tenant was changed" not in page
 
@@ -94,12 +94,12 @@ async def test_the_audit_goes_on_behind_a_full_page(staff: Browser, ledger: Ledg
     more = re.search(r'href="([^"]+)" rel="next"', first)
     assert more is not None
     second = await staff.client.get(more[1].replace("&amp;", "&"))
-    assert second.text.count("The tenant was changed by Grace") == 10
+    assert second.text.count("The tenant was changed.") == 10
 
 
 async def test_a_partner_reads_its_own_alone(
     partner: Browser, enter: Callable[..., Browser], ledger: Ledger
 ) -> None:
-    assert "paused by Ada" in await partner.text("/audit")
+    assert "The endpoint was paused." in await partner.text("/audit")
     stranger = enter(tenant=await on.new_tenant(ledger))
     assert "Nobody has done anything yet" in await stranger.text("/audit")

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from delivery.audit import AuditSelection
-from delivery.console.audited import Subject, read_audit, subject
+from delivery.console.audited import Subject, deed, read_audit, subject
 from delivery.console.visits import Form
 from delivery.ledger.journal import Entry
 from delivery.model import DeliveryId, EndpointId, Prefix, TenantId, new_id, show_id
+from delivery.tracing import said_of
 
 NOW = datetime(2026, 11, 25, 18, 0, tzinfo=UTC)
 TENANT, ENDPOINT, DELIVERY = TenantId(new_id()), EndpointId(new_id()), DeliveryId(new_id())
@@ -76,3 +77,22 @@ def test_an_entry_leads_to_what_it_is_about(entry: Entry, path: str):
 
 def test_what_has_no_page_leads_nowhere():
     assert subject(Entry(TENANT, "person.created", "a", NOW)) is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (Entry(TENANT, "endpoint.paused", "Ada", NOW, "they asked"), "The endpoint was paused."),
+        (
+            Entry(TENANT, "endpoint.changed", "Ada", NOW, details={"fields": ["url"]}),
+            "The endpoint was changed: url.",
+        ),
+        (
+            Entry(TENANT, "key.created", "Ada", NOW, details={"name": "made by Ada"}),
+            "The key made by Ada was made.",
+        ),
+        (Entry(TENANT, "endpoint.breaker_closed", "engine", NOW), None),
+    ],
+)
+def test_a_deed_says_neither_who_nor_why(entry: Entry, said: str | None):
+    assert deed(entry) == (said or said_of(entry))
