@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ledger`: how long searches take among millions of deliveries.
+"""`python -m benchmarks.ledger`: how long searches and pages take among millions of deliveries.
 
 A private PostgreSQL is filled with a history (`benchmarks.history`), and asked through the use cases that the
 API and the command line ask, one search after another, all kinds in turn. Everything is removed at the end.
@@ -17,17 +17,19 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import halves, history, searches
-from benchmarks.history import HALVES, Plan, midnight
+from benchmarks import halves, history, pages, searches
+from benchmarks.history import DAYS, HALVES, Plan, midnight
 from delivery.audit import Audit
 from delivery.bootstrap import clock
 from delivery.deliveries import Deliveries
+from delivery.figures import Rolling
 from delivery.ledger import Ledger, partitions
 from tests.support.postgres import connect, database_server, migrate
 
@@ -37,10 +39,12 @@ if TYPE_CHECKING:
     from rich.status import Status
 
     from benchmarks.halves import Written
+    from benchmarks.pages import PageKind, Served
     from benchmarks.searches import Search
 
 ROWS, ROUNDS, WARM_UP = 5_000_000, 200, 5
 TARGET_MS = 200
+PAGE_TARGET_MS = 150
 SEED = 20_261_125
 IN_FLIGHT = 50
 # Of disk, for each delivery with its event, its attempts and all indexes; with room for the log.
@@ -71,7 +75,7 @@ class Found:
 
     def percentile(self, which: int) -> float:
         """The time below which so many of a hundred lie."""
-        return statistics.quantiles(self.took, n=100, method="inclusive")[which - 1]
+        return percentile(self.took, which)
 
 
 def build(url: str, rows: int, status: Status) -> Built:
@@ -142,17 +146,58 @@ def table(found: Mapping[Search, Found], built: Built) -> Table:
     return shown
 
 
-def figures(found: Mapping[Search, Found], built: Built) -> dict[str, object]:
-    """The worst of what an index finds, and the p95 of each search."""
+def table_of_pages(served: Mapping[PageKind, Served], rolled_seconds: float) -> Table:
+    """All percentiles of the console's pages, in milliseconds."""
+    shown = Table(
+        title="Pages of the console, from `web` over a socket, in ms",
+        title_justify="left",
+        caption=f"Wanted: p95 < {PAGE_TARGET_MS}. Figures were rolled up in {rolled_seconds:.0f} s before.",
+        caption_justify="left",
+    )
+    shown.add_column("page")
+    for name in ("p50", "p95", "p99", "KiB, median"):
+        shown.add_column(name, justify="right")
+    for kind, times in served.items():
+        percentiles = [f"{percentile(times.took, which):.1f}" for which in (50, 95, 99)]
+        shown.add_row(kind.name, *percentiles, f"{statistics.median(times.sizes) / 1024:.0f}")
+    return shown
+
+
+async def roll(url: str, status: Status) -> float:
+    """Count the history for the overview, as the relay does in the background; how long that took."""
+    began = time.perf_counter()
+    ledger = Ledger(url, pool_size=1, application="waybill bench")
+    rolling = Rolling(ledger, kept=timedelta(days=DAYS), clock=clock)
+    try:
+        status.update("Counting the history for the overview …")
+        while await rolling.step():
+            pass
+    finally:
+        await ledger.close()
+    return time.perf_counter() - began
+
+
+def percentile(took: Sequence[float], which: int) -> float:
+    """The time below which so many of a hundred lie."""
+    return statistics.quantiles(took, n=100, method="inclusive")[which - 1]
+
+
+def figures(
+    found: Mapping[Search, Found], served: Mapping[PageKind, Served], built: Built
+) -> dict[str, object]:
+    """The worst of what an index finds, and the p95 of each search and each page."""
+    pages_p95 = {kind.name: round(percentile(times.took, 95), 1) for kind, times in served.items()}
     p95 = {kind.name: round(times.percentile(95), 1) for kind, times in found.items()}
     return {
         "deliveries": sum(half.rows["deliveries"] for half in built.halves),
         "attempts": sum(half.rows["attempts"] for half in built.halves),
         "build_s": round(built.seconds),
         "gigabytes": round(built.gigabytes, 1),
-        "indexed_p95_ms": max(p95[kind.name] for kind in found if kind.indexed),
-        "all_p95_ms": max(p95.values()),
+        "indexed_p95_ms": max((p95[kind.name] for kind in found if kind.indexed), default=None),
+        "all_p95_ms": max(p95.values(), default=None),
+        "pages_p95_ms": max(pages_p95.values(), default=None),
         "p95_ms": p95,
+        "p95_ms_of_pages": pages_p95,
     }
 
 
@@ -181,7 +226,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ledger", description=__doc__)
     parser.add_argument("--rows", type=int, default=ROWS, help="deliveries to search among")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each search is made")
-    parser.add_argument("--only", default="", help="only searches whose name has this in it")
+    parser.add_argument("--only", default="", help="only searches whose name has this in it; `-`: none")
+    parser.add_argument("--pages", default="", help="only pages whose name has this in it")
     return parser.parse_args()
 
 
@@ -203,9 +249,17 @@ def main() -> None:
         migrate(url)
         built = build(url, arguments.rows, status)
         dice = searches.Dice(built.plan, [one for half in built.halves for one in half.events])
-        found = asyncio.run(measure(url, kinds, dice, arguments.rounds, status))
-    console.print(table(found, built))
-    print(json.dumps(figures(found, built)))
+        found = asyncio.run(measure(url, kinds, dice, arguments.rounds, status)) if kinds else {}
+        rolled = asyncio.run(roll(url, status))
+        status.update("Looking at pages …")
+        drawn = pages.drawn(url, dice)
+        wanted = [kind for kind in pages.KINDS if arguments.pages in kind.name]
+        with pages.signed_in(url) as browser:
+            served = pages.measure(browser, wanted, drawn, rounds=arguments.rounds, warm_up=WARM_UP)
+    if found:
+        console.print(table(found, built))
+    console.print(table_of_pages(served, rolled))
+    print(json.dumps(figures(found, served, built)))
 
 
 if __name__ == "__main__":

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from delivery.model import Prefix, show_id
+from tests.support.postgres import connect
 from tests.support.stack import WAYBILL, Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from uuid import UUID
 
     from benchmarks.searches import Dice
 
@@ -32,7 +34,7 @@ class PageKind:
     """A kind of page, and the address of one that is drawn."""
 
     name: str
-    path: Callable[[Dice], str]
+    path: Callable[[Drawn], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,53 @@ class Served:
 
     took: list[float]
     sizes: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What addresses are made of."""
+
+    dice: Dice
+    deliveries: Sequence[UUID]
+    attempts: Sequence[UUID]
+
+    @property
+    def tenant(self) -> str:
+        """A tenant."""
+        return show_id(Prefix.TENANT, self.dice.tenant())
+
+    @property
+    def endpoint(self) -> str:
+        """An endpoint."""
+        return show_id(Prefix.ENDPOINT, self.dice.endpoint()[1])
+
+    @property
+    def event(self) -> str:
+        """An event."""
+        return show_id(Prefix.EVENT, self.dice.event()[1])
+
+    @property
+    def delivery(self) -> str:
+        """A delivery."""
+        return show_id(Prefix.DELIVERY, self.dice.one_of(self.deliveries))
+
+    @property
+    def attempt(self) -> str:
+        """An attempt."""
+        return show_id(Prefix.ATTEMPT, self.dice.one_of(self.attempts))
+
+
+def drawn(url: str, dice: Dice) -> Drawn:
+    """Find some deliveries and attempts to look at."""
+    with connect(url) as database:
+        found = [
+            [row[0] for row in database.execute(sample)]
+            for sample in (
+                b"select id from deliveries tablesample bernoulli (0.1)",
+                b"select id from attempts tablesample bernoulli (0.1)",
+            )
+        ]
+    return Drawn(dice, *found)
 
 
 class Browser:
@@ -80,18 +129,21 @@ def signed_in(url: str) -> Iterator[Browser]:
             )  # fmt: skip
             stack.serve("web")
             yield Browser(stack.port)
+        except RuntimeError:
+            print(stack.log("web")[-9_000:])
+            raise
         finally:
             stack.stop()
 
 
 def measure(
-    browser: Browser, kinds: Sequence[PageKind], dice: Dice, *, rounds: int, warm_up: int
+    browser: Browser, kinds: Sequence[PageKind], drawn: Drawn, *, rounds: int, warm_up: int
 ) -> dict[PageKind, Served]:
     """Ask for every kind of page so often, in turn, after some rounds that do not count."""
     kept = {kind: Served([], []) for kind in kinds}
     for number in range(warm_up + rounds):
         for kind in kinds:
-            path = kind.path(dice)
+            path = kind.path(drawn)
             began = time.perf_counter()
             content = browser.get(path)
             took = (time.perf_counter() - began) * 1000
@@ -101,40 +153,31 @@ def measure(
     return kept
 
 
-def _tenant(dice: Dice) -> str:
-    return show_id(Prefix.TENANT, dice.tenant())
-
-
-def _endpoint(dice: Dice) -> str:
-    return show_id(Prefix.ENDPOINT, dice.endpoint()[1])
-
-
-def _event(dice: Dice) -> str:
-    return show_id(Prefix.EVENT, dice.event()[1])
-
-
 KINDS = (
     PageKind("overview, hour", lambda _: "/console"),
     PageKind("overview, day", lambda _: "/console?span=day"),
     PageKind("overview, week", lambda _: "/console?span=week"),
-    PageKind("overview of a tenant, day", lambda dice: f"/console?span=day&tenant={_tenant(dice)}"),
+    PageKind("overview of a tenant, day", lambda some: f"/console?span=day&tenant={some.tenant}"),
     PageKind("deliveries", lambda _: "/console/deliveries"),
-    PageKind("deliveries of a tenant", lambda dice: f"/console/deliveries?tenant={_tenant(dice)}"),
+    PageKind("deliveries of a tenant", lambda some: f"/console/deliveries?tenant={some.tenant}"),
     PageKind("deliveries, failed", lambda _: "/console/deliveries?status=failed"),
     PageKind("deliveries, pending", lambda _: "/console/deliveries?status=pending"),
-    PageKind("deliveries of an endpoint", lambda dice: f"/console/deliveries?endpoint={_endpoint(dice)}"),
-    PageKind("deliveries of an event", lambda dice: f"/console/deliveries?event={_event(dice)}"),
-    PageKind("event", lambda dice: f"/console/events/{_event(dice)}"),
+    PageKind("deliveries of an endpoint", lambda some: f"/console/deliveries?endpoint={some.endpoint}"),
+    PageKind("deliveries of an event", lambda some: f"/console/deliveries?event={some.event}"),
+    PageKind("delivery", lambda some: f"/console/deliveries/{some.delivery}"),
+    PageKind("attempt", lambda some: f"/console/attempts/{some.attempt}"),
+    PageKind("event", lambda some: f"/console/events/{some.event}"),
     PageKind("endpoints", lambda _: "/console/endpoints"),
-    PageKind("endpoints of a tenant", lambda dice: f"/console/endpoints?tenant={_tenant(dice)}"),
-    PageKind("endpoint, hour", lambda dice: f"/console/endpoints/{_endpoint(dice)}"),
-    PageKind("endpoint, week", lambda dice: f"/console/endpoints/{_endpoint(dice)}?span=week"),
+    PageKind("endpoints in trouble", lambda _: "/console/endpoints?trouble=1"),
+    PageKind("endpoints of a tenant", lambda some: f"/console/endpoints?tenant={some.tenant}"),
+    PageKind("endpoint, hour", lambda some: f"/console/endpoints/{some.endpoint}"),
+    PageKind("endpoint, week", lambda some: f"/console/endpoints/{some.endpoint}?span=week"),
     PageKind("replays", lambda _: "/console/replays"),
     PageKind("event types", lambda _: "/console/types"),
-    PageKind("event types of a tenant", lambda dice: f"/console/types?tenant={_tenant(dice)}"),
+    PageKind("event types of a tenant", lambda some: f"/console/types?tenant={some.tenant}"),
     PageKind("audit", lambda _: "/console/audit"),
-    PageKind("audit of a tenant", lambda dice: f"/console/audit?tenant={_tenant(dice)}"),
+    PageKind("audit of a tenant", lambda some: f"/console/audit?tenant={some.tenant}"),
     PageKind("tenants", lambda _: "/console/tenants"),
-    PageKind("tenant", lambda dice: f"/console/tenants/{_tenant(dice)}"),
+    PageKind("tenant", lambda some: f"/console/tenants/{some.tenant}"),
     PageKind("people", lambda _: "/console/people"),
 )

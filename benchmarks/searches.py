@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random  # noqa: TID251  a benchmark brings its own dice, with a seed
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from uuid import UUID
 
 from benchmarks.halves import CUSTOMERS
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from benchmarks.history import Target
 
 PAGE = 50
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,10 @@ class Dice:
     def moment(self) -> datetime:
         """Some moment of the history."""
         return self._plan.now - timedelta(days=(DAYS - 1) * self._lots.random())
+
+    def one_of(self, some: Sequence[T]) -> T:
+        """One of these."""
+        return self._lots.choice(some)
 
     def cut(self) -> Cut:
         """The first page, or one from the middle, as often."""
