@@ -15,11 +15,10 @@ from delivery.cli.options import AsJson, Limit, Why, examples, id_option
 from delivery.cli.screen import Column, is_terminal, note, print_facts, print_json, say
 from delivery.model import PersonId, Prefix, parse_id, show_id
 from delivery.people import Person, PersonChanges, Role
+from delivery.people.passwords import generated
 from delivery.wording import exact, when
 
 app = typer.Typer(name="person", help="People: who may sign in at the console.", no_args_is_help=True)
-
-_GENERATED_BYTES = 18
 
 Whom = Annotated[str, typer.Argument(metavar="PERSON", help="usr_… or e-mail address.", show_default=False)]
 Generate = Annotated[
@@ -167,7 +166,7 @@ def _password(*, generate: bool, from_stdin: bool) -> _Password:
     if generate and from_stdin:
         raise WrongUsage("--generate and --password-stdin exclude each other.")
     if generate:
-        return _Password(secrets.token_urlsafe(_GENERATED_BYTES), generated=True)
+        return _Password(generated(secrets.token_bytes), generated=True)
     if from_stdin:
         return _Password(_line_of_stdin(), generated=False)
     if not is_terminal():

@@ -5,7 +5,7 @@ from delivery.model import PersonId
 from delivery.people.links import Link
 from delivery.people.passwords import Passwords
 from delivery.people.people import People, PersonChanges
-from delivery.people.roles import Ability, Role, abilities_of
+from delivery.people.roles import Ability, Role, abilities_of, in_words
 from delivery.people.tokens import csrf, csrf_matches
 from delivery.people.visitors import Visitor
 
@@ -22,4 +22,5 @@ __all__ = [
     "abilities_of",
     "csrf",
     "csrf_matches",
+    "in_words",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ LONGEST: Final = 200
 # Each takes 64 MiB while it runs, and a processor.
 AT_ONCE: Final = 2
 MOST_WAITING: Final = 64
+_GENERATED_BYTES: Final = 18  # 24 letters, without a pad
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,11 @@ def check_password(password: str, *, email: str, name: str = "password") -> str:
         if _plain(password).casefold() == email.casefold():
             raise ValueError("must not be the e-mail address")
     return password
+
+
+def generated(random_bytes: Callable[[int], bytes]) -> str:
+    """A password that nobody chose."""
+    return base64.urlsafe_b64encode(random_bytes(_GENERATED_BYTES)).decode()
 
 
 class Passwords:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from delivery.accounts import Role
 
-__all__ = ["Ability", "Role", "abilities_of"]
+__all__ = ["Ability", "Role", "abilities_of", "in_words"]
 
 
 class Ability(StrEnum):
@@ -41,3 +41,17 @@ _PORTAL = {
 def abilities_of(role: Role, *, portal: bool) -> frozenset[Ability]:
     """What this role may do: of staff, or of a visitor who came by a link and is bound to its tenant."""
     return (_PORTAL if portal else _STAFF)[role]
+
+
+def in_words(role: Role) -> str:
+    """What staff of this role may do, as people say it."""
+    return ", ".join(_WORDS[one] for one in Ability if one in abilities_of(role, portal=False))
+
+
+_WORDS = {
+    Ability.SEE: "look",
+    Ability.REPLAY: "replay",
+    Ability.OPERATE: "pause and resume endpoints",
+    Ability.SECRETS: "rotate secrets",
+    Ability.ADMINISTER: "administer",
+}

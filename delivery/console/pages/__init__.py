@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from delivery.console.pages import (
+    account,
     audit,
     deliveries,
     delivery,
@@ -14,6 +15,7 @@ from delivery.console.pages import (
     endpoints,
     finding,
     overview,
+    people,
     replay,
     replay_new,
     sign_in,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 # Tried in this order: what has a name of its own stands before what has an id.
 ROUTES: list[BaseRoute] = [
+    *account.ROUTES,
     *audit.ROUTES,
     *deliveries.ROUTES,
     *delivery.ROUTES,
@@ -35,6 +38,7 @@ ROUTES: list[BaseRoute] = [
     *endpoint_acts.ROUTES,
     *finding.ROUTES,
     *overview.ROUTES,
+    *people.ROUTES,
     *replay_new.ROUTES,
     *replay.ROUTES,
     *sign_in.ROUTES,

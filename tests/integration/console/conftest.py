@@ -17,9 +17,12 @@ from delivery.errors import NotAuthenticated
 from delivery.model import Actor
 from delivery.people import Ability, csrf
 from delivery.secrets import generate_key
+from tests.support.people import Clock, clock_now, people_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from starlette.types import ASGIApp
 
     from delivery.bootstrap import Services
     from delivery.ledger import Ledger
@@ -91,6 +94,24 @@ def services(ledger: Ledger, shared_url: str) -> Services:
     """The use cases of a web process."""
     settings = Settings.model_validate({"database_url": shared_url, "secret_keys": SECRET_KEYS})
     return replace(wire(settings, ledger), people=cast("People", Doorkeeper()))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The clock by which sessions end."""
+    return clock_now()
+
+
+@pytest.fixture
+def people(ledger: Ledger, clock: Clock) -> People:
+    """People who sign in for real."""
+    return people_of(ledger, clock)
+
+
+@pytest.fixture
+def app(services: Services, people: People) -> ASGIApp:
+    """The console with a real door."""
+    return create_console(replace(services, people=people))
 
 
 @pytest.fixture

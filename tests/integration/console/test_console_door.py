@@ -1,0 +1,253 @@
+"""The way in and out of the console, with real sessions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+
+from delivery.console.pages import ROUTES
+from delivery.model import Prefix, show_id
+from delivery.people import Role
+from tests.support import ledger as on
+from tests.support.people import ADA, RIGHT, WRONG, somebody
+from tests.support.visitors import browser
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.types import ASGIApp
+
+    from delivery.ledger import Ledger
+    from delivery.model import TenantId
+    from delivery.people import People
+    from delivery.people import Person as Account
+    from tests.support.people import Clock
+    from tests.support.visitors import Person
+
+# Doors that nobody has to be known at.
+OPEN = {"/console/sign-in", "/console/portal/{token}"}
+UNKNOWN = "01kasw8qbefy09m6sc7n75yr3h"
+
+
+@pytest.fixture
+async def jane(people: People) -> Account:
+    return await somebody(people, role=Role.SUPPORT)
+
+
+@pytest.fixture
+async def person(app: ASGIApp, jane: Account) -> AsyncIterator[Person]:  # noqa: ARG001  has her account
+    """Jane's browser, before she has signed in."""
+    async with browser(app) as found:
+        yield found
+
+
+async def test_whoever_signs_in_is_where_they_wanted_to_be(person: Person) -> None:
+    asked = await person.get("/deliveries", status="failed")
+    assert asked.status_code == 303
+    there = quote("/console/deliveries?status=failed", safe="")
+    assert asked.headers["location"] == f"/console/sign-in?next={there}"
+    page = await person.client.get(asked.headers["location"])
+    assert 'value="/console/deliveries?status=failed"' in page.text
+    entered = await person.sign_in(next="/console/deliveries?status=failed")
+    assert (entered.status_code, entered.headers["location"]) == (303, "/console/deliveries?status=failed")
+    assert "Jane" in await person.text("/deliveries")
+
+
+async def test_the_session_s_cookie_is_the_console_s_alone(person: Person) -> None:
+    cookie = (await person.sign_in()).headers["set-cookie"]
+    assert cookie.startswith("waybill_session=wbs_")
+    for attribute in ("HttpOnly", "SameSite=lax", "Path=/console", "expires="):
+        assert attribute in cookie
+    assert "Secure" not in cookie
+
+
+@pytest.mark.usefixtures("jane")
+async def test_behind_https_the_cookie_goes_nowhere_else(app: ASGIApp) -> None:
+    async with browser(app, "https://waybill") as person:
+        cookie = (await person.sign_in()).headers["set-cookie"]
+        assert cookie.startswith("__Host-waybill_session=wbs_")
+        assert "Secure" in cookie
+        assert "Path=/;" in cookie
+        assert await person.is_in()
+
+
+@pytest.mark.parametrize(
+    ("email", "password"),
+    [("jane@example.com", WRONG), ("nobody@example.com", RIGHT), ("", ""), ("\x00<b>", "\x7f")],
+)
+async def test_whoever_is_refused_reads_the_same_whatever_was_wrong(
+    person: Person, email: str, password: str
+) -> None:
+    refused = await person.sign_in(email, password)
+    assert refused.status_code == 401
+    assert "do not belong together" in refused.text
+    assert "<b>" not in refused.text.partition("<form")[2]
+    assert not await person.is_in()
+
+
+async def test_the_password_is_not_sent_back(person: Person) -> None:
+    refused = await person.sign_in("jane@example.com", WRONG)
+    assert 'value="jane@example.com"' in refused.text
+    assert WRONG not in refused.text
+
+
+async def test_whoever_guesses_is_told_to_wait(person: Person, clock: Clock) -> None:
+    for _ in range(5):
+        await person.sign_in(password=WRONG)
+    told = await person.sign_in()
+    assert told.status_code == 429
+    assert "Try again in 1 s" in told.text
+    clock.on(seconds=1)
+    assert (await person.sign_in()).status_code == 303
+
+
+@pytest.mark.usefixtures("jane")
+async def test_guesses_are_counted_where_they_come_from(app: ASGIApp) -> None:
+    async with browser(app, address="198.51.100.9") as guest:
+        for _ in range(6):
+            await guest.sign_in(password=WRONG)
+    async with browser(app, address="203.0.113.7") as person:
+        assert (await person.sign_in()).status_code == 303
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        "https://evil.example/",
+        "//evil.example/",
+        "/\\evil.example",
+        "/console//evil.example",
+        "/consolefoo",
+        "/console/\r\nSet-Cookie: a=b",
+        "javascript:alert(1)",
+        "",
+    ],
+)
+async def test_nobody_is_sent_away_from_the_console(person: Person, there: str) -> None:
+    assert (await person.sign_in(next=there)).headers["location"] == "/console"
+
+
+@pytest.mark.parametrize(
+    "header", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
+)
+async def test_a_form_of_another_site_is_refused_at_the_door(person: Person, header: dict[str, str]) -> None:
+    given = {"email": "jane@example.com", "password": RIGHT}
+    refused = await person.client.post("/console/sign-in", data=given, headers=header)
+    assert refused.status_code == 403
+    assert "set-cookie" not in refused.headers
+
+
+async def test_whoever_signs_out_is_out_in_the_ledger_too(person: Person) -> None:
+    await person.sign_in()
+    token = person.client.cookies["waybill_session"]
+    out = await person.post("/sign-out")
+    assert (out.status_code, out.headers["location"]) == (303, "/console/sign-in")
+    assert not await person.is_in()
+    old = {"Cookie": f"waybill_session={token}"}
+    assert (await person.client.get("/console/deliveries", headers=old)).status_code == 303
+
+
+@pytest.mark.parametrize("csrf", ["", "0" * 64, "ü"])
+async def test_a_form_without_its_session_s_secret_does_nothing(person: Person, csrf: str) -> None:
+    await person.sign_in()
+    refused = await person.client.post("/console/sign-out", data={"csrf": csrf})
+    assert refused.status_code == 403
+    assert await person.is_in()
+
+
+async def test_another_role_counts_with_the_next_click(person: Person, people: People, jane: Account) -> None:
+    await person.sign_in()
+    assert (await person.get("/people")).status_code == 403
+    await people.change(jane.id, {"role": Role.ADMIN}, actor=ADA)
+    assert (await person.get("/people")).status_code == 200
+
+
+async def test_whoever_is_disabled_is_out_with_the_next_click(
+    person: Person, people: People, jane: Account
+) -> None:
+    await person.sign_in()
+    await people.change(jane.id, {"disabled": True}, actor=ADA)
+    assert not await person.is_in()
+
+
+async def test_a_part_of_a_page_leads_to_the_door_as_a_whole(person: Person) -> None:
+    answer = await person.client.get("/console/deliveries", headers={"HX-Request": "true"})
+    assert (answer.status_code, answer.headers["hx-redirect"]) == (401, "/console/sign-in")
+
+
+async def test_no_page_is_open_but_the_doors(person: Person) -> None:
+    tried = 0
+    for route in ROUTES:
+        path = getattr(route, "path", "")
+        methods: set[str] = getattr(route, "methods", set())
+        for method in methods - {"HEAD"}:
+            if path in OPEN:
+                continue
+            asked = path.replace("{id}", UNKNOWN).replace("{key}", UNKNOWN)
+            answer = await person.client.request(method, asked, data={} if method == "POST" else None)
+            assert answer.status_code == 303, (method, path)
+            assert answer.headers["location"].startswith("/console/sign-in"), (method, path)
+            tried += 1
+    assert tried > 20
+
+
+# ---- partners
+async def link(people: People, tenant: TenantId, role: Role = Role.VIEWER) -> str:
+    made = await people.make_link(tenant, key_id=None, role=role, label="Joe", actor=ADA)
+    return made.url("")
+
+
+@pytest.fixture
+async def joe(app: ASGIApp, people: People, tenant: TenantId) -> AsyncIterator[Person]:
+    """The browser of a partner who came by a link, with the abilities of support."""
+    async with browser(app) as found:
+        opened = await found.client.get(await link(people, tenant, Role.SUPPORT))
+        assert (opened.status_code, opened.headers["location"]) == (303, "/console")
+        yield found
+
+
+async def test_a_link_leads_to_its_tenant_and_to_no_other(
+    joe: Person, ledger: Ledger, tenant: TenantId
+) -> None:
+    other = await on.new_tenant(ledger)
+    assert "Joe" in await joe.text(f"/tenants/{show_id(Prefix.TENANT, tenant)}")
+    assert (await joe.get(f"/tenants/{show_id(Prefix.TENANT, other)}")).status_code == 404
+
+
+async def test_a_partner_sees_no_people_and_has_no_account(joe: Person) -> None:
+    page = await joe.text("/deliveries")
+    assert "/console/people" not in page
+    assert "My account" not in page
+    for path in ("/people", "/people/new", "/account"):
+        assert (await joe.get(path)).status_code == 403
+
+
+async def test_naming_another_tenant_shows_a_partner_its_own(
+    joe: Person, ledger: Ledger, tenant: TenantId
+) -> None:
+    other = await on.new_tenant(ledger)
+    await on.new_endpoint(ledger, other)
+    await on.accept(ledger, other, "secret.of.others")
+    page = await joe.text("/deliveries", tenant=show_id(Prefix.TENANT, other))
+    assert "secret.of.others" not in page
+    assert show_id(Prefix.TENANT, tenant) not in await joe.text("/audit", what="person.*")
+
+
+async def test_a_link_that_has_ended_says_so(
+    app: ASGIApp, people: People, clock: Clock, tenant: TenantId
+) -> None:
+    address = await link(people, tenant)
+    clock.on(hours=1)
+    async with browser(app) as guest:
+        for path in (address, "/console/portal/wbl_x", "/console/portal/%00"):
+            ended = await guest.client.get(path)
+            assert ended.status_code == 401
+            assert "This link has ended." in ended.text
+            assert "set-cookie" not in ended.headers
+
+
+async def test_accounts_are_not_in_a_tenant_s_audit(joe: Person, people: People) -> None:
+    await somebody(people, "hidden")
+    assert "hidden@example.com" not in await joe.text("/audit")
