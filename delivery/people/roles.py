@@ -45,7 +45,8 @@ def abilities_of(role: Role, *, portal: bool) -> frozenset[Ability]:
 
 def in_words(role: Role) -> str:
     """What staff of this role may do, as people say it."""
-    return ", ".join(_WORDS[one] for one in Ability if one in abilities_of(role, portal=False))
+    may = abilities_of(role, portal=False)
+    return "everything" if may == set(Ability) else ", ".join(_WORDS[one] for one in Ability if one in may)
 
 
 _WORDS = {

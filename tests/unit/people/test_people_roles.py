@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from delivery.model import Actor, PersonId, TenantId, new_id
-from delivery.people import Ability, Role, Visitor, abilities_of
+from delivery.people import Ability, Role, Visitor, abilities_of, in_words
 
 SUPPORT = {Ability.SEE, Ability.REPLAY, Ability.OPERATE}
 
@@ -51,3 +51,9 @@ def visitor(role: Role, *, person: bool) -> Visitor:
 def test_staff_support_does_not_rotate_secrets_and_a_partner_does_its_own() -> None:
     assert not visitor(Role.SUPPORT, person=True).may(Ability.SECRETS)
     assert visitor(Role.SUPPORT, person=False).may(Ability.SECRETS)
+
+
+def test_what_a_role_may_do_is_said_in_words() -> None:
+    assert in_words(Role.VIEWER) == "look"
+    assert in_words(Role.SUPPORT) == "look, replay, pause and resume endpoints"
+    assert in_words(Role.ADMIN) == "everything"
