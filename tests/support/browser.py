@@ -159,7 +159,10 @@ def visiting(
     try:
         context.set_default_timeout(PATIENCE_MS)
         trouble.listen(context)
-        yield context.new_page()
+        page = context.new_page()
+        if phone:  # where scrollbars are drawn over the page, while it is scrolled
+            context.new_cdp_session(page).send("Emulation.setScrollbarsHidden", {"hidden": True})
+        yield page
     except BaseException as error:
         error.add_note(trouble.told())
         raise

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from delivery.model import EndpointId, TenantId
     from signing import Secret
 
-LASTED = timedelta(hours=60)
+LASTED = timedelta(hours=30)
 # A delivery of the past is over before the present begins.
-MARGIN = timedelta(minutes=2)
+MARGIN = timedelta(seconds=20)
 
 _TABLES = {
     "events": "id, tenant_id, type, body, body_sha256, matched, created_at",
@@ -56,6 +56,8 @@ _TABLES = {
 }
 _SCHEDULE = parse_schedule((0, 5, 300))
 _BUSY_HOUR, _MINUTES_OF_A_DAY = 15, 1_440
+# A campaign began: towards the end there is so many times as much, which is half of it an hour before.
+_RUSH = 5
 # An hour of the last day in which much went wrong, counted back from its end.
 _BAD_HOUR = (timedelta(hours=7), timedelta(hours=6))
 
@@ -180,15 +182,15 @@ class Past:
 
 
 def moments(now: datetime, dice: Random, *, a_day: int) -> list[datetime]:
-    """When something happened, oldest first: more by day than by night."""
+    """When something happened, oldest first: more by day than by night, and most of all just now."""
     found = []
-    for back in range(int(LASTED / timedelta(minutes=1)), int(MARGIN / timedelta(minutes=1)), -1):
-        minute = now - timedelta(minutes=back)
+    for back in range(int(LASTED / timedelta(minutes=1)), 0, -1):
+        minute = now - MARGIN - timedelta(minutes=back)
         hours_off = abs(minute.hour + minute.minute / 60 - _BUSY_HOUR)
         busy = 1 + 0.7 * math.cos(min(hours_off, 24 - hours_off) / 12 * math.pi)
-        wanted = a_day / _MINUTES_OF_A_DAY * busy
+        wanted = a_day / _MINUTES_OF_A_DAY * busy * (1 + (_RUSH - 1) * 2 ** (-back / 60))
         count = int(wanted) + (dice.random() < wanted % 1)
-        found += sorted(minute + timedelta(seconds=dice.random() * 59) for _ in range(count))
+        found += sorted(minute + timedelta(seconds=dice.random() * 60) for _ in range(count))
     return found
 
 

@@ -47,7 +47,7 @@ class Scale:
 
 
 SMALL = Scale(events=150, hostile=True)
-FULL = Scale(events=300, past=2_400)
+FULL = Scale(events=120, past=4_000)
 
 
 @dataclass(frozen=True, slots=True)
