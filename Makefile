@@ -21,7 +21,7 @@ MAKEFLAGS += --no-print-directory
 # Tests, the demo and the Procfile start many processes: none should compile what another has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo up serve db-upgrade test unit check format lint imports types fmt screenshots bench bench-held bench-isolation bench-ledger bench-replay lock clean reset
+.PHONY: help demo up serve db-upgrade test unit check format lint imports types fmt showcase screenshots bench bench-held bench-isolation bench-ledger bench-replay lock clean reset
 .PHONY: runtime dev rabbitmq node chromium curl
 
 help: ## List the targets
@@ -69,6 +69,9 @@ types: dev ## Check the types
 fmt: dev ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
+
+showcase: dev rabbitmq ## Run an engine with something to see in its console, until Ctrl-C
+	@$(BIN)/python -m tests.support.exhibition $(ARGS)
 
 screenshots: dev rabbitmq chromium ## Take the pictures of the console in docs/console anew
 	$(BIN)/python -m tests.support.screenshots $(ARGS)

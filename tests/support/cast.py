@@ -28,7 +28,7 @@ _NEVER_OPENS = {"consecutive_failures": 100_000, "minimum_requests": 100_000}
 class Part:
     """One endpoint. `asked`: what is asked for when it is made; `takes`: milliseconds, usually.
 
-    `has_past`: it did well for days, before the showcase began. `is_off`: nobody listens there now.
+    `has_past`: it did well for a day, before the showcase began. `is_off`: nobody listens there now.
     """
 
     name: str

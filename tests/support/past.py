@@ -1,4 +1,4 @@
-"""What happened before a showcase began: days of deliveries, written with COPY by the engine's own rules.
+"""What happened before a showcase began: a day of deliveries, written with COPY by the engine's own rules.
 
 Ids, bodies, signatures, decisions and sentences are made by the functions that make the real ones; only the
 clock and the dice are ours.
