@@ -59,6 +59,8 @@ _OLDEST = text("""
     where head.due_at <= clock_timestamp() and e.deleted_at is null and e.state = 'active'
       and (h.breaker is null or h.breaker = 'closed')
       and (h.waits_until is null or h.waits_until <= clock_timestamp())
+      and (h.rate_next_at is null or h.rate_next_at <= clock_timestamp())
+      and (h.in_flight is null or h.in_flight < h.limit_now)
       and (cast(:tenant as uuid) is null or e.tenant_id = :tenant)
     order by head.due_at limit 1
 """)

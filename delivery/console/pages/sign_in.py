@@ -62,8 +62,14 @@ async def sign_in(request: Request) -> Response:
     return _enter(request, token, visitor, there)
 
 
+async def show_link(_request: Request) -> Response:
+    """Ask before a link is opened: what only looks at links, as mail scanners do, opens no session."""
+    return HTMLResponse(render("link.html"))
+
+
 async def open_link(request: Request) -> Response:
     """Open the console for the tenant whose key has made this link."""
+    refuse_foreign(request)
     uses: Services = request.app.state.services
     try:
         token, visitor = await uses.people.open_link(
@@ -116,6 +122,7 @@ def _form(there: str, *, email: str = "", fault: str = "", status: int = 200) ->
 ROUTES: Final = [
     Route(SIGN_IN, show, methods=["GET"]),
     Route(SIGN_IN, sign_in, methods=["POST"]),
-    Route(place("/portal/{token}"), open_link, methods=["GET"]),
+    Route(place("/portal/{token}"), show_link, methods=["GET"]),
+    Route(place("/portal/{token}"), open_link, methods=["POST"]),
     post("/sign-out", sign_out, Ability.SEE),
 ]
