@@ -47,7 +47,7 @@ def outcomes(series: Series) -> Markup:
                 bars.append(_bar(x, y, max(1.0, step - 1), high, tone, told))
     said = f"{series.whole.delivered:,} delivered and {series.whole.failures:,} failed attempts"
     ticks = sorted({0, top // 2, top})
-    grid = _grid((_TOP + _HIGH * (1 - value / top), f"{value:,}") for value in ticks)
+    grid = _grid((_TOP + _HIGH * (1 - value / top), _short(value)) for value in ticks)
     return _svg(said, [*grid, *bars, *_times(series)])
 
 
@@ -154,6 +154,14 @@ def _clock(at: datetime, span: Span) -> str:
 
 def _told(value: timedelta | None) -> str:
     return "unknown" if value is None else length(value)
+
+
+def _short(value: int) -> str:
+    """A tick's number, so that there is room for it: `400,000`, `2 M`."""
+    for size, unit in ((10**9, "bn"), (10**6, "M")):
+        if value >= size:
+            return f"{value / size:g} {unit}"
+    return f"{value:,}"
 
 
 def _nice(most: int) -> int:

@@ -32,7 +32,7 @@ MOST_TROUBLED: Final = 12
 MOST_REPLAYS: Final = 10
 MOST_TYPES: Final = 200
 _SPARKS_BACK: Final = timedelta(days=7)
-_DUE_EACH: Final = 1_000
+DUE_EACH: Final = 1_000
 # A full in-flight limit is how a busy endpoint looks at any moment, and no reason to look at it.
 _HOLDS: Final = tuple(hold for hold in Hold if hold is not Hold.IN_FLIGHT_LIMIT)
 
@@ -43,6 +43,7 @@ class Present:
 
     `queued` is in the queue, `started` at a worker, `waiting` at neither. `held` counts what is due and held,
     by what holds it. `bounded`: there is more than `waiting` says; `held_bounded` the same of `held`.
+    `held_each` counts up to DUE_EACH of each endpoint that is shown.
     """
 
     at: datetime
@@ -57,6 +58,15 @@ class Present:
     held_each: Mapping[EndpointId, int]
     more_troubled: bool
     replays: Sequence[Replay]
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What is due and held: by what holds it, and by endpoint. `bounded`: there may be more."""
+
+    by: Mapping[Hold, int]
+    due: Mapping[EndpointId, int]
+    bounded: bool
 
 
 class Figures:
@@ -105,15 +115,11 @@ class Figures:
             await plan_for_this_tenant(tx)
             queued, started = await present.on_the_way(tx, tenant_id)
             waiting = await present.waiting(tx, tenant_id)
-            troubled = await present.troubled(tx, tenant_id, most=MOST_ENDPOINTS + 1)
-            held_by, due = await self._held(tx, tenant_id)
+            troubled = await present.troubled(tx, tenant_id, most=MOST_TROUBLED + 1)
             shown = troubled[:MOST_TROUBLED]
+            held = await self._held(tx, tenant_id, first=[one.id for one in shown])
             open_ = await present.open_replays(tx, tenant_id, most=MOST_REPLAYS)
             read = [await replays.read(tx, whose, id_) for whose, id_ in open_]
-            held: dict[Hold, int] = {}
-            for endpoint_id, hold in held_by.items():
-                if due.get(endpoint_id):
-                    held[hold] = held.get(hold, 0) + due[endpoint_id]
             return Present(
                 at=self._clock(),
                 queued=queued,
@@ -121,26 +127,27 @@ class Figures:
                 waiting=min(waiting, MOST_COUNTED),
                 bounded=waiting > MOST_COUNTED,
                 oldest=await present.oldest(tx, tenant_id),
-                held=held,
-                held_bounded=len(held_by) >= MOST_ENDPOINTS or any(n >= _DUE_EACH for n in due.values()),
+                held=held.by,
+                held_bounded=held.bounded,
                 troubled=shown,
-                held_each={one.id: due.get(one.id, 0) for one in shown},
+                held_each={one.id: held.due.get(one.id, 0) for one in shown},
                 more_troubled=len(troubled) > MOST_TROUBLED,
                 replays=[one for one in read if one is not None],
             )
 
-    async def _held(
-        self, tx: Transaction, tenant_id: TenantId | None
-    ) -> tuple[dict[EndpointId, Hold], dict[EndpointId, int]]:
-        """What holds which endpoints, and how many deliveries are due there."""
-        ids = await situations.some_perhaps_held(tx, tenant_id, _HOLDS, most=MOST_ENDPOINTS)
+    async def _held(self, tx: Transaction, tenant_id: TenantId | None, *, first: list[EndpointId]) -> _Held:
+        """What holds deliveries, at these endpoints first, and how many are due there."""
+        some = await situations.some_perhaps_held(tx, tenant_id, _HOLDS, most=MOST_ENDPOINTS)
+        ids = list(dict.fromkeys([*first, *some]))
         known = await situations.of(tx, ids)
-        held = {
-            id_: hold.by
-            for id_, situation in known.items()
-            if (hold := hold_of(situation, in_flight=self._in_flight)) is not None
-        }
-        return held, await present.due(tx, held, most_each=_DUE_EACH)
+        holds = {id_: hold_of(known[id_], in_flight=self._in_flight) for id_ in ids if id_ in known}
+        held_by = {id_: hold.by for id_, hold in holds.items() if hold is not None}
+        due = await present.due(tx, held_by, most_each=DUE_EACH, most=MOST_COUNTED)
+        by: dict[Hold, int] = {}
+        for id_, count in due.items():
+            by[held_by[id_]] = by.get(held_by[id_], 0) + count
+        cut = len(some) == MOST_ENDPOINTS or sum(due.values()) == MOST_COUNTED
+        return _Held(by, due, cut or any(count == DUE_EACH for count in due.values()))
 
 
 async def _counted(

@@ -41,6 +41,11 @@ class Step:
     summed: bool = False
 
 
+def begin_at(now: datetime) -> datetime:
+    """Where counting begins: all before is settled, so that going backwards it is counted once."""
+    return floor(now - SETTLED_AFTER, _HOUR)
+
+
 def next_step(at: Progress, *, now: datetime, kept: timedelta) -> Step | None:
     """The most urgent thing to count; None: there is nothing to do just now."""
     seen = min(floor(now - SEEN_AFTER, _MINUTE), at.seen_until + _AT_ONCE)
@@ -72,7 +77,7 @@ class Rolling:
         """Count the next thing; whether there may be more to do at once."""
         now = self._clock()
         async with self._ledger.transaction() as tx:
-            at = await figures.take_turn(tx, begin_at=floor(now, _HOUR))
+            at = await figures.take_turn(tx, begin_at=begin_at(now))
             step = None if at is None else next_step(at, now=now, kept=self._kept)
             if step is None:
                 return False
@@ -89,7 +94,13 @@ class Rolling:
         """Take away some of what is past its term; whether there may be more."""
         now, gone = self._clock(), 0
         async with self._ledger.transaction() as tx:
-            for width, kept in ((MINUTE, MINUTES_KEPT), (HOUR, self._kept)):
-                before = now - kept
+            at = await figures.take_turn(tx, begin_at=begin_at(now))
+            if at is None:
+                return False
+            # A minute that no hour has yet stays, however long nobody has counted.
+            for width, before in (
+                (MINUTE, min(now - MINUTES_KEPT, at.summed_until)),
+                (HOUR, now - self._kept),
+            ):
                 gone += await figures.forget(tx, width=width, before=before, most=_FORGOTTEN_AT_ONCE)
         return gone >= _FORGOTTEN_AT_ONCE

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -13,7 +15,7 @@ from delivery.model import id_floor
 from retries.outcome import Interrupted, name_of
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from sqlalchemy import Row
 
@@ -25,28 +27,27 @@ EVERYBODY: Final = UUID(int=0)
 MINUTE: Final = 60
 HOUR: Final = 3_600
 
-# An attempt's id is made as it begins: whatever the two clocks' readings are, it is counted where its id is.
-_COUNTED = """
+# An attempt is counted where its id is, which tells when it began: so every range of ids is counted in its
+# own steps and in no others, whichever ranges were counted before. Both columns come of one aggregate, told
+# apart by what it groups: to join them would be to compare every row with every other one.
+_ROLLED = """
     counted as materialized (
-        select date_bin(cast(:step as interval),
-                        least(greatest(started_at, :since), cast(:until as timestamptz) - interval '1 us'),
-                        timestamptz 'epoch') as at,
-               tenant_id, outcome,
+        select width_bucket(id, cast(:firsts as uuid[])) as place, tenant_id, outcome,
                case when outcome <> :interrupted
                     then width_bucket(total_us, cast(:bounds as int[])) end as slot,
                count(*) as n
         from {source} group by 1, 2, 3, 4
-    ), sums as materialized (
-        select at, coalesce(tenant_id, cast(:everybody as uuid)) as tenant_id, outcome, slot, sum(n) as n
-        from counted group by grouping sets ((at, tenant_id, outcome, slot), (at, outcome, slot))
-    ), outcomes as (
-        select at, tenant_id, jsonb_object_agg(outcome, n) as outcomes
-        from (select at, tenant_id, outcome, sum(n) as n from sums group by 1, 2, 3) as each group by 1, 2
-    ), latencies as (
-        select at, tenant_id, jsonb_object_agg(slot, n) as latencies
-        from (select at, tenant_id, slot, sum(n) as n from sums where slot is not null group by 1, 2, 3)
-             as each
-        group by 1, 2
+    ), sums as (
+        select place, coalesce(tenant_id, cast(:everybody as uuid)) as tenant_id, outcome, slot, sum(n) as n
+        from counted
+        group by grouping sets (
+            (place, tenant_id, outcome), (place, outcome), (place, tenant_id, slot), (place, slot)
+        )
+    ), rolled as (
+        select cast(:since as timestamptz) + (place - 1) * cast(:step as interval) as at, tenant_id,
+               jsonb_object_agg(outcome, n) filter (where outcome is not null) as outcomes,
+               coalesce(jsonb_object_agg(slot, n) filter (where slot is not null), '{{}}') as latencies
+        from sums group by place, tenant_id
     )
 """
 _OF_RANGE = "(select * from attempts where id >= :first and id < :end) as attempts"
@@ -58,28 +59,25 @@ _OF_ENDPOINT = """(
 
 _CLEAR = text("delete from figures where width = :width and at >= :since and at < :until")
 _ROLL = text(f"""
-    with {_COUNTED.format(source=_OF_RANGE)}
+    with {_ROLLED.format(source=_OF_RANGE)}
     insert into figures (width, at, tenant_id, outcomes, latencies)
-    select :width, at, tenant_id, outcomes, coalesce(latencies, '{{}}')
-    from outcomes left join latencies using (at, tenant_id)
+    select :width, at, tenant_id, outcomes, latencies from rolled
 """)  # noqa: S608  our own words
 _SUM_HOUR = text("""
-    with minutes as (
-        select * from figures where width = 60 and at >= :since and at < :until
-    ), outcomes as (
-        select tenant_id, jsonb_object_agg(key, n) as outcomes
-        from (select tenant_id, key, sum(cast(value as bigint)) as n
-              from minutes cross join jsonb_each_text(minutes.outcomes) group by 1, 2) as each
-        group by 1
-    ), latencies as (
-        select tenant_id, jsonb_object_agg(key, n) as latencies
-        from (select tenant_id, key, sum(cast(value as bigint)) as n
-              from minutes cross join jsonb_each_text(minutes.latencies) group by 1, 2) as each
-        group by 1
+    with sums as (
+        select tenant_id, kind, key, sum(cast(value as bigint)) as n
+        from figures cross join lateral (
+            select 'outcome' as kind, * from jsonb_each_text(outcomes)
+            union all
+            select 'slot', * from jsonb_each_text(latencies)
+        ) as each
+        where width = 60 and at >= :since and at < :until
+        group by 1, 2, 3
     )
     insert into figures (width, at, tenant_id, outcomes, latencies)
-    select 3600, :since, tenant_id, outcomes, coalesce(latencies, '{}')
-    from outcomes left join latencies using (tenant_id)
+    select 3600, :since, tenant_id, jsonb_object_agg(key, n) filter (where kind = 'outcome'),
+           coalesce(jsonb_object_agg(key, n) filter (where kind = 'slot'), '{}')
+    from sums group by tenant_id
 """)
 _FORGET = text("""
     delete from figures where ctid = any (array(
@@ -91,15 +89,12 @@ _READ = text("""
     where tenant_id = :tenant and width = :width and at >= :since and at < :until
 """)
 _TAIL = text(f"""
-    with {_COUNTED.format(source=_NEWEST)}
-    select at, tenant_id, outcomes, coalesce(latencies, '{{}}') as latencies
-    from outcomes left join latencies using (at, tenant_id)
-    where tenant_id in (:tenant, :everybody)
+    with {_ROLLED.format(source=_NEWEST)}
+    select at, tenant_id, outcomes, latencies from rolled where tenant_id in (:tenant, :everybody)
 """)  # noqa: S608  our own words
 _BY_ENDPOINT = text(f"""
-    with {_COUNTED.format(source=_OF_ENDPOINT)}
-    select at, outcomes, coalesce(latencies, '{{}}') as latencies
-    from outcomes left join latencies using (at, tenant_id) where tenant_id = :everybody
+    with {_ROLLED.format(source=_OF_ENDPOINT)}
+    select at, outcomes, latencies from rolled where tenant_id = :everybody
 """)  # noqa: S608  our own words
 _PROGRESS = text("select * from figures_progress")
 _BEGIN = text("""
@@ -220,10 +215,12 @@ async def of_endpoint(
 
 
 def _counting(width: int, since: datetime, until: datetime) -> dict[str, object]:
+    step = timedelta(seconds=width)
+    steps = math.ceil((until - since) / step)
     return {
-        "step": f"{width} seconds",
+        "firsts": [id_floor(since + step * place) for place in range(steps)],
         "since": since,
-        "until": until,
+        "step": step,
         "bounds": list(BOUNDS),
         "interrupted": name_of(Interrupted()),
         "everybody": EVERYBODY,

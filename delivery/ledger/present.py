@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 # Counting goes no further than this.
 MOST_COUNTED: Final = 50_000
-MOST_ENDPOINTS: Final = 1_000
+MOST_ENDPOINTS: Final = 500
+MOST_WALKED: Final = 3_000
 
 _ON_THE_WAY = text("""
     select count(*) filter (where c.started_at is null) as queued,
@@ -64,26 +65,31 @@ _OLDEST = text("""
       and (cast(:tenant as uuid) is null or e.tenant_id = :tenant)
     order by head.due_at limit 1
 """)
-_HELD = text("""
-    select each.id as endpoint_id, count(due.one) as n
-    from unnest(cast(:ids as uuid[])) with ordinality as each (id, place)
-    left join lateral (
-        select 1 as one from unnest(cast(:lanes as smallint[])) as lanes (lane)
+_DUE = text("""
+    select counted.id as endpoint_id, count(*) as n
+    from (
+        select each.id from unnest(cast(:ids as uuid[])) with ordinality as each (id, place)
         cross join lateral (
-            select from schedule
-            where lane = lanes.lane and endpoint_id = each.id and claim_id is null
-              and due_at <= statement_timestamp()
+            select from unnest(cast(:lanes as smallint[])) as lanes (lane)
+            cross join lateral (
+                select from schedule
+                where lane = lanes.lane and endpoint_id = each.id and claim_id is null
+                  and due_at <= statement_timestamp()
+                limit :most_each
+            ) as of_lane
             limit :most_each
-        ) as counted
-        limit :most_each
-    ) as due on true
-    group by each.id
+        ) as due
+        limit :most
+    ) as counted group by counted.id
 """)
+# Breakers are asked for once and hashed: to join them to every endpoint would take as many looks.
 _TROUBLED = text("""
     select e.id, e.tenant_id, e.url, e.state, e.state_reason, h.breaker,
            case when e.state <> 'active' then e.state_changed_at else h.breaker_since end as since
     from endpoints e left join endpoint_health h on h.endpoint_id = e.id
-    where e.deleted_at is null and (e.state <> 'active' or h.breaker <> 'closed')
+    where e.deleted_at is null
+      and (e.state <> 'active'
+           or e.id in (select endpoint_id from endpoint_health where breaker <> 'closed'))
       and (cast(:tenant as uuid) is null or e.tenant_id = :tenant)
     order by since desc nulls last limit :most
 """)
@@ -166,19 +172,28 @@ async def waiting(tx: Transaction, tenant_id: TenantId | None) -> int:
 
 
 async def oldest(tx: Transaction, tenant_id: TenantId | None) -> Oldest | None:
-    """What has been due for longest in the live lane, though nothing holds it."""
-    values = {"tenant": tenant_id, "lane": int(Lane.LIVE), "most": 20_000}
+    """What has been due for longest in the live lane, though nothing holds it.
+
+    Where very many endpoints have something, the first MOST_WALKED of them are looked at.
+    """
+    values = {"tenant": tenant_id, "lane": int(Lane.LIVE), "most": MOST_WALKED}
     row = (await tx.execute(_OLDEST, values)).one_or_none()
     return None if row is None else Oldest(DeliveryId(row.delivery_id), row.due_at)
 
 
-async def due(tx: Transaction, ids: Iterable[EndpointId], *, most_each: int) -> dict[EndpointId, int]:
-    """How many deliveries of each of these are due and not claimed, at most `most_each` of each."""
+async def due(
+    tx: Transaction, ids: Iterable[EndpointId], *, most_each: int, most: int | None = None
+) -> dict[EndpointId, int]:
+    """How many deliveries of each of these are due and not claimed; those that have none are missing.
+
+    At most `most_each` are counted of each, and `most` of all, of the first ones first.
+    """
     wanted = list(ids)
     if not wanted:
         return {}
-    values = {"ids": wanted, "lanes": list(map(int, Lane)), "most_each": most_each}
-    return {EndpointId(row.endpoint_id): row.n for row in await tx.execute(_HELD, values)}
+    bound = most_each * len(wanted) if most is None else most
+    values = {"ids": wanted, "lanes": list(map(int, Lane)), "most_each": most_each, "most": bound}
+    return {EndpointId(row.endpoint_id): row.n for row in await tx.execute(_DUE, values)}
 
 
 async def troubled(tx: Transaction, tenant_id: TenantId | None, *, most: int) -> list[Troubled]:

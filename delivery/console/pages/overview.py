@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from delivery.console import charts
 from delivery.console.visits import get
-from delivery.figures import Span
+from delivery.figures import DUE_EACH, Span
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -31,6 +31,7 @@ async def overview(visit: Visit) -> Response:
         present=present,
         back=_BACK[span],
         charts=charts,
+        most_each=DUE_EACH,
     )
 
 

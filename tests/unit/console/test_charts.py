@@ -1,0 +1,191 @@
+"""Charts: they say in words what they show, and whatever the numbers are, they stay in the picture."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from delivery.console import charts
+from delivery.figures import Span
+from delivery.figures.spans import Counted, first_of, series
+from delivery.histogram import BOUNDS
+from delivery.ledger.present import Spark
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from xml.etree.ElementTree import Element
+
+    from markupsafe import Markup
+
+    from delivery.figures import Series
+
+NOW = datetime(2030, 3, 1, 12, 34, 56, tzinfo=UTC)
+COUNTS = st.integers(1, 10**12)
+OUTCOMES = st.dictionaries(st.sampled_from(["delivered", "refused", "timed_out", "interrupted"]), COUNTS)
+LATENCIES = st.dictionaries(st.integers(0, len(BOUNDS)), COUNTS)
+SPARKS = st.lists(st.builds(Spark, st.booleans(), st.none() | st.integers(0, 2**31 - 1)), max_size=40)
+# What says where something is or how large it is.
+ACROSS, DOWN = ("x", "x1", "x2", "cx"), ("y", "y1", "y2", "cy")
+CLASSES = re.compile(r"^(chart|spark|grid|chart-(ok|bad|move|wait)|line-(move|wait|bad))$")
+
+
+@st.composite
+def some_series(draw: st.DrawFn) -> Series:
+    span = draw(st.sampled_from(Span))
+    places = st.integers(0, span.points - 1)
+    first = first_of(span, now=NOW)
+    counted = [
+        Counted(first + span.step * place, outcomes, latencies)
+        for place, outcomes, latencies in draw(st.lists(st.tuples(places, OUTCOMES, LATENCIES), max_size=12))
+    ]
+    return series(span, counted, now=NOW, as_of=NOW)
+
+
+def told(**outcomes: int) -> Series:
+    """An hour in which this was counted, in one minute."""
+    return series(Span.HOUR, [Counted(NOW, outcomes, {20: 100})], now=NOW, as_of=NOW)
+
+
+def drawn(chart: Markup) -> Element:
+    """A chart as the tree that a browser makes of it."""
+    return ET.fromstring(chart)  # noqa: S314  drawn here
+
+
+def spots(root: Element) -> Iterator[tuple[float, float]]:
+    """Every corner of everything that is drawn."""
+    for element in root.iter():
+        xs = [float(element.attrib[name]) for name in ACROSS if name in element.attrib]
+        ys = [float(element.attrib[name]) for name in DOWN if name in element.attrib]
+        if element.tag == "rect":
+            xs.append(xs[0] + float(element.attrib["width"]))
+            ys.append(ys[0] + float(element.attrib["height"]))
+        for pair in element.attrib.get("points", "").split():
+            x, y = pair.split(",")
+            xs.append(float(x))
+            ys.append(float(y))
+        yield from ((x, y) for x in xs for y in ys)
+
+
+def check(chart: Markup) -> None:
+    """What is so of every chart."""
+    root = drawn(chart)
+    assert root.attrib["role"] == "img"
+    assert root.attrib["aria-label"]
+    left, top, width, height = map(float, root.attrib["viewBox"].split())
+    for x, y in spots(root):
+        # Written with one digit, so that each may be off by half of one.
+        assert left - 0.1 <= x <= left + width + 0.1
+        assert top - 0.1 <= y <= top + height + 0.1
+    for element in root.iter():
+        assert "style" not in element.attrib
+        assert not any(name.startswith("on") for name in element.attrib)
+        assert CLASSES.match(element.attrib.get("class", "chart"))
+
+
+@given(some_series())
+def test_whatever_is_counted_the_bars_stay_in_the_picture(some: Series):
+    check(charts.outcomes(some))
+
+
+@given(some_series())
+def test_whatever_is_counted_the_lines_stay_in_the_picture(some: Series):
+    check(charts.latencies(some))
+
+
+@given(SPARKS)
+def test_whatever_came_of_them_the_last_results_stay_in_the_picture(sparks: list[Spark]):
+    chart = charts.spark(sparks)
+    if sparks:
+        check(chart)
+        assert len(drawn(chart)) == len(sparks)
+
+
+def test_no_results_are_a_dash():
+    assert charts.spark([]) == '<span class="quiet">—</span>'
+
+
+def test_a_chart_says_how_many_there_were():
+    root = drawn(charts.outcomes(told(delivered=12_345, refused=2, timed_out=1)))
+    assert root.attrib["aria-label"] == "12,345 delivered and 3 failed attempts"
+
+
+def test_a_bar_says_what_it_stands_for():
+    root = drawn(charts.outcomes(told(delivered=7, refused=2)))
+    titles = [title.text for title in root.iter("title")]
+    assert titles == ["12:34: 7 delivered, 2 failed"] * 2
+
+
+def test_what_failed_stands_on_what_was_delivered():
+    well, badly = drawn(charts.outcomes(told(delivered=6, refused=2))).iter("rect")
+    assert (well.attrib["class"], badly.attrib["class"]) == ("chart-ok", "chart-bad")
+    foot = float(badly.attrib["y"]) + float(badly.attrib["height"])
+    assert foot == pytest.approx(float(well.attrib["y"]), abs=0.11)
+    assert float(well.attrib["height"]) / float(badly.attrib["height"]) == pytest.approx(3, rel=0.01)
+
+
+def test_one_failure_among_millions_can_be_seen():
+    _, badly = drawn(charts.outcomes(told(delivered=10_000_000, refused=1))).iter("rect")
+    assert float(badly.attrib["height"]) > 0.5
+
+
+def test_a_chart_says_its_percentiles():
+    label = drawn(charts.latencies(told(delivered=100))).attrib["aria-label"]
+    assert re.fullmatch(r"Time to an answer: p50 \d+ ms, p95 \d+ ms, p99 \d+ ms", label)
+
+
+def test_percentiles_of_nothing_are_unknown():
+    nothing = series(Span.WEEK, [], now=NOW, as_of=NOW)
+    label = drawn(charts.latencies(nothing)).attrib["aria-label"]
+    assert label == "Time to an answer: p50 unknown, p95 unknown, p99 unknown"
+
+
+def test_a_line_has_a_gap_where_there_was_nothing():
+    minutes = (0, 1, 2, 30, 31)
+    first = first_of(Span.HOUR, now=NOW)
+    counted = [Counted(first + timedelta(minutes=n), {"delivered": 1}, {9: 1}) for n in minutes]
+    root = drawn(charts.latencies(series(Span.HOUR, counted, now=NOW, as_of=NOW)))
+    p50 = [line for line in root.iter("polyline") if line.attrib["class"] == "line-move"]
+    assert [len(line.attrib["points"].split()) for line in p50] == [3, 2]
+
+
+def test_a_minute_alone_is_a_dot():
+    assert len(list(drawn(charts.latencies(told(delivered=1))).iter("circle"))) == 3
+
+
+@pytest.mark.parametrize("span", Span)
+def test_moments_stand_along_the_axis(span: Span):
+    root = drawn(charts.outcomes(series(span, [], now=NOW, as_of=NOW)))
+    moments = [text for text in root.iter("text") if text.attrib["text-anchor"] == "middle"]
+    assert 3 < len(moments) < 9
+    assert all(text.text for text in moments)
+
+
+def test_scales_have_whole_numbers():
+    root = drawn(charts.outcomes(told(delivered=7)))
+    ticks = [text.text for text in root.iter("text") if text.attrib["text-anchor"] == "end"]
+    assert ticks == ["0", "4", "8"]
+
+
+@pytest.mark.parametrize(
+    ("most", "ticks"),
+    [
+        (0, ["0", "1"]),
+        (900_000, ["0", "500,000", "1 M"]),
+        (3_600_000, ["0", "2 M", "4 M"]),
+        (5 * 10**9, ["0", "3 bn", "6 bn"]),
+    ],
+)
+def test_there_is_room_for_what_a_scale_says(most: int, ticks: list[str]):
+    root = drawn(charts.outcomes(told(delivered=most)))
+    assert [text.text for text in root.iter("text") if text.attrib["text-anchor"] == "end"] == ticks
+
+
+def test_the_last_results_say_how_many_went_well():
+    sparks = [Spark(well=number % 4 != 0, took_us=1_000) for number in range(8)]
+    assert drawn(charts.spark(sparks)).attrib["aria-label"] == "The last 8 results: 6 delivered, 2 failed"
