@@ -91,10 +91,11 @@ class Figures:
         async with self._ledger.transaction() as tx:
             await plan_for_this_tenant(tx)
             when = Range(first_of(span, now=now), now + span.step, span.step)
-            counted = await figures.of_endpoint(tx, tenant_id, endpoint_id, when, most=MOST_OF_ENDPOINT)
+            # One more proves that there are more.
+            counted = await figures.of_endpoint(tx, tenant_id, endpoint_id, when, most=MOST_OF_ENDPOINT + 1)
         whole = sum(sum(one.outcomes.values()) for one in counted)
         told = series(span, map(_as_counted, counted), now=now, as_of=now)
-        return replace(told, sampled=whole >= MOST_OF_ENDPOINT)
+        return replace(told, sampled=whole > MOST_OF_ENDPOINT)
 
     async def sparks(self, ids: Sequence[EndpointId]) -> Mapping[EndpointId, tuple[Spark, ...]]:
         """The last results of each of these endpoints, oldest first; who asks has seen the ids already."""

@@ -1,0 +1,472 @@
+"""Figures over time on a real ledger: whatever was counted so far, a page tells what there was."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import pairwise
+from random import Random
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+import structlog
+
+from delivery.bootstrap import clock
+from delivery.figures import Figures, Rolling, Span
+from delivery.figures.figures import MOST_OF_ENDPOINT
+from delivery.figures.rolling import MINUTES_KEPT, begin_at
+from delivery.figures.spans import first_of, floor
+from delivery.ledger import Ledger, figures
+from delivery.ledger.scan import MOST_SCANNED
+from delivery.model import id_floor
+from tests.support import ledger as on
+from tests.support.attempts import NOON, Clock, Made, write
+from workers.figures import Counting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from delivery.figures import Point
+    from delivery.model import EndpointId, TenantId
+
+T = TypeVar("T")
+
+A_SECOND, A_MINUTE, AN_HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
+KEPT = timedelta(hours=30)
+MS = timedelta(milliseconds=1)
+OUTCOMES = ("delivered", "delivered", "delivered", "refused", "timed_out", "interrupted")
+
+
+@dataclass
+class Site:
+    """A ledger that is looked at and counted at a moment of the test's own."""
+
+    ledger: Ledger
+    clock: Clock = field(default_factory=Clock)
+    made: list[Made] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.figures = Figures(self.ledger, clock=self.clock, in_flight=on.PLENTY)
+        self.rolling = Rolling(self.ledger, kept=KEPT, clock=self.clock)
+
+    async def record(self, some: Sequence[Made]) -> None:
+        """Have these attempts in the ledger from now on."""
+        await write(self.ledger, some)
+        self.made += some
+
+    async def count_all(self) -> int:
+        """Count until there is nothing to do; returns how many steps it took."""
+        steps = 0
+        while await self.rolling.step():
+            steps += 1
+        return steps
+
+    async def begun_at(self) -> datetime | None:
+        """From when on everything is counted; None: nothing is."""
+        async with self.ledger.transaction() as tx:
+            at = await figures.progress(tx)
+        return None if at is None else at.back_to
+
+    async def check(self, tenant: TenantId | None, span: Span) -> None:
+        """A page tells what there was, from where on it was counted."""
+        told = await self.figures.series(tenant, span)
+        assert told.as_of == self.clock.now
+        since = await self.begun_at()
+        for point in told.points:
+            if since is None or point.at >= since:
+                assert tallied(point) == self.tally(tenant, point.at, point.at + span.step), (span, point.at)
+
+    def tally(self, tenant: TenantId | None, since: datetime, until: datetime) -> Counter[str]:
+        """What came of the attempts that were made then."""
+        return Counter(
+            one.outcome
+            for one in self.made
+            if since <= one.at < until and (tenant is None or one.tenant_id == tenant)
+        )
+
+
+def tallied(point: Point) -> Counter[str]:
+    """What a point counts, by outcome."""
+    return (
+        Counter({"delivered": point.delivered, "interrupted": point.interrupted, **point.failed}) + Counter()
+    )
+
+
+def ago(duration: timedelta, tenant: TenantId, outcome: str = "delivered") -> Made:
+    return Made(NOON - duration, tenant, outcome)
+
+
+def scattered(
+    dice: Random, tenants: Sequence[TenantId], since: datetime, until: datetime, count: int
+) -> list[Made]:
+    """So many attempts of a range of time; some at the very edges of minutes and hours."""
+    made = []
+    for _ in range(count):
+        at = since + (until - since) * dice.random()
+        edge = dice.choice((None, A_MINUTE, AN_HOUR))
+        if edge is not None:
+            at = max(since, floor(at, edge) - dice.choice((timedelta(0), MS)))
+        took = dice.choice((None, MS * dice.randint(0, 40_000)))
+        made.append(Made(at, dice.choice(tenants), dice.choice(OUTCOMES), took))
+    return made
+
+
+@pytest.fixture
+def site(ledger: Ledger) -> Site:
+    return Site(ledger)
+
+
+@pytest.fixture
+async def other(ledger: Ledger) -> TenantId:
+    return await on.new_tenant(ledger)
+
+
+async def rolled(ledger: Ledger) -> list[tuple[object, ...]]:
+    """All that was counted."""
+    found = await on.rows(ledger, "select * from figures order by tenant_id, width, at")
+    return [tuple(row) for row in found]
+
+
+# ---- counting
+@pytest.mark.parametrize("seed", range(4))
+async def test_at_every_moment_a_page_counts_each_attempt_once(
+    site: Site, tenant: TenantId, other: TenantId, seed: int
+) -> None:
+    dice = Random(seed)  # noqa: S311  nothing is secret here
+    tenants = (tenant, other)
+    await site.record(scattered(dice, tenants, NOON - timedelta(hours=4), NOON, 200))
+    since = NOON
+    for pause in (timedelta(0), 37 * A_SECOND, 4 * A_MINUTE, 61 * A_MINUTE, 16 * A_MINUTE):
+        site.clock.now = since + pause
+        await site.record(scattered(dice, tenants, since, site.clock.now, 25))
+        more = True
+        while more:
+            await site.check(dice.choice((None, tenant, other)), dice.choice(list(Span)))
+            more = await site.rolling.step()
+        for span in Span:
+            await site.check(None, span)
+            await site.check(tenant, span)
+        since = site.clock.now
+
+
+async def test_in_the_end_all_that_is_kept_is_counted(site: Site, tenant: TenantId) -> None:
+    await site.record([ago(timedelta(hours=hours), tenant) for hours in (0, 1, 5, 20, 29)])
+    await site.count_all()
+    told = await site.figures.series(None, Span.WEEK)
+    assert told.whole.delivered == 5
+
+
+async def test_history_is_counted_newest_first(site: Site, tenant: TenantId) -> None:
+    await site.record([ago(timedelta(hours=hours), tenant) for hours in (3, 6)])
+    seen = []
+    while await site.rolling.step():
+        seen.append((await site.figures.series(None, Span.WEEK)).whole.delivered)
+    assert seen == sorted(seen)
+    assert {0, 1, 2} == set(seen)
+
+
+async def test_counting_again_changes_nothing(site: Site, tenant: TenantId, other: TenantId) -> None:
+    dice = Random(1)  # noqa: S311  nothing is secret here
+    since = NOON - timedelta(hours=2)
+    await site.record(scattered(dice, (tenant, other), since, NOON, 200))
+    await site.count_all()
+    before = await rolled(site.ledger)
+    async with site.ledger.transaction() as tx:
+        await figures.roll(tx, since, begin_at(NOON), width=figures.MINUTE)
+        await figures.sum_hour(tx, begin_at(NOON) - AN_HOUR, begin_at(NOON))
+    assert await rolled(site.ledger) == before
+
+
+async def test_in_which_pieces_a_range_is_counted_makes_no_difference(
+    ledger: Ledger, tenant: TenantId, other: TenantId
+) -> None:
+    dice = Random(2)  # noqa: S311  nothing is secret here
+    since = NOON - AN_HOUR
+    await write(ledger, scattered(dice, (tenant, other), since, NOON, 300))
+    async with ledger.transaction() as tx:
+        await figures.roll(tx, since, NOON, width=figures.MINUTE)
+    before = await rolled(ledger)
+    pieces = sorted({since, NOON, *(since + A_MINUTE * dice.randrange(60) for _ in range(9))})
+    for first, end in pairwise(pieces):
+        async with ledger.transaction() as tx:
+            await figures.roll(tx, first, end, width=figures.MINUTE)
+        assert await rolled(ledger) == before
+
+
+async def test_an_hour_is_the_sum_of_its_minutes(site: Site, tenant: TenantId, other: TenantId) -> None:
+    dice = Random(3)  # noqa: S311  nothing is secret here
+    since = NOON - AN_HOUR
+    await write(site.ledger, scattered(dice, (tenant, other), since, NOON, 300))
+    async with site.ledger.transaction() as tx:
+        await figures.roll(tx, since, NOON, width=figures.HOUR)
+    counted_whole = await rolled(site.ledger)
+    async with site.ledger.transaction() as tx:
+        await figures.roll(tx, since, NOON, width=figures.MINUTE)
+        await figures.sum_hour(tx, since, NOON)
+    summed = [row for row in await rolled(site.ledger) if figures.HOUR in row]
+    assert summed == counted_whole
+    assert len(summed) == 3  # both tenants, and all together
+
+
+async def test_what_is_recorded_late_is_caught_by_the_second_look(site: Site, tenant: TenantId) -> None:
+    await site.record([ago(10 * A_MINUTE, tenant)])
+    await site.count_all()
+    await site.record([ago(10 * A_MINUTE, tenant, "refused")])
+    assert (await site.figures.series(tenant, Span.HOUR)).whole.failures == 0
+    site.clock.now = NOON + 7 * A_MINUTE
+    await site.count_all()
+    for span in Span:
+        await site.check(tenant, span)
+
+
+async def test_what_is_recorded_late_as_counting_begins_is_caught_too(site: Site, tenant: TenantId) -> None:
+    assert floor(NOON, AN_HOUR) == NOON  # the hour has just begun
+    await site.count_all()
+    await site.record([ago(A_SECOND, tenant)])
+    site.clock.now = NOON + 20 * A_MINUTE
+    await site.count_all()
+    for span in Span:
+        await site.check(tenant, span)
+
+
+async def test_what_we_broke_off_is_counted_apart_and_has_no_latency(site: Site, tenant: TenantId) -> None:
+    await site.record([ago(5 * A_MINUTE, tenant, "interrupted")])
+    for _ in range(2):  # live, then rolled
+        whole = (await site.figures.series(tenant, Span.HOUR)).whole
+        assert (whole.interrupted, whole.attempts, whole.p50) == (1, 0, None)
+        await site.count_all()
+
+
+async def test_latencies_are_told_to_within_a_slot(site: Site, tenant: TenantId) -> None:
+    slow = [Made(NOON - A_MINUTE * 5, tenant, "refused", 3_000 * MS)]
+    await site.record([Made(NOON - A_MINUTE * 5, tenant, took=100 * MS)] * 9 + slow)
+    for _ in range(2):
+        whole = (await site.figures.series(tenant, Span.HOUR)).whole
+        assert whole.p50 is not None
+        assert whole.p99 is not None
+        assert 80 * MS < whole.p50 < 125 * MS
+        assert 2_500 * MS < whole.p99 < 3_600 * MS
+        await site.count_all()
+
+
+async def test_tenants_without_attempts_have_no_rows(site: Site, tenant: TenantId, other: TenantId) -> None:
+    await site.record([ago(20 * A_MINUTE, tenant)])
+    await site.count_all()
+    whose = {row.tenant_id for row in await on.rows(site.ledger, "select tenant_id from figures")}
+    assert whose == {tenant, figures.EVERYBODY}
+    assert (await site.figures.series(other, Span.HOUR)).whole.attempts == 0
+
+
+async def test_of_two_that_count_one_does(site: Site, tenant: TenantId) -> None:
+    await site.record([ago(20 * A_MINUTE, tenant)])
+    await site.rolling.step()
+    async with site.ledger.transaction() as tx:
+        assert await figures.take_turn(tx, begin_at=NOON) is not None
+        assert not await site.rolling.step()
+        assert not await site.rolling.forget()
+    assert await site.rolling.step()
+
+
+async def test_a_step_that_fails_leaves_nothing(site: Site, tenant: TenantId) -> None:
+    await site.record([ago(20 * A_MINUTE, tenant)])
+    await site.rolling.step()
+    before, at = await rolled(site.ledger), await on.row(site.ledger, "select * from figures_progress")
+    await on.change(site.ledger, "alter table figures_progress add constraint stop check (false) not valid")
+    try:
+        with pytest.raises(Exception, match="stop"):
+            await site.rolling.step()
+    finally:
+        await on.change(site.ledger, "alter table figures_progress drop constraint stop")
+    assert await rolled(site.ledger) == before
+    assert await on.row(site.ledger, "select * from figures_progress") == at
+
+
+# ---- forgetting
+async def test_minutes_go_after_three_days_and_hours_with_their_attempts(
+    site: Site, tenant: TenantId
+) -> None:
+    await site.record([ago(20 * A_MINUTE, tenant)])
+    site.clock.now = NOON + AN_HOUR
+    await site.count_all()
+    assert await widths(site.ledger) == {figures.MINUTE, figures.HOUR}
+    site.clock.now = NOON + MINUTES_KEPT
+    site.rolling = Rolling(site.ledger, kept=MINUTES_KEPT + AN_HOUR, clock=site.clock)
+    await site.rolling.forget()
+    assert await widths(site.ledger) == {figures.HOUR}
+    site.clock.now = NOON + MINUTES_KEPT + 2 * AN_HOUR
+    await site.rolling.forget()
+    assert await widths(site.ledger) == set()
+
+
+async def test_minutes_that_no_hour_has_yet_stay(site: Site, tenant: TenantId) -> None:
+    await site.record([Made(NOON + A_MINUTE, tenant)])
+    site.clock.now = NOON + 30 * A_MINUTE
+    await site.count_all()
+    site.clock.now = NOON + MINUTES_KEPT + AN_HOUR
+    await site.rolling.forget()
+    assert await widths(site.ledger) == {figures.MINUTE}
+
+
+async def widths(ledger: Ledger) -> set[int]:
+    return {row.width for row in await on.rows(ledger, "select distinct width from figures")}
+
+
+# ---- the newest minutes
+async def test_with_more_than_is_read_live_a_page_ends_where_counting_does(
+    site: Site, tenant: TenantId
+) -> None:
+    await site.record([ago(20 * A_MINUTE, tenant)])
+    await site.count_all()
+    await site.record([ago(A_SECOND, tenant)] * (MOST_SCANNED + 1))
+    told = await site.figures.series(tenant, Span.HOUR)
+    assert told.as_of == NOON - A_MINUTE
+    assert told.whole.delivered == 1
+    site.clock.now = NOON + A_MINUTE
+    await site.count_all()
+    assert (await site.figures.series(tenant, Span.HOUR)).whole.delivered == MOST_SCANNED + 2
+
+
+async def test_as_many_as_are_read_live_are_all_told(site: Site, tenant: TenantId) -> None:
+    await site.count_all()
+    await site.record([ago(A_SECOND, tenant)] * MOST_SCANNED)
+    told = await site.figures.series(tenant, Span.HOUR)
+    assert (told.as_of, told.whole.delivered) == (NOON, MOST_SCANNED)
+
+
+@pytest.mark.parametrize("span", Span)
+async def test_when_nobody_counts_the_attempts_themselves_are_told(
+    site: Site, tenant: TenantId, other: TenantId, span: Span
+) -> None:
+    dice = Random(5)  # noqa: S311  nothing is secret here
+    await site.record(scattered(dice, (tenant, other), NOON - timedelta(hours=3), NOON, 60))
+    await site.check(tenant, span)
+    await site.count_all()
+    site.clock.now = NOON + timedelta(hours=5)
+    await site.record(scattered(dice, (tenant, other), NOON, site.clock.now, 60))
+    await site.check(tenant, span)
+    await site.check(None, span)
+
+
+# ---- of endpoints
+async def test_figures_of_an_endpoint_are_of_its_attempts_alone(
+    site: Site, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    mine = [
+        Made(NOON - A_MINUTE * minutes, tenant, outcome, 50 * MS, endpoint)
+        for minutes, outcome in enumerate(OUTCOMES * 2)
+    ]
+    await site.record([*mine, *(ago(A_MINUTE * minutes, tenant) for minutes in range(30))])
+    for span in Span:
+        told = await site.figures.of_endpoint(tenant, endpoint, span)
+        assert tallied(told.whole) == Counter(one.outcome for one in mine)
+        assert not told.sampled
+    told = await site.figures.of_endpoint(tenant, endpoint, Span.HOUR)
+    assert [tallied(point) for point in told.points[-12:]] == [Counter([one.outcome]) for one in mine[::-1]]
+
+
+async def test_an_endpoint_of_another_tenant_has_no_figures(
+    site: Site, tenant: TenantId, other: TenantId, endpoint: EndpointId
+) -> None:
+    await site.record([Made(NOON - A_MINUTE, tenant, endpoint_id=endpoint)])
+    assert (await site.figures.of_endpoint(other, endpoint, Span.HOUR)).whole.attempts == 0
+
+
+@pytest.mark.parametrize("older", [0, 1, 5])
+async def test_of_a_busy_endpoint_the_newest_are_counted_and_a_page_says_so(
+    site: Site, tenant: TenantId, endpoint: EndpointId, older: int
+) -> None:
+    newest = Made(NOON - A_MINUTE, tenant, endpoint_id=endpoint)
+    before = Made(NOON - 2 * A_MINUTE, tenant, "refused", endpoint_id=endpoint)
+    await site.record([newest] * MOST_OF_ENDPOINT + [before] * older)
+    told = await site.figures.of_endpoint(tenant, endpoint, Span.HOUR)
+    assert told.whole.delivered == MOST_OF_ENDPOINT
+    assert told.whole.failures <= 1  # the one that proves that there are more
+    assert told.sampled == (older > 0)
+
+
+async def test_the_last_results_of_each_endpoint_are_told_oldest_first(
+    site: Site, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    second, idle = [await on.new_endpoint(site.ledger, tenant) for _ in range(2)]
+    many = [
+        Made(NOON - A_SECOND * n, tenant, "delivered" if n % 3 else "refused", n * MS, endpoint)
+        for n in range(60)
+    ]
+    broken_off = Made(NOON - A_SECOND, tenant, "interrupted", endpoint_id=second)
+    unanswered = Made(NOON - A_MINUTE, tenant, "unreachable", None, second)
+    await site.record([*many, broken_off, unanswered])
+    found = await site.figures.sparks([endpoint, second, idle])
+    assert [(one.well, one.took_us) for one in found[endpoint]] == [
+        (n % 3 != 0, n * 1_000) for n in reversed(range(40))
+    ]
+    assert [(one.well, one.took_us) for one in found[second]] == [(False, None)]
+    assert idle not in found
+    assert await site.figures.sparks([]) == {}
+
+
+# ---- types of events
+async def test_types_are_told_with_how_many_came_most_frequent_first(
+    ledger: Ledger, tenant: TenantId, other: TenantId
+) -> None:
+    for type_ in ("order.paid", "order.paid", "order.created"):
+        await on.accept(ledger, tenant, type_)
+    await on.accept(ledger, other, "order.created")
+    uses = Figures(ledger, clock=clock, in_flight=on.PLENTY)
+    assert [(one.type, one.count) for one in await uses.types(tenant)] == [
+        ("order.paid", 2),
+        ("order.created", 1),
+    ]
+    assert {one.type: one.count for one in await uses.types(None)} == {"order.paid": 2, "order.created": 2}
+    newest = await on.row(ledger, "select max(created_at) from events where tenant_id = :id", id=other)
+    assert [one.newest for one in await uses.types(other)] == [newest[0]]
+
+
+async def test_only_the_newest_events_are_looked_at_for_their_types(ledger: Ledger, tenant: TenantId) -> None:
+    events = """
+        insert into events (id, tenant_id, type, body_sha256, matched, created_at)
+        select cast(lpad(to_hex(cast(:first as bigint) + n), 12, '0') || '70008000000000000000' as uuid),
+               :tenant, case when n <= 5 then 'old.one' else 'new.one' end, '', 0, now()
+        from generate_series(1, :count) as n
+    """
+    first = id_floor(clock() - AN_HOUR).int >> 80
+    await on.change(ledger, events, tenant=tenant, first=first, count=MOST_SCANNED + 5)
+    uses = Figures(ledger, clock=clock, in_flight=on.PLENTY)
+    assert [(one.type, one.count) for one in await uses.types(None)] == [("new.one", MOST_SCANNED)]
+
+
+# ---- beside the relay
+async def test_the_relay_has_attempts_counted(site: Site, tenant: TenantId) -> None:
+    await site.record([ago(20 * A_MINUTE, tenant)])
+    side = asyncio.create_task(Counting(site.rolling).run(no_thread))
+
+    async def counted() -> bool:
+        found = await on.rows(site.ledger, "select back_to from figures_progress")
+        return bool(found) and found[0].back_to <= NOON - KEPT
+
+    await on.until(counted)
+    side.cancel()
+    await asyncio.gather(side, return_exceptions=True)
+    assert (await site.figures.series(None, Span.DAY)).whole.delivered == 1
+
+
+async def test_an_outage_puts_counting_off_and_ends_nothing() -> None:
+    away = Ledger("postgresql://nobody@127.0.0.1:9/nowhere")
+    side = asyncio.create_task(Counting(Rolling(away, kept=KEPT, clock=clock)).run(no_thread))
+    with structlog.testing.capture_logs() as lines:
+        await on.until(lambda: bool(lines))
+    assert lines[0]["event"] == "figures.put_off"
+    assert not side.done()
+    side.cancel()
+    await asyncio.gather(side, return_exceptions=True)
+    await away.close()
+
+
+async def no_thread(work: Callable[[], T]) -> T:
+    return work()
+
+
+def test_a_span_begins_within_what_is_counted_by_the_minute() -> None:
+    assert NOON - first_of(Span.DAY, now=NOON) < MINUTES_KEPT

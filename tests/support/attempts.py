@@ -1,0 +1,72 @@
+"""Attempts of any moment, written straight into the ledger, and a clock to look back at them from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from delivery.bootstrap import clock
+from delivery.model import EndpointId, id_floor, new_id
+from tests.support import ledger as on
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from delivery.ledger import Ledger
+    from delivery.model import TenantId
+
+# Partitions reach from the day before today to the days after it: from here, two days back at least.
+NOON = datetime.combine(clock().date() + timedelta(days=1), time(12), tzinfo=clock().tzinfo)
+_WRITE = """
+    insert into attempts (id, delivery_id, tenant_id, endpoint_id, event_id, number, started_at, total_us,
+        url, request_headers, body_sha256, key_ids, response_headers, response_body, response_truncated,
+        outcome, detail, decision, reason, worker)
+    select each.id, each.id, each.tenant_id, each.endpoint_id, each.id, 1, clock_timestamp(), each.total_us,
+           '', '{}', '', '', '[]', '', false, each.outcome, '', '', '', ''
+    from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:endpoints as uuid[]),
+                cast(:outcomes as text[]), cast(:totals as int[]))
+         as each (id, tenant_id, endpoint_id, outcome, total_us)
+"""
+# An endpoint that no test asks for.
+ANY = EndpointId(UUID(int=1))
+
+
+class Clock:
+    """A clock that goes where a test wants it."""
+
+    def __init__(self, now: datetime = NOON) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One attempt: when, whose, and what came of it."""
+
+    at: datetime
+    tenant_id: TenantId
+    outcome: str = "delivered"
+    took: timedelta | None = timedelta(milliseconds=20)
+    endpoint_id: EndpointId = ANY
+
+
+def id_of(moment: datetime) -> UUID:
+    """An id that was made at this moment, unlike any other."""
+    return UUID(int=id_floor(moment).int | (new_id().int & ((1 << 80) - 1)))
+
+
+async def write(ledger: Ledger, some: Sequence[Made]) -> None:
+    """Record these attempts now, whenever they were made."""
+    await on.change(
+        ledger,
+        _WRITE,
+        ids=[id_of(one.at) for one in some],
+        tenants=[one.tenant_id for one in some],
+        endpoints=[one.endpoint_id for one in some],
+        outcomes=[one.outcome for one in some],
+        totals=[None if one.took is None else one.took // timedelta(microseconds=1) for one in some],
+    )
