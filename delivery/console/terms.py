@@ -38,9 +38,9 @@ def told_terms(endpoint: Endpoint, settings: Settings) -> Sequence[Term]:
     timeout = endpoint.timeout
     rate = limits.rate
     opens = (
-        f"opens after {counted(breaker.consecutive, 'failure')} in a row, or when {breaker.ratio:.0%} of at "
-        f"least {breaker.minimum} in {length(breaker.window)} fail; is open for {length(breaker.cool_down)} "
-        f"at first, {length(breaker.longest_cool_down)} at most"
+        f"opens after {counted(breaker.consecutive, 'failure')} in a row, or when {breaker.ratio * 100:g} % "
+        f"of at least {breaker.minimum} in {length(breaker.window)} fail; is open for "
+        f"{length(breaker.cool_down)} at first, {length(breaker.longest_cool_down)} at most"
     )
     return (
         Term("Signature", _SCHEME[endpoint.signature], own=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup
@@ -23,15 +24,15 @@ _LEAST: Final = timedelta(hours=1)
 
 
 def timeline(secrets: Sequence[SealedSecret], *, now: datetime) -> Markup:
-    """A bar for each secret: from when it was made until it ends, or beyond the right edge."""
-    ends = [one.not_after for one in secrets if one.not_after is not None]
-    first = min([one.created_at for one in secrets] + [now - _LEAST])
-    last = max([*ends, now])
-    last += max(_LEAST, (last - first) * 0.1)
+    """A bar for each secret, newest first: from when it was made until it ends, or to the edge.
+
+    The scale is that of the overlaps: what was long before them would make them too small to be seen.
+    """
+    first, last = _bounds(secrets, now=now)
     whole = last - first
 
     def place(moment: datetime) -> float:
-        return _LEFT + (WIDTH - _LEFT) * ((moment - first) / whole)
+        return _LEFT + (WIDTH - _LEFT) * ((min(max(moment, first), last) - first) / whole)
 
     parts = []
     for row, one in enumerate(secrets):
@@ -64,3 +65,12 @@ def timeline(secrets: Sequence[SealedSecret], *, now: datetime) -> Markup:
     return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         WIDTH, high, said, Markup().join(parts)
     )
+
+
+def _bounds(secrets: Sequence[SealedSecret], *, now: datetime) -> tuple[datetime, datetime]:
+    """From somewhat before the first overlap to somewhat behind the last; now is among them."""
+    marks = [now]
+    for newer, older in pairwise(secrets):
+        marks += [newer.created_at, older.not_after or now]
+    room = max((max(marks) - min(marks)) / 4, _LEAST)
+    return min(marks) - room, max(marks) + room

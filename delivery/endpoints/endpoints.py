@@ -99,13 +99,15 @@ class Endpoints:
         *,
         states: Sequence[EndpointState] = (),
         troubled: bool = False,
+        words: str = "",
     ) -> Page[Endpoint]:
         """A tenant's endpoints, newest first, or all tenants' where none is named.
 
-        `states` and `troubled` narrow it: to those that stand so, to those that are not simply well.
+        `states` and `troubled` narrow it: to those that stand so, to those that are not simply well; `words`
+        to those that have them in their URL or description.
         """
         async with self._ledger.transaction() as tx:
-            return await endpoints.page(tx, tenant_id, cut, states=states, troubled=troubled)
+            return await endpoints.page(tx, tenant_id, cut, states=states, troubled=troubled, words=words)
 
     async def glances(self, some: Sequence[Endpoint]) -> dict[EndpointId, Glance]:
         """How these endpoints do, in a few queries for all of them."""
@@ -118,13 +120,15 @@ class Endpoints:
             for one in some
         }
 
-    async def health(self, tenant_id: TenantId, endpoint_id: EndpointId) -> EndpointHealth:
-        """How an endpoint does, and what waits for it; raises NotFound."""
+    async def health(
+        self, tenant_id: TenantId, endpoint_id: EndpointId, *, most: int | None = None
+    ) -> EndpointHealth:
+        """How an endpoint does, and what waits for it, counted up to `most`; raises NotFound."""
         since = id_floor(self._clock() - views.RECENT)
         async with self._ledger.transaction() as tx:
             endpoint = await keeping.read(tx, tenant_id, endpoint_id)
             standing = await health.read(tx, endpoint_id)
-            backlog = await endpoint_figures.backlog(tx, endpoint_id)
+            backlog = await endpoint_figures.backlog(tx, endpoint_id, most=most)
             recent = await endpoint_figures.recent(
                 tx, tenant_id, endpoint_id, since=since, most=views.MOST_SAMPLED
             )
@@ -193,15 +197,20 @@ class Endpoints:
         return await self._move(tenant_id, endpoint_id, Move.ENABLE, reason=reason, actor=actor)
 
     async def preview_enable(
-        self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None
+        self,
+        tenant_id: TenantId,
+        endpoint_id: EndpointId,
+        *,
+        reason: str | None = None,
+        most: int | None = None,
     ) -> EnablePreview:
-        """Tell what enabling would let go, and change nothing. Raises what enabling would."""
+        """Tell what enabling would let go, counted up to `most`. Raises what enabling would."""
         checked_reason(reason)
         async with self._ledger.transaction() as tx:
             endpoint = await keeping.read(tx, tenant_id, endpoint_id)
             check_move(endpoint, Move.ENABLE)
             standing = await health.read(tx, endpoint_id)
-            backlog = await endpoint_figures.backlog(tx, endpoint_id)
+            backlog = await endpoint_figures.backlog(tx, endpoint_id, most=most)
         return views.preview(endpoint, standing, backlog, self._terms.health)
 
     async def delete(

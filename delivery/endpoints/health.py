@@ -30,8 +30,8 @@ class EndpointHealth:
     """How an endpoint does.
 
     `limit` is how many it may have in flight now, `most` how many ever. `hold` is why nothing goes out though
-    it is due; `held` counts what is due and held, `waiting` all that no worker has. `disabled_at` is when it
-    will be disabled if it only fails until then.
+    it is due; `held` counts what is due and held, `waiting` all that no worker has; there may be more where
+    they are `bounded`. `disabled_at` is when it will be disabled if it only fails until then.
     """
 
     endpoint: Endpoint
@@ -44,6 +44,7 @@ class EndpointHealth:
     waiting: int
     disabled_at: datetime | None
     recent: Recent
+    bounded: bool = False
 
     @property
     def probe_at(self) -> datetime | None:
@@ -54,7 +55,10 @@ class EndpointHealth:
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """How an endpoint does, as a list tells it; `held` counts what is due and held, up to MOST_DUE."""
+    """How an endpoint does, as a list tells it.
+
+    `hold` is what holds something that is due, `held` counts that, up to MOST_DUE.
+    """
 
     breaker: BreakerState
     hold: Held | None
@@ -74,6 +78,7 @@ class EnablePreview:
     newest: Owed | None
     at_first: int
     up_to: int
+    bounded: bool = False
 
 
 def assemble(
@@ -94,6 +99,7 @@ def assemble(
         waiting=backlog.waiting,
         disabled_at=_disabled_at(endpoint, standing.health, terms, now=backlog.now),
         recent=recent,
+        bounded=backlog.bounded,
     )
 
 
@@ -106,7 +112,7 @@ def glance(
     hold = hold_of(_situation(endpoint, standing, now=now), in_flight=terms.in_flight)
     return Glance(
         breaker=standing.health.breaker.state,
-        hold=hold,
+        hold=hold if due else None,
         held=0 if hold is None else min(due, MOST_DUE),
         in_flight=standing.in_flight,
         last_succeeded_at=standing.health.last_succeeded_at,
@@ -124,7 +130,13 @@ def preview(
         return EnablePreview(endpoint, 0, None, None, min(now, terms.in_flight), terms.in_flight)
     at_first = InFlightLimit.ramp().now
     return EnablePreview(
-        endpoint, backlog.waiting, backlog.oldest, backlog.newest, at_first=at_first, up_to=terms.in_flight
+        endpoint,
+        backlog.waiting,
+        backlog.oldest,
+        backlog.newest,
+        at_first=at_first,
+        up_to=terms.in_flight,
+        bounded=backlog.bounded,
     )
 
 

@@ -30,8 +30,12 @@ _BACKLOG = text("""
            count(*) filter (where due_at <= statement_timestamp()) as due,
            cast(min(cast(delivery_id as text) collate "C")
                 filter (where due_at <= statement_timestamp()) as uuid) as oldest_due
-    from schedule
-    where lane = any (cast(:lanes as smallint[])) and claim_id is null and endpoint_id = :endpoint
+    from unnest(cast(:lanes as smallint[])) as lanes (lane)
+    cross join lateral (
+        select delivery_id, due_at from schedule
+        where lane = lanes.lane and endpoint_id = :endpoint and claim_id is null
+        order by due_at limit cast(:most as bigint)
+    ) as looked
 """)
 # A join, and no list: so that each id looks into the one partition that has it.
 _MADE = text("""
@@ -67,7 +71,8 @@ class Owed:
 class Backlog:
     """What no claim has of an endpoint's deliveries, at this moment by the ledger's clock.
 
-    `due` counts those that could go now; the others wait for their time.
+    `due` counts those that could go now; the others wait for their time. `bounded`: there may be more, for
+    only what is due first was looked at.
     """
 
     now: datetime
@@ -76,6 +81,7 @@ class Backlog:
     newest: Owed | None
     due: int
     oldest_due: Owed | None
+    bounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +101,10 @@ class Recent:
         return self.succeeded / self.attempts if self.attempts else None
 
 
-async def backlog(tx: Transaction, endpoint_id: EndpointId) -> Backlog:
-    """Count what waits for an endpoint. Costs a look at each of these rows."""
-    row = (await tx.execute(_BACKLOG, {"endpoint": endpoint_id, "lanes": list(map(int, Lane))})).one()
+async def backlog(tx: Transaction, endpoint_id: EndpointId, *, most: int | None = None) -> Backlog:
+    """Count what waits for an endpoint. Costs a look at each of these rows, at `most` of each lane."""
+    values = {"endpoint": endpoint_id, "lanes": list(map(int, Lane)), "most": most}
+    row = (await tx.execute(_BACKLOG, values)).one()
     ends = {id_ for id_ in (row.oldest, row.newest, row.oldest_due) if id_ is not None}
     owed = await _owed(tx, ends)
     return Backlog(
@@ -107,6 +114,7 @@ async def backlog(tx: Transaction, endpoint_id: EndpointId) -> Backlog:
         newest=owed.get(row.newest),
         due=row.due,
         oldest_due=owed.get(row.oldest_due),
+        bounded=most is not None and row.waiting >= most,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import exists, or_, select, text, update
 from sqlalchemy import insert as insert_into
 
+from delivery.ledger.scan import first_of, page_of, scope_of
 from delivery.ledger.tables import endpoint_health, endpoints
 from delivery.model import Endpoint, EndpointId, EndpointLimits, EndpointState, Signature, TenantId
 from delivery.paging import Page
@@ -64,23 +65,34 @@ async def page(
     *,
     states: Sequence[EndpointState] = (),
     troubled: bool = False,
+    words: str = "",
 ) -> Page[Endpoint]:
     """A tenant's endpoints, or all tenants', newest first: those in one of these states.
 
-    `troubled`: those that are not active, or whose breaker is not closed.
+    `troubled`: those that are not active, or whose breaker is not closed. `words` stand in the URL or the
+    description, in letters large or small. Where any of these is asked for, the cost is bounded: a page may
+    hold fewer than asked for, even none, and have a `last` all the same.
     """
-    query = select(endpoints).where(endpoints.c.id < cut.before, endpoints.c.deleted_at.is_(None))
+    scope = scope_of(endpoints.c.id, cut)
     if tenant_id is not None:
-        query = query.where(endpoints.c.tenant_id == tenant_id)
+        scope.append(endpoints.c.tenant_id == tenant_id)
+    if not (states or troubled or words):
+        query = select(endpoints).where(*scope, endpoints.c.deleted_at.is_(None))
+        rows = await tx.execute(query.order_by(endpoints.c.id.desc()).limit(cut.limit + 1))
+        return Page.of([_endpoint(row) for row in rows], cut)
+    seen = first_of(list(endpoints.c), scope, cut)
+    query = select(seen).where(seen.c.deleted_at.is_(None))
     if states:
-        query = query.where(endpoints.c.state.in_(states))
+        query = query.where(seen.c.state.in_(states))
     if troubled:
-        broken = exists().where(
-            endpoint_health.c.endpoint_id == endpoints.c.id, endpoint_health.c.breaker != BreakerState.CLOSED
-        )
-        query = query.where(or_(endpoints.c.state != EndpointState.ACTIVE, broken))
-    rows = await tx.execute(query.order_by(endpoints.c.id.desc()).limit(cut.limit + 1))
-    return Page.of([_endpoint(row) for row in rows], cut)
+        health = endpoint_health.c
+        broken = exists().where(health.endpoint_id == seen.c.id, health.breaker != BreakerState.CLOSED)
+        query = query.where(or_(seen.c.state != EndpointState.ACTIVE, broken))
+    if words:
+        said = (seen.c.url, seen.c.description)
+        query = query.where(or_(*[one.icontains(words, autoescape=True) for one in said]))
+    rows = await tx.execute(query.order_by(seen.c.id.desc()).limit(cut.limit + 1))
+    return await page_of(tx, [_endpoint(row) for row in rows], cut, id_=endpoints.c.id, scope=scope)
 
 
 async def urls(tx: Transaction, ids: Iterable[EndpointId]) -> dict[EndpointId, str]:

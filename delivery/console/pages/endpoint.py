@@ -9,12 +9,18 @@ from delivery.console.pages.overview import SPANS, span_of
 from delivery.console.terms import told_terms
 from delivery.console.timeline import timeline
 from delivery.console.visits import get
+from delivery.figures import Span
 from delivery.model import EndpointId, Prefix
+from delivery.tracing.sentences import who
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
     from delivery.console.visits import Visit
+
+# Of what waits for one endpoint a page counts no more.
+MOST_COUNTED: Final = 10_000
+_BACK: Final = {Span.HOUR: "1h", Span.DAY: "24h", Span.WEEK: "7d"}
 
 
 async def one(visit: Visit) -> Response:
@@ -22,7 +28,7 @@ async def one(visit: Visit) -> Response:
     endpoint_id = EndpointId(visit.id(Prefix.ENDPOINT))
     tenant_id = await visit.whose(Prefix.ENDPOINT, endpoint_id)
     span = span_of(visit)
-    health = await visit.uses.endpoints.health(tenant_id, endpoint_id)
+    health = await visit.uses.endpoints.health(tenant_id, endpoint_id, most=MOST_COUNTED)
     secrets = await visit.uses.endpoints.secrets(tenant_id, endpoint_id)
     series = await visit.uses.figures.of_endpoint(tenant_id, endpoint_id, span)
     names = await visit.uses.names.of(tenant_ids=[tenant_id] if visit.is_staff else ())
@@ -37,6 +43,8 @@ async def one(visit: Visit) -> Response:
         charts=charts,
         span=span,
         spans=SPANS,
+        back=_BACK[span],
+        who=who,
         tenant_name=names.tenants.get(tenant_id),
     )
 

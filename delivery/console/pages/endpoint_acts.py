@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from delivery.accept import endpoint_test
-from delivery.console.visits import get, post
+from delivery.console.endpoint_form import fault_of
+from delivery.console.pages.endpoint import MOST_COUNTED
+from delivery.console.pages.endpoint_edit import told_once
+from delivery.console.visits import Form, get, post
 from delivery.deliveries import DeliverySelection
-from delivery.endpoints import Endpoints
+from delivery.endpoints import MOST_LIVE_SECRETS, Endpoints
 from delivery.errors import Conflict, Invalid
-from delivery.model import EndpointId, EndpointState, Prefix, show_id
+from delivery.model import EndpointId, EndpointState, EventId, Prefix, parse_id, show_id
 from delivery.paging import Cut
 from delivery.people import Ability
 
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from delivery.model import TenantId
 
 _LONGEST_HOURS: Final = 4
+_EMPTY: Final = Form({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +74,19 @@ def possible(state: EndpointState) -> tuple[str, ...]:
 
 def _routes(act: Act) -> tuple[Route, Route]:
     async def ask(visit: Visit) -> Response:
-        endpoint_id, tenant_id = await _endpoint(visit)
-        health = await visit.uses.endpoints.health(tenant_id, endpoint_id)
-        if act.name not in possible(health.endpoint.state):
-            raise Conflict(f"The endpoint is {health.endpoint.state}: this has no use now")
-        preview = None
-        if act.name == "enable":
-            preview = await visit.uses.endpoints.preview_enable(tenant_id, endpoint_id)
-        return visit.page(
-            "endpoint_act.html", act=act, endpoint=health.endpoint, health=health, preview=preview
-        )
+        return await _ask(visit, act, _EMPTY)
 
     async def do(visit: Visit) -> Response:
         endpoint_id, tenant_id = await _endpoint(visit)
-        reason = (await visit.form()).given("reason")
-        await act.do(visit.uses.endpoints, tenant_id, endpoint_id, reason=reason, actor=visit.visitor.actor)
+        form, actor = await visit.form(), visit.visitor.actor
+        try:
+            await act.do(
+                visit.uses.endpoints, tenant_id, endpoint_id, reason=form.given("reason"), actor=actor
+            )
+        except Invalid as error:
+            return await _ask(visit, act, form, fault=error)
+        except Conflict:  # somebody was faster: the page says how it stands now
+            return await _ask(visit, act, form)
         if act.name == "delete":
             return visit.go("/endpoints", said=act.done)
         return visit.go(f"/endpoints/{show_id(Prefix.ENDPOINT, endpoint_id)}", said=act.done)
@@ -92,9 +95,32 @@ def _routes(act: Act) -> tuple[Route, Route]:
     return get(path, ask, act.ability), post(path, do, act.ability)
 
 
+async def _ask(visit: Visit, act: Act, typed: Form, *, fault: Invalid | None = None) -> Response:
+    endpoint_id, tenant_id = await _endpoint(visit)
+    health = await visit.uses.endpoints.health(tenant_id, endpoint_id, most=MOST_COUNTED)
+    state = health.endpoint.state
+    ways = [one for one in ACTS if one.name in possible(state) and visit.may(one.ability)]
+    refused = act.name not in possible(state)
+    preview = None
+    if act.name == "enable" and not refused:
+        preview = await visit.uses.endpoints.preview_enable(tenant_id, endpoint_id, most=MOST_COUNTED)
+    return visit.page(
+        "endpoint_act.html",
+        status=409 if refused else 200 if fault is None else 422,
+        act=act,
+        endpoint=health.endpoint,
+        health=health,
+        preview=preview,
+        ways=ways if refused else None,
+        typed=typed,
+        faults={} if fault is None else dict([fault_of(fault)]),
+    )
+
+
 async def ask_rotation(visit: Visit) -> Response:
     """Say what a rotation does, and ask for how long the older secrets go on signing."""
-    return await _rotation(visit)
+    hours = f"{visit.uses.settings.rotation_overlap_hours:g}"
+    return await _rotation(visit, Form({"overlap_hours": [hours]}))
 
 
 async def rotate(visit: Visit) -> Response:
@@ -110,35 +136,40 @@ async def rotate(visit: Visit) -> Response:
             actor=visit.visitor.actor,
         )
     except Invalid as error:
-        return await _rotation(visit, fault=error)
+        return await _rotation(visit, form, fault=error)
+    except Conflict:
+        full = (
+            f"is too long: {MOST_LIVE_SECRETS} secrets sign already, the most. Wait until one ends, or say 0"
+        )
+        return await _rotation(visit, form, fault=Invalid("overlap_hours", full))
     endpoint = await visit.uses.endpoints.read(tenant_id, endpoint_id)
-    return visit.page("secret.html", endpoint=endpoint, made=made, created=False)
+    return told_once(visit, endpoint, made, created=False)
 
 
 async def test(visit: Visit) -> Response:
     """Send an event to this endpoint alone, and go to its delivery."""
     endpoint_id, tenant_id = await _endpoint(visit)
     await visit.uses.endpoints.read(tenant_id, endpoint_id)
-    await visit.uses.accepter.accept(
+    accepted = await visit.uses.accepter.accept(
         tenant_id, [endpoint_test(endpoint_id)], single=True, only_endpoint=endpoint_id
     )
-    newest = DeliverySelection(endpoints=(endpoint_id,), types=("waybill.test",))
-    page = await visit.uses.deliveries.page(tenant_id, newest, Cut(1))
+    event_id = EventId(parse_id(Prefix.EVENT, json.loads(accepted.answer)["id"]))
+    page = await visit.uses.deliveries.page(tenant_id, DeliverySelection(event_id=event_id), Cut(1))
     said = "A test event is on its way."
     if not page.items:
         return visit.go(f"/endpoints/{show_id(Prefix.ENDPOINT, endpoint_id)}", said=said)
     return visit.go(f"/deliveries/{show_id(Prefix.DELIVERY, page.items[0].id)}", said=said)
 
 
-async def _rotation(visit: Visit, *, fault: Invalid | None = None) -> Response:
+async def _rotation(visit: Visit, typed: Form, *, fault: Invalid | None = None) -> Response:
     endpoint_id, tenant_id = await _endpoint(visit)
     return visit.page(
         "rotate.html",
         status=200 if fault is None else 422,
         endpoint=await visit.uses.endpoints.read(tenant_id, endpoint_id),
         secrets=await visit.uses.endpoints.secrets(tenant_id, endpoint_id),
-        hours=f"{visit.uses.settings.rotation_overlap_hours:g}",
-        faults={} if fault is None else {fault.field: fault.why},
+        typed=typed,
+        faults={} if fault is None else dict([fault_of(fault)]),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from delivery.console.endpoint_form import changes, field_of, filled_in, new_endpoint
+from delivery.console.endpoint_form import changes, fault_of, filled_in, new_endpoint
 from delivery.console.visits import Form, get, post
 from delivery.errors import Invalid
 from delivery.model import EndpointId, Prefix, show_id
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from delivery.console.visits import Visit
+    from delivery.endpoints import NewSecret
     from delivery.model import Endpoint
 
 _EMPTY: Final = Form({})
@@ -35,7 +36,7 @@ async def create(visit: Visit) -> Response:
         )
     except Invalid as error:
         return _form(visit, None, form, fault=error)
-    return visit.page("secret.html", endpoint=endpoint, made=made, created=True)
+    return told_once(visit, endpoint, made, created=True)
 
 
 async def edit(visit: Visit) -> Response:
@@ -60,14 +61,24 @@ async def change(visit: Visit) -> Response:
     return visit.go(f"/endpoints/{show_id(Prefix.ENDPOINT, endpoint.id)}", said="It is changed.")
 
 
+def told_once(visit: Visit, endpoint: Endpoint, made: NewSecret, *, created: bool) -> Response:
+    """A new secret, on a page that nobody keeps."""
+    answer = visit.page("secret.html", endpoint=endpoint, made=made, created=created)
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
 def _form(visit: Visit, endpoint: Endpoint | None, typed: Form, *, fault: Invalid | None = None) -> Response:
-    return visit.page(
+    answer = visit.page(
         "endpoint_edit.html",
         status=200 if fault is None else 422,
         endpoint=endpoint,
         typed=typed,
-        faults={} if fault is None else {field_of(fault.field): fault.why},
+        faults={} if fault is None else dict([fault_of(fault)]),
+        settings=visit.uses.settings,
     )
+    answer.headers["Cache-Control"] = "no-store"  # headers as they were typed may be on it
+    return answer
 
 
 async def _endpoint(visit: Visit) -> Endpoint:

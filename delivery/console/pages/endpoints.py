@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from delivery.console.visits import Visit
 
 AT_ONCE: Final = 50
+_LONGEST_WORDS: Final = 200
 
 
 async def every(visit: Visit) -> Response:
@@ -23,10 +24,13 @@ async def every(visit: Visit) -> Response:
     query = visit.query
     states = [EndpointState(one) for one in query.many("state") if one in set(EndpointState)]
     troubled = query.ticked("trouble")
+    words = query.text("q")[:_LONGEST_WORDS].replace("\0", "")
     cut = Cut.following(AT_ONCE, query.id(Prefix.ENDPOINT, "behind"), oldest_first=False)
-    page = await visit.uses.endpoints.page(visit.tenant_id, cut, states=states, troubled=troubled)
+    page = await visit.uses.endpoints.page(
+        visit.tenant_id, cut, states=states, troubled=troubled, words=words
+    )
     whose = [one.tenant_id for one in page.items] if visit.is_staff and visit.tenant_id is None else ()
-    asked = {"state": list(states), "trouble": "1" if troubled else None}
+    asked = {"state": list(states), "trouble": "1" if troubled else None, "q": words}
     more = None
     if page.last is not None:
         more = visit.link("/endpoints", **asked, behind=show_id(Prefix.ENDPOINT, page.last))
@@ -41,6 +45,7 @@ async def every(visit: Visit) -> Response:
         states=list(EndpointState),
         asked_states=states,
         troubled=troubled,
+        words=words,
         first=visit.link("/endpoints", **asked) if query.text("behind") else None,
         more=more,
     )

@@ -1,0 +1,64 @@
+"""Which secrets sign when, as bars."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from delivery.console.timeline import WIDTH, timeline
+from delivery.model import EndpointId, SealedSecret, SecretId, Signature, TenantId, new_id
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+KEY = "<b>key</b>"
+
+
+def secret(made: timedelta, until: timedelta | None) -> SealedSecret:
+    return SealedSecret(
+        id=SecretId(new_id()),
+        endpoint_id=EndpointId(new_id()),
+        tenant_id=TenantId(new_id()),
+        signature=Signature.V1,
+        sealed=b"",
+        key_id=KEY,
+        public_key=None,
+        created_at=NOW - made,
+        not_after=None if until is None else NOW + until,
+    )
+
+
+def bars(drawn: str) -> list[tuple[float, float]]:
+    """Where each bar begins and ends, newest secret first."""
+    found = re.findall(r'<rect class="[^"]*" x="([0-9.]+)" y="[0-9]+" width="([0-9.]+)"', drawn)
+    return [(float(x), float(x) + float(width)) for x, width in found]
+
+
+def now_of(drawn: str) -> float:
+    """Where now is."""
+    (x,) = re.findall(r'<line class="now" x1="([0-9.]+)"', drawn)
+    return float(x)
+
+
+def test_an_overlap_is_seen_however_old_the_older_secret_is() -> None:
+    drawn = timeline([secret(2 * HOUR, None), secret(9_000 * HOUR, 22 * HOUR)], now=NOW)
+    (newer, _), (_, older) = bars(drawn)
+    assert older - newer > WIDTH / 4
+    assert newer < now_of(drawn) < older
+
+
+def test_the_newest_goes_on_to_the_edge() -> None:
+    ((_, end),) = bars(timeline([secret(HOUR, None)], now=NOW))
+    assert end == WIDTH
+
+
+def test_nothing_is_drawn_outside() -> None:
+    drawn = timeline([secret(HOUR / 60, None), secret(9_000 * HOUR, HOUR), secret(HOUR, 700 * HOUR)], now=NOW)
+    assert all(0 <= begin < end <= WIDTH for begin, end in bars(drawn))
+
+
+def test_without_a_secret_there_is_no_bar() -> None:
+    assert not bars(timeline([], now=NOW))
+
+
+def test_what_is_drawn_is_escaped() -> None:
+    assert KEY not in timeline([secret(HOUR, None)], now=NOW)
