@@ -47,9 +47,7 @@ SECOND_ATTEMPTS, ON_THEIR_WAY = 0.05, 0.03
 _ASKED = (
     '{"Content-Type":"application/json","User-Agent":"Waybill","webhook-id":"%s","webhook-timestamp":"%d"}'
 )
-_ANSWERED = (
-    '[["Content-Type","text/plain"],["Content-Length","2"],["Date","Wed, 25 Nov 2026 12:00:00 GMT"]]'
-)
+_ANSWERED = '[["Content-Type","text/plain"],["Content-Length","2"],["Date","Wed, 25 Nov 2026 12:00:00 GMT"]]'
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,8 +43,12 @@ class Web:
     @classmethod
     def of(cls, services: Services) -> Web:
         """Both around the same use cases. Raises Misconfigured."""
-        bounded = BoundedBodies(create_console(services), limits={}, otherwise=MOST_BYTES)
-        return cls(create_app(services), Answered(bounded))
+        return cls.around(create_app(services), create_console(services))
+
+    @classmethod
+    def around(cls, api: ASGIApp, console: ASGIApp) -> Web:
+        """Both as they are; the API has its own bounds."""
+        return cls(api, Answered(BoundedBodies(console, limits={}, otherwise=MOST_BYTES)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the application's beginning and end."""

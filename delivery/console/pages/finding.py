@@ -20,6 +20,7 @@ _PLACES: Final = {
     Prefix.ENDPOINT: "/endpoints",
     Prefix.REPLAY: "/replays",
     Prefix.TENANT: "/tenants",
+    Prefix.PERSON: "/people",
 }
 
 

@@ -203,9 +203,20 @@ async def link(people: People, tenant: TenantId, role: Role = Role.VIEWER) -> st
 async def joe(app: ASGIApp, people: People, tenant: TenantId) -> AsyncIterator[Person]:
     """The browser of a partner who came by a link, with the abilities of support."""
     async with browser(app) as found:
-        opened = await found.client.get(await link(people, tenant, Role.SUPPORT))
+        opened = await found.client.post(await link(people, tenant, Role.SUPPORT))
         assert (opened.status_code, opened.headers["location"]) == (303, "/console")
         yield found
+
+
+async def test_whatever_only_looks_at_a_link_opens_no_session(
+    app: ASGIApp, people: People, tenant: TenantId
+) -> None:
+    address = await link(people, tenant)
+    async with browser(app) as scanner:
+        looked = await scanner.client.get(address)
+        assert (looked.status_code, "set-cookie" in looked.headers) == (200, False)
+        foreign = await scanner.client.post(address, headers={"origin": "https://evil.example"})
+        assert (foreign.status_code, "set-cookie" in foreign.headers) == (403, False)
 
 
 async def test_a_link_leads_to_its_tenant_and_to_no_other(
@@ -242,7 +253,7 @@ async def test_a_link_that_has_ended_says_so(
     clock.on(hours=1)
     async with browser(app) as guest:
         for path in (address, "/console/portal/wbl_x", "/console/portal/%00"):
-            ended = await guest.client.get(path)
+            ended = await guest.client.post(path)
             assert ended.status_code == 401
             assert "This link has ended." in ended.text
             assert "set-cookie" not in ended.headers

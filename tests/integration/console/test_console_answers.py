@@ -1,0 +1,129 @@
+"""What surrounds every answer of the console."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+import httpx
+import pytest
+import structlog
+
+from delivery.console import assets, create_console
+from delivery.console.answers import HEADERS
+from delivery.errors import Unavailable
+from delivery.web import Web
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from delivery.bootstrap import Services
+    from delivery.deliveries import Deliveries
+    from tests.integration.console.conftest import Browser
+
+
+@pytest.mark.parametrize(
+    "path", ["/console", "/console/sign-in", "/console/nothing", "/console/static/console.css", "/"]
+)
+async def test_every_answer_holds_hostile_content_off(staff: Browser, path: str) -> None:
+    answer = await staff.client.get(path)
+    for name, value in HEADERS.items():
+        assert answer.headers[name] == value
+
+
+async def test_the_policy_allows_nothing_inline(staff: Browser) -> None:
+    policy = (await staff.get("")).headers["content-security-policy"]
+    assert "unsafe" not in policy
+    assert policy.startswith("default-src 'none'")
+
+
+async def test_no_page_has_anything_inline(staff: Browser) -> None:
+    for path in ("", "/deliveries", "/endpoints", "/replays", "/types", "/audit", "/tenants"):
+        page = await staff.text(path)
+        assert " style=" not in page
+        assert " onclick=" not in page
+        assert "<script>" not in page
+
+
+async def test_pages_are_not_kept_and_files_are(staff: Browser) -> None:
+    assert (await staff.get("/deliveries")).headers.get("cache-control", "no-store") == "no-store"
+    lasting = await staff.client.get(assets.path_of("console.css"))
+    assert "immutable" in lasting.headers["cache-control"]
+    passing = await staff.client.get("/console/static/console.css?old")
+    assert passing.headers["cache-control"] == "no-cache"
+
+
+@pytest.mark.parametrize("name", ["nothing.css", "..%2fapp.py", "__init__.py", "%00"])
+async def test_only_files_that_are_meant_are_served(staff: Browser, name: str) -> None:
+    assert (await staff.client.get(f"/console/static/{name}")).status_code == 404
+
+
+async def test_the_first_page_of_all_is_the_console(staff: Browser) -> None:
+    answer = await staff.client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/console")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/deliveries/dlv_1",
+        "/deliveries/evt_01kasw8qbefy09m6sc7n75yr3h",
+        "/deliveries/dlv_01kasw8qbefy09m6sc7n75yr3h",
+        "/events/evt_01kasw8qbefy09m6sc7n75yr3h",
+        "/attempts/att_01kasw8qbefy09m6sc7n75yr3h",
+        "/deliveries?tenant=ten_1",
+        "/nothing/at/all",
+    ],
+)
+async def test_what_is_not_there_is_said_in_a_page(staff: Browser, path: str) -> None:
+    answer = await staff.client.get(f"/console{path}")
+    assert answer.status_code == 404
+    assert 'id="problem"' in answer.text
+
+
+async def test_too_many_fields_are_refused(staff: Browser) -> None:
+    answer = await staff.client.get("/console/deliveries?" + "&".join(f"a{n}=1" for n in range(300)))
+    assert answer.status_code == 422
+
+
+async def test_a_part_of_a_page_that_fails_is_told_in_its_place(staff: Browser) -> None:
+    answer = await staff.client.get("/console/deliveries/dlv_1", headers={"HX-Request": "true"})
+    assert answer.status_code == 404
+    assert answer.headers["hx-retarget"] == "#notice"
+
+
+class _Broken:
+    """Fails in a way that nobody foresaw, or because the ledger is away."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def page(self, *_: Any, **__: Any) -> None:
+        raise self._error
+
+
+async def _ask(services: Services, staff: Browser, error: Exception) -> httpx.Response:
+    broken = replace(services, deliveries=cast("Deliveries", _Broken(error)))
+    api = create_console(services)  # not asked for anything here
+    transport = httpx.ASGITransport(app=Web.around(api, create_console(broken)), raise_app_exceptions=False)
+    cookies = {"waybill_session": staff.token}
+    async with httpx.AsyncClient(transport=transport, base_url="http://waybill", cookies=cookies) as client:
+        return await client.get("/console/deliveries")
+
+
+async def test_what_nobody_foresaw_is_logged_under_the_id_that_the_page_shows(
+    services: Services, enter: Callable[..., Browser]
+) -> None:
+    with structlog.testing.capture_logs() as logged:
+        answer = await _ask(services, enter(), RuntimeError("a secret of ours"))
+    assert answer.status_code == 500
+    assert "a secret of ours" not in answer.text
+    (line,) = [line for line in logged if line["event"] == "request.failed"]
+    assert line["request_id"] in answer.text
+
+
+async def test_without_the_ledger_pages_say_so(services: Services, enter: Callable[..., Browser]) -> None:
+    answer = await _ask(services, enter(), Unavailable("away"))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert "The ledger does not answer" in answer.text

@@ -1,0 +1,196 @@
+"""Deliveries in the console: found, understood, replayed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html import unescape
+from typing import TYPE_CHECKING
+
+import pytest
+
+from delivery.model import EndpointId, EndpointState, Prefix, show_id
+from tests.support import ledger as on
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from delivery.ledger import Ledger
+    from delivery.model import AttemptId, DeliveryId, TenantId
+    from tests.integration.console.conftest import Browser
+
+HOSTILE = '<script>alert("1")</script>'
+
+
+BODY = b'{"note": "<script>alert(\\"1\\")</script>", "n": 12345678901234567890123}'
+
+
+@pytest.fixture
+async def delivery(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> DeliveryId:
+    """A delivery that is due."""
+    await on.accept(ledger, tenant, "order.created", BODY)
+    (made,) = await on.delivery_ids(ledger, endpoint)
+    return made
+
+
+async def attempted(ledger: Ledger, endpoint: EndpointId, *, body: bytes = b"") -> AttemptId:
+    """The attempt with which its delivery has failed for good, as it was answered."""
+    claim_id, (work,) = await on.claim_and_start(ledger, endpoint)
+    failed = on.failure(work, claim_id)
+    attempt = replace(failed.attempt, response_body=body, response_headers=(("X-Evil", HOSTILE),))
+    await on.record(ledger, replace(failed, attempt=attempt))
+    return attempt.id
+
+
+def shown(delivery: DeliveryId) -> str:
+    return show_id(Prefix.DELIVERY, delivery)
+
+
+async def test_a_search_finds_what_its_address_means(
+    staff: Browser, ledger: Ledger, tenant: TenantId, delivery: DeliveryId
+) -> None:
+    await on.accept(ledger, tenant, "user.left")
+    page = await staff.text("/deliveries", type="order.*", status="pending")
+    assert shown(delivery) in page
+    assert "user.left" not in page
+
+
+async def test_the_filters_of_an_address_stand_in_the_form(staff: Browser) -> None:
+    page = await staff.text("/deliveries", type="order.*", status="failed", response="5xx", since="24h")
+    for part in ('value="order.*"', 'value="failed" data-submits checked', 'value="5xx"', 'value="24h"'):
+        assert part in page
+
+
+async def test_a_filter_that_cannot_be_read_says_so_and_finds_nothing(
+    staff: Browser, delivery: DeliveryId
+) -> None:
+    answer = await staff.get("/deliveries", type="a b", endpoint=HOSTILE)
+    assert answer.status_code == 422
+    assert shown(delivery) not in answer.text
+    assert HOSTILE not in answer.text
+    assert 'aria-invalid="true"' in answer.text
+
+
+async def test_what_can_be_looked_up_for_one_tenant_only_asks_for_one(
+    staff: Browser, tenant: TenantId
+) -> None:
+    answer = await staff.get("/deliveries", idempotency_key="k")
+    assert answer.status_code == 422
+    assert "needs a tenant" in answer.text
+    narrowed = await staff.get("/deliveries", idempotency_key="k", tenant=show_id(Prefix.TENANT, tenant))
+    assert narrowed.status_code == 200
+
+
+async def test_a_list_goes_on_where_a_page_ends(
+    staff: Browser, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.accept_many(ledger, tenant, 60)
+    made = await on.delivery_ids(ledger, endpoint)
+    first = await staff.text("/deliveries", endpoint=show_id(Prefix.ENDPOINT, endpoint))
+    more = unescape(first.split('rel="next"')[0].rsplit('href="', 1)[1].split('"')[0])
+    rest = (await staff.client.get(more)).text
+    on_first = {one for one in made if f"/deliveries/{shown(one)}" in first}
+    on_second = {one for one in made if f"/deliveries/{shown(one)}" in rest}
+    assert (len(on_first), len(on_second)) == (50, 10)
+    assert on_first | on_second == set(made)
+
+
+async def test_a_count_says_how_many(staff: Browser, delivery: DeliveryId) -> None:  # noqa: ARG001  is counted
+    assert "<strong>1</strong> found" in await staff.text("/deliveries/count")
+
+
+async def test_a_delivery_tells_why_it_is_where_it_is(staff: Browser, delivery: DeliveryId) -> None:
+    page = await staff.text(f"/deliveries/{shown(delivery)}")
+    assert "whose filter asks for *" in page
+    assert "12345678901234567890123" in page
+    assert HOSTILE not in page
+
+
+async def test_an_attempt_shows_what_went_out_and_what_came_back(
+    staff: Browser, ledger: Ledger, endpoint: EndpointId, delivery: DeliveryId
+) -> None:
+    attempt = await attempted(ledger, endpoint, body=HOSTILE.encode())
+    page = await staff.text(f"/attempts/{show_id(Prefix.ATTEMPT, attempt)}")
+    assert show_id(Prefix.DELIVERY, delivery) in page
+    assert "X-Evil" in page
+    assert "curl --request POST" in page
+    assert HOSTILE not in page
+
+
+async def test_the_body_of_an_event_can_be_had_byte_for_byte(
+    staff: Browser, ledger: Ledger, delivery: DeliveryId
+) -> None:
+    row = await on.row(
+        ledger,
+        "select e.id, e.body from deliveries d join events e on e.id = d.event_id where d.id = :id",
+        id=delivery,
+    )
+    answer = await staff.get(f"/events/{show_id(Prefix.EVENT, row.id)}/body")
+    assert answer.content == bytes(row.body)
+    assert answer.headers["content-disposition"].startswith("attachment;")
+    assert answer.headers["content-type"] == "application/octet-stream"
+
+
+async def test_an_event_tells_where_it_went(staff: Browser, ledger: Ledger, delivery: DeliveryId) -> None:
+    row = await on.row(ledger, "select event_id from deliveries where id = :id", id=delivery)
+    page = await staff.text(f"/events/{show_id(Prefix.EVENT, row.event_id)}")
+    assert f"/deliveries/{shown(delivery)}" in page
+
+
+async def test_a_replay_is_named_after_who_asked_for_it(
+    staff: Browser, ledger: Ledger, endpoint: EndpointId, delivery: DeliveryId
+) -> None:
+    await attempted(ledger, endpoint)
+    answer = await staff.post(f"/deliveries/{shown(delivery)}/replay", reason="mended")
+    assert answer.status_code == 303
+    told = await on.row(ledger, "select actor, reason, address from journal where what = 'delivery.replayed'")
+    assert (told.actor, told.reason) == ("guest 0", "mended")
+    page = await staff.text(f"/deliveries/{shown(delivery)}")
+    assert "Replayed by guest 0" in page
+    assert 'hx-trigger="every 2s"' in page
+
+
+async def test_a_replay_that_cannot_be_says_why(
+    staff: Browser, ledger: Ledger, endpoint: EndpointId, delivery: DeliveryId
+) -> None:
+    await on.set_state(ledger, endpoint, EndpointState.PAUSED)
+    answer = await staff.post(f"/deliveries/{shown(delivery)}/replay")
+    assert answer.status_code == 409
+    assert "is paused" in answer.text
+
+
+async def test_a_viewer_cannot_replay(viewer: Browser, delivery: DeliveryId) -> None:
+    assert "Replay this delivery" not in await viewer.text(f"/deliveries/{shown(delivery)}")
+    assert (await viewer.post(f"/deliveries/{shown(delivery)}/replay")).status_code == 403
+
+
+async def test_a_form_without_the_sessions_secret_does_nothing(staff: Browser, delivery: DeliveryId) -> None:
+    answer = await staff.client.post(f"/console/deliveries/{shown(delivery)}/replay", data={"csrf": "x"})
+    assert answer.status_code == 403
+
+
+async def test_a_partner_finds_nothing_of_others(
+    enter: Callable[..., Browser], ledger: Ledger, delivery: DeliveryId
+) -> None:
+    other = await on.new_tenant(ledger)
+    stranger = enter(tenant=other)
+    row = await on.row(ledger, "select event_id from deliveries where id = :id", id=delivery)
+    assert (await stranger.get(f"/deliveries/{shown(delivery)}")).status_code == 404
+    assert (await stranger.get(f"/events/{show_id(Prefix.EVENT, row.event_id)}")).status_code == 404
+    assert (await stranger.post(f"/deliveries/{shown(delivery)}/replay")).status_code == 404
+    assert shown(delivery) not in await stranger.text("/deliveries")
+
+
+@pytest.mark.parametrize(
+    ("asked", "place"),
+    [
+        ("dlv_01kasw8qbefy09m6sc7n75yr3h", "/console/deliveries/dlv_01kasw8qbefy09m6sc7n75yr3h"),
+        ("  evt_01kasw8qbefy09m6sc7n75yr3h ", "/console/events/evt_01kasw8qbefy09m6sc7n75yr3h"),
+        ("usr_01kasw8qbefy09m6sc7n75yr3h", "/console/people/usr_01kasw8qbefy09m6sc7n75yr3h"),
+        ("dlv_wrong", "/console/deliveries?idempotency_key=dlv_wrong"),
+        ("order 7/é", "/console/deliveries?idempotency_key=order+7%2F%C3%A9"),
+        ("", "/console/deliveries"),
+    ],
+)
+async def test_the_box_at_the_top_leads_to_what_was_asked_for(staff: Browser, asked: str, place: str) -> None:
+    answer = await staff.get("/find", q=asked)
+    assert (answer.status_code, answer.headers["location"]) == (303, place)
