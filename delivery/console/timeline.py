@@ -62,9 +62,9 @@ def timeline(secrets: Sequence[SealedSecret], *, now: datetime) -> Markup:
         ).format(place(now), high - _AXIS + 4, high - 5)
     )
     said = f"{len(secrets)} secrets sign now" if len(secrets) != 1 else "One secret signs now"
-    return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        WIDTH, high, said, Markup().join(parts)
-    )
+    return Markup(
+        '<svg class="chart timeline" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
+    ).format(WIDTH, high, said, Markup().join(parts))
 
 
 def _bounds(secrets: Sequence[SealedSecret], *, now: datetime) -> tuple[datetime, datetime]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 RECENT: Final = timedelta(hours=1)
 MOST_SAMPLED: Final = 10_000
 MOST_DUE: Final = 1_000
+MANY_FAILED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,12 @@ class Glance:
     in_flight: int
     last_succeeded_at: datetime | None
     last_failed_at: datetime | None
+    failed: int = 0
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether so many have failed with no success between them that it should be looked at."""
+        return self.failed >= MANY_FAILED
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +124,7 @@ def glance(
         in_flight=standing.in_flight,
         last_succeeded_at=standing.health.last_succeeded_at,
         last_failed_at=standing.health.last_failed_at,
+        failed=standing.health.failed,
     )
 
 

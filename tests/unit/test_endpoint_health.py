@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from delivery.endpoints.health import assemble, preview
+from delivery.endpoints.health import MANY_FAILED, assemble, glance, preview
 from delivery.ledger.endpoint_figures import Backlog, Owed, Recent
 from delivery.ledger.health import Standing
 from delivery.model import DeliveryId, Endpoint, EndpointLimits, EndpointState, Held, new_id
@@ -131,3 +131,24 @@ def test_enabling_an_active_endpoint_would_let_nothing_go() -> None:
 def test_a_ratio_needs_attempts() -> None:
     assert NO_ATTEMPT.success_ratio is None
     assert replace(NO_ATTEMPT, attempts=4, succeeded=3).success_ratio == 0.75
+
+
+@pytest.mark.parametrize(("failed", "is_failing"), [(MANY_FAILED - 1, False), (MANY_FAILED, True)])
+def test_a_few_failures_are_no_reason_to_say_that_it_fails(failed: int, is_failing: bool) -> None:  # noqa: FBT001  a row of the table
+    standing = Standing(ENDPOINT.id, replace(WELL, failing_since=LATE, failed=failed), 0, None, None)
+    assert glance(ENDPOINT, standing, 0, TERMS, now=NOW).is_failing is is_failing
+
+
+def test_a_glance_names_no_hold_where_nothing_is_held() -> None:
+    paused = in_state(EndpointState.PAUSED)
+    assert glance(paused, None, 0, TERMS, now=NOW).hold is None
+
+
+def test_a_glance_counts_what_is_held() -> None:
+    paused = in_state(EndpointState.PAUSED)
+    seen = glance(paused, None, 3, TERMS, now=NOW)
+    assert (seen.hold, seen.held) == (Held(Hold.PAUSED, since=LATE, reason="moving"), 3)
+
+
+def test_what_is_due_and_not_held_is_no_part_of_what_is_held() -> None:
+    assert glance(ENDPOINT, None, 3, TERMS, now=NOW).held == 0
