@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 from delivery.console.visits import get
 from delivery.filters import matches
 from delivery.paging import Cut
+from delivery.replay.terms import NEVER_MISSING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from starlette.responses import Response
@@ -26,12 +27,16 @@ SHOWN: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A type among the newest events: its share of them, and who asks for it; None: not asked."""
+    """A type among the newest events: its share of them, and who asks for it; None: not asked.
+
+    `own`: the engine's, which goes to operational endpoints or to the one that is tested.
+    """
 
     type: str
     count: int
     newest: datetime
     share: float
+    own: bool
     askers: Sequence[Endpoint] | None
 
 
@@ -50,27 +55,25 @@ async def every(visit: Visit) -> Response:
 
 
 async def _endpoints(visit: Visit, tenant_id: TenantId | None) -> tuple[Sequence[Endpoint] | None, bool]:
-    """A tenant's endpoints that get its events; of all tenants that would be too many."""
+    """A tenant's endpoints; of all tenants they would be too many."""
     if tenant_id is None:
         return None, False
     page = await visit.uses.endpoints.page(tenant_id, Cut(ENDPOINTS))
-    return [one for one in page.items if not one.operational], page.last is not None
+    return page.items, page.last is not None
 
 
-def seen(found: Sequence[TypeSeen], endpoints: Iterable[Endpoint] | None) -> list[Seen]:
+def seen(found: Sequence[TypeSeen], endpoints: Sequence[Endpoint] | None) -> list[Seen]:
     """Each type with its share and its askers."""
     whole = sum(one.count for one in found) or 1
-    asking = None if endpoints is None else list(endpoints)
-    return [
-        Seen(
-            one.type,
-            one.count,
-            one.newest,
-            one.count / whole,
-            None if asking is None else [each for each in asking if matches(each.filter, one.type)],
-        )
-        for one in found
-    ]
+    return [_seen(one, one.count / whole, endpoints) for one in found]
+
+
+def _seen(one: TypeSeen, share: float, endpoints: Sequence[Endpoint] | None) -> Seen:
+    own = one.type in NEVER_MISSING
+    askers = None
+    if endpoints is not None:
+        askers = [each for each in endpoints if each.operational is own and matches(each.filter, one.type)]
+    return Seen(one.type, one.count, one.newest, share, own, askers)
 
 
 ROUTES: Final = [get("/types", every)]

@@ -52,3 +52,15 @@ async def test_all_types_of_all_tenants_name_nobody_who_asks(
 ) -> None:
     await on.accept(ledger, tenant)
     assert "Asked for by" not in await viewer.text("/types")
+
+
+async def test_the_engines_own_types_are_for_operational_endpoints(
+    partner: Browser, ledger: Ledger, tenant: TenantId
+) -> None:
+    await on.new_endpoint(ledger, tenant)
+    await on.accept(ledger, tenant, "endpoint.disabled")
+    assert "the engine's own" in await partner.text("/types")
+    operational = await on.new_endpoint(ledger, tenant, on.Wanted(operational=True))
+    page = await partner.text("/types")
+    assert f"/console/endpoints/{show_id(Prefix.ENDPOINT, operational)}" in page
+    assert "nobody" not in page
