@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from delivery.histogram import BOUNDS
+from delivery.ledger.scan import read_in_order
 from delivery.model import id_floor
 from retries.outcome import Interrupted, name_of
 
@@ -210,6 +211,7 @@ async def of_endpoint(
 ) -> list[Rolled]:
     """The newest `most` attempts of an endpoint in this range, counted in its steps just now."""
     values = {"first": id_floor(when.since), "most": most, "tenant": tenant_id, "endpoint": endpoint_id}
+    await read_in_order(tx)
     counting = _counting(int(when.step.total_seconds()), when.since, when.until)
     return [_row(row) for row in await tx.execute(_BY_ENDPOINT, {**counting, **values})]
 

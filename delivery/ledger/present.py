@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
+from delivery.ledger.scan import read_in_order
 from delivery.model import DeliveryId, EndpointId, Lane, ReplayId, TenantId
 from retries.outcome import Delivered, Interrupted, name_of
 
@@ -227,6 +228,7 @@ async def sparks(
     """The last results of each of these endpoints, oldest first."""
     if not ids:
         return {}
+    await read_in_order(tx)
     well = name_of(Delivered(200))
     values = {"ids": list(ids), "interrupted": name_of(Interrupted()), "since": since, "most": most}
     found: dict[EndpointId, list[Spark]] = {}

@@ -1,0 +1,129 @@
+"""What the server does for the statements that the engine sends: caught, undone and explained."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+from sqlalchemy import event
+
+from tests.support import ledger as on
+from tests.support.postgres import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
+
+    from delivery.ledger import Ledger, Transaction
+
+    Act = Callable[[Transaction], Awaitable[object]]
+    Node = Mapping[str, Any]
+
+# The steps of a plan that say how many rows they threw away.
+REMOVED = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
+# What has the statements after it planned otherwise is no statement to explain.
+SETS = "set local "
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A statement and what the server did for it."""
+
+    statement: str
+    root: Node
+
+    def nodes(self) -> Iterator[Node]:
+        """Every step of the plan, those that were never taken too."""
+        todo = [self.root]
+        while todo:
+            node = todo.pop()
+            yield node
+            todo += node.get("Plans", [])
+
+    def on(self, relation: str | re.Pattern[str]) -> list[Node]:
+        """The scans of a table, or of the tables of a pattern."""
+        pattern = re.compile(relation)
+        return [
+            node
+            for node in self.nodes()
+            if "Scan" in node["Node Type"] and pattern.fullmatch(node.get("Relation Name", ""))
+        ]
+
+    def looked_at(self, relation: str) -> int:
+        """How many rows of a table were read, wanted or not."""
+        return sum(
+            (node["Actual Rows"] + sum(node.get(name, 0) for name in REMOVED)) * node["Actual Loops"]
+            for node in self.on(relation)
+        )
+
+
+class Explainer:
+    """Runs parts of the engine and keeps the plans of the statements that they send."""
+
+    def __init__(self, ledger: Ledger, url: str, planner: Mapping[str, str]) -> None:
+        """Explain with these settings of the planner."""
+        self._ledger = ledger
+        self._url = url
+        self._planner = planner
+        self.plans: dict[str, list[Plan]] = {}
+
+    @classmethod
+    async def of(cls, ledger: Ledger, url: str, **planner: str) -> Explainer:
+        """Explain with the planner's settings that the engine's connections have, and these."""
+        own = await on.rows(
+            ledger,
+            "select name, setting from pg_settings where source = 'client' and name ~ '^(enable_|jit$)'",
+        )
+        assert own  # the engine tells the planner how it wants to be served
+        return cls(ledger, url, {row.name: row.setting for row in own} | planner)
+
+    async def explain(self, name: str, act: Act) -> None:
+        """Find out what is sent, undo it, and explain it."""
+        sent: list[tuple[str, dict[str, Any]]] = []
+
+        def note(*arguments: Any) -> None:
+            sent.append((arguments[2], arguments[3]))
+
+        async with self._ledger.transaction() as tx:
+            event.listen(tx.sync_connection, "before_cursor_execute", note)
+            await act(tx)
+            event.remove(tx.sync_connection, "before_cursor_execute", note)
+            await tx.rollback()
+        settings = [statement for statement, _ in sent if statement.startswith(SETS)]
+        self.plans[name] = [self._plan(*each, settings) for each in sent if not each[0].startswith(SETS)]
+
+    def _plan(self, statement: str, values: dict[str, Any], settings: list[str]) -> Plan:
+        names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
+        numbered = re.sub(r"%\((\w+)\)s", lambda found: _parameter(names, found[1], values), statement)
+        given = sql.SQL(", ").join(sql.Literal(values[name]) for name in names)
+        with connect(self._url) as connection, connection.transaction(force_rollback=True):
+            for setting in self._planner.items():
+                connection.execute("select set_config(%s, %s, true)", setting)
+            for own in settings:
+                connection.execute(own.encode())
+            connection.execute(f"prepare caught as {numbered.replace('%%', '%')}".encode())
+            call = sql.SQL("caught ({})").format(given) if names else sql.SQL("caught")
+            explained = connection.execute(sql.SQL("explain (analyze, format json) execute ") + call)
+            ((plans,),) = explained.fetchall()
+        return Plan(" ".join(statement.split()), plans[0]["Plan"])
+
+
+def _parameter(names: list[str], name: str, values: dict[str, Any]) -> str:
+    kind = "::interval" if isinstance(values[name], timedelta) else ""
+    return f"${names.index(name) + 1}{kind}"
+
+
+def analyse(url: str) -> None:
+    """Do as autovacuum does: it looks at tables that have come to hold something, and at no parent of any."""
+    with connect(url) as connection:
+        tables = connection.execute(
+            """
+            select oid::regclass::text from pg_class
+            where relkind = 'r' and relnamespace = 'public'::regnamespace
+            """
+        ).fetchall()
+        for (table,) in tables:
+            if connection.execute(f"select 1 from {table} limit 1".encode()).fetchone():  # noqa: S608  a name of ours
+                connection.execute(f"analyze {table}".encode())
