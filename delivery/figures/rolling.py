@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from delivery.ledger import Ledger
+    from delivery.ledger import Ledger, Transaction
     from delivery.ledger.figures import Progress
 
 # An attempt is recorded some time after it was made: its time limit later, or when the ledger is back.
@@ -32,13 +32,11 @@ _FORGOTTEN_AT_ONCE: Final = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What to count next, and how far that brings it. `width` in seconds; `summed`: from minutes."""
+    """What to do next, and how far that brings it: minutes to count anew, then an hour to add up from its."""
 
-    since: datetime
-    until: datetime
-    width: int
     progress: Progress
-    summed: bool = False
+    minutes: tuple[datetime, datetime] | None = None
+    hour: datetime | None = None
 
 
 def begin_at(now: datetime) -> datetime:
@@ -50,18 +48,30 @@ def next_step(at: Progress, *, now: datetime, kept: timedelta) -> Step | None:
     """The most urgent thing to count; None: there is nothing to do just now."""
     seen = min(floor(now - SEEN_AFTER, _MINUTE), at.seen_until + _AT_ONCE)
     if seen > at.seen_until:
-        return Step(at.seen_until, seen, MINUTE, replace(at, seen_until=seen))
+        return Step(replace(at, seen_until=seen), (at.seen_until, seen))
     settled = min(floor(now - SETTLED_AFTER, _MINUTE), at.settled_until + _AT_ONCE, at.seen_until)
     if settled > at.settled_until:
-        return Step(at.settled_until, settled, MINUTE, replace(at, settled_until=settled))
-    hour = at.summed_until + _HOUR
-    if hour <= at.settled_until:
-        return Step(at.summed_until, hour, HOUR, replace(at, summed_until=hour), summed=True)
-    if at.back_to > now - kept:
-        # Backwards over what was there before: pages look at minutes of a day, and at hours beyond.
-        before = at.back_to - _HOUR
-        return Step(before, at.back_to, HOUR, replace(at, back_to=before))
+        return Step(replace(at, settled_until=settled), (at.settled_until, settled))
+    summed = at.summed_until + _HOUR
+    if summed <= at.settled_until:
+        return Step(replace(at, summed_until=summed), hour=at.summed_until)
+    if at.back_to > now - kept or not is_whole_hour(at.back_to):
+        # Backwards over what was there before, in pieces of an hour.
+        before = at.back_to - _AT_ONCE
+        hour = before if is_whole_hour(before) else None
+        return Step(replace(at, back_to=before), (before, at.back_to), hour)
     return None
+
+
+def minutes_end(at: Progress, *, now: datetime) -> datetime:
+    """Before when minutes may go: those that no hour has yet stay, however long nobody has counted."""
+    unsummed = at.summed_until if is_whole_hour(at.back_to) else floor(at.back_to, _HOUR)
+    return min(now - MINUTES_KEPT, unsummed)
+
+
+def is_whole_hour(moment: datetime) -> bool:
+    """Whether an hour begins then."""
+    return moment == floor(moment, _HOUR)
 
 
 class Rolling:
@@ -81,12 +91,10 @@ class Rolling:
             step = None if at is None else next_step(at, now=now, kept=self._kept)
             if step is None:
                 return False
-            if step.summed:
-                await figures.sum_hour(tx, step.since, step.until)
-            else:
-                await figures.roll(tx, step.since, step.until, width=step.width)
-                if step.width == HOUR and step.since > now - MINUTES_KEPT:
-                    await figures.roll(tx, step.since, step.until, width=MINUTE)
+            if step.minutes is not None:
+                await figures.roll(tx, *step.minutes, width=MINUTE)
+            if step.hour is not None:
+                await _sum_up(tx, step.hour, now=now)
             await figures.go_on(tx, step.progress)
         return True
 
@@ -97,10 +105,14 @@ class Rolling:
             at = await figures.take_turn(tx, begin_at=begin_at(now))
             if at is None:
                 return False
-            # A minute that no hour has yet stays, however long nobody has counted.
-            for width, before in (
-                (MINUTE, min(now - MINUTES_KEPT, at.summed_until)),
-                (HOUR, now - self._kept),
-            ):
+            for width, before in ((MINUTE, minutes_end(at, now=now)), (HOUR, now - self._kept)):
                 gone += await figures.forget(tx, width=width, before=before, most=_FORGOTTEN_AT_ONCE)
         return gone >= _FORGOTTEN_AT_ONCE
+
+
+async def _sum_up(tx: Transaction, hour: datetime, *, now: datetime) -> None:
+    end = hour + _HOUR
+    await figures.sum_hour(tx, hour, end)
+    if end <= now - MINUTES_KEPT:
+        # They were counted for this hour alone: of a month there would be too many.
+        await figures.clear(tx, hour, end, width=MINUTE)

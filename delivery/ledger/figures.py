@@ -169,15 +169,20 @@ async def go_on(tx: Transaction, to: Progress) -> None:
 
 async def roll(tx: Transaction, since: datetime, until: datetime, *, width: int) -> None:
     """Count the attempts of a range of time anew, in steps of `width` seconds."""
-    await tx.execute(_CLEAR, {"width": width, "since": since, "until": until})
+    await clear(tx, since, until, width=width)
     bounds = {"first": id_floor(since), "end": id_floor(until), "width": width}
     await tx.execute(_ROLL, {**_counting(width, since, until), **bounds})
 
 
 async def sum_hour(tx: Transaction, since: datetime, until: datetime) -> None:
     """Add up the minutes of an hour."""
-    await tx.execute(_CLEAR, {"width": HOUR, "since": since, "until": until})
+    await clear(tx, since, until, width=HOUR)
     await tx.execute(_SUM_HOUR, {"since": since, "until": until})
+
+
+async def clear(tx: Transaction, since: datetime, until: datetime, *, width: int) -> None:
+    """Take away what was counted of a range of time."""
+    await tx.execute(_CLEAR, {"width": width, "since": since, "until": until})
 
 
 async def forget(tx: Transaction, *, width: int, before: datetime, most: int) -> int:

@@ -310,6 +310,19 @@ async def test_minutes_that_no_hour_has_yet_stay(site: Site, tenant: TenantId) -
     assert await widths(site.ledger) == {figures.MINUTE}
 
 
+async def test_minutes_of_long_ago_are_counted_for_their_hour_alone(site: Site, tenant: TenantId) -> None:
+    await site.record([ago(timedelta(hours=20, minutes=-15), tenant)])
+    site.clock.now = NOON + MINUTES_KEPT
+    site.rolling = Rolling(site.ledger, kept=MINUTES_KEPT + timedelta(hours=22), clock=site.clock)
+    await site.rolling.step()
+    nearly = NOON - timedelta(hours=18)
+    await on.change(site.ledger, "update figures_progress set back_to = :nearly", nearly=nearly)
+    while await site.rolling.step():
+        await site.rolling.forget()  # as another relay might, at any moment
+    assert await widths(site.ledger) == {figures.HOUR}
+    assert (await site.figures.series(tenant, Span.WEEK)).whole.delivered == 1
+
+
 async def widths(ledger: Ledger) -> set[int]:
     return {row.width for row in await on.rows(ledger, "select distinct width from figures")}
 
@@ -440,11 +453,12 @@ async def test_only_the_newest_events_are_looked_at_for_their_types(ledger: Ledg
 # ---- beside the relay
 async def test_the_relay_has_attempts_counted(site: Site, tenant: TenantId) -> None:
     await site.record([ago(20 * A_MINUTE, tenant)])
-    side = asyncio.create_task(Counting(site.rolling).run(no_thread))
+    rolling = Rolling(site.ledger, kept=AN_HOUR, clock=site.clock)
+    side = asyncio.create_task(Counting(rolling).run(no_thread))
 
     async def counted() -> bool:
         found = await on.rows(site.ledger, "select back_to from figures_progress")
-        return bool(found) and found[0].back_to <= NOON - KEPT
+        return bool(found) and found[0].back_to <= NOON - AN_HOUR
 
     await on.until(counted)
     side.cancel()

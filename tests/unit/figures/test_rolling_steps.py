@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.figures.rolling import SEEN_AFTER, SETTLED_AFTER, begin_at, next_step
+from delivery.figures.rolling import (
+    MINUTES_KEPT,
+    SEEN_AFTER,
+    SETTLED_AFTER,
+    begin_at,
+    is_whole_hour,
+    minutes_end,
+    next_step,
+)
 from delivery.figures.spans import floor
-from delivery.ledger.figures import HOUR, MINUTE, Progress
+from delivery.ledger.figures import Progress
 
 if TYPE_CHECKING:
     from delivery.figures.rolling import Step
@@ -47,6 +55,7 @@ def test_in_the_end_everything_is_counted_that_can_be(began: datetime, later: ti
     assert at.settled_until == max(floor(now - SETTLED_AFTER, A_MINUTE), begin_at(began))
     assert at.summed_until == floor(at.settled_until, AN_HOUR)
     assert at.back_to <= began - KEPT < at.back_to + AN_HOUR
+    assert is_whole_hour(at.back_to)
 
 
 @given(NOWS, LATER)
@@ -70,30 +79,47 @@ def test_hours_follow_settled_minutes_and_those_follow_seen_ones(began: datetime
 
 
 @given(NOWS, LATER)
-def test_every_minute_is_looked_at_twice_and_summed_up_once(began: datetime, later: timedelta):
+def test_every_minute_is_looked_at_twice_and_older_ones_once(began: datetime, later: timedelta):
     taken, at = steps(begun(began), began + later)
-    first, begin = at.settled_until, begin_at(began)
-    looks: dict[datetime, int] = {}
+    looks: Counter[datetime] = Counter()
     for step in taken:
-        if step.width == MINUTE:
-            minute = step.since
-            while minute < step.until:
-                looks[minute] = looks.get(minute, 0) + 1
-                minute += A_MINUTE
-    assert all(count == (2 if minute < first else 1) for minute, count in looks.items())
-    assert len(looks) == (at.seen_until - begin) // A_MINUTE
-    summed = [step.since for step in taken if step.summed]
-    assert summed == [begin + AN_HOUR * n for n in range((at.summed_until - begin) // AN_HOUR)]
+        since, until = step.minutes or (at.back_to, at.back_to)
+        looks.update(since + A_MINUTE * n for n in range((until - since) // A_MINUTE))
+    assert len(looks) == (at.seen_until - at.back_to) // A_MINUTE
+    for minute, count in looks.items():
+        assert count == (2 if begin_at(began) <= minute < at.settled_until else 1)
+
+
+@given(NOWS, LATER)
+def test_every_hour_is_added_up_once_and_when_all_of_it_is_settled(began: datetime, later: timedelta):
+    taken, last = steps(begun(began), began + later)
+    for step in taken:
+        if step.hour is not None:
+            assert step.progress.back_to <= step.hour
+            assert step.hour + AN_HOUR <= step.progress.settled_until
+    hours = sorted(step.hour for step in taken if step.hour is not None)
+    assert hours == [last.back_to + AN_HOUR * n for n in range((last.summed_until - last.back_to) // AN_HOUR)]
 
 
 @given(NOWS, LATER)
 def test_no_step_is_larger_than_its_bound(began: datetime, later: timedelta):
     for step in steps(begun(began), began + later)[0]:
-        assert (
-            timedelta(0)
-            < step.until - step.since
-            <= (timedelta(minutes=10) if step.width == MINUTE else AN_HOUR)
-        )
+        assert step.minutes or step.hour
+        if step.minutes is not None:
+            since, until = step.minutes
+            assert since < until <= since + timedelta(minutes=10)
+
+
+@given(NOWS, LATER)
+def test_minutes_that_no_hour_has_yet_are_not_forgotten(began: datetime, later: timedelta):
+    now = began + later
+    for step in steps(begun(began), now)[0]:
+        at = step.progress
+        end = minutes_end(at, now=now)
+        assert end <= now - MINUTES_KEPT
+        assert end <= at.summed_until
+        # Of the hour that is being counted backwards none may go.
+        assert is_whole_hour(at.back_to) or end <= at.back_to
 
 
 @given(NOWS)
@@ -104,16 +130,15 @@ def test_what_counting_begins_with_is_looked_at_again_later(now: datetime):
 def test_the_newest_minutes_come_before_everything_else():
     step = next_step(begun(NOW), now=NOW, kept=KEPT)
     assert step is not None
-    assert step.width == MINUTE
     assert step.progress.seen_until > begin_at(NOW)
 
 
-def test_history_is_counted_backwards_an_hour_at_a_time():
-    at = replace(begun(NOW), seen_until=floor(NOW, A_MINUTE) - A_MINUTE)
-    back = [step for step in steps(at, NOW)[0] if step.width == HOUR and not step.summed]
-    begin = begin_at(NOW)
-    assert [step.since for step in back] == [begin - AN_HOUR * n for n in range(1, len(back) + 1)]
-    assert back[-1].since <= NOW - KEPT
+def test_history_is_counted_backwards_a_piece_of_an_hour_at_a_time():
+    back = [step for step in steps(begun(NOW), NOW)[0] if step.progress.back_to < begin_at(NOW)]
+    pieces = [step.minutes for step in back]
+    begin, piece = begin_at(NOW), timedelta(minutes=10)
+    assert pieces == [(begin - piece * n, begin - piece * (n - 1)) for n in range(1, len(back) + 1)]
+    assert [step.hour for step in back[:6]] == [None] * 5 + [begin - AN_HOUR]
 
 
 def test_there_is_nothing_to_do_until_the_next_minute_is_over():
