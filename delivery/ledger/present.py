@@ -41,8 +41,16 @@ _WAITING_OF = text("""
         where e.tenant_id = :tenant limit :most
     ) as counted
 """)
+# What is so of an endpoint that nothing holds.
+_FREE = """
+    e.deleted_at is null and e.state = 'active'
+    and (h.breaker is null or h.breaker = 'closed')
+    and (h.waits_until is null or h.waits_until <= clock_timestamp())
+    and (h.rate_next_at is null or h.rate_next_at <= clock_timestamp())
+    and (h.in_flight is null or h.in_flight < h.limit_now)
+"""
 # From one endpoint's first to the next one's, so that its cost follows endpoints, not what waits for them.
-_OLDEST = text("""
+_OLDEST = text(f"""
     with recursive head as (
         (select endpoint_id, due_at, delivery_id from schedule
          where lane = :lane and claim_id is null order by endpoint_id, due_at limit 1)
@@ -58,14 +66,19 @@ _OLDEST = text("""
     from (select * from head limit :most) as head
     join endpoints e on e.id = head.endpoint_id
     left join endpoint_health h on h.endpoint_id = e.id
-    where head.due_at <= clock_timestamp() and e.deleted_at is null and e.state = 'active'
-      and (h.breaker is null or h.breaker = 'closed')
-      and (h.waits_until is null or h.waits_until <= clock_timestamp())
-      and (h.rate_next_at is null or h.rate_next_at <= clock_timestamp())
-      and (h.in_flight is null or h.in_flight < h.limit_now)
-      and (cast(:tenant as uuid) is null or e.tenant_id = :tenant)
+    where head.due_at <= clock_timestamp() and {_FREE}
     order by head.due_at limit 1
-""")
+""")  # noqa: S608  our own words
+_OLDEST_OF = text(f"""
+    select head.due_at, head.delivery_id
+    from endpoints e left join endpoint_health h on h.endpoint_id = e.id
+    cross join lateral (
+        select due_at, delivery_id from schedule
+        where lane = :lane and claim_id is null and endpoint_id = e.id order by due_at limit 1
+    ) as head
+    where e.tenant_id = :tenant and head.due_at <= clock_timestamp() and {_FREE}
+    order by head.due_at limit 1
+""")  # noqa: S608  our own words
 _DUE = text("""
     select counted.id as endpoint_id, count(*) as n
     from (
@@ -175,10 +188,14 @@ async def waiting(tx: Transaction, tenant_id: TenantId | None) -> int:
 async def oldest(tx: Transaction, tenant_id: TenantId | None) -> Oldest | None:
     """What has been due for longest in the live lane, though nothing holds it.
 
-    Where very many endpoints have something, the first MOST_WALKED of them are looked at.
+    Where very many endpoints have something, the first MOST_WALKED of them are looked at; of a tenant's, all.
     """
-    values = {"tenant": tenant_id, "lane": int(Lane.LIVE), "most": MOST_WALKED}
-    row = (await tx.execute(_OLDEST, values)).one_or_none()
+    lane = int(Lane.LIVE)
+    if tenant_id is None:
+        found = await tx.execute(_OLDEST, {"lane": lane, "most": MOST_WALKED})
+    else:
+        found = await tx.execute(_OLDEST_OF, {"lane": lane, "tenant": tenant_id})
+    row = found.one_or_none()
     return None if row is None else Oldest(DeliveryId(row.delivery_id), row.due_at)
 
 

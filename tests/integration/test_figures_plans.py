@@ -126,6 +126,7 @@ async def _explain_present(explainer: Explainer, tenant: TenantId, endpoints: li
     await explain("types", lambda tx: present.types(tx, None, before=NEWEST, most=MOST, most_types=100))
     await explain("types of", lambda tx: present.types(tx, tenant, before=NEWEST, most=MOST, most_types=100))
     await explain("oldest", lambda tx: present.oldest(tx, None))
+    await explain("oldest of", lambda tx: present.oldest(tx, tenant))
     await explain("due", lambda tx: present.due(tx, endpoints, most_each=MOST, most=2 * MOST))
     await explain("troubled", lambda tx: present.troubled(tx, None, most=10))
     await explain("on the way", lambda tx: present.on_the_way(tx, None))
@@ -195,6 +196,10 @@ def test_of_events_only_the_newest_are_read(plans: dict[str, list[Plan]], name: 
 
 def test_the_oldest_takes_one_look_at_each_endpoint(plans: dict[str, list[Plan]]) -> None:
     assert looked_at(plans, "oldest", "schedule") <= ENDPOINTS
+
+
+def test_the_oldest_of_a_tenant_takes_one_look_at_each_of_its_endpoints(plans: dict[str, list[Plan]]) -> None:
+    assert looked_at(plans, "oldest of", "schedule") <= ENDPOINTS / TENANTS
 
 
 def test_what_is_due_is_counted_up_to_its_bounds(plans: dict[str, list[Plan]]) -> None:

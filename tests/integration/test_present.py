@@ -11,7 +11,7 @@ import pytest
 from delivery.bootstrap import clock
 from delivery.figures import DUE_EACH, Figures
 from delivery.figures.figures import MOST_REPLAYS, MOST_TROUBLED
-from delivery.ledger.present import MOST_COUNTED, MOST_ENDPOINTS
+from delivery.ledger.present import MOST_COUNTED, MOST_ENDPOINTS, MOST_WALKED
 from delivery.model import Actor, DeliveryStatus, EndpointLimits, EndpointState, Lane
 from delivery.replay import NewReplay, Replays
 from delivery.selection import DeliverySelection
@@ -35,6 +35,11 @@ OWED = """
 insert into schedule (delivery_id, tenant_id, endpoint_id, event_id, due_at)
 select gen_random_uuid(), :tenant, :endpoint, gen_random_uuid(), now() - interval '1 s'
 from generate_series(1, :count)
+"""
+OWED_TO_MANY = """
+insert into schedule (delivery_id, tenant_id, endpoint_id, event_id, due_at)
+select gen_random_uuid(), :tenant, cast(lpad(to_hex(n), 32, '0') as uuid), gen_random_uuid(), now()
+from generate_series(1, :count) as n
 """
 DUE_SINCE = "update schedule set due_at = now() + cast(:ago as interval) where endpoint_id = :id"
 # Endpoints that a rate might hold, made before all others.
@@ -144,7 +149,7 @@ async def test_what_is_not_due_yet_is_not_the_oldest(site: Site) -> None:
     assert (await site.now()).oldest is None
 
 
-@pytest.mark.parametrize("held", ["paused", "disabled", OPEN, WAITS])
+@pytest.mark.parametrize("held", ["paused", "disabled", OPEN, WAITS, SPENT])
 async def test_what_is_held_is_not_the_oldest(site: Site, ledger: Ledger, held: str) -> None:
     endpoint = await site.owed(1)
     await site.due(endpoint, ago=timedelta(hours=1))
@@ -153,7 +158,17 @@ async def test_what_is_held_is_not_the_oldest(site: Site, ledger: Ledger, held: 
         await on.set_state(ledger, endpoint, EndpointState(held))
     else:
         await on.change(ledger, held, id=endpoint)
-    assert (await site.now()).oldest is None
+    for tenant in (None, site.tenant):
+        assert (await site.now(tenant)).oldest is None
+
+
+async def test_the_oldest_of_a_tenant_is_found_whatever_others_are_owed(
+    site: Site, neighbour: Site, ledger: Ledger
+) -> None:
+    # To endpoints that are looked at before any of the tenant's.
+    await on.change(ledger, OWED_TO_MANY, tenant=neighbour.tenant, count=MOST_WALKED)
+    await site.owed(1)
+    assert (await site.now(site.tenant)).oldest is not None
 
 
 async def test_the_oldest_of_a_tenant_is_its_own(site: Site, neighbour: Site) -> None:
