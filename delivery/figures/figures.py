@@ -142,7 +142,7 @@ class Figures:
         ids = list(dict.fromkeys([*first, *some]))
         known = await situations.of(tx, ids)
         holds = {id_: hold_of(known[id_], in_flight=self._in_flight) for id_ in ids if id_ in known}
-        held_by = {id_: hold.by for id_, hold in holds.items() if hold is not None}
+        held_by = {id_: hold.by for id_, hold in holds.items() if hold is not None and hold.by in _HOLDS}
         due = await present.due(tx, held_by, most_each=DUE_EACH, most=MOST_COUNTED)
         by: dict[Hold, int] = {}
         for id_, count in due.items():

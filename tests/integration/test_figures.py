@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,11 +19,15 @@ from delivery.figures import Figures, Rolling, Span
 from delivery.figures.figures import MOST_OF_ENDPOINT
 from delivery.figures.rolling import MINUTES_KEPT, begin_at
 from delivery.figures.spans import first_of, floor
+from delivery.histogram import BOUNDS
 from delivery.ledger import Ledger, figures
 from delivery.ledger.scan import MOST_SCANNED
-from delivery.model import id_floor
+from delivery.model import EndpointLimits, id_floor
+from retries.health import Hold
+from retries.rate import RateLimit
 from tests.support import ledger as on
 from tests.support.attempts import NOON, Clock, Made, write
+from tests.support.ledger import Wanted
 from workers.figures import Counting
 
 if TYPE_CHECKING:
@@ -37,6 +42,13 @@ T = TypeVar("T")
 A_SECOND, A_MINUTE, AN_HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 KEPT = timedelta(hours=30)
 MS = timedelta(milliseconds=1)
+# One due delivery of an endpoint that has as many in flight as it may.
+FULL = "update endpoint_health set in_flight = limit_now where endpoint_id = :endpoint"
+OWED = """
+insert into schedule (delivery_id, tenant_id, endpoint_id, event_id, due_at)
+values (gen_random_uuid(), :tenant, :endpoint, gen_random_uuid(), now() - interval '1 s')
+"""
+PAUSED = "update endpoints set state = 'paused' where id = :endpoint"
 OUTCOMES = ("delivered", "delivered", "delivered", "refused", "timed_out", "interrupted")
 
 
@@ -270,6 +282,33 @@ async def test_of_two_that_count_one_does(site: Site, tenant: TenantId) -> None:
     assert await site.rolling.step()
 
 
+async def test_two_that_count_at_the_same_time_count_everything_once(
+    site: Site, tenant: TenantId, other: TenantId
+) -> None:
+    dice = Random(6)  # noqa: S311  nothing is secret here
+    await site.record(scattered(dice, (tenant, other), NOON - timedelta(hours=4), NOON, 200))
+    beside = Rolling(site.ledger, kept=KEPT, clock=site.clock)
+    # Nobody has begun: both want to.
+    while any(await asyncio.gather(site.rolling.step(), beside.step())):
+        await site.check(None, Span.HOUR)
+    for span in Span:
+        await site.check(None, span)
+        await site.check(tenant, span)
+
+
+async def test_the_ledger_puts_durations_into_the_slots_that_quantiles_are_read_off(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    a_microsecond = timedelta(microseconds=1)
+    edges = [a_microsecond * (bound + beside) for bound in BOUNDS for beside in (-1, 0, 1)]
+    took = [timedelta(0), *edges, timedelta(minutes=30)]
+    await write(ledger, [Made(NOON - A_MINUTE, tenant, took=each) for each in took])
+    async with ledger.transaction() as tx:
+        await figures.roll(tx, NOON - A_MINUTE, NOON, width=figures.MINUTE)
+        (counted,) = await figures.read(tx, tenant, NOON - A_MINUTE, NOON, width=figures.MINUTE)
+    assert counted.latencies == Counter(bisect_right(BOUNDS, each // a_microsecond) for each in took)
+
+
 async def test_a_step_that_fails_leaves_nothing(site: Site, tenant: TenantId) -> None:
     await site.record([ago(20 * A_MINUTE, tenant)])
     await site.rolling.step()
@@ -448,6 +487,20 @@ async def test_only_the_newest_events_are_looked_at_for_their_types(ledger: Ledg
     await on.change(ledger, events, tenant=tenant, first=first, count=MOST_SCANNED + 5)
     uses = Figures(ledger, clock=clock, in_flight=on.PLENTY)
     assert [(one.type, one.count) for one in await uses.types(None)] == [("new.one", MOST_SCANNED)]
+
+
+# ---- what is so now
+@pytest.mark.parametrize("rate", [None, RateLimit(1_000, A_SECOND)])
+async def test_an_endpoint_that_is_busy_holds_nothing(
+    ledger: Ledger, tenant: TenantId, rate: RateLimit | None
+) -> None:
+    busy = await on.new_endpoint(ledger, tenant, Wanted(limits=EndpointLimits(in_flight=5, rate=rate)))
+    await on.change(ledger, OWED, tenant=tenant, endpoint=busy)
+    await on.change(ledger, FULL, endpoint=busy)
+    uses = Figures(ledger, clock=clock, in_flight=on.PLENTY)
+    assert (await uses.now(tenant)).held == {}
+    await on.change(ledger, PAUSED, endpoint=busy)
+    assert (await uses.now(tenant)).held == {Hold.PAUSED: 1}
 
 
 # ---- beside the relay
