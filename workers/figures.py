@@ -10,6 +10,8 @@ import structlog
 from delivery.errors import Unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from delivery.figures import Rolling
     from workers.relay import InThread
 
@@ -30,11 +32,15 @@ class Counting:
     async def run(self, _in_thread: InThread) -> None:
         """Go on for ever; an outage puts it off."""
         while True:
-            more = False
-            try:
-                more = await self._rolling.step()
-                if not more:
-                    await self._rolling.forget()
-            except Unavailable as error:
-                log.warning("figures.put_off", why=str(error))
+            more = await self._unless_away(self._rolling.step)
+            if not more:
+                await self._unless_away(self._rolling.forget)
             await asyncio.sleep(BREATH_SECONDS if more else PAUSE_SECONDS)
+
+    async def _unless_away(self, do: Callable[[], Awaitable[bool]]) -> bool:
+        """Do one thing; whether there may be more of it at once. What takes too long, or fails, waits."""
+        try:
+            return await do()
+        except Unavailable as error:
+            log.warning("figures.put_off", why=str(error))
+            return False
