@@ -16,7 +16,7 @@ def exact(moment: datetime) -> str:
 def length(duration: timedelta) -> str:
     """Write a duration with as much precision as a person can use: `3 ms`, `1.2 s`, `4 min`, `2 days`."""
     seconds = duration.total_seconds()
-    if seconds < 1:
+    if seconds < 0.9995:  # noqa: PLR2004  what is above is rounded to a second
         return f"{seconds * 1000:.0f} ms"
     if seconds < 10:  # noqa: PLR2004  from ten on, tenths are noise
         return f"{seconds:.2g} s"

@@ -48,7 +48,10 @@
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Escape") {
-      for (const menu of document.querySelectorAll("details.menu[open]")) menu.open = false;
+      for (const menu of document.querySelectorAll("details.menu[open]")) {
+        if (menu.contains(document.activeElement)) menu.querySelector("summary").focus();
+        menu.open = false;
+      }
     }
     if (event.target.closest("input, textarea, select")) return;
     if (event.key === "/") {
@@ -69,6 +72,17 @@
     const { elt, requestConfig } = event.detail;
     const byItself = (elt.getAttribute("hx-trigger") || "").startsWith("every") && !requestConfig.triggeringEvent;
     if (byItself && (document.hidden || elt.querySelector("details[open]"))) event.preventDefault();
+  });
+  // The keyboard stays on the link where it was, though the page around it is a new one.
+  let left = null;
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const focused = document.activeElement;
+    left = event.detail.target.contains(focused) ? focused.getAttribute("href") : null;
+  });
+  document.addEventListener("htmx:afterSwap", () => {
+    if (left && document.activeElement === document.body) {
+      document.querySelector(`#live a[href="${CSS.escape(left)}"]`)?.focus({ preventScroll: true });
+    }
   });
   document.addEventListener("htmx:sendError", () => {
     const notice = document.getElementById("notice");
