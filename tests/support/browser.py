@@ -54,8 +54,9 @@ _LEFT = "net::ERR_ABORTED"
 # The console's line about a bad answer: it names no address, and the answer itself is heard anyway.
 _DOUBLE = "Failed to load resource"
 _SERIOUS = frozenset({"serious", "critical"})
-_ASK_AXE = """async () => {
-    const {violations} = await axe.run(document, {resultTypes: ["violations"]});
+_ASK_AXE = """async (rules) => {
+    const some = rules.length ? {runOnly: rules} : {};
+    const {violations} = await axe.run(document, {resultTypes: ["violations"], ...some});
     return violations.flatMap((found) => found.nodes.map((node) => ({
         rule: found.id, impact: node.impact ?? found.impact, help: found.help,
         at: node.target.join(" "), html: node.html, why: node.failureSummary ?? "",
@@ -107,8 +108,10 @@ class Trouble:
 
 
 @contextmanager
-def running_browser() -> Iterator[Browser]:
+def running_browser(*, scrollbars: bool = True) -> Iterator[Browser]:
     """One chromium, without a window. Its folders are its own and go with it.
+
+    `scrollbars`: whether pages leave room for them; pictures have none.
 
     While it runs, no other event loop can run in this thread: keep it no longer than its tests take.
     """
@@ -116,7 +119,7 @@ def running_browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(
             executable_path=_program(),
             args=_QUIET,
-            ignore_default_args=["--hide-scrollbars"],  # pages leave room for them
+            ignore_default_args=["--hide-scrollbars"] if scrollbars else (),
             handle_sigint=False,  # a cancelled run ends it from here
             handle_sigterm=False,
             handle_sighup=False,
@@ -144,7 +147,24 @@ def visiting(
     Raises AssertionError at the end if anything went wrong that has none of `allowed` in it. The most common
     ones to allow: `answer: 403`, of a page that is refused on purpose.
     """
-    trouble = Trouble(allowed)
+    with touring(browser, url, scheme=scheme, phone=phone, session=session) as (page, trouble):
+        trouble.allowed = allowed
+        yield page
+    if trouble.heard:
+        raise AssertionError(trouble.told())
+
+
+@contextmanager
+def touring(
+    browser: Browser,
+    url: str = "",
+    *,
+    scheme: Scheme = "light",
+    phone: bool = False,
+    session: StorageState | None = None,
+) -> Iterator[tuple[Page, Trouble]]:
+    """A visitor who goes from page to page, and is asked after each what went wrong."""
+    trouble = Trouble()
     context = browser.new_context(
         base_url=url or None,
         viewport=PHONE if phone else DESKTOP,
@@ -162,14 +182,12 @@ def visiting(
         page = context.new_page()
         if phone:  # where scrollbars are drawn over the page, while it is scrolled
             context.new_cdp_session(page).send("Emulation.setScrollbarsHidden", {"hidden": True})
-        yield page
+        yield page, trouble
     except BaseException as error:
         error.add_note(trouble.told())
         raise
     finally:
         context.close()
-    if trouble.heard:
-        raise AssertionError(trouble.told())
 
 
 def sign_in(page: Page, one: Colleague, *, then: str = "/console") -> None:
@@ -183,16 +201,16 @@ def sign_in(page: Page, one: Colleague, *, then: str = "/console") -> None:
         raise AssertionError(f"Not signed in: {page.get_by_role('alert').all_inner_texts()}")
 
 
-def axe(page: Page, *, scheme: Scheme | None = None) -> list[str]:
+def axe(page: Page, *, scheme: Scheme | None = None, rules: Sequence[str] = ()) -> list[str]:
     """What axe-core calls serious or critical on this page, as it stands: one line for each element.
 
-    With `scheme` the page is looked at in those colours.
+    With `scheme` the page is looked at in those colours. `rules`: only these, by name.
     """
     if scheme is not None:
         page.emulate_media(color_scheme=scheme)
     if not page.evaluate("typeof axe === 'object'"):
         page.evaluate(_axe_source())
-    found = cast("list[dict[str, Any]]", page.evaluate(_ASK_AXE))
+    found = cast("list[dict[str, Any]]", page.evaluate(_ASK_AXE, list(rules)))
     where = page.evaluate("location.pathname")
     return [
         f"{where} {one['rule']} ({one['impact']}): {one['help']}\n  {one['at']}\n  {one['html']}\n"
@@ -205,7 +223,8 @@ def axe(page: Page, *, scheme: Scheme | None = None) -> list[str]:
 def overflow(page: Page) -> int:
     """By how many pixels the page is wider than its window."""
     root = "document.documentElement"
-    return int(page.evaluate(f"{root}.scrollWidth - {root}.clientWidth"))
+    # Where room is left for a scrollbar that is not there, a page is narrower than that.
+    return max(0, int(page.evaluate(f"{root}.scrollWidth - {root}.clientWidth")))
 
 
 @cache

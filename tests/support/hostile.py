@@ -30,9 +30,9 @@ _HEADERS = (
 _BODY = f"<html><body onload='alert(3)'>{SCRIPT}{IMAGE}</textarea></pre>{SCRIPT}\x00\x1b[31m\ufffe".encode()
 
 
-def answer(_call: Call, _times: int, delay: float) -> Answer:
-    """Refuse, with scripts in headers and body."""
-    return Answer(500, delay, _HEADERS, _BODY + b"\xff\xfe")
+def answer(_call: Call, times: int, delay: float) -> Answer:
+    """Refuse, with scripts in headers and body; at first in one that is no text."""
+    return Answer(500, delay, _HEADERS, _BODY if times > 1 else _BODY + b"\xff\xfe")
 
 
 def events() -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from playwright.sync_api import Error
 
 from tests.support.browser import running_browser, sign_in, visiting
+from tests.support.places import open_attempt
 from tests.support.showcase import FULL, Showcase, showing
 from tests.support.stack import ROOT, running_servers
 from tests.support.staff import ADMIN
@@ -76,11 +77,6 @@ def _tenant(shown: Showcase) -> str:
     return f"/tenants/{shown.owners['northwind'].id}"
 
 
-def _open_attempt(page: Page) -> None:
-    page.locator("details.attempt summary").first.click()
-    page.locator("details.attempt pre").first.wait_for()
-
-
 PICTURES = (
     Picture("sign-in", _at("/sign-in"), signed_in=False),
     Picture("overview", _at("")),
@@ -90,7 +86,7 @@ PICTURES = (
     Picture("deliveries-failed-dark", _at("/deliveries?status=failed&since=24h"), scheme="dark"),
     Picture("deliveries-phone", _at("/deliveries"), phone=True),
     Picture("delivery-failed", _failed),
-    Picture("delivery-retried", _retried, _open_attempt),
+    Picture("delivery-retried", _retried, open_attempt),
     Picture("delivery-held-dark", _held, scheme="dark"),
     Picture("delivery-phone", _retried, phone=True),
     Picture("endpoints", _at("/endpoints")),
@@ -138,7 +134,11 @@ def take_all(pictures: Sequence[Picture]) -> list[str]:
     faults = []
     FOLDER.mkdir(exist_ok=True)
     print("Starting an engine and filling it …")  # noqa: T201  a command
-    with running_servers() as stack, showing(stack, FULL) as shown, running_browser() as browser:
+    with (
+        running_servers() as stack,
+        showing(stack, FULL) as shown,
+        running_browser(scrollbars=False) as browser,
+    ):
         with visiting(browser, shown.url) as page:
             sign_in(page, ADMIN)
             session = page.context.storage_state()

@@ -47,7 +47,7 @@ class Scale:
 
 
 SMALL = Scale(events=150, hostile=True)
-FULL = Scale(events=120, past=4_000)
+FULL = Scale(events=120, past=6_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +127,12 @@ def showing(stack: Stack, scale: Scale = SMALL) -> Iterator[Showcase]:
 
 # ------------------------------------------------------------------ who there is
 def _open(shown: Showcase, shop: Shop) -> None:
-    _own(shown, shop.handle, shop.name)
+    own(shown, shop.handle, shop.name)
     for part in shop.parts:
-        _make(shown, f"{shop.handle}/{part.name}", _asked(shown, shop, part))
+        make(shown, f"{shop.handle}/{part.name}", _asked(shown, shop, part))
 
 
-def _own(shown: Showcase, handle: str, name: str, *, key_name: str = "production") -> None:
+def own(shown: Showcase, handle: str, name: str, *, key_name: str = "production") -> None:
     """Make a tenant with a key, and one more that is not used any more."""
     id_ = str(shown.operator.post("/v1/tenants", {"name": name})["id"])
     path = f"/v1/tenants/{id_}/keys"
@@ -147,7 +147,8 @@ def _asked(shown: Showcase, shop: Shop, part: Part) -> dict[str, Any]:
     return {"url": url, "description": part.description, "filter": list(part.filter), **part.asked}
 
 
-def _make(shown: Showcase, name: str, asked: Mapping[str, Any]) -> None:
+def make(shown: Showcase, name: str, asked: Mapping[str, Any]) -> None:
+    """Make an endpoint, and know its id and its secret by this name."""
     made = shown.api(name).post("/v1/endpoints", asked)
     shown.endpoints[name] = str(made["id"])
     shown.secrets[name] = str(made["secret"])
@@ -193,7 +194,7 @@ def _change(stack: Stack, shown: Showcase) -> None:
     shown.api("lumen").post(f"/v1/endpoints/{shown.endpoints['lumen/analytics']}/secrets/rotate", rotation)
     url, bramble = shown.address("bramble/unsubscribes"), shown.api("bramble")
     old = {"url": url, "filter": ["email.unsubscribed"], "description": "Before the suppression list"}
-    _make(shown, "bramble/unsubscribes", old)
+    make(shown, "bramble/unsubscribes", old)
     path = f"/v1/endpoints/{shown.endpoints['bramble/unsubscribes']}"
     bramble.post(f"{path}/pause", {"reason": "about to be replaced"})
     left = [{"type": "email.unsubscribed", "data": {"message": f"m-{number}"}} for number in range(4)]
@@ -216,9 +217,9 @@ def _publish(shown: Showcase, count: int) -> None:
 def _let_in_the_hostile(shown: Showcase) -> None:
     """A tenant whose every text is a script; one of its endpoints refuses, the other is paused."""
     shown.receivers.behave("/hostile/refusing", hostile.answer)
-    _own(shown, "hostile", hostile.NAME, key_name=hostile.SCRIPT)
+    own(shown, "hostile", hostile.NAME, key_name=hostile.SCRIPT)
     for name in ("hostile/refusing", "hostile/paused"):
-        _make(shown, name, hostile.endpoint(shown.address(name)))
+        make(shown, name, hostile.endpoint(shown.address(name)))
     api = shown.api("hostile")
     api.post(f"/v1/endpoints/{shown.endpoints['hostile/paused']}/pause", {"reason": hostile.REASON})
     for number, event in enumerate(hostile.events()):

@@ -1,0 +1,102 @@
+"""The console without a mouse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from playwright.sync_api import expect
+
+from tests.support.staff import ADMIN, SUPPORT
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+    from tests.support.showcase import Showcase
+    from tests.support.visits import Door
+
+
+def is_marked(page: Page) -> bool:
+    """Whether one sees where the keyboard is."""
+    style = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    return bool(style != "none")
+
+
+def test_one_signs_in(door: Door) -> None:
+    with door.stranger() as page:
+        page.goto("/console/sign-in")
+        page.keyboard.type(SUPPORT.email)
+        page.keyboard.press("Tab")
+        assert is_marked(page)
+        page.keyboard.type(SUPPORT.password)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+
+
+def test_a_slash_leads_to_the_box_that_finds(door: Door, shown: Showcase) -> None:
+    wanted = shown.delivery("lumen/crm")
+    with door.colleague(ADMIN) as page:
+        page.goto("/console")
+        page.keyboard.press("/")
+        assert is_marked(page)
+        page.keyboard.type(wanted)
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**/deliveries/{wanted}")
+
+
+def test_a_slash_is_a_letter_where_one_writes(door: Door) -> None:
+    with door.colleague(ADMIN) as page:
+        page.goto("/console/deliveries")
+        page.get_by_label("Event type").focus()
+        page.keyboard.type("a/b")
+        assert page.get_by_label("Event type").input_value() == "a/b"
+
+
+def test_j_and_k_go_through_the_rows_and_enter_opens_one(door: Door) -> None:
+    with door.colleague(ADMIN) as page:
+        page.goto("/console/deliveries?status=succeeded")
+        page.keyboard.press("j")
+        page.keyboard.press("j")
+        expect(page.locator("a.row").nth(1)).to_be_focused()
+        assert is_marked(page)
+        page.keyboard.press("k")
+        first = page.locator("a.row").first
+        expect(first).to_be_focused()
+        leads_to = first.get_attribute("href")
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**{leads_to}")
+
+
+def test_the_menu_of_the_account_opens_and_closes(door: Door) -> None:
+    with door.colleague(ADMIN) as page:
+        page.goto("/console")
+        menu = page.locator("details.menu")
+        menu.locator("summary").focus()
+        page.keyboard.press("Enter")
+        expect(menu.get_by_role("button", name="Sign out")).to_be_visible()
+        page.keyboard.press("Tab")
+        assert is_marked(page)
+        page.keyboard.press("Escape")
+        expect(menu.get_by_role("button", name="Sign out")).to_be_hidden()
+        expect(menu.locator("summary")).to_be_focused()
+
+
+def test_the_first_stop_skips_what_is_on_every_page(door: Door) -> None:
+    with door.colleague(ADMIN) as page:
+        page.goto("/console")
+        page.keyboard.press("Tab")
+        skip = page.get_by_role("link", name="Skip to content")
+        expect(skip).to_be_in_viewport()
+        page.keyboard.press("Enter")
+        expect(page.locator("main")).to_be_focused()
+
+
+def test_the_keyboard_stays_where_it_was_when_a_page_renews_itself(door: Door) -> None:
+    with door.colleague(ADMIN) as page:
+        page.clock.install()
+        page.goto("/console")
+        row = page.locator("#trouble ~ .scroll a.row").first
+        row.focus()
+        row.evaluate("(row) => { row.dataset.old = 'yes' }")
+        page.clock.fast_forward(11_000)
+        expect(page.locator("a.row[data-old]")).to_have_count(0)
+        expect(row).to_be_focused()

@@ -1,0 +1,209 @@
+"""What the console is for: find what failed, read why, and put it right; all in a real browser."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import Error, Page, expect
+
+from tests.support.partner import Answer
+from tests.support.showcase import PATIENCE, make, own
+from tests.support.stack import wait_until
+from tests.support.staff import ADMIN, SUPPORT
+
+if TYPE_CHECKING:
+    from tests.support.partner import Call
+    from tests.support.showcase import Showcase
+    from tests.support.visits import Door
+
+LABELS, MANY = "meridian/labels", 500
+IS_RENEWED = "window.isOld = true"
+
+
+def refuses(_call: Call, _times: int, _delay: float) -> Answer:
+    """A receiver whose database is full."""
+    return Answer(500, 0, (), b"disk full")
+
+
+@pytest.fixture(scope="module")
+def labels(shown: Showcase) -> Showcase:
+    """Five hundred deliveries that failed, of a tenant of their own; their receiver is well again."""
+    shown.receivers.behave(f"/{LABELS}", refuses)
+    own(shown, "meridian", "Meridian Parcels")
+    never = {"consecutive_failures": 100_000, "minimum_requests": 100_000}
+    asked = {"url": shown.address(LABELS), "filter": ["label.*"], "schedule": [0], "breaker": never}
+    make(shown, LABELS, asked)
+    api = shown.api(LABELS)
+    for first in range(0, MANY, 100):
+        some = [{"type": "label.printed", "data": {"number": first + one}} for one in range(100)]
+        api.post("/v1/events/batch", {"events": some})
+    wait_until(lambda: shown.count(LABELS, status="failed") == MANY, f"{MANY} failures", seconds=PATIENCE)
+    shown.receivers.put_right(f"/{LABELS}")
+    return shown
+
+
+def look_for(page: Page, shown: Showcase, endpoint: str, status: str) -> None:
+    """Search the deliveries to an endpoint that stand so."""
+    page.goto("/console/deliveries")
+    page.get_by_label("Endpoint", exact=True).fill(shown.endpoints[endpoint])
+    page.get_by_role("checkbox", name=status).check()
+    expect(page.locator("table a.row").first).to_be_visible()
+    expect(page).to_have_url(re.compile(f"endpoint={shown.endpoints[endpoint]}.*|status={status}"))
+
+
+def begin(page: Page, reason: str, rate: str) -> str:
+    """Go from a search to a replay of what it found; returns the replay's id."""
+    page.get_by_role("link", name="Replay what was found").click()
+    expect(page.get_by_role("heading", name=f"{MANY} deliveries would go out")).to_be_visible()
+    page.get_by_label("Reason").fill(reason)
+    page.get_by_label("Deliveries per second").fill(rate)
+    page.get_by_role("button", name="Start the replay").click()
+    page.wait_for_url("**/replays/rpl_*")
+    return page.url.rpartition("/")[2].partition("?")[0]
+
+
+def progress(shown: Showcase, replay: str) -> Any:
+    """How far a replay is, by its states."""
+    return shown.api(LABELS).get(f"/v1/replays/{replay}")["progress"]
+
+
+# ------------------------------------------------------------------ the way in
+def test_one_is_led_to_where_one_wanted_to_go(door: Door) -> None:
+    with door.stranger(allowed=("answer: 401",)) as page:
+        page.goto("/console/deliveries?status=failed")
+        page.get_by_label("E-mail").fill(SUPPORT.email)
+        page.get_by_label("Password").fill("not this one, I think")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert")).to_contain_text("do not belong together")
+        page.get_by_label("Password").fill(SUPPORT.password)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url("**/console/deliveries?status=failed")
+        expect(page.get_by_role("checkbox", name="failed")).to_be_checked()
+
+
+def test_one_who_signed_out_is_out(door: Door) -> None:
+    with door.stranger() as page:
+        page.goto("/console/sign-in")
+        page.get_by_label("E-mail").fill(SUPPORT.email)
+        page.get_by_label("Password").fill(SUPPORT.password)
+        page.get_by_role("button", name="Sign in").click()
+        page.locator("details.menu summary").click()
+        page.get_by_role("button", name="Sign out").click()
+        page.wait_for_url("**/sign-in")
+        page.goto("/console/audit")
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+# ------------------------------------------------------------------ one delivery
+def test_a_failed_delivery_is_found_read_replayed_and_seen_to_succeed(door: Door, shown: Showcase) -> None:
+    with door.colleague(SUPPORT) as page:
+        look_for(page, shown, "bramble/clicks", "failed")
+        page.locator("table a.row").first.click()
+        expect(page.locator("#why")).to_contain_text("The last attempt of the schedule failed")
+        page.locator("details.attempt summary").click()
+        expect(page.locator("details.attempt")).to_contain_text("The time was up before the endpoint began")
+
+        shown.receivers.put_right("/bramble/clicks")
+        page.evaluate(IS_RENEWED)
+        page.get_by_label("Reason").fill("they have more machines now")
+        page.get_by_role("button", name="Replay this delivery").click()
+        expect(page.locator("h1 .badge")).to_have_text("succeeded")
+        assert page.evaluate("window.isOld") is True
+        expect(page.locator("#trace ~ ol")).to_contain_text("they have more machines now")
+
+
+# ------------------------------------------------------------------ hundreds of them
+def test_a_search_becomes_a_replay_that_is_paused_resumed_and_ends(door: Door, labels: Showcase) -> None:
+    with door.colleague(SUPPORT) as page:
+        look_for(page, labels, LABELS, "failed")
+        id_ = begin(page, "their disk is larger now", "60")
+        expect(page.locator("#live .legend")).to_contain_text("succeeded")
+        page.get_by_role("button", name="Pause").click()
+        expect(page.locator("h1 .badge")).to_have_text("paused")
+        wait_until(lambda: progress(labels, id_)["queued"] == 0, "nothing on its way", seconds=PATIENCE)
+        stopped_at = progress(labels, id_)["succeeded"]
+        assert 0 < stopped_at < MANY
+
+        # Live traffic goes on meanwhile: a paused replay had its chance, and did not take it.
+        labels.api(LABELS).post("/v1/events", {"type": "label.voided", "data": {}})
+        wait_until(
+            lambda: labels.count(LABELS, type="label.voided", status="succeeded") == 1,
+            "live traffic",
+            seconds=PATIENCE,
+        )
+        assert progress(labels, id_)["succeeded"] == stopped_at
+
+        page.get_by_role("button", name="Resume").click()
+        page.evaluate(IS_RENEWED)
+        expect(page.locator("h1 .badge")).to_have_text("finished", timeout=PATIENCE * 1_000)
+        assert page.evaluate("window.isOld") is True
+        expect(page.get_by_role("heading", name=f"{MANY} of {MANY} deliveries done")).to_be_visible()
+        assert labels.count(LABELS, status="failed") == 0
+
+
+def test_another_replay_is_cancelled(door: Door, labels: Showcase) -> None:
+    with door.colleague(SUPPORT) as page:
+        page.goto(f"/console/deliveries?endpoint={labels.endpoints[LABELS]}&type=label.printed")
+        begin(page, "just to see", "2")
+        page.get_by_role("link", name="Cancel").click()
+        page.get_by_label("Reason").fill("seen")
+        page.get_by_role("button", name="Cancel the replay").click()
+        expect(page.locator("h1 .badge")).to_have_text("cancelled")
+        expect(page.locator("#live .legend")).to_contain_text("cancelled")
+
+
+# ------------------------------------------------------------------ endpoints
+def test_a_new_secret_is_shown_once(door: Door, shown: Showcase) -> None:
+    path = f"/console/endpoints/{shown.endpoints['bramble/opens']}"
+    with door.colleague(ADMIN, allowed=("ERR_CACHE_MISS",)) as page:
+        page.goto(path)
+        page.get_by_role("link", name="Rotate").click()
+        page.get_by_role("button", name="Make a new secret").click()
+        secret = page.locator("#secret").inner_text()
+        assert secret.startswith("whsec_")
+        page.get_by_role("link", name="To the endpoint").click()
+        expect(page.locator("#secrets")).to_be_visible()
+        assert secret not in page.content()
+        with pytest.raises(Error, match="ERR_CACHE_MISS"):
+            page.go_back()
+        expect(page.locator("body")).not_to_contain_text(secret)
+        page.goto(f"{path}/rotate")
+        expect(page.locator("body")).not_to_contain_text(secret)
+
+
+def test_a_test_event_arrives(door: Door, shown: Showcase) -> None:
+    with door.colleague(SUPPORT) as page:
+        page.goto(f"/console/endpoints/{shown.endpoints['bramble/opens']}")
+        page.get_by_role("button", name="Send a test event").click()
+        page.wait_for_url("**/deliveries/dlv_*")
+        expect(page.locator("h1 .badge")).to_have_text("succeeded")
+        named = page.locator("#facts a code").first.inner_text().rpartition("…")[2]
+        arrived = [call for call in shown.partner.calls if call.message_id.endswith(named)]
+        assert [call.path for call in arrived] == ["/bramble/opens"]
+
+
+def test_an_endpoint_is_paused_and_resumed(door: Door, shown: Showcase) -> None:
+    with door.colleague(SUPPORT) as page:
+        page.goto(f"/console/endpoints/{shown.endpoints['northwind/storefront']}")
+        page.get_by_role("link", name="Pause").click()
+        page.get_by_label("Reason").fill("their shop moves")
+        page.get_by_role("button", name="Pause").click()
+        expect(page.locator("h1 .badge")).to_have_text("paused")
+        expect(page.locator(".why")).to_contain_text("their shop moves")
+        page.get_by_role("link", name="Resume").click()
+        page.get_by_role("button", name="Resume").click()
+        expect(page.locator("h1 .badge")).to_have_text("active")
+
+
+def test_the_overview_renews_itself(door: Door, shown: Showcase) -> None:
+    path = f"/v1/endpoints/{shown.endpoints['lumen/consents']}"
+    with door.colleague(SUPPORT) as page:
+        page.clock.install()
+        page.goto("/console")
+        expect(page.locator("#live")).not_to_contain_text("lumen/consents")
+        shown.api("lumen").post(f"{path}/pause", {"reason": "for a moment"})
+        page.clock.fast_forward(11_000)
+        expect(page.locator("#live")).to_contain_text("lumen/consents")
+        shown.api("lumen").post(f"{path}/resume", {"reason": "it was one"})

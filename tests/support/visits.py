@@ -1,0 +1,75 @@
+"""Visits to the console of a showcase: who signs in once stays signed in."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.support.browser import sign_in, touring, visiting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page, StorageState
+
+    from tests.support.browser import Trouble
+    from tests.support.staff import Colleague
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The way into a console at `url`. `sessions`: of those who have signed in before, by e-mail."""
+
+    browser: Browser
+    url: str
+    sessions: dict[str, StorageState]
+
+    @contextmanager
+    def stranger(self, *, phone: bool = False, allowed: tuple[str, ...] = ()) -> Iterator[Page]:
+        """Somebody who has not signed in."""
+        with visiting(self.browser, self.url, phone=phone, allowed=allowed) as page:
+            yield page
+
+    @contextmanager
+    def colleague(
+        self, one: Colleague, *, phone: bool = False, allowed: tuple[str, ...] = ()
+    ) -> Iterator[Page]:
+        """Somebody who is signed in."""
+        session = self._session(one)
+        with visiting(self.browser, self.url, phone=phone, session=session, allowed=allowed) as page:
+            yield page
+
+    @contextmanager
+    def tour(self, one: Colleague) -> Iterator[tuple[Page, Trouble]]:
+        """Somebody who is signed in, and goes from page to page."""
+        with touring(self.browser, self.url, session=self._session(one)) as (page, trouble):
+            yield page, trouble
+
+    def _session(self, one: Colleague) -> StorageState:
+        if one.email not in self.sessions:
+            with self.stranger() as page:
+                sign_in(page, one)
+                self.sessions[one.email] = page.context.storage_state()
+        return self.sessions[one.email]
+
+
+def send(page: Page, path: str, **fields: str) -> int:
+    """Send a form to the console without pressing anything: as whoever is signed in, with their token.
+
+    Returns the status of the answer; nothing is followed.
+    """
+    token = page.locator("input[name=csrf]").first.input_value()
+    answer = page.request.post(f"/console{path}", form={"csrf": token, **fields}, max_redirects=0)
+    return answer.status
+
+
+def words_of(page: Page) -> str:
+    """All that a page says below its top: what stands there, what is folded, and what is in its fields."""
+    return str(
+        page.evaluate("""() => {
+            const main = document.querySelector("main");
+            const fields = [...main.querySelectorAll("input, textarea")].map((field) => field.value);
+            return [main.textContent, ...fields].join("\\n");
+        }""")
+    )
