@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,15 +23,15 @@ def _bounds() -> tuple[int, ...]:
 # In microseconds: slot 0 is below the first, slot n from the nth on (as PostgreSQL's width_bucket counts).
 BOUNDS: Final = _bounds()
 
-Slots = dict[int, int]
+Named = TypeVar("Named", int, str)
 
 
-def merged(some: Iterable[Mapping[int, int]]) -> Slots:
-    """Several histograms as one."""
-    whole: Slots = {}
-    for slots in some:
-        for slot, count in slots.items():
-            whole[slot] = whole.get(slot, 0) + count
+def merged(some: Iterable[Mapping[Named, int]]) -> dict[Named, int]:
+    """Several counts as one: of slots, or of anything else that has a name."""
+    whole: dict[Named, int] = {}
+    for counts in some:
+        for name, count in counts.items():
+            whole[name] = whole.get(name, 0) + count
     return whole
 
 

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from delivery import histogram
+from delivery.histogram import merged, quantile
 from retries.outcome import Delivered, Interrupted, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 DELIVERED: Final = name_of(Delivered(200))
 INTERRUPTED: Final = name_of(Interrupted())
@@ -119,16 +119,18 @@ def series(span: Span, counted: Iterable[Counted], *, now: datetime, as_of: date
         place = (one.at - first) // span.step
         if 0 <= place < span.points:
             into[place].append(one)
-    points = tuple(_point(first + span.step * place, some) for place, some in enumerate(into))
-    return Series(span, points, _point(first, [one for some in into for one in some]), as_of)
+    summed = [_summed(some) for some in into]
+    points = tuple(_point(first + span.step * place, *each) for place, each in enumerate(summed))
+    outcomes, slots = zip(*summed, strict=True)
+    whole = _point(first, merged(outcomes), merged(slots))
+    return Series(span, points, whole, as_of)
 
 
-def _point(at: datetime, some: list[Counted]) -> Point:
-    outcomes: dict[str, int] = {}
-    for one in some:
-        for name, count in one.outcomes.items():
-            outcomes[name] = outcomes.get(name, 0) + count
-    slots = histogram.merged(one.latencies for one in some)
-    delivered, interrupted = outcomes.pop(DELIVERED, 0), outcomes.pop(INTERRUPTED, 0)
-    p50, p95, p99 = (histogram.quantile(slots, which) for which in (0.5, 0.95, 0.99))
-    return Point(at, delivered, outcomes, interrupted, p50, p95, p99)
+def _summed(some: Sequence[Counted]) -> tuple[dict[str, int], dict[int, int]]:
+    return merged(one.outcomes for one in some), merged(one.latencies for one in some)
+
+
+def _point(at: datetime, outcomes: Mapping[str, int], slots: Mapping[int, int]) -> Point:
+    failed = {name: count for name, count in outcomes.items() if name not in {DELIVERED, INTERRUPTED}}
+    p50, p95, p99 = (quantile(slots, which) for which in (0.5, 0.95, 0.99))
+    return Point(at, outcomes.get(DELIVERED, 0), failed, outcomes.get(INTERRUPTED, 0), p50, p95, p99)

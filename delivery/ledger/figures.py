@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import text
 
 from delivery.histogram import BOUNDS
@@ -86,7 +87,7 @@ _FORGET = text("""
     ))
 """)
 _READ = text("""
-    select at, outcomes, latencies from figures
+    select at, cast(outcomes as text), cast(latencies as text) from figures
     where tenant_id = :tenant and width = :width and at >= :since and at < :until
 """)
 _TAIL = text(f"""
@@ -97,6 +98,9 @@ _BY_ENDPOINT = text(f"""
     with {_ROLLED.format(source=_OF_ENDPOINT)}
     select at, outcomes, latencies from rolled where tenant_id = :everybody
 """)  # noqa: S608  our own words
+# A page reads a thousand and more of them.
+_OUTCOMES = msgspec.json.Decoder(dict[str, int]).decode
+_LATENCIES = msgspec.json.Decoder(dict[int, int]).decode
 _PROGRESS = text("select * from figures_progress")
 _BEGIN = text("""
     insert into figures_progress (seen_until, settled_until, summed_until, back_to)
@@ -196,7 +200,8 @@ async def read(
 ) -> list[Rolled]:
     """What is counted of a tenant, or of all together."""
     values = {"tenant": tenant_id or EVERYBODY, "width": width, "since": since, "until": until}
-    return [_row(row) for row in await tx.execute(_READ, values)]
+    rows = await tx.execute(_READ, values)
+    return [Rolled(row.at, _OUTCOMES(row.outcomes), _LATENCIES(row.latencies)) for row in rows]
 
 
 async def tail(

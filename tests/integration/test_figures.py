@@ -16,7 +16,7 @@ import structlog
 
 from delivery.bootstrap import clock
 from delivery.figures import Figures, Rolling, Span
-from delivery.figures.figures import MOST_OF_ENDPOINT
+from delivery.figures.figures import MOST_OF_ENDPOINT, MOST_TYPED
 from delivery.figures.rolling import MINUTES_KEPT, begin_at
 from delivery.figures.spans import first_of, floor
 from delivery.histogram import BOUNDS
@@ -484,9 +484,9 @@ async def test_only_the_newest_events_are_looked_at_for_their_types(ledger: Ledg
         from generate_series(1, :count) as n
     """
     first = id_floor(clock() - AN_HOUR).int >> 80
-    await on.change(ledger, events, tenant=tenant, first=first, count=MOST_SCANNED + 5)
+    await on.change(ledger, events, tenant=tenant, first=first, count=MOST_TYPED + 5)
     uses = Figures(ledger, clock=clock, in_flight=on.PLENTY)
-    assert [(one.type, one.count) for one in await uses.types(None)] == [("new.one", MOST_SCANNED)]
+    assert [(one.type, one.count) for one in await uses.types(None)] == [("new.one", MOST_TYPED)]
 
 
 # ---- what is so now
