@@ -223,9 +223,18 @@ def _fields_of(text: str, where: str) -> Form:
 
 
 def refuse_foreign(request: Request) -> None:
-    """Raise NotAllowed for a form that another site has sent here."""
-    site = request.headers.get("sec-fetch-site", "same-origin")
+    """Raise NotAllowed for a form that another site has sent here.
+
+    Browsers say by themselves where a form comes from; where they do not (without https), its origin must be
+    the host that was asked, or WAYBILL_PUBLIC_URL's behind a proxy that names another host.
+    """
+    site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
-    ours = request.headers.get("host", "")
-    if site not in {"same-origin", "none"} or (origin is not None and urlsplit(origin).netloc != ours):
+    if site is not None:
+        foreign = site not in {"same-origin", "none"}
+    else:
+        public: str | None = request.app.state.services.settings.public_url
+        ours = {request.headers.get("host", ""), urlsplit(public or "").netloc}
+        foreign = origin is not None and urlsplit(origin).netloc not in ours - {""}
+    if foreign:
         raise NotAllowed("This form was sent by another site.")

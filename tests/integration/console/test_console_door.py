@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
 
+from delivery.console import create_console
 from delivery.console.pages import ROUTES
 from delivery.model import Prefix, show_id
 from delivery.people import Role
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from delivery.bootstrap import Services
     from delivery.ledger import Ledger
     from delivery.model import TenantId
     from delivery.people import People
@@ -127,6 +130,24 @@ async def test_guesses_are_counted_where_they_come_from(app: ASGIApp) -> None:
 )
 async def test_nobody_is_sent_away_from_the_console(person: Person, there: str) -> None:
     assert (await person.sign_in(next=there)).headers["location"] == "/console"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"Origin": "https://waybill.example"},
+        {"Origin": "https://waybill.example", "Sec-Fetch-Site": "same-origin"},
+    ],
+)
+async def test_behind_a_proxy_that_names_another_host_our_forms_are_ours(
+    services: Services, people: People, jane: Account, header: dict[str, str]
+) -> None:
+    settings = services.settings.model_copy(update={"public_url": "https://waybill.example"})
+    app = create_console(replace(services, people=people, settings=settings))
+    async with browser(app, "http://10.0.0.7:8080") as found:
+        form = {"email": jane.email, "password": RIGHT}
+        answer = await found.client.post("/console/sign-in", data=form, headers=header)
+        assert answer.status_code == 303
 
 
 @pytest.mark.parametrize(
