@@ -223,8 +223,7 @@ def axe(page: Page, *, scheme: Scheme | None = None, rules: Sequence[str] = ()) 
 def overflow(page: Page) -> int:
     """By how many pixels the page is wider than its window."""
     root = "document.documentElement"
-    # Where room is left for a scrollbar that is not there, a page is narrower than that.
-    return max(0, int(page.evaluate(f"{root}.scrollWidth - {root}.clientWidth")))
+    return int(page.evaluate(f"{root}.scrollWidth - {root}.clientWidth"))
 
 
 @cache
