@@ -30,7 +30,7 @@ SPARKS: Final = 40
 MOST_OF_ENDPOINT: Final = 5_000
 MOST_TROUBLED: Final = 12
 MOST_REPLAYS: Final = 10
-MOST_TYPED: Final = 10_000
+MOST_TYPED: Final = 5_000
 MOST_TYPES: Final = 200
 _SPARKS_BACK: Final = timedelta(days=7)
 DUE_EACH: Final = 1_000
@@ -106,7 +106,7 @@ class Figures:
             return await present.sparks(tx, ids, since=since, most=SPARKS)
 
     async def types(self, tenant_id: TenantId | None) -> Sequence[TypeSeen]:
-        """The types of the newest 10,000 events, the most frequent first."""
+        """The types of the newest 5,000 events, the most frequent first."""
         async with self._ledger.transaction() as tx:
             await plan_for_this_tenant(tx)
             return await present.types(tx, tenant_id, before=NEWEST, most=MOST_TYPED, most_types=MOST_TYPES)
