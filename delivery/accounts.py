@@ -20,6 +20,13 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+class PortalRole(StrEnum):
+    """What whoever comes by a link may do: look, or also replay, pause and rotate secrets."""
+
+    VIEWER = "viewer"
+    SUPPORT = "support"
+
+
 @dataclass(frozen=True, slots=True)
 class Person:
     """Somebody with an account. `disabled_at`: since then they cannot sign in; None: they can.

@@ -1,7 +1,6 @@
 """Portal links: what lets a partner see its own tenant at the console for a while."""
 
 from datetime import timedelta
-from enum import StrEnum
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Request
@@ -10,18 +9,11 @@ from pydantic import ConfigDict, Field
 from delivery.api.callers import ForTenant, Uses
 from delivery.api.routing import StrictRoute
 from delivery.api.shapes import Given, Moment, Shown
-from delivery.people import Link, Role
+from delivery.people import Link, PortalRole, Role
 from delivery.people.addresses import LONGEST_NAME
 from delivery.people.links import LASTS, LONGEST, SHORTEST
 
 router = APIRouter(prefix="/v1/portal-links", tags=["portal"], route_class=StrictRoute)
-
-
-class PortalRole(StrEnum):
-    """What whoever comes by a link may do: look, or also replay, pause and rotate secrets."""
-
-    VIEWER = "viewer"
-    SUPPORT = "support"
 
 
 class PortalLinkIn(Given):

@@ -11,7 +11,7 @@ from delivery.cli.door import actor, ask
 from delivery.cli.options import AsJson, Tenant, examples
 from delivery.cli.screen import note, print_json, say
 from delivery.moments import exact
-from delivery.people import Link, Role
+from delivery.people import Link, PortalRole, Role
 
 EXAMPLES = examples("waybill portal-link --tenant ten_… --role support --label 'Joe of Acme'")
 _MOST_HOURS = 24
@@ -19,7 +19,7 @@ _MOST_HOURS = 24
 
 def portal_link(
     tenant: Tenant,
-    role: Annotated[Role, typer.Option("--role", help="What they may do.")] = Role.VIEWER,
+    role: Annotated[PortalRole, typer.Option("--role", help="What they may do.")] = PortalRole.VIEWER,
     hours: Annotated[
         float, typer.Option("--hours", metavar="HOURS", help="How long it works, at most 24.")
     ] = 1,
@@ -38,8 +38,9 @@ def portal_link(
         raise typer.BadParameter(f"must be more than 0 and at most {_MOST_HOURS}", param_hint="--hours")
 
     async def use(uses: Services) -> tuple[Link, str]:
+        lasts, whose = timedelta(hours=hours), Role(role)
         link = await uses.people.make_link(
-            tenant, key_id=None, role=role, label=label, lasts=timedelta(hours=hours), actor=actor()
+            tenant, key_id=None, role=whose, label=label, lasts=lasts, actor=actor()
         )
         return link, link.url(uses.settings.base_url)
 

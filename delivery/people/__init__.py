@@ -1,6 +1,6 @@
 """People at the console: accounts, sign-in, sessions, and links for partners to their own tenant."""
 
-from delivery.accounts import Person
+from delivery.accounts import Person, PortalRole
 from delivery.model import PersonId
 from delivery.people.links import Link
 from delivery.people.passwords import Passwords
@@ -17,6 +17,7 @@ __all__ = [
     "Person",
     "PersonChanges",
     "PersonId",
+    "PortalRole",
     "Role",
     "Visitor",
     "abilities_of",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from starlette.responses import HTMLResponse
@@ -68,7 +69,7 @@ def _read(visit: Visit) -> Filters:
         dear = {"held_by": wanted.held_by, "idempotency_key": wanted.idempotency_key}
         faults = {name: _NEEDS_TENANT for name, value in dear.items() if value}
         if faults:
-            return type(filters)(filters.written, None, faults, filters.oldest_first)
+            return replace(filters, wanted=None, faults=faults)
     return filters
 
 
