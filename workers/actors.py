@@ -54,6 +54,7 @@ class Deliveries(Middleware):
 
     def start(self, claim: str) -> None:
         """Start the claim of this id; returns when its deliveries are on their way."""
+        log.debug("claim.received", claim=claim)
         dispatcher = self._running_parts().dispatcher
         starting = asyncio.run_coroutine_threadsafe(dispatcher.start(ClaimId(UUID(claim))), self._loop)
         try:

@@ -138,6 +138,7 @@ class Relay:
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _hear(self, lane: Lane, endpoints: set[tuple[TenantId, EndpointId]]) -> None:
+        log.debug("relay.heard", lane=lane.name, endpoints=len(endpoints))
         if not endpoints:
             self._look_again()
             return
@@ -178,7 +179,8 @@ class Relay:
                     began = _now()
                     claimed = await self._claim()
                     self._next_claim = began + gap_after(sum(taken for _, _, taken in claimed))
-                    for line, claims, _ in claimed:
+                    for line, claims, taken in claimed:
+                        log.debug("relay.claimed", lane=line.terms.lane.name, deliveries=taken)
                         await self._publish(line, claims)
                 self._pause = 0.0
             except Unavailable as error:
@@ -253,6 +255,7 @@ class Relay:
             async with self._ledger.transaction() as tx:
                 await claiming.hand_back(tx, unconfirmed)
             raise Unavailable("RabbitMQ does not take messages.")
+        log.debug("relay.published", lane=line.terms.lane.name, claims=len(claims))
 
     async def _is_clogged(self) -> bool:
         """Whether claims came back from a queue that nobody reads, and more would only pile up there."""

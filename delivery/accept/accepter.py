@@ -11,6 +11,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
+
 from delivery.accept.draft import Draft, Subscriptions, draft
 from delivery.errors import Conflict, NotFound, Refusal, TooLarge, Unavailable
 from delivery.ledger import accepting
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from delivery.accept.parse import AcceptLimits, NewEvent
     from delivery.ledger import Ledger, Transaction
     from delivery.model import EndpointId, TenantId
+
+log = structlog.get_logger()
 
 # Beyond this many waiting requests an honest "later" is better than a queue in memory.
 MOST_WAITING = 4_000
@@ -147,6 +151,7 @@ class Accepter:
                 request.done.set_exception(outcome)
 
     async def _write(self, group: list[_Request]) -> list[Accepted | Exception]:
+        log.debug("accept.began", requests=len(group))
         async with self._ledger.transaction() as tx:
             known = await self._filters.of(tx, {request.tenant_id for request in group})
             now = self._clock()
@@ -168,6 +173,7 @@ class Accepter:
                     [row for drafted in written for row in drafted.events],
                     [row for drafted in written for row in drafted.deliveries],
                 )
+        log.debug("accept.committed", requests=len(group))
         return outcomes
 
     async def _earlier(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -131,6 +132,7 @@ class Dispatcher:
             await self._cancel(claim_id, empty)
         owed = [item for item in work if item.body is not None]
         destinations = await self._destinations.of(owed)
+        log.debug("claim.started", claim=str(claim_id), deliveries=len(work))
         for item in owed:
             if (destination := destinations.get(item.endpoint_id)) is not None:
                 self._spawn(claim_id, item, destination, lease_ends)
@@ -165,14 +167,14 @@ class Dispatcher:
             place.leave()
 
     async def _attempt(self, claim_id: ClaimId, work: Work, destination: Destination) -> None:
-        started_at, body = self._edge.clock(), work.body or b""
+        started_at, body, attempt_id = self._edge.clock(), work.body or b"", AttemptId(new_id())
         signed = sign(
             destination.ring.live(started_at),
             message_id=show_id(Prefix.EVENT, work.event_id),
             timestamp=started_at,
             body=body,
         )
-        attempt_id = AttemptId(new_id())
+        log.debug("delivery.signed", attempt_id=str(attempt_id))
         sent = Sent(work, claim_id, attempt_id, signed, started_at, self._terms.worker)
         limits = Limits(self._terms.connect, destination.timeout, self._terms.response_bytes)
         try:
@@ -206,8 +208,11 @@ class Dispatcher:
 
 def _log(result: recording.Result) -> None:
     attempt = result.attempt
-    say = log.debug if attempt.decision == "succeed" else log.info
-    say(
+    level = logging.DEBUG if attempt.decision == "succeed" else logging.INFO
+    if not log.is_enabled_for(level):  # most are: the ids in words would cost as much as signing does
+        return
+    log.log(
+        level,
         "delivery.attempted",
         delivery_id=show_id(Prefix.DELIVERY, attempt.delivery_id),
         endpoint_id=show_id(Prefix.ENDPOINT, attempt.endpoint_id),

@@ -80,6 +80,7 @@ class Recorder:
                 await self._commit_one_by_one(group, error)
                 return
             else:
+                log.debug("record.committed", results=len(group))
                 if recorded.orphans:
                     log.warning("record.after_rescue", claims=[str(claim) for claim in recorded.orphans])
                 return
