@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     session_hours: float = Field(
         12, gt=0, le=24 * 31, description="How long somebody who has signed in at the console stays so."
     )
-    pool_size: int = Field(8, ge=1, le=200, description="Database connections of one process, at most.")
+    pool_size: int = Field(8, ge=2, le=200, description="Database connections of one process, at most.")
 
     allow_http: bool = Field(default=False, description="Whether endpoints may use `http://`.")
     allow_networks: str = Field(
@@ -140,7 +140,7 @@ class Settings(BaseSettings):
         "",
         description="Proxies whose `X-Forwarded-For` tells a caller's address: CIDRs, comma separated.",
     )
-    window_seconds: Seconds = Field(0.5, description="How much work, in time, the relay keeps in the queue.")
+    window_seconds: Seconds = Field(0.25, description="How much work, in time, the relay keeps in the queue.")
     poll_seconds: Seconds = Field(1.0, description="How often the relay looks without having been notified.")
     worker_processes: int = Field(2, ge=1, description="Processes that `waybill serve worker` starts.")
     worker_threads: int = Field(

@@ -41,9 +41,9 @@ T = TypeVar("T")
 
 BATCH = 100
 # Between two claims: hardly any when little comes, longer the more came last time, so that a batch gathers.
-SHORTEST_GAP, LONGEST_GAP = 0.005, 0.05
+SHORTEST_GAP, LONGEST_GAP = 0.005, 0.1
 GAP_FOR_EACH = 0.001
-GAP_WITHOUT_ROOM = 0.02
+GAP_WITHOUT_WORK, GAP_WITHOUT_ROOM = 0.02, 0.05
 # A scan may take this share of the relay's time: with very many endpoints it comes less often.
 SCAN_SHARE = 0.05
 # What takes longer than that no longer keeps other replays from being sent.
@@ -177,8 +177,9 @@ class Relay:
                     await self._scan()
                 if self._is_due and not await self._is_clogged():
                     began = _now()
-                    claimed = await self._claim()
-                    self._next_claim = began + gap_after(sum(taken for _, _, taken in claimed))
+                    room = await self._look()
+                    claimed = await self._claim() if room else []
+                    self._next_claim = began + gap_after(sum(taken for _, _, taken in claimed), room=room)
                     for line, claims, taken in claimed:
                         log.debug("relay.claimed", lane=line.terms.lane.name, deliveries=taken)
                         await self._publish(line, claims)
@@ -207,22 +208,29 @@ class Relay:
         """Claim what there is room for, live work first; of each line the claims, and how many they hold."""
         async with self._ledger.transaction() as tx:
             live, replays = self._live, self._replays
-            await self._look(tx, live)
             queued = live.window.waiting > 0
             claims, taken = await self._claim_of(tx, live, live.window.room)
             found: list[tuple[Line, Sequence[ClaimId], int]] = [(live, claims, taken)]
             # What no worker has started waits too, whichever relay has queued it.
             self._share = self._share.after_live(taken, waits=queued or bool(live.backlog), at=_now())
             if replays is not None and replays.backlog:
-                await self._look(tx, replays)
                 room = await self._room_for_replays(tx, replays)
                 claims, taken = await self._claim_of(tx, replays, room)
                 self._share = self._share.used(taken)
                 found.append((replays, claims, taken))
         return found
 
-    async def _look(self, tx: Transaction, line: Line) -> None:
-        line.look(await claiming.unstarted(tx, lane=line.terms.lane), now=_now())
+    async def _look(self) -> bool:
+        """See what stands in the queue; whether there is room for more of what is due."""
+        async with self._ledger.at_once() as door:
+            for line in self._lines:
+                if line is self._live or line.backlog:
+                    line.look(await claiming.unstarted(door, lane=line.terms.lane), now=_now())
+        if any(line.backlog and line.window.room > 0 for line in self._lines):
+            return True
+        waits = self._live.window.waiting > 0 or bool(self._live.backlog)
+        self._share = self._share.after_live(0, waits=waits, at=_now())
+        return False
 
     async def _room_for_replays(self, tx: Transaction, replays: Line) -> int:
         room = self._share.allowed(replays.window.room)
@@ -308,9 +316,11 @@ class Relay:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
-def gap_after(taken: int) -> float:
-    """How many seconds to let pass between two claims, when the first took so many."""
-    return min(LONGEST_GAP, max(SHORTEST_GAP, taken * GAP_FOR_EACH)) if taken else GAP_WITHOUT_ROOM
+def gap_after(taken: int, *, room: bool) -> float:
+    """How many seconds to let pass between two claims, when the first took so many, or found no room."""
+    if not room:
+        return GAP_WITHOUT_ROOM
+    return min(LONGEST_GAP, max(SHORTEST_GAP, taken * GAP_FOR_EACH)) if taken else GAP_WITHOUT_WORK
 
 
 def _now() -> float:

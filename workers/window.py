@@ -1,11 +1,11 @@
-"""How much work may stand in the queue: about half a second of it. Pure."""
+"""How much work may stand in the queue: about a quarter of a second of it. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 # Enough to keep idle workers busy before anything is known of their speed, and a bound on surprise.
-FEWEST, MOST = 400, 10_000
+FEWEST, MOST = 200, 10_000
 # How fast an estimate follows: a change of speed is believed within about a second.
 _MEMORY_SECONDS = 1.0
 

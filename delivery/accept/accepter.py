@@ -13,19 +13,21 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from delivery.accept.draft import Draft, Subscriptions, draft
+from delivery.accept.draft import Draft, draft
+from delivery.accept.known import Filters
 from delivery.errors import Conflict, NotFound, Refusal, TooLarge, Unavailable
 from delivery.ledger import accepting
-from delivery.model import Prefix, new_id, show_id
+from delivery.model import Prefix, TenantId, new_id, show_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
-    from uuid import UUID
 
+    from delivery.accept.known import Known
     from delivery.accept.parse import AcceptLimits, NewEvent
     from delivery.ledger import Ledger, Transaction
-    from delivery.model import EndpointId, TenantId
+    from delivery.ledger.accepting import DeliveryRow, EventRow
+    from delivery.model import EndpointId
 
 log = structlog.get_logger()
 
@@ -39,8 +41,8 @@ GROUP_BYTES = 1 << 23
 MOST_DELIVERIES = 50_000
 # Two, so that one group is drafted while the other's commit reaches the disk.
 COMMITTERS = 2
-# Tenants whose subscriptions one process keeps in memory.
-MOST_KEPT = 20_000
+# Whose endpoints change between each look and the writing, so many times in turn, may try again later.
+_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Accepter:
         self.limits = limits
         self._ledger = ledger
         self._clock = clock
-        self._filters = _Filters()
+        self._filters = Filters()
         self._waiting: deque[_Request] = deque()
         self._waiting_bytes = 0
         self._committing = 0
@@ -152,29 +154,49 @@ class Accepter:
 
     async def _write(self, group: list[_Request]) -> list[Accepted | Exception]:
         log.debug("accept.began", requests=len(group))
-        async with self._ledger.transaction() as tx:
-            known = await self._filters.of(tx, {request.tenant_id for request in group})
+        tenants = {request.tenant_id for request in group}
+        known = self._filters.kept(tenants)
+        for _ in range(_TRIES):
+            if known is None:
+                async with self._ledger.transaction() as tx:
+                    known = await self._filters.of(tx, tenants)
             now = self._clock()
             drafts = [_draft(request, known, now) for request in group]
+            outcomes = await self._insert(group, drafts, known, now)
+            if outcomes is not None:
+                log.debug("accept.committed", requests=len(group))
+                return outcomes
+            known = None  # somebody has just changed endpoints
+        raise Unavailable("The tenant's endpoints change too fast; try again in a moment.")
+
+    async def _insert(
+        self,
+        group: list[_Request],
+        drafts: list[Draft | Refusal],
+        known: Mapping[TenantId, Known],
+        now: datetime,
+    ) -> list[Accepted | Exception] | None:
+        """Write what was drafted; None, with nothing written, if it was drafted from what is no longer so."""
+        versions = {tenant: kept.version for tenant, kept in known.items()}
+        written = [drafted for drafted in drafts if isinstance(drafted, Draft)]
+        if not written:
+            return _outcomes(group, drafts, {})
+        alone = sum([len(drafted.deliveries) for drafted in written]) <= accepting.MOST_AT_ONCE
+        if alone and not any(request.key is not None for request in group):
+            async with self._ledger.at_once() as door:
+                is_written = await accepting.insert(door, *_rows(written), known=versions)
+            return _outcomes(group, drafts, {}) if is_written else None
+        async with self._ledger.transaction() as tx:
             earlier = await self._earlier(tx, group, drafts, now)
-            outcomes: list[Accepted | Exception] = []
-            written: list[Draft] = []
-            for request, drafted in zip(group, drafts, strict=True):
-                if not isinstance(drafted, Draft):
-                    outcomes.append(drafted)
-                elif id(request) in earlier:
-                    outcomes.append(earlier[id(request)])
-                else:
-                    outcomes.append(Accepted(drafted.answer, replayed=False))
-                    written.append(drafted)
-            if written:
-                await accepting.insert(
-                    tx,
-                    [row for drafted in written for row in drafted.events],
-                    [row for drafted in written for row in drafted.deliveries],
-                )
-        log.debug("accept.committed", requests=len(group))
-        return outcomes
+            fresh = [
+                drafted
+                for request, drafted in zip(group, drafts, strict=True)
+                if isinstance(drafted, Draft) and id(request) not in earlier
+            ]
+            if fresh and not await accepting.insert(tx, *_rows(fresh), known=versions):
+                await tx.rollback()
+                return None
+        return _outcomes(group, drafts, earlier)
 
     async def _earlier(
         self, tx: Transaction, group: list[_Request], drafts: list[Draft | Refusal], now: datetime
@@ -203,31 +225,26 @@ class Accepter:
         }
 
 
-class _Filters:
-    """Each tenant's subscriptions, kept until the tenant's endpoints change."""
-
-    def __init__(self) -> None:
-        self._kept: dict[UUID, tuple[int, Subscriptions]] = {}
-
-    async def of(self, tx: Transaction, tenants: set[TenantId]) -> Mapping[UUID, Subscriptions]:
-        """Subscriptions as of this transaction; unknown tenants are left out."""
-        versions = await accepting.endpoint_versions(tx, tenants)
-        known = {t: self._kept[t][1] for t, v in versions.items() if self._kept.get(t, (-1,))[0] == v}
-        stale = versions.keys() - known.keys()
-        if stale:
-            filters = await accepting.filters(tx, stale)
-            if len(self._kept) > MOST_KEPT:
-                self._kept.clear()
-            for tenant in stale:
-                known[tenant] = Subscriptions.of(filters.get(tenant, []))
-                self._kept[tenant] = (versions[tenant], known[tenant])
-        return known
+def _rows(written: Sequence[Draft]) -> tuple[list[EventRow], list[DeliveryRow]]:
+    events = [row for drafted in written for row in drafted.events]
+    return events, [row for drafted in written for row in drafted.deliveries]
 
 
-def _draft(request: _Request, known: Mapping[UUID, Subscriptions], now: datetime) -> Draft | Refusal:
-    subscriptions = known.get(request.tenant_id)
-    if subscriptions is None:
+def _outcomes(
+    group: list[_Request], drafts: list[Draft | Refusal], earlier: Mapping[int, Accepted | Exception]
+) -> list[Accepted | Exception]:
+    return [
+        earlier.get(id(request)) or Accepted(drafted.answer, replayed=False)
+        if isinstance(drafted, Draft)
+        else drafted
+        for request, drafted in zip(group, drafts, strict=True)
+    ]
+
+
+def _draft(request: _Request, known: Mapping[TenantId, Known], now: datetime) -> Draft | Refusal:
+    if request.tenant_id not in known:
         return NotFound("tenant", show_id(Prefix.TENANT, request.tenant_id))
+    subscriptions = known[request.tenant_id].subscriptions
     only = request.only_endpoint
     endpoints_of = subscriptions.matching if only is None else lambda _type: [(only, None)]
     # Counted before it is drafted: a thousand events for a thousand endpoints are a million rows.

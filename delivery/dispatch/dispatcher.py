@@ -123,8 +123,8 @@ class Dispatcher:
 
     async def _start(self, claim_id: ClaimId) -> int:
         lease_ends = asyncio.get_running_loop().time() + self._terms.lease.total_seconds()
-        async with self._ledger.transaction() as tx:
-            work = await claiming.start(tx, claim_id, worker=self._terms.worker, lease=self._terms.lease)
+        async with self._ledger.at_once() as door:
+            work = await claiming.start(door, claim_id, worker=self._terms.worker, lease=self._terms.lease)
         if not work:
             return 0
         empty = [item for item in work if item.body is None]

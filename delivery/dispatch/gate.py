@@ -30,6 +30,9 @@ class Gate:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._replays: deque[asyncio.Future[None]] = deque()
         self._closed = False
+        # In the order in which they turn slow, since all of them do after the same time: one timer will do.
+        self._places: deque[Place] = deque()
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def is_open(self) -> bool:
@@ -62,7 +65,21 @@ class Gate:
         """Take a place. One claim may take a few more than there were: it was opened as a whole."""
         self._fresh_room -= 1
         self._room -= 1
-        return Place(self, self._detach)
+        place = Place(self, asyncio.get_running_loop().time() + self._detach)
+        self._places.append(place)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._detach, self._turn_slow)
+        return place
+
+    def _turn_slow(self) -> None:
+        """Detach those whose time has come, and look again when the next one's comes."""
+        loop, self._timer = asyncio.get_running_loop(), None
+        while self._places and (self._places[0].left or self._places[0].slow_at <= loop.time()):
+            place = self._places.popleft()
+            if not place.left:
+                place.detach()
+        if self._places:
+            self._timer = loop.call_at(self._places[0].slow_at, self._turn_slow)
 
     def _give(self, *, fresh: int, room: int) -> None:
         self._fresh_room += fresh
@@ -84,19 +101,23 @@ class Gate:
 
 
 class Place:
-    """One request's place in the gate."""
+    """One request's place in the gate, until it is left; from `slow_at` on it counts as slow."""
 
-    def __init__(self, gate: Gate, detach: float) -> None:
-        """Start the time after which the request counts as slow."""
+    __slots__ = ("_fresh", "_gate", "left", "slow_at")
+
+    def __init__(self, gate: Gate, slow_at: float) -> None:
+        """Count as fresh until it is detached; `slow_at` is by the loop's clock."""
         self._gate = gate
         self._fresh = True
-        self._timer = asyncio.get_running_loop().call_later(detach, self._turn_slow)
+        self.slow_at = slow_at
+        self.left = False
 
-    def _turn_slow(self) -> None:
+    def detach(self) -> None:
+        """Count as slow from now on."""
         self._fresh = False
         self._gate._give(fresh=1, room=0)  # noqa: SLF001  a place is part of its gate
 
     def leave(self) -> None:
         """Give the place back."""
-        self._timer.cancel()
+        self.left = True
         self._gate._give(fresh=int(self._fresh), room=1)  # noqa: SLF001  a place is part of its gate

@@ -88,7 +88,7 @@ class Rolling:
         now = self._clock()
         async with self._ledger.transaction() as tx:
             at = await figures.take_turn(tx, begin_at=begin_at(now))
-            step = None if at is None else next_step(at, now=now, kept=self._kept)
+            step = None if at is None else next_step(at, now=now, kept=await self._past(tx, now))
             if step is None:
                 return False
             if step.minutes is not None:
@@ -97,6 +97,11 @@ class Rolling:
                 await _sum_up(tx, step.hour, now=now)
             await figures.go_on(tx, step.progress)
         return True
+
+    async def _past(self, tx: Transaction, now: datetime) -> timedelta:
+        """How far back there is something to count."""
+        oldest = await figures.oldest(tx)
+        return timedelta(0) if oldest is None else min(self._kept, now - oldest)
 
     async def forget(self) -> bool:
         """Take away some of what is past its term; whether there may be more."""

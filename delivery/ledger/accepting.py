@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
+from delivery.ledger.direct import run
 from delivery.ledger.session import DUE_CHANNEL
-from delivery.model import Lane
+from delivery.model import Lane, TenantId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
+    from delivery.ledger.direct import Door
     from delivery.ledger.session import Transaction
-    from delivery.model import DeliveryId, EndpointId, EventId, TenantId
+    from delivery.model import DeliveryId, EndpointId, EventId
 
 # PostgreSQL takes less than 8,000 bytes; 44 letters and a comma stand for one tenant and endpoint.
 _MOST_NOTIFIED = 170
-_DELIVERIES_AT_ONCE = 5_000
+# Deliveries that one statement writes.
+MOST_AT_ONCE = 5_000
 # Before the names of those that have replays due; who does not know it looks for itself.
 REPLAY_MARK = "replay:"
 
@@ -43,26 +46,34 @@ _RECALL = text("""
     from unnest(cast(:tenants as uuid[]), cast(:keys as text[])) as wanted (tenant_id, key)
     join idempotency_keys k on k.tenant_id = wanted.tenant_id and k.key = wanted.key
 """)
-_EVENTS = text("""
-    insert into events (id, tenant_id, type, body, body_sha256, matched, created_at, idempotency_key)
-    select * from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:types as text[]),
-                         cast(:bodies as bytea[]), cast(:hashes as bytea[]), cast(:matched as int[]),
-                         cast(:moments as timestamptz[]), cast(:keys as text[]))
-""")
+# All or nothing: only if each tenant's set of endpoints is still what the rows were made from.
 # Due by the ledger's clock: an accepter whose clock is a little ahead must not make deliveries wait.
-_DELIVERIES = text("""
-    with owed as materialized (
+_ACCEPT = text("""
+    with standing as materialized (
+        select count(*) = cardinality(cast(:known as uuid[])) as current
+        from unnest(cast(:known as uuid[]), cast(:versions as bigint[])) as k (id, version)
+        join tenants t on t.id = k.id and t.endpoints_version = k.version
+    ), happened as (
+        insert into events (id, tenant_id, type, body, body_sha256, matched, created_at, idempotency_key)
+        select * from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:types as text[]),
+                             cast(:bodies as bytea[]), cast(:hashes as bytea[]), cast(:matched as int[]),
+                             cast(:moments as timestamptz[]), cast(:keys as text[]))
+        where (select current from standing)
+    ), owed as materialized (
         select *
-        from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:events as uuid[]),
-                    cast(:endpoints as uuid[]), cast(:types as text[]), cast(:moments as timestamptz[]),
-                    cast(:patterns as text[]))
+        from unnest(cast(:owed as uuid[]), cast(:owed_tenants as uuid[]), cast(:owed_events as uuid[]),
+                    cast(:owed_endpoints as uuid[]), cast(:owed_types as text[]),
+                    cast(:owed_moments as timestamptz[]), cast(:owed_patterns as text[]))
             as o (id, tenant_id, event_id, endpoint_id, event_type, created_at, matched_by)
+        where (select current from standing)
     ), scheduled as (
         insert into schedule (delivery_id, tenant_id, endpoint_id, event_id, due_at)
         select id, tenant_id, endpoint_id, event_id, least(created_at, clock_timestamp()) from owed
+    ), written as (
+        insert into deliveries (id, tenant_id, event_id, endpoint_id, event_type, created_at, matched_by)
+        select id, tenant_id, event_id, endpoint_id, event_type, created_at, matched_by from owed
     )
-    insert into deliveries (id, tenant_id, event_id, endpoint_id, event_type, created_at, matched_by)
-    select id, tenant_id, event_id, endpoint_id, event_type, created_at, matched_by from owed
+    select current, case when current and :tells then pg_notify(:channel, :payload) end as told from standing
 """)
 _NOTIFY = text("select pg_notify(:channel, :payload)")
 
@@ -105,10 +116,10 @@ class KeyRow:
     created_at: datetime
 
 
-async def endpoint_versions(tx: Transaction, tenants: Iterable[TenantId]) -> dict[UUID, int]:
+async def endpoint_versions(tx: Transaction, tenants: Iterable[TenantId]) -> dict[TenantId, int]:
     """The version of each tenant's set of endpoints; unknown tenants are missing from the answer."""
-    rows = await tx.execute(_VERSIONS, {"ids": list(tenants)})
-    return {row.id: row.endpoints_version for row in rows}
+    rows = await run(tx, _VERSIONS, {"ids": list(tenants)})
+    return {TenantId(row.id): row.endpoints_version for row in rows}
 
 
 async def filters(
@@ -125,7 +136,8 @@ async def remember(tx: Transaction, keys: Sequence[KeyRow]) -> set[tuple[UUID, s
     """Insert the keys that are new, and return those; waits for a concurrent holder of the same key."""
     # One order for everybody, so that two web processes never wait for each other.
     ordered = sorted(keys, key=lambda row: (row.tenant_id, row.key))
-    rows = await tx.execute(
+    rows = await run(
+        tx,
         _REMEMBER,
         {
             "tenants": [row.tenant_id for row in ordered],
@@ -142,50 +154,68 @@ async def recall(
     tx: Transaction, keys: Sequence[tuple[TenantId, str]]
 ) -> Mapping[tuple[UUID, str], tuple[bytes, bytes]]:
     """The (request hash, answer) of each key that is known."""
-    rows = await tx.execute(_RECALL, {"tenants": [k[0] for k in keys], "keys": [k[1] for k in keys]})
+    rows = await run(tx, _RECALL, {"tenants": [k[0] for k in keys], "keys": [k[1] for k in keys]})
     return {(row.tenant_id, row.key): (row.request_sha256, row.answer) for row in rows}
 
 
-async def insert(tx: Transaction, events: Sequence[EventRow], deliveries: Sequence[DeliveryRow]) -> None:
-    """Write events and what is owed for them, and wake the relay at commit."""
-    await tx.execute(
-        _EVENTS,
-        {
-            "ids": [row.id for row in events],
-            "tenants": [row.tenant_id for row in events],
-            "types": [row.type for row in events],
-            "bodies": [row.body for row in events],
-            "hashes": [row.body_sha256 for row in events],
-            "matched": [row.matched for row in events],
-            "moments": [row.created_at for row in events],
-            "keys": [row.idempotency_key for row in events],
-        },
-    )
+async def insert(
+    door: Door,
+    events: Sequence[EventRow],
+    deliveries: Sequence[DeliveryRow],
+    *,
+    known: Mapping[TenantId, int] | None = None,
+) -> bool:
+    """Write events and what is owed for them, and wake the relay at commit.
+
+    `known` are tenants with the version of their endpoints from which the deliveries were made: if one of
+    them has changed since then, nothing is written, and the answer is False. More deliveries than
+    MOST_AT_ONCE need a transaction around them.
+    """
+    at_once, more = deliveries[:MOST_AT_ONCE], deliveries[MOST_AT_ONCE:]
+    pairs = {(row.tenant_id, row.endpoint_id) for row in deliveries}
+    (answer,) = await run(door, _ACCEPT, _values(events, at_once, known or {}, pairs))
+    if not answer.current:
+        return False
     # In parts, so that no statement of a large fan-out comes near the statement timeout.
-    for start in range(0, len(deliveries), _DELIVERIES_AT_ONCE):
-        await _insert_deliveries(tx, deliveries[start : start + _DELIVERIES_AT_ONCE])
-    await wake(tx, {(row.tenant_id, row.endpoint_id) for row in deliveries})
+    for start in range(0, len(more), MOST_AT_ONCE):
+        await run(door, _ACCEPT, _values([], more[start : start + MOST_AT_ONCE], {}, set()))
+    return True
 
 
 async def wake(tx: Transaction, pairs: set[tuple[TenantId, EndpointId]], *, lane: Lane = Lane.LIVE) -> None:
     """Tell the relay, at commit, that these endpoints may have something due."""
     if pairs:
-        await tx.execute(_NOTIFY, {"channel": DUE_CHANNEL, "payload": due_payload(pairs, lane=lane)})
+        await run(tx, _NOTIFY, {"channel": DUE_CHANNEL, "payload": due_payload(pairs, lane=lane)})
 
 
-async def _insert_deliveries(tx: Transaction, deliveries: Sequence[DeliveryRow]) -> None:
-    await tx.execute(
-        _DELIVERIES,
-        {
-            "ids": [row.id for row in deliveries],
-            "tenants": [row.tenant_id for row in deliveries],
-            "events": [row.event_id for row in deliveries],
-            "endpoints": [row.endpoint_id for row in deliveries],
-            "types": [row.event_type for row in deliveries],
-            "moments": [row.created_at for row in deliveries],
-            "patterns": [row.matched_by for row in deliveries],
-        },
-    )
+def _values(
+    events: Sequence[EventRow],
+    deliveries: Sequence[DeliveryRow],
+    known: Mapping[TenantId, int],
+    pairs: set[tuple[TenantId, EndpointId]],
+) -> dict[str, Any]:
+    return {
+        "known": list(known),
+        "versions": list(known.values()),
+        "ids": [row.id for row in events],
+        "tenants": [row.tenant_id for row in events],
+        "types": [row.type for row in events],
+        "bodies": [row.body for row in events],
+        "hashes": [row.body_sha256 for row in events],
+        "matched": [row.matched for row in events],
+        "moments": [row.created_at for row in events],
+        "keys": [row.idempotency_key for row in events],
+        "owed": [row.id for row in deliveries],
+        "owed_tenants": [row.tenant_id for row in deliveries],
+        "owed_events": [row.event_id for row in deliveries],
+        "owed_endpoints": [row.endpoint_id for row in deliveries],
+        "owed_types": [row.event_type for row in deliveries],
+        "owed_moments": [row.created_at for row in deliveries],
+        "owed_patterns": [row.matched_by for row in deliveries],
+        "tells": bool(pairs),
+        "channel": DUE_CHANNEL,
+        "payload": due_payload(pairs) if pairs else "",
+    }
 
 
 def due_payload(pairs: set[tuple[TenantId, EndpointId]], *, lane: Lane = Lane.LIVE) -> str:

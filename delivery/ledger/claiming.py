@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from delivery.ledger import health
+from delivery.ledger.direct import run
 from delivery.model import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
+    from delivery.ledger.direct import Door
     from delivery.ledger.session import Transaction
     from delivery.model import ClaimId, DeliveryId, EndpointId, EventId, TenantId
 
@@ -94,9 +96,11 @@ _CLAIM = text("""
     )
     select claim_id, endpoint_id, count(*) as size from numbered group by claim_id, endpoint_id
 """)
-_UNSTARTED = text("select coalesce(sum(size), 0) from claims where lane = :lane and started_at is null")
+_UNSTARTED = text(
+    "select coalesce(sum(size), 0) as waiting from claims where lane = :lane and started_at is null"
+)
 _IN_WORK = text("""
-    select coalesce(sum(remaining), 0) from claims
+    select coalesce(sum(remaining), 0) as working from claims
     where lane = :lane and (started_at is null or started_at > clock_timestamp() - :lately)
 """)
 _START = text("""
@@ -223,7 +227,8 @@ async def claim(
     lease: timedelta,
 ) -> Taken:
     """Take what is due within the grants, in claims of at most `batch`; `claims` are ids to use."""
-    rows = await tx.execute(
+    rows = await run(
+        tx,
         _CLAIM,
         {
             "lane": lane,
@@ -245,19 +250,21 @@ async def claim(
     return Taken(tuple(used), by_endpoint)
 
 
-async def unstarted(tx: Transaction, *, lane: Lane) -> int:
+async def unstarted(door: Door, *, lane: Lane) -> int:
     """How many deliveries are claimed and wait in the queue."""
-    return int((await tx.execute(_UNSTARTED, {"lane": lane})).scalar_one())
+    (row,) = await run(door, _UNSTARTED, {"lane": lane})
+    return int(row.waiting)
 
 
 async def in_work(tx: Transaction, *, lane: Lane, lately: timedelta) -> int:
     """How many deliveries wait in the queue or are on their way, in claims not older than that."""
-    return int((await tx.execute(_IN_WORK, {"lane": lane, "lately": lately})).scalar_one())
+    (row,) = await run(tx, _IN_WORK, {"lane": lane, "lately": lately})
+    return int(row.working)
 
 
-async def start(tx: Transaction, claim_id: ClaimId, *, worker: str, lease: timedelta) -> list[Work]:
+async def start(door: Door, claim_id: ClaimId, *, worker: str, lease: timedelta) -> list[Work]:
     """Make the claim this worker's and load its deliveries; nothing if it was started before or rescued."""
-    rows = await tx.execute(_START, {"claim": claim_id, "worker": worker, "lease": lease})
+    rows = await run(door, _START, {"claim": claim_id, "worker": worker, "lease": lease})
     return [
         Work(
             delivery_id=row.delivery_id,

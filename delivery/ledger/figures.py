@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from delivery.histogram import BOUNDS
 from delivery.ledger.scan import read_in_order
-from delivery.model import id_floor
+from delivery.model import id_floor, moment_of
 from retries.outcome import Interrupted, name_of
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ _BEGIN = text("""
     values (:at, :at, :at, :at) on conflict do nothing
 """)
 _LOCK = text("select * from figures_progress for update skip locked")
+_OLDEST = text("select id from attempts order by id limit 1")
 _GO_ON = text("""
     update figures_progress
     set seen_until = :seen_until, settled_until = :settled_until, summed_until = :summed_until,
@@ -169,6 +170,12 @@ async def go_on(tx: Transaction, to: Progress) -> None:
             "back_to": to.back_to,
         },
     )
+
+
+async def oldest(tx: Transaction) -> datetime | None:
+    """When the oldest attempt was made that is still kept."""
+    id_ = (await tx.execute(_OLDEST)).scalar_one_or_none()
+    return None if id_ is None else moment_of(id_)
 
 
 async def roll(tx: Transaction, since: datetime, until: datetime, *, width: int) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
+from delivery.ledger.direct import run
 from delivery.model import DeliveryId, EndpointId
 from retries.breaker import Breaker, BreakerState
 from retries.health import Health
@@ -21,8 +22,6 @@ from retries.rate import RateLimit
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
-
-    from sqlalchemy import Row
 
     from delivery.ledger.session import Transaction
 
@@ -166,7 +165,7 @@ async def read_some(tx: Transaction, ids: Sequence[EndpointId]) -> dict[Endpoint
 
 async def lock(tx: Transaction, endpoints: Iterable[EndpointId]) -> dict[EndpointId, Standing]:
     """The health of these endpoints, locked until the transaction ends; waits for whoever has it."""
-    rows = await tx.execute(_LOCK, {"ids": list(endpoints)})
+    rows = await run(tx, _LOCK, {"ids": list(endpoints)})
     return {standing.endpoint_id: standing for standing in map(_standing, rows)}
 
 
@@ -174,12 +173,12 @@ async def gates(
     tx: Transaction, endpoints: Collection[EndpointId]
 ) -> tuple[dict[EndpointId, Gate], set[EndpointId]]:
     """The gates of those endpoints that are active, locked; and the active ones that somebody else has."""
-    rows = (await tx.execute(_GATES, {"ids": list(endpoints)})).all()
+    rows = await run(tx, _GATES, {"ids": list(endpoints)})
     found = {EndpointId(row.endpoint_id): _gate(row) for row in rows}
     missing = [endpoint for endpoint in endpoints if endpoint not in found]
     if not missing:
         return found, set()
-    return found, set((await tx.execute(_BUSY, {"ids": missing})).scalars())
+    return found, {EndpointId(row.id) for row in await run(tx, _BUSY, {"ids": missing})}
 
 
 async def write(
@@ -198,7 +197,7 @@ async def write(
         )  # fmt: skip
         for name, value in zip(_WRITTEN, values, strict=True):
             columns[name].append(value)
-    await tx.execute(_WRITE, columns)
+    await run(tx, _WRITE, columns)
 
 
 async def forget_pace(tx: Transaction, endpoint_id: EndpointId) -> None:
@@ -232,14 +231,14 @@ _WRITTEN = (
 )  # fmt: skip
 
 
-def _gate(row: Row[*tuple[Any, ...]]) -> Gate:
+def _gate(row: Any) -> Gate:
     rate = None
     if row.rate_limit is not None:
         rate = RateLimit(row.rate_limit, timedelta(seconds=row.rate_per_seconds))
     return Gate(_standing(row), row.in_flight_max, rate, row.now)
 
 
-def _standing(row: Row[*tuple[Any, ...]]) -> Standing:
+def _standing(row: Any) -> Standing:
     return Standing(
         endpoint_id=EndpointId(row.endpoint_id),
         health=Health(

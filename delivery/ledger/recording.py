@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import text
 
 from delivery.ledger import health
+from delivery.ledger.direct import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -181,7 +182,7 @@ async def record(tx: Transaction, results: Sequence[Result]) -> Recorded:
     released = Counter(await _finish(tx, [(r, r.follows) for r in valid if isinstance(r.follows, Final)]))
     released.update(await _again(tx, [(r, r.follows) for r in valid if isinstance(r.follows, Again)]))
     if finished := [claim_id for claim_id, left in remaining.items() if left <= 0]:
-        await tx.execute(_CLOSE, {"claims": finished})
+        await run(tx, _CLOSE, {"claims": finished})
     return Recorded(counts.keys() - remaining.keys(), dict(released))
 
 
@@ -210,14 +211,15 @@ async def cancel(
 
 async def _fence(tx: Transaction, counts: dict[ClaimId, int]) -> dict[ClaimId, int]:
     ordered = sorted(counts)
-    rows = await tx.execute(_FENCE, {"claims": ordered, "counts": [counts[c] for c in ordered]})
+    rows = await run(tx, _FENCE, {"claims": ordered, "counts": [counts[c] for c in ordered]})
     return {row.id: row.remaining for row in rows}
 
 
 async def _finish(tx: Transaction, finals: list[tuple[Result, Final]]) -> dict[EndpointId, int]:
     if not finals:
         return {}
-    ended = await tx.execute(
+    ended = await run(
+        tx,
         _FINISH,
         {
             "ids": [result.attempt.delivery_id for result, _ in finals],
@@ -236,7 +238,8 @@ async def _finish(tx: Transaction, finals: list[tuple[Result, Final]]) -> dict[E
 async def _again(tx: Transaction, agains: list[tuple[Result, Again]]) -> dict[EndpointId, int]:
     if not agains:
         return {}
-    due = await tx.execute(
+    due = await run(
+        tx,
         _AGAIN,
         {
             "ids": [result.attempt.delivery_id for result, _ in agains],
@@ -260,7 +263,7 @@ async def _insert_attempts(tx: Transaction, attempts: Sequence[Attempt]) -> None
     columns["request_headers"] = _json(dict(attempt.request_headers) for attempt in attempts)
     columns["response_headers"] = _json(attempt.response_headers for attempt in attempts)
     columns["key_ids"] = [",".join(attempt.key_ids) for attempt in attempts]
-    await tx.execute(_ATTEMPTS, columns)
+    await run(tx, _ATTEMPTS, columns)
 
 
 def _microseconds(duration: timedelta | None) -> int | None:
@@ -268,5 +271,9 @@ def _microseconds(duration: timedelta | None) -> int | None:
 
 
 def _json(values: Iterable[object]) -> list[object]:
+    return [_without_nul(msgspec.json.encode(value).decode()) for value in values]
+
+
+def _without_nul(words: str) -> str:
     # Not every reader of json takes NUL, which a receiver may well send.
-    return [_NUL.sub(r"\1", msgspec.json.encode(value).decode()) for value in values]
+    return _NUL.sub(r"\1", words) if "\\u0000" in words else words

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from psycopg.errors import CheckViolation, UndefinedColumn, UndefinedTable
-from psycopg.types.array import ListBinaryDumper
 from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from delivery.errors import Misconfigured, Unavailable
+from delivery.ledger.direct import Connections, send_lists_in_binary
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from delivery.ledger.direct import Connection
 
 OLDEST_SERVER = 150_000
 
@@ -27,6 +30,8 @@ BEHIND = "The ledger is not ready for this release: run `waybill db upgrade`."
 DUE_CHANNEL = "waybill_due"
 
 Transaction = AsyncConnection
+
+_AWAY = (psycopg.InterfaceError, psycopg.OperationalError)
 
 # Every hot statement joins a handful of keys to indexed tables. Without statistics (a partition made this
 # morning) the planner may prefer to hash whole tables; these connections tell it not to.
@@ -50,42 +55,44 @@ def normalise_url(url: str) -> str:
 
 
 class Ledger:
-    """A pool of connections to the ledger, for one event loop."""
+    """The connections to the ledger of one event loop: for transactions, and for statements at once."""
 
     def __init__(self, url: str, *, pool_size: int = 8, application: str = "waybill") -> None:
-        """Nothing is dialled yet."""
+        """Nothing is dialled yet; of the connections, two at most are for statements at once."""
         self.url = normalise_url(url)
+        at_once = 2 if pool_size > 2 else 1  # noqa: PLR2004  one for transactions is left
+        options = {
+            "application_name": application,
+            "connect_timeout": 5,
+            "options": f"{_PLANNER} {_GUARD}",
+            "prepare_threshold": 3,
+        }
         self._engine: AsyncEngine = create_async_engine(
             self.url,
-            pool_size=pool_size,
+            pool_size=max(1, pool_size - at_once),
             max_overflow=0,
             pool_timeout=10,
             pool_pre_ping=False,
             hide_parameters=True,  # an error that is logged must not carry what was being written
             pool_recycle=1800,
-            connect_args={
-                "application_name": application,
-                "connect_timeout": 5,
-                "options": f"{_PLANNER} {_GUARD}",
-                "prepare_threshold": 3,
-            },
+            connect_args=options,
         )
-        event.listen(self._engine.sync_engine, "connect", _send_lists_in_binary)
+        event.listen(self._engine.sync_engine, "connect", _when_connected)
+        self._at_once = Connections(self.url, most=at_once, options=options)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """One transaction, committed when the block ends well; raises Unavailable if there is no answer."""
-        try:
+        with _translated():
             async with self._engine.begin() as connection:
                 yield connection
-        except (InterfaceError, OperationalError, PoolTimeout) as error:
-            raise Unavailable(f"The ledger does not answer: {_first_line(error)}") from error
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                raise Unavailable(f"The ledger does not answer: {_first_line(error)}") from error
-            if _is_behind(error.orig):
-                raise Unavailable(f"{BEHIND} ({_first_line(error)})") from error
-            raise
+
+    @asynccontextmanager
+    async def at_once(self) -> AsyncIterator[Connection]:
+        """A connection on which each statement is a transaction of its own; raises as `transaction` does."""
+        with _translated():
+            async with self._at_once.one() as connection:
+                yield connection
 
     async def check(self) -> None:
         """Raise Unavailable unless the database answers, Misconfigured if it is too old."""
@@ -96,12 +103,31 @@ class Ledger:
 
     async def close(self) -> None:
         """Close every connection of the pool."""
+        await self._at_once.close()
         await self._engine.dispose()
 
 
-def _send_lists_in_binary(connection: Any, _record: object) -> None:
-    """Bulk statements are made of lists: psycopg writes them five to twenty times faster in binary."""
-    connection.driver_connection.adapters.register_dumper(list, ListBinaryDumper)
+def _when_connected(connection: Any, _record: object) -> None:
+    send_lists_in_binary(connection.driver_connection)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Say of the driver's errors, and of those that SQLAlchemy makes of them, what they mean to us."""
+    try:
+        yield
+    except (InterfaceError, OperationalError, PoolTimeout, *_AWAY) as error:
+        raise Unavailable(f"The ledger does not answer: {_first_line(error)}") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise Unavailable(f"The ledger does not answer: {_first_line(error)}") from error
+        if _is_behind(error.orig):
+            raise Unavailable(f"{BEHIND} ({_first_line(error)})") from error
+        raise
+    except psycopg.Error as error:
+        if _is_behind(error):
+            raise Unavailable(f"{BEHIND} ({_first_line(error)})") from error
+        raise
 
 
 def _is_behind(cause: BaseException | None) -> bool:

@@ -28,9 +28,9 @@ from delivery.ledger import (
     thinning,
     upkeep,
 )
-from delivery.ledger.accepting import KeyRow
+from delivery.ledger.accepting import DeliveryRow, EventRow, KeyRow
 from delivery.ledger.thinning import NIL, Span
-from delivery.model import EndpointId, EndpointState, Lane, id_floor
+from delivery.model import DeliveryId, EndpointId, EndpointState, EventId, Lane, id_floor, new_id
 from delivery.paging import Cut
 from tests.support import judging
 from tests.support import ledger as on
@@ -182,11 +182,19 @@ async def _explain_all(
     await explain("cancel", lambda tx: upkeep.cancel_of_deleted(tx, endpoints[-1:]))
     await explain("forget", lambda tx: upkeep.forget_idempotency_keys(tx, older_than=timedelta(hours=1)))
     await explain("versions", lambda tx: accepting.endpoint_versions(tx, [tenant]))
+    await explain("accept", _accept(tenant, endpoints[0]))
     await explain("filters", lambda tx: accepting.filters(tx, [tenant]))
     await explain("recall", lambda tx: accepting.recall(tx, [(tenant, key.key)]))
     await explain("load", lambda tx: destinations.load(tx, endpoints))
     await explain("attempts", lambda tx: attempts.page(tx, tenant, ids[0], Cut()))
     await _explain_retention(explainer, ledger, tenant)
+
+
+def _accept(tenant: TenantId, endpoint: EndpointId) -> Act:
+    now, event_id = clock(), EventId(new_id())
+    event = EventRow(event_id, tenant, "new", b"{}", b"", 1, now)
+    owed = DeliveryRow(DeliveryId(new_id()), tenant, event_id, endpoint, "new", now, "*")
+    return lambda tx: accepting.insert(tx, [event], [owed], known={tenant: 0})
 
 
 async def _explain_retention(explainer: Explainer, ledger: Ledger, tenant: TenantId) -> None:

@@ -14,7 +14,6 @@ from uuid import UUID
 import dramatiq
 import pytest
 from dramatiq.errors import ConnectionClosed
-from sqlalchemy import event
 
 from delivery.bootstrap import clock
 from delivery.ledger import Ledger, claiming, partitions
@@ -27,6 +26,7 @@ from tests.support import ledger as on
 from tests.support.judging import Told
 from tests.support.ledger import Wanted
 from tests.support.postgres import connect
+from tests.support.sent import heard
 from workers.broker import ACTOR, Id, Publisher, in_process_broker
 from workers.relay import Pace, Relay
 from workers.upkeep import Ages, Upkeep
@@ -321,12 +321,10 @@ class Counting(Ledger):
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        async with super().transaction() as tx:
-            event.listen(tx.sync_connection, "before_cursor_execute", self._note)
+        async with super().transaction() as tx, heard(tx, self._note):
             yield tx
 
-    def _note(self, *arguments: Any) -> None:
-        statement, values = arguments[2], arguments[3]
+    def _note(self, statement: str, values: Any) -> None:
         self.scans += "with recursive head" in statement
         if "for update of h skip locked" in statement:
             self.looks.update(values["ids"])

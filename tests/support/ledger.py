@@ -259,8 +259,8 @@ async def claim_within(
 
 async def start(ledger: Ledger, claim_id: ClaimId, *, lease: timedelta = LEASE) -> list[Work]:
     """Start a claim as a worker does."""
-    async with ledger.transaction() as tx:
-        return await claiming.start(tx, claim_id, worker="worker 1", lease=lease)
+    async with ledger.at_once() as door:
+        return await claiming.start(door, claim_id, worker="worker 1", lease=lease)
 
 
 async def claim_and_start(

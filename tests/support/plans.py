@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
-from sqlalchemy import event
 
 from tests.support import ledger as on
 from tests.support.postgres import connect
+from tests.support.sent import heard
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -83,13 +83,9 @@ class Explainer:
         """Find out what is sent, undo it, and explain it."""
         sent: list[tuple[str, dict[str, Any]]] = []
 
-        def note(*arguments: Any) -> None:
-            sent.append((arguments[2], arguments[3]))
-
         async with self._ledger.transaction() as tx:
-            event.listen(tx.sync_connection, "before_cursor_execute", note)
-            await act(tx)
-            event.remove(tx.sync_connection, "before_cursor_execute", note)
+            async with heard(tx, lambda statement, values: sent.append((statement, values))):
+                await act(tx)
             await tx.rollback()
         settings = [statement for statement, _ in sent if statement.startswith(SETS)]
         self.plans[name] = [self._plan(*each, settings) for each in sent if not each[0].startswith(SETS)]

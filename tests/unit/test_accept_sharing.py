@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 import pytest
@@ -36,8 +36,20 @@ class NoTenants:
         await self.answers.wait()
         yield self
 
-    async def execute(self, *_: object) -> list[Any]:
-        return []
+    # The way to the driver's own cursor, which has no rows.
+
+    @property
+    def sync_connection(self) -> NoTenants:
+        return self
+
+    connection = driver_connection = sync_connection
+    description = None
+
+    def cursor(self, **_: object) -> NoTenants:
+        return self
+
+    async def execute(self, *_: object) -> None:
+        pass
 
 
 def accepter_of(ledger: NoTenants) -> Accepter:
