@@ -1,0 +1,72 @@
+"""A step of the hot path asks PostgreSQL as often for a hundred deliveries as for ten, and no more than that.
+
+These numbers are exact: whoever adds a statement to a step changes them on purpose, or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from delivery.dispatch.recorder import Recorder
+from tests.support import ledger as on
+from tests.support.costs import Cost, cost_of, name_of
+from tests.support.counting import CountedDatabase, Transaction, counted_database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from delivery.ledger import Ledger
+    from delivery.model import EndpointId, TenantId
+
+STEPS = ("accept", "claim", "start", "record")
+# BEGIN and COMMIT are round trips too.
+COSTS = {
+    "accept": Cost(commits=1, statements=5, round_trips=7),
+    "claim": Cost(commits=1, statements=2, round_trips=4),
+    "start": Cost(commits=1, statements=1, round_trips=3),
+    "record": Cost(commits=1, statements=6, round_trips=8),
+}
+# psycopg prepares what it meets for the fourth time: a round trip more, once for each connection.
+ROUNDS_UNTIL_PREPARED = 4
+
+
+@pytest.fixture
+def counted(shared_url: str) -> Iterator[CountedDatabase]:
+    with counted_database(shared_url) as database:
+        yield database
+
+
+async def steps_of(
+    ledger: Ledger, counted: CountedDatabase, tenant: TenantId, endpoint: EndpointId, size: int
+) -> dict[str, list[Transaction]]:
+    """What each step asks for, when so many deliveries are accepted, claimed, started and recorded."""
+    marks = [len(counted.transactions)]
+    await on.accept_many(ledger, tenant, size)
+    marks.append(len(counted.transactions))
+    (claim_id,) = (await on.claim(ledger, [endpoint], take=size, batch=size)).claims
+    marks.append(len(counted.transactions))
+    work = await on.start(ledger, claim_id)
+    marks.append(len(counted.transactions))
+    recorder = Recorder(ledger, lambda: 0.0)
+    await asyncio.gather(*[recorder.record(on.ended(on.success(one, claim_id))) for one in work])
+    asked = counted.transactions
+    parts = [asked[start:end] for start, end in zip(marks, [*marks[1:], len(asked)], strict=True)]
+    return dict(zip(STEPS, parts, strict=True))
+
+
+@pytest.mark.parametrize("size", [10, 100])
+async def test_a_step_costs_the_same_whatever_its_size(
+    ledger: Ledger, counted: CountedDatabase, tenant: TenantId, endpoint: EndpointId, size: int
+) -> None:
+    async with on.opened(counted.url, pool_size=1) as through:
+        for _ in range(ROUNDS_UNTIL_PREPARED):
+            await steps_of(through, counted, tenant, endpoint, 1)
+        steps = await steps_of(through, counted, tenant, endpoint, size)
+    assert await on.count(ledger, "attempts") == size + ROUNDS_UNTIL_PREPARED
+    names = {
+        step: [name_of(each) for one in asked for each in one.statements] for step, asked in steps.items()
+    }
+    assert {step: cost_of(asked) for step, asked in steps.items()} == COSTS, f"It was asked for: {names}"

@@ -1,0 +1,208 @@
+"""What a process asks of PostgreSQL and of RabbitMQ, counted on the wire.
+
+PostgreSQL's protocol: https://www.postgresql.org/docs/current/protocol-message-formats.html; AMQP's frames:
+section 2.3 of the specification of AMQP 0-9-1. Of both only as much as it takes to count.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from sqlalchemy import make_url
+
+from tests.support.proxy import Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# What asks for encryption, or to cancel a query, has this in the upper half of its protocol's number.
+_NO_VERSION = 1234
+_AMQP_HEADER = 8
+_METHODS = {
+    (50, 10): "queue.declare",
+    (50, 11): "queue.declare-ok",
+    (60, 40): "basic.publish",
+    (60, 60): "basic.deliver",
+    (60, 80): "basic.ack",
+}
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One transaction: its statements as they were sent, and how often an answer had to be waited for.
+
+    BEGIN and COMMIT are round trips, and no statements. `committed` is None where there was no BEGIN.
+    """
+
+    statements: list[str] = field(default_factory=list)
+    round_trips: int = 0
+    committed: bool | None = None
+
+
+class Client:
+    """The client's side of one connection to PostgreSQL; gives away each transaction that has ended."""
+
+    def __init__(self, ended: Callable[[Transaction], None]) -> None:
+        self._ended = ended
+        self._unread = bytearray()
+        self._is_started = False
+        self._begun = False
+        self._now = Transaction()
+        self._prepared: dict[bytes, str] = {}
+        self._bound: dict[bytes, str] = {}
+
+    def hear(self, data: bytes) -> None:
+        """Read on."""
+        self._unread += data
+        while message := self._next():
+            self._read(*message)
+
+    def _next(self) -> tuple[bytes, bytes] | None:
+        """The next whole message: its type, none for one that opens the connection, and its content."""
+        head = int(self._is_started)
+        if len(self._unread) < head + 4:
+            return None
+        end = head + int.from_bytes(self._unread[head : head + 4])
+        if len(self._unread) < end:
+            return None
+        kind, content = bytes(self._unread[:head]), bytes(self._unread[head + 4 : end])
+        del self._unread[:end]
+        return kind, content
+
+    def _read(self, kind: bytes, content: bytes) -> None:
+        match kind:
+            case b"":
+                self._is_started = int.from_bytes(content[:2]) != _NO_VERSION
+            case b"P":
+                name, text, _ = content.split(b"\0", 2)
+                self._prepared[name] = text.decode()
+            case b"B":
+                portal, name, _ = content.split(b"\0", 2)
+                self._bound[portal] = self._prepared[name]
+            case b"E":
+                self._ask(self._bound[content.split(b"\0", 1)[0]])
+            case b"Q":
+                self._now.round_trips += 1
+                self._ask(content.rstrip(b"\0").decode())
+                self._rest()
+            case b"S":
+                self._now.round_trips += 1
+                self._rest()
+            case _:
+                pass
+
+    def _ask(self, statement: str) -> None:
+        match statement.split(maxsplit=1)[0].lower():
+            case "begin":
+                self._begun = True
+            case "commit" | "rollback" as word:
+                self._begun = False
+                self._now.committed = word == "commit"
+            case _:
+                self._now.statements.append(statement)
+
+    def _rest(self) -> None:
+        """Everything that was asked is with the server: outside of BEGIN and COMMIT that ends it."""
+        if not self._begun:
+            self._ended(self._now)
+            self._now = Transaction()
+
+
+class Frames:
+    """One side of one connection to RabbitMQ: counts the methods by name."""
+
+    def __init__(self, methods: Counter[str], *, opening: int = 0) -> None:
+        """`opening` is how many bytes come before the first frame."""
+        self._methods = methods
+        self._opening = opening
+        self._unread = bytearray()
+
+    def hear(self, data: bytes) -> None:
+        """Read on."""
+        self._unread += data
+        if self._opening:
+            if len(self._unread) < self._opening:
+                return
+            del self._unread[: self._opening]
+            self._opening = 0
+        while len(self._unread) >= 7:
+            kind, _, size = struct.unpack_from(">BHI", self._unread)
+            if len(self._unread) < 7 + size + 1:
+                return
+            if kind == 1:
+                method = struct.unpack_from(">HH", self._unread, 7)
+                self._methods[_METHODS.get(method, "{}.{}".format(*method))] += 1
+            del self._unread[: 7 + size + 1]
+
+
+class CountedDatabase:
+    """A database as one kind of process sees it: at `url`, with every transaction of it in order."""
+
+    def __init__(self, url: str, proxy: Proxy, transactions: list[Transaction]) -> None:
+        # Not even asked for: encrypted there is nothing to count.
+        plain = make_url(url).set(host="127.0.0.1", port=proxy.port).update_query_dict({"sslmode": "disable"})
+        self.url = plain.render_as_string(hide_password=False)
+        self._proxy = proxy
+        self._transactions = transactions
+
+    @property
+    def transactions(self) -> list[Transaction]:
+        """Those that have ended by now."""
+        self._proxy.check()
+        return list(self._transactions)
+
+
+class CountedBroker:
+    """A RabbitMQ as one kind of process sees it: at `url`; methods of either side are counted by name."""
+
+    def __init__(self, url: str, proxy: Proxy, sent: Counter[str], received: Counter[str]) -> None:
+        parts = urlsplit(url)
+        who, at, _ = parts.netloc.rpartition("@")
+        self.url = parts._replace(netloc=f"{who}{at}127.0.0.1:{proxy.port}").geturl()
+        self._proxy = proxy
+        self._sent = sent
+        self._received = received
+
+    @property
+    def sent(self) -> Counter[str]:
+        """What the process has sent by now."""
+        self._proxy.check()
+        return self._sent.copy()
+
+    @property
+    def received(self) -> Counter[str]:
+        """What it has been sent."""
+        self._proxy.check()
+        return self._received.copy()
+
+
+@contextmanager
+def counted_database(url: str) -> Iterator[CountedDatabase]:
+    """Put a proxy that counts before the PostgreSQL of this URL."""
+    transactions: list[Transaction] = []
+    server = make_url(url)
+
+    def ears() -> tuple[Callable[[bytes], None], Callable[[bytes], None]]:
+        return Client(transactions.append).hear, lambda _answer: None
+
+    with Proxy(server.host or "127.0.0.1", server.port or 5432, ears) as proxy:
+        yield CountedDatabase(url, proxy, transactions)
+
+
+@contextmanager
+def counted_broker(url: str) -> Iterator[CountedBroker]:
+    """Put a proxy that counts before the RabbitMQ of this URL."""
+    sent: Counter[str] = Counter()
+    received: Counter[str] = Counter()
+    server = urlsplit(url)
+
+    def ears() -> tuple[Callable[[bytes], None], Callable[[bytes], None]]:
+        return Frames(sent, opening=_AMQP_HEADER).hear, Frames(received).hear
+
+    with Proxy(server.hostname or "127.0.0.1", server.port or 5672, ears) as proxy:
+        yield CountedBroker(url, proxy, sent, received)
