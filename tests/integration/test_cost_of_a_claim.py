@@ -6,10 +6,12 @@ These numbers are exact: whoever adds a statement to a step changes them on purp
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
+from delivery.accept import NewEvent
 from delivery.dispatch.recorder import Recorder
 from tests.support import ledger as on
 from tests.support.costs import Cost, cost_of, name_of
@@ -18,15 +20,16 @@ from tests.support.counting import CountedDatabase, Transaction, counted_databas
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from delivery.accept import Accepter
     from delivery.ledger import Ledger
     from delivery.model import EndpointId, TenantId
 
 STEPS = ("accept", "claim", "start", "record")
 # BEGIN and COMMIT are round trips too.
 COSTS = {
-    "accept": Cost(commits=1, statements=5, round_trips=7),
+    "accept": Cost(commits=1, statements=1, round_trips=1),
     "claim": Cost(commits=1, statements=2, round_trips=4),
-    "start": Cost(commits=1, statements=1, round_trips=3),
+    "start": Cost(commits=1, statements=1, round_trips=1),
     "record": Cost(commits=1, statements=6, round_trips=8),
 }
 # psycopg prepares what it meets for the fourth time: a round trip more, once for each connection.
@@ -39,18 +42,27 @@ def counted(shared_url: str) -> Iterator[CountedDatabase]:
         yield database
 
 
+@dataclass(frozen=True, slots=True)
+class Through:
+    """A ledger whose every round trip is counted, and who accepts on it all the time."""
+
+    ledger: Ledger
+    accepter: Accepter
+
+
 async def steps_of(
-    ledger: Ledger, counted: CountedDatabase, tenant: TenantId, endpoint: EndpointId, size: int
+    through: Through, counted: CountedDatabase, tenant: TenantId, endpoint: EndpointId, size: int
 ) -> dict[str, list[Transaction]]:
     """What each step asks for, when so many deliveries are accepted, claimed, started and recorded."""
     marks = [len(counted.transactions)]
-    await on.accept_many(ledger, tenant, size)
+    events = [NewEvent("order.created", b"{}")] * size
+    await through.accepter.accept(tenant, events, single=False)
     marks.append(len(counted.transactions))
-    (claim_id,) = (await on.claim(ledger, [endpoint], take=size, batch=size)).claims
+    (claim_id,) = (await on.claim(through.ledger, [endpoint], take=size, batch=size)).claims
     marks.append(len(counted.transactions))
-    work = await on.start(ledger, claim_id)
+    work = await on.start(through.ledger, claim_id)
     marks.append(len(counted.transactions))
-    recorder = Recorder(ledger, lambda: 0.0)
+    recorder = Recorder(through.ledger, lambda: 0.0)
     await asyncio.gather(*[recorder.record(on.ended(on.success(one, claim_id))) for one in work])
     asked = counted.transactions
     parts = [asked[start:end] for start, end in zip(marks, [*marks[1:], len(asked)], strict=True)]
@@ -61,7 +73,8 @@ async def steps_of(
 async def test_a_step_costs_the_same_whatever_its_size(
     ledger: Ledger, counted: CountedDatabase, tenant: TenantId, endpoint: EndpointId, size: int
 ) -> None:
-    async with on.opened(counted.url, pool_size=1) as through:
+    async with on.opened(counted.url, pool_size=1) as counting:
+        through = Through(counting, on.accepter(counting))
         for _ in range(ROUNDS_UNTIL_PREPARED):
             await steps_of(through, counted, tenant, endpoint, 1)
         steps = await steps_of(through, counted, tenant, endpoint, size)

@@ -36,7 +36,7 @@ _METHODS = {
 class Transaction:
     """One transaction: its statements as they were sent, and how often an answer had to be waited for.
 
-    BEGIN and COMMIT are round trips, and no statements. `committed` is None where there was no BEGIN.
+    BEGIN and COMMIT are round trips, and no statements. A statement without them is a transaction of its own.
     """
 
     statements: list[str] = field(default_factory=list)
@@ -109,6 +109,8 @@ class Client:
     def _rest(self) -> None:
         """Everything that was asked is with the server: outside of BEGIN and COMMIT that ends it."""
         if not self._begun:
+            if self._now.committed is None and self._now.statements:
+                self._now.committed = True
             self._ended(self._now)
             self._now = Transaction()
 
