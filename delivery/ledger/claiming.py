@@ -50,6 +50,8 @@ _READY = text("""
 # Rows that another one is just changing are skipped. The health of these endpoints is locked by this
 # transaction already, so nobody else claims from them. The statement's own time is a bound that the index
 # takes; `clock_timestamp()` would look at all that is not due.
+# The commit need not wait for the disk: a worker's start does, before anything is sent, and brings the claim
+# with it. A claim that a crash has undone is a message that finds nothing, and what it held is claimed again.
 _CLAIM = text("""
     with quota as (
         select * from unnest(cast(:endpoints as uuid[]), cast(:takes as int[]), cast(:probes as bool[]),
@@ -94,7 +96,9 @@ _CLAIM = text("""
         from counted join quota on quota.endpoint_id = counted.endpoint_id
         where h.endpoint_id = counted.endpoint_id
     )
-    select claim_id, endpoint_id, count(*) as size from numbered group by claim_id, endpoint_id
+    select claim_id, endpoint_id, count(*) as size
+    from numbered cross join (select set_config('synchronous_commit', 'off', true)) as lazy
+    group by claim_id, endpoint_id
 """)
 _UNSTARTED = text(
     "select coalesce(sum(size), 0) as waiting from claims where lane = :lane and started_at is null"

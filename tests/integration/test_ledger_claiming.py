@@ -406,3 +406,15 @@ async def test_of_rescue_and_start_at_the_same_time_one_wins(
         late = asyncio.create_task(on.start(ledger, rescued))
         await on.until(lambda: on.somebody_waits_for_a_lock(ledger))
     assert await late == []
+
+
+async def test_a_claim_does_not_wait_for_the_disk_and_a_start_does(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.accept_many(ledger, tenant, 1)
+    async with ledger.transaction() as tx:
+        (claim_id,) = (await on.claim_within(tx, [endpoint])).claims
+        assert (await tx.execute(text("show synchronous_commit"))).scalar_one() == "off"
+    async with ledger.transaction() as tx:
+        await claiming.start(tx, claim_id, worker="worker 1", lease=on.LEASE)
+        assert (await tx.execute(text("show synchronous_commit"))).scalar_one() == "on"
