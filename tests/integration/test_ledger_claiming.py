@@ -411,10 +411,13 @@ async def test_of_rescue_and_start_at_the_same_time_one_wins(
 async def test_a_claim_does_not_wait_for_the_disk_and_a_start_does(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
+    durable, asked = text("set local synchronous_commit = on"), text("show synchronous_commit")
     await on.accept_many(ledger, tenant, 1)
     async with ledger.transaction() as tx:
+        await tx.execute(durable)
         (claim_id,) = (await on.claim_within(tx, [endpoint])).claims
-        assert (await tx.execute(text("show synchronous_commit"))).scalar_one() == "off"
+        assert (await tx.execute(asked)).scalar_one() == "off"
     async with ledger.transaction() as tx:
+        await tx.execute(durable)
         await claiming.start(tx, claim_id, worker="worker 1", lease=on.LEASE)
-        assert (await tx.execute(text("show synchronous_commit"))).scalar_one() == "on"
+        assert (await tx.execute(asked)).scalar_one() == "on"
