@@ -21,7 +21,7 @@ MAKEFLAGS += --no-print-directory
 # Tests, the demo and the Procfile start many processes: none should compile what another has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo up serve db-upgrade test unit check format lint imports types fmt showcase screenshots bench bench-held bench-isolation bench-ledger bench-replay lock clean reset
+.PHONY: help demo up serve db-upgrade test unit check format lint imports types fmt showcase screenshots bench bench-full bench-held bench-isolation bench-ledger bench-replay lock clean reset
 .PHONY: runtime dev rabbitmq node chromium curl
 
 help: ## List the targets
@@ -76,8 +76,11 @@ showcase: dev rabbitmq ## Run an engine with something to see in its console, un
 screenshots: dev rabbitmq chromium ## Take the pictures of the console in docs/console anew
 	$(BIN)/python -m tests.support.screenshots $(ARGS)
 
-bench: dev rabbitmq ## Measure this machine, beside a naive engine
+bench: dev rabbitmq ## Measure this machine in a few minutes, beside a naive engine
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-full: dev rabbitmq ## Measure everything, in up to 40 minutes (needs 25 GB of free disk)
+	$(BIN)/python -m benchmarks --full $(ARGS)
 
 bench-held: dev ## Measure what held deliveries cost the relay
 	$(BIN)/python -m benchmarks.held $(ARGS)

@@ -1,6 +1,6 @@
-"""`python -m benchmarks`: measure the whole path on this machine, beside a naive baseline in the same run.
+"""Measure the whole path on this machine, everything on it: PostgreSQL, RabbitMQ, engine, clients, receiver.
 
-`benchmarks.held` is part of it; `benchmarks.isolation` is measured by itself.
+The last line is one line of JSON with every figure; what was not measured is null.
 """
 
 from __future__ import annotations
@@ -9,98 +9,177 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
+import sys
+import time
+from collections import defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import make_url
 
-from benchmarks import held
-from benchmarks.figures import Bench
-from tests.support.postgres import DatabaseServer
+from benchmarks.bench import Bench, Sizes
+from benchmarks.catalogue import FIGURES, KEYS, MEASURES, RATIO
+from benchmarks.engine import deadline
 from tests.support.stack import running_servers
 
-TARGETS = {"e2e_per_s": 1_200, "drain_per_s": 3_000, "ratio_to_naive": 4}
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.status import Status
+
+    from benchmarks.catalogue import Measure
+
+# So many times longer than it usually takes may a measurement last, and so many seconds more.
+SLOWER, MORE_SECONDS = 4, 120
+# What each round found, by key of the figure.
+Found = dict[str, list[float]]
 
 
-def main() -> None:
-    """Measure, print a table, and last of all one line of JSON."""
-    arguments = _arguments()
+def main() -> int:
+    """Measure, print tables, and last of all one line of JSON; returns 1 if a measurement failed."""
+    given = _arguments()
+    if given.list:
+        Console().print(_listed())
+        return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # processes and gigabytes are not left behind
+    measures, sizes = _chosen(given), _sizes(given)
     console = Console()
-    figures: dict[str, float | None] = {}
+    began = time.monotonic()
+    found: Found = defaultdict(list)
+    failed: list[str] = []
     with console.status("Starting PostgreSQL and RabbitMQ …") as status, running_servers() as stack:
-        os.environ.update(stack.environment)
-        beside = held.run(DatabaseServer(make_url(stack.database_url)), arguments.held_rounds, status)
-        bench = Bench(stack)
-        drains, ends, naives = [], [], []
-        for number in range(1, arguments.rounds + 1):
-            status.update(f"Round {number}: draining {arguments.backlog:,} waiting deliveries …")
-            drains.append(bench.drain(arguments.backlog))
-            status.update(f"Round {number}: single-event POSTs for {arguments.seconds:.0f} s …")
-            ends.append(bench.end_to_end(arguments.seconds, arguments.connections))
-            status.update(f"Round {number}: the naive baseline, {arguments.naive:,} deliveries …")
-            naives.append(bench.naive(arguments.naive))
-    figures["e2e_per_s"] = round(statistics.median(end.per_second for end in ends))
-    figures["drain_per_s"] = round(statistics.median(drains))
-    figures["naive_per_s"] = round(statistics.median(naives))
-    figures["ratio_to_naive"] = round(
-        statistics.median(drain / naive for drain, naive in zip(drains, naives, strict=True)), 1
-    )
-    figures["accept_p50_ms"] = round(statistics.median(end.answer_p50_ms for end in ends), 1)
-    figures["accept_p99_ms"] = round(statistics.median(end.answer_p99_ms for end in ends), 1)
-    figures["delivered_p50_ms"] = round(statistics.median(end.delivered_p50_ms for end in ends), 1)
-    figures["delivered_p99_ms"] = round(statistics.median(end.delivered_p99_ms for end in ends), 1)
-    figures["refused"] = sum(end.refused for end in ends)
-    figures |= held.figures(beside)
-    console.print(_table(figures, arguments))
-    console.print(_processor_table(ends[-1].processor_us))
-    console.print(held.table(beside))
-    print(json.dumps(figures))
+        bench = Bench(stack, sizes, status.update)
+        for number in range(1, given.rounds + 1):
+            for measure in measures:
+                status.update(_progress(measure, number, given.rounds))
+                started = time.monotonic()
+                failed += _measured(bench, measure, found, status, full=given.full)
+                console.print(_done(measure, found, time.monotonic() - started))
+            _add_ratio(found, number)
+    minutes = (time.monotonic() - began) / 60
+    console.print(_table(found, given.rounds, minutes))
+    console.print(_processor_table(found))
+    print(json.dumps(_line(found)))
+    return 1 if failed else 0
+
+
+def _measured(bench: Bench, measure: Measure, found: Found, status: Status, *, full: bool) -> list[str]:
+    """Measure one; returns its name if it failed: that is said, and the others are measured."""
+    most = measure.minutes[full] or measure.minutes[1]
+    try:
+        with deadline(most * 60 * SLOWER + MORE_SECONDS, measure.name):
+            for key, value in measure.run(bench).items():
+                found[key].append(value)
+    except Exception as error:  # noqa: BLE001  whatever it was: the others are measured
+        status.stop()
+        print(f"{measure.name} failed: {error!r}", file=sys.stderr)
+        status.start()
+        bench.engine.recover()
+        return [measure.name]
+    return []
+
+
+def _add_ratio(found: Found, rounds: int) -> None:
+    """Compare draining with the naive baseline, where this round has measured both."""
+    drains, naives = found.get("drain_per_s", []), found.get("naive_per_s", [])
+    if len(drains) == len(naives) == rounds:
+        found[RATIO.key].append(drains[-1] / naives[-1])
+
+
+def _line(found: Mapping[str, Sequence[float]]) -> dict[str, float | None]:
+    digits = {figure.key: max(2, figure.digits) for figure in FIGURES}
+    return {key: round(_one(key, found[key]), digits.get(key, 3)) if found.get(key) else None for key in KEYS}
+
+
+def _one(key: str, values: Sequence[float]) -> float:
+    """The median of the rounds; of memory the most."""
+    return max(values) if key == "worker_mib" else statistics.median(values)
+
+
+def _table(found: Mapping[str, Sequence[float]], rounds: int, minutes: float) -> Table:
+    where = f"{os.cpu_count()} cores, Python {platform.python_version()}, everything on this machine"
+    table = Table(
+        title=f"Waybill: {where}", title_justify="left",
+        caption=f"{rounds} round{'s' if rounds > 1 else ''}, {minutes:.1f} minutes", caption_justify="left",
+    )  # fmt: skip
+    for heading in ("figure", "measured", "min to max", "target", ""):
+        table.add_column(heading, justify="left" if heading in ("figure", "") else "right")
+    for figure in FIGURES:
+        values = found.get(figure.key, [])
+        if not values:
+            table.add_row(figure.label, "-", "", figure.wanted, "not measured")
+            continue
+        value = _one(figure.key, values)
+        spread = f"{figure.shown(min(values))} to {figure.shown(max(values))}" if len(values) > 1 else ""
+        verdict = "" if figure.target is None else "met" if figure.met(value) else "missed"
+        table.add_row(figure.label, figure.shown(value), spread, figure.wanted, verdict)
+    return table
+
+
+def _processor_table(found: Mapping[str, Sequence[float]]) -> Table:
+    """Beside the figures: how the load was answered, and where the processor's time went."""
+    table = Table(title="Beside it, under the load of both ways to post", title_justify="left")
+    for heading in ("", "single", "in batches"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for key in [key.removeprefix("e2e_") for key in found if key.startswith("e2e_") and "_per_s" not in key]:
+        if key.startswith("batch_"):
+            continue
+        values = [found.get(f"{name}_{key}", []) for name in ("e2e", "e2e_batch")]
+        label = key.replace("us ", "µs of processor an event: ").replace("_", " ")
+        table.add_row(label, *[f"{statistics.median(some):,.1f}" if some else "-" for some in values])
+    return table
+
+
+def _progress(measure: Measure, number: int, rounds: int) -> str:
+    return f"{f'Round {number}: ' if rounds > 1 else ''}{measure.name}, {measure.what} …"
+
+
+def _done(measure: Measure, found: Found, seconds: float) -> str:
+    values = [f"{figure.key} {figure.shown(found[figure.key][-1])}" for figure in measure.figures
+              if found.get(figure.key)]  # fmt: skip
+    return f"{measure.name}: {', '.join(values)} ({seconds:.0f} s)"
+
+
+def _listed() -> Table:
+    table = Table(title="Measurements", title_justify="left")
+    for heading in ("name", "what", "figures and targets", "minutes: short", "full"):
+        table.add_column(heading)
+    for measure in MEASURES:
+        wanted = "\n".join(f"{figure.key} {figure.wanted}" for figure in measure.figures)
+        short = f"{measure.minutes[0]}" if measure.is_short else "-"
+        table.add_row(measure.name, measure.what, wanted, short, f"{measure.minutes[1]}")
+    return table
+
+
+def _chosen(given: argparse.Namespace) -> list[Measure]:
+    if not given.only:
+        return [measure for measure in MEASURES if given.full or measure.is_short]
+    names = given.only.split(",")
+    unknown = set(names) - {measure.name for measure in MEASURES}
+    if unknown:
+        raise SystemExit(f"There is no measurement {', '.join(sorted(unknown))}: see --list.")
+    return [measure for measure in MEASURES if measure.name in names]
+
+
+def _sizes(given: argparse.Namespace) -> Sizes:
+    sizes = Sizes.full() if given.full else Sizes.short()
+    asked = {name: getattr(given, name) for name in ("seconds", "backlog")}
+    return replace(sizes, **{name: value for name, value in asked.items() if value is not None})
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="everything, in up to 40 minutes")
+    parser.add_argument("--only", metavar="e2e,drain,…", help="only these; --list has the names")
+    parser.add_argument("--list", action="store_true", help="name the measurements, targets and durations")
     parser.add_argument("--rounds", type=int, default=1, help="how often to measure; medians are shown")
-    parser.add_argument("--backlog", type=int, default=50_000, help="deliveries to drain")
-    parser.add_argument("--seconds", type=float, default=20, help="how long to post single events")
-    parser.add_argument("--connections", type=int, default=48, help="connections that post them")
-    parser.add_argument("--naive", type=int, default=5_000, help="deliveries of the naive baseline")
-    parser.add_argument("--held-rounds", type=int, default=40, help="how often to claim beside held ones")
+    parser.add_argument("--seconds", type=float, help="how long to post: 20, with --full 60")
+    parser.add_argument("--backlog", type=int, help="deliveries to drain: 50,000, with --full 200,000")
     return parser.parse_args()
 
 
-def _table(figures: dict[str, float | None], arguments: argparse.Namespace) -> Table:
-    where = f"{os.cpu_count()} cores, Python {platform.python_version()}, everything on this machine"
-    table = Table(title=f"Waybill: {where}", title_justify="left")
-    table.add_column("figure")
-    table.add_column("measured", justify="right")
-    table.add_column("target", justify="right")
-    labels = {
-        "e2e_per_s": f"single POST → recorded success, events/s, {arguments.seconds:.0f} s",
-        "drain_per_s": f"draining {arguments.backlog:,} waiting, deliveries/s",
-        "naive_per_s": "naive baseline, deliveries/s",
-        "ratio_to_naive": "ratio to naive",
-        "accept_p50_ms": "POST answered under that load, p50 ms",
-        "accept_p99_ms": "POST answered under that load, p99 ms",
-        "delivered_p50_ms": "accepted → recorded success under that load, p50 ms",
-        "delivered_p99_ms": "accepted → recorded success under that load, p99 ms",
-        "refused": "POSTs not answered 202",
-    }
-    for key, label in labels.items():
-        target = TARGETS.get(key)
-        table.add_row(label, f"{figures[key]:,}", "" if target is None else f"≥ {target:,}")
-    return table
-
-
-def _processor_table(used: dict[str, float]) -> Table:
-    table = Table(title="Single POSTs: processor time", title_justify="left")
-    table.add_column("process")
-    table.add_column("µs an event", justify="right")
-    for name, microseconds in sorted(used.items(), key=lambda item: -item[1]):
-        table.add_row(name, f"{microseconds:,.0f}")
-    table.add_row("all", f"{sum(used.values()):,.0f}")
-    return table
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

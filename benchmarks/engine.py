@@ -1,92 +1,145 @@
-"""An engine that a benchmark runs: its processes, tenants, a receiver, and what its ledger says."""
+"""An engine that a benchmark runs: its processes, its API, and the site whose ledger they work on."""
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
 
-import psycopg
-
-from tests.support.stack import OPERATOR_KEY, wait_until
-from tests.support.troubled import HEALTHY, Troubled
+from benchmarks.posts import Posting
+from benchmarks.site import Site
+from tests.support.stack import OPERATOR_KEY, WAYBILL, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from benchmarks.posts import Post
     from tests.support.stack import Stack
 
-CONNECTIONS = 64
-PATIENCE = 300
-PAYLOAD_BYTES = 1_000
-CREW = ("relay", "relay.2", "worker", "worker.2")
+CREW = ("relay", "worker")
+PATIENCE = 300.0
+# What may be accepted and not yet delivered under load: some seconds of it.
+MOST_AHEAD = 10_000
+HOST = "127.0.0.1"
+_GRACE = 60.0
 
-_NEW = """
-    update endpoint_health
-    set in_flight = 0, breaker = 'closed', breaker_since = now(), window_since = now(), consecutive = 0,
-        requests = 0, failures = 0, earlier_requests = 0, earlier_failures = 0, openings = 0, probe_at = null,
-        probe_id = null, limit_now = 10, limit_ramping = true, limit_credit = 0, limit_lowered_at = null,
-        waits_until = null, failing_since = null, failed = 0, warned = 0
-"""
-# As after some time of good answers.
-_AT_SPEED = """
-    update endpoint_health set limit_now = 50, limit_ramping = false from endpoints
-    where endpoints.id = endpoint_id and url like %s
-"""
-_OWED = """
-    select exists (select from schedule join endpoints on endpoints.id = endpoint_id where url like %s)
-"""
+
+class Died(RuntimeError):
+    """A process ended though nobody stopped it; its last lines say why."""
+
+    def __init__(self, name: str, log: str) -> None:
+        """Keep which one, and the end of what it said."""
+        super().__init__(f"{name} ended by itself: {log[-1500:]}")
 
 
 class Engine:
-    """Two relays and two workers, started anew for each run, on one ledger; `web` and the receiver stay."""
+    """Servers and processes of a stack. `web` stays; who delivers is started for each measurement."""
 
-    def __init__(self, stack: Stack, *, kinds: int) -> None:
-        """Start the receiver and the API. Each of so many kinds of event has an endpoint."""
-        stack.environment["WAYBILL_WORKER_PROCESSES"] = "1"
+    def __init__(self, stack: Stack) -> None:
+        """Start the API."""
         self.stack = stack
-        self.receiver = Troubled(stack)
+        self.site = self.open_site(stack.database_url)
+        self.site.make_partitions()
         stack.serve("web")
-        self.database = psycopg.connect(stack.database_url.replace("+psycopg", ""), autocommit=True)
-        self._kinds = kinds
 
-    def begin(self, key: str, *, at_speed: str) -> None:
-        """Everybody up and warm, everything well, nothing owed. `at_speed` names the paths that are known."""
-        self.receiver.behave("/", HEALTHY)
-        self._clear(at_speed)
-        self.stack.serve(*CREW)
-        for _ in range(4):
-            for kind in range(self._kinds):
-                self.post("/v1/events", {"type": f"order.e{kind}", "data": {}}, key=key)
-        self.wait_for("/")
-        self._clear(at_speed)
-        self.receiver.forget()
+    def open_site(self, url: str) -> Site:
+        """A site on a migrated database, whose secrets the engine's processes can open."""
+        return Site(url, self.stack.environment["WAYBILL_SECRET_KEYS"])
 
-    def stop(self) -> None:
-        """End relays and workers; what never answers would keep a worker waiting that is asked to end."""
-        for name in CREW:
-            self.stack.kill(name)
+    def migrate(self, url: str) -> Site:
+        """Bring an empty database to the newest schema; returns the site on it."""
+        with self.set(WAYBILL_DATABASE_URL=url):
+            self.stack.run(str(WAYBILL), "db", "upgrade", timeout=PATIENCE)
+        site = self.open_site(url)
+        site.make_partitions()
+        return site
 
-    def stream(self, key: str, seconds: float, rate: float) -> dict[str, Any]:
-        """Post events of all kinds at a rate, whether or not they are answered in time."""
-        said = self.stack.run(
-            sys.executable, "-m", "benchmarks.stream", "127.0.0.1", str(self.stack.port), str(seconds),
-            str(rate), str(CONNECTIONS), key, str(self._kinds), str(PAYLOAD_BYTES),
-        )  # fmt: skip
-        return dict(json.loads(said))
+    @contextmanager
+    def set(self, **settings: str) -> Iterator[None]:
+        """Let processes that are started meanwhile have these settings."""
+        environment = self.stack.environment
+        before = {name: environment.get(name) for name in settings}
+        environment.update(settings)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                environment.pop(name)
+                if value is not None:
+                    environment[name] = value
 
-    def wait_for(self, path: str) -> None:
-        """Wait until the endpoints of a path are owed nothing."""
-        wait_until(lambda: not self.row(_OWED, f"%{path}%")[0], f"the deliveries to {path}", seconds=PATIENCE)
+    @contextmanager
+    def serving(self, *crew: str, kill: bool = False) -> Iterator[None]:
+        """Run relay and worker, or this crew; killed at the end when asked to or when something fails."""
+        crew = crew or CREW
+        self.stack.serve(*crew)
+        try:
+            yield
+        except BaseException:
+            self.kill(crew)
+            raise
+        if kill:
+            self.kill(crew)
+        else:
+            self.stack.stop(*crew)
+
+    def kill(self, names: Sequence[str]) -> None:
+        """Kill those of these processes that run."""
+        for name in names:
+            if name in self.stack.running:
+                self.stack.kill(name)
+
+    def recover(self) -> None:
+        """After a failure: only `web` and the receiver run, and nothing is owed."""
+        self.kill([name for name in self.stack.running if name not in ("web", "receiver")])
+        if "web" in self.stack.ended():
+            self.kill(["web"])
+        if "web" not in self.stack.running:
+            self.stack.serve("web")
+        with suppress(Exception):
+            self.site.database.cancel()
+        self.site.reconnect()
+        self.site.clear()
+
+    def until(self, condition: Callable[[], bool], what: str, *, seconds: float = PATIENCE) -> None:
+        """Wait for this; raises TimeoutError, or Died when a process ends meanwhile."""
+
+        def so() -> bool:
+            for name in self.stack.ended():
+                raise Died(name, self.stack.log(name))
+            return condition()
+
+        wait_until(so, what, seconds=seconds)
+
+    def settled(self, path: str = "", *, seconds: float = PATIENCE) -> None:
+        """Wait until the endpoints with this in their URLs, or all of them, are owed nothing."""
+        self.until(lambda: not self.site.is_owed(path), f"the deliveries to {path or 'all'}", seconds=seconds)
+
+    def load(self, posts: Sequence[Post], seconds: float, connections: int, receiver: int) -> dict[str, Any]:
+        """Post as fast as it is answered and about as fast as it is delivered; what the client counted."""
+        posting = Posting(HOST, self.stack.port, seconds, connections, posts)
+        return self._client("load", replace(posting, receiver=receiver, most_ahead=MOST_AHEAD))
+
+    def stream(
+        self, posts: Sequence[Post], seconds: float, rate: float, connections: int
+    ) -> tuple[dict[str, Any], dict[str, int]]:
+        """Post at a rate; returns what the client counted, and when each event was answered (ns)."""
+        answers = self.stack.folder / "answers.json"
+        posting = Posting(HOST, self.stack.port, seconds, connections, posts, rate, str(answers))
+        said = self._client("stream", posting)
+        return said, dict(json.loads(answers.read_text()))
 
     def tenant(self, name: str) -> str:
         """A new tenant's key."""
-        tenant = self.post("/v1/tenants", {"name": name})["id"]
-        return str(self.post(f"/v1/tenants/{tenant}/keys", {"name": "bench"})["key"])
+        return self.key_of(self.post("/v1/tenants", {"name": name})["id"])
 
-    def subscribe(self, key: str, path: str, kind: int) -> str:
-        """An endpoint at a path for events of a kind; returns its id."""
-        wanted = {"url": self.receiver.url(path), "filter": [f"order.e{kind}"]}
-        return str(self.post("/v1/endpoints", wanted, key=key)["id"])
+    def key_of(self, tenant: str) -> str:
+        """A new key of a tenant."""
+        return str(self.post(f"/v1/tenants/{tenant}/keys", {"name": "bench"})["key"])
 
     def post(self, path: str, body: object, *, key: str = OPERATOR_KEY) -> Any:
         """Post to the API."""
@@ -96,27 +149,35 @@ class Engine:
         """Ask the API."""
         return self._ask(path, None, key)
 
-    def row(self, question: str, *values: object) -> tuple[Any, ...]:
-        """The only row that answers a question to the ledger."""
-        row = self.database.execute(question, values or None).fetchone()
-        if row is None:
-            raise LookupError(question)
-        return row
-
-    def _clear(self, at_speed: str) -> None:
-        self.database.execute(
-            "truncate events, deliveries, attempts, schedule, claims, journal, failures, endpoint_sequence,"
-            " replays, replay_items"
+    def _client(self, name: str, posting: Posting) -> dict[str, Any]:
+        asked = self.stack.folder / f"{name}.json"
+        posting.write(asked)
+        said = self.stack.run(
+            sys.executable, "-m", f"benchmarks.{name}", str(asked), timeout=posting.seconds + _GRACE
         )
-        self.database.execute(_NEW)
-        self.database.execute(_AT_SPEED, [at_speed])
-        self.database.execute("vacuum analyze endpoint_health")
+        return dict(json.loads(said))
 
     def _ask(self, path: str, body: bytes | None, key: str) -> Any:
         request = Request(
-            f"http://127.0.0.1:{self.stack.port}{path}",
+            f"http://{HOST}:{self.stack.port}{path}",
             data=body,
             headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
         )
         with urlopen(request, timeout=60) as answer:  # noqa: S310  our own server
             return json.load(answer)
+
+
+@contextmanager
+def deadline(seconds: float, what: str) -> Iterator[None]:
+    """Break off with TimeoutError what takes longer than so many seconds. In the main thread only."""
+
+    def ring(*_: object) -> None:
+        raise TimeoutError(f"{what}: not over after {seconds:.0f} s.")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

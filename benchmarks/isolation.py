@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.engine import PATIENCE, PAYLOAD_BYTES, Engine
+from benchmarks.crew import PAYLOAD_BYTES, Crew
+from benchmarks.engine import PATIENCE
 from tests.support.stack import running_servers, wait_until
 from tests.support.troubled import ERROR, NEVER, Manner
 
@@ -78,7 +79,7 @@ class Isolation:
 
     def __init__(self, stack: Stack) -> None:
         """Create who owns what."""
-        self._engine = engine = Engine(stack, kinds=ENDPOINTS)
+        self._engine = engine = Crew(stack, kinds=ENDPOINTS)
         self._alone, self._beside, self._returning = (engine.tenant(name) for name in "abc")
         for key in (self._alone, self._beside):
             for kind in range(ENDPOINTS):
@@ -93,13 +94,13 @@ class Isolation:
         self._engine.begin(key, at_speed="%/healthy/%")
         self._behave_badly()
         before = self._engine.stack.processor_seconds()
-        said = self._engine.stream(key, seconds, rate)
-        self._engine.wait_for("/healthy/")
+        said = self._engine.flow(key, seconds, rate)
+        self._engine.settled("/healthy/")
         after = self._engine.stack.processor_seconds()
-        held = self._engine.row("select count(*) from schedule")[0]
+        held = self._engine.site.row("select count(*) from schedule")[0]
         seen = self._engine.receiver.seen()
         self._engine.stop()
-        per_second, p50, p99, count = self._engine.row(_FOUND)
+        per_second, p50, p99, count = self._engine.site.row(_FOUND)
         if count != round(seconds * rate):
             raise RuntimeError(f"{count} of {seconds * rate:.0f} events arrived.")
         return Run(
@@ -127,20 +128,22 @@ class Isolation:
         engine.receiver.behave("/returning/", SEEN)
         engine.receiver.forget()
         engine.post(f"/v1/endpoints/{endpoint['id']}/enable", {"reason": "repaired"}, key=self._returning)
-        engine.wait_for("/returning/")
+        engine.settled("/returning/")
         [seen] = engine.receiver.seen("/returning/", ids=True).values()
         engine.stop()
         took = "select extract(epoch from max(finished_at) - min(finished_at)) from deliveries"
         if len(seen.times) != backlog:
             raise RuntimeError(f"{len(seen.times)} of {backlog} events arrived.")
-        return Return(float(engine.row(took)[0]), seen.most, seen.requests - len(seen.times))
+        return Return(float(engine.site.row(took)[0]), seen.most, seen.requests - len(seen.times))
 
     def _behave_badly(self) -> None:
         for kind, (_, manner) in BAD.items():
             self._engine.receiver.behave(f"/{kind}/", manner)
 
     def _is_open(self) -> bool:
-        return bool(self._engine.row("select exists (select from endpoint_health where breaker = 'open')")[0])
+        return bool(
+            self._engine.site.row("select exists (select from endpoint_health where breaker = 'open')")[0]
+        )
 
 
 def bad_paths() -> list[str]:

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.load`: posts events over kept-alive connections, as fast as they are answered.
+"""`python -m benchmarks.load FILE`: posts over kept-alive connections, as fast as they are answered.
 
-Arguments: URL PATH SECONDS CONNECTIONS KEYS-FILE TYPES BYTES. Prints one line of JSON: how many were answered
-202, how many otherwise, and the latency of the answers in milliseconds.
+The file says what (`benchmarks.posts`). Prints one line of JSON: how many events were answered 202, how many
+requests otherwise, and the latency of the answers in milliseconds.
 """
 
 from __future__ import annotations
@@ -12,59 +12,72 @@ import statistics
 import sys
 import time
 from itertools import count
-from pathlib import Path
 
 import uvloop
 
+from benchmarks.posts import Posting, answer_of
+
+LOOK_SECONDS = 0.05
+
 
 class Load:
-    """Closed-loop load: each connection posts the next event when the last was answered."""
+    """Closed-loop load: each connection posts the next request when the last was answered.
 
-    def __init__(self, host: str, port: int, *, keys: list[str], types: int, size: int) -> None:
+    What is accepted faster than it is delivered would only make a backlog: then all connections wait.
+    """
+
+    def __init__(self, posting: Posting) -> None:
         """Prepare every request but its connection."""
-        self._host = host
-        self._port = port
-        self._requests = [request(host, key, f"order.e{kind}", size) for key in keys for kind in range(types)]
+        self._posting = posting
+        self._requests = [(post.request(posting.host), len(post.types)) for post in posting.posts]
         self._turns = count()
+        self._may_go = asyncio.Event()
+        self._may_go.set()
         self.accepted = 0
         self.refused = 0
         self.latencies: list[float] = []
 
-    async def run(self, seconds: float, connections: int) -> None:
-        """Post on so many connections for so long."""
-        until = time.perf_counter() + seconds
-        await asyncio.gather(*[self._post_until(until) for _ in range(connections)])
+    async def run(self) -> None:
+        """Post until the time is over."""
+        until = time.perf_counter() + self._posting.seconds
+        holding = asyncio.create_task(self._hold_back())
+        await asyncio.gather(*[self._post_until(until) for _ in range(self._posting.connections)])
+        holding.cancel()
+
+    async def _hold_back(self) -> None:
+        """Let nobody post while too much of what was accepted has not arrived."""
+        if not self._posting.most_ahead:
+            return
+        reader, writer = await asyncio.open_connection(self._posting.host, self._posting.receiver)
+        before: int | None = None
+        while True:
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            _, body = await answer_of(reader)
+            before = int(body) if before is None else before
+            ahead = self.accepted - (int(body) - before)
+            self._may_go.set() if ahead < self._posting.most_ahead else self._may_go.clear()
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _post_until(self, until: float) -> None:
-        reader, writer = await asyncio.open_connection(self._host, self._port)
+        reader, writer = await asyncio.open_connection(self._posting.host, self._posting.port)
         while (began := time.perf_counter()) < until:
-            writer.write(self._requests[next(self._turns) % len(self._requests)])
-            head = await reader.readuntil(b"\r\n\r\n")
-            at = head.lower().find(b"content-length: ") + 16
-            await reader.readexactly(int(head[at:].split(b"\r\n", 1)[0]))
+            request, events = self._requests[next(self._turns) % len(self._requests)]
+            writer.write(request)
+            accepted, _ = await answer_of(reader)
             self.latencies.append(time.perf_counter() - began)
-            if head.startswith(b"HTTP/1.1 202"):
-                self.accepted += 1
+            if accepted:
+                self.accepted += events
             else:
                 self.refused += 1
+            await self._may_go.wait()
         writer.close()
-
-
-def request(host: str, key: str, event_type: str, size: int) -> bytes:
-    """One event's whole request, of so many bytes of data."""
-    body = json.dumps({"type": event_type, "data": {"filler": "x" * size}}).encode()
-    return (
-        f"POST /v1/events HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    ).encode() + body
 
 
 def main() -> None:
     """Run as the module's docstring says."""
-    host, port, seconds, connections, keys, types, size = sys.argv[1:]
-    load = Load(host, int(port), keys=Path(keys).read_text().split(), types=int(types), size=int(size))
+    load = Load(Posting.read(sys.argv[1]))
     began = time.perf_counter()
-    uvloop.run(load.run(float(seconds), int(connections)))
+    uvloop.run(load.run())
     cuts = statistics.quantiles(load.latencies, n=100)
     print(
         json.dumps(

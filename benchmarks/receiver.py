@@ -1,24 +1,32 @@
-"""`python -m benchmarks.receiver PORT`: answers every POST with 200 at once, and prints what it counted.
+"""`python -m benchmarks.receiver PORT`: answers every POST with 200 at once, and counts.
 
-Raw asyncio on uvloop, so that the receiver is not what is measured. Any GET is answered with the count.
+Raw asyncio on uvloop, so that the receiver is not what is measured. Paths that begin with `/never` get no
+answer at all. GET `/-/keep/PREFIX` has it note when requests to paths with this beginning arrive, GET
+`/-/kept` tells what was noted since, as JSON; any other GET is answered with the count.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
+import time
 
 import uvloop
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"content-length: "
+_ID = b"webhook-id: "
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+_KEEP, _KEPT = b"/-/keep", b"/-/kept"
 
 
 class Receiver(asyncio.Protocol):
     """One connection: requests come one after another, each answered as soon as it is whole."""
 
     received = 0
+    keep: bytes | None = None
+    kept: list[tuple[str, int]]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember where to answer."""
@@ -27,28 +35,45 @@ class Receiver(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer every request that is whole."""
-        self._buffer += data
+        self._buffer = self._buffer + data if self._buffer else data
         while (head_end := self._buffer.find(_HEAD_END)) >= 0:
             head = self._buffer[:head_end].lower()
-            at = head.find(_LENGTH)
-            length = int(head[at + len(_LENGTH) :].split(b"\r\n", 1)[0]) if at >= 0 else 0
-            end = head_end + len(_HEAD_END) + length
+            end = head_end + len(_HEAD_END) + int(_header(head, _LENGTH) or 0)
             if len(self._buffer) < end:
                 return
             self._buffer = self._buffer[end:]
             self._answer(head)
 
     def _answer(self, head: bytes) -> None:
-        if head.startswith(b"get"):
-            count = str(Receiver.received).encode()
-            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(count), count))
-        else:
-            Receiver.received += 1
+        method, path, _ = head.split(b" ", 2)
+        if method == b"get":
+            told = self._tell(path)
+            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(told), told))
+            return
+        Receiver.received += 1
+        if Receiver.keep is not None and path.startswith(Receiver.keep):
+            Receiver.kept.append((_header(head, _ID).decode(), time.time_ns()))
+        if not path.startswith(b"/never"):
             self._transport.write(_OK)
+
+    @staticmethod
+    def _tell(path: bytes) -> bytes:
+        if path.startswith(_KEEP) and path != _KEPT:
+            Receiver.keep, Receiver.kept = path[len(_KEEP) :], []
+        elif path == _KEPT:
+            told, Receiver.kept = json.dumps(Receiver.kept).encode(), []
+            return told
+        return str(Receiver.received).encode()
+
+
+def _header(head: bytes, name: bytes) -> bytes:
+    at = head.find(name)
+    return head[at + len(name) :].split(b"\r\n", 1)[0] if at >= 0 else b""
 
 
 async def main(port: int) -> None:
     """Serve until killed."""
+    Receiver.kept = []
     server = await asyncio.get_running_loop().create_server(Receiver, "127.0.0.1", port, backlog=4096)
     await server.serve_forever()
 

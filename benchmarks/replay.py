@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.engine import PATIENCE, Engine
+from benchmarks.crew import Crew
+from benchmarks.engine import PATIENCE
 from tests.support.failed import add_failed
 from tests.support.stack import running_servers, wait_until
 from tests.support.troubled import Manner
@@ -56,7 +57,7 @@ class Replaying:
 
     def __init__(self, stack: Stack) -> None:
         """Create who owns what."""
-        self._engine = Engine(stack, kinds=ENDPOINTS)
+        self._engine = Crew(stack, kinds=ENDPOINTS)
         self._key = self._engine.tenant("a")
         self._endpoints = [
             self._engine.subscribe(self._key, f"/live/{kind}", kind) for kind in range(ENDPOINTS)
@@ -68,12 +69,12 @@ class Replaying:
         engine.begin(self._key, at_speed="%/live/%")
         engine.receiver.behave("/live/", SEEN)
         path = self._begin(replay) if replay else ""
-        said = engine.stream(self._key, seconds, rate)
+        said = engine.flow(self._key, seconds, rate)
         done = engine.get(path, key=self._key)["progress"] if path else {"done": 0, "remaining": 1}
         if not done["remaining"]:
             raise RuntimeError("The replay was over before the stream was: replay more.")
-        engine.wait_for("/live/") if not path else self._cancel(path)
-        p50, p99, count = engine.row(_LIVE)
+        engine.settled("/live/") if not path else self._cancel(path)
+        p50, p99, count = engine.site.row(_LIVE)
         engine.stop()
         if count != round(seconds * rate):
             raise RuntimeError(f"{count} of {seconds * rate:.0f} events arrived.")
@@ -101,7 +102,7 @@ class Replaying:
         return bool(self._engine.get(path, key=self._key)["progress"]["remaining"])
 
     def _begin(self, replay: int) -> str:
-        add_failed(self._engine.database, self._endpoints, replay)
+        add_failed(self._engine.site.database, self._endpoints, replay)
         asked = {"selection": {"status": ["failed"]}, "reason": "bench"}
         path = f"/v1/replays/{self._engine.post('/v1/replays', asked, key=self._key)['id']}"
         wait_until(
@@ -118,7 +119,7 @@ class Replaying:
             "the replay to end",
             seconds=PATIENCE,
         )
-        self._engine.wait_for("/live/")
+        self._engine.settled("/live/")
 
 
 def figures(alone: Sequence[Run], beside: Sequence[Run], replay_alone: float) -> dict[str, float]:

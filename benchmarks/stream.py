@@ -1,8 +1,9 @@
-"""`python -m benchmarks.stream`: posts events at a fixed rate, whether or not they are answered in time.
+"""`python -m benchmarks.stream FILE`: posts at a fixed rate, whether or not it is answered in time.
 
-Arguments: HOST PORT SECONDS RATE CONNECTIONS KEY TYPES BYTES. Each event has its moment, and waits for it on
-one of the connections. Prints one line of JSON: how many were answered 202, how many otherwise, and by how
-many milliseconds events were sent too late, because no connection was free.
+The file says what (`benchmarks.posts`). Each request has its moment, and waits for it on one of the
+connections. Prints one line of JSON: how many were answered 202, how many otherwise, and by how many
+milliseconds requests were sent too late, because no connection was free. Where the file asks for it, the id
+of each event and the moment of its answer (nanoseconds since 1970) are written to another.
 """
 
 from __future__ import annotations
@@ -11,56 +12,60 @@ import asyncio
 import json
 import statistics
 import sys
+import time
 from itertools import count
+from pathlib import Path
 
 import uvloop
 
-from benchmarks.load import request
+from benchmarks.posts import Posting, answer_of
 
 
 class Stream:
     """Open-loop load: what is slow to answer does not make less come."""
 
-    def __init__(self, host: str, port: int, *, rate: float, requests: list[bytes]) -> None:
+    def __init__(self, posting: Posting) -> None:
         """Nothing is sent yet."""
-        self._host = host
-        self._port = port
-        self._rate = rate
-        self._requests = requests
+        self._posting = posting
+        self._requests = [post.request(posting.host) for post in posting.posts]
         self._turns = count()
         self.accepted = 0
         self.refused = 0
         self.late: list[float] = []
+        self.answers: list[tuple[str, int]] = []
 
-    async def run(self, seconds: float, connections: int) -> None:
-        """Post for so long, on so many connections."""
+    async def run(self) -> None:
+        """Post until the time is over."""
         began = asyncio.get_running_loop().time()
-        await asyncio.gather(*[self._post(began, round(seconds * self._rate)) for _ in range(connections)])
+        await asyncio.gather(*[self._post(began) for _ in range(self._posting.connections)])
 
-    async def _post(self, began: float, most: int) -> None:
-        reader, writer = await asyncio.open_connection(self._host, self._port)
+    async def _post(self, began: float) -> None:
+        posting = self._posting
+        reader, writer = await asyncio.open_connection(posting.host, posting.port)
         loop = asyncio.get_running_loop()
-        while (turn := next(self._turns)) < most:
-            moment = began + turn / self._rate
+        while (turn := next(self._turns)) < round(posting.seconds * posting.rate):
+            moment = began + turn / posting.rate
             await asyncio.sleep(max(0.0, moment - loop.time()))
             self.late.append(loop.time() - moment)
             writer.write(self._requests[turn % len(self._requests)])
-            head = await reader.readuntil(b"\r\n\r\n")
-            at = head.lower().find(b"content-length: ") + 16
-            await reader.readexactly(int(head[at:].split(b"\r\n", 1)[0]))
-            if head.startswith(b"HTTP/1.1 202"):
-                self.accepted += 1
-            else:
+            accepted, body = await answer_of(reader)
+            answered = time.time_ns()
+            if not accepted:
                 self.refused += 1
+                continue
+            self.accepted += 1
+            if posting.answers:
+                self.answers.append((json.loads(body)["id"], answered))
         writer.close()
 
 
 def main() -> None:
     """Run as the module's docstring says."""
-    host, port, seconds, rate, connections, key, types, size = sys.argv[1:]
-    requests = [request(host, key, f"order.e{kind}", int(size)) for kind in range(int(types))]
-    stream = Stream(host, int(port), rate=float(rate), requests=requests)
-    uvloop.run(stream.run(float(seconds), int(connections)))
+    posting = Posting.read(sys.argv[1])
+    stream = Stream(posting)
+    uvloop.run(stream.run())
+    if posting.answers:
+        Path(posting.answers).write_text(json.dumps(stream.answers))
     late = statistics.quantiles(stream.late, n=100)[98]
     print(json.dumps({"accepted": stream.accepted, "refused": stream.refused, "late_p99_ms": late * 1000}))
 

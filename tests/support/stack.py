@@ -92,7 +92,8 @@ class Stack:
     def kill(self, name: str) -> None:
         """Kill a process and every process it started, as a power cut would."""
         process = self._running.pop(name)
-        for pid in (process.pid, *_descendants(process.pid)):
+        alive = process.poll() is None
+        for pid in (process.pid, *_descendants(process.pid)) if alive else ():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.wait()
@@ -104,8 +105,24 @@ class Stack:
                 return name
         raise LookupError(pid)
 
-    def run(self, *command: str, given: str = "") -> str:
-        """Run a command to its end, with this to read; returns what it printed."""
+    def ended(self) -> list[str]:
+        """The processes that have ended though nobody stopped them."""
+        return [name for name, process in self._running.items() if process.poll() is not None]
+
+    def pid_of(self, name: str) -> int:
+        """The process id of a process that runs; raises LookupError."""
+        return self._running[name].pid
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The names of the processes that were started and not stopped."""
+        return tuple(self._running)
+
+    def run(self, *command: str, given: str = "", timeout: float | None = None) -> str:
+        """Run a command to its end, with this to read; returns what it printed.
+
+        Raises subprocess.TimeoutExpired when it takes longer than so many seconds.
+        """
         return subprocess.run(
             command,
             cwd=ROOT,
@@ -114,6 +131,7 @@ class Stack:
             check=True,
             stdout=subprocess.PIPE,
             text=True,
+            timeout=timeout,
         ).stdout
 
     def processor_seconds(self) -> dict[str, float]:

@@ -1,0 +1,81 @@
+"""What the measurements share: an engine, a fast receiver, ten tenants with fifty endpoints, sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.engine import Engine
+from benchmarks.inbox import Inbox
+from benchmarks.posts import Post
+from benchmarks.site import PAYLOAD_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.stack import Stack
+
+TENANTS, ENDPOINTS_EACH = 10, 5
+# So often does each endpoint get an event before it counts.
+WARM_UP = 2
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much of everything is measured. `few` and `many` are what waits, or has happened, in ratios."""
+
+    seconds: float
+    backlog: int
+    naive: int = 3_000
+    bodies: int = 10_000
+    idle: int = 300
+    fanned_out: int = 5
+    connections: int = 48
+    pairs: int = 2
+    drained: int = 20_000
+    waiting: int = 1_000_000
+    history: int = 5_000_000
+    noisy: int = 500_000
+    stalled: int = 2_000
+
+    @classmethod
+    def short(cls) -> Sizes:
+        """For a few minutes."""
+        return cls(seconds=20, backlog=50_000)
+
+    @classmethod
+    def full(cls) -> Sizes:
+        """For all that is asked."""
+        return cls(seconds=60, backlog=200_000, naive=5_000)
+
+
+class Bench:
+    """The stage on which all measurements take place, one after another."""
+
+    def __init__(self, stack: Stack, sizes: Sizes, say: Callable[[str], None]) -> None:
+        """Start the receiver and the API, and create who owns what. `say` tells what is being done."""
+        self.sizes = sizes
+        self.say = say
+        self.engine = Engine(stack)
+        self.site = self.engine.site
+        self.inbox = Inbox(stack)
+        self.targets = self.site.add_owners(TENANTS, ENDPOINTS_EACH, self.hooks)
+        self.keys = [self.engine.key_of(one.owner) for one in self.targets[::ENDPOINTS_EACH]]
+        self.singles = [
+            Post(key, [f"order.e{kind}"], PAYLOAD_BYTES)
+            for key in self.keys
+            for kind in range(ENDPOINTS_EACH)
+        ]
+
+    def hooks(self, tenant: int, kind: int) -> str:
+        """The URL of an endpoint that answers at once."""
+        return self.inbox.url(f"/hooks/{tenant}/{kind}")
+
+    def warm_up(self, posts: list[Post] | None = None) -> None:
+        """Let every endpoint get a few events, then forget them. All are at full speed afterwards."""
+        for _ in range(WARM_UP):
+            for post in posts or self.singles:
+                self.engine.post("/v1/events", {"type": post.types[0], "data": {}}, key=post.key)
+        self.engine.settled("/hooks/")
+        self.site.clear()

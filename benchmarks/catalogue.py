@@ -1,0 +1,133 @@
+"""All measurements: what each finds, what is wanted of it, and about how long it takes on two cores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.measures import latency, memory, throughput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from benchmarks.bench import Bench
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure: its key, what it says, the target and on which side of it the figure should be."""
+
+    key: str
+    label: str
+    target: float | None = None
+    at_most: bool = False
+    digits: int = 0
+
+    @property
+    def wanted(self) -> str:
+        """The target in words."""
+        if self.target is None:
+            return ""
+        return f"{'≤' if self.at_most else '≥'} {self.target:,.{self.digits if self.target < 1 else 0}f}"
+
+    def shown(self, value: float) -> str:
+        """A value of it."""
+        return f"{value:,.{self.digits}f}"
+
+    def met(self, value: float) -> bool:
+        """Whether a value is what was wanted."""
+        if self.target is None:
+            return True
+        return value <= self.target if self.at_most else value >= self.target
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A measurement by its name; `minutes` in the short form (0: not part of it) and in the full one."""
+
+    name: str
+    what: str
+    figures: tuple[Figure, ...]
+    minutes: tuple[float, float]
+    run: Callable[[Bench], Mapping[str, float]]
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the short form has it."""
+        return self.minutes[0] > 0
+
+
+WORKER_MEMORY = Figure("worker_mib", "a worker process under full load, MiB (PSS)", 200, at_most=True)
+RATIO = Figure("ratio_to_naive", "draining, ratio to naive", digits=1)
+
+MEASURES = (
+    Measure(
+        "e2e",
+        "single-event POST → recorded success, 50 endpoints of 10 tenants, 1 KiB",
+        (Figure("e2e_per_s", "single POST → recorded success, events/s", 1_800), WORKER_MEMORY),
+        (0.6, 1.5),
+        throughput.end_to_end,
+    ),
+    Measure(
+        "batch",
+        "the same in batches of 100",
+        (
+            Figure("e2e_batch_per_s", "POST of 100 → recorded success, events/s", 3_000),
+            WORKER_MEMORY,
+        ),
+        (0.9, 2.5),
+        throughput.end_to_end_in_batches,
+    ),
+    Measure(
+        "drain",
+        "a backlog, two worker processes",
+        (Figure("drain_per_s", "draining a backlog, deliveries/s", 4_000), WORKER_MEMORY),
+        (0.8, 2.5),
+        throughput.drain,
+    ),
+    Measure(
+        "naive",
+        "a backlog for the naive baseline, two worker processes",
+        (Figure("naive_per_s", "naive baseline, deliveries/s"), RATIO),
+        (0.5, 0.7),
+        throughput.naive,
+    ),
+    Measure(
+        "idle",
+        "events posted one at a time, answered → arrived",
+        (
+            Figure("idle_p50_ms", "idle: answered → arrived, p50 ms", 15, at_most=True, digits=1),
+            Figure("idle_p99_ms", "idle: answered → arrived, p99 ms", 50, at_most=True, digits=1),
+        ),
+        (0.7, 0.7),
+        latency.idle,
+    ),
+    Measure(
+        "fanout",
+        "one event to 1,000 endpoints, answered → last arrival",
+        (Figure("fanout_1000_s", "one event to 1,000 endpoints, s", 1, at_most=True, digits=2),),
+        (0.3, 0.3),
+        latency.fan_out,
+    ),
+    Measure(
+        "stalled",
+        "one worker process with 2,000 requests in flight that nobody answers",
+        (Figure("worker_stalled_mib", "a worker process with 2,000 stalled, MiB (PSS)", 400, at_most=True),),
+        (0.6, 0.6),
+        memory.stalled,
+    ),
+    Measure(
+        "bodies",
+        "a backlog of bodies of 64 KiB",
+        (Figure("body_mib_per_s", "bodies of 64 KiB, MiB/s", 100),),
+        (0, 0.8),
+        throughput.bodies,
+    ),
+)
+FIGURES = tuple(dict.fromkeys(figure for measure in MEASURES for figure in measure.figures))
+# In the order in which they are printed; what nobody measured is null.
+KEYS = (
+    "e2e_per_s", "e2e_batch_per_s", "drain_per_s", "idle_p50_ms", "idle_p99_ms", "fanout_1000_s",
+    "noisy_p99_ms", "noisy_within_500ms", "slow_ratio", "backlog_ratio", "history_ratio", "endpoints_ratio",
+    "worker_mib", "worker_stalled_mib", "body_mib_per_s", "naive_per_s", "ratio_to_naive",
+)  # fmt: skip

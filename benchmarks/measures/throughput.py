@@ -1,0 +1,130 @@
+"""How many events and deliveries a second: end to end, from a backlog, with large bodies, and naively."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.bench import ENDPOINTS_EACH, MIB
+from benchmarks.posts import Post
+from benchmarks.site import PAYLOAD_BYTES
+from benchmarks.watch import Watch
+from signing import generate_hmac
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.bench import Bench
+
+BATCH = 100
+BODY_BYTES = 65_536
+_ACCEPTED_TO_RECORDED = """
+    select min(created_at), max(finished_at), count(*) filter (where status = 'succeeded'),
+           percentile_cont(0.5) within group (order by took),
+           percentile_cont(0.99) within group (order by took)
+    from (
+        select *, cast(extract(epoch from finished_at - created_at) * 1000 as float) as took from deliveries
+    ) as d
+"""
+_NAIVE_LEFT = "select count(*) from naive_deliveries where status = 'pending'"
+_NAIVE_RATE = """
+    select min(at), max(finished_at), count(*) from naive_deliveries
+    join naive_attempts on delivery_id = naive_deliveries.id
+"""
+
+
+def end_to_end(bench: Bench) -> dict[str, float]:
+    """Single events, posted as fast as they are answered, to recorded success."""
+    return _to_the_end(bench, bench.singles, "e2e")
+
+
+def end_to_end_in_batches(bench: Bench) -> dict[str, float]:
+    """The same in batches of a hundred."""
+    kinds = [f"order.e{number % ENDPOINTS_EACH}" for number in range(BATCH)]
+    return _to_the_end(bench, [Post(key, kinds, PAYLOAD_BYTES) for key in bench.keys], "e2e_batch")
+
+
+def drain(bench: Bench) -> dict[str, float]:
+    """A backlog, from the first attempt to the last success."""
+    site, since = bench.site, _waiting(bench, bench.sizes.backlog)
+    with bench.engine.serving(), Watch(bench.engine.stack) as watch:
+        bench.engine.settled(seconds=bench.sizes.backlog / 100 + 60)
+    rate = site.rate(since)
+    site.clear()
+    return {"drain_per_s": rate, "worker_mib": watch.most}
+
+
+def bodies(bench: Bench) -> dict[str, float]:
+    """A backlog of large bodies: mebibytes of bodies a second."""
+    site, since = bench.site, _waiting(bench, bench.sizes.bodies, BODY_BYTES)
+    with bench.engine.serving():
+        bench.engine.settled()
+    rate = site.rate(since)
+    site.clear()
+    return {"body_mib_per_s": rate * BODY_BYTES / MIB}
+
+
+def naive(bench: Bench) -> dict[str, float]:
+    """A backlog for the naive baseline, with two worker processes."""
+    os.environ.update(bench.engine.stack.environment)
+    from benchmarks import naive as baseline  # noqa: PLC0415  it connects as the environment says
+
+    engine, site = bench.engine, bench.site
+    secret = generate_hmac(b"s" * 32).reveal()
+    body = json.dumps({"type": "order.e0", "data": {"filler": "x" * PAYLOAD_BYTES}}).encode()
+    site.execute(baseline.TABLES)
+    site.execute(
+        "insert into naive_deliveries (id, url, secret, body) "
+        "select n, %s, %s, %s from generate_series(1, %s) as n",
+        [bench.inbox.url("/hooks/naive"), secret, body, bench.sizes.naive],
+    )
+    for number in range(1, bench.sizes.naive + 1):
+        baseline.deliver.send(number)
+    dramatiq = str(Path(sys.executable).with_name("dramatiq"))
+    engine.stack.start(
+        "naive", dramatiq, "benchmarks.naive", "--processes", "2", "--threads", "8",
+        "--queues", baseline.QUEUE,
+    )  # fmt: skip
+    engine.until(lambda: site.row(_NAIVE_LEFT)[0] == 0, "the naive baseline")
+    engine.stack.stop("naive")
+    first, last, count = site.row(_NAIVE_RATE)
+    return {"naive_per_s": count / (last - first).total_seconds()}
+
+
+def _to_the_end(bench: Bench, posts: Sequence[Post], name: str) -> dict[str, float]:
+    engine, site = bench.engine, bench.site
+    site.clear()
+    with engine.serving(), Watch(engine.stack) as watch:
+        bench.warm_up()
+        before = engine.stack.processor_seconds()
+        said = engine.load(posts, bench.sizes.seconds, bench.sizes.connections, bench.inbox.port)
+        engine.settled()
+        used = {key: now - before[key] for key, now in engine.stack.processor_seconds().items()}
+    first, last, succeeded, p50, p99 = site.row(_ACCEPTED_TO_RECORDED)
+    site.clear()
+    if succeeded != said["accepted"]:
+        raise RuntimeError(f"{succeeded} of {said['accepted']} accepted events succeeded.")
+    return {
+        f"{name}_per_s": succeeded / (last - first).total_seconds(),
+        "worker_mib": watch.most,
+        f"{name}_answer_p50_ms": said["p50_ms"],
+        f"{name}_answer_p99_ms": said["p99_ms"],
+        f"{name}_recorded_p50_ms": p50,
+        f"{name}_recorded_p99_ms": p99,
+        f"{name}_refused": said["refused"],
+    } | _processor(name, used | {"load generator": said["processor_seconds"]}, succeeded)
+
+
+def _processor(name: str, used: dict[str, Any], events: int) -> dict[str, float]:
+    return {f"{name}_us {process}": seconds / events * 1e6 for process, seconds in used.items()}
+
+
+def _waiting(bench: Bench, count: int, size: int = PAYLOAD_BYTES) -> datetime:
+    """Let so many wait; returns when that was done, by the ledger's clock."""
+    bench.site.clear()
+    bench.site.owe(bench.targets, count, size)
+    return datetime.now(UTC)

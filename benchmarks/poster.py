@@ -1,0 +1,56 @@
+"""A client with one connection that posts one event after another, and knows when it did."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from dataclasses import dataclass
+
+from benchmarks.posts import ACCEPTED, HEAD_END, length_of
+
+PATIENCE = 30.0
+_CHUNK = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An accepted event: its id, when it was sent and when the answer was read (nanoseconds since 1970)."""
+
+    event_id: str
+    sent: int
+    answered: int
+
+
+class Poster:
+    """Blocking and bare, so that its own time is small against what it measures."""
+
+    def __init__(self, port: int) -> None:
+        """Connect."""
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def post(self, request: bytes) -> Answered:
+        """Post an event; raises RuntimeError when it is not accepted."""
+        sent = time.time_ns()
+        self._socket.sendall(request)
+        got = b""
+        while (end := got.find(HEAD_END)) < 0:
+            got += self._read()
+        size = end + len(HEAD_END) + length_of(got[:end])
+        while len(got) < size:
+            got += self._read()
+        answered = time.time_ns()
+        if not got.startswith(ACCEPTED):
+            raise RuntimeError(f"An event was refused: {got[:200]!r}")
+        return Answered(json.loads(got[end:])["id"], sent, answered)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+    def _read(self) -> bytes:
+        chunk = self._socket.recv(_CHUNK)
+        if not chunk:
+            raise ConnectionResetError("web closed the connection.")
+        return chunk

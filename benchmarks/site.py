@@ -1,0 +1,270 @@
+"""A database that a benchmark works on: who owns endpoints, what is owed to them, and how fast it went.
+
+What waits in large numbers is written into the ledger straight: through the API it would take hours. All
+rates come from the ledger's own times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import Random  # noqa: TID251  a benchmark brings its own dice, with a seed
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+from psycopg.errors import LockNotAvailable
+
+from delivery.ledger import Ledger, partitions
+from delivery.model import Prefix, id_floor, new_id, show_id
+from delivery.secrets import SecretBox, secret_context
+from signing import generate_hmac
+from tests.support.postgres import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
+
+PAYLOAD_BYTES = 1_024
+TRUNCATING_SECONDS = 30.0
+# Everything of the present and of the past, but who owns what.
+HAPPENED = (
+    "events, deliveries, attempts, schedule, claims, journal, failures, endpoint_sequence, replays, "
+    "replay_items"
+)
+BUSY = "schedule, claims, endpoint_health"
+
+_NEW = """
+    update endpoint_health
+    set in_flight = 0, breaker = 'closed', breaker_since = now(), window_since = now(), consecutive = 0,
+        requests = 0, failures = 0, earlier_requests = 0, earlier_failures = 0, openings = 0, probe_at = null,
+        probe_id = null, limit_now = 10, limit_ramping = true, limit_credit = 0, limit_lowered_at = null,
+        waits_until = null, rate_next_at = null, failing_since = null, failed = 0, warned = 0,
+        last_failed_at = null, last_succeeded_at = null
+"""
+_UNNUMBERED = "update endpoint_health set sequence = 0"
+# As after some time of good answers: the ramp is done.
+_AT_SPEED = """
+    update endpoint_health set limit_now = coalesce(in_flight_max, 50), limit_ramping = false from endpoints
+    where endpoints.id = endpoint_id and url like %s
+"""
+_FREE = "update schedule set claim_id = null where claim_id is not null"
+_OWED = """
+    select exists (select from schedule join endpoints on endpoints.id = endpoint_id where url like %s)
+"""
+# One after another over the last ten minutes, each endpoint's among those of all others.
+_STREAM = """
+    with stream as (
+        select n, to_timestamp(moment / 1000.0) as at,
+               cast(lpad(to_hex(moment), 12, '0') || '70008' || lpad(to_hex(n), 15, '0') as uuid) as id,
+               cast(lpad(to_hex(moment), 12, '0') || '70009' || lpad(to_hex(n), 15, '0') as uuid) as event_id,
+               (%(tenants)s::uuid[])[1 + n %% %(spread)s] as tenant_id,
+               (%(endpoints)s::uuid[])[1 + n %% %(spread)s] as endpoint_id,
+               (%(types)s::text[])[1 + n %% %(spread)s] as type
+        from (
+            select n, %(until)s - 600000 + n * 600000 / %(count)s as moment
+            from generate_series(1, cast(%(count)s as bigint)) as n
+        ) as numbered
+    )
+"""
+_OWE = (
+    """
+    insert into events (id, tenant_id, type, body, body_sha256, matched, created_at)
+    select event_id, tenant_id, type, %(body)s, %(sha256)s, 1, at from stream
+    """,
+    """
+    insert into deliveries (id, tenant_id, event_id, endpoint_id, event_type, created_at, matched_by)
+    select id, tenant_id, event_id, endpoint_id, type, at, type from stream
+    """,
+    """
+    insert into schedule (delivery_id, tenant_id, endpoint_id, event_id, due_at)
+    select id, tenant_id, endpoint_id, event_id, at from stream
+    """,
+)
+_DONE = "select count(*) from attempts where id >= %s and outcome = 'delivered'"
+_RATE = """
+    select min(started_at) as first, max(finished_at) as last, count(*) as count
+    from attempts join deliveries on deliveries.id = attempts.delivery_id
+    where attempts.id >= %s and attempts.outcome = 'delivered'
+"""
+# The middle of the first so many: without the start of the processes and without the end of the work.
+_STEADY = """
+    with ended as (
+        select started_at + total_us * interval '1 microsecond' as at from attempts
+        where id >= %s and outcome = 'delivered' order by 1 limit %s
+    )
+    select percentile_disc(0.1) within group (order by at) as first,
+           percentile_disc(0.9) within group (order by at) as last, count(*) * 0.8 as count
+    from ended
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An endpoint, whose it is, and the type of event that it wants."""
+
+    tenant: UUID
+    endpoint: UUID
+    type: str
+
+    @property
+    def owner(self) -> str:
+        """The tenant's id, as the API knows it."""
+        return show_id(Prefix.TENANT, self.tenant)
+
+
+class Site:
+    """A migrated database with partitions, and a connection to it."""
+
+    def __init__(self, url: str, secret_keys: str) -> None:
+        """`secret_keys` are the engine's, for what it must be able to open."""
+        self.url = url
+        self._box = SecretBox.from_keys(secret_keys)
+        self.database = connect(url)
+
+    def make_partitions(self) -> None:
+        """Make the partitions of these days, as a relay does."""
+        asyncio.run(_make_partitions(self.url))
+
+    def reconnect(self) -> None:
+        """Take a new connection: the old one was broken off."""
+        self.database.close()
+        self.database = connect(self.url)
+
+    def add_owners(self, tenants: int, each: int, url_of: Callable[[int, int], str]) -> list[Target]:
+        """Add tenants with endpoints; the endpoint of a kind wants events of type `order.e<kind>`."""
+        owners = [new_id() for _ in range(tenants)]
+        targets = [Target(owner, new_id(), f"order.e{kind}") for owner in owners for kind in range(each)]
+        now, secret = datetime.now(UTC), generate_hmac(b"s" * 32)
+        self._copy("tenants", "id, name, created_at", [(owner, "bench", now) for owner in owners])
+        self._copy(
+            "endpoints",
+            "id, tenant_id, url, description, filter, state, state_changed_at, header_names, signature, "
+            "created_at, updated_at",
+            [
+                (one.endpoint, one.tenant, url_of(*divmod(place, each)), "", [one.type], "active", now, [],
+                 "v1", now, now)
+                for place, one in enumerate(targets)
+            ],
+        )  # fmt: skip
+        self._copy(
+            "endpoint_health",
+            "endpoint_id, breaker_since, window_since, limit_now, limit_ramping",
+            [(one.endpoint, now, now, 10, True) for one in targets],
+        )
+        plain = secret.reveal().encode()
+        self._copy(
+            "endpoint_secrets",
+            "id, endpoint_id, tenant_id, signature, sealed, key_id, created_at",
+            [
+                (new_id(), one.endpoint, one.tenant, "v1",
+                 self._box.seal(plain, context=secret_context(one.tenant, one.endpoint)), secret.key_id, now)
+                for one in targets
+            ],
+        )  # fmt: skip
+        self.execute("vacuum analyze tenants, endpoints, endpoint_health, endpoint_secrets")
+        return targets
+
+    def owe(self, targets: Sequence[Target], count: int, size: int = PAYLOAD_BYTES) -> None:
+        """Let so many deliveries wait, each of an event of its own with a body of this size."""
+        # Letters by lot, so that large bodies are not stored as a few bytes.
+        filler = f"{Random(size).getrandbits(4 * size):0{size}x}"  # noqa: S311  nothing is secret here
+        body = json.dumps({"type": "order.e0", "data": {"filler": filler}}).encode()
+        values = {
+            "tenants": [one.tenant for one in targets],
+            "endpoints": [one.endpoint for one in targets],
+            "types": [one.type for one in targets],
+            "spread": len(targets),
+            "count": count,
+            "until": int(datetime.now(UTC).timestamp() * 1000),
+            "body": body,
+            "sha256": hashlib.sha256(body).digest(),
+        }
+        for statement in _OWE:
+            self.execute(_STREAM + statement, values)
+        self.execute("vacuum analyze events, deliveries, schedule")
+        self.execute("checkpoint")
+
+    def clear(self, at_speed: str = "%") -> None:
+        """Nothing has ever happened, nothing is owed, everybody is well. `at_speed`: whose ramp is done."""
+        self._truncate()
+        self.execute(_UNNUMBERED)
+        self.renew(at_speed)
+
+    def renew(self, at_speed: str = "%") -> None:
+        """Nobody has claimed anything, and everybody is well; what happened and what is owed stays."""
+        self.execute(_FREE)
+        self.execute("delete from claims")
+        self.execute(_NEW)
+        self.execute(_AT_SPEED, [at_speed])
+        self.execute(f"vacuum analyze {BUSY}")
+
+    def is_owed(self, path: str = "") -> bool:
+        """Whether anything is owed to the endpoints with this in their URLs."""
+        if not path:
+            return bool(self.row("select exists (select from schedule)")[0])
+        return bool(self.row(_OWED, f"%{path}%")[0])
+
+    def delivered(self, since: datetime) -> int:
+        """How many attempts since this moment went well."""
+        return int(self.row(_DONE, id_floor(since))[0])
+
+    def rate(self, since: datetime) -> float:
+        """Deliveries per second, from the first attempt to the last success."""
+        return self._rate(_RATE, id_floor(since))
+
+    def steady_rate(self, since: datetime, count: int) -> float:
+        """Deliveries per second in the middle of the first so many."""
+        return self._rate(_STEADY, id_floor(since), count)
+
+    def execute(self, statement: str, values: Any = None) -> None:
+        """Run a statement."""
+        self.database.execute(statement.encode(), values)
+
+    def row(self, question: str, *values: object) -> tuple[Any, ...]:
+        """The only row that answers a question."""
+        row = self.database.execute(question.encode(), values or None).fetchone()
+        if row is None:
+            raise LookupError(question)
+        return row
+
+    def _truncate(self) -> None:
+        """Relays may run: whoever holds a table is let go first, so that none of them is in a deadlock."""
+        until = time.monotonic() + TRUNCATING_SECONDS
+        while True:
+            try:
+                with self.database.transaction():
+                    self.execute("set local lock_timeout = '200ms'")
+                    self.execute(f"truncate {HAPPENED}")
+            except LockNotAvailable:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
+
+    def _rate(self, question: str, *values: object) -> float:
+        first, last, count = self.row(question, *values)
+        if not count:
+            raise RuntimeError("Nothing was delivered.")
+        return float(count) / float((last - first).total_seconds())
+
+    def _copy(self, table: str, columns: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        statement = sql.SQL("copy {} ({}) from stdin").format(
+            sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns.split(", ")))
+        )
+        with self.database.cursor().copy(statement) as target:
+            for row in rows:
+                target.write_row(row)
+
+
+async def _make_partitions(url: str) -> None:
+    ledger = Ledger(url, pool_size=1, application="waybill bench")
+    try:
+        async with ledger.transaction() as tx:
+            await partitions.ensure(tx, now=datetime.now(UTC))
+    finally:
+        await ledger.close()
