@@ -21,7 +21,7 @@ MAKEFLAGS += --no-print-directory
 # Tests, the demo and the Procfile start many processes: none should compile what another has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo up serve db-upgrade test unit check format lint imports types fmt showcase screenshots bench bench-full bench-held bench-isolation bench-ledger bench-replay lock clean reset
+.PHONY: help demo up serve db-upgrade test unit check format lint imports types fmt showcase screenshots bench bench-full bench-held bench-isolation bench-latency bench-ledger bench-replay lock clean reset
 .PHONY: runtime dev rabbitmq node chromium curl
 
 help: ## List the targets
@@ -81,6 +81,9 @@ bench: dev rabbitmq ## Measure this machine in a few minutes, beside a naive eng
 
 bench-full: dev rabbitmq ## Measure everything, in up to 40 minutes (needs 25 GB of free disk)
 	$(BIN)/python -m benchmarks --full $(ARGS)
+
+bench-latency: dev rabbitmq ## Measure where the time of one delivery goes
+	$(BIN)/python -m benchmarks.latency $(ARGS)
 
 bench-held: dev ## Measure what held deliveries cost the relay
 	$(BIN)/python -m benchmarks.held $(ARGS)

@@ -51,7 +51,7 @@ def main() -> int:
     found: Found = defaultdict(list)
     failed: list[str] = []
     with console.status("Starting PostgreSQL and RabbitMQ …") as status, running_servers() as stack:
-        bench = Bench(stack, sizes, status.update)
+        bench = Bench(stack, sizes, status)
         for number in range(1, given.rounds + 1):
             for measure in measures:
                 status.update(_progress(measure, number, given.rounds))
@@ -61,7 +61,9 @@ def main() -> int:
             _add_ratio(found, number)
     minutes = (time.monotonic() - began) / 60
     console.print(_table(found, given.rounds, minutes))
-    console.print(_processor_table(found))
+    for table in (_beside(found), *bench.tables):
+        if table.row_count:
+            console.print(table)
     print(json.dumps(_line(found)))
     return 1 if failed else 0
 
@@ -119,7 +121,7 @@ def _table(found: Mapping[str, Sequence[float]], rounds: int, minutes: float) ->
     return table
 
 
-def _processor_table(found: Mapping[str, Sequence[float]]) -> Table:
+def _beside(found: Mapping[str, Sequence[float]]) -> Table:
     """Beside the figures: how the load was answered, and where the processor's time went."""
     table = Table(title="Beside it, under the load of both ways to post", title_justify="left")
     for heading in ("", "single", "in batches"):
@@ -166,7 +168,8 @@ def _chosen(given: argparse.Namespace) -> list[Measure]:
 
 def _sizes(given: argparse.Namespace) -> Sizes:
     sizes = Sizes.full() if given.full else Sizes.short()
-    asked = {name: getattr(given, name) for name in ("seconds", "backlog")}
+    names = ("seconds", "backlog", "waiting", "history", "noisy", "pairs")
+    asked = {name: getattr(given, name) for name in names}
     return replace(sizes, **{name: value for name, value in asked.items() if value is not None})
 
 
@@ -178,6 +181,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=1, help="how often to measure; medians are shown")
     parser.add_argument("--seconds", type=float, help="how long to post: 20, with --full 60")
     parser.add_argument("--backlog", type=int, help="deliveries to drain: 50,000, with --full 200,000")
+    parser.add_argument("--waiting", type=int, help="deliveries that wait for backlog_ratio: 1,000,000")
+    parser.add_argument("--history", type=int, help="deliveries that are over for history_ratio: 5,000,000")
+    parser.add_argument("--noisy", type=int, help="deliveries that the noisy tenant has waiting: 500,000")
+    parser.add_argument("--pairs", type=int, help="how often both sides of a ratio are measured in turn: 2")
     return parser.parse_args()
 
 

@@ -11,7 +11,8 @@ from benchmarks.posts import Post
 from benchmarks.site import PAYLOAD_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from rich.status import Status
+    from rich.table import Table
 
     from tests.support.stack import Stack
 
@@ -53,10 +54,11 @@ class Sizes:
 class Bench:
     """The stage on which all measurements take place, one after another."""
 
-    def __init__(self, stack: Stack, sizes: Sizes, say: Callable[[str], None]) -> None:
-        """Start the receiver and the API, and create who owns what. `say` tells what is being done."""
+    def __init__(self, stack: Stack, sizes: Sizes, status: Status) -> None:
+        """Start the receiver and the API, and create who owns what. `status` tells what is being done."""
         self.sizes = sizes
-        self.say = say
+        self.status = status
+        self.tables: list[Table] = []  # to be printed beside the figures
         self.engine = Engine(stack)
         self.site = self.engine.site
         self.inbox = Inbox(stack)

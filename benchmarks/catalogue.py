@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.measures import latency, memory, throughput
+from benchmarks import latency as steps
+from benchmarks.measures import flatness, held, isolation, latency, memory, throughput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -123,6 +124,46 @@ MEASURES = (
         (0, 0.8),
         throughput.bodies,
     ),
+    Measure("steps", "one delivery's way when idle, step by step", (), (0.5, 0.5), steps.run),
+    Measure(
+        "noisy",
+        "a quiet tenant while another one has 500,000 waiting",
+        (
+            Figure("noisy_p99_ms", "quiet beside noisy: answered → arrived, p99 ms", 1_000, at_most=True),
+            Figure("noisy_within_500ms", "quiet beside noisy: share within 500 ms", 0.95, digits=3),
+        ),
+        (0, 3),
+        isolation.noisy,
+    ),
+    Measure(
+        "slow",
+        "healthy events/s with a fifth of all going to endpoints that never answer, to without",
+        (Figure("slow_ratio", "healthy beside stalled endpoints, ratio", 0.9, digits=2),),
+        (0, 3),
+        isolation.slow,
+    ),
+    Measure(
+        "endpoints",
+        "draining to 10,000 endpoints of 1,000 tenants, to 50 of 10",
+        (Figure("endpoints_ratio", "10,000 endpoints to 50, ratio", 0.8, digits=2),),
+        (0, 2.5),
+        flatness.endpoints,
+    ),
+    Measure(
+        "backlog",
+        "draining with 1,000,000 waiting, to no more than is drained",
+        (Figure("backlog_ratio", "1,000,000 waiting to few, ratio", 0.9, digits=2),),
+        (0, 4),
+        flatness.backlog,
+    ),
+    Measure(
+        "history",
+        "draining with 5,000,000 deliveries that are over, to none",
+        (Figure("history_ratio", "5,000,000 over to none, ratio", 0.9, digits=2),),
+        (0, 10),
+        flatness.history,
+    ),
+    Measure("held", "the relay's claim beside 500,000 held deliveries, to 500", (), (0, 3), held.run),
 )
 FIGURES = tuple(dict.fromkeys(figure for measure in MEASURES for figure in measure.figures))
 # In the order in which they are printed; what nobody measured is null.

@@ -96,14 +96,16 @@ class Engine:
     def recover(self) -> None:
         """After a failure: only `web` and the receiver run, and nothing is owed."""
         self.kill([name for name in self.stack.running if name not in ("web", "receiver")])
-        if "web" in self.stack.ended():
-            self.kill(["web"])
-        if "web" not in self.stack.running:
-            self.stack.serve("web")
+        self.restart_web()
         with suppress(Exception):
             self.site.database.cancel()
         self.site.reconnect()
         self.site.clear()
+
+    def restart_web(self) -> None:
+        """Start the API anew, with the settings of now."""
+        self.kill(["web"])
+        self.stack.serve("web")
 
     def until(self, condition: Callable[[], bool], what: str, *, seconds: float = PATIENCE) -> None:
         """Wait for this; raises TimeoutError, or Died when a process ends meanwhile."""

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import make_url, text
 
+from benchmarks.site import make_partitions
 from delivery.dispatch.claims import ClaimTerms, Quota, claim
 from delivery.ledger import Ledger, claiming
 from delivery.model import EndpointId, Lane
@@ -44,7 +45,7 @@ TERMS = ClaimTerms(Lane.LIVE, batch=100, lease=timedelta(seconds=20), in_flight=
 TARGET = 1.5
 WARM_UP, ROUNDS_A_VACUUM = 10, 10
 
-_EMPTY = "truncate endpoints, endpoint_health, endpoint_secrets, schedule, claims"
+_EMPTY = "truncate endpoints, endpoint_health, endpoint_secrets, endpoint_sequence, schedule, claims"
 _TENANT = "insert into tenants (id, name, created_at) values (%(tenant)s, '', now()) on conflict do nothing"
 _ENDPOINTS = """
     with made as (
@@ -189,6 +190,7 @@ def run(server: DatabaseServer, rounds: int, status: Status) -> dict[Case, list[
     with ExitStack() as exits:
         first = exits.enter_context(server.database())
         migrate(first)
+        make_partitions(first)  # a claim numbers what it takes, in the partition of its day
         second = exits.enter_context(server.database(template=make_url(first).database))
         found = {}
         for case in [Case(cause, spread) for cause in CAUSES for spread in SPREADS]:

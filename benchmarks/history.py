@@ -74,10 +74,14 @@ class Plan:
     now: datetime
     seed: int
     targets: tuple[tuple[Target, ...], ...]  # by tenant
+    pending: int  # how many deliveries are not over
 
     @classmethod
-    def of(cls, rows: int, now: datetime, seed: int) -> Plan:
-        """Invent tenants and endpoints: one endpoint in fifty is paused, one in a hundred is broken."""
+    def of(cls, rows: int, now: datetime, seed: int, *, pending: int | None = None) -> Plan:
+        """Invent tenants and endpoints: one endpoint in fifty is paused, one in a hundred is broken.
+
+        Unless told otherwise, one delivery in a hundred is pending, and no more than 20,000.
+        """
         dice = Random(seed)  # noqa: S311  nothing is secret here
         born = ms(midnight(now.date() - timedelta(days=DAYS)))
         targets = []
@@ -86,17 +90,13 @@ class Plan:
             ids = [id_at(born + TENANTS + number, place, dice) for place in range(ENDPOINTS_EACH)]
             stands = ["active"] * (ENDPOINTS_EACH - 4) + _trouble(number)
             targets.append(tuple(map(Target, [tenant] * ENDPOINTS_EACH, ids, stands)))
-        return cls(rows, now, seed, tuple(targets))
+        owed = min(PENDING, rows // 100) if pending is None else pending
+        return cls(rows, now, seed, tuple(targets), owed)
 
     @property
     def tenants(self) -> list[TenantId]:
         """The tenants, the busiest first."""
         return [TenantId(UUID(some[0].tenant)) for some in self.targets]
-
-    @property
-    def pending(self) -> int:
-        """How many deliveries are not over."""
-        return min(PENDING, self.rows // 100)
 
     @property
     def days(self) -> list[date]:

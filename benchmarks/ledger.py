@@ -78,10 +78,10 @@ class Found:
         return percentile(self.took, which)
 
 
-def build(url: str, rows: int, status: Status) -> Built:
-    """Fill a migrated database, two processes at a time."""
+def build(url: str, rows: int, status: Status, *, pending: int | None = None) -> Built:
+    """Fill a migrated database, two processes at a time; so many deliveries are not over."""
     began = time.perf_counter()
-    plan = Plan.of(rows, clock(), SEED)
+    plan = Plan.of(rows, clock(), SEED, pending=pending)
     asyncio.run(_make_partitions(url, plan))
     history.write_owners(url, plan)
     status.update(f"Writing {rows:,} deliveries …")

@@ -29,10 +29,11 @@ class Load:
     def __init__(self, posting: Posting) -> None:
         """Prepare every request but its connection."""
         self._posting = posting
-        self._requests = [(post.request(posting.host), len(post.types)) for post in posting.posts]
+        self._requests = [(post.request(posting.host), post) for post in posting.posts]
         self._turns = count()
         self._may_go = asyncio.Event()
         self._may_go.set()
+        self._owed = 0
         self.accepted = 0
         self.refused = 0
         self.latencies: list[float] = []
@@ -54,19 +55,20 @@ class Load:
             writer.write(b"GET / HTTP/1.1\r\n\r\n")
             _, body = await answer_of(reader)
             before = int(body) if before is None else before
-            ahead = self.accepted - (int(body) - before)
+            ahead = self._owed - (int(body) - before)
             self._may_go.set() if ahead < self._posting.most_ahead else self._may_go.clear()
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _post_until(self, until: float) -> None:
         reader, writer = await asyncio.open_connection(self._posting.host, self._posting.port)
         while (began := time.perf_counter()) < until:
-            request, events = self._requests[next(self._turns) % len(self._requests)]
+            request, post = self._requests[next(self._turns) % len(self._requests)]
             writer.write(request)
             accepted, _ = await answer_of(reader)
             self.latencies.append(time.perf_counter() - began)
             if accepted:
-                self.accepted += events
+                self.accepted += len(post.types)
+                self._owed += len(post.types) * post.arrives
             else:
                 self.refused += 1
             await self._may_go.wait()

@@ -17,11 +17,15 @@ HEAD_END = b"\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """A request with a key: one event, or with several types a batch, each of so many bytes of data."""
+    """A request with a key: one event, or with several types a batch, each of so many bytes of data.
+
+    What does not `arrive` is for endpoints that are stalled: nobody waits for it.
+    """
 
     key: str
     types: Sequence[str]
     size: int
+    arrives: bool = True
 
     def request(self, host: str) -> bytes:
         """The whole request."""

@@ -127,7 +127,7 @@ class Site:
 
     def make_partitions(self) -> None:
         """Make the partitions of these days, as a relay does."""
-        asyncio.run(_make_partitions(self.url))
+        make_partitions(self.url)
 
     def reconnect(self) -> None:
         """Take a new connection: the old one was broken off."""
@@ -259,6 +259,11 @@ class Site:
         with self.database.cursor().copy(statement) as target:
             for row in rows:
                 target.write_row(row)
+
+
+def make_partitions(url: str) -> None:
+    """Make the partitions of these days in a migrated database, as a relay does."""
+    asyncio.run(_make_partitions(url))
 
 
 async def _make_partitions(url: str) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BATCH = 100
 BODY_BYTES = 65_536
+STEPS = {"claimed": "accepted → claimed", "started": "claimed → started", "answered": "started → answered"}
 _ACCEPTED_TO_RECORDED = """
     select min(created_at), max(finished_at), count(*) filter (where status = 'succeeded'),
            percentile_cont(0.5) within group (order by took),
@@ -29,6 +30,21 @@ _ACCEPTED_TO_RECORDED = """
     from (
         select *, cast(extract(epoch from finished_at - created_at) * 1000 as float) as took from deliveries
     ) as d
+"""
+_STEPS = """
+    with steps as (
+        select claimed_at - created_at as claimed, started_at - claimed_at as started,
+               total_us * interval '1 microsecond' as answered
+        from deliveries join attempts on attempts.delivery_id = deliveries.id
+    ), long as (
+        select step, cast(extract(epoch from took) * 1000 as float) as took
+        from steps cross join lateral (
+            values ('claimed', claimed), ('started', started), ('answered', answered)
+        ) as s (step, took)
+    )
+    select jsonb_object_agg(step, cuts) from (
+        select step, percentile_cont(array[0.5, 0.99]) within group (order by took) as cuts from long group by step
+    ) as by_step
 """
 _NAIVE_LEFT = "select count(*) from naive_deliveries where status = 'pending'"
 _NAIVE_RATE = """
@@ -105,18 +121,27 @@ def _to_the_end(bench: Bench, posts: Sequence[Post], name: str) -> dict[str, flo
         engine.settled()
         used = {key: now - before[key] for key, now in engine.stack.processor_seconds().items()}
     first, last, succeeded, p50, p99 = site.row(_ACCEPTED_TO_RECORDED)
+    steps = site.row(_STEPS)[0]
     site.clear()
     if succeeded != said["accepted"]:
         raise RuntimeError(f"{succeeded} of {said['accepted']} accepted events succeeded.")
-    return {
-        f"{name}_per_s": succeeded / (last - first).total_seconds(),
-        "worker_mib": watch.most,
-        f"{name}_answer_p50_ms": said["p50_ms"],
-        f"{name}_answer_p99_ms": said["p99_ms"],
-        f"{name}_recorded_p50_ms": p50,
-        f"{name}_recorded_p99_ms": p99,
-        f"{name}_refused": said["refused"],
-    } | _processor(name, used | {"load generator": said["processor_seconds"]}, succeeded)
+    return (
+        {
+            f"{name}_per_s": succeeded / (last - first).total_seconds(),
+            "worker_mib": watch.most,
+            f"{name}_answer_p50_ms": said["p50_ms"],
+            f"{name}_answer_p99_ms": said["p99_ms"],
+            f"{name}_recorded_p50_ms": p50,
+            f"{name}_recorded_p99_ms": p99,
+            f"{name}_refused": said["refused"],
+        }
+        | {
+            f"{name}_{label} {which} ms": value
+            for step, label in STEPS.items()
+            for which, value in zip(("p50", "p99"), steps[step], strict=True)
+        }
+        | _processor(name, used | {"load generator": said["processor_seconds"]}, succeeded)
+    )
 
 
 def _processor(name: str, used: dict[str, Any], events: int) -> dict[str, float]:

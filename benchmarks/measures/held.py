@@ -1,0 +1,22 @@
+"""What held deliveries cost the relay, as one of the measurements: a table, and no figure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import make_url
+
+from benchmarks import held
+from tests.support.postgres import DatabaseServer
+
+if TYPE_CHECKING:
+    from benchmarks.bench import Bench
+
+ROUNDS = 30
+
+
+def run(bench: Bench) -> dict[str, float]:
+    """Claims beside few and beside many held deliveries, on two databases of their own."""
+    server = DatabaseServer(make_url(bench.engine.stack.database_url))
+    bench.tables.append(held.table(held.run(server, ROUNDS, bench.status)))
+    return {}
