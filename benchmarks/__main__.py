@@ -23,6 +23,7 @@ from rich.table import Table
 from benchmarks.bench import Bench, Sizes
 from benchmarks.catalogue import FIGURES, KEYS, MEASURES, RATIO
 from benchmarks.engine import deadline
+from benchmarks.neighbours import Neighbours
 from tests.support.stack import running_servers
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 # So many times longer than it usually takes may a measurement last, and so many seconds more.
 SLOWER, MORE_SECONDS = 4, 120
+# What others may use of the processors without being spoken of.
+QUIET = 0.05
 # What each round found, by key of the figure.
 Found = dict[str, list[float]]
 
@@ -47,20 +50,34 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # processes and gigabytes are not left behind
     measures, sizes = _chosen(given), _sizes(given)
     console = Console()
-    began = time.monotonic()
+    began, speeds = time.monotonic(), [_additions()]
     found: Found = defaultdict(list)
     failed: list[str] = []
+    beside = 0.0
     with console.status("Starting PostgreSQL and RabbitMQ …") as status, running_servers() as stack:
         bench = Bench(stack, sizes, status)
         for number in range(1, given.rounds + 1):
             for measure in measures:
                 status.update(_progress(measure, number, given.rounds))
                 started = time.monotonic()
-                failed += _measured(bench, measure, found, status, full=given.full)
-                console.print(_done(measure, found, time.monotonic() - started))
+                with Neighbours() as neighbours:
+                    faults = _measured(bench, measure, found, status, full=given.full)
+                failed += faults
+                console.print(
+                    f"{measure.name}: failed"
+                    if faults
+                    else _done(measure, found, time.monotonic() - started, neighbours.share)
+                )
+                beside = max(beside, neighbours.share)
             _add_ratio(found, number)
     minutes = (time.monotonic() - began) / 60
-    console.print(_table(found, given.rounds, minutes))
+    speeds.append(_additions())
+    how = (
+        f"{given.rounds} round{'s' if given.rounds > 1 else ''}, {minutes:.1f} minutes; ten million additions"
+    )
+    console.print(_table(found, f"{how} took {speeds[0]:.2f} s at first, {speeds[1]:.2f} s at last"))
+    if beside > QUIET:
+        print(f"The machine was not quiet: others used up to {beside:.0%} of it.", file=sys.stderr)
     for table in (_beside(found), *bench.tables):
         if table.row_count:
             console.print(table)
@@ -74,7 +91,7 @@ def _measured(bench: Bench, measure: Measure, found: Found, status: Status, *, f
     try:
         with deadline(most * 60 * SLOWER + MORE_SECONDS, measure.name):
             for key, value in measure.run(bench).items():
-                found[key].append(value)
+                found[key] += value if isinstance(value, list) else [value]
     except Exception as error:  # noqa: BLE001  whatever it was: the others are measured
         status.stop()
         print(f"{measure.name} failed: {error!r}", file=sys.stderr)
@@ -101,11 +118,11 @@ def _one(key: str, values: Sequence[float]) -> float:
     return max(values) if key == "worker_mib" else statistics.median(values)
 
 
-def _table(found: Mapping[str, Sequence[float]], rounds: int, minutes: float) -> Table:
+def _table(found: Mapping[str, Sequence[float]], caption: str) -> Table:
     where = f"{os.cpu_count()} cores, Python {platform.python_version()}, everything on this machine"
     table = Table(
         title=f"Waybill: {where}", title_justify="left",
-        caption=f"{rounds} round{'s' if rounds > 1 else ''}, {minutes:.1f} minutes", caption_justify="left",
+        caption=caption, caption_justify="left",
     )  # fmt: skip
     for heading in ("figure", "measured", "min to max", "target", ""):
         table.add_column(heading, justify="left" if heading in ("figure", "") else "right")
@@ -139,10 +156,18 @@ def _progress(measure: Measure, number: int, rounds: int) -> str:
     return f"{f'Round {number}: ' if rounds > 1 else ''}{measure.name}, {measure.what} …"
 
 
-def _done(measure: Measure, found: Found, seconds: float) -> str:
+def _additions() -> float:
+    """How fast this machine is now, whatever else shares it: seconds for a loop of ten million additions."""
+    began, total = time.perf_counter(), 0
+    for number in range(10_000_000):
+        total += number
+    return time.perf_counter() - began
+
+
+def _done(measure: Measure, found: Found, seconds: float, others: float) -> str:
     values = [f"{figure.key} {figure.shown(found[figure.key][-1])}" for figure in measure.figures
               if found.get(figure.key)]  # fmt: skip
-    return f"{measure.name}: {', '.join(values)} ({seconds:.0f} s)"
+    return f"{measure.name}: {', '.join(values)} ({seconds:.0f} s, others used {others:.0%})"
 
 
 def _listed() -> Table:

@@ -44,13 +44,16 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A measurement by its name; `minutes` in the short form (0: not part of it) and in the full one."""
+    """A measurement by its name; `minutes` in the short form (0: not part of it) and in the full one.
+
+    `run` returns what it found by key: one value, or one for each pair that was measured in turn.
+    """
 
     name: str
     what: str
     figures: tuple[Figure, ...]
     minutes: tuple[float, float]
-    run: Callable[[Bench], Mapping[str, float]]
+    run: Callable[[Bench], Mapping[str, float] | Mapping[str, list[float]]]
 
     @property
     def is_short(self) -> bool:

@@ -31,6 +31,10 @@ class Inbox:
         """How many requests have arrived since it started."""
         return int(self._ask("/"))
 
+    def unanswered(self) -> int:
+        """How many requests wait now for an answer that never comes."""
+        return int(self._ask("/-/unanswered"))
+
     def keep(self, prefix: str) -> None:
         """Note from now on when requests to these paths arrive."""
         self._ask(f"/-/keep{prefix}")

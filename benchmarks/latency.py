@@ -94,7 +94,9 @@ def measure(bench: Bench, events: int = EVENTS) -> list[Way]:
     finally:
         engine.restart_web()
         bench.site.clear()
-    ways = [way for way in (_way(known, lines) for known in posted) if way is not None]
+    ends = [way.sent for way in posted[1:]] + [posted[-1].sent + round(PATIENCE * 1e9)]
+    followed = [_way(known, lines, before=end) for known, end in zip(posted, ends, strict=True)]
+    ways = [way for way in followed if way is not None]
     if len(ways) < FEWEST * events:
         raise RuntimeError(f"Of {events} events only {len(ways)} can be followed in the logs.")
     return ways
@@ -154,15 +156,15 @@ def _lines(logs: str) -> dict[str, list[int]]:
     return {name: sorted(moments) for name, moments in found.items()}
 
 
-def _way(known: Way, lines: Mapping[str, Sequence[int]]) -> Way | None:
-    """The way of an event; None if a line of it is missing."""
+def _way(known: Way, lines: Mapping[str, Sequence[int]], *, before: int) -> Way | None:
+    """The way of an event, from lines written before the next one was sent; None if one is missing."""
     at = dict(known.at)
     names = {name for _, name, _ in STEPS} | {"relay.published"}
     for name in names - at.keys():
         moments = lines.get(name, ())
         # Log times have whole microseconds.
         place = bisect_left(moments, known.sent // 1_000 * 1_000)
-        if place == len(moments) or moments[place] - known.sent > PATIENCE * 1e9:
+        if place == len(moments) or moments[place] >= before:
             return None
         at[name] = moments[place]
     return replace(known, at=at)

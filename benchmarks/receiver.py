@@ -2,7 +2,8 @@
 
 Raw asyncio on uvloop, so that the receiver is not what is measured. Paths that begin with `/never` get no
 answer at all. GET `/-/keep/PREFIX` has it note when requests to paths with this beginning arrive, GET
-`/-/kept` tells what was noted since, as JSON; any other GET is answered with the count.
+`/-/kept` tells what was noted since, as JSON, and `/-/unanswered` how many connections wait for an answer
+that never comes; any other GET is answered with the count.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"content-length: "
 _ID = b"webhook-id: "
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-_KEEP, _KEPT = b"/-/keep", b"/-/kept"
+_KEEP, _KEPT, _UNANSWERED = b"/-/keep", b"/-/kept", b"/-/unanswered"
 
 
 class Receiver(asyncio.Protocol):
     """One connection: requests come one after another, each answered as soon as it is whole."""
 
     received = 0
+    unanswered = 0
     keep: bytes | None = None
     kept: list[tuple[str, int]]
 
@@ -32,6 +34,13 @@ class Receiver(asyncio.Protocol):
         """Remember where to answer."""
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]
         self._buffer = b""
+        self._waits = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody waits here any more."""
+        del exc
+        Receiver.unanswered -= self._waits
+        self._waits = False
 
     def data_received(self, data: bytes) -> None:
         """Answer every request that is whole."""
@@ -55,14 +64,19 @@ class Receiver(asyncio.Protocol):
             Receiver.kept.append((_header(head, _ID).decode(), time.time_ns()))
         if not path.startswith(b"/never"):
             self._transport.write(_OK)
+        elif not self._waits:
+            self._waits = True
+            Receiver.unanswered += 1
 
     @staticmethod
     def _tell(path: bytes) -> bytes:
-        if path.startswith(_KEEP) and path != _KEPT:
-            Receiver.keep, Receiver.kept = path[len(_KEEP) :], []
-        elif path == _KEPT:
+        if path == _KEPT:
             told, Receiver.kept = json.dumps(Receiver.kept).encode(), []
             return told
+        if path == _UNANSWERED:
+            return str(Receiver.unanswered).encode()
+        if path.startswith(_KEEP):
+            Receiver.keep, Receiver.kept = path[len(_KEEP) :], []
         return str(Receiver.received).encode()
 
 

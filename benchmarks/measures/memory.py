@@ -24,19 +24,18 @@ def stalled(bench: Bench) -> dict[str, float]:
     targets = site.add_owners(1, ENDPOINTS, lambda _, kind: bench.inbox.url(f"/never/{kind}"))
     site.renew()
     site.owe(targets, most * 2)
-    before = bench.inbox.count()
     settings = {
         "WAYBILL_WORKER_PROCESSES": "1",
         "WAYBILL_WORKER_IN_FLIGHT_MAX": str(most),
         "WAYBILL_ATTEMPT_TIMEOUT": str(ATTEMPT_SECONDS),
     }
     with engine.set(**settings), engine.serving(kill=True):
-        engine.until(
-            lambda: bench.inbox.count() - before >= most, f"{most:,} stalled requests", seconds=PATIENCE
-        )
+        engine.until(lambda: bench.inbox.unanswered() >= most, f"{most:,} stalled requests", seconds=PATIENCE)
         found = 0.0
         for _ in range(LOOKS):
             found = max(found, largest_worker(engine.stack))
+            if bench.inbox.unanswered() < most:
+                raise RuntimeError("Stalled requests ended before the worker was looked at.")
             time.sleep(1)
     site.clear()
     return {"worker_stalled_mib": found}

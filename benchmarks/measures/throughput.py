@@ -43,7 +43,8 @@ _STEPS = """
         ) as s (step, took)
     )
     select jsonb_object_agg(step, cuts) from (
-        select step, percentile_cont(array[0.5, 0.99]) within group (order by took) as cuts from long group by step
+        select step, percentile_cont(array[0.5, 0.99]) within group (order by took) as cuts
+        from long group by step
     ) as by_step
 """
 _NAIVE_LEFT = "select count(*) from naive_deliveries where status = 'pending'"
@@ -106,7 +107,7 @@ def naive(bench: Bench) -> dict[str, float]:
         "--queues", baseline.QUEUE,
     )  # fmt: skip
     engine.until(lambda: site.row(_NAIVE_LEFT)[0] == 0, "the naive baseline")
-    engine.stack.stop("naive")
+    engine.kill(["naive"])  # asked to end, it would take its time: Dramatiq's AsyncIO hears it twice
     first, last, count = site.row(_NAIVE_RATE)
     return {"naive_per_s": count / (last - first).total_seconds()}
 
