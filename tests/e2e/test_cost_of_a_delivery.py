@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.load import request
+from benchmarks.posts import Post
 from tests.support.costs import Audit, Bill, Cost, check
 from tests.support.counting import CountedBroker, CountedDatabase, counted_broker, counted_database
 from tests.support.partner import Partner
@@ -140,7 +140,7 @@ def ended(counted: Counted) -> dict[str, int]:
 async def post_all(port: int, keys: list[str], count: int) -> None:
     """Post so many events, on each of AT_ONCE connections one after another."""
     left = iter(range(count))
-    requests = cycle([request("127.0.0.1", key, "order.created", 100) for key in keys])
+    requests = cycle([Post(key, ["order.created"], 100).request("127.0.0.1") for key in keys])
 
     async def post_some() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
