@@ -165,8 +165,11 @@ def _additions() -> float:
 
 
 def _done(measure: Measure, found: Found, seconds: float, others: float) -> str:
-    values = [f"{figure.key} {figure.shown(found[figure.key][-1])}" for figure in measure.figures
-              if found.get(figure.key)]  # fmt: skip
+    values = [
+        f"{figure.key} {figure.shown(_one(figure.key, found[figure.key]))}"
+        for figure in measure.figures
+        if found.get(figure.key)
+    ]
     return f"{measure.name}: {', '.join(values)} ({seconds:.0f} s, others used {others:.0%})"
 
 

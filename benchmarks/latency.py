@@ -90,12 +90,12 @@ def measure(bench: Bench, events: int = EVENTS) -> list[Way]:
                 bench.warm_up()
                 begin = {name: len(engine.stack.log(name)) for name in PROCESSES}
                 posted = _post(bench, events)
-            lines = _lines("".join(engine.stack.log(name)[begin[name] :] for name in PROCESSES))
+            lines = read_lines("".join(engine.stack.log(name)[begin[name] :] for name in PROCESSES))
     finally:
         engine.restart_web()
         bench.site.clear()
     ends = [way.sent for way in posted[1:]] + [posted[-1].sent + round(PATIENCE * 1e9)]
-    followed = [_way(known, lines, before=end) for known, end in zip(posted, ends, strict=True)]
+    followed = [follow(known, lines, before=end) for known, end in zip(posted, ends, strict=True)]
     ways = [way for way in followed if way is not None]
     if len(ways) < FEWEST * events:
         raise RuntimeError(f"Of {events} events only {len(ways)} can be followed in the logs.")
@@ -142,7 +142,7 @@ def _post(bench: Bench, events: int) -> list[Way]:
     return posted
 
 
-def _lines(logs: str) -> dict[str, list[int]]:
+def read_lines(logs: str) -> dict[str, list[int]]:
     """When lines of each name were written, in order. Claims that took nothing are left out."""
     found: dict[str, list[int]] = defaultdict(list)
     for text in logs.splitlines():
@@ -156,7 +156,7 @@ def _lines(logs: str) -> dict[str, list[int]]:
     return {name: sorted(moments) for name, moments in found.items()}
 
 
-def _way(known: Way, lines: Mapping[str, Sequence[int]], *, before: int) -> Way | None:
+def follow(known: Way, lines: Mapping[str, Sequence[int]], *, before: int) -> Way | None:
     """The way of an event, from lines written before the next one was sent; None if one is missing."""
     at = dict(known.at)
     names = {name for _, name, _ in STEPS} | {"relay.published"}
