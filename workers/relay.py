@@ -41,8 +41,8 @@ T = TypeVar("T")
 
 BATCH = 100
 # Between two claims: hardly any when little comes, longer the more came last time, so that a batch gathers.
-SHORTEST_GAP, LONGEST_GAP = 0.005, 0.1
-GAP_FOR_EACH = 0.001
+SHORTEST_GAP, LONGEST_GAP = 0.005, 0.05
+GAP_FOR_EACH = 0.002
 GAP_WITHOUT_WORK, GAP_WITHOUT_ROOM = 0.02, 0.05
 # A scan may take this share of the relay's time: with very many endpoints it comes less often.
 SCAN_SHARE = 0.05
