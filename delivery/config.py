@@ -62,7 +62,12 @@ class Settings(BaseSettings):
     session_hours: float = Field(
         12, gt=0, le=24 * 31, description="How long somebody who has signed in at the console stays so."
     )
-    pool_size: int = Field(8, ge=2, le=200, description="Database connections of one process, at most.")
+    pool_size: int = Field(
+        8,
+        ge=1,
+        le=200,
+        description="Database connections of one process, at most, besides two for single statements.",
+    )
 
     allow_http: bool = Field(default=False, description="Whether endpoints may use `http://`.")
     allow_networks: str = Field(

@@ -31,6 +31,9 @@ DUE_CHANNEL = "waybill_due"
 
 Transaction = AsyncConnection
 
+# Connections of a process for single statements: each is done within a few milliseconds.
+_AT_ONCE = 2
+
 _AWAY = (psycopg.InterfaceError, psycopg.OperationalError)
 
 # Every hot statement joins a handful of keys to indexed tables. Without statistics (a partition made this
@@ -58,9 +61,8 @@ class Ledger:
     """The connections to the ledger of one event loop: for transactions, and for statements at once."""
 
     def __init__(self, url: str, *, pool_size: int = 8, application: str = "waybill") -> None:
-        """Nothing is dialled yet; of the connections, two at most are for statements at once."""
+        """Nothing is dialled yet; two more connections than `pool_size` are for statements at once."""
         self.url = normalise_url(url)
-        at_once = 2 if pool_size > 2 else 1  # noqa: PLR2004  one for transactions is left
         options = {
             "application_name": application,
             "connect_timeout": 5,
@@ -69,7 +71,7 @@ class Ledger:
         }
         self._engine: AsyncEngine = create_async_engine(
             self.url,
-            pool_size=max(1, pool_size - at_once),
+            pool_size=pool_size,
             max_overflow=0,
             pool_timeout=10,
             pool_pre_ping=False,
@@ -78,7 +80,7 @@ class Ledger:
             connect_args=options,
         )
         event.listen(self._engine.sync_engine, "connect", _when_connected)
-        self._at_once = Connections(self.url, most=at_once, options=options)
+        self._at_once = Connections(self.url, most=_AT_ONCE, options=options)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
