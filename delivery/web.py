@@ -15,6 +15,7 @@ from delivery.api.middleware import Answered, BoundedBodies
 from delivery.bootstrap import clock, open_ledger, services
 from delivery.console import create_console
 from delivery.errors import Misconfigured, Unavailable
+from delivery.garbage import collect_seldom
 from delivery.ledger import partitions
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class _Server(uvicorn.Server):
                 f"Cannot listen on {where} (WAYBILL_HOST, WAYBILL_PORT); is it taken?"
             ) from None
         host, port = self.servers[0].sockets[0].getsockname()[:2]
+        collect_seldom()
         log.info("web.listening", url=f"http://{host}:{port}")
         if self._on_ready is not None:
             self._on_ready(f"http://{host}:{port}")

@@ -16,6 +16,7 @@ from dramatiq.middleware import Middleware
 
 from delivery.bootstrap import worker_parts
 from delivery.errors import Unavailable
+from delivery.garbage import collect_seldom
 from delivery.model import ClaimId, Lane, ReplayId
 from workers.broker import ACTOR, ADVANCE_ACTOR, REPLAY_ACTOR, queue_of
 
@@ -85,6 +86,7 @@ class Deliveries(Middleware):
         thread = threading.Thread(target=self._loop.run_forever, name="deliveries", daemon=True)
         thread.start()
         self._parts = self._run(worker_parts(self._settings))
+        collect_seldom()
         log.info("worker.ready", pid=os.getpid())
 
     def before_worker_shutdown(self, _broker: Broker, _worker: object) -> None:

@@ -16,6 +16,7 @@ from delivery.bootstrap import clock, open_ledger, retention, rolling
 from delivery.cli.door import report
 from delivery.config import read_settings
 from delivery.errors import Misconfigured
+from delivery.garbage import collect_seldom
 from delivery.logs import set_up_logs
 from delivery.model import Lane
 from workers.broker import ADVANCE_ACTOR, REPLAY_ACTOR, Publisher, queue_of, rabbitmq_broker
@@ -67,6 +68,7 @@ async def run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, relay.stop)
+    collect_seldom()
     log.info("relay.ready", pid=os.getpid())
     try:
         await relay.run()
