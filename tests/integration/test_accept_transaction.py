@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,11 @@ from tests.support import ledger as on
 from tests.support.ledger import Wanted
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from uuid import UUID
+
+    from delivery.ledger import Transaction
+    from delivery.ledger.direct import Connection
 
 
 ONE, OTHER = NewEvent("order.created", b'{"id":1}'), NewEvent("order.created", b'{"id":2}')
@@ -40,6 +45,26 @@ async def owed(ledger: Ledger, event: EventId) -> set[UUID]:
 
 
 # ---- fan-out
+class Restless(Ledger):
+    """A ledger on which a tenant's endpoints change whenever somebody is about to write."""
+
+    def __init__(self, ledger: Ledger, tenant: TenantId) -> None:
+        super().__init__(ledger.url)
+        self._ledger = ledger
+        self._tenant = tenant
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        async with self._ledger.transaction() as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def at_once(self) -> AsyncIterator[Connection]:
+        await on.new_endpoint(self._ledger, self._tenant)
+        async with self._ledger.at_once() as door:
+            yield door
+
+
 async def test_an_accepted_event_is_owed_once_to_each_endpoint_that_matches(
     ledger: Ledger, tenant: TenantId
 ) -> None:
@@ -77,6 +102,56 @@ async def test_endpoints_that_come_change_and_go_are_heard_of_at_once(
     assert await accepted() == {first, second}
     await on.delete_endpoint(ledger, tenant, first)
     assert await accepted() == {second}
+
+
+@pytest.mark.parametrize("key", [None, "a key"])
+async def test_endpoints_that_change_between_two_events_are_heard_of_with_and_without_a_key(
+    ledger: Ledger, tenant: TenantId, key: str | None
+) -> None:
+    accepter = on.accepter(ledger)
+    await accepter.accept(tenant, [ONE], single=True)
+    endpoint = await on.new_endpoint(ledger, tenant)
+    answer = await accepter.accept(tenant, [ONE], single=True, idempotency_key=key)
+    assert not answer.replayed
+    assert await owed(ledger, event_id(answer)) == {endpoint}
+    assert await on.count(ledger, "events") == 2
+    if key is not None:
+        again = await accepter.accept(tenant, [ONE], single=True, idempotency_key=key)
+        assert again == replace(answer, replayed=True)
+
+
+async def test_a_fan_out_of_many_statements_is_drafted_anew_when_endpoints_change(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    accepter = on.accepter(ledger)
+    await on.new_endpoint(ledger, tenant)
+    await accepter.accept(tenant, [ONE], single=True)
+    await on.new_endpoint(ledger, tenant)
+    await accepter.accept(tenant, [ONE] * 4_000, single=False)
+    assert await on.count(ledger, "deliveries") == await on.count(ledger, "schedule") == 8_001
+
+
+async def test_a_tenant_whose_endpoints_changed_does_not_spoil_those_who_share_its_commit(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    accepter, other = on.accepter(ledger), await on.new_tenant(ledger)
+    for each in (tenant, other):
+        await accepter.accept(each, [ONE], single=True)
+    endpoint = await on.new_endpoint(ledger, tenant)
+    answers = await asyncio.gather(
+        *[accepter.accept(each, [ONE], single=True) for each in (other, tenant, other, tenant)]
+    )
+    found = [await owed(ledger, event_id(answer)) for answer in answers]
+    assert found == [set(), {endpoint}, set(), {endpoint}]
+    assert await on.count(ledger, "events") == 6
+
+
+async def test_endpoints_that_never_stop_changing_are_told_of(ledger: Ledger, tenant: TenantId) -> None:
+    """Nothing is written from what is no longer so, and nobody waits for ever."""
+    accepter = on.accepter(Restless(ledger, tenant))
+    with pytest.raises(Unavailable, match="change too fast"):
+        await accepter.accept(tenant, [ONE], single=True)
+    assert await on.count(ledger, "events") == 0
 
 
 async def test_an_event_for_one_endpoint_asks_no_filter(ledger: Ledger, tenant: TenantId) -> None:
