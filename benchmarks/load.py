@@ -71,7 +71,10 @@ class Load:
                 self._owed += len(post.types) * post.arrives
             else:
                 self.refused += 1
-            await self._may_go.wait()
+            if not self._may_go.is_set():
+                await self._may_go.wait()
+                writer.close()  # the server may have, since nothing came for so long
+                reader, writer = await asyncio.open_connection(self._posting.host, self._posting.port)
         writer.close()
 
 
