@@ -147,6 +147,7 @@ def test_another_replay_is_cancelled(door: Door, labels: Showcase) -> None:
     with door.colleague(SUPPORT) as page:
         page.goto(f"/console/deliveries?endpoint={labels.endpoints[LABELS]}&type=label.printed")
         begin(page, "just to see", "2")
+        expect(page.locator("#live .legend")).to_be_visible()  # its first deliveries have been found
         page.get_by_role("link", name="Cancel").click()
         page.get_by_label("Reason").fill("seen")
         page.get_by_role("button", name="Cancel the replay").click()
