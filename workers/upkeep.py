@@ -71,7 +71,7 @@ class Upkeep:
             except Unavailable as error:
                 log.warning("upkeep.put_off", why=str(error))
                 await asyncio.sleep(1)
-            self._asked.clear()
+            # What was asked for during the round is done at once: only the next turn forgets that it was.
             try:
                 await asyncio.wait_for(self._asked.wait(), timeout=max(0.1, next_round - loop.time()))
             except TimeoutError:

@@ -17,6 +17,7 @@ from retries.limit import FIRST_IN_FLIGHT
 from tests.support import judging
 from tests.support import ledger as on
 from tests.support.judging import BAD, OPENS_AT, Told
+from workers.upkeep import Ages, Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -184,6 +185,30 @@ async def test_nothing_of_endpoints_that_are_still_there_is_cancelled(
     await on.accept(ledger, tenant)
     assert await cancel(ledger, endpoint, EndpointId(new_id())) == 0
     assert await cancel(ledger) == 0
+
+
+async def test_what_is_named_during_a_round_is_cancelled_right_after_it(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.accept(ledger, tenant)
+    await on.delete_endpoint(ledger, tenant, endpoint)
+    keeper: Upkeep
+
+    def clock_of_the_round() -> datetime:
+        keeper.bury([endpoint])
+        return clock()
+
+    keeper = Upkeep(ledger, Ages(DAY, OLDEST), clock=clock_of_the_round)
+    running = asyncio.create_task(keeper.run())
+    try:
+
+        async def cancelled() -> bool:
+            found = await on.rows(ledger, "select 1 from deliveries where status = 'cancelled'")
+            return len(found) == 1
+
+        await on.until(cancelled)
+    finally:
+        running.cancel()
 
 
 # ---- deliveries that are owed for too long

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from delivery.ledger import Ledger
     from delivery.model import TenantId
 
-# Partitions reach from the day before today to the days after it: from here, two days back at least.
-NOON = datetime.combine(clock().date() + timedelta(days=1), time(12), tzinfo=clock().tzinfo)
+# Partitions reach from yesterday to four days ahead: from here, two days back at least, also when the day
+# ends while the tests run.
+NOON = datetime.combine(clock().date() + timedelta(days=2), time(12), tzinfo=clock().tzinfo)
 _WRITE = """
     insert into attempts (id, delivery_id, tenant_id, endpoint_id, event_id, number, started_at, total_us,
         url, request_headers, body_sha256, key_ids, response_headers, response_body, response_truncated,
