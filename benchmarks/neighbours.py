@@ -44,24 +44,33 @@ class Neighbours:
         self.share = (self._used + stolen) / seconds
 
     def _count(self) -> None:
-        before = _used_by_others()
+        # Whoever was ours stays so: a child of a process that was killed is nobody's for a moment.
+        ours: set[tuple[int, float]] = set()
+        before = _used_by_others(ours)
         while not self._over.wait(EVERY_SECONDS):
-            now = _used_by_others()
+            now = _used_by_others(ours)
             self._used += sum(used - before.get(process, 0.0) for process, used in now.items())
             before = now
 
 
-def _used_by_others() -> dict[tuple[int, float], float]:
-    """Processor seconds of each process that does not descend from us; those of the system's kernel apart."""
+def _used_by_others(ours: set[tuple[int, float]]) -> dict[tuple[int, float], float]:
+    """Processor seconds of each process that is not ours; those of the system's kernel apart.
+
+    `ours` are those that were; who descends from us now is added.
+    """
     processes = {one.pid: one for one in psutil.process_iter()}
     parents = {pid: _parent(one) for pid, one in processes.items()}
     found: dict[tuple[int, float], float] = {}
     for pid, one in processes.items():
-        if parents[pid] == KERNEL_THREADS or _is_ours(pid, parents):
+        if parents[pid] == KERNEL_THREADS:
             continue
         with suppress(psutil.Error):  # it has just ended
-            times = one.cpu_times()
-            found[pid, one.create_time()] = times.user + times.system
+            process = (pid, one.create_time())
+            if _is_ours(pid, parents):
+                ours.add(process)
+            elif process not in ours:
+                times = one.cpu_times()
+                found[process] = times.user + times.system
     return found
 
 
