@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from delivery.retiring import Retention
 from delivery.secrets import SecretBox
 from delivery.tenants import Tenants
 from delivery.tracing import Traces
-from delivery.transport import AllowList, Guard, Transport
+from delivery.transport import LAST_PORT, AllowList, Guard, Transport
 from delivery.whose import Whose
 from retries.backoff import DEFAULT_SCHEDULE, Schedule, parse_schedule
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from delivery.config import Settings
 
 _ONE = 1 << 32
-LAST_PORT = 65_535
+_PORT = re.compile("[0-9]{1,5}")
 
 
 def clock() -> datetime:
@@ -71,7 +72,7 @@ def secret_box(settings: Settings) -> SecretBox:
 def guard(settings: Settings) -> Guard:
     """What may be dialled. Raises Misconfigured for networks or ports that cannot be read."""
     parts = [part.strip() for part in settings.allow_ports.split(",") if part.strip()]
-    if not all(part.isdecimal() and 0 < int(part) <= LAST_PORT for part in parts):
+    if not all(_PORT.fullmatch(part) and 0 < int(part) <= LAST_PORT for part in parts):
         raise Misconfigured(f"WAYBILL_ALLOW_PORTS must be numbers from 1 to {LAST_PORT}, comma separated")
     try:
         networks = AllowList.parse(settings.allow_networks)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from io import StringIO
+from typing import TYPE_CHECKING, TextIO
 
 import structlog
+
+from delivery.taming import tame
 
 if TYPE_CHECKING:
     from delivery.config import Settings
@@ -29,6 +32,21 @@ class _Stderr:
     debug = info = warning = warn = error = exception = critical = fatal = failure = err = log = msg
 
 
+def _tamed(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Write out what would begin a line that is none of ours, or command the terminal that shows it."""
+    return {name: tame(value) if isinstance(value, str) else value for name, value in line.items()}
+
+
+def _indented(out: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    """Write a traceback whose lines cannot be taken for the log's own, whatever is in its message.
+
+    Plain: rich's would show local variables, secrets among them, and take seconds to draw.
+    """
+    told = StringIO()
+    structlog.dev.plain_traceback(told, exc_info)
+    out.writelines(f"\n  | {tame(line)}" for line in told.getvalue().splitlines() if line)
+
+
 def set_up_logs(settings: Settings) -> None:
     """Write structlog's and the libraries' lines to stderr, as the settings say."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
@@ -41,10 +59,8 @@ def set_up_logs(settings: Settings) -> None:
         shared.append(structlog.processors.format_exc_info)
         last: structlog.typing.Processor = structlog.processors.JSONRenderer()
     else:
-        # Plain: rich's tracebacks would show local variables, secrets among them, and take seconds to draw.
-        last = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
+        shared.append(_tamed)
+        last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_indented)
     structlog.configure(
         processors=[*shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -16,6 +16,8 @@ LONGEST = 500
 _NAME: Final = re.compile(r"\.([A-Za-z_\u0080-\uffff][A-Za-z0-9_\u0080-\uffff-]*)")
 _INDEX: Final = re.compile(r"\[(0|[1-9][0-9]{0,8})\]")
 _QUOTED: Final = re.compile(r"""\[(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")\]""")
+# Replays keep their conditions: PostgreSQL's JSON takes neither. Written as an escape, both pass.
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 _NOTHING: Final = object()
 
 
@@ -32,6 +34,8 @@ class PayloadEquals:
         """Read `$.order.id=1042`; what is no JSON behind the `=` is taken as a string. Raises ValueError."""
         if len(text) > LONGEST:
             raise ValueError(f"must have at most {LONGEST} characters, not {len(text)}")
+        if _UNSTORABLE.search(text):
+            raise ValueError("must not contain a NUL character or half of a surrogate pair")
         path, rest = _path(text)
         if not rest.startswith("="):
             raise ValueError(

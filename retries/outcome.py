@@ -69,10 +69,11 @@ class Unreachable:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """The guard refused to dial this address of the endpoint's host."""
+    """The guard refused to dial this address of the endpoint's host; no address: not even to look for one."""
 
     host: str
-    address: str
+    address: str | None
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,10 @@ def describe(outcome: Outcome) -> str:  # noqa: PLR0911  one line for each membe
             return f"The time was up before {_NOT_YET[phase]}."
         case Unreachable(kind, detail):
             return f"{_FAULTS[kind]}{_in_brackets(detail)}."
-        case Blocked(host, address):
-            return f"The address {address} of {host} may not be dialled."
+        case Blocked(_, None, reason):
+            return f"Nothing was dialled: {_printable(reason).removesuffix('.')}."
+        case Blocked(host, address, reason):
+            return f"The address {address} of {_printable(host)} may not be dialled: {reason}."
         case CutShort(status):
             return f"The endpoint answered {_status_line(status)}, but the response broke off before its end."
         case Interrupted():
@@ -178,5 +181,14 @@ def _asking_for(wait: timedelta | None) -> str:
 
 def _in_brackets(detail: str) -> str:
     """Keep a detail on one line and short: it may quote what a stranger sent."""
-    one_line = " ".join(detail.split())[:_LONGEST_DETAIL]
+    one_line = _printable(" ".join(detail.split()))
     return f" ({one_line})" if one_line else ""
+
+
+def _printable(words: str) -> str:
+    """Bound what others wrote, and write out what could command a terminal or turn the text's direction."""
+    cut = words[:_LONGEST_DETAIL]
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode()
+        for letter in cut
+    )

@@ -65,7 +65,9 @@ def _query_names(dependant: Dependant) -> Iterator[str]:
 
 
 def require_json(request: Request) -> None:
-    """Raise 415 for a body that does not say it is JSON; no body at all passes."""
+    """Raise 415 for a body that does not say it is JSON, or that is packed; no body at all passes."""
+    if request.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+        raise HTTPException(415, "Send the body as it is: nothing with a Content-Encoding is unpacked.")
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "application/json" or (
         media_type.startswith("application/") and media_type.endswith("+json")

@@ -16,6 +16,7 @@ from delivery.home import Home
 from delivery.ledger import readiness
 from delivery.logs import set_up_logs
 from delivery.model import Actor
+from delivery.taming import tame
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -78,7 +79,7 @@ def actor() -> Actor:
 
 def report(error: WaybillError) -> int:
     """Say on one line of stderr what went wrong, and give the exit code that goes with it."""
-    print(f"waybill: {error}", file=sys.stderr)
+    print(f"waybill: {tame(str(error), lines=True)}", file=sys.stderr)
     match error:
         case Unavailable():
             return UNAVAILABLE

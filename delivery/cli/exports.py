@@ -14,9 +14,10 @@ from delivery.bootstrap import Services
 from delivery.cli.door import WrongUsage, ask
 from delivery.cli.filter_options import filtered
 from delivery.cli.options import AnyTenant, AsJson, examples
-from delivery.cli.screen import console, note, print_json, tame
+from delivery.cli.screen import console, note, print_json
 from delivery.exporting import Format
 from delivery.selection import DeliverySelection, refuse_unless_meant
+from delivery.taming import tame
 
 Pieces = AsyncGenerator[tuple[int, bytes], None]
 

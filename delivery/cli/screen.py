@@ -7,7 +7,6 @@ terminal. Nothing of it is printed as it is.
 from __future__ import annotations
 
 import os
-import re
 import sys
 import textwrap
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from delivery.taming import tame, tame_json
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -27,9 +28,6 @@ GAP = 2
 _ROOM_IN_A_PIPE = 500
 _NARROWEST = 8
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_BEYOND_ASCII_CONTROL = re.compile("[\x7f-\x9f]")
 
 STYLES = {
     "succeeded": "green",
@@ -67,16 +65,10 @@ def is_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def tame(text: str, *, lines: bool = False) -> str:
-    """The text with its control characters written out; `lines` lets line ends and tabs stand."""
-    found = _CONTROL_BUT_LINES if lines else _CONTROL
-    return found.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
-
-
 def print_json(document: Any) -> None:
-    """Print one JSON document. Raw parts of it stay as they are, to the byte."""
+    """Print one JSON document. Numbers and keys in raw parts of it stay as they were written."""
     text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
-    print(_BEYOND_ASCII_CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+    print(tame_json(text))
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, none: str) -> None:

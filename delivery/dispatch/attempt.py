@@ -84,7 +84,7 @@ def ended(
         response_body=exchange.body,
         response_truncated=exchange.body_truncated,
         outcome=name_of(exchange.outcome),
-        detail=describe(exchange.outcome).replace("\0", ""),
+        detail=describe(exchange.outcome),
         decision=name_of_decision(decision),
         reason=decision.reason,
         next_due_at=follows.due_at if isinstance(follows, Again) else None,

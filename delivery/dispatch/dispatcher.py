@@ -178,8 +178,9 @@ class Dispatcher:
         sent = Sent(work, claim_id, attempt_id, signed, started_at, self._terms.worker)
         limits = Limits(self._terms.connect, destination.timeout, self._terms.response_bytes)
         try:
-            request = post(destination.url, sent.headers(destination), body)
-            exchange = await self._transport.send(request, limits, now=started_at)
+            exchange = await post(
+                self._transport, destination.url, sent.headers(destination), body, limits, now=started_at
+            )
         except asyncio.CancelledError:
             exchange = interrupted()
         now = self._edge.clock()

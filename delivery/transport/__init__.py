@@ -10,10 +10,11 @@ from delivery.transport.destination import (
 )
 from delivery.transport.exchange import Exchange, Limits
 from delivery.transport.faults import DestinationBlocked
-from delivery.transport.guard import AllowList, BadAllowList, Guard, refusal
+from delivery.transport.guard import LAST_PORT, AllowList, BadAllowList, Guard, refusal
 from delivery.transport.names import Lookup
 
 __all__ = [
+    "LAST_PORT",
     "AllowList",
     "BadAllowList",
     "BadDestination",

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
+from delivery.transport.guard import LAST_PORT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from ipaddress import IPv4Address
@@ -41,7 +43,9 @@ _RESERVED: Final = frozenset({
     "host", "http2-settings", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
     "user-agent",  # tells receivers who calls them
 })  # fmt: skip
-_RESERVED_PREFIXES: Final = ("webhook-", "proxy-")
+_RESERVED_PREFIXES: Final = ("webhook-", "waybill-", "proxy-")
+# Gateways that hand headers on as variables (CGI, WSGI) write each of these as an underscore.
+_SAME_TO_A_GATEWAY: Final = re.compile(r"[^a-z0-9]")
 
 
 class BadDestination(ValueError):
@@ -109,8 +113,8 @@ def _host(url: httpx.URL) -> str:
 def _port(url: httpx.URL) -> str:
     if url.port is None or url.port == _DEFAULT_PORTS[url.scheme]:
         return ""
-    if not 1 <= url.port <= 65535:  # noqa: PLR2004  the two ends of what a port can be
-        raise BadDestination("The URL's port must be between 1 and 65535.")
+    if not 1 <= url.port <= LAST_PORT:
+        raise BadDestination(f"The URL's port must be between 1 and {LAST_PORT}.")
     return f":{url.port}"
 
 
@@ -128,7 +132,7 @@ def refused_literal(url: str, guard: Guard) -> str | None:
     For a checked URL. A name gets no verdict here: what it resolves to is looked at when it is dialled.
     """
     parsed = httpx.URL(url)
-    port = parsed.port or _DEFAULT_PORTS[parsed.scheme]
+    port = _DEFAULT_PORTS[parsed.scheme] if parsed.port is None else parsed.port
     literal = _literal(parsed.raw_host.decode("ascii"))
     if literal is not None:
         return guard.refusal(literal, port)
@@ -157,8 +161,8 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
 def _check_header(name: str, value: str) -> None:
     if not _TOKEN.fullmatch(name):
         raise BadHeader(name, "A header's name must be letters, digits, and - or a few other signs.")
-    lower = name.lower()
-    if lower in _RESERVED or lower.startswith(_RESERVED_PREFIXES):
+    plain = _SAME_TO_A_GATEWAY.sub("-", name.lower())
+    if plain in _RESERVED or plain.startswith(_RESERVED_PREFIXES):
         raise BadHeader(name, "This header is set by the engine.")
     if not _VISIBLE.fullmatch(value):
         raise BadHeader(name, "A header's value must be visible ASCII, without spaces at its ends.")

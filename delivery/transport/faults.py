@@ -88,7 +88,10 @@ def outcome_of(error: httpx.TransportError, trail: Trail) -> Outcome:
     """Say what came of an attempt that ended with this error."""
     cause = error.__cause__
     if isinstance(error, DestinationBlocked):
-        return Blocked(error.host, error.address)
+        return Blocked(error.host, error.address, error.reason)
+    if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
+        # Found before anything was looked up: this request is one that may not be made.
+        return Blocked(error.request.url.host, None, str(error))
     if isinstance(error, httpx.TimeoutException):
         # Nothing was sent while it waited for one of our own connections.
         return Interrupted() if trail.phase is None else TimedOut(trail.phase)
@@ -111,11 +114,7 @@ def _fault(error: httpx.TransportError, phase: Phase | None) -> Fault:
         isinstance(cause, OSError) and cause.errno in {errno.ECONNRESET, errno.EPIPE}
     ):
         return Fault.RESET
-    return (
-        Fault.PROTOCOL
-        if isinstance(error, httpx.ProtocolError | httpx.UnsupportedProtocol)
-        else Fault.NETWORK
-    )
+    return Fault.PROTOCOL if isinstance(error, httpx.RemoteProtocolError) else Fault.NETWORK
 
 
 def _detail(error: Exception) -> str:

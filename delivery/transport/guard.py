@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
+LAST_PORT: Final = 65_535
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 

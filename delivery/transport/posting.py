@@ -9,22 +9,53 @@ from typing import TYPE_CHECKING
 import httpx
 
 from delivery.model import Timings
+from delivery.transport.destination import BadDestination, check_url
 from delivery.transport.exchange import Exchange
-from retries.outcome import Interrupted
+from retries.outcome import Blocked, Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
-# Endpoints are posted to again and again, and reading a URL costs as much as signing.
-_url = lru_cache(maxsize=10_000)(httpx.URL)
+    from delivery.transport.client import Transport
+    from delivery.transport.exchange import Limits
+    from retries.outcome import Outcome
 
 
-def post(url: str, headers: Mapping[str, str], body: bytes) -> httpx.Request:
-    """A POST of these bytes to a checked URL."""
-    # A stream of its own: httpx then adds no headers, and the transport does the framing anyway.
-    return httpx.Request("POST", _url(url), headers=headers, stream=httpx.ByteStream(body))
+async def post(
+    transport: Transport,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    limits: Limits,
+    *,
+    now: datetime,
+) -> Exchange:
+    """POST these bytes, and say what came of it; `now` is as in `Transport.send`.
+
+    A URL or a header that no endpoint may have is not sent, whatever let it into the ledger: it is blocked.
+    """
+    try:
+        # A stream of its own: httpx then adds no headers, and the transport does the framing anyway.
+        request = httpx.Request("POST", _checked(url), headers=headers, stream=httpx.ByteStream(body))
+    except BadDestination as error:
+        return _unsent(Blocked("", None, error.why))
+    except UnicodeError:
+        return _unsent(Blocked("", None, "A header has a name or a value that cannot be sent."))
+    return await transport.send(request, limits, now=now)
 
 
 def interrupted() -> Exchange:
     """An exchange that we broke off: what came of it is not known."""
-    return Exchange(Interrupted(), started=perf_counter(), timings=Timings())
+    return _unsent(Interrupted())
+
+
+# Endpoints are posted to again and again, and reading a URL costs as much as signing.
+@lru_cache(maxsize=10_000)
+def _checked(url: str) -> httpx.URL:
+    """Check a URL once more where it is used: which schemes are allowed was decided when it was set."""
+    return httpx.URL(check_url(url, allow_http=True))
+
+
+def _unsent(outcome: Outcome) -> Exchange:
+    return Exchange(outcome, started=perf_counter(), timings=Timings())

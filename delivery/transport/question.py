@@ -13,6 +13,7 @@ from typing import Final
 import httpx
 
 from delivery.transport.connector import Origin
+from delivery.transport.guard import LAST_PORT
 
 _PORTS: Final = {"https": 443, "http": 80}
 _OURS: Final = frozenset({
@@ -35,9 +36,13 @@ class Question:
 def question_of(request: httpx.Request, body: bytes) -> Question:
     """Write a request out. Raises httpx.UnsupportedProtocol and httpx.LocalProtocolError."""
     url = request.url
-    port = url.port or _PORTS.get(url.scheme)
+    port = _PORTS.get(url.scheme)
     if port is None or not url.raw_host:
         raise httpx.UnsupportedProtocol("Only http and https URLs with a host can be asked.", request=request)
+    if url.port is not None:
+        port = url.port  # 0 too, which is no port, and not the scheme's own
+    if not 1 <= port <= LAST_PORT:
+        raise httpx.LocalProtocolError(f"The URL's port must be between 1 and {LAST_PORT}.", request=request)
     if url.userinfo:
         raise httpx.LocalProtocolError("Credentials in a URL are not sent.", request=request)
     origin = Origin(url.raw_host.decode("ascii"), port, url.scheme == "https")

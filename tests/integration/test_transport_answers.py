@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from delivery.transport import AllowList, Exchange, Guard, Limits, Transport
-from retries.outcome import CutShort, Delivered, Fault, Phase, Refused, TimedOut, Unreachable
+from retries.outcome import Blocked, CutShort, Delivered, Fault, Phase, Refused, TimedOut, Unreachable
 from tests.support.receivers import (
     CHUNK,
     Conversation,
@@ -367,9 +367,9 @@ async def test_a_request_that_cannot_be_sent_is_an_outcome_too():
         httpx.Request("POST", "http://127.0.0.1/", headers={"X": "a\r\nY: b"}),
     ):
         outcome = (await transport.send(request, PATIENT, now=NOW)).outcome
-        assert isinstance(outcome, Unreachable)
-        assert outcome.kind is Fault.PROTOCOL
-        assert "secret" not in outcome.detail
+        assert isinstance(outcome, Blocked)
+        assert outcome.address is None
+        assert "secret" not in outcome.reason
     await transport.aclose()
 
 

@@ -70,7 +70,9 @@ async def test_loopback_is_not_dialled_however_it_is_written(host: str):
 
 async def test_a_blocked_destination_says_what_was_blocked():
     async with transport_with(lookup=Book(["10.0.0.7"])) as transport:
-        assert (await ask(transport, "http://a.example/")).outcome == Blocked("a.example", "10.0.0.7")
+        assert (await ask(transport, "http://a.example/")).outcome == Blocked(
+            "a.example", "10.0.0.7", "private"
+        )
         with pytest.raises(DestinationBlocked, match="private") as caught:
             await transport.handle_async_request(httpx.Request("POST", "http://a.example/", content=b""))
     assert (caught.value.host, caught.value.address) == ("a.example", "10.0.0.7")
@@ -82,7 +84,7 @@ async def test_one_inside_address_condemns_the_name():
         port = outside.getsockname()[1]
         async with transport_with(guard=guard, lookup=Book(["127.0.0.1", "169.254.169.254"])) as transport:
             exchange = await ask(transport, f"http://a.example:{port}/")
-        assert exchange.outcome == Blocked("a.example", "169.254.169.254")
+        assert exchange.outcome == Blocked("a.example", "169.254.169.254", "metadata")
         assert not has_caught(outside)
 
 
@@ -91,7 +93,7 @@ async def test_a_port_that_is_not_allowed_is_not_dialled():
         guard = Guard(AllowList.parse("127.0.0.1"), frozenset({443}))
         async with transport_with(guard=guard) as transport:
             exchange = await ask(transport, f"http://127.0.0.1:{inside.getsockname()[1]}/")
-        assert exchange.outcome == Blocked("127.0.0.1", "127.0.0.1")
+        assert exchange.outcome == Blocked("127.0.0.1", "127.0.0.1", f"port {inside.getsockname()[1]}")
         assert not has_caught(inside)
 
 

@@ -13,7 +13,8 @@ from delivery.dispatch.destinations import Defaults, Destinations
 from delivery.dispatch.dispatcher import Edge, Terms
 from delivery.dispatch.gate import Gate
 from delivery.dispatch.recorder import Recorder
-from delivery.transport import AllowList, Guard, Transport
+from delivery.transport import AllowList, Guard, Lookup, Transport
+from delivery.transport.names import system_lookup
 from retries.backoff import parse_schedule
 from retries.health import HealthTerms
 from tests.support import ledger as on
@@ -42,13 +43,15 @@ class Manner:
     detach: timedelta = timedelta(seconds=2)
     response_bytes: int = 65_536
     health: HealthTerms = JUDGED
+    guard: Guard = LOOPBACK
+    lookup: Lookup = system_lookup
 
 
 @asynccontextmanager
 async def working(ledger: Ledger, manner: Manner | None = None) -> AsyncIterator[Dispatcher]:
-    """A dispatcher that may reach loopback; at the end nothing of it is left in flight."""
+    """A dispatcher that may reach loopback unless told otherwise; at the end nothing of it is in flight."""
     manner = manner or Manner()
-    transport = Transport(guard=LOOPBACK)
+    transport = Transport(guard=manner.guard, lookup=manner.lookup)
     defaults = Defaults(SCHEDULE, manner.timeout, timedelta(seconds=30), manner.health)
     dispatcher = Dispatcher(
         ledger,

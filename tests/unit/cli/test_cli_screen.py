@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.cli.screen import Column, print_facts, print_indented, print_json, print_table, say, tame
+from delivery.cli.screen import Column, print_facts, print_indented, print_json, print_table, say
+from delivery.taming import tame
 
 if TYPE_CHECKING:
     from collections.abc import Callable

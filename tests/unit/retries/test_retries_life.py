@@ -48,7 +48,7 @@ FAILURES: st.SearchStrategy[Outcome] = st.one_of(
     st.builds(Refused, st.integers(300, 599), st.none() | st.timedeltas()),
     st.builds(TimedOut, st.sampled_from(Phase)),
     st.builds(Unreachable, st.sampled_from(Fault), st.text()),
-    st.builds(Blocked, st.text(), st.text()),
+    st.builds(Blocked, st.text(), st.none() | st.text(), st.text()),
     st.builds(CutShort, STATUSES),
 )
 OUTCOMES: st.SearchStrategy[Outcome] = st.one_of(

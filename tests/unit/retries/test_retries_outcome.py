@@ -36,9 +36,10 @@ SENTENCES: list[tuple[Outcome, str]] = [
         "No trusted TLS connection to the endpoint came about (certificate has expired).",
     ),
     (
-        Blocked("receiver.example.com", "10.0.0.7"),
-        "The address 10.0.0.7 of receiver.example.com may not be dialled.",
+        Blocked("receiver.example.com", "10.0.0.7", "private"),
+        "The address 10.0.0.7 of receiver.example.com may not be dialled: private.",
     ),
+    (Blocked("", None, "The URL must name a host."), "Nothing was dialled: The URL must name a host."),
     (CutShort(200), "The endpoint answered 200 OK, but the response broke off before its end."),
     (Interrupted(), "The attempt was stopped on our side before it ended."),
 ]
@@ -69,7 +70,7 @@ def test_success_has_no_use_for_a_wait():
         (Refused(500), "refused"),
         (TimedOut(Phase.TOTAL), "timed_out"),
         (Unreachable(Fault.DNS), "unreachable"),
-        (Blocked("a.example", "::1"), "blocked"),
+        (Blocked("a.example", "::1", "loopback"), "blocked"),
         (CutShort(200), "cut_short"),
         (Interrupted(), "interrupted"),
     ],
@@ -97,3 +98,13 @@ def test_a_detail_stays_on_one_line_and_short():
     sentence = describe(Unreachable(Fault.PROTOCOL, "bad\r\nheader " + "x" * 10_000))
     assert "bad header x" in sentence
     assert len(sentence) < 300
+
+
+@pytest.mark.parametrize("hostile", ["\x1b[31m", "\0", "\x9b", "\u202e", "\u2028", "\ud800", "a\rb"])
+def test_a_detail_never_commands_a_terminal(hostile: str):
+    for outcome in (
+        Unreachable(Fault.PROTOCOL, f"bad {hostile}"),
+        Blocked(f"a{hostile}", "::1", "loopback"),
+        Blocked("", None, f"bad {hostile}"),
+    ):
+        assert describe(outcome).isprintable()

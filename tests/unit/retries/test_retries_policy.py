@@ -119,7 +119,7 @@ ROWS = [
         Row(f"unreachable: {fault}", Unreachable(fault), again(Reason.UNREACHABLE), Signal.BAD)
         for fault in Fault
     ),
-    Row("blocked", Blocked("receiver.example.com", "10.0.0.7"), again(Reason.BLOCKED), Signal.BAD),
+    Row("blocked", Blocked("receiver.example.com", "10.0.0.7", "private"), again(Reason.BLOCKED), Signal.BAD),
     Row("cut short", CutShort(200), again(Reason.CUT_SHORT), Signal.BAD),
     Row("interrupted", Interrupted(), HandBack(Reason.INTERRUPTED), Signal.NONE, took=SLOW),
 ]

@@ -170,7 +170,8 @@ def test_good_headers_come_back_as_they_are():
     [
         "Host content-length Content-Type CONTENT-ENCODING Transfer-Encoding te Trailer Connection Cookie",
         "Keep-Alive Upgrade Expect Accept-Encoding User-Agent Proxy-Authorization proxy-connection",
-        "webhook-id Webhook-Signature webhook-anything",
+        "webhook-id Webhook-Signature webhook-anything waybill-sequence Waybill-Anything",
+        "Content_Length transfer_encoding Transfer.Encoding Webhook_Id HTTP2_Settings Waybill_Sequence",
     ],
 )
 def test_a_header_of_the_engine_cannot_be_set(names: str):

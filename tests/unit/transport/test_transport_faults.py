@@ -103,4 +103,4 @@ def test_a_blocked_destination_carries_its_facts():
     error = translate(Inside("a.example", "10.0.0.1", "private"), trail)
     assert isinstance(error, DestinationBlocked)
     assert (error.host, error.address, error.reason) == ("a.example", "10.0.0.1", "private")
-    assert outcome_of(error, trail) == Blocked("a.example", "10.0.0.1")
+    assert outcome_of(error, trail) == Blocked("a.example", "10.0.0.1", "private")

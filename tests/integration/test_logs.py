@@ -1,0 +1,80 @@
+"""The real configuration of the logs, in a process of its own, fed with what attackers would have it say."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+PROGRAM = """
+import json, logging, sys
+import structlog
+from delivery.config import Settings
+from delivery.logs import set_up_logs
+
+set_up_logs(Settings.model_validate({"log_format": sys.argv[1]}))
+log = structlog.get_logger()
+for text in json.load(sys.stdin):
+    log.warning("endpoint.unreadable", why=text)
+    logging.getLogger("library").warning("%s", text)
+    try:
+        raise ValueError(text)
+    except ValueError:
+        log.exception("request.failed", path=text)
+"""
+FORGED = "2026-11-26T00:00:00.000000Z [info     ] delivery.attempted             outcome=delivered"
+FORGED_JSON = '{"event": "delivery.attempted", "outcome": "delivered", "level": "info"}'
+ENDS_OF_LINES = ("\n", "\r\n", "\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029")
+COMMANDS = (
+    "\x1b[2J",
+    "\x1b]0;owned\x07",
+    "\x1b[31m",
+    "\x9b31m",
+    "\x08" * 40,
+    "\0",
+    "\x7f",
+    "\u202e",
+    "\u2066",
+)
+HOSTILE = (
+    *(f"a{end}{FORGED}" for end in ENDS_OF_LINES),
+    *(f'"}}{end}{FORGED_JSON}' for end in ENDS_OF_LINES),
+    *(f"a{command}b" for command in COMMANDS),
+    "order.created outcome=delivered level=info",
+    "%s %d {} {0} %(password)s",
+    "[red]x[/red] :smile:",
+)
+A_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z \[(warning|error) +\] \S")
+COMMANDING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def logged(form: str) -> list[str]:
+    """The lines of a log in this form, after every hostile text has gone through it three ways."""
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM, form],
+        input=json.dumps(HOSTILE).encode(),
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    *lines, last = ran.stderr.decode().split("\n")
+    assert last == ""
+    return lines
+
+
+def test_no_text_forges_a_line_of_the_console_s_log_or_commands_who_reads_it():
+    lines = logged("console")
+    begun = [line for line in lines if A_LINE.match(line)]
+    assert len(begun) == 3 * len(HOSTILE)
+    assert [line for line in lines if not A_LINE.match(line) and not line.startswith("  | ")] == []
+    assert [line for line in lines if line.startswith(FORGED[:20])] == []
+    assert [line for line in lines if COMMANDING.search(line)] == []
+
+
+def test_no_text_forges_a_line_of_the_json_log():
+    told = [json.loads(line) for line in logged("json")]
+    assert len(told) == 3 * len(HOSTILE)
+    assert {line["level"] for line in told} == {"warning", "error"}
+    assert [line["why"] for line in told if line["event"] == "endpoint.unreadable"] == list(HOSTILE)
+    assert [line["path"] for line in told if line["event"] == "request.failed"] == list(HOSTILE)

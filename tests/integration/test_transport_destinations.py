@@ -1,0 +1,214 @@
+"""The corpus of destinations against the real transport, with a trap on every inside address there is."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager, closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from delivery.transport import AllowList, Exchange, Guard, Limits, Transport
+from delivery.transport.posting import post
+from retries.outcome import Blocked, Delivered, Fault, Refused, TimedOut, Unreachable, describe
+from tests.support.destinations import CORPUS, name_server
+from tests.support.receivers import answer, has_caught, receiving, trap
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from tests.support.receivers import Conversation
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+LIMITS = Limits(total=timedelta(seconds=10))
+EVERYTHING = Guard(AllowList.parse("0.0.0.0/0, ::/0"))
+OUTSIDE = Guard(AllowList.parse("127.0.0.2"))  # stands for the world outside; the rest of loopback is inside
+
+
+@asynccontextmanager
+async def transport_with(**settings: Any) -> AsyncIterator[Transport]:
+    transport = Transport(**{"lookup": name_server, **settings})
+    try:
+        yield transport
+    finally:
+        await transport.aclose()
+
+
+@contextmanager
+def trap_everywhere() -> Iterator[socket.socket]:
+    """Listen on all addresses of this machine, of both families: 127.0.0.1, 127.8.8.8, ::1 and its own."""
+    with closing(socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)) as listener:
+        listener.settimeout(0)
+        yield listener
+
+
+async def ask(transport: Transport, url: str, limits: Limits = LIMITS) -> Exchange:
+    return await post(transport, url, {"content-type": "application/json"}, b"{}", limits, now=NOW)
+
+
+async def test_nothing_of_the_corpus_is_dialled_and_each_is_blocked_with_its_reason():
+    with trap_everywhere() as inside:
+        port = inside.getsockname()[1]
+        async with transport_with() as transport:
+            for attack in CORPUS:
+                exchange = await ask(transport, attack.url(port))
+                assert isinstance(exchange.outcome, Blocked), attack
+                assert attack.why in describe(exchange.outcome), attack
+                assert exchange.address is None
+            assert transport.open_connections == 0
+        assert not has_caught(inside)
+
+
+async def test_the_connector_dials_nothing_either_where_no_url_was_checked():
+    """As if the check were not there: what can be made a request at all is stopped at the dial."""
+    blocked = 0
+    with trap_everywhere() as inside:
+        async with transport_with() as transport:
+            for attack in CORPUS:
+                try:
+                    url = httpx.URL(attack.url(inside.getsockname()[1]))
+                except (httpx.InvalidURL, UnicodeError):
+                    continue
+                exchange = await transport.send(httpx.Request("POST", url, content=b"{}"), LIMITS, now=NOW)
+                assert exchange.address is None
+                if isinstance(exchange.outcome, Blocked):
+                    blocked += 1
+                else:
+                    assert isinstance(exchange.outcome, Unreachable), attack
+                    assert exchange.outcome.kind is Fault.DNS
+        assert not has_caught(inside)
+    assert blocked > 300
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127.8.8.8",
+        "127.1",
+        "2130706433",
+        "0x7f.1",
+        "017700000001",
+        "0",
+        "127。0。0。1",
+        "[::1]",
+        "[::]",
+        "[::ffff:7f00:1]",
+        "localhost.",
+        "mapped.example",
+    ],
+)
+async def test_without_the_guard_it_would_have_been_dialled(host: str):
+    with trap_everywhere() as inside:
+        async with transport_with(guard=EVERYTHING) as transport:
+            request = httpx.Request("POST", f"http://{host}:{inside.getsockname()[1]}/", content=b"{}")
+            hasty = Limits(total=timedelta(seconds=0.2))
+            assert isinstance((await transport.send(request, hasty, now=NOW)).outcome, TimedOut)
+        assert has_caught(inside)
+
+
+async def test_no_redirect_to_a_destination_of_the_corpus_is_followed():
+    async def lead_inside(conversation: Conversation) -> None:
+        for number in range(len(CORPUS)):
+            await conversation.hear()
+            where = CORPUS[number].url(port).encode("unicode_escape", "replace").decode("ascii")
+            status = (301, 302, 303, 307, 308, 300, 305)[number % 7]
+            lines = (f"Location: {where}", f"Refresh: 0;url={where}", f"Content-Location: {where}")
+            await conversation.say(answer(f"{status} Over There", b"", *lines))
+
+    with trap_everywhere() as inside:
+        port = inside.getsockname()[1]
+        async with (
+            receiving(lead_inside, host="127.0.0.2") as receiver,
+            transport_with(guard=OUTSIDE) as transport,
+        ):
+            for _ in CORPUS:
+                outcome = (await ask(transport, receiver.url())).outcome
+                assert isinstance(outcome, Refused)
+                assert 300 <= outcome.status <= 308
+            assert len(receiver.requests) == len(CORPUS)
+        assert not has_caught(inside)
+
+
+class Flipping:
+    """A name server that gives its answers in turn, the last one for ever."""
+
+    def __init__(self, *answers: Sequence[str]) -> None:
+        self._answers = list(answers)
+
+    async def __call__(self, host: str) -> Sequence[str]:
+        del host
+        return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        ["127.0.0.1"],
+        ["127.8.8.8"],
+        ["::1"],
+        ["::ffff:127.0.0.1"],
+        ["127.0.0.2", "127.0.0.1"],
+        ["127.0.0.1%lo"],
+    ],
+    ids=str,
+)
+async def test_a_name_that_turns_inside_after_its_check_is_dialled_where_it_was_checked(then: list[str]):
+    async def greet(conversation: Conversation) -> None:
+        await conversation.hear()
+        await conversation.say(answer())
+
+    flipping = Flipping(["127.0.0.2"], then)
+    async with receiving(greet, host="127.0.0.2") as receiver:
+        url, port = receiver.url(host="rebinding.example"), receiver.port
+        with trap("127.0.0.1", port) as one, trap("127.8.8.8", port) as other, trap("::1", port) as third:
+            async with transport_with(guard=OUTSIDE, lookup=flipping) as transport:
+                first = await ask(transport, url)
+            async with transport_with(guard=OUTSIDE, lookup=flipping) as transport:
+                second = await ask(transport, url)
+            assert (first.outcome, first.address) == (Delivered(200), "127.0.0.2")
+            assert isinstance(second.outcome, Blocked)
+            assert second.address is None
+            assert not any(map(has_caught, (one, other, third)))
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed", "why"),
+    [
+        ("http://a.example/", {443}, "port 80"),
+        ("https://a.example/", {80}, "port 443"),
+        ("http://a.example:22/", {80, 443}, "port 22"),
+        ("http://127.0.0.2:6379/", {80, 443}, "port 6379"),
+        ("http://a.example:65535/", {80, 443}, "port 65535"),
+        ("http://a.example:0/", {80, 443}, "between 1 and 65535"),
+        ("http://a.example:65536/", {80, 443}, "between 1 and 65535"),
+        ("http://a.example:-80/", {80, 443}, "between 1 and 65535"),
+        ("http://a.example:4294967376/", {80, 443}, "between 1 and 65535"),
+        ("http://a.example:8o/", {80, 443}, "cannot be read"),
+    ],
+)
+async def test_a_port_that_is_not_allowed_or_none_is_blocked(url: str, allowed: set[int], why: str):
+    guard = Guard(AllowList.parse("127.0.0.2"), frozenset(allowed))
+    async with transport_with(guard=guard, lookup=Flipping(["127.0.0.2"])) as transport:
+        outcome = (await ask(transport, url)).outcome
+    assert isinstance(outcome, Blocked)
+    assert why in describe(outcome)
+
+
+@pytest.mark.parametrize("port", [0, 65536, -1, 2**64])
+async def test_a_number_that_is_no_port_is_never_the_schemes_own(port: int):
+    async with transport_with(guard=EVERYTHING, lookup=Flipping(["127.0.0.1"])) as transport:
+        request = httpx.Request("POST", f"http://a.example:{port}/", content=b"{}")
+        assert isinstance((await transport.send(request, LIMITS, now=NOW)).outcome, Blocked)
+
+
+async def test_many_at_once_are_blocked_as_one_by_one():
+    with trap_everywhere() as inside:
+        async with transport_with() as transport:
+            urls = [attack.url(inside.getsockname()[1]) for attack in CORPUS]
+            exchanges = await asyncio.gather(*(ask(transport, url) for url in urls))
+        assert all(isinstance(exchange.outcome, Blocked) for exchange in exchanges)
+        assert not has_caught(inside)

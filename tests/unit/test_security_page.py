@@ -1,0 +1,37 @@
+"""What the page on attacks counts is what is there."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from tests.support.destinations import CORPUS
+from tests.unit.test_nonsense import READERS
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "security.md"
+ROW = re.compile(r"^\| ([^|]+) \| (\d+) \|", re.MULTILINE)
+BEGINS = {
+    "address": "addresses of",
+    "number": "numbers that",
+    "no host": "hosts that",
+    "unreadable": "what cannot",
+    "authority": "who is",
+    "name": "names that",
+}
+
+
+def counted(beginning: str) -> int:
+    """The number in the row that begins so."""
+    (found,) = [int(count) for words, count in ROW.findall(PAGE.read_text()) if words.startswith(beginning)]
+    return found
+
+
+def test_the_page_counts_the_destinations_of_the_corpus_as_they_are():
+    kinds = Counter(attack.kind for attack in CORPUS)
+    assert {kind: counted(BEGINS[kind]) for kind in kinds} == kinds
+    assert counted("redirects to") == len(CORPUS)
+
+
+def test_the_page_counts_the_readers_as_they_are():
+    assert counted("nonsense for every reader") == len(READERS)
