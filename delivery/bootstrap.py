@@ -23,10 +23,12 @@ from delivery.erasure import Erasure
 from delivery.errors import Misconfigured
 from delivery.exporting import Exports
 from delivery.figures import Figures, Rolling
+from delivery.keys import Keys, KeyTerms
 from delivery.ledger import Ledger
 from delivery.names import Names
 from delivery.people import Passwords, People
 from delivery.replay import Advancer, Replays
+from delivery.resealing import Resealing
 from delivery.retiring import Retention
 from delivery.secrets import SecretBox
 from delivery.tenants import Tenants
@@ -106,6 +108,21 @@ def rolling(settings: Settings, ledger: Ledger) -> Rolling:
     return Rolling(ledger, kept=timedelta(days=settings.retention_attempts_days), clock=clock)
 
 
+def key_terms(settings: Settings) -> KeyTerms:
+    """What the operator says of API keys."""
+    operator = settings.operator_key
+    return KeyTerms(
+        operator_key=None if operator is None else operator.get_secret_value(),
+        overlap=timedelta(hours=settings.rotation_overlap_hours),
+        requests_per_second=settings.key_requests_per_second,
+    )
+
+
+def resealing(settings: Settings, ledger: Ledger) -> Resealing:
+    """What brings sealed values under the newest key. Raises Misconfigured."""
+    return Resealing(ledger, secret_box(settings), clock=clock)
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerParts:
     """What a worker process holds."""
@@ -161,6 +178,7 @@ class Services:
     ledger: Ledger
     accepter: Accepter
     tenants: Tenants
+    keys: Keys
     endpoints: Endpoints
     deliveries: Deliveries
     replays: Replays
@@ -174,7 +192,8 @@ class Services:
     whose: Whose
 
     async def close(self) -> None:
-        """Close the connections to the ledger."""
+        """Finish what is written beside requests, and close the connections to the ledger."""
+        await self.keys.settle()
         await self.ledger.close()
 
 
@@ -193,7 +212,8 @@ def services(settings: Settings, ledger: Ledger) -> Services:
         settings=settings,
         ledger=ledger,
         accepter=Accepter(ledger, limits=limits, clock=clock),
-        tenants=Tenants(ledger, settings.retention, clock=clock, random_bytes=secrets.token_bytes),
+        tenants=Tenants(ledger, settings.retention, clock=clock),
+        keys=Keys(ledger, key_terms(settings), clock=clock, random_bytes=secrets.token_bytes),
         endpoints=Endpoints(ledger, box, terms, clock=clock, random_bytes=secrets.token_bytes),
         deliveries=Deliveries(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
         replays=Replays(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),

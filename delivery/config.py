@@ -53,6 +53,13 @@ class Settings(BaseSettings):
         description="The operator's API key: may do everything, for every tenant. At least 20 characters.",
     )
 
+    key_requests_per_second: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Requests a second that one API key may make in each `web` process. 0: no limit.",
+    )
+
     host: str = Field("127.0.0.1", description="Address that `web` listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Port that `web` listens on.")
     public_url: str | None = Field(
@@ -82,7 +89,7 @@ class Settings(BaseSettings):
         24, gt=0, le=24 * 365, description="How long an idempotency key is remembered."
     )
     rotation_overlap_hours: float = Field(
-        24, ge=0, le=24 * 30, description="How long a rotated secret goes on signing beside the new one."
+        24, ge=0, le=24 * 30, description="How long a rotated secret or API key goes on beside the new one."
     )
 
     connect_timeout: Seconds = Field(5, le=30, description="Seconds to connect (name, TCP, TLS).")

@@ -7,9 +7,11 @@ WaybillError
 │   ├── NotFound            there is no such thing for this caller
 │   ├── NotAuthenticated    no key, or none that is known
 │   ├── NotAllowed          the key is known and may not do this
+│   │   └── ScopeMissing    it is not for that: names the scopes that it would need
 │   ├── Conflict            the state of things forbids it
 │   ├── TooLarge            more bytes or items than the limit
-│   └── TooManyTries        somebody guesses: how long to wait
+│   ├── TooManyTries        somebody guesses: how long to wait
+│   └── TooManyRequests     the key asks more often than it may: how long to wait
 ├── Misconfigured           a setting is missing or wrong: the process does not start
 ├── Unavailable             a part that we need does not answer (the door answers 503)
 └── SecretUnreadable        no encryption key at hand opens this secret
@@ -22,7 +24,10 @@ from typing import TYPE_CHECKING
 from delivery.moments import length
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import timedelta
+
+    from delivery.scopes import Scope
 
 
 class WaybillError(Exception):
@@ -71,6 +76,17 @@ class NotAllowed(Refusal):
     """The key is known and may not do this."""
 
 
+class ScopeMissing(NotAllowed):
+    """The key is not for that; `needed` are the scopes that whoever asks so has to have."""
+
+    def __init__(self, needed: Sequence[Scope], missing: Sequence[Scope]) -> None:
+        """Name what is needed, and which of it this key does not have."""
+        self.needed = tuple(needed)
+        named = " and ".join(f"`{scope}`" for scope in missing)
+        what = "scope" if len(missing) == 1 else "scopes"
+        super().__init__(f"This needs a key with the {what} {named}, which this one does not have.")
+
+
 class Conflict(Refusal):
     """The state of things forbids it; the message says how to go on."""
 
@@ -93,6 +109,16 @@ class TooManyTries(Refusal):
         """Say how long to wait."""
         self.retry_after = retry_after
         super().__init__(f"Too many tries have failed. Try again in {length(retry_after)}.")
+
+
+class TooManyRequests(Refusal):
+    """The key asks more often than it may; `retry_after` is how long to wait."""
+
+    def __init__(self, limit: int, retry_after: timedelta) -> None:
+        """Say what is allowed, and how long to wait."""
+        self.limit = limit
+        self.retry_after = retry_after
+        super().__init__(f"This key may ask {limit:,} times a second. Ask again in {length(retry_after)}.")
 
 
 class Misconfigured(WaybillError):

@@ -11,6 +11,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from delivery.errors import MalformedId
+from delivery.scopes import OF_TENANTS, Scope
 from retries.health import HealthTerms
 
 if TYPE_CHECKING:
@@ -146,7 +147,11 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A tenant's key as it may be shown: never the key itself."""
+    """A tenant's key as it may be shown: never the key itself.
+
+    `expires_at` None: it does not expire. `last_used_at` is true to a minute or so. `requests_per_second`
+    None: as many as the operator lets every key ask. `replaced_by` is what a rotation put in its place.
+    """
 
     id: KeyId
     tenant_id: TenantId
@@ -154,6 +159,16 @@ class ApiKey:
     hint: str
     created_at: datetime
     revoked_at: datetime | None
+    scopes: frozenset[Scope] = frozenset(OF_TENANTS)
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    requests_per_second: int | None = None
+    replaced_by: KeyId | None = None
+
+    def ended_at(self, now: datetime) -> datetime | None:
+        """Since when it is taken no more: revoked, or expired; None: it is good."""
+        ends = [end for end in (self.revoked_at, self.expires_at) if end is not None and end <= now]
+        return min(ends, default=None)
 
 
 @dataclass(frozen=True, slots=True)

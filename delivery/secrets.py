@@ -1,4 +1,7 @@
-"""Secrets at rest: AES-256-GCM, bound to the row they belong to, under keys that can be rotated."""
+"""Secrets at rest: each under a data key of its own, which is wrapped by a key that can be rotated.
+
+Both are AES-256-GCM, and bound to the row that the secret belongs to.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ import base64
 import binascii
 import hashlib
 import secrets
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -17,9 +20,13 @@ from delivery.errors import Misconfigured, SecretUnreadable
 if TYPE_CHECKING:
     from uuid import UUID
 
-_KEY_BYTES = 32
-_MARK_BYTES = 4
-_NONCE_BYTES = 12
+MARK_BYTES: Final = 4
+_KEY_BYTES: Final = 32
+_NONCE_BYTES: Final = 12
+_TAG_BYTES: Final = 16
+# Of a sealed value: the mark, a nonce and the data key under the wrapping key, a nonce and the secret under
+# the data key.
+_WRAPPED: Final = MARK_BYTES + _NONCE_BYTES + _KEY_BYTES + _TAG_BYTES
 
 
 def generate_key() -> str:
@@ -27,20 +34,36 @@ def generate_key() -> str:
     return base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
 
 
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """One of WAYBILL_SECRET_KEYS. `mark` stands before what it wraps, `plain_mark` before what it sealed.
+
+    Until there were data keys, it sealed the secrets itself; such values still open.
+    """
+
+    mark: bytes
+    plain_mark: bytes
+    cipher: AESGCM = field(repr=False)
+
+    @classmethod
+    def of(cls, key: bytes) -> _Key:
+        return cls(_mark(b"wrap", key), _mark(b"key", key), AESGCM(key))
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class SecretBox:
-    """Seals with the newest key, opens with any. Sealed: 4 bytes of key mark, 12 of nonce, then ciphertext.
+    """Seals under the newest key, opens under any. What is sealed tells by its first bytes under which.
 
     `context` ties a sealed value to its place (tenant and endpoint): moved to another row it does not open.
     """
 
-    _ciphers: dict[bytes, AESGCM]
-    _newest: bytes
+    _keys: tuple[_Key, ...]
+    _by_mark: dict[bytes, _Key]
 
     @classmethod
     def from_keys(cls, text: str) -> SecretBox:
         """Build from the setting: base64 keys, comma separated, newest first. Raises Misconfigured."""
-        ciphers: dict[bytes, AESGCM] = {}
+        keys = []
         for position, part in enumerate(text.split(","), start=1):
             try:
                 key = base64.b64decode(part.strip(), validate=True)
@@ -50,25 +73,68 @@ class SecretBox:
                 raise Misconfigured(
                     f"WAYBILL_SECRET_KEYS: key {position} is not base64 of {_KEY_BYTES} bytes."
                 )
-            ciphers[hashlib.sha256(b"waybill key mark" + key).digest()[:_MARK_BYTES]] = AESGCM(key)
-        return cls(ciphers, next(iter(ciphers)))
+            keys.append(_Key.of(key))
+        return cls(tuple(keys), {mark: key for key in keys for mark in (key.mark, key.plain_mark)})
+
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """The keys at hand by their ids, newest first. An id tells nothing of its key."""
+        return tuple(dict.fromkeys(key.mark.hex() for key in self._keys))
+
+    def key_id_of(self, sealed: bytes) -> str:
+        """The id of the key that a value needs; of one that is not at hand, its mark."""
+        mark = sealed[:MARK_BYTES]
+        key = self._by_mark.get(mark)
+        return (mark if key is None else key.mark).hex()
 
     def seal(self, plain: bytes, *, context: bytes) -> bytes:
-        """Encrypt under the newest key."""
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        return self._newest + nonce + self._ciphers[self._newest].encrypt(nonce, plain, context)
+        """Encrypt under a fresh data key, and that under the newest key."""
+        data_key, nonce = secrets.token_bytes(_KEY_BYTES), secrets.token_bytes(_NONCE_BYTES)
+        return self._wrap(data_key, context) + nonce + AESGCM(data_key).encrypt(nonce, plain, context)
 
     def open(self, sealed: bytes, *, context: bytes) -> bytes:
         """Decrypt; raises SecretUnreadable where no key fits or the value is not where it was sealed."""
-        mark = sealed[:_MARK_BYTES]
-        cipher = self._ciphers.get(mark)
-        if cipher is None:
+        mark = sealed[:MARK_BYTES]
+        key = self._by_mark.get(mark)
+        if key is None:
             raise SecretUnreadable(mark.hex())
-        nonce = sealed[_MARK_BYTES : _MARK_BYTES + _NONCE_BYTES]
-        try:
-            return cipher.decrypt(nonce, sealed[_MARK_BYTES + _NONCE_BYTES :], context)
-        except (InvalidTag, ValueError):
-            raise SecretUnreadable(mark.hex()) from None
+        if mark == key.mark:
+            data_key = self._unwrap(key, sealed, context)
+            return _decrypted(AESGCM(data_key), sealed[_WRAPPED:], context, mark)
+        return _decrypted(key.cipher, sealed[MARK_BYTES:], context, mark)
+
+    def resealed(self, sealed: bytes, *, context: bytes) -> bytes | None:
+        """The same secret under the newest key; None: it is already. Raises SecretUnreadable.
+
+        The data key is wrapped anew and what is under it stays as it is, so the secret itself is not opened;
+        but for a value from the time before data keys.
+        """
+        mark = sealed[:MARK_BYTES]
+        if mark == self._keys[0].mark:
+            return None
+        key = self._by_mark.get(mark)
+        if key is None or mark != key.mark:
+            return self.seal(self.open(sealed, context=context), context=context)
+        return self._wrap(self._unwrap(key, sealed, context), context) + sealed[_WRAPPED:]
+
+    def _wrap(self, data_key: bytes, context: bytes) -> bytes:
+        newest, nonce = self._keys[0], secrets.token_bytes(_NONCE_BYTES)
+        return newest.mark + nonce + newest.cipher.encrypt(nonce, data_key, b"key|" + context)
+
+    @staticmethod
+    def _unwrap(key: _Key, sealed: bytes, context: bytes) -> bytes:
+        return _decrypted(key.cipher, sealed[MARK_BYTES:_WRAPPED], b"key|" + context, key.mark)
+
+
+def _mark(what: bytes, key: bytes) -> bytes:
+    return hashlib.sha256(b"waybill " + what + b" mark" + key).digest()[:MARK_BYTES]
+
+
+def _decrypted(cipher: AESGCM, sealed: bytes, context: bytes, mark: bytes) -> bytes:
+    try:
+        return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context)
+    except (InvalidTag, ValueError):
+        raise SecretUnreadable(mark.hex()) from None
 
 
 def secret_context(tenant_id: UUID, endpoint_id: UUID) -> bytes:

@@ -70,14 +70,14 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None] | None = None) 
 
 
 async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> None:
-    ledger = open_ledger(settings, "web")
+    opened = services(settings, open_ledger(settings, "web"))
     try:
-        config = server_config(settings, Web.of(services(settings, ledger)))
-        await _make_partitions(ledger)
+        config = server_config(settings, Web.of(opened))
+        await _make_partitions(opened.ledger)
         server = _Server(config, on_ready)
         await server.serve()
     finally:
-        await ledger.close()
+        await opened.close()
 
 
 async def _make_partitions(ledger: Ledger) -> None:

@@ -18,6 +18,7 @@ from delivery.api import (
     events,
     exports,
     health,
+    keys,
     portal_links,
     reconcile,
     replays,
@@ -36,8 +37,8 @@ MOST_BYTES = 262_144
 
 def create_app(services: Services) -> FastAPI:
     """Build the application around these use cases. Raises Misconfigured without WAYBILL_SECRET_KEYS."""
-    keys = services.settings.secret_keys
-    if keys is None:
+    secret_keys = services.settings.secret_keys
+    if secret_keys is None:
         raise Misconfigured("WAYBILL_SECRET_KEYS is not set; cursors are signed with a key derived from it.")
     app = Application(
         title="Waybill",
@@ -48,7 +49,7 @@ def create_app(services: Services) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
-    app.state.cursors = Cursors.from_keys(keys.get_secret_value())
+    app.state.cursors = Cursors.from_keys(secret_keys.get_secret_value())
     answer_problems(app)
     # Routes are tried in this order, so the busiest come first.
     for module in (
@@ -62,6 +63,7 @@ def create_app(services: Services) -> FastAPI:
         erasure,
         portal_links,
         tenants,
+        keys,
         audit,
         health,
     ):

@@ -1,15 +1,17 @@
 """Who is calling, and for which tenant."""
 
-import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request, Security
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
+from delivery.api.problems import MORE_HEADERS
 from delivery.bootstrap import Services
-from delivery.errors import Invalid, MalformedId, NotAllowed, NotAuthenticated, NotFound
+from delivery.errors import Invalid, MalformedId, NotAuthenticated, NotFound, ScopeMissing, TooManyRequests
 from delivery.model import Actor, KeyId, Prefix, TenantId, parse_id, show_id
+from delivery.scopes import Scope
 
 OPERATOR = "operator"
 TENANT_HEADER = "Waybill-Tenant"
@@ -52,26 +54,36 @@ def services_of(request: Request) -> Services:
     return services
 
 
-async def identify(request: Request) -> Caller:
-    """Whose key the request carries; raises NotAuthenticated."""
+async def identify(request: Request, needed: Sequence[Scope]) -> Caller:
+    """Whose key the request carries, and that it may do this.
+
+    Raises NotAuthenticated, TooManyTries for guesses, TooManyRequests, and ScopeMissing.
+    """
     services = services_of(request)
     address = None if request.client is None else request.client.host
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    scheme, _, text = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         raise NotAuthenticated
-    operator = services.settings.operator_key
-    # Headers arrive as Latin-1; back to the bytes that were sent.
-    if operator is not None and hmac.compare_digest(
-        key.encode("latin-1"), operator.get_secret_value().encode()
-    ):
+    key = await services.keys.authenticate(text, address=address)
+    if key is None:
         return Caller(Actor(OPERATOR, address), None)
-    known = await services.tenants.authenticate(key)
-    return Caller(Actor(show_id(Prefix.KEY, known.id), address), known.tenant_id, known.id)
+    standing = services.keys.spend(key)
+    if standing is not None:
+        request.scope[MORE_HEADERS] = standing.headers()
+        if standing.wait:
+            raise TooManyRequests(standing.limit, standing.wait)
+    missing = [scope for scope in needed if scope not in key.scopes]
+    if missing:
+        raise ScopeMissing(needed, missing)
+    return Caller(Actor(show_id(Prefix.KEY, key.id), address), key.tenant_id, key.id)
 
 
-async def acting_for(request: Request) -> Acting:
+async def acting_for(request: Request, *needed: Scope) -> Acting:
     """For which tenant the request acts. Whether the operator named one that exists is not looked up."""
-    caller = await identify(request)
+    return _acting(request, await identify(request, needed))
+
+
+def _acting(request: Request, caller: Caller) -> Acting:
     named = request.headers.get(TENANT_HEADER)
     tenant_id = None if named is None else _parse_tenant(named)
     if caller.tenant_id is None:
@@ -83,26 +95,39 @@ async def acting_for(request: Request) -> Acting:
     return Acting(caller.actor, caller.tenant_id, caller.key_id)
 
 
-async def _tenant(request: Request, _key: _Documented, _named: _TenantHeader = None) -> Acting:
-    acting = await acting_for(request)
-    if acting.actor.name == OPERATOR:
+async def _acting_for_one_that_exists(request: Request, caller: Caller) -> Acting:
+    acting = _acting(request, caller)
+    if caller.tenant_id is None:
         await services_of(request).tenants.read(acting.tenant_id)
     return acting
 
 
-async def _seeing(request: Request, _key: _Documented, named: _TenantHeader = None) -> Caller:
-    caller = await identify(request)
+async def _tenant(
+    request: Request, needed: SecurityScopes, _key: _Documented, _named: _TenantHeader = None
+) -> Acting:
+    return await _acting_for_one_that_exists(request, await identify(request, _scopes(needed)))
+
+
+async def _seeing(
+    request: Request, needed: SecurityScopes, _key: _Documented, named: _TenantHeader = None
+) -> Caller:
+    caller = await identify(request, _scopes(needed))
     if caller.tenant_id is None and named is None:
         return caller
-    acting = await _tenant(request, _key, named)
+    acting = await _acting_for_one_that_exists(request, caller)
     return Caller(acting.actor, acting.tenant_id, acting.key_id)
 
 
-async def _operator(request: Request, _key: _Documented) -> Actor:
-    caller = await identify(request)
-    if caller.tenant_id is not None:
-        raise NotAllowed("This is for the operator's key alone.")
-    return caller.actor
+async def _operator(request: Request, needed: SecurityScopes, _key: _Documented) -> Actor:
+    return (await identify(request, _scopes(needed))).actor
+
+
+def _scopes(needed: SecurityScopes) -> list[Scope]:
+    return [Scope(name) for name in needed.scopes]
+
+
+def _for_tenant(*scopes: Scope) -> Any:
+    return Security(_tenant, scopes=[str(scope) for scope in scopes])
 
 
 def _parse_tenant(text: str) -> TenantId:
@@ -112,7 +137,12 @@ def _parse_tenant(text: str) -> TenantId:
         raise Invalid(TENANT_HEADER, str(error)) from None
 
 
-ForTenant = Annotated[Acting, Depends(_tenant)]
-Seeing = Annotated[Caller, Depends(_seeing)]
-AsOperator = Annotated[Actor, Depends(_operator)]
+# What a route takes says which scope it needs, in its code and so in the document.
+Managing = Annotated[Acting, _for_tenant(Scope.MANAGE)]
+Reading = Annotated[Acting, _for_tenant(Scope.READ)]
+Replaying = Annotated[Acting, _for_tenant(Scope.REPLAY)]
+# Whoever comes by a link looks, and may replay, pause endpoints and rotate their secrets.
+Linking = Annotated[Acting, _for_tenant(Scope.MANAGE, Scope.READ, Scope.REPLAY)]
+Seeing = Annotated[Caller, Security(_seeing, scopes=[str(Scope.READ)])]
+AsOperator = Annotated[Actor, Security(_operator, scopes=[str(Scope.OPERATE)])]
 Uses = Annotated[Services, Depends(services_of)]

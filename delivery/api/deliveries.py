@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from delivery.api.callers import ForTenant, Seeing, Uses
+from delivery.api.callers import Reading, Replaying, Seeing, Uses
 from delivery.api.delivery_shapes import (
     AttemptList,
     AttemptOut,
@@ -47,7 +47,7 @@ async def count_deliveries(uses: Uses, seeing: Seeing, wanted: AskedSelection) -
 
 
 @router.get("/deliveries/{delivery_id}")
-async def read_delivery(uses: Uses, acting: ForTenant, delivery_id: DeliveryInPath) -> DeliveryTold:
+async def read_delivery(uses: Uses, acting: Reading, delivery_id: DeliveryInPath) -> DeliveryTold:
     """Read a delivery with its newest attempts."""
     delivery = await uses.deliveries.read(acting.tenant_id, delivery_id)
     latest = await uses.deliveries.attempts(acting.tenant_id, delivery_id, Cut(LATEST))
@@ -56,7 +56,7 @@ async def read_delivery(uses: Uses, acting: ForTenant, delivery_id: DeliveryInPa
 
 @router.get("/deliveries/{delivery_id}/attempts")
 async def list_attempts(
-    uses: Uses, acting: ForTenant, delivery_id: DeliveryInPath, asked: AskedPage
+    uses: Uses, acting: Reading, delivery_id: DeliveryInPath, asked: AskedPage
 ) -> AttemptList:
     """List the attempts of a delivery, newest first, without bodies."""
     scope = ("attempts", acting.tenant_id, delivery_id)
@@ -66,7 +66,7 @@ async def list_attempts(
 
 @router.post("/deliveries/{delivery_id}/replay")
 async def replay_delivery(
-    uses: Uses, acting: ForTenant, delivery_id: DeliveryInPath, given: ReplayOneIn | None = None
+    uses: Uses, acting: Replaying, delivery_id: DeliveryInPath, given: ReplayOneIn | None = None
 ) -> DeliveryOut:
     """Send a delivery again: a waiting one now, a final one anew, the same bytes under the same `webhook-id`.
 
@@ -80,7 +80,7 @@ async def replay_delivery(
 
 
 @router.get("/attempts/{attempt_id}")
-async def read_attempt(uses: Uses, acting: ForTenant, attempt_id: AttemptInPath) -> AttemptTold:
+async def read_attempt(uses: Uses, acting: Reading, attempt_id: AttemptInPath) -> AttemptTold:
     """Read an attempt with the bodies that went out and came back."""
     told = await uses.deliveries.attempt(acting.tenant_id, attempt_id)
     return AttemptTold.told(told.attempt, told.body)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from fastapi import APIRouter, Response
 
 from delivery.accept import endpoint_test
-from delivery.api.callers import ForTenant, Uses
+from delivery.api.callers import Managing, Reading, Uses
 from delivery.api.endpoint_health_shapes import EnablePreviewOut, EndpointHealthOut
 from delivery.api.endpoint_shapes import (
     EnableIn,
@@ -30,7 +30,7 @@ router = APIRouter(prefix="/v1/endpoints", tags=["endpoints"], route_class=Stric
 
 @router.post("", status_code=201)
 async def create_endpoint(
-    uses: Uses, acting: ForTenant, given: EndpointIn, response: Response
+    uses: Uses, acting: Managing, given: EndpointIn, response: Response
 ) -> NewEndpointOut:
     """Make an endpoint. Its secret is told in this answer and never again."""
     made = await uses.endpoints.create(acting.tenant_id, given.asked(), actor=acting.actor)
@@ -40,7 +40,7 @@ async def create_endpoint(
 
 
 @router.get("")
-async def list_endpoints(uses: Uses, acting: ForTenant, asked: AskedPage) -> EndpointList:
+async def list_endpoints(uses: Uses, acting: Reading, asked: AskedPage) -> EndpointList:
     """List endpoints, newest first."""
     scope = ("endpoints", acting.tenant_id)
     page = await uses.endpoints.page(acting.tenant_id, asked.cut(*scope))
@@ -48,20 +48,20 @@ async def list_endpoints(uses: Uses, acting: ForTenant, asked: AskedPage) -> End
 
 
 @router.get("/{endpoint_id}")
-async def read_endpoint(uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath) -> EndpointOut:
+async def read_endpoint(uses: Uses, acting: Reading, endpoint_id: EndpointInPath) -> EndpointOut:
     """Read an endpoint."""
     return EndpointOut.of(await uses.endpoints.read(acting.tenant_id, endpoint_id))
 
 
 @router.get("/{endpoint_id}/health")
-async def read_health(uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath) -> EndpointHealthOut:
+async def read_health(uses: Uses, acting: Reading, endpoint_id: EndpointInPath) -> EndpointHealthOut:
     """Read how an endpoint does: what holds it, what waits for it, how its last attempts went."""
     return EndpointHealthOut.of(await uses.endpoints.health(acting.tenant_id, endpoint_id))
 
 
 @router.patch("/{endpoint_id}")
 async def change_endpoint(
-    uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath, given: EndpointPatch, reason: Reason = None
+    uses: Uses, acting: Managing, endpoint_id: EndpointInPath, given: EndpointPatch, reason: Reason = None
 ) -> EndpointOut:
     """Change what is named and nothing else. Deliveries that are still owed go to where it points now."""
     changes = changes_of(given)
@@ -73,7 +73,7 @@ async def change_endpoint(
 
 @router.delete("/{endpoint_id}", status_code=204)
 async def delete_endpoint(
-    uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath, reason: Reason = None
+    uses: Uses, acting: Managing, endpoint_id: EndpointInPath, reason: Reason = None
 ) -> None:
     """Delete an endpoint. What it was still owed is cancelled; its history stays."""
     await uses.endpoints.delete(acting.tenant_id, endpoint_id, reason=reason, actor=acting.actor)
@@ -81,7 +81,7 @@ async def delete_endpoint(
 
 @router.post("/{endpoint_id}/pause")
 async def pause_endpoint(
-    uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath, given: ReasonIn | None = None
+    uses: Uses, acting: Managing, endpoint_id: EndpointInPath, given: ReasonIn | None = None
 ) -> EndpointOut:
     """Pause an endpoint: events are still matched, and its deliveries are held until it is resumed."""
     paused = await uses.endpoints.pause(
@@ -92,7 +92,7 @@ async def pause_endpoint(
 
 @router.post("/{endpoint_id}/resume")
 async def resume_endpoint(
-    uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath, given: ReasonIn | None = None
+    uses: Uses, acting: Managing, endpoint_id: EndpointInPath, given: ReasonIn | None = None
 ) -> EndpointOut:
     """Resume a paused endpoint: what was held goes out, one at a time at first, then faster."""
     resumed = await uses.endpoints.resume(
@@ -103,7 +103,7 @@ async def resume_endpoint(
 
 @router.post("/{endpoint_id}/disable")
 async def disable_endpoint(
-    uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath, given: ReasonIn | None = None
+    uses: Uses, acting: Managing, endpoint_id: EndpointInPath, given: ReasonIn | None = None
 ) -> EndpointOut:
     """Disable an endpoint: events are still matched, and its deliveries held until somebody enables it."""
     disabled = await uses.endpoints.disable(
@@ -114,7 +114,7 @@ async def disable_endpoint(
 
 @router.post("/{endpoint_id}/enable")
 async def enable_endpoint(
-    uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath, given: EnableIn | None = None
+    uses: Uses, acting: Managing, endpoint_id: EndpointInPath, given: EnableIn | None = None
 ) -> EndpointOut | EnablePreviewOut:
     """Enable a disabled endpoint: what was held goes out, one at a time at first, then faster.
 
@@ -132,7 +132,7 @@ async def enable_endpoint(
 
 @router.post("/{endpoint_id}/secrets/rotate", status_code=201)
 async def rotate_secret(
-    uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath, given: RotationIn | None = None
+    uses: Uses, acting: Managing, endpoint_id: EndpointInPath, given: RotationIn | None = None
 ) -> NewSecretOut:
     """Make a new secret. The older ones go on signing beside it until their overlap is over."""
     asked = given or RotationIn()
@@ -149,14 +149,14 @@ async def rotate_secret(
 
 
 @router.get("/{endpoint_id}/secrets")
-async def list_secrets(uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath) -> SecretList:
+async def list_secrets(uses: Uses, acting: Reading, endpoint_id: EndpointInPath) -> SecretList:
     """List the secrets that sign now, newest first: never the secrets themselves."""
     live = await uses.endpoints.secrets(acting.tenant_id, endpoint_id)
     return SecretList(items=[SecretOut.of(secret) for secret in live], next=None)
 
 
 @router.post("/{endpoint_id}/test", status_code=202, responses=ACCEPTED, response_class=Response)
-async def send_test_event(uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath) -> Response:
+async def send_test_event(uses: Uses, acting: Managing, endpoint_id: EndpointInPath) -> Response:
     """Send an event of the type `waybill.test` to this endpoint alone, whatever its filter says."""
     endpoint = await uses.endpoints.read(acting.tenant_id, endpoint_id)
     accepted = await uses.accepter.accept(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from delivery.api.callers import ForTenant, Uses
+from delivery.api.callers import Managing, Uses
 from delivery.api.delivery_shapes import AttemptOut
 from delivery.api.event_shapes import EventOut
 from delivery.api.routing import StrictRoute
@@ -16,7 +16,7 @@ router = APIRouter(prefix="/v1", route_class=StrictRoute)
 @router.delete("/events/{event_id}/content", tags=["events"])
 async def erase_event_content(
     uses: Uses,
-    acting: ForTenant,
+    acting: Managing,
     event_id: EventInPath,
     cancel_pending: Annotated[  # noqa: FBT002  a query parameter
         bool, Query(description="Cancel the deliveries of it that are still owed.")
@@ -36,7 +36,7 @@ async def erase_event_content(
 
 @router.delete("/attempts/{attempt_id}/content", tags=["deliveries"])
 async def erase_attempt_content(
-    uses: Uses, acting: ForTenant, attempt_id: AttemptInPath, reason: Reason = None
+    uses: Uses, acting: Managing, attempt_id: AttemptInPath, reason: Reason = None
 ) -> AttemptOut:
     """Erase for good the headers and the body of what came back. What came of the attempt stays."""
     erased = await uses.erasure.attempt(acting.tenant_id, attempt_id, reason=reason, actor=acting.actor)

@@ -9,6 +9,7 @@ from delivery.api.shapes import Moment, Next, Shown, example
 from delivery.deliveries import EventHead
 from delivery.filters import LONGEST_TYPE
 from delivery.model import Prefix, show_id
+from delivery.scopes import Scope
 
 _TYPE = {
     "type": "string",
@@ -59,7 +60,7 @@ _TENANT_PARAMETER = {
 
 def _documented(body: dict[str, Any], sample: Any) -> dict[str, Any]:
     return {
-        "security": [{SCHEME: []}],
+        "security": [{SCHEME: [str(Scope.PUBLISH)]}],
         "parameters": [_KEY_PARAMETER, _TENANT_PARAMETER],
         "requestBody": {
             "required": True,

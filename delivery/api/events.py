@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from delivery.accept import AcceptLimits, NewEvent, parse_batch, parse_event
 from delivery.api import event_shapes as shapes
-from delivery.api.callers import TENANT_HEADER, ForTenant, Seeing, Uses, acting_for, services_of
+from delivery.api.callers import TENANT_HEADER, Reading, Seeing, Uses, acting_for, services_of
 from delivery.api.event_shapes import EventList, EventOut
 from delivery.api.routing import StrictRoute, require_json
 from delivery.api.selections import AskedOrder, checked_key, checked_values
@@ -19,6 +19,7 @@ from delivery.deliveries import EventSelection
 from delivery.errors import Invalid
 from delivery.filters import check_pattern
 from delivery.payload import PayloadEquals
+from delivery.scopes import Scope
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=StrictRoute)
 
@@ -89,7 +90,7 @@ async def list_events(
 
 
 @router.get("/{event_id}", responses=shapes.READ, response_class=Response)
-async def read_event(uses: Uses, acting: ForTenant, event_id: EventInPath) -> Response:
+async def read_event(uses: Uses, acting: Reading, event_id: EventInPath) -> Response:
     """Read an event with its body, as every receiver gets it."""
     head, body = await uses.deliveries.event(acting.tenant_id, event_id)
     shown = EventOut.of(head).model_dump(mode="json") | {"body": None if body is None else msgspec.Raw(body)}
@@ -104,7 +105,7 @@ async def _accept(
     request: Request, parse: Callable[[bytes, AcceptLimits], Sequence[NewEvent]], *, single: bool
 ) -> Response:
     accepter = services_of(request).accepter
-    acting = await acting_for(request)
+    acting = await acting_for(request, Scope.PUBLISH)
     require_json(request)
     key = request.headers.get(KEY_HEADER)
     if key is not None and _KEY.fullmatch(key) is None:

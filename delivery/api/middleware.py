@@ -8,7 +8,7 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from delivery.api.problems import INTERNAL, REQUEST_ID, answer, problem_of
+from delivery.api.problems import INTERNAL, MORE_HEADERS, REQUEST_ID, answer, problem_of
 from delivery.errors import TooLarge
 from delivery.model import new_id
 
@@ -39,7 +39,7 @@ class Answered:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] += ((b"x-request-id", request_id.encode()),)
+                message["headers"] += ((b"x-request-id", request_id.encode()), *scope.get(MORE_HEADERS, ()))
                 # What may be kept says so itself.
                 if not any(name == b"cache-control" for name, _ in message["headers"]):
                     message["headers"] += ((b"cache-control", b"no-store"),)

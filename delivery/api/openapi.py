@@ -49,7 +49,8 @@ _REFUSED = {
 DESCRIPTION = """\
 Events in, signed webhooks out, and a ledger that says what became of each.
 
-Every request carries a key: `Authorization: Bearer …`. Every refusal is a problem (RFC 9457) that names the
+Every request carries a key: `Authorization: Bearer …`. Each operation names under `security` the scopes that
+a key needs for it; the operator's key has all. Every refusal is a problem (RFC 9457) that names the
 fields at fault. Lists are newest first; pass `next` as `cursor` to go on.
 """
 

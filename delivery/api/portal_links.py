@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Request
 from pydantic import ConfigDict, Field
 
-from delivery.api.callers import ForTenant, Uses
+from delivery.api.callers import Linking, Uses
 from delivery.api.routing import StrictRoute
 from delivery.api.shapes import Given, Moment, Shown
 from delivery.people import Link, PortalRole, Role
@@ -47,7 +47,7 @@ class PortalLinkOut(Shown):
 
 @router.post("", status_code=201)
 async def create_portal_link(
-    uses: Uses, acting: ForTenant, request: Request, given: PortalLinkIn
+    uses: Uses, acting: Linking, request: Request, given: PortalLinkIn
 ) -> PortalLinkOut:
     """Make a link that lets whoever has it see this tenant at the console, without an account.
 

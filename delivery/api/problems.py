@@ -21,7 +21,9 @@ from delivery.errors import (
     NotAuthenticated,
     NotFound,
     Refusal,
+    ScopeMissing,
     TooLarge,
+    TooManyRequests,
     TooManyTries,
     Unavailable,
 )
@@ -37,6 +39,8 @@ log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = "waybill.request_id"
+# In a request's scope: header fields that its answer gets, whatever it is.
+MORE_HEADERS = "waybill.more_headers"
 RETRY_SECONDS = 1
 
 _TITLES = {
@@ -55,15 +59,18 @@ _TITLES = {
     503: ("unavailable", "This cannot be served just now"),
 }
 
+_TOO_OFTEN = ("too-many-requests", "The key asks more often than it may")
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem: a status, a sentence, and the fields at fault."""
+    """One problem: a status, a sentence, and the fields at fault. `kind` None: its status has a usual one."""
 
     status: int
     detail: str
     errors: Sequence[Mapping[str, str]] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    kind: tuple[str, str] | None = None
 
 
 _STATUSES: Mapping[type[Refusal], int] = {
@@ -98,7 +105,13 @@ def _refused(error: Refusal) -> Problem:
         case Invalid():
             return Problem(422, str(error), [{"field": error.field, "why": error.why}])
         case TooManyTries():
-            return Problem(429, str(error), headers={"Retry-After": str(_whole_seconds(error.retry_after))})
+            return Problem(429, str(error), headers=_retry_after(error.retry_after))
+        case TooManyRequests():
+            return Problem(429, str(error), headers=_retry_after(error.retry_after), kind=_TOO_OFTEN)
+        case ScopeMissing():
+            # RFC 6750, section 3.1.
+            needed = f'Bearer realm="waybill", error="insufficient_scope", scope="{" ".join(error.needed)}"'
+            return Problem(403, str(error), headers={"WWW-Authenticate": needed})
         case NotAuthenticated():
             detail = "Send a known key: Authorization: Bearer …"
             return Problem(401, detail, headers={"WWW-Authenticate": 'Bearer realm="waybill"'})
@@ -106,9 +119,9 @@ def _refused(error: Refusal) -> Problem:
             return Problem(_STATUSES.get(type(error), 400), str(error))
 
 
-def _whole_seconds(duration: timedelta) -> int:
-    """As a header says it; whoever waits for so long has waited for long enough."""
-    return max(1, -(-duration // timedelta(seconds=1)))
+def _retry_after(duration: timedelta) -> dict[str, str]:
+    """In whole seconds; whoever waits for so long has waited for long enough."""
+    return {"Retry-After": str(max(1, -(-duration // timedelta(seconds=1))))}
 
 
 def _from_framework(error: HTTPException) -> Problem:
@@ -131,7 +144,7 @@ def _field(fault: Mapping[str, Any]) -> dict[str, str]:
 
 def answer(problem: Problem, scope: Scope) -> Response:
     """Write a problem as a response."""
-    known = _TITLES.get(problem.status)
+    known = problem.kind or _TITLES.get(problem.status)
     kind, title = known or ("http", HTTPStatus(problem.status).phrase)
     body = {
         "type": f"/problems/{kind}",

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from delivery.api.callers import ForTenant, Uses
+from delivery.api.callers import Reading, Uses
 from delivery.api.routing import StrictRoute
 from delivery.api.shapes import MOST_ITEMS, EndpointInPath, Moment, Shown, example
 from delivery.deliveries import LARGEST_NUMBER, Numbered, Numbers
@@ -65,7 +65,7 @@ class NumberedList(Shown):
 @router.get("/{endpoint_id}/events")
 async def list_endpoint_events(
     uses: Uses,
-    acting: ForTenant,
+    acting: Reading,
     endpoint_id: EndpointInPath,
     after: Annotated[
         int, Query(ge=0, le=LARGEST_NUMBER, description="Only what has a larger number than this.")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from delivery.api.callers import OPERATOR, Acting, ForTenant, Uses
+from delivery.api.callers import OPERATOR, Acting, Reading, Replaying, Uses
 from delivery.api.endpoint_shapes import ReasonIn
 from delivery.api.replay_shapes import (
     RecoverIn,
@@ -29,7 +29,7 @@ AskedItemState = Annotated[ItemState | None, Query(description="Only those that 
 
 @router.post("/replays", status_code=201, responses={200: {"model": ReplayPreviewOut}})
 async def create_replay(
-    uses: Uses, acting: ForTenant, given: ReplayIn, response: Response
+    uses: Uses, acting: Replaying, given: ReplayIn, response: Response
 ) -> ReplayOut | ReplayPreviewOut:
     """Send many deliveries again, behind live traffic. With `dry_run` only tell what would be sent.
 
@@ -42,7 +42,7 @@ async def create_replay(
     "/endpoints/{endpoint_id}/recover", status_code=201, responses={200: {"model": ReplayPreviewOut}}
 )
 async def recover_endpoint(
-    uses: Uses, acting: ForTenant, endpoint_id: EndpointInPath, given: RecoverIn, response: Response
+    uses: Uses, acting: Replaying, endpoint_id: EndpointInPath, given: RecoverIn, response: Response
 ) -> ReplayOut | ReplayPreviewOut:
     """Send an endpoint again what it did not get since an outage began: what failed, and what still waits."""
     new = recovery(endpoint_id, given.since, reason=given.reason, hold=given.hold)
@@ -50,9 +50,7 @@ async def recover_endpoint(
 
 
 @router.get("/replays")
-async def list_replays(
-    uses: Uses, acting: ForTenant, asked: AskedPage, state: AskedState = None
-) -> ReplayList:
+async def list_replays(uses: Uses, acting: Reading, asked: AskedPage, state: AskedState = None) -> ReplayList:
     """List replays, newest first."""
     scope = ("replays", acting.tenant_id, state)
     page = await uses.replays.page(acting.tenant_id, state, asked.cut(*scope))
@@ -60,14 +58,14 @@ async def list_replays(
 
 
 @router.get("/replays/{replay_id}")
-async def read_replay(uses: Uses, acting: ForTenant, replay_id: ReplayInPath) -> ReplayOut:
+async def read_replay(uses: Uses, acting: Reading, replay_id: ReplayInPath) -> ReplayOut:
     """Read a replay, and how far it is."""
     return ReplayOut.of(await uses.replays.read(acting.tenant_id, replay_id))
 
 
 @router.get("/replays/{replay_id}/deliveries")
 async def list_replay_deliveries(
-    uses: Uses, acting: ForTenant, replay_id: ReplayInPath, asked: AskedPage, state: AskedItemState = None
+    uses: Uses, acting: Reading, replay_id: ReplayInPath, asked: AskedPage, state: AskedItemState = None
 ) -> ReplayItemList:
     """List the deliveries of a replay, oldest first."""
     scope = ("replay deliveries", acting.tenant_id, replay_id, state)
@@ -80,7 +78,7 @@ async def list_replay_deliveries(
 
 @router.post("/replays/{replay_id}/pause")
 async def pause_replay(
-    uses: Uses, acting: ForTenant, replay_id: ReplayInPath, given: ReasonIn | None = None
+    uses: Uses, acting: Replaying, replay_id: ReplayInPath, given: ReasonIn | None = None
 ) -> ReplayOut:
     """Send no more for now, and take back what no worker has yet."""
     reason = None if given is None else given.reason
@@ -91,7 +89,7 @@ async def pause_replay(
 
 @router.post("/replays/{replay_id}/resume")
 async def resume_replay(
-    uses: Uses, acting: ForTenant, replay_id: ReplayInPath, given: ReasonIn | None = None
+    uses: Uses, acting: Replaying, replay_id: ReplayInPath, given: ReasonIn | None = None
 ) -> ReplayOut:
     """Go on with a replay that was paused."""
     reason = None if given is None else given.reason
@@ -102,7 +100,7 @@ async def resume_replay(
 
 @router.post("/replays/{replay_id}/cancel")
 async def cancel_replay(
-    uses: Uses, acting: ForTenant, replay_id: ReplayInPath, given: ReasonIn | None = None
+    uses: Uses, acting: Replaying, replay_id: ReplayInPath, given: ReasonIn | None = None
 ) -> ReplayOut:
     """Send no more, ever. What no worker has yet stands as it stood before."""
     reason = None if given is None else given.reason

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from delivery.api.callers import ForTenant, Uses
+from delivery.api.callers import Reading, Uses
 from delivery.api.routing import StrictRoute
 from delivery.api.shapes import DeliveryInPath, EventInPath
 from delivery.api.trace_shapes import DeliveryTraceOut, EventTraceOut
@@ -11,12 +11,12 @@ router = APIRouter(prefix="/v1", tags=["traces"], route_class=StrictRoute)
 
 
 @router.get("/deliveries/{delivery_id}/trace")
-async def trace_delivery(uses: Uses, acting: ForTenant, delivery_id: DeliveryInPath) -> DeliveryTraceOut:
+async def trace_delivery(uses: Uses, acting: Reading, delivery_id: DeliveryInPath) -> DeliveryTraceOut:
     """Tell why a delivery is where it is: everything that happened to it, and what happens next."""
     return DeliveryTraceOut.of(await uses.traces.of_delivery(acting.tenant_id, delivery_id))
 
 
 @router.get("/events/{event_id}/trace")
-async def trace_event(uses: Uses, acting: ForTenant, event_id: EventInPath) -> EventTraceOut:
+async def trace_event(uses: Uses, acting: Reading, event_id: EventInPath) -> EventTraceOut:
     """Tell to which endpoints an event went and why, and why it did not go to the others."""
     return EventTraceOut.of(await uses.traces.of_event(acting.tenant_id, event_id))

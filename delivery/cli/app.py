@@ -16,6 +16,7 @@ from delivery.cli import (
     portal_links,
     processes,
     replays,
+    secrets,
     tenants,
     upkeep,
 )
@@ -39,7 +40,7 @@ app.command("audit", epilog=audit.EXAMPLES)(audit.list_audit)
 app.command("dev")(processes.dev)
 app.command("demo")(demo)
 app.add_typer(upkeep.database)
-app.add_typer(upkeep.secrets)
+app.add_typer(secrets.app)
 
 
 def _tell_version(asked: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -63,6 +64,28 @@ def read_moment(text: str) -> datetime:
             f"{text!r} is neither an age such as 15m, 2h or 7d nor a moment such as 2026-11-22T18:00:00Z."
         )
     return moment
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """When something ends: at a moment, or after a while."""
+
+    at: datetime | None = None
+    after: timedelta | None = None
+
+
+def read_end(text: str) -> End:
+    """Read `2027-01-31T18:00:00Z`, or a while from now on such as `12h`, `90d`."""
+    age = _AGE.fullmatch(text)
+    try:
+        end = End(at=datetime.fromisoformat(text)) if age is None else End(after=_ago(age))
+    except (ValueError, OverflowError):
+        end = End()
+    if end.after is None and (end.at is None or end.at.tzinfo is None):
+        raise typer.BadParameter(
+            f"{text!r} is neither a while such as 12h or 90d nor a moment such as 2027-01-31T18:00:00Z."
+        )
+    return end
 
 
 def read_content(given: str) -> bytes:

@@ -11,6 +11,7 @@ import msgspec
 from delivery.endpoints import shown_limits
 from delivery.model import Prefix, show_id
 from delivery.retention import TENANTS_OWN
+from delivery.scopes import in_order
 from delivery.tracing import said_of
 
 if TYPE_CHECKING:
@@ -42,8 +43,13 @@ def key(one: ApiKey, **more: str) -> Shape:
         "id": show_id(Prefix.KEY, one.id),
         "name": one.name,
         "hint": one.hint,
+        "scopes": [str(scope) for scope in in_order(one.scopes)],
+        "requests_per_second": one.requests_per_second,
         "created_at": moment(one.created_at),
+        "expires_at": moment(one.expires_at),
         "revoked_at": moment(one.revoked_at),
+        "last_used_at": moment(one.last_used_at),
+        "replaced_by": None if one.replaced_by is None else show_id(Prefix.KEY, one.replaced_by),
         **more,
     }
 

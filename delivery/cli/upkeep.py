@@ -1,4 +1,4 @@
-"""`waybill db` and `waybill secrets`: what an operator does once, or seldom."""
+"""`waybill db`: what an operator does once, or seldom."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,22 +15,15 @@ from delivery.ledger import Ledger, partitions, schema
 from delivery.model import Prefix, show_id
 from delivery.retention import Plan
 from delivery.retiring import Report
-from delivery.secrets import generate_key
 
 T = TypeVar("T")
 
 database = typer.Typer(name="db", help="The ledger's schema, and what it keeps.", no_args_is_help=True)
-secrets = typer.Typer(name="secrets", help="Keys that encrypt secrets at rest.", no_args_is_help=True)
 
 
 @database.callback()
 def _database() -> None:
     """Upgrade the ledger's schema; let go what is past its term."""
-
-
-@secrets.callback()
-def _secrets() -> None:
-    """Make keys that encrypt secrets at rest."""
 
 
 @database.command()
@@ -111,12 +104,6 @@ def _plan(plan: Plan) -> dict[str, Any]:
         ],
         "replays_before": plan.replays.isoformat(),
     }
-
-
-@secrets.command("generate-key")
-def make_key() -> None:
-    """Print a fresh key for WAYBILL_SECRET_KEYS. To rotate, put it before the old one, with a comma."""
-    print(generate_key())
 
 
 async def _with_ledger(settings: Settings, use: Callable[[Ledger], Awaitable[T]]) -> T:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy import insert as insert_into
 
 from delivery.ledger.tables import api_keys
 from delivery.model import ApiKey, KeyId, TenantId
 from delivery.paging import Page
+from delivery.scopes import Scope, in_order
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from delivery.ledger.session import Transaction
     from delivery.paging import Cut
 
-_COLUMNS = tuple(column for column in api_keys.c if column.name != "key_sha256")
+_COLUMNS: Final = tuple(column for column in api_keys.c if column.name != "key_sha256")
 
 
 async def insert(tx: Transaction, key: ApiKey, *, key_sha256: bytes) -> None:
@@ -31,23 +32,37 @@ async def insert(tx: Transaction, key: ApiKey, *, key_sha256: bytes) -> None:
             name=key.name,
             hint=key.hint,
             key_sha256=key_sha256,
+            scopes=[str(scope) for scope in in_order(key.scopes)],
+            requests_per_second=key.requests_per_second,
             created_at=key.created_at,
+            expires_at=key.expires_at,
             revoked_at=key.revoked_at,
         )
     )
 
 
-async def find(tx: Transaction, key_sha256: bytes) -> ApiKey | None:
-    """The key with this hash, unless it was revoked."""
+async def find(tx: Transaction, key_sha256: bytes, *, now: datetime) -> ApiKey | None:
+    """The key with this hash, unless it was revoked or has expired."""
     found = await tx.execute(
-        select(*_COLUMNS).where(api_keys.c.key_sha256 == key_sha256, api_keys.c.revoked_at.is_(None))
+        select(*_COLUMNS).where(
+            api_keys.c.key_sha256 == key_sha256,
+            api_keys.c.revoked_at.is_(None),
+            or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now),
+        )
     )
     row = found.one_or_none()
     return None if row is None else _key(row)
 
 
+async def read(tx: Transaction, tenant_id: TenantId, key_id: KeyId, *, lock: bool = False) -> ApiKey | None:
+    """One key of a tenant, ended ones too; locked against other changes of it."""
+    query = select(*_COLUMNS).where(api_keys.c.tenant_id == tenant_id, api_keys.c.id == key_id)
+    row = (await tx.execute(query.with_for_update(key_share=True) if lock else query)).one_or_none()
+    return None if row is None else _key(row)
+
+
 async def page(tx: Transaction, tenant_id: TenantId, cut: Cut) -> Page[ApiKey]:
-    """A tenant's keys, revoked ones too, newest first."""
+    """A tenant's keys, ended ones too, newest first."""
     rows = await tx.execute(
         select(*_COLUMNS)
         .where(api_keys.c.tenant_id == tenant_id, api_keys.c.id < cut.before)
@@ -69,6 +84,28 @@ async def revoke(tx: Transaction, tenant_id: TenantId, key_id: KeyId, *, at: dat
     return key_sha256
 
 
+async def replace(tx: Transaction, key: ApiKey, *, by: KeyId, until: datetime) -> bytes:
+    """Let another key take the place of this one, which expires then; returns its hash."""
+    replaced = await tx.execute(
+        update(api_keys)
+        .where(api_keys.c.tenant_id == key.tenant_id, api_keys.c.id == key.id)
+        .values(replaced_by=by, expires_at=until)
+        .returning(api_keys.c.key_sha256)
+    )
+    key_sha256: bytes = replaced.scalar_one()
+    return key_sha256
+
+
+async def used(tx: Transaction, tenant_id: TenantId, key_id: KeyId, *, at: datetime) -> None:
+    """Note that a key was used; never back in time."""
+    await tx.execute(
+        update(api_keys)
+        .where(api_keys.c.tenant_id == tenant_id, api_keys.c.id == key_id)
+        .where(or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < at))
+        .values(last_used_at=at)
+    )
+
+
 def _key(row: Row[*tuple[Any, ...]]) -> ApiKey:
     return ApiKey(
         id=KeyId(row.id),
@@ -77,4 +114,9 @@ def _key(row: Row[*tuple[Any, ...]]) -> ApiKey:
         hint=row.hint,
         created_at=row.created_at,
         revoked_at=row.revoked_at,
+        scopes=frozenset(map(Scope, row.scopes)),
+        expires_at=row.expires_at,
+        last_used_at=row.last_used_at,
+        requests_per_second=row.requests_per_second,
+        replaced_by=None if row.replaced_by is None else KeyId(row.replaced_by),
     )

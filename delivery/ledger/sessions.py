@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import delete, or_, select, text
 from sqlalchemy import insert as insert_into
 
 from delivery.accounts import PortalLink, Role
@@ -16,7 +16,7 @@ from delivery.model import KeyId, LinkId, TenantId
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy import RowMapping
+    from sqlalchemy import ColumnElement, RowMapping
 
     from delivery.accounts import Person
     from delivery.ledger.session import Transaction
@@ -68,14 +68,14 @@ async def insert(tx: Transaction, session: Session, *, token_sha256: bytes, addr
 async def find(tx: Transaction, token_sha256: bytes, *, now: datetime) -> Session | None:
     """The open session of this token, with whose it is as they are now.
 
-    None: there is none, it has ended, its person was disabled, or the key that made its link was revoked.
+    None: there is none, it has ended, its person was disabled, or the key that made its link has.
     """
     whole = sessions.outerjoin(people).outerjoin(portal_links).outerjoin(api_keys)
     found = await tx.execute(
         select(sessions.c.created_at, sessions.c.expires_at, people, portal_links)
         .select_from(whole)
         .where(sessions.c.token_sha256 == token_sha256, sessions.c.expires_at > now)
-        .where(people.c.disabled_at.is_(None), api_keys.c.revoked_at.is_(None))
+        .where(people.c.disabled_at.is_(None), *_key_is_good(now))
     )
     row = found.mappings().one_or_none()
     if row is None:
@@ -119,12 +119,12 @@ async def insert_link(tx: Transaction, link: PortalLink, *, token_sha256: bytes)
 
 
 async def find_link(tx: Transaction, token_sha256: bytes, *, now: datetime) -> PortalLink | None:
-    """The link of this token, unless it has ended or the key that made it was revoked."""
+    """The link of this token, unless it has ended or the key that made it has."""
     found = await tx.execute(
         select(portal_links)
         .select_from(portal_links.outerjoin(api_keys))
         .where(portal_links.c.token_sha256 == token_sha256, portal_links.c.expires_at > now)
-        .where(api_keys.c.revoked_at.is_(None))
+        .where(*_key_is_good(now))
     )
     row = found.mappings().one_or_none()
     return None if row is None else _link(row)
@@ -136,6 +136,12 @@ async def forget(tx: Transaction, *, before: datetime) -> bool:
         (await tx.execute(statement, {"before": before, "most": AT_ONCE})).rowcount for statement in _FORGET
     ]
     return AT_ONCE in gone
+
+
+def _key_is_good(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """True also where no key made the link."""
+    expires_at = api_keys.c.expires_at
+    return api_keys.c.revoked_at.is_(None), or_(expires_at.is_(None), expires_at > now)
 
 
 def _link(row: RowMapping) -> PortalLink:

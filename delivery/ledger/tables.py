@@ -71,8 +71,19 @@ api_keys = Table(
     Column("name", Text, nullable=False),
     Column("hint", Text, nullable=False),
     Column("key_sha256", LargeBinary, nullable=False, unique=True),
+    Column("scopes", ARRAY(Text), nullable=False, server_default=text("'{publish,manage,read,replay}'")),
+    # Null: as many as the operator lets every key ask.
+    Column("requests_per_second", Integer),
     _moment("created_at"),
+    _moment("expires_at", nullable=True),
     _moment("revoked_at", nullable=True),
+    # True to a minute or so: it is written seldom, and beside the request.
+    _moment("last_used_at", nullable=True),
+    # The key that took its place when it was rotated.
+    Column("replaced_by", Uuid),
+    CheckConstraint(
+        "cardinality(scopes) > 0 and scopes <@ array['publish', 'manage', 'read', 'replay']", name="scopes"
+    ),
 )
 
 endpoints = Table(

@@ -12,8 +12,9 @@ import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
+
+from delivery.networks import network_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,7 +23,6 @@ FIRST: Final = timedelta(seconds=1)
 # After so much quiet it all begins again.
 FORGOTTEN: Final = timedelta(hours=1)
 _MOST_DOUBLINGS: Final = 30
-_NETWORK_OF_ONE: Final = 64  # bits that an internet provider gives to one customer
 
 
 class Kind(StrEnum):
@@ -58,7 +58,7 @@ class Subject:
 
 def subjects_of(email: str, address: str | None) -> tuple[Subject, ...]:
     """What a try counts for, the account at its address first; `address` None: it is not known from where."""
-    where = None if address is None else _network(address)
+    where = None if address is None else network_of(address)
     named = {Kind.ACCOUNT_AT_ADDRESS: (email, where or ""), Kind.ACCOUNT: (email,)}
     if where is not None:
         named[Kind.ADDRESS] = (where,)
@@ -80,19 +80,6 @@ def wait(kind: Kind, failures: int, last_at: datetime, *, now: datetime) -> time
     pause = min(rule.longest, FIRST * doubled)
     # Clocks of two machines may differ: nobody waits longer for that.
     return min(max(last_at + pause - now, timedelta(0)), pause)
-
-
-def _network(address: str) -> str:
-    """Whoever has one address of version 6 has a whole network of them; they count as one."""
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return address
-    if not isinstance(found, IPv6Address):
-        return str(found)
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(ip_network((int(found), _NETWORK_OF_ONE), strict=False))
 
 
 def _key(kind: Kind, *parts: str) -> bytes:

@@ -126,6 +126,8 @@ _OF_OTHERS: Final = {
     "tenant.retention_changed": "How long the tenant's history is kept was changed by {by}",
     "key.created": "The key {name} was made by {by}",
     "key.revoked": "The key {name} was revoked by {by}",
+    "key.rotated": "The key {name} was rotated by {by}, and goes on{until}",
+    "secrets.resealed": "Secrets at rest were sealed again under the newest key by {by}",
     "replay.created": "The replay {name} was asked for by {by}{because}",
     "replay.paused": "The replay {name} was paused by {by}{because}",
     "replay.resumed": "The replay {name} was resumed by {by}{because}",

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from delivery.errors import Invalid, NotAuthenticated, NotFound
+from delivery.keys import Keys, KeyTerms, NewKey
 from delivery.model import Actor, Prefix, TenantId, new_id, show_id
 from delivery.people import Ability, People, Role
-from delivery.retention import Terms
-from delivery.tenants import Tenants
 from tests.support import ledger as on
 from tests.support.people import ADA, HOME, RIGHT, Clock, clock_now, people_of, somebody
 
@@ -35,11 +34,8 @@ def people(ledger: Ledger, clock: Clock) -> People:
 
 
 @pytest.fixture
-def tenants(ledger: Ledger, clock: Clock) -> Tenants:
-    return Tenants(ledger, TERMS, clock=clock, random_bytes=lambda count: b"k" * count)
-
-
-TERMS = Terms(payload=90, attempts=90, deliveries=90, events=90, journal=400)
+def keys(ledger: Ledger, clock: Clock) -> Keys:
+    return Keys(ledger, KeyTerms(), clock=clock, random_bytes=lambda count: b"k" * count)
 
 
 async def made(
@@ -63,9 +59,9 @@ async def refused(people: People, link: Link) -> None:
 
 
 async def test_whoever_has_a_link_is_let_in_to_its_tenant_alone(
-    people: People, tenants: Tenants, tenant: TenantId
+    people: People, keys: Keys, tenant: TenantId
 ) -> None:
-    key, _ = await tenants.create_key(tenant, "shop", actor=ADA)
+    key = (await keys.create(tenant, NewKey("shop"), actor=ADA)).kept
     link = await made(people, tenant, key, role=Role.SUPPORT, label="Joe of Acme")
     token, visitor = await people.open_link(link.token, address=AWAY)
     named = f"portal:{show_id(Prefix.KEY, key.id)} (Joe of Acme)"
@@ -96,16 +92,28 @@ async def test_a_link_works_until_it_ends_and_its_sessions_end_with_it(
 
 
 async def test_with_its_key_a_link_and_its_sessions_end_at_once(
-    people: People, tenants: Tenants, tenant: TenantId
+    people: People, keys: Keys, tenant: TenantId
 ) -> None:
-    key, _ = await tenants.create_key(tenant, "shop", actor=ADA)
+    key = (await keys.create(tenant, NewKey("shop"), actor=ADA)).kept
     link, of_operator = await made(people, tenant, key), await made(people, tenant)
     token, _ = await people.open_link(link.token, address=AWAY)
-    await tenants.revoke_key(tenant, key.id, actor=ADA)
+    await keys.revoke(tenant, key.id, actor=ADA)
     with pytest.raises(NotAuthenticated):
         await people.visitor(token)
     await refused(people, link)
     await people.open_link(of_operator.token, address=AWAY)
+
+
+async def test_a_link_and_its_sessions_end_when_its_key_expires(
+    people: People, keys: Keys, clock: Clock, tenant: TenantId
+) -> None:
+    new = NewKey("shop", lasts=timedelta(minutes=10))
+    link = await made(people, tenant, (await keys.create(tenant, new, actor=ADA)).kept)
+    token, _ = await people.open_link(link.token, address=AWAY)
+    clock.on(minutes=10)
+    with pytest.raises(NotAuthenticated):
+        await people.visitor(token)
+    await refused(people, link)
 
 
 async def test_a_session_token_opens_no_link_and_a_link_is_no_session(

@@ -81,13 +81,13 @@ def recovering(name: str) -> Callable[[Showcase], str]:
     return lambda shown: f"/replays/recover?endpoint={shown.endpoints[name]}"
 
 
-def revoking(name: str) -> Callable[[Showcase], str]:
-    """The question whether a tenant's key is to be revoked."""
+def asking_of_a_key(name: str, act: str) -> Callable[[Showcase], str]:
+    """The question whether a tenant's key is to be rotated, or revoked."""
 
     def path(shown: Showcase) -> str:
         own = tenant(name)(shown)
         keys = shown.operator.get(f"/v1{own}/keys")["items"]
-        return f"{own}/keys/{next(key['id'] for key in keys if key['revoked_at'] is None)}/revoke"
+        return f"{own}/keys/{next(key['id'] for key in keys if key['revoked_at'] is None)}/{act}"
 
     return path
 
@@ -162,7 +162,8 @@ PLACES = (
     Place("tenants", at("/tenants")),
     Place("tenant", tenant("northwind"), open_all),
     Place("tenant-new", at("/tenants/new")),
-    Place("key-revoke", revoking("northwind")),
+    Place("key-rotate", asking_of_a_key("northwind", "rotate")),
+    Place("key-revoke", asking_of_a_key("northwind", "revoke")),
     Place("people", at("/people")),
     Place("person", at("/people"), open_person),
     Place("person-new", at("/people/new")),
@@ -196,6 +197,6 @@ HOSTILE = (
     Place("types", narrowed("hostile", "/types"), says="constructor.__proto__"),
     Place("tenants", at("/tenants"), says=hostile.NAME),
     Place("tenant", tenant("hostile"), open_all, hostile.DESCRIPTION),
-    Place("key-revoke", revoking("hostile"), says=hostile.SCRIPT),
+    Place("key-revoke", asking_of_a_key("hostile", "revoke"), says=hostile.SCRIPT),
     Place("audit", narrowed("hostile", "/audit?engine=1"), says=hostile.REASON),
 )

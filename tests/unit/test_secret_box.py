@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from uuid import UUID
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,3 +104,60 @@ def test_a_generated_key_is_taken_and_no_two_are_the_same() -> None:
 def test_a_box_does_not_show_its_keys() -> None:
     assert OLD not in repr(BOX)
     assert repr(bytes([1]) * 32) not in repr(BOX)
+
+
+def test_a_value_tells_which_key_it_needs_and_the_ids_tell_nothing_of_the_keys() -> None:
+    box = SecretBox.from_keys(f"{NEW},{OLD}")
+    newest, older = box.key_ids
+    assert box.key_id_of(box.seal(b"plain", context=HERE)) == newest
+    assert box.key_id_of(BOX.seal(b"plain", context=HERE)) == older
+    assert box.key_id_of(b"\0\0\0\0rest") == "00000000"
+    assert not [one for one in box.key_ids if one in {OLD, NEW} or len(one) != 8]
+
+
+@given(st.binary(max_size=200))
+def test_resealing_wraps_the_data_key_anew_and_leaves_what_is_under_it(plain: bytes) -> None:
+    both = SecretBox.from_keys(f"{NEW},{OLD}")
+    before = BOX.seal(plain, context=HERE)
+    after = both.resealed(before, context=HERE)
+    assert after is not None
+    assert SecretBox.from_keys(NEW).open(after, context=HERE) == plain
+    assert len(after) == len(before)
+    assert after[64:] == before[64:]
+    assert after[:64] != before[:64]
+    assert both.resealed(after, context=HERE) is None
+
+
+def test_what_cannot_be_opened_is_not_resealed() -> None:
+    both = SecretBox.from_keys(f"{NEW},{OLD}")
+    sealed = BOX.seal(b"plain", context=HERE)
+    spoilt = sealed[:20] + bytes([sealed[20] ^ 1]) + sealed[21:]
+    for value, place in (
+        (spoilt, HERE),
+        (sealed, b"elsewhere"),
+        (b"\0" * 100, HERE),
+        (b"", HERE),
+        (sealed[:30], HERE),
+    ):
+        with pytest.raises(SecretUnreadable):
+            both.resealed(value, context=place)
+
+
+def sealed_before_data_keys(key: str, plain: bytes, context: bytes) -> bytes:
+    """As releases did that knew none."""
+    raw, nonce = base64.b64decode(key), b"n" * 12
+    mark = hashlib.sha256(b"waybill key mark" + raw).digest()[:4]
+    return mark + nonce + AESGCM(raw).encrypt(nonce, plain, context)
+
+
+def test_a_value_from_before_data_keys_opens_and_gets_one_when_it_is_resealed() -> None:
+    value = sealed_before_data_keys(OLD, b"plain", HERE)
+    both = SecretBox.from_keys(f"{NEW},{OLD}")
+    assert BOX.open(value, context=HERE) == both.open(value, context=HERE) == b"plain"
+    assert both.key_id_of(value) == both.key_ids[1]
+    assert SecretBox.from_keys(OLD).resealed(value, context=HERE) is not None
+    after = both.resealed(value, context=HERE)
+    assert after is not None
+    assert SecretBox.from_keys(NEW).open(after, context=HERE) == b"plain"
+    with pytest.raises(SecretUnreadable):
+        both.open(value, context=b"elsewhere")

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from tests.support.api import Api
 from tests.support.browser import visiting
 from tests.support.cast import LUMEN, NORTHWIND
-from tests.support.places import attempt, delivery, event, replay, revoking, tenant
+from tests.support.places import asking_of_a_key, attempt, delivery, event, replay, tenant
 from tests.support.showcase import PATIENCE
 from tests.support.stack import wait_until
 from tests.support.staff import SUPPORT, VIEWER
@@ -116,7 +116,7 @@ def test_a_partner_sees_nothing_of_other_tenants(partner: Visits, shown: Showcas
         event("northwind/billing"),
         replay("northwind/billing"),
         tenant("northwind"),
-        revoking("northwind"),
+        asking_of_a_key("northwind", "revoke"),
         lambda shown: f"/endpoints/{shown.endpoints['northwind/billing']}",
         lambda shown: f"/find?q={shown.delivery('northwind/billing')}",
     ],

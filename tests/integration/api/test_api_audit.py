@@ -38,6 +38,7 @@ AUDITED = {
     ("post", "/v1/tenants"): "tenant.created",
     ("patch", "/v1/tenants/{tenant_id}"): "tenant.changed",
     ("post", "/v1/tenants/{tenant_id}/keys"): "key.created",
+    ("post", "/v1/tenants/{tenant_id}/keys/{key_id}/rotate"): "key.rotated",
     ("delete", "/v1/tenants/{tenant_id}/keys/{key_id}"): "key.revoked",
     ("post", "/v1/endpoints"): "endpoint.created",
     ("patch", "/v1/endpoints/{endpoint_id}"): "endpoint.changed",

@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 
 from delivery.errors import NotAuthenticated
+from delivery.keys import Keys, KeyTerms
 from delivery.model import Actor, KeyId, Prefix, TenantId, parse_id
-from delivery.tenants import Tenants
 
 if TYPE_CHECKING:
     import httpx
@@ -59,11 +59,10 @@ async def test_a_revoked_key_is_refused_in_other_processes_within_five_seconds(
     services: Services, tenant: Tenancy
 ):
     now = datetime.now(UTC)
-    elsewhere = Tenants(
-        services.ledger, services.settings.retention, clock=lambda: now, random_bytes=lambda n: b"x" * n
-    )
+    elsewhere = Keys(services.ledger, KeyTerms(), clock=lambda: now, random_bytes=lambda n: b"x" * n)
     key = await elsewhere.authenticate(tenant.key)
-    await services.tenants.revoke_key(key.tenant_id, key.id, actor=Actor("operator"))
+    assert key is not None
+    await services.keys.revoke(key.tenant_id, key.id, actor=Actor("operator"))
     assert await elsewhere.authenticate(tenant.key) == key
     now += timedelta(seconds=5)
     with pytest.raises(NotAuthenticated):
@@ -183,11 +182,8 @@ async def test_tenants_are_listed_newest_first_page_by_page(operator: httpx.Asyn
 
 
 async def test_bad_keys_do_not_fill_memory(services: Services):
-    fresh = Tenants(
-        services.ledger,
-        services.settings.retention,
-        clock=lambda: datetime.now(UTC),
-        random_bytes=lambda n: b"x" * n,
+    fresh = Keys(
+        services.ledger, KeyTerms(), clock=lambda: datetime.now(UTC), random_bytes=lambda n: b"x" * n
     )
     for n in range(10):
         with pytest.raises(NotAuthenticated):
@@ -196,7 +192,8 @@ async def test_bad_keys_do_not_fill_memory(services: Services):
 
 
 async def test_a_key_names_its_tenant(services: Services, tenant: Tenancy):
-    key = await services.tenants.authenticate(tenant.key)
+    key = await services.keys.authenticate(tenant.key)
+    assert key is not None
     assert key.tenant_id == TenantId(parse_id(Prefix.TENANT, tenant.id))
     assert isinstance(key.id, UUID)
     assert key.id != KeyId(UUID(int=0))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -68,10 +69,12 @@ async def test_a_tenant_shows_its_endpoints(staff: Browser, tenant: TenantId, en
 
 
 async def test_a_key_is_shown_once(staff: Browser, services: Services, tenant: TenantId) -> None:
-    made = await staff.post(at(tenant, "/keys"), name="order service")
+    made = await staff.post(at(tenant, "/keys"), name="order service", scope="publish")
     assert made.headers["cache-control"] == "no-store"
     (key,) = set(KEY.findall(made.text))
-    assert (await services.tenants.authenticate(key)).tenant_id == tenant
+    known = await services.keys.authenticate(key)
+    assert known is not None
+    assert known.tenant_id == tenant
     page = await staff.text(at(tenant))
     assert key not in page
     assert "order service" in page
@@ -80,8 +83,8 @@ async def test_a_key_is_shown_once(staff: Browser, services: Services, tenant: T
 async def test_a_key_is_revoked_after_a_page_says_what_stops(
     staff: Browser, services: Services, tenant: TenantId
 ) -> None:
-    await staff.post(at(tenant, "/keys"), name="order service")
-    (key,) = (await services.tenants.keys(tenant, Cut())).items
+    await staff.post(at(tenant, "/keys"), name="order service", scope="publish")
+    (key,) = (await services.keys.page(tenant, Cut())).items
     path = at(tenant, f"/keys/{show_id(Prefix.KEY, key.id)}/revoke")
     assert "nothing takes it any more" in await staff.text(path)
     assert (await staff.post(path, reason="leaked")).status_code == 303
@@ -89,11 +92,62 @@ async def test_a_key_is_revoked_after_a_page_says_what_stops(
     assert "leaked" in await staff.text("/audit", what="key.*")
 
 
+async def test_a_key_is_made_for_what_is_ticked_and_for_so_many_days(
+    staff: Browser, services: Services, tenant: TenantId
+) -> None:
+    wanted: dict[str, Any] = {"name": "shop", "scope": ["read", "replay"], "expires_in_days": "30"}
+    page = await staff.post(at(tenant, "/keys"), **wanted)
+    assert "it may read, replay" in page.text
+    (key,) = (await services.keys.page(tenant, Cut())).items
+    assert key.scopes == {"read", "replay"}
+    assert key.expires_at == key.created_at + timedelta(days=30)
+    assert "read, replay" in await staff.text(at(tenant))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "fault"),
+    [
+        ({}, "scopes"),
+        ({"scope": "operate"}, "scopes"),
+        ({"scope": "nonsense"}, "scopes"),
+        ({"scope": "read", "expires_in_days": "soon"}, "expires_in_seconds"),
+        ({"scope": "read", "expires_in_days": "0"}, "expires_in_seconds"),
+        ({"scope": "read", "expires_in_days": "99999"}, "expires_in_seconds"),
+    ],
+)
+async def test_a_key_that_cannot_be_is_said_beside_the_field(
+    staff: Browser, tenant: TenantId, wrong: dict[str, str], fault: str
+) -> None:
+    page = await staff.post(at(tenant, "/keys"), name="shop", **wrong)
+    assert page.status_code == 422
+    assert f'id="fault-{fault}"' in page.text
+
+
+async def test_a_key_is_rotated_after_a_page_says_what_comes_of_it(
+    staff: Browser, services: Services, tenant: TenantId
+) -> None:
+    await staff.post(at(tenant, "/keys"), name="order service", scope="publish")
+    (key,) = (await services.keys.page(tenant, Cut())).items
+    path = at(tenant, f"/keys/{show_id(Prefix.KEY, key.id)}/rotate")
+    assert "The old one goes on for a while" in await staff.text(path)
+    for wrong in ("soon", "9999"):
+        page = await staff.post(path, overlap_hours=wrong)
+        assert (page.status_code, 'id="fault-overlap_hours"' in page.text) == (422, True)
+    made = await staff.post(path, overlap_hours="3", reason="as every year")
+    assert made.headers["cache-control"] == "no-store"
+    assert len(set(KEY.findall(made.text))) == 1
+    newest, oldest = (await services.keys.page(tenant, Cut())).items
+    assert oldest.replaced_by == newest.id
+    again = await staff.post(path)
+    assert (again.status_code, "was rotated already" in again.text) == (422, True)
+    assert "as every year" in await staff.text("/audit", what="key.*")
+
+
 async def test_a_key_of_another_tenant_is_not_revoked_here(
     staff: Browser, services: Services, ledger: Ledger, tenant: TenantId
 ) -> None:
-    await staff.post(at(tenant, "/keys"), name="order service")
-    (key,) = (await services.tenants.keys(tenant, Cut())).items
+    await staff.post(at(tenant, "/keys"), name="order service", scope="publish")
+    (key,) = (await services.keys.page(tenant, Cut())).items
     path = at(await on.new_tenant(ledger), f"/keys/{show_id(Prefix.KEY, key.id)}/revoke")
     assert (await staff.get(path)).status_code == 404
     assert (await staff.post(path)).status_code == 404

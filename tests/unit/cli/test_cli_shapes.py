@@ -12,8 +12,9 @@ import pytest
 from delivery.api.delivery_shapes import AttemptOut, AttemptTold, DeliveryOut
 from delivery.api.endpoint_shapes import EndpointOut, NewSecretOut, SecretOut
 from delivery.api.event_shapes import EventOut
+from delivery.api.keys import KeyOut, NewKeyOut
 from delivery.api.reconcile import NumberedList
-from delivery.api.tenants import KeyOut, NewKeyOut, TenantOut
+from delivery.api.tenants import TenantOut
 from delivery.api.trace_shapes import DeliveryTraceOut, EventTraceOut
 from delivery.cli import shapes, trace_shapes
 from delivery.deliveries import Numbered, Numbers

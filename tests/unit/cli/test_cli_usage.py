@@ -113,6 +113,8 @@ def test_a_wrong_setting_is_named(
         ("LEASE_SECONDS", "inf"),
         ("WINDOW_SECONDS", "1e300"),
         ("IDEMPOTENCY_HOURS", "inf"),
+        ("KEY_REQUESTS_PER_SECOND", "-1"),
+        ("KEY_REQUESTS_PER_SECOND", "1.5"),
         ("QUEUE_NAME", "q" * 300),
     ],
 )
@@ -173,6 +175,14 @@ def test_a_fresh_encryption_key_is_all_that_is_printed(capsys: pytest.CaptureFix
     printed = capsys.readouterr().out
     assert len(printed) == 45
     assert printed.endswith("=\n")
+
+
+def test_without_keys_there_is_nothing_to_rotate(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WAYBILL_DATABASE_URL", "postgresql://db/waybill")
+    assert main(["secrets", "rotate-key"]) == USAGE
+    assert "WAYBILL_SECRET_KEYS is not set" in capsys.readouterr().err
 
 
 def test_an_unavailable_ledger_has_an_exit_code_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:

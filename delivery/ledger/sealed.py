@@ -1,0 +1,101 @@
+"""Where sealed values are, read and changed step by step, whosever they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import func, select, text
+
+from delivery.ledger.tables import endpoint_secrets, endpoints
+from delivery.secrets import MARK_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from sqlalchemy import Column, Table, TextClause
+
+    from delivery.ledger.session import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A column with sealed values, the one that names the endpoint of each, and how values are replaced."""
+
+    table: Table
+    sealed: Column[Any]
+    endpoint_id: Column[Any]
+    change: TextClause
+
+
+SECRETS: Final = Place(
+    endpoint_secrets,
+    endpoint_secrets.c.sealed,
+    endpoint_secrets.c.endpoint_id,
+    text("""
+        update endpoint_secrets as one set sealed = given.after
+        from unnest(cast(:ids as uuid[]), cast(:befores as bytea[]), cast(:afters as bytea[]))
+            as given (id, before, after)
+        where one.id = given.id and one.sealed = given.before
+    """),
+)
+HEADERS: Final = Place(
+    endpoints,
+    endpoints.c.sealed_headers,
+    endpoints.c.id,
+    text("""
+        update endpoints as one set sealed_headers = given.after
+        from unnest(cast(:ids as uuid[]), cast(:befores as bytea[]), cast(:afters as bytea[]))
+            as given (id, before, after)
+        where one.id = given.id and one.sealed_headers = given.before
+    """),
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Sealed:
+    """One sealed value, and whose it is."""
+
+    id: UUID
+    tenant_id: UUID
+    endpoint_id: UUID
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Change:
+    """A value that is to be replaced, if it is still the one that was read."""
+
+    id: UUID
+    before: bytes
+    after: bytes
+
+
+async def after(tx: Transaction, place: Place, last: UUID, *, most: int) -> list[Sealed]:
+    """The values that come after this id, deleted endpoints' too, in order."""
+    table = place.table.c
+    rows = await tx.execute(
+        select(table.id, table.tenant_id, place.endpoint_id.label("endpoint"), place.sealed.label("sealed"))
+        .where(table.id > last, place.sealed.is_not(None))
+        .order_by(table.id)
+        .limit(most)
+    )
+    return [Sealed(row.id, row.tenant_id, row.endpoint, row.sealed) for row in rows]
+
+
+async def change(tx: Transaction, place: Place, changes: Sequence[Change]) -> int:
+    """Replace the values that nobody has changed meanwhile, and say how many those were."""
+    values = {
+        "ids": [one.id for one in changes],
+        "befores": [one.before for one in changes],
+        "afters": [one.after for one in changes],
+    }
+    return (await tx.execute(place.change, values)).rowcount
+
+
+async def marks(tx: Transaction, place: Place) -> dict[bytes, int]:
+    """How many values begin with which mark."""
+    mark = func.substring(place.sealed, 1, MARK_BYTES).label("mark")
+    rows = await tx.execute(select(mark, func.count()).where(place.sealed.is_not(None)).group_by(mark))
+    return {row[0]: row[1] for row in rows}

@@ -1,0 +1,198 @@
+"""A key does what its scopes say and nothing else, on every route, as the document has it."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from delivery.model import Prefix
+from delivery.scopes import ALL, OF_TENANTS
+from tests.integration.api.conftest import OPERATOR_KEY, client_of
+
+if TYPE_CHECKING:
+    import httpx
+    from fastapi import FastAPI
+
+    from tests.integration.api.conftest import Tenancy
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+UNKNOWN = "01kasw8qbefy09m6sc7n75yr3h"
+IDS = {f"{prefix.name.lower()}_id": f"{prefix}_{UNKNOWN}" for prefix in Prefix}
+OPEN = {"/healthz", "/readyz"}
+# Each alone shows what it is enough for, all but each what it is needed for.
+SETS = [*combinations(OF_TENANTS, 1), *combinations(OF_TENANTS, len(OF_TENANTS) - 1)]
+
+
+def needs(app: FastAPI) -> dict[tuple[str, str], set[str]]:
+    """The scopes that each operation needs, from the document."""
+    found = {}
+    for path, operations in app.openapi()["paths"].items():
+        for method, operation in operations.items():
+            (security,) = operation.get("security") or [{"ApiKey": []}]
+            found[method.upper(), path] = set(security["ApiKey"])
+    return found
+
+
+async def key_for(operator: httpx.AsyncClient, tenant: Tenancy, **wanted: Any) -> dict[str, Any]:
+    made = await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "x", **wanted})
+    assert made.status_code == 201, made.text
+    return dict(made.json())
+
+
+async def test_every_route_but_health_says_which_scopes_it_needs(app: FastAPI):
+    needed = needs(app)
+    assert {path for (_, path), scopes in needed.items() if not scopes} == OPEN
+    assert set().union(*needed.values()) == ALL
+    assert needed["POST", "/v1/events"] == needed["POST", "/v1/events/batch"] == {"publish"}
+    for (method, path), scopes in needed.items():
+        if path.startswith("/v1/tenants"):
+            assert scopes == {"operate"}
+        elif method == "GET" and path not in OPEN:
+            assert scopes == {"read"}
+        else:
+            assert path in OPEN or "operate" not in scopes
+
+
+async def test_on_every_route_exactly_the_documented_scopes_let_a_key_through(
+    app: FastAPI, operator: httpx.AsyncClient, tenant: Tenancy
+):
+    tried = 0
+    for scopes in SETS:
+        made = await key_for(operator, tenant, scopes=list(scopes))
+        async with client_of(app, made["key"]) as client:
+            for (method, path), needed in needs(app).items():
+                body: Any = {} if method in {"POST", "PATCH"} else None
+                answer = await client.request(method, path.format(**IDS), json=body)
+                missing = needed - set(scopes)
+                assert (answer.status_code == 403) == bool(missing), (method, path, scopes, answer.text)
+                assert answer.status_code not in {401, 500}
+                for scope in missing:
+                    assert f"`{scope}`" in answer.json()["detail"]
+                tried += 1
+    assert tried >= 300
+
+
+async def test_a_missing_scope_is_named_in_the_header_too(
+    app: FastAPI, operator: httpx.AsyncClient, tenant: Tenancy
+):
+    made = await key_for(operator, tenant, scopes=["read"])
+    async with client_of(app, made["key"]) as client:
+        refused = await client.post("/v1/events", json={"type": "a", "data": 1})
+    assert refused.status_code == 403
+    assert refused.json()["type"] == "/problems/not-allowed"
+    assert refused.headers["www-authenticate"] == (
+        'Bearer realm="waybill", error="insufficient_scope", scope="publish"'
+    )
+
+
+async def test_a_key_may_do_everything_when_nothing_is_said(operator: httpx.AsyncClient, tenant: Tenancy):
+    made = await key_for(operator, tenant)
+    assert made["scopes"] == ["publish", "manage", "read", "replay"]
+    assert made["expires_at"] is made["last_used_at"] is made["replaced_by"] is None
+
+
+async def test_keys_made_before_there_were_scopes_may_do_everything(sql: Any):
+    (default,) = sql.execute(
+        "select column_default from information_schema.columns"
+        " where table_name = 'api_keys' and column_name = 'scopes'"
+    ).fetchone()
+    assert default.startswith("'{publish,manage,read,replay}'")
+
+
+@pytest.mark.usefixtures("tenant")
+async def test_the_ledger_itself_takes_no_key_of_the_operator_s(sql: Any):
+    with pytest.raises(Exception, match="api_keys_scopes_check"):
+        sql.execute("update api_keys set scopes = '{operate}'")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "field"),
+    [
+        ({"scopes": []}, "scopes"),
+        ({"scopes": ["operate"]}, "scopes"),
+        ({"scopes": ["READ"]}, "scopes.0"),
+        ({"scopes": "read"}, "scopes"),
+        ({"scopes": ["read"] * 9}, "scopes"),
+        ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
+        ({"expires_at": "2027-01-01T00:00:00"}, "expires_at"),
+        ({"expires_at": "9999-12-31T23:59:59Z"}, "expires_at"),
+        ({"expires_at": 1}, "expires_at"),
+        ({"expires_in_seconds": 1}, "expires_in_seconds"),
+        ({"expires_in_seconds": 10**12}, "expires_in_seconds"),
+        ({"expires_in_seconds": 3600, "expires_at": "2027-01-01T00:00:00Z"}, "expires_in_seconds"),
+        ({"requests_per_second": 0}, "requests_per_second"),
+        ({"requests_per_second": 1.5}, "requests_per_second"),
+        ({"requests_per_second": True}, "requests_per_second"),
+        ({"expires": "never"}, "expires"),
+    ],
+)
+async def test_a_key_that_cannot_be_is_refused_by_the_field(
+    operator: httpx.AsyncClient, tenant: Tenancy, wanted: dict[str, Any], field: str
+):
+    refused = await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "x"} | wanted)
+    assert refused.status_code == 422, refused.text
+    assert refused.json()["errors"][0]["field"] == field
+
+
+async def test_an_expired_key_gets_the_same_answer_as_an_unknown_one(
+    app: FastAPI, operator: httpx.AsyncClient, tenant: Tenancy, sql: Any
+):
+    made = await key_for(operator, tenant, expires_in_seconds=60)
+    sql.execute("update api_keys set expires_at = now() where hint = %s", [made["hint"]])
+    answers = []
+    for key in (made["key"], "wbk_" + "A" * 43):
+        async with client_of(app, key) as client:
+            answers.append(await client.get("/v1/endpoints"))
+    expired, unknown = answers
+    assert expired.status_code == unknown.status_code == 401
+    assert expired.json()["detail"] == unknown.json()["detail"]
+    assert expired.headers["www-authenticate"] == unknown.headers["www-authenticate"]
+
+
+async def test_a_key_is_rotated_and_the_audit_tells_it(
+    app: FastAPI, operator: httpx.AsyncClient, tenant: Tenancy
+):
+    made = await key_for(operator, tenant, scopes=["read"])
+    path = f"/v1/tenants/{tenant.id}/keys/{made['id']}/rotate"
+    rotated = await operator.post(path, json={"overlap_hours": 1, "reason": "as every year"})
+    assert rotated.status_code == 201
+    successor = rotated.json()
+    assert (successor["name"], successor["scopes"]) == ("x", ["read"])
+    for key in (made["key"], successor["key"]):
+        async with client_of(app, key) as client:
+            assert (await client.get("/v1/endpoints")).status_code == 200
+    told = (await operator.get("/v1/audit", headers={"Waybill-Tenant": tenant.id})).json()["items"][0]
+    assert (told["what"], told["reason"]) == ("key.rotated", "as every year")
+    assert told["details"]["replaced_by"] == successor["id"]
+    assert " until 20" in told["sentence"]
+    assert made["key"] not in str(told)
+    again = await operator.post(path)
+    assert again.status_code == 409
+    assert successor["id"] in again.json()["detail"]
+    for wrong in (-1, 721, "many"):
+        refused = await operator.post(path, json={"overlap_hours": wrong})
+        assert refused.json()["errors"][0]["field"] == "overlap_hours"
+
+
+async def test_a_list_of_keys_tells_scopes_ends_and_when_each_was_used(
+    app: FastAPI, services: Any, operator: httpx.AsyncClient, tenant: Tenancy
+):
+    made = await key_for(operator, tenant, scopes=["publish"], expires_in_seconds=3600)
+    async with client_of(app, made["key"]) as client:
+        await client.post("/v1/events", json={"type": "a", "data": 1})
+    await services.keys.settle()
+    newest, _ = (await operator.get(f"/v1/tenants/{tenant.id}/keys")).json()["items"]
+    assert newest["scopes"] == ["publish"]
+    assert newest["expires_at"] == made["expires_at"]
+    assert newest["last_used_at"] is not None
+
+
+async def test_the_operator_s_key_does_everything(app: FastAPI, tenant: Tenancy):
+    async with client_of(app, OPERATOR_KEY, **{"Waybill-Tenant": tenant.id}) as operator:
+        for method, path in needs(app):
+            body: Any = {} if method in {"POST", "PATCH"} else None
+            answer = await operator.request(method, path.format(**IDS), json=body)
+            assert answer.status_code not in {401, 403, 500}, (method, path)
