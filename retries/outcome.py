@@ -35,6 +35,7 @@ class Fault(StrEnum):
     TLS = "tls"
     PROTOCOL = "protocol"
     NETWORK = "network"
+    TOKEN = "token"  # noqa: S105  a word, and no secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,11 @@ def describe(outcome: Outcome) -> str:  # noqa: PLR0911  one line for each membe
             assert_never(outcome)
 
 
+def describe_other(who: str, outcome: Outcome) -> str:
+    """Say the same of an exchange with somebody else than the endpoint, to stand in brackets."""
+    return describe(outcome).replace("The endpoint", f"The {who}").replace("the endpoint", f"the {who}")[:-1]
+
+
 _NOT_YET: Final = {
     Phase.DNS: "the endpoint's name was resolved",
     Phase.CONNECT: "the endpoint took the connection",
@@ -164,6 +170,7 @@ _FAULTS: Final = {
     Fault.TLS: "No trusted TLS connection to the endpoint came about",
     Fault.PROTOCOL: "The endpoint's answer was not valid HTTP",
     Fault.NETWORK: "The network did not reach the endpoint",
+    Fault.TOKEN: "The endpoint's token server gave no token",
 }
 
 
