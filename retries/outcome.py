@@ -89,7 +89,14 @@ class Interrupted:
     """We stopped the attempt before it ended."""
 
 
-Outcome = Delivered | Refused | TimedOut | Unreachable | Blocked | CutShort | Interrupted
+@dataclass(frozen=True, slots=True)
+class ProxyFailed:
+    """The operator's proxy gave us no way to the endpoint: that says nothing of the endpoint."""
+
+    detail: str = ""
+
+
+Outcome = Delivered | Refused | TimedOut | Unreachable | Blocked | CutShort | Interrupted | ProxyFailed
 
 
 def classify_status(status: int, retry_after: timedelta | None) -> Delivered | Refused:
@@ -100,8 +107,19 @@ def classify_status(status: int, retry_after: timedelta | None) -> Delivered | R
 
 
 NAMES: Final = frozenset(
-    {"delivered", "refused", "timed_out", "unreachable", "blocked", "cut_short", "interrupted"}
+    {
+        "delivered",
+        "refused",
+        "timed_out",
+        "unreachable",
+        "blocked",
+        "cut_short",
+        "interrupted",
+        "proxy_failed",
+    }
 )
+# What happened on our side of the network, and tells nothing of the endpoint.
+OURS: Final = ("interrupted", "proxy_failed")
 
 
 def name_of(outcome: Outcome) -> str:  # noqa: PLR0911  one line for each member of the closed set
@@ -121,6 +139,8 @@ def name_of(outcome: Outcome) -> str:  # noqa: PLR0911  one line for each member
             return "cut_short"
         case Interrupted():
             return "interrupted"
+        case ProxyFailed():
+            return "proxy_failed"
         case _:
             assert_never(outcome)
 
@@ -144,6 +164,8 @@ def describe(outcome: Outcome) -> str:  # noqa: PLR0911  one line for each membe
             return f"The endpoint answered {_status_line(status)}, but the response broke off before its end."
         case Interrupted():
             return "The attempt was stopped on our side before it ended."
+        case ProxyFailed(detail):
+            return f"The proxy on our side gave no connection to the endpoint{_in_brackets(detail)}."
         case _:
             assert_never(outcome)
 

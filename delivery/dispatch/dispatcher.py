@@ -192,6 +192,7 @@ class Dispatcher:
             now=now,
             jitter=self._edge.dice(),
             permanent=destination.permanent,
+            unburned=work.attempts - work.step,
         )
         outcome = ended(sent, destination, exchange, decision, now=now)
         _log(outcome.result)

@@ -12,7 +12,7 @@ import msgspec
 
 from delivery.credentials import basic
 from delivery.transport.posting import post
-from retries.outcome import Blocked, Delivered, Fault, Interrupted, Unreachable, describe_other
+from retries.outcome import Blocked, Delivered, Fault, Interrupted, ProxyFailed, Unreachable, describe_other
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +97,7 @@ class Tokens:
         match exchange.outcome:
             case Delivered():
                 found = _read(exchange.body, asyncio.get_running_loop().time())
-            case Blocked() | Interrupted():
+            case Blocked() | Interrupted() | ProxyFailed():
                 return exchange.outcome
             case other:
                 return Unreachable(Fault.TOKEN, describe_other("token server", other))
