@@ -33,7 +33,7 @@ from delivery.retiring import Retention
 from delivery.secrets import SecretBox
 from delivery.tenants import Tenants
 from delivery.tracing import Traces
-from delivery.transport import LAST_PORT, AllowList, Guard, Transport
+from delivery.transport import LAST_PORT, AllowList, BadProxy, Guard, Proxy, Transport
 from delivery.whose import Whose
 from retries.backoff import DEFAULT_SCHEDULE, Schedule, parse_schedule
 
@@ -85,7 +85,17 @@ def guard(settings: Settings) -> Guard:
 
 def transport(settings: Settings) -> Transport:
     """The guarded way out. Raises Misconfigured."""
-    return Transport(guard=guard(settings))
+    return Transport(guard=guard(settings), proxy=egress_proxy(settings))
+
+
+def egress_proxy(settings: Settings) -> Proxy | None:
+    """What deliveries go through, if anything. Raises Misconfigured."""
+    if settings.egress_proxy is None:
+        return None
+    try:
+        return Proxy.parse(settings.egress_proxy.get_secret_value())
+    except BadProxy as error:
+        raise Misconfigured(f"WAYBILL_EGRESS_PROXY: {error}") from None
 
 
 def default_schedule(settings: Settings) -> Schedule:

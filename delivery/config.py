@@ -83,6 +83,12 @@ class Settings(BaseSettings):
     )
     allow_ports: str = Field("", description="Ports that may be dialled, comma separated. Empty: any.")
 
+    egress_proxy: SecretStr | None = Field(
+        None,
+        description="Proxy that deliveries go through: `http://user:password@proxy:3128`, `https://…`, "
+        "`socks5://…`, `socks5h://…` (it resolves names itself).",
+    )
+
     event_max_bytes: int = Field(262_144, ge=1, description="Largest event, in bytes of its JSON.")
     batch_max_events: int = Field(1_000, ge=1, le=10_000, description="Most events in one batch.")
     idempotency_hours: float = Field(

@@ -226,6 +226,9 @@ class Endpoint:
     version: int
     created_at: datetime
     updated_at: datetime
+    # What of its authentication may be shown; the whole of it is sealed.
+    auth: Mapping[str, str] | None = None
+    sealed_auth: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

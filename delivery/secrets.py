@@ -142,6 +142,11 @@ def secret_context(tenant_id: UUID, endpoint_id: UUID) -> bytes:
     return b"secret|" + tenant_id.bytes + endpoint_id.bytes
 
 
+def auth_context(tenant_id: UUID, endpoint_id: UUID) -> bytes:
+    """The place of an endpoint's authentication."""
+    return b"auth|" + tenant_id.bytes + endpoint_id.bytes
+
+
 def headers_context(tenant_id: UUID, endpoint_id: UUID) -> bytes:
     """The place of an endpoint's custom headers."""
     return b"headers|" + tenant_id.bytes + endpoint_id.bytes

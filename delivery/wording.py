@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from delivery.model import Endpoint, Held
 
-__all__ = ["delays", "exact", "length", "next_step", "short", "standing", "when", "why"]
+__all__ = ["delays", "exact", "length", "next_step", "short", "standing", "told_auth", "when", "why"]
 
 
 def short(moment: datetime) -> str:
@@ -25,6 +25,18 @@ def short(moment: datetime) -> str:
 def delays(schedule: Sequence[timedelta]) -> str:
     """Write a retry schedule: `at once, 5 s, 5 min`."""
     return ", ".join(length(delay) if delay else "at once" for delay in schedule)
+
+
+def told_auth(endpoint: Endpoint) -> str:
+    """Write an endpoint's authentication: `basic, as waybill`; empty when it has none."""
+    if endpoint.auth is None:
+        return ""
+    told = [f"{_SAID[name]} {value}" for name, value in endpoint.auth.items() if name in _SAID]
+    return ", ".join([_KINDS[endpoint.auth["kind"]], *told])
+
+
+_KINDS = {"basic": "basic", "bearer": "a bearer token", "oauth2": "OAuth 2.0 client credentials"}
+_SAID = {"user": "as", "client_id": "as", "token_url": "tokens from", "scope": "for"}
 
 
 def when(moment: datetime, *, now: datetime) -> str:

@@ -35,6 +35,7 @@ class Fault(StrEnum):
     TLS = "tls"
     PROTOCOL = "protocol"
     NETWORK = "network"
+    TOKEN = "token"  # noqa: S105  a word, and no secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,14 @@ class Interrupted:
     """We stopped the attempt before it ended."""
 
 
-Outcome = Delivered | Refused | TimedOut | Unreachable | Blocked | CutShort | Interrupted
+@dataclass(frozen=True, slots=True)
+class ProxyFailed:
+    """The operator's proxy gave us no way to the endpoint: that says nothing of the endpoint."""
+
+    detail: str = ""
+
+
+Outcome = Delivered | Refused | TimedOut | Unreachable | Blocked | CutShort | Interrupted | ProxyFailed
 
 
 def classify_status(status: int, retry_after: timedelta | None) -> Delivered | Refused:
@@ -99,8 +107,19 @@ def classify_status(status: int, retry_after: timedelta | None) -> Delivered | R
 
 
 NAMES: Final = frozenset(
-    {"delivered", "refused", "timed_out", "unreachable", "blocked", "cut_short", "interrupted"}
+    {
+        "delivered",
+        "refused",
+        "timed_out",
+        "unreachable",
+        "blocked",
+        "cut_short",
+        "interrupted",
+        "proxy_failed",
+    }
 )
+# What happened on our side of the network, and tells nothing of the endpoint.
+OURS: Final = ("interrupted", "proxy_failed")
 
 
 def name_of(outcome: Outcome) -> str:  # noqa: PLR0911  one line for each member of the closed set
@@ -120,6 +139,8 @@ def name_of(outcome: Outcome) -> str:  # noqa: PLR0911  one line for each member
             return "cut_short"
         case Interrupted():
             return "interrupted"
+        case ProxyFailed():
+            return "proxy_failed"
         case _:
             assert_never(outcome)
 
@@ -143,8 +164,15 @@ def describe(outcome: Outcome) -> str:  # noqa: PLR0911  one line for each membe
             return f"The endpoint answered {_status_line(status)}, but the response broke off before its end."
         case Interrupted():
             return "The attempt was stopped on our side before it ended."
+        case ProxyFailed(detail):
+            return f"The proxy on our side gave no connection to the endpoint{_in_brackets(detail)}."
         case _:
             assert_never(outcome)
+
+
+def describe_other(who: str, outcome: Outcome) -> str:
+    """Say the same of an exchange with somebody else than the endpoint, to stand in brackets."""
+    return describe(outcome).replace("The endpoint", f"The {who}").replace("the endpoint", f"the {who}")[:-1]
 
 
 _NOT_YET: Final = {
@@ -164,6 +192,7 @@ _FAULTS: Final = {
     Fault.TLS: "No trusted TLS connection to the endpoint came about",
     Fault.PROTOCOL: "The endpoint's answer was not valid HTTP",
     Fault.NETWORK: "The network did not reach the endpoint",
+    Fault.TOKEN: "The endpoint's token server gave no token",
 }
 
 

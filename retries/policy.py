@@ -16,11 +16,13 @@ the endpoint. `STATUSES` has the rows of single HTTP statuses; the schedule says
 | any 4xx that the endpoint calls permanent | failed | as above |
 | TLS, DNS, refused, reset, not HTTP, network, blocked by the guard, cut short | again | bad |
 | interrupted by us | again at once, no step burned | nothing |
+| no way through our own proxy | again in 5 s, later in up to 5 min, no step burned | nothing |
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final, assert_never
@@ -32,6 +34,7 @@ from retries.outcome import (
     Delivered,
     Interrupted,
     Outcome,
+    ProxyFailed,
     Refused,
     TimedOut,
     Unreachable,
@@ -40,7 +43,7 @@ from retries.retry_after import clamp_retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from retries.backoff import Schedule
 
@@ -62,6 +65,7 @@ class Reason(StrEnum):
     BLOCKED = "blocked"
     CUT_SHORT = "cut_short"
     INTERRUPTED = "interrupted"
+    PROXY = "proxy"
     SCHEDULE_SPENT = "schedule_spent"
     GONE = "gone"
     TOO_LARGE = "too_large"
@@ -110,9 +114,10 @@ class DisableEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class HandBack:
-    """The delivery is due again at once, with no step of its schedule burned."""
+    """The delivery is due again at once, or after a pause, with no step of its schedule burned."""
 
     reason: Reason
+    after: timedelta = timedelta(0)
 
 
 Decision = Succeed | RetryAt | GiveUp | DisableEndpoint | HandBack
@@ -142,6 +147,10 @@ STATUSES: Final[Mapping[int, Rule]] = MappingProxyType(
     }
 )
 _ANY_OTHER: Final = Rule(Signal.BAD)
+_FIRST_PAUSE: Final = timedelta(seconds=5)
+_LONGEST_PAUSE: Final = timedelta(minutes=5)
+_MOST_DOUBLINGS: Final = 10
+_PAUSE_JITTER: Final = 0.2
 # What an endpoint may not call permanent: these pass, or are decided already.
 _NEVER_PERMANENT: Final = frozenset({408, 410, 413, 425, 429})
 
@@ -154,7 +163,7 @@ def check_permanent(status: int) -> int:
     return status
 
 
-def decide(
+def decide(  # noqa: C901, PLR0913  one branch for each outcome; what decides, each by its name
     outcome: Outcome,
     *,
     step: int,
@@ -162,10 +171,12 @@ def decide(
     now: datetime,
     jitter: float,
     permanent: Collection[int] = (),
+    unburned: int = 0,
 ) -> Decision:
     """Decide what follows from an outcome. `step` counts the attempts burned before this one, from 0.
 
-    `jitter` is a throw of the dice in [-1, 1], `permanent` are the statuses that the endpoint means for good.
+    `jitter` is a throw of the dice in [-1, 1], `permanent` are the statuses that the endpoint means for good,
+    `unburned` counts the attempts before this one that burned no step.
     """
     asked: timedelta | None = None
     match outcome:
@@ -173,6 +184,8 @@ def decide(
             return Succeed()
         case Interrupted():
             return HandBack(Reason.INTERRUPTED)
+        case ProxyFailed():
+            return HandBack(Reason.PROXY, _pause(unburned, jitter))
         case Refused(status) if (ends := _rule(status).ends) is not None:
             return ends
         case Refused(status) if status in permanent:
@@ -198,7 +211,7 @@ def signal_of(outcome: Outcome, *, took: timedelta, limit: timedelta) -> Signal:
     match outcome:
         case Delivered():
             return Signal.SLOW if took > SLOW_SHARE * limit else Signal.GOOD
-        case Interrupted():
+        case Interrupted() | ProxyFailed():
             return Signal.NONE
         case Refused(status):
             return _rule(status).signal
@@ -217,6 +230,12 @@ def wait_of(outcome: Outcome) -> timedelta | None:
             return clamp_retry_after(retry_after)
         case _:
             return None
+
+
+def _pause(unburned: int, jitter: float) -> timedelta:
+    """How long a proxy that failed is left alone: longer with each time, and not by everybody equally."""
+    pause = min(_FIRST_PAUSE * (1 << min(max(unburned, 0), _MOST_DOUBLINGS)), _LONGEST_PAUSE)
+    return pause * (1 + _PAUSE_JITTER * jitter)
 
 
 def _rule(status: int) -> Rule:
@@ -267,6 +286,7 @@ _SENTENCES: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.BLOCKED: "The endpoint's address may not be dialled; it is tried again as its schedule says.",
         Reason.CUT_SHORT: "The endpoint's answer broke off; it is tried again as its schedule says.",
         Reason.INTERRUPTED: "The attempt was stopped on our side and does not count; another is due at once.",
+        Reason.PROXY: "The proxy on our side failed, which does not count; another attempt is due soon.",
         Reason.SCHEDULE_SPENT: "The last attempt of the schedule failed, so there will be no other.",
         Reason.GONE: "The endpoint answered 410 Gone: it wants no more deliveries and is disabled.",
         Reason.TOO_LARGE: "The endpoint answered that the body is too large, which no retry can change.",

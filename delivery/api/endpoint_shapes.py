@@ -1,6 +1,6 @@
 """How endpoints and their secrets are sent and shown."""
 
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, NotRequired, Self, cast
 
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
@@ -118,6 +118,44 @@ OwnBreaker = Annotated[
 ]
 
 
+@with_config(_STRICT)
+class BasicAuth(TypedDict):
+    """A user name and a password."""
+
+    kind: Literal["basic"]
+    user: Annotated[str, Field(description="Visible ASCII without a colon.", examples=["waybill"])]
+    password: str
+
+
+@with_config(_STRICT)
+class BearerAuth(TypedDict):
+    """A token that does not change by itself."""
+
+    kind: Literal["bearer"]
+    token: str
+
+
+@with_config(_STRICT)
+class OAuth2Auth(TypedDict):
+    """Client credentials (RFC 6749, section 4.4): a token server is asked for tokens, and they are kept."""
+
+    kind: Literal["oauth2"]
+    token_url: Annotated[str, Field(examples=["https://login.shop.example/token"])]
+    client_id: str
+    client_secret: str
+    scope: NotRequired[str | None]
+
+
+OwnAuth = Annotated[
+    Annotated[BasicAuth | BearerAuth | OAuth2Auth, Field(discriminator="kind")] | None,
+    Field(
+        description="How the engine shows the endpoint who it is, beside the signature, in `Authorization`. "
+        "Null: not at all. Of secrets nothing is shown again.",
+        examples=[{"kind": "basic", "user": "waybill", "password": "s3cret"}],
+    ),
+]
+
+
 class EndpointIn(Given):
     """An endpoint to make."""
 
@@ -147,6 +185,7 @@ class EndpointIn(Given):
     schedule: Schedule = None
     timeout_seconds: Timeout = None
     secret: OwnSecret = Field(None, repr=False)
+    auth: OwnAuth = Field(None, repr=False)
     operational: Operational = False
     in_flight_max: InFlight = None
     rate_limit: OwnRate = None
@@ -177,6 +216,7 @@ class EndpointPatch(TypedDict, total=False):
         dict[str, str | None],
         Field(description="Headers to set; null takes one away; those not named stay."),
     ]
+    auth: OwnAuth
     schedule: Schedule
     timeout_seconds: Timeout
     in_flight_max: InFlight
@@ -207,6 +247,10 @@ class EndpointOut(Shown):
     filter: Filter
     headers: dict[str, str] = Field(
         description="Names only: values are masked.", examples=[{"X-Token": MASK}]
+    )
+    auth: dict[str, str] | None = Field(
+        description="What of its authentication may be shown: its kind, user, client and token URL.",
+        examples=[{"kind": "basic", "user": "waybill"}],
     )
     signature: Signature
     schedule: list[int | float] | None = Field(description="Seconds before each attempt. Null: the default.")
@@ -244,6 +288,7 @@ class EndpointOut(Shown):
             description=endpoint.description,
             filter=list(endpoint.filter),
             headers=dict.fromkeys(endpoint.header_names, MASK),
+            auth=None if endpoint.auth is None else dict(endpoint.auth),
             signature=endpoint.signature,
             schedule=None if schedule is None else [plain_seconds(delay) for delay in schedule],
             timeout_seconds=None if timeout is None else plain_seconds(timeout),

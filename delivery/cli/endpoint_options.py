@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
+from delivery.cli.auth_options import NamedAuth
 from delivery.cli.door import WrongUsage
 from delivery.cli.options import read_content
 
@@ -287,6 +288,7 @@ class Named:
     schedule: Delays | None
     timeout: Timeout | None
     limits: NamedLimits = field(default_factory=NamedLimits)
+    auth: NamedAuth = field(default_factory=NamedAuth)
 
     def changes(self) -> EndpointChanges:
         """The changes that were asked for: what was not named is left out."""
@@ -303,6 +305,8 @@ class Named:
             changes["schedule"] = self.schedule.seconds
         if self.timeout is not None:
             changes["timeout_seconds"] = self.timeout.seconds
+        if (auth := self.auth.chosen) is not None:
+            changes["auth"] = auth.asked
         self.limits.add_to(changes)
         if not changes:
             raise WrongUsage("Name at least one thing to change; --help lists them.")

@@ -9,7 +9,7 @@ from delivery.cli.screen import note, print_facts, say
 from delivery.endpoints import shown_limits
 from delivery.model import EndpointState, Prefix, show_id
 from delivery.tracing.sentences import sentence, state_reason, who
-from delivery.wording import delays, exact, length, when
+from delivery.wording import delays, exact, length, told_auth, when
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +33,7 @@ def print_endpoint(endpoint: Endpoint, secrets: Sequence[SealedSecret], *, now: 
             ("description", endpoint.description),
             ("filter", " ".join(endpoint.filter)),
             ("headers", ", ".join(endpoint.header_names)),
+            ("auth", told_auth(endpoint)),
             ("schedule", "default" if schedule is None else delays(schedule)),
             ("timeout", "default" if timeout is None else length(timeout)),
             *_limits(endpoint.limits),

@@ -10,6 +10,7 @@ from delivery.accept import endpoint_test
 from delivery.bootstrap import Services, clock
 from delivery.cli import endpoint_states as states
 from delivery.cli import reconcile, shapes
+from delivery.cli.auth_options import NamedAuth, OwnAuth, OwnBasic, OwnBearer
 from delivery.cli.door import WrongUsage, actor, ask
 from delivery.cli.endpoint_options import (
     Filter,
@@ -72,6 +73,9 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
     breaker: OwnBreaker = None,
     disable_after: OwnDisableAfter = None,
     permanent_status: OwnPermanent = None,
+    auth: OwnAuth = None,
+    auth_basic: OwnBasic = None,
+    auth_bearer: OwnBearer = None,
     json: AsJson = False,
 ) -> None:
     """Make an endpoint and print its secret. It is shown this once.
@@ -89,6 +93,7 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
         schedule=None if schedule is None else schedule.seconds,
         timeout_seconds=None if timeout is None else timeout.seconds,
         secret=secret,
+        auth=NamedAuth(auth, auth_basic, auth_bearer).asked,
         operational=operational,
         **limits.asked(),
     )
@@ -169,17 +174,21 @@ def update(  # noqa: PLR0913, PLR0917  one for each option
     breaker: OwnBreaker = None,
     disable_after: OwnDisableAfter = None,
     permanent_status: OwnPermanent = None,
+    auth: OwnAuth = None,
+    auth_basic: OwnBasic = None,
+    auth_bearer: OwnBearer = None,
     reason: Why = None,
     json: AsJson = False,
 ) -> None:
     """Change what is named and nothing else. Deliveries that are still owed go to where it points now.
 
     `default` goes back to the default of a schedule, timeout, in-flight limit, breaker or disable-after time,
-    `none` to no rate limit and no permanent statuses; a header without a value is taken away. Filters, a
-    breaker's numbers and permanent statuses take the place of those before.
+    `none` to no rate limit, no permanent statuses and no authentication; a header without a value is taken
+    away. Filters, a breaker's numbers and permanent statuses take the place of those before.
     """
     limits = NamedLimits(in_flight_max, rate_limit, breaker, disable_after, permanent_status)
-    changes = Named(url, filter_, description, header, schedule, timeout, limits).changes()
+    named = NamedAuth(auth, auth_basic, auth_bearer)
+    changes = Named(url, filter_, description, header, schedule, timeout, limits, named).changes()
     changed = ask(lambda uses: uses.endpoints.change(tenant, endpoint, changes, reason=reason, actor=actor()))
     states.show_changed(changed, json)
 

@@ -80,6 +80,7 @@ def endpoint(one: Endpoint) -> Shape:
         "description": one.description,
         "filter": list(one.filter),
         "headers": dict.fromkeys(one.header_names, "***"),
+        "auth": None if one.auth is None else dict(one.auth),
         "signature": one.signature,
         "schedule": None if one.schedule is None else [seconds(delay) for delay in one.schedule],
         "timeout_seconds": None if one.timeout is None else seconds(one.timeout),

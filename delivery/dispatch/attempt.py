@@ -113,7 +113,7 @@ def _what_follows(decision: Decision, *, step: int, now: datetime) -> Final | Ag
             return Final(DeliveryStatus.FAILED, reason, now)
         case RetryAt(at=at):
             return Again(at, step + 1)
-        case HandBack():
-            return Again(now, step)
+        case HandBack(after=after):
+            return Again(now + after, step)
         case _:
             assert_never(decision)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from delivery.credentials import OAuth2, header_of, read_written
 from delivery.errors import SecretUnreadable
 from delivery.ledger import destinations as stored
-from delivery.secrets import headers_context, secret_context
+from delivery.secrets import auth_context, headers_context, secret_context
 from retries.backoff import Schedule
 from signing import KeyRing, RingEntry, parse_secret
 
@@ -50,6 +51,7 @@ class Destination:
     url: str
     headers: Mapping[str, str]
     shown_headers: Mapping[str, str]
+    oauth2: OAuth2 | None
     ring: KeyRing
     schedule: Schedule
     timeout: timedelta
@@ -96,6 +98,11 @@ class Destinations:
         if sealed.sealed_headers is not None:
             opened = self._box.open(sealed.sealed_headers, context=headers_context(*place))
             headers = msgspec.json.decode(opened, type=dict[str, str])
+        oauth2 = None
+        if sealed.sealed_auth is not None:
+            auth = read_written(self._box.open(sealed.sealed_auth, context=auth_context(*place)))
+            oauth2 = auth if isinstance(auth, OAuth2) else None
+            headers["authorization"] = header_of(auth) or REDACTED
         entries = tuple(
             RingEntry(
                 parse_secret(self._box.open(secret, context=secret_context(*place)).decode()), not_after
@@ -113,6 +120,7 @@ class Destinations:
             url=sealed.url,
             headers=MappingProxyType(headers),
             shown_headers=MappingProxyType(dict.fromkeys(headers, REDACTED)),
+            oauth2=oauth2,
             ring=KeyRing(entries),
             schedule=self._defaults.schedule if own is None else Schedule(_durations(own)),
             timeout=min(timeout, self._defaults.longest),

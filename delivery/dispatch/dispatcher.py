@@ -12,10 +12,11 @@ import structlog
 
 from delivery.dispatch.attempt import Sent, ended
 from delivery.dispatch.gate import Gate, GateClosed
+from delivery.dispatch.sending import Sending
 from delivery.ledger import claiming, recording
 from delivery.model import AttemptId, Prefix, new_id, show_id
 from delivery.transport import Limits
-from delivery.transport.posting import interrupted, post
+from delivery.transport.posting import interrupted
 from retries.policy import decide
 from signing import sign
 
@@ -72,7 +73,7 @@ class Dispatcher:
     ) -> None:
         """Nothing runs until the first claim."""
         self._ledger = ledger
-        self._transport = transport
+        self._sending = Sending(transport, edge.clock)
         self._destinations = destinations
         self._recorder = recorder
         self._gate = gate
@@ -178,8 +179,8 @@ class Dispatcher:
         sent = Sent(work, claim_id, attempt_id, signed, started_at, self._terms.worker)
         limits = Limits(self._terms.connect, destination.timeout, self._terms.response_bytes)
         try:
-            exchange = await post(
-                self._transport, destination.url, sent.headers(destination), body, limits, now=started_at
+            exchange = await self._sending.send(
+                work.endpoint_id, destination, sent.headers(destination), body, limits=limits, now=started_at
             )
         except asyncio.CancelledError:
             exchange = interrupted()
@@ -191,6 +192,7 @@ class Dispatcher:
             now=now,
             jitter=self._edge.dice(),
             permanent=destination.permanent,
+            unburned=work.attempts - work.step,
         )
         outcome = ended(sent, destination, exchange, decision, now=now)
         _log(outcome.result)

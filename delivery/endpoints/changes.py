@@ -21,6 +21,8 @@ def told(before: Endpoint, after: Endpoint) -> dict[str, Any]:
     details: dict[str, Any] = {"fields": differences(before, after)}
     if before.filter != after.filter:
         details["filter"] = {"was": list(before.filter), "is": list(after.filter)}
+    if "auth" in details["fields"]:
+        details["auth"] = {"was": before.auth, "is": after.auth}
     return details
 
 
@@ -30,6 +32,7 @@ def _settings(endpoint: Endpoint) -> dict[str, object]:
         "description": endpoint.description,
         "filter": endpoint.filter,
         "headers": (endpoint.header_names, endpoint.sealed_headers),
+        "auth": (endpoint.auth, endpoint.sealed_auth),
         "schedule": endpoint.schedule,
         "timeout_seconds": endpoint.timeout,
         **shown_limits(endpoint.limits),

@@ -9,8 +9,8 @@ import structlog
 
 from delivery import operational
 from delivery.checks import checked_reason
+from delivery.endpoints import authentication, keeping
 from delivery.endpoints import health as views
-from delivery.endpoints import keeping
 from delivery.endpoints import terms as checks
 from delivery.endpoints.changes import told
 from delivery.endpoints.limits import LIMITS, checked_limits
@@ -151,8 +151,7 @@ class Endpoints:
         async with self._ledger.transaction() as tx:
             before, _ = await keeping.locked(tx, tenant_id, endpoint_id)
             after = replace(before, **checked, limits=replace(before.limits, **limits))
-            if "headers" in changes:
-                after = self._with_headers(after, changes["headers"])
+            after = self._with_secrets(after, changes)
             if after == before:
                 return before
             after = await keeping.write(tx, after, now=now)
@@ -287,6 +286,16 @@ class Endpoints:
         _log(entry)
         return after
 
+    def _with_secrets(self, endpoint: Endpoint, changes: EndpointChanges) -> Endpoint:
+        if "headers" in changes:
+            endpoint = self._with_headers(endpoint, changes["headers"])
+        if "auth" in changes:
+            asked = authentication.checked_auth(changes["auth"], self._terms)
+            endpoint = authentication.with_auth(self._box, endpoint, asked)
+        named = "auth" if "auth" in changes else "headers"
+        authentication.refuse_two_authorizations(endpoint, named=named)
+        return endpoint
+
     def _with_headers(self, endpoint: Endpoint, changes: dict[str, str | None]) -> Endpoint:
         headers = open_headers(self._box, endpoint)
         merged = checks.merged_headers(headers, changes)
@@ -299,7 +308,8 @@ class Endpoints:
         endpoint_id = EndpointId(new_id())
         headers = checks.checked_headers(new.headers)
         limits = checked_limits({name: getattr(new, name) for name in LIMITS}, self._terms.health.breaker)
-        return Endpoint(
+        auth = authentication.checked_auth(new.auth, self._terms)
+        endpoint = Endpoint(
             id=endpoint_id,
             tenant_id=tenant_id,
             url=checks.checked_url(new.url, self._terms),
@@ -319,6 +329,9 @@ class Endpoints:
             created_at=now,
             updated_at=now,
         )
+        endpoint = authentication.with_auth(self._box, endpoint, auth)
+        authentication.refuse_two_authorizations(endpoint, named="auth")
+        return endpoint
 
     def _sealed(self, endpoint: Endpoint, given: str | None) -> NewSecret:
         secret = checks.secret_for(endpoint.signature, given, self._random_bytes)

@@ -34,8 +34,8 @@ _LONGEST_SECRET = 200
 class NewEndpoint:
     """An endpoint as it is asked for. `schedule` is in seconds; None, there and below, means the default.
 
-    The last ones are its own limits: `rate_limit` has `limit` and `per_seconds`, `breaker` any of the names
-    in `delivery.endpoints.limits.BREAKER`.
+    `auth` is as `delivery.credentials` reads it. The last ones are its own limits: `rate_limit` has `limit`
+    and `per_seconds`, `breaker` any of the names in `delivery.endpoints.limits.BREAKER`.
     """
 
     url: str
@@ -46,6 +46,7 @@ class NewEndpoint:
     schedule: Sequence[float] | None = None
     timeout_seconds: float | None = None
     secret: str | None = None
+    auth: Mapping[str, Any] | None = None
     operational: bool = False
     in_flight_max: int | None = None
     rate_limit: Mapping[str, float] | None = None
@@ -74,6 +75,7 @@ class EndpointChanges(LimitsAsked, total=False):
     description: str
     filter: list[str]
     headers: dict[str, str | None]
+    auth: Mapping[str, Any] | None
     schedule: list[float] | None
     timeout_seconds: float | None
 
@@ -91,7 +93,12 @@ class EndpointTerms:
 
 def checked_url(url: str, terms: EndpointTerms) -> str:
     """The URL in its normal form."""
-    with field("url"):
+    return checked_address(url, terms, field_name="url")
+
+
+def checked_address(url: str, terms: EndpointTerms, *, field_name: str) -> str:
+    """A URL that the engine is to send to, in its normal form."""
+    with field(field_name):
         normal = check_url(url, allow_http=terms.allow_http)
         if reason := refused_literal(normal, terms.guard):
             raise ValueError(f"The URL leads to where nothing is sent ({reason}).")
@@ -158,7 +165,7 @@ def checked_overlap(overlap: timedelta | None, terms: EndpointTerms) -> timedelt
 def checked_changes(changes: EndpointChanges, terms: EndpointTerms) -> dict[str, Any]:
     """The changes by the names of an Endpoint's fields.
 
-    Without headers and limits, which need what was there before.
+    Without headers, authentication and limits, which need what was there before.
     """
     checked: dict[str, Any] = {}
     if "url" in changes:

@@ -8,13 +8,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from delivery.histogram import merged, quantile
-from retries.outcome import Delivered, Interrupted, name_of
+from retries.outcome import OURS, Delivered, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 DELIVERED: Final = name_of(Delivered(200))
-INTERRUPTED: Final = name_of(Interrupted())
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -131,6 +130,7 @@ def _summed(some: Sequence[Counted]) -> tuple[dict[str, int], dict[int, int]]:
 
 
 def _point(at: datetime, outcomes: Mapping[str, int], slots: Mapping[int, int]) -> Point:
-    failed = {name: count for name, count in outcomes.items() if name not in {DELIVERED, INTERRUPTED}}
+    failed = {name: count for name, count in outcomes.items() if name not in {DELIVERED, *OURS}}
+    ours = sum(outcomes.get(name, 0) for name in OURS)
     p50, p95, p99 = (quantile(slots, which) for which in (0.5, 0.95, 0.99))
-    return Point(at, outcomes.get(DELIVERED, 0), failed, outcomes.get(INTERRUPTED, 0), p50, p95, p99)
+    return Point(at, outcomes.get(DELIVERED, 0), failed, ours, p50, p95, p99)

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from delivery.ledger.scan import plan_for_this_tenant
 from delivery.model import DeliveryId, Lane, moment_of
-from retries.outcome import Delivered, Interrupted, name_of
+from retries.outcome import OURS, Delivered, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,7 +47,8 @@ _ATTEMPTS = text("""
     with newest as materialized (
         select outcome, total_us, row_number() over (order by id desc) as place
         from attempts
-        where endpoint_id = :endpoint and tenant_id = :tenant and id >= :since and outcome <> :interrupted
+        where endpoint_id = :endpoint and tenant_id = :tenant and id >= :since
+              and outcome <> all (cast(:ours as text[]))
         order by id desc limit :most + 1
     )
     select count(*) filter (where place <= :most) as attempts,
@@ -132,7 +133,7 @@ async def recent(
                 "since": since,
                 "most": most,
                 "delivered": name_of(Delivered(200)),
-                "interrupted": name_of(Interrupted()),
+                "ours": list(OURS),
             },
         )
     ).one()

@@ -155,6 +155,8 @@ def _changeable(endpoint: Endpoint) -> dict[str, Any]:
         "state_changed_at": endpoint.state_changed_at,
         "header_names": list(endpoint.header_names),
         "sealed_headers": endpoint.sealed_headers,
+        "auth": None if endpoint.auth is None else dict(endpoint.auth),
+        "sealed_auth": endpoint.sealed_auth,
         "schedule_seconds": None if schedule is None else [delay.total_seconds() for delay in schedule],
         "timeout_seconds": None if timeout is None else timeout.total_seconds(),
         "updated_at": endpoint.updated_at,
@@ -209,4 +211,6 @@ def _endpoint(row: Row[*tuple[Any, ...]]) -> Endpoint:
         version=row.version,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        auth=row.auth,
+        sealed_auth=row.sealed_auth,
     )

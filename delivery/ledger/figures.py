@@ -14,7 +14,7 @@ from sqlalchemy import text
 from delivery.histogram import BOUNDS
 from delivery.ledger.scan import read_in_order
 from delivery.model import id_floor, moment_of
-from retries.outcome import Interrupted, name_of
+from retries.outcome import OURS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -35,7 +35,7 @@ HOUR: Final = 3_600
 _ROLLED = """
     counted as materialized (
         select width_bucket(id, cast(:firsts as uuid[])) as place, tenant_id, outcome,
-               case when outcome <> :interrupted
+               case when outcome <> all (cast(:ours as text[]))
                     then width_bucket(total_us, cast(:bounds as int[])) end as slot,
                count(*) as n
         from {source} group by 1, 2, 3, 4
@@ -241,7 +241,7 @@ def _counting(width: int, since: datetime, until: datetime) -> dict[str, object]
         "since": since,
         "step": step,
         "bounds": list(BOUNDS),
-        "interrupted": name_of(Interrupted()),
+        "ours": list(OURS),
         "everybody": EVERYBODY,
     }
 

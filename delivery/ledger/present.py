@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from delivery.ledger.scan import read_in_order
 from delivery.model import DeliveryId, EndpointId, Lane, ReplayId, TenantId
-from retries.outcome import Delivered, Interrupted, name_of
+from retries.outcome import OURS, Delivered, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -118,7 +118,7 @@ _SPARKS = text("""
     from unnest(cast(:ids as uuid[])) as wanted (id)
     cross join lateral (
         select id, outcome, total_us from attempts
-        where endpoint_id = wanted.id and outcome <> :interrupted and id >= :since
+        where endpoint_id = wanted.id and outcome <> all (cast(:ours as text[])) and id >= :since
         order by id desc limit :most
     ) as found
     order by wanted.id, found.id
@@ -247,7 +247,7 @@ async def sparks(
         return {}
     await read_in_order(tx)
     well = name_of(Delivered(200))
-    values = {"ids": list(ids), "interrupted": name_of(Interrupted()), "since": since, "most": most}
+    values = {"ids": list(ids), "ours": list(OURS), "since": since, "most": most}
     found: dict[EndpointId, list[Spark]] = {}
     for row in await tx.execute(_SPARKS, values):
         found.setdefault(EndpointId(row.endpoint_id), []).append(Spark(row.outcome == well, row.total_us))

@@ -51,6 +51,17 @@ HEADERS: Final = Place(
         where one.id = given.id and one.sealed_headers = given.before
     """),
 )
+AUTH: Final = Place(
+    endpoints,
+    endpoints.c.sealed_auth,
+    endpoints.c.id,
+    text("""
+        update endpoints as one set sealed_auth = given.after
+        from unnest(cast(:ids as uuid[]), cast(:befores as bytea[]), cast(:afters as bytea[]))
+            as given (id, before, after)
+        where one.id = given.id and one.sealed_auth = given.before
+    """),
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

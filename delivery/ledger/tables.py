@@ -101,6 +101,9 @@ endpoints = Table(
     # Custom headers often carry a receiver's token: names are readable, values are sealed.
     Column("header_names", ARRAY(Text), nullable=False),
     Column("sealed_headers", LargeBinary),
+    # How the engine shows who it is: what of it may be shown, and the whole of it, sealed.
+    Column("auth", JSON(none_as_null=True)),
+    Column("sealed_auth", LargeBinary),
     Column("signature", Text, nullable=False),
     Column("schedule_seconds", ARRAY(Double)),
     Column("timeout_seconds", Double),

@@ -12,6 +12,7 @@ from delivery.transport.exchange import Exchange, Limits
 from delivery.transport.faults import DestinationBlocked
 from delivery.transport.guard import LAST_PORT, AllowList, BadAllowList, Guard, refusal
 from delivery.transport.names import Lookup
+from delivery.transport.proxy import BadProxy, Proxy
 
 __all__ = [
     "LAST_PORT",
@@ -19,11 +20,13 @@ __all__ = [
     "BadAllowList",
     "BadDestination",
     "BadHeader",
+    "BadProxy",
     "DestinationBlocked",
     "Exchange",
     "Guard",
     "Limits",
     "Lookup",
+    "Proxy",
     "Transport",
     "check_headers",
     "check_url",

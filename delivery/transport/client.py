@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.streams import StreamReader
 
+    from delivery.transport.proxy import Proxy
+
 _HEADERS_KEPT: Final = 64
 _HEADER_BYTES_KEPT: Final = 16_384
 _log = structlog.get_logger(__name__)
@@ -51,10 +53,11 @@ class Transport(httpx.AsyncBaseTransport):
     """Sends requests through the guard, over connections that it keeps. Make it inside a running loop.
 
     `max_connections` bounds how many are busy at once (None: as many as are asked for), `keep_idle` how many
-    are kept for later, and `keep_alive` for how long. `lookup` is how names are resolved.
+    are kept for later, and `keep_alive` for how long. `lookup` is how names are resolved,
+    and `proxy` what everything goes through.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each has its default, and is given by name
         self,
         *,
         guard: Guard | None = None,
@@ -63,12 +66,18 @@ class Transport(httpx.AsyncBaseTransport):
         max_connections: int | None = None,
         keep_alive: timedelta = timedelta(seconds=15),
         keep_idle: int = 256,
+        proxy: Proxy | None = None,
     ) -> None:
         self._names = Names(lookup)
         self._keep_idle = keep_idle
         self._busy = 0
         self._connector = Connector(
-            guard or Guard(), self._names, tls or verified_tls(), most=max_connections, keep_alive=keep_alive
+            guard or Guard(),
+            self._names,
+            tls or verified_tls(),
+            most=max_connections,
+            keep_alive=keep_alive,
+            proxy=proxy,
         )
 
     @property

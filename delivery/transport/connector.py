@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 import aiohappyeyeballs
 from aiohttp import BaseConnector, ClientTimeout
 
+from delivery.transport.faults_of_proxy import ProxyFault
+from delivery.transport.names import is_address
+from delivery.transport.proxy import Greeting
 from delivery.transport.wire import Wire
 from retries.outcome import Phase
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from delivery.transport.exchange import Trail
     from delivery.transport.guard import Guard
     from delivery.transport.names import Names
+    from delivery.transport.proxy import Proxy
 
 _MOST_ADDRESSES: Final = 6
 _NEXT_ADDRESS_AFTER: Final = 0.25  # seconds, as RFC 8305 recommends
@@ -69,12 +73,20 @@ class Connector(BaseConnector):
     """Keeps connections, and dials new ones through the guard."""
 
     def __init__(
-        self, guard: Guard, names: Names, tls: ssl.SSLContext, *, most: int | None, keep_alive: timedelta
+        self,
+        guard: Guard,
+        names: Names,
+        tls: ssl.SSLContext,
+        *,
+        most: int | None,
+        keep_alive: timedelta,
+        proxy: Proxy | None = None,
     ) -> None:
         super().__init__(limit=most or 0, keepalive_timeout=keep_alive.total_seconds())
         self._guard = guard
         self._names = names
         self._tls = tls
+        self._proxy = proxy
         self.wires: set[Wire] = set()
 
     async def open(self, dial: Dial) -> Connection:
@@ -95,17 +107,84 @@ class Connector(BaseConnector):
         del traces, timeout  # never used here: no traces, and the dial has its own limit
         dial = cast("Dial", req)
         async with asyncio.timeout(dial.limit):
-            return await self._dial(dial.connection_key, dial.trail)
+            if self._proxy is None:
+                return await self._dial(dial.connection_key, dial.trail)
+            return await self._dial_through(self._proxy, dial.connection_key, dial.trail)
 
-    async def _dial(self, origin: Origin, trail: Trail) -> Wire:
+    async def _checked(self, origin: Origin, trail: Trail) -> tuple[str, ...]:
         trail.phase = Phase.DNS
         began = perf_counter()
         addresses = await self._names.addresses(origin.host)
         for address in addresses:
             # One inside address condemns the name: it may be half of a rebinding trick.
             self._refuse_inside(origin, address)
+        trail.phase, trail.dns = Phase.CONNECT, perf_counter() - began
+        return addresses
+
+    async def _dial_through(self, proxy: Proxy, origin: Origin, trail: Trail) -> Wire:
+        """Have the proxy connect to an address that was checked, and go on over that connection."""
+        if proxy.resolves and not is_address(origin.host):
+            self._refuse_port(origin)
+            there = origin.host
+        else:
+            addresses = await self._checked(origin, trail)
+            # One is asked for, and proxies reach IPv4 more often than IPv6.
+            there = trail.address = next((one for one in addresses if ":" not in one), addresses[0])
+        trail.phase, began = Phase.CONNECT, perf_counter()
+        greeting = await self._greeted(proxy, trail)
+        try:
+            await proxy.ask(greeting, there, origin.port)
+            connected = perf_counter()
+            trail.connect = connected - began
+            wire = await self._wire_over(greeting, origin, trail)
+        except BaseException:
+            if greeting.transport is not None:
+                greeting.transport.abort()
+            raise
+        if origin.is_ssl:
+            trail.tls = perf_counter() - connected
+        return wire
+
+    async def _greeted(self, proxy: Proxy, trail: Trail) -> Greeting:
+        """A connection to the proxy, whose address is the operator's and not for the guard to judge."""
+        trail.at_proxy = True
+        addresses = await self._names.addresses(proxy.host)
+        sock = await aiohappyeyeballs.start_connection(
+            [_target(address, proxy.port) for address in addresses[:_MOST_ADDRESSES]],
+            happy_eyeballs_delay=_NEXT_ADDRESS_AFTER,
+            loop=self._loop,
+        )
+        _, greeting = await self._loop.create_connection(
+            Greeting,
+            sock=sock,
+            ssl=self._tls if proxy.is_ssl else None,
+            server_hostname=proxy.host if proxy.is_ssl else None,
+        )
+        # It is there. From here on slowness may be the destination's; what the proxy says is told apart.
+        trail.at_proxy = False
+        return greeting
+
+    async def _wire_over(self, greeting: Greeting, origin: Origin, trail: Trail) -> Wire:
+        wire = Wire(self._loop, self.wires)
+        through: asyncio.Transport | None = greeting.transport
+        if through is None:
+            raise ProxyFault("it broke off the connection")
+        if origin.is_ssl:
+            trail.phase = Phase.TLS
+            through = await self._loop.start_tls(
+                through, wire, self._tls, server_hostname=origin.host.rstrip(".")
+            )
+        else:
+            through.set_protocol(wire)
+        if through is None:
+            raise ProxyFault("it broke off the connection")
+        wire.connection_made(through)
+        wire.opened(trail.address)
+        return wire
+
+    async def _dial(self, origin: Origin, trail: Trail) -> Wire:
+        addresses = await self._checked(origin, trail)
         resolved = perf_counter()
-        trail.phase, trail.dns = Phase.CONNECT, resolved - began
         sock = await self._connect(origin, addresses[:_MOST_ADDRESSES], trail)
         trail.address = sock.getpeername()[0]
         connected = perf_counter()
@@ -114,6 +193,11 @@ class Connector(BaseConnector):
         if origin.is_ssl:
             trail.tls = perf_counter() - connected
         return wire
+
+    def _refuse_port(self, origin: Origin) -> None:
+        """Refuse what can be refused of a name that the proxy looks up: its port."""
+        if self._guard.ports is not None and origin.port not in self._guard.ports:
+            raise Inside(origin.host, origin.host, f"port {origin.port}")
 
     def _refuse_inside(self, origin: Origin, address: str) -> None:
         reason = self._guard.refusal(address, origin.port)

@@ -58,6 +58,7 @@ class Trail:
     """What is known of an exchange so far, written as it happens: a failure then tells how far it came.
 
     `phase` is what is under way; None while it waits for a free connection. Times are seconds.
+    `at_proxy`: it is on its way to the operator's proxy, and has not come to the receiver's part.
     """
 
     started: float = field(default_factory=perf_counter)
@@ -69,6 +70,7 @@ class Trail:
     answered_at: float | None = None
     address: str | None = None
     reused: bool = False
+    at_proxy: bool = False
     status: int | None = None
     raw_headers: tuple[tuple[bytes, bytes], ...] = ()
     body: bytes = b""

@@ -13,6 +13,7 @@ from aiohttp import ClientConnectionError, ClientError, ClientPayloadError, Serv
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from delivery.transport.connector import Inside
+from delivery.transport.faults_of_proxy import ProxyFault
 from retries.outcome import (
     Blocked,
     CutShort,
@@ -20,6 +21,7 @@ from retries.outcome import (
     Interrupted,
     Outcome,
     Phase,
+    ProxyFailed,
     TimedOut,
     Unreachable,
 )
@@ -62,6 +64,10 @@ def translate(error: Exception, trail: Trail) -> httpx.TransportError:
     """Find the httpx error for what went wrong, given how far the exchange had come."""
     if isinstance(error, Inside):
         return DestinationBlocked(error.host, error.address, error.reason)
+    if isinstance(error, ProxyFault):
+        return httpx.ProxyError(error.why)
+    if trail.at_proxy:
+        return httpx.ProxyError("the time was up" if isinstance(error, TimeoutError) else _detail(error))
     if isinstance(error, TimeoutError):
         return _timeout(trail.phase)
     kind: type[httpx.TransportError]
@@ -84,7 +90,7 @@ def _timeout(phase: Phase | None) -> httpx.TimeoutException:
     return httpx.ReadTimeout(f"The time was up: {phase}.")
 
 
-def outcome_of(error: httpx.TransportError, trail: Trail) -> Outcome:
+def outcome_of(error: httpx.TransportError, trail: Trail) -> Outcome:  # noqa: PLR0911  one line for each outcome
     """Say what came of an attempt that ended with this error."""
     cause = error.__cause__
     if isinstance(error, DestinationBlocked):
@@ -97,6 +103,8 @@ def outcome_of(error: httpx.TransportError, trail: Trail) -> Outcome:
         return Interrupted() if trail.phase is None else TimedOut(trail.phase)
     if isinstance(cause, OSError) and cause.errno in _OUR_SHORTAGES:
         return Interrupted()
+    if isinstance(error, httpx.ProxyError):
+        return ProxyFailed(str(error))
     if trail.status is not None:
         return CutShort(trail.status)
     return Unreachable(_fault(error, trail.phase), str(error))

@@ -64,7 +64,7 @@ class Names:
 
     async def addresses(self, host: str) -> tuple[str, ...]:
         """Give the addresses of a host, which may be a literal address; raises OSError or UnicodeError."""
-        if _is_address(host):
+        if is_address(host):
             return (host,)
         known = self._known.get(host)
         if known is not None and known[0] > monotonic():
@@ -111,7 +111,8 @@ class Names:
             self._known.popitem(last=False)
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether a host is written as an address, so that there is nothing to look up."""
     try:
         ip_address(host)
     except ValueError:

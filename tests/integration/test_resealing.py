@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.bootstrap import clock
+from delivery.credentials import Bearer, read_written
 from delivery.ledger import sealed
 from delivery.ledger.sealed import HEADERS as IN_HEADERS
 from delivery.ledger.tables import metadata
 from delivery.model import Actor
 from delivery.resealing import FIRST, PLACES, Resealing, Under
-from delivery.secrets import SecretBox, generate_key, headers_context, secret_context
+from delivery.secrets import SecretBox, auth_context, generate_key, headers_context, secret_context
 from signing import generate_hmac
 from tests.support import ledger as on
 from tests.support.ledger import BOX, Wanted
@@ -163,3 +164,13 @@ async def test_workers_need_not_read_again_what_is_under_another_key(
     before = await on.row(ledger, "select version from endpoints")
     await resealing(ledger).run(actor=BY)
     assert await on.row(ledger, "select version from endpoints") == before
+
+
+async def test_an_endpoints_authentication_comes_under_the_newest_key(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    bearer = {"kind": "bearer", "token": "hush"}
+    endpoint = await on.new_endpoint(ledger, tenant, Wanted(auth=bearer))
+    assert (await resealing(ledger).run(actor=BY)).resealed == 2
+    kept = await on.row(ledger, "select sealed_auth from endpoints")
+    assert read_written(NEWEST.open(kept[0], context=auth_context(tenant, endpoint))) == Bearer("hush")

@@ -11,6 +11,7 @@ import uvloop
 from tests.integration import test_transport_answers as answers
 from tests.integration import test_transport_connections as connections
 from tests.integration import test_transport_dialling as dialling
+from tests.integration import test_transport_proxy as proxied
 from tests.integration import test_transport_tls as tls
 from tests.support.receivers import Authority, drip
 
@@ -47,3 +48,13 @@ def test_an_endless_answer_on_uvloop():
 
 def test_endless_headers_on_uvloop():
     run(answers.test_what_is_not_http_is_a_fault_of_the_protocol(drip(answers.OK_HEAD, b"X-A: b\r\n" * 1000)))
+
+
+@pytest.mark.parametrize("scheme", proxied.SCHEMES)
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_a_delivery_through_a_proxy_on_uvloop(scheme: str, *, encrypted: bool):
+    run(
+        proxied.test_a_delivery_goes_through_and_the_connection_is_kept(
+            Authority(), scheme, encrypted=encrypted
+        )
+    )

@@ -14,9 +14,11 @@ from sqlalchemy import text
 
 from delivery.accept import Accepter, AcceptLimits, NewEvent
 from delivery.bootstrap import clock
+from delivery.credentials import read_credentials
 from delivery.dispatch import claims
 from delivery.dispatch.claims import Claimed, ClaimTerms, Quota
 from delivery.dispatch.judging import Ended, judge_all
+from delivery.endpoints.authentication import with_auth
 from delivery.endpoints.sealing import seal_headers, seal_secret
 from delivery.ledger import (
     Ledger,
@@ -132,6 +134,7 @@ class Wanted:
     url: str = NOWHERE
     filter: tuple[str, ...] = ("*",)
     headers: Mapping[str, str] | None = None
+    auth: Mapping[str, str] | None = None
     schedule: tuple[timedelta, ...] | None = None
     timeout: timedelta | None = None
     secret: Secret = SECRET
@@ -164,6 +167,8 @@ async def new_endpoint(ledger: Ledger, tenant_id: TenantId, wanted: Wanted | Non
         created_at=now,
         updated_at=now,
     )
+    if wanted.auth is not None:
+        endpoint = with_auth(wanted.box, endpoint, read_credentials(wanted.auth))
     async with ledger.transaction() as tx:
         await tenants.endpoints_changed(tx, tenant_id)
         await endpoints.insert(tx, endpoint)

@@ -13,7 +13,7 @@ from delivery.dispatch.destinations import Defaults, Destinations
 from delivery.dispatch.dispatcher import Edge, Terms
 from delivery.dispatch.gate import Gate
 from delivery.dispatch.recorder import Recorder
-from delivery.transport import AllowList, Guard, Lookup, Transport
+from delivery.transport import AllowList, Guard, Lookup, Proxy, Transport
 from delivery.transport.names import system_lookup
 from retries.backoff import parse_schedule
 from retries.health import HealthTerms
@@ -45,13 +45,14 @@ class Manner:
     health: HealthTerms = JUDGED
     guard: Guard = LOOPBACK
     lookup: Lookup = system_lookup
+    proxy: Proxy | None = None
 
 
 @asynccontextmanager
 async def working(ledger: Ledger, manner: Manner | None = None) -> AsyncIterator[Dispatcher]:
     """A dispatcher that may reach loopback unless told otherwise; at the end nothing of it is in flight."""
     manner = manner or Manner()
-    transport = Transport(guard=manner.guard, lookup=manner.lookup)
+    transport = Transport(guard=manner.guard, lookup=manner.lookup, proxy=manner.proxy)
     defaults = Defaults(SCHEDULE, manner.timeout, timedelta(seconds=30), manner.health)
     dispatcher = Dispatcher(
         ledger,

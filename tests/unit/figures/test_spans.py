@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from delivery.figures import Span
 from delivery.figures.spans import Counted, first_of, floor, series
-from retries.outcome import NAMES
+from retries.outcome import NAMES, OURS
 
 NOW = datetime(2030, 3, 1, 12, 34, 56, tzinfo=UTC)
 NOWS = st.datetimes(datetime(2026, 1, 1), datetime(2036, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  bounds
@@ -49,7 +49,7 @@ def test_everything_within_a_span_is_counted_once_and_nothing_else(
         end = point.at + span.step * (span.points if number == span.points else 1)
         within = [one.outcomes for one in counted if point.at <= one.at < end]
         assert point.delivered == sum(each.get("delivered", 0) for each in within)
-        assert point.interrupted == sum(each.get("interrupted", 0) for each in within)
+        assert point.interrupted == sum(each.get(name, 0) for each in within for name in OURS)
         failed = sum(sum(each.values()) for each in within) - point.delivered - point.interrupted
         assert point.failures == failed
 

@@ -12,6 +12,7 @@ from retries import (
     Interrupted,
     Outcome,
     Phase,
+    ProxyFailed,
     Refused,
     TimedOut,
     Unreachable,
@@ -73,6 +74,7 @@ def test_success_has_no_use_for_a_wait():
         (Blocked("a.example", "::1", "loopback"), "blocked"),
         (CutShort(200), "cut_short"),
         (Interrupted(), "interrupted"),
+        (ProxyFailed(), "proxy_failed"),
     ],
 )
 def test_every_outcome_has_a_closed_label(outcome: Outcome, label: str):

@@ -20,6 +20,7 @@ from retries import (
     Interrupted,
     Outcome,
     Phase,
+    ProxyFailed,
     Reason,
     Refused,
     RetryAt,
@@ -121,6 +122,7 @@ ROWS = [
     ),
     Row("blocked", Blocked("receiver.example.com", "10.0.0.7", "private"), again(Reason.BLOCKED), Signal.BAD),
     Row("cut short", CutShort(200), again(Reason.CUT_SHORT), Signal.BAD),
+    Row("proxy", ProxyFailed("refused"), HandBack(Reason.PROXY, timedelta(seconds=5)), Signal.NONE),
     Row("interrupted", Interrupted(), HandBack(Reason.INTERRUPTED), Signal.NONE, took=SLOW),
 ]
 
@@ -294,3 +296,15 @@ def test_every_decision_has_a_closed_label(decision: Decision, label: str):
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_reads_as_a_sentence(reason: Reason):
     assert explain(reason).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("unburned", "seconds"), [(0, 5), (1, 10), (3, 40), (6, 300), (1_000_000, 300), (-1, 5)]
+)
+def test_a_proxy_that_fails_is_left_alone_for_longer_each_time_and_never_gives_up(
+    unburned: int, seconds: int
+):
+    decision = decide(
+        ProxyFailed(), step=9, schedule=DEFAULT_SCHEDULE, now=NOW, jitter=0.0, unburned=unburned
+    )
+    assert decision == HandBack(Reason.PROXY, timedelta(seconds=seconds))

@@ -1,0 +1,103 @@
+"""How an endpoint's authentication is written on the command line: its secrets never in the arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, NamedTuple
+
+import msgspec
+import typer
+
+from delivery.cli.door import WrongUsage
+from delivery.cli.options import read_content
+
+_NONE: Final = "none"
+
+
+class Auth(NamedTuple):
+    """Authentication as the HTTP API takes it; None stands for none."""
+
+    asked: dict[str, Any] | None
+
+
+def read_auth(text: str) -> Auth:
+    """Read `@file` or `-`, where the API's `auth` is as JSON, or `none`."""
+    if text == _NONE:
+        return Auth(None)
+    try:
+        return Auth(msgspec.json.decode(_elsewhere(text), type=dict[str, Any]))
+    except (msgspec.MsgspecError, UnicodeError):
+        raise typer.BadParameter(
+            'What is there is not a JSON object such as {"kind": "oauth2", …}.'
+        ) from None
+
+
+def read_basic(text: str) -> Auth:
+    """Read `user:-` or `user:@file`."""
+    user, colon, where = text.partition(":")
+    if not colon:
+        raise typer.BadParameter("It is of the form USER:- or USER:@file.")
+    return Auth({"kind": "basic", "user": user, "password": _elsewhere(where)})
+
+
+def read_bearer(text: str) -> Auth:
+    """Read `-` or `@file`."""
+    return Auth({"kind": "bearer", "token": _elsewhere(text)})
+
+
+def _elsewhere(where: str) -> str:
+    # What stands in the arguments can be seen by everybody on the machine, and stays in the shell's history.
+    if where != "-" and not where.startswith("@"):
+        raise typer.BadParameter("Give it as @file or - (standard input), not as itself: it is a secret.")
+    return read_content(where).decode(errors="replace").strip("\r\n")
+
+
+OwnAuth = Annotated[
+    Auth | None,
+    typer.Option(
+        "--auth",
+        parser=read_auth,
+        metavar="@FILE",
+        help="How it is shown who calls: the API's `auth` as JSON, @file or - (standard input).",
+    ),
+]
+OwnBasic = Annotated[
+    Auth | None,
+    typer.Option(
+        "--auth-basic",
+        parser=read_basic,
+        metavar="USER:@FILE",
+        help="A user name, and where its password is: @file or - (standard input).",
+    ),
+]
+OwnBearer = Annotated[
+    Auth | None,
+    typer.Option(
+        "--auth-bearer",
+        parser=read_bearer,
+        metavar="@FILE",
+        help="Where its bearer token is: @file or - (standard input).",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedAuth:
+    """What of the authentication was named on the command line."""
+
+    whole: Auth | None = None
+    basic: Auth | None = None
+    bearer: Auth | None = None
+
+    @property
+    def chosen(self) -> Auth | None:
+        """The one that was named; None when none was. Raises WrongUsage for two."""
+        named = [one for one in (self.whole, self.basic, self.bearer) if one is not None]
+        if len(named) > 1:
+            raise WrongUsage("Name one of --auth, --auth-basic and --auth-bearer.")
+        return named[0] if named else None
+
+    @property
+    def asked(self) -> dict[str, Any] | None:
+        """The authentication of a new endpoint."""
+        return None if self.chosen is None else self.chosen.asked

@@ -1,0 +1,200 @@
+"""The operator's proxy: how it is written in a setting, and how it is asked for a connection.
+
+HTTP proxies are asked by CONNECT (RFC 9110, section 9.3.6), SOCKS5 ones after RFC 1928 and RFC 1929.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import errno
+import os
+import re
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, ip_address
+from typing import TYPE_CHECKING, Final, cast
+from urllib.parse import unquote, urlsplit
+
+from delivery.transport.faults_of_proxy import ProxyFault
+from delivery.transport.guard import LAST_PORT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PORTS: Final = {"http": 3128, "https": 443, "socks5": 1080, "socks5h": 1080}
+_LONGEST_HEAD: Final = 16_384
+_STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |\r)")
+_LONGEST_FIELD: Final = 255  # bytes of a name, user or password in SOCKS5
+_NO_SIGN_IN, _PASSWORD, _NEITHER = 0x00, 0x02, 0xFF
+_ADDRESS_BYTES: Final = {0x01: 4, 0x04: 16}
+# What a SOCKS5 proxy says of the destination, and not of itself.
+_OF_DESTINATION: Final = {3: errno.ENETUNREACH, 4: errno.EHOSTUNREACH, 5: errno.ECONNREFUSED}
+_OF_PROXY: Final = {1: "it failed", 2: "it does not allow this destination"}
+
+
+class BadProxy(ValueError):
+    """The text is not the URL of a proxy; it is not repeated, for it may hold a password."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "must be of the form http://user:password@proxy:3128, or begin with https://, socks5:// or socks5h://"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """Where the proxy is and how we sign in to it. `resolves`: it is told names, and looks them up itself."""
+
+    scheme: str
+    host: str
+    port: int
+    user: str | None = None
+    password: str = field(default="", repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Proxy:
+        """Read `scheme://user:password@host:port`; raises BadProxy."""
+        try:
+            parts = urlsplit(text.strip())
+            port = parts.port
+        except ValueError:
+            raise BadProxy from None
+        more = parts.path.rstrip("/") or parts.query or parts.fragment
+        if parts.scheme not in _PORTS or not parts.hostname or port == 0 or more or not text.isascii():
+            raise BadProxy
+        user = None if parts.username is None else unquote(parts.username)
+        proxy = cls(
+            parts.scheme, parts.hostname, port or _PORTS[parts.scheme], user, unquote(parts.password or "")
+        )
+        if not _may_sign_in(proxy):
+            raise BadProxy
+        return proxy
+
+    @property
+    def resolves(self) -> bool:
+        """Whether the proxy looks names up, so that the guard cannot."""
+        return self.scheme == "socks5h"
+
+    @property
+    def is_ssl(self) -> bool:
+        """Whether the way to the proxy itself is encrypted."""
+        return self.scheme == "https"
+
+    async def ask(self, greeting: Greeting, host: str, port: int) -> None:
+        """Have the proxy connect to a host; raises ProxyFault, and OSError for what it says of the host."""
+        if self.scheme in {"http", "https"}:
+            await self._connect(greeting, host, port)
+        else:
+            await self._socks(greeting, host, port)
+
+    async def _connect(self, greeting: Greeting, host: str, port: int) -> None:
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        lines = [f"CONNECT {where} HTTP/1.1", f"Host: {where}"]
+        if self.user is not None:
+            who = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+            lines.append(f"Proxy-Authorization: Basic {who}")
+        greeting.say("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
+        head = await greeting.until(b"\r\n\r\n", most=_LONGEST_HEAD)
+        status = _STATUS.match(head)
+        if status is None:
+            raise ProxyFault("its answer was not valid HTTP")
+        if not status[1].startswith(b"2"):
+            raise ProxyFault(f"it answered {status[1].decode()}")
+
+    async def _socks(self, greeting: Greeting, host: str, port: int) -> None:
+        wanted = _NO_SIGN_IN if self.user is None else _PASSWORD
+        greeting.say(bytes((5, 1, wanted)))
+        version, chosen = await greeting.exactly(2)
+        if version != 5 or chosen != wanted:  # noqa: PLR2004  the protocol's own number
+            why = "it wants another way to sign in" if chosen == _NEITHER else "its answer was not SOCKS5"
+            raise ProxyFault(why)
+        if self.user is not None:
+            user, password = self.user.encode(), self.password.encode()
+            greeting.say(bytes((1, len(user))) + user + bytes((len(password),)) + password)
+            if (await greeting.exactly(2))[1]:
+                raise ProxyFault("it does not know our user and password")
+        greeting.say(b"\x05\x01\x00" + _named(host) + port.to_bytes(2, "big"))
+        version, reply, _, kind = await greeting.exactly(4)
+        if version != 5:  # noqa: PLR2004  the protocol's own number
+            raise ProxyFault("its answer was not SOCKS5")
+        if (number := _OF_DESTINATION.get(reply)) is not None:
+            raise OSError(number, os.strerror(number))
+        if reply:
+            raise ProxyFault(_OF_PROXY.get(reply, f"it answered {reply}"))
+        length = _ADDRESS_BYTES.get(kind) or (await greeting.exactly(1))[0]
+        await greeting.exactly(length + 2)
+
+
+class Greeting(asyncio.Protocol):
+    """The beginning of a connection to a proxy, before it leads anywhere."""
+
+    def __init__(self) -> None:
+        self._came = bytearray()
+        self._more = asyncio.Event()
+        self._over = False
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way to answer."""
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what came."""
+        self._came += data
+        self._more.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits."""
+        del exc  # that it is over is all there is to know
+        self._over = True
+        self._more.set()
+
+    def say(self, words: bytes) -> None:
+        """Send some bytes."""
+        if self.transport is not None:
+            self.transport.write(words)
+
+    async def exactly(self, count: int) -> bytes:
+        """The next so many bytes; raises ProxyFault when they do not come."""
+        return await self._next(lambda came: count if len(came) >= count else None)
+
+    async def until(self, end: bytes, *, most: int) -> bytes:
+        """Everything up to this end, of which nothing may come after; raises ProxyFault."""
+
+        def whole(came: bytes | bytearray) -> int | None:
+            place = came.find(end)
+            if len(came) > most or 0 <= place < len(came) - len(end):
+                raise ProxyFault("it said more than an answer")
+            return None if place < 0 else len(came)
+
+        return await self._next(whole)
+
+    async def _next(self, whole: Callable[[bytes | bytearray], int | None]) -> bytes:
+        while (count := whole(self._came)) is None:
+            if self._over:
+                raise ProxyFault("it broke off the connection")
+            self._more.clear()
+            await self._more.wait()
+        taken = bytes(self._came[:count])
+        del self._came[:count]
+        return taken
+
+
+def _named(host: str) -> bytes:
+    """A host as SOCKS5 writes it: kind, and address or name."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        name = host.encode("ascii")
+        return bytes((0x03, len(name))) + name
+    return bytes((0x01 if isinstance(address, IPv4Address) else 0x04,)) + address.packed
+
+
+def _may_sign_in(proxy: Proxy) -> bool:
+    """Whether user and password can be told to this proxy, and its port is one."""
+    if proxy.user is None:
+        return proxy.port <= LAST_PORT
+    said = (proxy.user.encode(), proxy.password.encode())
+    if proxy.scheme in {"http", "https"}:
+        return ":" not in proxy.user
+    return all(0 < len(one) <= _LONGEST_FIELD for one in said)

@@ -1,0 +1,114 @@
+"""An endpoint's authentication: set, shown without its secret, changed, taken away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from tests.integration.api.conftest import Tenancy
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+SECRET = "vErY-s3cret-1"  # noqa: S105  of a test
+BASIC = {"kind": "basic", "user": "ada", "password": SECRET}
+BEARER = {"kind": "bearer", "token": SECRET}
+OAUTH2 = {
+    "kind": "oauth2",
+    "token_url": "https://Login.example:443/token",
+    "client_id": "ada",
+    "client_secret": SECRET,
+    "scope": "send",
+}
+SHOWN = {
+    "basic": {"kind": "basic", "user": "ada"},
+    "bearer": {"kind": "bearer"},
+    "oauth2": {
+        "kind": "oauth2",
+        "token_url": "https://login.example/token",
+        "client_id": "ada",
+        "scope": "send",
+    },
+}
+
+
+@pytest.mark.parametrize("auth", [BASIC, BEARER, OAUTH2])
+async def test_what_is_secret_of_it_is_never_told_again(
+    tenant: Tenancy, auth: dict[str, str], sql: psycopg.Connection
+) -> None:
+    made = await tenant.endpoint(auth=auth)
+    assert made["auth"] == SHOWN[auth["kind"]]
+    path = f"/v1/endpoints/{made['id']}"
+    told = [await tenant.client.get(place) for place in (path, "/v1/endpoints", "/v1/audit")]
+    assert told[0].json()["auth"] == SHOWN[auth["kind"]]
+    kept = sql.execute("select string_agg(e::text, ''), string_agg(j::text, '') from endpoints e, journal j")
+    assert SECRET not in "".join(answer.text for answer in told) + str(kept.fetchone())
+
+
+async def test_it_is_changed_told_in_the_audit_and_taken_away(tenant: Tenancy) -> None:
+    path = f"/v1/endpoints/{(await tenant.endpoint())['id']}"
+    changed = [await tenant.client.patch(path, json={"auth": auth}) for auth in (BASIC, BEARER, None)]
+    assert [answer.json()["auth"] for answer in changed] == [SHOWN["basic"], SHOWN["bearer"], None]
+    audit = (await tenant.client.get("/v1/audit")).json()["items"]
+    told = [entry["details"]["auth"] for entry in audit if entry["what"] == "endpoint.changed"]
+    assert told[:2] == [
+        {"was": SHOWN["bearer"], "is": None},
+        {"was": SHOWN["basic"], "is": SHOWN["bearer"]},
+    ]
+
+
+async def test_the_same_again_is_no_change(tenant: Tenancy) -> None:
+    made = await tenant.endpoint(auth=BASIC)
+    again = await tenant.client.patch(f"/v1/endpoints/{made['id']}", json={"auth": BASIC})
+    assert again.json()["updated_at"] == made["updated_at"]
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        {},
+        {"kind": "digest"},
+        {"kind": "basic"},
+        {"kind": "basic", "user": "a:b", "password": "x"},
+        {"kind": "basic", "user": "", "password": "x"},
+        {"kind": "basic", "user": "a", "password": "x\r\nX-Evil: 1"},
+        {"kind": "basic", "user": "a", "password": "ü"},
+        {"kind": "basic", "user": "a", "password": "x", "token": "y"},
+        {"kind": "basic", "user": 7, "password": "x"},
+        {"kind": "bearer", "token": ""},
+        {"kind": "bearer", "token": "a b"},
+        {"kind": "bearer", "token": "a\n"},
+        {"kind": "bearer", "token": "a" * 5_000},
+        OAUTH2 | {"token_url": "http://login.example/"},
+        OAUTH2 | {"token_url": "https://10.0.0.1/token"},
+        OAUTH2 | {"token_url": "https://ada:pw@login.example/"},
+        OAUTH2 | {"token_url": "nonsense"},
+        OAUTH2 | {"scope": "a  b"},
+        OAUTH2 | {"scope": ""},
+        OAUTH2 | {"client_secret": None},
+        "basic",
+        [],
+    ],
+)
+async def test_nonsense_is_refused_with_its_field_and_not_repeated(tenant: Tenancy, auth: Any) -> None:
+    url = "https://shop.example/in"
+    refused = await tenant.client.post("/v1/endpoints", json={"url": url, "auth": auth})
+    assert refused.status_code == 422
+    assert all(error["field"].startswith("auth") for error in refused.json()["errors"])
+    assert SECRET not in refused.text
+
+
+@pytest.mark.parametrize("header", ["Authorization", "authorization"])
+async def test_a_custom_authorization_header_and_auth_exclude_each_other(
+    tenant: Tenancy, header: str
+) -> None:
+    both = {"url": "https://shop.example/in", "auth": BASIC, "headers": {header: "Bearer x"}}
+    assert (await tenant.client.post("/v1/endpoints", json=both)).status_code == 422
+    by_auth = f"/v1/endpoints/{(await tenant.endpoint(auth=BASIC))['id']}"
+    refused = await tenant.client.patch(by_auth, json={"headers": both["headers"]})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "headers")
+    swapped = await tenant.client.patch(by_auth, json={"headers": both["headers"], "auth": None})
+    assert (swapped.status_code, swapped.json()["auth"]) == (200, None)

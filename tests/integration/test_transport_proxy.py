@@ -1,0 +1,243 @@
+"""Deliveries through the operator's proxy: what it is told, what the guard still holds, whose a fault is."""
+
+from __future__ import annotations
+
+import base64
+import socket
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from delivery.bootstrap import egress_proxy
+from delivery.config import Settings
+from delivery.errors import Misconfigured
+from delivery.transport import AllowList, BadProxy, Exchange, Guard, Limits, Proxy, Transport, verified_tls
+from retries.outcome import Blocked, Delivered, Fault, Phase, ProxyFailed, TimedOut, Unreachable
+from tests.support.proxies import Running, proxying
+from tests.support.receivers import Authority, always, answer, receiving, trap
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+LIMITS = Limits(total=timedelta(seconds=10))
+HURRIED = Limits(connect=timedelta(seconds=0.3), total=timedelta(seconds=10))
+GUARD = Guard(AllowList.parse("127.0.0.2/31"))
+WHO = "waybill:pa%3Ass%20w%C3%B6rd@"
+SCHEMES = ("http", "https", "socks5", "socks5h")
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+async def lookup(host: str) -> Sequence[str]:
+    # The receiver is where the guard lets us; `inside.example` where the proxy itself may be alone.
+    return ["127.0.0.1"] if host in {"inside.example", "127.0.0.1"} else ["127.0.0.2"]
+
+
+@asynccontextmanager
+async def through(url: str, authority: Authority, *, guard: Guard = GUARD) -> AsyncIterator[Transport]:
+    tls = authority.trust(verified_tls())
+    transport = Transport(guard=guard, tls=tls, lookup=lookup, proxy=Proxy.parse(url))
+    try:
+        yield transport
+    finally:
+        await transport.aclose()
+
+
+def running(scheme: str, *, instead: bytes | None = None, signs_in: bool = False) -> Running:
+    return Running(scheme.removesuffix("h"), instead, signs_in, leads="127.0.0.2")
+
+
+async def ask(transport: Transport, url: str, limits: Limits = LIMITS) -> Exchange:
+    return await transport.send(httpx.Request("POST", url, content=b"{}"), limits, now=NOW)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("encrypted", [True, False])
+async def test_a_delivery_goes_through_and_the_connection_is_kept(
+    authority: Authority, scheme: str, *, encrypted: bool
+) -> None:
+    names: list[str | None] = []
+    server = authority.server("a.example")
+    server.sni_callback = lambda _connection, name, _context: names.append(name)
+    own = authority.server("127.0.0.1") if scheme == "https" else None
+    async with (
+        receiving(always(answer()), tls=server if encrypted else None, host="127.0.0.2") as receiver,
+        proxying(running(scheme), tls=own) as proxy,
+        through(proxy.url(scheme=scheme), authority) as transport,
+    ):
+        url = receiver.url(host="a.example")
+        first, second = await ask(transport, url), await ask(transport, url)
+    assert (first.outcome, second.outcome, second.reused) == (Delivered(200), Delivered(200), True)
+    by_name = scheme == "socks5h"
+    assert proxy.asked == [f"{'a.example' if by_name else '127.0.0.2'}:{receiver.port}"]
+    assert first.address == (None if by_name else "127.0.0.2")
+    assert receiver.requests[0].headers["host"] == f"a.example:{receiver.port}"
+    assert names == (["a.example"] if encrypted else [])
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+async def test_we_sign_in_to_a_proxy_that_asks_for_it(authority: Authority, scheme: str) -> None:
+    async with (
+        receiving(always(answer()), host="127.0.0.2") as receiver,
+        proxying(running(scheme, signs_in=True)) as proxy,
+        through(proxy.url(who=WHO), authority) as transport,
+    ):
+        exchange = await ask(transport, receiver.url(host="a.example"))
+    assert exchange.outcome == Delivered(200)
+    if scheme == "http":
+        who = base64.b64encode("waybill:pa:ss wörd".encode())
+        assert b"Proxy-Authorization: Basic " + who + b"\r\n" in proxy.heads[0]
+    assert "proxy-authorization" not in receiver.requests[0].headers
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1", "[::1]", "169.254.169.254", "[::ffff:10.0.0.1]"])
+async def test_an_inside_address_is_not_asked_for(authority: Authority, scheme: str, host: str) -> None:
+    async with proxying(running(scheme)) as proxy, through(proxy.url(scheme=scheme), authority) as transport:
+        exchange = await ask(transport, f"http://{host}/")
+    assert isinstance(exchange.outcome, Blocked)
+    assert (proxy.asked, proxy.heads) == ([], [])
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "socks5"])
+async def test_a_name_that_leads_inside_is_not_asked_for(authority: Authority, scheme: str) -> None:
+    async with proxying(running(scheme)) as proxy, through(proxy.url(scheme=scheme), authority) as transport:
+        exchange = await ask(transport, "http://inside.example/")
+    assert isinstance(exchange.outcome, Blocked)
+    assert (exchange.outcome.host, exchange.outcome.address) == ("inside.example", "127.0.0.1")
+    assert (proxy.asked, proxy.heads) == ([], [])
+
+
+async def test_a_port_that_is_not_allowed_is_not_asked_for_by_name_either(authority: Authority) -> None:
+    guard = Guard(ports=frozenset({443}))
+    async with (
+        proxying(running("socks5h")) as proxy,
+        through(proxy.url(scheme="socks5h"), authority, guard=guard) as transport,
+    ):
+        exchange = await ask(transport, "http://a.example:8080/")
+    assert (isinstance(exchange.outcome, Blocked), proxy.asked) == (True, [])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "said", "why"),
+    [
+        ("http", b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "it answered 407"),
+        ("http", b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "it answered 502"),
+        ("http", b"HTTP/1.0 403 No\r\n\r\n", "it answered 403"),
+        ("http", b"SSH-2.0-OpenSSH\r\n\r\n", "its answer was not valid HTTP"),
+        ("http", b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", "it said more than an answer"),
+        ("http", b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000, "it said more than an answer"),
+        ("http", b"HTTP/1.1 200", "it broke off the connection"),
+        ("http", b"", "it broke off the connection"),
+        ("socks5", b"\x05\x01\x00\x01" + bytes(6), "it failed"),
+        ("socks5", b"\x05\x02\x00\x01" + bytes(6), "it does not allow this destination"),
+        ("socks5", b"\x05\x63\x00\x01" + bytes(6), "it answered 99"),
+        ("socks5", b"HTTP/1.1 400", "its answer was not SOCKS5"),
+        ("socks5", b"\x05\x00", "it broke off the connection"),
+    ],
+)
+async def test_what_the_proxy_gets_wrong_is_told_as_its_fault(
+    authority: Authority, scheme: str, said: bytes, why: str
+) -> None:
+    async with (
+        proxying(running(scheme, instead=said)) as proxy,
+        through(proxy.url(), authority) as transport,
+    ):
+        exchange = await ask(transport, "http://a.example/")
+    assert exchange.outcome == ProxyFailed(why)
+
+
+@pytest.mark.parametrize(("reply", "kind"), [(3, Fault.NETWORK), (4, Fault.NETWORK), (5, Fault.REFUSED)])
+async def test_what_a_socks_proxy_says_of_the_destination_is_the_destinations(
+    authority: Authority, reply: int, kind: Fault
+) -> None:
+    said = bytes((5, reply, 0, 1)) + bytes(6)
+    async with (
+        proxying(running("socks5", instead=said)) as proxy,
+        through(proxy.url(), authority) as transport,
+    ):
+        exchange = await ask(transport, "http://a.example/")
+    assert isinstance(exchange.outcome, Unreachable)
+    assert exchange.outcome.kind is kind
+
+
+async def test_a_wrong_password_is_the_proxys_business(authority: Authority) -> None:
+    async with (
+        proxying(running("socks5", signs_in=True)) as proxy,
+        through(proxy.url(who="waybill:wrong@"), authority) as transport,
+    ):
+        exchange = await ask(transport, "http://a.example/")
+    assert exchange.outcome == ProxyFailed("it does not know our user and password")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_a_proxy_that_is_not_there_is_told_as_its_fault(authority: Authority, scheme: str) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        async with through(f"{scheme}://127.0.0.1:{port}", authority) as transport:
+            exchange = await ask(transport, "https://a.example/")
+    assert exchange.outcome == ProxyFailed("Connection refused")
+
+
+async def test_a_proxy_whose_certificate_is_not_trusted_is_told_as_its_fault(authority: Authority) -> None:
+    own = Authority().server("127.0.0.1")
+    async with (
+        proxying(running("https"), tls=own) as proxy,
+        through(proxy.url(), authority) as transport,
+    ):
+        exchange = await ask(transport, "https://a.example/")
+    assert isinstance(exchange.outcome, ProxyFailed)
+
+
+async def test_a_proxy_that_does_not_finish_its_own_handshake_in_time_is_told_as_its_fault(
+    authority: Authority,
+) -> None:
+    with trap() as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        async with through(url, authority) as transport:
+            exchange = await ask(transport, "https://a.example/", HURRIED)
+    assert exchange.outcome == ProxyFailed("the time was up")
+
+
+async def test_a_destination_that_the_proxy_does_not_reach_in_time_is_the_destinations(
+    authority: Authority,
+) -> None:
+    with trap() as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with through(url, authority) as transport:
+            exchange = await ask(transport, "https://a.example/", HURRIED)
+    assert exchange.outcome == TimedOut(Phase.CONNECT)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "proxy:3128", "ftp://proxy:21", "http://", "http://proxy:0", "http://proxy:99999", "http://proxy:x",
+        "http://proxy/path", "http://proxy?x", "http://a%3Ab:c@proxy", "socks5://a@proxy", "socks4://proxy",
+        f"socks5://{'a' * 256}:b@proxy", "http://pröxy:1", "http://[::1",
+    ],
+)  # fmt: skip
+def test_what_is_no_proxy_is_refused_and_not_repeated(text: str) -> None:
+    with pytest.raises(ValueError, match=r"must be of the form") as refused:
+        Proxy.parse(text)
+    assert str(refused.value) == str(BadProxy())
+
+
+def test_a_proxys_password_is_not_in_its_repr() -> None:
+    assert "s3cret" not in repr(Proxy.parse("http://ada:s3cret@proxy"))
+
+
+def test_a_setting_that_is_no_proxy_keeps_a_worker_from_starting() -> None:
+    settings = Settings(egress_proxy=SecretStr("http://ada:s3cret@proxy/path"))
+    with pytest.raises(Misconfigured, match=r"^WAYBILL_EGRESS_PROXY: must be") as refused:
+        egress_proxy(settings)
+    assert "s3cret" not in str(refused.value)
