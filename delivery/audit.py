@@ -24,5 +24,5 @@ class Audit:
 
     async def page(self, tenant_id: TenantId | None, wanted: AuditSelection, cut: Cut) -> Page[Audited]:
         """Entries, newest first: a tenant's, or all tenants' where none is named (the operator's to ask)."""
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             return await auditing.page(tx, tenant_id, wanted, cut)

@@ -63,31 +63,31 @@ class Deliveries:
 
     async def page(self, tenant_id: TenantId | None, wanted: DeliverySelection, cut: Cut) -> Page[Delivery]:
         """The deliveries that are meant, newest or oldest first; of all tenants where none is named."""
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             asked = await search.prepared(tx, tenant_id, wanted, in_flight=self._in_flight)
             page = await search.page(tx, asked, cut)
             return replace(page, items=await self._with_holds(tx, page.items))
 
     async def count(self, tenant_id: TenantId | None, wanted: DeliverySelection) -> Tally:
         """How many deliveries are meant: exact where that is cheap, otherwise an estimate."""
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             asked = await search.prepared(tx, tenant_id, wanted, in_flight=self._in_flight)
             return await tally.tally(tx, asked)
 
     async def read(self, tenant_id: TenantId, delivery_id: DeliveryId) -> Delivery:
         """One delivery; raises NotFound."""
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             return await self._read_held(tx, tenant_id, delivery_id)
 
     async def attempts(self, tenant_id: TenantId, delivery_id: DeliveryId, cut: Cut) -> Page[Attempt]:
         """The attempts of a delivery, newest first, without response bodies; raises NotFound."""
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             await _read(tx, tenant_id, delivery_id)
             return await attempts.page(tx, tenant_id, delivery_id, cut)
 
     async def attempt(self, tenant_id: TenantId, attempt_id: AttemptId) -> Told:
         """One attempt with the bodies that went out and came back; raises NotFound."""
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             told = await attempts.read(tx, tenant_id, attempt_id)
         if told is None:
             raise NotFound("attempt", show_id(Prefix.ATTEMPT, attempt_id))
@@ -95,7 +95,7 @@ class Deliveries:
 
     async def events(self, tenant_id: TenantId | None, wanted: EventSelection, cut: Cut) -> Page[EventHead]:
         """The events that are meant, newest or oldest first; of all tenants where none is named."""
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             return await events.page(tx, tenant_id, wanted, cut)
 
     async def event(self, tenant_id: TenantId, event_id: EventId) -> tuple[EventHead, bytes | None]:
@@ -103,7 +103,7 @@ class Deliveries:
 
         No body: it was erased, or is no longer kept.
         """
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             event = await events.read(tx, tenant_id, event_id)
         if event is None:
             raise NotFound("event", show_id(Prefix.EVENT, event_id))
@@ -113,7 +113,7 @@ class Deliveries:
         self, tenant_id: TenantId, endpoint_id: EndpointId, after: int, *, most: int
     ) -> Numbers:
         """What an endpoint was owed after this number, in order; raises NotFound."""
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             # A page must not know of numbers beyond what it calls the latest.
             await traces.at_one_moment(tx)
             if await endpoints.read(tx, tenant_id, endpoint_id) is None:
@@ -135,7 +135,7 @@ class Deliveries:
         its endpoint takes nothing; with `hold` it is made pending all the same, and held until that ends.
         """
         reason = checked_reason(reason)
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             delivery = await _read(tx, tenant_id, delivery_id)
             await _refuse_unless_sendable(tx, delivery, hold=hold)
             was = await deliveries.make_due(tx, delivery, reason=f"replayed by {actor.name}")

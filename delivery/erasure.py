@@ -50,7 +50,7 @@ class Erasure:
         is cancelled; Conflict is raised then only while a worker has some of it, and nothing is changed.
         """
         entry = self._entry(tenant_id, "event.content_erased", actor, reason)
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             # First, so that who asks at the same time waits here; what is refused is undone.
             if await erasing.erase_event(tx, tenant_id, event_id, at=entry.at):
                 cancelled = await _settle(tx, tenant_id, event_id, cancel_pending=cancel_pending)
@@ -70,7 +70,7 @@ class Erasure:
         """
         entry = self._entry(tenant_id, "attempt.content_erased", actor, reason)
         shown = show_id(Prefix.ATTEMPT, attempt_id)
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             erased = await erasing.erase_attempt(tx, tenant_id, attempt_id, at=entry.at)
             told = await attempts.read(tx, tenant_id, attempt_id)
             if told is None:

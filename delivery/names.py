@@ -30,9 +30,13 @@ class Names:
         self._ledger = ledger
 
     async def of(
-        self, *, endpoint_ids: Iterable[EndpointId] = (), tenant_ids: Iterable[TenantId] = ()
+        self,
+        tenant_id: TenantId | None,
+        *,
+        endpoint_ids: Iterable[EndpointId] = (),
+        tenant_ids: Iterable[TenantId] = (),
     ) -> Called:
-        """What these are called; who asks has seen the ids already."""
-        async with self._ledger.transaction() as tx:
+        """What these are called, as far as they are a tenant's; who asks has seen the ids already."""
+        async with self._ledger.transaction(of=tenant_id) as tx:
             urls = await endpoints.urls(tx, endpoint_ids)
             return Called(urls, await tenants.names(tx, tenant_ids))

@@ -64,7 +64,7 @@ class Tenants:
 
     async def read(self, tenant_id: TenantId) -> Tenant:
         """One tenant; raises NotFound."""
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             tenant = await tenants.read(tx, tenant_id)
         if tenant is None:
             raise _no_tenant(tenant_id)
@@ -75,7 +75,7 @@ class Tenants:
     ) -> Tenant:
         """Change what is named; raises NotFound, and Invalid for a name or a term that cannot be."""
         reason = checked_reason(reason)
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             before = await tenants.read(tx, tenant_id, lock=True)
             if before is None:
                 raise _no_tenant(tenant_id)

@@ -73,18 +73,19 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> 
     opened = services(settings, open_ledger(settings, "web"))
     try:
         config = server_config(settings, Web.of(opened))
-        await _make_partitions(opened.ledger)
+        await _look(opened.ledger)
         server = _Server(config, on_ready)
         await server.serve()
     finally:
         await opened.close()
 
 
-async def _make_partitions(ledger: Ledger) -> None:
-    """The relay makes partitions ahead; this is for a first start without one."""
+async def _look(ledger: Ledger) -> None:
+    """Make partitions, should no relay have; raise Misconfigured where tenants cannot be held apart."""
     try:
         async with ledger.transaction() as tx:
             await partitions.ensure(tx, now=clock())
+        await ledger.check_walls()
     except Unavailable as error:
         log.warning("web.without_ledger", why=str(error))
 

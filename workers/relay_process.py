@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import uvloop
 from delivery.bootstrap import clock, open_ledger, retention, rolling
 from delivery.cli.door import report
 from delivery.config import read_settings
-from delivery.errors import Misconfigured
+from delivery.errors import Misconfigured, Unavailable
 from delivery.garbage import collect_seldom
 from delivery.logs import set_up_logs
 from delivery.model import Lane
@@ -68,6 +69,8 @@ async def run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, relay.stop)
+    with suppress(Unavailable):  # it says so itself, for as long as it lasts
+        await ledger.check_walls()  # an account that sees no rows would find nothing due, for ever
     collect_seldom()
     log.info("relay.ready", pid=os.getpid())
     try:

@@ -122,3 +122,4 @@ async def _make_partitions(ledger: Ledger) -> None:
     """The relay makes them ahead; with these, events can be taken before it first runs."""
     async with ledger.transaction() as tx:
         await partitions.ensure(tx, now=clock())
+    await ledger.check_walls()

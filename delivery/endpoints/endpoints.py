@@ -77,7 +77,7 @@ class Endpoints:
         made = self._sealed(endpoint, new.secret)
         now = endpoint.created_at
         fresh = Health.fresh(now, most=endpoint.limits.in_flight or self._terms.health.in_flight)
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             if not await tenants.endpoints_changed(tx, tenant_id):
                 raise NotFound("tenant", show_id(Prefix.TENANT, tenant_id))
             await endpoints.insert(tx, endpoint)
@@ -89,7 +89,7 @@ class Endpoints:
 
     async def read(self, tenant_id: TenantId, endpoint_id: EndpointId) -> Endpoint:
         """One endpoint; raises NotFound."""
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             return await keeping.read(tx, tenant_id, endpoint_id)
 
     async def page(
@@ -106,12 +106,12 @@ class Endpoints:
         `states` and `troubled` narrow it: to those that stand so, to those that are not simply well; `words`
         to those that have them in their URL or description.
         """
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             return await endpoints.page(tx, tenant_id, cut, states=states, troubled=troubled, words=words)
 
-    async def glances(self, some: Sequence[Endpoint]) -> dict[EndpointId, Glance]:
-        """How these endpoints do, in a few queries for all of them."""
-        async with self._ledger.transaction() as tx:
+    async def glances(self, tenant_id: TenantId | None, some: Sequence[Endpoint]) -> dict[EndpointId, Glance]:
+        """How these endpoints do, of a tenant or of several, in a few queries for all of them."""
+        async with self._ledger.transaction(of=tenant_id) as tx:
             known = await health.read_some(tx, [one.id for one in some])
             due = await present.due(tx, [one.id for one in some], most_each=views.MOST_DUE)
         now = self._clock()
@@ -125,7 +125,7 @@ class Endpoints:
     ) -> EndpointHealth:
         """How an endpoint does, and what waits for it, counted up to `most`; raises NotFound."""
         since = id_floor(self._clock() - views.RECENT)
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             endpoint = await keeping.read(tx, tenant_id, endpoint_id)
             standing = await health.read(tx, endpoint_id)
             backlog = await endpoint_figures.backlog(tx, endpoint_id, most=most)
@@ -148,7 +148,7 @@ class Endpoints:
         checked = checks.checked_changes(changes, self._terms)
         limits = checked_limits(changes, self._terms.health.breaker)
         now = self._clock()
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             before, _ = await keeping.locked(tx, tenant_id, endpoint_id)
             after = replace(before, **checked, limits=replace(before.limits, **limits))
             after = self._with_secrets(after, changes)
@@ -205,7 +205,7 @@ class Endpoints:
     ) -> EnablePreview:
         """Tell what enabling would let go, counted up to `most`. Raises what enabling would."""
         checked_reason(reason)
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             endpoint = await keeping.read(tx, tenant_id, endpoint_id)
             check_move(endpoint, Move.ENABLE)
             standing = await health.read(tx, endpoint_id)
@@ -218,7 +218,7 @@ class Endpoints:
         """Take an endpoint away; what it was still owed is cancelled. Raises NotFound."""
         reason = checked_reason(reason)
         now = self._clock()
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             endpoint = await keeping.read(tx, tenant_id, endpoint_id, lock=True)
             await endpoints.delete(tx, tenant_id, endpoint_id, at=now)
             await tenants.endpoints_changed(tx, tenant_id)
@@ -228,7 +228,7 @@ class Endpoints:
 
     async def secrets(self, tenant_id: TenantId, endpoint_id: EndpointId) -> list[SealedSecret]:
         """The secrets that sign now, newest first; raises NotFound."""
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             await keeping.read(tx, tenant_id, endpoint_id)
             return await endpoint_secrets.live(tx, tenant_id, endpoint_id, at=self._clock())
 
@@ -249,7 +249,7 @@ class Endpoints:
         reason = checked_reason(reason)
         now = self._clock()
         until = now + checks.checked_overlap(overlap, self._terms)
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             endpoint = await keeping.read(tx, tenant_id, endpoint_id, lock=True)
             made = self._sealed(endpoint, secret)
             await endpoint_secrets.end(tx, tenant_id, endpoint_id, by=until)
@@ -268,7 +268,7 @@ class Endpoints:
         self, tenant_id: TenantId, endpoint_id: EndpointId, move: Move, *, reason: str | None, actor: Actor
     ) -> Endpoint:
         reason = checked_reason(reason)
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             before, standing = await keeping.locked(tx, tenant_id, endpoint_id)
             now = self._clock()
             after = moved(before, move, reason=reason, actor=actor.name, now=now)

@@ -57,7 +57,7 @@ class Exports:
         async for some in self._pages(tenant_id, self._until_now(wanted)):
             place: attempts.Place | None = attempts.Place()
             while place is not None:
-                async with self._ledger.transaction() as tx:
+                async with self._ledger.transaction(of=tenant_id) as tx:
                     found, place = await attempts.of_deliveries(
                         tx, some, place, before=before, most=self._at_once
                     )
@@ -72,7 +72,7 @@ class Exports:
     ) -> AsyncGenerator[Sequence[Delivery], None]:
         cut = Cut.following(self._at_once, None, oldest_first=True)
         while True:
-            async with self._ledger.transaction() as tx:
+            async with self._ledger.transaction(of=tenant_id) as tx:
                 asked = await search.prepared(tx, tenant_id, wanted, in_flight=self._in_flight)
                 page = await search.page(tx, asked, cut)
             if page.items:

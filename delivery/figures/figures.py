@@ -82,14 +82,14 @@ class Figures:
     async def series(self, tenant_id: TenantId | None, span: Span) -> Series:
         """How a tenant's attempts went over a span of time; of all tenants where none is named."""
         now = self._clock()
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             counted, as_of = await _counted(tx, tenant_id, first_of(span, now=now), span=span, now=now)
         return series(span, map(_as_counted, counted), now=now, as_of=as_of)
 
     async def of_endpoint(self, tenant_id: TenantId, endpoint_id: EndpointId, span: Span) -> Series:
         """How an endpoint's newest attempts went over a span of time."""
         now = self._clock()
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             await plan_for_this_tenant(tx)
             when = Range(first_of(span, now=now), now + span.step, span.step)
             # One more proves that there are more.
@@ -98,22 +98,24 @@ class Figures:
         told = series(span, map(_as_counted, counted), now=now, as_of=now)
         return replace(told, sampled=whole > MOST_OF_ENDPOINT)
 
-    async def sparks(self, ids: Sequence[EndpointId]) -> Mapping[EndpointId, tuple[Spark, ...]]:
+    async def sparks(
+        self, tenant_id: TenantId | None, ids: Sequence[EndpointId]
+    ) -> Mapping[EndpointId, tuple[Spark, ...]]:
         """The last results of each of these endpoints, oldest first; who asks has seen the ids already."""
         since = id_floor(self._clock() - _SPARKS_BACK)
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             await plan_for_this_tenant(tx)
             return await present.sparks(tx, ids, since=since, most=SPARKS)
 
     async def types(self, tenant_id: TenantId | None) -> Sequence[TypeSeen]:
         """The types of the newest 5,000 events, the most frequent first."""
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             await plan_for_this_tenant(tx)
             return await present.types(tx, tenant_id, before=NEWEST, most=MOST_TYPED, most_types=MOST_TYPES)
 
     async def now(self, tenant_id: TenantId | None) -> Present:
         """What is so now, of a tenant or of all."""
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             await plan_for_this_tenant(tx)
             queued, started = await present.on_the_way(tx, tenant_id)
             waiting = await present.waiting(tx, tenant_id)

@@ -83,7 +83,7 @@ class Keys:
             expires_at=checked_end(new, now=now),
             requests_per_second=checked_pace(new.requests_per_second),
         )
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             await _check_tenant(tx, tenant_id)
             made = await self._insert(tx, key)
             await journal.append(tx, [_entry(made.kept, "key.created", actor, **_told(made.kept))])
@@ -92,13 +92,13 @@ class Keys:
 
     async def page(self, tenant_id: TenantId, cut: Cut) -> Page[ApiKey]:
         """A tenant's keys, ended ones too, newest first; raises NotFound for an unknown tenant."""
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             await _check_tenant(tx, tenant_id)
             return await keys.page(tx, tenant_id, cut)
 
     async def read(self, tenant_id: TenantId, key_id: KeyId) -> ApiKey:
         """One key of a tenant; raises NotFound."""
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             return await _read(tx, tenant_id, key_id)
 
     async def rotate(
@@ -116,7 +116,7 @@ class Keys:
         """
         reason = checked_reason(reason)
         overlap = checked_overlap(overlap, self._terms)
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             before = await _read(tx, tenant_id, key_id, lock=True)
             now = self._clock()
             _refuse_unless_current(before, now=now)
@@ -148,7 +148,7 @@ class Keys:
         shown = show_id(Prefix.KEY, key_id)
         reason = checked_reason(reason)
         now = self._clock()
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             key_sha256 = await keys.revoke(tx, tenant_id, key_id, at=now)
             if key_sha256 is None:
                 raise NotFound("key", shown)

@@ -35,7 +35,7 @@ _DIALECT: Final = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 
 async def run(door: Door, statement: TextClause, values: Mapping[str, Any]) -> list[Any]:
     """Run one statement, within the transaction if the door is one; its rows have their columns' names."""
-    connection = door if isinstance(door, psycopg.AsyncConnection) else _driver_of(door)
+    connection = door if isinstance(door, psycopg.AsyncConnection) else driver_of(door)
     cursor = connection.cursor(row_factory=namedtuple_row)
     await cursor.execute(_words(statement), values)
     return [] if cursor.description is None else await cursor.fetchall()
@@ -96,7 +96,8 @@ class Connections:
             await connection.close()
 
 
-def _driver_of(transaction: AsyncConnection) -> Connection:
+def driver_of(transaction: AsyncConnection) -> Connection:
+    """The driver's own connection that a transaction runs on."""
     pooled = transaction.sync_connection
     if pooled is None:
         raise RuntimeError("The transaction has not begun.")

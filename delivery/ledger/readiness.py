@@ -24,7 +24,7 @@ _MISSING = text("""
 
 
 async def check(ledger: Ledger, *, now: datetime) -> None:
-    """Raise Unavailable unless events can be accepted now, Misconfigured if the server is too old."""
+    """Raise Unavailable unless events can be accepted now, Misconfigured if the server cannot serve us."""
     today = now.astimezone(UTC)
     names = [*PARTITIONED, "tenants", "schedule", *(f"{table}_{today:%Y%m%d}" for table in PARTITIONED)]
     try:
@@ -32,6 +32,8 @@ async def check(ledger: Ledger, *, now: datetime) -> None:
             await ledger.check()
             async with ledger.transaction() as tx:
                 missing = (await tx.execute(_MISSING, {"names": names})).scalars().all()
+            if not missing:
+                await ledger.check_walls()
     except TimeoutError:
         raise Unavailable(f"The ledger did not answer within {PATIENCE_SECONDS} seconds.") from None
     if missing:

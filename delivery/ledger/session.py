@@ -13,10 +13,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from delivery.errors import Misconfigured, Unavailable
+from delivery.ledger import walls
 from delivery.ledger.direct import Connections, send_lists_in_binary
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -81,12 +83,20 @@ class Ledger:
         )
         event.listen(self._engine.sync_engine, "connect", _when_connected)
         self._at_once = Connections(self.url, most=_AT_ONCE, options=options)
+        self._role: str | None = None
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
-        """One transaction, committed when the block ends well; raises Unavailable if there is no answer."""
+    async def transaction(self, *, of: UUID | None = None) -> AsyncIterator[Transaction]:
+        """One transaction, committed when the block ends well; raises Unavailable if there is no answer.
+
+        `of` a tenant: PostgreSQL shows and takes rows of that tenant alone, whatever a query forgets. Of
+        nobody: everything; for what serves all tenants, and for the operator.
+        """
+        role = None if of is None else await self._tenants_role()
         with _translated():
             async with self._engine.begin() as connection:
+                if of is not None and role is not None:
+                    await walls.put_on(connection, role, of)
                 yield connection
 
     @asynccontextmanager
@@ -103,10 +113,24 @@ class Ledger:
         if version < OLDEST_SERVER:
             raise Misconfigured(f"PostgreSQL {version // 10_000} is too old; 15 or newer is needed.")
 
+    async def check_walls(self) -> None:
+        """Raise Misconfigured unless tenants' requests can be held apart, Unavailable if it is behind."""
+        async with self.transaction() as tx:
+            self._role = await walls.find_role(tx)
+
     async def close(self) -> None:
         """Close every connection of the pool."""
         await self._at_once.close()
         await self._engine.dispose()
+
+    async def _tenants_role(self) -> str:
+        """Looked up once: it is named after the owner of the tables."""
+        if self._role is None:
+            try:
+                await self.check_walls()
+            except Misconfigured as error:  # noticed too late for a process that runs
+                raise Unavailable(str(error)) from error
+        return self._role or ""
 
 
 def _when_connected(connection: Any, _record: object) -> None:

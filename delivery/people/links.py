@@ -72,7 +72,7 @@ class Links(Sessions):
             "label": link.label,
             "until": link.expires_at.isoformat(),
         }
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             if await tenants.read(tx, tenant_id) is None:
                 raise NotFound("tenant", show_id(Prefix.TENANT, tenant_id))
             await sessions.insert_link(tx, link, token_sha256=tokens.sha256_of(token))

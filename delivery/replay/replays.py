@@ -50,7 +50,7 @@ class Replays:
     async def preview(self, tenant_id: TenantId, new: NewReplay, *, operator: bool) -> Preview:
         """What a job would send; nothing is changed. Raises Invalid, NotAllowed, NotFound."""
         new = checked(new, operator=operator, now=self._clock())
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             new, named = await _settled(tx, tenant_id, new)
             if isinstance(new.wanted, MissingSelection):
                 return await self._preview_missing(tx, tenant_id, new.wanted, named)
@@ -73,7 +73,7 @@ class Replays:
         """Begin a job. Raises Invalid, NotAllowed, NotFound; Conflict for an endpoint that takes nothing."""
         now = self._clock()
         new = checked(new, operator=operator, now=now)
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             new, named = await _settled(tx, tenant_id, new)
             if not new.hold:
                 for endpoint in named:
@@ -102,19 +102,19 @@ class Replays:
 
     async def read(self, tenant_id: TenantId, replay_id: ReplayId) -> Replay:
         """One job, and how far it is; raises NotFound."""
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             return await _read(tx, tenant_id, replay_id)
 
     async def page(self, tenant_id: TenantId | None, state: ReplayState | None, cut: Cut) -> Page[Replay]:
         """A tenant's jobs, newest first; all tenants' where none is named (staff's to ask)."""
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             return await replays.page(tx, tenant_id, state, cut)
 
     async def items(
         self, tenant_id: TenantId, replay_id: ReplayId, state: ItemState | None, cut: Cut
     ) -> Page[Item]:
         """The deliveries of a job, oldest first; raises NotFound."""
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             await _read(tx, tenant_id, replay_id)
             return await replay_items.page(tx, replay_id, state, cut)
 
@@ -155,7 +155,7 @@ class Replays:
     ) -> Replay:
         reason = checked_reason(reason)
         verb = _VERBS[to]
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             replay = await _read(tx, tenant_id, replay_id, lock=True)
             if replay.state is to:
                 return replay

@@ -48,7 +48,7 @@ class Traces:
 
     async def of_delivery(self, tenant_id: TenantId, delivery_id: DeliveryId) -> DeliveryTrace:
         """Why a delivery is where it is; raises NotFound."""
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             now = await traces.at_one_moment(tx)
             delivery = await deliveries.read(tx, tenant_id, delivery_id)
             if delivery is None:
@@ -58,7 +58,7 @@ class Traces:
 
     async def of_event(self, tenant_id: TenantId, event_id: EventId) -> EventTrace:
         """Why an event went where it went, and nowhere else; raises NotFound."""
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=tenant_id) as tx:
             await traces.at_one_moment(tx)
             event = await events.read(tx, tenant_id, event_id)
             if event is None:

@@ -54,8 +54,8 @@ class Restless(Ledger):
         self._tenant = tenant
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
-        async with self._ledger.transaction() as tx:
+    async def transaction(self, *, of: UUID | None = None) -> AsyncIterator[Transaction]:
+        async with self._ledger.transaction(of=of) as tx:
             yield tx
 
     @asynccontextmanager

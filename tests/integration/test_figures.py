@@ -450,13 +450,13 @@ async def test_the_last_results_of_each_endpoint_are_told_oldest_first(
     broken_off = Made(NOON - A_SECOND, tenant, "interrupted", endpoint_id=second)
     unanswered = Made(NOON - A_MINUTE, tenant, "unreachable", None, second)
     await site.record([*many, broken_off, unanswered])
-    found = await site.figures.sparks([endpoint, second, idle])
+    found = await site.figures.sparks(tenant, [endpoint, second, idle])
     assert [(one.well, one.took_us) for one in found[endpoint]] == [
         (n % 3 != 0, n * 1_000) for n in reversed(range(40))
     ]
     assert [(one.well, one.took_us) for one in found[second]] == [(False, None)]
     assert idle not in found
-    assert await site.figures.sparks([]) == {}
+    assert await site.figures.sparks(None, []) == {}
 
 
 # ---- types of events

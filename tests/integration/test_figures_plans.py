@@ -106,9 +106,11 @@ async def _large(ledger: Ledger) -> tuple[list[TenantId], list[EndpointId]]:
 async def _explain_figures(explainer: Explainer, tenant: TenantId) -> None:
     explain, day = explainer.explain, floor(NOON - A_DAY, A_MINUTE)
     week = NOON - timedelta(days=7)
-    await explain("week", lambda tx: figures.read(tx, tenant, week, NOON, width=HOUR))
+    await explain("week", lambda tx: figures.read(tx, tenant, week, NOON, width=HOUR), of=tenant)
     await explain("day", lambda tx: figures.read(tx, None, day, NOON, width=MINUTE))
-    await explain("tail", lambda tx: figures.tail(tx, tenant, NOON - 2 * A_MINUTE, NOON, most=MOST))
+    await explain(
+        "tail", lambda tx: figures.tail(tx, tenant, NOON - 2 * A_MINUTE, NOON, most=MOST), of=tenant
+    )
     await explain("long tail", lambda tx: figures.tail(tx, None, week, NOON, most=MOST))
     # Not counted before: each statement is explained for itself, on what was there.
     early, half_an_hour = day - 10 * A_MINUTE, NOON - 30 * A_MINUTE
@@ -121,10 +123,12 @@ async def _explain_present(explainer: Explainer, tenant: TenantId, endpoints: li
     explain, week = explainer.explain, NOON - timedelta(days=7)
     when = Range(week, NOON, timedelta(hours=1))
     its, since = endpoints[3], id_floor(week)
-    await explain("of endpoint", lambda tx: figures.of_endpoint(tx, tenant, its, when, most=MOST))
+    await explain("of endpoint", lambda tx: figures.of_endpoint(tx, tenant, its, when, most=MOST), of=tenant)
     await explain("sparks", lambda tx: present.sparks(tx, endpoints, since=since, most=SPARKS))
     await explain("types", lambda tx: present.types(tx, None, before=NEWEST, most=MOST, most_types=100))
-    await explain("types of", lambda tx: present.types(tx, tenant, before=NEWEST, most=MOST, most_types=100))
+    await explain(
+        "types of", lambda tx: present.types(tx, tenant, before=NEWEST, most=MOST, most_types=100), of=tenant
+    )
     await explain("oldest", lambda tx: present.oldest(tx, None))
     await explain("oldest of", lambda tx: present.oldest(tx, tenant))
     await explain("due", lambda tx: present.due(tx, endpoints, most_each=MOST, most=2 * MOST))

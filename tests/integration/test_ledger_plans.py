@@ -167,16 +167,18 @@ async def _explain_all(
     await explain("record", lambda tx: _recorded(tx, group))
     await explain("recount", health.recount)
     ids = [work.delivery_id for work in works]
-    await explain("numbers", lambda tx: numbers.after(tx, endpoints[0], 3, most=20))
-    await explain("owed", lambda tx: erasing.owed(tx, tenant, works[0].event_id))
-    await explain("erase", lambda tx: erasing.erase_event(tx, tenant, works[0].event_id, at=clock()))
+    await explain("numbers", lambda tx: numbers.after(tx, endpoints[0], 3, most=20), of=tenant)
+    await explain("owed", lambda tx: erasing.owed(tx, tenant, works[0].event_id), of=tenant)
+    await explain(
+        "erase", lambda tx: erasing.erase_event(tx, tenant, works[0].event_id, at=clock()), of=tenant
+    )
     await explain("postpone", lambda tx: recording.postpone(tx, first, ids, by=timedelta(0)))
     await explain("hand back", lambda tx: claiming.hand_back(tx, [second, *others]))
     async with ledger.transaction() as tx:
         await claiming.lapse_all(tx)
     await explain("rescue", claiming.rescue)
     await on.rescue(ledger)
-    await explain("cancel owed", lambda tx: erasing.cancel(tx, ids, reason=""))
+    await explain("cancel owed", lambda tx: erasing.cancel(tx, ids, reason=""), of=tenant)
     await on.delete_endpoint(ledger, tenant, endpoints[-1])
     await explain("expire", lambda tx: upkeep.expire(tx, older_than=OLDEST, now=clock()))
     await explain("cancel", lambda tx: upkeep.cancel_of_deleted(tx, endpoints[-1:]))
@@ -186,7 +188,7 @@ async def _explain_all(
     await explain("filters", lambda tx: accepting.filters(tx, [tenant]))
     await explain("recall", lambda tx: accepting.recall(tx, [(tenant, key.key)]))
     await explain("load", lambda tx: destinations.load(tx, endpoints))
-    await explain("attempts", lambda tx: attempts.page(tx, tenant, ids[0], Cut()))
+    await explain("attempts", lambda tx: attempts.page(tx, tenant, ids[0], Cut()), of=tenant)
     await _explain_retention(explainer, ledger, tenant)
 
 

@@ -320,8 +320,8 @@ class Counting(Ledger):
         self.looks: Counter[UUID] = Counter()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
-        async with super().transaction() as tx, heard(tx, self._note):
+    async def transaction(self, *, of: UUID | None = None) -> AsyncIterator[Transaction]:
+        async with super().transaction(of=of) as tx, heard(tx, self._note):
             yield tx
 
     def _note(self, statement: str, values: Any) -> None:

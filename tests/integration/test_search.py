@@ -134,7 +134,7 @@ async def find(
     found: list[Delivery] = []
     cut = Cut.following(limit, None, oldest_first=oldest_first)
     while True:
-        async with ledger.transaction() as tx:
+        async with ledger.transaction(of=tenant_id) as tx:
             asked = await search.prepared(tx, tenant_id, wanted, in_flight=IN_FLIGHT)
             page = await search.page(tx, asked, cut)
         found += page.items
@@ -185,7 +185,7 @@ def test_a_search_finds_what_is_meant_in_order_and_each_once(world: World) -> No
 
 def test_a_count_that_is_cheap_is_exact(world: World) -> None:
     async def check(tenant: TenantId | None, wanted: DeliverySelection) -> None:
-        async with on.opened(world.url, pool_size=1) as ledger, ledger.transaction() as tx:
+        async with on.opened(world.url, pool_size=1) as ledger, ledger.transaction(of=tenant) as tx:
             asked = await search.prepared(tx, tenant, wanted, in_flight=IN_FLIGHT)
             counted = await tally.tally(tx, asked)
         meant = world.meant(tenant, wanted)

@@ -15,6 +15,9 @@ from tests.support.sent import heard
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from uuid import UUID
+
+    import psycopg
 
     from delivery.ledger import Ledger, Transaction
 
@@ -79,18 +82,18 @@ class Explainer:
         assert own  # the engine tells the planner how it wants to be served
         return cls(ledger, url, {row.name: row.setting for row in own} | planner)
 
-    async def explain(self, name: str, act: Act) -> None:
-        """Find out what is sent, undo it, and explain it."""
+    async def explain(self, name: str, act: Act, *, of: UUID | None = None) -> None:
+        """Find out what is sent, undo it, and explain it; `of` a tenant, as its requests are held to it."""
         sent: list[tuple[str, dict[str, Any]]] = []
 
-        async with self._ledger.transaction() as tx:
+        async with self._ledger.transaction(of=of) as tx:
             async with heard(tx, lambda statement, values: sent.append((statement, values))):
                 await act(tx)
             await tx.rollback()
         settings = [statement for statement, _ in sent if statement.startswith(SETS)]
-        self.plans[name] = [self._plan(*each, settings) for each in sent if not each[0].startswith(SETS)]
+        self.plans[name] = [self._plan(*each, settings, of) for each in sent if not each[0].startswith(SETS)]
 
-    def _plan(self, statement: str, values: dict[str, Any], settings: list[str]) -> Plan:
+    def _plan(self, statement: str, values: dict[str, Any], settings: list[str], of: UUID | None) -> Plan:
         names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
         numbered = re.sub(r"%\((\w+)\)s", lambda found: _parameter(names, found[1], values), statement)
         given = sql.SQL(", ").join(sql.Literal(values[name]) for name in names)
@@ -99,11 +102,19 @@ class Explainer:
                 connection.execute("select set_config(%s, %s, true)", setting)
             for own in settings:
                 connection.execute(own.encode())
+            if of is not None:
+                bind(connection, of)
             connection.execute(f"prepare caught as {numbered.replace('%%', '%')}".encode())
             call = sql.SQL("caught ({})").format(given) if names else sql.SQL("caught")
             explained = connection.execute(sql.SQL("explain (analyze, format json) execute ") + call)
             ((plans,),) = explained.fetchall()
         return Plan(" ".join(statement.split()), plans[0]["Plan"])
+
+
+def bind(connection: psycopg.Connection, tenant: UUID) -> None:
+    """Hold this transaction to a tenant, as the ledger does for its requests."""
+    connection.execute("select set_config('waybill.tenant', %s, true)", (str(tenant),))
+    connection.execute("select set_config('role', current_user || '_tenant', true)")
 
 
 def _parameter(names: list[str], name: str, values: dict[str, Any]) -> str:

@@ -29,6 +29,7 @@ async def every(visit: Visit) -> Response:
         page = await visit.uses.audit.page(visit.tenant_id, asked.wanted, cut)
     entries = [one.entry for one in page.items]
     names = await visit.uses.names.of(
+        visit.tenant_id,
         endpoint_ids=[entry.endpoint_id for entry in entries if entry.endpoint_id is not None],
         tenant_ids=[entry.tenant_id for entry in entries] if visit.is_staff else (),
     )

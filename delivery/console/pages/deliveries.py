@@ -77,6 +77,7 @@ async def _called(visit: Visit, page: Page[Delivery]) -> Called:
     if not page.items:
         return Called()
     return await visit.uses.names.of(
+        visit.tenant_id,
         endpoint_ids=[one.endpoint_id for one in page.items],
         tenant_ids=[one.tenant_id for one in page.items] if visit.is_staff else (),
     )

@@ -32,7 +32,7 @@ async def one(visit: Visit) -> Response:
     trace = await visit.uses.traces.of_delivery(tenant_id, delivery_id)
     tried = await visit.uses.deliveries.attempts(tenant_id, delivery_id, Cut(MOST_ATTEMPTS))
     head, body = await visit.uses.deliveries.event(tenant_id, trace.delivery.event_id)
-    names = await visit.uses.names.of(tenant_ids=[tenant_id] if visit.is_staff else ())
+    names = await visit.uses.names.of(tenant_id, tenant_ids=[tenant_id] if visit.is_staff else ())
     longest = max((one.timings.total or timedelta(0) for one in tried.items), default=timedelta(0))
     return visit.page(
         "delivery.html",
@@ -111,7 +111,7 @@ async def event(visit: Visit) -> Response:
     tenant_id = await visit.whose(Prefix.EVENT, event_id)
     head, body = await visit.uses.deliveries.event(tenant_id, event_id)
     trace = await visit.uses.traces.of_event(tenant_id, event_id)
-    names = await visit.uses.names.of(tenant_ids=[tenant_id] if visit.is_staff else ())
+    names = await visit.uses.names.of(tenant_id, tenant_ids=[tenant_id] if visit.is_staff else ())
     return visit.page(
         "event.html",
         event=head,

@@ -31,7 +31,7 @@ async def one(visit: Visit) -> Response:
     health = await visit.uses.endpoints.health(tenant_id, endpoint_id, most=MOST_COUNTED)
     secrets = await visit.uses.endpoints.secrets(tenant_id, endpoint_id)
     series = await visit.uses.figures.of_endpoint(tenant_id, endpoint_id, span)
-    names = await visit.uses.names.of(tenant_ids=[tenant_id] if visit.is_staff else ())
+    names = await visit.uses.names.of(tenant_id, tenant_ids=[tenant_id] if visit.is_staff else ())
     return visit.page(
         "endpoint.html",
         endpoint=health.endpoint,

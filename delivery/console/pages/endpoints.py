@@ -37,9 +37,9 @@ async def every(visit: Visit) -> Response:
     return visit.page(
         "endpoints.html",
         endpoints=page.items,
-        glances=await visit.uses.endpoints.glances(page.items),
-        sparks=await visit.uses.figures.sparks([one.id for one in page.items]),
-        names=(await visit.uses.names.of(tenant_ids=whose)).tenants,
+        glances=await visit.uses.endpoints.glances(visit.tenant_id, page.items),
+        sparks=await visit.uses.figures.sparks(visit.tenant_id, [one.id for one in page.items]),
+        names=(await visit.uses.names.of(visit.tenant_id, tenant_ids=whose)).tenants,
         charts=charts,
         most_due=MOST_DUE,
         states=list(EndpointState),

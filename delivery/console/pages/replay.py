@@ -43,7 +43,7 @@ async def every(visit: Visit) -> Response:
         replays=page.items,
         state=state,
         states=list(ReplayState),
-        tenants=(await visit.uses.names.of(tenant_ids=whose)).tenants,
+        tenants=(await visit.uses.names.of(visit.tenant_id, tenant_ids=whose)).tenants,
         follows=any(one.state in replaying.GOING_ON for one in page.items),
         again=visit.link("/replays", state=state, behind=behind),
         first=visit.link("/replays", state=state) if behind else None,
@@ -62,7 +62,7 @@ async def one(visit: Visit) -> Response:
     cut = Cut.following(ITEMS_AT_ONCE, behind, oldest_first=True)
     page = await visit.uses.replays.items(tenant_id, replay.id, state, cut)
     names = await visit.uses.names.of(
-        endpoint_ids=[item.endpoint_id for item in page.items], tenant_ids=[tenant_id]
+        tenant_id, endpoint_ids=[item.endpoint_id for item in page.items], tenant_ids=[tenant_id]
     )
     here = f"/replays/{shown}"
     more = None

@@ -140,7 +140,7 @@ async def _choose(visit: Visit, asked: Asked) -> Response:
     if len(whose) == 1 and asked.filters.written.get("endpoint"):
         only = show_id(Prefix.TENANT, next(iter(whose)))
         return RedirectResponse(visit.link("/replays/new", **asked.query, **{NARROWED: only}), 303)
-    names = (await visit.uses.names.of(tenant_ids=whose)).tenants
+    names = (await visit.uses.names.of(visit.tenant_id, tenant_ids=whose)).tenants
     found = [(id_, names.get(id_, ""), count) for id_, count in whose.items()]
     if not found:
         some = await visit.uses.tenants.page(Cut(_TENANTS))

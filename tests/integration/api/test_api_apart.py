@@ -1,0 +1,97 @@
+"""Whatever answers a tenant runs under the role that PostgreSQL holds to that tenant, on every route."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from delivery.api.app import create_app
+from delivery.bootstrap import services as wire
+from delivery.ledger import Ledger
+from delivery.model import Prefix, parse_id
+from tests.integration.api.conftest import client_of
+from tests.integration.api.test_api_isolation import OPEN, routes
+from tests.integration.api.test_api_isolation import things as things  # noqa: PLC0414  a fixture
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from fastapi import FastAPI
+
+    from delivery.bootstrap import Services
+    from delivery.config import Settings
+    from delivery.ledger import Transaction
+    from tests.integration.api.conftest import Tenancy
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+# Accepting serves many tenants in one commit.
+SHARED = {
+    ("POST", "/v1/events"),
+    ("POST", "/v1/events/batch"),
+    ("POST", "/v1/endpoints/{endpoint_id}/test"),
+}
+SELECTION: dict[str, object] = {"selection": {"status": ["failed"]}, "reason": "so"}
+BODIES: dict[str, dict[str, object]] = {
+    "/v1/endpoints": {"url": "https://shop.example/in"},
+    "/v1/endpoints/{endpoint_id}/recover": {"since": "2026-01-01T00:00:00Z"},
+    "/v1/replays": SELECTION,
+    "/v1/portal-links": {},
+}
+QUERIES = {f"/v1/exports/{name}": {"type": "order.created"} for name in ("deliveries", "attempts")}
+
+
+class Watched(Ledger):
+    """A ledger that notes to whom each of its transactions is bound."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, pool_size=2)
+        self.bound_to: list[UUID | None] = []
+
+    @asynccontextmanager
+    async def transaction(self, *, of: UUID | None = None) -> AsyncIterator[Transaction]:
+        self.bound_to.append(of)
+        async with super().transaction(of=of) as tx:
+            yield tx
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def watched(api_database_url: str) -> AsyncIterator[Watched]:
+    """A ledger that knows its role already, as after the first request."""
+    watched = Watched(api_database_url)
+    await watched.check_walls()
+    yield watched
+    await watched.close()
+
+
+@pytest.fixture
+def seen_through(settings: Settings, services: Services, watched: Watched) -> FastAPI:
+    """The application on the watched ledger; keys are looked up on another: no tenant is known then."""
+    return create_app(replace(wire(settings, watched), keys=services.keys))
+
+
+async def test_every_route_of_a_tenant_is_bound_to_it(
+    seen_through: FastAPI, watched: Watched, tenant: Tenancy, things: dict[str, str]
+):
+    me = parse_id(Prefix.TENANT, tenant.id)
+    tried = 0
+    async with client_of(seen_through, tenant.key) as client:
+        for method, path in sorted(routes(seen_through), key=_deleting_last):
+            if path.startswith("/v1/tenants") or path in OPEN or (method, path) in SHARED:
+                continue
+            watched.bound_to.clear()
+            body = BODIES.get(path, {} if method in {"POST", "PATCH"} else None)
+            answer = await client.request(method, path.format(**things), params=QUERIES.get(path), json=body)
+            assert answer.status_code < 300 or answer.status_code == 409, (method, path, answer.text)
+            assert set(watched.bound_to) == {me}, (method, path)
+            tried += 1
+    assert tried >= 30
+
+
+def _deleting_last(route: tuple[str, str]) -> bool:
+    return route[0] == "DELETE"
