@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from sqlalchemy import make_url
 
 from delivery import embedded
+from tests.chaos.names import NameServer, asking_us, is_root
 from tests.chaos.wires import Link, Wire
 from tests.support.postgres import connect, temporary_folder
 from tests.support.rabbitmq import PrivateRabbitMQ
@@ -48,9 +48,18 @@ PATIENCE = 30.0
 class Ground:
     """Everything that can be struck, by its name. Faults run on the main thread, one after the other."""
 
-    def __init__(self, folder: Path, database: EmbeddedPostgres, broker: PrivateRabbitMQ) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        database: EmbeddedPostgres,
+        broker: PrivateRabbitMQ,
+        names: NameServer | None,
+    ) -> None:
         """The servers run; of the engine nothing does yet."""
         self.folder = folder
+        # Whom the workers ask for names; none where we are not root.
+        self.names = names
+        self._before_workers = () if names is None else asking_us(folder)
         self.database = database
         self.broker = broker
         self.stack = Stack(folder, database.url, broker.url)
@@ -76,9 +85,10 @@ class Ground:
 
     # Processes.
 
-    def serve(self, *names: str, before: tuple[str, ...] = ()) -> None:
-        """Start processes, through another command if need be, and wait until those of `web` are ready."""
+    def serve(self, *names: str) -> None:
+        """Start processes, and wait until those of `web` are ready."""
         for name in names:
+            before = self._before_workers if kind_of(name) == "worker" else ()
             self.stack.start(name, *before, str(WAYBILL), "serve", kind_of(name))
         for name in names:
             if name in self.ports:
@@ -170,11 +180,7 @@ def ground() -> Iterator[Ground]:
         folder = exits.enter_context(temporary_folder())
         database = embedded.start(folder / "postgres", shelter=folder / "shelter")
         broker = exits.enter_context(PrivateRabbitMQ())
-        made = Ground(folder, database, broker)
+        names = exits.enter_context(NameServer()) if is_root() else None
+        made = Ground(folder, database, broker, names)
         exits.callback(lambda: made.database.stop())  # noqa: PLW0108  of then, not of now
         yield made
-
-
-def is_root() -> bool:
-    """Whether faults that need root can be had."""
-    return os.geteuid() == 0

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from random import Random
 
     from tests.chaos.fault import Fault
+    from tests.chaos.flood import Flooded
     from tests.chaos.ground import Ground
 
 PER_SECOND = 20.0
 ENDPOINTS = 2
+NAMED = "well.chaos.test"
 REPLAYED = 60
 # Nothing may take longer than that to be whole again; what does is stuck.
 GIVEN_UP = 90.0
@@ -56,11 +58,13 @@ class Outcome:
     account: Account = field(default_factory=Account)
     unwell: Sequence[tuple[str, str, int]] = ()
     answers: str = ""
+    flooded: Flooded | None = None
 
     @property
     def is_well(self) -> bool:
         """Whether nothing is wrong."""
-        return not self.account.faults and all(one.is_well for one in self.struck) and bool(self.struck)
+        flooded = self.flooded is None or not self.flooded.faults
+        return flooded and not self.account.faults and all(one.is_well for one in self.struck)
 
     def line(self) -> dict[str, Any]:
         """Everything in one line."""
@@ -91,9 +95,10 @@ class Run:
         urls = self._exits.enter_context(unwell(self._ground.folder / "authority.pem"))
         self._ground.trust(self._ground.folder / "authority.pem")
         self._exits.enter_context(self._ground)
-        operator = Api(f"http://127.0.0.1:{self._ground.ports['web']}", OPERATOR_KEY)
+        self.operator = operator = Api(f"http://127.0.0.1:{self._ground.ports['web']}", OPERATOR_KEY)
         self._tenant, key = _tenant(operator, "Well")
-        self._wells = dict(self._subscribe(key) for _ in range(ENDPOINTS))
+        hosts = [None] * ENDPOINTS if self._ground.names is None else [*[None] * ENDPOINTS, NAMED]
+        self._wells = dict(self._subscribe(key, host) for host in hosts)
         ports = list(self._ground.ports.values())
         self._producers = Producers(ports, key.key, seed=self._seed, per_second=PER_SECOND)
         self._exits.enter_context(self._producers)
@@ -176,9 +181,10 @@ class Run:
             return False
         return True
 
-    def _subscribe(self, key: Api) -> tuple[str, Well]:
+    def _subscribe(self, key: Api, host: str | None) -> tuple[str, Well]:
         well = self._exits.enter_context(Well())
-        endpoint = _endpoint(key, well.url, "well")
+        url = well.url if host is None else f"http://{host}:{well.port}/hooks"
+        endpoint = _endpoint(key, url, "well")
         well.secret = endpoint["secret"]
         return endpoint["id"], well
 

@@ -13,7 +13,7 @@ import psycopg
 from delivery import embedded
 from delivery.embedded.account import current, programs_for
 from tests.chaos.fault import AFTER_A_LEASE, Fault, NotHereError
-from tests.chaos.ground import is_root
+from tests.chaos.names import is_root
 from tests.support.stack import wait_until
 
 if TYPE_CHECKING:
