@@ -21,8 +21,8 @@ MAKEFLAGS += --no-print-directory
 # Tests, the demo and the Procfile start many processes: none should compile what another has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo up serve db-upgrade test unit check format lint imports types fmt showcase screenshots bench bench-full bench-held bench-isolation bench-latency bench-ledger bench-replay lock clean reset
-.PHONY: runtime dev rabbitmq node chromium curl
+.PHONY: help demo up serve db-upgrade test chaos unit check format lint imports types fmt showcase screenshots bench bench-full bench-held bench-isolation bench-latency bench-ledger bench-replay lock clean reset
+.PHONY: runtime dev rabbitmq node chromium curl faketime
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ db-upgrade: runtime ## Bring the database of WAYBILL_DATABASE_URL to the newest 
 # What takes longest begins first. Each of the WORKERS has servers of its own; WORKERS=0 is for a debugger.
 test: dev rabbitmq node chromium curl ## Run all tests, on private PostgreSQLs and RabbitMQs (ARGS="-k replay" goes to pytest)
 	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder tests/e2e tests/integration tests/unit $(ARGS)
+
+chaos: dev rabbitmq faketime ## Strike the whole engine with every fault there is, and count what was lost
+	@$(BIN)/python -m tests.chaos --flood $(ARGS)
 
 unit: dev ## Run the pure tests alone, in seconds
 	$(BIN)/python -m pytest tests/unit $(ARGS)
@@ -148,6 +151,9 @@ endef
 rabbitmq:
 	@[ -n "$$WAYBILL_AMQP_URL" ] || ls /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server >/dev/null 2>&1 || \
 		.ci/apt-install "A private RabbitMQ (or else a WAYBILL_AMQP_URL that names one)" rabbitmq-server
+
+faketime:
+	@ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || .ci/apt-install "A process with a wrong clock" faketime
 
 curl:
 	@command -v curl >/dev/null || .ci/apt-install "The test of the README's tour" curl

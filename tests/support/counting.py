@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # What asks for encryption, or to cancel a query, has this in the upper half of its protocol's number.
 _NO_VERSION = 1234
-_AMQP_HEADER = 8
+AMQP_HEADER = 8
 _METHODS = {
     (50, 10): "queue.declare",
     (50, 11): "queue.declare-ok",
@@ -45,10 +45,16 @@ class Transaction:
 
 
 class Client:
-    """The client's side of one connection to PostgreSQL; gives away each transaction that has ended."""
+    """The client's side of one connection to PostgreSQL; gives away each transaction that has ended.
 
-    def __init__(self, ended: Callable[[Transaction], None]) -> None:
+    `asked` hears of each statement when it is sent.
+    """
+
+    def __init__(
+        self, ended: Callable[[Transaction], None], *, asked: Callable[[str], None] | None = None
+    ) -> None:
         self._ended = ended
+        self._asked = asked
         self._unread = bytearray()
         self._is_started = False
         self._begun = False
@@ -105,6 +111,8 @@ class Client:
                 self._now.committed = word == "commit"
             case _:
                 self._now.statements.append(statement)
+                if self._asked is not None:
+                    self._asked(statement)
 
     def _rest(self) -> None:
         """Everything that was asked is with the server: outside of BEGIN and COMMIT that ends it."""
@@ -116,11 +124,11 @@ class Client:
 
 
 class Frames:
-    """One side of one connection to RabbitMQ: counts the methods by name."""
+    """One side of one connection to RabbitMQ: `heard` is told the name of each method."""
 
-    def __init__(self, methods: Counter[str], *, opening: int = 0) -> None:
+    def __init__(self, heard: Callable[[str], None], *, opening: int = 0) -> None:
         """`opening` is how many bytes come before the first frame."""
-        self._methods = methods
+        self._heard = heard
         self._opening = opening
         self._unread = bytearray()
 
@@ -138,7 +146,7 @@ class Frames:
                 return
             if kind == 1:
                 method = struct.unpack_from(">HH", self._unread, 7)
-                self._methods[_METHODS.get(method, "{}.{}".format(*method))] += 1
+                self._heard(_METHODS.get(method, "{}.{}".format(*method)))
             del self._unread[: 7 + size + 1]
 
 
@@ -204,7 +212,14 @@ def counted_broker(url: str) -> Iterator[CountedBroker]:
     server = urlsplit(url)
 
     def ears() -> tuple[Callable[[bytes], None], Callable[[bytes], None]]:
-        return Frames(sent, opening=_AMQP_HEADER).hear, Frames(received).hear
+        return Frames(_counting(sent), opening=AMQP_HEADER).hear, Frames(_counting(received)).hear
 
     with Proxy(server.hostname or "127.0.0.1", server.port or 5672, ears) as proxy:
         yield CountedBroker(url, proxy, sent, received)
+
+
+def _counting(methods: Counter[str]) -> Callable[[str], None]:
+    def count(name: str) -> None:
+        methods[name] += 1
+
+    return count

@@ -1,26 +1,60 @@
-"""A TCP proxy in a thread of its own, before a real server: passes all on, and lets somebody listen."""
+"""A TCP proxy in a thread of its own, before a real server: passes on, is heard by ears, makes weather."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Self
 
 Ear = Callable[[bytes], None]
 _MOST_AT_ONCE = 1 << 16
+_AT_ONCE_RESET = struct.pack("ii", 1, 0)
+
+
+class CutOff(Exception):
+    """What an ear raises so that what it heard is not passed on, and its connection ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """How a proxy treats what passes: pieces of so many bytes, each so many seconds late, or nothing."""
+
+    late: float = 0.0
+    piece: int = _MOST_AT_ONCE
+    still: bool = False
+    refusing: bool = False
+
+
+FAIR = Weather()
+
+
+def _deaf(_data: bytes) -> None:
+    """Hear nothing."""
+
+
+def no_ears() -> tuple[Ear, Ear]:
+    """Nobody listens."""
+    return _deaf, _deaf
 
 
 class Proxy:
-    """Listens on loopback from `with` on. `ears` makes two for each connection: client's, server's bytes."""
+    """Listens on loopback from `with` on. `ears` makes two for each connection: client's, server's bytes.
 
-    def __init__(self, host: str, port: int, ears: Callable[[], tuple[Ear, Ear]]) -> None:
-        self._server = (host, port)
+    `server` and `weather` may be changed at any time; the one counts for new connections, the other for all.
+    """
+
+    def __init__(self, host: str, port: int, ears: Callable[[], tuple[Ear, Ear]] = no_ears) -> None:
+        self.server = (host, port)
+        self.weather = FAIR
         self._ears = ears
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}
         self._deaf: list[Exception] = []
 
     def __enter__(self) -> Self:
@@ -42,6 +76,19 @@ class Proxy:
         if self._deaf:
             raise self._deaf[0]
 
+    def reset(self) -> None:
+        """End every connection with RST on both sides, as a device on the way that has forgotten them."""
+        asyncio.run_coroutine_threadsafe(self._reset(), self._loop).result()
+
+    async def _reset(self) -> None:
+        for task, writers in list(self._connections.items()):
+            for writer in writers:
+                raw = writer.get_extra_info("socket")
+                with suppress(OSError):
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE_RESET)
+                writer.transport.abort()
+            task.cancel()
+
     async def _close(self) -> None:
         self._door.close()
         for connection in self._connections:
@@ -51,21 +98,29 @@ class Proxy:
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+        if self.weather.refusing:
+            writer.transport.abort()
+            return
+        self._connections[task] = [writer]
+        task.add_done_callback(self._connections.pop)
         # A server that is not there, either side that has gone, and the end of the test.
         with suppress(OSError, asyncio.CancelledError):
-            await self._pass_on(reader, writer)
+            await self._pass_on(reader, writer, self._connections[task])
         writer.close()
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server_reader, server_writer = await asyncio.open_connection(*self._server)
+    async def _pass_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, writers: list[asyncio.StreamWriter]
+    ) -> None:
+        server_reader, server_writer = await asyncio.open_connection(*self.server)
+        writers.append(server_writer)
         of_client, of_server = self._ears()
         try:
             await asyncio.gather(
                 self._pump(reader, server_writer, of_client),
                 self._pump(server_reader, writer, of_server),
             )
+        except CutOff:
+            writer.transport.abort()
         finally:
             server_writer.close()
 
@@ -74,8 +129,21 @@ class Proxy:
             # Heard before it is passed on: who has got an answer finds its question counted.
             try:
                 ear(data)
+            except CutOff:
+                raise
             except Exception as error:  # noqa: BLE001  the connection lives on, and `check` tells
                 self._deaf.append(error)
-            target.write(data)
-            await target.drain()
+            await self._weathered(data, target)
         target.close()
+
+    async def _weathered(self, data: bytes, target: asyncio.StreamWriter) -> None:
+        at = 0
+        while at < len(data):
+            while self.weather.still:  # noqa: ASYNC110  changed from other threads
+                await asyncio.sleep(0.02)
+            weather = self.weather
+            if weather.late:
+                await asyncio.sleep(weather.late)
+            target.write(data[at : at + weather.piece])
+            await target.drain()
+            at += weather.piece

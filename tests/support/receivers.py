@@ -17,6 +17,7 @@ import trustme
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from datetime import datetime
 
 LOOPBACK = "127.0.0.1"
 CHUNK = b"x" * 16_384
@@ -238,6 +239,12 @@ class Authority:
         """Make a server's context with a certificate for these names."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.authority.issue_cert(*names).configure_cert(context)
+        return context
+
+    def server_of_the_past(self, *names: str, since: datetime, until: datetime) -> ssl.SSLContext:
+        """Make a server's context with a certificate that was valid then."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.authority.issue_cert(*names, not_before=since, not_after=until).configure_cert(context)
         return context
 
     def trust(self, client: ssl.SSLContext) -> ssl.SSLContext:

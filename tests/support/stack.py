@@ -50,6 +50,8 @@ class Stack:
             "WAYBILL_ALLOW_NETWORKS": "127.0.0.0/8",
             "WAYBILL_LOG_LEVEL": "warning",
         }
+        # What one process has otherwise, by its name.
+        self.own: dict[str, dict[str, str]] = {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.servers: dict[str, int] = {}
 
@@ -59,7 +61,7 @@ class Stack:
             self._running[name] = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=self.environment,
+                env=self.environment | self.own.get(name, {}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -74,7 +76,7 @@ class Stack:
         for name in names:
             self.start(name, str(WAYBILL), "serve", name.partition(".")[0])
         if "web" in names:
-            wait_until(lambda: _ready(self.port), "web to be ready", seconds=30)
+            wait_until(lambda: is_ready(self.port), "web to be ready", seconds=30)
 
     def stop(self, *names: str) -> None:
         """Ask processes to end, as a process manager does: the whole group hears it."""
@@ -118,15 +120,15 @@ class Stack:
         """The names of the processes that were started and not stopped."""
         return tuple(self._running)
 
-    def run(self, *command: str, given: str = "", timeout: float | None = None) -> str:
-        """Run a command to its end, with this to read; returns what it printed.
+    def run(self, *command: str, given: str = "", timeout: float | None = None, name: str = "") -> str:
+        """Run a command to its end, with this to read, as the process of that name; returns what it printed.
 
         Raises subprocess.TimeoutExpired when it takes longer than so many seconds.
         """
         return subprocess.run(
             command,
             cwd=ROOT,
-            env=self.environment,
+            env=self.environment | self.own.get(name, {}),
             input=given,
             check=True,
             stdout=subprocess.PIPE,
@@ -187,7 +189,8 @@ def _descendants(pid: int) -> list[int]:
     return [child.pid for child in psutil.Process(pid).children(recursive=True)]
 
 
-def _ready(port: int) -> bool:
+def is_ready(port: int) -> bool:
+    """Whether the `web` on this port says so."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
             return int(answer.status) == 200

@@ -1,0 +1,34 @@
+"""What a fault is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.chaos.ground import Ground
+
+# Everything flows again within so many seconds of its end; within more where only a lapsed lease can tell.
+SOON, AFTER_A_LEASE = 10.0, 60.0
+
+Strike = Callable[["Ground", Random], None]
+
+
+class NotHereError(Exception):
+    """This machine, or this account on it, cannot have the fault: it is left out, and that is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault: `strike` has it begin, last and end, and raises TimeoutError if it did not happen.
+
+    `brief` ones belong to the short form too.
+    """
+
+    name: str
+    part: str
+    strike: Strike
+    within: float = SOON
+    brief: bool = False

@@ -1,0 +1,22 @@
+"""Every fault there is, by the part of the engine that it strikes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.chaos.faults import boundaries, broker, database, network, processes, surroundings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.chaos.fault import Fault
+
+# A failover comes last of all: what strikes the database after it strikes another one.
+ALL: Sequence[Fault] = (
+    *processes.FAULTS,
+    *boundaries.FAULTS,
+    *broker.FAULTS,
+    *database.FAULTS,
+    *network.FAULTS,
+    *surroundings.FAULTS,
+)

@@ -1,0 +1,199 @@
+"""Twice what can be sustained, for two minutes: nothing is lost, memory is bounded, the refused hear when.
+
+What can be sustained is measured first: as fast as producers may go while next to nothing waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import psutil
+
+from delivery.model import Prefix, parse_id
+from tests.chaos.ground import PROCESSES
+from tests.support.partner import Answer, Partner
+from tests.support.stack import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
+    from tests.chaos.ground import Ground
+    from tests.support.api import Api
+
+CONNECTIONS = 64
+MEASURED_SECONDS, FLOOD_SECONDS = 15.0, 120.0
+# While so many deliveries wait, what is posted is more than is delivered.
+NEXT_TO_NOTHING = 100
+MOST_MIB = 400
+DRAINING_SECONDS = 300
+_ALLOWED = {202, 429, 503}
+
+
+@dataclass(slots=True)
+class Flooded:
+    """What came of it; `faults` has a sentence for everything that must not be."""
+
+    sustained: float = 0.0
+    posted: float = 0.0
+    answers: Counter[int] = field(default_factory=Counter)
+    told_when: int = 0
+    most_mib: float = 0.0
+    most_waiting: int = 0
+    drained: float = 0.0
+    faults: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        answers = ", ".join(f"{count:,} of {status}" for status, count in sorted(self.answers.items()))
+        return (
+            f"{self.sustained:,.0f} events/s can be sustained; at {self.posted:,.0f}/s for "
+            f"{FLOOD_SECONDS:.0f} s: {answers}; at most {self.most_waiting:,} waited, drained in "
+            f"{self.drained:.0f} s; no process above {self.most_mib:.0f} MiB"
+        )
+
+
+class Flood:
+    """Posts on many connections, at a rate or as fast as it may."""
+
+    def __init__(self, port: int, key: str) -> None:
+        """Nothing is posted yet."""
+        body = json.dumps({"type": "flood.rose", "data": {"text": "x" * 200}}).encode()
+        self._port = port
+        self._request = (
+            f"POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        ).encode() + body
+        self.answers: Counter[int] = Counter()
+        self.told_when = 0
+
+    async def post(self, seconds: float, *, rate: float = 0.0, may_go: Callable[[], bool]) -> None:
+        """Post for so many seconds, so many a second if a rate is given, else whenever it may."""
+        until, began = time.monotonic() + seconds, time.monotonic()
+        begun = 0
+
+        def due() -> bool:
+            return begun < (time.monotonic() - began) * rate if rate else may_go()
+
+        async def one() -> None:
+            nonlocal begun
+            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            while time.monotonic() < until:
+                if not due():
+                    await asyncio.sleep(0.002)
+                    continue
+                begun += 1
+                writer.write(self._request)
+                if await self._answer(reader):
+                    writer.close()
+                    reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            writer.close()
+
+        await asyncio.gather(*(one() for _ in range(CONNECTIONS)))
+
+    async def _answer(self, reader: asyncio.StreamReader) -> bool:
+        """Note an answer; whether the connection ends with it."""
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        at = head.find(b"content-length: ") + 16
+        await reader.readexactly(int(head[at:].split(b"\r\n", 1)[0]))
+        self.answers[int(head[9:12])] += 1
+        self.told_when += b"\r\nretry-after: " in head
+        return b"\r\nconnection: close" in head
+
+
+def flood(ground: Ground, operator: Api) -> Flooded:
+    """Measure what can be sustained, have twice as much, and settle the account."""
+    found = Flooded()
+    tenant = str(operator.post("/v1/tenants", {"name": "Flooded"})["id"])
+    owner = parse_id(Prefix.TENANT, tenant)
+    key = str(operator.post(f"/v1/tenants/{tenant}/keys", {"name": "flood"})["key"])
+    with Partner() as partner:
+        partner.answer = lambda _call: _counted(partner)
+        endpoint = {"url": partner.url, "filter": ["flood.*"]}
+        operator.post("/v1/endpoints", endpoint, Waybill_Tenant=tenant)
+        asyncio.run(_measure(ground, Flood(ground.ports["web"], key), found, owner))
+        gentle = found.answers.copy()
+        asyncio.run(_overdo(ground, Flood(ground.ports["web"], key), found, owner))
+        began = time.monotonic()
+        wait_until(lambda: not _waiting(ground, owner), "the flood to drain", seconds=DRAINING_SECONDS)
+        found.drained = time.monotonic() - began
+    _settle(ground, owner, found, gentle[202] + found.answers[202])
+    return found
+
+
+def _counted(partner: Partner) -> Answer:
+    partner.calls.clear()
+    return Answer()
+
+
+async def _measure(ground: Ground, load: Flood, found: Flooded, owner: UUID) -> None:
+    calm = True
+
+    async def watch() -> None:
+        nonlocal calm
+        while True:
+            calm = await asyncio.to_thread(_waiting, ground, owner) < NEXT_TO_NOTHING
+            await asyncio.sleep(0.05)
+
+    watching = asyncio.create_task(watch())
+    await load.post(MEASURED_SECONDS, may_go=lambda: calm)
+    watching.cancel()
+    found.answers = load.answers
+    found.sustained = load.answers[202] / MEASURED_SECONDS
+
+
+async def _overdo(ground: Ground, load: Flood, found: Flooded, owner: UUID) -> None:
+    async def watch() -> None:
+        while True:
+            found.most_mib = max(found.most_mib, *map(_mib, _pids(ground)))
+            found.most_waiting = max(found.most_waiting, await asyncio.to_thread(_waiting, ground, owner))
+            await asyncio.sleep(1)
+
+    watching = asyncio.create_task(watch())
+    await load.post(FLOOD_SECONDS, rate=2 * found.sustained, may_go=bool)
+    watching.cancel()
+    found.answers = load.answers
+    found.told_when = load.told_when
+    found.posted = load.answers.total() / FLOOD_SECONDS
+
+
+def _settle(ground: Ground, owner: UUID, found: Flooded, accepted: int) -> None:
+    with ground.sql() as sql:
+        row = sql.execute(
+            "select (select count(*) from events where tenant_id = %(tenant)s), count(*), "
+            "count(*) filter (where status = 'succeeded') from deliveries where tenant_id = %(tenant)s",
+            {"tenant": owner},
+        ).fetchone()
+    events, owed, succeeded = row or (0, 0, 0)
+    if not accepted == events == owed == succeeded:
+        found.faults.append(
+            f"of {accepted:,} accepted events {events:,} are in the ledger, {owed:,} owed, {succeeded:,} done"
+        )
+    if unforeseen := found.answers.keys() - _ALLOWED:
+        found.faults.append(f"producers were answered {sorted(unforeseen)}")
+    if found.told_when < found.answers.total() - found.answers[202]:
+        found.faults.append("some who were refused were not told when to try again")
+    if found.most_mib > MOST_MIB:
+        found.faults.append(f"a process had {found.most_mib:.0f} MiB")
+
+
+def _waiting(ground: Ground, owner: UUID) -> int:
+    with ground.sql() as sql:
+        found = sql.execute("select count(*) from schedule where tenant_id = %s", (owner,)).fetchone()
+    return 0 if found is None else int(found[0])
+
+
+def _pids(ground: Ground) -> list[int]:
+    roots = [psutil.Process(ground.stack.pid_of(name)) for name in PROCESSES]
+    return [one.pid for root in roots for one in (root, *root.children(recursive=True))]
+
+
+def _mib(pid: int) -> float:
+    try:
+        return float(psutil.Process(pid).memory_info().rss) / (1 << 20)
+    except psutil.NoSuchProcess:
+        return 0.0

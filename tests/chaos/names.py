@@ -1,0 +1,84 @@
+"""A name server of our own on loopback, and the way to have a process ask it: what it says can be changed.
+
+Messages: RFC 1035, section 4. It answers one question with one address of version 4, or with an error.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from ipaddress import IPv4Address
+from itertools import cycle
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+ADDRESS, PORT = "127.0.0.153", 53
+_IS_ANSWER, _SERVER_FAILURE = 0x8180, 0x8182
+_VERSION_4 = 1
+
+
+class NameServer:
+    """Says where every name is, from `with` on; `silent` it says nothing, `failing` that it cannot."""
+
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        """Nothing is bound yet. Raises PermissionError in `with` for who may not use port 53."""
+        self.silent = False
+        self.failing = False
+        self.asked = 0
+        self._addresses = cycle([address])
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._thread = threading.Thread(target=self._serve, name="names", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._socket.bind((ADDRESS, PORT))
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def say(self, addresses: Iterable[str]) -> None:
+        """Name these in turn from now on."""
+        self._addresses = cycle(addresses)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                question, whom = self._socket.recvfrom(512)
+            except OSError:
+                return
+            self.asked += 1
+            if not self.silent:
+                self._socket.sendto(self._answer(question), whom)
+
+    def _answer(self, question: bytes) -> bytes:
+        end = question.index(b"\0", 12) + 5
+        asked = question[12:end]
+        kind = int.from_bytes(asked[-4:-2])
+        answers = b""
+        if kind == _VERSION_4 and not self.failing:
+            address = IPv4Address(next(self._addresses)).packed
+            answers = b"\xc0\x0c" + b"\0\1\0\1" + b"\0\0\0\1" + b"\0\4" + address
+        flags = _SERVER_FAILURE if self.failing else _IS_ANSWER
+        count = int(bool(answers))
+        return question[:2] + flags.to_bytes(2) + b"\0\1" + count.to_bytes(2) + b"\0\0\0\0" + asked + answers
+
+
+def is_root() -> bool:
+    """Whether faults that need root can be had."""
+    return os.geteuid() == 0
+
+
+def asking_us(folder: Path) -> tuple[str, ...]:
+    """What to put before a command that is to ask our server: a `resolv.conf` that only it sees.
+
+    Needs root.
+    """
+    file = folder / "resolv.conf"
+    file.write_text(f"nameserver {ADDRESS}\noptions timeout:1 attempts:2\n")
+    bound = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+    return ("unshare", "--mount", "--propagation", "private", "sh", "-c", bound, str(file))
