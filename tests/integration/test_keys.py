@@ -22,6 +22,7 @@ from tests.support.people import ADA, Clock, clock_now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from uuid import UUID
 
     from delivery.ledger import Transaction
     from delivery.model import ApiKey, TenantId
@@ -36,9 +37,9 @@ class Counting(Ledger):
     begun = 0
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
+    async def transaction(self, *, of: UUID | None = None) -> AsyncIterator[Transaction]:
         self.begun += 1
-        async with super().transaction() as tx:
+        async with super().transaction(of=of) as tx:
             yield tx
 
 
