@@ -2,42 +2,52 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 from fastapi.routing import APIRoute
 
-from delivery.model import Prefix, parse_id
+from delivery.api.app import create_app
+from delivery.bootstrap import services as wire
+from delivery.ledger import Ledger
+from delivery.ledger.tables import metadata
+from delivery.model import Prefix, new_id, parse_id, show_id
 from tests.integration.api.conftest import OPERATOR_KEY, client_of
 from tests.integration.api.test_api_deliveries import attempt
+from tests.support.counting import counted_database
+from tests.support.prying import COVERED_FIELDS, NOUNS, fields_with_ids, seen, tries
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx
     import psycopg
     from fastapi import FastAPI
 
+    from delivery.config import Settings
     from tests.integration.api.conftest import Tenancy
+    from tests.support.counting import CountedDatabase, Transaction
+    from tests.support.prying import Try
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-UNKNOWN = "01kasw8qbefy09m6sc7n75yr3h"
 OPEN = {"/healthz", "/readyz"}
-# Doors that need one.
-BODIES: dict[str, dict[str, str]] = {
-    "/v1/endpoints/{endpoint_id}/recover": {"since": "2026-01-01T00:00:00Z"},
-}
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def things(tenant: Tenancy, sql: psycopg.Connection) -> dict[str, str]:
+async def things(operator: httpx.AsyncClient, tenant: Tenancy, sql: psycopg.Connection) -> dict[str, str]:
     """One of everything that belongs to `tenant`."""
-    endpoint = await tenant.endpoint()
+    endpoint = await tenant.endpoint(headers={"X-Token": "theirs"})
     event = await tenant.event()
     (delivery,) = await tenant.deliveries()
     asked = {"selection": {"status": ["failed"]}, "reason": "so"}
     replay = await tenant.client.post("/v1/replays", json=asked)
+    keys = await operator.get(f"/v1/tenants/{tenant.id}/keys")
     return {
         "tenant_id": tenant.id,
+        "key_id": keys.json()["items"][0]["id"],
         "endpoint_id": endpoint["id"],
         "event_id": event["id"],
         "delivery_id": delivery["id"],
@@ -46,53 +56,133 @@ async def things(tenant: Tenancy, sql: psycopg.Connection) -> dict[str, str]:
     }
 
 
+@pytest.fixture
+def nobodys(things: dict[str, str]) -> dict[str, str]:
+    """Ids of the same kinds, made at the same time, that nothing has."""
+    return {name: show_id(Prefix(id_.partition("_")[0]), new_id()) for name, id_ in things.items()}
+
+
+@asynccontextmanager
+async def counted_app(url: str, settings: Settings) -> AsyncIterator[tuple[FastAPI, CountedDatabase]]:
+    """The application, and what it asks of the database."""
+    with counted_database(url) as counted:
+        wired = wire(settings, Ledger(counted.url, pool_size=2))
+        try:
+            yield create_app(wired), counted
+        finally:
+            await wired.close()
+
+
 def routes(app: FastAPI) -> list[tuple[str, str]]:
     """Every operation, from the document."""
     paths = app.openapi()["paths"]
     return [(method.upper(), path) for path, operations in paths.items() for method in operations]
 
 
-async def test_other_tenants_things_look_like_nothing_on_every_route(
-    app: FastAPI, neighbour: Tenancy, things: dict[str, str]
+def expected(one: Try) -> int | None:
+    """How a try must be answered: there is no such thing; whatever else, it must be the same for both."""
+    if "{" not in one.path or not one.well_formed:
+        return None
+    if not one.documented:
+        return 405
+    return 403 if one.path.startswith("/v1/tenants") else 404
+
+
+async def test_other_tenants_things_look_like_nothing_in_every_place_that_takes_an_id(
+    app: FastAPI, neighbour: Tenancy, things: dict[str, str], nobodys: dict[str, str]
 ):
     tried = 0
-    for method, path in routes(app):
-        if "{" not in path or path.startswith("/v1/tenants"):
-            continue
-        body = BODIES.get(path, {} if method == "PATCH" else None)
-        theirs = await neighbour.client.request(method, path.format(**things), json=body)
-        nobodys = {name: f"{id_.partition('_')[0]}_{UNKNOWN}" for name, id_ in things.items()}
-        unknown = await neighbour.client.request(method, path.format(**nobodys), json=body)
-        assert theirs.status_code == unknown.status_code == 404, (method, path)
-        shown = theirs.text
-        for name, id_ in things.items():
-            shown = shown.replace(id_, nobodys[name])
-        assert shown.replace(theirs.json()["request_id"], "") == unknown.text.replace(
-            unknown.json()["request_id"], ""
-        )
+    for one in tries(app.openapi()):
+        theirs = await one.filled(things).send(neighbour.client)
+        nothing = await one.filled(nobodys).send(neighbour.client)
+        assert seen(theirs) == seen(nothing), one
+        assert expected(one) in {None, theirs.status_code}, (one, theirs.text)
+        assert theirs.status_code < 500, one
         tried += 1
-    assert tried >= 13
+    assert tried > 250
 
 
-async def test_nothing_of_a_tenant_changed_by_another_ones_tries(
-    app: FastAPI, tenant: Tenancy, neighbour: Tenancy, things: dict[str, str]
+async def test_the_database_is_asked_the_same_about_others_things_as_about_nothing(
+    api_database_url: str,
+    settings: Settings,
+    neighbour: Tenancy,
+    things: dict[str, str],
+    nobodys: dict[str, str],
 ):
-    async def seen() -> list[object]:
-        paths = (
-            "/v1/endpoints",
-            "/v1/events",
-            "/v1/deliveries",
-            f"/v1/endpoints/{things['endpoint_id']}/secrets",
-            "/v1/replays",
-        )
-        return [(await tenant.client.get(path)).json() for path in paths]
+    async with (
+        counted_app(api_database_url, settings) as (app, counted),
+        client_of(app, neighbour.key) as client,
+    ):
 
-    before = await seen()
-    for method, path in routes(app):
-        if "{" in path and method != "GET" and not path.startswith("/v1/tenants"):
-            body = BODIES.get(path, {"description": "mine"} if method == "PATCH" else None)
-            await neighbour.client.request(method, path.format(**things), json=body)
-    assert await seen() == before
+        async def asked(one: Try) -> list[str]:
+            before = len(counted.transactions)
+            await one.send(client)
+            return statements(counted.transactions[before:])
+
+        for one in tries(app.openapi()):
+            await one.filled(nobodys).send(client)  # every connection that it takes is open now
+        for one in tries(app.openapi()):
+            assert await asked(one.filled(things)) == await asked(one.filled(nobodys)), one
+        assert len(counted.transactions) > 150
+
+
+def statements(ended: list[Transaction]) -> list[str]:
+    """What was asked about things. When keys are looked up and statements forgotten is a matter of time."""
+    asked = [statement for transaction in ended for statement in transaction.statements]
+    return [one for one in asked if "FROM api_keys" not in one and not one.startswith("DEALLOCATE")]
+
+
+async def test_nothing_of_a_tenant_changes_by_another_ones_tries(
+    app: FastAPI,
+    tenant: Tenancy,
+    neighbour: Tenancy,
+    things: dict[str, str],
+    sql: psycopg.Connection,
+):
+    before = rows_of(sql, things, besides=neighbour.id)
+    assert {row.partition(":")[0] for row in before} >= {"tenants", "endpoints", "events", "deliveries"}
+    for one in tries(app.openapi()):
+        await one.filled(things).send(neighbour.client)
+    assert rows_of(sql, things, besides=neighbour.id) == before
+    assert (await tenant.client.get("/v1/endpoints")).status_code == 200
+
+
+def rows_of(sql: psycopg.Connection, things: dict[str, str], *, besides: str) -> list[str]:
+    """Every row of every table that holds one of these ids and is not that other tenant's, as text."""
+    ids = [str(parse_id(Prefix(id_.partition("_")[0]), id_)) for id_ in things.values()]
+    other = str(parse_id(Prefix.TENANT, besides))
+    found: list[str] = []
+    for table in metadata.sorted_tables:
+        whole = sql.execute(f'select one::text from "{table.name}" one').fetchall()  # noqa: S608  our tables
+        found += [
+            f"{table.name}: {row}" for (row,) in whole if other not in row and any(i in row for i in ids)
+        ]
+    return sorted(found)
+
+
+async def test_every_place_that_takes_an_id_is_tried(app: FastAPI):
+    document = app.openapi()
+    named = {name for path in document["paths"] for name in path.split("/") if name.startswith("{")}
+    assert named == {f"{{{name}}}" for name in NOUNS.values()}
+    assert fields_with_ids(document) == COVERED_FIELDS
+
+
+async def test_an_idempotency_key_of_another_tenant_is_free(tenant: Tenancy, neighbour: Tenancy):
+    await tenant.event("order.created", **{"Idempotency-Key": "the-same"})
+    theirs = await neighbour.client.post(
+        "/v1/events", json={"type": "order.paid", "data": 1}, headers={"Idempotency-Key": "the-same"}
+    )
+    assert (theirs.status_code, theirs.json()["type"]) == (202, "order.paid")
+
+
+async def test_a_cursor_of_another_tenant_is_no_cursor(tenant: Tenancy, neighbour: Tenancy):
+    await tenant.event()
+    await tenant.event()
+    cursor = (await tenant.client.get("/v1/events?limit=1")).json()["next"]
+    theirs = await neighbour.client.get("/v1/events", params={"limit": 1, "cursor": cursor})
+    nothing = await neighbour.client.get("/v1/events", params={"limit": 1, "cursor": "A" * 40})
+    assert seen(theirs) == seen(nothing)
+    assert theirs.status_code == 422
 
 
 async def test_lists_hold_only_the_tenants_own(tenant: Tenancy, neighbour: Tenancy, things: dict[str, str]):
@@ -123,7 +213,6 @@ async def test_the_operator_sees_a_tenants_things_only_through_that_tenant(
 
 
 async def test_every_route_but_health_needs_a_key(app: FastAPI, things: dict[str, str]):
-    things |= {"key_id": f"key_{UNKNOWN}"}
     async with client_of(app, None) as nobody:
         for method, path in routes(app):
             answer = await nobody.request(method, path.format(**things))
