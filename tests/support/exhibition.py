@@ -20,9 +20,9 @@ def main() -> None:
     scale = SMALL if parser.parse_args().hostile else FULL
     print("Starting an engine and filling it …")  # noqa: T201  a command
     with suppress(KeyboardInterrupt), running_servers() as stack, showing(stack, scale) as shown:
-        print(f"{shown.url}/console")  # noqa: T201
+        print(f"{shown.url}/console")  # noqa: T201  somebody waits for it
         for one in STAFF:
-            print(f"  {one.role:8} {one.email}  {one.password}")  # noqa: T201
+            print(f"  {one.role:8} {one.email}  {one.password}")  # noqa: T201  likewise
         threading.Event().wait()
 
 
