@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 NODE := tests/support/node
+PIP_AUDIT := 2.10.1
 
 # honcho kills five seconds after SIGTERM, without an option for it; a worker may take thirty to finish.
 HONCHO := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -c \
@@ -21,7 +22,7 @@ MAKEFLAGS += --no-print-directory
 # Tests, the demo and the Procfile start many processes: none should compile what another has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo up serve db-upgrade test chaos unit check format lint imports types fmt showcase screenshots bench bench-full bench-held bench-isolation bench-latency bench-ledger bench-replay lock clean reset
+.PHONY: help demo up serve db-upgrade test chaos unit check format lint imports types audit fmt showcase screenshots bench bench-full bench-held bench-isolation bench-latency bench-ledger bench-replay lock clean reset
 .PHONY: runtime dev rabbitmq node chromium curl faketime
 
 help: ## List the targets
@@ -68,6 +69,13 @@ imports: dev ## Hold the code against the architecture picture
 
 types: dev ## Check the types
 	$(BIN)/mypy
+
+# Not part of `check`: it asks a service on the network. `--strict`: what could not be asked about is not clean.
+audit: dev ## Ask PyPI for known vulnerabilities in what is pinned
+	@$(PIP) install uv
+	@$(BIN)/uv tool run pip-audit@$(PIP_AUDIT) --strict --progress-spinner off --require-hashes --disable-pip \
+		$(foreach lock,requirements.lock requirements-dev.lock,--requirement $(lock)) $(ARGS) || { \
+		echo "Not clean, or the advisories could not be asked: see above." >&2; exit 1; }
 
 fmt: dev ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix-only --quiet .
