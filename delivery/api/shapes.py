@@ -81,7 +81,14 @@ def example(prefix: Prefix) -> str:
 
 
 def _path(prefix: Prefix, noun: str) -> Any:
-    return Path(alias=f"{noun}_id", description=f"`{prefix}_…`", examples=[example(prefix)])
+    # For the document alone: what is no id is answered like an id that nothing has.
+    pattern = {"pattern": f"^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$"}
+    return Path(
+        alias=f"{noun}_id",
+        description=f"`{prefix}_…`",
+        examples=[example(prefix)],
+        json_schema_extra=pattern,
+    )
 
 
 def _tenant_id(text: Annotated[str, _path(Prefix.TENANT, "tenant")]) -> TenantId:
