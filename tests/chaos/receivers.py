@@ -42,8 +42,10 @@ _SOON_AFTER = datetime(2020, 6, 1, tzinfo=UTC)
 class Well(Partner):
     """A receiver who is always well: says 200, counts what came, and keeps the digest of each body."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps: bool = True) -> None:
         super().__init__(self._answer)
+        # One that does not keep connections has its name looked up for each request.
+        self._headers = () if keeps else ("Connection: close",)
         self.times: Counter[str] = Counter()
         self.digests: dict[str, str] = {}
         self.changed: list[str] = []
@@ -55,7 +57,7 @@ class Well(Partner):
             self.changed.append(call.message_id)
         self.times[call.message_id] += 1
         self.calls.clear()  # counted: an hour of them need not be kept
-        return Answer()
+        return Answer(headers=self._headers)
 
     def lacks(self, events: set[str]) -> set[str]:
         """Which of these events have not come."""

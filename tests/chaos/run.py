@@ -182,7 +182,7 @@ class Run:
         return True
 
     def _subscribe(self, key: Api, host: str | None) -> tuple[str, Well]:
-        well = self._exits.enter_context(Well())
+        well = self._exits.enter_context(Well(keeps=host is None))
         url = well.url if host is None else f"http://{host}:{well.port}/hooks"
         endpoint = _endpoint(key, url, "well")
         well.secret = endpoint["secret"]

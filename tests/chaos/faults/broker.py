@@ -57,7 +57,7 @@ def _frozen(ground: Ground, _rng: Random) -> None:
 
 
 _MEMORY = ("set_vm_memory_high_watermark", "0.00001"), ("set_vm_memory_high_watermark", "0.4")
-_DISK = ("set_disk_free_limit", "900TB"), ("set_disk_free_limit", "50MB")
+_DISK = ("set_disk_free_limit", "mem_relative", "1000"), ("set_disk_free_limit", "50MB")
 FAULTS = (
     Fault("RabbitMQ killed", "rabbitmq", _kill, AFTER_A_LEASE, brief=True),
     Fault("RabbitMQ restarted", "rabbitmq", _restart, AFTER_A_LEASE),
