@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from sqlalchemy import make_url
 
 from delivery import embedded
-from tests.chaos.names import NameServer, asking_us, is_root
+from tests.chaos.names import NameServer, asking, may_be_asked
 from tests.chaos.wires import Link, Wire
 from tests.support.postgres import connect, temporary_folder
 from tests.support.rabbitmq import PrivateRabbitMQ
@@ -57,9 +57,9 @@ class Ground:
     ) -> None:
         """The servers run; of the engine nothing does yet."""
         self.folder = folder
-        # Whom the workers ask for names; none where we are not root.
+        # Whom the workers ask for names; none where that cannot be had.
         self.names = names
-        self._before_workers = () if names is None else asking_us(folder)
+        self._before_workers = () if names is None else asking(names.address, folder)
         self.database = database
         self.broker = broker
         self.stack = Stack(folder, database.url, broker.url)
@@ -179,8 +179,9 @@ def ground() -> Iterator[Ground]:
     with ExitStack() as exits:
         folder = exits.enter_context(temporary_folder())
         database = embedded.start(folder / "postgres", shelter=folder / "shelter")
+        exits.callback(database.stop)
         broker = exits.enter_context(PrivateRabbitMQ())
-        names = exits.enter_context(NameServer()) if is_root() else None
+        names = exits.enter_context(NameServer()) if may_be_asked(folder) else None
         made = Ground(folder, database, broker, names)
         exits.callback(lambda: made.database.stop())  # noqa: PLW0108  of then, not of now
         yield made

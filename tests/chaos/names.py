@@ -5,18 +5,23 @@ Messages: RFC 1035, section 4. It answers one question with one address of versi
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import subprocess
 import threading
 from ipaddress import IPv4Address
 from itertools import cycle
 from typing import TYPE_CHECKING, Self
 
+from tests.chaos.fault import NotHereError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-ADDRESS, PORT = "127.0.0.153", 53
+# A resolver asks at no other port. Any address of loopback will do; another run may have one of them.
+ADDRESSES, PORT = [f"127.0.0.{last}" for last in range(153, 250)], 53
 _IS_ANSWER, _SERVER_FAILURE = 0x8180, 0x8182
 _VERSION_4 = 1
 
@@ -25,7 +30,8 @@ class NameServer:
     """Says where every name is, from `with` on; `silent` it says nothing, `failing` that it cannot."""
 
     def __init__(self, address: str = "127.0.0.1") -> None:
-        """Nothing is bound yet. Raises PermissionError in `with` for who may not use port 53."""
+        """Nothing is bound yet; `with` raises NotHereError where nothing can be."""
+        self.address = ""
         self.silent = False
         self.failing = False
         self.asked = 0
@@ -34,9 +40,21 @@ class NameServer:
         self._thread = threading.Thread(target=self._serve, name="names", daemon=True)
 
     def __enter__(self) -> Self:
-        self._socket.bind((ADDRESS, PORT))
+        self.address = self._bound()
         self._thread.start()
         return self
+
+    def _bound(self) -> str:
+        for address in ADDRESSES:
+            try:
+                self._socket.bind((address, PORT))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    break
+            else:
+                return address
+        self._socket.close()
+        raise NotHereError(f"no name server of ours can have port {PORT}")
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
@@ -73,12 +91,20 @@ def is_root() -> bool:
     return os.geteuid() == 0
 
 
-def asking_us(folder: Path) -> tuple[str, ...]:
-    """What to put before a command that is to ask our server: a `resolv.conf` that only it sees.
+def asking(address: str, folder: Path) -> tuple[str, ...]:
+    """What to put before a command that is to ask this server: a `resolv.conf` that only it sees.
 
     Needs root.
     """
     file = folder / "resolv.conf"
-    file.write_text(f"nameserver {ADDRESS}\noptions timeout:1 attempts:2\n")
+    file.write_text(f"nameserver {address}\noptions timeout:1 attempts:2\n")
     bound = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
     return ("unshare", "--mount", "--propagation", "private", "sh", "-c", bound, str(file))
+
+
+def may_be_asked(folder: Path) -> bool:
+    """Whether processes of ours can be made to ask a server of ours: not in every container, though root."""
+    if not is_root():
+        return False
+    tried = subprocess.run([*asking(ADDRESSES[0], folder), "true"], check=False, capture_output=True)
+    return tried.returncode == 0

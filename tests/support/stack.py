@@ -76,7 +76,7 @@ class Stack:
         for name in names:
             self.start(name, str(WAYBILL), "serve", name.partition(".")[0])
         if "web" in names:
-            wait_until(lambda: is_ready(self.port), "web to be ready", seconds=30)
+            wait_until(lambda: is_ready(self.port), "web to be ready", seconds=90)
 
     def stop(self, *names: str) -> None:
         """Ask processes to end, as a process manager does: the whole group hears it."""
