@@ -74,6 +74,13 @@ def settle(
     return account
 
 
+def owes(sql: psycopg.Connection, tenant: str) -> bool:
+    """Whether anything of this tenant's is still to be delivered, or to be recorded."""
+    owner = parse_id(Prefix.TENANT, tenant)
+    found = sql.execute("select exists (select from schedule where tenant_id = %s)", (owner,)).fetchone()
+    return found is not None and bool(found[0])
+
+
 def left_open(sql: psycopg.Connection) -> int:
     """How many claims are open."""
     found = sql.execute(_OPEN).fetchone()

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from tests.chaos.account import Account, left_open, outcomes_of, settle
+from tests.chaos.account import Account, left_open, outcomes_of, owes, settle
 from tests.chaos.fault import NotHereError
 from tests.chaos.load import Producers
 from tests.chaos.receivers import Well, unwell
@@ -144,6 +144,8 @@ class Run:
         self._ill_producers.stop()
         self._wait(self._is_quiet, GIVEN_UP)
         with self._ground.sql() as sql:
+            # What has arrived is recorded a moment later.
+            self._wait(lambda: not owes(sql, self._tenant), GIVEN_UP)
             account = settle(sql, self._tenant, self._producers, self._wells)
             self._wait(lambda: not left_open(sql), GIVEN_UP)
             account.wrong(left_open(sql), "claims were still open")
