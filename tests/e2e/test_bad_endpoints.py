@@ -53,7 +53,7 @@ WITNESS = """
         id bigint generated always as identity, endpoint_id uuid, breaker_was text, breaker text,
         limit_was int, limit_now int, in_flight_was int, in_flight int
     );
-    create function witness() returns trigger language plpgsql as $$
+    create function witness() returns trigger language plpgsql security definer as $$
     begin
         insert into witnessed
             (endpoint_id, breaker_was, breaker, limit_was, limit_now, in_flight_was, in_flight)
