@@ -21,47 +21,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A column with sealed values, the one that names the endpoint of each, and how values are replaced."""
+    """A column with sealed values, and the one that names the endpoint of each."""
 
     table: Table
     sealed: Column[Any]
     endpoint_id: Column[Any]
-    change: TextClause
+
+    @property
+    def change(self) -> TextClause:
+        """What replaces values that are still those that were read."""
+        table, column = self.table.name, self.sealed.name
+        return text(f"""
+            update {table} as one set {column} = given.after
+            from unnest(cast(:ids as uuid[]), cast(:befores as bytea[]), cast(:afters as bytea[]))
+                as given (id, before, after)
+            where one.id = given.id and one.{column} = given.before
+        """)  # noqa: S608  names of our own tables
 
 
-SECRETS: Final = Place(
-    endpoint_secrets,
-    endpoint_secrets.c.sealed,
-    endpoint_secrets.c.endpoint_id,
-    text("""
-        update endpoint_secrets as one set sealed = given.after
-        from unnest(cast(:ids as uuid[]), cast(:befores as bytea[]), cast(:afters as bytea[]))
-            as given (id, before, after)
-        where one.id = given.id and one.sealed = given.before
-    """),
-)
-HEADERS: Final = Place(
-    endpoints,
-    endpoints.c.sealed_headers,
-    endpoints.c.id,
-    text("""
-        update endpoints as one set sealed_headers = given.after
-        from unnest(cast(:ids as uuid[]), cast(:befores as bytea[]), cast(:afters as bytea[]))
-            as given (id, before, after)
-        where one.id = given.id and one.sealed_headers = given.before
-    """),
-)
-AUTH: Final = Place(
-    endpoints,
-    endpoints.c.sealed_auth,
-    endpoints.c.id,
-    text("""
-        update endpoints as one set sealed_auth = given.after
-        from unnest(cast(:ids as uuid[]), cast(:befores as bytea[]), cast(:afters as bytea[]))
-            as given (id, before, after)
-        where one.id = given.id and one.sealed_auth = given.before
-    """),
-)
+SECRETS: Final = Place(endpoint_secrets, endpoint_secrets.c.sealed, endpoint_secrets.c.endpoint_id)
+HEADERS: Final = Place(endpoints, endpoints.c.sealed_headers, endpoints.c.id)
+AUTH: Final = Place(endpoints, endpoints.c.sealed_auth, endpoints.c.id)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

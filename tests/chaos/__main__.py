@@ -21,6 +21,9 @@ def main() -> int:
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = order(ALL, seeded(asked.seed), brief=asked.brief, only=asked.only)
+    if not chosen:
+        print(f"No fault is called or belongs to “{asked.only}”: --list names them.", file=sys.stderr)
+        return 2
     print(f"Seed {asked.seed}: {len(chosen)} faults to come. Servers and processes start …", flush=True)
     outcome = run(chosen, seed=asked.seed, minutes=asked.minutes, say=_say, floods=asked.flood)
     print(report(outcome))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
 SOON, AFTER_A_LEASE = 10.0, 60.0
 
 Strike = Callable[["Ground", Random], None]
+
+
+def hold(seconds: float) -> None:
+    """Let so much time pass in which a fault lasts, or before it strikes; the load goes on.
+
+    How long it lasts is part of what a fault is (longer than a lease, or than a lock is waited for): whoever
+    waits for something to come about asks for that instead.
+    """
+    time.sleep(seconds)
 
 
 class NotHereError(Exception):

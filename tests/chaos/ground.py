@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -118,7 +117,6 @@ class Ground:
         finally:
             for link in links:
                 link.wire = None
-        time.sleep(0.5)
         self.serve(wire.by)
 
     # Servers.

@@ -64,7 +64,8 @@ class Outcome:
     def is_well(self) -> bool:
         """Whether nothing is wrong."""
         flooded = self.flooded is None or not self.flooded.faults
-        return flooded and not self.account.faults and all(one.is_well for one in self.struck)
+        struck = bool(self.struck) and all(one.is_well for one in self.struck)
+        return flooded and struck and not self.account.faults
 
     def line(self) -> dict[str, Any]:
         """Everything in one line."""

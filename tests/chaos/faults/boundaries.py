@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -98,7 +97,6 @@ def _run_and_kill(ground: Ground, command: Sequence[str], url: str, on: On, let_
             seconds=60,
         )
     ground.stack.own.pop("passing")
-    time.sleep(0.2)
 
 
 def _make_old_days(ground: Ground) -> None:

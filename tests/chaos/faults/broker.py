@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
-from tests.chaos.fault import AFTER_A_LEASE, Fault
+from tests.chaos.fault import AFTER_A_LEASE, Fault, hold
 from tests.chaos.faults.network import weather
 from tests.support.proxy import Weather
 
@@ -20,7 +19,7 @@ _LONG = 4.0
 
 def _kill(ground: Ground, _rng: Random) -> None:
     ground.broker.kill()
-    time.sleep(1)
+    hold(1)
     ground.broker.start()
 
 
@@ -44,7 +43,7 @@ def _alarm(on: tuple[str, ...], off: tuple[str, ...]) -> Strike:
     def strike(ground: Ground, _rng: Random) -> None:
         ground.broker.ctl(*on)
         try:
-            time.sleep(_LONG)
+            hold(_LONG)
         finally:
             ground.broker.ctl(*off)
 
@@ -53,7 +52,7 @@ def _alarm(on: tuple[str, ...], off: tuple[str, ...]) -> Strike:
 
 def _frozen(ground: Ground, _rng: Random) -> None:
     with ground.broker.frozen():
-        time.sleep(_LONG)
+        hold(_LONG)
 
 
 _MEMORY = ("set_vm_memory_high_watermark", "0.00001"), ("set_vm_memory_high_watermark", "0.4")

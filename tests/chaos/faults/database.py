@@ -12,7 +12,7 @@ import psycopg
 
 from delivery import embedded
 from delivery.embedded.account import current, programs_for
-from tests.chaos.fault import AFTER_A_LEASE, Fault, NotHereError
+from tests.chaos.fault import AFTER_A_LEASE, Fault, NotHereError, hold
 from tests.chaos.names import is_root
 from tests.support.stack import wait_until
 
@@ -36,7 +36,7 @@ _EVERYBODY = (
 def _kill(ground: Ground, _rng: Random) -> None:
     """Kill the server and every process of it: what is not in its log on the disk is gone."""
     _kill_whole(ground.database)
-    time.sleep(0.5)
+    hold(0.5)
     ground.start_database()
 
 
@@ -50,7 +50,7 @@ def _kill_whole(database: EmbeddedPostgres) -> None:
 
 def _restart(ground: Ground, _rng: Random) -> None:
     ground.database.stop()
-    time.sleep(0.5)
+    hold(0.5)
     ground.start_database()
 
 
@@ -58,7 +58,7 @@ def _terminate(ground: Ground, rng: Random) -> None:
     with ground.sql() as connection:
         for _ in range(3):
             connection.execute(_EVERYBODY)
-            time.sleep(rng.uniform(0.2, 1))
+            hold(rng.uniform(0.2, 1))
 
 
 def _no_connection_left(ground: Ground, _rng: Random) -> None:
@@ -68,14 +68,14 @@ def _no_connection_left(ground: Ground, _rng: Random) -> None:
             while True:
                 exits.enter_context(ground.sql())
                 connection.execute(f"{_EVERYBODY} and application_name like 'waybill%'")
-        time.sleep(_LONG)
+        hold(_LONG)
 
 
 def _locked(seconds: float) -> Strike:
     def strike(ground: Ground, _rng: Random) -> None:
         with ground.sql() as connection, connection.transaction():
             connection.execute("lock table schedule in access exclusive mode")
-            time.sleep(seconds)
+            hold(seconds)
 
     return strike
 
@@ -83,7 +83,7 @@ def _locked(seconds: float) -> Strike:
 def _slow_disk(ground: Ground, _rng: Random) -> None:
     """Have every commit wait a tenth of a second before it is written, as on a disk that is slow to sync."""
     with _altered(ground, commit_delay="100000", commit_siblings="0"):
-        time.sleep(_LONG)
+        hold(_LONG)
 
 
 def _full(ground: Ground, _rng: Random) -> None:
@@ -97,7 +97,7 @@ def _full(ground: Ground, _rng: Random) -> None:
         with filler.open("wb") as file, suppress(OSError):
             while True:
                 file.write(b"x" * 65_536)
-        time.sleep(_LONG)
+        hold(_LONG)
         filler.unlink()
         for table in (today, "schedule"):
             connection.execute(f"alter table {table} set tablespace pg_default".encode())
@@ -152,7 +152,7 @@ def _failover(ground: Ground, rng: Random) -> None:
         connection.execute("alter system set synchronous_standby_names = '*'")
         connection.execute("select pg_reload_conf()")
         wait_until(lambda: _is_followed(connection), "the standby to follow", seconds=30)
-    time.sleep(rng.uniform(1, 2))
+    hold(rng.uniform(1, 2))
     _kill_whole(old)
     with psycopg.connect(new.url.replace("+psycopg", ""), autocommit=True) as connection:
         connection.execute("select pg_promote()")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
-from tests.chaos.fault import AFTER_A_LEASE, Fault
+from tests.chaos.fault import AFTER_A_LEASE, Fault, hold
 from tests.chaos.ground import kind_of
 from tests.support.proxy import FAIR, Weather
 
@@ -40,7 +39,7 @@ def weather(kind: str, server: str, made: Weather) -> Strike:
         try:
             if made.refusing:
                 _reset(links)
-            time.sleep(_LONG)
+            hold(_LONG)
         finally:
             for link in links:
                 link.proxy.weather = FAIR
@@ -52,7 +51,7 @@ def _resets(server: str) -> Strike:
     def strike(ground: Ground, rng: Random) -> None:
         for _ in range(3):
             _reset(links_of(ground, "", server))
-            time.sleep(rng.uniform(0.2, 1.5))
+            hold(rng.uniform(0.2, 1.5))
 
     return strike
 

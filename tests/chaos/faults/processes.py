@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from typing import TYPE_CHECKING
 
 import psutil
 
-from tests.chaos.fault import AFTER_A_LEASE, Fault
+from tests.chaos.fault import AFTER_A_LEASE, Fault, hold
 
 if TYPE_CHECKING:
     from random import Random
@@ -24,10 +23,10 @@ def _one_of(kind: str, rng: Random) -> str:
 
 def _kill(kind: str) -> Strike:
     def strike(ground: Ground, rng: Random) -> None:
-        time.sleep(rng.uniform(0, 1))
+        hold(rng.uniform(0, 1))
         name = _one_of(kind, rng)
         ground.kill(name)
-        time.sleep(rng.uniform(0, 1))
+        hold(rng.uniform(0, 1))
         ground.serve(name)
 
     return strike
@@ -36,7 +35,7 @@ def _kill(kind: str) -> Strike:
 def _kill_all(ground: Ground, _rng: Random) -> None:
     for name in ground.stack.running:
         ground.kill(name)
-    time.sleep(1)
+    hold(1)
     ground.revive()
 
 
@@ -47,7 +46,7 @@ def _freeze(kind: str) -> Strike:
         process = psutil.Process(ground.stack.pid_of(_one_of(kind, rng)))
         family = [process, *process.children(recursive=True)]
         _signal(family, signal.SIGSTOP)
-        time.sleep(12)
+        hold(12)
         _signal(family, signal.SIGCONT)
 
     return strike

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.chaos.fault import AFTER_A_LEASE, Fault, NotHereError
+from tests.chaos.fault import AFTER_A_LEASE, Fault, NotHereError, hold
 from tests.support.stack import wait_until
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def _clock(kind: str, offset: str) -> Strike:
         try:
             ground.stack.stop(kind)
             ground.serve(kind)
-            time.sleep(_LONG)
+            hold(_LONG)
         finally:
             ground.stack.own[kind] = own
             ground.stack.stop(kind)
@@ -56,7 +55,7 @@ def _names(change: Callable[[NameServer], None]) -> Strike:
         change(ground.names)
         try:
             wait_until(lambda: ground.names is not None and ground.names.asked > asked, "a name", seconds=30)
-            time.sleep(_LONG)
+            hold(_LONG)
         finally:
             ground.names.say(["127.0.0.1"])
             ground.names.silent = ground.names.failing = False
