@@ -36,7 +36,7 @@ _DIALECT: Final = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 async def run(door: Door, statement: TextClause, values: Mapping[str, Any]) -> list[Any]:
     """Run one statement, within the transaction if the door is one; its rows have their columns' names."""
     connection = door if isinstance(door, psycopg.AsyncConnection) else driver_of(door)
-    cursor = connection.cursor(row_factory=namedtuple_row)
+    cursor = connection.cursor(row_factory=namedtuple_row, binary=True)
     await cursor.execute(_words(statement), values)
     return [] if cursor.description is None else await cursor.fetchall()
 
