@@ -33,7 +33,8 @@ from delivery.retiring import Retention
 from delivery.secrets import SecretBox
 from delivery.tenants import Tenants
 from delivery.tracing import Traces
-from delivery.transport import LAST_PORT, AllowList, BadProxy, Guard, Proxy, Transport
+from delivery.transport import LAST_PORT, AllowList, BadProxy, BadSource, Guard, Proxy, Sources, Transport
+from delivery.transport.sources import ANY_SOURCE
 from delivery.whose import Whose
 from retries.backoff import DEFAULT_SCHEDULE, Schedule, parse_schedule
 
@@ -85,7 +86,19 @@ def guard(settings: Settings) -> Guard:
 
 def transport(settings: Settings) -> Transport:
     """The guarded way out. Raises Misconfigured."""
-    return Transport(guard=guard(settings), proxy=egress_proxy(settings))
+    return Transport(guard=guard(settings), proxy=egress_proxy(settings), sources=egress_sources(settings))
+
+
+def egress_sources(settings: Settings) -> Sources:
+    """Where deliveries come from. Raises Misconfigured, also for addresses that this machine has not."""
+    if settings.egress_address is None:
+        return ANY_SOURCE
+    try:
+        sources = Sources.parse(settings.egress_address)
+        sources.check()
+    except BadSource as error:
+        raise Misconfigured(f"WAYBILL_EGRESS_ADDRESS: {error}") from None
+    return sources
 
 
 def egress_proxy(settings: Settings) -> Proxy | None:

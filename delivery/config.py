@@ -88,6 +88,11 @@ class Settings(BaseSettings):
         description="Proxy that deliveries go through: `http://user:password@proxy:3128`, `https://…`, "
         "`socks5://…`, `socks5h://…` (it resolves names itself).",
     )
+    egress_address: str | None = Field(
+        None,
+        description="Address of this machine that deliveries come from: an IPv4 one, an IPv6 one, or both, "
+        "comma separated. None: the system chooses.",
+    )
 
     event_max_bytes: int = Field(262_144, ge=1, description="Largest event, in bytes of its JSON.")
     batch_max_events: int = Field(1_000, ge=1, le=10_000, description="Most events in one batch.")

@@ -229,6 +229,9 @@ class Endpoint:
     # What of its authentication may be shown; the whole of it is sealed.
     auth: Mapping[str, str] | None = None
     sealed_auth: bytes | None = None
+    # What of its client certificate may be shown; with its key it is sealed.
+    client_certificate: Mapping[str, str] | None = None
+    sealed_identity: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

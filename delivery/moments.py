@@ -13,6 +13,12 @@ def exact(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def rfc3339(moment: datetime) -> str:
+    """Write `2026-11-22T18:27:00.123Z`."""
+    utc = moment.astimezone(UTC)
+    return utc.strftime("%Y-%m-%dT%H:%M:%S.") + f"{utc.microsecond // 1000:03d}Z"
+
+
 def length(duration: timedelta) -> str:
     """Write a duration with as much precision as a person can use: `3 ms`, `1.2 s`, `4 min`, `2 days`."""
     seconds = duration.total_seconds()

@@ -10,8 +10,8 @@ from uuid import UUID
 from delivery.errors import SecretUnreadable
 from delivery.ledger import journal, sealed
 from delivery.ledger.journal import NOBODYS, Entry
-from delivery.ledger.sealed import AUTH, HEADERS, SECRETS, Change
-from delivery.secrets import auth_context, headers_context, secret_context
+from delivery.ledger.sealed import AUTH, HEADERS, IDENTITY, SECRETS, Change
+from delivery.secrets import auth_context, headers_context, identity_context, secret_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 AT_ONCE: Final = 500
 FIRST: Final = UUID(int=0)
 # Every column that holds sealed values, with what ties each of them to its place.
-PLACES: Final = ((SECRETS, secret_context), (HEADERS, headers_context), (AUTH, auth_context))
+PLACES: Final = (
+    (SECRETS, secret_context),
+    (HEADERS, headers_context),
+    (AUTH, auth_context),
+    (IDENTITY, identity_context),
+)
 
 
 @dataclass(frozen=True, slots=True)

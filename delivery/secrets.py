@@ -147,6 +147,11 @@ def auth_context(tenant_id: UUID, endpoint_id: UUID) -> bytes:
     return b"auth|" + tenant_id.bytes + endpoint_id.bytes
 
 
+def identity_context(tenant_id: UUID, endpoint_id: UUID) -> bytes:
+    """The place of an endpoint's client certificate and key."""
+    return b"identity|" + tenant_id.bytes + endpoint_id.bytes
+
+
 def headers_context(tenant_id: UUID, endpoint_id: UUID) -> bytes:
     """The place of an endpoint's custom headers."""
     return b"headers|" + tenant_id.bytes + endpoint_id.bytes

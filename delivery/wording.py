@@ -14,7 +14,18 @@ if TYPE_CHECKING:
 
     from delivery.model import Endpoint, Held
 
-__all__ = ["delays", "exact", "length", "next_step", "short", "standing", "told_auth", "when", "why"]
+__all__ = [
+    "delays",
+    "exact",
+    "length",
+    "next_step",
+    "short",
+    "standing",
+    "told_auth",
+    "told_certificate",
+    "when",
+    "why",
+]
 
 
 def short(moment: datetime) -> str:
@@ -33,6 +44,12 @@ def told_auth(endpoint: Endpoint) -> str:
         return ""
     told = [f"{_SAID[name]} {value}" for name, value in endpoint.auth.items() if name in _SAID]
     return ", ".join([_KINDS[endpoint.auth["kind"]], *told])
+
+
+def told_certificate(endpoint: Endpoint) -> str:
+    """Write an endpoint's client certificate: `CN=waybill, until 2027-11-22`; empty when it has none."""
+    shown = endpoint.client_certificate
+    return "" if shown is None else f"{shown['subject']}, until {shown['not_after'][:10]}"
 
 
 _KINDS = {"basic": "basic", "bearer": "a bearer token", "oauth2": "OAuth 2.0 client credentials"}

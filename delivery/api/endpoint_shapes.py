@@ -156,6 +156,36 @@ OwnAuth = Annotated[
 ]
 
 
+@with_config(_STRICT)
+class ClientCertificateIn(TypedDict):
+    """What is shown to an endpoint that wants to know its clients (mutual TLS; RFC 8446, 4.4.2)."""
+
+    certificate: Annotated[
+        str, Field(description="PEM: its own certificate first, then those that lead to its authority.")
+    ]
+    private_key: Annotated[str, Field(description="PEM, not encrypted: RSA, elliptic curve or ed25519.")]
+
+
+OwnClientCertificate = Annotated[
+    ClientCertificateIn | None,
+    Field(
+        description="Shown to the endpoint in the TLS handshake; https only. Null: none. The key is sealed, "
+        "and not shown again."
+    ),
+]
+
+
+class ClientCertificateOut(Shown):
+    """What may be seen of a client certificate: the first of its chain."""
+
+    subject: str = Field(examples=["CN=waybill"])
+    issuer: str = Field(examples=["CN=Shop Root"])
+    serial_number: str = Field(description="Hexadecimal.")
+    sha256: str = Field(description="The fingerprint: hexadecimal SHA-256 of the certificate as DER.")
+    not_before: str = Field(examples=["2026-11-22T18:27:00.000Z"])
+    not_after: str = Field(examples=["2027-11-22T18:27:00.000Z"])
+
+
 class EndpointIn(Given):
     """An endpoint to make."""
 
@@ -186,6 +216,7 @@ class EndpointIn(Given):
     timeout_seconds: Timeout = None
     secret: OwnSecret = Field(None, repr=False)
     auth: OwnAuth = Field(None, repr=False)
+    client_certificate: OwnClientCertificate = Field(None, repr=False)
     operational: Operational = False
     in_flight_max: InFlight = None
     rate_limit: OwnRate = None
@@ -217,6 +248,7 @@ class EndpointPatch(TypedDict, total=False):
         Field(description="Headers to set; null takes one away; those not named stay."),
     ]
     auth: OwnAuth
+    client_certificate: OwnClientCertificate
     schedule: Schedule
     timeout_seconds: Timeout
     in_flight_max: InFlight
@@ -252,6 +284,7 @@ class EndpointOut(Shown):
         description="What of its authentication may be shown: its kind, user, client and token URL.",
         examples=[{"kind": "basic", "user": "waybill"}],
     )
+    client_certificate: ClientCertificateOut | None
     signature: Signature
     schedule: list[int | float] | None = Field(description="Seconds before each attempt. Null: the default.")
     timeout_seconds: int | float | None = Field(description="Seconds for one attempt. Null: the default.")
@@ -289,6 +322,9 @@ class EndpointOut(Shown):
             filter=list(endpoint.filter),
             headers=dict.fromkeys(endpoint.header_names, MASK),
             auth=None if endpoint.auth is None else dict(endpoint.auth),
+            client_certificate=None
+            if endpoint.client_certificate is None
+            else ClientCertificateOut(**endpoint.client_certificate),
             signature=endpoint.signature,
             schedule=None if schedule is None else [plain_seconds(delay) for delay in schedule],
             timeout_seconds=None if timeout is None else plain_seconds(timeout),

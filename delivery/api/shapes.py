@@ -21,6 +21,7 @@ from delivery.model import (
     parse_id,
     show_id,
 )
+from delivery.moments import rfc3339
 
 MOST_ITEMS = 100
 
@@ -38,12 +39,6 @@ class Shown(BaseModel):
 
 
 # ------------------------------------------------------------------ moments and durations
-def rfc3339(moment: datetime) -> str:
-    """Write a moment as `2026-11-22T18:27:00.123Z`."""
-    utc = moment.astimezone(UTC)
-    return utc.strftime("%Y-%m-%dT%H:%M:%S.") + f"{utc.microsecond // 1000:03d}Z"
-
-
 Moment = Annotated[
     datetime,
     PlainSerializer(rfc3339, return_type=str),

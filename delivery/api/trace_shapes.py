@@ -7,8 +7,9 @@ from pydantic import Field
 
 from delivery.api.delivery_shapes import DeliveryOut
 from delivery.api.event_shapes import EventOut
-from delivery.api.shapes import Moment, Shown, example, rfc3339
+from delivery.api.shapes import Moment, Shown, example
 from delivery.model import DeliveryStatus, Prefix, show_id
+from delivery.moments import rfc3339
 from delivery.tracing import DeliveryTrace, EventTrace, Fate, Step, Verdict, What
 
 LeftOut = Field(description="What is not told of here, in sentences: the answer is bounded. Empty: nothing.")

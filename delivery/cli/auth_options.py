@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -12,6 +13,7 @@ from delivery.cli.door import WrongUsage
 from delivery.cli.options import read_content
 
 _NONE: Final = "none"
+_PEM: Final = re.compile(r"(-----BEGIN ([A-Z ]+)-----.+?-----END \2-----)", re.DOTALL)
 
 
 class Auth(NamedTuple):
@@ -45,6 +47,24 @@ def read_bearer(text: str) -> Auth:
     return Auth({"kind": "bearer", "token": _elsewhere(text)})
 
 
+class Certificate(NamedTuple):
+    """A client certificate as the HTTP API takes it; None stands for none."""
+
+    asked: dict[str, str] | None
+
+
+def read_certificate(text: str) -> Certificate:
+    """Read `@file` or `-`, where chain and private key stand together as PEM, or `none`."""
+    if text == _NONE:
+        return Certificate(None)
+    blocks = _PEM.findall(_elsewhere(text))
+    keys = [block for block, label in blocks if label.endswith("PRIVATE KEY")]
+    if len(keys) != 1:
+        raise typer.BadParameter("There must be certificates and one private key there, as PEM.")
+    chain = "\n".join(block for block, label in blocks if label == "CERTIFICATE")
+    return Certificate({"certificate": chain, "private_key": keys[0]})
+
+
 def _elsewhere(where: str) -> str:
     # What stands in the arguments can be seen by everybody on the machine, and stays in the shell's history.
     if where != "-" and not where.startswith("@"):
@@ -52,6 +72,15 @@ def _elsewhere(where: str) -> str:
     return read_content(where).decode(errors="replace").strip("\r\n")
 
 
+OwnCertificate = Annotated[
+    Certificate | None,
+    typer.Option(
+        "--client-cert",
+        parser=read_certificate,
+        metavar="@FILE",
+        help="Shown in the TLS handshake: certificates and private key as PEM, @file or - (standard input).",
+    ),
+]
 OwnAuth = Annotated[
     Auth | None,
     typer.Option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
-from delivery.cli.auth_options import NamedAuth
+from delivery.cli.auth_options import Certificate, NamedAuth
 from delivery.cli.door import WrongUsage
 from delivery.cli.options import read_content
 
@@ -289,6 +289,7 @@ class Named:
     timeout: Timeout | None
     limits: NamedLimits = field(default_factory=NamedLimits)
     auth: NamedAuth = field(default_factory=NamedAuth)
+    certificate: Certificate | None = None
 
     def changes(self) -> EndpointChanges:
         """The changes that were asked for: what was not named is left out."""
@@ -307,6 +308,8 @@ class Named:
             changes["timeout_seconds"] = self.timeout.seconds
         if (auth := self.auth.chosen) is not None:
             changes["auth"] = auth.asked
+        if self.certificate is not None:
+            changes["client_certificate"] = self.certificate.asked
         self.limits.add_to(changes)
         if not changes:
             raise WrongUsage("Name at least one thing to change; --help lists them.")

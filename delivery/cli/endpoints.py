@@ -10,7 +10,7 @@ from delivery.accept import endpoint_test
 from delivery.bootstrap import Services, clock
 from delivery.cli import endpoint_states as states
 from delivery.cli import reconcile, shapes
-from delivery.cli.auth_options import NamedAuth, OwnAuth, OwnBasic, OwnBearer
+from delivery.cli.auth_options import NamedAuth, OwnAuth, OwnBasic, OwnBearer, OwnCertificate
 from delivery.cli.door import WrongUsage, actor, ask
 from delivery.cli.endpoint_options import (
     Filter,
@@ -76,6 +76,7 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
     auth: OwnAuth = None,
     auth_basic: OwnBasic = None,
     auth_bearer: OwnBearer = None,
+    client_cert: OwnCertificate = None,
     json: AsJson = False,
 ) -> None:
     """Make an endpoint and print its secret. It is shown this once.
@@ -94,6 +95,7 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
         timeout_seconds=None if timeout is None else timeout.seconds,
         secret=secret,
         auth=NamedAuth(auth, auth_basic, auth_bearer).asked,
+        client_certificate=None if client_cert is None else client_cert.asked,
         operational=operational,
         **limits.asked(),
     )
@@ -177,18 +179,21 @@ def update(  # noqa: PLR0913, PLR0917  one for each option
     auth: OwnAuth = None,
     auth_basic: OwnBasic = None,
     auth_bearer: OwnBearer = None,
+    client_cert: OwnCertificate = None,
     reason: Why = None,
     json: AsJson = False,
 ) -> None:
     """Change what is named and nothing else. Deliveries that are still owed go to where it points now.
 
     `default` goes back to the default of a schedule, timeout, in-flight limit, breaker or disable-after time,
-    `none` to no rate limit, no permanent statuses and no authentication; a header without a value is taken
-    away. Filters, a breaker's numbers and permanent statuses take the place of those before.
+    `none` to no rate limit, no permanent statuses, no authentication and no client certificate; a header
+    without a value is taken away. Filters, a breaker's numbers and permanent statuses take the place of those
+    before.
     """
     limits = NamedLimits(in_flight_max, rate_limit, breaker, disable_after, permanent_status)
     named = NamedAuth(auth, auth_basic, auth_bearer)
-    changes = Named(url, filter_, description, header, schedule, timeout, limits, named).changes()
+    given = Named(url, filter_, description, header, schedule, timeout, limits, named, client_cert)
+    changes = given.changes()
     changed = ask(lambda uses: uses.endpoints.change(tenant, endpoint, changes, reason=reason, actor=actor()))
     states.show_changed(changed, json)
 

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from delivery.certificates import read_written as read_identity
 from delivery.credentials import OAuth2, header_of, read_written
 from delivery.errors import SecretUnreadable
 from delivery.ledger import destinations as stored
-from delivery.secrets import auth_context, headers_context, secret_context
+from delivery.secrets import auth_context, headers_context, identity_context, secret_context
 from retries.backoff import Schedule
 from signing import KeyRing, RingEntry, parse_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from delivery.certificates import ClientIdentity
     from delivery.ledger import Ledger
     from delivery.ledger.claiming import Work
     from delivery.ledger.destinations import SealedDestination
@@ -52,6 +54,7 @@ class Destination:
     headers: Mapping[str, str]
     shown_headers: Mapping[str, str]
     oauth2: OAuth2 | None
+    identity: ClientIdentity | None
     ring: KeyRing
     schedule: Schedule
     timeout: timedelta
@@ -103,6 +106,9 @@ class Destinations:
             auth = read_written(self._box.open(sealed.sealed_auth, context=auth_context(*place)))
             oauth2 = auth if isinstance(auth, OAuth2) else None
             headers["authorization"] = header_of(auth) or REDACTED
+        identity = None
+        if sealed.sealed_identity is not None:
+            identity = read_identity(self._box.open(sealed.sealed_identity, context=identity_context(*place)))
         entries = tuple(
             RingEntry(
                 parse_secret(self._box.open(secret, context=secret_context(*place)).decode()), not_after
@@ -121,6 +127,7 @@ class Destinations:
             headers=MappingProxyType(headers),
             shown_headers=MappingProxyType(dict.fromkeys(headers, REDACTED)),
             oauth2=oauth2,
+            identity=identity,
             ring=KeyRing(entries),
             schedule=self._defaults.schedule if own is None else Schedule(_durations(own)),
             timeout=min(timeout, self._defaults.longest),

@@ -48,7 +48,7 @@ class Sending:
     ) -> Exchange:
         """Post to an endpoint and say what came of it."""
         if destination.oauth2 is None:
-            return await post(self._transport, destination.url, headers, body, limits, now=now)
+            return await self._post(destination, headers, body, limits, now)
         ends = asyncio.get_running_loop().time() + limits.total.total_seconds()
         whose, began = (endpoint_id, destination.version), perf_counter()
         while True:
@@ -57,7 +57,7 @@ class Sending:
                 return _without_answer(token, began)
             carrying = {**headers, "authorization": f"Bearer {token.text}"}
             left = _left(limits, ends)
-            exchange = await post(self._transport, destination.url, carrying, body, left, now=now)
+            exchange = await self._post(destination, carrying, body, left, now)
             refused = isinstance(exchange.outcome, Refused) and exchange.status == _NOT_AUTHORISED
             if not refused:
                 return exchange
@@ -65,6 +65,17 @@ class Sending:
             # One that was made for this very request is not made better by another.
             if token.fresh:
                 return exchange
+
+    async def _post(
+        self,
+        destination: Destination,
+        headers: Mapping[str, str],
+        body: bytes,
+        limits: Limits,
+        now: datetime,
+    ) -> Exchange:
+        url, identity = destination.url, destination.identity
+        return await post(self._transport, url, headers, body, limits, now=now, identity=identity)
 
     async def _token(
         self, whose: tuple[EndpointId, int], credentials: OAuth2, limits: Limits

@@ -21,8 +21,9 @@ def told(before: Endpoint, after: Endpoint) -> dict[str, Any]:
     details: dict[str, Any] = {"fields": differences(before, after)}
     if before.filter != after.filter:
         details["filter"] = {"was": list(before.filter), "is": list(after.filter)}
-    if "auth" in details["fields"]:
-        details["auth"] = {"was": before.auth, "is": after.auth}
+    for name in ("auth", "client_certificate"):
+        if name in details["fields"]:
+            details[name] = {"was": getattr(before, name), "is": getattr(after, name)}
     return details
 
 
@@ -33,6 +34,7 @@ def _settings(endpoint: Endpoint) -> dict[str, object]:
         "filter": endpoint.filter,
         "headers": (endpoint.header_names, endpoint.sealed_headers),
         "auth": (endpoint.auth, endpoint.sealed_auth),
+        "client_certificate": (endpoint.client_certificate, endpoint.sealed_identity),
         "schedule": endpoint.schedule,
         "timeout_seconds": endpoint.timeout,
         **shown_limits(endpoint.limits),

@@ -9,7 +9,7 @@ import structlog
 
 from delivery import operational
 from delivery.checks import checked_reason
-from delivery.endpoints import authentication, keeping
+from delivery.endpoints import authentication, identity, keeping
 from delivery.endpoints import health as views
 from delivery.endpoints import terms as checks
 from delivery.endpoints.changes import told
@@ -294,6 +294,15 @@ class Endpoints:
             endpoint = authentication.with_auth(self._box, endpoint, asked)
         named = "auth" if "auth" in changes else "headers"
         authentication.refuse_two_authorizations(endpoint, named=named)
+        return self._with_identity(endpoint, changes)
+
+    def _with_identity(self, endpoint: Endpoint, changes: EndpointChanges) -> Endpoint:
+        named = "url"
+        if "client_certificate" in changes:
+            named = "client_certificate"
+            asked = identity.checked_identity(changes["client_certificate"], now=self._clock())
+            endpoint = identity.with_identity(self._box, endpoint, asked)
+        identity.refuse_without_tls(endpoint, named=named)
         return endpoint
 
     def _with_headers(self, endpoint: Endpoint, changes: dict[str, str | None]) -> Endpoint:
@@ -309,6 +318,7 @@ class Endpoints:
         headers = checks.checked_headers(new.headers)
         limits = checked_limits({name: getattr(new, name) for name in LIMITS}, self._terms.health.breaker)
         auth = authentication.checked_auth(new.auth, self._terms)
+        shown = identity.checked_identity(new.client_certificate, now=now)
         endpoint = Endpoint(
             id=endpoint_id,
             tenant_id=tenant_id,
@@ -331,6 +341,8 @@ class Endpoints:
         )
         endpoint = authentication.with_auth(self._box, endpoint, auth)
         authentication.refuse_two_authorizations(endpoint, named="auth")
+        endpoint = identity.with_identity(self._box, endpoint, shown)
+        identity.refuse_without_tls(endpoint, named="client_certificate")
         return endpoint
 
     def _sealed(self, endpoint: Endpoint, given: str | None) -> NewSecret:

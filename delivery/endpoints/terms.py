@@ -34,8 +34,9 @@ _LONGEST_SECRET = 200
 class NewEndpoint:
     """An endpoint as it is asked for. `schedule` is in seconds; None, there and below, means the default.
 
-    `auth` is as `delivery.credentials` reads it. The last ones are its own limits: `rate_limit` has `limit`
-    and `per_seconds`, `breaker` any of the names in `delivery.endpoints.limits.BREAKER`.
+    `auth` is as `delivery.credentials` reads it, `client_certificate` has `certificate` and `private_key`.
+    The last ones are its own limits: `rate_limit` has `limit` and `per_seconds`, `breaker` any of the names
+    in `delivery.endpoints.limits.BREAKER`.
     """
 
     url: str
@@ -47,6 +48,7 @@ class NewEndpoint:
     timeout_seconds: float | None = None
     secret: str | None = None
     auth: Mapping[str, Any] | None = None
+    client_certificate: Mapping[str, str] | None = None
     operational: bool = False
     in_flight_max: int | None = None
     rate_limit: Mapping[str, float] | None = None
@@ -76,6 +78,7 @@ class EndpointChanges(LimitsAsked, total=False):
     filter: list[str]
     headers: dict[str, str | None]
     auth: Mapping[str, Any] | None
+    client_certificate: Mapping[str, str] | None
     schedule: list[float] | None
     timeout_seconds: float | None
 
@@ -165,7 +168,7 @@ def checked_overlap(overlap: timedelta | None, terms: EndpointTerms) -> timedelt
 def checked_changes(changes: EndpointChanges, terms: EndpointTerms) -> dict[str, Any]:
     """The changes by the names of an Endpoint's fields.
 
-    Without headers, authentication and limits, which need what was there before.
+    Without headers, authentication, client certificate and limits, which need what was there before.
     """
     checked: dict[str, Any] = {}
     if "url" in changes:

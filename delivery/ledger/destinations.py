@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from delivery.model import EndpointId, EndpointLimits, TenantId
 
 _ENDPOINTS = text("""
-    select id, tenant_id, version, url, sealed_headers, sealed_auth, schedule_seconds, timeout_seconds,
-           operational,
+    select id, tenant_id, version, url, sealed_headers, sealed_auth, sealed_identity, schedule_seconds,
+           timeout_seconds, operational,
            in_flight_max, rate_limit, rate_per_seconds, breaker, disable_after_seconds, permanent_statuses
     from endpoints where id = any (cast(:ids as uuid[]))
 """)
@@ -39,6 +39,7 @@ class SealedDestination:
     url: str
     sealed_headers: bytes | None
     sealed_auth: bytes | None
+    sealed_identity: bytes | None
     secrets: tuple[tuple[bytes, datetime | None], ...]
     schedule_seconds: tuple[float, ...] | None
     timeout_seconds: float | None
@@ -61,6 +62,7 @@ async def load(tx: Transaction, endpoints: Iterable[EndpointId]) -> list[SealedD
             url=row.url,
             sealed_headers=row.sealed_headers,
             sealed_auth=row.sealed_auth,
+            sealed_identity=row.sealed_identity,
             secrets=tuple(secrets.get(row.id, [])),
             schedule_seconds=None if row.schedule_seconds is None else tuple(row.schedule_seconds),
             timeout_seconds=row.timeout_seconds,

@@ -16,7 +16,7 @@ from retries.breaker import BreakerState
 from retries.rate import RateLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, Row
@@ -155,13 +155,19 @@ def _changeable(endpoint: Endpoint) -> dict[str, Any]:
         "state_changed_at": endpoint.state_changed_at,
         "header_names": list(endpoint.header_names),
         "sealed_headers": endpoint.sealed_headers,
-        "auth": None if endpoint.auth is None else dict(endpoint.auth),
+        "auth": _json(endpoint.auth),
         "sealed_auth": endpoint.sealed_auth,
+        "client_certificate": _json(endpoint.client_certificate),
+        "sealed_identity": endpoint.sealed_identity,
         "schedule_seconds": None if schedule is None else [delay.total_seconds() for delay in schedule],
         "timeout_seconds": None if timeout is None else timeout.total_seconds(),
         "updated_at": endpoint.updated_at,
         **_limits(endpoint.limits),
     }
+
+
+def _json(shown: Mapping[str, str] | None) -> dict[str, str] | None:
+    return None if shown is None else dict(shown)
 
 
 def _limits(limits: EndpointLimits) -> dict[str, Any]:
@@ -213,4 +219,6 @@ def _endpoint(row: Row[*tuple[Any, ...]]) -> Endpoint:
         updated_at=row.updated_at,
         auth=row.auth,
         sealed_auth=row.sealed_auth,
+        client_certificate=row.client_certificate,
+        sealed_identity=row.sealed_identity,
     )

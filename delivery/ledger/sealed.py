@@ -42,6 +42,7 @@ class Place:
 SECRETS: Final = Place(endpoint_secrets, endpoint_secrets.c.sealed, endpoint_secrets.c.endpoint_id)
 HEADERS: Final = Place(endpoints, endpoints.c.sealed_headers, endpoints.c.id)
 AUTH: Final = Place(endpoints, endpoints.c.sealed_auth, endpoints.c.id)
+IDENTITY: Final = Place(endpoints, endpoints.c.sealed_identity, endpoints.c.id)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

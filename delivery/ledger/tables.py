@@ -104,6 +104,8 @@ endpoints = Table(
     # How the engine shows who it is: what of it may be shown, and the whole of it, sealed.
     Column("auth", JSON(none_as_null=True)),
     Column("sealed_auth", LargeBinary),
+    Column("client_certificate", JSON(none_as_null=True)),
+    Column("sealed_identity", LargeBinary),
     Column("signature", Text, nullable=False),
     Column("schedule_seconds", ARRAY(Double)),
     Column("timeout_seconds", Double),

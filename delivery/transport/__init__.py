@@ -1,6 +1,6 @@
 """The guarded HTTP transport: the only part of the engine that opens sockets to receivers."""
 
-from delivery.transport.client import Transport, verified_tls
+from delivery.transport.client import Transport
 from delivery.transport.destination import (
     BadDestination,
     BadHeader,
@@ -13,6 +13,8 @@ from delivery.transport.faults import DestinationBlocked
 from delivery.transport.guard import LAST_PORT, AllowList, BadAllowList, Guard, refusal
 from delivery.transport.names import Lookup
 from delivery.transport.proxy import BadProxy, Proxy
+from delivery.transport.sources import BadSource, Sources
+from delivery.transport.tls import verified_tls
 
 __all__ = [
     "LAST_PORT",
@@ -21,12 +23,14 @@ __all__ = [
     "BadDestination",
     "BadHeader",
     "BadProxy",
+    "BadSource",
     "DestinationBlocked",
     "Exchange",
     "Guard",
     "Limits",
     "Lookup",
     "Proxy",
+    "Sources",
     "Transport",
     "check_headers",
     "check_url",

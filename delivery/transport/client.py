@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from datetime import timedelta
 from itertools import islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, cast
 
-import certifi
 import httpx
 import structlog
 
@@ -19,17 +17,21 @@ from delivery.transport.faults import is_broken_connection, is_foreign, outcome_
 from delivery.transport.guard import Guard
 from delivery.transport.names import Lookup, Names, system_lookup
 from delivery.transport.question import Question, question_of
+from delivery.transport.sources import ANY_SOURCE, Sources
+from delivery.transport.tls import Contexts, verified_tls
 from delivery.transport.wire import SWITCHING_PROTOCOLS, Wire
 from retries.outcome import Interrupted, Outcome, Phase, classify_status
 from retries.retry_after import parse_retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    import ssl
+    from collections.abc import AsyncIterator, Callable, Iterable
     from datetime import datetime
 
     from aiohttp.connector import Connection
     from aiohttp.streams import StreamReader
 
+    from delivery.certificates import ClientIdentity
     from delivery.transport.proxy import Proxy
 
 _HEADERS_KEPT: Final = 64
@@ -37,36 +39,25 @@ _HEADER_BYTES_KEPT: Final = 16_384
 _log = structlog.get_logger(__name__)
 
 
-def verified_tls() -> ssl.SSLContext:
-    """Make a TLS context that verifies: TLS 1.2 or newer, trusting the system's authorities and certifi's.
-
-    Both, because a bare machine has none of its own, and an operator may have added a private one.
-    """
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
 class Transport(httpx.AsyncBaseTransport):
     """Sends requests through the guard, over connections that it keeps. Make it inside a running loop.
 
     `max_connections` bounds how many are busy at once (None: as many as are asked for), `keep_idle` how many
-    are kept for later, and `keep_alive` for how long. `lookup` is how names are resolved,
-    and `proxy` what everything goes through.
+    are kept for later, and `keep_alive` for how long. `tls` makes the contexts, `lookup` is how names are
+    resolved, `proxy` what everything goes through, and `sources` where connections come from.
     """
 
     def __init__(  # noqa: PLR0913  each has its default, and is given by name
         self,
         *,
         guard: Guard | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] = verified_tls,
         lookup: Lookup = system_lookup,
         max_connections: int | None = None,
         keep_alive: timedelta = timedelta(seconds=15),
         keep_idle: int = 256,
         proxy: Proxy | None = None,
+        sources: Sources = ANY_SOURCE,
     ) -> None:
         self._names = Names(lookup)
         self._keep_idle = keep_idle
@@ -74,10 +65,11 @@ class Transport(httpx.AsyncBaseTransport):
         self._connector = Connector(
             guard or Guard(),
             self._names,
-            tls or verified_tls(),
+            Contexts(tls),
             most=max_connections,
             keep_alive=keep_alive,
             proxy=proxy,
+            sources=sources,
         )
 
     @property
@@ -85,15 +77,23 @@ class Transport(httpx.AsyncBaseTransport):
         """How many connections are open, busy or idle."""
         return len(self._connector.wires)
 
-    async def send(self, request: httpx.Request, limits: Limits, *, now: datetime) -> Exchange:
+    async def send(
+        self,
+        request: httpx.Request,
+        limits: Limits,
+        *,
+        now: datetime,
+        identity: ClientIdentity | None = None,
+    ) -> Exchange:
         """Send a request and say what came of it; never raises for what the receiver or the network does.
 
-        `now` dates a Retry-After that names a moment. Cancelling passes through, and closes the connection.
+        `now` dates a Retry-After that names a moment; `identity` is shown to a receiver that asks for one.
+        Cancelling passes through, and closes the connection.
         """
         trail = Trail()
         outcome: Outcome
         try:
-            await self._exchange(request, limits, trail)
+            await self._exchange(request, limits, trail, identity)
         except httpx.TransportError as error:
             outcome = Interrupted() if self._connector.closed else outcome_of(error, trail)
         else:
@@ -120,10 +120,12 @@ class Transport(httpx.AsyncBaseTransport):
         await self._connector.close()
         await self._names.aclose()
 
-    async def _exchange(self, request: httpx.Request, limits: Limits, trail: Trail) -> None:
+    async def _exchange(
+        self, request: httpx.Request, limits: Limits, trail: Trail, identity: ClientIdentity | None = None
+    ) -> None:
         try:
             async with asyncio.timeout(limits.total.total_seconds()):
-                question = question_of(request, await request.aread())
+                question = question_of(request, await request.aread(), identity)
                 await self._ask(question, limits, trail)
         except asyncio.CancelledError:
             current = asyncio.current_task()

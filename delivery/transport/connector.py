@@ -17,6 +17,7 @@ from aiohttp import BaseConnector, ClientTimeout
 from delivery.transport.faults_of_proxy import ProxyFault
 from delivery.transport.names import is_address
 from delivery.transport.proxy import Greeting
+from delivery.transport.sources import ANY_SOURCE
 from delivery.transport.wire import Wire
 from retries.outcome import Phase
 
@@ -29,10 +30,13 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
+    from delivery.certificates import ClientIdentity
     from delivery.transport.exchange import Trail
     from delivery.transport.guard import Guard
     from delivery.transport.names import Names
     from delivery.transport.proxy import Proxy
+    from delivery.transport.sources import Sources
+    from delivery.transport.tls import Contexts
 
 _MOST_ADDRESSES: Final = 6
 _NEXT_ADDRESS_AFTER: Final = 0.25  # seconds, as RFC 8305 recommends
@@ -50,11 +54,12 @@ class Inside(OSError):
 
 
 class Origin(NamedTuple):
-    """Where a connection leads: connections to the same origin are interchangeable."""
+    """Where a connection leads, and as whom: connections to the same origin are interchangeable."""
 
     host: str
     port: int
     is_ssl: bool
+    identity: ClientIdentity | None = None
 
 
 class Dial:
@@ -72,21 +77,23 @@ class Dial:
 class Connector(BaseConnector):
     """Keeps connections, and dials new ones through the guard."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is a part of its own, most given by name
         self,
         guard: Guard,
         names: Names,
-        tls: ssl.SSLContext,
+        tls: Contexts,
         *,
         most: int | None,
         keep_alive: timedelta,
         proxy: Proxy | None = None,
+        sources: Sources = ANY_SOURCE,
     ) -> None:
         super().__init__(limit=most or 0, keepalive_timeout=keep_alive.total_seconds())
         self._guard = guard
         self._names = names
         self._tls = tls
         self._proxy = proxy
+        self._sources = sources
         self.wires: set[Wire] = set()
 
     async def open(self, dial: Dial) -> Connection:
@@ -106,10 +113,12 @@ class Connector(BaseConnector):
     ) -> ResponseHandler:
         del traces, timeout  # never used here: no traces, and the dial has its own limit
         dial = cast("Dial", req)
+        origin = dial.connection_key
         async with asyncio.timeout(dial.limit):
+            tls = await self._tls.of(origin.identity) if origin.is_ssl else None
             if self._proxy is None:
-                return await self._dial(dial.connection_key, dial.trail)
-            return await self._dial_through(self._proxy, dial.connection_key, dial.trail)
+                return await self._dial(origin, tls, dial.trail)
+            return await self._dial_through(self._proxy, origin, tls, dial.trail)
 
     async def _checked(self, origin: Origin, trail: Trail) -> tuple[str, ...]:
         trail.phase = Phase.DNS
@@ -121,7 +130,9 @@ class Connector(BaseConnector):
         trail.phase, trail.dns = Phase.CONNECT, perf_counter() - began
         return addresses
 
-    async def _dial_through(self, proxy: Proxy, origin: Origin, trail: Trail) -> Wire:
+    async def _dial_through(
+        self, proxy: Proxy, origin: Origin, tls: ssl.SSLContext | None, trail: Trail
+    ) -> Wire:
         """Have the proxy connect to an address that was checked, and go on over that connection."""
         if proxy.resolves and not is_address(origin.host):
             self._refuse_port(origin)
@@ -136,12 +147,12 @@ class Connector(BaseConnector):
             await proxy.ask(greeting, there, origin.port)
             connected = perf_counter()
             trail.connect = connected - began
-            wire = await self._wire_over(greeting, origin, trail)
+            wire = await self._wire_over(greeting, origin, tls, trail)
         except BaseException:
             if greeting.transport is not None:
                 greeting.transport.abort()
             raise
-        if origin.is_ssl:
+        if tls is not None:
             trail.tls = perf_counter() - connected
         return wire
 
@@ -153,27 +164,28 @@ class Connector(BaseConnector):
             [_target(address, proxy.port) for address in addresses[:_MOST_ADDRESSES]],
             happy_eyeballs_delay=_NEXT_ADDRESS_AFTER,
             loop=self._loop,
+            socket_factory=self._sources.socket_for,
         )
         _, greeting = await self._loop.create_connection(
             Greeting,
             sock=sock,
-            ssl=self._tls if proxy.is_ssl else None,
+            ssl=self._tls.nobodys if proxy.is_ssl else None,
             server_hostname=proxy.host if proxy.is_ssl else None,
         )
         # It is there. From here on slowness may be the destination's; what the proxy says is told apart.
         trail.at_proxy = False
         return greeting
 
-    async def _wire_over(self, greeting: Greeting, origin: Origin, trail: Trail) -> Wire:
+    async def _wire_over(
+        self, greeting: Greeting, origin: Origin, tls: ssl.SSLContext | None, trail: Trail
+    ) -> Wire:
         wire = Wire(self._loop, self.wires)
         through: asyncio.Transport | None = greeting.transport
         if through is None:
             raise ProxyFault("it broke off the connection")
-        if origin.is_ssl:
+        if tls is not None:
             trail.phase = Phase.TLS
-            through = await self._loop.start_tls(
-                through, wire, self._tls, server_hostname=origin.host.rstrip(".")
-            )
+            through = await self._loop.start_tls(through, wire, tls, server_hostname=origin.host.rstrip("."))
         else:
             through.set_protocol(wire)
         if through is None:
@@ -182,15 +194,15 @@ class Connector(BaseConnector):
         wire.opened(trail.address)
         return wire
 
-    async def _dial(self, origin: Origin, trail: Trail) -> Wire:
+    async def _dial(self, origin: Origin, tls: ssl.SSLContext | None, trail: Trail) -> Wire:
         addresses = await self._checked(origin, trail)
         resolved = perf_counter()
         sock = await self._connect(origin, addresses[:_MOST_ADDRESSES], trail)
         trail.address = sock.getpeername()[0]
         connected = perf_counter()
         trail.connect = connected - resolved
-        wire = await self._wire_on(sock, origin, trail)
-        if origin.is_ssl:
+        wire = await self._wire_on(sock, origin, tls, trail)
+        if tls is not None:
             trail.tls = perf_counter() - connected
         return wire
 
@@ -207,10 +219,10 @@ class Connector(BaseConnector):
     async def _connect(self, origin: Origin, addresses: tuple[str, ...], trail: Trail) -> socket.socket:
         def door(target: aiohappyeyeballs.AddrInfoType) -> socket.socket:
             # The last thing that happens before a connection is made, for every address alike.
-            family, kind, protocol, _, sockaddr = target
-            self._refuse_inside(origin, sockaddr[0])
-            trail.address = sockaddr[0]
-            return socket.socket(family, kind, protocol)
+            address = target[4][0]
+            self._refuse_inside(origin, address)
+            trail.address = address
+            return self._sources.socket_for(target)
 
         return await aiohappyeyeballs.start_connection(
             [_target(address, origin.port) for address in addresses],
@@ -219,16 +231,18 @@ class Connector(BaseConnector):
             socket_factory=door,
         )
 
-    async def _wire_on(self, sock: socket.socket, origin: Origin, trail: Trail) -> Wire:
-        if origin.is_ssl:
+    async def _wire_on(
+        self, sock: socket.socket, origin: Origin, tls: ssl.SSLContext | None, trail: Trail
+    ) -> Wire:
+        if tls is not None:
             trail.phase = Phase.TLS
         # The loop owns the socket now, and closes it when this fails or is cancelled. Closing it here as well
         # could close another connection, one that has been given the same number meanwhile.
         _, wire = await self._loop.create_connection(
             lambda: Wire(self._loop, self.wires),
             sock=sock,
-            ssl=self._tls if origin.is_ssl else None,
-            server_hostname=origin.host.rstrip(".") if origin.is_ssl else None,
+            ssl=tls,
+            server_hostname=None if tls is None else origin.host.rstrip("."),
         )
         wire.opened(trail.address)
         return wire

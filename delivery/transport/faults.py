@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 import ssl
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import httpx
 from aiohttp import ClientConnectionError, ClientError, ClientPayloadError, ServerDisconnectedError
@@ -28,6 +28,8 @@ from retries.outcome import (
 
 if TYPE_CHECKING:
     from delivery.transport.exchange import Trail
+
+E = TypeVar("E", bound=BaseException | None)
 
 _DIALLING: Final = frozenset({Phase.DNS, Phase.CONNECT, Phase.TLS})
 # Our own machine has run out of something: that says nothing about the receiver.
@@ -62,6 +64,7 @@ def is_broken_connection(error: Exception) -> bool:
 
 def translate(error: Exception, trail: Trail) -> httpx.TransportError:
     """Find the httpx error for what went wrong, given how far the exchange had come."""
+    error = _beneath(error)
     if isinstance(error, Inside):
         return DestinationBlocked(error.host, error.address, error.reason)
     if isinstance(error, ProxyFault):
@@ -111,7 +114,7 @@ def outcome_of(error: httpx.TransportError, trail: Trail) -> Outcome:  # noqa: P
 
 
 def _fault(error: httpx.TransportError, phase: Phase | None) -> Fault:
-    cause = error.__cause__
+    cause = _beneath(error.__cause__)
     if phase is Phase.DNS:
         return Fault.DNS
     if isinstance(cause, ssl.SSLError) or (phase is Phase.TLS and isinstance(cause, ValueError)):
@@ -123,6 +126,12 @@ def _fault(error: httpx.TransportError, phase: Phase | None) -> Fault:
     ):
         return Fault.RESET
     return Fault.PROTOCOL if isinstance(error, httpx.RemoteProtocolError) else Fault.NETWORK
+
+
+def _beneath(error: E) -> E | ssl.SSLError:
+    """What TLS said (RFC 8446, section 6), where aiohttp tells of it as of an error of the network."""
+    cause = None if error is None else error.__cause__
+    return cause if isinstance(cause, ssl.SSLError) else error
 
 
 def _detail(error: Exception) -> str:

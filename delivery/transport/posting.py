@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from delivery.certificates import ClientIdentity
     from delivery.transport.client import Transport
     from delivery.transport.exchange import Limits
     from retries.outcome import Outcome
 
 
-async def post(
+async def post(  # noqa: PLR0913  what a request is made of, each with its name
     transport: Transport,
     url: str,
     headers: Mapping[str, str],
@@ -30,8 +31,9 @@ async def post(
     limits: Limits,
     *,
     now: datetime,
+    identity: ClientIdentity | None = None,
 ) -> Exchange:
-    """POST these bytes, and say what came of it; `now` is as in `Transport.send`.
+    """POST these bytes, and say what came of it; `now` and `identity` are as in `Transport.send`.
 
     A URL or a header that no endpoint may have is not sent, whatever let it into the ledger: it is blocked.
     """
@@ -42,7 +44,7 @@ async def post(
         return _unsent(Blocked("", None, error.why))
     except UnicodeError:
         return _unsent(Blocked("", None, "A header has a name or a value that cannot be sent."))
-    return await transport.send(request, limits, now=now)
+    return await transport.send(request, limits, now=now, identity=identity)
 
 
 def interrupted() -> Exchange:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import httpx
 
 from delivery.transport.connector import Origin
 from delivery.transport.guard import LAST_PORT
+
+if TYPE_CHECKING:
+    from delivery.certificates import ClientIdentity
 
 _PORTS: Final = {"https": 443, "http": 80}
 _OURS: Final = frozenset({
@@ -33,8 +36,11 @@ class Question:
     expects_body: bool
 
 
-def question_of(request: httpx.Request, body: bytes) -> Question:
-    """Write a request out. Raises httpx.UnsupportedProtocol and httpx.LocalProtocolError."""
+def question_of(request: httpx.Request, body: bytes, identity: ClientIdentity | None = None) -> Question:
+    """Write a request out, to be asked as `identity`.
+
+    Raises httpx.UnsupportedProtocol and httpx.LocalProtocolError.
+    """
     url = request.url
     port = _PORTS.get(url.scheme)
     if port is None or not url.raw_host:
@@ -45,7 +51,7 @@ def question_of(request: httpx.Request, body: bytes) -> Question:
         raise httpx.LocalProtocolError(f"The URL's port must be between 1 and {LAST_PORT}.", request=request)
     if url.userinfo:
         raise httpx.LocalProtocolError("Credentials in a URL are not sent.", request=request)
-    origin = Origin(url.raw_host.decode("ascii"), port, url.scheme == "https")
+    origin = Origin(url.raw_host.decode("ascii"), port, url.scheme == "https", identity)
     head = _head(request, len(body))
     pieces = (head + body,) if len(body) <= _ONE_WRITE else (head, body)
     return Question(origin, pieces, expects_body=request.method != "HEAD")

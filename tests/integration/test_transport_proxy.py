@@ -43,8 +43,12 @@ async def lookup(host: str) -> Sequence[str]:
 
 @asynccontextmanager
 async def through(url: str, authority: Authority, *, guard: Guard = GUARD) -> AsyncIterator[Transport]:
-    tls = authority.trust(verified_tls())
-    transport = Transport(guard=guard, tls=tls, lookup=lookup, proxy=Proxy.parse(url))
+    transport = Transport(
+        guard=guard,
+        tls=lambda: authority.trust(verified_tls()),
+        lookup=lookup,
+        proxy=Proxy.parse(url),
+    )
     try:
         yield transport
     finally:

@@ -35,7 +35,7 @@ async def loopback(host: str) -> Sequence[str]:
 
 @asynccontextmanager
 async def trusting(authority: Authority) -> AsyncIterator[Transport]:
-    transport = Transport(guard=GUARD, tls=authority.trust(verified_tls()), lookup=loopback)
+    transport = Transport(guard=GUARD, tls=lambda: authority.trust(verified_tls()), lookup=loopback)
     try:
         yield transport
     finally:

@@ -19,6 +19,7 @@ from delivery.dispatch import claims
 from delivery.dispatch.claims import Claimed, ClaimTerms, Quota
 from delivery.dispatch.judging import Ended, judge_all
 from delivery.endpoints.authentication import with_auth
+from delivery.endpoints.identity import with_identity
 from delivery.endpoints.sealing import seal_headers, seal_secret
 from delivery.ledger import (
     Ledger,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
+    from delivery.certificates import ClientIdentity
     from delivery.ledger import Transaction
     from delivery.ledger.claiming import Work
     from signing import Secret
@@ -135,6 +137,7 @@ class Wanted:
     filter: tuple[str, ...] = ("*",)
     headers: Mapping[str, str] | None = None
     auth: Mapping[str, str] | None = None
+    identity: ClientIdentity | None = None
     schedule: tuple[timedelta, ...] | None = None
     timeout: timedelta | None = None
     secret: Secret = SECRET
@@ -169,6 +172,7 @@ async def new_endpoint(ledger: Ledger, tenant_id: TenantId, wanted: Wanted | Non
     )
     if wanted.auth is not None:
         endpoint = with_auth(wanted.box, endpoint, read_credentials(wanted.auth))
+    endpoint = with_identity(wanted.box, endpoint, wanted.identity)
     async with ledger.transaction() as tx:
         await tenants.endpoints_changed(tx, tenant_id)
         await endpoints.insert(tx, endpoint)

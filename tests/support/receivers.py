@@ -241,6 +241,18 @@ class Authority:
         self.authority.issue_cert(*names).configure_cert(context)
         return context
 
+    def server_for_clients(self, *names: str, of: Authority) -> ssl.SSLContext:
+        """Make a server's context that wants a certificate of another authority from its clients."""
+        context = of.trust(self.server(*names))
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def client(self, name: str, *, until: datetime | None = None) -> tuple[str, str]:
+        """Make a certificate for a client and its key, as PEM."""
+        made = self.authority.issue_cert(common_name=name, not_after=until)
+        chain = b"".join(one.bytes() for one in made.cert_chain_pems)
+        return chain.decode(), made.private_key_pem.bytes().decode()
+
     def server_of_the_past(self, *names: str, since: datetime, until: datetime) -> ssl.SSLContext:
         """Make a server's context with a certificate that was valid then."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -13,14 +13,15 @@ from delivery.dispatch.destinations import Defaults, Destinations
 from delivery.dispatch.dispatcher import Edge, Terms
 from delivery.dispatch.gate import Gate
 from delivery.dispatch.recorder import Recorder
-from delivery.transport import AllowList, Guard, Lookup, Proxy, Transport
+from delivery.transport import AllowList, Guard, Lookup, Proxy, Transport, verified_tls
 from delivery.transport.names import system_lookup
 from retries.backoff import parse_schedule
 from retries.health import HealthTerms
 from tests.support import ledger as on
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import ssl
+    from collections.abc import AsyncIterator, Callable
 
     from delivery.ledger import Ledger
 
@@ -46,13 +47,14 @@ class Manner:
     guard: Guard = LOOPBACK
     lookup: Lookup = system_lookup
     proxy: Proxy | None = None
+    tls: Callable[[], ssl.SSLContext] = verified_tls
 
 
 @asynccontextmanager
 async def working(ledger: Ledger, manner: Manner | None = None) -> AsyncIterator[Dispatcher]:
     """A dispatcher that may reach loopback unless told otherwise; at the end nothing of it is in flight."""
     manner = manner or Manner()
-    transport = Transport(guard=manner.guard, lookup=manner.lookup, proxy=manner.proxy)
+    transport = Transport(guard=manner.guard, lookup=manner.lookup, proxy=manner.proxy, tls=manner.tls)
     defaults = Defaults(SCHEDULE, manner.timeout, timedelta(seconds=30), manner.health)
     dispatcher = Dispatcher(
         ledger,

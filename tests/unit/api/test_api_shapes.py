@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.api.shapes import check_range, plain_seconds, rfc3339
+from delivery.api.shapes import check_range, plain_seconds
 from delivery.errors import Invalid
+from delivery.moments import rfc3339
 
 moments = st.datetimes(timezones=st.just(UTC))
 

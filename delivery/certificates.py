@@ -1,0 +1,123 @@
+"""What the engine shows a receiver that wants to know its clients: a certificate and its key. Pure.
+
+Read here from what a person gave, written out in one form, and told by what is public of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from delivery.moments import rfc3339
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+LONGEST_PEM: Final = 32_768
+MOST_CERTIFICATES: Final = 10
+LEAST_RSA_BITS: Final = 2_048
+_Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+class BadCertificate(ValueError):
+    """A certificate or key that cannot be shown. `field` is which; nothing of a key is told."""
+
+    def __init__(self, field: str, why: str) -> None:
+        super().__init__(why)
+        self.field = field
+        self.why = why
+
+
+class ClientIdentity(msgspec.Struct, frozen=True):
+    """A certificate with those that lead to its authority, its own first, and its private key; all PEM."""
+
+    chain: str
+    private_key: str
+
+    def __repr__(self) -> str:
+        return "ClientIdentity(…)"
+
+
+def read_identity(certificate: str, private_key: str, *, now: datetime) -> ClientIdentity:
+    """Read a chain and the key of its first certificate, unencrypted PEM; raises BadCertificate."""
+    chain, key = _chain(certificate), _key(private_key)
+    if _public(chain[0].public_key()) != _public(key.public_key()):
+        raise BadCertificate("private_key", "is not the key of the first certificate")
+    if chain[0].not_valid_after_utc <= now:
+        raise BadCertificate("certificate", f"ended at {rfc3339(chain[0].not_valid_after_utc)}")
+    return ClientIdentity(
+        "".join(one.public_bytes(Encoding.PEM).decode() for one in chain),
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+    )
+
+
+def shown_of(identity: ClientIdentity) -> dict[str, str]:
+    """What may be shown of an identity: what every receiver sees of its first certificate."""
+    first = x509.load_pem_x509_certificate(identity.chain.encode())
+    return {
+        "subject": first.subject.rfc4514_string(),
+        "issuer": first.issuer.rfc4514_string(),
+        "serial_number": f"{first.serial_number:x}",
+        "sha256": first.fingerprint(SHA256()).hex(),
+        "not_before": rfc3339(first.not_valid_before_utc),
+        "not_after": rfc3339(first.not_valid_after_utc),
+    }
+
+
+def written(identity: ClientIdentity) -> bytes:
+    """An identity as the bytes that are sealed."""
+    return msgspec.json.encode(identity)
+
+
+def read_written(written_: bytes) -> ClientIdentity:
+    """Read what `written` wrote; raises msgspec.MsgspecError."""
+    return msgspec.json.decode(written_, type=ClientIdentity)
+
+
+def _chain(pem: str) -> list[x509.Certificate]:
+    _bounded("certificate", pem)
+    try:
+        chain = x509.load_pem_x509_certificates(pem.encode())
+        # The rest of a certificate is read when it is asked for, and may turn out to be nonsense then.
+        _ = [(one.subject, one.issuer, _public(one.public_key()), one.not_valid_after_utc) for one in chain]
+    except (ValueError, UnsupportedAlgorithm):
+        raise BadCertificate("certificate", "must be one or more certificates as PEM") from None
+    if len(chain) > MOST_CERTIFICATES:
+        raise BadCertificate("certificate", f"must be at most {MOST_CERTIFICATES} certificates")
+    return chain
+
+
+def _key(pem: str) -> _Key:
+    _bounded("private_key", pem)
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    except TypeError:
+        raise BadCertificate("private_key", "must not be encrypted: it is sealed when it is kept") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise BadCertificate("private_key", "must be a private key as PEM") from None
+    if not isinstance(key, _Key) or (isinstance(key, rsa.RSAPrivateKey) and key.key_size < LEAST_RSA_BITS):
+        raise BadCertificate(
+            "private_key", f"must be RSA of at least {LEAST_RSA_BITS} bits, an elliptic curve's or ed25519"
+        )
+    return key
+
+
+def _bounded(field: str, pem: str) -> None:
+    if len(pem) > LONGEST_PEM or not pem.isascii():
+        raise BadCertificate(field, f"must be at most {LONGEST_PEM} characters of ASCII")
+
+
+def _public(key: object) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined,no-any-return]

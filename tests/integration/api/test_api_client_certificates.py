@@ -1,0 +1,82 @@
+"""An endpoint's client certificate: set, shown without its key, changed, taken away."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.receivers import Authority
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from tests.integration.api.conftest import Tenancy
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+AUTHORITY = Authority()
+SOON = datetime.now(UTC) + timedelta(days=30)
+
+
+def asked(name: str) -> dict[str, str]:
+    chain, key = AUTHORITY.client(name, until=SOON)
+    return {"certificate": chain, "private_key": key}
+
+
+ADA, BOB = asked("ada"), asked("bob")
+KEY_LINE = ADA["private_key"].splitlines()[1]
+
+
+async def test_its_key_is_never_told_again(tenant: Tenancy, sql: psycopg.Connection) -> None:
+    made = await tenant.endpoint(client_certificate=ADA)
+    shown = made["client_certificate"]
+    assert "CN=ada" in shown["subject"]
+    assert shown["not_after"][:10] == SOON.date().isoformat()
+    paths = (f"/v1/endpoints/{made['id']}", "/v1/endpoints", "/v1/audit")
+    told = [await tenant.client.get(path) for path in paths]
+    assert told[0].json()["client_certificate"] == shown
+    kept = sql.execute("select string_agg(e::text, ''), string_agg(j::text, '') from endpoints e, journal j")
+    assert KEY_LINE not in "".join(answer.text for answer in told) + str(kept.fetchone())
+
+
+async def test_it_is_changed_told_in_the_audit_and_taken_away(tenant: Tenancy) -> None:
+    path = f"/v1/endpoints/{(await tenant.endpoint())['id']}"
+    came = [
+        (await tenant.client.patch(path, json={"client_certificate": one})).json()["client_certificate"]
+        for one in (ADA, BOB, None)
+    ]
+    assert [one and one["subject"].split("CN=")[1].split(",")[0] for one in came] == ["ada", "bob", None]
+    audit = (await tenant.client.get("/v1/audit")).json()["items"]
+    told = [entry["details"]["client_certificate"] for entry in audit if entry["what"] == "endpoint.changed"]
+    assert told[:2] == [{"was": came[1], "is": None}, {"was": came[0], "is": came[1]}]
+
+
+async def test_the_same_again_is_no_change(tenant: Tenancy) -> None:
+    made = await tenant.endpoint(client_certificate=ADA)
+    again = await tenant.client.patch(f"/v1/endpoints/{made['id']}", json={"client_certificate": ADA})
+    assert again.json()["updated_at"] == made["updated_at"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        "ada",
+        [],
+        {"certificate": ADA["certificate"]},
+        ADA | {"passphrase": "x"},
+        ADA | {"private_key": BOB["private_key"]},
+        ADA | {"private_key": "x"},
+        ADA | {"certificate": None},
+        ADA | {"certificate": "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----"},
+    ],
+)
+async def test_nonsense_is_refused_with_its_field_and_not_repeated(tenant: Tenancy, given: Any) -> None:
+    url = "https://shop.example/in"
+    refused = await tenant.client.post("/v1/endpoints", json={"url": url, "client_certificate": given})
+    assert refused.status_code == 422
+    assert all(error["field"].startswith("client_certificate") for error in refused.json()["errors"])
+    assert KEY_LINE not in refused.text
+    assert BOB["private_key"].splitlines()[1] not in refused.text

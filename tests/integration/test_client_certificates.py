@@ -1,0 +1,165 @@
+"""Mutual TLS: an endpoint that wants to know its clients is shown the certificate that is its own."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from delivery.bootstrap import clock
+from delivery.certificates import read_identity
+from delivery.endpoints import keeping
+from delivery.endpoints.identity import with_identity
+from delivery.ledger import endpoints
+from delivery.transport import Proxy, Transport, verified_tls
+from retries.outcome import Delivered, Fault, Unreachable
+from tests.integration.test_dispatch import deliver, told
+from tests.integration.test_transport_tls import GUARD, NOW, PATIENT, loopback, trusting
+from tests.support import ledger as on
+from tests.support.ledger import Wanted
+from tests.support.proxies import Running, proxying
+from tests.support.receivers import Authority, Conversation, Receiver, answer, receiving, trap
+from tests.support.worker import Manner, working
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from delivery.certificates import ClientIdentity
+    from delivery.ledger import Ledger
+    from delivery.model import TenantId
+    from delivery.transport import Exchange
+
+SERVERS, CLIENTS = Authority(), Authority()
+WANTS_ONE = SERVERS.server_for_clients("a.example", of=CLIENTS)
+
+
+def identity(name: str, *, of: Authority = CLIENTS) -> ClientIdentity:
+    now = datetime.now(UTC)
+    return read_identity(*of.client(name, until=now + timedelta(days=9)), now=now)
+
+
+def noting(seen: list[str]) -> Callable[[Conversation], Awaitable[None]]:
+    """Answer well, and note under which name each request was made."""
+
+    async def talk(conversation: Conversation) -> None:
+        shown = conversation.writer.get_extra_info("peercert") or {}
+        (name,) = [value for part in shown.get("subject", ()) for key, value in part if key == "commonName"]
+        while True:
+            await conversation.hear()
+            seen.append(name)
+            await conversation.say(answer())
+
+    return talk
+
+
+async def ask(transport: Transport, receiver: Receiver, who: ClientIdentity | None) -> Exchange:
+    request = httpx.Request("POST", receiver.url(host="a.example"), content=b"{}")
+    return await transport.send(request, PATIENT, now=NOW, identity=who)
+
+
+async def test_each_is_shown_its_own_and_no_connection_is_shared_between_two() -> None:
+    seen: list[str] = []
+    ada, bob = identity("ada"), identity("bob")
+    async with trusting(SERVERS) as transport, receiving(noting(seen), tls=WANTS_ONE) as receiver:
+        came = [await ask(transport, receiver, who) for who in (ada, bob, ada, bob)]
+    assert [one.outcome for one in came] == [Delivered(200)] * 4
+    assert [one.reused for one in came] == [False, False, True, True]
+    assert seen == ["ada", "bob", "ada", "bob"]
+
+
+@contextmanager
+def refusing() -> Iterator[Receiver]:
+    """A receiver that says in a TLS alert why it takes nobody. (asyncio's servers close without a word.)"""
+
+    def run(listener: socket.socket) -> None:
+        with suppress(OSError):  # its listener is closed in the end
+            while True:
+                came, _ = listener.accept()
+                with WANTS_ONE.wrap_socket(came, server_side=True, do_handshake_on_connect=False) as one:
+                    try:
+                        one.do_handshake()
+                    except ssl.SSLError:
+                        # What has come is read before it closes: else a reset may overtake the alert.
+                        one.shutdown(socket.SHUT_WR)
+                        while socket.socket.recv(one, 65_536):
+                            pass
+
+    with trap() as listener, ThreadPoolExecutor(1) as thread:
+        listener.settimeout(None)
+        thread.submit(run, listener)
+        try:
+            yield Receiver(listener.getsockname()[1], "https")
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize(
+    ("who", "why"),
+    [(None, "certificate required"), (identity("eve", of=Authority()), "unknown ca")],
+)
+async def test_who_shows_nothing_or_is_a_stranger_is_told_what_the_receiver_said(
+    who: ClientIdentity | None, why: str
+) -> None:
+    async with trusting(SERVERS) as transport:
+        with refusing() as receiver:
+            exchange = await ask(transport, receiver, who)
+    assert isinstance(exchange.outcome, Unreachable)
+    assert exchange.outcome.kind is Fault.TLS
+    assert why in exchange.outcome.detail.lower().replace("_", " ")
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+async def test_it_is_shown_through_a_proxy_too(scheme: str) -> None:
+    seen: list[str] = []
+    async with (
+        receiving(noting(seen), tls=WANTS_ONE) as receiver,
+        proxying(Running(scheme)) as proxy,
+    ):
+        transport = Transport(
+            guard=GUARD,
+            tls=lambda: SERVERS.trust(verified_tls()),
+            lookup=loopback,
+            proxy=Proxy.parse(proxy.url()),
+        )
+        exchange = await ask(transport, receiver, identity("ada"))
+        await transport.aclose()
+    assert (exchange.outcome, seen) == (Delivered(200), ["ada"])
+
+
+async def test_a_delivery_shows_the_endpoints_certificate_and_after_a_change_the_new_one(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    seen: list[str] = []
+    manner = Manner(tls=lambda: SERVERS.trust(verified_tls()), lookup=loopback)
+    async with receiving(noting(seen), tls=WANTS_ONE) as receiver, working(ledger, manner) as dispatcher:
+        wanted = Wanted(receiver.url(host="a.example"), identity=identity("ada"))
+        endpoint = await on.new_endpoint(ledger, tenant, wanted)
+        await on.accept(ledger, tenant)
+        await deliver(ledger, dispatcher, endpoint)
+        async with ledger.transaction() as tx:
+            before = await endpoints.read(tx, tenant, endpoint, lock=True)
+            assert before is not None
+            await keeping.write(tx, with_identity(on.BOX, before, identity("bob")), now=clock())
+        await on.accept(ledger, tenant)
+        await deliver(ledger, dispatcher, endpoint)
+    assert seen == ["ada", "bob"]
+
+
+async def test_an_endpoint_without_one_that_needs_one_is_told_why_in_the_ledger(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    manner = Manner(tls=lambda: SERVERS.trust(verified_tls()), lookup=loopback)
+    async with working(ledger, manner) as dispatcher:
+        with refusing() as receiver:
+            endpoint = await on.new_endpoint(ledger, tenant, Wanted(receiver.url(host="a.example")))
+            await on.accept(ledger, tenant)
+            await deliver(ledger, dispatcher, endpoint)
+    _, (attempt,) = await told(ledger, tenant, endpoint)
+    assert (attempt.outcome, attempt.decision) == ("unreachable", "retry")
+    assert "certificate required" in attempt.detail.lower().replace("_", " ")

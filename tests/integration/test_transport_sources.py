@@ -1,0 +1,83 @@
+"""Connections come from the address that the operator named, and from no other."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from delivery.transport import Proxy, Transport
+from delivery.transport.sources import BadSource, Sources
+from retries.outcome import Delivered, Unreachable
+from tests.integration.test_transport_dialling import LOOPBACK, ask
+from tests.support.proxies import Running, proxying
+from tests.support.receivers import Conversation, answer, receiving
+
+if TYPE_CHECKING:
+    import asyncio
+
+FROM = Sources.parse("127.0.0.9")
+
+
+def target(address: str) -> tuple[int, int, int, str, tuple[str, int]]:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, 443)
+
+
+async def tells_whence(conversation: Conversation) -> None:
+    await conversation.hear()
+    peer = conversation.writer.get_extra_info("peername")[0]
+    await conversation.say(answer(body=peer.encode()))
+
+
+async def test_a_delivery_comes_from_there() -> None:
+    async with receiving(tells_whence) as receiver:
+        transport = Transport(guard=LOOPBACK, sources=FROM)
+        exchange = await ask(transport, receiver.url())
+        await transport.aclose()
+    assert (exchange.outcome, exchange.body) == (Delivered(200), b"127.0.0.9")
+
+
+async def test_so_does_the_way_to_a_proxy() -> None:
+    whence: list[str] = []
+
+    class Noting(Running):
+        async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            whence.append(writer.get_extra_info("peername")[0])
+            await super().talk(reader, writer)
+
+    async with receiving(tells_whence) as receiver, proxying(Noting("http")) as proxy:
+        transport = Transport(guard=LOOPBACK, sources=FROM, proxy=Proxy.parse(proxy.url()))
+        exchange = await ask(transport, receiver.url())
+        await transport.aclose()
+    assert (exchange.outcome, whence) == (Delivered(200), ["127.0.0.9"])
+
+
+async def test_what_can_only_be_reached_from_another_kind_of_address_is_not_dialled() -> None:
+    transport = Transport(guard=LOOPBACK, sources=Sources.parse("::1"))
+    async with receiving(tells_whence) as receiver:
+        exchange = await ask(transport, receiver.url())
+        assert receiver.connections == 0
+    await transport.aclose()
+    assert isinstance(exchange.outcome, Unreachable)
+
+
+def test_an_address_of_another_machine_is_found_out():
+    with pytest.raises(BadSource, match=r"192\.0\.2\.1 cannot be used"):
+        Sources.parse("192.0.2.1").check()
+
+
+def test_a_socket_is_bound_to_the_address_of_its_kind():
+    with Sources.parse("127.0.0.2").socket_for(target("127.0.0.1")) as sock:
+        assert sock.getsockname()[0] == "127.0.0.2"
+
+
+def test_where_there_is_no_address_of_a_kind_nothing_of_that_kind_is_dialled():
+    with pytest.raises(OSError, match="not supported"):
+        Sources.parse("127.0.0.2").socket_for(target("::1"))
+
+
+def test_unless_one_is_named_the_system_chooses():
+    with Sources().socket_for(target("127.0.0.1")) as sock:
+        assert sock.getsockname() == ("0.0.0.0", 0)  # noqa: S104  not bound yet

@@ -1,0 +1,37 @@
+"""Where connections come from: what is read, and what is refused."""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+
+from delivery.transport.sources import BadSource, Sources
+
+ANY = "0.0.0.0"  # noqa: S104  what is refused
+
+
+def target(address: str) -> tuple[int, int, int, str, tuple[str, int]]:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, 443)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("127.0.0.2", Sources(IPv4Address("127.0.0.2"))),
+        ("::1", Sources(None, IPv6Address("::1"))),
+        (" ::1 , 127.0.0.2 ", Sources(IPv4Address("127.0.0.2"), IPv6Address("::1"))),
+    ],
+)
+def test_one_of_each_kind_is_read(text: str, read: Sources):
+    assert Sources.parse(text) == read
+
+
+@pytest.mark.parametrize(
+    "text", ["", "eth0", "127.0.0.1,", "127.0.0.1, 127.0.0.2", "::1,::2", ANY, "::", "224.0.0.1"]
+)
+def test_nonsense_is_refused(text: str):
+    with pytest.raises(BadSource):
+        Sources.parse(text)
