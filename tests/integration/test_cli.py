@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import sys
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from delivery.ledger.partitions import bounds
 from delivery.model import Prefix, new_id, parse_id
 from delivery.secrets import generate_key
 from tests.support.postgres import connect
+from tests.support.receivers import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -204,6 +205,19 @@ def test_an_endpoint_has_limits_of_its_own(cli: Cli, tenant: str):
     )
     assert (reset["rate_limit"], reset["breaker"], reset["disable_after_hours"]) == (None, None, None)
     assert reset["permanent_statuses"] == []
+
+
+def test_an_endpoint_is_given_a_client_certificate(cli: Cli, tenant: str, tmp_path: Path):
+    own = tmp_path / "waybill.pem"
+    own.write_text("\n".join(Authority().client("waybill", until=datetime.now(UTC) + timedelta(days=30))))
+    of_tenant = ("--tenant", tenant)
+    made = cli.json("endpoint", "create", "https://shop.example/in", *of_tenant, "--client-cert", f"@{own}")
+    assert "CN=waybill" in made["client_certificate"]["subject"]
+    shown = cli.good("endpoint", "show", *of_tenant, made["id"])
+    assert "CN=waybill" in shown
+    assert "PRIVATE" not in shown
+    taken = cli.json("endpoint", "update", *of_tenant, made["id"], "--client-cert", "none")
+    assert taken["client_certificate"] is None
 
 
 def test_an_endpoint_is_disabled_previewed_and_enabled(cli: Cli, tenant: str):

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from delivery.bootstrap import egress_sources
+from delivery.config import Settings
+from delivery.errors import Misconfigured
 from delivery.transport import Proxy, Transport
 from delivery.transport.sources import BadSource, Sources
 from retries.outcome import Delivered, Unreachable
@@ -81,3 +84,9 @@ def test_where_there_is_no_address_of_a_kind_nothing_of_that_kind_is_dialled():
 def test_unless_one_is_named_the_system_chooses():
     with Sources().socket_for(target("127.0.0.1")) as sock:
         assert sock.getsockname() == ("0.0.0.0", 0)  # noqa: S104  not bound yet
+
+
+@pytest.mark.parametrize("text", ["192.0.2.1", "eth0", ""])
+def test_a_wrong_setting_is_named(text: str) -> None:
+    with pytest.raises(Misconfigured, match=r"^WAYBILL_EGRESS_ADDRESS: "):
+        egress_sources(Settings(egress_address=text))

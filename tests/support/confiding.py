@@ -16,6 +16,7 @@ from sqlalchemy import make_url
 
 from signing import generate_ed25519
 from tests.support.marked import SHORTEST, Evidence, Secret, rows_as_text
+from tests.support.receivers import Authority
 from tests.support.scene import PATIENCE
 from tests.support.stack import ROOT, WAYBILL, Stack, wait_until
 
@@ -97,6 +98,12 @@ class Confidant:
         self.tell(f"secret of {what}", told or more["secret"], *([place] if told else []))
         return str(made["id"])
 
+    def identity(self) -> dict[str, str]:
+        """A client certificate, whose key is a secret from its first line on."""
+        chain, key = Authority().client("waybill")
+        self.tell("private key of a client certificate", key.splitlines()[1])
+        return {"certificate": chain, "private_key": key}
+
     def rotate(self, endpoint: str) -> None:
         """A second secret beside the first, and one more that is brought along."""
         path, place = f"/v1/endpoints/{endpoint}/secrets/rotate", "answer that rotates a secret"
@@ -113,6 +120,7 @@ class Confidant:
         typed = self.tell("mistyped secret", "whsec_" + mark("typed") + "?")
         header = self.tell("header with a line break", mark("split"))
         wrong = self.tell("unknown key", "wbk_" + secrets.token_urlsafe(32))
+        strangers = self.identity() | {"certificate": self.identity()["certificate"]}
         url = "https://shop.example/in"
         bad: tuple[tuple[str, str, object], ...] = (
             ("POST", "/v1/endpoints", {"url": url, "secret": typed}),
@@ -122,6 +130,8 @@ class Confidant:
             ("POST", "/v1/endpoints", {"url": url, "headers": {"Host": header}}),
             ("POST", "/v1/endpoints", {"url": url, "headers": [header]}),
             ("PATCH", f"/v1/endpoints/{endpoint}", {"headers": {"X-Token": 7, "X-B": f"{header}\0"}}),
+            ("PATCH", f"/v1/endpoints/{endpoint}", {"client_certificate": strangers}),
+            ("PATCH", f"/v1/endpoints/{endpoint}", {"client_certificate": strangers["private_key"]}),
             ("POST", f"/v1/endpoints/{endpoint}/secrets/rotate", {"secret": typed}),
             ("POST", f"/v1/endpoints/{endpoint}/secrets/rotate", {"secret": typed, "overlap_hours": -1}),
         )

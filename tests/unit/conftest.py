@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pytest_socket
+import structlog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,3 +17,10 @@ def _no_sockets() -> Iterator[None]:
     pytest_socket.disable_socket(allow_unix_socket=True)  # an event loop wakes itself through one
     yield
     pytest_socket.enable_socket()
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """What a test of the command line sets up for its process is not for the tests after it."""
+    yield
+    structlog.reset_defaults()

@@ -7,12 +7,25 @@ from typing import TYPE_CHECKING
 import pytest
 import typer
 
-from delivery.cli.auth_options import Auth, NamedAuth, read_auth, read_basic, read_bearer
+from delivery.cli.auth_options import (
+    Auth,
+    Certificate,
+    NamedAuth,
+    read_auth,
+    read_basic,
+    read_bearer,
+    read_certificate,
+)
 from delivery.cli.door import WrongUsage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+
+OWN = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"
+ISSUER = "-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----"
+KEY = "-----BEGIN EC PRIVATE KEY-----\nCCCC\n-----END EC PRIVATE KEY-----"
 
 
 def test_a_password_comes_from_a_file(tmp_path: Path):
@@ -31,6 +44,21 @@ def test_the_apis_own_json_comes_from_a_file(tmp_path: Path):
     place = tmp_path / "auth.json"
     place.write_text('{"kind": "oauth2", "client_id": "ada"}')
     assert read_auth(f"@{place}").asked == {"kind": "oauth2", "client_id": "ada"}
+
+
+def test_certificates_and_key_come_from_one_file_in_any_order(tmp_path: Path):
+    place = tmp_path / "waybill.pem"
+    place.write_text(f"{KEY}\nsubject=CN=waybill\n{OWN}\n{ISSUER}\n")
+    assert read_certificate(f"@{place}").asked == {"certificate": f"{OWN}\n{ISSUER}", "private_key": KEY}
+    assert read_certificate("none") == Certificate(None)
+
+
+@pytest.mark.parametrize("content", ["", OWN, f"{OWN}\n{KEY}\n{KEY}", "nonsense"])
+def test_a_file_without_one_private_key_is_refused_and_not_repeated(tmp_path: Path, content: str):
+    place = tmp_path / "waybill.pem"
+    place.write_text(content)
+    with pytest.raises(typer.BadParameter, match="one private key"):
+        read_certificate(f"@{place}")
 
 
 def test_none_takes_it_away():
