@@ -104,6 +104,17 @@ async def urls(tx: Transaction, ids: Iterable[EndpointId]) -> dict[EndpointId, s
     return {EndpointId(row.id): row.url for row in await tx.execute(query)}
 
 
+async def latest_urls(tx: Transaction, *, most: int) -> list[str]:
+    """Where the active endpoints that were made last lead, whosever they are."""
+    found = await tx.execute(
+        select(endpoints.c.url)
+        .where(endpoints.c.state == EndpointState.ACTIVE, endpoints.c.deleted_at.is_(None))
+        .order_by(endpoints.c.id.desc())
+        .limit(most)
+    )
+    return list(found.scalars())
+
+
 async def write(tx: Transaction, endpoint: Endpoint) -> None:
     """Write a locked endpoint back as it is now."""
     await tx.execute(

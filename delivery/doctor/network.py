@@ -1,0 +1,110 @@
+"""The way out: names are found, the proxy takes connections, and one URL if somebody asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from delivery.bootstrap import transport
+from delivery.doctor.findings import ok, warning, wrong
+from delivery.transport import BadDestination, Limits, reach
+from delivery.transport.names import is_address, system_lookup
+from retries.outcome import Delivered, Refused, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from delivery.config import Settings
+    from delivery.doctor.findings import Finding
+    from delivery.transport import Lookup, Proxy
+
+# So many endpoints, the ones that were made last, stand for all when names are looked up.
+ENDPOINTS: Final = 20
+PATIENCE: Final = timedelta(seconds=5)
+_NAMED: Final = 5
+
+
+def hosts_of(urls: Iterable[str]) -> list[str]:
+    """The hosts of URLs that have to be looked up, each once."""
+    hosts = (urlsplit(url).hostname for url in urls)
+    return list(dict.fromkeys(host for host in hosts if host and not is_address(host)))
+
+
+async def look_at_names(
+    ours: Sequence[str], theirs: Sequence[str], *, lookup: Lookup = system_lookup
+) -> Finding:
+    """Judge whether names are found: those that the settings name, and those of some endpoints."""
+    wanted = list(dict.fromkeys([*ours, *theirs]))
+    lost = [name for name, found in zip(wanted, await _found(wanted, lookup), strict=True) if not found]
+    if not wanted:
+        return ok("DNS", "Settings and endpoints name no host that would have to be looked up.")
+    says = (
+        f"Not found: {', '.join(lost[:_NAMED])}{f' and {len(lost) - _NAMED} more' if lost[_NAMED:] else ''}."
+    )
+    if lost == wanted or any(name in ours for name in lost):
+        return wrong(
+            "DNS",
+            says,
+            "See that this machine's resolver works (/etc/resolv.conf), and that the name is right.",
+        )
+    if lost:
+        return warning("DNS", says, "Ask whose these endpoints are; their deliveries wait meanwhile.")
+    return ok("DNS", f"{len(wanted)} host name{'s are' if len(wanted) > 1 else ' is'} found.")
+
+
+async def _found(names: Sequence[str], lookup: Lookup) -> list[bool]:
+    async def one(name: str) -> bool:
+        try:
+            async with asyncio.timeout(PATIENCE.total_seconds()):
+                return bool(await lookup(name))
+        except (OSError, UnicodeError, TimeoutError):
+            return False
+
+    return await asyncio.gather(*map(one, names))
+
+
+async def look_at_the_way_out(proxy: Proxy | None) -> Finding:
+    """Judge how connections leave: through the proxy, or from which address."""
+    leaving = reach.leaving_from()
+    if proxy is not None:
+        try:
+            await reach.reach(proxy, limit=PATIENCE)
+        except (OSError, UnicodeError, TimeoutError) as error:
+            why = str(error) or f"no answer within {PATIENCE.seconds} s"
+            return wrong(
+                "egress",
+                f"The proxy {proxy.host}:{proxy.port} cannot be reached: {why}.",
+                "See that it runs and lets this machine in; until then every delivery waits.",
+            )
+        return ok(
+            "egress", f"The proxy {proxy.host}:{proxy.port} takes connections; deliveries go through it."
+        )
+    if not leaving:
+        return warning(
+            "egress",
+            "This machine has no route to the outside.",
+            "Give it one, or set WAYBILL_EGRESS_PROXY; receivers in your own network are reached without.",
+        )
+    return ok("egress", f"Deliveries leave from {' and '.join(leaving)}, before any address translation.")
+
+
+async def try_url(settings: Settings, url: str, *, now: datetime) -> Finding:
+    """Ask one URL on the way that deliveries take, guard and proxy included."""
+    check = f"GET {url}"
+    way_out = transport(settings)
+    limits = Limits(timedelta(seconds=settings.connect_timeout), timedelta(seconds=settings.attempt_timeout))
+    try:
+        exchange = await reach.get(way_out, url, limits, now=now)
+    except BadDestination as error:
+        return wrong(check, error.why, "Give a URL that an endpoint could have.")
+    finally:
+        await way_out.aclose()
+    says = describe(exchange.outcome)
+    if exchange.address:
+        says += f" It was asked at {exchange.address}."
+    if isinstance(exchange.outcome, (Delivered, Refused)):
+        return ok(check, says)
+    return wrong(check, says, "The sentence says how far the request came; look at that part of the way.")
