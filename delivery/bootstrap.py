@@ -186,6 +186,7 @@ async def worker_parts(settings: Settings) -> WorkerParts:
             lease=settings.lease,
             connect=timedelta(seconds=settings.connect_timeout),
             response_bytes=settings.response_max_bytes,
+            tells_all=settings.log_attempts == "all",
         ),
         Edge(clock, dice),
     )

@@ -183,6 +183,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe line that is logged."
     )
+    log_attempts: Literal["failed", "all"] = Field(
+        "failed", description="Which attempts have a line at level `info`; the others have one at `debug`."
+    )
     log_format: Literal["console", "json"] = Field("console", description="How log lines are written.")
 
     @field_validator("retry_schedule", mode="before")

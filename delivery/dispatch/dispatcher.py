@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import structlog
 from delivery.dispatch.attempt import Sent, ended
 from delivery.dispatch.gate import Gate, GateClosed
 from delivery.dispatch.sending import Sending
+from delivery.dispatch.telling import tell
 from delivery.ledger import claiming, recording
 from delivery.model import AttemptId, Prefix, new_id, show_id
 from delivery.transport import Limits
@@ -50,12 +50,16 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Under what terms a worker works: its name, its lease on a claim, the limits of one attempt."""
+    """Under what terms a worker works: its name, its lease on a claim, the limits of one attempt.
+
+    `tells_all`: attempts that succeed have a line in the log too.
+    """
 
     worker: str
     lease: timedelta
     connect: timedelta
     response_bytes: int
+    tells_all: bool = False
 
 
 class Dispatcher:
@@ -195,7 +199,7 @@ class Dispatcher:
             unburned=work.attempts - work.step,
         )
         outcome = ended(sent, destination, exchange, decision, now=now)
-        _log(outcome.result)
+        tell(outcome.result, every=self._terms.tells_all)
         await self._recorder.record(outcome)
 
     async def _cancel(self, claim_id: ClaimId, work: Sequence[Work]) -> None:
@@ -207,21 +211,3 @@ class Dispatcher:
     async def _postpone(self, claim_id: ClaimId, work: Sequence[Work], *, by: timedelta) -> None:
         async with self._ledger.transaction() as tx:
             await recording.postpone(tx, claim_id, [item.delivery_id for item in work], by=by)
-
-
-def _log(result: recording.Result) -> None:
-    attempt = result.attempt
-    level = logging.DEBUG if attempt.decision == "succeed" else logging.INFO
-    if not log.is_enabled_for(level):  # most are: the ids in words would cost as much as signing does
-        return
-    log.log(
-        level,
-        "delivery.attempted",
-        delivery_id=show_id(Prefix.DELIVERY, attempt.delivery_id),
-        endpoint_id=show_id(Prefix.ENDPOINT, attempt.endpoint_id),
-        number=attempt.number,
-        outcome=attempt.outcome,
-        status=attempt.status,
-        decision=attempt.decision,
-        reason=attempt.reason,
-    )
