@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from delivery.bootstrap import egress_proxy, open_ledger, secret_box
+from delivery.bootstrap import egress_proxy, egress_sources, open_ledger, secret_box
 from delivery.doctor.configuration import look_at_settings
 from delivery.doctor.database import look_at_database
 from delivery.doctor.findings import wrong
@@ -77,7 +77,7 @@ async def _look_at_network(
     settings: Settings, urls: list[str], *, url: str | None, now: datetime
 ) -> list[Finding]:
     try:
-        proxy = egress_proxy(settings)
+        proxy, sources = egress_proxy(settings), egress_sources(settings)
     except Misconfigured:  # said of the settings
         return []
     servers = [secret.get_secret_value() for secret in (settings.database_url, settings.amqp_url) if secret]
@@ -86,5 +86,5 @@ async def _look_at_network(
     )
     # A proxy that is told names looks them up itself, where we cannot see it.
     theirs = [] if proxy is not None and proxy.resolves else hosts_of(urls)
-    findings = [await look_at_names(ours, theirs), await look_at_the_way_out(proxy)]
+    findings = [await look_at_names(ours, theirs), await look_at_the_way_out(proxy, sources)]
     return findings if url is None else [*findings, await try_url(settings, url, now=now)]

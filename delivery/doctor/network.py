@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from delivery.config import Settings
     from delivery.doctor.findings import Finding
-    from delivery.transport import Lookup, Proxy
+    from delivery.transport import Lookup, Proxy, Sources
 
 # So many endpoints, the ones that were made last, stand for all when names are looked up.
 ENDPOINTS: Final = 20
@@ -66,9 +66,10 @@ async def _found(names: Sequence[str], lookup: Lookup) -> list[bool]:
     return await asyncio.gather(*map(one, names))
 
 
-async def look_at_the_way_out(proxy: Proxy | None) -> Finding:
+async def look_at_the_way_out(proxy: Proxy | None, sources: Sources) -> Finding:
     """Judge how connections leave: through the proxy, or from which address."""
-    leaving = reach.leaving_from()
+    named = [str(address) for address in (sources.v4, sources.v6) if address is not None]
+    leaving = named or reach.leaving_from()
     if proxy is not None:
         try:
             await reach.reach(proxy, limit=PATIENCE)

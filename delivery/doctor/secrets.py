@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from delivery.doctor.findings import ok, warning, wrong
 from delivery.errors import SecretUnreadable
-from delivery.ledger import keys, sealed
+from delivery.ledger import endpoints, keys, sealed
 from delivery.model import Prefix, show_id
 from delivery.moments import length
 from delivery.resealing import FIRST, PLACES, Resealing
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from delivery.doctor.findings import Finding
     from delivery.ledger import Ledger
+    from delivery.ledger.endpoints import EndingCertificate
     from delivery.ledger.keys import Ending
     from delivery.resealing import Report
     from delivery.secrets import SecretBox
@@ -33,7 +34,9 @@ async def look_at_secrets(ledger: Ledger, box: SecretBox, *, now: datetime) -> l
     report = await Resealing(ledger, box, clock=lambda: now).look()
     async with ledger.transaction() as tx:
         ending = await keys.ending(tx, after=now, before=now + SOON, most=_NAMED + 1)
-    return [of_keys(report, damaged=await _damaged(ledger, box)), of_endings(ending, now=now)]
+        certificates = await endpoints.ending_certificates(tx, before=now + SOON, most=_NAMED + 1)
+    of_box = of_keys(report, damaged=await _damaged(ledger, box))
+    return [of_box, of_endings(ending, now=now), of_certificates(certificates, now=now)]
 
 
 def of_keys(report: Report, *, damaged: int) -> Finding:
@@ -74,6 +77,23 @@ def of_endings(ending: Sequence[Ending], *, now: datetime) -> Finding:
         f"These API keys end soon: {', '.join(named)}{more}.",
         "Rotate those that are in use: `waybill key rotate key_… --tenant ten_…`.",
     )
+
+
+def of_certificates(ending: Sequence[EndingCertificate], *, now: datetime) -> Finding:
+    """Whether a certificate that we show an endpoint ends soon, or has ended."""
+    if not ending:
+        return ok("client certificates", f"None that is shown to an endpoint ends within {SOON.days} days.")
+    over = [one for one in ending if one.at <= now]
+    named = [
+        f"{show_id(Prefix.ENDPOINT, one.id)} {'has ended' if one.at <= now else f'in {length(one.at - now)}'}"
+        for one in ending[:_NAMED]
+    ]
+    more = " and more" if len(ending) > _NAMED else ""
+    says = f"Certificates that are shown to endpoints end: {', '.join(named)}{more}."
+    mend = (
+        "Have their tenants give new ones: `waybill endpoint update ep_… --tenant ten_… --client-cert @FILE`."
+    )
+    return (wrong if over else warning)("client certificates", says, mend)
 
 
 async def _damaged(ledger: Ledger, box: SecretBox) -> int:

@@ -14,18 +14,19 @@ from alembic import command
 from alembic.config import Config
 
 from delivery.bootstrap import clock
+from delivery.certificates import read_identity
 from delivery.config import Settings
 from delivery.doctor import Finding, Grade, examine
 from delivery.doctor.examination import Edge
 from delivery.keys import Keys, KeyTerms
 from delivery.keys.terms import NewKey
-from delivery.model import Actor, Lane
+from delivery.model import Actor, Lane, Prefix, show_id
 from delivery.secrets import generate_key
 from tests.integration.test_schema import INI
 from tests.support import ledger as on
 from tests.support.postgres import connect
 from tests.support.proxies import Running, proxying
-from tests.support.receivers import always, answer, receiving
+from tests.support.receivers import Authority, always, answer, receiving
 from tests.support.stack import free_port
 from workers.broker import Publisher, queue_of, rabbitmq_broker
 from workers.examining import look_at_broker
@@ -93,6 +94,7 @@ async def test_nothing_is_found_where_nothing_is_wrong(own_ledger: Ledger):
         {"secret_keys": "c2hvcnQ="},
         {"allow_networks": "10.0.0.0/99"},
         {"egress_proxy": "ftp://proxy"},
+        {"egress_address": "203.0.113.7"},
         {"retry_schedule": (5.0, -1.0)},
     ],
 )
@@ -236,6 +238,26 @@ async def test_an_api_key_that_ends_soon_is_named_until_another_takes_its_place(
     assert "key_" in found["API keys"].says
     altered(own_ledger.url, "update api_keys set expires_at = now() + interval '60 days'")
     assert (await seen(settings(database_url=own_ledger.url)))["API keys"].grade is Grade.OK
+
+
+@pytest.mark.parametrize(("days", "grade"), [(60, Grade.OK), (9, Grade.WARNING)])
+async def test_a_certificate_that_ends_soon_is_named(own_ledger: Ledger, days: int, grade: Grade):
+    tenant = await on.new_tenant(own_ledger)
+    shown = read_identity(*Authority().client("ada", until=clock() + timedelta(days=days)), now=clock())
+    endpoint = await on.new_endpoint(own_ledger, tenant, on.Wanted("https://a.example/", identity=shown))
+    found = await seen(settings(database_url=own_ledger.url))
+    assert found["client certificates"].grade is grade
+    assert (show_id(Prefix.ENDPOINT, endpoint) in found["client certificates"].says) == (
+        grade is not Grade.OK
+    )
+
+
+async def test_a_certificate_that_has_ended_is_wrong(own_ledger: Ledger):
+    tenant = await on.new_tenant(own_ledger)
+    shown = read_identity(*Authority().client("ada", until=clock() + timedelta(days=1)), now=clock())
+    await on.new_endpoint(own_ledger, tenant, on.Wanted("https://a.example/", identity=shown))
+    found = await seen(settings(database_url=own_ledger.url), now=lambda: clock() + timedelta(days=2))
+    assert found["client certificates"].grade is Grade.WRONG
 
 
 # ---- the broker
