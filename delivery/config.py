@@ -180,6 +180,11 @@ class Settings(BaseSettings):
         20, le=25, description="How long a stopping worker waits for what is in flight."
     )
 
+    opentelemetry: bool = Field(
+        default=False,
+        description="Whether to send traces, from POST to receiver. Needs extra `otel`; `OTEL_…` say where.",
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe line that is logged."
     )

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -14,7 +15,8 @@ from delivery.dispatch.gate import Gate, GateClosed
 from delivery.dispatch.sending import Sending
 from delivery.dispatch.telling import tell
 from delivery.ledger import claiming, recording
-from delivery.model import AttemptId, Prefix, new_id, show_id
+from delivery.model import AttemptId, Prefix, moment_of, new_id, show_id
+from delivery.spans import Journey
 from delivery.transport import Limits
 from delivery.transport.posting import interrupted
 from retries.policy import decide
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from delivery.ledger import Ledger
     from delivery.ledger.claiming import Work
     from delivery.model import ClaimId
+    from delivery.spans import Attempting, Spans
     from delivery.transport import Transport
 
 log = structlog.get_logger()
@@ -42,10 +45,11 @@ PAYLOAD_GONE = "payload_gone"
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """The clock and the dice, brought in from outside."""
+    """The clock, the dice and, where traces are wanted, the spans: brought in from outside."""
 
     clock: Callable[[], datetime]
     dice: Callable[[], float]
+    spans: Spans | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,13 @@ class Dispatcher:
     async def _start(self, claim_id: ClaimId) -> int:
         lease_ends = asyncio.get_running_loop().time() + self._terms.lease.total_seconds()
         async with self._ledger.at_once() as door:
-            work = await claiming.start(door, claim_id, worker=self._terms.worker, lease=self._terms.lease)
+            work = await claiming.start(
+                door,
+                claim_id,
+                worker=self._terms.worker,
+                lease=self._terms.lease,
+                traced=self._edge.spans is not None,
+            )
         if not work:
             return 0
         empty = [item for item in work if item.body is None]
@@ -180,7 +190,9 @@ class Dispatcher:
             body=body,
         )
         log.debug("delivery.signed", attempt_id=str(attempt_id))
-        sent = Sent(work, claim_id, attempt_id, signed, started_at, self._terms.worker)
+        span = self._span(work, destination, attempt_id, started_at)
+        traceparent = None if span is None else span.traceparent
+        sent = Sent(work, claim_id, attempt_id, signed, started_at, self._terms.worker, traceparent)
         limits = Limits(self._terms.connect, destination.timeout, self._terms.response_bytes)
         try:
             exchange = await self._sending.send(
@@ -200,7 +212,26 @@ class Dispatcher:
         )
         outcome = ended(sent, destination, exchange, decision, now=now)
         tell(outcome.result, every=self._terms.tells_all)
+        if span is not None:
+            attempt = outcome.result.attempt
+            span.ended(now, outcome=attempt.outcome, status=attempt.status, decision=attempt.decision)
         await self._recorder.record(outcome)
+
+    def _span(
+        self, work: Work, destination: Destination, attempt_id: AttemptId, started_at: datetime
+    ) -> Attempting | None:
+        if self._edge.spans is None or work.traceparent is None:
+            return None
+        about: dict[str, str | int] = {
+            "waybill.event_id": show_id(Prefix.EVENT, work.event_id),
+            "waybill.delivery_id": show_id(Prefix.DELIVERY, work.delivery_id),
+            "waybill.attempt_id": show_id(Prefix.ATTEMPT, attempt_id),
+            "waybill.endpoint_id": show_id(Prefix.ENDPOINT, work.endpoint_id),
+            "waybill.attempt_number": work.attempts + 1,
+        }
+        accepted_at = None if work.attempts else moment_of(work.delivery_id)
+        journey = Journey(work.traceparent, work.claimed_at, started_at, about, accepted_at)
+        return self._edge.spans.attempting(journey, urlsplit(destination.url).hostname or "")
 
     async def _cancel(self, claim_id: ClaimId, work: Sequence[Work]) -> None:
         async with self._ledger.transaction() as tx:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from delivery.transport.client import verified_tls
 from delivery.transport.destination import check_url
+from delivery.transport.tls import verified_tls
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta

@@ -147,7 +147,7 @@ def test_the_engine_s_services_write_nowhere_may_nothing_and_have_time_to_end() 
 
 def longest_end() -> float:
     """How long a worker takes to end: its actors, what is in flight, and its last words."""
-    return 5 + Settings.model_fields["drain_seconds"].default + 2 * 2.5
+    return 5 + float(Settings.model_fields["drain_seconds"].default) + 2 * 2.5
 
 
 def test_the_compose_file_names_settings_that_exist_and_every_variable_has_its_line_in_the_example() -> None:
