@@ -211,7 +211,7 @@ class Dispatcher:
             unburned=work.attempts - work.step,
         )
         outcome = ended(sent, destination, exchange, decision, now=now)
-        tell(outcome.result, every=self._terms.tells_all)
+        tell(outcome.result, every=self._terms.tells_all, traceparent=traceparent)
         if span is not None:
             attempt = outcome.result.attempt
             span.ended(now, outcome=attempt.outcome, status=attempt.status, decision=attempt.decision)

@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-def tell(result: Result, *, every: bool) -> None:
-    """Log an attempt: one that did not succeed at `info`; one that did too if `every`, else at `debug`."""
+def tell(result: Result, *, every: bool, traceparent: str | None = None) -> None:
+    """Log an attempt: one that did not succeed at `info`; one that did too if `every`, else at `debug`.
+
+    With a `traceparent`, the line has the id of its trace.
+    """
     attempt = result.attempt
     level = logging.DEBUG if attempt.decision == "succeed" and not every else logging.INFO
     if not log.is_enabled_for(level):  # most are: the ids in words would cost as much as signing does
         return
     took = attempt.timings.total
+    traced = {} if traceparent is None else {"trace_id": traceparent.split("-")[1]}
     log.log(
         level,
         "delivery.attempted",
@@ -36,4 +40,5 @@ def tell(result: Result, *, every: bool) -> None:
         took_ms=None if took is None else round(took.total_seconds() * 1000, 1),
         decision=attempt.decision,
         reason=attempt.reason,
+        **traced,
     )

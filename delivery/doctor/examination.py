@@ -10,7 +10,15 @@ from delivery.bootstrap import egress_proxy, egress_sources, open_ledger, secret
 from delivery.doctor.configuration import look_at_settings
 from delivery.doctor.database import look_at_database
 from delivery.doctor.findings import wrong
-from delivery.doctor.network import ENDPOINTS, hosts_of, look_at_names, look_at_the_way_out, try_url
+from delivery.doctor.network import (
+    ENDPOINTS,
+    hosts_of,
+    look_at_certificates,
+    look_at_names,
+    look_at_the_way_out,
+    tls_servers,
+    try_url,
+)
 from delivery.doctor.secrets import look_at_secrets
 from delivery.errors import Misconfigured, Unavailable
 from delivery.ledger import endpoints
@@ -87,4 +95,5 @@ async def _look_at_network(
     # A proxy that is told names looks them up itself, where we cannot see it.
     theirs = [] if proxy is not None and proxy.resolves else hosts_of(urls)
     findings = [await look_at_names(ours, theirs), await look_at_the_way_out(proxy, sources)]
+    findings += await look_at_certificates(tls_servers(settings, proxy), now=now)
     return findings if url is None else [*findings, await try_url(settings, url, now=now)]

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
+from typing import Final
+
+# What ends within this is a warning.
+SOON: Final = timedelta(days=14)
 
 
 class Grade(StrEnum):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from delivery.bootstrap import transport
-from delivery.doctor.findings import ok, warning, wrong
+from delivery.doctor.findings import SOON, ok, warning, wrong
+from delivery.moments import length
 from delivery.transport import BadDestination, Limits, reach
 from delivery.transport.names import is_address, system_lookup
 from retries.outcome import Delivered, Refused, describe
@@ -90,6 +92,39 @@ async def look_at_the_way_out(proxy: Proxy | None, sources: Sources) -> Finding:
             "Give it one, or set WAYBILL_EGRESS_PROXY; receivers in your own network are reached without.",
         )
     return ok("egress", f"Deliveries leave from {' and '.join(leaving)}, before any address translation.")
+
+
+def tls_servers(settings: Settings, proxy: Proxy | None) -> list[tuple[str, int]]:
+    """The servers of our own that show a certificate: the broker, the proxy, and what stands before `web`."""
+    found = [] if proxy is None or not proxy.is_ssl else [(proxy.host, proxy.port)]
+    amqp = "" if settings.amqp_url is None else settings.amqp_url.get_secret_value()
+    for url, scheme, usual in ((amqp, "amqps", 5671), (settings.public_url or "", "https", 443)):
+        parts = urlsplit(url)
+        if parts.scheme == scheme and parts.hostname:
+            found.append((parts.hostname, parts.port or usual))
+    return found
+
+
+async def look_at_certificates(
+    servers: Sequence[tuple[str, int]], *, now: datetime, tls: ssl.SSLContext | None = None
+) -> list[Finding]:
+    """Judge the certificates of servers of our own; one that cannot be reached is judged elsewhere."""
+    findings = []
+    for host, port in servers:
+        check = f"certificate of {host}:{port}"
+        try:
+            ends = await reach.certificate_of(host, port, limit=PATIENCE, tls=tls)
+        except ssl.SSLCertVerificationError as error:
+            mend = "Renew it, or have this machine trust whoever signed it."
+            findings.append(wrong(check, f"It is not trusted: {error.verify_message}.", mend))
+        except (OSError, UnicodeError, TimeoutError) as error:
+            mend = "See that it is reached from here, unless it is not meant to be."
+            findings.append(warning(check, f"It cannot be asked for: {str(error) or 'no answer'}.", mend))
+        else:
+            says = f"It ends in {length(ends - now)}."
+            soon = ends - now < SOON
+            findings.append(warning(check, says, "Renew it.") if soon else ok(check, says))
+    return findings
 
 
 async def try_url(settings: Settings, url: str, *, now: datetime) -> Finding:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from delivery.doctor.findings import ok, warning, wrong
+from delivery.doctor.findings import SOON, ok, warning, wrong
 from delivery.errors import SecretUnreadable
 from delivery.ledger import endpoints, keys, sealed
 from delivery.model import Prefix, show_id
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 # Of each kind of sealed value so many are opened; what is under a key that is not at hand is counted in full.
 OPENED: Final = 200
-SOON: Final = timedelta(days=14)
 _NAMED: Final = 5
 
 

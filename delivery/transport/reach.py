@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, Final
+import ssl
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, cast
 
 import httpx
 
@@ -12,7 +14,7 @@ from delivery.transport.destination import check_url
 from delivery.transport.tls import verified_tls
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     from delivery.transport.client import Transport
     from delivery.transport.exchange import Exchange, Limits
@@ -42,6 +44,20 @@ async def reach(proxy: Proxy, *, limit: timedelta) -> None:
     async with asyncio.timeout(limit.total_seconds()):
         _, writer = await asyncio.open_connection(proxy.host, proxy.port, ssl=tls)
         writer.close()
+
+
+async def certificate_of(
+    host: str, port: int, *, limit: timedelta, tls: ssl.SSLContext | None = None
+) -> datetime:
+    """When the certificate of a server of ours ends, as it shows it itself.
+
+    Raises OSError, TimeoutError, and ssl.SSLCertVerificationError for one that is not trusted or has ended.
+    """
+    async with asyncio.timeout(limit.total_seconds()):
+        _, writer = await asyncio.open_connection(host, port, ssl=tls or verified_tls())
+        shown = cast("ssl.SSLObject", writer.get_extra_info("ssl_object")).getpeercert() or {}
+        writer.close()
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(shown["notAfter"])), tz=UTC)
 
 
 async def get(transport: Transport, url: str, limits: Limits, *, now: datetime) -> Exchange:

@@ -120,6 +120,8 @@ def test_one_trace_leads_from_the_producer_to_the_receiver(
     assert [span.about["http.response.status_code"] for span in attempts] == [503, 200]
     assert [span.about["waybill.outcome"] for span in attempts] == ["refused", "delivered"]
     assert [span.failed for span in attempts] == [True, False]
+    lines = [json.loads(line) for line in stack.log("worker").splitlines() if "delivery.attempted" in line]
+    assert [(line["number"], line["trace_id"]) for line in lines] == [(1, trace)]
 
 
 def test_a_producer_without_a_trace_begins_one_and_an_unsampled_one_is_passed_on_unsampled(

@@ -18,10 +18,12 @@ from delivery.certificates import read_identity
 from delivery.config import Settings
 from delivery.doctor import Finding, Grade, examine
 from delivery.doctor.examination import Edge
+from delivery.doctor.network import look_at_certificates, tls_servers
 from delivery.keys import Keys, KeyTerms
 from delivery.keys.terms import NewKey
 from delivery.model import Actor, Lane, Prefix, show_id
 from delivery.secrets import generate_key
+from delivery.transport import Proxy, verified_tls
 from tests.integration.test_schema import INI
 from tests.support import ledger as on
 from tests.support.postgres import connect
@@ -404,3 +406,34 @@ async def test_one_url_is_tried_on_the_way_that_deliveries_take(database_url: st
         ]
         assert blocked.grade is Grade.WRONG
         assert "may not be dialled" in blocked.says
+
+
+async def test_certificates_of_our_own_servers_are_looked_at():
+    authority = Authority()
+    tls = authority.trust(verified_tls())
+    now = clock()
+    soon = authority.server_of_the_past(
+        "127.0.0.1", since=now - timedelta(days=9), until=now + timedelta(days=9)
+    )
+    past = authority.server_of_the_past(
+        "127.0.0.1", since=now - timedelta(days=9), until=now - timedelta(days=1)
+    )
+    shown = [(authority.server("127.0.0.1"), Grade.OK), (soon, Grade.WARNING), (past, Grade.WRONG)]
+    for server, grade in [*shown, (Authority().server("127.0.0.1"), Grade.WRONG)]:
+        async with receiving(always(answer()), tls=server) as receiver:
+            [found] = await look_at_certificates([("127.0.0.1", receiver.port)], now=now, tls=tls)
+        assert found.grade is grade, found
+    [gone] = await look_at_certificates([("127.0.0.1", free_port())], now=now, tls=tls)
+    assert gone.grade is Grade.WARNING
+
+
+def test_servers_of_our_own_that_show_certificates_are_found_in_the_settings():
+    own = settings(amqp_url="amqps://u:p@mq.example/%2F", public_url="https://waybill.example")
+    proxy = Proxy.parse("https://proxy.example:8443")
+    assert tls_servers(own, proxy) == [
+        ("proxy.example", 8443),
+        ("mq.example", 5671),
+        ("waybill.example", 443),
+    ]
+    plain = settings(amqp_url="amqp://u:p@mq.example/%2F", public_url="http://waybill.example")
+    assert tls_servers(plain, Proxy.parse("http://proxy.example")) == []
