@@ -40,6 +40,8 @@ async def look_at_database(ledger: Ledger, *, clock: Callable[[], datetime]) -> 
     except Unavailable as error:
         return [wrong("database", str(error), _REACH)], False
     findings = [of_server(server), of_clocks(clocks), of_connections(server)]
+    if not server.readable:
+        return [*findings, await _of_walls(ledger, [])], False
     migrated = of_revision(server.revision, newest=schema.newest(), known=schema.revisions())
     if server.revision is None:
         return [*findings, migrated], False

@@ -24,7 +24,8 @@ _SERVER = text("""
            current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
                as places,
            (select coalesce(sum(numbackends), 0)::int from pg_stat_database) as taken,
-           to_regclass('alembic_version') is not null as migrated
+           to_regclass('alembic_version') is not null as migrated,
+           coalesce(has_table_privilege(to_regclass('alembic_version'), 'select'), true) as readable
 """)
 _REVISION = text("select version_num from alembic_version")
 _NOW = text("select clock_timestamp()")
@@ -39,13 +40,17 @@ _OPEN = text("""
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The database server. `places` are the connections it takes, `taken` those that are open now."""
+    """The database server. `places` are the connections it takes, `taken` those that are open now.
+
+    `readable`: our account may read what is in it.
+    """
 
     number: int
     version: str
     read_only: bool
     places: int
     taken: int
+    readable: bool
     revision: str | None
 
 
@@ -60,8 +65,9 @@ class Clocks:
 async def server(tx: Transaction) -> Server:
     """Which server it is, and up to which migration it was brought; None: up to none."""
     row = (await tx.execute(_SERVER)).one()
-    revision = (await tx.execute(_REVISION)).scalar_one_or_none() if row.migrated else None
-    return Server(row.number, row.version, row.read_only, row.places, row.taken, revision)
+    known = row.migrated and row.readable
+    revision = (await tx.execute(_REVISION)).scalar_one_or_none() if known else None
+    return Server(row.number, row.version, row.read_only, row.places, row.taken, row.readable, revision)
 
 
 async def clocks(tx: Transaction, *, clock: Callable[[], datetime]) -> Clocks:

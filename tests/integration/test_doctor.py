@@ -12,6 +12,8 @@ import pika
 import pytest
 from alembic import command
 from alembic.config import Config
+from psycopg import sql
+from sqlalchemy import make_url
 
 from delivery.bootstrap import clock
 from delivery.certificates import read_identity
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
 KEY = base64.b64encode(bytes(range(32))).decode()  # that of on.BOX
 BROKER_ASIDE: list[Finding] = []
+HUSH = "hush"
 
 
 def settings(**own: Any) -> Settings:
@@ -63,7 +66,7 @@ async def seen(
     return {one.check: one for one in grave}
 
 
-def altered(url: str, *statements: LiteralString) -> None:
+def altered(url: str, *statements: LiteralString | sql.Composed) -> None:
     with connect(url) as connection:
         for statement in statements:
             connection.execute(statement)
@@ -197,6 +200,22 @@ async def test_a_table_without_its_wall_is_named(own_ledger: Ledger):
     found = await seen(settings(database_url=own_ledger.url))
     assert found["tenants apart"].grade is Grade.WRONG
     assert "endpoints" in found["tenants apart"].says
+
+
+@pytest.fixture
+def stranger(own_ledger: Ledger) -> Iterator[str]:
+    """An account of the same server that owns nothing: the ledger's URL, signed in as it."""
+    name = f"stranger_{uuid.uuid4().hex[:12]}"
+    altered(own_ledger.url, sql.SQL("create role {} login password 'hush'").format(sql.Identifier(name)))
+    yield make_url(own_ledger.url).set(username=name, password=HUSH).render_as_string(hide_password=False)
+    altered(own_ledger.url, sql.SQL("drop role {}").format(sql.Identifier(name)))
+
+
+async def test_an_account_that_may_read_nothing_is_told_what_it_lacks(stranger: str):
+    found = await seen(settings(database_url=stranger))
+    assert found["database"].grade is Grade.OK
+    assert found["tenants apart"].grade is Grade.WRONG
+    assert "grant" in found["tenants apart"].says
 
 
 # ---- key material
