@@ -129,7 +129,7 @@ def print_indented(text: str, *, by: int, style: str = "") -> None:
 def print_verdict(word: str, sentence: str) -> None:
     """Print a word in its colour before a sentence, which keeps its distance from the left."""
     out = console()
-    line = Text(f"{word:<10}", style=STYLES.get(word, "")) + Text(tame(sentence))
+    line = Text.assemble((f"{word:<10}", STYLES.get(word, "")), tame(sentence))
     first, *rest = line.wrap(out, out.width) if out.is_terminal else [line]
     for part in (first, *(Text(" " * 10) + one for one in rest)):
         out.print(part, soft_wrap=True)
