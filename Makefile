@@ -47,7 +47,7 @@ db-upgrade: runtime ## Bring the database of WAYBILL_DATABASE_URL to the newest 
 # ---------------------------------------------------------------- prove it
 
 # What takes longest begins first. Each of the WORKERS has servers of its own; WORKERS=0 is for a debugger.
-test: dev rabbitmq node chromium curl ## Run all tests, on private PostgreSQLs and RabbitMQs (ARGS="-k replay" goes to pytest)
+test: dev rabbitmq node chromium curl faketime ## Run all tests, on private PostgreSQLs and RabbitMQs (ARGS="-k replay" goes to pytest)
 	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder tests/e2e tests/integration tests/unit $(ARGS)
 
 chaos: dev rabbitmq faketime ## Strike the whole engine with every fault there is, and count what was lost
@@ -115,8 +115,9 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 lock: dev ## Pin the dependencies with hashes (ARGS=--upgrade for the newest)
 	$(PIP) install uv
-	$(LOCK) $(ARGS) --extra demo --extra editable --extra embedded --extra serve -o requirements.lock
+	$(LOCK) $(ARGS) --extra demo --extra editable --extra embedded --extra otel --extra serve -o requirements.lock
 	$(LOCK) $(ARGS) --extra dev -c requirements.lock -o requirements-dev.lock
+	$(LOCK) --extra editable --extra otel -c requirements.lock -o deploy/requirements.lock
 	npm install --prefix $(NODE) --package-lock-only --ignore-scripts --no-audit --no-fund
 
 clean: ## Remove what was installed and cached here; the data stay

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import secrets
@@ -40,6 +41,7 @@ from retries.backoff import DEFAULT_SCHEDULE, Schedule, parse_schedule
 
 if TYPE_CHECKING:
     from delivery.config import Settings
+    from delivery.spans.otel import Spans
 
 _ONE = 1 << 32
 _PORT = re.compile("[0-9]{1,5}")
@@ -121,6 +123,27 @@ def default_schedule(settings: Settings) -> Schedule:
         raise Misconfigured(f"WAYBILL_RETRY_SCHEDULE: {error}") from None
 
 
+def check_spans(settings: Settings) -> None:
+    """Raise Misconfigured where traces are wanted and the libraries are not there."""
+    if settings.opentelemetry:
+        _load_spans()
+
+
+def spans(settings: Settings, process: str) -> Spans | None:
+    """Where a process sends its spans; None where nobody wants any. Raises Misconfigured."""
+    return _load_spans()(process) if settings.opentelemetry else None
+
+
+def _load_spans() -> type[Spans]:
+    try:
+        from delivery.spans.otel import Spans  # noqa: PLC0415  slow to load, and seldom wanted
+    except ImportError:
+        raise Misconfigured(
+            "WAYBILL_OPENTELEMETRY needs its libraries: pip install 'waybill[otel]'"
+        ) from None
+    return Spans
+
+
 def retention(settings: Settings, ledger: Ledger) -> Retention:
     """What takes away what is past its term."""
     return Retention(ledger, settings.retention, clock=clock)
@@ -154,17 +177,21 @@ class WorkerParts:
     transport: Transport
     dispatcher: Dispatcher
     advancer: Advancer
+    spans: Spans | None
 
     async def close(self) -> None:
-        """Close connections to receivers and to the ledger."""
+        """Close connections to receivers and to the ledger; send what is left of spans."""
         await self.transport.aclose()
         await self.ledger.close()
+        if self.spans is not None:
+            await asyncio.to_thread(self.spans.close)
 
 
 async def worker_parts(settings: Settings) -> WorkerParts:
     """Wire a worker on the running loop."""
     ledger = open_ledger(settings, "worker")
     way_out = transport(settings)
+    of_worker = spans(settings, "worker")
     defaults = Defaults(
         default_schedule(settings),
         timeout=timedelta(seconds=settings.attempt_timeout),
@@ -186,11 +213,12 @@ async def worker_parts(settings: Settings) -> WorkerParts:
             lease=settings.lease,
             connect=timedelta(seconds=settings.connect_timeout),
             response_bytes=settings.response_max_bytes,
+            tells_all=settings.log_attempts == "all",
         ),
-        Edge(clock, dice),
+        Edge(clock, dice, of_worker),
     )
     advancer = Advancer(ledger, in_flight=settings.endpoint_in_flight_max)
-    return WorkerParts(ledger, way_out, dispatcher, advancer)
+    return WorkerParts(ledger, way_out, dispatcher, advancer, of_worker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,15 +241,18 @@ class Services:
     figures: Figures
     people: People
     whose: Whose
+    spans: Spans | None = None
 
     async def close(self) -> None:
         """Finish what is written beside requests, and close the connections to the ledger."""
         await self.keys.settle()
         await self.ledger.close()
+        if self.spans is not None:
+            await asyncio.to_thread(self.spans.close)
 
 
-def services(settings: Settings, ledger: Ledger) -> Services:
-    """Wire the use cases. Raises Misconfigured."""
+def services(settings: Settings, ledger: Ledger, *, spans: Spans | None = None) -> Services:
+    """Wire the use cases; with `spans`, events that are accepted are traced. Raises Misconfigured."""
     terms = EndpointTerms(
         guard=guard(settings),
         allow_http=settings.allow_http,
@@ -234,7 +265,7 @@ def services(settings: Settings, ledger: Ledger) -> Services:
     return Services(
         settings=settings,
         ledger=ledger,
-        accepter=Accepter(ledger, limits=limits, clock=clock),
+        accepter=Accepter(ledger, limits=limits, clock=clock, traced=spans is not None),
         tenants=Tenants(ledger, settings.retention, clock=clock),
         keys=Keys(ledger, key_terms(settings), clock=clock, random_bytes=secrets.token_bytes),
         endpoints=Endpoints(ledger, box, terms, clock=clock, random_bytes=secrets.token_bytes),
@@ -258,4 +289,5 @@ def services(settings: Settings, ledger: Ledger) -> Services:
             random_bytes=secrets.token_bytes,
         ),
         whose=Whose(ledger),
+        spans=spans,
     )

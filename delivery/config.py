@@ -180,8 +180,16 @@ class Settings(BaseSettings):
         20, le=25, description="How long a stopping worker waits for what is in flight."
     )
 
+    opentelemetry: bool = Field(
+        default=False,
+        description="Whether to send traces, from POST to receiver. Needs extra `otel`; `OTEL_…` say where.",
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe line that is logged."
+    )
+    log_attempts: Literal["failed", "all"] = Field(
+        "failed", description="Which attempts have a line at level `info`; the others have one at `debug`."
     )
     log_format: Literal["console", "json"] = Field("console", description="How log lines are written.")
 

@@ -12,7 +12,7 @@ import uvloop
 from delivery.api.app import MOST_BYTES, create_app
 from delivery.api.heads import BoundedHeads
 from delivery.api.middleware import Answered, BoundedBodies
-from delivery.bootstrap import clock, open_ledger, services
+from delivery.bootstrap import clock, open_ledger, services, spans
 from delivery.console import create_console
 from delivery.errors import Misconfigured, Unavailable
 from delivery.garbage import collect_seldom
@@ -70,7 +70,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None] | None = None) 
 
 
 async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> None:
-    opened = services(settings, open_ledger(settings, "web"))
+    opened = services(settings, open_ledger(settings, "web"), spans=spans(settings, "web"))
     try:
         config = server_config(settings, Web.of(opened))
         await _look(opened.ledger)

@@ -17,7 +17,7 @@ from dramatiq.middleware import Middleware
 from delivery.bootstrap import worker_parts
 from delivery.errors import Unavailable
 from delivery.garbage import collect_seldom
-from delivery.model import ClaimId, Lane, ReplayId
+from delivery.model import ClaimId, Lane, Prefix, ReplayId, show_id
 from workers.broker import ACTOR, ADVANCE_ACTOR, REPLAY_ACTOR, queue_of
 
 if TYPE_CHECKING:
@@ -126,9 +126,14 @@ def _say_how_the_step_went(replay: str, done: Future[None]) -> None:
     if done.cancelled() or (error := done.exception()) is None:
         return
     if isinstance(error, Unavailable):
-        log.warning("replay.put_off", replay=replay, why=str(error))
+        log.warning("replay.put_off", replay_id=show_id(Prefix.REPLAY, UUID(replay)), why=str(error))
     else:
-        log.error("replay.broke_off", replay=replay, error=repr(error), exc_info=error)
+        log.error(
+            "replay.broke_off",
+            replay_id=show_id(Prefix.REPLAY, UUID(replay)),
+            error=repr(error),
+            exc_info=error,
+        )
 
 
 def _say_not_started(claim: str, error: Unavailable) -> None:

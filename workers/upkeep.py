@@ -105,7 +105,9 @@ class Upkeep:
             wrong = await health.recount(tx)
         if wrong:
             # Processes of an older release do not count; after a deploy that is all it may be.
-            log.error("endpoints.in_flight_was_wrong", endpoints=[str(id_) for id_ in wrong])
+            log.error(
+                "endpoints.in_flight_was_wrong", endpoint_ids=[show_id(Prefix.ENDPOINT, id_) for id_ in wrong]
+            )
 
     async def _expire(self) -> None:
         full = True

@@ -65,13 +65,17 @@ class _Request:
     only_endpoint: EndpointId | None
     size: int
     done: asyncio.Future[Accepted]
+    traceparent: str | None
 
 
 class Accepter:
     """Accepts events for one process; concurrent callers share transactions."""
 
-    def __init__(self, ledger: Ledger, *, limits: AcceptLimits, clock: Callable[[], datetime]) -> None:
-        """Nothing runs until the first request."""
+    def __init__(
+        self, ledger: Ledger, *, limits: AcceptLimits, clock: Callable[[], datetime], traced: bool = False
+    ) -> None:
+        """Nothing runs until the first request. `traced`: the traces that events come in are kept."""
+        self._traced = traced
         self.limits = limits
         self._ledger = ledger
         self._clock = clock
@@ -81,7 +85,7 @@ class Accepter:
         self._committing = 0
         self._committers: set[asyncio.Task[None]] = set()
 
-    async def accept(
+    async def accept(  # noqa: PLR0913  what a request comes with, each by its name
         self,
         tenant_id: TenantId,
         events: Sequence[NewEvent],
@@ -90,6 +94,7 @@ class Accepter:
         idempotency_key: str | None = None,
         request_sha256: bytes = b"",
         only_endpoint: EndpointId | None = None,
+        traceparent: str | None = None,
     ) -> Accepted:
         """Write the events and what is owed for them; return after the commit.
 
@@ -102,7 +107,17 @@ class Accepter:
             raise Unavailable("Too many requests wait for the ledger; try again in a moment.")
         done: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self._waiting.append(
-            _Request(tenant_id, events, single, idempotency_key, request_sha256, only_endpoint, size, done)
+            _Request(
+                tenant_id,
+                events,
+                single,
+                idempotency_key,
+                request_sha256,
+                only_endpoint,
+                size,
+                done,
+                traceparent,
+            )
         )
         self._waiting_bytes += size
         if self._committing < COMMITTERS:
@@ -184,7 +199,9 @@ class Accepter:
         alone = sum([len(drafted.deliveries) for drafted in written]) <= accepting.MOST_AT_ONCE
         if alone and not any(request.key is not None for request in group):
             async with self._ledger.at_once() as door:
-                is_written = await accepting.insert(door, *_rows(written), known=versions)
+                is_written = await accepting.insert(
+                    door, *_rows(written), known=versions, traced=self._traced
+                )
             return _outcomes(group, drafts, {}) if is_written else None
         async with self._ledger.transaction() as tx:
             earlier = await self._earlier(tx, group, drafts, now)
@@ -193,7 +210,7 @@ class Accepter:
                 for request, drafted in zip(group, drafts, strict=True)
                 if isinstance(drafted, Draft) and id(request) not in earlier
             ]
-            if fresh and not await accepting.insert(tx, *_rows(fresh), known=versions):
+            if fresh and not await accepting.insert(tx, *_rows(fresh), known=versions, traced=self._traced):
                 await tx.rollback()
                 return None
         return _outcomes(group, drafts, earlier)
@@ -259,6 +276,7 @@ def _draft(request: _Request, known: Mapping[TenantId, Known], now: datetime) ->
         now=now,
         new_id=new_id,
         key=request.key,
+        traceparent=request.traceparent,
     )
 
 

@@ -67,10 +67,11 @@ def draft(  # noqa: PLR0913  what one request is, and the edge
     now: datetime,
     new_id: Callable[[], UUID],
     key: str | None = None,
+    traceparent: str | None = None,
 ) -> Draft:
     """Say what accepting these events means: one delivery for each endpoint that matches each event.
 
-    `key` is the idempotency key that they came under.
+    `key` is the idempotency key that they came under, `traceparent` the trace that they came in.
     """
     rows: list[EventRow] = []
     owed: list[DeliveryRow] = []
@@ -86,7 +87,15 @@ def draft(  # noqa: PLR0913  what one request is, and the edge
         )
         rows.append(
             EventRow(
-                event_id, tenant_id, event.type, body, hashlib.sha256(body).digest(), len(endpoints), now, key
+                event_id,
+                tenant_id,
+                event.type,
+                body,
+                hashlib.sha256(body).digest(),
+                len(endpoints),
+                now,
+                key,
+                traceparent,
             )
         )
         owed += [

@@ -104,6 +104,22 @@ def _one(body: bytes, limits: AcceptLimits) -> tuple[NewEvent]:
 async def _accept(
     request: Request, parse: Callable[[bytes, AcceptLimits], Sequence[NewEvent]], *, single: bool
 ) -> Response:
+    spans = services_of(request).spans
+    if spans is None:
+        return await _accepted(request, parse, single=single, traceparent=None)
+    with spans.accepting(request.url.path, request.headers.get("traceparent")) as accepting:
+        answer = await _accepted(request, parse, single=single, traceparent=accepting.traceparent)
+        accepting.answered(answer.status_code)
+        return answer
+
+
+async def _accepted(
+    request: Request,
+    parse: Callable[[bytes, AcceptLimits], Sequence[NewEvent]],
+    *,
+    single: bool,
+    traceparent: str | None,
+) -> Response:
     accepter = services_of(request).accepter
     acting = await acting_for(request, Scope.PUBLISH)
     require_json(request)
@@ -117,6 +133,7 @@ async def _accept(
         single=single,
         idempotency_key=key,
         request_sha256=b"" if key is None else hashlib.sha256(body).digest(),
+        traceparent=traceparent,
     )
     return Response(
         accepted.answer, 202, _REPLAYED if accepted.replayed else None, media_type="application/json"

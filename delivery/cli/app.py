@@ -8,6 +8,7 @@ import typer
 from delivery.cli import (
     audit,
     deliveries,
+    doctor,
     endpoints,
     events,
     exports,
@@ -39,6 +40,7 @@ app.add_typer(processes.app)
 app.command("audit", epilog=audit.EXAMPLES)(audit.list_audit)
 app.command("dev")(processes.dev)
 app.command("demo")(demo)
+app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.add_typer(upkeep.database)
 app.add_typer(secrets.app)
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import typer
 
-from delivery.bootstrap import default_schedule, guard, open_ledger, secret_box
+from delivery.bootstrap import check_spans, default_schedule, guard, open_ledger, secret_box
 from delivery.cli.options import examples
 from delivery.cli.screen import say
 from delivery.config import Settings, read_settings
@@ -95,6 +95,7 @@ def _check(settings: Settings) -> None:
     secret_box(settings)
     guard(settings)
     default_schedule(settings)
+    check_spans(settings)
     if settings.amqp_url is None:
         raise Misconfigured("WAYBILL_AMQP_URL is not set, such as amqp://user:password@host/%2F")
 

@@ -39,6 +39,9 @@ STYLES = {
     "pending": "yellow",
     "paused": "yellow",
     "cancelled": "dim",
+    "ok": "green",
+    "warning": "yellow",
+    "wrong": "red",
 }
 _COLOURED = frozenset({"status", "state", "outcome"})
 
@@ -121,6 +124,15 @@ def print_indented(text: str, *, by: int, style: str = "") -> None:
     for line in tame(text, lines=True).expandtabs(4).splitlines():
         for part in textwrap.wrap(line, out.width - by) or [""]:
             out.print(Text(" " * by + part, style=style), soft_wrap=True)
+
+
+def print_verdict(word: str, sentence: str) -> None:
+    """Print a word in its colour before a sentence, which keeps its distance from the left."""
+    out = console()
+    line = Text.assemble((f"{word:<10}", STYLES.get(word, "")), tame(sentence))
+    first, *rest = line.wrap(out, out.width) if out.is_terminal else [line]
+    for part in (first, *(Text(" " * 10) + one for one in rest)):
+        out.print(part, soft_wrap=True)
 
 
 def say(sentence: str, *, style: str = "") -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from signing import SignedHeaders
 
 SEQUENCE_HEADER = "waybill-sequence"
+TRACE_HEADER = "traceparent"
 ALWAYS_SENT = {"content-type": "application/json", "user-agent": "Waybill/0.1"}
 
 
@@ -46,6 +47,7 @@ class Sent:
     signed: SignedHeaders
     started_at: datetime
     worker: str
+    traceparent: str | None = None
 
     def headers(self, destination: Destination) -> dict[str, str]:
         """Every header of ours that goes to the endpoint."""
@@ -56,7 +58,8 @@ class Sent:
         return {**ALWAYS_SENT, **destination.shown_headers, **self._own_headers()}
 
     def _own_headers(self) -> dict[str, str]:
-        return {**self.signed.headers(), SEQUENCE_HEADER: str(self.work.sequence)}
+        own = {**self.signed.headers(), SEQUENCE_HEADER: str(self.work.sequence)}
+        return own if self.traceparent is None else own | {TRACE_HEADER: self.traceparent}
 
 
 def ended(

@@ -14,6 +14,7 @@ from delivery.certificates import read_written as read_identity
 from delivery.credentials import OAuth2, header_of, read_written
 from delivery.errors import SecretUnreadable
 from delivery.ledger import destinations as stored
+from delivery.model import Prefix, show_id
 from delivery.secrets import auth_context, headers_context, identity_context, secret_context
 from retries.backoff import Schedule
 from signing import KeyRing, RingEntry, parse_secret
@@ -90,7 +91,11 @@ class Destinations:
                 try:
                     destination = self._open(sealed)
                 except (SecretUnreadable, msgspec.MsgspecError, ValueError) as error:
-                    log.warning("endpoint.unreadable", endpoint_id=str(sealed.endpoint_id), why=str(error))
+                    log.warning(
+                        "endpoint.unreadable",
+                        endpoint_id=show_id(Prefix.ENDPOINT, sealed.endpoint_id),
+                        why=str(error),
+                    )
                 else:
                     found[sealed.endpoint_id] = self._kept[sealed.endpoint_id] = destination
         return found

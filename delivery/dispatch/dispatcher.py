@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import structlog
 
 from delivery.dispatch.attempt import Sent, ended
 from delivery.dispatch.gate import Gate, GateClosed
 from delivery.dispatch.sending import Sending
+from delivery.dispatch.telling import tell
 from delivery.ledger import claiming, recording
-from delivery.model import AttemptId, Prefix, new_id, show_id
+from delivery.model import AttemptId, Prefix, moment_of, new_id, show_id
+from delivery.spans import Journey
 from delivery.transport import Limits
 from delivery.transport.posting import interrupted
 from retries.policy import decide
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from delivery.ledger import Ledger
     from delivery.ledger.claiming import Work
     from delivery.model import ClaimId
+    from delivery.spans.otel import Attempting, Spans
     from delivery.transport import Transport
 
 log = structlog.get_logger()
@@ -42,20 +45,25 @@ PAYLOAD_GONE = "payload_gone"
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """The clock and the dice, brought in from outside."""
+    """The clock, the dice and, where traces are wanted, the spans: brought in from outside."""
 
     clock: Callable[[], datetime]
     dice: Callable[[], float]
+    spans: Spans | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Under what terms a worker works: its name, its lease on a claim, the limits of one attempt."""
+    """Under what terms a worker works: its name, its lease on a claim, the limits of one attempt.
+
+    `tells_all`: attempts that succeed have a line in the log too.
+    """
 
     worker: str
     lease: timedelta
     connect: timedelta
     response_bytes: int
+    tells_all: bool = False
 
 
 class Dispatcher:
@@ -125,7 +133,13 @@ class Dispatcher:
     async def _start(self, claim_id: ClaimId) -> int:
         lease_ends = asyncio.get_running_loop().time() + self._terms.lease.total_seconds()
         async with self._ledger.at_once() as door:
-            work = await claiming.start(door, claim_id, worker=self._terms.worker, lease=self._terms.lease)
+            work = await claiming.start(
+                door,
+                claim_id,
+                worker=self._terms.worker,
+                lease=self._terms.lease,
+                traced=self._edge.spans is not None,
+            )
         if not work:
             return 0
         empty = [item for item in work if item.body is None]
@@ -176,7 +190,9 @@ class Dispatcher:
             body=body,
         )
         log.debug("delivery.signed", attempt_id=str(attempt_id))
-        sent = Sent(work, claim_id, attempt_id, signed, started_at, self._terms.worker)
+        span = self._span(work, destination, attempt_id, started_at)
+        traceparent = None if span is None else span.traceparent
+        sent = Sent(work, claim_id, attempt_id, signed, started_at, self._terms.worker, traceparent)
         limits = Limits(self._terms.connect, destination.timeout, self._terms.response_bytes)
         try:
             exchange = await self._sending.send(
@@ -195,8 +211,27 @@ class Dispatcher:
             unburned=work.attempts - work.step,
         )
         outcome = ended(sent, destination, exchange, decision, now=now)
-        _log(outcome.result)
+        tell(outcome.result, every=self._terms.tells_all, traceparent=traceparent)
+        if span is not None:
+            attempt = outcome.result.attempt
+            span.ended(now, outcome=attempt.outcome, status=attempt.status, decision=attempt.decision)
         await self._recorder.record(outcome)
+
+    def _span(
+        self, work: Work, destination: Destination, attempt_id: AttemptId, started_at: datetime
+    ) -> Attempting | None:
+        if self._edge.spans is None or work.traceparent is None:
+            return None
+        about: dict[str, str | int] = {
+            "waybill.event_id": show_id(Prefix.EVENT, work.event_id),
+            "waybill.delivery_id": show_id(Prefix.DELIVERY, work.delivery_id),
+            "waybill.attempt_id": show_id(Prefix.ATTEMPT, attempt_id),
+            "waybill.endpoint_id": show_id(Prefix.ENDPOINT, work.endpoint_id),
+            "waybill.attempt_number": work.attempts + 1,
+        }
+        accepted_at = None if work.attempts else moment_of(work.delivery_id)
+        journey = Journey(work.traceparent, work.claimed_at, started_at, about, accepted_at)
+        return self._edge.spans.attempting(journey, urlsplit(destination.url).hostname or "")
 
     async def _cancel(self, claim_id: ClaimId, work: Sequence[Work]) -> None:
         async with self._ledger.transaction() as tx:
@@ -207,21 +242,3 @@ class Dispatcher:
     async def _postpone(self, claim_id: ClaimId, work: Sequence[Work], *, by: timedelta) -> None:
         async with self._ledger.transaction() as tx:
             await recording.postpone(tx, claim_id, [item.delivery_id for item in work], by=by)
-
-
-def _log(result: recording.Result) -> None:
-    attempt = result.attempt
-    level = logging.DEBUG if attempt.decision == "succeed" else logging.INFO
-    if not log.is_enabled_for(level):  # most are: the ids in words would cost as much as signing does
-        return
-    log.log(
-        level,
-        "delivery.attempted",
-        delivery_id=show_id(Prefix.DELIVERY, attempt.delivery_id),
-        endpoint_id=show_id(Prefix.ENDPOINT, attempt.endpoint_id),
-        number=attempt.number,
-        outcome=attempt.outcome,
-        status=attempt.status,
-        decision=attempt.decision,
-        reason=attempt.reason,
-    )

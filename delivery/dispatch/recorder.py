@@ -12,6 +12,7 @@ import structlog
 from delivery.dispatch.judging import judge_all
 from delivery.errors import Unavailable
 from delivery.ledger import recording
+from delivery.model import Prefix, show_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,10 +97,18 @@ class Recorder:
         if not result.attempt.response_headers and not result.attempt.response_body:
             # Nothing of the receiver's is left in it: a fault of ours, told in the log. The delivery is put
             # off, so that it is not sent again with every lease until somebody has mended it.
-            log.error("record.impossible", delivery_id=str(result.attempt.delivery_id), error=repr(error))
+            log.error(
+                "record.impossible",
+                delivery_id=show_id(Prefix.DELIVERY, result.attempt.delivery_id),
+                error=repr(error),
+            )
             await self._put_off(result)
             return
-        log.error("record.without_response", delivery_id=str(result.attempt.delivery_id), error=repr(error))
+        log.error(
+            "record.without_response",
+            delivery_id=show_id(Prefix.DELIVERY, result.attempt.delivery_id),
+            error=repr(error),
+        )
         bare = replace(result.attempt, response_headers=(), response_body=b"", response_truncated=True)
         await self._commit([replace(group[0], result=replace(result, attempt=bare))])
 

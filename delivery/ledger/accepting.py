@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
@@ -48,16 +48,18 @@ _RECALL = text("""
 """)
 # All or nothing: only if each tenant's set of endpoints is still what the rows were made from.
 # Due by the ledger's clock: an accepter whose clock is a little ahead must not make deliveries wait.
-_ACCEPT = text("""
+_WORDS: Final = """
     with standing as materialized (
         select count(*) = cardinality(cast(:known as uuid[])) as current
         from unnest(cast(:known as uuid[]), cast(:versions as bigint[])) as k (id, version)
         join tenants t on t.id = k.id and t.endpoints_version = k.version
     ), happened as (
-        insert into events (id, tenant_id, type, body, body_sha256, matched, created_at, idempotency_key)
+        insert into events (
+            id, tenant_id, type, body, body_sha256, matched, created_at, idempotency_key{column}
+        )
         select * from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:types as text[]),
                              cast(:bodies as bytea[]), cast(:hashes as bytea[]), cast(:matched as int[]),
-                             cast(:moments as timestamptz[]), cast(:keys as text[]))
+                             cast(:moments as timestamptz[]), cast(:keys as text[]){values})
         where (select current from standing)
     ), owed as materialized (
         select *
@@ -74,7 +76,10 @@ _ACCEPT = text("""
         select id, tenant_id, event_id, endpoint_id, event_type, created_at, matched_by from owed
     )
     select current, case when current and :tells then pg_notify(:channel, :payload) end as told from standing
-""")
+"""
+_ACCEPT = text(_WORDS.format(column="", values=""))
+# Another statement, so that where no trace is wanted nothing of it is paid for.
+_ACCEPT_TRACED = text(_WORDS.format(column=", traceparent", values=", cast(:traces as text[])"))
 _NOTIFY = text("select pg_notify(:channel, :payload)")
 
 
@@ -90,6 +95,7 @@ class EventRow:
     matched: int
     created_at: datetime
     idempotency_key: str | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,16 +170,20 @@ async def insert(
     deliveries: Sequence[DeliveryRow],
     *,
     known: Mapping[TenantId, int] | None = None,
+    traced: bool = False,
 ) -> bool:
     """Write events and what is owed for them, and wake the relay at commit.
 
     `known` are tenants with the version of their endpoints from which the deliveries were made: if one of
     them has changed since then, nothing is written, and the answer is False. More deliveries than
-    MOST_AT_ONCE need a transaction around them.
+    MOST_AT_ONCE need a transaction around them. `traced`: the traces that events came in are kept too.
     """
     at_once, more = deliveries[:MOST_AT_ONCE], deliveries[MOST_AT_ONCE:]
     pairs = {(row.tenant_id, row.endpoint_id) for row in deliveries}
-    (answer,) = await run(door, _ACCEPT, _values(events, at_once, known or {}, pairs))
+    values = _values(events, at_once, known or {}, pairs)
+    if traced:
+        values["traces"] = [row.traceparent for row in events]
+    (answer,) = await run(door, _ACCEPT_TRACED if traced else _ACCEPT, values)
     if not answer.current:
         return False
     # In parts, so that no statement of a large fan-out comes near the statement timeout.

@@ -7,7 +7,7 @@ holds those that no claim has, ordered by endpoint and time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
@@ -107,7 +107,7 @@ _IN_WORK = text("""
     select coalesce(sum(remaining), 0) as working from claims
     where lane = :lane and (started_at is null or started_at > clock_timestamp() - :lately)
 """)
-_START = text("""
+_START_WORDS: Final = """
     with started as (
         update claims set started_at = clock_timestamp(), worker = :worker,
                           lease_until = clock_timestamp() + :lease
@@ -115,12 +115,15 @@ _START = text("""
         returning id, created_at
     )
     select s.delivery_id, s.tenant_id, s.endpoint_id, s.event_id, s.attempts, s.step, s.lane, s.sequence,
-           e.version, ev.body, ev.body_sha256, started.created_at as claimed_at
+           e.version, ev.body, ev.body_sha256, started.created_at as claimed_at{column}
     from started
     join schedule s on s.claim_id = started.id
     join endpoints e on e.id = s.endpoint_id
     left join events ev on ev.id = s.event_id and ev.tenant_id = s.tenant_id
-""")
+"""
+_START = text(_START_WORDS.format(column=""))
+# Another statement, so that where no trace is wanted nothing of it is paid for.
+_START_TRACED = text(_START_WORDS.format(column=", ev.traceparent"))
 _HAND_BACK = text("""
     with closed as (
         delete from claims where id = any (cast(:claims as uuid[])) and started_at is null returning id
@@ -187,7 +190,8 @@ class Taken:
 class Work:
     """One delivery of a started claim, with the exact bytes that are owed; None: they are no longer kept.
 
-    `sequence` is the number under which its endpoint was owed it.
+    `sequence` is the number under which its endpoint was owed it, `traceparent` the trace that its event came
+    in, where that is asked for.
     """
 
     delivery_id: DeliveryId
@@ -202,6 +206,7 @@ class Work:
     body_sha256: bytes
     lane: Lane
     sequence: int
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,9 +271,15 @@ async def in_work(tx: Transaction, *, lane: Lane, lately: timedelta) -> int:
     return int(row.working)
 
 
-async def start(door: Door, claim_id: ClaimId, *, worker: str, lease: timedelta) -> list[Work]:
-    """Make the claim this worker's and load its deliveries; nothing if it was started before or rescued."""
-    rows = await run(door, _START, {"claim": claim_id, "worker": worker, "lease": lease})
+async def start(
+    door: Door, claim_id: ClaimId, *, worker: str, lease: timedelta, traced: bool = False
+) -> list[Work]:
+    """Make the claim this worker's and load its deliveries; nothing if it was started before or rescued.
+
+    `traced`: with the traces that their events came in.
+    """
+    words = _START_TRACED if traced else _START
+    rows = await run(door, words, {"claim": claim_id, "worker": worker, "lease": lease})
     return [
         Work(
             delivery_id=row.delivery_id,
@@ -283,6 +294,7 @@ async def start(door: Door, claim_id: ClaimId, *, worker: str, lease: timedelta)
             body_sha256=row.body_sha256 or b"",
             lane=Lane(row.lane),
             sequence=row.sequence or 0,
+            traceparent=row.traceparent if traced else None,
         )
         for row in rows
     ]

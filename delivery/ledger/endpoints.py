@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import exists, or_, select, text, update
+from sqlalchemy import DateTime, cast, exists, or_, select, text, update
 from sqlalchemy import insert as insert_into
 
 from delivery.ledger.scan import first_of, page_of, scope_of
@@ -102,6 +103,38 @@ async def urls(tx: Transaction, ids: Iterable[EndpointId]) -> dict[EndpointId, s
         return {}
     query = select(endpoints.c.id, endpoints.c.url).where(endpoints.c.id.in_(wanted))
     return {EndpointId(row.id): row.url for row in await tx.execute(query)}
+
+
+@dataclass(frozen=True, slots=True)
+class EndingCertificate:
+    """An endpoint whose client certificate ends, or has ended, and when."""
+
+    id: EndpointId
+    tenant_id: TenantId
+    at: datetime
+
+
+async def ending_certificates(tx: Transaction, *, before: datetime, most: int) -> list[EndingCertificate]:
+    """Endpoints of any tenant whose client certificate ends before then, soonest first."""
+    ends = cast(endpoints.c.client_certificate["not_after"].as_string(), DateTime(timezone=True))
+    rows = await tx.execute(
+        select(endpoints.c.id, endpoints.c.tenant_id, ends.label("at"))
+        .where(endpoints.c.deleted_at.is_(None), ends < before)
+        .order_by(ends)
+        .limit(most)
+    )
+    return [EndingCertificate(EndpointId(row.id), TenantId(row.tenant_id), row.at) for row in rows]
+
+
+async def latest_urls(tx: Transaction, *, most: int) -> list[str]:
+    """Where the active endpoints that were made last lead, whosever they are."""
+    found = await tx.execute(
+        select(endpoints.c.url)
+        .where(endpoints.c.state == EndpointState.ACTIVE, endpoints.c.deleted_at.is_(None))
+        .order_by(endpoints.c.id.desc())
+        .limit(most)
+    )
+    return list(found.scalars())
 
 
 async def write(tx: Transaction, endpoint: Endpoint) -> None:

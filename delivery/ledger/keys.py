@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, or_, select, update
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
     from delivery.paging import Cut
 
 _COLUMNS: Final = tuple(column for column in api_keys.c if column.name != "key_sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A key that ends by itself, and when."""
+
+    id: KeyId
+    at: datetime
 
 
 async def insert(tx: Transaction, key: ApiKey, *, key_sha256: bytes) -> None:
@@ -94,6 +103,22 @@ async def replace(tx: Transaction, key: ApiKey, *, by: KeyId, until: datetime) -
     )
     key_sha256: bytes = replaced.scalar_one()
     return key_sha256
+
+
+async def ending(tx: Transaction, *, after: datetime, before: datetime, most: int) -> list[Ending]:
+    """Keys of any tenant that end between these moments with none to take their place, soonest first."""
+    rows = await tx.execute(
+        select(api_keys.c.id, api_keys.c.expires_at)
+        .where(
+            api_keys.c.expires_at > after,
+            api_keys.c.expires_at < before,
+            api_keys.c.revoked_at.is_(None),
+            api_keys.c.replaced_by.is_(None),
+        )
+        .order_by(api_keys.c.expires_at)
+        .limit(most)
+    )
+    return [Ending(KeyId(row.id), row.expires_at) for row in rows]
 
 
 async def used(tx: Transaction, tenant_id: TenantId, key_id: KeyId, *, at: datetime) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from delivery.errors import Misconfigured
 
@@ -16,6 +17,16 @@ def upgrade(database_url: str) -> None:
     config = _config()
     config.attributes["database_url"] = database_url
     command.upgrade(config, "head")
+
+
+def newest() -> str:
+    """The revision that this release's migrations lead to."""
+    return str(ScriptDirectory.from_config(_config()).get_current_head())
+
+
+def revisions() -> frozenset[str]:
+    """Every revision that this release knows."""
+    return frozenset(one.revision for one in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
 def _config() -> Config:

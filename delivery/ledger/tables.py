@@ -165,6 +165,7 @@ events = Table(
     _moment("created_at"),
     Column("idempotency_key", Text),
     _moment("erased_at", nullable=True),
+    Column("traceparent", Text),  # where a trace is wanted: the one that it came in
     Index(None, "tenant_id", "id"),
     Index(None, "tenant_id", "idempotency_key", postgresql_where=text("idempotency_key is not null")),
     postgresql_partition_by="RANGE (id)",

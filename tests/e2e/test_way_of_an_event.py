@@ -256,3 +256,26 @@ def test_each_attempt_is_one_log_line_without_secret_or_body(stack: Stack, opera
     assert "of-the-partner" not in said
     assert str(partner.secret) not in said
     assert partner.calls[0].headers["authorization"] == "Bearer of-the-partner"
+
+
+def test_an_attempt_that_succeeds_has_its_line_where_somebody_wants_it(stack: Stack, operator: Api) -> None:
+    stack.environment["WAYBILL_LOG_ATTEMPTS"] = "all"
+    with Partner() as partner:
+        stack.serve("web", "relay", "worker")
+        tenant = operator.tenant()
+        endpoint = subscribe(tenant, partner)
+        [event] = publish(tenant, 1)
+        wait_for_success(tenant, 1)
+        stack.stop("worker")
+    said = stack.log("worker")
+    [line] = [json.loads(line) for line in said.splitlines() if "delivery.attempted" in line]
+    [delivery] = tenant.every("/v1/deliveries")
+    [attempt] = attempts(tenant, delivery)
+    assert line["took_ms"] > 0
+    assert {name: line[name] for name in ("event_id", "delivery_id", "attempt_id", "endpoint_id")} == {
+        "event_id": event,
+        "delivery_id": delivery["id"],
+        "attempt_id": attempt["id"],
+        "endpoint_id": endpoint,
+    }
+    assert (line["level"], line["number"], line["outcome"], line["status"]) == ("info", 1, "delivered", 200)

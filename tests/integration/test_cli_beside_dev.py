@@ -104,6 +104,24 @@ def test_the_first_account_has_the_password_that_is_kept_in_the_folder(
     assert engine.poll() is None
 
 
+def test_the_doctor_finds_the_engine_and_nothing_to_mend(
+    tmp_path: Path, environment: dict[str, str], engine: subprocess.Popen[str]
+):
+    done = subprocess.run(
+        [WAYBILL, "doctor", "--json"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    checks = {one["check"]: one["grade"] for one in json.loads(done.stdout)["checks"]}
+    assert "wrong" not in checks.values()
+    assert done.returncode == 0
+    assert checks["broker"] == checks["schema"] == checks["secrets"] == "ok"
+    assert engine.poll() is None
+
+
 def test_an_interrupted_engine_leaves_nothing_behind(
     tmp_path: Path, environment: dict[str, str], engine: subprocess.Popen[str]
 ):

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.cli.screen import Column, print_facts, print_indented, print_json, print_table, say
+from delivery.cli.screen import (
+    Column,
+    print_facts,
+    print_indented,
+    print_json,
+    print_table,
+    print_verdict,
+    say,
+)
 from delivery.taming import tame
 
 if TYPE_CHECKING:
@@ -101,3 +109,10 @@ def test_a_paragraph_keeps_its_distance_on_every_line(
 def test_brackets_are_text_and_not_markup(capsys: pytest.CaptureFixture[str]) -> None:
     say("[red]not red[/red] :smile:")
     assert capsys.readouterr().out == "[red]not red[/red] :smile:\n"
+
+
+def test_a_verdict_is_one_line_in_a_pipe_and_commands_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_verdict("wrong", "broker: " + "it is gone. " * 20 + "\x1b[2J")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("wrong     broker: it is gone.")
+    assert line.endswith("\\x1b[2J")

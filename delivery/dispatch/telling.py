@@ -1,0 +1,44 @@
+"""The one log line of an attempt. Where nobody asked for it, it costs a comparison."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import structlog
+
+from delivery.model import Prefix, show_id
+
+if TYPE_CHECKING:
+    from delivery.ledger.recording import Result
+
+log = structlog.get_logger()
+
+
+def tell(result: Result, *, every: bool, traceparent: str | None = None) -> None:
+    """Log an attempt: one that did not succeed at `info`; one that did too if `every`, else at `debug`.
+
+    With a `traceparent`, the line has the id of its trace.
+    """
+    attempt = result.attempt
+    level = logging.DEBUG if attempt.decision == "succeed" and not every else logging.INFO
+    if not log.is_enabled_for(level):  # most are: the ids in words would cost as much as signing does
+        return
+    took = attempt.timings.total
+    traced = {} if traceparent is None else {"trace_id": traceparent.split("-")[1]}
+    log.log(
+        level,
+        "delivery.attempted",
+        event_id=show_id(Prefix.EVENT, attempt.event_id),
+        delivery_id=show_id(Prefix.DELIVERY, attempt.delivery_id),
+        attempt_id=show_id(Prefix.ATTEMPT, attempt.id),
+        endpoint_id=show_id(Prefix.ENDPOINT, attempt.endpoint_id),
+        tenant_id=show_id(Prefix.TENANT, attempt.tenant_id),
+        number=attempt.number,
+        outcome=attempt.outcome,
+        status=attempt.status,
+        took_ms=None if took is None else round(took.total_seconds() * 1000, 1),
+        decision=attempt.decision,
+        reason=attempt.reason,
+        **traced,
+    )

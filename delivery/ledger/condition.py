@@ -1,0 +1,92 @@
+"""How the database itself stands: what the doctor asks of it. Reads only, and no table may be there yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from delivery.ledger.partitions import DAYS_AHEAD
+from delivery.ledger.tables import PARTITIONED
+from delivery.ledger.walls import WALLS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from delivery.ledger.session import Transaction
+
+_SERVER = text("""
+    select current_setting('server_version_num')::int as number, current_setting('server_version') as version,
+           pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool as read_only,
+           current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+               as places,
+           (select coalesce(sum(numbackends), 0)::int from pg_stat_database) as taken,
+           to_regclass('alembic_version') is not null as migrated,
+           coalesce(has_table_privilege(to_regclass('alembic_version'), 'select'), true) as readable
+""")
+_REVISION = text("select version_num from alembic_version")
+_NOW = text("select clock_timestamp()")
+_MISSING = text("""
+    select name from unnest(cast(:names as text[])) as wanted (name) where to_regclass(name) is null
+""")
+_OPEN = text("""
+    select name from unnest(cast(:names as text[])) as wanted (name)
+    join pg_class t on t.oid = to_regclass(name) where not t.relrowsecurity order by name
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The database server. `places` are the connections it takes, `taken` those that are open now.
+
+    `readable`: our account may read what is in it.
+    """
+
+    number: int
+    version: str
+    read_only: bool
+    places: int
+    taken: int
+    readable: bool
+    revision: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """By how much the server's clock is ahead of ours, give or take `doubt`."""
+
+    ahead: timedelta
+    doubt: timedelta
+
+
+async def server(tx: Transaction) -> Server:
+    """Which server it is, and up to which migration it was brought; None: up to none."""
+    row = (await tx.execute(_SERVER)).one()
+    known = row.migrated and row.readable
+    revision = (await tx.execute(_REVISION)).scalar_one_or_none() if known else None
+    return Server(row.number, row.version, row.read_only, row.places, row.taken, row.readable, revision)
+
+
+async def clocks(tx: Transaction, *, clock: Callable[[], datetime]) -> Clocks:
+    """Compare the server's clock with ours, as well as one round trip tells."""
+    before = clock()
+    theirs: datetime = (await tx.execute(_NOW)).scalar_one()
+    half = (clock() - before) / 2
+    return Clocks(theirs - before - half, half)
+
+
+async def days_ahead(tx: Transaction, *, now: datetime) -> int:
+    """For how many days after today every history table has its partition; -1: today has none."""
+    days = {n: f"{now.astimezone(UTC) + timedelta(days=n):%Y%m%d}" for n in range(DAYS_AHEAD + 1)}
+    names = [f"{table}_{day}" for table in PARTITIONED for day in days.values()]
+    missing = (await tx.execute(_MISSING, {"names": names})).scalars().all()
+    gaps = [n for n, day in days.items() if any(name.endswith(day) for name in missing)]
+    return min(gaps, default=DAYS_AHEAD + 1) - 1
+
+
+async def without_walls(tx: Transaction) -> list[str]:
+    """The tables that PostgreSQL should hold tenants apart in, and does not."""
+    return list((await tx.execute(_OPEN, {"names": list(WALLS)})).scalars())

@@ -1,0 +1,130 @@
+"""A deploy that rolls on: the release before this one goes on working, in its own processes, on our schema.
+
+Where the checkout has no history (a shallow clone), there is nothing to run and these tests are skipped;
+`tests/integration/test_migrations_are_gentle.py` holds every migration to the same promise without it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from delivery.ledger import schema
+from tests.support.partner import Answer, Partner
+from tests.support.postgres import connect
+from tests.support.previous import NoHistoryError, previous, unpack
+from tests.support.scene import assert_all_arrived, publish, subscribe, wait_for_success
+from tests.support.stack import ROOT, WAYBILL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.api import Api
+    from tests.support.partner import Call
+    from tests.support.stack import Stack
+
+KINDS = ("web", "relay", "worker")
+
+
+@pytest.fixture
+def before(stack: Stack, empty_database_url: str) -> Iterator[Path]:
+    """A stack on an empty database, of which every process is of the release before, and where that is."""
+    folder = stack.folder / "before"
+    folder.mkdir()
+    try:
+        unpack(previous(), folder)
+    except NoHistoryError as error:
+        pytest.skip(f"this checkout has no history to take an older release from: {error}")
+    stack.database_url = stack.environment["WAYBILL_DATABASE_URL"] = empty_database_url
+    for kind in ("upgrade", *KINDS):
+        stack.own[kind] = {"PYTHONPATH": str(folder)}
+    yield folder
+    stack.stop()
+
+
+def of_today(stack: Stack, *kinds: str) -> None:
+    """From now on, these are of the release at hand."""
+    for kind in kinds:
+        stack.own[kind] = {"PYTHONPATH": str(ROOT)}
+
+
+def revision(stack: Stack) -> str:
+    with connect(stack.database_url) as connection:
+        row = connection.execute("select version_num from alembic_version").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def now_and_then_unwell() -> Callable[[Call], Answer]:
+    """Every fifth message is refused once, so that retries are made too, and no breaker opens."""
+    seen: set[str] = set()
+
+    def answer(call: Call) -> Answer:
+        new = call.message_id not in seen
+        seen.add(call.message_id)
+        return Answer(503 if new and len(seen) % 5 == 0 else 200)
+
+    return answer
+
+
+def test_code_of_the_release_before_is_what_its_processes_run(before: Path) -> None:
+    where = subprocess.run(
+        [sys.executable, "-P", "-c", "import delivery, workers; print(delivery.__file__, workers.__file__)"],
+        env={"PYTHONPATH": str(before)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert [Path(file).is_relative_to(before) for file in where] == [True, True]
+
+
+def test_the_release_before_goes_on_working_on_the_new_schema_until_it_is_replaced(
+    stack: Stack, operator: Api, before: Path
+) -> None:
+    assert before.is_dir()
+    with Partner(now_and_then_unwell()) as partner:
+        stack.run(str(WAYBILL), "db", "upgrade", name="upgrade")
+        stack.serve(*KINDS)
+        tenant = operator.tenant()
+        subscribe(tenant, partner)
+        events = publish(tenant, 20)
+        wait_for_success(tenant, 20)
+
+        of_today(stack, "upgrade")
+        stack.run(str(WAYBILL), "db", "upgrade", name="upgrade")
+        assert revision(stack) == schema.newest()
+        events += publish(tenant, 20, start=20)
+        wait_for_success(tenant, 40)  # by web, relay and worker of the release before
+
+        of_today(stack, "worker")
+        stack.stop("worker")
+        stack.serve("worker")
+        events += publish(tenant, 20, start=40)
+        wait_for_success(tenant, 60)
+
+        of_today(stack, "relay", "web")
+        stack.stop("relay", "web")
+        stack.serve("web", "relay")
+        events += publish(tenant, 20, start=60)
+        wait_for_success(tenant, 80)
+        assert_all_arrived(partner, events)
+        assert stack.ended() == []
+
+
+def test_a_worker_of_the_release_before_serves_a_relay_of_this_one(
+    stack: Stack, operator: Api, before: Path
+) -> None:
+    assert before.is_dir()
+    of_today(stack, "upgrade", "web", "relay")
+    with Partner(now_and_then_unwell()) as partner:
+        stack.run(str(WAYBILL), "db", "upgrade", name="upgrade")
+        stack.serve(*KINDS)
+        tenant = operator.tenant()
+        subscribe(tenant, partner)
+        events = publish(tenant, 40)
+        wait_for_success(tenant, 40)
+        assert_all_arrived(partner, events)

@@ -1,0 +1,68 @@
+"""The files of `deploy/`, read as those read them that run them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from delivery.config import Settings
+from tests.support.stack import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEPLOY = ROOT / "deploy"
+DOCKERFILE = DEPLOY / "Dockerfile"
+COMPOSE = DEPLOY / "compose.yaml"
+KUBERNETES = DEPLOY / "kubernetes"
+SETTINGS = {f"WAYBILL_{name.upper()}" for name in Settings.model_fields}
+
+
+def instructions(text: str) -> list[tuple[str, str]]:
+    """The instructions of a Dockerfile with their words, lines that go on joined and comments left out."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    whole = re.sub(r"\\\n\s*", "", "\n".join(lines))
+    return [
+        (name.upper(), words.strip())
+        for name, _, words in (line.partition(" ") for line in whole.splitlines())
+    ]
+
+
+def health_command() -> list[str]:
+    """What the image's HEALTHCHECK runs, word by word."""
+    [words] = [words for name, words in instructions(DOCKERFILE.read_text()) if name == "HEALTHCHECK"]
+    return [str(word) for word in json.loads(words.partition("CMD ")[2])]
+
+
+def compose() -> Any:
+    """compose.yaml with its anchors and merges resolved, and its variables as they are written."""
+    return yaml.safe_load(COMPOSE.read_text())
+
+
+def resources() -> list[Any]:
+    """Everything that goes to Kubernetes: what `kubectl apply --kustomize` would send, and the upgrade."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is not None:
+        built = subprocess.run([kubectl, "kustomize", KUBERNETES], capture_output=True, text=True, check=True)
+        sent = list(yaml.safe_load_all(built.stdout))
+    else:
+        names = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"]
+        sent = [one for name in names for one in yaml.safe_load_all((KUBERNETES / name).read_text())]
+    return [*sent, yaml.safe_load((KUBERNETES / "upgrade.yaml").read_text())]
+
+
+def of_kind(*kinds: str) -> list[Any]:
+    """The resources of these kinds."""
+    return [one for one in resources() if one["kind"] in kinds]
+
+
+def pods() -> Iterator[tuple[str, Any]]:
+    """The component and the pod's own description, of everything that runs."""
+    for one in of_kind("Deployment", "Job"):
+        template = one["spec"]["template"]
+        yield template["metadata"]["labels"]["app.kubernetes.io/component"], template["spec"]

@@ -1,0 +1,57 @@
+"""The release before this one, as a folder of code: what still runs while a deploy rolls on.
+
+It comes out of git: the last release's tag; until there is one, the commit before the newest migration, which
+is the one that a deploy of today would find running. WAYBILL_TEST_PREVIOUS names another.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+from typing import TYPE_CHECKING
+
+from tests.support.stack import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PACKAGES = ("delivery", "migrations", "retries", "signing", "workers")
+
+
+class NoHistoryError(Exception):
+    """This checkout does not hold the code that was before: it has no git, or only the newest commit."""
+
+
+def previous() -> str:
+    """The commit to upgrade from. Raises NoHistoryError."""
+    given = os.environ.get("WAYBILL_TEST_PREVIOUS")
+    if given:
+        return given
+    try:
+        return _git("describe", "--tags", "--abbrev=0", "--match=v*", "HEAD^")
+    except NoHistoryError:
+        newest = _git("log", "-1", "--diff-filter=A", "--format=%H", "--", "migrations/versions/*.py")
+        return _git("rev-parse", "--verify", f"{newest or 'HEAD'}^")
+
+
+def unpack(commit: str, folder: Path) -> Path:
+    """Lay that commit's packages out in a folder, to be put first on a process's PYTHONPATH."""
+    packed = _asked("archive", "--format=tar", commit, "--", *PACKAGES)
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        tar.extractall(folder, filter="data")
+    return folder
+
+
+def _git(*words: str) -> str:
+    return _asked(*words).decode().strip()
+
+
+def _asked(*words: str) -> bytes:
+    try:
+        # This repository alone: a test run as root may stand in a checkout of somebody else's.
+        command = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), *words]
+        return subprocess.run(command, check=True, capture_output=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise NoHistoryError(str(error)) from error
