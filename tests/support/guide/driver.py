@@ -1,0 +1,12 @@
+"""Runs the guide's Python: driver.py KEY ID TIMESTAMP SIGNATURES <body."""
+
+import sys
+
+from snippet import Refused, verify
+
+key, *values = sys.argv[1:]
+names = ("webhook-id", "webhook-timestamp", "webhook-signature")
+try:
+    verify(dict(zip(names, values, strict=True)), sys.stdin.buffer.read(), key)
+except Refused as error:
+    sys.exit(print(error) or 1)
