@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import standardwebhooks
+import svix.webhooks
 
 from signing import generate_ed25519, generate_hmac, parse_secret, sign
 from tests.support.guide import LANGUAGES, Language, Program, prepare, snippets
@@ -101,7 +103,9 @@ def test_each_program_of_the_guide_tells_the_real_delivery_from_every_other(
         assert program.says(other_key, one.headers, one.body) == NO_MATCH
         for name in ("id", "timestamp", "signature"):
             assert program.says(one.key, one.with_headers(**{name: ""}), one.body) == "a header is missing"
-        assert program.says(one.key, one.with_headers(timestamp="now"), one.body) == "the timestamp is no number"
+        assert (
+            program.says(one.key, one.with_headers(timestamp="now"), one.body) == "the timestamp is no number"
+        )
     assert program.says(paired.key, shared.headers, shared.body) == NO_MATCH
     assert program.says(shared.key, paired.headers, paired.body) == NO_MATCH
 
@@ -128,3 +132,16 @@ def test_the_guide_has_a_program_for_each_language_and_no_other():
 @pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.name)
 def test_each_program_compares_with_what_its_language_has_for_it(language: Language):
     assert language.compares in snippets()[language.name]
+
+
+@pytest.mark.parametrize("library", [standardwebhooks.Webhook, svix.webhooks.Webhook])
+def test_the_libraries_of_pypi_verify_real_deliveries_and_nothing_else(sent: Deliveries, library: Any):
+    for one, key in (
+        (sent.shared, sent.shared.key),
+        (sent.rotating, sent.rotating.key),
+        (sent.rotating, sent.older_secret),
+    ):
+        library(key).verify(one.body, dict(one.headers))
+        for wrong_key, body in ((key, one.body + b" "), (OTHER_SECRET, one.body)):
+            with pytest.raises(standardwebhooks.WebhookVerificationError):
+                library(wrong_key).verify(body, dict(one.headers))

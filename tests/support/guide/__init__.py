@@ -90,7 +90,7 @@ class Program:
     language: Language
 
     def says(self, key: str, headers: Mapping[str, str], body: bytes) -> str:
-        """`verified`, or the reason that it gives; AssertionError for a program that ends in any other way."""
+        """`verified`, or the reason that it gives; any other end is an AssertionError."""
         values = [headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature")]
         ended = subprocess.run(
             [*self.language.run, key, *values],

@@ -9,4 +9,5 @@ names = ("webhook-id", "webhook-timestamp", "webhook-signature")
 try:
     verify(dict(zip(names, values, strict=True)), sys.stdin.buffer.read(), key)
 except Refused as error:
-    sys.exit(print(error) or 1)
+    sys.stdout.write(f"{error}\n")
+    sys.exit(1)
