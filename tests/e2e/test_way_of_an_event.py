@@ -140,10 +140,11 @@ def test_a_public_key_verifies_what_v1a_signed(engine: Api) -> None:
             verify(call.headers, call.body, endpoint["public_key"], now=datetime.now(UTC))
 
 
-def test_the_npm_package_verifies_our_deliveries(engine: Api) -> None:
+@pytest.mark.parametrize("package", ["standardwebhooks", "svix"])
+def test_the_npm_packages_verify_our_deliveries(engine: Api, package: str) -> None:
     tenant = engine.tenant()
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  the specification's own example
-    with node_receiver(secret) as (port, said):
+    with node_receiver(secret, package) as (port, said):
         url = f"http://127.0.0.1:{port}/hooks"
         tenant.post("/v1/endpoints", {"url": url, "filter": ["order.*"], "secret": secret})
         events = publish(tenant, 10)
@@ -152,10 +153,10 @@ def test_the_npm_package_verifies_our_deliveries(engine: Api) -> None:
 
 
 @contextmanager
-def node_receiver(secret: str) -> Iterator[tuple[int, Iterator[str]]]:
+def node_receiver(secret: str, package: str) -> Iterator[tuple[int, Iterator[str]]]:
     folder = ROOT / "tests/support/node"
     with subprocess.Popen(
-        ["node", "receiver.mjs", secret], cwd=folder, stdout=subprocess.PIPE, text=True
+        ["node", "receiver.mjs", secret, package], cwd=folder, stdout=subprocess.PIPE, text=True
     ) as node:
         assert node.stdout is not None
         said = (line.strip() for line in node.stdout)

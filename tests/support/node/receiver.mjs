@@ -1,7 +1,7 @@
-// Verifies each delivery with the npm package `standardwebhooks`, and prints the id of what verified.
+// Verifies each delivery with an npm package, `standardwebhooks` or `svix`, and prints the id of what verified.
 import { createServer } from "node:http";
-import { Webhook } from "standardwebhooks";
 
+const { Webhook } = await import(process.argv[3]);
 const webhook = new Webhook(process.argv[2]);
 
 const server = createServer((request, response) => {
