@@ -59,8 +59,12 @@ class Answer:
 
 def encode(event: Event) -> bytes:
     """An event as the API takes it. Raises TypeError and ValueError for what JSON cannot say."""
-    data = event.data if isinstance(event.data, bytes) else _json(event.data)
-    return b'{"type":%b,"data":%b}' % (_json(event.type), data)
+    return b'{"type":%b,"data":%b}' % (_json(event.type), encode_data(event))
+
+
+def encode_data(event: Event) -> bytes:
+    """The `data` of an event as JSON; bytes are taken as they are."""
+    return event.data if isinstance(event.data, bytes) else _json(event.data)
 
 
 def batches(events: Iterable[Event], *, most: int, most_bytes: int = BATCH_BYTES) -> Iterator[list[bytes]]:

@@ -39,6 +39,18 @@ def test_importing_the_client_imports_nothing_of_the_engine():
     }
 
 
+def test_importing_the_outbox_imports_sqlalchemy_besides_and_nothing_of_the_engine():
+    told = subprocess.run(
+        [sys.executable, "-c", "import sys, delivery.outbox; print(*sys.modules)"],
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout.split()
+    ours = {".".join(name.split(".")[:2]) for name in told if name.startswith("delivery.")}
+    assert ours == {"delivery.client", "delivery.outbox"}
+    assert not [name for name in told if name.partition(".")[0] in NOT_NEEDED[2:]]
+
+
 @pytest.mark.parametrize("key", ["", "two words", "ü", "k" * 256])
 def test_a_key_that_the_api_would_refuse_is_refused_here(key: str):
     with (
