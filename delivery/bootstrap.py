@@ -23,6 +23,7 @@ from delivery.erasure import Erasure
 from delivery.errors import Misconfigured
 from delivery.exporting import Exports
 from delivery.figures import Figures, Rolling
+from delivery.ingest import Ingest, RefusedMessages
 from delivery.keys import Keys, KeyTerms
 from delivery.ledger import Ledger
 from delivery.names import Names
@@ -213,6 +214,8 @@ class Services:
     figures: Figures
     people: People
     whose: Whose
+    ingest: Ingest
+    messages: RefusedMessages
 
     async def close(self) -> None:
         """Finish what is written beside requests, and close the connections to the ledger."""
@@ -231,12 +234,14 @@ def services(settings: Settings, ledger: Ledger) -> Services:
     )
     limits = AcceptLimits(event_bytes=settings.event_max_bytes, batch_events=settings.batch_max_events)
     box = secret_box(settings)
+    accepter = Accepter(ledger, limits=limits, clock=clock)
+    keys = Keys(ledger, key_terms(settings), clock=clock, random_bytes=secrets.token_bytes)
     return Services(
         settings=settings,
         ledger=ledger,
-        accepter=Accepter(ledger, limits=limits, clock=clock),
+        accepter=accepter,
         tenants=Tenants(ledger, settings.retention, clock=clock),
-        keys=Keys(ledger, key_terms(settings), clock=clock, random_bytes=secrets.token_bytes),
+        keys=keys,
         endpoints=Endpoints(ledger, box, terms, clock=clock, random_bytes=secrets.token_bytes),
         deliveries=Deliveries(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
         replays=Replays(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
@@ -258,4 +263,6 @@ def services(settings: Settings, ledger: Ledger) -> Services:
             random_bytes=secrets.token_bytes,
         ),
         whose=Whose(ledger),
+        ingest=Ingest(ledger, accepter, keys, clock=clock),
+        messages=RefusedMessages(ledger, accepter, clock=clock),
     )
