@@ -170,7 +170,12 @@ class _Session:
     async def _said(self, ask: Callable[..., Any], *words: object, **more: object) -> Any:
         """What the broker answers. Raises Closed."""
         answered: asyncio.Future[Any] = self._loop.create_future()
-        ask(*words, **more, callback=lambda said: answered.done() or answered.set_result(said))
+
+        def hear(said: object) -> None:
+            if not answered.done():
+                answered.set_result(said)
+
+        ask(*words, **more, callback=hear)
         await asyncio.wait({answered, self._closed}, return_when=asyncio.FIRST_COMPLETED)
         if not answered.done():
             answered.cancel()

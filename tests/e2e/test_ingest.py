@@ -32,14 +32,19 @@ def exchange_of(stack: Stack) -> str:
 
 def started(stack: Stack, *names: str) -> None:
     """Start ingest processes; when they consume, exchange and queue are there."""
-    for name in names:
-        before = stack.log(name).count("ingest.consuming") if (stack.folder / f"{name}.log").exists() else 0
-        stack.serve(name)
-        wait_until(
-            lambda name=name, before=before: stack.log(name).count("ingest.consuming") > before,
-            f"{name} to consume",
-            seconds=PATIENCE,
-        )
+    before = {name: times_consuming(stack, name) for name in names}
+    stack.serve(*names)
+    wait_until(
+        lambda: all(times_consuming(stack, name) > times for name, times in before.items()),
+        f"{', '.join(names)} to consume",
+        seconds=PATIENCE,
+    )
+
+
+def times_consuming(stack: Stack, name: str) -> int:
+    """How often a process of this name has said that it consumes."""
+    log = stack.folder / f"{name}.log"
+    return log.read_text().count("ingest.consuming") if log.exists() else 0
 
 
 @pytest.fixture
