@@ -43,7 +43,7 @@ class Settings(BaseSettings):
         "waybill", description="Prefix of the queues' names.", pattern=r"^[a-zA-Z0-9_.-]+$", max_length=200
     )
     ingest_prefetch: int = Field(
-        500, ge=1, le=10_000, description="Messages that one `ingest` process holds unacknowledged, at most."
+        500, ge=1, le=2_000, description="Messages that one `ingest` process holds unacknowledged, at most."
     )
     data_dir: Path | None = Field(None, description="Where the embedded default keeps its files: `.waybill`.")
 

@@ -94,7 +94,9 @@ class Consumer:
                     log.warning("ingest.waits", why=str(error))
                 await asyncio.sleep(_AGAIN_SECONDS)
             else:
-                self._away = False
+                if self._away:
+                    self._away = False
+                    log.info("ingest.goes_on")
                 return
 
 

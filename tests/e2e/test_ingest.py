@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import make_url
 
 from tests.support.partner import Partner
-from tests.support.proxy import CutOff, Proxy, Weather
+from tests.support.proxy import CutOff, Proxy, Weather, ears
 from tests.support.publishing import Publisher
 from tests.support.scene import PATIENCE, assert_all_arrived, subscribe, wait_for_success
 from tests.support.stack import wait_until
@@ -105,10 +105,9 @@ def test_ingest_killed_between_the_commit_and_the_acknowledgement_makes_one_even
 
     broker = stack.environment["WAYBILL_AMQP_URL"]
     host, port = broker.rpartition("@")[2].partition("/")[0].split(":")
-    ears = lambda: (kill_before_the_ack, lambda _data: None)  # noqa: E731
     for number in range(50):
         producer.publish(tenant.key, f"m{number}", number)
-    with Proxy(host, int(port), ears) as proxy:
+    with Proxy(host, int(port), ears(of_client=kill_before_the_ack)) as proxy:
         stack.own["ingest"] = {
             "WAYBILL_AMQP_URL": broker.replace(f"{host}:{port}", f"127.0.0.1:{proxy.port}")
         }

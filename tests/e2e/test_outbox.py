@@ -21,7 +21,7 @@ from delivery.client import Client, Event
 from delivery.outbox import Outbox
 from delivery.outbox.forward import Forwarder
 from delivery.outbox.rows import Rows, open_database
-from tests.support.proxy import CutOff, Proxy, Weather
+from tests.support.proxy import CutOff, Proxy, Weather, ears
 from tests.support.scene import PATIENCE
 from tests.support.stack import WAYBILL, Stack, wait_until
 
@@ -168,8 +168,7 @@ def test_a_forwarder_killed_between_the_answer_and_the_delete_makes_one_event(
             raise CutOff
 
     where = make_url(url_of(shop))
-    ears = lambda: (kill_before_the_delete, lambda _data: None)  # noqa: E731
-    with Proxy(str(where.host), int(where.port or 0), ears) as proxy:
+    with Proxy(str(where.host), int(where.port or 0), ears(of_client=kill_before_the_delete)) as proxy:
         through = where.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
         forward(processes, "forward", through, tenant)
         wait_until(killed.is_set, "the forwarder to be killed", seconds=PATIENCE)

@@ -10,23 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.client import AsyncClient, Client, Conflict, Event, Invalid, NotAuthenticated, Retries
-from tests.support.proxy import CutOff, Proxy, Weather
+from tests.support.proxy import CutOff, Proxy, Weather, ears
 from tests.support.stack import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.support.api import Api
-    from tests.support.proxy import Ear
     from tests.support.stack import Stack
 
 SOON = Retries(most=1_000, first=timedelta(milliseconds=5), longest=timedelta(milliseconds=100))
 ACCEPTED = b"HTTP/1.1 202"
-
-
-def hearing(of_server: Ear) -> Callable[[], tuple[Ear, Ear]]:
-    """Ears that only listen to what the server says."""
-    return lambda: (lambda _data: None, of_server)
 
 
 class Cutting:
@@ -61,7 +53,7 @@ def test_a_connection_cut_in_the_middle_of_answers_makes_no_second_event(engine:
     cutting = Cutting(3)
     port = int(engine.url.rpartition(":")[2])
     with (
-        Proxy("127.0.0.1", port, hearing(cutting.hear)) as proxy,
+        Proxy("127.0.0.1", port, ears(of_server=cutting.hear)) as proxy,
         Client(f"http://127.0.0.1:{proxy.port}", tenant.key, retries=SOON) as client,
     ):
         sent = client.send("order.created", 1)
@@ -74,7 +66,7 @@ async def test_many_cut_in_the_middle_of_answers_are_each_one_event(engine: Api)
     tenant = engine.tenant()
     cutting = Cutting(2)
     port = int(engine.url.rpartition(":")[2])
-    with Proxy("127.0.0.1", port, hearing(cutting.hear)) as proxy:
+    with Proxy("127.0.0.1", port, ears(of_server=cutting.hear)) as proxy:
         url = f"http://127.0.0.1:{proxy.port}"
         async with AsyncClient(url, tenant.key, retries=SOON, batch_events=40) as client:
             sent = await client.send_many([Event("order.created", {"n": n}) for n in range(100)])
@@ -100,7 +92,7 @@ def test_web_killed_between_commit_and_answer_makes_no_second_event(stack: Stack
             raise CutOff
 
     with (
-        Proxy("127.0.0.1", stack.port, hearing(kill_once)) as proxy,
+        Proxy("127.0.0.1", stack.port, ears(of_server=kill_once)) as proxy,
         ThreadPoolExecutor(1) as pool,
         Client(f"http://127.0.0.1:{proxy.port}", tenant.key, retries=SOON) as client,
     ):
@@ -123,7 +115,7 @@ def test_a_ledger_that_is_away_is_waited_for(stack: Stack, operator: Api) -> Non
         stack.serve("web")
         tenant = operator.tenant()
         with (
-            Proxy("127.0.0.1", stack.port, hearing(lambda data: statuses.append(data[9:12]))) as proxy,
+            Proxy("127.0.0.1", stack.port, ears(of_server=lambda data: statuses.append(data[9:12]))) as proxy,
             Client(f"http://127.0.0.1:{proxy.port}", tenant.key, retries=SOON) as client,
         ):
             before_ledger.weather = Weather(refusing=True)
@@ -142,7 +134,7 @@ def test_whoever_asks_too_often_waits_as_long_as_it_is_told(engine: Api) -> None
     statuses: list[bytes] = []
     port = int(engine.url.rpartition(":")[2])
     with (
-        Proxy("127.0.0.1", port, hearing(lambda data: statuses.append(data[9:12]))) as proxy,
+        Proxy("127.0.0.1", port, ears(of_server=lambda data: statuses.append(data[9:12]))) as proxy,
         Client(f"http://127.0.0.1:{proxy.port}", made["key"], retries=SOON) as client,
     ):
         sent = [client.send("order.created", n).id for n in range(3)]

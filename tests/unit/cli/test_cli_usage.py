@@ -135,7 +135,7 @@ def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         Home(tmp_path / "taken").prepare()
 
 
-@pytest.mark.parametrize("process", ["web", "relay", "worker"])
+@pytest.mark.parametrize("process", ["web", "relay", "worker", "ingest"])
 def test_a_process_without_its_settings_does_not_start(
     process: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
