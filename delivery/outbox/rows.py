@@ -78,7 +78,12 @@ def open_database(url: str) -> Engine:
             isolation_level="READ COMMITTED",
             hide_parameters=True,
             pool_size=1,
-            connect_args={"application_name": "waybill outbox", "connect_timeout": 5},
+            connect_args={
+                "application_name": "waybill outbox",
+                "connect_timeout": 5,
+                "tcp_user_timeout": 30_000,  # milliseconds: a silent network must not hold it for hours
+                "prepare_threshold": None,  # a pooler may stand before the database
+            },
         )
     except (ArgumentError, NoSuchModuleError, ValueError):
         raise Misconfigured("--database cannot be read: postgresql://user:password@host/name") from None

@@ -178,3 +178,27 @@ def test_ingest_outlives_the_broker_and_a_stop_in_the_middle_loses_nothing(
         assert producer.waiting() == 0
         producer.delete()
     assert numbers(tenant) == Counter(range(200))
+
+
+def test_processes_killed_again_and_again_make_one_event_of_each_message(
+    stack: Stack, tenant: Api, producer: Publisher
+) -> None:
+    stack.environment["WAYBILL_INGEST_PREFETCH"] = "50"
+    started(stack, "ingest.2")
+    for number in range(1_000):
+        producer.publish(tenant.key, f"m{number}", number)
+        if number % 200 == 100:
+            for name in ("ingest", "ingest.2"):
+                stack.kill(name)
+                stack.serve(name)
+    wait_until(lambda: count(tenant) >= 1_000, "all events", seconds=PATIENCE)
+    stack.stop("ingest", "ingest.2")
+    assert producer.waiting() == 0
+    assert numbers(tenant) == Counter(range(1_000))
+
+
+def test_a_queue_that_was_deleted_is_made_again(stack: Stack, tenant: Api, producer: Publisher) -> None:
+    producer.delete()
+    wait_until(lambda: times_consuming(stack, "ingest") == 2, "the queue to be back", seconds=PATIENCE)
+    producer.publish(tenant.key, "m1", 1)
+    wait_until(lambda: count(tenant) == 1, "the event", seconds=PATIENCE)

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from delivery.client import Client, Event
+from delivery.errors import Misconfigured
 from delivery.outbox import Outbox
 from delivery.outbox.forward import Forwarder
 from delivery.outbox.rows import Rows, open_database
@@ -225,6 +226,16 @@ def test_no_event_overtakes_another_of_its_stream_that_is_on_its_way(shop: Engin
     assert [row.data for row in third.rows] == ["3"]
 
 
+def test_rows_have_the_order_in_which_one_session_wrote_them(shop: Engine, rows: Rows) -> None:
+    """SQLAlchemy writes a thousand rows in one statement."""
+    write(shop, *[Event("a", n) for n in range(2_500)], stream="order 1")
+    came: list[int] = []
+    while batch := rows.claim(lease=LEASE):
+        came += [int(row.data) for row in batch.rows]
+        rows.done(batch)
+    assert came == list(range(2_500))
+
+
 def test_a_batch_is_bounded_in_rows_and_bytes(shop: Engine, rows: Rows) -> None:
     write(shop, *[Event("a", "x" * 3_000_000) for _ in range(3)], *[Event("a", n) for n in range(5)])
     first, second = rows.claim(lease=LEASE), rows.claim(lease=LEASE, most=3)
@@ -269,6 +280,13 @@ def test_an_event_that_is_too_large_is_found_among_others(shop: Engine, rows: Ro
     (refused,) = rows.refused(limit=2)
     assert refused.id == 6
     assert "262,144" in refused.reason
+
+
+def test_a_database_without_an_outbox_says_so(empty_database_url: str) -> None:
+    engine = open_database(empty_database_url)
+    with pytest.raises(Misconfigured, match=r"No outbox shop\.waybill_outbox in this database"):
+        Rows(engine, "shop.waybill_outbox").standing()
+    engine.dispose()
 
 
 def test_a_key_that_is_refused_condemns_no_event(shop: Engine, rows: Rows, engine: Api) -> None:
