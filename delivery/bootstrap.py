@@ -24,6 +24,7 @@ from delivery.erasure import Erasure
 from delivery.errors import Misconfigured
 from delivery.exporting import Exports
 from delivery.figures import Figures, Rolling
+from delivery.ingest import Ingest, RefusedMessages
 from delivery.keys import Keys, KeyTerms
 from delivery.ledger import Ledger
 from delivery.names import Names
@@ -241,6 +242,8 @@ class Services:
     figures: Figures
     people: People
     whose: Whose
+    ingest: Ingest
+    messages: RefusedMessages
     spans: Spans | None = None
 
     async def close(self) -> None:
@@ -262,12 +265,14 @@ def services(settings: Settings, ledger: Ledger, *, spans: Spans | None = None) 
     )
     limits = AcceptLimits(event_bytes=settings.event_max_bytes, batch_events=settings.batch_max_events)
     box = secret_box(settings)
+    accepter = Accepter(ledger, limits=limits, clock=clock, traced=spans is not None)
+    keys = Keys(ledger, key_terms(settings), clock=clock, random_bytes=secrets.token_bytes)
     return Services(
         settings=settings,
         ledger=ledger,
-        accepter=Accepter(ledger, limits=limits, clock=clock, traced=spans is not None),
+        accepter=accepter,
         tenants=Tenants(ledger, settings.retention, clock=clock),
-        keys=Keys(ledger, key_terms(settings), clock=clock, random_bytes=secrets.token_bytes),
+        keys=keys,
         endpoints=Endpoints(ledger, box, terms, clock=clock, random_bytes=secrets.token_bytes),
         deliveries=Deliveries(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
         replays=Replays(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
@@ -289,5 +294,7 @@ def services(settings: Settings, ledger: Ledger, *, spans: Spans | None = None) 
             random_bytes=secrets.token_bytes,
         ),
         whose=Whose(ledger),
+        ingest=Ingest(ledger, accepter, keys, clock=clock),
+        messages=RefusedMessages(ledger, accepter, clock=clock),
         spans=spans,
     )

@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     queue_name: str = Field(
         "waybill", description="Prefix of the queues' names.", pattern=r"^[a-zA-Z0-9_.-]+$", max_length=200
     )
+    ingest_prefetch: int = Field(
+        500, ge=1, le=2_000, description="Messages that one `ingest` process holds unacknowledged, at most."
+    )
     data_dir: Path | None = Field(None, description="Where the embedded default keeps its files: `.waybill`.")
 
     secret_keys: SecretStr | None = Field(

@@ -31,6 +31,7 @@ ClaimId = NewType("ClaimId", UUID)
 ReplayId = NewType("ReplayId", UUID)
 PersonId = NewType("PersonId", UUID)
 LinkId = NewType("LinkId", UUID)
+MessageId = NewType("MessageId", UUID)
 
 
 class Prefix(StrEnum):
@@ -47,6 +48,7 @@ class Prefix(StrEnum):
     AUDIT = "aud"
     PERSON = "usr"
     LINK = "lnk"
+    MESSAGE = "msg"
 
 
 def new_id() -> UUID:

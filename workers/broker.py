@@ -66,8 +66,13 @@ def queue_of(settings: Settings, lane: Lane) -> str:
     return f"{settings.queue_name}.{lane.name.lower()}{kind}"
 
 
-def rabbitmq_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> Broker:
-    """A broker for WAYBILL_AMQP_URL; nothing is dialled yet. Raises Misconfigured."""
+def ingest_queue_of(settings: Settings) -> str:
+    """The name of the ingest queue, and of the exchange before it, to which producers publish."""
+    return f"{settings.queue_name}.ingest"
+
+
+def connection_parameters(settings: Settings) -> pika.URLParameters:
+    """How WAYBILL_AMQP_URL is dialled. Raises Misconfigured."""
     if settings.amqp_url is None:
         raise Misconfigured("WAYBILL_AMQP_URL is not set, such as amqp://user:password@host/%2F")
     try:
@@ -78,6 +83,12 @@ def rabbitmq_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -
     parameters.blocked_connection_timeout = _BLOCKED_SECONDS
     parameters.socket_timeout = _SOCKET_SECONDS
     parameters.stack_timeout = _SOCKET_SECONDS * 2
+    return parameters
+
+
+def rabbitmq_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> Broker:
+    """A broker for WAYBILL_AMQP_URL; nothing is dialled yet. Raises Misconfigured."""
+    parameters = connection_parameters(settings)
     broker = QueueBroker(
         queue_type=settings.queue_type, confirm_delivery=True, middleware=_with_dead_letters(middleware)
     )

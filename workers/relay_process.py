@@ -49,6 +49,7 @@ def make_relay(settings: Settings, ledger: Ledger, broker: Broker) -> Relay:
     ages = Ages(
         idempotency=timedelta(hours=settings.idempotency_hours),
         delivery=timedelta(days=settings.delivery_max_age_days),
+        message=timedelta(days=settings.retention_payload_days),
     )
     upkeep = Upkeep(ledger, ages, clock=clock)
     live = Publisher(broker, queue_of(settings, Lane.LIVE))

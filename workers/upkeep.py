@@ -11,7 +11,7 @@ import structlog
 
 from delivery import operational
 from delivery.errors import Unavailable
-from delivery.ledger import health, partitions, sessions, sign_in_failures, upkeep
+from delivery.ledger import health, messages, partitions, sessions, sign_in_failures, upkeep
 from delivery.ledger.journal import ENGINE, Entry
 from delivery.model import Prefix, show_id
 from retries.limit import FIRST_IN_FLIGHT
@@ -34,10 +34,11 @@ _FULL = upkeep.AT_ONCE
 
 @dataclass(frozen=True, slots=True)
 class Ages:
-    """How old idempotency keys, and deliveries that are still owed, become at most."""
+    """How old idempotency keys, deliveries that are still owed, and refused messages become at most."""
 
     idempotency: timedelta
     delivery: timedelta
+    message: timedelta = timedelta(days=90)
 
 
 class Upkeep:
@@ -89,6 +90,10 @@ class Upkeep:
             async with self._ledger.transaction() as tx:
                 full = await upkeep.forget_idempotency_keys(tx, older_than=self._ages.idempotency) == _FULL
         await self._forget_visits()
+        full = True
+        while full:
+            async with self._ledger.transaction() as tx:
+                full = await messages.forget(tx, before=self._clock() - self._ages.message)
 
     async def _forget_visits(self) -> None:
         """Forget sessions and links that have ended, and failures to sign in that count no more."""

@@ -18,6 +18,7 @@ from delivery.api import (
     events,
     exports,
     health,
+    ingest,
     keys,
     portal_links,
     reconcile,
@@ -64,6 +65,7 @@ def create_app(services: Services) -> FastAPI:
         portal_links,
         tenants,
         keys,
+        ingest,
         audit,
         health,
     ):

@@ -15,6 +15,7 @@ from delivery.model import (
     EndpointId,
     EventId,
     KeyId,
+    MessageId,
     Prefix,
     ReplayId,
     TenantId,
@@ -114,6 +115,10 @@ def _replay_id(text: Annotated[str, _path(Prefix.REPLAY, "replay")]) -> ReplayId
     return ReplayId(parse_id(Prefix.REPLAY, text))
 
 
+def _message_id(text: Annotated[str, _path(Prefix.MESSAGE, "message")]) -> MessageId:
+    return MessageId(parse_id(Prefix.MESSAGE, text))
+
+
 TenantInPath = Annotated[TenantId, Depends(_tenant_id)]
 KeyInPath = Annotated[KeyId, Depends(_key_id)]
 EndpointInPath = Annotated[EndpointId, Depends(_endpoint_id)]
@@ -121,6 +126,7 @@ EventInPath = Annotated[EventId, Depends(_event_id)]
 DeliveryInPath = Annotated[DeliveryId, Depends(_delivery_id)]
 AttemptInPath = Annotated[AttemptId, Depends(_attempt_id)]
 ReplayInPath = Annotated[ReplayId, Depends(_replay_id)]
+MessageInPath = Annotated[MessageId, Depends(_message_id)]
 
 
 def id_in_query(prefix: Prefix, field: str, text: str | None) -> UUID | None:

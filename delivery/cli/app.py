@@ -12,7 +12,9 @@ from delivery.cli import (
     endpoints,
     events,
     exports,
+    ingest,
     keys,
+    outbox,
     people,
     portal_links,
     processes,
@@ -36,6 +38,8 @@ app.add_typer(replays.app)
 app.add_typer(exports.app)
 app.add_typer(people.app)
 app.command("portal-link", epilog=portal_links.EXAMPLES)(portal_links.portal_link)
+app.add_typer(outbox.app)
+app.add_typer(ingest.app)
 app.add_typer(processes.app)
 app.command("audit", epilog=audit.EXAMPLES)(audit.list_audit)
 app.command("dev")(processes.dev)

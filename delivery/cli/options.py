@@ -19,6 +19,7 @@ from delivery.model import (
     EndpointId,
     EventId,
     KeyId,
+    MessageId,
     Prefix,
     ReplayId,
     TenantId,
@@ -142,6 +143,7 @@ TheEndpoint = Annotated[EndpointId, _argument(Prefix.ENDPOINT)]
 TheEvent = Annotated[EventId, _argument(Prefix.EVENT)]
 TheDelivery = Annotated[DeliveryId, _argument(Prefix.DELIVERY)]
 TheAttempt = Annotated[AttemptId, _argument(Prefix.ATTEMPT)]
+TheMessage = Annotated[MessageId, _argument(Prefix.MESSAGE)]
 TheReplay = Annotated[ReplayId, _argument(Prefix.REPLAY)]
 
 Why = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for people.")]

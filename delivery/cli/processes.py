@@ -34,7 +34,8 @@ def serve(context: typer.Context) -> None:
     """Run one process of an engine, until SIGTERM or Ctrl-C.
 
     An engine is any number of each: `web` (HTTP API), `relay` (ledger to queue) and `worker` (queue to
-    receivers). They need WAYBILL_DATABASE_URL, WAYBILL_SECRET_KEYS and, but for web, WAYBILL_AMQP_URL.
+    receivers), and `ingest` where events come over RabbitMQ. They need WAYBILL_DATABASE_URL,
+    WAYBILL_SECRET_KEYS and, but for web, WAYBILL_AMQP_URL.
 
     `waybill dev` runs all of them in one process instead, with nothing to set up.
     """
@@ -75,6 +76,16 @@ def worker() -> None:
         "--skip-logging",  # our own lines say it, in the form that the settings ask for
         "--path",  # none: what is imported does not depend on the folder we are started in
     )
+
+
+@app.command()
+def ingest() -> None:
+    """Accept events that producers publish to RabbitMQ. Only needed where they do.
+
+    They publish to the exchange WAYBILL_QUEUE_NAME.ingest (`waybill.ingest`). Any number may run.
+    """
+    _check(read_settings())
+    _become("workers.ingest_process")
 
 
 def dev() -> None:

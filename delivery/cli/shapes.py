@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from delivery.audit import Audited
     from delivery.deliveries import EventHead, Numbers
     from delivery.endpoints import EnablePreview, EndpointHealth, NewSecret, Owed, Recent
+    from delivery.ledger.messages import RefusedMessage
     from delivery.model import ApiKey, Attempt, Delivery, Endpoint, Held, SealedSecret, Tenant, Timings
     from delivery.people import Link, Person
 
@@ -51,6 +52,31 @@ def key(one: ApiKey, **more: str) -> Shape:
         "last_used_at": moment(one.last_used_at),
         "replaced_by": None if one.replaced_by is None else show_id(Prefix.KEY, one.replaced_by),
         **more,
+    }
+
+
+def message(one: RefusedMessage) -> Shape:
+    """A message that could not be accepted, with its body where that was asked for."""
+    whole = (
+        {}
+        if one.body is None
+        else {
+            "body": one.body.decode(errors="replace"),
+            "body_base64": base64.b64encode(one.body).decode(),
+        }
+    )
+    return {
+        "id": show_id(Prefix.MESSAGE, one.id),
+        "tenant_id": None if one.tenant_id is None else show_id(Prefix.TENANT, one.tenant_id),
+        "key_id": None if one.key_id is None else show_id(Prefix.KEY, one.key_id),
+        "message_id": one.message_id,
+        "publisher": one.publisher,
+        "size": one.size,
+        "reason": one.reason,
+        "times": one.times,
+        "first_at": moment(one.first_at),
+        "last_at": moment(one.last_at),
+        **whole,
     }
 
 

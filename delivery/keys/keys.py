@@ -184,6 +184,19 @@ class Keys:
         self._guesses.right(address, key_sha256)
         return key
 
+    async def find(self, text: str) -> ApiKey:
+        """The tenant's key that a message carries; the operator's is none. Raises NotAuthenticated.
+
+        Whoever publishes has shown the broker who it is: guesses are not counted.
+        """
+        if _KEY.fullmatch(text) is None:
+            raise NotAuthenticated
+        key_sha256 = _sha256(text.encode())
+        key = self._known.get(key_sha256, now=self._clock()) or await self._known.find(key_sha256)
+        if key is None:
+            raise NotAuthenticated
+        return key
+
     def spend(self, key: ApiKey) -> Standing | None:
         """Count a request of this key; None: it has no limit."""
         return self._limits.spend(key, now=self._clock())

@@ -7,6 +7,7 @@ one row per unfinished delivery, per batch in work, per endpoint. They stay smal
 to, and are all that a claim reads. `replays` and `replay_items` are what people asked to be sent again.
 `figures` is what was counted of attempts, for pages that people look at.
 `people`, `sessions`, `portal_links` and `sign_in_failures` are who comes to the console.
+`refused_messages` came over RabbitMQ and could not be accepted.
 """
 
 from __future__ import annotations
@@ -503,6 +504,26 @@ sign_in_failures = Table(
     metadata,
     Column("subject", LargeBinary, primary_key=True),
     Column("failures", Integer, nullable=False),
+    _moment("last_at"),
+    Index(None, "last_at"),
+)
+
+# Messages of the ingest queue that could not be accepted, until somebody has seen to them. The key that a
+# message carried is not kept: its hash goes into the fingerprint, by which the same message is known again.
+refused_messages = Table(
+    "refused_messages",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id")),  # null: its key did not tell
+    Column("key_id", Uuid),
+    Column("message_id", Text),
+    Column("publisher", Text),
+    Column("body", LargeBinary, nullable=False),  # or how it begins
+    Column("size", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False, unique=True),
+    Column("times", Integer, nullable=False, server_default=text("1")),
+    _moment("first_at"),
     _moment("last_at"),
     Index(None, "last_at"),
 )

@@ -72,9 +72,11 @@ WALLS: Final = {
     "figures_progress": Wall.of("select", "true"),  # three moments, of nobody
     "portal_links": Wall.of("select insert"),
 }
-# What no request of a tenant has to do with: producers' keys are settled in the shared commit, and who
-# somebody is was asked before.
-OUT_OF_REACH: Final = frozenset({"idempotency_keys", "people", "sessions", "sign_in_failures"})
+# What no request of a tenant has to do with: producers' keys are settled in the shared commit, who somebody
+# is was asked before, and whose a refused message is may never have been known.
+OUT_OF_REACH: Final = frozenset(
+    {"idempotency_keys", "people", "refused_messages", "sessions", "sign_in_failures"}
+)
 
 # PostgreSQL 16 tells being a member from being allowed to put a role on.
 MAY_PUT_ON: Final = (

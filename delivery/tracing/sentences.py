@@ -98,7 +98,7 @@ def of_entry(entry: Entry) -> str:
             until=_moment_in(told, "until", " until "),
             since=_moment_in(told, "failing_since", " since "),
             disabled=_moment_in(told, "disabled_at", ", and will be disabled at "),
-            name=told.get("name") or told.get("key_id") or told.get("replay_id") or "",
+            name=told.get("name") or told.get("key_id") or told.get("replay_id") or told.get("message") or "",
             other=entry.what.replace(".", ": ").replace("_", " "),
         )
     )
@@ -144,6 +144,8 @@ _OF_OTHERS: Final = {
     "person.signed_in": "{by} signed in",
     "portal_link.created": "A portal link that works{until} was made by {by}",
     "portal_link.opened": "The portal was opened by {by}",
+    "message.retried": "The message {name} was sent in again by {by}{because}",
+    "message.discarded": "The message {name} was thrown away by {by}{because}",
     "attempt.content_erased": "The response of the attempt was erased by {by}{because}",
 }
 # Nothing changed but the reason.

@@ -38,6 +38,7 @@ _BY_THE_CLOCK = {
 }
 _MODULES_BY_THE_CLOCK = {
     "figures",
+    "messages",
     "partitions",
     "retiring",
     "sessions",

@@ -42,6 +42,11 @@ def no_ears() -> tuple[Ear, Ear]:
     return _deaf, _deaf
 
 
+def ears(*, of_client: Ear = _deaf, of_server: Ear = _deaf) -> Callable[[], tuple[Ear, Ear]]:
+    """The same two for every connection."""
+    return lambda: (of_client, of_server)
+
+
 class Proxy:
     """Listens on loopback from `with` on. `ears` makes two for each connection: client's, server's bytes.
 

@@ -22,6 +22,7 @@ NOUNS = {
     "dlv": "delivery_id",
     "att": "attempt_id",
     "rpl": "replay_id",
+    "msg": "message_id",
 }
 # Bodies that would be carried out, where a path needs one and `{}` is none.
 BODIES: Mapping[tuple[str, str], object] = {
@@ -40,8 +41,16 @@ _NAMING: tuple[object, ...] = tuple(
     )
 )
 # Bodies that name ids, and the fields of the document's schemas that they go through.
-NAMED_IN_BODIES = {("POST", "/v1/replays"): _NAMING}
-COVERED_FIELDS = {"SelectionIn.endpoint", "SelectionIn.event", "MissingIn.endpoint"}
+NAMED_IN_BODIES: Mapping[tuple[str, str], tuple[object, ...]] = {
+    ("POST", "/v1/replays"): _NAMING,
+    ("POST", "/v1/ingest/messages/{message_id}/retry"): ({"tenant_id": "{tenant_id}", "reason": _WHY},),
+}
+COVERED_FIELDS = {
+    "SelectionIn.endpoint",
+    "SelectionIn.event",
+    "MissingIn.endpoint",
+    "MessageRetryIn.tenant_id",
+}
 _ID = re.compile(r"\b(" + "|".join(NOUNS) + r")_[0-9a-z]{26}\b")
 _NAMES_AN_ID = re.compile(r"`(" + "|".join(NOUNS) + r")_…`")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(?:Z|\+00:00)")

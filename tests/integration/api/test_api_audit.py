@@ -54,6 +54,8 @@ AUDITED = {
     ("post", "/v1/replays/{replay_id}/pause"): "replay.paused",
     ("post", "/v1/replays/{replay_id}/resume"): "replay.resumed",
     ("post", "/v1/replays/{replay_id}/cancel"): "replay.cancelled",
+    ("post", "/v1/ingest/messages/{message_id}/retry"): "message.retried",
+    ("delete", "/v1/ingest/messages/{message_id}"): "message.discarded",
     ("post", "/v1/portal-links"): "portal_link.created",
     ("delete", "/v1/events/{event_id}/content"): "event.content_erased",
     ("delete", "/v1/attempts/{attempt_id}/content"): "attempt.content_erased",

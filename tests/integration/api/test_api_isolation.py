@@ -53,6 +53,7 @@ async def things(operator: httpx.AsyncClient, tenant: Tenancy, sql: psycopg.Conn
         "delivery_id": delivery["id"],
         "attempt_id": attempt(sql, delivery["id"]),
         "replay_id": replay.json()["id"],
+        "message_id": refused_message(sql, tenant.id),
     }
 
 
@@ -73,6 +74,17 @@ async def counted_app(url: str, settings: Settings) -> AsyncIterator[tuple[FastA
             await wired.close()
 
 
+def refused_message(sql: psycopg.Connection, tenant_id: str) -> str:
+    """A message of this tenant that could not be accepted."""
+    id_ = new_id()
+    sql.execute(
+        "insert into refused_messages (id, tenant_id, body, size, reason, fingerprint, first_at, last_at)"
+        " values (%s, %s, 'x', 1, 'so', %s, now(), now())",
+        [id_, parse_id(Prefix.TENANT, tenant_id), id_.bytes],
+    )
+    return show_id(Prefix.MESSAGE, id_)
+
+
 def routes(app: FastAPI) -> list[tuple[str, str]]:
     """Every operation, from the document."""
     paths = app.openapi()["paths"]
@@ -85,7 +97,7 @@ def expected(one: Try) -> int | None:
         return None
     if not one.documented:
         return 405
-    return 403 if one.path.startswith("/v1/tenants") else 404
+    return 403 if one.path.startswith(("/v1/tenants", "/v1/ingest")) else 404
 
 
 async def test_other_tenants_things_look_like_nothing_in_every_place_that_takes_an_id(

@@ -135,12 +135,30 @@ def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         Home(tmp_path / "taken").prepare()
 
 
-@pytest.mark.parametrize("process", ["web", "relay", "worker"])
+@pytest.mark.parametrize("process", ["web", "relay", "worker", "ingest"])
 def test_a_process_without_its_settings_does_not_start(
     process: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["serve", process]) == USAGE
     assert "WAYBILL_DATABASE_URL is not set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["list", "--database", "mysql://db/shop"], "--database must begin with postgresql://"),
+        (["list", "--database", "postgresql://[::1/shop"], "--database cannot be read"),
+        (["retry", "--database", "postgresql://db/shop"], "Name the rows to send again, or --all."),
+        (["retry", "1", "--all", "--database", "postgresql://db/shop"], "Name the rows to send again"),
+        (["discard", "--database", "postgresql://db/shop"], "Name the rows to delete."),
+    ],
+)
+def test_wrong_words_about_an_outbox_are_told_in_one_line(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["outbox", *arguments]) == USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
 
 
 def test_a_running_engine_of_this_folder_is_found(tmp_path: Path) -> None:

@@ -1,0 +1,133 @@
+"""From events to the bytes of a request, and from an answer to what it says. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from delivery.client.errors import NotUnderstood, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+SINGLE: Final = "/v1/events"
+BATCH: Final = "/v1/events/batch"
+# Of one batch: what Waybill takes unless told otherwise is twice as many events, and four times the bytes.
+BATCH_EVENTS: Final = 500
+BATCH_BYTES: Final = 1 << 23
+_ACCEPTED: Final = 202
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened. `data` is anything that JSON can say, or the exact JSON as bytes."""
+
+    type: str
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An event that Waybill owes to `deliveries` endpoints; `replayed`: it had been accepted before."""
+
+    id: str
+    type: str
+    created_at: datetime
+    deliveries: int
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A POST to make."""
+
+    path: str
+    body: bytes
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def encode(event: Event) -> bytes:
+    """An event as the API takes it. Raises TypeError and ValueError for what JSON cannot say."""
+    return b'{"type":%b,"data":%b}' % (_json(event.type), encode_data(event))
+
+
+def encode_data(event: Event) -> bytes:
+    """The `data` of an event as JSON; bytes are taken as they are."""
+    return event.data if isinstance(event.data, bytes) else _json(event.data)
+
+
+def batches(events: Iterable[Event], *, most: int, most_bytes: int = BATCH_BYTES) -> Iterator[list[bytes]]:
+    """Encoded events in their order, so many and so many bytes at once; the same events, the same batches."""
+    batch: list[bytes] = []
+    size = 0
+    for event in events:
+        encoded = encode(event)
+        if batch and (len(batch) >= most or size + len(encoded) > most_bytes):
+            yield batch
+            batch, size = [], 0
+        batch.append(encoded)
+        size += len(encoded)
+    if batch:
+        yield batch
+
+
+def batch_body(encoded: Sequence[bytes]) -> bytes:
+    """The body of a batch."""
+    return b'{"events":[%b]}' % b",".join(encoded)
+
+
+def read_accepted(answer: Answer) -> list[Accepted]:
+    """The events that a 202 tells of, in their order. Raises NotUnderstood."""
+    try:
+        if answer.status != _ACCEPTED:
+            raise NotUnderstood(answer.status, answer.body)
+        said = json.loads(answer.body)
+        events = said.get("events", [said])
+        replayed = "idempotency-replayed" in answer.headers
+        return [_accepted(event, replayed=replayed) for event in events]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise NotUnderstood(answer.status, answer.body) from None
+
+
+def read_problem(answer: Answer) -> Problem:
+    """The problem that an answer tells of; of one that is no problem document, its status alone."""
+    title, _, _ = answer.body[:200].decode(errors="replace").partition("\n")
+    if not answer.headers.get("content-type", "").startswith("application/problem+json"):
+        return Problem(answer.status, "about:blank", title)
+    try:
+        said = json.loads(answer.body)
+        return Problem(
+            answer.status,
+            str(said.get("type", "about:blank")),
+            str(said.get("title", "")),
+            str(said.get("detail", "")),
+            str(said.get("request_id", "")),
+            tuple(said.get("errors", ())),
+        )
+    except (ValueError, AttributeError, TypeError):
+        return Problem(answer.status, "about:blank", title)
+
+
+def _accepted(event: Any, *, replayed: bool) -> Accepted:
+    return Accepted(
+        id=str(event["id"]),
+        type=str(event["type"]),
+        created_at=datetime.fromisoformat(event["created_at"]).astimezone(UTC),
+        deliveries=int(event["deliveries"]),
+        replayed=replayed,
+    )
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

@@ -1,0 +1,248 @@
+"""What a forwarder reads and writes in an outbox. Each method is one short transaction.
+
+They raise Unavailable when the database does not answer, and Misconfigured where it has no such table.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID, uuid4
+
+from psycopg.errors import UndefinedTable
+from sqlalchemy import MetaData, create_engine, delete, exists, func, literal, or_, select, update
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+
+from delivery.errors import Misconfigured, Unavailable
+from delivery.outbox.table import DEFAULT_NAME, outbox_table, split_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime, timedelta
+
+    from sqlalchemy import Connection, Engine, Row, Update
+
+BATCH_EVENTS: Final = 500
+# A batch ends with the row that goes beyond it: half of what the client puts into one request.
+BATCH_BYTES: Final = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A row: an event as the application wrote it."""
+
+    id: int
+    type: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows that are sent together, in their order; `id` is the idempotency key that they go under."""
+
+    id: UUID
+    rows: tuple[Waiting, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A row that Waybill refused, and why."""
+
+    id: int
+    type: str
+    stream: str | None
+    created_at: datetime
+    refused_at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an outbox stands: rows by state, and since when the oldest of those not refused waits."""
+
+    waiting: int
+    on_their_way: int
+    refused: int
+    oldest: datetime | None
+
+
+def open_database(url: str) -> Engine:
+    """Connections to the application's database; nothing is dialled yet. Raises Misconfigured."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.partition("+")[0] not in {"postgres", "postgresql"}:
+        raise Misconfigured("--database must begin with postgresql://")
+    try:
+        return create_engine(
+            f"postgresql+psycopg://{rest}",
+            isolation_level="READ COMMITTED",
+            hide_parameters=True,
+            pool_size=1,
+            connect_args={
+                "application_name": "waybill outbox",
+                "connect_timeout": 5,
+                "tcp_user_timeout": 30_000,  # milliseconds: a silent network must not hold it for hours
+                "prepare_threshold": None,  # a pooler may stand before the database
+            },
+        )
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        raise Misconfigured("--database cannot be read: postgresql://user:password@host/name") from None
+
+
+class Rows:
+    """One outbox, as a forwarder sees it."""
+
+    def __init__(self, engine: Engine, table: str = DEFAULT_NAME) -> None:
+        """`table` may name its schema: `shop.waybill_outbox`."""
+        schema, name = split_name(table)
+        self._engine = engine
+        self._table = outbox_table(MetaData(), name, schema=schema)
+
+    def claim(self, *, lease: timedelta, most: int = BATCH_EVENTS) -> Batch | None:
+        """Take a batch for a while: one whose lease has lapsed, as it was, or one of rows that wait.
+
+        None: there is nothing to do now. What is of a stream waits while an earlier batch has some of it.
+        """
+        with self._transaction() as tx:
+            # One claim at a time: who did not see what another is just taking could overtake it in a stream.
+            tx.execute(select(func.pg_advisory_xact_lock(func.hashtext(literal(self._table.fullname)))))
+            return self._take_over(tx, lease) or self._take(tx, lease, most)
+
+    def done(self, batch: Batch, count: int | None = None) -> None:
+        """Forget the rows of a batch, or the first of them: Waybill has accepted these. The others wait."""
+        t = self._table.c
+        ids = [row.id for row in batch.rows[:count]]
+        with self._transaction() as tx:
+            tx.execute(delete(self._table).where(t.batch == batch.id, t.id.in_(ids)))
+            if len(ids) < len(batch.rows):
+                tx.execute(self._of(batch).values(_FREE))
+
+    def halve(self, batch: Batch) -> None:
+        """Send the first half by itself and let the rest wait: one of them is refused, none was accepted.
+
+        Under another key: the same one with other events would be a conflict.
+        """
+        t = self._table.c
+        first = [row.id for row in batch.rows[: len(batch.rows) // 2]]
+        whole = t.batch == batch.id
+        with self._transaction() as tx:
+            tx.execute(update(self._table).where(whole, t.id.in_(first)).values(batch=uuid4(), **_ENDED))
+            tx.execute(update(self._table).where(whole, t.id.not_in(first)).values(_FREE))
+
+    def set_aside(self, batch: Batch, reason: str, *, place: int | None = None) -> None:
+        """Keep the rows of a batch apart, with the reason, for a person to look at.
+
+        Or only the one at this place; the others wait again.
+        """
+        condemned = self._of(batch)
+        if place is not None:
+            condemned = condemned.where(self._table.c.id == batch.rows[place].id)
+        with self._transaction() as tx:
+            tx.execute(condemned.values(_FREE | {"refused_at": _NOW, "reason": reason}))
+            tx.execute(self._of(batch).values(_FREE))
+
+    def release(self, batch: Batch) -> None:
+        """End the lease: whoever comes next sends the same batch again."""
+        with self._transaction() as tx:
+            tx.execute(self._of(batch).values(**_ENDED))
+
+    def standing(self) -> Standing:
+        """Count the rows."""
+        t = self._table.c
+        refused = t.refused_at.is_not(None)
+        moving = t.batch.is_not(None)
+        with self._transaction() as tx:
+            row = tx.execute(
+                select(
+                    func.count().filter(~refused, ~moving),
+                    func.count().filter(moving),
+                    func.count().filter(refused),
+                    func.min(t.created_at).filter(~refused),
+                )
+            ).one()
+        return Standing(row[0], row[1], row[2], row[3])
+
+    def refused(self, *, limit: int, after: int = 0) -> list[SetAside]:
+        """What Waybill refused, oldest first."""
+        t = self._table.c
+        with self._transaction() as tx:
+            rows = tx.execute(
+                select(t.id, t.type, t.stream, t.created_at, t.refused_at, t.reason)
+                .where(t.refused_at.is_not(None), t.id > after)
+                .order_by(t.id)
+                .limit(limit)
+            )
+            return [SetAside(*row) for row in rows]
+
+    def retry(self, ids: Sequence[int]) -> int:
+        """Let refused rows wait again, all of them where none is named; returns how many."""
+        t = self._table.c
+        named = t.id.in_(ids) if ids else t.id.is_not(None)
+        again = update(self._table).where(t.refused_at.is_not(None), named)
+        with self._transaction() as tx:
+            return tx.execute(again.values(refused_at=None, reason=None)).rowcount
+
+    def discard(self, ids: Sequence[int]) -> int:
+        """Delete refused rows; returns how many."""
+        t = self._table.c
+        with self._transaction() as tx:
+            return tx.execute(delete(self._table).where(t.refused_at.is_not(None), t.id.in_(ids))).rowcount
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as tx:
+                yield tx
+        except DBAPIError as error:
+            why = str(error.orig).strip().split("\n", 1)[0]
+            if isinstance(error.orig, UndefinedTable):
+                raise Misconfigured(f"No outbox {self._table.fullname} in this database: {why}") from None
+            if isinstance(error, OperationalError) or error.connection_invalidated:
+                raise Unavailable(f"The application's database does not answer: {why}") from error
+            raise
+
+    def _take_over(self, tx: Connection, lease: timedelta) -> Batch | None:
+        t = self._table.c
+        lapsed = select(t.batch).where(t.batch.is_not(None), t.leased_until <= _NOW).order_by(t.id).limit(1)
+        found: UUID | None = tx.execute(lapsed).scalar()
+        if found is None:
+            return None
+        taken = update(self._table).where(t.batch == found).values(leased_until=_NOW + lease)
+        return _batch(found, tx.execute(taken.returning(t.id, t.type, t.data)).all())
+
+    def _take(self, tx: Connection, lease: timedelta, most: int) -> Batch | None:
+        t = self._table.c
+        moving = self._table.alias("moving")
+        waits = t.batch.is_(None) & t.refused_at.is_(None)
+        overtakes = exists().where(moving.c.stream == t.stream, moving.c.batch.is_not(None))
+        size = func.octet_length(t.data).label("size")
+        first = (
+            select(t.id, size)
+            .where(waits, or_(t.stream.is_(None), ~overtakes))
+            .order_by(t.id)
+            .limit(most)
+            .with_for_update()
+            .cte("first")
+        )
+        before = (func.sum(first.c.size).over(order_by=first.c.id) - first.c.size).label("before")
+        sized = select(first.c.id, before).subquery()
+        fitting = select(sized.c.id).where(sized.c.before < BATCH_BYTES)
+        batch = uuid4()
+        taken = update(self._table).where(t.id.in_(fitting)).values(batch=batch, leased_until=_NOW + lease)
+        rows = tx.execute(taken.returning(t.id, t.type, t.data)).all()
+        return _batch(batch, rows) if rows else None
+
+    def _of(self, batch: Batch) -> Update:
+        t = self._table.c
+        return update(self._table).where(t.batch == batch.id, t.id.in_([row.id for row in batch.rows]))
+
+
+# Of the server, and of the moment: leases are judged by one clock, and a claim may have waited for its turn.
+_NOW: Final = func.clock_timestamp()
+_ENDED: Final[dict[str, Any]] = {"leased_until": _NOW}
+_FREE: Final[dict[str, Any]] = {"batch": None, "leased_until": None}
+
+
+def _batch(id_: UUID, rows: Sequence[Row[Any]]) -> Batch:
+    waiting = [Waiting(row.id, row.type, row.data) for row in rows]
+    return Batch(id_, tuple(sorted(waiting, key=lambda row: row.id)))

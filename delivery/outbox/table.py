@@ -1,0 +1,111 @@
+"""The table, and how an application puts events into it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Insert,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    func,
+    insert,
+    text,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import registry
+from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
+
+from delivery.client.wire import encode_data
+
+if TYPE_CHECKING:
+    from delivery.client import Event
+
+DEFAULT_NAME = "waybill_outbox"
+
+
+class _Session(Protocol):
+    """SQLAlchemy's Session, AsyncSession and what stands in for them."""
+
+    def add(self, instance: object) -> None: ...
+
+
+class _Entry:
+    """A row to be written when its session flushes."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            setattr(self, name, value)
+
+
+class Outbox:
+    """An application's outbox: a table of its own metadata, so that its own migrations make it."""
+
+    def __init__(self, metadata: MetaData, name: str = DEFAULT_NAME, *, schema: str | None = None) -> None:
+        """Define the table. Alembic's autogenerate sees it; `waybill outbox sql` prints it."""
+        self.table = outbox_table(metadata, name, schema=schema)
+        self._entry = type("OutboxEntry", (_Entry,), {})
+        registry(metadata=metadata).map_imperatively(self._entry, self.table)
+
+    def enqueue(self, session: _Session, event: Event, *, stream: str | None = None) -> None:
+        """Write an event in the session's transaction, sync or async: it is sent if that commits.
+
+        Events of one stream (such as one order) reach Waybill in the order in which they were written.
+        Raises TypeError and ValueError for data that JSON cannot say.
+        """
+        session.add(self._entry(_values(event, stream)))
+
+    def statement(self, event: Event, *, stream: str | None = None) -> Insert:
+        """The same as a statement to execute, for who works with connections instead of sessions."""
+        return insert(self.table).values(**_values(event, stream))
+
+
+def split_name(name: str) -> tuple[str | None, str]:
+    """Schema and name of a table such as `shop.waybill_outbox`."""
+    schema, _, alone = name.rpartition(".")
+    return schema or None, alone
+
+
+def ddl(name: str = DEFAULT_NAME) -> str:
+    """The SQL that makes the table."""
+    schema, alone = split_name(name)
+    table = outbox_table(MetaData(), alone, schema=schema)
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    indexes = sorted(table.indexes, key=lambda index: str(index.name))
+    made: list[ExecutableDDLElement] = [CreateTable(table), *map(CreateIndex, indexes)]
+    return "".join(f"{str(one.compile(dialect=dialect)).strip()};\n" for one in made)
+
+
+def outbox_table(metadata: MetaData, name: str = DEFAULT_NAME, *, schema: str | None = None) -> Table:
+    """The table: a row waits (no batch), is on its way (a batch, with a lease), or was refused.
+
+    A batch is sent under one idempotency key, which is its id, until there is an answer: its rows stay
+    together, whoever sends it.
+    """
+    return Table(
+        name,
+        metadata,
+        Column("id", BigInteger, Identity(always=True), primary_key=True),
+        Column("stream", Text),
+        Column("type", Text, nullable=False),
+        Column("data", Text, nullable=False),  # the exact JSON
+        Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        Column("batch", Uuid),
+        Column("leased_until", DateTime(timezone=True)),
+        Column("refused_at", DateTime(timezone=True)),
+        Column("reason", Text),
+        Index(f"{name}_batch", "batch", postgresql_where=text("batch is not null")),
+        Index(f"{name}_stream", "stream", postgresql_where=text("batch is not null")),
+        schema=schema,
+    )
+
+
+def _values(event: Event, stream: str | None) -> dict[str, Any]:
+    return {"stream": stream, "type": event.type, "data": encode_data(event).decode()}

@@ -1,0 +1,308 @@
+"""Messages become events or are set aside; the operator sees, tries again and throws away."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import secrets
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from delivery.bootstrap import clock
+from delivery.bootstrap import services as wire
+from delivery.errors import Unavailable
+from delivery.ingest import Message
+from delivery.ledger import Ledger
+from delivery.model import Prefix, new_id, show_id
+from tests.integration.api.conftest import OPERATOR_KEY
+from tests.support.counting import counted_database
+from tests.support.ledger import until
+from workers.upkeep import Ages, Upkeep
+
+if TYPE_CHECKING:
+    import httpx
+    import psycopg
+
+    from delivery.bootstrap import Services
+    from delivery.config import Settings
+    from tests.integration.api.conftest import Tenancy
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+PATH = "/v1/ingest/messages"
+
+
+def message(key: str | None, data: object = 1, **changed: Any) -> Message:
+    """A message as a producer publishes it, with a message-id of its own."""
+    body = json.dumps({"type": "order.created", "data": data}).encode()
+    return replace(Message(body, secrets.token_hex(8), key, publisher="shop"), **changed)
+
+
+async def set_aside(operator: httpx.AsyncClient) -> list[dict[str, Any]]:
+    """What is set aside, newest first."""
+    answer = await operator.get(PATH, params={"limit": 100})
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["items"])
+
+
+async def events(tenant: Tenancy) -> list[dict[str, Any]]:
+    listed = await tenant.client.get("/v1/events")
+    return list(listed.json()["items"])
+
+
+async def refuse(services: Services, operator: httpx.AsyncClient, one: Message) -> dict[str, Any]:
+    """Have a message refused; as it is shown then."""
+    assert not await services.ingest.take(one)
+    return (await set_aside(operator))[0]
+
+
+# ---- what is accepted
+async def test_a_message_is_an_event_with_the_data_as_they_came(services: Services, tenant: Tenancy):
+    await tenant.endpoint()
+    one = message(tenant.key, body=b'{"type": "order.created", "data": {"total": 1.50}}')
+    assert await services.ingest.take(one)
+    (event,) = await events(tenant)
+    assert event["deliveries"] == 1
+    read = await tenant.client.get(f"/v1/events/{event['id']}")
+    assert b'"data":{"total": 1.50}' in read.content
+
+
+async def test_a_message_that_comes_again_is_the_same_event_here_and_over_http(
+    services: Services, tenant: Tenancy
+):
+    one = message(tenant.key)
+    for _ in range(3):
+        assert await services.ingest.take(one)
+    again = await tenant.client.post(
+        "/v1/events",
+        content=one.body,
+        headers={"Idempotency-Key": one.message_id or "", "Content-Type": "application/json"},
+    )
+    assert again.headers["idempotency-replayed"] == "true"
+    assert [event["id"] for event in await events(tenant)] == [again.json()["id"]]
+
+
+async def test_messages_that_come_together_share_commits(
+    api_database_url: str, settings: Settings, tenant: Tenancy
+):
+    with counted_database(api_database_url) as counted:
+        wired = wire(settings, Ledger(counted.url, pool_size=4))
+        try:
+            await wired.ingest.take(
+                message(tenant.key)
+            )  # the key, and the tenant's endpoints, are known then
+            before = len(counted.transactions)
+            assert all(await asyncio.gather(*[wired.ingest.take(message(tenant.key, n)) for n in range(300)]))
+            assert len(counted.transactions) - before < 15
+        finally:
+            await wired.close()
+    listed = await tenant.client.get("/v1/events", params={"limit": 100})
+    assert len(listed.json()["items"]) == 100
+
+
+# ---- what is set aside
+FAULTS = {
+    "no key": ({"key": None}, "waybill-key: is needed"),
+    "an empty key": ({"key": ""}, "waybill-key: is needed"),
+    "an unknown key": ({"key": "wbk_" + "x" * 43}, "holds no API key that is known"),
+    "the operator's key": ({"key": OPERATOR_KEY}, "holds no API key that is known"),
+    "no message-id": ({"message_id": None}, "message-id: is needed"),
+    "an odd message-id": ({"message_id": "two words"}, "message-id: must be 1 to 255 visible ASCII"),
+    "no JSON": ({"body": b"<order/>"}, "body: is not JSON"),
+    "no bytes": ({"body": b""}, "body: is not JSON"),
+    "no type": ({"body": b'{"data": 1}'}, "type: is needed"),
+    "a field more": ({"body": b'{"type": "a", "data": 1, "x": 2}'}, "x: is not a known field"),
+    "a packed body": ({"content_encoding": "gzip"}, "content-encoding: packed bodies are not taken"),
+    "a type that is none": ({"body": b'{"type": "a b", "data": 1}'}, "type: An event type is made of"),
+}
+
+
+@pytest.mark.parametrize(("changed", "why"), FAULTS.values(), ids=FAULTS)
+async def test_what_cannot_be_accepted_is_set_aside_with_the_reason(
+    services: Services,
+    operator: httpx.AsyncClient,
+    tenant: Tenancy,
+    changed: dict[str, Any],
+    why: str,
+):
+    one = replace(message(tenant.key, secrets.token_hex(8)), **changed)
+    shown = await refuse(services, operator, one)
+    assert why in shown["reason"]
+    assert (shown["message_id"], shown["publisher"], shown["size"]) == (one.message_id, "shop", len(one.body))
+    assert shown["tenant_id"] == (None if "key" in changed else tenant.id)
+    read = (await operator.get(f"{PATH}/{shown['id']}")).json()
+    assert base64.b64decode(read["body_base64"]) == one.body
+    assert await events(tenant) == []
+
+
+async def test_a_key_that_may_not_publish_or_has_ended_accepts_nothing(
+    services: Services, operator: httpx.AsyncClient, tenant: Tenancy
+):
+    keys = f"/v1/tenants/{tenant.id}/keys"
+    reader = (await operator.post(keys, json={"name": "x", "scopes": ["read"]})).json()
+    shown = await refuse(services, operator, message(reader["key"]))
+    assert "scope `publish`" in shown["reason"]
+    assert (shown["tenant_id"], shown["key_id"]) == (tenant.id, reader["id"])
+    ended = (await operator.post(keys, json={"name": "x"})).json()
+    assert await services.ingest.take(message(ended["key"]))
+    await operator.delete(f"{keys}/{ended['id']}")
+    shown = await refuse(services, operator, message(ended["key"]))
+    assert "holds no API key that is known" in shown["reason"]
+
+
+async def test_the_same_message_is_one_row_however_often_it_comes(
+    services: Services, operator: httpx.AsyncClient, tenant: Tenancy
+):
+    one = message(tenant.key, body=b"?", message_id=secrets.token_hex(8))
+    first = await refuse(services, operator, one)
+    again = await refuse(services, operator, one)
+    assert (again["id"], again["times"]) == (first["id"], 2)
+    other = await refuse(services, operator, replace(one, body=b"!"))
+    assert (other["id"] == first["id"], other["times"]) == (False, 1)
+
+
+async def test_nothing_that_is_kept_tells_the_key_that_a_message_carried(
+    services: Services, operator: httpx.AsyncClient, tenant: Tenancy, sql: psycopg.Connection
+):
+    await refuse(services, operator, message(tenant.key, body=b"?"))
+    await refuse(services, operator, message("wbk_" + "y" * 43))
+    rows = sql.execute("select one::text, encode(body, 'escape') from refused_messages one").fetchall()
+    assert rows
+    assert not [row for row in rows if tenant.key in str(row) or "y" * 43 in str(row)]
+    assert tenant.key not in repr(message(tenant.key))
+
+
+async def test_what_no_text_can_hold_is_set_aside_all_the_same(
+    services: Services, operator: httpx.AsyncClient
+):
+    odd = "a\0\ud800" + "x" * 600
+    shown = await refuse(services, operator, message(None, message_id=odd, publisher=odd))
+    assert shown["message_id"].startswith("a␀?xxx")
+    assert len(shown["publisher"]) == 500
+
+
+async def test_without_a_ledger_nothing_is_decided(settings: Settings, tenant: Tenancy):
+    wired = wire(settings, Ledger("postgresql://waybill@127.0.0.1:9/nowhere"))
+    for one in (message(tenant.key), message(None)):
+        with pytest.raises(Unavailable):
+            await wired.ingest.take(one)
+    await wired.close()
+
+
+# ---- what the operator does
+async def test_a_message_is_accepted_once_its_fault_is_mended_and_once_only(
+    services: Services, operator: httpx.AsyncClient, tenant: Tenancy
+):
+    one = message(None, message_id="m-1")
+    shown = await refuse(services, operator, one)
+    path = f"{PATH}/{shown['id']}/retry"
+    refused = await operator.post(path)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "tenant_id"
+    asked = {"tenant_id": tenant.id, "reason": "ours"}
+    answers = await asyncio.gather(*[operator.post(path, json=asked) for _ in range(4)])
+    assert {answer.status_code for answer in answers} <= {200, 404}
+    (event,) = await events(tenant)
+    assert {a.json()["event_id"] for a in answers if a.status_code == 200} == {event["id"]}
+    assert (await operator.get(f"{PATH}/{shown['id']}")).status_code == 404
+    # Published again it is the same event still.
+    assert await services.ingest.take(replace(one, key=tenant.key))
+    assert len(await events(tenant)) == 1
+    audited = (await tenant.client.get("/v1/audit", params={"what": "message.*"})).json()["items"]
+    assert [(entry["what"], entry["actor"], entry["reason"]) for entry in audited] == [
+        ("message.retried", "operator", "ours")
+    ]
+    assert audited[0]["details"]["event_id"] == event["id"]
+
+
+async def test_one_without_a_message_id_is_one_event_however_often_it_is_tried(
+    services: Services, operator: httpx.AsyncClient, tenant: Tenancy, sql: psycopg.Connection
+):
+    shown = await refuse(services, operator, message(tenant.key, message_id=None))
+    sql.execute("create table kept as select * from refused_messages")
+    answers = [await operator.post(f"{PATH}/{shown['id']}/retry")]
+    sql.execute("insert into refused_messages select * from kept on conflict do nothing; drop table kept")
+    answers.append(await operator.post(f"{PATH}/{shown['id']}/retry"))
+    assert [answer.json()["replayed"] for answer in answers] == [False, True]
+    assert len(await events(tenant)) == 1
+
+
+async def test_what_is_still_refused_stays_and_says_why(
+    services: Services, operator: httpx.AsyncClient, tenant: Tenancy, neighbour: Tenancy
+):
+    shown = await refuse(services, operator, message(tenant.key, body=b"?"))
+    path = f"{PATH}/{shown['id']}"
+    for asked in ({}, {"tenant_id": neighbour.id}, {"tenant_id": "ten_1"}, {"idempotency_key": "two words"}):
+        assert (await operator.post(f"{path}/retry", json=asked)).status_code == 422
+    assert (await operator.get(path)).status_code == 200
+    nobody = show_id(Prefix.TENANT, new_id())
+    unknown = await refuse(services, operator, message(None))
+    answer = await operator.post(f"{PATH}/{unknown['id']}/retry", json={"tenant_id": nobody})
+    assert answer.status_code == 404
+
+
+async def test_a_conflict_is_settled_under_another_key(
+    services: Services, operator: httpx.AsyncClient, tenant: Tenancy
+):
+    one = message(tenant.key)
+    assert await services.ingest.take(one)
+    shown = await refuse(services, operator, message(tenant.key, "other", message_id=one.message_id))
+    assert "used before with another request" in shown["reason"]
+    path = f"{PATH}/{shown['id']}/retry"
+    assert (await operator.post(path)).status_code == 409
+    assert (await operator.post(path, json={"idempotency_key": "own"})).status_code == 200
+    assert len(await events(tenant)) == 2
+
+
+async def test_of_what_is_much_too_large_the_beginning_is_kept_and_it_cannot_be_tried_again(
+    services: Services, operator: httpx.AsyncClient, tenant: Tenancy
+):
+    shown = await refuse(services, operator, message(tenant.key, "x" * 2_000_000))
+    assert shown["size"] > 2_000_000
+    read = (await operator.get(f"{PATH}/{shown['id']}")).json()
+    assert len(base64.b64decode(read["body_base64"])) == 1 << 20
+    refused = await operator.post(f"{PATH}/{shown['id']}/retry")
+    assert refused.status_code == 409
+    assert "Only the beginning" in refused.json()["detail"]
+
+
+async def test_what_is_thrown_away_is_gone_and_told_of(
+    services: Services, operator: httpx.AsyncClient, tenant: Tenancy
+):
+    shown = await refuse(services, operator, message(tenant.key, body=b"?"))
+    path = f"{PATH}/{shown['id']}"
+    assert (await operator.delete(path, params={"reason": "noise"})).status_code == 204
+    assert (await operator.delete(path)).status_code == 404
+    (entry,) = (await tenant.client.get("/v1/audit", params={"what": "message.discarded"})).json()["items"]
+    assert (entry["reason"], entry["details"]["message"]) == ("noise", shown["id"])
+    assert entry["sentence"].startswith(f"The message {shown['id']} was thrown away by operator")
+
+
+async def test_a_list_is_read_page_by_page(services: Services, operator: httpx.AsyncClient, tenant: Tenancy):
+    made = [(await refuse(services, operator, message(tenant.key, body=b"%d?" % n)))["id"] for n in range(3)]
+    page = (await operator.get(PATH, params={"limit": 2})).json()
+    rest = (await operator.get(PATH, params={"limit": 1, "cursor": page["next"]})).json()
+    assert [one["id"] for one in page["items"] + rest["items"]] == made[::-1]
+
+
+async def test_what_nobody_saw_to_goes_with_its_term_and_what_came_again_stays(
+    services: Services, operator: httpx.AsyncClient, sql: psycopg.Connection
+):
+    old, new = [await refuse(services, operator, message(None)) for _ in range(2)]
+    sql.execute(
+        "update refused_messages set last_at = now() - interval '91 days' where fingerprint = "
+        "(select fingerprint from refused_messages order by id desc offset 1 limit 1)"
+    )
+    upkeep = Upkeep(services.ledger, Ages(timedelta(days=1), timedelta(days=30)), clock=clock)
+    round_ = asyncio.create_task(upkeep.run())
+
+    async def gone() -> bool:
+        return (await operator.get(f"{PATH}/{old['id']}")).status_code == 404
+
+    await until(gone)
+    round_.cancel()
+    assert (await operator.get(f"{PATH}/{new['id']}")).status_code == 200

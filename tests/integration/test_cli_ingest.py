@@ -1,0 +1,67 @@
+"""Refused messages on the command line: seen, tried again, thrown away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from delivery.model import Prefix, new_id, parse_id, show_id
+from tests.integration.test_cli import Cli, cli, database, tenant
+from tests.support.postgres import connect
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+__all__ = ["cli", "database", "tenant"]  # the fixtures
+
+EVENT = b'{"type": "order.created", "data": 1}'
+EVIL = "\x1b]0;owned\x07\x1b[2J"
+
+
+def set_aside(database: str, body: bytes, *, tenant_id: UUID | None = None) -> str:
+    """A message as the ingest process sets it aside, from somebody who would command the terminal."""
+    id_ = new_id()
+    with connect(database) as connection:
+        connection.execute(
+            """
+            insert into refused_messages (id, tenant_id, message_id, publisher, body, size, reason,
+                                          fingerprint, first_at, last_at)
+            values (%s, %s, %s, %s, %s, %s, 'body: is not JSON', %s, now(), now())
+            """,
+            [id_, tenant_id, f"m-{id_.hex}", EVIL, body, len(body), id_.bytes],
+        )
+    return show_id(Prefix.MESSAGE, id_)
+
+
+def test_a_message_is_listed_shown_and_tried_again_for_whom_it_is(cli: Cli, database: str, tenant: str):
+    message = set_aside(database, EVENT)
+    listed = cli.good("ingest", "list")
+    assert message in listed
+    assert "body: is not JSON" in listed
+    shown = cli.good("ingest", "show", message)
+    assert "tenant      not known" in shown
+    assert EVENT.decode() in shown
+    assert "\x1b" not in listed + shown
+    assert cli.json("ingest", "show", message)["body"] == EVENT.decode()
+    code, _, err = cli.run("ingest", "retry", message)
+    assert (code, "tenant_id: is needed" in err) == (1, True)
+    event = cli.good("ingest", "retry", message, "--tenant", tenant, "--reason", "ours").strip()
+    assert cli.json("event", "show", "--tenant", tenant, event)["type"] == "order.created"
+    assert message not in cli.good("ingest", "list")
+    (entry, *_) = cli.json("audit", "--tenant", tenant)["items"]
+    assert (entry["what"], entry["reason"]) == ("message.retried", "ours")
+
+
+def test_what_is_still_no_event_stays_until_it_is_thrown_away(cli: Cli, database: str, tenant: str):
+    message = set_aside(database, b"?", tenant_id=parse_id(Prefix.TENANT, tenant))
+    code, _, err = cli.run("ingest", "retry", message)
+    assert (code, "is not JSON" in err) == (1, True)
+    assert cli.good("ingest", "discard", message, "--reason", "noise") == f"{message} is thrown away.\n"
+    code, _, err = cli.run("ingest", "show", message)
+    assert (code, message in err) == (1, True)
+
+
+def test_lists_are_read_page_by_page(cli: Cli, database: str):
+    made = [set_aside(database, b"?") for _ in range(3)]
+    page = cli.json("ingest", "list", "--limit", "2")
+    rest = cli.json("ingest", "list", "--limit", "1", "--before", page["next"])
+    assert [one["id"] for one in page["items"] + rest["items"]] == made[::-1]

@@ -1,0 +1,88 @@
+"""What a service takes in with the client."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from delivery.client import AsyncClient, Client
+
+# The engine's own rooms, and what it stands on.
+NOT_NEEDED = (
+    "sqlalchemy",
+    "psycopg",
+    "aiohttp",
+    "fastapi",
+    "pydantic",
+    "structlog",
+    "msgspec",
+    "pika",
+    "dramatiq",
+)
+
+
+def test_importing_the_client_imports_nothing_of_the_engine():
+    told = subprocess.run(
+        [sys.executable, "-c", "import sys, delivery.client; print(*sys.modules)"],
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout.split()
+    assert "httpx" in told
+    assert not [name for name in told if name.partition(".")[0] in NOT_NEEDED]
+    # `retries` is pure: it imports nothing but the standard library.
+    assert {".".join(name.split(".")[:2]) for name in told if name.startswith("delivery.")} == {
+        "delivery.client"
+    }
+
+
+def test_importing_the_outbox_imports_sqlalchemy_besides_and_nothing_of_the_engine():
+    told = subprocess.run(
+        [sys.executable, "-c", "import sys, delivery.outbox; print(*sys.modules)"],
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout.split()
+    ours = {".".join(name.split(".")[:2]) for name in told if name.startswith("delivery.")}
+    assert ours == {"delivery.client", "delivery.outbox"}
+    assert not [name for name in told if name.partition(".")[0] in NOT_NEEDED[2:]]
+
+
+@pytest.mark.parametrize("key", ["", "two words", "ü", "k" * 256])
+def test_a_key_that_the_api_would_refuse_is_refused_here(key: str):
+    with (
+        Client("http://waybill.example", "wbk_x") as client,
+        pytest.raises(ValueError, match="idempotency key"),
+    ):
+        client.send("a", 1, idempotency_key=key)
+
+
+async def test_a_wrong_address_is_no_reason_to_try_again():
+    with Client("waybill.example", "wbk_x") as client, pytest.raises(httpx.UnsupportedProtocol):
+        client.send("a", 1)
+    async with AsyncClient("ftp://waybill.example", "wbk_x") as client:
+        with pytest.raises(httpx.UnsupportedProtocol):
+            await client.send("a", 1)
+
+
+def test_what_a_client_is_given_goes_out_with_each_request():
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        event = {"id": "evt_1", "type": "a", "created_at": "2026-11-26T12:00:00Z", "deliveries": 0}
+        return httpx.Response(202, json=event)
+
+    with Client(
+        "http://w.example/", "wbk_x", tenant="ten_1", transport=httpx.MockTransport(answer)
+    ) as client:
+        client.send("a", 1)
+        client.send("a", 1)
+    assert [str(request.url) for request in seen] == ["http://w.example/v1/events"] * 2
+    assert seen[0].headers["authorization"] == "Bearer wbk_x"
+    assert seen[0].headers["waybill-tenant"] == "ten_1"
+    # Two calls are two events: each has a key that nobody else has.
+    assert seen[0].headers["idempotency-key"] != seen[1].headers["idempotency-key"]

@@ -1,0 +1,231 @@
+"""What is sent when, and what comes of it: the generators that both clients drive."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from delivery.client import (
+    ClientError,
+    Conflict,
+    Event,
+    GaveUp,
+    Invalid,
+    NotAllowed,
+    NotAuthenticated,
+    NotFound,
+    NotUnderstood,
+    Refused,
+    Retries,
+    TooLarge,
+)
+from delivery.client.exchanges import Edge, Lost, Wait, send_batches, send_one
+from delivery.client.wire import Accepted, Answer, Ask, batches
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from delivery.client.exchanges import Steps
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+CUT = Lost(httpx.ReadError("cut"))
+HEADERS = {"content-type": "application/json"}
+
+
+class World:
+    """A clock that moves by what is waited, and the steps that were taken."""
+
+    def __init__(self, came: Sequence[Answer | Lost]) -> None:
+        self.seconds = 0.0
+        self.came = list(came)
+        self.asked: list[Ask] = []
+        self.waited: list[timedelta] = []
+        self.edge = Edge(lambda: self.seconds, lambda: NOW, lambda: 1.0)
+
+    def drive(self, steps: Steps) -> list[Accepted]:
+        came: Answer | Lost | None = None
+        while True:
+            try:
+                step = steps.send(came)
+            except StopIteration as done:
+                return list(done.value)
+            came = None
+            if isinstance(step, Wait):
+                self.waited.append(step.duration)
+                self.seconds += step.duration.total_seconds()
+            else:
+                self.asked.append(step)
+                came = self.came.pop(0)
+
+
+def one(number: int = 1) -> dict[str, Any]:
+    return {"id": f"evt_{number}", "type": "a", "created_at": "2026-11-26T12:00:00.123Z", "deliveries": 2}
+
+
+def accepted(body: Any = None, **headers: str) -> Answer:
+    return Answer(202, HEADERS | headers, json.dumps(body or one()).encode())
+
+
+def problem(status: int, kind: str = "x", **headers: str) -> Answer:
+    said = {"type": f"/problems/{kind}", "title": "No", "status": status, "detail": "Not so."}
+    shown = {"content-type": "application/problem+json", **headers}
+    return Answer(status, shown, json.dumps(said | {"request_id": "r1"}).encode())
+
+
+def send(*came: Answer | Lost, retries: Retries | None = None) -> tuple[World, list[Accepted]]:
+    world = World(came)
+    return world, world.drive(send_one(Event("a", {"n": 1}), "key", retries or Retries(), world.edge))
+
+
+def test_an_accepted_event_is_told_as_it_was_answered():
+    world, (event,) = send(accepted())
+    assert world.asked == [Ask("/v1/events", b'{"type":"a","data":{"n":1}}', "key")]
+    assert event == Accepted("evt_1", "a", NOW + timedelta(milliseconds=123), 2, replayed=False)
+
+
+def test_an_event_that_was_known_is_told_as_replayed():
+    _, (event,) = send(accepted(**{"idempotency-replayed": "true"}))
+    assert event.replayed
+
+
+@pytest.mark.parametrize("passing", [CUT, *map(problem, (408, 425, 429, 500, 502, 503, 504))])
+def test_what_passes_is_asked_again_with_the_same_key_and_bytes(passing: Answer | Lost):
+    world, _ = send(passing, passing, accepted())
+    assert len(world.asked) == 3
+    assert len(set(world.asked)) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, Invalid),
+        (401, NotAuthenticated),
+        (403, NotAllowed),
+        (404, NotFound),
+        (409, Conflict),
+        (413, TooLarge),
+        (415, Invalid),
+        (422, Invalid),
+        (410, Refused),
+        (501, Refused),
+    ],
+)
+def test_a_refusal_is_an_error_of_its_kind_at_once(status: int, kind: type[Refused]):
+    with pytest.raises(kind) as caught:
+        send(problem(status, "why"), accepted())
+    error = caught.value
+    assert (error.status, error.type, error.title) == (status, "/problems/why", "No")
+    assert (error.problem.detail, error.problem.request_id) == ("Not so.", "r1")
+
+
+def test_waits_double_up_to_the_longest():
+    retries = Retries(most=6, first=SECOND, longest=5 * SECOND)
+    world, _ = send(*[CUT] * 5, accepted(), retries=retries)
+    assert world.waited == [seconds * SECOND for seconds in (1, 2, 4, 5, 5)]
+
+
+@given(tries=st.integers(1, 10**6), jitter=st.floats(0, 1))
+def test_at_least_half_of_a_wait_is_waited_and_never_more_than_the_longest(tries: int, jitter: float):
+    retries = Retries(first=SECOND, longest=8 * SECOND)
+    assert SECOND / 2 <= retries.wait(tries, jitter=jitter) <= 8 * SECOND
+
+
+@pytest.mark.parametrize("asked_for", ["7", "Thu, 26 Nov 2026 12:00:07 GMT"])
+def test_retry_after_is_obeyed_as_seconds_and_as_a_date(asked_for: str):
+    world, _ = send(problem(429, **{"retry-after": asked_for}), accepted())
+    assert world.waited == [7 * SECOND]
+
+
+def test_a_retry_after_beyond_patience_is_not_waited_for():
+    with pytest.raises(GaveUp) as caught:
+        send(problem(503, **{"retry-after": "3600"}), accepted())
+    error = caught.value
+    assert error.retry_after == timedelta(hours=1)
+    assert error.problem is not None
+    assert (error.tries, error.problem.status, error.idempotency_key) == (1, 503, "key")
+
+
+def test_patience_ends_with_the_last_error_as_its_cause():
+    with pytest.raises(GaveUp, match="No final answer after 3 tries: ReadError: cut") as caught:
+        send(CUT, CUT, CUT, accepted(), retries=Retries(most=3))
+    assert caught.value.__cause__ is CUT.error
+    assert caught.value.problem is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(202, HEADERS, b"<html>Welcome to our network</html>"),
+        Answer(200, HEADERS, json.dumps(one()).encode()),
+        Answer(301, {"location": "https://elsewhere.example"}, b""),
+        Answer(202, HEADERS, b'{"id": "evt_1"}'),
+        Answer(202, HEADERS, b"[1]"),
+        accepted({"events": [one(1), one(2)]}),
+    ],
+)
+def test_an_answer_that_waybill_does_not_give_is_not_understood(answer: Answer):
+    with pytest.raises(NotUnderstood):
+        send(answer)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"title":', b'{"errors": 3}'])
+@pytest.mark.parametrize("media_type", ["text/html", "application/problem+json"])
+def test_a_refusal_that_is_no_problem_document_is_still_told_by_its_status(body: bytes, media_type: str):
+    with pytest.raises(NotFound) as caught:
+        send(Answer(404, {"content-type": media_type}, body))
+    assert caught.value.status == 404
+
+
+def many(count: int, *came: Answer | Lost, most: int = 2) -> tuple[World, list[Accepted]]:
+    world = World(came)
+    events = [Event("a", n) for n in range(count)]
+    return world, world.drive(send_batches(events, "key", most, Retries(), world.edge))
+
+
+def test_many_go_out_in_batches_with_keys_that_follow_from_one():
+    first, second = accepted({"events": [one(1), one(2)]}), accepted({"events": [one(3)]})
+    world, told = many(3, first, CUT, second)
+    assert [ask.idempotency_key for ask in world.asked] == ["key.0", "key.1", "key.1"]
+    assert world.asked[0].body == b'{"events":[{"type":"a","data":0},{"type":"a","data":1}]}'
+    assert [event.id for event in told] == ["evt_1", "evt_2", "evt_3"]
+
+
+def test_an_error_amid_many_tells_what_was_accepted_before():
+    with pytest.raises(ClientError) as caught:
+        many(3, accepted({"events": [one(1), one(2)]}), problem(422))
+    assert [event.id for event in caught.value.accepted] == ["evt_1", "evt_2"]
+
+
+def test_giving_up_amid_many_names_the_key_of_them_all():
+    with pytest.raises(GaveUp) as caught:
+        many(3, accepted({"events": [one(1), one(2)]}), problem(503, **{"retry-after": "3600"}))
+    assert caught.value.idempotency_key == "key"
+
+
+def test_none_at_all_asks_nothing():
+    world, told = many(0)
+    assert (world.asked, told) == ([], [])
+
+
+@given(st.lists(st.integers(0, 200), max_size=60), st.integers(1, 20))
+def test_batches_keep_the_order_and_both_bounds(sizes: list[int], most: int):
+    cut = list(batches([Event("a", "x" * size) for size in sizes], most=most, most_bytes=300))
+    assert all(len(batch) <= most for batch in cut)
+    assert all(len(batch) == 1 or sum(map(len, batch)) <= 300 for batch in cut)
+    assert [len(json.loads(event)["data"]) for batch in cut for event in batch] == sizes
+
+
+def test_bytes_go_out_as_they_are_and_what_json_cannot_say_is_refused_here():
+    world = World([accepted()])
+    world.drive(send_one(Event("a", b'{"n": 1e2}'), "key", Retries(), world.edge))
+    assert world.asked[0].body == b'{"type":"a","data":{"n": 1e2}}'
+    for data in (float("nan"), {1, 2}, "\ud800"):
+        with pytest.raises((TypeError, ValueError)):
+            send_one(Event("a", data), "key", Retries(), world.edge)
