@@ -7,10 +7,12 @@ import os
 import re
 import secrets
 import socket
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from delivery import metrics
 from delivery.accept import Accepter, AcceptLimits
 from delivery.audit import Audit
 from delivery.deliveries import Deliveries
@@ -27,6 +29,8 @@ from delivery.figures import Figures, Rolling
 from delivery.ingest import Ingest, RefusedMessages
 from delivery.keys import Keys, KeyTerms
 from delivery.ledger import Ledger
+from delivery.metrics.exposition import Door
+from delivery.metrics.statsd import Sink, parse_place
 from delivery.names import Names
 from delivery.people import Passwords, People
 from delivery.replay import Advancer, Replays
@@ -41,10 +45,13 @@ from delivery.whose import Whose
 from retries.backoff import DEFAULT_SCHEDULE, Schedule, parse_schedule
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from delivery.config import Settings
     from delivery.spans.otel import Spans
 
 _ONE = 1 << 32
+_SAMPLE_SECONDS = 5.0
 _PORT = re.compile("[0-9]{1,5}")
 
 
@@ -112,6 +119,41 @@ def egress_proxy(settings: Settings) -> Proxy | None:
         return Proxy.parse(settings.egress_proxy.get_secret_value())
     except BadProxy as error:
         raise Misconfigured(f"WAYBILL_EGRESS_PROXY: {error}") from None
+
+
+@asynccontextmanager
+async def watched(settings: Settings, ledger: Ledger, *, port: int | None) -> AsyncIterator[None]:
+    """Have a process's metrics be had while the block runs: on a port, at a statsd. Raises Misconfigured."""
+    with ExitStack() as exits:
+        if port is not None:
+            door = Door(settings.metrics_host, port)
+            door.open()
+            exits.callback(door.close)
+        if settings.statsd is not None:
+            sink = Sink(*statsd_place(settings.statsd))
+            sink.open()
+            exits.callback(sink.close)
+        sampling = asyncio.create_task(_sample(ledger))
+        try:
+            yield
+        finally:
+            sampling.cancel()
+
+
+def statsd_place(text: str) -> tuple[str, int]:
+    """Where statsd is. Raises Misconfigured."""
+    try:
+        return parse_place(text)
+    except ValueError as error:
+        raise Misconfigured(f"WAYBILL_STATSD: {error}") from None
+
+
+async def _sample(ledger: Ledger) -> None:
+    """Note every few seconds how the pool stands."""
+    while True:
+        used, idle = ledger.pool
+        metrics.pool(used=used, idle=idle)
+        await asyncio.sleep(_SAMPLE_SECONDS)
 
 
 def default_schedule(settings: Settings) -> Schedule:

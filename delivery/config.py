@@ -97,6 +97,22 @@ class Settings(BaseSettings):
         "comma separated. None: the system chooses.",
     )
 
+    metrics_host: str = Field("127.0.0.1", description="Address on which `/metrics` has ports of its own.")
+    web_metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65_535,
+        description="Port for `web`'s metrics without a key; on WAYBILL_PORT they want the operator's.",
+    )
+    relay_metrics_port: int | None = Field(None, ge=1, le=65_535, description="Port for `relay`'s metrics.")
+    worker_metrics_port: int | None = Field(
+        None, ge=1, le=65_535, description="Port for the metrics of all processes of a `worker`."
+    )
+    ingest_metrics_port: int | None = Field(None, ge=1, le=65_535, description="Port for `ingest`'s metrics.")
+    statsd: str | None = Field(
+        None, description="`host:port` of a statsd to which every process sends its metrics too."
+    )
+
     event_max_bytes: int = Field(262_144, ge=1, description="Largest event, in bytes of its JSON.")
     batch_max_events: int = Field(1_000, ge=1, le=10_000, description="Most events in one batch.")
     idempotency_hours: float = Field(

@@ -12,7 +12,7 @@ import uvloop
 from delivery.api.app import MOST_BYTES, create_app
 from delivery.api.heads import BoundedHeads
 from delivery.api.middleware import Answered, BoundedBodies
-from delivery.bootstrap import clock, open_ledger, services, spans
+from delivery.bootstrap import clock, open_ledger, services, spans, watched
 from delivery.console import create_console
 from delivery.errors import Misconfigured, Unavailable
 from delivery.garbage import collect_seldom
@@ -75,7 +75,8 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> 
         config = server_config(settings, Web.of(opened))
         await _look(opened.ledger)
         server = _Server(config, on_ready)
-        await server.serve()
+        async with watched(settings, opened.ledger, port=settings.web_metrics_port):
+            await server.serve()
     finally:
         await opened.close()
 

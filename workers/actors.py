@@ -14,9 +14,10 @@ import structlog
 import uvloop
 from dramatiq.middleware import Middleware
 
-from delivery.bootstrap import worker_parts
+from delivery.bootstrap import watched, worker_parts
 from delivery.errors import Unavailable
 from delivery.garbage import collect_seldom
+from delivery.metrics.exposition import leave
 from delivery.model import ClaimId, Lane, Prefix, ReplayId, show_id
 from workers.broker import ACTOR, ADVANCE_ACTOR, REPLAY_ACTOR, queue_of
 
@@ -86,6 +87,8 @@ class Deliveries(Middleware):
         thread = threading.Thread(target=self._loop.run_forever, name="deliveries", daemon=True)
         thread.start()
         self._parts = self._run(worker_parts(self._settings))
+        self._watched = watched(self._settings, self._parts.ledger, port=self._settings.worker_metrics_port)
+        self._run(self._watched.__aenter__())
         collect_seldom()
         log.info("worker.ready", pid=os.getpid())
 
@@ -100,7 +103,9 @@ class Deliveries(Middleware):
         parts = self._running_parts()
         self._run(parts.dispatcher.drain(timedelta(seconds=self._settings.drain_seconds)))
         self._run(parts.advancer.settle())
+        self._run(self._watched.__aexit__(None, None, None))
         self._run(parts.close())
+        leave()
         self._loop.call_soon_threadsafe(self._loop.stop)
         log.info("worker.stopped", pid=os.getpid())
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
-from delivery.bootstrap import open_ledger, services
+from delivery.bootstrap import open_ledger, services, watched
 from delivery.cli.door import report
 from delivery.config import read_settings
 from delivery.errors import Misconfigured
@@ -37,7 +37,8 @@ async def run(settings: Settings) -> None:
     collect_seldom()
     log.info("ingest.ready", pid=os.getpid())
     try:
-        await consumer.run()
+        async with watched(settings, uses.ledger, port=settings.ingest_metrics_port):
+            await consumer.run()
     finally:
         await uses.close()
     log.info("ingest.stopped", pid=os.getpid())

@@ -6,10 +6,12 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from time import time
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from delivery import metrics
 from delivery.dispatch.claims import ClaimTerms, claim
 from delivery.errors import Unavailable
 from delivery.ledger import claiming
@@ -179,11 +181,15 @@ class Relay:
                     began = _now()
                     room = await self._look()
                     claimed = await self._claim() if room else []
+                    if claimed:
+                        metrics.took("claim", _now() - began)
                     self._next_claim = began + gap_after(sum(taken for _, _, taken in claimed), room=room)
                     for line, claims, taken in claimed:
                         log.debug("relay.claimed", lane=line.terms.lane.name, deliveries=taken)
+                        metrics.claimed(line.terms.lane.name, taken)
                         await self._publish(line, claims)
                 self._pause = 0.0
+                metrics.looked(time())
             except Unavailable as error:
                 self._pause = min(max(_FIRST_PAUSE, self._pause * 2), _LONGEST_PAUSE)
                 self._next_scan = 0.0
@@ -226,6 +232,8 @@ class Relay:
             for line in self._lines:
                 if line is self._live or line.backlog:
                     line.look(await claiming.unstarted(door, lane=line.terms.lane), now=_now())
+        for line in self._lines:
+            metrics.window(line.terms.lane.name, waiting=line.window.waiting, limit=line.window.target)
         if any(line.backlog and line.window.room > 0 for line in self._lines):
             return True
         waits = self._live.window.waiting > 0 or bool(self._live.backlog)
@@ -258,7 +266,10 @@ class Relay:
     async def _publish(self, line: Line, claims: Sequence[ClaimId]) -> None:
         if not claims:
             return
+        began = _now()
         unconfirmed = await self._in_thread(lambda: line.publisher.publish(claims))
+        metrics.took("publish", _now() - began)
+        metrics.published(line.terms.lane.name, len(claims) - len(unconfirmed))
         if unconfirmed:
             async with self._ledger.transaction() as tx:
                 await claiming.hand_back(tx, unconfirmed)
@@ -297,6 +308,7 @@ class Relay:
             except Unavailable:  # the main loop says so already
                 rescued = claiming.Rescued(0, 0)
             if rescued.deliveries:
+                metrics.rescued(rescued.deliveries)
                 log.warning("relay.rescued", deliveries=rescued.deliveries, unstarted=rescued.unstarted)
                 for line in self._lines:
                     line.clogged = line.clogged or rescued.unstarted > 0

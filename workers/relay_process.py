@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
-from delivery.bootstrap import clock, open_ledger, retention, rolling
+from delivery.bootstrap import clock, open_ledger, retention, rolling, watched
 from delivery.cli.door import report
 from delivery.config import read_settings
 from delivery.errors import Misconfigured, Unavailable
@@ -26,6 +26,7 @@ from workers.relay import Pace, Relay
 from workers.replaying import Replaying
 from workers.retention import Keeping
 from workers.upkeep import Ages, Upkeep
+from workers.watching import Watching
 
 if TYPE_CHECKING:
     from dramatiq import Broker
@@ -59,6 +60,7 @@ def make_relay(settings: Settings, ledger: Ledger, broker: Broker) -> Relay:
         Replaying(ledger, steps).run,
         Keeping(retention(settings, ledger)).run,
         Counting(rolling(settings, ledger)).run,
+        Watching(ledger, live, clock=clock).run,
     ]
     return Relay(ledger, live, upkeep, pace, replays=replays, sides=sides)
 
@@ -75,7 +77,8 @@ async def run(settings: Settings) -> None:
     collect_seldom()
     log.info("relay.ready", pid=os.getpid())
     try:
-        await relay.run()
+        async with watched(settings, ledger, port=settings.relay_metrics_port):
+            await relay.run()
     finally:
         await ledger.close()
     log.info("relay.stopped", pid=os.getpid())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from delivery import operational
+from delivery import metrics, operational
 from delivery.errors import Unavailable
 from delivery.ledger import health, messages, partitions, sessions, sign_in_failures, upkeep
 from delivery.ledger.journal import ENGINE, Entry
@@ -123,6 +123,7 @@ class Upkeep:
                 loud = [_failed(one, now) for one in expired if not one.operational]
                 await operational.tell(tx, loud, now=now)
             if expired:
+                metrics.ended("expired", len(expired))
                 log.warning("deliveries.expired", count=len(expired))
             full = len(expired) == _FULL
 
@@ -133,6 +134,7 @@ class Upkeep:
         while full:
             async with self._ledger.transaction() as tx:
                 cancelled = await upkeep.cancel_of_deleted(tx, deleted)
+            metrics.ended("cancelled", cancelled)
             log.info("deliveries.cancelled", count=cancelled, reason="endpoint_deleted")
             full = cancelled == _FULL
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import structlog
 
+from delivery import metrics
 from delivery.accept.draft import Draft, draft
 from delivery.accept.known import Filters
 from delivery.errors import Conflict, NotFound, Refusal, TooLarge, Unavailable
@@ -177,9 +179,11 @@ class Accepter:
                     known = await self._filters.of(tx, tenants)
             now = self._clock()
             drafts = [_draft(request, known, now) for request in group]
+            began = perf_counter()
             outcomes = await self._insert(group, drafts, known, now)
             if outcomes is not None:
                 log.debug("accept.committed", requests=len(group))
+                _count(drafts, outcomes, perf_counter() - began)
                 return outcomes
             known = None  # somebody has just changed endpoints
         raise Unavailable("The tenant's endpoints change too fast; try again in a moment.")
@@ -240,6 +244,20 @@ class Accepter:
             for position, (request, _) in enumerate(requests)
             if key not in fresh or position > 0
         }
+
+
+def _count(
+    drafts: Sequence[Draft | Refusal], outcomes: Sequence[Accepted | Exception], seconds: float
+) -> None:
+    fresh = [
+        drafted
+        for drafted, outcome in zip(drafts, outcomes, strict=True)
+        if isinstance(drafted, Draft) and isinstance(outcome, Accepted) and not outcome.replayed
+    ]
+    if fresh:
+        events = sum([len(drafted.events) for drafted in fresh])
+        deliveries = sum([len(drafted.deliveries) for drafted in fresh])
+        metrics.accepted(events=events, deliveries=deliveries, seconds=seconds)
 
 
 def _rows(written: Sequence[Draft]) -> tuple[list[EventRow], list[DeliveryRow]]:

@@ -1,13 +1,15 @@
 """Whether this process lives, and whether it can serve."""
 
 from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse, Response
 
-from delivery.api.callers import Uses
+from delivery.api.callers import AsOperator, Uses
 from delivery.api.routing import StrictRoute
 from delivery.api.shapes import Shown
 from delivery.bootstrap import clock
 from delivery.errors import Misconfigured, Unavailable
 from delivery.ledger import readiness
+from delivery.metrics.exposition import CONTENT_TYPE_LATEST, page
 
 router = APIRouter(tags=["health"], route_class=StrictRoute)
 
@@ -22,6 +24,12 @@ class HealthOut(Shown):
 async def alive() -> HealthOut:
     """Whether the process lives: it answers."""
     return HealthOut()
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(_actor: AsOperator) -> Response:
+    """Figures of this process, for Prometheus."""
+    return Response(page(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/readyz")

@@ -9,13 +9,14 @@ from typing import NoReturn
 
 import typer
 
-from delivery.bootstrap import check_spans, default_schedule, guard, open_ledger, secret_box
+from delivery.bootstrap import check_spans, default_schedule, guard, open_ledger, secret_box, statsd_place
 from delivery.cli.options import examples
 from delivery.cli.screen import say
 from delivery.config import Settings, read_settings
 from delivery.errors import Misconfigured
 from delivery.home import FIRST_ADMIN, Home
 from delivery.logs import set_up_logs
+from delivery.metrics.exposition import FOLDER, shared_folder
 
 app = typer.Typer(name="serve")
 
@@ -75,6 +76,7 @@ def worker() -> None:
         *("--worker-shutdown-timeout", str(_WORKER_STOP_MILLISECONDS)),
         "--skip-logging",  # our own lines say it, in the form that the settings ask for
         "--path",  # none: what is imported does not depend on the folder we are started in
+        environment=_shared(settings),
     )
 
 
@@ -107,8 +109,17 @@ def _check(settings: Settings) -> None:
     guard(settings)
     default_schedule(settings)
     check_spans(settings)
+    if settings.statsd is not None:
+        statsd_place(settings.statsd)
     if settings.amqp_url is None:
         raise Misconfigured("WAYBILL_AMQP_URL is not set, such as amqp://user:password@host/%2F")
+
+
+def _shared(settings: Settings) -> Mapping[str, str]:
+    """The environment of a worker: its processes are counted together where somebody looks."""
+    if settings.worker_metrics_port is None:
+        return os.environ
+    return os.environ | {FOLDER: shared_folder()}
 
 
 def _introduce(settings: Settings) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from delivery import metrics
 from delivery.dispatch.attempt import Sent, ended
 from delivery.dispatch.gate import Gate, GateClosed
 from delivery.dispatch.sending import Sending
@@ -131,7 +132,8 @@ class Dispatcher:
         await self._recorder.settle(timedelta(seconds=_LAST_WORDS))
 
     async def _start(self, claim_id: ClaimId) -> int:
-        lease_ends = asyncio.get_running_loop().time() + self._terms.lease.total_seconds()
+        began = asyncio.get_running_loop().time()
+        lease_ends = began + self._terms.lease.total_seconds()
         async with self._ledger.at_once() as door:
             work = await claiming.start(
                 door,
@@ -148,12 +150,14 @@ class Dispatcher:
         owed = [item for item in work if item.body is not None]
         destinations = await self._destinations.of(owed)
         log.debug("claim.started", claim=str(claim_id), deliveries=len(work))
+        metrics.took("start", asyncio.get_running_loop().time() - began)
         for item in owed:
             if (destination := destinations.get(item.endpoint_id)) is not None:
                 self._spawn(claim_id, item, destination, lease_ends)
         unreadable = [item for item in owed if item.endpoint_id not in destinations]
         if unreadable:
             await self._postpone(claim_id, unreadable, by=_UNREADABLE_PAUSE)
+        metrics.in_flight(len(self._in_flight))
         return len(work)
 
     def _spawn(self, claim_id: ClaimId, work: Work, destination: Destination, lease_ends: float) -> None:
@@ -163,6 +167,8 @@ class Dispatcher:
 
     def _landed(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
+        if not self._in_flight:
+            metrics.in_flight(0)
         if not task.cancelled() and (error := task.exception()) is not None:
             # The claim still holds this delivery; when its lease lapses it is due again.
             log.error("delivery.broke_off", error=repr(error), exc_info=error)
@@ -237,6 +243,7 @@ class Dispatcher:
         async with self._ledger.transaction() as tx:
             ids = [item.delivery_id for item in work]
             await recording.cancel(tx, claim_id, ids, reason=PAYLOAD_GONE)
+        metrics.ended("cancelled", len(work))
         log.warning("deliveries.cancelled", count=len(work), reason=PAYLOAD_GONE)
 
     async def _postpone(self, claim_id: ClaimId, work: Sequence[Work], *, by: timedelta) -> None:

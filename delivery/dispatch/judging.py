@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -56,18 +57,20 @@ class Ended:
 
 async def judge_all(
     tx: Transaction, ended: Sequence[Ended], recorded: Recorded, *, dice: Callable[[], float]
-) -> None:
+) -> Counter[BreakerState]:
     """Count attempts into the health of their endpoints, and let what they held in flight go.
 
+    Returns how many breakers went into which state.
     Only attempts under claims that still exist count; what an orphan found out is history alone.
     """
     valid = [one for one in ended if one.result.claim_id not in recorded.orphans]
+    turned: Counter[BreakerState] = Counter()
     if not recorded.released:
-        return
+        return turned
     standings = await health.lock(tx, recorded.released)
     known = [one for one in valid if one.endpoint_id in standings]
     if not known:
-        return
+        return turned
     healths, entries = await _judged(tx, known, standings, dice)
     await health.write(tx, healths, released=recorded.released)
     await accepting.wake(tx, _with_room_again(known, standings, healths))
@@ -75,6 +78,10 @@ async def judge_all(
     replayed = {(one.result.attempt.tenant_id, one.endpoint_id) for one in known if one.lane is Lane.REPLAY}
     await accepting.wake(tx, replayed, lane=Lane.REPLAY)
     await _tell(tx, known, entries)
+    for endpoint_id, now in healths.items():
+        if now.breaker.state is not standings[endpoint_id].health.breaker.state:
+            turned[now.breaker.state] += 1
+    return turned
 
 
 async def _judged(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import structlog
 
+from delivery.dispatch.counting import count
 from delivery.dispatch.judging import judge_all
 from delivery.errors import Unavailable
 from delivery.ledger import recording
@@ -69,10 +71,11 @@ class Recorder:
     async def _commit(self, group: list[Ended]) -> None:
         pause = _FIRST_PAUSE
         while True:
+            began = perf_counter()
             try:
                 async with self._ledger.transaction() as tx:
                     recorded = await recording.record(tx, [ended.result for ended in group])
-                    await judge_all(tx, group, recorded, dice=self._dice)
+                    turned = await judge_all(tx, group, recorded, dice=self._dice)
             except Unavailable as error:
                 log.warning("record.waiting", results=len(group), why=str(error))
                 await asyncio.sleep(pause)
@@ -82,6 +85,7 @@ class Recorder:
                 return
             else:
                 log.debug("record.committed", results=len(group))
+                count(group, turned, perf_counter() - began)
                 if recorded.orphans:
                     log.warning("record.after_rescue", claims=[str(claim) for claim in recorded.orphans])
                 return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from delivery import metrics
 from delivery.accept import parse_event
 from delivery.errors import Invalid, NotAuthenticated, Refusal, ScopeMissing, Unavailable
 from delivery.ingest.message import KEY_HEADER, MOST_KEPT, storable
@@ -101,4 +102,5 @@ class Ingest:
         )
         async with self._ledger.transaction() as tx:
             await messages.set_aside(tx, refused, fingerprint=message.fingerprint())
+        metrics.refused(1)
         log.warning("message.set_aside", id=show_id(Prefix.MESSAGE, refused.id), reason=refused.reason)

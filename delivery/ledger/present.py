@@ -185,16 +185,15 @@ async def waiting(tx: Transaction, tenant_id: TenantId | None) -> int:
     return int((await tx.execute(_WAITING_OF, of)).scalar_one())
 
 
-async def oldest(tx: Transaction, tenant_id: TenantId | None) -> Oldest | None:
-    """What has been due for longest in the live lane, though nothing holds it.
+async def oldest(tx: Transaction, tenant_id: TenantId | None, *, lane: Lane = Lane.LIVE) -> Oldest | None:
+    """What has been due for longest in a lane, though nothing holds it.
 
     Where very many endpoints have something, the first MOST_WALKED of them are looked at; of a tenant's, all.
     """
-    lane = int(Lane.LIVE)
     if tenant_id is None:
-        found = await tx.execute(_OLDEST, {"lane": lane, "most": MOST_WALKED})
+        found = await tx.execute(_OLDEST, {"lane": int(lane), "most": MOST_WALKED})
     else:
-        found = await tx.execute(_OLDEST_OF, {"lane": lane, "tenant": tenant_id})
+        found = await tx.execute(_OLDEST_OF, {"lane": int(lane), "tenant": tenant_id})
     row = found.one_or_none()
     return None if row is None else Oldest(DeliveryId(row.delivery_id), row.due_at)
 

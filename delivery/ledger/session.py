@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 from psycopg.errors import CheckViolation, UndefinedColumn, UndefinedTable
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from uuid import UUID
 
+    from sqlalchemy import AsyncAdaptedQueuePool
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from delivery.ledger.direct import Connection
@@ -117,6 +118,12 @@ class Ledger:
         """Raise Misconfigured unless tenants' requests can be held apart, Unavailable if it is behind."""
         async with self.transaction() as tx:
             self._role = await walls.find_role(tx)
+
+    @property
+    def pool(self) -> tuple[int, int]:
+        """How many connections of the pool are in use, and how many idle; without those for statements."""
+        pool = cast("AsyncAdaptedQueuePool", self._engine.pool)
+        return pool.checkedout(), pool.checkedin()
 
     async def close(self) -> None:
         """Close every connection of the pool."""

@@ -1,0 +1,78 @@
+"""How the ledger stands, for metrics: asked every few seconds, and at a bounded cost whatever waits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+from delivery.ledger import condition, present
+from delivery.model import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from delivery.ledger.session import Transaction
+
+_MOST_HELD: Final = 50_000
+_MOST_EACH: Final = 1_000
+_MOST_ENDPOINTS: Final = 3_000
+_HELD = text("""
+    select counted.by, count(*) as deliveries from (
+        select case when held.state = 'active' then 'breaker' else held.state end as by
+        from (
+            select e.id, e.state from endpoints e
+            where e.deleted_at is null
+              and (e.state <> 'active'
+                   or e.id in (select endpoint_id from endpoint_health where breaker <> 'closed'))
+            limit :endpoints
+        ) as held
+        cross join unnest(cast(:lanes as smallint[])) as lanes (lane)
+        cross join lateral (
+            select from schedule
+            where lane = lanes.lane and endpoint_id = held.id and claim_id is null limit :each
+        ) as waiting
+        limit :most
+    ) as counted group by counted.by
+""")
+_EXPIRIES = text("""
+    select
+        (select min(expires_at) from api_keys
+         where expires_at > clock_timestamp() and expires_at < clock_timestamp() + interval '1 year'
+           and revoked_at is null) as api_key,
+        (select min(cast(client_certificate ->> 'not_after' as timestamptz)) from endpoints
+         where client_certificate is not null and deleted_at is null and state = 'active'
+           and cast(client_certificate ->> 'not_after' as timestamptz)
+               between clock_timestamp() - interval '30 days' and clock_timestamp() + interval '1 year'
+        ) as client_certificate
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """Seconds since the oldest became due, by lane; deliveries by what holds them; days; moments."""
+
+    oldest: Mapping[str, float]
+    held: Mapping[str, int]
+    partitions: int
+    expiry: Mapping[str, float]
+
+
+async def read(tx: Transaction, *, now: datetime) -> Gauges:
+    """How it stands just now."""
+    oldest: dict[str, float] = {}
+    for lane in Lane:
+        found = await present.oldest(tx, None, lane=lane)
+        if found is not None:
+            oldest[lane.name.lower()] = max(0.0, (now - found.due_at).total_seconds())
+    limits = {"endpoints": _MOST_ENDPOINTS, "each": _MOST_EACH, "most": _MOST_HELD}
+    held = await tx.execute(_HELD, {"lanes": [int(lane) for lane in Lane], **limits})
+    expiries = (await tx.execute(_EXPIRIES)).one()
+    return Gauges(
+        oldest,
+        {row.by: row.deliveries for row in held},
+        await condition.days_ahead(tx, now=now),
+        {name: moment.timestamp() for name, moment in expiries._mapping.items() if moment is not None},  # noqa: SLF001  the public name of a row's mapping
+    )

@@ -1,0 +1,189 @@
+"""The metrics of this process, or of all processes of a worker, as Prometheus reads them.
+
+A worker is several processes: each keeps its numbers in files of a folder that they share
+(prometheus-client's multiprocess mode), and whichever of them has the port answers for all.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+import threading
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from delivery.metrics import catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client import Metric
+    from prometheus_client.registry import Collector
+
+__all__ = ["CONTENT_TYPE_LATEST", "Door", "leave", "page", "shared_folder", "show_relay"]
+
+log = structlog.get_logger()
+
+FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+_PREFIX: Final = "waybill-metrics-"
+_OF_PROCESS: Final = re.compile(r"_(\d+)\.db\Z")
+_TRY_AGAIN: Final = 2.0  # seconds
+_OURS: Final = frozenset(family.name for metric in catalogue.ALL for family in metric.describe())
+_OF_RELAY: Final = frozenset(family.name for metric in catalogue.OF_RELAY for family in metric.describe())
+
+
+class _Shown:
+    """Of a collector, what this process can know: how the ledger stands is a relay's to say."""
+
+    relay = threading.Event()
+
+    def __init__(self, *collectors: Collector) -> None:
+        self._collectors = collectors
+
+    def collect(self) -> Iterator[Metric]:
+        for collector in self._collectors:
+            for family in collector.collect():
+                if family.name in _OURS and (family.name not in _OF_RELAY or self.relay.is_set()):
+                    yield family
+
+
+def show_relay() -> None:
+    """Show from now on what a relay knows: there is one in this process."""
+    _Shown.relay.set()
+
+
+def page() -> bytes:
+    """The metrics, in Prometheus' text format."""
+    folder = os.environ.get(FOLDER)
+    registry = CollectorRegistry()
+    if folder:
+        _forget_the_dead(Path(folder))
+        registry.register(_Shown(MultiProcessCollector(None, path=folder)))  # type: ignore[no-untyped-call]
+    else:
+        registry.register(_Shown(*catalogue.ALL))
+    return generate_latest(registry)
+
+
+def shared_folder() -> str:
+    """Make the folder that the processes of a worker share; those of workers that are gone are removed.
+
+    It is named after the process that makes it, which becomes the worker's first.
+    """
+    place = Path(tempfile.gettempdir())
+    for left in place.glob(f"{_PREFIX}*"):
+        number = left.name.removeprefix(_PREFIX)
+        if number.isdecimal() and not _lives(int(number)):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = place / f"{_PREFIX}{os.getpid()}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    return str(folder)
+
+
+def leave() -> None:
+    """This process ends, with its worker: it takes its files along, the last one the folder too."""
+    folder = os.environ.get(FOLDER)
+    if not folder:
+        return
+    path = Path(folder)
+    for file in path.glob(f"*_{os.getpid()}.db"):
+        file.unlink(missing_ok=True)
+    others = {int(found[1]) for file in path.glob("*.db") if (found := _OF_PROCESS.search(file.name))}
+    if not any(_lives(pid) for pid in others):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """What is so of a process that has died is so no more; what it counted goes on to count."""
+    for file in folder.glob("gauge_live*.db"):
+        found = _OF_PROCESS.search(file.name)
+        if found is not None and not _lives(int(found[1])):
+            file.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+class Door:
+    """Serves `/metrics` on a port of its own, on a thread beside whatever the process does.
+
+    A port that is taken, by another process of the same worker most likely, is tried again until it is free.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        """Nothing listens yet."""
+        self._where = (host, port)
+        self._over = threading.Event()
+        self._server: ThreadingHTTPServer | None = None
+        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+
+    def open(self) -> None:
+        """Listen, as soon as the port is free."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._over.set()
+        if self._server is not None:
+            self._server.shutdown()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        said = False
+        while not self._over.is_set():
+            try:
+                self._server = _Server(self._where, _Page)
+            except OSError as error:
+                if not said and error.errno != errno.EADDRINUSE:
+                    log.warning("metrics.cannot_listen", where=f"{self._where}", error=str(error))
+                    said = True
+                self._over.wait(_TRY_AGAIN)
+                continue
+            log.info("metrics.listening", host=self._where[0], port=self._server.server_address[1])
+            with self._server:
+                self._server.serve_forever()
+            return
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+
+class _Page(BaseHTTPRequestHandler):
+    """Answers GET /metrics; anything else is not there."""
+
+    server_version = "waybill"
+    sys_version = ""
+    timeout = 10
+
+    def do_GET(self) -> None:
+        if self.path.partition("?")[0] != "/metrics":
+            self.send_error(404)
+            return
+        body = page()
+        with suppress(OSError):  # who asked has gone
+            self.send_response(200)
+            self.send_header("Content-Type", CONTENT_TYPE_LATEST)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing: it is asked every few seconds."""

@@ -1,0 +1,210 @@
+"""The metrics of the Procfile's processes: they parse, and move as they should when deliveries do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.partner import Answer, Call, Partner
+from tests.support.scene import PATIENCE, publish, subscribe, wait_for_success
+from tests.support.stack import OPERATOR_KEY, free_port, wait_until
+
+if TYPE_CHECKING:
+    from tests.support.api import Api
+    from tests.support.stack import Stack
+
+KINDS = ("web", "relay", "worker")
+
+
+def read(port: int, key: str = "") -> dict[str, float]:
+    """Every sample of a process by its name and label: `waybill_attempts_total.delivered`."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    with urlopen(Request(f"http://127.0.0.1:{port}/metrics", headers=headers), timeout=10) as answer:
+        assert answer.headers["content-type"].startswith("text/plain; version=")
+        text = answer.read().decode()
+    return {
+        ".".join([sample.name, *(value for name, value in sample.labels.items())]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+@pytest.fixture
+def ports(stack: Stack) -> dict[str, int]:
+    """A web, a relay and a worker of two processes with ports for their metrics."""
+    ports = {kind: free_port() for kind in KINDS}
+    stack.environment |= {f"WAYBILL_{kind.upper()}_METRICS_PORT": str(port) for kind, port in ports.items()}
+    stack.environment["WAYBILL_WORKER_PROCESSES"] = "2"
+    stack.serve(*KINDS)
+    for port in ports.values():
+        wait_until(partial(listens, port), f"metrics on {port}", seconds=PATIENCE)
+    return ports
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as knock:
+        return knock.connect_ex(("127.0.0.1", port)) == 0
+
+
+def has_pool(port: int) -> bool:
+    told = read(port)
+    return told["waybill_pool_connections.idle"] + told["waybill_pool_connections.used"] >= 1
+
+
+def listener(worker: int, port: int) -> int:
+    """Which of a worker's processes has the port."""
+    for process in psutil.Process(worker).children(recursive=True):
+        if any(
+            one.status == psutil.CONN_LISTEN and one.laddr[1] == port for one in process.net_connections()
+        ):
+            return int(process.pid)
+    raise LookupError(port)
+
+
+def test_they_move_as_deliveries_do(operator: Api, ports: dict[str, int]) -> None:
+    refused_once: set[str] = set()
+
+    def once_unwell(call: Call) -> Answer:
+        if call.message_id in refused_once:
+            return Answer(200)
+        refused_once.add(call.message_id)
+        return Answer(503)
+
+    with Partner() as well, Partner(once_unwell) as ill:
+        tenant = operator.tenant()
+        subscribe(tenant, well)
+        subscribe(tenant, ill, breaker={"consecutive_failures": 1_000, "minimum_requests": 1_000})
+        publish(tenant, 20)
+        wait_for_success(tenant, 40)
+
+        def recorded() -> bool:
+            return read(ports["worker"])["waybill_deliveries_ended_total.succeeded"] == 40
+
+        wait_until(recorded, "what both processes of the worker have counted", seconds=PATIENCE)
+    web, relay, worker = (read(ports[kind]) for kind in KINDS)
+    assert (web["waybill_events_accepted_total"], web["waybill_deliveries_owed_total"]) == (20, 40)
+    assert web["waybill_commit_rows_sum.accept"] == 20
+    assert worker["waybill_attempts_total.delivered"] == 40
+    assert worker["waybill_attempts_total.refused"] == 20
+    assert worker["waybill_commit_rows_sum.record"] == 60
+    assert worker["waybill_phase_seconds_count.send"] == 60
+    assert worker["waybill_delivery_seconds_count"] == 40
+    assert worker["waybill_requests_in_flight"] == 0
+    assert relay["waybill_deliveries_claimed_total.live"] == 60
+    assert relay["waybill_claims_published_total.live"] >= 2
+    assert relay["waybill_dependency_up.database"] == relay["waybill_dependency_up.broker"] == 1
+    wait_until(
+        lambda: read(ports["relay"])["waybill_partitions_ahead_days"] >= 1,
+        "the relay to look again, after it has made partitions",
+        seconds=PATIENCE,
+    )
+    assert relay["waybill_relay_looked_timestamp_seconds"] > 1_700_000_000
+    for port in ports.values():
+        wait_until(partial(has_pool, port), "the pool, looked at now and then", seconds=PATIENCE)
+    for phase, told in {
+        "accept": web,
+        "claim": relay,
+        "publish": relay,
+        "start": worker,
+        "record": worker,
+    }.items():
+        assert told[f"waybill_phase_seconds_count.{phase}"] >= 1
+    assert "waybill_dependency_up.database" not in web | worker
+
+
+def test_what_the_processes_of_a_worker_share_goes_with_them(stack: Stack) -> None:
+    stack.environment["WAYBILL_WORKER_METRICS_PORT"] = str(free_port())
+    left = Path(tempfile.gettempdir()) / "waybill-metrics-4194305"  # beyond every process id of Linux
+    left.mkdir()
+    stack.serve("worker")
+    folder = Path(tempfile.gettempdir()) / f"waybill-metrics-{stack.pid_of('worker')}"
+    wait_until(lambda: any(folder.glob("counter_*.db")), "its processes to count", seconds=PATIENCE)
+    assert not left.exists()
+    stack.stop("worker")
+    wait_until(lambda: not folder.exists(), "the folder to be taken away", seconds=PATIENCE)
+
+
+def test_what_waits_and_what_holds_it_is_told(operator: Api, ports: dict[str, int]) -> None:
+    with Partner() as partner:
+        tenant = operator.tenant()
+        endpoint = subscribe(tenant, partner)
+        tenant.post(f"/v1/endpoints/{endpoint}/pause", {})
+        publish(tenant, 7)
+
+        def told() -> bool:
+            return read(ports["relay"])["waybill_held_deliveries.paused"] == 7
+
+        wait_until(told, "the held deliveries", seconds=PATIENCE)
+    assert read(ports["relay"])["waybill_oldest_due_seconds.live"] == 0
+
+
+def test_a_worker_process_that_dies_leaves_its_counts_and_the_port_to_another(
+    stack: Stack, operator: Api, ports: dict[str, int]
+) -> None:
+    with Partner() as partner:
+        tenant = operator.tenant()
+        subscribe(tenant, partner)
+        publish(tenant, 10)
+        wait_for_success(tenant, 10)
+        counted = "waybill_attempts_total.delivered"
+        wait_until(lambda: read(ports["worker"])[counted] == 10, "the counts", seconds=PATIENCE)
+        owner = listener(stack.pid_of("worker"), ports["worker"])
+        os.kill(owner, signal.SIGKILL)
+
+        def another() -> bool:
+            try:
+                return read(ports["worker"])[counted] == 10
+            except OSError:
+                return False
+
+        wait_until(another, "the other process to have the port", seconds=PATIENCE)
+
+
+def test_on_the_port_of_the_api_they_are_the_operators(stack: Stack, operator: Api) -> None:
+    stack.serve("web")
+    tenant = operator.tenant()
+    assert read(stack.port, OPERATOR_KEY)["waybill_events_accepted_total"] == 0
+    for key, status in ((tenant.key, 403), ("", 401)):
+        with pytest.raises(HTTPError) as refused:
+            read(stack.port, key)
+        assert refused.value.code == status
+
+
+def test_a_statsd_is_sent_what_was_counted_since(stack: Stack, operator: Api) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as statsd, Partner() as partner:
+        statsd.bind(("127.0.0.1", 0))
+        statsd.settimeout(PATIENCE)
+        stack.environment["WAYBILL_STATSD"] = f"127.0.0.1:{statsd.getsockname()[1]}"
+        stack.serve(*KINDS)
+        tenant = operator.tenant()
+        subscribe(tenant, partner)
+        publish(tenant, 5)
+        wait_for_success(tenant, 5)
+        stack.stop(*KINDS)  # each sends what is left
+        lines: list[str] = []
+        statsd.settimeout(0)
+        while True:
+            try:
+                lines += statsd.recv(65_536).decode().split("\n")
+            except BlockingIOError:
+                break
+    counted: dict[str, float] = {}
+    for line in lines:
+        name, value, kind = line.replace("|", ":").split(":")
+        assert kind in {"c", "g"}
+        if kind == "c":
+            counted[name] = counted.get(name, 0) + float(value)
+    assert counted["waybill_events_accepted_total"] == 5
+    assert counted["waybill_attempts_total.delivered"] == 5
+    assert counted["waybill_deliveries_claimed_total.live"] == 5
