@@ -124,12 +124,18 @@ def test_they_move_as_deliveries_do(operator: Api, ports: dict[str, int]) -> Non
 
 
 def test_what_the_processes_of_a_worker_share_goes_with_them(stack: Stack) -> None:
-    stack.environment["WAYBILL_WORKER_METRICS_PORT"] = str(free_port())
+    stack.environment |= {
+        "WAYBILL_WORKER_METRICS_PORT": str(free_port()),
+        "WAYBILL_WORKER_PROCESSES": "2",
+    }
     left = Path(tempfile.gettempdir()) / "waybill-metrics-4194305"  # beyond every process id of Linux
     left.mkdir()
     stack.serve("worker")
     folder = Path(tempfile.gettempdir()) / f"waybill-metrics-{stack.pid_of('worker')}"
-    wait_until(lambda: any(folder.glob("counter_*.db")), "its processes to count", seconds=PATIENCE)
+    wait_until(
+        lambda: stack.log("worker").count("worker.ready") == 2, "both of its processes", seconds=PATIENCE
+    )
+    assert folder.is_dir()
     assert not left.exists()
     stack.stop("worker")
     wait_until(lambda: not folder.exists(), "the folder to be taken away", seconds=PATIENCE)

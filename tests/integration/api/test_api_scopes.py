@@ -48,7 +48,7 @@ async def test_every_route_but_health_says_which_scopes_it_needs(app: FastAPI):
     assert set().union(*needed.values()) == ALL
     assert needed["POST", "/v1/events"] == needed["POST", "/v1/events/batch"] == {"publish"}
     for (method, path), scopes in needed.items():
-        if path.startswith(("/v1/tenants", "/v1/ingest")):
+        if path.startswith(("/v1/tenants", "/v1/ingest", "/metrics")):
             assert scopes == {"operate"}
         elif method == "GET" and path not in OPEN:
             assert scopes == {"read"}
