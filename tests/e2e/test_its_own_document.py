@@ -14,6 +14,7 @@ from tests.integration.api.test_api_deliveries import attempt
 from tests.support import postgres
 from tests.support.conformance import Effort, Known, ask_everything
 from tests.support.stack import OPERATOR_KEY
+from tests.unit.test_security_page import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +40,7 @@ def one_of_everything(operator: Api, sql: psycopg.Connection) -> Known:
     key = operator.post(f"/v1/tenants/{tenant_id}/keys", {"name": "test", "requests_per_second": 1_000})
     tenant = type(operator)(operator.url, key["key"])
     endpoint = tenant.post("/v1/endpoints", {"url": "https://shop.example/in"})
-    for number in range(3):
-        event = tenant.post("/v1/events", {"type": "order.created", "data": {"n": number}})
+    event = [tenant.post("/v1/events", {"type": "order.created", "data": number}) for number in range(3)][-1]
     delivery = tenant.get(f"/v1/deliveries?event={event['id']}")["items"][0]
     replay = tenant.post("/v1/replays", {"selection": {"status": ["failed"]}, "reason": "so"})
     return Known(
@@ -91,7 +91,7 @@ def test_no_answer_is_outside_the_document_and_each_operation_is_carried_out(
     assert "request.failed" not in stack.log("web")
     assert found.never_done() == set()
     assert len(found.answers) == sum(len(operations) for operations in document["paths"].values())
-    assert found.asked > 1_200
+    assert found.asked >= counted("whatever the OpenAPI")
 
 
 def _other_status(operation: dict[str, Any], _schema: dict[str, Any]) -> None:

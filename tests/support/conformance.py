@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import FailureGroup
+from schemathesis.core.result import Err
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from hypothesis.strategies import SearchStrategy
-    from schemathesis import Case, Response
+    from schemathesis import Case as AnyCase
+    from schemathesis import Response
     from schemathesis.schemas import APIOperation
 
+    Case = AnyCase[Any]
     Operation = APIOperation[Any, Any, Any, Any]
 
 # `negative_data_rejection` is left out, and `positive_data_acceptance` with it: a JSON Schema cannot say all
@@ -117,6 +120,9 @@ def ask_everything(
     found = Findings()
     with requests.Session() as session:
         for read in schema.get_all_operations():
+            if isinstance(read, Err):
+                found.faults.append(f"The document cannot be read: {read.err()}")
+                continue
             operation = read.ok()
             asker = _Asker(url, session, operator_key, make_known(), operation, found)
             for strategy in operation.get_strategies_from_examples():
