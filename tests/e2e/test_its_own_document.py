@@ -12,6 +12,7 @@ import pytest
 from delivery.model import Prefix, new_id, parse_id, show_id
 from tests.integration.api.test_api_deliveries import attempt
 from tests.support import postgres
+from tests.support.api import Api
 from tests.support.conformance import Effort, Known, ask_everything
 from tests.support.stack import OPERATOR_KEY
 from tests.unit.test_security_page import counted
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from tests.support.api import Api
     from tests.support.stack import Stack
 
 BOUNDED = Effort(counted=16, random=5)
@@ -38,7 +38,7 @@ def one_of_everything(operator: Api, sql: psycopg.Connection) -> Known:
     """A new tenant with something for each id that a path or a body may have, and a key with a limit."""
     tenant_id = operator.post("/v1/tenants", {"name": "Acme"})["id"]
     key = operator.post(f"/v1/tenants/{tenant_id}/keys", {"name": "test", "requests_per_second": 1_000})
-    tenant = type(operator)(operator.url, key["key"])
+    tenant = Api(operator.url, key["key"])
     endpoint = tenant.post("/v1/endpoints", {"url": "https://shop.example/in"})
     event = [tenant.post("/v1/events", {"type": "order.created", "data": number}) for number in range(3)][-1]
     delivery = tenant.get(f"/v1/deliveries?event={event['id']}")["items"][0]
