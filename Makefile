@@ -57,7 +57,7 @@ chaos: dev rabbitmq faketime ## Strike the whole engine with every fault there i
 	@$(BIN)/python -m tests.chaos --flood $(ARGS)
 
 # What is printed first names the seed; with that as SEED, the same dice fall again.
-fuzz: dev rabbitmq ## Ask the API and the readers of words for some 20 minutes, by other dice each time (SEED=…)
+fuzz: dev rabbitmq ## Ask the API and the readers of words for some 10 minutes, by other dice each time (SEED=…)
 	$(BIN)/python -m pytest -n $(WORKERS) --hypothesis-profile fuzz --hypothesis-seed $(SEED) $(FUZZED) $(ARGS)
 
 unit: dev ## Run the pure tests alone, in seconds
