@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 NODE := tests/support/node
 PIP_AUDIT := 2.10.1
+SEED = $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+FUZZED := tests/e2e/test_its_own_document.py tests/unit/test_nonsense.py tests/unit/signing tests/unit/transport \
+	tests/unit/retries/test_retries_retry_after.py tests/unit/test_filters.py tests/unit/api/test_api_cursor_marks.py
 
 # honcho kills five seconds after SIGTERM, without an option for it; a worker may take thirty to finish.
 HONCHO := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -c \
@@ -22,7 +25,7 @@ MAKEFLAGS += --no-print-directory
 # Tests, the demo and the Procfile start many processes: none should compile what another has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo up serve db-upgrade test chaos unit check format lint imports types audit fmt showcase screenshots bench bench-full bench-held bench-isolation bench-latency bench-ledger bench-replay lock clean reset
+.PHONY: help demo up serve db-upgrade test chaos fuzz unit check format lint imports types audit fmt showcase screenshots bench bench-full bench-held bench-isolation bench-latency bench-ledger bench-replay lock clean reset
 .PHONY: runtime dev rabbitmq node chromium curl faketime guide
 
 help: ## List the targets
@@ -52,6 +55,10 @@ test: dev rabbitmq node chromium curl faketime guide ## Run all tests, on privat
 
 chaos: dev rabbitmq faketime ## Strike the whole engine with every fault there is, and count what was lost
 	@$(BIN)/python -m tests.chaos --flood $(ARGS)
+
+# What is printed first names the seed; with that as SEED, the same dice fall again.
+fuzz: dev rabbitmq ## Ask the API and the readers of words for some 10 minutes, by other dice each time (SEED=…)
+	$(BIN)/python -m pytest -n $(WORKERS) --hypothesis-profile fuzz --hypothesis-seed $(SEED) $(FUZZED) $(ARGS)
 
 unit: dev ## Run the pure tests alone, in seconds
 	$(BIN)/python -m pytest tests/unit $(ARGS)

@@ -29,7 +29,10 @@ def pytest_configure(config: pytest.Config) -> None:
     # No deadlines: a busy machine is not a bug.
     settings.register_profile("dev", deadline=None, max_examples=50)
     settings.register_profile("ci", deadline=None, max_examples=150, derandomize=True)
-    settings.load_profile("ci" if os.environ.get("CI") else "dev")
+    settings.register_profile("fuzz", deadline=None, max_examples=3_000, database=None)
+    # Whoever named one on the command line gets that one.
+    named = config.getoption("--hypothesis-profile")
+    settings.load_profile(named or ("ci" if os.environ.get("CI") else "dev"))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -42,10 +42,36 @@ _PROBLEM = {
     },
     "examples": [_EXAMPLE],
 }
+_REQUEST_ID = {
+    "description": "The request's id; name it when you ask for help.",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+}
+# To a key with a limit.
+_STANDING = {
+    "RateLimit-Limit": {
+        "description": "Requests in a second that the key may make.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "RateLimit-Remaining": {
+        "description": "How many it may make at once now.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "RateLimit-Reset": {
+        "description": "Seconds until it may make as many as ever.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+}
+_RETRY_AFTER = {
+    "description": "Seconds to wait, with 429 and 503.",
+    "schema": {"type": "integer", "minimum": 0},
+}
 _REFUSED = {
     "description": "A problem (RFC 9457).",
+    "headers": {"Retry-After": {"$ref": "#/components/headers/Retry-After"}},
     "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
+_HEADERS = {"X-Request-Id": _REQUEST_ID, "Retry-After": _RETRY_AFTER, **_STANDING}
 DESCRIPTION = """\
 Events in, signed webhooks out, and a ledger that says what became of each.
 
@@ -63,11 +89,16 @@ def document(app: FastAPI) -> dict[str, Any]:
         )
         schemas = schema["components"]["schemas"]
         schemas["Problem"] = _PROBLEM
+        schema["components"]["headers"] = _HEADERS
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         for operations in schema["paths"].values():
             for operation in operations.values():
                 operation["responses"].pop("422", None)
-                operation["responses"]["default"] = _REFUSED
+                operation["responses"]["default"] = dict(_REFUSED)
+                names = ["X-Request-Id", *(_STANDING if "security" in operation else ())]
+                for response in operation["responses"].values():
+                    told = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+                    response["headers"] = {**response.get("headers", {}), **told}
         app.openapi_schema = schema
     return app.openapi_schema

@@ -96,7 +96,7 @@ class Tokens:
         )
         match exchange.outcome:
             case Delivered():
-                found = _read(exchange.body, asyncio.get_running_loop().time())
+                found = read_answer(exchange.body, asyncio.get_running_loop().time())
             case Blocked() | Interrupted() | ProxyFailed():
                 return exchange.outcome
             case other:
@@ -108,7 +108,7 @@ class Tokens:
         return found
 
 
-def _read(body: bytes, now: float) -> Token | Outcome:
+def read_answer(body: bytes, now: float) -> Token | Outcome:
     """Read a token server's answer; what it says is not repeated, for it may hold a token."""
     try:
         answer = msgspec.json.decode(body, type=_Answer)

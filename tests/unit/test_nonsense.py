@@ -35,11 +35,15 @@ from delivery.cli.options import read_moment
 from delivery.config import Settings
 from delivery.console.pretty import laid_out, shown
 from delivery.console.replay_form import read_rate as read_replay_rate
+from delivery.dispatch.tokens import read_answer
 from delivery.errors import Invalid, MalformedId, Misconfigured, TooLarge
 from delivery.filters import check_event_type, check_pattern, matches
+from delivery.ingest.message import checked_key, storable
 from delivery.model import Prefix, parse_id, show_id
+from delivery.networks import network_of
 from delivery.payload import PayloadEquals
 from delivery.people.addresses import check_email, check_name
+from delivery.selection import check_http, check_outcome
 from delivery.taming import tame
 from delivery.transport import AllowList, BadAllowList, BadDestination, check_headers, check_url, refusal
 from delivery.transport.question import question_of
@@ -61,6 +65,13 @@ PIECES = (
     "evt_", "whsec_", "whsk_", "whpk_", "127.0.0.1", "10.0.0.0/8", "::1", "http", "https://", "localhost",
     "2026-11-26", "12:00:00",
 )  # fmt: skip
+
+
+def token_for(term: str) -> bytes:
+    """A token server's answer, were it not for how long the token is to last."""
+    return json.dumps({"access_token": "t", "token_type": "Bearer", "expires_in": term}).encode()
+
+
 SIGNED = {"webhook-id": "a", "webhook-timestamp": "1795694400"}
 REFUSED = VerificationError
 TEXTS = st.text(max_size=40) | st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
@@ -90,9 +101,15 @@ READERS: dict[str, tuple[Callable[[str], object], type[Exception] | None]] = {
     "payload": (PayloadEquals.parse, ValueError),
     "path of a payload": (lambda text: PayloadEquals.parse(f"${text}=1"), ValueError),
     "address": (refusal, None),
+    "network": (network_of, None),
     "allow-list": (AllowList.parse, BadAllowList),
     "secret": (parse_secret, MalformedSecret),
     "public key": (parse_public_key, MalformedSecret),
+    "outcome": (check_outcome, ValueError),
+    "status of a response": (check_http, ValueError),
+    "message-id": (lambda text: checked_key("message-id", text), Invalid),
+    "token": (lambda text: read_answer(text.encode(errors="surrogatepass"), 0.0), None),
+    "term of a token": (lambda text: read_answer(token_for(text), 0.0), None),
     "email": (check_email, Invalid),
     "name": (check_name, Invalid),
     "moment": (read_moment, typer.BadParameter),
@@ -217,6 +234,14 @@ def test_a_tamed_text_is_one_line_and_tamed_for_good(text: str):
     assert len(tamed.splitlines()) <= 1
     assert tame(tamed) == tamed
     assert tame(tame(text, lines=True)) == tamed
+
+
+@given(TEXTS)
+def test_what_a_stranger_wrote_can_be_stored(text: str):
+    kept = storable(text) or ""
+    assert kept.encode().decode() == kept
+    assert "\0" not in kept
+    assert len(kept) <= 500
 
 
 @given(st.uuids(), st.sampled_from(Prefix), st.integers(0, 30), st.sampled_from(PIECES))
