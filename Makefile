@@ -26,7 +26,7 @@ MAKEFLAGS += --no-print-directory
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo up serve db-upgrade test chaos fuzz unit check format lint imports types audit fmt showcase screenshots bench bench-full bench-held bench-isolation bench-latency bench-ledger bench-replay lock clean reset
-.PHONY: runtime dev rabbitmq node chromium curl faketime guide
+.PHONY: runtime dev rabbitmq node chromium curl faketime guide prometheus
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,7 +50,7 @@ db-upgrade: runtime ## Bring the database of WAYBILL_DATABASE_URL to the newest 
 # ---------------------------------------------------------------- prove it
 
 # What takes longest begins first. Each of the WORKERS has servers of its own; WORKERS=0 is for a debugger.
-test: dev rabbitmq node chromium curl faketime guide ## Run all tests, on private PostgreSQLs and RabbitMQs (ARGS="-k replay" goes to pytest)
+test: dev rabbitmq node chromium curl faketime guide prometheus ## Run all tests, on private PostgreSQLs and RabbitMQs (ARGS="-k replay" goes to pytest)
 	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder tests/e2e tests/integration tests/unit $(ARGS)
 
 chaos: dev rabbitmq faketime ## Strike the whole engine with every fault there is, and count what was lost
@@ -173,6 +173,10 @@ faketime:
 
 curl:
 	@command -v curl >/dev/null || .ci/apt-install "The test of the README's tour" curl
+
+prometheus:
+	@command -v prometheus >/dev/null && command -v promtool >/dev/null || \
+		.ci/apt-install "The tests of alerts and dashboards" prometheus
 
 # Go and Java are tested where they are; these are small.
 guide:

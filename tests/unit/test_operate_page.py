@@ -12,21 +12,12 @@ from typer.testing import CliRunner
 from delivery.cli.app import app
 from tests.support.deployment import SETTINGS
 from tests.support.stack import ROOT
+from tests.support.watching import rules
 
 PAGE = ROOT / "docs" / "operate.md"
 TEXT = PAGE.read_text()
 RUNNER = CliRunner()
-ALERTS: Final = [
-    "WaybillOldestDue",
-    "WaybillErrorBudgetBurn",
-    "WaybillBrokerUnreachable",
-    "WaybillDatabaseUnreachable",
-    "WaybillRelayStalled",
-    "WaybillBreakerStorm",
-    "WaybillPartitionsRunningOut",
-    "WaybillCertificateExpiring",
-    "WaybillKeyExpiring",
-]
+ALERTS: Final = sorted({rule["alert"] for rule in rules() if "alert" in rule})
 # In a line of a console, or between backticks within a sentence.
 _COMMAND = re.compile(r"(?m)(?:^\$ |`)(waybill [^`#\n]+)")
 
