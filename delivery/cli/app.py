@@ -14,6 +14,7 @@ from delivery.cli import (
     exports,
     ingest,
     keys,
+    listen,
     outbox,
     people,
     portal_links,
@@ -45,6 +46,7 @@ app.command("audit", epilog=audit.EXAMPLES)(audit.list_audit)
 app.command("dev")(processes.dev)
 app.command("demo")(demo)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+app.command("listen", epilog=listen.EXAMPLES)(listen.listen)
 app.add_typer(upkeep.database)
 app.add_typer(secrets.app)
 

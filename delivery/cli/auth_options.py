@@ -27,7 +27,7 @@ def read_auth(text: str) -> Auth:
     if text == _NONE:
         return Auth(None)
     try:
-        return Auth(msgspec.json.decode(_elsewhere(text), type=dict[str, Any]))
+        return Auth(msgspec.json.decode(elsewhere(text), type=dict[str, Any]))
     except (msgspec.MsgspecError, UnicodeError):
         raise typer.BadParameter(
             'What is there is not a JSON object such as {"kind": "oauth2", …}.'
@@ -39,12 +39,12 @@ def read_basic(text: str) -> Auth:
     user, colon, where = text.partition(":")
     if not colon:
         raise typer.BadParameter("It is of the form USER:- or USER:@file.")
-    return Auth({"kind": "basic", "user": user, "password": _elsewhere(where)})
+    return Auth({"kind": "basic", "user": user, "password": elsewhere(where)})
 
 
 def read_bearer(text: str) -> Auth:
     """Read `-` or `@file`."""
-    return Auth({"kind": "bearer", "token": _elsewhere(text)})
+    return Auth({"kind": "bearer", "token": elsewhere(text)})
 
 
 class Certificate(NamedTuple):
@@ -57,7 +57,7 @@ def read_certificate(text: str) -> Certificate:
     """Read `@file` or `-`, where chain and private key stand together as PEM, or `none`."""
     if text == _NONE:
         return Certificate(None)
-    blocks = _PEM.findall(_elsewhere(text))
+    blocks = _PEM.findall(elsewhere(text))
     keys = [block for block, label in blocks if label.endswith("PRIVATE KEY")]
     if len(keys) != 1:
         raise typer.BadParameter("There must be certificates and one private key there, as PEM.")
@@ -65,7 +65,8 @@ def read_certificate(text: str) -> Certificate:
     return Certificate({"certificate": chain, "private_key": keys[0]})
 
 
-def _elsewhere(where: str) -> str:
+def elsewhere(where: str) -> str:
+    """Read what is secret from where it is: `@file` or `-` (standard input)."""
     # What stands in the arguments can be seen by everybody on the machine, and stays in the shell's history.
     if where != "-" and not where.startswith("@"):
         raise typer.BadParameter("Give it as @file or - (standard input), not as itself: it is a secret.")

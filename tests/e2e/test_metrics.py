@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.partner import Answer, Call, Partner
 from tests.support.scene import PATIENCE, publish, subscribe, wait_for_success
-from tests.support.stack import OPERATOR_KEY, free_port, wait_until
+from tests.support.stack import OPERATOR_KEY, free_port, is_listening, wait_until
 
 if TYPE_CHECKING:
     from tests.support.api import Api
@@ -48,13 +48,8 @@ def ports(stack: Stack) -> dict[str, int]:
     stack.environment["WAYBILL_WORKER_PROCESSES"] = "2"
     stack.serve(*KINDS)
     for port in ports.values():
-        wait_until(partial(listens, port), f"metrics on {port}", seconds=PATIENCE)
+        wait_until(partial(is_listening, port), f"metrics on {port}", seconds=PATIENCE)
     return ports
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as knock:
-        return knock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def has_pool(port: int) -> bool:

@@ -167,6 +167,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_listening(port: int) -> bool:
+    """Whether somebody listens on this port of loopback."""
+    with socket.socket() as knock:
+        return knock.connect_ex(("127.0.0.1", port)) == 0
+
+
 def wait_until(condition: Callable[[], bool], what: str, *, seconds: float) -> None:
     """Ask again and again until the answer is yes; TimeoutError says what was waited for."""
     until = time.monotonic() + seconds

@@ -1,0 +1,144 @@
+"""A receiver for one's own machine: what it makes of a request, and the server that asks it."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+from delivery.bootstrap import clock
+from signing import VerificationError, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+MOST_BYTES: Final = 16 << 20
+# Of so many messages it is remembered how often each came.
+MOST_REMEMBERED: Final = 10_000
+_PATIENCE: Final = 30  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How to answer: `status` after `delay` seconds, but each message `fail_first` times with 500 before.
+
+    Without `secrets` nothing is verified. `retry_after`, in seconds, goes with answers that are no success.
+    """
+
+    secrets: tuple[str, ...] = ()
+    status: int = HTTPStatus.NO_CONTENT
+    delay: float = 0.0
+    retry_after: int | None = None
+    fail_first: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One request, and the answer. `flaw` is why it was not verified; `verified` is None without a secret."""
+
+    at: datetime
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    times: int
+    verified: bool | None
+    flaw: str | None
+    status: int
+
+    @property
+    def message_id(self) -> str:
+        """What the sender calls it; empty when it does not."""
+        return self.headers.get("webhook-id", "")
+
+
+@dataclass(slots=True)
+class Listener:
+    """Judges requests one after another, and counts how they went."""
+
+    manner: Manner
+    verified: int = 0
+    forged: int = 0
+    requests: int = 0
+    _seen: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def hear(self, path: str, headers: dict[str, str], body: bytes, *, now: datetime) -> Heard:
+        """Say what a request is, and how it is to be answered; header names are in small letters."""
+        with self._lock:
+            self.requests += 1
+            verified, flaw = self._verify(headers, body, now)
+            if verified is False:
+                self.forged += 1
+                return Heard(now, path, headers, body, 0, verified, flaw, HTTPStatus.BAD_REQUEST)
+            self.verified += verified is True
+            times = self._times(headers.get("webhook-id", ""))
+            failing = times <= self.manner.fail_first
+            status = HTTPStatus.INTERNAL_SERVER_ERROR if failing else self.manner.status
+            return Heard(now, path, headers, body, times, verified, flaw, status)
+
+    def _verify(self, headers: dict[str, str], body: bytes, now: datetime) -> tuple[bool | None, str | None]:
+        if not self.manner.secrets:
+            return None, None
+        try:
+            verify(headers, body, self.manner.secrets, now=now)
+        except VerificationError as error:
+            return False, str(error)
+        return True, None
+
+    def _times(self, message_id: str) -> int:
+        """How often this message has come, this time included."""
+        times = self._seen.get(message_id, 0) + 1
+        self._seen[message_id] = times
+        self._seen.move_to_end(message_id)
+        if len(self._seen) > MOST_REMEMBERED:
+            self._seen.popitem(last=False)
+        return times
+
+
+def server(listener: Listener, host: str, port: int, tell: Callable[[Heard], None]) -> ThreadingHTTPServer:
+    """A server that answers as the listener says, and tells of each request; raises OSError."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        timeout = _PATIENCE
+
+        def do_POST(self) -> None:
+            length = self.headers.get("content-length", "")
+            if not length.isdecimal() or int(length) > MOST_BYTES:
+                self.close_connection = True
+                self._answer(413 if length.isdecimal() else 411, None)
+                return
+            body = self.rfile.read(int(length))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            heard = listener.hear(self.path, headers, body, now=clock())
+            tell(heard)
+            time.sleep(listener.manner.delay)
+            self._answer(heard.status, heard.flaw)
+
+        def _answer(self, status: int, why: str | None) -> None:
+            said = (why or "").encode()
+            with suppress(OSError):  # who asked has gone
+                self.send_response(status)
+                if (
+                    not HTTPStatus(200) <= status < HTTPStatus(300)
+                    and listener.manner.retry_after is not None
+                ):
+                    self.send_header("Retry-After", str(listener.manner.retry_after))
+                if status not in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
+                    self.send_header("Content-Length", str(len(said)))
+                self.end_headers()
+                if status not in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
+                    self.wfile.write(said)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing: `tell` does."""
+
+    made = ThreadingHTTPServer((host, port), Handler)
+    made.daemon_threads = True
+    return made

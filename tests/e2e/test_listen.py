@@ -1,0 +1,140 @@
+"""`waybill listen` and the guide's receivers, as processes that a real engine delivers to."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from tests.support.scene import PATIENCE, attempts, publish, wait_for_success
+from tests.support.stack import ROOT, WAYBILL, free_port, is_listening, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.api import Api
+
+
+@contextmanager
+def running(*command: str, port: int, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A receiver that listens; it is ended by Ctrl-C if the test has not done so."""
+    # Nothing of the engine's settings: a partner has none.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("WAYBILL_")}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=own | environment, cwd=ROOT / "docs" / "examples"
+    )
+    try:
+        wait_until(lambda: is_listening(port), f"{command[0]} on {port}", seconds=PATIENCE)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        process.wait(timeout=PATIENCE)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def endpoint(tenant: Api, port: int, **more: Any) -> str:
+    """An endpoint at that port; returns its secret."""
+    url = f"http://127.0.0.1:{port}/in"
+    return str(tenant.post("/v1/endpoints", {"url": url, "filter": ["order.*"], **more})["secret"])
+
+
+def forged(port: int) -> tuple[int, str]:
+    """Send what nobody signed; returns the answer."""
+    request = Request(f"http://127.0.0.1:{port}/in", data=b'{"type": "order.created"}')
+    with pytest.raises(HTTPError) as refused:
+        urlopen(request, timeout=10)
+    with refused.value:
+        return refused.value.code, refused.value.read().decode()
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """End it by Ctrl-C; returns what it printed."""
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=PATIENCE) == 0
+    assert process.stdout is not None
+    return process.stdout.read()
+
+
+def test_retries_are_tried_out_with_it(engine: Api, tmp_path: Path) -> None:
+    port, tenant, own = free_port(), engine.tenant(), tmp_path / "secret"
+    own.write_text(endpoint(tenant, port))
+    told = ("--secret", f"@{own}", "--fail-first", "1", "--json")
+    with running(str(WAYBILL), "listen", "--port", str(port), *told, port=port) as listening:
+        events = publish(tenant, 2)
+        wait_for_success(tenant, 2)
+        code, why = forged(port)
+        lines = [json.loads(line) for line in ended(listening).splitlines()]
+    assert (code, why) == (400, lines[-1]["flaw"])
+    heard = [(line["message_id"], line["times"], line["status"]) for line in lines if line["verified"]]
+    assert sorted(heard) == sorted((event, *one) for event in events for one in ((1, 500), (2, 204)))
+    assert {line["event"]["data"]["number"] for line in lines[:-1]} == {0, 1}
+    assert (lines[-1]["verified"], lines[-1]["status"]) == (False, 400)
+    for delivery in tenant.every("/v1/deliveries"):
+        assert [one["http_status"] for one in attempts(tenant, delivery)] == [500, 204]
+
+
+def test_people_are_shown_what_came_and_how_it_went(engine: Api, tmp_path: Path) -> None:
+    port, tenant, own = free_port(), engine.tenant(), tmp_path / "secret"
+    own.write_text(endpoint(tenant, port))
+    with running(str(WAYBILL), "listen", "--port", str(port), "--secret", f"@{own}", port=port) as listening:
+        (event,) = publish(tenant, 1)
+        wait_for_success(tenant, 1)
+        forged(port)
+        said = ended(listening)
+    assert f"✓ verified  order.created  {event} → 204" in said
+    assert "✗ refused" in said
+    assert '"number": 0' in said
+    assert said.endswith("2 received, 1 verified, 1 refused as forged.\n")
+
+
+@pytest.mark.parametrize("secret", ["nonsense", "whsec_"])
+def test_what_is_no_secret_is_found_out_at_once(tmp_path: Path, secret: str) -> None:
+    own = tmp_path / "secret"
+    own.write_text(secret)
+    ran = subprocess.run(
+        [str(WAYBILL), "listen", "--secret", f"@{own}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "--secret" in ran.stderr
+
+
+WSGI = """
+from wsgiref.simple_server import make_server
+from receiver_wsgi import application
+make_server("127.0.0.1", {port}, application).serve_forever()
+"""
+
+
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+def test_the_examples_for_servers_of_python_verify(engine: Api, kind: str) -> None:
+    port, tenant = free_port(), engine.tenant()
+    secret = endpoint(tenant, port)
+    command = {
+        "wsgi": (sys.executable, "-c", WSGI.format(port=port)),
+        "asgi": (sys.executable, "-m", "uvicorn", "receiver_asgi:application", "--port", str(port)),
+    }
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "docs" / "examples")])
+    with running(*command[kind], port=port, SECRET=secret, PYTHONPATH=paths) as receiver:
+        (event,) = publish(tenant, 1)
+        wait_for_success(tenant, 1)
+        code, _ = forged(port)
+        assert receiver.stdout is not None
+        said = receiver.stdout.readline()
+        while not said.startswith("verified"):
+            said = receiver.stdout.readline()
+    assert (said, code) == (f"verified {event}\n", 400)
