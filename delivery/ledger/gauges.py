@@ -41,7 +41,7 @@ _EXPIRIES = text("""
     select
         (select min(expires_at) from api_keys
          where expires_at > clock_timestamp() and expires_at < clock_timestamp() + interval '1 year'
-           and revoked_at is null) as api_key,
+           and revoked_at is null and replaced_by is null) as api_key,
         (select min(cast(client_certificate ->> 'not_after' as timestamptz)) from endpoints
          where client_certificate is not null and deleted_at is null and state = 'active'
            and cast(client_certificate ->> 'not_after' as timestamptz)

@@ -1,0 +1,49 @@
+"""How the ledger stands, for metrics: what is told of it wakes somebody up."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from delivery.bootstrap import clock
+from delivery.keys import Keys, KeyTerms
+from delivery.keys.terms import NewKey
+from delivery.ledger import Ledger, gauges
+from delivery.model import Actor
+from tests.support import ledger as on
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+async def ledger(database_url: str) -> AsyncIterator[Ledger]:
+    async with on.opened(database_url) as ledger:
+        yield ledger
+
+
+async def first_key_to_end(ledger: Ledger) -> float | None:
+    async with ledger.transaction() as tx:
+        return (await gauges.read(tx, now=clock())).expiry.get("api_key")
+
+
+async def test_a_key_whose_place_another_has_taken_may_end(ledger: Ledger) -> None:
+    terms = KeyTerms(operator_key=None, overlap=DAY, requests_per_second=0)
+    keys = Keys(ledger, terms, clock=clock, random_bytes=secrets.token_bytes)
+    by = Actor("cli:ada", "here")
+    tenant = await on.new_tenant(ledger)
+    assert await first_key_to_end(ledger) is None
+    first = (await keys.create(tenant, NewKey("shop", lasts=3 * DAY), actor=by)).kept
+    assert first.expires_at is not None
+    assert await first_key_to_end(ledger) == pytest.approx(first.expires_at.timestamp(), abs=0.01)
+    # From here on the first one ends in a day, and its successor is what is relied on.
+    second = (await keys.rotate(tenant, first.id, actor=by)).kept
+    assert second.expires_at is not None
+    assert await first_key_to_end(ledger) == pytest.approx(second.expires_at.timestamp(), abs=0.01)
+    await keys.revoke(tenant, second.id, actor=by)
+    assert await first_key_to_end(ledger) is None
