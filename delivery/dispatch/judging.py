@@ -79,7 +79,8 @@ async def judge_all(
     await accepting.wake(tx, replayed, lane=Lane.REPLAY)
     await _tell(tx, known, entries)
     for endpoint_id, now in healths.items():
-        if now.breaker.state is not standings[endpoint_id].health.breaker.state:
+        before = standings[endpoint_id].health.breaker.state
+        if now.breaker.state is not before and now.breaker.state is not BreakerState.HALF_OPEN:
             turned[now.breaker.state] += 1
     return turned
 

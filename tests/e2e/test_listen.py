@@ -81,7 +81,7 @@ def test_retries_are_tried_out_with_it(engine: Api, tmp_path: Path) -> None:
     assert {line["event"]["data"]["number"] for line in lines[:-1]} == {0, 1}
     assert (lines[-1]["verified"], lines[-1]["status"]) == (False, 400)
     for delivery in tenant.every("/v1/deliveries"):
-        assert [one["http_status"] for one in attempts(tenant, delivery)] == [500, 204]
+        assert [one["response"]["status"] for one in attempts(tenant, delivery)] == [500, 204]
 
 
 def test_people_are_shown_what_came_and_how_it_went(engine: Api, tmp_path: Path) -> None:
