@@ -13,11 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from delivery.dispatch.judging import Ended
+    from delivery.ledger.recording import Recorded
     from retries.breaker import BreakerState
 
 
-def count(group: Sequence[Ended], turned: Mapping[BreakerState, int], seconds: float) -> None:
-    """Count results that share a transaction, which took so long, and the breakers that it turned."""
+def count(
+    group: Sequence[Ended], recorded: Recorded, turned: Mapping[BreakerState, int], seconds: float
+) -> None:
+    """Count results that share a transaction, which took so long, and the breakers that it turned.
+
+    Of results under claims that were gone only the attempts count: they ended no delivery.
+    """
     metrics.recorded(len(group), seconds)
     attempts = [one.result.attempt for one in group]
     metrics.attempted(
@@ -26,7 +32,8 @@ def count(group: Sequence[Ended], turned: Mapping[BreakerState, int], seconds: f
     )
     if turned:
         metrics.turned(turned)
-    ends = [(one, one.result.follows) for one in group if isinstance(one.result.follows, Final)]
+    valid = [one for one in group if one.result.claim_id not in recorded.orphans]
+    ends = [(one, one.result.follows) for one in valid if isinstance(one.result.follows, Final)]
     for (lane, status), number in Counter([(one.lane, final.status) for one, final in ends]).items():
         metrics.ended(str(status), number)
         if lane is Lane.REPLAY:

@@ -85,7 +85,7 @@ class Recorder:
                 return
             else:
                 log.debug("record.committed", results=len(group))
-                count(group, turned, perf_counter() - began)
+                count(group, recorded, turned, perf_counter() - began)
                 if recorded.orphans:
                     log.warning("record.after_rescue", claims=[str(claim) for claim in recorded.orphans])
                 return

@@ -109,8 +109,8 @@ def looked(at: float) -> None:
 
 def answers(part: str, *, well: bool) -> None:
     """Whether the database, or the broker, answered a relay when it was last asked."""
-    exposition.show_relay()
     catalogue.up.labels(part).set(well)
+    exposition.show_relay()
 
 
 def stands(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
     from prometheus_client.registry import Collector
 
-__all__ = ["CONTENT_TYPE_LATEST", "Door", "leave", "page", "shared_folder", "show_relay"]
+__all__ = ["CONTENT_TYPE_LATEST", "Door", "leave", "own", "page", "shared_folder", "show_relay"]
 
 log = structlog.get_logger()
 
@@ -54,6 +54,11 @@ class _Shown:
             for family in collector.collect():
                 if family.name in _OURS and (family.name not in _OF_RELAY or self.relay.is_set()):
                     yield family
+
+
+def own() -> Iterator[Metric]:
+    """What this process itself has counted, and knows."""
+    return _Shown(*catalogue.ALL).collect()
 
 
 def show_relay() -> None:

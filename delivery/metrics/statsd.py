@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from delivery.metrics import catalogue
+from delivery.metrics import exposition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -66,21 +66,22 @@ class Sink:
             family, kind, protocol, _, address = socket.getaddrinfo(*self._where, type=socket.SOCK_DGRAM)[0]
             with socket.socket(family, kind, protocol) as out:
                 out.settimeout(0)
-                for datagram in packed(self._lines()):
+                for datagram in packed(fresh(self._sent)):
                     out.sendto(datagram, address)
 
-    def _lines(self) -> Iterator[str]:
-        for metric in catalogue.ALL:
-            for family in metric.collect():
-                for sample in family.samples:
-                    name = ".".join([sample.name, *sample.labels.values()])
-                    if family.type == "gauge":
-                        yield f"{name}:{sample.value:g}|g"
-                    elif sample.name.endswith(_COUNTED):
-                        fresh = sample.value - self._sent.get(name, 0.0)
-                        self._sent[name] = sample.value
-                        if fresh:
-                            yield f"{name}:{fresh:.9g}|c"
+
+def fresh(sent: dict[str, float]) -> Iterator[str]:
+    """How this process stands, and what it has counted beyond what was sent, which is noted as sent."""
+    for family in exposition.own():
+        for sample in family.samples:
+            name = ".".join([sample.name, *sample.labels.values()])
+            if family.type == "gauge":
+                yield f"{name}:{sample.value:g}|g"
+            elif sample.name.endswith(_COUNTED):
+                counted = sample.value - sent.get(name, 0.0)
+                sent[name] = sample.value
+                if counted:
+                    yield f"{name}:{counted:.9g}|c"
 
 
 def packed(lines: Iterable[str]) -> Iterator[bytes]:

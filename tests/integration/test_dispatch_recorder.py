@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 from delivery.dispatch import recorder as recorders
 from delivery.dispatch.recorder import Recorder
 from delivery.errors import Unavailable
+from delivery.metrics import catalogue
 from tests.support import ledger as on
 
 if TYPE_CHECKING:
@@ -151,3 +152,35 @@ async def test_a_group_with_the_largest_answers_is_recorded(
     large = [replace(r, attempt=replace(r.attempt, response_body=b"\xff" * 65_536)) for r in results]
     await all_recorded(Recorder(ledger, lambda: 0.0), large)
     assert (await on.row(ledger, "select sum(length(response_body)) from attempts"))[0] == 100 * 65_536
+
+
+async def test_what_came_after_a_rescue_is_an_attempt_and_no_end_to_the_metrics(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    await on.accept_many(ledger, tenant, 1)
+    [lost] = (await on.claim(ledger, [endpoint])).claims
+    late = [on.success(work, lost) for work in await on.start(ledger, lost)]
+    await on.lapse(ledger, lost)
+    await on.rescue(ledger)
+    [again] = (await on.claim(ledger, [endpoint])).claims
+    second = [on.success(work, again) for work in await on.start(ledger, again)]
+    before = counted()
+    await all_recorded(Recorder(ledger, lambda: 0.0), late)
+    await all_recorded(Recorder(ledger, lambda: 0.0), second)
+    assert await on.count(ledger, "attempts") == 2
+    assert [now - then for now, then in zip(counted(), before, strict=True)] == [2, 1, 1]
+
+
+def counted() -> tuple[float, ...]:
+    """Attempts that succeeded, deliveries that did, and those whose time until then is known."""
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for metric in (catalogue.attempts, catalogue.ended, catalogue.until_success)
+        for family in metric.collect()
+        for sample in family.samples
+    }
+    return (
+        samples["waybill_attempts_total", "delivered"],
+        samples["waybill_deliveries_ended_total", "succeeded"],
+        samples["waybill_delivery_seconds_count",],
+    )

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from delivery.metrics import catalogue
 from delivery.metrics.exposition import page
-from delivery.metrics.statsd import packed, parse_place
+from delivery.metrics.statsd import fresh, packed, parse_place
 from tests.support.metrics_table import PAGE, with_table
 
 
@@ -36,6 +36,13 @@ def test_a_process_that_is_no_relay_says_nothing_of_the_ledger():
     of_relay = {family.name for metric in catalogue.OF_RELAY for family in metric.describe()}
     assert shown.isdisjoint(of_relay)
     assert len(shown) == len(catalogue.ALL) - len(catalogue.OF_RELAY)
+
+
+def test_a_process_that_is_no_relay_sends_a_statsd_nothing_of_the_ledger():
+    sent = {line.partition(":")[0].partition(".")[0] for line in fresh({})}
+    of_relay = {family.name for metric in catalogue.OF_RELAY for family in metric.describe()}
+    assert "waybill_requests_in_flight" in sent
+    assert sent.isdisjoint(of_relay)
 
 
 def test_names_are_in_the_manner_of_prometheus():
