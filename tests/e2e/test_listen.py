@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def running(*command: str, port: int, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A receiver that listens; it is ended by Ctrl-C if the test has not done so."""
+    """A receiver that listens; it is ended if the test has not done so."""
     # Nothing of the engine's settings: a partner has none.
     own = {name: value for name, value in os.environ.items() if not name.startswith("WAYBILL_")}
     process = subprocess.Popen(
@@ -37,7 +37,7 @@ def running(*command: str, port: int, **environment: str) -> Iterator[subprocess
         yield process
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # Ctrl-C is ignored by whoever was started by somebody who ignores it
         process.wait(timeout=PATIENCE)
         assert process.stdout is not None
         process.stdout.close()
