@@ -30,6 +30,7 @@ _BY_THE_CLOCK = {
     "claiming.ready",
     "claiming.rescue",
     "health.ensure",
+    "present.oldest",
     "readiness.missing",
     "replays.take_due",
     "show server_version_num",
