@@ -122,7 +122,9 @@ def egress_proxy(settings: Settings) -> Proxy | None:
 
 
 @asynccontextmanager
-async def watched(settings: Settings, ledger: Ledger, *, port: int | None) -> AsyncIterator[None]:
+async def watched(
+    settings: Settings, ledger: Ledger, *, port: int | None, dispatcher: Dispatcher | None = None
+) -> AsyncIterator[None]:
     """Have a process's metrics be had while the block runs: on a port, at a statsd. Raises Misconfigured."""
     with ExitStack() as exits:
         if port is not None:
@@ -133,7 +135,7 @@ async def watched(settings: Settings, ledger: Ledger, *, port: int | None) -> As
             sink = Sink(*statsd_place(settings.statsd))
             sink.open()
             exits.callback(sink.close)
-        sampling = asyncio.create_task(_sample(ledger))
+        sampling = asyncio.create_task(_sample(ledger, dispatcher))
         try:
             yield
         finally:
@@ -148,11 +150,13 @@ def statsd_place(text: str) -> tuple[str, int]:
         raise Misconfigured(f"WAYBILL_STATSD: {error}") from None
 
 
-async def _sample(ledger: Ledger) -> None:
-    """Note every few seconds how the pool stands."""
+async def _sample(ledger: Ledger, dispatcher: Dispatcher | None) -> None:
+    """Note every few seconds how the pool stands, and how much is on its way."""
     while True:
         used, idle = ledger.pool
         metrics.pool(used=used, idle=idle)
+        if dispatcher is not None:
+            metrics.in_flight(dispatcher.in_flight)
         await asyncio.sleep(_SAMPLE_SECONDS)
 
 

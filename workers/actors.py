@@ -87,7 +87,9 @@ class Deliveries(Middleware):
         thread = threading.Thread(target=self._loop.run_forever, name="deliveries", daemon=True)
         thread.start()
         self._parts = self._run(worker_parts(self._settings))
-        self._watched = watched(self._settings, self._parts.ledger, port=self._settings.worker_metrics_port)
+        port = self._settings.worker_metrics_port
+        parts = self._parts
+        self._watched = watched(self._settings, parts.ledger, port=port, dispatcher=parts.dispatcher)
         self._run(self._watched.__aenter__())
         collect_seldom()
         log.info("worker.ready", pid=os.getpid())

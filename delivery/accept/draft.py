@@ -58,6 +58,9 @@ class Subscriptions:
         return found
 
 
+_ENVELOPE = b'{"type":"%b","timestamp":"%b","data":%b}'
+
+
 def draft(  # noqa: PLR0913  what one request is, and the edge
     tenant_id: TenantId,
     events: Sequence[NewEvent],
@@ -80,31 +83,16 @@ def draft(  # noqa: PLR0913  what one request is, and the edge
     for event in events:
         event_id = EventId(new_id())
         endpoints = endpoints_of(event.type)
-        body = b'{"type":"%b","timestamp":"%b","data":%b}' % (
-            event.type.encode(),
-            moment.encode(),
-            event.data,
-        )
-        rows.append(
-            EventRow(
-                event_id,
-                tenant_id,
-                event.type,
-                body,
-                hashlib.sha256(body).digest(),
-                len(endpoints),
-                now,
-                key,
-                traceparent,
-            )
-        )
+        body = _ENVELOPE % (event.type.encode(), moment.encode(), event.data)
+        digest, matched = hashlib.sha256(body).digest(), len(endpoints)
+        rows.append(EventRow(event_id, tenant_id, event.type, body, digest, matched, now, key, traceparent))
         owed += [
             DeliveryRow(DeliveryId(new_id()), tenant_id, event_id, endpoint, event.type, now, matched_by)
             for endpoint, matched_by in endpoints
         ]
         answers.append(
             f'{{"id":"{show_id(Prefix.EVENT, event_id)}","type":"{event.type}",'
-            f'"created_at":"{moment}","deliveries":{len(endpoints)}}}'
+            f'"created_at":"{moment}","deliveries":{matched}}}'
         )
     answer = answers[0] if single else f'{{"events":[{",".join(answers)}]}}'
     return Draft(rows, owed, answer.encode())

@@ -157,7 +157,6 @@ class Dispatcher:
         unreadable = [item for item in owed if item.endpoint_id not in destinations]
         if unreadable:
             await self._postpone(claim_id, unreadable, by=_UNREADABLE_PAUSE)
-        metrics.in_flight(len(self._in_flight))
         return len(work)
 
     def _spawn(self, claim_id: ClaimId, work: Work, destination: Destination, lease_ends: float) -> None:
@@ -167,8 +166,6 @@ class Dispatcher:
 
     def _landed(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
-        if not self._in_flight:
-            metrics.in_flight(0)
         if not task.cancelled() and (error := task.exception()) is not None:
             # The claim still holds this delivery; when its lease lapses it is due again.
             log.error("delivery.broke_off", error=repr(error), exc_info=error)

@@ -7,9 +7,11 @@ A worker is several processes: each keeps its numbers in files of a folder that 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import shutil
+import socket
 import tempfile
 import threading
 from contextlib import suppress
@@ -35,6 +37,7 @@ log = structlog.get_logger()
 
 FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 _PREFIX: Final = "waybill-metrics-"
+_OF_WORKER: Final = re.compile(rf"{_PREFIX}(\d+)-.+")
 _OF_PROCESS: Final = re.compile(r"_(\d+)\.db\Z")
 _TRY_AGAIN: Final = 2.0  # seconds
 _OURS: Final = frozenset(family.name for metric in catalogue.ALL for family in metric.describe())
@@ -83,15 +86,12 @@ def shared_folder() -> str:
 
     It is named after the process that makes it, which becomes the worker's first.
     """
-    place = Path(tempfile.gettempdir())
-    for left in place.glob(f"{_PREFIX}*"):
-        number = left.name.removeprefix(_PREFIX)
-        if number.isdecimal() and not _lives(int(number)):
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        found = _OF_WORKER.fullmatch(left.name)
+        if found is not None and left.stat().st_uid == os.getuid() and not _lives(int(found[1])):
             shutil.rmtree(left, ignore_errors=True)
-    folder = place / f"{_PREFIX}{os.getpid()}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
-    return str(folder)
+    # With a name that nobody else can have taken before.
+    return tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-")
 
 
 def leave() -> None:
@@ -128,14 +128,14 @@ def _lives(pid: int) -> bool:
 class Door:
     """Serves `/metrics` on a port of its own, on a thread beside whatever the process does.
 
-    A port that is taken, by another process of the same worker most likely, is tried again until it is free.
+    A port that is taken is tried again until it is free: another process of the same worker may have it, and
+    may die.
     """
 
     def __init__(self, host: str, port: int) -> None:
         """Nothing listens yet."""
         self._where = (host, port)
         self._over = threading.Event()
-        self._server: ThreadingHTTPServer | None = None
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
     def open(self) -> None:
@@ -145,30 +145,38 @@ class Door:
     def close(self) -> None:
         """Listen no more."""
         self._over.set()
-        if self._server is not None:
-            self._server.shutdown()
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
+        host, port = self._where
         said = False
         while not self._over.is_set():
             try:
-                self._server = _Server(self._where, _Page)
+                server = _Server(host, port)
             except OSError as error:
-                if not said and error.errno != errno.EADDRINUSE:
-                    log.warning("metrics.cannot_listen", where=f"{self._where}", error=str(error))
+                if not said:
+                    # Of several processes of a worker all but one find it taken.
+                    usual = error.errno == errno.EADDRINUSE and FOLDER in os.environ
+                    level = logging.INFO if usual else logging.WARNING
+                    log.log(level, "metrics.cannot_listen", host=host, port=port, why=error.strerror)
                     said = True
                 self._over.wait(_TRY_AGAIN)
                 continue
-            log.info("metrics.listening", host=self._where[0], port=self._server.server_address[1])
-            with self._server:
-                self._server.serve_forever()
+            log.info("metrics.listening", host=host, port=port)
+            with server:
+                while not self._over.is_set():
+                    server.handle_request()
             return
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    allow_reuse_address = True
+    timeout = 0.5  # seconds until it looks whether it is over
+
+    def __init__(self, host: str, port: int) -> None:
+        """Listen there; raises OSError."""
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), _Page)
 
 
 class _Page(BaseHTTPRequestHandler):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import tempfile
+import threading
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -45,7 +44,9 @@ def ports(stack: Stack) -> dict[str, int]:
     """A web, a relay and a worker of two processes with ports for their metrics."""
     ports = {kind: free_port() for kind in KINDS}
     stack.environment |= {f"WAYBILL_{kind.upper()}_METRICS_PORT": str(port) for kind, port in ports.items()}
-    stack.environment["WAYBILL_WORKER_PROCESSES"] = "2"
+    # What a worker that is killed leaves behind goes with the test.
+    stack.environment |= {"WAYBILL_WORKER_PROCESSES": "2", "TMPDIR": str(stack.folder)}
+    stack.environment["WAYBILL_ATTEMPT_TIMEOUT"] = "25"
     stack.serve(*KINDS)
     for port in ports.values():
         wait_until(partial(is_listening, port), f"metrics on {port}", seconds=PATIENCE)
@@ -95,7 +96,6 @@ def test_they_move_as_deliveries_do(operator: Api, ports: dict[str, int]) -> Non
     assert worker["waybill_commit_rows_sum.record"] == 60
     assert worker["waybill_phase_seconds_count.send"] == 60
     assert worker["waybill_delivery_seconds_count"] == 40
-    assert worker["waybill_requests_in_flight"] == 0
     assert relay["waybill_deliveries_claimed_total.live"] == 60
     assert relay["waybill_claims_published_total.live"] >= 2
     assert relay["waybill_dependency_up.database"] == relay["waybill_dependency_up.broker"] == 1
@@ -118,20 +118,43 @@ def test_they_move_as_deliveries_do(operator: Api, ports: dict[str, int]) -> Non
     assert "waybill_dependency_up.database" not in web | worker
 
 
+def test_what_is_on_its_way_is_told_until_it_is_over(operator: Api, ports: dict[str, int]) -> None:
+    answer = threading.Event()
+
+    def slow(_call: Call) -> Answer:
+        answer.wait(PATIENCE)
+        return Answer(200)
+
+    def on_their_way() -> float:
+        return read(ports["worker"])["waybill_requests_in_flight"]
+
+    with Partner(slow) as partner:
+        tenant = operator.tenant()
+        subscribe(tenant, partner)
+        try:
+            publish(tenant, 1)
+            wait_until(lambda: on_their_way() == 1, "a request on its way", seconds=PATIENCE)
+        finally:
+            answer.set()
+        wait_for_success(tenant, 1)
+        wait_until(lambda: on_their_way() == 0, "none on its way", seconds=PATIENCE)
+
+
 def test_what_the_processes_of_a_worker_share_goes_with_them(stack: Stack) -> None:
     stack.environment |= {
+        "TMPDIR": str(stack.folder),
         "WAYBILL_WORKER_METRICS_PORT": str(free_port()),
         "WAYBILL_WORKER_PROCESSES": "2",
     }
-    left = Path(tempfile.gettempdir()) / "waybill-metrics-4194305"  # beyond every process id of Linux
+    left = stack.folder / "waybill-metrics-4194305-x"  # beyond every process id of Linux
     left.mkdir()
     stack.serve("worker")
-    folder = Path(tempfile.gettempdir()) / f"waybill-metrics-{stack.pid_of('worker')}"
     wait_until(
         lambda: stack.log("worker").count("worker.ready") == 2, "both of its processes", seconds=PATIENCE
     )
-    assert folder.is_dir()
     assert not left.exists()
+    (folder,) = stack.folder.glob(f"waybill-metrics-{stack.pid_of('worker')}-*")
+    assert any(folder.iterdir())
     stack.stop("worker")
     wait_until(lambda: not folder.exists(), "the folder to be taken away", seconds=PATIENCE)
 

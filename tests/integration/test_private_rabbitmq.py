@@ -21,9 +21,11 @@ def test_it_listens_on_loopback_alone(private_rabbitmq: PrivateRabbitMQ):
 
 def test_a_confirmed_message_survives_a_killed_node(private_rabbitmq: PrivateRabbitMQ):
     with pika.BlockingConnection(pika.URLParameters(private_rabbitmq.url)) as connection:
+        connection.channel().queue_declare("kept", durable=True)
+    private_rabbitmq.restart()  # what was declared a moment before a kill may be lost
+    with pika.BlockingConnection(pika.URLParameters(private_rabbitmq.url)) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
-        channel.queue_declare("kept", durable=True)
         channel.basic_publish("", "kept", b"", pika.BasicProperties(delivery_mode=2))
     before = private_rabbitmq.pids
     private_rabbitmq.kill()
