@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
+    from delivery.accept.expected import Expected
     from delivery.accept.known import Known
     from delivery.accept.parse import AcceptLimits, NewEvent
     from delivery.ledger import Ledger, Transaction
@@ -74,9 +75,20 @@ class Accepter:
     """Accepts events for one process; concurrent callers share transactions."""
 
     def __init__(
-        self, ledger: Ledger, *, limits: AcceptLimits, clock: Callable[[], datetime], traced: bool = False
+        self,
+        ledger: Ledger,
+        *,
+        limits: AcceptLimits,
+        clock: Callable[[], datetime],
+        expected: Expected | None = None,
+        traced: bool = False,
     ) -> None:
-        """Nothing runs until the first request. `traced`: the traces that events come in are kept."""
+        """Nothing runs until the first request. `traced`: the traces that events come in are kept.
+
+        `expected` says what events of some types have to look like; None: nothing is looked at.
+        """
+        self._expected = expected
+        self._checking = 0
         self._traced = traced
         self.limits = limits
         self._ledger = ledger
@@ -100,13 +112,19 @@ class Accepter:
     ) -> Accepted:
         """Write the events and what is owed for them; return after the commit.
 
-        Raises Conflict for a known idempotency key with another request, NotFound for an unknown tenant, and
-        Unavailable when the ledger does not answer or too many requests wait. After a connection that broke
-        the commit may have happened all the same: asking again with the same idempotency key tells.
+        Raises Invalid for an event that is not as its type's schema says, Conflict for a known idempotency
+        key with another request, NotFound for an unknown tenant, and Unavailable when the ledger does not
+        answer or too many requests wait. After a connection that broke the commit may have happened all the
+        same: asking again with the same idempotency key tells.
         """
         size = sum([len(event.data) for event in events])
-        if len(self._waiting) >= MOST_WAITING or self._waiting_bytes + size > MOST_WAITING_BYTES:
+        if (
+            len(self._waiting) + self._checking >= MOST_WAITING
+            or self._waiting_bytes + size > MOST_WAITING_BYTES
+        ):
             raise Unavailable("Too many requests wait for the ledger; try again in a moment.")
+        if self._expected is not None:
+            await self._check(self._expected, events, size, single=single)
         done: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self._waiting.append(
             _Request(
@@ -128,6 +146,18 @@ class Accepter:
             self._committers.add(committer)
             committer.add_done_callback(self._committers.discard)
         return await done
+
+    async def _check(
+        self, expected: Expected, events: Sequence[NewEvent], size: int, *, single: bool
+    ) -> None:
+        """Look at the events; while that takes time, they count among those that wait."""
+        self._checking += 1
+        self._waiting_bytes += size
+        try:
+            await expected.check(events, single=single)
+        finally:
+            self._checking -= 1
+            self._waiting_bytes -= size
 
     async def _commit_waiting(self) -> None:
         try:

@@ -527,3 +527,44 @@ refused_messages = Table(
     _moment("last_at"),
     Index(None, "last_at"),
 )
+
+# The catalogue of event types: the operator's, the same for every tenant. An archived one is kept, with its
+# versions, for whoever looks at old events.
+event_types = Table(
+    "event_types",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("description", Text, nullable=False),
+    Column("validation", Text, nullable=False, server_default=text("'off'")),
+    Column("version", Integer, nullable=False),  # the newest, which is in force
+    _moment("created_at"),
+    _moment("changed_at"),
+    _moment("deprecated_at", nullable=True),
+    _moment("deprecated_until", nullable=True),
+    Column("replaced_by", Text),
+    _moment("archived_at", nullable=True),
+    CheckConstraint("validation in ('off', 'reject')", name="validation"),
+)
+
+# What a type's `data` looked like from a version on: a JSON Schema and a list of examples, as JSON texts, so
+# that they are given back as they were written. Append-only.
+event_type_versions = Table(
+    "event_type_versions",
+    metadata,
+    Column("name", ForeignKey("event_types.name"), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("schema", Text),  # null: only described
+    Column("examples", Text, nullable=False),
+    Column("made_by", Text, nullable=False),
+    _moment("created_at"),
+)
+
+# How often the catalogue has changed: one row, held by whoever changes it. Processes ask whether they are
+# behind.
+catalogue = Table(
+    "catalogue",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, server_default=text("1")),
+    Column("version", BigInteger, nullable=False, server_default=text("0")),
+    CheckConstraint("id = 1", name="one"),
+)

@@ -73,9 +73,19 @@ WALLS: Final = {
     "portal_links": Wall.of("select insert"),
 }
 # What no request of a tenant has to do with: producers' keys are settled in the shared commit, who somebody
-# is was asked before, and whose a refused message is may never have been known.
+# is was asked before, and whose a refused message is may never have been known. The catalogue of event types
+# is the operator's, and is read for everybody alike.
 OUT_OF_REACH: Final = frozenset(
-    {"idempotency_keys", "people", "refused_messages", "sessions", "sign_in_failures"}
+    {
+        "catalogue",
+        "event_type_versions",
+        "event_types",
+        "idempotency_keys",
+        "people",
+        "refused_messages",
+        "sessions",
+        "sign_in_failures",
+    }
 )
 
 # PostgreSQL 16 tells being a member from being allowed to put a role on.

@@ -1,0 +1,147 @@
+"""The catalogue of event types. It is nobody's own: whoever may read at all may read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import select, text, tuple_
+from sqlalchemy.dialects.postgresql import insert as insert_into
+
+from delivery.ledger.direct import run
+from delivery.ledger.tables import event_type_versions, event_types
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from sqlalchemy import RowMapping
+
+    from delivery.ledger.session import Transaction
+
+_VERSION = text("select version from catalogue")
+# A row that whoever changes the catalogue holds until they are done.
+_TURN = text("""
+    insert into catalogue (version) values (1)
+    on conflict (id) do update set version = catalogue.version + 1
+""")
+_VALIDATING = text("""
+    select t.name, v.schema from event_types t join event_type_versions v using (name, version)
+    where t.validation = 'reject' and t.archived_at is null and v.schema is not null
+""")
+_COUNT = text("select count(*) from event_types")
+
+OFF: Final = "off"
+REJECT: Final = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """A type of events. `version` is the newest one, which is in force; `validation`: `off` or `reject`."""
+
+    name: str
+    description: str
+    validation: str
+    version: int
+    created_at: datetime
+    changed_at: datetime
+    deprecated_at: datetime | None = None
+    deprecated_until: datetime | None = None
+    replaced_by: str | None = None
+    archived_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What a type's `data` looks like: a JSON Schema and a JSON array of examples, as they were written."""
+
+    name: str
+    version: int
+    schema: str | None
+    examples: str
+    made_by: str
+    created_at: datetime
+
+
+async def catalogue_version(tx: Transaction) -> int:
+    """How often the catalogue has changed."""
+    rows = await run(tx, _VERSION, {})
+    return int(rows[0].version) if rows else 0
+
+
+async def validating(tx: Transaction) -> Mapping[str, str]:
+    """The schemas that events are held against, by type."""
+    return {row.name: row.schema for row in await run(tx, _VALIDATING, {})}
+
+
+async def take_turn(tx: Transaction) -> None:
+    """Wait for others who change the catalogue, keep them waiting, and count a change."""
+    await tx.execute(_TURN)
+
+
+async def count(tx: Transaction) -> int:
+    """How many types there are, archived ones too."""
+    return int((await tx.execute(_COUNT)).scalar_one())
+
+
+async def every(tx: Transaction, *, archived: bool = False) -> list[EventType]:
+    """All types by name; with archived ones only if they are wanted."""
+    query = select(event_types).order_by(event_types.c.name.collate("C"))
+    if not archived:
+        query = query.where(event_types.c.archived_at.is_(None))
+    return [_type(row) for row in (await tx.execute(query)).mappings()]
+
+
+async def read(tx: Transaction, name: str) -> EventType | None:
+    """One type, archived or not."""
+    found = await tx.execute(select(event_types).where(event_types.c.name == name))
+    row = found.mappings().one_or_none()
+    return None if row is None else _type(row)
+
+
+async def versions(tx: Transaction, name: str, *, most: int) -> list[Version]:
+    """A type's versions, newest first."""
+    columns = event_type_versions.c
+    query = select(event_type_versions).where(columns.name == name).order_by(columns.version.desc())
+    return [_version(row) for row in (await tx.execute(query.limit(most))).mappings()]
+
+
+async def version(tx: Transaction, name: str, number: int) -> Version | None:
+    """One version of a type."""
+    columns = event_type_versions.c
+    query = select(event_type_versions).where(columns.name == name, columns.version == number)
+    row = (await tx.execute(query)).mappings().one_or_none()
+    return None if row is None else _version(row)
+
+
+async def newest(tx: Transaction) -> list[tuple[EventType, Version]]:
+    """All types that are not archived, by name, each with its newest version."""
+    versions_of = event_type_versions.c
+    query = select(event_type_versions)
+    types = await every(tx)
+    wanted = [(one.name, one.version) for one in types]
+    query = query.where(tuple_(versions_of.name, versions_of.version).in_(wanted))
+    found = {row["name"]: _version(row) for row in (await tx.execute(query)).mappings()}
+    return [(one, found[one.name]) for one in types]
+
+
+async def write(tx: Transaction, one: EventType) -> None:
+    """Write a type: a new one, or what has changed of it."""
+    values: dict[str, Any] = {name: getattr(one, name) for name in event_types.c.keys()}  # noqa: SIM118  columns
+    await tx.execute(
+        insert_into(event_types).values(values).on_conflict_do_update(index_elements=["name"], set_=values)
+    )
+
+
+async def append(tx: Transaction, one: Version) -> None:
+    """Write a new version; those before it stay."""
+    values: dict[str, Any] = {name: getattr(one, name) for name in event_type_versions.c.keys()}  # noqa: SIM118  likewise
+    await tx.execute(insert_into(event_type_versions).values(values))
+
+
+def _type(row: RowMapping) -> EventType:
+    return EventType(**row)
+
+
+def _version(row: RowMapping) -> Version:
+    return Version(**row)
