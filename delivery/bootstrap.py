@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from delivery import metrics
 from delivery.accept import Accepter, AcceptLimits
+from delivery.accept.expected import Expected
 from delivery.audit import Audit
+from delivery.catalogue import Catalogue
 from delivery.deliveries import Deliveries
 from delivery.dispatch import Dispatcher
 from delivery.dispatch.destinations import Defaults, Destinations
@@ -284,6 +286,7 @@ class Services:
     traces: Traces
     erasure: Erasure
     audit: Audit
+    catalogue: Catalogue
     names: Names
     figures: Figures
     people: People
@@ -311,7 +314,8 @@ def services(settings: Settings, ledger: Ledger, *, spans: Spans | None = None) 
     )
     limits = AcceptLimits(event_bytes=settings.event_max_bytes, batch_events=settings.batch_max_events)
     box = secret_box(settings)
-    accepter = Accepter(ledger, limits=limits, clock=clock, traced=spans is not None)
+    expected = Expected(ledger, clock=clock)
+    accepter = Accepter(ledger, limits=limits, clock=clock, expected=expected, traced=spans is not None)
     keys = Keys(ledger, key_terms(settings), clock=clock, random_bytes=secrets.token_bytes)
     return Services(
         settings=settings,
@@ -330,6 +334,7 @@ def services(settings: Settings, ledger: Ledger, *, spans: Spans | None = None) 
         ),
         erasure=Erasure(ledger, clock=clock),
         audit=Audit(ledger),
+        catalogue=Catalogue(ledger, expected, clock=clock),
         names=Names(ledger),
         figures=Figures(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
         people=People(

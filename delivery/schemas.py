@@ -59,6 +59,19 @@ _REFUSED: Final = {
     "$id": "is not taken; a schema goes by its event type",
     "$vocabulary": "is not taken",
 }
+# What draft 7 has not, or reads otherwise.
+_NEWER: Final = frozenset(
+    {
+        "dependentRequired",
+        "dependentSchemas",
+        "maxContains",
+        "minContains",
+        "prefixItems",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+    }
+)
+_BESIDE_REF: Final = frozenset({"$ref", "$defs", "$schema", "$comment", "title", "description"})
 # Of what is refused, no more than the place is told: the words may hold what others must not see.
 _MASK: Final = "the value"
 
@@ -158,6 +171,16 @@ def rebased(schema: Any, base: str) -> Any:
         elif word != "$schema":
             moved[word] = value
     return moved
+
+
+def reads_alike(schema: Any) -> bool:
+    """Whether a schema says the same to those who know draft 7 alone."""
+    for _, part in _parts(schema, ()):
+        if isinstance(part, dict) and (
+            not _NEWER.isdisjoint(part) or ("$ref" in part and not part.keys() <= _BESIDE_REF)
+        ):
+            return False
+    return True
 
 
 # ------------------------------------------------------------------ bounds

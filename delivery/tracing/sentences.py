@@ -146,6 +146,9 @@ _OF_OTHERS: Final = {
     "portal_link.opened": "The portal was opened by {by}",
     "message.retried": "The message {name} was sent in again by {by}{because}",
     "message.discarded": "The message {name} was thrown away by {by}{because}",
+    "event_type.created": "The event type {name} was put into the catalogue by {by}{because}",
+    "event_type.changed": "The event type {name} was changed in the catalogue by {by}{because}",
+    "event_type.archived": "The event type {name} was taken out of the catalogue by {by}{because}",
     "attempt.content_erased": "The response of the attempt was erased by {by}{because}",
 }
 # Nothing changed but the reason.

@@ -1,0 +1,81 @@
+"""What the documents of the catalogue share: the body around `data`, its headers, examples, words. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from delivery.moments import exact
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from delivery.ledger.event_types import EventType, Version
+
+Document = dict[str, Any]
+
+TITLE: Final = "Events"
+ABOUT: Final = (
+    "What is sent to endpoints. Every delivery is signed as Standard Webhooks say: verify it before the body "
+    "is read, and drop what came before under the same `webhook-id`."
+)
+_AT: Final = "2026-11-22T18:27:00.123Z"
+
+# By name: a description, a schema and an example of each (https://www.standardwebhooks.com).
+HEADERS: Final[Mapping[str, tuple[str, Mapping[str, Any], Any]]] = {
+    "webhook-id": (
+        "The event's id: the same on every attempt and replay.",
+        {"type": "string", "pattern": "^evt_[0-7][0-9a-hjkmnp-tv-z]{25}$"},
+        "evt_01kasw8qbefy09m6sc7n75yr3h",
+    ),
+    "webhook-timestamp": (
+        "When this attempt was signed, in seconds since 1970.",
+        {"type": "string", "pattern": "^[0-9]+$"},
+        "1763836020",
+    ),
+    "webhook-signature": (
+        "One signature or more, over `{webhook-id}.{webhook-timestamp}.{body}`: `v1,` or `v1a,` and base64.",
+        {"type": "string", "minLength": 1},
+        "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
+    ),
+}
+
+
+def body(name: str, data: Document) -> Document:
+    """The schema of a type's bodies, around that of their `data`."""
+    return {
+        "type": "object",
+        "required": ["type", "timestamp", "data"],
+        "properties": {
+            "type": {"type": "string", "const": name},
+            "timestamp": {
+                "type": "string",
+                "format": "date-time",
+                "description": "When the event was accepted.",
+            },
+            "data": data,
+        },
+    }
+
+
+def schema_of(version: Version) -> Any:
+    """A version's schema; one that takes anything where it has none."""
+    return {} if version.schema is None else json.loads(version.schema)
+
+
+def examples_of(version: Version) -> list[Document]:
+    """Bodies around a version's examples."""
+    return [{"type": version.name, "timestamp": _AT, "data": data} for data in json.loads(version.examples)]
+
+
+def described(one: EventType) -> str:
+    """What people are told of a type."""
+    return "\n\n".join(part for part in (one.description, _deprecated(one)) if part)
+
+
+def _deprecated(one: EventType) -> str:
+    if one.deprecated_at is None:
+        return ""
+    until = "" if one.deprecated_until is None else f" It comes until {exact(one.deprecated_until)}."
+    instead = "" if one.replaced_by is None else f" Use `{one.replaced_by}`."
+    return f"Deprecated since {exact(one.deprecated_at)}.{until}{instead}"
