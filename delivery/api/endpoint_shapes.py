@@ -339,6 +339,16 @@ class NewEndpointOut(EndpointOut):
         return cls.of(endpoint, secret=secret.text, public_key=secret.kept.public_key)
 
 
+class TestIn(Given):
+    """Which event is sent to see whether it arrives."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"type": "order.created"}]})
+
+    type: str | None = Field(
+        None, description="A type of the catalogue, whose first example is sent. Null: `waybill.test`."
+    )
+
+
 class ReasonIn(Given):
     """Why an endpoint's state is changed."""
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from fastapi import APIRouter, Response
 
-from delivery.accept import endpoint_test
+from delivery.accept import NewEvent, endpoint_test
 from delivery.api.callers import Managing, Reading, Uses
 from delivery.api.endpoint_health_shapes import EnablePreviewOut, EndpointHealthOut
 from delivery.api.endpoint_shapes import (
@@ -19,6 +19,7 @@ from delivery.api.endpoint_shapes import (
     RotationIn,
     SecretList,
     SecretOut,
+    TestIn,
     changes_of,
 )
 from delivery.api.event_shapes import ACCEPTED
@@ -156,12 +157,18 @@ async def list_secrets(uses: Uses, acting: Reading, endpoint_id: EndpointInPath)
 
 
 @router.post("/{endpoint_id}/test", status_code=202, responses=ACCEPTED, response_class=Response)
-async def send_test_event(uses: Uses, acting: Managing, endpoint_id: EndpointInPath) -> Response:
-    """Send an event of the type `waybill.test` to this endpoint alone, whatever its filter says."""
+async def send_test_event(
+    uses: Uses, acting: Managing, endpoint_id: EndpointInPath, given: TestIn | None = None
+) -> Response:
+    """Send an event to this endpoint alone, whatever its filter says.
+
+    It is of the type `waybill.test`, or of one that the catalogue has an example of.
+    """
     endpoint = await uses.endpoints.read(acting.tenant_id, endpoint_id)
-    accepted = await uses.accepter.accept(
-        acting.tenant_id, [endpoint_test(endpoint.id)], single=True, only_endpoint=endpoint.id
-    )
+    event = endpoint_test(endpoint.id)
+    if given is not None and given.type is not None:
+        event = NewEvent(given.type, await uses.catalogue.example(given.type))
+    accepted = await uses.accepter.accept(acting.tenant_id, [event], single=True, only_endpoint=endpoint.id)
     return Response(accepted.answer, 202, media_type="application/json")
 
 

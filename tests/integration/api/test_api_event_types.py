@@ -1,0 +1,332 @@
+"""The catalogue of event types over the API: declared by the operator, read and held to by everybody."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from delivery.model import Prefix, new_id, parse_id
+from tests.integration.api.conftest import client_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx
+    import psycopg
+    from fastapi import FastAPI
+
+    from tests.integration.api.conftest import Tenancy
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+MONEY = {"type": "string", "pattern": r"^[0-9]+\.[0-9]{2}$"}
+ORDER: dict[str, Any] = {
+    "type": "object",
+    "required": ["order"],
+    "properties": {
+        "order": {"type": "integer"},
+        "lines": {
+            "type": "array",
+            "items": {"type": "object", "properties": {"price": {"$ref": "#/$defs/money"}}},
+        },
+    },
+    "additionalProperties": False,
+    "$defs": {"money": MONEY},
+}
+EXAMPLE = {"order": 1042, "lines": [{"price": "19.90"}]}
+
+
+@pytest.fixture
+def name() -> str:
+    """A type that no other test has."""
+    return f"order.created_{new_id().hex}"
+
+
+def path(name: str) -> str:
+    return f"/v1/event-types/{name}"
+
+
+async def declare(operator: httpx.AsyncClient, name: str, **said: Any) -> dict[str, Any]:
+    answer = await operator.put(path(name), json=said)
+    assert answer.status_code in {200, 201}, answer.text
+    return dict(answer.json())
+
+
+def faults(answer: httpx.Response) -> list[str]:
+    assert answer.status_code == 422, answer.text
+    return [fault["field"] for fault in answer.json()["errors"]]
+
+
+# ---- declared and read
+async def test_a_declared_type_is_read_with_every_key(
+    operator: httpx.AsyncClient, tenant: Tenancy, name: str
+) -> None:
+    made = await operator.put(
+        path(name), json={"description": "Ordered.", "schema": ORDER, "examples": [EXAMPLE]}
+    )
+    assert made.status_code == 201
+    assert made.headers["location"] == path(name)
+    read = (await tenant.client.get(path(name))).json()
+    assert read == made.json() == (await operator.get(path(name))).json()
+    assert (read["schema"], read["examples"], read["description"]) == (ORDER, [EXAMPLE], "Ordered.")
+    assert (read["version"], read["validation"], read["deprecated"]) == (1, "off", None)
+    listed = (await tenant.client.get("/v1/event-types")).json()
+    assert listed["next"] is None
+    (one,) = [each for each in listed["items"] if each["name"] == name]
+    assert one["version"] == 1
+    assert "schema" not in one
+    names = [each["name"] for each in listed["items"]]
+    assert names == sorted(names)
+
+
+async def test_nobody_but_the_operator_writes(tenant: Tenancy, name: str) -> None:
+    for method in ("PUT", "PATCH", "DELETE"):
+        body = None if method == "DELETE" else {}
+        refused = await tenant.client.request(method, path(name), json=body)
+        assert refused.status_code == 403
+        assert "`operate`" in refused.json()["detail"]
+    assert (await tenant.client.get(path(name))).status_code == 404
+
+
+async def test_another_schema_or_another_example_is_a_new_version_and_the_old_one_stays(
+    operator: httpx.AsyncClient, name: str
+) -> None:
+    first = await declare(operator, name, schema=ORDER, examples=[EXAMPLE], validation="reject")
+    same = await declare(operator, name, schema=ORDER, examples=[EXAMPLE], description="In words.")
+    assert (same["version"], same["validation"]) == (1, "reject")
+    second = await declare(operator, name, schema=ORDER, examples=[{"order": 1}])
+    third = await declare(operator, name, schema=True, examples=[{"order": 1}])
+    assert [second["version"], third["version"]] == [2, 3]
+    assert [each["version"] for each in third["versions"]] == [3, 2, 1]
+    old = (await operator.get(path(name), params={"version": 1})).json()
+    assert (old["schema"], old["examples"], old["shown_version"]) == (ORDER, [EXAMPLE], 1)
+    assert old["versions"][-1] == first["versions"][0]
+    assert (await operator.get(path(name), params={"version": 4})).status_code == 404
+
+
+async def test_what_is_kept_is_what_was_written(operator: httpx.AsyncClient, name: str) -> None:
+    odd = [{"b": 10**30, "a": 1.5, "ä": "\u2028"}, [], None, False, "x"]
+    read = await operator.get(path((await declare(operator, name, examples=odd))["name"]))
+    assert read.json()["examples"] == odd
+    assert '{"b":1000000000000000000000000000000,"a":1.5' in read.text
+    assert (await declare(operator, name, schema=False))["schema"] is False
+
+
+async def test_a_type_is_deprecated_and_is_not_any_more(operator: httpx.AsyncClient, name: str) -> None:
+    await declare(operator, name, schema=ORDER)
+    until = "2031-06-30T00:00:00Z"
+    deprecated = {"until": until, "replaced_by": "order.placed"}
+    changed = (await operator.patch(path(name), json={"deprecated": deprecated})).json()
+    assert changed["deprecated"]["replaced_by"] == "order.placed"
+    assert changed["deprecated"]["until"].startswith("2031-06-30")
+    assert changed["deprecated"]["since"] == changed["changed_at"]
+    assert changed["version"] == 1
+    assert (await declare(operator, name, schema=True))["deprecated"] == changed["deprecated"]
+    again = (await operator.patch(path(name), json={"deprecated": None, "description": "Back."})).json()
+    assert (again["deprecated"], again["description"]) == (None, "Back.")
+
+
+async def test_an_archived_type_is_gone_from_lists_and_comes_back_with_its_versions(
+    operator: httpx.AsyncClient, tenant: Tenancy, name: str
+) -> None:
+    await declare(operator, name, schema=ORDER, validation="reject")
+    assert (await operator.delete(path(name))).status_code == 204
+    assert (await operator.delete(path(name))).status_code == 404
+
+    async def listed(**asked: Any) -> set[str]:
+        items = (await tenant.client.get("/v1/event-types", params=asked)).json()["items"]
+        return {each["name"] for each in items}
+
+    assert name not in await listed()
+    assert name in await listed(archived=True)
+    assert (await tenant.client.get(path(name))).json()["archived_at"] is not None
+    await tenant.event(name)  # which its schema would refuse
+    back = await operator.put(path(name), json={"schema": True})
+    assert back.status_code == 201
+    assert (back.json()["version"], back.json()["archived_at"]) == (2, None)
+
+
+async def test_what_was_done_is_in_the_operator_s_audit_alone(
+    operator: httpx.AsyncClient, tenant: Tenancy, name: str
+) -> None:
+    await operator.put(path(name), json={"schema": ORDER}, params={"reason": "first"})
+    await operator.patch(path(name), json={"validation": "reject"}, params={"reason": "second"})
+    await operator.delete(path(name), params={"reason": "third"})
+    entries = (await operator.get("/v1/audit", params={"what": "event_type.*", "limit": 3})).json()["items"]
+    told = [(entry["what"], entry["reason"], entry["details"]["name"]) for entry in entries]
+    assert told == [
+        ("event_type.archived", "third", name),
+        ("event_type.changed", "second", name),
+        ("event_type.created", "first", name),
+    ]
+    assert name in entries[0]["sentence"]
+    assert not (await tenant.client.get("/v1/audit", params={"what": "event_type.*"})).json()["items"]
+
+
+@pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        ({"schema": {"type": "objekt"}}, "schema.type"),
+        ({"schema": {"properties": {"a": {"$ref": "https://evil.example/x"}}}}, "schema.properties.a.$ref"),
+        ({"schema": {"$ref": "file:///etc/passwd"}}, "schema.$ref"),
+        ({"schema": {"$id": "https://evil.example/x"}}, "schema.$id"),
+        ({"schema": {"properties": {"next": {"$ref": "#"}}}}, "schema"),
+        ({"schema": {"properties": {"a": {"pattern": r"(a)\1"}}}}, "schema.properties.a.pattern"),
+        ({"schema": {"description": "x" * 70_000}}, "schema"),
+        ({"schema": {"$schema": "http://json-schema.org/draft-07/schema#"}}, "schema.$schema"),
+        ({"schema": ORDER, "examples": [EXAMPLE, {"order": "1"}]}, "examples.1.order"),
+        (
+            {"schema": ORDER, "examples": [{"order": 1, "lines": [{"price": "x"}]}]},
+            "examples.0.lines.0.price",
+        ),
+        ({"examples": ["x" * 70_000]}, "examples.0"),
+        ({"examples": [1] * 11}, "examples"),
+        ({"description": "x" * 2_001}, "description"),
+        ({"validation": "reject"}, "validation"),
+        ({"validation": "warn"}, "validation"),
+        ({"schema": "string"}, "schema.dict[str,any]"),
+        ({"owner": "me"}, "owner"),
+    ],
+)
+async def test_what_cannot_be_kept_is_refused_by_its_place_and_leaves_nothing(
+    operator: httpx.AsyncClient, name: str, said: dict[str, Any], field: str
+) -> None:
+    assert faults(await operator.put(path(name), json=said))[0] == field
+    assert (await operator.get(path(name))).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"validation": "reject"}, "validation"),
+        ({"deprecated": {"until": "2020-01-01T00:00:00Z"}}, "deprecated.until"),
+        ({"deprecated": {"until": "tomorrow"}}, "deprecated.until"),
+        ({"deprecated": {"replaced_by": "no such name!"}}, "deprecated.replaced_by"),
+        ({"schema": {}}, "schema"),
+    ],
+)
+async def test_a_change_that_cannot_be_is_refused_by_its_field(
+    operator: httpx.AsyncClient, name: str, changes: dict[str, Any], field: str
+) -> None:
+    await declare(operator, name)
+    assert faults(await operator.patch(path(name), json=changes)) == [field]
+    assert (await operator.patch(path(f"{name}_"), json=changes | {})).status_code in {404, 422}
+
+
+@pytest.mark.parametrize("engines", ["waybill.test", "endpoint.disabled", "delivery.failed"])
+async def test_the_engine_s_own_types_are_not_declared(operator: httpx.AsyncClient, engines: str) -> None:
+    assert faults(await operator.put(path(engines), json={})) == ["name"]
+
+
+async def test_what_is_no_name_is_no_type(operator: httpx.AsyncClient) -> None:
+    assert (await operator.get(path("order..created"))).status_code == 404
+
+
+# ---- held to
+@pytest.fixture
+async def held(operator: httpx.AsyncClient, name: str) -> AsyncIterator[str]:
+    """A type whose events are held against its schema."""
+    await declare(operator, name, schema=ORDER, examples=[EXAMPLE], validation="reject")
+    yield name
+    await operator.delete(path(name))
+
+
+async def test_an_event_that_is_not_as_its_schema_says_is_refused_by_its_place(
+    tenant: Tenancy, held: str
+) -> None:
+    endpoint = await tenant.endpoint()
+    wrong = {"type": held, "data": {"order": 1, "lines": [{"price": "1.00"}, {"price": "secret words"}]}}
+    refused = await tenant.post("/v1/events", wrong)
+    assert faults(refused) == ["data.lines.1.price"]
+    assert refused.json()["type"] == "/problems/invalid"
+    assert "secret words" not in refused.text
+    assert faults(await tenant.post("/v1/events", {"type": held, "data": {}})) == ["data"]
+    assert await tenant.deliveries(endpoint=endpoint["id"]) == []
+    right = await tenant.post("/v1/events", {"type": held, "data": EXAMPLE})
+    assert right.status_code == 202
+
+
+async def test_one_wrong_event_refuses_its_batch_and_is_named(tenant: Tenancy, held: str) -> None:
+    events = [
+        {"type": held, "data": EXAMPLE},
+        {"type": "something.else", "data": {}},
+        {"type": held, "data": {"order": 1.5}},
+    ]
+    assert faults(await tenant.post("/v1/events/batch", {"events": events})) == ["events.2.data.order"]
+    assert (await tenant.client.get("/v1/events")).json()["items"] == []
+    assert (await tenant.post("/v1/events/batch", {"events": events[:2]})).status_code == 202
+
+
+async def test_a_change_is_in_force_at_once_in_the_process_that_made_it(
+    operator: httpx.AsyncClient, tenant: Tenancy, held: str
+) -> None:
+    wrong = {"type": held, "data": {"order": "1"}}
+    assert (await tenant.post("/v1/events", wrong)).status_code == 422
+    await operator.patch(path(held), json={"validation": "off"})
+    assert (await tenant.post("/v1/events", wrong)).status_code == 202
+    await operator.patch(path(held), json={"validation": "reject"})
+    assert (await tenant.post("/v1/events", wrong)).status_code == 422
+    await declare(operator, held, schema=True)
+    assert (await tenant.post("/v1/events", wrong)).status_code == 202
+
+
+async def test_a_schema_that_is_shown_and_not_held_to_refuses_nothing(
+    operator: httpx.AsyncClient, tenant: Tenancy, name: str
+) -> None:
+    await declare(operator, name, schema=ORDER)
+    assert (await tenant.post("/v1/events", {"type": name, "data": "anything"})).status_code == 202
+
+
+# ---- tried out
+async def test_a_test_event_is_the_catalogue_s_example_and_goes_to_one_endpoint(
+    tenant: Tenancy, held: str, sql: psycopg.Connection
+) -> None:
+    endpoint, _other = await tenant.endpoint(filter=["none.of.it"]), await tenant.endpoint()
+    sent = await tenant.client.post(f"/v1/endpoints/{endpoint['id']}/test", json={"type": held})
+    assert sent.status_code == 202, sent.text
+    assert (sent.json()["type"], sent.json()["deliveries"]) == (held, 1)
+    (delivery,) = await tenant.deliveries(event=sent.json()["id"])
+    assert delivery["endpoint_id"] == endpoint["id"]
+    event = parse_id(Prefix.EVENT, sent.json()["id"])
+    row = sql.execute("select body from events where id = %s", [event]).fetchone()
+    assert row is not None
+    assert json.loads(row[0])["data"] == EXAMPLE
+
+
+async def test_a_test_event_needs_an_example(operator: httpx.AsyncClient, tenant: Tenancy, name: str) -> None:
+    endpoint = await tenant.endpoint()
+    test = f"/v1/endpoints/{endpoint['id']}/test"
+    assert (await tenant.client.post(test, json={"type": name})).status_code == 404
+    await declare(operator, name, schema=ORDER)
+    answer = await tenant.client.post(test, json={"type": name})
+    assert (answer.status_code, "no example" in answer.text) == (409, True)
+    assert (await tenant.client.post(test)).json()["type"] == "waybill.test"
+
+
+# ---- exported
+async def test_the_catalogue_is_a_valid_openapi_document_with_our_headers(
+    app: FastAPI, operator: httpx.AsyncClient, tenant: Tenancy, held: str
+) -> None:
+    await operator.patch(path(held), json={"deprecated": {"replaced_by": "order.placed"}})
+    document = (await tenant.client.get("/v1/event-catalogue/openapi")).json()
+    OpenAPIV31SpecValidator(document).validate()
+    post = document["webhooks"][held]["post"]
+    assert post["deprecated"] is True
+    assert "order.placed" in post["description"]
+    names = {
+        document["components"]["parameters"][each["$ref"].rpartition("/")[2]]["name"]
+        for each in post["parameters"]
+    }
+    assert names == {"webhook-id", "webhook-timestamp", "webhook-signature"}
+    content = post["requestBody"]["content"]["application/json"]
+    assert content["examples"]["example-1"]["value"]["data"] == EXAMPLE
+    assert content["schema"]["properties"]["data"] == {"$ref": f"#/components/schemas/{held}"}
+    kept = document["components"]["schemas"][held]
+    price = kept["properties"]["lines"]["items"]["properties"]["price"]
+    assert price == {"$ref": f"#/components/schemas/{held}/$defs/money"}
+    made = await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "x", "scopes": ["publish"]})
+    async with client_of(app, made.json()["key"]) as publisher:
+        assert (await publisher.get("/v1/event-catalogue/openapi")).status_code == 403
