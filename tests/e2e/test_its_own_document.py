@@ -39,6 +39,8 @@ def one_of_everything(operator: Api, sql: psycopg.Connection) -> Known:
     tenant_id = operator.post("/v1/tenants", {"name": "Acme"})["id"]
     key = operator.post(f"/v1/tenants/{tenant_id}/keys", {"name": "test", "requests_per_second": 1_000})
     tenant = Api(operator.url, key["key"])
+    event_type = f"order.created_{new_id().hex}"
+    operator.put(f"/v1/event-types/{event_type}", {"examples": [1]})
     endpoint = tenant.post("/v1/endpoints", {"url": "https://shop.example/in"})
     event = [tenant.post("/v1/events", {"type": "order.created", "data": number}) for number in range(3)][-1]
     delivery = tenant.get(f"/v1/deliveries?event={event['id']}")["items"][0]
@@ -54,6 +56,7 @@ def one_of_everything(operator: Api, sql: psycopg.Connection) -> Known:
             "attempt_id": attempt(sql, delivery["id"]),
             "replay_id": replay["id"],
             "message_id": refused_message(sql, tenant_id),
+            "event_type": event_type,
         },
     )
 

@@ -22,6 +22,9 @@ class Api:
         """Post JSON as it is written."""
         return self._ask("POST", path, body, {})
 
+    def put(self, path: str, body: object) -> Any:
+        return self._ask("PUT", path, json.dumps(body).encode(), {})
+
     def get(self, path: str) -> Any:
         return self._ask("GET", path, None, {})
 

@@ -94,7 +94,7 @@ def tries(document: Mapping[str, Any]) -> Iterator[Try]:
     for path, operations in document["paths"].items():
         for method in METHODS:
             operation = operations.get(method.lower())
-            if "{" in path:
+            if "_id}" in path:
                 yield from _by_path(method, path, operation)
             if operation is not None:
                 yield from _by_parameter(method, path, operation)

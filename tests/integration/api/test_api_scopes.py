@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 UNKNOWN = "01kasw8qbefy09m6sc7n75yr3h"
-IDS = {f"{prefix.name.lower()}_id": f"{prefix}_{UNKNOWN}" for prefix in Prefix}
+IDS = {f"{prefix.name.lower()}_id": f"{prefix}_{UNKNOWN}" for prefix in Prefix} | {
+    "event_type": "no.such_type"
+}
 OPEN = {"/healthz", "/readyz"}
 # Each alone shows what it is enough for, all but each what it is needed for.
 SETS = [*combinations(OF_TENANTS, 1), *combinations(OF_TENANTS, len(OF_TENANTS) - 1)]
@@ -52,6 +54,8 @@ async def test_every_route_but_health_says_which_scopes_it_needs(app: FastAPI):
             assert scopes == {"operate"}
         elif method == "GET" and path not in OPEN:
             assert scopes == {"read"}
+        elif path.startswith("/v1/event-types"):
+            assert scopes == {"operate"}
         else:
             assert path in OPEN or "operate" not in scopes
 
@@ -64,7 +68,7 @@ async def test_on_every_route_exactly_the_documented_scopes_let_a_key_through(
         made = await key_for(operator, tenant, scopes=list(scopes))
         async with client_of(app, made["key"]) as client:
             for (method, path), needed in needs(app).items():
-                body: Any = {} if method in {"POST", "PATCH"} else None
+                body: Any = {} if method in {"POST", "PUT", "PATCH"} else None
                 answer = await client.request(method, path.format(**IDS), json=body)
                 missing = needed - set(scopes)
                 assert (answer.status_code == 403) == bool(missing), (method, path, scopes, answer.text)
@@ -193,6 +197,6 @@ async def test_a_list_of_keys_tells_scopes_ends_and_when_each_was_used(
 async def test_the_operator_s_key_does_everything(app: FastAPI, tenant: Tenancy):
     async with client_of(app, OPERATOR_KEY, **{"Waybill-Tenant": tenant.id}) as operator:
         for method, path in needs(app):
-            body: Any = {} if method in {"POST", "PATCH"} else None
+            body: Any = {} if method in {"POST", "PUT", "PATCH"} else None
             answer = await operator.request(method, path.format(**IDS), json=body)
             assert answer.status_code not in {401, 403, 500}, (method, path)
