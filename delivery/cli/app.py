@@ -10,6 +10,7 @@ from delivery.cli import (
     deliveries,
     doctor,
     endpoints,
+    event_types,
     events,
     exports,
     ingest,
@@ -32,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
 )
 
-for group in (tenants, keys, endpoints, events, deliveries):
+for group in (tenants, keys, endpoints, events, event_types, deliveries):
     app.add_typer(group.app)
 app.add_typer(deliveries.attempts)
 app.add_typer(replays.app)

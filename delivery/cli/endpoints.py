@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from delivery.accept import endpoint_test
+from delivery.accept import NewEvent, endpoint_test
 from delivery.bootstrap import Services, clock
 from delivery.cli import endpoint_states as states
 from delivery.cli import reconcile, shapes
@@ -257,12 +257,22 @@ def rotate_secret(
 
 
 @app.command("test")
-def send_test(tenant: Tenant, endpoint: TheEndpoint, json: AsJson = False) -> None:
-    """Send a test event to an endpoint. Its type is `waybill.test`, whatever the filter says."""
+def send_test(
+    tenant: Tenant,
+    endpoint: TheEndpoint,
+    type_: Annotated[
+        str | None,
+        typer.Option("--type", metavar="TYPE", help="This type's example in the catalogue."),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Send a test event to an endpoint, whatever its filter says: `waybill.test`."""
 
     async def use(uses: Services) -> bytes:
         one = await uses.endpoints.read(tenant, endpoint)
         test = endpoint_test(one.id)
+        if type_ is not None:
+            test = NewEvent(type_, await uses.catalogue.example(type_))
         accepted = await uses.accepter.accept(tenant, [test], single=True, only_endpoint=one.id)
         return accepted.answer
 

@@ -46,22 +46,27 @@ _KEY = re.compile(r"[!-~]{1,255}")
         """waybill event send --tenant ten_… --type order.created --data '{"order": 1042}'""",
         "waybill event send --tenant ten_… --type order.created --data @order.json",
         "jq -c . order.json | waybill event send --tenant ten_… --type order.created --data -",
+        "waybill event send --tenant ten_… --example order.created",
     )
 )
 def send(
     tenant: Tenant,
     type_: Annotated[
-        str, typer.Option("--type", metavar="TYPE", help="Such as order.created.", show_default=False)
-    ],
+        str | None, typer.Option("--type", metavar="TYPE", help="Such as order.created.", show_default=False)
+    ] = None,
     data: Annotated[
-        bytes,
+        bytes | None,
         typer.Option(
             parser=read_content,
             metavar="JSON",
             help="Any JSON; @file or - (standard input).",
             show_default=False,
         ),
-    ],
+    ] = None,
+    example: Annotated[
+        str | None,
+        typer.Option(metavar="TYPE", help="In their place: a type's example in the catalogue."),
+    ] = None,
     idempotency_key: Annotated[
         str | None,
         typer.Option(metavar="KEY", help="Sent again under the same key, it is the same event."),
@@ -72,8 +77,12 @@ def send(
     if idempotency_key is not None and _KEY.fullmatch(idempotency_key) is None:
         raise Invalid("idempotency-key", "must be 1 to 255 visible ASCII characters")
 
+    if (example is None) == (type_ is None and data is None) or (type_ is None) != (data is None):
+        raise typer.BadParameter("Give --type and --data, or --example alone.")
+
     async def use(uses: Services) -> Accepted:
-        body = _body(type_, data.strip())
+        sent = await uses.catalogue.example(example) if example else (data or b"").strip()
+        body = _body(example or type_ or "", sent)
         return await uses.accepter.accept(
             tenant,
             [parse_event(body, uses.accepter.limits)],
