@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from delivery.api.shapes import AskedMoment, Given, Moment, Next, Shown
 from delivery.catalogue import Declaration, Deprecation, Told, TypeChanges
 from delivery.errors import NotFound
-from delivery.filters import LONGEST_TYPE, check_event_type
+from delivery.filters import check_event_type
 from delivery.ledger.event_types import EventType, Version
 
 _SCHEMA = {
@@ -37,10 +37,7 @@ def _name(
             alias="event_type",
             description="Such as `order.created`.",
             examples=["order.created"],
-            json_schema_extra={
-                "maxLength": LONGEST_TYPE,
-                "pattern": r"^[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)*$",
-            },
+            json_schema_extra={"pattern": r"^[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)*$"},
         ),
     ],
 ) -> str:
