@@ -118,6 +118,10 @@ async def _seeing(
     return Caller(acting.actor, acting.tenant_id, acting.key_id)
 
 
+async def _anyone(request: Request, needed: SecurityScopes, _key: _Documented) -> Caller:
+    return await identify(request, _scopes(needed))
+
+
 async def _operator(request: Request, needed: SecurityScopes, _key: _Documented) -> Actor:
     return (await identify(request, _scopes(needed))).actor
 
@@ -144,5 +148,7 @@ Replaying = Annotated[Acting, _for_tenant(Scope.REPLAY)]
 # Whoever comes by a link looks, and may replay, pause endpoints and rotate their secrets.
 Linking = Annotated[Acting, _for_tenant(Scope.MANAGE, Scope.READ, Scope.REPLAY)]
 Seeing = Annotated[Caller, Security(_seeing, scopes=[str(Scope.READ)])]
+# For what is no tenant's, and the same for everybody.
+Looking = Annotated[Caller, Security(_anyone, scopes=[str(Scope.READ)])]
 AsOperator = Annotated[Actor, Security(_operator, scopes=[str(Scope.OPERATE)])]
 Uses = Annotated[Services, Depends(services_of)]

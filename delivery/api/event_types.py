@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Query, Response
 
-from delivery.api.callers import AsOperator, Seeing, Uses
+from delivery.api.callers import AsOperator, Looking, Uses
 from delivery.api.event_type_shapes import (
     EventTypeIn,
     EventTypeInPath,
@@ -37,7 +37,7 @@ AskedVersion = Annotated[
 @router.get("/v1/event-types")
 async def list_event_types(
     uses: Uses,
-    _seeing: Seeing,
+    _caller: Looking,
     *,
     archived: Annotated[bool, Query(description="Archived ones too.")] = False,
 ) -> EventTypeList:
@@ -48,7 +48,7 @@ async def list_event_types(
 
 @router.get("/v1/event-types/{event_type}")
 async def read_event_type(
-    uses: Uses, _seeing: Seeing, event_type: EventTypeInPath, version: AskedVersion = None
+    uses: Uses, _caller: Looking, event_type: EventTypeInPath, version: AskedVersion = None
 ) -> WholeEventTypeOut:
     """Read a type, archived or not, with the schema and the examples of its newest version, or of another."""
     return WholeEventTypeOut.told(await uses.catalogue.read(event_type, version=version))
@@ -92,13 +92,13 @@ async def archive_event_type(
 
 
 @router.get("/v1/event-catalogue/openapi", responses=_DOCUMENT, response_class=Response)
-async def export_openapi(uses: Uses, _seeing: Seeing) -> Response:
+async def export_openapi(uses: Uses, _caller: Looking) -> Response:
     """The catalogue as an OpenAPI 3.1 document, each type one of its `webhooks`."""
     return _document(await uses.catalogue.export("openapi"))
 
 
 @router.get("/v1/event-catalogue/asyncapi", responses=_DOCUMENT, response_class=Response)
-async def export_asyncapi(uses: Uses, _seeing: Seeing) -> Response:
+async def export_asyncapi(uses: Uses, _caller: Looking) -> Response:
     """The catalogue as an AsyncAPI 3 document, each type a message."""
     return _document(await uses.catalogue.export("asyncapi"))
 

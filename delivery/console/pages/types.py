@@ -1,4 +1,4 @@
-"""Event types: what comes in, how much of it, and who asks for it."""
+"""Event types: what comes in, how much of it, and who asks for it; and what the catalogue says of them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ class Seen:
 
 
 async def every(visit: Visit) -> Response:
-    """The types of the newest events, the most frequent first."""
+    """The types of the newest events, the most frequent first, and those of the catalogue."""
+    catalogue = await visit.uses.catalogue.types()
     found = await visit.uses.figures.types(visit.tenant_id)
     endpoints, bounded = await _endpoints(visit, visit.tenant_id)
     return visit.page(
@@ -49,6 +50,8 @@ async def every(visit: Visit) -> Response:
         types=seen(found, endpoints),
         looked_at=sum(one.count for one in found),
         bounded=bounded,
+        catalogue=catalogue,
+        declared={one.name for one in catalogue},
         most=ENDPOINTS,
         most_shown=SHOWN,
     )

@@ -1,15 +1,20 @@
-"""Event types in the console: what comes in, and who asks for it."""
+"""Event types in the console: what comes in, who asks for it, and what the catalogue says of it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
-from delivery.model import Prefix, show_id
+import pytest
+
+from delivery.catalogue import Declaration, Deprecation, TypeChanges
+from delivery.model import Actor, Prefix, show_id
 from tests.support import ledger as on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from delivery.bootstrap import Services
     from delivery.ledger import Ledger
     from delivery.model import TenantId
     from tests.integration.console.conftest import Browser
@@ -64,3 +69,75 @@ async def test_the_engines_own_types_are_for_operational_endpoints(
     page = await partner.text("/types")
     assert f"/console/endpoints/{show_id(Prefix.ENDPOINT, operational)}" in page
     assert "nobody" not in page
+
+
+# ---- the catalogue
+SCHEMA = '{"type":"object","properties":{"order":{"type":"integer","description":"<script>"}}}'
+
+
+async def declare(services: Services, name: str, **said: Any) -> None:
+    declared = Declaration(**{"schema": json.loads(SCHEMA), "examples": [{"order": 10**20}], **said})
+    await services.catalogue.declare(name, declared, actor=Actor("operator"))
+
+
+async def test_a_partner_reads_the_catalogue_with_schemas_and_examples(
+    partner: Browser, viewer: Browser, services: Services
+) -> None:
+    assert "Catalogue" not in await partner.text("/types")
+    assert "waybill event-type put" in await viewer.text("/types")
+    await declare(services, "order.created", description="Ordered & paid.", validation="reject")
+    await declare(services, "order.created", examples=[])
+    page = await partner.text("/types")
+    assert "/console/types/order.created" in page
+    assert "validated" in page
+    shown = await partner.text("/types/order.created")
+    assert "&#34;type&#34;: &#34;object&#34;" in shown
+    assert "&lt;script&gt;" in shown
+    assert "Events that are not as the schema says are refused." in shown
+    assert "There is none." in shown
+    assert " by operator" not in shown
+    assert " by operator" in await viewer.text("/types/order.created")
+    first = await partner.text("/types/order.created", version=1)
+    assert "&#34;order&#34;: 100000000000000000000" in first
+    assert "show the newest" in first
+
+
+async def test_a_deprecated_type_says_what_to_use_instead(viewer: Browser, services: Services) -> None:
+    await declare(services, "order.created")
+    changes = TypeChanges(deprecated=Deprecation(replaced_by="order.placed"))
+    await services.catalogue.change("order.created", changes, actor=Actor("operator"))
+    assert "deprecated" in await viewer.text("/types")
+    assert "/console/types/order.placed" in await viewer.text("/types/order.created")
+
+
+async def test_types_that_came_lead_to_what_they_hold(
+    viewer: Browser, services: Services, ledger: Ledger, tenant: TenantId
+) -> None:
+    await declare(services, "order.created")
+    await on.accept(ledger, tenant, "order.created")
+    await on.accept(ledger, tenant, "user.left")
+    page = await viewer.text("/types")
+    assert "What order.created holds" in page
+    assert "What user.left holds" not in page
+
+
+@pytest.mark.parametrize(("form", "version"), [("openapi", "3.1.0"), ("asyncapi", "3.0.0")])
+async def test_the_catalogue_is_taken_along_as_a_document(
+    partner: Browser, services: Services, form: str, version: str
+) -> None:
+    await declare(services, "order.created")
+    answer = await partner.get(f"/types/export/{form}")
+    assert f"events.{form}.json" in answer.headers["content-disposition"]
+    assert answer.json()[form] == version
+    assert "order.created" in answer.text
+    assert (await partner.get("/types/export/wsdl")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "status"), [("none.such", "", 404), ("order.created", "9", 404), ("x", "y", 422)]
+)
+async def test_what_is_not_in_the_catalogue_is_told(
+    viewer: Browser, services: Services, name: str, version: str, status: int
+) -> None:
+    await declare(services, "order.created")
+    assert (await viewer.get(f"/types/{name}", version=version)).status_code == status
