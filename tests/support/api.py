@@ -25,6 +25,9 @@ class Api:
     def put(self, path: str, body: object) -> Any:
         return self._ask("PUT", path, json.dumps(body).encode(), {})
 
+    def patch(self, path: str, body: object) -> Any:
+        return self._ask("PATCH", path, json.dumps(body).encode(), {})
+
     def get(self, path: str) -> Any:
         return self._ask("GET", path, None, {})
 

@@ -113,6 +113,7 @@ def showing(stack: Stack, scale: Scale = SMALL) -> Iterator[Showcase]:
         shown = Showcase(url, Api(url, OPERATOR_KEY), partner, receivers, nowhere, clock())
         for shop in SHOPS:
             _open(shown, shop)
+        _declare(shown)
         if scale.past:
             _have_past(stack, shown, scale.past)
         stack.serve("relay", "worker")
@@ -130,6 +131,19 @@ def _open(shown: Showcase, shop: Shop) -> None:
     own(shown, shop.handle, shop.name)
     for part in shop.parts:
         make(shown, f"{shop.handle}/{part.name}", _asked(shown, shop, part))
+
+
+def _declare(shown: Showcase) -> None:
+    """A type in its second version that events are held against, and one that is deprecated."""
+    order = {"type": "object", "properties": {"message": {"type": "string"}}}
+    said = {"description": "Somebody has ordered something.", "schema": order}
+    shown.operator.put("/v1/event-types/order.created", said)
+    shown.operator.put(
+        "/v1/event-types/order.created", {**said, "examples": [{"message": "m-1"}], "validation": "reject"}
+    )
+    shown.operator.put("/v1/event-types/order.placed", {"examples": [{"order": 1042}]})
+    changes = {"deprecated": {"until": "2031-06-30T00:00:00Z", "replaced_by": "order.created"}}
+    shown.operator.patch("/v1/event-types/order.placed", changes)
 
 
 def own(shown: Showcase, handle: str, name: str, *, key_name: str = "production") -> None:
@@ -224,6 +238,12 @@ def _let_in_the_hostile(shown: Showcase) -> None:
     api.post(f"/v1/endpoints/{shown.endpoints['hostile/paused']}/pause", {"reason": hostile.REASON})
     for number, event in enumerate(hostile.events()):
         api.post("/v1/events", event, Idempotency_Key=f"{hostile.KEY}{number}")
+    words = {
+        "description": hostile.DESCRIPTION,
+        "schema": {"title": hostile.SCRIPT},
+        "examples": [hostile.IMAGE],
+    }
+    shown.operator.put("/v1/event-types/hostile.words", words)
     _wait(shown, "hostile/refusing", len(hostile.events()), status="failed")
     _replay(shown, "hostile", {"endpoint": [shown.endpoints["hostile/refusing"]]}, hostile.REASON)
     _wait_for_replay(shown, "hostile")

@@ -117,8 +117,8 @@ async def test_types_that_came_lead_to_what_they_hold(
     await on.accept(ledger, tenant, "order.created")
     await on.accept(ledger, tenant, "user.left")
     page = await viewer.text("/types")
-    assert "What order.created holds" in page
-    assert "What user.left holds" not in page
+    assert "schema of order.created" in page
+    assert "schema of user.left" not in page
 
 
 @pytest.mark.parametrize(("form", "version"), [("openapi", "3.1.0"), ("asyncapi", "3.0.0")])
