@@ -38,6 +38,7 @@ _BY_THE_CLOCK = {
     "select pg_catalog.version()",
 }
 _MODULES_BY_THE_CLOCK = {
+    "event_types",
     "figures",
     "messages",
     "partitions",
