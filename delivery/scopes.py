@@ -18,7 +18,7 @@ class Scope(StrEnum):
     REPLAY = "replay"
     """Send again what was sent before, one or many."""
     OPERATE = "operate"
-    """Tenants and their keys. Only the operator's own key has it."""
+    """Tenants and their keys, the catalogue of event types. Only the operator's own key has it."""
 
 
 ALL: Final = frozenset(Scope)
