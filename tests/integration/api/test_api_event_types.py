@@ -84,7 +84,7 @@ async def test_a_declared_type_is_read_with_every_key(
 
 async def test_nobody_but_the_operator_writes(tenant: Tenancy, name: str) -> None:
     for method in ("PUT", "PATCH", "DELETE"):
-        body = None if method == "DELETE" else {}
+        body: Any = None if method == "DELETE" else {}
         refused = await tenant.client.request(method, path(name), json=body)
         assert refused.status_code == 403
         assert "`operate`" in refused.json()["detail"]
@@ -108,7 +108,7 @@ async def test_another_schema_or_another_example_is_a_new_version_and_the_old_on
 
 
 async def test_what_is_kept_is_what_was_written(operator: httpx.AsyncClient, name: str) -> None:
-    odd = [{"b": 10**30, "a": 1.5, "ä": "\u2028"}, [], None, False, "x"]
+    odd: list[Any] = [{"b": 10**30, "a": 1.5, "ä": "\u2028"}, [], None, False, "x"]
     read = await operator.get(path((await declare(operator, name, examples=odd))["name"]))
     assert read.json()["examples"] == odd
     assert '{"b":1000000000000000000000000000000,"a":1.5' in read.text

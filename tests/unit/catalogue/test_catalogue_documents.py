@@ -6,7 +6,7 @@ import copy
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema_rs
 import pytest
@@ -15,6 +15,12 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from delivery.catalogue.asyncapi import asyncapi
 from delivery.catalogue.openapi import openapi
 from delivery.ledger.event_types import EventType, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Writer = Callable[..., dict[str, Any]]
+    Judge = Callable[[dict[str, Any]], list[str]]
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 _SPECS = Path(__file__).parents[2] / "support" / "node" / "node_modules" / "@asyncapi" / "specs"
@@ -66,8 +72,6 @@ WRITERS = [
     pytest.param(openapi, of_openapi, id="openapi"),
     pytest.param(asyncapi, of_asyncapi, id="asyncapi"),
 ]
-Writer = "Callable[..., dict[str, Any]]"
-Judge = "Callable[[dict[str, Any]], list[str]]"
 
 
 def plain(document: dict[str, Any]) -> dict[str, Any]:
