@@ -101,7 +101,7 @@ class BadSchema(ValueError):
 class Validator:
     """A schema of so many parts, ready to look at data."""
 
-    def __init__(self, schema: dict[str, Any] | bool, *, parts: int) -> None:
+    def __init__(self, schema: dict[str, Any] | bool, *, parts: int) -> None:  # noqa: FBT001  a schema may be one
         """Raise BadSchema for what is none."""
         self._parts = parts
         try:
