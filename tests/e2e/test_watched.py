@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.support.api import Api
     from tests.support.stack import Stack
 
-PROCESSES = ("web", "relay", "worker")
+PROCESSES = ("web", "relay", "worker", "ingest")
 EVENTS = 60
 # What Grafana puts in.
 VALUES = {"__rate_interval": "2m", "instance": ".*"}

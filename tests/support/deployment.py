@@ -20,6 +20,8 @@ DEPLOY = ROOT / "deploy"
 DOCKERFILE = DEPLOY / "Dockerfile"
 COMPOSE = DEPLOY / "compose.yaml"
 KUBERNETES = DEPLOY / "kubernetes"
+# Not part of what `kubectl apply --kustomize` sends: the upgrade comes before it, ingest where it is wanted.
+BESIDE = ("ingest.yaml", "upgrade.yaml")
 SETTINGS = {f"WAYBILL_{name.upper()}" for name in Settings.model_fields}
 
 
@@ -45,7 +47,7 @@ def compose() -> Any:
 
 
 def resources() -> list[Any]:
-    """Everything that goes to Kubernetes: what `kubectl apply --kustomize` would send, and the upgrade."""
+    """Everything that goes to Kubernetes: what `kubectl apply --kustomize` would send, and what is BESIDE."""
     kubectl = shutil.which("kubectl")
     if kubectl is not None:
         built = subprocess.run([kubectl, "kustomize", KUBERNETES], capture_output=True, text=True, check=True)
@@ -53,7 +55,7 @@ def resources() -> list[Any]:
     else:
         names = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"]
         sent = [one for name in names for one in yaml.safe_load_all((KUBERNETES / name).read_text())]
-    return [*sent, yaml.safe_load((KUBERNETES / "upgrade.yaml").read_text())]
+    return [*sent, *(one for name in BESIDE for one in yaml.safe_load_all((KUBERNETES / name).read_text()))]
 
 
 def of_kind(*kinds: str) -> list[Any]:

@@ -26,6 +26,7 @@ from delivery.cli.app import app
 from delivery.config import Settings
 from delivery.transport import Guard
 from tests.support.deployment import (
+    BESIDE,
     COMPOSE,
     DEPLOY,
     DOCKERFILE,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 RUNNER = CliRunner()
 HADOLINT = Path(sys.executable).with_name("hadolint")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-ENGINE = ("release", "web", "relay", "worker")
+ENGINE = ("release", "web", "relay", "worker", "ingest")
 PINNED = re.compile(r"[^:@\s]+:v?\d+\.\d+(\.\d+)?[^:@\s]*(@sha256:[0-9a-f]{64})?")
 
 
@@ -184,7 +185,7 @@ def test_every_manifest_is_what_kubernetes_takes() -> None:
         valid(resource)
     sent = set(yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"])
     others = {path.name for path in KUBERNETES.glob("*.yaml")} - sent
-    assert others == {"kustomization.yaml", "upgrade.yaml"}
+    assert others == {"kustomization.yaml", *BESIDE}
 
 
 @pytest.mark.parametrize("change", [{"replica": 2}, {"replicas": "two"}])
