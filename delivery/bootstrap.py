@@ -246,6 +246,8 @@ async def worker_parts(settings: Settings) -> WorkerParts:
         timeout=timedelta(seconds=settings.attempt_timeout),
         longest=settings.longest_attempt,
         health=settings.health_terms,
+        source=settings.cloudevents_source,
+        link=None if settings.public_url is None else f"{settings.public_url}/v1/events/",
     )
     dispatcher = Dispatcher(
         ledger,

@@ -69,6 +69,13 @@ class Settings(BaseSettings):
         None,
         description="Where people reach `web`, e.g. `https://waybill.example`: portal links begin so.",
     )
+    cloudevents_source: str = Field(
+        "waybill",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[A-Za-z0-9._~:/?#@!$&'()*+,;=%-]+$",
+        description="`source` of events that go out as CloudEvents: a URI reference.",
+    )
     session_hours: float = Field(
         12, gt=0, le=24 * 31, description="How long somebody who has signed in at the console stays so."
     )

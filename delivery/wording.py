@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from delivery.model import Delivery, DeliveryStatus, EndpointState
+from delivery.model import Delivery, DeliveryStatus, EndpointState, Format, PayloadKind
 from delivery.moments import exact, length
 from delivery.tracing.sentences import held_by, state_reason, why
 
@@ -23,6 +23,7 @@ __all__ = [
     "standing",
     "told_auth",
     "told_certificate",
+    "told_format",
     "when",
     "why",
 ]
@@ -50,6 +51,12 @@ def told_certificate(endpoint: Endpoint) -> str:
     """Write an endpoint's client certificate: `CN=waybill, until 2027-11-22`; empty when it has none."""
     shown = endpoint.client_certificate
     return "" if shown is None else f"{shown['subject']}, until {shown['not_after'][:10]}"
+
+
+def told_format(endpoint: Endpoint) -> str:
+    """Write how an endpoint's events are written: `cloudevents_binary, thin`; empty for what is usual."""
+    told = [endpoint.format] if endpoint.format is not Format.STANDARD else []
+    return ", ".join([*told, *(["thin"] if endpoint.payload is PayloadKind.THIN else [])])
 
 
 _KINDS = {"basic": "basic", "bearer": "a bearer token", "oauth2": "OAuth 2.0 client credentials"}

@@ -107,6 +107,8 @@ def endpoint(one: Endpoint) -> Shape:
         "filter": list(one.filter),
         "headers": dict.fromkeys(one.header_names, "***"),
         "auth": None if one.auth is None else dict(one.auth),
+        "format": one.format,
+        "payload": one.payload,
         "client_certificate": None if one.client_certificate is None else dict(one.client_certificate),
         "signature": one.signature,
         "schedule": None if one.schedule is None else [seconds(delay) for delay in one.schedule],

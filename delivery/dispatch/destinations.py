@@ -12,6 +12,7 @@ import structlog
 
 from delivery.certificates import read_written as read_identity
 from delivery.credentials import OAuth2, header_of, read_written
+from delivery.dispatch.formats import Shape
 from delivery.errors import SecretUnreadable
 from delivery.ledger import destinations as stored
 from delivery.model import Prefix, show_id
@@ -38,12 +39,17 @@ REDACTED = "[redacted]"
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What holds for endpoints that say nothing of their own, and the limit for those that do."""
+    """What holds for endpoints that say nothing of their own, and the limit for those that do.
+
+    `source` and `link` are as in `delivery.dispatch.formats`.
+    """
 
     schedule: Schedule
     timeout: timedelta
     longest: timedelta
     health: HealthTerms
+    source: str = "waybill"
+    link: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,7 @@ class Destination:
     permanent: frozenset[int]
     terms: HealthTerms
     operational: bool
+    shape: Shape
 
 
 class Destinations:
@@ -139,6 +146,7 @@ class Destinations:
             permanent=frozenset(sealed.limits.permanent),
             terms=sealed.limits.terms(self._defaults.health),
             operational=sealed.operational,
+            shape=Shape(sealed.format, sealed.payload, self._defaults.source, self._defaults.link),
         )
 
 

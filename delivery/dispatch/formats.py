@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
+
+from delivery.model import Format, PayloadKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,21 +25,6 @@ _DATA: Final = b'","data":'
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 # What stands in a header as it is: visible ASCII without the quotation mark and the percent sign (3.1.3.2).
 _PLAIN: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
-
-
-class Format(StrEnum):
-    """How an endpoint wants its events to be written."""
-
-    STANDARD = "standard"
-    CLOUDEVENTS_STRUCTURED = "cloudevents_structured"
-    CLOUDEVENTS_BINARY = "cloudevents_binary"
-
-
-class PayloadKind(StrEnum):
-    """Whether an endpoint gets the event's data, or only word that there is an event."""
-
-    FULL = "full"
-    THIN = "thin"
 
 
 @dataclass(frozen=True, slots=True)

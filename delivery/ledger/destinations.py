@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from delivery.ledger.endpoints import limits_of
+from delivery.model import Format, PayloadKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _ENDPOINTS = text("""
     select id, tenant_id, version, url, sealed_headers, sealed_auth, sealed_identity, schedule_seconds,
-           timeout_seconds, operational,
+           timeout_seconds, operational, format, payload,
            in_flight_max, rate_limit, rate_per_seconds, breaker, disable_after_seconds, permanent_statuses
     from endpoints where id = any (cast(:ids as uuid[]))
 """)
@@ -44,6 +45,8 @@ class SealedDestination:
     schedule_seconds: tuple[float, ...] | None
     timeout_seconds: float | None
     operational: bool
+    format: Format
+    payload: PayloadKind
     limits: EndpointLimits
 
 
@@ -67,6 +70,8 @@ async def load(tx: Transaction, endpoints: Iterable[EndpointId]) -> list[SealedD
             schedule_seconds=None if row.schedule_seconds is None else tuple(row.schedule_seconds),
             timeout_seconds=row.timeout_seconds,
             operational=row.operational,
+            format=Format(row.format or Format.STANDARD),
+            payload=PayloadKind(row.payload or PayloadKind.FULL),
             limits=limits_of(row),
         )
         for row in rows
