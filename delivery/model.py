@@ -270,7 +270,7 @@ class SealedSecret:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened: immutable. `body` is what every receiver gets, byte for byte."""
+    """Something that happened: immutable. `body` is what the standard format sends, byte for byte."""
 
     id: EventId
     tenant_id: TenantId

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from delivery.dispatch.destinations import Destination
-    from delivery.dispatch.formats import Shaped
+    from delivery.formats import Shaped
     from delivery.ledger.claiming import Work
     from delivery.model import ClaimId
     from delivery.transport import Exchange

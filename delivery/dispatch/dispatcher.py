@@ -186,16 +186,10 @@ class Dispatcher:
 
     async def _attempt(self, claim_id: ClaimId, work: Work, destination: Destination) -> None:
         started_at, attempt_id = self._edge.clock(), AttemptId(new_id())
-        event_id = show_id(Prefix.EVENT, work.event_id)
-        try:
-            shaped = destination.shape.of(event_id, work.body or b"")
-        except ValueError:  # whatever is kept, it will not become another envelope
-            log.exception("delivery.no_envelope", event_id=event_id)
-            await self._cancel(claim_id, [work])
-            return
+        shaped = destination.shaped(work.event_id, work.body or b"")
         signed = sign(
             destination.ring.live(started_at),
-            message_id=event_id,
+            message_id=show_id(Prefix.EVENT, work.event_id),
             timestamp=started_at,
             body=shaped.body,
         )
