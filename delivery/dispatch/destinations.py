@@ -15,7 +15,7 @@ from delivery.credentials import OAuth2, header_of, read_written
 from delivery.errors import SecretUnreadable
 from delivery.formats import Shaped, shape_of
 from delivery.ledger import destinations as stored
-from delivery.model import Format, Prefix, show_id
+from delivery.model import Format, PayloadKind, Prefix, show_id
 from delivery.secrets import auth_context, headers_context, identity_context, secret_context
 from retries.backoff import Schedule
 from signing import KeyRing, RingEntry, parse_secret
@@ -114,7 +114,9 @@ class Destinations:
         if sealed.sealed_headers is not None:
             opened = self._box.open(sealed.sealed_headers, context=headers_context(*place))
             headers = msgspec.json.decode(opened, type=dict[str, str])
-        if sealed.format is not Format.STANDARD:
+        wanted = Format(sealed.format or Format.STANDARD)
+        payload = PayloadKind(sealed.payload or PayloadKind.FULL)
+        if wanted is not Format.STANDARD:
             # From before they were refused: a receiver would see two of each.
             headers = {name: value for name, value in headers.items() if not name.lower().startswith("ce-")}
         oauth2 = None
@@ -150,9 +152,7 @@ class Destinations:
             permanent=frozenset(sealed.limits.permanent),
             terms=sealed.limits.terms(self._defaults.health),
             operational=sealed.operational,
-            shape=shape_of(
-                sealed.format, sealed.payload, tenant_id=sealed.tenant_id, origin=self._defaults.origin
-            ),
+            shape=shape_of(wanted, payload, tenant_id=sealed.tenant_id, origin=self._defaults.origin),
         )
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from delivery.ledger.endpoints import limits_of
-from delivery.model import Format, PayloadKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +31,10 @@ _SECRETS = text("""
 
 @dataclass(frozen=True, slots=True)
 class SealedDestination:
-    """An endpoint as a worker loads it: still sealed. Secrets are newest first, with the end of each."""
+    """An endpoint as a worker loads it: still sealed. Secrets are newest first, with the end of each.
+
+    `format` and `payload` are as they are stored: a newer release may have put there what this one cannot do.
+    """
 
     endpoint_id: EndpointId
     tenant_id: TenantId
@@ -45,8 +47,8 @@ class SealedDestination:
     schedule_seconds: tuple[float, ...] | None
     timeout_seconds: float | None
     operational: bool
-    format: Format
-    payload: PayloadKind
+    format: str | None
+    payload: str | None
     limits: EndpointLimits
 
 
@@ -70,8 +72,8 @@ async def load(tx: Transaction, endpoints: Iterable[EndpointId]) -> list[SealedD
             schedule_seconds=None if row.schedule_seconds is None else tuple(row.schedule_seconds),
             timeout_seconds=row.timeout_seconds,
             operational=row.operational,
-            format=Format(row.format or Format.STANDARD),
-            payload=PayloadKind(row.payload or PayloadKind.FULL),
+            format=row.format,
+            payload=row.payload,
             limits=limits_of(row),
         )
         for row in rows

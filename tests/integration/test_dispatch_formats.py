@@ -236,6 +236,22 @@ async def test_what_cannot_be_made_again_is_not_made_up(ledger: Ledger, tenant: 
     assert (gone.body, gone.no_body) == (None, NoBody.NOT_KEPT)
 
 
+async def test_what_only_a_newer_release_can_do_waits_and_holds_up_nobody(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    async with receiving(always(answer())) as receiver, working(ledger) as dispatcher:
+        newer, known = [await on.new_endpoint(ledger, tenant, Wanted(receiver.url())) for _ in range(2)]
+        await on.change(ledger, "update endpoints set format = 'xml' where id = :id", id=newer)
+        await on.accept(ledger, tenant)
+        taken = await on.claim(ledger, [newer, known])
+        for claim_id in taken.claims:
+            await dispatcher.start(claim_id)
+        await finished(dispatcher)
+    assert len(receiver.requests) == 1
+    (waits,) = await on.rows(ledger, "select endpoint_id, due_at > now() as later from schedule")
+    assert (waits.endpoint_id, waits.later) == (newer, True)
+
+
 async def test_the_usual_choice_is_stored_as_none_was_before_there_was_one(
     ledger: Ledger, tenant: TenantId
 ) -> None:
