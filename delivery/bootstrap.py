@@ -246,6 +246,7 @@ async def worker_parts(settings: Settings) -> WorkerParts:
         timeout=timedelta(seconds=settings.attempt_timeout),
         longest=settings.longest_attempt,
         health=settings.health_terms,
+        origin=settings.origin,
     )
     dispatcher = Dispatcher(
         ledger,
@@ -324,7 +325,9 @@ def services(settings: Settings, ledger: Ledger, *, spans: Spans | None = None) 
         tenants=Tenants(ledger, settings.retention, clock=clock),
         keys=keys,
         endpoints=Endpoints(ledger, box, terms, clock=clock, random_bytes=secrets.token_bytes),
-        deliveries=Deliveries(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
+        deliveries=Deliveries(
+            ledger, clock=clock, in_flight=settings.endpoint_in_flight_max, origin=settings.origin
+        ),
         replays=Replays(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
         exports=Exports(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
         traces=Traces(

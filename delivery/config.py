@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from delivery.errors import Misconfigured
+from delivery.formats import Origin
 from delivery.retention import WITHIN, Content, Terms
 from retries.breaker import BreakerTerms
 from retries.health import HealthTerms
@@ -24,6 +26,9 @@ Network = IPv4Network | IPv6Network
 Days = Annotated[int, Field(ge=1, le=36_500)]
 
 OPERATOR_KEY_CHARACTERS = 20
+# RFC 3986: with a scheme, or from a slash on, or a first segment that has no colon.
+_PATH = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})"
+_SOURCE = re.compile(rf"(?:[A-Za-z][A-Za-z0-9+.-]*:(?=.)|(?=/)|(?=[^:/]+(?:/|$))){_PATH}+")
 _PYDANTIC = "Value error, "  # what it puts before a sentence of ours
 
 
@@ -67,7 +72,13 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=0, le=65535, description="Port that `web` listens on.")
     public_url: str | None = Field(
         None,
-        description="Where people reach `web`, e.g. `https://waybill.example`: portal links begin so.",
+        description="Where people reach `web`, e.g. `https://waybill.example`: portal links begin so, and "
+        "those of thin events.",
+    )
+    cloudevents_source: str = Field(
+        "/waybill",
+        max_length=200,
+        description="How `source` of CloudEvents begins, e.g. `https://shop.example`; the tenant follows.",
     )
     session_hours: float = Field(
         12, gt=0, le=24 * 31, description="How long somebody who has signed in at the console stays so."
@@ -256,6 +267,16 @@ class Settings(BaseSettings):
             raise ValueError("must be of the form https://waybill.example, with no query and no fragment")
         return None if value is None else value.rstrip("/")
 
+    @field_validator("cloudevents_source")
+    @classmethod
+    def _source(cls, value: str) -> str:
+        # A tenant is added as one more segment, which a query or a fragment would swallow.
+        if _SOURCE.fullmatch(value) is None:
+            raise ValueError(
+                "must be a URI or its path, such as https://shop.example or /shop, with no ? or #"
+            )
+        return value
+
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, value: str) -> str:
@@ -267,6 +288,11 @@ class Settings(BaseSettings):
         """Where `web` is reached, as far as the settings tell."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return self.public_url or f"http://{host}:{self.port}"
+
+    @property
+    def origin(self) -> Origin:
+        """What events say of where they come from."""
+        return Origin(self.cloudevents_source, self.public_url)
 
     @property
     def proxies(self) -> tuple[Network, ...]:

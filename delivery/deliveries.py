@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import structlog
 
 from delivery.checks import checked_reason
 from delivery.errors import Conflict, NotFound
+from delivery.formats import Origin, sent_as
 from delivery.holding import refuse_unless_active, with_hold
 from delivery.ledger import (
     attempts,
@@ -34,17 +36,18 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from delivery.ledger import Ledger, Transaction
-    from delivery.ledger.attempts import Told
     from delivery.ledger.tally import Tally
     from delivery.model import Actor, Attempt, AttemptId, Delivery, DeliveryId, EndpointId, EventId, TenantId
     from delivery.paging import Cut, Page
 
 __all__ = [
     "LARGEST_NUMBER",
+    "AttemptTold",
     "Deliveries",
     "DeliverySelection",
     "EventHead",
     "EventSelection",
+    "NoBody",
     "Numbered",
     "Numbers",
 ]
@@ -52,14 +55,33 @@ __all__ = [
 log = structlog.get_logger()
 
 
+class NoBody(StrEnum):
+    """Why it cannot be shown what an attempt sent."""
+
+    NOT_KEPT = "not_kept"
+    ANOTHER_SHAPE = "another_shape"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptTold:
+    """One attempt with everything that is known of it; without the body that was sent, why there is none."""
+
+    attempt: Attempt
+    body: bytes | None
+    no_body: NoBody | None = None
+
+
 class Deliveries:
     """What a tenant sees of its events, deliveries and attempts."""
 
-    def __init__(self, ledger: Ledger, *, clock: Callable[[], datetime], in_flight: int) -> None:
+    def __init__(
+        self, ledger: Ledger, *, clock: Callable[[], datetime], in_flight: int, origin: Origin | None = None
+    ) -> None:
         """`in_flight` is how many an endpoint may have on their way that has no limit of its own."""
         self._ledger = ledger
         self._clock = clock
         self._in_flight = in_flight
+        self._origin = origin or Origin()
 
     async def page(self, tenant_id: TenantId | None, wanted: DeliverySelection, cut: Cut) -> Page[Delivery]:
         """The deliveries that are meant, newest or oldest first; of all tenants where none is named."""
@@ -85,13 +107,20 @@ class Deliveries:
             await _read(tx, tenant_id, delivery_id)
             return await attempts.page(tx, tenant_id, delivery_id, cut)
 
-    async def attempt(self, tenant_id: TenantId, attempt_id: AttemptId) -> Told:
-        """One attempt with the bodies that went out and came back; raises NotFound."""
+    async def attempt(self, tenant_id: TenantId, attempt_id: AttemptId) -> AttemptTold:
+        """One attempt with the bodies that went out and came back; raises NotFound.
+
+        What is kept is the event. What was made of it is made again, and shown if it has the hash of then.
+        """
         async with self._ledger.transaction(of=tenant_id) as tx:
-            told = await attempts.read(tx, tenant_id, attempt_id)
-        if told is None:
+            kept = await attempts.read(tx, tenant_id, attempt_id)
+        if kept is None:
             raise NotFound("attempt", show_id(Prefix.ATTEMPT, attempt_id))
-        return told
+        one, envelope = kept
+        if envelope is None:
+            return AttemptTold(one, None, NoBody.NOT_KEPT)
+        sent = sent_as(one.body_sha256, one.event_id, envelope, tenant_id=tenant_id, origin=self._origin)
+        return AttemptTold(one, sent, NoBody.ANOTHER_SHAPE if sent is None else None)
 
     async def events(self, tenant_id: TenantId | None, wanted: EventSelection, cut: Cut) -> Page[EventHead]:
         """The events that are meant, newest or oldest first; of all tenants where none is named."""
@@ -99,7 +128,7 @@ class Deliveries:
             return await events.page(tx, tenant_id, wanted, cut)
 
     async def event(self, tenant_id: TenantId, event_id: EventId) -> tuple[EventHead, bytes | None]:
-        """One event with its body, byte for byte as every receiver gets it; raises NotFound.
+        """One event with its body, byte for byte as the standard format sends it; raises NotFound.
 
         No body: it was erased, or is no longer kept.
         """

@@ -75,7 +75,7 @@ class Erasure:
             told = await attempts.read(tx, tenant_id, attempt_id)
             if told is None:
                 raise NotFound("attempt", shown)
-            one = told.attempt
+            one, _ = told
             if erased:
                 of_one = replace(entry, endpoint_id=one.endpoint_id, delivery_id=one.delivery_id)
                 await _note(tx, replace(of_one, details={"attempt_id": shown, "number": one.number}))

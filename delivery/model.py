@@ -121,6 +121,21 @@ class DeliveryStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Format(StrEnum):
+    """How an endpoint wants its events to be written."""
+
+    STANDARD = "standard"
+    CLOUDEVENTS_STRUCTURED = "cloudevents_structured"
+    CLOUDEVENTS_BINARY = "cloudevents_binary"
+
+
+class PayloadKind(StrEnum):
+    """Whether an endpoint gets the event's data, or only word that there is an event."""
+
+    FULL = "full"
+    THIN = "thin"
+
+
 class Lane(IntEnum):
     """A queue for one kind of work."""
 
@@ -234,6 +249,8 @@ class Endpoint:
     # What of its client certificate may be shown; with its key it is sealed.
     client_certificate: Mapping[str, str] | None = None
     sealed_identity: bytes | None = None
+    format: Format = Format.STANDARD
+    payload: PayloadKind = PayloadKind.FULL
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +270,7 @@ class SealedSecret:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened: immutable. `body` is what every receiver gets, byte for byte."""
+    """Something that happened: immutable. `body` is what the standard format sends, byte for byte."""
 
     id: EventId
     tenant_id: TenantId

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from delivery.model import Delivery, DeliveryStatus, EndpointState
+from delivery.deliveries import NoBody
+from delivery.model import Delivery, DeliveryStatus, EndpointState, Format, PayloadKind
 from delivery.moments import exact, length
 from delivery.tracing.sentences import held_by, state_reason, why
 
@@ -23,6 +24,8 @@ __all__ = [
     "standing",
     "told_auth",
     "told_certificate",
+    "told_format",
+    "told_no_body",
     "when",
     "why",
 ]
@@ -52,6 +55,21 @@ def told_certificate(endpoint: Endpoint) -> str:
     return "" if shown is None else f"{shown['subject']}, until {shown['not_after'][:10]}"
 
 
+def told_format(endpoint: Endpoint) -> str:
+    """Write how an endpoint's events are written: `cloudevents_binary, thin`; empty for what is usual."""
+    told = [endpoint.format] if endpoint.format is not Format.STANDARD else []
+    return ", ".join([*told, *(["thin"] if endpoint.payload is PayloadKind.THIN else [])])
+
+
+def told_no_body(why_not: NoBody | None) -> str:
+    """Say why what an attempt sent cannot be shown."""
+    return "" if why_not is None else _NO_BODY[why_not]
+
+
+_NO_BODY = {
+    NoBody.NOT_KEPT: "It is no longer kept.",
+    NoBody.ANOTHER_SHAPE: "It was made of the event under settings that are others now; its hash is kept.",
+}
 _KINDS = {"basic": "basic", "bearer": "a bearer token", "oauth2": "OAuth 2.0 client credentials"}
 _SAID = {"user": "as", "client_id": "as", "token_url": "tokens from", "scope": "for"}
 

@@ -83,4 +83,4 @@ async def replay_delivery(
 async def read_attempt(uses: Uses, acting: Reading, attempt_id: AttemptInPath) -> AttemptTold:
     """Read an attempt with the bodies that went out and came back."""
     told = await uses.deliveries.attempt(acting.tenant_id, attempt_id)
-    return AttemptTold.told(told.attempt, told.body)
+    return AttemptTold.told(told)

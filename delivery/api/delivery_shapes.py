@@ -8,6 +8,8 @@ from typing import Any, Literal, Self
 from pydantic import ConfigDict, Field
 
 from delivery.api.shapes import Given, Moment, Next, Shown, example
+from delivery.deliveries import AttemptTold as Told
+from delivery.deliveries import NoBody
 from delivery.model import Attempt, Delivery, DeliveryStatus, Held, Prefix, Timings, show_id
 from retries.health import Hold
 
@@ -133,8 +135,12 @@ class RequestOut(Shown):
 class SentOut(RequestOut):
     """What went out, with its body."""
 
-    body: str | None = Field(description="Null: it was erased, or is no longer kept.")
+    body: str | None = Field(description="As it was sent. Null: `body_missing` says why.")
     body_encoding: Encoding | None
+    body_missing: NoBody | None = Field(
+        description="`not_kept`: it was erased, or is no longer kept. `another_shape`: it was made of the "
+        "event under settings that are others now; `body_sha256` is its hash."
+    )
 
 
 class ResponseOut(Shown):
@@ -186,10 +192,11 @@ class AttemptTold(AttemptOut):
     response: ReceivedOut | None
 
     @classmethod
-    def told(cls, attempt: Attempt, sent: bytes | None) -> Self:
+    def told(cls, told: Told) -> Self:
         """Show an attempt with what went out and what came back."""
-        text, encoding = (None, None) if sent is None else _readable(sent)
-        request = SentOut(**_request(attempt), body=text, body_encoding=encoding)
+        attempt = told.attempt
+        text, encoding = (None, None) if told.body is None else _readable(told.body)
+        request = SentOut(**_request(attempt), body=text, body_encoding=encoding, body_missing=told.no_body)
         response = None
         if attempt.status is not None:
             erased = attempt.erased_at is not None

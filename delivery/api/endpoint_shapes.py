@@ -8,7 +8,16 @@ from typing_extensions import TypedDict
 from delivery.api.credential_shapes import ClientCertificateOut, OwnAuth, OwnClientCertificate
 from delivery.api.shapes import Given, Moment, Next, Shown, example, plain_seconds
 from delivery.endpoints import EndpointChanges, NewEndpoint, NewSecret, shown_limits
-from delivery.model import Endpoint, EndpointState, Prefix, SealedSecret, Signature, show_id
+from delivery.model import (
+    Endpoint,
+    EndpointState,
+    Format,
+    PayloadKind,
+    Prefix,
+    SealedSecret,
+    Signature,
+    show_id,
+)
 
 MASK = "***"
 
@@ -119,6 +128,16 @@ OwnBreaker = Annotated[
 ]
 
 
+OwnFormat = Annotated[
+    Literal["standard", "cloudevents_structured", "cloudevents_binary"],
+    Field(description="How its events are written: Waybill's envelope, or CloudEvents 1.0 over HTTP."),
+]
+OwnPayload = Annotated[
+    Literal["full", "thin"],
+    Field(description="`thin`: only id, type and moment, and a link where the operator has named a base."),
+]
+
+
 class EndpointIn(Given):
     """An endpoint to make."""
 
@@ -150,6 +169,8 @@ class EndpointIn(Given):
     secret: OwnSecret = Field(None, repr=False)
     auth: OwnAuth = Field(None, repr=False)
     client_certificate: OwnClientCertificate = Field(None, repr=False)
+    format: OwnFormat = "standard"
+    payload: OwnPayload = "full"
     operational: Operational = False
     in_flight_max: InFlight = None
     rate_limit: OwnRate = None
@@ -159,7 +180,12 @@ class EndpointIn(Given):
 
     def asked(self) -> NewEndpoint:
         """The endpoint as the use case takes it."""
-        return NewEndpoint(**{**self.model_dump(), "signature": Signature(self.signature)})
+        words = {
+            "signature": Signature(self.signature),
+            "format": Format(self.format),
+            "payload": PayloadKind(self.payload),
+        }
+        return NewEndpoint(**{**self.model_dump(), **words})
 
 
 @with_config(
@@ -182,6 +208,8 @@ class EndpointPatch(TypedDict, total=False):
     ]
     auth: OwnAuth
     client_certificate: OwnClientCertificate
+    format: OwnFormat
+    payload: OwnPayload
     schedule: Schedule
     timeout_seconds: Timeout
     in_flight_max: InFlight
@@ -218,6 +246,8 @@ class EndpointOut(Shown):
         examples=[{"kind": "basic", "user": "waybill"}],
     )
     client_certificate: ClientCertificateOut | None
+    format: OwnFormat
+    payload: OwnPayload
     signature: Signature
     schedule: list[int | float] | None = Field(description="Seconds before each attempt. Null: the default.")
     timeout_seconds: int | float | None = Field(description="Seconds for one attempt. Null: the default.")
@@ -258,6 +288,8 @@ class EndpointOut(Shown):
             client_certificate=None
             if endpoint.client_certificate is None
             else ClientCertificateOut(**endpoint.client_certificate),
+            format=str(endpoint.format),
+            payload=str(endpoint.payload),
             signature=endpoint.signature,
             schedule=None if schedule is None else [plain_seconds(delay) for delay in schedule],
             timeout_seconds=None if timeout is None else plain_seconds(timeout),

@@ -91,7 +91,7 @@ BATCH_ACCEPTED = _answered(
 )
 READ: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The event. `body` is what every receiver gets, byte for byte; null: it was erased, "
+        "description": "The event. `body` is what the standard format sends, byte for byte; null: erased, "
         "or is no longer kept.",
         "content": {
             "application/json": {

@@ -91,7 +91,7 @@ async def list_events(
 
 @router.get("/{event_id}", responses=shapes.READ, response_class=Response)
 async def read_event(uses: Uses, acting: Reading, event_id: EventInPath) -> Response:
-    """Read an event with its body, as every receiver gets it."""
+    """Read an event with its body, as the standard format sends it. Links of thin events lead here."""
     head, body = await uses.deliveries.event(acting.tenant_id, event_id)
     shown = EventOut.of(head).model_dump(mode="json") | {"body": None if body is None else msgspec.Raw(body)}
     return Response(msgspec.json.encode(shown), media_type="application/json")

@@ -164,9 +164,9 @@ def show_attempt(tenant: Tenant, attempt: TheAttempt, json: AsJson = False) -> N
     """Show an attempt: what went out and what came back."""
     told = ask(lambda uses: uses.deliveries.attempt(tenant, attempt))
     if json:
-        print_json(shapes.attempt_told(told.attempt, told.body))
+        print_json(shapes.attempt_told(told))
         return
-    print_attempt(told.attempt, told.body)
+    print_attempt(told)
 
 
 attempts.command("erase", epilog=erasure.OF_ATTEMPT)(erasure.erase_attempt)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 from delivery.cli.screen import Column, print_facts, print_indented, print_table, say
 from delivery.model import Prefix, show_id
-from delivery.wording import exact, length, short, standing, why
+from delivery.wording import exact, length, short, standing, told_no_body, why
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from delivery.deliveries import AttemptTold
     from delivery.model import Attempt, Delivery, Endpoint, Timings
 
 _MOST_BODY: Final = 2_000
@@ -51,8 +52,9 @@ def print_history(history: History, *, now: datetime) -> None:
     _print_attempts(tried)
 
 
-def print_attempt(attempt: Attempt, body: bytes | None) -> None:
+def print_attempt(told: AttemptTold) -> None:
     """Print one exchange with its bodies."""
+    attempt = told.attempt
     due = "" if attempt.next_due_at is None else f", due {exact(attempt.next_due_at)}"
     print_facts(
         [
@@ -70,7 +72,7 @@ def print_attempt(attempt: Attempt, body: bytes | None) -> None:
         ],
         title=f"Attempt {show_id(Prefix.ATTEMPT, attempt.id)}",
     )
-    _print_message("Request", list(attempt.request_headers.items()), body, "It is no longer kept.")
+    _print_message("Request", list(attempt.request_headers.items()), told.body, told_no_body(told.no_body))
     if attempt.status is None:
         say("")
         say("No response came.")

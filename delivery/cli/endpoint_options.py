@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, cast
 
 import typer
 
 from delivery.cli.auth_options import Certificate, NamedAuth
 from delivery.cli.door import WrongUsage
 from delivery.cli.options import read_content
+from delivery.model import Format, PayloadKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -277,6 +278,14 @@ class NamedLimits:
             asked["permanent_statuses"] = [one.status for one in self.permanent if one.status is not None]
 
 
+OwnFormat = Annotated[
+    Format | None, typer.Option("--format", help="How its events are written: Waybill's own, or CloudEvents.")
+]
+OwnPayload = Annotated[
+    PayloadKind | None, typer.Option("--payload", help="thin: without the data, with a link to it.")
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Named:
     """What of an endpoint was named on the command line."""
@@ -290,18 +299,21 @@ class Named:
     limits: NamedLimits = field(default_factory=NamedLimits)
     auth: NamedAuth = field(default_factory=NamedAuth)
     certificate: Certificate | None = None
+    format: Format | None = None
+    payload: PayloadKind | None = None
 
     def changes(self) -> EndpointChanges:
         """The changes that were asked for: what was not named is left out."""
-        changes: EndpointChanges = {}
-        if self.url is not None:
-            changes["url"] = self.url
-        if self.filter is not None:
-            changes["filter"] = self.filter
-        if self.description is not None:
-            changes["description"] = self.description
-        if self.headers is not None:
-            changes["headers"] = dict(self.headers)
+        plain = {
+            "url": self.url,
+            "filter": self.filter,
+            "description": self.description,
+            "headers": None if self.headers is None else dict(self.headers),
+            "format": self.format,
+            "payload": self.payload,
+        }
+        named = {name: value for name, value in plain.items() if value is not None}
+        changes = cast("EndpointChanges", named)
         if self.schedule is not None:
             changes["schedule"] = self.schedule.seconds
         if self.timeout is not None:

@@ -9,7 +9,7 @@ from delivery.cli.screen import note, print_facts, say
 from delivery.endpoints import shown_limits
 from delivery.model import EndpointState, Prefix, show_id
 from delivery.tracing.sentences import sentence, state_reason, who
-from delivery.wording import delays, exact, length, told_auth, told_certificate, when
+from delivery.wording import delays, exact, length, told_auth, told_certificate, told_format, when
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +35,7 @@ def print_endpoint(endpoint: Endpoint, secrets: Sequence[SealedSecret], *, now: 
             ("headers", ", ".join(endpoint.header_names)),
             ("auth", told_auth(endpoint)),
             ("client certificate", told_certificate(endpoint)),
+            ("format", told_format(endpoint)),
             ("schedule", "default" if schedule is None else delays(schedule)),
             ("timeout", "default" if timeout is None else length(timeout)),
             *_limits(endpoint.limits),

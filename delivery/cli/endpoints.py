@@ -21,7 +21,9 @@ from delivery.cli.endpoint_options import (
     OneAttempt,
     OwnBreaker,
     OwnDisableAfter,
+    OwnFormat,
     OwnInFlight,
+    OwnPayload,
     OwnPermanent,
     OwnRate,
     OwnSecret,
@@ -34,7 +36,7 @@ from delivery.cli.replays import recover
 from delivery.cli.screen import Column, is_terminal, print_json, say
 from delivery.endpoints import NewEndpoint
 from delivery.filters import EVERYTHING
-from delivery.model import Endpoint, EndpointId, Prefix, SealedSecret, Signature, show_id
+from delivery.model import Endpoint, EndpointId, Format, PayloadKind, Prefix, SealedSecret, Signature, show_id
 from delivery.wording import when
 
 app = typer.Typer(
@@ -77,6 +79,8 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
     auth_basic: OwnBasic = None,
     auth_bearer: OwnBearer = None,
     client_cert: OwnCertificate = None,
+    format_: OwnFormat = None,
+    payload: OwnPayload = None,
     json: AsJson = False,
 ) -> None:
     """Make an endpoint and print its secret. It is shown this once.
@@ -96,6 +100,8 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
         secret=secret,
         auth=NamedAuth(auth, auth_basic, auth_bearer).asked,
         client_certificate=None if client_cert is None else client_cert.asked,
+        format=format_ or Format.STANDARD,
+        payload=payload or PayloadKind.FULL,
         operational=operational,
         **limits.asked(),
     )
@@ -180,6 +186,8 @@ def update(  # noqa: PLR0913, PLR0917  one for each option
     auth_basic: OwnBasic = None,
     auth_bearer: OwnBearer = None,
     client_cert: OwnCertificate = None,
+    format_: OwnFormat = None,
+    payload: OwnPayload = None,
     reason: Why = None,
     json: AsJson = False,
 ) -> None:
@@ -192,7 +200,9 @@ def update(  # noqa: PLR0913, PLR0917  one for each option
     """
     limits = NamedLimits(in_flight_max, rate_limit, breaker, disable_after, permanent_status)
     named = NamedAuth(auth, auth_basic, auth_bearer)
-    given = Named(url, filter_, description, header, schedule, timeout, limits, named, client_cert)
+    given = Named(
+        url, filter_, description, header, schedule, timeout, limits, named, client_cert, format_, payload
+    )
     changes = given.changes()
     changed = ask(lambda uses: uses.endpoints.change(tenant, endpoint, changes, reason=reason, actor=actor()))
     states.show_changed(changed, json)

@@ -143,7 +143,7 @@ def list_events(  # noqa: PLR0913, PLR0917  one for each option
 
 @app.command()
 def show(tenant: Tenant, event: TheEvent, json: AsJson = False) -> None:
-    """Show an event, with the body that every receiver gets."""
+    """Show an event, with the body that the standard format sends."""
     head, body = ask(lambda uses: uses.deliveries.event(tenant, event))
     if json:
         print_json(shapes.event_told(head, body))
@@ -186,7 +186,7 @@ def _body(event_type: str, data: bytes) -> bytes:
 
 def _told(head: EventHead, body: bytes | None) -> str:
     if body is not None:
-        return f"{len(body):,} bytes, as every receiver gets it:"
+        return f"{len(body):,} bytes, as the standard format sends it:"
     return "is no longer kept" if head.erased_at is None else f"was erased {exact(head.erased_at)}"
 
 

@@ -109,7 +109,9 @@ def _event(heard: Heard) -> tuple[str, str]:
         read = msgspec.json.decode(heard.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return "no JSON", heard.body[:_SHOWN].decode(errors="replace")
-    kind = read.get("type") if isinstance(read, dict) else None
+    # A binary CloudEvent names it in a header: its body is the data alone, whatever that holds.
+    named = read.get("type") if isinstance(read, dict) else None
+    kind = heard.headers.get("ce-type", named)
     return kind if isinstance(kind, str) else "no type", shown
 
 

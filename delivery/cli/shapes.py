@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from delivery.audit import Audited
-    from delivery.deliveries import EventHead, Numbers
+    from delivery.deliveries import AttemptTold, EventHead, Numbers
     from delivery.endpoints import EnablePreview, EndpointHealth, NewSecret, Owed, Recent
     from delivery.ledger.messages import RefusedMessage
     from delivery.model import ApiKey, Attempt, Delivery, Endpoint, Held, SealedSecret, Tenant, Timings
@@ -107,6 +107,8 @@ def endpoint(one: Endpoint) -> Shape:
         "filter": list(one.filter),
         "headers": dict.fromkeys(one.header_names, "***"),
         "auth": None if one.auth is None else dict(one.auth),
+        "format": one.format,
+        "payload": one.payload,
         "client_certificate": None if one.client_certificate is None else dict(one.client_certificate),
         "signature": one.signature,
         "schedule": None if one.schedule is None else [seconds(delay) for delay in one.schedule],
@@ -296,10 +298,11 @@ def attempt(one: Attempt) -> Shape:
     }
 
 
-def attempt_told(one: Attempt, sent: bytes | None) -> Shape:
+def attempt_told(told: AttemptTold) -> Shape:
     """An attempt with what went out and what came back."""
+    one = told.attempt
     shape = attempt(one)
-    shape["request"] |= _body(sent)
+    shape["request"] |= _body(told.body) | {"body_missing": told.no_body}
     if shape["response"] is not None:
         shape["response"] |= _body(None if one.erased_at is not None else one.response_body)
     return shape
@@ -311,7 +314,7 @@ def page(items: list[Shape], prefix: Prefix, last: UUID | None) -> Shape:
 
 
 def event_told(head: EventHead, body: bytes | None) -> Shape:
-    """An event with its body, byte for byte as every receiver gets it; None: it is not there any more."""
+    """An event with its body, byte for byte as the standard format sends it; None: it is gone."""
     return event(head) | {"body": None if body is None else msgspec.Raw(body)}
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from delivery.endpoints import NewEndpoint
 from delivery.errors import Invalid
-from delivery.model import Signature
+from delivery.model import Format, PayloadKind, Signature
 from delivery.tracing.sentences import sentence
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from delivery.console.visits import Form
     from delivery.endpoints import EndpointChanges
     from delivery.model import Endpoint
+
+_Known = TypeVar("_Known", Format, PayloadKind)
 
 _MOST_LETTERS: Final = 20
 _NOTHING: Final = timedelta(0)
@@ -51,6 +53,8 @@ def new_endpoint(form: Form) -> NewEndpoint:
         in_flight_max=_whole(form, "in_flight_max", "in_flight_max"),
         rate_limit=_rate(form),
         operational=form.ticked("operational"),
+        format=_chosen(form, "format", Format.STANDARD),
+        payload=_chosen(form, "payload", PayloadKind.FULL),
     )
 
 
@@ -65,6 +69,11 @@ def changes(form: Form) -> EndpointChanges:
         "in_flight_max": _whole(form, "in_flight_max", "in_flight_max"),
         "rate_limit": _rate(form),
     }
+    # A page that was opened before there was a choice has no such fields.
+    if form.text("format"):
+        asked["format"] = _chosen(form, "format", Format.STANDARD)
+    if form.text("payload"):
+        asked["payload"] = _chosen(form, "payload", PayloadKind.FULL)
     headers = headers_of(form.raw("headers"))
     return {**asked, "headers": headers} if headers else asked
 
@@ -81,6 +90,8 @@ def filled_in(endpoint: Endpoint) -> dict[str, list[str]]:
         "in_flight_max": str(endpoint.limits.in_flight or ""),
         "rate_limit": "" if rate is None else str(rate.limit),
         "rate_seconds": "" if rate is None else _seconds(rate.per),
+        "format": endpoint.format,
+        "payload": endpoint.payload,
     }
     return {name: [value] for name, value in plain.items()}
 
@@ -139,6 +150,13 @@ def _delay(delay: timedelta) -> str:
 def _seconds(time: timedelta) -> str:
     """Seconds in full: no digit is lost when the form is sent as it was shown."""
     return f"{time.total_seconds():.6f}".rstrip("0").rstrip(".")
+
+
+def _chosen(form: Form, name: str, otherwise: _Known) -> _Known:
+    try:
+        return type(otherwise)(form.text(name) or otherwise)
+    except ValueError:
+        raise Invalid(name, f"must be {' or '.join(type(otherwise))}") from None
 
 
 def _patterns(form: Form) -> list[str]:

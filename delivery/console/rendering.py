@@ -14,7 +14,7 @@ from delivery.console import assets
 from delivery.model import Prefix, show_id
 from delivery.moments import exact, length
 from delivery.tracing.sentences import counted, held_by, state_reason, why
-from delivery.wording import delays, next_step, told_auth, told_certificate, when
+from delivery.wording import delays, next_step, told_auth, told_certificate, told_format, told_no_body, when
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -107,6 +107,8 @@ _ENVIRONMENT.filters |= {
     "held_by": held_by,
     "told_auth": told_auth,
     "told_certificate": told_certificate,
+    "told_format": told_format,
+    "told_no_body": told_no_body,
     "state_reason": state_reason,
     "counted": counted,
     "delays": delays,

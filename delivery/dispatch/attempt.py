@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from delivery.dispatch.destinations import Destination
+    from delivery.formats import Shaped
     from delivery.ledger.claiming import Work
     from delivery.model import ClaimId
     from delivery.transport import Exchange
@@ -45,6 +47,7 @@ class Sent:
     claim_id: ClaimId
     attempt_id: AttemptId
     signed: SignedHeaders
+    shaped: Shaped
     started_at: datetime
     worker: str
     traceparent: str | None = None
@@ -57,8 +60,15 @@ class Sent:
         """The same with what may be secret left out, for the ledger."""
         return {**ALWAYS_SENT, **destination.shown_headers, **self._own_headers()}
 
+    @property
+    def body_sha256(self) -> bytes:
+        """Of the bytes that were signed and sent; those of the envelope itself are known."""
+        if self.shaped.body is self.work.body:
+            return self.work.body_sha256
+        return hashlib.sha256(self.shaped.body).digest()
+
     def _own_headers(self) -> dict[str, str]:
-        own = {**self.signed.headers(), SEQUENCE_HEADER: str(self.work.sequence)}
+        own = {**self.shaped.headers, **self.signed.headers(), SEQUENCE_HEADER: str(self.work.sequence)}
         return own if self.traceparent is None else own | {TRACE_HEADER: self.traceparent}
 
 
@@ -80,7 +90,7 @@ def ended(
         url=destination.url,
         address=exchange.address,
         request_headers=sent.shown_headers(destination),
-        body_sha256=sent.work.body_sha256,
+        body_sha256=sent.body_sha256,
         key_ids=sent.signed.key_ids,
         status=exchange.status,
         response_headers=exchange.headers,

@@ -13,8 +13,9 @@ import structlog
 from delivery.certificates import read_written as read_identity
 from delivery.credentials import OAuth2, header_of, read_written
 from delivery.errors import SecretUnreadable
+from delivery.formats import Shaped, shape_of
 from delivery.ledger import destinations as stored
-from delivery.model import Prefix, show_id
+from delivery.model import Format, PayloadKind, Prefix, show_id
 from delivery.secrets import auth_context, headers_context, identity_context, secret_context
 from retries.backoff import Schedule
 from signing import KeyRing, RingEntry, parse_secret
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from delivery.certificates import ClientIdentity
+    from delivery.formats import Origin, Shape
     from delivery.ledger import Ledger
     from delivery.ledger.claiming import Work
     from delivery.ledger.destinations import SealedDestination
-    from delivery.model import EndpointId
+    from delivery.model import EndpointId, EventId
     from delivery.secrets import SecretBox
     from retries.health import HealthTerms
 
@@ -44,6 +46,7 @@ class Defaults:
     timeout: timedelta
     longest: timedelta
     health: HealthTerms
+    origin: Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,11 @@ class Destination:
     permanent: frozenset[int]
     terms: HealthTerms
     operational: bool
+    shape: Shape | None
+
+    def shaped(self, event_id: EventId, envelope: bytes) -> Shaped:
+        """What goes out of an event; where the envelope itself does, nothing is read or made."""
+        return Shaped(envelope, {}) if self.shape is None else self.shape.of(event_id, envelope)
 
 
 class Destinations:
@@ -106,6 +114,11 @@ class Destinations:
         if sealed.sealed_headers is not None:
             opened = self._box.open(sealed.sealed_headers, context=headers_context(*place))
             headers = msgspec.json.decode(opened, type=dict[str, str])
+        wanted = Format(sealed.format or Format.STANDARD)
+        payload = PayloadKind(sealed.payload or PayloadKind.FULL)
+        if wanted is not Format.STANDARD:
+            # From before they were refused: a receiver would see two of each.
+            headers = {name: value for name, value in headers.items() if not name.lower().startswith("ce-")}
         oauth2 = None
         if sealed.sealed_auth is not None:
             auth = read_written(self._box.open(sealed.sealed_auth, context=auth_context(*place)))
@@ -139,6 +152,7 @@ class Destinations:
             permanent=frozenset(sealed.limits.permanent),
             terms=sealed.limits.terms(self._defaults.health),
             operational=sealed.operational,
+            shape=shape_of(wanted, payload, tenant_id=sealed.tenant_id, origin=self._defaults.origin),
         )
 
 

@@ -185,21 +185,27 @@ class Dispatcher:
             place.leave()
 
     async def _attempt(self, claim_id: ClaimId, work: Work, destination: Destination) -> None:
-        started_at, body, attempt_id = self._edge.clock(), work.body or b"", AttemptId(new_id())
+        started_at, attempt_id = self._edge.clock(), AttemptId(new_id())
+        shaped = destination.shaped(work.event_id, work.body or b"")
         signed = sign(
             destination.ring.live(started_at),
             message_id=show_id(Prefix.EVENT, work.event_id),
             timestamp=started_at,
-            body=body,
+            body=shaped.body,
         )
         log.debug("delivery.signed", attempt_id=str(attempt_id))
         span = self._span(work, destination, attempt_id, started_at)
         traceparent = None if span is None else span.traceparent
-        sent = Sent(work, claim_id, attempt_id, signed, started_at, self._terms.worker, traceparent)
+        sent = Sent(work, claim_id, attempt_id, signed, shaped, started_at, self._terms.worker, traceparent)
         limits = Limits(self._terms.connect, destination.timeout, self._terms.response_bytes)
         try:
             exchange = await self._sending.send(
-                work.endpoint_id, destination, sent.headers(destination), body, limits=limits, now=started_at
+                work.endpoint_id,
+                destination,
+                sent.headers(destination),
+                shaped.body,
+                limits=limits,
+                now=started_at,
             )
         except asyncio.CancelledError:
             exchange = interrupted()

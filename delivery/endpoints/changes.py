@@ -21,7 +21,7 @@ def told(before: Endpoint, after: Endpoint) -> dict[str, Any]:
     details: dict[str, Any] = {"fields": differences(before, after)}
     if before.filter != after.filter:
         details["filter"] = {"was": list(before.filter), "is": list(after.filter)}
-    for name in ("auth", "client_certificate"):
+    for name in ("auth", "client_certificate", "format", "payload"):
         if name in details["fields"]:
             details[name] = {"was": getattr(before, name), "is": getattr(after, name)}
     return details
@@ -35,6 +35,8 @@ def _settings(endpoint: Endpoint) -> dict[str, object]:
         "headers": (endpoint.header_names, endpoint.sealed_headers),
         "auth": (endpoint.auth, endpoint.sealed_auth),
         "client_certificate": (endpoint.client_certificate, endpoint.sealed_identity),
+        "format": endpoint.format,
+        "payload": endpoint.payload,
         "schedule": endpoint.schedule,
         "timeout_seconds": endpoint.timeout,
         **shown_limits(endpoint.limits),

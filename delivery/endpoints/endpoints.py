@@ -334,6 +334,8 @@ class Endpoints:
             schedule=checks.checked_schedule(new.schedule),
             timeout=checks.checked_timeout(new.timeout_seconds, self._terms),
             operational=new.operational,
+            format=new.format,
+            payload=new.payload,
             limits=EndpointLimits(**limits),
             version=1,
             created_at=now,

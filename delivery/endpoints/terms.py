@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from delivery.checks import check_text, field
 from delivery.errors import Invalid
 from delivery.filters import EVERYTHING, check_pattern
-from delivery.model import Signature
+from delivery.model import Format, PayloadKind, Signature
 from delivery.transport import BadHeader, check_headers, check_url, refused_literal
 from retries.backoff import parse_schedule
 from signing import Ed25519Secret, generate_ed25519, generate_hmac, parse_secret
@@ -49,6 +49,8 @@ class NewEndpoint:
     secret: str | None = None
     auth: Mapping[str, Any] | None = None
     client_certificate: Mapping[str, str] | None = None
+    format: Format = Format.STANDARD
+    payload: PayloadKind = PayloadKind.FULL
     operational: bool = False
     in_flight_max: int | None = None
     rate_limit: Mapping[str, float] | None = None
@@ -79,6 +81,8 @@ class EndpointChanges(LimitsAsked, total=False):
     headers: dict[str, str | None]
     auth: Mapping[str, Any] | None
     client_certificate: Mapping[str, str] | None
+    format: Format
+    payload: PayloadKind
     schedule: list[float] | None
     timeout_seconds: float | None
 
@@ -177,6 +181,10 @@ def checked_changes(changes: EndpointChanges, terms: EndpointTerms) -> dict[str,
         checked["description"] = checked_description(changes["description"])
     if "filter" in changes:
         checked["filter"] = checked_filter(changes["filter"])
+    if "format" in changes:
+        checked["format"] = Format(changes["format"])
+    if "payload" in changes:
+        checked["payload"] = PayloadKind(changes["payload"])
     if "schedule" in changes:
         checked["schedule"] = checked_schedule(changes["schedule"])
     if "timeout_seconds" in changes:

@@ -54,14 +54,6 @@ _OF_DELIVERIES = text(f"""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One attempt with everything that is known of it; `body` None: the event is no longer kept."""
-
-    attempt: Attempt
-    body: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
 class Place:
     """How far the attempts of some deliveries were read: behind this one, of that delivery."""
 
@@ -85,15 +77,17 @@ async def page(tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId, cu
     return Page.of([_attempt(row) for row in rows], cut)
 
 
-async def read(tx: Transaction, tenant_id: TenantId, attempt_id: AttemptId) -> Told | None:
-    """One attempt, with the bodies that went out and came back."""
+async def read(
+    tx: Transaction, tenant_id: TenantId, attempt_id: AttemptId
+) -> tuple[Attempt, bytes | None] | None:
+    """One attempt with the body that came back, and its event's envelope; None: that is no longer kept."""
     query = (
         select(attempts, events.c.body)
         .select_from(attempts.outerjoin(events, events.c.id == attempts.c.event_id))
         .where(attempts.c.id == attempt_id, attempts.c.tenant_id == tenant_id)
     )
     row = (await tx.execute(query)).one_or_none()
-    return None if row is None else Told(_attempt(row), row.body)
+    return None if row is None else (_attempt(row), row.body)
 
 
 async def of_deliveries(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _ENDPOINTS = text("""
     select id, tenant_id, version, url, sealed_headers, sealed_auth, sealed_identity, schedule_seconds,
-           timeout_seconds, operational,
+           timeout_seconds, operational, format, payload,
            in_flight_max, rate_limit, rate_per_seconds, breaker, disable_after_seconds, permanent_statuses
     from endpoints where id = any (cast(:ids as uuid[]))
 """)
@@ -31,7 +31,10 @@ _SECRETS = text("""
 
 @dataclass(frozen=True, slots=True)
 class SealedDestination:
-    """An endpoint as a worker loads it: still sealed. Secrets are newest first, with the end of each."""
+    """An endpoint as a worker loads it: still sealed. Secrets are newest first, with the end of each.
+
+    `format` and `payload` are as they are stored: a newer release may have put there what this one cannot do.
+    """
 
     endpoint_id: EndpointId
     tenant_id: TenantId
@@ -44,6 +47,8 @@ class SealedDestination:
     schedule_seconds: tuple[float, ...] | None
     timeout_seconds: float | None
     operational: bool
+    format: str | None
+    payload: str | None
     limits: EndpointLimits
 
 
@@ -67,6 +72,8 @@ async def load(tx: Transaction, endpoints: Iterable[EndpointId]) -> list[SealedD
             schedule_seconds=None if row.schedule_seconds is None else tuple(row.schedule_seconds),
             timeout_seconds=row.timeout_seconds,
             operational=row.operational,
+            format=row.format,
+            payload=row.payload,
             limits=limits_of(row),
         )
         for row in rows

@@ -11,7 +11,16 @@ from sqlalchemy import insert as insert_into
 
 from delivery.ledger.scan import first_of, page_of, scope_of
 from delivery.ledger.tables import endpoint_health, endpoints
-from delivery.model import Endpoint, EndpointId, EndpointLimits, EndpointState, Signature, TenantId
+from delivery.model import (
+    Endpoint,
+    EndpointId,
+    EndpointLimits,
+    EndpointState,
+    Format,
+    PayloadKind,
+    Signature,
+    TenantId,
+)
 from delivery.paging import Page
 from retries.breaker import BreakerState
 from retries.rate import RateLimit
@@ -192,6 +201,8 @@ def _changeable(endpoint: Endpoint) -> dict[str, Any]:
         "sealed_auth": endpoint.sealed_auth,
         "client_certificate": _json(endpoint.client_certificate),
         "sealed_identity": endpoint.sealed_identity,
+        "format": None if endpoint.format is Format.STANDARD else endpoint.format,
+        "payload": None if endpoint.payload is PayloadKind.FULL else endpoint.payload,
         "schedule_seconds": None if schedule is None else [delay.total_seconds() for delay in schedule],
         "timeout_seconds": None if timeout is None else timeout.total_seconds(),
         "updated_at": endpoint.updated_at,
@@ -254,4 +265,6 @@ def _endpoint(row: Row[*tuple[Any, ...]]) -> Endpoint:
         sealed_auth=row.sealed_auth,
         client_certificate=row.client_certificate,
         sealed_identity=row.sealed_identity,
+        format=Format(row.format or Format.STANDARD),
+        payload=PayloadKind(row.payload or PayloadKind.FULL),
     )

@@ -71,7 +71,7 @@ class EventSelection:
 async def read(
     tx: Transaction, tenant_id: TenantId, event_id: EventId
 ) -> tuple[EventHead, bytes | None] | None:
-    """One event, and its body as every receiver gets it; None: that is no longer kept."""
+    """One event, and its envelope as the standard format sends it; None: that is no longer kept."""
     query = select(*_HEAD, events.c.body).where(events.c.id == event_id, events.c.tenant_id == tenant_id)
     row = (await tx.execute(query)).one_or_none()
     return None if row is None else (_head(row), row.body)

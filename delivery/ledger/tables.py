@@ -107,6 +107,9 @@ endpoints = Table(
     Column("sealed_auth", LargeBinary),
     Column("client_certificate", JSON(none_as_null=True)),
     Column("sealed_identity", LargeBinary),
+    # Null: what it was before there was a choice.
+    Column("format", Text),
+    Column("payload", Text),
     Column("signature", Text, nullable=False),
     Column("schedule_seconds", ARRAY(Double)),
     Column("timeout_seconds", Double),

@@ -44,6 +44,7 @@ _RESERVED: Final = frozenset({
     "user-agent",  # tells receivers who calls them
 })  # fmt: skip
 _RESERVED_PREFIXES: Final = ("webhook-", "waybill-", "proxy-")
+_OF_CLOUDEVENTS: Final = "ce-"
 # Gateways that hand headers on as variables (CGI, WSGI) write each of these as an underscore.
 _SAME_TO_A_GATEWAY: Final = re.compile(r"[^a-z0-9]")
 
@@ -143,7 +144,7 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Check the custom headers of an endpoint and give them back as they are. Raises BadHeader.
 
     At most 20, at most 4 KiB together, names that are tokens (RFC 9110, section 5.6.2), values of visible
-    ASCII. Names that the engine or the connection needs for itself are refused, `User-Agent` among them.
+    ASCII. Names that the engine, the connection or CloudEvents need for themselves are refused.
     """
     if len(headers) > MOST_HEADERS:
         raise BadHeader(None, f"There must not be more than {MOST_HEADERS} headers.")
@@ -164,5 +165,7 @@ def _check_header(name: str, value: str) -> None:
     plain = _SAME_TO_A_GATEWAY.sub("-", name.lower())
     if plain in _RESERVED or plain.startswith(_RESERVED_PREFIXES):
         raise BadHeader(name, "This header is set by the engine.")
+    if plain.startswith(_OF_CLOUDEVENTS):
+        raise BadHeader(name, "Such headers are the attributes of CloudEvents: choose that format instead.")
     if not _VISIBLE.fullmatch(value):
         raise BadHeader(name, "A header's value must be visible ASCII, without spaces at its ends.")

@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from delivery.model import Format
 from tests.support.scene import PATIENCE, attempts, publish, wait_for_success
 from tests.support.stack import ROOT, WAYBILL, free_port, is_listening, wait_until
 
@@ -84,9 +85,10 @@ def test_retries_are_tried_out_with_it(engine: Api, tmp_path: Path) -> None:
         assert [one["response"]["status"] for one in attempts(tenant, delivery)] == [500, 204]
 
 
-def test_people_are_shown_what_came_and_how_it_went(engine: Api, tmp_path: Path) -> None:
+@pytest.mark.parametrize("wanted", Format)
+def test_people_are_shown_what_came_and_how_it_went(engine: Api, tmp_path: Path, wanted: Format) -> None:
     port, tenant, own = free_port(), engine.tenant(), tmp_path / "secret"
-    own.write_text(endpoint(tenant, port))
+    own.write_text(endpoint(tenant, port, format=wanted))
     with running(str(WAYBILL), "listen", "--port", str(port), "--secret", f"@{own}", port=port) as listening:
         (event,) = publish(tenant, 1)
         wait_for_success(tenant, 1)

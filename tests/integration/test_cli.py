@@ -207,6 +207,22 @@ def test_an_endpoint_has_limits_of_its_own(cli: Cli, tenant: str):
     assert reset["permanent_statuses"] == []
 
 
+def test_an_endpoint_chooses_how_its_events_are_written(cli: Cli, tenant: str):
+    of_tenant = ("--tenant", tenant)
+    made = cli.json(
+        "endpoint", "create", "https://shop.example/", *of_tenant, "--format", "cloudevents_binary"
+    )
+    assert (made["format"], made["payload"]) == ("cloudevents_binary", "full")
+    changed = cli.json("endpoint", "update", *of_tenant, made["id"], "--payload", "thin")
+    assert (changed["format"], changed["payload"]) == ("cloudevents_binary", "thin")
+    assert "cloudevents_binary, thin" in cli.good("endpoint", "show", *of_tenant, made["id"])
+    for option in ("--format", "--payload"):
+        code, _, err = cli.run("endpoint", "update", *of_tenant, made["id"], option, "xml")
+        assert code == 2
+        assert option in err
+        assert "'xml' is not one of" in err
+
+
 def test_an_endpoint_is_given_a_client_certificate(cli: Cli, tenant: str, tmp_path: Path):
     own = tmp_path / "waybill.pem"
     own.write_text("\n".join(Authority().client("waybill", until=datetime.now(UTC) + timedelta(days=30))))

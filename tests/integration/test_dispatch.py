@@ -44,7 +44,7 @@ async def told(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> tuple[
         page = await attempts.page(tx, tenant, delivery_id, Cut())
         whole = [await attempts.read(tx, tenant, attempt.id) for attempt in page.items]
     assert delivery is not None
-    return delivery, [each.attempt for each in whole if each is not None]
+    return delivery, [each[0] for each in whole if each is not None]
 
 
 def webhook(request: Received) -> object:

@@ -27,7 +27,7 @@ async def stored(ledger: Ledger, tenant: TenantId, attempt_id: AttemptId) -> Att
     async with ledger.transaction() as tx:
         told = await attempts.read(tx, tenant, attempt_id)
     assert told is not None
-    return told.attempt
+    return told[0]
 
 
 async def remaining(ledger: Ledger, claim_id: ClaimId) -> int | None:

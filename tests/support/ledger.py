@@ -45,7 +45,9 @@ from delivery.model import (
     EndpointLimits,
     EndpointState,
     EventId,
+    Format,
     Lane,
+    PayloadKind,
     Prefix,
     Signature,
     Tenant,
@@ -143,6 +145,8 @@ class Wanted:
     secret: Secret = SECRET
     box: SecretBox = BOX
     operational: bool = False
+    format: Format = Format.STANDARD
+    payload: PayloadKind = PayloadKind.FULL
     limits: EndpointLimits = UNLIMITED
 
 
@@ -165,6 +169,8 @@ async def new_endpoint(ledger: Ledger, tenant_id: TenantId, wanted: Wanted | Non
         schedule=wanted.schedule,
         timeout=wanted.timeout,
         operational=wanted.operational,
+        format=wanted.format,
+        payload=wanted.payload,
         limits=wanted.limits,
         version=1,
         created_at=now,

@@ -13,6 +13,7 @@ from delivery.dispatch.destinations import Defaults, Destinations
 from delivery.dispatch.dispatcher import Edge, Terms
 from delivery.dispatch.gate import Gate
 from delivery.dispatch.recorder import Recorder
+from delivery.formats import Origin
 from delivery.transport import AllowList, Guard, Lookup, Proxy, Transport, verified_tls
 from delivery.transport.names import system_lookup
 from retries.backoff import parse_schedule
@@ -30,6 +31,7 @@ LOOPBACK = Guard(AllowList.parse("127.0.0.0/8"))
 SOON = timedelta(seconds=0.3)
 
 
+ORIGIN = Origin("/shops", "https://waybill.example")
 JUDGED = HealthTerms(in_flight=on.PLENTY)
 
 
@@ -47,6 +49,7 @@ class Manner:
     guard: Guard = LOOPBACK
     lookup: Lookup = system_lookup
     proxy: Proxy | None = None
+    origin: Origin = ORIGIN
     tls: Callable[[], ssl.SSLContext] = verified_tls
 
 
@@ -55,7 +58,7 @@ async def working(ledger: Ledger, manner: Manner | None = None) -> AsyncIterator
     """A dispatcher that may reach loopback unless told otherwise; at the end nothing of it is in flight."""
     manner = manner or Manner()
     transport = Transport(guard=manner.guard, lookup=manner.lookup, proxy=manner.proxy, tls=manner.tls)
-    defaults = Defaults(SCHEDULE, manner.timeout, timedelta(seconds=30), manner.health)
+    defaults = Defaults(SCHEDULE, manner.timeout, timedelta(seconds=30), manner.health, manner.origin)
     dispatcher = Dispatcher(
         ledger,
         transport,

@@ -98,6 +98,7 @@ async def attempt(visit: Visit) -> Response:
         "attempt.html",
         attempt=one,
         sent=None if told.body is None else shown(told.body),
+        no_body=told.no_body,
         came=None if one.status is None or one.erased_at is not None else shown(one.response_body),
         bars=bars(one.timings),
         wide=WIDTH,

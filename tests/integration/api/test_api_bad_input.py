@@ -96,6 +96,7 @@ async def test_a_bad_url_is_refused(tenant: Tenancy, url: str):
         ("Connection", "close"),
         ("User-Agent", "x"),
         ("Proxy-Authorization", "x"),
+        ("ce-id", "x"),
     ],
 )
 async def test_a_bad_or_reserved_header_is_refused(tenant: Tenancy, name: str, value: str):

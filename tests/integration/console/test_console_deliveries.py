@@ -116,6 +116,18 @@ async def test_an_attempt_shows_what_went_out_and_what_came_back(
     assert HOSTILE not in page
 
 
+async def test_an_attempt_does_not_show_what_it_did_not_send(
+    staff: Browser, ledger: Ledger, endpoint: EndpointId, delivery: DeliveryId
+) -> None:
+    attempt = await attempted(ledger, endpoint)
+    await on.change(ledger, "update attempts set body_sha256 = :hash", hash=b"\x01" * 32)
+    page = await staff.text(f"/attempts/{show_id(Prefix.ATTEMPT, attempt)}")
+    assert shown(delivery) in page
+    assert "It was made of the event under settings that are others now" in page
+    assert "12345678901234567890123" not in page
+    assert "curl --request POST" not in page
+
+
 async def test_the_body_of_an_event_can_be_had_byte_for_byte(
     staff: Browser, ledger: Ledger, delivery: DeliveryId
 ) -> None:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.endpoints import MOST_LIVE_SECRETS
-from delivery.model import EndpointId, EndpointLimits, EndpointState, Prefix, parse_id, show_id
+from delivery.model import (
+    EndpointId,
+    EndpointLimits,
+    EndpointState,
+    Format,
+    PayloadKind,
+    Prefix,
+    parse_id,
+    show_id,
+)
 from delivery.paging import Cut
 from tests.support import ledger as on
 
@@ -333,6 +342,8 @@ async def test_the_form_of_a_new_endpoint_is_the_tenant_s(staff: Browser, tenant
         ("rate_seconds", "5"),
         ("schedule", "0, soon"),
         ("signature", "v9"),
+        ("format", "xml"),
+        ("payload", "thick"),
     ],
 )
 async def test_what_cannot_be_taken_is_said_and_the_rest_stays_typed(
@@ -344,6 +355,29 @@ async def test_what_cannot_be_taken_is_said_and_the_rest_stays_typed(
     assert 'class="wrong"' in answer.text
     assert "typed by hand" in answer.text
     assert await on.count(ledger, "endpoints") == 0
+
+
+async def test_the_form_offers_how_events_are_written_and_keeps_what_was_chosen(
+    staff: Browser, services: Services, tenant: TenantId
+) -> None:
+    made = await staff.post(
+        f"/endpoints/new?tenant={show_id(Prefix.TENANT, tenant)}",
+        **NEW,
+        format="cloudevents_binary",
+        payload="thin",
+    )
+    endpoint = EndpointId(parse_id(Prefix.ENDPOINT, re.findall(r"ep_\w+", made.text)[0]))
+    assert "cloudevents_binary, thin" in await staff.text(at(endpoint))
+    form = await staff.text(f"{at(endpoint)}/edit")
+    assert '<option value="cloudevents_binary" selected>' in form
+    assert '<option value="thin" selected>' in form
+    # A page from before there was a choice sends neither.
+    assert (await staff.post(f"{at(endpoint)}/edit", **NEW)).status_code == 303
+    after = await services.endpoints.read(tenant, endpoint)
+    assert (after.format, after.payload) == (Format.CLOUDEVENTS_BINARY, PayloadKind.THIN)
+    await staff.post(f"{at(endpoint)}/edit", **NEW, format="standard", payload="full")
+    back = await services.endpoints.read(tenant, endpoint)
+    assert (back.format, back.payload) == (Format.STANDARD, PayloadKind.FULL)
 
 
 async def test_a_change_keeps_what_the_form_does_not_name(

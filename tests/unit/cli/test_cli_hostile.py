@@ -14,6 +14,7 @@ from delivery.cli.delivery_screen import History, print_attempt, print_history
 from delivery.cli.door import report
 from delivery.cli.endpoint_screen import print_endpoint
 from delivery.cli.screen import Column, note, print_facts, print_json, print_table, say
+from delivery.deliveries import AttemptTold
 from delivery.errors import Conflict
 from delivery.model import EndpointState
 from tests.unit.cli.records import ATTEMPT, DELIVERY, ENDPOINT, MADE, SECRET
@@ -54,7 +55,7 @@ SHOWN: dict[str, Callable[[], object]] = {
         History(DELIVERY_OF_EVIL, ENDPOINT_OF_EVIL, [ATTEMPT_OF_EVIL]), now=MADE
     ),
     "delivery as JSON": lambda: print_json(shapes.delivery(DELIVERY_OF_EVIL)),
-    "attempt": lambda: print_attempt(ATTEMPT_OF_EVIL, EVIL.encode()),
+    "attempt": lambda: print_attempt(AttemptTold(ATTEMPT_OF_EVIL, EVIL.encode())),
     "attempt as JSON": lambda: print_json(shapes.attempt(ATTEMPT_OF_EVIL)),
     "table": lambda: print_table([Column("A"), Column("B", gives_way=True)], [(EVIL, EVIL)], none=""),
     "facts": lambda: print_facts([(EVIL, EVIL)], title=EVIL),

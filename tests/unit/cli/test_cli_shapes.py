@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from delivery.api.delivery_shapes import AttemptOut, AttemptTold, DeliveryOut
+from delivery.api.delivery_shapes import AttemptOut, DeliveryOut
+from delivery.api.delivery_shapes import AttemptTold as AttemptToldOut
 from delivery.api.endpoint_shapes import EndpointOut, NewSecretOut, SecretOut
 from delivery.api.event_shapes import EventOut
 from delivery.api.keys import KeyOut, NewKeyOut
@@ -17,7 +18,7 @@ from delivery.api.reconcile import NumberedList
 from delivery.api.tenants import TenantOut
 from delivery.api.trace_shapes import DeliveryTraceOut, EventTraceOut
 from delivery.cli import shapes, trace_shapes
-from delivery.deliveries import Numbered, Numbers
+from delivery.deliveries import AttemptTold, NoBody, Numbered, Numbers
 from delivery.model import Held, Prefix, show_id
 from delivery.tracing import of_delivery, of_event
 from retries import Hold
@@ -41,6 +42,11 @@ DELIVERY_TRACE = of_delivery.trace(
 )
 EVENT_TRACE = of_event.trace(ARRIVAL)
 ERASED = replace(ATTEMPT, response_headers=(), response_body=b"", erased_at=MADE)
+TOLD = [
+    AttemptTold(ATTEMPT, b"{}"),
+    AttemptTold(ATTEMPT, None, NoBody.ANOTHER_SHAPE),
+    AttemptTold(ERASED, None, NoBody.NOT_KEPT),
+]
 NUMBERS = Numbers(
     items=(
         Numbered(7, DELIVERY.id, EVENT.id, EVENT.type, DELIVERY.status, 2, MADE, None),
@@ -69,10 +75,8 @@ SAME = [
     (trace_shapes.event_trace(EVENT_TRACE), EventTraceOut.of(EVENT_TRACE)),
     (shapes.attempt(ATTEMPT), AttemptOut.of(ATTEMPT)),
     (shapes.attempt(replace(ATTEMPT, status=None)), AttemptOut.of(replace(ATTEMPT, status=None))),
-    (shapes.attempt_told(ATTEMPT, b"{}"), AttemptTold.told(ATTEMPT, b"{}")),
-    (shapes.attempt_told(ATTEMPT, None), AttemptTold.told(ATTEMPT, None)),
+    *((shapes.attempt_told(one), AttemptToldOut.told(one)) for one in TOLD),
     (shapes.event(replace(EVENT, erased_at=MADE)), EventOut.of(replace(EVENT, erased_at=MADE))),
-    (shapes.attempt_told(ERASED, None), AttemptTold.told(ERASED, None)),
     (shapes.numbered(NUMBERS), NumberedList.of(NUMBERS)),
     (shapes.numbered(Numbers((), None, None, 0)), NumberedList.of(Numbers((), None, None, 0))),
 ]
