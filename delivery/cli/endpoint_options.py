@@ -170,6 +170,20 @@ Filter = Annotated[
         help="Wanted event types: order.created, order.* or *. Give it again for more.",
     ),
 ]
+Channels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--channel",
+        metavar="CHANNEL",
+        help="Only events that share one of its channels. Give it again for more.",
+    ),
+]
+OwnCondition = Annotated[
+    str | None,
+    typer.Option(
+        "--condition", metavar="JMESPATH", help='Only events whose data meets it: "total >= `100`".'
+    ),
+]
 Headers = Annotated[
     list[Header] | None,
     typer.Option(
@@ -290,14 +304,15 @@ class Named:
     limits: NamedLimits = field(default_factory=NamedLimits)
     auth: NamedAuth = field(default_factory=NamedAuth)
     certificate: Certificate | None = None
+    channels: list[str] | None = None
+    condition: str | None = None
 
     def changes(self) -> EndpointChanges:
         """The changes that were asked for: what was not named is left out."""
         changes: EndpointChanges = {}
         if self.url is not None:
             changes["url"] = self.url
-        if self.filter is not None:
-            changes["filter"] = self.filter
+        self._add_wants(changes)
         if self.description is not None:
             changes["description"] = self.description
         if self.headers is not None:
@@ -314,3 +329,11 @@ class Named:
         if not changes:
             raise WrongUsage("Name at least one thing to change; --help lists them.")
         return changes
+
+    def _add_wants(self, changes: EndpointChanges) -> None:
+        if self.filter is not None:
+            changes["filter"] = self.filter
+        if self.channels is not None:
+            changes["channels"] = [one for one in self.channels if one != _NONE]
+        if self.condition is not None:
+            changes["condition"] = None if self.condition == _NONE else self.condition

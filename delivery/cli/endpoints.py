@@ -13,6 +13,7 @@ from delivery.cli import reconcile, shapes
 from delivery.cli.auth_options import NamedAuth, OwnAuth, OwnBasic, OwnBearer, OwnCertificate
 from delivery.cli.door import WrongUsage, actor, ask
 from delivery.cli.endpoint_options import (
+    Channels,
     Filter,
     ForPeople,
     Headers,
@@ -20,6 +21,7 @@ from delivery.cli.endpoint_options import (
     NamedLimits,
     OneAttempt,
     OwnBreaker,
+    OwnCondition,
     OwnDisableAfter,
     OwnInFlight,
     OwnPermanent,
@@ -54,6 +56,8 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
     url: Annotated[str, typer.Argument(metavar="URL", help="https://…", show_default=False)],
     tenant: Tenant,
     filter_: Filter = None,
+    channel: Channels = None,
+    condition: OwnCondition = None,
     description: ForPeople = None,
     header: Headers = None,
     signature: Annotated[
@@ -97,6 +101,8 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
         auth=NamedAuth(auth, auth_basic, auth_bearer).asked,
         client_certificate=None if client_cert is None else client_cert.asked,
         operational=operational,
+        channels=channel or (),
+        condition=condition,
         **limits.asked(),
     )
     endpoint, made = ask(lambda uses: uses.endpoints.create(tenant, new, actor=actor()))
@@ -167,6 +173,8 @@ def update(  # noqa: PLR0913, PLR0917  one for each option
     endpoint: TheEndpoint,
     url: Annotated[str | None, typer.Option(metavar="URL", help="Where it points from now on.")] = None,
     filter_: Filter = None,
+    channel: Channels = None,
+    condition: OwnCondition = None,
     description: ForPeople = None,
     header: Headers = None,
     schedule: Schedule = None,
@@ -186,13 +194,25 @@ def update(  # noqa: PLR0913, PLR0917  one for each option
     """Change what is named and nothing else. Deliveries that are still owed go to where it points now.
 
     `default` goes back to the default of a schedule, timeout, in-flight limit, breaker or disable-after time,
-    `none` to no rate limit, no permanent statuses, no authentication and no client certificate; a header
-    without a value is taken away. Filters, a breaker's numbers and permanent statuses take the place of those
-    before.
+    `none` to no channels, no condition, no rate limit, no permanent statuses, no authentication and no client
+    certificate; a header without a value is taken away. Filters, channels, a breaker's numbers and permanent
+    statuses take the place of those before.
     """
     limits = NamedLimits(in_flight_max, rate_limit, breaker, disable_after, permanent_status)
     named = NamedAuth(auth, auth_basic, auth_bearer)
-    given = Named(url, filter_, description, header, schedule, timeout, limits, named, client_cert)
+    given = Named(
+        url,
+        filter_,
+        description,
+        header,
+        schedule,
+        timeout,
+        limits,
+        named,
+        client_cert,
+        channel,
+        condition,
+    )
     changes = given.changes()
     changed = ask(lambda uses: uses.endpoints.change(tenant, endpoint, changes, reason=reason, actor=actor()))
     states.show_changed(changed, json)

@@ -151,6 +151,7 @@ class Endpoints:
         async with self._ledger.transaction(of=tenant_id) as tx:
             before, _ = await keeping.locked(tx, tenant_id, endpoint_id)
             after = replace(before, **checked, limits=replace(before.limits, **limits))
+            checks.refuse_channels_of_operational(after)
             after = self._with_secrets(after, changes)
             if after == before:
                 return before
@@ -338,7 +339,10 @@ class Endpoints:
             version=1,
             created_at=now,
             updated_at=now,
+            channels=checks.checked_channels(new.channels),
+            condition=checks.checked_condition(new.condition),
         )
+        checks.refuse_channels_of_operational(endpoint)
         endpoint = authentication.with_auth(self._box, endpoint, auth)
         authentication.refuse_two_authorizations(endpoint, named="auth")
         endpoint = identity.with_identity(self._box, endpoint, shown)

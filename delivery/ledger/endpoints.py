@@ -182,6 +182,8 @@ def _changeable(endpoint: Endpoint) -> dict[str, Any]:
         "url": endpoint.url,
         "description": endpoint.description,
         "filter": list(endpoint.filter),
+        "channels": list(endpoint.channels) or None,
+        "condition": endpoint.condition,
         "state": endpoint.state,
         "state_reason": endpoint.state_reason,
         "state_actor": endpoint.state_actor,
@@ -254,4 +256,6 @@ def _endpoint(row: Row[*tuple[Any, ...]]) -> Endpoint:
         sealed_auth=row.sealed_auth,
         client_certificate=row.client_certificate,
         sealed_identity=row.sealed_identity,
+        channels=tuple(row.channels or ()),
+        condition=row.condition,
     )

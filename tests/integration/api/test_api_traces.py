@@ -195,7 +195,7 @@ async def test_an_event_tells_of_every_endpoint_why_it_got_it_or_not(tenant: Ten
     event = await tenant.event()
     (delivery,) = await tenant.deliveries()
     told = await trace(tenant, event["id"])
-    assert told["event"] == event | {"tenant_id": tenant.id, "erased_at": None}
+    assert told["event"] == event | {"tenant_id": tenant.id, "erased_at": None, "channels": []}
     assert told["endpoints"] == [
         {
             "endpoint_id": asked["id"],
