@@ -74,7 +74,7 @@ def parse_batch(body: bytes, limits: AcceptLimits) -> tuple[NewEvent, ...]:
     """Read `{"events": […]}`; one wrong event refuses them all. Raises Invalid or TooLarge."""
     if len(body) > limits.batch_bytes:
         raise TooLarge("The batch", size=len(body), limit=limits.batch_bytes)
-    batch = _decode(_batch_decoder, body, at="")
+    batch = decode(_batch_decoder, body, at="")
     if not batch.events:
         raise Invalid("events", "must hold at least one event")
     if len(batch.events) > limits.batch_events:
@@ -91,14 +91,14 @@ def endpoint_test(endpoint_id: EndpointId) -> NewEvent:
 def _parse(body: bytes, limits: AcceptLimits, *, at: str) -> NewEvent:
     if len(body) > limits.event_bytes:
         raise TooLarge(at or "The event", size=len(body), limit=limits.event_bytes)
-    event = _decode(_event_decoder, body, at=at)
+    event = decode(_event_decoder, body, at=at)
     try:
         type_ = _checked(event.type)
     except ValueError as error:
         raise Invalid(_join(at, "type"), str(error)) from None
     # The bytes go out as they came in; a decoded copy proves that every receiver can read them.
     data = bytes(event.data)
-    _decode(_any_decoder, data, at=_join(at, "data"))
+    decode(_any_decoder, data, at=_join(at, "data"))
     return NewEvent(type_, data, _channels(event.channels, at) if event.channels else ())
 
 
@@ -113,7 +113,8 @@ def _channels(channels: list[str], at: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(channels))
 
 
-def _decode(decoder: msgspec.json.Decoder[T], body: bytes, *, at: str) -> T:
+def decode(decoder: msgspec.json.Decoder[T], body: bytes, *, at: str) -> T:
+    """Read JSON as this shape; raises Invalid, which names the field. `at` is where it stands in a body."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:

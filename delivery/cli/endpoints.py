@@ -9,7 +9,7 @@ import typer
 from delivery.accept import NewEvent, endpoint_test
 from delivery.bootstrap import Services, clock
 from delivery.cli import endpoint_states as states
-from delivery.cli import reconcile, shapes
+from delivery.cli import filter_trial, reconcile, shapes
 from delivery.cli.auth_options import NamedAuth, OwnAuth, OwnBasic, OwnBearer, OwnCertificate
 from delivery.cli.door import WrongUsage, actor, ask
 from delivery.cli.endpoint_options import (
@@ -221,6 +221,7 @@ def update(  # noqa: PLR0913, PLR0917  one for each option
 for _command in (states.pause, states.resume, states.disable, states.enable, states.health):
     app.command()(_command)
 app.command(epilog=examples("waybill endpoint recover --tenant ten_… ep_… --since 2h --dry-run"))(recover)
+app.command("filter-test", epilog=filter_trial.EXAMPLES)(filter_trial.filter_test)
 app.command("events", epilog=reconcile.EXAMPLES)(reconcile.list_events)
 
 
