@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import false, func, select, true
+from sqlalchemy import ARRAY, Text, cast, false, func, select, true
 
 from delivery.conditions import Answers, kept_condition
 from delivery.ledger.scan import BODIES_AT_ONCE, follows, in_order, like, plan_for_this_tenant, scope_of
@@ -69,7 +69,8 @@ async def _page(
     scope.append(events.c.tenant_id == tenant_id)
     on_channel: ColumnElement[bool] = true()
     if wanted.channels:
-        on_channel = func.coalesce(events.c.channels.overlap(list(wanted.channels)), false())
+        shares = events.c.channels.bool_op("&&")(cast(list(wanted.channels), ARRAY(Text)))
+        on_channel = func.coalesce(shares, false())
     seen = (
         select(
             events.c.id,
