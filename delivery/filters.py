@@ -1,4 +1,7 @@
-"""Which event types an endpoint asks for: `*`, `order.created`, or `order.*` (`order.x.y` too). Pure."""
+"""Which event types an endpoint asks for: `*`, `order.created`, or `order.*` (`order.x.y` too). Pure.
+
+And which channels: names that a producer gives an event, such as `project:1042`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,12 @@ if TYPE_CHECKING:
 LONGEST_TYPE = 128
 EVERYTHING = "*"
 ANY_BELOW = ".*"
+LONGEST_CHANNEL = 128
+CHANNEL = r"[a-zA-Z0-9_.:-]{1,128}"
+# Of one event, and of one endpoint.
+MOST_OF_EVENT = 10
+MOST_OF_ENDPOINT = 100
+_CHANNEL = re.compile(CHANNEL)
 _TYPE = re.compile(r"[a-zA-Z0-9_]+(?:\.[a-zA-Z0-9_]+)*")
 
 
@@ -51,4 +60,14 @@ def check_pattern(text: str) -> str:
         raise ValueError(
             f"A filter is *, an event type such as order.created, or a prefix such as order.*. {error}"
         ) from None
+    return text
+
+
+def check_channel(text: str) -> str:
+    """Give the channel back if it is one; raises ValueError saying what is wrong."""
+    if _CHANNEL.fullmatch(text) is None:
+        raise ValueError(
+            f"A channel is 1 to {LONGEST_CHANNEL} letters, digits, dots, colons, underscores and hyphens, "
+            "such as project:1042."
+        )
     return text

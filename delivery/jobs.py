@@ -74,12 +74,17 @@ OPEN: Final = (ItemState.WAITING, ItemState.QUEUED, ItemState.RETRYING)
 
 @dataclass(frozen=True, slots=True)
 class MissingSelection:
-    """Events that an endpoint was never owed: accepted from `since` on and before `until`, of these types."""
+    """Events that an endpoint was never owed: accepted from `since` on and before `until`, of these types.
+
+    And, as the endpoint asked for when the job was made, that share a channel and hold a condition.
+    """
 
     endpoint_id: EndpointId
     since: datetime | None = None
     until: datetime | None = None
     types: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    condition: str | None = None
 
     def to_document(self) -> dict[str, Any]:
         """The selection as plain JSON."""
@@ -88,6 +93,8 @@ class MissingSelection:
             "since": None if self.since is None else self.since.isoformat(),
             "until": None if self.until is None else self.until.isoformat(),
             "types": list(self.types),
+            "channels": list(self.channels),
+            "condition": self.condition,
         }
         return {name: value for name, value in document.items() if value}
 
@@ -100,6 +107,8 @@ class MissingSelection:
             None if since is None else datetime.fromisoformat(since),
             None if until is None else datetime.fromisoformat(until),
             tuple(document.get("types", ())),
+            tuple(document.get("channels", ())),
+            document.get("condition"),
         )
 
 

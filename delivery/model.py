@@ -11,6 +11,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from delivery.errors import MalformedId
+from delivery.matching import Wants
 from delivery.scopes import OF_TENANTS, Scope
 from retries.health import HealthTerms
 
@@ -221,6 +222,8 @@ _TIMES = frozenset({"window", "cool_down", "longest_cool_down"})
 class Endpoint:
     """A tenant's destination. `timeout` bounds one attempt in all; `schedule` None means the default.
 
+    It gets events of the types in `filter` that share one of its channels, if it names any, and hold its
+    condition, if it has one.
     An operational one gets what the engine has to say to its tenant, and none of the tenant's events.
     """
 
@@ -251,6 +254,13 @@ class Endpoint:
     sealed_identity: bytes | None = None
     format: Format = Format.STANDARD
     payload: PayloadKind = PayloadKind.FULL
+    channels: tuple[str, ...] = ()
+    condition: str | None = None
+
+    @property
+    def wants(self) -> Wants:
+        """What of its tenant's events it asks for."""
+        return Wants(self.filter, self.channels, self.condition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +308,8 @@ class Delivery:
     """One event owed to one endpoint, as the ledger shows it. `held` None: nothing holds it back.
 
     `outcome` and `http_status` are of the last attempt; `sequence` is the number under which its endpoint was
-    owed it. None: there was none yet.
+    owed it. None: there was none yet. `condition_failed` says why the endpoint's condition could not be
+    answered for the event, which was sent all the same.
     """
 
     id: DeliveryId
@@ -317,6 +328,7 @@ class Delivery:
     http_status: int | None = None
     sequence: int | None = None
     held: Held | None = None
+    condition_failed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,15 +43,13 @@ async def tell(tx: Transaction, entries: Sequence[Entry], *, now: datetime) -> N
     told = [entry for entry in entries if entry.what in TYPES]
     if not told:
         return
-    filters = await accepting.filters(tx, {entry.tenant_id for entry in told}, operational=True)
+    wants = await accepting.wants(tx, {entry.tenant_id for entry in told}, operational=True)
     drafts: list[Draft] = []
     for entry in told:
-        subscriptions = Subscriptions.of(filters.get(entry.tenant_id, []))
-        if subscriptions.matching(entry.what):
-            event = NewEvent(entry.what, msgspec.json.encode(_data(entry)))
-            drafts.append(
-                draft(entry.tenant_id, [event], subscriptions.matching, single=True, now=now, new_id=new_id)
-            )
+        event = NewEvent(entry.what, msgspec.json.encode(_data(entry)))
+        owed = Subscriptions.of(wants.get(entry.tenant_id, [])).owed(event)
+        if owed:
+            drafts.append(draft(entry.tenant_id, [event], [owed], single=True, now=now, new_id=new_id))
     if drafts:
         await accepting.insert(
             tx,

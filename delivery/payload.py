@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+import msgspec
+
 LONGEST = 500
 _NAME: Final = re.compile(r"\.([A-Za-z_\u0080-\uffff][A-Za-z0-9_\u0080-\uffff-]*)")
 _INDEX: Final = re.compile(r"\[(0|[1-9][0-9]{0,8})\]")
@@ -55,6 +57,21 @@ class PayloadEquals:
             if found is _NOTHING:
                 return False
         return _equal(found, wanted)
+
+
+def data_of(body: bytes) -> bytes:
+    """The `data` of an event in the body that receivers get, byte for byte; of what is none, nothing."""
+    try:
+        return bytes(_envelope.decode(body).data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return b""
+
+
+class _Envelope(msgspec.Struct):
+    data: msgspec.Raw
+
+
+_envelope = msgspec.json.Decoder(_Envelope)
 
 
 def _path(text: str) -> tuple[tuple[str | int, ...], str]:

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import structlog
 
 from delivery import metrics
-from delivery.accept.draft import Draft, draft
+from delivery.accept.draft import Draft, Match, draft
 from delivery.accept.known import Filters
+from delivery.conditions import Answers
 from delivery.errors import Conflict, NotFound, Refusal, TooLarge, Unavailable
 from delivery.ledger import accepting
 from delivery.model import Prefix, TenantId, new_id, show_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from delivery.accept.draft import Subscriptions
     from delivery.accept.expected import Expected
     from delivery.accept.known import Known
     from delivery.accept.parse import AcceptLimits, NewEvent
@@ -44,6 +47,8 @@ GROUP_BYTES = 1 << 23
 MOST_DELIVERIES = 50_000
 # Two, so that one group is drafted while the other's commit reaches the disk.
 COMMITTERS = 2
+# Conditions are asked on the loop that answers everybody: after so many seconds of it the others have a turn.
+_TURN_SECONDS = 0.005
 # Whose endpoints change between each look and the writing, so many times in turn, may try again later.
 _TRIES = 5
 
@@ -69,6 +74,8 @@ class _Request:
     size: int
     done: asyncio.Future[Accepted]
     traceparent: str | None
+    # What conditions said, by event; empty as long as none was asked.
+    answers: list[Answers] = field(default_factory=list)
 
 
 class Accepter:
@@ -124,21 +131,26 @@ class Accepter:
         ):
             raise Unavailable("Too many requests wait for the ledger; try again in a moment.")
         if self._expected is not None:
-            await self._check(self._expected, events, size, single=single)
+            with self._busy_with(size):
+                await self._expected.check(events, single=single)
         done: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-        self._waiting.append(
-            _Request(
-                tenant_id,
-                events,
-                single,
-                idempotency_key,
-                request_sha256,
-                only_endpoint,
-                size,
-                done,
-                traceparent,
-            )
+        request = _Request(
+            tenant_id,
+            events,
+            single,
+            idempotency_key,
+            request_sha256,
+            only_endpoint,
+            size,
+            done,
+            traceparent,
         )
+        known = self._filters.known(tenant_id)
+        if known is not None and known.subscriptions.conditional:
+            # Here, so that nobody else waits for it: what has changed until it is written is asked then.
+            with self._busy_with(size):
+                await _ask_conditions(request, known)
+        self._waiting.append(request)
         self._waiting_bytes += size
         if self._committing < COMMITTERS:
             self._committing += 1
@@ -147,14 +159,13 @@ class Accepter:
             committer.add_done_callback(self._committers.discard)
         return await done
 
-    async def _check(
-        self, expected: Expected, events: Sequence[NewEvent], size: int, *, single: bool
-    ) -> None:
-        """Look at the events; while that takes time, they count among those that wait."""
+    @contextmanager
+    def _busy_with(self, size: int) -> Iterator[None]:
+        """While events are looked at, they count among those that wait."""
         self._checking += 1
         self._waiting_bytes += size
         try:
-            await expected.check(events, single=single)
+            yield
         finally:
             self._checking -= 1
             self._waiting_bytes -= size
@@ -207,6 +218,9 @@ class Accepter:
             if known is None:
                 async with self._ledger.transaction() as tx:
                     known = await self._filters.of(tx, tenants)
+            for request in group:
+                if request.tenant_id in known:
+                    await _ask_conditions(request, known[request.tenant_id])
             now = self._clock()
             drafts = [_draft(request, known, now) for request in group]
             began = perf_counter()
@@ -309,23 +323,48 @@ def _outcomes(
 def _draft(request: _Request, known: Mapping[TenantId, Known], now: datetime) -> Draft | Refusal:
     if request.tenant_id not in known:
         return NotFound("tenant", show_id(Prefix.TENANT, request.tenant_id))
-    subscriptions = known[request.tenant_id].subscriptions
-    only = request.only_endpoint
-    endpoints_of = subscriptions.matching if only is None else lambda _type: [(only, None)]
+    owed = _owed(request, known[request.tenant_id].subscriptions)
     # Counted before it is drafted: a thousand events for a thousand endpoints are a million rows.
-    owed = sum([len(endpoints_of(event.type)) for event in request.events])
-    if owed > MOST_DELIVERIES:
-        return TooLarge("The fan-out of this request", size=owed, limit=MOST_DELIVERIES, unit="deliveries")
+    count = sum([len(matches) for matches in owed])
+    if count > MOST_DELIVERIES:
+        return TooLarge("The fan-out of this request", size=count, limit=MOST_DELIVERIES, unit="deliveries")
     return draft(
         request.tenant_id,
         request.events,
-        endpoints_of,
+        owed,
         single=request.single,
         now=now,
         new_id=new_id,
         key=request.key,
         traceparent=request.traceparent,
     )
+
+
+def _owed(request: _Request, subscriptions: Subscriptions) -> list[Sequence[Match]]:
+    """To whom each event is owed; what is for one endpoint is for that one, whatever it asks for."""
+    if request.only_endpoint is not None:
+        return [[Match(request.only_endpoint, None)] for _ in request.events]
+    if not request.answers:
+        return [subscriptions.owed(event) for event in request.events]
+    both = zip(request.events, request.answers, strict=True)
+    return [subscriptions.owed(event, answers) for event, answers in both]
+
+
+async def _ask_conditions(request: _Request, known: Known) -> None:
+    """Ask about the events what their endpoints' conditions ask and was not asked yet, with pauses."""
+    subscriptions = known.subscriptions
+    if not subscriptions.conditional or request.only_endpoint is not None:
+        return
+    if not request.answers:
+        request.answers.extend([Answers(event.data) for event in request.events])
+    turn_ends = perf_counter() + _TURN_SECONDS
+    for event, answers in zip(request.events, request.answers, strict=True):
+        for condition in subscriptions.conditions(event):
+            answers.of(condition)
+            if perf_counter() > turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = perf_counter() + _TURN_SECONDS
+        answers.forget_payload()
 
 
 def _same_or_conflict(request: _Request, known: tuple[bytes, bytes] | None) -> Accepted | Exception:

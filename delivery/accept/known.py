@@ -37,6 +37,10 @@ class Filters:
         known = {tenant: self._kept[tenant] for tenant in tenants if tenant in self._kept}
         return known if len(known) == len(tenants) else None
 
+    def known(self, tenant: TenantId) -> Known | None:
+        """What is known of this tenant; None: somebody has to look."""
+        return self._kept.get(tenant)
+
     async def of(self, tx: Transaction, tenants: set[TenantId]) -> Mapping[TenantId, Known]:
         """Subscriptions as they are now; unknown tenants are left out."""
         versions = await accepting.endpoint_versions(tx, tenants)
@@ -44,9 +48,9 @@ class Filters:
         if len(self._kept) > MOST_KEPT:
             self._kept.clear()
             stale = set(versions)
-        filters = await accepting.filters(tx, stale) if stale else {}
+        wants = await accepting.wants(tx, stale) if stale else {}
         for tenant in stale:
-            self._kept[tenant] = Known(versions[tenant], Subscriptions.of(filters.get(tenant, [])))
+            self._kept[tenant] = Known(versions[tenant], Subscriptions.of(wants.get(tenant, [])))
         for tenant in tenants - versions.keys():
             self._kept.pop(tenant, None)
         return {tenant: self._kept[tenant] for tenant in versions}

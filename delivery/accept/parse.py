@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import msgspec
 
 from delivery.errors import Invalid, TooLarge
-from delivery.filters import check_event_type
+from delivery.filters import MOST_OF_EVENT, check_channel, check_event_type
 from delivery.model import Prefix, show_id
 
 if TYPE_CHECKING:
@@ -29,15 +29,20 @@ class AcceptLimits:
 
 
 class NewEvent(NamedTuple):
-    """What a producer says happened; `data` is the exact JSON it sent."""
+    """What a producer says happened; `data` is the exact JSON it sent.
+
+    `channels` say whom it is for: endpoints that name one of them, and those that name none.
+    """
 
     type: str
     data: bytes
+    channels: tuple[str, ...] = ()
 
 
 class _EventIn(msgspec.Struct, forbid_unknown_fields=True):
     type: str
     data: msgspec.Raw
+    channels: list[str] | None = None
 
 
 class _BatchIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -54,18 +59,22 @@ _batch_decoder = msgspec.json.Decoder(_BatchIn)
 _any_decoder = msgspec.json.Decoder[object]()
 # Producers use few types, again and again.
 _checked = lru_cache(maxsize=4096)(check_event_type)
+_checked_channel = lru_cache(maxsize=4096)(check_channel)
 
 
-def parse_event(body: bytes, limits: AcceptLimits) -> NewEvent:
-    """Read `{"type": …, "data": …}`. Raises Invalid, which names the field, or TooLarge."""
-    return _parse(body, limits, at="")
+def parse_event(body: bytes, limits: AcceptLimits, *, at: str = "") -> NewEvent:
+    """Read `{"type": …, "data": …, "channels": […]}`; the last may be missing.
+
+    Raises Invalid, which names the field, or TooLarge. `at` is where in a larger body it stands.
+    """
+    return _parse(body, limits, at=at)
 
 
 def parse_batch(body: bytes, limits: AcceptLimits) -> tuple[NewEvent, ...]:
     """Read `{"events": […]}`; one wrong event refuses them all. Raises Invalid or TooLarge."""
     if len(body) > limits.batch_bytes:
         raise TooLarge("The batch", size=len(body), limit=limits.batch_bytes)
-    batch = _decode(_batch_decoder, body, at="")
+    batch = decode(_batch_decoder, body, at="")
     if not batch.events:
         raise Invalid("events", "must hold at least one event")
     if len(batch.events) > limits.batch_events:
@@ -82,18 +91,30 @@ def endpoint_test(endpoint_id: EndpointId) -> NewEvent:
 def _parse(body: bytes, limits: AcceptLimits, *, at: str) -> NewEvent:
     if len(body) > limits.event_bytes:
         raise TooLarge(at or "The event", size=len(body), limit=limits.event_bytes)
-    event = _decode(_event_decoder, body, at=at)
+    event = decode(_event_decoder, body, at=at)
     try:
         type_ = _checked(event.type)
     except ValueError as error:
         raise Invalid(_join(at, "type"), str(error)) from None
     # The bytes go out as they came in; a decoded copy proves that every receiver can read them.
     data = bytes(event.data)
-    _decode(_any_decoder, data, at=_join(at, "data"))
-    return NewEvent(type_, data)
+    decode(_any_decoder, data, at=_join(at, "data"))
+    return NewEvent(type_, data, _channels(event.channels, at) if event.channels else ())
 
 
-def _decode(decoder: msgspec.json.Decoder[T], body: bytes, *, at: str) -> T:
+def _channels(channels: list[str], at: str) -> tuple[str, ...]:
+    if len(channels) > MOST_OF_EVENT:
+        raise Invalid(_join(at, "channels"), f"must be at most {MOST_OF_EVENT}, not {len(channels)}")
+    for place, channel in enumerate(channels):
+        try:
+            _checked_channel(channel)
+        except ValueError as error:
+            raise Invalid(_join(at, f"channels.{place}"), str(error)) from None
+    return tuple(dict.fromkeys(channels))
+
+
+def decode(decoder: msgspec.json.Decoder[T], body: bytes, *, at: str) -> T:
+    """Read JSON as this shape; raises Invalid, which names the field. `at` is where it stands in a body."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:

@@ -37,6 +37,22 @@ Filter = Annotated[
         examples=[["order.*", "invoice.paid"]],
     ),
 ]
+Channels = Annotated[
+    list[str],
+    Field(
+        description="Only events that share one of these channels: names of letters, digits, `.`, `:`, `_` "
+        "and `-`, at most 100. Empty: events of any channel and of none.",
+        examples=[["project:1042"]],
+    ),
+]
+Condition = Annotated[
+    str | None,
+    Field(
+        description="Only events whose `data` meets this: JMESPath of at most 400 characters. One that "
+        "cannot be answered for an event lets it pass. Null: whatever they hold.",
+        examples=["currency == 'EUR' && total >= `100`"],
+    ),
+]
 Schedule = Annotated[
     list[float] | None,
     Field(
@@ -148,6 +164,8 @@ class EndpointIn(Given):
                     "url": "https://shop.example/hooks",
                     "description": "Orders to the warehouse",
                     "filter": ["order.*"],
+                    "channels": ["project:1042"],
+                    "condition": "total >= `100`",
                     "headers": {"X-Token": "s3cret"},
                 }
             ]
@@ -157,6 +175,8 @@ class EndpointIn(Given):
     url: Url
     description: Description = ""
     filter: Filter = Field(default=["*"])
+    channels: Channels = Field(default=[])
+    condition: Condition = None
     headers: dict[str, str] = Field(
         default={}, description="Custom headers that go with every delivery. Shown masked."
     )
@@ -202,6 +222,8 @@ class EndpointPatch(TypedDict, total=False):
     url: Url
     description: Description
     filter: Filter
+    channels: Channels
+    condition: Condition
     headers: Annotated[
         dict[str, str | None],
         Field(description="Headers to set; null takes one away; those not named stay."),
@@ -238,6 +260,8 @@ class EndpointOut(Shown):
     url: Url
     description: Description
     filter: Filter
+    channels: Channels
+    condition: Condition
     headers: dict[str, str] = Field(
         description="Names only: values are masked.", examples=[{"X-Token": MASK}]
     )
@@ -283,6 +307,8 @@ class EndpointOut(Shown):
             url=endpoint.url,
             description=endpoint.description,
             filter=list(endpoint.filter),
+            channels=list(endpoint.channels),
+            condition=endpoint.condition,
             headers=dict.fromkeys(endpoint.header_names, MASK),
             auth=None if endpoint.auth is None else dict(endpoint.auth),
             client_certificate=None

@@ -2,9 +2,10 @@
 
 from datetime import timedelta
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from delivery.accept import NewEvent, endpoint_test
+from delivery.api import filter_trial_shapes
 from delivery.api.callers import Managing, Reading, Uses
 from delivery.api.endpoint_health_shapes import EnablePreviewOut, EndpointHealthOut
 from delivery.api.endpoint_shapes import (
@@ -23,7 +24,8 @@ from delivery.api.endpoint_shapes import (
     changes_of,
 )
 from delivery.api.event_shapes import ACCEPTED
-from delivery.api.routing import StrictRoute
+from delivery.api.filter_trial_shapes import FilterTrialOut
+from delivery.api.routing import StrictRoute, require_json
 from delivery.api.shapes import AskedPage, EndpointInPath, Reason
 
 router = APIRouter(prefix="/v1/endpoints", tags=["endpoints"], route_class=StrictRoute)
@@ -154,6 +156,20 @@ async def list_secrets(uses: Uses, acting: Reading, endpoint_id: EndpointInPath)
     """List the secrets that sign now, newest first: never the secrets themselves."""
     live = await uses.endpoints.secrets(acting.tenant_id, endpoint_id)
     return SecretList(items=[SecretOut.of(secret) for secret in live], next=None)
+
+
+@router.post("/{endpoint_id}/filter/test", openapi_extra=filter_trial_shapes.ASKED)
+async def test_filter(
+    request: Request, uses: Uses, acting: Reading, endpoint_id: EndpointInPath
+) -> FilterTrialOut:
+    """Tell whether an event would be owed to this endpoint, and what each part of its filter says of it.
+
+    Nothing is sent, and nothing written.
+    """
+    require_json(request)
+    about, instead = filter_trial_shapes.read_trial(await request.body(), uses.accepter.limits)
+    found = await uses.endpoints.try_filter(acting.tenant_id, endpoint_id, about, instead=instead)
+    return FilterTrialOut.of(found)
 
 
 @router.post("/{endpoint_id}/test", status_code=202, responses=ACCEPTED, response_class=Response)

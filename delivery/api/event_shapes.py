@@ -7,7 +7,7 @@ from pydantic import Field
 from delivery.api.callers import SCHEME, TENANT_HEADER
 from delivery.api.shapes import Moment, Next, Shown, example
 from delivery.deliveries import EventHead
-from delivery.filters import LONGEST_TYPE
+from delivery.filters import CHANNEL, LONGEST_CHANNEL, LONGEST_TYPE, MOST_OF_EVENT
 from delivery.model import Prefix, show_id
 from delivery.scopes import Scope
 
@@ -18,13 +18,20 @@ _TYPE = {
     "examples": ["order.created"],
 }
 _DATA = {"description": "Any JSON. Receivers get it byte for byte as it was sent."}
-_EVENT_IN = {
+_CHANNELS = {
+    "type": ["array", "null"],
+    "maxItems": MOST_OF_EVENT,
+    "items": {"type": "string", "maxLength": LONGEST_CHANNEL, "pattern": f"^{CHANNEL}$"},
+    "description": "Whom it is for: endpoints that ask for one of these channels, and those that ask for "
+    "none. Without channels it reaches only those that ask for none. Receivers do not see them.",
+}
+EVENT_IN = {
     "type": "object",
     "required": ["type", "data"],
     "additionalProperties": False,
-    "properties": {"type": _TYPE, "data": _DATA},
+    "properties": {"type": _TYPE, "data": _DATA, "channels": _CHANNELS},
 }
-_EVENT = {"type": "order.created", "data": {"order": 1042, "total": "19.90"}}
+EVENT = {"type": "order.created", "data": {"order": 1042, "total": "19.90"}, "channels": ["project:1042"]}
 _ACCEPTED: dict[str, Any] = {
     "type": "object",
     "required": ["id", "type", "created_at", "deliveries"],
@@ -74,15 +81,15 @@ def _answered(schema: dict[str, Any], sample: Any) -> dict[int | str, dict[str, 
     return {202: {"description": "It is committed, and owed.", "content": content}}
 
 
-ONE = _documented(_EVENT_IN, _EVENT)
+ONE = _documented(EVENT_IN, EVENT)
 BATCH = _documented(
     {
         "type": "object",
         "required": ["events"],
         "additionalProperties": False,
-        "properties": {"events": {"type": "array", "minItems": 1, "items": _EVENT_IN}},
+        "properties": {"events": {"type": "array", "minItems": 1, "items": EVENT_IN}},
     },
-    {"events": [_EVENT]},
+    {"events": [EVENT]},
 )
 ACCEPTED = _answered(_ACCEPTED, _ACCEPTED_EXAMPLE)
 BATCH_ACCEPTED = _answered(
@@ -99,12 +106,14 @@ READ: dict[int | str, dict[str, Any]] = {
                     **_ACCEPTED,
                     "properties": {
                         **_ACCEPTED["properties"],
+                        "channels": {"type": "array", "items": {"type": "string"}},
                         "erased_at": {"type": ["string", "null"], "format": "date-time"},
                         "body": {"type": ["object", "null"]},
                     },
                 },
                 "example": {
                     **_ACCEPTED_EXAMPLE,
+                    "channels": ["project:1042"],
                     "erased_at": None,
                     "body": {"type": "order.created", "timestamp": "2026-11-22T18:27:00.123Z", "data": {}},
                 },
@@ -120,6 +129,7 @@ class EventOut(Shown):
     id: str = Field(examples=[example(Prefix.EVENT)])
     tenant_id: str = Field(examples=[example(Prefix.TENANT)])
     type: str = Field(examples=["order.created"])
+    channels: list[str] = Field(description="Those that its producer gave it.", examples=[["project:1042"]])
     created_at: Moment
     deliveries: int = Field(description="How many endpoints it was owed to when it was accepted.")
     erased_at: Moment | None = Field(description="When somebody had its content erased. Null: nobody has.")
@@ -131,6 +141,7 @@ class EventOut(Shown):
             id=show_id(Prefix.EVENT, head.id),
             tenant_id=show_id(Prefix.TENANT, head.tenant_id),
             type=head.type,
+            channels=list(head.channels),
             created_at=head.created_at,
             deliveries=head.matched,
             erased_at=head.erased_at,

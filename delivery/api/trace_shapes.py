@@ -64,7 +64,12 @@ class FateOut(Shown):
     verdict: Verdict
     sentence: str = Field(examples=["Its filter asks for order.*; not for invoice.paid."])
     filter: list[str] = Field(description="Its filter as it was when the event came.")
+    channels: list[str] = Field(description="The channels that it asked for then. Empty: whatever comes.")
+    condition: str | None = Field(description="Its condition then. Null: whatever events hold.")
     pattern: str | None = Field(description="Which pattern of its filter asked for the event.")
+    condition_failed: str | None = Field(
+        description="Why its condition could not be answered for the event, which is sent to it all the same."
+    )
     delivery_id: str | None = Field(description="Null: the event is not owed to it.")
     status: DeliveryStatus | None = Field(description="Where that delivery stands.")
 
@@ -78,7 +83,10 @@ class FateOut(Shown):
             verdict=fate.verdict,
             sentence=fate.sentence,
             filter=list(fate.filter),
+            channels=list(fate.channels),
+            condition=fate.condition,
             pattern=fate.pattern,
+            condition_failed=fate.condition_failed,
             delivery_id=None if delivery is None else show_id(Prefix.DELIVERY, delivery.id),
             status=None if delivery is None else delivery.status,
         )

@@ -171,6 +171,20 @@ Filter = Annotated[
         help="Wanted event types: order.created, order.* or *. Give it again for more.",
     ),
 ]
+Channels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--channel",
+        metavar="CHANNEL",
+        help="Only events that share one of its channels. Give it again for more.",
+    ),
+]
+OwnCondition = Annotated[
+    str | None,
+    typer.Option(
+        "--condition", metavar="JMESPATH", help='Only events whose data meets it: "total >= `100`".'
+    ),
+]
 Headers = Annotated[
     list[Header] | None,
     typer.Option(
@@ -301,12 +315,13 @@ class Named:
     certificate: Certificate | None = None
     format: Format | None = None
     payload: PayloadKind | None = None
+    channels: list[str] | None = None
+    condition: str | None = None
 
     def changes(self) -> EndpointChanges:
         """The changes that were asked for: what was not named is left out."""
         plain = {
             "url": self.url,
-            "filter": self.filter,
             "description": self.description,
             "headers": None if self.headers is None else dict(self.headers),
             "format": self.format,
@@ -314,6 +329,7 @@ class Named:
         }
         named = {name: value for name, value in plain.items() if value is not None}
         changes = cast("EndpointChanges", named)
+        self._add_wants(changes)
         if self.schedule is not None:
             changes["schedule"] = self.schedule.seconds
         if self.timeout is not None:
@@ -326,3 +342,11 @@ class Named:
         if not changes:
             raise WrongUsage("Name at least one thing to change; --help lists them.")
         return changes
+
+    def _add_wants(self, changes: EndpointChanges) -> None:
+        if self.filter is not None:
+            changes["filter"] = self.filter
+        if self.channels is not None:
+            changes["channels"] = [one for one in self.channels if one != _NONE]
+        if self.condition is not None:
+            changes["condition"] = None if self.condition == _NONE else self.condition

@@ -32,6 +32,8 @@ def print_endpoint(endpoint: Endpoint, secrets: Sequence[SealedSecret], *, now: 
             ("operational", "gets the engine's own events" if endpoint.operational else ""),
             ("description", endpoint.description),
             ("filter", " ".join(endpoint.filter)),
+            ("channels", " ".join(endpoint.channels)),
+            ("condition", endpoint.condition or ""),
             ("headers", ", ".join(endpoint.header_names)),
             ("auth", told_auth(endpoint)),
             ("client certificate", told_certificate(endpoint)),

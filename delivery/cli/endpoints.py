@@ -9,10 +9,11 @@ import typer
 from delivery.accept import NewEvent, endpoint_test
 from delivery.bootstrap import Services, clock
 from delivery.cli import endpoint_states as states
-from delivery.cli import reconcile, shapes
+from delivery.cli import filter_trial, reconcile, shapes
 from delivery.cli.auth_options import NamedAuth, OwnAuth, OwnBasic, OwnBearer, OwnCertificate
 from delivery.cli.door import WrongUsage, actor, ask
 from delivery.cli.endpoint_options import (
+    Channels,
     Filter,
     ForPeople,
     Headers,
@@ -20,6 +21,7 @@ from delivery.cli.endpoint_options import (
     NamedLimits,
     OneAttempt,
     OwnBreaker,
+    OwnCondition,
     OwnDisableAfter,
     OwnFormat,
     OwnInFlight,
@@ -56,6 +58,8 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
     url: Annotated[str, typer.Argument(metavar="URL", help="https://…", show_default=False)],
     tenant: Tenant,
     filter_: Filter = None,
+    channel: Channels = None,
+    condition: OwnCondition = None,
     description: ForPeople = None,
     header: Headers = None,
     signature: Annotated[
@@ -103,6 +107,8 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
         format=format_ or Format.STANDARD,
         payload=payload or PayloadKind.FULL,
         operational=operational,
+        channels=channel or (),
+        condition=condition,
         **limits.asked(),
     )
     endpoint, made = ask(lambda uses: uses.endpoints.create(tenant, new, actor=actor()))
@@ -173,6 +179,8 @@ def update(  # noqa: PLR0913, PLR0917  one for each option
     endpoint: TheEndpoint,
     url: Annotated[str | None, typer.Option(metavar="URL", help="Where it points from now on.")] = None,
     filter_: Filter = None,
+    channel: Channels = None,
+    condition: OwnCondition = None,
     description: ForPeople = None,
     header: Headers = None,
     schedule: Schedule = None,
@@ -194,14 +202,26 @@ def update(  # noqa: PLR0913, PLR0917  one for each option
     """Change what is named and nothing else. Deliveries that are still owed go to where it points now.
 
     `default` goes back to the default of a schedule, timeout, in-flight limit, breaker or disable-after time,
-    `none` to no rate limit, no permanent statuses, no authentication and no client certificate; a header
-    without a value is taken away. Filters, a breaker's numbers and permanent statuses take the place of those
-    before.
+    `none` to no channels, no condition, no rate limit, no permanent statuses, no authentication and no client
+    certificate; a header without a value is taken away. Filters, channels, a breaker's numbers and permanent
+    statuses take the place of those before.
     """
     limits = NamedLimits(in_flight_max, rate_limit, breaker, disable_after, permanent_status)
     named = NamedAuth(auth, auth_basic, auth_bearer)
     given = Named(
-        url, filter_, description, header, schedule, timeout, limits, named, client_cert, format_, payload
+        url,
+        filter_,
+        description,
+        header,
+        schedule,
+        timeout,
+        limits,
+        named,
+        client_cert,
+        format_,
+        payload,
+        channel,
+        condition,
     )
     changes = given.changes()
     changed = ask(lambda uses: uses.endpoints.change(tenant, endpoint, changes, reason=reason, actor=actor()))
@@ -211,6 +231,7 @@ def update(  # noqa: PLR0913, PLR0917  one for each option
 for _command in (states.pause, states.resume, states.disable, states.enable, states.health):
     app.command()(_command)
 app.command(epilog=examples("waybill endpoint recover --tenant ten_… ep_… --since 2h --dry-run"))(recover)
+app.command("filter-test", epilog=filter_trial.EXAMPLES)(filter_trial.filter_test)
 app.command("events", epilog=reconcile.EXAMPLES)(reconcile.list_events)
 
 

@@ -10,9 +10,9 @@ import typer
 from delivery.accept import parse_event
 from delivery.accept.accepter import Accepted
 from delivery.bootstrap import Services, clock
-from delivery.checks import field
 from delivery.cli import erasure, shapes, trace_shapes
 from delivery.cli.door import ask
+from delivery.cli.event_body import event_body
 from delivery.cli.filter_options import Beyond, OfTypes, OldestFirst, UnderKey, WithPayload
 from delivery.cli.listing import print_page
 from delivery.cli.options import (
@@ -31,7 +31,6 @@ from delivery.cli.screen import Column, note, print_facts, print_indented, print
 from delivery.cli.trace_screen import print_event_trace
 from delivery.deliveries import EventHead, EventSelection
 from delivery.errors import Invalid
-from delivery.filters import check_event_type
 from delivery.model import EventId, Prefix, show_id
 from delivery.paging import Cut
 from delivery.wording import exact, when
@@ -49,7 +48,7 @@ _KEY = re.compile(r"[!-~]{1,255}")
         "waybill event send --tenant ten_… --example order.created",
     )
 )
-def send(
+def send(  # noqa: PLR0913, PLR0917  one for each option
     tenant: Tenant,
     type_: Annotated[
         str | None, typer.Option("--type", metavar="TYPE", help="Such as order.created.", show_default=False)
@@ -67,6 +66,13 @@ def send(
         str | None,
         typer.Option(metavar="TYPE", help="In their place: a type's example in the catalogue."),
     ] = None,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CHANNEL",
+            help="For endpoints that ask for this channel, or for none. Give it again for more.",
+        ),
+    ] = None,
     idempotency_key: Annotated[
         str | None,
         typer.Option(metavar="KEY", help="Sent again under the same key, it is the same event."),
@@ -82,7 +88,7 @@ def send(
 
     async def use(uses: Services) -> Accepted:
         sent = await uses.catalogue.example(example) if example else (data or b"").strip()
-        body = _body(example or type_ or "", sent)
+        body = event_body(example or type_ or "", sent, channel or ())
         return await uses.accepter.accept(
             tenant,
             [parse_event(body, uses.accepter.limits)],
@@ -151,6 +157,7 @@ def show(tenant: Tenant, event: TheEvent, json: AsJson = False) -> None:
     print_facts(
         [
             ("type", head.type),
+            ("channels", " ".join(head.channels)),
             ("accepted", exact(head.created_at)),
             ("owed to", _counted(head.matched, "endpoint")),
             ("body", _told(head, body)),
@@ -172,16 +179,6 @@ def why(tenant: Tenant, event: TheEvent, json: AsJson = False) -> None:
         print_json(trace_shapes.event_trace(trace))
         return
     print_event_trace(trace)
-
-
-def _body(event_type: str, data: bytes) -> bytes:
-    """The request that the HTTP API would get; the data is checked alone first, or it could add fields."""
-    try:
-        msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Invalid("data", f"is not JSON: {error}") from None
-    with field("type"):
-        return b'{"type":%b,"data":%b}' % (msgspec.json.encode(check_event_type(event_type)), data)
 
 
 def _told(head: EventHead, body: bytes | None) -> str:

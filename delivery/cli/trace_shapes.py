@@ -52,7 +52,10 @@ def _fate(fate: Fate) -> Shape:
         "verdict": fate.verdict,
         "sentence": fate.sentence,
         "filter": list(fate.filter),
+        "channels": list(fate.channels),
+        "condition": fate.condition,
         "pattern": fate.pattern,
+        "condition_failed": fate.condition_failed,
         "delivery_id": None if delivery is None else show_id(Prefix.DELIVERY, delivery.id),
         "status": None if delivery is None else delivery.status,
     }

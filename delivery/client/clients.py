@@ -15,7 +15,7 @@ from delivery.client.exchanges import Edge, Lost, Retries, Wait, send_batches, s
 from delivery.client.wire import BATCH_EVENTS, Accepted, Answer, Ask, Event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
 
     from delivery.client.exchanges import Steps
@@ -64,8 +64,8 @@ class _Sender:
         if "tenant" in options:
             self._headers["Waybill-Tenant"] = options["tenant"]
 
-    def _one(self, type_: str, data: Any, key: str | None) -> Steps:
-        return send_one(Event(type_, data), _checked(key), self._retries, _EDGE)
+    def _one(self, event: Event, key: str | None) -> Steps:
+        return send_one(event, _checked(key), self._retries, _EDGE)
 
     def _many(self, events: Iterable[Event], key: str | None) -> Steps:
         checked = _checked(key, room=_ROOM_FOR_A_NUMBER)
@@ -82,15 +82,17 @@ class Client(_Sender):
         super().__init__(url, key, options)
         self._http = httpx.Client(transport=transport, timeout=self._timeout)
 
-    def send(self, type_: str, data: Any, *, idempotency_key: str | None = None) -> Accepted:
+    def send(
+        self, type_: str, data: Any, *, channels: Sequence[str] = (), idempotency_key: str | None = None
+    ) -> Accepted:
         """Send one event; return when Waybill has committed it.
 
-        `data` is anything that JSON can say, or the exact JSON as bytes. Tries again after lost connections
-        and passing errors, under one idempotency key: there is never a second event. Give a key of your own
-        (1 to 255 visible ASCII characters) to be able to repeat the call itself, within the hours that
-        Waybill remembers keys. Raises Refused, GaveUp and NotUnderstood.
+        `data` is anything that JSON can say, or the exact JSON as bytes; `channels` are those of Event. Tries
+        again after lost connections and passing errors, under one idempotency key: there is never a second
+        event. Give a key of your own (1 to 255 visible ASCII characters) to be able to repeat the call
+        itself, within the hours that Waybill remembers keys. Raises Refused, GaveUp and NotUnderstood.
         """
-        return self._run(self._one(type_, data, idempotency_key))[0]
+        return self._run(self._one(Event(type_, data, channels), idempotency_key))[0]
 
     def send_many(self, events: Iterable[Event], *, idempotency_key: str | None = None) -> list[Accepted]:
         """Send events in as many requests as it takes; each of those is accepted as a whole or not at all.
@@ -149,9 +151,11 @@ class AsyncClient(_Sender):
         super().__init__(url, key, options)
         self._http = httpx.AsyncClient(transport=transport, timeout=self._timeout)
 
-    async def send(self, type_: str, data: Any, *, idempotency_key: str | None = None) -> Accepted:
+    async def send(
+        self, type_: str, data: Any, *, channels: Sequence[str] = (), idempotency_key: str | None = None
+    ) -> Accepted:
         """Send one event, as `Client.send` does."""
-        return (await self._run(self._one(type_, data, idempotency_key)))[0]
+        return (await self._run(self._one(Event(type_, data, channels), idempotency_key)))[0]
 
     async def send_many(
         self, events: Iterable[Event], *, idempotency_key: str | None = None

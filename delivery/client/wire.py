@@ -22,10 +22,14 @@ _ACCEPTED: Final = 202
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened. `data` is anything that JSON can say, or the exact JSON as bytes."""
+    """What happened. `data` is anything that JSON can say, or the exact JSON as bytes.
+
+    `channels` say whom it is for: endpoints that ask for one of them, and those that ask for none.
+    """
 
     type: str
     data: Any
+    channels: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,8 @@ class Answer:
 
 def encode(event: Event) -> bytes:
     """An event as the API takes it. Raises TypeError and ValueError for what JSON cannot say."""
-    return b'{"type":%b,"data":%b}' % (_json(event.type), encode_data(event))
+    on = b',"channels":%b' % _json(list(event.channels)) if event.channels else b""
+    return b'{"type":%b,"data":%b%b}' % (_json(event.type), encode_data(event), on)
 
 
 def encode_data(event: Event) -> bytes:

@@ -29,6 +29,8 @@ _UNITS: Final = {"d": 86_400, "h": 3_600, "min": 60, "m": 60, "s": 1}
 _SAID_AT: Final = {
     "url": ("url", ""),
     "filter": ("filter", "it"),
+    "channels": ("channels", "they"),
+    "condition": ("condition", ""),
     "timeout_seconds": ("timeout_seconds", "it"),
     "in_flight_max": ("in_flight_max", "it"),
     "rate_limit.limit": ("rate_limit", "how many"),
@@ -46,6 +48,8 @@ def new_endpoint(form: Form) -> NewEndpoint:
         url=form.text("url"),
         description=form.text("description"),
         filter=_patterns(form),
+        channels=_channels(form),
+        condition=_condition(form),
         headers={name: value for name, value in headers_of(form.raw("headers")).items() if value is not None},
         signature=Signature(signature),
         schedule=_schedule(form),
@@ -63,7 +67,7 @@ def changes(form: Form) -> EndpointChanges:
     asked: EndpointChanges = {
         "url": form.text("url"),
         "description": form.text("description"),
-        "filter": _patterns(form),
+        **wanted(form),
         "schedule": _schedule(form),
         "timeout_seconds": _number(form, "timeout_seconds", "timeout_seconds"),
         "in_flight_max": _whole(form, "in_flight_max", "in_flight_max"),
@@ -78,6 +82,11 @@ def changes(form: Form) -> EndpointChanges:
     return {**asked, "headers": headers} if headers else asked
 
 
+def wanted(form: Form) -> EndpointChanges:
+    """What of its tenant's events an endpoint is to get."""
+    return {"filter": _patterns(form), "channels": _channels(form), "condition": _condition(form)}
+
+
 def filled_in(endpoint: Endpoint) -> dict[str, list[str]]:
     """The fields of the form as an endpoint has them now: read back, they say exactly the same."""
     rate = endpoint.limits.rate
@@ -85,6 +94,8 @@ def filled_in(endpoint: Endpoint) -> dict[str, list[str]]:
         "url": endpoint.url,
         "description": endpoint.description,
         "filter": "\n".join(endpoint.filter),
+        "channels": "\n".join(endpoint.channels),
+        "condition": endpoint.condition or "",
         "schedule": "" if endpoint.schedule is None else written(endpoint.schedule),
         "timeout_seconds": "" if endpoint.timeout is None else _seconds(endpoint.timeout),
         "in_flight_max": str(endpoint.limits.in_flight or ""),
@@ -161,6 +172,14 @@ def _chosen(form: Form, name: str, otherwise: _Known) -> _Known:
 
 def _patterns(form: Form) -> list[str]:
     return form.raw("filter").replace(",", " ").split() or ["*"]
+
+
+def _channels(form: Form) -> list[str]:
+    return form.raw("channels").replace(",", " ").split()
+
+
+def _condition(form: Form) -> str | None:
+    return form.raw("condition").replace("\r\n", "\n").strip() or None
 
 
 def _schedule(form: Form) -> list[float] | None:

@@ -22,6 +22,8 @@ def told(wanted: DeliverySelection | MissingSelection) -> list[tuple[str, str]]:
         parts = [
             ("Events never owed to", show_id(Prefix.ENDPOINT, wanted.endpoint_id)),
             ("Event type", _any_of(wanted.types)),
+            ("On a channel", _any_of(wanted.channels)),
+            ("Condition", wanted.condition or ""),
             ("Accepted", _between(wanted)),
         ]
     else:

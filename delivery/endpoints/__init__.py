@@ -5,6 +5,7 @@ from delivery.endpoints.health import EnablePreview, EndpointHealth, Glance
 from delivery.endpoints.limits import shown_limits
 from delivery.endpoints.sealing import NewSecret
 from delivery.endpoints.terms import EndpointChanges, EndpointTerms, LimitsAsked, NewEndpoint
+from delivery.endpoints.trying import Part, Trial
 from delivery.ledger.endpoint_figures import Owed, Recent
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "NewEndpoint",
     "NewSecret",
     "Owed",
+    "Part",
     "Recent",
+    "Trial",
     "shown_limits",
 ]

@@ -17,10 +17,14 @@ def differences(before: Endpoint, after: Endpoint) -> list[str]:
 
 
 def told(before: Endpoint, after: Endpoint) -> dict[str, Any]:
-    """What the journal tells of a change. The filter is told whole: it decides what was sent."""
+    """What the journal tells of a change. What decides what was sent is told whole."""
     details: dict[str, Any] = {"fields": differences(before, after)}
     if before.filter != after.filter:
         details["filter"] = {"was": list(before.filter), "is": list(after.filter)}
+    if before.channels != after.channels:
+        details["channels"] = {"was": list(before.channels), "is": list(after.channels)}
+    if before.condition != after.condition:
+        details["condition"] = {"was": before.condition, "is": after.condition}
     for name in ("auth", "client_certificate", "format", "payload"):
         if name in details["fields"]:
             details[name] = {"was": getattr(before, name), "is": getattr(after, name)}
@@ -32,6 +36,8 @@ def _settings(endpoint: Endpoint) -> dict[str, object]:
         "url": endpoint.url,
         "description": endpoint.description,
         "filter": endpoint.filter,
+        "channels": endpoint.channels,
+        "condition": endpoint.condition,
         "headers": (endpoint.header_names, endpoint.sealed_headers),
         "auth": (endpoint.auth, endpoint.sealed_auth),
         "client_certificate": (endpoint.client_certificate, endpoint.sealed_identity),

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from delivery import operational
+from delivery.accept import NewEvent
 from delivery.checks import checked_reason
-from delivery.endpoints import authentication, identity, keeping
+from delivery.endpoints import authentication, identity, keeping, trying
 from delivery.endpoints import health as views
 from delivery.endpoints import terms as checks
 from delivery.endpoints.changes import told
@@ -37,10 +38,11 @@ if TYPE_CHECKING:
     from delivery.endpoints.health import EnablePreview, EndpointHealth, Glance
     from delivery.endpoints.sealing import NewSecret
     from delivery.endpoints.terms import EndpointChanges, EndpointTerms, NewEndpoint
+    from delivery.endpoints.trying import Trial
     from delivery.ledger import Ledger, Transaction
     from delivery.ledger.health import Standing
     from delivery.ledger.journal import Entry
-    from delivery.model import Actor, SealedSecret, TenantId
+    from delivery.model import Actor, EventId, SealedSecret, TenantId
     from delivery.paging import Cut, Page
     from delivery.secrets import SecretBox
 
@@ -151,6 +153,7 @@ class Endpoints:
         async with self._ledger.transaction(of=tenant_id) as tx:
             before, _ = await keeping.locked(tx, tenant_id, endpoint_id)
             after = replace(before, **checked, limits=replace(before.limits, **limits))
+            checks.refuse_channels_of_operational(after)
             after = self._with_secrets(after, changes)
             if after == before:
                 return before
@@ -161,6 +164,26 @@ class Endpoints:
             )
         _log(entry)
         return after
+
+    async def try_filter(
+        self,
+        tenant_id: TenantId,
+        endpoint_id: EndpointId,
+        about: NewEvent | EventId,
+        *,
+        instead: EndpointChanges,
+    ) -> Trial:
+        """Whether an event, or a past one, would be owed to an endpoint if it were posted now.
+
+        `instead` may name a filter, channels and a condition to try instead of its own. Nothing is written.
+        Raises NotFound and Invalid.
+        """
+        wanted = checks.checked_changes(instead, self._terms)
+        async with self._ledger.transaction(of=tenant_id) as tx:
+            endpoint = replace(await keeping.read(tx, tenant_id, endpoint_id), **wanted)
+            checks.refuse_channels_of_operational(endpoint)
+            event = about if isinstance(about, NewEvent) else await trying.past_event(tx, tenant_id, about)
+        return trying.trial(endpoint, event)
 
     async def pause(
         self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None, actor: Actor
@@ -340,7 +363,10 @@ class Endpoints:
             version=1,
             created_at=now,
             updated_at=now,
+            channels=checks.checked_channels(new.channels),
+            condition=checks.checked_condition(new.condition),
         )
+        checks.refuse_channels_of_operational(endpoint)
         endpoint = authentication.with_auth(self._box, endpoint, auth)
         authentication.refuse_two_authorizations(endpoint, named="auth")
         endpoint = identity.with_identity(self._box, endpoint, shown)

@@ -8,8 +8,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from delivery.checks import check_text, field
+from delivery.conditions import LONGEST_CONDITION, check_condition
 from delivery.errors import Invalid
-from delivery.filters import EVERYTHING, check_pattern
+from delivery.filters import EVERYTHING, MOST_OF_ENDPOINT, check_channel, check_pattern
 from delivery.model import Format, PayloadKind, Signature
 from delivery.transport import BadHeader, check_headers, check_url, refused_literal
 from retries.backoff import parse_schedule
@@ -18,6 +19,7 @@ from signing import Ed25519Secret, generate_ed25519, generate_hmac, parse_secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from delivery.model import Endpoint
     from delivery.transport import Guard
     from retries.health import HealthTerms
     from signing import Secret
@@ -57,6 +59,8 @@ class NewEndpoint:
     breaker: Mapping[str, float | None] | None = None
     disable_after_hours: float | None = None
     permanent_statuses: Sequence[int] = ()
+    channels: Sequence[str] = ()
+    condition: str | None = None
 
 
 class LimitsAsked(TypedDict, total=False):
@@ -78,6 +82,8 @@ class EndpointChanges(LimitsAsked, total=False):
     url: str
     description: str
     filter: list[str]
+    channels: list[str]
+    condition: str | None
     headers: dict[str, str | None]
     auth: Mapping[str, Any] | None
     client_certificate: Mapping[str, str] | None
@@ -126,6 +132,30 @@ def checked_filter(patterns: Sequence[str]) -> tuple[str, ...]:
         with field(f"filter.{position}"):
             check_pattern(pattern)
     return tuple(dict.fromkeys(patterns))
+
+
+def checked_channels(channels: Sequence[str]) -> tuple[str, ...]:
+    """The channels, each once."""
+    if len(channels) > MOST_OF_ENDPOINT:
+        raise Invalid("channels", f"must be at most {MOST_OF_ENDPOINT}, not {len(channels)}")
+    for position, channel in enumerate(channels):
+        with field(f"channels.{position}"):
+            check_channel(channel)
+    return tuple(dict.fromkeys(channels))
+
+
+def checked_condition(text: str | None) -> str | None:
+    """The condition; what is blank is none."""
+    if text is None or not text.strip():
+        return None
+    with field("condition"):
+        return check_condition(check_text(text.strip(), most=LONGEST_CONDITION)).text
+
+
+def refuse_channels_of_operational(endpoint: Endpoint) -> None:
+    """Raise Invalid where channels would keep everything out: the engine's own events have none."""
+    if endpoint.operational and endpoint.channels:
+        raise Invalid("channels", "is for tenants' events: what the engine has to say has no channels")
 
 
 def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -185,6 +215,10 @@ def checked_changes(changes: EndpointChanges, terms: EndpointTerms) -> dict[str,
         checked["format"] = Format(changes["format"])
     if "payload" in changes:
         checked["payload"] = PayloadKind(changes["payload"])
+    if "channels" in changes:
+        checked["channels"] = checked_channels(changes["channels"])
+    if "condition" in changes:
+        checked["condition"] = checked_condition(changes["condition"])
     if "schedule" in changes:
         checked["schedule"] = checked_schedule(changes["schedule"])
     if "timeout_seconds" in changes:

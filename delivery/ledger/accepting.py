@@ -1,4 +1,4 @@
-"""What the accept transaction reads and writes: filters, idempotency keys, events with their deliveries."""
+"""What the accept transaction reads and writes: who wants what, idempotency keys, events, deliveries."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from sqlalchemy import text
 
 from delivery.ledger.direct import run
 from delivery.ledger.session import DUE_CHANNEL
+from delivery.matching import Wants
 from delivery.model import Lane, TenantId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
+
+    from sqlalchemy import TextClause
 
     from delivery.ledger.direct import Door
     from delivery.ledger.session import Transaction
@@ -29,8 +32,8 @@ MOST_AT_ONCE = 5_000
 REPLAY_MARK = "replay:"
 
 _VERSIONS = text("select id, endpoints_version from tenants where id = any (cast(:ids as uuid[]))")
-_FILTERS = text("""
-    select tenant_id, id, filter from endpoints
+_WANTS = text("""
+    select tenant_id, id, filter, channels, condition from endpoints
     where tenant_id = any (cast(:ids as uuid[])) and deleted_at is null and operational = :operational
     order by id
 """)
@@ -55,31 +58,54 @@ _WORDS: Final = """
         join tenants t on t.id = k.id and t.endpoints_version = k.version
     ), happened as (
         insert into events (
-            id, tenant_id, type, body, body_sha256, matched, created_at, idempotency_key{column}
+            id, tenant_id, type, body, body_sha256, matched, created_at, idempotency_key{event_columns}
         )
-        select * from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:types as text[]),
-                             cast(:bodies as bytea[]), cast(:hashes as bytea[]), cast(:matched as int[]),
-                             cast(:moments as timestamptz[]), cast(:keys as text[]){values})
+        select id, tenant_id, type, body, body_sha256, matched, created_at, idempotency_key{event_values}
+        from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:types as text[]),
+                    cast(:bodies as bytea[]), cast(:hashes as bytea[]), cast(:matched as int[]),
+                    cast(:moments as timestamptz[]), cast(:keys as text[]){event_arrays})
+            as e (id, tenant_id, type, body, body_sha256, matched, created_at, idempotency_key{event_names})
         where (select current from standing)
     ), owed as materialized (
         select *
         from unnest(cast(:owed as uuid[]), cast(:owed_tenants as uuid[]), cast(:owed_events as uuid[]),
                     cast(:owed_endpoints as uuid[]), cast(:owed_types as text[]),
-                    cast(:owed_moments as timestamptz[]), cast(:owed_patterns as text[]))
-            as o (id, tenant_id, event_id, endpoint_id, event_type, created_at, matched_by)
+                    cast(:owed_moments as timestamptz[]), cast(:owed_patterns as text[]){owed_arrays})
+            as o (id, tenant_id, event_id, endpoint_id, event_type, created_at, matched_by{owed_columns})
         where (select current from standing)
     ), scheduled as (
         insert into schedule (delivery_id, tenant_id, endpoint_id, event_id, due_at)
         select id, tenant_id, endpoint_id, event_id, least(created_at, clock_timestamp()) from owed
     ), written as (
-        insert into deliveries (id, tenant_id, event_id, endpoint_id, event_type, created_at, matched_by)
-        select id, tenant_id, event_id, endpoint_id, event_type, created_at, matched_by from owed
+        insert into deliveries (
+            id, tenant_id, event_id, endpoint_id, event_type, created_at, matched_by{owed_columns}
+        )
+        select id, tenant_id, event_id, endpoint_id, event_type, created_at, matched_by{owed_columns}
+        from owed
     )
     select current, case when current and :tells then pg_notify(:channel, :payload) end as told from standing
 """
-_ACCEPT = text(_WORDS.format(column="", values=""))
-# Another statement, so that where no trace is wanted nothing of it is paid for.
-_ACCEPT_TRACED = text(_WORDS.format(column=", traceparent", values=", cast(:traces as text[])"))
+_PARTS: Final = (
+    "event_columns",
+    "event_values",
+    "event_arrays",
+    "event_names",
+    "owed_arrays",
+    "owed_columns",
+)
+_ACCEPT = text(_WORDS.format(**dict.fromkeys(_PARTS, "")))
+# Another statement, so that where there are no traces, no channels and no failed conditions nothing of them
+# is paid for. A list of lists is no array of SQL's: names of channels have no commas.
+_ACCEPT_MORE = text(
+    _WORDS.format(
+        event_columns=", traceparent, channels",
+        event_values=", traceparent, string_to_array(channels, ',')",
+        event_arrays=", cast(:traces as text[]), cast(:channels as text[])",
+        event_names=", traceparent, channels",
+        owed_arrays=", cast(:owed_failed as text[])",
+        owed_columns=", condition_failed",
+    )
+)
 _NOTIFY = text("select pg_notify(:channel, :payload)")
 
 
@@ -96,11 +122,15 @@ class EventRow:
     created_at: datetime
     idempotency_key: str | None = None
     traceparent: str | None = None
+    channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """One delivery to insert, due when it was made; `matched_by` is the pattern that asked for it."""
+    """One delivery to insert, due when it was made; `matched_by` is the pattern that asked for it.
+
+    `condition_failed` says why its endpoint's condition could not be answered for the event.
+    """
 
     id: DeliveryId
     tenant_id: TenantId
@@ -109,6 +139,7 @@ class DeliveryRow:
     event_type: str
     created_at: datetime
     matched_by: str | None
+    condition_failed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +159,14 @@ async def endpoint_versions(tx: Transaction, tenants: Iterable[TenantId]) -> dic
     return {TenantId(row.id): row.endpoints_version for row in rows}
 
 
-async def filters(
+async def wants(
     tx: Transaction, tenants: Iterable[UUID], *, operational: bool = False
-) -> dict[UUID, list[tuple[EndpointId, tuple[str, ...]]]]:
-    """The endpoints of these tenants with their filters, by tenant: those for events, or operational ones."""
-    found: dict[UUID, list[tuple[EndpointId, tuple[str, ...]]]] = {}
-    for row in await tx.execute(_FILTERS, {"ids": list(tenants), "operational": operational}):
-        found.setdefault(row.tenant_id, []).append((row.id, tuple(row.filter)))
+) -> dict[UUID, list[tuple[EndpointId, Wants]]]:
+    """The endpoints of these tenants with what they want, by tenant: for events, or operational ones."""
+    found: dict[UUID, list[tuple[EndpointId, Wants]]] = {}
+    for row in await tx.execute(_WANTS, {"ids": list(tenants), "operational": operational}):
+        one = Wants(tuple(row.filter), tuple(row.channels or ()), row.condition)
+        found.setdefault(row.tenant_id, []).append((row.id, one))
     return found
 
 
@@ -181,14 +213,13 @@ async def insert(
     at_once, more = deliveries[:MOST_AT_ONCE], deliveries[MOST_AT_ONCE:]
     pairs = {(row.tenant_id, row.endpoint_id) for row in deliveries}
     values = _values(events, at_once, known or {}, pairs)
-    if traced:
-        values["traces"] = [row.traceparent for row in events]
-    (answer,) = await run(door, _ACCEPT_TRACED if traced else _ACCEPT, values)
+    (answer,) = await run(door, *_statement(events, at_once, values, traced=traced))
     if not answer.current:
         return False
     # In parts, so that no statement of a large fan-out comes near the statement timeout.
     for start in range(0, len(more), MOST_AT_ONCE):
-        await run(door, _ACCEPT, _values([], more[start : start + MOST_AT_ONCE], {}, set()))
+        part = more[start : start + MOST_AT_ONCE]
+        await run(door, *_statement([], part, _values([], part, {}, set()), traced=False))
     return True
 
 
@@ -196,6 +227,21 @@ async def wake(tx: Transaction, pairs: set[tuple[TenantId, EndpointId]], *, lane
     """Tell the relay, at commit, that these endpoints may have something due."""
     if pairs:
         await run(tx, _NOTIFY, {"channel": DUE_CHANNEL, "payload": due_payload(pairs, lane=lane)})
+
+
+def _statement(
+    events: Sequence[EventRow], deliveries: Sequence[DeliveryRow], values: dict[str, Any], *, traced: bool
+) -> tuple[TextClause, dict[str, Any]]:
+    """The statement that writes all there is to write, with its values."""
+    more = traced or any(row.channels for row in events) or any(row.condition_failed for row in deliveries)
+    if not more:
+        return _ACCEPT, values
+    beside = {
+        "traces": [row.traceparent for row in events] if traced else [None] * len(events),
+        "channels": [",".join(row.channels) or None for row in events],
+        "owed_failed": [row.condition_failed for row in deliveries],
+    }
+    return _ACCEPT_MORE, values | beside
 
 
 def _values(

@@ -114,6 +114,7 @@ def with_schedule(history: FromClause) -> Select[Any]:
         history.c.event_type,
         history.c.endpoint_id,
         history.c.matched_by,
+        history.c.condition_failed,
         case((schedule.c.claim_id.is_not(None), DeliveryStatus.IN_FLIGHT), else_=history.c.status).label(
             "status"
         ),
@@ -146,4 +147,5 @@ def delivery_of(row: Row[*tuple[Any, ...]]) -> Delivery:
         outcome=row.outcome,
         http_status=row.http_status,
         sequence=row.sequence,
+        condition_failed=row.condition_failed,
     )

@@ -191,6 +191,8 @@ def _changeable(endpoint: Endpoint) -> dict[str, Any]:
         "url": endpoint.url,
         "description": endpoint.description,
         "filter": list(endpoint.filter),
+        "channels": list(endpoint.channels) or None,
+        "condition": endpoint.condition,
         "state": endpoint.state,
         "state_reason": endpoint.state_reason,
         "state_actor": endpoint.state_actor,
@@ -267,4 +269,6 @@ def _endpoint(row: Row[*tuple[Any, ...]]) -> Endpoint:
         sealed_identity=row.sealed_identity,
         format=Format(row.format or Format.STANDARD),
         payload=PayloadKind(row.payload or PayloadKind.FULL),
+        channels=tuple(row.channels or ()),
+        condition=row.condition,
     )

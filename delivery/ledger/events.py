@@ -39,6 +39,7 @@ _HEAD = (
     events.c.matched,
     events.c.created_at,
     events.c.erased_at,
+    events.c.channels,
 )
 
 
@@ -46,6 +47,7 @@ _HEAD = (
 class EventHead:
     """An event without its body; `matched` counts the endpoints it was owed to when it came.
 
+    `channels` are those that its producer gave it.
     `erased_at`: when its body was erased because somebody asked for it.
     """
 
@@ -55,6 +57,7 @@ class EventHead:
     matched: int
     created_at: datetime
     erased_at: datetime | None = None
+    channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,5 +125,11 @@ def _holds(body: bytes, wanted: EventSelection) -> bool:
 
 def _head(row: Row[*tuple[Any, ...]]) -> EventHead:
     return EventHead(
-        EventId(row.id), TenantId(row.tenant_id), row.type, row.matched, row.created_at, row.erased_at
+        EventId(row.id),
+        TenantId(row.tenant_id),
+        row.type,
+        row.matched,
+        row.created_at,
+        row.erased_at,
+        tuple(row.channels or ()),
     )

@@ -95,6 +95,9 @@ endpoints = Table(
     Column("url", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("filter", ARRAY(Text), nullable=False),
+    # Beside the types: only what shares a channel, only what holds the condition. Null: whatever comes.
+    Column("channels", ARRAY(Text)),
+    Column("condition", Text),
     Column("state", Text, nullable=False),
     Column("state_reason", Text),
     Column("state_actor", Text),
@@ -170,6 +173,7 @@ events = Table(
     Column("idempotency_key", Text),
     _moment("erased_at", nullable=True),
     Column("traceparent", Text),  # where a trace is wanted: the one that it came in
+    Column("channels", ARRAY(Text)),  # those that its producer gave it
     Index(None, "tenant_id", "id"),
     Index(None, "tenant_id", "idempotency_key", postgresql_where=text("idempotency_key is not null")),
     postgresql_partition_by="RANGE (id)",
@@ -185,6 +189,8 @@ deliveries = Table(
     Column("event_type", Text, nullable=False),
     # The pattern of the endpoint's filter that asked for it; null: it was sent to this endpoint by name.
     Column("matched_by", Text),
+    # Why the endpoint's condition could not be answered for the event, which was sent all the same.
+    Column("condition_failed", Text),
     # 'pending' until final: whether it is in flight is told by `schedule`. No index may name this column, so
     # that the one update of a delivery's life stays within its page (heap-only).
     Column("status", Text, nullable=False, server_default=text("'pending'")),

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 _AT_ONE_MOMENT = text("set transaction isolation level repeatable read, read only")
 _NOW = text("select clock_timestamp()")
-_COLUMNS = "id, url, filter, operational, cardinality(schedule_seconds) as attempts, updated_at, deleted_at"
+_COLUMNS = """
+    id, url, filter, channels, condition, operational, cardinality(schedule_seconds) as attempts,
+    updated_at, deleted_at
+"""
 _ENDPOINTS = text(f"""
     select {_COLUMNS} from endpoints where tenant_id = :tenant and id = any (cast(:ids as uuid[])) order by id
 """)  # noqa: S608  a constant
@@ -35,14 +38,16 @@ _LATER = text("""
     select count(*) from endpoints
     where tenant_id = :tenant and created_at > :at and deleted_at is null and not operational
 """)
-# What a change made of a filter is in the journal; the first change after a moment tells how it was then.
+# What a change made of what an endpoint wants is in the journal; the first change of a part after a moment
+# tells how that part was then.
 _CHANGES = text("""
-    select changed.endpoint_id, changed.at, changed.details -> 'filter' -> 'was' as was
+    select changed.endpoint_id, changed.at, part.name as part, changed.details -> part.name -> 'was' as was
     from unnest(cast(:ids as uuid[])) as wanted (id)
+    cross join unnest(array['filter', 'channels', 'condition']) as part (name)
     cross join lateral (
         select endpoint_id, at, details from journal
         where endpoint_id = wanted.id and tenant_id = :tenant and id >= :floor
-          and what = 'endpoint.changed' and at > :at and details -> 'filter' is not null
+          and what = 'endpoint.changed' and at > :at and details -> part.name is not null
         order by id limit 1
     ) as changed
 """)
@@ -59,15 +64,21 @@ class Known:
     attempts: int | None
     updated_at: datetime
     deleted_at: datetime | None
+    channels: tuple[str, ...] = ()
+    condition: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FilterChange:
-    """When a filter was changed, and how it was before."""
+    """When a part of what an endpoint wants was changed, and how it was before.
+
+    `part` is `filter`, `channels` or `condition`.
+    """
 
     endpoint_id: EndpointId
     at: datetime
-    was: tuple[str, ...]
+    was: tuple[str, ...] | str | None
+    part: str = "filter"
 
 
 async def at_one_moment(tx: Transaction) -> datetime:
@@ -99,10 +110,15 @@ async def made_later(tx: Transaction, tenant_id: TenantId, *, at: datetime) -> i
 async def filter_changes(
     tx: Transaction, tenant_id: TenantId, ids: Collection[EndpointId], *, at: datetime
 ) -> list[FilterChange]:
-    """Of each of these endpoints the first change of its filter after this moment, if there was one."""
+    """Of each of these endpoints the first change after this moment of each part of what it wants."""
     values = {"tenant": tenant_id, "ids": list(ids), "at": at, "floor": id_floor(at - CLOCKS_APART)}
     return [
-        FilterChange(EndpointId(row.endpoint_id), row.at, tuple(row.was))
+        FilterChange(
+            EndpointId(row.endpoint_id),
+            row.at,
+            tuple(row.was) if isinstance(row.was, list) else row.was,
+            row.part,
+        )
         for row in await tx.execute(_CHANGES, values)
     ]
 
@@ -116,4 +132,6 @@ def _known(row: Row[*tuple[Any, ...]]) -> Known:
         attempts=row.attempts,
         updated_at=row.updated_at,
         deleted_at=row.deleted_at,
+        channels=tuple(row.channels or ()),
+        condition=row.condition,
     )

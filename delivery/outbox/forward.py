@@ -103,7 +103,7 @@ class Forwarder:
         batch = self._rows.claim(lease=self._lease)
         if batch is None:
             return EMPTY
-        events = [Event(row.type, row.data.encode()) for row in batch.rows]
+        events = [Event(row.type, row.data.encode(), row.channels) for row in batch.rows]
         try:
             self._client.send_many(events, idempotency_key=str(batch.id))
         except ClientError as error:

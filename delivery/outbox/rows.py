@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
 from psycopg.errors import UndefinedTable
-from sqlalchemy import MetaData, create_engine, delete, exists, func, literal, or_, select, update
+from sqlalchemy import MetaData, create_engine, delete, exists, func, literal, null, or_, select, text, update
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
 from delivery.errors import Misconfigured, Unavailable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime, timedelta
 
-    from sqlalchemy import Connection, Engine, Row, Update
+    from sqlalchemy import ColumnElement, Connection, Engine, Row, Update
 
 BATCH_EVENTS: Final = 500
 # A batch ends with the row that goes beyond it: half of what the client puts into one request.
@@ -35,6 +35,7 @@ class Waiting:
     id: int
     type: str
     data: str
+    channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ class Rows:
         schema, name = split_name(table)
         self._engine = engine
         self._table = outbox_table(MetaData(), name, schema=schema)
+        self._has_channels = False
 
     def claim(self, *, lease: timedelta, most: int = BATCH_EVENTS) -> Batch | None:
         """Take a batch for a while: one whose lease has lapsed, as it was, or one of rows that wait.
@@ -106,6 +108,8 @@ class Rows:
         with self._transaction() as tx:
             # One claim at a time: who did not see what another is just taking could overtake it in a stream.
             tx.execute(select(func.pg_advisory_xact_lock(func.hashtext(literal(self._table.fullname)))))
+            # Who made the table with an earlier release may not have added the column yet.
+            self._has_channels = self._has_channels or bool(tx.execute(_HAS_CHANNELS, self._named).scalar())
             return self._take_over(tx, lease) or self._take(tx, lease, most)
 
     def done(self, batch: Batch, count: int | None = None) -> None:
@@ -208,7 +212,7 @@ class Rows:
         if found is None:
             return None
         taken = update(self._table).where(t.batch == found).values(leased_until=_NOW + lease)
-        return _batch(found, tx.execute(taken.returning(t.id, t.type, t.data)).all())
+        return _batch(found, tx.execute(taken.returning(*self._told)).all())
 
     def _take(self, tx: Connection, lease: timedelta, most: int) -> Batch | None:
         t = self._table.c
@@ -229,8 +233,17 @@ class Rows:
         fitting = select(sized.c.id).where(sized.c.before < BATCH_BYTES)
         batch = uuid4()
         taken = update(self._table).where(t.id.in_(fitting)).values(batch=batch, leased_until=_NOW + lease)
-        rows = tx.execute(taken.returning(t.id, t.type, t.data)).all()
+        rows = tx.execute(taken.returning(*self._told)).all()
         return _batch(batch, rows) if rows else None
+
+    @property
+    def _named(self) -> dict[str, str]:
+        return {"table": self._engine.dialect.identifier_preparer.format_table(self._table)}
+
+    @property
+    def _told(self) -> list[ColumnElement[Any]]:
+        t = self._table.c
+        return [t.id, t.type, t.data, t.channels if self._has_channels else null().label("channels")]
 
     def _of(self, batch: Batch) -> Update:
         t = self._table.c
@@ -240,9 +253,15 @@ class Rows:
 # Of the server, and of the moment: leases are judged by one clock, and a claim may have waited for its turn.
 _NOW: Final = func.clock_timestamp()
 _ENDED: Final[dict[str, Any]] = {"leased_until": _NOW}
+_HAS_CHANNELS: Final = text("""
+    select exists (
+        select from pg_attribute
+        where attrelid = to_regclass(cast(:table as text)) and attname = 'channels' and not attisdropped
+    )
+""")
 _FREE: Final[dict[str, Any]] = {"batch": None, "leased_until": None}
 
 
 def _batch(id_: UUID, rows: Sequence[Row[Any]]) -> Batch:
-    waiting = [Waiting(row.id, row.type, row.data) for row in rows]
+    waiting = [Waiting(row.id, row.type, row.data, tuple(row.channels or ())) for row in rows]
     return Batch(id_, tuple(sorted(waiting, key=lambda row: row.id)))

@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     DateTime,
+    FetchedValue,
     Identity,
     Index,
     Insert,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import registry
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
@@ -52,7 +54,7 @@ class Outbox:
         """Define the table. Alembic's autogenerate sees it; `waybill outbox sql` prints it."""
         self.table = outbox_table(metadata, name, schema=schema)
         self._entry = type("OutboxEntry", (_Entry,), {})
-        registry(metadata=metadata).map_imperatively(self._entry, self.table)
+        registry(metadata=metadata).map_imperatively(self._entry, self.table, eager_defaults=False)
 
     def enqueue(self, session: _Session, event: Event, *, stream: str | None = None) -> None:
         """Write an event in the session's transaction, sync or async: it is sent if that commits.
@@ -101,6 +103,8 @@ def outbox_table(metadata: MetaData, name: str = DEFAULT_NAME, *, schema: str | 
         Column("leased_until", DateTime(timezone=True)),
         Column("refused_at", DateTime(timezone=True)),
         Column("reason", Text),
+        # The last, and never written unless there are some: a table without it takes events without channels.
+        Column("channels", ARRAY(Text), server_default=FetchedValue()),
         Index(f"{name}_batch", "batch", postgresql_where=text("batch is not null")),
         Index(f"{name}_stream", "stream", postgresql_where=text("batch is not null")),
         schema=schema,
@@ -108,4 +112,5 @@ def outbox_table(metadata: MetaData, name: str = DEFAULT_NAME, *, schema: str | 
 
 
 def _values(event: Event, stream: str | None) -> dict[str, Any]:
-    return {"stream": stream, "type": event.type, "data": encode_data(event).decode()}
+    values = {"stream": stream, "type": event.type, "data": encode_data(event).decode()}
+    return values | ({"channels": list(event.channels)} if event.channels else {})

@@ -135,7 +135,7 @@ class Advancer:
         tenant_id, wanted = step.replay.tenant_id, step.replay.wanted
         some: list[tuple[UUID, EndpointId, EventId]]
         if isinstance(wanted, MissingSelection):
-            events = await missing.page(tx, tenant_id, wanted, cut, types=wanted.types, never=NEVER_MISSING)
+            events = await missing.page(tx, tenant_id, wanted, cut, never=NEVER_MISSING)
             some, last = [(one.id, wanted.endpoint_id, one.id) for one in events.items], events.last
         else:
             asked = await search.prepared(tx, tenant_id, wanted, in_flight=self._in_flight)

@@ -174,7 +174,7 @@ class Replays:
         last: UUID | None = OLDEST
         for _ in range(_MOST_PAGES):
             cut = Cut.following(_EVENTS_AT_ONCE, last, oldest_first=True)
-            page = await missing.page(tx, tenant_id, wanted, cut, types=wanted.types, never=NEVER_MISSING)
+            page = await missing.page(tx, tenant_id, wanted, cut, never=NEVER_MISSING)
             found += page.items
             last = page.last
             if last is None:
@@ -222,8 +222,13 @@ async def _settled(tx: Transaction, tenant_id: TenantId, new: NewReplay) -> tupl
     endpoint = await _endpoint(tx, tenant_id, new.wanted.endpoint_id)
     if endpoint.operational:
         raise Invalid("missing.endpoint", "is operational: it gets none of the tenant's events")
-    types = new.wanted.types or endpoint.filter
-    return replace(new, wanted=replace(new.wanted, types=types)), [endpoint]
+    settled = replace(
+        new.wanted,
+        types=new.wanted.types or endpoint.filter,
+        channels=endpoint.channels,
+        condition=endpoint.condition,
+    )
+    return replace(new, wanted=settled), [endpoint]
 
 
 async def _endpoint(tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId) -> Endpoint:

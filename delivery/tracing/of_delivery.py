@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from delivery.model import EndpointState, Prefix, show_id
 from delivery.moments import exact
 from delivery.tracing.of_attempts import of_attempts
-from delivery.tracing.sentences import of_entry, sentence, state_reason, who, why
+from delivery.tracing.sentences import not_answered, of_entry, sentence, state_reason, who, why
 from delivery.tracing.standing import standing
 from delivery.tracing.steps import Step, What
 from delivery.tracing.story import TEST_TYPE, still_on
@@ -66,13 +66,16 @@ def _beginning(delivery: Delivery) -> Iterator[Step]:
     to_endpoint = {"endpoint_id": show_id(Prefix.ENDPOINT, delivery.endpoint_id)}
     told = f"It is owed to the endpoint {to_endpoint['endpoint_id']}, {matched(delivery)}."
     details = {**to_endpoint, "pattern": delivery.matched_by}
+    if delivery.condition_failed is not None:
+        details["condition_failed"] = delivery.condition_failed
     yield Step(delivery.created_at, What.MATCHED, told, details)
 
 
 def matched(delivery: Delivery) -> str:
     """Why the delivery was made, as what follows `it is owed to the endpoint`."""
     if delivery.matched_by is not None:
-        return f"whose filter asks for {delivery.matched_by}"
+        asked_for = f"whose filter asks for {delivery.matched_by}"
+        return asked_for + not_answered(delivery)
     if delivery.event_type == TEST_TYPE:
         return "to which it was sent by name"
     return "to which it was sent by name or before patterns were kept"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from delivery.ledger.journal import Entry
+    from delivery.model import Delivery
 
 _OF_OURS: Final = {
     "endpoint_deleted": "Its endpoint was deleted, so it has nowhere to go.",
@@ -76,6 +77,22 @@ def asks_for(patterns: Sequence[str]) -> str:
     named = ", ".join(patterns[:_MOST_PATTERNS])
     more = len(patterns) - _MOST_PATTERNS
     return (f"{named} and {more} more" if more > 0 else named) or "nothing"
+
+
+def any_of(names: Sequence[str]) -> str:
+    """Write `eu`, `eu or us`, `eu, us or asia`; of many names the first."""
+    named, more = list(names[:_MOST_PATTERNS]), len(names) - _MOST_PATTERNS
+    if more > 0:
+        return f"{', '.join(named)} or {more} more"
+    return " or ".join([", ".join(named[:-1]), named[-1]]) if len(named) > 1 else "".join(named)
+
+
+def not_answered(delivery: Delivery) -> str:
+    """What to add to why a delivery was made, where its endpoint's condition could not be answered."""
+    if delivery.condition_failed is None:
+        return ""
+    why_not = delivery.condition_failed.rstrip(".")
+    return f"; its condition could not be answered ({why_not}), so that it is sent all the same"
 
 
 def counted(count: int, noun: str) -> str:

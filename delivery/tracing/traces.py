@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -63,9 +64,9 @@ class Traces:
             event = await events.read(tx, tenant_id, event_id)
             if event is None:
                 raise NotFound("event", show_id(Prefix.EVENT, event_id))
-            head, _ = event
-            arrival = await _arrival(tx, head)
-        return of_event.trace(arrival)
+            arrival = await _arrival(tx, *event)
+        # Conditions are asked again: those of a thousand endpoints must not hold up the loop.
+        return await asyncio.to_thread(of_event.trace, arrival)
 
     async def _story(self, tx: Transaction, delivery: Delivery, *, now: datetime) -> Story:
         tenant_id, endpoint_id = delivery.tenant_id, delivery.endpoint_id
@@ -131,7 +132,7 @@ async def _happened(tx: Transaction, delivery: Delivery, *, now: datetime) -> tu
     return before, meanwhile
 
 
-async def _arrival(tx: Transaction, event: EventHead) -> Arrival:
+async def _arrival(tx: Transaction, event: EventHead, body: bytes | None) -> Arrival:
     tenant_id, at = event.tenant_id, event.created_at
     wanted = await search.prepared(tx, tenant_id, DeliverySelection(event_id=event.id), in_flight=0)
     page = await search.page(tx, wanted, Cut(MOST_ENDPOINTS))
@@ -150,6 +151,7 @@ async def _arrival(tx: Transaction, event: EventHead) -> Arrival:
         changes=await _changes(tx, tenant_id, told, at=at),
         made_later=await traces.made_later(tx, tenant_id, at=at),
         left_out=tuple(left_out),
+        body=body,
     )
 
 
@@ -157,5 +159,7 @@ async def _changes(
     tx: Transaction, tenant_id: TenantId, told: Sequence[Known], *, at: datetime
 ) -> dict[EndpointId, list[FilterChange]]:
     changed = [known.id for known in told if known.updated_at > at]
-    found = await traces.filter_changes(tx, tenant_id, changed, at=at) if changed else []
-    return {change.endpoint_id: [change] for change in found}
+    found: dict[EndpointId, list[FilterChange]] = {}
+    for change in await traces.filter_changes(tx, tenant_id, changed, at=at) if changed else ():
+        found.setdefault(change.endpoint_id, []).append(change)
+    return found

@@ -14,6 +14,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Column, Integer, MetaData, create_engine, make_url, text
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Session
 
@@ -143,6 +144,36 @@ async def test_async_sessions_write_in_their_transaction_too(shop: Engine, rows:
     with in_process(rows, tenant) as forwarder:
         forwarder.turn()
     assert data_of(tenant) == [2]
+
+
+def test_channels_go_along(shop: Engine, rows: Rows, engine: Api) -> None:
+    tenant = engine.tenant()
+    write(shop, Event("order.created", 1, ["eu", "us"]), Event("order.created", 2))
+    with shop.begin() as connection:
+        connection.execute(outbox.statement(Event("order.created", 3, ("asia",))))
+    with in_process(rows, tenant) as forwarder:
+        forwarder.turn()
+    listed = tenant.every("/v1/events?order=oldest")
+    assert [event["channels"] for event in listed] == [["eu", "us"], [], ["asia"]]
+
+
+def test_a_table_of_an_earlier_release_goes_on_as_long_as_no_channels_are_used(
+    shop: Engine, rows: Rows, engine: Api
+) -> None:
+    tenant = engine.tenant()
+    with shop.begin() as connection:
+        connection.execute(text("alter table waybill_outbox drop column channels"))
+    write(shop, Event("order.created", 1))
+    with in_process(rows, tenant) as forwarder:
+        assert forwarder.turn() == timedelta(0)
+        with pytest.raises(ProgrammingError, match="channels"):
+            write(shop, Event("order.created", 2, ["eu"]))
+        with shop.begin() as connection:
+            connection.execute(text("alter table waybill_outbox add column channels text[]"))
+        write(shop, Event("order.created", 2, ["eu"]))
+        forwarder.turn()
+    listed = tenant.every("/v1/events?order=oldest")
+    assert [event["channels"] for event in listed] == [[], ["eu"]]
 
 
 def test_the_printed_sql_makes_what_the_metadata_says(shop: Engine, processes: Stack) -> None:

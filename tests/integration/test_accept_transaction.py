@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from delivery.ledger.direct import Connection
 
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 ONE, OTHER = NewEvent("order.created", b'{"id":1}'), NewEvent("order.created", b'{"id":2}')
 
 
@@ -406,3 +407,49 @@ async def test_endpoints_of_a_tenant_are_owed_only_by_its_own_events(ledger: Led
         """,
     )
     assert wrong == []
+
+
+# ------------------------------------------------------------------ channels and conditions
+async def test_channels_and_failed_conditions_are_kept_beside_a_trace_and_without_one(
+    own_ledger: Ledger,
+) -> None:
+    tenant = await on.new_tenant(own_ledger)
+    await on.new_endpoint(own_ledger, tenant, on.Wanted(condition="length(@) > `1`"))
+    events = [NewEvent("a", b"1", ("eu", "us")), NewEvent("a", b'"long"'), NewEvent("a", b'""')]
+    for traced in (False, True):
+        accepter = Accepter(own_ledger, limits=on.LIMITS, clock=clock, traced=traced)
+        await accepter.accept(tenant, events, single=False, traceparent=TRACE)
+        kept = await on.rows(
+            own_ledger,
+            "select e.channels, e.traceparent, e.matched, d.condition_failed from events e "
+            "left join deliveries d on d.event_id = e.id order by e.id desc limit 3",
+        )
+        trace = TRACE if traced else None
+        failed = "length() takes string or array or object, and was given number."
+        assert [tuple(row) for row in reversed(kept)] == [
+            (["eu", "us"], trace, 1, failed),
+            (None, trace, 1, None),
+            (None, trace, 0, None),
+        ]
+
+
+async def test_while_conditions_are_asked_others_have_their_turn(own_ledger: Ledger) -> None:
+    tenant = await on.new_tenant(own_ledger)
+    many = " || ".join([f"@[?n == `{number}`]" for number in range(15)])
+    await on.new_endpoint(own_ledger, tenant, on.Wanted(condition=many))
+    accepter, turns = on.accepter(own_ledger), 0
+    some = [NewEvent("a", b"[%b]" % b",".join([b'{"n": 99}'] * 40))]
+    await accepter.accept(tenant, some, single=True)
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    accepted = accepter.accept(tenant, some * 200, single=False)
+    answer = await accepted
+    counting.cancel()
+    assert answer.answer.count(b'"deliveries":0') == 200
+    assert turns > 20

@@ -185,7 +185,7 @@ async def _explain_all(
     await explain("forget", lambda tx: upkeep.forget_idempotency_keys(tx, older_than=timedelta(hours=1)))
     await explain("versions", lambda tx: accepting.endpoint_versions(tx, [tenant]))
     await explain("accept", _accept(tenant, endpoints[0]))
-    await explain("filters", lambda tx: accepting.filters(tx, [tenant]))
+    await explain("filters", lambda tx: accepting.wants(tx, [tenant]))
     await explain("recall", lambda tx: accepting.recall(tx, [(tenant, key.key)]))
     await explain("load", lambda tx: destinations.load(tx, endpoints))
     await explain("attempts", lambda tx: attempts.page(tx, tenant, ids[0], Cut()), of=tenant)

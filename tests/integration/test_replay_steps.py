@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from delivery.accept import NewEvent
 from delivery.bootstrap import clock
 from delivery.jobs import ItemState, MissingSelection, ReplayState
 from delivery.ledger import replays as rows_of
@@ -478,3 +479,29 @@ async def test_a_finished_job_is_told_in_the_journal(
         ("replay.finished", "waybill"),
     ]
     assert found[1].details == {"replay_id": show_id(Prefix.REPLAY, replay), "succeeded": 1}
+
+
+async def test_a_job_for_events_never_owed_goes_by_channels_and_condition(
+    ledger: Ledger, tenant: TenantId, jobs: Jobs
+) -> None:
+    events = [
+        NewEvent("order.created", b'{"n": %d}' % number, ("eu",) if number % 2 else ("us",))
+        for number in range(120)
+    ]
+    await on.accepter(ledger).accept(tenant, events, single=False)
+    wanted = on.Wanted(channels=("eu", "asia"), condition="n >= `100`")
+    endpoint = await on.new_endpoint(ledger, tenant, wanted)
+    replay = await jobs.create(MissingSelection(endpoint))
+    while (await jobs.step(replay)).selecting:
+        pass
+    assert sum((await jobs.counts(replay)).values()) == 10
+    found = await on.rows(
+        ledger,
+        """
+        select convert_from(body, 'utf8')::json -> 'data' ->> 'n' as n, channels
+        from events join replay_items on event_id = id where replay_id = :id
+        """,
+        id=replay,
+    )
+    assert {int(row.n) for row in found} == set(range(101, 120, 2))
+    assert all(row.channels == ["eu"] for row in found)

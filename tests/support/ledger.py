@@ -148,6 +148,8 @@ class Wanted:
     format: Format = Format.STANDARD
     payload: PayloadKind = PayloadKind.FULL
     limits: EndpointLimits = UNLIMITED
+    channels: tuple[str, ...] = ()
+    condition: str | None = None
 
 
 async def new_endpoint(ledger: Ledger, tenant_id: TenantId, wanted: Wanted | None = None) -> EndpointId:
@@ -175,6 +177,8 @@ async def new_endpoint(ledger: Ledger, tenant_id: TenantId, wanted: Wanted | Non
         version=1,
         created_at=now,
         updated_at=now,
+        channels=wanted.channels,
+        condition=wanted.condition,
     )
     if wanted.auth is not None:
         endpoint = with_auth(wanted.box, endpoint, read_credentials(wanted.auth))

@@ -21,6 +21,7 @@ from delivery.accept import NewEvent
 from delivery.accept.draft import Subscriptions, draft
 from delivery.dispatch.attempt import ALWAYS_SENT, SEQUENCE_HEADER
 from delivery.ledger import Ledger, partitions
+from delivery.matching import Wants
 from delivery.model import EventId, Prefix, show_id
 from retries.backoff import parse_schedule
 from retries.outcome import Delivered, Outcome, Phase, Refused, TimedOut, describe, name_of
@@ -102,11 +103,12 @@ class Past:
 
     def happen(self, moment: datetime, tenant_id: TenantId, type_: str, told: object) -> None:
         """One event, and all that came of it."""
-        some = [(flow.id, flow.filter) for flow in self.flows.values() if flow.tenant_id == tenant_id]
+        some = [(flow.id, Wants(flow.filter)) for flow in self.flows.values() if flow.tenant_id == tenant_id]
+        told_event = NewEvent(type_, json.dumps(told, separators=(",", ":")).encode())
         drafted = draft(
             tenant_id,
-            [NewEvent(type_, json.dumps(told, separators=(",", ":")).encode())],
-            Subscriptions.of(some).matching,
+            [told_event],
+            [Subscriptions.of(some).owed(told_event)],
             single=True,
             now=moment,
             new_id=lambda: self._id(moment),

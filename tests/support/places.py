@@ -151,6 +151,7 @@ PLACES = (
     Place("endpoint-two-secrets", endpoint("lumen/analytics")),
     Place("endpoint-new", narrowed("lumen", "/endpoints/new"), open_all),
     Place("endpoint-edit", endpoint("lumen/crm", "/edit")),
+    Place("endpoint-filter-test", endpoint("lumen/crm", "/filter-test")),
     Place("endpoint-pause", endpoint("lumen/crm", "/pause")),
     Place("endpoint-resume", endpoint("northwind/returns", "/resume")),
     Place("endpoint-enable", endpoint("northwind/affiliate", "/enable")),

@@ -27,6 +27,7 @@ NOUNS = {
 # Bodies that would be carried out, where a path needs one and `{}` is none.
 BODIES: Mapping[tuple[str, str], object] = {
     ("POST", "/v1/endpoints/{endpoint_id}/recover"): {"since": "2026-01-01T00:00:00Z"},
+    ("POST", "/v1/endpoints/{endpoint_id}/filter/test"): {"event": {"type": "order.created", "data": 1}},
     ("PATCH", "/v1/endpoints/{endpoint_id}"): {"description": "mine now", "url": "https://evil.example/in"},
 }
 _ODD: tuple[object, ...] = ({}, {"no_such_field": 1}, [])
@@ -43,6 +44,7 @@ _NAMING: tuple[object, ...] = tuple(
 # Bodies that name ids, and the fields of the document's schemas that they go through.
 NAMED_IN_BODIES: Mapping[tuple[str, str], tuple[object, ...]] = {
     ("POST", "/v1/replays"): _NAMING,
+    ("POST", "/v1/endpoints/{endpoint_id}/filter/test"): ({"event_id": "{event_id}"},),
     ("POST", "/v1/ingest/messages/{message_id}/retry"): ({"tenant_id": "{tenant_id}", "reason": _WHY},),
 }
 COVERED_FIELDS = {

@@ -14,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.accept import AcceptLimits, NewEvent, parse_event
-from delivery.accept.draft import Draft, Subscriptions, draft
+from delivery.accept.draft import Draft, Match, Subscriptions, draft
+from delivery.conditions import Answers
 from delivery.filters import matches
+from delivery.matching import Wants, judge
 from delivery.model import EndpointId, Prefix, TenantId, parse_id
 
 if TYPE_CHECKING:
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 11, 22, 12, 30, 0, 4_999, tzinfo=UTC)
 TENANT = TenantId(UUID(int=7))
 ONE, TWO, THREE = (EndpointId(UUID(int=number)) for number in (101, 102, 103))
-FILTERS = Subscriptions.of([(ONE, ("*",)), (TWO, ("order.*",)), (THREE, ("invoice.paid", "order.created"))])
+FILTERS = Subscriptions.of(
+    [(ONE, Wants(("*",))), (TWO, Wants(("order.*",))), (THREE, Wants(("invoice.paid", "order.created")))]
+)
 NOTHING = Subscriptions.of([])
 
 
@@ -33,7 +37,7 @@ def drafted(*events: NewEvent, subscriptions: Subscriptions = FILTERS, single: b
     return draft(
         TENANT,
         events,
-        subscriptions.matching,
+        [subscriptions.owed(event) for event in events],
         single=single,
         now=NOW,
         new_id=lambda: UUID(int=next(numbers)),
@@ -109,19 +113,94 @@ def test_any_data_that_was_taken_goes_out_as_it_came(value: object) -> None:
     st.lists(st.sampled_from(["a", "a.b", "a.b.c", "b", "b.x", "c"]), max_size=8),
 )
 def test_what_is_remembered_of_filters_is_what_they_say(filters: list[list[str]], types: list[str]) -> None:
-    subscriptions = Subscriptions.of([(EndpointId(UUID(int=n)), f) for n, f in enumerate(filters)])
+    subscriptions = Subscriptions.of(
+        [(EndpointId(UUID(int=n)), Wants(tuple(f))) for n, f in enumerate(filters)]
+    )
     for event_type in types:
-        matching = subscriptions.matching(event_type)
-        assert [endpoint for endpoint, _ in matching] == [
+        owed = subscriptions.owed(NewEvent(event_type, b"1"))
+        assert [match.endpoint_id for match in owed] == [
             UUID(int=n) for n, patterns in enumerate(filters) if matches(patterns, event_type)
         ]
-        assert all(pattern is not None and matches([pattern], event_type) for _, pattern in matching)
+        assert all(match.pattern is not None and matches([match.pattern], event_type) for match in owed)
 
 
 def test_a_tenant_that_invents_types_does_not_fill_memory() -> None:
-    subscriptions = Subscriptions.of([(ONE, ("*",))])
-    for number in range(1_500):
-        assert subscriptions.matching(f"type_{number}") == [(ONE, "*")]
-    remembered = [subscriptions.matching(f"type_{number}") for number in range(1_500)]
+    subscriptions = Subscriptions.of([(ONE, Wants(("*",)))])
+    events = [NewEvent(f"type_{number}", b"1") for number in range(1_500)]
+    for event in events:
+        assert subscriptions.owed(event) == [Match(ONE, "*")]
+    remembered = [subscriptions.owed(event) for event in events]
     # The same list again where it was remembered, a new one where there was no more room.
-    assert sum(subscriptions.matching(f"type_{n}") is found for n, found in enumerate(remembered)) <= 1_000
+    same = [subscriptions.owed(event) is found for event, found in zip(events, remembered, strict=True)]
+    assert sum(same) <= 1_000
+
+
+# ------------------------------------------------------------------ beside the type
+def owed_to(wants: dict[EndpointId, Wants], event: NewEvent) -> list[Match]:
+    return list(Subscriptions.of(list(wants.items())).owed(event))
+
+
+def test_channels_narrow_endpoints_that_name_some_and_no_others() -> None:
+    wants = {
+        ONE: Wants(("*",)),
+        TWO: Wants(("*",), ("eu", "us")),
+        THREE: Wants(("*",), ("us",)),
+    }
+    assert owed_to(wants, NewEvent("a", b"1")) == [Match(ONE, "*")]
+    assert owed_to(wants, NewEvent("a", b"1", ("eu",))) == [Match(ONE, "*"), Match(TWO, "*")]
+    assert owed_to(wants, NewEvent("a", b"1", ("us", "eu"))) == [Match(each, "*") for each in wants]
+    assert owed_to(wants, NewEvent("a", b"1", ("asia",))) == [Match(ONE, "*")]
+
+
+def test_a_condition_narrows_and_one_that_fails_does_not_and_says_why() -> None:
+    wants = {
+        ONE: Wants(("*",), condition="total > `100`"),
+        TWO: Wants(("*",), condition="total > `200`"),
+        THREE: Wants(("*",), condition="starts_with(total, '1')"),
+    }
+    one, three = owed_to(wants, NewEvent("a", b'{"total": 120}'))
+    assert one == Match(ONE, "*")
+    assert three.endpoint_id == THREE
+    assert three.failed == "starts_with() takes string, and was given number."
+
+
+def test_data_is_not_read_where_no_candidate_has_a_condition() -> None:
+    wants = {ONE: Wants(("*",), ("eu",)), TWO: Wants(("b",), condition="total > `200`")}
+    unreadable = NewEvent("a", b"{not json", ("eu",))
+    assert owed_to(wants, unreadable) == [Match(ONE, "*")]
+    (read,) = owed_to(wants, NewEvent("b", b"{not json"))
+    assert read.failed == "The payload cannot be read."
+
+
+def test_rows_keep_the_channels_and_why_a_condition_failed() -> None:
+    subscriptions = Subscriptions.of([(ONE, Wants(("*",), condition="length(@) > `1`"))])
+    made = drafted(NewEvent("a", b"1", ("eu", "us")), subscriptions=subscriptions)
+    assert made.events[0].channels == ("eu", "us")
+    assert made.deliveries[0].condition_failed is not None
+    assert json.loads(made.events[0].body).keys() == {"type", "timestamp", "data"}
+
+
+CHANNELS = st.lists(st.sampled_from(["eu", "us", "asia"]), unique=True, max_size=3).map(tuple)
+CONDITIONS = st.sampled_from([None, "n > `1`", "starts_with(n, 'a')", "tags[0] == 'x'", "sort(n)"])
+WANTS = st.builds(
+    Wants, st.lists(st.sampled_from(["*", "a", "a.*"]), max_size=2).map(tuple), CHANNELS, CONDITIONS
+)
+
+
+@given(
+    st.lists(WANTS, max_size=6),
+    st.sampled_from(["a", "a.b", "b"]),
+    CHANNELS,
+    st.sampled_from([b"1", b'{"n": 2}', b'{"n": "ab", "tags": ["x"]}', b'{"n": 1}']),
+)
+def test_owed_is_who_is_judged_to_be_reached_one_by_one(
+    wants: list[Wants], event_type: str, channels: tuple[str, ...], data: bytes
+) -> None:
+    every = [(EndpointId(UUID(int=n)), one) for n, one in enumerate(wants)]
+    event = NewEvent(event_type, data, channels)
+    judged = {id_: judge(one, event_type, channels, Answers(data)) for id_, one in every}
+    assert Subscriptions.of(every).owed(event) == [
+        Match(id_, found.pattern, None if found.answer is None else found.answer.failed)
+        for id_, found in judged.items()
+        if found.reaches
+    ]

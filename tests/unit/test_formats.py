@@ -46,7 +46,7 @@ DATA = st.recursive(
 
 
 def stored(data: bytes, event_type: str = "order.created") -> bytes:
-    made = draft(TENANT, [NewEvent(event_type, data)], lambda _: [], single=True, now=NOW, new_id=new_id)
+    made = draft(TENANT, [NewEvent(event_type, data)], [[]], single=True, now=NOW, new_id=new_id)
     return made.events[0].body
 
 

@@ -40,6 +40,7 @@ SELECTION: dict[str, object] = {"selection": {"status": ["failed"]}, "reason": "
 BODIES: dict[str, dict[str, object]] = {
     "/v1/endpoints": {"url": "https://shop.example/in"},
     "/v1/endpoints/{endpoint_id}/recover": {"since": "2026-01-01T00:00:00Z"},
+    "/v1/endpoints/{endpoint_id}/filter/test": {"event": {"type": "order.created", "data": 1}},
     "/v1/replays": SELECTION,
     "/v1/portal-links": {},
 }

@@ -32,6 +32,7 @@ NOT_AUDITED = {
     ("post", "/v1/events"): "the event itself is the record",
     ("post", "/v1/events/batch"): "the events themselves are the record",
     ("post", "/v1/endpoints/{endpoint_id}/test"): "an event like any other",
+    ("post", "/v1/endpoints/{endpoint_id}/filter/test"): "it only looks",
 }
 # What each of the others writes.
 AUDITED = {

@@ -71,6 +71,17 @@ async def test_a_message_is_an_event_with_the_data_as_they_came(services: Servic
     assert b'"data":{"total": 1.50}' in read.content
 
 
+async def test_a_message_has_channels_as_a_request_does(services: Services, tenant: Tenancy):
+    endpoint = await tenant.endpoint(channels=["eu"])
+    for channels in (b'["eu"]', b'["us"]'):
+        body = b'{"type": "order.created", "data": 1, "channels": %b}' % channels
+        assert await services.ingest.take(message(tenant.key, body=body))
+    (delivery,) = await tenant.deliveries()
+    assert delivery["endpoint_id"] == endpoint["id"]
+    wrong = message(tenant.key, body=b'{"type": "order.created", "data": 1, "channels": ["a b"]}')
+    assert not await services.ingest.take(wrong)
+
+
 async def test_a_message_that_comes_again_is_the_same_event_here_and_over_http(
     services: Services, tenant: Tenancy
 ):

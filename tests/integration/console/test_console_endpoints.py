@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 SCRIPT = "<script>alert(1)</script>"
 ESCAPED = "&lt;script&gt;alert(1)&lt;/script&gt;"
 NEW = {"url": "https://shop.example/hooks", "filter": "order.*", "signature": "v1"}
-PAGES = ("", "/pause", "/resume", "/enable", "/disable", "/delete", "/edit", "/rotate")
+ACTS = ("/pause", "/resume", "/enable", "/disable", "/delete", "/edit", "/rotate")
+PAGES = ("", "/filter-test", *ACTS)
 OPERATED = ("/pause", "/resume", "/enable", "/test")
 ADMINISTERED = ("/disable", "/delete", "/edit")
 
@@ -166,7 +167,7 @@ async def test_the_page_answers_for_every_span(staff: Browser, endpoint: Endpoin
     assert (await staff.get(at(endpoint), span=span)).status_code == 200
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page])
+@pytest.mark.parametrize("page", ACTS)
 async def test_who_may_only_look_is_refused_what_acts(
     viewer: Browser, endpoint: EndpointId, page: str
 ) -> None:
@@ -194,10 +195,10 @@ async def test_support_may_not_make_endpoints(partner: Browser) -> None:
 
 async def test_who_may_only_look_is_offered_nothing(viewer: Browser, endpoint: EndpointId) -> None:
     page = await viewer.text(at(endpoint))
-    assert not [move for move in PAGES[1:] if f"{at(endpoint)}{move}" in page]
+    assert not [move for move in ACTS if f"{at(endpoint)}{move}" in page]
 
 
-@pytest.mark.parametrize("page", ["", "/pause", "/resume", "/enable", "/rotate"])
+@pytest.mark.parametrize("page", ["", "/pause", "/resume", "/enable", "/rotate", "/filter-test"])
 async def test_another_tenant_s_endpoint_is_not_found(
     enter: Callable[..., Browser], ledger: Ledger, tenant: TenantId, page: str
 ) -> None:
@@ -455,3 +456,75 @@ async def test_what_a_tenant_has_written_is_shown_and_never_run(
     shown = await staff.text(path)
     assert SCRIPT not in shown
     assert ESCAPED in shown
+
+
+# ------------------------------------------------------------------ channels and conditions
+CONDITION = "total > `100` && currency == '<b>'"
+
+
+async def test_channels_and_a_condition_are_set_shown_and_taken_away(
+    staff: Browser, services: Services, tenant: TenantId
+) -> None:
+    path = f"/endpoints/new?tenant={show_id(Prefix.TENANT, tenant)}"
+    await staff.post(path, **NEW, channels="eu\nus", condition=CONDITION)
+    (made,) = (await services.endpoints.page(tenant, Cut())).items
+    assert (made.channels, made.condition) == (("eu", "us"), CONDITION)
+    page = await staff.text(at(made.id))
+    assert "<code>eu</code>, <code>us</code>" in page
+    assert "total &gt; `100` &amp;&amp; currency == &#39;&lt;b&gt;&#39;" in page
+    await staff.post(f"{at(made.id)}/edit", **NEW)
+    changed = await services.endpoints.read(tenant, made.id)
+    assert (changed.channels, changed.condition) == ((), None)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ({"channels": "eu\nno,spaces!"}, "Line 3: A channel is 1 to 128 letters"),
+        ({"condition": "total >"}, "This is not JMESPath: Incomplete expression."),
+    ],
+)
+async def test_what_cannot_be_asked_for_is_said_beside_its_field(
+    staff: Browser, endpoint: EndpointId, typed: dict[str, str], said: str
+) -> None:
+    page = await staff.post(f"{at(endpoint)}/edit", **NEW, **typed)
+    assert page.status_code == 422
+    assert said in page.text
+
+
+async def test_a_filter_is_tried_out_by_who_may_look(
+    viewer: Browser, ledger: Ledger, tenant: TenantId
+) -> None:
+    wanted = on.Wanted(filter=("order.*",), condition="total > `100`")
+    endpoint = await on.new_endpoint(ledger, tenant, wanted)
+    path, asked = f"{at(endpoint)}/filter-test", {"filter": "order.*", "condition": "total > `100`"}
+    assert "total &gt; `100`" in await viewer.text(path)
+    typed = {"type": "order.created", "data": '{"total": 120}'}
+    page = await viewer.post(path, **typed, **asked)
+    assert "It would be owed to the endpoint." in page.text
+    page = await viewer.post(path, **typed, **asked | {"condition": "total > `200`", "channels": "eu"})
+    assert "It would not be owed to the endpoint. It asks for eu; the event has none." in page.text
+    assert "It does not hold for the event&#39;s data: total &gt; `200`" in page.text
+    event = await on.accept(ledger, tenant, data=b'{"total": "<b>"}')
+    page = await viewer.post(path, event_id=show_id(Prefix.EVENT, event), **asked)
+    assert "though its condition cannot be answered" in page.text
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ({"type": "order created", "data": "1"}, "An event type is made of letters"),
+        ({"type": "order.created", "data": "{"}, "It is not JSON"),
+        ({"type": "order.created", "data": '1,"type":"x"'}, "It is not JSON"),
+        ({"type": "order.created", "data": "1", "on": "a! b"}, "A channel is 1 to 128"),
+        ({"type": "order.created", "data": "1", "condition": "a >"}, "This is not JMESPath"),
+        ({"event_id": "evt_1"}, "is not the id of an event"),
+        ({"event_id": "evt_01kasw8qbefy09m6sc7n75yr3h"}, "There is no such event of this tenant."),
+    ],
+)
+async def test_a_trial_that_cannot_be_made_says_so_beside_its_field(
+    viewer: Browser, endpoint: EndpointId, typed: dict[str, str], said: str
+) -> None:
+    page = await viewer.post(f"{at(endpoint)}/filter-test", **typed)
+    assert page.status_code == 422
+    assert said in page.text

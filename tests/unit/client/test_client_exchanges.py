@@ -26,7 +26,7 @@ from delivery.client import (
     TooLarge,
 )
 from delivery.client.exchanges import Edge, Lost, Wait, send_batches, send_one
-from delivery.client.wire import Accepted, Answer, Ask, batches
+from delivery.client.wire import Accepted, Answer, Ask, batches, encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -229,3 +229,8 @@ def test_bytes_go_out_as_they_are_and_what_json_cannot_say_is_refused_here():
     for data in (float("nan"), {1, 2}, "\ud800"):
         with pytest.raises((TypeError, ValueError)):
             send_one(Event("a", data), "key", Retries(), world.edge)
+
+
+def test_channels_are_sent_only_where_there_are_some() -> None:
+    assert encode(Event("a", 1)) == b'{"type":"a","data":1}'
+    assert encode(Event("a", 1, ["eu", "us"])) == b'{"type":"a","data":1,"channels":["eu","us"]}'

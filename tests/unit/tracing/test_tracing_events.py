@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.ledger.traces import FilterChange
-from delivery.tracing.of_event import Arrival, Fate, Verdict, filter_then, trace
+from delivery.matching import Wants
+from delivery.tracing.of_event import Arrival, Fate, Verdict, trace, wants_then
 from delivery.tracing.sentences import asks_for
 from tests.unit.cli.records import EVENT
 from tests.unit.tracing.arrivals import ARRIVAL, AT, MATCHED, NOWHERE, OTHER, OWED_TO
+
+BODY = b'{"type":"order.created","timestamp":"2026-11-22T12:30:00.004Z","data":{"total":120}}'
 
 
 def change(seconds: float, *was: str) -> FilterChange:
@@ -130,7 +134,11 @@ def test_of_many_patterns_the_first_are_told():
     assert asks_for([]) == "nothing"
 
 
-# ------------------------------------------------------------------ the filter as it was
+# ------------------------------------------------------------------ what it asked for then
+def filter_then(now: tuple[str, ...], changes: list[FilterChange], *, at: datetime) -> tuple[str, ...]:
+    return wants_then(replace(OTHER, filter=now), changes, at=at).types
+
+
 def test_without_a_change_since_the_filter_is_as_it_is():
     assert filter_then(("now",), [], at=AT) == ("now",)
     assert filter_then(("now",), [change(-5, "before")], at=AT) == ("now",)
@@ -149,3 +157,61 @@ def test_any_moment_of_a_filters_life_is_found_again(moments: list[int], asked: 
     changes = [change(at, str(was)) for was, at in zip(lives, moments, strict=False)]
     found = filter_then((str(moments[-1]),), changes, at=AT + timedelta(seconds=asked))
     assert found == (str(max(at for at in lives if at <= asked)),)
+
+
+def test_each_part_of_what_it_wanted_is_found_by_its_own_changes():
+    now = replace(OTHER, filter=("now",), channels=("us",), condition="b")
+    changes = [
+        FilterChange(OTHER.id, AT + timedelta(seconds=9), ("eu",), "channels"),
+        FilterChange(OTHER.id, AT + timedelta(seconds=5), None, "condition"),
+        FilterChange(OTHER.id, AT + timedelta(seconds=7), "a", "condition"),
+    ]
+    assert wants_then(now, changes, at=AT) == Wants(("now",), ("eu",))
+    assert wants_then(now, changes, at=AT + timedelta(seconds=6)) == Wants(("now",), ("eu",), "a")
+    assert wants_then(now, changes, at=AT + timedelta(seconds=60)) == Wants(("now",), ("us",), "b")
+
+
+# ------------------------------------------------------------------ channels and conditions
+def passed_over(**changed: Any) -> Fate:
+    other = replace(OTHER, filter=("*",), **{name: changed.pop(name) for name in ("channels", "condition")})
+    event = replace(ARRIVAL.event, channels=changed.pop("on", ()))
+    arrival = replace(ARRIVAL, event=event, others=[other], **changed)
+    return trace(arrival).endpoints[-1]
+
+
+def test_an_endpoint_of_other_channels_was_passed_over_and_the_trace_says_for_which():
+    fate = passed_over(channels=("eu", "us"), condition=None, on=("asia",))
+    assert fate.verdict is Verdict.OTHER_CHANNELS
+    assert fate.sentence == "It asks for the channels eu or us; the event is on asia."
+    assert passed_over(channels=("eu",), condition=None).sentence.endswith("the event has none.")
+
+
+def test_a_condition_that_was_not_met_is_told_with_its_words():
+    fate = passed_over(channels=(), condition="total > `200`", body=BODY)
+    assert fate.verdict is Verdict.CONDITION_NOT_MET
+    assert fate.sentence == "Its condition does not hold for the event: total > `200`"
+
+
+def test_a_condition_cannot_be_asked_again_once_the_payload_is_gone():
+    fate = passed_over(channels=(), condition="total > `200`", body=None)
+    assert fate.verdict is Verdict.CONDITION_NOT_MET
+    assert "no longer kept" in fate.sentence
+
+
+def test_who_would_get_it_now_was_changed_in_that_moment():
+    fate = passed_over(channels=("eu",), condition="total > `100`", on=("eu",), body=BODY)
+    assert fate.verdict is Verdict.JUST_CHANGED
+
+
+def test_a_condition_that_could_not_be_answered_is_told_beside_the_delivery():
+    failed = replace(ARRIVAL.owed[0][0], matched_by="order.*", condition_failed="length() takes string.")
+    (fate, _) = trace(replace(ARRIVAL, owed=[(failed, ARRIVAL.owed[0][1])])).endpoints
+    assert fate.condition_failed == "length() takes string."
+    assert "could not be answered (length() takes string), so that it is sent all the same" in fate.sentence
+
+
+def test_where_not_only_the_type_decided_the_standing_does_not_say_so():
+    other = replace(OTHER, filter=("*",), channels=("eu",))
+    assert trace(replace(NOWHERE, others=[other])).standing == (
+        "It went nowhere: the one endpoint that there was did not ask for it."
+    )

@@ -1,0 +1,235 @@
+"""Conditions on the payload of an event, in JMESPath (https://jmespath.org/specification.html). Pure.
+
+A condition is asked about the event's `data`. What could make a value larger than the payload is refused when
+a condition is set (see `_check`); what is left walks over parts of the payload, and its steps are counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+
+import jmespath
+import msgspec
+from jmespath.exceptions import JMESPathError, JMESPathTypeError
+from jmespath.functions import Functions
+from jmespath.visitor import Options, TreeInterpreter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from jmespath.visitor import _TreeNode
+
+LONGEST_CONDITION = 400
+# Parts of the payload and of the expression that one evaluation may look at.
+MOST_VISITS = 2_000
+_LETTERS_A_VISIT = 256
+# Python's stack bounds recursion, and who asks must not matter.
+_DEEPEST = 150
+
+# Multi-select is left out: `[@,@]|[@,@]|…` doubles a value with every six characters.
+_NODES = {
+    "and_expression", "comparator", "current", "field", "filter_projection", "flatten", "function_expression",
+    "identity", "index", "index_expression", "literal", "not_expression", "or_expression", "pipe",
+    "projection", "slice", "subexpression", "value_projection",
+}  # fmt: skip
+# What they take; None: one or more.
+_FUNCTIONS: dict[str, int | None] = {
+    "contains": 2, "ends_with": 2, "length": 1, "not_null": None, "starts_with": 2, "type": 1,
+}  # fmt: skip
+
+
+class ConditionFailed(Exception):
+    """The condition cannot be answered for this payload; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition, ready to be asked. Without a tree it cannot be, and `_why` says why."""
+
+    text: str
+    _tree: _TreeNode | None
+    _why: str = ""
+
+    def holds(self, payload: object) -> bool:
+        """Whether this parsed payload meets it: JMESPath's truth, so null, false and what is empty are not.
+
+        Raises ConditionFailed when a function is given a type that it does not take, or too much is visited.
+        The error never quotes the payload: it is kept for longer.
+        """
+        if self._tree is None:
+            raise ConditionFailed(self._why)
+        try:
+            answer = _Counting().visit(self._tree, payload)
+        except ConditionFailed:
+            raise
+        except JMESPathTypeError as error:
+            raise ConditionFailed(_wrong_type(error)) from None
+        except RecursionError:
+            raise ConditionFailed("It goes too deep.") from None
+        except TypeError:  # the library lets text be compared with a number
+            raise ConditionFailed("It compares what cannot be compared, such as text and a number.") from None
+        except Exception:  # noqa: BLE001  whatever the library raises: it must cost nobody an event
+            raise ConditionFailed("It cannot be answered for this payload.") from None
+        return answer is not None and answer is not False and answer not in ("", [], {})
+
+
+class Answer(NamedTuple):
+    """Whether a condition holds; `failed` says why it could not be answered, and it counts as met then."""
+
+    holds: bool
+    failed: str | None = None
+
+
+class Answers:
+    """What conditions say of one payload: each is asked once, and the payload read when the first one is."""
+
+    def __init__(self, data: bytes) -> None:
+        """`data` is JSON; nothing is read yet."""
+        self._data = data
+        self._payload: object = _UNREAD
+        self._given: dict[str, Answer] = {}
+
+    def of(self, condition: Condition) -> Answer:
+        """What this condition says."""
+        found = self._given.get(condition.text)
+        if found is None:
+            found = self._given[condition.text] = self._ask(condition)
+        return found
+
+    def forget_payload(self) -> None:
+        """Keep the answers alone: a payload that was read takes much more memory than its bytes."""
+        self._payload = _UNREAD
+
+    def _ask(self, condition: Condition) -> Answer:
+        try:
+            if self._payload is _UNREAD:
+                self._payload = msgspec.json.decode(self._data)
+            return Answer(condition.holds(self._payload))
+        except ConditionFailed as error:
+            return Answer(holds=True, failed=str(error))
+        except (ValueError, RecursionError):
+            return Answer(holds=True, failed="The payload cannot be read.")
+
+
+_UNREAD: Final = object()
+
+
+def check_condition(text: str) -> Condition:
+    """Make a condition of its text; raises ValueError saying what is wrong with it."""
+    if len(text) > LONGEST_CONDITION:
+        raise ValueError(f"A condition has at most {LONGEST_CONDITION} characters, this one has {len(text)}.")
+    try:
+        tree = jmespath.compile(text).parsed
+        _check(tree)
+    except JMESPathError as error:
+        raise ValueError(f"This is not JMESPath: {_parse_error(error)}") from None
+    except RecursionError:
+        raise ValueError("A condition may not be nested that deep.") from None
+    return Condition(text, tree)
+
+
+@lru_cache(maxsize=1024)
+def kept_condition(text: str) -> Condition:
+    """A condition that was checked when it was set; one that this release does not take always fails."""
+    try:
+        return check_condition(text)
+    except ValueError as error:
+        return Condition(text, None, str(error))
+
+
+def _parse_error(error: JMESPathError) -> str:
+    """The library's first line: the others repeat the expression, with a mark under it."""
+    first, _, _ = str(error).partition("\n")
+    said = first.removeprefix("Invalid jmespath expression: ").removesuffix(", for expression:")
+    return said.rstrip(":.") + "."
+
+
+def _wrong_type(error: JMESPathTypeError) -> str:
+    takes = " or ".join(error.expected_types)
+    return f"{error.function_name}() takes {takes}, and was given {error.actual_type}."
+
+
+def _check(node: _TreeNode, *, depth: int = 0) -> None:
+    if depth > _DEEPEST:
+        raise ValueError("A condition may not be nested that deep.")
+    kind = node["type"]
+    if kind not in _NODES:
+        raise ValueError(f"A condition may not use {kind.replace('_', ' ')}.")
+    if kind == "function_expression":
+        _check_call(node["value"], len(node["children"]))
+    if kind == "literal" and isinstance(node["value"], list | dict):
+        # `@[*].`[1,2,3]`[]` would put one of them for each element.
+        raise ValueError("A condition may compare with text, numbers, true, false and null, not with a list.")
+    for child in node["children"]:
+        if isinstance(child, dict):
+            _check(child, depth=depth + 1)
+
+
+def _check_call(name: str, given: int) -> None:
+    if name not in _FUNCTIONS:
+        raise ValueError(f"A condition may use {', '.join(sorted(_FUNCTIONS))}; not {name}.")
+    takes = _FUNCTIONS[name]
+    if given != takes and not (takes is None and given):
+        raise ValueError(f"{name}() takes {takes or 'one or more'} {'value' if takes == 1 else 'values'}.")
+
+
+def _is_equal(left: object, right: object) -> Any:
+    if isinstance(left, list | dict) and isinstance(right, list | dict):
+        raise ConditionFailed("It compares a list or an object with another.")
+    return TreeInterpreter.COMPARATOR_FUNC["eq"](left, right)
+
+
+class _Counting(TreeInterpreter):
+    """The library's interpreter, which gives up after MOST_VISITS.
+
+    What one step does to many parts at once counts for as many.
+    """
+
+    COMPARATOR_FUNC: ClassVar = {
+        **TreeInterpreter.COMPARATOR_FUNC,
+        "eq": _is_equal,
+        "ne": lambda left, right: not _is_equal(left, right),
+    }
+
+    def __init__(self) -> None:
+        super().__init__(Options(custom_functions=_CountedFunctions(self.count)))
+        self._visits = 0
+
+    def visit(self, node: _TreeNode, *args: object, **kwargs: object) -> Any:
+        self.count(1)
+        return super().visit(node, *args, **kwargs)
+
+    def visit_flatten(self, node: _TreeNode, value: Any) -> Any:
+        base = self.visit(node["children"][0], value)
+        self.count(len(base) if isinstance(base, list) else 0)
+        return super().visit_flatten({**node, "children": [_CURRENT]}, base)
+
+    def count(self, visits: int) -> None:
+        self._visits += visits
+        if self._visits > MOST_VISITS:
+            raise ConditionFailed(f"It looks at more than {MOST_VISITS:,} parts of the payload.")
+
+
+_CURRENT: Final[_TreeNode] = {"type": "current", "children": [], "value": None}
+
+
+class _CountedFunctions(Functions):
+    """The library's functions; looking through a list or a long text counts."""
+
+    def __init__(self, count: Callable[[int], None]) -> None:
+        super().__init__()
+        self._count = count
+
+    def call_function(self, function_name: str, resolved_args: Iterable[Any]) -> Any:
+        given = list(resolved_args)
+        if function_name == "contains":
+            subject, wanted = given
+            if isinstance(wanted, list | dict):
+                raise ConditionFailed("It looks for a list or an object.")
+            if isinstance(subject, str):
+                self._count(len(subject) // _LETTERS_A_VISIT)
+            elif isinstance(subject, list):
+                self._count(len(subject))
+        return super().call_function(function_name, given)
