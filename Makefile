@@ -13,9 +13,9 @@ SEED = $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 FUZZED := tests/e2e/test_its_own_document.py tests/unit/test_nonsense.py tests/unit/signing tests/unit/transport \
 	tests/unit/retries/test_retries_retry_after.py tests/unit/test_filters.py tests/unit/api/test_api_cursor_marks.py
 
-# honcho kills five seconds after SIGTERM, without an option for it; a worker may take thirty to finish.
+# honcho kills five seconds after SIGTERM, without an option for it; a worker may take forty to finish.
 HONCHO := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -c \
-	'import honcho.manager; honcho.manager.KILL_WAIT = 35; from honcho.command import main; main()'
+	'import honcho.manager; honcho.manager.KILL_WAIT = 45; from honcho.command import main; main()'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -10,7 +10,7 @@ import socket
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from delivery import metrics
 from delivery.accept import Accepter, AcceptLimits
@@ -133,8 +133,8 @@ async def watched(
             door = Door(settings.metrics_host, port)
             door.open()
             exits.callback(door.close)
-        if settings.statsd is not None:
-            sink = Sink(*statsd_place(settings.statsd))
+        if (place := statsd_place(settings)) is not None:
+            sink = Sink(*place)
             sink.open()
             exits.callback(sink.close)
         sampling = asyncio.create_task(_sample(ledger, dispatcher))
@@ -144,10 +144,12 @@ async def watched(
             sampling.cancel()
 
 
-def statsd_place(text: str) -> tuple[str, int]:
-    """Where statsd is. Raises Misconfigured."""
+def statsd_place(settings: Settings) -> tuple[str, int] | None:
+    """Where statsd is, if anywhere: host and port. Raises Misconfigured."""
+    if settings.statsd is None:
+        return None
     try:
-        return parse_place(text)
+        return parse_place(settings.statsd)
     except ValueError as error:
         raise Misconfigured(f"WAYBILL_STATSD: {error}") from None
 
@@ -191,6 +193,18 @@ def _load_spans() -> type[Spans]:
             "WAYBILL_OPENTELEMETRY needs its libraries: pip install 'waybill[otel]'"
         ) from None
     return Spans
+
+
+# What is made of settings that may turn out not to be usable, each with a word of its own.
+PARTS: Final = (
+    secret_box,
+    guard,
+    egress_proxy,
+    egress_sources,
+    default_schedule,
+    check_spans,
+    statsd_place,
+)
 
 
 def retention(settings: Settings, ledger: Ledger) -> Retention:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from delivery import metrics
 from delivery.checks import checked_reason
 from delivery.errors import Conflict, NotFound
 from delivery.ledger import attempts, erasing, events, journal
@@ -50,6 +51,7 @@ class Erasure:
         is cancelled; Conflict is raised then only while a worker has some of it, and nothing is changed.
         """
         entry = self._entry(tenant_id, "event.content_erased", actor, reason)
+        cancelled = 0
         async with self._ledger.transaction(of=tenant_id) as tx:
             # First, so that who asks at the same time waits here; what is refused is undone.
             if await erasing.erase_event(tx, tenant_id, event_id, at=entry.at):
@@ -59,6 +61,8 @@ class Erasure:
             found = await events.read(tx, tenant_id, event_id)
         if found is None:
             raise NotFound("event", show_id(Prefix.EVENT, event_id))
+        if cancelled:
+            metrics.ended("cancelled", cancelled)
         return found[0]
 
     async def attempt(

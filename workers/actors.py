@@ -15,7 +15,7 @@ import uvloop
 from dramatiq.middleware import Middleware
 
 from delivery.bootstrap import watched, worker_parts
-from delivery.errors import Unavailable
+from delivery.errors import Misconfigured, Unavailable
 from delivery.garbage import collect_seldom
 from delivery.metrics.exposition import leave
 from delivery.model import ClaimId, Lane, Prefix, ReplayId, show_id
@@ -83,7 +83,17 @@ class Deliveries(Middleware):
         stepping.add_done_callback(lambda done: _say_how_the_step_went(replay, done))
 
     def before_worker_boot(self, _broker: Broker, _worker: object) -> None:
-        """Start the loop and wire the parts on it."""
+        """Start the loop and wire the parts on it. A process that cannot do that ends.
+
+        Dramatiq would log it and go on, with messages that nobody delivers.
+        """
+        try:
+            self._boot()
+        except Exception as error:
+            log.critical("worker.cannot_start", why=str(error), exc_info=not isinstance(error, Misconfigured))
+            raise SystemExit(1) from error
+
+    def _boot(self) -> None:
         thread = threading.Thread(target=self._loop.run_forever, name="deliveries", daemon=True)
         thread.start()
         self._parts = self._run(worker_parts(self._settings))

@@ -59,6 +59,13 @@ class QueueBroker(RabbitmqBroker):
             # An unknown host: pika lets it through, and Dramatiq would print its whole traceback at each try.
             raise AMQPConnectionError(str(error)) from error
 
+    def count(self, queue_name: str) -> int:
+        """How many messages wait in a queue; one that is missing is made. Raises pika's errors.
+
+        Asked passively, a missing queue would close the channel.
+        """
+        return int(self._declare_queue(queue_name).method.message_count)
+
 
 def queue_of(settings: Settings, lane: Lane) -> str:
     """The name of a lane's queue. A queue's type cannot change, so each type has names of its own."""
@@ -136,10 +143,11 @@ class Publisher:
             return int(self._broker.queues[self._queue].qsize()) if self._queue in self._broker.queues else 0
         try:
             self._broker.declare_queue(self._queue, ensure=True)  # type: ignore[call-arg]
-            answer = self._broker.channel.queue_declare(queue=self._queue, passive=True)  # type: ignore[attr-defined]
+            return int(self._broker.count(self._queue))  # type: ignore[attr-defined]
         except Exception as error:
+            # A channel that was closed stays so: whoever comes next opens another.
+            del self._broker.connection  # type: ignore[attr-defined]
             raise Unavailable(f"RabbitMQ does not answer: {error!r}") from error
-        return int(answer.method.message_count)
 
     def beat(self) -> None:
         """Answer heartbeats, so that an idle connection is still there when it is needed."""

@@ -28,6 +28,9 @@ _REACH: Final = (
     "Events are accepted meanwhile, and wait."
 )
 _DIFFERS: Final = re.compile(r"inequivalent arg '(?P<argument>[^']+)'")
+# AMQP 0-9-1, reply codes.
+_NOT_FOUND: Final = 404
+_PRECONDITION_FAILED: Final = 406
 # Nothing is bound under this name: what is published there is confirmed, and dropped.
 _NOWHERE: Final = "waybill.doctor.nowhere"
 
@@ -91,10 +94,16 @@ def _queue(connection: pika.BlockingConnection, broker: Any, name: str) -> Itera
     check = f"queue {name}"
     there = _declared(connection, name, passive=True)
     if isinstance(there, ChannelClosedByBroker):
-        yield ok(check, "It is not there yet; the first relay or worker makes it.")
+        if there.reply_code == _NOT_FOUND and there.reply_text.startswith("NOT_FOUND - no queue"):
+            yield ok(check, "It is not there yet; the first relay or worker makes it.")
+        else:
+            yield _refused(check, there)
         return
     # As the engine declares it: one that stands already is not changed by that, and refuses what differs.
     same = _declared(connection, name, arguments=broker._build_queue_arguments(name))  # noqa: SLF001  ours
+    if isinstance(same, ChannelClosedByBroker) and same.reply_code != _PRECONDITION_FAILED:
+        yield _refused(check, same)
+        return
     if isinstance(same, ChannelClosedByBroker):
         differs = _DIFFERS.search(same.reply_text)
         what = f"another {differs['argument']} than" if differs else "other terms than"
@@ -113,6 +122,14 @@ def _queue(connection: pika.BlockingConnection, broker: Any, name: str) -> Itera
             f"{dead.method.message_count:,} messages have failed and lie in {xq_name(name)}.",
             "The log of the workers says why. Nothing is lost: the ledger gives their deliveries again.",
         )
+
+
+def _refused(check: str, said: ChannelClosedByBroker) -> Finding:
+    """Neither missing nor otherwise declared: its node is away, the account may not, or what else it says."""
+    mend = (
+        "See to what it says: bring the queue's node back, or let this account configure, write and read it."
+    )
+    return wrong(check, f"RabbitMQ refuses it: {said.reply_text}", mend)
 
 
 def _declared(connection: pika.BlockingConnection, name: str, **how: Any) -> Any:

@@ -195,7 +195,13 @@ class _Session:
             self._take_one(channel, method.delivery_tag, _message(properties, body))
         )
         self._taking.add(taking)
-        taking.add_done_callback(self._taking.discard)
+        taking.add_done_callback(self._taken)
+
+    def _taken(self, taking: asyncio.Task[None]) -> None:
+        self._taking.discard(taking)
+        if not taking.cancelled() and (error := taking.exception()) is not None:
+            # Not acknowledged: it comes again on another connection.
+            log.error("ingest.broke_off", error=repr(error), exc_info=error)
 
     async def _take_one(self, channel: Channel, tag: int, message: Message) -> None:
         await self._take(message)

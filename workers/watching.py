@@ -10,7 +10,7 @@ from delivery.errors import Unavailable
 from delivery.ledger import gauges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from datetime import datetime
 
     from delivery.ledger import Ledger
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from workers.relay import InThread
 
 EVERY_SECONDS: Final = 10.0
+PATIENCE_SECONDS: Final = 10.0
 
 
 class Watching:
@@ -30,11 +31,10 @@ class Watching:
         self._clock = clock
 
     async def run(self, in_thread: InThread) -> None:
-        """Look for ever; what does not answer is told as that."""
-        while True:
-            metrics.answers("database", well=await self._read())
-            metrics.answers("broker", well=await self._ask(in_thread))
-            await asyncio.sleep(EVERY_SECONDS)
+        """Look for ever; what does not answer is told as that. Neither waits for the other."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_again("database", self._read))
+            group.create_task(_again("broker", lambda: self._ask(in_thread)))
 
     async def _read(self) -> bool:
         try:
@@ -47,7 +47,15 @@ class Watching:
 
     async def _ask(self, in_thread: InThread) -> bool:
         try:
-            await in_thread(self._publisher.waiting)
-        except Unavailable:
+            # Whoever publishes may hold the broker's thread for as long as the broker is silent.
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await in_thread(self._publisher.waiting)
+        except (Unavailable, TimeoutError):
             return False
         return True
+
+
+async def _again(which: str, is_well: Callable[[], Awaitable[bool]]) -> None:
+    while True:
+        metrics.answers(which, well=await is_well())
+        await asyncio.sleep(EVERY_SECONDS)

@@ -12,6 +12,7 @@ from delivery.accept import AcceptLimits, NewEvent, parse_batch, parse_event
 from delivery.api import event_shapes as shapes
 from delivery.api.callers import TENANT_HEADER, Reading, Seeing, Uses, acting_for, services_of
 from delivery.api.event_shapes import EventList, EventOut
+from delivery.api.problems import problem_of
 from delivery.api.routing import StrictRoute, require_json
 from delivery.api.selections import AskedOrder, checked_key, checked_values
 from delivery.api.shapes import AskedPage, EventInPath, Since, Until, check_range
@@ -108,7 +109,11 @@ async def _accept(
     if spans is None:
         return await _accepted(request, parse, single=single, traceparent=None)
     with spans.accepting(request.url.path, request.headers.get("traceparent")) as accepting:
-        answer = await _accepted(request, parse, single=single, traceparent=accepting.traceparent)
+        try:
+            answer = await _accepted(request, parse, single=single, traceparent=accepting.traceparent)
+        except Exception as error:
+            accepting.answered(problem_of(error).status)
+            raise
         accepting.answered(answer.status_code)
         return answer
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import typer
 
-from delivery.bootstrap import check_spans, default_schedule, guard, open_ledger, secret_box, statsd_place
+from delivery.bootstrap import PARTS, open_ledger
 from delivery.cli.options import examples
 from delivery.cli.screen import say
 from delivery.config import Settings, read_settings
@@ -105,12 +105,8 @@ def dev() -> None:
 def _check(settings: Settings) -> None:
     """Raise Misconfigured here, once and in one line, for what would stop each process with a traceback."""
     open_ledger(settings, "check")
-    secret_box(settings)
-    guard(settings)
-    default_schedule(settings)
-    check_spans(settings)
-    if settings.statsd is not None:
-        statsd_place(settings.statsd)
+    for build in PARTS:
+        build(settings)
     if settings.amqp_url is None:
         raise Misconfigured("WAYBILL_AMQP_URL is not set, such as amqp://user:password@host/%2F")
 

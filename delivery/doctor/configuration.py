@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
-from delivery.bootstrap import check_spans, default_schedule, egress_proxy, egress_sources, guard, secret_box
+from delivery.bootstrap import PARTS
 from delivery.config import Settings
 from delivery.doctor.findings import ok, warning, wrong
 from delivery.errors import Misconfigured
@@ -31,7 +31,7 @@ def look_at_settings(settings: Settings, environment: Iterable[str]) -> list[Fin
 
 
 def _unusable(settings: Settings) -> Iterator[Finding]:
-    for build in (secret_box, guard, egress_proxy, egress_sources, default_schedule, check_spans):
+    for build in PARTS:
         try:
             build(settings)
         except Misconfigured as error:

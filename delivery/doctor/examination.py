@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,20 +17,23 @@ from delivery.doctor.network import (
     look_at_certificates,
     look_at_names,
     look_at_the_way_out,
+    named_by,
     tls_servers,
     try_url,
 )
 from delivery.doctor.secrets import look_at_secrets
 from delivery.errors import Misconfigured, Unavailable
 from delivery.ledger import endpoints
+from delivery.ledger.session import host_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
     from datetime import datetime
 
     from delivery.config import Settings
     from delivery.doctor.findings import Finding
     from delivery.ledger import Ledger
+    from delivery.transport import Proxy
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,15 @@ async def _look_at_ledger(settings: Settings, edge: Edge) -> tuple[list[Finding]
         await ledger.close()
 
 
+def _hosts_named(settings: Settings, proxy: Proxy | None) -> Iterator[str]:
+    """The hosts of the database and of the proxy. The driver's way to read the URL counts, not ours."""
+    if settings.database_url is not None:
+        with suppress(Misconfigured):  # said of the database
+            yield host_of(settings.database_url.get_secret_value()) or ""
+    if proxy is not None:
+        yield proxy.host
+
+
 async def _look_at_secrets(settings: Settings, ledger: Ledger, edge: Edge) -> list[Finding]:
     try:
         box = secret_box(settings)
@@ -88,10 +101,8 @@ async def _look_at_network(
         proxy, sources = egress_proxy(settings), egress_sources(settings)
     except Misconfigured:  # said of the settings
         return []
-    servers = [secret.get_secret_value() for secret in (settings.database_url, settings.amqp_url) if secret]
-    ours = hosts_of([*servers, settings.public_url or ""]) + (
-        [] if proxy is None else hosts_of([f"//{proxy.host}"])
-    )
+    amqp = "" if settings.amqp_url is None else settings.amqp_url.get_secret_value()
+    ours = [*hosts_of([amqp, settings.public_url or ""]), *named_by(_hosts_named(settings, proxy))]
     # A proxy that is told names looks them up itself, where we cannot see it.
     theirs = [] if proxy is not None and proxy.resolves else hosts_of(urls)
     findings = [await look_at_names(ours, theirs), await look_at_the_way_out(proxy, sources)]

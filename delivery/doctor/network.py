@@ -31,8 +31,22 @@ _NAMED: Final = 5
 
 def hosts_of(urls: Iterable[str]) -> list[str]:
     """The hosts of URLs that have to be looked up, each once."""
-    hosts = (urlsplit(url).hostname for url in urls)
+    return named_by(_parted(url)[0] or "" for url in urls)
+
+
+def named_by(hosts: Iterable[str]) -> list[str]:
+    """Those of some hosts that have to be looked up, each once."""
     return list(dict.fromkeys(host for host in hosts if host and not is_address(host)))
+
+
+def _parted(url: str) -> tuple[str | None, int | None, str]:
+    """Host, port and scheme of a URL; of one that cannot be read, nothing: that is said elsewhere."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None, None, ""
+    return host, port, parts.scheme
 
 
 async def look_at_names(
@@ -99,9 +113,9 @@ def tls_servers(settings: Settings, proxy: Proxy | None) -> list[tuple[str, int]
     found = [] if proxy is None or not proxy.is_ssl else [(proxy.host, proxy.port)]
     amqp = "" if settings.amqp_url is None else settings.amqp_url.get_secret_value()
     for url, scheme, usual in ((amqp, "amqps", 5671), (settings.public_url or "", "https", 443)):
-        parts = urlsplit(url)
-        if parts.scheme == scheme and parts.hostname:
-            found.append((parts.hostname, parts.port or usual))
+        host, port, is_of = _parted(url)
+        if is_of == scheme and host:
+            found.append((host, port or usual))
     return found
 
 

@@ -60,6 +60,11 @@ def normalise_url(url: str) -> str:
     return whole
 
 
+def host_of(url: str) -> str | None:
+    """The host that the URL of a database names, if it names one. Raises Misconfigured."""
+    return make_url(normalise_url(url)).host
+
+
 class Ledger:
     """The connections to the ledger of one event loop: for transactions, and for statements at once."""
 

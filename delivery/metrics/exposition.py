@@ -95,15 +95,18 @@ def shared_folder() -> str:
 
 
 def leave() -> None:
-    """This process ends, with its worker: it takes its files along, the last one the folder too."""
+    """This process ends, with its worker: it is alive no more, and the last one takes the folder along.
+
+    What it counted stays for as long as siblings are asked: counters that fell would be read as a restart.
+    """
     folder = os.environ.get(FOLDER)
     if not folder:
         return
     path = Path(folder)
-    for file in path.glob(f"*_{os.getpid()}.db"):
+    for file in path.glob(f"gauge_live*_{os.getpid()}.db"):
         file.unlink(missing_ok=True)
-    others = {int(found[1]) for file in path.glob("*.db") if (found := _OF_PROCESS.search(file.name))}
-    if not any(_lives(pid) for pid in others):
+    _forget_the_dead(path)
+    if not any(path.glob("gauge_live*.db")):
         shutil.rmtree(path, ignore_errors=True)
 
 

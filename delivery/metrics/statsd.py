@@ -76,12 +76,12 @@ def fresh(sent: dict[str, float]) -> Iterator[str]:
         for sample in family.samples:
             name = ".".join([sample.name, *sample.labels.values()])
             if family.type == "gauge":
-                yield f"{name}:{sample.value:g}|g"
+                yield f"{name}:{sample.value:.15g}|g"
             elif sample.name.endswith(_COUNTED):
                 counted = sample.value - sent.get(name, 0.0)
                 sent[name] = sample.value
                 if counted:
-                    yield f"{name}:{counted:.9g}|c"
+                    yield f"{name}:{counted:.15g}|c"
 
 
 def packed(lines: Iterable[str]) -> Iterator[bytes]:

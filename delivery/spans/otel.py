@@ -6,6 +6,7 @@ Where to send spans, how many, and how often is told by the standard's own varia
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     from delivery.spans import Journey
 
 HEADER: Final = "traceparent"
+CLOSE_SECONDS: Final = 3.0
 _W3C: Final = TraceContextTextMapPropagator()
 _VERSION: Final = "0.1"
+_FAULT: Final = 500
 
 
 class Spans:
@@ -51,6 +54,9 @@ class Spans:
             context=_W3C.extract(carrier),
             kind=SpanKind.SERVER,
             attributes={"http.request.method": "POST", "http.route": route},
+            # What is refused is the caller's fault, and what is said of it may name what was sent.
+            record_exception=False,
+            set_status_on_exception=False,
         ) as span:
             yield Accepting(span)
 
@@ -71,8 +77,10 @@ class Spans:
         return Attempting(span, _written(span))
 
     def close(self) -> None:
-        """Send what is left, and end the thread."""
-        self._provider.shutdown()
+        """Send what is left, for CLOSE_SECONDS at most: a collector that is silent holds up nobody's end."""
+        ending = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
+        ending.start()
+        ending.join(CLOSE_SECONDS)
 
     def _span(self, name: str, within: Context, start: int, end: int, about: Mapping[str, str | int]) -> None:
         span = self._tracer.start_span(name, context=within, start_time=start, attributes=about)
@@ -91,8 +99,10 @@ class Accepting:
         return _written(self._span)
 
     def answered(self, status: int) -> None:
-        """Say what was answered."""
+        """Say what was answered. Of a server's span only its own faults are errors."""
         self._span.set_attribute("http.response.status_code", status)
+        if status >= _FAULT:
+            self._span.set_status(Status(StatusCode.ERROR))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from functools import partial
+from time import time
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -20,6 +23,8 @@ from tests.support.scene import PATIENCE, publish, subscribe, wait_for_success
 from tests.support.stack import OPERATOR_KEY, free_port, is_listening, wait_until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.api import Api
     from tests.support.stack import Stack
 
@@ -195,6 +200,31 @@ def test_a_worker_process_that_dies_leaves_its_counts_and_the_port_to_another(
         wait_until(another, "the other process to have the port", seconds=PATIENCE)
 
 
+LEAVING = """
+import os, pathlib
+folder = pathlib.Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+from delivery import metrics
+from delivery.metrics.exposition import leave
+metrics.rescued(3)
+leave()
+"""
+
+
+def test_what_a_worker_process_counted_stays_until_its_last_sibling_ends(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    sibling = folder / f"gauge_livesum_{os.getpid()}.db"
+    sibling.touch()
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    leaving = [sys.executable, "-c", LEAVING]
+    subprocess.run(leaving, env=environment, check=True)
+    assert any(folder.glob("counter_*.db"))
+    assert list(folder.glob("gauge_live*.db")) == [sibling]
+    sibling.unlink()
+    subprocess.run(leaving, env=environment, check=True)
+    assert not folder.exists()
+
+
 def test_on_the_port_of_the_api_they_are_the_operators(stack: Stack, operator: Api) -> None:
     stack.serve("web")
     tenant = operator.tenant()
@@ -212,6 +242,7 @@ def test_a_statsd_is_sent_what_was_counted_since(stack: Stack, operator: Api) ->
         statsd.settimeout(PATIENCE)
         stack.environment["WAYBILL_STATSD"] = f"127.0.0.1:{statsd.getsockname()[1]}"
         stack.serve(*KINDS)
+        began = int(time())
         # Who publishes before may have it claimed twice: a claim that nobody starts lapses.
         wait_until(lambda: "worker.ready" in stack.log("worker"), "the worker", seconds=PATIENCE)
         tenant = operator.tenant()
@@ -237,6 +268,7 @@ def test_a_statsd_is_sent_what_was_counted_since(stack: Stack, operator: Api) ->
             stands.setdefault(name, set()).add(float(value))
     assert counted["waybill_events_accepted_total"] == 5
     assert counted["waybill_attempts_total.delivered"] == 5
+    assert any(began <= one <= time() for one in stands["waybill_relay_looked_timestamp_seconds"])
     assert counted["waybill_deliveries_claimed_total.live"] == 5
     # A relay's to say: what the others never learned would go over what it said.
     assert stands["waybill_dependency_up.database"] == {1}

@@ -13,6 +13,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from psycopg import sql
+from pydantic import SecretStr
 from sqlalchemy import make_url
 
 from delivery.bootstrap import clock
@@ -101,6 +102,7 @@ async def test_nothing_is_found_where_nothing_is_wrong(own_ledger: Ledger):
         {"egress_proxy": "ftp://proxy"},
         {"egress_address": "203.0.113.7"},
         {"retry_schedule": (5.0, -1.0)},
+        {"statsd": "nonsense"},
     ],
 )
 async def test_a_setting_that_cannot_be_used_is_named(database_url: str, own: dict[str, Any]):
@@ -342,6 +344,19 @@ def test_a_queue_that_is_of_another_type_is_wrong(own_queues: Settings):
     assert f"rabbitmqctl delete_queue {name}" in found.mend
 
 
+def test_an_account_that_may_not_is_told_so_and_not_to_delete_the_queue(private_rabbitmq: PrivateRabbitMQ):
+    whole = settings(amqp_url=private_rabbitmq.url, queue_name="test-doctor-rights")
+    declared(whole)
+    private_rabbitmq.ctl("add_user", "ada", HUSH)
+    private_rabbitmq.ctl("set_permissions", "ada", "^$", ".*", ".*")
+    narrow = SecretStr(private_rabbitmq.url.replace("guest:guest", f"ada:{HUSH}"))
+    told = of_broker(whole.model_copy(update={"amqp_url": narrow}))[f"queue {queue_of(whole, Lane.LIVE)}"]
+    assert told.grade is Grade.WRONG
+    assert "ACCESS_REFUSED" in told.says
+    assert "delete_queue" not in told.mend
+    private_rabbitmq.ctl("delete_user", "ada")
+
+
 def test_failed_messages_are_told(own_queues: Settings):
     declared(own_queues)
     name = queue_of(own_queues, Lane.LIVE)
@@ -402,6 +417,19 @@ async def test_a_name_of_an_endpoint_that_is_not_found_is_a_warning_and_one_of_o
     found = await seen(settings(database_url=own_ledger.url, amqp_url="amqp://mq.invalid"))
     assert found["DNS"].grade is Grade.WRONG
     assert "mq.invalid" in found["DNS"].says
+
+
+@pytest.mark.parametrize("password", ["pa/ss", "pa?ss"])
+async def test_a_database_is_looked_up_by_the_host_that_the_driver_reads(password: str):
+    found = await seen(settings(database_url=f"postgresql://u:{password}@localhost:1/w"))
+    assert found["DNS"].grade is Grade.OK
+
+
+async def test_urls_that_are_hard_to_read_do_not_end_the_examination():
+    found = await seen(settings(database_url="postgresql://u:a[b@localhost:1/w"))
+    assert found["DNS"].grade is Grade.OK
+    found = await seen(settings(database_url="mysql://localhost/w"))
+    assert found["database"].grade is Grade.WRONG
 
 
 async def test_a_proxy_is_reached_or_told(database_url: str):

@@ -80,6 +80,33 @@ def test_a_queue_without_messages_has_none_waiting(settings: Settings, broker: B
     assert publisher.publish([]) == []
 
 
+def test_a_queue_that_is_gone_is_made_again_by_whoever_asks_how_much_waits_there(
+    settings: Settings, broker: Broker, amqp_url: str
+) -> None:
+    publisher = Publisher(broker, queue_of(settings, Lane.LIVE))
+    assert publisher.publish([ClaimId(new_id())]) == []
+    with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
+        connection.channel().queue_delete(queue_of(settings, Lane.LIVE))
+    assert publisher.waiting() == 0
+    claim = ClaimId(new_id())
+    assert publisher.publish([claim]) == []
+    assert [one for _, one in messages(settings, amqp_url, 1)] == [claim]
+
+
+def test_a_broker_that_refused_once_is_asked_anew(settings: Settings, broker: Broker, amqp_url: str) -> None:
+    name = queue_of(settings, Lane.LIVE)
+    publisher = Publisher(broker, name)
+    assert publisher.waiting() == 0
+    with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
+        channel = connection.channel()
+        channel.queue_delete(name)
+        channel.queue_declare(name, durable=True, arguments={"x-max-length": 1})  # with other terms: 406
+        with pytest.raises(Unavailable):
+            publisher.waiting()
+        channel.queue_delete(name)
+    assert publisher.waiting() == 0
+
+
 async def test_what_is_due_arrives_in_the_queue(
     settings: Settings, broker: Broker, amqp_url: str, database_url: str
 ) -> None:

@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 from delivery.api import health
 from delivery.cli.app import app
 from delivery.config import Settings
+from delivery.spans.otel import CLOSE_SECONDS
 from delivery.transport import Guard
 from tests.support.deployment import (
     BESIDE,
@@ -147,8 +148,8 @@ def test_the_engine_s_services_write_nowhere_may_nothing_and_have_time_to_end() 
 
 
 def longest_end() -> float:
-    """How long a worker takes to end: its actors, what is in flight, and its last words."""
-    return 5 + float(Settings.model_fields["drain_seconds"].default) + 2 * 2.5
+    """How long a worker takes to end: its actors and consumers, what is in flight, and its last words."""
+    return 2 * 5 + float(Settings.model_fields["drain_seconds"].default) + 2 * 2.5 + CLOSE_SECONDS
 
 
 def test_the_compose_file_names_settings_that_exist_and_every_variable_has_its_line_in_the_example() -> None:
