@@ -19,7 +19,7 @@ from delivery import metrics
 from delivery.accept.draft import Draft, Match, draft
 from delivery.accept.known import Filters
 from delivery.conditions import Answers
-from delivery.errors import Conflict, NotFound, Refusal, TooLarge, Unavailable
+from delivery.errors import Conflict, Invalid, NotFound, Refusal, TooLarge, Unavailable
 from delivery.ledger import accepting
 from delivery.model import Prefix, TenantId, new_id, show_id
 
@@ -119,20 +119,11 @@ class Accepter:
     ) -> Accepted:
         """Write the events and what is owed for them; return after the commit.
 
-        Raises Invalid for an event that is not as its type's schema says, Conflict for a known idempotency
-        key with another request, NotFound for an unknown tenant, and Unavailable when the ledger does not
-        answer or too many requests wait. After a connection that broke the commit may have happened all the
-        same: asking again with the same idempotency key tells.
+        Raises Invalid for an event that is not as its type's schema says, TooLarge for too wide a fan-out,
+        Conflict for a known idempotency key with another request, NotFound for an unknown tenant, and
+        Unavailable when the ledger does not answer or too many requests wait. After a connection that broke
+        the commit may have happened all the same: asking again with the same idempotency key tells.
         """
-        size = sum([len(event.data) for event in events])
-        if (
-            len(self._waiting) + self._checking >= MOST_WAITING
-            or self._waiting_bytes + size > MOST_WAITING_BYTES
-        ):
-            raise Unavailable("Too many requests wait for the ledger; try again in a moment.")
-        if self._expected is not None:
-            with self._busy_with(size):
-                await self._expected.check(events, single=single)
         done: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         request = _Request(
             tenant_id,
@@ -141,11 +132,30 @@ class Accepter:
             idempotency_key,
             request_sha256,
             only_endpoint,
-            size,
+            sum([len(event.data) for event in events]),
             done,
             traceparent,
         )
-        known = self._filters.known(tenant_id)
+        try:
+            return await self._accept(request)
+        except (Invalid, TooLarge):
+            # What is taken, and by how many, may have changed since it was accepted under its key.
+            earlier = await self._answered(request)
+            if earlier is None:
+                raise
+            return earlier
+
+    async def _accept(self, request: _Request) -> Accepted:
+        size = request.size
+        if (
+            len(self._waiting) + self._checking >= MOST_WAITING
+            or self._waiting_bytes + size > MOST_WAITING_BYTES
+        ):
+            raise Unavailable("Too many requests wait for the ledger; try again in a moment.")
+        if self._expected is not None:
+            with self._busy_with(size):
+                await self._expected.check(request.events, single=request.single)
+        known = self._filters.known(request.tenant_id)
         if known is not None and known.subscriptions.conditional:
             # Here, so that nobody else waits for it: what has changed until it is written is asked then.
             with self._busy_with(size):
@@ -157,7 +167,21 @@ class Accepter:
             committer = asyncio.create_task(self._commit_waiting())
             self._committers.add(committer)
             committer.add_done_callback(self._committers.discard)
-        return await done
+        return await request.done
+
+    async def _answered(self, request: _Request) -> Accepted | None:
+        """What was answered to this very request before, under its idempotency key. Raises Conflict."""
+        if request.key is None:
+            return None
+        at = (request.tenant_id, request.key)
+        async with self._ledger.transaction() as tx:
+            known = (await accepting.recall(tx, [at])).get(at)
+        if known is None:
+            return None
+        outcome = _same_or_conflict(request, known)
+        if isinstance(outcome, Accepted):
+            return outcome
+        raise outcome
 
     @contextmanager
     def _busy_with(self, size: int) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
 
     from delivery.accept.parse import NewEvent
     from delivery.ledger import Ledger
-    from delivery.schemas import Validator
+    from delivery.schemas import Fault, Validator
 
 log = structlog.get_logger()
 
 # After the catalogue was changed, another process may go by the older one for so long.
 AGE: Final = timedelta(seconds=5)
+# Data is looked at on the loop that answers everybody: after so many seconds of it the others have a turn.
+_TURN_SECONDS: Final = 0.005
+# About a millisecond at worst.
+_QUICK_STEPS: Final = 5_000
 
 
 class Expected:
@@ -43,7 +48,8 @@ class Expected:
         self._texts: Mapping[str, str] = {}
         self._version: int | None = None
         self._looked_at: datetime | None = None
-        self._looking: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[bool] | None = None
+        self._slowly = asyncio.Lock()
 
     async def check(self, events: Sequence[NewEvent], *, single: bool) -> None:
         """Raise Invalid for the first event that is not as its type's schema says, by the path within it.
@@ -51,14 +57,19 @@ class Expected:
         Raises Unavailable when the ledger does not answer.
         """
         if not self._is_fresh():
-            await self._look()
+            while not await self._look():
+                pass
         if not self._validators:
             return
+        turn_ends = perf_counter() + _TURN_SECONDS
         for place, event in enumerate(events):
             validator = self._validators.get(event.type)
             if validator is None:
                 continue
-            fault = validator.fault(event.data)
+            fault = await self._fault(validator, event.data)
+            if perf_counter() > turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = perf_counter() + _TURN_SECONDS
             if fault is not None:
                 field = fault.within("data" if single else f"events.{place}.data")
                 raise Invalid(field, f"is not as the schema of {event.type} says: {fault.why}")
@@ -72,21 +83,30 @@ class Expected:
         at = self._looked_at
         return at is not None and at <= self._clock() < at + AGE
 
-    async def _look(self) -> None:
+    async def _fault(self, validator: Validator, data: bytes) -> Fault | None:
+        """What is wrong with some data. What may take long is looked at one by one, and others between."""
+        if validator.steps(data) < _QUICK_STEPS:
+            return validator.fault(data)
+        async with self._slowly:
+            await asyncio.sleep(0)
+            return validator.fault(data)
+
+    async def _look(self) -> bool:
+        """Ask what is expected; false if that was changed here meanwhile, and is to be asked anew."""
         if self._looking is None:
             self._looking = asyncio.create_task(self._load())
             self._looking.add_done_callback(self._settle)
         # Shielded: when one of those who wait gives up, the others wait on.
-        await asyncio.shield(self._looking)
+        return await asyncio.shield(self._looking)
 
-    async def _load(self) -> None:
+    async def _load(self) -> bool:
         now = self._clock()
         async with self._ledger.transaction() as tx:
             # Asked first: a change that comes between the two is seen the next time.
             version = await event_types.catalogue_version(tx)
             schemas = None if version == self._version else await event_types.validating(tx)
         if self._looking is not asyncio.current_task():
-            return  # it was forgotten meanwhile, and is being asked anew
+            return False
         if schemas is not None:
             self._validators = {
                 name: made for name, text in schemas.items() if (made := self._validator(name, text))
@@ -94,6 +114,7 @@ class Expected:
             self._texts = schemas
             self._version = version
         self._looked_at = now
+        return True
 
     def _validator(self, name: str, text: str) -> Validator | None:
         """A validator; None for a schema that another release took and this one does not."""
@@ -105,7 +126,7 @@ class Expected:
             log.warning("event_type.not_validated", event_type=name, why=str(error))
             return None
 
-    def _settle(self, done: asyncio.Task[None]) -> None:
+    def _settle(self, done: asyncio.Task[bool]) -> None:
         if self._looking is done:
             self._looking = None
         # Asking for it tells asyncio that it was seen, when all who waited have gone.

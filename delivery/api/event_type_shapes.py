@@ -11,7 +11,7 @@ from delivery.api.shapes import AskedMoment, Given, Moment, Next, Shown
 from delivery.catalogue import Declaration, Deprecation, Told, TypeChanges
 from delivery.errors import NotFound
 from delivery.filters import check_event_type
-from delivery.ledger.event_types import EventType, Version
+from delivery.ledger.event_types import EventType, VersionHead
 
 _SCHEMA = {
     "type": "object",
@@ -116,7 +116,7 @@ class VersionOut(Shown):
     made_by: str
 
     @classmethod
-    def of(cls, version: Version) -> Self:
+    def of(cls, version: VersionHead) -> Self:
         """Show a version."""
         return cls(version=version.version, created_at=version.created_at, made_by=version.made_by)
 

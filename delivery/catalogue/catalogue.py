@@ -61,10 +61,9 @@ class Catalogue:
         """One type, archived or not, with a version of it: the newest, or this one. Raises NotFound."""
         async with self._ledger.transaction() as tx:
             one = await _read(tx, name)
-            versions = await event_types.versions(tx, name, most=_SHOWN_VERSIONS)
             number = one.version if version is None else version
-            found = next((each for each in versions if each.version == number), None)
-            found = found or await event_types.version(tx, name, number)
+            found = await event_types.version(tx, name, number)
+            versions = await event_types.versions(tx, name, most=_SHOWN_VERSIONS)
         if found is None:
             raise NotFound("version", f"{number} of {name}")
         return Told(one, found, versions)
@@ -89,7 +88,8 @@ class Catalogue:
     ) -> tuple[Told, bool]:
         """Have a type be so from now on; whether it is new, or there again.
 
-        Another schema or other examples make a new version, and the rest does not. Deprecation stays.
+        Another schema or other examples make a new version, and the rest does not. Deprecation stays. What
+        is so already is not written, and nothing is noted.
         Raises Invalid, and Conflict where the catalogue is full.
         """
         reason = checked_reason(reason)
@@ -105,16 +105,20 @@ class Catalogue:
                 raise Conflict(f"The catalogue holds {MOST_TYPES:,} event types, and takes no more.")
             same = last is not None and Content(last.schema, last.examples) == content
             one = _declared(before or EventType(name, "", OFF, 0, now, now), declared, content, same=same)
-            one = replace(one, description=description, changed_at=now)
-            await event_types.write(tx, one)
-            if not same:
-                made = Version(name, one.version, content.schema, content.examples, actor.name, now)
-                await event_types.append(tx, made)
+            one = replace(one, description=description)
             is_new = before is None or before.archived_at is not None
             what = "event_type.created" if is_new else "event_type.changed"
-            details = {"version": one.version, "validation": one.validation}
-            await journal.append(tx, [_entry(name, what, actor, now, reason, details)])
-        self._changed(what, name, actor)
+            if one == before:
+                await tx.rollback()  # its turn was no change
+            else:
+                await event_types.write(tx, replace(one, changed_at=now))
+                if not same:
+                    made = Version(name, one.version, content.schema, content.examples, actor.name, now)
+                    await event_types.append(tx, made)
+                details = {"version": one.version, "validation": one.validation}
+                await journal.append(tx, [_entry(name, what, actor, now, reason, details)])
+        if one != before:
+            self._changed(what, name, actor)
         return await self.read(name), is_new
 
     async def change(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from delivery.ledger.event_types import EventType, Version
+    from delivery.ledger.event_types import EventType, Version, VersionHead
     from delivery.schemas import Validator
 
 LONGEST_DESCRIPTION: Final = 2_000
@@ -71,7 +71,7 @@ class Told:
 
     type: EventType
     version: Version
-    versions: Sequence[Version]
+    versions: Sequence[VersionHead]
 
 
 def checked_name(name: str) -> str:

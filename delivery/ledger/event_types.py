@@ -52,6 +52,15 @@ class EventType:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionHead:
+    """Who made which version of a type, and when."""
+
+    version: int
+    made_by: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """What a type's `data` looks like: a JSON Schema and a JSON array of examples, as they were written."""
 
@@ -99,11 +108,12 @@ async def read(tx: Transaction, name: str) -> EventType | None:
     return None if row is None else _type(row)
 
 
-async def versions(tx: Transaction, name: str, *, most: int) -> list[Version]:
-    """A type's versions, newest first."""
+async def versions(tx: Transaction, name: str, *, most: int) -> list[VersionHead]:
+    """A type's versions without what they say, newest first."""
     columns = event_type_versions.c
-    query = select(event_type_versions).where(columns.name == name).order_by(columns.version.desc())
-    return [_version(row) for row in (await tx.execute(query.limit(most))).mappings()]
+    query = select(columns.version, columns.made_by, columns.created_at).where(columns.name == name)
+    rows = await tx.execute(query.order_by(columns.version.desc()).limit(most))
+    return [VersionHead(**row) for row in rows.mappings()]
 
 
 async def version(tx: Transaction, name: str, number: int) -> Version | None:

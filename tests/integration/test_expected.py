@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -175,6 +176,44 @@ async def test_whoever_changes_the_catalogue_while_it_is_looked_at_is_not_forgot
     assert await is_refused(expected)
 
 
+async def test_whoever_waits_while_the_catalogue_is_changed_here_waits_for_what_it_is_then(
+    expected: Expected, counted: Counted, catalogue: Catalogue
+) -> None:
+    counted.may_answer.clear()
+    waiting = asyncio.create_task(is_refused(expected))
+    await asyncio.sleep(0)
+    await catalogue.declare("order.created", NUMBER, actor=ADA)
+    expected.forget()
+    counted.may_answer.set()
+    assert await waiting
+
+
+async def test_others_have_their_turn_between_events_that_take_long(
+    expected: Expected, catalogue: Catalogue
+) -> None:
+    wide = Declaration(
+        schema={"items": {"anyOf": [{"const": n} for n in range(100)]}}, examples=[], validation="reject"
+    )
+    await catalogue.declare("order.created", wide, actor=ADA)
+    long = NewEvent("order.created", json.dumps([99] * 1_000).encode())
+    await expected.check([long], single=True)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    await asyncio.gather(
+        expected.check([long] * 20, single=False),
+        *(expected.check([long], single=True) for _ in range(20)),
+    )
+    beside.cancel()
+    assert turns >= 40
+
+
 async def test_a_schema_that_this_release_does_not_take_holds_nothing_and_stops_nothing(
     expected: Expected, ledger: Ledger, catalogue: Catalogue, clock: Clock
 ) -> None:
@@ -193,7 +232,8 @@ async def test_two_who_declare_at_once_make_two_versions(ledger: Ledger, catalog
     await asyncio.gather(*(catalogue.declare("order.created", one, actor=ADA) for one in wanted))
     told = await catalogue.read("order.created")
     assert [each.version for each in told.versions] == list(range(10, 0, -1))
-    assert len({each.schema for each in told.versions}) == 10
+    told_each = [await catalogue.read("order.created", version=each.version) for each in told.versions]
+    assert len({each.version.schema for each in told_each}) == 10
     assert (await on.row(ledger, "select version from catalogue")).version == 10
 
 

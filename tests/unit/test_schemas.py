@@ -163,6 +163,19 @@ def test_a_pattern_takes_time_linear_in_the_text():
     assert validator.fault(json.dumps("a" * 200_000 + "!").encode()) is not None
 
 
+def test_what_looks_again_at_all_beside_it_may_not_stand_deep_within_itself():
+    def nested(levels: int) -> dict[str, Any]:
+        links: dict[str, Any] = {
+            f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}], "unevaluatedProperties": False}
+            for n in range(levels)
+        }
+        return {"$ref": "#/$defs/d0", "$defs": links | {f"d{levels}": {"properties": {"a": {}}}}}
+
+    check_schema(nested(3))
+    # With twenty of them a check of one member takes seconds.
+    assert "parts with what it refers to" in refused(nested(20)).why
+
+
 def test_too_many_values_for_so_many_parts_are_refused_unlooked_at():
     parts = MOST_PARTS // 2
     validator = check_schema({"items": {"anyOf": [{"const": n} for n in range(parts - 2)]}})

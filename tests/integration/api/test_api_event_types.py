@@ -107,6 +107,14 @@ async def test_another_schema_or_another_example_is_a_new_version_and_the_old_on
     assert (await operator.get(path(name), params={"version": 4})).status_code == 404
 
 
+async def test_what_is_so_already_is_not_noted_again(operator: httpx.AsyncClient, name: str) -> None:
+    first = await declare(operator, name, schema=ORDER, examples=[EXAMPLE], description="In words.")
+    again = await declare(operator, name, schema=ORDER, examples=[EXAMPLE], description="In words.")
+    assert again == first
+    noted = (await operator.get("/v1/audit", params={"what": "event_type.*", "limit": 5})).json()["items"]
+    assert [one["what"] for one in noted if one["details"].get("name") == name] == ["event_type.created"]
+
+
 async def test_what_is_kept_is_what_was_written(operator: httpx.AsyncClient, name: str) -> None:
     odd: list[Any] = [{"b": 10**30, "a": 1.5, "ä": "\u2028"}, [], None, False, "x"]
     read = await operator.get(path((await declare(operator, name, examples=odd))["name"]))
@@ -258,6 +266,21 @@ async def test_one_wrong_event_refuses_its_batch_and_is_named(tenant: Tenancy, h
     assert faults(await tenant.post("/v1/events/batch", {"events": events})) == ["events.2.data.order"]
     assert (await tenant.client.get("/v1/events")).json()["items"] == []
     assert (await tenant.post("/v1/events/batch", {"events": events[:2]})).status_code == 202
+
+
+async def test_what_was_accepted_under_a_key_is_answered_alike_when_the_schema_has_become_stricter(
+    operator: httpx.AsyncClient, tenant: Tenancy, held: str
+) -> None:
+    async def post(key: str, data: object) -> httpx.Response:
+        body = {"type": held, "data": data}
+        return await tenant.client.post("/v1/events", json=body, headers={"Idempotency-Key": key})
+
+    first = await post("order-1", EXAMPLE)
+    await declare(operator, held, schema={"required": ["more"]}, validation="reject")
+    again = await post("order-1", EXAMPLE)
+    assert (again.status_code, again.content) == (first.status_code, first.content)
+    assert (await post("order-1", EXAMPLE | {"order": 2})).status_code == 409
+    assert (await post("order-2", EXAMPLE)).status_code == 422
 
 
 async def test_a_change_is_in_force_at_once_in_the_process_that_made_it(
