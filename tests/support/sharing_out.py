@@ -9,16 +9,20 @@ from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import NodeManager
 
 WHOLE_ENGINES = "tests/e2e/"
+# About half of the time each.
+_SECOND_HALF = "tests/e2e/test_k"
 
 
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """A file's tests stay together, with what they share; so do all that run whole engines.
+    """A file's tests stay together, with what they share; those that run whole engines are two halves.
 
-    Two engines at the same time would wait for the processor, not for each other: that is not what they test.
+    With more engines at a time they would wait for the processor, not for each other.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return WHOLE_ENGINES if nodeid.startswith(WHOLE_ENGINES) else nodeid.partition("::")[0]
+        if not nodeid.startswith(WHOLE_ENGINES):
+            return nodeid.partition("::")[0]
+        return f"{WHOLE_ENGINES} {'second' if nodeid >= _SECOND_HALF else 'first'} half"
 
 
 def stop_once(*_: object) -> None:
