@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.exceptions import AMQPError
 
 from delivery.errors import Unavailable
 from delivery.ingest import KEY_HEADER, Message
+from workers.ingest_frames import CalmConnection
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,10 +33,14 @@ _OPENING_SECONDS: Final = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Which queue, and how many of its messages one process holds at most."""
+    """Which queue, and how many of its messages one process holds at most.
+
+    Of a body with more than `most_bytes` no more is held than is kept of one that is set aside.
+    """
 
     queue: str
     prefetch: int
+    most_bytes: int
 
 
 class Closed(Exception):
@@ -108,7 +112,7 @@ class _Session:
         self._take = take
         self._loop = asyncio.get_running_loop()
         self._closed: asyncio.Future[str] = self._loop.create_future()
-        self._connection: AsyncioConnection | None = None
+        self._connection: CalmConnection | None = None
         self._channel: Channel | None = None
         self._tag = ""
         self._taking: set[asyncio.Task[None]] = set()
@@ -151,13 +155,15 @@ class _Session:
         for taking in self._taking:
             taking.cancel()
         await asyncio.gather(*self._taking, return_exceptions=True)
-        if self._connection is not None and self._connection.is_open:
+        connection = self._connection
+        # One that is still being opened too: its socket would stay.
+        if connection is not None and not (connection.is_closing or connection.is_closed):
             # Acknowledgements that are still to be written go before it.
-            self._connection.close()
+            connection.close()
             await asyncio.wait({self._closed}, timeout=_AGAIN_SECONDS)
 
     def _dial(self, parameters: URLParameters, callback: Callable[[object], None]) -> None:
-        self._connection = AsyncioConnection(
+        self._connection = CalmConnection(
             parameters,
             on_open_callback=callback,
             on_open_error_callback=lambda _connection, why: self._end(f"{why!r}"),
@@ -191,32 +197,36 @@ class _Session:
     def _came(
         self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
-        taking = self._loop.create_task(
-            self._take_one(channel, method.delivery_tag, _message(properties, body))
-        )
+        message = _message(properties, body).cut(self._terms.most_bytes)
+        taking = self._loop.create_task(self._take_one(channel, method.delivery_tag, message))
         self._taking.add(taking)
-        taking.add_done_callback(self._taken)
-
-    def _taken(self, taking: asyncio.Task[None]) -> None:
-        self._taking.discard(taking)
-        if not taking.cancelled() and (error := taking.exception()) is not None:
-            # Not acknowledged: it comes again on another connection.
-            log.error("ingest.broke_off", error=repr(error), exc_info=error)
+        taking.add_done_callback(self._taking.discard)
 
     async def _take_one(self, channel: Channel, tag: int, message: Message) -> None:
-        await self._take(message)
+        try:
+            await self._take(message)
+        except Exception as error:
+            # It cannot even be set aside. It keeps its place for a while, so that it is not tried without a
+            # pause, and then it is anybody's again: others are taken meanwhile.
+            log.exception("ingest.broke_off", error=repr(error))
+            self._loop.call_later(_LONGEST_AGAIN_SECONDS, _give_back, channel, tag)
+            return
         # Of a channel that has gone: the message comes again, and is the same event.
         if channel.is_open:
             channel.basic_ack(tag)
 
 
+def _give_back(channel: Channel, tag: int) -> None:
+    if channel.is_open:
+        channel.basic_nack(tag, requeue=True)
+
+
 def _message(properties: BasicProperties, body: bytes) -> Message:
-    """What pika has read. Headers may hold anything; a key that is no text is none."""
-    key = (properties.headers or {}).get(KEY_HEADER)
+    """What `ingest_frames` has read: whatever is there is text."""
     return Message(
         body=body,
         message_id=properties.message_id,
-        key=key.decode(errors="replace") if isinstance(key, bytes) else key if isinstance(key, str) else None,
+        key=(properties.headers or {}).get(KEY_HEADER),
         content_encoding=properties.content_encoding,
         publisher=properties.user_id or properties.app_id,
     )

@@ -29,7 +29,7 @@ log = structlog.get_logger()
 async def run(settings: Settings) -> None:
     """Run a consumer on this loop until a signal says to stop."""
     uses = services(settings, open_ledger(settings, "ingest"))
-    terms = Terms(ingest_queue_of(settings), settings.ingest_prefetch)
+    terms = Terms(ingest_queue_of(settings), settings.ingest_prefetch, settings.event_max_bytes)
     consumer = Consumer(connection_parameters(settings), terms, uses.ingest.take)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

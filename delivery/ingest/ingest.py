@@ -9,8 +9,8 @@ import structlog
 
 from delivery import metrics
 from delivery.accept import parse_event
-from delivery.errors import Invalid, NotAuthenticated, Refusal, ScopeMissing, Unavailable
-from delivery.ingest.message import KEY_HEADER, MOST_KEPT, storable
+from delivery.errors import Invalid, NotAuthenticated, Refusal, ScopeMissing, TooLarge, Unavailable
+from delivery.ingest.message import KEY_HEADER, MOST_KEPT, Message, storable
 from delivery.ledger import messages
 from delivery.ledger.messages import RefusedMessage
 from delivery.model import MessageId, Prefix, new_id, show_id
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from delivery.accept import Accepter
-    from delivery.ingest.message import Message
     from delivery.keys import Keys
     from delivery.ledger import Ledger
     from delivery.model import ApiKey
@@ -61,11 +60,21 @@ class Ingest:
             reason = str(error)
         except Exception as error:
             # Whatever it is about this one: the others must not wait behind it for ever.
-            log.exception("message.failed", message_id=storable(message.message_id))
+            log.exception("message.failed", message_id=repr(message.message_id)[:500])
             reason = f"It could not be accepted, and the log tells more: {type(error).__name__}"
         else:
             return True
-        await self._set_aside(message, key, reason)
+        try:
+            await self._set_aside(message, key, reason)
+        except Unavailable:
+            raise
+        except Exception:
+            # Something of it cannot be kept. Its body alone can, and it goes out of the others' way.
+            log.exception("message.not_kept")
+            bare = Message(message.body, whole=message.whole)
+            await self._set_aside(
+                bare, None, "An unexpected error, which the log tells of; the body alone is kept."
+            )
         return False
 
     async def _key_of(self, message: Message) -> ApiKey:
@@ -74,6 +83,8 @@ class Ingest:
         return await self._keys.find(message.key)
 
     async def _accept(self, message: Message, key: ApiKey) -> None:
+        if message.whole is not None:
+            raise TooLarge("The event", size=message.size, limit=self._accepter.limits.event_bytes)
         message.check_encoding()
         idempotency_key = message.checked_id()
         event = parse_event(message.body, self._accepter.limits)
@@ -93,7 +104,7 @@ class Ingest:
             key_id=None if key is None else key.id,
             message_id=storable(message.message_id),
             publisher=storable(message.publisher),
-            size=len(message.body),
+            size=message.size,
             reason=storable(reason) or "",
             times=1,
             first_at=now,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from delivery.errors import Invalid
@@ -14,6 +14,14 @@ KEY_HEADER: Final = "waybill-key"
 MOST_KEPT: Final = 1 << 20
 _ID: Final = re.compile(r"[!-~]{1,255}")
 _LONGEST: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What is known of a body that was cut: how large it was, and by what the message is known again."""
+
+    size: int
+    fingerprint: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,21 @@ class Message:
     key: str | None = field(default=None, repr=False)
     content_encoding: str | None = None
     publisher: str | None = None
+    whole: Whole | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body as it came."""
+        return len(self.body) if self.whole is None else self.whole.size
+
+    def cut(self, most: int) -> Message:
+        """The same; of a body that is larger than `most`, only what is kept of one that is set aside.
+
+        A process holds hundreds, and must not run out of memory by what it will refuse.
+        """
+        if len(self.body) <= max(most, MOST_KEPT):
+            return self
+        return replace(self, body=self.body[:MOST_KEPT], whole=Whole(self.size, self.fingerprint()))
 
     def checked_id(self) -> str:
         """The message-id. Raises Invalid: without one, a message that comes twice would be two events."""
@@ -42,6 +65,8 @@ class Message:
 
     def fingerprint(self) -> bytes:
         """By which the same message is known again, whoever read it meanwhile."""
+        if self.whole is not None:
+            return self.whole.fingerprint
         parts = (self.key or "", self.message_id or "", self.publisher or "")
         hashes = [hashlib.sha256(part.encode(errors="surrogatepass")).digest() for part in parts]
         return hashlib.sha256(b"".join(hashes) + self.body).digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from sqlalchemy import make_url
 
 from tests.support.partner import Partner
 from tests.support.proxy import CutOff, Proxy, Weather, ears
-from tests.support.publishing import Publisher
+from tests.support.publishing import Publisher, nested, short
 from tests.support.scene import PATIENCE, assert_all_arrived, subscribe, wait_for_success
 from tests.support.stack import wait_until
 
@@ -89,6 +90,24 @@ def test_messages_are_delivered_and_what_is_poison_is_set_aside(
     refused = operator.every("/v1/ingest/messages")
     assert sorted(one["message_id"] for one in refused) == ["p0", "p25", "p50", "p75", "stranger"]
     assert producer.waiting() == 0
+
+
+def test_one_message_with_headers_or_an_id_that_nothing_can_hold_stops_no_other(
+    stack: Stack, operator: Api, tenant: Api, producer: Publisher
+) -> None:
+    body = b'{"type": "order.created", "data": %d}'
+    for number, when in enumerate((-150_000_000, 1 << 62)):
+        dated = short(b"when") + b"T" + struct.pack(">q", when)
+        producer.write(body % number, b"dated%d" % number, tenant.key, dated)
+    producer.write(body % 2, b"deep", tenant.key, short(b"deep") + nested(5_000))
+    producer.write(body % 3, b"\xff\xfe", tenant.key)
+    producer.publish(tenant.key, "good", 4)
+    wait_until(lambda: count(tenant) == 4 and producer.waiting() == 0, "the others", seconds=PATIENCE)
+    assert numbers(tenant) == Counter([0, 1, 2, 4])
+    (refused,) = operator.every("/v1/ingest/messages")
+    assert refused["message_id"] == "\ufffd\ufffd"
+    assert "message-id: must be" in refused["reason"]
+    assert times_consuming(stack, "ingest") == 1
 
 
 def test_ingest_killed_between_the_commit_and_the_acknowledgement_makes_one_event_of_each(

@@ -196,6 +196,27 @@ async def test_what_no_text_can_hold_is_set_aside_all_the_same(
     assert len(shown["publisher"]) == 500
 
 
+async def test_of_what_cannot_be_kept_the_body_is_set_aside(services: Services, operator: httpx.AsyncClient):
+    shown = await refuse(services, operator, message(None, body=b"odd", publisher=7))
+    assert (shown["message_id"], shown["publisher"], shown["size"]) == (None, None, 3)
+    assert "unexpected error" in shown["reason"]
+
+
+async def test_a_body_that_was_cut_on_arrival_is_the_same_message(
+    services: Services, operator: httpx.AsyncClient, tenant: Tenancy
+):
+    whole = message(tenant.key, "x" * 2_000_000)
+    cut = whole.cut(262_144)
+    assert (len(cut.body), cut.size) == (1 << 20, whole.size)
+    shown = await refuse(services, operator, whole)
+    again = await refuse(services, operator, cut)
+    assert (again["id"], again["times"], again["size"]) == (shown["id"], 2, whole.size)
+    assert again["reason"] == shown["reason"]
+    assert whole.cut(whole.size) is whole
+    small = message(tenant.key, "x" * 300_000)
+    assert small.cut(262_144) is small
+
+
 async def test_without_a_ledger_nothing_is_decided(settings: Settings, tenant: Tenancy):
     wired = wire(settings, Ledger("postgresql://waybill@127.0.0.1:9/nowhere"))
     for one in (message(tenant.key), message(None)):
