@@ -19,6 +19,7 @@ from delivery.client.errors import (
     Problem,
     Refused,
     TooLarge,
+    Unsendable,
 )
 from delivery.client.exchanges import Retries
 from delivery.client.wire import Accepted, Event
@@ -40,4 +41,5 @@ __all__ = [
     "Refused",
     "Retries",
     "TooLarge",
+    "Unsendable",
 ]

@@ -97,9 +97,9 @@ class Client(_Sender):
     def send_many(self, events: Iterable[Event], *, idempotency_key: str | None = None) -> list[Accepted]:
         """Send events in as many requests as it takes; each of those is accepted as a whole or not at all.
 
-        Answers are in the order of the events. The errors are those of `send`; `accepted` of an error tells
-        what earlier requests came to. With a key of your own, the same call with the same events goes on
-        where it stopped.
+        Answers are in the order of the events. The errors are those of `send`, and Unsendable, which names an
+        event that JSON cannot say; `accepted` of an error tells what earlier requests came to. With a key of
+        your own, the same call with the same events goes on where it stopped.
         """
         return self._run(self._many(events, idempotency_key))
 
@@ -131,7 +131,7 @@ class Client(_Sender):
     def _post(self, ask: Ask) -> Answer | Lost:
         try:
             answer = self._http.post(self._url + ask.path, content=ask.body, headers=_headers(self, ask))
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return _lost(error)
         return Answer(answer.status_code, answer.headers, answer.content)
 
@@ -193,7 +193,7 @@ class AsyncClient(_Sender):
             answer = await self._http.post(
                 self._url + ask.path, content=ask.body, headers=_headers(self, ask)
             )
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return _lost(error)
         return Answer(answer.status_code, answer.headers, answer.content)
 
@@ -202,7 +202,7 @@ def _headers(sender: _Sender, ask: Ask) -> dict[str, str]:
     return {**sender._headers, "Idempotency-Key": ask.idempotency_key}  # noqa: SLF001  of this module
 
 
-def _lost(error: httpx.TransportError) -> Lost:
+def _lost(error: httpx.RequestError) -> Lost:
     """What asking again may mend; raises what is wrong on our own side."""
     if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
         raise error

@@ -9,6 +9,7 @@ ClientError                  `accepted`: of send_many, what earlier batches came
 │   ├── Conflict             the idempotency key was used for something else (409)
 │   └── TooLarge             more bytes, events or deliveries than are taken (413)
 ├── GaveUp                   no final answer in time: may be accepted or not; send it again under its key
+├── Unsendable               of send_many: an event that JSON cannot say, or that could not be had: which one
 └── NotUnderstood            who answered is not Waybill
 """
 
@@ -104,6 +105,23 @@ class GaveUp(ClientError):
         self.problem = problem
         self.retry_after = retry_after
         super().__init__(f"No final answer after {tries} {'try' if tries == 1 else 'tries'}: {why}")
+
+
+class Unsendable(ClientError):
+    """The event at `place` of those given to `send_many` cannot be written as JSON, or was not to be had.
+
+    The cause says why. What earlier requests came to is `accepted`; the others were not sent. With the event
+    put right, the same call under this `idempotency_key` goes on where it stopped.
+    """
+
+    def __init__(
+        self, why: Exception, *, place: int, idempotency_key: str, accepted: Sequence[Accepted]
+    ) -> None:
+        """Say which event, and why."""
+        self.place = place
+        self.idempotency_key = idempotency_key
+        self.accepted = tuple(accepted)
+        super().__init__(f"Event {place} cannot be sent: {type(why).__name__}: {why}")
 
 
 class NotUnderstood(ClientError):

@@ -5,12 +5,13 @@ The same generators serve both clients: one blocks, the other awaits, and neithe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Final
 
-from delivery.client.errors import ClientError, GaveUp, NotUnderstood, refused
+from delivery.client.errors import ClientError, GaveUp, NotUnderstood, Unsendable, refused
 from delivery.client.wire import (
     BATCH,
     SINGLE,
@@ -27,9 +28,10 @@ from delivery.client.wire import (
 from retries.retry_after import parse_retry_after
 
 _NOTHING: Final = timedelta(0)
-# Asked again under the same idempotency key; whatever came of the first time, there is one event.
-_PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-_REFUSALS: Final = range(400, 600)
+# Asked again under the same idempotency key, as any 5xx; whatever came of the first time, there is one event.
+_PASSING: Final = frozenset({408, 425, 429})
+_FAILED: Final = 500
+_REFUSALS: Final = range(400, 500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,15 @@ def send_one(event: Event, key: str, retries: Retries, edge: Edge) -> Steps:
 def send_batches(events: Iterable[Event], key: str, most: int, retries: Retries, edge: Edge) -> Steps:
     """Send events in batches; each has a key of its own that follows from `key` and the batch's number."""
     accepted: list[Accepted] = []
-    for number, batch in enumerate(batches(events, most=most)):
+    counted = _Counted(events)
+    cut = batches(counted, most=most)
+    for number in count():
+        try:
+            batch = next(cut, None)
+        except Exception as error:
+            raise Unsendable(error, place=counted.place, idempotency_key=key, accepted=accepted) from error
+        if batch is None:
+            break
         try:
             accepted += yield from exchange(
                 Ask(BATCH, batch_body(batch), f"{key}.{number}"), retries, edge, expected=len(batch)
@@ -97,6 +107,24 @@ def send_batches(events: Iterable[Event], key: str, most: int, retries: Retries,
     return accepted
 
 
+class _Counted:
+    """Events, and the place of the one that was asked for last."""
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self._events = events
+        self.place = -1
+
+    def __iter__(self) -> Iterator[Event]:
+        events = iter(self._events)
+        while True:
+            self.place += 1
+            try:
+                event = next(events)
+            except StopIteration:
+                return
+            yield event
+
+
 def exchange(ask: Ask, retries: Retries, edge: Edge, *, expected: int = 1) -> Steps:
     """Ask until there is a final answer. Raises Refused, GaveUp and NotUnderstood."""
     began = edge.monotonic()
@@ -105,7 +133,7 @@ def exchange(ask: Ask, retries: Retries, edge: Edge, *, expected: int = 1) -> St
         tries += 1
         came = yield ask
         assert came is not None  # noqa: S101  whoever drives answers what was asked
-        if isinstance(came, Answer) and came.status not in _PASSING:
+        if isinstance(came, Answer) and not _passes(came.status):
             return _final(came, expected)
         asked_for = None
         if isinstance(came, Answer):
@@ -115,6 +143,10 @@ def exchange(ask: Ask, retries: Retries, edge: Edge, *, expected: int = 1) -> St
         if tries >= retries.most or spent + wait > retries.patience:
             raise _gave_up(came, ask, tries, asked_for)
         yield Wait(wait)
+
+
+def _passes(status: int) -> bool:
+    return status in _PASSING or status >= _FAILED
 
 
 def _final(answer: Answer, expected: int) -> list[Accepted]:

@@ -68,8 +68,11 @@ def encode(event: Event) -> bytes:
 
 
 def encode_data(event: Event) -> bytes:
-    """The `data` of an event as JSON; bytes are taken as they are."""
-    return event.data if isinstance(event.data, bytes) else _json(event.data)
+    """The `data` of an event as JSON; bytes are taken as they are, if they are JSON. Raises as `encode`."""
+    if isinstance(event.data, bytes):
+        _check(event.data)
+        return event.data
+    return _json(event.data)
 
 
 def batches(events: Iterable[Event], *, most: int, most_bytes: int = BATCH_BYTES) -> Iterator[list[bytes]]:
@@ -118,10 +121,14 @@ def read_problem(answer: Answer) -> Problem:
             str(said.get("title", "")),
             str(said.get("detail", "")),
             str(said.get("request_id", "")),
-            tuple(said.get("errors", ())),
+            tuple(_fault(fault) for fault in said.get("errors", ()) if isinstance(fault, dict)),
         )
     except (ValueError, AttributeError, TypeError):
         return Problem(answer.status, "about:blank", title)
+
+
+def _fault(said: dict[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in said.items()}
 
 
 def _accepted(event: Any, *, replayed: bool) -> Accepted:
@@ -132,6 +139,20 @@ def _accepted(event: Any, *, replayed: bool) -> Accepted:
         deliveries=int(event["deliveries"]),
         replayed=replayed,
     )
+
+
+def _check(data: bytes) -> None:
+    """Raise ValueError for what is not one JSON value in UTF-8: in a batch, more would be more events."""
+    try:
+        json.loads(data.decode(), parse_int=str, parse_float=str, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("data as bytes must be JSON: this is nested too deeply.") from None
+    except ValueError as error:
+        raise ValueError(f"data as bytes must be JSON: {error}") from None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON.")
 
 
 def _json(value: Any) -> bytes:

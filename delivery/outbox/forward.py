@@ -8,13 +8,24 @@ and is the same events.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, assert_never
 
 import structlog
 
-from delivery.client import ClientError, Conflict, Event, GaveUp, Invalid, Refused, Retries, TooLarge
+from delivery.client import (
+    ClientError,
+    Conflict,
+    Event,
+    GaveUp,
+    Invalid,
+    Refused,
+    Retries,
+    TooLarge,
+    Unsendable,
+)
 from delivery.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -26,6 +37,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _OF_EVENT: Final = re.compile(r"events\.(?P<place>[0-9]{1,9})(?:\.(?P<field>.+))?", re.DOTALL)
+# What of a request is its rows. Leaving one out does not mend what is wrong with the rest, such as a header.
+_OF_ROWS: Final = frozenset({"events", "type", "data", "channels", "body"})
+_WAYBILLS: Final = "/problems/"
 LEASE: Final = timedelta(seconds=60)
 # Tries end well within the lease. Should they not, both who hold the batch send it under the same key.
 RETRIES: Final = Retries(patience=timedelta(seconds=20))
@@ -63,16 +77,40 @@ def judge(error: ClientError, *, rows: int) -> Verdict:
     match error:
         case GaveUp():
             return Later(min(error.retry_after or timedelta(0), LONGEST))
+        case Unsendable() if error.place < rows:
+            return Aside(str(error.__cause__ or error), error.place)
+        case Refused() if error.type.startswith(_WAYBILLS):
+            return _refused(error, rows)
+        case TooLarge() if rows > 1:  # to what stands before Waybill
+            return Halve()
+        case _:  # it is nothing that Waybill says about these events: whoever runs this has to mend it
+            return Later(TROUBLE)
+
+
+def _refused(error: Refused, rows: int) -> Verdict:
+    match error:
         case Conflict():
             # This batch was accepted before, in other words: to send it under new keys would double it.
             return Aside(f"{error} It may have been accepted: look before you send it again.")
-        case Invalid() | TooLarge():
-            place, reason = _fault(error)
-            if place is not None and place < rows:
-                return Aside(reason, place)
-            return Halve() if rows > 1 else Aside(reason)
-        case _:  # a key that is refused, a wrong address: whoever runs this has to mend it
+        case TooLarge():
+            return _condemned(error, rows)
+        case Invalid() if _of_rows(error):
+            return _condemned(error, rows)
+        case _:  # a key that is refused, or not a tenant's own; a wrong address
             return Later(TROUBLE)
+
+
+def _condemned(error: Refused, rows: int) -> Verdict:
+    place, reason = _fault(error)
+    if place is not None and place < rows:
+        return Aside(reason, place)
+    return Halve() if rows > 1 else Aside(reason)
+
+
+def _of_rows(error: Refused) -> bool:
+    """Whether all that is wrong is in what the rows hold."""
+    fields = [fault.get("field", "") for fault in error.problem.errors]
+    return bool(fields) and all(field.partition(".")[0] in _OF_ROWS for field in fields)
 
 
 class Forwarder:
@@ -109,7 +147,8 @@ class Forwarder:
         except ClientError as error:
             return self._settle(batch, error)
         except BaseException:  # told to stop: the next one need not wait for the lease to lapse
-            self._rows.release(batch)
+            with suppress(Unavailable):
+                self._rows.release(batch)
             raise
         self._rows.done(batch)
         log.info("outbox.sent", events=len(events), batch=str(batch.id))
@@ -117,7 +156,7 @@ class Forwarder:
 
     def _settle(self, batch: Batch, error: ClientError) -> timedelta:
         log.warning("outbox.not_sent", events=len(batch.rows), batch=str(batch.id), why=str(error))
-        if isinstance(error, Refused) and error.accepted:
+        if isinstance(error, Refused | Unsendable) and error.accepted:
             # It was too large for one request, and only what came after the first is refused.
             self._rows.done(batch, len(error.accepted))
             return timedelta(0)

@@ -106,6 +106,7 @@ class Rows:
         None: there is nothing to do now. What is of a stream waits while an earlier batch has some of it.
         """
         with self._transaction() as tx:
+            tx.execute(_BOUNDED)
             # One claim at a time: who did not see what another is just taking could overtake it in a stream.
             tx.execute(select(func.pg_advisory_xact_lock(func.hashtext(literal(self._table.fullname)))))
             # Who made the table with an earlier release may not have added the column yet.
@@ -253,6 +254,11 @@ class Rows:
 # Of the server, and of the moment: leases are judged by one clock, and a claim may have waited for its turn.
 _NOW: Final = func.clock_timestamp()
 _ENDED: Final[dict[str, Any]] = {"leased_until": _NOW}
+# Who stops in the middle of a claim must not stop the others for ever, nor wait so long for who does.
+_BOUNDED: Final = select(
+    func.set_config("lock_timeout", "10s", True),  # noqa: FBT003  for this transaction
+    func.set_config("idle_in_transaction_session_timeout", "30s", True),  # noqa: FBT003  for this transaction
+)
 _HAS_CHANNELS: Final = text("""
     select exists (
         select from pg_attribute

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from delivery.client import Client, Event
-from delivery.errors import Misconfigured
+from delivery.errors import Misconfigured, Unavailable
 from delivery.outbox import Outbox
 from delivery.outbox.forward import Forwarder
 from delivery.outbox.rows import Rows, open_database
@@ -330,6 +330,62 @@ def test_a_key_that_is_refused_condemns_no_event(shop: Engine, rows: Rows, engin
         forwarder.turn()
     assert data_of(tenant) == [1]
     assert rows.refused(limit=1) == []
+
+
+def test_the_operators_key_condemns_no_event(shop: Engine, rows: Rows, engine: Api) -> None:
+    write(shop, Event("order.created", 1), Event("order.created", 2))
+    with in_process(rows, engine) as forwarder:
+        for _ in range(3):
+            assert forwarder.turn() > timedelta(0)
+    assert rows.standing().on_their_way == 2
+    assert rows.refused(limit=1) == []
+
+
+def test_a_row_that_is_no_json_is_set_aside_and_is_never_two_events(
+    shop: Engine, rows: Rows, engine: Api
+) -> None:
+    tenant = engine.tenant()
+    write(shop, *[Event("order.created", n) for n in range(3)])
+    with pytest.raises(ValueError, match="must be JSON"):
+        write(shop, Event("order.created", b'1},{"type":"order.paid","data":2'))
+    with shop.begin() as connection:
+        broken = """update waybill_outbox set data = '1},{"type":"order.paid","data":2' where id = 2"""
+        connection.execute(text(broken.replace(":", "\\:")))
+    with in_process(rows, tenant) as forwarder:
+        while rows.standing().waiting + rows.standing().on_their_way:
+            forwarder.turn()
+    assert data_of(tenant) == [0, 2]
+    (refused,) = rows.refused(limit=2)
+    assert "must be JSON" in refused.reason
+
+
+def test_a_claim_does_not_wait_for_ever_for_another(shop: Engine, rows: Rows) -> None:
+    write(shop, Event("a", 1))
+    with shop.begin() as connection:
+        connection.execute(text("select pg_advisory_xact_lock(hashtext('waybill_outbox'))"))
+        with pytest.raises(Unavailable, match="lock timeout"):
+            rows.claim(lease=LEASE)
+    assert rows.claim(lease=LEASE) is not None
+
+
+def test_who_is_told_to_stop_while_its_database_is_away_stops(shop: Engine, rows: Rows) -> None:
+    where = make_url(url_of(shop))
+    write(shop, Event("a", 1))
+    with Proxy(str(where.host), int(where.port or 0)) as proxy:
+        through = where.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
+        away = open_database(through)
+
+        def interrupt(_request: httpx.Request) -> httpx.Response:
+            proxy.weather = Weather(refusing=True)
+            proxy.reset()
+            raise KeyboardInterrupt
+
+        with Client("http://nowhere.example", "k", transport=httpx.MockTransport(interrupt)) as client:
+            forwarder = Forwarder(Rows(away), client, lease=LEASE, wait=lambda _pause: None)
+            with pytest.raises(KeyboardInterrupt):
+                forwarder.run()
+        away.dispose()
+    assert rows.standing().on_their_way == 1
 
 
 def test_no_transaction_is_open_while_events_are_sent(shop: Engine, rows: Rows) -> None:

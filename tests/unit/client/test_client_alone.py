@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from delivery.client import AsyncClient, Client
+from delivery.client import AsyncClient, Client, GaveUp, Retries
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
 
 # The engine's own rooms, and what it stands on.
 NOT_NEEDED = (
@@ -86,3 +91,29 @@ def test_what_a_client_is_given_goes_out_with_each_request():
     assert seen[0].headers["waybill-tenant"] == "ten_1"
     # Two calls are two events: each has a key that nobody else has.
     assert seen[0].headers["idempotency-key"] != seen[1].headers["idempotency-key"]
+
+
+async def test_an_answer_that_cannot_be_unpacked_is_no_answer_and_its_key_is_told():
+    broken = httpx.MockTransport(
+        lambda _request: httpx.Response(202, headers={"content-encoding": "gzip"}, stream=Broken())
+    )
+    retries = Retries(most=2, first=timedelta(0))
+    with (
+        Client("http://w.example", "wbk_x", transport=broken, retries=retries) as client,
+        pytest.raises(GaveUp, match="DecodingError") as gave_up,
+    ):
+        client.send("a", 1, idempotency_key="k")
+    assert (gave_up.value.tries, gave_up.value.idempotency_key) == (2, "k")
+    async with AsyncClient("http://w.example", "wbk_x", transport=broken, retries=retries) as waiting:
+        with pytest.raises(GaveUp, match="DecodingError"):
+            await waiting.send("a", 1)
+
+
+class Broken(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that says that it is packed, and is not."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"not packed"
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"not packed"
