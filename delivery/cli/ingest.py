@@ -6,14 +6,21 @@ import typer
 
 from delivery.bootstrap import clock
 from delivery.cli import shapes
-from delivery.cli.door import actor, ask
+from delivery.cli.door import WrongUsage, actor, ask
 from delivery.cli.listing import Before, cut_of, print_page
-from delivery.cli.options import AsJson, Limit, TheMessage, Why, examples, id_option
+from delivery.cli.options import AMessage, AsJson, Limit, TheMessage, Why, examples, id_option
 from delivery.cli.screen import Column, print_facts, print_indented, print_json, say
+from delivery.ingest import Many
 from delivery.model import MessageId, Prefix, TenantId, show_id
 from delivery.wording import exact, when
 
 app = typer.Typer(name="ingest", help="Messages from RabbitMQ that were refused.", no_args_is_help=True)
+
+Everything = Annotated[bool, typer.Option("--all", help="All that there are.")]
+ReasonLike = Annotated[
+    str | None,
+    typer.Option("--reason-like", metavar="WORDS", help="All that were refused with these words."),
+]
 
 
 @app.command("list")
@@ -75,9 +82,17 @@ def show(message: TheMessage, json: AsJson = False) -> None:
     print_indented((one.body or b"").decode(errors="replace"), by=2)
 
 
-@app.command(epilog=examples("waybill ingest retry msg_…", "waybill ingest retry msg_… --tenant ten_…"))
-def retry(
-    message: TheMessage,
+@app.command(
+    epilog=examples(
+        "waybill ingest retry msg_…",
+        "waybill ingest retry msg_… --tenant ten_…",
+        'waybill ingest retry --reason-like "no API key" --tenant ten_…',
+    )
+)
+def retry(  # noqa: PLR0913, PLR0917  each is an option
+    message: AMessage = None,
+    everything: Everything = False,
+    reason_like: ReasonLike = None,
     tenant: Annotated[
         TenantId | None, id_option("--tenant", Prefix.TENANT, "Whose, where its key did not tell.")
     ] = None,
@@ -87,10 +102,19 @@ def retry(
     reason: Why = None,
     json: AsJson = False,
 ) -> None:
-    """Accept a message after all, and print its event's id. What still refuses it is told."""
+    """Accept a message after all, and print its event's id; or many. What still refuses it is told."""
+    one, like = _which(message, reason_like, everything=everything)
+    if one is None:
+        if idempotency_key is not None:
+            raise WrongUsage("--idempotency-key is for one message: each of many needs its own.")
+        many = ask(
+            lambda uses: uses.messages.retry_many(like, tenant_id=tenant, reason=reason, actor=actor())
+        )
+        _tell(many, "are events now", json=json)
+        return
     retried = ask(
         lambda uses: uses.messages.retry(
-            message, tenant_id=tenant, idempotency_key=idempotency_key, reason=reason, actor=actor()
+            one, tenant_id=tenant, idempotency_key=idempotency_key, reason=reason, actor=actor()
         )
     )
     event = show_id(Prefix.EVENT, retried.event_id)
@@ -100,12 +124,40 @@ def retry(
     say(event)
 
 
-@app.command()
-def discard(message: TheMessage, reason: Why = None, json: AsJson = False) -> None:
-    """Throw a message away for good."""
-    ask(lambda uses: uses.messages.discard(message, reason=reason, actor=actor()))
-    shown = show_id(Prefix.MESSAGE, message)
+@app.command(
+    epilog=examples("waybill ingest discard msg_…", 'waybill ingest discard --all --reason "a test"')
+)
+def discard(
+    message: AMessage = None,
+    everything: Everything = False,
+    reason_like: ReasonLike = None,
+    reason: Why = None,
+    json: AsJson = False,
+) -> None:
+    """Throw a message away for good; or many."""
+    one, like = _which(message, reason_like, everything=everything)
+    if one is None:
+        many = ask(lambda uses: uses.messages.discard_many(like, reason=reason, actor=actor()))
+        _tell(many, "are thrown away", json=json)
+        return
+    ask(lambda uses: uses.messages.discard(one, reason=reason, actor=actor()))
+    shown = show_id(Prefix.MESSAGE, one)
     if json:
         print_json({"id": shown, "discarded": True})
         return
     say(f"{shown} is thrown away.")
+
+
+def _which(message: MessageId | None, like: str | None, *, everything: bool) -> tuple[MessageId | None, str]:
+    """The one that is meant, or None and the words that a reason has to have."""
+    # Words that are empty, such as a variable that is not set, are not all of them.
+    if [message is not None, everything, like is not None].count(True) != 1 or like == "":
+        raise WrongUsage("Say which: a message, --reason-like with some words of the reason, or --all.")
+    return message, like or ""
+
+
+def _tell(many: Many, became: str, *, json: bool) -> None:
+    if json:
+        print_json({"done": many.done, "left": many.left})
+        return
+    say(f"{many.done:,} {became}." + (f" {many.left:,} are still refused." if many.left else ""))

@@ -144,6 +144,7 @@ TheEvent = Annotated[EventId, _argument(Prefix.EVENT)]
 TheDelivery = Annotated[DeliveryId, _argument(Prefix.DELIVERY)]
 TheAttempt = Annotated[AttemptId, _argument(Prefix.ATTEMPT)]
 TheMessage = Annotated[MessageId, _argument(Prefix.MESSAGE)]
+AMessage = Annotated[MessageId | None, _argument(Prefix.MESSAGE)]
 TheReplay = Annotated[ReplayId, _argument(Prefix.REPLAY)]
 
 Why = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for people.")]

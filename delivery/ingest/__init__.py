@@ -2,6 +2,6 @@
 
 from delivery.ingest.ingest import Ingest
 from delivery.ingest.message import KEY_HEADER, Message
-from delivery.ingest.refused import RefusedMessages, Retried
+from delivery.ingest.refused import Many, RefusedMessages, Retried
 
-__all__ = ["KEY_HEADER", "Ingest", "Message", "RefusedMessages", "Retried"]
+__all__ = ["KEY_HEADER", "Ingest", "Many", "Message", "RefusedMessages", "Retried"]

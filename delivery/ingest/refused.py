@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
 
 from delivery.accept import parse_event
 from delivery.checks import checked_reason
-from delivery.errors import Conflict, Invalid, NotFound
+from delivery.errors import Conflict, Invalid, NotFound, Refusal
 from delivery.ingest.message import checked_key
 from delivery.ledger import journal, messages
 from delivery.ledger.journal import NOBODYS, Entry
 from delivery.model import EventId, Prefix, parse_id, show_id
+from delivery.paging import NEWEST, Cut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from datetime import datetime
+    from uuid import UUID
 
     from delivery.accept import Accepter
     from delivery.ledger import Ledger
     from delivery.ledger.messages import RefusedMessage
     from delivery.model import Actor, MessageId, TenantId
-    from delivery.paging import Cut, Page
+    from delivery.paging import Page
 
 log = structlog.get_logger()
+
+_AT_ONCE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,14 @@ class Retried:
     event_id: EventId
     deliveries: int
     replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """What came of many messages: how many are seen to, and how many stay, since something refuses them."""
+
+    done: int
+    left: int
 
 
 class RefusedMessages:
@@ -101,6 +113,38 @@ class RefusedMessages:
         reason = checked_reason(reason)
         message = await self.read(id_)
         await self._end(message, "message.discarded", message.tenant_id, actor, reason)
+
+    async def retry_many(
+        self, like: str, *, tenant_id: TenantId | None = None, reason: str | None = None, actor: Actor
+    ) -> Many:
+        """Retry each whose reason has these words, in any case; what still refuses one leaves it there."""
+
+        async def one(id_: MessageId) -> object:
+            return await self.retry(id_, tenant_id=tenant_id, reason=reason, actor=actor)
+
+        return await self._each(like, one)
+
+    async def discard_many(self, like: str, *, reason: str | None = None, actor: Actor) -> Many:
+        """Discard each whose reason has these words, in any case."""
+        return await self._each(like, lambda id_: self.discard(id_, reason=reason, actor=actor))
+
+    async def _each(self, like: str, see_to: Callable[[MessageId], Awaitable[object]]) -> Many:
+        """Those that are there at the beginning, newest first, one after another."""
+        done = left = 0
+        before: UUID | None = NEWEST
+        while before is not None:
+            page = await self.page(Cut(_AT_ONCE, before=before))
+            for message in page.items:
+                if like.casefold() not in message.reason.casefold():
+                    continue
+                try:
+                    await see_to(message.id)
+                except Refusal:
+                    left += 1
+                else:
+                    done += 1
+            before = page.last
+        return Many(done, left)
 
     async def _end(
         self,

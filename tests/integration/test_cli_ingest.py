@@ -17,7 +17,9 @@ EVENT = b'{"type": "order.created", "data": 1}'
 EVIL = "\x1b]0;owned\x07\x1b[2J"
 
 
-def set_aside(database: str, body: bytes, *, tenant_id: UUID | None = None) -> str:
+def set_aside(
+    database: str, body: bytes, *, tenant_id: UUID | None = None, why: str = "body: is not JSON"
+) -> str:
     """A message as the ingest process sets it aside, from somebody who would command the terminal."""
     id_ = new_id()
     with connect(database) as connection:
@@ -25,9 +27,9 @@ def set_aside(database: str, body: bytes, *, tenant_id: UUID | None = None) -> s
             """
             insert into refused_messages (id, tenant_id, message_id, publisher, body, size, reason,
                                           fingerprint, first_at, last_at)
-            values (%s, %s, %s, %s, %s, %s, 'body: is not JSON', %s, now(), now())
+            values (%s, %s, %s, %s, %s, %s, %s, %s, now(), now())
             """,
-            [id_, tenant_id, f"m-{id_.hex}", EVIL, body, len(body), id_.bytes],
+            [id_, tenant_id, f"m-{id_.hex}", EVIL, body, len(body), why, id_.bytes],
         )
     return show_id(Prefix.MESSAGE, id_)
 
@@ -65,3 +67,30 @@ def test_lists_are_read_page_by_page(cli: Cli, database: str):
     page = cli.json("ingest", "list", "--limit", "2")
     rest = cli.json("ingest", "list", "--limit", "1", "--before", page["next"])
     assert [one["id"] for one in page["items"] + rest["items"]] == made[::-1]
+
+
+def test_many_are_tried_again_or_thrown_away_by_the_words_of_their_reason(
+    cli: Cli, database: str, tenant: str
+):
+    cli.good("ingest", "discard", "--all")  # what other tests left
+    for number in range(120):
+        set_aside(database, EVENT, why="The header holds no API key that is known." if number % 2 else "x")
+    still = set_aside(database, b"?", why="The header holds no API key that is known.")
+    words = ("ingest", "retry", "--reason-like", "no api key")
+    assert cli.good(*words) == "0 are events now. 61 are still refused.\n"
+    told = cli.good(*words, "--tenant", tenant, "--reason", "mended")
+    assert told == "60 are events now. 1 are still refused.\n"
+    assert cli.json("ingest", "discard", "--reason-like", "NO API KEY") == {"done": 1, "left": 0}
+    assert still not in cli.good("ingest", "list", "--limit", "100")
+    assert cli.good("ingest", "discard", "--all") == "60 are thrown away.\n"
+    assert cli.good("ingest", "retry", "--all") == "0 are events now.\n"
+
+
+def test_which_messages_are_meant_has_to_be_said(cli: Cli, database: str):
+    message = set_aside(database, b"?")
+    for words in ((), (message, "--all"), ("--all", "--reason-like", "x"), ("--reason-like", "")):
+        code, _, err = cli.run("ingest", "discard", *words)
+        assert (code, "Say which" in err) == (2, True)
+    code, _, err = cli.run("ingest", "retry", "--all", "--idempotency-key", "k")
+    assert (code, "is for one message" in err) == (2, True)
+    assert message in cli.good("ingest", "list")
