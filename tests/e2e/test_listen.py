@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -113,6 +116,71 @@ def test_what_is_no_secret_is_found_out_at_once(tmp_path: Path, secret: str) -> 
     )
     assert (ran.returncode, ran.stdout) == (2, "")
     assert "--secret" in ran.stderr
+
+
+def test_each_of_several_secrets_verifies_while_one_takes_the_other_s_place(
+    engine: Api, tmp_path: Path
+) -> None:
+    port, tenant = free_port(), engine.tenant()
+    new, old = tmp_path / "new", tmp_path / "old"
+    new.write_text("whsec_" + base64.b64encode(bytes(32)).decode())
+    old.write_text(endpoint(tenant, port))
+    told = ("--secret", f"@{new}", "--secret", f"@{old}", "--json")
+    with running(str(WAYBILL), "listen", "--port", str(port), *told, port=port) as listening:
+        publish(tenant, 1)
+        wait_for_success(tenant, 1)
+        assert [json.loads(line)["verified"] for line in ended(listening).splitlines()] == [True]
+
+
+def post(port: int, body: bytes, headers: dict[str, str]) -> int:
+    """Post to a receiver by hand; returns the status."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        connection.putrequest("POST", "/in")
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_what_a_stranger_posts_commands_no_terminal_and_fills_no_memory() -> None:
+    port = free_port()
+    with running(str(WAYBILL), "listen", "--port", str(port), port=port) as listening:
+        assert post(port, b"\x1b]0;owned\x07\x1b[2J", {"webhook-id": "\x1b[2J\x9b2J"}) == 204
+        assert post(port, b"", {"Content-Length": str(17 << 20)}) == 413
+        said = ended(listening)
+    assert "owned" in said
+    assert {letter for letter in said if not letter.isprintable()} == {"\n"}
+    assert said.endswith("1 received, 0 verified, 0 refused as forged.\n")
+
+
+def test_it_ends_at_once_while_an_answer_waits() -> None:
+    port = free_port()
+    told = ("--delay", "600", "--json")
+    with (
+        running(str(WAYBILL), "listen", "--port", str(port), *told, port=port) as listening,
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as waiting,
+    ):
+        waiting.sendall(b"POST /in HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\n{}")
+        assert listening.stdout is not None
+        assert json.loads(listening.stdout.readline())["event"] == {}
+        assert ended(listening) == ""
+
+
+def test_a_port_that_is_taken_is_told_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ran = subprocess.run(
+            [str(WAYBILL), "listen", "--port", str(port)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == f"waybill: Cannot listen on 127.0.0.1:{port}: Address already in use.\n"
 
 
 WSGI = """
