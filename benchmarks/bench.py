@@ -34,6 +34,7 @@ class Sizes:
     fanned_out: int = 5
     connections: int = 48
     pairs: int = 2
+    close_pairs: int = 6  # where the ratio is near the target, and the machine's moods are larger than that
     drained: int = 20_000
     waiting: int = 1_000_000
     history: int = 5_000_000

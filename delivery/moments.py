@@ -15,8 +15,7 @@ def exact(moment: datetime) -> str:
 
 def rfc3339(moment: datetime) -> str:
     """Write `2026-11-22T18:27:00.123Z`."""
-    utc = moment.astimezone(UTC)
-    return utc.strftime("%Y-%m-%dT%H:%M:%S.") + f"{utc.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def length(duration: timedelta) -> str:

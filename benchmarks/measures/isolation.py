@@ -23,7 +23,7 @@ PATIENCE = 60.0
 SOON_MS = 500
 # Of five events one goes to an endpoint that never answers.
 HEALTHY_FOR_EACH_STALLED = 4
-LONGEST_LOAD = 20.0
+LONGEST_LOAD = 12.0
 HEALTHY = "/hooks/"
 _HEALTHY_RATE = """
     select count(*) / extract(epoch from max(d.finished_at) - min(d.created_at))
@@ -64,7 +64,7 @@ def slow(bench: Bench) -> dict[str, list[float]]:
     """How fast healthy endpoints are served beside stalled ones, against alone: pairs, in turn."""
     stage = _Stalled(bench)
     ratios = []
-    for number in range(bench.sizes.pairs):
+    for number in range(bench.sizes.close_pairs):
         alone, beside = _in_turn(number, lambda: stage.rate(beside=False), lambda: stage.rate(beside=True))
         print(f"  slow: {alone:,.0f} against {beside:,.0f} healthy events/s", flush=True)
         ratios.append(beside / alone)

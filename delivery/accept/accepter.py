@@ -45,8 +45,11 @@ GROUP_EVENTS = 1_000
 GROUP_BYTES = 1 << 23
 # One request's fan-out: all of it is one transaction, which must end well within its time.
 MOST_DELIVERIES = 50_000
-# Two, so that one group is drafted while the other's commit reaches the disk.
+# Two, so that one group is drafted while the other's commit reaches the disk. The second begins for what is
+# worth a commit of its own, or has waited so long; less than that joins those who come meanwhile.
 COMMITTERS = 2
+WORTH_EVENTS, WORTH_BYTES = 100, 1 << 18
+LONG_SECONDS = 0.1
 # Conditions are asked on the loop that answers everybody: after so many seconds of it the others have a turn.
 _TURN_SECONDS = 0.005
 # Whose endpoints change between each look and the writing, so many times in turn, may try again later.
@@ -103,8 +106,10 @@ class Accepter:
         self._filters = Filters()
         self._waiting: deque[_Request] = deque()
         self._waiting_bytes = 0
+        self._waiting_events = 0
         self._committing = 0
         self._committers: set[asyncio.Task[None]] = set()
+        self._hurry: asyncio.TimerHandle | None = None
 
     async def accept(  # noqa: PLR0913  what a request comes with, each by its name
         self,
@@ -162,12 +167,28 @@ class Accepter:
                 await _ask_conditions(request, known)
         self._waiting.append(request)
         self._waiting_bytes += size
+        self._waiting_events += len(request.events)
+        if self._committing == 0 or self._is_worth_a_commit:
+            self._commit_too()
+        elif self._hurry is None:
+            self._hurry = asyncio.get_running_loop().call_later(LONG_SECONDS, self._commit_late)
+        return await request.done
+
+    @property
+    def _is_worth_a_commit(self) -> bool:
+        return self._waiting_events >= WORTH_EVENTS or self._waiting_bytes >= WORTH_BYTES
+
+    def _commit_late(self) -> None:
+        self._hurry = None
+        if self._waiting:
+            self._commit_too()
+
+    def _commit_too(self) -> None:
         if self._committing < COMMITTERS:
             self._committing += 1
             committer = asyncio.create_task(self._commit_waiting())
             self._committers.add(committer)
             committer.add_done_callback(self._committers.discard)
-        return await request.done
 
     async def _answered(self, request: _Request) -> Accepted | None:
         """What was answered to this very request before, under its idempotency key. Raises Conflict."""
@@ -213,6 +234,7 @@ class Accepter:
                 break
             group.append(self._waiting.popleft())
             self._waiting_bytes -= group[-1].size
+            self._waiting_events -= len(group[-1].events)
         return group
 
     async def _commit(self, group: list[_Request]) -> None:

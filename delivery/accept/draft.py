@@ -10,6 +10,7 @@ from delivery.conditions import Answers, kept_condition
 from delivery.filters import first_match
 from delivery.ledger.accepting import DeliveryRow, EventRow
 from delivery.model import DeliveryId, EndpointId, EventId, Prefix, show_id
+from delivery.moments import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -151,7 +152,7 @@ def draft(  # noqa: PLR0913  what one request is, and the edge
     rows: list[EventRow] = []
     deliveries: list[DeliveryRow] = []
     answers: list[str] = []
-    moment = _rfc3339(now)
+    moment = rfc3339(now)
     for event, endpoints in zip(events, owed, strict=True):
         event_id = EventId(new_id())
         body = _ENVELOPE % (event.type.encode(), moment.encode(), event.data)
@@ -173,7 +174,3 @@ def draft(  # noqa: PLR0913  what one request is, and the edge
         )
     answer = answers[0] if single else f'{{"events":[{",".join(answers)}]}}'
     return Draft(rows, deliveries, answer.encode())
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from delivery.api.one_write import OneWrite
 from delivery.api.problems import Problem, answer
+
+if TYPE_CHECKING:
+    import asyncio
 
 MOST_HEAD_BYTES = 65_536
 
@@ -16,6 +21,10 @@ class BoundedHeads(HttpToolsProtocol):
 
     _in_head = False
     _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # so has uvicorn
+        """A connection begins."""
+        super().connection_made(cast("asyncio.Transport", OneWrite(transport)))
 
     def data_received(self, data: bytes) -> None:
         """Read on, and refuse a head that has not ended by now."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from delivery.endpoints import shown_limits
 from delivery.model import Prefix, show_id
+from delivery.moments import rfc3339
 from delivery.retention import TENANTS_OWN
 from delivery.scopes import in_order
 from delivery.tracing import said_of
@@ -323,10 +324,7 @@ def event_told(head: EventHead, body: bytes | None) -> Shape:
 
 def moment(at: datetime | None) -> str | None:
     """Write a moment as `2026-11-22T18:27:00.123Z`."""
-    if at is None:
-        return None
-    utc = at.astimezone(UTC)
-    return utc.strftime("%Y-%m-%dT%H:%M:%S.") + f"{utc.microsecond // 1000:03d}Z"
+    return None if at is None else rfc3339(at)
 
 
 def seconds(duration: timedelta) -> int | float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import text
 
@@ -109,8 +109,7 @@ _ACCEPT_MORE = text(
 _NOTIFY = text("select pg_notify(:channel, :payload)")
 
 
-@dataclass(frozen=True, slots=True)
-class EventRow:
+class EventRow(NamedTuple):
     """One event to insert; `matched` counts the endpoints it is owed to."""
 
     id: EventId
@@ -125,8 +124,7 @@ class EventRow:
     channels: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryRow:
+class DeliveryRow(NamedTuple):
     """One delivery to insert, due when it was made; `matched_by` is the pattern that asked for it.
 
     `condition_failed` says why its endpoint's condition could not be answered for the event.

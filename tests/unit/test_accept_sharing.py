@@ -14,6 +14,7 @@ from delivery.accept import Accepter, AcceptLimits, NewEvent
 from delivery.accept import accepter as sharing
 from delivery.errors import NotFound, Unavailable
 from delivery.model import TenantId
+from tests.support.ledger import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from delivery.ledger import Ledger
 
 NOBODY = TenantId(UUID(int=1))
+# Worth a commit of its own.
+LARGE = b"1" * sharing.WORTH_BYTES
 
 
 class NoTenants:
@@ -73,7 +76,7 @@ async def occupied(accepter: Accepter) -> list[asyncio.Task[None]]:
     """Keep every committer busy with one request each."""
     asking: list[asyncio.Task[None]] = []
     for _ in range(sharing.COMMITTERS):
-        asking.append(asyncio.create_task(ask(accepter)))
+        asking.append(asyncio.create_task(ask(accepter, data=LARGE)))
         await waiting(*asking)
     return asking
 
@@ -93,12 +96,38 @@ async def test_one_who_asks_again_at_once_is_answered_though_both_commits_just_e
     accepter = accepter_of(ledger)
     again = asyncio.create_task(ask(accepter, times=2))
     await waiting(again)
-    once = asyncio.create_task(ask(accepter))
+    once = asyncio.create_task(ask(accepter, data=LARGE))
     await waiting(once)
     assert ledger.transactions == 2
     ledger.answers.set()
     async with asyncio.timeout(10):
         await asyncio.gather(once, again)
+
+
+async def test_what_is_small_joins_others_until_they_are_worth_a_commit() -> None:
+    ledger = NoTenants()
+    accepter = accepter_of(ledger)
+    asking = [asyncio.create_task(ask(accepter)) for _ in range(sharing.WORTH_EVENTS)]
+    await waiting(*asking)
+    assert ledger.transactions == 1
+    asking += [asyncio.create_task(ask(accepter)) for _ in range(sharing.WORTH_EVENTS)]
+    await waiting(*asking)
+    assert ledger.transactions == 2
+    ledger.answers.set()
+    await asyncio.gather(*asking)
+
+
+async def test_nobody_waits_long_for_a_commit_that_is_stuck() -> None:
+    ledger = NoTenants()
+    accepter = accepter_of(ledger)
+    stuck = asyncio.create_task(ask(accepter))
+    await waiting(stuck)
+    small = asyncio.create_task(ask(accepter))
+    await waiting(small)
+    assert ledger.transactions == 1
+    await until(lambda: ledger.transactions == 2)
+    ledger.answers.set()
+    await asyncio.gather(stuck, small)
 
 
 async def test_more_than_can_wait_are_told_to_come_later() -> None:

@@ -1,0 +1,64 @@
+"""An answer's head and body leave in one piece, and nothing is ever kept back."""
+
+from __future__ import annotations
+
+import asyncio
+
+from delivery.api.one_write import OneWrite
+
+HEAD, BODY = b"HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\n", b"{}"
+
+
+class Wire(asyncio.Transport):
+    """What was written, piece by piece."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("192.0.2.1", 1)})
+        self.pieces: list[bytes | None] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.pieces.append(bytes(data))
+
+    def close(self) -> None:
+        self.pieces.append(None)
+
+
+async def test_head_and_body_are_one_piece() -> None:
+    wire = Wire()
+    writing = OneWrite(wire)
+    for _ in range(2):
+        writing.write(HEAD)
+        writing.write(BODY)
+    assert wire.pieces == [HEAD + BODY] * 2
+    await asyncio.sleep(0)
+    assert wire.pieces == [HEAD + BODY] * 2
+
+
+async def test_a_head_without_a_body_leaves_by_itself() -> None:
+    wire = Wire()
+    OneWrite(wire).write(HEAD)
+    await asyncio.sleep(0)
+    assert wire.pieces == [HEAD]
+
+
+async def test_a_body_that_comes_late_is_not_waited_for() -> None:
+    wire = Wire()
+    writing = OneWrite(wire)
+    writing.write(HEAD)
+    await asyncio.sleep(0)
+    for piece in (b"one", b"two"):
+        writing.write(piece)
+    assert wire.pieces == [HEAD, b"one", b"two"]
+
+
+async def test_what_is_kept_leaves_before_the_connection_closes() -> None:
+    wire = Wire()
+    writing = OneWrite(wire)
+    writing.write(HEAD)
+    writing.close()
+    await asyncio.sleep(0)
+    assert wire.pieces == [HEAD, None]
+
+
+async def test_all_else_is_the_transports_own() -> None:
+    assert OneWrite(Wire()).get_extra_info("peername") == ("192.0.2.1", 1)
