@@ -96,8 +96,8 @@ def test_what_waits_is_delivered_in_large_groups(counted: Counted, operator: Api
         what = f"{DELIVERIES:,} waiting deliveries"
         relay, worker = counted.bill("relay", what), counted.bill("worker", what)
     check(
-        Audit(relay, Cost(commits=26, statements=65, round_trips=104, messages=39), seen=CLAIMING),
-        Audit(worker, Cost(commits=78, statements=208, round_trips=312, messages=39), seen=DELIVERING),
+        Audit(relay, Cost(commits=20, statements=50, round_trips=80, messages=30), seen=CLAIMING),
+        Audit(worker, Cost(commits=60, statements=160, round_trips=240, messages=30), seen=DELIVERING),
     )
 
 
