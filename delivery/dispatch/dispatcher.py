@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from delivery.dispatch.destinations import Destination, Destinations
-    from delivery.dispatch.gate import Place
     from delivery.dispatch.recorder import Recorder
     from delivery.ledger import Ledger
     from delivery.ledger.claiming import Work
@@ -181,11 +180,11 @@ class Dispatcher:
             return
         place = self._gate.enter()
         try:
-            await self._attempt(claim_id, work, destination, place)
+            await self._attempt(claim_id, work, destination)
         finally:
             place.leave()
 
-    async def _attempt(self, claim_id: ClaimId, work: Work, destination: Destination, place: Place) -> None:
+    async def _attempt(self, claim_id: ClaimId, work: Work, destination: Destination) -> None:
         started_at, attempt_id = self._edge.clock(), AttemptId(new_id())
         shaped = destination.shaped(work.event_id, work.body or b"")
         signed = sign(
@@ -210,7 +209,6 @@ class Dispatcher:
             )
         except asyncio.CancelledError:
             exchange = interrupted()
-        place.detach()
         now = self._edge.clock()
         decision = decide(
             exchange.outcome,

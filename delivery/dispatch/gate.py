@@ -18,8 +18,7 @@ class Gate:
     """Counts requests in flight: fresh ones, and all of them.
 
     A request that is not over after `detach` counts as slow: it leaves the fresh ones, so that an endpoint
-    which never answers does not take the places of those that do. So does one that is answered, and waits for
-    its record. All together stay below `most`.
+    which never answers does not take the places of those that do. All together stay below `most`.
     """
 
     def __init__(self, *, fresh: int, most: int, detach: timedelta) -> None:
@@ -102,7 +101,7 @@ class Gate:
 
 
 class Place:
-    """One request's place in the gate, until its result is recorded; from `slow_at` on it counts as slow."""
+    """One request's place in the gate, until it is left; from `slow_at` on it counts as slow."""
 
     __slots__ = ("_fresh", "_gate", "left", "slow_at")
 
@@ -114,10 +113,9 @@ class Place:
         self.left = False
 
     def detach(self) -> None:
-        """Count as fresh no longer: it is slow, or it is answered and only its record is waited for."""
-        if self._fresh:
-            self._fresh = False
-            self._gate._give(fresh=1, room=0)  # noqa: SLF001  a place is part of its gate
+        """Count as slow from now on."""
+        self._fresh = False
+        self._gate._give(fresh=1, room=0)  # noqa: SLF001  a place is part of its gate
 
     def leave(self) -> None:
         """Give the place back."""

@@ -26,10 +26,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MOST_AT_ONCE = 500
-# For neighbours to join: short against what a request takes. Where more than so many came last time it is
-# longer, since under load a group costs more than the wait: its commit, its locks, every endpoint's health.
-SHORTEST_LINGER, LONGEST_LINGER = 0.02, 0.1
-FEW, LINGER_FOR_EACH_MORE = 50, 0.0005
+# Long enough for neighbours to join, short against what a request takes.
+LINGER_SECONDS = 0.02
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _UNRECORDABLE_PAUSE = timedelta(minutes=10)
 
@@ -58,12 +56,10 @@ class Recorder:
             await asyncio.wait([self._running], timeout=patience.total_seconds())
 
     async def _run(self) -> None:
-        last = 0
         while self._waiting:
             if len(self._waiting) < MOST_AT_ONCE:
-                await asyncio.sleep(linger_after(last))
+                await asyncio.sleep(LINGER_SECONDS)
             group, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-            last = len(group)
             try:
                 await self._commit([ended for ended, _ in group])
             except Exception:  # nobody may wait for ever; their leases bring these back
@@ -137,8 +133,3 @@ class Recorder:
                 await recording.postpone(tx, result.claim_id, deliveries, by=_UNRECORDABLE_PAUSE)
         except Exception as error:  # noqa: BLE001  then its lease gives it back
             log.error("record.not_put_off", error=repr(error))  # noqa: TRY400  the cause is logged above
-
-
-def linger_after(last: int) -> float:
-    """How many seconds to wait for neighbours, after a group of so many results. Pure."""
-    return min(LONGEST_LINGER, SHORTEST_LINGER + max(0, last - FEW) * LINGER_FOR_EACH_MORE)

@@ -43,23 +43,6 @@ async def test_a_request_that_is_slow_makes_room_for_others() -> None:
     slow.leave()
 
 
-async def test_a_request_that_is_answered_makes_room_once_and_stays_until_it_is_recorded() -> None:
-    gate = Gate(fresh=1, most=2, detach=AT_ONCE)
-    answered = gate.enter()
-    answered.detach()
-    await asyncio.sleep(0.001)  # it would be slow by now
-    assert gate.is_open
-    other = gate.enter()
-    assert not gate.is_open
-    other.detach()
-    assert not gate.is_open  # both are still to be recorded
-    answered.leave()
-    assert gate.is_open
-    gate.enter()
-    assert not gate.is_open
-    other.leave()
-
-
 async def test_slow_ones_and_fresh_ones_together_stay_below_the_most() -> None:
     gate = Gate(fresh=1, most=2, detach=AT_ONCE)
     places = []

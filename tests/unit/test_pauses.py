@@ -1,14 +1,11 @@
-"""How long the relay and the record wait for company: hardly when idle, longer under load, never long."""
+"""How long the relay waits between two claims: hardly when idle, longer under load, never long."""
 
 from __future__ import annotations
-
-import itertools
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.dispatch.recorder import FEW, LONGEST_LINGER, MOST_AT_ONCE, SHORTEST_LINGER, linger_after
 from workers.relay import (
     GAP_WITHOUT_ROOM,
     GAP_WITHOUT_WORK,
@@ -19,17 +16,6 @@ from workers.relay import (
 )
 
 COUNTS = st.integers(1, 10_000)
-
-
-@pytest.mark.parametrize("last", [0, 1, FEW])
-def test_a_few_results_wait_no_longer_than_one(last: int) -> None:
-    assert linger_after(last) == SHORTEST_LINGER
-
-
-def test_the_more_came_together_the_longer_the_next_are_waited_for() -> None:
-    lingers = [linger_after(last) for last in range(MOST_AT_ONCE)]
-    assert all(one <= other for one, other in itertools.pairwise(lingers))
-    assert lingers[-1] == LONGEST_LINGER
 
 
 @given(COUNTS, st.booleans())
