@@ -146,6 +146,9 @@ class Stack:
         return (self.folder / f"{name}.log").read_text()
 
 
+_given: set[int] = set()
+
+
 @contextmanager
 def running_servers() -> Iterator[Stack]:
     """A PostgreSQL, durable as in production, and a RabbitMQ; stopped and removed at the end."""
@@ -162,9 +165,13 @@ def running_servers() -> Iterator[Stack]:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """A port of loopback that nobody listens on, and that was not given out before."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = int(probe.getsockname()[1])
+        if port not in _given:  # the kernel may well name one twice that nobody has taken yet
+            _given.add(port)
+            return port
 
 
 def is_listening(port: int) -> bool:
