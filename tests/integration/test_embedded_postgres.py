@@ -67,6 +67,7 @@ def test_it_starts_again_while_the_children_of_a_killed_server_are_still_leaving
     with start(folder) as server, connect(server.url):
         children = psutil.Process(server.pid).children()
         os.kill(server.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)  # a kill is done when the kernel comes to it
         with start(folder) as again:
             with connect(again.url) as connection:
                 assert connection.execute("select 1").fetchone() == (1,)
