@@ -55,6 +55,7 @@ async def tell(tx: Transaction, entries: Sequence[Entry], *, now: datetime) -> N
             tx,
             [row for drafted in drafts for row in drafted.events],
             [row for drafted in drafts for row in drafted.deliveries],
+            now=now,
         )
 
 

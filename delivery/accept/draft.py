@@ -34,8 +34,7 @@ class Match(NamedTuple):
     failed: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """What one request writes, and the JSON that answers it."""
 
     events: list[EventRow]
@@ -158,14 +157,10 @@ def draft(  # noqa: PLR0913  what one request is, and the edge
         body = _ENVELOPE % (event.type.encode(), moment.encode(), event.data)
         digest, matched = hashlib.sha256(body).digest(), len(endpoints)
         rows.append(
-            EventRow(
-                event_id, tenant_id, event.type, body, digest, matched, now, key, traceparent, event.channels
-            )
+            EventRow(event_id, tenant_id, event.type, body, digest, matched, key, traceparent, event.channels)
         )
         deliveries += [
-            DeliveryRow(
-                DeliveryId(new_id()), tenant_id, event_id, endpoint, event.type, now, matched_by, failed
-            )
+            DeliveryRow(DeliveryId(new_id()), tenant_id, event_id, endpoint, event.type, matched_by, failed)
             for endpoint, matched_by, failed in endpoints
         ]
         answers.append(

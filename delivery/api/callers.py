@@ -10,7 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 from delivery.api.problems import MORE_HEADERS
 from delivery.bootstrap import Services
 from delivery.errors import Invalid, MalformedId, NotAuthenticated, NotFound, ScopeMissing, TooManyRequests
-from delivery.model import Actor, KeyId, Prefix, TenantId, parse_id, show_id
+from delivery.model import Actor, ApiKey, KeyId, Prefix, TenantId, parse_id, show_id
 from delivery.scopes import Scope
 
 OPERATOR = "operator"
@@ -55,18 +55,25 @@ def services_of(request: Request) -> Services:
 
 
 async def identify(request: Request, needed: Sequence[Scope]) -> Caller:
-    """Whose key the request carries, and that it may do this.
+    """Whose key the request carries, and that it may do this; raises as `admit` does."""
+    key, address = await admit(request, needed), _address_of(request)
+    if key is None:
+        return Caller(Actor(OPERATOR, address), None)
+    return Caller(Actor(show_id(Prefix.KEY, key.id), address), key.tenant_id, key.id)
+
+
+async def admit(request: Request, needed: Sequence[Scope]) -> ApiKey | None:
+    """The key that the request carries, once it is sure that it may do this; None: the operator's.
 
     Raises NotAuthenticated, TooManyTries for guesses, TooManyRequests, and ScopeMissing.
     """
     services = services_of(request)
-    address = None if request.client is None else request.client.host
     scheme, _, text = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         raise NotAuthenticated
-    key = await services.keys.authenticate(text, address=address)
+    key = await services.keys.authenticate(text, address=_address_of(request))
     if key is None:
-        return Caller(Actor(OPERATOR, address), None)
+        return None
     standing = services.keys.spend(key)
     if standing is not None:
         request.scope[MORE_HEADERS] = standing.headers()
@@ -75,28 +82,36 @@ async def identify(request: Request, needed: Sequence[Scope]) -> Caller:
     missing = [scope for scope in needed if scope not in key.scopes]
     if missing:
         raise ScopeMissing(needed, missing)
-    return Caller(Actor(show_id(Prefix.KEY, key.id), address), key.tenant_id, key.id)
+    return key
 
 
-async def acting_for(request: Request, *needed: Scope) -> Acting:
-    """For which tenant the request acts. Whether the operator named one that exists is not looked up."""
-    return _acting(request, await identify(request, needed))
+async def tenant_of(request: Request, *needed: Scope) -> TenantId:
+    """For which tenant the request acts, and no word of who asks: that is all that accepting needs.
+
+    Whether the operator named one that exists is not looked up. Raises as `admit` does, Invalid and NotFound.
+    """
+    key = await admit(request, needed)
+    return _tenant_for(request, None if key is None else key.tenant_id)
 
 
-def _acting(request: Request, caller: Caller) -> Acting:
+def _tenant_for(request: Request, own: TenantId | None) -> TenantId:
+    """The tenant that the request names; `own` is the key's, which need not be named and is no other."""
     named = request.headers.get(TENANT_HEADER)
-    tenant_id = None if named is None else _parse_tenant(named)
-    if caller.tenant_id is None:
-        if tenant_id is None:
-            raise Invalid(TENANT_HEADER, "is needed with the operator's key: name the tenant to act for")
-        return Acting(caller.actor, tenant_id)
-    if tenant_id is not None and tenant_id != caller.tenant_id:
+    tenant_id = own if named is None else _parse_tenant(named)
+    if tenant_id is None:
+        raise Invalid(TENANT_HEADER, "is needed with the operator's key: name the tenant to act for")
+    if own is not None and tenant_id != own:
         raise NotFound("tenant", show_id(Prefix.TENANT, tenant_id))
-    return Acting(caller.actor, caller.tenant_id, caller.key_id)
+    return tenant_id
+
+
+def _address_of(request: Request) -> str | None:
+    client: tuple[str, int] | None = request.scope.get("client")
+    return None if client is None else client[0]
 
 
 async def _acting_for_one_that_exists(request: Request, caller: Caller) -> Acting:
-    acting = _acting(request, caller)
+    acting = Acting(caller.actor, _tenant_for(request, caller.tenant_id), caller.key_id)
     if caller.tenant_id is None:
         await services_of(request).tenants.read(acting.tenant_id)
     return acting

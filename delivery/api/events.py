@@ -8,14 +8,15 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from delivery.accept import AcceptLimits, NewEvent, parse_batch, parse_event
+from delivery.accept import Accepter, AcceptLimits, NewEvent, parse_batch, parse_event
 from delivery.api import event_shapes as shapes
-from delivery.api.callers import TENANT_HEADER, Reading, Seeing, Uses, acting_for, services_of
+from delivery.api.callers import TENANT_HEADER, Reading, Seeing, Uses, services_of, tenant_of
 from delivery.api.event_shapes import EventList, EventOut
 from delivery.api.problems import problem_of
 from delivery.api.routing import StrictRoute, require_json
 from delivery.api.selections import AskedOrder, checked_key, checked_values
 from delivery.api.shapes import AskedPage, EventInPath, Since, Until, check_range
+from delivery.api.straight import JsonAnswer
 from delivery.deliveries import EventSelection
 from delivery.errors import Invalid
 from delivery.filters import check_pattern
@@ -26,7 +27,7 @@ router = APIRouter(prefix="/v1/events", tags=["events"], route_class=StrictRoute
 
 KEY_HEADER = "Idempotency-Key"
 _KEY = re.compile(r"[!-~]{1,255}")
-_REPLAYED = {"Idempotency-Replayed": "true"}
+_REPLAYED = (b"idempotency-replayed", b"true")
 
 
 @router.post(
@@ -105,12 +106,15 @@ def _one(body: bytes, limits: AcceptLimits) -> tuple[NewEvent]:
 async def _accept(
     request: Request, parse: Callable[[bytes, AcceptLimits], Sequence[NewEvent]], *, single: bool
 ) -> Response:
-    spans = services_of(request).spans
+    services = services_of(request)
+    accepter, spans = services.accepter, services.spans
     if spans is None:
-        return await _accepted(request, parse, single=single, traceparent=None)
+        return await _accepted(request, accepter, parse, single=single, traceparent=None)
     with spans.accepting(request.url.path, request.headers.get("traceparent")) as accepting:
         try:
-            answer = await _accepted(request, parse, single=single, traceparent=accepting.traceparent)
+            answer = await _accepted(
+                request, accepter, parse, single=single, traceparent=accepting.traceparent
+            )
         except Exception as error:
             accepting.answered(problem_of(error).status)
             raise
@@ -120,26 +124,24 @@ async def _accept(
 
 async def _accepted(
     request: Request,
+    accepter: Accepter,
     parse: Callable[[bytes, AcceptLimits], Sequence[NewEvent]],
     *,
     single: bool,
     traceparent: str | None,
 ) -> Response:
-    accepter = services_of(request).accepter
-    acting = await acting_for(request, Scope.PUBLISH)
+    tenant_id = await tenant_of(request, Scope.PUBLISH)
     require_json(request)
     key = request.headers.get(KEY_HEADER)
     if key is not None and _KEY.fullmatch(key) is None:
         raise Invalid(KEY_HEADER, "must be 1 to 255 visible ASCII characters")
     body = await request.body()
     accepted = await accepter.accept(
-        acting.tenant_id,
+        tenant_id,
         parse(body, accepter.limits),
         single=single,
         idempotency_key=key,
         request_sha256=b"" if key is None else hashlib.sha256(body).digest(),
         traceparent=traceparent,
     )
-    return Response(
-        accepted.answer, 202, _REPLAYED if accepted.replayed else None, media_type="application/json"
-    )
+    return JsonAnswer(accepted.answer, 202, *([_REPLAYED] if accepted.replayed else []))

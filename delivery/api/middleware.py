@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_NOT_KEPT = (b"cache-control", b"no-store")
+
 
 class Answered:
     """Gives each request an id, which is in its answer; a failure that nobody foresaw becomes a problem."""
@@ -39,10 +41,11 @@ class Answered:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] += ((b"x-request-id", request_id.encode()), *scope.get(MORE_HEADERS, ()))
+                fields = message["headers"]
                 # What may be kept says so itself.
-                if not any(name == b"cache-control" for name, _ in message["headers"]):
-                    message["headers"] += ((b"cache-control", b"no-store"),)
+                if b"cache-control" not in [name for name, _ in fields]:
+                    fields += (_NOT_KEPT,)
+                fields += ((b"x-request-id", request_id.encode()), *scope.get(MORE_HEADERS, ()))
             await send(message)
 
         try:

@@ -60,27 +60,30 @@ _WORDS: Final = """
         insert into events (
             id, tenant_id, type, body, body_sha256, matched, created_at, idempotency_key{event_columns}
         )
-        select id, tenant_id, type, body, body_sha256, matched, created_at, idempotency_key{event_values}
+        select id, tenant_id, type, body, body_sha256, matched, cast(:now as timestamptz),
+               idempotency_key{event_values}
         from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:types as text[]),
                     cast(:bodies as bytea[]), cast(:hashes as bytea[]), cast(:matched as int[]),
-                    cast(:moments as timestamptz[]), cast(:keys as text[]){event_arrays})
-            as e (id, tenant_id, type, body, body_sha256, matched, created_at, idempotency_key{event_names})
+                    cast(:keys as text[]){event_arrays})
+            as e (id, tenant_id, type, body, body_sha256, matched, idempotency_key{event_names})
         where (select current from standing)
     ), owed as materialized (
         select *
         from unnest(cast(:owed as uuid[]), cast(:owed_tenants as uuid[]), cast(:owed_events as uuid[]),
                     cast(:owed_endpoints as uuid[]), cast(:owed_types as text[]),
-                    cast(:owed_moments as timestamptz[]), cast(:owed_patterns as text[]){owed_arrays})
-            as o (id, tenant_id, event_id, endpoint_id, event_type, created_at, matched_by{owed_columns})
+                    cast(:owed_patterns as text[]){owed_arrays})
+            as o (id, tenant_id, event_id, endpoint_id, event_type, matched_by{owed_columns})
         where (select current from standing)
     ), scheduled as (
         insert into schedule (delivery_id, tenant_id, endpoint_id, event_id, due_at)
-        select id, tenant_id, endpoint_id, event_id, least(created_at, clock_timestamp()) from owed
+        select id, tenant_id, endpoint_id, event_id, least(cast(:now as timestamptz), clock_timestamp())
+        from owed
     ), written as (
         insert into deliveries (
             id, tenant_id, event_id, endpoint_id, event_type, created_at, matched_by{owed_columns}
         )
-        select id, tenant_id, event_id, endpoint_id, event_type, created_at, matched_by{owed_columns}
+        select id, tenant_id, event_id, endpoint_id, event_type, cast(:now as timestamptz),
+               matched_by{owed_columns}
         from owed
     )
     select current, case when current and :tells then pg_notify(:channel, :payload) end as told from standing
@@ -118,7 +121,6 @@ class EventRow(NamedTuple):
     body: bytes
     body_sha256: bytes
     matched: int
-    created_at: datetime
     idempotency_key: str | None = None
     traceparent: str | None = None
     channels: tuple[str, ...] = ()
@@ -135,7 +137,6 @@ class DeliveryRow(NamedTuple):
     event_id: EventId
     endpoint_id: EndpointId
     event_type: str
-    created_at: datetime
     matched_by: str | None
     condition_failed: str | None = None
 
@@ -199,10 +200,11 @@ async def insert(
     events: Sequence[EventRow],
     deliveries: Sequence[DeliveryRow],
     *,
+    now: datetime,
     known: Mapping[TenantId, int] | None = None,
     traced: bool = False,
 ) -> bool:
-    """Write events and what is owed for them, and wake the relay at commit.
+    """Write events and what is owed for them, made `now`, and wake the relay at commit.
 
     `known` are tenants with the version of their endpoints from which the deliveries were made: if one of
     them has changed since then, nothing is written, and the answer is False. More deliveries than
@@ -210,14 +212,14 @@ async def insert(
     """
     at_once, more = deliveries[:MOST_AT_ONCE], deliveries[MOST_AT_ONCE:]
     pairs = {(row.tenant_id, row.endpoint_id) for row in deliveries}
-    values = _values(events, at_once, known or {}, pairs)
+    values = _values(events, at_once, known or {}, pairs, now=now)
     (answer,) = await run(door, *_statement(events, at_once, values, traced=traced))
     if not answer.current:
         return False
     # In parts, so that no statement of a large fan-out comes near the statement timeout.
     for start in range(0, len(more), MOST_AT_ONCE):
         part = more[start : start + MOST_AT_ONCE]
-        await run(door, *_statement([], part, _values([], part, {}, set()), traced=False))
+        await run(door, *_statement([], part, _values([], part, {}, set(), now=now), traced=False))
     return True
 
 
@@ -247,6 +249,8 @@ def _values(
     deliveries: Sequence[DeliveryRow],
     known: Mapping[TenantId, int],
     pairs: set[tuple[TenantId, EndpointId]],
+    *,
+    now: datetime,
 ) -> dict[str, Any]:
     return {
         "known": list(known),
@@ -257,15 +261,14 @@ def _values(
         "bodies": [row.body for row in events],
         "hashes": [row.body_sha256 for row in events],
         "matched": [row.matched for row in events],
-        "moments": [row.created_at for row in events],
         "keys": [row.idempotency_key for row in events],
         "owed": [row.id for row in deliveries],
         "owed_tenants": [row.tenant_id for row in deliveries],
         "owed_events": [row.event_id for row in deliveries],
         "owed_endpoints": [row.endpoint_id for row in deliveries],
         "owed_types": [row.event_type for row in deliveries],
-        "owed_moments": [row.created_at for row in deliveries],
         "owed_patterns": [row.matched_by for row in deliveries],
+        "now": now,
         "tells": bool(pairs),
         "channel": DUE_CHANNEL,
         "payload": due_payload(pairs) if pairs else "",

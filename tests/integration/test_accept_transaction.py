@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +117,7 @@ async def test_endpoints_that_change_between_two_events_are_heard_of_with_and_wi
     assert await on.count(ledger, "events") == 2
     if key is not None:
         again = await accepter.accept(tenant, [ONE], single=True, idempotency_key=key)
-        assert again == replace(answer, replayed=True)
+        assert again == answer._replace(replayed=True)
 
 
 async def test_a_fan_out_of_many_statements_is_drafted_anew_when_endpoints_change(
@@ -270,7 +269,7 @@ async def test_the_event_of_a_caller_who_hung_up_is_accepted_all_the_same(
 async def test_the_same_key_and_request_answers_the_same_event(ledger: Ledger, tenant: TenantId) -> None:
     accepter = on.accepter(ledger)
     first = await keyed(accepter, tenant)
-    assert await keyed(accepter, tenant) == replace(first, replayed=True)
+    assert await keyed(accepter, tenant) == first._replace(replayed=True)
     assert not first.replayed
     assert await on.count(ledger, "events") == 1
 

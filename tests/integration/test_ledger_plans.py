@@ -194,9 +194,9 @@ async def _explain_all(
 
 def _accept(tenant: TenantId, endpoint: EndpointId) -> Act:
     now, event_id = clock(), EventId(new_id())
-    event = EventRow(event_id, tenant, "new", b"{}", b"", 1, now)
-    owed = DeliveryRow(DeliveryId(new_id()), tenant, event_id, endpoint, "new", now, "*")
-    return lambda tx: accepting.insert(tx, [event], [owed], known={tenant: 0})
+    event = EventRow(event_id, tenant, "new", b"{}", b"", 1)
+    owed = DeliveryRow(DeliveryId(new_id()), tenant, event_id, endpoint, "new", "*")
+    return lambda tx: accepting.insert(tx, [event], [owed], now=now, known={tenant: 0})
 
 
 async def _explain_retention(explainer: Explainer, ledger: Ledger, tenant: TenantId) -> None:

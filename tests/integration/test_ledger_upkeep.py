@@ -47,10 +47,10 @@ async def partition_of(ledger: Ledger, event_id: EventId) -> str:
 
 async def put(ledger: Ledger, event_id: EventId) -> None:
     nobody = TenantId(new_id())
-    event = EventRow(event_id, nobody, "a", b"{}", b"", 1, NOON)
-    owed = DeliveryRow(DeliveryId(event_id), nobody, event_id, EndpointId(new_id()), "a", NOON, "a")
+    event = EventRow(event_id, nobody, "a", b"{}", b"", 1)
+    owed = DeliveryRow(DeliveryId(event_id), nobody, event_id, EndpointId(new_id()), "a", "a")
     async with ledger.transaction() as tx:
-        await accepting.insert(tx, [event], [owed])
+        await accepting.insert(tx, [event], [owed], now=NOON)
 
 
 async def test_partitions_are_made_from_yesterday_to_four_days_ahead_and_only_once(ledger: Ledger) -> None:
@@ -125,8 +125,8 @@ async def test_making_partitions_does_not_wait_for_those_who_write(ledger: Ledge
     await on.new_endpoint(ledger, tenant)
     async with ledger.transaction() as tx:
         now = clock()
-        event = EventRow(EventId(new_id()), tenant, "a", b"{}", b"", 0, now)
-        await accepting.insert(tx, [event], [])
+        event = EventRow(EventId(new_id()), tenant, "a", b"{}", b"", 0)
+        await accepting.insert(tx, [event], [], now=now)
         assert len(await ensure(ledger, NOON)) == 6 * len(PARTITIONED)
     await on.accept(ledger, tenant)
 

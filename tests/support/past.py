@@ -118,12 +118,12 @@ class Past:
             (event.id, tenant_id, type_, event.body, event.body_sha256, event.matched, moment)
         )
         for row in drafted.deliveries:
-            self._deliver(event, row)
+            self._deliver(event, row, moment)
 
-    def _deliver(self, event: EventRow, row: DeliveryRow) -> None:
+    def _deliver(self, event: EventRow, row: DeliveryRow, moment: datetime) -> None:
         flow = self.flows[row.endpoint_id]
         self.numbers[flow.id] += 1
-        number, at = self.numbers[flow.id], row.created_at + timedelta(milliseconds=8)
+        number, at = self.numbers[flow.id], moment + timedelta(milliseconds=8)
         made = 0
         while True:
             made += 1
@@ -139,7 +139,7 @@ class Past:
         self.rows["endpoint_sequence"].append((flow.id, number, row.id))
         self.rows["deliveries"].append((
             row.id, row.tenant_id, row.event_id, flow.id, row.event_type, row.matched_by,
-            "succeeded" if good else "failed", decision.reason, made, row.created_at, at + took,
+            "succeeded" if good else "failed", decision.reason, made, moment, at + took,
             name_of(outcome), tried.status, number,
         ))  # fmt: skip
         if not good:
