@@ -19,11 +19,13 @@ from delivery.ledger.listening import Listener
 from delivery.model import Lane
 from workers.lines import Line
 from workers.share import Share
+from workers.window import BATCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from typing import Any, Protocol
 
+    from delivery.dispatch.claims import Begun, Claimed
     from delivery.ledger import Ledger, Transaction
     from delivery.model import ClaimId, EndpointId, TenantId
     from workers.broker import Publisher
@@ -41,7 +43,6 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-BATCH = 100
 # Between two claims: hardly any when little comes, longer the more came last time, so that a batch gathers.
 SHORTEST_GAP, LONG_GAP = 0.005, 0.05
 GAP_FOR_EACH = 0.002
@@ -251,20 +252,22 @@ class Relay:
         return min(room, max(0, self._share.at_once(replays.window.work) - in_work))
 
     async def _claim_of(self, tx: Transaction, line: Line, room: int) -> tuple[list[ClaimId], int]:
-        claims: list[ClaimId] = []
-        before = line.window.waiting
-        while line.backlog and room > 0:
-            had = line.window.waiting
-            claims += await self._take(tx, line, room)
-            room -= line.window.waiting - had
-        return claims, line.window.waiting - before
+        claims: dict[ClaimId, None] = {}
+        last: Begun | None = None
+        taken = 0
+        while line.backlog and taken < room:
+            claimed = await self._take(tx, line, room - taken, last)
+            claims |= dict.fromkeys(claimed.claims)
+            last = claimed.last
+            taken += claimed.size
+        return list(claims), taken
 
-    async def _take(self, tx: Transaction, line: Line, room: int) -> Sequence[ClaimId]:
+    async def _take(self, tx: Transaction, line: Line, room: int, begun: Begun | None) -> Claimed:
         """One round: everybody whose turn it is gets a share of the room; who had less leaves the backlog."""
         quotas = line.backlog.share(room)
-        claimed = await claim(tx, quotas, line.terms)
+        claimed = await claim(tx, quotas, line.terms, begun=begun)
         line.served(quotas, claimed, now=_now(), soon=self._pace.poll.total_seconds())
-        return claimed.claims
+        return claimed
 
     async def _publish(self, line: Line, claims: Sequence[ClaimId]) -> None:
         if not claims:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+# How many deliveries a claim holds at most: each costs a message, and a statement that starts it.
+BATCH = 100
 # Enough to keep idle workers busy before anything is known of their speed, and a bound on surprise.
 FEWEST, MOST = 200, 10_000
 # How fast an estimate follows: a change of speed is believed within about a second.
@@ -48,5 +50,5 @@ class Window:
 
     @property
     def room(self) -> int:
-        """How many more may be put into the queue now."""
-        return max(0, self.target - self.waiting)
+        """How many more may be put into the queue now, in whole batches: what is less waits for more."""
+        return max(0, self.target - self.waiting) // BATCH * BATCH

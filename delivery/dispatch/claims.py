@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from delivery.ledger import claiming, health
 from delivery.ledger.claiming import Grant
@@ -44,17 +44,26 @@ class ClaimTerms:
     in_flight: int
 
 
+class Begun(NamedTuple):
+    """The last claim that a transaction has made, and how many deliveries it holds."""
+
+    claim_id: ClaimId
+    size: int
+
+
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The claims to publish, how many deliveries of each endpoint they hold, and who to look at again when.
+    """The claims to publish, how many deliveries of each endpoint they got, and who to look at again when.
 
-    `later` is in seconds from now. An endpoint that had less than its quota and is not in it has nothing
-    more due, or is held until an attempt of its has ended or its time has come.
+    `last` is the last of the transaction's claims so far. `later` is in seconds from now. An endpoint that
+    had less than its quota and is not in it has nothing more due, or is held until an attempt of its has
+    ended or its time has come.
     """
 
     claims: tuple[ClaimId, ...]
     by_endpoint: Mapping[EndpointId, int]
     later: Mapping[EndpointId, float]
+    last: Begun | None = None
 
     @property
     def size(self) -> int:
@@ -62,23 +71,40 @@ class Claimed:
         return sum(self.by_endpoint.values())
 
 
-async def claim(tx: Transaction, quotas: Sequence[Quota], terms: ClaimTerms) -> Claimed:
-    """Take what is due within the quotas and within what each endpoint may be sent."""
+async def claim(
+    tx: Transaction, quotas: Sequence[Quota], terms: ClaimTerms, *, begun: Begun | None = None
+) -> Claimed:
+    """Take what is due within the quotas and within what each endpoint may be sent.
+
+    A claim that this transaction has `begun` before is filled first, so that none but the last holds little:
+    each costs a message and what a worker does for it.
+    """
     gates, busy = await health.gates(tx, [quota.endpoint_id for quota in quotas])
     grants, later = allot(quotas, gates, terms)
     later |= dict.fromkeys(busy, BUSY_SECONDS)
     if not grants:
-        return Claimed((), {}, later)
-    most = math.ceil(sum(grant.take for grant in grants) / terms.batch)
+        return Claimed((), {}, later, begun)
+    if begun is not None and begun.size >= terms.batch:
+        begun = None
+    holds = 0 if begun is None else begun.size
+    most = math.ceil((holds + sum(grant.take for grant in grants)) / terms.batch)
+    ids = [ClaimId(new_id()) for _ in range(most)]
+    if begun is not None:
+        ids[0] = begun.claim_id
     taken = await claiming.claim(
         tx,
         grants,
         lane=terms.lane,
-        claims=[ClaimId(new_id()) for _ in range(most)],
+        claims=ids,
         batch=terms.batch,
         lease=terms.lease,
+        begun=holds,
     )
-    return Claimed(taken.claims, taken.by_endpoint, later)
+    if not taken.claims:
+        return Claimed((), {}, later, begun)
+    last = max(taken.claims, key=ids.index)
+    size = taken.claims[last] + (holds if last == ids[0] else 0)
+    return Claimed(tuple(taken.claims), taken.by_endpoint, later, Begun(last, size))
 
 
 def allot(

@@ -69,7 +69,8 @@ _CLAIM = text("""
         ) as s
     ), numbered as materialized (
         select picked.delivery_id, picked.endpoint_id, picked.sequence is null as is_new,
-               (cast(:claims as uuid[]))[1 + (row_number() over (order by place) - 1) / :batch] as claim_id,
+               (cast(:claims as uuid[]))[1 + (:begun + row_number() over (order by place) - 1) / :batch]
+                   as claim_id,
                coalesce(picked.sequence, h.sequence + count(*) filter (where picked.sequence is null) over (
                    partition by picked.endpoint_id order by picked.delivery_id)) as sequence
         from picked join endpoint_health h on h.endpoint_id = picked.endpoint_id
@@ -80,6 +81,8 @@ _CLAIM = text("""
         insert into claims (id, lane, size, remaining, created_at, lease_until)
         select claim_id, :lane, count(*), count(*), clock_timestamp(), clock_timestamp() + :lease
         from numbered group by claim_id
+        on conflict (id) do update
+        set size = claims.size + excluded.size, remaining = claims.remaining + excluded.remaining
     ), taken as (
         update schedule set claim_id = numbered.claim_id, sequence = numbered.sequence
         from numbered where schedule.delivery_id = numbered.delivery_id
@@ -175,9 +178,9 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a claim statement took: the claims to publish, and how many deliveries of each endpoint."""
+    """What a claim statement took: how many deliveries for each claim, and of each endpoint."""
 
-    claims: tuple[ClaimId, ...]
+    claims: dict[ClaimId, int]
     by_endpoint: dict[EndpointId, int]
 
     @property
@@ -226,7 +229,7 @@ async def ready(tx: Transaction, *, lane: Lane) -> list[Head]:
     return [Head(row.tenant_id, row.endpoint_id, row.due_at, row.due, row.deleted) for row in rows]
 
 
-async def claim(
+async def claim(  # noqa: PLR0913  what claims are made of, each by its name
     tx: Transaction,
     grants: Sequence[Grant],
     *,
@@ -234,8 +237,12 @@ async def claim(
     claims: Sequence[ClaimId],
     batch: int,
     lease: timedelta,
+    begun: int = 0,
 ) -> Taken:
-    """Take what is due within the grants, in claims of at most `batch`; `claims` are ids to use."""
+    """Take what is due within the grants, in claims of at most `batch`; `claims` are ids to use.
+
+    The first may be of a claim that this transaction has made and that holds `begun` deliveries so far.
+    """
     rows = await run(
         tx,
         _CLAIM,
@@ -248,15 +255,16 @@ async def claim(
             "intervals": [grant.interval for grant in grants],
             "claims": list(claims),
             "batch": batch,
+            "begun": begun,
             "lease": lease,
         },
     )
-    used: dict[ClaimId, None] = {}
+    claimed: dict[ClaimId, int] = {}
     by_endpoint: dict[EndpointId, int] = {}
     for row in rows:
-        used[row.claim_id] = None
+        claimed[row.claim_id] = claimed.get(row.claim_id, 0) + row.size
         by_endpoint[row.endpoint_id] = by_endpoint.get(row.endpoint_id, 0) + row.size
-    return Taken(tuple(used), by_endpoint)
+    return Taken(claimed, by_endpoint)
 
 
 async def unstarted(door: Door, *, lane: Lane) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
-from delivery.dispatch.claims import BUSY_SECONDS
+from delivery.dispatch.claims import BUSY_SECONDS, Begun
 from delivery.ledger import claiming
 from delivery.ledger.claiming import Grant
 from delivery.model import ClaimId, EndpointId, EndpointState, Lane, new_id
@@ -105,6 +105,44 @@ async def test_claims_hold_a_batch_at_most_and_no_delivery_twice(ledger: Ledger,
     assert sorted(row.size for row in sizes) == [5] + [10] * 10
     assert all(row.size == row.remaining == row.held for row in sizes)
     assert len(taken.claims) == 11
+
+
+async def test_a_claim_that_a_transaction_has_begun_is_filled_before_another_one_begins(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    endpoints = [await on.new_endpoint(ledger, tenant) for _ in range(4)]
+    await on.accept_many(ledger, tenant, 5)
+    async with ledger.transaction() as tx:
+        first = await on.claim_within(tx, endpoints[:1], batch=10)
+        second = await on.claim_within(tx, endpoints[1:3], batch=10, begun=first.last)
+        nothing = await on.claim_within(tx, endpoints[1:3], batch=10, begun=second.last)
+        third = await on.claim_within(tx, endpoints[3:], batch=10, begun=nothing.last)
+    (one,) = first.claims
+    (other,) = set(second.claims) - {one}
+    assert (first.last, second.last, third.last) == (Begun(one, 5), Begun(other, 5), Begun(other, 10))
+    assert nothing.last == second.last
+    assert (nothing.claims, third.claims) == ((), (other,))
+    sizes = await on.rows(
+        ledger,
+        """
+        select c.id, c.size, c.remaining, count(*) as held from claims c join schedule s on s.claim_id = c.id
+        group by c.id
+        """,
+    )
+    assert {(row.id, row.size, row.remaining, row.held) for row in sizes} == {
+        (one, 10, 10, 10),
+        (other, 10, 10, 10),
+    }
+
+
+async def test_a_claim_that_is_full_is_left_alone(ledger: Ledger, tenant: TenantId) -> None:
+    full, more = [await on.new_endpoint(ledger, tenant) for _ in range(2)]
+    await on.accept_many(ledger, tenant, 3)
+    async with ledger.transaction() as tx:
+        first = await on.claim_within(tx, [full], batch=3)
+        second = await on.claim_within(tx, [more], batch=3, begun=first.last)
+    assert not set(first.claims) & set(second.claims)
+    assert second.last == Begun(second.claims[0], 3)
 
 
 async def test_a_claim_keeps_to_its_quotas_and_takes_the_earliest_first(

@@ -16,7 +16,7 @@ from delivery.accept import Accepter, AcceptLimits, NewEvent
 from delivery.bootstrap import clock
 from delivery.credentials import read_credentials
 from delivery.dispatch import claims
-from delivery.dispatch.claims import Claimed, ClaimTerms, Quota
+from delivery.dispatch.claims import Begun, Claimed, ClaimTerms, Quota
 from delivery.dispatch.judging import Ended, judge_all
 from delivery.endpoints.authentication import with_auth
 from delivery.endpoints.identity import with_identity
@@ -262,7 +262,7 @@ async def claim(
         return await claim_within(tx, endpoint_ids, take=take, batch=batch, lease=lease, lane=lane)
 
 
-async def claim_within(
+async def claim_within(  # noqa: PLR0913  as a relay may
     tx: Transaction,
     endpoint_ids: Iterable[EndpointId],
     *,
@@ -270,10 +270,11 @@ async def claim_within(
     batch: int = 100,
     lease: timedelta = QUEUE_LEASE,
     lane: Lane = Lane.LIVE,
+    begun: Begun | None = None,
 ) -> Claimed:
-    """Claim what is due for these endpoints within a transaction."""
+    """Claim what is due for these endpoints within a transaction, which may have begun a claim."""
     quotas = [Quota(endpoint_id, take) for endpoint_id in endpoint_ids]
-    return await claims.claim(tx, quotas, ClaimTerms(lane, batch, lease, PLENTY))
+    return await claims.claim(tx, quotas, ClaimTerms(lane, batch, lease, PLENTY), begun=begun)
 
 
 async def start(ledger: Ledger, claim_id: ClaimId, *, lease: timedelta = LEASE) -> list[Work]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.window import FEWEST, MOST, Window
+from workers.window import BATCH, FEWEST, MOST, Window
 
 
 def steady(per_second: float, *, looks: int = 200, every: float = 0.02, seconds: float = 0.5) -> Window:
@@ -49,6 +49,13 @@ def test_what_was_added_leaves_less_room() -> None:
     window = Window(0.5).seen(100, at=1.0)
     assert window.room == FEWEST - 100
     assert window.added(FEWEST).room == 0
+
+
+def test_room_for_less_than_a_whole_batch_waits_for_more() -> None:
+    window = Window(0.5).seen(FEWEST - BATCH + 1, at=1.0)
+    assert window.room == 0
+    assert window.seen(FEWEST - BATCH, at=1.1).room == BATCH
+    assert window.seen(1, at=1.2).room == FEWEST - BATCH
 
 
 def test_workers_that_stop_are_noticed_within_a_few_seconds() -> None:
