@@ -104,8 +104,10 @@ class _Stalled:
         with engine.serving(kill=True):
             self._bench.warm_up(self._healthy)
             site.renew(f"%{HEALTHY}%")
-            posts = self._mixed if beside else self._healthy
-            engine.load(posts, min(sizes.seconds, LONGEST_LOAD), sizes.connections, self._bench.inbox.port)
+            posts, connections = self._healthy, sizes.connections
+            if beside:  # as many clients as before have healthy events, and others come for the stalled
+                posts, connections = self._mixed, connections + connections // HEALTHY_FOR_EACH_STALLED
+            engine.load(posts, min(sizes.seconds, LONGEST_LOAD), connections, self._bench.inbox.port)
             engine.settled(HEALTHY)
         rate = float(site.row(_HEALTHY_RATE)[0])
         site.clear()
