@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from starlette.requests import ClientDisconnect, Request
+
+from delivery.api.straight import JsonAnswer, StraightRequest, straight
+from delivery.errors import Invalid
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+    from starlette.types import Message, Receive, Scope
+
+HEADER = [
+    (b"host", b"one"),
+    (b"waybill-tenant", b"first"),
+    (b"waybill-tenant", b"second"),
+    (b"x-name", "Käse".encode("latin-1")),
+]
+
+
+def scope() -> Scope:
+    return {"type": "http", "method": "POST", "path": "/", "headers": list(HEADER)}
+
+
+def coming(*messages: Message) -> Receive:
+    """What comes, one after another; then the client leaves."""
+    waiting = list(messages)
+
+    async def receive() -> Message:
+        return waiting.pop(0) if waiting else {"type": "http.disconnect"}
+
+    return receive
+
+
+@pytest.mark.parametrize("name", ["Host", "HOST", "Waybill-Tenant", "x-name", "X-Nobody"])
+def test_a_field_is_what_starlette_says_it_is(name: str) -> None:
+    usual, quick = Request(scope()).headers, StraightRequest(scope(), coming()).headers
+    assert quick.get(name) == usual.get(name)
+    assert quick.get(name, "else") == usual.get(name, "else")
+    assert (name in quick) == (name in usual)
+
+
+async def test_a_body_in_parts_is_one_body() -> None:
+    parts = [
+        {"type": "http.request", "body": b"12", "more_body": True},
+        {"type": "http.request", "more_body": True},
+        {"type": "http.request", "body": b"34"},
+    ]
+    assert await StraightRequest(scope(), coming(*parts)).body() == b"1234"
+    assert await StraightRequest(scope(), coming({"type": "http.request"})).body() == b""
+
+
+async def test_who_leaves_before_the_end_has_sent_no_body() -> None:
+    part = {"type": "http.request", "body": b"12", "more_body": True}
+    with pytest.raises(ClientDisconnect):
+        await StraightRequest(scope(), coming(part)).body()
+
+
+async def test_an_answer_leaves_as_it_is_and_a_refusal_as_a_problem() -> None:
+    async def accept(request: Request) -> Response:
+        if request.headers.get("host") == "one":
+            return JsonAnswer(b"{}", 202, (b"idempotency-replayed", b"true"))
+        raise Invalid("host", "must be one")
+
+    assert await _answer(accept, scope()) == [
+        {
+            "type": "http.response.start",
+            "status": 202,
+            "headers": [
+                (b"content-length", b"2"),
+                (b"content-type", b"application/json"),
+                (b"idempotency-replayed", b"true"),
+            ],
+        },
+        {"type": "http.response.body", "body": b"{}"},
+    ]
+    start, _ = await _answer(accept, scope() | {"headers": []})
+    assert start["status"] == 422
+    assert (b"content-type", b"application/problem+json") in start["headers"]
+
+
+async def _answer(route: Any, scope: Scope) -> list[Message]:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await straight(route)(scope, coming(), send)
+    return sent
