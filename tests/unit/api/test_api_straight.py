@@ -43,7 +43,7 @@ def test_a_field_is_what_starlette_says_it_is(name: str) -> None:
 
 
 async def test_a_body_in_parts_is_one_body() -> None:
-    parts = [
+    parts: list[Message] = [
         {"type": "http.request", "body": b"12", "more_body": True},
         {"type": "http.request", "more_body": True},
         {"type": "http.request", "body": b"34"},
@@ -76,7 +76,7 @@ async def test_an_answer_leaves_as_it_is_and_a_refusal_as_a_problem() -> None:
         },
         {"type": "http.response.body", "body": b"{}"},
     ]
-    start, _ = await _answer(accept, scope() | {"headers": []})
+    start, _ = await _answer(accept, {**scope(), "headers": []})
     assert start["status"] == 422
     assert (b"content-type", b"application/problem+json") in start["headers"]
 
