@@ -80,6 +80,21 @@ async def test_an_accepted_event_is_owed_once_to_each_endpoint_that_matches(
     assert await on.count(ledger, "schedule") == 2
 
 
+async def test_an_event_and_all_that_is_owed_for_it_have_the_moment_that_was_answered(
+    ledger: Ledger, tenant: TenantId
+) -> None:
+    for _ in range(2):
+        await on.new_endpoint(ledger, tenant)
+    accepted = await on.accepter(ledger).accept(tenant, [ONE, OTHER], single=False)
+    moments = await on.rows(
+        ledger, "select created_at from events union all select created_at from deliveries"
+    )
+    (answered,) = {event["created_at"] for event in json.loads(accepted.answer)["events"]}
+    assert len(moments) == 6
+    (kept,) = {row.created_at for row in moments}
+    assert timedelta(0) <= kept - datetime.fromisoformat(answered) < timedelta(milliseconds=1)
+
+
 async def test_paused_and_disabled_endpoints_are_owed_too(ledger: Ledger, tenant: TenantId) -> None:
     endpoints = [await on.new_endpoint(ledger, tenant) for _ in range(2)]
     await on.set_state(ledger, endpoints[0], EndpointState.PAUSED)
