@@ -10,8 +10,8 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 NODE := tests/support/node
 PIP_AUDIT := 2.10.1
 SEED = $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
-FUZZED := tests/e2e/test_its_own_document.py tests/unit/test_nonsense.py tests/unit/signing tests/unit/transport \
-	tests/unit/retries/test_retries_retry_after.py tests/unit/test_filters.py tests/unit/api/test_api_cursor_marks.py
+FUZZED := tests/e2e/test_openapi_conformance.py tests/unit/test_input_fuzzing.py tests/unit/signing tests/unit/destinations \
+	tests/unit/retries/test_retries_retry_after.py tests/unit/test_filters.py tests/unit/api/test_api_cursor_signatures.py
 
 # honcho kills five seconds after SIGTERM, without an option for it; a worker may take forty to finish.
 HONCHO := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -c \
@@ -89,7 +89,7 @@ fmt: dev ## Format the code and mend what can be mended
 	$(BIN)/ruff format .
 
 showcase: dev rabbitmq ## Run an engine with something to see in its console, until Ctrl-C
-	@$(BIN)/python -m tests.support.exhibition $(ARGS)
+	@$(BIN)/python -m tests.support.serve_showcase $(ARGS)
 
 screenshots: dev rabbitmq chromium ## Take the pictures of the console in docs/console anew
 	$(BIN)/python -m tests.support.screenshots $(ARGS)
@@ -101,19 +101,19 @@ bench-full: dev rabbitmq ## Measure everything, in up to 40 minutes (needs 25 GB
 	$(BIN)/python -m benchmarks --full $(ARGS)
 
 bench-latency: dev rabbitmq ## Measure where the time of one delivery goes
-	$(BIN)/python -m benchmarks.latency $(ARGS)
+	$(BIN)/python -m benchmarks.step_latency $(ARGS)
 
 bench-held: dev ## Measure what held deliveries cost the relay
-	$(BIN)/python -m benchmarks.held $(ARGS)
+	$(BIN)/python -m benchmarks.held_deliveries $(ARGS)
 
 bench-replay: dev rabbitmq ## Measure what live traffic notices of a replay
-	$(BIN)/python -m benchmarks.replay $(ARGS)
+	$(BIN)/python -m benchmarks.replay_impact $(ARGS)
 
 bench-isolation: dev rabbitmq ## Measure what healthy endpoints notice of bad ones
 	$(BIN)/python -m benchmarks.isolation $(ARGS)
 
 bench-ledger: dev ## Measure searches in a ledger of 5,000,000 deliveries (needs 15 GB of free disk)
-	$(BIN)/python -m benchmarks.ledger $(ARGS)
+	$(BIN)/python -m benchmarks.search_latency $(ARGS)
 
 # ---------------------------------------------------------------- keep house
 

@@ -20,77 +20,79 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.bench import Bench, Sizes
-from benchmarks.catalogue import FIGURES, KEYS, MEASURES, RATIO
 from benchmarks.engine import deadline
-from benchmarks.neighbours import Neighbours
-from tests.support.stack import running_servers
+from benchmarks.measurements import FIGURES, KEYS, MEASUREMENTS, RATIO
+from benchmarks.other_processes import OtherProcesses
+from benchmarks.suite import BenchSizes, BenchSuite
+from tests.support.stack import run_servers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rich.status import Status
 
-    from benchmarks.catalogue import Measure
+    from benchmarks.measurements import Measurement
 
 # So many times longer than it usually takes may a measurement last, and so many seconds more.
-SLOWER, MORE_SECONDS = 4, 120
+DEADLINE_FACTOR, DEADLINE_EXTRA_SECONDS = 4, 120
 # What others may use of the processors without being spoken of.
-QUIET = 0.05
+QUIET_CPU_SHARE = 0.05
 # What each round found, by key of the figure.
-Found = dict[str, list[float]]
+FoundValues = dict[str, list[float]]
 
 
 def main() -> int:
     """Measure, print tables, and last of all one line of JSON; returns 1 if a measurement failed."""
-    given = _arguments()
+    given = _parse_arguments()
     if given.list:
-        Console().print(_listed())
+        Console().print(_build_list_table())
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # processes and gigabytes are not left behind
-    measures, sizes = _chosen(given), _sizes(given)
+    measures, sizes = _choose_measures(given), _choose_sizes(given)
     console = Console()
-    began, speeds = time.monotonic(), [_additions()]
-    found: Found = defaultdict(list)
+    began, speeds = time.monotonic(), [_time_additions()]
+    found: FoundValues = defaultdict(list)
     failed: list[str] = []
     beside = 0.0
-    with console.status("Starting PostgreSQL and RabbitMQ …") as status, running_servers() as stack:
-        bench = Bench(stack, sizes, status)
+    with console.status("Starting PostgreSQL and RabbitMQ …") as status, run_servers() as stack:
+        bench = BenchSuite(stack, sizes, status)
         for number in range(1, given.rounds + 1):
             for measure in measures:
-                status.update(_progress(measure, number, given.rounds))
+                status.update(_format_progress(measure, number, given.rounds))
                 started = time.monotonic()
-                with Neighbours() as neighbours:
-                    faults = _measured(bench, measure, found, status, full=given.full)
+                with OtherProcesses() as neighbours:
+                    faults = _run_measure(bench, measure, found, status, full=given.full)
                 failed += faults
                 console.print(
                     f"{measure.name}: failed"
                     if faults
-                    else _done(measure, found, time.monotonic() - started, neighbours.share)
+                    else _format_done(measure, found, time.monotonic() - started, neighbours.cpu_share)
                 )
-                beside = max(beside, neighbours.share)
+                beside = max(beside, neighbours.cpu_share)
             _add_ratio(found, number)
     minutes = (time.monotonic() - began) / 60
-    speeds.append(_additions())
+    speeds.append(_time_additions())
     how = (
         f"{given.rounds} round{'s' if given.rounds > 1 else ''}, {minutes:.1f} minutes; ten million additions"
     )
-    console.print(_table(found, f"{how} took {speeds[0]:.2f} s at first, {speeds[1]:.2f} s at last"))
-    if beside > QUIET:
+    console.print(_build_table(found, f"{how} took {speeds[0]:.2f} s at first, {speeds[1]:.2f} s at last"))
+    if beside > QUIET_CPU_SHARE:
         print(f"The machine was not quiet: others used up to {beside:.0%} of it.", file=sys.stderr)
-    for table in (_beside(found), *bench.tables):
+    for table in (_build_details_table(found), *bench.tables):
         if table.row_count:
             console.print(table)
-    print(json.dumps(_line(found)))
+    print(json.dumps(_build_json(found)))
     return 1 if failed else 0
 
 
-def _measured(bench: Bench, measure: Measure, found: Found, status: Status, *, full: bool) -> list[str]:
+def _run_measure(
+    bench: BenchSuite, measure: Measurement, found: FoundValues, status: Status, *, full: bool
+) -> list[str]:
     """Measure one; returns its name if it failed: that is said, and the others are measured."""
     most = measure.minutes[full] or measure.minutes[1]
     try:
-        with deadline(most * 60 * SLOWER + MORE_SECONDS, measure.name):
-            for key, value in measure.run(bench).items():
+        with deadline(most * 60 * DEADLINE_FACTOR + DEADLINE_EXTRA_SECONDS, measure.name):
+            for key, value in measure.runner(bench).items():
                 found[key] += value if isinstance(value, list) else [value]
     except Exception as error:  # noqa: BLE001  whatever it was: the others are measured
         status.stop()
@@ -101,24 +103,27 @@ def _measured(bench: Bench, measure: Measure, found: Found, status: Status, *, f
     return []
 
 
-def _add_ratio(found: Found, rounds: int) -> None:
+def _add_ratio(found: FoundValues, rounds: int) -> None:
     """Compare draining with the naive baseline, where this round has measured both."""
     drains, naives = found.get("drain_per_s", []), found.get("naive_per_s", [])
     if len(drains) == len(naives) == rounds:
         found[RATIO.key].append(drains[-1] / naives[-1])
 
 
-def _line(found: Mapping[str, Sequence[float]]) -> dict[str, float | None]:
+def _build_json(found: Mapping[str, Sequence[float]]) -> dict[str, float | None]:
     digits = {figure.key: max(2, figure.digits) for figure in FIGURES}
-    return {key: round(_one(key, found[key]), digits.get(key, 3)) if found.get(key) else None for key in KEYS}
+    return {
+        key: round(_aggregate(key, found[key]), digits.get(key, 3)) if found.get(key) else None
+        for key in KEYS
+    }
 
 
-def _one(key: str, values: Sequence[float]) -> float:
+def _aggregate(key: str, values: Sequence[float]) -> float:
     """The median of the rounds; of memory the most."""
     return max(values) if key == "worker_mib" else statistics.median(values)
 
 
-def _table(found: Mapping[str, Sequence[float]], caption: str) -> Table:
+def _build_table(found: Mapping[str, Sequence[float]], caption: str) -> Table:
     where = f"{os.cpu_count()} cores, Python {platform.python_version()}, everything on this machine"
     table = Table(
         title=f"Waybill: {where}", title_justify="left",
@@ -129,16 +134,20 @@ def _table(found: Mapping[str, Sequence[float]], caption: str) -> Table:
     for figure in FIGURES:
         values = found.get(figure.key, [])
         if not values:
-            table.add_row(figure.label, "-", "", figure.wanted, "not measured")
+            table.add_row(figure.label, "-", "", figure.target_text, "not measured")
             continue
-        value = _one(figure.key, values)
-        spread = f"{figure.shown(min(values))} to {figure.shown(max(values))}" if len(values) > 1 else ""
-        verdict = "" if figure.target is None else "met" if figure.met(value) else "missed"
-        table.add_row(figure.label, figure.shown(value), spread, figure.wanted, verdict)
+        value = _aggregate(figure.key, values)
+        spread = (
+            f"{figure.format_value(min(values))} to {figure.format_value(max(values))}"
+            if len(values) > 1
+            else ""
+        )
+        verdict = "" if figure.target is None else "met" if figure.is_met(value) else "missed"
+        table.add_row(figure.label, figure.format_value(value), spread, figure.target_text, verdict)
     return table
 
 
-def _beside(found: Mapping[str, Sequence[float]]) -> Table:
+def _build_details_table(found: Mapping[str, Sequence[float]]) -> Table:
     """Beside the figures: how the load was answered, and where the processor's time went."""
     table = Table(title="Beside it, under the load of both ways to post", title_justify="left")
     for heading in ("", "single", "in batches"):
@@ -152,11 +161,11 @@ def _beside(found: Mapping[str, Sequence[float]]) -> Table:
     return table
 
 
-def _progress(measure: Measure, number: int, rounds: int) -> str:
-    return f"{f'Round {number}: ' if rounds > 1 else ''}{measure.name}, {measure.what} …"
+def _format_progress(measure: Measurement, number: int, rounds: int) -> str:
+    return f"{f'Round {number}: ' if rounds > 1 else ''}{measure.name}, {measure.description} …"
 
 
-def _additions() -> float:
+def _time_additions() -> float:
     """How fast this machine is now, whatever else shares it: seconds for a loop of ten million additions."""
     began, total = time.perf_counter(), 0
     for number in range(10_000_000):
@@ -164,44 +173,44 @@ def _additions() -> float:
     return time.perf_counter() - began
 
 
-def _done(measure: Measure, found: Found, seconds: float, others: float) -> str:
+def _format_done(measure: Measurement, found: FoundValues, seconds: float, others: float) -> str:
     values = [
-        f"{figure.key} {figure.shown(_one(figure.key, found[figure.key]))}"
+        f"{figure.key} {figure.format_value(_aggregate(figure.key, found[figure.key]))}"
         for figure in measure.figures
         if found.get(figure.key)
     ]
     return f"{measure.name}: {', '.join(values)} ({seconds:.0f} s, others used {others:.0%})"
 
 
-def _listed() -> Table:
+def _build_list_table() -> Table:
     table = Table(title="Measurements", title_justify="left")
     for heading in ("name", "what", "figures and targets", "minutes: short", "full"):
         table.add_column(heading)
-    for measure in MEASURES:
-        wanted = "\n".join(f"{figure.key} {figure.wanted}" for figure in measure.figures)
+    for measure in MEASUREMENTS:
+        wanted = "\n".join(f"{figure.key} {figure.target_text}" for figure in measure.figures)
         short = f"{measure.minutes[0]}" if measure.is_short else "-"
-        table.add_row(measure.name, measure.what, wanted, short, f"{measure.minutes[1]}")
+        table.add_row(measure.name, measure.description, wanted, short, f"{measure.minutes[1]}")
     return table
 
 
-def _chosen(given: argparse.Namespace) -> list[Measure]:
+def _choose_measures(given: argparse.Namespace) -> list[Measurement]:
     if not given.only:
-        return [measure for measure in MEASURES if given.full or measure.is_short]
+        return [measure for measure in MEASUREMENTS if given.full or measure.is_short]
     names = given.only.split(",")
-    unknown = set(names) - {measure.name for measure in MEASURES}
+    unknown = set(names) - {measure.name for measure in MEASUREMENTS}
     if unknown:
         raise SystemExit(f"There is no measurement {', '.join(sorted(unknown))}: see --list.")
-    return [measure for measure in MEASURES if measure.name in names]
+    return [measure for measure in MEASUREMENTS if measure.name in names]
 
 
-def _sizes(given: argparse.Namespace) -> Sizes:
-    sizes = Sizes.full() if given.full else Sizes.short()
+def _choose_sizes(given: argparse.Namespace) -> BenchSizes:
+    sizes = BenchSizes.full() if given.full else BenchSizes.short()
     names = ("seconds", "backlog", "waiting", "history", "noisy", "pairs")
     asked = {name: getattr(given, name) for name in names}
     return replace(sizes, **{name: value for name, value in asked.items() if value is not None})
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--full", action="store_true", help="everything, in up to 40 minutes")
     parser.add_argument("--only", metavar="e2e,drain,…", help="only these; --list has the names")

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 from psycopg.errors import LockNotAvailable
 
-from delivery.ledger import Ledger, partitions
-from delivery.model import Prefix, id_floor, new_id, show_id
-from delivery.secrets import SecretBox, secret_context
+from delivery.domain.model import Prefix, build_min_id, format_id, new_id
+from delivery.domain.secret_box import SecretBox, build_secret_context
+from delivery.ledger.db import partitions
+from delivery.ledger.db.session import Ledger
 from signing import generate_hmac
 from tests.support.postgres import connect
 
@@ -29,15 +30,15 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 PAYLOAD_BYTES = 1_024
-TRUNCATING_SECONDS = 30.0
+TRUNCATE_TIMEOUT_SECONDS = 30.0
 # Everything of the present and of the past, but who owns what.
-HAPPENED = (
+HISTORY_TABLES = (
     "events, deliveries, attempts, schedule, claims, journal, failures, endpoint_sequence, replays, "
     "replay_items"
 )
-BUSY = "schedule, claims, endpoint_health"
+QUEUE_TABLES = "schedule, claims, endpoint_health"
 
-_NEW = """
+_RESET_HEALTH = """
     update endpoint_health
     set in_flight = 0, breaker = 'closed', breaker_since = now(), window_since = now(), consecutive = 0,
         requests = 0, failures = 0, earlier_requests = 0, earlier_failures = 0, openings = 0, probe_at = null,
@@ -45,14 +46,14 @@ _NEW = """
         waits_until = null, rate_next_at = null, failing_since = null, failed = 0, warned = 0,
         last_failed_at = null, last_succeeded_at = null
 """
-_UNNUMBERED = "update endpoint_health set sequence = 0"
+_RESET_SEQUENCES = "update endpoint_health set sequence = 0"
 # As after some time of good answers: the ramp is done.
-_AT_SPEED = """
+_FINISH_RAMP = """
     update endpoint_health set limit_now = coalesce(in_flight_max, 50), limit_ramping = false from endpoints
     where endpoints.id = endpoint_id and url like %s
 """
-_FREE = "update schedule set claim_id = null where claim_id is not null"
-_OWED = """
+_RELEASE_CLAIMS = "update schedule set claim_id = null where claim_id is not null"
+_HAS_PENDING = """
     select exists (select from schedule join endpoints on endpoints.id = endpoint_id where url like %s)
 """
 # One after another over the last ten minutes, each endpoint's among those of all others.
@@ -70,7 +71,7 @@ _STREAM = """
         ) as numbered
     )
 """
-_OWE = (
+_INSERT_PENDING = (
     """
     insert into events (id, tenant_id, type, body, body_sha256, matched, created_at)
     select event_id, tenant_id, type, %(body)s, %(sha256)s, 1, at from stream
@@ -84,7 +85,7 @@ _OWE = (
     select id, tenant_id, endpoint_id, event_id, at from stream
     """,
 )
-_DONE = "select count(*) from attempts where id >= %s and outcome = 'delivered'"
+_COUNT_DELIVERED = "select count(*) from attempts where id >= %s and outcome = 'delivered'"
 _RATE = """
     select min(started_at) as first, max(finished_at) as last, count(*) as count
     from attempts join deliveries on deliveries.id = attempts.delivery_id
@@ -103,7 +104,7 @@ _STEADY = """
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class BenchEndpoint:
     """An endpoint, whose it is, and the type of event that it wants."""
 
     tenant: UUID
@@ -111,19 +112,19 @@ class Target:
     type: str
 
     @property
-    def owner(self) -> str:
+    def tenant_public_id(self) -> str:
         """The tenant's id, as the API knows it."""
-        return show_id(Prefix.TENANT, self.tenant)
+        return format_id(Prefix.TENANT, self.tenant)
 
 
-class Site:
+class BenchDatabase:
     """A migrated database with partitions, and a connection to it."""
 
     def __init__(self, url: str, secret_keys: str) -> None:
         """`secret_keys` are the engine's, for what it must be able to open."""
         self.url = url
         self._box = SecretBox.from_keys(secret_keys)
-        self.database = connect(url)
+        self.connection = connect(url)
 
     def make_partitions(self) -> None:
         """Make the partitions of these days, as a relay does."""
@@ -131,13 +132,19 @@ class Site:
 
     def reconnect(self) -> None:
         """Take a new connection: the old one was broken off."""
-        self.database.close()
-        self.database = connect(self.url)
+        self.connection.close()
+        self.connection = connect(self.url)
 
-    def add_owners(self, tenants: int, each: int, url_of: Callable[[int, int], str]) -> list[Target]:
+    def add_tenants(
+        self, tenants: int, endpoints_each: int, url_of: Callable[[int, int], str]
+    ) -> list[BenchEndpoint]:
         """Add tenants with endpoints; the endpoint of a kind wants events of type `order.e<kind>`."""
         owners = [new_id() for _ in range(tenants)]
-        targets = [Target(owner, new_id(), f"order.e{kind}") for owner in owners for kind in range(each)]
+        targets = [
+            BenchEndpoint(owner, new_id(), f"order.e{kind}")
+            for owner in owners
+            for kind in range(endpoints_each)
+        ]
         now, secret = datetime.now(UTC), generate_hmac(b"s" * 32)
         self._copy("tenants", "id, name, created_at", [(owner, "bench", now) for owner in owners])
         self._copy(
@@ -145,7 +152,7 @@ class Site:
             "id, tenant_id, url, description, filter, state, state_changed_at, header_names, signature, "
             "created_at, updated_at",
             [
-                (one.endpoint, one.tenant, url_of(*divmod(place, each)), "", [one.type], "active", now, [],
+                (one.endpoint, one.tenant, url_of(*divmod(place, endpoints_each)), "", [one.type], "active", now, [],
                  "v1", now, now)
                 for place, one in enumerate(targets)
             ],
@@ -161,14 +168,14 @@ class Site:
             "id, endpoint_id, tenant_id, signature, sealed, key_id, created_at",
             [
                 (new_id(), one.endpoint, one.tenant, "v1",
-                 self._box.seal(plain, context=secret_context(one.tenant, one.endpoint)), secret.key_id, now)
+                 self._box.seal(plain, context=build_secret_context(one.tenant, one.endpoint)), secret.key_id, now)
                 for one in targets
             ],
         )  # fmt: skip
         self.execute("vacuum analyze tenants, endpoints, endpoint_health, endpoint_secrets")
         return targets
 
-    def owe(self, targets: Sequence[Target], count: int, size: int = PAYLOAD_BYTES) -> None:
+    def add_pending(self, targets: Sequence[BenchEndpoint], count: int, size: int = PAYLOAD_BYTES) -> None:
         """Let so many deliveries wait, each of an event of its own with a body of this size."""
         # Letters by lot, so that large bodies are not stored as a few bytes.
         filler = f"{Random(size).getrandbits(4 * size):0{size}x}"  # noqa: S311  nothing is secret here
@@ -183,62 +190,62 @@ class Site:
             "body": body,
             "sha256": hashlib.sha256(body).digest(),
         }
-        for statement in _OWE:
+        for statement in _INSERT_PENDING:
             self.execute(_STREAM + statement, values)
         self.execute("vacuum analyze events, deliveries, schedule")
         self.execute("checkpoint")
 
-    def clear(self, at_speed: str = "%") -> None:
+    def reset(self, full_speed_paths: str = "%") -> None:
         """Nothing has ever happened, nothing is owed, everybody is well. `at_speed`: whose ramp is done."""
         self._truncate()
-        self.execute(_UNNUMBERED)
-        self.renew(at_speed)
+        self.execute(_RESET_SEQUENCES)
+        self.reset_queue(full_speed_paths)
 
-    def renew(self, at_speed: str = "%") -> None:
+    def reset_queue(self, full_speed_paths: str = "%") -> None:
         """Nobody has claimed anything, and everybody is well; what happened and what is owed stays."""
-        self.execute(_FREE)
+        self.execute(_RELEASE_CLAIMS)
         self.execute("delete from claims")
-        self.execute(_NEW)
-        self.execute(_AT_SPEED, [at_speed])
-        self.execute(f"vacuum analyze {BUSY}")
+        self.execute(_RESET_HEALTH)
+        self.execute(_FINISH_RAMP, [full_speed_paths])
+        self.execute(f"vacuum analyze {QUEUE_TABLES}")
 
-    def is_owed(self, path: str = "") -> bool:
+    def has_pending(self, path: str = "") -> bool:
         """Whether anything is owed to the endpoints with this in their URLs."""
         if not path:
-            return bool(self.row("select exists (select from schedule)")[0])
-        return bool(self.row(_OWED, f"%{path}%")[0])
+            return bool(self.fetch_row("select exists (select from schedule)")[0])
+        return bool(self.fetch_row(_HAS_PENDING, f"%{path}%")[0])
 
-    def delivered(self, since: datetime) -> int:
+    def count_delivered(self, since: datetime) -> int:
         """How many attempts since this moment went well."""
-        return int(self.row(_DONE, id_floor(since))[0])
+        return int(self.fetch_row(_COUNT_DELIVERED, build_min_id(since))[0])
 
-    def rate(self, since: datetime) -> float:
+    def compute_rate(self, since: datetime) -> float:
         """Deliveries per second, from the first attempt to the last success."""
-        return self._rate(_RATE, id_floor(since))
+        return self._rate(_RATE, build_min_id(since))
 
-    def steady_rate(self, since: datetime, count: int) -> float:
+    def compute_steady_rate(self, since: datetime, count: int) -> float:
         """Deliveries per second in the middle of the first so many."""
-        return self._rate(_STEADY, id_floor(since), count)
+        return self._rate(_STEADY, build_min_id(since), count)
 
     def execute(self, statement: str, values: Any = None) -> None:
         """Run a statement."""
-        self.database.execute(statement.encode(), values)
+        self.connection.execute(statement.encode(), values)
 
-    def row(self, question: str, *values: object) -> tuple[Any, ...]:
+    def fetch_row(self, question: str, *values: object) -> tuple[Any, ...]:
         """The only row that answers a question."""
-        row = self.database.execute(question.encode(), values or None).fetchone()
+        row = self.connection.execute(question.encode(), values or None).fetchone()
         if row is None:
             raise LookupError(question)
         return row
 
     def _truncate(self) -> None:
         """Relays may run: whoever holds a table is let go first, so that none of them is in a deadlock."""
-        until = time.monotonic() + TRUNCATING_SECONDS
+        until = time.monotonic() + TRUNCATE_TIMEOUT_SECONDS
         while True:
             try:
-                with self.database.transaction():
+                with self.connection.transaction():
                     self.execute("set local lock_timeout = '200ms'")
-                    self.execute(f"truncate {HAPPENED}")
+                    self.execute(f"truncate {HISTORY_TABLES}")
             except LockNotAvailable:
                 if time.monotonic() > until:
                     raise
@@ -247,7 +254,7 @@ class Site:
                 return
 
     def _rate(self, question: str, *values: object) -> float:
-        first, last, count = self.row(question, *values)
+        first, last, count = self.fetch_row(question, *values)
         if not count:
             raise RuntimeError("Nothing was delivered.")
         return float(count) / float((last - first).total_seconds())
@@ -256,7 +263,7 @@ class Site:
         statement = sql.SQL("copy {} ({}) from stdin").format(
             sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns.split(", ")))
         )
-        with self.database.cursor().copy(statement) as target:
+        with self.connection.cursor().copy(statement) as target:
             for row in rows:
                 target.write_row(row)
 
@@ -267,9 +274,9 @@ def make_partitions(url: str) -> None:
 
 
 async def _make_partitions(url: str) -> None:
-    ledger = Ledger(url, pool_size=1, application="waybill bench")
+    ledger = Ledger(url, pool_size=1, application_name="waybill bench")
     try:
         async with ledger.transaction() as tx:
-            await partitions.ensure(tx, now=datetime.now(UTC))
+            await partitions.ensure_partitions(tx, now=datetime.now(UTC))
     finally:
         await ledger.close()

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.load FILE`: posts over kept-alive connections, as fast as they are answered.
+"""`python -m benchmarks.closed_loop_load FILE`: posts over kept-alive connections, as fast as they are answered.
 
-The file says what (`benchmarks.posts`). Prints one line of JSON: how many events were answered 202, how many
+The file says what (`benchmarks.post_requests`). Prints one line of JSON: how many events were answered 202, how many
 requests otherwise, and the latency of the answers in milliseconds.
 """
 
@@ -16,24 +16,24 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from benchmarks.posts import ACCEPTED, HEAD_END, Posting, answer_of, length_of
+from benchmarks.post_requests import ACCEPTED, HEAD_END, LoadPlan, parse_content_length, read_answer
 
 if TYPE_CHECKING:
-    from benchmarks.posts import Post
+    from benchmarks.post_requests import PostRequest
 
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 
 
-class Load:
+class ClosedLoopLoad:
     """Closed-loop load: each connection posts the next request when the last was answered.
 
     What is accepted faster than it is delivered would only make a backlog: then all connections wait.
     """
 
-    def __init__(self, posting: Posting) -> None:
+    def __init__(self, posting: LoadPlan) -> None:
         """Prepare every request but its connection."""
         self._posting = posting
-        self._requests = [(post.request(posting.host), post) for post in posting.posts]
+        self._requests = [(post.to_bytes(posting.host), post) for post in posting.requests]
         self._turns = count()
         self._owed = 0
         self._until = 0.0
@@ -55,7 +55,7 @@ class Load:
         for one in ended:
             one.result()
 
-    def next(self) -> tuple[bytes, Post] | None:
+    def take_request(self) -> tuple[bytes, PostRequest] | None:
         """What a connection posts now; None: it ends, for good or until the receiver has come after."""
         if self._ahead:
             self._parked += 1
@@ -65,16 +65,16 @@ class Load:
             return None
         return self._requests[next(self._turns) % len(self._requests)]
 
-    def answered(self, post: Post, seconds: float, *, accepted: bool) -> None:
+    def record_answer(self, post: PostRequest, seconds: float, *, accepted: bool) -> None:
         """Count an answer."""
         self.latencies.append(seconds)
         if accepted:
             self.accepted += len(post.types)
-            self._owed += len(post.types) * post.arrives
+            self._owed += len(post.types) * post.is_delivered
         else:
             self.refused += 1
 
-    def fail(self, error: OSError) -> None:
+    def abort(self, error: OSError) -> None:
         """End the run: a connection broke."""
         if not self._over.done():
             self._over.set_exception(error)
@@ -86,19 +86,19 @@ class Load:
 
     async def _hold_back(self) -> None:
         """Let nobody post while too much of what was accepted has not arrived."""
-        if not self._posting.most_ahead:
+        if not self._posting.max_undelivered:
             return await self._over
         reader, writer = await asyncio.open_connection(self._posting.host, self._posting.receiver)
         before: int | None = None
         while True:
             writer.write(b"GET / HTTP/1.1\r\n\r\n")
-            _, body = await answer_of(reader)
+            _, body = await read_answer(reader)
             before = int(body) if before is None else before
-            self._ahead = self._owed - (int(body) - before) >= self._posting.most_ahead
+            self._ahead = self._owed - (int(body) - before) >= self._posting.max_undelivered
             if not self._ahead and self._parked:
                 parked, self._parked = self._parked, 0
                 await self._connect(parked)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
     def _end(self) -> None:
         self._posting_still -= 1
@@ -109,7 +109,7 @@ class Load:
 class _Connection(asyncio.Protocol):
     """Posts, one request after another. Streams cost a sixth more, of processors that are measured."""
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: ClosedLoopLoad) -> None:
         self._load = load
         self._buffer = b""
         self._ends = False
@@ -121,18 +121,18 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         end = self._buffer.find(HEAD_END)
-        if end < 0 or len(self._buffer) < end + len(HEAD_END) + length_of(self._buffer[:end]):
+        if end < 0 or len(self._buffer) < end + len(HEAD_END) + parse_content_length(self._buffer[:end]):
             return
         accepted = self._buffer.startswith(ACCEPTED)
-        self._load.answered(self._posted, time.perf_counter() - self._began, accepted=accepted)
+        self._load.record_answer(self._posted, time.perf_counter() - self._began, accepted=accepted)
         self._post()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._ends:
-            self._load.fail(ConnectionResetError(f"The server hung up: {exc!r}"))
+            self._load.abort(ConnectionResetError(f"The server hung up: {exc!r}"))
 
     def _post(self) -> None:
-        turn = self._load.next()
+        turn = self._load.take_request()
         if turn is None:
             self._ends = True
             self._transport.close()
@@ -142,8 +142,8 @@ class _Connection(asyncio.Protocol):
         self._transport.write(request)
 
 
-async def _run(posting: Posting) -> Load:
-    load = Load(posting)
+async def _run(posting: LoadPlan) -> ClosedLoopLoad:
+    load = ClosedLoopLoad(posting)
     await load.run()
     return load
 
@@ -151,7 +151,7 @@ async def _run(posting: Posting) -> Load:
 def main() -> None:
     """Run as the module's docstring says."""
     began = time.perf_counter()
-    load = uvloop.run(_run(Posting.read(sys.argv[1])))
+    load = uvloop.run(_run(LoadPlan.read(sys.argv[1])))
     cuts = statistics.quantiles(load.latencies, n=100)
     print(
         json.dumps(

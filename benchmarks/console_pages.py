@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from delivery.model import Prefix, show_id
+from delivery.domain.model import Prefix, format_id
 from tests.support.postgres import connect
 from tests.support.stack import WAYBILL, Stack
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from uuid import UUID
 
-    from benchmarks.searches import Dice
+    from benchmarks.searches import SearchValues
 
 PASSWORD = "a password for benchmarks only"  # noqa: S105  of an account on a private database
 EMAIL = "bench@example.com"
@@ -30,56 +30,56 @@ OK = 200
 
 
 @dataclass(frozen=True, slots=True)
-class PageKind:
+class PageMeasure:
     """A kind of page, and the address of one that is drawn."""
 
     name: str
-    path: Callable[[Drawn], str]
+    path: Callable[[PageValues], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class PageTimes:
     """How long one kind of page took, each time, in milliseconds, and how large it was, in bytes."""
 
-    took: list[float]
+    milliseconds: list[float]
     sizes: list[int]
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class PageValues:
     """What addresses are made of."""
 
-    dice: Dice
+    values: SearchValues
     deliveries: Sequence[UUID]
     attempts: Sequence[UUID]
 
     @property
     def tenant(self) -> str:
         """A tenant."""
-        return show_id(Prefix.TENANT, self.dice.tenant())
+        return format_id(Prefix.TENANT, self.values.draw_tenant())
 
     @property
     def endpoint(self) -> str:
         """An endpoint."""
-        return show_id(Prefix.ENDPOINT, self.dice.endpoint()[1])
+        return format_id(Prefix.ENDPOINT, self.values.draw_endpoint()[1])
 
     @property
     def event(self) -> str:
         """An event."""
-        return show_id(Prefix.EVENT, self.dice.event()[1])
+        return format_id(Prefix.EVENT, self.values.draw_event()[1])
 
     @property
     def delivery(self) -> str:
         """A delivery."""
-        return show_id(Prefix.DELIVERY, self.dice.one_of(self.deliveries))
+        return format_id(Prefix.DELIVERY, self.values.choose(self.deliveries))
 
     @property
     def attempt(self) -> str:
         """An attempt."""
-        return show_id(Prefix.ATTEMPT, self.dice.one_of(self.attempts))
+        return format_id(Prefix.ATTEMPT, self.values.choose(self.attempts))
 
 
-def drawn(url: str, dice: Dice) -> Drawn:
+def load_page_values(url: str, values: SearchValues) -> PageValues:
     """Find some deliveries and attempts to look at."""
     with connect(url) as database:
         found = [
@@ -89,10 +89,10 @@ def drawn(url: str, dice: Dice) -> Drawn:
                 b"select id from attempts tablesample bernoulli (0.1)",
             )
         ]
-    return Drawn(dice, *found)
+    return PageValues(values, *found)
 
 
-class Browser:
+class SignedInClient:
     """Somebody who is signed in and asks for pages over one connection."""
 
     def __init__(self, port: int) -> None:
@@ -117,7 +117,7 @@ class Browser:
 
 
 @contextmanager
-def signed_in(url: str) -> Iterator[Browser]:
+def serve_console(url: str) -> Iterator[SignedInClient]:
     """Serve the console on this database, with an account to look at it."""
     with tempfile.TemporaryDirectory() as folder:
         # No queue is needed to look at pages.
@@ -125,22 +125,22 @@ def signed_in(url: str) -> Iterator[Browser]:
         try:
             stack.run(
                 str(WAYBILL), "person", "create", EMAIL, "Bench", "--role", "admin", "--password-stdin",
-                given=PASSWORD,
+                stdin=PASSWORD,
             )  # fmt: skip
             stack.serve("web")
-            yield Browser(stack.port)
+            yield SignedInClient(stack.port)
         except RuntimeError:
-            print(stack.log("web")[-9_000:])
+            print(stack.read_log("web")[-9_000:])
             raise
         finally:
             stack.stop()
 
 
-def measure(
-    browser: Browser, kinds: Sequence[PageKind], drawn: Drawn, *, rounds: int, warm_up: int
-) -> dict[PageKind, Served]:
+def measure_pages(
+    browser: SignedInClient, kinds: Sequence[PageMeasure], drawn: PageValues, *, rounds: int, warm_up: int
+) -> dict[PageMeasure, PageTimes]:
     """Ask for every kind of page so often, in turn, after some rounds that do not count."""
-    kept = {kind: Served([], []) for kind in kinds}
+    kept = {kind: PageTimes([], []) for kind in kinds}
     for number in range(warm_up + rounds):
         for kind in kinds:
             path = kind.path(drawn)
@@ -148,36 +148,36 @@ def measure(
             content = browser.get(path)
             took = (time.perf_counter() - began) * 1000
             if number >= warm_up:
-                kept[kind].took.append(took)
+                kept[kind].milliseconds.append(took)
                 kept[kind].sizes.append(len(content))
     return kept
 
 
-KINDS = (
-    PageKind("overview, hour", lambda _: "/console"),
-    PageKind("overview, day", lambda _: "/console?span=day"),
-    PageKind("overview, week", lambda _: "/console?span=week"),
-    PageKind("overview of a tenant, day", lambda some: f"/console?span=day&tenant={some.tenant}"),
-    PageKind("deliveries", lambda _: "/console/deliveries"),
-    PageKind("deliveries of a tenant", lambda some: f"/console/deliveries?tenant={some.tenant}"),
-    PageKind("deliveries, failed", lambda _: "/console/deliveries?status=failed"),
-    PageKind("deliveries, pending", lambda _: "/console/deliveries?status=pending"),
-    PageKind("deliveries of an endpoint", lambda some: f"/console/deliveries?endpoint={some.endpoint}"),
-    PageKind("deliveries of an event", lambda some: f"/console/deliveries?event={some.event}"),
-    PageKind("delivery", lambda some: f"/console/deliveries/{some.delivery}"),
-    PageKind("attempt", lambda some: f"/console/attempts/{some.attempt}"),
-    PageKind("event", lambda some: f"/console/events/{some.event}"),
-    PageKind("endpoints", lambda _: "/console/endpoints"),
-    PageKind("endpoints in trouble", lambda _: "/console/endpoints?trouble=1"),
-    PageKind("endpoints of a tenant", lambda some: f"/console/endpoints?tenant={some.tenant}"),
-    PageKind("endpoint, hour", lambda some: f"/console/endpoints/{some.endpoint}"),
-    PageKind("endpoint, week", lambda some: f"/console/endpoints/{some.endpoint}?span=week"),
-    PageKind("replays", lambda _: "/console/replays"),
-    PageKind("event types", lambda _: "/console/types"),
-    PageKind("event types of a tenant", lambda some: f"/console/types?tenant={some.tenant}"),
-    PageKind("audit", lambda _: "/console/audit"),
-    PageKind("audit of a tenant", lambda some: f"/console/audit?tenant={some.tenant}"),
-    PageKind("tenants", lambda _: "/console/tenants"),
-    PageKind("tenant", lambda some: f"/console/tenants/{some.tenant}"),
-    PageKind("people", lambda _: "/console/people"),
+PAGES = (
+    PageMeasure("overview, hour", lambda _: "/console"),
+    PageMeasure("overview, day", lambda _: "/console?span=day"),
+    PageMeasure("overview, week", lambda _: "/console?span=week"),
+    PageMeasure("overview of a tenant, day", lambda some: f"/console?span=day&tenant={some.tenant}"),
+    PageMeasure("deliveries", lambda _: "/console/deliveries"),
+    PageMeasure("deliveries of a tenant", lambda some: f"/console/deliveries?tenant={some.tenant}"),
+    PageMeasure("deliveries, failed", lambda _: "/console/deliveries?status=failed"),
+    PageMeasure("deliveries, pending", lambda _: "/console/deliveries?status=pending"),
+    PageMeasure("deliveries of an endpoint", lambda some: f"/console/deliveries?endpoint={some.endpoint}"),
+    PageMeasure("deliveries of an event", lambda some: f"/console/deliveries?event={some.event}"),
+    PageMeasure("delivery", lambda some: f"/console/deliveries/{some.delivery}"),
+    PageMeasure("attempt", lambda some: f"/console/attempts/{some.attempt}"),
+    PageMeasure("event", lambda some: f"/console/events/{some.event}"),
+    PageMeasure("endpoints", lambda _: "/console/endpoints"),
+    PageMeasure("endpoints in trouble", lambda _: "/console/endpoints?trouble=1"),
+    PageMeasure("endpoints of a tenant", lambda some: f"/console/endpoints?tenant={some.tenant}"),
+    PageMeasure("endpoint, hour", lambda some: f"/console/endpoints/{some.endpoint}"),
+    PageMeasure("endpoint, week", lambda some: f"/console/endpoints/{some.endpoint}?span=week"),
+    PageMeasure("replays", lambda _: "/console/replays"),
+    PageMeasure("event types", lambda _: "/console/types"),
+    PageMeasure("event types of a tenant", lambda some: f"/console/types?tenant={some.tenant}"),
+    PageMeasure("audit", lambda _: "/console/audit"),
+    PageMeasure("audit of a tenant", lambda some: f"/console/audit?tenant={some.tenant}"),
+    PageMeasure("tenants", lambda _: "/console/tenants"),
+    PageMeasure("tenant", lambda some: f"/console/tenants/{some.tenant}"),
+    PageMeasure("people", lambda _: "/console/people"),
 )

@@ -10,25 +10,25 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
 
-from benchmarks.posts import Posting
-from benchmarks.site import Site
+from benchmarks.bench_database import BenchDatabase
+from benchmarks.post_requests import LoadPlan
 from tests.support.stack import OPERATOR_KEY, WAYBILL, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from benchmarks.posts import Post
+    from benchmarks.post_requests import PostRequest
     from tests.support.stack import Stack
 
-CREW = ("relay", "worker")
-PATIENCE = 300.0
+DEFAULT_PROCESSES = ("relay", "worker")
+TIMEOUT_SECONDS = 300.0
 # What may be accepted and not yet delivered under load: some seconds of it.
-MOST_AHEAD = 10_000
+MAX_UNDELIVERED = 10_000
 HOST = "127.0.0.1"
-_GRACE = 60.0
+_GRACE_SECONDS = 60.0
 
 
-class Died(RuntimeError):
+class ProcessDied(RuntimeError):
     """A process ended though nobody stopped it; its last lines say why."""
 
     def __init__(self, name: str, log: str) -> None:
@@ -36,30 +36,30 @@ class Died(RuntimeError):
         super().__init__(f"{name} ended by itself: {log[-1500:]}")
 
 
-class Engine:
+class BenchEngine:
     """Servers and processes of a stack. `web` stays; who delivers is started for each measurement."""
 
     def __init__(self, stack: Stack) -> None:
         """Start the API."""
         self.stack = stack
-        self.site = self.open_site(stack.database_url)
-        self.site.make_partitions()
+        self.database = self.open_database(stack.database_url)
+        self.database.make_partitions()
         stack.serve("web")
 
-    def open_site(self, url: str) -> Site:
+    def open_database(self, url: str) -> BenchDatabase:
         """A site on a migrated database, whose secrets the engine's processes can open."""
-        return Site(url, self.stack.environment["WAYBILL_SECRET_KEYS"])
+        return BenchDatabase(url, self.stack.environment["WAYBILL_SECRET_KEYS"])
 
-    def migrate(self, url: str) -> Site:
+    def migrate(self, url: str) -> BenchDatabase:
         """Bring an empty database to the newest schema; returns the site on it."""
-        with self.set(WAYBILL_DATABASE_URL=url):
-            self.stack.run(str(WAYBILL), "db", "upgrade", timeout=PATIENCE)
-        site = self.open_site(url)
+        with self.override_settings(WAYBILL_DATABASE_URL=url):
+            self.stack.run(str(WAYBILL), "db", "upgrade", timeout=TIMEOUT_SECONDS)
+        site = self.open_database(url)
         site.make_partitions()
         return site
 
     @contextmanager
-    def set(self, **settings: str) -> Iterator[None]:
+    def override_settings(self, **settings: str) -> Iterator[None]:
         """Let processes that are started meanwhile have these settings."""
         environment = self.stack.environment
         before = {name: environment.get(name) for name in settings}
@@ -73,9 +73,9 @@ class Engine:
                     environment[name] = value
 
     @contextmanager
-    def serving(self, *crew: str, kill: bool = False) -> Iterator[None]:
+    def run_processes(self, *crew: str, kill: bool = False) -> Iterator[None]:
         """Run relay and worker, or this crew; killed at the end when asked to or when something fails."""
-        crew = crew or CREW
+        crew = crew or DEFAULT_PROCESSES
         self.stack.serve(*crew)
         try:
             yield
@@ -98,68 +98,74 @@ class Engine:
         self.kill([name for name in self.stack.running if name not in ("web", "receiver")])
         self.restart_web()
         with suppress(Exception):
-            self.site.database.cancel()
-        self.site.reconnect()
-        self.site.clear()
+            self.database.connection.cancel()
+        self.database.reconnect()
+        self.database.reset()
 
     def restart_web(self) -> None:
         """Start the API anew, with the settings of now."""
         self.kill(["web"])
         self.stack.serve("web")
 
-    def until(self, condition: Callable[[], bool], what: str, *, seconds: float = PATIENCE) -> None:
+    def wait_until(
+        self, condition: Callable[[], bool], what: str, *, seconds: float = TIMEOUT_SECONDS
+    ) -> None:
         """Wait for this; raises TimeoutError, or Died when a process ends meanwhile."""
 
         def so() -> bool:
-            for name in self.stack.ended():
-                raise Died(name, self.stack.log(name))
+            for name in self.stack.list_crashed():
+                raise ProcessDied(name, self.stack.read_log(name))
             return condition()
 
         wait_until(so, what, seconds=seconds)
 
-    def settled(self, path: str = "", *, seconds: float = PATIENCE) -> None:
+    def wait_until_delivered(self, path: str = "", *, seconds: float = TIMEOUT_SECONDS) -> None:
         """Wait until the endpoints with this in their URLs, or all of them, are owed nothing."""
-        self.until(lambda: not self.site.is_owed(path), f"the deliveries to {path or 'all'}", seconds=seconds)
+        self.wait_until(
+            lambda: not self.database.has_pending(path), f"the deliveries to {path or 'all'}", seconds=seconds
+        )
 
-    def load(self, posts: Sequence[Post], seconds: float, connections: int, receiver: int) -> dict[str, Any]:
+    def run_closed_loop(
+        self, posts: Sequence[PostRequest], seconds: float, connections: int, receiver: int
+    ) -> dict[str, Any]:
         """Post as fast as it is answered and about as fast as it is delivered; what the client counted."""
-        posting = Posting(HOST, self.stack.port, seconds, connections, posts)
-        return self._client("load", replace(posting, receiver=receiver, most_ahead=MOST_AHEAD))
+        posting = LoadPlan(HOST, self.stack.port, seconds, connections, posts)
+        return self._run_client("load", replace(posting, receiver=receiver, max_undelivered=MAX_UNDELIVERED))
 
-    def stream(
-        self, posts: Sequence[Post], seconds: float, rate: float, connections: int
+    def run_open_loop(
+        self, posts: Sequence[PostRequest], seconds: float, rate: float, connections: int
     ) -> tuple[dict[str, Any], dict[str, int]]:
         """Post at a rate; returns what the client counted, and when each event was answered (ns)."""
         answers = self.stack.folder / "answers.json"
-        posting = Posting(HOST, self.stack.port, seconds, connections, posts, rate, str(answers))
-        said = self._client("stream", posting)
+        posting = LoadPlan(HOST, self.stack.port, seconds, connections, posts, rate, str(answers))
+        said = self._run_client("stream", posting)
         return said, dict(json.loads(answers.read_text()))
 
-    def tenant(self, name: str) -> str:
+    def create_tenant(self, name: str) -> str:
         """A new tenant's key."""
-        return self.key_of(self.post("/v1/tenants", {"name": name})["id"])
+        return self.create_key(self.post("/v1/tenants", {"name": name})["id"])
 
-    def key_of(self, tenant: str) -> str:
+    def create_key(self, tenant: str) -> str:
         """A new key of a tenant."""
         return str(self.post(f"/v1/tenants/{tenant}/keys", {"name": "bench"})["key"])
 
     def post(self, path: str, body: object, *, key: str = OPERATOR_KEY) -> Any:
         """Post to the API."""
-        return self._ask(path, json.dumps(body).encode(), key)
+        return self._request(path, json.dumps(body).encode(), key)
 
     def get(self, path: str, *, key: str) -> Any:
         """Ask the API."""
-        return self._ask(path, None, key)
+        return self._request(path, None, key)
 
-    def _client(self, name: str, posting: Posting) -> dict[str, Any]:
+    def _run_client(self, name: str, posting: LoadPlan) -> dict[str, Any]:
         asked = self.stack.folder / f"{name}.json"
         posting.write(asked)
         said = self.stack.run(
-            sys.executable, "-m", f"benchmarks.{name}", str(asked), timeout=posting.seconds + _GRACE
+            sys.executable, "-m", f"benchmarks.{name}", str(asked), timeout=posting.seconds + _GRACE_SECONDS
         )
         return dict(json.loads(said))
 
-    def _ask(self, path: str, body: bytes | None, key: str) -> Any:
+    def _request(self, path: str, body: bytes | None, key: str) -> Any:
         request = Request(
             f"http://{HOST}:{self.stack.port}{path}",
             data=body,

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.receiver PORT`: answers every POST with 200 at once, and counts.
+"""`python -m benchmarks.fast_receiver PORT`: answers every POST with 200 at once, and counts.
 
 Raw asyncio on uvloop, so that the receiver is not what is measured. Paths that begin with `/never` get no
 answer at all. GET `/-/keep/PREFIX` has it note when requests to paths with this beginning arrive, GET
@@ -19,16 +19,16 @@ _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"content-length: "
 _ID = b"webhook-id: "
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-_KEEP, _KEPT, _UNANSWERED = b"/-/keep", b"/-/kept", b"/-/unanswered"
+_RECORD_PATH, _RECORDED_PATH, _UNANSWERED_PATH = b"/-/keep", b"/-/kept", b"/-/unanswered"
 
 
-class Receiver(asyncio.Protocol):
+class BenchReceiver(asyncio.Protocol):
     """One connection: requests come one after another, each answered as soon as it is whole."""
 
     received = 0
     unanswered = 0
-    keep: bytes | None = None
-    kept: list[tuple[str, int]]
+    recorded_prefix: bytes | None = None
+    recorded: list[tuple[str, int]]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember where to answer."""
@@ -39,7 +39,7 @@ class Receiver(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody waits here any more."""
         del exc
-        Receiver.unanswered -= self._waits
+        BenchReceiver.unanswered -= self._waits
         self._waits = False
 
     def data_received(self, data: bytes) -> None:
@@ -47,7 +47,7 @@ class Receiver(asyncio.Protocol):
         self._buffer = self._buffer + data if self._buffer else data
         while (head_end := self._buffer.find(_HEAD_END)) >= 0:
             head = self._buffer[:head_end].lower()
-            end = head_end + len(_HEAD_END) + int(_header(head, _LENGTH) or 0)
+            end = head_end + len(_HEAD_END) + int(_find_header(head, _LENGTH) or 0)
             if len(self._buffer) < end:
                 return
             self._buffer = self._buffer[end:]
@@ -56,39 +56,39 @@ class Receiver(asyncio.Protocol):
     def _answer(self, head: bytes) -> None:
         method, path, _ = head.split(b" ", 2)
         if method == b"get":
-            told = self._tell(path)
+            told = self._handle_query(path)
             self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(told), told))
             return
-        Receiver.received += 1
-        if Receiver.keep is not None and path.startswith(Receiver.keep):
-            Receiver.kept.append((_header(head, _ID).decode(), time.time_ns()))
+        BenchReceiver.received += 1
+        if BenchReceiver.recorded_prefix is not None and path.startswith(BenchReceiver.recorded_prefix):
+            BenchReceiver.recorded.append((_find_header(head, _ID).decode(), time.time_ns()))
         if not path.startswith(b"/never"):
             self._transport.write(_OK)
         elif not self._waits:
             self._waits = True
-            Receiver.unanswered += 1
+            BenchReceiver.unanswered += 1
 
     @staticmethod
-    def _tell(path: bytes) -> bytes:
-        if path == _KEPT:
-            told, Receiver.kept = json.dumps(Receiver.kept).encode(), []
+    def _handle_query(path: bytes) -> bytes:
+        if path == _RECORDED_PATH:
+            told, BenchReceiver.recorded = json.dumps(BenchReceiver.recorded).encode(), []
             return told
-        if path == _UNANSWERED:
-            return str(Receiver.unanswered).encode()
-        if path.startswith(_KEEP):
-            Receiver.keep, Receiver.kept = path[len(_KEEP) :], []
-        return str(Receiver.received).encode()
+        if path == _UNANSWERED_PATH:
+            return str(BenchReceiver.unanswered).encode()
+        if path.startswith(_RECORD_PATH):
+            BenchReceiver.recorded_prefix, BenchReceiver.recorded = path[len(_RECORD_PATH) :], []
+        return str(BenchReceiver.received).encode()
 
 
-def _header(head: bytes, name: bytes) -> bytes:
+def _find_header(head: bytes, name: bytes) -> bytes:
     at = head.find(name)
     return head[at + len(name) :].split(b"\r\n", 1)[0] if at >= 0 else b""
 
 
 async def main(port: int) -> None:
     """Serve until killed."""
-    Receiver.kept = []
-    server = await asyncio.get_running_loop().create_server(Receiver, "127.0.0.1", port, backlog=4096)
+    BenchReceiver.recorded = []
+    server = await asyncio.get_running_loop().create_server(BenchReceiver, "127.0.0.1", port, backlog=4096)
     await server.serve_forever()
 
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.held`: what the relay pays for deliveries that are held, however many they are.
+"""`python -m benchmarks.held_deliveries`: what the relay pays for deliveries that are held, however many they are.
 
 Two databases differ in nothing but how many deliveries are held. In both the same claim is made, and the same
 scan, turn by turn. Claims are rolled back: each takes what the one before has taken.
@@ -20,28 +20,29 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import make_url, text
 
-from benchmarks.site import make_partitions
-from delivery.dispatch.claims import ClaimTerms, Quota, claim
-from delivery.ledger import Ledger, claiming
-from delivery.model import EndpointId, Lane
-from tests.support.postgres import connect, database_server, migrate
+from benchmarks.bench_database import make_partitions
+from delivery.domain.model import EndpointId, Priority
+from delivery.ledger.db.session import Ledger
+from delivery.ledger.queue import claims
+from delivery.pipeline.claiming import ClaimConfig, Quota, claim_deliveries
+from tests.support.postgres import connect, migrate, run_database_server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.status import Status
 
-    from delivery.ledger import Transaction
+    from delivery.ledger.db.session import Transaction
     from tests.support.postgres import DatabaseServer
 
-FEW, MANY = 500, 500_000
+FEW_HELD, MANY_HELD = 500, 500_000
 SPREADS = (1, 50, 5_000)
 CAUSES = ("paused", "breaker_open")
 HEALTHY, DUE_EACH = 100, 20
 # What the relay deals out when it knows nothing of the workers' speed, and so many of the held ones beside
 # them when events have just come for these too.
-ROOM, HEARD = 400, 100
-TERMS = ClaimTerms(Lane.LIVE, batch=100, lease=timedelta(seconds=20), in_flight=50)
+CLAIM_SIZE, NOTIFIED_HELD = 400, 100
+TERMS = ClaimConfig(Priority.LIVE, batch_size=100, lease=timedelta(seconds=20), default_max_in_flight=50)
 TARGET = 1.5
 WARM_UP, ROUNDS_A_VACUUM = 10, 10
 
@@ -75,22 +76,22 @@ _DELIVERIES = """
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class HeldCase:
     """Why deliveries are held, and of how many endpoints."""
 
     cause: str
-    spread: int
+    endpoint_count: int
 
     def __str__(self) -> str:
-        return f"{self.cause.replace('_', ' ')}, {self.spread:,} endpoint{'s' if self.spread > 1 else ''}"
+        return f"{self.cause.replace('_', ' ')}, {self.endpoint_count:,} endpoint{'s' if self.endpoint_count > 1 else ''}"
 
 
 @dataclass(slots=True)
-class Times:
+class ClaimTimes:
     """How long each took, in milliseconds: the claim, the same with held endpoints named, the scan."""
 
     claim: list[float] = field(default_factory=list)
-    heard: list[float] = field(default_factory=list)
+    notified: list[float] = field(default_factory=list)
     scan: list[float] = field(default_factory=list)
 
     def median(self, what: str) -> float:
@@ -99,18 +100,18 @@ class Times:
         return statistics.median(found)
 
 
-class Site:
+class HeldDatabase:
     """A database, and a relay's connection to it."""
 
     def __init__(self, url: str, held: int) -> None:
         """Nothing is in it yet."""
         self._url = url
         self._held = held
-        self._ledger = Ledger(url, pool_size=1, application="waybill bench")
+        self._ledger = Ledger(url, pool_size=1, application_name="waybill bench")
         self._healthy: list[EndpointId] = []
         self._others: list[EndpointId] = []
 
-    def fill(self, case: Case) -> None:
+    def write_case(self, case: HeldCase) -> None:
         """Write endpoints with something due, and beside them those whose deliveries are held."""
         state = "paused" if case.cause == "paused" else "active"
         breaker = "open" if case.cause == "breaker_open" else "closed"
@@ -120,7 +121,7 @@ class Site:
             database.execute(_TENANT, tenant)
             for kind, count, owed, more in (
                 ("due", HEALTHY, HEALTHY * DUE_EACH, {"state": "active", "breaker": "closed"}),
-                ("held", case.spread, self._held, {"state": state, "breaker": breaker}),
+                ("held", case.endpoint_count, self._held, {"state": state, "breaker": breaker}),
             ):
                 database.execute(_ENDPOINTS, tenant | more | {"kind": kind, "count": count})
                 database.execute(_DELIVERIES, tenant | {"kind": kind, "count": owed, "spread": count})
@@ -130,23 +131,23 @@ class Site:
             found = database.execute("select id, url from endpoints order by id").fetchall()
         self._healthy = [EndpointId(id_) for id_, kind in found if kind == "due"]
         self._others = [EndpointId(id_) for id_, kind in found if kind == "held"]
-        self.tidy()
+        self.vacuum()
 
-    def tidy(self) -> None:
+    def vacuum(self) -> None:
         """Take away what claims that were rolled back have left, as autovacuum does."""
         with connect(self._url) as database:
             database.execute("vacuum analyze endpoints, endpoint_health, schedule, claims")
 
-    async def measure(self, times: Times) -> None:
+    async def measure(self, times: ClaimTimes) -> None:
         """Claim and scan, each once."""
-        share = ROOM // HEALTHY
+        share = CLAIM_SIZE // HEALTHY
         quotas = [Quota(endpoint, share) for endpoint in self._healthy]
-        heard = quotas + [Quota(endpoint, share) for endpoint in self._others[:HEARD]]
+        heard = quotas + [Quota(endpoint, share) for endpoint in self._others[:NOTIFIED_HELD]]
         times.claim.append(await self._claim(quotas))
-        times.heard.append(await self._claim(heard))
+        times.notified.append(await self._claim(heard))
         async with self._ledger.transaction() as tx:
             began = time.perf_counter()
-            heads = await claiming.ready(tx, lane=Lane.LIVE)
+            heads = await claims.find_ready_endpoints(tx, priority=Priority.LIVE)
             times.scan.append((time.perf_counter() - began) * 1000)
         if len(heads) != HEALTHY:
             raise RuntimeError(f"The scan found {len(heads)} endpoints, not {HEALTHY}.")
@@ -157,35 +158,35 @@ class Site:
 
     async def _claim(self, quotas: Sequence[Quota]) -> float:
         async with self._ledger.transaction() as tx:
-            await _ready(tx)
+            await _begin_transaction(tx)
             began = time.perf_counter()
-            claimed = await claim(tx, quotas, TERMS)
+            claimed = await claim_deliveries(tx, quotas, TERMS)
             took = (time.perf_counter() - began) * 1000
             await tx.rollback()
-        if claimed.size != ROOM:
-            raise RuntimeError(f"{claimed.size} deliveries were claimed, not {ROOM}.")
+        if claimed.delivery_count != CLAIM_SIZE:
+            raise RuntimeError(f"{claimed.delivery_count} deliveries were claimed, not {CLAIM_SIZE}.")
         return took
 
 
-async def _ready(tx: Transaction) -> None:
+async def _begin_transaction(tx: Transaction) -> None:
     """Let the transaction begin before the clock does."""
     await tx.execute(text("select 1"))
 
 
-async def measure(sites: Sequence[Site], rounds: int) -> list[Times]:
+async def measure_databases(sites: Sequence[HeldDatabase], rounds: int) -> list[ClaimTimes]:
     """Times on each site, turn by turn."""
-    kept = [Times() for _ in sites]
+    kept = [ClaimTimes() for _ in sites]
     for number in range(WARM_UP + rounds):
         if number % ROUNDS_A_VACUUM == 0:
             for site in sites:
-                await asyncio.to_thread(site.tidy)
+                await asyncio.to_thread(site.vacuum)
         turns = list(zip(sites, kept, strict=True))
         for site, times in turns if number % 2 else reversed(turns):
-            await site.measure(Times() if number < WARM_UP else times)
+            await site.measure(ClaimTimes() if number < WARM_UP else times)
     return kept
 
 
-def run(server: DatabaseServer, rounds: int, status: Status) -> dict[Case, list[Times]]:
+def run_cases(server: DatabaseServer, rounds: int, status: Status) -> dict[HeldCase, list[ClaimTimes]]:
     """Measure every case: for each, the times with few and with many held."""
     with ExitStack() as exits:
         first = exits.enter_context(server.database())
@@ -193,73 +194,73 @@ def run(server: DatabaseServer, rounds: int, status: Status) -> dict[Case, list[
         make_partitions(first)  # a claim numbers what it takes, in the partition of its day
         second = exits.enter_context(server.database(template=make_url(first).database))
         found = {}
-        for case in [Case(cause, spread) for cause in CAUSES for spread in SPREADS]:
+        for case in [HeldCase(cause, spread) for cause in CAUSES for spread in SPREADS]:
             status.update(f"Held deliveries: {case} …")
-            found[case] = asyncio.run(_case(case, [(first, FEW), (second, MANY)], rounds))
+            found[case] = asyncio.run(_run_case(case, [(first, FEW_HELD), (second, MANY_HELD)], rounds))
         return found
 
 
-async def _case(case: Case, databases: Sequence[tuple[str, int]], rounds: int) -> list[Times]:
-    sites = [Site(url, held) for url, held in databases]
+async def _run_case(case: HeldCase, databases: Sequence[tuple[str, int]], rounds: int) -> list[ClaimTimes]:
+    sites = [HeldDatabase(url, held) for url, held in databases]
     try:
         for site in sites:
-            await asyncio.to_thread(site.fill, case)
-        return await measure(sites, rounds)
+            await asyncio.to_thread(site.write_case, case)
+        return await measure_databases(sites, rounds)
     finally:
         for site in sites:
             await site.close()
 
 
-def figures(found: dict[Case, list[Times]]) -> dict[str, float]:
+def summarize(found: dict[HeldCase, list[ClaimTimes]]) -> dict[str, float]:
     """The worst of each ratio, and what the claim takes at most beside many held deliveries."""
     worst = {
-        f"held_{what}_ratio": round(max(_ratio(times, what) for times in found.values()), 2)
+        f"held_{what}_ratio": round(max(_compute_ratio(times, what) for times in found.values()), 2)
         for what in ("claim", "heard", "scan")
     }
     slowest = max(many.median("claim") for _, many in found.values())
     return worst | {"held_claim_ms": round(slowest, 1)}
 
 
-def table(found: dict[Case, list[Times]]) -> Table:
+def build_table(found: dict[HeldCase, list[ClaimTimes]]) -> Table:
     """All medians, in milliseconds."""
     shown = Table(
-        title=f"The relay beside {FEW:,} → {MANY:,} held deliveries: medians in ms, and their ratio",
+        title=f"The relay beside {FEW_HELD:,} → {MANY_HELD:,} held deliveries: medians in ms, and their ratio",
         title_justify="left",
-        caption=f"A scan takes a step for each endpoint that is owed something: {FEW:,} → {max(SPREADS):,} "
+        caption=f"A scan takes a step for each endpoint that is owed something: {FEW_HELD:,} → {max(SPREADS):,} "
         "in the widest case.",
         caption_justify="left",
     )
     shown.add_column("held")
-    for what in (f"claim of {ROOM}", "same, held named too", "scan"):
+    for what in (f"claim of {CLAIM_SIZE}", "same, held named too", "scan"):
         shown.add_column(what, justify="right")
     for case, times in found.items():
-        shown.add_row(str(case), *[_cell(times, what) for what in ("claim", "heard", "scan")])
+        shown.add_row(str(case), *[_format_cell(times, what) for what in ("claim", "heard", "scan")])
     shown.add_row("target", f"≤ {TARGET}", "", "")
     return shown
 
 
-def _cell(times: Sequence[Times], what: str) -> str:
+def _format_cell(times: Sequence[ClaimTimes], what: str) -> str:
     few, many = (each.median(what) for each in times)
     return f"{few:.1f} → {many:.1f} ({many / few:.2f})"
 
 
-def _ratio(times: Sequence[Times], what: str) -> float:
+def _compute_ratio(times: Sequence[ClaimTimes], what: str) -> float:
     few, many = (each.median(what) for each in times)
     return many / few
 
 
 def main() -> None:
     """Measure, print a table, and last of all one line of JSON."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.held", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.held_deliveries", description=__doc__)
     parser.add_argument(
         "--rounds", type=int, default=60, help="how often each is measured; medians are shown"
     )
     arguments = parser.parse_args()
     console = Console()
-    with console.status("Starting PostgreSQL …") as status, database_server(durable=True) as server:
-        found = run(server, arguments.rounds, status)
-    console.print(table(found))
-    print(json.dumps(figures(found)))
+    with console.status("Starting PostgreSQL …") as status, run_database_server(durable=True) as server:
+        found = run_cases(server, arguments.rounds, status)
+    console.print(build_table(found))
+    print(json.dumps(summarize(found)))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from psycopg import sql
 
-from delivery.model import TenantId
+from delivery.domain.model import TenantId
 from tests.support.postgres import connect
 
 if TYPE_CHECKING:
@@ -23,16 +23,22 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 DAYS = 10
-TENANTS, ENDPOINTS_EACH, HALVES = 200, 10, 2
-PENDING, OWED_FOR_DAYS = 20_000, 2
+TENANTS, ENDPOINTS_EACH, WRITER_COUNT = 200, 10, 2
+PENDING, PENDING_DAYS = 20_000, 2
 JOURNAL = 200_000
 
 VERBS = ("created", "updated", "paid", "cancelled", "deleted")
 NOUNS = ("order", "invoice", "customer", "shipment", "refund", "product", "cart", "payout")
 TYPES = tuple(f"{noun}.{verb}" for noun in NOUNS for verb in VERBS)
-RARE = "report.exported"
+RARE_TYPE = "report.exported"
 ACTORS = tuple(f"person-{n}@example.com" for n in range(50))
-DEEDS = ("endpoint.paused", "endpoint.resumed", "delivery.replayed", "endpoint.secret_rotated", "key.created")
+ACTIONS = (
+    "endpoint.paused",
+    "endpoint.resumed",
+    "delivery.replayed",
+    "endpoint.secret_rotated",
+    "key.created",
+)
 
 COLUMNS = {
     "tenants": "id, name, created_at",
@@ -53,50 +59,50 @@ COLUMNS = {
     "endpoint_sequence": "endpoint_id, sequence, delivery_id",
     "journal": "id, tenant_id, endpoint_id, at, what, actor, reason, details, address",
 }
-OF_NO_DAY = ("tenants", "endpoints", "endpoint_health", "claims", "schedule")
+UNPARTITIONED_TABLES = ("tenants", "endpoints", "endpoint_health", "claims", "schedule")
 NULL = "\\N"
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class HistoryEndpoint:
     """An endpoint, whose it is and how it stands: `active`, `paused` or `broken` (its breaker is open)."""
 
     tenant: str
     id: str
-    stands: str
+    state: str
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class HistoryPlan:
     """Who there is, how much there will be, and until when."""
 
     rows: int
     now: datetime
     seed: int
-    targets: tuple[tuple[Target, ...], ...]  # by tenant
+    endpoints_by_tenant: tuple[tuple[HistoryEndpoint, ...], ...]  # by tenant
     pending: int  # how many deliveries are not over
 
     @classmethod
-    def of(cls, rows: int, now: datetime, seed: int, *, pending: int | None = None) -> Plan:
+    def make(cls, rows: int, now: datetime, seed: int, *, pending: int | None = None) -> HistoryPlan:
         """Invent tenants and endpoints: one endpoint in fifty is paused, one in a hundred is broken.
 
         Unless told otherwise, one delivery in a hundred is pending, and no more than 20,000.
         """
         dice = Random(seed)  # noqa: S311  nothing is secret here
-        born = ms(midnight(now.date() - timedelta(days=DAYS)))
+        born = to_milliseconds(get_midnight(now.date() - timedelta(days=DAYS)))
         targets = []
         for number in range(TENANTS):
-            tenant = id_at(born + number, 0, dice)
-            ids = [id_at(born + TENANTS + number, place, dice) for place in range(ENDPOINTS_EACH)]
-            stands = ["active"] * (ENDPOINTS_EACH - 4) + _trouble(number)
-            targets.append(tuple(map(Target, [tenant] * ENDPOINTS_EACH, ids, stands)))
+            tenant = make_id_at(born + number, 0, dice)
+            ids = [make_id_at(born + TENANTS + number, place, dice) for place in range(ENDPOINTS_EACH)]
+            stands = ["active"] * (ENDPOINTS_EACH - 4) + _assign_states(number)
+            targets.append(tuple(map(HistoryEndpoint, [tenant] * ENDPOINTS_EACH, ids, stands)))
         owed = min(PENDING, rows // 100) if pending is None else pending
         return cls(rows, now, seed, tuple(targets), owed)
 
     @property
     def tenants(self) -> list[TenantId]:
         """The tenants, the busiest first."""
-        return [TenantId(UUID(some[0].tenant)) for some in self.targets]
+        return [TenantId(UUID(some[0].tenant)) for some in self.endpoints_by_tenant]
 
     @property
     def days(self) -> list[date]:
@@ -104,62 +110,79 @@ class Plan:
         today = self.now.date()
         return [today - timedelta(days=back) for back in reversed(range(DAYS))]
 
-    def standing(self, stands: str, half: int) -> list[Target]:
+    def list_endpoints_in_state(self, state: str, writer: int) -> list[HistoryEndpoint]:
         """The endpoints of a half that stand like this."""
-        return [one for some in self.targets for one in some[half::HALVES] if one.stands == stands]
+        return [
+            one
+            for some in self.endpoints_by_tenant
+            for one in some[writer::WRITER_COUNT]
+            if one.state == state
+        ]
 
 
-def write_owners(url: str, plan: Plan) -> None:
+def write_owners(url: str, plan: HistoryPlan) -> None:
     """Write the tenants and their endpoints."""
-    born = shown(ms(midnight(plan.days[0])))
-    tenants = [line(some[0].tenant, f"tenant {n}", born) for n, some in enumerate(plan.targets)]
+    born = format_milliseconds(to_milliseconds(get_midnight(plan.days[0])))
+    tenants = [
+        format_line(some[0].tenant, f"tenant {n}", born) for n, some in enumerate(plan.endpoints_by_tenant)
+    ]
     endpoints = [
-        line(
+        format_line(
             one.id, one.tenant, "https://hooks.example.com/in", "", "{*}",
-            "paused" if one.stands == "paused" else "active", born, "{}", "v1", born, born,
+            "paused" if one.state == "paused" else "active", born, "{}", "v1", born, born,
         )
-        for some in plan.targets
+        for some in plan.endpoints_by_tenant
         for one in some
     ]  # fmt: skip
     with connect(url) as database:
-        copy(database, "tenants", tenants)
-        copy(database, "endpoints", endpoints)
+        copy_lines(database, "tenants", tenants)
+        copy_lines(database, "endpoints", endpoints)
 
 
-def write_health(url: str, plan: Plan, numbers: Mapping[str, int], in_flight: Mapping[str, int]) -> None:
+def write_health(
+    url: str, plan: HistoryPlan, numbers: Mapping[str, int], in_flight: Mapping[str, int]
+) -> None:
     """Write how the endpoints stand: the last number each was owed, and how many are on their way."""
     now, later = plan.now.isoformat(), (plan.now + timedelta(hours=1)).isoformat()
     lines = []
-    for one in (one for some in plan.targets for one in some):
-        broken = one.stands == "broken"
+    for one in (one for some in plan.endpoints_by_tenant for one in some):
+        broken = one.state == "broken"
         state = ("open", now, now, 1, later) if broken else ("closed", now, now, 0, NULL)
-        lines.append(line(one.id, in_flight.get(one.id, 0), *state, 50, "f", numbers.get(one.id, 0)))
+        lines.append(format_line(one.id, in_flight.get(one.id, 0), *state, 50, "f", numbers.get(one.id, 0)))
     with connect(url) as database:
-        copy(database, "endpoint_health", lines)
+        copy_lines(database, "endpoint_health", lines)
 
 
-def write_journal(url: str, plan: Plan) -> None:
+def write_journal(url: str, plan: HistoryPlan) -> None:
     """Write what people and keys have done, one entry in ten, and the engine's own."""
     dice = Random(plan.seed)  # noqa: S311  nothing is secret here
     a_day = min(JOURNAL, plan.rows) // DAYS
     with connect(url) as database:
         for day in plan.days:
-            start = ms(midnight(day))
-            end = min(start + 86_390_000, max(ms(plan.now), start + 60_000))
+            start = to_milliseconds(get_midnight(day))
+            end = min(start + 86_390_000, max(to_milliseconds(plan.now), start + 60_000))
             lines = []
             for number in range(a_day):
                 moment = start + (end - start) * number // a_day
-                one = dice.choice(plan.targets[int(TENANTS * dice.random() ** 3)])
+                one = dice.choice(plan.endpoints_by_tenant[int(TENANTS * dice.random() ** 3)])
                 deed = ("endpoint.breaker_opened", "waybill", NULL, "{}", NULL)
                 if number % 10 == 0:
-                    deed = (dice.choice(DEEDS), dice.choice(ACTORS), "asked for", "{}", "198.51.100.4")
-                lines.append(line(id_at(moment, number, dice), one.tenant, one.id, shown(moment), *deed))
-            copy(database, "journal", lines, day)
+                    deed = (dice.choice(ACTIONS), dice.choice(ACTORS), "asked for", "{}", "198.51.100.4")
+                lines.append(
+                    format_line(
+                        make_id_at(moment, number, dice),
+                        one.tenant,
+                        one.id,
+                        format_milliseconds(moment),
+                        *deed,
+                    )
+                )
+            copy_lines(database, "journal", lines, day)
 
 
-def copy(database: Connection, table: str, lines: list[str], day: date | None = None) -> None:
+def copy_lines(database: Connection, table: str, lines: list[str], day: date | None = None) -> None:
     """Write lines into a table, or into the partition of a day."""
-    name = table if day is None or table in OF_NO_DAY else f"{table}_{day:%Y%m%d}"
+    name = table if day is None or table in UNPARTITIONED_TABLES else f"{table}_{day:%Y%m%d}"
     statement = sql.SQL("copy {} ({}) from stdin").format(
         sql.Identifier(name), sql.SQL(", ").join(map(sql.Identifier, COLUMNS[table].split(", ")))
     )
@@ -167,38 +190,38 @@ def copy(database: Connection, table: str, lines: list[str], day: date | None = 
         target.write("".join(lines))
 
 
-def id_at(moment: int, number: int, dice: Random) -> str:
+def make_id_at(moment: int, number: int, rng: Random) -> str:
     """A UUIDv7 of this millisecond, as hexadecimal digits; of one millisecond in the order of numbers."""
-    return f"{moment:012x}7{number & 0xFFF:03x}8{dice.getrandbits(60):015x}"
+    return f"{moment:012x}7{number & 0xFFF:03x}8{rng.getrandbits(60):015x}"
 
 
-def _trouble(number: int) -> list[str]:
+def _assign_states(number: int) -> list[str]:
     """How a tenant's last four endpoints stand: of each kind of trouble there is one in each half."""
     paused = ["paused"] * 2 if number % 10 == 0 else ["active"] * 2
     broken = ["broken"] * 2 if number % 20 == 5 else ["active"] * 2  # noqa: PLR2004  one tenant in twenty
     return broken + paused
 
 
-def line(*values: Any) -> str:
+def format_line(*values: Any) -> str:
     """One row, as COPY reads it."""
     return "\t".join(map(str, values)) + "\n"
 
 
-def midnight(day: date) -> datetime:
+def get_midnight(day: date) -> datetime:
     """When a day begins."""
     return datetime.combine(day, time(), tzinfo=UTC)
 
 
-def ms(moment: datetime) -> int:
+def to_milliseconds(moment: datetime) -> int:
     """A moment in milliseconds, as ids count them."""
     return int(moment.timestamp() * 1000)
 
 
-def moment_at(milliseconds: int) -> datetime:
+def from_milliseconds(milliseconds: int) -> datetime:
     """The moment of so many milliseconds."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
-def shown(milliseconds: int) -> str:
+def format_milliseconds(milliseconds: int) -> str:
     """The same, as COPY reads it."""
-    return moment_at(milliseconds).isoformat()
+    return from_milliseconds(milliseconds).isoformat()

@@ -14,23 +14,23 @@ from benchmarks.history import (
     COLUMNS,
     DAYS,
     ENDPOINTS_EACH,
-    HALVES,
     NULL,
-    OWED_FOR_DAYS,
-    RARE,
+    PENDING_DAYS,
+    RARE_TYPE,
     TENANTS,
     TYPES,
-    Plan,
-    Target,
-    copy,
-    id_at,
-    line,
-    midnight,
-    moment_at,
-    ms,
-    shown,
+    WRITER_COUNT,
+    HistoryEndpoint,
+    HistoryPlan,
+    copy_lines,
+    format_line,
+    format_milliseconds,
+    from_milliseconds,
+    get_midnight,
+    make_id_at,
+    to_milliseconds,
 )
-from delivery.model import EventId, TenantId
+from delivery.domain.model import EventId, TenantId
 from tests.support.postgres import connect
 
 if TYPE_CHECKING:
@@ -41,48 +41,50 @@ if TYPE_CHECKING:
 FAN_OUT = 2
 BODY_BYTES, CUSTOMERS = 300, 1_000
 RARE_ONE_IN = 20_000
-EVENTS_AT_ONCE = 5_000
-SECOND_ATTEMPTS, ON_THEIR_WAY = 0.05, 0.03
+EVENTS_BATCH_SIZE = 5_000
+SECOND_ATTEMPTS, IN_FLIGHT_SHARE = 0.05, 0.03
 
-_ASKED = (
+_REQUEST_HEADERS = (
     '{"Content-Type":"application/json","User-Agent":"Waybill","webhook-id":"%s","webhook-timestamp":"%d"}'
 )
-_ANSWERED = '[["Content-Type","text/plain"],["Content-Length","2"],["Date","Wed, 25 Nov 2026 12:00:00 GMT"]]'
+_RESPONSE_HEADERS = (
+    '[["Content-Type","text/plain"],["Content-Length","2"],["Date","Wed, 25 Nov 2026 12:00:00 GMT"]]'
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class DeliveryEnding:
     """How a delivery stands, and what its last attempt came to."""
 
     status: str
     reason: str
     outcome: str
-    http: str
+    http_status: str
     attempts: int
 
 
-_DELIVERED = Ending("succeeded", "delivered", "delivered", "200", 1)
-_UNCALLED = Ending("cancelled", "endpoint_deleted", NULL, NULL, 0)
+_DELIVERED = DeliveryEnding("succeeded", "delivered", "delivered", "200", 1)
+_NEVER_ATTEMPTED = DeliveryEnding("cancelled", "endpoint_deleted", NULL, NULL, 0)
 # Of a thousand: 950 succeeded, 40 failed, 10 were cancelled.
 ENDINGS = (
     *[_DELIVERED] * 915,
-    *[Ending("succeeded", "delivered", "delivered", "204", 1)] * 10,
-    *[Ending("succeeded", "delivered", "delivered", "200", 2)] * 20,
-    *[Ending("succeeded", "delivered", "delivered", "200", 5)] * 5,
-    *[Ending("failed", "schedule_spent", "refused", "503", 10)] * 20,
-    *[Ending("failed", "schedule_spent", "refused", "404", 10)] * 9,
-    *[Ending("failed", "gone", "refused", "410", 1)] * 1,
-    *[Ending("failed", "schedule_spent", "timed_out", NULL, 10)] * 7,
-    *[Ending("failed", "schedule_spent", "unreachable", NULL, 10)] * 3,
-    *[Ending("cancelled", "endpoint_deleted", "refused", "503", 3)] * 5,
-    *[_UNCALLED] * 5,
+    *[DeliveryEnding("succeeded", "delivered", "delivered", "204", 1)] * 10,
+    *[DeliveryEnding("succeeded", "delivered", "delivered", "200", 2)] * 20,
+    *[DeliveryEnding("succeeded", "delivered", "delivered", "200", 5)] * 5,
+    *[DeliveryEnding("failed", "schedule_spent", "refused", "503", 10)] * 20,
+    *[DeliveryEnding("failed", "schedule_spent", "refused", "404", 10)] * 9,
+    *[DeliveryEnding("failed", "gone", "refused", "410", 1)] * 1,
+    *[DeliveryEnding("failed", "schedule_spent", "timed_out", NULL, 10)] * 7,
+    *[DeliveryEnding("failed", "schedule_spent", "unreachable", NULL, 10)] * 3,
+    *[DeliveryEnding("cancelled", "endpoint_deleted", "refused", "503", 3)] * 5,
+    *[_NEVER_ATTEMPTED] * 5,
 )
-_WAITS = Ending("pending", NULL, NULL, NULL, 0)
-_RETRIES = Ending("pending", NULL, "refused", "503", 3)
+_WAITING = DeliveryEnding("pending", NULL, NULL, NULL, 0)
+_RETRYING = DeliveryEnding("pending", NULL, "refused", "503", 3)
 
 
 @dataclass(slots=True)
-class Written:
+class WrittenRows:
     """What one half has written: rows by table, each endpoint's last number, some events to ask for."""
 
     rows: Counter[str] = field(default_factory=Counter)
@@ -91,75 +93,77 @@ class Written:
     events: list[tuple[TenantId, EventId, str | None]] = field(default_factory=list)
 
 
-class Half:
+class HistoryWriter:
     """One of the two writers, with its own connection, endpoints and dice."""
 
-    def __init__(self, plan: Plan, half: int, database: Connection) -> None:
+    def __init__(self, plan: HistoryPlan, half: int, database: Connection) -> None:
         """Nothing is written yet."""
         self._plan = plan
         self._half = half
         self._database = database
         self._dice = Random(plan.seed + 1 + half)  # noqa: S311  nothing is secret here
-        self._owing = [plan.standing(stands, half) for stands in ("paused", "broken", "active")]
-        self._claim = id_at(ms(plan.now), half, self._dice)
+        self._owing = [
+            plan.list_endpoints_in_state(stands, half) for stands in ("paused", "broken", "active")
+        ]
+        self._claim = make_id_at(to_milliseconds(plan.now), half, self._dice)
         self._lines: dict[str, list[str]] = {table: [] for table in COLUMNS}
         self._events = 0
-        self.written = Written()
+        self.written = WrittenRows()
 
     def write(self) -> None:
         """Write all days, the oldest first."""
         moment = self._plan.now.isoformat()
         lease = (self._plan.now + timedelta(hours=1)).isoformat()
-        self._lines["claims"].append(line(self._claim, 0, 1, 1, moment, lease, moment, "bench"))
-        events = (self._plan.rows - self._plan.pending) // (FAN_OUT * HALVES * DAYS)
-        owed = self._plan.pending // (HALVES * OWED_FOR_DAYS)
+        self._lines["claims"].append(format_line(self._claim, 0, 1, 1, moment, lease, moment, "bench"))
+        events = (self._plan.rows - self._plan.pending) // (FAN_OUT * WRITER_COUNT * DAYS)
+        owed = self._plan.pending // (WRITER_COUNT * PENDING_DAYS)
         for day in self._plan.days:
-            late = day in self._plan.days[-OWED_FOR_DAYS:]
-            self._day(day, events, owed if late else 0)
+            late = day in self._plan.days[-PENDING_DAYS:]
+            self._write_day(day, events, owed if late else 0)
 
-    def _day(self, day: date, events: int, owed: int) -> None:
-        start = ms(midnight(day))
+    def _write_day(self, day: date, events: int, owed: int) -> None:
+        start = to_milliseconds(get_midnight(day))
         # Some room at the end, so that attempts are of the same day.
-        end = min(start + 86_390_000, max(ms(self._plan.now) - 60_000, start + 60_000))
+        end = min(start + 86_390_000, max(to_milliseconds(self._plan.now) - 60_000, start + 60_000))
         all_ = events + owed
         for number in range(all_):
             moment = start + (end - start) * number // all_
             # Spread among the others, as many as are wanted.
             if (number + 1) * owed // all_ > number * owed // all_:
-                self._owe(moment)
+                self._write_pending(moment)
             else:
-                self._happen(moment)
-            if number % EVENTS_AT_ONCE == 0:
+                self._write_finished(moment)
+            if number % EVENTS_BATCH_SIZE == 0:
                 self._flush(day)
         self._flush(day)
 
-    def _happen(self, moment: int) -> None:
+    def _write_finished(self, moment: int) -> None:
         """An event that all its receivers have got, or never will."""
         chance = self._dice.random
-        per_half = ENDPOINTS_EACH // HALVES
-        some = self._plan.targets[int(TENANTS * chance() ** 3)][self._half :: HALVES]
+        per_half = ENDPOINTS_EACH // WRITER_COUNT
+        some = self._plan.endpoints_by_tenant[int(TENANTS * chance() ** 3)][self._half :: WRITER_COUNT]
         first = int(per_half * chance() ** 2)
         second = (first + 1 + int((per_half - 1) * chance())) % per_half
-        event, digest, kind = self._event(moment, some[0].tenant, FAN_OUT)
+        event, digest, kind = self._write_event(moment, some[0].tenant, FAN_OUT)
         for target in (some[first], some[second]):
             ending = ENDINGS[int(len(ENDINGS) * chance())]
-            self._deliver(moment, event, digest, kind, target, ending)
+            self._write_delivery(moment, event, digest, kind, target, ending)
 
-    def _owe(self, moment: int) -> None:
+    def _write_pending(self, moment: int) -> None:
         """An event whose receiver has not got it yet: half of them are paused, a fifth have a broken one."""
         lot = self._dice.random()
         owing = self._owing[0 if lot < 0.5 else 1 if lot < 0.7 else 2]  # noqa: PLR2004  said above
         target = self._dice.choice(owing)
-        event, digest, kind = self._event(moment, target.tenant, 1)
-        retries = target.stands == "active"
-        self._deliver(moment, event, digest, kind, target, _RETRIES if retries else _WAITS)
+        event, digest, kind = self._write_event(moment, target.tenant, 1)
+        retries = target.state == "active"
+        self._write_delivery(moment, event, digest, kind, target, _RETRYING if retries else _WAITING)
 
-    def _event(self, moment: int, tenant: str, matched: int) -> tuple[str, str, str]:
+    def _write_event(self, moment: int, tenant: str, matched: int) -> tuple[str, str, str]:
         dice = self._dice
         self._events += 1
         rare = self._events % RARE_ONE_IN == 0
-        kind = RARE if rare else TYPES[int(len(TYPES) * dice.random() ** 2)]
-        id_, at = id_at(moment, self._events, dice), shown(moment)
+        kind = RARE_TYPE if rare else TYPES[int(len(TYPES) * dice.random() ** 2)]
+        id_, at = make_id_at(moment, self._events, dice), format_milliseconds(moment)
         key = f"key-{self._half}-{self._events}" if self._events % 5 == 0 else None
         body = (
             f'{{"type":"{kind}","timestamp":"{at}","data":{{"number":{self._events},'
@@ -169,65 +173,71 @@ class Half:
         content = body.encode()
         digest = "\\\\x" + hashlib.sha256(content).hexdigest()
         self._lines["events"].append(
-            line(id_, tenant, kind, "\\\\x" + content.hex(), digest, matched, at, key or NULL)
+            format_line(id_, tenant, kind, "\\\\x" + content.hex(), digest, matched, at, key or NULL)
         )
         if self._events % 997 == 0 or (key and self._events % 95 == 0):
             self.written.events.append((TenantId(UUID(tenant)), EventId(UUID(id_)), key))
         return id_, digest, kind
 
-    def _deliver(
-        self, moment: int, event: str, digest: str, kind: str, target: Target, ending: Ending
+    def _write_delivery(
+        self, moment: int, event: str, digest: str, kind: str, target: HistoryEndpoint, ending: DeliveryEnding
     ) -> None:
         dice, lines, whose = self._dice, self._lines, (target.tenant, target.id)
-        id_ = id_at(moment + 1, self._events, dice)
+        id_ = make_id_at(moment + 1, self._events, dice)
         over = ending.status != "pending"
         number = NULL
         if ending.attempts:
             self.written.numbers[target.id] += 1
             number = str(self.written.numbers[target.id])
-            lines["endpoint_sequence"].append(line(target.id, number, id_))
-        finished = shown(moment + 150) if over else NULL
-        last = (ending.outcome, ending.http, number) if over else (NULL, NULL, NULL)
+            lines["endpoint_sequence"].append(format_line(target.id, number, id_))
+        finished = format_milliseconds(moment + 150) if over else NULL
+        last = (ending.outcome, ending.http_status, number) if over else (NULL, NULL, NULL)
         lines["deliveries"].append(
-            line(
+            format_line(
                 id_, target.tenant, event, target.id, kind, "*", ending.status, ending.reason,
-                ending.attempts if over else 0, shown(moment), finished, *last,
+                ending.attempts if over else 0, format_milliseconds(moment), finished, *last,
             )
         )  # fmt: skip
         if ending.status in ("failed", "cancelled"):
-            lines["failures"].append(line(id_, *whose))
+            lines["failures"].append(format_line(id_, *whose))
         if not over:
-            self._schedule(moment, id_, event, target, ending, number)
+            self._write_schedule(moment, id_, event, target, ending, number)
         # Not all of many: 1.05 for each delivery, so that the disk has room.
         for made in range(min(ending.attempts, 1 + (dice.random() < 0.05))):  # noqa: PLR2004  said above
-            self._attempt(moment + 50 * (made + 1), id_, event, digest, target, (ending, made + 1))
+            self._write_attempt(moment + 50 * (made + 1), id_, event, digest, target, (ending, made + 1))
 
-    def _schedule(
-        self, moment: int, id_: str, event: str, target: Target, ending: Ending, number: str
+    def _write_schedule(
+        self, moment: int, id_: str, event: str, target: HistoryEndpoint, ending: DeliveryEnding, number: str
     ) -> None:
-        claimed = target.stands == "active" and self._dice.random() < ON_THEIR_WAY
+        claimed = target.state == "active" and self._dice.random() < IN_FLIGHT_SHARE
         hours = self._dice.random() * 12
-        due = self._plan.now + timedelta(hours=hours) if ending.attempts else moment_at(moment)
+        due = self._plan.now + timedelta(hours=hours) if ending.attempts else from_milliseconds(moment)
         if claimed:
             self.written.in_flight[target.id] += 1
         self._lines["schedule"].append(
-            line(
+            format_line(
                 id_, target.tenant, target.id, event, due.isoformat(), ending.attempts, ending.attempts,
-                self._claim if claimed else NULL, ending.outcome, ending.http, number,
+                self._claim if claimed else NULL, ending.outcome, ending.http_status, number,
             )
         )  # fmt: skip
 
-    def _attempt(
-        self, moment: int, id_: str, event: str, digest: str, target: Target, made: tuple[Ending, int]
+    def _write_attempt(
+        self,
+        moment: int,
+        id_: str,
+        event: str,
+        digest: str,
+        target: HistoryEndpoint,
+        made: tuple[DeliveryEnding, int],
     ) -> None:
         ending, number = made
-        at = shown(moment)
+        at = format_milliseconds(moment)
         took = int(20_000 + 80_000 * self._dice.random())
         self._lines["attempts"].append(
-            line(
-                id_at(moment, self._events, self._dice), id_, target.tenant, target.id, event, number, at, at,
+            format_line(
+                make_id_at(moment, self._events, self._dice), id_, target.tenant, target.id, event, number, at, at,
                 1_000, took - 1_000, took, "https://hooks.example.com/in", "203.0.113.7",
-                _ASKED % (event, moment // 1_000), digest, "key_1", ending.http, _ANSWERED, "ok", "f",
+                _REQUEST_HEADERS % (event, moment // 1_000), digest, "key_1", ending.http_status, _RESPONSE_HEADERS, "ok", "f",
                 ending.outcome, "", "succeed" if ending.status == "succeeded" else "retry",
                 "retryable_status" if ending.reason == NULL else ending.reason, "worker-1",
             )
@@ -237,13 +247,13 @@ class Half:
         for table, lines in self._lines.items():
             if lines:
                 self.written.rows[table] += len(lines)
-                copy(self._database, table, lines, day)
+                copy_lines(self._database, table, lines, day)
                 lines.clear()
 
 
-def write_half(url: str, plan: Plan, half: int) -> Written:
+def write_part(url: str, plan: HistoryPlan, half: int) -> WrittenRows:
     """Write one half of the history; for a process of its own."""
     with connect(url) as database:
-        writer = Half(plan, half, database)
+        writer = HistoryWriter(plan, half, database)
         writer.write()
         return writer.written

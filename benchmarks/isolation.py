@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.crew import PAYLOAD_BYTES, Crew
-from benchmarks.engine import PATIENCE
-from tests.support.stack import running_servers, wait_until
-from tests.support.troubled import ERROR, NEVER, Manner
+from benchmarks.contention_engine import PAYLOAD_BYTES, ContentionEngine
+from benchmarks.engine import TIMEOUT_SECONDS
+from tests.support.misbehaving_receiver import ALWAYS_500, NEVER_ANSWERS, PathBehaviour
+from tests.support.stack import run_servers, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from tests.support.stack import Stack
 
 ENDPOINTS = 50
-BAD = {
-    "never": (5, NEVER),
-    "error": (5, ERROR),
-    "full": (5, Manner(429, retry_after=30)),
-    "slow": (1, Manner(delay=14)),
+BAD_ENDPOINTS = {
+    "never": (5, NEVER_ANSWERS),
+    "error": (5, ALWAYS_500),
+    "full": (5, PathBehaviour(429, retry_after=30)),
+    "slow": (1, PathBehaviour(delay=14)),
 }
 # Long enough that several are seen at the same time.
-SEEN = Manner(delay=0.03)
+HEALTHY_BEHAVIOUR = PathBehaviour(delay=0.03)
 BATCH = 1_000
 TARGETS = {"throughput_ratio": 0.9, "p99_ratio": 2.0}
 _FOUND = """
@@ -52,7 +52,7 @@ _FOUND = """
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class IsolationRun:
     """What the healthy endpoints got, from accepted to recorded success, and what the bad ones cost."""
 
     per_second: float
@@ -66,44 +66,44 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Return:
+class RecoveryRun:
     """How an endpoint came back to its backlog."""
 
     seconds: float
-    most: int
-    twice: int
+    max_in_flight: int
+    duplicates: int
 
 
-class Isolation:
+class IsolationBench:
     """Two tenants, one of which has bad endpoints too, and a third that comes back."""
 
     def __init__(self, stack: Stack) -> None:
         """Create who owns what."""
-        self._engine = engine = Crew(stack, kinds=ENDPOINTS)
-        self._alone, self._beside, self._returning = (engine.tenant(name) for name in "abc")
+        self._engine = engine = ContentionEngine(stack, kinds=ENDPOINTS)
+        self._alone, self._beside, self._returning = (engine.create_tenant(name) for name in "abc")
         for key in (self._alone, self._beside):
             for kind in range(ENDPOINTS):
-                engine.subscribe(key, f"/healthy/{key[-8:]}/{kind}", kind)
-        for number, path in enumerate(bad_paths()):
-            engine.subscribe(self._beside, path, number)
-        engine.subscribe(self._returning, "/returning/", 0)
+                engine.create_endpoint(key, f"/healthy/{key[-8:]}/{kind}", kind)
+        for number, path in enumerate(list_bad_paths()):
+            engine.create_endpoint(self._beside, path, number)
+        engine.create_endpoint(self._returning, "/returning/", 0)
 
-    def run(self, seconds: float, rate: float, *, beside_bad: bool) -> Run:
+    def run(self, seconds: float, rate: float, *, beside_bad: bool) -> IsolationRun:
         """Let the stream flow to the healthy endpoints, alone or beside the bad ones."""
         key = self._beside if beside_bad else self._alone
-        self._engine.begin(key, at_speed="%/healthy/%")
+        self._engine.start_run(key, full_speed_paths="%/healthy/%")
         self._behave_badly()
         before = self._engine.stack.processor_seconds()
-        said = self._engine.flow(key, seconds, rate)
-        self._engine.settled("/healthy/")
+        said = self._engine.post_at_rate(key, seconds, rate)
+        self._engine.wait_until_delivered("/healthy/")
         after = self._engine.stack.processor_seconds()
-        held = self._engine.site.row("select count(*) from schedule")[0]
-        seen = self._engine.receiver.seen()
-        self._engine.stop()
-        per_second, p50, p99, count = self._engine.site.row(_FOUND)
+        held = self._engine.database.fetch_row("select count(*) from schedule")[0]
+        seen = self._engine.receiver.read_stats()
+        self._engine.kill_workers()
+        per_second, p50, p99, count = self._engine.database.fetch_row(_FOUND)
         if count != round(seconds * rate):
             raise RuntimeError(f"{count} of {seconds * rate:.0f} events arrived.")
-        return Run(
+        return IsolationRun(
             per_second=float(per_second),
             p50_ms=float(p50),
             p99_ms=float(p99),
@@ -114,44 +114,50 @@ class Isolation:
             processor_seconds={name: used - before[name] for name, used in after.items()},
         )
 
-    def come_back(self, backlog: int) -> Return:
+    def measure_recovery(self, backlog: int) -> RecoveryRun:
         """Repair one endpoint that is owed a backlog."""
         engine = self._engine
-        engine.begin(self._returning, at_speed="%/healthy/%")
-        engine.receiver.behave("/returning/", ERROR)
+        engine.start_run(self._returning, full_speed_paths="%/healthy/%")
+        engine.receiver.set_behaviour("/returning/", ALWAYS_500)
         [endpoint] = engine.get("/v1/endpoints", key=self._returning)["items"]
         for _ in range(0, backlog, BATCH):
             events = [{"type": "order.e0", "data": {"filler": "x" * PAYLOAD_BYTES}}] * BATCH
             engine.post("/v1/events/batch", {"events": events}, key=self._returning)
-        wait_until(self._is_open, "the breaker to open", seconds=PATIENCE)
+        wait_until(self._is_open, "the breaker to open", seconds=TIMEOUT_SECONDS)
         engine.post(f"/v1/endpoints/{endpoint['id']}/disable", {"reason": "broken"}, key=self._returning)
-        engine.receiver.behave("/returning/", SEEN)
-        engine.receiver.forget()
+        engine.receiver.set_behaviour("/returning/", HEALTHY_BEHAVIOUR)
+        engine.receiver.reset_stats()
         engine.post(f"/v1/endpoints/{endpoint['id']}/enable", {"reason": "repaired"}, key=self._returning)
-        engine.settled("/returning/")
-        [seen] = engine.receiver.seen("/returning/", ids=True).values()
-        engine.stop()
+        engine.wait_until_delivered("/returning/")
+        [seen] = engine.receiver.read_stats("/returning/", ids=True).values()
+        engine.kill_workers()
         took = "select extract(epoch from max(finished_at) - min(finished_at)) from deliveries"
         if len(seen.times) != backlog:
             raise RuntimeError(f"{len(seen.times)} of {backlog} events arrived.")
-        return Return(float(engine.site.row(took)[0]), seen.most, seen.requests - len(seen.times))
+        return RecoveryRun(
+            float(engine.database.fetch_row(took)[0]), seen.most, seen.requests - len(seen.times)
+        )
 
     def _behave_badly(self) -> None:
-        for kind, (_, manner) in BAD.items():
-            self._engine.receiver.behave(f"/{kind}/", manner)
+        for kind, (_, manner) in BAD_ENDPOINTS.items():
+            self._engine.receiver.set_behaviour(f"/{kind}/", manner)
 
     def _is_open(self) -> bool:
         return bool(
-            self._engine.site.row("select exists (select from endpoint_health where breaker = 'open')")[0]
+            self._engine.database.fetch_row(
+                "select exists (select from endpoint_health where breaker = 'open')"
+            )[0]
         )
 
 
-def bad_paths() -> list[str]:
+def list_bad_paths() -> list[str]:
     """A path for each bad endpoint."""
-    return [f"/{kind}/{number}" for kind, (count, _) in BAD.items() for number in range(count)]
+    return [f"/{kind}/{number}" for kind, (count, _) in BAD_ENDPOINTS.items() for number in range(count)]
 
 
-def figures(alone: Sequence[Run], beside: Sequence[Run], back: Return, backlog: int) -> dict[str, float]:
+def summarize(
+    alone: Sequence[IsolationRun], beside: Sequence[IsolationRun], back: RecoveryRun, backlog: int
+) -> dict[str, float]:
     """The medians, and the medians of each pair's ratio."""
     pairs = list(zip(alone, beside, strict=True))
     found: dict[str, float] = {}
@@ -166,12 +172,12 @@ def figures(alone: Sequence[Run], beside: Sequence[Run], back: Return, backlog: 
     found["bad_requests"] = round(statistics.median(run.bad_requests for run in beside))
     found["held"] = round(statistics.median(run.held for run in beside))
     found["back_per_second"] = round(backlog / back.seconds)
-    found["back_in_flight"] = back.most
-    found["back_twice"] = back.twice
+    found["back_in_flight"] = back.max_in_flight
+    found["back_twice"] = back.duplicates
     return found
 
 
-def table(found: dict[str, float], title: str) -> Table:
+def build_table(found: dict[str, float], title: str) -> Table:
     """What the healthy endpoints noticed."""
     shown = Table(title=title, title_justify="left")
     for heading in ("healthy endpoints", "alone", "beside bad ones", "ratio", "target"):
@@ -187,7 +193,7 @@ def table(found: dict[str, float], title: str) -> Table:
     return shown
 
 
-def processor_table(alone: Run, beside: Run) -> Table:
+def build_processor_table(alone: IsolationRun, beside: IsolationRun) -> Table:
     """Where the processor's time went."""
     shown = Table(title="Processor seconds of the last runs", title_justify="left")
     for heading in ("process", "alone", "beside bad ones"):
@@ -197,7 +203,7 @@ def processor_table(alone: Run, beside: Run) -> Table:
     return shown
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.isolation", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often to measure; medians are shown")
     parser.add_argument("--seconds", type=float, default=20, help="how long the stream flows")
@@ -208,28 +214,28 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Measure, print tables, and last of all one line of JSON."""
-    arguments = _arguments()
+    arguments = _parse_arguments()
     console = Console()
-    alone: list[Run] = []
-    beside: list[Run] = []
-    with console.status("Starting PostgreSQL and RabbitMQ …") as status, running_servers() as stack:
-        bench = Isolation(stack)
+    alone: list[IsolationRun] = []
+    beside: list[IsolationRun] = []
+    with console.status("Starting PostgreSQL and RabbitMQ …") as status, run_servers() as stack:
+        bench = IsolationBench(stack)
         for number in range(1, arguments.rounds + 1):
             for runs, beside_bad in ((alone, False), (beside, True)):
                 where = "beside bad ones" if beside_bad else "alone"
                 status.update(f"Round {number}: fifty healthy endpoints, {where} …")
                 runs.append(bench.run(arguments.seconds, arguments.rate, beside_bad=beside_bad))
         status.update(f"An endpoint comes back to {arguments.backlog:,} deliveries …")
-        back = bench.come_back(arguments.backlog)
-    found = figures(alone, beside, back, arguments.backlog)
-    console.print(table(found, f"{arguments.rate:.0f} events/s for {arguments.seconds:.0f} s"))
-    console.print(processor_table(alone[-1], beside[-1]))
+        back = bench.measure_recovery(arguments.backlog)
+    found = summarize(alone, beside, back, arguments.backlog)
+    console.print(build_table(found, f"{arguments.rate:.0f} events/s for {arguments.seconds:.0f} s"))
+    console.print(build_processor_table(alone[-1], beside[-1]))
     console.print(
         f"The bad ones got {found['bad_requests']:,} requests, and {found['held']:,} deliveries are held."
     )
     console.print(
         f"Back to a backlog of {arguments.backlog:,}: {found['back_per_second']:,} deliveries/s, "
-        f"{back.most} in flight at most, {back.twice} sent twice."
+        f"{back.max_in_flight} in flight at most, {back.duplicates} sent twice."
     )
     print(json.dumps(found))
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks import latency as steps
-from benchmarks.measures import flatness, held, isolation, latency, memory, throughput
+from benchmarks import step_latency as steps
+from benchmarks.measures import held_deliveries, isolation, latency, memory, scaling, throughput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from benchmarks.bench import Bench
+    from benchmarks.suite import BenchSuite
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +25,17 @@ class Figure:
     digits: int = 0
 
     @property
-    def wanted(self) -> str:
+    def target_text(self) -> str:
         """The target in words."""
         if self.target is None:
             return ""
         return f"{'≤' if self.at_most else '≥'} {self.target:,.{self.digits if self.target < 1 else 0}f}"
 
-    def shown(self, value: float) -> str:
+    def format_value(self, value: float) -> str:
         """A value of it."""
         return f"{value:,.{self.digits}f}"
 
-    def met(self, value: float) -> bool:
+    def is_met(self, value: float) -> bool:
         """Whether a value is what was wanted."""
         if self.target is None:
             return True
@@ -43,17 +43,17 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class Measurement:
     """A measurement by its name; `minutes` in the short form (0: not part of it) and in the full one.
 
     `run` returns what it found by key: one value, or one for each pair that was measured in turn.
     """
 
     name: str
-    what: str
+    description: str
     figures: tuple[Figure, ...]
     minutes: tuple[float, float]
-    run: Callable[[Bench], Mapping[str, float] | Mapping[str, list[float]]]
+    runner: Callable[[BenchSuite], Mapping[str, float] | Mapping[str, list[float]]]
 
     @property
     def is_short(self) -> bool:
@@ -64,15 +64,15 @@ class Measure:
 WORKER_MEMORY = Figure("worker_mib", "a worker process under full load, MiB (PSS)", 200, at_most=True)
 RATIO = Figure("ratio_to_naive", "draining, ratio to naive", digits=1)
 
-MEASURES = (
-    Measure(
+MEASUREMENTS = (
+    Measurement(
         "e2e",
         "single-event POST → recorded success, 50 endpoints of 10 tenants, 1 KiB",
         (Figure("e2e_per_s", "single POST → recorded success, events/s", 1_800), WORKER_MEMORY),
         (0.6, 1.5),
-        throughput.end_to_end,
+        throughput.measure_single_posts,
     ),
-    Measure(
+    Measurement(
         "batch",
         "the same in batches of 100",
         (
@@ -80,23 +80,23 @@ MEASURES = (
             WORKER_MEMORY,
         ),
         (0.9, 2.5),
-        throughput.end_to_end_in_batches,
+        throughput.measure_batch_posts,
     ),
-    Measure(
+    Measurement(
         "drain",
         "a backlog, two worker processes",
         (Figure("drain_per_s", "draining a backlog, deliveries/s", 4_000), WORKER_MEMORY),
         (0.8, 2.5),
-        throughput.drain,
+        throughput.measure_drain,
     ),
-    Measure(
+    Measurement(
         "naive",
         "a backlog for the naive baseline, two worker processes",
         (Figure("naive_per_s", "naive baseline, deliveries/s"), RATIO),
         (0.5, 0.7),
-        throughput.naive,
+        throughput.measure_naive_baseline,
     ),
-    Measure(
+    Measurement(
         "idle",
         "events posted one at a time, answered → arrived",
         (
@@ -104,31 +104,31 @@ MEASURES = (
             Figure("idle_p99_ms", "idle: answered → arrived, p99 ms", 50, at_most=True, digits=1),
         ),
         (0.7, 0.7),
-        latency.idle,
+        latency.measure_idle_latency,
     ),
-    Measure(
+    Measurement(
         "fanout",
         "one event to 1,000 endpoints, answered → last arrival",
         (Figure("fanout_1000_s", "one event to 1,000 endpoints, s", 1, at_most=True, digits=2),),
         (0.3, 0.3),
-        latency.fan_out,
+        latency.measure_fan_out,
     ),
-    Measure(
+    Measurement(
         "stalled",
         "one worker process with 2,000 requests in flight that nobody answers",
         (Figure("worker_stalled_mib", "a worker process with 2,000 stalled, MiB (PSS)", 400, at_most=True),),
         (0.6, 0.6),
-        memory.stalled,
+        memory.measure_stalled_memory,
     ),
-    Measure(
+    Measurement(
         "bodies",
         "a backlog of bodies of 64 KiB",
         (Figure("body_mib_per_s", "bodies of 64 KiB, MiB/s", 100),),
         (0, 0.8),
-        throughput.bodies,
+        throughput.measure_large_bodies,
     ),
-    Measure("steps", "one delivery's way when idle, step by step", (), (0.5, 0.5), steps.run),
-    Measure(
+    Measurement("steps", "one delivery's way when idle, step by step", (), (0.5, 0.5), steps.run_measurement),
+    Measurement(
         "noisy",
         "a quiet tenant while another one has 500,000 waiting",
         (
@@ -136,39 +136,45 @@ MEASURES = (
             Figure("noisy_within_500ms", "quiet beside noisy: share within 500 ms", 0.95, digits=3),
         ),
         (0, 3),
-        isolation.noisy,
+        isolation.measure_noisy_neighbour,
     ),
-    Measure(
+    Measurement(
         "slow",
         "healthy events/s with a fifth of all going to endpoints that never answer, to without",
         (Figure("slow_ratio", "healthy beside stalled endpoints, ratio", 0.9, digits=2),),
         (0, 4),
-        isolation.slow,
+        isolation.measure_stalled_endpoints,
     ),
-    Measure(
+    Measurement(
         "endpoints",
         "draining to 10,000 endpoints of 1,000 tenants, to 50 of 10",
         (Figure("endpoints_ratio", "10,000 endpoints to 50, ratio", 0.8, digits=2),),
         (0, 2.5),
-        flatness.endpoints,
+        scaling.measure_endpoints,
     ),
-    Measure(
+    Measurement(
         "backlog",
         "draining with 1,000,000 waiting, to no more than is drained",
         (Figure("backlog_ratio", "1,000,000 waiting to few, ratio", 0.9, digits=2),),
         (0, 4),
-        flatness.backlog,
+        scaling.measure_backlog,
     ),
-    Measure(
+    Measurement(
         "history",
         "draining with 5,000,000 deliveries that are over, to none",
         (Figure("history_ratio", "5,000,000 over to none, ratio", 0.9, digits=2),),
         (0, 10),
-        flatness.history,
+        scaling.measure_history,
     ),
-    Measure("held", "the relay's claim beside 500,000 held deliveries, to 500", (), (0, 3), held.run),
+    Measurement(
+        "held",
+        "the relay's claim beside 500,000 held deliveries, to 500",
+        (),
+        (0, 3),
+        held_deliveries.measure_held,
+    ),
 )
-FIGURES = tuple(dict.fromkeys(figure for measure in MEASURES for figure in measure.figures))
+FIGURES = tuple(dict.fromkeys(figure for measure in MEASUREMENTS for figure in measure.figures))
 # In the order in which they are printed; what nobody measured is null.
 KEYS = (
     "e2e_per_s", "e2e_batch_per_s", "drain_per_s", "idle_p50_ms", "idle_p99_ms", "fanout_1000_s",

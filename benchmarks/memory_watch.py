@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Self
 
 import psutil
 
-from benchmarks.bench import MIB
+from benchmarks.suite import MIB
 
 if TYPE_CHECKING:
     from tests.support.stack import Stack
 
-EVERY_SECONDS = 1.0
+SAMPLE_INTERVAL_SECONDS = 1.0
 
 
-class Watch:
+class WorkerMemoryWatch:
     """Looks every second, from `with` to its end, at each worker process; the main process is not counted.
 
     What is shared between processes is counted in parts (PSS), so that forked ones do not count it twice.
@@ -26,7 +26,7 @@ class Watch:
         self._stack = stack
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look_often, daemon=True)
-        self.most = 0.0  # MiB
+        self.peak_mib = 0.0  # MiB
 
     def __enter__(self) -> Self:
         """Begin to look."""
@@ -39,15 +39,15 @@ class Watch:
         self._thread.join()
 
     def _look_often(self) -> None:
-        while not self._over.wait(EVERY_SECONDS):
-            self.most = max(self.most, largest_worker(self._stack))
+        while not self._over.wait(SAMPLE_INTERVAL_SECONDS):
+            self.peak_mib = max(self.peak_mib, measure_largest_worker(self._stack))
 
 
-def largest_worker(stack: Stack) -> float:
+def measure_largest_worker(stack: Stack) -> float:
     """The proportional memory (PSS), in MiB, of the largest process that `worker` has started."""
     largest = 0.0
     try:
-        for process in psutil.Process(stack.pid_of("worker")).children(recursive=True):
+        for process in psutil.Process(stack.get_pid("worker")).children(recursive=True):
             largest = max(largest, process.memory_full_info().pss / MIB)
     except (psutil.Error, LookupError):  # it is just being started or stopped
         pass

@@ -2,7 +2,7 @@
 
 One Dramatiq message for each delivery, an async actor with an `httpx.AsyncClient`, a commit for each row, the
 ledger's row loaded and updated one by one. It signs as the engine does and records the same facts; it has no
-claims, no fairness, no guard and no group commit. `dramatiq benchmarks.naive` runs its workers,
+claims, no fairness, no guard and no group commit. `dramatiq benchmarks.naive_baseline` runs its workers,
 with Dramatiq's default of eight threads a process: 16, 32 and 64 were slower.
 """
 
@@ -54,7 +54,7 @@ async def deliver(delivery_id: int) -> None:
         ).one()
     now = datetime.now(UTC)
     signed = sign([parse_secret(row.secret)], message_id=f"msg_{delivery_id}", timestamp=now, body=row.body)
-    answer = await client.post(row.url, content=row.body, headers=signed.headers())
+    answer = await client.post(row.url, content=row.body, headers=signed.to_dict())
     async with engine.begin() as connection:
         await connection.execute(
             text(

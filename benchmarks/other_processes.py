@@ -10,11 +10,11 @@ from typing import Self
 
 import psutil
 
-EVERY_SECONDS = 2.0
-KERNEL_THREADS = 2  # the process that has started them
+SAMPLE_INTERVAL_SECONDS = 2.0
+KERNEL_THREAD_PID = 2  # the process that has started them
 
 
-class Neighbours:
+class OtherProcesses:
     """Counts, from `with` to its end, the processor time of all processes that we have not started.
 
     What lives and ends between two looks is missed. `share` is of all processors, from 0 to 1.
@@ -26,7 +26,7 @@ class Neighbours:
         self._thread = threading.Thread(target=self._count, daemon=True)
         self._used = 0.0
         self._began = 0.0
-        self.share = 0.0
+        self.cpu_share = 0.0
 
     def __enter__(self) -> Self:
         """Begin to count."""
@@ -41,32 +41,32 @@ class Neighbours:
         self._thread.join()
         stolen = psutil.cpu_times().steal - self._stolen
         seconds = (time.monotonic() - self._began) * (os.cpu_count() or 1)
-        self.share = (self._used + stolen) / seconds
+        self.cpu_share = (self._used + stolen) / seconds
 
     def _count(self) -> None:
         # Whoever was ours stays so: a child of a process that was killed is nobody's for a moment.
         ours: set[tuple[int, float]] = set()
-        before = _used_by_others(ours)
-        while not self._over.wait(EVERY_SECONDS):
-            now = _used_by_others(ours)
+        before = _measure_other_processes(ours)
+        while not self._over.wait(SAMPLE_INTERVAL_SECONDS):
+            now = _measure_other_processes(ours)
             self._used += sum(used - before.get(process, 0.0) for process, used in now.items())
             before = now
 
 
-def _used_by_others(ours: set[tuple[int, float]]) -> dict[tuple[int, float], float]:
+def _measure_other_processes(ours: set[tuple[int, float]]) -> dict[tuple[int, float], float]:
     """Processor seconds of each process that is not ours; those of the system's kernel apart.
 
     `ours` are those that were; who descends from us now is added.
     """
     processes = {one.pid: one for one in psutil.process_iter()}
-    parents = {pid: _parent(one) for pid, one in processes.items()}
+    parents = {pid: _get_parent_pid(one) for pid, one in processes.items()}
     found: dict[tuple[int, float], float] = {}
     for pid, one in processes.items():
-        if parents[pid] == KERNEL_THREADS:
+        if parents[pid] == KERNEL_THREAD_PID:
             continue
         with suppress(psutil.Error):  # it has just ended
             process = (pid, one.create_time())
-            if _is_ours(pid, parents):
+            if _is_descendant(pid, parents):
                 ours.add(process)
             elif process not in ours:
                 times = one.cpu_times()
@@ -74,14 +74,14 @@ def _used_by_others(ours: set[tuple[int, float]]) -> dict[tuple[int, float], flo
     return found
 
 
-def _parent(process: psutil.Process) -> int:
+def _get_parent_pid(process: psutil.Process) -> int:
     try:
         return process.ppid()
     except psutil.Error:
         return 0
 
 
-def _is_ours(pid: int, parents: dict[int, int]) -> bool:
+def _is_descendant(pid: int, parents: dict[int, int]) -> bool:
     ours = os.getpid()
     while pid > 1:
         if pid == ours:

@@ -16,7 +16,7 @@ HEAD_END = b"\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class PostRequest:
     """A request with a key: one event, or with several types a batch, each of so many bytes of data.
 
     What does not `arrive` is for endpoints that are stalled: nobody waits for it.
@@ -25,9 +25,9 @@ class Post:
     key: str
     types: Sequence[str]
     size: int
-    arrives: bool = True
+    is_delivered: bool = True
 
-    def request(self, host: str) -> bytes:
+    def to_bytes(self, host: str) -> bytes:
         """The whole request."""
         events = [{"type": name, "data": {"filler": "x" * self.size}} for name in self.types]
         single = len(events) == 1
@@ -40,7 +40,7 @@ class Post:
 
 
 @dataclass(frozen=True, slots=True)
-class Posting:
+class LoadPlan:
     """What to post, where, for how long, on how many connections; with a rate: so many a second.
 
     With `most_ahead` clients wait while more than so many accepted events have not reached the receiver.
@@ -50,31 +50,31 @@ class Posting:
     port: int
     seconds: float
     connections: int
-    posts: Sequence[Post]
+    requests: Sequence[PostRequest]
     rate: float = 0.0
-    answers: str = ""  # a file for the id and the moment of each answer
+    answers_file: str = ""  # a file for the id and the moment of each answer
     receiver: int = 0  # its port
-    most_ahead: int = 0
+    max_undelivered: int = 0
 
     def write(self, path: Path) -> None:
         """Write it down for a client."""
         path.write_text(json.dumps(asdict(self)))
 
     @classmethod
-    def read(cls, path: str) -> Posting:
+    def read(cls, path: str) -> LoadPlan:
         """Read what was written."""
         given: dict[str, Any] = json.loads(Path(path).read_text())
-        return cls(**given | {"posts": [Post(**post) for post in given["posts"]]})
+        return cls(**given | {"posts": [PostRequest(**post) for post in given["posts"]]})
 
 
-def length_of(head: bytes) -> int:
+def parse_content_length(head: bytes) -> int:
     """How many bytes follow a head of an answer."""
     at = head.lower().find(b"content-length: ") + 16
     return int(head[at:].split(b"\r\n", 1)[0])
 
 
-async def answer_of(reader: asyncio.StreamReader) -> tuple[bool, bytes]:
+async def read_answer(reader: asyncio.StreamReader) -> tuple[bool, bytes]:
     """Whether what was posted is accepted, and the answer's body."""
     head = await reader.readuntil(HEAD_END)
-    body = await reader.readexactly(length_of(head))
+    body = await reader.readexactly(parse_content_length(head))
     return head.startswith(ACCEPTED), body

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ledger`: how long searches and pages take among millions of deliveries.
+"""`python -m benchmarks.search_latency`: how long searches and pages take among millions of deliveries.
 
 A private PostgreSQL is filled with a history (`benchmarks.history`), and asked through the use cases that the
 API and the command line ask, one search after another, all kinds in turn. Everything is removed at the end.
@@ -24,23 +24,24 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import halves, history, pages, searches
-from benchmarks.history import DAYS, HALVES, Plan, midnight
-from delivery.audit import Audit
+from benchmarks import console_pages, history, history_writer, searches
+from benchmarks.history import DAYS, WRITER_COUNT, HistoryPlan, get_midnight
 from delivery.bootstrap import clock
-from delivery.deliveries import Deliveries
-from delivery.figures import Rolling
-from delivery.ledger import Ledger, partitions
-from tests.support.postgres import connect, database_server, migrate
+from delivery.ledger.db import partitions
+from delivery.ledger.db.session import Ledger
+from delivery.services.audit import AuditService
+from delivery.services.deliveries import DeliveryService
+from delivery.services.stats.rollup import StatsRollup
+from tests.support.postgres import connect, migrate, run_database_server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rich.status import Status
 
-    from benchmarks.halves import Written
-    from benchmarks.pages import PageKind, Served
-    from benchmarks.searches import Search
+    from benchmarks.console_pages import PageMeasure, PageTimes
+    from benchmarks.history_writer import WrittenRows
+    from benchmarks.searches import SearchKind
 
 ROWS, ROUNDS, WARM_UP = 5_000_000, 200, 5
 TARGET_MS = 200
@@ -48,8 +49,8 @@ PAGE_TARGET_MS = 150
 SEED = 20_261_125
 IN_FLIGHT = 50
 # Of disk, for each delivery with its event, its attempts and all indexes; with room for the log.
-BYTES_EACH = 3_000
-BIG = (
+BYTES_PER_DELIVERY = 3_000
+VACUUM_GROUPS = (
     "attempts",
     "deliveries, schedule, claims, endpoint_health",
     "events, failures, endpoint_sequence, journal",
@@ -57,17 +58,17 @@ BIG = (
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BuiltHistory:
     """What there is to search in, and what it took."""
 
-    plan: Plan
-    halves: Sequence[Written]
+    plan: HistoryPlan
+    parts: Sequence[WrittenRows]
     seconds: float
     gigabytes: float
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchTimes:
     """How long one kind of search took, each time, in milliseconds, and how much it has found."""
 
     took: list[float]
@@ -75,18 +76,20 @@ class Found:
 
     def percentile(self, which: int) -> float:
         """The time below which so many of a hundred lie."""
-        return percentile(self.took, which)
+        return compute_percentile(self.took, which)
 
 
-def build(url: str, rows: int, status: Status, *, pending: int | None = None) -> Built:
+def build_history(url: str, rows: int, status: Status, *, pending: int | None = None) -> BuiltHistory:
     """Fill a migrated database, two processes at a time; so many deliveries are not over."""
     began = time.perf_counter()
-    plan = Plan.of(rows, clock(), SEED, pending=pending)
+    plan = HistoryPlan.make(rows, clock(), SEED, pending=pending)
     asyncio.run(_make_partitions(url, plan))
     history.write_owners(url, plan)
     status.update(f"Writing {rows:,} deliveries …")
-    with ProcessPoolExecutor(HALVES, get_context("spawn")) as processes:
-        writing = [processes.submit(halves.write_half, url, plan, half) for half in range(HALVES)]
+    with ProcessPoolExecutor(WRITER_COUNT, get_context("spawn")) as processes:
+        writing = [
+            processes.submit(history_writer.write_part, url, plan, half) for half in range(WRITER_COUNT)
+        ]
         history.write_journal(url, plan)
         written = [half.result() for half in writing]
     numbers, in_flight = Counter[str](), Counter[str]()
@@ -95,26 +98,28 @@ def build(url: str, rows: int, status: Status, *, pending: int | None = None) ->
         in_flight += half.in_flight
     history.write_health(url, plan, numbers, in_flight)
     status.update("Vacuum and statistics, as autovacuum leaves them …")
-    with ThreadPoolExecutor(HALVES) as threads:
-        list(threads.map(lambda tables: _run(url, f"vacuum (analyze) {tables}"), BIG))
+    with ThreadPoolExecutor(WRITER_COUNT) as threads:
+        list(threads.map(lambda tables: _execute(url, f"vacuum (analyze) {tables}"), VACUUM_GROUPS))
     seconds = time.perf_counter() - began
-    return Built(plan, written, seconds, _size(url) / 1e9)
+    return BuiltHistory(plan, written, seconds, _read_database_size(url) / 1e9)
 
 
-async def measure(
-    url: str, kinds: Sequence[Search], dice: searches.Dice, rounds: int, status: Status
-) -> dict[Search, Found]:
+async def measure_searches(
+    url: str, kinds: Sequence[SearchKind], values: searches.SearchValues, rounds: int, status: Status
+) -> dict[SearchKind, SearchTimes]:
     """Ask every kind of search so often, in turn, after some rounds that do not count."""
-    ledger = Ledger(url, pool_size=1, application="waybill bench")
-    engine = searches.Engine(Deliveries(ledger, clock=clock, in_flight=IN_FLIGHT), Audit(ledger))
-    kept = {kind: Found([], []) for kind in kinds}
+    ledger = Ledger(url, pool_size=1, application_name="waybill bench")
+    engine = searches.SearchServices(
+        DeliveryService(ledger, clock=clock, default_max_in_flight=IN_FLIGHT), AuditService(ledger)
+    )
+    kept = {kind: SearchTimes([], []) for kind in kinds}
     try:
         for number in range(WARM_UP + rounds):
             status.update(f"Searching, round {number + 1} of {WARM_UP + rounds} …")
             for kind in kinds:
-                asked = kind.ask(dice)
+                asked = kind.prepare(values)
                 began = time.perf_counter()
-                items = await asked.of(engine)
+                items = await asked.run(engine)
                 took = (time.perf_counter() - began) * 1000
                 if number >= WARM_UP:
                     kept[kind].took.append(took)
@@ -124,9 +129,9 @@ async def measure(
     return kept
 
 
-def table(found: Mapping[Search, Found], built: Built) -> Table:
+def build_search_table(found: Mapping[SearchKind, SearchTimes], built: BuiltHistory) -> Table:
     """All percentiles, in milliseconds."""
-    rows = sum(half.rows["deliveries"] for half in built.halves)
+    rows = sum(half.rows["deliveries"] for half in built.parts)
     shown = Table(
         title=f"Searching {rows:,} deliveries ({built.gigabytes:.1f} GB, built in {built.seconds:.0f} s): "
         "a page of 50, in ms",
@@ -141,12 +146,12 @@ def table(found: Mapping[Search, Found], built: Built) -> Table:
         shown.add_column(name, justify="right")
     for kind, times in found.items():
         percentiles = [f"{times.percentile(which):.1f}" for which in (50, 95, 99)]
-        how = "index" if kind.indexed else "looking"
+        how = "index" if kind.is_indexed else "looking"
         shown.add_row(kind.name, how, *percentiles, f"{statistics.median(times.items):,.0f}")
     return shown
 
 
-def table_of_pages(served: Mapping[PageKind, Served], rolled_seconds: float) -> Table:
+def build_page_table(served: Mapping[PageMeasure, PageTimes], rolled_seconds: float) -> Table:
     """All percentiles of the console's pages, in milliseconds."""
     shown = Table(
         title="Pages of the console, from `web` over a socket, in ms",
@@ -158,16 +163,16 @@ def table_of_pages(served: Mapping[PageKind, Served], rolled_seconds: float) -> 
     for name in ("p50", "p95", "p99", "KiB, median"):
         shown.add_column(name, justify="right")
     for kind, times in served.items():
-        percentiles = [f"{percentile(times.took, which):.1f}" for which in (50, 95, 99)]
+        percentiles = [f"{compute_percentile(times.milliseconds, which):.1f}" for which in (50, 95, 99)]
         shown.add_row(kind.name, *percentiles, f"{statistics.median(times.sizes) / 1024:.0f}")
     return shown
 
 
-async def roll(url: str, status: Status) -> float:
+async def roll_up_stats(url: str, status: Status) -> float:
     """Count the history for the overview, as the relay does in the background; how long that took."""
     began = time.perf_counter()
-    ledger = Ledger(url, pool_size=1, application="waybill bench")
-    rolling = Rolling(ledger, kept=timedelta(days=DAYS), clock=clock)
+    ledger = Ledger(url, pool_size=1, application_name="waybill bench")
+    rolling = StatsRollup(ledger, retention=timedelta(days=DAYS), clock=clock)
     try:
         status.update("Counting the history for the overview …")
         while await rolling.step():
@@ -177,23 +182,25 @@ async def roll(url: str, status: Status) -> float:
     return time.perf_counter() - began
 
 
-def percentile(took: Sequence[float], which: int) -> float:
+def compute_percentile(took: Sequence[float], which: int) -> float:
     """The time below which so many of a hundred lie."""
     return statistics.quantiles(took, n=100, method="inclusive")[which - 1]
 
 
-def figures(
-    found: Mapping[Search, Found], served: Mapping[PageKind, Served], built: Built
+def summarize(
+    found: Mapping[SearchKind, SearchTimes], served: Mapping[PageMeasure, PageTimes], built: BuiltHistory
 ) -> dict[str, object]:
     """The worst of what an index finds, and the p95 of each search and each page."""
-    pages_p95 = {kind.name: round(percentile(times.took, 95), 1) for kind, times in served.items()}
+    pages_p95 = {
+        kind.name: round(compute_percentile(times.milliseconds, 95), 1) for kind, times in served.items()
+    }
     p95 = {kind.name: round(times.percentile(95), 1) for kind, times in found.items()}
     return {
-        "deliveries": sum(half.rows["deliveries"] for half in built.halves),
-        "attempts": sum(half.rows["attempts"] for half in built.halves),
+        "deliveries": sum(half.rows["deliveries"] for half in built.parts),
+        "attempts": sum(half.rows["attempts"] for half in built.parts),
         "build_s": round(built.seconds),
         "gigabytes": round(built.gigabytes, 1),
-        "indexed_p95_ms": max((p95[kind.name] for kind in found if kind.indexed), default=None),
+        "indexed_p95_ms": max((p95[kind.name] for kind in found if kind.is_indexed), default=None),
         "all_p95_ms": max(p95.values(), default=None),
         "pages_p95_ms": max(pages_p95.values(), default=None),
         "p95_ms": p95,
@@ -201,29 +208,29 @@ def figures(
     }
 
 
-async def _make_partitions(url: str, plan: Plan) -> None:
-    ledger = Ledger(url, pool_size=1, application="waybill bench")
+async def _make_partitions(url: str, plan: HistoryPlan) -> None:
+    ledger = Ledger(url, pool_size=1, application_name="waybill bench")
     try:
         async with ledger.transaction() as tx:
             for day in plan.days:
-                await partitions.ensure(tx, now=midnight(day))
+                await partitions.ensure_partitions(tx, now=get_midnight(day))
     finally:
         await ledger.close()
 
 
-def _run(url: str, statement: str) -> None:
+def _execute(url: str, statement: str) -> None:
     with connect(url) as database:
         database.execute(statement.encode())
 
 
-def _size(url: str) -> int:
+def _read_database_size(url: str) -> int:
     with connect(url) as database:
         row = database.execute("select pg_database_size(current_database())").fetchone()
     return 0 if row is None else int(row[0])
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.ledger", description=__doc__)
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.search_latency", description=__doc__)
     parser.add_argument("--rows", type=int, default=ROWS, help="deliveries to search among")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each search is made")
     parser.add_argument("--only", default="", help="only searches whose name has this in it; `-`: none")
@@ -234,32 +241,34 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     """Build, measure, print a table, and last of all one line of JSON."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # gigabytes are not left behind
-    arguments = _arguments()
+    arguments = _parse_arguments()
     free = shutil.disk_usage(tempfile.gettempdir()).free
-    if free < arguments.rows * BYTES_EACH:
-        needed = arguments.rows * BYTES_EACH / 1e9
+    if free < arguments.rows * BYTES_PER_DELIVERY:
+        needed = arguments.rows * BYTES_PER_DELIVERY / 1e9
         raise SystemExit(f"{needed:.0f} GB of disk are needed, {free / 1e9:.0f} GB are free: use --rows.")
-    kinds = [kind for kind in searches.KINDS if arguments.only in kind.name]
+    kinds = [kind for kind in searches.SEARCHES if arguments.only in kind.name]
     console = Console()
     with (
         console.status("Starting PostgreSQL …") as status,
-        database_server() as server,
+        run_database_server() as server,
         server.database() as url,
     ):
         migrate(url)
-        built = build(url, arguments.rows, status)
-        dice = searches.Dice(built.plan, [one for half in built.halves for one in half.events])
-        found = asyncio.run(measure(url, kinds, dice, arguments.rounds, status)) if kinds else {}
-        rolled = asyncio.run(roll(url, status))
+        built = build_history(url, arguments.rows, status)
+        dice = searches.SearchValues(built.plan, [one for half in built.parts for one in half.events])
+        found = asyncio.run(measure_searches(url, kinds, dice, arguments.rounds, status)) if kinds else {}
+        rolled = asyncio.run(roll_up_stats(url, status))
         status.update("Looking at pages …")
-        drawn = pages.drawn(url, dice)
-        wanted = [kind for kind in pages.KINDS if arguments.pages in kind.name]
-        with pages.signed_in(url) as browser:
-            served = pages.measure(browser, wanted, drawn, rounds=arguments.rounds, warm_up=WARM_UP)
+        drawn = console_pages.load_page_values(url, dice)
+        wanted = [kind for kind in console_pages.PAGES if arguments.pages in kind.name]
+        with console_pages.serve_console(url) as browser:
+            served = console_pages.measure_pages(
+                browser, wanted, drawn, rounds=arguments.rounds, warm_up=WARM_UP
+            )
     if found:
-        console.print(table(found, built))
-    console.print(table_of_pages(served, rolled))
-    print(json.dumps(figures(found, served, built)))
+        console.print(build_search_table(found, built))
+    console.print(build_page_table(served, rolled))
+    print(json.dumps(summarize(found, served, built)))
 
 
 if __name__ == "__main__":

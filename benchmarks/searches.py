@@ -8,314 +8,380 @@ from random import Random  # noqa: TID251  a benchmark brings its own dice, with
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from uuid import UUID
 
-from benchmarks.halves import CUSTOMERS
 from benchmarks.history import (
     ACTORS,
     DAYS,
     ENDPOINTS_EACH,
-    HALVES,
     NOUNS,
-    RARE,
+    RARE_TYPE,
     TENANTS,
     TYPES,
-    Plan,
+    WRITER_COUNT,
+    HistoryPlan,
 )
-from delivery.audit import Audit, AuditSelection
-from delivery.deliveries import Deliveries, DeliverySelection, EventSelection
-from delivery.model import DeliveryStatus, EndpointId, EventId, TenantId, id_floor
-from delivery.paging import Cut
-from delivery.payload import PayloadEquals
+from benchmarks.history_writer import CUSTOMERS
+from delivery.domain.delivery_filter import DeliveryFilter
+from delivery.domain.model import DeliveryStatus, EndpointId, EventId, TenantId, build_min_id
+from delivery.domain.pagination import PageRequest
+from delivery.domain.payload_path import PayloadEquals
+from delivery.ledger.records.audit import AuditFilter
+from delivery.ledger.records.events import EventFilter
 from retries.health import Hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from benchmarks.history import Target
+    from benchmarks.history import HistoryEndpoint
+    from delivery.services.audit import AuditService
+    from delivery.services.deliveries import DeliveryService
 
-PAGE = 50
+PAGE_SIZE = 50
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class SearchServices:
     """The use cases that are asked."""
 
-    deliveries: Deliveries
-    audit: Audit
+    deliveries: DeliveryService
+    audit: AuditService
 
 
-class Asked(Protocol):
+class PreparedSearch(Protocol):
     """One search, ready to be made."""
 
-    async def of(self, engine: Engine) -> int:
+    async def run(self, engine: SearchServices) -> int:
         """Make it; how much was found."""
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class DeliverySearch:
     """A page of deliveries."""
 
     tenant: TenantId | None
-    wanted: DeliverySelection
-    cut: Cut
+    selection: DeliveryFilter
+    page_request: PageRequest
 
-    async def of(self, engine: Engine) -> int:
+    async def run(self, engine: SearchServices) -> int:
         """How many are on the page."""
-        return len((await engine.deliveries.page(self.tenant, self.wanted, self.cut)).items)
+        return len(
+            (await engine.deliveries.list_deliveries(self.tenant, self.selection, self.page_request)).items
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class DeliveryCount:
     """How many deliveries there are."""
 
     tenant: TenantId | None
-    wanted: DeliverySelection
+    selection: DeliveryFilter
 
-    async def of(self, engine: Engine) -> int:
+    async def run(self, engine: SearchServices) -> int:
         """As many as were counted."""
-        return (await engine.deliveries.count(self.tenant, self.wanted)).count
+        return (await engine.deliveries.count_deliveries(self.tenant, self.selection)).count
 
 
 @dataclass(frozen=True, slots=True)
-class Events:
+class EventSearch:
     """A page of events."""
 
     tenant: TenantId | None
-    wanted: EventSelection
-    cut: Cut
+    selection: EventFilter
+    page_request: PageRequest
 
-    async def of(self, engine: Engine) -> int:
+    async def run(self, engine: SearchServices) -> int:
         """How many are on the page."""
-        return len((await engine.deliveries.events(self.tenant, self.wanted, self.cut)).items)
+        return len(
+            (await engine.deliveries.list_events(self.tenant, self.selection, self.page_request)).items
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Entries:
+class AuditSearch:
     """A page of the audit."""
 
     tenant: TenantId | None
-    wanted: AuditSelection
-    cut: Cut
+    selection: AuditFilter
+    page_request: PageRequest
 
-    async def of(self, engine: Engine) -> int:
+    async def run(self, engine: SearchServices) -> int:
         """How many are on the page."""
-        return len((await engine.audit.page(self.tenant, self.wanted, self.cut)).items)
+        return len((await engine.audit.list_entries(self.tenant, self.selection, self.page_request)).items)
 
 
-class Dice:
+class SearchValues:
     """Draws tenants, endpoints and moments; who has more deliveries is drawn more often."""
 
-    def __init__(self, plan: Plan, events: Sequence[tuple[TenantId, EventId, str | None]]) -> None:
+    def __init__(self, plan: HistoryPlan, events: Sequence[tuple[TenantId, EventId, str | None]]) -> None:
         """`events` are some that are there, with their tenants and keys."""
         self._plan = plan
         self._events = events
         self._keyed = [one for one in events if one[2] is not None]
         self._lots = Random(plan.seed)  # noqa: S311  nothing is secret here
-        self._held = [one for half in range(HALVES) for one in plan.standing("paused", half)]
-        self._broken = [one for half in range(HALVES) for one in plan.standing("broken", half)]
+        self._held = [
+            one for half in range(WRITER_COUNT) for one in plan.list_endpoints_in_state("paused", half)
+        ]
+        self._broken = [
+            one for half in range(WRITER_COUNT) for one in plan.list_endpoints_in_state("broken", half)
+        ]
 
-    def tenant(self) -> TenantId:
+    def draw_tenant(self) -> TenantId:
         """A tenant."""
         return self._plan.tenants[int(TENANTS * self._lots.random() ** 3)]
 
-    def endpoint(self) -> tuple[TenantId, EndpointId]:
+    def draw_endpoint(self) -> tuple[TenantId, EndpointId]:
         """An endpoint, and whose it is."""
-        some = self._plan.targets[int(TENANTS * self._lots.random() ** 3)]
-        place = int(ENDPOINTS_EACH // HALVES * self._lots.random() ** 2) * HALVES
-        return _ids(some[place + self._lots.randrange(HALVES)])
+        some = self._plan.endpoints_by_tenant[int(TENANTS * self._lots.random() ** 3)]
+        place = int(ENDPOINTS_EACH // WRITER_COUNT * self._lots.random() ** 2) * WRITER_COUNT
+        return _to_ids(some[place + self._lots.randrange(WRITER_COUNT)])
 
-    def paused(self) -> tuple[TenantId, EndpointId]:
+    def draw_paused_endpoint(self) -> tuple[TenantId, EndpointId]:
         """An endpoint that is paused, and whose it is."""
-        return _ids(self._lots.choice(self._held))
+        return _to_ids(self._lots.choice(self._held))
 
-    def broken(self) -> tuple[TenantId, EndpointId]:
+    def draw_broken_endpoint(self) -> tuple[TenantId, EndpointId]:
         """An endpoint whose breaker is open, and whose it is."""
-        return _ids(self._lots.choice(self._broken))
+        return _to_ids(self._lots.choice(self._broken))
 
-    def event(self) -> tuple[TenantId, EventId]:
+    def draw_event(self) -> tuple[TenantId, EventId]:
         """An event."""
         tenant, event, _ = self._lots.choice(self._events)
         return tenant, event
 
-    def key(self) -> tuple[TenantId, str]:
+    def draw_key(self) -> tuple[TenantId, str]:
         """An idempotency key."""
         tenant, _, key = self._lots.choice(self._keyed)
         return tenant, key or ""
 
-    def type(self) -> str:
+    def draw_type(self) -> str:
         """A type of event."""
         return TYPES[int(len(TYPES) * self._lots.random() ** 2)]
 
-    def noun(self) -> str:
+    def draw_pattern(self) -> str:
         """The pattern of all types of one noun."""
         return f"{self._lots.choice(NOUNS)}.*"
 
-    def actor(self) -> str:
+    def draw_actor(self) -> str:
         """Somebody who did something."""
         return self._lots.choice(ACTORS)
 
-    def customer(self) -> PayloadEquals:
+    def draw_customer(self) -> PayloadEquals:
         """A customer, as payloads name one."""
         return PayloadEquals.parse(f"$.customer=c-{self._lots.randrange(CUSTOMERS)}")
 
-    def moment(self) -> datetime:
+    def draw_time(self) -> datetime:
         """Some moment of the history."""
         return self._plan.now - timedelta(days=(DAYS - 1) * self._lots.random())
 
-    def one_of(self, some: Sequence[T]) -> T:
+    def choose(self, some: Sequence[T]) -> T:
         """One of these."""
         return self._lots.choice(some)
 
-    def cut(self) -> Cut:
+    def draw_page_request(self) -> PageRequest:
         """The first page, or one from the middle, as often."""
-        return Cut(PAGE) if self._lots.random() < 0.5 else self.deep()  # noqa: PLR2004  a coin
+        return PageRequest(PAGE_SIZE) if self._lots.random() < 0.5 else self.draw_deep_page()  # noqa: PLR2004  a coin
 
-    def deep(self) -> Cut:
+    def draw_deep_page(self) -> PageRequest:
         """A page from the middle, newest first."""
-        return Cut(PAGE, before=self._place())
+        return PageRequest(PAGE_SIZE, before=self._place())
 
-    def deep_oldest_first(self) -> Cut:
+    def draw_deep_page_oldest_first(self) -> PageRequest:
         """A page from the middle, oldest first."""
-        return Cut(PAGE, after=self._place(), oldest_first=True)
+        return PageRequest(PAGE_SIZE, after=self._place(), oldest_first=True)
 
     def _place(self) -> UUID:
-        return UUID(int=id_floor(self.moment()).int | self._lots.getrandbits(64))
+        return UUID(int=build_min_id(self.draw_time()).int | self._lots.getrandbits(64))
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class SearchKind:
     """A kind of search; `indexed`: an index leads to what is meant, so that nothing else is looked at."""
 
     name: str
-    ask: Callable[[Dice], Asked]
-    indexed: bool = True
+    prepare: Callable[[SearchValues], PreparedSearch]
+    is_indexed: bool = True
 
 
-def _ids(one: Target) -> tuple[TenantId, EndpointId]:
+def _to_ids(one: HistoryEndpoint) -> tuple[TenantId, EndpointId]:
     return TenantId(UUID(one.tenant)), EndpointId(UUID(one.id))
 
 
-def _page(
-    tenant: Callable[[Dice], TenantId] | None,
-    wanted: Callable[[Dice], DeliverySelection],
-    cut: Callable[[Dice], Cut] = Dice.cut,
-) -> Callable[[Dice], Page]:
-    return lambda dice: Page(tenant(dice) if tenant else None, wanted(dice), cut(dice))
+def _make_delivery_search(
+    tenant: Callable[[SearchValues], TenantId] | None,
+    wanted: Callable[[SearchValues], DeliveryFilter],
+    cut: Callable[[SearchValues], PageRequest] = SearchValues.draw_page_request,
+) -> Callable[[SearchValues], DeliverySearch]:
+    return lambda dice: DeliverySearch(tenant(dice) if tenant else None, wanted(dice), cut(dice))
 
 
-def _endpoints(
-    draw: Callable[[Dice], tuple[TenantId, EndpointId]] = Dice.endpoint,
+def _make_endpoint_search(
+    draw: Callable[[SearchValues], tuple[TenantId, EndpointId]] = SearchValues.draw_endpoint,
     *,
     statuses: tuple[DeliveryStatus, ...] = (),
     held_by: tuple[Hold, ...] = (),
-) -> Callable[[Dice], Page]:
-    def ask(dice: Dice) -> Page:
+) -> Callable[[SearchValues], DeliverySearch]:
+    def ask(dice: SearchValues) -> DeliverySearch:
         tenant, endpoint = draw(dice)
-        wanted = DeliverySelection(endpoints=(endpoint,), statuses=statuses, held_by=held_by)
-        return Page(tenant, wanted, dice.cut() if statuses else dice.deep())
+        wanted = DeliveryFilter(endpoints=(endpoint,), statuses=statuses, held_by=held_by)
+        return DeliverySearch(tenant, wanted, dice.draw_page_request() if statuses else dice.draw_deep_page())
 
     return ask
 
 
-def _of_event(dice: Dice) -> Page:
-    tenant, event = dice.event()
-    return Page(tenant, DeliverySelection(event_id=event), Cut(PAGE))
+def _search_event(dice: SearchValues) -> DeliverySearch:
+    tenant, event = dice.draw_event()
+    return DeliverySearch(tenant, DeliveryFilter(event_id=event), PageRequest(PAGE_SIZE))
 
 
-def _of_key(dice: Dice) -> Page:
-    tenant, key = dice.key()
-    return Page(tenant, DeliverySelection(idempotency_key=key), Cut(PAGE))
+def _search_key(dice: SearchValues) -> DeliverySearch:
+    tenant, key = dice.draw_key()
+    return DeliverySearch(tenant, DeliveryFilter(idempotency_key=key), PageRequest(PAGE_SIZE))
 
 
-def _event_of_key(dice: Dice) -> Events:
-    tenant, key = dice.key()
-    return Events(tenant, EventSelection(idempotency_key=key), Cut(PAGE))
+def _search_event_by_key(dice: SearchValues) -> EventSearch:
+    tenant, key = dice.draw_key()
+    return EventSearch(tenant, EventFilter(idempotency_key=key), PageRequest(PAGE_SIZE))
 
 
-def _hour(dice: Dice) -> DeliverySelection:
-    since = dice.moment()
-    return DeliverySelection(since=since, until=since + timedelta(hours=1))
+def _select_hour(dice: SearchValues) -> DeliveryFilter:
+    since = dice.draw_time()
+    return DeliveryFilter(since=since, until=since + timedelta(hours=1))
 
 
-def _type(dice: Dice) -> DeliverySelection:
-    return DeliverySelection(types=(dice.type(),))
+def _select_type(dice: SearchValues) -> DeliveryFilter:
+    return DeliveryFilter(types=(dice.draw_type(),))
 
 
-def _noun(dice: Dice) -> DeliverySelection:
-    return DeliverySelection(types=(dice.noun(),))
+def _select_pattern(dice: SearchValues) -> DeliveryFilter:
+    return DeliveryFilter(types=(dice.draw_pattern(),))
 
 
-def _payload(dice: Dice) -> DeliverySelection:
-    return DeliverySelection(payload=(dice.customer(),))
+def _select_payload(dice: SearchValues) -> DeliveryFilter:
+    return DeliveryFilter(payload=(dice.draw_customer(),))
 
 
-def _events_of_type(dice: Dice) -> Events:
-    return Events(dice.tenant(), EventSelection(types=(dice.type(),)), dice.cut())
+def _search_events_of_type(dice: SearchValues) -> EventSearch:
+    return EventSearch(dice.draw_tenant(), EventFilter(types=(dice.draw_type(),)), dice.draw_page_request())
 
 
-def _events_by_payload(dice: Dice) -> Events:
-    return Events(dice.tenant(), EventSelection(payload=(dice.customer(),)), dice.cut())
+def _search_events_by_payload(dice: SearchValues) -> EventSearch:
+    return EventSearch(
+        dice.draw_tenant(), EventFilter(payload=(dice.draw_customer(),)), dice.draw_page_request()
+    )
 
 
-def _bounded(name: str, ask: Callable[[Dice], Asked]) -> Search:
-    return Search(name, ask, indexed=False)
+def _make_bounded_search(name: str, ask: Callable[[SearchValues], PreparedSearch]) -> SearchKind:
+    return SearchKind(name, ask, is_indexed=False)
 
 
-_ALL = DeliverySelection()
-_RARE = DeliverySelection(types=(RARE,))
-_FAILED = DeliverySelection(statuses=(DeliveryStatus.FAILED,))
-_PENDING = DeliverySelection(statuses=(DeliveryStatus.PENDING,))
-_TIMED_OUT = DeliverySelection(outcomes=("timed_out",))
-_5XX = DeliverySelection(http=("5xx",))
-_OFTEN = DeliverySelection(attempts_min=5)
-_PAUSED = DeliverySelection(held_by=(Hold.PAUSED,))
-_BROKEN = DeliverySelection(held_by=(Hold.BREAKER_OPEN,))
+_ALL = DeliveryFilter()
+_RARE = DeliveryFilter(types=(RARE_TYPE,))
+_FAILED = DeliveryFilter(statuses=(DeliveryStatus.FAILED,))
+_PENDING = DeliveryFilter(statuses=(DeliveryStatus.PENDING,))
+_TIMED_OUT = DeliveryFilter(outcomes=("timed_out",))
+_5XX = DeliveryFilter(http=("5xx",))
+_OFTEN = DeliveryFilter(attempts_min=5)
+_PAUSED = DeliveryFilter(held_by=(Hold.PAUSED,))
+_BROKEN = DeliveryFilter(held_by=(Hold.BREAKER_OPEN,))
 
-KINDS = (
-    Search("newest", _page(None, lambda _: _ALL, lambda _: Cut(PAGE))),
-    Search("newest of a tenant", _page(Dice.tenant, lambda _: _ALL, lambda _: Cut(PAGE))),
-    Search("deep, newest first", _page(None, lambda _: _ALL, Dice.deep)),
-    Search("deep, oldest first", _page(None, lambda _: _ALL, Dice.deep_oldest_first)),
-    Search("deep of a tenant, newest first", _page(Dice.tenant, lambda _: _ALL, Dice.deep)),
-    Search("deep of a tenant, oldest first", _page(Dice.tenant, lambda _: _ALL, Dice.deep_oldest_first)),
-    Search("endpoint", _endpoints()),
-    Search("failed", _page(None, lambda _: _FAILED)),
-    Search("failed of a tenant", _page(Dice.tenant, lambda _: _FAILED)),
-    Search("failed of an endpoint", _endpoints(statuses=(DeliveryStatus.FAILED,))),
-    Search("pending", _page(None, lambda _: _PENDING)),
-    Search("pending of a tenant", _page(Dice.tenant, lambda _: _PENDING)),
-    Search("pending of an endpoint", _endpoints(Dice.paused, statuses=(DeliveryStatus.PENDING,))),
-    Search("timed out", _page(None, lambda _: _TIMED_OUT)),
-    Search("timed out, of a tenant", _page(Dice.tenant, lambda _: _TIMED_OUT)),
-    Search("HTTP 5xx", _page(None, lambda _: _5XX)),
-    Search("HTTP 5xx of a tenant", _page(Dice.tenant, lambda _: _5XX)),
-    Search("an hour", _page(None, _hour, lambda _: Cut(PAGE))),
-    Search("an hour of a tenant", _page(Dice.tenant, _hour, lambda _: Cut(PAGE))),
-    Search("event", _of_event),
-    Search("idempotency key", _of_key),
-    Search("held by a pause", _page(None, lambda _: _PAUSED)),
-    Search("held by a pause, of a tenant", lambda dice: Page(dice.paused()[0], _PAUSED, dice.cut())),
-    Search("held by a breaker", _page(None, lambda _: _BROKEN)),
-    Search("held by a breaker, of an endpoint", _endpoints(Dice.broken, held_by=(Hold.BREAKER_OPEN,))),
-    Search("events", lambda dice: Events(None, EventSelection(), dice.cut())),
-    Search("events of a tenant", lambda dice: Events(dice.tenant(), EventSelection(), dice.cut())),
-    Search("event of an idempotency key", _event_of_key),
-    Search("audit", lambda dice: Entries(None, AuditSelection(), dice.cut())),
-    _bounded("a type", _page(None, _type)),
-    _bounded("a type, of a tenant", _page(Dice.tenant, _type)),
-    _bounded("all types of a noun, of a tenant", _page(Dice.tenant, _noun)),
-    _bounded("a rare type", _page(None, lambda _: _RARE)),
-    _bounded("a rare type, of a tenant", _page(Dice.tenant, lambda _: _RARE)),
-    _bounded("5 attempts and more", _page(None, lambda _: _OFTEN)),
-    _bounded("5 attempts and more, of a tenant", _page(Dice.tenant, lambda _: _OFTEN)),
-    _bounded("payload, of a tenant", _page(Dice.tenant, _payload)),
-    _bounded("events of a type, of a tenant", _events_of_type),
-    _bounded("events by payload, of a tenant", _events_by_payload),
-    _bounded("audit of a tenant", lambda dice: Entries(dice.tenant(), AuditSelection(), dice.cut())),
-    _bounded("audit of an actor", lambda dice: Entries(None, AuditSelection(actor=dice.actor()), dice.cut())),
-    _bounded("count", lambda _: Count(None, _ALL)),
-    _bounded("count of a tenant", lambda dice: Count(dice.tenant(), _ALL)),
-    _bounded("count of failed", lambda _: Count(None, _FAILED)),
-    _bounded("count of failed, of a tenant", lambda dice: Count(dice.tenant(), _FAILED)),
-    _bounded("count of an hour, of a tenant", lambda dice: Count(dice.tenant(), _hour(dice))),
+SEARCHES = (
+    SearchKind("newest", _make_delivery_search(None, lambda _: _ALL, lambda _: PageRequest(PAGE_SIZE))),
+    SearchKind(
+        "newest of a tenant",
+        _make_delivery_search(SearchValues.draw_tenant, lambda _: _ALL, lambda _: PageRequest(PAGE_SIZE)),
+    ),
+    SearchKind(
+        "deep, newest first", _make_delivery_search(None, lambda _: _ALL, SearchValues.draw_deep_page)
+    ),
+    SearchKind(
+        "deep, oldest first",
+        _make_delivery_search(None, lambda _: _ALL, SearchValues.draw_deep_page_oldest_first),
+    ),
+    SearchKind(
+        "deep of a tenant, newest first",
+        _make_delivery_search(SearchValues.draw_tenant, lambda _: _ALL, SearchValues.draw_deep_page),
+    ),
+    SearchKind(
+        "deep of a tenant, oldest first",
+        _make_delivery_search(
+            SearchValues.draw_tenant, lambda _: _ALL, SearchValues.draw_deep_page_oldest_first
+        ),
+    ),
+    SearchKind("endpoint", _make_endpoint_search()),
+    SearchKind("failed", _make_delivery_search(None, lambda _: _FAILED)),
+    SearchKind("failed of a tenant", _make_delivery_search(SearchValues.draw_tenant, lambda _: _FAILED)),
+    SearchKind("failed of an endpoint", _make_endpoint_search(statuses=(DeliveryStatus.FAILED,))),
+    SearchKind("pending", _make_delivery_search(None, lambda _: _PENDING)),
+    SearchKind("pending of a tenant", _make_delivery_search(SearchValues.draw_tenant, lambda _: _PENDING)),
+    SearchKind(
+        "pending of an endpoint",
+        _make_endpoint_search(SearchValues.draw_paused_endpoint, statuses=(DeliveryStatus.PENDING,)),
+    ),
+    SearchKind("timed out", _make_delivery_search(None, lambda _: _TIMED_OUT)),
+    SearchKind(
+        "timed out, of a tenant", _make_delivery_search(SearchValues.draw_tenant, lambda _: _TIMED_OUT)
+    ),
+    SearchKind("HTTP 5xx", _make_delivery_search(None, lambda _: _5XX)),
+    SearchKind("HTTP 5xx of a tenant", _make_delivery_search(SearchValues.draw_tenant, lambda _: _5XX)),
+    SearchKind("an hour", _make_delivery_search(None, _select_hour, lambda _: PageRequest(PAGE_SIZE))),
+    SearchKind(
+        "an hour of a tenant",
+        _make_delivery_search(SearchValues.draw_tenant, _select_hour, lambda _: PageRequest(PAGE_SIZE)),
+    ),
+    SearchKind("event", _search_event),
+    SearchKind("idempotency key", _search_key),
+    SearchKind("held by a pause", _make_delivery_search(None, lambda _: _PAUSED)),
+    SearchKind(
+        "held by a pause, of a tenant",
+        lambda dice: DeliverySearch(dice.draw_paused_endpoint()[0], _PAUSED, dice.draw_page_request()),
+    ),
+    SearchKind("held by a breaker", _make_delivery_search(None, lambda _: _BROKEN)),
+    SearchKind(
+        "held by a breaker, of an endpoint",
+        _make_endpoint_search(SearchValues.draw_broken_endpoint, held_by=(Hold.BREAKER_OPEN,)),
+    ),
+    SearchKind("events", lambda dice: EventSearch(None, EventFilter(), dice.draw_page_request())),
+    SearchKind(
+        "events of a tenant",
+        lambda dice: EventSearch(dice.draw_tenant(), EventFilter(), dice.draw_page_request()),
+    ),
+    SearchKind("event of an idempotency key", _search_event_by_key),
+    SearchKind("audit", lambda dice: AuditSearch(None, AuditFilter(), dice.draw_page_request())),
+    _make_bounded_search("a type", _make_delivery_search(None, _select_type)),
+    _make_bounded_search(
+        "a type, of a tenant", _make_delivery_search(SearchValues.draw_tenant, _select_type)
+    ),
+    _make_bounded_search(
+        "all types of a noun, of a tenant", _make_delivery_search(SearchValues.draw_tenant, _select_pattern)
+    ),
+    _make_bounded_search("a rare type", _make_delivery_search(None, lambda _: _RARE)),
+    _make_bounded_search(
+        "a rare type, of a tenant", _make_delivery_search(SearchValues.draw_tenant, lambda _: _RARE)
+    ),
+    _make_bounded_search("5 attempts and more", _make_delivery_search(None, lambda _: _OFTEN)),
+    _make_bounded_search(
+        "5 attempts and more, of a tenant", _make_delivery_search(SearchValues.draw_tenant, lambda _: _OFTEN)
+    ),
+    _make_bounded_search(
+        "payload, of a tenant", _make_delivery_search(SearchValues.draw_tenant, _select_payload)
+    ),
+    _make_bounded_search("events of a type, of a tenant", _search_events_of_type),
+    _make_bounded_search("events by payload, of a tenant", _search_events_by_payload),
+    _make_bounded_search(
+        "audit of a tenant",
+        lambda dice: AuditSearch(dice.draw_tenant(), AuditFilter(), dice.draw_page_request()),
+    ),
+    _make_bounded_search(
+        "audit of an actor",
+        lambda dice: AuditSearch(None, AuditFilter(actor=dice.draw_actor()), dice.draw_page_request()),
+    ),
+    _make_bounded_search("count", lambda _: DeliveryCount(None, _ALL)),
+    _make_bounded_search("count of a tenant", lambda dice: DeliveryCount(dice.draw_tenant(), _ALL)),
+    _make_bounded_search("count of failed", lambda _: DeliveryCount(None, _FAILED)),
+    _make_bounded_search(
+        "count of failed, of a tenant", lambda dice: DeliveryCount(dice.draw_tenant(), _FAILED)
+    ),
+    _make_bounded_search(
+        "count of an hour, of a tenant", lambda dice: DeliveryCount(dice.draw_tenant(), _select_hour(dice))
+    ),
 )

@@ -7,43 +7,43 @@ import socket
 import time
 from dataclasses import dataclass
 
-from benchmarks.posts import ACCEPTED, HEAD_END, length_of
+from benchmarks.post_requests import ACCEPTED, HEAD_END, parse_content_length
 
-PATIENCE = 30.0
+TIMEOUT_SECONDS = 30.0
 _CHUNK = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class AcceptedPost:
     """An accepted event: its id, when it was sent and when the answer was read (nanoseconds since 1970)."""
 
     event_id: str
-    sent: int
-    answered: int
+    sent_ns: int
+    answered_ns: int
 
 
-class Poster:
+class SequentialClient:
     """Blocking and bare, so that its own time is small against what it measures."""
 
     def __init__(self, port: int) -> None:
         """Connect."""
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def post(self, request: bytes) -> Answered:
+    def post(self, request: bytes) -> AcceptedPost:
         """Post an event; raises RuntimeError when it is not accepted."""
         sent = time.time_ns()
         self._socket.sendall(request)
         got = b""
         while (end := got.find(HEAD_END)) < 0:
             got += self._read()
-        size = end + len(HEAD_END) + length_of(got[:end])
+        size = end + len(HEAD_END) + parse_content_length(got[:end])
         while len(got) < size:
             got += self._read()
         answered = time.time_ns()
         if not got.startswith(ACCEPTED):
             raise RuntimeError(f"An event was refused: {got[:200]!r}")
-        return Answered(json.loads(got[end:])["id"], sent, answered)
+        return AcceptedPost(json.loads(got[end:])["id"], sent, answered)
 
     def close(self) -> None:
         """Close the connection."""

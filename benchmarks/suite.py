@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.engine import Engine
-from benchmarks.inbox import Inbox
-from benchmarks.posts import Post
-from benchmarks.site import PAYLOAD_BYTES
+from benchmarks.bench_database import PAYLOAD_BYTES
+from benchmarks.engine import BenchEngine
+from benchmarks.post_requests import PostRequest
+from benchmarks.receiver_client import ReceiverClient
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 TENANTS, ENDPOINTS_EACH = 10, 5
 # So often does each endpoint get an event before it counts.
-WARM_UP = 2
+WARM_UP_EVENTS = 2
 MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class BenchSizes:
     """How much of everything is measured. `few` and `many` are what waits, or has happened, in ratios."""
 
     seconds: float
@@ -42,43 +42,43 @@ class Sizes:
     stalled: int = 2_000
 
     @classmethod
-    def short(cls) -> Sizes:
+    def short(cls) -> BenchSizes:
         """For a few minutes."""
         return cls(seconds=20, backlog=50_000)
 
     @classmethod
-    def full(cls) -> Sizes:
+    def full(cls) -> BenchSizes:
         """For all that is asked."""
         return cls(seconds=60, backlog=200_000, naive=5_000)
 
 
-class Bench:
+class BenchSuite:
     """The stage on which all measurements take place, one after another."""
 
-    def __init__(self, stack: Stack, sizes: Sizes, status: Status) -> None:
+    def __init__(self, stack: Stack, sizes: BenchSizes, status: Status) -> None:
         """Start the receiver and the API, and create who owns what. `status` tells what is being done."""
         self.sizes = sizes
         self.status = status
         self.tables: list[Table] = []  # to be printed beside the figures
-        self.engine = Engine(stack)
-        self.site = self.engine.site
-        self.inbox = Inbox(stack)
-        self.targets = self.site.add_owners(TENANTS, ENDPOINTS_EACH, self.hooks)
-        self.keys = [self.engine.key_of(one.owner) for one in self.targets[::ENDPOINTS_EACH]]
+        self.engine = BenchEngine(stack)
+        self.site = self.engine.database
+        self.inbox = ReceiverClient(stack)
+        self.endpoints = self.site.add_tenants(TENANTS, ENDPOINTS_EACH, self.get_hook_url)
+        self.keys = [self.engine.create_key(one.tenant_public_id) for one in self.endpoints[::ENDPOINTS_EACH]]
         self.singles = [
-            Post(key, [f"order.e{kind}"], PAYLOAD_BYTES)
+            PostRequest(key, [f"order.e{kind}"], PAYLOAD_BYTES)
             for key in self.keys
             for kind in range(ENDPOINTS_EACH)
         ]
 
-    def hooks(self, tenant: int, kind: int) -> str:
+    def get_hook_url(self, tenant: int, kind: int) -> str:
         """The URL of an endpoint that answers at once."""
-        return self.inbox.url(f"/hooks/{tenant}/{kind}")
+        return self.inbox.get_url(f"/hooks/{tenant}/{kind}")
 
-    def warm_up(self, posts: list[Post] | None = None) -> None:
+    def warm_up(self, posts: list[PostRequest] | None = None) -> None:
         """Let every endpoint get a few events, then forget them. All are at full speed afterwards."""
-        for _ in range(WARM_UP):
+        for _ in range(WARM_UP_EVENTS):
             for post in posts or self.singles:
                 self.engine.post("/v1/events", {"type": post.types[0], "data": {}}, key=post.key)
-        self.engine.settled("/hooks/")
-        self.site.clear()
+        self.engine.wait_until_delivered("/hooks/")
+        self.site.reset()

@@ -13,47 +13,55 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from delivery import metrics
-from delivery.accept import Accepter, AcceptLimits
-from delivery.accept.expected import Expected
-from delivery.audit import Audit
-from delivery.catalogue import Catalogue
-from delivery.deliveries import Deliveries
-from delivery.dispatch import Dispatcher
-from delivery.dispatch.destinations import Defaults, Destinations
-from delivery.dispatch.dispatcher import Edge, Terms
-from delivery.dispatch.gate import Gate
-from delivery.dispatch.recorder import Recorder
-from delivery.endpoints import Endpoints, EndpointTerms
-from delivery.erasure import Erasure
-from delivery.errors import Misconfigured
-from delivery.exporting import Exports
-from delivery.figures import Figures, Rolling
-from delivery.ingest import Ingest, RefusedMessages
-from delivery.keys import Keys, KeyTerms
-from delivery.ledger import Ledger
-from delivery.metrics.exposition import Door
-from delivery.metrics.statsd import Sink, parse_place
-from delivery.names import Names
-from delivery.people import Passwords, People
-from delivery.replay import Advancer, Replays
-from delivery.resealing import Resealing
-from delivery.retiring import Retention
-from delivery.secrets import SecretBox
-from delivery.tenants import Tenants
-from delivery.tracing import Traces
-from delivery.transport import LAST_PORT, AllowList, BadProxy, BadSource, Guard, Proxy, Sources, Transport
-from delivery.transport.sources import ANY_SOURCE
-from delivery.whose import Whose
+from delivery.destinations.http.proxy import BadProxy, Proxy
+from delivery.destinations.http.transport import Transport
+from delivery.destinations.source_address import ANY_SOURCE_ADDRESS, BadSourceAddress, SourceAddresses
+from delivery.destinations.ssrf_guard import MAX_PORT, AllowList, Guard
+from delivery.domain.errors import Misconfigured
+from delivery.domain.secret_box import SecretBox
+from delivery.ledger.db.session import Ledger
+from delivery.pipeline.concurrency import ConcurrencyLimiter
+from delivery.pipeline.destination_cache import DestinationCache, EndpointDefaults
+from delivery.pipeline.dispatcher import Dispatcher, RuntimeDeps, WorkerConfig
+from delivery.pipeline.intake import Intake
+from delivery.pipeline.parsing import IntakeLimits
+from delivery.pipeline.recorder import Recorder
+from delivery.pipeline.schema_cache import SchemaCache
+from delivery.services.accounts.passwords import PasswordService
+from delivery.services.accounts.service import AccountService
+from delivery.services.api_keys.service import ApiKeyService
+from delivery.services.api_keys.validation import ApiKeyConfig
+from delivery.services.audit import AuditService
+from delivery.services.dead_letters import DeadLetterService
+from delivery.services.deliveries import DeliveryService
+from delivery.services.display_names import DisplayNames
+from delivery.services.endpoints.service import EndpointService
+from delivery.services.endpoints.validation import EndpointConfig
+from delivery.services.erasure import ErasureService
+from delivery.services.event_types.service import EventTypeService
+from delivery.services.exports.service import ExportService
+from delivery.services.key_rotation import KeyRotationService
+from delivery.services.ownership import OwnershipService
+from delivery.services.replays.runner import ReplayRunner
+from delivery.services.replays.service import ReplayService
+from delivery.services.retention import RetentionService
+from delivery.services.stats.rollup import StatsRollup
+from delivery.services.stats.service import StatsService
+from delivery.services.tenants import TenantService
+from delivery.services.timeline.service import TimelineService
+from delivery.sources.amqp import AmqpIntake
+from delivery.telemetry import metrics
+from delivery.telemetry.metrics.prometheus import MetricsServer
+from delivery.telemetry.metrics.statsd import StatsdSink, parse_host_port
 from retries.backoff import DEFAULT_SCHEDULE, Schedule, parse_schedule
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from delivery.config import Settings
-    from delivery.spans.otel import Spans
+    from delivery.telemetry.tracing.otel import Tracer
 
-_SAMPLE_SECONDS = 5.0
+_SAMPLE_INTERVAL_SECONDS = 5.0
 _PORT = re.compile("[0-9]{1,5}")
 
 
@@ -62,7 +70,7 @@ def clock() -> datetime:
     return datetime.now(UTC)
 
 
-def dice() -> float:
+def rng() -> float:
     """A throw in [-1, 1]: the engine's only randomness besides ids and keys."""
     # Nobody gains by guessing it, and asking the kernel lets go of the interpreter's lock every time.
     return random.uniform(-1, 1)  # noqa: S311  it spreads retries
@@ -75,21 +83,21 @@ def open_ledger(settings: Settings, application: str) -> Ledger:
             "WAYBILL_DATABASE_URL is not set, such as postgresql://user:password@host/waybill"
         )
     url = settings.database_url.get_secret_value()
-    return Ledger(url, pool_size=settings.pool_size, application=f"waybill {application}")
+    return Ledger(url, pool_size=settings.pool_size, application_name=f"waybill {application}")
 
 
-def secret_box(settings: Settings) -> SecretBox:
+def build_secret_box(settings: Settings) -> SecretBox:
     """What seals and opens secrets at rest. Raises Misconfigured."""
     if settings.secret_keys is None:
         raise Misconfigured("WAYBILL_SECRET_KEYS is not set; `waybill secrets generate-key` makes one.")
     return SecretBox.from_keys(settings.secret_keys.get_secret_value())
 
 
-def guard(settings: Settings) -> Guard:
+def build_guard(settings: Settings) -> Guard:
     """What may be dialled. Raises Misconfigured for networks or ports that cannot be read."""
     parts = [part.strip() for part in settings.allow_ports.split(",") if part.strip()]
-    if not all(_PORT.fullmatch(part) and 0 < int(part) <= LAST_PORT for part in parts):
-        raise Misconfigured(f"WAYBILL_ALLOW_PORTS must be numbers from 1 to {LAST_PORT}, comma separated")
+    if not all(_PORT.fullmatch(part) and 0 < int(part) <= MAX_PORT for part in parts):
+        raise Misconfigured(f"WAYBILL_ALLOW_PORTS must be numbers from 1 to {MAX_PORT}, comma separated")
     try:
         networks = AllowList.parse(settings.allow_networks)
     except ValueError as error:
@@ -97,24 +105,28 @@ def guard(settings: Settings) -> Guard:
     return Guard(networks, frozenset(map(int, parts)) or None)
 
 
-def transport(settings: Settings) -> Transport:
+def build_transport(settings: Settings) -> Transport:
     """The guarded way out. Raises Misconfigured."""
-    return Transport(guard=guard(settings), proxy=egress_proxy(settings), sources=egress_sources(settings))
+    return Transport(
+        guard=build_guard(settings),
+        proxy=build_egress_proxy(settings),
+        source_addresses=build_egress_sources(settings),
+    )
 
 
-def egress_sources(settings: Settings) -> Sources:
+def build_egress_sources(settings: Settings) -> SourceAddresses:
     """Where deliveries come from. Raises Misconfigured, also for addresses that this machine has not."""
     if settings.egress_address is None:
-        return ANY_SOURCE
+        return ANY_SOURCE_ADDRESS
     try:
-        sources = Sources.parse(settings.egress_address)
-        sources.check()
-    except BadSource as error:
+        sources = SourceAddresses.parse(settings.egress_address)
+        sources.check_bindable()
+    except BadSourceAddress as error:
         raise Misconfigured(f"WAYBILL_EGRESS_ADDRESS: {error}") from None
     return sources
 
 
-def egress_proxy(settings: Settings) -> Proxy | None:
+def build_egress_proxy(settings: Settings) -> Proxy | None:
     """What deliveries go through, if anything. Raises Misconfigured."""
     if settings.egress_proxy is None:
         return None
@@ -125,47 +137,47 @@ def egress_proxy(settings: Settings) -> Proxy | None:
 
 
 @asynccontextmanager
-async def watched(
+async def expose_metrics(
     settings: Settings, ledger: Ledger, *, port: int | None, dispatcher: Dispatcher | None = None
 ) -> AsyncIterator[None]:
     """Have a process's metrics be had while the block runs: on a port, at a statsd. Raises Misconfigured."""
     with ExitStack() as exits:
         if port is not None:
-            door = Door(settings.metrics_host, port)
-            door.open()
-            exits.callback(door.close)
-        if (place := statsd_place(settings)) is not None:
-            sink = Sink(*place)
-            sink.open()
-            exits.callback(sink.close)
-        sampling = asyncio.create_task(_sample(ledger, dispatcher))
+            door = MetricsServer(settings.metrics_host, port)
+            door.start()
+            exits.callback(door.stop)
+        if (place := parse_statsd_address(settings)) is not None:
+            sink = StatsdSink(*place)
+            sink.start()
+            exits.callback(sink.stop)
+        sampling = asyncio.create_task(_sample_gauges(ledger, dispatcher))
         try:
             yield
         finally:
             sampling.cancel()
 
 
-def statsd_place(settings: Settings) -> tuple[str, int] | None:
+def parse_statsd_address(settings: Settings) -> tuple[str, int] | None:
     """Where statsd is, if anywhere: host and port. Raises Misconfigured."""
     if settings.statsd is None:
         return None
     try:
-        return parse_place(settings.statsd)
+        return parse_host_port(settings.statsd)
     except ValueError as error:
         raise Misconfigured(f"WAYBILL_STATSD: {error}") from None
 
 
-async def _sample(ledger: Ledger, dispatcher: Dispatcher | None) -> None:
+async def _sample_gauges(ledger: Ledger, dispatcher: Dispatcher | None) -> None:
     """Note every few seconds how the pool stands, and how much is on its way."""
     while True:
-        used, idle = ledger.pool
-        metrics.pool(used=used, idle=idle)
+        used, idle = ledger.pool_usage
+        metrics.set_pool_connections(used=used, idle=idle)
         if dispatcher is not None:
-            metrics.in_flight(dispatcher.in_flight)
-        await asyncio.sleep(_SAMPLE_SECONDS)
+            metrics.set_requests_in_flight(dispatcher.in_flight)
+        await asyncio.sleep(_SAMPLE_INTERVAL_SECONDS)
 
 
-def default_schedule(settings: Settings) -> Schedule:
+def build_default_schedule(settings: Settings) -> Schedule:
     """The retry schedule of endpoints that have none of their own. Raises Misconfigured."""
     if settings.retry_schedule is None:
         return DEFAULT_SCHEDULE
@@ -175,115 +187,115 @@ def default_schedule(settings: Settings) -> Schedule:
         raise Misconfigured(f"WAYBILL_RETRY_SCHEDULE: {error}") from None
 
 
-def check_spans(settings: Settings) -> None:
+def check_tracing_available(settings: Settings) -> None:
     """Raise Misconfigured where traces are wanted and the libraries are not there."""
     if settings.opentelemetry:
-        _load_spans()
+        _load_tracer()
 
 
-def spans(settings: Settings, process: str) -> Spans | None:
+def build_tracer(settings: Settings, process: str) -> Tracer | None:
     """Where a process sends its spans; None where nobody wants any. Raises Misconfigured."""
-    return _load_spans()(process) if settings.opentelemetry else None
+    return _load_tracer()(process) if settings.opentelemetry else None
 
 
-def _load_spans() -> type[Spans]:
+def _load_tracer() -> type[Tracer]:
     try:
-        from delivery.spans.otel import Spans  # noqa: PLC0415  slow to load, and seldom wanted
+        from delivery.telemetry.tracing.otel import Tracer  # noqa: PLC0415  slow to load, and seldom wanted
     except ImportError:
         raise Misconfigured(
             "WAYBILL_OPENTELEMETRY needs its libraries: pip install 'waybill[otel]'"
         ) from None
-    return Spans
+    return Tracer
 
 
 # What is made of settings that may turn out not to be usable, each with a word of its own.
-PARTS: Final = (
-    secret_box,
-    guard,
-    egress_proxy,
-    egress_sources,
-    default_schedule,
-    check_spans,
-    statsd_place,
+SETTINGS_BUILDERS: Final = (
+    build_secret_box,
+    build_guard,
+    build_egress_proxy,
+    build_egress_sources,
+    build_default_schedule,
+    check_tracing_available,
+    parse_statsd_address,
 )
 
 
-def retention(settings: Settings, ledger: Ledger) -> Retention:
+def build_retention(settings: Settings, ledger: Ledger) -> RetentionService:
     """What takes away what is past its term."""
-    return Retention(ledger, settings.retention, clock=clock)
+    return RetentionService(ledger, settings.retention_periods, clock=clock)
 
 
-def rolling(settings: Settings, ledger: Ledger) -> Rolling:
+def build_stats_rollup(settings: Settings, ledger: Ledger) -> StatsRollup:
     """What counts attempts for figures over time."""
-    return Rolling(ledger, kept=timedelta(days=settings.retention_attempts_days), clock=clock)
+    return StatsRollup(ledger, retention=timedelta(days=settings.retention_attempts_days), clock=clock)
 
 
-def key_terms(settings: Settings) -> KeyTerms:
+def build_key_settings(settings: Settings) -> ApiKeyConfig:
     """What the operator says of API keys."""
     operator = settings.operator_key
-    return KeyTerms(
+    return ApiKeyConfig(
         operator_key=None if operator is None else operator.get_secret_value(),
         overlap=timedelta(hours=settings.rotation_overlap_hours),
         requests_per_second=settings.key_requests_per_second,
     )
 
 
-def resealing(settings: Settings, ledger: Ledger) -> Resealing:
+def build_key_rotation(settings: Settings, ledger: Ledger) -> KeyRotationService:
     """What brings sealed values under the newest key. Raises Misconfigured."""
-    return Resealing(ledger, secret_box(settings), clock=clock)
+    return KeyRotationService(ledger, build_secret_box(settings), clock=clock)
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerParts:
+class WorkerRuntime:
     """What a worker process holds."""
 
     ledger: Ledger
     transport: Transport
     dispatcher: Dispatcher
-    advancer: Advancer
-    spans: Spans | None
+    replay_runner: ReplayRunner
+    tracer: Tracer | None
 
     async def close(self) -> None:
         """Close connections to receivers and to the ledger; send what is left of spans."""
         await self.transport.aclose()
         await self.ledger.close()
-        if self.spans is not None:
-            await asyncio.to_thread(self.spans.close)
+        if self.tracer is not None:
+            await asyncio.to_thread(self.tracer.close)
 
 
-async def worker_parts(settings: Settings) -> WorkerParts:
+async def build_worker_runtime(settings: Settings) -> WorkerRuntime:
     """Wire a worker on the running loop."""
     ledger = open_ledger(settings, "worker")
-    way_out = transport(settings)
-    of_worker = spans(settings, "worker")
-    defaults = Defaults(
-        default_schedule(settings),
+    way_out = build_transport(settings)
+    of_worker = build_tracer(settings, "worker")
+    defaults = EndpointDefaults(
+        build_default_schedule(settings),
         timeout=timedelta(seconds=settings.attempt_timeout),
-        longest=settings.longest_attempt,
-        health=settings.health_terms,
-        origin=settings.origin,
+        max_timeout=settings.max_attempt_duration,
+        health_config=settings.default_health_policy,
+        origin=settings.event_origin,
     )
     dispatcher = Dispatcher(
         ledger,
         way_out,
-        Destinations(ledger, secret_box(settings), defaults),
-        Recorder(ledger, dice),
-        Gate(
-            fresh=settings.worker_concurrency,
-            most=settings.worker_in_flight_max,
-            detach=timedelta(seconds=settings.detach_seconds),
+        DestinationCache(ledger, build_secret_box(settings), defaults),
+        Recorder(ledger, rng),
+        ConcurrencyLimiter(
+            max_fresh=settings.worker_concurrency,
+            max_total=settings.worker_in_flight_max,
+            slow_after=timedelta(seconds=settings.detach_seconds),
         ),
-        Terms(
+        WorkerConfig(
             worker=f"{socket.gethostname()}:{os.getpid()}",
             lease=settings.lease,
-            connect=timedelta(seconds=settings.connect_timeout),
-            response_bytes=settings.response_max_bytes,
-            tells_all=settings.log_attempts == "all",
+            connect_timeout=timedelta(seconds=settings.connect_timeout),
+            max_response_bytes=settings.response_max_bytes,
+            log_successes=settings.log_attempts == "all",
         ),
-        Edge(clock, dice, of_worker),
+        RuntimeDeps(clock, rng, of_worker),
     )
-    advancer = Advancer(ledger, in_flight=settings.endpoint_in_flight_max)
-    return WorkerParts(ledger, way_out, dispatcher, advancer, of_worker)
+    advancer = ReplayRunner(ledger, default_max_in_flight=settings.endpoint_in_flight_max)
+    return WorkerRuntime(ledger, way_out, dispatcher, advancer, of_worker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,78 +304,83 @@ class Services:
 
     settings: Settings
     ledger: Ledger
-    accepter: Accepter
-    tenants: Tenants
-    keys: Keys
-    endpoints: Endpoints
-    deliveries: Deliveries
-    replays: Replays
-    exports: Exports
-    traces: Traces
-    erasure: Erasure
-    audit: Audit
-    catalogue: Catalogue
-    names: Names
-    figures: Figures
-    people: People
-    whose: Whose
-    ingest: Ingest
-    messages: RefusedMessages
-    spans: Spans | None = None
+    intake: Intake
+    tenants: TenantService
+    api_keys: ApiKeyService
+    endpoints: EndpointService
+    deliveries: DeliveryService
+    replays: ReplayService
+    exports: ExportService
+    timelines: TimelineService
+    erasure: ErasureService
+    audit: AuditService
+    event_types: EventTypeService
+    display_names: DisplayNames
+    stats: StatsService
+    accounts: AccountService
+    ownership: OwnershipService
+    amqp_intake: AmqpIntake
+    dead_letters: DeadLetterService
+    tracer: Tracer | None = None
 
     async def close(self) -> None:
         """Finish what is written beside requests, and close the connections to the ledger."""
-        await self.keys.settle()
+        await self.api_keys.wait_for_background_writes()
         await self.ledger.close()
-        if self.spans is not None:
-            await asyncio.to_thread(self.spans.close)
+        if self.tracer is not None:
+            await asyncio.to_thread(self.tracer.close)
 
 
-def services(settings: Settings, ledger: Ledger, *, spans: Spans | None = None) -> Services:
+def build_services(settings: Settings, ledger: Ledger, *, tracer: Tracer | None = None) -> Services:
     """Wire the use cases; with `spans`, events that are accepted are traced. Raises Misconfigured."""
-    terms = EndpointTerms(
-        guard=guard(settings),
+    terms = EndpointConfig(
+        guard=build_guard(settings),
         allow_http=settings.allow_http,
-        longest_timeout=settings.longest_attempt,
+        max_timeout=settings.max_attempt_duration,
         overlap=timedelta(hours=settings.rotation_overlap_hours),
-        health=settings.health_terms,
+        health=settings.default_health_policy,
     )
-    limits = AcceptLimits(event_bytes=settings.event_max_bytes, batch_events=settings.batch_max_events)
-    box = secret_box(settings)
-    expected = Expected(ledger, clock=clock)
-    accepter = Accepter(ledger, limits=limits, clock=clock, expected=expected, traced=spans is not None)
-    keys = Keys(ledger, key_terms(settings), clock=clock, random_bytes=secrets.token_bytes)
+    limits = IntakeLimits(event_bytes=settings.event_max_bytes, batch_events=settings.batch_max_events)
+    box = build_secret_box(settings)
+    expected = SchemaCache(ledger, clock=clock)
+    accepter = Intake(
+        ledger, limits=limits, clock=clock, schema_cache=expected, keep_traces=tracer is not None
+    )
+    keys = ApiKeyService(ledger, build_key_settings(settings), clock=clock, random_bytes=secrets.token_bytes)
     return Services(
         settings=settings,
         ledger=ledger,
-        accepter=accepter,
-        tenants=Tenants(ledger, settings.retention, clock=clock),
-        keys=keys,
-        endpoints=Endpoints(ledger, box, terms, clock=clock, random_bytes=secrets.token_bytes),
-        deliveries=Deliveries(
-            ledger, clock=clock, in_flight=settings.endpoint_in_flight_max, origin=settings.origin
-        ),
-        replays=Replays(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
-        exports=Exports(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
-        traces=Traces(
+        intake=accepter,
+        tenants=TenantService(ledger, settings.retention_periods, clock=clock),
+        api_keys=keys,
+        endpoints=EndpointService(ledger, box, terms, clock=clock, random_bytes=secrets.token_bytes),
+        deliveries=DeliveryService(
             ledger,
-            attempts=len(default_schedule(settings)),
-            in_flight=settings.endpoint_in_flight_max,
+            clock=clock,
+            default_max_in_flight=settings.endpoint_in_flight_max,
+            origin=settings.event_origin,
         ),
-        erasure=Erasure(ledger, clock=clock),
-        audit=Audit(ledger),
-        catalogue=Catalogue(ledger, expected, clock=clock),
-        names=Names(ledger),
-        figures=Figures(ledger, clock=clock, in_flight=settings.endpoint_in_flight_max),
-        people=People(
+        replays=ReplayService(ledger, clock=clock, default_max_in_flight=settings.endpoint_in_flight_max),
+        exports=ExportService(ledger, clock=clock, default_max_in_flight=settings.endpoint_in_flight_max),
+        timelines=TimelineService(
             ledger,
-            Passwords(),
-            lasts=timedelta(hours=settings.session_hours),
+            max_attempts=len(build_default_schedule(settings)),
+            default_max_in_flight=settings.endpoint_in_flight_max,
+        ),
+        erasure=ErasureService(ledger, clock=clock),
+        audit=AuditService(ledger),
+        event_types=EventTypeService(ledger, expected, clock=clock),
+        display_names=DisplayNames(ledger),
+        stats=StatsService(ledger, clock=clock, default_max_in_flight=settings.endpoint_in_flight_max),
+        accounts=AccountService(
+            ledger,
+            PasswordService(),
+            session_lifetime=timedelta(hours=settings.session_hours),
             clock=clock,
             random_bytes=secrets.token_bytes,
         ),
-        whose=Whose(ledger),
-        ingest=Ingest(ledger, accepter, keys, clock=clock),
-        messages=RefusedMessages(ledger, accepter, clock=clock),
-        spans=spans,
+        ownership=OwnershipService(ledger),
+        amqp_intake=AmqpIntake(ledger, accepter, keys, clock=clock),
+        dead_letters=DeadLetterService(ledger, accepter, clock=clock),
+        tracer=tracer,
     )

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from delivery.errors import Misconfigured
-from delivery.formats import Origin
-from delivery.retention import WITHIN, Content, Terms
-from retries.breaker import BreakerTerms
-from retries.health import HealthTerms
+from delivery.domain.errors import Misconfigured
+from delivery.domain.formats import EventOrigin
+from delivery.domain.retention import CONTAINED_IN, RetainedData, RetentionPeriods
+from retries.breaker import BreakerConfig
+from retries.health import HealthConfig
 
 # Finite: what is longer than an hour is a mistake, and infinity no timedelta.
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -25,11 +25,11 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 Network = IPv4Network | IPv6Network
 Days = Annotated[int, Field(ge=1, le=36_500)]
 
-OPERATOR_KEY_CHARACTERS = 20
+MIN_OPERATOR_KEY_LENGTH = 20
 # RFC 3986: with a scheme, or from a slash on, or a first segment that has no colon.
-_PATH = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})"
-_SOURCE = re.compile(rf"(?:[A-Za-z][A-Za-z0-9+.-]*:(?=.)|(?=/)|(?=[^:/]+(?:/|$))){_PATH}+")
-_PYDANTIC = "Value error, "  # what it puts before a sentence of ours
+_URI_CHAR = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})"
+_CLOUDEVENTS_SOURCE = re.compile(rf"(?:[A-Za-z][A-Za-z0-9+.-]*:(?=.)|(?=/)|(?=[^:/]+(?:/|$))){_URI_CHAR}+")
+_PYDANTIC_PREFIX = "Value error, "  # what it puts before a sentence of ours
 
 
 class Settings(BaseSettings):
@@ -225,20 +225,20 @@ class Settings(BaseSettings):
 
     @field_validator("retry_schedule", mode="before")
     @classmethod
-    def _split(cls, value: object) -> object:
+    def _split_retry_schedule(cls, value: object) -> object:
         return value.split(",") if isinstance(value, str) else value
 
     @field_validator("breaker_longest_cool_down_seconds")
     @classmethod
-    def _not_shorter(cls, value: float, info: ValidationInfo) -> float:
+    def _check_longest_cool_down(cls, value: float, info: ValidationInfo) -> float:
         if value < info.data.get("breaker_cool_down_seconds", 0):
             raise ValueError("must not be shorter than WAYBILL_BREAKER_COOL_DOWN_SECONDS")
         return value
 
     @field_validator("retention_deliveries_days", "retention_events_days")
     @classmethod
-    def _not_shorter_than_its_part(cls, value: int, info: ValidationInfo) -> int:
-        for part, whole in WITHIN.items():
+    def _check_retention_order(cls, value: int, info: ValidationInfo) -> int:
+        for part, whole in CONTAINED_IN.items():
             if info.field_name == f"retention_{whole}_days" and value < info.data.get(
                 f"retention_{part}_days", 0
             ):
@@ -247,31 +247,31 @@ class Settings(BaseSettings):
 
     @field_validator("operator_key")
     @classmethod
-    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < OPERATOR_KEY_CHARACTERS:
-            raise ValueError(f"must have at least {OPERATOR_KEY_CHARACTERS} characters")
+    def _check_operator_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < MIN_OPERATOR_KEY_LENGTH:
+            raise ValueError(f"must have at least {MIN_OPERATOR_KEY_LENGTH} characters")
         return value
 
     @field_validator("amqp_url")
     @classmethod
-    def _amqp(cls, value: SecretStr | None) -> SecretStr | None:
+    def _check_amqp_url(cls, value: SecretStr | None) -> SecretStr | None:
         # pika takes any scheme, and dials localhost for a URL without a host.
-        if value is not None and not _is_amqp(value.get_secret_value()):
+        if value is not None and not _is_amqp_url(value.get_secret_value()):
             raise ValueError("must be of the form amqp://user:password@host:5672/%2F, or begin with amqps://")
         return value
 
     @field_validator("public_url")
     @classmethod
-    def _address(cls, value: str | None) -> str | None:
-        if value is not None and not _is_web_address(value):
+    def _check_public_url(cls, value: str | None) -> str | None:
+        if value is not None and not _is_http_url(value):
             raise ValueError("must be of the form https://waybill.example, with no query and no fragment")
         return None if value is None else value.rstrip("/")
 
     @field_validator("cloudevents_source")
     @classmethod
-    def _source(cls, value: str) -> str:
+    def _check_cloudevents_source(cls, value: str) -> str:
         # A tenant is added as one more segment, which a query or a fragment would swallow.
-        if _SOURCE.fullmatch(value) is None:
+        if _CLOUDEVENTS_SOURCE.fullmatch(value) is None:
             raise ValueError(
                 "must be a URI or its path, such as https://shop.example or /shop, with no ? or #"
             )
@@ -279,8 +279,8 @@ class Settings(BaseSettings):
 
     @field_validator("trusted_proxies")
     @classmethod
-    def _networks(cls, value: str) -> str:
-        _read_networks(value)
+    def _check_trusted_proxies(cls, value: str) -> str:
+        _parse_networks(value)
         return value
 
     @property
@@ -290,19 +290,19 @@ class Settings(BaseSettings):
         return self.public_url or f"http://{host}:{self.port}"
 
     @property
-    def origin(self) -> Origin:
+    def event_origin(self) -> EventOrigin:
         """What events say of where they come from."""
-        return Origin(self.cloudevents_source, self.public_url)
+        return EventOrigin(self.cloudevents_source, self.public_url)
 
     @property
-    def proxies(self) -> tuple[Network, ...]:
+    def trusted_networks(self) -> tuple[Network, ...]:
         """Whose word is taken for a caller's address."""
-        return _read_networks(self.trusted_proxies)
+        return _parse_networks(self.trusted_proxies)
 
     @property
-    def health_terms(self) -> HealthTerms:
+    def default_health_policy(self) -> HealthConfig:
         """By what endpoints are judged that say nothing of their own."""
-        breaker = BreakerTerms(
+        breaker = BreakerConfig(
             consecutive=self.breaker_consecutive,
             ratio=self.breaker_ratio,
             minimum=self.breaker_minimum,
@@ -310,16 +310,18 @@ class Settings(BaseSettings):
             cool_down=timedelta(seconds=self.breaker_cool_down_seconds),
             longest_cool_down=timedelta(seconds=self.breaker_longest_cool_down_seconds),
         )
-        return HealthTerms(
+        return HealthConfig(
             breaker,
-            in_flight=self.endpoint_in_flight_max,
+            max_in_flight=self.endpoint_in_flight_max,
             disable_after=timedelta(days=self.disable_after_days),
         )
 
     @property
-    def retention(self) -> Terms:
+    def retention_periods(self) -> RetentionPeriods:
         """For how many days everything is kept."""
-        return Terms(**{content: getattr(self, f"retention_{content}_days") for content in Content})
+        return RetentionPeriods(
+            **{content: getattr(self, f"retention_{content}_days") for content in RetainedData}
+        )
 
     @property
     def lease(self) -> timedelta:
@@ -332,7 +334,7 @@ class Settings(BaseSettings):
         return timedelta(seconds=self.queue_lease_seconds)
 
     @property
-    def longest_attempt(self) -> timedelta:
+    def max_attempt_duration(self) -> timedelta:
         """No attempt lasts longer, whatever its endpoint asks for: the lease must outlast it."""
         return timedelta(seconds=min(30.0, self.lease_seconds * 0.8))
 
@@ -344,15 +346,17 @@ def read_settings() -> Settings:
     except ValidationError as error:
         # One line for each variable, however much of it is wrong.
         faults = {str(fault["loc"][0]): fault["msg"] for fault in reversed(error.errors())}
-        lines = [f"WAYBILL_{name.upper()}: {why.removeprefix(_PYDANTIC)}" for name, why in faults.items()]
+        lines = [
+            f"WAYBILL_{name.upper()}: {why.removeprefix(_PYDANTIC_PREFIX)}" for name, why in faults.items()
+        ]
         raise Misconfigured("\n".join(reversed(lines))) from None
 
 
-def _read_networks(text: str) -> tuple[Network, ...]:
+def _parse_networks(text: str) -> tuple[Network, ...]:
     return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
-def _is_amqp(url: str) -> bool:
+def _is_amqp_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return parts.scheme in {"amqp", "amqps"} and bool(parts.hostname) and parts.port != 0
@@ -360,7 +364,7 @@ def _is_amqp(url: str) -> bool:
         return False
 
 
-def _is_web_address(url: str) -> bool:
+def _is_http_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
         known = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0

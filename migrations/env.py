@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 from alembic import context
 from sqlalchemy import NullPool, create_engine, text
 
-from delivery.ledger.tables import PARTITIONED, metadata
+from delivery.ledger.db.tables import PARTITIONED_TABLES, metadata
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 # Any constant will do; it keeps two deploys from migrating at the same time.
 ADVISORY_LOCK = 7_233_201_914_205_511
-LONGEST_WAIT_SECONDS = 60
+MAX_WAIT_SECONDS = 60
 
-_PARTITION = re.compile(rf"^({'|'.join(PARTITIONED)})_\d{{8}}$")
+_PARTITION = re.compile(rf"^({'|'.join(PARTITIONED_TABLES)})_\d{{8}}$")
 
 
 def include_name(name: str | None, kind: str, _parents: object) -> bool:
@@ -35,13 +35,13 @@ def database_url() -> str:
     return "postgresql+psycopg://" + str(given).partition("://")[2]
 
 
-def take_turns(connection: Connection) -> None:
+def acquire_advisory_lock(connection: Connection) -> None:
     """Wait for the advisory lock outside of a transaction: an index built concurrently waits for them all."""
-    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+    deadline = time.monotonic() + MAX_WAIT_SECONDS
     while not connection.execute(text("select pg_try_advisory_lock(:key)"), {"key": ADVISORY_LOCK}).scalar():
         connection.commit()
         if time.monotonic() > deadline:
-            raise SystemExit(f"Another migration has been running for {LONGEST_WAIT_SECONDS} seconds.")
+            raise SystemExit(f"Another migration has been running for {MAX_WAIT_SECONDS} seconds.")
         time.sleep(0.2)
 
 
@@ -52,7 +52,7 @@ def run_migrations() -> None:
         database_url(), poolclass=NullPool, connect_args={"application_name": "waybill migrate"}
     )
     with engine.connect() as connection:
-        take_turns(connection)
+        acquire_advisory_lock(connection)
         connection.execute(text("set lock_timeout = '4s'"))
         connection.execute(text("set statement_timeout = '10min'"))
         connection.commit()

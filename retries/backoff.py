@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MOST_ATTEMPTS: Final = 30
-LONGEST_DELAY: Final = timedelta(days=7)
-SPREAD: Final = 0.2  # a jitter of ±1 moves a delay by ±20 %
-_AT_ONCE: Final = timedelta(0)
+MAX_ATTEMPTS: Final = 30
+MAX_DELAY: Final = timedelta(days=7)
+JITTER_RATIO: Final = 0.2  # a jitter of ±1 moves a delay by ±20 %
+_NO_DELAY: Final = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,12 @@ class Schedule:
     delays: tuple[timedelta, ...]
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.delays) <= MOST_ATTEMPTS:
-            raise ValueError(f"A schedule has 1 to {MOST_ATTEMPTS} entries; this one has {len(self.delays)}.")
+        if not 1 <= len(self.delays) <= MAX_ATTEMPTS:
+            raise ValueError(f"A schedule has 1 to {MAX_ATTEMPTS} entries; this one has {len(self.delays)}.")
         for position, delay in enumerate(self.delays, start=1):
-            if not _AT_ONCE <= delay <= LONGEST_DELAY:
-                raise _not_a_delay(position)
-        if self.delays[0] != _AT_ONCE:
+            if not _NO_DELAY <= delay <= MAX_DELAY:
+                raise _build_delay_error(position)
+        if self.delays[0] != _NO_DELAY:
             raise ValueError("The first attempt is made at once: a schedule begins with 0.")
 
     def __len__(self) -> int:
@@ -41,7 +41,7 @@ class Schedule:
 
 DEFAULT_SCHEDULE: Final = Schedule(
     (
-        _AT_ONCE,
+        _NO_DELAY,
         timedelta(seconds=5),
         timedelta(minutes=5),
         timedelta(minutes=30),
@@ -57,7 +57,7 @@ DEFAULT_SCHEDULE: Final = Schedule(
 
 def parse_schedule(seconds: Sequence[object]) -> Schedule:
     """Read a schedule from seconds, such as `[0, 5, 300]`; a ValueError says which entry is wrong."""
-    return Schedule(tuple(_delay(entry, position) for position, entry in enumerate(seconds, start=1)))
+    return Schedule(tuple(_parse_delay(entry, position) for position, entry in enumerate(seconds, start=1)))
 
 
 def delay_before(step: int, schedule: Schedule, jitter: float) -> timedelta | None:
@@ -69,21 +69,21 @@ def delay_before(step: int, schedule: Schedule, jitter: float) -> timedelta | No
         raise ValueError("Attempts are counted from 0.")
     if step >= len(schedule):
         return None
-    spread = 1 + SPREAD * max(-1.0, min(1.0, jitter))
-    return min(schedule.delays[step] * spread, LONGEST_DELAY)
+    spread = 1 + JITTER_RATIO * max(-1.0, min(1.0, jitter))
+    return min(schedule.delays[step] * spread, MAX_DELAY)
 
 
-def _delay(entry: object, position: int) -> timedelta:
+def _parse_delay(entry: object, position: int) -> timedelta:
     # The comparison comes before any arithmetic: it also turns away NaN, infinity and integers of any size.
-    if isinstance(entry, int | float) and not isinstance(entry, bool) and 0 <= entry <= _LONGEST_SECONDS:
+    if isinstance(entry, int | float) and not isinstance(entry, bool) and 0 <= entry <= _MAX_DELAY_SECONDS:
         return timedelta(seconds=entry)
-    raise _not_a_delay(position)
+    raise _build_delay_error(position)
 
 
-_LONGEST_SECONDS: Final = LONGEST_DELAY.total_seconds()
+_MAX_DELAY_SECONDS: Final = MAX_DELAY.total_seconds()
 
 
-def _not_a_delay(position: int) -> ValueError:
+def _build_delay_error(position: int) -> ValueError:
     return ValueError(
-        f"Entry {position} of a schedule must be seconds from 0 to {_LONGEST_SECONDS:.0f} (7 days)."
+        f"Entry {position} of a schedule must be seconds from 0 to {_MAX_DELAY_SECONDS:.0f} (7 days)."
     )

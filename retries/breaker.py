@@ -12,7 +12,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from retries.backoff import SPREAD
+from retries.backoff import JITTER_RATIO
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -27,7 +27,7 @@ class BreakerState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class BreakerTerms:
+class BreakerConfig:
     """When a breaker opens and for how long.
 
     It opens after so many failures in a row, or when their share of at least `minimum` attempts within the
@@ -66,74 +66,82 @@ class Breaker:
         return cls(BreakerState.CLOSED, since=now, window_since=now, openings=openings)
 
 
-def saw(breaker: Breaker, *, bad: bool, now: datetime, terms: BreakerTerms, jitter: float) -> Breaker:
+def record_attempt(
+    breaker: Breaker, *, is_bad: bool, now: datetime, config: BreakerConfig, jitter: float
+) -> Breaker:
     """Count one attempt's end into a closed breaker; it may open."""
-    window = _rolled(breaker, now, terms.window)
+    window = _roll_window(breaker, now, config.window)
     counted = replace(
         window,
-        consecutive=window.consecutive + 1 if bad else 0,
+        consecutive=window.consecutive + 1 if is_bad else 0,
         requests=window.requests + 1,
-        failures=window.failures + bad,
+        failures=window.failures + is_bad,
     )
-    return _opened(counted, now, terms, jitter) if bad and _is_too_much(counted, now, terms) else counted
+    return (
+        _open_breaker(counted, now, config, jitter)
+        if is_bad and _should_open(counted, now, config)
+        else counted
+    )
 
 
-def probing(breaker: Breaker) -> Breaker:
+def start_probe(breaker: Breaker) -> Breaker:
     """The probe of an open breaker is on its way."""
     return replace(breaker, state=BreakerState.HALF_OPEN)
 
 
-def probed(breaker: Breaker, *, bad: bool, now: datetime, terms: BreakerTerms, jitter: float) -> Breaker:
+def finish_probe(
+    breaker: Breaker, *, is_bad: bool, now: datetime, config: BreakerConfig, jitter: float
+) -> Breaker:
     """The probe has come back: close, or stay open for longer."""
-    if bad:
-        return replace(_opened(breaker, now, terms, jitter), since=breaker.since)
+    if is_bad:
+        return replace(_open_breaker(breaker, now, config, jitter), since=breaker.since)
     return Breaker.fresh(now, openings=breaker.openings)
 
 
-def probe_lost(breaker: Breaker, *, now: datetime) -> Breaker:
+def discard_probe(breaker: Breaker, *, now: datetime) -> Breaker:
     """The probe never went out or was broken off by us: another one may go."""
     return replace(breaker, state=BreakerState.OPEN, probe_at=now)
 
 
-def recovered(breaker: Breaker) -> Breaker:
+def reset_openings(breaker: Breaker) -> Breaker:
     """The endpoint is back at full speed: its next opening is a first one again."""
     return replace(breaker, openings=0)
 
 
-def cool_down(openings: int, terms: BreakerTerms, jitter: float) -> timedelta:
+def compute_cool_down(openings: int, config: BreakerConfig, jitter: float) -> timedelta:
     """How long the breaker stays open for the n-th time in a row, counted from 0.
 
     `jitter` is a throw of the dice in [-1, 1]; what lies outside counts as the nearer end.
     """
-    spread = 1 + SPREAD * max(-1.0, min(1.0, jitter))
-    doubled = terms.cool_down * (1 << min(openings, _MOST_DOUBLINGS))
-    return min(doubled, terms.longest_cool_down) * spread
+    spread = 1 + JITTER_RATIO * max(-1.0, min(1.0, jitter))
+    doubled = config.cool_down * (1 << min(openings, _MAX_DOUBLINGS))
+    return min(doubled, config.longest_cool_down) * spread
 
 
-_MOST_DOUBLINGS: Final = 20  # a million times the cool-down is longer than any longest one
+_MAX_DOUBLINGS: Final = 20  # a million times the cool-down is longer than any longest one
 
 
-def _opened(breaker: Breaker, now: datetime, terms: BreakerTerms, jitter: float) -> Breaker:
+def _open_breaker(breaker: Breaker, now: datetime, config: BreakerConfig, jitter: float) -> Breaker:
     return replace(
         Breaker.fresh(now),
         state=BreakerState.OPEN,
         consecutive=breaker.consecutive,
         openings=breaker.openings + 1,
-        probe_at=now + cool_down(breaker.openings, terms, jitter),
+        probe_at=now + compute_cool_down(breaker.openings, config, jitter),
     )
 
 
-def _is_too_much(breaker: Breaker, now: datetime, terms: BreakerTerms) -> bool:
-    if breaker.consecutive >= terms.consecutive:
+def _should_open(breaker: Breaker, now: datetime, config: BreakerConfig) -> bool:
+    if breaker.consecutive >= config.consecutive:
         return True
     # Attempts come in any order: one may have ended before the window began that another one has opened.
-    left = min(1.0, max(0.0, 1 - (now - breaker.window_since) / terms.window))
+    left = min(1.0, max(0.0, 1 - (now - breaker.window_since) / config.window))
     requests = breaker.requests + left * breaker.earlier_requests
     failures = breaker.failures + left * breaker.earlier_failures
-    return requests >= terms.minimum and failures >= terms.ratio * requests
+    return requests >= config.minimum and failures >= config.ratio * requests
 
 
-def _rolled(breaker: Breaker, now: datetime, window: timedelta) -> Breaker:
+def _roll_window(breaker: Breaker, now: datetime, window: timedelta) -> Breaker:
     """Begin a new window when the current one is over."""
     passed = now - breaker.window_since
     if passed < window:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from retries import breaker as breakers
 from retries import limit as limits
-from retries.breaker import Breaker, BreakerState, BreakerTerms
+from retries.breaker import Breaker, BreakerConfig, BreakerState
 from retries.limit import InFlightLimit
 from retries.policy import Signal
-from retries.rate import room
+from retries.rate import count_permitted
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from retries.rate import RateLimit
 
 # Warned at these shares of the time after which an endpoint that only fails is disabled.
-WARNINGS: Final = (50, 90)
+WARNING_PERCENTS: Final = (50, 90)
 # Longer than the longest pause of the default schedule: who fails on each of its steps has only failed.
-SILENCE: Final = timedelta(days=2)
-NO_NEWS: Final = timedelta(seconds=1)
-_SUCCEEDED: Final = frozenset({Signal.GOOD, Signal.SLOW})
-_IN_ORDER: Final = frozenset({Signal.GOOD, Signal.ALIVE})
+MIN_FAILURE_GAP: Final = timedelta(days=2)
+MIN_WAIT_CHANGE: Final = timedelta(seconds=1)
+_SUCCESS_SIGNALS: Final = frozenset({Signal.GOOD, Signal.SLOW})
+_HEALTHY_SIGNALS: Final = frozenset({Signal.GOOD, Signal.ALIVE})
 # A slow success counts against a closed breaker, and closes an open one.
-_BAD: Final = frozenset({Signal.BAD, Signal.CONGESTED, Signal.SLOW})
-_BAD_PROBE: Final = frozenset({Signal.BAD, Signal.CONGESTED})
+_BAD_SIGNALS: Final = frozenset({Signal.BAD, Signal.CONGESTED, Signal.SLOW})
+_BAD_PROBE_SIGNALS: Final = frozenset({Signal.BAD, Signal.CONGESTED})
 
 
 class Hold(StrEnum):
@@ -47,11 +47,11 @@ class Hold(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class HealthTerms:
+class HealthConfig:
     """By what an endpoint is judged; `in_flight` is the most it may have in flight."""
 
-    breaker: BreakerTerms = field(default_factory=BreakerTerms)
-    in_flight: int = 50
+    breaker: BreakerConfig = field(default_factory=BreakerConfig)
+    max_in_flight: int = 50
     disable_after: timedelta = timedelta(days=5)
 
 
@@ -72,29 +72,29 @@ class Health:
     last_succeeded_at: datetime | None = None
 
     @classmethod
-    def fresh(cls, now: datetime, *, most: int) -> Health:
+    def fresh(cls, now: datetime, *, max_in_flight: int) -> Health:
         """The health of a new endpoint."""
-        return cls(Breaker.fresh(now), InFlightLimit.first(most))
+        return cls(Breaker.fresh(now), InFlightLimit.start(max_in_flight))
 
-    def returned(self, now: datetime) -> Health:
+    def reset_after_enabling(self, now: datetime) -> Health:
         """The health after a person has let the endpoint go on: all is forgiven, and it ramps up."""
         return Health(
             Breaker.fresh(now),
-            InFlightLimit.ramp(),
+            InFlightLimit.start_ramp(),
             last_failed_at=self.last_failed_at,
             last_succeeded_at=self.last_succeeded_at,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
+class HealthSample:
     """What one attempt, from `started_at` to `at`, tells of its endpoint; `wait` is what it asked of us."""
 
     signal: Signal
     started_at: datetime
-    at: datetime
-    wait: timedelta | None = None
-    probe: bool = False
+    ended_at: datetime
+    requested_wait: timedelta | None = None
+    is_probe: bool = False
 
 
 # What follows from a sign for others to hear: a closed set.
@@ -103,7 +103,7 @@ class BreakerOpened:
     """The breaker opened; `again`: it was open, and its probe failed."""
 
     probe_at: datetime
-    again: bool
+    is_reopened: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class BreakerClosed:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitRequested:
     """The endpoint asked us to wait, and we did not wait for it yet, or not for so long."""
 
     until: datetime
@@ -136,99 +136,113 @@ class FailedTooLong:
     failing_since: datetime
 
 
-Change = BreakerOpened | BreakerClosed | Waiting | DisableWarning | FailedTooLong
+HealthChange = BreakerOpened | BreakerClosed | WaitRequested | DisableWarning | FailedTooLong
 
 
-def judge(health: Health, sign: Sign, *, terms: HealthTerms, jitter: float) -> tuple[Health, list[Change]]:
+def update_health(
+    health: Health, sample: HealthSample, *, config: HealthConfig, jitter: float
+) -> tuple[Health, list[HealthChange]]:
     """Count one attempt into an endpoint's health; returns what it is now, and what changed for others.
 
     `jitter` is a throw of the dice in [-1, 1].
     """
-    if sign.signal is Signal.NONE:
-        if not sign.probe or health.breaker.state is not BreakerState.HALF_OPEN:
+    if sample.signal is Signal.NONE:
+        if not sample.is_probe or health.breaker.state is not BreakerState.HALF_OPEN:
             return health, []
-        return replace(health, breaker=breakers.probe_lost(health.breaker, now=sign.at)), []
-    changes: list[Change] = []
-    health = _through_breaker(health, sign, terms, jitter, changes)
-    health = _with_wait(health, sign, changes)
-    if sign.signal in _SUCCEEDED:
-        forgiven = replace(health, failing_since=None, failed=0, warned=0, last_succeeded_at=sign.at)
+        return replace(health, breaker=breakers.discard_probe(health.breaker, now=sample.ended_at)), []
+    changes: list[HealthChange] = []
+    health = _update_breaker(health, sample, config, jitter, changes)
+    health = _apply_wait(health, sample, changes)
+    if sample.signal in _SUCCESS_SIGNALS:
+        forgiven = replace(health, failing_since=None, failed=0, warned=0, last_succeeded_at=sample.ended_at)
         return forgiven, changes
-    return _with_failure(health, sign, terms, changes), changes
+    return _apply_failure(health, sample, config, changes), changes
 
 
-def _through_breaker(
-    health: Health, sign: Sign, terms: HealthTerms, jitter: float, changes: list[Change]
+def _update_breaker(
+    health: Health, sample: HealthSample, config: HealthConfig, jitter: float, changes: list[HealthChange]
 ) -> Health:
     before = health.breaker
     if before.state is BreakerState.CLOSED:
         # What began before it closed tells of the trouble that is over.
-        if sign.started_at < before.since:
+        if sample.started_at < before.since:
             return health
-        after, limit = _counted(health, sign, terms, jitter)
-    elif sign.probe:
-        bad = sign.signal in _BAD_PROBE
-        after = breakers.probed(before, bad=bad, now=sign.at, terms=terms.breaker, jitter=jitter)
-        limit = InFlightLimit.ramp()
+        after, limit = _count_attempt(health, sample, config, jitter)
+    elif sample.is_probe:
+        bad = sample.signal in _BAD_PROBE_SIGNALS
+        after = breakers.finish_probe(
+            before, is_bad=bad, now=sample.ended_at, config=config.breaker, jitter=jitter
+        )
+        limit = InFlightLimit.start_ramp()
     else:
         return health
     if after.probe_at is not None and after.probe_at != before.probe_at:
-        changes.append(BreakerOpened(after.probe_at, again=before.state is not BreakerState.CLOSED))
+        changes.append(BreakerOpened(after.probe_at, is_reopened=before.state is not BreakerState.CLOSED))
     if before.state is not BreakerState.CLOSED and after.state is BreakerState.CLOSED:
         changes.append(BreakerClosed(before.since))
     return replace(health, breaker=after, limit=limit)
 
 
-def _counted(health: Health, sign: Sign, terms: HealthTerms, jitter: float) -> tuple[Breaker, InFlightLimit]:
-    bad = sign.signal in _BAD
-    breaker = breakers.saw(health.breaker, bad=bad, now=sign.at, terms=terms.breaker, jitter=jitter)
-    limit = _limit(health.limit, sign, terms.in_flight)
-    if breaker.openings and sign.signal in _IN_ORDER and limit.now >= terms.in_flight:
-        breaker = breakers.recovered(breaker)
+def _count_attempt(
+    health: Health, sample: HealthSample, config: HealthConfig, jitter: float
+) -> tuple[Breaker, InFlightLimit]:
+    bad = sample.signal in _BAD_SIGNALS
+    breaker = breakers.record_attempt(
+        health.breaker, is_bad=bad, now=sample.ended_at, config=config.breaker, jitter=jitter
+    )
+    limit = _adjust_limit(health.limit, sample, config.max_in_flight)
+    if breaker.openings and sample.signal in _HEALTHY_SIGNALS and limit.now >= config.max_in_flight:
+        breaker = breakers.reset_openings(breaker)
     return breaker, limit
 
 
-def _limit(limit: InFlightLimit, sign: Sign, most: int) -> InFlightLimit:
-    match sign.signal:
+def _adjust_limit(limit: InFlightLimit, sample: HealthSample, max_in_flight: int) -> InFlightLimit:
+    match sample.signal:
         case Signal.GOOD | Signal.ALIVE:
-            return limits.grown(limit, most=most)
+            return limits.raise_limit(limit, max_in_flight=max_in_flight)
         case Signal.BAD if not limit.ramping:
             return limit
         case Signal.BAD | Signal.SLOW | Signal.CONGESTED:
-            return limits.lowered(limit, started_at=sign.started_at, now=sign.at)
+            return limits.lower_limit(limit, started_at=sample.started_at, now=sample.ended_at)
         case Signal.NONE:
             return limit
         case _:
-            assert_never(sign.signal)
+            assert_never(sample.signal)
 
 
-def _with_wait(health: Health, sign: Sign, changes: list[Change]) -> Health:
+def _apply_wait(health: Health, sample: HealthSample, changes: list[HealthChange]) -> Health:
     # To wait for no time at all is nothing to be told of.
-    if not sign.wait:
+    if not sample.requested_wait:
         return health
-    until = sign.at + sign.wait
+    until = sample.ended_at + sample.requested_wait
     known = health.waits_until
     if known is not None and known >= until:
         return health
     # Those that were in flight together all ask for the same; only what makes a difference is told.
-    if known is None or known <= sign.at or until - known > NO_NEWS:
-        changes.append(Waiting(until))
+    if known is None or known <= sample.ended_at or until - known > MIN_WAIT_CHANGE:
+        changes.append(WaitRequested(until))
     return replace(health, waits_until=until)
 
 
-def _with_failure(health: Health, sign: Sign, terms: HealthTerms, changes: list[Change]) -> Health:
+def _apply_failure(
+    health: Health, sample: HealthSample, config: HealthConfig, changes: list[HealthChange]
+) -> Health:
     last, since = health.last_failed_at, health.failing_since
     # After a longer silence than that the earlier failures are no part of this trouble.
-    if since is None or (last is not None and sign.at - last > max(terms.disable_after, SILENCE)):
-        return replace(health, failing_since=sign.at, failed=1, warned=0, last_failed_at=sign.at)
-    health = replace(health, failed=health.failed + 1, last_failed_at=sign.at)
-    passed = (sign.at - since) / terms.disable_after
-    if passed >= 1 and health.failed >= terms.breaker.consecutive:
+    if since is None or (
+        last is not None and sample.ended_at - last > max(config.disable_after, MIN_FAILURE_GAP)
+    ):
+        return replace(
+            health, failing_since=sample.ended_at, failed=1, warned=0, last_failed_at=sample.ended_at
+        )
+    health = replace(health, failed=health.failed + 1, last_failed_at=sample.ended_at)
+    passed = (sample.ended_at - since) / config.disable_after
+    if passed >= 1 and health.failed >= config.breaker.consecutive:
         changes.append(FailedTooLong(since))
         return health
-    reached = max((percent for percent in WARNINGS if passed * 100 >= percent), default=0)
+    reached = max((percent for percent in WARNING_PERCENTS if passed * 100 >= percent), default=0)
     if reached > health.warned:
-        changes.append(DisableWarning(reached, since, since + terms.disable_after))
+        changes.append(DisableWarning(reached, since, since + config.disable_after))
         return replace(health, warned=reached)
     return health
 
@@ -241,18 +255,18 @@ class Allowance:
     the moment from which what is taken counts.
     """
 
-    take: int
+    count: int
     hold: Hold | None = None
-    until: datetime | None = None
-    probe: bool = False
+    check_again_at: datetime | None = None
+    is_probe: bool = False
     counts_from: datetime | None = None
 
 
-def allowance(
+def compute_allowance(
     health: Health,
     *,
     in_flight: int,
-    most: int,
+    max_in_flight: int,
     rate: RateLimit | None,
     next_at: datetime | None,
     now: datetime,
@@ -261,17 +275,19 @@ def allowance(
 
     `most` is the endpoint's own limit, `next_at` when its rate limit lets the next one go.
     """
-    if (held := _held(health, now)) is not None:
+    if (held := _find_hold(health, now)) is not None:
         return held
     probe = health.breaker.state is BreakerState.OPEN
-    free = (most if probe else min(most, health.limit.now)) - in_flight
+    free = (max_in_flight if probe else min(max_in_flight, health.limit.now)) - in_flight
     if free <= 0:
         return Allowance(0, Hold.IN_FLIGHT_LIMIT)
-    allowed = Allowance(1, Hold.BREAKER_OPEN, probe=True) if probe else Allowance(free, Hold.IN_FLIGHT_LIMIT)
-    return allowed if rate is None else _paced(allowed, rate, next_at, now)
+    allowed = (
+        Allowance(1, Hold.BREAKER_OPEN, is_probe=True) if probe else Allowance(free, Hold.IN_FLIGHT_LIMIT)
+    )
+    return allowed if rate is None else _apply_rate_limit(allowed, rate, next_at, now)
 
 
-def _held(health: Health, now: datetime) -> Allowance | None:
+def _find_hold(health: Health, now: datetime) -> Allowance | None:
     breaker = health.breaker
     if breaker.state is BreakerState.HALF_OPEN:
         return Allowance(0, Hold.BREAKER_OPEN)
@@ -282,9 +298,11 @@ def _held(health: Health, now: datetime) -> Allowance | None:
     return None
 
 
-def _paced(allowed: Allowance, rate: RateLimit, next_at: datetime | None, now: datetime) -> Allowance:
-    count, counts_from = room(rate, next_at, now=now)
-    if count >= allowed.take:
+def _apply_rate_limit(
+    allowed: Allowance, rate: RateLimit, next_at: datetime | None, now: datetime
+) -> Allowance:
+    count, counts_from = count_permitted(rate, next_at, now=now)
+    if count >= allowed.count:
         return replace(allowed, counts_from=counts_from)
     until = counts_from + count * rate.interval
-    return Allowance(count, Hold.RATE_LIMIT, until, allowed.probe and count > 0, counts_from)
+    return Allowance(count, Hold.RATE_LIMIT, until, allowed.is_probe and count > 0, counts_from)

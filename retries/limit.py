@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 # What an endpoint of which nothing is known starts with.
-FIRST_IN_FLIGHT: Final = 10
+INITIAL_IN_FLIGHT: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,28 +27,32 @@ class InFlightLimit:
     lowered_at: datetime | None = None
 
     @classmethod
-    def first(cls, most: int) -> InFlightLimit:
+    def start(cls, max_in_flight: int) -> InFlightLimit:
         """The limit of a new endpoint."""
-        start = min(FIRST_IN_FLIGHT, most)
-        return cls(start, ramping=start < most)
+        start = min(INITIAL_IN_FLIGHT, max_in_flight)
+        return cls(start, ramping=start < max_in_flight)
 
     @classmethod
-    def ramp(cls) -> InFlightLimit:
+    def start_ramp(cls) -> InFlightLimit:
         """The limit of an endpoint that has just come back: one, and then up."""
         return cls(1, ramping=True)
 
 
-def grown(limit: InFlightLimit, *, most: int) -> InFlightLimit:
+def raise_limit(limit: InFlightLimit, *, max_in_flight: int) -> InFlightLimit:
     """One good answer more; a whole round of them raises the limit, up to `most`."""
-    if limit.now >= most:
-        return replace(limit, now=most, ramping=False, credit=0) if _is_unsettled(limit, most) else limit
+    if limit.now >= max_in_flight:
+        return (
+            replace(limit, now=max_in_flight, ramping=False, credit=0)
+            if _is_unsettled(limit, max_in_flight)
+            else limit
+        )
     if limit.credit + 1 < limit.now:
         return replace(limit, credit=limit.credit + 1)
-    raised = min(most, limit.now * 2 if limit.ramping else limit.now + 1)
-    return replace(limit, now=raised, ramping=limit.ramping and raised < most, credit=0)
+    raised = min(max_in_flight, limit.now * 2 if limit.ramping else limit.now + 1)
+    return replace(limit, now=raised, ramping=limit.ramping and raised < max_in_flight, credit=0)
 
 
-def lowered(limit: InFlightLimit, *, started_at: datetime, now: datetime) -> InFlightLimit:
+def lower_limit(limit: InFlightLimit, *, started_at: datetime, now: datetime) -> InFlightLimit:
     """The endpoint is overloaded: half as many, and the ramp is over.
 
     What was started before the last fall tells nothing new: all that were in flight then fail together.
@@ -58,5 +62,5 @@ def lowered(limit: InFlightLimit, *, started_at: datetime, now: datetime) -> InF
     return InFlightLimit(max(1, limit.now // 2), ramping=False, lowered_at=now)
 
 
-def _is_unsettled(limit: InFlightLimit, most: int) -> bool:
-    return limit.now > most or limit.ramping or limit.credit > 0
+def _is_unsettled(limit: InFlightLimit, max_in_flight: int) -> bool:
+    return limit.now > max_in_flight or limit.ramping or limit.credit > 0

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 _SUCCESS = range(200, 300)
-_LONGEST_DETAIL: Final = 200
+_MAX_DETAIL_CHARS: Final = 200
 
 
 class Phase(StrEnum):
@@ -106,7 +106,7 @@ def classify_status(status: int, retry_after: timedelta | None) -> Delivered | R
     return Refused(status, retry_after)
 
 
-NAMES: Final = frozenset(
+OUTCOME_NAMES: Final = frozenset(
     {
         "delivered",
         "refused",
@@ -119,10 +119,10 @@ NAMES: Final = frozenset(
     }
 )
 # What happened on our side of the network, and tells nothing of the endpoint.
-OURS: Final = ("interrupted", "proxy_failed")
+INTERNAL_OUTCOMES: Final = ("interrupted", "proxy_failed")
 
 
-def name_of(outcome: Outcome) -> str:  # noqa: PLR0911  one line for each member of the closed set
+def label_outcome(outcome: Outcome) -> str:  # noqa: PLR0911  one line for each member of the closed set
     """Name an outcome by its closed label, as metrics, logs and the ledger write it."""
     match outcome:
         case Delivered():
@@ -145,37 +145,43 @@ def name_of(outcome: Outcome) -> str:  # noqa: PLR0911  one line for each member
             assert_never(outcome)
 
 
-def describe(outcome: Outcome) -> str:  # noqa: PLR0911  one line for each member of the closed set
+def describe_outcome(outcome: Outcome) -> str:  # noqa: PLR0911  one line for each member of the closed set
     """Say in one plain sentence what came of the attempt, for the people who read the ledger."""
     match outcome:
         case Delivered(status):
-            return f"The endpoint answered {_status_line(status)}."
+            return f"The endpoint answered {_format_status(status)}."
         case Refused(status, retry_after):
-            return f"The endpoint answered {_status_line(status)}{_asking_for(retry_after)}."
+            return f"The endpoint answered {_format_status(status)}{_format_requested_wait(retry_after)}."
         case TimedOut(phase):
-            return f"The time was up before {_NOT_YET[phase]}."
+            return f"The time was up before {_PHASE_GOALS[phase]}."
         case Unreachable(kind, detail):
-            return f"{_FAULTS[kind]}{_in_brackets(detail)}."
+            return f"{_FAULT_SENTENCES[kind]}{_format_detail(detail)}."
         case Blocked(_, None, reason):
-            return f"Nothing was dialled: {_printable(reason).removesuffix('.')}."
+            return f"Nothing was dialled: {_escape_unprintable(reason).removesuffix('.')}."
         case Blocked(host, address, reason):
-            return f"The address {address} of {_printable(host)} may not be dialled: {reason}."
+            return f"The address {address} of {_escape_unprintable(host)} may not be dialled: {reason}."
         case CutShort(status):
-            return f"The endpoint answered {_status_line(status)}, but the response broke off before its end."
+            return (
+                f"The endpoint answered {_format_status(status)}, but the response broke off before its end."
+            )
         case Interrupted():
             return "The attempt was stopped on our side before it ended."
         case ProxyFailed(detail):
-            return f"The proxy on our side gave no connection to the endpoint{_in_brackets(detail)}."
+            return f"The proxy on our side gave no connection to the endpoint{_format_detail(detail)}."
         case _:
             assert_never(outcome)
 
 
-def describe_other(who: str, outcome: Outcome) -> str:
+def describe_other_exchange(server: str, outcome: Outcome) -> str:
     """Say the same of an exchange with somebody else than the endpoint, to stand in brackets."""
-    return describe(outcome).replace("The endpoint", f"The {who}").replace("the endpoint", f"the {who}")[:-1]
+    return (
+        describe_outcome(outcome)
+        .replace("The endpoint", f"The {server}")
+        .replace("the endpoint", f"the {server}")[:-1]
+    )
 
 
-_NOT_YET: Final = {
+_PHASE_GOALS: Final = {
     Phase.DNS: "the endpoint's name was resolved",
     Phase.CONNECT: "the endpoint took the connection",
     Phase.TLS: "the TLS handshake was done",
@@ -185,7 +191,7 @@ _NOT_YET: Final = {
     Phase.TOTAL: "the attempt was finished",
 }
 
-_FAULTS: Final = {
+_FAULT_SENTENCES: Final = {
     Fault.DNS: "The endpoint's name could not be resolved",
     Fault.REFUSED: "The endpoint refused the connection",
     Fault.RESET: "The endpoint broke off the connection",
@@ -196,7 +202,7 @@ _FAULTS: Final = {
 }
 
 
-def _status_line(status: int) -> str:
+def _format_status(status: int) -> str:
     """Write `503 Service Unavailable`, or the bare number when nobody has named it."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
@@ -204,19 +210,19 @@ def _status_line(status: int) -> str:
         return str(status)
 
 
-def _asking_for(wait: timedelta | None) -> str:
+def _format_requested_wait(wait: timedelta | None) -> str:
     return "" if wait is None else f" and asked us to wait {wait.total_seconds():.0f} s"
 
 
-def _in_brackets(detail: str) -> str:
+def _format_detail(detail: str) -> str:
     """Keep a detail on one line and short: it may quote what a stranger sent."""
-    one_line = _printable(" ".join(detail.split()))
+    one_line = _escape_unprintable(" ".join(detail.split()))
     return f" ({one_line})" if one_line else ""
 
 
-def _printable(words: str) -> str:
+def _escape_unprintable(words: str) -> str:
     """Bound what others wrote, and write out what could command a terminal or turn the text's direction."""
-    cut = words[:_LONGEST_DETAIL]
+    cut = words[:_MAX_DETAIL_CHARS]
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode()
         for letter in cut

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 _REDIRECTS = range(300, 400)
 _CLIENT_ERRORS = range(400, 500)
 # Of the time limit of an attempt: a success that took longer is a slow one.
-SLOW_SHARE: Final = 0.8
+SLOW_RATIO: Final = 0.8
 
 
 class Reason(StrEnum):
@@ -117,45 +117,45 @@ class HandBack:
     """The delivery is due again at once, or after a pause, with no step of its schedule burned."""
 
     reason: Reason
-    after: timedelta = timedelta(0)
+    delay: timedelta = timedelta(0)
 
 
 Decision = Succeed | RetryAt | GiveUp | DisableEndpoint | HandBack
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class PolicyRule:
     """The row of one status: `ends` None is a retry; `waits`: its Retry-After holds the whole endpoint."""
 
     signal: Signal
-    ends: GiveUp | DisableEndpoint | None = None
-    waits: bool = False
+    final_decision: GiveUp | DisableEndpoint | None = None
+    holds_endpoint: bool = False
 
 
-STATUSES: Final[Mapping[int, Rule]] = MappingProxyType(
+STATUS_RULES: Final[Mapping[int, PolicyRule]] = MappingProxyType(
     {
-        400: Rule(Signal.ALIVE),
-        408: Rule(Signal.CONGESTED),
-        410: Rule(Signal.BAD, ends=DisableEndpoint(Reason.GONE)),
+        400: PolicyRule(Signal.ALIVE),
+        408: PolicyRule(Signal.CONGESTED),
+        410: PolicyRule(Signal.BAD, final_decision=DisableEndpoint(Reason.GONE)),
         # The body is the same on every attempt, and so is its size.
-        413: Rule(Signal.ALIVE, ends=GiveUp(Reason.TOO_LARGE)),
-        422: Rule(Signal.ALIVE),
-        429: Rule(Signal.CONGESTED, waits=True),
-        502: Rule(Signal.CONGESTED),
-        503: Rule(Signal.CONGESTED, waits=True),
-        504: Rule(Signal.CONGESTED),
+        413: PolicyRule(Signal.ALIVE, final_decision=GiveUp(Reason.TOO_LARGE)),
+        422: PolicyRule(Signal.ALIVE),
+        429: PolicyRule(Signal.CONGESTED, holds_endpoint=True),
+        502: PolicyRule(Signal.CONGESTED),
+        503: PolicyRule(Signal.CONGESTED, holds_endpoint=True),
+        504: PolicyRule(Signal.CONGESTED),
     }
 )
-_ANY_OTHER: Final = Rule(Signal.BAD)
-_FIRST_PAUSE: Final = timedelta(seconds=5)
-_LONGEST_PAUSE: Final = timedelta(minutes=5)
-_MOST_DOUBLINGS: Final = 10
+_DEFAULT_RULE: Final = PolicyRule(Signal.BAD)
+_MIN_PROXY_PAUSE: Final = timedelta(seconds=5)
+_MAX_PROXY_PAUSE: Final = timedelta(minutes=5)
+_MAX_DOUBLINGS: Final = 10
 _PAUSE_JITTER: Final = 0.2
 # What an endpoint may not call permanent: these pass, or are decided already.
 _NEVER_PERMANENT: Final = frozenset({408, 410, 413, 425, 429})
 
 
-def check_permanent(status: int) -> int:
+def check_permanent_status(status: int) -> int:
     """Give back a status that an endpoint may call permanent: a 4xx that is not about time; ValueError."""
     if status not in _CLIENT_ERRORS or status in _NEVER_PERMANENT:
         never = ", ".join(map(str, sorted(_NEVER_PERMANENT)))
@@ -170,8 +170,8 @@ def decide(  # noqa: C901, PLR0913  one branch for each outcome; what decides, e
     schedule: Schedule,
     now: datetime,
     jitter: float,
-    permanent: Collection[int] = (),
-    unburned: int = 0,
+    permanent_statuses: Collection[int] = (),
+    uncounted_attempts: int = 0,
 ) -> Decision:
     """Decide what follows from an outcome. `step` counts the attempts burned before this one, from 0.
 
@@ -185,10 +185,10 @@ def decide(  # noqa: C901, PLR0913  one branch for each outcome; what decides, e
         case Interrupted():
             return HandBack(Reason.INTERRUPTED)
         case ProxyFailed():
-            return HandBack(Reason.PROXY, _pause(unburned, jitter))
-        case Refused(status) if (ends := _rule(status).ends) is not None:
+            return HandBack(Reason.PROXY, _compute_proxy_pause(uncounted_attempts, jitter))
+        case Refused(status) if (ends := _get_rule(status).final_decision) is not None:
             return ends
-        case Refused(status) if status in permanent:
+        case Refused(status) if status in permanent_statuses:
             return GiveUp(Reason.PERMANENT_STATUS)
         case Refused(status, asked):
             reason = Reason.REDIRECT if status in _REDIRECTS else Reason.RETRYABLE_STATUS
@@ -203,18 +203,18 @@ def decide(  # noqa: C901, PLR0913  one branch for each outcome; what decides, e
         case _:
             assert_never(outcome)
     delay = delay_before(step + 1, schedule, jitter)
-    return _try_again(reason, delay=delay, asked=asked, now=now)
+    return _retry_or_give_up(reason, delay=delay, requested_wait=asked, now=now)
 
 
-def signal_of(outcome: Outcome, *, took: timedelta, limit: timedelta) -> Signal:
+def classify_health_signal(outcome: Outcome, *, took: timedelta, timeout: timedelta) -> Signal:
     """Say what an attempt that took so long, of the time limit it had, tells of its endpoint."""
     match outcome:
         case Delivered():
-            return Signal.SLOW if took > SLOW_SHARE * limit else Signal.GOOD
+            return Signal.SLOW if took > SLOW_RATIO * timeout else Signal.GOOD
         case Interrupted() | ProxyFailed():
             return Signal.NONE
         case Refused(status):
-            return _rule(status).signal
+            return _get_rule(status).signal
         case TimedOut():
             return Signal.CONGESTED
         case Unreachable() | Blocked() | CutShort():
@@ -223,37 +223,37 @@ def signal_of(outcome: Outcome, *, took: timedelta, limit: timedelta) -> Signal:
             assert_never(outcome)
 
 
-def wait_of(outcome: Outcome) -> timedelta | None:
+def get_requested_wait(outcome: Outcome) -> timedelta | None:
     """How long the whole endpoint asks us to wait; None when it does not."""
     match outcome:
-        case Refused(status, retry_after) if retry_after is not None and _rule(status).waits:
+        case Refused(status, retry_after) if retry_after is not None and _get_rule(status).holds_endpoint:
             return clamp_retry_after(retry_after)
         case _:
             return None
 
 
-def _pause(unburned: int, jitter: float) -> timedelta:
+def _compute_proxy_pause(uncounted_attempts: int, jitter: float) -> timedelta:
     """How long a proxy that failed is left alone: longer with each time, and not by everybody equally."""
-    pause = min(_FIRST_PAUSE * (1 << min(max(unburned, 0), _MOST_DOUBLINGS)), _LONGEST_PAUSE)
+    pause = min(_MIN_PROXY_PAUSE * (1 << min(max(uncounted_attempts, 0), _MAX_DOUBLINGS)), _MAX_PROXY_PAUSE)
     return pause * (1 + _PAUSE_JITTER * jitter)
 
 
-def _rule(status: int) -> Rule:
-    return STATUSES.get(status, _ANY_OTHER)
+def _get_rule(status: int) -> PolicyRule:
+    return STATUS_RULES.get(status, _DEFAULT_RULE)
 
 
-def _try_again(
-    reason: Reason, *, delay: timedelta | None, asked: timedelta | None, now: datetime
+def _retry_or_give_up(
+    reason: Reason, *, delay: timedelta | None, requested_wait: timedelta | None, now: datetime
 ) -> RetryAt | GiveUp:
     """Retry after the schedule's delay, or after the longer one that the receiver asked for."""
     if delay is None:
         return GiveUp(Reason.SCHEDULE_SPENT)
-    if asked is not None and (wait := clamp_retry_after(asked)) > delay:
+    if requested_wait is not None and (wait := clamp_retry_after(requested_wait)) > delay:
         return RetryAt(now + wait, Reason.RETRY_AFTER)
     return RetryAt(now + delay, reason)
 
 
-def name_of_decision(decision: Decision) -> str:
+def label_decision(decision: Decision) -> str:
     """Name a decision by its closed label, as metrics, logs and the ledger write it."""
     match decision:
         case Succeed():
@@ -270,7 +270,7 @@ def name_of_decision(decision: Decision) -> str:
             assert_never(decision)
 
 
-def explain(reason: Reason) -> str:
+def explain_reason(reason: Reason) -> str:
     """Say in one plain sentence what a reason means, for the people who read the ledger."""
     return _SENTENCES[reason]
 

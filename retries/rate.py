@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from datetime import datetime
 
-_TOGETHER: Final = timedelta(seconds=0.1)
+_MAX_BURST_TIME: Final = timedelta(seconds=0.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +30,20 @@ class RateLimit:
         return -(-self.per // self.limit)
 
     @property
-    def together(self) -> int:
+    def burst(self) -> int:
         """How many may go at the same moment after a rest."""
-        return max(1, min(self.limit, _TOGETHER // self.interval))
+        return max(1, min(self.limit, _MAX_BURST_TIME // self.interval))
 
     @property
-    def lateness(self) -> timedelta:
+    def tolerance(self) -> timedelta:
         """How late a look may come without loss: whoever looks again and again never comes on the dot."""
-        return min(_TOGETHER, self.together * self.interval - timedelta.resolution)
+        return min(_MAX_BURST_TIME, self.burst * self.interval - timedelta.resolution)
 
 
-def room(rate: RateLimit, next_at: datetime | None, *, now: datetime) -> tuple[int, datetime]:
+def count_permitted(rate: RateLimit, next_at: datetime | None, *, now: datetime) -> tuple[int, datetime]:
     """How many may go now, and from when they count: after n of them the next is due n intervals later."""
-    if next_at is None or next_at < now - rate.lateness:
-        counts_from = now - (rate.together - 1) * rate.interval
+    if next_at is None or next_at < now - rate.tolerance:
+        counts_from = now - (rate.burst - 1) * rate.interval
     else:
         counts_from = next_at
     if counts_from > now:

@@ -6,9 +6,9 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-LONGEST_RETRY_AFTER: Final = timedelta(hours=24)
-_NONE: Final = timedelta(0)
-_MOST_DIGITS: Final = 9  # more seconds than that are far beyond the clamp
+MAX_RETRY_AFTER: Final = timedelta(hours=24)
+_ZERO: Final = timedelta(0)
+_MAX_DIGITS: Final = 9  # more seconds than that are far beyond the clamp
 _LAST_SECOND: Final = 59
 _CENTURY: Final = 100
 
@@ -39,43 +39,43 @@ def parse_retry_after(value: str | bytes | None, *, now: datetime) -> timedelta 
     if value is None:
         return None
     text = (value.decode("latin-1") if isinstance(value, bytes) else value).strip(" \t")
-    wait = _read_seconds(text)
+    wait = _parse_seconds(text)
     if wait is None:
-        moment = _read_date(text, now=now)
+        moment = _parse_date(text, now=now)
         wait = None if moment is None else moment - now
     return None if wait is None else clamp_retry_after(wait)
 
 
 def clamp_retry_after(wait: timedelta) -> timedelta:
     """Bring a wait between zero and 24 hours: no receiver may hold its deliveries for longer than that."""
-    return max(_NONE, min(wait, LONGEST_RETRY_AFTER))
+    return max(_ZERO, min(wait, MAX_RETRY_AFTER))
 
 
-def _read_seconds(text: str) -> timedelta | None:
+def _parse_seconds(text: str) -> timedelta | None:
     found = _SECONDS.fullmatch(text)
     if found is None:
         return None
     if found["minus"]:
-        return _NONE
+        return _ZERO
     digits = found["digits"].lstrip("0")
-    if len(digits) > _MOST_DIGITS:
-        return LONGEST_RETRY_AFTER
+    if len(digits) > _MAX_DIGITS:
+        return MAX_RETRY_AFTER
     return timedelta(seconds=int(digits or "0"))
 
 
-def _read_date(text: str, *, now: datetime) -> datetime | None:
+def _parse_date(text: str, *, now: datetime) -> datetime | None:
     """Read an HTTP-date (RFC 9110, section 5.6.7). The name of the day is not held against the date."""
     for form in _DATES:
         found = form.fullmatch(text)
         if found is not None:
-            return _moment(found, now=now)
+            return _build_datetime(found, now=now)
     return None
 
 
-def _moment(found: re.Match[str], *, now: datetime) -> datetime | None:
+def _build_datetime(found: re.Match[str], *, now: datetime) -> datetime | None:
     year = int(found["year"])
     if len(found["year"]) == len("94"):
-        year = _full_year(year, now=now)
+        year = _complete_year(year, now=now)
     try:
         return datetime(
             year,
@@ -90,7 +90,7 @@ def _moment(found: re.Match[str], *, now: datetime) -> datetime | None:
         return None
 
 
-def _full_year(two_digits: int, *, now: datetime) -> int:
+def _complete_year(two_digits: int, *, now: datetime) -> int:
     """Complete a year: the one with these digits that is at most 50 years ahead (RFC 9110, section 5.6.7)."""
     earliest = now.year - 49
     return earliest + (two_digits - earliest) % _CENTURY

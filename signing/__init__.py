@@ -13,7 +13,7 @@ from signing.secrets import (
     parse_secret,
 )
 from signing.sign import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, SignedHeaders, sign
-from signing.verify import DEFAULT_TOLERANCE, Flaw, VerificationError, Verified, verify
+from signing.verify import DEFAULT_TOLERANCE, VerificationError, VerificationFailure, Verified, verify
 
 __all__ = [
     "DEFAULT_TOLERANCE",
@@ -21,7 +21,6 @@ __all__ = [
     "SIGNATURE_HEADER",
     "TIMESTAMP_HEADER",
     "Ed25519Secret",
-    "Flaw",
     "HmacSecret",
     "KeyRing",
     "MalformedSecret",
@@ -30,6 +29,7 @@ __all__ = [
     "Secret",
     "SignedHeaders",
     "VerificationError",
+    "VerificationFailure",
     "Verified",
     "generate_ed25519",
     "generate_hmac",

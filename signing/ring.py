@@ -30,15 +30,15 @@ class KeyRing:
     entries: tuple[RingEntry, ...]
 
     @classmethod
-    def of(cls, secret: Secret) -> Self:
+    def from_secret(cls, secret: Secret) -> Self:
         """A ring that holds one secret for good."""
         return cls((RingEntry(secret),))
 
-    def live(self, now: datetime) -> tuple[Secret, ...]:
+    def get_live_secrets(self, now: datetime) -> tuple[Secret, ...]:
         """The secrets that sign at this moment, newest first."""
         return tuple([entry.secret for entry in self.entries if entry.is_live(now)])
 
-    def rotated(self, secret: Secret, *, now: datetime, overlap: timedelta) -> Self:
+    def rotate_to(self, secret: Secret, *, now: datetime, overlap: timedelta) -> Self:
         """The ring after a rotation: the new secret first, the others for no longer than the overlap."""
         until = now + overlap
         older = tuple(

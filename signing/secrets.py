@@ -20,8 +20,8 @@ HMAC_PREFIX: Final = "whsec_"
 ED25519_PREFIX: Final = "whsk_"
 PUBLIC_PREFIX: Final = "whpk_"
 
-_FEWEST_BYTES: Final = 24
-_MOST_BYTES: Final = 64
+_MIN_HMAC_BYTES: Final = 24
+_MAX_HMAC_BYTES: Final = 64
 _SEED_BYTES: Final = 32
 _PUBLIC_BYTES: Final = 32
 _SIGNATURE_BYTES: Final = 64
@@ -46,7 +46,7 @@ class PublicKey:
         object.__setattr__(self, "_verifier", Ed25519PublicKey.from_public_bytes(self.raw))
         object.__setattr__(self, "key_id", _fingerprint(b"waybill key id, ed25519\0", self.raw))
 
-    def text(self) -> str:
+    def to_text(self) -> str:
         """The form that receivers are given: `whpk_…`."""
         return PUBLIC_PREFIX + _encode(self.raw)
 
@@ -66,7 +66,7 @@ class PublicKey:
         return True
 
     def __repr__(self) -> str:
-        return f"PublicKey({self.text()!r})"
+        return f"PublicKey({self.to_text()!r})"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -81,9 +81,9 @@ class HmacSecret:
     key_id: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not _FEWEST_BYTES <= len(self.key) <= _MOST_BYTES:
+        if not _MIN_HMAC_BYTES <= len(self.key) <= _MAX_HMAC_BYTES:
             raise MalformedSecret(
-                f"An HMAC secret has {_FEWEST_BYTES} to {_MOST_BYTES} bytes, not {len(self.key)}."
+                f"An HMAC secret has {_MIN_HMAC_BYTES} to {_MAX_HMAC_BYTES} bytes, not {len(self.key)}."
             )
         object.__setattr__(self, "key_id", _fingerprint(b"waybill key id, hmac\0", self.key))
 

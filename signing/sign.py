@@ -30,7 +30,7 @@ class SignedHeaders:
     signature: str
     key_ids: tuple[str, ...]
 
-    def headers(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, str]:
         """The three headers, by their names."""
         return {
             ID_HEADER: self.message_id,

@@ -27,11 +27,11 @@ Key = str | Secret | PublicKey
 
 DEFAULT_TOLERANCE: Final = timedelta(minutes=5)
 # More signatures than any rotation leaves behind; a stranger's header must not buy more work than that.
-MOST_SIGNATURES: Final = 20
+MAX_SIGNATURES: Final = 20
 _TIMESTAMP: Final = re.compile(r"[0-9]{1,11}")
 
 
-class Flaw(StrEnum):
+class VerificationFailure(StrEnum):
     """Why a webhook was not verified."""
 
     MISSING_HEADER = "missing_header"
@@ -42,18 +42,18 @@ class Flaw(StrEnum):
 
 
 _SENTENCES: Final = {
-    Flaw.MISSING_HEADER: "A webhook carries webhook-id, webhook-timestamp and webhook-signature.",
-    Flaw.MALFORMED_HEADER: "One of the webhook's three headers has not the form that the specification says.",
-    Flaw.TOO_OLD: "The webhook's timestamp lies too far in the past.",
-    Flaw.TOO_NEW: "The webhook's timestamp lies too far in the future.",
-    Flaw.NO_MATCHING_SIGNATURE: "No signature of the webhook is by one of the given keys.",
+    VerificationFailure.MISSING_HEADER: "A webhook carries webhook-id, webhook-timestamp and webhook-signature.",
+    VerificationFailure.MALFORMED_HEADER: "One of the webhook's three headers has not the form that the specification says.",
+    VerificationFailure.TOO_OLD: "The webhook's timestamp lies too far in the past.",
+    VerificationFailure.TOO_NEW: "The webhook's timestamp lies too far in the future.",
+    VerificationFailure.NO_MATCHING_SIGNATURE: "No signature of the webhook is by one of the given keys.",
 }
 
 
 class VerificationError(Exception):
     """The webhook is not to be trusted; `reason` says which check it failed."""
 
-    def __init__(self, reason: Flaw) -> None:
+    def __init__(self, reason: VerificationFailure) -> None:
         self.reason = reason
         super().__init__(_SENTENCES[reason])
 
@@ -81,60 +81,60 @@ def verify(
     nothing else. Your own mistakes are told apart: MalformedSecret for a key that is none, or no key at all;
     ValueError for a `now` without a time zone.
     """
-    keys = _keys(secrets)
+    keys = _parse_keys(secrets)
     if now.tzinfo is None:
         raise ValueError("`now` needs a time zone.")
-    message_id, seconds, signatures = _read(headers)
+    message_id, seconds, signatures = _parse_headers(headers)
     _check_time(int(seconds), now=now, tolerance=tolerance)
     content = f"{message_id}.{seconds}.".encode() + body
     # Every key is tried on every signature, so that the time taken does not tell which of them matched.
     matches = [key.accepts(signature, content) for key in keys for signature in signatures]
     if not any(matches):
-        raise VerificationError(Flaw.NO_MATCHING_SIGNATURE)
+        raise VerificationError(VerificationFailure.NO_MATCHING_SIGNATURE)
     return Verified(message_id, datetime.fromtimestamp(int(seconds), tz=UTC))
 
 
-def _keys(secrets: Key | Iterable[Key]) -> list[Secret | PublicKey]:
+def _parse_keys(secrets: Key | Iterable[Key]) -> list[Secret | PublicKey]:
     if isinstance(secrets, str | HmacSecret | Ed25519Secret | PublicKey):
         secrets = (secrets,)
-    keys = [_key(key) for key in secrets]
+    keys = [_parse_key(key) for key in secrets]
     if not keys:
         raise MalformedSecret("A webhook is verified by one key at least.")
     return keys
 
 
-def _key(key: Key) -> Secret | PublicKey:
+def _parse_key(key: Key) -> Secret | PublicKey:
     if not isinstance(key, str):
         return key
     return parse_public_key(key) if key.startswith(PUBLIC_PREFIX) else parse_secret(key)
 
 
-def _read(headers: Mapping[str, str | bytes]) -> tuple[str, str, list[bytes]]:
+def _parse_headers(headers: Mapping[str, str | bytes]) -> tuple[str, str, list[bytes]]:
     """Read id, timestamp and signatures as they stand: what was signed is the text, not what it means."""
     found = {name.lower(): value for name, value in headers.items()}
-    message_id = _text(found.get(ID_HEADER))
-    seconds = _text(found.get(TIMESTAMP_HEADER))
-    signatures = _text(found.get(SIGNATURE_HEADER)).encode().split(b" ")
+    message_id = _decode_value(found.get(ID_HEADER))
+    seconds = _decode_value(found.get(TIMESTAMP_HEADER))
+    signatures = _decode_value(found.get(SIGNATURE_HEADER)).encode().split(b" ")
     if (
         not is_message_id(message_id)
         or _TIMESTAMP.fullmatch(seconds) is None
-        or len(signatures) > MOST_SIGNATURES
+        or len(signatures) > MAX_SIGNATURES
     ):
-        raise VerificationError(Flaw.MALFORMED_HEADER)
+        raise VerificationError(VerificationFailure.MALFORMED_HEADER)
     return message_id, seconds, signatures
 
 
-def _text(value: str | bytes | None) -> str:
+def _decode_value(value: str | bytes | None) -> str:
     if not value:
-        raise VerificationError(Flaw.MISSING_HEADER)
+        raise VerificationError(VerificationFailure.MISSING_HEADER)
     if not value.isascii():
-        raise VerificationError(Flaw.MALFORMED_HEADER)
+        raise VerificationError(VerificationFailure.MALFORMED_HEADER)
     return value.decode() if isinstance(value, bytes) else value
 
 
 def _check_time(seconds: int, *, now: datetime, tolerance: timedelta) -> None:
     age = timedelta(seconds=now.timestamp() - seconds)
     if age > tolerance:
-        raise VerificationError(Flaw.TOO_OLD)
+        raise VerificationError(VerificationFailure.TOO_OLD)
     if -age > tolerance:
-        raise VerificationError(Flaw.TOO_NEW)
+        raise VerificationError(VerificationFailure.TOO_NEW)

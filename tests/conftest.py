@@ -11,7 +11,7 @@ from hypothesis import settings
 from sqlalchemy import make_url
 
 from tests.support import postgres, rabbitmq
-from tests.support.sharing_out import ByFile, stop_once, stop_workers
+from tests.support.xdist_scheduling import FileScheduling, interrupt_once, stop_workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose how hard hypothesis looks: the same examples every time and more of them in CI."""
     # A cancelled run tidies up as on Ctrl-C, also where Ctrl-C was ignored before us.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop_once if hasattr(config, "workerinput") else signal.default_int_handler)
+        signal.signal(
+            number, interrupt_once if hasattr(config, "workerinput") else signal.default_int_handler
+        )
     # xdist sets it: the command line would break lines that tests look for.
     os.environ.pop("COLUMNS", None)
     # No deadlines: a busy machine is not a bug.
@@ -42,15 +44,15 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         stop_workers()
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FileScheduling:
     """Share tests out to processes, when there are several."""
-    return ByFile(config, log)
+    return FileScheduling(config, log)
 
 
 @pytest.fixture(scope="session")
 def database_server() -> Iterator[postgres.DatabaseServer]:
     """A PostgreSQL for the whole run, or this process of it: of WAYBILL_DATABASE_URL, or our own."""
-    with postgres.database_server() as server:
+    with postgres.run_database_server() as server:
         yield server
 
 
@@ -79,7 +81,7 @@ def database_url(database_server: postgres.DatabaseServer, migrated_template: st
 @pytest.fixture(scope="session")
 def private_rabbitmq() -> Iterator[rabbitmq.PrivateRabbitMQ]:
     """A node that tests may kill. Whoever does restarts it."""
-    if not rabbitmq.installed() and os.environ.get("WAYBILL_AMQP_URL"):
+    if not rabbitmq.is_installed() and os.environ.get("WAYBILL_AMQP_URL"):
         pytest.skip(
             "WAYBILL_AMQP_URL names a server that is not ours to kill, and no RabbitMQ is installed here."
         )

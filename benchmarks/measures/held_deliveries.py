@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import make_url
 
-from benchmarks import held
+from benchmarks import held_deliveries
 from tests.support.postgres import DatabaseServer
 
 if TYPE_CHECKING:
-    from benchmarks.bench import Bench
+    from benchmarks.suite import BenchSuite
 
 ROUNDS = 30
 
 
-def run(bench: Bench) -> dict[str, float]:
+def measure_held(bench: BenchSuite) -> dict[str, float]:
     """Claims beside few and beside many held deliveries, on two databases of their own."""
     server = DatabaseServer(make_url(bench.engine.stack.database_url))
-    bench.tables.append(held.table(held.run(server, ROUNDS, bench.status)))
+    bench.tables.append(held_deliveries.build_table(held_deliveries.run_cases(server, ROUNDS, bench.status)))
     return {}

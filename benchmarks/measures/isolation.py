@@ -6,24 +6,24 @@ import statistics
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from benchmarks.bench import ENDPOINTS_EACH, TENANTS
-from benchmarks.posts import Post
-from benchmarks.site import PAYLOAD_BYTES
+from benchmarks.bench_database import PAYLOAD_BYTES
+from benchmarks.post_requests import PostRequest
+from benchmarks.suite import ENDPOINTS_EACH, TENANTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from benchmarks.bench import Bench
-    from benchmarks.site import Target
+    from benchmarks.bench_database import BenchEndpoint
+    from benchmarks.suite import BenchSuite
 
 NOISY_ENDPOINTS, QUIET_ENDPOINTS = 50, 5
 QUIET_RATE, QUIET_SECONDS, QUIET_CONNECTIONS = 20.0, 30.0, 16
-UNDER_WAY = 2_000
-PATIENCE = 60.0
-SOON_MS = 500
+MIN_DRAINED = 2_000
+TIMEOUT_SECONDS = 60.0
+FAST_MS = 500
 # Of five events one goes to an endpoint that never answers.
 HEALTHY_FOR_EACH_STALLED = 4
-LONGEST_LOAD = 12.0
+MAX_LOAD_SECONDS = 12.0
 HEALTHY = "/hooks/"
 _HEALTHY_RATE = """
     select count(*) / extract(epoch from max(d.finished_at) - min(d.created_at))
@@ -32,93 +32,107 @@ _HEALTHY_RATE = """
 """
 
 
-def noisy(bench: Bench) -> dict[str, float]:
+def measure_noisy_neighbour(bench: BenchSuite) -> dict[str, float]:
     """A quiet tenant's events, from answered to arrived, while another one's backlog is drained."""
     engine, site, inbox = bench.engine, bench.site, bench.inbox
-    site.clear()
-    loud = site.add_owners(1, NOISY_ENDPOINTS, lambda _, kind: inbox.url(f"/hooks/noisy/{kind}"))
-    calm = site.add_owners(1, QUIET_ENDPOINTS, lambda _, kind: inbox.url(f"/hooks/quiet/{kind}"))
-    site.renew()
-    posts = _posts(engine.key_of(calm[0].owner), calm)
-    site.owe(loud, bench.sizes.noisy)
-    with engine.serving(kill=True):
-        began = inbox.count()
-        engine.until(lambda: inbox.count() - began > UNDER_WAY, "the noisy tenant", seconds=PATIENCE)
-        inbox.keep("/hooks/quiet")
-        said, answered = engine.stream(posts, QUIET_SECONDS, QUIET_RATE, QUIET_CONNECTIONS)
-        if not site.is_owed("/hooks/noisy/"):
+    site.reset()
+    loud = site.add_tenants(1, NOISY_ENDPOINTS, lambda _, kind: inbox.get_url(f"/hooks/noisy/{kind}"))
+    calm = site.add_tenants(1, QUIET_ENDPOINTS, lambda _, kind: inbox.get_url(f"/hooks/quiet/{kind}"))
+    site.reset_queue()
+    posts = _make_posts(engine.create_key(calm[0].tenant_public_id), calm)
+    site.add_pending(loud, bench.sizes.noisy)
+    with engine.run_processes(kill=True):
+        began = inbox.count_received()
+        engine.wait_until(
+            lambda: inbox.count_received() - began > MIN_DRAINED, "the noisy tenant", seconds=TIMEOUT_SECONDS
+        )
+        inbox.start_recording("/hooks/quiet")
+        said, answered = engine.run_open_loop(posts, QUIET_SECONDS, QUIET_RATE, QUIET_CONNECTIONS)
+        if not site.has_pending("/hooks/noisy/"):
             raise RuntimeError("The noisy tenant's backlog was over before the stream was: let more wait.")
-        engine.settled("/hooks/quiet/", seconds=PATIENCE)
-        arrived = dict(reversed(inbox.kept()))
-    site.clear()
+        engine.wait_until_delivered("/hooks/quiet/", seconds=TIMEOUT_SECONDS)
+        arrived = dict(reversed(inbox.read_recorded()))
+    site.reset()
     if said["refused"] or answered.keys() - arrived.keys():
         raise RuntimeError(f"{len(arrived)} of {len(answered)} arrived, {said['refused']} were refused.")
     took = [(arrived[event] - at) / 1e6 for event, at in answered.items()]
     return {
         "noisy_p99_ms": statistics.quantiles(took, n=100, method="inclusive")[98],
-        "noisy_within_500ms": sum(each <= SOON_MS for each in took) / len(took),
+        "noisy_within_500ms": sum(each <= FAST_MS for each in took) / len(took),
     }
 
 
-def slow(bench: Bench) -> dict[str, list[float]]:
+def measure_stalled_endpoints(bench: BenchSuite) -> dict[str, list[float]]:
     """How fast healthy endpoints are served beside stalled ones, against alone: pairs, in turn."""
-    stage = _Stalled(bench)
+    stage = _StalledBench(bench)
     ratios = []
     for number in range(bench.sizes.close_pairs):
-        alone, beside = _in_turn(number, lambda: stage.rate(beside=False), lambda: stage.rate(beside=True))
+        alone, beside = _run_alternating(
+            number,
+            lambda: stage.measure_rate(beside_stalled=False),
+            lambda: stage.measure_rate(beside_stalled=True),
+        )
         print(f"  slow: {alone:,.0f} against {beside:,.0f} healthy events/s", flush=True)
         ratios.append(beside / alone)
     return {"slow_ratio": ratios}
 
 
-class _Stalled:
+class _StalledBench:
     """Ten tenants with five healthy endpoints each, and one that never answers."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: BenchSuite) -> None:
         """Add them."""
         self._bench = bench
-        bench.site.clear()
+        bench.site.reset()
 
         def url_of(tenant: int, kind: int) -> str:
             path = "hooks" if kind < ENDPOINTS_EACH else "never"
-            return bench.inbox.url(f"/{path}/beside/{tenant}/{kind}")
+            return bench.inbox.get_url(f"/{path}/beside/{tenant}/{kind}")
 
         each = ENDPOINTS_EACH + 1
-        targets = bench.site.add_owners(TENANTS, each, url_of)
-        keys = [bench.engine.key_of(one.owner) for one in targets[::each]]
+        targets = bench.site.add_tenants(TENANTS, each, url_of)
+        keys = [bench.engine.create_key(one.tenant_public_id) for one in targets[::each]]
         posts = [
-            post for place, key in enumerate(keys) for post in _posts(key, targets[place * each :][:each])
+            post
+            for place, key in enumerate(keys)
+            for post in _make_posts(key, targets[place * each :][:each])
         ]
         self._healthy = [post for place, post in enumerate(posts) if place % each < ENDPOINTS_EACH]
-        stalled = [replace(post, arrives=False) for post in posts[ENDPOINTS_EACH::each]]
-        self._mixed: list[Post] = []
+        stalled = [replace(post, is_delivered=False) for post in posts[ENDPOINTS_EACH::each]]
+        self._mixed: list[PostRequest] = []
         for place, post in enumerate(self._healthy * HEALTHY_FOR_EACH_STALLED):
             self._mixed.append(post)
             if place % HEALTHY_FOR_EACH_STALLED == 0:
                 self._mixed.append(stalled[place // HEALTHY_FOR_EACH_STALLED % len(stalled)])
 
-    def rate(self, *, beside: bool) -> float:
+    def measure_rate(self, *, beside_stalled: bool) -> float:
         """Healthy events a second, from accepted to recorded success, under closed-loop load."""
         engine, site, sizes = self._bench.engine, self._bench.site, self._bench.sizes
-        site.clear()
-        with engine.serving(kill=True):
+        site.reset()
+        with engine.run_processes(kill=True):
             self._bench.warm_up(self._healthy)
-            site.renew(f"%{HEALTHY}%")
+            site.reset_queue(f"%{HEALTHY}%")
             posts, connections = self._healthy, sizes.connections
-            if beside:  # as many clients as before have healthy events, and others come for the stalled
+            if (
+                beside_stalled
+            ):  # as many clients as before have healthy events, and others come for the stalled
                 posts, connections = self._mixed, connections + connections // HEALTHY_FOR_EACH_STALLED
-            engine.load(posts, min(sizes.seconds, LONGEST_LOAD), connections, self._bench.inbox.port)
-            engine.settled(HEALTHY)
-        rate = float(site.row(_HEALTHY_RATE)[0])
-        site.clear()
+            engine.run_closed_loop(
+                posts, min(sizes.seconds, MAX_LOAD_SECONDS), connections, self._bench.inbox.port
+            )
+            engine.wait_until_delivered(HEALTHY)
+        rate = float(site.fetch_row(_HEALTHY_RATE)[0])
+        site.reset()
         return rate
 
 
-def _posts(key: str, targets: Sequence[Target]) -> list[Post]:
-    return [Post(key, [one.type], PAYLOAD_BYTES) for one in targets]
+def _make_posts(key: str, targets: Sequence[BenchEndpoint]) -> list[PostRequest]:
+    return [PostRequest(key, [one.type], PAYLOAD_BYTES) for one in targets]
 
 
-def _in_turn(number: int, one: Callable[[], float], other: Callable[[], float]) -> tuple[float, float]:
+def _run_alternating(
+    number: int, one: Callable[[], float], other: Callable[[], float]
+) -> tuple[float, float]:
     """Both, the other one first every second time."""
     if number % 2:
         second = other()

@@ -9,20 +9,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.bench import ENDPOINTS_EACH, MIB
-from benchmarks.posts import Post
-from benchmarks.site import PAYLOAD_BYTES
-from benchmarks.watch import Watch
+from benchmarks.bench_database import PAYLOAD_BYTES
+from benchmarks.memory_watch import WorkerMemoryWatch
+from benchmarks.post_requests import PostRequest
+from benchmarks.suite import ENDPOINTS_EACH, MIB
 from signing import generate_hmac
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.bench import Bench
+    from benchmarks.suite import BenchSuite
 
 BATCH = 100
 BODY_BYTES = 65_536
-STEPS = {"claimed": "accepted → claimed", "started": "claimed → started", "answered": "started → answered"}
+STEP_LABELS = {
+    "claimed": "accepted → claimed",
+    "started": "claimed → started",
+    "answered": "started → answered",
+}
 _ACCEPTED_TO_RECORDED = """
     select min(created_at), max(finished_at), count(*) filter (where status = 'succeeded'),
            percentile_cont(0.5) within group (order by took),
@@ -54,41 +58,43 @@ _NAIVE_RATE = """
 """
 
 
-def end_to_end(bench: Bench) -> dict[str, float]:
+def measure_single_posts(bench: BenchSuite) -> dict[str, float]:
     """Single events, posted as fast as they are answered, to recorded success."""
-    return _to_the_end(bench, bench.singles, "e2e")
+    return _measure_end_to_end(bench, bench.singles, "e2e")
 
 
-def end_to_end_in_batches(bench: Bench) -> dict[str, float]:
+def measure_batch_posts(bench: BenchSuite) -> dict[str, float]:
     """The same in batches of a hundred."""
     kinds = [f"order.e{number % ENDPOINTS_EACH}" for number in range(BATCH)]
-    return _to_the_end(bench, [Post(key, kinds, PAYLOAD_BYTES) for key in bench.keys], "e2e_batch")
+    return _measure_end_to_end(
+        bench, [PostRequest(key, kinds, PAYLOAD_BYTES) for key in bench.keys], "e2e_batch"
+    )
 
 
-def drain(bench: Bench) -> dict[str, float]:
+def measure_drain(bench: BenchSuite) -> dict[str, float]:
     """A backlog, from the first attempt to the last success."""
-    site, since = bench.site, _waiting(bench, bench.sizes.backlog)
-    with bench.engine.serving(), Watch(bench.engine.stack) as watch:
-        bench.engine.settled(seconds=bench.sizes.backlog / 100 + 60)
-    rate = site.rate(since)
-    site.clear()
-    return {"drain_per_s": rate, "worker_mib": watch.most}
+    site, since = bench.site, _prepare_backlog(bench, bench.sizes.backlog)
+    with bench.engine.run_processes(), WorkerMemoryWatch(bench.engine.stack) as watch:
+        bench.engine.wait_until_delivered(seconds=bench.sizes.backlog / 100 + 60)
+    rate = site.compute_rate(since)
+    site.reset()
+    return {"drain_per_s": rate, "worker_mib": watch.peak_mib}
 
 
-def bodies(bench: Bench) -> dict[str, float]:
+def measure_large_bodies(bench: BenchSuite) -> dict[str, float]:
     """A backlog of large bodies: mebibytes of bodies a second."""
-    site, since = bench.site, _waiting(bench, bench.sizes.bodies, BODY_BYTES)
-    with bench.engine.serving():
-        bench.engine.settled()
-    rate = site.rate(since)
-    site.clear()
+    site, since = bench.site, _prepare_backlog(bench, bench.sizes.bodies, BODY_BYTES)
+    with bench.engine.run_processes():
+        bench.engine.wait_until_delivered()
+    rate = site.compute_rate(since)
+    site.reset()
     return {"body_mib_per_s": rate * BODY_BYTES / MIB}
 
 
-def naive(bench: Bench) -> dict[str, float]:
+def measure_naive_baseline(bench: BenchSuite) -> dict[str, float]:
     """A backlog for the naive baseline, with two worker processes."""
     os.environ.update(bench.engine.stack.environment)
-    from benchmarks import naive as baseline  # noqa: PLC0415  it connects as the environment says
+    from benchmarks import naive_baseline as baseline  # noqa: PLC0415  it connects as the environment says
 
     engine, site = bench.engine, bench.site
     secret = generate_hmac(b"s" * 32).reveal()
@@ -97,39 +103,39 @@ def naive(bench: Bench) -> dict[str, float]:
     site.execute(
         "insert into naive_deliveries (id, url, secret, body) "
         "select n, %s, %s, %s from generate_series(1, %s) as n",
-        [bench.inbox.url("/hooks/naive"), secret, body, bench.sizes.naive],
+        [bench.inbox.get_url("/hooks/naive"), secret, body, bench.sizes.naive],
     )
     for number in range(1, bench.sizes.naive + 1):
         baseline.deliver.send(number)
     dramatiq = str(Path(sys.executable).with_name("dramatiq"))
     engine.stack.start(
-        "naive", dramatiq, "benchmarks.naive", "--processes", "2", "--threads", "8",
+        "naive", dramatiq, "benchmarks.naive_baseline", "--processes", "2", "--threads", "8",
         "--queues", baseline.QUEUE,
     )  # fmt: skip
-    engine.until(lambda: site.row(_NAIVE_LEFT)[0] == 0, "the naive baseline")
+    engine.wait_until(lambda: site.fetch_row(_NAIVE_LEFT)[0] == 0, "the naive baseline")
     engine.kill(["naive"])  # asked to end, it would take its time: Dramatiq's AsyncIO hears it twice
-    first, last, count = site.row(_NAIVE_RATE)
+    first, last, count = site.fetch_row(_NAIVE_RATE)
     return {"naive_per_s": count / (last - first).total_seconds()}
 
 
-def _to_the_end(bench: Bench, posts: Sequence[Post], name: str) -> dict[str, float]:
+def _measure_end_to_end(bench: BenchSuite, posts: Sequence[PostRequest], name: str) -> dict[str, float]:
     engine, site = bench.engine, bench.site
-    site.clear()
-    with engine.serving(), Watch(engine.stack) as watch:
+    site.reset()
+    with engine.run_processes(), WorkerMemoryWatch(engine.stack) as watch:
         bench.warm_up()
         before = engine.stack.processor_seconds()
-        said = engine.load(posts, bench.sizes.seconds, bench.sizes.connections, bench.inbox.port)
-        engine.settled()
+        said = engine.run_closed_loop(posts, bench.sizes.seconds, bench.sizes.connections, bench.inbox.port)
+        engine.wait_until_delivered()
         used = {key: now - before[key] for key, now in engine.stack.processor_seconds().items()}
-    first, last, succeeded, p50, p99 = site.row(_ACCEPTED_TO_RECORDED)
-    steps = site.row(_STEPS)[0]
-    site.clear()
+    first, last, succeeded, p50, p99 = site.fetch_row(_ACCEPTED_TO_RECORDED)
+    steps = site.fetch_row(_STEPS)[0]
+    site.reset()
     if succeeded != said["accepted"]:
         raise RuntimeError(f"{succeeded} of {said['accepted']} accepted events succeeded.")
     return (
         {
             f"{name}_per_s": succeeded / (last - first).total_seconds(),
-            "worker_mib": watch.most,
+            "worker_mib": watch.peak_mib,
             f"{name}_answer_p50_ms": said["p50_ms"],
             f"{name}_answer_p99_ms": said["p99_ms"],
             f"{name}_recorded_p50_ms": p50,
@@ -138,19 +144,19 @@ def _to_the_end(bench: Bench, posts: Sequence[Post], name: str) -> dict[str, flo
         }
         | {
             f"{name}_{label} {which} ms": value
-            for step, label in STEPS.items()
+            for step, label in STEP_LABELS.items()
             for which, value in zip(("p50", "p99"), steps[step], strict=True)
         }
-        | _processor(name, used | {"load generator": said["processor_seconds"]}, succeeded)
+        | _compute_processor_time(name, used | {"load generator": said["processor_seconds"]}, succeeded)
     )
 
 
-def _processor(name: str, used: dict[str, Any], events: int) -> dict[str, float]:
+def _compute_processor_time(name: str, used: dict[str, Any], events: int) -> dict[str, float]:
     return {f"{name}_us {process}": seconds / events * 1e6 for process, seconds in used.items()}
 
 
-def _waiting(bench: Bench, count: int, size: int = PAYLOAD_BYTES) -> datetime:
+def _prepare_backlog(bench: BenchSuite, count: int, size: int = PAYLOAD_BYTES) -> datetime:
     """Let so many wait; returns when that was done, by the ledger's clock."""
-    bench.site.clear()
-    bench.site.owe(bench.targets, count, size)
+    bench.site.reset()
+    bench.site.add_pending(bench.endpoints, count, size)
     return datetime.now(UTC)

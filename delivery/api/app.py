@@ -6,8 +6,15 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from delivery.api import (
+from delivery.api.http.cursors import Cursors
+from delivery.api.http.fast_path import build_fast_path
+from delivery.api.http.middleware import BodyLimitMiddleware, RequestIdMiddleware
+from delivery.api.http.openapi import DESCRIPTION, build_openapi
+from delivery.api.http.problems import install_error_handlers
+from delivery.api.routes import (
+    api_keys,
     audit,
+    dead_letters,
     deliveries,
     endpoints,
     erasure,
@@ -15,23 +22,16 @@ from delivery.api import (
     events,
     exports,
     health,
-    ingest,
-    keys,
     portal_links,
     reconcile,
     replays,
     tenants,
-    traces,
+    timeline,
 )
-from delivery.api.cursors import Cursors
-from delivery.api.middleware import Answered, BoundedBodies
-from delivery.api.openapi import DESCRIPTION, document
-from delivery.api.problems import answer_problems
-from delivery.api.straight import straight
 from delivery.bootstrap import Services
-from delivery.errors import Misconfigured
+from delivery.domain.errors import Misconfigured
 
-MOST_BYTES = 262_144
+MAX_BODY_BYTES = 262_144
 
 
 def create_app(services: Services) -> FastAPI:
@@ -49,53 +49,53 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.state.cursors = Cursors.from_keys(secret_keys.get_secret_value())
-    answer_problems(app)
+    install_error_handlers(app)
     # Routes are tried in this order, so the busiest come first.
     for module in (
         events,
         deliveries,
         endpoints,
         reconcile,
-        traces,
+        timeline,
         replays,
         exports,
         erasure,
         portal_links,
         tenants,
-        keys,
+        api_keys,
         event_types,
-        ingest,
+        dead_letters,
         audit,
         health,
     ):
         app.include_router(module.router)
-    limits = services.accepter.limits
+    limits = services.intake.limits
     paths = {"/v1/events": limits.event_bytes, "/v1/events/batch": limits.batch_bytes}
-    app.add_middleware(BoundedBodies, limits=paths, otherwise=MOST_BYTES)
-    app.add_middleware(Answered)
+    app.add_middleware(BodyLimitMiddleware, limits=paths, default_limit=MAX_BODY_BYTES)
+    app.add_middleware(RequestIdMiddleware)
     for path, accept in (("/v1/events", events.accept_event), ("/v1/events/batch", events.accept_batch)):
-        bounded = BoundedBodies(straight(accept), limits=paths, otherwise=MOST_BYTES)
-        app.straight["POST", path] = Answered(bounded)
+        bounded = BodyLimitMiddleware(build_fast_path(accept), limits=paths, default_limit=MAX_BODY_BYTES)
+        app.fast_path["POST", path] = RequestIdMiddleware(bounded)
     return app
 
 
 class Application(FastAPI):
     """FastAPI, with a straight way to the routes that producers use all the time."""
 
-    straight: dict[tuple[str, str], ASGIApp]
+    fast_path: dict[tuple[str, str], ASGIApp]
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.straight = {}
+        self.fast_path = {}
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document, with what FastAPI cannot know."""
-        return document(self)
+        return build_openapi(self)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the application's beginning and end."""
         if scope["type"] == "http" and not scope["query_string"]:
-            served = self.straight.get((scope["method"], scope["path"]))
+            served = self.fast_path.get((scope["method"], scope["path"]))
             if served is not None:
                 scope["app"] = self
                 await served(scope, receive, send)

@@ -5,61 +5,56 @@ from typing import Annotated
 
 import typer
 
-from delivery.cli import (
+from delivery.cli.commands import (
+    api_keys,
     audit,
+    database,
+    dead_letters,
     deliveries,
-    doctor,
     endpoints,
     event_types,
     events,
     exports,
-    ingest,
-    keys,
     listen,
     outbox,
-    people,
     portal_links,
-    processes,
     replays,
     secrets,
     tenants,
-    upkeep,
+    users,
 )
-from delivery.cli.demo.command import demo
-from delivery.cli.options import examples
+from delivery.cli.commands.demo.command import demo
+from delivery.cli.options.common import format_examples
 
 # Plain help and one-line errors: they read the same in a terminal, a log and a pipe.
 app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
 )
 
-for group in (tenants, keys, endpoints, events, event_types, deliveries):
+for group in (tenants, api_keys, endpoints, events, event_types, deliveries):
     app.add_typer(group.app)
-app.add_typer(deliveries.attempts)
+app.add_typer(deliveries.attempts_app)
 app.add_typer(replays.app)
 app.add_typer(exports.app)
-app.add_typer(people.app)
+app.add_typer(users.app)
 app.command("portal-link", epilog=portal_links.EXAMPLES)(portal_links.portal_link)
 app.add_typer(outbox.app)
-app.add_typer(ingest.app)
-app.add_typer(processes.app)
+app.add_typer(dead_letters.app)
 app.command("audit", epilog=audit.EXAMPLES)(audit.list_audit)
-app.command("dev")(processes.dev)
 app.command("demo")(demo)
-app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("listen", epilog=listen.EXAMPLES)(listen.listen)
-app.add_typer(upkeep.database)
+app.add_typer(database.app)
 app.add_typer(secrets.app)
 
 
-def _tell_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"waybill {version('waybill')}")
         raise typer.Exit
 
 
 @app.callback(
-    epilog=examples(
+    epilog=format_examples(
         'waybill tenant create "Acme Books"',
         "export WAYBILL_TENANT=ten_…",
         "waybill endpoint create https://shop.example/hooks",
@@ -71,7 +66,7 @@ def root(
     _version: Annotated[
         bool,
         typer.Option(
-            "--version", metavar="", callback=_tell_version, is_eager=True, help="Print the version."
+            "--version", metavar="", callback=_print_version, is_eager=True, help="Print the version."
         ),
     ] = False,
 ) -> None:

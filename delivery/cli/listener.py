@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-MOST_BYTES: Final = 16 << 20
+MAX_BODY_BYTES: Final = 16 << 20
 # Of so many messages it is remembered how often each came.
-MOST_REMEMBERED: Final = 10_000
-_PATIENCE: Final = 30  # seconds
+MAX_REMEMBERED_MESSAGES: Final = 10_000
+_SOCKET_TIMEOUT_SECONDS: Final = 30  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class ReplyOptions:
     """How to answer: `status` after `delay` seconds, but each message `fail_first` times with 500 before.
 
     Without `secrets` nothing is verified. `retry_after`, in seconds, goes with answers that are no success.
@@ -39,7 +39,7 @@ class Manner:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class CapturedRequest:
     """One request, and the answer. `flaw` is why it was not verified; `verified` is None without a secret."""
 
     at: datetime
@@ -48,7 +48,7 @@ class Heard:
     body: bytes
     times: int
     verified: bool | None
-    flaw: str | None
+    verification_error: str | None
     status: int
 
     @property
@@ -58,68 +58,72 @@ class Heard:
 
 
 @dataclass(slots=True)
-class Listener:
+class ListenReceiver:
     """Judges requests one after another, and counts how they went."""
 
-    manner: Manner
+    reply_options: ReplyOptions
     verified: int = 0
     forged: int = 0
     requests: int = 0
     _seen: OrderedDict[str, int] = field(default_factory=OrderedDict)
     _lock: Lock = field(default_factory=Lock)
 
-    def hear(self, path: str, headers: dict[str, str], body: bytes, *, now: datetime) -> Heard:
+    def receive_request(
+        self, path: str, headers: dict[str, str], body: bytes, *, now: datetime
+    ) -> CapturedRequest:
         """Say what a request is, and how it is to be answered; header names are in small letters."""
         with self._lock:
             self.requests += 1
             verified, flaw = self._verify(headers, body, now)
             if verified is False:
                 self.forged += 1
-                return Heard(now, path, headers, body, 0, verified, flaw, HTTPStatus.BAD_REQUEST)
+                return CapturedRequest(now, path, headers, body, 0, verified, flaw, HTTPStatus.BAD_REQUEST)
             self.verified += verified is True
-            times = self._times(headers.get("webhook-id", ""))
-            failing = times <= self.manner.fail_first
-            status = HTTPStatus.INTERNAL_SERVER_ERROR if failing else self.manner.status
-            return Heard(now, path, headers, body, times, verified, flaw, status)
+            times = self._count_arrivals(headers.get("webhook-id", ""))
+            failing = times <= self.reply_options.fail_first
+            status = HTTPStatus.INTERNAL_SERVER_ERROR if failing else self.reply_options.status
+            return CapturedRequest(now, path, headers, body, times, verified, flaw, status)
 
     def _verify(self, headers: dict[str, str], body: bytes, now: datetime) -> tuple[bool | None, str | None]:
-        if not self.manner.secrets:
+        if not self.reply_options.secrets:
             return None, None
         try:
-            verify(headers, body, self.manner.secrets, now=now)
+            verify(headers, body, self.reply_options.secrets, now=now)
         except VerificationError as error:
             return False, str(error)
         return True, None
 
-    def _times(self, message_id: str) -> int:
+    def _count_arrivals(self, message_id: str) -> int:
         """How often this message has come, this time included."""
         times = self._seen.get(message_id, 0) + 1
         self._seen[message_id] = times
         self._seen.move_to_end(message_id)
-        if len(self._seen) > MOST_REMEMBERED:
+        if len(self._seen) > MAX_REMEMBERED_MESSAGES:
             self._seen.popitem(last=False)
         return times
 
 
-def server(listener: Listener, host: str, port: int, tell: Callable[[Heard], None]) -> ThreadingHTTPServer:
+def make_server(
+    receiver: ListenReceiver, host: str, port: int, on_request: Callable[[CapturedRequest], None]
+) -> ThreadingHTTPServer:
     """A server that answers as the listener says, and tells of each request; raises OSError."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        timeout = _PATIENCE
+        timeout = _SOCKET_TIMEOUT_SECONDS
 
         def do_POST(self) -> None:
             length = self.headers.get("content-length", "")
-            if not length.isdecimal() or int(length) > MOST_BYTES:
+            if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
                 self.close_connection = True
                 self._answer(413 if length.isdecimal() else 411, None)
                 return
             body = self.rfile.read(int(length))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            heard = listener.hear(self.path, headers, body, now=clock())
-            tell(heard)
-            time.sleep(listener.manner.delay)
-            self._answer(heard.status, heard.flaw)
+            heard = receiver.receive_request(self.path, headers, body, now=clock())
+            on_request(heard)
+            time.sleep(receiver.reply_options.delay)
+            self._answer(heard.status, heard.verification_error)
 
         def _answer(self, status: int, why: str | None) -> None:
             said = (why or "").encode()
@@ -127,9 +131,9 @@ def server(listener: Listener, host: str, port: int, tell: Callable[[Heard], Non
                 self.send_response(status)
                 if (
                     not HTTPStatus(200) <= status < HTTPStatus(300)
-                    and listener.manner.retry_after is not None
+                    and receiver.reply_options.retry_after is not None
                 ):
-                    self.send_header("Retry-After", str(listener.manner.retry_after))
+                    self.send_header("Retry-After", str(receiver.reply_options.retry_after))
                 if status not in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
                     self.send_header("Content-Length", str(len(said)))
                 self.end_headers()

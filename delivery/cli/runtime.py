@@ -9,31 +9,31 @@ import socket
 import sys
 from typing import TYPE_CHECKING, TypeVar
 
-from delivery.bootstrap import clock, open_ledger, services
+from delivery.bootstrap import build_services, clock, open_ledger
 from delivery.config import Settings, read_settings
-from delivery.errors import Misconfigured, SecretUnreadable, Unavailable, WaybillError
-from delivery.home import Home
-from delivery.ledger import readiness
-from delivery.logs import set_up_logs
-from delivery.model import Actor
-from delivery.taming import tame
+from delivery.domain.errors import Misconfigured, SecretUnreadable, Unavailable, WaybillError
+from delivery.domain.model import Actor
+from delivery.domain.sanitize import escape_control_chars
+from delivery.embedded.state_dir import StateDir
+from delivery.ledger.db import readiness
+from delivery.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from delivery.bootstrap import Services
-    from delivery.ledger import Ledger
+    from delivery.ledger.db.session import Ledger
 
 T = TypeVar("T")
 
 
-class WrongUsage(WaybillError):
+class UsageError(WaybillError):
     """The words of a command do not make sense together."""
 
 
-REFUSED, USAGE, UNAVAILABLE = 1, 2, 3
+EXIT_REFUSED, EXIT_USAGE, EXIT_UNAVAILABLE = 1, 2, 3
 
-NO_LEDGER = (
+NO_LEDGER_MESSAGE = (
     "There is no ledger to work on. Start an engine in this folder with `make up` (or `waybill dev`), "
     "or set WAYBILL_DATABASE_URL and WAYBILL_SECRET_KEYS to those of one that runs elsewhere."
 )
@@ -45,30 +45,30 @@ def find_settings() -> Settings:
     Raises Misconfigured, also when there is neither.
     """
     settings = read_settings()
-    running = Home.of(settings).running()
+    running = StateDir.from_settings(settings).read_running_settings()
     if settings.database_url is None:
         if not running:
-            raise Misconfigured(NO_LEDGER)
+            raise Misconfigured(NO_LEDGER_MESSAGE)
     elif settings.database_url.get_secret_value() != running.get("database_url"):
         return settings
     given = settings.model_dump(exclude_unset=True)
     return Settings.model_validate({**running, **given})
 
 
-def ask(use: Callable[[Services], Awaitable[T]]) -> T:
+def run_use_case(use_case: Callable[[Services], Awaitable[T]]) -> T:
     """Run a use case on the ledger, on a loop of its own."""
     settings = find_settings()
-    keep_quiet(settings)
-    return asyncio.run(_use(settings, use))
+    set_up_cli_logs(settings)
+    return asyncio.run(_run_with_services(settings, use_case))
 
 
-def keep_quiet(settings: Settings) -> None:
+def set_up_cli_logs(settings: Settings) -> None:
     """Log to stderr, and no more than warnings unless somebody asked for more."""
     given = "log_level" in settings.model_fields_set
-    set_up_logs(settings if given else settings.model_copy(update={"log_level": "warning"}))
+    configure_logging(settings if given else settings.model_copy(update={"log_level": "warning"}))
 
 
-def actor() -> Actor:
+def get_actor() -> Actor:
     """Who is named for a change: the account that runs the command, and its machine."""
     try:
         name = getpass.getuser()
@@ -77,32 +77,32 @@ def actor() -> Actor:
     return Actor(f"cli:{name}", socket.gethostname())
 
 
-def report(error: WaybillError) -> int:
+def report_error(error: WaybillError) -> int:
     """Say on one line of stderr what went wrong, and give the exit code that goes with it."""
-    print(f"waybill: {tame(str(error), lines=True)}", file=sys.stderr)
+    print(f"waybill: {escape_control_chars(str(error), keep_newlines=True)}", file=sys.stderr)
     match error:
         case Unavailable():
-            return UNAVAILABLE
-        case Misconfigured() | SecretUnreadable() | WrongUsage():
-            return USAGE
+            return EXIT_UNAVAILABLE
+        case Misconfigured() | SecretUnreadable() | UsageError():
+            return EXIT_USAGE
         case _:
-            return REFUSED
+            return EXIT_REFUSED
 
 
-async def _use(settings: Settings, use: Callable[[Services], Awaitable[T]]) -> T:
+async def _run_with_services(settings: Settings, use_case: Callable[[Services], Awaitable[T]]) -> T:
     ledger = open_ledger(settings, "cli")
-    opened = services(settings, ledger)
+    opened = build_services(settings, ledger)
     try:
-        return await use(opened)
+        return await use_case(opened)
     except WaybillError:
         raise
     except Exception:
-        await _explain(ledger)
+        await _explain_failure(ledger)
         raise
     finally:
         await opened.close()
 
 
-async def _explain(ledger: Ledger) -> None:
+async def _explain_failure(ledger: Ledger) -> None:
     """Raise Unavailable if the surprise was that the ledger has no schema yet, or no place for today."""
-    await readiness.check(ledger, now=clock())
+    await readiness.check_readiness(ledger, now=clock())

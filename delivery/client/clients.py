@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack
 
 import httpx
 
-from delivery.client.exchanges import Edge, Lost, Retries, Wait, send_batches, send_one, utc_now
-from delivery.client.wire import BATCH_EVENTS, Accepted, Answer, Ask, Event
+from delivery.client.exchanges import (
+    ClientDeps,
+    NoResponse,
+    Retries,
+    Wait,
+    send_in_batches,
+    send_one,
+    utc_now,
+)
+from delivery.client.wire import DEFAULT_BATCH_SIZE, Accepted, ApiRequest, Event, Response
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,16 +28,16 @@ if TYPE_CHECKING:
 
     from delivery.client.exchanges import Steps
 
-_KEY: Final = re.compile(r"[!-~]{1,255}")
-_ROOM_FOR_A_NUMBER: Final = 16  # of a batch, behind the key of them all
-_ONE: Final = 1 << 32
+_IDEMPOTENCY_KEY: Final = re.compile(r"[!-~]{1,255}")
+_BATCH_SUFFIX_LENGTH: Final = 16  # of a batch, behind the key of them all
+_RNG_RANGE: Final = 1 << 32
 
 
-def _dice() -> float:
-    return secrets.randbelow(_ONE) / (_ONE - 1)
+def _rng() -> float:
+    return secrets.randbelow(_RNG_RANGE) / (_RNG_RANGE - 1)
 
 
-_EDGE: Final = Edge(time.monotonic, utc_now, _dice)
+_DEPS: Final = ClientDeps(time.monotonic, utc_now, _rng)
 
 
 class Options(TypedDict, total=False):
@@ -53,23 +61,23 @@ class _Sender:
         self._url = url.rstrip("/")
         self._retries = options.get("retries", Retries())
         self._timeout = options.get("timeout", 10.0)
-        self._batch_events = options.get("batch_events", BATCH_EVENTS)
+        self._batch_events = options.get("batch_events", DEFAULT_BATCH_SIZE)
         if self._batch_events < 1:
             raise ValueError("A batch has one event at least.")
         self._headers = {
             "Authorization": f"Bearer {key}",
             "Content-Type": "application/json",
-            "User-Agent": f"waybill-client/{_version()}",
+            "User-Agent": f"waybill-client/{_find_version()}",
         }
         if "tenant" in options:
             self._headers["Waybill-Tenant"] = options["tenant"]
 
-    def _one(self, event: Event, key: str | None) -> Steps:
-        return send_one(event, _checked(key), self._retries, _EDGE)
+    def _start_one(self, event: Event, key: str | None) -> Steps:
+        return send_one(event, _check_key(key), self._retries, _DEPS)
 
-    def _many(self, events: Iterable[Event], key: str | None) -> Steps:
-        checked = _checked(key, room=_ROOM_FOR_A_NUMBER)
-        return send_batches(events, checked, self._batch_events, self._retries, _EDGE)
+    def _start_many(self, events: Iterable[Event], key: str | None) -> Steps:
+        checked = _check_key(key, reserved=_BATCH_SUFFIX_LENGTH)
+        return send_in_batches(events, checked, self._batch_events, self._retries, _DEPS)
 
 
 class Client(_Sender):
@@ -92,7 +100,7 @@ class Client(_Sender):
         event. Give a key of your own (1 to 255 visible ASCII characters) to be able to repeat the call
         itself, within the hours that Waybill remembers keys. Raises Refused, GaveUp and NotUnderstood.
         """
-        return self._run(self._one(Event(type_, data, channels), idempotency_key))[0]
+        return self._run(self._start_one(Event(type_, data, channels), idempotency_key))[0]
 
     def send_many(self, events: Iterable[Event], *, idempotency_key: str | None = None) -> list[Accepted]:
         """Send events in as many requests as it takes; each of those is accepted as a whole or not at all.
@@ -101,7 +109,7 @@ class Client(_Sender):
         event that JSON cannot say; `accepted` of an error tells what earlier requests came to. With a key of
         your own, the same call with the same events goes on where it stopped.
         """
-        return self._run(self._many(events, idempotency_key))
+        return self._run(self._start_many(events, idempotency_key))
 
     def close(self) -> None:
         """Close the connections."""
@@ -116,7 +124,7 @@ class Client(_Sender):
         self.close()
 
     def _run(self, steps: Steps) -> list[Accepted]:
-        came: Answer | Lost | None = None
+        came: Response | NoResponse | None = None
         while True:
             try:
                 step = steps.send(came)
@@ -128,12 +136,14 @@ class Client(_Sender):
             else:
                 came = self._post(step)
 
-    def _post(self, ask: Ask) -> Answer | Lost:
+    def _post(self, ask: ApiRequest) -> Response | NoResponse:
         try:
-            answer = self._http.post(self._url + ask.path, content=ask.body, headers=_headers(self, ask))
+            answer = self._http.post(
+                self._url + ask.path, content=ask.body, headers=_build_headers(self, ask)
+            )
         except httpx.RequestError as error:
-            return _lost(error)
-        return Answer(answer.status_code, answer.headers, answer.content)
+            return _to_no_response(error)
+        return Response(answer.status_code, answer.headers, answer.content)
 
 
 class AsyncClient(_Sender):
@@ -155,13 +165,13 @@ class AsyncClient(_Sender):
         self, type_: str, data: Any, *, channels: Sequence[str] = (), idempotency_key: str | None = None
     ) -> Accepted:
         """Send one event, as `Client.send` does."""
-        return (await self._run(self._one(Event(type_, data, channels), idempotency_key)))[0]
+        return (await self._run(self._start_one(Event(type_, data, channels), idempotency_key)))[0]
 
     async def send_many(
         self, events: Iterable[Event], *, idempotency_key: str | None = None
     ) -> list[Accepted]:
         """Send events in as many requests as it takes, as `Client.send_many` does."""
-        return await self._run(self._many(events, idempotency_key))
+        return await self._run(self._start_many(events, idempotency_key))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -176,7 +186,7 @@ class AsyncClient(_Sender):
         await self.close()
 
     async def _run(self, steps: Steps) -> list[Accepted]:
-        came: Answer | Lost | None = None
+        came: Response | NoResponse | None = None
         while True:
             try:
                 step = steps.send(came)
@@ -188,37 +198,37 @@ class AsyncClient(_Sender):
             else:
                 came = await self._post(step)
 
-    async def _post(self, ask: Ask) -> Answer | Lost:
+    async def _post(self, ask: ApiRequest) -> Response | NoResponse:
         try:
             answer = await self._http.post(
-                self._url + ask.path, content=ask.body, headers=_headers(self, ask)
+                self._url + ask.path, content=ask.body, headers=_build_headers(self, ask)
             )
         except httpx.RequestError as error:
-            return _lost(error)
-        return Answer(answer.status_code, answer.headers, answer.content)
+            return _to_no_response(error)
+        return Response(answer.status_code, answer.headers, answer.content)
 
 
-def _headers(sender: _Sender, ask: Ask) -> dict[str, str]:
+def _build_headers(sender: _Sender, ask: ApiRequest) -> dict[str, str]:
     return {**sender._headers, "Idempotency-Key": ask.idempotency_key}  # noqa: SLF001  of this module
 
 
-def _lost(error: httpx.RequestError) -> Lost:
+def _to_no_response(error: httpx.RequestError) -> NoResponse:
     """What asking again may mend; raises what is wrong on our own side."""
     if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
         raise error
-    return Lost(error)
+    return NoResponse(error)
 
 
-def _checked(key: str | None, *, room: int = 0) -> str:
+def _check_key(key: str | None, *, reserved: int = 0) -> str:
     """The idempotency key that was given, or one that nobody else has. Raises ValueError."""
     if key is None:
         return secrets.token_hex(16)
-    if _KEY.fullmatch(key) is None or len(key) > 255 - room:
-        raise ValueError(f"An idempotency key is 1 to {255 - room} visible ASCII characters.")
+    if _IDEMPOTENCY_KEY.fullmatch(key) is None or len(key) > 255 - reserved:
+        raise ValueError(f"An idempotency key is 1 to {255 - reserved} visible ASCII characters.")
     return key
 
 
-def _version() -> str:
+def _find_version() -> str:
     try:
         return version("waybill")
     except PackageNotFoundError:  # copied into another project

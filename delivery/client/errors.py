@@ -146,6 +146,6 @@ _BY_STATUS = {
 }
 
 
-def refused(problem: Problem) -> Refused:
+def build_refused(problem: Problem) -> Refused:
     """The error for a problem that asking again does not mend."""
     return _BY_STATUS.get(problem.status, Refused)(problem)

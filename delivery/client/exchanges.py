@@ -11,27 +11,27 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Final
 
-from delivery.client.errors import ClientError, GaveUp, NotUnderstood, Unsendable, refused
+from delivery.client.errors import ClientError, GaveUp, NotUnderstood, Unsendable, build_refused
 from delivery.client.wire import (
-    BATCH,
-    SINGLE,
+    BATCH_PATH,
+    EVENTS_PATH,
     Accepted,
-    Answer,
-    Ask,
+    ApiRequest,
     Event,
-    batch_body,
-    batches,
-    encode,
+    Response,
+    encode_batch,
+    encode_event,
     read_accepted,
     read_problem,
+    split_batches,
 )
 from retries.retry_after import parse_retry_after
 
-_NOTHING: Final = timedelta(0)
+_ZERO: Final = timedelta(0)
 # Asked again under the same idempotency key, as any 5xx; whatever came of the first time, there is one event.
-_PASSING: Final = frozenset({408, 425, 429})
-_FAILED: Final = 500
-_REFUSALS: Final = range(400, 500)
+_RETRYABLE_STATUSES: Final = frozenset({408, 425, 429})
+_SERVER_ERROR: Final = 500
+_CLIENT_ERRORS: Final = range(400, 500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Retries:
     def wait(self, tries: int, *, jitter: float, retry_after: timedelta | None = None) -> timedelta:
         """How long after so many tries; never sooner than asked for. `jitter` is a throw in [0, 1]."""
         grown: timedelta = min(self.longest, self.first * (1 << min(tries - 1, 30)))
-        return max(grown * (0.5 + jitter / 2), retry_after or _NOTHING)
+        return max(grown * (0.5 + jitter / 2), retry_after or _ZERO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,44 +60,49 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class NoResponse:
     """What may come of asking: no answer, or not all of it."""
 
     error: Exception
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class ClientDeps:
     """What a generator needs of the world: seconds that only grow, the time of day, a throw in [0, 1]."""
 
     monotonic: Callable[[], float]
     now: Callable[[], datetime]
-    dice: Callable[[], float]
+    rng: Callable[[], float]
 
 
-Steps = Generator[Ask | Wait, Answer | Lost | None, list[Accepted]]
+Steps = Generator[ApiRequest | Wait, Response | NoResponse | None, list[Accepted]]
 
 
-def send_one(event: Event, key: str, retries: Retries, edge: Edge) -> Steps:
+def send_one(event: Event, key: str, retries: Retries, deps: ClientDeps) -> Steps:
     """Send one event."""
-    return exchange(Ask(SINGLE, encode(event), key), retries, edge)
+    return send_until_final(ApiRequest(EVENTS_PATH, encode_event(event), key), retries, deps)
 
 
-def send_batches(events: Iterable[Event], key: str, most: int, retries: Retries, edge: Edge) -> Steps:
+def send_in_batches(
+    events: Iterable[Event], key: str, batch_size: int, retries: Retries, deps: ClientDeps
+) -> Steps:
     """Send events in batches; each has a key of its own that follows from `key` and the batch's number."""
     accepted: list[Accepted] = []
-    counted = _Counted(events)
-    cut = batches(counted, most=most)
+    counted = _IndexedEvents(events)
+    cut = split_batches(counted, batch_size=batch_size)
     for number in count():
         try:
             batch = next(cut, None)
         except Exception as error:
-            raise Unsendable(error, place=counted.place, idempotency_key=key, accepted=accepted) from error
+            raise Unsendable(error, place=counted.index, idempotency_key=key, accepted=accepted) from error
         if batch is None:
             break
         try:
-            accepted += yield from exchange(
-                Ask(BATCH, batch_body(batch), f"{key}.{number}"), retries, edge, expected=len(batch)
+            accepted += yield from send_until_final(
+                ApiRequest(BATCH_PATH, encode_batch(batch), f"{key}.{number}"),
+                retries,
+                deps,
+                expected=len(batch),
             )
         except ClientError as error:
             error.accepted = tuple(accepted)
@@ -107,17 +112,17 @@ def send_batches(events: Iterable[Event], key: str, most: int, retries: Retries,
     return accepted
 
 
-class _Counted:
+class _IndexedEvents:
     """Events, and the place of the one that was asked for last."""
 
     def __init__(self, events: Iterable[Event]) -> None:
         self._events = events
-        self.place = -1
+        self.index = -1
 
     def __iter__(self) -> Iterator[Event]:
         events = iter(self._events)
         while True:
-            self.place += 1
+            self.index += 1
             try:
                 event = next(events)
             except StopIteration:
@@ -125,42 +130,44 @@ class _Counted:
             yield event
 
 
-def exchange(ask: Ask, retries: Retries, edge: Edge, *, expected: int = 1) -> Steps:
+def send_until_final(request: ApiRequest, retries: Retries, deps: ClientDeps, *, expected: int = 1) -> Steps:
     """Ask until there is a final answer. Raises Refused, GaveUp and NotUnderstood."""
-    began = edge.monotonic()
+    began = deps.monotonic()
     tries = 0
     while True:
         tries += 1
-        came = yield ask
+        came = yield request
         assert came is not None  # noqa: S101  whoever drives answers what was asked
-        if isinstance(came, Answer) and not _passes(came.status):
-            return _final(came, expected)
+        if isinstance(came, Response) and not _is_retryable(came.status):
+            return _read_final(came, expected)
         asked_for = None
-        if isinstance(came, Answer):
-            asked_for = parse_retry_after(came.headers.get("retry-after"), now=edge.now())
-        wait = retries.wait(tries, jitter=edge.dice(), retry_after=asked_for)
-        spent = timedelta(seconds=edge.monotonic() - began)
+        if isinstance(came, Response):
+            asked_for = parse_retry_after(came.headers.get("retry-after"), now=deps.now())
+        wait = retries.wait(tries, jitter=deps.rng(), retry_after=asked_for)
+        spent = timedelta(seconds=deps.monotonic() - began)
         if tries >= retries.most or spent + wait > retries.patience:
-            raise _gave_up(came, ask, tries, asked_for)
+            raise _build_gave_up(came, request, tries, asked_for)
         yield Wait(wait)
 
 
-def _passes(status: int) -> bool:
-    return status in _PASSING or status >= _FAILED
+def _is_retryable(status: int) -> bool:
+    return status in _RETRYABLE_STATUSES or status >= _SERVER_ERROR
 
 
-def _final(answer: Answer, expected: int) -> list[Accepted]:
-    if answer.status in _REFUSALS:
-        raise refused(read_problem(answer))
+def _read_final(answer: Response, expected: int) -> list[Accepted]:
+    if answer.status in _CLIENT_ERRORS:
+        raise build_refused(read_problem(answer))
     accepted = read_accepted(answer)
     if len(accepted) != expected:
         raise NotUnderstood(answer.status, answer.body)
     return accepted
 
 
-def _gave_up(came: Answer | Lost, ask: Ask, tries: int, retry_after: timedelta | None) -> GaveUp:
+def _build_gave_up(
+    came: Response | NoResponse, ask: ApiRequest, tries: int, retry_after: timedelta | None
+) -> GaveUp:
     key = ask.idempotency_key
-    if isinstance(came, Lost):
+    if isinstance(came, NoResponse):
         why = f"{type(came.error).__name__}: {came.error}"
         gave_up = GaveUp(why, tries=tries, idempotency_key=key)
         gave_up.__cause__ = came.error

@@ -12,11 +12,11 @@ from delivery.client.errors import NotUnderstood, Problem
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-SINGLE: Final = "/v1/events"
-BATCH: Final = "/v1/events/batch"
+EVENTS_PATH: Final = "/v1/events"
+BATCH_PATH: Final = "/v1/events/batch"
 # Of one batch: what Waybill takes unless told otherwise is twice as many events, and four times the bytes.
-BATCH_EVENTS: Final = 500
-BATCH_BYTES: Final = 1 << 23
+DEFAULT_BATCH_SIZE: Final = 500
+MAX_BATCH_BYTES: Final = 1 << 23
 _ACCEPTED: Final = 202
 
 
@@ -44,7 +44,7 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ApiRequest:
     """A POST to make."""
 
     path: str
@@ -53,7 +53,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What came back."""
 
     status: int
@@ -61,27 +61,29 @@ class Answer:
     body: bytes
 
 
-def encode(event: Event) -> bytes:
+def encode_event(event: Event) -> bytes:
     """An event as the API takes it. Raises TypeError and ValueError for what JSON cannot say."""
-    on = b',"channels":%b' % _json(list(event.channels)) if event.channels else b""
-    return b'{"type":%b,"data":%b%b}' % (_json(event.type), encode_data(event), on)
+    on = b',"channels":%b' % _encode_json(list(event.channels)) if event.channels else b""
+    return b'{"type":%b,"data":%b%b}' % (_encode_json(event.type), encode_data(event), on)
 
 
 def encode_data(event: Event) -> bytes:
     """The `data` of an event as JSON; bytes are taken as they are, if they are JSON. Raises as `encode`."""
     if isinstance(event.data, bytes):
-        _check(event.data)
+        _check_json(event.data)
         return event.data
-    return _json(event.data)
+    return _encode_json(event.data)
 
 
-def batches(events: Iterable[Event], *, most: int, most_bytes: int = BATCH_BYTES) -> Iterator[list[bytes]]:
+def split_batches(
+    events: Iterable[Event], *, batch_size: int, max_bytes: int = MAX_BATCH_BYTES
+) -> Iterator[list[bytes]]:
     """Encoded events in their order, so many and so many bytes at once; the same events, the same batches."""
     batch: list[bytes] = []
     size = 0
     for event in events:
-        encoded = encode(event)
-        if batch and (len(batch) >= most or size + len(encoded) > most_bytes):
+        encoded = encode_event(event)
+        if batch and (len(batch) >= batch_size or size + len(encoded) > max_bytes):
             yield batch
             batch, size = [], 0
         batch.append(encoded)
@@ -90,12 +92,12 @@ def batches(events: Iterable[Event], *, most: int, most_bytes: int = BATCH_BYTES
         yield batch
 
 
-def batch_body(encoded: Sequence[bytes]) -> bytes:
+def encode_batch(encoded: Sequence[bytes]) -> bytes:
     """The body of a batch."""
     return b'{"events":[%b]}' % b",".join(encoded)
 
 
-def read_accepted(answer: Answer) -> list[Accepted]:
+def read_accepted(answer: Response) -> list[Accepted]:
     """The events that a 202 tells of, in their order. Raises NotUnderstood."""
     try:
         if answer.status != _ACCEPTED:
@@ -103,12 +105,12 @@ def read_accepted(answer: Answer) -> list[Accepted]:
         said = json.loads(answer.body)
         events = said.get("events", [said])
         replayed = "idempotency-replayed" in answer.headers
-        return [_accepted(event, replayed=replayed) for event in events]
+        return [_read_accepted_event(event, replayed=replayed) for event in events]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise NotUnderstood(answer.status, answer.body) from None
 
 
-def read_problem(answer: Answer) -> Problem:
+def read_problem(answer: Response) -> Problem:
     """The problem that an answer tells of; of one that is no problem document, its status alone."""
     title, _, _ = answer.body[:200].decode(errors="replace").partition("\n")
     if not answer.headers.get("content-type", "").startswith("application/problem+json"):
@@ -121,17 +123,17 @@ def read_problem(answer: Answer) -> Problem:
             str(said.get("title", "")),
             str(said.get("detail", "")),
             str(said.get("request_id", "")),
-            tuple(_fault(fault) for fault in said.get("errors", ()) if isinstance(fault, dict)),
+            tuple(_read_fault(fault) for fault in said.get("errors", ()) if isinstance(fault, dict)),
         )
     except (ValueError, AttributeError, TypeError):
         return Problem(answer.status, "about:blank", title)
 
 
-def _fault(said: dict[str, Any]) -> dict[str, str]:
+def _read_fault(said: dict[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in said.items()}
 
 
-def _accepted(event: Any, *, replayed: bool) -> Accepted:
+def _read_accepted_event(event: Any, *, replayed: bool) -> Accepted:
     return Accepted(
         id=str(event["id"]),
         type=str(event["type"]),
@@ -141,19 +143,19 @@ def _accepted(event: Any, *, replayed: bool) -> Accepted:
     )
 
 
-def _check(data: bytes) -> None:
+def _check_json(data: bytes) -> None:
     """Raise ValueError for what is not one JSON value in UTF-8: in a batch, more would be more events."""
     try:
-        json.loads(data.decode(), parse_int=str, parse_float=str, parse_constant=_no_constant)
+        json.loads(data.decode(), parse_int=str, parse_float=str, parse_constant=_reject_constant)
     except RecursionError:
         raise ValueError("data as bytes must be JSON: this is nested too deeply.") from None
     except ValueError as error:
         raise ValueError(f"data as bytes must be JSON: {error}") from None
 
 
-def _no_constant(name: str) -> None:
+def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON.")
 
 
-def _json(value: Any) -> bytes:
+def _encode_json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

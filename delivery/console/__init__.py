@@ -1,5 +1,1 @@
 """The console: pages where people find, understand and replay. A door, as the API is, to the use cases."""
-
-from delivery.console.app import create_console
-
-__all__ = ["create_console"]

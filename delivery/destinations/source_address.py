@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 _BIND_ADDRESS_NO_PORT: Final = 24
 
 
-class BadSource(ValueError):
+class BadSourceAddress(ValueError):
     """What is given cannot be an address that connections come from."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class SourceAddresses:
     """The address that connections come from, for each kind. Neither: whichever the system chooses."""
 
     v4: IPv4Address | None = None
     v6: IPv6Address | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Sources:
+    def parse(cls, text: str) -> SourceAddresses:
         """Read one IPv4 address, one IPv6 address or both, comma separated; raises BadSource."""
         v4: IPv4Address | None = None
         v6: IPv6Address | None = None
@@ -37,18 +37,18 @@ class Sources:
             try:
                 address = ip_address(part)
             except ValueError:
-                raise BadSource(f"{part!r} is not an IP address") from None
+                raise BadSourceAddress(f"{part!r} is not an IP address") from None
             if address.is_unspecified or address.is_multicast:
-                raise BadSource(f"{part} is not an address of one machine")
+                raise BadSourceAddress(f"{part} is not an address of one machine")
             if isinstance(address, IPv4Address) and v4 is None:
                 v4 = address
             elif isinstance(address, IPv6Address) and v6 is None:
                 v6 = address
             else:
-                raise BadSource("takes one IPv4 and one IPv6 address at most")
+                raise BadSourceAddress("takes one IPv4 and one IPv6 address at most")
         return cls(v4, v6)
 
-    def check(self) -> None:
+    def check_bindable(self) -> None:
         """Raise BadSource unless this machine has these addresses."""
         for address, family in ((self.v4, socket.AF_INET), (self.v6, socket.AF_INET6)):
             if address is None:
@@ -57,9 +57,9 @@ class Sources:
                 with socket.socket(family, socket.SOCK_STREAM) as trial:
                     trial.bind((str(address), 0))
             except OSError as error:
-                raise BadSource(f"{address} cannot be used: {error.strerror}") from None
+                raise BadSourceAddress(f"{address} cannot be used: {error.strerror}") from None
 
-    def socket_for(self, target: AddrInfoType) -> socket.socket:
+    def open_socket(self, target: AddrInfoType) -> socket.socket:
         """Make a socket that leads there from the right address; raises OSError where there is none."""
         family, kind, protocol, _, _ = target
         if self.v4 is None and self.v6 is None:
@@ -77,4 +77,4 @@ class Sources:
         return sock
 
 
-ANY_SOURCE: Final = Sources()
+ANY_SOURCE_ADDRESS: Final = SourceAddresses()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
-LAST_PORT: Final = 65_535
+MAX_PORT: Final = 65_535
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -34,23 +34,23 @@ class AllowList:
     @classmethod
     def parse(cls, text: str) -> AllowList:
         """Read `127.0.0.0/8, ::1`: addresses and networks with commas between; raises BadAllowList."""
-        return cls(tuple(_network(entry) for part in text.split(",") if (entry := part.strip())))
+        return cls(tuple(_parse_network(entry) for part in text.split(",") if (entry := part.strip())))
 
     def __contains__(self, address: Address) -> bool:
         return any(address in network for network in self.networks)
 
 
-def _network(entry: str) -> Network:
+def _parse_network(entry: str) -> Network:
     try:
         return ip_network(entry)
     except ValueError as error:
         raise BadAllowList(entry, str(error)) from error
 
 
-_NOTHING_ALLOWED: Final = AllowList()
+_EMPTY_ALLOW_LIST: Final = AllowList()
 
 # In both tables the first match gives the reason, so the particular stands before the general.
-_INSIDE_V4: Final = tuple(
+_BLOCKED_V4: Final = tuple(
     (IPv4Network(network), reason)
     for network, reason in (
         ("169.254.169.254/32", "metadata"),  # AWS, Azure, Google, DigitalOcean, …
@@ -79,7 +79,7 @@ _INSIDE_V4: Final = tuple(
         ("240.0.0.0/4", "reserved"),
     )
 )
-_INSIDE_V6: Final = tuple(
+_BLOCKED_V6: Final = tuple(
     (IPv6Network(network), reason)
     for network, reason in (
         ("fd00:ec2::/32", "metadata"),  # AWS
@@ -103,10 +103,10 @@ _INSIDE_V6: Final = tuple(
 )
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
-_LOW_32: Final = 0xFFFF_FFFF
+_LOW_32_BITS: Final = 0xFFFF_FFFF
 
 
-def refusal(address: str | Address, allow: AllowList = _NOTHING_ALLOWED) -> str | None:
+def find_refusal(address: str | Address, allow_list: AllowList = _EMPTY_ALLOW_LIST) -> str | None:
     """Say why this address may not be dialled, in a word or two (`loopback`, `private`, …); None when it may.
 
     What is no address (a name, a number written the old way, an address with a zone) is refused too.
@@ -118,32 +118,32 @@ def refusal(address: str | Address, allow: AllowList = _NOTHING_ALLOWED) -> str 
     if isinstance(number, IPv6Address):
         if number.scope_id is not None:
             return "zone"
-        return _refusal_v6(number, allow)
-    return _refusal_v4(number, allow)
+        return _find_refusal_v6(number, allow_list)
+    return _find_refusal_v4(number, allow_list)
 
 
-def _refusal_v4(address: IPv4Address, allow: AllowList) -> str | None:
-    return None if address in allow else _first_match(address, _INSIDE_V4)
+def _find_refusal_v4(address: IPv4Address, allow_list: AllowList) -> str | None:
+    return None if address in allow_list else _find_first_match(address, _BLOCKED_V4)
 
 
-def _refusal_v6(address: IPv6Address, allow: AllowList) -> str | None:
-    if address in allow:
+def _find_refusal_v6(address: IPv6Address, allow_list: AllowList) -> str | None:
+    if address in allow_list:
         return None
     if address.ipv4_mapped is not None:
         # The kernel dials the IPv4 address itself, so that address's own verdict counts, allow-list included.
-        return _refusal_v4(address.ipv4_mapped, allow)
+        return _find_refusal_v4(address.ipv4_mapped, allow_list)
     if address in _NAT64:
         # Another machine dials on our behalf: that 127.0.0.1 is allowed here says nothing about it there.
-        reason = _first_match(IPv4Address(int(address) & _LOW_32), _INSIDE_V4)
+        reason = _find_first_match(IPv4Address(int(address) & _LOW_32_BITS), _BLOCKED_V4)
         return reason and f"NAT64 of {reason}"
     if address.sixtofour is not None:
         # Refused whatever is inside: its relays are gone (RFC 7526) and no receiver lives there.
-        reason = _first_match(address.sixtofour, _INSIDE_V4)
+        reason = _find_first_match(address.sixtofour, _BLOCKED_V4)
         return f"6to4 of {reason}" if reason else "6to4"
-    return _first_match(address, _INSIDE_V6) or (None if address in _GLOBAL_UNICAST else "reserved")
+    return _find_first_match(address, _BLOCKED_V6) or (None if address in _GLOBAL_UNICAST else "reserved")
 
 
-def _first_match(address: Address, ranges: tuple[tuple[Network, str], ...]) -> str | None:
+def _find_first_match(address: Address, ranges: tuple[tuple[Network, str], ...]) -> str | None:
     return next((reason for network, reason in ranges if address in network), None)
 
 
@@ -151,11 +151,11 @@ def _first_match(address: Address, ranges: tuple[tuple[Network, str], ...]) -> s
 class Guard:
     """What the operator lets the engine dial: public addresses, the allow-list, and certain ports or any."""
 
-    allow: AllowList = field(default_factory=AllowList)
+    allow_list: AllowList = field(default_factory=AllowList)
     ports: frozenset[int] | None = None
 
-    def refusal(self, address: str | Address, port: int) -> str | None:
+    def find_refusal(self, address: str | Address, port: int) -> str | None:
         """Say why this address and port may not be dialled; None when they may."""
         if self.ports is not None and port not in self.ports:
             return f"port {port}"
-        return refusal(address, self.allow)
+        return find_refusal(address, self.allow_list)

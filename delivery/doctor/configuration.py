@@ -6,89 +6,89 @@ from difflib import get_close_matches
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
-from delivery.bootstrap import PARTS
+from delivery.bootstrap import SETTINGS_BUILDERS
 from delivery.config import Settings
-from delivery.doctor.findings import ok, warning, wrong
-from delivery.errors import Misconfigured
+from delivery.doctor.findings import fail, ok, warn
+from delivery.domain.errors import Misconfigured
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from delivery.doctor.findings import Finding
 
-PREFIX: Final = "WAYBILL_"
+ENV_PREFIX: Final = "WAYBILL_"
 # Read by commands alone.
-_OF_COMMANDS: Final = frozenset({"WAYBILL_TENANT"})
-_NOBODYS_OWN: Final = tuple(
+_CLI_VARIABLES: Final = frozenset({"WAYBILL_TENANT"})
+_PRIVATE_NETWORKS: Final = tuple(
     map(ip_network, ("10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"))
 )
 
 
-def look_at_settings(settings: Settings, environment: Iterable[str]) -> list[Finding]:
+def check_settings(settings: Settings, environment: Iterable[str]) -> list[Finding]:
     """Judge the settings; `environment` are the names of the variables that are set."""
-    found = [*_unusable(settings), *_unknown(environment), *_risky(settings)]
+    found = [*_find_unusable(settings), *_find_unknown(environment), *_find_risky(settings)]
     return found or [ok("settings", "All settings can be used.")]
 
 
-def _unusable(settings: Settings) -> Iterator[Finding]:
-    for build in PARTS:
+def _find_unusable(settings: Settings) -> Iterator[Finding]:
+    for build in SETTINGS_BUILDERS:
         try:
             build(settings)
         except Misconfigured as error:
-            yield wrong("settings", str(error), "Correct this variable and restart every process.")
+            yield fail("settings", str(error), "Correct this variable and restart every process.")
 
 
-def _unknown(environment: Iterable[str]) -> Iterator[Finding]:
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | _OF_COMMANDS
+def _find_unknown(environment: Iterable[str]) -> Iterator[Finding]:
+    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | _CLI_VARIABLES
     for name in sorted(environment):
-        if name.startswith(PREFIX) and name not in known:
+        if name.startswith(ENV_PREFIX) and name not in known:
             close = get_close_matches(name, known, n=1)
             meant = f" Was {close[0]} meant?" if close else ""
-            yield warning(
+            yield warn(
                 "settings", f"{name} is no setting, and changes nothing.{meant}", "Correct or unset it."
             )
 
 
-def _risky(settings: Settings) -> Iterator[Finding]:
-    longest = settings.longest_attempt.total_seconds()
+def _find_risky(settings: Settings) -> Iterator[Finding]:
+    longest = settings.max_attempt_duration.total_seconds()
     if settings.attempt_timeout > longest:
-        yield warning(
+        yield warn(
             "settings",
             f"WAYBILL_ATTEMPT_TIMEOUT is {settings.attempt_timeout:g} s, and attempts are cut at {longest:g} "
             "s, to fit into their lease.",
             "Raise WAYBILL_LEASE_SECONDS, or lower WAYBILL_ATTEMPT_TIMEOUT.",
         )
     if settings.operator_key is None:
-        yield warning(
+        yield warn(
             "settings",
             "WAYBILL_OPERATOR_KEY is not set: nobody can make tenants over the API.",
             "Set it, unless tenants are made with `waybill tenant create` alone.",
         )
-    inside = [text for text in _parts(settings.allow_networks) if _is_inside(text)]
+    inside = [text for text in _split_list(settings.allow_networks) if _is_internal(text)]
     if inside:
-        yield warning(
+        yield warn(
             "settings",
             f"WAYBILL_ALLOW_NETWORKS lets endpoints reach {', '.join(inside)}: whoever may make "
             "an endpoint can send requests there.",
             "Take out of it what no receiver stands in.",
         )
     if settings.allow_http:
-        yield warning(
+        yield warn(
             "settings",
             "WAYBILL_ALLOW_HTTP is on: endpoints may be given that send events unencrypted.",
             "Turn it off, unless every receiver is inside your own network.",
         )
 
 
-def _parts(text: str) -> list[str]:
+def _split_list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _is_inside(text: str) -> bool:
+def _is_internal(text: str) -> bool:
     try:
         network = ip_network(text)
     except ValueError:  # told already: the guard cannot be made
         return False
     if network.version == 6:  # noqa: PLR2004  the protocol's own number
         return not network.is_global
-    return any(network.overlaps(own) for own in _NOBODYS_OWN)
+    return any(network.overlaps(own) for own in _PRIVATE_NETWORKS)

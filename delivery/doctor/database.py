@@ -5,59 +5,66 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from delivery.doctor.findings import ok, warning, wrong
-from delivery.errors import Misconfigured, Unavailable
-from delivery.ledger import condition, schema
-from delivery.ledger.partitions import DAYS_AHEAD
-from delivery.ledger.session import OLDEST_SERVER
+from delivery.doctor.findings import fail, ok, warn
+from delivery.domain.errors import Misconfigured, Unavailable
+from delivery.ledger.db import health_check, schema
+from delivery.ledger.db.partitions import DAYS_AHEAD
+from delivery.ledger.db.session import MIN_SERVER_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
     from delivery.doctor.findings import Finding
-    from delivery.ledger import Ledger
-    from delivery.ledger.condition import Clocks, Server
+    from delivery.ledger.db.health_check import ClockSkew, ServerInfo
+    from delivery.ledger.db.session import Ledger
 
-UPGRADE: Final = "Run `waybill db upgrade`."
-_REACH: Final = (
+UPGRADE_HINT: Final = "Run `waybill db upgrade`."
+_CONNECT_HINT: Final = (
     "See that PostgreSQL runs and WAYBILL_DATABASE_URL leads to it: host, port, name, account, password."
 )
-_MAJOR: Final = 10_000
+_MAJOR_VERSION_FACTOR: Final = 10_000
 # Receivers refuse a signature that is five minutes off; ids and schedules come apart sooner.
-UNEASY, APART = timedelta(seconds=2), timedelta(seconds=60)
-_FULL, _NEARLY_FULL = 0.95, 0.8
+CLOCK_SKEW_WARNING, CLOCK_SKEW_ERROR = timedelta(seconds=2), timedelta(seconds=60)
+_CONNECTIONS_ERROR_RATIO, _CONNECTIONS_WARNING_RATIO = 0.95, 0.8
 
 
-async def look_at_database(ledger: Ledger, *, clock: Callable[[], datetime]) -> tuple[list[Finding], bool]:
+async def check_database(ledger: Ledger, *, clock: Callable[[], datetime]) -> tuple[list[Finding], bool]:
     """Judge the database; the second of the pair says whether its tables can be asked further."""
     try:
         async with ledger.transaction() as tx:
-            server = await condition.server(tx)
-            clocks = await condition.clocks(tx, clock=clock)
-            ahead = await condition.days_ahead(tx, now=clock())
-            unwalled = await condition.without_walls(tx)
+            server = await health_check.read_server_info(tx)
+            clocks = await health_check.measure_clock_skew(tx, clock=clock)
+            ahead = await health_check.count_days_ahead(tx, now=clock())
+            unwalled = await health_check.find_unprotected_tables(tx)
     except Unavailable as error:
-        return [wrong("database", str(error), _REACH)], False
-    findings = [of_server(server), of_clocks(clocks), of_connections(server)]
+        return [fail("database", str(error), _CONNECT_HINT)], False
+    findings = [check_server(server), check_clocks(clocks), check_connections(server)]
     if not server.readable:
-        return [*findings, await _of_walls(ledger, [])], False
-    migrated = of_revision(server.revision, newest=schema.newest(), known=schema.revisions())
+        return [*findings, await _check_row_level_security(ledger, [])], False
+    migrated = check_revision(
+        server.revision, newest=schema.find_newest_revision(), known=schema.list_revisions()
+    )
     if server.revision is None:
         return [*findings, migrated], False
-    return [*findings, migrated, of_days(ahead), await _of_walls(ledger, unwalled)], True
+    return [
+        *findings,
+        migrated,
+        check_partitions(ahead),
+        await _check_row_level_security(ledger, unwalled),
+    ], True
 
 
-def of_server(server: Server) -> Finding:
+def check_server(server: ServerInfo) -> Finding:
     """Whether the server is new enough, and takes writes."""
-    if server.number < OLDEST_SERVER:
-        return wrong(
+    if server.version_number < MIN_SERVER_VERSION:
+        return fail(
             "database",
             f"PostgreSQL {server.version} is too old.",
-            f"Upgrade it to {OLDEST_SERVER // _MAJOR} or newer.",
+            f"Upgrade it to {MIN_SERVER_VERSION // _MAJOR_VERSION_FACTOR} or newer.",
         )
     if server.read_only:
-        return wrong(
+        return fail(
             "database",
             f"PostgreSQL {server.version} answers, and takes no writes: it is a standby, or read-only.",
             "Point WAYBILL_DATABASE_URL at the primary.",
@@ -65,64 +72,64 @@ def of_server(server: Server) -> Finding:
     return ok("database", f"PostgreSQL {server.version} answers and takes writes.")
 
 
-def of_clocks(clocks: Clocks) -> Finding:
+def check_clocks(clocks: ClockSkew) -> Finding:
     """Whether the database's clock and ours agree."""
-    off = max(timedelta(0), abs(clocks.ahead) - clocks.doubt)
-    if off <= UNEASY:
+    off = max(timedelta(0), abs(clocks.ahead) - clocks.uncertainty)
+    if off <= CLOCK_SKEW_WARNING:
         return ok("clock", "This machine's clock and the database's agree.")
     by = f"{off.total_seconds():,.0f} s {'behind' if clocks.ahead > timedelta(0) else 'ahead of'}"
     says = f"This machine's clock is {by} the database's."
     mend = "Have both keep time by NTP (`timedatectl` tells whether they do)."
-    return (wrong if off >= APART else warning)("clock", says, mend)
+    return (fail if off >= CLOCK_SKEW_ERROR else warn)("clock", says, mend)
 
 
-def of_connections(server: Server) -> Finding:
+def check_connections(server: ServerInfo) -> Finding:
     """Whether the server has connections left for more processes."""
-    share = server.taken / max(1, server.places)
-    says = f"{server.taken} of the {server.places} connections that PostgreSQL takes are open."
-    if share < _NEARLY_FULL:
+    share = server.open_connections / max(1, server.max_connections)
+    says = f"{server.open_connections} of the {server.max_connections} connections that PostgreSQL takes are open."
+    if share < _CONNECTIONS_WARNING_RATIO:
         return ok("connections", says)
     mend = "Raise max_connections, lower WAYBILL_POOL_SIZE, or run fewer processes."
-    return (wrong if share >= _FULL else warning)("connections", says, mend)
+    return (fail if share >= _CONNECTIONS_ERROR_RATIO else warn)("connections", says, mend)
 
 
-def of_revision(revision: str | None, *, newest: str, known: frozenset[str]) -> Finding:
+def check_revision(revision: str | None, *, newest: str, known: frozenset[str]) -> Finding:
     """Whether the schema is the one of this release."""
     if revision == newest:
         return ok("schema", f"The schema is this release's ({newest}).")
     if revision is None:
-        return wrong("schema", "The database has no schema of Waybill yet.", UPGRADE)
+        return fail("schema", "The database has no schema of Waybill yet.", UPGRADE_HINT)
     if revision in known:
-        return wrong("schema", f"The schema is at {revision}, and this release needs {newest}.", UPGRADE)
-    return warning(
+        return fail("schema", f"The schema is at {revision}, and this release needs {newest}.", UPGRADE_HINT)
+    return warn(
         "schema",
         f"The schema is at {revision}, which this release ({newest}) does not know: a newer one was here.",
         "In the middle of a roll-out that is as it should be; afterwards, upgrade what runs here.",
     )
 
 
-def of_days(ahead: int) -> Finding:
+def check_partitions(ahead: int) -> Finding:
     """Whether the days that come have their partitions."""
     mend = "See that a relay runs, it makes them every minute; `waybill db upgrade` makes them at once."
     if ahead < 0:
-        return wrong("partitions", "Today has no partitions: no event can be accepted.", mend)
+        return fail("partitions", "Today has no partitions: no event can be accepted.", mend)
     days = "1 more day" if ahead == 1 else f"{ahead} more days"
     says = f"Partitions are made for today and {days}."
     if ahead == 0:
-        return wrong("partitions", says, mend)
+        return fail("partitions", says, mend)
     # Just after midnight one is missing until the relay's next round.
-    return ok("partitions", says) if ahead >= DAYS_AHEAD - 1 else warning("partitions", says, mend)
+    return ok("partitions", says) if ahead >= DAYS_AHEAD - 1 else warn("partitions", says, mend)
 
 
-async def _of_walls(ledger: Ledger, unwalled: list[str]) -> Finding:
+async def _check_row_level_security(ledger: Ledger, unwalled: list[str]) -> Finding:
     try:
-        await ledger.check_walls()
+        await ledger.check_row_level_security()
     except Unavailable as error:
-        return wrong("tenants apart", str(error), UPGRADE)
+        return fail("tenants apart", str(error), UPGRADE_HINT)
     except Misconfigured as error:
-        return wrong("tenants apart", str(error), "See docs/tenants-apart.md.")
+        return fail("tenants apart", str(error), "See docs/tenants-apart.md.")
     if unwalled:
-        return wrong(
+        return fail(
             "tenants apart",
             f"Row-level security is off on {', '.join(unwalled)}.",
             "Have the tables' owner run, for each: alter table … enable row level security;",

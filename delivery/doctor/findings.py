@@ -8,15 +8,15 @@ from enum import StrEnum
 from typing import Final
 
 # What ends within this is a warning.
-SOON: Final = timedelta(days=14)
+EXPIRY_WARNING_PERIOD: Final = timedelta(days=14)
 
 
-class Grade(StrEnum):
+class Severity(StrEnum):
     """How a part stands. `warning`: it works, and will not always; `wrong`: it has to be mended."""
 
     OK = "ok"
     WARNING = "warning"
-    WRONG = "wrong"
+    ERROR = "wrong"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +27,21 @@ class Finding:
     """
 
     check: str
-    grade: Grade
-    says: str
-    mend: str = ""
+    severity: Severity
+    message: str
+    remedy: str = ""
 
 
 def ok(check: str, says: str) -> Finding:
     """This part is as it should be."""
-    return Finding(check, Grade.OK, says)
+    return Finding(check, Severity.OK, says)
 
 
-def warning(check: str, says: str, mend: str) -> Finding:
+def warn(check: str, says: str, mend: str) -> Finding:
     """This part works, and will not always."""
-    return Finding(check, Grade.WARNING, says, mend)
+    return Finding(check, Severity.WARNING, says, mend)
 
 
-def wrong(check: str, says: str, mend: str) -> Finding:
+def fail(check: str, says: str, mend: str) -> Finding:
     """This part has to be mended."""
-    return Finding(check, Grade.WRONG, says, mend)
+    return Finding(check, Severity.ERROR, says, mend)

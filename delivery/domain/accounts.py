@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from delivery.model import KeyId, LinkId, PersonId, TenantId
+    from delivery.domain.model import KeyId, LinkId, TenantId, UserId
 
 
 class Role(StrEnum):
-    """What somebody is here: which abilities follow from it is said in `delivery.people.roles`."""
+    """What somebody is here: which abilities follow from it is said in `delivery.services.accounts.roles`."""
 
     VIEWER = "viewer"
     SUPPORT = "support"
@@ -28,13 +28,13 @@ class PortalRole(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class User:
     """Somebody with an account. `disabled_at`: since then they cannot sign in; None: they can.
 
     `has_password` False: another door has to prove who they are.
     """
 
-    id: PersonId
+    id: UserId
     email: str
     name: str
     role: Role

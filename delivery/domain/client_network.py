@@ -6,11 +6,11 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
-_NETWORK_OF_ONE: Final = 64  # bits that an internet provider gives to one customer
+_CLIENT_PREFIX_BITS: Final = 64  # bits that an internet provider gives to one customer
 
 
 @lru_cache(maxsize=4096)
-def network_of(address: str) -> str:
+def get_client_network(address: str) -> str:
     """Whoever has one address of version 6 has a whole network of them; they count as one."""
     try:
         found = ip_address(address)
@@ -20,4 +20,4 @@ def network_of(address: str) -> str:
         return str(found)
     if found.ipv4_mapped is not None:
         return str(found.ipv4_mapped)
-    return str(ip_network((int(found), _NETWORK_OF_ONE), strict=False))
+    return str(ip_network((int(found), _CLIENT_PREFIX_BITS), strict=False))

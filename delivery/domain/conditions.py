@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
     from jmespath.visitor import _TreeNode
 
-LONGEST_CONDITION = 400
+MAX_CONDITION_LENGTH = 400
 # Parts of the payload and of the expression that one evaluation may look at.
-MOST_VISITS = 2_000
-_LETTERS_A_VISIT = 256
+MAX_VISITS = 2_000
+_CHARS_PER_VISIT = 256
 # Python's stack bounds recursion, and who asks must not matter.
-_DEEPEST = 150
+_MAX_DEPTH = 150
 
 # Multi-select is left out: `[@,@]|[@,@]|…` doubles a value with every six characters.
-_NODES = {
+_ALLOWED_NODES = {
     "and_expression", "comparator", "current", "field", "filter_projection", "flatten", "function_expression",
     "identity", "index", "index_expression", "literal", "not_expression", "or_expression", "pipe",
     "projection", "slice", "subexpression", "value_projection",
 }  # fmt: skip
 # What they take; None: one or more.
-_FUNCTIONS: dict[str, int | None] = {
+_FUNCTION_ARITIES: dict[str, int | None] = {
     "contains": 2, "ends_with": 2, "length": 1, "not_null": None, "starts_with": 2, "type": 1,
 }  # fmt: skip
 
@@ -50,22 +50,22 @@ class Condition:
 
     text: str
     _tree: _TreeNode | None
-    _why: str = ""
+    _error: str = ""
 
-    def holds(self, payload: object) -> bool:
+    def is_met(self, payload: object) -> bool:
         """Whether this parsed payload meets it: JMESPath's truth, so null, false and what is empty are not.
 
         Raises ConditionFailed when a function is given a type that it does not take, or too much is visited.
         The error never quotes the payload: it is kept for longer.
         """
         if self._tree is None:
-            raise ConditionFailed(self._why)
+            raise ConditionFailed(self._error)
         try:
-            answer = _Counting().visit(self._tree, payload)
+            answer = _BudgetedInterpreter().visit(self._tree, payload)
         except ConditionFailed:
             raise
         except JMESPathTypeError as error:
-            raise ConditionFailed(_wrong_type(error)) from None
+            raise ConditionFailed(_format_type_error(error)) from None
         except RecursionError:
             raise ConditionFailed("It goes too deep.") from None
         except TypeError:  # the library lets text be compared with a number
@@ -75,87 +75,89 @@ class Condition:
         return answer is not None and answer is not False and answer not in ("", [], {})
 
 
-class Answer(NamedTuple):
+class ConditionResult(NamedTuple):
     """Whether a condition holds; `failed` says why it could not be answered, and it counts as met then."""
 
-    holds: bool
-    failed: str | None = None
+    is_met: bool
+    error: str | None = None
 
 
-class Answers:
+class ConditionEvaluator:
     """What conditions say of one payload: each is asked once, and the payload read when the first one is."""
 
     def __init__(self, data: bytes) -> None:
         """`data` is JSON; nothing is read yet."""
         self._data = data
-        self._payload: object = _UNREAD
-        self._given: dict[str, Answer] = {}
+        self._payload: object = _NOT_PARSED
+        self._results: dict[str, ConditionResult] = {}
 
-    def of(self, condition: Condition) -> Answer:
+    def evaluate(self, condition: Condition) -> ConditionResult:
         """What this condition says."""
-        found = self._given.get(condition.text)
+        found = self._results.get(condition.text)
         if found is None:
-            found = self._given[condition.text] = self._ask(condition)
+            found = self._results[condition.text] = self._evaluate(condition)
         return found
 
     def forget_payload(self) -> None:
         """Keep the answers alone: a payload that was read takes much more memory than its bytes."""
-        self._payload = _UNREAD
+        self._payload = _NOT_PARSED
 
-    def _ask(self, condition: Condition) -> Answer:
+    def _evaluate(self, condition: Condition) -> ConditionResult:
         try:
-            if self._payload is _UNREAD:
+            if self._payload is _NOT_PARSED:
                 self._payload = msgspec.json.decode(self._data)
-            return Answer(condition.holds(self._payload))
+            return ConditionResult(condition.is_met(self._payload))
         except ConditionFailed as error:
-            return Answer(holds=True, failed=str(error))
+            return ConditionResult(is_met=True, error=str(error))
         except (ValueError, RecursionError):
-            return Answer(holds=True, failed="The payload cannot be read.")
+            return ConditionResult(is_met=True, error="The payload cannot be read.")
 
 
-_UNREAD: Final = object()
+_NOT_PARSED: Final = object()
 
 
-def check_condition(text: str) -> Condition:
+def compile_condition(text: str) -> Condition:
     """Make a condition of its text; raises ValueError saying what is wrong with it."""
-    if len(text) > LONGEST_CONDITION:
-        raise ValueError(f"A condition has at most {LONGEST_CONDITION} characters, this one has {len(text)}.")
+    if len(text) > MAX_CONDITION_LENGTH:
+        raise ValueError(
+            f"A condition has at most {MAX_CONDITION_LENGTH} characters, this one has {len(text)}."
+        )
     try:
         tree = jmespath.compile(text).parsed
-        _check(tree)
+        _check_node(tree)
     except JMESPathError as error:
-        raise ValueError(f"This is not JMESPath: {_parse_error(error)}") from None
+        raise ValueError(f"This is not JMESPath: {_format_parse_error(error)}") from None
     except RecursionError:
         raise ValueError("A condition may not be nested that deep.") from None
     return Condition(text, tree)
 
 
 @lru_cache(maxsize=1024)
-def kept_condition(text: str) -> Condition:
+def compile_stored_condition(text: str) -> Condition:
     """A condition that was checked when it was set; one that this release does not take always fails."""
     try:
-        return check_condition(text)
+        return compile_condition(text)
     except ValueError as error:
         return Condition(text, None, str(error))
 
 
-def _parse_error(error: JMESPathError) -> str:
+def _format_parse_error(error: JMESPathError) -> str:
     """The library's first line: the others repeat the expression, with a mark under it."""
     first, _, _ = str(error).partition("\n")
     said = first.removeprefix("Invalid jmespath expression: ").removesuffix(", for expression:")
     return said.rstrip(":.") + "."
 
 
-def _wrong_type(error: JMESPathTypeError) -> str:
+def _format_type_error(error: JMESPathTypeError) -> str:
     takes = " or ".join(error.expected_types)
     return f"{error.function_name}() takes {takes}, and was given {error.actual_type}."
 
 
-def _check(node: _TreeNode, *, depth: int = 0) -> None:
-    if depth > _DEEPEST:
+def _check_node(node: _TreeNode, *, depth: int = 0) -> None:
+    if depth > _MAX_DEPTH:
         raise ValueError("A condition may not be nested that deep.")
     kind = node["type"]
-    if kind not in _NODES:
+    if kind not in _ALLOWED_NODES:
         raise ValueError(f"A condition may not use {kind.replace('_', ' ')}.")
     if kind == "function_expression":
         _check_call(node["value"], len(node["children"]))
@@ -164,13 +166,13 @@ def _check(node: _TreeNode, *, depth: int = 0) -> None:
         raise ValueError("A condition may compare with text, numbers, true, false and null, not with a list.")
     for child in node["children"]:
         if isinstance(child, dict):
-            _check(child, depth=depth + 1)
+            _check_node(child, depth=depth + 1)
 
 
 def _check_call(name: str, given: int) -> None:
-    if name not in _FUNCTIONS:
-        raise ValueError(f"A condition may use {', '.join(sorted(_FUNCTIONS))}; not {name}.")
-    takes = _FUNCTIONS[name]
+    if name not in _FUNCTION_ARITIES:
+        raise ValueError(f"A condition may use {', '.join(sorted(_FUNCTION_ARITIES))}; not {name}.")
+    takes = _FUNCTION_ARITIES[name]
     if given != takes and not (takes is None and given):
         raise ValueError(f"{name}() takes {takes or 'one or more'} {'value' if takes == 1 else 'values'}.")
 
@@ -181,7 +183,7 @@ def _is_equal(left: object, right: object) -> Any:
     return TreeInterpreter.COMPARATOR_FUNC["eq"](left, right)
 
 
-class _Counting(TreeInterpreter):
+class _BudgetedInterpreter(TreeInterpreter):
     """The library's interpreter, which gives up after MOST_VISITS.
 
     What one step does to many parts at once counts for as many.
@@ -194,7 +196,7 @@ class _Counting(TreeInterpreter):
     }
 
     def __init__(self) -> None:
-        super().__init__(Options(custom_functions=_CountedFunctions(self.count)))
+        super().__init__(Options(custom_functions=_BudgetedFunctions(self.count)))
         self._visits = 0
 
     def visit(self, node: _TreeNode, *args: object, **kwargs: object) -> Any:
@@ -208,14 +210,14 @@ class _Counting(TreeInterpreter):
 
     def count(self, visits: int) -> None:
         self._visits += visits
-        if self._visits > MOST_VISITS:
-            raise ConditionFailed(f"It looks at more than {MOST_VISITS:,} parts of the payload.")
+        if self._visits > MAX_VISITS:
+            raise ConditionFailed(f"It looks at more than {MAX_VISITS:,} parts of the payload.")
 
 
 _CURRENT: Final[_TreeNode] = {"type": "current", "children": [], "value": None}
 
 
-class _CountedFunctions(Functions):
+class _BudgetedFunctions(Functions):
     """The library's functions; looking through a list or a long text counts."""
 
     def __init__(self, count: Callable[[int], None]) -> None:
@@ -229,7 +231,7 @@ class _CountedFunctions(Functions):
             if isinstance(wanted, list | dict):
                 raise ConditionFailed("It looks for a list or an object.")
             if isinstance(subject, str):
-                self._count(len(subject) // _LETTERS_A_VISIT)
+                self._count(len(subject) // _CHARS_PER_VISIT)
             elif isinstance(subject, list):
                 self._count(len(subject))
         return super().call_function(function_name, given)

@@ -21,13 +21,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from delivery.moments import length
+from delivery.domain.durations import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
-    from delivery.scopes import Scope
+    from delivery.domain.scopes import Scope
 
 
 class WaybillError(Exception):
@@ -51,21 +51,21 @@ class Invalid(Refusal):
 class MalformedId(Refusal):
     """The text is not an id of the expected kind."""
 
-    def __init__(self, text: str, prefix: str) -> None:
+    def __init__(self, text: str, expected_prefix: str) -> None:
         """Keep what was given, cut short, and the prefix that was expected."""
         self.text = text[:64]
-        self.prefix = prefix
-        super().__init__(f"{self.text!r} is not an id of the form {prefix}_…")
+        self.prefix = expected_prefix
+        super().__init__(f"{self.text!r} is not an id of the form {expected_prefix}_…")
 
 
 class NotFound(Refusal):
     """There is no such thing for this caller, whether or not another tenant has it."""
 
-    def __init__(self, noun: str, shown_id: str) -> None:
+    def __init__(self, noun: str, public_id: str) -> None:
         """Keep the kind of thing and the id asked for."""
         self.noun = noun
-        self.shown_id = shown_id[:64]
-        super().__init__(f"There is no {noun} {self.shown_id}.")
+        self.public_id = public_id[:64]
+        super().__init__(f"There is no {noun} {self.public_id}.")
 
 
 class NotAuthenticated(Refusal):
@@ -108,7 +108,7 @@ class TooManyTries(Refusal):
     def __init__(self, retry_after: timedelta) -> None:
         """Say how long to wait."""
         self.retry_after = retry_after
-        super().__init__(f"Too many tries have failed. Try again in {length(retry_after)}.")
+        super().__init__(f"Too many tries have failed. Try again in {format_duration(retry_after)}.")
 
 
 class TooManyRequests(Refusal):
@@ -118,7 +118,9 @@ class TooManyRequests(Refusal):
         """Say what is allowed, and how long to wait."""
         self.limit = limit
         self.retry_after = retry_after
-        super().__init__(f"This key may ask {limit:,} times a second. Ask again in {length(retry_after)}.")
+        super().__init__(
+            f"This key may ask {limit:,} times a second. Ask again in {format_duration(retry_after)}."
+        )
 
 
 class Misconfigured(WaybillError):

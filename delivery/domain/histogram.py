@@ -13,7 +13,7 @@ _GROWTH: Final = 1.2
 _LAST_US: Final = 60_000_000
 
 
-def _bounds() -> tuple[int, ...]:
+def _build_bounds() -> tuple[int, ...]:
     bounds = [_FIRST_US]
     while bounds[-1] < _LAST_US:
         bounds.append(round(bounds[-1] * _GROWTH))
@@ -21,37 +21,37 @@ def _bounds() -> tuple[int, ...]:
 
 
 # In microseconds: slot 0 is below the first, slot n from the nth on (as PostgreSQL's width_bucket counts).
-BOUNDS: Final = _bounds()
+SLOT_BOUNDS_US: Final = _build_bounds()
 
 Named = TypeVar("Named", int, str)
 
 
-def merged(some: Iterable[Mapping[Named, int]]) -> dict[Named, int]:
+def merge_counts(many: Iterable[Mapping[Named, int]]) -> dict[Named, int]:
     """Several counts as one: of slots, or of anything else that has a name."""
     whole: dict[Named, int] = {}
-    for counts in some:
+    for counts in many:
         for name, count in counts.items():
             whole[name] = whole.get(name, 0) + count
     return whole
 
 
-def quantile(slots: Mapping[int, int], which: float) -> timedelta | None:
+def estimate_quantile(slots: Mapping[int, int], fraction: float) -> timedelta | None:
     """The duration below which this share (from 0 to 1) lies; None of nothing."""
     total = sum(slots.values())
     if not total:
         return None
-    rank, seen = which * total, 0
+    rank, seen = fraction * total, 0
     for slot in sorted(slots):
         count = slots[slot]
         if seen + count >= rank and count:
-            low, high = edges(slot)
+            low, high = get_slot_bounds(slot)
             return low + (high - low) * ((rank - seen) / count)
         seen += count
-    return edges(max(slots))[1]
+    return get_slot_bounds(max(slots))[1]
 
 
-def edges(slot: int) -> tuple[timedelta, timedelta]:
+def get_slot_bounds(slot: int) -> tuple[timedelta, timedelta]:
     """From where to where a slot reaches; the last one has no end, and is given its beginning for one."""
-    low = BOUNDS[slot - 1] if slot else 0
-    high = BOUNDS[min(slot, len(BOUNDS) - 1)]
+    low = SLOT_BOUNDS_US[slot - 1] if slot else 0
+    high = SLOT_BOUNDS_US[min(slot, len(SLOT_BOUNDS_US) - 1)]
     return timedelta(microseconds=low), timedelta(microseconds=high)

@@ -10,10 +10,10 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from delivery.errors import MalformedId
-from delivery.matching import Wants
-from delivery.scopes import OF_TENANTS, Scope
-from retries.health import HealthTerms
+from delivery.domain.errors import MalformedId
+from delivery.domain.scopes import TENANT_SCOPES, Scope
+from delivery.domain.subscription import Subscription
+from retries.health import HealthConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ DeliveryId = NewType("DeliveryId", UUID)
 AttemptId = NewType("AttemptId", UUID)
 ClaimId = NewType("ClaimId", UUID)
 ReplayId = NewType("ReplayId", UUID)
-PersonId = NewType("PersonId", UUID)
+UserId = NewType("UserId", UUID)
 LinkId = NewType("LinkId", UUID)
 MessageId = NewType("MessageId", UUID)
 
@@ -47,7 +47,7 @@ class Prefix(StrEnum):
     ATTEMPT = "att"
     REPLAY = "rpl"
     AUDIT = "aud"
-    PERSON = "usr"
+    USER = "usr"
     LINK = "lnk"
     MESSAGE = "msg"
 
@@ -63,10 +63,10 @@ _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
 _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
 _SHIFTS = range(120, -1, -10)
 _SUFFIX_LENGTH = 26
-_LARGEST_FIRST_LETTER = "7"  # 26 letters hold 130 bits; a UUID has 128
+_MAX_FIRST_LETTER = "7"  # 26 letters hold 130 bits; a UUID has 128
 
 
-def show_id(prefix: Prefix, id_: UUID) -> str:
+def format_id(prefix: Prefix, id_: UUID) -> str:
     """Write an id the way people see it: `evt_01kawt…`, 26 letters of Crockford base32."""
     number = id_.int
     return prefix + "_" + "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
@@ -75,7 +75,7 @@ def show_id(prefix: Prefix, id_: UUID) -> str:
 def parse_id(prefix: Prefix, text: str) -> UUID:
     """Read an id back; raises MalformedId for anything `show_id` would not have written."""
     kind, _, suffix = text.rpartition("_")
-    if kind != prefix or len(suffix) != _SUFFIX_LENGTH or suffix[0] > _LARGEST_FIRST_LETTER:
+    if kind != prefix or len(suffix) != _SUFFIX_LENGTH or suffix[0] > _MAX_FIRST_LETTER:
         raise MalformedId(text, prefix)
     number = 0
     for letter in suffix:
@@ -86,12 +86,12 @@ def parse_id(prefix: Prefix, text: str) -> UUID:
     return UUID(int=number)
 
 
-def moment_of(id_: UUID) -> datetime:
+def extract_id_time(id_: UUID) -> datetime:
     """When a UUIDv7 was made, to the millisecond."""
     return datetime.fromtimestamp((id_.int >> 80) / 1000, tz=UTC)
 
 
-def id_floor(moment: datetime) -> UUID:
+def build_min_id(moment: datetime) -> UUID:
     """The smallest id that could have been made at this moment: bounds ranges of ids by time."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)
 
@@ -122,7 +122,7 @@ class DeliveryStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Format(StrEnum):
+class PayloadFormat(StrEnum):
     """How an endpoint wants its events to be written."""
 
     STANDARD = "standard"
@@ -137,7 +137,7 @@ class PayloadKind(StrEnum):
     THIN = "thin"
 
 
-class Lane(IntEnum):
+class Priority(IntEnum):
     """A queue for one kind of work."""
 
     LIVE = 0
@@ -177,7 +177,7 @@ class ApiKey:
     hint: str
     created_at: datetime
     revoked_at: datetime | None
-    scopes: frozenset[Scope] = frozenset(OF_TENANTS)
+    scopes: frozenset[Scope] = frozenset(TENANT_SCOPES)
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
     requests_per_second: int | None = None
@@ -202,20 +202,20 @@ class EndpointLimits:
     disable_after: timedelta | None = None
     permanent: tuple[int, ...] = ()
 
-    def terms(self, defaults: HealthTerms) -> HealthTerms:
+    def apply_defaults(self, defaults: HealthConfig) -> HealthConfig:
         """By what this endpoint is judged."""
         own: dict[str, Any] = {
-            name: timedelta(seconds=value) if name in _TIMES else value
+            name: timedelta(seconds=value) if name in _BREAKER_DURATIONS else value
             for name, value in self.breaker.items()
         }
-        return HealthTerms(
+        return HealthConfig(
             breaker=replace(defaults.breaker, **own) if own else defaults.breaker,
-            in_flight=self.in_flight or defaults.in_flight,
+            max_in_flight=self.in_flight or defaults.max_in_flight,
             disable_after=self.disable_after or defaults.disable_after,
         )
 
 
-_TIMES = frozenset({"window", "cool_down", "longest_cool_down"})
+_BREAKER_DURATIONS = frozenset({"window", "cool_down", "longest_cool_down"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,15 +252,15 @@ class Endpoint:
     # What of its client certificate may be shown; with its key it is sealed.
     client_certificate: Mapping[str, str] | None = None
     sealed_identity: bytes | None = None
-    format: Format = Format.STANDARD
+    format: PayloadFormat = PayloadFormat.STANDARD
     payload: PayloadKind = PayloadKind.FULL
     channels: tuple[str, ...] = ()
     condition: str | None = None
 
     @property
-    def wants(self) -> Wants:
+    def subscription(self) -> Subscription:
         """What of its tenant's events it asks for."""
-        return Wants(self.filter, self.channels, self.condition)
+        return Subscription(self.filter, self.channels, self.condition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +279,7 @@ class SealedSecret:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class EventRecord:
     """Something that happened: immutable. `body` is what the standard format sends, byte for byte."""
 
     id: EventId
@@ -290,7 +290,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ActiveHold:
     """Why a delivery is not sent though it is due: its endpoint may be sent nothing now.
 
     `since` is when that began for the endpoint and `until` when it ends by itself, where either is known;
@@ -327,7 +327,7 @@ class Delivery:
     outcome: str | None = None
     http_status: int | None = None
     sequence: int | None = None
-    held: Held | None = None
+    held: ActiveHold | None = None
     condition_failed: str | None = None
 
 

@@ -9,11 +9,11 @@ from uuid import UUID
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NEWEST = UUID(int=(1 << 128) - 1)
-OLDEST = UUID(int=0)
+MAX_ID = UUID(int=(1 << 128) - 1)
+MIN_ID = UUID(int=0)
 
 
-class Identified(Protocol):
+class HasId(Protocol):
     """Anything with an id that orders it in time."""
 
     @property
@@ -21,27 +21,27 @@ class Identified(Protocol):
         """A UUIDv7."""
 
 
-T = TypeVar("T", bound=Identified)
+T = TypeVar("T", bound=HasId)
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class PageRequest:
     """Which page is asked for: at most `limit` rows, all older than `before`, newest first.
 
     With `oldest_first` the other way round: all newer than `after`.
     """
 
     limit: int = 50
-    before: UUID = NEWEST
-    after: UUID = OLDEST
+    before: UUID = MAX_ID
+    after: UUID = MIN_ID
     oldest_first: bool = False
 
     @classmethod
-    def following(cls, limit: int, last: UUID | None, *, oldest_first: bool) -> Cut:
+    def from_cursor(cls, limit: int, after: UUID | None, *, oldest_first: bool) -> PageRequest:
         """The page behind this id in this order; None: the first page."""
         if oldest_first:
-            return cls(limit, after=OLDEST if last is None else last, oldest_first=True)
-        return cls(limit, before=NEWEST if last is None else last)
+            return cls(limit, after=MIN_ID if after is None else after, oldest_first=True)
+        return cls(limit, before=MAX_ID if after is None else after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,11 @@ class Page(Generic[T]):
     """Some rows of a list, and the id to ask for more behind; None when there are no more."""
 
     items: tuple[T, ...]
-    last: UUID | None
+    next_cursor: UUID | None
 
     @classmethod
-    def of(cls, found: Sequence[T], cut: Cut) -> Page[T]:
+    def from_rows(cls, rows: Sequence[T], page_request: PageRequest) -> Page[T]:
         """Cut what a query found to the page; it must have looked for one row more than the limit."""
         # One row extra: a full page proves that there is a next.
-        items = tuple(found[: cut.limit])
-        return cls(items, items[-1].id if len(found) > cut.limit else None)
+        items = tuple(rows[: page_request.limit])
+        return cls(items, items[-1].id if len(rows) > page_request.limit else None)

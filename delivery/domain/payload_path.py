@@ -14,13 +14,13 @@ from typing import Any, Final
 
 import msgspec
 
-LONGEST = 500
+MAX_PAYLOAD_FILTER_LENGTH = 500
 _NAME: Final = re.compile(r"\.([A-Za-z_\u0080-\uffff][A-Za-z0-9_\u0080-\uffff-]*)")
 _INDEX: Final = re.compile(r"\[(0|[1-9][0-9]{0,8})\]")
 _QUOTED: Final = re.compile(r"""\[(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")\]""")
 # Replays keep their conditions: PostgreSQL's JSON takes neither. Written as an escape, both pass.
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
-_NOTHING: Final = object()
+_MISSING: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +34,16 @@ class PayloadEquals:
     @classmethod
     def parse(cls, text: str) -> PayloadEquals:
         """Read `$.order.id=1042`; what is no JSON behind the `=` is taken as a string. Raises ValueError."""
-        if len(text) > LONGEST:
-            raise ValueError(f"must have at most {LONGEST} characters, not {len(text)}")
+        if len(text) > MAX_PAYLOAD_FILTER_LENGTH:
+            raise ValueError(f"must have at most {MAX_PAYLOAD_FILTER_LENGTH} characters, not {len(text)}")
         if _UNSTORABLE.search(text):
             raise ValueError("must not contain a NUL character or half of a surrogate pair")
-        path, rest = _path(text)
+        path, rest = _parse_path(text)
         if not rest.startswith("="):
             raise ValueError(
                 "must be a path from the event's data and a value, such as $.order.id=1042 or $.sku=A1"
             )
-        return cls(text, path, _json(rest.removeprefix("=")))
+        return cls(text, path, _parse_value(rest.removeprefix("=")))
 
     def matches(self, body: bytes) -> bool:
         """Whether an event with this body is meant; never raises, whatever the bytes are."""
@@ -53,13 +53,13 @@ class PayloadEquals:
         except (ValueError, TypeError, KeyError, RecursionError, ArithmeticError):
             return False
         for step in self.path:
-            found = _step(found, step)
-            if found is _NOTHING:
+            found = _descend(found, step)
+            if found is _MISSING:
                 return False
-        return _equal(found, wanted)
+        return _is_equal(found, wanted)
 
 
-def data_of(body: bytes) -> bytes:
+def extract_data(body: bytes) -> bytes:
     """The `data` of an event in the body that receivers get, byte for byte; of what is none, nothing."""
     try:
         return bytes(_envelope.decode(body).data)
@@ -74,7 +74,7 @@ class _Envelope(msgspec.Struct):
 _envelope = msgspec.json.Decoder(_Envelope)
 
 
-def _path(text: str) -> tuple[tuple[str | int, ...], str]:
+def _parse_path(text: str) -> tuple[tuple[str | int, ...], str]:
     """The steps at the beginning of a text that begins with `$`, and what follows them."""
     if not text.startswith("$"):
         raise ValueError("must begin with $, which is the event's data, such as $.order.id=1042")
@@ -86,45 +86,45 @@ def _path(text: str) -> tuple[tuple[str | int, ...], str]:
         elif (found := _INDEX.match(rest)) is not None:
             steps.append(int(found[1]))
         elif (found := _QUOTED.match(rest)) is not None:
-            steps.append(_unquoted(found))
+            steps.append(_unquote(found))
         else:
             raise ValueError(f"cannot be read from {rest[:20]!r} on; write .name, [0] or ['a name']")
         rest = rest[found.end() :]
     return tuple(steps), rest
 
 
-def _unquoted(found: re.Match[str]) -> str:
+def _unquote(found: re.Match[str]) -> str:
     single, double = found[1], found[2]
     inner = single.replace("\\'", "'").replace('"', '\\"') if double is None else double
     name: str = json.loads(f'"{inner}"')
     return name
 
 
-def _json(text: str) -> str:
+def _parse_value(text: str) -> str:
     """The value as JSON: itself where it is JSON, a string of it where it is not."""
     try:
-        json.loads(text, parse_float=Decimal, parse_int=Decimal, parse_constant=_no_constant)
+        json.loads(text, parse_float=Decimal, parse_int=Decimal, parse_constant=_reject_constant)
     except (ValueError, RecursionError, ArithmeticError):
         return json.dumps(text)
     return text
 
 
-def _no_constant(name: str) -> object:
+def _reject_constant(name: str) -> object:
     raise ValueError(name)
 
 
-def _step(found: Any, step: str | int) -> Any:
+def _descend(found: Any, step: str | int) -> Any:
     if isinstance(step, str):
-        return found.get(step, _NOTHING) if isinstance(found, dict) else _NOTHING
-    return found[step] if isinstance(found, list) and step < len(found) else _NOTHING
+        return found.get(step, _MISSING) if isinstance(found, dict) else _MISSING
+    return found[step] if isinstance(found, list) and step < len(found) else _MISSING
 
 
-def _equal(one: Any, other: Any) -> bool:
+def _is_equal(one: Any, other: Any) -> bool:
     """Equality of JSON values; `Decimal` compares numbers exactly, and `True` would equal 1."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_equal(one[name], other[name]) for name in one)
+        return one.keys() == other.keys() and all(_is_equal(one[name], other[name]) for name in one)
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_equal, one, other))
+        return len(one) == len(other) and all(map(_is_equal, one, other))
     return type(one) is type(other) and bool(one == other)

@@ -8,15 +8,15 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from delivery.model import (
+from delivery.domain.model import (
     DeliveryId,
     DeliveryStatus,
     EndpointId,
     EndpointState,
-    Lane,
     Prefix,
+    Priority,
+    format_id,
     parse_id,
-    show_id,
 )
 from retries.breaker import BreakerState
 
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from delivery.holding import Situation
-    from delivery.model import Actor, EventId, ReplayId, TenantId
-    from delivery.selection import DeliverySelection
+    from delivery.domain.delivery_filter import DeliveryFilter
+    from delivery.domain.holds import EndpointStatus
+    from delivery.domain.model import Actor, EventId, ReplayId, TenantId
 
 # So many deliveries of one endpoint are in the lane at once for one job; of one whose breaker is open only
 # what it can be probed with. Once a job has as many there as go out in some seconds, no endpoint has more.
-WINDOW: Final = 250
-NARROW_WINDOW: Final = 20
-FEWEST_AHEAD: Final = 500
-SECONDS_AHEAD: Final = 5
+ENDPOINT_WINDOW: Final = 250
+NARROW_ENDPOINT_WINDOW: Final = 20
+MIN_QUEUED_AHEAD: Final = 500
+QUEUED_AHEAD_SECONDS: Final = 5
 # What a rate that was not used up for a while may catch up with.
-LONGEST_CREDIT: Final = timedelta(seconds=1)
+MAX_RATE_CREDIT: Final = timedelta(seconds=1)
 # Over how much time the speed of a job is averaged.
-SPEED_OVER: Final = timedelta(seconds=10)
+SPEED_AVERAGING_PERIOD: Final = timedelta(seconds=10)
 
-SOON: Final = timedelta(seconds=0.1)
-LATER: Final = timedelta(seconds=1)
-RARELY: Final = timedelta(seconds=3)
+ACTIVE_STEP_DELAY: Final = timedelta(seconds=0.1)
+WAITING_STEP_DELAY: Final = timedelta(seconds=1)
+IDLE_STEP_DELAY: Final = timedelta(seconds=3)
 
 
 class ReplayState(StrEnum):
@@ -69,11 +69,11 @@ class ItemState(StrEnum):
     SKIPPED = "skipped"
 
 
-OPEN: Final = (ItemState.WAITING, ItemState.QUEUED, ItemState.RETRYING)
+OPEN_ITEM_STATES: Final = (ItemState.WAITING, ItemState.QUEUED, ItemState.RETRYING)
 
 
 @dataclass(frozen=True, slots=True)
-class MissingSelection:
+class MissingEventFilter:
     """Events that an endpoint was never owed: accepted from `since` on and before `until`, of these types.
 
     And, as the endpoint asked for when the job was made, that share a channel and hold a condition.
@@ -89,7 +89,7 @@ class MissingSelection:
     def to_document(self) -> dict[str, Any]:
         """The selection as plain JSON."""
         document = {
-            "endpoint": show_id(Prefix.ENDPOINT, self.endpoint_id),
+            "endpoint": format_id(Prefix.ENDPOINT, self.endpoint_id),
             "since": None if self.since is None else self.since.isoformat(),
             "until": None if self.until is None else self.until.isoformat(),
             "types": list(self.types),
@@ -99,7 +99,7 @@ class MissingSelection:
         return {name: value for name, value in document.items() if value}
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> MissingSelection:
+    def from_document(cls, document: Mapping[str, Any]) -> MissingEventFilter:
         """Read back what `to_document` wrote."""
         since, until = document.get("since"), document.get("until")
         return cls(
@@ -122,7 +122,7 @@ class Replay:
 
     id: ReplayId
     tenant_id: TenantId
-    wanted: DeliverySelection | MissingSelection
+    selection: DeliveryFilter | MissingEventFilter
     reason: str
     actor: Actor
     hold: bool
@@ -143,7 +143,7 @@ class Replay:
     @property
     def remaining(self) -> int:
         """How many are not over."""
-        return sum(self.counts.get(state, 0) for state in OPEN)
+        return sum(self.counts.get(state, 0) for state in OPEN_ITEM_STATES)
 
     @property
     def done(self) -> int:
@@ -159,14 +159,14 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class ReplayItem:
     """One delivery of a job, under its id. What was never owed has its event's id until its turn comes."""
 
     id: UUID
     event_id: EventId
     endpoint_id: EndpointId
     state: ItemState
-    why: str | None
+    reason: str | None
     changed_at: datetime | None
 
     @property
@@ -176,47 +176,49 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ReleaseQuota:
     """What a step may take of an endpoint, which has so many in the lane already.
 
     `skipped` says why what is taken is not sent.
     """
 
-    take: int
-    skipped: str | None = None
+    count: int
+    skip_reason: str | None = None
 
 
 def is_far_ahead(queued: int, per_second: float | None) -> bool:
     """Whether a job has so many in the lane that more would only wait there."""
-    return queued >= max(FEWEST_AHEAD, SECONDS_AHEAD * (per_second or 0.0))
+    return queued >= max(MIN_QUEUED_AHEAD, QUEUED_AHEAD_SECONDS * (per_second or 0.0))
 
 
-def turn_of(situation: Situation | None, *, hold: bool, queued: int, far_ahead: bool) -> Turn:
+def compute_release_quota(
+    status: EndpointStatus | None, *, hold: bool, queued: int, far_ahead: bool
+) -> ReleaseQuota:
     """How many more deliveries of an endpoint may go into the lane.
 
     A paused endpoint's wait until it is resumed. A disabled one's are skipped, or wait by choice.
     """
-    if situation is None:
-        return Turn(WINDOW, "endpoint_deleted")
-    match situation.state:
+    if status is None:
+        return ReleaseQuota(ENDPOINT_WINDOW, "endpoint_deleted")
+    match status.state:
         case EndpointState.PAUSED:
-            return Turn(0)
+            return ReleaseQuota(0)
         case EndpointState.DISABLED:
-            return Turn(0) if hold else Turn(WINDOW, "endpoint_disabled")
+            return ReleaseQuota(0) if hold else ReleaseQuota(ENDPOINT_WINDOW, "endpoint_disabled")
         case EndpointState.ACTIVE:
-            closed = situation.health is None or situation.health.breaker.state is BreakerState.CLOSED
-            window = WINDOW if closed and not far_ahead else NARROW_WINDOW
-            return Turn(max(0, window - queued))
+            closed = status.health is None or status.health.breaker.state is BreakerState.CLOSED
+            window = ENDPOINT_WINDOW if closed and not far_ahead else NARROW_ENDPOINT_WINDOW
+            return ReleaseQuota(max(0, window - queued))
 
 
-def shared(needs: Sequence[int], most: int) -> list[int]:
+def share_evenly(needs: Sequence[int], limit: int) -> list[int]:
     """Divide what a step may release among endpoints: who needs less leaves the others more.
 
     Where it is not enough for one each, those that come first get it.
     """
     takes = [0] * len(needs)
-    left = most
-    needy = [place for place, need in enumerate(needs) if need][:most]
+    left = limit
+    needy = [place for place, need in enumerate(needs) if need][:limit]
     for done, place in enumerate(sorted(needy, key=lambda place: needs[place])):
         takes[place] = min(needs[place], left // (len(needy) - done))
         left -= takes[place]
@@ -224,65 +226,65 @@ def shared(needs: Sequence[int], most: int) -> list[int]:
 
 
 # ------------------------------------------------------------------ speed
-def allowed(rate: float | None, paced_at: datetime, now: datetime, *, most: int) -> int:
+def compute_release_limit(rate: float | None, paced_at: datetime, now: datetime, *, limit: int) -> int:
     """How many deliveries a step may release; `paced_at` is until when the rate is used up."""
     if rate is None:
-        return most
-    credit = min(now - paced_at, _longest_credit(rate))
+        return limit
+    credit = min(now - paced_at, _max_credit(rate))
     # A hair more, so that what floats lose never costs a delivery its turn.
-    return max(0, min(most, math.floor(credit.total_seconds() * rate + 1e-6)))
+    return max(0, min(limit, math.floor(credit.total_seconds() * rate + 1e-6)))
 
 
-def paced(rate: float | None, paced_at: datetime, now: datetime, *, released: int) -> datetime:
+def compute_paced_until(rate: float | None, paced_at: datetime, now: datetime, *, released: int) -> datetime:
     """Until when the rate is used up, once so many were released."""
     if rate is None:
         return now
-    return max(paced_at, now - _longest_credit(rate)) + timedelta(seconds=released / rate)
+    return max(paced_at, now - _max_credit(rate)) + timedelta(seconds=released / rate)
 
 
-def _longest_credit(rate: float) -> timedelta:
-    return LONGEST_CREDIT + timedelta(seconds=1 / rate)
+def _max_credit(rate: float) -> timedelta:
+    return MAX_RATE_CREDIT + timedelta(seconds=1 / rate)
 
 
-def speed(before: float | None, *, done: int, took: timedelta) -> float | None:
+def average_speed(previous: float | None, *, ended: int, elapsed: timedelta) -> float | None:
     """How many end per second, averaged over the last seconds."""
-    if took <= timedelta(0):
-        return before
-    now = done / took.total_seconds()
-    if before is None:
+    if elapsed <= timedelta(0):
+        return previous
+    now = ended / elapsed.total_seconds()
+    if previous is None:
         return now or None
-    weight = math.exp(-(took / SPEED_OVER))
-    return before * weight + now * (1 - weight)
+    weight = math.exp(-(elapsed / SPEED_AVERAGING_PERIOD))
+    return previous * weight + now * (1 - weight)
 
 
-def next_step_after(
+def compute_step_delay(
     state: ReplayState,
     counts: Mapping[ItemState, int],
     *,
     selecting: bool,
-    moved: bool,
+    progressed: bool,
     per_second: float | None = None,
 ) -> timedelta | None:
     """When to take another step; None: there is nothing left to do.
 
     With seconds of work in the lane there is no hurry: a step takes time of the ledger too.
     """
-    waiting, queued, retrying = (counts.get(one, 0) for one in OPEN)
+    waiting, queued, retrying = (counts.get(one, 0) for one in OPEN_ITEM_STATES)
     match state:
         case ReplayState.RUNNING:
-            if selecting or (moved and not is_far_ahead(queued, per_second)):
-                return SOON
-            return LATER if waiting or queued else RARELY
+            if selecting or (progressed and not is_far_ahead(queued, per_second)):
+                return ACTIVE_STEP_DELAY
+            return WAITING_STEP_DELAY if waiting or queued else IDLE_STEP_DELAY
         case ReplayState.PAUSED:
-            return LATER if queued or retrying else None
+            return WAITING_STEP_DELAY if queued or retrying else None
         case ReplayState.CANCELLING:
-            return SOON if moved else LATER
+            return ACTIVE_STEP_DELAY if progressed else WAITING_STEP_DELAY
         case ReplayState.CANCELLED | ReplayState.FINISHED:
             return None
 
 
 # ------------------------------------------------------------------ one delivery's turn
-class Release(StrEnum):
+class ReleaseAction(StrEnum):
     """What is done with a delivery whose turn has come."""
 
     REOPEN = "reopen"  # it is over: owe it again
@@ -294,41 +296,43 @@ class Release(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Scheduled:
+class ScheduledDelivery:
     """A delivery's row in the schedule; `locked` by whoever asks."""
 
-    claimed: bool
-    locked: bool
-    lane: Lane
-    due: bool
+    is_claimed: bool
+    is_locked: bool
+    priority: Priority
+    is_due: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndedDelivery:
     """A delivery without a row in the schedule; `locked` by whoever asks."""
 
     status: DeliveryStatus
-    locked: bool
+    is_locked: bool
 
 
-def release_of(stands: Scheduled | Ended | None, *, kept: bool, owed: bool) -> tuple[Release, str | None]:
+def decide_release(
+    current: ScheduledDelivery | EndedDelivery | None, *, has_payload: bool, was_owed: bool
+) -> tuple[ReleaseAction, str | None]:
     """What to do with a delivery, and why it is skipped where it is.
 
     `kept`: its event's content is. Not `owed`: the event was never owed to the endpoint.
     """
-    if not kept:
-        return Release.SKIP, "payload_gone"
-    if stands is None:
-        return (Release.SKIP, "delivery_gone") if owed else (Release.CREATE, None)
-    if isinstance(stands, Scheduled):
-        return _release_of_scheduled(stands), None
-    is_over = stands.locked and stands.status is not DeliveryStatus.PENDING
-    return Release.REOPEN if is_over else Release.LEAVE, None
+    if not has_payload:
+        return ReleaseAction.SKIP, "payload_gone"
+    if current is None:
+        return (ReleaseAction.SKIP, "delivery_gone") if was_owed else (ReleaseAction.CREATE, None)
+    if isinstance(current, ScheduledDelivery):
+        return _decide_scheduled_release(current), None
+    is_over = current.is_locked and current.status is not DeliveryStatus.PENDING
+    return ReleaseAction.REOPEN if is_over else ReleaseAction.LEAVE, None
 
 
-def _release_of_scheduled(row: Scheduled) -> Release:
-    if row.claimed:
-        return Release.JOIN
-    if not row.locked:
-        return Release.LEAVE
-    return Release.JOIN if row.lane is Lane.REPLAY and row.due else Release.ADVANCE
+def _decide_scheduled_release(row: ScheduledDelivery) -> ReleaseAction:
+    if row.is_claimed:
+        return ReleaseAction.JOIN
+    if not row.is_locked:
+        return ReleaseAction.LEAVE
+    return ReleaseAction.JOIN if row.priority is Priority.REPLAY and row.is_due else ReleaseAction.ADVANCE

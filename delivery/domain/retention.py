@@ -11,16 +11,16 @@ from datetime import UTC, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from delivery.errors import Invalid
+from delivery.domain.errors import Invalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import date, datetime
 
-    from delivery.model import TenantId
+    from delivery.domain.model import TenantId
 
 
-class Content(StrEnum):
+class RetainedData(StrEnum):
     """What has a term of its own."""
 
     PAYLOAD = "payload"
@@ -31,21 +31,29 @@ class Content(StrEnum):
 
 
 # Of what a tenant may have less kept. The journal is the operator's own: it tells who did what.
-TENANTS_OWN: Final = (Content.PAYLOAD, Content.ATTEMPTS, Content.DELIVERIES, Content.EVENTS)
+TENANT_CONFIGURABLE: Final = (
+    RetainedData.PAYLOAD,
+    RetainedData.ATTEMPTS,
+    RetainedData.DELIVERIES,
+    RetainedData.EVENTS,
+)
 # What is no use without the other.
-WITHIN: Final = {Content.PAYLOAD: Content.EVENTS, Content.ATTEMPTS: Content.DELIVERIES}
+CONTAINED_IN: Final = {
+    RetainedData.PAYLOAD: RetainedData.EVENTS,
+    RetainedData.ATTEMPTS: RetainedData.DELIVERIES,
+}
 # What finds deliveries goes after them, on the same day.
-OF_DELIVERIES: Final = ("deliveries", "failures", "endpoint_sequence")
+DELIVERY_TABLES: Final = ("deliveries", "failures", "endpoint_sequence")
 _TABLES: Final = {
-    Content.EVENTS: ("events",),
-    Content.ATTEMPTS: ("attempts",),
-    Content.DELIVERIES: OF_DELIVERIES,
-    Content.JOURNAL: ("journal",),
+    RetainedData.EVENTS: ("events",),
+    RetainedData.ATTEMPTS: ("attempts",),
+    RetainedData.DELIVERIES: DELIVERY_TABLES,
+    RetainedData.JOURNAL: ("journal",),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class RetentionPeriods:
     """For how many days each kind of content is kept."""
 
     payload: int
@@ -54,23 +62,23 @@ class Terms:
     events: int
     journal: int
 
-    def days(self, content: Content) -> int:
+    def get_days(self, data: RetainedData) -> int:
         """For how many days this is kept."""
-        return int(getattr(self, content))
+        return int(getattr(self, data))
 
-    def shortened(self, own: Mapping[str, int] | None) -> dict[Content, int]:
+    def apply_tenant_periods(self, tenant_periods: Mapping[str, int] | None) -> dict[RetainedData, int]:
         """A tenant's terms: its own where they are shorter; no part outlasts what it is a part of."""
         days = {
-            content: min(self.days(content), (own or {}).get(content, self.days(content)))
-            for content in TENANTS_OWN
+            content: min(self.get_days(content), (tenant_periods or {}).get(content, self.get_days(content)))
+            for content in TENANT_CONFIGURABLE
         }
-        for part, whole in WITHIN.items():
+        for part, whole in CONTAINED_IN.items():
             days[part] = min(days[part], days[whole])
         return days
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
+class DayPartition:
     """The partition of a history table for one day."""
 
     table: str
@@ -83,24 +91,24 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True)
-class Partition:
+class PartitionState:
     """A partition that there is. `bare`: a run has found no payload in it that could still go."""
 
-    of: Day
-    bare: bool = False
+    partition: DayPartition
+    payloads_removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Thin:
+class TenantPrune:
     """What one tenant has of a kind of content goes where it was made before this day."""
 
     tenant_id: TenantId
-    content: Content
+    data: RetainedData
     before: date
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RetentionPlan:
     """What is past its term, oldest first.
 
     Each of `drops` is one day of one kind of content, its tables in the order in which they go; `bodies` are
@@ -108,59 +116,66 @@ class Plan:
     ended before `replays` are forgotten.
     """
 
-    drops: tuple[tuple[Day, ...], ...]
-    bodies: tuple[Day, ...]
-    thin: tuple[Thin, ...]
-    replays: date
+    drops: tuple[tuple[DayPartition, ...], ...]
+    payload_days: tuple[DayPartition, ...]
+    tenant_prunes: tuple[TenantPrune, ...]
+    replays_before: date
 
 
-def changed_own(
-    own: Mapping[str, int], wanted: Mapping[str, int | None] | None, terms: Terms
+def apply_period_changes(
+    current: Mapping[str, int], changes: Mapping[str, int | None] | None, operator_periods: RetentionPeriods
 ) -> dict[str, int]:
     """A tenant's own terms after a change: None takes one away, or all of them; what is not named stays.
 
     Raises Invalid naming the one that nobody can have, or that is longer than the operator's.
     """
-    if wanted is None:
+    if changes is None:
         return {}
-    for name, days in wanted.items():
-        if name not in TENANTS_OWN:
-            raise Invalid(f"retention.{name}", f"is not one of {', '.join(TENANTS_OWN)}")
-        most = terms.days(Content(name))
+    for name, days in changes.items():
+        if name not in TENANT_CONFIGURABLE:
+            raise Invalid(f"retention.{name}", f"is not one of {', '.join(TENANT_CONFIGURABLE)}")
+        most = operator_periods.get_days(RetainedData(name))
         if days is not None and not 1 <= days <= most:
             raise Invalid(f"retention.{name}", f"must be from 1 to {most} days, which is the operator's term")
-    return {name: days for name, days in {**own, **wanted}.items() if days is not None}
+    return {name: days for name, days in {**current, **changes}.items() if days is not None}
 
 
-def first_kept(days: int, now: datetime) -> date:
+def compute_oldest_kept_day(days: int, now: datetime) -> date:
     """The oldest day of which something is not older than so many days."""
     return (now.astimezone(UTC) - timedelta(days=days)).date()
 
 
-def plan(
-    terms: Terms,
+def build_plan(
+    periods: RetentionPeriods,
     now: datetime,
-    partitions: Iterable[Partition],
+    partitions: Iterable[PartitionState],
     tenants: Mapping[TenantId, Mapping[str, int]],
-) -> Plan:
+) -> RetentionPlan:
     """What of these partitions is past its term, for everybody and for tenants that have less kept."""
-    kept = {content: first_kept(terms.days(content), now) for content in Content}
-    there = sorted(partitions, key=lambda partition: (partition.of.day, partition.of.table))
+    kept = {content: compute_oldest_kept_day(periods.get_days(content), now) for content in RetainedData}
+    there = sorted(partitions, key=lambda partition: (partition.partition.day, partition.partition.table))
     bodies = (
-        one.of
+        one.partition
         for one in there
-        if one.of.table == "events"
-        and not one.bare
-        and kept[Content.EVENTS] <= one.of.day < kept[Content.PAYLOAD]
+        if one.partition.table == "events"
+        and not one.payloads_removed
+        and kept[RetainedData.EVENTS] <= one.partition.day < kept[RetainedData.PAYLOAD]
     )
-    return Plan(_drops(kept, there), tuple(bodies), _thin(terms, now, tenants), kept[Content.DELIVERIES])
+    return RetentionPlan(
+        _plan_drops(kept, there),
+        tuple(bodies),
+        _plan_tenant_prunes(periods, now, tenants),
+        kept[RetainedData.DELIVERIES],
+    )
 
 
-def _drops(kept: Mapping[Content, date], there: Iterable[Partition]) -> tuple[tuple[Day, ...], ...]:
-    names = {one.of for one in there}
+def _plan_drops(
+    kept: Mapping[RetainedData, date], there: Iterable[PartitionState]
+) -> tuple[tuple[DayPartition, ...], ...]:
+    names = {one.partition for one in there}
     days = sorted({one.day for one in names})
     groups = (
-        tuple(one for table in tables if (one := Day(table, day)) in names)
+        tuple(one for table in tables if (one := DayPartition(table, day)) in names)
         for day in days
         for content, tables in _TABLES.items()
         if day < kept[content]
@@ -168,12 +183,17 @@ def _drops(kept: Mapping[Content, date], there: Iterable[Partition]) -> tuple[tu
     return tuple(group for group in groups if group)
 
 
-def _thin(terms: Terms, now: datetime, tenants: Mapping[TenantId, Mapping[str, int]]) -> tuple[Thin, ...]:
-    thin: list[Thin] = []
+def _plan_tenant_prunes(
+    terms: RetentionPeriods, now: datetime, tenants: Mapping[TenantId, Mapping[str, int]]
+) -> tuple[TenantPrune, ...]:
+    thin: list[TenantPrune] = []
     for tenant_id, own in sorted(tenants.items()):
-        days = terms.shortened(own)
-        shorter = [content for content in TENANTS_OWN if days[content] < terms.days(content)]
-        if days[Content.PAYLOAD] == days[Content.EVENTS] and Content.EVENTS in shorter:
-            shorter.remove(Content.PAYLOAD)  # it goes with its event
-        thin += [Thin(tenant_id, content, first_kept(days[content], now)) for content in shorter]
+        days = terms.apply_tenant_periods(own)
+        shorter = [content for content in TENANT_CONFIGURABLE if days[content] < terms.get_days(content)]
+        if days[RetainedData.PAYLOAD] == days[RetainedData.EVENTS] and RetainedData.EVENTS in shorter:
+            shorter.remove(RetainedData.PAYLOAD)  # it goes with its event
+        thin += [
+            TenantPrune(tenant_id, content, compute_oldest_kept_day(days[content], now))
+            for content in shorter
+        ]
     return tuple(thin)

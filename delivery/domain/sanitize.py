@@ -10,18 +10,18 @@ import re
 from typing import Final
 
 # C0 and C1 controls, what ends a line, and what turns the direction of the text around it.
-_KEPT_OUT: Final = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
-_CONTROL: Final = re.compile(f"[\x00-\x1f{_KEPT_OUT}]")
-_CONTROL_BUT_LINES: Final = re.compile(f"[\x00-\x08\x0b-\x1f{_KEPT_OUT}]")
-_BEYOND_ASCII: Final = re.compile(f"[{_KEPT_OUT}]")
+_UNSAFE_CHARS: Final = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_CONTROL: Final = re.compile(f"[\x00-\x1f{_UNSAFE_CHARS}]")
+_CONTROL_EXCEPT_NEWLINES: Final = re.compile(f"[\x00-\x08\x0b-\x1f{_UNSAFE_CHARS}]")
+_UNSAFE_NON_ASCII: Final = re.compile(f"[{_UNSAFE_CHARS}]")
 
 
-def tame(text: str, *, lines: bool = False) -> str:
+def escape_control_chars(text: str, *, keep_newlines: bool = False) -> str:
     """The text with its control characters written out; `lines` lets line ends and tabs stand."""
-    found = _CONTROL_BUT_LINES if lines else _CONTROL
+    found = _CONTROL_EXCEPT_NEWLINES if keep_newlines else _CONTROL
     return found.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-def tame_json(document: str) -> str:
+def escape_control_chars_in_json(document: str) -> str:
     """The same JSON document with all of that as escapes; what is below a space JSON escapes by itself."""
-    return _BEYOND_ASCII.sub(lambda match: f"\\u{ord(match[0]):04x}", document)
+    return _UNSAFE_NON_ASCII.sub(lambda match: f"\\u{ord(match[0]):04x}", document)

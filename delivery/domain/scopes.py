@@ -21,11 +21,11 @@ class Scope(StrEnum):
     """Tenants and their keys, the catalogue of event types. Only the operator's own key has it."""
 
 
-ALL: Final = frozenset(Scope)
+ALL_SCOPES: Final = frozenset(Scope)
 # What a key of a tenant may be given, and gets when nobody says anything, in the order in which it is shown.
-OF_TENANTS: Final = (Scope.PUBLISH, Scope.MANAGE, Scope.READ, Scope.REPLAY)
+TENANT_SCOPES: Final = (Scope.PUBLISH, Scope.MANAGE, Scope.READ, Scope.REPLAY)
 
 
-def in_order(scopes: frozenset[Scope]) -> list[Scope]:
+def sort_scopes(scopes: frozenset[Scope]) -> list[Scope]:
     """These scopes in the order in which they are always shown."""
     return [scope for scope in Scope if scope in scopes]

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from delivery.errors import Misconfigured, SecretUnreadable
+from delivery.domain.errors import Misconfigured, SecretUnreadable
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-MARK_BYTES: Final = 4
+KEY_MARK_BYTES: Final = 4
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
 # Of a sealed value: the mark, a nonce and the data key under the wrapping key, a nonce and the secret under
 # the data key.
-_WRAPPED: Final = MARK_BYTES + _NONCE_BYTES + _KEY_BYTES + _TAG_BYTES
+_WRAPPED_KEY_BYTES: Final = KEY_MARK_BYTES + _NONCE_BYTES + _KEY_BYTES + _TAG_BYTES
 
 
 def generate_key() -> str:
@@ -35,7 +35,7 @@ def generate_key() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Key:
+class _WrappingKey:
     """One of WAYBILL_SECRET_KEYS. `mark` stands before what it wraps, `plain_mark` before what it sealed.
 
     Until there were data keys, it sealed the secrets itself; such values still open.
@@ -46,8 +46,8 @@ class _Key:
     cipher: AESGCM = field(repr=False)
 
     @classmethod
-    def of(cls, key: bytes) -> _Key:
-        return cls(_mark(b"wrap", key), _mark(b"key", key), AESGCM(key))
+    def from_bytes(cls, key: bytes) -> _WrappingKey:
+        return cls(_compute_mark(b"wrap", key), _compute_mark(b"key", key), AESGCM(key))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -57,8 +57,8 @@ class SecretBox:
     `context` ties a sealed value to its place (tenant and endpoint): moved to another row it does not open.
     """
 
-    _keys: tuple[_Key, ...]
-    _by_mark: dict[bytes, _Key]
+    _keys: tuple[_WrappingKey, ...]
+    _by_mark: dict[bytes, _WrappingKey]
 
     @classmethod
     def from_keys(cls, text: str) -> SecretBox:
@@ -73,7 +73,7 @@ class SecretBox:
                 raise Misconfigured(
                     f"WAYBILL_SECRET_KEYS: key {position} is not base64 of {_KEY_BYTES} bytes."
                 )
-            keys.append(_Key.of(key))
+            keys.append(_WrappingKey.from_bytes(key))
         return cls(tuple(keys), {mark: key for key in keys for mark in (key.mark, key.plain_mark)})
 
     @property
@@ -81,9 +81,9 @@ class SecretBox:
         """The keys at hand by their ids, newest first. An id tells nothing of its key."""
         return tuple(dict.fromkeys(key.mark.hex() for key in self._keys))
 
-    def key_id_of(self, sealed: bytes) -> str:
+    def read_key_id(self, sealed: bytes) -> str:
         """The id of the key that a value needs; of one that is not at hand, its mark."""
-        mark = sealed[:MARK_BYTES]
+        mark = sealed[:KEY_MARK_BYTES]
         key = self._by_mark.get(mark)
         return (mark if key is None else key.mark).hex()
 
@@ -94,64 +94,64 @@ class SecretBox:
 
     def open(self, sealed: bytes, *, context: bytes) -> bytes:
         """Decrypt; raises SecretUnreadable where no key fits or the value is not where it was sealed."""
-        mark = sealed[:MARK_BYTES]
+        mark = sealed[:KEY_MARK_BYTES]
         key = self._by_mark.get(mark)
         if key is None:
             raise SecretUnreadable(mark.hex())
         if mark == key.mark:
             data_key = self._unwrap(key, sealed, context)
-            return _decrypted(AESGCM(data_key), sealed[_WRAPPED:], context, mark)
-        return _decrypted(key.cipher, sealed[MARK_BYTES:], context, mark)
+            return _decrypt(AESGCM(data_key), sealed[_WRAPPED_KEY_BYTES:], context, mark)
+        return _decrypt(key.cipher, sealed[KEY_MARK_BYTES:], context, mark)
 
-    def resealed(self, sealed: bytes, *, context: bytes) -> bytes | None:
+    def rewrap(self, sealed: bytes, *, context: bytes) -> bytes | None:
         """The same secret under the newest key; None: it is already. Raises SecretUnreadable.
 
         The data key is wrapped anew and what is under it stays as it is, so the secret itself is not opened;
         but for a value from the time before data keys.
         """
-        mark = sealed[:MARK_BYTES]
+        mark = sealed[:KEY_MARK_BYTES]
         if mark == self._keys[0].mark:
             return None
         key = self._by_mark.get(mark)
         if key is None or mark != key.mark:
             return self.seal(self.open(sealed, context=context), context=context)
-        return self._wrap(self._unwrap(key, sealed, context), context) + sealed[_WRAPPED:]
+        return self._wrap(self._unwrap(key, sealed, context), context) + sealed[_WRAPPED_KEY_BYTES:]
 
     def _wrap(self, data_key: bytes, context: bytes) -> bytes:
         newest, nonce = self._keys[0], secrets.token_bytes(_NONCE_BYTES)
         return newest.mark + nonce + newest.cipher.encrypt(nonce, data_key, b"key|" + context)
 
     @staticmethod
-    def _unwrap(key: _Key, sealed: bytes, context: bytes) -> bytes:
-        return _decrypted(key.cipher, sealed[MARK_BYTES:_WRAPPED], b"key|" + context, key.mark)
+    def _unwrap(key: _WrappingKey, sealed: bytes, context: bytes) -> bytes:
+        return _decrypt(key.cipher, sealed[KEY_MARK_BYTES:_WRAPPED_KEY_BYTES], b"key|" + context, key.mark)
 
 
-def _mark(what: bytes, key: bytes) -> bytes:
-    return hashlib.sha256(b"waybill " + what + b" mark" + key).digest()[:MARK_BYTES]
+def _compute_mark(what: bytes, key: bytes) -> bytes:
+    return hashlib.sha256(b"waybill " + what + b" mark" + key).digest()[:KEY_MARK_BYTES]
 
 
-def _decrypted(cipher: AESGCM, sealed: bytes, context: bytes, mark: bytes) -> bytes:
+def _decrypt(cipher: AESGCM, sealed: bytes, context: bytes, mark: bytes) -> bytes:
     try:
         return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context)
     except (InvalidTag, ValueError):
         raise SecretUnreadable(mark.hex()) from None
 
 
-def secret_context(tenant_id: UUID, endpoint_id: UUID) -> bytes:
+def build_secret_context(tenant_id: UUID, endpoint_id: UUID) -> bytes:
     """The place of an endpoint's signing secret."""
     return b"secret|" + tenant_id.bytes + endpoint_id.bytes
 
 
-def auth_context(tenant_id: UUID, endpoint_id: UUID) -> bytes:
+def build_auth_context(tenant_id: UUID, endpoint_id: UUID) -> bytes:
     """The place of an endpoint's authentication."""
     return b"auth|" + tenant_id.bytes + endpoint_id.bytes
 
 
-def identity_context(tenant_id: UUID, endpoint_id: UUID) -> bytes:
+def build_identity_context(tenant_id: UUID, endpoint_id: UUID) -> bytes:
     """The place of an endpoint's client certificate and key."""
     return b"identity|" + tenant_id.bytes + endpoint_id.bytes
 
 
-def headers_context(tenant_id: UUID, endpoint_id: UUID) -> bytes:
+def build_headers_context(tenant_id: UUID, endpoint_id: UUID) -> bytes:
     """The place of an endpoint's custom headers."""
     return b"headers|" + tenant_id.bytes + endpoint_id.bytes

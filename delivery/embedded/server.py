@@ -21,17 +21,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from delivery.embedded.account import ENVIRONMENT, Account, current, programs_for
+from delivery.embedded.account import CLEAN_ENVIRONMENT, OsAccount, detect_account, find_programs
 from delivery.embedded.errors import AlreadyRunning, DidNotStart, FolderUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SHELTER = Path("/var/lib/waybill")  # for the wheel's programs, where root is the only one who can reach them
-HERE = "/proc/self/cwd"
-NAME = "waybill"  # of the role and of the database
+PROGRAM_DIR = Path(
+    "/var/lib/waybill"
+)  # for the wheel's programs, where root is the only one who can reach them
+CURRENT_DIR = "/proc/self/cwd"
+DATABASE_NAME = "waybill"  # of the role and of the database
 
-SETTINGS = {
+SERVER_SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",  # TCP is enough, and a socket's path has a length limit
     "max_connections": "100",
@@ -41,18 +43,18 @@ SETTINGS = {
     "log_timezone": "UTC",
     "log_checkpoints": "off",
 }
-CARELESS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+NON_DURABLE_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
-LEAVING_SECONDS = 10.0  # for the children of a killed server, or for one that is stopping
-STARTING_SECONDS = 120.0  # recovery after a crash replays up to max_wal_size
-STOPPING_SECONDS = 30.0
+LOCK_TIMEOUT_SECONDS = 10.0  # for the children of a killed server, or for one that is stopping
+START_TIMEOUT_SECONDS = 120.0  # recovery after a crash replays up to max_wal_size
+STOP_TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedPostgres:
     """A running server. It ends with `stop()`, with its `with` block, or with the thread that started it."""
 
-    home: Path
+    folder: Path
     port: int
     url: str = field(repr=False)  # SQLAlchemy's form; it holds the password
     _server: subprocess.Popen[bytes] = field(repr=False)
@@ -68,7 +70,7 @@ class EmbeddedPostgres:
         for asked in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
             self._server.send_signal(asked)
             try:
-                self._server.wait(STOPPING_SECONDS)
+                self._server.wait(STOP_TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
                 continue
             return
@@ -81,7 +83,7 @@ class EmbeddedPostgres:
 
 
 def start(
-    folder: Path, *, port: int | None = None, durable: bool = True, shelter: Path = SHELTER
+    folder: Path, *, port: int | None = None, durable: bool = True, program_dir: Path = PROGRAM_DIR
 ) -> EmbeddedPostgres:
     """Start the server of this folder, made on first use, and return once it takes connections.
 
@@ -92,23 +94,25 @@ def start(
         # The kernel ends the server with the thread that started it, not with the process.
         message = "Start the embedded PostgreSQL from the main thread."
         raise RuntimeError(message)
-    account = current()
-    programs = programs_for(account, shelter)
-    home = _home(folder)
-    with _locked(home) as lock:
+    account = detect_account()
+    programs = find_programs(account, program_dir)
+    home = _prepare_folder(folder)
+    with _hold_lock(home) as lock:
         if not (home / "cluster").exists():
             _make_cluster(home, account, programs, durable=durable)
         # We hold the lock, so this is a dead server's; PostgreSQL would believe a process id that was reused.
         (home / "cluster" / "postmaster.pid").unlink(missing_ok=True)
         chosen = _choose_port(home, port)
-        settings = SETTINGS | {"port": str(chosen)} | ({} if durable else CARELESS)
-        server = _serve(home, account.command(*_words(programs, settings), dies_with_us=True), lock)
+        settings = SERVER_SETTINGS | {"port": str(chosen)} | ({} if durable else NON_DURABLE_SETTINGS)
+        server = _launch_server(
+            home, account.build_command(*_build_command(programs, settings), die_with_parent=True), lock
+        )
     password = (home / "password").read_text()
-    url = f"postgresql+psycopg://{NAME}:{password}@127.0.0.1:{chosen}/{NAME}"
+    url = f"postgresql+psycopg://{DATABASE_NAME}:{password}@127.0.0.1:{chosen}/{DATABASE_NAME}"
     return EmbeddedPostgres(home, chosen, url, server)
 
 
-def _home(folder: Path) -> Path:
+def _prepare_folder(folder: Path) -> Path:
     """The folder, made if need be. The server's account may pass through it, and may not look around."""
     home = folder.resolve()
     home.mkdir(parents=True, exist_ok=True)
@@ -119,23 +123,23 @@ def _home(folder: Path) -> Path:
 
 
 @contextmanager
-def _locked(home: Path) -> Iterator[int]:
+def _hold_lock(home: Path) -> Iterator[int]:
     """Hold the folder's lock. The server inherits it: it is free when the last of its processes is gone."""
     lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        patience = time.monotonic() + LEAVING_SECONDS
-        while not _taken(lock):
-            if _postmaster(home) is not None or time.monotonic() > patience:
-                raise AlreadyRunning(home, _postmaster(home))
+        patience = time.monotonic() + LOCK_TIMEOUT_SECONDS
+        while not _try_lock(lock):
+            if _find_postmaster(home) is not None or time.monotonic() > patience:
+                raise AlreadyRunning(home, _find_postmaster(home))
             time.sleep(0.05)
-        if _postmaster(home) is not None:  # somebody started it by hand, without the lock
-            raise AlreadyRunning(home, _postmaster(home))
+        if _find_postmaster(home) is not None:  # somebody started it by hand, without the lock
+            raise AlreadyRunning(home, _find_postmaster(home))
         yield lock
     finally:
         os.close(lock)
 
 
-def _taken(lock: int) -> bool:
+def _try_lock(lock: int) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -143,7 +147,7 @@ def _taken(lock: int) -> bool:
     return True
 
 
-def _state(home: Path) -> tuple[int, str] | None:
+def _read_state(home: Path) -> tuple[int, str] | None:
     """Process id and state, from the file that PostgreSQL keeps for pg_ctl; None unless it is whole."""
     try:
         lines = (home / "cluster" / "postmaster.pid").read_text().splitlines()
@@ -152,9 +156,9 @@ def _state(home: Path) -> tuple[int, str] | None:
     return (int(lines[0]), lines[7].strip()) if len(lines) == 8 else None  # noqa: PLR2004  miscadmin.h, LOCK_FILE_LINE_…
 
 
-def _postmaster(home: Path) -> int | None:
+def _find_postmaster(home: Path) -> int | None:
     """The server that lives in this folder and stays. A process that reused a dead server's id is not one."""
-    match _state(home):
+    match _read_state(home):
         case (pid, state) if state != "stopping":
             try:
                 return pid if Path(f"/proc/{pid}/cwd").readlink() == home / "cluster" else None
@@ -164,7 +168,7 @@ def _postmaster(home: Path) -> int | None:
             return None
 
 
-def _make_cluster(home: Path, account: Account, programs: Path, *, durable: bool) -> None:
+def _make_cluster(home: Path, account: OsAccount, programs: Path, *, durable: bool) -> None:
     """Make the cluster and its database, whole or not at all: its name comes last."""
     unfinished, password = home / "unfinished", home / "password"
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -172,16 +176,27 @@ def _make_cluster(home: Path, account: Account, programs: Path, *, durable: bool
     password.unlink(missing_ok=True)
     password.touch(mode=0o600)
     password.write_text(secrets.token_hex(24))
-    account.own(unfinished)
-    account.own(password)
+    account.change_owner(unfinished)
+    account.change_owner(password)
     # Other users of the machine can reach the port, so the password is asked for on loopback too.
-    options = ["-U", NAME, "-A", "scram-sha-256", "--pwfile=../password", "-E", "UTF8", "--locale=C.UTF-8"]
+    options = [
+        "-U",
+        DATABASE_NAME,
+        "-A",
+        "scram-sha-256",
+        "--pwfile=../password",
+        "-E",
+        "UTF8",
+        "--locale=C.UTF-8",
+    ]
     sync = [] if durable else ["--no-sync"]
-    made = account.run(programs / "initdb", "-D", HERE, *options, *sync, cwd=unfinished)
+    made = account.run_program(programs / "initdb", "-D", CURRENT_DIR, *options, *sync, cwd=unfinished)
     if made.returncode != 0:
         raise DidNotStart("initdb", made.stdout)
-    alone = ["--single", "-D", HERE, "-c", "exit_on_error=on", "postgres"]
-    made = account.run(programs / "postgres", *alone, given=f"create database {NAME}\n", cwd=unfinished)
+    alone = ["--single", "-D", CURRENT_DIR, "-c", "exit_on_error=on", "postgres"]
+    made = account.run_program(
+        programs / "postgres", *alone, stdin=f"create database {DATABASE_NAME}\n", cwd=unfinished
+    )
     if made.returncode != 0:
         raise DidNotStart("postgres", made.stdout)
     unfinished.rename(home / "cluster")
@@ -191,12 +206,12 @@ def _choose_port(home: Path, wanted: int | None) -> int:
     """The port asked for; else the last one if it is free; else any. The file `port` keeps it."""
     record = home / "port"
     last = record.read_text() if record.exists() else ""
-    port = wanted or _bindable(int(last) if last.isdigit() else 0) or _bindable(0)
+    port = wanted or _find_free_port(int(last) if last.isdigit() else 0) or _find_free_port(0)
     record.write_text(str(port))
     return port
 
 
-def _bindable(port: int) -> int:
+def _find_free_port(port: int) -> int:
     """The port, or any for 0; 0 when it is taken."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as PostgreSQL does
@@ -207,12 +222,12 @@ def _bindable(port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _words(programs: Path, settings: dict[str, str]) -> list[str | Path]:
+def _build_command(programs: Path, settings: dict[str, str]) -> list[str | Path]:
     options = (word for name, value in settings.items() for word in ("-c", f"{name}={value}"))
-    return [programs / "postgres", "-D", HERE, *options]
+    return [programs / "postgres", "-D", CURRENT_DIR, *options]
 
 
-def _serve(home: Path, command: list[str], lock: int) -> subprocess.Popen[bytes]:
+def _launch_server(home: Path, command: list[str], lock: int) -> subprocess.Popen[bytes]:
     """Start the server as our own child (pg_ctl would hand it to init) and wait until it is ready."""
     log = home / "server.log"
     if log.exists():
@@ -224,7 +239,7 @@ def _serve(home: Path, command: list[str], lock: int) -> subprocess.Popen[bytes]
             stdin=subprocess.DEVNULL,
             stdout=written,
             stderr=subprocess.STDOUT,
-            env=ENVIRONMENT,
+            env=CLEAN_ENVIRONMENT,
             cwd=home / "cluster",
             pass_fds=(lock,),
             start_new_session=True,  # Ctrl-C is for us, and we stop it last
@@ -239,8 +254,8 @@ def _serve(home: Path, command: list[str], lock: int) -> subprocess.Popen[bytes]
 
 
 def _await_ready(home: Path, server: subprocess.Popen[bytes], log: Path) -> None:
-    patience = time.monotonic() + STARTING_SECONDS
-    while _state(home) != (server.pid, "ready"):
+    patience = time.monotonic() + START_TIMEOUT_SECONDS
+    while _read_state(home) != (server.pid, "ready"):
         if server.poll() is not None or time.monotonic() > patience:
             raise DidNotStart("postgres", log.read_text())
         time.sleep(0.01)

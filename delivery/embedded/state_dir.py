@@ -13,75 +13,77 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from delivery.errors import Misconfigured
-from delivery.secrets import generate_key
+from delivery.domain.errors import Misconfigured
+from delivery.domain.secret_box import generate_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from delivery.config import Settings
 
-DEFAULT = Path(".waybill")
+DEFAULT_STATE_DIR = Path(".waybill")
 # Whose account the first one is.
-FIRST_ADMIN = "admin@localhost"
+FIRST_ADMIN_EMAIL = "admin@localhost"
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class StateDir:
     """A folder that only its owner can read."""
 
     folder: Path
 
     @classmethod
-    def of(cls, settings: Settings) -> Home:
+    def from_settings(cls, settings: Settings) -> StateDir:
         """The folder that the settings name, or `.waybill` here."""
-        return cls((settings.data_dir or DEFAULT).absolute())
+        return cls((settings.data_dir or DEFAULT_STATE_DIR).absolute())
 
     @property
-    def _running(self) -> Path:
+    def _running_file(self) -> Path:
         return self.folder / "running.json"
 
-    def prepare(self) -> dict[str, str]:
+    def prepare_keys(self) -> dict[str, str]:
         """Make the folder and its keys on first use, and return them as settings. Raises Misconfigured."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             return {
-                "secret_keys": self._kept("secret-keys", generate_key),
-                "operator_key": self._kept("operator-key", lambda: f"wbo_{secrets.token_urlsafe(32)}"),
+                "secret_keys": self._load_or_create("secret-keys", generate_key),
+                "operator_key": self._load_or_create(
+                    "operator-key", lambda: f"wbo_{secrets.token_urlsafe(32)}"
+                ),
             }
         except OSError as error:
-            raise self._unusable(error) from error
+            raise self._build_unusable_error(error) from error
 
-    def console_password(self) -> str:
+    def load_console_password(self) -> str:
         """The password of the first account, made on first use. Raises Misconfigured."""
         try:
-            return self._kept("console-password", lambda: secrets.token_urlsafe(18))
+            return self._load_or_create("console-password", lambda: secrets.token_urlsafe(18))
         except OSError as error:
-            raise self._unusable(error) from error
+            raise self._build_unusable_error(error) from error
 
-    def announce(self, found_at: Mapping[str, str]) -> None:
+    def write_running_settings(self, settings: Mapping[str, str]) -> None:
         """Write down the settings under which the engine runs now."""
-        self._write(self._running, json.dumps({"pid": os.getpid(), "settings": dict(found_at)}))
+        self._write(self._running_file, json.dumps({"pid": os.getpid(), "settings": dict(settings)}))
 
-    def withdraw(self) -> None:
+    def remove_running_settings(self) -> None:
         """Say that the engine no longer runs."""
-        self._running.unlink(missing_ok=True)
+        self._running_file.unlink(missing_ok=True)
 
-    def running(self) -> dict[str, str]:
+    def read_running_settings(self) -> dict[str, str]:
         """The settings of the engine that runs from this folder; empty when none does."""
         try:
-            said = json.loads(self._running.read_text())
+            said = json.loads(self._running_file.read_text())
             os.kill(int(said["pid"]), 0)
         except (OSError, ValueError, KeyError):
             return {}
         return dict(said["settings"])
 
-    def _unusable(self, error: OSError) -> Misconfigured:
+    def _build_unusable_error(self, error: OSError) -> Misconfigured:
         return Misconfigured(
             f"The folder {self.folder} cannot be used: {error.strerror}. WAYBILL_DATA_DIR names another."
         )
 
-    def _kept(self, name: str, make: Callable[[], str]) -> str:
+    def _load_or_create(self, name: str, make: Callable[[], str]) -> str:
         path = self.folder / name
         if not path.exists():
             self._write(path, make() + "\n")

@@ -26,158 +26,158 @@ from delivery.client import (
     TooLarge,
     Unsendable,
 )
-from delivery.errors import Unavailable
+from delivery.domain.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from delivery.client import Client
-    from delivery.outbox.rows import Batch, Rows
+    from delivery.outbox.rows import Batch, OutboxStore
 
 log = structlog.get_logger()
 
-_OF_EVENT: Final = re.compile(r"events\.(?P<place>[0-9]{1,9})(?:\.(?P<field>.+))?", re.DOTALL)
+_EVENT_FIELD: Final = re.compile(r"events\.(?P<place>[0-9]{1,9})(?:\.(?P<field>.+))?", re.DOTALL)
 # What of a request is its rows. Leaving one out does not mend what is wrong with the rest, such as a header.
-_OF_ROWS: Final = frozenset({"events", "type", "data", "channels", "body"})
-_WAYBILLS: Final = "/problems/"
+_ROW_FIELDS: Final = frozenset({"events", "type", "data", "channels", "body"})
+_PROBLEM_TYPE_PREFIX: Final = "/problems/"
 LEASE: Final = timedelta(seconds=60)
 # Tries end well within the lease. Should they not, both who hold the batch send it under the same key.
 RETRIES: Final = Retries(patience=timedelta(seconds=20))
-EMPTY: Final = timedelta(seconds=0.5)
-AWAY: Final = timedelta(seconds=1)
-TROUBLE: Final = timedelta(seconds=10)
-LONGEST: Final = timedelta(minutes=1)
+EMPTY_POLL_INTERVAL: Final = timedelta(seconds=0.5)
+DATABASE_RETRY_INTERVAL: Final = timedelta(seconds=1)
+ERROR_RETRY_INTERVAL: Final = timedelta(seconds=10)
+MAX_RETRY_INTERVAL: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Later:
+class RetryLater:
     """Send the same batch again after a while: it is nothing about these events."""
 
-    wait: timedelta
+    delay: timedelta
 
 
 @dataclass(frozen=True, slots=True)
-class Halve:
+class SplitBatch:
     """One of several is refused, and the answer does not name it: find out which."""
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
+class RefuseRows:
     """The row at this place is refused and would be again, or all are: None."""
 
     reason: str
-    place: int | None = None
+    index: int | None = None
 
 
-Verdict = Later | Halve | Aside
+BatchDecision = RetryLater | SplitBatch | RefuseRows
 
 
-def judge(error: ClientError, *, rows: int) -> Verdict:
+def decide_batch(error: ClientError, *, row_count: int) -> BatchDecision:
     """What an error means for a batch of so many rows. Pure."""
     match error:
         case GaveUp():
-            return Later(min(error.retry_after or timedelta(0), LONGEST))
-        case Unsendable() if error.place < rows:
-            return Aside(str(error.__cause__ or error), error.place)
-        case Refused() if error.type.startswith(_WAYBILLS):
-            return _refused(error, rows)
-        case TooLarge() if rows > 1:  # to what stands before Waybill
-            return Halve()
+            return RetryLater(min(error.retry_after or timedelta(0), MAX_RETRY_INTERVAL))
+        case Unsendable() if error.place < row_count:
+            return RefuseRows(str(error.__cause__ or error), error.place)
+        case Refused() if error.type.startswith(_PROBLEM_TYPE_PREFIX):
+            return _decide_refused(error, row_count)
+        case TooLarge() if row_count > 1:  # to what stands before Waybill
+            return SplitBatch()
         case _:  # it is nothing that Waybill says about these events: whoever runs this has to mend it
-            return Later(TROUBLE)
+            return RetryLater(ERROR_RETRY_INTERVAL)
 
 
-def _refused(error: Refused, rows: int) -> Verdict:
+def _decide_refused(error: Refused, rows: int) -> BatchDecision:
     match error:
         case Conflict():
             # This batch was accepted before, in other words: to send it under new keys would double it.
-            return Aside(f"{error} It may have been accepted: look before you send it again.")
+            return RefuseRows(f"{error} It may have been accepted: look before you send it again.")
         case TooLarge():
-            return _condemned(error, rows)
-        case Invalid() if _of_rows(error):
-            return _condemned(error, rows)
+            return _decide_invalid(error, rows)
+        case Invalid() if _is_row_fault(error):
+            return _decide_invalid(error, rows)
         case _:  # a key that is refused, or not a tenant's own; a wrong address
-            return Later(TROUBLE)
+            return RetryLater(ERROR_RETRY_INTERVAL)
 
 
-def _condemned(error: Refused, rows: int) -> Verdict:
-    place, reason = _fault(error)
+def _decide_invalid(error: Refused, rows: int) -> BatchDecision:
+    place, reason = _find_fault(error)
     if place is not None and place < rows:
-        return Aside(reason, place)
-    return Halve() if rows > 1 else Aside(reason)
+        return RefuseRows(reason, place)
+    return SplitBatch() if rows > 1 else RefuseRows(reason)
 
 
-def _of_rows(error: Refused) -> bool:
+def _is_row_fault(error: Refused) -> bool:
     """Whether all that is wrong is in what the rows hold."""
     fields = [fault.get("field", "") for fault in error.problem.errors]
-    return bool(fields) and all(field.partition(".")[0] in _OF_ROWS for field in fields)
+    return bool(fields) and all(field.partition(".")[0] in _ROW_FIELDS for field in fields)
 
 
 class Forwarder:
     """Carries batches, one after another. Any number of forwarders may work on one outbox."""
 
     def __init__(
-        self, rows: Rows, client: Client, *, lease: timedelta, wait: Callable[[timedelta], None]
+        self, rows: OutboxStore, client: Client, *, lease: timedelta, sleep: Callable[[timedelta], None]
     ) -> None:
         """`wait` sleeps: it may raise to end `run`."""
         self._rows = rows
         self._client = client
         self._lease = lease
-        self._wait = wait
+        self._sleep = sleep
 
     def run(self) -> None:
         """Carry for ever; what the database or Waybill is away for is carried when they are back."""
         while True:
             try:
-                pause = self.turn()
+                pause = self.forward_batch()
             except Unavailable as error:
                 log.warning("outbox.put_off", why=str(error))
-                pause = AWAY
+                pause = DATABASE_RETRY_INTERVAL
             if pause:
-                self._wait(pause)
+                self._sleep(pause)
 
-    def turn(self) -> timedelta:
+    def forward_batch(self) -> timedelta:
         """Carry one batch; returns how long to wait before the next."""
-        batch = self._rows.claim(lease=self._lease)
+        batch = self._rows.claim_batch(lease=self._lease)
         if batch is None:
-            return EMPTY
+            return EMPTY_POLL_INTERVAL
         events = [Event(row.type, row.data.encode(), row.channels) for row in batch.rows]
         try:
             self._client.send_many(events, idempotency_key=str(batch.id))
         except ClientError as error:
-            return self._settle(batch, error)
+            return self._handle_error(batch, error)
         except BaseException:  # told to stop: the next one need not wait for the lease to lapse
             with suppress(Unavailable):
-                self._rows.release(batch)
+                self._rows.release_lease(batch)
             raise
-        self._rows.done(batch)
+        self._rows.delete_sent(batch)
         log.info("outbox.sent", events=len(events), batch=str(batch.id))
         return timedelta(0)
 
-    def _settle(self, batch: Batch, error: ClientError) -> timedelta:
+    def _handle_error(self, batch: Batch, error: ClientError) -> timedelta:
         log.warning("outbox.not_sent", events=len(batch.rows), batch=str(batch.id), why=str(error))
         if isinstance(error, Refused | Unsendable) and error.accepted:
             # It was too large for one request, and only what came after the first is refused.
-            self._rows.done(batch, len(error.accepted))
+            self._rows.delete_sent(batch, len(error.accepted))
             return timedelta(0)
-        verdict = judge(error, rows=len(batch.rows))
+        verdict = decide_batch(error, row_count=len(batch.rows))
         match verdict:
-            case Later(wait):
-                self._rows.release(batch)
+            case RetryLater(wait):
+                self._rows.release_lease(batch)
                 return wait
-            case Halve():
-                self._rows.halve(batch)
-            case Aside(reason, place):
-                self._rows.set_aside(batch, reason, place=place)
+            case SplitBatch():
+                self._rows.split_batch(batch)
+            case RefuseRows(reason, place):
+                self._rows.mark_refused(batch, reason, index=place)
             case _:
                 assert_never(verdict)
         return timedelta(0)
 
 
-def _fault(error: Refused) -> tuple[int | None, str]:
+def _find_fault(error: Refused) -> tuple[int | None, str]:
     """Which event of the batch is at fault, if the answer names it, and the reason."""
     for fault in error.problem.errors:
-        named = _OF_EVENT.fullmatch(fault.get("field", ""))
+        named = _EVENT_FIELD.fullmatch(fault.get("field", ""))
         if named is not None:
             return int(named["place"]), f"{named['field'] or 'event'}: {fault.get('why', '')}"
     return None, str(error)

@@ -14,8 +14,8 @@ from psycopg.errors import UndefinedTable
 from sqlalchemy import MetaData, create_engine, delete, exists, func, literal, null, or_, select, text, update
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
-from delivery.errors import Misconfigured, Unavailable
-from delivery.outbox.table import DEFAULT_NAME, outbox_table, split_name
+from delivery.domain.errors import Misconfigured, Unavailable
+from delivery.outbox.table import DEFAULT_TABLE_NAME, define_outbox_table, split_table_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection, Engine, Row, Update
 
-BATCH_EVENTS: Final = 500
+MAX_BATCH_EVENTS: Final = 500
 # A batch ends with the row that goes beyond it: half of what the client puts into one request.
-BATCH_BYTES: Final = 1 << 22
+MAX_BATCH_BYTES: Final = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class OutboxRow:
     """A row: an event as the application wrote it."""
 
     id: int
@@ -43,11 +43,11 @@ class Batch:
     """Rows that are sent together, in their order; `id` is the idempotency key that they go under."""
 
     id: UUID
-    rows: tuple[Waiting, ...]
+    rows: tuple[OutboxRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside:
+class RefusedRow:
     """A row that Waybill refused, and why."""
 
     id: int
@@ -59,13 +59,13 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class OutboxStatus:
     """How an outbox stands: rows by state, and since when the oldest of those not refused waits."""
 
     waiting: int
-    on_their_way: int
+    in_flight: int
     refused: int
-    oldest: datetime | None
+    oldest_created_at: datetime | None
 
 
 def open_database(url: str) -> Engine:
@@ -90,39 +90,41 @@ def open_database(url: str) -> Engine:
         raise Misconfigured("--database cannot be read: postgresql://user:password@host/name") from None
 
 
-class Rows:
+class OutboxStore:
     """One outbox, as a forwarder sees it."""
 
-    def __init__(self, engine: Engine, table: str = DEFAULT_NAME) -> None:
+    def __init__(self, engine: Engine, table: str = DEFAULT_TABLE_NAME) -> None:
         """`table` may name its schema: `shop.waybill_outbox`."""
-        schema, name = split_name(table)
+        schema, name = split_table_name(table)
         self._engine = engine
-        self._table = outbox_table(MetaData(), name, schema=schema)
+        self._table = define_outbox_table(MetaData(), name, schema=schema)
         self._has_channels = False
 
-    def claim(self, *, lease: timedelta, most: int = BATCH_EVENTS) -> Batch | None:
+    def claim_batch(self, *, lease: timedelta, limit: int = MAX_BATCH_EVENTS) -> Batch | None:
         """Take a batch for a while: one whose lease has lapsed, as it was, or one of rows that wait.
 
         None: there is nothing to do now. What is of a stream waits while an earlier batch has some of it.
         """
         with self._transaction() as tx:
-            tx.execute(_BOUNDED)
+            tx.execute(_SET_TIMEOUTS)
             # One claim at a time: who did not see what another is just taking could overtake it in a stream.
             tx.execute(select(func.pg_advisory_xact_lock(func.hashtext(literal(self._table.fullname)))))
             # Who made the table with an earlier release may not have added the column yet.
-            self._has_channels = self._has_channels or bool(tx.execute(_HAS_CHANNELS, self._named).scalar())
-            return self._take_over(tx, lease) or self._take(tx, lease, most)
+            self._has_channels = self._has_channels or bool(
+                tx.execute(_HAS_CHANNELS, self._table_parameters).scalar()
+            )
+            return self._reclaim_lapsed(tx, lease) or self._claim_waiting(tx, lease, limit)
 
-    def done(self, batch: Batch, count: int | None = None) -> None:
+    def delete_sent(self, batch: Batch, count: int | None = None) -> None:
         """Forget the rows of a batch, or the first of them: Waybill has accepted these. The others wait."""
         t = self._table.c
         ids = [row.id for row in batch.rows[:count]]
         with self._transaction() as tx:
             tx.execute(delete(self._table).where(t.batch == batch.id, t.id.in_(ids)))
             if len(ids) < len(batch.rows):
-                tx.execute(self._of(batch).values(_FREE))
+                tx.execute(self._update_batch(batch).values(_UNCLAIMED))
 
-    def halve(self, batch: Batch) -> None:
+    def split_batch(self, batch: Batch) -> None:
         """Send the first half by itself and let the rest wait: one of them is refused, none was accepted.
 
         Under another key: the same one with other events would be a conflict.
@@ -131,27 +133,29 @@ class Rows:
         first = [row.id for row in batch.rows[: len(batch.rows) // 2]]
         whole = t.batch == batch.id
         with self._transaction() as tx:
-            tx.execute(update(self._table).where(whole, t.id.in_(first)).values(batch=uuid4(), **_ENDED))
-            tx.execute(update(self._table).where(whole, t.id.not_in(first)).values(_FREE))
+            tx.execute(
+                update(self._table).where(whole, t.id.in_(first)).values(batch=uuid4(), **_LEASE_ENDED)
+            )
+            tx.execute(update(self._table).where(whole, t.id.not_in(first)).values(_UNCLAIMED))
 
-    def set_aside(self, batch: Batch, reason: str, *, place: int | None = None) -> None:
+    def mark_refused(self, batch: Batch, reason: str, *, index: int | None = None) -> None:
         """Keep the rows of a batch apart, with the reason, for a person to look at.
 
         Or only the one at this place; the others wait again.
         """
-        condemned = self._of(batch)
-        if place is not None:
-            condemned = condemned.where(self._table.c.id == batch.rows[place].id)
+        condemned = self._update_batch(batch)
+        if index is not None:
+            condemned = condemned.where(self._table.c.id == batch.rows[index].id)
         with self._transaction() as tx:
-            tx.execute(condemned.values(_FREE | {"refused_at": _NOW, "reason": reason}))
-            tx.execute(self._of(batch).values(_FREE))
+            tx.execute(condemned.values(_UNCLAIMED | {"refused_at": _NOW, "reason": reason}))
+            tx.execute(self._update_batch(batch).values(_UNCLAIMED))
 
-    def release(self, batch: Batch) -> None:
+    def release_lease(self, batch: Batch) -> None:
         """End the lease: whoever comes next sends the same batch again."""
         with self._transaction() as tx:
-            tx.execute(self._of(batch).values(**_ENDED))
+            tx.execute(self._update_batch(batch).values(**_LEASE_ENDED))
 
-    def standing(self) -> Standing:
+    def read_status(self) -> OutboxStatus:
         """Count the rows."""
         t = self._table.c
         refused = t.refused_at.is_not(None)
@@ -165,9 +169,9 @@ class Rows:
                     func.min(t.created_at).filter(~refused),
                 )
             ).one()
-        return Standing(row[0], row[1], row[2], row[3])
+        return OutboxStatus(row[0], row[1], row[2], row[3])
 
-    def refused(self, *, limit: int, after: int = 0) -> list[SetAside]:
+    def list_refused(self, *, limit: int, after: int = 0) -> list[RefusedRow]:
         """What Waybill refused, oldest first."""
         t = self._table.c
         with self._transaction() as tx:
@@ -177,9 +181,9 @@ class Rows:
                 .order_by(t.id)
                 .limit(limit)
             )
-            return [SetAside(*row) for row in rows]
+            return [RefusedRow(*row) for row in rows]
 
-    def retry(self, ids: Sequence[int]) -> int:
+    def retry_refused(self, ids: Sequence[int]) -> int:
         """Let refused rows wait again, all of them where none is named; returns how many."""
         t = self._table.c
         named = t.id.in_(ids) if ids else t.id.is_not(None)
@@ -187,7 +191,7 @@ class Rows:
         with self._transaction() as tx:
             return tx.execute(again.values(refused_at=None, reason=None)).rowcount
 
-    def discard(self, ids: Sequence[int]) -> int:
+    def discard_refused(self, ids: Sequence[int]) -> int:
         """Delete refused rows; returns how many."""
         t = self._table.c
         with self._transaction() as tx:
@@ -206,16 +210,16 @@ class Rows:
                 raise Unavailable(f"The application's database does not answer: {why}") from error
             raise
 
-    def _take_over(self, tx: Connection, lease: timedelta) -> Batch | None:
+    def _reclaim_lapsed(self, tx: Connection, lease: timedelta) -> Batch | None:
         t = self._table.c
         lapsed = select(t.batch).where(t.batch.is_not(None), t.leased_until <= _NOW).order_by(t.id).limit(1)
         found: UUID | None = tx.execute(lapsed).scalar()
         if found is None:
             return None
         taken = update(self._table).where(t.batch == found).values(leased_until=_NOW + lease)
-        return _batch(found, tx.execute(taken.returning(*self._told)).all())
+        return _build_batch(found, tx.execute(taken.returning(*self._batch_columns)).all())
 
-    def _take(self, tx: Connection, lease: timedelta, most: int) -> Batch | None:
+    def _claim_waiting(self, tx: Connection, lease: timedelta, limit: int) -> Batch | None:
         t = self._table.c
         moving = self._table.alias("moving")
         waits = t.batch.is_(None) & t.refused_at.is_(None)
@@ -225,37 +229,37 @@ class Rows:
             select(t.id, size)
             .where(waits, or_(t.stream.is_(None), ~overtakes))
             .order_by(t.id)
-            .limit(most)
+            .limit(limit)
             .with_for_update()
             .cte("first")
         )
         before = (func.sum(first.c.size).over(order_by=first.c.id) - first.c.size).label("before")
         sized = select(first.c.id, before).subquery()
-        fitting = select(sized.c.id).where(sized.c.before < BATCH_BYTES)
+        fitting = select(sized.c.id).where(sized.c.before < MAX_BATCH_BYTES)
         batch = uuid4()
         taken = update(self._table).where(t.id.in_(fitting)).values(batch=batch, leased_until=_NOW + lease)
-        rows = tx.execute(taken.returning(*self._told)).all()
-        return _batch(batch, rows) if rows else None
+        rows = tx.execute(taken.returning(*self._batch_columns)).all()
+        return _build_batch(batch, rows) if rows else None
 
     @property
-    def _named(self) -> dict[str, str]:
+    def _table_parameters(self) -> dict[str, str]:
         return {"table": self._engine.dialect.identifier_preparer.format_table(self._table)}
 
     @property
-    def _told(self) -> list[ColumnElement[Any]]:
+    def _batch_columns(self) -> list[ColumnElement[Any]]:
         t = self._table.c
         return [t.id, t.type, t.data, t.channels if self._has_channels else null().label("channels")]
 
-    def _of(self, batch: Batch) -> Update:
+    def _update_batch(self, batch: Batch) -> Update:
         t = self._table.c
         return update(self._table).where(t.batch == batch.id, t.id.in_([row.id for row in batch.rows]))
 
 
 # Of the server, and of the moment: leases are judged by one clock, and a claim may have waited for its turn.
 _NOW: Final = func.clock_timestamp()
-_ENDED: Final[dict[str, Any]] = {"leased_until": _NOW}
+_LEASE_ENDED: Final[dict[str, Any]] = {"leased_until": _NOW}
 # Who stops in the middle of a claim must not stop the others for ever, nor wait so long for who does.
-_BOUNDED: Final = select(
+_SET_TIMEOUTS: Final = select(
     func.set_config("lock_timeout", "10s", True),  # noqa: FBT003  for this transaction
     func.set_config("idle_in_transaction_session_timeout", "30s", True),  # noqa: FBT003  for this transaction
 )
@@ -265,9 +269,9 @@ _HAS_CHANNELS: Final = text("""
         where attrelid = to_regclass(cast(:table as text)) and attname = 'channels' and not attisdropped
     )
 """)
-_FREE: Final[dict[str, Any]] = {"batch": None, "leased_until": None}
+_UNCLAIMED: Final[dict[str, Any]] = {"batch": None, "leased_until": None}
 
 
-def _batch(id_: UUID, rows: Sequence[Row[Any]]) -> Batch:
-    waiting = [Waiting(row.id, row.type, row.data, tuple(row.channels or ())) for row in rows]
+def _build_batch(id_: UUID, rows: Sequence[Row[Any]]) -> Batch:
+    waiting = [OutboxRow(row.id, row.type, row.data, tuple(row.channels or ())) for row in rows]
     return Batch(id_, tuple(sorted(waiting, key=lambda row: row.id)))

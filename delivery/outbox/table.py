@@ -30,7 +30,7 @@ from delivery.client.wire import encode_data
 if TYPE_CHECKING:
     from delivery.client import Event
 
-DEFAULT_NAME = "waybill_outbox"
+DEFAULT_TABLE_NAME = "waybill_outbox"
 
 
 class _Session(Protocol):
@@ -50,9 +50,11 @@ class _Entry:
 class Outbox:
     """An application's outbox: a table of its own metadata, so that its own migrations make it."""
 
-    def __init__(self, metadata: MetaData, name: str = DEFAULT_NAME, *, schema: str | None = None) -> None:
+    def __init__(
+        self, metadata: MetaData, name: str = DEFAULT_TABLE_NAME, *, schema: str | None = None
+    ) -> None:
         """Define the table. Alembic's autogenerate sees it; `waybill outbox sql` prints it."""
-        self.table = outbox_table(metadata, name, schema=schema)
+        self.table = define_outbox_table(metadata, name, schema=schema)
         self._entry = type("OutboxEntry", (_Entry,), {})
         registry(metadata=metadata).map_imperatively(self._entry, self.table, eager_defaults=False)
 
@@ -62,30 +64,32 @@ class Outbox:
         Events of one stream (such as one order) reach Waybill in the order in which they were written.
         Raises TypeError and ValueError for data that JSON cannot say.
         """
-        session.add(self._entry(_values(event, stream)))
+        session.add(self._entry(_build_values(event, stream)))
 
     def statement(self, event: Event, *, stream: str | None = None) -> Insert:
         """The same as a statement to execute, for who works with connections instead of sessions."""
-        return insert(self.table).values(**_values(event, stream))
+        return insert(self.table).values(**_build_values(event, stream))
 
 
-def split_name(name: str) -> tuple[str | None, str]:
+def split_table_name(name: str) -> tuple[str | None, str]:
     """Schema and name of a table such as `shop.waybill_outbox`."""
     schema, _, alone = name.rpartition(".")
     return schema or None, alone
 
 
-def ddl(name: str = DEFAULT_NAME) -> str:
+def render_ddl(name: str = DEFAULT_TABLE_NAME) -> str:
     """The SQL that makes the table."""
-    schema, alone = split_name(name)
-    table = outbox_table(MetaData(), alone, schema=schema)
+    schema, alone = split_table_name(name)
+    table = define_outbox_table(MetaData(), alone, schema=schema)
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     indexes = sorted(table.indexes, key=lambda index: str(index.name))
     made: list[ExecutableDDLElement] = [CreateTable(table), *map(CreateIndex, indexes)]
     return "".join(f"{str(one.compile(dialect=dialect)).strip()};\n" for one in made)
 
 
-def outbox_table(metadata: MetaData, name: str = DEFAULT_NAME, *, schema: str | None = None) -> Table:
+def define_outbox_table(
+    metadata: MetaData, name: str = DEFAULT_TABLE_NAME, *, schema: str | None = None
+) -> Table:
     """The table: a row waits (no batch), is on its way (a batch, with a lease), or was refused.
 
     A batch is sent under one idempotency key, which is its id, until there is an answer: its rows stay
@@ -111,6 +115,6 @@ def outbox_table(metadata: MetaData, name: str = DEFAULT_NAME, *, schema: str | 
     )
 
 
-def _values(event: Event, stream: str | None) -> dict[str, Any]:
+def _build_values(event: Event, stream: str | None) -> dict[str, Any]:
     values = {"stream": stream, "type": event.type, "data": encode_data(event).decode()}
     return values | ({"channels": list(event.channels)} if event.channels else {})

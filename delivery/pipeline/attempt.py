@@ -6,77 +6,81 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
-from delivery.dispatch.judging import Ended
-from delivery.ledger.recording import Again, Final, Result
-from delivery.model import Attempt, AttemptId, DeliveryStatus
-from retries.health import Sign
-from retries.outcome import describe, name_of
+from delivery.domain.model import Attempt, AttemptId, DeliveryStatus
+from delivery.ledger.queue.results import DeliveryFinished, DeliveryRescheduled, RecordedAttempt
+from delivery.pipeline.health_update import FinishedAttempt
+from retries.health import HealthSample
+from retries.outcome import describe_outcome, label_outcome
 from retries.policy import (
     DisableEndpoint,
     GiveUp,
     HandBack,
     RetryAt,
     Succeed,
-    name_of_decision,
-    signal_of,
-    wait_of,
+    classify_health_signal,
+    get_requested_wait,
+    label_decision,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from delivery.dispatch.destinations import Destination
-    from delivery.formats import Shaped
-    from delivery.ledger.claiming import Work
-    from delivery.model import ClaimId
-    from delivery.transport import Exchange
+    from delivery.destinations.http.exchange import Exchange
+    from delivery.domain.formats import FormattedPayload
+    from delivery.domain.model import ClaimId
+    from delivery.ledger.queue.claims import ClaimedDelivery
+    from delivery.pipeline.destination_cache import Destination
     from retries.policy import Decision
     from signing import SignedHeaders
 
 SEQUENCE_HEADER = "waybill-sequence"
 TRACE_HEADER = "traceparent"
-ALWAYS_SENT = {"content-type": "application/json", "user-agent": "Waybill/0.1"}
+DEFAULT_HEADERS = {"content-type": "application/json", "user-agent": "Waybill/0.1"}
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentDelivery:
     """One delivery as it went out: under which claim, with which signature, at what time, by whom."""
 
-    work: Work
+    work: ClaimedDelivery
     claim_id: ClaimId
     attempt_id: AttemptId
-    signed: SignedHeaders
-    shaped: Shaped
+    signed_headers: SignedHeaders
+    payload: FormattedPayload
     started_at: datetime
     worker: str
     traceparent: str | None = None
 
-    def headers(self, destination: Destination) -> dict[str, str]:
+    def build_headers(self, destination: Destination) -> dict[str, str]:
         """Every header of ours that goes to the endpoint."""
-        return {**ALWAYS_SENT, **destination.headers, **self._own_headers()}
+        return {**DEFAULT_HEADERS, **destination.headers, **self._build_own_headers()}
 
-    def shown_headers(self, destination: Destination) -> Mapping[str, str]:
+    def build_redacted_headers(self, destination: Destination) -> Mapping[str, str]:
         """The same with what may be secret left out, for the ledger."""
-        return {**ALWAYS_SENT, **destination.shown_headers, **self._own_headers()}
+        return {**DEFAULT_HEADERS, **destination.redacted_headers, **self._build_own_headers()}
 
     @property
     def body_sha256(self) -> bytes:
         """Of the bytes that were signed and sent; those of the envelope itself are known."""
-        if self.shaped.body is self.work.body:
+        if self.payload.body is self.work.body:
             return self.work.body_sha256
-        return hashlib.sha256(self.shaped.body).digest()
+        return hashlib.sha256(self.payload.body).digest()
 
-    def _own_headers(self) -> dict[str, str]:
-        own = {**self.shaped.headers, **self.signed.headers(), SEQUENCE_HEADER: str(self.work.sequence)}
+    def _build_own_headers(self) -> dict[str, str]:
+        own = {
+            **self.payload.headers,
+            **self.signed_headers.to_dict(),
+            SEQUENCE_HEADER: str(self.work.sequence),
+        }
         return own if self.traceparent is None else own | {TRACE_HEADER: self.traceparent}
 
 
-def ended(
-    sent: Sent, destination: Destination, exchange: Exchange, decision: Decision, *, now: datetime
-) -> Ended:
+def finish_attempt(
+    sent: SentDelivery, destination: Destination, exchange: Exchange, decision: Decision, *, now: datetime
+) -> FinishedAttempt:
     """Say what the exchange came to, what follows, and what it tells of the endpoint."""
-    follows = _what_follows(decision, step=sent.work.step, now=now)
+    follows = _plan_next_step(decision, step=sent.work.step, now=now)
     attempt = Attempt(
         id=sent.attempt_id,
         delivery_id=sent.work.delivery_id,
@@ -89,44 +93,46 @@ def ended(
         timings=exchange.timings,
         url=destination.url,
         address=exchange.address,
-        request_headers=sent.shown_headers(destination),
+        request_headers=sent.build_redacted_headers(destination),
         body_sha256=sent.body_sha256,
-        key_ids=sent.signed.key_ids,
+        key_ids=sent.signed_headers.key_ids,
         status=exchange.status,
         response_headers=exchange.headers,
         response_body=exchange.body,
         response_truncated=exchange.body_truncated,
-        outcome=name_of(exchange.outcome),
-        detail=describe(exchange.outcome),
-        decision=name_of_decision(decision),
+        outcome=label_outcome(exchange.outcome),
+        detail=describe_outcome(exchange.outcome),
+        decision=label_decision(decision),
         reason=decision.reason,
-        next_due_at=follows.due_at if isinstance(follows, Again) else None,
+        next_due_at=follows.due_at if isinstance(follows, DeliveryRescheduled) else None,
         worker=sent.worker,
     )
-    return Ended(
-        Result(sent.claim_id, attempt, follows),
-        Sign(
-            signal_of(exchange.outcome, took=now - sent.started_at, limit=destination.timeout),
+    return FinishedAttempt(
+        RecordedAttempt(sent.claim_id, attempt, follows),
+        HealthSample(
+            classify_health_signal(exchange.outcome, took=now - sent.started_at, timeout=destination.timeout),
             started_at=sent.started_at,
-            at=now,
-            wait=wait_of(exchange.outcome),
+            ended_at=now,
+            requested_wait=get_requested_wait(exchange.outcome),
         ),
-        destination.terms,
+        destination.health_config,
         operational=destination.operational,
-        disable=decision.reason if isinstance(decision, DisableEndpoint) else None,
-        lane=sent.work.lane,
+        disable_reason=decision.reason if isinstance(decision, DisableEndpoint) else None,
+        priority=sent.work.priority,
     )
 
 
-def _what_follows(decision: Decision, *, step: int, now: datetime) -> Final | Again:
+def _plan_next_step(
+    decision: Decision, *, step: int, now: datetime
+) -> DeliveryFinished | DeliveryRescheduled:
     match decision:
         case Succeed(reason=reason):
-            return Final(DeliveryStatus.SUCCEEDED, reason, now)
+            return DeliveryFinished(DeliveryStatus.SUCCEEDED, reason, now)
         case GiveUp(reason=reason) | DisableEndpoint(reason=reason):
-            return Final(DeliveryStatus.FAILED, reason, now)
+            return DeliveryFinished(DeliveryStatus.FAILED, reason, now)
         case RetryAt(at=at):
-            return Again(at, step + 1)
-        case HandBack(after=after):
-            return Again(now + after, step)
+            return DeliveryRescheduled(at, step + 1)
+        case HandBack(delay=after):
+            return DeliveryRescheduled(now + after, step)
         case _:
             assert_never(decision)

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from delivery.model import Prefix, show_id
+from delivery.domain.model import Prefix, format_id
 
 if TYPE_CHECKING:
-    from delivery.ledger.recording import Result
+    from delivery.ledger.queue.results import RecordedAttempt
 
 log = structlog.get_logger()
 
 
-def tell(result: Result, *, every: bool, traceparent: str | None = None) -> None:
+def log_attempt(result: RecordedAttempt, *, log_successes: bool, traceparent: str | None = None) -> None:
     """Log an attempt: one that did not succeed at `info`; one that did too if `every`, else at `debug`.
 
     With a `traceparent`, the line has the id of its trace.
     """
     attempt = result.attempt
-    level = logging.DEBUG if attempt.decision == "succeed" and not every else logging.INFO
+    level = logging.DEBUG if attempt.decision == "succeed" and not log_successes else logging.INFO
     if not log.is_enabled_for(level):  # most are: the ids in words would cost as much as signing does
         return
     took = attempt.timings.total
@@ -29,11 +29,11 @@ def tell(result: Result, *, every: bool, traceparent: str | None = None) -> None
     log.log(
         level,
         "delivery.attempted",
-        event_id=show_id(Prefix.EVENT, attempt.event_id),
-        delivery_id=show_id(Prefix.DELIVERY, attempt.delivery_id),
-        attempt_id=show_id(Prefix.ATTEMPT, attempt.id),
-        endpoint_id=show_id(Prefix.ENDPOINT, attempt.endpoint_id),
-        tenant_id=show_id(Prefix.TENANT, attempt.tenant_id),
+        event_id=format_id(Prefix.EVENT, attempt.event_id),
+        delivery_id=format_id(Prefix.DELIVERY, attempt.delivery_id),
+        attempt_id=format_id(Prefix.ATTEMPT, attempt.id),
+        endpoint_id=format_id(Prefix.ENDPOINT, attempt.endpoint_id),
+        tenant_id=format_id(Prefix.TENANT, attempt.tenant_id),
         number=attempt.number,
         outcome=attempt.outcome,
         status=attempt.status,

@@ -6,21 +6,21 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from delivery.ledger import claiming, health
-from delivery.ledger.claiming import Grant
-from delivery.model import ClaimId, EndpointId, Lane, new_id
-from retries.health import allowance
+from delivery.domain.model import ClaimId, EndpointId, Priority, new_id
+from delivery.ledger.queue import claims, endpoint_health
+from delivery.ledger.queue.claims import ClaimGrant
+from retries.health import compute_allowance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
-    from delivery.ledger import Transaction
-    from delivery.ledger.health import Gate, Standing
+    from delivery.ledger.db.session import Transaction
+    from delivery.ledger.queue.endpoint_health import EndpointGate, EndpointHealthRow
     from retries.health import Allowance
 
 # An endpoint whose health somebody has locked is looked at again after so many seconds.
-BUSY_SECONDS = 0.005
+LOCKED_RETRY_SECONDS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +28,31 @@ class Quota:
     """How many deliveries of one endpoint the relay wants to take now."""
 
     endpoint_id: EndpointId
-    take: int
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimTerms:
+class ClaimConfig:
     """How claims are made: in which lane, how many deliveries in each, for how long they may wait.
 
     `in_flight` is how many an endpoint may have on their way that has no limit of its own.
     """
 
-    lane: Lane
-    batch: int
+    priority: Priority
+    batch_size: int
     lease: timedelta
-    in_flight: int
+    default_max_in_flight: int
 
 
-class Begun(NamedTuple):
+class OpenClaim(NamedTuple):
     """The last claim that a transaction has made, and how many deliveries it holds."""
 
     claim_id: ClaimId
-    size: int
+    delivery_count: int
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimRound:
     """The claims to publish, how many deliveries of each endpoint they got, and who to look at again when.
 
     `last` is the last of the transaction's claims so far. `later` is in seconds from now. An endpoint that
@@ -60,87 +60,94 @@ class Claimed:
     ended or its time has come.
     """
 
-    claims: tuple[ClaimId, ...]
-    by_endpoint: Mapping[EndpointId, int]
-    later: Mapping[EndpointId, float]
-    last: Begun | None = None
+    claim_ids: tuple[ClaimId, ...]
+    counts_by_endpoint: Mapping[EndpointId, int]
+    retry_in_seconds: Mapping[EndpointId, float]
+    open_claim: OpenClaim | None = None
 
     @property
-    def size(self) -> int:
+    def delivery_count(self) -> int:
         """Deliveries in all."""
-        return sum(self.by_endpoint.values())
+        return sum(self.counts_by_endpoint.values())
 
 
-async def claim(
-    tx: Transaction, quotas: Sequence[Quota], terms: ClaimTerms, *, begun: Begun | None = None
-) -> Claimed:
+async def claim_deliveries(
+    tx: Transaction, quotas: Sequence[Quota], config: ClaimConfig, *, open_claim: OpenClaim | None = None
+) -> ClaimRound:
     """Take what is due within the quotas and within what each endpoint may be sent.
 
     A claim that this transaction has `begun` before is filled first, so that none but the last holds little:
     each costs a message and what a worker does for it.
     """
-    gates, busy = await health.gates(tx, [quota.endpoint_id for quota in quotas])
-    grants, later = allot(quotas, gates, terms)
-    later |= dict.fromkeys(busy, BUSY_SECONDS)
+    gates, busy = await endpoint_health.lock_gates(tx, [quota.endpoint_id for quota in quotas])
+    grants, later = grant_quotas(quotas, gates, config)
+    later |= dict.fromkeys(busy, LOCKED_RETRY_SECONDS)
     if not grants:
-        return Claimed((), {}, later, begun)
-    if begun is not None and begun.size >= terms.batch:
-        begun = None
-    holds = 0 if begun is None else begun.size
-    most = math.ceil((holds + sum(grant.take for grant in grants)) / terms.batch)
+        return ClaimRound((), {}, later, open_claim)
+    if open_claim is not None and open_claim.delivery_count >= config.batch_size:
+        open_claim = None
+    holds = 0 if open_claim is None else open_claim.delivery_count
+    most = math.ceil((holds + sum(grant.limit for grant in grants)) / config.batch_size)
     ids = [ClaimId(new_id()) for _ in range(most)]
-    if begun is not None:
-        ids[0] = begun.claim_id
-    taken = await claiming.claim(
+    if open_claim is not None:
+        ids[0] = open_claim.claim_id
+    taken = await claims.claim_deliveries(
         tx,
         grants,
-        lane=terms.lane,
-        claims=ids,
-        batch=terms.batch,
-        lease=terms.lease,
-        begun=holds,
+        priority=config.priority,
+        claim_ids=ids,
+        batch_size=config.batch_size,
+        lease=config.lease,
+        already_claimed=holds,
     )
     if not taken.claims:
-        return Claimed((), {}, later, begun)
+        return ClaimRound((), {}, later, open_claim)
     last = max(taken.claims, key=ids.index)
     size = taken.claims[last] + (holds if last == ids[0] else 0)
-    return Claimed(tuple(taken.claims), taken.by_endpoint, later, Begun(last, size))
+    return ClaimRound(tuple(taken.claims), taken.by_endpoint, later, OpenClaim(last, size))
 
 
-def allot(
-    quotas: Sequence[Quota], gates: Mapping[EndpointId, Gate], terms: ClaimTerms
-) -> tuple[list[Grant], dict[EndpointId, float]]:
+def grant_quotas(
+    quotas: Sequence[Quota], gates: Mapping[EndpointId, EndpointGate], config: ClaimConfig
+) -> tuple[list[ClaimGrant], dict[EndpointId, float]]:
     """Say what of the quotas is granted, and in how many seconds a rate limit lets more go. Pure."""
-    grants: list[Grant] = []
+    grants: list[ClaimGrant] = []
     later: dict[EndpointId, float] = {}
     for quota in quotas:
         gate = gates.get(quota.endpoint_id)
         if gate is None:
             continue
-        allowed = _allowed(gate, terms.in_flight)
-        take = min(quota.take, allowed.take)
-        if terms.lane is Lane.REPLAY and not allowed.probe:
-            take = min(take, left_to_replays(gate.standing, most=gate.most or terms.in_flight))
+        allowed = _compute_allowance(gate, config.default_max_in_flight)
+        take = min(quota.limit, allowed.count)
+        if config.priority is Priority.REPLAY and not allowed.is_probe:
+            take = min(
+                take,
+                count_replay_room(
+                    gate.health_row, max_in_flight=gate.max_in_flight or config.default_max_in_flight
+                ),
+            )
         if take:
             interval = None if gate.rate is None else gate.rate.interval
-            grants.append(Grant(quota.endpoint_id, take, allowed.probe, allowed.counts_from, interval))
-        if take < quota.take and allowed.until is not None:
-            later[quota.endpoint_id] = (allowed.until - gate.now).total_seconds()
+            grants.append(
+                ClaimGrant(quota.endpoint_id, take, allowed.is_probe, allowed.counts_from, interval)
+            )
+        if take < quota.limit and allowed.check_again_at is not None:
+            later[quota.endpoint_id] = (allowed.check_again_at - gate.now).total_seconds()
     return grants, later
 
 
-def left_to_replays(standing: Standing, *, most: int) -> int:
+def count_replay_room(health_row: EndpointHealthRow, *, max_in_flight: int) -> int:
     """How many replays may join what is in flight: half of an endpoint's places are for live work. Pure."""
-    limit = min(most, standing.health.limit.now)
-    return max(0, max(1, limit // 2) - standing.in_flight)
+    limit = min(max_in_flight, health_row.health.limit.now)
+    return max(0, max(1, limit // 2) - health_row.in_flight)
 
 
-def _allowed(gate: Gate, in_flight: int) -> Allowance:
-    standing = gate.standing
-    return allowance(
+def _compute_allowance(gate: EndpointGate, default_max_in_flight: int) -> Allowance:
+    standing = gate.health_row
+    return compute_allowance(
         standing.health,
         in_flight=standing.in_flight,
-        most=gate.most or in_flight,
+        max_in_flight=gate.max_in_flight or default_max_in_flight,
         rate=gate.rate,
         next_at=standing.next_at,
         now=gate.now,

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
-from delivery.errors import Invalid, TooLarge
-from delivery.filters import MOST_OF_EVENT, check_channel, check_event_type
-from delivery.model import Prefix, show_id
+from delivery.domain.errors import Invalid, TooLarge
+from delivery.domain.event_patterns import MAX_CHANNELS_PER_EVENT, check_channel, check_event_type
+from delivery.domain.model import Prefix, format_id
 
 if TYPE_CHECKING:
-    from delivery.model import EndpointId
+    from delivery.domain.model import EndpointId
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class AcceptLimits:
+class IntakeLimits:
     """How much is taken: bytes of one event's JSON, events and bytes of one batch."""
 
     event_bytes: int = 262_144
@@ -50,84 +50,86 @@ class _BatchIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 # Where it is the object that is wrong, msgspec names the field only in its sentence.
-_NAMES_A_FIELD = re.compile(
+_FIELD_ERROR = re.compile(
     r"Object (?P<what>missing required|contains unknown) field `(?P<field>.+)`", re.DOTALL
 )
-_WHY = {"missing required": "is needed", "contains unknown": "is not a known field"}
+_FIELD_ERROR_REASONS = {"missing required": "is needed", "contains unknown": "is not a known field"}
 _event_decoder = msgspec.json.Decoder(_EventIn)
 _batch_decoder = msgspec.json.Decoder(_BatchIn)
 _any_decoder = msgspec.json.Decoder[object]()
 # Producers use few types, again and again.
-_checked = lru_cache(maxsize=4096)(check_event_type)
-_checked_channel = lru_cache(maxsize=4096)(check_channel)
+_check_event_type_cached = lru_cache(maxsize=4096)(check_event_type)
+_check_channel_cached = lru_cache(maxsize=4096)(check_channel)
 
 
-def parse_event(body: bytes, limits: AcceptLimits, *, at: str = "") -> NewEvent:
+def parse_event(body: bytes, limits: IntakeLimits, *, location: str = "") -> NewEvent:
     """Read `{"type": …, "data": …, "channels": […]}`; the last may be missing.
 
     Raises Invalid, which names the field, or TooLarge. `at` is where in a larger body it stands.
     """
-    return _parse(body, limits, at=at)
+    return _parse(body, limits, location=location)
 
 
-def parse_batch(body: bytes, limits: AcceptLimits) -> tuple[NewEvent, ...]:
+def parse_batch(body: bytes, limits: IntakeLimits) -> tuple[NewEvent, ...]:
     """Read `{"events": […]}`; one wrong event refuses them all. Raises Invalid or TooLarge."""
     if len(body) > limits.batch_bytes:
         raise TooLarge("The batch", size=len(body), limit=limits.batch_bytes)
-    batch = decode(_batch_decoder, body, at="")
+    batch = decode_json(_batch_decoder, body, location="")
     if not batch.events:
         raise Invalid("events", "must hold at least one event")
     if len(batch.events) > limits.batch_events:
         raise TooLarge("The batch", size=len(batch.events), limit=limits.batch_events, unit="events")
-    return tuple(_parse(bytes(raw), limits, at=f"events.{n}") for n, raw in enumerate(batch.events))
+    return tuple(_parse(bytes(raw), limits, location=f"events.{n}") for n, raw in enumerate(batch.events))
 
 
-def endpoint_test(endpoint_id: EndpointId) -> NewEvent:
+def build_test_event(endpoint_id: EndpointId) -> NewEvent:
     """The event that is sent to one endpoint alone, to see whether it arrives."""
-    told = {"message": "This is a test.", "endpoint_id": show_id(Prefix.ENDPOINT, endpoint_id)}
+    told = {"message": "This is a test.", "endpoint_id": format_id(Prefix.ENDPOINT, endpoint_id)}
     return NewEvent("waybill.test", msgspec.json.encode(told))
 
 
-def _parse(body: bytes, limits: AcceptLimits, *, at: str) -> NewEvent:
+def _parse(body: bytes, limits: IntakeLimits, *, location: str) -> NewEvent:
     if len(body) > limits.event_bytes:
-        raise TooLarge(at or "The event", size=len(body), limit=limits.event_bytes)
-    event = decode(_event_decoder, body, at=at)
+        raise TooLarge(location or "The event", size=len(body), limit=limits.event_bytes)
+    event = decode_json(_event_decoder, body, location=location)
     try:
-        type_ = _checked(event.type)
+        type_ = _check_event_type_cached(event.type)
     except ValueError as error:
-        raise Invalid(_join(at, "type"), str(error)) from None
+        raise Invalid(_join_path(location, "type"), str(error)) from None
     # The bytes go out as they came in; a decoded copy proves that every receiver can read them.
     data = bytes(event.data)
-    decode(_any_decoder, data, at=_join(at, "data"))
-    return NewEvent(type_, data, _channels(event.channels, at) if event.channels else ())
+    decode_json(_any_decoder, data, location=_join_path(location, "data"))
+    return NewEvent(type_, data, _parse_channels(event.channels, location) if event.channels else ())
 
 
-def _channels(channels: list[str], at: str) -> tuple[str, ...]:
-    if len(channels) > MOST_OF_EVENT:
-        raise Invalid(_join(at, "channels"), f"must be at most {MOST_OF_EVENT}, not {len(channels)}")
+def _parse_channels(channels: list[str], location: str) -> tuple[str, ...]:
+    if len(channels) > MAX_CHANNELS_PER_EVENT:
+        raise Invalid(
+            _join_path(location, "channels"), f"must be at most {MAX_CHANNELS_PER_EVENT}, not {len(channels)}"
+        )
     for place, channel in enumerate(channels):
         try:
-            _checked_channel(channel)
+            _check_channel_cached(channel)
         except ValueError as error:
-            raise Invalid(_join(at, f"channels.{place}"), str(error)) from None
+            raise Invalid(_join_path(location, f"channels.{place}"), str(error)) from None
     return tuple(dict.fromkeys(channels))
 
 
-def decode(decoder: msgspec.json.Decoder[T], body: bytes, *, at: str) -> T:
+def decode_json(decoder: msgspec.json.Decoder[T], body: bytes, *, location: str) -> T:
     """Read JSON as this shape; raises Invalid, which names the field. `at` is where it stands in a body."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         why, _, path = str(error).partition(" - at `$")
-        named = _NAMES_A_FIELD.fullmatch(why)
+        named = _FIELD_ERROR.fullmatch(why)
         if named is not None:
-            path, why = named["field"], _WHY[named["what"]]
-        raise Invalid(_join(at, path.rstrip("`").lstrip(".")) or "body", why) from None
+            path, why = named["field"], _FIELD_ERROR_REASONS[named["what"]]
+        raise Invalid(_join_path(location, path.rstrip("`").lstrip(".")) or "body", why) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid(at or "body", f"is not JSON: {error}") from None
+        raise Invalid(location or "body", f"is not JSON: {error}") from None
     except RecursionError:
-        raise Invalid(at or "body", "is nested too deeply") from None
+        raise Invalid(location or "body", "is nested too deeply") from None
 
 
-def _join(at: str, field: str) -> str:
-    return f"{at}.{field}" if at and field else at or field
+def _join_path(location: str, field: str) -> str:
+    return f"{location}.{field}" if location and field else location or field

@@ -10,56 +10,56 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from delivery.dispatch.counting import count
-from delivery.dispatch.judging import judge_all
-from delivery.errors import Unavailable
-from delivery.ledger import recording
-from delivery.model import Prefix, show_id
+from delivery.domain.errors import Unavailable
+from delivery.domain.model import Prefix, format_id
+from delivery.ledger.queue import results
+from delivery.pipeline.attempt_metrics import record_metrics
+from delivery.pipeline.health_update import apply_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from delivery.dispatch.judging import Ended
-    from delivery.ledger import Ledger
-    from delivery.ledger.recording import Result
+    from delivery.ledger.db.session import Ledger
+    from delivery.ledger.queue.results import RecordedAttempt
+    from delivery.pipeline.health_update import FinishedAttempt
 
 log = structlog.get_logger()
 
-MOST_AT_ONCE = 500
+MAX_BATCH_SIZE = 500
 # Long enough for neighbours to join, short against what a request takes.
 LINGER_SECONDS = 0.02
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-_UNRECORDABLE_PAUSE = timedelta(minutes=10)
+_MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.1, 5.0
+_UNRECORDABLE_RETRY_DELAY = timedelta(minutes=10)
 
 
 class Recorder:
     """Records results for one process. Runs while there is something to record."""
 
-    def __init__(self, ledger: Ledger, dice: Callable[[], float]) -> None:
+    def __init__(self, ledger: Ledger, rng: Callable[[], float]) -> None:
         """Nothing runs until the first result. `dice` spreads the cool-downs of breakers."""
         self._ledger = ledger
-        self._dice = dice
-        self._waiting: list[tuple[Ended, asyncio.Future[None]]] = []
-        self._running: asyncio.Task[None] | None = None
+        self._rng = rng
+        self._waiting: list[tuple[FinishedAttempt, asyncio.Future[None]]] = []
+        self._run_task: asyncio.Task[None] | None = None
 
-    async def record(self, ended: Ended) -> None:
+    async def record(self, attempt: FinishedAttempt) -> None:
         """Return once the attempt is in the ledger; waits as long as the ledger does not answer."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((ended, done))
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._run())
+        self._waiting.append((attempt, done))
+        if self._run_task is None or self._run_task.done():
+            self._run_task = asyncio.create_task(self._run())
         await done
 
-    async def settle(self, patience: timedelta) -> None:
+    async def drain(self, grace: timedelta) -> None:
         """Wait until all that was given is in the ledger, though those who gave it may be gone."""
-        if self._running is not None:
-            await asyncio.wait([self._running], timeout=patience.total_seconds())
+        if self._run_task is not None:
+            await asyncio.wait([self._run_task], timeout=grace.total_seconds())
 
     async def _run(self) -> None:
         while self._waiting:
-            if len(self._waiting) < MOST_AT_ONCE:
+            if len(self._waiting) < MAX_BATCH_SIZE:
                 await asyncio.sleep(LINGER_SECONDS)
-            group, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+            group, self._waiting = self._waiting[:MAX_BATCH_SIZE], self._waiting[MAX_BATCH_SIZE:]
             try:
                 await self._commit([ended for ended, _ in group])
             except Exception:  # nobody may wait for ever; their leases bring these back
@@ -68,29 +68,31 @@ class Recorder:
                 if not done.done():
                     done.set_result(None)
 
-    async def _commit(self, group: list[Ended]) -> None:
-        pause = _FIRST_PAUSE
+    async def _commit(self, group: list[FinishedAttempt]) -> None:
+        pause = _MIN_PAUSE_SECONDS
         while True:
             began = perf_counter()
             try:
                 async with self._ledger.transaction() as tx:
-                    recorded = await recording.record(tx, [ended.result for ended in group])
-                    turned = await judge_all(tx, group, recorded, dice=self._dice)
+                    recorded = await results.record_attempts(tx, [ended.result for ended in group])
+                    turned = await apply_results(tx, group, recorded, rng=self._rng)
             except Unavailable as error:
                 log.warning("record.waiting", results=len(group), why=str(error))
                 await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                pause = min(pause * 2, _MAX_PAUSE_SECONDS)
             except Exception as error:  # noqa: BLE001  one row that cannot be stored must not hold up others
                 await self._commit_one_by_one(group, error)
                 return
             else:
                 log.debug("record.committed", results=len(group))
-                count(group, recorded, turned, perf_counter() - began)
-                if recorded.orphans:
-                    log.warning("record.after_rescue", claims=[str(claim) for claim in recorded.orphans])
+                record_metrics(group, recorded, turned, perf_counter() - began)
+                if recorded.orphaned_claims:
+                    log.warning(
+                        "record.after_rescue", claims=[str(claim) for claim in recorded.orphaned_claims]
+                    )
                 return
 
-    async def _commit_one_by_one(self, group: list[Ended], error: Exception) -> None:
+    async def _commit_one_by_one(self, group: list[FinishedAttempt], error: Exception) -> None:
         if len(group) > 1:
             for ended in group:
                 await self._commit([ended])
@@ -103,33 +105,33 @@ class Recorder:
             # off, so that it is not sent again with every lease until somebody has mended it.
             log.error(
                 "record.impossible",
-                delivery_id=show_id(Prefix.DELIVERY, result.attempt.delivery_id),
+                delivery_id=format_id(Prefix.DELIVERY, result.attempt.delivery_id),
                 error=repr(error),
             )
-            await self._put_off(result)
+            await self._postpone_delivery(result)
             return
         log.error(
             "record.without_response",
-            delivery_id=show_id(Prefix.DELIVERY, result.attempt.delivery_id),
+            delivery_id=format_id(Prefix.DELIVERY, result.attempt.delivery_id),
             error=repr(error),
         )
         bare = replace(result.attempt, response_headers=(), response_body=b"", response_truncated=True)
         await self._commit([replace(group[0], result=replace(result, attempt=bare))])
 
-    async def _is_recorded(self, result: Result) -> bool:
+    async def _is_recorded(self, result: RecordedAttempt) -> bool:
         """Waits out an outage: taking a recorded result for a new one would count it twice."""
         while True:
             try:
                 async with self._ledger.transaction() as tx:
-                    return await recording.is_recorded(tx, result.attempt.id)
+                    return await results.is_recorded(tx, result.attempt.id)
             except Unavailable as error:
                 log.warning("record.waiting", results=1, why=str(error))
-                await asyncio.sleep(_FIRST_PAUSE)
+                await asyncio.sleep(_MIN_PAUSE_SECONDS)
 
-    async def _put_off(self, result: Result) -> None:
+    async def _postpone_delivery(self, result: RecordedAttempt) -> None:
         try:
             async with self._ledger.transaction() as tx:
                 deliveries = [result.attempt.delivery_id]
-                await recording.postpone(tx, result.claim_id, deliveries, by=_UNRECORDABLE_PAUSE)
+                await results.postpone(tx, result.claim_id, deliveries, delay=_UNRECORDABLE_RETRY_DELAY)
         except Exception as error:  # noqa: BLE001  then its lease gives it back
             log.error("record.not_put_off", error=repr(error))  # noqa: TRY400  the cause is logged above

@@ -5,56 +5,62 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from delivery.accept.draft import Subscriptions
-from delivery.ledger import accepting
+from delivery.ledger.queue import enqueue
+from delivery.pipeline.fanout import Subscriptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from delivery.ledger import Transaction
-    from delivery.model import TenantId
+    from delivery.domain.model import TenantId
+    from delivery.ledger.db.session import Transaction
 
 # Tenants whose subscriptions one process keeps in memory.
-MOST_KEPT = 20_000
+MAX_CACHED_TENANTS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class CachedSubscriptions:
     """A tenant's subscriptions, and the version of its endpoints that they are of."""
 
     version: int
     subscriptions: Subscriptions
 
 
-class Filters:
+class SubscriptionCache:
     """Each tenant's subscriptions as they were when last looked at; whoever writes checks the version."""
 
     def __init__(self) -> None:
-        self._kept: dict[TenantId, Known] = {}
+        self._cache: dict[TenantId, CachedSubscriptions] = {}
 
-    def kept(self, tenants: set[TenantId]) -> Mapping[TenantId, Known] | None:
+    def get_cached(self, tenant_ids: set[TenantId]) -> Mapping[TenantId, CachedSubscriptions] | None:
         """What is known of all of these tenants; None: somebody has to look."""
-        known = {tenant: self._kept[tenant] for tenant in tenants if tenant in self._kept}
-        return known if len(known) == len(tenants) else None
+        known = {tenant: self._cache[tenant] for tenant in tenant_ids if tenant in self._cache}
+        return known if len(known) == len(tenant_ids) else None
 
-    def known(self, tenant: TenantId) -> Known | None:
+    def get_cached_tenant(self, tenant_id: TenantId) -> CachedSubscriptions | None:
         """What is known of this tenant; None: somebody has to look."""
-        return self._kept.get(tenant)
+        return self._cache.get(tenant_id)
 
-    async def of(self, tx: Transaction, tenants: set[TenantId]) -> Mapping[TenantId, Known]:
+    async def load_subscriptions(
+        self, tx: Transaction, tenant_ids: set[TenantId]
+    ) -> Mapping[TenantId, CachedSubscriptions]:
         """Subscriptions as they are now; unknown tenants are left out."""
-        versions = await accepting.endpoint_versions(tx, tenants)
-        stale = {tenant for tenant, version in versions.items() if self._version_of(tenant) != version}
-        if len(self._kept) > MOST_KEPT:
-            self._kept.clear()
+        versions = await enqueue.load_endpoint_versions(tx, tenant_ids)
+        stale = {
+            tenant for tenant, version in versions.items() if self._get_cached_version(tenant) != version
+        }
+        if len(self._cache) > MAX_CACHED_TENANTS:
+            self._cache.clear()
             stale = set(versions)
-        wants = await accepting.wants(tx, stale) if stale else {}
+        wants = await enqueue.load_subscriptions(tx, stale) if stale else {}
         for tenant in stale:
-            self._kept[tenant] = Known(versions[tenant], Subscriptions.of(wants.get(tenant, [])))
-        for tenant in tenants - versions.keys():
-            self._kept.pop(tenant, None)
-        return {tenant: self._kept[tenant] for tenant in versions}
+            self._cache[tenant] = CachedSubscriptions(
+                versions[tenant], Subscriptions.from_entries(wants.get(tenant, []))
+            )
+        for tenant in tenant_ids - versions.keys():
+            self._cache.pop(tenant, None)
+        return {tenant: self._cache[tenant] for tenant in versions}
 
-    def _version_of(self, tenant: TenantId) -> int | None:
-        known = self._kept.get(tenant)
+    def _get_cached_version(self, tenant_id: TenantId) -> int | None:
+        known = self._cache.get(tenant_id)
         return None if known is None else known.version

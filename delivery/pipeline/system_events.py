@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from delivery.accept.draft import Draft, Subscriptions, draft
-from delivery.accept.parse import NewEvent
-from delivery.ledger import accepting
-from delivery.model import Prefix, new_id, show_id
+from delivery.domain.model import Prefix, format_id, new_id
+from delivery.ledger.queue import enqueue
+from delivery.pipeline.fanout import FanoutPlan, Subscriptions, plan_fanout
+from delivery.pipeline.parsing import NewEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from delivery.ledger import Transaction
-    from delivery.ledger.journal import Entry
+    from delivery.ledger.db.session import Transaction
+    from delivery.ledger.records.journal import JournalEntry
 
-TYPES = frozenset(
+SYSTEM_EVENT_TYPES = frozenset(
     {
         "endpoint.disabled",
         "endpoint.enabled",
@@ -34,24 +34,24 @@ TYPES = frozenset(
 )
 
 
-async def tell(tx: Transaction, entries: Sequence[Entry], *, now: datetime) -> None:
+async def publish_system_events(tx: Transaction, entries: Sequence[JournalEntry], *, now: datetime) -> None:
     """Write an event, with its deliveries, for each entry that a tenant's operational endpoints ask for.
 
     The entries are about endpoints that are not operational themselves. An event that nobody asks for is not
     written: the journal has what happened.
     """
-    told = [entry for entry in entries if entry.what in TYPES]
+    told = [entry for entry in entries if entry.action in SYSTEM_EVENT_TYPES]
     if not told:
         return
-    wants = await accepting.wants(tx, {entry.tenant_id for entry in told}, operational=True)
-    drafts: list[Draft] = []
+    wants = await enqueue.load_subscriptions(tx, {entry.tenant_id for entry in told}, operational=True)
+    drafts: list[FanoutPlan] = []
     for entry in told:
-        event = NewEvent(entry.what, msgspec.json.encode(_data(entry)))
-        owed = Subscriptions.of(wants.get(entry.tenant_id, [])).owed(event)
+        event = NewEvent(entry.action, msgspec.json.encode(_build_data(entry)))
+        owed = Subscriptions.from_entries(wants.get(entry.tenant_id, [])).match_event(event)
         if owed:
-            drafts.append(draft(entry.tenant_id, [event], [owed], single=True, now=now, new_id=new_id))
+            drafts.append(plan_fanout(entry.tenant_id, [event], [owed], single=True, now=now, new_id=new_id))
     if drafts:
-        await accepting.insert(
+        await enqueue.insert_events(
             tx,
             [row for drafted in drafts for row in drafted.events],
             [row for drafted in drafts for row in drafted.deliveries],
@@ -59,10 +59,10 @@ async def tell(tx: Transaction, entries: Sequence[Entry], *, now: datetime) -> N
         )
 
 
-def _data(entry: Entry) -> dict[str, Any]:
+def _build_data(entry: JournalEntry) -> dict[str, Any]:
     data: dict[str, Any] = {"at": entry.at, "actor": entry.actor, "reason": entry.reason}
     if entry.endpoint_id is not None:
-        data["endpoint_id"] = show_id(Prefix.ENDPOINT, entry.endpoint_id)
+        data["endpoint_id"] = format_id(Prefix.ENDPOINT, entry.endpoint_id)
     if entry.delivery_id is not None:
-        data["delivery_id"] = show_id(Prefix.DELIVERY, entry.delivery_id)
+        data["delivery_id"] = format_id(Prefix.DELIVERY, entry.delivery_id)
     return data | dict(entry.details)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from delivery.api.shapes import Shown
+from delivery.schemas.base import ResponseModel
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -38,7 +38,7 @@ class OAuth2Auth(TypedDict):
     scope: NotRequired[str | None]
 
 
-OwnAuth = Annotated[
+AuthField = Annotated[
     Annotated[BasicAuth | BearerAuth | OAuth2Auth, Field(discriminator="kind")] | None,
     Field(
         description="How the engine shows the endpoint who it is, beside the signature, in `Authorization`. "
@@ -58,7 +58,7 @@ class ClientCertificateIn(TypedDict):
     private_key: Annotated[str, Field(description="PEM, not encrypted: RSA, elliptic curve or ed25519.")]
 
 
-OwnClientCertificate = Annotated[
+ClientCertificateField = Annotated[
     ClientCertificateIn | None,
     Field(
         description="Shown to the endpoint in the TLS handshake; https only. Null: none. The key is sealed, "
@@ -67,7 +67,7 @@ OwnClientCertificate = Annotated[
 ]
 
 
-class ClientCertificateOut(Shown):
+class ClientCertificateOut(ResponseModel):
     """What may be seen of a client certificate: the first of its chain."""
 
     subject: str = Field(examples=["CN=waybill"])

@@ -7,37 +7,37 @@ from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field
 
-from delivery.api.shapes import Given, Moment, Next, Shown, example
-from delivery.deliveries import AttemptTold as Told
-from delivery.deliveries import NoBody
-from delivery.model import Attempt, Delivery, DeliveryStatus, Held, Prefix, Timings, show_id
+from delivery.domain.model import ActiveHold, Attempt, Delivery, DeliveryStatus, Prefix, Timings, format_id
+from delivery.schemas.base import NextCursor, RequestModel, ResponseModel, TimestampOut, example_id
+from delivery.services.deliveries import AttemptDetails as Told
+from delivery.services.deliveries import BodyUnavailable
 from retries.health import Hold
 
 Encoding = Literal["text", "base64"]
 
 
-class HeldOut(Shown):
+class HeldOut(ResponseModel):
     """Why a delivery is not sent though it is due."""
 
     by: Hold = Field(description="What of its endpoint holds it.")
-    since: Moment | None = Field(description="When that began for the endpoint. Null: not known.")
-    until: Moment | None = Field(description="When it ends by itself. Null: when something happens.")
+    since: TimestampOut | None = Field(description="When that began for the endpoint. Null: not known.")
+    until: TimestampOut | None = Field(description="When it ends by itself. Null: when something happens.")
     reason: str | None = Field(description="What was said of a pause, or why the endpoint was disabled.")
 
     @classmethod
-    def of(cls, held: Held) -> Self:
+    def from_record(cls, held: ActiveHold) -> Self:
         """Show what holds a delivery."""
         return cls(by=held.by, since=held.since, until=held.until, reason=held.reason)
 
 
-class DeliveryOut(Shown):
+class DeliveryOut(ResponseModel):
     """One event owed to one endpoint."""
 
-    id: str = Field(examples=[example(Prefix.DELIVERY)])
-    tenant_id: str = Field(examples=[example(Prefix.TENANT)])
-    event_id: str = Field(examples=[example(Prefix.EVENT)], description="Also the `webhook-id`.")
+    id: str = Field(examples=[example_id(Prefix.DELIVERY)])
+    tenant_id: str = Field(examples=[example_id(Prefix.TENANT)])
+    event_id: str = Field(examples=[example_id(Prefix.EVENT)], description="Also the `webhook-id`.")
     event_type: str = Field(examples=["order.created"])
-    endpoint_id: str = Field(examples=[example(Prefix.ENDPOINT)])
+    endpoint_id: str = Field(examples=[example_id(Prefix.ENDPOINT)])
     status: DeliveryStatus
     reason: str | None = Field(description="Why it stands where it stands.")
     attempts: int = Field(description="How many attempts were made.")
@@ -46,22 +46,22 @@ class DeliveryOut(Shown):
     sequence: int | None = Field(
         description="The number under which its endpoint is owed it. Null: it was not sent yet."
     )
-    created_at: Moment
-    due_at: Moment | None = Field(description="When it is attempted next. Null: never, it is over.")
-    finished_at: Moment | None
+    created_at: TimestampOut
+    due_at: TimestampOut | None = Field(description="When it is attempted next. Null: never, it is over.")
+    finished_at: TimestampOut | None
     held: HeldOut | None = Field(
         description="What holds it back though it is due. Null: nothing does, or it is not due."
     )
 
     @classmethod
-    def of(cls, delivery: Delivery, /, **more: Any) -> Self:
+    def from_record(cls, delivery: Delivery, /, **more: Any) -> Self:
         """Show a delivery."""
         return cls(
-            id=show_id(Prefix.DELIVERY, delivery.id),
-            tenant_id=show_id(Prefix.TENANT, delivery.tenant_id),
-            event_id=show_id(Prefix.EVENT, delivery.event_id),
+            id=format_id(Prefix.DELIVERY, delivery.id),
+            tenant_id=format_id(Prefix.TENANT, delivery.tenant_id),
+            event_id=format_id(Prefix.EVENT, delivery.event_id),
             event_type=delivery.event_type,
-            endpoint_id=show_id(Prefix.ENDPOINT, delivery.endpoint_id),
+            endpoint_id=format_id(Prefix.ENDPOINT, delivery.endpoint_id),
             status=delivery.status,
             reason=delivery.reason,
             attempts=delivery.attempts,
@@ -71,26 +71,26 @@ class DeliveryOut(Shown):
             created_at=delivery.created_at,
             due_at=delivery.due_at,
             finished_at=delivery.finished_at,
-            held=None if delivery.held is None else HeldOut.of(delivery.held),
+            held=None if delivery.held is None else HeldOut.from_record(delivery.held),
             **more,
         )
 
 
-class CountOut(Shown):
+class CountOut(ResponseModel):
     """How many there are."""
 
     count: int
     exact: bool = Field(description="False: it is an estimate, since counting them would be too dear.")
 
 
-class DeliveryList(Shown):
+class DeliveryList(ResponseModel):
     """Deliveries, in the order that was asked for."""
 
     items: list[DeliveryOut]
-    next: Next
+    next: NextCursor
 
 
-class ReplayOneIn(Given):
+class DeliveryReplayIn(RequestModel):
     """Why a delivery is sent again."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "The receiver lost it"}]})
@@ -101,7 +101,7 @@ class ReplayOneIn(Given):
     )
 
 
-class TimingsOut(Shown):
+class TimingsOut(ResponseModel):
     """Where the time went, in milliseconds. Null: it did not happen, or was not seen."""
 
     dns_ms: float | None
@@ -111,18 +111,18 @@ class TimingsOut(Shown):
     total_ms: float | None
 
     @classmethod
-    def of(cls, timings: Timings) -> Self:
+    def from_record(cls, timings: Timings) -> Self:
         """Show timings."""
         return cls(
-            dns_ms=_milliseconds(timings.dns),
-            connect_ms=_milliseconds(timings.connect),
-            tls_ms=_milliseconds(timings.tls),
-            first_byte_ms=_milliseconds(timings.first_byte),
-            total_ms=_milliseconds(timings.total),
+            dns_ms=_to_milliseconds(timings.dns),
+            connect_ms=_to_milliseconds(timings.connect),
+            tls_ms=_to_milliseconds(timings.tls),
+            first_byte_ms=_to_milliseconds(timings.first_byte),
+            total_ms=_to_milliseconds(timings.total),
         )
 
 
-class RequestOut(Shown):
+class RequestOut(ResponseModel):
     """What went out."""
 
     url: str
@@ -132,18 +132,18 @@ class RequestOut(Shown):
     key_ids: list[str] = Field(description="The secrets that signed it, by `key_id`.")
 
 
-class SentOut(RequestOut):
+class RequestDetailOut(RequestOut):
     """What went out, with its body."""
 
     body: str | None = Field(description="As it was sent. Null: `body_missing` says why.")
     body_encoding: Encoding | None
-    body_missing: NoBody | None = Field(
+    body_missing: BodyUnavailable | None = Field(
         description="`not_kept`: it was erased, or is no longer kept. `another_shape`: it was made of the "
         "event under settings that are others now; `body_sha256` is its hash."
     )
 
 
-class ResponseOut(Shown):
+class ResponseOut(ResponseModel):
     """What came back."""
 
     status: int
@@ -151,22 +151,22 @@ class ResponseOut(Shown):
     truncated: bool = Field(description="Whether the body was longer than what is kept of it.")
 
 
-class ReceivedOut(ResponseOut):
+class ResponseDetailOut(ResponseOut):
     """What came back, with its body."""
 
     body: str | None = Field(description="Null: it was erased.")
     body_encoding: Encoding | None = Field(description="`base64` where the bytes are not UTF-8 text.")
 
 
-class AttemptOut(Shown):
+class AttemptOut(ResponseModel):
     """One HTTP exchange for a delivery."""
 
-    id: str = Field(examples=[example(Prefix.ATTEMPT)])
-    delivery_id: str = Field(examples=[example(Prefix.DELIVERY)])
-    event_id: str = Field(examples=[example(Prefix.EVENT)])
-    endpoint_id: str = Field(examples=[example(Prefix.ENDPOINT)])
+    id: str = Field(examples=[example_id(Prefix.ATTEMPT)])
+    delivery_id: str = Field(examples=[example_id(Prefix.DELIVERY)])
+    event_id: str = Field(examples=[example_id(Prefix.EVENT)])
+    endpoint_id: str = Field(examples=[example_id(Prefix.ENDPOINT)])
     number: int
-    started_at: Moment
+    started_at: TimestampOut
     timings: TimingsOut
     request: RequestOut
     response: ResponseOut | None = Field(description="Null: no answer came.")
@@ -174,59 +174,68 @@ class AttemptOut(Shown):
     detail: str
     decision: str = Field(description="What was done next.", examples=["retry"])
     reason: str = Field(description="Why that was done.")
-    next_due_at: Moment | None
+    next_due_at: TimestampOut | None
     worker: str
-    erased_at: Moment | None = Field(description="When somebody had its response erased. Null: nobody has.")
+    erased_at: TimestampOut | None = Field(
+        description="When somebody had its response erased. Null: nobody has."
+    )
 
     @classmethod
-    def of(cls, attempt: Attempt) -> Self:
+    def from_record(cls, attempt: Attempt) -> Self:
         """Show an attempt."""
-        response = None if attempt.status is None else ResponseOut(**_response(attempt))
-        return cls(**_common(attempt), request=RequestOut(**_request(attempt)), response=response)
+        response = None if attempt.status is None else ResponseOut(**_response_fields(attempt))
+        return cls(
+            **_attempt_fields(attempt), request=RequestOut(**_request_fields(attempt)), response=response
+        )
 
 
-class AttemptTold(AttemptOut):
+class AttemptDetailOut(AttemptOut):
     """One HTTP exchange for a delivery, with the bodies."""
 
-    request: SentOut
-    response: ReceivedOut | None
+    request: RequestDetailOut
+    response: ResponseDetailOut | None
 
     @classmethod
-    def told(cls, told: Told) -> Self:
+    def from_details(cls, details: Told) -> Self:
         """Show an attempt with what went out and what came back."""
-        attempt = told.attempt
-        text, encoding = (None, None) if told.body is None else _readable(told.body)
-        request = SentOut(**_request(attempt), body=text, body_encoding=encoding, body_missing=told.no_body)
+        attempt = details.attempt
+        text, encoding = (None, None) if details.body is None else _encode_body(details.body)
+        request = RequestDetailOut(
+            **_request_fields(attempt),
+            body=text,
+            body_encoding=encoding,
+            body_missing=details.body_unavailable,
+        )
         response = None
         if attempt.status is not None:
             erased = attempt.erased_at is not None
-            back, how = (None, None) if erased else _readable(attempt.response_body)
-            response = ReceivedOut(**_response(attempt), body=back, body_encoding=how)
-        return cls(**_common(attempt), request=request, response=response)
+            back, how = (None, None) if erased else _encode_body(attempt.response_body)
+            response = ResponseDetailOut(**_response_fields(attempt), body=back, body_encoding=how)
+        return cls(**_attempt_fields(attempt), request=request, response=response)
 
 
-class AttemptList(Shown):
+class AttemptList(ResponseModel):
     """Attempts, newest first, without bodies."""
 
     items: list[AttemptOut]
-    next: Next
+    next: NextCursor
 
 
-class DeliveryTold(DeliveryOut):
+class DeliveryDetailOut(DeliveryOut):
     """One event owed to one endpoint, with its newest attempts."""
 
     latest_attempts: list[AttemptOut] = Field(description="The newest 20, newest first, without bodies.")
 
 
-def _common(attempt: Attempt) -> dict[str, Any]:
+def _attempt_fields(attempt: Attempt) -> dict[str, Any]:
     return {
-        "id": show_id(Prefix.ATTEMPT, attempt.id),
-        "delivery_id": show_id(Prefix.DELIVERY, attempt.delivery_id),
-        "event_id": show_id(Prefix.EVENT, attempt.event_id),
-        "endpoint_id": show_id(Prefix.ENDPOINT, attempt.endpoint_id),
+        "id": format_id(Prefix.ATTEMPT, attempt.id),
+        "delivery_id": format_id(Prefix.DELIVERY, attempt.delivery_id),
+        "event_id": format_id(Prefix.EVENT, attempt.event_id),
+        "endpoint_id": format_id(Prefix.ENDPOINT, attempt.endpoint_id),
         "number": attempt.number,
         "started_at": attempt.started_at,
-        "timings": TimingsOut.of(attempt.timings),
+        "timings": TimingsOut.from_record(attempt.timings),
         "outcome": attempt.outcome,
         "detail": attempt.detail,
         "decision": attempt.decision,
@@ -237,7 +246,7 @@ def _common(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _request(attempt: Attempt) -> dict[str, Any]:
+def _request_fields(attempt: Attempt) -> dict[str, Any]:
     return {
         "url": attempt.url,
         "address": attempt.address,
@@ -247,7 +256,7 @@ def _request(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _response(attempt: Attempt) -> dict[str, Any]:
+def _response_fields(attempt: Attempt) -> dict[str, Any]:
     return {
         "status": attempt.status,
         "headers": list(attempt.response_headers),
@@ -255,12 +264,12 @@ def _response(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _readable(body: bytes) -> tuple[str, Encoding]:
+def _encode_body(body: bytes) -> tuple[str, Encoding]:
     try:
         return body.decode(), "text"
     except UnicodeDecodeError:
         return base64.b64encode(body).decode(), "base64"
 
 
-def _milliseconds(duration: timedelta | None) -> float | None:
+def _to_milliseconds(duration: timedelta | None) -> float | None:
     return None if duration is None else duration / timedelta(milliseconds=1)

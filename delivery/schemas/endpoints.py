@@ -5,31 +5,40 @@ from typing import Annotated, Any, Literal, Self, cast
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from delivery.api.credential_shapes import ClientCertificateOut, OwnAuth, OwnClientCertificate
-from delivery.api.shapes import Given, Moment, Next, Shown, example, plain_seconds
-from delivery.endpoints import EndpointChanges, NewEndpoint, NewSecret, shown_limits
-from delivery.model import (
+from delivery.domain.model import (
     Endpoint,
     EndpointState,
-    Format,
+    PayloadFormat,
     PayloadKind,
     Prefix,
     SealedSecret,
     Signature,
-    show_id,
+    format_id,
 )
+from delivery.schemas.base import (
+    NextCursor,
+    RequestModel,
+    ResponseModel,
+    TimestampOut,
+    example_id,
+    to_json_seconds,
+)
+from delivery.schemas.credentials import AuthField, ClientCertificateField, ClientCertificateOut
+from delivery.services.endpoints.limits import serialize_limits
+from delivery.services.endpoints.sealing import CreatedSecret
+from delivery.services.endpoints.validation import EndpointChanges, NewEndpoint
 
 MASK = "***"
 
-Url = Annotated[
+UrlField = Annotated[
     str,
     Field(
         description="`https://…`, without user name, password or fragment.",
         examples=["https://shop.example/hooks"],
     ),
 ]
-Description = Annotated[str, Field(description="For people.", examples=["Orders to the warehouse"])]
-Filter = Annotated[
+DescriptionField = Annotated[str, Field(description="For people.", examples=["Orders to the warehouse"])]
+FilterField = Annotated[
     list[str],
     Field(
         description="Which event types are wanted: `*` is all, `order.created` is one, `order.*` is every "
@@ -37,7 +46,7 @@ Filter = Annotated[
         examples=[["order.*", "invoice.paid"]],
     ),
 ]
-Channels = Annotated[
+ChannelsField = Annotated[
     list[str],
     Field(
         description="Only events that share one of these channels: names of letters, digits, `.`, `:`, `_` "
@@ -45,7 +54,7 @@ Channels = Annotated[
         examples=[["project:1042"]],
     ),
 ]
-Condition = Annotated[
+ConditionField = Annotated[
     str | None,
     Field(
         description="Only events whose `data` meets this: JMESPath of at most 400 characters. One that "
@@ -53,25 +62,25 @@ Condition = Annotated[
         examples=["currency == 'EUR' && total >= `100`"],
     ),
 ]
-Schedule = Annotated[
+ScheduleField = Annotated[
     list[float] | None,
     Field(
         description="Seconds to wait before each attempt; the first is 0. Null: the default schedule.",
         examples=[[0, 5, 300, 1800]],
     ),
 ]
-Timeout = Annotated[
+TimeoutField = Annotated[
     float | None,
     Field(description="Seconds that one attempt may take in all. Null: the default.", examples=[10]),
 ]
-OwnSecret = Annotated[
+SecretField = Annotated[
     str | None,
     Field(
         description="Your own secret: `whsec_` and the base64 of 24 to 64 random bytes (`whsk_…` for `v1a`). "
         "Null: a fresh one is made, which is better."
     ),
 ]
-Operational = Annotated[
+OperationalField = Annotated[
     bool,
     Field(
         description="Whether it gets the engine's own events about the tenant's endpoints, and none of the "
@@ -80,14 +89,14 @@ Operational = Annotated[
         "`delivery.failed`. What happens to operational endpoints themselves is no event. Stays as it is."
     ),
 ]
-InFlight = Annotated[
+InFlightMaxField = Annotated[
     int | None,
     Field(
         description="Most of its deliveries in flight, 1 to 1000. Null: the operator's default.",
         examples=[20],
     ),
 ]
-DisableAfter = Annotated[
+DisableAfterField = Annotated[
     float | None,
     Field(
         description="An endpoint that has only failed for so many hours is disabled; more than 0, at most "
@@ -95,7 +104,7 @@ DisableAfter = Annotated[
         examples=[48],
     ),
 ]
-Permanent = Annotated[
+PermanentStatusesField = Annotated[
     list[int],
     Field(
         description="Statuses (4xx, not 408, 410, 413, 425, 429) after which a delivery is not tried again.",
@@ -106,7 +115,7 @@ _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 @with_config(_STRICT)
-class RateLimit(TypedDict):
+class RateLimitSettings(TypedDict):
     """At most `limit` deliveries within `per_seconds`, spread evenly over them."""
 
     limit: Annotated[int, Field(description="1 to 100000.", examples=[100])]
@@ -114,7 +123,7 @@ class RateLimit(TypedDict):
 
 
 @with_config(_STRICT)
-class Breaker(TypedDict, total=False):
+class BreakerSettings(TypedDict, total=False):
     """When its circuit breaker opens and for how long. What is not named, or null, is the default."""
 
     consecutive_failures: Annotated[
@@ -137,24 +146,24 @@ class Breaker(TypedDict, total=False):
     ]
 
 
-OwnRate = Annotated[RateLimit | None, Field(description="Null: as fast as it answers.")]
-OwnBreaker = Annotated[
-    Breaker | None,
+RateLimitField = Annotated[RateLimitSettings | None, Field(description="Null: as fast as it answers.")]
+BreakerField = Annotated[
+    BreakerSettings | None,
     Field(description="Its circuit breaker's own terms, as a whole. Null: the operator's defaults."),
 ]
 
 
-OwnFormat = Annotated[
+PayloadFormatField = Annotated[
     Literal["standard", "cloudevents_structured", "cloudevents_binary"],
     Field(description="How its events are written: Waybill's envelope, or CloudEvents 1.0 over HTTP."),
 ]
-OwnPayload = Annotated[
+PayloadKindField = Annotated[
     Literal["full", "thin"],
     Field(description="`thin`: only id, type and moment, and a link where the operator has named a base."),
 ]
 
 
-class EndpointIn(Given):
+class EndpointIn(RequestModel):
     """An endpoint to make."""
 
     model_config = ConfigDict(
@@ -172,11 +181,11 @@ class EndpointIn(Given):
         }
     )
 
-    url: Url
-    description: Description = ""
-    filter: Filter = Field(default=["*"])
-    channels: Channels = Field(default=[])
-    condition: Condition = None
+    url: UrlField
+    description: DescriptionField = ""
+    filter: FilterField = Field(default=["*"])
+    channels: ChannelsField = Field(default=[])
+    condition: ConditionField = None
     headers: dict[str, str] = Field(
         default={}, description="Custom headers that go with every delivery. Shown masked."
     )
@@ -184,25 +193,25 @@ class EndpointIn(Given):
         Literal["v1", "v1a"],
         Field(description="Standard Webhooks: `v1` is HMAC-SHA256, `v1a` is ed25519. Stays as it is."),
     ] = "v1"
-    schedule: Schedule = None
-    timeout_seconds: Timeout = None
-    secret: OwnSecret = Field(None, repr=False)
-    auth: OwnAuth = Field(None, repr=False)
-    client_certificate: OwnClientCertificate = Field(None, repr=False)
-    format: OwnFormat = "standard"
-    payload: OwnPayload = "full"
-    operational: Operational = False
-    in_flight_max: InFlight = None
-    rate_limit: OwnRate = None
-    breaker: OwnBreaker = None
-    disable_after_hours: DisableAfter = None
-    permanent_statuses: Permanent = Field(default=[])
+    schedule: ScheduleField = None
+    timeout_seconds: TimeoutField = None
+    secret: SecretField = Field(None, repr=False)
+    auth: AuthField = Field(None, repr=False)
+    client_certificate: ClientCertificateField = Field(None, repr=False)
+    format: PayloadFormatField = "standard"
+    payload: PayloadKindField = "full"
+    operational: OperationalField = False
+    in_flight_max: InFlightMaxField = None
+    rate_limit: RateLimitField = None
+    breaker: BreakerField = None
+    disable_after_hours: DisableAfterField = None
+    permanent_statuses: PermanentStatusesField = Field(default=[])
 
-    def asked(self) -> NewEndpoint:
+    def to_command(self) -> NewEndpoint:
         """The endpoint as the use case takes it."""
         words = {
             "signature": Signature(self.signature),
-            "format": Format(self.format),
+            "format": PayloadFormat(self.format),
             "payload": PayloadKind(self.payload),
         }
         return NewEndpoint(**{**self.model_dump(), **words})
@@ -219,49 +228,49 @@ class EndpointIn(Given):
 class EndpointPatch(TypedDict, total=False):
     """What is to become different; what is not named stays."""
 
-    url: Url
-    description: Description
-    filter: Filter
-    channels: Channels
-    condition: Condition
+    url: UrlField
+    description: DescriptionField
+    filter: FilterField
+    channels: ChannelsField
+    condition: ConditionField
     headers: Annotated[
         dict[str, str | None],
         Field(description="Headers to set; null takes one away; those not named stay."),
     ]
-    auth: OwnAuth
-    client_certificate: OwnClientCertificate
-    format: OwnFormat
-    payload: OwnPayload
-    schedule: Schedule
-    timeout_seconds: Timeout
-    in_flight_max: InFlight
-    rate_limit: OwnRate
-    breaker: OwnBreaker
-    disable_after_hours: DisableAfter
-    permanent_statuses: Permanent
+    auth: AuthField
+    client_certificate: ClientCertificateField
+    format: PayloadFormatField
+    payload: PayloadKindField
+    schedule: ScheduleField
+    timeout_seconds: TimeoutField
+    in_flight_max: InFlightMaxField
+    rate_limit: RateLimitField
+    breaker: BreakerField
+    disable_after_hours: DisableAfterField
+    permanent_statuses: PermanentStatusesField
 
 
-def changes_of(given: EndpointPatch) -> EndpointChanges:
+def to_endpoint_changes(patch: EndpointPatch) -> EndpointChanges:
     """The changes as the use case takes them: the same names."""
-    return cast("EndpointChanges", given)
+    return cast("EndpointChanges", patch)
 
 
-class RateLimitOut(Shown):
+class RateLimitOut(ResponseModel):
     """At most `limit` deliveries within `per_seconds`."""
 
     limit: int
     per_seconds: int | float
 
 
-class EndpointOut(Shown):
+class EndpointOut(ResponseModel):
     """An endpoint."""
 
-    id: str = Field(examples=[example(Prefix.ENDPOINT)])
-    url: Url
-    description: Description
-    filter: Filter
-    channels: Channels
-    condition: Condition
+    id: str = Field(examples=[example_id(Prefix.ENDPOINT)])
+    url: UrlField
+    description: DescriptionField
+    filter: FilterField
+    channels: ChannelsField
+    condition: ConditionField
     headers: dict[str, str] = Field(
         description="Names only: values are masked.", examples=[{"X-Token": MASK}]
     )
@@ -270,13 +279,13 @@ class EndpointOut(Shown):
         examples=[{"kind": "basic", "user": "waybill"}],
     )
     client_certificate: ClientCertificateOut | None
-    format: OwnFormat
-    payload: OwnPayload
+    format: PayloadFormatField
+    payload: PayloadKindField
     signature: Signature
     schedule: list[int | float] | None = Field(description="Seconds before each attempt. Null: the default.")
     timeout_seconds: int | float | None = Field(description="Seconds for one attempt. Null: the default.")
-    operational: Operational
-    in_flight_max: InFlight
+    operational: OperationalField
+    in_flight_max: InFlightMaxField
     rate_limit: RateLimitOut | None = Field(description="Null: as fast as it answers.")
     breaker: dict[str, int | float] | None = Field(
         description="What of its circuit breaker is its own. Null: nothing.",
@@ -285,7 +294,7 @@ class EndpointOut(Shown):
     disable_after_hours: int | float | None = Field(
         description="Disabled after so many hours of nothing but failures. Null: the operator's default."
     )
-    permanent_statuses: Permanent
+    permanent_statuses: PermanentStatusesField
     state: EndpointState = Field(
         description="`active`; `paused` by a person, `disabled` by a person or the engine: deliveries are "
         "held then."
@@ -294,16 +303,16 @@ class EndpointOut(Shown):
     state_actor: str | None = Field(
         description="Who brought it into this state: a key, `cli:…`, `operator`, or `waybill` (the engine)."
     )
-    state_changed_at: Moment
-    created_at: Moment
-    updated_at: Moment
+    state_changed_at: TimestampOut
+    created_at: TimestampOut
+    updated_at: TimestampOut
 
     @classmethod
-    def of(cls, endpoint: Endpoint, /, **more: Any) -> Self:
+    def from_record(cls, endpoint: Endpoint, /, **more: Any) -> Self:
         """Show an endpoint."""
         schedule, timeout = endpoint.schedule, endpoint.timeout
         return cls(
-            id=show_id(Prefix.ENDPOINT, endpoint.id),
+            id=format_id(Prefix.ENDPOINT, endpoint.id),
             url=endpoint.url,
             description=endpoint.description,
             filter=list(endpoint.filter),
@@ -317,10 +326,10 @@ class EndpointOut(Shown):
             format=str(endpoint.format),
             payload=str(endpoint.payload),
             signature=endpoint.signature,
-            schedule=None if schedule is None else [plain_seconds(delay) for delay in schedule],
-            timeout_seconds=None if timeout is None else plain_seconds(timeout),
+            schedule=None if schedule is None else [to_json_seconds(delay) for delay in schedule],
+            timeout_seconds=None if timeout is None else to_json_seconds(timeout),
             operational=endpoint.operational,
-            **shown_limits(endpoint.limits),
+            **serialize_limits(endpoint.limits),
             state=endpoint.state,
             state_reason=endpoint.state_reason,
             state_actor=endpoint.state_actor,
@@ -331,14 +340,14 @@ class EndpointOut(Shown):
         )
 
 
-class EndpointList(Shown):
+class EndpointList(ResponseModel):
     """Endpoints, newest first."""
 
     items: list[EndpointOut]
-    next: Next
+    next: NextCursor
 
 
-Told = Annotated[
+NewSecretField = Annotated[
     str | None,
     Field(
         description="The secret that receivers verify with: keep it, it is told this once. Null for `v1a`, "
@@ -348,21 +357,21 @@ Told = Annotated[
 ]
 
 
-class SecretOut(Shown):
+class SecretOut(ResponseModel):
     """A secret, without the secret itself."""
 
-    id: str = Field(examples=[example(Prefix.SECRET)])
+    id: str = Field(examples=[example_id(Prefix.SECRET)])
     key_id: str = Field(description="Named by attempts: which secrets signed.", examples=["1f0c9a7be2d4"])
     signature: Signature
     public_key: str | None = Field(description="`whpk_…` for `v1a`; null for `v1`.")
-    created_at: Moment
-    not_after: Moment | None = Field(description="Until when it signs. Null: it is the newest.")
+    created_at: TimestampOut
+    not_after: TimestampOut | None = Field(description="Until when it signs. Null: it is the newest.")
 
     @classmethod
-    def of(cls, secret: SealedSecret, /, **more: str | None) -> Self:
+    def from_record(cls, secret: SealedSecret, /, **more: str | None) -> Self:
         """Show a secret."""
         return cls(
-            id=show_id(Prefix.SECRET, secret.id),
+            id=format_id(Prefix.SECRET, secret.id),
             key_id=secret.key_id,
             signature=secret.signature,
             public_key=secret.public_key,
@@ -375,29 +384,29 @@ class SecretOut(Shown):
 class NewSecretOut(SecretOut):
     """A secret that was just made."""
 
-    secret: Told
+    secret: NewSecretField
 
 
-class SecretList(Shown):
+class SecretList(ResponseModel):
     """The secrets that sign now, newest first."""
 
     items: list[SecretOut]
-    next: Next
+    next: NextCursor
 
 
 class NewEndpointOut(EndpointOut):
     """An endpoint that was just made, with its secret."""
 
-    secret: Told
+    secret: NewSecretField
     public_key: str | None = Field(description="`whpk_…` for `v1a`; null for `v1`.")
 
     @classmethod
-    def made(cls, endpoint: Endpoint, secret: NewSecret) -> Self:
+    def from_new_endpoint(cls, endpoint: Endpoint, secret: CreatedSecret) -> Self:
         """Show a new endpoint."""
-        return cls.of(endpoint, secret=secret.text, public_key=secret.kept.public_key)
+        return cls.from_record(endpoint, secret=secret.text, public_key=secret.secret.public_key)
 
 
-class TestIn(Given):
+class TestIn(RequestModel):
     """Which event is sent to see whether it arrives."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"type": "order.created"}]})
@@ -407,7 +416,7 @@ class TestIn(Given):
     )
 
 
-class ReasonIn(Given):
+class ReasonIn(RequestModel):
     """Why an endpoint's state is changed."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "The receiver is being moved"}]})
@@ -415,7 +424,7 @@ class ReasonIn(Given):
     reason: str | None = None
 
 
-class EnableIn(Given):
+class EnableIn(RequestModel):
     """Why an endpoint is enabled, or whether to tell only what that would do."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"dry_run": True}]})
@@ -424,12 +433,12 @@ class EnableIn(Given):
     dry_run: bool = Field(default=False, description="Change nothing, and tell what would be let go.")
 
 
-class RotationIn(Given):
+class RotationIn(RequestModel):
     """How a secret is rotated."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"overlap_hours": 24}]})
 
-    secret: OwnSecret = Field(None, repr=False)
+    secret: SecretField = Field(None, repr=False)
     overlap_hours: float | None = Field(
         None,
         ge=0,

@@ -7,11 +7,16 @@ from fastapi import Depends, Path
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from delivery.api.shapes import AskedMoment, Given, Moment, Next, Shown
-from delivery.catalogue import Declaration, Deprecation, Told, TypeChanges
-from delivery.errors import NotFound
-from delivery.filters import check_event_type
-from delivery.ledger.event_types import EventType, VersionHead
+from delivery.domain.errors import NotFound
+from delivery.domain.event_patterns import check_event_type
+from delivery.ledger.records.event_types import EventType, EventTypeVersionSummary
+from delivery.schemas.base import NextCursor, RequestModel, ResponseModel, TimestampIn, TimestampOut
+from delivery.services.event_types.validation import (
+    Declaration,
+    Deprecation,
+    EventTypeChanges,
+    EventTypeDetails,
+)
 
 _SCHEMA = {
     "type": "object",
@@ -30,7 +35,7 @@ Validation = Literal["off", "reject"]
 _JSON_SCHEMA = "A JSON Schema (2020-12) of the events' `data`, which stands on its own. Null: none."
 
 
-def _name(
+def _parse_event_type(
     text: Annotated[
         str,
         Path(
@@ -47,10 +52,10 @@ def _name(
         raise NotFound("event type", text) from None
 
 
-EventTypeInPath = Annotated[str, Depends(_name)]
+EventTypeInPath = Annotated[str, Depends(_parse_event_type)]
 
 
-class EventTypeIn(Given):
+class EventTypeIn(RequestModel):
     """A type as it is to be."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
@@ -64,7 +69,7 @@ class EventTypeIn(Given):
         None, description="`reject`: events that are not as the schema says are refused. Null: as it was."
     )
 
-    def asked(self) -> Declaration:
+    def to_command(self) -> Declaration:
         """What is asked for."""
         return Declaration(self.description, self.schema_, self.examples, self.validation)
 
@@ -73,8 +78,8 @@ class EventTypeIn(Given):
 class DeprecationIn(TypedDict, total=False):
     """That a type should not be used any more."""
 
-    since: Annotated[AskedMoment | None, Field(strict=False, description="Null: now.")]
-    until: Annotated[AskedMoment | None, Field(strict=False, description="When it is to end, for people.")]
+    since: Annotated[TimestampIn | None, Field(strict=False, description="Null: now.")]
+    until: Annotated[TimestampIn | None, Field(strict=False, description="When it is to end, for people.")]
     replaced_by: Annotated[str | None, Field(description="The type to use instead.")]
 
 
@@ -87,41 +92,41 @@ class EventTypePatch(TypedDict, total=False):
     deprecated: Annotated[DeprecationIn | None, Field(description="Null: it is deprecated no longer.")]
 
 
-def changes_of(given: EventTypePatch) -> TypeChanges:
+def to_event_type_changes(patch: EventTypePatch) -> EventTypeChanges:
     """What is asked for."""
-    changes = TypeChanges()
-    if "description" in given:
-        changes["description"] = given["description"]
-    if "validation" in given:
-        changes["validation"] = given["validation"]
-    if "deprecated" in given:
-        asked = given["deprecated"]
+    changes = EventTypeChanges()
+    if "description" in patch:
+        changes["description"] = patch["description"]
+    if "validation" in patch:
+        changes["validation"] = patch["validation"]
+    if "deprecated" in patch:
+        asked = patch["deprecated"]
         changes["deprecated"] = None if asked is None else Deprecation(**asked)
     return changes
 
 
-class DeprecationOut(Shown):
+class DeprecationOut(ResponseModel):
     """That a type should not be used any more."""
 
-    since: Moment
-    until: Moment | None
+    since: TimestampOut
+    until: TimestampOut | None
     replaced_by: str | None = Field(examples=["order.placed"])
 
 
-class VersionOut(Shown):
+class VersionOut(ResponseModel):
     """A version of a type."""
 
     version: int
-    created_at: Moment
+    created_at: TimestampOut
     made_by: str
 
     @classmethod
-    def of(cls, version: VersionHead) -> Self:
+    def from_record(cls, version: EventTypeVersionSummary) -> Self:
         """Show a version."""
         return cls(version=version.version, created_at=version.created_at, made_by=version.made_by)
 
 
-class EventTypeOut(Shown):
+class EventTypeOut(ResponseModel):
     """A type of events."""
 
     name: str = Field(examples=["order.created"])
@@ -131,32 +136,34 @@ class EventTypeOut(Shown):
         description="`reject`: events that are not as the schema says are refused."
     )
     deprecated: DeprecationOut | None
-    created_at: Moment
-    changed_at: Moment
-    archived_at: Moment | None
+    created_at: TimestampOut
+    changed_at: TimestampOut
+    archived_at: TimestampOut | None
 
     @classmethod
-    def of(cls, one: EventType, /, **more: Any) -> Self:
+    def from_record(cls, event_type: EventType, /, **more: Any) -> Self:
         """Show a type."""
         deprecated = None
-        if one.deprecated_at is not None:
+        if event_type.deprecated_at is not None:
             deprecated = DeprecationOut(
-                since=one.deprecated_at, until=one.deprecated_until, replaced_by=one.replaced_by
+                since=event_type.deprecated_at,
+                until=event_type.deprecated_until,
+                replaced_by=event_type.replaced_by,
             )
         return cls(
-            name=one.name,
-            description=one.description,
-            version=one.version,
-            validation="reject" if one.validation == "reject" else "off",
+            name=event_type.name,
+            description=event_type.description,
+            version=event_type.version,
+            validation="reject" if event_type.validation == "reject" else "off",
             deprecated=deprecated,
-            created_at=one.created_at,
-            changed_at=one.changed_at,
-            archived_at=one.archived_at,
+            created_at=event_type.created_at,
+            changed_at=event_type.changed_at,
+            archived_at=event_type.archived_at,
             **more,
         )
 
 
-class WholeEventTypeOut(EventTypeOut):
+class EventTypeDetailOut(EventTypeOut):
     """A type with what one of its versions says."""
 
     shown_version: int = Field(description="The version whose schema and examples these are.")
@@ -165,20 +172,20 @@ class WholeEventTypeOut(EventTypeOut):
     versions: list[VersionOut] = Field(description="The newest 100 of them, newest first.")
 
     @classmethod
-    def told(cls, told: Told) -> Self:
+    def from_details(cls, details: EventTypeDetails) -> Self:
         """Show a type with a version."""
-        version = told.version
-        return cls.of(
-            told.type,
+        version = details.version
+        return cls.from_record(
+            details.type,
             shown_version=version.version,
             schema_=None if version.schema is None else json.loads(version.schema),
             examples=json.loads(version.examples),
-            versions=[VersionOut.of(each) for each in told.versions],
+            versions=[VersionOut.from_record(each) for each in details.versions],
         )
 
 
-class EventTypeList(Shown):
+class EventTypeList(ResponseModel):
     """Types, by name."""
 
     items: list[EventTypeOut]
-    next: Next
+    next: NextCursor

@@ -4,35 +4,44 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from delivery.api.callers import SCHEME, TENANT_HEADER
-from delivery.api.shapes import Moment, Next, Shown, example
-from delivery.deliveries import EventHead
-from delivery.filters import CHANNEL, LONGEST_CHANNEL, LONGEST_TYPE, MOST_OF_EVENT
-from delivery.model import Prefix, show_id
-from delivery.scopes import Scope
+from delivery.api.http.auth import SCHEME, TENANT_HEADER
+from delivery.domain.event_patterns import (
+    CHANNEL_PATTERN,
+    MAX_CHANNEL_LENGTH,
+    MAX_CHANNELS_PER_EVENT,
+    MAX_EVENT_TYPE_LENGTH,
+)
+from delivery.domain.model import Prefix, format_id
+from delivery.domain.scopes import Scope
+from delivery.ledger.records.events import EventSummary
+from delivery.schemas.base import NextCursor, ResponseModel, TimestampOut, example_id
 
 _TYPE = {
     "type": "string",
-    "maxLength": LONGEST_TYPE,
+    "maxLength": MAX_EVENT_TYPE_LENGTH,
     "pattern": r"^[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)*$",
     "examples": ["order.created"],
 }
 _DATA = {"description": "Any JSON. Receivers get it byte for byte as it was sent."}
 _CHANNELS = {
     "type": ["array", "null"],
-    "maxItems": MOST_OF_EVENT,
-    "items": {"type": "string", "maxLength": LONGEST_CHANNEL, "pattern": f"^{CHANNEL}$"},
+    "maxItems": MAX_CHANNELS_PER_EVENT,
+    "items": {"type": "string", "maxLength": MAX_CHANNEL_LENGTH, "pattern": f"^{CHANNEL_PATTERN}$"},
     "description": "Whom it is for: endpoints that ask for one of these channels, and those that ask for "
     "none. Without channels it reaches only those that ask for none. Receivers do not see them.",
 }
-EVENT_IN = {
+EVENT_SCHEMA = {
     "type": "object",
     "required": ["type", "data"],
     "additionalProperties": False,
     "properties": {"type": _TYPE, "data": _DATA, "channels": _CHANNELS},
 }
-EVENT = {"type": "order.created", "data": {"order": 1042, "total": "19.90"}, "channels": ["project:1042"]}
-_ACCEPTED: dict[str, Any] = {
+EVENT_EXAMPLE = {
+    "type": "order.created",
+    "data": {"order": 1042, "total": "19.90"},
+    "channels": ["project:1042"],
+}
+_ACCEPTED_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["id", "type", "created_at", "deliveries"],
     "properties": {
@@ -43,7 +52,7 @@ _ACCEPTED: dict[str, Any] = {
     },
 }
 _ACCEPTED_EXAMPLE = {
-    "id": example(Prefix.EVENT),
+    "id": example_id(Prefix.EVENT),
     "type": "order.created",
     "created_at": "2026-11-22T18:27:00.123Z",
     "deliveries": 2,
@@ -65,7 +74,7 @@ _TENANT_PARAMETER = {
 }
 
 
-def _documented(body: dict[str, Any], sample: Any) -> dict[str, Any]:
+def _describe_operation(body: dict[str, Any], sample: Any) -> dict[str, Any]:
     return {
         "security": [{SCHEME: [str(Scope.PUBLISH)]}],
         "parameters": [_KEY_PARAMETER, _TENANT_PARAMETER],
@@ -76,36 +85,36 @@ def _documented(body: dict[str, Any], sample: Any) -> dict[str, Any]:
     }
 
 
-def _answered(schema: dict[str, Any], sample: Any) -> dict[int | str, dict[str, Any]]:
+def _describe_accepted(schema: dict[str, Any], sample: Any) -> dict[int | str, dict[str, Any]]:
     content = {"application/json": {"schema": schema, "example": sample}}
     return {202: {"description": "It is committed, and owed.", "content": content}}
 
 
-ONE = _documented(EVENT_IN, EVENT)
-BATCH = _documented(
+EVENT_OPERATION = _describe_operation(EVENT_SCHEMA, EVENT_EXAMPLE)
+BATCH_OPERATION = _describe_operation(
     {
         "type": "object",
         "required": ["events"],
         "additionalProperties": False,
-        "properties": {"events": {"type": "array", "minItems": 1, "items": EVENT_IN}},
+        "properties": {"events": {"type": "array", "minItems": 1, "items": EVENT_SCHEMA}},
     },
-    {"events": [EVENT]},
+    {"events": [EVENT_EXAMPLE]},
 )
-ACCEPTED = _answered(_ACCEPTED, _ACCEPTED_EXAMPLE)
-BATCH_ACCEPTED = _answered(
-    {"type": "object", "properties": {"events": {"type": "array", "items": _ACCEPTED}}},
+ACCEPTED_RESPONSES = _describe_accepted(_ACCEPTED_SCHEMA, _ACCEPTED_EXAMPLE)
+BATCH_ACCEPTED_RESPONSES = _describe_accepted(
+    {"type": "object", "properties": {"events": {"type": "array", "items": _ACCEPTED_SCHEMA}}},
     {"events": [_ACCEPTED_EXAMPLE]},
 )
-READ: dict[int | str, dict[str, Any]] = {
+READ_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The event. `body` is what the standard format sends, byte for byte; null: erased, "
         "or is no longer kept.",
         "content": {
             "application/json": {
                 "schema": {
-                    **_ACCEPTED,
+                    **_ACCEPTED_SCHEMA,
                     "properties": {
-                        **_ACCEPTED["properties"],
+                        **_ACCEPTED_SCHEMA["properties"],
                         "channels": {"type": "array", "items": {"type": "string"}},
                         "erased_at": {"type": ["string", "null"], "format": "date-time"},
                         "body": {"type": ["object", "null"]},
@@ -123,23 +132,25 @@ READ: dict[int | str, dict[str, Any]] = {
 }
 
 
-class EventOut(Shown):
+class EventOut(ResponseModel):
     """An event, without its body."""
 
-    id: str = Field(examples=[example(Prefix.EVENT)])
-    tenant_id: str = Field(examples=[example(Prefix.TENANT)])
+    id: str = Field(examples=[example_id(Prefix.EVENT)])
+    tenant_id: str = Field(examples=[example_id(Prefix.TENANT)])
     type: str = Field(examples=["order.created"])
     channels: list[str] = Field(description="Those that its producer gave it.", examples=[["project:1042"]])
-    created_at: Moment
+    created_at: TimestampOut
     deliveries: int = Field(description="How many endpoints it was owed to when it was accepted.")
-    erased_at: Moment | None = Field(description="When somebody had its content erased. Null: nobody has.")
+    erased_at: TimestampOut | None = Field(
+        description="When somebody had its content erased. Null: nobody has."
+    )
 
     @classmethod
-    def of(cls, head: EventHead) -> Self:
+    def from_record(cls, head: EventSummary) -> Self:
         """Show an event."""
         return cls(
-            id=show_id(Prefix.EVENT, head.id),
-            tenant_id=show_id(Prefix.TENANT, head.tenant_id),
+            id=format_id(Prefix.EVENT, head.id),
+            tenant_id=format_id(Prefix.TENANT, head.tenant_id),
             type=head.type,
             channels=list(head.channels),
             created_at=head.created_at,
@@ -148,8 +159,8 @@ class EventOut(Shown):
         )
 
 
-class EventList(Shown):
+class EventList(ResponseModel):
     """Events, newest first."""
 
     items: list[EventOut]
-    next: Next
+    next: NextCursor

@@ -5,15 +5,15 @@ from typing import Any, Self
 import msgspec
 from pydantic import Field
 
-from delivery.accept import AcceptLimits, NewEvent, parse_event
-from delivery.accept.parse import decode
-from delivery.api.event_shapes import EVENT, EVENT_IN
-from delivery.api.shapes import Shown, example
-from delivery.endpoints import EndpointChanges, Part, Trial
-from delivery.errors import Invalid, MalformedId
-from delivery.model import EventId, Prefix, parse_id
+from delivery.domain.errors import Invalid, MalformedId
+from delivery.domain.model import EventId, Prefix, parse_id
+from delivery.pipeline.parsing import IntakeLimits, NewEvent, decode_json, parse_event
+from delivery.schemas.base import ResponseModel, example_id
+from delivery.schemas.events import EVENT_EXAMPLE, EVENT_SCHEMA
+from delivery.services.endpoints.filter_test import FilterPartResult, FilterTrial
+from delivery.services.endpoints.validation import EndpointChanges
 
-ASKED: dict[str, Any] = {
+FILTER_TEST_OPERATION: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
@@ -23,13 +23,13 @@ ASKED: dict[str, Any] = {
                     "additionalProperties": False,
                     "properties": {
                         "event": {
-                            **EVENT_IN,
+                            **EVENT_SCHEMA,
                             "description": "An event as a producer would post it. Or `event_id`.",
                         },
                         "event_id": {
                             "type": "string",
                             "description": "A past event, judged as if it were posted now.",
-                            "examples": [example(Prefix.EVENT)],
+                            "examples": [example_id(Prefix.EVENT)],
                         },
                         "filter": {
                             "type": "array",
@@ -48,7 +48,7 @@ ASKED: dict[str, Any] = {
                         },
                     },
                 },
-                "example": {"event": EVENT, "condition": "total >= `100`"},
+                "example": {"event": EVENT_EXAMPLE, "condition": "total >= `100`"},
             }
         },
     },
@@ -66,9 +66,9 @@ class _TrialIn(msgspec.Struct, forbid_unknown_fields=True):
 _decoder = msgspec.json.Decoder(_TrialIn)
 
 
-def read_trial(body: bytes, limits: AcceptLimits) -> tuple[NewEvent | EventId, EndpointChanges]:
+def parse_trial(body: bytes, limits: IntakeLimits) -> tuple[NewEvent | EventId, EndpointChanges]:
     """The event that is asked about, and what to try instead. Raises Invalid and TooLarge."""
-    given = decode(_decoder, body, at="")
+    given = decode_json(_decoder, body, location="")
     instead: EndpointChanges = {}
     if given.filter is not msgspec.UNSET:
         instead["filter"] = given.filter
@@ -76,31 +76,31 @@ def read_trial(body: bytes, limits: AcceptLimits) -> tuple[NewEvent | EventId, E
         instead["channels"] = given.channels
     if given.condition is not msgspec.UNSET:
         instead["condition"] = given.condition
-    return _about(given, limits), instead
+    return _parse_trial_event(given, limits), instead
 
 
-def _about(given: _TrialIn, limits: AcceptLimits) -> NewEvent | EventId:
-    event = bytes(given.event)
-    if bool(event) == (given.event_id is not msgspec.UNSET):
+def _parse_trial_event(trial: _TrialIn, limits: IntakeLimits) -> NewEvent | EventId:
+    event = bytes(trial.event)
+    if bool(event) == (trial.event_id is not msgspec.UNSET):
         raise Invalid("event", "or event_id is needed: one of the two")
-    if given.event_id is msgspec.UNSET:
-        return parse_event(event, limits, at="event")
+    if trial.event_id is msgspec.UNSET:
+        return parse_event(event, limits, location="event")
     try:
-        return EventId(parse_id(Prefix.EVENT, given.event_id))
+        return EventId(parse_id(Prefix.EVENT, trial.event_id))
     except MalformedId as error:
         raise Invalid("event_id", str(error)) from None
 
 
-class PartOut(Shown):
+class PartOut(ResponseModel):
     """What one part of what an endpoint asks for says of the event."""
 
     passes: bool
     why: str = Field(examples=["Its filter asks for order.*."])
 
     @classmethod
-    def of(cls, part: Part) -> Self:
+    def from_record(cls, part: FilterPartResult) -> Self:
         """Show a part."""
-        return cls(passes=part.passes, why=part.why)
+        return cls(passes=part.passes, why=part.reason)
 
 
 class TypePartOut(PartOut):
@@ -117,7 +117,7 @@ class ConditionPartOut(PartOut):
     )
 
 
-class FilterTrialOut(Shown):
+class FilterTrialOut(ResponseModel):
     """Whether the event would be owed to the endpoint. Each part is judged by itself."""
 
     delivered: bool = Field(
@@ -129,12 +129,14 @@ class FilterTrialOut(Shown):
     condition: ConditionPartOut
 
     @classmethod
-    def of(cls, one: Trial) -> Self:
+    def from_record(cls, trial: FilterTrial) -> Self:
         """Show a trial."""
         return cls(
-            delivered=one.delivered,
-            sentence=one.sentence,
-            type=TypePartOut(passes=one.type.passes, why=one.type.why, pattern=one.pattern),
-            channels=PartOut.of(one.channels),
-            condition=ConditionPartOut(passes=one.condition.passes, why=one.condition.why, failed=one.failed),
+            delivered=trial.delivered,
+            sentence=trial.sentence,
+            type=TypePartOut(passes=trial.type.passes, why=trial.type.reason, pattern=trial.pattern),
+            channels=PartOut.from_record(trial.channels),
+            condition=ConditionPartOut(
+                passes=trial.condition.passes, why=trial.condition.reason, failed=trial.condition_error
+            ),
         )

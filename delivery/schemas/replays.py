@@ -5,44 +5,66 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import ConfigDict, Field
 
-from delivery.api.delivery_shapes import DeliveryOut, HeldOut
-from delivery.api.selections import Many, SelectionIn, checked_values, id_of, selection_of
-from delivery.api.shapes import AskedMoment, Given, Moment, Next, Shown, check_range, example
-from delivery.errors import Invalid
-from delivery.filters import check_pattern
-from delivery.jobs import Item, ItemState, MissingSelection, Replay, ReplayState
-from delivery.ledger.missing import MissingEvent
-from delivery.model import DeliveryStatus, Endpoint, EndpointId, EndpointState, Held, Prefix, show_id
-from delivery.replay import NewReplay, Preview
+from delivery.domain.errors import Invalid
+from delivery.domain.event_patterns import check_pattern
+from delivery.domain.model import (
+    ActiveHold,
+    DeliveryStatus,
+    Endpoint,
+    EndpointId,
+    EndpointState,
+    Prefix,
+    format_id,
+)
+from delivery.domain.replay import ItemState, MissingEventFilter, Replay, ReplayItem, ReplayState
+from delivery.ledger.search.missing import MissingEvent
+from delivery.schemas.base import (
+    NextCursor,
+    RequestModel,
+    ResponseModel,
+    TimestampIn,
+    TimestampOut,
+    check_time_range,
+    example_id,
+)
+from delivery.schemas.deliveries import DeliveryOut, HeldOut
+from delivery.schemas.delivery_filter import (
+    FilterValues,
+    SelectionIn,
+    check_values,
+    parse_required_id,
+    parse_selection,
+)
+from delivery.services.replays.validation import NewReplay, ReplayPreview
 
 if TYPE_CHECKING:
-    from delivery.selection import DeliverySelection
+    from delivery.domain.delivery_filter import DeliveryFilter
 
-_AskedMoment = Annotated[AskedMoment, Field(strict=False)]
+_JsonTimestampIn = Annotated[TimestampIn, Field(strict=False)]
 
 
-class MissingIn(Given):
+class MissingIn(RequestModel):
     """Events that an endpoint was never owed, because it was made or asked for their type only later."""
 
-    endpoint: str = Field(description="`ep_…`", examples=[example(Prefix.ENDPOINT)])
-    since: _AskedMoment | None = None
-    until: _AskedMoment | None = None
-    type: Many = Field(
+    endpoint: str = Field(description="`ep_…`", examples=[example_id(Prefix.ENDPOINT)])
+    since: _JsonTimestampIn | None = None
+    until: _JsonTimestampIn | None = None
+    type: FilterValues = Field(
         default_factory=list, description="Of these types: `order.*`. None: what the endpoint asks for now."
     )
 
-    def asked(self) -> MissingSelection:
+    def to_command(self) -> MissingEventFilter:
         """What is asked for; raises Invalid, which names the field."""
         try:
-            check_range(self.since, self.until)
-            endpoint = EndpointId(id_of(Prefix.ENDPOINT, "endpoint", self.endpoint))
-            types = checked_values("type", check_pattern, self.type)
+            check_time_range(self.since, self.until)
+            endpoint = EndpointId(parse_required_id(Prefix.ENDPOINT, "endpoint", self.endpoint))
+            types = check_values("type", check_pattern, self.type)
         except Invalid as error:
             raise Invalid(f"missing.{error.field}", error.why) from None
-        return MissingSelection(endpoint, self.since, self.until, types)
+        return MissingEventFilter(endpoint, self.since, self.until, types)
 
 
-class ReplayIn(Given):
+class ReplayIn(RequestModel):
     """What to replay, and why."""
 
     model_config = ConfigDict(
@@ -50,7 +72,7 @@ class ReplayIn(Given):
             "examples": [
                 {
                     "selection": {
-                        "endpoint": [example(Prefix.ENDPOINT)],
+                        "endpoint": [example_id(Prefix.ENDPOINT)],
                         "status": ["failed"],
                         "since": "2026-11-22T18:00:00Z",
                     },
@@ -79,30 +101,30 @@ class ReplayIn(Given):
         default=False, description="A selection without any filter is meant so. With the operator's key."
     )
 
-    def asked(self) -> NewReplay:
+    def to_command(self) -> NewReplay:
         """What is asked for; raises Invalid, which names the field."""
-        wanted: DeliverySelection | MissingSelection
+        wanted: DeliveryFilter | MissingEventFilter
         if self.selection is not None and self.missing is None:
-            wanted = selection_of(self.selection, within="selection.")
+            wanted = parse_selection(self.selection, field_prefix="selection.")
         elif self.missing is not None and self.selection is None:
-            wanted = self.missing.asked()
+            wanted = self.missing.to_command()
         else:
             raise Invalid("selection", "or missing is needed: one of the two")
         return NewReplay(wanted, self.reason, rate=self.rate, hold=self.hold, everything=self.all)
 
 
-class RecoverIn(Given):
+class RecoverIn(RequestModel):
     """From when on an endpoint did not get what it was owed."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"since": "2026-11-22T18:00:00Z"}]})
 
-    since: _AskedMoment
+    since: _JsonTimestampIn
     reason: str | None = None
     hold: bool = False
     dry_run: bool = False
 
 
-class ProgressOut(Shown):
+class ProgressOut(ResponseModel):
     """How far a replay is. Waiting, queued and retrying are open; the others are over."""
 
     selecting: bool = Field(description="More may be found yet.")
@@ -118,10 +140,10 @@ class ProgressOut(Shown):
     remaining: int
     per_second: float | None = Field(description="How many ended per second lately. Null: none did.")
     seconds_left: float | None = Field(description="How long it takes at that speed. Null: not known.")
-    as_of: Moment
+    as_of: TimestampOut
 
     @classmethod
-    def of(cls, replay: Replay) -> Self:
+    def from_record(cls, replay: Replay) -> Self:
         """Show how far a replay is."""
         return cls(
             selecting=replay.selecting,
@@ -129,17 +151,17 @@ class ProgressOut(Shown):
             **{state.value: replay.counts.get(state, 0) for state in ItemState},
             done=replay.done,
             remaining=replay.remaining,
-            per_second=_rounded(replay.per_second),
-            seconds_left=_rounded(replay.seconds_left),
+            per_second=_round_to_tenth(replay.per_second),
+            seconds_left=_round_to_tenth(replay.seconds_left),
             as_of=replay.counted_at,
         )
 
 
-class ReplayOut(Shown):
+class ReplayOut(ResponseModel):
     """A replay job."""
 
-    id: str = Field(examples=[example(Prefix.REPLAY)])
-    tenant_id: str = Field(examples=[example(Prefix.TENANT)])
+    id: str = Field(examples=[example_id(Prefix.REPLAY)])
+    tenant_id: str = Field(examples=[example_id(Prefix.TENANT)])
     state: ReplayState
     selection: dict[str, Any] | None = Field(description="What is sent again. Null: see `missing`.")
     missing: dict[str, Any] | None = Field(description="Which events are sent that were never owed.")
@@ -148,17 +170,17 @@ class ReplayOut(Shown):
     rate: float | None
     hold: bool
     progress: ProgressOut
-    created_at: Moment
-    finished_at: Moment | None
+    created_at: TimestampOut
+    finished_at: TimestampOut | None
 
     @classmethod
-    def of(cls, replay: Replay) -> Self:
+    def from_record(cls, replay: Replay) -> Self:
         """Show a replay."""
-        is_missing = isinstance(replay.wanted, MissingSelection)
-        document = replay.wanted.to_document()
+        is_missing = isinstance(replay.selection, MissingEventFilter)
+        document = replay.selection.to_document()
         return cls(
-            id=show_id(Prefix.REPLAY, replay.id),
-            tenant_id=show_id(Prefix.TENANT, replay.tenant_id),
+            id=format_id(Prefix.REPLAY, replay.id),
+            tenant_id=format_id(Prefix.TENANT, replay.tenant_id),
             state=replay.state,
             selection=None if is_missing else document,
             missing=document if is_missing else None,
@@ -166,20 +188,20 @@ class ReplayOut(Shown):
             actor=replay.actor.name,
             rate=replay.rate,
             hold=replay.hold,
-            progress=ProgressOut.of(replay),
+            progress=ProgressOut.from_record(replay),
             created_at=replay.created_at,
             finished_at=replay.finished_at,
         )
 
 
-class ReplayList(Shown):
+class ReplayList(ResponseModel):
     """Replay jobs, newest first."""
 
     items: list[ReplayOut]
-    next: Next
+    next: NextCursor
 
 
-class ReplayItemOut(Shown):
+class ReplayItemOut(ResponseModel):
     """One delivery of a replay."""
 
     delivery_id: str | None = Field(description="Null: its event was never owed, and its turn has not come.")
@@ -187,74 +209,74 @@ class ReplayItemOut(Shown):
     endpoint_id: str
     state: ItemState
     why: str | None = Field(description="Why it ended so, or is not sent.")
-    changed_at: Moment | None
+    changed_at: TimestampOut | None
 
     @classmethod
-    def of(cls, item: Item) -> Self:
+    def from_record(cls, item: ReplayItem) -> Self:
         """Show one."""
         return cls(
-            delivery_id=None if item.delivery_id is None else show_id(Prefix.DELIVERY, item.delivery_id),
-            event_id=show_id(Prefix.EVENT, item.event_id),
-            endpoint_id=show_id(Prefix.ENDPOINT, item.endpoint_id),
+            delivery_id=None if item.delivery_id is None else format_id(Prefix.DELIVERY, item.delivery_id),
+            event_id=format_id(Prefix.EVENT, item.event_id),
+            endpoint_id=format_id(Prefix.ENDPOINT, item.endpoint_id),
             state=item.state,
-            why=item.why,
+            why=item.reason,
             changed_at=item.changed_at,
         )
 
 
-class ReplayItemList(Shown):
+class ReplayItemList(ResponseModel):
     """The deliveries of a replay, oldest first."""
 
     items: list[ReplayItemOut]
-    next: Next
+    next: NextCursor
 
 
-class MissingEventOut(Shown):
+class MissingEventOut(ResponseModel):
     """An event that was never owed to the endpoint."""
 
-    id: str = Field(examples=[example(Prefix.EVENT)])
+    id: str = Field(examples=[example_id(Prefix.EVENT)])
     type: str
-    created_at: Moment
+    created_at: TimestampOut
 
     @classmethod
-    def of(cls, event: MissingEvent) -> Self:
+    def from_record(cls, event: MissingEvent) -> Self:
         """Show one."""
-        return cls(id=show_id(Prefix.EVENT, event.id), type=event.type, created_at=event.created_at)
+        return cls(id=format_id(Prefix.EVENT, event.id), type=event.type, created_at=event.created_at)
 
 
-class EndpointStandingOut(Shown):
+class EndpointStatusOut(ResponseModel):
     """How an endpoint stands that would be sent something."""
 
-    id: str = Field(examples=[example(Prefix.ENDPOINT)])
+    id: str = Field(examples=[example_id(Prefix.ENDPOINT)])
     url: str
     state: EndpointState
     held: HeldOut | None = Field(description="What would hold deliveries back now. Null: nothing would.")
 
     @classmethod
-    def of(cls, endpoint: Endpoint, held: Held | None) -> Self:
+    def from_record(cls, endpoint: Endpoint, held: ActiveHold | None) -> Self:
         """Show how it stands."""
         return cls(
-            id=show_id(Prefix.ENDPOINT, endpoint.id),
+            id=format_id(Prefix.ENDPOINT, endpoint.id),
             url=endpoint.url,
             state=endpoint.state,
-            held=None if held is None else HeldOut.of(held),
+            held=None if held is None else HeldOut.from_record(held),
         )
 
 
-class ReplayPreviewOut(Shown):
+class ReplayPreviewOut(ResponseModel):
     """What a replay would send; nothing was changed."""
 
     count: int
     exact: bool = Field(description="False: an estimate; of events that were never owed, a lower bound.")
     by_status: Mapping[DeliveryStatus, int]
-    oldest: Moment | None
-    newest: Moment | None
+    oldest: TimestampOut | None
+    newest: TimestampOut | None
     deliveries: list[DeliveryOut] = Field(description="The oldest ten.")
     events: list[MissingEventOut] = Field(description="The oldest ten that were never owed.")
-    endpoints: list[EndpointStandingOut] = Field(description="Those that are named, and of the examples.")
+    endpoints: list[EndpointStatusOut] = Field(description="Those that are named, and of the examples.")
 
     @classmethod
-    def of(cls, preview: Preview) -> Self:
+    def from_record(cls, preview: ReplayPreview) -> Self:
         """Show what would be sent."""
         return cls(
             count=preview.count,
@@ -262,11 +284,11 @@ class ReplayPreviewOut(Shown):
             by_status=preview.by_status,
             oldest=preview.oldest,
             newest=preview.newest,
-            deliveries=[DeliveryOut.of(one) for one in preview.deliveries],
-            events=[MissingEventOut.of(one) for one in preview.events],
-            endpoints=[EndpointStandingOut.of(*one) for one in preview.endpoints],
+            deliveries=[DeliveryOut.from_record(one) for one in preview.deliveries],
+            events=[MissingEventOut.from_record(one) for one in preview.events],
+            endpoints=[EndpointStatusOut.from_record(*one) for one in preview.endpoints],
         )
 
 
-def _rounded(number: float | None) -> float | None:
+def _round_to_tenth(number: float | None) -> float | None:
     return None if number is None else round(number, 1)

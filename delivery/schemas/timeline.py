@@ -5,34 +5,38 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from delivery.api.delivery_shapes import DeliveryOut
-from delivery.api.event_shapes import EventOut
-from delivery.api.shapes import Moment, Shown, example
-from delivery.model import DeliveryStatus, Prefix, show_id
-from delivery.moments import rfc3339
-from delivery.tracing import DeliveryTrace, EventTrace, Fate, Step, Verdict, What
+from delivery.domain.durations import format_rfc3339
+from delivery.domain.model import DeliveryStatus, Prefix, format_id
+from delivery.schemas.base import ResponseModel, TimestampOut, example_id
+from delivery.schemas.deliveries import DeliveryOut
+from delivery.schemas.events import EventOut
+from delivery.services.timeline.delivery_entries import DeliveryTimeline
+from delivery.services.timeline.entries import TimelineEntry, TimelineEntryKind
+from delivery.services.timeline.event_entries import EventFate, EventTimeline, MatchVerdict
 
-LeftOut = Field(description="What is not told of here, in sentences: the answer is bounded. Empty: nothing.")
+LeftOutField = Field(
+    description="What is not told of here, in sentences: the answer is bounded. Empty: nothing."
+)
 
 
-class StepOut(Shown):
+class StepOut(ResponseModel):
     """One thing that happened."""
 
-    at: Moment
-    what: What
+    at: TimestampOut
+    what: TimelineEntryKind
     sentence: str = Field(
         description="For people.", examples=["The endpoint answered 503 Service Unavailable."]
     )
     details: dict[str, Any] = Field(description="The facts: which they are follows from `what`.")
 
     @classmethod
-    def of(cls, step: Step) -> Self:
+    def from_record(cls, step: TimelineEntry) -> Self:
         """Show a step."""
-        details = {name: _plain(value) for name, value in step.details.items()}
-        return cls(at=step.at, what=step.what, sentence=step.sentence, details=details)
+        details = {name: _to_json_value(value) for name, value in step.details.items()}
+        return cls(at=step.at, what=step.kind, sentence=step.sentence, details=details)
 
 
-class DeliveryTraceOut(Shown):
+class DeliveryTraceOut(ResponseModel):
     """Why a delivery is where it is."""
 
     delivery: DeliveryOut
@@ -42,26 +46,26 @@ class DeliveryTraceOut(Shown):
         examples=["Waits for attempt 4 of 10, due at 2026-11-22 18:27:00 UTC."],
     )
     steps: list[StepOut] = Field(description="Everything that happened, in order of time.")
-    left_out: list[str] = LeftOut
+    left_out: list[str] = LeftOutField
 
     @classmethod
-    def of(cls, trace: DeliveryTrace) -> Self:
+    def from_record(cls, trace: DeliveryTimeline) -> Self:
         """Show a delivery's trace."""
         return cls(
-            delivery=DeliveryOut.of(trace.delivery),
+            delivery=DeliveryOut.from_record(trace.delivery),
             url=trace.url,
-            standing=trace.standing,
-            steps=[StepOut.of(step) for step in trace.steps],
+            standing=trace.summary,
+            steps=[StepOut.from_record(step) for step in trace.steps],
             left_out=list(trace.left_out),
         )
 
 
-class FateOut(Shown):
+class EventFateOut(ResponseModel):
     """What an event was to one endpoint."""
 
-    endpoint_id: str = Field(examples=[example(Prefix.ENDPOINT)])
+    endpoint_id: str = Field(examples=[example_id(Prefix.ENDPOINT)])
     url: str
-    verdict: Verdict
+    verdict: MatchVerdict
     sentence: str = Field(examples=["Its filter asks for order.*; not for invoice.paid."])
     filter: list[str] = Field(description="Its filter as it was when the event came.")
     channels: list[str] = Field(description="The channels that it asked for then. Empty: whatever comes.")
@@ -74,11 +78,11 @@ class FateOut(Shown):
     status: DeliveryStatus | None = Field(description="Where that delivery stands.")
 
     @classmethod
-    def of(cls, fate: Fate) -> Self:
+    def from_record(cls, fate: EventFate) -> Self:
         """Show what an event was to an endpoint."""
         delivery = fate.delivery
         return cls(
-            endpoint_id=show_id(Prefix.ENDPOINT, fate.endpoint_id),
+            endpoint_id=format_id(Prefix.ENDPOINT, fate.endpoint_id),
             url=fate.url,
             verdict=fate.verdict,
             sentence=fate.sentence,
@@ -87,33 +91,33 @@ class FateOut(Shown):
             condition=fate.condition,
             pattern=fate.pattern,
             condition_failed=fate.condition_failed,
-            delivery_id=None if delivery is None else show_id(Prefix.DELIVERY, delivery.id),
+            delivery_id=None if delivery is None else format_id(Prefix.DELIVERY, delivery.id),
             status=None if delivery is None else delivery.status,
         )
 
 
-class EventTraceOut(Shown):
+class EventTraceOut(ResponseModel):
     """Why an event went where it went, and nowhere else."""
 
     event: EventOut
     standing: str = Field(examples=["It was owed to 2 endpoints, and not to 1 other that there was."])
-    endpoints: list[FateOut] = Field(
+    endpoints: list[EventFateOut] = Field(
         description="The endpoints that there were when it came: those that it was owed to first."
     )
     made_later: int = Field(description="How many endpoints were made after it.")
-    left_out: list[str] = LeftOut
+    left_out: list[str] = LeftOutField
 
     @classmethod
-    def of(cls, trace: EventTrace) -> Self:
+    def from_record(cls, trace: EventTimeline) -> Self:
         """Show an event's trace."""
         return cls(
-            event=EventOut.of(trace.event),
-            standing=trace.standing,
-            endpoints=[FateOut.of(fate) for fate in trace.endpoints],
+            event=EventOut.from_record(trace.event),
+            standing=trace.summary,
+            endpoints=[EventFateOut.from_record(fate) for fate in trace.endpoints],
             made_later=trace.made_later,
             left_out=list(trace.left_out),
         )
 
 
-def _plain(value: object) -> object:
-    return rfc3339(value) if isinstance(value, datetime) else value
+def _to_json_value(value: object) -> object:
+    return format_rfc3339(value) if isinstance(value, datetime) else value

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from delivery.errors import NotFound
-from delivery.ledger import whose
-from delivery.model import show_id
+from delivery.domain.errors import NotFound
+from delivery.domain.model import format_id
+from delivery.ledger.records import ownership
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from delivery.ledger import Ledger
-    from delivery.model import Prefix, TenantId
+    from delivery.domain.model import Prefix, TenantId
+    from delivery.ledger.db.session import Ledger
 
 
-class Whose:
+class OwnershipService:
     """Knows the tenant of everything. Only for those who may see every tenant."""
 
     def __init__(self, ledger: Ledger) -> None:
         """Read from this ledger."""
         self._ledger = ledger
 
-    async def tenant_of(self, prefix: Prefix, id_: UUID) -> TenantId:
+    async def find_tenant(self, prefix: Prefix, id_: UUID) -> TenantId:
         """The tenant that has the thing with this id, deleted endpoints too; raises NotFound."""
         async with self._ledger.transaction() as tx:
-            found = await whose.tenant_of(tx, prefix, id_)
+            found = await ownership.find_tenant(tx, prefix, id_)
         if found is None:
-            raise NotFound(prefix.name.lower(), show_id(prefix, id_))
+            raise NotFound(prefix.name.lower(), format_id(prefix, id_))
         return found

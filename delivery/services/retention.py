@@ -9,37 +9,37 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from delivery import retention
-from delivery.ledger import thinning
-from delivery.ledger.partitions import bounds
-from delivery.ledger.retiring import Fate, Retiring
-from delivery.ledger.thinning import AT_ONCE, NIL, Span
-from delivery.model import id_floor
-from delivery.retention import Content, Day, Thin
+from delivery.domain import retention
+from delivery.domain.model import build_min_id
+from delivery.domain.retention import DayPartition, RetainedData, TenantPrune
+from delivery.ledger.db.partitions import day_id_bounds
+from delivery.ledger.retention import prune_rows
+from delivery.ledger.retention.drop_partitions import PartitionDropper, PartitionFate
+from delivery.ledger.retention.prune_rows import NIL_UUID, PRUNE_BATCH_SIZE, IdRange
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import date
 
-    from delivery.ledger import Ledger, Transaction
-    from delivery.ledger.thinning import Step
-    from delivery.model import EndpointId, TenantId
-    from delivery.retention import Plan, Terms
+    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.retention import RetentionPeriods, RetentionPlan
+    from delivery.ledger.db.session import Ledger, Transaction
+    from delivery.ledger.retention.prune_rows import PruneStep
 
-    Change = Callable[..., Awaitable[Step]]
+    PruneFunction = Callable[..., Awaitable[PruneStep]]
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class PruneLimits:
     """How many steps a run takes at most, how long it rests before each, how long it waits for readers."""
 
-    steps: int = 500
-    rest: timedelta = timedelta(milliseconds=50)
-    patience: timedelta = timedelta(seconds=60)
+    max_steps: int = 500
+    pause: timedelta = timedelta(milliseconds=50)
+    reader_timeout: timedelta = timedelta(seconds=60)
 
 
 @dataclass(slots=True)
-class Report:
+class RetentionReport:
     """What a run did. `more`: it came to its bound; `owed` and `busy` are days that it left for later."""
 
     dropped: list[str] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Report:
     replays: int = 0
     more: bool = False
 
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it by name."""
         return asdict(self)
 
@@ -62,77 +62,82 @@ class Report:
         return any((self.dropped, self.payloads, self.attempts, self.deliveries, self.events, self.replays))
 
 
-class Retention:
+class RetentionService:
     """Takes away what is past its term, and remembers what it has looked through today."""
 
     def __init__(
-        self, ledger: Ledger, terms: Terms, *, clock: Callable[[], datetime], pace: Pace | None = None
+        self,
+        ledger: Ledger,
+        periods: RetentionPeriods,
+        *,
+        clock: Callable[[], datetime],
+        limits: PruneLimits | None = None,
     ) -> None:
         """Nothing is read yet."""
         self._ledger = ledger
-        self._terms = terms
+        self._periods = periods
         self._clock = clock
-        self._pace = pace or Pace()
-        self._seen = _Seen()
+        self._limits = limits or PruneLimits()
+        self._seen = _Progress()
 
-    async def look(self) -> Plan:
+    async def preview_plan(self) -> RetentionPlan:
         """What is past its term now; nothing is changed."""
-        days = await Retiring.open(self._ledger, patience=self._pace.patience)
+        days = await PartitionDropper.open(self._ledger, statement_timeout=self._limits.reader_timeout)
         try:
-            return await self._plan(days, self._clock())
+            return await self._build_plan(days, self._clock())
         finally:
             await days.close()
 
-    async def run(self) -> Report | None:
+    async def run(self) -> RetentionReport | None:
         """Take away what is past its term, up to the bound of a run. None: another process is just at it."""
-        days = await Retiring.open(self._ledger, patience=self._pace.patience)
+        days = await PartitionDropper.open(self._ledger, statement_timeout=self._limits.reader_timeout)
         try:
-            if not await days.take_turn():
+            if not await days.try_lock():
                 return None
-            run = _Run(self._ledger, days, self._pace, self._seen)
-            await run.mend()
+            run = _Run(self._ledger, days, self._limits, self._seen)
+            await run.finish_interrupted()
             now = self._clock()
-            await run.follow(await self._plan(days, now), today=now.astimezone(UTC).date())
+            await run.execute(await self._build_plan(days, now), today=now.astimezone(UTC).date())
             return run.report
         finally:
             await days.close()
 
-    async def _plan(self, days: Retiring, now: datetime) -> Plan:
+    async def _build_plan(self, partitions: PartitionDropper, now: datetime) -> RetentionPlan:
         async with self._ledger.transaction() as tx:
-            tenants = await thinning.tenants_terms(tx)
-        return retention.plan(self._terms, now, await days.partitions(), tenants)
+            tenants = await prune_rows.load_tenant_retention(tx)
+        return retention.build_plan(self._periods, now, await partitions.list_partitions(), tenants)
 
 
 @dataclass(slots=True)
 class _Walk:
     """How far a walk over ids came: `reached` is the last it saw, `spared` the first it had to leave."""
 
-    reached: UUID
+    last_seen: UUID
     changed: int = 0
     ended: bool = False
-    spared: UUID | None = None
+    first_spared: UUID | None = None
 
-    def add(self, step: Step) -> None:
-        self.reached = step.last
+    def add(self, step: PruneStep) -> None:
+        self.last_seen = step.last_id
         self.changed += step.changed
-        self.ended = not step.full
-        self.spared = self.spared or step.spared
+        self.ended = not step.is_full
+        self.first_spared = self.first_spared or step.first_skipped
 
 
 @dataclass(slots=True)
-class _Seen:
+class _Progress:
     """What need not be looked through again: today, or ever for payloads that a tenant had.
 
     `walks` are those that a run could not end. Lost with the process: then it is looked through once more.
     """
 
     today: date | None = None
-    days: set[Day] = field(default_factory=set)
-    thin: set[Thin] = field(default_factory=set)
-    bare_behind: dict[TenantId, UUID] = field(default_factory=dict)
-    walks: dict[Day | Thin, _Walk] = field(default_factory=dict)
+    days: set[DayPartition] = field(default_factory=set)
+    thin: set[TenantPrune] = field(default_factory=set)
+    cleared_until: dict[TenantId, UUID] = field(default_factory=dict)
+    walks: dict[DayPartition | TenantPrune, _Walk] = field(default_factory=dict)
 
-    def begin(self, today: date) -> None:
+    def start_day(self, today: date) -> None:
         """On another day all is looked at anew."""
         if today != self.today:
             self.today = today
@@ -144,174 +149,181 @@ class _Seen:
 class _Run:
     """One run: follows a plan until it is done or its steps are spent."""
 
-    def __init__(self, ledger: Ledger, days: Retiring, pace: Pace, seen: _Seen) -> None:
+    def __init__(
+        self, ledger: Ledger, partitions: PartitionDropper, limits: PruneLimits, progress: _Progress
+    ) -> None:
         self._ledger = ledger
-        self._days = days
-        self._rest = pace.rest.total_seconds()
-        self._left = pace.steps
-        self._seen = seen
-        self._busy: set[Day] = set()
-        self.report = Report()
+        self._partitions = partitions
+        self._pause_seconds = limits.pause.total_seconds()
+        self._steps_left = limits.max_steps
+        self._progress = progress
+        self._busy: set[DayPartition] = set()
+        self.report = RetentionReport()
 
-    async def mend(self) -> None:
+    async def finish_interrupted(self) -> None:
         """End what an earlier run has left half done."""
-        for day, fate in await self._days.mend():
-            self._note(day, fate)
+        for day, fate in await self._partitions.finish_pending():
+            self._record_fate(day, fate)
 
-    async def follow(self, plan: Plan, *, today: date) -> None:
+    async def execute(self, plan: RetentionPlan, *, today: date) -> None:
         """Do what the plan says, whole days first: they cost next to nothing."""
-        self._seen.begin(today)
+        self._progress.start_day(today)
         for group in plan.drops:
-            await self._drop(group)
-        for day in plan.bodies:
-            await self._strip(day)
-        for thin in plan.thin:
-            await self._thin(thin)
-        await self._forget_replays(plan.replays)
+            await self._drop_group(group)
+        for day in plan.payload_days:
+            await self._clear_day_payloads(day)
+        for thin in plan.tenant_prunes:
+            await self._prune(thin)
+        await self._delete_replays(plan.replays_before)
 
-    async def _drop(self, group: tuple[Day, ...]) -> None:
+    async def _drop_group(self, group: tuple[DayPartition, ...]) -> None:
         # What finds deliveries stays for as long as they do. While one day of a table is half taken out, no
         # other day of it can be taken.
         for day in group:
             if any(busy.table == day.table or busy.day == day.day for busy in self._busy):
                 return
-            fate = await self._days.retire(day)
-            self._note(day, fate)
-            if fate is not Fate.DROPPED:
+            fate = await self._partitions.drop_day(day)
+            self._record_fate(day, fate)
+            if fate is not PartitionFate.DROPPED:
                 return
 
-    def _note(self, day: Day, fate: Fate) -> None:
+    def _record_fate(self, day: DayPartition, fate: PartitionFate) -> None:
         match fate:
-            case Fate.DROPPED:
+            case PartitionFate.DROPPED:
                 self.report.dropped.append(day.name)
-            case Fate.OWED:
+            case PartitionFate.OWED:
                 self.report.owed.append(day.name)
-            case Fate.BUSY:
+            case PartitionFate.BUSY:
                 self._busy.add(day)
                 self.report.busy.append(day.name)
 
-    async def _strip(self, day: Day) -> None:
-        if day in self._seen.days:
+    async def _clear_day_payloads(self, day: DayPartition) -> None:
+        if day in self._progress.days:
             return
-        walk = await self._walk_events(day, Span(*bounds(day.day)), thinning.forget_bodies)
+        walk = await self._walk_events(day, IdRange(*day_id_bounds(day.day)), prune_rows.prune_bodies)
         self.report.payloads += walk.changed
         if walk.ended:
-            self._seen.days.add(day)
-            if walk.spared is None:
-                await self._days.note_bare(day)
+            self._progress.days.add(day)
+            if walk.first_spared is None:
+                await self._partitions.mark_without_payload(day)
 
-    async def _thin(self, thin: Thin) -> None:
-        if thin in self._seen.thin:
+    async def _prune(self, task: TenantPrune) -> None:
+        if task in self._progress.thin:
             return
-        span = Span(NIL, bounds(thin.before)[0], thin.tenant_id)
-        match thin.content:
-            case Content.PAYLOAD:
-                ended = await self._strip_of_tenant(thin, span)
-            case Content.ATTEMPTS:
-                ended = await self._thin_attempts(thin.tenant_id, span)
-            case Content.DELIVERIES:
-                walk = await self._walk(thin, span, thinning.forget_deliveries)
+        span = IdRange(NIL_UUID, day_id_bounds(task.before)[0], task.tenant_id)
+        match task.data:
+            case RetainedData.PAYLOAD:
+                ended = await self._clear_tenant_payloads(task, span)
+            case RetainedData.ATTEMPTS:
+                ended = await self._prune_attempts(task.tenant_id, span)
+            case RetainedData.DELIVERIES:
+                walk = await self._walk(task, span, prune_rows.prune_deliveries)
                 self.report.deliveries += walk.changed
-                ended = await self._forget_replays(thin.before, thin.tenant_id) and walk.ended
-            case Content.EVENTS:
-                walk = await self._walk_events(thin, span, thinning.forget_events)
+                ended = await self._delete_replays(task.before, task.tenant_id) and walk.ended
+            case RetainedData.EVENTS:
+                walk = await self._walk_events(task, span, prune_rows.prune_events)
                 self.report.events += walk.changed
                 ended = walk.ended
             case _:
-                raise AssertionError(thin)  # tenants have no more
+                raise AssertionError(task)  # tenants have no more
         if ended:
-            self._seen.thin.add(thin)
+            self._progress.thin.add(task)
 
-    async def _strip_of_tenant(self, thin: Thin, span: Span) -> bool:
-        begin = self._seen.bare_behind.get(thin.tenant_id, span.after)
-        walk = await self._walk_events(thin, replace(span, after=begin), thinning.forget_bodies)
+    async def _clear_tenant_payloads(self, task: TenantPrune, id_range: IdRange) -> bool:
+        begin = self._progress.cleared_until.get(task.tenant_id, id_range.after)
+        walk = await self._walk_events(task, replace(id_range, after=begin), prune_rows.prune_bodies)
         self.report.payloads += walk.changed
-        bare = walk.reached if walk.spared is None else _before(walk.spared)
-        self._seen.bare_behind[thin.tenant_id] = max(begin, bare)
+        bare = walk.last_seen if walk.first_spared is None else _previous_id(walk.first_spared)
+        self._progress.cleared_until[task.tenant_id] = max(begin, bare)
         return walk.ended
 
-    async def _thin_attempts(self, tenant_id: TenantId, span: Span) -> bool:
+    async def _prune_attempts(self, tenant_id: TenantId, id_range: IdRange) -> bool:
         endpoints: list[EndpointId] = []
-        while await self._may():
+        while await self._take_step():
             async with self._ledger.transaction() as tx:
-                after = endpoints[-1] if endpoints else NIL
-                endpoints = await thinning.endpoints_of(tx, tenant_id, after=after)
+                after = endpoints[-1] if endpoints else NIL_UUID
+                endpoints = await prune_rows.read_endpoint_ids(tx, tenant_id, after=after)
             if not endpoints:
                 return True
-            if not await self._thin_attempts_at(endpoints, before=span.before):
+            if not await self._prune_endpoint_attempts(endpoints, before=id_range.before):
                 return False
         return False
 
-    async def _thin_attempts_at(self, endpoints: list[EndpointId], *, before: UUID) -> bool:
-        while await self._may():
+    async def _prune_endpoint_attempts(self, endpoints: list[EndpointId], *, before: UUID) -> bool:
+        while await self._take_step():
             async with self._ledger.transaction() as tx:
-                gone = await thinning.forget_attempts(tx, endpoints, before=before)
+                gone = await prune_rows.prune_attempts(tx, endpoints, before=before)
             self.report.attempts += gone
-            if gone < AT_ONCE:
+            if gone < PRUNE_BATCH_SIZE:
                 return True
         return False
 
-    async def _forget_replays(self, before: date, tenant_id: TenantId | None = None) -> bool:
+    async def _delete_replays(self, before: date, tenant_id: TenantId | None = None) -> bool:
         moment = datetime.combine(before, time(), tzinfo=UTC)
-        while await self._may():
+        while await self._take_step():
             async with self._ledger.transaction() as tx:
-                old = await thinning.old_replay(
-                    tx, floor=id_floor(moment), before=moment, tenant_id=tenant_id
+                old = await prune_rows.find_old_replay(
+                    tx, floor=build_min_id(moment), before=moment, tenant_id=tenant_id
                 )
                 if old is None:
                     return True
-                self.report.replays += await thinning.forget_replay(tx, old)
+                self.report.replays += await prune_rows.prune_replay(tx, old)
         return False
 
-    async def _walk_events(self, key: Day | Thin, span: Span, change: Change) -> _Walk:
+    async def _walk_events(
+        self, key: DayPartition | TenantPrune, id_range: IdRange, change: PruneFunction
+    ) -> _Walk:
         """Walk over events and spare those that are still owed, of which so many are kept in mind at once."""
-        walk = self._begin(key, span)
-        while not walk.ended and await self._may():
+        walk = self._start_walk(key, id_range)
+        while not walk.ended and await self._take_step():
             async with self._ledger.transaction() as tx:
-                owed, known = await thinning.owed_events(tx, replace(span, after=walk.reached))
-            part = replace(span, before=min(span.before, _behind(known)))
-            await self._go_on(walk, part, partial(change, owed=owed))
-            if walk.ended and known < span.before:
+                owed, known = await prune_rows.find_owed_events(tx, replace(id_range, after=walk.last_seen))
+            part = replace(id_range, before=min(id_range.before, _next_id(known)))
+            await self._continue_walk(walk, part, partial(change, owed=owed))
+            if walk.ended and known < id_range.before:
                 walk.ended, walk.reached = False, known
-        return self._keep(key, walk)
+        return self._save_walk(key, walk)
 
     async def _walk(
-        self, key: Thin, span: Span, step: Callable[[Transaction, Span], Awaitable[Step]]
+        self,
+        key: TenantPrune,
+        id_range: IdRange,
+        step: Callable[[Transaction, IdRange], Awaitable[PruneStep]],
     ) -> _Walk:
-        walk = self._begin(key, span)
-        await self._go_on(walk, span, step)
-        return self._keep(key, walk)
+        walk = self._start_walk(key, id_range)
+        await self._continue_walk(walk, id_range, step)
+        return self._save_walk(key, walk)
 
-    async def _go_on(
-        self, walk: _Walk, span: Span, step: Callable[[Transaction, Span], Awaitable[Step]]
+    async def _continue_walk(
+        self, walk: _Walk, id_range: IdRange, step: Callable[[Transaction, IdRange], Awaitable[PruneStep]]
     ) -> None:
-        while not walk.ended and await self._may():
+        while not walk.ended and await self._take_step():
             async with self._ledger.transaction() as tx:
-                walk.add(await step(tx, replace(span, after=walk.reached)))
+                walk.add(await step(tx, replace(id_range, after=walk.last_seen)))
 
-    def _begin(self, key: Day | Thin, span: Span) -> _Walk:
+    def _start_walk(self, key: DayPartition | TenantPrune, id_range: IdRange) -> _Walk:
         """Begin a walk, or go on with one that an earlier run did not end."""
-        earlier = self._seen.walks.pop(key, None)
-        return _Walk(span.after) if earlier is None else replace(earlier, changed=0)
+        earlier = self._progress.walks.pop(key, None)
+        return _Walk(id_range.after) if earlier is None else replace(earlier, changed=0)
 
-    def _keep(self, key: Day | Thin, walk: _Walk) -> _Walk:
+    def _save_walk(self, key: DayPartition | TenantPrune, walk: _Walk) -> _Walk:
         if not walk.ended:
-            self._seen.walks[key] = walk
+            self._progress.walks[key] = walk
         return walk
 
-    async def _may(self) -> bool:
+    async def _take_step(self) -> bool:
         """Whether there is a step left; before each comes a rest, so that others come first."""
-        if not self._left:
+        if not self._steps_left:
             self.report.more = True
             return False
-        self._left -= 1
-        await asyncio.sleep(self._rest)
+        self._steps_left -= 1
+        await asyncio.sleep(self._pause_seconds)
         return True
 
 
-def _behind(id_: UUID) -> UUID:
+def _next_id(id_: UUID) -> UUID:
     return UUID(int=id_.int + 1)
 
 
-def _before(id_: UUID) -> UUID:
+def _previous_id(id_: UUID) -> UUID:
     return UUID(int=id_.int - 1)

@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import structlog
 
-from delivery.checks import check_text, checked_reason, field
-from delivery.errors import NotFound
-from delivery.ledger import journal, tenants
-from delivery.ledger.journal import Entry
-from delivery.model import Prefix, Tenant, TenantId, new_id, show_id
-from delivery.retention import changed_own
+from delivery.domain.errors import NotFound
+from delivery.domain.model import Prefix, Tenant, TenantId, format_id, new_id
+from delivery.domain.retention import apply_period_changes
+from delivery.domain.validation import check_reason, check_text, validating_field
+from delivery.ledger.records import journal, tenants
+from delivery.ledger.records.journal import JournalEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from delivery.ledger import Ledger
-    from delivery.model import Actor
-    from delivery.paging import Cut, Page
-    from delivery.retention import Terms
+    from delivery.domain.model import Actor
+    from delivery.domain.pagination import Page, PageRequest
+    from delivery.domain.retention import RetentionPeriods
+    from delivery.ledger.db.session import Ledger
 
 log = structlog.get_logger()
 
-LONGEST_NAME = 200
+MAX_NAME_LENGTH = 200
 
 
 class TenantChanges(TypedDict, total=False):
@@ -38,80 +38,88 @@ class TenantChanges(TypedDict, total=False):
     retention: Mapping[str, int | None] | None
 
 
-class Tenants:
+class TenantService:
     """What the operator does with tenants."""
 
     def __init__(
         self,
         ledger: Ledger,
-        terms: Terms,
+        retention_periods: RetentionPeriods,
         *,
         clock: Callable[[], datetime],
     ) -> None:
         """`terms` are the operator's: no tenant may have more kept."""
         self._ledger = ledger
-        self._terms = terms
+        self._retention_periods = retention_periods
         self._clock = clock
 
     async def create(self, name: str, *, actor: Actor) -> Tenant:
         """Make a tenant; raises Invalid for a name that cannot be."""
-        tenant = Tenant(TenantId(new_id()), _name(name), self._clock())
+        tenant = Tenant(TenantId(new_id()), _validate_name(name), self._clock())
         async with self._ledger.transaction() as tx:
             await tenants.insert(tx, tenant)
-            await journal.append(tx, [self._entry(tenant.id, "tenant.created", actor, name=tenant.name)])
-        log.info("tenant.created", tenant_id=show_id(Prefix.TENANT, tenant.id), actor=actor.name)
+            await journal.append(
+                tx, [self._build_entry(tenant.id, "tenant.created", actor, name=tenant.name)]
+            )
+        log.info("tenant.created", tenant_id=format_id(Prefix.TENANT, tenant.id), actor=actor.name)
         return tenant
 
     async def read(self, tenant_id: TenantId) -> Tenant:
         """One tenant; raises NotFound."""
-        async with self._ledger.transaction(of=tenant_id) as tx:
+        async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             tenant = await tenants.read(tx, tenant_id)
         if tenant is None:
-            raise _no_tenant(tenant_id)
+            raise _tenant_not_found(tenant_id)
         return tenant
 
     async def change(
         self, tenant_id: TenantId, changes: TenantChanges, *, reason: str | None = None, actor: Actor
     ) -> Tenant:
         """Change what is named; raises NotFound, and Invalid for a name or a term that cannot be."""
-        reason = checked_reason(reason)
-        async with self._ledger.transaction(of=tenant_id) as tx:
+        reason = check_reason(reason)
+        async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             before = await tenants.read(tx, tenant_id, lock=True)
             if before is None:
-                raise _no_tenant(tenant_id)
-            after = self._changed(before, changes)
+                raise _tenant_not_found(tenant_id)
+            after = self._apply_changes(before, changes)
             await tenants.write(tx, after)
             entries = []
             if after.name != before.name:
-                entries.append(self._entry(tenant_id, "tenant.changed", actor, name=after.name))
+                entries.append(self._build_entry(tenant_id, "tenant.changed", actor, name=after.name))
             if after.retention != before.retention:
                 days = {"retention": dict(after.retention), "before": dict(before.retention)}
-                entries.append(self._entry(tenant_id, "tenant.retention_changed", actor, **days))
+                entries.append(self._build_entry(tenant_id, "tenant.retention_changed", actor, **days))
             await journal.append(tx, [replace(entry, reason=reason) for entry in entries])
-        log.info("tenant.changed", tenant_id=show_id(Prefix.TENANT, tenant_id), actor=actor.name)
+        log.info("tenant.changed", tenant_id=format_id(Prefix.TENANT, tenant_id), actor=actor.name)
         return after
 
-    def _changed(self, tenant: Tenant, changes: TenantChanges) -> Tenant:
-        name = _name(changes["name"]) if "name" in changes else tenant.name
+    def _apply_changes(self, tenant: Tenant, changes: TenantChanges) -> Tenant:
+        name = _validate_name(changes["name"]) if "name" in changes else tenant.name
         if "retention" not in changes:
             return replace(tenant, name=name)
         return replace(
-            tenant, name=name, retention=changed_own(tenant.retention, changes["retention"], self._terms)
+            tenant,
+            name=name,
+            retention=apply_period_changes(tenant.retention, changes["retention"], self._retention_periods),
         )
 
-    async def page(self, cut: Cut, *, named: str | None = None) -> Page[Tenant]:
+    async def list_tenants(
+        self, page_request: PageRequest, *, name_contains: str | None = None
+    ) -> Page[Tenant]:
         """Tenants, newest first; only those whose names hold these letters."""
         async with self._ledger.transaction() as tx:
-            return await tenants.page(tx, cut, named=named)
+            return await tenants.read_page(tx, page_request, name_contains=name_contains)
 
-    def _entry(self, tenant_id: TenantId, what: str, actor: Actor, **details: Any) -> Entry:
-        return Entry(tenant_id, what, actor.name, at=self._clock(), details=details, address=actor.address)
-
-
-def _name(text: str) -> str:
-    with field("name"):
-        return check_text(text, least=1, most=LONGEST_NAME)
+    def _build_entry(self, tenant_id: TenantId, action: str, actor: Actor, **details: Any) -> JournalEntry:
+        return JournalEntry(
+            tenant_id, action, actor.name, at=self._clock(), details=details, address=actor.address
+        )
 
 
-def _no_tenant(tenant_id: TenantId) -> NotFound:
-    return NotFound("tenant", show_id(Prefix.TENANT, tenant_id))
+def _validate_name(text: str) -> str:
+    with validating_field("name"):
+        return check_text(text, min_length=1, max_length=MAX_NAME_LENGTH)
+
+
+def _tenant_not_found(tenant_id: TenantId) -> NotFound:
+    return NotFound("tenant", format_id(Prefix.TENANT, tenant_id))

@@ -7,40 +7,40 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from delivery import metrics
-from delivery.accept import parse_event
-from delivery.errors import Invalid, NotAuthenticated, Refusal, ScopeMissing, TooLarge, Unavailable
-from delivery.ingest.message import KEY_HEADER, MOST_KEPT, Message, storable
-from delivery.ledger import messages
-from delivery.ledger.messages import RefusedMessage
-from delivery.model import MessageId, Prefix, new_id, show_id
-from delivery.scopes import Scope
+from delivery.domain.errors import Invalid, NotAuthenticated, Refusal, ScopeMissing, TooLarge, Unavailable
+from delivery.domain.inbound_message import KEY_HEADER, MAX_STORED_BODY_BYTES, InboundMessage, sanitize_text
+from delivery.domain.model import MessageId, Prefix, format_id, new_id
+from delivery.domain.scopes import Scope
+from delivery.ledger.records import dead_letters
+from delivery.ledger.records.dead_letters import DeadLetter
+from delivery.pipeline.parsing import parse_event
+from delivery.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from delivery.accept import Accepter
-    from delivery.keys import Keys
-    from delivery.ledger import Ledger
-    from delivery.model import ApiKey
+    from delivery.domain.model import ApiKey
+    from delivery.ledger.db.session import Ledger
+    from delivery.pipeline.intake import Intake
+    from delivery.services.api_keys.service import ApiKeyService
 
 log = structlog.get_logger()
 
 
-class Ingest:
+class AmqpIntake:
     """What the queue's consumer does with a message. Messages that are taken together share commits."""
 
     def __init__(
-        self, ledger: Ledger, accepter: Accepter, keys: Keys, *, clock: Callable[[], datetime]
+        self, ledger: Ledger, intake: Intake, api_keys: ApiKeyService, *, clock: Callable[[], datetime]
     ) -> None:
         """Nothing runs until the first message."""
         self._ledger = ledger
-        self._accepter = accepter
-        self._keys = keys
+        self._intake = intake
+        self._api_keys = api_keys
         self._clock = clock
 
-    async def take(self, message: Message) -> bool:
+    async def handle_message(self, message: InboundMessage) -> bool:
         """Accept a message, or set it aside: False. Either is committed: it may be acknowledged then.
 
         Raises Unavailable when the ledger does not answer: whether it was taken is not known. Taken again,
@@ -48,10 +48,10 @@ class Ingest:
         """
         key: ApiKey | None = None
         try:
-            key = await self._key_of(message)
+            key = await self._authenticate(message)
             if Scope.PUBLISH not in key.scopes:
                 raise ScopeMissing([Scope.PUBLISH], [Scope.PUBLISH])  # noqa: TRY301  set aside as the others
-            await self._accept(message, key)
+            await self._accept_event(message, key)
         except Unavailable:
             raise
         except NotAuthenticated:
@@ -65,30 +65,30 @@ class Ingest:
         else:
             return True
         try:
-            await self._set_aside(message, key, reason)
+            await self._store_dead_letter(message, key, reason)
         except Unavailable:
             raise
         except Exception:
             # Something of it cannot be kept. Its body alone can, and it goes out of the others' way.
             log.exception("message.not_kept")
-            bare = Message(message.body, whole=message.whole)
-            await self._set_aside(
+            bare = InboundMessage(message.body, original=message.original)
+            await self._store_dead_letter(
                 bare, None, "An unexpected error, which the log tells of; the body alone is kept."
             )
         return False
 
-    async def _key_of(self, message: Message) -> ApiKey:
-        if not message.key:
+    async def _authenticate(self, message: InboundMessage) -> ApiKey:
+        if not message.api_key:
             raise Invalid(KEY_HEADER, f"is needed: an API key with the scope `{Scope.PUBLISH}`")
-        return await self._keys.find(message.key)
+        return await self._api_keys.authenticate_message(message.api_key)
 
-    async def _accept(self, message: Message, key: ApiKey) -> None:
-        if message.whole is not None:
-            raise TooLarge("The event", size=message.size, limit=self._accepter.limits.event_bytes)
+    async def _accept_event(self, message: InboundMessage, key: ApiKey) -> None:
+        if message.original is not None:
+            raise TooLarge("The event", size=message.size, limit=self._intake.limits.event_bytes)
         message.check_encoding()
-        idempotency_key = message.checked_id()
-        event = parse_event(message.body, self._accepter.limits)
-        await self._accepter.accept(
+        idempotency_key = message.require_message_id()
+        event = parse_event(message.body, self._intake.limits)
+        await self._intake.accept_events(
             key.tenant_id,
             (event,),
             single=True,
@@ -96,22 +96,22 @@ class Ingest:
             request_sha256=hashlib.sha256(message.body).digest(),
         )
 
-    async def _set_aside(self, message: Message, key: ApiKey | None, reason: str) -> None:
+    async def _store_dead_letter(self, message: InboundMessage, key: ApiKey | None, reason: str) -> None:
         now = self._clock()
-        refused = RefusedMessage(
+        refused = DeadLetter(
             id=MessageId(new_id()),
             tenant_id=None if key is None else key.tenant_id,
             key_id=None if key is None else key.id,
-            message_id=storable(message.message_id),
-            publisher=storable(message.publisher),
+            message_id=sanitize_text(message.message_id),
+            publisher=sanitize_text(message.publisher),
             size=message.size,
-            reason=storable(reason) or "",
+            reason=sanitize_text(reason) or "",
             times=1,
             first_at=now,
             last_at=now,
-            body=message.body[:MOST_KEPT],
+            body=message.body[:MAX_STORED_BODY_BYTES],
         )
         async with self._ledger.transaction() as tx:
-            await messages.set_aside(tx, refused, fingerprint=message.fingerprint())
-        metrics.refused(1)
-        log.warning("message.set_aside", id=show_id(Prefix.MESSAGE, refused.id), reason=refused.reason)
+            await dead_letters.upsert(tx, refused, fingerprint=message.compute_fingerprint())
+        metrics.count_refused_messages(1)
+        log.warning("message.set_aside", id=format_id(Prefix.MESSAGE, refused.id), reason=refused.reason)

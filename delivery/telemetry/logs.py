@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import structlog
 
-from delivery.taming import tame
+from delivery.domain.sanitize import escape_control_chars
 
 if TYPE_CHECKING:
     from delivery.config import Settings
@@ -32,22 +32,26 @@ class _Stderr:
     debug = info = warning = warn = error = exception = critical = fatal = failure = err = log = msg
 
 
-def _tamed(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _escape_line(
+    _logger: object, _method: str, line: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
     """Write out what would begin a line that is none of ours, or command the terminal that shows it."""
-    return {name: tame(value) if isinstance(value, str) else value for name, value in line.items()}
+    return {
+        name: escape_control_chars(value) if isinstance(value, str) else value for name, value in line.items()
+    }
 
 
-def _indented(out: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+def _write_traceback(out: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
     """Write a traceback whose lines cannot be taken for the log's own, whatever is in its message.
 
     Plain: rich's would show local variables, secrets among them, and take seconds to draw.
     """
     told = StringIO()
     structlog.dev.plain_traceback(told, exc_info)
-    out.writelines(f"\n  | {tame(line)}" for line in told.getvalue().splitlines() if line)
+    out.writelines(f"\n  | {escape_control_chars(line)}" for line in told.getvalue().splitlines() if line)
 
 
-def set_up_logs(settings: Settings) -> None:
+def configure_logging(settings: Settings) -> None:
     """Write structlog's and the libraries' lines to stderr, as the settings say."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[structlog.typing.Processor] = [
@@ -59,8 +63,8 @@ def set_up_logs(settings: Settings) -> None:
         shared.append(structlog.processors.format_exc_info)
         last: structlog.typing.Processor = structlog.processors.JSONRenderer()
     else:
-        shared.append(_tamed)
-        last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_indented)
+        shared.append(_escape_line)
+        last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write_traceback)
     structlog.configure(
         processors=[*shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from migrations.online import build_index, partitions, patiently
+from migrations.online import build_index, execute_without_timeout, list_partitions
 
 revision = "0004"
 down_revision = "0003"
@@ -64,8 +64,8 @@ def upgrade() -> None:
             where="where idempotency_key is not null",
         )  # fmt: skip
         build_index("journal_audit_idx", "journal", "id", where="where actor <> 'waybill'")
-        for partition in partitions("deliveries"):
-            patiently(_BACKFILL.format(partition=partition))
+        for partition in list_partitions("deliveries"):
+            execute_without_timeout(_BACKFILL.format(partition=partition))
 
 
 def _make_failures() -> None:
@@ -99,7 +99,7 @@ def _make_partitions_as_of(model: str, table: str) -> None:
     bounds = sa.text(
         "select pg_get_expr(relpartbound, oid) from pg_class where oid = cast(:name as regclass)"
     )
-    for partition in partitions(model):
+    for partition in list_partitions(model):
         bound = op.get_bind().execute(bounds, {"name": partition}).scalar_one()
         name = partition.replace(model, table, 1)
         op.execute(f"create table {name} partition of {table} {bound}")

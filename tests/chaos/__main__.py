@@ -8,34 +8,36 @@ import secrets
 import signal
 import sys
 
-from tests.chaos.faults import ALL
-from tests.chaos.runs import order, report, run, seeded
+from tests.chaos.faults import ALL_FAULTS
+from tests.chaos.runner import format_report, make_rng, order_faults, run_faults
 
 
 def main() -> int:
     """Run what was asked for; 0 if nothing was lost and everything was well again in time."""
-    asked = _arguments()
+    asked = _parse_arguments()
     if asked.list:
-        for fault in ALL:
-            print(f"{fault.part:<12} {'brief' if fault.brief else '     '} {fault.name}")
+        for fault in ALL_FAULTS:
+            print(f"{fault.area:<12} {'brief' if fault.is_in_short_run else '     '} {fault.name}")
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    chosen = order(ALL, seeded(asked.seed), brief=asked.brief, only=asked.only)
+    chosen = order_faults(ALL_FAULTS, make_rng(asked.seed), brief=asked.brief, only=asked.only)
     if not chosen:
         print(f"No fault is called or belongs to “{asked.only}”: --list names them.", file=sys.stderr)
         return 2
     print(f"Seed {asked.seed}: {len(chosen)} faults to come. Servers and processes start …", flush=True)
-    outcome = run(chosen, seed=asked.seed, minutes=asked.minutes, say=_say, floods=asked.flood)
-    print(report(outcome))
-    print(json.dumps(outcome.line()), flush=True)
+    outcome = run_faults(
+        chosen, seed=asked.seed, max_minutes=asked.minutes, print_line=_print_line, with_overload=asked.flood
+    )
+    print(format_report(outcome))
+    print(json.dumps(outcome.to_json()), flush=True)
     return 0 if outcome.is_well else 1
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     print(line, flush=True)
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument(
         "--seed", type=int, default=secrets.randbelow(1_000_000), help="repeats a run's choices"

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Self
 from sqlalchemy import make_url
 
 from delivery import embedded
-from tests.chaos.names import NameServer, asking, may_be_asked
-from tests.chaos.wires import Link, Wire
-from tests.support.postgres import connect, temporary_folder
+from tests.chaos.name_server import NameServer, can_override_resolver, make_resolver_command
+from tests.chaos.tripwires import ProxiedLink, Tripwire
+from tests.support.postgres import connect, make_temporary_folder
 from tests.support.rabbitmq import PrivateRabbitMQ
-from tests.support.stack import WAYBILL, Stack, free_port, is_ready, wait_until
+from tests.support.stack import WAYBILL, Stack, find_free_port, is_ready, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     import psycopg
 
     from delivery.embedded import EmbeddedPostgres
-    from tests.chaos.wires import On
+    from tests.chaos.tripwires import WireTrigger
     from tests.support.api import Api
 
 PROCESSES = ("web", "web.2", "relay", "relay.2", "worker", "worker.2")
 # Short leases: a worker that was killed is missed after seconds, not after three quarters of a minute. And no
 # breaker that stays open for long after receivers were fine all the time.
-SETTINGS = {
+CHAOS_SETTINGS = {
     "WAYBILL_LEASE_SECONDS": "8",
     "WAYBILL_QUEUE_LEASE_SECONDS": "6",
     "WAYBILL_ATTEMPT_TIMEOUT": "3",
@@ -41,10 +41,10 @@ SETTINGS = {
     "WAYBILL_LOG_LEVEL": "info",
     "WAYBILL_LOG_FORMAT": "json",
 }
-PATIENCE = 30.0
+TIMEOUT_SECONDS = 30.0
 
 
-class Ground:
+class ChaosEnvironment:
     """Everything that can be struck, by its name. Faults run on the main thread, one after the other."""
 
     def __init__(
@@ -57,21 +57,21 @@ class Ground:
         """The servers run; of the engine nothing does yet."""
         self.folder = folder
         # Whom the workers ask for names; none where that cannot be had.
-        self.names = names
-        self._before_workers = () if names is None else asking(names.address, folder)
+        self.name_server = names
+        self._before_workers = () if names is None else make_resolver_command(names.address, folder)
         self.database = database
         self.broker = broker
         self.stack = Stack(folder, database.url, broker.url)
-        self.stack.environment |= SETTINGS
-        self.ports = {"web": self.stack.port, "web.2": free_port()}
+        self.stack.environment |= CHAOS_SETTINGS
+        self.ports = {"web": self.stack.port, "web.2": find_free_port()}
         # A tenant for replays, and how many of its deliveries have succeeded; how many replays were finished.
-        self.replayed: tuple[Api, int] | None = None
-        self.replays_done = 0
+        self.replay_tenant: tuple[Api, int] | None = None
+        self.finished_replays = 0
         self._exits = ExitStack()
-        self.to_database = {name: self._link(name, database.port, sql=True) for name in PROCESSES}
-        self.to_broker = {name: self._link(name, broker.port, sql=False) for name in PROCESSES[2:]}
+        self.database_links = {name: self._link(name, database.port, sql=True) for name in PROCESSES}
+        self.broker_links = {name: self._link(name, broker.port, sql=False) for name in PROCESSES[2:]}
         for name in PROCESSES:
-            self.stack.own[name] = self._own(name)
+            self.stack.process_environment[name] = self._own(name)
 
     def __enter__(self) -> Self:
         self.stack.run(str(WAYBILL), "db", "upgrade")
@@ -87,8 +87,8 @@ class Ground:
     def serve(self, *names: str) -> None:
         """Start processes, and wait until those of `web` are ready."""
         for name in names:
-            before = self._before_workers if kind_of(name) == "worker" else ()
-            self.stack.start(name, *before, str(WAYBILL), "serve", kind_of(name))
+            before = self._before_workers if get_process_kind(name) == "worker" else ()
+            self.stack.start(name, *before, str(WAYBILL), "serve", get_process_kind(name))
         for name in names:
             if name in self.ports:
                 wait_until(partial(is_ready, self.ports[name]), f"{name} to be ready", seconds=90)
@@ -97,34 +97,36 @@ class Ground:
         """Kill a process and all it started. Any thread may."""
         self.stack.kill(name)
 
-    def revive(self) -> None:
+    def restart_stopped(self) -> None:
         """Start what has ended, by our hand or its own."""
-        for name in self.stack.ended():
+        for name in self.stack.list_crashed():
             self.stack.kill(name)
         self.serve(*(name for name in PROCESSES if name not in self.stack.running))
 
-    def kill_at(self, kind: str, on: On, name: str, *, let_pass: int = 0, seconds: float = PATIENCE) -> None:
+    def kill_at(
+        self, kind: str, trigger: WireTrigger, name: str, *, skip: int = 0, seconds: float = TIMEOUT_SECONDS
+    ) -> None:
         """Kill whichever process of the kind first does this, exactly there, and start it again.
 
         Raises TimeoutError when none does.
         """
-        wire = Wire(on, name, let_pass)
-        links = [link for link in self.links if kind_of(link.who) == kind]
+        wire = Tripwire(trigger, name, skip)
+        links = [link for link in self.links if get_process_kind(link.process) == kind]
         for link in links:
-            link.wire = wire
+            link.tripwire = wire
         try:
-            wait_until(wire.touched.is_set, f"a {kind} that has {on.value} {name}", seconds=seconds)
+            wait_until(wire.tripped.is_set, f"a {kind} that has {trigger.value} {name}", seconds=seconds)
         finally:
             for link in links:
-                link.wire = None
-        self.serve(wire.by)
+                link.tripwire = None
+        self.serve(wire.process)
 
     # Servers.
 
     @property
-    def links(self) -> list[Link]:
+    def links(self) -> list[ProxiedLink]:
         """All ways to all servers."""
-        return [*self.to_database.values(), *self.to_broker.values()]
+        return [*self.database_links.values(), *self.broker_links.values()]
 
     @property
     def database_url(self) -> str:
@@ -132,54 +134,54 @@ class Ground:
         return self.database.url
 
     @contextmanager
-    def sql(self) -> Iterator[psycopg.Connection]:
+    def connect(self) -> Iterator[psycopg.Connection]:
         """A connection to the database that no fault of the network reaches."""
         with connect(self.database.url) as connection:
             yield connection
 
     def start_database(self) -> None:
         """Start a database that has ended, where it was."""
-        self.database = embedded.start(self.database.home, port=self.database.port)
+        self.database = embedded.start(self.database.folder, port=self.database.port)
 
-    def use(self, database: EmbeddedPostgres) -> None:
+    def switch_database(self, database: EmbeddedPostgres) -> None:
         """Have every process find this database where the last one was."""
         self.database = database
-        for link in self.to_database.values():
+        for link in self.database_links.values():
             link.proxy.server = ("127.0.0.1", database.port)
-            link.proxy.reset()
+            link.proxy.reset_connections()
 
-    def trust(self, authority: Path) -> None:
+    def trust_authority(self, authority: Path) -> None:
         """Have the engine trust a certificate authority of ours too; before it starts."""
         self.stack.environment["SSL_CERT_FILE"] = str(authority)
 
-    def _link(self, who: str, port: int, *, sql: bool) -> Link:
-        return self._exits.enter_context(Link(who, ("127.0.0.1", port), self.kill, sql=sql))
+    def _link(self, who: str, port: int, *, sql: bool) -> ProxiedLink:
+        return self._exits.enter_context(ProxiedLink(who, ("127.0.0.1", port), self.kill, sql=sql))
 
     def _own(self, name: str) -> dict[str, str]:
-        plain = make_url(self.database.url).set(host="127.0.0.1", port=self.to_database[name].proxy.port)
+        plain = make_url(self.database.url).set(host="127.0.0.1", port=self.database_links[name].proxy.port)
         plain = plain.update_query_dict({"sslmode": "disable"})  # encrypted there is nothing to hear
         own = {"WAYBILL_DATABASE_URL": plain.render_as_string(hide_password=False)}
-        if name in self.to_broker:
-            own["WAYBILL_AMQP_URL"] = f"amqp://guest:guest@127.0.0.1:{self.to_broker[name].proxy.port}/%2F"
+        if name in self.broker_links:
+            own["WAYBILL_AMQP_URL"] = f"amqp://guest:guest@127.0.0.1:{self.broker_links[name].proxy.port}/%2F"
         if name in self.ports:
             own["WAYBILL_PORT"] = str(self.ports[name])
         return own
 
 
-def kind_of(name: str) -> str:
+def get_process_kind(name: str) -> str:
     """`relay` for `relay.2`."""
     return name.partition(".")[0]
 
 
 @contextmanager
-def ground() -> Iterator[Ground]:
+def start_environment() -> Iterator[ChaosEnvironment]:
     """Servers of our own, durable as in production, and the way to the engine on them; removed at the end."""
     with ExitStack() as exits:
-        folder = exits.enter_context(temporary_folder())
-        database = embedded.start(folder / "postgres", shelter=folder / "shelter")
+        folder = exits.enter_context(make_temporary_folder())
+        database = embedded.start(folder / "postgres", program_dir=folder / "shelter")
         exits.callback(database.stop)
         broker = exits.enter_context(PrivateRabbitMQ())
-        names = exits.enter_context(NameServer()) if may_be_asked(folder) else None
-        made = Ground(folder, database, broker, names)
+        names = exits.enter_context(NameServer()) if can_override_resolver(folder) else None
+        made = ChaosEnvironment(folder, database, broker, names)
         exits.callback(lambda: made.database.stop())  # noqa: PLW0108  of then, not of now
         yield made

@@ -9,15 +9,15 @@ from random import Random
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.chaos.ground import Ground
+    from tests.chaos.environment import ChaosEnvironment
 
 # Everything flows again within so many seconds of its end; within more where only a lapsed lease can tell.
-SOON, AFTER_A_LEASE = 10.0, 60.0
+RECOVERY_SECONDS, LEASE_RECOVERY_SECONDS = 10.0, 60.0
 
-Strike = Callable[["Ground", Random], None]
+FaultAction = Callable[["ChaosEnvironment", Random], None]
 
 
-def hold(seconds: float) -> None:
+def wait_seconds(seconds: float) -> None:
     """Let so much time pass in which a fault lasts, or before it strikes; the load goes on.
 
     How long it lasts is part of what a fault is (longer than a lease, or than a lock is waited for): whoever
@@ -26,7 +26,7 @@ def hold(seconds: float) -> None:
     time.sleep(seconds)
 
 
-class NotHereError(Exception):
+class UnsupportedFaultError(Exception):
     """This machine, or this account on it, cannot have the fault: it is left out, and that is said."""
 
 
@@ -38,7 +38,7 @@ class Fault:
     """
 
     name: str
-    part: str
-    strike: Strike
-    within: float = SOON
-    brief: bool = False
+    area: str
+    inject: FaultAction
+    max_recovery_seconds: float = RECOVERY_SECONDS
+    is_in_short_run: bool = False

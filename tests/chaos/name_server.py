@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 from itertools import cycle
 from typing import TYPE_CHECKING, Self
 
-from tests.chaos.fault import NotHereError
+from tests.chaos.fault import UnsupportedFaultError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 # A resolver asks at no other port. Any address of loopback will do; another run may have one of them.
 ADDRESSES, PORT = [f"127.0.0.{last}" for last in range(153, 250)], 53
-_IS_ANSWER, _SERVER_FAILURE = 0x8180, 0x8182
-_VERSION_4 = 1
+_ANSWER_FLAGS, _SERVER_FAILURE_FLAGS = 0x8180, 0x8182
+_TYPE_A = 1
 
 
 class NameServer:
@@ -32,9 +32,9 @@ class NameServer:
     def __init__(self, address: str = "127.0.0.1") -> None:
         """Nothing is bound yet; `with` raises NotHereError where nothing can be."""
         self.address = ""
-        self.silent = False
-        self.failing = False
-        self.asked = 0
+        self.is_silent = False
+        self.is_failing = False
+        self.query_count = 0
         self._addresses = cycle([address])
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._thread = threading.Thread(target=self._serve, name="names", daemon=True)
@@ -54,12 +54,12 @@ class NameServer:
             else:
                 return address
         self._socket.close()
-        raise NotHereError(f"no name server of ours can have port {PORT}")
+        raise UnsupportedFaultError(f"no name server of ours can have port {PORT}")
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def say(self, addresses: Iterable[str]) -> None:
+    def set_addresses(self, addresses: Iterable[str]) -> None:
         """Name these in turn from now on."""
         self._addresses = cycle(addresses)
 
@@ -69,8 +69,8 @@ class NameServer:
                 question, whom = self._socket.recvfrom(512)
             except OSError:
                 return
-            self.asked += 1
-            if not self.silent:
+            self.query_count += 1
+            if not self.is_silent:
                 self._socket.sendto(self._answer(question), whom)
 
     def _answer(self, question: bytes) -> bytes:
@@ -78,10 +78,10 @@ class NameServer:
         asked = question[12:end]
         kind = int.from_bytes(asked[-4:-2])
         answers = b""
-        if kind == _VERSION_4 and not self.failing:
+        if kind == _TYPE_A and not self.is_failing:
             address = IPv4Address(next(self._addresses)).packed
             answers = b"\xc0\x0c" + b"\0\1\0\1" + b"\0\0\0\1" + b"\0\4" + address
-        flags = _SERVER_FAILURE if self.failing else _IS_ANSWER
+        flags = _SERVER_FAILURE_FLAGS if self.is_failing else _ANSWER_FLAGS
         count = int(bool(answers))
         return question[:2] + flags.to_bytes(2) + b"\0\1" + count.to_bytes(2) + b"\0\0\0\0" + asked + answers
 
@@ -91,7 +91,7 @@ def is_root() -> bool:
     return os.geteuid() == 0
 
 
-def asking(address: str, folder: Path) -> tuple[str, ...]:
+def make_resolver_command(address: str, folder: Path) -> tuple[str, ...]:
     """What to put before a command that is to ask this server: a `resolv.conf` that only it sees.
 
     Needs root.
@@ -102,9 +102,11 @@ def asking(address: str, folder: Path) -> tuple[str, ...]:
     return ("unshare", "--mount", "--propagation", "private", "sh", "-c", bound, str(file))
 
 
-def may_be_asked(folder: Path) -> bool:
+def can_override_resolver(folder: Path) -> bool:
     """Whether processes of ours can be made to ask a server of ours: not in every container, though root."""
     if not is_root():
         return False
-    tried = subprocess.run([*asking(ADDRESSES[0], folder), "true"], check=False, capture_output=True)
+    tried = subprocess.run(
+        [*make_resolver_command(ADDRESSES[0], folder), "true"], check=False, capture_output=True
+    )
     return tried.returncode == 0

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 ACCEPTED = 202
 THREADS = 6
-_LONGEST_PAUSE = 2.0
+_MAX_PAUSE_SECONDS = 2.0
 # So often an event is posted once more though it was accepted, as by a producer who missed the answer.
-_AGAIN = 0.05
+_REPOST_PROBABILITY = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class AcceptedEvent:
     """An event that was answered 202: its id, the digest of its text, and when (monotonic)."""
 
     id: str
@@ -31,12 +31,12 @@ class Accepted:
 
 
 @dataclass(slots=True)
-class Answers:
+class ProducerStats:
     """What producers were answered besides 202."""
 
     refused: dict[int, int] = field(default_factory=dict)
-    without: int = 0
-    told_when: int = 0
+    unanswered: int = 0
+    with_retry_after: int = 0
 
 
 class Producers:
@@ -46,9 +46,9 @@ class Producers:
         self, ports: Sequence[int], key: str, *, seed: int, per_second: float, type_: str = "order.created"
     ) -> None:
         """Nothing is posted yet."""
-        self.accepted: dict[int, Accepted] = {}
+        self.accepted: dict[int, AcceptedEvent] = {}
         self.changed_ids: list[tuple[str, str]] = []
-        self.answers = Answers()
+        self.stats = ProducerStats()
         self._ports = ports
         self._key = key
         self._type = type_
@@ -58,7 +58,8 @@ class Producers:
         self._lock = threading.Lock()
         self._next = 0
         self._threads = [
-            threading.Thread(target=self._post_on, args=(number,), daemon=True) for number in range(THREADS)
+            threading.Thread(target=self._post_until_stopped, args=(number,), daemon=True)
+            for number in range(THREADS)
         ]
 
     def __enter__(self) -> Self:
@@ -81,11 +82,11 @@ class Producers:
         return {one.id for one in list(self.accepted.values())}
 
     @property
-    def unanswered(self) -> int:
+    def unaccepted_count(self) -> int:
         """How many were begun and not accepted."""
         return self._next - len(self.accepted)
 
-    def _post_on(self, number: int) -> None:
+    def _post_until_stopped(self, number: int) -> None:
         rng = Random(f"{self._seed} {number}")  # noqa: S311  the same choices for the same seed
         while not self._stopping.is_set():
             began = time.monotonic()
@@ -99,14 +100,16 @@ class Producers:
         text = f"{number} " + "x" * rng.randrange(600)
         body = json.dumps({"type": self._type, "data": {"number": number, "text": text}}).encode()
         port = rng.choice(self._ports)
-        while (found := self._ask(port, body, f"n{number}")) is None:
+        while (found := self._post_once(port, body, f"n{number}")) is None:
             port = rng.choice(self._ports)
         digest = hashlib.sha256(text.encode()).hexdigest()
-        self.accepted[number] = Accepted(found, digest, time.monotonic())
-        if rng.random() < _AGAIN and (again := self._ask(port, body, f"n{number}")) not in {None, found}:
+        self.accepted[number] = AcceptedEvent(found, digest, time.monotonic())
+        if rng.random() < _REPOST_PROBABILITY and (
+            again := self._post_once(port, body, f"n{number}")
+        ) not in {None, found}:
             self.changed_ids.append((found, str(again)))
 
-    def _ask(self, port: int, body: bytes, key: str) -> str | None:
+    def _post_once(self, port: int, body: bytes, key: str) -> str | None:
         """The event's id; None, after a pause, if it was not accepted."""
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         headers = {
@@ -119,18 +122,18 @@ class Producers:
             answer = connection.getresponse()
             said = answer.read()
         except (OSError, http.client.HTTPException):
-            self.answers.without += 1
+            self.stats.unanswered += 1
             time.sleep(0.2)
             return None
         finally:
             connection.close()
         if answer.status == ACCEPTED:
             return str(json.loads(said)["id"])
-        self._note(answer.status, answer.headers.get("Retry-After"))
+        self._record_refusal(answer.status, answer.headers.get("Retry-After"))
         return None
 
-    def _note(self, status: int, wait: str | None) -> None:
+    def _record_refusal(self, status: int, wait: str | None) -> None:
         with self._lock:
-            self.answers.refused[status] = self.answers.refused.get(status, 0) + 1
-            self.answers.told_when += wait is not None
-        time.sleep(min(_LONGEST_PAUSE, float(wait or 0.2)))
+            self.stats.refused[status] = self.stats.refused.get(status, 0) + 1
+            self.stats.with_retry_after += wait is not None
+        time.sleep(min(_MAX_PAUSE_SECONDS, float(wait or 0.2)))

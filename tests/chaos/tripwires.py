@@ -11,20 +11,20 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Self
 
-from tests.support.costs import name_of
-from tests.support.counting import AMQP_HEADER, Client, Frames, Transaction
-from tests.support.proxy import CutOff, Proxy
+from tests.support.query_costs import get_statement_name
+from tests.support.tcp_proxy import ConnectionCut, TcpProxy
+from tests.support.wire_counting import AMQP_HEADER, AmqpFrameReader, PostgresWireReader, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from tests.support.proxy import Ear
+    from tests.support.tcp_proxy import ByteListener
 
 # ReadyForQuery, outside of a transaction: what was committed is so, and the client is about to be told.
-_READY = b"Z\x00\x00\x00\x05I"
+_READY_FOR_QUERY = b"Z\x00\x00\x00\x05I"
 
 
-class On(Enum):
+class WireTrigger(Enum):
     """When a wire is touched: by a statement on its way, by the news of its commit, by a method of AMQP."""
 
     ASKED = "asked"
@@ -34,41 +34,41 @@ class On(Enum):
 
 
 @dataclass(eq=False)
-class Wire:
+class Tripwire:
     """Waits for one thing, by its name or the beginning of it; of several that touch it the first counts."""
 
-    on: On
+    trigger: WireTrigger
     name: str
-    let_pass: int = 0
-    touched: threading.Event = field(default_factory=threading.Event)
-    by: str = ""
+    skip: int = 0
+    tripped: threading.Event = field(default_factory=threading.Event)
+    process: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def touch(self, on: On, names: Iterable[str], who: str, kill: Callable[[str], None]) -> None:
+    def check(self, on: WireTrigger, names: Iterable[str], who: str, kill: Callable[[str], None]) -> None:
         """Something passes; raises CutOff if it must not."""
-        if on is not self.on or not any(name.startswith(self.name) for name in names):
+        if on is not self.trigger or not any(name.startswith(self.name) for name in names):
             return
         with self._lock:
-            if self.touched.is_set():
+            if self.tripped.is_set():
                 return
-            if self.let_pass:
-                self.let_pass -= 1
+            if self.skip:
+                self.skip -= 1
                 return
-            self.by = who
+            self.process = who
             kill(who)
-            self.touched.set()
-        raise CutOff
+            self.tripped.set()
+        raise ConnectionCut
 
 
-class Link:
+class ProxiedLink:
     """The way of one process to one server, through a proxy of its own."""
 
     def __init__(self, who: str, server: tuple[str, int], kill: Callable[[str], None], *, sql: bool) -> None:
         """Nothing listens before `with`."""
-        self.who = who
-        self.wire: Wire | None = None
+        self.process = who
+        self.tripwire: Tripwire | None = None
         self._kill = kill
-        self.proxy = Proxy(*server, self._sql_ears if sql else self._amqp_ears)
+        self.proxy = TcpProxy(*server, self._make_sql_listeners if sql else self._make_amqp_listeners)
 
     def __enter__(self) -> Self:
         self.proxy.__enter__()
@@ -77,33 +77,33 @@ class Link:
     def __exit__(self, *what: object) -> None:
         self.proxy.__exit__(*what)
 
-    def _touch(self, on: On, names: Iterable[str]) -> None:
-        if self.wire is not None:
-            self.wire.touch(on, names, self.who, self._kill)
+    def _check_tripwire(self, on: WireTrigger, names: Iterable[str]) -> None:
+        if self.tripwire is not None:
+            self.tripwire.check(on, names, self.process, self._kill)
 
-    def _sql_ears(self) -> tuple[Ear, Ear]:
+    def _make_sql_listeners(self) -> tuple[ByteListener, ByteListener]:
         over: list[str] = []
 
         def ended(transaction: Transaction) -> None:
-            over[:] = map(name_of, transaction.statements) if self.wire is not None else ()
+            over[:] = map(get_statement_name, transaction.statements) if self.tripwire is not None else ()
 
         def asked(statement: str) -> None:
-            if self.wire is not None:
-                self._touch(On.ASKED, [name_of(statement)])
+            if self.tripwire is not None:
+                self._check_tripwire(WireTrigger.ASKED, [get_statement_name(statement)])
 
         def answered(data: bytes) -> None:
-            if over and _READY in data:
+            if over and _READY_FOR_QUERY in data:
                 names = list(over)
                 over.clear()
-                self._touch(On.COMMITTED, names)
+                self._check_tripwire(WireTrigger.COMMITTED, names)
 
-        return Client(ended, asked=asked).hear, answered
+        return PostgresWireReader(ended, on_statement=asked).feed, answered
 
-    def _amqp_ears(self) -> tuple[Ear, Ear]:
+    def _make_amqp_listeners(self) -> tuple[ByteListener, ByteListener]:
         def sent(method: str) -> None:
-            self._touch(On.SENT, [method])
+            self._check_tripwire(WireTrigger.SENT, [method])
 
         def received(method: str) -> None:
-            self._touch(On.RECEIVED, [method])
+            self._check_tripwire(WireTrigger.RECEIVED, [method])
 
-        return Frames(sent, opening=AMQP_HEADER).hear, Frames(received).hear
+        return AmqpFrameReader(sent, skip_bytes=AMQP_HEADER).feed, AmqpFrameReader(received).feed

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.support.postgres import DatabaseServer
 
 # Short leases: a worker that was killed is missed after seconds, not after three quarters of a minute.
-SHORT = {
+SHORT_LEASE_SETTINGS = {
     "WAYBILL_LEASE_SECONDS": "5",
     "WAYBILL_QUEUE_LEASE_SECONDS": "4",
     "WAYBILL_ATTEMPT_TIMEOUT": "3",
@@ -31,7 +31,7 @@ SHORT = {
 
 def _stack(folder: Path, database_url: str, amqp_url: str) -> Stack:
     stack = Stack(folder, database_url, amqp_url)
-    stack.environment |= SHORT | {"WAYBILL_QUEUE_NAME": f"test-{folder.name[:40]}"}
+    stack.environment |= SHORT_LEASE_SETTINGS | {"WAYBILL_QUEUE_NAME": f"test-{folder.name[:40]}"}
     return stack
 
 

@@ -15,19 +15,25 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from delivery.model import Prefix, show_id
-from tests.support.partner import Answer, Partner
+from delivery.domain.model import Prefix, format_id
 from tests.support.postgres import connect
-from tests.support.scene import PATIENCE, publish, statuses, subscribe, wait_for_success
+from tests.support.scenario import (
+    TIMEOUT_SECONDS,
+    count_statuses,
+    publish_events,
+    subscribe,
+    wait_for_success,
+)
 from tests.support.stack import WAYBILL, wait_until
+from tests.support.webhook_partner import CannedResponse, Partner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.api import Api
-    from tests.support.partner import Call
     from tests.support.postgres import DatabaseServer
     from tests.support.stack import Stack
+    from tests.support.webhook_partner import ReceivedCall
 
 GOOD, LATER, LOST = range(20), range(20, 30), range(30, 40)
 
@@ -60,7 +66,7 @@ def recorded_as_sent(url: str) -> set[str]:
     """The events of the deliveries that a ledger knows to have succeeded, by their message ids."""
     with connect(url) as connection:
         rows = connection.execute("select event_id from deliveries where status = 'succeeded'").fetchall()
-    return {show_id(Prefix.EVENT, event_id) for (event_id,) in rows}
+    return {format_id(Prefix.EVENT, event_id) for (event_id,) in rows}
 
 
 def numbers(url: str) -> dict[str, int]:
@@ -85,8 +91,8 @@ def test_a_restored_backup_sends_nothing_that_it_had_recorded_as_sent(
 ) -> None:
     well: set[int] = set(GOOD)
 
-    def answer(call: Call) -> Answer:
-        return Answer(200 if json.loads(call.body)["data"]["number"] in well else 503)
+    def answer(call: ReceivedCall) -> CannedResponse:
+        return CannedResponse(200 if json.loads(call.body)["data"]["number"] in well else 503)
 
     dump = tmp_path / "waybill.dump"
     with Partner(answer) as partner:
@@ -95,48 +101,58 @@ def test_a_restored_backup_sends_nothing_that_it_had_recorded_as_sent(
         stack.environment["WAYBILL_BREAKER_CONSECUTIVE"] = "1000"
         stack.environment["WAYBILL_BREAKER_MINIMUM"] = "1000"
         stack.serve("web", "relay", "worker")
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, partner)
-        events = publish(tenant, len(GOOD) + len(LATER))
+        events = publish_events(tenant, len(GOOD) + len(LATER))
         wait_for_success(tenant, len(GOOD))
-        wait_until(lambda: len(partner.calls) == len(events), "each to have been tried", seconds=PATIENCE)
+        wait_until(
+            lambda: len(partner.calls) == len(events), "each to have been tried", seconds=TIMEOUT_SECONDS
+        )
         run(program("pg_dump"), "--format=custom", f"--file={dump}", plain(stack.database_url))
         well.update(LOST)
-        after = publish(tenant, len(LOST), start=LOST.start)
+        after = publish_events(tenant, len(LOST), start=LOST.start)
         wait_for_success(tenant, len(GOOD) + len(LOST))
         stack.stop()
 
         run(program("pg_restore"), "--exit-on-error", f"--dbname={plain(restored_url)}", dump)
         sent = recorded_as_sent(restored_url)
         assert sent == set(events[: len(GOOD)])
-        seen = dict(partner.times_seen)
+        seen = dict(partner.count_by_message_id)
         stack.database_url = stack.environment["WAYBILL_DATABASE_URL"] = restored_url
         stack.run(str(WAYBILL), "db", "upgrade")
         well.update(LATER)
         stack.serve("web", "relay", "worker")
-        for delivery in tenant.every("/v1/deliveries?status=pending"):
+        for delivery in tenant.list_all("/v1/deliveries?status=pending"):
             tenant.post(f"/v1/deliveries/{delivery['id']}/replay", {"reason": "the receiver is well again"})
-        wait_until(lambda: statuses(tenant) == {"succeeded": len(events)}, "what was owed", seconds=PATIENCE)
+        wait_until(
+            lambda: count_statuses(tenant) == {"succeeded": len(events)},
+            "what was owed",
+            seconds=TIMEOUT_SECONDS,
+        )
 
-        again = {event: partner.times_seen[event] - times for event, times in seen.items()}
+        again = {event: partner.count_by_message_id[event] - times for event, times in seen.items()}
         assert {event for event, times in again.items() if times} == set(events[len(GOOD) :])
         # What came in after the backup was delivered, and the restored ledger knows nothing of it.
         assert {event: again[event] for event in after} == dict.fromkeys(after, 0)
-        assert publish(tenant, len(GOOD)) == events[: len(GOOD)]  # the producer's promises came back too
-        assert partner.forged == []
-        assert stack.ended() == []
+        assert (
+            publish_events(tenant, len(GOOD)) == events[: len(GOOD)]
+        )  # the producer's promises came back too
+        assert partner.unverified == []
+        assert stack.list_crashed() == []
 
 
 def test_a_backup_taken_while_deliveries_are_made_is_one_moment(
     stack: Stack, operator: Api, restored_url: str, tmp_path: Path
 ) -> None:
     dump = tmp_path / "waybill.dump"
-    with Partner(lambda _call: Answer(delay=0.2)) as partner:
+    with Partner(lambda _call: CannedResponse(delay=0.2)) as partner:
         stack.serve("web", "relay", "worker")
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, partner)
-        events = publish(tenant, 300)
-        wait_until(lambda: len(partner.calls) > 30, "a part of them to be on their way", seconds=PATIENCE)
+        events = publish_events(tenant, 300)
+        wait_until(
+            lambda: len(partner.calls) > 30, "a part of them to be on their way", seconds=TIMEOUT_SECONDS
+        )
         run(program("pg_dump"), "--format=custom", f"--file={dump}", plain(stack.database_url))
         wait_for_success(tenant, len(events))
         stack.stop()
@@ -146,10 +162,10 @@ def test_a_backup_taken_while_deliveries_are_made_is_one_moment(
         counts = numbers(restored_url)
         assert counts["deliveries"] == counts["events"] == len(events)
         assert counts["schedule"] == len(events) - len(sent) > 0
-        seen = dict(partner.times_seen)
+        seen = dict(partner.count_by_message_id)
         stack.database_url = stack.environment["WAYBILL_DATABASE_URL"] = restored_url
         stack.serve("web", "relay", "worker")
         wait_for_success(tenant, len(events))
-        again = {event for event in events if partner.times_seen[event] > seen[event]}
+        again = {event for event in events if partner.count_by_message_id[event] > seen[event]}
         assert again & sent == set()
         assert again == set(events) - sent

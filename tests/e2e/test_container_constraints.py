@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.deployment import health_command
-from tests.support.partner import Partner
-from tests.support.scene import assert_all_arrived, publish, subscribe, wait_for_success
+from tests.support.deployment_files import get_health_command
+from tests.support.scenario import assert_all_arrived, publish_events, subscribe, wait_for_success
 from tests.support.stack import WAYBILL, is_ready, wait_until
+from tests.support.webhook_partner import Partner
 
 if TYPE_CHECKING:
     from tests.support.api import Api
@@ -39,18 +39,18 @@ def test_every_process_runs_on_a_root_that_it_cannot_write_to(stack: Stack, oper
         for kind in ("web", "relay", "worker"):
             stack.start(kind, *ON_A_READ_ONLY_ROOT, str(WAYBILL), "serve", kind)
         wait_until(lambda: is_ready(stack.port), "web to be ready", seconds=90)
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, partner)
-        events = publish(tenant, 10)
+        events = publish_events(tenant, 10)
         wait_for_success(tenant, 10)
         assert_all_arrived(partner, events)
-        assert stack.ended() == []
+        assert stack.list_crashed() == []
     stack.stop()
-    assert [kind for kind in ("web", "relay", "worker") if "Read-only" in stack.log(kind)] == []
+    assert [kind for kind in ("web", "relay", "worker") if "Read-only" in stack.read_log(kind)] == []
 
 
 def test_the_image_s_health_check_tells_whether_web_answers(stack: Stack) -> None:
-    program, *words = health_command()
+    program, *words = get_health_command()
     assert program == "python"
 
     def healthy() -> bool:

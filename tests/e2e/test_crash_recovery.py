@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from retries.limit import FIRST_IN_FLIGHT
-from tests.support.partner import Answer, Partner
-from tests.support.scene import (
-    PATIENCE,
+from retries.limit import INITIAL_IN_FLIGHT
+from tests.support.scenario import (
+    TIMEOUT_SECONDS,
     assert_all_arrived,
-    attempts,
-    publish,
-    statuses,
+    count_statuses,
+    list_attempts,
+    publish_events,
     subscribe,
     wait_for_success,
 )
 from tests.support.stack import wait_until
+from tests.support.webhook_partner import CannedResponse, Partner
 
 if TYPE_CHECKING:
     from tests.support.api import Api
@@ -28,28 +28,28 @@ def test_events_are_accepted_without_broker_relay_or_worker_and_arrive_later(
 ) -> None:
     with Partner() as partner:
         stack.serve("web")
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, partner)
-        events = publish(tenant, 50)
-        assert statuses(tenant) == {"pending": 50}
+        events = publish_events(tenant, 50)
+        assert count_statuses(tenant) == {"pending": 50}
         stack.serve("relay", "worker")
         wait_for_success(tenant, 50)
         assert_all_arrived(partner, events)
 
 
 def test_a_worker_killed_in_the_middle_of_a_batch_loses_nothing(stack: Stack, operator: Api) -> None:
-    with Partner(lambda _call: Answer(delay=0.3)) as partner:
+    with Partner(lambda _call: CannedResponse(delay=0.3)) as partner:
         stack.serve("web", "relay", "worker")
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, partner)
-        events = publish(tenant, 300)
-        wait_until(lambda: len(partner.calls) > 20, "a batch under way", seconds=PATIENCE)
+        events = publish_events(tenant, 300)
+        wait_until(lambda: len(partner.calls) > 20, "a batch under way", seconds=TIMEOUT_SECONDS)
         stack.kill("worker")
         stack.serve("worker")
         wait_for_success(tenant, 300)
         assert_all_arrived(partner, events)
         # Only what was on its way when the worker died may have come twice.
-        assert sum(partner.times_seen.values()) < 300 + 2 * 256
+        assert sum(partner.count_by_message_id.values()) < 300 + 2 * 256
 
 
 def test_a_broker_that_goes_and_comes_back_during_a_burst_loses_nothing(
@@ -58,13 +58,13 @@ def test_a_broker_that_goes_and_comes_back_during_a_burst_loses_nothing(
     stack.environment["WAYBILL_AMQP_URL"] = private_rabbitmq.url
     with Partner() as partner:
         stack.serve("web", "relay", "worker")
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, partner)
-        events = publish(tenant, 100)
+        events = publish_events(tenant, 100)
         private_rabbitmq.kill()
-        events += publish(tenant, 100, start=100)
+        events += publish_events(tenant, 100, start=100)
         private_rabbitmq.restart()
-        events += publish(tenant, 100, start=200)
+        events += publish_events(tenant, 100, start=200)
         wait_for_success(tenant, 300)
         assert_all_arrived(partner, events)
 
@@ -75,12 +75,16 @@ def test_a_relay_killed_between_claim_and_publish_loses_nothing(
     stack.environment["WAYBILL_AMQP_URL"] = private_rabbitmq.url
     with Partner() as partner:
         stack.serve("web", "relay")
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, partner)
         # The broker stands still: the claim is committed, and its message cannot be confirmed.
-        with private_rabbitmq.frozen():
-            events = publish(tenant, 20)
-            wait_until(lambda: statuses(tenant)["in_flight"] > 0, "an unpublished claim", seconds=PATIENCE)
+        with private_rabbitmq.freeze():
+            events = publish_events(tenant, 20)
+            wait_until(
+                lambda: count_statuses(tenant)["in_flight"] > 0,
+                "an unpublished claim",
+                seconds=TIMEOUT_SECONDS,
+            )
             stack.kill("relay")
         stack.serve("relay", "worker")
         wait_for_success(tenant, 20)
@@ -93,14 +97,16 @@ def test_a_queue_that_is_wiped_loses_nothing(
     stack.environment["WAYBILL_AMQP_URL"] = private_rabbitmq.url
     with Partner() as partner:
         stack.serve("web", "relay")
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, partner)
-        events = publish(tenant, 50)
-        queued = FIRST_IN_FLIGHT  # as many as a new endpoint may have
+        events = publish_events(tenant, 50)
+        queued = INITIAL_IN_FLIGHT  # as many as a new endpoint may have
         wait_until(
-            lambda: statuses(tenant)["in_flight"] == queued, "all that may be queued", seconds=PATIENCE
+            lambda: count_statuses(tenant)["in_flight"] == queued,
+            "all that may be queued",
+            seconds=TIMEOUT_SECONDS,
         )
-        private_rabbitmq.ctl("purge_queue", f"{stack.environment['WAYBILL_QUEUE_NAME']}.live")
+        private_rabbitmq.run_ctl("purge_queue", f"{stack.environment['WAYBILL_QUEUE_NAME']}.live")
         stack.serve("worker")
         wait_for_success(tenant, 50)
         assert_all_arrived(partner, events)
@@ -112,19 +118,19 @@ def test_a_stopping_worker_hands_back_what_it_cannot_finish(stack: Stack, operat
         "WAYBILL_ATTEMPT_TIMEOUT": "20",
         "WAYBILL_DRAIN_SECONDS": "1",
     }
-    with Partner(lambda _call: Answer(delay=15)) as partner:
+    with Partner(lambda _call: CannedResponse(delay=15)) as partner:
         stack.serve("web", "relay", "worker")
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, partner)
-        events = publish(tenant, 5)
-        wait_until(lambda: len(partner.calls) == 5, "five slow requests", seconds=PATIENCE)
+        events = publish_events(tenant, 5)
+        wait_until(lambda: len(partner.calls) == 5, "five slow requests", seconds=TIMEOUT_SECONDS)
         stack.stop("relay")
         stack.stop("worker")
-        assert statuses(tenant) == {"pending": 5}
-        delivery = tenant.every("/v1/deliveries")[0]
-        [attempt] = attempts(tenant, delivery)
+        assert count_statuses(tenant) == {"pending": 5}
+        delivery = tenant.list_all("/v1/deliveries")[0]
+        [attempt] = list_attempts(tenant, delivery)
         assert (attempt["outcome"], attempt["decision"]) == ("interrupted", "hand_back")
-        partner.answer = lambda _call: Answer()
+        partner.answer = lambda _call: CannedResponse()
         stack.serve("relay", "worker")
         wait_for_success(tenant, 5)
         assert_all_arrived(partner, events)
@@ -134,13 +140,13 @@ def test_a_message_that_comes_twice_sends_nothing_twice(
     stack: Stack, operator: Api, private_rabbitmq: PrivateRabbitMQ
 ) -> None:
     stack.environment["WAYBILL_AMQP_URL"] = private_rabbitmq.url
-    with Partner(lambda _call: Answer(delay=0.2)) as partner:
+    with Partner(lambda _call: CannedResponse(delay=0.2)) as partner:
         stack.serve("web", "relay", "worker")
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, partner)
-        events = publish(tenant, 200)
+        events = publish_events(tenant, 200)
         # Every consumer loses its connection: unacknowledged messages are delivered again.
-        private_rabbitmq.ctl("close_all_connections", "test")
+        private_rabbitmq.run_ctl("close_all_connections", "test")
         wait_for_success(tenant, 200)
         assert_all_arrived(partner, events)
-        assert set(partner.times_seen.values()) == {1}
+        assert set(partner.count_by_message_id.values()) == {1}

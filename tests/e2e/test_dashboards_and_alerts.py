@@ -13,10 +13,22 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
-from tests.support.partner import Answer, Partner
-from tests.support.scene import PATIENCE, publish, statuses, subscribe, wait_for_success
-from tests.support.stack import free_port, wait_until
-from tests.support.watching import PROMETHEUS, filled_in, panels, program, rules
+from tests.support.monitoring_files import (
+    PROMETHEUS,
+    find_program,
+    iter_panels,
+    load_rules,
+    substitute_variables,
+)
+from tests.support.scenario import (
+    TIMEOUT_SECONDS,
+    count_statuses,
+    publish_events,
+    subscribe,
+    wait_for_success,
+)
+from tests.support.stack import find_free_port, wait_until
+from tests.support.webhook_partner import CannedResponse, Partner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,8 +49,8 @@ class Prometheus:
     def __init__(self, stack: Stack) -> None:
         """Nothing runs yet; the processes are told their ports."""
         self._stack = stack
-        self._port = free_port()
-        self._ports = {name: free_port() for name in PROCESSES}
+        self._port = find_free_port()
+        self._ports = {name: find_free_port() for name in PROCESSES}
         stack.environment |= {
             f"WAYBILL_{name.upper()}_METRICS_PORT": str(port) for name, port in self._ports.items()
         }
@@ -55,7 +67,7 @@ class Prometheus:
         path.write_text(yaml.safe_dump(config))
         self._stack.start(
             "prometheus",
-            program("prometheus"),
+            find_program("prometheus"),
             f"--config.file={path}",
             f"--storage.tsdb.path={self._stack.folder / 'tsdb'}",
             f"--web.listen-address=127.0.0.1:{self._port}",
@@ -93,33 +105,33 @@ def prometheus(stack: Stack, operator: Api) -> Iterator[Prometheus]:
     prometheus = Prometheus(stack)
     stack.serve(*PROCESSES)
     prometheus.start()
-    wait_until(prometheus.sees_all, "Prometheus to see every process", seconds=PATIENCE)
-    with Partner() as well, Partner(lambda _call: Answer(503)) as ill:
-        tenant, other = operator.tenant(), operator.tenant()
-        tenant_id = operator.every("/v1/tenants")[0]["id"]
+    wait_until(prometheus.sees_all, "Prometheus to see every process", seconds=TIMEOUT_SECONDS)
+    with Partner() as well, Partner(lambda _call: CannedResponse(503)) as ill:
+        tenant, other = operator.create_tenant(), operator.create_tenant()
+        tenant_id = operator.list_all("/v1/tenants")[0]["id"]
         operator.post(f"/v1/tenants/{tenant_id}/keys", {"name": "ends", "expires_in_seconds": 30 * 86_400})
         subscribe(tenant, well)
         subscribe(other, ill, breaker={"consecutive_failures": 3})
-        publish(tenant, EVENTS)
-        publish(other, 6)
+        publish_events(tenant, EVENTS)
+        publish_events(other, 6)
         wait_for_success(tenant, EVENTS)
-        assert statuses(other)["succeeded"] == 0
+        assert count_statuses(other)["succeeded"] == 0
         yield prometheus
     stack.stop()
 
 
 def test_every_panel_shows_something_and_every_rule_looks_at_something(prometheus: Prometheus) -> None:
     shown = 'sum(waybill_attempts_total{job="worker", outcome="delivered"})'
-    wait_until(lambda: prometheus.values(shown) == [EVENTS], "what was delivered", seconds=PATIENCE)
+    wait_until(lambda: prometheus.values(shown) == [EVENTS], "what was delivered", seconds=TIMEOUT_SECONDS)
     opened = 'sum(waybill_breaker_transitions_total{to="open"}) > 0'
-    wait_until(lambda: bool(prometheus.values(opened)), "a breaker that opened", seconds=PATIENCE)
+    wait_until(lambda: bool(prometheus.values(opened)), "a breaker that opened", seconds=TIMEOUT_SECONDS)
     expiry = 'waybill_next_expiry_timestamp_seconds{what="api_key"} > 0'
-    wait_until(lambda: bool(prometheus.values(expiry)), "the key that ends", seconds=PATIENCE)
+    wait_until(lambda: bool(prometheus.values(expiry)), "the key that ends", seconds=TIMEOUT_SECONDS)
 
     asked = {
-        f"{panel.dashboard}: {panel.title}: {query}": prometheus.values(filled_in(query, **VALUES))
-        for panel in panels()
-        for query in panel.queries
+        f"{panel.dashboard}: {panel.title}: {query}": prometheus.values(substitute_variables(query, **VALUES))
+        for panel in iter_panels()
+        for query in panel.promql
     }
     assert len(asked) > 40
     assert [query for query, values in asked.items() if not values] == []
@@ -131,9 +143,9 @@ def test_every_panel_shows_something_and_every_rule_looks_at_something(prometheu
     def fared() -> set[str]:
         return {rule["health"] for rule in prometheus.rules()}
 
-    wait_until(lambda: fared() == {"ok"}, "every rule to be evaluated", seconds=PATIENCE)
-    assert len(prometheus.rules()) == len(rules())
-    looked_at = {selector for rule in rules() for selector in _SELECTOR.findall(rule["expr"])}
+    wait_until(lambda: fared() == {"ok"}, "every rule to be evaluated", seconds=TIMEOUT_SECONDS)
+    assert len(prometheus.rules()) == len(load_rules())
+    looked_at = {selector for rule in load_rules() for selector in _SELECTOR.findall(rule["expr"])}
     assert len(looked_at) > 10
     assert [one for one in sorted(looked_at) if not prometheus.ask("query", query=one)["result"]] == []
     # Of an engine that is well nothing is told, though one receiver is ill.

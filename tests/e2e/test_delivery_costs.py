@@ -1,7 +1,7 @@
 """How often the processes ask PostgreSQL and RabbitMQ for something on the way of 1,000 deliveries.
 
 Counted between the Procfile's processes and the servers. What the clock makes a process ask is left out; by
-its text `tests/support/costs.py` knows the scan, the rescue, looks at a full queue, figures and upkeep.
+its text `tests/support/query_costs.py` knows the scan, the rescue, looks at a full queue, figures and upkeep.
 
 The rest is nearly independent of speed: no endpoint comes near its limit in flight, so claims are as large as
 the window's room. Results that come within 20 ms share a record, and requests that come during a commit share
@@ -20,13 +20,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.posts import Post
-from tests.support.costs import Audit, Bill, Cost, check
-from tests.support.counting import CountedBroker, CountedDatabase, counted_broker, counted_database
-from tests.support.partner import Partner
+from benchmarks.post_requests import PostRequest
 from tests.support.postgres import connect
-from tests.support.scene import PATIENCE
+from tests.support.query_costs import Cost, CostCheck, CostReport, assert_costs
+from tests.support.scenario import TIMEOUT_SECONDS
 from tests.support.stack import wait_until
+from tests.support.webhook_partner import Partner
+from tests.support.wire_counting import (
+    CountedBroker,
+    CountedDatabase,
+    count_broker_traffic,
+    count_database_traffic,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,9 +42,9 @@ if TYPE_CHECKING:
 TENANTS, ENDPOINTS, EVENTS = 5, 20, 10
 DELIVERIES = TENANTS * ENDPOINTS * EVENTS
 AT_ONCE = 32
-ACCEPTING = ("accepting.accept",)
-CLAIMING = ("health.gates", "claiming.claim")
-DELIVERING = ("claiming.start", "recording.attempts", "recording.finish", "health.write")
+ACCEPTING = ("enqueue.insert_events",)
+CLAIMING = ("endpoint_health.lock_gates", "claims.claim")
+DELIVERING = ("claims.start", "results.insert_attempts", "results.finish", "endpoint_health.write")
 
 # No lease ends on a slow machine, and no request turns slow.
 PATIENT = {
@@ -65,10 +70,10 @@ class Counted:
         self.stack.environment["WAYBILL_AMQP_URL"] = self.brokers[name].url
         self.stack.serve(name)
 
-    def bill(self, name: str, what: str, *, since: int = 0) -> Bill:
+    def bill(self, name: str, what: str, *, since: int = 0) -> CostReport:
         """What a process has asked for, without its first `since` transactions."""
         messages = self.brokers[name].sent["basic.publish"] + self.brokers[name].received["basic.deliver"]
-        return Bill(name, what, self.databases[name].transactions[since:], messages)
+        return CostReport(name, what, self.databases[name].transactions[since:], messages)
 
 
 @pytest.fixture
@@ -77,51 +82,63 @@ def counted(stack: Stack, amqp_url: str) -> Iterator[Counted]:
     stack.environment |= PATIENT
     names = ("web", "relay", "worker")
     with ExitStack() as exits:
-        databases = {name: exits.enter_context(counted_database(stack.database_url)) for name in names}
-        brokers = {name: exits.enter_context(counted_broker(amqp_url)) for name in names}
+        databases = {name: exits.enter_context(count_database_traffic(stack.database_url)) for name in names}
+        brokers = {name: exits.enter_context(count_broker_traffic(amqp_url)) for name in names}
         exits.callback(stack.stop)
         yield Counted(stack, databases, brokers)
 
 
-def test_what_waits_is_delivered_in_large_groups(counted: Counted, operator: Api) -> None:
+def test_backlog_is_delivered_in_large_batches(counted: Counted, operator: Api) -> None:
     with Partner() as partner:
         counted.serve("web")
         for _ in range(TENANTS):
-            tenant = operator.tenant()
+            tenant = operator.create_tenant()
             subscribe_all(tenant, partner)
             tenant.post("/v1/events/batch", {"events": [{"type": "order.created", "data": {}}] * EVENTS})
         counted.serve("relay")
         counted.serve("worker")
-        wait_until(lambda: ended(counted) == {"succeeded": DELIVERIES}, "all to succeed", seconds=PATIENCE)
+        wait_until(
+            lambda: ended(counted) == {"succeeded": DELIVERIES}, "all to succeed", seconds=TIMEOUT_SECONDS
+        )
         what = f"{DELIVERIES:,} waiting deliveries"
         relay, worker = counted.bill("relay", what), counted.bill("worker", what)
-    check(
-        Audit(relay, Cost(commits=20, statements=50, round_trips=80, messages=30), seen=CLAIMING),
-        Audit(worker, Cost(commits=60, statements=160, round_trips=240, messages=30), seen=DELIVERING),
+    assert_costs(
+        CostCheck(
+            relay, Cost(commits=20, statements=50, round_trips=80, messages=30), expected_statements=CLAIMING
+        ),
+        CostCheck(
+            worker,
+            Cost(commits=60, statements=160, round_trips=240, messages=30),
+            expected_statements=DELIVERING,
+        ),
     )
 
 
 def test_events_that_come_together_share_commits(counted: Counted, operator: Api) -> None:
     counted.serve("web")
-    tenants = [operator.tenant() for _ in range(TENANTS)]
+    tenants = [operator.create_tenant() for _ in range(TENANTS)]
     for tenant in tenants:
         tenant.post("/v1/endpoints", {"url": "http://127.0.0.1:9/hook", "filter": ["order.*"]})
     before = len(counted.databases["web"].transactions)
     asyncio.run(post_all(counted.stack.port, [tenant.key for tenant in tenants], 1_000))
     assert ended(counted) == {"pending": 1_000}
     bill = counted.bill("web", f"1,000 POSTs of an event, {AT_ONCE} at once", since=before)
-    check(Audit(bill, Cost(commits=250, statements=300, round_trips=400), seen=ACCEPTING))
+    assert_costs(
+        CostCheck(bill, Cost(commits=250, statements=300, round_trips=400), expected_statements=ACCEPTING)
+    )
 
 
 def test_events_of_a_batch_share_a_commit(counted: Counted, operator: Api) -> None:
     counted.serve("web")
-    tenant = operator.tenant()
+    tenant = operator.create_tenant()
     tenant.post("/v1/endpoints", {"url": "http://127.0.0.1:9/hook", "filter": ["order.*"]})
     before = len(counted.databases["web"].transactions)
     for _ in range(10):
         tenant.post("/v1/events/batch", {"events": [{"type": "order.created", "data": {}}] * 100})
     bill = counted.bill("web", "1,000 events in 10 batches", since=before)
-    check(Audit(bill, Cost(commits=20, statements=30, round_trips=50), seen=ACCEPTING))
+    assert_costs(
+        CostCheck(bill, Cost(commits=20, statements=30, round_trips=50), expected_statements=ACCEPTING)
+    )
 
 
 def subscribe_all(tenant: Api, partner: Partner) -> None:
@@ -140,7 +157,7 @@ def ended(counted: Counted) -> dict[str, int]:
 async def post_all(port: int, keys: list[str], count: int) -> None:
     """Post so many events, on each of AT_ONCE connections one after another."""
     left = iter(range(count))
-    requests = cycle([Post(key, ["order.created"], 100).request("127.0.0.1") for key in keys])
+    requests = cycle([PostRequest(key, ["order.created"], 100).to_bytes("127.0.0.1") for key in keys])
 
     async def post_some() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -36,7 +36,7 @@ def grades(stack: Stack, **environment: str) -> tuple[int, dict[str, Any]]:
     return code, {one["check"]: one["grade"] for one in report["checks"]}
 
 
-def test_an_engine_that_runs_has_nothing_to_mend_and_a_wrong_clock_is_found(stack: Stack) -> None:
+def test_doctor_passes_a_running_engine_and_detects_clock_skew(stack: Stack) -> None:
     stack.serve("web", "relay", "worker")
     live = f"queue {stack.environment['WAYBILL_QUEUE_NAME']}.live"
     wait_until(lambda: grades(stack)[1].get(live) == "ok", "a worker that reads", seconds=60)
@@ -51,7 +51,7 @@ def test_an_engine_that_runs_has_nothing_to_mend_and_a_wrong_clock_is_found(stac
     assert found["clock"] == "wrong"
 
 
-def test_what_is_to_be_mended_is_told_to_people_in_words(stack: Stack) -> None:
+def test_doctor_explains_findings_in_plain_text(stack: Stack) -> None:
     code, told = doctor(stack, WAYBILL_AMQP_URL="amqp://guest:hush@127.0.0.1:1/%2F", WAYBILL_POOLSIZE="3")
     assert code == 1
     assert "wrong     broker: RabbitMQ cannot be reached (Connection refused)." in told

@@ -10,10 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from delivery.model import Prefix, show_id
+from delivery.domain.model import Prefix, format_id
+from tests.support.misbehaving_receiver import (
+    ALWAYS_500,
+    HEALTHY,
+    NEVER_ANSWERS,
+    MisbehavingReceiver,
+    PathBehaviour,
+)
 from tests.support.postgres import connect
 from tests.support.stack import wait_until
-from tests.support.troubled import ERROR, HEALTHY, NEVER, Manner, Troubled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,11 +40,11 @@ TERMS = {
     # A delivery that is the probe again and again must not spend its schedule.
     "WAYBILL_RETRY_SCHEDULE": "0" + ",1" * 29,
 }
-FULL = Manner(429, retry_after=2)
+FULL = PathBehaviour(429, retry_after=2)
 # More than 80 % of the time limit of three seconds.
-SLOW = Manner(delay=2.6)
+SLOW = PathBehaviour(delay=2.6)
 # Long enough that several are seen at the same time.
-WELL = Manner(delay=0.05)
+WELL = PathBehaviour(delay=0.05)
 PATIENCE = 60
 # `make bench-isolation` does it with 20,000.
 BACKLOG = 5_000
@@ -70,16 +76,16 @@ class Scene:
     """The engine, its receiver, a tenant, and an endpoint for each path of the receiver."""
 
     stack: Stack
-    receiver: Troubled
+    receiver: MisbehavingReceiver
     tenant: Api
     ledger: psycopg.Connection
 
-    def subscribe(self, kind: str, count: int, manner: Manner) -> list[str]:
+    def subscribe(self, kind: str, count: int, manner: PathBehaviour) -> list[str]:
         """So many endpoints that behave like this, all for the same events; returns their paths."""
-        self.receiver.behave(f"/{kind}/", manner)
+        self.receiver.set_behaviour(f"/{kind}/", manner)
         paths = [f"/{kind}/{number}" for number in range(count)]
         for path in paths:
-            self.tenant.post("/v1/endpoints", {"url": self.receiver.url(path), "filter": ["order.*"]})
+            self.tenant.post("/v1/endpoints", {"url": self.receiver.get_url(path), "filter": ["order.*"]})
         return paths
 
     def publish(self, events: int, *, batch: int) -> None:
@@ -92,7 +98,7 @@ class Scene:
 
     def endpoints(self) -> dict[str, UUID]:
         """The endpoint of each path."""
-        start = len(self.receiver.url(""))
+        start = len(self.receiver.get_url(""))
         return {url[start:]: id_ for id_, url in self.rows("select id, url from endpoints")}
 
     def journal(self, what: str) -> Counter[str]:
@@ -132,7 +138,7 @@ class Scene:
             return bool(found)
 
         self.wait_until(look, "a probe on its way")
-        return self.stack.name_of(int(found[0][0].rpartition(":")[2]))
+        return self.stack.find_process_name(int(found[0][0].rpartition(":")[2]))
 
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:
         wait_until(condition, what, seconds=PATIENCE)
@@ -142,30 +148,30 @@ class Scene:
 def scene(stack: Stack, operator: Api) -> Iterator[Scene]:
     """Two relays and two workers with nothing to do yet."""
     stack.environment |= TERMS
-    receiver = Troubled(stack)
+    receiver = MisbehavingReceiver(stack)
     stack.serve("web", "relay", "relay.2", "worker", "worker.2")
     with connect(stack.database_url) as ledger:
         ledger.execute(WITNESS)
-        yield Scene(stack, receiver, operator.tenant(), ledger)
+        yield Scene(stack, receiver, operator.create_tenant(), ledger)
 
 
 def test_bad_endpoints_hold_up_nobody_and_get_all_they_are_owed_once_repaired(scene: Scene) -> None:
     healthy = scene.subscribe("healthy", 30, HEALTHY)
-    dead = scene.subscribe("never", 5, NEVER) + scene.subscribe("error", 5, ERROR)
+    dead = scene.subscribe("never", 5, NEVER_ANSWERS) + scene.subscribe("error", 5, ALWAYS_500)
     dead += scene.subscribe("full", 5, FULL)
     [slow] = scene.subscribe("slow", 1, SLOW)
     scene.publish(200, batch=20)
     scene.wait_until(lambda: not scene.owed().keys() & set(healthy), "the healthy ones")
     scene.wait_until(lambda: scene.journal(OPENED).keys() == {*dead, slow}, "sixteen open breakers")
     scene.wait_until(lambda: scene.journal(STAYED_OPEN).keys() >= set(dead), "probes that fail")
-    seen, probes = scene.receiver.seen(), scene.journal(STAYED_OPEN)
+    seen, probes = scene.receiver.read_stats(), scene.journal(STAYED_OPEN)
     for path in dead:
         # What opened the breaker, what was on its way by then, its probes, and the one on its way now.
         assert seen[path].requests <= CONSECUTIVE + FIRST + probes[path] + 1
     assert scene.journal(CLOSED).keys() <= {slow}
 
     for kind in ("never", "error", "full", "slow"):
-        scene.receiver.behave(f"/{kind}/", WELL)
+        scene.receiver.set_behaviour(f"/{kind}/", WELL)
     scene.wait_until(lambda: not scene.owed(), "everything that is owed")
     assert_each_succeeded_once(scene, paths=46, events=200)
     assert_nothing_came_beside_the_ledger(scene)
@@ -176,13 +182,13 @@ def test_bad_endpoints_hold_up_nobody_and_get_all_they_are_owed_once_repaired(sc
 
 
 def test_a_backlog_of_thousands_drains_to_a_repaired_endpoint_within_its_limit(scene: Scene) -> None:
-    [path] = scene.subscribe("broken", 1, ERROR)
-    endpoint = show_id(Prefix.ENDPOINT, scene.endpoints()[path])
+    [path] = scene.subscribe("broken", 1, ALWAYS_500)
+    endpoint = format_id(Prefix.ENDPOINT, scene.endpoints()[path])
     scene.publish(BACKLOG, batch=1_000)
     scene.wait_until(lambda: path in scene.journal(OPENED), "its breaker to open")
     scene.tenant.post(f"/v1/endpoints/{endpoint}/disable", {"reason": "It is broken"})
     scene.wait_until(lambda: scene.in_flight(path) == 0, "the last answer")
-    scene.receiver.behave(path, WELL)
+    scene.receiver.set_behaviour(path, WELL)
     scene.tenant.post(f"/v1/endpoints/{endpoint}/enable", {"reason": "It was repaired"})
     scene.wait_until(lambda: not scene.owed(), "everything that is owed")
     assert_each_succeeded_once(scene, paths=1, events=BACKLOG)
@@ -192,19 +198,19 @@ def test_a_backlog_of_thousands_drains_to_a_repaired_endpoint_within_its_limit(s
 
 
 def test_limits_hold_while_a_relay_and_a_worker_are_killed_during_a_recovery(scene: Scene) -> None:
-    recovering = scene.subscribe("recovering", 3, ERROR)
-    [hung] = scene.subscribe("hung", 1, NEVER)
+    recovering = scene.subscribe("recovering", 3, ALWAYS_500)
+    [hung] = scene.subscribe("hung", 1, NEVER_ANSWERS)
     scene.publish(500, batch=500)
     scene.wait_until(lambda: scene.journal(OPENED).keys() == {*recovering, hung}, "four open breakers")
-    scene.receiver.behave("/hung/", NEVER)  # counts anew
-    scene.receiver.behave("/recovering/", Manner(delay=0.4))
+    scene.receiver.set_behaviour("/hung/", NEVER_ANSWERS)  # counts anew
+    scene.receiver.set_behaviour("/recovering/", PathBehaviour(delay=0.4))
     scene.wait_until(lambda: min(map(scene.limit, recovering)) >= 8, "three that are half recovered")
     scene.stack.kill(scene.wait_for_prober(hung))
     scene.stack.kill("relay")
     failed = scene.journal(STAYED_OPEN)[hung]
     scene.wait_until(lambda: scene.journal(STAYED_OPEN)[hung] > failed, "another probe that fails")
-    assert scene.receiver.seen()[hung].peaks == [1]
-    scene.receiver.behave("/hung/", WELL)
+    assert scene.receiver.read_stats()[hung].peaks == [1]
+    scene.receiver.set_behaviour("/hung/", WELL)
     scene.wait_until(lambda: not scene.owed(), "everything that is owed")
     assert_each_succeeded_once(scene, paths=4, events=500)
     assert_limits_held(scene)
@@ -215,7 +221,7 @@ def test_limits_hold_while_a_relay_and_a_worker_are_killed_during_a_recovery(sce
         [(recorded,)] = scene.rows(
             "select count(*) from attempts where endpoint_id = %s", scene.endpoints()[path]
         )
-        assert recorded <= scene.receiver.seen()[path].requests <= recorded + MOST
+        assert recorded <= scene.receiver.read_stats()[path].requests <= recorded + MOST
 
 
 def assert_each_succeeded_once(scene: Scene, *, paths: int, events: int) -> None:
@@ -224,17 +230,17 @@ def assert_each_succeeded_once(scene: Scene, *, paths: int, events: int) -> None
     assert found == [(paths * events, paths * events)]
     good = "select delivery_id from attempts where outcome = 'delivered' group by delivery_id"
     assert scene.rows(f"{good} having count(*) > 1") == []
-    assert {path: len(seen.times) for path, seen in scene.receiver.seen(ids=True).items()} == dict.fromkeys(
-        scene.endpoints(), events
-    )
+    assert {
+        path: len(seen.times) for path, seen in scene.receiver.read_stats(ids=True).items()
+    } == dict.fromkeys(scene.endpoints(), events)
 
 
 def assert_nothing_came_beside_the_ledger(scene: Scene) -> None:
     """What came twice has two attempts in the ledger: no request was made beside them."""
     endpoints = scene.endpoints()
     found = scene.rows("select endpoint_id, event_id, count(*) from attempts group by endpoint_id, event_id")
-    recorded = {(endpoint, show_id(Prefix.EVENT, event)): count for endpoint, event, count in found}
-    for path, seen in scene.receiver.seen(ids=True).items():
+    recorded = {(endpoint, format_id(Prefix.EVENT, event)): count for endpoint, event, count in found}
+    for path, seen in scene.receiver.read_stats(ids=True).items():
         beside = {
             m: times for m, times in seen.times.items() if times > recorded.get((endpoints[path], m), 0)
         }
@@ -253,8 +259,8 @@ def assert_limits_held(scene: Scene) -> None:
         else:
             assert (breaker_was, breaker, in_flight) == ("open", "half_open", in_flight_was + 1)
     assert scene.rows("select endpoint_id from endpoint_health where in_flight <> 0") == []
-    assert all(seen.most <= MOST for seen in scene.receiver.seen().values())
-    assert not any("in_flight_was_wrong" in scene.stack.log(name) for name in ("relay", "relay.2"))
+    assert all(seen.most <= MOST for seen in scene.receiver.read_stats().values())
+    assert not any("in_flight_was_wrong" in scene.stack.read_log(name) for name in ("relay", "relay.2"))
 
 
 def assert_one_probe_and_nothing_else_while_open(scene: Scene) -> None:
@@ -283,7 +289,7 @@ def assert_it_ramped_up(scene: Scene, path: str) -> None:
     )
     closed = max(n for n, (was, now, _) in enumerate(changes) if was != "closed" and now == "closed")
     assert [limit for limit, _ in groupby(limit for *_, limit in changes[closed:])] == RAMP
-    peaks = scene.receiver.seen()[path].peaks
+    peaks = scene.receiver.read_stats()[path].peaks
     assert all(peak <= 2**doublings for doublings, peak in enumerate(peaks))
 
 

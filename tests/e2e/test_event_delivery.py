@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from signing import VerificationError, verify
-from tests.support.partner import Answer, Call, Partner
-from tests.support.scene import (
-    PATIENCE,
+from tests.support.scenario import (
+    TIMEOUT_SECONDS,
     assert_all_arrived,
-    attempts,
-    publish,
-    statuses,
+    count_statuses,
+    list_attempts,
+    publish_events,
     subscribe,
     wait_for_success,
 )
 from tests.support.stack import ROOT, wait_until
+from tests.support.webhook_partner import CannedResponse, Partner, ReceivedCall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,37 +33,37 @@ if TYPE_CHECKING:
 
 def test_every_accepted_event_is_delivered_verified_and_recorded(engine: Api) -> None:
     with Partner() as partner:
-        tenant = engine.tenant()
+        tenant = engine.create_tenant()
         subscribe(tenant, partner)
-        events = publish(tenant, 200)
+        events = publish_events(tenant, 200)
         wait_for_success(tenant, 200)
         assert_all_arrived(partner, events)
-        assert set(partner.times_seen.values()) == {1}
-        recorded = [attempts(tenant, delivery) for delivery in tenant.every("/v1/deliveries")[:5]]
+        assert set(partner.count_by_message_id.values()) == {1}
+        recorded = [list_attempts(tenant, delivery) for delivery in tenant.list_all("/v1/deliveries")[:5]]
         assert [[attempt["outcome"] for attempt in of_one] for of_one in recorded] == [["delivered"]] * 5
 
 
-def test_what_a_partner_refuses_is_sent_again_with_the_same_id_and_body(engine: Api) -> None:
+def test_refused_delivery_is_retried_with_the_same_id_and_body(engine: Api) -> None:
     seen: Counter[str] = Counter()
 
-    def twice_unwell(call: Call) -> Answer:
+    def twice_unwell(call: ReceivedCall) -> CannedResponse:
         seen[call.message_id] += 1
-        return Answer(503 if seen[call.message_id] <= 2 else 200)
+        return CannedResponse(503 if seen[call.message_id] <= 2 else 200)
 
     with Partner(twice_unwell) as partner:
-        tenant = engine.tenant()
+        tenant = engine.create_tenant()
         # It is about retries: no breaker comes between.
         subscribe(tenant, partner, breaker={"consecutive_failures": 1_000, "minimum_requests": 1_000})
-        events = publish(tenant, 20)
+        events = publish_events(tenant, 20)
         wait_for_success(tenant, 20)
         assert_all_arrived(partner, events)
-        assert set(partner.times_seen.values()) == {3}
+        assert set(partner.count_by_message_id.values()) == {3}
         assert len({(call.message_id, call.body) for call in partner.calls}) == 20
 
 
 def test_a_batch_reaches_every_endpoint_that_asked_and_no_other(engine: Api) -> None:
     with Partner() as orders, Partner() as everything, Partner() as mail:
-        tenant = engine.tenant()
+        tenant = engine.create_tenant()
         subscribe(tenant, orders)
         subscribe(tenant, everything, filter=["*"])
         subscribe(tenant, mail, filter=["email.opened"])
@@ -79,35 +79,37 @@ def test_a_batch_reaches_every_endpoint_that_asked_and_no_other(engine: Api) -> 
 
 def test_another_tenants_endpoint_sees_nothing(engine: Api) -> None:
     with Partner() as mine, Partner() as theirs:
-        tenant, other = engine.tenant("Mine"), engine.tenant("Theirs")
+        tenant, other = engine.create_tenant("Mine"), engine.create_tenant("Theirs")
         subscribe(tenant, mine)
         subscribe(other, theirs, filter=["*"])
-        publish(tenant, 10)
+        publish_events(tenant, 10)
         wait_for_success(tenant, 10)
         assert theirs.calls == []
-        assert other.every("/v1/deliveries") == []
+        assert other.list_all("/v1/deliveries") == []
 
 
 def test_a_slow_partner_does_not_hold_up_the_others(engine: Api) -> None:
-    with Partner(lambda _call: Answer(delay=20)) as slow, Partner() as quick:
-        tenant = engine.tenant()
+    with Partner(lambda _call: CannedResponse(delay=20)) as slow, Partner() as quick:
+        tenant = engine.create_tenant()
         subscribe(tenant, slow, filter=["slow.order"])
         subscribe(tenant, quick)
         tenant.post("/v1/events/batch", {"events": [{"type": "slow.order", "data": {}}] * 600})
-        events = publish(tenant, 50)
-        wait_until(lambda: set(quick.times_seen) == set(events), "the quick ones", seconds=PATIENCE)
+        events = publish_events(tenant, 50)
+        wait_until(
+            lambda: set(quick.count_by_message_id) == set(events), "the quick ones", seconds=TIMEOUT_SECONDS
+        )
         assert slow.calls
-        for endpoint in tenant.every("/v1/endpoints"):
+        for endpoint in tenant.list_all("/v1/endpoints"):
             tenant.post(f"/v1/endpoints/{endpoint['id']}/pause")
 
 
 def test_both_secrets_sign_while_a_rotation_overlaps(engine: Api) -> None:
     with Partner() as partner:
-        tenant = engine.tenant()
+        tenant = engine.create_tenant()
         endpoint = subscribe(tenant, partner)
         old = str(partner.secret)
         new = tenant.post(f"/v1/endpoints/{endpoint}/secrets/rotate", {"overlap_hours": 1})["secret"]
-        publish(tenant, 1)
+        publish_events(tenant, 1)
         wait_for_success(tenant, 1)
         [call] = partner.calls
         now = datetime.now(UTC)
@@ -117,11 +119,11 @@ def test_both_secrets_sign_while_a_rotation_overlaps(engine: Api) -> None:
 
 def test_only_the_new_secret_signs_after_a_rotation_without_overlap(engine: Api) -> None:
     with Partner() as partner:
-        tenant = engine.tenant()
+        tenant = engine.create_tenant()
         endpoint = subscribe(tenant, partner)
         old, partner.secret = str(partner.secret), None
         new = tenant.post(f"/v1/endpoints/{endpoint}/secrets/rotate", {"overlap_hours": 0})["secret"]
-        publish(tenant, 1)
+        publish_events(tenant, 1)
         wait_for_success(tenant, 1)
         [call] = partner.calls
         verify(call.headers, call.body, new, now=datetime.now(UTC))
@@ -131,10 +133,10 @@ def test_only_the_new_secret_signs_after_a_rotation_without_overlap(engine: Api)
 
 def test_a_public_key_verifies_what_v1a_signed(engine: Api) -> None:
     with Partner() as partner:
-        tenant = engine.tenant()
+        tenant = engine.create_tenant()
         endpoint = tenant.post("/v1/endpoints", {"url": partner.url, "signature": "v1a"})
         assert endpoint["public_key"].startswith("whpk_")
-        publish(tenant, 5)
+        publish_events(tenant, 5)
         wait_for_success(tenant, 5)
         for call in partner.calls:
             verify(call.headers, call.body, endpoint["public_key"], now=datetime.now(UTC))
@@ -142,12 +144,12 @@ def test_a_public_key_verifies_what_v1a_signed(engine: Api) -> None:
 
 @pytest.mark.parametrize("package", ["standardwebhooks", "svix"])
 def test_the_npm_packages_verify_our_deliveries(engine: Api, package: str) -> None:
-    tenant = engine.tenant()
+    tenant = engine.create_tenant()
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  the specification's own example
     with node_receiver(secret, package) as (port, said):
         url = f"http://127.0.0.1:{port}/hooks"
         tenant.post("/v1/endpoints", {"url": url, "filter": ["order.*"], "secret": secret})
-        events = publish(tenant, 10)
+        events = publish_events(tenant, 10)
         wait_for_success(tenant, 10)
         assert sorted(next(said) for _ in events) == sorted(f"verified {event}" for event in events)
 
@@ -167,64 +169,70 @@ def node_receiver(secret: str, package: str) -> Iterator[tuple[int, Iterator[str
 
 
 def test_a_partner_that_says_410_gets_nothing_more(engine: Api) -> None:
-    with Partner(lambda _call: Answer(410)) as partner:
-        tenant = engine.tenant()
+    with Partner(lambda _call: CannedResponse(410)) as partner:
+        tenant = engine.create_tenant()
         endpoint = subscribe(tenant, partner)
-        publish(tenant, 1)
-        wait_until(lambda: statuses(tenant)["failed"] == 1, "the delivery to fail", seconds=PATIENCE)
+        publish_events(tenant, 1)
+        wait_until(
+            lambda: count_statuses(tenant)["failed"] == 1, "the delivery to fail", seconds=TIMEOUT_SECONDS
+        )
         assert tenant.get(f"/v1/endpoints/{endpoint}")["state"] == "disabled"
-        publish(tenant, 1, start=1)
-        assert statuses(tenant) == {"failed": 1, "pending": 1}
+        publish_events(tenant, 1, start=1)
+        assert count_statuses(tenant) == {"failed": 1, "pending": 1}
         assert len(partner.calls) == 1
 
 
-def test_what_a_paused_endpoint_is_owed_is_held_and_drains_when_it_resumes(engine: Api) -> None:
+def test_paused_endpoint_holds_deliveries_and_drains_on_resume(engine: Api) -> None:
     with Partner() as partner:
-        tenant = engine.tenant()
+        tenant = engine.create_tenant()
         endpoint = subscribe(tenant, partner)
         tenant.post(f"/v1/endpoints/{endpoint}/pause", {"reason": "maintenance"})
-        events = publish(tenant, 30)
-        assert statuses(tenant) == {"pending": 30}
+        events = publish_events(tenant, 30)
+        assert count_statuses(tenant) == {"pending": 30}
         assert partner.calls == []
         tenant.post(f"/v1/endpoints/{endpoint}/resume")
         wait_for_success(tenant, 30)
         assert_all_arrived(partner, events)
 
 
-def test_what_a_deleted_endpoint_was_owed_is_cancelled_and_says_so(engine: Api) -> None:
+def test_deleting_an_endpoint_cancels_its_pending_deliveries(engine: Api) -> None:
     with Partner() as partner:
-        tenant = engine.tenant()
+        tenant = engine.create_tenant()
         endpoint = subscribe(tenant, partner)
         tenant.post(f"/v1/endpoints/{endpoint}/pause")
-        publish(tenant, 5)
+        publish_events(tenant, 5)
         tenant.delete(f"/v1/endpoints/{endpoint}")
-        wait_until(lambda: statuses(tenant)["cancelled"] == 5, "five cancelled", seconds=PATIENCE)
-        reasons = {delivery["reason"] for delivery in tenant.every("/v1/deliveries")}
+        wait_until(
+            lambda: count_statuses(tenant)["cancelled"] == 5, "five cancelled", seconds=TIMEOUT_SECONDS
+        )
+        reasons = {delivery["reason"] for delivery in tenant.list_all("/v1/deliveries")}
         assert reasons == {"endpoint_deleted"}
 
 
 def test_a_test_event_goes_to_its_endpoint_alone(engine: Api) -> None:
     with Partner() as partner, Partner() as other:
-        tenant = engine.tenant()
+        tenant = engine.create_tenant()
         endpoint = subscribe(tenant, partner)
         subscribe(tenant, other, filter=["*"])
         tenant.post(f"/v1/endpoints/{endpoint}/test")
         wait_for_success(tenant, 1)
         assert json.loads(partner.calls[0].body)["type"] == "waybill.test"
-        assert partner.forged == other.calls == []
+        assert partner.unverified == other.calls == []
 
 
 def test_a_private_address_is_refused_when_it_is_dialled(stack: Stack, operator: Api) -> None:
     with Partner() as inside:
         stack.serve("web")
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, inside, schedule=[0])
-        publish(tenant, 1)
+        publish_events(tenant, 1)
         # These workers have no allow-list: what `web` let pass, the guard refuses at the socket.
         stack.environment["WAYBILL_ALLOW_NETWORKS"] = ""
         stack.serve("relay", "worker")
-        wait_until(lambda: statuses(tenant)["failed"] == 1, "the delivery to fail", seconds=PATIENCE)
-        [attempt] = attempts(tenant, tenant.every("/v1/deliveries")[0])
+        wait_until(
+            lambda: count_statuses(tenant)["failed"] == 1, "the delivery to fail", seconds=TIMEOUT_SECONDS
+        )
+        [attempt] = list_attempts(tenant, tenant.list_all("/v1/deliveries")[0])
         assert (attempt["outcome"], attempt["response"]) == ("blocked", None)
         assert inside.calls == []
 
@@ -233,22 +241,24 @@ def test_quorum_queues_carry_deliveries_too(stack: Stack, operator: Api) -> None
     stack.environment["WAYBILL_QUEUE_TYPE"] = "quorum"
     with Partner() as partner:
         stack.serve("web", "relay", "worker")
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, partner)
-        events = publish(tenant, 20)
+        events = publish_events(tenant, 20)
         wait_for_success(tenant, 20)
         assert_all_arrived(partner, events)
 
 
 def test_each_attempt_is_one_log_line_without_secret_or_body(stack: Stack, operator: Api) -> None:
-    with Partner(lambda _call: Answer(500)) as partner:
+    with Partner(lambda _call: CannedResponse(500)) as partner:
         stack.serve("web", "relay", "worker")
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, partner, schedule=[0, 1], headers={"Authorization": "Bearer of-the-partner"})
-        publish(tenant, 1)
-        wait_until(lambda: statuses(tenant)["failed"] == 1, "the delivery to fail", seconds=PATIENCE)
+        publish_events(tenant, 1)
+        wait_until(
+            lambda: count_statuses(tenant)["failed"] == 1, "the delivery to fail", seconds=TIMEOUT_SECONDS
+        )
         stack.stop("worker")
-    said = stack.log("worker")
+    said = stack.read_log("worker")
     lines = [json.loads(line) for line in said.splitlines() if "delivery.attempted" in line]
     assert [(line["number"], line["status"], line["decision"]) for line in lines] == [
         (1, 500, "retry"),
@@ -259,19 +269,19 @@ def test_each_attempt_is_one_log_line_without_secret_or_body(stack: Stack, opera
     assert partner.calls[0].headers["authorization"] == "Bearer of-the-partner"
 
 
-def test_an_attempt_that_succeeds_has_its_line_where_somebody_wants_it(stack: Stack, operator: Api) -> None:
+def test_successful_attempts_are_logged_when_enabled(stack: Stack, operator: Api) -> None:
     stack.environment["WAYBILL_LOG_ATTEMPTS"] = "all"
     with Partner() as partner:
         stack.serve("web", "relay", "worker")
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         endpoint = subscribe(tenant, partner)
-        [event] = publish(tenant, 1)
+        [event] = publish_events(tenant, 1)
         wait_for_success(tenant, 1)
         stack.stop("worker")
-    said = stack.log("worker")
+    said = stack.read_log("worker")
     [line] = [json.loads(line) for line in said.splitlines() if "delivery.attempted" in line]
-    [delivery] = tenant.every("/v1/deliveries")
-    [attempt] = attempts(tenant, delivery)
+    [delivery] = tenant.list_all("/v1/deliveries")
+    [attempt] = list_attempts(tenant, delivery)
     assert line["took_ms"] > 0
     assert {name: line[name] for name in ("event_id", "delivery_id", "attempt_id", "endpoint_id")} == {
         "event_id": event,

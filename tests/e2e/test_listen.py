@@ -17,9 +17,9 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from delivery.model import Format
-from tests.support.scene import PATIENCE, attempts, publish, wait_for_success
-from tests.support.stack import ROOT, WAYBILL, free_port, is_listening, wait_until
+from delivery.domain.model import PayloadFormat
+from tests.support.scenario import TIMEOUT_SECONDS, list_attempts, publish_events, wait_for_success
+from tests.support.stack import ROOT, WAYBILL, find_free_port, is_listening, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,12 +37,12 @@ def running(*command: str, port: int, **environment: str) -> Iterator[subprocess
         command, stdout=subprocess.PIPE, text=True, env=own | environment, cwd=ROOT / "docs" / "examples"
     )
     try:
-        wait_until(lambda: is_listening(port), f"{command[0]} on {port}", seconds=PATIENCE)
+        wait_until(lambda: is_listening(port), f"{command[0]} on {port}", seconds=TIMEOUT_SECONDS)
         yield process
     finally:
         if process.poll() is None:
             process.terminate()  # Ctrl-C is ignored by whoever was started by somebody who ignores it
-        process.wait(timeout=PATIENCE)
+        process.wait(timeout=TIMEOUT_SECONDS)
         assert process.stdout is not None
         process.stdout.close()
 
@@ -65,17 +65,17 @@ def forged(port: int) -> tuple[int, str]:
 def ended(process: subprocess.Popen[str]) -> str:
     """End it by Ctrl-C; returns what it printed."""
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=PATIENCE) == 0
+    assert process.wait(timeout=TIMEOUT_SECONDS) == 0
     assert process.stdout is not None
     return process.stdout.read()
 
 
-def test_retries_are_tried_out_with_it(engine: Api, tmp_path: Path) -> None:
-    port, tenant, own = free_port(), engine.tenant(), tmp_path / "secret"
+def test_listen_can_simulate_failures_to_test_retries(engine: Api, tmp_path: Path) -> None:
+    port, tenant, own = find_free_port(), engine.create_tenant(), tmp_path / "secret"
     own.write_text(endpoint(tenant, port))
     told = ("--secret", f"@{own}", "--fail-first", "1", "--json")
     with running(str(WAYBILL), "listen", "--port", str(port), *told, port=port) as listening:
-        events = publish(tenant, 2)
+        events = publish_events(tenant, 2)
         wait_for_success(tenant, 2)
         code, why = forged(port)
         lines = [json.loads(line) for line in ended(listening).splitlines()]
@@ -84,16 +84,18 @@ def test_retries_are_tried_out_with_it(engine: Api, tmp_path: Path) -> None:
     assert sorted(heard) == sorted((event, *one) for event in events for one in ((1, 500), (2, 204)))
     assert {line["event"]["data"]["number"] for line in lines[:-1]} == {0, 1}
     assert (lines[-1]["verified"], lines[-1]["status"]) == (False, 400)
-    for delivery in tenant.every("/v1/deliveries"):
-        assert [one["response"]["status"] for one in attempts(tenant, delivery)] == [500, 204]
+    for delivery in tenant.list_all("/v1/deliveries"):
+        assert [one["response"]["status"] for one in list_attempts(tenant, delivery)] == [500, 204]
 
 
-@pytest.mark.parametrize("wanted", Format)
-def test_people_are_shown_what_came_and_how_it_went(engine: Api, tmp_path: Path, wanted: Format) -> None:
-    port, tenant, own = free_port(), engine.tenant(), tmp_path / "secret"
+@pytest.mark.parametrize("wanted", PayloadFormat)
+def test_people_are_shown_what_came_and_how_it_went(
+    engine: Api, tmp_path: Path, wanted: PayloadFormat
+) -> None:
+    port, tenant, own = find_free_port(), engine.create_tenant(), tmp_path / "secret"
     own.write_text(endpoint(tenant, port, format=wanted))
     with running(str(WAYBILL), "listen", "--port", str(port), "--secret", f"@{own}", port=port) as listening:
-        (event,) = publish(tenant, 1)
+        (event,) = publish_events(tenant, 1)
         wait_for_success(tenant, 1)
         forged(port)
         said = ended(listening)
@@ -104,7 +106,7 @@ def test_people_are_shown_what_came_and_how_it_went(engine: Api, tmp_path: Path,
 
 
 @pytest.mark.parametrize("secret", ["nonsense", "whsec_"])
-def test_what_is_no_secret_is_found_out_at_once(tmp_path: Path, secret: str) -> None:
+def test_invalid_secret_is_rejected_at_start(tmp_path: Path, secret: str) -> None:
     own = tmp_path / "secret"
     own.write_text(secret)
     ran = subprocess.run(
@@ -118,23 +120,21 @@ def test_what_is_no_secret_is_found_out_at_once(tmp_path: Path, secret: str) -> 
     assert "--secret" in ran.stderr
 
 
-def test_each_of_several_secrets_verifies_while_one_takes_the_other_s_place(
-    engine: Api, tmp_path: Path
-) -> None:
-    port, tenant = free_port(), engine.tenant()
+def test_all_given_secrets_verify_during_a_rotation(engine: Api, tmp_path: Path) -> None:
+    port, tenant = find_free_port(), engine.create_tenant()
     new, old = tmp_path / "new", tmp_path / "old"
     new.write_text("whsec_" + base64.b64encode(bytes(32)).decode())
     old.write_text(endpoint(tenant, port))
     told = ("--secret", f"@{new}", "--secret", f"@{old}", "--json")
     with running(str(WAYBILL), "listen", "--port", str(port), *told, port=port) as listening:
-        publish(tenant, 1)
+        publish_events(tenant, 1)
         wait_for_success(tenant, 1)
         assert [json.loads(line)["verified"] for line in ended(listening).splitlines()] == [True]
 
 
 def post(port: int, body: bytes, headers: dict[str, str]) -> int:
     """Post to a receiver by hand; returns the status."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
     try:
         connection.putrequest("POST", "/in")
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
@@ -145,8 +145,8 @@ def post(port: int, body: bytes, headers: dict[str, str]) -> int:
         connection.close()
 
 
-def test_what_a_stranger_posts_commands_no_terminal_and_fills_no_memory() -> None:
-    port = free_port()
+def test_hostile_requests_cannot_control_the_terminal_or_fill_memory() -> None:
+    port = find_free_port()
     with running(str(WAYBILL), "listen", "--port", str(port), port=port) as listening:
         assert post(port, b"\x1b]0;owned\x07\x1b[2J", {"webhook-id": "\x1b[2J\x9b2J"}) == 204
         assert post(port, b"", {"Content-Length": str(17 << 20)}) == 413
@@ -156,12 +156,12 @@ def test_what_a_stranger_posts_commands_no_terminal_and_fills_no_memory() -> Non
     assert said.endswith("1 received, 0 verified, 0 refused as forged.\n")
 
 
-def test_it_ends_at_once_while_an_answer_waits() -> None:
-    port = free_port()
+def test_listen_stops_at_once_during_a_delayed_response() -> None:
+    port = find_free_port()
     told = ("--delay", "600", "--json")
     with (
         running(str(WAYBILL), "listen", "--port", str(port), *told, port=port) as listening,
-        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as waiting,
+        socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS) as waiting,
     ):
         waiting.sendall(b"POST /in HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\n{}")
         assert listening.stdout is not None
@@ -192,7 +192,7 @@ make_server("127.0.0.1", {port}, application).serve_forever()
 
 @pytest.mark.parametrize("kind", ["wsgi", "asgi"])
 def test_the_examples_for_servers_of_python_verify(engine: Api, kind: str) -> None:
-    port, tenant = free_port(), engine.tenant()
+    port, tenant = find_free_port(), engine.create_tenant()
     secret = endpoint(tenant, port)
     command = {
         "wsgi": (sys.executable, "-c", WSGI.format(port=port)),
@@ -200,7 +200,7 @@ def test_the_examples_for_servers_of_python_verify(engine: Api, kind: str) -> No
     }
     paths = os.pathsep.join([str(ROOT), str(ROOT / "docs" / "examples")])
     with running(*command[kind], port=port, SECRET=secret, PYTHONPATH=paths) as receiver:
-        (event,) = publish(tenant, 1)
+        (event,) = publish_events(tenant, 1)
         wait_for_success(tenant, 1)
         code, _ = forged(port)
         assert receiver.stdout is not None

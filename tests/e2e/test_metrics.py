@@ -18,9 +18,9 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.partner import Answer, Call, Partner
-from tests.support.scene import PATIENCE, publish, subscribe, wait_for_success
-from tests.support.stack import OPERATOR_KEY, free_port, is_listening, wait_until
+from tests.support.scenario import TIMEOUT_SECONDS, publish_events, subscribe, wait_for_success
+from tests.support.stack import OPERATOR_KEY, find_free_port, is_listening, wait_until
+from tests.support.webhook_partner import CannedResponse, Partner, ReceivedCall
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,14 +47,14 @@ def read(port: int, key: str = "") -> dict[str, float]:
 @pytest.fixture
 def ports(stack: Stack) -> dict[str, int]:
     """A web, a relay and a worker of two processes with ports for their metrics."""
-    ports = {kind: free_port() for kind in KINDS}
+    ports = {kind: find_free_port() for kind in KINDS}
     stack.environment |= {f"WAYBILL_{kind.upper()}_METRICS_PORT": str(port) for kind, port in ports.items()}
     # What a worker that is killed leaves behind goes with the test.
     stack.environment |= {"WAYBILL_WORKER_PROCESSES": "2", "TMPDIR": str(stack.folder)}
     stack.environment["WAYBILL_ATTEMPT_TIMEOUT"] = "25"
     stack.serve(*KINDS)
     for port in ports.values():
-        wait_until(partial(is_listening, port), f"metrics on {port}", seconds=PATIENCE)
+        wait_until(partial(is_listening, port), f"metrics on {port}", seconds=TIMEOUT_SECONDS)
     return ports
 
 
@@ -73,26 +73,26 @@ def listener(worker: int, port: int) -> int:
     raise LookupError(port)
 
 
-def test_they_move_as_deliveries_do(operator: Api, ports: dict[str, int]) -> None:
+def test_metrics_follow_deliveries(operator: Api, ports: dict[str, int]) -> None:
     refused_once: set[str] = set()
 
-    def once_unwell(call: Call) -> Answer:
+    def once_unwell(call: ReceivedCall) -> CannedResponse:
         if call.message_id in refused_once:
-            return Answer(200)
+            return CannedResponse(200)
         refused_once.add(call.message_id)
-        return Answer(503)
+        return CannedResponse(503)
 
     with Partner() as well, Partner(once_unwell) as ill:
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, well)
         subscribe(tenant, ill, breaker={"consecutive_failures": 1_000, "minimum_requests": 1_000})
-        publish(tenant, 20)
+        publish_events(tenant, 20)
         wait_for_success(tenant, 40)
 
         def recorded() -> bool:
             return read(ports["worker"])["waybill_deliveries_ended_total.succeeded"] == 40
 
-        wait_until(recorded, "what both processes of the worker have counted", seconds=PATIENCE)
+        wait_until(recorded, "what both processes of the worker have counted", seconds=TIMEOUT_SECONDS)
     web, relay, worker = (read(ports[kind]) for kind in KINDS)
     assert (web["waybill_events_accepted_total"], web["waybill_deliveries_owed_total"]) == (20, 40)
     assert web["waybill_commit_rows_sum.accept"] == 20
@@ -107,11 +107,11 @@ def test_they_move_as_deliveries_do(operator: Api, ports: dict[str, int]) -> Non
     wait_until(
         lambda: read(ports["relay"])["waybill_partitions_ahead_days"] >= 1,
         "the relay to look again, after it has made partitions",
-        seconds=PATIENCE,
+        seconds=TIMEOUT_SECONDS,
     )
     assert relay["waybill_relay_looked_timestamp_seconds"] > 1_700_000_000
     for port in ports.values():
-        wait_until(partial(has_pool, port), "the pool, looked at now and then", seconds=PATIENCE)
+        wait_until(partial(has_pool, port), "the pool, looked at now and then", seconds=TIMEOUT_SECONDS)
     for phase, told in {
         "accept": web,
         "claim": relay,
@@ -123,58 +123,60 @@ def test_they_move_as_deliveries_do(operator: Api, ports: dict[str, int]) -> Non
     assert "waybill_dependency_up.database" not in web | worker
 
 
-def test_what_is_on_its_way_is_told_until_it_is_over(operator: Api, ports: dict[str, int]) -> None:
+def test_in_flight_gauge_returns_to_zero(operator: Api, ports: dict[str, int]) -> None:
     answer = threading.Event()
 
-    def slow(_call: Call) -> Answer:
-        answer.wait(PATIENCE)
-        return Answer(200)
+    def slow(_call: ReceivedCall) -> CannedResponse:
+        answer.wait(TIMEOUT_SECONDS)
+        return CannedResponse(200)
 
     def on_their_way() -> float:
         return read(ports["worker"])["waybill_requests_in_flight"]
 
     with Partner(slow) as partner:
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, partner)
         try:
-            publish(tenant, 1)
-            wait_until(lambda: on_their_way() == 1, "a request on its way", seconds=PATIENCE)
+            publish_events(tenant, 1)
+            wait_until(lambda: on_their_way() == 1, "a request on its way", seconds=TIMEOUT_SECONDS)
         finally:
             answer.set()
         wait_for_success(tenant, 1)
-        wait_until(lambda: on_their_way() == 0, "none on its way", seconds=PATIENCE)
+        wait_until(lambda: on_their_way() == 0, "none on its way", seconds=TIMEOUT_SECONDS)
 
 
-def test_what_the_processes_of_a_worker_share_goes_with_them(stack: Stack) -> None:
+def test_stale_shared_metric_folders_are_removed(stack: Stack) -> None:
     stack.environment |= {
         "TMPDIR": str(stack.folder),
-        "WAYBILL_WORKER_METRICS_PORT": str(free_port()),
+        "WAYBILL_WORKER_METRICS_PORT": str(find_free_port()),
         "WAYBILL_WORKER_PROCESSES": "2",
     }
     left = stack.folder / "waybill-metrics-4194305-x"  # beyond every process id of Linux
     left.mkdir()
     stack.serve("worker")
     wait_until(
-        lambda: stack.log("worker").count("worker.ready") == 2, "both of its processes", seconds=PATIENCE
+        lambda: stack.read_log("worker").count("worker.ready") == 2,
+        "both of its processes",
+        seconds=TIMEOUT_SECONDS,
     )
     assert not left.exists()
-    (folder,) = stack.folder.glob(f"waybill-metrics-{stack.pid_of('worker')}-*")
+    (folder,) = stack.folder.glob(f"waybill-metrics-{stack.get_pid('worker')}-*")
     assert any(folder.iterdir())
     stack.stop("worker")
-    wait_until(lambda: not folder.exists(), "the folder to be taken away", seconds=PATIENCE)
+    wait_until(lambda: not folder.exists(), "the folder to be taken away", seconds=TIMEOUT_SECONDS)
 
 
-def test_what_waits_and_what_holds_it_is_told(operator: Api, ports: dict[str, int]) -> None:
+def test_backlog_and_hold_gauges_are_exported(operator: Api, ports: dict[str, int]) -> None:
     with Partner() as partner:
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         endpoint = subscribe(tenant, partner)
         tenant.post(f"/v1/endpoints/{endpoint}/pause", {})
-        publish(tenant, 7)
+        publish_events(tenant, 7)
 
         def told() -> bool:
             return read(ports["relay"])["waybill_held_deliveries.paused"] == 7
 
-        wait_until(told, "the held deliveries", seconds=PATIENCE)
+        wait_until(told, "the held deliveries", seconds=TIMEOUT_SECONDS)
     assert read(ports["relay"])["waybill_oldest_due_seconds.live"] == 0
 
 
@@ -182,13 +184,13 @@ def test_a_worker_process_that_dies_leaves_its_counts_and_the_port_to_another(
     stack: Stack, operator: Api, ports: dict[str, int]
 ) -> None:
     with Partner() as partner:
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, partner)
-        publish(tenant, 10)
+        publish_events(tenant, 10)
         wait_for_success(tenant, 10)
         counted = "waybill_attempts_total.delivered"
-        wait_until(lambda: read(ports["worker"])[counted] == 10, "the counts", seconds=PATIENCE)
-        owner = listener(stack.pid_of("worker"), ports["worker"])
+        wait_until(lambda: read(ports["worker"])[counted] == 10, "the counts", seconds=TIMEOUT_SECONDS)
+        owner = listener(stack.get_pid("worker"), ports["worker"])
         os.kill(owner, signal.SIGKILL)
 
         def another() -> bool:
@@ -197,16 +199,16 @@ def test_a_worker_process_that_dies_leaves_its_counts_and_the_port_to_another(
             except OSError:
                 return False
 
-        wait_until(another, "the other process to have the port", seconds=PATIENCE)
+        wait_until(another, "the other process to have the port", seconds=TIMEOUT_SECONDS)
 
 
 LEAVING = """
 import os, pathlib
 folder = pathlib.Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
-from delivery import metrics
-from delivery.metrics.exposition import leave
-metrics.rescued(3)
-leave()
+from delivery.telemetry import metrics
+from delivery.telemetry.metrics.prometheus import clean_up_process
+metrics.count_rescued(3)
+clean_up_process()
 """
 
 
@@ -225,9 +227,9 @@ def test_what_a_worker_process_counted_stays_until_its_last_sibling_ends(tmp_pat
     assert not folder.exists()
 
 
-def test_on_the_port_of_the_api_they_are_the_operators(stack: Stack, operator: Api) -> None:
+def test_metrics_on_the_api_port_need_the_operator_key(stack: Stack, operator: Api) -> None:
     stack.serve("web")
-    tenant = operator.tenant()
+    tenant = operator.create_tenant()
     assert read(stack.port, OPERATOR_KEY)["waybill_events_accepted_total"] == 0
     for key, status in ((tenant.key, 403), ("", 401)):
         with pytest.raises(HTTPError) as refused:
@@ -236,18 +238,18 @@ def test_on_the_port_of_the_api_they_are_the_operators(stack: Stack, operator: A
         assert refused.value.code == status
 
 
-def test_a_statsd_is_sent_what_was_counted_since(stack: Stack, operator: Api) -> None:
+def test_statsd_receives_counter_increments(stack: Stack, operator: Api) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as statsd, Partner() as partner:
         statsd.bind(("127.0.0.1", 0))
-        statsd.settimeout(PATIENCE)
+        statsd.settimeout(TIMEOUT_SECONDS)
         stack.environment["WAYBILL_STATSD"] = f"127.0.0.1:{statsd.getsockname()[1]}"
         stack.serve(*KINDS)
         began = int(time())
         # Who publishes before may have it claimed twice: a claim that nobody starts lapses.
-        wait_until(lambda: "worker.ready" in stack.log("worker"), "the worker", seconds=PATIENCE)
-        tenant = operator.tenant()
+        wait_until(lambda: "worker.ready" in stack.read_log("worker"), "the worker", seconds=TIMEOUT_SECONDS)
+        tenant = operator.create_tenant()
         subscribe(tenant, partner)
-        publish(tenant, 5)
+        publish_events(tenant, 5)
         wait_for_success(tenant, 5)
         stack.stop(*KINDS)  # each sends what is left
         lines: list[str] = []

@@ -9,13 +9,13 @@ from urllib.request import urlopen
 
 import pytest
 
-from delivery.model import Prefix, new_id, parse_id, show_id
+from delivery.domain.model import Prefix, format_id, new_id, parse_id
 from tests.integration.api.test_api_deliveries import attempt
 from tests.support import postgres
 from tests.support.api import Api
-from tests.support.conformance import Effort, Known, ask_everything
+from tests.support.openapi_conformance import ExerciseEffort, SampleTenant, exercise_api
 from tests.support.stack import OPERATOR_KEY
-from tests.unit.test_security_page import counted
+from tests.unit.test_security_guide import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from tests.support.stack import Stack
 
-BOUNDED = Effort(counted=16, random=5)
-LONG = Effort(counted=None, random=300, repeatable=False)
-NOBODY = Known("", {"tenant_id": ""})
+BOUNDED = ExerciseEffort(coverage_cases=16, random_cases=5)
+LONG = ExerciseEffort(coverage_cases=None, random_cases=300, is_deterministic=False)
+NOBODY = SampleTenant("", {"tenant_id": ""})
 
 
 def document_of(api: Api) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def document_of(api: Api) -> dict[str, Any]:
         return dict(json.load(answer))
 
 
-def one_of_everything(operator: Api, sql: psycopg.Connection) -> Known:
+def one_of_everything(operator: Api, sql: psycopg.Connection) -> SampleTenant:
     """A new tenant with something for each id that a path or a body may have, and a key with a limit."""
     tenant_id = operator.post("/v1/tenants", {"name": "Acme"})["id"]
     key = operator.post(f"/v1/tenants/{tenant_id}/keys", {"name": "test", "requests_per_second": 1_000})
@@ -45,7 +45,7 @@ def one_of_everything(operator: Api, sql: psycopg.Connection) -> Known:
     event = [tenant.post("/v1/events", {"type": "order.created", "data": number}) for number in range(3)][-1]
     delivery = tenant.get(f"/v1/deliveries?event={event['id']}")["items"][0]
     replay = tenant.post("/v1/replays", {"selection": {"status": ["failed"]}, "reason": "so"})
-    return Known(
+    return SampleTenant(
         tenant.key,
         {
             "tenant_id": tenant_id,
@@ -69,7 +69,7 @@ def refused_message(sql: psycopg.Connection, tenant_id: str) -> str:
         " values (%s, %s, %s, 21, 'so', %s, now(), now())",
         [id_, parse_id(Prefix.TENANT, tenant_id), b'{"type":"a","data":1}', id_.bytes],
     )
-    return show_id(Prefix.MESSAGE, id_)
+    return format_id(Prefix.MESSAGE, id_)
 
 
 def test_no_answer_is_outside_the_document_and_each_operation_is_carried_out(
@@ -79,22 +79,22 @@ def test_no_answer_is_outside_the_document_and_each_operation_is_carried_out(
     stack.serve("web")
     document = document_of(operator)
     with postgres.connect(stack.database_url) as sql:
-        found = ask_everything(
+        found = exercise_api(
             operator.url,
             document,
             LONG if long else BOUNDED,
             operator_key=OPERATOR_KEY,
-            make_known=lambda: one_of_everything(operator, sql),
+            make_tenant=lambda: one_of_everything(operator, sql),
         )
     for name, answers in found.answers.items():
         print(f"{name}: {dict(sorted(answers.items()))}")  # noqa: T201  shown when the test fails, or with -s
-    print(f"{len(found.answers)} operations, {found.asked} answers")  # noqa: T201  same
-    assert not found.faults, "\n".join(found.faults[:20])
+    print(f"{len(found.answers)} operations, {found.request_count} answers")  # noqa: T201  same
+    assert not found.violations, "\n".join(found.violations[:20])
     # An answer that broke off when its head was out already has no status to tell.
-    assert "request.failed" not in stack.log("web")
-    assert found.never_done() == set()
+    assert "request.failed" not in stack.read_log("web")
+    assert found.list_never_succeeded() == set()
     assert len(found.answers) == sum(len(operations) for operations in document["paths"].values())
-    assert found.asked >= counted("whatever the OpenAPI")
+    assert found.request_count >= counted("whatever the OpenAPI")
 
 
 def _other_status(operation: dict[str, Any], _schema: dict[str, Any]) -> None:
@@ -134,8 +134,6 @@ def test_an_answer_outside_the_document_is_found(
     document = copy.deepcopy(document_of(engine))
     document["paths"] = {"/healthz": document["paths"]["/healthz"]}
     change(document["paths"]["/healthz"]["get"], document["components"]["schemas"]["HealthOut"])
-    found = ask_everything(
-        engine.url, document, BOUNDED, operator_key=OPERATOR_KEY, make_known=lambda: NOBODY
-    )
-    assert found.faults
-    assert all(fault in one for one in found.faults), found.faults
+    found = exercise_api(engine.url, document, BOUNDED, operator_key=OPERATOR_KEY, make_tenant=lambda: NOBODY)
+    assert found.violations
+    assert all(fault in one for one in found.violations), found.violations

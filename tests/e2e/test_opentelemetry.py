@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.support.partner import Answer, Partner
 from tests.support.postgres import connect
-from tests.support.scene import PATIENCE, subscribe, wait_for_success
+from tests.support.scenario import TIMEOUT_SECONDS, subscribe, wait_for_success
 from tests.support.stack import wait_until
+from tests.support.webhook_partner import CannedResponse, Partner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.api import Api
-    from tests.support.partner import Call
     from tests.support.stack import Stack
+    from tests.support.webhook_partner import ReceivedCall
 
 
 class Span(NamedTuple):
@@ -84,27 +84,27 @@ def test_one_trace_leads_from_the_producer_to_the_receiver(
     trace, producer = secrets.token_hex(16), secrets.token_hex(8)
     first: list[str] = []
 
-    def unwell_once(call: Call) -> Answer:
+    def unwell_once(call: ReceivedCall) -> CannedResponse:
         first.append(call.message_id)
-        return Answer(503 if len(first) == 1 else 200)
+        return CannedResponse(503 if len(first) == 1 else 200)
 
     with Partner(unwell_once) as partner:
         stack.serve("web", "relay", "worker")
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         endpoint = subscribe(tenant, partner)
         event = {"type": "order.created", "data": {}}
         event_id = tenant.post("/v1/events", event, traceparent=f"00-{trace}-{producer}-01")["id"]
         wait_for_success(tenant, 1)
-        wait_until(lambda: len(collector.spans) >= 6, "the spans of two attempts", seconds=PATIENCE)
+        wait_until(lambda: len(collector.spans) >= 6, "the spans of two attempts", seconds=TIMEOUT_SECONDS)
         received = [parts(call.headers["traceparent"]) for call in partner.calls]
-    assert partner.forged == []
+    assert partner.unverified == []
 
     spans = collector.spans
     assert {span.trace for span in spans} == {trace}
     [accept] = [span for span in spans if span.service == "waybill-web"]
     assert (accept.name, accept.parent) == ("POST /v1/events", producer)
     assert accept.about["http.response.status_code"] == 202
-    [delivery] = tenant.every("/v1/deliveries")
+    [delivery] = tenant.list_all("/v1/deliveries")
     of_worker = [span for span in spans if span.service == "waybill-worker"]
     assert {span.parent for span in of_worker} == {accept.id}
     assert {span.about["waybill.event_id"] for span in of_worker} == {event_id}
@@ -120,17 +120,19 @@ def test_one_trace_leads_from_the_producer_to_the_receiver(
     assert [span.about["http.response.status_code"] for span in attempts] == [503, 200]
     assert [span.about["waybill.outcome"] for span in attempts] == ["refused", "delivered"]
     assert [span.failed for span in attempts] == [True, False]
-    lines = [json.loads(line) for line in stack.log("worker").splitlines() if "delivery.attempted" in line]
+    lines = [
+        json.loads(line) for line in stack.read_log("worker").splitlines() if "delivery.attempted" in line
+    ]
     assert [(line["number"], line["trace_id"]) for line in lines] == [(1, trace)]
 
 
-def test_a_producer_without_a_trace_begins_one_and_an_unsampled_one_is_passed_on_unsampled(
+def test_missing_trace_context_starts_a_trace_and_unsampled_stays_unsampled(
     stack: Stack, operator: Api, collector: Collector
 ) -> None:
     trace, producer = secrets.token_hex(16), secrets.token_hex(8)
     with Partner() as partner:
         stack.serve("web", "relay", "worker")
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, partner)
         batch = {"events": [{"type": "order.created", "data": {}}, {"type": "order.paid", "data": {}}]}
         tenant.post("/v1/events/batch", batch)
@@ -150,18 +152,18 @@ def test_nobody_waits_for_a_collector_that_is_away(stack: Stack, operator: Api, 
     stack.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:1"
     with Partner() as partner:
         stack.serve("web", "relay", "worker")
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, partner)
         tenant.post("/v1/events", {"type": "order.created", "data": {}})
         wait_for_success(tenant, 1)
-        assert stack.ended() == []
+        assert stack.list_crashed() == []
     assert collector.calls == []
 
 
-def test_where_it_is_off_nothing_is_kept_and_nothing_sent_on(stack: Stack, operator: Api) -> None:
+def test_disabled_tracing_stores_and_propagates_nothing(stack: Stack, operator: Api) -> None:
     with Partner() as partner:
         stack.serve("web", "relay", "worker")
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, partner)
         sent = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
         tenant.post("/v1/events", {"type": "order.created", "data": {}}, traceparent=sent)
@@ -177,11 +179,11 @@ def test_every_attempt_s_headers_are_in_the_ledger_as_they_were_sent(
     assert collector.url
     with Partner() as partner:
         stack.serve("web", "relay", "worker")
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, partner)
         tenant.post("/v1/events", {"type": "order.created", "data": {}})
         wait_for_success(tenant, 1)
-        [delivery] = tenant.every("/v1/deliveries")
-        [attempt] = tenant.every(f"/v1/deliveries/{delivery['id']}/attempts")
+        [delivery] = tenant.list_all("/v1/deliveries")
+        [attempt] = tenant.list_all(f"/v1/deliveries/{delivery['id']}/attempts")
         shown = tenant.get(f"/v1/attempts/{attempt['id']}")
     assert partner.calls[0].headers["traceparent"] in json.dumps(shown)

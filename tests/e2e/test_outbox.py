@@ -19,13 +19,13 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from delivery.client import Client, Event
-from delivery.errors import Misconfigured, Unavailable
+from delivery.domain.errors import Misconfigured, Unavailable
 from delivery.outbox import Outbox
 from delivery.outbox.forward import Forwarder
-from delivery.outbox.rows import Rows, open_database
-from tests.support.proxy import CutOff, Proxy, Weather, ears
-from tests.support.scene import PATIENCE
+from delivery.outbox.rows import OutboxStore, open_database
+from tests.support.scenario import TIMEOUT_SECONDS
 from tests.support.stack import WAYBILL, Stack, wait_until
+from tests.support.tcp_proxy import ConnectionCut, NetworkConditions, TcpProxy, share_listeners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,9 +60,9 @@ def shop(empty_database_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def rows(shop: Engine) -> Iterator[Rows]:
+def rows(shop: Engine) -> Iterator[OutboxStore]:
     engine = open_database(url_of(shop))
-    yield Rows(engine)
+    yield OutboxStore(engine)
     engine.dispose()
 
 
@@ -84,7 +84,7 @@ def url_of(engine: Engine) -> str:
 def forward(
     processes: Stack, name: str, database: str, tenant: Api, *, url: str = "", lease: str = "1"
 ) -> None:
-    processes.own[name] = {
+    processes.process_environment[name] = {
         "WAYBILL_OUTBOX_DATABASE": database,
         "WAYBILL_KEY": tenant.key,
         "WAYBILL_URL": url or tenant.url,
@@ -100,20 +100,22 @@ def write(engine: Engine, *events: Event, stream: str | None = None) -> None:
 
 def data_of(tenant: Api) -> list[Any]:
     """The data of every event that the tenant has, oldest first."""
-    listed = tenant.every("/v1/events?order=oldest")
+    listed = tenant.list_all("/v1/events?order=oldest")
     return [tenant.get(f"/v1/events/{event['id']}")["body"]["data"] for event in listed]
 
 
 @contextmanager
-def in_process(rows: Rows, tenant: Api, transport: httpx.BaseTransport | None = None) -> Iterator[Forwarder]:
+def in_process(
+    rows: OutboxStore, tenant: Api, transport: httpx.BaseTransport | None = None
+) -> Iterator[Forwarder]:
     with Client(tenant.url, tenant.key, transport=transport) as client:
-        yield Forwarder(rows, client, lease=LEASE, wait=lambda pause: time.sleep(pause.total_seconds()))
+        yield Forwarder(rows, client, lease=LEASE, sleep=lambda pause: time.sleep(pause.total_seconds()))
 
 
-def test_what_is_rolled_back_was_never_written_and_what_commits_is_sent(
-    shop: Engine, rows: Rows, engine: Api
+def test_outbox_sends_committed_rows_and_no_rolled_back_ones(
+    shop: Engine, rows: OutboxStore, engine: Api
 ) -> None:
-    tenant = engine.tenant()
+    tenant = engine.create_tenant()
     with Session(shop) as session:
         session.add(Order(id=1))
         outbox.enqueue(session, Event("order.created", {"order": 1}))
@@ -126,13 +128,15 @@ def test_what_is_rolled_back_was_never_written_and_what_commits_is_sent(
     with shop.begin() as connection:
         connection.execute(outbox.statement(Event("order.shipped", "Zoë")))
     with in_process(rows, tenant) as forwarder:
-        assert forwarder.turn() == timedelta(0)
+        assert forwarder.forward_batch() == timedelta(0)
     assert data_of(tenant) == [{"order": 2}, {"order": 2.0}, "Zoë"]
-    assert rows.standing().waiting == rows.standing().on_their_way == 0
+    assert rows.read_status().waiting == rows.read_status().in_flight == 0
 
 
-async def test_async_sessions_write_in_their_transaction_too(shop: Engine, rows: Rows, engine: Api) -> None:
-    tenant = engine.tenant()
+async def test_async_sessions_write_in_their_transaction_too(
+    shop: Engine, rows: OutboxStore, engine: Api
+) -> None:
+    tenant = engine.create_tenant()
     async_shop = create_async_engine(url_of(shop))
     async with AsyncSession(async_shop) as session:
         outbox.enqueue(session, Event("order.created", 1))
@@ -142,37 +146,37 @@ async def test_async_sessions_write_in_their_transaction_too(shop: Engine, rows:
         await session.commit()
     await async_shop.dispose()
     with in_process(rows, tenant) as forwarder:
-        forwarder.turn()
+        forwarder.forward_batch()
     assert data_of(tenant) == [2]
 
 
-def test_channels_go_along(shop: Engine, rows: Rows, engine: Api) -> None:
-    tenant = engine.tenant()
+def test_channels_go_along(shop: Engine, rows: OutboxStore, engine: Api) -> None:
+    tenant = engine.create_tenant()
     write(shop, Event("order.created", 1, ["eu", "us"]), Event("order.created", 2))
     with shop.begin() as connection:
         connection.execute(outbox.statement(Event("order.created", 3, ("asia",))))
     with in_process(rows, tenant) as forwarder:
-        forwarder.turn()
-    listed = tenant.every("/v1/events?order=oldest")
+        forwarder.forward_batch()
+    listed = tenant.list_all("/v1/events?order=oldest")
     assert [event["channels"] for event in listed] == [["eu", "us"], [], ["asia"]]
 
 
 def test_a_table_of_an_earlier_release_goes_on_as_long_as_no_channels_are_used(
-    shop: Engine, rows: Rows, engine: Api
+    shop: Engine, rows: OutboxStore, engine: Api
 ) -> None:
-    tenant = engine.tenant()
+    tenant = engine.create_tenant()
     with shop.begin() as connection:
         connection.execute(text("alter table waybill_outbox drop column channels"))
     write(shop, Event("order.created", 1))
     with in_process(rows, tenant) as forwarder:
-        assert forwarder.turn() == timedelta(0)
+        assert forwarder.forward_batch() == timedelta(0)
         with pytest.raises(ProgrammingError, match="channels"):
             write(shop, Event("order.created", 2, ["eu"]))
         with shop.begin() as connection:
             connection.execute(text("alter table waybill_outbox add column channels text[]"))
         write(shop, Event("order.created", 2, ["eu"]))
-        forwarder.turn()
-    listed = tenant.every("/v1/events?order=oldest")
+        forwarder.forward_batch()
+    listed = tenant.list_all("/v1/events?order=oldest")
     assert [event["channels"] for event in listed] == [[], ["eu"]]
 
 
@@ -187,9 +191,9 @@ def test_the_printed_sql_makes_what_the_metadata_says(shop: Engine, processes: S
 
 
 def test_a_forwarder_killed_between_the_answer_and_the_delete_makes_one_event(
-    shop: Engine, rows: Rows, engine: Api, processes: Stack
+    shop: Engine, rows: OutboxStore, engine: Api, processes: Stack
 ) -> None:
-    tenant = engine.tenant()
+    tenant = engine.create_tenant()
     write(shop, *[Event("order.created", n) for n in range(10)])
     killed = threading.Event()
 
@@ -197,25 +201,27 @@ def test_a_forwarder_killed_between_the_answer_and_the_delete_makes_one_event(
         if b"DELETE FROM waybill_outbox" in sent and not killed.is_set():
             processes.kill("forward")
             killed.set()
-            raise CutOff
+            raise ConnectionCut
 
     where = make_url(url_of(shop))
-    with Proxy(str(where.host), int(where.port or 0), ears(of_client=kill_before_the_delete)) as proxy:
+    with TcpProxy(
+        str(where.host), int(where.port or 0), share_listeners(on_client_bytes=kill_before_the_delete)
+    ) as proxy:
         through = where.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
         forward(processes, "forward", through, tenant)
-        wait_until(killed.is_set, "the forwarder to be killed", seconds=PATIENCE)
+        wait_until(killed.is_set, "the forwarder to be killed", seconds=TIMEOUT_SECONDS)
     assert data_of(tenant) == list(range(10))
-    assert rows.standing().on_their_way == 10
+    assert rows.read_status().in_flight == 10
     forward(processes, "forward", url_of(shop), tenant)
-    wait_until(lambda: rows.standing().on_their_way == 0, "the outbox to be empty", seconds=PATIENCE)
+    wait_until(lambda: rows.read_status().in_flight == 0, "the outbox to be empty", seconds=TIMEOUT_SECONDS)
     assert data_of(tenant) == list(range(10))
 
 
 def test_two_forwarders_at_once_keep_the_order_of_streams_whatever_is_killed(
-    shop: Engine, rows: Rows, engine: Api, processes: Stack
+    shop: Engine, rows: OutboxStore, engine: Api, processes: Stack
 ) -> None:
     """Rows come in all the while, some are refused, and one forwarder is killed twice on the way."""
-    tenant = engine.tenant()
+    tenant = engine.create_tenant()
     for name in ("one", "two"):
         forward(processes, name, url_of(shop), tenant)
     for step in range(60):
@@ -228,48 +234,50 @@ def test_two_forwarders_at_once_keep_the_order_of_streams_whatever_is_killed(
             processes.kill("two")
             forward(processes, "two", url_of(shop), tenant)
     wait_until(
-        lambda: rows.standing().waiting + rows.standing().on_their_way == 0, "all of it", seconds=PATIENCE
+        lambda: rows.read_status().waiting + rows.read_status().in_flight == 0,
+        "all of it",
+        seconds=TIMEOUT_SECONDS,
     )
     came: dict[int, list[int]] = defaultdict(list)
     for stream, step in data_of(tenant):
         came[stream].append(step)
     assert dict(came) == {stream: list(range(60)) for stream in range(20)}
-    refused = rows.refused(limit=100)
+    refused = rows.list_refused(limit=100)
     assert [one.type for one in refused] == ["no type at all"] * 3
     assert all("type" in one.reason for one in refused)
 
 
-def test_no_event_overtakes_another_of_its_stream_that_is_on_its_way(shop: Engine, rows: Rows) -> None:
+def test_no_event_overtakes_another_of_its_stream_that_is_on_its_way(shop: Engine, rows: OutboxStore) -> None:
     write(shop, Event("a", 1), stream="order 1")
     write(shop, Event("a", 2))
-    first = rows.claim(lease=LEASE)
+    first = rows.claim_batch(lease=LEASE)
     write(shop, Event("a", 3), stream="order 1")
     write(shop, Event("a", 4), stream="order 2")
-    second = rows.claim(lease=LEASE)
+    second = rows.claim_batch(lease=LEASE)
     assert first is not None
     assert second is not None
     assert [row.data for row in first.rows] == ["1", "2"]
     assert [row.data for row in second.rows] == ["4"]
-    assert rows.claim(lease=LEASE) is None
-    rows.done(first)
-    third = rows.claim(lease=LEASE)
+    assert rows.claim_batch(lease=LEASE) is None
+    rows.delete_sent(first)
+    third = rows.claim_batch(lease=LEASE)
     assert third is not None
     assert [row.data for row in third.rows] == ["3"]
 
 
-def test_rows_have_the_order_in_which_one_session_wrote_them(shop: Engine, rows: Rows) -> None:
+def test_rows_have_the_order_in_which_one_session_wrote_them(shop: Engine, rows: OutboxStore) -> None:
     """SQLAlchemy writes a thousand rows in one statement."""
     write(shop, *[Event("a", n) for n in range(2_500)], stream="order 1")
     came: list[int] = []
-    while batch := rows.claim(lease=LEASE):
+    while batch := rows.claim_batch(lease=LEASE):
         came += [int(row.data) for row in batch.rows]
-        rows.done(batch)
+        rows.delete_sent(batch)
     assert came == list(range(2_500))
 
 
-def test_a_batch_is_bounded_in_rows_and_bytes(shop: Engine, rows: Rows) -> None:
+def test_a_batch_is_bounded_in_rows_and_bytes(shop: Engine, rows: OutboxStore) -> None:
     write(shop, *[Event("a", "x" * 3_000_000) for _ in range(3)], *[Event("a", n) for n in range(5)])
-    first, second = rows.claim(lease=LEASE), rows.claim(lease=LEASE, most=3)
+    first, second = rows.claim_batch(lease=LEASE), rows.claim_batch(lease=LEASE, limit=3)
     assert first is not None
     assert second is not None
     assert [len(row.data) for row in first.rows] == [3_000_002] * 2
@@ -277,15 +285,15 @@ def test_a_batch_is_bounded_in_rows_and_bytes(shop: Engine, rows: Rows) -> None:
 
 
 def test_refused_events_are_set_aside_with_the_reason_sent_again_and_discarded(
-    shop: Engine, rows: Rows, engine: Api, processes: Stack
+    shop: Engine, rows: OutboxStore, engine: Api, processes: Stack
 ) -> None:
-    tenant = engine.tenant()
+    tenant = engine.create_tenant()
     write(shop, *[Event("order.created" if n % 7 else "not a type", n) for n in range(20)])
     with in_process(rows, tenant) as forwarder:
-        while rows.standing().waiting + rows.standing().on_their_way:
-            forwarder.turn()
+        while rows.read_status().waiting + rows.read_status().in_flight:
+            forwarder.forward_batch()
         assert data_of(tenant) == [n for n in range(20) if n % 7]
-        refused = rows.refused(limit=10)
+        refused = rows.list_refused(limit=10)
         assert [one.id for one in refused] == [1, 8, 15]
         processes.environment["WAYBILL_OUTBOX_DATABASE"] = url_of(shop)
         listed = processes.run(str(WAYBILL), "outbox", "list")
@@ -295,20 +303,22 @@ def test_refused_events_are_set_aside_with_the_reason_sent_again_and_discarded(
             connection.execute(text("update waybill_outbox set type = 'order.created' where id = 8"))
         assert processes.run(str(WAYBILL), "outbox", "retry", "8") == "1 will be sent again.\n"
         assert processes.run(str(WAYBILL), "outbox", "discard", "1", "8") == "1 are deleted.\n"
-        forwarder.turn()
+        forwarder.forward_batch()
     assert data_of(tenant)[-1] == 7
-    assert [one.id for one in rows.refused(limit=10)] == [15]
+    assert [one.id for one in rows.list_refused(limit=10)] == [15]
 
 
-def test_an_event_that_is_too_large_is_found_among_others(shop: Engine, rows: Rows, engine: Api) -> None:
+def test_an_event_that_is_too_large_is_found_among_others(
+    shop: Engine, rows: OutboxStore, engine: Api
+) -> None:
     """The answer tells of a size and names none: halves are tried until it stands alone."""
-    tenant = engine.tenant()
+    tenant = engine.create_tenant()
     write(shop, *[Event("order.created", "x" * 300_000 if n == 5 else n) for n in range(9)])
     with in_process(rows, tenant) as forwarder:
-        while rows.standing().waiting + rows.standing().on_their_way:
-            forwarder.turn()
+        while rows.read_status().waiting + rows.read_status().in_flight:
+            forwarder.forward_batch()
     assert data_of(tenant) == [0, 1, 2, 3, 4, 6, 7, 8]
-    (refused,) = rows.refused(limit=2)
+    (refused,) = rows.list_refused(limit=2)
     assert refused.id == 6
     assert "262,144" in refused.reason
 
@@ -316,35 +326,35 @@ def test_an_event_that_is_too_large_is_found_among_others(shop: Engine, rows: Ro
 def test_a_database_without_an_outbox_says_so(empty_database_url: str) -> None:
     engine = open_database(empty_database_url)
     with pytest.raises(Misconfigured, match=r"No outbox shop\.waybill_outbox in this database"):
-        Rows(engine, "shop.waybill_outbox").standing()
+        OutboxStore(engine, "shop.waybill_outbox").read_status()
     engine.dispose()
 
 
-def test_a_key_that_is_refused_condemns_no_event(shop: Engine, rows: Rows, engine: Api) -> None:
-    tenant = engine.tenant()
+def test_a_key_that_is_refused_condemns_no_event(shop: Engine, rows: OutboxStore, engine: Api) -> None:
+    tenant = engine.create_tenant()
     write(shop, Event("order.created", 1))
     with in_process(rows, type(engine)(engine.url, "wbk_wrong")) as forwarder:
-        assert forwarder.turn() > timedelta(0)
-    assert rows.standing().on_their_way == 1
+        assert forwarder.forward_batch() > timedelta(0)
+    assert rows.read_status().in_flight == 1
     with in_process(rows, tenant) as forwarder:
-        forwarder.turn()
+        forwarder.forward_batch()
     assert data_of(tenant) == [1]
-    assert rows.refused(limit=1) == []
+    assert rows.list_refused(limit=1) == []
 
 
-def test_the_operators_key_condemns_no_event(shop: Engine, rows: Rows, engine: Api) -> None:
+def test_the_operators_key_condemns_no_event(shop: Engine, rows: OutboxStore, engine: Api) -> None:
     write(shop, Event("order.created", 1), Event("order.created", 2))
     with in_process(rows, engine) as forwarder:
         for _ in range(3):
-            assert forwarder.turn() > timedelta(0)
-    assert rows.standing().on_their_way == 2
-    assert rows.refused(limit=1) == []
+            assert forwarder.forward_batch() > timedelta(0)
+    assert rows.read_status().in_flight == 2
+    assert rows.list_refused(limit=1) == []
 
 
 def test_a_row_that_is_no_json_is_set_aside_and_is_never_two_events(
-    shop: Engine, rows: Rows, engine: Api
+    shop: Engine, rows: OutboxStore, engine: Api
 ) -> None:
-    tenant = engine.tenant()
+    tenant = engine.create_tenant()
     write(shop, *[Event("order.created", n) for n in range(3)])
     with pytest.raises(ValueError, match="must be JSON"):
         write(shop, Event("order.created", b'1},{"type":"order.paid","data":2'))
@@ -352,43 +362,43 @@ def test_a_row_that_is_no_json_is_set_aside_and_is_never_two_events(
         broken = """update waybill_outbox set data = '1},{"type":"order.paid","data":2' where id = 2"""
         connection.execute(text(broken.replace(":", "\\:")))
     with in_process(rows, tenant) as forwarder:
-        while rows.standing().waiting + rows.standing().on_their_way:
-            forwarder.turn()
+        while rows.read_status().waiting + rows.read_status().in_flight:
+            forwarder.forward_batch()
     assert data_of(tenant) == [0, 2]
-    (refused,) = rows.refused(limit=2)
+    (refused,) = rows.list_refused(limit=2)
     assert "must be JSON" in refused.reason
 
 
-def test_a_claim_does_not_wait_for_ever_for_another(shop: Engine, rows: Rows) -> None:
+def test_outbox_claim_lock_wait_is_bounded(shop: Engine, rows: OutboxStore) -> None:
     write(shop, Event("a", 1))
     with shop.begin() as connection:
         connection.execute(text("select pg_advisory_xact_lock(hashtext('waybill_outbox'))"))
         with pytest.raises(Unavailable, match="lock timeout"):
-            rows.claim(lease=LEASE)
-    assert rows.claim(lease=LEASE) is not None
+            rows.claim_batch(lease=LEASE)
+    assert rows.claim_batch(lease=LEASE) is not None
 
 
-def test_who_is_told_to_stop_while_its_database_is_away_stops(shop: Engine, rows: Rows) -> None:
+def test_forwarder_stops_while_its_database_is_down(shop: Engine, rows: OutboxStore) -> None:
     where = make_url(url_of(shop))
     write(shop, Event("a", 1))
-    with Proxy(str(where.host), int(where.port or 0)) as proxy:
+    with TcpProxy(str(where.host), int(where.port or 0)) as proxy:
         through = where.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
         away = open_database(through)
 
         def interrupt(_request: httpx.Request) -> httpx.Response:
-            proxy.weather = Weather(refusing=True)
-            proxy.reset()
+            proxy.conditions = NetworkConditions(is_refusing=True)
+            proxy.reset_connections()
             raise KeyboardInterrupt
 
         with Client("http://nowhere.example", "k", transport=httpx.MockTransport(interrupt)) as client:
-            forwarder = Forwarder(Rows(away), client, lease=LEASE, wait=lambda _pause: None)
+            forwarder = Forwarder(OutboxStore(away), client, lease=LEASE, sleep=lambda _pause: None)
             with pytest.raises(KeyboardInterrupt):
                 forwarder.run()
         away.dispose()
-    assert rows.standing().on_their_way == 1
+    assert rows.read_status().in_flight == 1
 
 
-def test_no_transaction_is_open_while_events_are_sent(shop: Engine, rows: Rows) -> None:
+def test_no_transaction_is_open_while_events_are_sent(shop: Engine, rows: OutboxStore) -> None:
     states: list[str] = []
 
     def look(request: httpx.Request) -> httpx.Response:
@@ -405,12 +415,12 @@ def test_no_transaction_is_open_while_events_are_sent(shop: Engine, rows: Rows) 
 
     write(shop, Event("a", 1), Event("a", 2))
     with Client("http://nowhere.example", "k", transport=httpx.MockTransport(look)) as client:
-        Forwarder(rows, client, lease=LEASE, wait=lambda _pause: None).turn()
+        Forwarder(rows, client, lease=LEASE, sleep=lambda _pause: None).forward_batch()
     assert states == ["idle"]
-    assert rows.standing().on_their_way == 0
+    assert rows.read_status().in_flight == 0
 
 
-def test_who_is_told_to_stop_gives_its_batch_back_as_it_was(shop: Engine, rows: Rows) -> None:
+def test_stopping_forwarder_releases_its_batch_unchanged(shop: Engine, rows: OutboxStore) -> None:
     keys: list[str] = []
 
     def interrupt(request: httpx.Request) -> httpx.Response:
@@ -419,30 +429,32 @@ def test_who_is_told_to_stop_gives_its_batch_back_as_it_was(shop: Engine, rows: 
 
     write(shop, Event("a", 1))
     with Client("http://nowhere.example", "k", transport=httpx.MockTransport(interrupt)) as client:
-        forwarder = Forwarder(rows, client, lease=LEASE, wait=lambda _pause: None)
+        forwarder = Forwarder(rows, client, lease=LEASE, sleep=lambda _pause: None)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
-                forwarder.turn()
+                forwarder.forward_batch()
     assert len(keys) == 2
     assert len(set(keys)) == 1
 
 
 def test_a_forwarder_outlives_its_database_and_ends_when_it_is_told(
-    shop: Engine, rows: Rows, engine: Api, processes: Stack
+    shop: Engine, rows: OutboxStore, engine: Api, processes: Stack
 ) -> None:
-    tenant = engine.tenant()
+    tenant = engine.create_tenant()
     where = make_url(url_of(shop))
-    with Proxy(str(where.host), int(where.port or 0)) as proxy:
+    with TcpProxy(str(where.host), int(where.port or 0)) as proxy:
         through = where.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
         forward(processes, "forward", through, tenant)
         write(shop, Event("order.created", 1))
-        wait_until(lambda: data_of(tenant) == [1], "the first event", seconds=PATIENCE)
-        proxy.weather = Weather(refusing=True)
-        proxy.reset()
-        wait_until(lambda: "outbox.put_off" in processes.log("forward"), "the outage", seconds=PATIENCE)
+        wait_until(lambda: data_of(tenant) == [1], "the first event", seconds=TIMEOUT_SECONDS)
+        proxy.conditions = NetworkConditions(is_refusing=True)
+        proxy.reset_connections()
+        wait_until(
+            lambda: "outbox.put_off" in processes.read_log("forward"), "the outage", seconds=TIMEOUT_SECONDS
+        )
         write(shop, Event("order.created", 2))
-        proxy.weather = Weather()
-        wait_until(lambda: data_of(tenant) == [1, 2], "the second event", seconds=PATIENCE)
+        proxy.conditions = NetworkConditions()
+        wait_until(lambda: data_of(tenant) == [1, 2], "the second event", seconds=TIMEOUT_SECONDS)
         processes.stop("forward")
-    assert "outbox.stopped" in processes.log("forward")
-    assert rows.standing().waiting + rows.standing().on_their_way == 0
+    assert "outbox.stopped" in processes.read_log("forward")
+    assert rows.read_status().waiting + rows.read_status().in_flight == 0

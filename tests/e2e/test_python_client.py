@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.client import AsyncClient, Client, Conflict, Event, Invalid, NotAuthenticated, Retries
-from tests.support.proxy import CutOff, Proxy, Weather, ears
 from tests.support.stack import wait_until
+from tests.support.tcp_proxy import ConnectionCut, NetworkConditions, TcpProxy, share_listeners
 
 if TYPE_CHECKING:
     from tests.support.api import Api
@@ -30,15 +30,15 @@ class Cutting:
     def hear(self, data: bytes) -> None:
         if data.startswith(ACCEPTED) and self.left:
             self.left -= 1
-            raise CutOff
+            raise ConnectionCut
 
 
 def events(tenant: Api) -> list[object]:
-    return [event["id"] for event in tenant.every("/v1/events")]
+    return [event["id"] for event in tenant.list_all("/v1/events")]
 
 
 def test_an_event_is_sent_and_its_data_arrive_byte_for_byte(engine: Api) -> None:
-    tenant = engine.tenant()
+    tenant = engine.create_tenant()
     tenant.post("/v1/endpoints", {"url": "https://shop.example/in"})
     with Client(engine.url, tenant.key) as client:
         sent = client.send("order.created", {"name": "Zoë", "total": "19.90"})
@@ -49,11 +49,11 @@ def test_an_event_is_sent_and_its_data_arrive_byte_for_byte(engine: Api) -> None
 
 
 def test_a_connection_cut_in_the_middle_of_answers_makes_no_second_event(engine: Api) -> None:
-    tenant = engine.tenant()
+    tenant = engine.create_tenant()
     cutting = Cutting(3)
     port = int(engine.url.rpartition(":")[2])
     with (
-        Proxy("127.0.0.1", port, ears(of_server=cutting.hear)) as proxy,
+        TcpProxy("127.0.0.1", port, share_listeners(on_server_bytes=cutting.hear)) as proxy,
         Client(f"http://127.0.0.1:{proxy.port}", tenant.key, retries=SOON) as client,
     ):
         sent = client.send("order.created", 1)
@@ -63,10 +63,10 @@ def test_a_connection_cut_in_the_middle_of_answers_makes_no_second_event(engine:
 
 
 async def test_many_cut_in_the_middle_of_answers_are_each_one_event(engine: Api) -> None:
-    tenant = engine.tenant()
+    tenant = engine.create_tenant()
     cutting = Cutting(2)
     port = int(engine.url.rpartition(":")[2])
-    with Proxy("127.0.0.1", port, ears(of_server=cutting.hear)) as proxy:
+    with TcpProxy("127.0.0.1", port, share_listeners(on_server_bytes=cutting.hear)) as proxy:
         url = f"http://127.0.0.1:{proxy.port}"
         async with AsyncClient(url, tenant.key, retries=SOON, batch_events=40) as client:
             sent = await client.send_many([Event("order.created", {"n": n}) for n in range(100)])
@@ -82,17 +82,17 @@ async def test_many_cut_in_the_middle_of_answers_are_each_one_event(engine: Api)
 
 def test_web_killed_between_commit_and_answer_makes_no_second_event(stack: Stack, operator: Api) -> None:
     stack.serve("web")
-    tenant = operator.tenant()
+    tenant = operator.create_tenant()
     killed = threading.Event()
 
     def kill_once(data: bytes) -> None:
         if data.startswith(ACCEPTED) and not killed.is_set():
             stack.kill("web")  # the answer never reaches whoever asked
             killed.set()
-            raise CutOff
+            raise ConnectionCut
 
     with (
-        Proxy("127.0.0.1", stack.port, ears(of_server=kill_once)) as proxy,
+        TcpProxy("127.0.0.1", stack.port, share_listeners(on_server_bytes=kill_once)) as proxy,
         ThreadPoolExecutor(1) as pool,
         Client(f"http://127.0.0.1:{proxy.port}", tenant.key, retries=SOON) as client,
     ):
@@ -108,33 +108,39 @@ def test_a_ledger_that_is_away_is_waited_for(stack: Stack, operator: Api) -> Non
     statuses: list[bytes] = []
     database = stack.environment["WAYBILL_DATABASE_URL"]
     host, port = database.rpartition("@")[2].partition("/")[0].split(":")
-    with Proxy(host, int(port)) as before_ledger, ThreadPoolExecutor(1) as pool:
+    with TcpProxy(host, int(port)) as before_ledger, ThreadPoolExecutor(1) as pool:
         stack.environment["WAYBILL_DATABASE_URL"] = database.replace(
             f"{host}:{port}", f"127.0.0.1:{before_ledger.port}"
         )
         stack.serve("web")
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         with (
-            Proxy("127.0.0.1", stack.port, ears(of_server=lambda data: statuses.append(data[9:12]))) as proxy,
+            TcpProxy(
+                "127.0.0.1",
+                stack.port,
+                share_listeners(on_server_bytes=lambda data: statuses.append(data[9:12])),
+            ) as proxy,
             Client(f"http://127.0.0.1:{proxy.port}", tenant.key, retries=SOON) as client,
         ):
-            before_ledger.weather = Weather(refusing=True)
-            before_ledger.reset()
+            before_ledger.conditions = NetworkConditions(is_refusing=True)
+            before_ledger.reset_connections()
             sending = pool.submit(client.send, "order.created", 1)
             wait_until(lambda: b"503" in statuses, "an answer without a ledger", seconds=60)
-            before_ledger.weather = Weather()
+            before_ledger.conditions = NetworkConditions()
             sent = sending.result(60)
         assert events(tenant) == [sent.id]
 
 
-def test_whoever_asks_too_often_waits_as_long_as_it_is_told(engine: Api) -> None:
+def test_rate_limited_client_waits_for_retry_after(engine: Api) -> None:
     tenant_id = engine.post("/v1/tenants", {"name": "Acme"})["id"]
     made = engine.post(f"/v1/tenants/{tenant_id}/keys", {"name": "x", "requests_per_second": 1})
     reader = engine.post(f"/v1/tenants/{tenant_id}/keys", {"name": "reader"})["key"]
     statuses: list[bytes] = []
     port = int(engine.url.rpartition(":")[2])
     with (
-        Proxy("127.0.0.1", port, ears(of_server=lambda data: statuses.append(data[9:12]))) as proxy,
+        TcpProxy(
+            "127.0.0.1", port, share_listeners(on_server_bytes=lambda data: statuses.append(data[9:12]))
+        ) as proxy,
         Client(f"http://127.0.0.1:{proxy.port}", made["key"], retries=SOON) as client,
     ):
         sent = [client.send("order.created", n).id for n in range(3)]
@@ -144,7 +150,7 @@ def test_whoever_asks_too_often_waits_as_long_as_it_is_told(engine: Api) -> None
 
 
 def test_refusals_say_what_is_wrong(engine: Api) -> None:
-    tenant = engine.tenant()
+    tenant = engine.create_tenant()
     with Client(engine.url, tenant.key) as client:
         with pytest.raises(Invalid) as invalid:
             client.send_many([Event("order.created", 1), Event("not a type", 2)])

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.stack import ROOT, free_port, wait_until
+from tests.support.stack import ROOT, find_free_port, wait_until
 
 _SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _TOUR = re.compile(r"^## Five minutes with curl\n(.*?)^## ", re.MULTILINE | re.DOTALL)
@@ -29,7 +29,7 @@ def tour(readme: str, *, api_port: int, receiver_port: int) -> str:
 
 
 def test_the_tour_of_the_readme_works_as_it_is_printed(tmp_path: Path) -> None:
-    port = free_port()
+    port = find_free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WAYBILL_")}
     waybill = Path(sys.executable).with_name("waybill")
     with (tmp_path / "engine.log").open("wb") as log:
@@ -49,7 +49,7 @@ def test_the_tour_of_the_readme_works_as_it_is_printed(tmp_path: Path) -> None:
                 "-euo",
                 "pipefail",
                 "-c",
-                tour((ROOT / "README.md").read_text(), api_port=port, receiver_port=free_port()),
+                tour((ROOT / "README.md").read_text(), api_port=port, receiver_port=find_free_port()),
             ],
             cwd=tmp_path,
             env=environment,

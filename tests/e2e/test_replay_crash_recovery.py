@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.support import postgres
-from tests.support.failed import add_failed
+from tests.support.failed_deliveries import add_failed_deliveries
+from tests.support.misbehaving_receiver import MisbehavingReceiver
 from tests.support.stack import wait_until
-from tests.support.troubled import Troubled
 
 if TYPE_CHECKING:
     from tests.support.api import Api
@@ -26,13 +26,14 @@ def test_a_replay_of_twenty_thousand_goes_on_whatever_is_killed(
 ) -> None:
     stack.environment["WAYBILL_AMQP_URL"] = private_rabbitmq.url
     stack.serve("web", "relay", "worker")
-    receiver = Troubled(stack)
-    tenant = operator.tenant()
+    receiver = MisbehavingReceiver(stack)
+    tenant = operator.create_tenant()
     endpoints = [
-        tenant.post("/v1/endpoints", {"url": receiver.url(f"/{number}")})["id"] for number in range(ENDPOINTS)
+        tenant.post("/v1/endpoints", {"url": receiver.get_url(f"/{number}")})["id"]
+        for number in range(ENDPOINTS)
     ]
     with postgres.connect(stack.database_url) as sql:
-        add_failed(sql, endpoints, MANY)
+        add_failed_deliveries(sql, endpoints, MANY)
     asked = {"selection": {"status": ["failed"]}, "reason": "their database was down"}
     path = f"/v1/replays/{tenant.post('/v1/replays', asked)['id']}"
 
@@ -55,7 +56,7 @@ def test_a_replay_of_twenty_thousand_goes_on_whatever_is_killed(
 
     told = progress()
     assert (told["selected"], told["succeeded"], told["remaining"]) == (MANY, MANY, 0)
-    times = [count for seen in receiver.seen(ids=True).values() for count in seen.times.values()]
+    times = [count for seen in receiver.read_stats(ids=True).values() for count in seen.times.values()]
     assert len(times) == MANY
     assert sum(times) - MANY < MOST_TWICE
     with postgres.connect(stack.database_url) as sql:

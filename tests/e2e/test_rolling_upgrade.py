@@ -1,7 +1,7 @@
 """A deploy that rolls on: the release before this one goes on working, in its own processes, on our schema.
 
 Where the checkout has no history (a shallow clone), there is nothing to run and these tests are skipped;
-`tests/integration/test_migrations_are_gentle.py` holds every migration to the same promise without it.
+`tests/integration/test_migrations_backward_compatible.py` holds every migration to the same promise without it.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.ledger import schema
-from tests.support.partner import Answer, Partner
+from delivery.ledger.db import schema
 from tests.support.postgres import connect
-from tests.support.previous import NoHistoryError, previous, unpack
-from tests.support.scene import assert_all_arrived, publish, subscribe, wait_for_success
+from tests.support.previous_release import NoHistoryError, find_previous_commit, unpack_commit
+from tests.support.scenario import assert_all_arrived, publish_events, subscribe, wait_for_success
 from tests.support.stack import ROOT, WAYBILL
+from tests.support.webhook_partner import CannedResponse, Partner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.support.api import Api
-    from tests.support.partner import Call
     from tests.support.stack import Stack
+    from tests.support.webhook_partner import ReceivedCall
 
 KINDS = ("web", "relay", "worker")
 
@@ -36,12 +36,12 @@ def before(stack: Stack, empty_database_url: str) -> Iterator[Path]:
     folder = stack.folder / "before"
     folder.mkdir()
     try:
-        unpack(previous(), folder)
+        unpack_commit(find_previous_commit(), folder)
     except NoHistoryError as error:
         pytest.skip(f"this checkout has no history to take an older release from: {error}")
     stack.database_url = stack.environment["WAYBILL_DATABASE_URL"] = empty_database_url
     for kind in ("upgrade", *KINDS):
-        stack.own[kind] = {"PYTHONPATH": str(folder)}
+        stack.process_environment[kind] = {"PYTHONPATH": str(folder)}
     yield folder
     stack.stop()
 
@@ -49,7 +49,7 @@ def before(stack: Stack, empty_database_url: str) -> Iterator[Path]:
 def of_today(stack: Stack, *kinds: str) -> None:
     """From now on, these are of the release at hand."""
     for kind in kinds:
-        stack.own[kind] = {"PYTHONPATH": str(ROOT)}
+        stack.process_environment[kind] = {"PYTHONPATH": str(ROOT)}
 
 
 def revision(stack: Stack) -> str:
@@ -59,19 +59,19 @@ def revision(stack: Stack) -> str:
     return str(row[0])
 
 
-def now_and_then_unwell() -> Callable[[Call], Answer]:
+def now_and_then_unwell() -> Callable[[ReceivedCall], CannedResponse]:
     """Every fifth message is refused once, so that retries are made too, and no breaker opens."""
     seen: set[str] = set()
 
-    def answer(call: Call) -> Answer:
+    def answer(call: ReceivedCall) -> CannedResponse:
         new = call.message_id not in seen
         seen.add(call.message_id)
-        return Answer(503 if new and len(seen) % 5 == 0 else 200)
+        return CannedResponse(503 if new and len(seen) % 5 == 0 else 200)
 
     return answer
 
 
-def test_code_of_the_release_before_is_what_its_processes_run(before: Path) -> None:
+def test_previous_release_processes_run_the_previous_code(before: Path) -> None:
     where = subprocess.run(
         [sys.executable, "-P", "-c", "import delivery, workers; print(delivery.__file__, workers.__file__)"],
         env={"PYTHONPATH": str(before)},
@@ -89,30 +89,30 @@ def test_the_release_before_goes_on_working_on_the_new_schema_until_it_is_replac
     with Partner(now_and_then_unwell()) as partner:
         stack.run(str(WAYBILL), "db", "upgrade", name="upgrade")
         stack.serve(*KINDS)
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, partner)
-        events = publish(tenant, 20)
+        events = publish_events(tenant, 20)
         wait_for_success(tenant, 20)
 
         of_today(stack, "upgrade")
         stack.run(str(WAYBILL), "db", "upgrade", name="upgrade")
-        assert revision(stack) == schema.newest()
-        events += publish(tenant, 20, start=20)
+        assert revision(stack) == schema.find_newest_revision()
+        events += publish_events(tenant, 20, start=20)
         wait_for_success(tenant, 40)  # by web, relay and worker of the release before
 
         of_today(stack, "worker")
         stack.stop("worker")
         stack.serve("worker")
-        events += publish(tenant, 20, start=40)
+        events += publish_events(tenant, 20, start=40)
         wait_for_success(tenant, 60)
 
         of_today(stack, "relay", "web")
         stack.stop("relay", "web")
         stack.serve("web", "relay")
-        events += publish(tenant, 20, start=60)
+        events += publish_events(tenant, 20, start=60)
         wait_for_success(tenant, 80)
         assert_all_arrived(partner, events)
-        assert stack.ended() == []
+        assert stack.list_crashed() == []
 
 
 def test_a_worker_of_the_release_before_serves_a_relay_of_this_one(
@@ -123,8 +123,8 @@ def test_a_worker_of_the_release_before_serves_a_relay_of_this_one(
     with Partner(now_and_then_unwell()) as partner:
         stack.run(str(WAYBILL), "db", "upgrade", name="upgrade")
         stack.serve(*KINDS)
-        tenant = operator.tenant()
+        tenant = operator.create_tenant()
         subscribe(tenant, partner)
-        events = publish(tenant, 40)
+        events = publish_events(tenant, 40)
         wait_for_success(tenant, 40)
         assert_all_arrived(partner, events)

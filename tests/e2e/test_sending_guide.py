@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from tests.support.publishing import Publisher
+from tests.support.amqp_publisher import Publisher
 from tests.support.stack import ROOT, WAYBILL, wait_until
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def test_the_examples_of_the_page_on_sending_run_as_they_are_printed(
     # The page speaks of the exchange as it is called unless told otherwise.
     stack.environment["WAYBILL_QUEUE_NAME"] = "waybill"
     stack.serve("web", "ingest")
-    wait_until(lambda: "ingest.consuming" in stack.log("ingest"), "the exchange", seconds=60)
-    tenant = operator.tenant()
+    wait_until(lambda: "ingest.consuming" in stack.read_log("ingest"), "the exchange", seconds=60)
+    tenant = operator.create_tenant()
     environment = stack.environment | {
         "PATH": f"{WAYBILL.parent}:{stack.environment['PATH']}",
         "WAYBILL_URL": operator.url,
@@ -49,7 +49,7 @@ def test_the_examples_of_the_page_on_sending_run_as_they_are_printed(
         assert told.returncode == 0, (program, told.stderr)
 
     def orders(type_: str) -> list[int]:
-        listed = tenant.every(f"/v1/events?type={type_}")
+        listed = tenant.list_all(f"/v1/events?type={type_}")
         if type_ == "order.paid":
             return [0] * len(listed)
         return sorted(tenant.get(f"/v1/events/{event['id']}")["body"]["data"]["order"] for event in listed)

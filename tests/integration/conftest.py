@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import ledger as on
+from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from delivery.ledger import Ledger
-    from delivery.model import EndpointId, TenantId
+    from delivery.domain.model import EndpointId, TenantId
+    from delivery.ledger.db.session import Ledger
     from tests.support.postgres import DatabaseServer
 
 
@@ -26,23 +26,23 @@ def shared_url(database_server: DatabaseServer, migrated_template: str) -> Itera
 @pytest.fixture
 async def ledger(shared_url: str) -> AsyncIterator[Ledger]:
     """The module's ledger, with nothing in it."""
-    async with on.opened(shared_url) as ledger:
-        await on.emptied(ledger)
+    async with build.open_ledger(shared_url) as ledger:
+        await build.empty_ledger(ledger)
         yield ledger
 
 
 @pytest.fixture
 async def own_ledger(database_url: str) -> AsyncIterator[Ledger]:
     """For tests that change the schema itself."""
-    async with on.opened(database_url) as ledger:
+    async with build.open_ledger(database_url) as ledger:
         yield ledger
 
 
 @pytest.fixture
 async def tenant(ledger: Ledger) -> TenantId:
-    return await on.new_tenant(ledger)
+    return await build.create_tenant(ledger)
 
 
 @pytest.fixture
 async def endpoint(ledger: Ledger, tenant: TenantId) -> EndpointId:
-    return await on.new_endpoint(ledger, tenant)
+    return await build.create_endpoint(ledger, tenant)

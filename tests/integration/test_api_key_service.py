@@ -10,22 +10,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.errors import Conflict, Invalid, NotAuthenticated, NotFound, TooManyTries
-from delivery.keys import Keys, KeyTerms, MadeKey, NewKey
-from delivery.keys.guesses import PACE
-from delivery.ledger import Ledger
-from delivery.model import KeyId, new_id
-from delivery.paging import Cut
-from delivery.scopes import Scope
-from tests.support import ledger as on
-from tests.support.people import ADA, Clock, clock_now
+from delivery.domain.errors import Conflict, Invalid, NotAuthenticated, NotFound, TooManyTries
+from delivery.domain.model import KeyId, new_id
+from delivery.domain.pagination import PageRequest
+from delivery.domain.scopes import Scope
+from delivery.ledger.db.session import Ledger
+from delivery.services.api_keys.brute_force import FAILURE_RATE
+from delivery.services.api_keys.service import ApiKeyService
+from delivery.services.api_keys.validation import ApiKeyConfig, CreatedApiKey, NewApiKey
+from tests.support import ledger_builders as build
+from tests.support.accounts import ADA, ManualClock, make_clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
-    from delivery.ledger import Transaction
-    from delivery.model import ApiKey, TenantId
+    from delivery.domain.model import ApiKey, TenantId
+    from delivery.ledger.db.session import Transaction
 
 OPERATOR_KEY = "operator-key-for-tests-only"
 HERE = "203.0.113.7"
@@ -37,196 +38,202 @@ class Counting(Ledger):
     begun = 0
 
     @asynccontextmanager
-    async def transaction(self, *, of: UUID | None = None) -> AsyncIterator[Transaction]:
+    async def transaction(self, *, tenant_id: UUID | None = None) -> AsyncIterator[Transaction]:
         self.begun += 1
-        async with super().transaction(of=of) as tx:
+        async with super().transaction(tenant_id=tenant_id) as tx:
             yield tx
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return clock_now()
+def clock() -> ManualClock:
+    return make_clock()
 
 
-def keys_of(ledger: Ledger, clock: Clock) -> Keys:
+def keys_of(ledger: Ledger, clock: ManualClock) -> ApiKeyService:
     """The use cases, as one process has them."""
-    terms = KeyTerms(operator_key=OPERATOR_KEY)
-    return Keys(ledger, terms, clock=clock, random_bytes=secrets.token_bytes)
+    terms = ApiKeyConfig(operator_key=OPERATOR_KEY)
+    return ApiKeyService(ledger, terms, clock=clock, random_bytes=secrets.token_bytes)
 
 
 @pytest.fixture
-async def keys(ledger: Ledger, clock: Clock) -> AsyncIterator[Keys]:
+async def keys(ledger: Ledger, clock: ManualClock) -> AsyncIterator[ApiKeyService]:
     made = keys_of(ledger, clock)
     yield made
-    await made.settle()
+    await made.wait_for_background_writes()
 
 
-async def refused(keys: Keys, made: MadeKey) -> None:
+async def refused(keys: ApiKeyService, made: CreatedApiKey) -> None:
     with pytest.raises(NotAuthenticated):
         await keys.authenticate(made.text)
 
 
-async def listed(keys: Keys, tenant: TenantId) -> list[ApiKey]:
-    return list((await keys.page(tenant, Cut())).items)
+async def listed(keys: ApiKeyService, tenant: TenantId) -> list[ApiKey]:
+    return list((await keys.list_keys(tenant, PageRequest())).items)
 
 
-async def test_a_key_is_kept_as_it_was_asked_for(keys: Keys, clock: Clock, tenant: TenantId) -> None:
-    scopes = [Scope.READ, Scope.REPLAY]
-    new = NewKey("support", scopes, lasts=timedelta(days=1), requests_per_second=5)
-    made = await keys.create(tenant, new, actor=ADA)
-    assert await listed(keys, tenant) == [made.kept]
-    assert await keys.authenticate(made.text) == made.kept
-    assert made.kept.scopes == set(scopes)
-    assert made.kept.expires_at == clock.now + timedelta(days=1)
-
-
-async def test_a_key_s_end_is_obeyed_to_the_moment_also_by_whoever_remembers_it(
-    keys: Keys, clock: Clock, tenant: TenantId
+async def test_a_key_is_kept_as_it_was_asked_for(
+    keys: ApiKeyService, clock: ManualClock, tenant: TenantId
 ) -> None:
-    made = await keys.create(tenant, NewKey("shop", lasts=timedelta(minutes=1)), actor=ADA)
-    clock.on(seconds=59)
-    assert await keys.authenticate(made.text) == made.kept
-    clock.on(seconds=1)
+    scopes = [Scope.READ, Scope.REPLAY]
+    new = NewApiKey("support", scopes, lifetime=timedelta(days=1), requests_per_second=5)
+    made = await keys.create(tenant, new, actor=ADA)
+    assert await listed(keys, tenant) == [made.key]
+    assert await keys.authenticate(made.text) == made.key
+    assert made.key.scopes == set(scopes)
+    assert made.key.expires_at == clock.now + timedelta(days=1)
+
+
+async def test_cached_keys_expire_on_time(keys: ApiKeyService, clock: ManualClock, tenant: TenantId) -> None:
+    made = await keys.create(tenant, NewApiKey("shop", lifetime=timedelta(minutes=1)), actor=ADA)
+    clock.advance(seconds=59)
+    assert await keys.authenticate(made.text) == made.key
+    clock.advance(seconds=1)
     await refused(keys, made)
 
 
 async def test_a_rotated_key_goes_on_for_the_overlap_and_its_successor_may_do_the_same(
-    keys: Keys, clock: Clock, tenant: TenantId
+    keys: ApiKeyService, clock: ManualClock, tenant: TenantId
 ) -> None:
-    new = NewKey("shop", [Scope.PUBLISH], lasts=timedelta(days=30), requests_per_second=9)
+    new = NewApiKey("shop", [Scope.PUBLISH], lifetime=timedelta(days=30), requests_per_second=9)
     first = await keys.create(tenant, new, actor=ADA)
-    clock.on(days=10)
-    second = await keys.rotate(tenant, first.kept.id, overlap=timedelta(hours=2), actor=ADA)
-    assert (second.kept.name, second.kept.requests_per_second) == ("shop", 9)
-    assert second.kept.scopes == {Scope.PUBLISH}
-    assert second.kept.expires_at == clock.now + timedelta(days=30)
+    clock.advance(days=10)
+    second = await keys.rotate(tenant, first.key.id, overlap=timedelta(hours=2), actor=ADA)
+    assert (second.key.name, second.key.requests_per_second) == ("shop", 9)
+    assert second.key.scopes == {Scope.PUBLISH}
+    assert second.key.expires_at == clock.now + timedelta(days=30)
     for made in (first, second):
         await keys.authenticate(made.text)
-    clock.on(hours=2)
+    clock.advance(hours=2)
     await refused(keys, first)
     await keys.authenticate(second.text)
     newest, oldest = await listed(keys, tenant)
-    assert (newest.id, oldest.replaced_by, newest.replaced_by) == (second.kept.id, second.kept.id, None)
+    assert (newest.id, oldest.replaced_by, newest.replaced_by) == (second.key.id, second.key.id, None)
 
 
-async def test_without_an_overlap_a_rotated_key_ends_at_once(keys: Keys, tenant: TenantId) -> None:
-    made = await keys.create(tenant, NewKey("shop"), actor=ADA)
+async def test_without_an_overlap_a_rotated_key_ends_at_once(keys: ApiKeyService, tenant: TenantId) -> None:
+    made = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
     await keys.authenticate(made.text)
-    await keys.rotate(tenant, made.kept.id, overlap=timedelta(0), actor=ADA)
+    await keys.rotate(tenant, made.key.id, overlap=timedelta(0), actor=ADA)
     await refused(keys, made)
 
 
-async def test_a_rotation_lengthens_no_key_s_life(keys: Keys, clock: Clock, tenant: TenantId) -> None:
-    made = await keys.create(tenant, NewKey("shop", lasts=timedelta(minutes=5)), actor=ADA)
-    await keys.rotate(tenant, made.kept.id, actor=ADA)
-    clock.on(minutes=5)
+async def test_a_rotation_lengthens_no_key_s_life(
+    keys: ApiKeyService, clock: ManualClock, tenant: TenantId
+) -> None:
+    made = await keys.create(tenant, NewApiKey("shop", lifetime=timedelta(minutes=5)), actor=ADA)
+    await keys.rotate(tenant, made.key.id, actor=ADA)
+    clock.advance(minutes=5)
     await refused(keys, made)
 
 
 async def test_what_has_ended_or_was_rotated_is_not_rotated_again(
-    keys: Keys, clock: Clock, tenant: TenantId
+    keys: ApiKeyService, clock: ManualClock, tenant: TenantId
 ) -> None:
-    rotated = await keys.create(tenant, NewKey("one"), actor=ADA)
-    revoked = await keys.create(tenant, NewKey("two"), actor=ADA)
-    expired = await keys.create(tenant, NewKey("three", lasts=timedelta(minutes=1)), actor=ADA)
-    await keys.rotate(tenant, rotated.kept.id, actor=ADA)
-    await keys.revoke(tenant, revoked.kept.id, actor=ADA)
-    clock.on(minutes=1)
+    rotated = await keys.create(tenant, NewApiKey("one"), actor=ADA)
+    revoked = await keys.create(tenant, NewApiKey("two"), actor=ADA)
+    expired = await keys.create(tenant, NewApiKey("three", lifetime=timedelta(minutes=1)), actor=ADA)
+    await keys.rotate(tenant, rotated.key.id, actor=ADA)
+    await keys.revoke(tenant, revoked.key.id, actor=ADA)
+    clock.advance(minutes=1)
     for made in (rotated, revoked, expired):
         with pytest.raises(Conflict):
-            await keys.rotate(tenant, made.kept.id, actor=ADA)
+            await keys.rotate(tenant, made.key.id, actor=ADA)
     with pytest.raises(NotFound):
         await keys.rotate(tenant, KeyId(new_id()), actor=ADA)
     with pytest.raises(Invalid, match="overlap_hours"):
-        await keys.rotate(tenant, rotated.kept.id, overlap=timedelta(days=31), actor=ADA)
+        await keys.rotate(tenant, rotated.key.id, overlap=timedelta(days=31), actor=ADA)
 
 
-async def test_of_many_who_rotate_a_key_at_once_one_does(keys: Keys, tenant: TenantId) -> None:
-    made = await keys.create(tenant, NewKey("shop"), actor=ADA)
-    tries = [keys.rotate(tenant, made.kept.id, actor=ADA) for _ in range(5)]
+async def test_of_many_who_rotate_a_key_at_once_one_does(keys: ApiKeyService, tenant: TenantId) -> None:
+    made = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
+    tries = [keys.rotate(tenant, made.key.id, actor=ADA) for _ in range(5)]
     came = await asyncio.gather(*tries, return_exceptions=True)
     assert sorted(type(one).__name__ for one in came) == ["Conflict"] * 4 + ["MadeKey"]
     assert len(await listed(keys, tenant)) == 2
 
 
-async def test_another_tenant_s_key_is_not_rotated(keys: Keys, ledger: Ledger, tenant: TenantId) -> None:
-    made = await keys.create(tenant, NewKey("shop"), actor=ADA)
+async def test_another_tenant_s_key_is_not_rotated(
+    keys: ApiKeyService, ledger: Ledger, tenant: TenantId
+) -> None:
+    made = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
     with pytest.raises(NotFound):
-        await keys.rotate(await on.new_tenant(ledger), made.kept.id, actor=ADA)
+        await keys.rotate(await build.create_tenant(ledger), made.key.id, actor=ADA)
 
 
 async def test_many_requests_with_a_cold_key_look_it_up_once(
-    keys: Keys, shared_url: str, clock: Clock, tenant: TenantId
+    keys: ApiKeyService, shared_url: str, clock: ManualClock, tenant: TenantId
 ) -> None:
-    made = await keys.create(tenant, NewKey("shop"), actor=ADA)
+    made = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
     counting = Counting(shared_url)
     elsewhere = keys_of(counting, clock)
     found = await asyncio.gather(*(elsewhere.authenticate(made.text) for _ in range(100)))
-    await elsewhere.settle()
+    await elsewhere.wait_for_background_writes()
     await counting.close()
-    assert {one.id for one in found if one is not None} == {made.kept.id}
+    assert {one.id for one in found if one is not None} == {made.key.id}
     # One to look it up, one to note that it was used.
     assert counting.begun == 2
 
 
-async def test_one_who_gives_up_takes_the_lookup_from_nobody(keys: Keys, tenant: TenantId) -> None:
-    made = await keys.create(tenant, NewKey("shop"), actor=ADA)
+async def test_cancelled_waiter_does_not_cancel_the_key_lookup(keys: ApiKeyService, tenant: TenantId) -> None:
+    made = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
     first, second = (asyncio.create_task(keys.authenticate(made.text)) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
-    assert await second == made.kept
+    assert await second == made.key
     assert (await asyncio.gather(first, return_exceptions=True))[0].__class__ is asyncio.CancelledError
 
 
-async def test_a_key_revoked_while_it_is_looked_up_is_not_remembered(keys: Keys, tenant: TenantId) -> None:
-    made = await keys.create(tenant, NewKey("shop"), actor=ADA)
+async def test_a_key_revoked_while_it_is_looked_up_is_not_remembered(
+    keys: ApiKeyService, tenant: TenantId
+) -> None:
+    made = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
     asking = asyncio.create_task(keys.authenticate(made.text))
-    await keys.revoke(tenant, made.kept.id, actor=ADA)
+    await keys.revoke(tenant, made.key.id, actor=ADA)
     await asyncio.gather(asking, return_exceptions=True)
     await refused(keys, made)
 
 
-async def test_when_a_key_was_used_is_noted_seldom_over_all_processes(
-    keys: Keys, ledger: Ledger, clock: Clock, tenant: TenantId
+async def test_last_used_time_is_written_rarely_across_processes(
+    keys: ApiKeyService, ledger: Ledger, clock: ManualClock, tenant: TenantId
 ) -> None:
     elsewhere = keys_of(ledger, clock)
-    made = await keys.create(tenant, NewKey("shop"), actor=ADA)
-    assert made.kept.last_used_at is None
+    made = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
+    assert made.key.last_used_at is None
     seen = set()
     for _ in range(13):
         for one in (keys, elsewhere):
             await one.authenticate(made.text)
-            await one.settle()
+            await one.wait_for_background_writes()
         seen.add((await listed(keys, tenant))[0].last_used_at)
-        clock.on(seconds=10)
+        clock.advance(seconds=10)
     assert len(seen) == 3
     assert max(at for at in seen if at is not None) == clock.now - timedelta(seconds=10)
 
 
 async def test_a_new_key_is_taken_while_its_use_cannot_be_noted(
-    keys: Keys, ledger: Ledger, tenant: TenantId
+    keys: ApiKeyService, ledger: Ledger, tenant: TenantId
 ) -> None:
-    made = await keys.create(tenant, NewKey("shop"), actor=ADA)
+    made = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
     async with ledger.transaction() as tx:
         await tx.exec_driver_sql("select 1 from api_keys for update")
-        assert await keys.authenticate(made.text) == made.kept
-    await keys.settle()
+        assert await keys.authenticate(made.text) == made.key
+    await keys.wait_for_background_writes()
     assert (await listed(keys, tenant))[0].last_used_at is not None
 
 
-async def test_the_operator_s_key_is_no_tenant_s(keys: Keys) -> None:
+async def test_the_operator_s_key_is_no_tenant_s(keys: ApiKeyService) -> None:
     assert await keys.authenticate(OPERATOR_KEY) is None
     for wrong in (OPERATOR_KEY[:-1], OPERATOR_KEY + "x", OPERATOR_KEY.upper(), "", "\xff"):
         with pytest.raises(NotAuthenticated):
             await keys.authenticate(wrong)
 
 
-async def test_whoever_guesses_from_one_address_waits_and_others_there_go_on(
-    keys: Keys, clock: Clock, tenant: TenantId
+async def test_key_guesser_is_throttled_but_valid_keys_at_that_address_are_not(
+    keys: ApiKeyService, clock: ManualClock, tenant: TenantId
 ) -> None:
-    made = await keys.create(tenant, NewKey("shop"), actor=ADA)
+    made = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
     await keys.authenticate(made.text, address=HERE)
-    for number in range(int(PACE.burst)):
+    for number in range(int(FAILURE_RATE.burst)):
         with pytest.raises(NotAuthenticated):
             await keys.authenticate(f"wbk_{number:043d}", address=HERE)
     for guess in ("wbk_" + "A" * 43, "nonsense", OPERATOR_KEY):
@@ -234,10 +241,10 @@ async def test_whoever_guesses_from_one_address_waits_and_others_there_go_on(
             await keys.authenticate(guess, address=HERE)
     assert await keys.authenticate(OPERATOR_KEY, address="198.51.100.1") is None
     # Long enough for it to be looked up again.
-    clock.on(seconds=10)
-    for _ in range(int(10 * PACE.per_second)):
+    clock.advance(seconds=10)
+    for _ in range(int(10 * FAILURE_RATE.per_second)):
         with pytest.raises(NotAuthenticated):
             await keys.authenticate("nonsense", address=HERE)
     found = await keys.authenticate(made.text, address=HERE)
     assert found is not None
-    assert found.id == made.kept.id
+    assert found.id == made.key.id

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.accept import NewEvent
-from delivery.dispatch.recorder import Recorder
-from tests.support import ledger as on
-from tests.support.costs import Cost, cost_of, name_of
-from tests.support.counting import CountedDatabase, Transaction, counted_database
+from delivery.pipeline.parsing import NewEvent
+from delivery.pipeline.recorder import Recorder
+from tests.support import ledger_builders as build
+from tests.support.query_costs import Cost, get_statement_name, sum_costs
+from tests.support.wire_counting import CountedDatabase, Transaction, count_database_traffic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from delivery.accept import Accepter
-    from delivery.ledger import Ledger
-    from delivery.model import EndpointId, TenantId
+    from delivery.domain.model import EndpointId, TenantId
+    from delivery.ledger.db.session import Ledger
+    from delivery.pipeline.intake import Intake
 
 STEPS = ("accept", "claim", "start", "record")
 # BEGIN and COMMIT are round trips too.
@@ -38,7 +38,7 @@ ROUNDS_UNTIL_PREPARED = 4
 
 @pytest.fixture
 def counted(shared_url: str) -> Iterator[CountedDatabase]:
-    with counted_database(shared_url) as database:
+    with count_database_traffic(shared_url) as database:
         yield database
 
 
@@ -47,7 +47,7 @@ class Through:
     """A ledger whose every round trip is counted, and who accepts on it all the time."""
 
     ledger: Ledger
-    accepter: Accepter
+    accepter: Intake
 
 
 async def steps_of(
@@ -56,14 +56,16 @@ async def steps_of(
     """What each step asks for, when so many deliveries are accepted, claimed, started and recorded."""
     marks = [len(counted.transactions)]
     events = [NewEvent("order.created", b"{}")] * size
-    await through.accepter.accept(tenant, events, single=False)
+    await through.accepter.accept_events(tenant, events, single=False)
     marks.append(len(counted.transactions))
-    (claim_id,) = (await on.claim(through.ledger, [endpoint], take=size, batch=size)).claims
+    (claim_id,) = (await build.claim_deliveries(through.ledger, [endpoint], take=size, batch=size)).claim_ids
     marks.append(len(counted.transactions))
-    work = await on.start(through.ledger, claim_id)
+    work = await build.start_claim(through.ledger, claim_id)
     marks.append(len(counted.transactions))
     recorder = Recorder(through.ledger, lambda: 0.0)
-    await asyncio.gather(*[recorder.record(on.ended(on.success(one, claim_id))) for one in work])
+    await asyncio.gather(
+        *[recorder.record(build.make_attempt_result(build.make_success(one, claim_id))) for one in work]
+    )
     asked = counted.transactions
     parts = [asked[start:end] for start, end in zip(marks, [*marks[1:], len(asked)], strict=True)]
     return dict(zip(STEPS, parts, strict=True))
@@ -73,13 +75,14 @@ async def steps_of(
 async def test_a_step_costs_the_same_whatever_its_size(
     ledger: Ledger, counted: CountedDatabase, tenant: TenantId, endpoint: EndpointId, size: int
 ) -> None:
-    async with on.opened(counted.url, pool_size=1) as counting:
-        through = Through(counting, on.accepter(counting))
+    async with build.open_ledger(counted.url, pool_size=1) as counting:
+        through = Through(counting, build.make_intake(counting))
         for _ in range(ROUNDS_UNTIL_PREPARED):
             await steps_of(through, counted, tenant, endpoint, 1)
         steps = await steps_of(through, counted, tenant, endpoint, size)
-    assert await on.count(ledger, "attempts") == size + ROUNDS_UNTIL_PREPARED
+    assert await build.count_rows(ledger, "attempts") == size + ROUNDS_UNTIL_PREPARED
     names = {
-        step: [name_of(each) for one in asked for each in one.statements] for step, asked in steps.items()
+        step: [get_statement_name(each) for one in asked for each in one.statements]
+        for step, asked in steps.items()
     }
-    assert {step: cost_of(asked) for step, asked in steps.items()} == COSTS, f"It was asked for: {names}"
+    assert {step: sum_costs(asked) for step, asked in steps.items()} == COSTS, f"It was asked for: {names}"

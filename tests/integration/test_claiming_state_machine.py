@@ -14,17 +14,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from delivery.bootstrap import clock
-from delivery.dispatch import claims
-from delivery.dispatch.claims import BUSY_SECONDS, ClaimTerms, Quota
-from delivery.ledger import claiming, health, recording
-from delivery.model import DeliveryId, EndpointId, EndpointLimits, EndpointState, Lane
-from retries.breaker import BreakerTerms
-from retries.health import HealthTerms
+from delivery.domain.model import DeliveryId, EndpointId, EndpointLimits, EndpointState, Priority
+from delivery.ledger.queue import claims, endpoint_health, results
+from delivery.pipeline import claiming
+from delivery.pipeline.claiming import LOCKED_RETRY_SECONDS, ClaimConfig, Quota
+from retries.breaker import BreakerConfig
+from retries.health import HealthConfig
 from retries.policy import Signal
 from retries.rate import RateLimit
-from tests.support import judging
-from tests.support import ledger as on
-from tests.support.judging import Told
+from tests.support import health_attempts
+from tests.support import ledger_builders as build
+from tests.support.health_attempts import AttemptSignal
 from tests.support.postgres import connect
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from delivery.dispatch.claims import Claimed
-    from delivery.ledger import Ledger, Transaction
-    from delivery.ledger.claiming import Work
-    from delivery.model import ClaimId, TenantId
+    from delivery.domain.model import ClaimId, TenantId
+    from delivery.ledger.db.session import Ledger, Transaction
+    from delivery.ledger.queue.claims import ClaimedDelivery
+    from delivery.pipeline.claiming import ClaimRound
 
 MOST = 6  # in flight, for the endpoint that has no limit of its own
 RATE = RateLimit(3, timedelta(seconds=30))
@@ -46,20 +46,22 @@ LIMITS = (
     EndpointLimits(),
 )
 # By failures in a row alone: their share would depend on the very moments.
-BREAKER = BreakerTerms(consecutive=2, minimum=1_000, longest_cool_down=timedelta(minutes=2))
+BREAKER = BreakerConfig(consecutive=2, minimum=1_000, longest_cool_down=timedelta(minutes=2))
 DISABLED_AFTER = timedelta(hours=1)
 # Beyond every hold that can be: cool-downs, waits, rates.
 ALL_OVER = timedelta(minutes=20)
 PICK = st.integers(0, 1_000)
 QUOTA = st.integers(1, 10)
 TOLD = st.one_of(
-    st.sampled_from([Told(signal) for signal in Signal]),
-    st.sampled_from([Told(Signal.BAD), Told(Signal.GOOD)]),  # most often
-    st.sampled_from([Told(final="schedule_spent"), Told(final="gone", gone=True)]),
+    st.sampled_from([AttemptSignal(signal) for signal in Signal]),
+    st.sampled_from([AttemptSignal(Signal.BAD), AttemptSignal(Signal.GOOD)]),  # most often
+    st.sampled_from(
+        [AttemptSignal(final_reason="schedule_spent"), AttemptSignal(final_reason="gone", is_gone=True)]
+    ),
     st.sampled_from(
         [
-            Told(Signal.CONGESTED, wait=timedelta(seconds=20)),
-            Told(Signal.CONGESTED, wait=timedelta(minutes=5)),
+            AttemptSignal(Signal.CONGESTED, retry_after=timedelta(seconds=20)),
+            AttemptSignal(Signal.CONGESTED, retry_after=timedelta(minutes=5)),
         ]
     ),
 )
@@ -105,7 +107,7 @@ class Row:
 class InHand:
     """A claim that a worker has started: what is left of it, and when it was started."""
 
-    works: list[Work]
+    works: list[ClaimedDelivery]
     since: datetime
 
 
@@ -137,39 +139,44 @@ class ClaimLife(RuleBasedStateMachine):
         self.events_are_accepted(3)
 
     async def _new_world(self) -> World:
-        tenant = await on.new_tenant(self.stage.ledger)
+        tenant = await build.create_tenant(self.stage.ledger)
         limits = {
-            await on.new_endpoint(self.stage.ledger, tenant, on.Wanted(limits=each)): each for each in LIMITS
+            await build.create_endpoint(self.stage.ledger, tenant, build.EndpointSpec(limits=each)): each
+            for each in LIMITS
         }
-        await on.change(self.stage.ledger, "update endpoint_health set limit_now = 10 where limit_now > 10")
+        await build.execute(
+            self.stage.ledger, "update endpoint_health set limit_now = 10 where limit_now > 10"
+        )
         return World(tenant, limits)
 
     # ---- producers and owners
     @rule(count=st.integers(1, 4))
     def events_are_accepted(self, count: int) -> None:
-        self.stage.run(on.accept_many(self.stage.ledger, self.world.tenant, count))
+        self.stage.run(build.accept_events(self.stage.ledger, self.world.tenant, count))
 
     @rule(pick=PICK, state=st.sampled_from(EndpointState))
     def an_endpoint_is_paused_disabled_or_made_active(self, pick: int, state: EndpointState) -> None:
-        self.stage.run(on.set_state(self.stage.ledger, self._endpoint(pick), state))
+        self.stage.run(build.set_state(self.stage.ledger, self._endpoint(pick), state))
 
     @rule(pick=PICK)
     def a_person_lets_an_endpoint_go_on(self, pick: int) -> None:
         endpoint = self._endpoint(pick)
         self._in_ledger(lambda tx: self._forgive(tx, endpoint))
-        self.stage.run(on.set_state(self.stage.ledger, endpoint, EndpointState.ACTIVE))
+        self.stage.run(build.set_state(self.stage.ledger, endpoint, EndpointState.ACTIVE))
         row = self._rows()[endpoint]
         assert (row.breaker, row.waits_until, row.limit_now) == ("closed", None, 1)
 
     @staticmethod
     async def _forgive(tx: Transaction, endpoint: EndpointId) -> None:
-        standing = (await health.lock(tx, [endpoint]))[endpoint]
-        await health.write(tx, {endpoint: standing.health.returned(clock())}, released={})
+        standing = (await endpoint_health.lock(tx, [endpoint]))[endpoint]
+        await endpoint_health.write(
+            tx, {endpoint: standing.health.reset_after_enabling(clock())}, released={}
+        )
 
     # ---- time
     @rule(by=PAUSES)
     def time_passes(self, by: timedelta) -> None:
-        self.stage.run(judging.time_passes(self.stage.ledger, by))
+        self.stage.run(health_attempts.shift_into_past(self.stage.ledger, by))
         self.world.passed += by
         for in_hand in self.world.at_work.values():
             in_hand.since -= by
@@ -178,11 +185,11 @@ class ClaimLife(RuleBasedStateMachine):
     def a_lease_lapses(self, pick: int) -> None:
         found = self._look("select id from claims order by id")
         if found:
-            self.stage.run(on.lapse(self.stage.ledger, found[pick % len(found)][0]))
+            self.stage.run(build.expire_lease(self.stage.ledger, found[pick % len(found)][0]))
 
     @rule()
     def what_lapsed_is_rescued(self) -> None:
-        self.stage.run(on.rescue(self.stage.ledger))
+        self.stage.run(build.rescue_lapsed(self.stage.ledger))
 
     @rule()
     def what_is_in_flight_is_counted_anew_and_was_right(self) -> None:
@@ -190,7 +197,7 @@ class ClaimLife(RuleBasedStateMachine):
 
     @staticmethod
     async def _recount(tx: Transaction) -> None:
-        assert await health.recount(tx) == []
+        assert await endpoint_health.recount_in_flight(tx) == []
 
     # ---- relays and queue
     @rule(quotas=st.lists(QUOTA, min_size=4, max_size=4), batch=st.integers(1, 5))
@@ -213,12 +220,12 @@ class ClaimLife(RuleBasedStateMachine):
         self._check(before, rest, other)
         assert endpoint not in other.by_endpoint
         if before[endpoint].state == EndpointState.ACTIVE:
-            assert other.later[endpoint] == BUSY_SECONDS
+            assert other.later[endpoint] == LOCKED_RETRY_SECONDS
         self.world.queue += other.claims
 
     async def _claim_both(
         self, endpoint: EndpointId, wanted: Sequence[Quota], *, commits: bool
-    ) -> tuple[Claimed, Claimed]:
+    ) -> tuple[ClaimRound, ClaimRound]:
         mine = [quota for quota in wanted if quota.endpoint_id == endpoint]
         async with self.stage.ledger.transaction() as tx:
             one = await self._claim(tx, mine, batch=2)
@@ -235,7 +242,7 @@ class ClaimLife(RuleBasedStateMachine):
         self._check(before, wanted, claimed)
         for claim_id in claimed.claims[: 1 if came_through else 0]:
             self._start(claim_id)
-        self._in_ledger(lambda tx: claiming.hand_back(tx, claimed.claims))
+        self._in_ledger(lambda tx: claims.return_claims(tx, claimed.claims))
 
     # ---- workers
     @rule(pick=PICK)
@@ -250,27 +257,27 @@ class ClaimLife(RuleBasedStateMachine):
             self._start(self.world.queue.pop())
 
     def _start(self, claim_id: ClaimId) -> None:
-        works = self.stage.run(on.start(self.stage.ledger, claim_id))
+        works = self.stage.run(build.start_claim(self.stage.ledger, claim_id))
         if works:
             works.sort(key=lambda work: (work.endpoint_id, work.delivery_id))
             self.world.at_work[claim_id] = InHand(works, clock())
 
     @rule(pick=PICK, told=st.lists(TOLD, min_size=1, max_size=5))
-    def attempts_end(self, pick: int, told: list[Told]) -> None:
+    def attempts_end(self, pick: int, told: list[AttemptSignal]) -> None:
         """Perhaps of a worker that was given up for dead long ago."""
         if not self.world.at_work:
             return
-        self.stage.run(judging.record(self.stage.ledger, *self._ended(pick, told)))
+        self.stage.run(health_attempts.record_attempts(self.stage.ledger, *self._ended(pick, told)))
 
     @rule(told=TOLD)
-    def all_attempts_end_alike(self, told: Told) -> None:
+    def all_attempts_end_alike(self, told: AttemptSignal) -> None:
         if not self.world.at_work:
             return
         count = sum(len(in_hand.works) for in_hand in self.world.at_work.values())
-        self.stage.run(judging.record(self.stage.ledger, *self._ended(0, [told] * count)))
+        self.stage.run(health_attempts.record_attempts(self.stage.ledger, *self._ended(0, [told] * count)))
 
     @rule(told=st.lists(TOLD, min_size=1, max_size=3), by=PAUSES)
-    def everybody_works_for_a_while(self, told: list[Told], by: timedelta) -> None:
+    def everybody_works_for_a_while(self, told: list[AttemptSignal], by: timedelta) -> None:
         """And all goes well, or nothing does: so breakers open, are probed and close, and limits grow."""
         for each in told:
             self.a_relay_claims([10] * 4, 4)
@@ -280,7 +287,7 @@ class ClaimLife(RuleBasedStateMachine):
             self.time_passes(by)
 
     @rule(pick=PICK, told=TOLD, quotas=st.lists(QUOTA, min_size=4, max_size=4))
-    def attempts_end_while_a_relay_claims(self, pick: int, told: Told, quotas: list[int]) -> None:
+    def attempts_end_while_a_relay_claims(self, pick: int, told: AttemptSignal, quotas: list[int]) -> None:
         """Whoever comes second to an endpoint waits, or leaves it for a moment."""
         if not self.world.at_work:
             return
@@ -290,11 +297,11 @@ class ClaimLife(RuleBasedStateMachine):
         self._check(before, wanted, claimed)
         self.world.queue += claimed.claims
 
-    async def _claim_and_record(self, wanted: Sequence[Quota], ended: Sequence[Any]) -> Claimed:
+    async def _claim_and_record(self, wanted: Sequence[Quota], ended: Sequence[Any]) -> ClaimRound:
         async with self.stage.ledger.transaction() as tx:
             claimed = await self._claim(tx, wanted, batch=3)
-            recording_ = asyncio.create_task(judging.record(self.stage.ledger, *ended))
-            await on.until(lambda: self._waits_or_is_done(recording_))
+            recording_ = asyncio.create_task(health_attempts.record_attempts(self.stage.ledger, *ended))
+            await build.wait_until(lambda: self._waits_or_is_done(recording_))
         await recording_
         return claimed
 
@@ -306,23 +313,25 @@ class ClaimLife(RuleBasedStateMachine):
             )
         )
 
-    def _ended(self, pick: int, told: Sequence[Told]) -> list[Any]:
+    def _ended(self, pick: int, told: Sequence[AttemptSignal]) -> list[Any]:
         pairs = [(claim_id, work) for claim_id, held in self.world.at_work.items() for work in held.works]
         chosen = [pairs[(pick + number) % len(pairs)] for number in range(min(len(told), len(pairs)))]
         ended = []
         for (claim_id, work), each in zip(chosen, told, strict=False):
-            ended.append(judging.ended(work, claim_id, self._told(each, claim_id, work)))
+            ended.append(
+                health_attempts.make_attempt_result(work, claim_id, self._told(each, claim_id, work))
+            )
             self._no_longer_in_hand(claim_id, work)
         return ended
 
-    def _told(self, told: Told, claim_id: ClaimId, work: Work) -> Told:
-        terms = HealthTerms(BREAKER, self._most(work.endpoint_id), DISABLED_AFTER)
-        return Told(
+    def _told(self, told: AttemptSignal, claim_id: ClaimId, work: ClaimedDelivery) -> AttemptSignal:
+        terms = HealthConfig(BREAKER, self._most(work.endpoint_id), DISABLED_AFTER)
+        return AttemptSignal(
             told.signal,
-            wait=told.wait,
+            retry_after=told.retry_after,
             started_at=self.world.at_work[claim_id].since,
-            final=told.final,
-            gone=told.gone,
+            final_reason=told.final_reason,
+            is_gone=told.is_gone,
             terms=terms,
         )
 
@@ -333,7 +342,7 @@ class ClaimLife(RuleBasedStateMachine):
         claim_id = list(self.world.at_work)[pick % len(self.world.at_work)]
         work = self.world.at_work[claim_id].works[0]
         self._in_ledger(
-            lambda tx: recording.postpone(tx, claim_id, [work.delivery_id], by=timedelta(seconds=10))
+            lambda tx: results.postpone(tx, claim_id, [work.delivery_id], delay=timedelta(seconds=10))
         )
         self._no_longer_in_hand(claim_id, work)
 
@@ -378,7 +387,7 @@ class ClaimLife(RuleBasedStateMachine):
     def a_rate_limit_is_kept_in_any_time_of_its_length(self) -> None:
         for number, (begin, _) in enumerate(self.world.paced):
             within = [end for _, end in self.world.paced[number:] if end - begin < RATE.per]
-            assert len(within) <= RATE.limit + RATE.together
+            assert len(within) <= RATE.limit + RATE.burst
 
     def teardown(self) -> None:
         """However it went: when all goes well from now on, everything owed is delivered, through a ramp."""
@@ -386,10 +395,10 @@ class ClaimLife(RuleBasedStateMachine):
             return
         self.world.at_work.clear()
         self.world.queue.clear()
-        self._in_ledger(claiming.lapse_all)
+        self._in_ledger(claims.expire_all_leases)
         self.what_lapsed_is_rescued()
         for endpoint in self.world.limits:
-            self.stage.run(on.set_state(self.stage.ledger, endpoint, EndpointState.ACTIVE))
+            self.stage.run(build.set_state(self.stage.ledger, endpoint, EndpointState.ACTIVE))
         self.events_are_accepted(1)  # with nothing to send, nothing is found out
         ((owed,),) = self._look(
             "select max(c) from (select count(*) as c from schedule group by endpoint_id) as o"
@@ -406,7 +415,7 @@ class ClaimLife(RuleBasedStateMachine):
         self.a_relay_claims([100] * 4, 100)
         self.workers_take_every_message()
         if self.world.at_work:
-            self.all_attempts_end_alike(judging.GOOD)
+            self.all_attempts_end_alike(health_attempts.GOOD)
         self.a_rate_limit_is_kept_in_any_time_of_its_length()
         after = self._rows()
         for endpoint, row in before.items():
@@ -424,10 +433,12 @@ class ClaimLife(RuleBasedStateMachine):
         return [Quota(endpoint, take) for endpoint, take in zip(self.world.limits, takes, strict=True)]
 
     @staticmethod
-    async def _claim(tx: Transaction, quotas: Sequence[Quota], batch: int) -> Claimed:
-        claimed = await claims.claim(tx, quotas, ClaimTerms(Lane.LIVE, batch, on.QUEUE_LEASE, MOST))
+    async def _claim(tx: Transaction, quotas: Sequence[Quota], batch: int) -> ClaimRound:
+        claimed = await claiming.claim_deliveries(
+            tx, quotas, ClaimConfig(Priority.LIVE, batch, build.QUEUE_LEASE, MOST)
+        )
         # In one order, so that the same choices lead to the same life.
-        return replace(claimed, claims=tuple(sorted(claimed.claims)))
+        return replace(claimed, claim_ids=tuple(sorted(claimed.claim_ids)))
 
     def _rows(self) -> dict[EndpointId, Row]:
         found = self._look(
@@ -441,13 +452,13 @@ class ClaimLife(RuleBasedStateMachine):
         )
         return {EndpointId(row[0]): Row(*row[1:]) for row in found}
 
-    def _check(self, before: dict[EndpointId, Row], wanted: Sequence[Quota], claimed: Claimed) -> None:
+    def _check(self, before: dict[EndpointId, Row], wanted: Sequence[Quota], claimed: ClaimRound) -> None:
         """What was claimed is what could be and might be, and no more."""
         after = self._rows()
         for quota in wanted:
             endpoint, row = quota.endpoint_id, before[quota.endpoint_id]
-            taken = claimed.by_endpoint.get(endpoint, 0)
-            might = min(quota.take, row.claimable, row.may_be_sent(self._most(endpoint)))
+            taken = claimed.counts_by_endpoint.get(endpoint, 0)
+            might = min(quota.limit, row.claimable, row.may_be_sent(self._most(endpoint)))
             if self.world.limits[endpoint].rate is None:
                 assert taken == might
             else:
@@ -457,7 +468,7 @@ class ClaimLife(RuleBasedStateMachine):
             if taken and row.breaker == "open":
                 assert (taken, after[endpoint].breaker) == (1, "half_open")
 
-    def _no_longer_in_hand(self, claim_id: ClaimId, work: Work) -> None:
+    def _no_longer_in_hand(self, claim_id: ClaimId, work: ClaimedDelivery) -> None:
         works = self.world.at_work[claim_id].works
         works.remove(work)
         if not works:
@@ -474,10 +485,10 @@ class ClaimLife(RuleBasedStateMachine):
         return self.stage.outside.execute(query.encode()).fetchall()
 
 
-def test_what_may_be_claimed_is_claimed_and_no_more_whatever_happens(database_url: str) -> None:
+def test_claiming_takes_exactly_the_claimable_deliveries(database_url: str) -> None:
     with asyncio.Runner() as runner, connect(database_url) as outside:
         exits = AsyncExitStack()
-        ledger = runner.run(exits.enter_async_context(on.opened(database_url, pool_size=3)))
+        ledger = runner.run(exits.enter_async_context(build.open_ledger(database_url, pool_size=3)))
         ClaimLife.stage = Stage(runner.run, ledger, outside)
         try:
             run_machine(
@@ -493,39 +504,35 @@ def test_what_may_be_claimed_is_claimed_and_no_more_whatever_happens(database_ur
             runner.run(exits.aclose())
 
 
-async def test_what_is_claimed_counts_for_the_rate_limit_one_interval_each(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_each_claimed_delivery_uses_one_rate_limit_interval(ledger: Ledger, tenant: TenantId) -> None:
     limits = EndpointLimits(rate=RateLimit(60, timedelta(seconds=3)))  # two may go together
-    endpoint = await on.new_endpoint(ledger, tenant, on.Wanted(limits=limits))
-    await on.accept_many(ledger, tenant, 5)
+    endpoint = await build.create_endpoint(ledger, tenant, build.EndpointSpec(limits=limits))
+    await build.accept_events(ledger, tenant, 5)
     before = clock()
-    claimed = await on.claim(ledger, [endpoint])
+    claimed = await build.claim_deliveries(ledger, [endpoint])
     after = clock()
-    assert claimed.size == 2
-    next_at = (await judging.read(ledger, endpoint)).next_at
+    assert claimed.delivery_count == 2
+    next_at = (await health_attempts.read_health(ledger, endpoint)).next_at
     assert next_at is not None
     assert before <= next_at - timedelta(seconds=0.05) <= after
-    assert 0 < claimed.later[endpoint] <= 0.05
+    assert 0 < claimed.retry_in_seconds[endpoint] <= 0.05
 
 
-async def test_what_a_rate_limit_would_let_go_and_is_not_there_does_not_count(
-    ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_unused_rate_limit_grants_are_not_counted(ledger: Ledger, tenant: TenantId) -> None:
     limits = EndpointLimits(rate=RateLimit(60, timedelta(minutes=1)))
-    endpoint = await on.new_endpoint(ledger, tenant, on.Wanted(limits=limits))
-    assert (await on.claim(ledger, [endpoint])).size == 0
-    assert (await judging.read(ledger, endpoint)).next_at is None
-    await on.accept(ledger, tenant)
-    assert (await on.claim(ledger, [endpoint])).size == 1
+    endpoint = await build.create_endpoint(ledger, tenant, build.EndpointSpec(limits=limits))
+    assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 0
+    assert (await health_attempts.read_health(ledger, endpoint)).next_at is None
+    await build.accept_event(ledger, tenant)
+    assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 1
 
 
 async def test_an_open_breaker_that_has_nothing_due_stays_open_until_there_is_a_probe(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.change(ledger, "update endpoint_health set breaker = 'open', probe_at = clock_timestamp()")
-    assert (await on.claim(ledger, [endpoint])).size == 0
-    assert (await judging.read(ledger, endpoint)).health.breaker.state == "open"
-    await on.accept_many(ledger, tenant, 2)
-    assert (await on.claim(ledger, [endpoint])).size == 1
-    assert (await judging.read(ledger, endpoint)).health.breaker.state == "half_open"
+    await build.execute(ledger, "update endpoint_health set breaker = 'open', probe_at = clock_timestamp()")
+    assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 0
+    assert (await health_attempts.read_health(ledger, endpoint)).health.breaker.state == "open"
+    await build.accept_events(ledger, tenant, 2)
+    assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 1
+    assert (await health_attempts.read_health(ledger, endpoint)).health.breaker.state == "half_open"

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from argon2 import PasswordHasher
 
-from delivery.cli.exports import whole_file
-from delivery.ledger.partitions import bounds
-from delivery.model import Prefix, new_id, parse_id
-from delivery.secrets import generate_key
+from delivery.cli.commands.exports import open_atomic_file
+from delivery.domain.model import Prefix, new_id, parse_id
+from delivery.domain.secret_box import generate_key
+from delivery.ledger.db.partitions import day_id_bounds
 from tests.support.postgres import connect
-from tests.support.receivers import Authority
+from tests.support.receivers import CertificateAuthority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ WAYBILL = Path(sys.executable).with_name("waybill")
 # Every command in one process after another would spend its time importing; `main` is what the script calls.
 SEVERAL = """
 import contextlib, io, json, sys
-from delivery.cli import main
+from workers.main import main
 for line in sys.stdin:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -225,7 +225,13 @@ def test_an_endpoint_chooses_how_its_events_are_written(cli: Cli, tenant: str):
 
 def test_an_endpoint_is_given_a_client_certificate(cli: Cli, tenant: str, tmp_path: Path):
     own = tmp_path / "waybill.pem"
-    own.write_text("\n".join(Authority().client("waybill", until=datetime.now(UTC) + timedelta(days=30))))
+    own.write_text(
+        "\n".join(
+            CertificateAuthority().make_client_certificate(
+                "waybill", until=datetime.now(UTC) + timedelta(days=30)
+            )
+        )
+    )
     of_tenant = ("--tenant", tenant)
     made = cli.json("endpoint", "create", "https://shop.example/in", *of_tenant, "--client-cert", f"@{own}")
     assert "CN=waybill" in made["client_certificate"]["subject"]
@@ -358,7 +364,7 @@ def test_why_an_event_went_nowhere_is_told_in_words_and_in_json(cli: Cli, tenant
 
 
 @pytest.mark.parametrize(("noun", "prefix"), [("delivery", "dlv"), ("event", "evt")])
-def test_why_of_nonsense_is_wrong_usage(cli: Cli, tenant: str, noun: str, prefix: str):
+def test_why_command_rejects_malformed_ids(cli: Cli, tenant: str, noun: str, prefix: str):
     code, out, err = cli.run(noun, "why", "--tenant", tenant, "ep_01m82bjx09e96bahvpn78mz28c")
     assert (code, out) == (2, "")
     assert f"is not an id of the form {prefix}_…" in err
@@ -468,7 +474,7 @@ def test_an_export_without_a_file_goes_to_standard_output(database: str, tmp_pat
 def test_an_export_that_is_given_up_leaves_the_file_as_it_was(tmp_path: Path):
     file = tmp_path / "deliveries.csv"
     file.write_bytes(b"of yesterday")
-    with pytest.raises(KeyboardInterrupt), whole_file(file) as written:  # noqa: PT012  it is the middle that counts
+    with pytest.raises(KeyboardInterrupt), open_atomic_file(file) as written:  # noqa: PT012  it is the middle that counts
         written.write(b"half")
         raise KeyboardInterrupt
     assert file.read_bytes() == b"of yesterday"
@@ -581,7 +587,7 @@ def test_a_replay_that_makes_no_sense_is_refused(cli: Cli, tenant: str, words: l
 def test_retention_is_run_by_hand_and_told_before(cli: Cli, database: str) -> None:
     cli.good("db", "upgrade")
     old = "events_20200105"
-    first, end = bounds(date(2020, 1, 5))
+    first, end = day_id_bounds(date(2020, 1, 5))
     with connect(database) as sql:
         sql.execute(f"create table {old} (like events including all)".encode())
         attach = f"alter table events attach partition {old} for values from ('{first}') to ('{end}')"

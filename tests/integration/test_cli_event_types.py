@@ -45,7 +45,7 @@ def test_a_type_is_declared_shown_listed_deprecated_and_archived(cli: Cli, tmp_p
     assert name in cli.good("event-type", "list", "--archived")
 
 
-def test_an_example_is_sent_as_an_event_and_what_is_not_as_the_schema_says_is_refused(
+def test_catalogue_example_is_accepted_and_schema_violations_are_refused(
     cli: Cli, tenant: str, tmp_path: Path
 ):
     name = "cli.order_held"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from delivery.model import Prefix, new_id, parse_id, show_id
+from delivery.domain.model import Prefix, format_id, new_id, parse_id
 from tests.integration.test_cli import Cli, cli, database, tenant
 from tests.support.postgres import connect
 
@@ -31,7 +31,7 @@ def set_aside(
             """,
             [id_, tenant_id, f"m-{id_.hex}", EVIL, body, len(body), why, id_.bytes],
         )
-    return show_id(Prefix.MESSAGE, id_)
+    return format_id(Prefix.MESSAGE, id_)
 
 
 def test_a_message_is_listed_shown_and_tried_again_for_whom_it_is(cli: Cli, database: str, tenant: str):
@@ -69,9 +69,7 @@ def test_lists_are_read_page_by_page(cli: Cli, database: str):
     assert [one["id"] for one in page["items"] + rest["items"]] == made[::-1]
 
 
-def test_many_are_tried_again_or_thrown_away_by_the_words_of_their_reason(
-    cli: Cli, database: str, tenant: str
-):
+def test_dead_letters_can_be_retried_or_discarded_by_reason(cli: Cli, database: str, tenant: str):
     cli.good("ingest", "discard", "--all")  # what other tests left
     for number in range(120):
         set_aside(database, EVENT, why="The header holds no API key that is known." if number % 2 else "x")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.secrets import generate_key
+from delivery.domain.secret_box import generate_key
 from tests.integration.test_cli import SEVERAL, Cli, cli, database, tenant
 
 if TYPE_CHECKING:

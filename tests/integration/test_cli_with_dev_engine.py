@@ -14,8 +14,8 @@ from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 
-from tests.support.partner import Answer, Partner
 from tests.support.stack import wait_until
+from tests.support.webhook_partner import CannedResponse, Partner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,12 +59,12 @@ def test_commands_find_the_engine_and_tell_what_came_of_a_delivery(
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    with Partner(lambda _call: Answer(status=200 if len(partner.calls) > 1 else 503)) as partner:
+    with Partner(lambda _call: CannedResponse(status=200 if len(partner.calls) > 1 else 503)) as partner:
         environment["WAYBILL_TENANT"] = waybill("tenant", "create", "Acme Books").strip()
         made = json.loads(waybill("endpoint", "create", partner.url, "--schedule", "0,0.2,0.2", "--json"))
         partner.secret = made["secret"]
         event = waybill("event", "send", "--type", "order.created", "--data", "[1, 2]").strip()
-        wait_until(lambda: partner.times_seen[event] == 2, "two attempts", seconds=30)
+        wait_until(lambda: partner.count_by_message_id[event] == 2, "two attempts", seconds=30)
         (owed,) = json.loads(waybill("delivery", "list", "--json"))["items"]
         wait_until(
             lambda: "succeeded" in waybill("delivery", "show", owed["id"]), "the record of it", seconds=30
@@ -72,7 +72,7 @@ def test_commands_find_the_engine_and_tell_what_came_of_a_delivery(
         told = waybill("delivery", "show", owed["id"])
         attempts = json.loads(waybill("delivery", "show", owed["id"], "--json"))["latest_attempts"]
         first = waybill("attempt", "show", attempts[-1]["id"])
-    assert partner.forged == []
+    assert partner.unverified == []
     assert [attempt["outcome"] for attempt in attempts] == ["delivered", "refused"]
     assert "1. The endpoint answered 503 Service Unavailable. The endpoint refused;" in told
     assert "2. The endpoint answered 200 OK. The endpoint took the delivery." in told

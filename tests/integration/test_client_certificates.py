@@ -13,35 +13,44 @@ import httpx
 import pytest
 
 from delivery.bootstrap import clock
-from delivery.certificates import read_identity
-from delivery.endpoints import keeping
-from delivery.endpoints.identity import with_identity
-from delivery.ledger import endpoints
-from delivery.transport import Proxy, Transport, verified_tls
+from delivery.destinations.http.client_certificate import parse_identity
+from delivery.destinations.http.proxy import Proxy
+from delivery.destinations.http.tls import create_tls_context
+from delivery.destinations.http.transport import Transport
+from delivery.ledger.records import endpoints
+from delivery.services.endpoints import store
+from delivery.services.endpoints.identity import with_identity
 from retries.outcome import Delivered, Fault, Unreachable
 from tests.integration.test_dispatch import deliver, told
 from tests.integration.test_transport_tls import GUARD, NOW, PATIENT, loopback, trusting
-from tests.support import ledger as on
-from tests.support.ledger import Wanted
-from tests.support.proxies import Running, proxying
-from tests.support.receivers import Authority, Conversation, Receiver, answer, receiving, trap
-from tests.support.worker import Manner, working
+from tests.support import ledger_builders as build
+from tests.support.fake_proxies import FakeProxy, run_proxy
+from tests.support.in_process_worker import WorkerSpec, run_worker
+from tests.support.ledger_builders import EndpointSpec
+from tests.support.receivers import (
+    CertificateAuthority,
+    Conversation,
+    Receiver,
+    make_response,
+    open_trap,
+    run_receiver,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from delivery.certificates import ClientIdentity
-    from delivery.ledger import Ledger
-    from delivery.model import TenantId
-    from delivery.transport import Exchange
+    from delivery.destinations.http.client_certificate import ClientIdentity
+    from delivery.destinations.http.exchange import Exchange
+    from delivery.domain.model import TenantId
+    from delivery.ledger.db.session import Ledger
 
-SERVERS, CLIENTS = Authority(), Authority()
-WANTS_ONE = SERVERS.server_for_clients("a.example", of=CLIENTS)
+SERVERS, CLIENTS = CertificateAuthority(), CertificateAuthority()
+WANTS_ONE = SERVERS.make_mutual_tls_context("a.example", client_authority=CLIENTS)
 
 
-def identity(name: str, *, of: Authority = CLIENTS) -> ClientIdentity:
+def identity(name: str, *, of: CertificateAuthority = CLIENTS) -> ClientIdentity:
     now = datetime.now(UTC)
-    return read_identity(*of.client(name, until=now + timedelta(days=9)), now=now)
+    return parse_identity(*of.make_client_certificate(name, until=now + timedelta(days=9)), now=now)
 
 
 def noting(seen: list[str]) -> Callable[[Conversation], Awaitable[None]]:
@@ -51,9 +60,9 @@ def noting(seen: list[str]) -> Callable[[Conversation], Awaitable[None]]:
         shown = conversation.writer.get_extra_info("peercert") or {}
         (name,) = [value for part in shown.get("subject", ()) for key, value in part if key == "commonName"]
         while True:
-            await conversation.hear()
+            await conversation.read_request()
             seen.append(name)
-            await conversation.say(answer())
+            await conversation.write_bytes(make_response())
 
     return talk
 
@@ -66,7 +75,7 @@ async def ask(transport: Transport, receiver: Receiver, who: ClientIdentity | No
 async def test_each_is_shown_its_own_and_no_connection_is_shared_between_two() -> None:
     seen: list[str] = []
     ada, bob = identity("ada"), identity("bob")
-    async with trusting(SERVERS) as transport, receiving(noting(seen), tls=WANTS_ONE) as receiver:
+    async with trusting(SERVERS) as transport, run_receiver(noting(seen), tls=WANTS_ONE) as receiver:
         came = [await ask(transport, receiver, who) for who in (ada, bob, ada, bob)]
     assert [one.outcome for one in came] == [Delivered(200)] * 4
     assert [one.reused for one in came] == [False, False, True, True]
@@ -90,7 +99,7 @@ def refusing() -> Iterator[Receiver]:
                         while socket.socket.recv(one, 65_536):
                             pass
 
-    with trap() as listener, ThreadPoolExecutor(1) as thread:
+    with open_trap() as listener, ThreadPoolExecutor(1) as thread:
         listener.settimeout(None)
         thread.submit(run, listener)
         try:
@@ -101,9 +110,9 @@ def refusing() -> Iterator[Receiver]:
 
 @pytest.mark.parametrize(
     ("who", "why"),
-    [(None, "certificate required"), (identity("eve", of=Authority()), "unknown ca")],
+    [(None, "certificate required"), (identity("eve", of=CertificateAuthority()), "unknown ca")],
 )
-async def test_who_shows_nothing_or_is_a_stranger_is_told_what_the_receiver_said(
+async def test_missing_or_unknown_client_certificate_reports_the_tls_error(
     who: ClientIdentity | None, why: str
 ) -> None:
     async with trusting(SERVERS) as transport:
@@ -118,12 +127,12 @@ async def test_who_shows_nothing_or_is_a_stranger_is_told_what_the_receiver_said
 async def test_it_is_shown_through_a_proxy_too(scheme: str) -> None:
     seen: list[str] = []
     async with (
-        receiving(noting(seen), tls=WANTS_ONE) as receiver,
-        proxying(Running(scheme)) as proxy,
+        run_receiver(noting(seen), tls=WANTS_ONE) as receiver,
+        run_proxy(FakeProxy(scheme)) as proxy,
     ):
         transport = Transport(
             guard=GUARD,
-            tls=lambda: SERVERS.trust(verified_tls()),
+            create_tls=lambda: SERVERS.add_trust(create_tls_context()),
             lookup=loopback,
             proxy=Proxy.parse(proxy.url()),
         )
@@ -136,17 +145,20 @@ async def test_a_delivery_shows_the_endpoints_certificate_and_after_a_change_the
     ledger: Ledger, tenant: TenantId
 ) -> None:
     seen: list[str] = []
-    manner = Manner(tls=lambda: SERVERS.trust(verified_tls()), lookup=loopback)
-    async with receiving(noting(seen), tls=WANTS_ONE) as receiver, working(ledger, manner) as dispatcher:
-        wanted = Wanted(receiver.url(host="a.example"), identity=identity("ada"))
-        endpoint = await on.new_endpoint(ledger, tenant, wanted)
-        await on.accept(ledger, tenant)
+    manner = WorkerSpec(tls=lambda: SERVERS.add_trust(create_tls_context()), lookup=loopback)
+    async with (
+        run_receiver(noting(seen), tls=WANTS_ONE) as receiver,
+        run_worker(ledger, manner) as dispatcher,
+    ):
+        wanted = EndpointSpec(receiver.url(host="a.example"), identity=identity("ada"))
+        endpoint = await build.create_endpoint(ledger, tenant, wanted)
+        await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
         async with ledger.transaction() as tx:
             before = await endpoints.read(tx, tenant, endpoint, lock=True)
             assert before is not None
-            await keeping.write(tx, with_identity(on.BOX, before, identity("bob")), now=clock())
-        await on.accept(ledger, tenant)
+            await store.write(tx, with_identity(build.BOX, before, identity("bob")), now=clock())
+        await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
     assert seen == ["ada", "bob"]
 
@@ -154,11 +166,13 @@ async def test_a_delivery_shows_the_endpoints_certificate_and_after_a_change_the
 async def test_an_endpoint_without_one_that_needs_one_is_told_why_in_the_ledger(
     ledger: Ledger, tenant: TenantId
 ) -> None:
-    manner = Manner(tls=lambda: SERVERS.trust(verified_tls()), lookup=loopback)
-    async with working(ledger, manner) as dispatcher:
+    manner = WorkerSpec(tls=lambda: SERVERS.add_trust(create_tls_context()), lookup=loopback)
+    async with run_worker(ledger, manner) as dispatcher:
         with refusing() as receiver:
-            endpoint = await on.new_endpoint(ledger, tenant, Wanted(receiver.url(host="a.example")))
-            await on.accept(ledger, tenant)
+            endpoint = await build.create_endpoint(
+                ledger, tenant, EndpointSpec(receiver.url(host="a.example"))
+            )
+            await build.accept_event(ledger, tenant)
             await deliver(ledger, dispatcher, endpoint)
     _, (attempt,) = await told(ledger, tenant, endpoint)
     assert (attempt.outcome, attempt.decision) == ("unreachable", "retry")

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
-from delivery.accept import NewEvent
-from delivery.filters import matches
-from delivery.ledger import claiming, recording, upkeep
-from delivery.model import ClaimId, DeliveryId, EndpointId, EndpointState, EventId
-from tests.support import ledger as on
+from delivery.domain.event_patterns import matches_any_pattern
+from delivery.domain.model import ClaimId, DeliveryId, EndpointId, EndpointState, EventId
+from delivery.ledger.queue import claims, expiry, results
+from delivery.pipeline.parsing import NewEvent
+from tests.support import ledger_builders as build
 from tests.support.postgres import connect
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from delivery.accept import Accepter
-    from delivery.ledger import Ledger
-    from delivery.ledger.claiming import Work
-    from delivery.ledger.recording import Result
-    from delivery.model import TenantId
+    from delivery.domain.model import TenantId
+    from delivery.ledger.db.session import Ledger
+    from delivery.ledger.queue.claims import ClaimedDelivery
+    from delivery.ledger.queue.results import RecordedAttempt
+    from delivery.pipeline.intake import Intake
 
 FILTERS = (("*",), ("order.*",), ("user.left",))
 TYPES = ("order.created", "order.paid", "user.left", "nobody.cares")
@@ -61,18 +61,18 @@ class World:
 
     tenant: TenantId
     endpoints: list[EndpointId]
-    accepter: Accepter
+    accepter: Intake
     filters: dict[EndpointId, tuple[str, ...]]
     owed: dict[EventId, set[EndpointId]] = field(default_factory=dict)
     queue: list[ClaimId] = field(default_factory=list)
     unconfirmed: list[ClaimId] = field(default_factory=list)
-    at_work: dict[ClaimId, list[Work]] = field(default_factory=dict)
+    at_work: dict[ClaimId, list[ClaimedDelivery]] = field(default_factory=dict)
     lapsed: set[ClaimId] = field(default_factory=set)
     seen: dict[DeliveryId, Seen] = field(default_factory=dict)
     recorded: int = 0
 
 
-def _made(work: Work) -> DeliveryId:
+def _made(work: ClaimedDelivery) -> DeliveryId:
     """One order for each run of an example, whatever the ledger's is."""
     return work.delivery_id
 
@@ -92,12 +92,14 @@ class Life(RuleBasedStateMachine):
         self.events_are_accepted(["order.created", "user.left"])
 
     async def _new_world(self) -> World:
-        tenant = await on.new_tenant(self.stage.ledger)
+        tenant = await build.create_tenant(self.stage.ledger)
         filters: dict[EndpointId, tuple[str, ...]] = {
-            await on.new_endpoint(self.stage.ledger, tenant, on.Wanted(filter=patterns)): patterns
+            await build.create_endpoint(
+                self.stage.ledger, tenant, build.EndpointSpec(filter=patterns)
+            ): patterns
             for patterns in FILTERS
         }
-        return World(tenant, list(filters), on.accepter(self.stage.ledger), filters)
+        return World(tenant, list(filters), build.make_intake(self.stage.ledger), filters)
 
     # ---- producers and owners
     @rule(types=st.lists(st.sampled_from(TYPES), min_size=1, max_size=4))
@@ -106,33 +108,37 @@ class Life(RuleBasedStateMachine):
             row[0] for row in self._look("select id from events where tenant_id = %s", self.world.tenant)
         }
         events = [NewEvent(each, b"1") for each in types]
-        self.stage.run(self.world.accepter.accept(self.world.tenant, events, single=False))
+        self.stage.run(self.world.accepter.accept_events(self.world.tenant, events, single=False))
         rows = self._look("select id, type from events where tenant_id = %s", self.world.tenant)
         made = {EventId(id_): type_ for id_, type_ in rows if id_ not in before}
         assert sorted(made.values()) == sorted(types)
         for event, type_ in made.items():
-            self.world.owed[event] = {e for e, f in self.world.filters.items() if matches(f, type_)}
+            self.world.owed[event] = {
+                e for e, f in self.world.filters.items() if matches_any_pattern(f, type_)
+            }
 
     @rule(pick=PICK, state=st.sampled_from(EndpointState))
     def an_endpoint_is_paused_disabled_or_resumed(self, pick: int, state: EndpointState) -> None:
-        self.stage.run(on.set_state(self.stage.ledger, self._one_of(self.world.endpoints, pick), state))
+        self.stage.run(build.set_state(self.stage.ledger, self._one_of(self.world.endpoints, pick), state))
 
     @precondition(lambda self: len(self.world.filters) > 1)
     @rule(pick=PICK)
     def an_endpoint_is_deleted_and_its_deliveries_cancelled(self, pick: int) -> None:
         endpoint = self._one_of(list(self.world.filters), pick)
         del self.world.filters[endpoint]
-        self.stage.run(on.delete_endpoint(self.stage.ledger, self.world.tenant, endpoint))
+        self.stage.run(build.delete_endpoint(self.stage.ledger, self.world.tenant, endpoint))
         self.what_deleted_endpoints_are_owed_is_cancelled()
 
     @rule()
     def what_deleted_endpoints_are_owed_is_cancelled(self) -> None:
-        self._in_ledger(lambda tx: upkeep.cancel_of_deleted(tx, self.world.endpoints))
+        self._in_ledger(lambda tx: expiry.cancel_for_deleted_endpoints(tx, self.world.endpoints))
 
     # ---- relay and queue
     @rule(take=st.integers(1, 5), batch=st.integers(1, 4), message=st.sampled_from(["confirmed", "lost"]))
     def the_relay_claims_and_publishes(self, take: int, batch: int, message: str) -> None:
-        taken = self.stage.run(on.claim(self.stage.ledger, self.world.endpoints, take=take, batch=batch))
+        taken = self.stage.run(
+            build.claim_deliveries(self.stage.ledger, self.world.endpoints, take=take, batch=batch)
+        )
         if message == "confirmed":
             self.world.queue += sorted(taken.claims)
 
@@ -143,13 +149,13 @@ class Life(RuleBasedStateMachine):
         came_through: bool,  # noqa: FBT001  hypothesis gives it
         started: bool,  # noqa: FBT001  hypothesis gives it
     ) -> None:
-        taken = self.stage.run(on.claim(self.stage.ledger, self.world.endpoints, take=take))
+        taken = self.stage.run(build.claim_deliveries(self.stage.ledger, self.world.endpoints, take=take))
         if came_through:
             self.world.queue += sorted(taken.claims)
         if came_through and started:
             for claim_id in sorted(taken.claims):
                 self._start(claim_id)
-        self._in_ledger(lambda tx: claiming.hand_back(tx, taken.claims))
+        self._in_ledger(lambda tx: claims.return_claims(tx, taken.claims))
 
     @rule()
     def time_passes_and_retries_are_due(self) -> None:
@@ -160,12 +166,12 @@ class Life(RuleBasedStateMachine):
         claims = [row[0] for row in self._look("select id from claims order by id")]
         if claims:
             claim_id = self._one_of(claims, pick)
-            self.stage.run(on.lapse(self.stage.ledger, claim_id))
+            self.stage.run(build.expire_lease(self.stage.ledger, claim_id))
             self.world.lapsed.add(claim_id)
 
     @rule()
     def what_lapsed_is_rescued(self) -> None:
-        self.stage.run(on.rescue(self.stage.ledger))
+        self.stage.run(build.rescue_lapsed(self.stage.ledger))
 
     # ---- workers
     @precondition(lambda self: self.world.queue)
@@ -177,7 +183,7 @@ class Life(RuleBasedStateMachine):
         self._start(claim_id)
 
     def _start(self, claim_id: ClaimId) -> None:
-        works = sorted(self.stage.run(on.start(self.stage.ledger, claim_id)), key=_made)
+        works = sorted(self.stage.run(build.start_claim(self.stage.ledger, claim_id)), key=_made)
         if works:
             assert claim_id not in self.world.at_work  # no claim starts twice
             self.world.at_work[claim_id] = works
@@ -193,7 +199,7 @@ class Life(RuleBasedStateMachine):
         pairs = [(work, claim_id) for claim_id, works in self.world.at_work.items() for work in works]
         chosen = [pairs[(pick + number) % len(pairs)] for number in range(min(len(outcomes), len(pairs)))]
         results = [self._result(outcome, *pair) for outcome, pair in zip(outcomes, chosen, strict=False)]
-        self.stage.run(on.record(self.stage.ledger, *results))
+        self.stage.run(build.record_results(self.stage.ledger, *results))
         self.world.recorded += len(results)
         for work, claim_id in chosen:
             self._no_longer_at_work(claim_id, work)
@@ -204,7 +210,7 @@ class Life(RuleBasedStateMachine):
         claim_id = self._one_of(list(self.world.at_work), pick)
         work = self._one_of(self.world.at_work[claim_id], pick)
         self._in_ledger(
-            lambda tx: recording.postpone(tx, claim_id, [work.delivery_id], by=timedelta(minutes=1))
+            lambda tx: results.postpone(tx, claim_id, [work.delivery_id], delay=timedelta(minutes=1))
         )
         self._no_longer_at_work(claim_id, work)
 
@@ -287,31 +293,37 @@ class Life(RuleBasedStateMachine):
         self.world.at_work.clear()
         self.world.queue.clear()
         for endpoint in self.world.filters:
-            self.stage.run(on.set_state(self.stage.ledger, endpoint, EndpointState.ACTIVE))
-        self._in_ledger(claiming.lapse_all)
+            self.stage.run(build.set_state(self.stage.ledger, endpoint, EndpointState.ACTIVE))
+        self._in_ledger(claims.expire_all_leases)
         self.what_lapsed_is_rescued()
         self.time_passes_and_retries_are_due()
         self.what_deleted_endpoints_are_owed_is_cancelled()
-        taken = self.stage.run(on.claim(self.stage.ledger, self.world.endpoints, take=1_000, batch=100))
+        taken = self.stage.run(
+            build.claim_deliveries(self.stage.ledger, self.world.endpoints, take=1_000, batch=100)
+        )
         for claim_id in taken.claims:
-            works = self.stage.run(on.start(self.stage.ledger, claim_id))
-            self.stage.run(on.record(self.stage.ledger, *[on.success(work, claim_id) for work in works]))
+            works = self.stage.run(build.start_claim(self.stage.ledger, claim_id))
+            self.stage.run(
+                build.record_results(
+                    self.stage.ledger, *[build.make_success(work, claim_id) for work in works]
+                )
+            )
         assert self._look("select 1 from schedule") == []
         assert self._look("select 1 from claims") == []
 
     # ---- by hand
-    def _result(self, outcome: str, work: Work, claim_id: ClaimId) -> Result:
+    def _result(self, outcome: str, work: ClaimedDelivery, claim_id: ClaimId) -> RecordedAttempt:
         match outcome:
             case "success":
-                return on.success(work, claim_id)
+                return build.make_success(work, claim_id)
             case "failure":
-                return on.failure(work, claim_id)
+                return build.make_failure(work, claim_id)
             case "soon":
-                return on.again(work, claim_id, burned=0)
+                return build.make_retry(work, claim_id, steps=0)
             case _:
-                return on.again(work, claim_id, after=timedelta(hours=1))
+                return build.make_retry(work, claim_id, delay=timedelta(hours=1))
 
-    def _no_longer_at_work(self, claim_id: ClaimId, work: Work) -> None:
+    def _no_longer_at_work(self, claim_id: ClaimId, work: ClaimedDelivery) -> None:
         self.world.at_work[claim_id].remove(work)
         if not self.world.at_work[claim_id]:
             del self.world.at_work[claim_id]
@@ -331,10 +343,10 @@ class Life(RuleBasedStateMachine):
         return things[pick % len(things)]
 
 
-def test_a_delivery_s_life_keeps_its_promises_whatever_happens(database_url: str) -> None:
+def test_delivery_invariants_hold_for_any_sequence_of_operations(database_url: str) -> None:
     with asyncio.Runner() as runner, connect(database_url) as outside:
         exits = AsyncExitStack()
-        ledger = runner.run(exits.enter_async_context(on.opened(database_url, pool_size=2)))
+        ledger = runner.run(exits.enter_async_context(build.open_ledger(database_url, pool_size=2)))
         Life.stage = Stage(runner.run, ledger, outside)
         try:
             run_machine(

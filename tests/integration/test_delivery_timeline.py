@@ -9,25 +9,26 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.bootstrap import clock
-from delivery.deliveries import Deliveries
-from delivery.dispatch.judging import Ended, judge_all
-from delivery.ledger import recording, upkeep
-from delivery.ledger.recording import Again, Final, Result
-from delivery.model import Actor, EndpointState, Timings
-from delivery.tracing import Traces, What
-from delivery.tracing.traces import MOST_ATTEMPTS
-from retries.breaker import BreakerTerms
-from retries.health import HealthTerms, Sign
+from delivery.domain.model import Actor, EndpointState, Timings
+from delivery.ledger.queue import expiry
+from delivery.ledger.queue import results as recording
+from delivery.ledger.queue.results import DeliveryFinished, DeliveryRescheduled, RecordedAttempt
+from delivery.pipeline.health_update import FinishedAttempt, apply_results
+from delivery.services.deliveries import DeliveryService
+from delivery.services.timeline.entries import TimelineEntryKind
+from delivery.services.timeline.service import MAX_ATTEMPTS, TimelineService
+from retries.breaker import BreakerConfig
+from retries.health import HealthConfig, HealthSample
 from retries.policy import Signal
-from tests.support import ledger as on
+from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
-    from delivery.ledger import Ledger
-    from delivery.model import DeliveryId, EndpointId, TenantId
-    from delivery.tracing import DeliveryTrace
+    from delivery.domain.model import DeliveryId, EndpointId, TenantId
+    from delivery.ledger.db.session import Ledger
+    from delivery.services.timeline.delivery_entries import DeliveryTimeline
 
 # Opens with the second failure in a row.
-TERMS = HealthTerms(BreakerTerms(consecutive=2), in_flight=on.PLENTY)
+TERMS = HealthConfig(BreakerConfig(consecutive=2), max_in_flight=build.HIGH_IN_FLIGHT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,59 +41,63 @@ class Scene:
 
     async def accept(self) -> DeliveryId:
         """Have one more delivery, the newest of the endpoint's."""
-        await on.accept(self.ledger, self.tenant)
-        return (await on.delivery_ids(self.ledger, self.endpoint))[-1]
+        await build.accept_event(self.ledger, self.tenant)
+        return (await build.list_delivery_ids(self.ledger, self.endpoint))[-1]
 
     async def fail(self, *, wait: timedelta | None = None) -> None:
         """Have everything that is due attempted and refused; it is due again at once."""
-        claim_id, works = await on.claim_and_start(self.ledger, self.endpoint)
-        await self._record([_refused(on.again(work, claim_id), wait=wait) for work in works])
+        claim_id, works = await build.claim_and_start(self.ledger, self.endpoint)
+        await self._record([_refused(build.make_retry(work, claim_id), wait=wait) for work in works])
 
     async def gone(self) -> None:
         """Have everything that is due attempted, and refused for good."""
-        claim_id, works = await on.claim_and_start(self.ledger, self.endpoint)
-        failures = [on.failure(work, claim_id, gone=True) for work in works]
+        claim_id, works = await build.claim_and_start(self.ledger, self.endpoint)
+        failures = [build.make_failure(work, claim_id, is_gone=True) for work in works]
         await self._record([_refused(one, disable="gone") for one in failures])
 
     async def succeed(self) -> None:
         """Have everything that is due taken."""
-        claim_id, works = await on.claim_and_start(self.ledger, self.endpoint)
-        await self._record([_ended(on.success(work, claim_id), Signal.GOOD) for work in works])
+        claim_id, works = await build.claim_and_start(self.ledger, self.endpoint)
+        await self._record([_ended(build.make_success(work, claim_id), Signal.GOOD) for work in works])
 
-    async def _record(self, group: list[Ended]) -> None:
+    async def _record(self, group: list[FinishedAttempt]) -> None:
         async with self.ledger.transaction() as tx:
-            recorded = await recording.record(tx, [one.result for one in group])
-            await judge_all(tx, group, recorded, dice=lambda: 0.0)
+            recorded = await recording.record_attempts(tx, [one.result for one in group])
+            await apply_results(tx, group, recorded, rng=lambda: 0.0)
 
     async def probe_now(self) -> None:
         """Let the cool-down of the breaker be over."""
-        await on.change(self.ledger, "update endpoint_health set probe_at = clock_timestamp()")
+        await build.execute(self.ledger, "update endpoint_health set probe_at = clock_timestamp()")
 
-    async def trace(self, delivery_id: DeliveryId) -> DeliveryTrace:
+    async def trace(self, delivery_id: DeliveryId) -> DeliveryTimeline:
         """What is told of a delivery."""
-        traces = Traces(self.ledger, attempts=10, in_flight=on.PLENTY)
-        return await traces.of_delivery(self.tenant, delivery_id)
+        traces = TimelineService(self.ledger, max_attempts=10, default_max_in_flight=build.HIGH_IN_FLIGHT)
+        return await traces.load_delivery_timeline(self.tenant, delivery_id)
 
-    async def whats(self, delivery_id: DeliveryId) -> list[What]:
+    async def whats(self, delivery_id: DeliveryId) -> list[TimelineEntryKind]:
         """What happened to a delivery, without how it began."""
-        return [step.what for step in (await self.trace(delivery_id)).steps[2:]]
+        return [step.kind for step in (await self.trace(delivery_id)).steps[2:]]
 
 
-def _ended(result: Result, signal: Signal, *, wait: timedelta | None = None) -> Ended:
+def _ended(result: RecordedAttempt, signal: Signal, *, wait: timedelta | None = None) -> FinishedAttempt:
     """A result whose attempt took no time, and what it tells of its endpoint."""
     attempt = replace(result.attempt, timings=Timings(total=timedelta(0)))
-    now, follows = clock(), result.follows
-    if isinstance(follows, Final):
-        follows = replace(follows, at=now)
-    ended = replace(result, attempt=attempt, follows=follows)
-    return Ended(ended, Sign(signal, attempt.started_at, now, wait=wait), TERMS, operational=False)
+    now, follows = clock(), result.next_state
+    if isinstance(follows, DeliveryFinished):
+        follows = replace(follows, finished_at=now)
+    ended = replace(result, attempt=attempt, next_state=follows)
+    return FinishedAttempt(
+        ended, HealthSample(signal, attempt.started_at, now, requested_wait=wait), TERMS, operational=False
+    )
 
 
-def _refused(result: Result, *, wait: timedelta | None = None, disable: str | None = None) -> Ended:
+def _refused(
+    result: RecordedAttempt, *, wait: timedelta | None = None, disable: str | None = None
+) -> FinishedAttempt:
     reason = disable or "retryable_status"
-    due = result.follows.due_at if isinstance(result.follows, Again) else None
+    due = result.next_state.due_at if isinstance(result.next_state, DeliveryRescheduled) else None
     attempt = replace(result.attempt, reason=reason, next_due_at=due)
-    return replace(_ended(replace(result, attempt=attempt), Signal.BAD, wait=wait), disable=disable)
+    return replace(_ended(replace(result, attempt=attempt), Signal.BAD, wait=wait), disable_reason=disable)
 
 
 @pytest.fixture
@@ -100,24 +105,29 @@ def scene(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> Scene:
     return Scene(ledger, tenant, endpoint)
 
 
-OF_ONE = [What.CLAIMED, What.ATTEMPTED, What.FAILED, What.DECIDED]
+OF_ONE = [
+    TimelineEntryKind.CLAIMED,
+    TimelineEntryKind.ATTEMPTED,
+    TimelineEntryKind.FAILED,
+    TimelineEntryKind.DECIDED,
+]
 
 
 async def test_a_delivery_that_went_well_at_once(scene: Scene):
     delivery = await scene.accept()
     await scene.succeed()
     told = await scene.trace(delivery)
-    assert [step.what for step in told.steps] == [
-        What.ACCEPTED,
-        What.MATCHED,
-        What.CLAIMED,
-        What.ATTEMPTED,
-        What.SUCCEEDED,
-        What.DECIDED,
-        What.FINISHED,
+    assert [step.kind for step in told.steps] == [
+        TimelineEntryKind.ACCEPTED,
+        TimelineEntryKind.MATCHED,
+        TimelineEntryKind.CLAIMED,
+        TimelineEntryKind.ATTEMPTED,
+        TimelineEntryKind.SUCCEEDED,
+        TimelineEntryKind.DECIDED,
+        TimelineEntryKind.FINISHED,
     ]
-    assert told.standing.startswith("Succeeded on attempt 1 at ")
-    (claimed,) = [step for step in told.steps if step.what is What.CLAIMED]
+    assert told.summary.startswith("Succeeded on attempt 1 at ")
+    (claimed,) = [step for step in told.steps if step.kind is TimelineEntryKind.CLAIMED]
     assert claimed.details["due_at"] == told.delivery.created_at
 
 
@@ -125,10 +135,10 @@ async def test_a_delivery_whose_endpoint_trips_its_breaker_is_held_by_it(scene: 
     delivery = await scene.accept()
     await scene.fail()
     await scene.fail()
-    assert await scene.whats(delivery) == [*OF_ONE, *OF_ONE, What.BREAKER_OPENED]
+    assert await scene.whats(delivery) == [*OF_ONE, *OF_ONE, TimelineEntryKind.BREAKER_OPENED]
     told = await scene.trace(delivery)
-    assert told.standing.startswith("Held: the endpoint's circuit breaker has been open since ")
-    assert "; the next probe goes out at " in told.standing
+    assert told.summary.startswith("Held: the endpoint's circuit breaker has been open since ")
+    assert "; the next probe goes out at " in told.summary
     assert told.steps[-1].details["probe_at"] is not None
 
 
@@ -142,15 +152,15 @@ async def test_a_probe_and_what_it_brought_about_are_told(scene: Scene):
     await scene.succeed()
     told = await scene.whats(delivery)
     assert told[8:] == [
-        What.BREAKER_OPENED,
+        TimelineEntryKind.BREAKER_OPENED,
         *OF_ONE,
-        What.BREAKER_STAYED_OPEN,
-        What.CLAIMED,
-        What.ATTEMPTED,
-        What.SUCCEEDED,
-        What.DECIDED,
-        What.BREAKER_CLOSED,
-        What.FINISHED,
+        TimelineEntryKind.BREAKER_STAYED_OPEN,
+        TimelineEntryKind.CLAIMED,
+        TimelineEntryKind.ATTEMPTED,
+        TimelineEntryKind.SUCCEEDED,
+        TimelineEntryKind.DECIDED,
+        TimelineEntryKind.BREAKER_CLOSED,
+        TimelineEntryKind.FINISHED,
     ]
 
 
@@ -162,10 +172,14 @@ async def test_a_breaker_that_was_open_before_the_delivery_was_made_is_told_firs
     await scene.fail()
     delivery = await scene.accept()
     told = await scene.trace(delivery)
-    assert [step.what for step in told.steps] == [What.BREAKER_OPENED, What.ACCEPTED, What.MATCHED]
+    assert [step.kind for step in told.steps] == [
+        TimelineEntryKind.BREAKER_OPENED,
+        TimelineEntryKind.ACCEPTED,
+        TimelineEntryKind.MATCHED,
+    ]
 
 
-async def test_a_breaker_that_was_closed_again_is_not_told(scene: Scene):
+async def test_breaker_closed_before_the_delivery_is_omitted(scene: Scene):
     await scene.accept()
     await scene.fail()
     await scene.fail()
@@ -178,93 +192,104 @@ async def test_an_endpoint_that_asked_to_be_left_alone_is_told_before_and_after(
     first = await scene.accept()
     await scene.fail(wait=timedelta(hours=1))
     second = await scene.accept()
-    assert await scene.whats(first) == [*OF_ONE, What.WAITING]
+    assert await scene.whats(first) == [*OF_ONE, TimelineEntryKind.WAITING]
     told = await scene.trace(second)
-    assert [step.what for step in told.steps] == [What.WAITING, What.ACCEPTED, What.MATCHED]
-    assert told.standing.startswith("Held: the endpoint asked to be left alone until ")
+    assert [step.kind for step in told.steps] == [
+        TimelineEntryKind.WAITING,
+        TimelineEntryKind.ACCEPTED,
+        TimelineEntryKind.MATCHED,
+    ]
+    assert told.summary.startswith("Held: the endpoint asked to be left alone until ")
 
 
 async def test_an_endpoint_that_is_gone_is_disabled_by_the_attempt_that_found_it_so(scene: Scene):
     delivery = await scene.accept()
     await scene.gone()
-    assert await scene.whats(delivery) == [*OF_ONE, What.DISABLED, What.FINISHED]
+    assert await scene.whats(delivery) == [*OF_ONE, TimelineEntryKind.DISABLED, TimelineEntryKind.FINISHED]
     told = await scene.trace(delivery)
     assert told.steps[-2].details["actor"] == "waybill"
-    assert told.standing.startswith("Failed on attempt 1 at ")
+    assert told.summary.startswith("Failed on attempt 1 at ")
 
 
 async def test_a_replay_is_told_with_all_that_came_before(scene: Scene):
     delivery = await scene.accept()
     await scene.succeed()
-    deliveries = Deliveries(scene.ledger, clock=clock, in_flight=on.PLENTY)
+    deliveries = DeliveryService(scene.ledger, clock=clock, default_max_in_flight=build.HIGH_IN_FLIGHT)
     await deliveries.replay(scene.tenant, delivery, actor=Actor("cli:ada"))
     told = await scene.trace(delivery)
-    assert told.steps[-1].what is What.REPLAYED
+    assert told.steps[-1].kind is TimelineEntryKind.REPLAYED
     assert told.steps[-1].sentence == "Replayed by cli:ada; it was succeeded."
-    assert " for attempt 2 of 11:" in told.standing
+    assert " for attempt 2 of 11:" in told.summary
     await scene.succeed()
     again = await scene.trace(delivery)
-    claimed = [step for step in again.steps if step.what is What.CLAIMED]
+    claimed = [step for step in again.steps if step.kind is TimelineEntryKind.CLAIMED]
     assert [step.details["number"] for step in claimed] == [1, 2]
     assert claimed[1].details["due_at"] == told.steps[-1].at
-    assert again.standing.startswith("Succeeded on attempt 2 at ")
+    assert again.summary.startswith("Succeeded on attempt 2 at ")
 
 
 async def test_a_delivery_that_was_owed_for_too_long_has_expired(scene: Scene):
     delivery = await scene.accept()
     await scene.fail()
     async with scene.ledger.transaction() as tx:
-        await upkeep.expire(tx, older_than=timedelta(0), now=clock() + timedelta(seconds=1))
+        await expiry.expire_deliveries(tx, older_than=timedelta(0), now=clock() + timedelta(seconds=1))
     told = await scene.trace(delivery)
-    assert told.steps[-1].what is What.FINISHED
-    assert told.standing.startswith("Expired at ")
-    assert " after 1 attempt: " in told.standing
+    assert told.steps[-1].kind is TimelineEntryKind.FINISHED
+    assert told.summary.startswith("Expired at ")
+    assert " after 1 attempt: " in told.summary
 
 
 async def test_a_delivery_of_a_deleted_endpoint_was_cancelled(scene: Scene):
     delivery = await scene.accept()
-    await on.delete_endpoint(scene.ledger, scene.tenant, scene.endpoint)
-    assert (await scene.trace(delivery)).standing.startswith("The endpoint was deleted")
+    await build.delete_endpoint(scene.ledger, scene.tenant, scene.endpoint)
+    assert (await scene.trace(delivery)).summary.startswith("The endpoint was deleted")
     async with scene.ledger.transaction() as tx:
-        await upkeep.cancel_of_deleted(tx, [scene.endpoint])
+        await expiry.cancel_for_deleted_endpoints(tx, [scene.endpoint])
     told = await scene.trace(delivery)
     assert told.steps[-1].details == {"status": "cancelled", "reason": "endpoint_deleted"}
-    assert told.standing.startswith("Cancelled at ")
+    assert told.summary.startswith("Cancelled at ")
 
 
 async def test_a_delivery_in_the_queue_and_with_a_worker_is_told_so(scene: Scene):
     delivery = await scene.accept()
-    taken = await on.claim(scene.ledger, [scene.endpoint])
-    assert "it is in the queue" in (await scene.trace(delivery)).standing
-    await on.start(scene.ledger, *taken.claims)
-    assert "the worker worker 1 has it, for attempt 1 of 10." in (await scene.trace(delivery)).standing
-    assert await scene.whats(delivery) == [What.CLAIMED]
+    taken = await build.claim_deliveries(scene.ledger, [scene.endpoint])
+    assert "it is in the queue" in (await scene.trace(delivery)).summary
+    await build.start_claim(scene.ledger, *taken.claim_ids)
+    assert "the worker worker 1 has it, for attempt 1 of 10." in (await scene.trace(delivery)).summary
+    assert await scene.whats(delivery) == [TimelineEntryKind.CLAIMED]
 
 
 async def test_a_state_that_was_set_before_there_was_a_journal_is_told(scene: Scene):
-    await on.set_state(scene.ledger, scene.endpoint, EndpointState.PAUSED)
+    await build.set_state(scene.ledger, scene.endpoint, EndpointState.PAUSED)
     delivery = await scene.accept()
     told = await scene.trace(delivery)
-    assert [step.what for step in told.steps] == [What.PAUSED, What.ACCEPTED, What.MATCHED]
-
-
-async def test_of_very_many_attempts_the_newest_are_told(scene: Scene):
-    delivery = await scene.accept()
-    claim_id, (work,) = await on.claim_and_start(scene.ledger, scene.endpoint)
-    results = [
-        replace(on.again(work, claim_id), attempt=replace(on.attempt_at(work, status=503), number=number))
-        for number in range(1, MOST_ATTEMPTS + 6)
+    assert [step.kind for step in told.steps] == [
+        TimelineEntryKind.PAUSED,
+        TimelineEntryKind.ACCEPTED,
+        TimelineEntryKind.MATCHED,
     ]
-    await on.record(scene.ledger, results[-1])
+
+
+async def test_timeline_shows_only_the_newest_attempts(scene: Scene):
+    delivery = await scene.accept()
+    claim_id, (work,) = await build.claim_and_start(scene.ledger, scene.endpoint)
+    results = [
+        replace(
+            build.make_retry(work, claim_id),
+            attempt=replace(build.make_attempt(work, status=503), number=number),
+        )
+        for number in range(1, MAX_ATTEMPTS + 6)
+    ]
+    await build.record_results(scene.ledger, results[-1])
     async with scene.ledger.transaction() as tx:
-        await recording.record(tx, results[:-1])
+        await recording.record_attempts(tx, results[:-1])
     told = await scene.trace(delivery)
-    assert sum(step.what is What.ATTEMPTED for step in told.steps) == MOST_ATTEMPTS
+    assert sum(step.kind is TimelineEntryKind.ATTEMPTED for step in told.steps) == MAX_ATTEMPTS
     assert told.left_out == ("Only the newest 100 attempts are told of.",)
 
 
 async def test_a_trace_changes_nothing(scene: Scene):
     delivery = await scene.accept()
-    before = await on.standing(scene.ledger, delivery)
+    before = await build.read_delivery_state(scene.ledger, delivery)
     assert (await scene.trace(delivery)).steps == (await scene.trace(delivery)).steps
-    assert await on.standing(scene.ledger, delivery) == before
+    assert await build.read_delivery_state(scene.ledger, delivery) == before

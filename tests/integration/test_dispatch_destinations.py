@@ -8,36 +8,36 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.transport import Guard
-from tests.support import ledger as on
-from tests.support.destinations import CORPUS, name_server
-from tests.support.ledger import Wanted
-from tests.support.receivers import always, answer, has_caught, receiving
-from tests.support.worker import Manner, finished, working
+from delivery.destinations.ssrf_guard import Guard
+from tests.support import ledger_builders as build
+from tests.support.in_process_worker import WorkerSpec, run_worker, wait_until_idle
+from tests.support.ledger_builders import EndpointSpec
+from tests.support.receivers import answer_always, make_response, run_receiver, was_dialled
+from tests.support.ssrf_corpus import CORPUS, resolve_hostile_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy import Row
 
-    from delivery.ledger import Ledger
-    from delivery.model import EndpointId, TenantId
+    from delivery.domain.model import EndpointId, TenantId
+    from delivery.ledger.db.session import Ledger
     from tests.support.receivers import Conversation
 
-STRICT = Manner(guard=Guard(), lookup=name_server)
+STRICT = WorkerSpec(guard=Guard(), lookup=resolve_hostile_name)
 
 
 async def delivered(
-    ledger: Ledger, tenant: TenantId, endpoints: Sequence[EndpointId], manner: Manner | None = None
+    ledger: Ledger, tenant: TenantId, endpoints: Sequence[EndpointId], manner: WorkerSpec | None = None
 ) -> Sequence[Row[*tuple[object, ...]]]:
     """Deliver one event to these endpoints, and give the attempts that were recorded."""
-    await on.accept(ledger, tenant)
-    async with working(ledger, manner) as dispatcher:
-        taken = await on.claim(ledger, endpoints, take=1)
-        for claim_id in taken.claims:
-            await dispatcher.start(claim_id)
-        await finished(dispatcher)
-    return await on.rows(
+    await build.accept_event(ledger, tenant)
+    async with run_worker(ledger, manner) as dispatcher:
+        taken = await build.claim_deliveries(ledger, endpoints, take=1)
+        for claim_id in taken.claim_ids:
+            await dispatcher.start_claim(claim_id)
+        await wait_until_idle(dispatcher)
+    return await build.fetch_rows(
         ledger, "select endpoint_id, outcome, reason, decision, detail, address, status, worker from attempts"
     )
 
@@ -47,22 +47,22 @@ def storable(url: str) -> bool:
     return "\0" not in url
 
 
-async def test_what_leads_inside_is_blocked_though_it_stands_in_the_ledger(ledger: Ledger, tenant: TenantId):
+async def test_stored_internal_destination_is_blocked_at_dispatch(ledger: Ledger, tenant: TenantId):
     with closing(socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)) as inside:
         inside.settimeout(0)
         port = inside.getsockname()[1]
         attacks = {
-            await on.new_endpoint(ledger, tenant, Wanted(attack.url(port))): attack
+            await build.create_endpoint(ledger, tenant, EndpointSpec(attack.url(port))): attack
             for attack in CORPUS
-            if storable(attack.form)
+            if storable(attack.url_template)
         }
         found = await delivered(ledger, tenant, list(attacks), STRICT)
-        assert not has_caught(inside)
+        assert not was_dialled(inside)
     assert {row.endpoint_id for row in found} == attacks.keys()
     for row in found:
         assert (row.outcome, row.reason, row.decision) == ("blocked", "blocked", "retry")
         assert (row.address, row.status) == (None, None)
-        assert attacks[row.endpoint_id].why in row.detail
+        assert attacks[row.endpoint_id].reason in row.detail
         assert row.detail.isprintable()
 
 
@@ -82,11 +82,11 @@ async def test_what_leads_inside_is_blocked_though_it_stands_in_the_ledger(ledge
         ("X-A", "a\u2028b"),
     ],
 )
-async def test_a_header_that_would_make_another_request_sends_none(
-    ledger: Ledger, tenant: TenantId, name: str, value: str
-):
-    async with receiving(always(answer())) as receiver:
-        endpoint = await on.new_endpoint(ledger, tenant, Wanted(receiver.url(), headers={name: value}))
+async def test_header_injection_blocks_the_request(ledger: Ledger, tenant: TenantId, name: str, value: str):
+    async with run_receiver(answer_always(make_response())) as receiver:
+        endpoint = await build.create_endpoint(
+            ledger, tenant, EndpointSpec(receiver.url(), headers={name: value})
+        )
         (attempt,) = await delivered(ledger, tenant, [endpoint])
         assert receiver.connections == 0
     assert attempt.outcome == "blocked"
@@ -109,8 +109,10 @@ async def test_a_header_that_would_make_another_request_sends_none(
 async def test_a_framing_header_in_the_ledger_does_not_reach_the_wire(
     ledger: Ledger, tenant: TenantId, name: str
 ):
-    async with receiving(always(answer())) as receiver:
-        endpoint = await on.new_endpoint(ledger, tenant, Wanted(receiver.url(), headers={name: "evil"}))
+    async with run_receiver(answer_always(make_response())) as receiver:
+        endpoint = await build.create_endpoint(
+            ledger, tenant, EndpointSpec(receiver.url(), headers={name: "evil"})
+        )
         (attempt,) = await delivered(ledger, tenant, [endpoint])
     assert attempt.outcome == "delivered"
     assert b"evil" not in receiver.requests[0].head
@@ -118,13 +120,15 @@ async def test_a_framing_header_in_the_ledger_does_not_reach_the_wire(
     assert receiver.requests[0].head.lower().count(b"\r\ncontent-length: ") == 1
 
 
-async def test_what_a_receiver_writes_cannot_command_who_reads_the_ledger(ledger: Ledger, tenant: TenantId):
+async def test_receiver_text_is_sanitized_in_the_ledger(ledger: Ledger, tenant: TenantId):
     async def odd(conversation: Conversation) -> None:
-        await conversation.hear()
-        await conversation.say(b"HTTP/1.1 \x1b[31m\x9b\x07 200 \xe2\x80\xae\r\n\x1b]0;x\x07: y\r\n\r\n")
+        await conversation.read_request()
+        await conversation.write_bytes(
+            b"HTTP/1.1 \x1b[31m\x9b\x07 200 \xe2\x80\xae\r\n\x1b]0;x\x07: y\r\n\r\n"
+        )
 
-    async with receiving(odd) as receiver:
-        endpoint = await on.new_endpoint(ledger, tenant, Wanted(receiver.url()))
+    async with run_receiver(odd) as receiver:
+        endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
         (attempt,) = await delivered(ledger, tenant, [endpoint])
     assert attempt.outcome == "unreachable"
     assert attempt.detail.isprintable()

@@ -10,37 +10,37 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.bootstrap import clock
-from delivery.errors import Unavailable
-from delivery.ledger import Ledger
-from delivery.model import ClaimId, new_id
-from delivery.secrets import SecretBox, headers_context, secret_context
-from tests.support import ledger as on
-from tests.support.ledger import Wanted
-from tests.support.receivers import always, answer, never, receiving
-from tests.support.worker import SOON, Manner, finished, working
+from delivery.domain.errors import Unavailable
+from delivery.domain.model import ClaimId, new_id
+from delivery.domain.secret_box import SecretBox, build_headers_context, build_secret_context
+from delivery.ledger.db.session import Ledger
+from tests.support import ledger_builders as build
+from tests.support.in_process_worker import SHORT_DURATION, WorkerSpec, run_worker, wait_until_idle
+from tests.support.ledger_builders import EndpointSpec
+from tests.support.receivers import answer_always, answer_never, make_response, run_receiver
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from delivery.model import EndpointId, TenantId
-    from tests.support.ledger import Standing
+    from delivery.domain.model import EndpointId, TenantId
+    from tests.support.ledger_builders import DeliveryState
     from tests.support.receivers import Conversation
 
 FOREIGN = SecretBox.from_keys(base64.b64encode(bytes(32)).decode())
 
 
 async def only_claim(ledger: Ledger, *endpoints: EndpointId) -> ClaimId:
-    (claim_id,) = (await on.claim(ledger, endpoints)).claims
+    (claim_id,) = (await build.claim_deliveries(ledger, endpoints)).claim_ids
     return claim_id
 
 
-async def stands(ledger: Ledger, endpoint: EndpointId) -> Standing:
-    (delivery_id,) = await on.delivery_ids(ledger, endpoint)
-    return await on.standing(ledger, delivery_id)
+async def stands(ledger: Ledger, endpoint: EndpointId) -> DeliveryState:
+    (delivery_id,) = await build.list_delivery_ids(ledger, endpoint)
+    return await build.read_delivery_state(ledger, delivery_id)
 
 
 async def outcomes(ledger: Ledger) -> list[tuple[str, str]]:
-    found = await on.rows(ledger, "select outcome, decision from attempts order by id")
+    found = await build.fetch_rows(ledger, "select outcome, decision from attempts order by id")
     return [(row.outcome, row.decision) for row in found]
 
 
@@ -49,9 +49,9 @@ def held(gate: asyncio.Event) -> Callable[[Conversation], Awaitable[None]]:
 
     async def talk(conversation: Conversation) -> None:
         while True:
-            await conversation.hear()
+            await conversation.read_request()
             await gate.wait()
-            await conversation.say(answer())
+            await conversation.write_bytes(make_response())
 
     return talk
 
@@ -60,20 +60,20 @@ def held(gate: asyncio.Event) -> Callable[[Conversation], Awaitable[None]]:
 async def test_an_endpoint_that_never_answers_does_not_hold_the_others(
     ledger: Ledger, tenant: TenantId
 ) -> None:
-    manner = Manner(fresh=5, detach=timedelta(seconds=0.05))
+    manner = WorkerSpec(max_fresh=5, detach_after=timedelta(seconds=0.05))
     async with (
-        receiving(never) as deaf,
-        receiving(always(answer())) as well,
-        working(ledger, manner) as dispatcher,
+        run_receiver(answer_never) as deaf,
+        run_receiver(answer_always(make_response())) as well,
+        run_worker(ledger, manner) as dispatcher,
     ):
-        slow = await on.new_endpoint(ledger, tenant, Wanted(deaf.url()))
-        quick = await on.new_endpoint(ledger, tenant, Wanted(well.url()))
-        await on.accept_many(ledger, tenant, 5)
-        assert await dispatcher.start(await only_claim(ledger, slow)) == 5
-        assert await dispatcher.start(await only_claim(ledger, quick)) == 5
-        await on.until(lambda: dispatcher.in_flight == 5)
+        slow = await build.create_endpoint(ledger, tenant, EndpointSpec(deaf.url()))
+        quick = await build.create_endpoint(ledger, tenant, EndpointSpec(well.url()))
+        await build.accept_events(ledger, tenant, 5)
+        assert await dispatcher.start_claim(await only_claim(ledger, slow)) == 5
+        assert await dispatcher.start_claim(await only_claim(ledger, quick)) == 5
+        await build.wait_until(lambda: dispatcher.in_flight == 5)
         assert len(well.requests) == 5
-    found = await on.rows(ledger, "select endpoint_id from deliveries where status = 'succeeded'")
+    found = await build.fetch_rows(ledger, "select endpoint_id from deliveries where status = 'succeeded'")
     assert {row.endpoint_id for row in found} == {quick}
 
 
@@ -83,20 +83,20 @@ async def test_a_claim_waits_until_there_is_room_and_is_not_started_before(
     gate = asyncio.Event()
 
     async with (
-        receiving(held(gate)) as receiver,
-        working(ledger, Manner(fresh=1, detach=timedelta(days=1))) as dispatcher,
+        run_receiver(held(gate)) as receiver,
+        run_worker(ledger, WorkerSpec(max_fresh=1, detach_after=timedelta(days=1))) as dispatcher,
     ):
-        endpoint = await on.new_endpoint(ledger, tenant, Wanted(receiver.url()))
-        await on.accept_many(ledger, tenant, 2)
-        one, other = (await on.claim(ledger, [endpoint], batch=1)).claims
-        await dispatcher.start(one)
-        waiting = asyncio.create_task(dispatcher.start(other))
-        await on.until(lambda: len(receiver.requests) == 1)
+        endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
+        await build.accept_events(ledger, tenant, 2)
+        one, other = (await build.claim_deliveries(ledger, [endpoint], batch=1)).claim_ids
+        await dispatcher.start_claim(one)
+        waiting = asyncio.create_task(dispatcher.start_claim(other))
+        await build.wait_until(lambda: len(receiver.requests) == 1)
         assert not waiting.done()
-        assert (await on.row(ledger, "select count(*) from claims where started_at is null"))[0] == 1
+        assert (await build.fetch_row(ledger, "select count(*) from claims where started_at is null"))[0] == 1
         gate.set()
         assert await waiting == 1
-        await finished(dispatcher)
+        await wait_until_idle(dispatcher)
     assert len(receiver.requests) == 2
 
 
@@ -105,32 +105,32 @@ async def test_a_claim_that_was_taken_back_while_it_waited_lets_the_next_one_in(
 ) -> None:
     gate = asyncio.Event()
     async with (
-        receiving(held(gate)) as receiver,
-        working(ledger, Manner(fresh=1, detach=timedelta(days=1))) as dispatcher,
+        run_receiver(held(gate)) as receiver,
+        run_worker(ledger, WorkerSpec(max_fresh=1, detach_after=timedelta(days=1))) as dispatcher,
     ):
-        endpoint = await on.new_endpoint(ledger, tenant, Wanted(receiver.url()))
-        await on.accept_many(ledger, tenant, 2)
-        one, other = (await on.claim(ledger, [endpoint], batch=1)).claims
-        await dispatcher.start(one)
-        rescued = asyncio.create_task(dispatcher.start(ClaimId(new_id())))
-        patient = asyncio.create_task(dispatcher.start(other))
-        await on.until(lambda: len(receiver.requests) == 1)
+        endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
+        await build.accept_events(ledger, tenant, 2)
+        one, other = (await build.claim_deliveries(ledger, [endpoint], batch=1)).claim_ids
+        await dispatcher.start_claim(one)
+        rescued = asyncio.create_task(dispatcher.start_claim(ClaimId(new_id())))
+        patient = asyncio.create_task(dispatcher.start_claim(other))
+        await build.wait_until(lambda: len(receiver.requests) == 1)
         gate.set()
         assert await rescued == 0
         async with asyncio.timeout(20):
             assert await patient == 1
-        await finished(dispatcher)
+        await wait_until_idle(dispatcher)
 
 
 # ---- stopping
-async def test_what_is_broken_off_at_the_end_is_due_again_with_no_step_burned(
+async def test_attempts_interrupted_at_shutdown_are_due_again_without_a_step(
     ledger: Ledger, tenant: TenantId
 ) -> None:
-    async with receiving(never) as receiver, working(ledger) as dispatcher:
-        endpoint = await on.new_endpoint(ledger, tenant, Wanted(receiver.url()))
-        await on.accept(ledger, tenant)
-        await dispatcher.start(await only_claim(ledger, endpoint))
-        await on.until(lambda: len(receiver.requests) == 1)
+    async with run_receiver(answer_never) as receiver, run_worker(ledger) as dispatcher:
+        endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
+        await build.accept_event(ledger, tenant)
+        await dispatcher.start_claim(await only_claim(ledger, endpoint))
+        await build.wait_until(lambda: len(receiver.requests) == 1)
         dispatcher.close()
         await dispatcher.drain(timedelta(0))
         assert dispatcher.in_flight == 0
@@ -139,19 +139,19 @@ async def test_what_is_broken_off_at_the_end_is_due_again_with_no_step_burned(
     assert after.due_at is not None
     assert after.due_at <= clock()
     assert await outcomes(ledger) == [("interrupted", "hand_back")]
-    assert await on.count(ledger, "claims") == 0
+    assert await build.count_rows(ledger, "claims") == 0
 
 
 async def test_what_ends_in_time_is_waited_for(ledger: Ledger, tenant: TenantId) -> None:
     gate = asyncio.Event()
     async with (
-        receiving(held(gate)) as receiver,
-        working(ledger) as dispatcher,
+        run_receiver(held(gate)) as receiver,
+        run_worker(ledger) as dispatcher,
     ):
-        endpoint = await on.new_endpoint(ledger, tenant, Wanted(receiver.url()))
-        await on.accept(ledger, tenant)
-        await dispatcher.start(await only_claim(ledger, endpoint))
-        await on.until(lambda: len(receiver.requests) == 1)
+        endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
+        await build.accept_event(ledger, tenant)
+        await dispatcher.start_claim(await only_claim(ledger, endpoint))
+        await build.wait_until(lambda: len(receiver.requests) == 1)
         dispatcher.close()
         draining = asyncio.create_task(dispatcher.drain(timedelta(seconds=30)))
         gate.set()
@@ -162,60 +162,62 @@ async def test_what_ends_in_time_is_waited_for(ledger: Ledger, tenant: TenantId)
 async def test_a_claim_that_comes_while_the_worker_stops_is_handed_back(
     ledger: Ledger, tenant: TenantId
 ) -> None:
-    async with receiving(always(answer())) as receiver, working(ledger) as dispatcher:
-        endpoint = await on.new_endpoint(ledger, tenant, Wanted(receiver.url()))
-        await on.accept(ledger, tenant)
+    async with run_receiver(answer_always(make_response())) as receiver, run_worker(ledger) as dispatcher:
+        endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
+        await build.accept_event(ledger, tenant)
         dispatcher.close()
-        assert await dispatcher.start(await only_claim(ledger, endpoint)) == 0
+        assert await dispatcher.start_claim(await only_claim(ledger, endpoint)) == 0
         assert receiver.requests == []
-    assert (await on.claim(ledger, [endpoint])).size == 1
+    assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 1
 
 
 async def test_an_answer_that_came_before_the_end_is_recorded_before_the_end(
     ledger: Ledger, tenant: TenantId
 ) -> None:
-    async with receiving(always(answer())) as receiver, working(ledger) as dispatcher:
-        endpoint = await on.new_endpoint(ledger, tenant, Wanted(receiver.url()))
-        await on.accept(ledger, tenant)
+    async with run_receiver(answer_always(make_response())) as receiver, run_worker(ledger) as dispatcher:
+        endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
+        await build.accept_event(ledger, tenant)
         claim_id = await only_claim(ledger, endpoint)
         async with ledger.transaction() as tx:
-            await on.locked(tx, "attempts")
-            await dispatcher.start(claim_id)
-            await on.until(lambda: on.somebody_waits_for_a_lock(ledger))
+            await build.lock_table(tx, "attempts")
+            await dispatcher.start_claim(claim_id)
+            await build.wait_until(lambda: build.has_lock_waiter(ledger))
             draining = asyncio.create_task(dispatcher.drain(timedelta(0)))
-            await on.until(lambda: dispatcher.in_flight == 0)
+            await build.wait_until(lambda: dispatcher.in_flight == 0)
             assert not draining.done()
         await draining
         assert (await stands(ledger, endpoint)).status == "succeeded"
 
 
 # ---- stumbling
-async def test_secrets_that_cannot_be_opened_put_off_their_deliveries_and_nobody_else_s(
+async def test_undecryptable_secrets_postpone_only_their_own_deliveries(
     ledger: Ledger, tenant: TenantId
 ) -> None:
-    async with receiving(always(answer())) as receiver, working(ledger) as dispatcher:
-        sealed = await on.new_endpoint(ledger, tenant, Wanted(receiver.url("/sealed"), box=FOREIGN))
-        well = await on.new_endpoint(ledger, tenant, Wanted(receiver.url("/well")))
-        await on.accept(ledger, tenant)
-        assert await dispatcher.start(await only_claim(ledger, sealed, well)) == 2
-        await finished(dispatcher)
-        assert [request.line.split()[1] for request in receiver.requests] == ["/well"]
+    async with run_receiver(answer_always(make_response())) as receiver, run_worker(ledger) as dispatcher:
+        sealed = await build.create_endpoint(
+            ledger, tenant, EndpointSpec(receiver.url("/sealed"), box=FOREIGN)
+        )
+        well = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url("/well")))
+        await build.accept_event(ledger, tenant)
+        assert await dispatcher.start_claim(await only_claim(ledger, sealed, well)) == 2
+        await wait_until_idle(dispatcher)
+        assert [request.request_line.split()[1] for request in receiver.requests] == ["/well"]
     await _is_put_off(ledger, sealed)
     assert (await stands(ledger, well)).status == "succeeded"
 
 
 @pytest.mark.parametrize("fault", ["secret", "headers", "headers that are none", "schedule", "no secret"])
-async def test_an_endpoint_whose_row_makes_no_sense_puts_off_its_deliveries_and_nobody_else_s(
+async def test_invalid_endpoint_row_postpones_only_its_own_deliveries(
     ledger: Ledger, tenant: TenantId, fault: str
 ) -> None:
-    async with receiving(always(answer())) as receiver, working(ledger) as dispatcher:
-        odd = await on.new_endpoint(ledger, tenant, Wanted(receiver.url("/odd")))
-        well = await on.new_endpoint(ledger, tenant, Wanted(receiver.url("/well")))
+    async with run_receiver(answer_always(make_response())) as receiver, run_worker(ledger) as dispatcher:
+        odd = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url("/odd")))
+        well = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url("/well")))
         await _spoil(ledger, tenant, odd, fault)
-        await on.accept(ledger, tenant)
-        assert await dispatcher.start(await only_claim(ledger, odd, well)) == 2
-        await finished(dispatcher)
-        assert [request.line.split()[1] for request in receiver.requests] == ["/well"]
+        await build.accept_event(ledger, tenant)
+        assert await dispatcher.start_claim(await only_claim(ledger, odd, well)) == 2
+        await wait_until_idle(dispatcher)
+        assert [request.request_line.split()[1] for request in receiver.requests] == ["/well"]
     await _is_put_off(ledger, odd)
     assert (await stands(ledger, well)).status == "succeeded"
 
@@ -224,13 +226,13 @@ async def _spoil(ledger: Ledger, tenant: TenantId, endpoint: EndpointId, fault: 
     place = (tenant, endpoint)
     match fault:
         case "secret":
-            sealed = on.BOX.seal(b"not a secret", context=secret_context(*place))
+            sealed = build.BOX.seal(b"not a secret", context=build_secret_context(*place))
             statement = "update endpoint_secrets set sealed = :sealed where endpoint_id = :id"
         case "headers":
-            sealed = on.BOX.seal(b"{not json", context=headers_context(*place))
+            sealed = build.BOX.seal(b"{not json", context=build_headers_context(*place))
             statement = "update endpoints set sealed_headers = :sealed where id = :id"
         case "headers that are none":
-            sealed = on.BOX.seal(b'{"a": 1}', context=headers_context(*place))
+            sealed = build.BOX.seal(b'{"a": 1}', context=build_headers_context(*place))
             statement = "update endpoints set sealed_headers = :sealed where id = :id"
         case "schedule":
             sealed = b""
@@ -238,7 +240,7 @@ async def _spoil(ledger: Ledger, tenant: TenantId, endpoint: EndpointId, fault: 
         case _:
             sealed = b""
             statement = "delete from endpoint_secrets where endpoint_id = :id and :sealed = ''"
-    await on.change(ledger, statement, id=endpoint, sealed=sealed)
+    await build.execute(ledger, statement, id=endpoint, sealed=sealed)
 
 
 async def _is_put_off(ledger: Ledger, endpoint: EndpointId) -> None:
@@ -247,29 +249,32 @@ async def _is_put_off(ledger: Ledger, endpoint: EndpointId) -> None:
     assert after.recorded == 0
     assert after.due_at is not None
     assert after.due_at > clock() + timedelta(seconds=30)
-    assert await on.count(ledger, "claims") == 0
+    assert await build.count_rows(ledger, "claims") == 0
 
 
 async def test_an_attempt_that_might_outlast_the_lease_is_not_begun(ledger: Ledger, tenant: TenantId) -> None:
-    manner = Manner(timeout=timedelta(seconds=10), lease=timedelta(seconds=9))
-    async with receiving(always(answer())) as receiver, working(ledger, manner) as dispatcher:
-        endpoint = await on.new_endpoint(ledger, tenant, Wanted(receiver.url()))
-        await on.accept(ledger, tenant)
-        await dispatcher.start(await only_claim(ledger, endpoint))
-        await finished(dispatcher)
+    manner = WorkerSpec(timeout=timedelta(seconds=10), lease=timedelta(seconds=9))
+    async with (
+        run_receiver(answer_always(make_response())) as receiver,
+        run_worker(ledger, manner) as dispatcher,
+    ):
+        endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
+        await build.accept_event(ledger, tenant)
+        await dispatcher.start_claim(await only_claim(ledger, endpoint))
+        await wait_until_idle(dispatcher)
         assert receiver.requests == []
     after = await stands(ledger, endpoint)
     assert (after.status, after.claim_id, after.attempts, after.step) == ("pending", None, 0, 0)
     assert after.recorded == 0
-    assert (await on.claim(ledger, [endpoint])).size == 1
+    assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 1
 
 
 async def test_a_ledger_that_is_down_leaves_the_claim_to_its_lease(unused_tcp_port: int) -> None:
     ledger = Ledger(f"postgresql://nobody@127.0.0.1:{unused_tcp_port}/nothing")
-    async with working(ledger, Manner(fresh=1)) as dispatcher:
+    async with run_worker(ledger, WorkerSpec(max_fresh=1)) as dispatcher:
         for _ in range(2):
             with pytest.raises(Unavailable):
-                await dispatcher.start(ClaimId(new_id()))
+                await dispatcher.start_claim(ClaimId(new_id()))
         assert dispatcher.in_flight == 0
     await ledger.close()
 
@@ -279,36 +284,36 @@ async def test_a_late_answer_after_a_rescue_is_kept_and_moves_nothing(
 ) -> None:
     gate = asyncio.Event()
     async with (
-        receiving(held(gate)) as receiver,
-        working(ledger) as dispatcher,
+        run_receiver(held(gate)) as receiver,
+        run_worker(ledger) as dispatcher,
     ):
-        endpoint = await on.new_endpoint(ledger, tenant, Wanted(receiver.url()))
-        await on.accept(ledger, tenant)
+        endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
+        await build.accept_event(ledger, tenant)
         claim_id = await only_claim(ledger, endpoint)
-        await dispatcher.start(claim_id)
-        await on.until(lambda: len(receiver.requests) == 1)
-        await on.lapse(ledger, claim_id)
-        await on.rescue(ledger)
+        await dispatcher.start_claim(claim_id)
+        await build.wait_until(lambda: len(receiver.requests) == 1)
+        await build.expire_lease(ledger, claim_id)
+        await build.rescue_lapsed(ledger)
         gate.set()
-        await finished(dispatcher)
+        await wait_until_idle(dispatcher)
         after = await stands(ledger, endpoint)
         assert (after.status, after.claim_id, after.attempts, after.recorded) == ("pending", None, 0, 1)
-        await dispatcher.start(await only_claim(ledger, endpoint))
-        await finished(dispatcher)
+        await dispatcher.start_claim(await only_claim(ledger, endpoint))
+        await wait_until_idle(dispatcher)
     after = await stands(ledger, endpoint)
     assert (after.status, after.recorded) == ("succeeded", 2)
 
 
 async def test_a_slow_answer_within_its_time_counts_as_an_answer(ledger: Ledger, tenant: TenantId) -> None:
     async def talk(conversation: Conversation) -> None:
-        await conversation.hear()
-        await asyncio.sleep(SOON.total_seconds() / 3)
-        await conversation.say(answer())
+        await conversation.read_request()
+        await asyncio.sleep(SHORT_DURATION.total_seconds() / 3)
+        await conversation.write_bytes(make_response())
 
-    manner = Manner(fresh=1, detach=timedelta(0), timeout=timedelta(seconds=10))
-    async with receiving(talk) as receiver, working(ledger, manner) as dispatcher:
-        endpoint = await on.new_endpoint(ledger, tenant, Wanted(receiver.url()))
-        await on.accept(ledger, tenant)
-        await dispatcher.start(await only_claim(ledger, endpoint))
-        await finished(dispatcher)
+    manner = WorkerSpec(max_fresh=1, detach_after=timedelta(0), timeout=timedelta(seconds=10))
+    async with run_receiver(talk) as receiver, run_worker(ledger, manner) as dispatcher:
+        endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
+        await build.accept_event(ledger, tenant)
+        await dispatcher.start_claim(await only_claim(ledger, endpoint))
+        await wait_until_idle(dispatcher)
     assert (await stands(ledger, endpoint)).status == "succeeded"

@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import make_url
 
 from delivery import embedded
-from delivery.embedded.account import NOBODY, copy_programs
-from tests.support.postgres import REPOSITORY, connect, temporary_folder
+from delivery.embedded.account import NOBODY_UID, copy_programs
+from tests.support.postgres import REPOSITORY, connect, make_temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,22 +27,22 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root steps down 
 
 @pytest.fixture(scope="module")
 def shelter() -> Iterator[Path]:
-    with temporary_folder() as shelter:
+    with make_temporary_folder() as shelter:
         yield shelter
 
 
 @pytest.fixture(scope="module")
 def server(shelter: Path) -> Iterator[embedded.EmbeddedPostgres]:
     with (
-        temporary_folder() as folder,
-        embedded.start(folder / "postgres", durable=False, shelter=shelter) as server,
+        make_temporary_folder() as folder,
+        embedded.start(folder / "postgres", durable=False, program_dir=shelter) as server,
     ):
         yield server
 
 
 @pytest.fixture
 def folder(shelter: Path) -> Iterator[Path]:
-    with temporary_folder() as folder:
+    with make_temporary_folder() as folder:
         (folder / "shelter").symlink_to(
             shelter
         )  # shared: from a closed checkout the wheel is copied there once
@@ -50,7 +50,7 @@ def folder(shelter: Path) -> Iterator[Path]:
 
 
 def start(folder: Path, *, port: int | None = None, durable: bool = False) -> embedded.EmbeddedPostgres:
-    return embedded.start(folder / "postgres", port=port, durable=durable, shelter=folder / "shelter")
+    return embedded.start(folder / "postgres", port=port, durable=durable, program_dir=folder / "shelter")
 
 
 def test_data_survive_a_killed_server_and_a_restart(folder: Path):
@@ -63,7 +63,7 @@ def test_data_survive_a_killed_server_and_a_restart(folder: Path):
         assert connection.execute("select seven from kept").fetchall() == [(7,)]
 
 
-def test_it_starts_again_while_the_children_of_a_killed_server_are_still_leaving(folder: Path):
+def test_server_restarts_while_old_child_processes_exit(folder: Path):
     with start(folder) as server, connect(server.url):
         children = psutil.Process(server.pid).children()
         os.kill(server.pid, signal.SIGKILL)
@@ -84,13 +84,13 @@ def test_it_asks_for_the_password_on_loopback_too(server: embedded.EmbeddedPostg
     wrong = make_url(server.url).set(password="guessed").render_as_string(hide_password=False)  # noqa: S106  wrong
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         connect(wrong)
-    assert (server.home / "password").stat().st_mode & 0o077 == 0
-    assert (server.home / "password").read_text() not in repr(server)
+    assert (server.folder / "password").stat().st_mode & 0o077 == 0
+    assert (server.folder / "password").read_text() not in repr(server)
 
 
 def test_a_second_start_in_the_same_folder_names_the_first(server: embedded.EmbeddedPostgres, shelter: Path):
     with pytest.raises(embedded.AlreadyRunning) as refused:
-        embedded.start(server.home, shelter=shelter)
+        embedded.start(server.folder, program_dir=shelter)
     assert refused.value.pid == server.pid
     with connect(server.url) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
@@ -105,7 +105,7 @@ def test_nothing_is_left_running_after_stop(folder: Path):
 
 def test_a_lock_file_whose_process_id_was_reused_is_no_server(folder: Path):
     with start(folder) as server:
-        lock_file = server.home / "cluster" / "postmaster.pid"
+        lock_file = server.folder / "cluster" / "postmaster.pid"
         lines = lock_file.read_text().splitlines()
     lock_file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
     with start(folder) as again, connect(again.url) as connection:
@@ -114,7 +114,7 @@ def test_a_lock_file_whose_process_id_was_reused_is_no_server(folder: Path):
 
 def test_an_interrupted_first_start_is_done_over(folder: Path):
     with start(folder) as server:
-        home = server.home
+        home = server.folder
     (home / "cluster").rename(home / "unfinished")
     (home / "unfinished" / "PG_VERSION").unlink()
     with start(folder) as again, connect(again.url) as connection:
@@ -182,9 +182,12 @@ def test_a_missing_wheel_names_the_extra_that_brings_it(folder: Path):
 def test_data_may_lie_where_only_root_may_enter(folder: Path, shelter: Path):
     folder.chmod(0o700)
     wanted = folder / "postgres"
-    with embedded.start(wanted, durable=False, shelter=shelter) as server:
+    with embedded.start(wanted, durable=False, program_dir=shelter) as server:
         os.kill(server.pid, signal.SIGKILL)
-    with embedded.start(wanted, durable=False, shelter=shelter) as again, connect(again.url) as connection:
+    with (
+        embedded.start(wanted, durable=False, program_dir=shelter) as again,
+        connect(again.url) as connection,
+    ):
         connection.execute("create table large as select * from generate_series(1, 100000) as n")
         connection.execute("checkpoint")
         assert connection.execute("select count(*) from large").fetchone() == (100_000,)
@@ -208,25 +211,25 @@ def test_a_wheel_that_only_root_may_enter_is_copied_once(folder: Path, monkeypat
 @needs_root
 def test_a_folder_of_another_user_is_refused(folder: Path):
     (folder / "postgres").mkdir()
-    os.chown(folder / "postgres", NOBODY, NOBODY)
-    with pytest.raises(embedded.FolderUnusable, match=f"belongs to user id {NOBODY}"):
+    os.chown(folder / "postgres", NOBODY_UID, NOBODY_UID)
+    with pytest.raises(embedded.FolderUnusable, match=f"belongs to user id {NOBODY_UID}"):
         start(folder)
 
 
 @needs_root
-def test_root_has_it_run_by_nobody(server: embedded.EmbeddedPostgres):
-    assert psutil.Process(server.pid).uids() == (NOBODY, NOBODY, NOBODY)
+def test_root_runs_the_server_as_nobody(server: embedded.EmbeddedPostgres):
+    assert psutil.Process(server.pid).uids() == (NOBODY_UID, NOBODY_UID, NOBODY_UID)
 
 
 @needs_root
 def test_an_ordinary_user_runs_it_as_itself(folder: Path):
     copy_of_wheel(folder / "site")
     (folder / "home").mkdir()
-    os.chown(folder / "home", NOBODY, NOBODY)
+    os.chown(folder / "home", NOBODY_UID, NOBODY_UID)
     # The interpreter may lie where only root can go, so the program steps down when it is loaded.
     program = (
         "import os, sys; from pathlib import Path; from delivery import embedded\n"
-        f"os.setgroups([]); os.setresgid(*[{NOBODY}] * 3); os.setresuid(*[{NOBODY}] * 3)\n"
+        f"os.setgroups([]); os.setresgid(*[{NOBODY_UID}] * 3); os.setresuid(*[{NOBODY_UID}] * 3)\n"
         "with embedded.start(Path(sys.argv[1]), durable=False, shelter=Path('/nowhere')) as server:\n"
         "    print(Path(f'/proc/{server.pid}').stat().st_uid)"
     )
@@ -237,8 +240,8 @@ def test_an_ordinary_user_runs_it_as_itself(folder: Path):
         check=False,
         text=True,
     )
-    assert (done.stdout, done.stderr) == (f"{NOBODY}\n", "")
-    assert (folder / "home" / "postgres").stat().st_uid == NOBODY
+    assert (done.stdout, done.stderr) == (f"{NOBODY_UID}\n", "")
+    assert (folder / "home" / "postgres").stat().st_uid == NOBODY_UID
 
 
 def copy_of_wheel(site: Path) -> None:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.test_dispatch import deliver, told
-from tests.support import ledger as on
-from tests.support.ledger import Wanted
-from tests.support.receivers import always, answer, never, receiving
-from tests.support.token_server import Guarded, TokenServer
-from tests.support.worker import Manner, working
+from tests.support import ledger_builders as build
+from tests.support.in_process_worker import WorkerSpec, run_worker
+from tests.support.ledger_builders import EndpointSpec
+from tests.support.receivers import answer_always, answer_never, make_response, run_receiver
+from tests.support.token_server import BearerReceiver, TokenServer
 
 if TYPE_CHECKING:
-    from delivery.ledger import Ledger
-    from delivery.model import EndpointId, TenantId
-    from tests.support.receivers import Received, Receiver
+    from delivery.domain.model import EndpointId, TenantId
+    from delivery.ledger.db.session import Ledger
+    from tests.support.receivers import ReceivedRequest, Receiver
 
 SECRET = "a s3cret/with+signs%"  # noqa: S105  of a test
 
@@ -31,12 +31,12 @@ def oauth2(server: Receiver, **more: str) -> dict[str, str]:
 
 async def owed(ledger: Ledger, tenant: TenantId, receiver: Receiver, auth: dict[str, str]) -> EndpointId:
     """An endpoint with this authentication that is owed an event."""
-    endpoint = await on.new_endpoint(ledger, tenant, Wanted(receiver.url(), auth=auth))
-    await on.accept(ledger, tenant)
+    endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url(), auth=auth))
+    await build.accept_event(ledger, tenant)
     return endpoint
 
 
-def carried(requests: list[Received]) -> list[str | None]:
+def carried(requests: list[ReceivedRequest]) -> list[str | None]:
     return [request.headers.get("authorization") for request in requests]
 
 
@@ -53,7 +53,7 @@ def carried(requests: list[Received]) -> list[str | None]:
 async def test_basic_and_bearer_go_with_every_delivery_and_are_redacted_in_the_ledger(
     ledger: Ledger, tenant: TenantId, auth: dict[str, str], header: str
 ) -> None:
-    async with receiving(always(answer())) as receiver, working(ledger) as dispatcher:
+    async with run_receiver(answer_always(make_response())) as receiver, run_worker(ledger) as dispatcher:
         endpoint = await owed(ledger, tenant, receiver, auth)
         await deliver(ledger, dispatcher, endpoint)
     assert carried(receiver.requests) == [header]
@@ -62,15 +62,19 @@ async def test_basic_and_bearer_go_with_every_delivery_and_are_redacted_in_the_l
 
 
 async def test_a_token_is_asked_for_once_for_all_who_need_it(ledger: Ledger, tenant: TenantId) -> None:
-    server, guarded = TokenServer(), Guarded("token-1")
-    async with receiving(server) as tokens, receiving(guarded) as receiver, working(ledger) as dispatcher:
+    server, guarded = TokenServer(), BearerReceiver("token-1")
+    async with (
+        run_receiver(server) as tokens,
+        run_receiver(guarded) as receiver,
+        run_worker(ledger) as dispatcher,
+    ):
         endpoint = await owed(ledger, tenant, receiver, oauth2(tokens, scope="send.all read"))
-        await on.accept_many(ledger, tenant, 49)
+        await build.accept_events(ledger, tenant, 49)
         await deliver(ledger, dispatcher, endpoint)
-        await on.accept(ledger, tenant)
+        await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
     assert carried(receiver.requests) == ["Bearer token-1"] * 51
-    (asked,) = server.asked
+    (asked,) = server.requests
     assert asked.body == b"grant_type=client_credentials&scope=send.all+read"
     assert asked.headers["content-type"] == "application/x-www-form-urlencoded"
     # Encoded before they are joined, as RFC 6749 has it.
@@ -82,13 +86,13 @@ async def test_a_token_is_asked_for_once_for_all_who_need_it(ledger: Ledger, ten
 async def test_a_token_that_has_ended_is_not_used_again(ledger: Ledger, tenant: TenantId) -> None:
     server = TokenServer(expires_in=0)
     async with (
-        receiving(server) as tokens,
-        receiving(always(answer())) as receiver,
-        working(ledger) as dispatcher,
+        run_receiver(server) as tokens,
+        run_receiver(answer_always(make_response())) as receiver,
+        run_worker(ledger) as dispatcher,
     ):
         endpoint = await owed(ledger, tenant, receiver, oauth2(tokens))
         await deliver(ledger, dispatcher, endpoint)
-        await on.accept(ledger, tenant)
+        await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
     assert carried(receiver.requests) == ["Bearer token-1", "Bearer token-2"]
 
@@ -96,19 +100,19 @@ async def test_a_token_that_has_ended_is_not_used_again(ledger: Ledger, tenant: 
 async def test_a_token_that_is_refused_is_asked_for_anew_within_the_same_attempt(
     ledger: Ledger, tenant: TenantId
 ) -> None:
-    guarded = Guarded("token-1")
+    guarded = BearerReceiver("token-1")
     async with (
-        receiving(TokenServer()) as tokens,
-        receiving(guarded) as receiver,
-        working(ledger) as dispatcher,
+        run_receiver(TokenServer()) as tokens,
+        run_receiver(guarded) as receiver,
+        run_worker(ledger) as dispatcher,
     ):
         endpoint = await owed(ledger, tenant, receiver, oauth2(tokens))
         await deliver(ledger, dispatcher, endpoint)
-        guarded.take("token-2")
-        await on.accept(ledger, tenant)
+        guarded.accept_tokens("token-2")
+        await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
     assert carried(receiver.requests) == ["Bearer token-1", "Bearer token-1", "Bearer token-2"]
-    found = await on.rows(ledger, "select status, attempts from deliveries")
+    found = await build.fetch_rows(ledger, "select status, attempts from deliveries")
     assert [tuple(row) for row in found] == [("succeeded", 1), ("succeeded", 1)]
 
 
@@ -116,10 +120,14 @@ async def test_an_endpoint_that_refuses_every_token_is_asked_once_an_attempt(
     ledger: Ledger, tenant: TenantId
 ) -> None:
     server = TokenServer()
-    async with receiving(server) as tokens, receiving(Guarded()) as receiver, working(ledger) as dispatcher:
+    async with (
+        run_receiver(server) as tokens,
+        run_receiver(BearerReceiver()) as receiver,
+        run_worker(ledger) as dispatcher,
+    ):
         endpoint = await owed(ledger, tenant, receiver, oauth2(tokens))
         await deliver(ledger, dispatcher, endpoint)
-    assert (len(server.asked), len(receiver.requests)) == (1, 1)
+    assert (len(server.requests), len(receiver.requests)) == (1, 1)
     _, (attempt,) = await told(ledger, tenant, endpoint)
     assert (attempt.status, attempt.decision) == (401, "retry")
 
@@ -127,29 +135,32 @@ async def test_an_endpoint_that_refuses_every_token_is_asked_once_an_attempt(
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        (answer("401 Unauthorized"), "The token server answered 401 Unauthorized"),
-        (answer("500 Oh"), "The token server answered 500 Internal Server Error"),
-        (answer("302 Found", b"", "Location: http://10.0.0.1/"), "The token server answered 302 Found"),
-        (answer(body=b"<html>"), "not a token"),
-        (answer(body=b"\xff"), "not a token"),
-        (answer(body=b"{}"), "not a token"),
-        (answer(body=b'{"access_token": 7}'), "not a token"),
-        (answer(body=b'{"access_token": "a", "expires_in": "soon"}'), "not a token"),
-        (answer(body=b'{"access_token": "a", "expires_in": "nan"}'), "not a token"),
-        (answer(body=b'{"access_token": "a", "token_type": "mac"}'), "not a bearer token"),
-        (answer(body=b'{"access_token": ""}'), "cannot be sent"),
-        (answer(body=b'{"access_token": "a\\r\\nX: y"}'), "cannot be sent"),
-        (answer(body=b'{"access_token": "' + b"a" * 9_000 + b'"}'), "cannot be sent"),
+        (make_response("401 Unauthorized"), "The token server answered 401 Unauthorized"),
+        (make_response("500 Oh"), "The token server answered 500 Internal Server Error"),
+        (
+            make_response("302 Found", b"", "Location: http://10.0.0.1/"),
+            "The token server answered 302 Found",
+        ),
+        (make_response(body=b"<html>"), "not a token"),
+        (make_response(body=b"\xff"), "not a token"),
+        (make_response(body=b"{}"), "not a token"),
+        (make_response(body=b'{"access_token": 7}'), "not a token"),
+        (make_response(body=b'{"access_token": "a", "expires_in": "soon"}'), "not a token"),
+        (make_response(body=b'{"access_token": "a", "expires_in": "nan"}'), "not a token"),
+        (make_response(body=b'{"access_token": "a", "token_type": "mac"}'), "not a bearer token"),
+        (make_response(body=b'{"access_token": ""}'), "cannot be sent"),
+        (make_response(body=b'{"access_token": "a\\r\\nX: y"}'), "cannot be sent"),
+        (make_response(body=b'{"access_token": "' + b"a" * 9_000 + b'"}'), "cannot be sent"),
     ],
 )
 async def test_a_token_server_that_gives_no_token_is_named_as_what_failed(
     ledger: Ledger, tenant: TenantId, said: bytes, why: str
 ) -> None:
-    server = TokenServer(instead=said)
+    server = TokenServer(canned_response=said)
     async with (
-        receiving(server) as tokens,
-        receiving(always(answer())) as receiver,
-        working(ledger) as dispatcher,
+        run_receiver(server) as tokens,
+        run_receiver(answer_always(make_response())) as receiver,
+        run_worker(ledger) as dispatcher,
     ):
         endpoint = await owed(ledger, tenant, receiver, oauth2(tokens))
         await deliver(ledger, dispatcher, endpoint)
@@ -163,11 +174,11 @@ async def test_a_token_server_that_gives_no_token_is_named_as_what_failed(
 async def test_a_token_server_that_never_answers_costs_one_time_limit(
     ledger: Ledger, tenant: TenantId
 ) -> None:
-    manner = Manner(timeout=timedelta(seconds=0.3))
+    manner = WorkerSpec(timeout=timedelta(seconds=0.3))
     async with (
-        receiving(never) as tokens,
-        receiving(always(answer())) as receiver,
-        working(ledger, manner) as dispatcher,
+        run_receiver(answer_never) as tokens,
+        run_receiver(answer_always(make_response())) as receiver,
+        run_worker(ledger, manner) as dispatcher,
     ):
         endpoint = await owed(ledger, tenant, receiver, oauth2(tokens))
         await deliver(ledger, dispatcher, endpoint)
@@ -177,7 +188,7 @@ async def test_a_token_server_that_never_answers_costs_one_time_limit(
 
 
 async def test_a_token_server_inside_is_not_dialled(ledger: Ledger, tenant: TenantId) -> None:
-    async with receiving(always(answer())) as receiver, working(ledger) as dispatcher:
+    async with run_receiver(answer_always(make_response())) as receiver, run_worker(ledger) as dispatcher:
         auth = oauth2(receiver) | {"token_url": "http://10.0.0.1/token"}
         endpoint = await owed(ledger, tenant, receiver, auth)
         await deliver(ledger, dispatcher, endpoint)

@@ -11,28 +11,29 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from delivery.bootstrap import clock
-from delivery.dispatch.judging import judge_all
-from delivery.ledger import accepting, claiming, endpoints, health, recording, tenants
-from delivery.ledger.listening import Listener
-from delivery.model import EndpointLimits, EndpointState
-from retries.breaker import BreakerState, BreakerTerms
-from retries.health import HealthTerms
+from delivery.domain.model import EndpointLimits, EndpointState
+from delivery.ledger.queue import claims, endpoint_health, enqueue, results
+from delivery.ledger.queue.notifications import NotificationListener
+from delivery.ledger.records import endpoints, tenants
+from delivery.pipeline.health_update import apply_results
+from retries.breaker import BreakerConfig, BreakerState
+from retries.health import HealthConfig
 from retries.limit import InFlightLimit
 from retries.policy import Signal
-from tests.support import judging
-from tests.support import ledger as on
-from tests.support.judging import BAD, GONE, GOOD, LOST, OPENS_AT, Told
-from tests.support.ledger import Wanted
+from tests.support import health_attempts
+from tests.support import ledger_builders as build
+from tests.support.health_attempts import BAD, FAILURES_TO_OPEN, GONE, GOOD, LOST, AttemptSignal
+from tests.support.ledger_builders import EndpointSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from sqlalchemy import Row
 
-    from delivery.dispatch.judging import Ended
-    from delivery.ledger import Ledger, Transaction
-    from delivery.ledger.claiming import Work
-    from delivery.model import ClaimId, EndpointId, TenantId
+    from delivery.domain.model import ClaimId, EndpointId, TenantId
+    from delivery.ledger.db.session import Ledger, Transaction
+    from delivery.ledger.queue.claims import ClaimedDelivery
+    from delivery.pipeline.health_update import FinishedAttempt
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
@@ -42,7 +43,7 @@ COOLED_DOWN = timedelta(minutes=1)
 
 async def journal(ledger: Ledger) -> list[Row[*tuple[Any, ...]]]:
     """What happened, oldest first."""
-    return list(await on.rows(ledger, "select * from journal order by id"))
+    return list(await build.fetch_rows(ledger, "select * from journal order by id"))
 
 
 async def whats(ledger: Ledger) -> list[str]:
@@ -51,31 +52,33 @@ async def whats(ledger: Ledger) -> list[str]:
 
 async def opened(ledger: Ledger, tenant: TenantId, endpoint: EndpointId, *, owed: int = 5) -> None:
     """Have the breaker of an endpoint open, with something owed to it that is due."""
-    await judging.attempt_each(ledger, tenant, endpoint, [BAD] * OPENS_AT)
-    await on.accept_many(ledger, tenant, owed)
+    await health_attempts.record_each(ledger, tenant, endpoint, [BAD] * FAILURES_TO_OPEN)
+    await build.accept_events(ledger, tenant, owed)
 
 
-async def probe(ledger: Ledger, endpoint: EndpointId, told: Told) -> None:
+async def probe(ledger: Ledger, endpoint: EndpointId, told: AttemptSignal) -> None:
     """Let the cool-down pass, and the probe go out and end."""
-    await judging.time_passes(ledger, COOLED_DOWN)
-    claim_id, (work,) = await on.claim_and_start(ledger, endpoint)
-    await judging.record(ledger, judging.ended(work, claim_id, told))
+    await health_attempts.shift_into_past(ledger, COOLED_DOWN)
+    claim_id, (work,) = await build.claim_and_start(ledger, endpoint)
+    await health_attempts.record_attempts(ledger, health_attempts.make_attempt_result(work, claim_id, told))
 
 
-async def counted(tx: Transaction, group: Sequence[Ended]) -> None:
+async def counted(tx: Transaction, group: Sequence[FinishedAttempt]) -> None:
     """Record and judge within a transaction of the test's own."""
-    recorded = await recording.record(tx, [one.result for one in group])
-    await judge_all(tx, group, recorded, dice=lambda: 0.0)
+    recorded = await results.record_attempts(tx, [one.result for one in group])
+    await apply_results(tx, group, recorded, rng=lambda: 0.0)
 
 
 # ---- counted, with the record or not at all
 async def test_a_failure_is_remembered_and_is_in_flight_no_more(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    claim_id, (work, _) = await judging.under_way(ledger, tenant, endpoint, 2)
+    claim_id, (work, _) = await health_attempts.start_deliveries(ledger, tenant, endpoint, 2)
     at = clock()
-    await judging.record(ledger, judging.ended(work, claim_id, Told(at=at)))
-    after = await judging.read(ledger, endpoint)
+    await health_attempts.record_attempts(
+        ledger, health_attempts.make_attempt_result(work, claim_id, AttemptSignal(at=at))
+    )
+    after = await health_attempts.read_health(ledger, endpoint)
     assert (after.health.failing_since, after.health.last_failed_at, after.health.failed) == (at, at, 1)
     assert after.health.breaker.consecutive == 1
     assert after.in_flight == 1
@@ -85,8 +88,8 @@ async def test_a_success_ends_the_count_of_failures(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     at = clock()
-    await judging.attempt_each(ledger, tenant, endpoint, [BAD, BAD, replace(GOOD, at=at)])
-    after = await judging.read(ledger, endpoint)
+    await health_attempts.record_each(ledger, tenant, endpoint, [BAD, BAD, replace(GOOD, at=at)])
+    after = await health_attempts.read_health(ledger, endpoint)
     assert (after.health.failing_since, after.health.failed) == (None, 0)
     assert after.health.last_succeeded_at == at
     assert (after.health.breaker.consecutive, after.health.breaker.failures) == (0, 2)
@@ -96,12 +99,18 @@ async def test_a_success_ends_the_count_of_failures(
 async def test_attempts_of_several_endpoints_are_judged_each_for_its_own(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    other = await on.new_endpoint(ledger, tenant)
-    mine, (work, *_) = await judging.under_way(ledger, tenant, endpoint, 2)
-    others, works = await on.claim_and_start(ledger, other)
-    group = [judging.ended(work, mine, GOOD), *[judging.ended(each, others) for each in works]]
-    await judging.record(ledger, *group)
-    one, two = await judging.read(ledger, endpoint), await judging.read(ledger, other)
+    other = await build.create_endpoint(ledger, tenant)
+    mine, (work, *_) = await health_attempts.start_deliveries(ledger, tenant, endpoint, 2)
+    others, works = await build.claim_and_start(ledger, other)
+    group = [
+        health_attempts.make_attempt_result(work, mine, GOOD),
+        *[health_attempts.make_attempt_result(each, others) for each in works],
+    ]
+    await health_attempts.record_attempts(ledger, *group)
+    one, two = (
+        await health_attempts.read_health(ledger, endpoint),
+        await health_attempts.read_health(ledger, other),
+    )
     assert (one.health.failed, one.in_flight) == (0, 1)
     assert (two.health.failed, two.in_flight) == (2, 0)
 
@@ -109,52 +118,65 @@ async def test_attempts_of_several_endpoints_are_judged_each_for_its_own(
 async def test_a_transaction_that_fails_leaves_no_trace_in_health_journal_or_events(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.new_endpoint(ledger, tenant, Wanted(operational=True))
-    claim_id, works = await judging.under_way(ledger, tenant, endpoint, OPENS_AT + 1)
-    before = await judging.read(ledger, endpoint)
+    await build.create_endpoint(ledger, tenant, EndpointSpec(operational=True))
+    claim_id, works = await health_attempts.start_deliveries(ledger, tenant, endpoint, FAILURES_TO_OPEN + 1)
+    before = await health_attempts.read_health(ledger, endpoint)
     async with ledger.transaction() as tx:
         await counted(
             tx,
-            [*[judging.ended(work, claim_id) for work in works[1:]], judging.ended(works[0], claim_id, GONE)],
+            [
+                *[health_attempts.make_attempt_result(work, claim_id) for work in works[1:]],
+                health_attempts.make_attempt_result(works[0], claim_id, GONE),
+            ],
         )
         await tx.rollback()
-    assert await judging.read(ledger, endpoint) == before
-    assert await on.count(ledger, "journal") == 0
-    assert await on.count(ledger, "events") == OPENS_AT + 1
-    state = await on.row(ledger, "select state from endpoints where id = :id", id=endpoint)
+    assert await health_attempts.read_health(ledger, endpoint) == before
+    assert await build.count_rows(ledger, "journal") == 0
+    assert await build.count_rows(ledger, "events") == FAILURES_TO_OPEN + 1
+    state = await build.fetch_row(ledger, "select state from endpoints where id = :id", id=endpoint)
     assert state[0] == "active"
 
 
-async def test_attempts_under_a_rescued_claim_tell_nothing_and_count_for_nothing(
+async def test_results_of_a_rescued_claim_do_not_update_health(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    claim_id, works = await judging.under_way(ledger, tenant, endpoint, OPENS_AT)
-    await on.lapse(ledger, claim_id)
-    await on.rescue(ledger)
-    again = (await on.claim(ledger, [endpoint], take=1)).claims
-    before = await judging.read(ledger, endpoint)
-    told = [Told(gone=True, final="gone"), Told(Signal.CONGESTED, wait=SECOND), BAD]
-    recorded = await judging.record(
-        ledger, *[judging.ended(work, claim_id, each) for work, each in zip(works, told, strict=True)]
+    claim_id, works = await health_attempts.start_deliveries(ledger, tenant, endpoint, FAILURES_TO_OPEN)
+    await build.expire_lease(ledger, claim_id)
+    await build.rescue_lapsed(ledger)
+    again = (await build.claim_deliveries(ledger, [endpoint], take=1)).claim_ids
+    before = await health_attempts.read_health(ledger, endpoint)
+    told = [
+        AttemptSignal(is_gone=True, final_reason="gone"),
+        AttemptSignal(Signal.CONGESTED, retry_after=SECOND),
+        BAD,
+    ]
+    recorded = await health_attempts.record_attempts(
+        ledger,
+        *[
+            health_attempts.make_attempt_result(work, claim_id, each)
+            for work, each in zip(works, told, strict=True)
+        ],
     )
-    assert recorded.orphans == {claim_id}
-    assert await judging.read(ledger, endpoint) == before
+    assert recorded.orphaned_claims == {claim_id}
+    assert await health_attempts.read_health(ledger, endpoint) == before
     assert before.in_flight == len(again) == 1
     assert await journal(ledger) == []
-    assert await on.count(ledger, "attempts") == OPENS_AT
+    assert await build.count_rows(ledger, "attempts") == FAILURES_TO_OPEN
 
 
 async def test_beside_attempts_under_a_rescued_claim_the_others_count(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.accept_many(ledger, tenant, 4)
-    lost, kept = (await on.claim(ledger, [endpoint], batch=2)).claims
-    orphans, works = await on.start(ledger, lost), await on.start(ledger, kept)
-    await on.lapse(ledger, lost)
-    await on.rescue(ledger)
-    group = [judging.ended(work, lost, GONE) for work in orphans]
-    await judging.record(ledger, *group, *[judging.ended(work, kept) for work in works])
-    after = await judging.read(ledger, endpoint)
+    await build.accept_events(ledger, tenant, 4)
+    lost, kept = (await build.claim_deliveries(ledger, [endpoint], batch=2)).claim_ids
+    orphans, works = await build.start_claim(ledger, lost), await build.start_claim(ledger, kept)
+    await build.expire_lease(ledger, lost)
+    await build.rescue_lapsed(ledger)
+    group = [health_attempts.make_attempt_result(work, lost, GONE) for work in orphans]
+    await health_attempts.record_attempts(
+        ledger, *group, *[health_attempts.make_attempt_result(work, kept) for work in works]
+    )
+    after = await health_attempts.read_health(ledger, endpoint)
     assert (after.health.failed, after.in_flight) == (2, 0)
     assert await journal(ledger) == []
 
@@ -162,10 +184,10 @@ async def test_beside_attempts_under_a_rescued_claim_the_others_count(
 async def test_an_attempt_that_we_broke_off_tells_nothing_and_is_in_flight_no_more(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await judging.attempt_each(ledger, tenant, endpoint, [BAD])
-    before = await judging.read(ledger, endpoint)
-    await judging.attempt_each(ledger, tenant, endpoint, [LOST, LOST])
-    after = await judging.read(ledger, endpoint)
+    await health_attempts.record_each(ledger, tenant, endpoint, [BAD])
+    before = await health_attempts.read_health(ledger, endpoint)
+    await health_attempts.record_each(ledger, tenant, endpoint, [LOST, LOST])
+    after = await health_attempts.read_health(ledger, endpoint)
     assert after.health == before.health
     assert after.in_flight == 0
 
@@ -175,12 +197,16 @@ async def test_a_breaker_that_opens_is_told_with_the_moment_of_its_probe_and_the
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     at = clock()
-    await judging.attempt_each(ledger, tenant, endpoint, [replace(BAD, at=at)] * OPENS_AT)
-    breaker = (await judging.read(ledger, endpoint)).health.breaker
+    await health_attempts.record_each(ledger, tenant, endpoint, [replace(BAD, at=at)] * FAILURES_TO_OPEN)
+    breaker = (await health_attempts.read_health(ledger, endpoint)).health.breaker
     assert breaker.state is BreakerState.OPEN
-    assert breaker.probe_at == at + judging.TERMS.breaker.cool_down
+    assert breaker.probe_at == at + health_attempts.HEALTH_TERMS.breaker.cool_down
     (entry,) = await journal(ledger)
-    assert (entry.what, entry.actor, entry.reason) == ("endpoint.breaker_opened", "waybill", judging.REASON)
+    assert (entry.what, entry.actor, entry.reason) == (
+        "endpoint.breaker_opened",
+        "waybill",
+        health_attempts.RETRY_REASON,
+    )
     assert (entry.tenant_id, entry.endpoint_id, entry.delivery_id) == (tenant, endpoint, None)
     assert entry.at == at
     assert datetime.fromisoformat(entry.details["probe_at"]) == breaker.probe_at
@@ -189,57 +215,57 @@ async def test_a_breaker_that_opens_is_told_with_the_moment_of_its_probe_and_the
 async def test_of_more_failures_than_it_takes_one_opens_the_breaker(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await judging.attempt_each(ledger, tenant, endpoint, [BAD] * 10)
+    await health_attempts.record_each(ledger, tenant, endpoint, [BAD] * 10)
     assert await whats(ledger) == ["endpoint.breaker_opened"]
-    assert (await judging.read(ledger, endpoint)).health.breaker.openings == 1
+    assert (await health_attempts.read_health(ledger, endpoint)).health.breaker.openings == 1
 
 
 async def test_an_open_breaker_lets_nothing_through_until_one_probe(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await opened(ledger, tenant, endpoint)
-    held = await on.claim(ledger, [endpoint])
-    assert held.size == 0
-    assert 29 < held.later[endpoint] <= 30
-    await judging.time_passes(ledger, COOLED_DOWN)
-    assert (await on.claim(ledger, [endpoint])).by_endpoint == {endpoint: 1}
-    found = await on.row(ledger, "select delivery_id from schedule where claim_id is not null")
-    now = await judging.read(ledger, endpoint)
+    held = await build.claim_deliveries(ledger, [endpoint])
+    assert held.delivery_count == 0
+    assert 29 < held.retry_in_seconds[endpoint] <= 30
+    await health_attempts.shift_into_past(ledger, COOLED_DOWN)
+    assert (await build.claim_deliveries(ledger, [endpoint])).counts_by_endpoint == {endpoint: 1}
+    found = await build.fetch_row(ledger, "select delivery_id from schedule where claim_id is not null")
+    now = await health_attempts.read_health(ledger, endpoint)
     assert (now.health.breaker.state, now.probe_id) == (BreakerState.HALF_OPEN, found.delivery_id)
-    assert await on.claim(ledger, [endpoint]) == replace(held, later={})
+    assert await build.claim_deliveries(ledger, [endpoint]) == replace(held, retry_in_seconds={})
 
 
-async def test_a_probe_that_fails_keeps_the_breaker_open_for_longer_and_only_the_journal_hears_of_it(
+async def test_failed_probe_extends_the_open_breaker_and_is_only_journalled(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.new_endpoint(ledger, tenant, Wanted(operational=True, filter=("endpoint.*",)))
+    await build.create_endpoint(ledger, tenant, EndpointSpec(operational=True, filter=("endpoint.*",)))
     await opened(ledger, tenant, endpoint)
-    events = await on.count(ledger, "events")
+    events = await build.count_rows(ledger, "events")
     at = clock()
     await probe(ledger, endpoint, replace(BAD, at=at))
-    now = await judging.read(ledger, endpoint)
+    now = await health_attempts.read_health(ledger, endpoint)
     assert (now.health.breaker.state, now.health.breaker.openings) == (BreakerState.OPEN, 2)
-    assert now.health.breaker.probe_at == at + 2 * judging.TERMS.breaker.cool_down
+    assert now.health.breaker.probe_at == at + 2 * health_attempts.HEALTH_TERMS.breaker.cool_down
     assert (now.probe_id, now.in_flight) == (None, 0)
     *_, entry = await journal(ledger)
-    assert (entry.what, entry.reason) == ("endpoint.breaker_stayed_open", judging.REASON)
+    assert (entry.what, entry.reason) == ("endpoint.breaker_stayed_open", health_attempts.RETRY_REASON)
     assert datetime.fromisoformat(entry.details["probe_at"]) == now.health.breaker.probe_at
-    assert await on.count(ledger, "events") == events
+    assert await build.count_rows(ledger, "events") == events
 
 
 async def test_a_probe_that_succeeds_closes_the_breaker_and_the_ramp_begins_with_one(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await opened(ledger, tenant, endpoint)
-    since = (await judging.read(ledger, endpoint)).health.breaker.since - COOLED_DOWN
+    since = (await health_attempts.read_health(ledger, endpoint)).health.breaker.since - COOLED_DOWN
     await probe(ledger, endpoint, GOOD)
-    now = await judging.read(ledger, endpoint)
+    now = await health_attempts.read_health(ledger, endpoint)
     assert (now.health.breaker.state, now.probe_id) == (BreakerState.CLOSED, None)
     assert now.health.limit == InFlightLimit(1, ramping=True)
     *_, entry = await journal(ledger)
     assert (entry.what, entry.reason) == ("endpoint.breaker_closed", None)
     assert datetime.fromisoformat(entry.details["opened_at"]) == since
-    assert (await on.claim(ledger, [endpoint])).size == 1
+    assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 1
 
 
 async def test_after_the_breaker_has_closed_each_good_round_lets_twice_as_many_go(
@@ -249,129 +275,144 @@ async def test_after_the_breaker_has_closed_each_good_round_lets_twice_as_many_g
     await probe(ledger, endpoint, GOOD)
     sizes = []
     for _ in range(5):
-        claim_id, works = await on.claim_and_start(ledger, endpoint)
+        claim_id, works = await build.claim_and_start(ledger, endpoint)
         sizes.append(len(works))
-        await judging.record(ledger, *[judging.ended(work, claim_id, GOOD) for work in works])
+        await health_attempts.record_attempts(
+            ledger, *[health_attempts.make_attempt_result(work, claim_id, GOOD) for work in works]
+        )
     assert sizes == [1, 2, 4, 8, 16]
 
 
-async def test_what_was_on_its_way_when_the_breaker_opened_changes_neither_breaker_nor_limit(
+async def test_in_flight_results_do_not_change_an_open_breaker_or_the_limit(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    claim_id, works = await judging.under_way(ledger, tenant, endpoint, OPENS_AT + 2)
-    await judging.record(ledger, *[judging.ended(work, claim_id) for work in works[2:]])
-    before = await judging.read(ledger, endpoint)
-    group = [judging.ended(works[0], claim_id, GOOD), judging.ended(works[1], claim_id)]
-    await judging.record(ledger, *group)
-    after = await judging.read(ledger, endpoint)
+    claim_id, works = await health_attempts.start_deliveries(ledger, tenant, endpoint, FAILURES_TO_OPEN + 2)
+    await health_attempts.record_attempts(
+        ledger, *[health_attempts.make_attempt_result(work, claim_id) for work in works[2:]]
+    )
+    before = await health_attempts.read_health(ledger, endpoint)
+    group = [
+        health_attempts.make_attempt_result(works[0], claim_id, GOOD),
+        health_attempts.make_attempt_result(works[1], claim_id),
+    ]
+    await health_attempts.record_attempts(ledger, *group)
+    after = await health_attempts.read_health(ledger, endpoint)
     assert (after.health.breaker, after.health.limit) == (before.health.breaker, before.health.limit)
     assert (before.in_flight, after.in_flight) == (2, 0)
 
 
-async def test_beside_its_probe_what_else_is_on_its_way_does_not_close_a_breaker(
+async def test_only_the_probe_can_close_a_breaker(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    claim_id, works = await judging.under_way(ledger, tenant, endpoint, OPENS_AT + 1)
-    await judging.record(ledger, *[judging.ended(work, claim_id) for work in works[1:]])
-    await judging.time_passes(ledger, COOLED_DOWN)
-    (probing,) = (await on.claim(ledger, [endpoint])).claims
-    await judging.record(ledger, judging.ended(works[0], claim_id, GOOD))
-    now = await judging.read(ledger, endpoint)
+    claim_id, works = await health_attempts.start_deliveries(ledger, tenant, endpoint, FAILURES_TO_OPEN + 1)
+    await health_attempts.record_attempts(
+        ledger, *[health_attempts.make_attempt_result(work, claim_id) for work in works[1:]]
+    )
+    await health_attempts.shift_into_past(ledger, COOLED_DOWN)
+    (probing,) = (await build.claim_deliveries(ledger, [endpoint])).claim_ids
+    await health_attempts.record_attempts(
+        ledger, health_attempts.make_attempt_result(works[0], claim_id, GOOD)
+    )
+    now = await health_attempts.read_health(ledger, endpoint)
     assert now.health.breaker.state is BreakerState.HALF_OPEN
-    assert now.probe_id == (await on.start(ledger, probing))[0].delivery_id
+    assert now.probe_id == (await build.start_claim(ledger, probing))[0].delivery_id
 
 
 @pytest.mark.parametrize("way", ["broken off", "handed back", "postponed", "rescued"])
-async def test_a_probe_that_is_lost_leaves_the_breaker_open_and_another_one_may_go_at_once(
+async def test_lost_probe_keeps_the_breaker_open_and_allows_another_probe(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId, way: str
 ) -> None:
     await opened(ledger, tenant, endpoint)
-    await judging.time_passes(ledger, COOLED_DOWN)
-    (claim_id,) = (await on.claim(ledger, [endpoint])).claims
-    before = (await judging.read(ledger, endpoint)).health.breaker
+    await health_attempts.shift_into_past(ledger, COOLED_DOWN)
+    (claim_id,) = (await build.claim_deliveries(ledger, [endpoint])).claim_ids
+    before = (await health_attempts.read_health(ledger, endpoint)).health.breaker
     await lose(ledger, claim_id, way)
-    now = await judging.read(ledger, endpoint)
+    now = await health_attempts.read_health(ledger, endpoint)
     assert now.health.breaker == replace(
         before, state=BreakerState.OPEN, probe_at=now.health.breaker.probe_at
     )
     assert (now.probe_id, now.in_flight) == (None, 0)
     assert await whats(ledger) == ["endpoint.breaker_opened"]
-    assert (await on.claim(ledger, [endpoint])).size == 1
+    assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 1
 
 
 async def lose(ledger: Ledger, claim_id: ClaimId, way: str) -> None:
     """Have a claim of one delivery end without an attempt that tells something."""
     async with ledger.transaction() as tx:
         if way == "handed back":
-            await claiming.hand_back(tx, [claim_id])
+            await claims.return_claims(tx, [claim_id])
             return
-    (work,) = await on.start(ledger, claim_id)
+    (work,) = await build.start_claim(ledger, claim_id)
     if way == "broken off":
-        await judging.record(ledger, judging.ended(work, claim_id, LOST))
+        await health_attempts.record_attempts(
+            ledger, health_attempts.make_attempt_result(work, claim_id, LOST)
+        )
     elif way == "postponed":
         async with ledger.transaction() as tx:
-            await recording.postpone(tx, claim_id, [work.delivery_id], by=timedelta(0))
+            await results.postpone(tx, claim_id, [work.delivery_id], delay=timedelta(0))
     else:
-        await on.lapse(ledger, claim_id)
-        await on.rescue(ledger)
+        await build.expire_lease(ledger, claim_id)
+        await build.rescue_lapsed(ledger)
 
 
-async def test_of_two_deliveries_that_come_back_only_the_probe_opens_the_breaker_again(
+async def test_only_the_probe_result_reopens_the_breaker(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await judging.under_way(ledger, tenant, endpoint, 1)
-    (early,) = [row.id for row in await on.rows(ledger, "select id from claims")]
-    await on.change(ledger, "update endpoint_health set breaker = 'open', probe_at = clock_timestamp()")
-    await on.accept(ledger, tenant)
-    await on.claim(ledger, [endpoint])
-    await on.lapse(ledger, early)
-    await on.rescue(ledger)
-    now = await judging.read(ledger, endpoint)
+    await health_attempts.start_deliveries(ledger, tenant, endpoint, 1)
+    (early,) = [row.id for row in await build.fetch_rows(ledger, "select id from claims")]
+    await build.execute(ledger, "update endpoint_health set breaker = 'open', probe_at = clock_timestamp()")
+    await build.accept_event(ledger, tenant)
+    await build.claim_deliveries(ledger, [endpoint])
+    await build.expire_lease(ledger, early)
+    await build.rescue_lapsed(ledger)
+    now = await health_attempts.read_health(ledger, endpoint)
     assert (now.health.breaker.state, now.in_flight) == (BreakerState.HALF_OPEN, 1)
 
 
 # ---- disabled
 async def state_of(ledger: Ledger, endpoint: EndpointId) -> tuple[object, ...]:
-    found = await on.row(
+    found = await build.fetch_row(
         ledger, "select state, state_reason, state_actor from endpoints where id = :id", id=endpoint
     )
     return tuple(found)
 
 
-async def test_an_endpoint_that_is_gone_is_disabled_and_everybody_who_keeps_it_hears_of_that(
+async def test_gone_endpoint_is_disabled_and_caches_are_invalidated(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     versions = "select e.version, t.endpoints_version from endpoints e join tenants t on t.id = e.tenant_id"
-    before = await on.row(ledger, versions)
+    before = await build.fetch_row(ledger, versions)
     at = clock()
-    await judging.attempt_each(ledger, tenant, endpoint, [replace(GONE, at=at)])
+    await health_attempts.record_each(ledger, tenant, endpoint, [replace(GONE, at=at)])
     assert await state_of(ledger, endpoint) == ("disabled", "gone", "waybill")
     (entry,) = await journal(ledger)
     assert (entry.what, entry.actor, entry.reason) == ("endpoint.disabled", "waybill", "gone")
     assert (entry.endpoint_id, entry.at) == (endpoint, at)
-    after = await on.row(ledger, versions)
+    after = await build.fetch_row(ledger, versions)
     assert [new - old for new, old in zip(after, before, strict=True)] == [1, 1]
-    await on.accept(ledger, tenant)
-    assert (await on.claim(ledger, [endpoint])).size == 0
+    await build.accept_event(ledger, tenant)
+    assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 0
 
 
 async def test_an_endpoint_that_has_moved_is_not_disabled_for_what_its_old_url_said(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    claim_id, (work,) = await judging.under_way(ledger, tenant, endpoint, 1)
-    await on.change(ledger, "update endpoints set url = url || '/new'")
-    await judging.record(ledger, judging.ended(work, claim_id, GONE))
+    claim_id, (work,) = await health_attempts.start_deliveries(ledger, tenant, endpoint, 1)
+    await build.execute(ledger, "update endpoints set url = url || '/new'")
+    await health_attempts.record_attempts(ledger, health_attempts.make_attempt_result(work, claim_id, GONE))
     assert (await state_of(ledger, endpoint))[0] == "active"
     assert await journal(ledger) == []
-    assert (await on.standing(ledger, work.delivery_id)).status == "failed"
+    assert (await build.read_delivery_state(ledger, work.delivery_id)).status == "failed"
 
 
 async def test_an_endpoint_is_disabled_once_and_keeps_the_reason_that_it_has(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    claim_id, (one, other) = await judging.under_way(ledger, tenant, endpoint, 2)
-    await on.change(ledger, "update endpoints set state = 'disabled', state_reason = 'by hand'")
-    await judging.record(ledger, *[judging.ended(work, claim_id, GONE) for work in (one, other)])
+    claim_id, (one, other) = await health_attempts.start_deliveries(ledger, tenant, endpoint, 2)
+    await build.execute(ledger, "update endpoints set state = 'disabled', state_reason = 'by hand'")
+    await health_attempts.record_attempts(
+        ledger, *[health_attempts.make_attempt_result(work, claim_id, GONE) for work in (one, other)]
+    )
     assert (await state_of(ledger, endpoint))[:2] == ("disabled", "by hand")
     assert await journal(ledger) == []
 
@@ -379,9 +420,9 @@ async def test_an_endpoint_is_disabled_once_and_keeps_the_reason_that_it_has(
 async def test_a_paused_endpoint_that_is_gone_is_disabled(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    claim_id, (work,) = await judging.under_way(ledger, tenant, endpoint, 1)
-    await on.set_state(ledger, endpoint, EndpointState.PAUSED)
-    await judging.record(ledger, judging.ended(work, claim_id, GONE))
+    claim_id, (work,) = await health_attempts.start_deliveries(ledger, tenant, endpoint, 1)
+    await build.set_state(ledger, endpoint, EndpointState.PAUSED)
+    await health_attempts.record_attempts(ledger, health_attempts.make_attempt_result(work, claim_id, GONE))
     assert (await state_of(ledger, endpoint))[:2] == ("disabled", "gone")
 
 
@@ -389,9 +430,11 @@ async def failing_at(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId, moments: Sequence[datetime]
 ) -> None:
     """A failure at each of these moments; the breaker does not matter here."""
-    patient = HealthTerms(BreakerTerms(consecutive=4, minimum=1_000), disable_after=10 * DAY)
+    patient = HealthConfig(BreakerConfig(consecutive=4, minimum=1_000), disable_after=10 * DAY)
     for at in moments:
-        await judging.attempt_each(ledger, tenant, endpoint, [Told(at=at, terms=patient, final="spent")])
+        await health_attempts.record_each(
+            ledger, tenant, endpoint, [AttemptSignal(at=at, terms=patient, final_reason="spent")]
+        )
 
 
 async def test_an_endpoint_that_only_fails_is_warned_of_twice_and_then_disabled(
@@ -401,7 +444,7 @@ async def test_an_endpoint_that_only_fails_is_warned_of_twice_and_then_disabled(
     moments = [began + days * DAY for days in (0, 4.9, 5, 7, 9, 9.5, 9.9)]
     # Open, it lets nothing through but a probe; this is about how long it has been failing.
     for at in moments:
-        await on.change(
+        await build.execute(
             ledger, "update endpoint_health set breaker = 'closed', probe_at = null, consecutive = 0"
         )
         await failing_at(ledger, tenant, endpoint, [at])
@@ -427,10 +470,12 @@ async def test_an_endpoint_that_moved_is_not_disabled_for_failing_too_long_where
 ) -> None:
     began = clock()
     await failing_at(ledger, tenant, endpoint, [began + days * DAY for days in (0, 1, 2)])
-    claim_id, (work,) = await judging.under_way(ledger, tenant, endpoint, 1)
-    await on.change(ledger, "update endpoints set url = url || '/new'")
-    told = Told(at=began + 10 * DAY, terms=HealthTerms(BreakerTerms(consecutive=4), disable_after=10 * DAY))
-    await judging.record(ledger, judging.ended(work, claim_id, told))
+    claim_id, (work,) = await health_attempts.start_deliveries(ledger, tenant, endpoint, 1)
+    await build.execute(ledger, "update endpoints set url = url || '/new'")
+    told = AttemptSignal(
+        at=began + 10 * DAY, terms=HealthConfig(BreakerConfig(consecutive=4), disable_after=10 * DAY)
+    )
+    await health_attempts.record_attempts(ledger, health_attempts.make_attempt_result(work, claim_id, told))
     assert (await state_of(ledger, endpoint))[0] == "active"
     assert "endpoint.disabled" not in await whats(ledger)
 
@@ -440,9 +485,11 @@ async def asked_to_wait(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId, *seconds: float, at: datetime
 ) -> None:
     """It asks for each of these, and no breaker opens for it."""
-    patient = replace(judging.TERMS, breaker=BreakerTerms(consecutive=1_000, minimum=1_000))
-    told = [Told(Signal.CONGESTED, wait=wait * SECOND, at=at, terms=patient) for wait in seconds]
-    await judging.attempt_each(ledger, tenant, endpoint, told)
+    patient = replace(health_attempts.HEALTH_TERMS, breaker=BreakerConfig(consecutive=1_000, minimum=1_000))
+    told = [
+        AttemptSignal(Signal.CONGESTED, retry_after=wait * SECOND, at=at, terms=patient) for wait in seconds
+    ]
+    await health_attempts.record_each(ledger, tenant, endpoint, told)
 
 
 async def test_an_endpoint_that_asks_us_to_wait_is_waited_for_as_a_whole(
@@ -450,25 +497,25 @@ async def test_an_endpoint_that_asks_us_to_wait_is_waited_for_as_a_whole(
 ) -> None:
     at = clock()
     await asked_to_wait(ledger, tenant, endpoint, 60, 90, 30, at=at)
-    assert (await judging.read(ledger, endpoint)).health.waits_until == at + 90 * SECOND
-    await on.accept_many(ledger, tenant, 5)  # that had nothing to do with it
-    held = await on.claim(ledger, [endpoint])
-    assert held.size == 0
-    assert 80 < held.later[endpoint] <= 90
-    await judging.time_passes(ledger, 90 * SECOND)
-    assert (await on.claim(ledger, [endpoint])).size == 8
+    assert (await health_attempts.read_health(ledger, endpoint)).health.waits_until == at + 90 * SECOND
+    await build.accept_events(ledger, tenant, 5)  # that had nothing to do with it
+    held = await build.claim_deliveries(ledger, [endpoint])
+    assert held.delivery_count == 0
+    assert 80 < held.retry_in_seconds[endpoint] <= 90
+    await health_attempts.shift_into_past(ledger, 90 * SECOND)
+    assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 8
 
 
-async def test_that_an_endpoint_asked_us_to_wait_is_told_once_however_many_were_on_their_way(
+async def test_retry_after_is_journalled_once_for_concurrent_attempts(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.new_endpoint(ledger, tenant, Wanted(operational=True))
+    await build.create_endpoint(ledger, tenant, EndpointSpec(operational=True))
     at = clock()
     await asked_to_wait(ledger, tenant, endpoint, 60, 60, 60.5, 30, at=at)
     (entry,) = await journal(ledger)
     assert (entry.what, entry.reason, entry.actor) == ("endpoint.waiting", "retry_after", "waybill")
     assert datetime.fromisoformat(entry.details["until"]) == at + 60 * SECOND
-    assert await on.count(ledger, "events") == 4  # only what was attempted: it is no event of its own
+    assert await build.count_rows(ledger, "events") == 4  # only what was attempted: it is no event of its own
 
 
 async def test_a_wait_that_becomes_longer_and_a_new_one_are_told_too(
@@ -476,16 +523,18 @@ async def test_a_wait_that_becomes_longer_and_a_new_one_are_told_too(
 ) -> None:
     at = clock()
     await asked_to_wait(ledger, tenant, endpoint, 60, 90, at=at)
-    await judging.time_passes(ledger, 90 * SECOND)
+    await health_attempts.shift_into_past(ledger, 90 * SECOND)
     await asked_to_wait(ledger, tenant, endpoint, 10, at=at)
     untils = [datetime.fromisoformat(entry.details["until"]) for entry in await journal(ledger)]
     assert untils == [at + wait * SECOND for wait in (60, 90, 10)]
 
 
 async def test_a_wait_holds_nobody_else(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> None:
-    other = await on.new_endpoint(ledger, tenant)
-    await judging.attempt_each(ledger, tenant, endpoint, [Told(Signal.CONGESTED, wait=60 * SECOND)])
-    assert (await on.claim(ledger, [endpoint, other])).by_endpoint == {other: 1}
+    other = await build.create_endpoint(ledger, tenant)
+    await health_attempts.record_each(
+        ledger, tenant, endpoint, [AttemptSignal(Signal.CONGESTED, retry_after=60 * SECOND)]
+    )
+    assert (await build.claim_deliveries(ledger, [endpoint, other])).counts_by_endpoint == {other: 1}
 
 
 # ---- who is woken
@@ -493,13 +542,13 @@ async def heard_after(
     ledger: Ledger, tenant: TenantId, act: Callable[[], Awaitable[object]]
 ) -> set[EndpointId]:
     """Which endpoints the relay is told of while this is done."""
-    last = await on.new_endpoint(ledger, tenant, Wanted(filter=("nothing",)))
-    listener = await Listener.open(ledger)
+    last = await build.create_endpoint(ledger, tenant, EndpointSpec(filter=("nothing",)))
+    listener = await NotificationListener.open(ledger)
     await act()
-    await on.wake(ledger, tenant, last)
+    await build.notify_due(ledger, tenant, last)
     heard: set[EndpointId] = set()
     async with asyncio.timeout(10):
-        async for _, pairs in listener.heard():
+        async for _, pairs in listener.receive_notifications():
             heard |= {endpoint for _, endpoint in pairs}
             if last in heard:
                 break
@@ -508,49 +557,53 @@ async def heard_after(
 
 
 async def limited(ledger: Ledger, tenant: TenantId) -> EndpointId:
-    return await on.new_endpoint(ledger, tenant, Wanted(limits=EndpointLimits(in_flight=3)))
+    return await build.create_endpoint(ledger, tenant, EndpointSpec(limits=EndpointLimits(in_flight=3)))
 
 
-LIMITED = replace(judging.TERMS, in_flight=3)
+LIMITED = replace(health_attempts.HEALTH_TERMS, max_in_flight=3)
 
 
 @pytest.mark.parametrize(("under_way", "woken"), [(2, False), (3, True)])
-async def test_the_relay_is_told_of_an_endpoint_that_was_at_its_limit_and_of_no_other(
+async def test_relay_is_notified_only_of_endpoints_at_their_limit(
     ledger: Ledger, tenant: TenantId, under_way: int, *, woken: bool
 ) -> None:
     endpoint = await limited(ledger, tenant)
-    claim_id, works = await judging.under_way(ledger, tenant, endpoint, under_way)
-    told = judging.ended(works[0], claim_id, replace(GOOD, terms=LIMITED))
-    heard = await heard_after(ledger, tenant, lambda: judging.record(ledger, told))
+    claim_id, works = await health_attempts.start_deliveries(ledger, tenant, endpoint, under_way)
+    told = health_attempts.make_attempt_result(works[0], claim_id, replace(GOOD, terms=LIMITED))
+    heard = await heard_after(ledger, tenant, lambda: health_attempts.record_attempts(ledger, told))
     assert heard == ({endpoint} if woken else set())
 
 
-async def test_the_relay_is_told_of_an_endpoint_that_has_more_under_way_than_its_lowered_limit(
+async def test_relay_is_notified_when_in_flight_exceeds_a_lowered_limit(
     ledger: Ledger, tenant: TenantId
 ) -> None:
     endpoint = await limited(ledger, tenant)
-    claim_id, works = await judging.under_way(ledger, tenant, endpoint, 2)
-    await on.change(ledger, "update endpoint_health set limit_now = 2")
-    told = judging.ended(works[0], claim_id, replace(GOOD, terms=LIMITED))
-    assert await heard_after(ledger, tenant, lambda: judging.record(ledger, told)) == {endpoint}
+    claim_id, works = await health_attempts.start_deliveries(ledger, tenant, endpoint, 2)
+    await build.execute(ledger, "update endpoint_health set limit_now = 2")
+    told = health_attempts.make_attempt_result(works[0], claim_id, replace(GOOD, terms=LIMITED))
+    assert await heard_after(ledger, tenant, lambda: health_attempts.record_attempts(ledger, told)) == {
+        endpoint
+    }
 
 
-async def test_the_relay_is_told_of_an_endpoint_whose_breaker_closed_and_not_while_it_is_open(
+async def test_relay_is_notified_when_a_breaker_closes_not_while_open(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await opened(ledger, tenant, endpoint)
     assert await heard_after(ledger, tenant, lambda: probe(ledger, endpoint, BAD)) == set()
-    await judging.time_passes(ledger, COOLED_DOWN)
+    await health_attempts.shift_into_past(ledger, COOLED_DOWN)
     assert await heard_after(ledger, tenant, lambda: probe(ledger, endpoint, GOOD)) == {endpoint}
 
 
 async def test_the_relay_is_not_told_before_the_commit(ledger: Ledger, tenant: TenantId) -> None:
     endpoint = await limited(ledger, tenant)
-    claim_id, works = await judging.under_way(ledger, tenant, endpoint, 3)
+    claim_id, works = await health_attempts.start_deliveries(ledger, tenant, endpoint, 3)
 
     async def undone() -> None:
         async with ledger.transaction() as tx:
-            await counted(tx, [judging.ended(works[0], claim_id, replace(GOOD, terms=LIMITED))])
+            await counted(
+                tx, [health_attempts.make_attempt_result(works[0], claim_id, replace(GOOD, terms=LIMITED))]
+            )
             await tx.rollback()
 
     assert await heard_after(ledger, tenant, undone) == set()
@@ -571,34 +624,41 @@ class Crowd:
         self._ledger = ledger
         self._endpoints = endpoints
 
-    async def in_hand(self) -> list[tuple[ClaimId, list[Work]]]:
+    async def in_hand(self) -> list[tuple[ClaimId, list[ClaimedDelivery]]]:
         """A claim of a few deliveries of each endpoint, for each of several workers."""
-        taken = await on.claim(self._ledger, self._endpoints, take=6, batch=9)
-        return [(claim_id, await on.start(self._ledger, claim_id)) for claim_id in taken.claims]
+        taken = await build.claim_deliveries(self._ledger, self._endpoints, take=6, batch=9)
+        return [(claim_id, await build.start_claim(self._ledger, claim_id)) for claim_id in taken.claim_ids]
 
-    async def record(self, pairs: Sequence[tuple[ClaimId, Work]], told: Sequence[Told]) -> None:
-        group = [judging.ended(work, c, each) for (c, work), each in zip(pairs, cycle(told), strict=False)]
-        await judging.record(self._ledger, *group)
+    async def record(
+        self, pairs: Sequence[tuple[ClaimId, ClaimedDelivery]], told: Sequence[AttemptSignal]
+    ) -> None:
+        group = [
+            health_attempts.make_attempt_result(work, c, each)
+            for (c, work), each in zip(pairs, cycle(told), strict=False)
+        ]
+        await health_attempts.record_attempts(self._ledger, *group)
 
-    async def postpone(self, claim_id: ClaimId, works: Sequence[Work]) -> None:
+    async def postpone(self, claim_id: ClaimId, works: Sequence[ClaimedDelivery]) -> None:
         async with self._ledger.transaction() as tx:
-            await recording.postpone(tx, claim_id, [work.delivery_id for work in works], by=timedelta(0))
+            await results.postpone(tx, claim_id, [work.delivery_id for work in works], delay=timedelta(0))
 
     async def claim_and_hand_back(self) -> None:
-        taken = await on.claim(self._ledger, self._endpoints, take=2, batch=3)
+        taken = await build.claim_deliveries(self._ledger, self._endpoints, take=2, batch=3)
         async with self._ledger.transaction() as tx:
-            await claiming.hand_back(tx, taken.claims)
+            await claims.return_claims(tx, taken.claim_ids)
 
     async def let_go_on(self, tenant: TenantId, endpoint: EndpointId) -> None:
         """As a person does who enables an endpoint: its health, then itself, then its tenant."""
         async with self._ledger.transaction() as tx:
-            standing = (await health.lock(tx, [endpoint]))[endpoint]
+            standing = (await endpoint_health.lock(tx, [endpoint]))[endpoint]
             locked = await endpoints.read(tx, tenant, endpoint, lock=True)
             assert locked is not None
             await endpoints.write(tx, replace(locked, state=EndpointState.ACTIVE, version=locked.version + 1))
-            await tenants.endpoints_changed(tx, tenant)
-            await health.write(tx, {endpoint: standing.health.returned(clock())}, released={})
-            await accepting.wake(tx, {(tenant, endpoint)})
+            await tenants.bump_endpoints_version(tx, tenant)
+            await endpoint_health.write(
+                tx, {endpoint: standing.health.reset_after_enabling(clock())}, released={}
+            )
+            await enqueue.notify_due(tx, {(tenant, endpoint)})
 
     async def rotate(self, tenant: TenantId, endpoint: EndpointId) -> None:
         """As a person does who changes what health does not decide: an endpoint, then its tenant."""
@@ -606,34 +666,32 @@ class Crowd:
             locked = await endpoints.read(tx, tenant, endpoint, lock=True)
             assert locked is not None
             await endpoints.write(tx, replace(locked, version=locked.version + 1))
-            await tenants.endpoints_changed(tx, tenant)
+            await tenants.bump_endpoints_version(tx, tenant)
 
     async def recount(self) -> None:
         async with self._ledger.transaction() as tx:
-            assert await health.recount(tx) == []
+            assert await endpoint_health.recount_in_flight(tx) == []
 
 
-async def test_whatever_is_done_at_once_to_the_same_endpoints_nobody_waits_for_ever(
-    ledger: Ledger, tenant: TenantId
-) -> None:
-    others = await on.new_tenant(ledger)
-    of = {await on.new_endpoint(ledger, each): each for each in (tenant, others) * 4}
+async def test_concurrent_health_updates_never_deadlock(ledger: Ledger, tenant: TenantId) -> None:
+    others = await build.create_tenant(ledger)
+    of = {await build.create_endpoint(ledger, each): each for each in (tenant, others) * 4}
     crowd = Crowd(ledger, list(of))
-    told = [BAD, GOOD, GONE, Told(Signal.CONGESTED, wait=timedelta(0)), BAD, LOST]
+    told = [BAD, GOOD, GONE, AttemptSignal(Signal.CONGESTED, retry_after=timedelta(0)), BAD, LOST]
     for number in range(ROUNDS):
-        await on.change(ledger, FORGIVEN)
-        await on.change(ledger, "update endpoints set state = 'active'")
-        await on.accept_many(ledger, tenant, 6)
-        await on.accept_many(ledger, others, 6)
+        await build.execute(ledger, FORGIVEN)
+        await build.execute(ledger, "update endpoints set state = 'active'")
+        await build.accept_events(ledger, tenant, 6)
+        await build.accept_events(ledger, others, 6)
         lapsing, postponed, *rest = await crowd.in_hand()
-        await on.lapse(ledger, lapsing[0])
+        await build.expire_lease(ledger, lapsing[0])
         pairs = [(claim_id, work) for claim_id, works in rest for work in works]
         half = len(pairs) // 2
         endpoint, neighbour = list(of)[number % len(of)], list(of)[(number + 1) % len(of)]
         await asyncio.gather(
             crowd.record(pairs[:half], told),
             crowd.record(pairs[:half - 1:-1], told),
-            on.rescue(ledger),
+            build.rescue_lapsed(ledger),
             crowd.postpone(*postponed),
             crowd.claim_and_hand_back(),
             crowd.let_go_on(of[endpoint], endpoint),
@@ -643,21 +701,21 @@ async def test_whatever_is_done_at_once_to_the_same_endpoints_nobody_waits_for_e
     await crowd.recount()
 
 
-async def test_two_who_disable_endpoints_of_the_same_tenants_do_not_wait_for_each_other(
-    ledger: Ledger, tenant: TenantId
-) -> None:
-    others = await on.new_tenant(ledger)
+async def test_concurrent_disabling_does_not_deadlock(ledger: Ledger, tenant: TenantId) -> None:
+    others = await build.create_tenant(ledger)
     for _ in range(ROUNDS):
-        first = [await on.new_endpoint(ledger, each) for each in (tenant, others)]
-        second = [await on.new_endpoint(ledger, each) for each in (others, tenant)]
-        await on.accept(ledger, tenant)
-        await on.accept(ledger, others)
-        groups = [[await on.claim_and_start(ledger, each) for each in both] for both in (first, second)]
+        first = [await build.create_endpoint(ledger, each) for each in (tenant, others)]
+        second = [await build.create_endpoint(ledger, each) for each in (others, tenant)]
+        await build.accept_event(ledger, tenant)
+        await build.accept_event(ledger, others)
+        groups = [[await build.claim_and_start(ledger, each) for each in both] for both in (first, second)]
         await asyncio.gather(
             *[
-                judging.record(ledger, *[judging.ended(works[0], c, GONE) for c, works in group])
+                health_attempts.record_attempts(
+                    ledger, *[health_attempts.make_attempt_result(works[0], c, GONE) for c, works in group]
+                )
                 for group in groups
             ]
         )
         assert {(await state_of(ledger, each))[0] for each in (*first, *second)} == {"disabled"}
-        await on.change(ledger, "delete from schedule")
+        await build.execute(ledger, "delete from schedule")

@@ -17,12 +17,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from delivery.bootstrap import clock
-from delivery.deliveries import Deliveries
-from delivery.dispatch import claims
-from delivery.dispatch.claims import ClaimTerms, Quota
-from delivery.ledger import claiming, recording, upkeep
-from delivery.model import Actor, Lane
-from tests.support import ledger as on
+from delivery.domain.model import Actor, Priority
+from delivery.ledger.queue import claims, expiry, results
+from delivery.pipeline import claiming
+from delivery.pipeline.claiming import ClaimConfig, Quota
+from delivery.services.deliveries import DeliveryService
+from tests.support import ledger_builders as build
 from tests.support.postgres import connect
 
 if TYPE_CHECKING:
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from delivery.dispatch.claims import Claimed
-    from delivery.ledger import Ledger, Transaction
-    from delivery.ledger.claiming import Work
-    from delivery.ledger.recording import Result
-    from delivery.model import ClaimId, DeliveryId, EndpointId, TenantId
+    from delivery.domain.model import ClaimId, DeliveryId, EndpointId, TenantId
+    from delivery.ledger.db.session import Ledger, Transaction
+    from delivery.ledger.queue.claims import ClaimedDelivery
+    from delivery.ledger.queue.results import RecordedAttempt
+    from delivery.pipeline.claiming import ClaimRound
 
 PICK = st.integers(0, 1_000)
 TAKE = st.integers(1, 6)
-LANE = st.sampled_from(Lane)
+LANE = st.sampled_from(Priority)
 # What comes of an attempt.
-ENDS = (on.success, on.failure, on.again)
+ENDS = (build.make_success, build.make_failure, build.make_retry)
 PARTNER = 3  # as many numbers as it reads at a time
 SOMEBODY = Actor("test")
 
@@ -61,7 +61,7 @@ class World:
     tenant: TenantId
     endpoints: list[EndpointId]
     queue: list[ClaimId] = field(default_factory=list)
-    at_work: list[tuple[ClaimId, Work]] = field(default_factory=list)
+    at_work: list[tuple[ClaimId, ClaimedDelivery]] = field(default_factory=list)
     seen: dict[EndpointId, list[DeliveryId]] = field(default_factory=dict)
     known: dict[DeliveryId, int] = field(default_factory=dict)
 
@@ -79,17 +79,17 @@ class NumbersOfEndpoints(RuleBasedStateMachine):
         self.events_are_accepted(4)
 
     async def _new_world(self) -> World:
-        tenant = await on.new_tenant(self.stage.ledger)
-        endpoints = [await on.new_endpoint(self.stage.ledger, tenant) for _ in range(2)]
+        tenant = await build.create_tenant(self.stage.ledger)
+        endpoints = [await build.create_endpoint(self.stage.ledger, tenant) for _ in range(2)]
         return World(tenant, endpoints, seen={endpoint: [] for endpoint in endpoints})
 
     # ---- producers and people
     @rule(count=st.integers(1, 5))
     def events_are_accepted(self, count: int) -> None:
-        self.stage.run(on.accept_many(self.stage.ledger, self.world.tenant, count))
+        self.stage.run(build.accept_events(self.stage.ledger, self.world.tenant, count))
 
     @rule(pick=PICK, lane=LANE)
-    def a_delivery_that_is_over_or_waits_is_replayed(self, pick: int, lane: Lane) -> None:
+    def a_delivery_that_is_over_or_waits_is_replayed(self, pick: int, lane: Priority) -> None:
         found = self._look(
             """
             select d.id from deliveries d left join schedule s on s.delivery_id = d.id
@@ -107,25 +107,25 @@ class NumbersOfEndpoints(RuleBasedStateMachine):
     def what_no_claim_has_is_owed_for_too_long_and_ends(self) -> None:
         """That never went out, too: it ends without a number, and gets one if it is replayed."""
         soon = clock() + timedelta(seconds=1)
-        self._in_ledger(lambda tx: upkeep.expire(tx, older_than=timedelta(0), now=soon))
+        self._in_ledger(lambda tx: expiry.expire_deliveries(tx, older_than=timedelta(0), now=soon))
 
     # ---- relays
     @rule(take=TAKE, lane=LANE, batch=st.integers(1, 4))
-    def a_relay_claims(self, take: int, lane: Lane, batch: int) -> None:
+    def a_relay_claims(self, take: int, lane: Priority, batch: int) -> None:
         self.world.queue += self._in_ledger(lambda tx: self._claim(tx, take, lane, batch)).claims
 
     @rule(takes=st.tuples(TAKE, TAKE, TAKE), lanes=st.tuples(LANE, LANE, LANE))
     def three_relays_claim_at_once_and_the_partner_reads(
-        self, takes: tuple[int, int, int], lanes: tuple[Lane, Lane, Lane]
+        self, takes: tuple[int, int, int], lanes: tuple[Priority, Priority, Priority]
     ) -> None:
         self.stage.run(self._race(takes, lanes))
 
-    async def _race(self, takes: Sequence[int], lanes: Sequence[Lane]) -> None:
+    async def _race(self, takes: Sequence[int], lanes: Sequence[Priority]) -> None:
         racers = [self._claim_alone(take, lane) for take, lane in zip(takes, lanes, strict=True)]
         claimed, _ = await asyncio.gather(asyncio.gather(*racers), self._read_along())
-        self.world.queue += [claim_id for one in claimed for claim_id in one.claims]
+        self.world.queue += [claim_id for one in claimed for claim_id in one.claim_ids]
 
-    async def _claim_alone(self, take: int, lane: Lane) -> Claimed:
+    async def _claim_alone(self, take: int, lane: Priority) -> ClaimRound:
         async with self.stage.ledger.transaction() as tx:
             return await self._claim(tx, take, lane, 2)
 
@@ -133,31 +133,31 @@ class NumbersOfEndpoints(RuleBasedStateMachine):
     def a_relay_claims_and_another_one_tries_before_it_commits(
         self,
         take: int,
-        lane: Lane,
+        lane: Priority,
         commits: bool,  # noqa: FBT001  hypothesis gives it
     ) -> None:
         self.world.queue += self.stage.run(self._claim_within_claim(take, lane, commits=commits))
 
-    async def _claim_within_claim(self, take: int, lane: Lane, *, commits: bool) -> list[ClaimId]:
+    async def _claim_within_claim(self, take: int, lane: Priority, *, commits: bool) -> list[ClaimId]:
         async with self.stage.ledger.transaction() as tx:
             first = await self._claim(tx, take, lane, 2)
             second = await self._claim_alone(take, lane)
             await self._read_along()
             if not commits:
                 await tx.rollback()
-        return [*(first.claims if commits else ()), *second.claims]
+        return [*(first.claim_ids if commits else ()), *second.claim_ids]
 
     @rule(take=TAKE, lane=LANE)
-    def what_the_broker_does_not_confirm_is_handed_back(self, take: int, lane: Lane) -> None:
+    def what_the_broker_does_not_confirm_is_handed_back(self, take: int, lane: Priority) -> None:
         claimed = self._in_ledger(lambda tx: self._claim(tx, take, lane, 2))
-        self._in_ledger(lambda tx: claiming.hand_back(tx, claimed.claims))
+        self._in_ledger(lambda tx: claims.return_claims(tx, claimed.claims))
 
     @rule(pick=PICK)
     def a_lease_lapses_and_is_rescued(self, pick: int) -> None:
         found = self._look("select id from claims order by id")
         if found:
-            self.stage.run(on.lapse(self.stage.ledger, found[pick % len(found)][0]))
-            self.stage.run(on.rescue(self.stage.ledger))
+            self.stage.run(build.expire_lease(self.stage.ledger, found[pick % len(found)][0]))
+            self.stage.run(build.rescue_lapsed(self.stage.ledger))
 
     # ---- workers
     @rule()
@@ -165,23 +165,23 @@ class NumbersOfEndpoints(RuleBasedStateMachine):
         while self.world.queue:
             claim_id = self.world.queue.pop()
             self.world.at_work += [
-                (claim_id, work) for work in self.stage.run(on.start(self.stage.ledger, claim_id))
+                (claim_id, work) for work in self.stage.run(build.start_claim(self.stage.ledger, claim_id))
             ]
 
     @rule(ends=st.lists(st.sampled_from(ENDS), min_size=1, max_size=8))
-    def attempts_end(self, ends: list[Callable[[Work, ClaimId], Result]]) -> None:
+    def attempts_end(self, ends: list[Callable[[ClaimedDelivery, ClaimId], RecordedAttempt]]) -> None:
         """Perhaps of a claim that was rescued long ago."""
         todo, self.world.at_work = self.world.at_work[: len(ends)], self.world.at_work[len(ends) :]
         if todo:
             results = [end(work, claim_id) for (claim_id, work), end in zip(todo, ends, strict=False)]
-            self.stage.run(on.record(self.stage.ledger, *results))
+            self.stage.run(build.record_results(self.stage.ledger, *results))
 
     @rule()
     def a_delivery_is_postponed(self) -> None:
         if self.world.at_work:
             claim_id, work = self.world.at_work.pop(0)
             later = timedelta(0)
-            self._in_ledger(lambda tx: recording.postpone(tx, claim_id, [work.delivery_id], by=later))
+            self._in_ledger(lambda tx: results.postpone(tx, claim_id, [work.delivery_id], delay=later))
 
     # ---- what must always hold
     @rule()
@@ -191,11 +191,13 @@ class NumbersOfEndpoints(RuleBasedStateMachine):
     async def _read_along(self) -> None:
         """From where it has read up to: what follows is the very next number, and nothing is left out."""
         for endpoint, seen in self.world.seen.items():
-            page = await self._deliveries().numbered(self.world.tenant, endpoint, len(seen), most=PARTNER)
+            page = await self._deliveries().list_by_sequence(
+                self.world.tenant, endpoint, len(seen), limit=PARTNER
+            )
             told = [one.sequence for one in page.items]
             assert told == list(range(len(seen) + 1, len(seen) + 1 + len(told)))
             assert page.latest >= len(seen) + len(told)
-            assert page.next == (told[-1] if page.latest > len(seen) + len(told) else None)
+            assert page.next_sequence == (told[-1] if page.latest > len(seen) + len(told) else None)
             seen += [one.delivery_id for one in page.items]
 
     @invariant()
@@ -243,12 +245,14 @@ class NumbersOfEndpoints(RuleBasedStateMachine):
             assert [(delivery_id,) for delivery_id in seen] == expected
 
     # ---- by hand
-    async def _claim(self, tx: Transaction, take: int, lane: Lane, batch: int) -> Claimed:
+    async def _claim(self, tx: Transaction, take: int, lane: Priority, batch: int) -> ClaimRound:
         quotas = [Quota(endpoint, take) for endpoint in self.world.endpoints]
-        return await claims.claim(tx, quotas, ClaimTerms(lane, batch, on.QUEUE_LEASE, on.PLENTY))
+        return await claiming.claim_deliveries(
+            tx, quotas, ClaimConfig(lane, batch, build.QUEUE_LEASE, build.HIGH_IN_FLIGHT)
+        )
 
-    def _deliveries(self) -> Deliveries:
-        return Deliveries(self.stage.ledger, clock=clock, in_flight=on.PLENTY)
+    def _deliveries(self) -> DeliveryService:
+        return DeliveryService(self.stage.ledger, clock=clock, default_max_in_flight=build.HIGH_IN_FLIGHT)
 
     def _in_ledger(self, act: Callable[[Transaction], Coroutine[Any, Any, Any]]) -> Any:
         async def within() -> Any:
@@ -261,10 +265,10 @@ class NumbersOfEndpoints(RuleBasedStateMachine):
         return self.stage.outside.execute(query.encode(), values).fetchall()
 
 
-def test_an_endpoint_s_numbers_have_no_gap_and_no_double_whatever_happens(database_url: str) -> None:
+def test_endpoint_sequences_have_no_gaps_or_duplicates(database_url: str) -> None:
     with asyncio.Runner() as runner, connect(database_url) as outside:
         exits = AsyncExitStack()
-        ledger = runner.run(exits.enter_async_context(on.opened(database_url, pool_size=5)))
+        ledger = runner.run(exits.enter_async_context(build.open_ledger(database_url, pool_size=5)))
         NumbersOfEndpoints.stage = Stage(runner.run, ledger, outside)
         try:
             run_machine(

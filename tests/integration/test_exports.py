@@ -10,22 +10,23 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from delivery.bootstrap import clock
-from delivery.exporting import Exports, Format
-from delivery.model import DeliveryStatus, Prefix, TenantId, new_id, show_id
-from delivery.selection import DeliverySelection
-from tests.support import ledger as on
+from delivery.domain.delivery_filter import DeliveryFilter
+from delivery.domain.model import DeliveryStatus, Prefix, TenantId, format_id, new_id
+from delivery.services.exports.rows import ExportFormat
+from delivery.services.exports.service import ExportService
+from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from delivery.ledger import Ledger
-    from delivery.model import EndpointId
+    from delivery.domain.model import EndpointId
+    from delivery.ledger.db.session import Ledger
 
-ALL = DeliverySelection()
+ALL = DeliveryFilter()
 
 
-def exports(ledger: Ledger, *, at_once: int = 2) -> Exports:
-    return Exports(ledger, clock=clock, in_flight=50, at_once=at_once)
+def exports(ledger: Ledger, *, at_once: int = 2) -> ExportService:
+    return ExportService(ledger, clock=clock, default_max_in_flight=50, batch_size=at_once)
 
 
 async def written(pieces: AsyncIterator[tuple[int, bytes]]) -> bytes:
@@ -42,31 +43,31 @@ def table(written_csv: bytes) -> list[dict[str, str]]:
 
 async def some_life(ledger: Ledger) -> tuple[TenantId, EndpointId]:
     """Nine deliveries: one tried five times and one once, of which it failed; two delivered; five waiting."""
-    tenant = await on.new_tenant(ledger)
-    endpoint = await on.new_endpoint(ledger, tenant)
-    await on.accept_many(ledger, tenant, 4)
+    tenant = await build.create_tenant(ledger)
+    endpoint = await build.create_endpoint(ledger, tenant)
+    await build.accept_events(ledger, tenant, 4)
     for _ in range(4):
-        claim_id, works = await on.claim_and_start(ledger, endpoint)
+        claim_id, works = await build.claim_and_start(ledger, endpoint)
         first, *others = works
-        results = [on.success(work, claim_id) for work in others[:2]]
-        results += [on.failure(work, claim_id) for work in others[2:]]
-        await on.record(ledger, on.again(first, claim_id), *results)
-    claim_id, (first,) = await on.claim_and_start(ledger, endpoint)
-    await on.record(ledger, on.failure(first, claim_id))
-    await on.accept_many(ledger, tenant, 5)
+        results = [build.make_success(work, claim_id) for work in others[:2]]
+        results += [build.make_failure(work, claim_id) for work in others[2:]]
+        await build.record_results(ledger, build.make_retry(first, claim_id), *results)
+    claim_id, (first,) = await build.claim_and_start(ledger, endpoint)
+    await build.record_results(ledger, build.make_failure(first, claim_id))
+    await build.accept_events(ledger, tenant, 5)
     return tenant, endpoint
 
 
 async def test_deliveries_are_what_the_ledger_says_in_both_formats(ledger: Ledger) -> None:
     tenant, _ = await some_life(ledger)
-    rows = await on.rows(
+    rows = await build.fetch_rows(
         ledger, "select * from deliveries where tenant_id = :tenant order by id", tenant=tenant
     )
-    found = documents(await written(exports(ledger).deliveries(tenant, ALL, Format.JSONL)))
-    assert [one["id"] for one in found] == [show_id(Prefix.DELIVERY, row.id) for row in rows]
+    found = documents(await written(exports(ledger).export_deliveries(tenant, ALL, ExportFormat.JSONL)))
+    assert [one["id"] for one in found] == [format_id(Prefix.DELIVERY, row.id) for row in rows]
     assert [one["status"] for one in found] == [row.status for row in rows]
     assert [one["attempts"] for one in found] == [row.attempts for row in rows]
-    same = table(await written(exports(ledger).deliveries(tenant, ALL, Format.CSV)))
+    same = table(await written(exports(ledger).export_deliveries(tenant, ALL, ExportFormat.CSV)))
     assert same == [
         {name: "" if value is None else str(value) for name, value in one.items()} for one in found
     ]
@@ -74,7 +75,7 @@ async def test_deliveries_are_what_the_ledger_says_in_both_formats(ledger: Ledge
 
 async def test_attempts_are_all_there_each_once_however_many_a_delivery_has(ledger: Ledger) -> None:
     tenant, endpoint = await some_life(ledger)
-    rows = await on.rows(
+    rows = await build.fetch_rows(
         ledger,
         "select id from attempts where endpoint_id = :endpoint order by delivery_id, id",
         endpoint=endpoint,
@@ -82,10 +83,10 @@ async def test_attempts_are_all_there_each_once_however_many_a_delivery_has(ledg
     assert len(rows) == 8
     found: list[dict[str, Any]] = []
     for at_once in (1, 2, 3, 100):
-        pieces = exports(ledger, at_once=at_once).attempts(tenant, ALL, Format.JSONL)
+        pieces = exports(ledger, at_once=at_once).export_attempts(tenant, ALL, ExportFormat.JSONL)
         found = documents(await written(pieces))
-        assert [one["id"] for one in found] == [show_id(Prefix.ATTEMPT, row.id) for row in rows]
-    same = table(await written(exports(ledger).attempts(tenant, ALL, Format.CSV)))
+        assert [one["id"] for one in found] == [format_id(Prefix.ATTEMPT, row.id) for row in rows]
+    same = table(await written(exports(ledger).export_attempts(tenant, ALL, ExportFormat.CSV)))
     assert [(one["id"], one["number"], one["outcome"]) for one in same] == [
         (one["id"], str(one["number"]), one["outcome"]) for one in found
     ]
@@ -94,49 +95,49 @@ async def test_attempts_are_all_there_each_once_however_many_a_delivery_has(ledg
 
 async def test_filters_choose_what_is_exported(ledger: Ledger) -> None:
     tenant, _ = await some_life(ledger)
-    failed = DeliverySelection(statuses=(DeliveryStatus.FAILED,))
-    found = documents(await written(exports(ledger).deliveries(tenant, failed, Format.JSONL)))
+    failed = DeliveryFilter(statuses=(DeliveryStatus.FAILED,))
+    found = documents(await written(exports(ledger).export_deliveries(tenant, failed, ExportFormat.JSONL)))
     assert [one["status"] for one in found] == ["failed", "failed"]
-    attempts = documents(await written(exports(ledger).attempts(tenant, failed, Format.JSONL)))
+    attempts = documents(await written(exports(ledger).export_attempts(tenant, failed, ExportFormat.JSONL)))
     assert {one["delivery_id"] for one in attempts} == {one["id"] for one in found}
 
 
 async def test_a_tenant_exports_nothing_of_another(ledger: Ledger) -> None:
     await some_life(ledger)
-    stranger = await on.new_tenant(ledger)
-    for export in (exports(ledger).deliveries, exports(ledger).attempts):
-        assert await written(export(stranger, ALL, Format.JSONL)) == b""
+    stranger = await build.create_tenant(ledger)
+    for export in (exports(ledger).export_deliveries, exports(ledger).export_attempts):
+        assert await written(export(stranger, ALL, ExportFormat.JSONL)) == b""
 
 
 async def test_an_export_of_nothing_still_has_the_titles_of_its_columns(ledger: Ledger) -> None:
-    nobody = await on.new_tenant(ledger)
-    found = await written(exports(ledger).deliveries(nobody, ALL, Format.CSV))
+    nobody = await build.create_tenant(ledger)
+    found = await written(exports(ledger).export_deliveries(nobody, ALL, ExportFormat.CSV))
     assert found.startswith(b"id,tenant_id,event_id,")
     assert found.count(b"\r\n") == 1
 
 
 async def test_what_is_made_while_an_export_is_read_is_not_in_it(ledger: Ledger) -> None:
-    tenant = await on.new_tenant(ledger)
-    await on.new_endpoint(ledger, tenant)
-    await on.accept_many(ledger, tenant, 5)
-    tomorrow = DeliverySelection(until=clock() + timedelta(days=1))
-    pieces = exports(ledger).deliveries(tenant, tomorrow, Format.JSONL)
+    tenant = await build.create_tenant(ledger)
+    await build.create_endpoint(ledger, tenant)
+    await build.accept_events(ledger, tenant, 5)
+    tomorrow = DeliveryFilter(until=clock() + timedelta(days=1))
+    pieces = exports(ledger).export_deliveries(tenant, tomorrow, ExportFormat.JSONL)
     count = 0
     async for number, _ in pieces:
         count += number
-        await on.accept_many(ledger, tenant, 1)
+        await build.accept_events(ledger, tenant, 1)
     assert count <= 6  # the one that came in the millisecond in which it began
 
 
 async def test_a_reader_who_takes_long_holds_no_connection(shared_url: str) -> None:
-    async with on.opened(shared_url, pool_size=1) as ledger:
-        tenant = await on.new_tenant(ledger)
-        await on.new_endpoint(ledger, tenant)
-        await on.accept_many(ledger, tenant, 5)
+    async with build.open_ledger(shared_url, pool_size=1) as ledger:
+        tenant = await build.create_tenant(ledger)
+        await build.create_endpoint(ledger, tenant)
+        await build.accept_events(ledger, tenant, 5)
         count = 0
-        async for number, _ in exports(ledger).deliveries(tenant, ALL, Format.JSONL):
+        async for number, _ in exports(ledger).export_deliveries(tenant, ALL, ExportFormat.JSONL):
             count += number
-            await on.count(ledger, "deliveries")
+            await build.count_rows(ledger, "deliveries")
         assert count == 5
 
 
@@ -151,11 +152,11 @@ _MANY = """
 
 async def _peak(ledger: Ledger, count: int) -> int:
     tenant = TenantId(new_id())
-    await on.change(ledger, _MANY, tenant=tenant, event=new_id(), count=count)
+    await build.execute(ledger, _MANY, tenant=tenant, event=new_id(), count=count)
     total = 0
     tracemalloc.start()
     try:
-        async for number, _ in exports(ledger, at_once=500).deliveries(tenant, ALL, Format.CSV):
+        async for number, _ in exports(ledger, at_once=500).export_deliveries(tenant, ALL, ExportFormat.CSV):
             total += number
         return tracemalloc.get_traced_memory()[1]
     finally:

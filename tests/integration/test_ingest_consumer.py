@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 from pika import URLParameters
 
-from tests.support.publishing import Publisher, short
-from tests.unit.test_ingest_frames import STRANGE
-from workers.ingest import Consumer, Terms
+from tests.support.amqp_publisher import Publisher, encode_short_string
+from tests.unit.test_amqp_frames import STRANGE
+from workers.ingest.consumer import Consumer, IngestConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from delivery.ingest import Message
+    from delivery.domain.inbound_message import InboundMessage
 
 LIMIT = 1 << 21
 # These the broker itself cannot read: it closes the producer's connection.
@@ -28,11 +28,11 @@ class Taking:
     """Takes messages as `Ingest.take` does, and remembers them; those named `poison` raise each time."""
 
     def __init__(self) -> None:
-        self.taken: dict[str, Message] = {}
+        self.taken: dict[str, InboundMessage] = {}
         self.broke_off = 0
         self.came = asyncio.Condition()
 
-    async def take(self, message: Message) -> bool:
+    async def take(self, message: InboundMessage) -> bool:
         async with self.came:
             self.came.notify_all()
             if message.message_id == "poison":
@@ -57,7 +57,7 @@ async def consuming(url: str, taking: Taking, *, prefetch: int = 2) -> AsyncIter
     queue = f"ingest-{secrets.token_hex(4)}"
     with Publisher(url, queue) as publisher:
         publisher.declare()
-        consumer = Consumer(URLParameters(url), Terms(queue, prefetch, LIMIT), taking.take)
+        consumer = Consumer(URLParameters(url), IngestConfig(queue, prefetch, LIMIT), taking.take)
         running = asyncio.create_task(consumer.run())
         yield publisher
         consumer.stop()
@@ -68,17 +68,19 @@ async def consuming(url: str, taking: Taking, *, prefetch: int = 2) -> AsyncIter
 async def test_headers_that_python_cannot_hold_stop_nothing(amqp_url: str, taking: Taking) -> None:
     async with consuming(amqp_url, taking) as publisher:
         for name in STRANGE.keys() - NOT_TAKEN:
-            publisher.write(b"{}", name.encode(), "wbk_x", short(b"odd") + STRANGE[name])
-        publisher.publish("wbk_y", "good", 1)
+            publisher.publish_raw_headers(
+                b"{}", name.encode(), "wbk_x", encode_short_string(b"odd") + STRANGE[name]
+            )
+        publisher.publish_event("wbk_y", "good", 1)
         await taking.all_of("good", *STRANGE.keys() - NOT_TAKEN)
-    assert taking.taken["a date of 1965"].key == "wbk_x"
-    assert taking.taken["good"].key == "wbk_y"
+    assert taking.taken["a date of 1965"].api_key == "wbk_x"
+    assert taking.taken["good"].api_key == "wbk_y"
 
 
 async def test_a_message_id_that_is_no_text_stops_nothing(amqp_url: str, taking: Taking) -> None:
     async with consuming(amqp_url, taking) as publisher:
-        publisher.write(b"{}", b"\xff\xfe", "wbk_x")
-        publisher.publish("wbk_x", "good", 1)
+        publisher.publish_raw_headers(b"{}", b"\xff\xfe", "wbk_x")
+        publisher.publish_event("wbk_x", "good", 1)
         await taking.all_of("good", "\ufffd\ufffd")
 
 
@@ -86,20 +88,20 @@ async def test_a_message_that_breaks_off_gives_its_place_back_and_comes_again(
     amqp_url: str, taking: Taking
 ) -> None:
     async with consuming(amqp_url, taking) as publisher:
-        publisher.put(b"{}", "poison")
+        publisher.publish_body(b"{}", "poison")
         for number in range(50):
-            publisher.publish("wbk_x", f"good{number}", number)
+            publisher.publish_event("wbk_x", f"good{number}", number)
         await taking.all_of(*[f"good{number}" for number in range(50)])
         async with asyncio.timeout(60), taking.came:
             await taking.came.wait_for(lambda: taking.broke_off == 2)
-        publisher.publish("wbk_x", "later", 1)
+        publisher.publish_event("wbk_x", "later", 1)
         await taking.all_of("later")
 
 
 async def test_of_a_body_that_is_too_large_the_beginning_is_held(amqp_url: str, taking: Taking) -> None:
     async with consuming(amqp_url, taking) as publisher:
-        publisher.put(b"x" * LIMIT, "largest")
-        publisher.put(b"x" * (LIMIT + 1), "larger")
+        publisher.publish_body(b"x" * LIMIT, "largest")
+        publisher.publish_body(b"x" * (LIMIT + 1), "larger")
         await taking.all_of("largest", "larger")
     assert len(taking.taken["largest"].body) == taking.taken["largest"].size == LIMIT
     larger = taking.taken["larger"]
@@ -120,7 +122,7 @@ async def test_a_connection_that_is_still_opening_is_closed_too(taking: Taking) 
     async with asyncio.timeout(60), await asyncio.start_server(listen, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         url = URLParameters(f"amqp://guest:guest@127.0.0.1:{port}/")
-        running = asyncio.create_task(Consumer(url, Terms("q", 1, LIMIT), taking.take).run())
+        running = asyncio.create_task(Consumer(url, IngestConfig("q", 1, LIMIT), taking.take).run())
         await dialled.wait()
         running.cancel()
         with suppress(asyncio.CancelledError):

@@ -9,20 +9,26 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.bootstrap import clock
-from delivery.credentials import Bearer, read_written
-from delivery.ledger import sealed
-from delivery.ledger.sealed import HEADERS as IN_HEADERS
-from delivery.ledger.tables import metadata
-from delivery.model import Actor
-from delivery.resealing import FIRST, PLACES, Resealing, Under
-from delivery.secrets import SecretBox, auth_context, generate_key, headers_context, secret_context
+from delivery.destinations.http.auth import Bearer, decode_credentials
+from delivery.domain.model import Actor
+from delivery.domain.secret_box import (
+    SecretBox,
+    build_auth_context,
+    build_headers_context,
+    build_secret_context,
+    generate_key,
+)
+from delivery.ledger.db.tables import metadata
+from delivery.ledger.records import encrypted_values
+from delivery.ledger.records.encrypted_values import HEADERS as IN_HEADERS
+from delivery.services.key_rotation import NIL_ID, SEALED_COLUMNS, KeyRotationService, KeyUsage
 from signing import generate_hmac
-from tests.support import ledger as on
-from tests.support.ledger import BOX, Wanted
+from tests.support import ledger_builders as build
+from tests.support.ledger_builders import BOX, EndpointSpec
 
 if TYPE_CHECKING:
-    from delivery.ledger import Ledger
-    from delivery.model import EndpointId, TenantId
+    from delivery.domain.model import EndpointId, TenantId
+    from delivery.ledger.db.session import Ledger
 
 OLD = base64.b64encode(bytes(range(32))).decode()  # that of on.BOX
 NEW = generate_key()
@@ -32,55 +38,55 @@ BY = Actor("cli:ada", "here")
 HEADERS = {"X-Token": "hush"}
 
 
-def resealing(ledger: Ledger, box: SecretBox = BOTH, *, at_once: int = 500) -> Resealing:
-    return Resealing(ledger, box, clock=clock, at_once=at_once)
+def resealing(ledger: Ledger, box: SecretBox = BOTH, *, at_once: int = 500) -> KeyRotationService:
+    return KeyRotationService(ledger, box, clock=clock, batch_size=at_once)
 
 
 async def opened(ledger: Ledger, box: SecretBox) -> list[bytes]:
     """Every sealed value, opened under these keys alone."""
-    secrets = await on.rows(ledger, "select tenant_id, endpoint_id, sealed from endpoint_secrets")
-    headers = await on.rows(
+    secrets = await build.fetch_rows(ledger, "select tenant_id, endpoint_id, sealed from endpoint_secrets")
+    headers = await build.fetch_rows(
         ledger, "select tenant_id, id, sealed_headers from endpoints where sealed_headers is not null"
     )
-    values = [box.open(one.sealed, context=secret_context(one[0], one[1])) for one in secrets]
-    values += [box.open(one.sealed_headers, context=headers_context(one[0], one[1])) for one in headers]
+    values = [box.open(one.sealed, context=build_secret_context(one[0], one[1])) for one in secrets]
+    values += [box.open(one.sealed_headers, context=build_headers_context(one[0], one[1])) for one in headers]
     return sorted(values)
 
 
 async def some(ledger: Ledger, tenant: TenantId, count: int) -> list[EndpointId]:
     """Endpoints with a secret and headers each, under the old key."""
-    return [await on.new_endpoint(ledger, tenant, Wanted(headers=HEADERS)) for _ in range(count)]
+    return [await build.create_endpoint(ledger, tenant, EndpointSpec(headers=HEADERS)) for _ in range(count)]
 
 
 def test_every_column_that_is_sealed_is_known() -> None:
     columns = {
         column for table in metadata.sorted_tables for column in table.c if column.name.startswith("sealed")
     }
-    assert {place.sealed for place, _ in PLACES} == columns
+    assert {place.sealed for place, _ in SEALED_COLUMNS} == columns
 
 
 async def test_everything_comes_under_the_newest_key_and_is_what_it_was(
     ledger: Ledger, tenant: TenantId
 ) -> None:
     made = await some(ledger, tenant, 3)
-    await on.new_endpoint(ledger, tenant)
-    await on.rotate(ledger, tenant, made[0], generate_hmac(b"t" * 32))
-    await on.delete_endpoint(ledger, tenant, made[1])
+    await build.create_endpoint(ledger, tenant)
+    await build.rotate_secret(ledger, tenant, made[0], generate_hmac(b"t" * 32))
+    await build.delete_endpoint(ledger, tenant, made[1])
     before = await opened(ledger, BOX)
     assert len(before) == 8
     report = await resealing(ledger).run(actor=BY)
-    assert (report.resealed, report.changed, report.unreadable, report.left) == (8, 0, 0, 0)
+    assert (report.rotated, report.changed, report.unreadable, report.remaining) == (8, 0, 0, 0)
     assert await opened(ledger, NEWEST) == before
     newest, older = BOTH.key_ids
-    assert report.under == (Under(newest, True, 8), Under(older, True, 0))  # noqa: FBT003  a record
+    assert report.key_usage == (KeyUsage(newest, True, 8), KeyUsage(older, True, 0))  # noqa: FBT003  a record
 
 
 async def test_a_dry_run_counts_and_changes_nothing(ledger: Ledger, tenant: TenantId) -> None:
     await some(ledger, tenant, 2)
-    before = await on.rows(ledger, "select sealed from endpoint_secrets order by id")
-    report = await resealing(ledger).look()
-    assert (report.resealed, report.left) == (0, 4)
-    assert await on.rows(ledger, "select sealed from endpoint_secrets order by id") == before
+    before = await build.fetch_rows(ledger, "select sealed from endpoint_secrets order by id")
+    report = await resealing(ledger).read_report()
+    assert (report.rotated, report.remaining) == (0, 4)
+    assert await build.fetch_rows(ledger, "select sealed from endpoint_secrets order by id") == before
 
 
 async def test_a_second_run_finds_nothing_and_says_nothing_to_the_audit(
@@ -88,8 +94,8 @@ async def test_a_second_run_finds_nothing_and_says_nothing_to_the_audit(
 ) -> None:
     await some(ledger, tenant, 2)
     await resealing(ledger).run(actor=BY)
-    assert (await resealing(ledger).run(actor=BY)).resealed == 0
-    told = await on.row(ledger, "select actor, details from journal where what = 'secrets.resealed'")
+    assert (await resealing(ledger).run(actor=BY)).rotated == 0
+    told = await build.fetch_row(ledger, "select actor, details from journal where what = 'secrets.resealed'")
     assert (told.actor, told.details) == ("cli:ada", {"values": 4, "key_id": BOTH.key_ids[0]})
 
 
@@ -105,9 +111,9 @@ async def test_a_run_that_was_stopped_is_gone_on_with(ledger: Ledger, tenant: Te
             raise Stopped
 
     with pytest.raises(Stopped):
-        await resealing(ledger, at_once=2).run(actor=BY, tell=stop)
-    assert (await resealing(ledger).look()).left == 6
-    assert (await resealing(ledger).run(actor=BY)).resealed == 6
+        await resealing(ledger, at_once=2).run(actor=BY, on_progress=stop)
+    assert (await resealing(ledger).read_report()).remaining == 6
+    assert (await resealing(ledger).run(actor=BY)).rotated == 6
     assert len(await opened(ledger, NEWEST)) == 10
 
 
@@ -115,27 +121,34 @@ async def test_what_somebody_changed_meanwhile_is_left_as_they_made_it(
     ledger: Ledger, tenant: TenantId
 ) -> None:
     (endpoint,) = await some(ledger, tenant, 1)
-    context = headers_context(tenant, endpoint)
+    context = build_headers_context(tenant, endpoint)
     async with ledger.transaction() as tx:
-        (read,) = await sealed.after(tx, IN_HEADERS, FIRST, most=10)
+        (read,) = await encrypted_values.read_after(tx, IN_HEADERS, NIL_ID, limit=10)
     theirs = BOX.seal(b'{"X-Token": "theirs"}', context=context)
-    await on.change(
+    await build.execute(
         ledger, "update endpoints set sealed_headers = :new where id = :id", new=theirs, id=endpoint
     )
-    after = BOTH.resealed(read.sealed, context=context)
+    after = BOTH.rewrap(read.sealed, context=context)
     assert after is not None
     async with ledger.transaction() as tx:
-        assert await sealed.change(tx, IN_HEADERS, [sealed.Change(read.id, read.sealed, after)]) == 0
-    kept = await on.row(ledger, "select sealed_headers from endpoints")
+        assert (
+            await encrypted_values.replace_values(
+                tx, IN_HEADERS, [encrypted_values.SealedValueChange(read.id, read.sealed, after)]
+            )
+            == 0
+        )
+    kept = await build.fetch_row(ledger, "select sealed_headers from endpoints")
     assert kept.sealed_headers == theirs
 
 
-async def test_beside_runs_of_others_and_changes_nothing_is_lost(ledger: Ledger, tenant: TenantId) -> None:
+async def test_key_rotation_is_safe_with_concurrent_runs_and_changes(
+    ledger: Ledger, tenant: TenantId
+) -> None:
     made = await some(ledger, tenant, 30)
 
     async def change() -> None:
         for endpoint_id in made:
-            await on.rotate(ledger, tenant, endpoint_id, generate_hmac(b"u" * 32))
+            await build.rotate_secret(ledger, tenant, endpoint_id, generate_hmac(b"u" * 32))
 
     runs = [resealing(ledger).run(actor=BY) for _ in range(3)]
     await asyncio.gather(change(), *runs)
@@ -145,32 +158,34 @@ async def test_beside_runs_of_others_and_changes_nothing_is_lost(ledger: Ledger,
 
 async def test_what_no_key_at_hand_opens_stays_and_is_told(ledger: Ledger, tenant: TenantId) -> None:
     lost = SecretBox.from_keys(generate_key())
-    await on.new_endpoint(ledger, tenant, Wanted(box=lost))
+    await build.create_endpoint(ledger, tenant, EndpointSpec(box=lost))
     await some(ledger, tenant, 1)
-    await on.change(
+    await build.execute(
         ledger,
         "update endpoints set sealed_headers = :spoilt where sealed_headers is not null",
         spoilt=BOX.seal(b"{}", context=b"of another row"),
     )
     report = await resealing(ledger).run(actor=BY)
-    assert (report.resealed, report.unreadable, report.left) == (1, 2, 2)
-    assert Under(lost.key_ids[0], at_hand=False, values=1) in report.under
+    assert (report.rotated, report.unreadable, report.remaining) == (1, 2, 2)
+    assert KeyUsage(lost.key_ids[0], is_available=False, value_count=1) in report.key_usage
 
 
 async def test_workers_need_not_read_again_what_is_under_another_key(
     ledger: Ledger, tenant: TenantId
 ) -> None:
     await some(ledger, tenant, 1)
-    before = await on.row(ledger, "select version from endpoints")
+    before = await build.fetch_row(ledger, "select version from endpoints")
     await resealing(ledger).run(actor=BY)
-    assert await on.row(ledger, "select version from endpoints") == before
+    assert await build.fetch_row(ledger, "select version from endpoints") == before
 
 
 async def test_an_endpoints_authentication_comes_under_the_newest_key(
     ledger: Ledger, tenant: TenantId
 ) -> None:
     bearer = {"kind": "bearer", "token": "hush"}
-    endpoint = await on.new_endpoint(ledger, tenant, Wanted(auth=bearer))
-    assert (await resealing(ledger).run(actor=BY)).resealed == 2
-    kept = await on.row(ledger, "select sealed_auth from endpoints")
-    assert read_written(NEWEST.open(kept[0], context=auth_context(tenant, endpoint))) == Bearer("hush")
+    endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(auth=bearer))
+    assert (await resealing(ledger).run(actor=BY)).rotated == 2
+    kept = await build.fetch_row(ledger, "select sealed_auth from endpoints")
+    assert decode_credentials(NEWEST.open(kept[0], context=build_auth_context(tenant, endpoint))) == Bearer(
+        "hush"
+    )

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.errors import Unavailable
-from delivery.ledger import Ledger
-from delivery.ledger.accepting import due_payload
-from delivery.ledger.listening import Listener, endpoints_in
-from delivery.model import EndpointId, TenantId
-from tests.support import ledger as on
+from delivery.domain.errors import Unavailable
+from delivery.domain.model import EndpointId, TenantId
+from delivery.ledger.db.session import Ledger
+from delivery.ledger.queue.enqueue import encode_due_payload
+from delivery.ledger.queue.notifications import NotificationListener, decode_due_payload
+from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ PAIRS = st.sets(st.tuples(st.uuids().map(TenantId), st.uuids().map(EndpointId)))
 
 @pytest.fixture
 async def ledger(database_url: str) -> AsyncIterator[Ledger]:
-    async with on.opened(database_url) as ledger:
+    async with build.open_ledger(database_url) as ledger:
         yield ledger
 
 
@@ -33,54 +33,54 @@ async def ledger(database_url: str) -> AsyncIterator[Ledger]:
 def test_what_is_written_is_read_back_and_fits_a_notification(
     pairs: set[tuple[TenantId, EndpointId]],
 ) -> None:
-    payload = due_payload(pairs)
+    payload = encode_due_payload(pairs)
     assert len(payload.encode()) < 8_000
-    assert endpoints_in(payload) == pairs
+    assert decode_due_payload(payload) == pairs
 
 
-def test_more_endpoints_than_fit_are_read_as_look_for_yourself() -> None:
+def test_notification_overflow_means_scan_all() -> None:
     pairs = {(TenantId(UUID(int=1)), EndpointId(UUID(int=n))) for n in range(500)}
-    assert due_payload(pairs) == ""
+    assert encode_due_payload(pairs) == ""
     most = set(list(pairs)[:170])
-    assert len(due_payload(most).encode()) < 8_000
-    assert endpoints_in(due_payload(most)) == most
+    assert len(encode_due_payload(most).encode()) < 8_000
+    assert decode_due_payload(encode_due_payload(most)) == most
 
 
 @given(st.text(max_size=100))
-def test_any_other_payload_means_look_for_yourself_or_names_endpoints(payload: str) -> None:
-    assert isinstance(endpoints_in(payload), set)
+def test_any_notification_payload_is_endpoints_or_scan_all(payload: str) -> None:
+    assert isinstance(decode_due_payload(payload), set)
 
 
-async def first_word(listener: Listener) -> set[tuple[TenantId, EndpointId]]:
+async def first_word(listener: NotificationListener) -> set[tuple[TenantId, EndpointId]]:
     async with asyncio.timeout(10):
-        async for _, endpoints in listener.heard():
+        async for _, endpoints in listener.receive_notifications():
             return endpoints
     raise AssertionError("It ended without a word.")
 
 
-async def test_what_is_accepted_is_heard_of_at_its_commit(ledger: Ledger) -> None:
-    tenant = await on.new_tenant(ledger)
-    endpoint = await on.new_endpoint(ledger, tenant)
-    listener = await Listener.open(ledger)
-    await on.accept(ledger, tenant)
+async def test_accepted_events_are_notified_on_commit(ledger: Ledger) -> None:
+    tenant = await build.create_tenant(ledger)
+    endpoint = await build.create_endpoint(ledger, tenant)
+    listener = await NotificationListener.open(ledger)
+    await build.accept_event(ledger, tenant)
     assert await first_word(listener) == {(tenant, endpoint)}
     await listener.close()
 
 
 async def test_an_event_that_is_owed_to_nobody_wakes_nobody(ledger: Ledger) -> None:
-    tenant = await on.new_tenant(ledger)
-    listener = await Listener.open(ledger)
-    await on.accept(ledger, tenant)
-    endpoint = await on.new_endpoint(ledger, tenant)
-    await on.accept(ledger, tenant)
+    tenant = await build.create_tenant(ledger)
+    listener = await NotificationListener.open(ledger)
+    await build.accept_event(ledger, tenant)
+    endpoint = await build.create_endpoint(ledger, tenant)
+    await build.accept_event(ledger, tenant)
     assert await first_word(listener) == {(tenant, endpoint)}
     await listener.close()
 
 
 async def test_a_listener_whose_connection_breaks_says_so(ledger: Ledger) -> None:
-    listener = await Listener.open(ledger)
+    listener = await NotificationListener.open(ledger)
     waiting = asyncio.create_task(first_word(listener))
-    await on.rows(
+    await build.fetch_rows(
         ledger,
         """
         select pg_terminate_backend(pid) from pg_stat_activity
@@ -94,4 +94,4 @@ async def test_a_listener_whose_connection_breaks_says_so(ledger: Ledger) -> Non
 
 async def test_a_ledger_that_is_down_cannot_be_listened_to(unused_tcp_port: int) -> None:
     with pytest.raises(Unavailable):
-        await Listener.open(Ledger(f"postgresql://nobody@127.0.0.1:{unused_tcp_port}/nothing"))
+        await NotificationListener.open(Ledger(f"postgresql://nobody@127.0.0.1:{unused_tcp_port}/nothing"))

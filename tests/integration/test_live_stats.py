@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.bootstrap import clock
-from delivery.figures import DUE_EACH, Figures
-from delivery.figures.figures import MOST_REPLAYS, MOST_TROUBLED
-from delivery.ledger.present import MOST_COUNTED, MOST_ENDPOINTS, MOST_WALKED
-from delivery.model import Actor, DeliveryStatus, EndpointLimits, EndpointState, Lane
-from delivery.replay import NewReplay, Replays
-from delivery.selection import DeliverySelection
+from delivery.domain.delivery_filter import DeliveryFilter
+from delivery.domain.model import Actor, DeliveryStatus, EndpointLimits, EndpointState, Priority
+from delivery.ledger.stats.live import MAX_COUNTED, MAX_ENDPOINTS, MAX_ENDPOINTS_SCANNED
+from delivery.services.replays.service import ReplayService
+from delivery.services.replays.validation import NewReplay
+from delivery.services.stats.service import MAX_DUE_PER_ENDPOINT, MAX_REPLAYS, MAX_UNHEALTHY, StatsService
 from retries.health import Hold
 from retries.rate import RateLimit
-from tests.support import ledger as on
-from tests.support.ledger import Wanted
+from tests.support import ledger_builders as build
+from tests.support.ledger_builders import EndpointSpec
 
 if TYPE_CHECKING:
-    from delivery.figures.figures import Present
-    from delivery.ledger import Ledger
-    from delivery.model import EndpointId, ReplayId, TenantId
+    from delivery.domain.model import EndpointId, ReplayId, TenantId
+    from delivery.ledger.db.session import Ledger
+    from delivery.services.stats.service import LiveStats
 
 OPEN = """
 update endpoint_health set breaker = 'open', breaker_since = now() - interval '5 min',
@@ -50,7 +50,7 @@ select cast(lpad(to_hex(n), 32, '0') as uuid), :tenant, '', '', '{*}', 'active',
        'v1', 1, 1, now(), now()
 from generate_series(1, :count) as n
 """
-FAILED = DeliverySelection(statuses=(DeliveryStatus.FAILED,))
+FAILED = DeliveryFilter(statuses=(DeliveryStatus.FAILED,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +60,21 @@ class Site:
     ledger: Ledger
     tenant: TenantId
 
-    async def now(self, tenant: TenantId | None = None) -> Present:
+    async def now(self, tenant: TenantId | None = None) -> LiveStats:
         """What is so now; of all tenants where none is named."""
-        return await Figures(self.ledger, clock=clock, in_flight=on.PLENTY).now(tenant)
+        return await StatsService(
+            self.ledger, clock=clock, default_max_in_flight=build.HIGH_IN_FLIGHT
+        ).load_live_stats(tenant)
 
-    async def owed(self, count: int, wanted: Wanted | None = None) -> EndpointId:
+    async def owed(self, count: int, wanted: EndpointSpec | None = None) -> EndpointId:
         """An endpoint of its own for which so many deliveries are due."""
-        endpoint = await on.new_endpoint(self.ledger, self.tenant, wanted)
-        await on.change(self.ledger, OWED, tenant=self.tenant, endpoint=endpoint, count=count)
+        endpoint = await build.create_endpoint(self.ledger, self.tenant, wanted)
+        await build.execute(self.ledger, OWED, tenant=self.tenant, endpoint=endpoint, count=count)
         return endpoint
 
     async def due(self, endpoint: EndpointId, *, ago: timedelta) -> None:
         """Have all that is owed to an endpoint due since then."""
-        await on.change(self.ledger, DUE_SINCE, ago=-ago, id=endpoint)
+        await build.execute(self.ledger, DUE_SINCE, ago=-ago, id=endpoint)
 
 
 @pytest.fixture
@@ -83,30 +85,30 @@ def site(ledger: Ledger, tenant: TenantId) -> Site:
 @pytest.fixture
 async def neighbour(ledger: Ledger) -> Site:
     """The same ledger, seen by another tenant."""
-    return Site(ledger, await on.new_tenant(ledger))
+    return Site(ledger, await build.create_tenant(ledger))
 
 
-async def test_where_nothing_is_owed_there_is_nothing_to_tell(site: Site) -> None:
+async def test_live_stats_are_zero_without_deliveries(site: Site) -> None:
     for tenant in (None, site.tenant):
         now = await site.now(tenant)
         assert (now.queued, now.started, now.waiting, now.bounded) == (0, 0, 0, False)
         assert (now.oldest, now.held, now.held_bounded) == (None, {}, False)
-        assert (now.troubled, now.more_troubled, now.replays) == ([], False, [])
+        assert (now.unhealthy, now.has_more_unhealthy, now.replays) == ([], False, [])
 
 
 # ---- on the way, and waiting
 async def test_what_waits_is_queued_or_at_a_worker_is_told_apart(
     site: Site, neighbour: Site, ledger: Ledger
 ) -> None:
-    endpoint = await on.new_endpoint(ledger, site.tenant)
-    await on.accept_many(ledger, site.tenant, 9)
-    (taken,) = (await on.claim(ledger, [endpoint], take=4)).claims
-    works = await on.start(ledger, taken)
-    await on.claim(ledger, [endpoint], take=3)
+    endpoint = await build.create_endpoint(ledger, site.tenant)
+    await build.accept_events(ledger, site.tenant, 9)
+    (taken,) = (await build.claim_deliveries(ledger, [endpoint], take=4)).claim_ids
+    works = await build.start_claim(ledger, taken)
+    await build.claim_deliveries(ledger, [endpoint], take=3)
     await neighbour.owed(1)
     now = await site.now(site.tenant)
     assert (now.started, now.queued, now.waiting) == (4, 3, 2)
-    await on.record(ledger, on.success(works[0], taken))
+    await build.record_results(ledger, build.make_success(works[0], taken))
     now = await site.now(site.tenant)
     assert (now.started, now.queued, now.waiting) == (3, 3, 2)
     everybody = await site.now()
@@ -115,20 +117,20 @@ async def test_what_waits_is_queued_or_at_a_worker_is_told_apart(
 
 async def test_what_waits_in_the_lane_of_replays_waits_too(site: Site, ledger: Ledger) -> None:
     endpoint = await site.owed(3)
-    await on.change(ledger, "update schedule set lane = :lane", lane=int(Lane.REPLAY))
+    await build.execute(ledger, "update schedule set lane = :lane", lane=int(Priority.REPLAY))
     assert (await site.now(site.tenant)).waiting == 3
-    await on.set_state(ledger, endpoint, EndpointState.PAUSED)
+    await build.set_state(ledger, endpoint, EndpointState.PAUSED)
     assert (await site.now(site.tenant)).held == {Hold.PAUSED: 3}
 
 
 async def test_what_waits_is_counted_up_to_a_bound(site: Site) -> None:
-    await site.owed(MOST_COUNTED)
+    await site.owed(MAX_COUNTED)
     now = await site.now()
-    assert (now.waiting, now.bounded) == (MOST_COUNTED, False)
+    assert (now.waiting, now.bounded) == (MAX_COUNTED, False)
     await site.owed(1)
     for tenant in (None, site.tenant):
         now = await site.now(tenant)
-        assert (now.waiting, now.bounded) == (MOST_COUNTED, True)
+        assert (now.waiting, now.bounded) == (MAX_COUNTED, True)
 
 
 # ---- the oldest
@@ -138,7 +140,7 @@ async def test_the_oldest_is_what_has_been_due_for_longest_of_all_endpoints(site
         await site.due(endpoint, ago=timedelta(minutes=number))
     found = (await site.now()).oldest
     assert found is not None
-    row = await on.row(
+    row = await build.fetch_row(
         site.ledger, "select endpoint_id, due_at from schedule where delivery_id = :id", id=found.delivery_id
     )
     assert (row.endpoint_id, row.due_at) == (oldest, found.due_at)
@@ -155,18 +157,18 @@ async def test_what_is_held_is_not_the_oldest(site: Site, ledger: Ledger, held: 
     await site.due(endpoint, ago=timedelta(hours=1))
     assert (await site.now()).oldest is not None
     if held in set(EndpointState):
-        await on.set_state(ledger, endpoint, EndpointState(held))
+        await build.set_state(ledger, endpoint, EndpointState(held))
     else:
-        await on.change(ledger, held, id=endpoint)
+        await build.execute(ledger, held, id=endpoint)
     for tenant in (None, site.tenant):
         assert (await site.now(tenant)).oldest is None
 
 
-async def test_the_oldest_of_a_tenant_is_found_whatever_others_are_owed(
+async def test_oldest_delivery_of_a_tenant_ignores_other_tenants(
     site: Site, neighbour: Site, ledger: Ledger
 ) -> None:
     # To endpoints that are looked at before any of the tenant's.
-    await on.change(ledger, OWED_TO_MANY, tenant=neighbour.tenant, count=MOST_WALKED)
+    await build.execute(ledger, OWED_TO_MANY, tenant=neighbour.tenant, count=MAX_ENDPOINTS_SCANNED)
     await site.owed(1)
     assert (await site.now(site.tenant)).oldest is not None
 
@@ -186,12 +188,12 @@ async def test_the_oldest_of_a_tenant_is_its_own(site: Site, neighbour: Site) ->
 # ---- held
 async def test_what_is_held_is_counted_by_what_holds_it(site: Site, ledger: Ledger) -> None:
     paused, disabled, broken, asked = [await site.owed(count) for count in (2, 3, 4, 5)]
-    rated = await site.owed(6, Wanted(limits=EndpointLimits(rate=RateLimit(1, timedelta(hours=1)))))
+    rated = await site.owed(6, EndpointSpec(limits=EndpointLimits(rate=RateLimit(1, timedelta(hours=1)))))
     await site.owed(7)  # which nothing holds
-    await on.set_state(ledger, paused, EndpointState.PAUSED)
-    await on.set_state(ledger, disabled, EndpointState.DISABLED)
+    await build.set_state(ledger, paused, EndpointState.PAUSED)
+    await build.set_state(ledger, disabled, EndpointState.DISABLED)
     for statement, endpoint in ((OPEN, broken), (WAITS, asked), (SPENT, rated)):
-        await on.change(ledger, statement, id=endpoint)
+        await build.execute(ledger, statement, id=endpoint)
     for tenant in (None, site.tenant):
         now = await site.now(tenant)
         assert now.held == {
@@ -207,25 +209,25 @@ async def test_what_is_held_is_counted_by_what_holds_it(site: Site, ledger: Ledg
 async def test_what_is_not_due_is_not_held(site: Site, ledger: Ledger) -> None:
     endpoint = await site.owed(2)
     await site.due(endpoint, ago=-timedelta(minutes=5))
-    await on.set_state(ledger, endpoint, EndpointState.PAUSED)
+    await build.set_state(ledger, endpoint, EndpointState.PAUSED)
     assert (await site.now()).held == {}
 
 
 async def test_what_others_have_held_is_not_told(site: Site, neighbour: Site, ledger: Ledger) -> None:
-    await on.set_state(ledger, await neighbour.owed(2), EndpointState.PAUSED)
+    await build.set_state(ledger, await neighbour.owed(2), EndpointState.PAUSED)
     now = await site.now(site.tenant)
-    assert (now.held, now.troubled) == ({}, [])
+    assert (now.held, now.unhealthy) == ({}, [])
 
 
 @pytest.mark.parametrize(("count", "told", "bounded"), [(-1, -1, False), (0, 0, True), (1, 0, True)])
 async def test_of_one_endpoint_only_so_many_are_counted(
     site: Site, ledger: Ledger, count: int, told: int, *, bounded: bool
 ) -> None:
-    endpoint = await site.owed(DUE_EACH + count)
-    await on.set_state(ledger, endpoint, EndpointState.PAUSED)
+    endpoint = await site.owed(MAX_DUE_PER_ENDPOINT + count)
+    await build.set_state(ledger, endpoint, EndpointState.PAUSED)
     now = await site.now()
-    assert now.held == {Hold.PAUSED: DUE_EACH + told}
-    assert now.held_each == {endpoint: DUE_EACH + told}
+    assert now.held == {Hold.PAUSED: MAX_DUE_PER_ENDPOINT + told}
+    assert now.held_by_endpoint == {endpoint: MAX_DUE_PER_ENDPOINT + told}
     assert now.held_bounded == bounded
 
 
@@ -233,61 +235,61 @@ async def test_of_one_endpoint_only_so_many_are_counted(
 async def test_endpoints_in_trouble_are_told_newest_trouble_first(site: Site, ledger: Ledger) -> None:
     broken, paused = await site.owed(2), await site.owed(1)
     await site.owed(1)
-    await on.change(ledger, OPEN, id=broken)
-    await on.set_state(ledger, paused, EndpointState.PAUSED)
+    await build.execute(ledger, OPEN, id=broken)
+    await build.set_state(ledger, paused, EndpointState.PAUSED)
     for tenant in (None, site.tenant):
         now = await site.now(tenant)
-        assert [(one.id, one.state, one.breaker) for one in now.troubled] == [
+        assert [(one.id, one.state, one.breaker) for one in now.unhealthy] == [
             (paused, "paused", "closed"),
             (broken, "active", "open"),
         ]
-        assert now.held_each == {paused: 1, broken: 2}
-        assert not now.more_troubled
+        assert now.held_by_endpoint == {paused: 1, broken: 2}
+        assert not now.has_more_unhealthy
 
 
 async def test_deleted_endpoints_are_in_no_trouble(site: Site, ledger: Ledger) -> None:
-    endpoint = await on.new_endpoint(ledger, site.tenant)
-    await on.change(ledger, OPEN, id=endpoint)
-    await on.delete_endpoint(ledger, site.tenant, endpoint)
-    assert (await site.now()).troubled == []
+    endpoint = await build.create_endpoint(ledger, site.tenant)
+    await build.execute(ledger, OPEN, id=endpoint)
+    await build.delete_endpoint(ledger, site.tenant, endpoint)
+    assert (await site.now()).unhealthy == []
 
 
 async def test_of_many_endpoints_in_trouble_some_are_told(site: Site, ledger: Ledger) -> None:
-    for _ in range(MOST_TROUBLED):
-        await on.set_state(ledger, await on.new_endpoint(ledger, site.tenant), EndpointState.PAUSED)
-    assert not (await site.now()).more_troubled
+    for _ in range(MAX_UNHEALTHY):
+        await build.set_state(ledger, await build.create_endpoint(ledger, site.tenant), EndpointState.PAUSED)
+    assert not (await site.now()).has_more_unhealthy
     broken = await site.owed(1)
-    await on.change(ledger, OPEN, id=broken)
+    await build.execute(ledger, OPEN, id=broken)
     now = await site.now()
-    assert (len(now.troubled), now.more_troubled) == (MOST_TROUBLED, True)
+    assert (len(now.unhealthy), now.has_more_unhealthy) == (MAX_UNHEALTHY, True)
 
 
 async def test_endpoints_that_are_told_of_are_counted_whatever_else_is_held(
     site: Site, ledger: Ledger
 ) -> None:
-    await on.change(ledger, RATED, tenant=site.tenant, count=MOST_ENDPOINTS)
+    await build.execute(ledger, RATED, tenant=site.tenant, count=MAX_ENDPOINTS)
     broken = await site.owed(3)
-    await on.change(ledger, OPEN, id=broken)
+    await build.execute(ledger, OPEN, id=broken)
     for tenant in (None, site.tenant):
         now = await site.now(tenant)
-        assert now.held_each == {broken: 3}
+        assert now.held_by_endpoint == {broken: 3}
         assert now.held_bounded
 
 
 # ---- replays
 async def created(site: Site) -> ReplayId:
-    uses = Replays(site.ledger, clock=clock, in_flight=on.PLENTY)
+    uses = ReplayService(site.ledger, clock=clock, default_max_in_flight=build.HIGH_IN_FLIGHT)
     new = NewReplay(FAILED, "the receiver lost them")
     return (await uses.create(site.tenant, new, operator=False, actor=Actor("cli:ada"))).id
 
 
 async def test_replays_that_are_not_over_are_told_newest_first(site: Site, neighbour: Site) -> None:
     first, over, last, theirs = [await created(each) for each in (site, site, site, neighbour)]
-    await on.change(site.ledger, "update replays set state = 'finished' where id = :id", id=over)
+    await build.execute(site.ledger, "update replays set state = 'finished' where id = :id", id=over)
     assert [one.id for one in (await site.now(site.tenant)).replays] == [last, first]
     assert [one.id for one in (await site.now()).replays] == [theirs, last, first]
 
 
 async def test_of_many_replays_the_newest_are_told(site: Site) -> None:
-    every = [await created(site) for _ in range(MOST_REPLAYS + 1)]
+    every = [await created(site) for _ in range(MAX_REPLAYS + 1)]
     assert [one.id for one in (await site.now()).replays] == every[:0:-1]

@@ -11,9 +11,9 @@ PROGRAM = """
 import json, logging, sys
 import structlog
 from delivery.config import Settings
-from delivery.logs import set_up_logs
+from delivery.telemetry.logs import configure_logging
 
-set_up_logs(Settings.model_validate({"log_format": sys.argv[1]}))
+configure_logging(Settings.model_validate({"log_format": sys.argv[1]}))
 log = structlog.get_logger()
 for text in json.load(sys.stdin):
     log.warning("endpoint.unreadable", why=text)
@@ -63,7 +63,7 @@ def logged(form: str) -> list[str]:
     return lines
 
 
-def test_no_text_forges_a_line_of_the_console_s_log_or_commands_who_reads_it():
+def test_text_cannot_forge_log_lines_or_control_the_terminal():
     lines = logged("console")
     begun = [line for line in lines if A_LINE.match(line)]
     assert len(begun) == 3 * len(HOSTILE)

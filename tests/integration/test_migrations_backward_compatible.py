@@ -118,7 +118,7 @@ def test_every_migration_leaves_what_older_processes_read_and_write(empty_databa
         ("create table plans (name text not null)", {}),
     ],
 )
-def test_a_migration_that_takes_away_would_be_found(
+def test_destructive_migration_is_detected(
     database_url: str, statement: LiteralString, fault: dict[str, str]
 ):
     before = columns(database_url)

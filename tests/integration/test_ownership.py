@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.bootstrap import clock
-from delivery.errors import NotFound
-from delivery.filters import EVERYTHING
-from delivery.model import Actor, Prefix, new_id
-from delivery.replay import NewReplay, Replays
-from delivery.selection import DeliverySelection
-from delivery.whose import Whose
-from tests.support import ledger as on
+from delivery.domain.delivery_filter import DeliveryFilter
+from delivery.domain.errors import NotFound
+from delivery.domain.event_patterns import MATCH_ALL
+from delivery.domain.model import Actor, Prefix, new_id
+from delivery.services.ownership import OwnershipService
+from delivery.services.replays.service import ReplayService
+from delivery.services.replays.validation import NewReplay
+from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from delivery.ledger import Ledger
-    from delivery.model import EndpointId, TenantId
+    from delivery.domain.model import EndpointId, TenantId
+    from delivery.ledger.db.session import Ledger
 
 KEPT_IN = {
     Prefix.ENDPOINT: "endpoints",
@@ -32,17 +33,19 @@ KEPT_IN = {
 
 async def with_one_of_each(ledger: Ledger) -> tuple[TenantId, dict[Prefix, UUID]]:
     """A tenant, and one of everything that it can have."""
-    tenant = await on.new_tenant(ledger)
-    endpoint = await on.new_endpoint(ledger, tenant)
-    await on.accept(ledger, tenant)
-    claim_id, (work,) = await on.claim_and_start(ledger, endpoint)
-    await on.record(ledger, on.success(work, claim_id))
-    asked = NewReplay(DeliverySelection(types=(EVERYTHING,)), "so")
-    await Replays(ledger, clock=clock, in_flight=9).create(tenant, asked, operator=True, actor=Actor("ada"))
+    tenant = await build.create_tenant(ledger)
+    endpoint = await build.create_endpoint(ledger, tenant)
+    await build.accept_event(ledger, tenant)
+    claim_id, (work,) = await build.claim_and_start(ledger, endpoint)
+    await build.record_results(ledger, build.make_success(work, claim_id))
+    asked = NewReplay(DeliveryFilter(types=(MATCH_ALL,)), "so")
+    await ReplayService(ledger, clock=clock, default_max_in_flight=9).create(
+        tenant, asked, operator=True, actor=Actor("ada")
+    )
     ids: dict[Prefix, UUID] = {Prefix.TENANT: tenant}
     for prefix, table in KEPT_IN.items():
         query = f"select id from {table} where tenant_id = :tenant"  # noqa: S608  our own names
-        ids[prefix] = (await on.row(ledger, query, tenant=tenant)).id
+        ids[prefix] = (await build.fetch_row(ledger, query, tenant=tenant)).id
     return tenant, ids
 
 
@@ -50,17 +53,17 @@ async def test_everything_of_a_tenant_is_known_to_be_its(ledger: Ledger) -> None
     await with_one_of_each(ledger)
     tenant, ids = await with_one_of_each(ledger)
     for prefix, id_ in ids.items():
-        assert await Whose(ledger).tenant_of(prefix, id_) == tenant
+        assert await OwnershipService(ledger).find_tenant(prefix, id_) == tenant
 
 
 async def test_a_deleted_endpoint_is_still_its_tenants(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.delete_endpoint(ledger, tenant, endpoint)
-    assert await Whose(ledger).tenant_of(Prefix.ENDPOINT, endpoint) == tenant
+    await build.delete_endpoint(ledger, tenant, endpoint)
+    assert await OwnershipService(ledger).find_tenant(Prefix.ENDPOINT, endpoint) == tenant
 
 
 @pytest.mark.parametrize("prefix", Prefix)
-async def test_what_there_is_not_is_nobodys(ledger: Ledger, prefix: Prefix) -> None:
+async def test_unknown_object_has_no_owner(ledger: Ledger, prefix: Prefix) -> None:
     with pytest.raises(NotFound):
-        await Whose(ledger).tenant_of(prefix, new_id())
+        await OwnershipService(ledger).find_tenant(prefix, new_id())

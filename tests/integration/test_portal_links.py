@@ -7,130 +7,145 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from delivery.errors import Invalid, NotAuthenticated, NotFound
-from delivery.keys import Keys, KeyTerms, NewKey
-from delivery.model import Actor, Prefix, TenantId, new_id, show_id
-from delivery.people import Ability, People, Role
-from tests.support import ledger as on
-from tests.support.people import ADA, HOME, RIGHT, Clock, clock_now, people_of, somebody
+from delivery.domain.accounts import Role
+from delivery.domain.errors import Invalid, NotAuthenticated, NotFound
+from delivery.domain.model import Actor, Prefix, TenantId, format_id, new_id
+from delivery.services.accounts.roles import Ability
+from delivery.services.api_keys.service import ApiKeyService
+from delivery.services.api_keys.validation import ApiKeyConfig, NewApiKey
+from tests.support import ledger_builders as build
+from tests.support.accounts import (
+    ADA,
+    HOME_ADDRESS,
+    PASSWORD,
+    ManualClock,
+    create_user,
+    make_account_service,
+    make_clock,
+)
 
 if TYPE_CHECKING:
-    from delivery.ledger import Ledger
-    from delivery.model import ApiKey
-    from delivery.people import Link
+    from delivery.domain.model import ApiKey
+    from delivery.ledger.db.session import Ledger
+    from delivery.services.accounts.portal_links import CreatedPortalLink
+    from delivery.services.accounts.service import AccountService
 
-OPERATOR = Actor("operator", HOME)
+OPERATOR = Actor("operator", HOME_ADDRESS)
 AWAY = "198.51.100.1"
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return clock_now()
+def clock() -> ManualClock:
+    return make_clock()
 
 
 @pytest.fixture
-def people(ledger: Ledger, clock: Clock) -> People:
-    return people_of(ledger, clock)
+def people(ledger: Ledger, clock: ManualClock) -> AccountService:
+    return make_account_service(ledger, clock)
 
 
 @pytest.fixture
-def keys(ledger: Ledger, clock: Clock) -> Keys:
-    return Keys(ledger, KeyTerms(), clock=clock, random_bytes=lambda count: b"k" * count)
+def keys(ledger: Ledger, clock: ManualClock) -> ApiKeyService:
+    return ApiKeyService(ledger, ApiKeyConfig(), clock=clock, random_bytes=lambda count: b"k" * count)
 
 
 async def made(
-    people: People,
+    people: AccountService,
     tenant: TenantId,
     key: ApiKey | None = None,
     *,
     role: Role = Role.VIEWER,
     label: str | None = None,
     lasts: timedelta = timedelta(hours=1),
-) -> Link:
+) -> CreatedPortalLink:
     """A link as the key's owner, or the operator, makes it."""
-    actor = OPERATOR if key is None else Actor(show_id(Prefix.KEY, key.id), HOME)
+    actor = OPERATOR if key is None else Actor(format_id(Prefix.KEY, key.id), HOME_ADDRESS)
     key_id = None if key is None else key.id
-    return await people.make_link(tenant, key_id=key_id, role=role, label=label, lasts=lasts, actor=actor)
+    return await people.create_link(
+        tenant, key_id=key_id, role=role, label=label, lifetime=lasts, actor=actor
+    )
 
 
-async def refused(people: People, link: Link) -> None:
+async def refused(people: AccountService, link: CreatedPortalLink) -> None:
     with pytest.raises(NotAuthenticated):
         await people.open_link(link.token, address=AWAY)
 
 
 async def test_whoever_has_a_link_is_let_in_to_its_tenant_alone(
-    people: People, keys: Keys, tenant: TenantId
+    people: AccountService, keys: ApiKeyService, tenant: TenantId
 ) -> None:
-    key = (await keys.create(tenant, NewKey("shop"), actor=ADA)).kept
+    key = (await keys.create(tenant, NewApiKey("shop"), actor=ADA)).key
     link = await made(people, tenant, key, role=Role.SUPPORT, label="Joe of Acme")
     token, visitor = await people.open_link(link.token, address=AWAY)
-    named = f"portal:{show_id(Prefix.KEY, key.id)} (Joe of Acme)"
+    named = f"portal:{format_id(Prefix.KEY, key.id)} (Joe of Acme)"
     assert visitor.actor == Actor(named, AWAY)
-    assert (visitor.tenant_id, visitor.role, visitor.person_id) == (tenant, Role.SUPPORT, None)
-    assert visitor.may(Ability.SECRETS)
-    assert await people.visitor(token, address=AWAY) == visitor
+    assert (visitor.tenant_id, visitor.role, visitor.user_id) == (tenant, Role.SUPPORT, None)
+    assert visitor.has_ability(Ability.SECRETS)
+    assert await people.load_principal(token, address=AWAY) == visitor
 
 
-async def test_a_link_says_who_made_it_when_no_key_did(people: People, tenant: TenantId) -> None:
+async def test_a_link_says_who_made_it_when_no_key_did(people: AccountService, tenant: TenantId) -> None:
     _, visitor = await people.open_link((await made(people, tenant)).token, address=AWAY)
     assert visitor.actor.name == "portal:operator"
 
 
 async def test_a_link_works_until_it_ends_and_its_sessions_end_with_it(
-    people: People, clock: Clock, tenant: TenantId
+    people: AccountService, clock: ManualClock, tenant: TenantId
 ) -> None:
     link = await made(people, tenant, lasts=timedelta(minutes=30))
     token, _ = await people.open_link(link.token, address=AWAY)
-    clock.on(minutes=29)
+    clock.advance(minutes=29)
     later, visitor = await people.open_link(link.token, address=AWAY)
-    assert visitor.expires_at == link.kept.expires_at
-    clock.on(minutes=1)
+    assert visitor.expires_at == link.link.expires_at
+    clock.advance(minutes=1)
     await refused(people, link)
     for opened in (token, later):
         with pytest.raises(NotAuthenticated):
-            await people.visitor(opened)
+            await people.load_principal(opened)
 
 
 async def test_with_its_key_a_link_and_its_sessions_end_at_once(
-    people: People, keys: Keys, tenant: TenantId
+    people: AccountService, keys: ApiKeyService, tenant: TenantId
 ) -> None:
-    key = (await keys.create(tenant, NewKey("shop"), actor=ADA)).kept
+    key = (await keys.create(tenant, NewApiKey("shop"), actor=ADA)).key
     link, of_operator = await made(people, tenant, key), await made(people, tenant)
     token, _ = await people.open_link(link.token, address=AWAY)
     await keys.revoke(tenant, key.id, actor=ADA)
     with pytest.raises(NotAuthenticated):
-        await people.visitor(token)
+        await people.load_principal(token)
     await refused(people, link)
     await people.open_link(of_operator.token, address=AWAY)
 
 
 async def test_a_link_and_its_sessions_end_when_its_key_expires(
-    people: People, keys: Keys, clock: Clock, tenant: TenantId
+    people: AccountService, keys: ApiKeyService, clock: ManualClock, tenant: TenantId
 ) -> None:
-    new = NewKey("shop", lasts=timedelta(minutes=10))
-    link = await made(people, tenant, (await keys.create(tenant, new, actor=ADA)).kept)
+    new = NewApiKey("shop", lifetime=timedelta(minutes=10))
+    link = await made(people, tenant, (await keys.create(tenant, new, actor=ADA)).key)
     token, _ = await people.open_link(link.token, address=AWAY)
-    clock.on(minutes=10)
+    clock.advance(minutes=10)
     with pytest.raises(NotAuthenticated):
-        await people.visitor(token)
+        await people.load_principal(token)
     await refused(people, link)
 
 
 async def test_a_session_token_opens_no_link_and_a_link_is_no_session(
-    people: People, tenant: TenantId
+    people: AccountService, tenant: TenantId
 ) -> None:
     link = await made(people, tenant)
     token, _ = await people.open_link(link.token, address=AWAY)
     with pytest.raises(NotAuthenticated):
-        await people.visitor(link.token)
+        await people.load_principal(link.token)
     with pytest.raises(NotAuthenticated):
         await people.open_link(token, address=AWAY)
 
 
-async def test_a_visitor_of_the_portal_has_no_password_to_renew(people: People, tenant: TenantId) -> None:
+async def test_a_visitor_of_the_portal_has_no_password_to_renew(
+    people: AccountService, tenant: TenantId
+) -> None:
     token, _ = await people.open_link((await made(people, tenant)).token, address=AWAY)
     with pytest.raises(NotAuthenticated):
-        await people.renew_password(token, RIGHT, "another horse battery", address=AWAY)
+        await people.change_own_password(token, PASSWORD, "another horse battery", address=AWAY)
 
 
 @pytest.mark.parametrize(
@@ -146,41 +161,41 @@ async def test_a_visitor_of_the_portal_has_no_password_to_renew(people: People, 
     ],
 )
 async def test_a_link_that_cannot_be_is_refused_by_field(
-    people: People, tenant: TenantId, field: str, terms: dict[str, Any]
+    people: AccountService, tenant: TenantId, field: str, terms: dict[str, Any]
 ) -> None:
     with pytest.raises(Invalid) as refusal:
         await made(people, tenant, **terms)
     assert refusal.value.field == field
 
 
-async def test_a_link_needs_a_tenant_that_exists(people: People) -> None:
+async def test_a_link_needs_a_tenant_that_exists(people: AccountService) -> None:
     with pytest.raises(NotFound):
         await made(people, TenantId(new_id()))
 
 
 async def test_neither_a_links_token_nor_its_sessions_is_in_the_database(
-    ledger: Ledger, people: People, tenant: TenantId
+    ledger: Ledger, people: AccountService, tenant: TenantId
 ) -> None:
     link = await made(people, tenant)
     token, _ = await people.open_link(link.token, address=AWAY)
     for table in ("portal_links", "sessions", "journal"):
-        for found in await on.rows(ledger, f"select t::text as whole from {table} t"):  # noqa: S608  our own names
+        for found in await build.fetch_rows(ledger, f"select t::text as whole from {table} t"):  # noqa: S608  our own names
             for secret in (token, link.token, link.token.removeprefix("wbl_")):
                 assert secret not in found.whole
                 assert secret.encode().hex() not in found.whole
 
 
 async def test_a_tenants_journal_tells_of_its_links_and_not_of_staff(
-    ledger: Ledger, people: People, tenant: TenantId
+    ledger: Ledger, people: AccountService, tenant: TenantId
 ) -> None:
-    await somebody(people)
+    await create_user(people)
     await people.open_link((await made(people, tenant, label="Joe")).token, address=AWAY)
-    told = await on.rows(
+    told = await build.fetch_rows(
         ledger,
         "select what, actor, address from journal where tenant_id = :tenant order by id",
         tenant=tenant,
     )
     assert [tuple(one) for one in told] == [
-        ("portal_link.created", "operator", HOME),
+        ("portal_link.created", "operator", HOME_ADDRESS),
         ("portal_link.opened", "portal:operator (Joe)", AWAY),
     ]

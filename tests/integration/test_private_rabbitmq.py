@@ -32,7 +32,7 @@ def test_a_confirmed_message_survives_a_killed_node(private_rabbitmq: PrivateRab
     private_rabbitmq.restart()
     assert private_rabbitmq.pids[0] != before[0]
     assert private_rabbitmq.list_queues()["kept"] == 1
-    private_rabbitmq.ctl("delete_queue", "kept")
+    private_rabbitmq.run_ctl("delete_queue", "kept")
 
 
 def test_nothing_is_left_after_stop():

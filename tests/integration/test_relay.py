@@ -16,30 +16,32 @@ import pytest
 from dramatiq.errors import ConnectionClosed
 
 from delivery.bootstrap import clock
-from delivery.ledger import Ledger, claiming, partitions
-from delivery.model import ClaimId, EndpointLimits, EndpointState
-from retries.breaker import BreakerTerms
+from delivery.domain.model import ClaimId, EndpointLimits, EndpointState
+from delivery.ledger.db import partitions
+from delivery.ledger.db.session import Ledger
+from delivery.ledger.queue import claims
+from retries.breaker import BreakerConfig
 from retries.policy import Signal
 from retries.rate import RateLimit
-from tests.support import judging
-from tests.support import ledger as on
-from tests.support.judging import Told
-from tests.support.ledger import Wanted
+from tests.support import health_attempts
+from tests.support import ledger_builders as build
+from tests.support.health_attempts import AttemptSignal
+from tests.support.ledger_builders import EndpointSpec
 from tests.support.postgres import connect
-from tests.support.sent import heard
-from workers.broker import ACTOR, Id, Publisher, in_process_broker
-from workers.relay import Pace, Relay
-from workers.upkeep import Ages, Upkeep
-from workers.window import FEWEST
+from tests.support.recorded_statements import record_statements
+from workers.broker.broker import DELIVER_ACTOR, Id, Publisher, create_in_process_broker
+from workers.relay.relay import Relay, RelayConfig
+from workers.relay.window import MIN_TARGET
+from workers.tasks.maintenance import MaintenanceLoop, MaxAges
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from dramatiq import Broker
 
-    from delivery.ledger import Transaction
-    from delivery.ledger.claiming import Work
-    from delivery.model import EndpointId, TenantId
+    from delivery.domain.model import EndpointId, TenantId
+    from delivery.ledger.db.session import Transaction
+    from delivery.ledger.queue.claims import ClaimedDelivery
 
 QUEUE = "waybill.live"
 NEVER = timedelta(hours=1)
@@ -49,7 +51,7 @@ class Queue:
     """The queue in memory, seen from a worker's side."""
 
     def __init__(self) -> None:
-        self.broker: Broker = in_process_broker()
+        self.broker: Broker = create_in_process_broker()
         self.broker.declare_queue(QUEUE)
 
     def __len__(self) -> int:
@@ -60,7 +62,7 @@ class Queue:
         found = []
         while len(self):
             message = dramatiq.Message.decode(self.broker.queues[QUEUE].get())
-            assert (message.queue_name, message.actor_name) == (QUEUE, ACTOR)
+            assert (message.queue_name, message.actor_name) == (QUEUE, DELIVER_ACTOR)
             found.append(ClaimId(UUID(message.args[0])))
         return found
 
@@ -77,9 +79,9 @@ class Doubtful(Publisher):
         self.asked = 0
         self.counted = 0
 
-    def waiting(self) -> int:
+    def count_waiting(self) -> int:
         self.counted += 1
-        return super().waiting()
+        return super().count_waiting()
 
     def publish(self, ids: Sequence[Id]) -> list[Id]:
         self.asked += 1
@@ -91,8 +93,13 @@ class Doubtful(Publisher):
 
 
 def relay_on(ledger: Ledger, publisher: Publisher, *, poll: timedelta = NEVER) -> Relay:
-    upkeep = Upkeep(ledger, Ages(timedelta(days=1), timedelta(days=30)), clock=clock)
-    pace = Pace(poll=poll, window=timedelta(seconds=0.5), queue_lease=on.QUEUE_LEASE, in_flight=on.PLENTY)
+    upkeep = MaintenanceLoop(ledger, MaxAges(timedelta(days=1), timedelta(days=30)), clock=clock)
+    pace = RelayConfig(
+        poll_interval=poll,
+        window=timedelta(seconds=0.5),
+        queue_lease=build.QUEUE_LEASE,
+        default_max_in_flight=build.HIGH_IN_FLIGHT,
+    )
     return Relay(ledger, publisher, upkeep, pace)
 
 
@@ -110,7 +117,7 @@ async def relaying(relay: Relay) -> AsyncIterator[None]:
 
 async def is_heard(ledger: Ledger, *, relays: int = 1) -> bool:
     """Whether the relays listen and have had their first look."""
-    found = await on.row(
+    found = await build.fetch_row(
         ledger,
         """
         select count(*) from pg_stat_activity
@@ -124,13 +131,13 @@ async def is_heard(ledger: Ledger, *, relays: int = 1) -> bool:
 async def test_what_is_due_when_it_starts_is_published_once(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.accept_many(ledger, tenant, 150)
+    await build.accept_events(ledger, tenant, 150)
     queue = Queue()
     async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
-        await on.until(lambda: len(queue) == 2)
+        await build.wait_until(lambda: len(queue) == 2)
     published = queue.take()
-    works = [work for claim_id in published for work in await on.start(ledger, claim_id)]
-    assert {work.delivery_id for work in works} == set(await on.delivery_ids(ledger, endpoint))
+    works = [work for claim_id in published for work in await build.start_claim(ledger, claim_id)]
+    assert {work.delivery_id for work in works} == set(await build.list_delivery_ids(ledger, endpoint))
     assert len(works) == 150
 
 
@@ -140,11 +147,11 @@ async def test_an_event_is_published_at_once_without_looking_for_it(
     del endpoint
     queue = Queue()
     async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
-        await on.until(lambda: is_heard(ledger))
+        await build.wait_until(lambda: is_heard(ledger))
         published: set[ClaimId] = set()
         for _ in range(3):
-            await on.accept(ledger, tenant)
-            await on.until(lambda: len(queue) == 1)
+            await build.accept_event(ledger, tenant)
+            await build.wait_until(lambda: len(queue) == 1)
             published.update(queue.take())
     assert len(published) == 3
 
@@ -153,116 +160,118 @@ async def test_an_event_that_comes_while_a_claim_is_under_way_is_published_too(
     own_ledger: Ledger, database_url: str
 ) -> None:
     """The claim has looked already, and what it did not find leaves the backlog when it ends."""
-    tenant = await on.new_tenant(own_ledger)
-    await on.new_endpoint(own_ledger, tenant)
-    await on.change(
+    tenant = await build.create_tenant(own_ledger)
+    await build.create_endpoint(own_ledger, tenant)
+    await build.execute(
         own_ledger,
         """
         create function wait_for_the_test() returns trigger language plpgsql as
         $$ begin perform pg_advisory_xact_lock(42); return new; end $$
         """,
     )
-    await on.change(
+    await build.execute(
         own_ledger,
         "create trigger slow before insert on claims for each row execute function wait_for_the_test()",
     )
     queue = Queue()
     async with relaying(relay_on(own_ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
-        await on.until(lambda: is_heard(own_ledger))
+        await build.wait_until(lambda: is_heard(own_ledger))
         with connect(database_url) as holding:
             holding.execute("select pg_advisory_lock(42)")
-            await on.accept(own_ledger, tenant)
-            await on.until(lambda: on.somebody_waits_for_a_lock(own_ledger))
-            await on.accept(own_ledger, tenant)
-            await on.accept(own_ledger, tenant)  # by its commit the relay has heard of the one before
-        await on.until(lambda: on.all_claimed(own_ledger))
-    assert (await on.row(own_ledger, "select sum(size) from claims"))[0] == 3
+            await build.accept_event(own_ledger, tenant)
+            await build.wait_until(lambda: build.has_lock_waiter(own_ledger))
+            await build.accept_event(own_ledger, tenant)
+            await build.accept_event(
+                own_ledger, tenant
+            )  # by its commit the relay has heard of the one before
+        await build.wait_until(lambda: build.is_everything_claimed(own_ledger))
+    assert (await build.fetch_row(own_ledger, "select sum(size) from claims"))[0] == 3
 
 
 async def test_more_endpoints_than_a_notification_can_name_are_found_by_looking(
     ledger: Ledger, tenant: TenantId
 ) -> None:
     for _ in range(175):
-        await on.new_endpoint(ledger, tenant)
+        await build.create_endpoint(ledger, tenant)
     queue = Queue()
     async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
-        await on.until(lambda: is_heard(ledger))
-        await on.accept(ledger, tenant)
-        await on.until(lambda: on.all_claimed(ledger))
-    assert (await on.row(ledger, "select sum(size) from claims"))[0] == 175
+        await build.wait_until(lambda: is_heard(ledger))
+        await build.accept_event(ledger, tenant)
+        await build.wait_until(lambda: build.is_everything_claimed(ledger))
+    assert (await build.fetch_row(ledger, "select sum(size) from claims"))[0] == 175
 
 
 async def test_a_retry_is_found_by_polling_when_it_is_due(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.accept(ledger, tenant)
-    claim_id, (work,) = await on.claim_and_start(ledger, endpoint)
-    await on.record(ledger, on.again(work, claim_id, after=timedelta(seconds=0.2)))
+    await build.accept_event(ledger, tenant)
+    claim_id, (work,) = await build.claim_and_start(ledger, endpoint)
+    await build.record_results(ledger, build.make_retry(work, claim_id, delay=timedelta(seconds=0.2)))
     queue = Queue()
     async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=timedelta(seconds=0.05))):
-        await on.until(lambda: len(queue) == 1)
+        await build.wait_until(lambda: len(queue) == 1)
 
 
 async def test_a_paused_endpoint_s_deliveries_wait_and_go_when_it_is_resumed(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.set_state(ledger, endpoint, EndpointState.PAUSED)
-    other = await on.new_endpoint(ledger, tenant)
+    await build.set_state(ledger, endpoint, EndpointState.PAUSED)
+    other = await build.create_endpoint(ledger, tenant)
     queue = Queue()
     async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
-        await on.until(lambda: is_heard(ledger))
-        await on.accept(ledger, tenant)
-        await on.until(lambda: len(queue) == 1)
-        ((work,),) = [await on.start(ledger, claim_id) for claim_id in queue.take()]
+        await build.wait_until(lambda: is_heard(ledger))
+        await build.accept_event(ledger, tenant)
+        await build.wait_until(lambda: len(queue) == 1)
+        ((work,),) = [await build.start_claim(ledger, claim_id) for claim_id in queue.take()]
         assert work.endpoint_id == other
-        await on.set_state(ledger, endpoint, EndpointState.ACTIVE)
-        await on.wake(ledger, tenant, endpoint)
-        await on.until(lambda: len(queue) == 1)
-    ((work,),) = [await on.start(ledger, claim_id) for claim_id in queue.take()]
+        await build.set_state(ledger, endpoint, EndpointState.ACTIVE)
+        await build.notify_due(ledger, tenant, endpoint)
+        await build.wait_until(lambda: len(queue) == 1)
+    ((work,),) = [await build.start_claim(ledger, claim_id) for claim_id in queue.take()]
     assert work.endpoint_id == endpoint
 
 
-async def test_no_more_is_queued_than_the_window_holds_until_workers_take_it(
+async def test_relay_queues_no_more_than_the_window(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     del endpoint
-    await on.accept_many(ledger, tenant, 1_000)
+    await build.accept_events(ledger, tenant, 1_000)
     queue = Queue()
     async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
-        await on.until(lambda: len(queue) >= FEWEST // 100)
-        assert (await on.row(ledger, "select sum(size) from claims"))[0] == FEWEST
+        await build.wait_until(lambda: len(queue) >= MIN_TARGET // 100)
+        assert (await build.fetch_row(ledger, "select sum(size) from claims"))[0] == MIN_TARGET
         taken = 0
 
         async def all_taken() -> bool:
             nonlocal taken
             for claim_id in queue.take():
-                taken += len(await on.start(ledger, claim_id))
+                taken += len(await build.start_claim(ledger, claim_id))
             return taken == 1_000
 
-        await on.until(all_taken)
+        await build.wait_until(all_taken)
 
 
 async def test_one_tenant_s_backlog_does_not_stand_in_front_of_another_s_event(ledger: Ledger) -> None:
-    loud, quiet = await on.new_tenant(ledger), await on.new_tenant(ledger)
-    await on.new_endpoint(ledger, loud)
-    patient = await on.new_endpoint(ledger, quiet)
-    await on.accept_many(ledger, loud, 1_000)
-    await on.accept(ledger, quiet)
+    loud, quiet = await build.create_tenant(ledger), await build.create_tenant(ledger)
+    await build.create_endpoint(ledger, loud)
+    patient = await build.create_endpoint(ledger, quiet)
+    await build.accept_events(ledger, loud, 1_000)
+    await build.accept_event(ledger, quiet)
     queue = Queue()
     async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
-        await on.until(lambda: len(queue) > 0)
-    works = [work for claim_id in queue.take() for work in await on.start(ledger, claim_id)]
+        await build.wait_until(lambda: len(queue) > 0)
+    works = [work for claim_id in queue.take() for work in await build.start_claim(ledger, claim_id)]
     assert patient in {work.endpoint_id for work in works}
     assert len(works) < 1_000
 
 
 async def test_two_relays_publish_nothing_twice(ledger: Ledger, tenant: TenantId) -> None:
     for _ in range(4):
-        await on.new_endpoint(ledger, tenant)
+        await build.create_endpoint(ledger, tenant)
     queues = [Queue(), Queue()]
     one, other = [relay_on(ledger, Publisher(queue.broker, QUEUE)) for queue in queues]
     async with relaying(one), relaying(other):
-        await on.until(lambda: is_heard(ledger, relays=2))
+        await build.wait_until(lambda: is_heard(ledger, relays=2))
         works = []
 
         async def all_started() -> bool:
@@ -271,20 +280,20 @@ async def test_two_relays_publish_nothing_twice(ledger: Ledger, tenant: TenantId
                     work.delivery_id
                     for queue in queues
                     for claim_id in queue.take()
-                    for work in await on.start(ledger, claim_id)
+                    for work in await build.start_claim(ledger, claim_id)
                 ]
             )
             return len(works) >= 800
 
         for _ in range(10):
-            await on.accept_many(ledger, tenant, 20)
-        await on.until(all_started)
+            await build.accept_events(ledger, tenant, 20)
+        await build.wait_until(all_started)
     assert len(works) == len(set(works)) == 800
 
 
 # ---- within what an endpoint may be sent
 THREE = EndpointLimits(in_flight=3)
-PATIENT = replace(judging.TERMS, breaker=BreakerTerms(consecutive=1_000, minimum=1_000))
+PATIENT = replace(health_attempts.HEALTH_TERMS, breaker=BreakerConfig(consecutive=1_000, minimum=1_000))
 
 
 class Worker:
@@ -293,21 +302,23 @@ class Worker:
     def __init__(self, ledger: Ledger, *queues: Queue) -> None:
         self._ledger = ledger
         self._queues = queues
-        self.in_hand: list[tuple[ClaimId, Work]] = []
+        self.in_hand: list[tuple[ClaimId, ClaimedDelivery]] = []
         self.delivered = 0
 
     async def holds(self, count: int) -> bool:
         """Whether so many are in hand, after another look into the queues."""
         for queue in self._queues:
             for claim_id in queue.take():
-                self.in_hand += [(claim_id, work) for work in await on.start(self._ledger, claim_id)]
+                self.in_hand += [(claim_id, work) for work in await build.start_claim(self._ledger, claim_id)]
         return len(self.in_hand) >= count
 
     async def deliver(self, signal: Signal = Signal.GOOD, *, most: int = 3) -> None:
         """Let the attempt end that was begun first; the endpoint may have so many in flight."""
         claim_id, work = self.in_hand.pop(0)
-        told = Told(signal, terms=replace(PATIENT, in_flight=most))
-        await judging.record(self._ledger, judging.ended(work, claim_id, told))
+        told = AttemptSignal(signal, terms=replace(PATIENT, max_in_flight=most))
+        await health_attempts.record_attempts(
+            self._ledger, health_attempts.make_attempt_result(work, claim_id, told)
+        )
         self.delivered += 1
 
 
@@ -315,13 +326,13 @@ class Counting(Ledger):
     """A ledger that counts how often it is asked who has work, and for the gates of which endpoints."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url, application="waybill relay")
+        super().__init__(url, application_name="waybill relay")
         self.scans = 0
         self.looks: Counter[UUID] = Counter()
 
     @asynccontextmanager
-    async def transaction(self, *, of: UUID | None = None) -> AsyncIterator[Transaction]:
-        async with super().transaction(of=of) as tx, heard(tx, self._note):
+    async def transaction(self, *, tenant_id: UUID | None = None) -> AsyncIterator[Transaction]:
+        async with super().transaction(tenant_id=tenant_id) as tx, record_statements(tx, self._note):
             yield tx
 
     def _note(self, statement: str, values: Any) -> None:
@@ -337,49 +348,47 @@ async def counting(shared_url: str) -> AsyncIterator[Counting]:
     await counting.close()
 
 
-async def test_an_endpoint_at_its_limit_is_claimed_from_again_as_soon_as_an_attempt_was_recorded(
+async def test_endpoint_at_its_limit_is_claimed_again_after_a_result(
     ledger: Ledger, tenant: TenantId
 ) -> None:
-    await on.new_endpoint(ledger, tenant, Wanted(limits=THREE))
-    await on.accept_many(ledger, tenant, 12)
+    await build.create_endpoint(ledger, tenant, EndpointSpec(limits=THREE))
+    await build.accept_events(ledger, tenant, 12)
     queue = Queue()
     worker = Worker(ledger, queue)
     async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
         while worker.delivered < 9:
-            await on.until(lambda: worker.holds(3))
+            await build.wait_until(lambda: worker.holds(3))
             assert len(worker.in_hand) == 3
             await worker.deliver()
-        await on.until(lambda: worker.holds(3))
-    assert await on.all_claimed(ledger)
+        await build.wait_until(lambda: worker.holds(3))
+    assert await build.is_everything_claimed(ledger)
 
 
 @pytest.mark.parametrize("most", [1, 4, 9])
-async def test_however_its_limit_moves_an_endpoint_is_claimed_from_until_nothing_is_left(
-    ledger: Ledger, tenant: TenantId, most: int
-) -> None:
+async def test_endpoint_with_changing_limit_is_drained(ledger: Ledger, tenant: TenantId, most: int) -> None:
     """It halves with every slow answer and grows with good ones; nobody looks unasked."""
-    await on.new_endpoint(ledger, tenant, Wanted(limits=EndpointLimits(in_flight=most)))
-    await on.accept_many(ledger, tenant, 40)
+    await build.create_endpoint(ledger, tenant, EndpointSpec(limits=EndpointLimits(in_flight=most)))
+    await build.accept_events(ledger, tenant, 40)
     queue = Queue()
     worker = Worker(ledger, queue)
     async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
         while worker.delivered < 40:
-            await on.until(lambda: worker.holds(1))
+            await build.wait_until(lambda: worker.holds(1))
             slow = worker.delivered % 6 == 0
             await worker.deliver(Signal.SLOW if slow else Signal.GOOD, most=most)
-    assert await on.nothing_scheduled(ledger)
+    assert await build.is_schedule_empty(ledger)
 
 
 async def test_what_a_rate_limit_held_goes_by_itself_when_its_time_has_come(
     ledger: Ledger, tenant: TenantId
 ) -> None:
     limits = EndpointLimits(rate=RateLimit(20, timedelta(seconds=1)))
-    await on.new_endpoint(ledger, tenant, Wanted(limits=limits))
-    await on.accept_many(ledger, tenant, 5)
+    await build.create_endpoint(ledger, tenant, EndpointSpec(limits=limits))
+    await build.accept_events(ledger, tenant, 5)
     queue = Queue()
     async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
-        await on.until(lambda: on.all_claimed(ledger))
-    found = await on.rows(ledger, "select size, created_at from claims order by created_at")
+        await build.wait_until(lambda: build.is_everything_claimed(ledger))
+    found = await build.fetch_rows(ledger, "select size, created_at from claims order by created_at")
     assert sum(row.size for row in found) == 5
     # One can go at once and each other one fifty milliseconds after the one before.
     assert found[-1].created_at - found[0].created_at >= timedelta(seconds=0.1)
@@ -391,37 +400,39 @@ async def test_what_a_rate_limit_held_goes_by_itself_when_its_time_has_come(
 async def test_what_is_held_for_less_than_a_poll_goes_by_itself_when_that_is_over(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId, held: str
 ) -> None:
-    await on.accept_many(ledger, tenant, 1)
+    await build.accept_events(ledger, tenant, 1)
     change = f"update endpoint_health set {held} where endpoint_id = :id"  # noqa: S608  a constant above
-    await on.change(ledger, change, by=timedelta(seconds=0.3), id=endpoint)
+    await build.execute(ledger, change, by=timedelta(seconds=0.3), id=endpoint)
     queue = Queue()
     async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=NEVER)):
-        await on.until(lambda: is_heard(ledger))
-        await on.wake(ledger, tenant, endpoint)
-        await on.until(lambda: len(queue) == 1)
+        await build.wait_until(lambda: is_heard(ledger))
+        await build.notify_due(ledger, tenant, endpoint)
+        await build.wait_until(lambda: len(queue) == 1)
 
 
 async def test_two_relays_never_have_more_on_the_way_than_an_endpoint_may_be_sent(
     own_ledger: Ledger,
 ) -> None:
-    tenant = await on.new_tenant(own_ledger)
-    await on.new_endpoint(own_ledger, tenant, Wanted(limits=THREE))
+    tenant = await build.create_tenant(own_ledger)
+    await build.create_endpoint(own_ledger, tenant, EndpointSpec(limits=THREE))
     # A relay that broke it would end, and the test with it.
-    await on.change(own_ledger, "alter table endpoint_health add constraint bound check (in_flight <= 3)")
+    await build.execute(own_ledger, "alter table endpoint_health add constraint bound check (in_flight <= 3)")
     queues = [Queue(), Queue()]
     worker = Worker(own_ledger, *queues)
     one, other = [
         relay_on(own_ledger, Publisher(queue.broker, QUEUE), poll=timedelta(seconds=0.05)) for queue in queues
     ]
     async with relaying(one), relaying(other):
-        await on.until(lambda: is_heard(own_ledger, relays=2))
-        await on.accept_many(own_ledger, tenant, 60)
+        await build.wait_until(lambda: is_heard(own_ledger, relays=2))
+        await build.accept_events(own_ledger, tenant, 60)
         while worker.delivered < 60:
-            await on.until(lambda: worker.holds(1))
-            claimed = await on.row(own_ledger, "select count(*) from schedule where claim_id is not null")
+            await build.wait_until(lambda: worker.holds(1))
+            claimed = await build.fetch_row(
+                own_ledger, "select count(*) from schedule where claim_id is not null"
+            )
             assert len(worker.in_hand) <= claimed[0] <= 3
             await worker.deliver()
-    assert await on.nothing_scheduled(own_ledger)
+    assert await build.is_schedule_empty(own_ledger)
 
 
 @pytest.mark.parametrize(
@@ -434,43 +445,43 @@ async def test_two_relays_never_have_more_on_the_way_than_an_endpoint_may_be_sen
         "rate_next_at = now() + interval '1 h'",
     ],
 )
-async def test_a_held_endpoint_is_looked_at_when_it_is_heard_of_and_not_in_a_loop(
+async def test_held_endpoint_is_checked_once_per_notification(
     ledger: Ledger, tenant: TenantId, counting: Counting, held: str
 ) -> None:
     limits = EndpointLimits(in_flight=3, rate=RateLimit(1_000, timedelta(seconds=1)))
-    endpoint = await on.new_endpoint(ledger, tenant, Wanted(limits=limits))
-    await on.new_endpoint(ledger, tenant)
+    endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(limits=limits))
+    await build.create_endpoint(ledger, tenant)
     change = f"update endpoint_health set {held} where endpoint_id = :id"  # noqa: S608  a constant above
-    await on.change(ledger, change, id=endpoint)
+    await build.execute(ledger, change, id=endpoint)
     queue = Queue()
     async with relaying(relay_on(counting, Publisher(queue.broker, QUEUE), poll=timedelta(seconds=0.02))):
-        await on.until(lambda: is_heard(ledger))
-        await on.accept(ledger, tenant)
-        await on.until(lambda: len(queue) == 1)
+        await build.wait_until(lambda: is_heard(ledger))
+        await build.accept_event(ledger, tenant)
+        await build.wait_until(lambda: len(queue) == 1)
         scans = counting.scans
-        await on.until(lambda: counting.scans >= scans + 20)
+        await build.wait_until(lambda: counting.scans >= scans + 20)
     # Only one that is at its limit is found by every scan: nothing tells when it will not be.
     found_by_scans = counting.scans if "in_flight" in held else 0
     assert counting.looks[endpoint] <= 1 + found_by_scans
 
 
 # ---- when things fail
-async def test_what_the_broker_refuses_is_handed_back_and_published_when_it_is_there_again(
+async def test_claims_refused_by_the_broker_are_released_and_published_later(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.accept_many(ledger, tenant, 5)
+    await build.accept_events(ledger, tenant, 5)
     queue = Queue()
     publisher = Doubtful(queue.broker)
     publisher.refuses = True
     async with relaying(relay_on(ledger, publisher)):
-        await on.until(lambda: publisher.refused >= 2)
+        await build.wait_until(lambda: publisher.refused >= 2)
         publisher.refuses = False
-        await on.until(lambda: len(queue) == 1)
+        await build.wait_until(lambda: len(queue) == 1)
     (claim_id,) = queue.take()
-    works = await on.start(ledger, claim_id)
-    assert {work.delivery_id for work in works} == set(await on.delivery_ids(ledger, endpoint))
+    works = await build.start_claim(ledger, claim_id)
+    assert {work.delivery_id for work in works} == set(await build.list_delivery_ids(ledger, endpoint))
     assert {(work.attempts, work.step) for work in works} == {(0, 0)}
-    assert await on.count(ledger, "claims") == 1
+    assert await build.count_rows(ledger, "claims") == 1
 
 
 async def test_a_broker_that_breaks_off_half_way_leaves_the_rest_unconfirmed(ledger: Ledger) -> None:
@@ -497,52 +508,52 @@ async def test_a_claim_whose_message_was_lost_is_published_again(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     del endpoint
-    await on.accept(ledger, tenant)
+    await build.accept_event(ledger, tenant)
     queue = Queue()
     async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
-        await on.until(lambda: len(queue) == 1)
+        await build.wait_until(lambda: len(queue) == 1)
         (lost,) = queue.take()
-        await on.lapse(ledger, lost)
-        await on.until(lambda: len(queue) == 1)
+        await build.expire_lease(ledger, lost)
+        await build.wait_until(lambda: len(queue) == 1)
     (found,) = queue.take()
     assert found != lost
-    assert await on.start(ledger, lost) == []
-    assert len(await on.start(ledger, found)) == 1
+    assert await build.start_claim(ledger, lost) == []
+    assert len(await build.start_claim(ledger, found)) == 1
 
 
 async def test_what_a_dead_worker_had_is_published_again(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     del endpoint
-    await on.accept(ledger, tenant)
+    await build.accept_event(ledger, tenant)
     queue = Queue()
     async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
-        await on.until(lambda: len(queue) == 1)
+        await build.wait_until(lambda: len(queue) == 1)
         (dead,) = queue.take()
-        await on.start(ledger, dead)
-        await on.lapse(ledger, dead)
-        await on.until(lambda: len(queue) == 1)
-    assert len(await on.start(ledger, queue.take()[0])) == 1
+        await build.start_claim(ledger, dead)
+        await build.expire_lease(ledger, dead)
+        await build.wait_until(lambda: len(queue) == 1)
+    assert len(await build.start_claim(ledger, queue.take()[0])) == 1
 
 
 async def test_nothing_is_piled_onto_a_queue_that_nobody_reads(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     del endpoint
-    await on.accept_many(ledger, tenant, 3)
+    await build.accept_events(ledger, tenant, 3)
     queue = Queue()
     publisher = Doubtful(queue.broker)
     async with relaying(relay_on(ledger, publisher, poll=timedelta(seconds=0.05))):
-        await on.until(lambda: len(queue) == 1)
+        await build.wait_until(lambda: len(queue) == 1)
         async with ledger.transaction() as tx:
-            await claiming.lapse_all(tx)
-        await on.until(lambda: on.none_claimed(ledger))
-        await on.accept(ledger, tenant)
-        await on.until(lambda: publisher.counted >= 2)
+            await claims.expire_all_leases(tx)
+        await build.wait_until(lambda: build.is_nothing_claimed(ledger))
+        await build.accept_event(ledger, tenant)
+        await build.wait_until(lambda: publisher.counted >= 2)
         assert len(queue) == 1
         queue.take()
-        await on.until(lambda: len(queue) == 1)
-    assert len(await on.start(ledger, queue.take()[0])) == 4
+        await build.wait_until(lambda: len(queue) == 1)
+    assert len(await build.start_claim(ledger, queue.take()[0])) == 4
 
 
 async def test_a_relay_outlives_its_connections_to_the_ledger(
@@ -550,18 +561,18 @@ async def test_a_relay_outlives_its_connections_to_the_ledger(
 ) -> None:
     del endpoint
     queue = Queue()
-    own = Ledger(shared_url, application="waybill relay")
+    own = Ledger(shared_url, application_name="waybill relay")
     async with relaying(relay_on(own, Publisher(queue.broker, QUEUE))):
-        await on.until(lambda: is_heard(ledger))
-        await on.rows(
+        await build.wait_until(lambda: is_heard(ledger))
+        await build.fetch_rows(
             ledger,
             """
             select pg_terminate_backend(pid) from pg_stat_activity
             where datname = current_database() and application_name in ('waybill listener', 'waybill relay')
             """,
         )
-        await on.accept(ledger, tenant)
-        await on.until(lambda: len(queue) == 1)
+        await build.accept_event(ledger, tenant)
+        await build.wait_until(lambda: len(queue) == 1)
     await own.close()
 
 
@@ -569,14 +580,14 @@ async def test_a_relay_outlives_its_connections_to_the_ledger(
 async def test_what_a_deleted_endpoint_is_owed_is_cancelled(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.set_state(ledger, endpoint, EndpointState.PAUSED)
-    await on.accept_many(ledger, tenant, 3)
+    await build.set_state(ledger, endpoint, EndpointState.PAUSED)
+    await build.accept_events(ledger, tenant, 3)
     queue = Queue()
     async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE), poll=timedelta(seconds=0.05))):
-        await on.until(lambda: is_heard(ledger))
-        await on.delete_endpoint(ledger, tenant, endpoint)
-        await on.until(lambda: on.nothing_scheduled(ledger))
-    found = await on.rows(ledger, "select distinct status, reason from deliveries")
+        await build.wait_until(lambda: is_heard(ledger))
+        await build.delete_endpoint(ledger, tenant, endpoint)
+        await build.wait_until(lambda: build.is_schedule_empty(ledger))
+    found = await build.fetch_rows(ledger, "select distinct status, reason from deliveries")
     assert [tuple(row) for row in found] == [("cancelled", "endpoint_deleted")]
     assert len(queue) == 0
 
@@ -587,17 +598,19 @@ async def test_partitions_are_made_ahead(database_url: str) -> None:
 
     async def made() -> bool:
         async with ledger.transaction() as tx:
-            return await partitions.ensure(tx, now=clock()) == []
+            return await partitions.ensure_partitions(tx, now=clock()) == []
 
-    before = await on.rows(ledger, "select 1 from pg_inherits where inhparent = 'events'::regclass")
+    before = await build.fetch_rows(ledger, "select 1 from pg_inherits where inhparent = 'events'::regclass")
     assert before == []
 
     async def some() -> bool:
-        found = await on.rows(ledger, "select 1 from pg_inherits where inhparent = 'events'::regclass")
+        found = await build.fetch_rows(
+            ledger, "select 1 from pg_inherits where inhparent = 'events'::regclass"
+        )
         return len(found) > 0
 
     async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
-        await on.until(some)
+        await build.wait_until(some)
     assert await made()
     await ledger.close()
 
@@ -610,9 +623,9 @@ async def test_stopping_waits_for_what_is_being_published(
     publisher = Doubtful(queue.broker)
     publisher.may_go_on.clear()
     relay = relay_on(ledger, publisher)
-    await on.accept(ledger, tenant)
+    await build.accept_event(ledger, tenant)
     running = asyncio.create_task(relay.run())
-    await on.until(lambda: publisher.asked == 1)
+    await build.wait_until(lambda: publisher.asked == 1)
     relay.stop()
     for _ in range(10):
         await asyncio.sleep(0)
@@ -625,36 +638,36 @@ async def test_stopping_waits_for_what_is_being_published(
 async def test_a_relay_that_is_stopped_while_it_waits_ends_at_once(ledger: Ledger) -> None:
     relay = relay_on(ledger, Publisher(Queue().broker, QUEUE), poll=NEVER)
     running = asyncio.create_task(relay.run())
-    await on.until(lambda: is_heard(ledger))
+    await build.wait_until(lambda: is_heard(ledger))
     relay.stop()
     async with asyncio.timeout(10):
         await running
-    await on.until(lambda: is_heard(ledger, relays=0))
+    await build.wait_until(lambda: is_heard(ledger, relays=0))
 
 
-async def test_what_is_refused_while_it_stops_is_handed_back(
+async def test_claims_refused_during_shutdown_are_released(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     publisher = Doubtful(Queue().broker)
     publisher.refuses = True
     publisher.may_go_on.clear()
     relay = relay_on(ledger, publisher)
-    await on.accept(ledger, tenant)
+    await build.accept_event(ledger, tenant)
     running = asyncio.create_task(relay.run())
-    await on.until(lambda: publisher.asked == 1)
+    await build.wait_until(lambda: publisher.asked == 1)
     relay.stop()
     publisher.may_go_on.set()
     await running
-    assert await on.count(ledger, "claims") == 0
-    assert (await on.claim(ledger, [endpoint])).size == 1
+    assert await build.count_rows(ledger, "claims") == 0
+    assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 1
 
 
 async def test_an_endpoint_that_wants_other_events_is_not_disturbed(ledger: Ledger, tenant: TenantId) -> None:
-    await on.new_endpoint(ledger, tenant, Wanted(filter=("user.*",)))
+    await build.create_endpoint(ledger, tenant, EndpointSpec(filter=("user.*",)))
     queue = Queue()
     async with relaying(relay_on(ledger, Publisher(queue.broker, QUEUE))):
-        await on.until(lambda: is_heard(ledger))
-        await on.accept(ledger, tenant, "order.created")
-        await on.accept(ledger, tenant, "user.left")
-        await on.until(lambda: len(queue) == 1)
-    assert len(await on.start(ledger, queue.take()[0])) == 1
+        await build.wait_until(lambda: is_heard(ledger))
+        await build.accept_event(ledger, tenant, "order.created")
+        await build.accept_event(ledger, tenant, "user.left")
+        await build.wait_until(lambda: len(queue) == 1)
+    assert len(await build.start_claim(ledger, queue.take()[0])) == 1

@@ -15,12 +15,18 @@ from pydantic import SecretStr
 
 from delivery.bootstrap import clock
 from delivery.config import Settings
-from delivery.errors import Unavailable
-from delivery.model import ClaimId, Lane, new_id
-from tests.support import ledger as on
-from workers.broker import ACTOR, REPLAY_ACTOR, Publisher, queue_of, rabbitmq_broker
-from workers.relay import Pace, Relay
-from workers.upkeep import Ages, Upkeep
+from delivery.domain.errors import Unavailable
+from delivery.domain.model import ClaimId, Priority, new_id
+from tests.support import ledger_builders as build
+from workers.broker.broker import (
+    DELIVER_ACTOR,
+    DELIVER_REPLAYS_ACTOR,
+    Publisher,
+    create_rabbitmq_broker,
+    get_queue_name,
+)
+from workers.relay.relay import Relay, RelayConfig
+from workers.tasks.maintenance import MaintenanceLoop, MaxAges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,14 +43,14 @@ def settings(request: pytest.FixtureRequest, amqp_url: str) -> Iterator[Settings
     yield own
     with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
         channel = connection.channel()
-        for lane in Lane:
+        for lane in Priority:
             for suffix in ("", ".DQ", ".XQ"):
-                channel.queue_delete(queue_of(own, lane) + suffix)
+                channel.queue_delete(get_queue_name(own, lane) + suffix)
 
 
 @pytest.fixture
 def broker(settings: Settings) -> Iterator[Broker]:
-    broker = rabbitmq_broker(settings)
+    broker = create_rabbitmq_broker(settings)
     yield broker
     broker.close()
 
@@ -54,10 +60,12 @@ def messages(settings: Settings, amqp_url: str, count: int) -> list[tuple[pika.B
     found: list[tuple[pika.BasicProperties, ClaimId]] = []
     with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
         channel = connection.channel()
-        for _, properties, body in channel.consume(queue_of(settings, Lane.LIVE), inactivity_timeout=20):
+        for _, properties, body in channel.consume(
+            get_queue_name(settings, Priority.LIVE), inactivity_timeout=20
+        ):
             assert body is not None, "There are fewer messages."
             message = dramatiq.Message.decode(body)
-            assert message.actor_name == ACTOR
+            assert message.actor_name == DELIVER_ACTOR
             found.append((properties, ClaimId(UUID(*message.args))))
             if len(found) == count:
                 break
@@ -67,59 +75,62 @@ def messages(settings: Settings, amqp_url: str, count: int) -> list[tuple[pika.B
 
 def test_claims_are_published_durably_and_in_order(settings: Settings, broker: Broker, amqp_url: str) -> None:
     claims = [ClaimId(new_id()) for _ in range(3)]
-    assert Publisher(broker, queue_of(settings, Lane.LIVE)).publish(claims) == []
+    assert Publisher(broker, get_queue_name(settings, Priority.LIVE)).publish(claims) == []
     found = messages(settings, amqp_url, 3)
     assert [claim_id for _, claim_id in found] == claims
     assert {properties.delivery_mode for properties, _ in found} == {pika.DeliveryMode.Persistent.value}
 
 
 def test_a_queue_without_messages_has_none_waiting(settings: Settings, broker: Broker) -> None:
-    publisher = Publisher(broker, queue_of(settings, Lane.LIVE))
-    assert publisher.waiting() == 0
-    publisher.beat()
+    publisher = Publisher(broker, get_queue_name(settings, Priority.LIVE))
+    assert publisher.count_waiting() == 0
+    publisher.send_heartbeat()
     assert publisher.publish([]) == []
 
 
 def test_a_queue_that_is_gone_is_made_again_by_whoever_asks_how_much_waits_there(
     settings: Settings, broker: Broker, amqp_url: str
 ) -> None:
-    publisher = Publisher(broker, queue_of(settings, Lane.LIVE))
+    publisher = Publisher(broker, get_queue_name(settings, Priority.LIVE))
     assert publisher.publish([ClaimId(new_id())]) == []
     with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
-        connection.channel().queue_delete(queue_of(settings, Lane.LIVE))
-    assert publisher.waiting() == 0
+        connection.channel().queue_delete(get_queue_name(settings, Priority.LIVE))
+    assert publisher.count_waiting() == 0
     claim = ClaimId(new_id())
     assert publisher.publish([claim]) == []
     assert [one for _, one in messages(settings, amqp_url, 1)] == [claim]
 
 
 def test_a_broker_that_refused_once_is_asked_anew(settings: Settings, broker: Broker, amqp_url: str) -> None:
-    name = queue_of(settings, Lane.LIVE)
+    name = get_queue_name(settings, Priority.LIVE)
     publisher = Publisher(broker, name)
-    assert publisher.waiting() == 0
+    assert publisher.count_waiting() == 0
     with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
         channel = connection.channel()
         channel.queue_delete(name)
         channel.queue_declare(name, durable=True, arguments={"x-max-length": 1})  # with other terms: 406
         with pytest.raises(Unavailable):
-            publisher.waiting()
+            publisher.count_waiting()
         channel.queue_delete(name)
-    assert publisher.waiting() == 0
+    assert publisher.count_waiting() == 0
 
 
 async def test_what_is_due_arrives_in_the_queue(
     settings: Settings, broker: Broker, amqp_url: str, database_url: str
 ) -> None:
-    async with on.opened(database_url) as ledger:
-        tenant = await on.new_tenant(ledger)
-        await on.new_endpoint(ledger, tenant)
-        await on.accept_many(ledger, tenant, 3)
+    async with build.open_ledger(database_url) as ledger:
+        tenant = await build.create_tenant(ledger)
+        await build.create_endpoint(ledger, tenant)
+        await build.accept_events(ledger, tenant, 3)
         hour = timedelta(hours=1)
-        upkeep = Upkeep(ledger, Ages(hour, timedelta(days=30)), clock=clock)
-        publisher = Publisher(broker, queue_of(settings, Lane.LIVE))
-        assert publisher.waiting() == 0
+        upkeep = MaintenanceLoop(ledger, MaxAges(hour, timedelta(days=30)), clock=clock)
+        publisher = Publisher(broker, get_queue_name(settings, Priority.LIVE))
+        assert publisher.count_waiting() == 0
         relay = Relay(
-            ledger, publisher, upkeep, Pace(hour, timedelta(seconds=0.5), on.QUEUE_LEASE, on.PLENTY)
+            ledger,
+            publisher,
+            upkeep,
+            RelayConfig(hour, timedelta(seconds=0.5), build.QUEUE_LEASE, build.HIGH_IN_FLIGHT),
         )
         running = asyncio.create_task(relay.run())
         try:
@@ -127,30 +138,30 @@ async def test_what_is_due_arrives_in_the_queue(
         finally:
             relay.stop()
             await running
-        assert len(await on.start(ledger, claim_id)) == 3
+        assert len(await build.start_claim(ledger, claim_id)) == 3
 
 
 def test_a_broker_that_is_not_there_confirms_nothing(unused_tcp_port: int) -> None:
     away = Settings(amqp_url=SecretStr(f"amqp://127.0.0.1:{unused_tcp_port}/%2F"))
-    publisher = Publisher(rabbitmq_broker(away), queue_of(away, Lane.LIVE))
+    publisher = Publisher(create_rabbitmq_broker(away), get_queue_name(away, Priority.LIVE))
     claims = [ClaimId(new_id()) for _ in range(3)]
     assert publisher.publish(claims) == claims
     with pytest.raises(Unavailable):
-        publisher.waiting()
-    publisher.beat()
+        publisher.count_waiting()
+    publisher.send_heartbeat()
 
 
 def test_each_lane_has_a_queue_and_an_actor_of_its_own(
     settings: Settings, broker: Broker, amqp_url: str
 ) -> None:
     claim_id = ClaimId(new_id())
-    replays = Publisher(broker, queue_of(settings, Lane.REPLAY), actor=REPLAY_ACTOR)
-    assert Publisher(broker, queue_of(settings, Lane.LIVE)).waiting() == 0
+    replays = Publisher(broker, get_queue_name(settings, Priority.REPLAY), actor=DELIVER_REPLAYS_ACTOR)
+    assert Publisher(broker, get_queue_name(settings, Priority.LIVE)).count_waiting() == 0
     assert replays.publish([claim_id]) == []
-    assert Publisher(broker, queue_of(settings, Lane.LIVE)).waiting() == 0
+    assert Publisher(broker, get_queue_name(settings, Priority.LIVE)).count_waiting() == 0
     with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
-        queue = queue_of(settings, Lane.REPLAY)
+        queue = get_queue_name(settings, Priority.REPLAY)
         *_, body = next(connection.channel().consume(queue, inactivity_timeout=20))
     assert body is not None, "There is no message."
     message = dramatiq.Message.decode(body)
-    assert (message.actor_name, message.args) == (REPLAY_ACTOR, (str(claim_id),))
+    assert (message.actor_name, message.args) == (DELIVER_REPLAYS_ACTOR, (str(claim_id),))

@@ -9,24 +9,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.accept import NewEvent
 from delivery.bootstrap import clock
-from delivery.jobs import ItemState, MissingSelection, ReplayState
-from delivery.ledger import replays as rows_of
-from delivery.model import Actor, DeliveryStatus, EndpointState, Lane, Prefix, new_id, show_id
-from delivery.paging import OLDEST, Cut
-from delivery.replay import Advancer, NewReplay, Replays
-from delivery.selection import DeliverySelection
-from tests.support import ledger as on
+from delivery.domain.delivery_filter import DeliveryFilter
+from delivery.domain.model import Actor, DeliveryStatus, EndpointState, Prefix, Priority, format_id, new_id
+from delivery.domain.pagination import MIN_ID, PageRequest
+from delivery.domain.replay import ItemState, MissingEventFilter, ReplayState
+from delivery.ledger.replays import jobs as rows_of
+from delivery.pipeline.parsing import NewEvent
+from delivery.services.replays.runner import ReplayRunner
+from delivery.services.replays.service import ReplayService
+from delivery.services.replays.validation import NewReplay
+from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
-    from delivery.jobs import Replay
-    from delivery.ledger import Ledger
-    from delivery.ledger.claiming import Work
-    from delivery.model import ClaimId, DeliveryId, EndpointId, ReplayId, TenantId
+    from delivery.domain.model import ClaimId, DeliveryId, EndpointId, ReplayId, TenantId
+    from delivery.domain.replay import Replay
+    from delivery.ledger.db.session import Ledger
+    from delivery.ledger.queue.claims import ClaimedDelivery
 
 ADA = Actor("cli:ada")
-FAILED = DeliverySelection(statuses=(DeliveryStatus.FAILED,))
+FAILED = DeliveryFilter(statuses=(DeliveryStatus.FAILED,))
 
 
 @dataclass
@@ -35,12 +37,12 @@ class Jobs:
 
     ledger: Ledger
     tenant: TenantId
-    uses: Replays
-    advancer: Advancer
+    uses: ReplayService
+    advancer: ReplayRunner
 
     async def create(
         self,
-        wanted: DeliverySelection | MissingSelection = FAILED,
+        wanted: DeliveryFilter | MissingEventFilter = FAILED,
         *,
         rate: float | None = None,
         hold: bool = False,
@@ -58,7 +60,7 @@ class Jobs:
     async def counts(self, replay: ReplayId) -> dict[str, int]:
         """What the job says of itself; it must be what its items say."""
         told = {str(state): count for state, count in (await self.read(replay)).counts.items()}
-        found = await on.rows(
+        found = await build.fetch_rows(
             self.ledger,
             "select state, count(*) as n from replay_items where replay_id = :id group by state",
             id=replay,
@@ -67,7 +69,9 @@ class Jobs:
         return told
 
     async def states(self, replay: ReplayId) -> dict[DeliveryId | None, str]:
-        page = await self.uses.items(self.tenant, replay, None, Cut(100, after=OLDEST, oldest_first=True))
+        page = await self.uses.list_items(
+            self.tenant, replay, None, PageRequest(100, after=MIN_ID, oldest_first=True)
+        )
         return {one.delivery_id: one.state for one in page.items}
 
 
@@ -76,49 +80,49 @@ def jobs(ledger: Ledger, tenant: TenantId) -> Jobs:
     return Jobs(
         ledger,
         tenant,
-        Replays(ledger, clock=clock, in_flight=on.PLENTY),
-        Advancer(ledger, in_flight=on.PLENTY),
+        ReplayService(ledger, clock=clock, default_max_in_flight=build.HIGH_IN_FLIGHT),
+        ReplayRunner(ledger, default_max_in_flight=build.HIGH_IN_FLIGHT),
     )
 
 
 async def finish(
-    ledger: Ledger, endpoint: EndpointId, *, lane: Lane = Lane.LIVE, well: bool = True
-) -> list[Work]:
+    ledger: Ledger, endpoint: EndpointId, *, lane: Priority = Priority.LIVE, well: bool = True
+) -> list[ClaimedDelivery]:
     """Have a worker deliver all that is due for an endpoint; returns what went out."""
-    sent: list[Work] = []
-    while (taken := await on.claim(ledger, [endpoint], lane=lane)).size:
-        for claim_id in taken.claims:
-            works = await on.start(ledger, claim_id)
-            result = on.success if well else on.failure
-            await on.record(ledger, *[result(work, claim_id) for work in works])
+    sent: list[ClaimedDelivery] = []
+    while (taken := await build.claim_deliveries(ledger, [endpoint], lane=lane)).delivery_count:
+        for claim_id in taken.claim_ids:
+            works = await build.start_claim(ledger, claim_id)
+            result = build.make_success if well else build.make_failure
+            await build.record_results(ledger, *[result(work, claim_id) for work in works])
             sent += works
     return sent
 
 
 async def failed(ledger: Ledger, tenant: TenantId, endpoint: EndpointId, count: int) -> list[DeliveryId]:
     """So many deliveries that failed for good."""
-    await on.accept_many(ledger, tenant, count)
+    await build.accept_events(ledger, tenant, count)
     return [work.delivery_id for work in await finish(ledger, endpoint, well=False)]
 
 
-async def test_what_is_meant_goes_out_once_in_the_replay_lane(
+async def test_selected_deliveries_are_replayed_once_at_replay_priority(
     jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     before = await failed(ledger, tenant, endpoint, 30)
     replay = await jobs.create()
     assert (await jobs.step(replay)).selected == 30
     assert await jobs.counts(replay) == {"queued": 30}
-    assert await finish(ledger, endpoint, lane=Lane.LIVE) == []
-    sent = await finish(ledger, endpoint, lane=Lane.REPLAY)
+    assert await finish(ledger, endpoint, lane=Priority.LIVE) == []
+    sent = await finish(ledger, endpoint, lane=Priority.REPLAY)
     assert sorted(work.delivery_id for work in sent) == sorted(before)
     assert {work.attempts for work in sent} == {1}
     over = await jobs.step(replay)
     assert (over.state, over.done, over.remaining) == (ReplayState.FINISHED, 30, 0)
     assert await jobs.counts(replay) == {"succeeded": 30}
-    stands = await on.standing(ledger, before[0])
+    stands = await build.read_delivery_state(ledger, before[0])
     assert (stands.status, stands.recorded) == ("succeeded", 2)
     await jobs.step(replay)
-    assert await on.nothing_scheduled(ledger)
+    assert await build.is_schedule_empty(ledger)
 
 
 async def test_steps_at_the_same_time_take_turns(
@@ -126,19 +130,19 @@ async def test_steps_at_the_same_time_take_turns(
 ) -> None:
     await failed(ledger, tenant, endpoint, 40)
     replay = await jobs.create()
-    workers = [Advancer(ledger, in_flight=on.PLENTY) for _ in range(4)]
+    workers = [ReplayRunner(ledger, default_max_in_flight=build.HIGH_IN_FLIGHT) for _ in range(4)]
     await asyncio.gather(*(worker.step(replay) for worker in workers for _ in range(3)))
     assert await jobs.counts(replay) == {"queued": 40}
-    assert len(await finish(ledger, endpoint, lane=Lane.REPLAY)) == 40
+    assert len(await finish(ledger, endpoint, lane=Priority.REPLAY)) == 40
 
 
 async def test_a_job_finds_nothing_that_is_made_after_it(
     jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await failed(ledger, tenant, endpoint, 3)
-    replay = await jobs.create(DeliverySelection(endpoints=(endpoint,)))
+    replay = await jobs.create(DeliveryFilter(endpoints=(endpoint,)))
     await asyncio.sleep(0.002)
-    await on.accept_many(ledger, tenant, 5)
+    await build.accept_events(ledger, tenant, 5)
     assert (await jobs.step(replay)).selected == 3
 
 
@@ -148,7 +152,7 @@ async def test_a_rate_is_kept(jobs: Jobs, ledger: Ledger, tenant: TenantId, endp
     for _ in range(3):
         await jobs.step(replay)
     assert await jobs.counts(replay) == {"waiting": 20}
-    await on.change(
+    await build.execute(
         ledger, "update replays set paced_at = paced_at - interval '1 hour' where id = :id", id=replay
     )
     await jobs.step(replay)
@@ -164,7 +168,7 @@ async def test_an_endpoint_has_so_many_in_the_lane_and_no_more(
     await jobs.step(replay)
     assert await jobs.counts(replay) == {"waiting": 50, "queued": 250}
     while (await jobs.step(replay)).remaining:
-        await finish(ledger, endpoint, lane=Lane.REPLAY)
+        await finish(ledger, endpoint, lane=Priority.REPLAY)
     assert await jobs.counts(replay) == {"succeeded": 300}
 
 
@@ -174,12 +178,14 @@ async def test_what_fails_again_is_retried_and_counted_when_it_is_over(
     await failed(ledger, tenant, endpoint, 2)
     replay = await jobs.create()
     await jobs.step(replay)
-    claim_id, works = await on.claim_and_start(ledger, endpoint, lane=Lane.REPLAY)
-    await on.record(ledger, *[on.again(work, claim_id) for work in works])
+    claim_id, works = await build.claim_and_start(ledger, endpoint, lane=Priority.REPLAY)
+    await build.record_results(ledger, *[build.make_retry(work, claim_id) for work in works])
     assert (await jobs.step(replay)).state is ReplayState.RUNNING
     assert await jobs.counts(replay) == {"retrying": 2}
-    claim_id, works = await on.claim_and_start(ledger, endpoint, lane=Lane.REPLAY)
-    await on.record(ledger, on.success(works[0], claim_id), on.failure(works[1], claim_id))
+    claim_id, works = await build.claim_and_start(ledger, endpoint, lane=Priority.REPLAY)
+    await build.record_results(
+        ledger, build.make_success(works[0], claim_id), build.make_failure(works[1], claim_id)
+    )
     assert (await jobs.step(replay)).state is ReplayState.FINISHED
     assert await jobs.counts(replay) == {"succeeded": 1, "failed": 1}
 
@@ -187,13 +193,15 @@ async def test_what_fails_again_is_retried_and_counted_when_it_is_over(
 async def test_what_waits_is_made_due_and_sent_once(
     jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.accept_many(ledger, tenant, 3)
-    claim_id, works = await on.claim_and_start(ledger, endpoint)
-    await on.record(ledger, *[on.again(work, claim_id, after=timedelta(hours=2)) for work in works])
-    replay = await jobs.create(DeliverySelection(statuses=(DeliveryStatus.PENDING,)))
+    await build.accept_events(ledger, tenant, 3)
+    claim_id, works = await build.claim_and_start(ledger, endpoint)
+    await build.record_results(
+        ledger, *[build.make_retry(work, claim_id, delay=timedelta(hours=2)) for work in works]
+    )
+    replay = await jobs.create(DeliveryFilter(statuses=(DeliveryStatus.PENDING,)))
     await jobs.step(replay)
-    assert len(await finish(ledger, endpoint, lane=Lane.REPLAY)) == 3
-    assert await finish(ledger, endpoint, lane=Lane.LIVE) == []
+    assert len(await finish(ledger, endpoint, lane=Priority.REPLAY)) == 3
+    assert await finish(ledger, endpoint, lane=Priority.LIVE) == []
     await jobs.step(replay)
     assert await jobs.counts(replay) == {"succeeded": 3}
 
@@ -201,15 +209,15 @@ async def test_what_waits_is_made_due_and_sent_once(
 async def test_what_is_on_its_way_is_not_sent_a_second_time(
     jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.accept_many(ledger, tenant, 2)
-    claim_id, works = await on.claim_and_start(ledger, endpoint)
-    replay = await jobs.create(DeliverySelection(endpoints=(endpoint,)))
+    await build.accept_events(ledger, tenant, 2)
+    claim_id, works = await build.claim_and_start(ledger, endpoint)
+    replay = await jobs.create(DeliveryFilter(endpoints=(endpoint,)))
     await jobs.step(replay)
     assert await jobs.counts(replay) == {"queued": 2}
-    await on.record(ledger, *[on.success(work, claim_id) for work in works])
+    await build.record_results(ledger, *[build.make_success(work, claim_id) for work in works])
     await jobs.step(replay)
     assert await jobs.counts(replay) == {"succeeded": 2}
-    assert await on.nothing_scheduled(ledger)
+    assert await build.is_schedule_empty(ledger)
 
 
 async def test_two_jobs_that_mean_the_same_send_it_once_and_both_count_it(
@@ -217,10 +225,10 @@ async def test_two_jobs_that_mean_the_same_send_it_once_and_both_count_it(
 ) -> None:
     await failed(ledger, tenant, endpoint, 5)
     first = await jobs.create()
-    second = await jobs.create(DeliverySelection(endpoints=(endpoint,)))
+    second = await jobs.create(DeliveryFilter(endpoints=(endpoint,)))
     await jobs.step(first)
     await jobs.step(second)
-    assert len(await finish(ledger, endpoint, lane=Lane.REPLAY)) == 5
+    assert len(await finish(ledger, endpoint, lane=Priority.REPLAY)) == 5
     for replay in (first, second):
         await jobs.step(replay)
         assert await jobs.counts(replay) == {"succeeded": 5}
@@ -237,17 +245,17 @@ async def test_a_pause_takes_back_what_no_worker_has_and_a_resume_sends_it(
     assert (await jobs.uses.pause(tenant, replay, reason="wait", actor=ADA)).state is ReplayState.PAUSED
     await jobs.step(replay)
     assert await jobs.counts(replay) == {"waiting": 4, "queued": 2}
-    assert await on.count(ledger, "schedule") == 2
+    assert await build.count_rows(ledger, "schedule") == 2
     back = next(id_ for id_ in ids if id_ not in {work.delivery_id for work in works})
-    stands = await on.standing(ledger, back)
+    stands = await build.read_delivery_state(ledger, back)
     assert (stands.status, stands.reason, stands.attempts) == ("failed", "too_large", 1)
-    await on.record(ledger, *[on.success(work, claim_id) for work in works])
+    await build.record_results(ledger, *[build.make_success(work, claim_id) for work in works])
     await jobs.step(replay)
     assert await jobs.counts(replay) == {"waiting": 4, "succeeded": 2}
     assert await due(ledger, replay) is False
     await jobs.uses.resume(tenant, replay, actor=ADA)
     await jobs.step(replay)
-    assert len(await finish(ledger, endpoint, lane=Lane.REPLAY)) == 4
+    assert len(await finish(ledger, endpoint, lane=Priority.REPLAY)) == 4
     assert (await jobs.step(replay)).state is ReplayState.FINISHED
 
 
@@ -256,11 +264,11 @@ async def test_a_cancelled_job_leaves_everything_as_it_was(
 ) -> None:
     ids = await failed(ledger, tenant, endpoint, 3)
     later = timedelta(hours=2)
-    await on.accept_many(ledger, tenant, 1)
-    claim_id, (waits,) = await on.claim_and_start(ledger, endpoint)
-    await on.record(ledger, on.again(waits, claim_id, after=later))
+    await build.accept_events(ledger, tenant, 1)
+    claim_id, (waits,) = await build.claim_and_start(ledger, endpoint)
+    await build.record_results(ledger, build.make_retry(waits, claim_id, delay=later))
     before = await everything(ledger)
-    replay = await jobs.create(DeliverySelection(endpoints=(endpoint,)))
+    replay = await jobs.create(DeliveryFilter(endpoints=(endpoint,)))
     await jobs.step(replay)
     assert await jobs.counts(replay) == {"queued": 4}
     assert (await jobs.uses.cancel(tenant, replay, actor=ADA)).state is ReplayState.CANCELLING
@@ -268,7 +276,9 @@ async def test_a_cancelled_job_leaves_everything_as_it_was(
     assert over.state is ReplayState.CANCELLED
     assert await jobs.counts(replay) == {"cancelled": 4}
     assert await everything(ledger) == before
-    assert {row.delivery_id for row in await on.rows(ledger, "select delivery_id from failures")} == set(ids)
+    assert {
+        row.delivery_id for row in await build.fetch_rows(ledger, "select delivery_id from failures")
+    } == set(ids)
     assert await due(ledger, replay) is False
 
 
@@ -278,12 +288,14 @@ async def test_what_failed_in_a_cancelled_job_is_not_retried(
     (id_,) = await failed(ledger, tenant, endpoint, 1)
     replay = await jobs.create()
     await jobs.step(replay)
-    claim_id, works = await on.claim_and_start(ledger, endpoint, lane=Lane.REPLAY)
-    await on.record(ledger, *[on.again(work, claim_id, after=timedelta(hours=1)) for work in works])
+    claim_id, works = await build.claim_and_start(ledger, endpoint, lane=Priority.REPLAY)
+    await build.record_results(
+        ledger, *[build.make_retry(work, claim_id, delay=timedelta(hours=1)) for work in works]
+    )
     await jobs.step(replay)
     await jobs.uses.cancel(tenant, replay, actor=ADA)
     assert (await jobs.step(replay)).state is ReplayState.CANCELLED
-    stands = await on.standing(ledger, id_)
+    stands = await build.read_delivery_state(ledger, id_)
     assert (stands.status, stands.scheduled, stands.attempts) == ("failed", False, 2)
 
 
@@ -291,16 +303,16 @@ async def test_what_another_job_waits_for_is_left_to_it(
     jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     (id_,) = await failed(ledger, tenant, endpoint, 1)
-    first, second = await jobs.create(), await jobs.create(DeliverySelection(endpoints=(endpoint,)))
+    first, second = await jobs.create(), await jobs.create(DeliveryFilter(endpoints=(endpoint,)))
     await jobs.step(first)
     await jobs.step(second)
     await jobs.uses.cancel(tenant, first, actor=ADA)
     await jobs.step(first)
     assert await jobs.counts(first) == {"cancelled": 1}
-    assert (await on.standing(ledger, id_)).scheduled
+    assert (await build.read_delivery_state(ledger, id_)).scheduled
     await jobs.uses.cancel(tenant, second, actor=ADA)
     await jobs.step(second)
-    assert (await on.standing(ledger, id_)).status == "failed"
+    assert (await build.read_delivery_state(ledger, id_)).status == "failed"
 
 
 # ------------------------------------------------------------------ what cannot be sent
@@ -317,12 +329,12 @@ async def test_what_cannot_be_sent_is_skipped_and_says_why(
 ) -> None:
     await failed(ledger, tenant, endpoint, 2)
     replay = await jobs.create()
-    await on.change(ledger, spoiled)
+    await build.execute(ledger, spoiled)
     assert (await jobs.step(replay)).state is ReplayState.FINISHED
     assert await jobs.counts(replay) == {"skipped": 2}
-    found = await on.rows(ledger, "select distinct why from replay_items")
+    found = await build.fetch_rows(ledger, "select distinct why from replay_items")
     assert [row.why for row in found] == [why]
-    assert await on.nothing_scheduled(ledger)
+    assert await build.is_schedule_empty(ledger)
 
 
 @pytest.mark.parametrize("state", [EndpointState.PAUSED, EndpointState.DISABLED])
@@ -330,11 +342,11 @@ async def test_by_choice_it_waits_until_its_endpoint_is_active(
     jobs: Jobs, ledger: Ledger, tenant: TenantId, endpoint: EndpointId, state: EndpointState
 ) -> None:
     await failed(ledger, tenant, endpoint, 2)
-    await on.set_state(ledger, endpoint, state)
+    await build.set_state(ledger, endpoint, state)
     replay = await jobs.create(hold=True)
     await jobs.step(replay)
     assert await jobs.counts(replay) == {"waiting": 2}
-    await on.set_state(ledger, endpoint, EndpointState.ACTIVE)
+    await build.set_state(ledger, endpoint, EndpointState.ACTIVE)
     await jobs.step(replay)
     assert await jobs.counts(replay) == {"queued": 2}
 
@@ -343,36 +355,36 @@ async def test_by_choice_it_waits_until_its_endpoint_is_active(
 async def test_what_an_endpoint_never_got_is_owed_to_it_once(
     jobs: Jobs, ledger: Ledger, tenant: TenantId
 ) -> None:
-    await on.accept_many(ledger, tenant, 4)
-    await on.accept(ledger, tenant, "user.left")
-    late = await on.new_endpoint(ledger, tenant)
-    await on.accept_many(ledger, tenant, 2)
-    wanted = MissingSelection(late, types=("order.*",))
+    await build.accept_events(ledger, tenant, 4)
+    await build.accept_event(ledger, tenant, "user.left")
+    late = await build.create_endpoint(ledger, tenant)
+    await build.accept_events(ledger, tenant, 2)
+    wanted = MissingEventFilter(late, types=("order.*",))
     first, second = await jobs.create(wanted), await jobs.create(wanted)
     for replay in (first, second):
         await jobs.step(replay)
     assert await jobs.counts(first) == {"queued": 4}
     assert await jobs.counts(second) == {}
-    sent = await finish(ledger, late, lane=Lane.REPLAY)
+    sent = await finish(ledger, late, lane=Priority.REPLAY)
     assert len({work.event_id for work in sent}) == len(sent) == 4
     assert (await jobs.step(first)).state is ReplayState.FINISHED
-    owed = await on.row(ledger, "select count(*) from deliveries where endpoint_id = :id", id=late)
+    owed = await build.fetch_row(ledger, "select count(*) from deliveries where endpoint_id = :id", id=late)
     assert owed[0] == 6
 
 
 async def test_two_jobs_that_found_the_same_events_owe_them_once(
     jobs: Jobs, ledger: Ledger, tenant: TenantId
 ) -> None:
-    await on.accept_many(ledger, tenant, 5)
-    late = await on.new_endpoint(ledger, tenant)
-    await on.set_state(ledger, late, EndpointState.PAUSED)
-    wanted = MissingSelection(late)
+    await build.accept_events(ledger, tenant, 5)
+    late = await build.create_endpoint(ledger, tenant)
+    await build.set_state(ledger, late, EndpointState.PAUSED)
+    wanted = MissingEventFilter(late)
     both = [await jobs.create(wanted, hold=True) for _ in range(2)]
     for replay in both:
         await jobs.step(replay)
         assert await jobs.counts(replay) == {"waiting": 5}
-    await on.set_state(ledger, late, EndpointState.ACTIVE)
-    await asyncio.gather(*(Advancer(ledger, in_flight=9).step(replay) for replay in both))
+    await build.set_state(ledger, late, EndpointState.ACTIVE)
+    await asyncio.gather(*(ReplayRunner(ledger, default_max_in_flight=9).step(replay) for replay in both))
     told = [await jobs.counts(replay) for replay in both]
     assert sorted(told, key=str) == [{"queued": 5}, {"skipped": 5}]
 
@@ -380,14 +392,14 @@ async def test_two_jobs_that_found_the_same_events_owe_them_once(
 async def test_what_was_owed_by_a_job_and_is_cancelled_keeps_its_row(
     jobs: Jobs, ledger: Ledger, tenant: TenantId
 ) -> None:
-    await on.accept_many(ledger, tenant, 2)
-    late = await on.new_endpoint(ledger, tenant)
-    replay = await jobs.create(MissingSelection(late))
+    await build.accept_events(ledger, tenant, 2)
+    late = await build.create_endpoint(ledger, tenant)
+    replay = await jobs.create(MissingEventFilter(late))
     await jobs.step(replay)
     await jobs.uses.cancel(tenant, replay, actor=ADA)
     await jobs.step(replay)
-    (id_, _) = await on.delivery_ids(ledger, late)
-    stands = await on.standing(ledger, id_)
+    (id_, _) = await build.list_delivery_ids(ledger, late)
+    stands = await build.read_delivery_state(ledger, id_)
     assert (stands.status, stands.reason, stands.scheduled) == ("cancelled", "replay_cancelled", False)
 
 
@@ -395,25 +407,28 @@ async def test_what_was_owed_by_a_job_and_is_cancelled_keeps_its_row(
 async def test_jobs_take_turns(jobs: Jobs, ledger: Ledger) -> None:
     made = [await jobs.create() for _ in range(3)]
     async with ledger.transaction() as tx:
-        first = await rows_of.take_due(tx, most=2, patience=timedelta(seconds=5))
+        first = await rows_of.claim_due(tx, limit=2, lease=timedelta(seconds=5))
     async with ledger.transaction() as tx:
-        then = await rows_of.take_due(tx, most=2, patience=timedelta(seconds=5))
+        then = await rows_of.claim_due(tx, limit=2, lease=timedelta(seconds=5))
     assert sorted([*first, *then]) == sorted(made)
 
 
 async def test_a_step_reads_only_the_items_that_it_moves(shared_url: str) -> None:
-    async with on.opened(shared_url, pool_size=1) as ledger:
-        await on.emptied(ledger)
-        tenant = await on.new_tenant(ledger)
-        endpoint = await on.new_endpoint(ledger, tenant)
+    async with build.open_ledger(shared_url, pool_size=1) as ledger:
+        await build.empty_ledger(ledger)
+        tenant = await build.create_tenant(ledger)
+        endpoint = await build.create_endpoint(ledger, tenant)
         await failed(ledger, tenant, endpoint, 20)
-        advancer, uses = Advancer(ledger, in_flight=9), Replays(ledger, clock=clock, in_flight=9)
+        advancer, uses = (
+            ReplayRunner(ledger, default_max_in_flight=9),
+            ReplayService(ledger, clock=clock, default_max_in_flight=9),
+        )
         made = await uses.create(tenant, NewReplay(FAILED, "so"), operator=False, actor=ADA)
-        await on.change(ledger, OVER_ALREADY, replay=made.id, endpoint=endpoint)
-        await on.change(ledger, "analyze replay_items")  # as autovacuum does soon after so many new rows
+        await build.execute(ledger, OVER_ALREADY, replay=made.id, endpoint=endpoint)
+        await build.execute(ledger, "analyze replay_items")  # as autovacuum does soon after so many new rows
         before = await items_read(ledger)
         await advancer.step(made.id)
-        await finish(ledger, endpoint, lane=Lane.REPLAY)
+        await finish(ledger, endpoint, lane=Priority.REPLAY)
         await advancer.step(made.id)
         assert (await uses.read(tenant, made.id)).counts == {ItemState.SUCCEEDED: 20}
         assert await items_read(ledger) - before < 1_000
@@ -427,31 +442,33 @@ OVER_ALREADY = """
 
 async def items_read(ledger: Ledger) -> int:
     """How many entries of the indexes of `replay_items` were read so far, over the only connection."""
-    await on.row(ledger, "select pg_stat_force_next_flush()")
-    row = await on.row(
+    await build.fetch_row(ledger, "select pg_stat_force_next_flush()")
+    row = await build.fetch_row(
         ledger, "select sum(idx_tup_read) from pg_stat_user_indexes where relname = 'replay_items'"
     )
     return int(row[0])
 
 
-async def test_a_step_of_nothing_is_nothing(jobs: Jobs) -> None:
+async def test_empty_replay_step_changes_nothing(jobs: Jobs) -> None:
     await jobs.advancer.step(new_id())  # type: ignore[arg-type]
 
 
-async def claimed_some(ledger: Ledger, endpoint: EndpointId, count: int) -> tuple[ClaimId, list[Work]]:
-    taken = await on.claim(ledger, [endpoint], take=count, lane=Lane.REPLAY)
-    (claim_id,) = taken.claims
-    return claim_id, await on.start(ledger, claim_id)
+async def claimed_some(
+    ledger: Ledger, endpoint: EndpointId, count: int
+) -> tuple[ClaimId, list[ClaimedDelivery]]:
+    taken = await build.claim_deliveries(ledger, [endpoint], take=count, lane=Priority.REPLAY)
+    (claim_id,) = taken.claim_ids
+    return claim_id, await build.start_claim(ledger, claim_id)
 
 
 async def everything(ledger: Ledger) -> list[object]:
     """How all deliveries stand, in both of their rows."""
-    history = await on.rows(
+    history = await build.fetch_rows(
         ledger,
         "select id, status, reason, attempts, finished_at, outcome, http_status, sequence from deliveries"
         " order by id",
     )
-    present = await on.rows(
+    present = await build.fetch_rows(
         ledger,
         "select delivery_id, lane, due_at, attempts, step, claim_id from schedule order by delivery_id",
     )
@@ -459,7 +476,7 @@ async def everything(ledger: Ledger) -> list[object]:
 
 
 async def due(ledger: Ledger, replay: ReplayId) -> bool:
-    row = await on.row(ledger, "select next_at is not null from replays where id = :id", id=replay)
+    row = await build.fetch_row(ledger, "select next_at is not null from replays where id = :id", id=replay)
     return bool(row[0])
 
 
@@ -469,16 +486,16 @@ async def test_a_finished_job_is_told_in_the_journal(
     await failed(ledger, tenant, endpoint, 1)
     replay = await jobs.create()
     await jobs.step(replay)
-    await finish(ledger, endpoint, lane=Lane.REPLAY)
+    await finish(ledger, endpoint, lane=Priority.REPLAY)
     await jobs.step(replay)
-    found = await on.rows(
+    found = await build.fetch_rows(
         ledger, "select what, actor, details from journal where what like 'replay.%' order by id"
     )
     assert [(row.what, row.actor) for row in found] == [
         ("replay.created", "cli:ada"),
         ("replay.finished", "waybill"),
     ]
-    assert found[1].details == {"replay_id": show_id(Prefix.REPLAY, replay), "succeeded": 1}
+    assert found[1].details == {"replay_id": format_id(Prefix.REPLAY, replay), "succeeded": 1}
 
 
 async def test_a_job_for_events_never_owed_goes_by_channels_and_condition(
@@ -488,14 +505,14 @@ async def test_a_job_for_events_never_owed_goes_by_channels_and_condition(
         NewEvent("order.created", b'{"n": %d}' % number, ("eu",) if number % 2 else ("us",))
         for number in range(120)
     ]
-    await on.accepter(ledger).accept(tenant, events, single=False)
-    wanted = on.Wanted(channels=("eu", "asia"), condition="n >= `100`")
-    endpoint = await on.new_endpoint(ledger, tenant, wanted)
-    replay = await jobs.create(MissingSelection(endpoint))
+    await build.make_intake(ledger).accept_events(tenant, events, single=False)
+    wanted = build.EndpointSpec(channels=("eu", "asia"), condition="n >= `100`")
+    endpoint = await build.create_endpoint(ledger, tenant, wanted)
+    replay = await jobs.create(MissingEventFilter(endpoint))
     while (await jobs.step(replay)).selecting:
         pass
     assert sum((await jobs.counts(replay)).values()) == 10
-    found = await on.rows(
+    found = await build.fetch_rows(
         ledger,
         """
         select convert_from(body, 'utf8')::json -> 'data' ->> 'n' as n, channels

@@ -13,27 +13,28 @@ import structlog
 from sqlalchemy import text
 
 from delivery.bootstrap import clock
-from delivery.ledger import Ledger, partitions
-from delivery.ledger.retiring import Retiring
-from delivery.ledger.tables import PARTITIONED
-from delivery.model import EndpointState, id_floor
-from delivery.retention import Terms
-from delivery.retiring import Pace, Report, Retention
-from tests.support import ledger as on
-from workers.retention import Keeping
+from delivery.domain.model import EndpointState, build_min_id
+from delivery.domain.retention import RetentionPeriods
+from delivery.ledger.db import partitions
+from delivery.ledger.db.session import Ledger
+from delivery.ledger.db.tables import PARTITIONED_TABLES
+from delivery.ledger.retention.drop_partitions import PartitionDropper
+from delivery.services.retention import PruneLimits, RetentionReport, RetentionService
+from tests.support import ledger_builders as build
+from workers.tasks.retention import RetentionLoop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from delivery.model import EndpointId, TenantId
+    from delivery.domain.model import EndpointId, TenantId
 
 T = TypeVar("T")
 
-TERMS = Terms(payload=10, attempts=10, deliveries=10, events=10, journal=400)
+TERMS = RetentionPeriods(payload=10, attempts=10, deliveries=10, events=10, journal=400)
 # All that is made now is then past ten days, and not past a hundred.
 LATER = timedelta(days=40)
 LONG = 100
-QUICK = Pace(rest=timedelta(0))
+QUICK = PruneLimits(pause=timedelta(0))
 OF_DELIVERIES = ("deliveries", "failures", "endpoint_sequence")
 # Three thousand of each, of days about a month ago.
 OLD = """
@@ -66,17 +67,17 @@ where waits.datname = current_database() and waits.application_name = 'waybill t
 BARE = "select count(*) filter (where body is null), count(*) from events"
 
 
-def but(**days: int) -> Terms:
+def but(**days: int) -> RetentionPeriods:
     """Ten days for everything but what is named."""
     return replace(TERMS, **days)
 
 
-def retention(ledger: Ledger, terms: Terms = TERMS, pace: Pace = QUICK) -> Retention:
+def retention(ledger: Ledger, terms: RetentionPeriods = TERMS, pace: PruneLimits = QUICK) -> RetentionService:
     """Retention as it is after forty days."""
-    return Retention(ledger, terms, clock=lambda: clock() + LATER, pace=pace)
+    return RetentionService(ledger, terms, clock=lambda: clock() + LATER, limits=pace)
 
 
-async def run(ledger: Ledger, terms: Terms = TERMS, pace: Pace = QUICK) -> Report:
+async def run(ledger: Ledger, terms: RetentionPeriods = TERMS, pace: PruneLimits = QUICK) -> RetentionReport:
     report = await retention(ledger, terms, pace).run()
     assert report is not None
     return report
@@ -84,16 +85,19 @@ async def run(ledger: Ledger, terms: Terms = TERMS, pace: Pace = QUICK) -> Repor
 
 async def sent(ledger: Ledger, tenant: TenantId, endpoint: EndpointId, count: int = 3) -> None:
     """Events that were delivered, but for one of them, which was refused for good."""
-    await on.accept_many(ledger, tenant, count)
-    claim_id, works = await on.claim_and_start(ledger, endpoint)
-    results = [on.failure(works[0], claim_id), *(on.success(work, claim_id) for work in works[1:])]
-    await on.record(ledger, *results)
+    await build.accept_events(ledger, tenant, count)
+    claim_id, works = await build.claim_and_start(ledger, endpoint)
+    results = [
+        build.make_failure(works[0], claim_id),
+        *(build.make_success(work, claim_id) for work in works[1:]),
+    ]
+    await build.record_results(ledger, *results)
 
 
 async def counts(ledger: Ledger) -> tuple[int, ...]:
     """How many events, deliveries, attempts, failures and numbers there are."""
     tables = ("events", "deliveries", "attempts", "failures", "endpoint_sequence")
-    return tuple([await on.count(ledger, table) for table in tables])
+    return tuple([await build.count_rows(ledger, table) for table in tables])
 
 
 def day(table: str) -> str:
@@ -102,7 +106,7 @@ def day(table: str) -> str:
 
 async def shorten(ledger: Ledger, tenant: TenantId, terms: str) -> None:
     statement = "update tenants set retention = cast(:terms as json) where id = :id"
-    await on.change(ledger, statement, terms=terms, id=tenant)
+    await build.execute(ledger, statement, terms=terms, id=tenant)
 
 
 @asynccontextmanager
@@ -116,7 +120,7 @@ async def reading(ledger: Ledger, table: str) -> AsyncIterator[None]:
 @pytest.fixture(autouse=True)
 async def no_notes(ledger: Ledger) -> None:
     """What an earlier test has noted of today holds no more: other events are made today."""
-    await on.change(ledger, f"comment on table {day('events')} is null")
+    await build.execute(ledger, f"comment on table {day('events')} is null")
 
 
 # ---- whole days
@@ -132,36 +136,36 @@ async def test_days_past_their_term_are_dropped_and_the_others_stay(
     report = await run(ledger)
     assert {name.rpartition("_")[0] for name in report.dropped} == {*OF_DELIVERIES, "events"}
     assert await counts(ledger) == (0, 0, 0, 0, 0)
-    assert (await run(ledger)).facts() == Report().facts()
+    assert (await run(ledger)).to_dict() == RetentionReport().to_dict()
     async with ledger.transaction() as tx:
-        made = await partitions.ensure(tx, now=clock())
-    assert {name.rpartition("_")[0] for name in made} == set(PARTITIONED) - {"journal"}
+        made = await partitions.ensure_partitions(tx, now=clock())
+    assert {name.rpartition("_")[0] for name in made} == set(PARTITIONED_TABLES) - {"journal"}
     await sent(ledger, tenant, endpoint)
 
 
 async def test_a_day_stays_while_anything_of_it_is_owed(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.accept(ledger, tenant)
+    await build.accept_event(ledger, tenant)
     report = await run(ledger, but(attempts=LONG))
     assert {*report.owed} == {day("deliveries"), day("events")}
     assert not {day(table) for table in (*OF_DELIVERIES, "events")} & {*report.dropped}
-    claim_id, (work,) = await on.claim_and_start(ledger, endpoint)
+    claim_id, (work,) = await build.claim_and_start(ledger, endpoint)
     assert work.body is not None
-    await on.record(ledger, on.success(work, claim_id))
+    await build.record_results(ledger, build.make_success(work, claim_id))
     assert {day(table) for table in (*OF_DELIVERIES, "events")} <= {
         *(await run(ledger, but(attempts=LONG))).dropped
     }
 
 
-async def test_what_was_asked_for_while_a_day_was_taken_out_brings_it_back(
+async def test_replay_during_partition_detach_reattaches_it(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await sent(ledger, tenant, endpoint, 1)
     async with ledger.transaction() as tx:
         await tx.execute(text("select count(*) from deliveries"))
         at_it = asyncio.create_task(run(ledger, but(attempts=LONG, events=LONG, payload=LONG)))
-        await on.until(lambda: on.somebody_waits_for_a_lock(ledger))
+        await build.wait_until(lambda: build.has_lock_waiter(ledger))
         # As a replay does that began before.
         await tx.execute(
             text("""
@@ -171,22 +175,22 @@ async def test_what_was_asked_for_while_a_day_was_taken_out_brings_it_back(
         )
     assert (await at_it).owed == [day("deliveries")]
     assert await counts(ledger) == (1, 1, 1, 1, 1)
-    claim_id, (work,) = await on.claim_and_start(ledger, endpoint)
-    await on.record(ledger, on.success(work, claim_id))
-    assert await on.count(ledger, "failures") == 0  # its trigger is back too
+    claim_id, (work,) = await build.claim_and_start(ledger, endpoint)
+    await build.record_results(ledger, build.make_success(work, claim_id))
+    assert await build.count_rows(ledger, "failures") == 0  # its trigger is back too
 
 
 # ---- beside those who read and write
-async def test_nobody_waits_for_a_day_that_waits_for_a_reader(
+async def test_dropping_a_partition_behind_a_reader_blocks_nobody(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await sent(ledger, tenant, endpoint)
     hurried = "set local lock_timeout = '1s'"
     async with reading(ledger, "deliveries"), reading(ledger, "attempts"), reading(ledger, "events"):
         at_it = asyncio.create_task(run(ledger))
-        await on.until(lambda: on.somebody_waits_for_a_lock(ledger))
+        await build.wait_until(lambda: build.has_lock_waiter(ledger))
         async with ledger.transaction() as tx:
-            await partitions.ensure(tx, now=clock() + LATER)
+            await partitions.ensure_partitions(tx, now=clock() + LATER)
         for _ in range(3):
             async with ledger.transaction() as tx:
                 await tx.execute(text(hurried))
@@ -199,7 +203,7 @@ async def test_a_reader_who_goes_on_and_on_puts_a_day_off(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await sent(ledger, tenant, endpoint)
-    hasty = Pace(rest=timedelta(0), patience=timedelta(milliseconds=100))
+    hasty = PruneLimits(pause=timedelta(0), reader_timeout=timedelta(milliseconds=100))
     async with reading(ledger, "deliveries"):
         first, second = await run(ledger, pace=hasty), await run(ledger, pace=hasty)
     for report in (first, second):
@@ -214,20 +218,20 @@ async def test_a_run_that_was_broken_off_before_the_drop_is_taken_up_again(
 ) -> None:
     await sent(ledger, tenant, endpoint)
     name = day("deliveries")
-    await on.change(ledger, f"comment on table {name} is 'waybill: past its term, to be dropped'")
-    await on.change(ledger, f"alter table deliveries detach partition {name}")
-    await on.change(ledger, f"create table kept_{name} (like {name} including all)")
+    await build.execute(ledger, f"comment on table {name} is 'waybill: past its term, to be dropped'")
+    await build.execute(ledger, f"alter table deliveries detach partition {name}")
+    await build.execute(ledger, f"create table kept_{name} (like {name} including all)")
     assert name in (await run(ledger)).dropped
     assert await counts(ledger) == (0, 0, 0, 0, 0)
-    await on.change(ledger, f"drop table kept_{name}")  # nobody else's tables are touched
+    await build.execute(ledger, f"drop table kept_{name}")  # nobody else's tables are touched
 
 
 async def test_only_one_takes_days_away_at_a_time(ledger: Ledger) -> None:
-    days = await Retiring.open(ledger, patience=QUICK.patience)
-    assert await days.take_turn()
+    days = await PartitionDropper.open(ledger, statement_timeout=QUICK.reader_timeout)
+    assert await days.try_lock()
     assert await retention(ledger).run() is None
     await days.close()
-    await on.until(lambda: _gets_a_turn(ledger))
+    await build.wait_until(lambda: _gets_a_turn(ledger))
 
 
 async def _gets_a_turn(ledger: Ledger) -> bool:
@@ -235,22 +239,24 @@ async def _gets_a_turn(ledger: Ledger) -> bool:
 
 
 async def test_under_load_nobody_waits_for_retention(own_ledger: Ledger) -> None:
-    tenant = await on.new_tenant(own_ledger)
-    endpoint = await on.new_endpoint(own_ledger, tenant)
+    tenant = await build.create_tenant(own_ledger)
+    endpoint = await build.create_endpoint(own_ledger, tenant)
     async with own_ledger.transaction() as tx:
-        await partitions.ensure(tx, now=clock() - timedelta(days=30))
-    await on.change(own_ledger, OLD, tenant=tenant, endpoint=endpoint)
+        await partitions.ensure_partitions(tx, now=clock() - timedelta(days=30))
+    await build.execute(own_ledger, OLD, tenant=tenant, endpoint=endpoint)
     await shorten(own_ledger, tenant, '{"deliveries": 15}')
-    terms = Terms(payload=20, attempts=20, deliveries=LONG, events=LONG, journal=400)
+    terms = RetentionPeriods(payload=20, attempts=20, deliveries=LONG, events=LONG, journal=400)
     load = Load(own_ledger, tenant, endpoint)
     async with opened_as("keeper", own_ledger) as keepers, asyncio.TaskGroup() as group:
-        at_it = group.create_task(Retention(keepers, terms, clock=clock, pace=Pace(rest=timedelta(0))).run())
+        at_it = group.create_task(
+            RetentionService(keepers, terms, clock=clock, limits=PruneLimits(pause=timedelta(0))).run()
+        )
         working = group.create_task(load.go_on())
         watching = group.create_task(blocked_by_retention(own_ledger, at_it))
         async with reading(own_ledger, "attempts"):
-            await on.until(lambda: on.somebody_waits_for_a_lock(own_ledger))
+            await build.wait_until(lambda: build.has_lock_waiter(own_ledger))
             rounds = load.rounds
-            await on.until(lambda: load.rounds >= rounds + 3)
+            await build.wait_until(lambda: load.rounds >= rounds + 3)
         report, load.ending = await at_it, True
         await working
     assert report is not None
@@ -258,8 +264,10 @@ async def test_under_load_nobody_waits_for_retention(own_ledger: Ledger) -> None
     # Attempts have gone with their days, payloads and deliveries from within theirs.
     assert {name.rpartition("_")[0] for name in report.dropped} == {"attempts"}
     assert (len(report.dropped), report.payloads, report.deliveries) == (6, 3_000, 3_000)
-    assert await on.nothing_scheduled(own_ledger)
-    (sent_well,) = await on.row(own_ledger, "select count(*) from deliveries where status = 'succeeded'")
+    assert await build.is_schedule_empty(own_ledger)
+    (sent_well,) = await build.fetch_row(
+        own_ledger, "select count(*) from deliveries where status = 'succeeded'"
+    )
     assert sent_well == load.rounds * 20
 
 
@@ -275,25 +283,25 @@ class Load:
 
     async def go_on(self) -> None:
         while not self.ending:
-            await on.accept_many(self._ledger, self._tenant, 20)
-            claim_id, works = await on.claim_and_start(self._ledger, self._endpoint)
-            await on.record(self._ledger, *(on.success(work, claim_id) for work in works))
+            await build.accept_events(self._ledger, self._tenant, 20)
+            claim_id, works = await build.claim_and_start(self._ledger, self._endpoint)
+            await build.record_results(self._ledger, *(build.make_success(work, claim_id) for work in works))
             self.rounds += 1
 
 
 @asynccontextmanager
 async def opened_as(name: str, ledger: Ledger) -> AsyncIterator[Ledger]:
     """A pool of its own on the same database, known by this name."""
-    other = Ledger(ledger.url, application=f"waybill {name}")
+    other = Ledger(ledger.url, application_name=f"waybill {name}")
     yield other
     await other.close()
 
 
-async def blocked_by_retention(ledger: Ledger, run: asyncio.Task[Report | None]) -> int:
+async def blocked_by_retention(ledger: Ledger, run: asyncio.Task[RetentionReport | None]) -> int:
     """How often, until the run was over, anybody was seen to wait for it."""
     seen = 0
     while not run.done():
-        (count,) = await on.row(ledger, BLOCKED)
+        (count,) = await build.fetch_row(ledger, BLOCKED)
         seen += count
     return seen
 
@@ -305,10 +313,14 @@ async def test_payloads_go_and_the_rest_of_the_event_stays(
     await sent(ledger, tenant, endpoint)
     long = but(attempts=LONG, deliveries=LONG, events=LONG)
     assert (await run(ledger, long)).payloads == 3
-    assert tuple(await on.row(ledger, BARE)) == (3, 3)
-    event = await on.row(ledger, "select distinct length(body_sha256) as hash, erased_at from events")
+    assert tuple(await build.fetch_row(ledger, BARE)) == (3, 3)
+    event = await build.fetch_row(
+        ledger, "select distinct length(body_sha256) as hash, erased_at from events"
+    )
     assert (event.hash, event.erased_at) == (32, None)
-    assert (await retention(ledger).look()).bodies == ()  # it is noted on the day, whoever comes next
+    assert (
+        await retention(ledger).preview_plan()
+    ).payload_days == ()  # it is noted on the day, whoever comes next
     assert await counts(ledger) == (3, 3, 3, 1, 3)
 
 
@@ -316,31 +328,31 @@ async def test_payloads_that_are_owed_stay_until_they_are_delivered(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await sent(ledger, tenant, endpoint, 5)
-    await on.accept(ledger, tenant)
+    await build.accept_event(ledger, tenant)
     long = but(attempts=LONG, deliveries=LONG, events=LONG)
     keeper = retention(ledger, long)
     first, second = await keeper.run(), await keeper.run()
     assert first is not None
     assert second is not None
     assert (first.payloads, second.payloads) == (5, 0)
-    claim_id, (work,) = await on.claim_and_start(ledger, endpoint)
+    claim_id, (work,) = await build.claim_and_start(ledger, endpoint)
     assert work.body is not None
-    await on.record(ledger, on.success(work, claim_id))
+    await build.record_results(ledger, build.make_success(work, claim_id))
     assert (await run(ledger, long)).payloads == 1
 
 
 async def test_a_run_does_so_much_and_the_next_goes_on(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.set_state(ledger, endpoint, EndpointState.PAUSED)
+    await build.set_state(ledger, endpoint, EndpointState.PAUSED)
     for _ in range(3):
-        await on.accept_many(ledger, tenant, 1_000)
-    await on.change(ledger, "delete from schedule")
-    await on.change(ledger, "update deliveries set status = 'cancelled'")
-    await on.change(ledger, "update events set created_at = created_at")
+        await build.accept_events(ledger, tenant, 1_000)
+    await build.execute(ledger, "delete from schedule")
+    await build.execute(ledger, "update deliveries set status = 'cancelled'")
+    await build.execute(ledger, "update events set created_at = created_at")
     long = but(attempts=LONG, deliveries=LONG, events=LONG)
     await shorten(ledger, tenant, '{"deliveries": 10}')
-    keeper = retention(ledger, long, Pace(steps=3, rest=timedelta(0)))
+    keeper = retention(ledger, long, PruneLimits(max_steps=3, pause=timedelta(0)))
     reports = [report for _ in range(12) if (report := await keeper.run())]
     assert [sum(getattr(one, name) for one in reports) for name in ("payloads", "deliveries")] == [3_000] * 2
     assert all(one.payloads + one.deliveries <= 3_000 for one in reports)
@@ -350,9 +362,9 @@ async def test_a_run_does_so_much_and_the_next_goes_on(
 
 # ---- what tenants have less kept of
 async def test_what_a_tenant_has_less_kept_of_goes_and_its_neighbours_stays(ledger: Ledger) -> None:
-    tenant, neighbour = await on.new_tenant(ledger), await on.new_tenant(ledger)
+    tenant, neighbour = await build.create_tenant(ledger), await build.create_tenant(ledger)
     for one in (tenant, neighbour):
-        await sent(ledger, one, await on.new_endpoint(ledger, one))
+        await sent(ledger, one, await build.create_endpoint(ledger, one))
     long = but(attempts=LONG, deliveries=LONG, events=LONG, payload=LONG)
     assert not (await run(ledger, long)).did_something
     await shorten(ledger, tenant, '{"payload": 10}')
@@ -364,22 +376,24 @@ async def test_what_a_tenant_has_less_kept_of_goes_and_its_neighbours_stays(ledg
     await shorten(ledger, tenant, '{"events": 10}')
     assert (await run(ledger, long)).events == 3
     assert await counts(ledger) == (3, 3, 3, 1, 3)
-    (left,) = await on.rows(ledger, "select distinct tenant_id, body is not null from events")
+    (left,) = await build.fetch_rows(ledger, "select distinct tenant_id, body is not null from events")
     assert tuple(left) == (neighbour, True)
 
 
 async def test_nothing_of_a_tenant_goes_that_is_owed(ledger: Ledger, tenant: TenantId) -> None:
-    endpoint = await on.new_endpoint(ledger, tenant)
-    await on.accept_many(ledger, tenant, 2)
-    claim_id, (one, other) = await on.claim_and_start(ledger, endpoint)
-    await on.record(ledger, on.success(one, claim_id), on.again(other, claim_id, after=timedelta(hours=1)))
+    endpoint = await build.create_endpoint(ledger, tenant)
+    await build.accept_events(ledger, tenant, 2)
+    claim_id, (one, other) = await build.claim_and_start(ledger, endpoint)
+    await build.record_results(
+        ledger, build.make_success(one, claim_id), build.make_retry(other, claim_id, delay=timedelta(hours=1))
+    )
     await shorten(ledger, tenant, '{"payload": 5, "deliveries": 10, "events": 10}')
     long = but(attempts=LONG, deliveries=LONG, events=LONG, payload=LONG)
     keeper = retention(ledger, long)
     for _ in range(2):
         assert await keeper.run() is not None
         assert (await counts(ledger))[:2] == (1, 1)
-        assert tuple(await on.row(ledger, BARE)) == (0, 1)
+        assert tuple(await build.fetch_row(ledger, BARE)) == (0, 1)
 
 
 async def test_replay_jobs_that_are_over_are_forgotten_with_their_lists(
@@ -392,10 +406,10 @@ async def test_replay_jobs_that_are_over_are_forgotten_with_their_lists(
                ended
         from (values ('finished', now()), ('running', null), ('cancelled', now())) as jobs (state, ended)
     """
-    await on.change(ledger, values, tenant=tenant)
-    await on.change(ledger, "update replays set id = cast(:id as uuid) where state = 'finished'",
-                    id=id_floor(clock()))  # fmt: skip
-    await on.change(
+    await build.execute(ledger, values, tenant=tenant)
+    await build.execute(ledger, "update replays set id = cast(:id as uuid) where state = 'finished'",
+                    id=build_min_id(clock()))  # fmt: skip
+    await build.execute(
         ledger,
         """
         insert into replay_items (replay_id, delivery_id, endpoint_id, event_id)
@@ -403,12 +417,12 @@ async def test_replay_jobs_that_are_over_are_forgotten_with_their_lists(
         where state = 'finished'
         """,
     )
-    await on.change(ledger, "update replays set id = :id where state = 'cancelled'",
-                    id=id_floor(clock() - timedelta(days=1)))  # fmt: skip
+    await build.execute(ledger, "update replays set id = :id where state = 'cancelled'",
+                    id=build_min_id(clock() - timedelta(days=1)))  # fmt: skip
     assert (await run(ledger, but(deliveries=LONG))).replays == 0
     assert (await run(ledger)).replays == 2
-    assert await on.count(ledger, "replay_items") == 0
-    (left,) = await on.rows(ledger, "select state from replays")
+    assert await build.count_rows(ledger, "replay_items") == 0
+    (left,) = await build.fetch_rows(ledger, "select state from replays")
     assert left.state == "running"
 
 
@@ -418,8 +432,8 @@ async def test_the_relay_has_what_is_past_its_term_taken_away(
 ) -> None:
     await sent(ledger, tenant, endpoint)
     with structlog.testing.capture_logs() as lines:
-        side = asyncio.create_task(Keeping(retention(ledger)).run(no_thread))
-        await on.until(lambda: bool(lines))
+        side = asyncio.create_task(RetentionLoop(retention(ledger)).run(no_thread))
+        await build.wait_until(lambda: bool(lines))
     assert lines[0]["event"] == "retention.done"
     assert day("deliveries") in lines[0]["dropped"]
     assert await counts(ledger) == (0, 0, 0, 0, 0)
@@ -429,9 +443,9 @@ async def test_the_relay_has_what_is_past_its_term_taken_away(
 
 async def test_an_outage_puts_retention_off_and_ends_nothing() -> None:
     away = Ledger("postgresql://nobody@127.0.0.1:9/nowhere")
-    side = asyncio.create_task(Keeping(retention(away)).run(no_thread))
+    side = asyncio.create_task(RetentionLoop(retention(away)).run(no_thread))
     with structlog.testing.capture_logs() as lines:
-        await on.until(lambda: bool(lines))
+        await build.wait_until(lambda: bool(lines))
     assert lines[0]["event"] == "retention.put_off"
     assert not side.done()
     side.cancel()

@@ -10,20 +10,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.accept import NewEvent
-from delivery.accept.expected import AGE, Expected
-from delivery.catalogue import Catalogue, Declaration, TypeChanges
-from delivery.errors import Conflict, Invalid, Unavailable
-from delivery.ledger import Ledger, event_types
-from delivery.ledger.event_types import EventType, Version
-from delivery.model import Actor
-from tests.support import ledger as on
+from delivery.domain.errors import Conflict, Invalid, Unavailable
+from delivery.domain.model import Actor
+from delivery.ledger.db.session import Ledger
+from delivery.ledger.records import event_types
+from delivery.ledger.records.event_types import EventType, EventTypeVersion
+from delivery.pipeline.parsing import NewEvent
+from delivery.pipeline.schema_cache import MAX_AGE, SchemaCache
+from delivery.services.event_types.service import EventTypeService
+from delivery.services.event_types.validation import Declaration, EventTypeChanges
+from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
-    from delivery.ledger import Transaction
+    from delivery.ledger.db.session import Transaction
 
 ADA = Actor("ada")
 NUMBER = Declaration(schema={"type": "integer"}, examples=[1], validation="reject")
@@ -55,12 +57,12 @@ class Counted(Ledger):
         self.may_answer.set()
 
     @asynccontextmanager
-    async def transaction(self, *, of: UUID | None = None) -> AsyncIterator[Transaction]:
+    async def transaction(self, *, tenant_id: UUID | None = None) -> AsyncIterator[Transaction]:
         self.asked += 1
         await self.may_answer.wait()
         if self.is_away:
             raise Unavailable("away")
-        async with super().transaction(of=of) as tx:
+        async with super().transaction(tenant_id=tenant_id) as tx:
             yield tx
 
 
@@ -78,59 +80,59 @@ async def counted(ledger: Ledger) -> AsyncIterator[Counted]:
 
 
 @pytest.fixture
-def expected(counted: Counted, clock: Clock) -> Expected:
+def expected(counted: Counted, clock: Clock) -> SchemaCache:
     """What that process knows."""
-    return Expected(counted, clock=clock)
+    return SchemaCache(counted, clock=clock)
 
 
 @pytest.fixture
-def catalogue(ledger: Ledger, clock: Clock) -> Catalogue:
+def catalogue(ledger: Ledger, clock: Clock) -> EventTypeService:
     """Where somebody else changes the catalogue."""
-    return Catalogue(ledger, Expected(ledger, clock=clock), clock=clock)
+    return EventTypeService(ledger, SchemaCache(ledger, clock=clock), clock=clock)
 
 
-async def is_refused(expected: Expected, event: NewEvent = WRONG) -> bool:
+async def is_refused(expected: SchemaCache, event: NewEvent = WRONG) -> bool:
     try:
-        await expected.check([event], single=True)
+        await expected.check_events([event], single=True)
     except Invalid as error:
         return error.field == "data"
     return False
 
 
 async def test_another_process_holds_to_a_change_within_seconds(
-    expected: Expected, catalogue: Catalogue, clock: Clock
+    expected: SchemaCache, catalogue: EventTypeService, clock: Clock
 ) -> None:
     assert not await is_refused(expected)
     await catalogue.declare("order.created", NUMBER, actor=ADA)
-    clock.move(AGE)
+    clock.move(MAX_AGE)
     assert await is_refused(expected)
     assert not await is_refused(expected, RIGHT)
-    await catalogue.change("order.created", TypeChanges(validation="off"), actor=ADA)
-    clock.move(AGE)
+    await catalogue.change("order.created", EventTypeChanges(validation="off"), actor=ADA)
+    clock.move(MAX_AGE)
     assert not await is_refused(expected)
-    await catalogue.change("order.created", TypeChanges(validation="reject"), actor=ADA)
-    clock.move(AGE)
+    await catalogue.change("order.created", EventTypeChanges(validation="reject"), actor=ADA)
+    clock.move(MAX_AGE)
     assert await is_refused(expected)
     await catalogue.archive("order.created", actor=ADA)
-    clock.move(AGE)
+    clock.move(MAX_AGE)
     assert not await is_refused(expected)
 
 
 async def test_the_ledger_is_asked_once_in_a_while_however_many_events_come(
-    expected: Expected, counted: Counted, catalogue: Catalogue, clock: Clock
+    expected: SchemaCache, counted: Counted, catalogue: EventTypeService, clock: Clock
 ) -> None:
     for _ in range(100):
-        await expected.check([RIGHT] * 10, single=False)
+        await expected.check_events([RIGHT] * 10, single=False)
     assert counted.asked == 1
     await catalogue.declare("order.created", NUMBER, actor=ADA)
-    clock.move(AGE)
+    clock.move(MAX_AGE)
     for _ in range(100):
-        await expected.check([RIGHT] * 10, single=False)
+        await expected.check_events([RIGHT] * 10, single=False)
     assert counted.asked == 2
 
 
-async def test_those_that_come_while_somebody_looks_wait_for_what_is_seen(
-    expected: Expected, counted: Counted, catalogue: Catalogue
+async def test_concurrent_events_share_one_schema_lookup(
+    expected: SchemaCache, counted: Counted, catalogue: EventTypeService
 ) -> None:
     await catalogue.declare("order.created", NUMBER, actor=ADA)
     counted.may_answer.clear()
@@ -143,31 +145,31 @@ async def test_those_that_come_while_somebody_looks_wait_for_what_is_seen(
     assert counted.asked == 1
 
 
-async def test_without_an_answer_nothing_is_taken_unlooked_at(
-    expected: Expected, counted: Counted, catalogue: Catalogue, clock: Clock
+async def test_events_are_not_accepted_when_schemas_cannot_be_loaded(
+    expected: SchemaCache, counted: Counted, catalogue: EventTypeService, clock: Clock
 ) -> None:
     await catalogue.declare("order.created", NUMBER, actor=ADA)
     counted.is_away = True
     for event in (WRONG, RIGHT):
         with pytest.raises(Unavailable):
-            await expected.check([event], single=True)
+            await expected.check_events([event], single=True)
     counted.is_away = False
     assert await is_refused(expected)
     counted.is_away = True
     assert await is_refused(expected)  # what is fresh needs no answer
-    clock.move(AGE)
+    clock.move(MAX_AGE)
     with pytest.raises(Unavailable):
-        await expected.check([RIGHT], single=True)
+        await expected.check_events([RIGHT], single=True)
 
 
-async def test_whoever_changes_the_catalogue_while_it_is_looked_at_is_not_forgotten(
-    expected: Expected, counted: Counted, catalogue: Catalogue
+async def test_catalogue_change_during_a_lookup_is_not_lost(
+    expected: SchemaCache, counted: Counted, catalogue: EventTypeService
 ) -> None:
     counted.may_answer.clear()
     before = asyncio.create_task(is_refused(expected))
     await asyncio.sleep(0)
     await catalogue.declare("order.created", NUMBER, actor=ADA)
-    expected.forget()
+    expected.invalidate()
     after = asyncio.create_task(is_refused(expected))
     await asyncio.sleep(0)
     counted.may_answer.set()
@@ -176,27 +178,27 @@ async def test_whoever_changes_the_catalogue_while_it_is_looked_at_is_not_forgot
     assert await is_refused(expected)
 
 
-async def test_whoever_waits_while_the_catalogue_is_changed_here_waits_for_what_it_is_then(
-    expected: Expected, counted: Counted, catalogue: Catalogue
+async def test_waiters_during_a_local_change_get_the_new_schema(
+    expected: SchemaCache, counted: Counted, catalogue: EventTypeService
 ) -> None:
     counted.may_answer.clear()
     waiting = asyncio.create_task(is_refused(expected))
     await asyncio.sleep(0)
     await catalogue.declare("order.created", NUMBER, actor=ADA)
-    expected.forget()
+    expected.invalidate()
     counted.may_answer.set()
     assert await waiting
 
 
 async def test_others_have_their_turn_between_events_that_take_long(
-    expected: Expected, catalogue: Catalogue
+    expected: SchemaCache, catalogue: EventTypeService
 ) -> None:
     wide = Declaration(
         schema={"items": {"anyOf": [{"const": n} for n in range(100)]}}, examples=[], validation="reject"
     )
     await catalogue.declare("order.created", wide, actor=ADA)
     long = NewEvent("order.created", json.dumps([99] * 1_000).encode())
-    await expected.check([long], single=True)
+    await expected.check_events([long], single=True)
     turns = 0
 
     async def others() -> None:
@@ -207,38 +209,42 @@ async def test_others_have_their_turn_between_events_that_take_long(
 
     beside = asyncio.create_task(others())
     await asyncio.gather(
-        expected.check([long] * 20, single=False),
-        *(expected.check([long], single=True) for _ in range(20)),
+        expected.check_events([long] * 20, single=False),
+        *(expected.check_events([long], single=True) for _ in range(20)),
     )
     beside.cancel()
     assert turns >= 40
 
 
 async def test_a_schema_that_this_release_does_not_take_holds_nothing_and_stops_nothing(
-    expected: Expected, ledger: Ledger, catalogue: Catalogue, clock: Clock
+    expected: SchemaCache, ledger: Ledger, catalogue: EventTypeService, clock: Clock
 ) -> None:
     await catalogue.declare("order.paid", NUMBER, actor=ADA)
     now = clock()
     async with ledger.transaction() as tx:
-        await event_types.take_turn(tx)
+        await event_types.lock_catalogue(tx)
         await event_types.write(tx, EventType("order.created", "", "reject", 1, now, now))
-        await event_types.append(tx, Version("order.created", 1, '{"$id":"x"}', "[]", "later", now))
+        await event_types.append_version(
+            tx, EventTypeVersion("order.created", 1, '{"$id":"x"}', "[]", "later", now)
+        )
     assert not await is_refused(expected)
     assert await is_refused(expected, NewEvent("order.paid", b'"1"'))
 
 
-async def test_two_who_declare_at_once_make_two_versions(ledger: Ledger, catalogue: Catalogue) -> None:
+async def test_concurrent_declarations_create_two_versions(
+    ledger: Ledger, catalogue: EventTypeService
+) -> None:
     wanted = [Declaration(schema={"const": number}) for number in range(10)]
     await asyncio.gather(*(catalogue.declare("order.created", one, actor=ADA) for one in wanted))
     told = await catalogue.read("order.created")
     assert [each.version for each in told.versions] == list(range(10, 0, -1))
     told_each = [await catalogue.read("order.created", version=each.version) for each in told.versions]
     assert len({each.version.schema for each in told_each}) == 10
-    assert (await on.row(ledger, "select version from catalogue")).version == 10
+    assert (await build.fetch_row(ledger, "select version from catalogue")).version == 10
 
 
-async def test_a_full_catalogue_says_so(ledger: Ledger, catalogue: Catalogue) -> None:
-    await on.change(
+async def test_a_full_catalogue_says_so(ledger: Ledger, catalogue: EventTypeService) -> None:
+    await build.execute(
         ledger,
         "insert into event_types (name, description, version, created_at, changed_at)"
         " select 'a.n' || n, '', 1, now(), now() from generate_series(1, 1000) n",

@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.bootstrap import egress_sources
+from delivery.bootstrap import build_egress_sources
 from delivery.config import Settings
-from delivery.errors import Misconfigured
-from delivery.transport import Proxy, Transport
-from delivery.transport.sources import BadSource, Sources
+from delivery.destinations.http.proxy import Proxy
+from delivery.destinations.http.transport import Transport
+from delivery.destinations.source_address import BadSourceAddress, SourceAddresses
+from delivery.domain.errors import Misconfigured
 from retries.outcome import Delivered, Unreachable
 from tests.integration.test_transport_dialling import LOOPBACK, ask
-from tests.support.proxies import Running, proxying
-from tests.support.receivers import Conversation, answer, receiving
+from tests.support.fake_proxies import FakeProxy, run_proxy
+from tests.support.receivers import Conversation, make_response, run_receiver
 
 if TYPE_CHECKING:
     import asyncio
 
-FROM = Sources.parse("127.0.0.9")
+FROM = SourceAddresses.parse("127.0.0.9")
 
 
 def target(address: str) -> tuple[int, int, int, str, tuple[str, int]]:
@@ -29,37 +30,37 @@ def target(address: str) -> tuple[int, int, int, str, tuple[str, int]]:
 
 
 async def tells_whence(conversation: Conversation) -> None:
-    await conversation.hear()
+    await conversation.read_request()
     peer = conversation.writer.get_extra_info("peername")[0]
-    await conversation.say(answer(body=peer.encode()))
+    await conversation.write_bytes(make_response(body=peer.encode()))
 
 
-async def test_a_delivery_comes_from_there() -> None:
-    async with receiving(tells_whence) as receiver:
-        transport = Transport(guard=LOOPBACK, sources=FROM)
+async def test_delivery_uses_the_configured_source_address() -> None:
+    async with run_receiver(tells_whence) as receiver:
+        transport = Transport(guard=LOOPBACK, source_addresses=FROM)
         exchange = await ask(transport, receiver.url())
         await transport.aclose()
     assert (exchange.outcome, exchange.body) == (Delivered(200), b"127.0.0.9")
 
 
-async def test_so_does_the_way_to_a_proxy() -> None:
+async def test_proxy_connection_uses_the_configured_source_address() -> None:
     whence: list[str] = []
 
-    class Noting(Running):
-        async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    class Noting(FakeProxy):
+        async def handle_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             whence.append(writer.get_extra_info("peername")[0])
-            await super().talk(reader, writer)
+            await super().handle_connection(reader, writer)
 
-    async with receiving(tells_whence) as receiver, proxying(Noting("http")) as proxy:
-        transport = Transport(guard=LOOPBACK, sources=FROM, proxy=Proxy.parse(proxy.url()))
+    async with run_receiver(tells_whence) as receiver, run_proxy(Noting("http")) as proxy:
+        transport = Transport(guard=LOOPBACK, source_addresses=FROM, proxy=Proxy.parse(proxy.url()))
         exchange = await ask(transport, receiver.url())
         await transport.aclose()
     assert (exchange.outcome, whence) == (Delivered(200), ["127.0.0.9"])
 
 
 async def test_what_can_only_be_reached_from_another_kind_of_address_is_not_dialled() -> None:
-    transport = Transport(guard=LOOPBACK, sources=Sources.parse("::1"))
-    async with receiving(tells_whence) as receiver:
+    transport = Transport(guard=LOOPBACK, source_addresses=SourceAddresses.parse("::1"))
+    async with run_receiver(tells_whence) as receiver:
         exchange = await ask(transport, receiver.url())
         assert receiver.connections == 0
     await transport.aclose()
@@ -67,26 +68,26 @@ async def test_what_can_only_be_reached_from_another_kind_of_address_is_not_dial
 
 
 def test_an_address_of_another_machine_is_found_out():
-    with pytest.raises(BadSource, match=r"192\.0\.2\.1 cannot be used"):
-        Sources.parse("192.0.2.1").check()
+    with pytest.raises(BadSourceAddress, match=r"192\.0\.2\.1 cannot be used"):
+        SourceAddresses.parse("192.0.2.1").check_bindable()
 
 
 def test_a_socket_is_bound_to_the_address_of_its_kind():
-    with Sources.parse("127.0.0.2").socket_for(target("127.0.0.1")) as sock:
+    with SourceAddresses.parse("127.0.0.2").open_socket(target("127.0.0.1")) as sock:
         assert sock.getsockname()[0] == "127.0.0.2"
 
 
 def test_where_there_is_no_address_of_a_kind_nothing_of_that_kind_is_dialled():
     with pytest.raises(OSError, match="not supported"):
-        Sources.parse("127.0.0.2").socket_for(target("::1"))
+        SourceAddresses.parse("127.0.0.2").open_socket(target("::1"))
 
 
 def test_unless_one_is_named_the_system_chooses():
-    with Sources().socket_for(target("127.0.0.1")) as sock:
+    with SourceAddresses().open_socket(target("127.0.0.1")) as sock:
         assert sock.getsockname() == ("0.0.0.0", 0)  # noqa: S104  not bound yet
 
 
 @pytest.mark.parametrize("text", ["192.0.2.1", "eth0", ""])
 def test_a_wrong_setting_is_named(text: str) -> None:
     with pytest.raises(Misconfigured, match=r"^WAYBILL_EGRESS_ADDRESS: "):
-        egress_sources(Settings(egress_address=text))
+        build_egress_sources(Settings(egress_address=text))

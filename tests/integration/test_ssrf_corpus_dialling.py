@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from delivery.transport import AllowList, Exchange, Guard, Limits, Transport
-from delivery.transport.posting import post
-from retries.outcome import Blocked, Delivered, Fault, Refused, TimedOut, Unreachable, describe
-from tests.support.destinations import CORPUS, name_server
-from tests.support.receivers import answer, has_caught, receiving, trap
+from delivery.destinations.http.exchange import AttemptLimits, Exchange
+from delivery.destinations.http.post import post
+from delivery.destinations.http.transport import Transport
+from delivery.destinations.ssrf_guard import AllowList, Guard
+from retries.outcome import Blocked, Delivered, Fault, Refused, TimedOut, Unreachable, describe_outcome
+from tests.support.receivers import make_response, open_trap, run_receiver, was_dialled
+from tests.support.ssrf_corpus import CORPUS, resolve_hostile_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -23,14 +25,14 @@ if TYPE_CHECKING:
     from tests.support.receivers import Conversation
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
-LIMITS = Limits(total=timedelta(seconds=10))
+LIMITS = AttemptLimits(total_timeout=timedelta(seconds=10))
 EVERYTHING = Guard(AllowList.parse("0.0.0.0/0, ::/0"))
 OUTSIDE = Guard(AllowList.parse("127.0.0.2"))  # stands for the world outside; the rest of loopback is inside
 
 
 @asynccontextmanager
 async def transport_with(**settings: Any) -> AsyncIterator[Transport]:
-    transport = Transport(**{"lookup": name_server, **settings})
+    transport = Transport(**{"lookup": resolve_hostile_name, **settings})
     try:
         yield transport
     finally:
@@ -45,7 +47,7 @@ def trap_everywhere() -> Iterator[socket.socket]:
         yield listener
 
 
-async def ask(transport: Transport, url: str, limits: Limits = LIMITS) -> Exchange:
+async def ask(transport: Transport, url: str, limits: AttemptLimits = LIMITS) -> Exchange:
     return await post(transport, url, {"content-type": "application/json"}, b"{}", limits, now=NOW)
 
 
@@ -56,10 +58,10 @@ async def test_nothing_of_the_corpus_is_dialled_and_each_is_blocked_with_its_rea
             for attack in CORPUS:
                 exchange = await ask(transport, attack.url(port))
                 assert isinstance(exchange.outcome, Blocked), attack
-                assert attack.why in describe(exchange.outcome), attack
+                assert attack.reason in describe_outcome(exchange.outcome), attack
                 assert exchange.address is None
-            assert transport.open_connections == 0
-        assert not has_caught(inside)
+            assert transport.open_connection_count == 0
+        assert not was_dialled(inside)
 
 
 async def test_the_connector_dials_nothing_either_where_no_url_was_checked():
@@ -79,7 +81,7 @@ async def test_the_connector_dials_nothing_either_where_no_url_was_checked():
                 else:
                     assert isinstance(exchange.outcome, Unreachable), attack
                     assert exchange.outcome.kind is Fault.DNS
-        assert not has_caught(inside)
+        assert not was_dialled(inside)
     assert blocked > 300
 
 
@@ -105,24 +107,24 @@ async def test_without_the_guard_it_would_have_been_dialled(host: str):
     with trap_everywhere() as inside:
         async with transport_with(guard=EVERYTHING) as transport:
             request = httpx.Request("POST", f"http://{host}:{inside.getsockname()[1]}/", content=b"{}")
-            hasty = Limits(total=timedelta(seconds=0.2))
+            hasty = AttemptLimits(total_timeout=timedelta(seconds=0.2))
             assert isinstance((await transport.send(request, hasty, now=NOW)).outcome, TimedOut)
-        assert has_caught(inside)
+        assert was_dialled(inside)
 
 
 async def test_no_redirect_to_a_destination_of_the_corpus_is_followed():
     async def lead_inside(conversation: Conversation) -> None:
         for number in range(len(CORPUS)):
-            await conversation.hear()
+            await conversation.read_request()
             where = CORPUS[number].url(port).encode("unicode_escape", "replace").decode("ascii")
             status = (301, 302, 303, 307, 308, 300, 305)[number % 7]
             lines = (f"Location: {where}", f"Refresh: 0;url={where}", f"Content-Location: {where}")
-            await conversation.say(answer(f"{status} Over There", b"", *lines))
+            await conversation.write_bytes(make_response(f"{status} Over There", b"", *lines))
 
     with trap_everywhere() as inside:
         port = inside.getsockname()[1]
         async with (
-            receiving(lead_inside, host="127.0.0.2") as receiver,
+            run_receiver(lead_inside, host="127.0.0.2") as receiver,
             transport_with(guard=OUTSIDE) as transport,
         ):
             for _ in CORPUS:
@@ -130,7 +132,7 @@ async def test_no_redirect_to_a_destination_of_the_corpus_is_followed():
                 assert isinstance(outcome, Refused)
                 assert 300 <= outcome.status <= 308
             assert len(receiver.requests) == len(CORPUS)
-        assert not has_caught(inside)
+        assert not was_dialled(inside)
 
 
 class Flipping:
@@ -158,13 +160,17 @@ class Flipping:
 )
 async def test_a_name_that_turns_inside_after_its_check_is_dialled_where_it_was_checked(then: list[str]):
     async def greet(conversation: Conversation) -> None:
-        await conversation.hear()
-        await conversation.say(answer())
+        await conversation.read_request()
+        await conversation.write_bytes(make_response())
 
     flipping = Flipping(["127.0.0.2"], then)
-    async with receiving(greet, host="127.0.0.2") as receiver:
+    async with run_receiver(greet, host="127.0.0.2") as receiver:
         url, port = receiver.url(host="rebinding.example"), receiver.port
-        with trap("127.0.0.1", port) as one, trap("127.8.8.8", port) as other, trap("::1", port) as third:
+        with (
+            open_trap("127.0.0.1", port) as one,
+            open_trap("127.8.8.8", port) as other,
+            open_trap("::1", port) as third,
+        ):
             async with transport_with(guard=OUTSIDE, lookup=flipping) as transport:
                 first = await ask(transport, url)
             async with transport_with(guard=OUTSIDE, lookup=flipping) as transport:
@@ -172,7 +178,7 @@ async def test_a_name_that_turns_inside_after_its_check_is_dialled_where_it_was_
             assert (first.outcome, first.address) == (Delivered(200), "127.0.0.2")
             assert isinstance(second.outcome, Blocked)
             assert second.address is None
-            assert not any(map(has_caught, (one, other, third)))
+            assert not any(map(was_dialled, (one, other, third)))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +201,7 @@ async def test_a_port_that_is_not_allowed_or_none_is_blocked(url: str, allowed: 
     async with transport_with(guard=guard, lookup=Flipping(["127.0.0.2"])) as transport:
         outcome = (await ask(transport, url)).outcome
     assert isinstance(outcome, Blocked)
-    assert why in describe(outcome)
+    assert why in describe_outcome(outcome)
 
 
 @pytest.mark.parametrize("port", [0, 65536, -1, 2**64])
@@ -211,4 +217,4 @@ async def test_many_at_once_are_blocked_as_one_by_one():
             urls = [attack.url(inside.getsockname()[1]) for attack in CORPUS]
             exchanges = await asyncio.gather(*(ask(transport, url) for url in urls))
         assert all(isinstance(exchange.outcome, Blocked) for exchange in exchanges)
-        assert not has_caught(inside)
+        assert not was_dialled(inside)

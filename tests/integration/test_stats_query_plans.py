@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.figures.spans import floor
-from delivery.ledger import figures, present
-from delivery.ledger.figures import HOUR, MINUTE, Range
-from delivery.model import id_floor
-from delivery.paging import NEWEST
-from tests.support import ledger as on
-from tests.support.attempts import NOON
-from tests.support.plans import Explainer, Plan, analyse
+from delivery.domain.model import build_min_id
+from delivery.domain.pagination import MAX_ID
+from delivery.ledger.stats import live, rollup
+from delivery.ledger.stats.rollup import HOUR_SECONDS, MINUTE_SECONDS, StatsRange
+from delivery.services.stats.series import floor_to_interval
+from tests.support import ledger_builders as build
+from tests.support.attempt_rows import NOON
+from tests.support.query_plans import Explainer, QueryPlan, analyze_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from delivery.ledger import Ledger
-    from delivery.model import EndpointId, TenantId
+    from delivery.domain.model import EndpointId, TenantId
+    from delivery.ledger.db.session import Ledger
     from tests.support.postgres import DatabaseServer
 
 A_MINUTE, A_DAY = timedelta(minutes=1), timedelta(days=1)
@@ -74,137 +74,151 @@ from generate_series(1, :count)
 """
 
 
-async def _plans(url: str, *, analysed: bool) -> dict[str, list[Plan]]:
-    async with on.opened(url) as ledger:
+async def _plans(url: str, *, analysed: bool) -> dict[str, list[QueryPlan]]:
+    async with build.open_ledger(url) as ledger:
         tenants, endpoints = await _large(ledger)
         if analysed:
-            analyse(url)
+            analyze_tables(url)
         # Counting changes so much of it every minute that it is never without statistics for long.
-        await on.change(ledger, "analyze figures")
-        general = await Explainer.of(ledger, url, plan_cache_mode="force_generic_plan")
+        await build.execute(ledger, "analyze figures")
+        general = await Explainer.from_ledger(ledger, url, plan_cache_mode="force_generic_plan")
         await _explain_figures(general, tenants[3])
         # As `plan_for_this_tenant` has it.
-        own = await Explainer.of(ledger, url, plan_cache_mode="force_custom_plan")
+        own = await Explainer.from_ledger(ledger, url, plan_cache_mode="force_custom_plan")
         await _explain_present(own, tenants[3], endpoints)
         return general.plans | own.plans
 
 
 async def _large(ledger: Ledger) -> tuple[list[TenantId], list[EndpointId]]:
-    tenants = [await on.new_tenant(ledger) for _ in range(TENANTS)]
-    endpoints = [await on.new_endpoint(ledger, tenants[n % TENANTS]) for n in range(ENDPOINTS)]
+    tenants = [await build.create_tenant(ledger) for _ in range(TENANTS)]
+    endpoints = [await build.create_endpoint(ledger, tenants[n % TENANTS]) for n in range(ENDPOINTS)]
     whose = {"tenants": tenants, "owners": TENANTS, "endpoints": endpoints, "several": ENDPOINTS}
-    await on.change(ledger, FILL, noon=NOON, count=ATTEMPTS, **whose)
-    for width, count in ((MINUTE, MINUTES), (HOUR, HOURS)):
-        counted = [*tenants, figures.EVERYBODY]
-        await on.change(ledger, ROLLED, noon=NOON, tenants=counted, width=width, count=count)
-    await on.change(ledger, UNCOUNTED, day=NOON - A_DAY)
+    await build.execute(ledger, FILL, noon=NOON, count=ATTEMPTS, **whose)
+    for width, count in ((MINUTE_SECONDS, MINUTES), (HOUR_SECONDS, HOURS)):
+        counted = [*tenants, rollup.ALL_TENANTS]
+        await build.execute(ledger, ROLLED, noon=NOON, tenants=counted, width=width, count=count)
+    await build.execute(ledger, UNCOUNTED, day=NOON - A_DAY)
     for endpoint in endpoints:
-        await on.change(ledger, OWED, tenant=tenants[0], endpoint=endpoint, count=DUE)
+        await build.execute(ledger, OWED, tenant=tenants[0], endpoint=endpoint, count=DUE)
     return tenants, endpoints
 
 
 async def _explain_figures(explainer: Explainer, tenant: TenantId) -> None:
-    explain, day = explainer.explain, floor(NOON - A_DAY, A_MINUTE)
+    explain, day = explainer.explain, floor_to_interval(NOON - A_DAY, A_MINUTE)
     week = NOON - timedelta(days=7)
-    await explain("week", lambda tx: figures.read(tx, tenant, week, NOON, width=HOUR), of=tenant)
-    await explain("day", lambda tx: figures.read(tx, None, day, NOON, width=MINUTE))
     await explain(
-        "tail", lambda tx: figures.tail(tx, tenant, NOON - 2 * A_MINUTE, NOON, most=MOST), of=tenant
+        "week", lambda tx: rollup.read(tx, tenant, week, NOON, width=HOUR_SECONDS), tenant_id=tenant
     )
-    await explain("long tail", lambda tx: figures.tail(tx, None, week, NOON, most=MOST))
+    await explain("day", lambda tx: rollup.read(tx, None, day, NOON, width=MINUTE_SECONDS))
+    await explain(
+        "tail",
+        lambda tx: rollup.read_unrolled(tx, tenant, NOON - 2 * A_MINUTE, NOON, limit=MOST),
+        tenant_id=tenant,
+    )
+    await explain("long tail", lambda tx: rollup.read_unrolled(tx, None, week, NOON, limit=MOST))
     # Not counted before: each statement is explained for itself, on what was there.
     early, half_an_hour = day - 10 * A_MINUTE, NOON - 30 * A_MINUTE
-    await explain("roll", lambda tx: figures.roll(tx, early, day, width=MINUTE))
-    await explain("sum", lambda tx: figures.sum_hour(tx, half_an_hour, NOON))
-    await explain("forget", lambda tx: figures.forget(tx, width=MINUTE, before=NOON - A_DAY, most=MOST))
+    await explain("roll", lambda tx: rollup.roll_up(tx, early, day, width=MINUTE_SECONDS))
+    await explain("sum", lambda tx: rollup.sum_hour(tx, half_an_hour, NOON))
+    await explain(
+        "forget", lambda tx: rollup.delete_old(tx, width=MINUTE_SECONDS, before=NOON - A_DAY, limit=MOST)
+    )
 
 
 async def _explain_present(explainer: Explainer, tenant: TenantId, endpoints: list[EndpointId]) -> None:
     explain, week = explainer.explain, NOON - timedelta(days=7)
-    when = Range(week, NOON, timedelta(hours=1))
-    its, since = endpoints[3], id_floor(week)
-    await explain("of endpoint", lambda tx: figures.of_endpoint(tx, tenant, its, when, most=MOST), of=tenant)
-    await explain("sparks", lambda tx: present.sparks(tx, endpoints, since=since, most=SPARKS))
-    await explain("types", lambda tx: present.types(tx, None, before=NEWEST, most=MOST, most_types=100))
+    when = StatsRange(week, NOON, timedelta(hours=1))
+    its, since = endpoints[3], build_min_id(week)
     await explain(
-        "types of", lambda tx: present.types(tx, tenant, before=NEWEST, most=MOST, most_types=100), of=tenant
+        "of endpoint", lambda tx: rollup.read_by_endpoint(tx, tenant, its, when, limit=MOST), tenant_id=tenant
     )
-    await explain("oldest", lambda tx: present.oldest(tx, None))
-    await explain("oldest of", lambda tx: present.oldest(tx, tenant))
-    await explain("due", lambda tx: present.due(tx, endpoints, most_each=MOST, most=2 * MOST))
-    await explain("troubled", lambda tx: present.troubled(tx, None, most=10))
-    await explain("on the way", lambda tx: present.on_the_way(tx, None))
+    await explain("sparks", lambda tx: live.read_recent_results(tx, endpoints, since=since, limit=SPARKS))
+    await explain(
+        "types", lambda tx: live.count_recent_types(tx, None, before=MAX_ID, limit=MOST, max_types=100)
+    )
+    await explain(
+        "types of",
+        lambda tx: live.count_recent_types(tx, tenant, before=MAX_ID, limit=MOST, max_types=100),
+        tenant_id=tenant,
+    )
+    await explain("oldest", lambda tx: live.find_oldest_due(tx, None))
+    await explain("oldest of", lambda tx: live.find_oldest_due(tx, tenant))
+    await explain("due", lambda tx: live.count_due(tx, endpoints, limit_per_endpoint=MOST, limit=2 * MOST))
+    await explain("troubled", lambda tx: live.find_unhealthy_endpoints(tx, None, limit=10))
+    await explain("on the way", lambda tx: live.count_claimed(tx, None))
 
 
 @pytest.fixture(scope="module", params=["analysed", "never analysed"])
 def plans(
     request: pytest.FixtureRequest, database_server: DatabaseServer, migrated_template: str
-) -> Iterator[dict[str, list[Plan]]]:
+) -> Iterator[dict[str, list[QueryPlan]]]:
     with database_server.database(template=migrated_template) as url:
         yield asyncio.run(_plans(url, analysed=request.param == "analysed"))
 
 
-def looked_at(plans: dict[str, list[Plan]], name: str, relation: str) -> int:
+def looked_at(plans: dict[str, list[QueryPlan]], name: str, relation: str) -> int:
     """How many rows of a table the statements of this name read."""
-    return sum(plan.looked_at(relation) for plan in plans[name])
+    return sum(plan.count_rows_read(relation) for plan in plans[name])
 
 
-def test_nothing_that_grows_is_read_through(plans: dict[str, list[Plan]]) -> None:
+def test_nothing_that_grows_is_read_through(plans: dict[str, list[QueryPlan]]) -> None:
     for name, each in plans.items():
         for plan in each:
-            through = {node["Relation Name"] for node in plan.nodes() if node["Node Type"] == "Seq Scan"}
+            through = {node["Relation Name"] for node in plan.iter_nodes() if node["Node Type"] == "Seq Scan"}
             assert through <= {"claims"} | ROUNDS.get(name, set()), f"{name}: {plan.statement}"
 
 
-def test_of_what_was_counted_only_what_a_page_shows_is_read(plans: dict[str, list[Plan]]) -> None:
+def test_of_what_was_counted_only_what_a_page_shows_is_read(plans: dict[str, list[QueryPlan]]) -> None:
     assert looked_at(plans, "week", "figures") == 7 * 24
     assert looked_at(plans, "day", "figures") == 24 * 60
 
 
-def test_the_newest_minutes_are_all_that_is_read_live(plans: dict[str, list[Plan]]) -> None:
+def test_the_newest_minutes_are_all_that_is_read_live(plans: dict[str, list[QueryPlan]]) -> None:
     assert looked_at(plans, "tail", HISTORY.pattern) == 2 * EACH_MINUTE
 
 
-def test_where_there_is_more_the_look_ends_at_its_bound(plans: dict[str, list[Plan]]) -> None:
+def test_live_scan_stops_at_its_limit(plans: dict[str, list[QueryPlan]]) -> None:
     assert looked_at(plans, "long tail", HISTORY.pattern) == MOST + 1
 
 
-def test_counting_reads_the_attempts_of_its_minutes_alone(plans: dict[str, list[Plan]]) -> None:
+def test_counting_reads_the_attempts_of_its_minutes_alone(plans: dict[str, list[QueryPlan]]) -> None:
     assert looked_at(plans, "roll", HISTORY.pattern) == 10 * EACH_MINUTE
 
 
-def test_summing_up_reads_the_minutes_of_its_time_alone(plans: dict[str, list[Plan]]) -> None:
+def test_summing_up_reads_the_minutes_of_its_time_alone(plans: dict[str, list[QueryPlan]]) -> None:
     clear, add = plans["sum"]
-    assert add.looked_at("figures") == 30 * (TENANTS + 1)
-    assert clear.looked_at("figures") == 0
+    assert add.count_rows_read("figures") == 30 * (TENANTS + 1)
+    assert clear.count_rows_read("figures") == 0
 
 
-def test_forgetting_reads_what_it_takes(plans: dict[str, list[Plan]]) -> None:
+def test_deleting_expired_stats_reads_only_the_deleted_rows(plans: dict[str, list[QueryPlan]]) -> None:
     assert looked_at(plans, "forget", "figures") <= 2 * MOST
 
 
-def test_of_an_endpoint_only_its_newest_attempts_are_read(plans: dict[str, list[Plan]]) -> None:
+def test_of_an_endpoint_only_its_newest_attempts_are_read(plans: dict[str, list[QueryPlan]]) -> None:
     assert looked_at(plans, "of endpoint", HISTORY.pattern) == MOST
 
 
-def test_of_each_endpoint_only_its_last_results_are_read(plans: dict[str, list[Plan]]) -> None:
+def test_of_each_endpoint_only_its_last_results_are_read(plans: dict[str, list[QueryPlan]]) -> None:
     broken_off = 2
     assert looked_at(plans, "sparks", HISTORY.pattern) <= ENDPOINTS * (SPARKS + broken_off)
 
 
 @pytest.mark.parametrize("name", ["types", "types of"])
-def test_of_events_only_the_newest_are_read(plans: dict[str, list[Plan]], name: str) -> None:
+def test_of_events_only_the_newest_are_read(plans: dict[str, list[QueryPlan]], name: str) -> None:
     # A tenant's are found by its own index, or among all: one in so many is its.
     assert looked_at(plans, name, HISTORY.pattern) <= MOST * TENANTS
 
 
-def test_the_oldest_takes_one_look_at_each_endpoint(plans: dict[str, list[Plan]]) -> None:
+def test_the_oldest_takes_one_look_at_each_endpoint(plans: dict[str, list[QueryPlan]]) -> None:
     assert looked_at(plans, "oldest", "schedule") <= ENDPOINTS
 
 
-def test_the_oldest_of_a_tenant_takes_one_look_at_each_of_its_endpoints(plans: dict[str, list[Plan]]) -> None:
+def test_the_oldest_of_a_tenant_takes_one_look_at_each_of_its_endpoints(
+    plans: dict[str, list[QueryPlan]],
+) -> None:
     assert looked_at(plans, "oldest of", "schedule") <= ENDPOINTS / TENANTS
 
 
-def test_what_is_due_is_counted_up_to_its_bounds(plans: dict[str, list[Plan]]) -> None:
+def test_what_is_due_is_counted_up_to_its_bounds(plans: dict[str, list[QueryPlan]]) -> None:
     assert looked_at(plans, "due", "schedule") == 2 * MOST

@@ -15,27 +15,27 @@ import pytest
 import structlog
 
 from delivery.bootstrap import clock
-from delivery.figures import Figures, Rolling, Span
-from delivery.figures.figures import MOST_OF_ENDPOINT, MOST_TYPED
-from delivery.figures.rolling import MINUTES_KEPT, begin_at
-from delivery.figures.spans import first_of, floor
-from delivery.histogram import BOUNDS
-from delivery.ledger import Ledger, figures
-from delivery.ledger.scan import MOST_SCANNED
-from delivery.model import EndpointLimits, id_floor
+from delivery.domain.histogram import SLOT_BOUNDS_US
+from delivery.domain.model import EndpointLimits, build_min_id
+from delivery.ledger.db.session import Ledger
+from delivery.ledger.search.bounded_scan import MAX_SCANNED_ROWS
+from delivery.ledger.stats import rollup
+from delivery.services.stats.rollup import MINUTE_RETENTION, StatsRollup, compute_start
+from delivery.services.stats.series import TimeRange, compute_first_point, floor_to_interval
+from delivery.services.stats.service import MAX_ENDPOINT_ATTEMPTS, MAX_TYPED_EVENTS, StatsService
 from retries.health import Hold
 from retries.rate import RateLimit
-from tests.support import ledger as on
-from tests.support.attempts import NOON, Clock, Made, write
-from tests.support.ledger import Wanted
-from workers.figures import Counting
+from tests.support import ledger_builders as build
+from tests.support.attempt_rows import NOON, AttemptSpec, SettableClock, write_attempts
+from tests.support.ledger_builders import EndpointSpec
+from workers.tasks.rollup import RollupLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from delivery.figures import Point
-    from delivery.model import EndpointId, TenantId
+    from delivery.domain.model import EndpointId, TenantId
+    from delivery.services.stats.series import Point
 
 T = TypeVar("T")
 
@@ -57,16 +57,16 @@ class Site:
     """A ledger that is looked at and counted at a moment of the test's own."""
 
     ledger: Ledger
-    clock: Clock = field(default_factory=Clock)
-    made: list[Made] = field(default_factory=list)
+    clock: SettableClock = field(default_factory=SettableClock)
+    made: list[AttemptSpec] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.figures = Figures(self.ledger, clock=self.clock, in_flight=on.PLENTY)
-        self.rolling = Rolling(self.ledger, kept=KEPT, clock=self.clock)
+        self.figures = StatsService(self.ledger, clock=self.clock, default_max_in_flight=build.HIGH_IN_FLIGHT)
+        self.rolling = StatsRollup(self.ledger, retention=KEPT, clock=self.clock)
 
-    async def record(self, some: Sequence[Made]) -> None:
+    async def record(self, some: Sequence[AttemptSpec]) -> None:
         """Have these attempts in the ledger from now on."""
-        await write(self.ledger, some)
+        await write_attempts(self.ledger, some)
         self.made += some
 
     async def count_all(self) -> int:
@@ -79,17 +79,20 @@ class Site:
     async def begun_at(self) -> datetime | None:
         """From when on everything is counted; None: nothing is."""
         async with self.ledger.transaction() as tx:
-            at = await figures.progress(tx)
+            at = await rollup.read_progress(tx)
         return None if at is None else at.back_to
 
-    async def check(self, tenant: TenantId | None, span: Span) -> None:
+    async def check(self, tenant: TenantId | None, span: TimeRange) -> None:
         """A page tells what there was, from where on it was counted."""
-        told = await self.figures.series(tenant, span)
+        told = await self.figures.load_series(tenant, span)
         assert told.as_of == self.clock.now
         since = await self.begun_at()
         for point in told.points:
             if since is None or point.at >= since:
-                assert tallied(point) == self.tally(tenant, point.at, point.at + span.step), (span, point.at)
+                assert tallied(point) == self.tally(tenant, point.at, point.at + span.interval), (
+                    span,
+                    point.at,
+                )
 
     def tally(self, tenant: TenantId | None, since: datetime, until: datetime) -> Counter[str]:
         """What came of the attempts that were made then."""
@@ -107,22 +110,22 @@ def tallied(point: Point) -> Counter[str]:
     )
 
 
-def ago(duration: timedelta, tenant: TenantId, outcome: str = "delivered") -> Made:
-    return Made(NOON - duration, tenant, outcome)
+def ago(duration: timedelta, tenant: TenantId, outcome: str = "delivered") -> AttemptSpec:
+    return AttemptSpec(NOON - duration, tenant, outcome)
 
 
 def scattered(
     dice: Random, tenants: Sequence[TenantId], since: datetime, until: datetime, count: int
-) -> list[Made]:
+) -> list[AttemptSpec]:
     """So many attempts of a range of time; some at the very edges of minutes and hours."""
     made = []
     for _ in range(count):
         at = since + (until - since) * dice.random()
         edge = dice.choice((None, A_MINUTE, AN_HOUR))
         if edge is not None:
-            at = max(since, floor(at, edge) - dice.choice((timedelta(0), MS)))
+            at = max(since, floor_to_interval(at, edge) - dice.choice((timedelta(0), MS)))
         took = dice.choice((None, MS * dice.randint(0, 40_000)))
-        made.append(Made(at, dice.choice(tenants), dice.choice(OUTCOMES), took))
+        made.append(AttemptSpec(at, dice.choice(tenants), dice.choice(OUTCOMES), took))
     return made
 
 
@@ -133,12 +136,12 @@ def site(ledger: Ledger) -> Site:
 
 @pytest.fixture
 async def other(ledger: Ledger) -> TenantId:
-    return await on.new_tenant(ledger)
+    return await build.create_tenant(ledger)
 
 
 async def rolled(ledger: Ledger) -> list[tuple[object, ...]]:
     """All that was counted."""
-    found = await on.rows(ledger, "select * from figures order by tenant_id, width, at")
+    found = await build.fetch_rows(ledger, "select * from figures order by tenant_id, width, at")
     return [tuple(row) for row in found]
 
 
@@ -156,9 +159,9 @@ async def test_at_every_moment_a_page_counts_each_attempt_once(
         await site.record(scattered(dice, tenants, since, site.clock.now, 25))
         more = True
         while more:
-            await site.check(dice.choice((None, tenant, other)), dice.choice(list(Span)))
+            await site.check(dice.choice((None, tenant, other)), dice.choice(list(TimeRange)))
             more = await site.rolling.step()
-        for span in Span:
+        for span in TimeRange:
             await site.check(None, span)
             await site.check(tenant, span)
         since = site.clock.now
@@ -167,15 +170,15 @@ async def test_at_every_moment_a_page_counts_each_attempt_once(
 async def test_in_the_end_all_that_is_kept_is_counted(site: Site, tenant: TenantId) -> None:
     await site.record([ago(timedelta(hours=hours), tenant) for hours in (0, 1, 5, 20, 29)])
     await site.count_all()
-    told = await site.figures.series(None, Span.WEEK)
-    assert told.whole.delivered == 5
+    told = await site.figures.load_series(None, TimeRange.WEEK)
+    assert told.total.delivered == 5
 
 
 async def test_history_is_counted_newest_first(site: Site, tenant: TenantId) -> None:
     await site.record([ago(timedelta(hours=hours), tenant) for hours in (3, 6)])
     seen = []
     while await site.rolling.step():
-        seen.append((await site.figures.series(None, Span.WEEK)).whole.delivered)
+        seen.append((await site.figures.load_series(None, TimeRange.WEEK)).total.delivered)
     assert seen == sorted(seen)
     assert {0, 1, 2} == set(seen)
 
@@ -187,8 +190,8 @@ async def test_counting_again_changes_nothing(site: Site, tenant: TenantId, othe
     await site.count_all()
     before = await rolled(site.ledger)
     async with site.ledger.transaction() as tx:
-        await figures.roll(tx, since, begin_at(NOON), width=figures.MINUTE)
-        await figures.sum_hour(tx, begin_at(NOON) - AN_HOUR, begin_at(NOON))
+        await rollup.roll_up(tx, since, compute_start(NOON), width=rollup.MINUTE_SECONDS)
+        await rollup.sum_hour(tx, compute_start(NOON) - AN_HOUR, compute_start(NOON))
     assert await rolled(site.ledger) == before
 
 
@@ -197,28 +200,28 @@ async def test_in_which_pieces_a_range_is_counted_makes_no_difference(
 ) -> None:
     dice = Random(2)  # noqa: S311  nothing is secret here
     since = NOON - AN_HOUR
-    await write(ledger, scattered(dice, (tenant, other), since, NOON, 300))
+    await write_attempts(ledger, scattered(dice, (tenant, other), since, NOON, 300))
     async with ledger.transaction() as tx:
-        await figures.roll(tx, since, NOON, width=figures.MINUTE)
+        await rollup.roll_up(tx, since, NOON, width=rollup.MINUTE_SECONDS)
     before = await rolled(ledger)
     pieces = sorted({since, NOON, *(since + A_MINUTE * dice.randrange(60) for _ in range(9))})
     for first, end in pairwise(pieces):
         async with ledger.transaction() as tx:
-            await figures.roll(tx, first, end, width=figures.MINUTE)
+            await rollup.roll_up(tx, first, end, width=rollup.MINUTE_SECONDS)
         assert await rolled(ledger) == before
 
 
 async def test_an_hour_is_the_sum_of_its_minutes(site: Site, tenant: TenantId, other: TenantId) -> None:
     dice = Random(3)  # noqa: S311  nothing is secret here
     since = NOON - AN_HOUR
-    await write(site.ledger, scattered(dice, (tenant, other), since, NOON, 300))
+    await write_attempts(site.ledger, scattered(dice, (tenant, other), since, NOON, 300))
     async with site.ledger.transaction() as tx:
-        await figures.roll(tx, since, NOON, width=figures.HOUR)
+        await rollup.roll_up(tx, since, NOON, width=rollup.HOUR_SECONDS)
     counted_whole = await rolled(site.ledger)
     async with site.ledger.transaction() as tx:
-        await figures.roll(tx, since, NOON, width=figures.MINUTE)
-        await figures.sum_hour(tx, since, NOON)
-    summed = [row for row in await rolled(site.ledger) if figures.HOUR in row]
+        await rollup.roll_up(tx, since, NOON, width=rollup.MINUTE_SECONDS)
+        await rollup.sum_hour(tx, since, NOON)
+    summed = [row for row in await rolled(site.ledger) if rollup.HOUR_SECONDS in row]
     assert summed == counted_whole
     assert len(summed) == 3  # both tenants, and all together
 
@@ -227,36 +230,36 @@ async def test_what_is_recorded_late_is_caught_by_the_second_look(site: Site, te
     await site.record([ago(10 * A_MINUTE, tenant)])
     await site.count_all()
     await site.record([ago(10 * A_MINUTE, tenant, "refused")])
-    assert (await site.figures.series(tenant, Span.HOUR)).whole.failures == 0
+    assert (await site.figures.load_series(tenant, TimeRange.HOUR)).total.failures == 0
     site.clock.now = NOON + 7 * A_MINUTE
     await site.count_all()
-    for span in Span:
+    for span in TimeRange:
         await site.check(tenant, span)
 
 
 async def test_what_is_recorded_late_as_counting_begins_is_caught_too(site: Site, tenant: TenantId) -> None:
-    assert floor(NOON, AN_HOUR) == NOON  # the hour has just begun
+    assert floor_to_interval(NOON, AN_HOUR) == NOON  # the hour has just begun
     await site.count_all()
     await site.record([ago(A_SECOND, tenant)])
     site.clock.now = NOON + 20 * A_MINUTE
     await site.count_all()
-    for span in Span:
+    for span in TimeRange:
         await site.check(tenant, span)
 
 
-async def test_what_we_broke_off_is_counted_apart_and_has_no_latency(site: Site, tenant: TenantId) -> None:
+async def test_interrupted_attempts_are_counted_apart_without_latency(site: Site, tenant: TenantId) -> None:
     await site.record([ago(5 * A_MINUTE, tenant, "interrupted")])
     for _ in range(2):  # live, then rolled
-        whole = (await site.figures.series(tenant, Span.HOUR)).whole
+        whole = (await site.figures.load_series(tenant, TimeRange.HOUR)).total
         assert (whole.interrupted, whole.attempts, whole.p50) == (1, 0, None)
         await site.count_all()
 
 
 async def test_latencies_are_told_to_within_a_slot(site: Site, tenant: TenantId) -> None:
-    slow = [Made(NOON - A_MINUTE * 5, tenant, "refused", 3_000 * MS)]
-    await site.record([Made(NOON - A_MINUTE * 5, tenant, took=100 * MS)] * 9 + slow)
+    slow = [AttemptSpec(NOON - A_MINUTE * 5, tenant, "refused", 3_000 * MS)]
+    await site.record([AttemptSpec(NOON - A_MINUTE * 5, tenant, duration=100 * MS)] * 9 + slow)
     for _ in range(2):
-        whole = (await site.figures.series(tenant, Span.HOUR)).whole
+        whole = (await site.figures.load_series(tenant, TimeRange.HOUR)).total
         assert whole.p50 is not None
         assert whole.p99 is not None
         assert 80 * MS < whole.p50 < 125 * MS
@@ -267,18 +270,18 @@ async def test_latencies_are_told_to_within_a_slot(site: Site, tenant: TenantId)
 async def test_tenants_without_attempts_have_no_rows(site: Site, tenant: TenantId, other: TenantId) -> None:
     await site.record([ago(20 * A_MINUTE, tenant)])
     await site.count_all()
-    whose = {row.tenant_id for row in await on.rows(site.ledger, "select tenant_id from figures")}
-    assert whose == {tenant, figures.EVERYBODY}
-    assert (await site.figures.series(other, Span.HOUR)).whole.attempts == 0
+    whose = {row.tenant_id for row in await build.fetch_rows(site.ledger, "select tenant_id from figures")}
+    assert whose == {tenant, rollup.ALL_TENANTS}
+    assert (await site.figures.load_series(other, TimeRange.HOUR)).total.attempts == 0
 
 
-async def test_of_two_that_count_one_does(site: Site, tenant: TenantId) -> None:
+async def test_only_one_process_rolls_up_at_a_time(site: Site, tenant: TenantId) -> None:
     await site.record([ago(20 * A_MINUTE, tenant)])
     await site.rolling.step()
     async with site.ledger.transaction() as tx:
-        assert await figures.take_turn(tx, begin_at=NOON) is not None
+        assert await rollup.lock_progress(tx, start_at=NOON) is not None
         assert not await site.rolling.step()
-        assert not await site.rolling.forget()
+        assert not await site.rolling.delete_expired()
     assert await site.rolling.step()
 
 
@@ -287,11 +290,11 @@ async def test_two_that_count_at_the_same_time_count_everything_once(
 ) -> None:
     dice = Random(6)  # noqa: S311  nothing is secret here
     await site.record(scattered(dice, (tenant, other), NOON - timedelta(hours=4), NOON, 200))
-    beside = Rolling(site.ledger, kept=KEPT, clock=site.clock)
+    beside = StatsRollup(site.ledger, retention=KEPT, clock=site.clock)
     # Nobody has begun: both want to.
     while any(await asyncio.gather(site.rolling.step(), beside.step())):
-        await site.check(None, Span.HOUR)
-    for span in Span:
+        await site.check(None, TimeRange.HOUR)
+    for span in TimeRange:
         await site.check(None, span)
         await site.check(tenant, span)
 
@@ -300,27 +303,32 @@ async def test_the_ledger_puts_durations_into_the_slots_that_quantiles_are_read_
     ledger: Ledger, tenant: TenantId
 ) -> None:
     a_microsecond = timedelta(microseconds=1)
-    edges = [a_microsecond * (bound + beside) for bound in BOUNDS for beside in (-1, 0, 1)]
+    edges = [a_microsecond * (bound + beside) for bound in SLOT_BOUNDS_US for beside in (-1, 0, 1)]
     took = [timedelta(0), *edges, timedelta(minutes=30)]
-    await write(ledger, [Made(NOON - A_MINUTE, tenant, took=each) for each in took])
+    await write_attempts(ledger, [AttemptSpec(NOON - A_MINUTE, tenant, duration=each) for each in took])
     async with ledger.transaction() as tx:
-        await figures.roll(tx, NOON - A_MINUTE, NOON, width=figures.MINUTE)
-        (counted,) = await figures.read(tx, tenant, NOON - A_MINUTE, NOON, width=figures.MINUTE)
-    assert counted.latencies == Counter(bisect_right(BOUNDS, each // a_microsecond) for each in took)
+        await rollup.roll_up(tx, NOON - A_MINUTE, NOON, width=rollup.MINUTE_SECONDS)
+        (counted,) = await rollup.read(tx, tenant, NOON - A_MINUTE, NOON, width=rollup.MINUTE_SECONDS)
+    assert counted.latencies == Counter(bisect_right(SLOT_BOUNDS_US, each // a_microsecond) for each in took)
 
 
 async def test_a_step_that_fails_leaves_nothing(site: Site, tenant: TenantId) -> None:
     await site.record([ago(20 * A_MINUTE, tenant)])
     await site.rolling.step()
-    before, at = await rolled(site.ledger), await on.row(site.ledger, "select * from figures_progress")
-    await on.change(site.ledger, "alter table figures_progress add constraint stop check (false) not valid")
+    before, at = (
+        await rolled(site.ledger),
+        await build.fetch_row(site.ledger, "select * from figures_progress"),
+    )
+    await build.execute(
+        site.ledger, "alter table figures_progress add constraint stop check (false) not valid"
+    )
     try:
         with pytest.raises(Exception, match="stop"):
             await site.rolling.step()
     finally:
-        await on.change(site.ledger, "alter table figures_progress drop constraint stop")
+        await build.execute(site.ledger, "alter table figures_progress drop constraint stop")
     assert await rolled(site.ledger) == before
-    assert await on.row(site.ledger, "select * from figures_progress") == at
+    assert await build.fetch_row(site.ledger, "select * from figures_progress") == at
 
 
 # ---- forgetting
@@ -330,67 +338,67 @@ async def test_minutes_go_after_three_days_and_hours_with_their_attempts(
     await site.record([ago(20 * A_MINUTE, tenant)])
     site.clock.now = NOON + AN_HOUR
     await site.count_all()
-    assert await widths(site.ledger) == {figures.MINUTE, figures.HOUR}
-    site.clock.now = NOON + MINUTES_KEPT
-    site.rolling = Rolling(site.ledger, kept=MINUTES_KEPT + AN_HOUR, clock=site.clock)
-    await site.rolling.forget()
-    assert await widths(site.ledger) == {figures.HOUR}
-    site.clock.now = NOON + MINUTES_KEPT + 2 * AN_HOUR
-    await site.rolling.forget()
+    assert await widths(site.ledger) == {rollup.MINUTE_SECONDS, rollup.HOUR_SECONDS}
+    site.clock.now = NOON + MINUTE_RETENTION
+    site.rolling = StatsRollup(site.ledger, retention=MINUTE_RETENTION + AN_HOUR, clock=site.clock)
+    await site.rolling.delete_expired()
+    assert await widths(site.ledger) == {rollup.HOUR_SECONDS}
+    site.clock.now = NOON + MINUTE_RETENTION + 2 * AN_HOUR
+    await site.rolling.delete_expired()
     assert await widths(site.ledger) == set()
 
 
 async def test_minutes_that_no_hour_has_yet_stay(site: Site, tenant: TenantId) -> None:
-    await site.record([Made(NOON + A_MINUTE, tenant)])
+    await site.record([AttemptSpec(NOON + A_MINUTE, tenant)])
     site.clock.now = NOON + 30 * A_MINUTE
     await site.count_all()
-    site.clock.now = NOON + MINUTES_KEPT + AN_HOUR
-    await site.rolling.forget()
-    assert await widths(site.ledger) == {figures.MINUTE}
+    site.clock.now = NOON + MINUTE_RETENTION + AN_HOUR
+    await site.rolling.delete_expired()
+    assert await widths(site.ledger) == {rollup.MINUTE_SECONDS}
 
 
 async def test_minutes_of_long_ago_are_counted_for_their_hour_alone(site: Site, tenant: TenantId) -> None:
     await site.record([ago(timedelta(hours=20, minutes=-15), tenant)])
-    site.clock.now = NOON + MINUTES_KEPT
-    site.rolling = Rolling(site.ledger, kept=MINUTES_KEPT + timedelta(hours=22), clock=site.clock)
+    site.clock.now = NOON + MINUTE_RETENTION
+    site.rolling = StatsRollup(
+        site.ledger, retention=MINUTE_RETENTION + timedelta(hours=22), clock=site.clock
+    )
     await site.rolling.step()
     nearly = NOON - timedelta(hours=18)
-    await on.change(site.ledger, "update figures_progress set back_to = :nearly", nearly=nearly)
+    await build.execute(site.ledger, "update figures_progress set back_to = :nearly", nearly=nearly)
     while await site.rolling.step():
-        await site.rolling.forget()  # as another relay might, at any moment
-    assert await widths(site.ledger) == {figures.HOUR}
-    assert (await site.figures.series(tenant, Span.WEEK)).whole.delivered == 1
+        await site.rolling.delete_expired()  # as another relay might, at any moment
+    assert await widths(site.ledger) == {rollup.HOUR_SECONDS}
+    assert (await site.figures.load_series(tenant, TimeRange.WEEK)).total.delivered == 1
 
 
 async def widths(ledger: Ledger) -> set[int]:
-    return {row.width for row in await on.rows(ledger, "select distinct width from figures")}
+    return {row.width for row in await build.fetch_rows(ledger, "select distinct width from figures")}
 
 
 # ---- the newest minutes
-async def test_with_more_than_is_read_live_a_page_ends_where_counting_does(
-    site: Site, tenant: TenantId
-) -> None:
+async def test_too_many_live_rows_end_the_series_at_the_rollup(site: Site, tenant: TenantId) -> None:
     await site.record([ago(20 * A_MINUTE, tenant)])
     await site.count_all()
-    await site.record([ago(A_SECOND, tenant)] * (MOST_SCANNED + 1))
-    told = await site.figures.series(tenant, Span.HOUR)
+    await site.record([ago(A_SECOND, tenant)] * (MAX_SCANNED_ROWS + 1))
+    told = await site.figures.load_series(tenant, TimeRange.HOUR)
     assert told.as_of == NOON - A_MINUTE
-    assert told.whole.delivered == 1
+    assert told.total.delivered == 1
     site.clock.now = NOON + A_MINUTE
     await site.count_all()
-    assert (await site.figures.series(tenant, Span.HOUR)).whole.delivered == MOST_SCANNED + 2
+    assert (await site.figures.load_series(tenant, TimeRange.HOUR)).total.delivered == MAX_SCANNED_ROWS + 2
 
 
 async def test_as_many_as_are_read_live_are_all_told(site: Site, tenant: TenantId) -> None:
     await site.count_all()
-    await site.record([ago(A_SECOND, tenant)] * MOST_SCANNED)
-    told = await site.figures.series(tenant, Span.HOUR)
-    assert (told.as_of, told.whole.delivered) == (NOON, MOST_SCANNED)
+    await site.record([ago(A_SECOND, tenant)] * MAX_SCANNED_ROWS)
+    told = await site.figures.load_series(tenant, TimeRange.HOUR)
+    assert (told.as_of, told.total.delivered) == (NOON, MAX_SCANNED_ROWS)
 
 
-@pytest.mark.parametrize("span", Span)
-async def test_when_nobody_counts_the_attempts_themselves_are_told(
-    site: Site, tenant: TenantId, other: TenantId, span: Span
+@pytest.mark.parametrize("span", TimeRange)
+async def test_without_rollup_stats_come_from_the_attempts(
+    site: Site, tenant: TenantId, other: TenantId, span: TimeRange
 ) -> None:
     dice = Random(5)  # noqa: S311  nothing is secret here
     await site.record(scattered(dice, (tenant, other), NOON - timedelta(hours=3), NOON, 60))
@@ -407,56 +415,56 @@ async def test_figures_of_an_endpoint_are_of_its_attempts_alone(
     site: Site, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     mine = [
-        Made(NOON - A_MINUTE * minutes, tenant, outcome, 50 * MS, endpoint)
+        AttemptSpec(NOON - A_MINUTE * minutes, tenant, outcome, 50 * MS, endpoint)
         for minutes, outcome in enumerate(OUTCOMES * 2)
     ]
     await site.record([*mine, *(ago(A_MINUTE * minutes, tenant) for minutes in range(30))])
-    for span in Span:
-        told = await site.figures.of_endpoint(tenant, endpoint, span)
-        assert tallied(told.whole) == Counter(one.outcome for one in mine)
+    for span in TimeRange:
+        told = await site.figures.load_endpoint_series(tenant, endpoint, span)
+        assert tallied(told.total) == Counter(one.outcome for one in mine)
         assert not told.sampled
-    told = await site.figures.of_endpoint(tenant, endpoint, Span.HOUR)
+    told = await site.figures.load_endpoint_series(tenant, endpoint, TimeRange.HOUR)
     assert [tallied(point) for point in told.points[-12:]] == [Counter([one.outcome]) for one in mine[::-1]]
 
 
 async def test_an_endpoint_of_another_tenant_has_no_figures(
     site: Site, tenant: TenantId, other: TenantId, endpoint: EndpointId
 ) -> None:
-    await site.record([Made(NOON - A_MINUTE, tenant, endpoint_id=endpoint)])
-    assert (await site.figures.of_endpoint(other, endpoint, Span.HOUR)).whole.attempts == 0
+    await site.record([AttemptSpec(NOON - A_MINUTE, tenant, endpoint_id=endpoint)])
+    assert (await site.figures.load_endpoint_series(other, endpoint, TimeRange.HOUR)).total.attempts == 0
 
 
 @pytest.mark.parametrize("older", [0, 1, 5])
 async def test_of_a_busy_endpoint_the_newest_are_counted_and_a_page_says_so(
     site: Site, tenant: TenantId, endpoint: EndpointId, older: int
 ) -> None:
-    newest = Made(NOON - A_MINUTE, tenant, endpoint_id=endpoint)
-    before = Made(NOON - 2 * A_MINUTE, tenant, "refused", endpoint_id=endpoint)
-    await site.record([newest] * MOST_OF_ENDPOINT + [before] * older)
-    told = await site.figures.of_endpoint(tenant, endpoint, Span.HOUR)
-    assert told.whole.delivered == MOST_OF_ENDPOINT
-    assert told.whole.failures <= 1  # the one that proves that there are more
+    newest = AttemptSpec(NOON - A_MINUTE, tenant, endpoint_id=endpoint)
+    before = AttemptSpec(NOON - 2 * A_MINUTE, tenant, "refused", endpoint_id=endpoint)
+    await site.record([newest] * MAX_ENDPOINT_ATTEMPTS + [before] * older)
+    told = await site.figures.load_endpoint_series(tenant, endpoint, TimeRange.HOUR)
+    assert told.total.delivered == MAX_ENDPOINT_ATTEMPTS
+    assert told.total.failures <= 1  # the one that proves that there are more
     assert told.sampled == (older > 0)
 
 
 async def test_the_last_results_of_each_endpoint_are_told_oldest_first(
     site: Site, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    second, idle = [await on.new_endpoint(site.ledger, tenant) for _ in range(2)]
+    second, idle = [await build.create_endpoint(site.ledger, tenant) for _ in range(2)]
     many = [
-        Made(NOON - A_SECOND * n, tenant, "delivered" if n % 3 else "refused", n * MS, endpoint)
+        AttemptSpec(NOON - A_SECOND * n, tenant, "delivered" if n % 3 else "refused", n * MS, endpoint)
         for n in range(60)
     ]
-    broken_off = Made(NOON - A_SECOND, tenant, "interrupted", endpoint_id=second)
-    unanswered = Made(NOON - A_MINUTE, tenant, "unreachable", None, second)
+    broken_off = AttemptSpec(NOON - A_SECOND, tenant, "interrupted", endpoint_id=second)
+    unanswered = AttemptSpec(NOON - A_MINUTE, tenant, "unreachable", None, second)
     await site.record([*many, broken_off, unanswered])
-    found = await site.figures.sparks(tenant, [endpoint, second, idle])
-    assert [(one.well, one.took_us) for one in found[endpoint]] == [
+    found = await site.figures.load_recent_results(tenant, [endpoint, second, idle])
+    assert [(one.succeeded, one.duration_us) for one in found[endpoint]] == [
         (n % 3 != 0, n * 1_000) for n in reversed(range(40))
     ]
-    assert [(one.well, one.took_us) for one in found[second]] == [(False, None)]
+    assert [(one.succeeded, one.duration_us) for one in found[second]] == [(False, None)]
     assert idle not in found
-    assert await site.figures.sparks(None, []) == {}
+    assert await site.figures.load_recent_results(None, []) == {}
 
 
 # ---- types of events
@@ -464,16 +472,21 @@ async def test_types_are_told_with_how_many_came_most_frequent_first(
     ledger: Ledger, tenant: TenantId, other: TenantId
 ) -> None:
     for type_ in ("order.paid", "order.paid", "order.created"):
-        await on.accept(ledger, tenant, type_)
-    await on.accept(ledger, other, "order.created")
-    uses = Figures(ledger, clock=clock, in_flight=on.PLENTY)
-    assert [(one.type, one.count) for one in await uses.types(tenant)] == [
+        await build.accept_event(ledger, tenant, type_)
+    await build.accept_event(ledger, other, "order.created")
+    uses = StatsService(ledger, clock=clock, default_max_in_flight=build.HIGH_IN_FLIGHT)
+    assert [(one.type, one.count) for one in await uses.list_frequent_types(tenant)] == [
         ("order.paid", 2),
         ("order.created", 1),
     ]
-    assert {one.type: one.count for one in await uses.types(None)} == {"order.paid": 2, "order.created": 2}
-    newest = await on.row(ledger, "select max(created_at) from events where tenant_id = :id", id=other)
-    assert [one.newest for one in await uses.types(other)] == [newest[0]]
+    assert {one.type: one.count for one in await uses.list_frequent_types(None)} == {
+        "order.paid": 2,
+        "order.created": 2,
+    }
+    newest = await build.fetch_row(
+        ledger, "select max(created_at) from events where tenant_id = :id", id=other
+    )
+    assert [one.newest for one in await uses.list_frequent_types(other)] == [newest[0]]
 
 
 async def test_only_the_newest_events_are_looked_at_for_their_types(ledger: Ledger, tenant: TenantId) -> None:
@@ -483,10 +496,12 @@ async def test_only_the_newest_events_are_looked_at_for_their_types(ledger: Ledg
                :tenant, case when n <= 5 then 'old.one' else 'new.one' end, '', 0, now()
         from generate_series(1, :count) as n
     """
-    first = id_floor(clock() - AN_HOUR).int >> 80
-    await on.change(ledger, events, tenant=tenant, first=first, count=MOST_TYPED + 5)
-    uses = Figures(ledger, clock=clock, in_flight=on.PLENTY)
-    assert [(one.type, one.count) for one in await uses.types(None)] == [("new.one", MOST_TYPED)]
+    first = build_min_id(clock() - AN_HOUR).int >> 80
+    await build.execute(ledger, events, tenant=tenant, first=first, count=MAX_TYPED_EVENTS + 5)
+    uses = StatsService(ledger, clock=clock, default_max_in_flight=build.HIGH_IN_FLIGHT)
+    assert [(one.type, one.count) for one in await uses.list_frequent_types(None)] == [
+        ("new.one", MAX_TYPED_EVENTS)
+    ]
 
 
 # ---- what is so now
@@ -494,36 +509,38 @@ async def test_only_the_newest_events_are_looked_at_for_their_types(ledger: Ledg
 async def test_an_endpoint_that_is_busy_holds_nothing(
     ledger: Ledger, tenant: TenantId, rate: RateLimit | None
 ) -> None:
-    busy = await on.new_endpoint(ledger, tenant, Wanted(limits=EndpointLimits(in_flight=5, rate=rate)))
-    await on.change(ledger, OWED, tenant=tenant, endpoint=busy)
-    await on.change(ledger, FULL, endpoint=busy)
-    uses = Figures(ledger, clock=clock, in_flight=on.PLENTY)
-    assert (await uses.now(tenant)).held == {}
-    await on.change(ledger, PAUSED, endpoint=busy)
-    assert (await uses.now(tenant)).held == {Hold.PAUSED: 1}
+    busy = await build.create_endpoint(
+        ledger, tenant, EndpointSpec(limits=EndpointLimits(in_flight=5, rate=rate))
+    )
+    await build.execute(ledger, OWED, tenant=tenant, endpoint=busy)
+    await build.execute(ledger, FULL, endpoint=busy)
+    uses = StatsService(ledger, clock=clock, default_max_in_flight=build.HIGH_IN_FLIGHT)
+    assert (await uses.load_live_stats(tenant)).held == {}
+    await build.execute(ledger, PAUSED, endpoint=busy)
+    assert (await uses.load_live_stats(tenant)).held == {Hold.PAUSED: 1}
 
 
 # ---- beside the relay
 async def test_the_relay_has_attempts_counted(site: Site, tenant: TenantId) -> None:
     await site.record([ago(20 * A_MINUTE, tenant)])
-    rolling = Rolling(site.ledger, kept=AN_HOUR, clock=site.clock)
-    side = asyncio.create_task(Counting(rolling).run(no_thread))
+    rolling = StatsRollup(site.ledger, retention=AN_HOUR, clock=site.clock)
+    side = asyncio.create_task(RollupLoop(rolling).run(no_thread))
 
     async def counted() -> bool:
-        found = await on.rows(site.ledger, "select back_to from figures_progress")
+        found = await build.fetch_rows(site.ledger, "select back_to from figures_progress")
         return bool(found) and found[0].back_to <= NOON - AN_HOUR
 
-    await on.until(counted)
+    await build.wait_until(counted)
     side.cancel()
     await asyncio.gather(side, return_exceptions=True)
-    assert (await site.figures.series(None, Span.DAY)).whole.delivered == 1
+    assert (await site.figures.load_series(None, TimeRange.DAY)).total.delivered == 1
 
 
-async def test_an_outage_puts_counting_off_and_ends_nothing() -> None:
+async def test_outage_postpones_the_rollup_without_stopping_it() -> None:
     away = Ledger("postgresql://nobody@127.0.0.1:9/nowhere")
-    side = asyncio.create_task(Counting(Rolling(away, kept=KEPT, clock=clock)).run(no_thread))
+    side = asyncio.create_task(RollupLoop(StatsRollup(away, retention=KEPT, clock=clock)).run(no_thread))
     with structlog.testing.capture_logs() as lines:
-        await on.until(lambda: bool(lines))
+        await build.wait_until(lambda: bool(lines))
     assert lines[0]["event"] == "figures.put_off"
     assert not side.done()
     side.cancel()
@@ -536,4 +553,4 @@ async def no_thread(work: Callable[[], T]) -> T:
 
 
 def test_a_span_begins_within_what_is_counted_by_the_minute() -> None:
-    assert NOON - first_of(Span.DAY, now=NOON) < MINUTES_KEPT
+    assert NOON - compute_first_point(TimeRange.DAY, now=NOON) < MINUTE_RETENTION

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from delivery.bootstrap import clock
-from delivery.model import DeliveryId, EventId, Prefix, parse_id, show_id
-from retries.breaker import BreakerTerms
+from delivery.domain.model import DeliveryId, EventId, Prefix, format_id, parse_id
+from retries.breaker import BreakerConfig
 from retries.policy import Signal
-from tests.support import judging
-from tests.support import ledger as on
-from tests.support.judging import BAD, GONE, GOOD, OPENS_AT, Told
-from tests.support.ledger import Wanted
-from workers.upkeep import Ages, Upkeep
+from tests.support import health_attempts
+from tests.support import ledger_builders as build
+from tests.support.health_attempts import BAD, FAILURES_TO_OPEN, GONE, GOOD, AttemptSignal
+from tests.support.ledger_builders import EndpointSpec
+from workers.tasks.maintenance import MaintenanceLoop, MaxAges
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from delivery.ledger import Ledger
-    from delivery.model import EndpointId, TenantId
+    from delivery.domain.model import EndpointId, TenantId
+    from delivery.ledger.db.session import Ledger
 
 TYPES = (
     "endpoint.breaker_opened",
@@ -35,9 +35,9 @@ TYPES = (
 )
 DAY = timedelta(days=1)
 OLDEST = timedelta(days=30)
-SPENT = Told(final="schedule_spent")
+SPENT = AttemptSignal(final_reason="schedule_spent")
 # Failures that open no breaker: this is about what comes of each alone.
-PATIENT = replace(judging.TERMS, breaker=BreakerTerms(consecutive=1_000, minimum=1_000))
+PATIENT = replace(health_attempts.HEALTH_TERMS, breaker=BreakerConfig(consecutive=1_000, minimum=1_000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,12 @@ class Event:
 @pytest.fixture
 async def endpoint(ledger: Ledger, tenant: TenantId) -> EndpointId:
     """One that asks for nothing of what the engine says."""
-    return await on.new_endpoint(ledger, tenant, Wanted(filter=("order.*",)))
+    return await build.create_endpoint(ledger, tenant, EndpointSpec(filter=("order.*",)))
 
 
 async def events(ledger: Ledger, *types: str) -> list[Event]:
     """The events of these types, oldest first."""
-    found = await on.rows(
+    found = await build.fetch_rows(
         ledger,
         """
         select e.id, e.type, e.body, e.created_at, array_agg(d.endpoint_id) as owed_to
@@ -92,19 +92,19 @@ class Scene:
     async def owe(self, count: int) -> None:
         """Make so many deliveries; by an event of its tenant an operational endpoint would get none."""
         for _ in range(count):
-            event_id = await on.accept(self.ledger, self.tenant, "nobody.cares")
-            await on.change(self.ledger, OWED, id=event_id, tenant=self.tenant, endpoint=self.endpoint)
+            event_id = await build.accept_event(self.ledger, self.tenant, "nobody.cares")
+            await build.execute(self.ledger, OWED, id=event_id, tenant=self.tenant, endpoint=self.endpoint)
 
-    async def attempt_each(self, *told: Told) -> None:
+    async def attempt_each(self, *told: AttemptSignal) -> None:
         """An attempt for each, judged one after the other in one transaction."""
         await self.owe(len(told))
-        (claim_id,) = (await on.claim(self.ledger, [self.endpoint], take=len(told))).claims
-        works = await on.start(self.ledger, claim_id)
+        (claim_id,) = (await build.claim_deliveries(self.ledger, [self.endpoint], take=len(told))).claim_ids
+        works = await build.start_claim(self.ledger, claim_id)
         group = [
-            judging.ended(work, claim_id, replace(each, operational=self.operational))
+            health_attempts.make_attempt_result(work, claim_id, replace(each, operational=self.operational))
             for work, each in zip(works, told, strict=True)
         ]
-        await judging.record(self.ledger, *group)
+        await health_attempts.record_attempts(self.ledger, *group)
 
 
 OWED = """
@@ -118,12 +118,12 @@ OWED = """
 
 
 async def its_breaker_opens(scene: Scene) -> None:
-    await scene.attempt_each(*[BAD] * OPENS_AT)
+    await scene.attempt_each(*[BAD] * FAILURES_TO_OPEN)
 
 
 async def its_breaker_closes(scene: Scene) -> None:
     await its_breaker_opens(scene)
-    await judging.time_passes(scene.ledger, timedelta(minutes=1))
+    await health_attempts.shift_into_past(scene.ledger, timedelta(minutes=1))
     await scene.attempt_each(GOOD)
 
 
@@ -133,7 +133,7 @@ async def it_is_gone(scene: Scene) -> None:
 
 async def it_fails_for_long(scene: Scene) -> None:
     began = clock()
-    await scene.attempt_each(*[Told(at=began + days * DAY, terms=PATIENT) for days in (0, 3)])
+    await scene.attempt_each(*[AttemptSignal(at=began + days * DAY, terms=PATIENT) for days in (0, 3)])
 
 
 async def its_delivery_is_spent(scene: Scene) -> None:
@@ -147,16 +147,16 @@ async def its_delivery_expires(scene: Scene) -> None:
 
 async def upkept(ledger: Ledger) -> None:
     """Let the relay's upkeep do its round, a month and a day later."""
-    upkeep = Upkeep(ledger, Ages(DAY, OLDEST), clock=lambda: clock() + OLDEST + DAY)
+    upkeep = MaintenanceLoop(ledger, MaxAges(DAY, OLDEST), clock=lambda: clock() + OLDEST + DAY)
     running = asyncio.create_task(upkeep.run())
-    await on.until(lambda: nothing_old(ledger))
+    await build.wait_until(lambda: nothing_old(ledger))
     running.cancel()
     await asyncio.wait([running])
 
 
 async def nothing_old(ledger: Ledger) -> bool:
     """Whether nothing is scheduled but what the engine has to say of it."""
-    return not await on.rows(
+    return not await build.fetch_rows(
         ledger,
         """
         select 1 from schedule s join deliveries d on d.id = s.delivery_id
@@ -177,7 +177,9 @@ HAPPENINGS: dict[str, Callable[[Scene], Awaitable[None]]] = {
 
 async def listening(ledger: Ledger, tenant: TenantId, *patterns: str) -> EndpointId:
     """An operational endpoint that asks for these types, or for everything."""
-    return await on.new_endpoint(ledger, tenant, Wanted(filter=patterns or ("*",), operational=True))
+    return await build.create_endpoint(
+        ledger, tenant, EndpointSpec(filter=patterns or ("*",), operational=True)
+    )
 
 
 # ---- to whom
@@ -192,13 +194,15 @@ async def test_it_reaches_exactly_the_tenant_s_operational_endpoints_that_ask_fo
         await listening(ledger, tenant, "nothing", f"{noun}.*"),
     }
     await listening(ledger, tenant, "order.*")
-    await listening(ledger, await on.new_tenant(ledger))
-    await on.new_endpoint(ledger, tenant, Wanted(filter=("*",)))
-    await on.new_endpoint(ledger, tenant, Wanted(filter=(type_,)))
+    await listening(ledger, await build.create_tenant(ledger))
+    await build.create_endpoint(ledger, tenant, EndpointSpec(filter=("*",)))
+    await build.create_endpoint(ledger, tenant, EndpointSpec(filter=(type_,)))
     await HAPPENINGS[type_](Scene(ledger, tenant, endpoint))
     (event,) = await events(ledger, type_)
     assert event.owed_to == asking
-    found = await on.rows(ledger, "select endpoint_id from deliveries where event_type = :type", type=type_)
+    found = await build.fetch_rows(
+        ledger, "select endpoint_id from deliveries where event_type = :type", type=type_
+    )
     assert len(found) == len(asking)
 
 
@@ -207,7 +211,7 @@ async def test_nothing_is_written_when_nobody_asks(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId, type_: str
 ) -> None:
     await listening(ledger, tenant, "order.*")
-    await listening(ledger, await on.new_tenant(ledger))
+    await listening(ledger, await build.create_tenant(ledger))
     await HAPPENINGS[type_](Scene(ledger, tenant, endpoint))
     assert await events(ledger, type_) == []
 
@@ -215,7 +219,7 @@ async def test_nothing_is_written_when_nobody_asks(
 async def test_a_deleted_operational_endpoint_is_told_nothing(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.delete_endpoint(ledger, tenant, await listening(ledger, tenant))
+    await build.delete_endpoint(ledger, tenant, await listening(ledger, tenant))
     await it_is_gone(Scene(ledger, tenant, endpoint))
     assert await events(ledger) == []
 
@@ -224,25 +228,29 @@ async def test_a_paused_operational_endpoint_is_told_when_it_is_resumed(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     paused = await listening(ledger, tenant, "endpoint.*")
-    await on.change(ledger, "update endpoints set state = 'paused' where id = :id", id=paused)
+    await build.execute(ledger, "update endpoints set state = 'paused' where id = :id", id=paused)
     await it_is_gone(Scene(ledger, tenant, endpoint))
-    assert (await on.claim(ledger, [paused])).size == 0
-    await on.change(ledger, "update endpoints set state = 'active' where id = :id", id=paused)
-    assert (await on.claim(ledger, [paused])).size == 1
+    assert (await build.claim_deliveries(ledger, [paused])).delivery_count == 0
+    await build.execute(ledger, "update endpoints set state = 'active' where id = :id", id=paused)
+    assert (await build.claim_deliveries(ledger, [paused])).delivery_count == 1
 
 
 async def test_each_tenant_is_told_of_its_own_endpoints(ledger: Ledger, tenant: TenantId) -> None:
-    other = await on.new_tenant(ledger)
+    other = await build.create_tenant(ledger)
     claims, told = [], {}
     for each in (tenant, other):
-        failing = await on.new_endpoint(ledger, each)
+        failing = await build.create_endpoint(ledger, each)
         told[await listening(ledger, each, "endpoint.*")] = failing
-        claims.append(await judging.under_way(ledger, each, failing, 1))
-    group = [judging.ended(work, claim_id, GONE) for claim_id, works in claims for work in works]
-    await judging.record(ledger, *group)
+        claims.append(await health_attempts.start_deliveries(ledger, each, failing, 1))
+    group = [
+        health_attempts.make_attempt_result(work, claim_id, GONE)
+        for claim_id, works in claims
+        for work in works
+    ]
+    await health_attempts.record_attempts(ledger, *group)
     found = await events(ledger)
     assert {(min(event.owed_to), event.data["endpoint_id"]) for event in found} == {
-        (listener, show_id(Prefix.ENDPOINT, failing)) for listener, failing in told.items()
+        (listener, format_id(Prefix.ENDPOINT, failing)) for listener, failing in told.items()
     }
 
 
@@ -251,7 +259,7 @@ async def test_a_worker_gets_it_like_any_other_delivery(
 ) -> None:
     listener = await listening(ledger, tenant, "endpoint.disabled")
     await it_is_gone(Scene(ledger, tenant, endpoint))
-    _, (work,) = await on.claim_and_start(ledger, listener)
+    _, (work,) = await build.claim_and_start(ledger, listener)
     (event,) = await events(ledger)
     assert work.event_id == event.id
     assert json.loads(work.body or b"") == event.body
@@ -271,7 +279,7 @@ async def told_of(
     assert abs(datetime.fromisoformat(event.body["timestamp"]) - event.created_at) < timedelta(milliseconds=1)
     data = dict(event.data)
     assert datetime.fromisoformat(data.pop("at")) >= began
-    assert data.pop("endpoint_id") == show_id(Prefix.ENDPOINT, endpoint)
+    assert data.pop("endpoint_id") == format_id(Prefix.ENDPOINT, endpoint)
     assert data.pop("actor") == "waybill"
     return event, data
 
@@ -280,9 +288,9 @@ async def test_of_a_breaker_that_opened_it_tells_why_and_when_it_is_probed(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     _, data = await told_of(ledger, tenant, endpoint, "endpoint.breaker_opened")
-    breaker = (await judging.read(ledger, endpoint)).health.breaker
+    breaker = (await health_attempts.read_health(ledger, endpoint)).health.breaker
     assert datetime.fromisoformat(data.pop("probe_at")) == breaker.probe_at
-    assert data == {"reason": judging.REASON}
+    assert data == {"reason": health_attempts.RETRY_REASON}
 
 
 async def test_of_a_breaker_that_closed_it_tells_since_when_it_was_open(
@@ -306,30 +314,35 @@ async def test_of_an_endpoint_disabled_for_failing_it_tells_since_when_it_failed
 ) -> None:
     await listening(ledger, tenant, "endpoint.disabled")
     began = clock()
-    patient = replace(PATIENT, breaker=BreakerTerms(consecutive=4, minimum=1_000))
-    told = [Told(at=began + days * DAY, terms=patient, final="schedule_spent") for days in (0, 1, 2)]
+    patient = replace(PATIENT, breaker=BreakerConfig(consecutive=4, minimum=1_000))
+    told = [
+        AttemptSignal(at=began + days * DAY, terms=patient, final_reason="schedule_spent")
+        for days in (0, 1, 2)
+    ]
     await Scene(ledger, tenant, endpoint).attempt_each(*told)
-    await Scene(ledger, tenant, endpoint).attempt_each(Told(at=began + 5 * DAY, terms=patient))
+    await Scene(ledger, tenant, endpoint).attempt_each(AttemptSignal(at=began + 5 * DAY, terms=patient))
     (event,) = await events(ledger)
     assert event.data["reason"] == "failing"
     assert datetime.fromisoformat(event.data["failing_since"]) == began
 
 
-async def test_of_an_endpoint_that_only_fails_it_tells_since_when_and_when_it_will_be_disabled(
+async def test_failing_event_says_since_when_and_when_it_disables(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     _, data = await told_of(ledger, tenant, endpoint, "endpoint.disable_warning")
     since = datetime.fromisoformat(data.pop("failing_since"))
-    assert datetime.fromisoformat(data.pop("disabled_at")) == since + judging.TERMS.disable_after
+    assert (
+        datetime.fromisoformat(data.pop("disabled_at")) == since + health_attempts.HEALTH_TERMS.disable_after
+    )
     assert data == {"reason": "failing", "percent": 50}
 
 
-async def test_of_a_failed_delivery_it_tells_which_one_after_how_many_attempts_and_the_last_answer(
+async def test_delivery_failed_event_has_delivery_attempts_and_last_response(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     _, data = await told_of(ledger, tenant, endpoint, "delivery.failed")
-    (delivery_id,) = await on.delivery_ids(ledger, endpoint)
-    failed = await on.row(ledger, "select event_id from deliveries where id = :id", id=delivery_id)
+    (delivery_id,) = await build.list_delivery_ids(ledger, endpoint)
+    failed = await build.fetch_row(ledger, "select event_id from deliveries where id = :id", id=delivery_id)
     assert DeliveryId(parse_id(Prefix.DELIVERY, data.pop("delivery_id"))) == delivery_id
     assert parse_id(Prefix.EVENT, data.pop("event_id")) == failed.event_id
     assert data == {"reason": "schedule_spent", "attempts": 1, "outcome": "refused", "status": 503}
@@ -342,10 +355,10 @@ async def test_of_an_expired_delivery_it_tells_that_it_expired(
     await its_delivery_expires(Scene(ledger, tenant, endpoint))
     (event,) = await events(ledger)
     assert event.owed_to == {listener}
-    (delivery_id,) = await on.delivery_ids(ledger, endpoint)
+    (delivery_id,) = await build.list_delivery_ids(ledger, endpoint)
     data = dict(event.data)
-    assert data.pop("delivery_id") == show_id(Prefix.DELIVERY, delivery_id)
-    assert data.pop("endpoint_id") == show_id(Prefix.ENDPOINT, endpoint)
+    assert data.pop("delivery_id") == format_id(Prefix.DELIVERY, delivery_id)
+    assert data.pop("endpoint_id") == format_id(Prefix.ENDPOINT, endpoint)
     assert data.keys() == {"at", "actor", "reason", "event_id", "attempts"}
     assert (data["actor"], data["reason"], data["attempts"]) == ("waybill", "expired", 0)
 
@@ -355,7 +368,7 @@ async def test_a_delivery_that_is_refused_for_good_has_failed_too(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId, reason: str
 ) -> None:
     await listening(ledger, tenant, "delivery.failed")
-    told = [Told(Signal.ALIVE, final=reason)]
+    told = [AttemptSignal(Signal.ALIVE, final_reason=reason)]
     await Scene(ledger, tenant, endpoint).attempt_each(*told)
     (event,) = await events(ledger)
     assert event.data["reason"] == reason
@@ -376,7 +389,9 @@ async def test_each_failed_delivery_is_told_of_once(
     told = [replace(SPENT, terms=PATIENT)] * 5
     await Scene(ledger, tenant, endpoint).attempt_each(*told)
     failed = {event.data["delivery_id"] for event in await events(ledger)}
-    assert failed == {show_id(Prefix.DELIVERY, id_) for id_ in await on.delivery_ids(ledger, endpoint)}
+    assert failed == {
+        format_id(Prefix.DELIVERY, id_) for id_ in await build.list_delivery_ids(ledger, endpoint)
+    }
     assert len(await events(ledger)) == 5
 
 
@@ -392,7 +407,7 @@ async def test_each_failed_delivery_is_told_of_once(
         its_delivery_expires,
     ],
 )
-async def test_what_happens_to_an_operational_endpoint_is_told_to_nobody(
+async def test_operational_endpoint_changes_send_no_system_events(
     ledger: Ledger, tenant: TenantId, happens: Callable[[Scene], Awaitable[None]]
 ) -> None:
     failing = await listening(ledger, tenant)
@@ -407,7 +422,7 @@ async def test_an_operational_endpoint_s_journal_is_kept_all_the_same(
     failing = await listening(ledger, tenant)
     await its_breaker_closes(Scene(ledger, tenant, failing, operational=True))
     await it_is_gone(Scene(ledger, tenant, failing, operational=True))
-    found = await on.rows(ledger, "select what from journal order by id")
+    found = await build.fetch_rows(ledger, "select what from journal order by id")
     assert [row.what for row in found] == [
         "endpoint.breaker_opened",
         "endpoint.breaker_closed",
@@ -415,32 +430,37 @@ async def test_an_operational_endpoint_s_journal_is_kept_all_the_same(
     ]
 
 
-async def test_telling_ends_when_everybody_who_is_told_fails_for_good(
+async def test_failed_system_event_deliveries_create_no_further_events(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     listeners = [await listening(ledger, tenant) for _ in range(2)]
     await Scene(ledger, tenant, endpoint).attempt_each(SPENT, SPENT, GONE)
     before = await events(ledger)
     for listener in listeners:
-        claim_id, works = await on.claim_and_start(ledger, listener)
+        claim_id, works = await build.claim_and_start(ledger, listener)
         assert len(works) == len(before)
         spent = replace(SPENT, operational=True)
-        await judging.record(ledger, *[judging.ended(work, claim_id, spent) for work in works])
+        await health_attempts.record_attempts(
+            ledger, *[health_attempts.make_attempt_result(work, claim_id, spent) for work in works]
+        )
     assert await events(ledger) == before
-    assert await on.nothing_scheduled(ledger)
+    assert await build.is_schedule_empty(ledger)
 
 
-async def test_of_operational_and_other_endpoints_in_one_record_only_the_others_are_told_of(
+async def test_mixed_group_sends_system_events_only_for_ordinary_endpoints(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     listener = await listening(ledger, tenant)
     await Scene(ledger, tenant, listener).owe(1)
-    loud, (work,) = await judging.under_way(ledger, tenant, endpoint, 1)
-    quiet, (own,) = await on.claim_and_start(ledger, listener)
-    group = [judging.ended(work, loud, SPENT), judging.ended(own, quiet, replace(SPENT, operational=True))]
-    await judging.record(ledger, *group)
+    loud, (work,) = await health_attempts.start_deliveries(ledger, tenant, endpoint, 1)
+    quiet, (own,) = await build.claim_and_start(ledger, listener)
+    group = [
+        health_attempts.make_attempt_result(work, loud, SPENT),
+        health_attempts.make_attempt_result(own, quiet, replace(SPENT, operational=True)),
+    ]
+    await health_attempts.record_attempts(ledger, *group)
     (event,) = await events(ledger)
-    assert event.data["endpoint_id"] == show_id(Prefix.ENDPOINT, endpoint)
+    assert event.data["endpoint_id"] == format_id(Prefix.ENDPOINT, endpoint)
 
 
 async def test_a_tenant_s_own_event_of_such_a_type_goes_to_its_own_endpoints_alone(
@@ -449,10 +469,10 @@ async def test_a_tenant_s_own_event_of_such_a_type_goes_to_its_own_endpoints_alo
     await listening(ledger, tenant)
     await listening(ledger, tenant, "delivery.failed")
     ordinary = {
-        await on.new_endpoint(ledger, tenant, Wanted(filter=("delivery.failed",))),
-        await on.new_endpoint(ledger, tenant),
+        await build.create_endpoint(ledger, tenant, EndpointSpec(filter=("delivery.failed",))),
+        await build.create_endpoint(ledger, tenant),
     }
-    await on.accept(ledger, tenant, "delivery.failed", b'{"van":7}')
+    await build.accept_event(ledger, tenant, "delivery.failed", b'{"van":7}')
     (event,) = await events(ledger)
     assert event.owed_to == ordinary
     assert event.data == {"van": 7}

@@ -11,21 +11,23 @@ import httpx
 import psutil
 import pytest
 
-from delivery.transport import AllowList, Exchange, Guard, Limits, Transport
+from delivery.destinations.http.exchange import AttemptLimits, Exchange
+from delivery.destinations.http.transport import Transport
+from delivery.destinations.ssrf_guard import AllowList, Guard
 from retries.outcome import Delivered, Fault, Interrupted, Phase, Refused, TimedOut, Unreachable
 from tests.support.receivers import (
     Conversation,
     Receiver,
-    always,
-    answer,
-    drip,
-    has_caught,
-    never,
-    once,
-    receiving,
-    reset,
-    trap,
-    until,
+    answer_always,
+    answer_endlessly,
+    answer_never,
+    answer_once,
+    make_response,
+    open_trap,
+    reset_connection,
+    run_receiver,
+    wait_until,
+    was_dialled,
 )
 
 if TYPE_CHECKING:
@@ -35,22 +37,22 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 GUARD = Guard(AllowList.parse("127.0.0.0/8"))
-PATIENT = Limits(total=timedelta(seconds=10))
-HASTY = Limits(total=timedelta(seconds=0.2))
+PATIENT = AttemptLimits(total_timeout=timedelta(seconds=10))
+HASTY = AttemptLimits(total_timeout=timedelta(seconds=0.2))
 
 
 @asynccontextmanager
 async def ready(talk: Talk, **settings: Any) -> AsyncIterator[tuple[Transport, Receiver]]:
     transport = Transport(guard=GUARD, **settings)
     try:
-        async with receiving(talk) as receiver:
+        async with run_receiver(talk) as receiver:
             yield transport, receiver
     finally:
         await transport.aclose()
-    assert transport.open_connections == 0
+    assert transport.open_connection_count == 0
 
 
-async def ask(transport: Transport, receiver: Receiver, limits: Limits = PATIENT) -> Exchange:
+async def ask(transport: Transport, receiver: Receiver, limits: AttemptLimits = PATIENT) -> Exchange:
     return await transport.send(httpx.Request("POST", receiver.url(), content=b"{}"), limits, now=NOW)
 
 
@@ -62,19 +64,19 @@ def closing_on_the_second_request(close: Callable[[Conversation], None]) -> Talk
     """Answer the first request of the first connection, and close that as the second request arrives."""
 
     async def talk(conversation: Conversation) -> None:
-        await conversation.hear()
-        await conversation.say(answer())
+        await conversation.read_request()
+        await conversation.write_bytes(make_response())
         if conversation.number == 1:
             await conversation.reader.read(1)
             close(conversation)
         else:
-            await always(answer())(conversation)
+            await answer_always(make_response())(conversation)
 
     return talk
 
 
 async def test_a_kept_connection_is_used_again():
-    async with ready(always(answer())) as (transport, receiver):
+    async with ready(answer_always(make_response())) as (transport, receiver):
         first, second = await ask(transport, receiver), await ask(transport, receiver)
         assert receiver.connections == 1
     assert (first.reused, second.reused) == (False, True)
@@ -85,15 +87,15 @@ async def test_a_kept_connection_is_used_again():
 @pytest.mark.parametrize(
     "raw",
     [
-        answer("200 OK", b"ok", "Connection: close"),
+        make_response("200 OK", b"ok", "Connection: close"),
         b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
-        answer() + answer("200 OK", b"one too many"),
-        answer() + b"HTTP/1.1 2",
+        make_response() + make_response("200 OK", b"one too many"),
+        make_response() + b"HTTP/1.1 2",
     ],
     ids=["close", "http-1.0", "two", "two-halves"],
 )
 async def test_a_connection_that_cannot_be_used_again_is_not_kept(raw: bytes):
-    async with ready(always(raw)) as (transport, receiver):
+    async with ready(answer_always(raw)) as (transport, receiver):
         exchanges = [await ask(transport, receiver) for _ in range(3)]
         assert [(exchange.outcome, exchange.body) for exchange in exchanges] == [(Delivered(200), b"ok")] * 3
 
@@ -109,7 +111,7 @@ async def test_a_stale_connection_is_replaced_once(close: Callable[[Conversation
 
 
 async def test_a_receiver_that_closes_after_each_answer_gets_each_request_once():
-    async with ready(once(answer())) as (transport, receiver):
+    async with ready(answer_once(make_response())) as (transport, receiver):
 
         async def ask_some() -> list[Exchange]:
             return [await ask(transport, receiver) for _ in range(20)]
@@ -121,9 +123,9 @@ async def test_a_receiver_that_closes_after_each_answer_gets_each_request_once()
 
 async def test_a_replacement_that_is_closed_too_is_not_replaced():
     async def talk(conversation: Conversation) -> None:
-        await conversation.hear()
+        await conversation.read_request()
         if conversation.number == 1:
-            await conversation.say(answer())
+            await conversation.write_bytes(make_response())
             await conversation.reader.read(1)
 
     async with ready(talk) as (transport, receiver):
@@ -135,17 +137,17 @@ async def test_a_replacement_that_is_closed_too_is_not_replaced():
 
 
 async def test_a_new_connection_that_breaks_is_not_replaced():
-    async with ready(reset) as (transport, receiver):
+    async with ready(reset_connection) as (transport, receiver):
         assert isinstance((await ask(transport, receiver)).outcome, Unreachable)
         assert (receiver.connections, len(receiver.requests)) == (1, 1)
 
 
 async def test_a_kept_connection_that_breaks_after_the_first_byte_is_not_replaced():
     async def talk(conversation: Conversation) -> None:
-        await conversation.hear()
-        await conversation.say(answer())
-        await conversation.hear()
-        await conversation.say(b"H")
+        await conversation.read_request()
+        await conversation.write_bytes(make_response())
+        await conversation.read_request()
+        await conversation.write_bytes(b"H")
 
     async with ready(talk) as (transport, receiver):
         await ask(transport, receiver)
@@ -155,9 +157,9 @@ async def test_a_kept_connection_that_breaks_after_the_first_byte_is_not_replace
 
 async def test_a_kept_connection_that_stays_silent_is_not_replaced():
     async def talk(conversation: Conversation) -> None:
-        await conversation.hear()
-        await conversation.say(answer())
-        await never(conversation)
+        await conversation.read_request()
+        await conversation.write_bytes(make_response())
+        await answer_never(conversation)
 
     async with ready(talk) as (transport, receiver):
         await ask(transport, receiver)
@@ -167,36 +169,39 @@ async def test_a_kept_connection_that_stays_silent_is_not_replaced():
 
 async def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next():
     async def talk(conversation: Conversation) -> None:
-        await conversation.hear()
-        await conversation.say(answer())
+        await conversation.read_request()
+        await conversation.write_bytes(make_response())
         if conversation.number == 1:
             await asyncio.sleep(0.05)
-            await conversation.say(answer("200 OK", b"not yours"))
+            await conversation.write_bytes(make_response("200 OK", b"not yours"))
             await conversation.wait_for_close()
         else:
-            await always(answer())(conversation)
+            await answer_always(make_response())(conversation)
 
     async with ready(talk) as (transport, receiver):
         await ask(transport, receiver)
-        assert transport.open_connections == 1
-        await until(lambda: transport.open_connections == 0)
+        assert transport.open_connection_count == 1
+        await wait_until(lambda: transport.open_connection_count == 0)
         assert (await ask(transport, receiver)).body == b"ok"
 
 
 async def test_cookies_are_not_carried():
-    async with ready(always(answer("200 OK", b"", "Set-Cookie: tenant=1; Path=/"))) as (transport, receiver):
+    async with ready(answer_always(make_response("200 OK", b"", "Set-Cookie: tenant=1; Path=/"))) as (
+        transport,
+        receiver,
+    ):
         await ask(transport, receiver)
         await ask(transport, receiver)
         assert not any("cookie" in received.headers for received in receiver.requests)
 
 
 async def test_proxy_variables_are_ignored(monkeypatch: pytest.MonkeyPatch):
-    with trap() as proxy:
+    with open_trap() as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
-        async with ready(always(answer())) as (transport, receiver):
+        async with ready(answer_always(make_response())) as (transport, receiver):
             assert (await ask(transport, receiver)).outcome == Delivered(200)
-        assert not has_caught(proxy)
+        assert not was_dialled(proxy)
 
 
 async def test_only_so_many_connections_are_busy_at_once():
@@ -205,10 +210,10 @@ async def test_only_so_many_connections_are_busy_at_once():
     async def talk(conversation: Conversation) -> None:
         nonlocal most
         while True:
-            await conversation.hear()
-            most = max(most, receiver.open)
+            await conversation.read_request()
+            most = max(most, receiver.open_connections)
             await asyncio.sleep(0.01)
-            await conversation.say(answer())
+            await conversation.write_bytes(make_response())
 
     async with ready(talk, max_connections=3) as (transport, receiver):
         exchanges = await asyncio.gather(*(ask(transport, receiver) for _ in range(20)))
@@ -217,24 +222,27 @@ async def test_only_so_many_connections_are_busy_at_once():
 
 
 async def test_no_time_for_a_free_connection_is_our_own_doing():
-    async with ready(never, max_connections=1) as (transport, receiver):
+    async with ready(answer_never, max_connections=1) as (transport, receiver):
         holding = asyncio.create_task(ask(transport, receiver))
-        await until(lambda: receiver.open == 1)
+        await wait_until(lambda: receiver.open_connections == 1)
         assert (await ask(transport, receiver, HASTY)).outcome == Interrupted()
         holding.cancel()
         await asyncio.gather(holding, return_exceptions=True)
 
 
 async def test_beyond_the_idle_limit_connections_are_closed_instead_of_kept():
-    async with ready(always(answer()), keep_idle=2) as (transport, receiver):
+    async with ready(answer_always(make_response()), keep_idle=2) as (transport, receiver):
         await asyncio.gather(*(ask(transport, receiver) for _ in range(10)))
-        assert transport.open_connections == 2
+        assert transport.open_connection_count == 2
 
 
 async def test_the_idle_limit_does_not_count_what_is_busy():
-    async with ready(never, keep_idle=1) as (transport, slow), receiving(always(answer())) as receiver:
+    async with (
+        ready(answer_never, keep_idle=1) as (transport, slow),
+        run_receiver(answer_always(make_response())) as receiver,
+    ):
         holding = [asyncio.create_task(ask(transport, slow)) for _ in range(5)]
-        await until(lambda: slow.open == 5)
+        await wait_until(lambda: slow.open_connections == 5)
         await ask(transport, receiver)
         assert (await ask(transport, receiver)).reused
         await transport.aclose()
@@ -242,14 +250,19 @@ async def test_the_idle_limit_does_not_count_what_is_busy():
 
 
 async def test_an_idle_connection_is_closed_after_a_while():
-    async with ready(always(answer()), keep_alive=timedelta(seconds=0.05)) as (transport, receiver):
+    async with ready(answer_always(make_response()), keep_alive=timedelta(seconds=0.05)) as (
+        transport,
+        receiver,
+    ):
         await ask(transport, receiver)
-        await until(lambda: transport.open_connections == 0)
+        await wait_until(lambda: transport.open_connection_count == 0)
 
 
 async def test_three_hundred_cancelled_requests_leave_nothing_behind():
     before = open_sockets()
-    async with ready(drip(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n", every=0.01), max_connections=20) as (
+    async with ready(
+        answer_endlessly(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n", every=0.01), max_connections=20
+    ) as (
         transport,
         slow,
     ):
@@ -260,16 +273,19 @@ async def test_three_hundred_cancelled_requests_leave_nothing_behind():
                 request.cancel()
             results = await asyncio.gather(*asked, return_exceptions=True)
             assert all(isinstance(result, asyncio.CancelledError) for result in results)
-        assert transport.open_connections == 0
-        async with receiving(always(answer())) as good:
+        assert transport.open_connection_count == 0
+        async with run_receiver(answer_always(make_response())) as good:
             exchanges = await asyncio.gather(*(ask(transport, good) for _ in range(100)))
             assert {exchange.outcome for exchange in exchanges} == {Delivered(200)}
-    await until(lambda: open_sockets() <= before)
+    await wait_until(lambda: open_sockets() <= before)
 
 
 async def test_a_request_cancelled_at_any_moment_leaves_nothing_behind():
     before = open_sockets()
-    async with ready(always(answer("200 OK", b"", "Connection: close"))) as (transport, receiver):
+    async with ready(answer_always(make_response("200 OK", b"", "Connection: close"))) as (
+        transport,
+        receiver,
+    ):
         for moment in range(30):
             asked = [asyncio.create_task(ask(transport, receiver)) for _ in range(10)]
             for _ in range(moment):
@@ -279,28 +295,28 @@ async def test_a_request_cancelled_at_any_moment_leaves_nothing_behind():
             await asyncio.gather(*asked, return_exceptions=True)
         exchanges = await asyncio.gather(*(ask(transport, receiver) for _ in range(50)))
         assert {exchange.outcome for exchange in exchanges} == {Delivered(200)}
-        await until(lambda: receiver.open == 0)
-        assert transport.open_connections == 0
-    await until(lambda: open_sockets() <= before)
+        await wait_until(lambda: receiver.open_connections == 0)
+        assert transport.open_connection_count == 0
+    await wait_until(lambda: open_sockets() <= before)
 
 
 async def test_three_hundred_requests_out_of_time_leave_nothing_behind():
-    async with ready(never) as (transport, receiver):
+    async with ready(answer_never) as (transport, receiver):
         exchanges = await asyncio.gather(*(ask(transport, receiver, HASTY) for _ in range(300)))
         assert {type(exchange.outcome) for exchange in exchanges} == {TimedOut}
-        assert transport.open_connections == 0
-        async with receiving(always(answer("503 Busy", b""))) as good:
+        assert transport.open_connection_count == 0
+        async with run_receiver(answer_always(make_response("503 Busy", b""))) as good:
             assert (await ask(transport, good)).outcome == Refused(503)
-        await until(lambda: receiver.open == 0)
+        await wait_until(lambda: receiver.open_connections == 0)
 
 
-async def test_a_cancelled_wait_for_a_connection_does_not_lose_its_place_to_nobody():
-    async with ready(never, max_connections=1) as (transport, receiver):
+async def test_cancelled_connection_wait_frees_its_slot():
+    async with ready(answer_never, max_connections=1) as (transport, receiver):
         holding = asyncio.create_task(ask(transport, receiver))
-        await until(lambda: receiver.open == 1)
+        await wait_until(lambda: receiver.open_connections == 1)
         waiting = [asyncio.create_task(ask(transport, receiver)) for _ in range(5)]
         await asyncio.sleep(0)
-        async with receiving(always(answer())) as good:
+        async with run_receiver(answer_always(make_response())) as good:
             last = asyncio.create_task(ask(transport, good))
             for request in (*waiting, holding):
                 request.cancel()
@@ -314,10 +330,10 @@ async def test_closing_interrupts_what_is_under_way():
         await asyncio.Event().wait()
         return []
 
-    async with receiving(never) as receiver:
+    async with run_receiver(answer_never) as receiver:
         transport = Transport(guard=GUARD, max_connections=2, lookup=no_answer)
         asked = [asyncio.create_task(ask(transport, receiver))]
-        await until(lambda: receiver.open == 1)
+        await wait_until(lambda: receiver.open_connections == 1)
         by_name = httpx.Request("POST", "http://a.example/")
         asked.append(asyncio.create_task(transport.send(by_name, PATIENT, now=NOW)))
         await asyncio.sleep(0.01)

@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from delivery.transport import AllowList, DestinationBlocked, Exchange, Guard, Limits, Transport
-from delivery.transport.names import Names, system_lookup
+from delivery.destinations.dns import DnsCache, resolve_with_system
+from delivery.destinations.http.errors import DestinationBlocked
+from delivery.destinations.http.exchange import AttemptLimits, Exchange
+from delivery.destinations.http.transport import Transport
+from delivery.destinations.ssrf_guard import AllowList, Guard
 from retries.outcome import Blocked, Delivered, Fault, Phase, TimedOut, Unreachable
-from tests.support.receivers import always, answer, has_caught, receiving, trap
+from tests.support.receivers import answer_always, make_response, open_trap, run_receiver, was_dialled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-PATIENT = Limits(total=timedelta(seconds=10))
-HASTY = Limits(connect=timedelta(seconds=0.2), total=timedelta(seconds=5))
+PATIENT = AttemptLimits(total_timeout=timedelta(seconds=10))
+HASTY = AttemptLimits(connect_timeout=timedelta(seconds=0.2), total_timeout=timedelta(seconds=5))
 LOOPBACK = Guard(AllowList.parse("127.0.0.0/8"))
 
 
@@ -49,7 +52,7 @@ async def transport_with(**settings: Any) -> AsyncIterator[Transport]:
         await transport.aclose()
 
 
-async def ask(transport: Transport, url: str, limits: Limits = PATIENT) -> Exchange:
+async def ask(transport: Transport, url: str, limits: AttemptLimits = PATIENT) -> Exchange:
     return await transport.send(httpx.Request("POST", url, content=b"{}"), limits, now=NOW)
 
 
@@ -60,12 +63,12 @@ LOOPBACK_SPELLINGS = (
 
 @pytest.mark.parametrize("host", LOOPBACK_SPELLINGS.split())
 async def test_loopback_is_not_dialled_however_it_is_written(host: str):
-    with trap() as inside:
+    with open_trap() as inside:
         async with transport_with() as transport:
             exchange = await ask(transport, f"http://{host}:{inside.getsockname()[1]}/")
         assert isinstance(exchange.outcome, Blocked)
         assert exchange.address is None
-        assert not has_caught(inside)
+        assert not was_dialled(inside)
 
 
 async def test_a_blocked_destination_says_what_was_blocked():
@@ -80,51 +83,54 @@ async def test_a_blocked_destination_says_what_was_blocked():
 
 async def test_one_inside_address_condemns_the_name():
     guard = Guard(AllowList.parse("127.0.0.1"))
-    with trap() as outside:
+    with open_trap() as outside:
         port = outside.getsockname()[1]
         async with transport_with(guard=guard, lookup=Book(["127.0.0.1", "169.254.169.254"])) as transport:
             exchange = await ask(transport, f"http://a.example:{port}/")
         assert exchange.outcome == Blocked("a.example", "169.254.169.254", "metadata")
-        assert not has_caught(outside)
+        assert not was_dialled(outside)
 
 
 async def test_a_port_that_is_not_allowed_is_not_dialled():
-    with trap() as inside:
+    with open_trap() as inside:
         guard = Guard(AllowList.parse("127.0.0.1"), frozenset({443}))
         async with transport_with(guard=guard) as transport:
             exchange = await ask(transport, f"http://127.0.0.1:{inside.getsockname()[1]}/")
         assert exchange.outcome == Blocked("127.0.0.1", "127.0.0.1", f"port {inside.getsockname()[1]}")
-        assert not has_caught(inside)
+        assert not was_dialled(inside)
 
 
 async def test_the_address_that_was_checked_is_the_one_that_is_dialled():
     book = Book(["127.0.0.2"], ["127.0.0.1"])  # flips as soon as it has been asked
-    async with receiving(always(answer()), host="127.0.0.2") as receiver:
-        with trap(port=receiver.port) as flipped:
+    async with run_receiver(answer_always(make_response()), host="127.0.0.2") as receiver:
+        with open_trap(port=receiver.port) as flipped:
             guard = Guard(AllowList.parse("127.0.0.2"))
             async with transport_with(guard=guard, lookup=book) as transport:
                 exchange = await ask(transport, receiver.url(host="a.example"))
             assert (exchange.outcome, exchange.address) == (Delivered(200), "127.0.0.2")
             assert book.asked == ["a.example"]
-            assert not has_caught(flipped)
+            assert not was_dialled(flipped)
 
 
 async def test_a_name_is_looked_up_anew_after_a_while():
-    names = Names(Book(["127.0.0.2"], ["127.0.0.1"]), keep=timedelta(0))
-    assert await names.addresses("a.example") == ("127.0.0.2",)
-    assert await names.addresses("a.example") == ("127.0.0.1",)
+    names = DnsCache(Book(["127.0.0.2"], ["127.0.0.1"]), ttl=timedelta(0))
+    assert await names.resolve_host("a.example") == ("127.0.0.2",)
+    assert await names.resolve_host("a.example") == ("127.0.0.1",)
 
 
 async def test_the_name_is_kept_for_the_receiver():
     transporting = transport_with(guard=LOOPBACK, lookup=Book(["127.0.0.1"]))
-    async with receiving(always(answer())) as receiver, transporting as transport:
+    async with run_receiver(answer_always(make_response())) as receiver, transporting as transport:
         await ask(transport, receiver.url(host="a.example"))
     assert receiver.requests[0].headers["host"] == f"a.example:{receiver.port}"
 
 
 async def test_the_next_address_is_tried_when_one_fails():
     transporting = transport_with(guard=LOOPBACK, lookup=Book(["127.0.0.9", "127.0.0.2"]))
-    async with receiving(always(answer()), host="127.0.0.2") as receiver, transporting as transport:
+    async with (
+        run_receiver(answer_always(make_response()), host="127.0.0.2") as receiver,
+        transporting as transport,
+    ):
         exchange = await ask(transport, receiver.url(host="a.example"))
     assert (exchange.outcome, exchange.address) == (Delivered(200), "127.0.0.2")
 
@@ -132,7 +138,7 @@ async def test_the_next_address_is_tried_when_one_fails():
 async def test_of_a_thousand_addresses_only_the_first_few_are_tried():
     addresses = [f"127.0.{number // 250 + 1}.{number % 250 + 1}" for number in range(999)]
     transporting = transport_with(guard=LOOPBACK, lookup=Book([*addresses, "127.0.0.1"]))
-    async with receiving(always(answer())) as receiver, transporting as transport:
+    async with run_receiver(answer_always(make_response())) as receiver, transporting as transport:
         outcome = (await ask(transport, receiver.url(host="a.example"))).outcome
     assert isinstance(outcome, Unreachable)
     assert receiver.connections == 0
@@ -152,11 +158,11 @@ async def test_a_name_that_cannot_be_resolved_is_a_fault_of_its_dns(wrong: Excep
 @pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..example", "." * 300, "-"])
 async def test_no_name_breaks_the_systems_lookup(host: str):
     with pytest.raises((OSError, UnicodeError)):
-        await system_lookup(host)
+        await resolve_with_system(host)
 
 
 async def test_the_system_knows_localhost():
-    assert set(await system_lookup("localhost")) <= {"127.0.0.1", "::1"}
+    assert set(await resolve_with_system("localhost")) <= {"127.0.0.1", "::1"}
 
 
 async def test_a_name_server_that_is_silent_runs_into_the_connect_limit():
@@ -170,7 +176,7 @@ async def test_a_name_server_that_is_silent_runs_into_the_connect_limit():
 
 
 async def test_a_receiver_that_does_not_take_the_connection_runs_into_the_connect_limit():
-    with trap(backlog=0) as full:
+    with open_trap(backlog=0) as full:
         here = full.getsockname()
         with socket.create_connection(here), socket.socket() as knocking:
             knocking.setblocking(False)  # noqa: FBT003  the socket module's own signature
@@ -183,7 +189,7 @@ async def test_a_receiver_that_does_not_take_the_connection_runs_into_the_connec
 async def test_all_who_ask_at_once_share_a_lookup():
     book = Book(["127.0.0.1"])
     transporting = transport_with(guard=LOOPBACK, lookup=book)
-    async with receiving(always(answer())) as receiver, transporting as transport:
+    async with run_receiver(answer_always(make_response())) as receiver, transporting as transport:
         await asyncio.gather(*(ask(transport, receiver.url(host="a.example")) for _ in range(50)))
         await ask(transport, receiver.url(host="a.example"))
     assert book.asked == ["a.example"]
@@ -197,8 +203,8 @@ async def test_one_who_gives_up_does_not_stop_the_lookup_for_the_others():
         await go_on.wait()
         return ["127.0.0.1"]
 
-    names = Names(slow)
-    first, second = (asyncio.create_task(names.addresses("a.example")) for _ in range(2))
+    names = DnsCache(slow)
+    first, second = (asyncio.create_task(names.resolve_host("a.example")) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
     await asyncio.sleep(0)
@@ -208,10 +214,10 @@ async def test_one_who_gives_up_does_not_stop_the_lookup_for_the_others():
 
 
 async def test_a_failed_lookup_is_not_remembered():
-    names = Names(Book(socket.gaierror(-3, "Temporary failure"), ["127.0.0.1"]))
+    names = DnsCache(Book(socket.gaierror(-3, "Temporary failure"), ["127.0.0.1"]))
     with pytest.raises(socket.gaierror):
-        await names.addresses("a.example")
-    assert await names.addresses("a.example") == ("127.0.0.1",)
+        await names.resolve_host("a.example")
+    assert await names.resolve_host("a.example") == ("127.0.0.1",)
 
 
 async def test_slow_names_do_not_keep_the_others_waiting():
@@ -222,13 +228,13 @@ async def test_slow_names_do_not_keep_the_others_waiting():
             await stuck.wait()
         return ["127.0.0.1"]
 
-    names = Names(lookup, keep=timedelta(0), slow_after=timedelta(0))
+    names = DnsCache(lookup, ttl=timedelta(0), slow_after=timedelta(0))
     slow = [f"slow-{number}.example" for number in range(100)]
-    await asyncio.gather(*(names.addresses(host) for host in slow))
+    await asyncio.gather(*(names.resolve_host(host) for host in slow))
     stuck = asyncio.Event()
-    asked = [asyncio.create_task(names.addresses(host)) for host in slow]
+    asked = [asyncio.create_task(names.resolve_host(host)) for host in slow]
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
-        assert await names.addresses("quick.example") == ("127.0.0.1",)
+        assert await names.resolve_host("quick.example") == ("127.0.0.1",)
     await names.aclose()
     await asyncio.gather(*asked, return_exceptions=True)

@@ -12,28 +12,38 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from delivery.bootstrap import egress_proxy
+from delivery.bootstrap import build_egress_proxy
 from delivery.config import Settings
-from delivery.errors import Misconfigured
-from delivery.transport import AllowList, BadProxy, Exchange, Guard, Limits, Proxy, Transport, verified_tls
+from delivery.destinations.http.exchange import AttemptLimits, Exchange
+from delivery.destinations.http.proxy import BadProxy, Proxy
+from delivery.destinations.http.tls import create_tls_context
+from delivery.destinations.http.transport import Transport
+from delivery.destinations.ssrf_guard import AllowList, Guard
+from delivery.domain.errors import Misconfigured
 from retries.outcome import Blocked, Delivered, Fault, Phase, ProxyFailed, TimedOut, Unreachable
-from tests.support.proxies import Running, proxying
-from tests.support.receivers import Authority, always, answer, receiving, trap
+from tests.support.fake_proxies import FakeProxy, run_proxy
+from tests.support.receivers import (
+    CertificateAuthority,
+    answer_always,
+    make_response,
+    open_trap,
+    run_receiver,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-LIMITS = Limits(total=timedelta(seconds=10))
-HURRIED = Limits(connect=timedelta(seconds=0.3), total=timedelta(seconds=10))
+LIMITS = AttemptLimits(total_timeout=timedelta(seconds=10))
+HURRIED = AttemptLimits(connect_timeout=timedelta(seconds=0.3), total_timeout=timedelta(seconds=10))
 GUARD = Guard(AllowList.parse("127.0.0.2/31"))
 WHO = "waybill:pa%3Ass%20w%C3%B6rd@"
 SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 @pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
+def authority() -> CertificateAuthority:
+    return CertificateAuthority()
 
 
 async def lookup(host: str) -> Sequence[str]:
@@ -42,10 +52,12 @@ async def lookup(host: str) -> Sequence[str]:
 
 
 @asynccontextmanager
-async def through(url: str, authority: Authority, *, guard: Guard = GUARD) -> AsyncIterator[Transport]:
+async def through(
+    url: str, authority: CertificateAuthority, *, guard: Guard = GUARD
+) -> AsyncIterator[Transport]:
     transport = Transport(
         guard=guard,
-        tls=lambda: authority.trust(verified_tls()),
+        create_tls=lambda: authority.add_trust(create_tls_context()),
         lookup=lookup,
         proxy=Proxy.parse(url),
     )
@@ -55,79 +67,87 @@ async def through(url: str, authority: Authority, *, guard: Guard = GUARD) -> As
         await transport.aclose()
 
 
-def running(scheme: str, *, instead: bytes | None = None, signs_in: bool = False) -> Running:
-    return Running(scheme.removesuffix("h"), instead, signs_in, leads="127.0.0.2")
+def running(scheme: str, *, instead: bytes | None = None, signs_in: bool = False) -> FakeProxy:
+    return FakeProxy(scheme.removesuffix("h"), instead, signs_in, target_host="127.0.0.2")
 
 
-async def ask(transport: Transport, url: str, limits: Limits = LIMITS) -> Exchange:
+async def ask(transport: Transport, url: str, limits: AttemptLimits = LIMITS) -> Exchange:
     return await transport.send(httpx.Request("POST", url, content=b"{}"), limits, now=NOW)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("encrypted", [True, False])
 async def test_a_delivery_goes_through_and_the_connection_is_kept(
-    authority: Authority, scheme: str, *, encrypted: bool
+    authority: CertificateAuthority, scheme: str, *, encrypted: bool
 ) -> None:
     names: list[str | None] = []
-    server = authority.server("a.example")
+    server = authority.make_server_context("a.example")
     server.sni_callback = lambda _connection, name, _context: names.append(name)
-    own = authority.server("127.0.0.1") if scheme == "https" else None
+    own = authority.make_server_context("127.0.0.1") if scheme == "https" else None
     async with (
-        receiving(always(answer()), tls=server if encrypted else None, host="127.0.0.2") as receiver,
-        proxying(running(scheme), tls=own) as proxy,
+        run_receiver(
+            answer_always(make_response()), tls=server if encrypted else None, host="127.0.0.2"
+        ) as receiver,
+        run_proxy(running(scheme), tls=own) as proxy,
         through(proxy.url(scheme=scheme), authority) as transport,
     ):
         url = receiver.url(host="a.example")
         first, second = await ask(transport, url), await ask(transport, url)
     assert (first.outcome, second.outcome, second.reused) == (Delivered(200), Delivered(200), True)
     by_name = scheme == "socks5h"
-    assert proxy.asked == [f"{'a.example' if by_name else '127.0.0.2'}:{receiver.port}"]
+    assert proxy.requested_targets == [f"{'a.example' if by_name else '127.0.0.2'}:{receiver.port}"]
     assert first.address == (None if by_name else "127.0.0.2")
     assert receiver.requests[0].headers["host"] == f"a.example:{receiver.port}"
     assert names == (["a.example"] if encrypted else [])
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
-async def test_we_sign_in_to_a_proxy_that_asks_for_it(authority: Authority, scheme: str) -> None:
+async def test_we_sign_in_to_a_proxy_that_asks_for_it(authority: CertificateAuthority, scheme: str) -> None:
     async with (
-        receiving(always(answer()), host="127.0.0.2") as receiver,
-        proxying(running(scheme, signs_in=True)) as proxy,
-        through(proxy.url(who=WHO), authority) as transport,
+        run_receiver(answer_always(make_response()), host="127.0.0.2") as receiver,
+        run_proxy(running(scheme, signs_in=True)) as proxy,
+        through(proxy.url(userinfo=WHO), authority) as transport,
     ):
         exchange = await ask(transport, receiver.url(host="a.example"))
     assert exchange.outcome == Delivered(200)
     if scheme == "http":
         who = base64.b64encode("waybill:pa:ss wörd".encode())
-        assert b"Proxy-Authorization: Basic " + who + b"\r\n" in proxy.heads[0]
+        assert b"Proxy-Authorization: Basic " + who + b"\r\n" in proxy.request_heads[0]
     assert "proxy-authorization" not in receiver.requests[0].headers
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1", "[::1]", "169.254.169.254", "[::ffff:10.0.0.1]"])
-async def test_an_inside_address_is_not_asked_for(authority: Authority, scheme: str, host: str) -> None:
-    async with proxying(running(scheme)) as proxy, through(proxy.url(scheme=scheme), authority) as transport:
+async def test_an_inside_address_is_not_asked_for(
+    authority: CertificateAuthority, scheme: str, host: str
+) -> None:
+    async with run_proxy(running(scheme)) as proxy, through(proxy.url(scheme=scheme), authority) as transport:
         exchange = await ask(transport, f"http://{host}/")
     assert isinstance(exchange.outcome, Blocked)
-    assert (proxy.asked, proxy.heads) == ([], [])
+    assert (proxy.requested_targets, proxy.request_heads) == ([], [])
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "socks5"])
-async def test_a_name_that_leads_inside_is_not_asked_for(authority: Authority, scheme: str) -> None:
-    async with proxying(running(scheme)) as proxy, through(proxy.url(scheme=scheme), authority) as transport:
+async def test_a_name_that_leads_inside_is_not_asked_for(
+    authority: CertificateAuthority, scheme: str
+) -> None:
+    async with run_proxy(running(scheme)) as proxy, through(proxy.url(scheme=scheme), authority) as transport:
         exchange = await ask(transport, "http://inside.example/")
     assert isinstance(exchange.outcome, Blocked)
     assert (exchange.outcome.host, exchange.outcome.address) == ("inside.example", "127.0.0.1")
-    assert (proxy.asked, proxy.heads) == ([], [])
+    assert (proxy.requested_targets, proxy.request_heads) == ([], [])
 
 
-async def test_a_port_that_is_not_allowed_is_not_asked_for_by_name_either(authority: Authority) -> None:
+async def test_a_port_that_is_not_allowed_is_not_asked_for_by_name_either(
+    authority: CertificateAuthority,
+) -> None:
     guard = Guard(ports=frozenset({443}))
     async with (
-        proxying(running("socks5h")) as proxy,
+        run_proxy(running("socks5h")) as proxy,
         through(proxy.url(scheme="socks5h"), authority, guard=guard) as transport,
     ):
         exchange = await ask(transport, "http://a.example:8080/")
-    assert (isinstance(exchange.outcome, Blocked), proxy.asked) == (True, [])
+    assert (isinstance(exchange.outcome, Blocked), proxy.requested_targets) == (True, [])
 
 
 @pytest.mark.parametrize(
@@ -149,10 +169,10 @@ async def test_a_port_that_is_not_allowed_is_not_asked_for_by_name_either(author
     ],
 )
 async def test_what_the_proxy_gets_wrong_is_told_as_its_fault(
-    authority: Authority, scheme: str, said: bytes, why: str
+    authority: CertificateAuthority, scheme: str, said: bytes, why: str
 ) -> None:
     async with (
-        proxying(running(scheme, instead=said)) as proxy,
+        run_proxy(running(scheme, instead=said)) as proxy,
         through(proxy.url(), authority) as transport,
     ):
         exchange = await ask(transport, "http://a.example/")
@@ -160,12 +180,12 @@ async def test_what_the_proxy_gets_wrong_is_told_as_its_fault(
 
 
 @pytest.mark.parametrize(("reply", "kind"), [(3, Fault.NETWORK), (4, Fault.NETWORK), (5, Fault.REFUSED)])
-async def test_what_a_socks_proxy_says_of_the_destination_is_the_destinations(
-    authority: Authority, reply: int, kind: Fault
+async def test_socks_destination_error_is_attributed_to_the_destination(
+    authority: CertificateAuthority, reply: int, kind: Fault
 ) -> None:
     said = bytes((5, reply, 0, 1)) + bytes(6)
     async with (
-        proxying(running("socks5", instead=said)) as proxy,
+        run_proxy(running("socks5", instead=said)) as proxy,
         through(proxy.url(), authority) as transport,
     ):
         exchange = await ask(transport, "http://a.example/")
@@ -173,17 +193,19 @@ async def test_what_a_socks_proxy_says_of_the_destination_is_the_destinations(
     assert exchange.outcome.kind is kind
 
 
-async def test_a_wrong_password_is_the_proxys_business(authority: Authority) -> None:
+async def test_a_wrong_password_is_the_proxys_business(authority: CertificateAuthority) -> None:
     async with (
-        proxying(running("socks5", signs_in=True)) as proxy,
-        through(proxy.url(who="waybill:wrong@"), authority) as transport,
+        run_proxy(running("socks5", signs_in=True)) as proxy,
+        through(proxy.url(userinfo="waybill:wrong@"), authority) as transport,
     ):
         exchange = await ask(transport, "http://a.example/")
     assert exchange.outcome == ProxyFailed("it does not know our user and password")
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-async def test_a_proxy_that_is_not_there_is_told_as_its_fault(authority: Authority, scheme: str) -> None:
+async def test_a_proxy_that_is_not_there_is_told_as_its_fault(
+    authority: CertificateAuthority, scheme: str
+) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         port = nobody.getsockname()[1]
@@ -192,20 +214,22 @@ async def test_a_proxy_that_is_not_there_is_told_as_its_fault(authority: Authori
     assert exchange.outcome == ProxyFailed("Connection refused")
 
 
-async def test_a_proxy_whose_certificate_is_not_trusted_is_told_as_its_fault(authority: Authority) -> None:
-    own = Authority().server("127.0.0.1")
+async def test_a_proxy_whose_certificate_is_not_trusted_is_told_as_its_fault(
+    authority: CertificateAuthority,
+) -> None:
+    own = CertificateAuthority().make_server_context("127.0.0.1")
     async with (
-        proxying(running("https"), tls=own) as proxy,
+        run_proxy(running("https"), tls=own) as proxy,
         through(proxy.url(), authority) as transport,
     ):
         exchange = await ask(transport, "https://a.example/")
     assert isinstance(exchange.outcome, ProxyFailed)
 
 
-async def test_a_proxy_that_does_not_finish_its_own_handshake_in_time_is_told_as_its_fault(
-    authority: Authority,
+async def test_proxy_handshake_timeout_is_reported_as_proxy_error(
+    authority: CertificateAuthority,
 ) -> None:
-    with trap() as listener:
+    with open_trap() as listener:
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"
         async with through(url, authority) as transport:
             exchange = await ask(transport, "https://a.example/", HURRIED)
@@ -213,9 +237,9 @@ async def test_a_proxy_that_does_not_finish_its_own_handshake_in_time_is_told_as
 
 
 async def test_a_destination_that_the_proxy_does_not_reach_in_time_is_the_destinations(
-    authority: Authority,
+    authority: CertificateAuthority,
 ) -> None:
-    with trap() as listener:
+    with open_trap() as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         async with through(url, authority) as transport:
             exchange = await ask(transport, "https://a.example/", HURRIED)
@@ -243,5 +267,5 @@ def test_a_proxys_password_is_not_in_its_repr() -> None:
 def test_a_setting_that_is_no_proxy_keeps_a_worker_from_starting() -> None:
     settings = Settings(egress_proxy=SecretStr("http://ada:s3cret@proxy/path"))
     with pytest.raises(Misconfigured, match=r"^WAYBILL_EGRESS_PROXY: must be") as refused:
-        egress_proxy(settings)
+        build_egress_proxy(settings)
     assert "s3cret" not in str(refused.value)

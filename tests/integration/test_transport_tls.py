@@ -11,21 +11,32 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from delivery.transport import AllowList, Exchange, Guard, Limits, Transport, verified_tls
+from delivery.destinations.http.exchange import AttemptLimits, Exchange
+from delivery.destinations.http.tls import create_tls_context
+from delivery.destinations.http.transport import Transport
+from delivery.destinations.ssrf_guard import AllowList, Guard
 from retries.outcome import Delivered, Fault, Phase, TimedOut, Unreachable
-from tests.support.receivers import Authority, Conversation, Receiver, always, answer, receiving, until
+from tests.support.receivers import (
+    CertificateAuthority,
+    Conversation,
+    Receiver,
+    answer_always,
+    make_response,
+    run_receiver,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-PATIENT = Limits(total=timedelta(seconds=10))
+PATIENT = AttemptLimits(total_timeout=timedelta(seconds=10))
 GUARD = Guard(AllowList.parse("127.0.0.0/8"))
 
 
 @pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
+def authority() -> CertificateAuthority:
+    return CertificateAuthority()
 
 
 async def loopback(host: str) -> Sequence[str]:
@@ -34,8 +45,10 @@ async def loopback(host: str) -> Sequence[str]:
 
 
 @asynccontextmanager
-async def trusting(authority: Authority) -> AsyncIterator[Transport]:
-    transport = Transport(guard=GUARD, tls=lambda: authority.trust(verified_tls()), lookup=loopback)
+async def trusting(authority: CertificateAuthority) -> AsyncIterator[Transport]:
+    transport = Transport(
+        guard=GUARD, create_tls=lambda: authority.add_trust(create_tls_context()), lookup=loopback
+    )
     try:
         yield transport
     finally:
@@ -43,7 +56,7 @@ async def trusting(authority: Authority) -> AsyncIterator[Transport]:
 
 
 async def ask(
-    transport: Transport, receiver: Receiver, host: str = "a.example", limits: Limits = PATIENT
+    transport: Transport, receiver: Receiver, host: str = "a.example", limits: AttemptLimits = PATIENT
 ) -> Exchange:
     url = receiver.url(host=host).replace("http:", "https:")
     return await transport.send(httpx.Request("POST", url, content=b"{}"), limits, now=NOW)
@@ -54,11 +67,14 @@ def fault_of(exchange: Exchange) -> Fault:
     return exchange.outcome.kind
 
 
-async def test_a_trusted_receiver_is_told_the_name_it_was_asked_by(authority: Authority):
+async def test_a_trusted_receiver_is_told_the_name_it_was_asked_by(authority: CertificateAuthority):
     told: list[str | None] = []
-    server = authority.server("a.example")
+    server = authority.make_server_context("a.example")
     server.sni_callback = lambda _connection, name, _context: told.append(name)
-    async with trusting(authority) as transport, receiving(always(answer()), tls=server) as receiver:
+    async with (
+        trusting(authority) as transport,
+        run_receiver(answer_always(make_response()), tls=server) as receiver,
+    ):
         first, second = await ask(transport, receiver), await ask(transport, receiver)
         assert (first.outcome, first.address) == (Delivered(200), "127.0.0.1")
         assert first.timings.tls is not None
@@ -66,30 +82,42 @@ async def test_a_trusted_receiver_is_told_the_name_it_was_asked_by(authority: Au
     assert told == ["a.example"]
 
 
-async def test_a_receiver_may_have_a_certificate_for_its_address(authority: Authority):
-    server = authority.server("127.0.0.1")
-    async with trusting(authority) as transport, receiving(always(answer()), tls=server) as receiver:
+async def test_a_receiver_may_have_a_certificate_for_its_address(authority: CertificateAuthority):
+    server = authority.make_server_context("127.0.0.1")
+    async with (
+        trusting(authority) as transport,
+        run_receiver(answer_always(make_response()), tls=server) as receiver,
+    ):
         assert (await ask(transport, receiver, "127.0.0.1")).outcome == Delivered(200)
 
 
-async def test_a_trailing_dot_does_not_change_the_certificates_name(authority: Authority):
-    server = authority.server("a.example")
-    async with trusting(authority) as transport, receiving(always(answer()), tls=server) as receiver:
+async def test_a_trailing_dot_does_not_change_the_certificates_name(authority: CertificateAuthority):
+    server = authority.make_server_context("a.example")
+    async with (
+        trusting(authority) as transport,
+        run_receiver(answer_always(make_response()), tls=server) as receiver,
+    ):
         assert (await ask(transport, receiver, "a.example.")).outcome == Delivered(200)
 
 
-async def test_an_unknown_authority_is_not_trusted(authority: Authority):
-    server = authority.server("a.example")
-    async with trusting(Authority()) as transport, receiving(always(answer()), tls=server) as receiver:
+async def test_an_unknown_authority_is_not_trusted(authority: CertificateAuthority):
+    server = authority.make_server_context("a.example")
+    async with (
+        trusting(CertificateAuthority()) as transport,
+        run_receiver(answer_always(make_response()), tls=server) as receiver,
+    ):
         exchange = await ask(transport, receiver)
         assert fault_of(exchange) is Fault.TLS
         assert exchange.address == "127.0.0.1"
         assert receiver.requests == []
 
 
-async def test_a_certificate_for_another_name_is_not_trusted(authority: Authority):
-    server = authority.server("b.example")
-    async with trusting(authority) as transport, receiving(always(answer()), tls=server) as receiver:
+async def test_a_certificate_for_another_name_is_not_trusted(authority: CertificateAuthority):
+    server = authority.make_server_context("b.example")
+    async with (
+        trusting(authority) as transport,
+        run_receiver(answer_always(make_response()), tls=server) as receiver,
+    ):
         exchange = await ask(transport, receiver)
         assert fault_of(exchange) is Fault.TLS
         assert isinstance(exchange.outcome, Unreachable)
@@ -97,34 +125,37 @@ async def test_a_certificate_for_another_name_is_not_trusted(authority: Authorit
         assert receiver.requests == []
 
 
-async def test_a_receiver_without_tls_is_a_fault_of_tls(authority: Authority):
+async def test_a_receiver_without_tls_is_a_fault_of_tls(authority: CertificateAuthority):
     async def plain(conversation: Conversation) -> None:
-        await conversation.say(answer("400 Bad Request"))
+        await conversation.write_bytes(make_response("400 Bad Request"))
         await conversation.wait_for_close()
 
-    async with trusting(authority) as transport, receiving(plain) as receiver:
+    async with trusting(authority) as transport, run_receiver(plain) as receiver:
         assert fault_of(await ask(transport, receiver)) is Fault.TLS
 
 
-async def test_a_handshake_that_does_not_end_runs_into_the_connect_limit(authority: Authority):
+async def test_a_handshake_that_does_not_end_runs_into_the_connect_limit(authority: CertificateAuthority):
     async def silent(conversation: Conversation) -> None:
         await conversation.wait_for_close()
 
-    hasty = Limits(connect=timedelta(seconds=0.2))
-    async with trusting(authority) as transport, receiving(silent) as receiver:
+    hasty = AttemptLimits(connect_timeout=timedelta(seconds=0.2))
+    async with trusting(authority) as transport, run_receiver(silent) as receiver:
         assert (await ask(transport, receiver, limits=hasty)).outcome == TimedOut(Phase.TLS)
-        assert transport.open_connections == 0
+        assert transport.open_connection_count == 0
 
 
 async def test_old_tls_is_not_spoken():
-    context = verified_tls()
+    context = create_tls_context()
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
-async def test_a_handshake_cancelled_at_any_moment_leaves_nothing_behind(authority: Authority):
-    server = authority.server("a.example")
-    async with trusting(authority) as transport, receiving(always(answer()), tls=server) as receiver:
+async def test_a_handshake_cancelled_at_any_moment_leaves_nothing_behind(authority: CertificateAuthority):
+    server = authority.make_server_context("a.example")
+    async with (
+        trusting(authority) as transport,
+        run_receiver(answer_always(make_response()), tls=server) as receiver,
+    ):
         for moment in range(30):
             asked = [asyncio.create_task(ask(transport, receiver)) for _ in range(5)]
             await asyncio.sleep(moment * 0.0003)
@@ -134,5 +165,5 @@ async def test_a_handshake_cancelled_at_any_moment_leaves_nothing_behind(authori
         exchanges = await asyncio.gather(*(ask(transport, receiver) for _ in range(20)))
         assert {exchange.outcome for exchange in exchanges} == {Delivered(200)}
         await transport.aclose()
-        await until(lambda: receiver.open == 0)
-        assert transport.open_connections == 0
+        await wait_until(lambda: receiver.open_connections == 0)
+        assert transport.open_connection_count == 0

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvloop
 
-from tests.integration import test_transport_answers as answers
 from tests.integration import test_transport_connections as connections
 from tests.integration import test_transport_dialling as dialling
 from tests.integration import test_transport_proxy as proxied
+from tests.integration import test_transport_responses as answers
 from tests.integration import test_transport_tls as tls
-from tests.support.receivers import Authority, drip
+from tests.support.receivers import CertificateAuthority, answer_endlessly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -38,8 +38,8 @@ def test_on_uvloop(fact: Callable[[], Coroutine[Any, Any, None]]):
 
 
 @pytest.mark.parametrize("fact", OF_TLS, ids=lambda fact: fact.__name__)
-def test_tls_on_uvloop(fact: Callable[[Authority], Coroutine[Any, Any, None]]):
-    run(fact(Authority()))
+def test_tls_on_uvloop(fact: Callable[[CertificateAuthority], Coroutine[Any, Any, None]]):
+    run(fact(CertificateAuthority()))
 
 
 def test_an_endless_answer_on_uvloop():
@@ -47,7 +47,11 @@ def test_an_endless_answer_on_uvloop():
 
 
 def test_endless_headers_on_uvloop():
-    run(answers.test_what_is_not_http_is_a_fault_of_the_protocol(drip(answers.OK_HEAD, b"X-A: b\r\n" * 1000)))
+    run(
+        answers.test_what_is_not_http_is_a_fault_of_the_protocol(
+            answer_endlessly(answers.OK_HEAD, b"X-A: b\r\n" * 1000)
+        )
+    )
 
 
 @pytest.mark.parametrize("scheme", proxied.SCHEMES)
@@ -55,6 +59,6 @@ def test_endless_headers_on_uvloop():
 def test_a_delivery_through_a_proxy_on_uvloop(scheme: str, *, encrypted: bool):
     run(
         proxied.test_a_delivery_goes_through_and_the_connection_is_kept(
-            Authority(), scheme, encrypted=encrypted
+            CertificateAuthority(), scheme, encrypted=encrypted
         )
     )

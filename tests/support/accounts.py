@@ -9,23 +9,25 @@ from typing import TYPE_CHECKING
 
 from argon2 import PasswordHasher
 
-from delivery.model import Actor
-from delivery.people import Passwords, People, Role
+from delivery.domain.accounts import Role
+from delivery.domain.model import Actor
+from delivery.services.accounts.passwords import PasswordService
+from delivery.services.accounts.service import AccountService
 
 if TYPE_CHECKING:
-    from delivery.ledger import Ledger
-    from delivery.people import Person
+    from delivery.domain.accounts import User
+    from delivery.ledger.db.session import Ledger
 
 ADA = Actor("cli:ada", "laptop")
-HOME = "203.0.113.7"
-RIGHT = "correct horse battery"
-WRONG = "incorrect horse battery"
-SESSION = timedelta(hours=12)
-CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+HOME_ADDRESS = "203.0.113.7"
+PASSWORD = "correct horse battery"  # noqa: S105  of a test
+WRONG_PASSWORD = "incorrect horse battery"  # noqa: S105  of a test
+SESSION_LIFETIME = timedelta(hours=12)
+FAST_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 @dataclass
-class Clock:
+class ManualClock:
     """A clock that goes on when it is told to."""
 
     now: datetime
@@ -33,21 +35,29 @@ class Clock:
     def __call__(self) -> datetime:
         return self.now
 
-    def on(self, **by: float) -> None:
+    def advance(self, **by: float) -> None:
         """Let time pass."""
         self.now += timedelta(**by)
 
 
-def clock_now() -> Clock:
+def make_clock() -> ManualClock:
     """A clock that stands at this moment: the journal has a place for today alone."""
-    return Clock(datetime.now(UTC))
+    return ManualClock(datetime.now(UTC))
 
 
-def people_of(ledger: Ledger, clock: Clock, hasher: PasswordHasher = CHEAP) -> People:
+def make_account_service(
+    ledger: Ledger, clock: ManualClock, hasher: PasswordHasher = FAST_HASHER
+) -> AccountService:
     """The use cases, on this ledger and clock."""
-    return People(ledger, Passwords(hasher), lasts=SESSION, clock=clock, random_bytes=secrets.token_bytes)
+    return AccountService(
+        ledger,
+        PasswordService(hasher),
+        session_lifetime=SESSION_LIFETIME,
+        clock=clock,
+        random_bytes=secrets.token_bytes,
+    )
 
 
-async def somebody(people: People, name: str = "jane", role: Role = Role.VIEWER) -> Person:
+async def create_user(accounts: AccountService, name: str = "jane", role: Role = Role.VIEWER) -> User:
     """An account whose password is the right one."""
-    return await people.create(f"{name}@example.com", name.title(), role, RIGHT, actor=ADA)
+    return await accounts.create(f"{name}@example.com", name.title(), role, PASSWORD, actor=ADA)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-class Written(pika.BasicProperties):  # type: ignore[misc]  # pika has no types
+class RawProperties(pika.BasicProperties):  # type: ignore[misc]  # pika has no types
     """Properties of a message with a message-id and a table of headers, byte for byte as they are given."""
 
     def __init__(self, message_id: bytes, headers: bytes) -> None:
@@ -24,24 +24,29 @@ class Written(pika.BasicProperties):  # type: ignore[misc]  # pika has no types
 
     def encode(self) -> list[bytes]:
         flags = self.FLAG_HEADERS | self.FLAG_DELIVERY_MODE | self.FLAG_MESSAGE_ID
-        return [struct.pack(">H", flags), long(self._table), b"\2", short(self._id)]
+        return [
+            struct.pack(">H", flags),
+            encode_long_string(self._table),
+            b"\2",
+            encode_short_string(self._id),
+        ]
 
 
-def long(text: bytes) -> bytes:
+def encode_long_string(text: bytes) -> bytes:
     """A string or table with its length before it, AMQP 0-9-1, section 4.2.5."""
     return struct.pack(">I", len(text)) + text
 
 
-def short(text: bytes) -> bytes:
+def encode_short_string(text: bytes) -> bytes:
     """A short string."""
     return bytes([len(text)]) + text
 
 
-def nested(levels: int, kind: bytes = b"F") -> bytes:
+def encode_nested_table(levels: int, kind: bytes = b"F") -> bytes:
     """A table within a table, so many times; or arrays (`A`), as a header's value."""
-    value = kind + long(b"")
+    value = kind + encode_long_string(b"")
     for _ in range(levels):
-        value = kind + long((short(b"a") if kind == b"F" else b"") + value)
+        value = kind + encode_long_string((encode_short_string(b"a") if kind == b"F" else b"") + value)
     return value
 
 
@@ -54,20 +59,22 @@ class Publisher:
         self._channel = self._connection.channel()
         self._channel.confirm_delivery()
 
-    def publish(self, key: str, message_id: str, data: object, *, type_: str = "order.created") -> None:
-        self.put(json.dumps({"type": type_, "data": data}).encode(), message_id, **{"waybill-key": key})
+    def publish_event(self, key: str, message_id: str, data: object, *, type_: str = "order.created") -> None:
+        self.publish_body(
+            json.dumps({"type": type_, "data": data}).encode(), message_id, **{"waybill-key": key}
+        )
 
-    def put(self, body: bytes, message_id: str | None, **headers: str) -> None:
+    def publish_body(self, body: bytes, message_id: str | None, **headers: str) -> None:
         properties = pika.BasicProperties(message_id=message_id, delivery_mode=2, headers=headers)
         self._channel.basic_publish(self._exchange, "", body, properties, mandatory=True)
 
-    def write(self, body: bytes, message_id: bytes, key: str, *headers: bytes) -> None:
+    def publish_raw_headers(self, body: bytes, message_id: bytes, key: str, *headers: bytes) -> None:
         """A message whose other headers are given byte for byte: a short string, a kind, a value."""
-        mine = short(b"waybill-key") + b"S" + long(key.encode())
-        written = Written(message_id, b"".join(headers) + mine)
+        mine = encode_short_string(b"waybill-key") + b"S" + encode_long_string(key.encode())
+        written = RawProperties(message_id, b"".join(headers) + mine)
         self._channel.basic_publish(self._exchange, "", body, written, mandatory=True)
 
-    def waiting(self) -> int:
+    def count_ready(self) -> int:
         """How many messages wait in the queue that nobody holds."""
         return int(self._channel.queue_declare(self._exchange, passive=True).method.message_count)
 

@@ -16,25 +16,25 @@ class Api:
     key: str
 
     def post(self, path: str, body: object | None = None, **headers: str) -> Any:
-        return self._ask("POST", path, b"" if body is None else json.dumps(body).encode(), headers)
+        return self._request("POST", path, b"" if body is None else json.dumps(body).encode(), headers)
 
     def post_bytes(self, path: str, body: bytes) -> Any:
         """Post JSON as it is written."""
-        return self._ask("POST", path, body, {})
+        return self._request("POST", path, body, {})
 
     def put(self, path: str, body: object) -> Any:
-        return self._ask("PUT", path, json.dumps(body).encode(), {})
+        return self._request("PUT", path, json.dumps(body).encode(), {})
 
     def patch(self, path: str, body: object) -> Any:
-        return self._ask("PATCH", path, json.dumps(body).encode(), {})
+        return self._request("PATCH", path, json.dumps(body).encode(), {})
 
     def get(self, path: str) -> Any:
-        return self._ask("GET", path, None, {})
+        return self._request("GET", path, None, {})
 
     def delete(self, path: str) -> Any:
-        return self._ask("DELETE", path, None, {})
+        return self._request("DELETE", path, None, {})
 
-    def every(self, path: str) -> list[Any]:
+    def list_all(self, path: str) -> list[Any]:
         """All items of a list, page by page."""
         items: list[Any] = []
         separator = "&" if "?" in path else "?"
@@ -45,12 +45,12 @@ class Api:
             items += page["items"]
         return items
 
-    def tenant(self, name: str = "Acme") -> Api:
+    def create_tenant(self, name: str = "Acme") -> Api:
         """A new tenant's own caller; only the operator may ask."""
         tenant_id = self.post("/v1/tenants", {"name": name})["id"]
         return Api(self.url, self.post(f"/v1/tenants/{tenant_id}/keys", {"name": "test"})["key"])
 
-    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Any:
+    def _request(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Any:
         request = Request(
             self.url + path,
             data=body,

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from delivery.bootstrap import clock
-from delivery.model import EndpointId, id_floor, new_id
-from tests.support import ledger as on
+from delivery.domain.model import EndpointId, build_min_id, new_id
+from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from delivery.ledger import Ledger
-    from delivery.model import TenantId
+    from delivery.domain.model import TenantId
+    from delivery.ledger.db.session import Ledger
 
 # Partitions reach from yesterday to four days ahead: from here, two days back at least, also when the day
 # ends while the tests run.
@@ -31,10 +31,10 @@ _WRITE = """
          as each (id, tenant_id, endpoint_id, outcome, total_us)
 """
 # An endpoint that no test asks for.
-ANY = EndpointId(UUID(int=1))
+ANY_ENDPOINT = EndpointId(UUID(int=1))
 
 
-class Clock:
+class SettableClock:
     """A clock that goes where a test wants it."""
 
     def __init__(self, now: datetime = NOON) -> None:
@@ -45,29 +45,31 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class AttemptSpec:
     """One attempt: when, whose, and what came of it."""
 
     at: datetime
     tenant_id: TenantId
     outcome: str = "delivered"
-    took: timedelta | None = timedelta(milliseconds=20)
-    endpoint_id: EndpointId = ANY
+    duration: timedelta | None = timedelta(milliseconds=20)
+    endpoint_id: EndpointId = ANY_ENDPOINT
 
 
-def id_of(moment: datetime) -> UUID:
+def make_id_at(moment: datetime) -> UUID:
     """An id that was made at this moment, unlike any other."""
-    return UUID(int=id_floor(moment).int | (new_id().int & ((1 << 80) - 1)))
+    return UUID(int=build_min_id(moment).int | (new_id().int & ((1 << 80) - 1)))
 
 
-async def write(ledger: Ledger, some: Sequence[Made]) -> None:
+async def write_attempts(ledger: Ledger, attempts: Sequence[AttemptSpec]) -> None:
     """Record these attempts now, whenever they were made."""
-    await on.change(
+    await build.execute(
         ledger,
         _WRITE,
-        ids=[id_of(one.at) for one in some],
-        tenants=[one.tenant_id for one in some],
-        endpoints=[one.endpoint_id for one in some],
-        outcomes=[one.outcome for one in some],
-        totals=[None if one.took is None else one.took // timedelta(microseconds=1) for one in some],
+        ids=[make_id_at(one.at) for one in attempts],
+        tenants=[one.tenant_id for one in attempts],
+        endpoints=[one.endpoint_id for one in attempts],
+        outcomes=[one.outcome for one in attempts],
+        totals=[
+            None if one.duration is None else one.duration // timedelta(microseconds=1) for one in attempts
+        ],
     )

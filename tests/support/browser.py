@@ -31,17 +31,17 @@ if TYPE_CHECKING:
         WebError,
     )
 
-    from tests.support.staff import Colleague
+    from tests.support.console_users import ConsoleUser
 
 Scheme = Literal["light", "dark"]
 
 DESKTOP: Final[ViewportSize] = {"width": 1280, "height": 800}
 PHONE: Final[ViewportSize] = {"width": 390, "height": 844}
 AXE = Path(__file__).parent / "node" / "node_modules" / "axe-core" / "axe.min.js"
-PATIENCE_MS = 10_000
+TIMEOUT_MS = 10_000
 
-_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-_QUIET = (
+_BROWSER_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+_BROWSER_ARGS = (
     "--disable-background-networking",
     "--disable-dev-shm-usage",  # containers give it little
     "--disable-gpu",
@@ -50,11 +50,11 @@ _QUIET = (
 )
 _BAD_REQUEST = 400
 # What a visitor leaves behind by going elsewhere.
-_LEFT = "net::ERR_ABORTED"
+_NAVIGATION_ABORTED = "net::ERR_ABORTED"
 # The console's line about a bad answer: it names no address, and the answer itself is heard anyway.
-_DOUBLE = "Failed to load resource"
-_SERIOUS = frozenset({"serious", "critical"})
-_ASK_AXE = """async (rules) => {
+_DUPLICATE_MESSAGE = "Failed to load resource"
+_REPORTED_IMPACTS = frozenset({"serious", "critical"})
+_RUN_AXE = """async (rules) => {
     const some = rules.length ? {runOnly: rules} : {};
     const {violations} = await axe.run(document, {resultTypes: ["violations"], ...some});
     return violations.flatMap((found) => found.nodes.map((node) => ({
@@ -65,50 +65,50 @@ _ASK_AXE = """async (rules) => {
 
 
 @dataclass  # without slots: playwright marks the object whose methods it calls
-class Trouble:
+class PageErrors:
     """What went wrong in the pages of one visit, but for what was meant to: it has one of `allowed` in it."""
 
     allowed: Sequence[str] = ()
-    heard: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
     def listen(self, context: BrowserContext) -> None:
         """Hear all pages of a visit."""
-        context.on("console", self._said)
-        context.on("weberror", self._failed)
-        context.on("requestfailed", self._got_nothing)
-        context.on("response", self._answered)
-        context.on("dialog", self._opened)
+        context.on("console", self._on_console)
+        context.on("weberror", self._on_script_error)
+        context.on("requestfailed", self._on_request_failed)
+        context.on("response", self._on_response)
+        context.on("dialog", self._on_dialog)
 
-    def told(self) -> str:
+    def format_report(self) -> str:
         """All of it."""
-        return "\n".join([f"Troubles of the page: {len(self.heard)}", *self.heard])
+        return "\n".join([f"Troubles of the page: {len(self.messages)}", *self.messages])
 
-    def note(self, what: str) -> None:
+    def record(self, what: str) -> None:
         if not any(part in what for part in self.allowed):
-            self.heard.append(what)
+            self.messages.append(what)
 
-    def _said(self, message: ConsoleMessage) -> None:
-        if message.type == "error" and not message.text.startswith(_DOUBLE):
-            self.note(f"console: {message.text}")
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and not message.text.startswith(_DUPLICATE_MESSAGE):
+            self.record(f"console: {message.text}")
 
-    def _failed(self, error: WebError) -> None:
-        self.note(f"script: {error.error}")
+    def _on_script_error(self, error: WebError) -> None:
+        self.record(f"script: {error.error}")
 
-    def _got_nothing(self, request: Request) -> None:
-        if request.failure != _LEFT:
-            self.note(f"request: {request.failure} {request.method} {request.url}")
+    def _on_request_failed(self, request: Request) -> None:
+        if request.failure != _NAVIGATION_ABORTED:
+            self.record(f"request: {request.failure} {request.method} {request.url}")
 
-    def _answered(self, response: Response) -> None:
+    def _on_response(self, response: Response) -> None:
         if response.status >= _BAD_REQUEST:
-            self.note(f"answer: {response.status} {response.request.method} {response.url}")
+            self.record(f"answer: {response.status} {response.request.method} {response.url}")
 
-    def _opened(self, dialog: Dialog) -> None:
-        self.note(f"dialog: {dialog.type} {dialog.message}")
+    def _on_dialog(self, dialog: Dialog) -> None:
+        self.record(f"dialog: {dialog.type} {dialog.message}")
         dialog.dismiss()
 
 
 @contextmanager
-def running_browser(*, scrollbars: bool = True) -> Iterator[Browser]:
+def launch_browser(*, scrollbars: bool = True) -> Iterator[Browser]:
     """One chromium, without a window. Its folders are its own and go with it.
 
     `scrollbars`: whether pages leave room for them; pictures have none.
@@ -117,8 +117,8 @@ def running_browser(*, scrollbars: bool = True) -> Iterator[Browser]:
     """
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=_program(),
-            args=_QUIET,
+            executable_path=_find_browser(),
+            args=_BROWSER_ARGS,
             ignore_default_args=["--hide-scrollbars"] if scrollbars else (),
             handle_sigint=False,  # a cancelled run ends it from here
             handle_sigterm=False,
@@ -131,7 +131,7 @@ def running_browser(*, scrollbars: bool = True) -> Iterator[Browser]:
 
 
 @contextmanager
-def visiting(
+def visit_page(
     browser: Browser,
     url: str = "",
     *,
@@ -147,24 +147,24 @@ def visiting(
     Raises AssertionError at the end if anything went wrong that has none of `allowed` in it. The most common
     ones to allow: `answer: 403`, of a page that is refused on purpose.
     """
-    with touring(browser, url, scheme=scheme, phone=phone, session=session) as (page, trouble):
+    with tour_pages(browser, url, scheme=scheme, phone=phone, session=session) as (page, trouble):
         trouble.allowed = allowed
         yield page
-    if trouble.heard:
-        raise AssertionError(trouble.told())
+    if trouble.messages:
+        raise AssertionError(trouble.format_report())
 
 
 @contextmanager
-def touring(
+def tour_pages(
     browser: Browser,
     url: str = "",
     *,
     scheme: Scheme = "light",
     phone: bool = False,
     session: StorageState | None = None,
-) -> Iterator[tuple[Page, Trouble]]:
+) -> Iterator[tuple[Page, PageErrors]]:
     """A visitor who goes from page to page, and is asked after each what went wrong."""
-    trouble = Trouble()
+    trouble = PageErrors()
     context = browser.new_context(
         base_url=url or None,
         viewport=PHONE if phone else DESKTOP,
@@ -177,31 +177,33 @@ def touring(
         timezone_id="UTC",
     )
     try:
-        context.set_default_timeout(PATIENCE_MS)
+        context.set_default_timeout(TIMEOUT_MS)
         trouble.listen(context)
         page = context.new_page()
         if phone:  # where scrollbars are drawn over the page, while it is scrolled
             context.new_cdp_session(page).send("Emulation.setScrollbarsHidden", {"hidden": True})
         yield page, trouble
     except BaseException as error:
-        error.add_note(trouble.told())
+        error.add_note(trouble.format_report())
         raise
     finally:
         context.close()
 
 
-def sign_in(page: Page, one: Colleague, *, then: str = "/console") -> None:
+def sign_in(page: Page, user: ConsoleUser, *, then: str = "/console") -> None:
     """Sign in on the page for it, and go on to another; raises AssertionError for who is not let in."""
     page.goto(f"/console/sign-in?next={then}")
-    page.get_by_label("E-mail").fill(one.email)
-    page.get_by_label("Password").fill(one.password)
+    page.get_by_label("E-mail").fill(user.email)
+    page.get_by_label("Password").fill(user.password)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_load_state("load")
     if page.url.partition("?")[0].endswith("/sign-in"):
         raise AssertionError(f"Not signed in: {page.get_by_role('alert').all_inner_texts()}")
 
 
-def axe(page: Page, *, scheme: Scheme | None = None, rules: Sequence[str] = ()) -> list[str]:
+def find_accessibility_issues(
+    page: Page, *, scheme: Scheme | None = None, rules: Sequence[str] = ()
+) -> list[str]:
     """What axe-core calls serious or critical on this page, as it stands: one line for each element.
 
     With `scheme` the page is looked at in those colours. `rules`: only these, by name.
@@ -209,33 +211,35 @@ def axe(page: Page, *, scheme: Scheme | None = None, rules: Sequence[str] = ()) 
     if scheme is not None:
         page.emulate_media(color_scheme=scheme)
     if not page.evaluate("typeof axe === 'object'"):
-        page.evaluate(_axe_source())
-    found = cast("list[dict[str, Any]]", page.evaluate(_ASK_AXE, list(rules)))
+        page.evaluate(_load_axe_source())
+    found = cast("list[dict[str, Any]]", page.evaluate(_RUN_AXE, list(rules)))
     where = page.evaluate("location.pathname")
     return [
         f"{where} {one['rule']} ({one['impact']}): {one['help']}\n  {one['at']}\n  {one['html']}\n"
         f"  {one['why']}"
         for one in found
-        if one["impact"] in _SERIOUS
+        if one["impact"] in _REPORTED_IMPACTS
     ]
 
 
-def overflow(page: Page) -> int:
+def get_horizontal_overflow(page: Page) -> int:
     """By how many pixels the page is wider than its window."""
     root = "document.documentElement"
     return int(page.evaluate(f"{root}.scrollWidth - {root}.clientWidth"))
 
 
 @cache
-def _axe_source() -> str:
+def _load_axe_source() -> str:
     if not AXE.is_file():
         raise FileNotFoundError(f"{AXE} is missing: `make node` installs it.")
     # It says of itself what it evaluates to; nothing of that can be handed over.
     return AXE.read_text() + "\n;undefined"
 
 
-def _program() -> str:
-    found = next(filter(None, map(shutil.which, _PROGRAMS)), None)
+def _find_browser() -> str:
+    found = next(filter(None, map(shutil.which, _BROWSER_PROGRAMS)), None)
     if found is None:
-        raise FileNotFoundError(f"None of {', '.join(_PROGRAMS)} is installed: `make test` as root does it.")
+        raise FileNotFoundError(
+            f"None of {', '.join(_BROWSER_PROGRAMS)} is installed: `make test` as root does it."
+        )
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.support import hostile
+from tests.support import hostile_tenant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ConsolePage:
     """A page: its address below /console, and what is done there before it is looked at.
 
     `says`: what somebody hostile wrote and the page has to show, letter by letter.
@@ -24,77 +24,77 @@ class Place:
 
     name: str
     path: Callable[[Showcase], str]
-    act: Callable[[Page], None] = lambda _page: None
-    says: str = ""
+    prepare: Callable[[Page], None] = lambda _page: None
+    expected_text: str = ""
 
 
 # ------------------------------------------------------------------ addresses
-def at(path: str) -> Callable[[Showcase], str]:
+def make_fixed_path(path: str) -> Callable[[Showcase], str]:
     """The same address in every showcase."""
     return lambda _shown: path
 
 
-def endpoint(name: str, move: str = "") -> Callable[[Showcase], str]:
+def make_endpoint_path(name: str, suffix: str = "") -> Callable[[Showcase], str]:
     """An endpoint's page, or that of something to do with it."""
-    return lambda shown: f"/endpoints/{shown.endpoints[name]}{move}"
+    return lambda shown: f"/endpoints/{shown.endpoints[name]}{suffix}"
 
 
-def delivery(name: str, **filters: str) -> Callable[[Showcase], str]:
+def make_delivery_path(name: str, **filters: str) -> Callable[[Showcase], str]:
     """The newest delivery to an endpoint that meets these filters."""
-    return lambda shown: f"/deliveries/{shown.delivery(name, **filters)}"
+    return lambda shown: f"/deliveries/{shown.get_delivery_id(name, **filters)}"
 
 
-def event(name: str, **filters: str) -> Callable[[Showcase], str]:
+def make_event_path(name: str, **filters: str) -> Callable[[Showcase], str]:
     """The event of that delivery."""
-    return lambda shown: f"/events/{shown.deliveries(name, **filters)[0]['event_id']}"
+    return lambda shown: f"/events/{shown.list_deliveries(name, **filters)[0]['event_id']}"
 
 
-def attempt(name: str, **filters: str) -> Callable[[Showcase], str]:
+def make_attempt_path(name: str, **filters: str) -> Callable[[Showcase], str]:
     """Its newest attempt."""
-    return lambda shown: f"/attempts/{_attempts(shown, name, filters)[0]['id']}"
+    return lambda shown: f"/attempts/{_list_attempts(shown, name, filters)[0]['id']}"
 
 
-def replay(name: str, move: str = "") -> Callable[[Showcase], str]:
+def make_replay_path(name: str, suffix: str = "") -> Callable[[Showcase], str]:
     """A replay's page, or that of something to do with it."""
-    return lambda shown: f"/replays/{shown.replays[name]}{move}"
+    return lambda shown: f"/replays/{shown.replays[name]}{suffix}"
 
 
-def tenant(name: str) -> Callable[[Showcase], str]:
+def make_tenant_path(name: str) -> Callable[[Showcase], str]:
     """A tenant's own page."""
-    return lambda shown: f"/tenants/{shown.owners[name].id}"
+    return lambda shown: f"/tenants/{shown.tenants[name].id}"
 
 
-def narrowed(name: str, path: str) -> Callable[[Showcase], str]:
+def narrow_to_tenant(name: str, path: str) -> Callable[[Showcase], str]:
     """A page narrowed to a tenant."""
-    return lambda shown: f"{path}{'&' if '?' in path else '?'}tenant={shown.owners[name].id}"
+    return lambda shown: f"{path}{'&' if '?' in path else '?'}tenant={shown.tenants[name].id}"
 
 
-def replaying(name: str) -> Callable[[Showcase], str]:
+def make_replay_preview_path(name: str) -> Callable[[Showcase], str]:
     """The look at what a replay would send to an endpoint again."""
-    return lambda shown: narrowed(
+    return lambda shown: narrow_to_tenant(
         name.partition("/")[0], f"/replays/new?status=failed&endpoint={shown.endpoints[name]}"
     )(shown)
 
 
-def recovering(name: str) -> Callable[[Showcase], str]:
+def make_recovery_path(name: str) -> Callable[[Showcase], str]:
     """The choice of what an endpoint missed."""
     return lambda shown: f"/replays/recover?endpoint={shown.endpoints[name]}"
 
 
-def asking_of_a_key(name: str, act: str) -> Callable[[Showcase], str]:
+def make_key_confirmation_path(name: str, act: str) -> Callable[[Showcase], str]:
     """The question whether a tenant's key is to be rotated, or revoked."""
 
     def path(shown: Showcase) -> str:
-        own = tenant(name)(shown)
+        own = make_tenant_path(name)(shown)
         keys = shown.operator.get(f"/v1{own}/keys")["items"]
         return f"{own}/keys/{next(key['id'] for key in keys if key['revoked_at'] is None)}/{act}"
 
     return path
 
 
-def _attempts(shown: Showcase, name: str, filters: dict[str, str]) -> Any:
-    path = f"/v1/deliveries/{shown.delivery(name, **filters)}/attempts"
-    return shown.api(name).get(path)["items"]
+def _list_attempts(shown: Showcase, name: str, filters: dict[str, str]) -> Any:
+    path = f"/v1/deliveries/{shown.get_delivery_id(name, **filters)}/attempts"
+    return shown.get_api(name).get(path)["items"]
 
 
 # ------------------------------------------------------------------ what is done there
@@ -104,7 +104,7 @@ def open_attempt(page: Page) -> None:
     page.locator("details.attempt pre").first.wait_for()
 
 
-def open_all(page: Page) -> None:
+def open_all_details(page: Page) -> None:
     """Unfold whatever is folded, and wait until what is asked for then is there."""
     page.evaluate("for (const one of document.querySelectorAll('main details')) one.open = true")
     page.wait_for_load_state("networkidle")
@@ -115,93 +115,116 @@ def open_menu(page: Page) -> None:
     page.locator("details.menu summary").click()
 
 
-def open_person(page: Page) -> None:
+def open_user(page: Page) -> None:
     """Go to a colleague's page."""
     page.get_by_role("link", name="Vera Lind").click()
     page.get_by_role("heading", name="Vera Lind").wait_for()
 
 
-def weigh(page: Page) -> None:
+def wait_for_preview(page: Page) -> None:
     """Wait until the look at a replay has counted."""
     page.get_by_role("button", name="Start the replay").wait_for()
 
 
-PLACES = (
-    Place("overview", at("")),
-    Place("overview-of-a-day", at("?span=day"), open_menu),
-    Place("deliveries", at("/deliveries"), open_all),
-    Place("deliveries-not-understood", at("/deliveries?since=yesterday&response=9xx")),
-    Place("deliveries-none", at("/deliveries?type=nothing.like.it")),
-    Place("delivery-failed", delivery("bramble/bounces", status="pending"), open_attempt),
-    Place("delivery-succeeded", delivery("lumen/crm", status="succeeded"), open_all),
-    Place("delivery-held", delivery("northwind/erp", status="pending")),
-    Place("attempt", attempt("northwind/billing", status="succeeded")),
-    Place("event", event("northwind/billing", status="succeeded"), open_all),
-    Place("replays", at("/replays")),
-    Place("replay-paused", replay("northwind/warehouse")),
-    Place("replay-finished", replay("northwind/billing")),
-    Place("replay-cancel", replay("northwind/warehouse", "/cancel")),
-    Place("replay-whose", at("/replays/new?status=failed")),
-    Place("replay-preview", replaying("northwind/affiliate"), weigh),
-    Place("replay-recover", recovering("northwind/affiliate")),
-    Place("endpoints", at("/endpoints")),
-    Place("endpoint", endpoint("northwind/warehouse")),
-    Place("endpoint-breaker-open", endpoint("northwind/erp")),
-    Place("endpoint-disabled", endpoint("northwind/affiliate")),
-    Place("endpoint-two-secrets", endpoint("lumen/analytics")),
-    Place("endpoint-new", narrowed("lumen", "/endpoints/new"), open_all),
-    Place("endpoint-edit", endpoint("lumen/crm", "/edit")),
-    Place("endpoint-filter-test", endpoint("lumen/crm", "/filter-test")),
-    Place("endpoint-pause", endpoint("lumen/crm", "/pause")),
-    Place("endpoint-resume", endpoint("northwind/returns", "/resume")),
-    Place("endpoint-enable", endpoint("northwind/affiliate", "/enable")),
-    Place("endpoint-delete", endpoint("lumen/crm", "/delete")),
-    Place("endpoint-rotate", endpoint("lumen/crm", "/rotate")),
-    Place("types", at("/types")),
-    Place("types-of-a-tenant", narrowed("lumen", "/types")),
-    Place("event-type", at("/types/order.created")),
-    Place("event-type-deprecated", at("/types/order.placed")),
-    Place("audit", at("/audit?engine=1")),
-    Place("tenants", at("/tenants")),
-    Place("tenant", tenant("northwind"), open_all),
-    Place("tenant-new", at("/tenants/new")),
-    Place("key-rotate", asking_of_a_key("northwind", "rotate")),
-    Place("key-revoke", asking_of_a_key("northwind", "revoke")),
-    Place("people", at("/people")),
-    Place("person", at("/people"), open_person),
-    Place("person-new", at("/people/new")),
-    Place("account", at("/account")),
+CONSOLE_PAGES = (
+    ConsolePage("overview", make_fixed_path("")),
+    ConsolePage("overview-of-a-day", make_fixed_path("?span=day"), open_menu),
+    ConsolePage("deliveries", make_fixed_path("/deliveries"), open_all_details),
+    ConsolePage("deliveries-not-understood", make_fixed_path("/deliveries?since=yesterday&response=9xx")),
+    ConsolePage("deliveries-none", make_fixed_path("/deliveries?type=nothing.like.it")),
+    ConsolePage("delivery-failed", make_delivery_path("bramble/bounces", status="pending"), open_attempt),
+    ConsolePage("delivery-succeeded", make_delivery_path("lumen/crm", status="succeeded"), open_all_details),
+    ConsolePage("delivery-held", make_delivery_path("northwind/erp", status="pending")),
+    ConsolePage("attempt", make_attempt_path("northwind/billing", status="succeeded")),
+    ConsolePage("event", make_event_path("northwind/billing", status="succeeded"), open_all_details),
+    ConsolePage("replays", make_fixed_path("/replays")),
+    ConsolePage("replay-paused", make_replay_path("northwind/warehouse")),
+    ConsolePage("replay-finished", make_replay_path("northwind/billing")),
+    ConsolePage("replay-cancel", make_replay_path("northwind/warehouse", "/cancel")),
+    ConsolePage("replay-whose", make_fixed_path("/replays/new?status=failed")),
+    ConsolePage("replay-preview", make_replay_preview_path("northwind/affiliate"), wait_for_preview),
+    ConsolePage("replay-recover", make_recovery_path("northwind/affiliate")),
+    ConsolePage("endpoints", make_fixed_path("/endpoints")),
+    ConsolePage("endpoint", make_endpoint_path("northwind/warehouse")),
+    ConsolePage("endpoint-breaker-open", make_endpoint_path("northwind/erp")),
+    ConsolePage("endpoint-disabled", make_endpoint_path("northwind/affiliate")),
+    ConsolePage("endpoint-two-secrets", make_endpoint_path("lumen/analytics")),
+    ConsolePage("endpoint-new", narrow_to_tenant("lumen", "/endpoints/new"), open_all_details),
+    ConsolePage("endpoint-edit", make_endpoint_path("lumen/crm", "/edit")),
+    ConsolePage("endpoint-filter-test", make_endpoint_path("lumen/crm", "/filter-test")),
+    ConsolePage("endpoint-pause", make_endpoint_path("lumen/crm", "/pause")),
+    ConsolePage("endpoint-resume", make_endpoint_path("northwind/returns", "/resume")),
+    ConsolePage("endpoint-enable", make_endpoint_path("northwind/affiliate", "/enable")),
+    ConsolePage("endpoint-delete", make_endpoint_path("lumen/crm", "/delete")),
+    ConsolePage("endpoint-rotate", make_endpoint_path("lumen/crm", "/rotate")),
+    ConsolePage("types", make_fixed_path("/types")),
+    ConsolePage("types-of-a-tenant", narrow_to_tenant("lumen", "/types")),
+    ConsolePage("event-type", make_fixed_path("/types/order.created")),
+    ConsolePage("event-type-deprecated", make_fixed_path("/types/order.placed")),
+    ConsolePage("audit", make_fixed_path("/audit?engine=1")),
+    ConsolePage("tenants", make_fixed_path("/tenants")),
+    ConsolePage("tenant", make_tenant_path("northwind"), open_all_details),
+    ConsolePage("tenant-new", make_fixed_path("/tenants/new")),
+    ConsolePage("key-rotate", make_key_confirmation_path("northwind", "rotate")),
+    ConsolePage("key-revoke", make_key_confirmation_path("northwind", "revoke")),
+    ConsolePage("people", make_fixed_path("/people")),
+    ConsolePage("person", make_fixed_path("/people"), open_user),
+    ConsolePage("person-new", make_fixed_path("/people/new")),
+    ConsolePage("account", make_fixed_path("/account")),
 )
 
 _TEMPLATE = "{{7*7}}"
-HOSTILE = (
-    Place("overview", narrowed("hostile", ""), says=_TEMPLATE),
-    Place("deliveries", narrowed("hostile", "/deliveries"), says=_TEMPLATE),
-    Place("delivery", delivery("hostile/refusing"), open_attempt, hostile.SCRIPT),
-    Place("delivery-held", delivery("hostile/paused"), open_all, hostile.REASON),
-    Place(
-        "attempt", attempt("hostile/refusing"), open_all, f"<html><body onload='alert(3)'>{hostile.SCRIPT}"
+HOSTILE_PAGES = (
+    ConsolePage("overview", narrow_to_tenant("hostile", ""), expected_text=_TEMPLATE),
+    ConsolePage("deliveries", narrow_to_tenant("hostile", "/deliveries"), expected_text=_TEMPLATE),
+    ConsolePage("delivery", make_delivery_path("hostile/refusing"), open_attempt, hostile_tenant.SCRIPT),
+    ConsolePage(
+        "delivery-held", make_delivery_path("hostile/paused"), open_all_details, hostile_tenant.REASON
     ),
-    Place("event", event("hostile/refusing"), open_all, hostile.SCRIPT),
-    Place("endpoints", narrowed("hostile", "/endpoints"), says=hostile.DESCRIPTION),
-    Place("endpoint", endpoint("hostile/refusing"), says=hostile.DESCRIPTION),
-    Place("endpoint-paused", endpoint("hostile/paused"), says=hostile.REASON),
-    Place("endpoint-pause", endpoint("hostile/refusing", "/pause"), says=_TEMPLATE),
-    Place("endpoint-resume", endpoint("hostile/paused", "/resume"), says=_TEMPLATE),
-    Place("endpoint-disable", endpoint("hostile/refusing", "/disable"), says=_TEMPLATE),
-    Place("endpoint-delete", endpoint("hostile/refusing", "/delete"), says=_TEMPLATE),
-    Place("endpoint-rotate", endpoint("hostile/refusing", "/rotate"), says=_TEMPLATE),
-    Place("endpoint-edit", endpoint("hostile/refusing", "/edit"), says=hostile.DESCRIPTION),
-    Place("event-type", at("/types/hostile.words"), says=hostile.DESCRIPTION),
-    Place("event-types", at("/types"), says=hostile.DESCRIPTION),
-    Place("replays", narrowed("hostile", "/replays"), says=hostile.REASON),
-    Place("replay", replay("hostile"), says=hostile.REASON),
-    Place("replay-whose", at("/replays/new?status=failed"), says=hostile.NAME),
-    Place("replay-preview", replaying("hostile/refusing"), weigh, _TEMPLATE),
-    Place("replay-recover", recovering("hostile/refusing"), says=_TEMPLATE),
-    Place("types", narrowed("hostile", "/types"), says="constructor.__proto__"),
-    Place("tenants", at("/tenants"), says=hostile.NAME),
-    Place("tenant", tenant("hostile"), open_all, hostile.DESCRIPTION),
-    Place("key-revoke", asking_of_a_key("hostile", "revoke"), says=hostile.SCRIPT),
-    Place("audit", narrowed("hostile", "/audit?engine=1"), says=hostile.REASON),
+    ConsolePage(
+        "attempt",
+        make_attempt_path("hostile/refusing"),
+        open_all_details,
+        f"<html><body onload='alert(3)'>{hostile_tenant.SCRIPT}",
+    ),
+    ConsolePage("event", make_event_path("hostile/refusing"), open_all_details, hostile_tenant.SCRIPT),
+    ConsolePage(
+        "endpoints", narrow_to_tenant("hostile", "/endpoints"), expected_text=hostile_tenant.DESCRIPTION
+    ),
+    ConsolePage("endpoint", make_endpoint_path("hostile/refusing"), expected_text=hostile_tenant.DESCRIPTION),
+    ConsolePage("endpoint-paused", make_endpoint_path("hostile/paused"), expected_text=hostile_tenant.REASON),
+    ConsolePage("endpoint-pause", make_endpoint_path("hostile/refusing", "/pause"), expected_text=_TEMPLATE),
+    ConsolePage("endpoint-resume", make_endpoint_path("hostile/paused", "/resume"), expected_text=_TEMPLATE),
+    ConsolePage(
+        "endpoint-disable", make_endpoint_path("hostile/refusing", "/disable"), expected_text=_TEMPLATE
+    ),
+    ConsolePage(
+        "endpoint-delete", make_endpoint_path("hostile/refusing", "/delete"), expected_text=_TEMPLATE
+    ),
+    ConsolePage(
+        "endpoint-rotate", make_endpoint_path("hostile/refusing", "/rotate"), expected_text=_TEMPLATE
+    ),
+    ConsolePage(
+        "endpoint-edit",
+        make_endpoint_path("hostile/refusing", "/edit"),
+        expected_text=hostile_tenant.DESCRIPTION,
+    ),
+    ConsolePage(
+        "event-type", make_fixed_path("/types/hostile.words"), expected_text=hostile_tenant.DESCRIPTION
+    ),
+    ConsolePage("event-types", make_fixed_path("/types"), expected_text=hostile_tenant.DESCRIPTION),
+    ConsolePage("replays", narrow_to_tenant("hostile", "/replays"), expected_text=hostile_tenant.REASON),
+    ConsolePage("replay", make_replay_path("hostile"), expected_text=hostile_tenant.REASON),
+    ConsolePage(
+        "replay-whose", make_fixed_path("/replays/new?status=failed"), expected_text=hostile_tenant.NAME
+    ),
+    ConsolePage("replay-preview", make_replay_preview_path("hostile/refusing"), wait_for_preview, _TEMPLATE),
+    ConsolePage("replay-recover", make_recovery_path("hostile/refusing"), expected_text=_TEMPLATE),
+    ConsolePage("types", narrow_to_tenant("hostile", "/types"), expected_text="constructor.__proto__"),
+    ConsolePage("tenants", make_fixed_path("/tenants"), expected_text=hostile_tenant.NAME),
+    ConsolePage("tenant", make_tenant_path("hostile"), open_all_details, hostile_tenant.DESCRIPTION),
+    ConsolePage(
+        "key-revoke", make_key_confirmation_path("hostile", "revoke"), expected_text=hostile_tenant.SCRIPT
+    ),
+    ConsolePage("audit", narrow_to_tenant("hostile", "/audit?engine=1"), expected_text=hostile_tenant.REASON),
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from tests.support.people import RIGHT
+from tests.support.accounts import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ _CSRF = re.compile(r'name="csrf" value="([^"]+)"')
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class BrowserSession:
     """Somebody's browser, which keeps cookies and sends forms as pages have them."""
 
     client: httpx.AsyncClient
@@ -30,35 +30,35 @@ class Person:
         """Ask for a page; nothing is followed."""
         return await self.client.get(f"/console{path}", params=query)
 
-    async def text(self, path: str, **query: Any) -> str:
+    async def get_text(self, path: str, **query: Any) -> str:
         """What a page says that is there."""
         page = await self.get(path, **query)
         assert page.status_code == 200, page.text
         return unescape(page.text)
 
-    async def post(self, path: str, *, on: str = "/account", **fields: str) -> httpx.Response:
+    async def post(self, path: str, *, form_page: str = "/account", **fields: str) -> httpx.Response:
         """Send a form of the page `on`; nothing is followed."""
-        found = _CSRF.search((await self.get(on)).text)
+        found = _CSRF.search((await self.get(form_page)).text)
         sent = fields if found is None else {"csrf": found[1], **fields}
         return await self.client.post(f"/console{path}", data=sent)
 
     async def sign_in(
-        self, email: str = "jane@example.com", password: str = RIGHT, **fields: str
+        self, email: str = "jane@example.com", password: str = PASSWORD, **fields: str
     ) -> httpx.Response:
         """Send the form at the door."""
         given = {"email": email, "password": password, **fields}
         return await self.client.post("/console/sign-in", data=given)
 
-    async def is_in(self) -> bool:
+    async def is_signed_in(self) -> bool:
         """Whether the console knows who it is."""
         return (await self.get("/deliveries")).status_code == 200
 
 
 @asynccontextmanager
-async def browser(
+async def open_browser(
     app: ASGIApp, base: str = "http://waybill", address: str = "127.0.0.1"
-) -> AsyncIterator[Person]:
+) -> AsyncIterator[BrowserSession]:
     """A browser without any cookie, at this address."""
     transport = httpx.ASGITransport(app=app, client=(address, 123))
     async with httpx.AsyncClient(transport=transport, base_url=base) as client:
-        yield Person(client)
+        yield BrowserSession(client)

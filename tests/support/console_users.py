@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Colleague:
+class ConsoleUser:
     """One account."""
 
     email: str
@@ -22,18 +22,18 @@ class Colleague:
     password: str = "correct horse battery staple"  # noqa: S105  of engines that live for a minute
 
 
-ADMIN = Colleague("ada@example.com", "Ada Lovelace", "admin")
-SUPPORT = Colleague("sam@example.com", "Sam Okafor", "support")
-VIEWER = Colleague("vera@example.com", "Vera Lind", "viewer")
-STAFF = (ADMIN, SUPPORT, VIEWER)
+ADMIN = ConsoleUser("ada@example.com", "Ada Lovelace", "admin")
+SUPPORT = ConsoleUser("sam@example.com", "Sam Okafor", "support")
+VIEWER = ConsoleUser("vera@example.com", "Vera Lind", "viewer")
+CONSOLE_USERS = (ADMIN, SUPPORT, VIEWER)
 
 
-def take_on(stack: Stack) -> None:
+def create_accounts(stack: Stack) -> None:
     """Give each of them an account, from the command line."""
-    with ThreadPoolExecutor(len(STAFF)) as threads:
-        list(threads.map(lambda one: _take_on(stack, one), STAFF))
+    with ThreadPoolExecutor(len(CONSOLE_USERS)) as threads:
+        list(threads.map(lambda one: _create_account(stack, one), CONSOLE_USERS))
 
 
-def _take_on(stack: Stack, one: Colleague) -> None:
+def _create_account(stack: Stack, one: ConsoleUser) -> None:
     asked = ("person", "create", one.email, one.name, "--role", one.role, "--password-stdin")
-    stack.run(str(WAYBILL), *asked, given=f"{one.password}\n")
+    stack.run(str(WAYBILL), *asked, stdin=f"{one.password}\n")

@@ -6,19 +6,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.support.browser import sign_in, touring, visiting
+from tests.support.browser import sign_in, tour_pages, visit_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page, StorageState
 
-    from tests.support.browser import Trouble
-    from tests.support.staff import Colleague
+    from tests.support.browser import PageErrors
+    from tests.support.console_users import ConsoleUser
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class ConsoleVisits:
     """The way into a console at `url`. `sessions`: of those who have signed in before, by e-mail."""
 
     browser: Browser
@@ -26,35 +26,35 @@ class Door:
     sessions: dict[str, StorageState]
 
     @contextmanager
-    def stranger(self, *, phone: bool = False, allowed: tuple[str, ...] = ()) -> Iterator[Page]:
+    def visit_anonymously(self, *, phone: bool = False, allowed: tuple[str, ...] = ()) -> Iterator[Page]:
         """Somebody who has not signed in."""
-        with visiting(self.browser, self.url, phone=phone, allowed=allowed) as page:
+        with visit_page(self.browser, self.url, phone=phone, allowed=allowed) as page:
             yield page
 
     @contextmanager
-    def colleague(
-        self, one: Colleague, *, phone: bool = False, allowed: tuple[str, ...] = ()
+    def visit_as(
+        self, user: ConsoleUser, *, phone: bool = False, allowed: tuple[str, ...] = ()
     ) -> Iterator[Page]:
         """Somebody who is signed in."""
-        session = self._session(one)
-        with visiting(self.browser, self.url, phone=phone, session=session, allowed=allowed) as page:
+        session = self._session(user)
+        with visit_page(self.browser, self.url, phone=phone, session=session, allowed=allowed) as page:
             yield page
 
     @contextmanager
-    def tour(self, one: Colleague) -> Iterator[tuple[Page, Trouble]]:
+    def tour_as(self, user: ConsoleUser) -> Iterator[tuple[Page, PageErrors]]:
         """Somebody who is signed in, and goes from page to page."""
-        with touring(self.browser, self.url, session=self._session(one)) as (page, trouble):
+        with tour_pages(self.browser, self.url, session=self._session(user)) as (page, trouble):
             yield page, trouble
 
-    def _session(self, one: Colleague) -> StorageState:
+    def _session(self, one: ConsoleUser) -> StorageState:
         if one.email not in self.sessions:
-            with self.stranger() as page:
+            with self.visit_anonymously() as page:
                 sign_in(page, one)
                 self.sessions[one.email] = page.context.storage_state()
         return self.sessions[one.email]
 
 
-def send(page: Page, path: str, **fields: str) -> int:
+def submit_form(page: Page, path: str, **fields: str) -> int:
     """Send a form to the console without pressing anything: as whoever is signed in, with their token.
 
     Returns the status of the answer; nothing is followed.
@@ -64,7 +64,7 @@ def send(page: Page, path: str, **fields: str) -> int:
     return answer.status
 
 
-def words_of(page: Page) -> str:
+def get_page_text(page: Page) -> str:
     """All that a page says below its top: what stands there, what is folded, and what is in its fields."""
     return str(
         page.evaluate("""() => {

@@ -21,11 +21,11 @@ DOCKERFILE = DEPLOY / "Dockerfile"
 COMPOSE = DEPLOY / "compose.yaml"
 KUBERNETES = DEPLOY / "kubernetes"
 # Not part of what `kubectl apply --kustomize` sends: the upgrade comes before it, ingest where it is wanted.
-BESIDE = ("ingest.yaml", "upgrade.yaml")
-SETTINGS = {f"WAYBILL_{name.upper()}" for name in Settings.model_fields}
+EXTRA_MANIFESTS = ("ingest.yaml", "upgrade.yaml")
+SETTING_NAMES = {f"WAYBILL_{name.upper()}" for name in Settings.model_fields}
 
 
-def instructions(text: str) -> list[tuple[str, str]]:
+def parse_instructions(text: str) -> list[tuple[str, str]]:
     """The instructions of a Dockerfile with their words, lines that go on joined and comments left out."""
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     whole = re.sub(r"\\\n\s*", "", "\n".join(lines))
@@ -35,18 +35,18 @@ def instructions(text: str) -> list[tuple[str, str]]:
     ]
 
 
-def health_command() -> list[str]:
+def get_health_command() -> list[str]:
     """What the image's HEALTHCHECK runs, word by word."""
-    [words] = [words for name, words in instructions(DOCKERFILE.read_text()) if name == "HEALTHCHECK"]
+    [words] = [words for name, words in parse_instructions(DOCKERFILE.read_text()) if name == "HEALTHCHECK"]
     return [str(word) for word in json.loads(words.partition("CMD ")[2])]
 
 
-def compose() -> Any:
+def load_compose() -> Any:
     """compose.yaml with its anchors and merges resolved, and its variables as they are written."""
     return yaml.safe_load(COMPOSE.read_text())
 
 
-def resources() -> list[Any]:
+def load_resources() -> list[Any]:
     """Everything that goes to Kubernetes: what `kubectl apply --kustomize` would send, and what is BESIDE."""
     kubectl = shutil.which("kubectl")
     if kubectl is not None:
@@ -55,16 +55,19 @@ def resources() -> list[Any]:
     else:
         names = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"]
         sent = [one for name in names for one in yaml.safe_load_all((KUBERNETES / name).read_text())]
-    return [*sent, *(one for name in BESIDE for one in yaml.safe_load_all((KUBERNETES / name).read_text()))]
+    return [
+        *sent,
+        *(one for name in EXTRA_MANIFESTS for one in yaml.safe_load_all((KUBERNETES / name).read_text())),
+    ]
 
 
-def of_kind(*kinds: str) -> list[Any]:
+def load_resources_of_kind(*kinds: str) -> list[Any]:
     """The resources of these kinds."""
-    return [one for one in resources() if one["kind"] in kinds]
+    return [one for one in load_resources() if one["kind"] in kinds]
 
 
-def pods() -> Iterator[tuple[str, Any]]:
+def iter_pods() -> Iterator[tuple[str, Any]]:
     """The component and the pod's own description, of everything that runs."""
-    for one in of_kind("Deployment", "Job"):
+    for one in load_resources_of_kind("Deployment", "Job"):
         template = one["spec"]["template"]
         yield template["metadata"]["labels"]["app.kubernetes.io/component"], template["spec"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from delivery.model import Prefix, parse_id
+from delivery.domain.model import Prefix, parse_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import psycopg
 
 # As they are when all failed, a minute ago.
-_FAILED = """
+_INSERT_FAILED = """
     with made as (
         select cast(day || '8' || rest as uuid) as id, cast(day || '9' || rest as uuid) as event_id,
                (%(endpoints)s::uuid[])[1 + n %% %(spread)s] as endpoint_id,
@@ -37,11 +37,11 @@ _FAILED = """
 """
 
 
-def add_failed(sql: psycopg.Connection, endpoints: Sequence[str], many: int) -> None:
+def add_failed_deliveries(sql: psycopg.Connection, endpoints: Sequence[str], count: int) -> None:
     """Give these endpoints of one tenant so many deliveries that failed, each of an event of its own."""
     ids = [parse_id(Prefix.ENDPOINT, one) for one in endpoints]
     owner = sql.execute("select tenant_id from endpoints where id = %s", [ids[0]]).fetchone()
     if owner is None:
         raise LookupError(endpoints[0])
-    sql.execute(_FAILED, {"endpoints": ids, "spread": len(ids), "many": many, "tenant": owner[0]})
+    sql.execute(_INSERT_FAILED, {"endpoints": ids, "spread": len(ids), "many": count, "tenant": owner[0]})
     sql.commit()

@@ -12,50 +12,50 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator
 
-SIGN_IN = ("waybill", "pa:ss wörd")
+PROXY_CREDENTIALS = ("waybill", "pa:ss wörd")
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass(slots=True)
-class Running:
+class FakeProxy:
     """A proxy that runs. `instead` is said in place of what it should say; `leads` is where names lead."""
 
     scheme: str
-    instead: bytes | None = None
-    signs_in: bool = False
-    leads: str = "127.0.0.1"
+    canned_response: bytes | None = None
+    requires_auth: bool = False
+    target_host: str = "127.0.0.1"
     port: int = 0
-    asked: list[str] = field(default_factory=list)
-    heads: list[bytes] = field(default_factory=list)
+    requested_targets: list[str] = field(default_factory=list)
+    request_heads: list[bytes] = field(default_factory=list)
 
-    def url(self, *, scheme: str | None = None, who: str = "") -> str:
-        return f"{scheme or self.scheme}://{who}127.0.0.1:{self.port}"
+    def url(self, *, scheme: str | None = None, userinfo: str = "") -> str:
+        return f"{scheme or self.scheme}://{userinfo}127.0.0.1:{self.port}"
 
-    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there = await (self._socks if self.scheme == "socks5" else self._connect)(reader, writer)
         if there is not None:
-            await asyncio.gather(_pump(reader, there[1]), _pump(there[0], writer))
+            await asyncio.gather(_copy_stream(reader, there[1]), _copy_stream(there[0], writer))
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Streams | None:
         head = await reader.readuntil(b"\r\n\r\n")
-        self.heads.append(head)
-        if self.instead is not None:
-            writer.write(self.instead)
+        self.request_heads.append(head)
+        if self.canned_response is not None:
+            writer.write(self.canned_response)
             return None
         where = head.split()[1].decode()
-        self.asked.append(where)
+        self.requested_targets.append(where)
         there = await self._open(*where.rsplit(":", 1))
         writer.write(b"HTTP/1.1 200 Connection established\r\nVia: a test\r\n\r\n")
         return there
 
     async def _socks(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Streams | None:
         await reader.readexactly((await reader.readexactly(2))[1])
-        writer.write(b"\x05\x02" if self.signs_in else b"\x05\x00")
-        if self.signs_in:
+        writer.write(b"\x05\x02" if self.requires_auth else b"\x05\x00")
+        if self.requires_auth:
             _, length = await reader.readexactly(2)
             user = await reader.readexactly(length)
             password = await reader.readexactly((await reader.readexactly(1))[0])
-            known = (user.decode(), password.decode()) == SIGN_IN
+            known = (user.decode(), password.decode()) == PROXY_CREDENTIALS
             writer.write(b"\x01\x00" if known else b"\x01\x01")
         kind = (await reader.readexactly(4))[3]
         if kind == 3:
@@ -64,26 +64,26 @@ class Running:
             family = socket.AF_INET if kind == 1 else socket.AF_INET6
             host = socket.inet_ntop(family, await reader.readexactly(4 if kind == 1 else 16))
         port = int.from_bytes(await reader.readexactly(2), "big")
-        self.asked.append(f"{host}:{port}")
-        if self.instead is not None:
-            writer.write(self.instead)
+        self.requested_targets.append(f"{host}:{port}")
+        if self.canned_response is not None:
+            writer.write(self.canned_response)
             return None
         there = await self._open(host, str(port))
         writer.write(b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00")
         return there
 
     async def _open(self, host: str, port: str) -> Streams:
-        return await asyncio.open_connection(host if host[0].isdigit() else self.leads, int(port))
+        return await asyncio.open_connection(host if host[0].isdigit() else self.target_host, int(port))
 
 
-async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+async def _copy_stream(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
     while some := await source.read(65_536):
         target.write(some)
     target.close()
 
 
 @asynccontextmanager
-async def proxying(proxy: Running, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Running]:
+async def run_proxy(proxy: FakeProxy, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[FakeProxy]:
     """Run a proxy; at the end nothing of it is left."""
     talks: set[asyncio.Task[None]] = set()
 
@@ -93,7 +93,7 @@ async def proxying(proxy: Running, *, tls: ssl.SSLContext | None = None) -> Asyn
         talks.add(here)
         try:
             with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError, RuntimeError):
-                await proxy.talk(reader, writer)
+                await proxy.handle_connection(reader, writer)
         finally:
             writer.close()
             talks.discard(here)

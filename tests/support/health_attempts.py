@@ -7,111 +7,124 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from delivery.bootstrap import clock
-from delivery.dispatch.judging import Ended, judge_all
-from delivery.ledger import health, recording
-from delivery.ledger.recording import Final, Result
-from delivery.model import DeliveryStatus
-from retries.breaker import BreakerTerms
-from retries.health import HealthTerms, Sign
+from delivery.domain.model import DeliveryStatus
+from delivery.ledger.queue import endpoint_health, results
+from delivery.ledger.queue.results import DeliveryFinished, RecordedAttempt
+from delivery.pipeline.health_update import FinishedAttempt, apply_results
+from retries.breaker import BreakerConfig
+from retries.health import HealthConfig, HealthSample
 from retries.policy import Signal
-from tests.support import ledger as on
+from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from delivery.ledger import Ledger
-    from delivery.ledger.claiming import Work
-    from delivery.ledger.health import Standing
-    from delivery.ledger.recording import Recorded
-    from delivery.model import ClaimId, EndpointId, TenantId
+    from delivery.domain.model import ClaimId, EndpointId, TenantId
+    from delivery.ledger.db.session import Ledger
+    from delivery.ledger.queue.claims import ClaimedDelivery
+    from delivery.ledger.queue.endpoint_health import EndpointHealthRow
+    from delivery.ledger.queue.results import RecordingResult
 
 # A breaker opens at the third failure in a row.
-OPENS_AT = 3
-TERMS = HealthTerms(BreakerTerms(consecutive=OPENS_AT), in_flight=on.PLENTY, disable_after=timedelta(days=5))
-_GOOD = frozenset({Signal.GOOD, Signal.SLOW})
+FAILURES_TO_OPEN = 3
+HEALTH_TERMS = HealthConfig(
+    BreakerConfig(consecutive=FAILURES_TO_OPEN),
+    max_in_flight=build.HIGH_IN_FLIGHT,
+    disable_after=timedelta(days=5),
+)
+_GOOD_SIGNALS = frozenset({Signal.GOOD, Signal.SLOW})
 # So long before it ended an attempt of a test began.
-TOOK = timedelta(milliseconds=5)
+ATTEMPT_DURATION = timedelta(milliseconds=5)
 # Why an attempt that was not the last one failed.
-REASON = "retryable_status"
+RETRY_REASON = "retryable_status"
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class AttemptSignal:
     """What an attempt tells: a signal, a wait, when it ended; `final` is the reason why it was the last."""
 
     signal: Signal = Signal.BAD
-    wait: timedelta | None = None
+    retry_after: timedelta | None = None
     at: datetime | None = None
     started_at: datetime | None = None
-    final: str | None = None
-    gone: bool = False
+    final_reason: str | None = None
+    is_gone: bool = False
     operational: bool = False
-    terms: HealthTerms = TERMS
+    terms: HealthConfig = HEALTH_TERMS
 
 
-GOOD, BAD, LOST = Told(Signal.GOOD), Told(), Told(Signal.NONE)
-GONE = Told(final="gone", gone=True)
+GOOD, BAD, LOST = AttemptSignal(Signal.GOOD), AttemptSignal(), AttemptSignal(Signal.NONE)
+GONE = AttemptSignal(final_reason="gone", is_gone=True)
 
 
-def ended(work: Work, claim_id: ClaimId, told: Told = BAD) -> Ended:
+def make_attempt_result(
+    work: ClaimedDelivery, claim_id: ClaimId, signal: AttemptSignal = BAD
+) -> FinishedAttempt:
     """An attempt at this delivery that tells this of its endpoint."""
-    at = told.at or clock()
-    return Ended(
-        _result(work, claim_id, told, at),
-        Sign(told.signal, told.started_at or at - TOOK, at, told.wait),
-        told.terms,
-        operational=told.operational,
-        disable="gone" if told.gone else None,
+    at = signal.at or clock()
+    return FinishedAttempt(
+        _make_result(work, claim_id, signal, at),
+        HealthSample(signal.signal, signal.started_at or at - ATTEMPT_DURATION, at, signal.retry_after),
+        signal.terms,
+        operational=signal.operational,
+        disable_reason="gone" if signal.is_gone else None,
     )
 
 
-def _result(work: Work, claim_id: ClaimId, told: Told, at: datetime) -> Result:
-    if told.signal in _GOOD:
-        return on.success(work, claim_id)
-    if told.gone:
-        return on.failure(work, claim_id, gone=True)
-    result = on.again(work, claim_id, burned=told.signal is not Signal.NONE)
-    if told.final is None:
-        return replace(result, attempt=replace(result.attempt, reason=REASON))
-    attempt = replace(result.attempt, decision="give_up", reason=told.final)
-    return Result(claim_id, attempt, Final(DeliveryStatus.FAILED, told.final, at))
+def _make_result(
+    work: ClaimedDelivery, claim_id: ClaimId, told: AttemptSignal, at: datetime
+) -> RecordedAttempt:
+    if told.signal in _GOOD_SIGNALS:
+        return build.make_success(work, claim_id)
+    if told.is_gone:
+        return build.make_failure(work, claim_id, is_gone=True)
+    result = build.make_retry(work, claim_id, steps=told.signal is not Signal.NONE)
+    if told.final_reason is None:
+        return replace(result, attempt=replace(result.attempt, reason=RETRY_REASON))
+    attempt = replace(result.attempt, decision="give_up", reason=told.final_reason)
+    return RecordedAttempt(claim_id, attempt, DeliveryFinished(DeliveryStatus.FAILED, told.final_reason, at))
 
 
-async def record(ledger: Ledger, *group: Ended) -> Recorded:
+async def record_attempts(ledger: Ledger, *group: FinishedAttempt) -> RecordingResult:
     """Record and judge attempts in one transaction, as the recorder of a worker does."""
     async with ledger.transaction() as tx:
-        recorded = await recording.record(tx, [one.result for one in group])
-        await judge_all(tx, group, recorded, dice=lambda: 0.0)
+        recorded = await results.record_attempts(tx, [one.result for one in group])
+        await apply_results(tx, group, recorded, rng=lambda: 0.0)
     return recorded
 
 
-async def under_way(
+async def start_deliveries(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId, count: int
-) -> tuple[ClaimId, list[Work]]:
+) -> tuple[ClaimId, list[ClaimedDelivery]]:
     """Accept so many events, and have a worker start as many of this endpoint's deliveries."""
-    await on.accept_many(ledger, tenant, count)
-    (claim_id,) = (await on.claim(ledger, [endpoint], take=count)).claims
-    return claim_id, await on.start(ledger, claim_id)
+    await build.accept_events(ledger, tenant, count)
+    (claim_id,) = (await build.claim_deliveries(ledger, [endpoint], take=count)).claim_ids
+    return claim_id, await build.start_claim(ledger, claim_id)
 
 
-async def attempt_each(ledger: Ledger, tenant: TenantId, endpoint: EndpointId, told: Sequence[Told]) -> None:
+async def record_each(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId, signals: Sequence[AttemptSignal]
+) -> None:
     """An attempt for each, judged one after the other in one transaction."""
-    claim_id, works = await under_way(ledger, tenant, endpoint, len(told))
-    await record(ledger, *[ended(work, claim_id, each) for work, each in zip(works, told, strict=True)])
+    claim_id, works = await start_deliveries(ledger, tenant, endpoint, len(signals))
+    await record_attempts(
+        ledger,
+        *[make_attempt_result(work, claim_id, each) for work, each in zip(works, signals, strict=True)],
+    )
 
 
-async def read(ledger: Ledger, endpoint: EndpointId) -> Standing:
+async def read_health(ledger: Ledger, endpoint: EndpointId) -> EndpointHealthRow:
     """An endpoint's health."""
     async with ledger.transaction() as tx:
-        standing = await health.read(tx, endpoint)
+        standing = await endpoint_health.read(tx, endpoint)
     assert standing is not None
     return standing
 
 
-async def time_passes(ledger: Ledger, by: timedelta) -> None:
+async def shift_into_past(ledger: Ledger, by: timedelta) -> None:
     """Shift what the ledger knows of health and of what is due into the past."""
-    await on.change(
+    await build.execute(
         ledger,
         """
         update endpoint_health
@@ -123,4 +136,4 @@ async def time_passes(ledger: Ledger, by: timedelta) -> None:
         """,
         by=by,
     )
-    await on.change(ledger, "update schedule set due_at = due_at - :by", by=by)
+    await build.execute(ledger, "update schedule set due_at = due_at - :by", by=by)

@@ -8,65 +8,69 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from delivery.bootstrap import clock
-from delivery.dispatch import Dispatcher
-from delivery.dispatch.destinations import Defaults, Destinations
-from delivery.dispatch.dispatcher import Edge, Terms
-from delivery.dispatch.gate import Gate
-from delivery.dispatch.recorder import Recorder
-from delivery.formats import Origin
-from delivery.transport import AllowList, Guard, Lookup, Proxy, Transport, verified_tls
-from delivery.transport.names import system_lookup
+from delivery.destinations.dns import Lookup, resolve_with_system
+from delivery.destinations.http.tls import create_tls_context
+from delivery.destinations.http.transport import Transport
+from delivery.destinations.ssrf_guard import AllowList, Guard
+from delivery.domain.formats import EventOrigin
+from delivery.pipeline.concurrency import ConcurrencyLimiter
+from delivery.pipeline.destination_cache import DestinationCache, EndpointDefaults
+from delivery.pipeline.dispatcher import Dispatcher, RuntimeDeps, WorkerConfig
+from delivery.pipeline.recorder import Recorder
 from retries.backoff import parse_schedule
-from retries.health import HealthTerms
-from tests.support import ledger as on
+from retries.health import HealthConfig
+from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable
 
-    from delivery.ledger import Ledger
+    from delivery.destinations.http.proxy import Proxy
+    from delivery.ledger.db.session import Ledger
 
 SCHEDULE = parse_schedule((0, 5, 300))
 LOOPBACK = Guard(AllowList.parse("127.0.0.0/8"))
-SOON = timedelta(seconds=0.3)
+SHORT_DURATION = timedelta(seconds=0.3)
 
 
-ORIGIN = Origin("/shops", "https://waybill.example")
-JUDGED = HealthTerms(in_flight=on.PLENTY)
+ORIGIN = EventOrigin("/shops", "https://waybill.example")
+HEALTH_TERMS = HealthConfig(max_in_flight=build.HIGH_IN_FLIGHT)
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class WorkerSpec:
     """How a worker of a test is to work."""
 
     timeout: timedelta = timedelta(seconds=10)
-    lease: timedelta = on.LEASE
-    fresh: int = 256
-    most: int = 2_000
-    detach: timedelta = timedelta(seconds=2)
-    response_bytes: int = 65_536
-    health: HealthTerms = JUDGED
+    lease: timedelta = build.LEASE
+    max_fresh: int = 256
+    max_in_flight: int = 2_000
+    detach_after: timedelta = timedelta(seconds=2)
+    max_response_bytes: int = 65_536
+    health: HealthConfig = HEALTH_TERMS
     guard: Guard = LOOPBACK
-    lookup: Lookup = system_lookup
+    lookup: Lookup = resolve_with_system
     proxy: Proxy | None = None
-    origin: Origin = ORIGIN
-    tls: Callable[[], ssl.SSLContext] = verified_tls
+    origin: EventOrigin = ORIGIN
+    tls: Callable[[], ssl.SSLContext] = create_tls_context
 
 
 @asynccontextmanager
-async def working(ledger: Ledger, manner: Manner | None = None) -> AsyncIterator[Dispatcher]:
+async def run_worker(ledger: Ledger, spec: WorkerSpec | None = None) -> AsyncIterator[Dispatcher]:
     """A dispatcher that may reach loopback unless told otherwise; at the end nothing of it is in flight."""
-    manner = manner or Manner()
-    transport = Transport(guard=manner.guard, lookup=manner.lookup, proxy=manner.proxy, tls=manner.tls)
-    defaults = Defaults(SCHEDULE, manner.timeout, timedelta(seconds=30), manner.health, manner.origin)
+    spec = spec or WorkerSpec()
+    transport = Transport(guard=spec.guard, lookup=spec.lookup, proxy=spec.proxy, create_tls=spec.tls)
+    defaults = EndpointDefaults(SCHEDULE, spec.timeout, timedelta(seconds=30), spec.health, spec.origin)
     dispatcher = Dispatcher(
         ledger,
         transport,
-        Destinations(ledger, on.BOX, defaults),
+        DestinationCache(ledger, build.BOX, defaults),
         Recorder(ledger, lambda: 0.0),
-        Gate(fresh=manner.fresh, most=manner.most, detach=manner.detach),
-        Terms("worker 1", manner.lease, timedelta(seconds=5), manner.response_bytes),
-        Edge(clock, lambda: 0.0),
+        ConcurrencyLimiter(
+            max_fresh=spec.max_fresh, max_total=spec.max_in_flight, slow_after=spec.detach_after
+        ),
+        WorkerConfig("worker 1", spec.lease, timedelta(seconds=5), spec.max_response_bytes),
+        RuntimeDeps(clock, lambda: 0.0),
     )
     try:
         yield dispatcher
@@ -75,6 +79,6 @@ async def working(ledger: Ledger, manner: Manner | None = None) -> AsyncIterator
         await transport.aclose()
 
 
-async def finished(dispatcher: Dispatcher) -> None:
+async def wait_until_idle(dispatcher: Dispatcher) -> None:
     """Wait until everything that was started has ended by itself."""
     await dispatcher.drain(timedelta(seconds=30))

@@ -12,29 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from delivery.accept import Accepter, AcceptLimits, NewEvent
 from delivery.bootstrap import clock
-from delivery.credentials import read_credentials
-from delivery.dispatch import claims
-from delivery.dispatch.claims import Begun, Claimed, ClaimTerms, Quota
-from delivery.dispatch.judging import Ended, judge_all
-from delivery.endpoints.authentication import with_auth
-from delivery.endpoints.identity import with_identity
-from delivery.endpoints.sealing import seal_headers, seal_secret
-from delivery.ledger import (
-    Ledger,
-    accepting,
-    claiming,
-    endpoint_secrets,
-    endpoints,
-    health,
-    partitions,
-    recording,
-    tenants,
-)
-from delivery.ledger.recording import Again, Final, Result
-from delivery.ledger.tables import metadata
-from delivery.model import (
+from delivery.destinations.http.auth import parse_credentials
+from delivery.domain.model import (
     Attempt,
     AttemptId,
     ClaimId,
@@ -45,10 +25,10 @@ from delivery.model import (
     EndpointLimits,
     EndpointState,
     EventId,
-    Format,
-    Lane,
+    PayloadFormat,
     PayloadKind,
     Prefix,
+    Priority,
     Signature,
     Tenant,
     TenantId,
@@ -56,8 +36,23 @@ from delivery.model import (
     new_id,
     parse_id,
 )
-from delivery.secrets import SecretBox
-from retries.health import Health, HealthTerms, Sign
+from delivery.domain.secret_box import SecretBox
+from delivery.ledger.db import partitions
+from delivery.ledger.db.session import Ledger
+from delivery.ledger.db.tables import metadata
+from delivery.ledger.queue import claims, endpoint_health, enqueue
+from delivery.ledger.queue import results as recording
+from delivery.ledger.queue.results import DeliveryFinished, DeliveryRescheduled, RecordedAttempt
+from delivery.ledger.records import endpoint_secrets, endpoints, tenants
+from delivery.pipeline import claiming
+from delivery.pipeline.claiming import ClaimConfig, ClaimRound, OpenClaim, Quota
+from delivery.pipeline.health_update import FinishedAttempt, apply_results
+from delivery.pipeline.intake import Intake
+from delivery.pipeline.parsing import IntakeLimits, NewEvent
+from delivery.services.endpoints.authentication import with_auth
+from delivery.services.endpoints.identity import with_identity
+from delivery.services.endpoints.sealing import seal_headers, seal_secret
+from retries.health import Health, HealthConfig, HealthSample
 from retries.limit import InFlightLimit
 from retries.policy import Signal
 from signing import generate_hmac
@@ -67,37 +62,37 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from delivery.certificates import ClientIdentity
-    from delivery.ledger import Transaction
-    from delivery.ledger.claiming import Work
+    from delivery.destinations.http.client_certificate import ClientIdentity
+    from delivery.ledger.db.session import Transaction
+    from delivery.ledger.queue.claims import ClaimedDelivery
     from signing import Secret
 
 BOX = SecretBox.from_keys(base64.b64encode(bytes(range(32))).decode())
 SECRET = generate_hmac(b"s" * 32)
-LIMITS = AcceptLimits()
+LIMITS = IntakeLimits()
 LEASE = timedelta(seconds=45)
 QUEUE_LEASE = timedelta(seconds=20)
 # Nothing is sent there: tests that send say where to.
-NOWHERE = "http://127.0.0.1:9/hook"
+DEAD_URL = "http://127.0.0.1:9/hook"
 # So many in flight that no test reaches it that is not about it.
-PLENTY = 10_000
-GONE = 410
-UNLIMITED = EndpointLimits(in_flight=PLENTY)
+HIGH_IN_FLIGHT = 10_000
+GONE_STATUS = 410
+UNLIMITED = EndpointLimits(in_flight=HIGH_IN_FLIGHT)
 
 
 @asynccontextmanager
-async def opened(url: str, *, pool_size: int = 8) -> AsyncIterator[Ledger]:
+async def open_ledger(url: str, *, pool_size: int = 8) -> AsyncIterator[Ledger]:
     """A ledger on a migrated database, with its partitions; closed at the end."""
-    ledger = Ledger(url, pool_size=pool_size, application="waybill test")
+    ledger = Ledger(url, pool_size=pool_size, application_name="waybill test")
     try:
         async with ledger.transaction() as tx:
-            await partitions.ensure(tx, now=clock())
+            await partitions.ensure_partitions(tx, now=clock())
         yield ledger
     finally:
         await ledger.close()
 
 
-async def emptied(ledger: Ledger) -> None:
+async def empty_ledger(ledger: Ledger) -> None:
     """Take away what an earlier test has left."""
     async with ledger.transaction() as tx:
         await tx.execute(text("set local session_replication_role = replica"))  # the journal too
@@ -105,25 +100,25 @@ async def emptied(ledger: Ledger) -> None:
             await tx.execute(table.delete())
 
 
-async def rows(ledger: Ledger, statement: str, **values: object) -> Sequence[Row[*tuple[Any, ...]]]:
+async def fetch_rows(ledger: Ledger, statement: str, **values: object) -> Sequence[Row[*tuple[Any, ...]]]:
     """What a query of the test's own finds."""
     async with ledger.transaction() as tx:
         return (await tx.execute(text(statement), values)).all()
 
 
-async def row(ledger: Ledger, statement: str, **values: object) -> Row[*tuple[Any, ...]]:
+async def fetch_row(ledger: Ledger, statement: str, **values: object) -> Row[*tuple[Any, ...]]:
     """The one row that a query of the test's own finds."""
-    (only,) = await rows(ledger, statement, **values)
+    (only,) = await fetch_rows(ledger, statement, **values)
     return only
 
 
-async def change(ledger: Ledger, statement: str, **values: object) -> None:
+async def execute(ledger: Ledger, statement: str, **values: object) -> None:
     """Change rows behind the engine's back."""
     async with ledger.transaction() as tx:
         await tx.execute(text(statement), values)
 
 
-async def new_tenant(ledger: Ledger) -> TenantId:
+async def create_tenant(ledger: Ledger) -> TenantId:
     """A tenant without endpoints."""
     tenant = Tenant(TenantId(new_id()), "a tenant", clock())
     async with ledger.transaction() as tx:
@@ -132,10 +127,10 @@ async def new_tenant(ledger: Ledger) -> TenantId:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class EndpointSpec:
     """How an endpoint of a test is to be."""
 
-    url: str = NOWHERE
+    url: str = DEAD_URL
     filter: tuple[str, ...] = ("*",)
     headers: Mapping[str, str] | None = None
     auth: Mapping[str, str] | None = None
@@ -145,69 +140,71 @@ class Wanted:
     secret: Secret = SECRET
     box: SecretBox = BOX
     operational: bool = False
-    format: Format = Format.STANDARD
+    format: PayloadFormat = PayloadFormat.STANDARD
     payload: PayloadKind = PayloadKind.FULL
     limits: EndpointLimits = UNLIMITED
     channels: tuple[str, ...] = ()
     condition: str | None = None
 
 
-async def new_endpoint(ledger: Ledger, tenant_id: TenantId, wanted: Wanted | None = None) -> EndpointId:
+async def create_endpoint(
+    ledger: Ledger, tenant_id: TenantId, spec: EndpointSpec | None = None
+) -> EndpointId:
     """An active endpoint with one sealed secret; accepters hear of it as they do in production."""
-    wanted = wanted or Wanted()
+    spec = spec or EndpointSpec()
     endpoint_id, now = EndpointId(new_id()), clock()
     endpoint = Endpoint(
         id=endpoint_id,
         tenant_id=tenant_id,
-        url=wanted.url,
+        url=spec.url,
         description="",
-        filter=wanted.filter,
+        filter=spec.filter,
         state=EndpointState.ACTIVE,
         state_reason=None,
         state_actor="test",
         state_changed_at=now,
-        **seal_headers(wanted.box, tenant_id, endpoint_id, wanted.headers or {}),
+        **seal_headers(spec.box, tenant_id, endpoint_id, spec.headers or {}),
         signature=Signature.V1,
-        schedule=wanted.schedule,
-        timeout=wanted.timeout,
-        operational=wanted.operational,
-        format=wanted.format,
-        payload=wanted.payload,
-        limits=wanted.limits,
+        schedule=spec.schedule,
+        timeout=spec.timeout,
+        operational=spec.operational,
+        format=spec.format,
+        payload=spec.payload,
+        limits=spec.limits,
         version=1,
         created_at=now,
         updated_at=now,
-        channels=wanted.channels,
-        condition=wanted.condition,
+        channels=spec.channels,
+        condition=spec.condition,
     )
-    if wanted.auth is not None:
-        endpoint = with_auth(wanted.box, endpoint, read_credentials(wanted.auth))
-    endpoint = with_identity(wanted.box, endpoint, wanted.identity)
+    if spec.auth is not None:
+        endpoint = with_auth(spec.box, endpoint, parse_credentials(spec.auth))
+    endpoint = with_identity(spec.box, endpoint, spec.identity)
     async with ledger.transaction() as tx:
-        await tenants.endpoints_changed(tx, tenant_id)
+        await tenants.bump_endpoints_version(tx, tenant_id)
         await endpoints.insert(tx, endpoint)
         # At full speed from the start, unless its limits say otherwise.
-        most = wanted.limits.in_flight or PLENTY
-        at_speed = replace(Health.fresh(now, most=most), limit=InFlightLimit(most, ramping=False))
-        await health.insert(tx, endpoint_id, at_speed, now=now)
-        await endpoint_secrets.insert(tx, seal_secret(wanted.box, endpoint, wanted.secret, now=now).kept)
+        most = spec.limits.in_flight or HIGH_IN_FLIGHT
+        at_speed = replace(Health.fresh(now, max_in_flight=most), limit=InFlightLimit(most, ramping=False))
+        await endpoint_health.insert(tx, endpoint_id, at_speed, now=now)
+        await endpoint_secrets.insert(tx, seal_secret(spec.box, endpoint, spec.secret, now=now).secret)
     return endpoint_id
 
 
-async def rotate(ledger: Ledger, tenant_id: TenantId, endpoint_id: EndpointId, secret: Secret) -> None:
+async def rotate_secret(ledger: Ledger, tenant_id: TenantId, endpoint_id: EndpointId, secret: Secret) -> None:
     """Give an endpoint a newer secret; the older ones sign for another hour."""
     now = clock()
     async with ledger.transaction() as tx:
         endpoint = await endpoints.read(tx, tenant_id, endpoint_id, lock=True)
         assert endpoint is not None
-        await endpoint_secrets.end(tx, tenant_id, endpoint_id, by=now + timedelta(hours=1))
-        await endpoint_secrets.insert(tx, seal_secret(BOX, endpoint, secret, now=now).kept)
+        await endpoint_secrets.expire(tx, tenant_id, endpoint_id, until=now + timedelta(hours=1))
+        await endpoint_secrets.insert(tx, seal_secret(BOX, endpoint, secret, now=now).secret)
         await endpoints.write(tx, replace(endpoint, version=endpoint.version + 1))
 
 
 async def set_state(ledger: Ledger, endpoint_id: EndpointId, state: EndpointState) -> None:
     """Pause, disable or resume an endpoint."""
-    await change(
+    await execute(
         ledger,
         "update endpoints set state = :state, version = version + 1 where id = :id",
         state=state,
@@ -215,122 +212,126 @@ async def set_state(ledger: Ledger, endpoint_id: EndpointId, state: EndpointStat
     )
 
 
-async def wake(ledger: Ledger, tenant_id: TenantId, endpoint_id: EndpointId) -> None:
+async def notify_due(ledger: Ledger, tenant_id: TenantId, endpoint_id: EndpointId) -> None:
     """Tell the relay that an endpoint may have something due."""
     async with ledger.transaction() as tx:
-        await accepting.wake(tx, {(tenant_id, endpoint_id)})
+        await enqueue.notify_due(tx, {(tenant_id, endpoint_id)})
 
 
 async def delete_endpoint(ledger: Ledger, tenant_id: TenantId, endpoint_id: EndpointId) -> None:
     """Delete an endpoint, as its owner does."""
     async with ledger.transaction() as tx:
         await endpoints.delete(tx, tenant_id, endpoint_id, at=clock())
-        await tenants.endpoints_changed(tx, tenant_id)
-        await accepting.wake(tx, {(tenant_id, endpoint_id)})
+        await tenants.bump_endpoints_version(tx, tenant_id)
+        await enqueue.notify_due(tx, {(tenant_id, endpoint_id)})
 
 
-def accepter(ledger: Ledger) -> Accepter:
+def make_intake(ledger: Ledger) -> Intake:
     """An accepter, as one web process has it."""
-    return Accepter(ledger, limits=LIMITS, clock=clock)
+    return Intake(ledger, limits=LIMITS, clock=clock)
 
 
-async def accept(
+async def accept_event(
     ledger: Ledger, tenant_id: TenantId, type_: str = "order.created", data: bytes = b"{}"
 ) -> EventId:
     """Accept one event through an accepter of its own."""
-    accepted = await accepter(ledger).accept(tenant_id, [NewEvent(type_, data)], single=True)
-    return EventId(parse_id(Prefix.EVENT, json.loads(accepted.answer)["id"]))
+    accepted = await make_intake(ledger).accept_events(tenant_id, [NewEvent(type_, data)], single=True)
+    return EventId(parse_id(Prefix.EVENT, json.loads(accepted.response_body)["id"]))
 
 
-async def accept_many(ledger: Ledger, tenant_id: TenantId, count: int) -> None:
+async def accept_events(ledger: Ledger, tenant_id: TenantId, count: int) -> None:
     """Accept a batch of events that differ in nothing but their number."""
     events = [NewEvent("order.created", b"%d" % number) for number in range(count)]
-    await accepter(ledger).accept(tenant_id, events, single=False)
+    await make_intake(ledger).accept_events(tenant_id, events, single=False)
 
 
-async def claim(
+async def claim_deliveries(
     ledger: Ledger,
     endpoint_ids: Iterable[EndpointId],
     *,
     take: int = 100,
     batch: int = 100,
     lease: timedelta = QUEUE_LEASE,
-    lane: Lane = Lane.LIVE,
-) -> Claimed:
+    lane: Priority = Priority.LIVE,
+) -> ClaimRound:
     """Claim what is due for these endpoints, in a transaction of its own."""
     async with ledger.transaction() as tx:
-        return await claim_within(tx, endpoint_ids, take=take, batch=batch, lease=lease, lane=lane)
+        return await claim_in_transaction(tx, endpoint_ids, take=take, batch=batch, lease=lease, lane=lane)
 
 
-async def claim_within(  # noqa: PLR0913  as a relay may
+async def claim_in_transaction(  # noqa: PLR0913  as a relay may
     tx: Transaction,
     endpoint_ids: Iterable[EndpointId],
     *,
     take: int = 100,
     batch: int = 100,
     lease: timedelta = QUEUE_LEASE,
-    lane: Lane = Lane.LIVE,
-    begun: Begun | None = None,
-) -> Claimed:
+    lane: Priority = Priority.LIVE,
+    open_claim: OpenClaim | None = None,
+) -> ClaimRound:
     """Claim what is due for these endpoints within a transaction, which may have begun a claim."""
     quotas = [Quota(endpoint_id, take) for endpoint_id in endpoint_ids]
-    return await claims.claim(tx, quotas, ClaimTerms(lane, batch, lease, PLENTY), begun=begun)
+    return await claiming.claim_deliveries(
+        tx, quotas, ClaimConfig(lane, batch, lease, HIGH_IN_FLIGHT), open_claim=open_claim
+    )
 
 
-async def start(ledger: Ledger, claim_id: ClaimId, *, lease: timedelta = LEASE) -> list[Work]:
+async def start_claim(
+    ledger: Ledger, claim_id: ClaimId, *, lease: timedelta = LEASE
+) -> list[ClaimedDelivery]:
     """Start a claim as a worker does."""
-    async with ledger.at_once() as door:
-        return await claiming.start(door, claim_id, worker="worker 1", lease=lease)
+    async with ledger.autocommit() as door:
+        return await claims.start_claim(door, claim_id, worker="worker 1", lease=lease)
 
 
 async def claim_and_start(
-    ledger: Ledger, endpoint_id: EndpointId, *, lane: Lane = Lane.LIVE
-) -> tuple[ClaimId, list[Work]]:
+    ledger: Ledger, endpoint_id: EndpointId, *, lane: Priority = Priority.LIVE
+) -> tuple[ClaimId, list[ClaimedDelivery]]:
     """Claim all that is due for an endpoint, as one claim, and start it."""
-    taken = await claim(ledger, [endpoint_id], lane=lane)
-    (claim_id,) = taken.claims
-    return claim_id, await start(ledger, claim_id)
+    taken = await claim_deliveries(ledger, [endpoint_id], lane=lane)
+    (claim_id,) = taken.claim_ids
+    return claim_id, await start_claim(ledger, claim_id)
 
 
-async def lapse(ledger: Ledger, claim_id: ClaimId) -> None:
+async def expire_lease(ledger: Ledger, claim_id: ClaimId) -> None:
     """Let a claim's lease be over."""
-    await change(
+    await execute(
         ledger,
         "update claims set lease_until = clock_timestamp() - interval '1 s' where id = :id",
         id=claim_id,
     )
 
 
-async def rescue(ledger: Ledger) -> claiming.Rescued:
+async def rescue_lapsed(ledger: Ledger) -> claims.RescueResult:
     """Take back what lapsed, as the relay does."""
     async with ledger.transaction() as tx:
-        return await claiming.rescue(tx)
+        return await claims.rescue_claims(tx)
 
 
-async def record(ledger: Ledger, *results: Result) -> set[ClaimId]:
+async def record_results(ledger: Ledger, *results: RecordedAttempt) -> set[ClaimId]:
     """Record and judge results in one transaction; returns the claims that were rescued meanwhile."""
-    group = [ended(result) for result in results]
+    group = [make_attempt_result(result) for result in results]
     async with ledger.transaction() as tx:
-        recorded = await recording.record(tx, results)
-        await judge_all(tx, group, recorded, dice=lambda: 0.0)
-    return recorded.orphans
+        recorded = await recording.record_attempts(tx, results)
+        await apply_results(tx, group, recorded, rng=lambda: 0.0)
+    return recorded.orphaned_claims
 
 
-def ended(result: Result, *, lane: Lane = Lane.LIVE) -> Ended:
+def make_attempt_result(result: RecordedAttempt, *, lane: Priority = Priority.LIVE) -> FinishedAttempt:
     """A result with what it tells of its endpoint: that it is well, or with 410 that it is gone."""
     attempt = result.attempt
     good = attempt.outcome == "delivered"
-    return Ended(
+    return FinishedAttempt(
         result,
-        Sign(Signal.GOOD if good else Signal.ALIVE, attempt.started_at, clock()),
-        HealthTerms(in_flight=PLENTY),
+        HealthSample(Signal.GOOD if good else Signal.ALIVE, attempt.started_at, clock()),
+        HealthConfig(max_in_flight=HIGH_IN_FLIGHT),
         operational=False,
-        disable="gone" if attempt.status == GONE else None,
-        lane=lane,
+        disable_reason="gone" if attempt.status == GONE_STATUS else None,
+        priority=lane,
     )
 
 
-def attempt_at(work: Work, *, status: int = 200) -> Attempt:
+def make_attempt(work: ClaimedDelivery, *, status: int = 200) -> Attempt:
     """An attempt for this delivery, as one that went well."""
     return Attempt(
         id=AttemptId(new_id()),
@@ -342,7 +343,7 @@ def attempt_at(work: Work, *, status: int = 200) -> Attempt:
         claimed_at=work.claimed_at,
         started_at=clock(),
         timings=Timings(total=timedelta(milliseconds=5)),
-        url=NOWHERE,
+        url=DEAD_URL,
         address="127.0.0.1",
         request_headers={"content-type": "application/json"},
         body_sha256=work.body_sha256,
@@ -360,26 +361,30 @@ def attempt_at(work: Work, *, status: int = 200) -> Attempt:
     )
 
 
-def success(work: Work, claim_id: ClaimId) -> Result:
+def make_success(work: ClaimedDelivery, claim_id: ClaimId) -> RecordedAttempt:
     """The result of a delivery that was taken."""
-    return Result(claim_id, attempt_at(work), Final(DeliveryStatus.SUCCEEDED, "delivered", clock()))
+    return RecordedAttempt(
+        claim_id, make_attempt(work), DeliveryFinished(DeliveryStatus.SUCCEEDED, "delivered", clock())
+    )
 
 
-def failure(work: Work, claim_id: ClaimId, *, gone: bool = False) -> Result:
+def make_failure(work: ClaimedDelivery, claim_id: ClaimId, *, is_gone: bool = False) -> RecordedAttempt:
     """The result of a delivery that was refused for good; `gone`: the endpoint wants no more at all."""
-    attempt = replace(attempt_at(work, status=GONE if gone else 413), outcome="refused")
-    final = Final(DeliveryStatus.FAILED, "gone" if gone else "too_large", clock())
-    return Result(claim_id, attempt, final)
+    attempt = replace(make_attempt(work, status=GONE_STATUS if is_gone else 413), outcome="refused")
+    final = DeliveryFinished(DeliveryStatus.FAILED, "gone" if is_gone else "too_large", clock())
+    return RecordedAttempt(claim_id, attempt, final)
 
 
-def again(work: Work, claim_id: ClaimId, *, after: timedelta = timedelta(0), burned: int = 1) -> Result:
+def make_retry(
+    work: ClaimedDelivery, claim_id: ClaimId, *, delay: timedelta = timedelta(0), steps: int = 1
+) -> RecordedAttempt:
     """The result of a delivery that is to be tried again."""
-    attempt = replace(attempt_at(work, status=503), outcome="refused", decision="retry")
-    return Result(claim_id, attempt, Again(clock() + after, work.step + burned))
+    attempt = replace(make_attempt(work, status=503), outcome="refused", decision="retry")
+    return RecordedAttempt(claim_id, attempt, DeliveryRescheduled(clock() + delay, work.step + steps))
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DeliveryState:
     """Where a delivery stands in both of its rows; what is None has no row in `schedule`."""
 
     status: str
@@ -392,9 +397,9 @@ class Standing:
     recorded: int
 
 
-async def standing(ledger: Ledger, delivery_id: DeliveryId) -> Standing:
+async def read_delivery_state(ledger: Ledger, delivery_id: DeliveryId) -> DeliveryState:
     """Where a delivery stands; `recorded` counts its attempts."""
-    found = await row(
+    found = await fetch_row(
         ledger,
         """
         select d.status, d.reason, coalesce(s.attempts, d.attempts), s.delivery_id is not null, s.claim_id,
@@ -404,18 +409,18 @@ async def standing(ledger: Ledger, delivery_id: DeliveryId) -> Standing:
         """,
         id=delivery_id,
     )
-    return Standing(*found)
+    return DeliveryState(*found)
 
 
-async def delivery_ids(ledger: Ledger, endpoint_id: EndpointId) -> list[DeliveryId]:
+async def list_delivery_ids(ledger: Ledger, endpoint_id: EndpointId) -> list[DeliveryId]:
     """The deliveries of an endpoint, oldest first."""
-    found = await rows(
+    found = await fetch_rows(
         ledger, "select id from deliveries where endpoint_id = :id order by id", id=endpoint_id
     )
     return [DeliveryId(each.id) for each in found]
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], *, seconds: float = 20) -> None:
+async def wait_until(condition: Callable[[], bool | Awaitable[bool]], *, seconds: float = 20) -> None:
     """Ask again and again until the answer is yes; TimeoutError when it never is."""
     async with asyncio.timeout(seconds):
         while True:
@@ -425,9 +430,9 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], *, seconds: flo
             await asyncio.sleep(0.005)
 
 
-async def somebody_waits_for_a_lock(ledger: Ledger) -> bool:
+async def has_lock_waiter(ledger: Ledger) -> bool:
     """Whether any connection to this database waits for what another one holds."""
-    found = await row(
+    found = await fetch_row(
         ledger,
         """
         select exists (select 1 from pg_stat_activity
@@ -437,26 +442,26 @@ async def somebody_waits_for_a_lock(ledger: Ledger) -> bool:
     return bool(found[0])
 
 
-async def all_claimed(ledger: Ledger) -> bool:
+async def is_everything_claimed(ledger: Ledger) -> bool:
     """Whether everything that is owed is in a claim."""
-    return not await rows(ledger, "select 1 from schedule where claim_id is null limit 1")
+    return not await fetch_rows(ledger, "select 1 from schedule where claim_id is null limit 1")
 
 
-async def none_claimed(ledger: Ledger) -> bool:
+async def is_nothing_claimed(ledger: Ledger) -> bool:
     """Whether nothing that is owed is in a claim."""
-    return not await rows(ledger, "select 1 from schedule where claim_id is not null limit 1")
+    return not await fetch_rows(ledger, "select 1 from schedule where claim_id is not null limit 1")
 
 
-async def nothing_scheduled(ledger: Ledger) -> bool:
+async def is_schedule_empty(ledger: Ledger) -> bool:
     """Whether nothing is owed any more."""
-    return await count(ledger, "schedule") == 0
+    return await count_rows(ledger, "schedule") == 0
 
 
-async def locked(tx: Transaction, table: str) -> None:
+async def lock_table(tx: Transaction, table: str) -> None:
     """Keep everybody from writing to a table until this transaction ends; they may read."""
     await tx.execute(text(f"lock table {table} in exclusive mode"))
 
 
-async def count(ledger: Ledger, table: str) -> int:
+async def count_rows(ledger: Ledger, table: str) -> int:
     """How many rows a table has."""
-    return int((await row(ledger, f"select count(*) from {table}"))[0])  # noqa: S608  names from tests alone
+    return int((await fetch_row(ledger, f"select count(*) from {table}"))[0])  # noqa: S608  names from tests alone

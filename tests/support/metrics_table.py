@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from delivery.metrics import catalogue
+from delivery.telemetry.metrics import instruments
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 _HEAD = "| metric | type | label | what it is |\n|---|---|---|---|\n"
 
 
-def metrics_table() -> str:
+def render_metrics_table() -> str:
     """The rows, one for each metric."""
-    values = {metric: f"`{metric._labelnames[0]}`: {', '.join(of)}" for metric, of in catalogue.LABELS}  # noqa: SLF001  no public way
+    values = {}
+    for metric, labels in instruments.LABEL_VALUES:
+        name = metric._labelnames[0]  # noqa: SLF001  no public way
+        values[metric] = f"`{name}`: {', '.join(labels)}"
     rows = []
-    for metric in catalogue.ALL:
+    for metric in instruments.ALL_METRICS:
         (family,) = metric.describe()
         name = f"{family.name}_total" if family.type == "counter" else family.name
         rows.append(f"| `{name}` | {family.type} | {values.get(metric, '')} | {family.documentation} |\n")
     return "".join(rows)
 
 
-def with_table(text: str) -> str:
+def replace_table(text: str) -> str:
     """The page with its table as the catalogue has it."""
     before, _, after = text.partition(_HEAD)
     rest = after.lstrip("|").split("\n\n", 1)
-    return before + _HEAD + metrics_table() + ("\n" + rest[1] if len(rest) > 1 else "")
+    return before + _HEAD + render_metrics_table() + ("\n" + rest[1] if len(rest) > 1 else "")
 
 
 if __name__ == "__main__":
-    PAGE.write_text(with_table(PAGE.read_text()))
+    PAGE.write_text(replace_table(PAGE.read_text()))

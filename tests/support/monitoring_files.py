@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from tests.support.deployment import DEPLOY
+from tests.support.deployment_files import DEPLOY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ GRAFANA: Final = DEPLOY / "grafana"
 DASHBOARDS: Final = sorted((GRAFANA / "dashboards").glob("*.json"))
 # Names of ours, those that rules record among them; what histograms add to theirs is left off.
 _NAME: Final = re.compile(r"\bwaybill[a-z_:0-9]*[a-z0-9]")
-_PART: Final = re.compile(r"_(bucket|sum|count)\Z")
+_HISTOGRAM_SUFFIX: Final = re.compile(r"_(bucket|sum|count)\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,36 +32,36 @@ class Panel:
     spec: Any
 
     @property
-    def queries(self) -> tuple[str, ...]:
+    def promql(self) -> tuple[str, ...]:
         """In PromQL, with Grafana's variables."""
         return tuple(target["expr"] for target in self.spec["targets"])
 
 
-def program(name: str) -> str:
+def find_program(name: str) -> str:
     """The path of `prometheus` or `promtool`."""
     found = shutil.which(name)
     assert found is not None, "Debian's prometheus is not installed: `make prometheus`"
     return found
 
 
-def rules() -> list[Any]:
+def load_rules() -> list[Any]:
     """Every rule of alerts.yml, those that record and those that alert."""
     groups = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
 
-def panels() -> Iterator[Panel]:
+def iter_panels() -> Iterator[Panel]:
     """Every panel of every dashboard."""
     for path in DASHBOARDS:
         for spec in json.loads(path.read_text())["panels"]:
             yield Panel(path.stem, spec["title"], spec)
 
 
-def filled_in(query: str, **values: str) -> str:
+def substitute_variables(query: str, **values: str) -> str:
     """A query with Grafana's variables filled in; raises KeyError for one that has no value here."""
     return re.sub(r"\$(\w+)", lambda found: values[found[1]], query)
 
 
-def names_in(query: str) -> set[str]:
+def find_metric_names(query: str) -> set[str]:
     """The metrics that a query speaks of, as the page about them names them."""
-    return {_PART.sub("", name) for name in _NAME.findall(query)}
+    return {_HISTOGRAM_SUFFIX.sub("", name) for name in _NAME.findall(query)}

@@ -46,13 +46,13 @@ CHECKS = [
     response_headers_conformance,
 ]
 TENANT_HEADER = "Waybill-Tenant"
-_SECONDS = 30
+_TIMEOUT_SECONDS = 30
 # One case of so many keeps the ids that were made up for it.
-_ASTRAY = 4
+_KEEP_MADE_UP_IDS_EVERY = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class SampleTenant:
     """A tenant with one of everything: its key, and ids by the names that the document has for them."""
 
     key: str
@@ -60,38 +60,38 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Effort:
+class ExerciseEffort:
     """How hard to look at each operation, beside its examples.
 
     `counted`: about how many of the cases that schemathesis counts out, spread over all; None: every one.
     `random`: how many random ones, valid and then broken. `repeatable`: the same ones each time.
     """
 
-    counted: int | None
-    random: int
-    repeatable: bool = True
+    coverage_cases: int | None
+    random_cases: int
+    is_deterministic: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class ConformanceReport:
     """What came of it: answers by operation and status, and what was broken."""
 
     answers: dict[str, Counter[int]] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
 
     @property
-    def asked(self) -> int:
+    def request_count(self) -> int:
         """How many requests were answered."""
         return sum(answers.total() for answers in self.answers.values())
 
-    def never_done(self) -> set[str]:
+    def list_never_succeeded(self) -> set[str]:
         """The operations that refused whatever they were asked."""
         return {
             name for name, answers in self.answers.items() if not any(200 <= one < 300 for one in answers)
         }
 
 
-def strict(document: Mapping[str, Any]) -> dict[str, Any]:
+def make_strict(document: Mapping[str, Any]) -> dict[str, Any]:
     """The document as a promise: answers hold nothing that it does not name; `default` is for refusals."""
     promised = copy.deepcopy(dict(document))
     for schema in promised["components"]["schemas"].values():
@@ -104,7 +104,7 @@ def strict(document: Mapping[str, Any]) -> dict[str, Any]:
     return promised
 
 
-def is_shared(operation: Operation) -> bool:
+def is_path_ambiguous(operation: Operation) -> bool:
     """Whether another path of the document matches this one too: `/events/{event_id}` does `/events/batch`.
 
     There, a method that this path does not have may be one of the other's.
@@ -118,38 +118,43 @@ def is_shared(operation: Operation) -> bool:
     )
 
 
-def ask_everything(
+def exercise_api(
     url: str,
     document: Mapping[str, Any],
-    effort: Effort,
+    effort: ExerciseEffort,
     *,
     operator_key: str,
-    make_known: Callable[[], Known],
-) -> Findings:
+    make_tenant: Callable[[], SampleTenant],
+) -> ConformanceReport:
     """Ask every operation of the API at `url`; each is asked about a tenant of its own."""
-    schema = schemathesis.openapi.from_dict(strict(document))
+    schema = schemathesis.openapi.from_dict(make_strict(document))
     # Who brings wrong keys again and again is taken for somebody who guesses.
     schema.config.generation.with_security_parameters = False
-    found = Findings()
+    found = ConformanceReport()
     with requests.Session() as session:
         for read in schema.get_all_operations():
             if isinstance(read, Err):
-                found.faults.append(f"The document cannot be read: {read.err()}")
+                found.violations.append(f"The document cannot be read: {read.err()}")
                 continue
             operation = read.ok()
-            asker = _Asker(url, session, operator_key, make_known(), operation, found)
+            asker = _OperationTester(url, session, operator_key, make_tenant(), operation, found)
             for strategy in operation.get_strategies_from_examples():
-                _draw(strategy, 1, effort, asker.ask)
-            for case in _counted(operation, effort):
-                asker.ask(case)
+                _run_random_cases(strategy, 1, effort, asker.run_case)
+            for case in _iter_coverage_cases(operation, effort):
+                asker.run_case(case)
             # What takes nothing can be asked in one way alone.
             if operation.body or any(operation.iter_parameters()):
                 for mode in GenerationMode:
-                    _draw(operation.as_strategy(generation_mode=mode), effort.random, effort, asker.ask)
+                    _run_random_cases(
+                        operation.as_strategy(generation_mode=mode),
+                        effort.random_cases,
+                        effort,
+                        asker.run_case,
+                    )
     return found
 
 
-def _counted(operation: Operation, effort: Effort) -> Iterator[Case]:
+def _iter_coverage_cases(operation: Operation, effort: ExerciseEffort) -> Iterator[Case]:
     cases = list(
         operation.schema.iter_coverage_cases(
             operation,
@@ -157,13 +162,15 @@ def _counted(operation: Operation, effort: Effort) -> Iterator[Case]:
             generation_config=operation.schema.config.generation,
         )
     )
-    yield from cases[:: 1 if effort.counted is None else max(1, len(cases) // effort.counted)]
+    yield from cases[:: 1 if effort.coverage_cases is None else max(1, len(cases) // effort.coverage_cases)]
 
 
-def _draw(strategy: SearchStrategy[Case], count: int, effort: Effort, ask: Callable[[Case], None]) -> None:
+def _run_random_cases(
+    strategy: SearchStrategy[Case], count: int, effort: ExerciseEffort, ask: Callable[[Case], None]
+) -> None:
     look = settings(
         max_examples=count,
-        derandomize=effort.repeatable,
+        derandomize=effort.is_deterministic,
         database=None,
         deadline=None,
         phases=[Phase.generate],
@@ -177,56 +184,56 @@ def _draw(strategy: SearchStrategy[Case], count: int, effort: Effort, ask: Calla
 
 
 @dataclass(slots=True)
-class _Asker:
+class _OperationTester:
     """Asks one operation."""
 
     url: str
     session: requests.Session
     operator_key: str
-    known: Known
+    tenant: SampleTenant
     operation: Operation
-    found: Findings
+    report: ConformanceReport
     # The query that the next page of a list is asked with.
     _further: Mapping[str, Any] | None = None
     _number: int = 0
 
-    def ask(self, case: Case) -> None:
+    def run_case(self, case: Case) -> None:
         """Ask once, and look at the answer."""
-        answers = self.found.answers.setdefault(self.operation.label, Counter())
+        answers = self.report.answers.setdefault(self.operation.label, Counter())
         self._number += 1
         self._aim(case)
         headers = self._headers()
-        answer = case.call(base_url=self.url, session=self.session, headers=headers, timeout=_SECONDS)
+        answer = case.call(base_url=self.url, session=self.session, headers=headers, timeout=_TIMEOUT_SECONDS)
         answers[answer.status_code] += 1
         self._remember(case, answer)
-        checks = [*CHECKS, *([] if is_shared(self.operation) else [unsupported_method])]
+        checks = [*CHECKS, *([] if is_path_ambiguous(self.operation) else [unsupported_method])]
         try:
             case.validate_response(answer, checks=checks)
         except FailureGroup as broken:
             shown = case.as_curl_command(headers=headers)
-            self.found.faults.extend(
+            self.report.violations.extend(
                 f"{self.operation.label}: {fault}\n  {shown}" for fault in broken.exceptions
             )
 
     def _aim(self, case: Case) -> None:
         """Most cases are about things that exist."""
-        if self._number % _ASTRAY == 0:
+        if self._number % _KEEP_MADE_UP_IDS_EVERY == 0:
             return
         case.path_parameters = {
-            name: self.known.ids.get(name, value) for name, value in case.path_parameters.items()
+            name: self.tenant.ids.get(name, value) for name, value in case.path_parameters.items()
         }
         if "cursor" in case.query and self._further:
             case.query = dict(self._further)
         else:
-            case.query = pointed(self._plain(case.query), self.known.ids)
+            case.query = use_real_ids(self._plain(case.query), self.tenant.ids)
         if isinstance(case.body, dict):
-            case.body = pointed(case.body, self.known.ids)
+            case.body = use_real_ids(case.body, self.tenant.ids)
 
     def _plain(self, query: Mapping[str, Any]) -> dict[str, Any]:
         """Without a made-up cursor, and often with one filter alone: all of them let nothing through."""
         kept = [(name, value) for name, value in query.items() if name != "cursor"]
         if kept and self._number // 2 % 2:
-            return dict([kept[self._number // _ASTRAY % len(kept)]])
+            return dict([kept[self._number // _KEEP_MADE_UP_IDS_EVERY % len(kept)]])
         return dict(kept)
 
     def _headers(self) -> dict[str, str]:
@@ -234,10 +241,10 @@ class _Asker:
         if any("operate" in scopes for needed in security for scopes in needed.values()):
             return {"Authorization": f"Bearer {self.operator_key}"}
         if self._number % 2:
-            return {"Authorization": f"Bearer {self.known.key}"}
+            return {"Authorization": f"Bearer {self.tenant.key}"}
         return {
             "Authorization": f"Bearer {self.operator_key}",
-            TENANT_HEADER: self.known.ids["tenant_id"],
+            TENANT_HEADER: self.tenant.ids["tenant_id"],
         }
 
     def _remember(self, case: Case, answer: Response) -> None:
@@ -248,10 +255,10 @@ class _Asker:
                 self._further = {**case.query, "cursor": told["next"]}
 
 
-def pointed(value: Any, ids: Mapping[str, str], name: str = "") -> Any:
+def use_real_ids(value: Any, ids: Mapping[str, str], name: str = "") -> Any:
     """The same value, with ids of things that exist where it names such things."""
     if isinstance(value, dict):
-        return {inner: pointed(one, ids, inner) for inner, one in value.items()}
+        return {inner: use_real_ids(one, ids, inner) for inner, one in value.items()}
     real = ids.get(name) or ids.get(f"{name}_id")
     if real is None:
         return value

@@ -79,7 +79,7 @@ def migrate(url: str) -> None:
 
 
 @contextmanager
-def temporary_folder() -> Iterator[Path]:
+def make_temporary_folder() -> Iterator[Path]:
     """A folder that every account may enter: pytest's own are closed to the one that runs PostgreSQL."""
     folder = Path(tempfile.mkdtemp(prefix="waybill-test-"))
     folder.chmod(0o755)
@@ -90,7 +90,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def database_server(*, durable: bool = False) -> Iterator[DatabaseServer]:
+def run_database_server(*, durable: bool = False) -> Iterator[DatabaseServer]:
     """The server of WAYBILL_DATABASE_URL, or one that lives as long as this block.
 
     `durable` is for tests that kill the machine under it; the others are faster without.
@@ -100,7 +100,7 @@ def database_server(*, durable: bool = False) -> Iterator[DatabaseServer]:
         yield DatabaseServer(make_url(given).set(drivername="postgresql+psycopg"))
         return
     with (
-        temporary_folder() as folder,
-        embedded.start(folder / "postgres", durable=durable, shelter=folder / "shelter") as server,
+        make_temporary_folder() as folder,
+        embedded.start(folder / "postgres", durable=durable, program_dir=folder / "shelter") as server,
     ):
         yield DatabaseServer(make_url(server.url))

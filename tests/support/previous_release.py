@@ -24,31 +24,33 @@ class NoHistoryError(Exception):
     """This checkout does not hold the code that was before: it has no git, or only the newest commit."""
 
 
-def previous() -> str:
+def find_previous_commit() -> str:
     """The commit to upgrade from. Raises NoHistoryError."""
     given = os.environ.get("WAYBILL_TEST_PREVIOUS")
     if given:
         return given
     try:
-        return _git("describe", "--tags", "--abbrev=0", "--match=v*", "HEAD^")
+        return _run_git_text("describe", "--tags", "--abbrev=0", "--match=v*", "HEAD^")
     except NoHistoryError:
-        newest = _git("log", "-1", "--diff-filter=A", "--format=%H", "--", "migrations/versions/*.py")
-        return _git("rev-parse", "--verify", f"{newest or 'HEAD'}^")
+        newest = _run_git_text(
+            "log", "-1", "--diff-filter=A", "--format=%H", "--", "migrations/versions/*.py"
+        )
+        return _run_git_text("rev-parse", "--verify", f"{newest or 'HEAD'}^")
 
 
-def unpack(commit: str, folder: Path) -> Path:
+def unpack_commit(commit: str, folder: Path) -> Path:
     """Lay that commit's packages out in a folder, to be put first on a process's PYTHONPATH."""
-    packed = _asked("archive", "--format=tar", commit, "--", *PACKAGES)
+    packed = _run_git("archive", "--format=tar", commit, "--", *PACKAGES)
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         tar.extractall(folder, filter="data")
     return folder
 
 
-def _git(*words: str) -> str:
-    return _asked(*words).decode().strip()
+def _run_git_text(*words: str) -> str:
+    return _run_git(*words).decode().strip()
 
 
-def _asked(*words: str) -> bytes:
+def _run_git(*words: str) -> bytes:
     try:
         # This repository alone: a test run as root may stand in a checkout of somebody else's.
         command = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), *words]

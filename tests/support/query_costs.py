@@ -2,7 +2,7 @@
 
 Counts, not times: a slow machine asks as often as a fast one, as long as what the clock makes it ask is left
 out. That is told by a transaction's first statement, and a statement has the name that it has in
-`delivery/ledger/`: `_CLAIM` in `claiming.py` is `claiming.claim`.
+`delivery/ledger/`: `_CLAIM` in `claiming.py` is `claims.claim`.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from delivery import ledger
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from tests.support.counting import Transaction
+    from tests.support.wire_counting import Transaction
 
-# What comes with time, or with a connection, and not with deliveries. `claiming.unstarted` alone is a look at
+# What comes with time, or with a connection, and not with deliveries. `claims.count_queued` alone is a look at
 # a queue that has no room.
-_BY_THE_CLOCK = {
-    "claiming.ready",
-    "claiming.rescue",
-    "health.ensure",
-    "present.oldest",
-    "readiness.missing",
-    "replays.take_due",
+_BACKGROUND_STATEMENTS = {
+    "claims.ready",
+    "claims.rescue",
+    "endpoint_health.ensure",
+    "live.oldest_due",
+    "readiness.missing_tables",
+    "jobs.claim_due",
     "show server_version_num",
     "listen waybill_due",
     "select pg_catalog.version()",
 }
-_MODULES_BY_THE_CLOCK = {
+_BACKGROUND_MODULES = {
+    "dead_letters",
+    "drop_partitions",
     "event_types",
-    "figures",
-    "messages",
+    "expiry",
+    "login_failures",
     "partitions",
-    "retiring",
+    "prune_rows",
+    "rollup",
     "sessions",
-    "sign_in_failures",
-    "thinning",
-    "upkeep",
 }
-_LOOK = ["claiming.unstarted"]
+_EMPTY_POLL = ["claims.count_queued"]
 _PARAMETER = re.compile(r"\$\d+|%\(\w+\)s|(?<![:\w]):\w+")
-_SHOWN = 60
+_COLUMN_WIDTH = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,74 +64,85 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class CostReport:
     """What `who` asked for in doing `what`, and what it asked for by the clock meanwhile."""
 
-    who: str
-    what: str
+    process: str
+    action: str
     transactions: Sequence[Transaction]
     messages: int = 0
 
     @property
-    def counted(self) -> list[Transaction]:
+    def work_transactions(self) -> list[Transaction]:
         """What the work itself took."""
-        return [one for one in self.transactions if not _is_by_the_clock(one)]
+        return [one for one in self.transactions if not _is_background(one)]
 
     @property
-    def beside(self) -> list[Transaction]:
+    def background_transactions(self) -> list[Transaction]:
         """What the clock asked for."""
-        return [one for one in self.transactions if _is_by_the_clock(one)]
+        return [one for one in self.transactions if _is_background(one)]
 
     @property
     def cost(self) -> Cost:
         """How often the work asked for something."""
-        return cost_of(self.counted, messages=self.messages)
+        return sum_costs(self.work_transactions, messages=self.messages)
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
+class CostCheck:
     """A bill, and what may stand on it.
 
     `seen` names statements that must have been counted: else something went past us, or has another name now.
     """
 
-    bill: Bill
-    most: Cost
-    seen: Collection[str]
+    report: CostReport
+    max_cost: Cost
+    expected_statements: Collection[str]
 
     @property
-    def faults(self) -> list[str]:
+    def errors(self) -> list[str]:
         """What is wrong, each in one sentence."""
-        bill, counted, allowed = self.bill, asdict(self.bill.cost), asdict(self.most)
+        bill, counted, allowed = self.report, asdict(self.report.cost), asdict(self.max_cost)
         return [
-            f"{bill.what} took the {bill.who} {counted[name]:,} {_plain(name)}; at most {most:,} are allowed."
+            f"{bill.action} took the {bill.process} {counted[name]:,} {_humanize(name)}; at most {most:,} are allowed."
             for name, most in allowed.items()
             if counted[name] > most
         ] + [
-            f"The {bill.who} was not seen asking for {name}."
-            for name in sorted(set(self.seen) - _tally(bill.counted).keys())
+            f"The {bill.process} was not seen asking for {name}."
+            for name in sorted(
+                set(self.expected_statements) - _count_statements(bill.work_transactions).keys()
+            )
         ]
 
     @property
     def table(self) -> str:
         """Every count, beside what is allowed, and where it comes from."""
-        allowed = asdict(self.most)
-        lines = [f"{self.bill.who}: {self.bill.what}", f"  {'':<{_SHOWN}}{'counted':>9}{'at most':>9}"]
-        lines += [
-            f"  {_plain(name):<{_SHOWN}}{number:>9,}{allowed[name]:>9,}"
-            for name, number in asdict(self.bill.cost).items()
+        allowed = asdict(self.max_cost)
+        lines = [
+            f"{self.report.process}: {self.report.action}",
+            f"  {'':<{_COLUMN_WIDTH}}{'counted':>9}{'at most':>9}",
         ]
-        lines += ["  of it, by statement", *_rows(self.bill.counted)]
-        return "\n".join([*lines, "  not counted: the clock asks for it", *_rows(self.bill.beside)])
+        lines += [
+            f"  {_humanize(name):<{_COLUMN_WIDTH}}{number:>9,}{allowed[name]:>9,}"
+            for name, number in asdict(self.report.cost).items()
+        ]
+        lines += ["  of it, by statement", *_format_rows(self.report.work_transactions)]
+        return "\n".join(
+            [
+                *lines,
+                "  not counted: the clock asks for it",
+                *_format_rows(self.report.background_transactions),
+            ]
+        )
 
 
-def check(*audits: Audit) -> None:
+def assert_costs(*audits: CostCheck) -> None:
     """Fail, with all that was counted, if anything was asked for more often than it may be."""
-    faults = [fault for audit in audits for fault in audit.faults]
+    faults = [fault for audit in audits for fault in audit.errors]
     assert not faults, "\n\n".join(["\n".join(faults), *[audit.table for audit in audits]])
 
 
-def cost_of(transactions: Iterable[Transaction], *, messages: int = 0) -> Cost:
+def sum_costs(transactions: Iterable[Transaction], *, messages: int = 0) -> Cost:
     """Everything that these transactions asked for."""
     known = list(transactions)
     return Cost(
@@ -142,44 +153,52 @@ def cost_of(transactions: Iterable[Transaction], *, messages: int = 0) -> Cost:
     )
 
 
-def name_of(statement: str) -> str:
+def get_statement_name(statement: str) -> str:
     """The name that a statement has in `delivery/ledger/`, else its first words."""
-    bare = _bare(statement)
-    return _names().get(bare, bare[: _SHOWN - 2])
+    bare = _normalize_statement(statement)
+    return _load_statement_names().get(bare, bare[: _COLUMN_WIDTH - 2])
 
 
-def _is_by_the_clock(transaction: Transaction) -> bool:
-    names = [name_of(statement) for statement in transaction.statements]
+def _is_background(transaction: Transaction) -> bool:
+    names = [get_statement_name(statement) for statement in transaction.statements]
     if not names:
         return False
-    return names == _LOOK or names[0] in _BY_THE_CLOCK or names[0].partition(".")[0] in _MODULES_BY_THE_CLOCK
+    return (
+        names == _EMPTY_POLL
+        or names[0] in _BACKGROUND_STATEMENTS
+        or names[0].partition(".")[0] in _BACKGROUND_MODULES
+    )
 
 
-def _rows(transactions: Iterable[Transaction]) -> list[str]:
-    return [f"    {name:<{_SHOWN - 2}}{number:>9,}" for name, number in _tally(transactions).most_common()]
+def _format_rows(transactions: Iterable[Transaction]) -> list[str]:
+    return [
+        f"    {name:<{_COLUMN_WIDTH - 2}}{number:>9,}"
+        for name, number in _count_statements(transactions).most_common()
+    ]
 
 
-def _tally(transactions: Iterable[Transaction]) -> Counter[str]:
-    return Counter(name_of(statement) for one in transactions for statement in one.statements)
+def _count_statements(transactions: Iterable[Transaction]) -> Counter[str]:
+    return Counter(get_statement_name(statement) for one in transactions for statement in one.statements)
 
 
-def _plain(name: str) -> str:
+def _humanize(name: str) -> str:
     return name.replace("_", " ")
 
 
 @cache
-def _names() -> dict[str, str]:
+def _load_statement_names() -> dict[str, str]:
     """The names of all statements that stand in a module of the ledger, by their bare text."""
     names: dict[str, str] = {}
-    for found in pkgutil.iter_modules(ledger.__path__):
-        module = importlib.import_module(f"{ledger.__name__}.{found.name}")
+    for found in pkgutil.walk_packages(ledger.__path__, f"{ledger.__name__}."):
+        module = importlib.import_module(found.name)
+        short = found.name.rpartition(".")[2]
         for name, value in vars(module).items():
-            for text in _texts(value):
-                names.setdefault(_bare(text), f"{found.name}.{name.strip('_').lower()}")
+            for text in _iter_texts(value):
+                names.setdefault(_normalize_statement(text), f"{short}.{name.strip('_').lower()}")
     return names
 
 
-def _texts(value: object) -> Iterator[str]:
+def _iter_texts(value: object) -> Iterator[str]:
     match value:
         case TextClause():
             yield value.text
@@ -187,11 +206,11 @@ def _texts(value: object) -> Iterator[str]:
             yield value
         case tuple():
             for part in value:
-                yield from _texts(part)
+                yield from _iter_texts(part)
         case _:
             pass
 
 
-def _bare(statement: str) -> str:
+def _normalize_statement(statement: str) -> str:
     """A statement without what the driver changes: how parameters are written, and white space."""
     return " ".join(_PARAMETER.sub("?", statement).split())

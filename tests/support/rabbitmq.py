@@ -37,14 +37,14 @@ class RabbitMQMissing(RuntimeError):
         )
 
 
-def installed() -> bool:
+def is_installed() -> bool:
     """Whether this machine can run a node."""
     return any(PACKAGES.glob("rabbitmq_server-*/sbin/rabbitmq-server"))
 
 
-def scripts() -> Path:
+def find_scripts() -> Path:
     """The folder of the package's own scripts. Raises RabbitMQMissing."""
-    if not installed():
+    if not is_installed():
         raise RabbitMQMissing
     return max(PACKAGES.glob("rabbitmq_server-*/sbin"))
 
@@ -53,9 +53,9 @@ class PrivateRabbitMQ:
     """One node and its epmd. `kill` and `restart` keep its folder, `stop` ends both and removes it."""
 
     def __init__(self) -> None:
-        self._scripts = scripts()
+        self._scripts = find_scripts()
         self.folder = Path(tempfile.mkdtemp(prefix="waybill-rabbitmq-"))
-        self.port, self.distribution_port, self.epmd_port = _free_ports(3)
+        self.port, self.distribution_port, self.epmd_port = _find_free_ports(3)
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
         self._environment = self._own_environment()
         self._epmd: subprocess.Popen[bytes] | None = None
@@ -70,7 +70,7 @@ class PrivateRabbitMQ:
         """Start what does not run, and return when AMQP is answered."""
         try:
             # An AMQP header must get a method frame: the port alone opens before the node is ready.
-            self._wait_until(self.launch(), lambda: _answer(self.port, AMQP_HEADER) == b"\x01")
+            self._wait_until(self.launch(), lambda: _read_first_byte(self.port, AMQP_HEADER) == b"\x01")
         except BaseException:
             self.stop()
             raise
@@ -79,7 +79,7 @@ class PrivateRabbitMQ:
         """Start what does not run, and do not wait for the node."""
         if self._epmd is None:
             self._epmd = self._spawn("epmd", "-port", str(self.epmd_port), "-address", "127.0.0.1")
-            self._wait_until(self._epmd, lambda: _answer(self.epmd_port, EPMD_NAMES) != b"")
+            self._wait_until(self._epmd, lambda: _read_first_byte(self.epmd_port, EPMD_NAMES) != b"")
         if self._node is None:
             self._node = self._spawn(str(self._scripts / "rabbitmq-server"))
         return self._node
@@ -94,7 +94,7 @@ class PrivateRabbitMQ:
         self.start()
 
     @contextmanager
-    def frozen(self) -> Iterator[None]:
+    def freeze(self) -> Iterator[None]:
         """Stand still: connections stay open and nothing is answered."""
         assert self._node is not None
         self._node.send_signal(signal.SIGSTOP)
@@ -112,7 +112,7 @@ class PrivateRabbitMQ:
             self._epmd = None
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def ctl(self, *arguments: str) -> str:
+    def run_ctl(self, *arguments: str) -> str:
         """What `rabbitmqctl` answers. It starts an Erlang of its own: about half a second."""
         answer = subprocess.run(
             [self._scripts / "rabbitmqctl", "--quiet", *arguments],
@@ -128,7 +128,7 @@ class PrivateRabbitMQ:
 
     def list_queues(self) -> dict[str, int]:
         """Messages by queue, ready and unacknowledged. Quorum queues report late."""
-        rows = json.loads(self.ctl("list_queues", "name", "messages", "--formatter", "json"))
+        rows = json.loads(self.run_ctl("list_queues", "name", "messages", "--formatter", "json"))
         return {row["name"]: row["messages"] for row in rows}
 
     def __enter__(self) -> Self:
@@ -204,7 +204,7 @@ class PrivateRabbitMQ:
             time.sleep(0.02)
 
 
-def _answer(port: int, question: bytes) -> bytes:
+def _read_first_byte(port: int, question: bytes) -> bytes:
     """The first byte that the server on this port answers; none while there is no server."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
@@ -214,7 +214,7 @@ def _answer(port: int, question: bytes) -> bytes:
         return b""
 
 
-def _free_ports(count: int) -> list[int]:
+def _find_free_ports(count: int) -> list[int]:
     """Different ones: all are held until the last is found."""
     probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(probe.getsockname()[1]) for probe in probes]

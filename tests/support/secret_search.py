@@ -15,20 +15,20 @@ from tests.support import postgres
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SHORTEST = 12  # what is shorter is found by chance
+MIN_SECRET_LENGTH = 12  # what is shorter is found by chance
 
 
 @dataclass(frozen=True, slots=True)
-class Secret:
+class MarkedSecret:
     """One secret, and the only places where it may be seen."""
 
     name: str
     text: str = field(repr=False)
-    places: frozenset[str] = frozenset()
+    allowed_places: frozenset[str] = frozenset()
 
-    def shapes(self) -> Iterator[tuple[str, bytes]]:
+    def iter_encodings(self) -> Iterator[tuple[str, bytes]]:
         """How it would look: as it is, escaped, encoded, as PostgreSQL shows bytes, or only its core."""
-        assert len(self.text) >= SHORTEST, self.name
+        assert len(self.text) >= MIN_SECRET_LENGTH, self.name
         core = self.text.split("_", 1)[1] if self.text.startswith(("wb", "wh")) else self.text
         for what, text in (("itself", self.text), ("without its prefix", core)):
             yield what, text.encode()
@@ -46,34 +46,34 @@ class Secret:
 class Evidence:
     """What was shown, by place."""
 
-    shown: dict[str, bytes] = field(default_factory=dict)
+    captured: dict[str, bytes] = field(default_factory=dict)
 
     def add(self, place: str, content: str | bytes) -> None:
         """Keep something that was shown there."""
         content = content.encode() if isinstance(content, str) else content
-        self.shown[place] = self.shown.get(place, b"") + content + b"\n"
+        self.captured[place] = self.captured.get(place, b"") + content + b"\n"
 
-    def leaks(self, secrets: list[Secret]) -> set[str]:
+    def find_leaks(self, secrets: list[MarkedSecret]) -> set[str]:
         """Every secret that was seen where it may not be."""
         return {
             f"{secret.name} in {place} ({shape})"
             for secret in secrets
-            for shape, looks in secret.shapes()
-            for place, content in self.shown.items()
-            if place not in secret.places and looks in content
+            for shape, looks in secret.iter_encodings()
+            for place, content in self.captured.items()
+            if place not in secret.allowed_places and looks in content
         }
 
-    def unseen(self, secrets: list[Secret]) -> set[str]:
+    def find_unseen(self, secrets: list[MarkedSecret]) -> set[str]:
         """Every place where a secret may be seen, and was not: so much for the search itself."""
         return {
             f"{secret.name} in {place}"
             for secret in secrets
-            for place in secret.places
-            if secret.text.encode() not in self.shown.get(place, b"")
+            for place in secret.allowed_places
+            if secret.text.encode() not in self.captured.get(place, b"")
         }
 
 
-def rows_as_text(url: str) -> Iterator[tuple[str, str]]:
+def iter_rows_as_text(url: str) -> Iterator[tuple[str, str]]:
     """Every row of every table of a database, by the table's name."""
     with postgres.connect(url) as connection:
         tables = connection.execute(

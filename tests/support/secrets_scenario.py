@@ -15,48 +15,48 @@ import httpx
 from sqlalchemy import make_url
 
 from signing import generate_ed25519
-from tests.support.marked import SHORTEST, Evidence, Secret, rows_as_text
-from tests.support.receivers import Authority
-from tests.support.scene import PATIENCE
+from tests.support.receivers import CertificateAuthority
+from tests.support.scenario import TIMEOUT_SECONDS
+from tests.support.secret_search import MIN_SECRET_LENGTH, Evidence, MarkedSecret, iter_rows_as_text
 from tests.support.stack import ROOT, WAYBILL, Stack, wait_until
 
 _LINK = re.compile(r'href="(/console[^"#]*)')
 _CSRF = re.compile(r'name="csrf" value="([^"]+)"')
-_MOST_PAGES = 150
-_FINAL = {"succeeded", "failed", "cancelled"}
+_MAX_PAGES = 150
+_FINAL_STATUSES = {"succeeded", "failed", "cancelled"}
 EMAIL = "ada@example.com"
 
 
-def mark(kind: str) -> str:
+def make_marked_secret(label: str) -> str:
     """A secret that nothing else contains by chance."""
-    return f"marked-{kind}-{secrets.token_hex(12)}"
+    return f"marked-{label}-{secrets.token_hex(12)}"
 
 
-class Confidant:
+class SecretsScenario:
     """Tells an engine secrets, uses it, and keeps all that it shows. `secrets`: what must not be in there."""
 
     def __init__(self, stack: Stack, amqp_password: str, wire: list[bytes]) -> None:
         self.stack = stack
         self.evidence = Evidence()
         self._wire = wire
-        self.secrets: list[Secret] = []
+        self.secrets: list[MarkedSecret] = []
         self._client = httpx.Client(base_url=f"http://127.0.0.1:{stack.port}", timeout=30)
         self._key = ""
         self._tenant = ""
         for name in ("WAYBILL_SECRET_KEYS", "WAYBILL_OPERATOR_KEY"):
-            self.tell(name, stack.environment[name])
-        self.tell("password for RabbitMQ", amqp_password, "wire to RabbitMQ")
+            self.register_secret(name, stack.environment[name])
+        self.register_secret("password for RabbitMQ", amqp_password, "wire to RabbitMQ")
         password = make_url(stack.database_url).password or ""
-        if len(password) >= SHORTEST:  # one that somebody else has chosen may be `postgres`
-            self.tell("password of the database", password)
+        if len(password) >= MIN_SECRET_LENGTH:  # one that somebody else has chosen may be `postgres`
+            self.register_secret("password of the database", password)
 
-    def tell(self, name: str, text: str, *places: str) -> str:
+    def register_secret(self, name: str, text: str, *places: str) -> str:
         """Know of a secret from now on."""
-        self.secrets.append(Secret(name, text, frozenset(places)))
+        self.secrets.append(MarkedSecret(name, text, frozenset(places)))
         return text
 
     # ---------------------------------------------------------------- the API
-    def ask(self, method: str, path: str, body: object = None, *, place: str = "", key: str = "") -> Any:
+    def call_api(self, method: str, path: str, body: object = None, *, place: str = "", key: str = "") -> Any:
         """Ask the API; keep the answer with its head."""
         # In bytes: a key that is mistyped may be anything.
         headers = {
@@ -65,62 +65,64 @@ class Confidant:
         }
         sent = b"" if body is None else json.dumps(body).encode()
         answer = self._client.request(method, path, headers=headers, content=sent)
-        self.keep(place or f"answer: {method} {re.sub(r'_[0-9a-z]{26}', '', path)}", answer)
+        self.record_answer(place or f"answer: {method} {re.sub(r'_[0-9a-z]{26}', '', path)}", answer)
         return (
             answer.json()
             if answer.headers.get("content-type") == "application/json" and answer.content
             else None
         )
 
-    def keep(self, place: str, answer: httpx.Response) -> None:
+    def record_answer(self, place: str, answer: httpx.Response) -> None:
         """Keep an answer: body, and head too."""
         head = "\n".join(f"{name}: {value}" for name, value in answer.headers.multi_items())
         self.evidence.add(place, f"{answer.status_code}\n{head}\n{answer.text}\n{unescape(answer.text)}")
 
-    def begin(self) -> None:
+    def create_tenant(self) -> None:
         """A tenant with a key."""
         operator = self.stack.environment["WAYBILL_OPERATOR_KEY"]
-        self._tenant = self.ask("POST", "/v1/tenants", {"name": "Acme"}, key=operator)["id"]
+        self._tenant = self.call_api("POST", "/v1/tenants", {"name": "Acme"}, key=operator)["id"]
         path, place = f"/v1/tenants/{self._tenant}/keys", "answer that makes a key"
-        self._key = self.ask("POST", path, {"name": "in use"}, key=operator, place=place)["key"]
-        self.tell("API key", self._key, place)
-        self.ask("GET", path, key=operator)
-        self.ask("GET", f"/v1/tenants/{self._tenant}", key=operator)
+        self._key = self.call_api("POST", path, {"name": "in use"}, key=operator, place=place)["key"]
+        self.register_secret("API key", self._key, place)
+        self.call_api("GET", path, key=operator)
+        self.call_api("GET", f"/v1/tenants/{self._tenant}", key=operator)
 
-    def subscribe(self, what: str, url: str, **more: Any) -> str:
+    def create_endpoint(self, label: str, url: str, **more: Any) -> str:
         """An endpoint with a secret and headers of its own; returns its id."""
         place = "answer that makes an endpoint"
-        token = self.tell(f"custom header of {what}", mark("header"))
+        token = self.register_secret(f"custom header of {label}", make_marked_secret("header"))
         body = {"url": url, "headers": {"Authorization": f"Bearer {token}"}, "schedule": [0, 0.2]}
-        made = self.ask("POST", "/v1/endpoints", body | more, place=place)
+        made = self.call_api("POST", "/v1/endpoints", body | more, place=place)
         # One that was brought along is not told back.
         told = made["secret"]
-        self.tell(f"secret of {what}", told or more["secret"], *([place] if told else []))
+        self.register_secret(f"secret of {label}", told or more["secret"], *([place] if told else []))
         return str(made["id"])
 
-    def identity(self) -> dict[str, str]:
+    def make_client_certificate(self) -> dict[str, str]:
         """A client certificate, whose key is a secret from its first line on."""
-        chain, key = Authority().client("waybill")
-        self.tell("private key of a client certificate", key.splitlines()[1])
+        chain, key = CertificateAuthority().make_client_certificate("waybill")
+        self.register_secret("private key of a client certificate", key.splitlines()[1])
         return {"certificate": chain, "private_key": key}
 
-    def rotate(self, endpoint: str) -> None:
+    def rotate_secrets(self, endpoint: str) -> None:
         """A second secret beside the first, and one more that is brought along."""
         path, place = f"/v1/endpoints/{endpoint}/secrets/rotate", "answer that rotates a secret"
-        self.tell(
-            "rotated secret", self.ask("POST", path, {"overlap_hours": 1}, place=place)["secret"], place
+        self.register_secret(
+            "rotated secret", self.call_api("POST", path, {"overlap_hours": 1}, place=place)["secret"], place
         )
         own = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
-        told = self.ask("POST", path, {"secret": own}, place=place)["secret"]
-        self.tell("own secret", own, *([place] if told else []))
-        self.ask("GET", f"/v1/endpoints/{endpoint}/secrets")
+        told = self.call_api("POST", path, {"secret": own}, place=place)["secret"]
+        self.register_secret("own secret", own, *([place] if told else []))
+        self.call_api("GET", f"/v1/endpoints/{endpoint}/secrets")
 
-    def blunder(self, endpoint: str) -> None:
+    def make_mistakes(self, endpoint: str) -> None:
         """Mistakes close to secrets: each is refused, and none is repeated."""
-        typed = self.tell("mistyped secret", "whsec_" + mark("typed") + "?")
-        header = self.tell("header with a line break", mark("split"))
-        wrong = self.tell("unknown key", "wbk_" + secrets.token_urlsafe(32))
-        strangers = self.identity() | {"certificate": self.identity()["certificate"]}
+        typed = self.register_secret("mistyped secret", "whsec_" + make_marked_secret("typed") + "?")
+        header = self.register_secret("header with a line break", make_marked_secret("split"))
+        wrong = self.register_secret("unknown key", "wbk_" + secrets.token_urlsafe(32))
+        strangers = self.make_client_certificate() | {
+            "certificate": self.make_client_certificate()["certificate"]
+        }
         url = "https://shop.example/in"
         bad: tuple[tuple[str, str, object], ...] = (
             ("POST", "/v1/endpoints", {"url": url, "secret": typed}),
@@ -136,69 +138,71 @@ class Confidant:
             ("POST", f"/v1/endpoints/{endpoint}/secrets/rotate", {"secret": typed, "overlap_hours": -1}),
         )
         for method, path, body in bad:
-            self.ask(method, path, body, place="answers to mistakes")
-        self.ask("GET", "/v1/endpoints", key=wrong, place="answers to mistakes")
-        self.ask("GET", "/v1/endpoints", key=wrong + "\u0085ü", place="answers to mistakes")
+            self.call_api(method, path, body, place="answers to mistakes")
+        self.call_api("GET", "/v1/endpoints", key=wrong, place="answers to mistakes")
+        self.call_api("GET", "/v1/endpoints", key=wrong + "\u0085ü", place="answers to mistakes")
 
-    def publish(self) -> None:
+    def publish_event(self) -> None:
         """An event for every endpoint; wait until nothing is owed."""
-        self.ask("POST", "/v1/events", {"type": "order.created", "data": {"n": 1}})
+        self.call_api("POST", "/v1/events", {"type": "order.created", "data": {"n": 1}})
 
         def all_ended() -> bool:
-            listed = self.ask("GET", "/v1/deliveries")["items"]
-            return bool(listed) and {one["status"] for one in listed} <= _FINAL
+            listed = self.call_api("GET", "/v1/deliveries")["items"]
+            return bool(listed) and {one["status"] for one in listed} <= _FINAL_STATUSES
 
-        wait_until(all_ended, "every delivery to end", seconds=PATIENCE)
+        wait_until(all_ended, "every delivery to end", seconds=TIMEOUT_SECONDS)
 
-    def look_everywhere(self) -> set[str]:
+    def read_everything(self) -> set[str]:
         """Ask for all that the API shows; returns the outcomes that there were."""
         outcomes = set()
-        for endpoint in self.ask("GET", "/v1/endpoints")["items"]:
+        for endpoint in self.call_api("GET", "/v1/endpoints")["items"]:
             for below in ("", "/health", "/secrets", "/events"):
-                self.ask("GET", f"/v1/endpoints/{endpoint['id']}{below}")
-        for delivery in self.ask("GET", "/v1/deliveries")["items"]:
+                self.call_api("GET", f"/v1/endpoints/{endpoint['id']}{below}")
+        for delivery in self.call_api("GET", "/v1/deliveries")["items"]:
             for below in ("", "/attempts", "/trace"):
-                self.ask("GET", f"/v1/deliveries/{delivery['id']}{below}")
-            for attempt in self.ask("GET", f"/v1/deliveries/{delivery['id']}/attempts")["items"]:
+                self.call_api("GET", f"/v1/deliveries/{delivery['id']}{below}")
+            for attempt in self.call_api("GET", f"/v1/deliveries/{delivery['id']}/attempts")["items"]:
                 outcomes.add(attempt["outcome"])
-                self.ask("GET", f"/v1/attempts/{attempt['id']}")
-        for event in self.ask("GET", "/v1/events")["items"]:
-            self.ask("GET", f"/v1/events/{event['id']}")
-            self.ask("GET", f"/v1/events/{event['id']}/trace")
+                self.call_api("GET", f"/v1/attempts/{attempt['id']}")
+        for event in self.call_api("GET", "/v1/events")["items"]:
+            self.call_api("GET", f"/v1/events/{event['id']}")
+            self.call_api("GET", f"/v1/events/{event['id']}/trace")
         for path in ("/v1/audit?engine=true", "/v1/replays", "/openapi.json"):
-            self.ask("GET", path)
+            self.call_api("GET", path)
         for rows in ("deliveries", "attempts"):
             for form in ("jsonl", "csv"):
-                self.ask("GET", f"/v1/exports/{rows}?format={form}&since=2020-01-01T00:00:00Z")
+                self.call_api("GET", f"/v1/exports/{rows}?format={form}&since=2020-01-01T00:00:00Z")
         return outcomes
 
     # ---------------------------------------------------------------- the console
-    def visit(self) -> int:
+    def crawl_console(self) -> int:
         """Sign in by password and by a portal link, and open every page; returns how many there were."""
-        password = self.tell("password of a person", mark("password"))
+        password = self.register_secret("password of a person", make_marked_secret("password"))
         asked = ("person", "create", EMAIL, "Ada", "--role", "admin", "--password-stdin")
-        self.evidence.add("command line", self.stack.run(str(WAYBILL), *asked, given=f"{password}\n"))
-        typed = self.tell("mistyped password", mark("typo"))
-        self._enter("/console/sign-in", {"email": EMAIL, "password": typed}).close()
-        with closing(self._enter("/console/sign-in", {"email": EMAIL, "password": password})) as admin:
+        self.evidence.add("command line", self.stack.run(str(WAYBILL), *asked, stdin=f"{password}\n"))
+        typed = self.register_secret("mistyped password", make_marked_secret("typo"))
+        self._sign_in("/console/sign-in", {"email": EMAIL, "password": typed}).close()
+        with closing(self._sign_in("/console/sign-in", {"email": EMAIL, "password": password})) as admin:
             pages = self._crawl(admin, "admin")
         place = "answer that makes a portal link"
-        link = self.ask("POST", "/v1/portal-links", {"role": "support", "label": "Joe"}, place=place)["url"]
-        token = self.tell("portal link", link.rpartition("/")[2], place)
+        link = self.call_api("POST", "/v1/portal-links", {"role": "support", "label": "Joe"}, place=place)[
+            "url"
+        ]
+        token = self.register_secret("portal link", link.rpartition("/")[2], place)
         self._client.get(f"/console/portal/{token}")
-        with closing(self._enter(f"/console/portal/{token}", {})) as partner:
+        with closing(self._sign_in(f"/console/portal/{token}", {})) as partner:
             return pages + self._crawl(partner, "partner")
 
-    def _enter(self, path: str, form: dict[str, str]) -> httpx.Client:
+    def _sign_in(self, path: str, form: dict[str, str]) -> httpx.Client:
         browser = httpx.Client(base_url=self._client.base_url, timeout=30)
         answer = browser.post(path, data=form)
         for token in filter(None, browser.cookies.values()):
-            self.tell("session", token, "cookie of a session")
+            self.register_secret("session", token, "cookie of a session")
         if browser.cookies:  # the one answer that sets it
             self.evidence.add("cookie of a session", answer.headers["set-cookie"])
             self.evidence.add("page that lets in", answer.text)
         else:
-            self.keep("page that lets nobody in", answer)
+            self.record_answer("page that lets nobody in", answer)
         return browser
 
     def _crawl(self, browser: httpx.Client, who: str) -> int:
@@ -206,20 +210,20 @@ class Confidant:
         while todo:
             path = todo.pop()
             shape = re.sub(r"_[0-9a-z]{26}", "", path.partition("?")[0])
-            if path in seen or len(seen) >= _MOST_PAGES:
+            if path in seen or len(seen) >= _MAX_PAGES:
                 continue
             seen.add(path)
             page = browser.get(path)
             assert page.status_code < 500, (path, page.text)
-            self.keep(f"page for {who}: {shape}", page)
+            self.record_answer(f"page for {who}: {shape}", page)
             todo += [unescape(found) for found in _LINK.findall(page.text) if "/static/" not in found]
         return len(seen)
 
     # ---------------------------------------------------------------- what is left behind
-    def run_wrongly(self) -> None:
+    def run_misconfigured(self) -> None:
         """Start processes with settings that are wrong next to a secret."""
-        keys, key = mark("keys"), "short-key-wbo"
-        self.tell("malformed WAYBILL_SECRET_KEYS", keys)
+        keys, key = make_marked_secret("keys"), "short-key-wbo"
+        self.register_secret("malformed WAYBILL_SECRET_KEYS", keys)
         url = self.stack.environment["WAYBILL_DATABASE_URL"]
         away = make_url(url).set(port=9).render_as_string(hide_password=False)
         for changed in (
@@ -243,17 +247,17 @@ class Confidant:
         """Ask nothing more."""
         self._client.close()
 
-    def collect(self) -> None:
+    def collect_evidence(self) -> None:
         """Stop the engine and keep what it has logged, and what its database holds."""
         names = self.stack.running
         self.stack.stop()
         for name in names:
-            self.evidence.add(f"log of {name}", self.stack.log(name))
+            self.evidence.add(f"log of {name}", self.stack.read_log(name))
         self.evidence.add("wire to RabbitMQ", b"".join(self._wire))
-        for table, row in rows_as_text(self.stack.database_url):
+        for table, row in iter_rows_as_text(self.stack.database_url):
             self.evidence.add(f"table {table}", row)
 
 
-def own_v1a_secret() -> str:
+def make_v1a_secret() -> str:
     """A secret for `v1a` that a tenant brings along."""
     return generate_ed25519(secrets.token_bytes(32)).reveal()

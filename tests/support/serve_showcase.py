@@ -7,21 +7,21 @@ import signal
 import threading
 from contextlib import suppress
 
-from tests.support.showcase import FULL, SMALL, showing
-from tests.support.stack import running_servers
-from tests.support.staff import STAFF
+from tests.support.console_users import CONSOLE_USERS
+from tests.support.showcase import FULL_SHOWCASE, SMALL_SHOWCASE, run_showcase
+from tests.support.stack import run_servers
 
 
 def main() -> None:
     """Fill an engine, say how to get in, and stay."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers are not left behind
-    parser = argparse.ArgumentParser(prog="python -m tests.support.exhibition", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.support.serve_showcase", description=__doc__)
     parser.add_argument("--hostile", action="store_true", help="with a hostile tenant, and without a past")
-    scale = SMALL if parser.parse_args().hostile else FULL
+    scale = SMALL_SHOWCASE if parser.parse_args().hostile else FULL_SHOWCASE
     print("Starting an engine and filling it …")  # noqa: T201  a command
-    with suppress(KeyboardInterrupt), running_servers() as stack, showing(stack, scale) as shown:
+    with suppress(KeyboardInterrupt), run_servers() as stack, run_showcase(stack, scale) as shown:
         print(f"{shown.url}/console")  # noqa: T201  somebody waits for it
-        for one in STAFF:
+        for one in CONSOLE_USERS:
             print(f"  {one.role:8} {one.email}  {one.password}")  # noqa: T201  likewise
         threading.Event().wait()
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from delivery.config import Settings
 
 README = Path(__file__).parent.parent.parent / "README.md"
-_PLACE = re.compile(r"(<!-- settings: [^\n]*-->\n).*?(<!-- /settings -->)", re.DOTALL)
+_TABLE_PATTERN = re.compile(r"(<!-- settings: [^\n]*-->\n).*?(<!-- /settings -->)", re.DOTALL)
 
 
-def settings_table() -> str:
+def render_settings_table() -> str:
     """The table as README should have it."""
     rows = ["| variable | default | what it is |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
@@ -20,10 +20,10 @@ def settings_table() -> str:
     return "\n".join(rows)
 
 
-def with_table(readme: str) -> str:
+def replace_table(readme: str) -> str:
     """The text with its table made anew."""
-    return _PLACE.sub(lambda place: f"{place[1]}\n{settings_table()}\n\n{place[2]}", readme)
+    return _TABLE_PATTERN.sub(lambda place: f"{place[1]}\n{render_settings_table()}\n\n{place[2]}", readme)
 
 
 if __name__ == "__main__":
-    README.write_text(with_table(README.read_text()))
+    README.write_text(replace_table(README.read_text()))

@@ -14,44 +14,51 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from delivery.bootstrap import clock
-from delivery.model import EndpointId, Prefix, TenantId, parse_id
+from delivery.domain.model import EndpointId, Prefix, TenantId, parse_id
 from signing import parse_secret
-from tests.support import hostile, past
+from tests.support import hostile_tenant, showcase_history
 from tests.support.api import Api
-from tests.support.cast import SHOPS, Part, Receivers, Shop, event_of, types_of
-from tests.support.partner import Partner
+from tests.support.console_users import create_accounts
+from tests.support.showcase_tenants import (
+    SHOWCASE_TENANTS,
+    ShowcaseEndpoint,
+    ShowcaseReceivers,
+    ShowcaseTenant,
+    list_weighted_types,
+    make_event,
+)
 from tests.support.stack import OPERATOR_KEY, WAYBILL, Stack, wait_until
-from tests.support.staff import take_on
+from tests.support.webhook_partner import Partner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
-PATIENCE = 90
+TIMEOUT_SECONDS = 90
 SEED = 20_261_125
-AT_ONCE = 10
+PUBLISH_BATCH_SIZE = 10
 # Endpoints that will have been sent all they were owed, well or not.
-_ENDING = (
+_SETTLED_ENDPOINTS = (
     "northwind/warehouse", "northwind/billing", "northwind/storefront", "lumen/crm", "lumen/analytics",
     "lumen/consents", "bramble/opens", "bramble/clicks", "bramble/unsubscribes",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class ShowcaseSize:
     """How much is shown: events that are published, events a day of the past, whether somebody is hostile."""
 
     events: int
-    past: int = 0
-    hostile: bool = False
+    past_per_day: int = 0
+    with_hostile_tenant: bool = False
 
 
-SMALL = Scale(events=150, hostile=True)
-FULL = Scale(events=120, past=6_000)
+SMALL_SHOWCASE = ShowcaseSize(events=150, with_hostile_tenant=True)
+FULL_SHOWCASE = ShowcaseSize(events=120, past_per_day=6_000)
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class TenantAccess:
     """One tenant: its id, and its own caller."""
 
     id: str
@@ -65,75 +72,75 @@ class Showcase:
     url: str
     operator: Api
     partner: Partner
-    receivers: Receivers
-    nowhere: str
-    began: datetime
-    owners: dict[str, Owner] = field(default_factory=dict)
+    receivers: ShowcaseReceivers
+    dead_url: str
+    started_at: datetime
+    tenants: dict[str, TenantAccess] = field(default_factory=dict)
     endpoints: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     replays: dict[str, str] = field(default_factory=dict)
 
-    def api(self, name: str) -> Api:
+    def get_api(self, name: str) -> Api:
         """The caller of the tenant that has this endpoint, or of this tenant."""
-        return self.owners[name.partition("/")[0]].api
+        return self.tenants[name.partition("/")[0]].api
 
-    def address(self, name: str) -> str:
+    def get_receiver_url(self, name: str) -> str:
         """Where the receiver of this name answers."""
         return f"http://127.0.0.1:{self.partner.port}/{name}"
 
-    def deliveries(self, endpoint: str, **filters: str | list[str]) -> list[Any]:
+    def list_deliveries(self, endpoint: str, **filters: str | list[str]) -> list[Any]:
         """The deliveries to an endpoint that meet these filters, newest first, a hundred at most."""
         return list(self._search("/v1/deliveries", endpoint, limit="100", **filters)["items"])
 
-    def delivery(self, endpoint: str, **filters: str | list[str]) -> str:
+    def get_delivery_id(self, endpoint: str, **filters: str | list[str]) -> str:
         """The id of the newest of them; raises IndexError when there is none."""
-        return str(self.deliveries(endpoint, **filters)[0]["id"])
+        return str(self.list_deliveries(endpoint, **filters)[0]["id"])
 
-    def count(self, endpoint: str, **filters: str | list[str]) -> int:
+    def count_deliveries(self, endpoint: str, **filters: str | list[str]) -> int:
         """How many deliveries to an endpoint meet these filters."""
         return int(self._search("/v1/deliveries/count", endpoint, **filters)["count"])
 
     def _search(self, path: str, endpoint: str, **filters: str | list[str]) -> Any:
         query = urlencode({"endpoint": self.endpoints[endpoint], **filters}, doseq=True)
-        return self.api(endpoint).get(f"{path}?{query}")
+        return self.get_api(endpoint).get(f"{path}?{query}")
 
 
 @contextmanager
-def showing(stack: Stack, scale: Scale = SMALL) -> Iterator[Showcase]:
+def run_showcase(stack: Stack, size: ShowcaseSize = SMALL_SHOWCASE) -> Iterator[Showcase]:
     """Serve a stack of which nothing runs yet, and fill it; receivers answer until the end.
 
     If there is a past, no browser may run in this thread yet.
     """
-    receivers = Receivers()
+    receivers = ShowcaseReceivers()
     with ExitStack() as exits:
         partner = exits.enter_context(Partner(receivers))
-        nowhere = exits.enter_context(_nowhere())
+        nowhere = exits.enter_context(_reserve_dead_url())
         stack.serve("web")
         url = f"http://127.0.0.1:{stack.port}"
         shown = Showcase(url, Api(url, OPERATOR_KEY), partner, receivers, nowhere, clock())
-        for shop in SHOPS:
-            _open(shown, shop)
-        _declare(shown)
-        if scale.past:
-            _have_past(stack, shown, scale.past)
+        for shop in SHOWCASE_TENANTS:
+            _create_tenant_with_endpoints(shown, shop)
+        _declare_event_types(shown)
+        if size.past_per_day:
+            _write_history(stack, shown, size.past_per_day)
         stack.serve("relay", "worker")
-        _change(stack, shown)
-        _publish(shown, scale.events)
-        if scale.hostile:
-            _let_in_the_hostile(shown)
-        _settle(shown)
-        _ask_again(shown)
+        _make_operator_changes(stack, shown)
+        _publish_events(shown, size.events)
+        if size.with_hostile_tenant:
+            _add_hostile_tenant(shown)
+        _wait_until_settled(shown)
+        _start_replays(shown)
         yield shown
 
 
 # ------------------------------------------------------------------ who there is
-def _open(shown: Showcase, shop: Shop) -> None:
-    own(shown, shop.handle, shop.name)
-    for part in shop.parts:
-        make(shown, f"{shop.handle}/{part.name}", _asked(shown, shop, part))
+def _create_tenant_with_endpoints(shown: Showcase, shop: ShowcaseTenant) -> None:
+    create_tenant(shown, shop.handle, shop.name)
+    for part in shop.endpoints:
+        create_endpoint(shown, f"{shop.handle}/{part.name}", _build_endpoint_request(shown, shop, part))
 
 
-def _declare(shown: Showcase) -> None:
+def _declare_event_types(shown: Showcase) -> None:
     """A type in its second version that events are held against, and one that is deprecated."""
     order = {"type": "object", "properties": {"message": {"type": "string"}}}
     said = {"description": "Somebody has ordered something.", "schema": order}
@@ -146,69 +153,73 @@ def _declare(shown: Showcase) -> None:
     shown.operator.patch("/v1/event-types/order.placed", changes)
 
 
-def own(shown: Showcase, handle: str, name: str, *, key_name: str = "production") -> None:
+def create_tenant(shown: Showcase, handle: str, name: str, *, key_name: str = "production") -> None:
     """Make a tenant with a key, and one more that is not used any more."""
     id_ = str(shown.operator.post("/v1/tenants", {"name": name})["id"])
     path = f"/v1/tenants/{id_}/keys"
     old = shown.operator.post(path, {"name": "the first one"})["id"]
     key = str(shown.operator.post(path, {"name": key_name})["key"])
     shown.operator.delete(f"{path}/{old}?reason=it+was+in+a+log")
-    shown.owners[handle] = Owner(id_, Api(shown.url, key))
+    shown.tenants[handle] = TenantAccess(id_, Api(shown.url, key))
 
 
-def _asked(shown: Showcase, shop: Shop, part: Part) -> dict[str, Any]:
-    url = shown.nowhere if part.is_off else shown.address(f"{shop.handle}/{part.name}")
-    return {"url": url, "description": part.description, "filter": list(part.filter), **part.asked}
+def _build_endpoint_request(shown: Showcase, shop: ShowcaseTenant, part: ShowcaseEndpoint) -> dict[str, Any]:
+    url = shown.dead_url if part.is_down else shown.get_receiver_url(f"{shop.handle}/{part.name}")
+    return {"url": url, "description": part.description, "filter": list(part.filter), **part.options}
 
 
-def make(shown: Showcase, name: str, asked: Mapping[str, Any]) -> None:
+def create_endpoint(shown: Showcase, name: str, request: Mapping[str, Any]) -> None:
     """Make an endpoint, and know its id and its secret by this name."""
-    made = shown.api(name).post("/v1/endpoints", asked)
+    made = shown.get_api(name).post("/v1/endpoints", request)
     shown.endpoints[name] = str(made["id"])
     shown.secrets[name] = str(made["secret"])
 
 
-def _have_past(stack: Stack, shown: Showcase, a_day: int) -> None:
+def _write_history(stack: Stack, shown: Showcase, a_day: int) -> None:
     """Hours in which nearly all went well. Nothing may have been sent yet."""
     dice = Random(SEED)  # noqa: S311  nothing is secret here
-    happened = past.Past(clock(), dice, {flow.id: flow for flow in _flows(shown)})
-    for number, moment in enumerate(past.moments(happened.now, dice, a_day=a_day)):
-        shop = dice.choice(SHOPS)
-        event = event_of(dice.choice(types_of(shop)), dice, number)
-        owner = TenantId(parse_id(Prefix.TENANT, shown.owners[shop.handle].id))
-        happened.happen(moment, owner, event["type"], event["data"])
-    past.write(stack.database_url, happened)
-    past.date_back(stack.database_url, happened)
+    happened = showcase_history.ShowcaseHistory(
+        clock(), dice, {flow.id: flow for flow in _iter_endpoint_histories(shown)}
+    )
+    for number, moment in enumerate(showcase_history.make_event_times(happened.now, dice, per_day=a_day)):
+        shop = dice.choice(SHOWCASE_TENANTS)
+        event = make_event(dice.choice(list_weighted_types(shop)), dice, number)
+        owner = TenantId(parse_id(Prefix.TENANT, shown.tenants[shop.handle].id))
+        happened.add_event(moment, owner, event["type"], event["data"])
+    showcase_history.write_history(stack.database_url, happened)
+    showcase_history.backdate_rows(stack.database_url, happened)
 
 
-def _flows(shown: Showcase) -> Iterator[past.Flow]:
-    for shop in SHOPS:
-        for part in shop.parts:
+def _iter_endpoint_histories(shown: Showcase) -> Iterator[showcase_history.EndpointHistory]:
+    for shop in SHOWCASE_TENANTS:
+        for part in shop.endpoints:
             name = f"{shop.handle}/{part.name}"
-            if part.has_past:
-                yield past.Flow(
+            if part.has_history:
+                yield showcase_history.EndpointHistory(
                     EndpointId(parse_id(Prefix.ENDPOINT, shown.endpoints[name])),
-                    TenantId(parse_id(Prefix.TENANT, shown.owners[shop.handle].id)),
+                    TenantId(parse_id(Prefix.TENANT, shown.tenants[shop.handle].id)),
                     part.filter,
-                    str(_asked(shown, shop, part)["url"]),
-                    part.takes,
+                    str(_build_endpoint_request(shown, shop, part)["url"]),
+                    part.latency_ms,
                     parse_secret(shown.secrets[name]),
                 )
 
 
 # ------------------------------------------------------------------ what happens
-def _change(stack: Stack, shown: Showcase) -> None:
+def _make_operator_changes(stack: Stack, shown: Showcase) -> None:
     """What people do today: they get accounts, pause an endpoint, rotate a secret, and give one up."""
-    take_on(stack)
+    create_accounts(stack)
     stack.run(
         str(WAYBILL), "endpoint", "pause", shown.endpoints["northwind/returns"],
-        "--tenant", shown.owners["northwind"].id, "--reason", "Moving to a new data centre; back on Thursday",
+        "--tenant", shown.tenants["northwind"].id, "--reason", "Moving to a new data centre; back on Thursday",
     )  # fmt: skip
     rotation = {"overlap_hours": 48, "reason": "yearly rotation"}
-    shown.api("lumen").post(f"/v1/endpoints/{shown.endpoints['lumen/analytics']}/secrets/rotate", rotation)
-    url, bramble = shown.address("bramble/unsubscribes"), shown.api("bramble")
+    shown.get_api("lumen").post(
+        f"/v1/endpoints/{shown.endpoints['lumen/analytics']}/secrets/rotate", rotation
+    )
+    url, bramble = shown.get_receiver_url("bramble/unsubscribes"), shown.get_api("bramble")
     old = {"url": url, "filter": ["email.unsubscribed"], "description": "Before the suppression list"}
-    make(shown, "bramble/unsubscribes", old)
+    create_endpoint(shown, "bramble/unsubscribes", old)
     path = f"/v1/endpoints/{shown.endpoints['bramble/unsubscribes']}"
     bramble.post(f"{path}/pause", {"reason": "about to be replaced"})
     left = [{"type": "email.unsubscribed", "data": {"message": f"m-{number}"}} for number in range(4)]
@@ -216,56 +227,64 @@ def _change(stack: Stack, shown: Showcase) -> None:
     bramble.delete(f"{path}?reason=replaced+by+the+suppression+list")
 
 
-def _publish(shown: Showcase, count: int) -> None:
+def _publish_events(shown: Showcase, count: int) -> None:
     """Tenants take turns: one event under a key, and some more at once. Every type happens."""
     dice = Random(SEED)  # noqa: S311  nothing is secret here
-    for first in range(0, count // len(SHOPS), AT_ONCE):
-        for shop in SHOPS:
-            kinds, api = types_of(shop), shown.api(shop.handle)
-            numbers = range(first, first + AT_ONCE)
-            one, *more = [event_of(kinds[number % len(kinds)], dice, number) for number in numbers]
+    for first in range(0, count // len(SHOWCASE_TENANTS), PUBLISH_BATCH_SIZE):
+        for shop in SHOWCASE_TENANTS:
+            kinds, api = list_weighted_types(shop), shown.get_api(shop.handle)
+            numbers = range(first, first + PUBLISH_BATCH_SIZE)
+            one, *more = [make_event(kinds[number % len(kinds)], dice, number) for number in numbers]
             api.post("/v1/events", one, Idempotency_Key=f"{shop.handle}-2026-{first}")
             api.post("/v1/events/batch", {"events": more})
 
 
-def _let_in_the_hostile(shown: Showcase) -> None:
+def _add_hostile_tenant(shown: Showcase) -> None:
     """A tenant whose every text is a script; one of its endpoints refuses, the other is paused."""
-    shown.receivers.behave("/hostile/refusing", hostile.answer)
-    own(shown, "hostile", hostile.NAME, key_name=hostile.SCRIPT)
+    shown.receivers.set_behaviour("/hostile/refusing", hostile_tenant.refuse_with_scripts)
+    create_tenant(shown, "hostile", hostile_tenant.NAME, key_name=hostile_tenant.SCRIPT)
     for name in ("hostile/refusing", "hostile/paused"):
-        make(shown, name, hostile.endpoint(shown.address(name)))
-    api = shown.api("hostile")
-    api.post(f"/v1/endpoints/{shown.endpoints['hostile/paused']}/pause", {"reason": hostile.REASON})
-    for number, event in enumerate(hostile.events()):
-        api.post("/v1/events", event, Idempotency_Key=f"{hostile.KEY}{number}")
+        create_endpoint(shown, name, hostile_tenant.make_hostile_endpoint(shown.get_receiver_url(name)))
+    api = shown.get_api("hostile")
+    api.post(f"/v1/endpoints/{shown.endpoints['hostile/paused']}/pause", {"reason": hostile_tenant.REASON})
+    for number, event in enumerate(hostile_tenant.make_hostile_events()):
+        api.post("/v1/events", event, Idempotency_Key=f"{hostile_tenant.KEY}{number}")
     words = {
-        "description": hostile.DESCRIPTION,
-        "schema": {"title": hostile.SCRIPT},
-        "examples": [hostile.IMAGE],
+        "description": hostile_tenant.DESCRIPTION,
+        "schema": {"title": hostile_tenant.SCRIPT},
+        "examples": [hostile_tenant.IMAGE],
     }
     shown.operator.put("/v1/event-types/hostile.words", words)
-    _wait(shown, "hostile/refusing", len(hostile.events()), status="failed")
-    _replay(shown, "hostile", {"endpoint": [shown.endpoints["hostile/refusing"]]}, hostile.REASON)
+    _wait_for_count(shown, "hostile/refusing", len(hostile_tenant.make_hostile_events()), status="failed")
+    _create_replay(
+        shown, "hostile", {"endpoint": [shown.endpoints["hostile/refusing"]]}, hostile_tenant.REASON
+    )
     _wait_for_replay(shown, "hostile")
 
 
-def _settle(shown: Showcase) -> None:
+def _wait_until_settled(shown: Showcase) -> None:
     """Wait until every endpoint stands as it is meant to."""
-    for name in _ENDING:
-        _wait(shown, name, 0, status=["pending", "in_flight"])
+    for name in _SETTLED_ENDPOINTS:
+        _wait_for_count(shown, name, 0, status=["pending", "in_flight"])
     erp = f"/v1/endpoints/{shown.endpoints['northwind/erp']}/health"
     affiliate = f"/v1/endpoints/{shown.endpoints['northwind/affiliate']}"
-    api = shown.api("northwind")
-    wait_until(lambda: api.get(erp)["breaker"]["state"] == "open", "an open breaker", seconds=PATIENCE)
-    wait_until(lambda: api.get(affiliate)["state"] == "disabled", "a disabled endpoint", seconds=PATIENCE)
-    wait_until(lambda: shown.count("bramble/bounces", outcome="unreachable") > 0, "bounces", seconds=PATIENCE)
+    api = shown.get_api("northwind")
+    wait_until(lambda: api.get(erp)["breaker"]["state"] == "open", "an open breaker", seconds=TIMEOUT_SECONDS)
+    wait_until(
+        lambda: api.get(affiliate)["state"] == "disabled", "a disabled endpoint", seconds=TIMEOUT_SECONDS
+    )
+    wait_until(
+        lambda: shown.count_deliveries("bramble/bounces", outcome="unreachable") > 0,
+        "bounces",
+        seconds=TIMEOUT_SECONDS,
+    )
 
 
-def _ask_again(shown: Showcase) -> None:
+def _start_replays(shown: Showcase) -> None:
     """Billing is mended and gets what it refused; the warehouse wants all of it again, slowly."""
-    shown.receivers.put_right("/northwind/billing")
+    shown.receivers.repair("/northwind/billing")
     refused = {"endpoint": [shown.endpoints["northwind/billing"]], "status": ["failed"], "response": ["422"]}
-    _replay(
+    _create_replay(
         shown, "northwind/billing", refused, "Their release 4.12.0 refused our currencies; 4.12.1 takes them"
     )
     _wait_for_replay(shown, "northwind/billing")
@@ -273,42 +292,46 @@ def _ask_again(shown: Showcase) -> None:
     again = {
         "endpoint": [shown.endpoints["northwind/warehouse"]],
         "status": ["succeeded"],
-        "since": shown.began.isoformat(),
+        "since": shown.started_at.isoformat(),
     }
-    _replay(
+    _create_replay(
         shown, "northwind/warehouse", again, "The warehouse went back to its backup of last night", rate=4
     )
-    path, api = f"/v1/replays/{shown.replays['northwind/warehouse']}", shown.api("northwind")
-    wait_until(lambda: api.get(path)["progress"]["succeeded"] > 0, "a replay to begin", seconds=PATIENCE)
+    path, api = f"/v1/replays/{shown.replays['northwind/warehouse']}", shown.get_api("northwind")
+    wait_until(
+        lambda: api.get(path)["progress"]["succeeded"] > 0, "a replay to begin", seconds=TIMEOUT_SECONDS
+    )
     api.post(f"{path}/pause", {"reason": "Their night shift first"})
 
-    one = shown.delivery("bramble/opens", status="succeeded")
-    shown.api("bramble").post(f"/v1/deliveries/{one}/replay", {"reason": "They lost it"})
-    erased = shown.deliveries("lumen/consents", status="succeeded")[-1]["event_id"]
-    shown.api("lumen").delete(f"/v1/events/{erased}/content?reason=asked+for+by+the+customer")
+    one = shown.get_delivery_id("bramble/opens", status="succeeded")
+    shown.get_api("bramble").post(f"/v1/deliveries/{one}/replay", {"reason": "They lost it"})
+    erased = shown.list_deliveries("lumen/consents", status="succeeded")[-1]["event_id"]
+    shown.get_api("lumen").delete(f"/v1/events/{erased}/content?reason=asked+for+by+the+customer")
 
 
 # ------------------------------------------------------------------ small things
-def _replay(
+def _create_replay(
     shown: Showcase, name: str, selection: Mapping[str, Any], reason: str, *, rate: float | None = None
 ) -> None:
     asked = {"selection": selection, "reason": reason, "rate": rate}
-    shown.replays[name] = str(shown.api(name).post("/v1/replays", asked)["id"])
+    shown.replays[name] = str(shown.get_api(name).post("/v1/replays", asked)["id"])
 
 
 def _wait_for_replay(shown: Showcase, name: str) -> None:
-    path, api = f"/v1/replays/{shown.replays[name]}", shown.api(name)
-    wait_until(lambda: api.get(path)["state"] == "finished", f"the replay of {name}", seconds=PATIENCE)
+    path, api = f"/v1/replays/{shown.replays[name]}", shown.get_api(name)
+    wait_until(lambda: api.get(path)["state"] == "finished", f"the replay of {name}", seconds=TIMEOUT_SECONDS)
 
 
-def _wait(shown: Showcase, name: str, count: int, **filters: str | list[str]) -> None:
+def _wait_for_count(shown: Showcase, name: str, count: int, **filters: str | list[str]) -> None:
     wait_until(
-        lambda: shown.count(name, **filters) == count, f"{count} {filters} of {name}", seconds=PATIENCE
+        lambda: shown.count_deliveries(name, **filters) == count,
+        f"{count} {filters} of {name}",
+        seconds=TIMEOUT_SECONDS,
     )
 
 
 @contextmanager
-def _nowhere() -> Iterator[str]:
+def _reserve_dead_url() -> Iterator[str]:
     """An address where nobody listens, and nobody else can begin to."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

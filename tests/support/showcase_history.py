@@ -17,15 +17,16 @@ from uuid import UUID
 
 from psycopg import sql
 
-from delivery.accept import NewEvent
-from delivery.accept.draft import Subscriptions, draft
-from delivery.dispatch.attempt import ALWAYS_SENT, SEQUENCE_HEADER
-from delivery.ledger import Ledger, partitions
-from delivery.matching import Wants
-from delivery.model import EventId, Prefix, show_id
+from delivery.domain.model import EventId, Prefix, format_id
+from delivery.domain.subscription import Subscription
+from delivery.ledger.db import partitions
+from delivery.ledger.db.session import Ledger
+from delivery.pipeline.attempt import DEFAULT_HEADERS, SEQUENCE_HEADER
+from delivery.pipeline.fanout import Subscriptions, plan_fanout
+from delivery.pipeline.parsing import NewEvent
 from retries.backoff import parse_schedule
-from retries.outcome import Delivered, Outcome, Phase, Refused, TimedOut, describe, name_of
-from retries.policy import RetryAt, decide, name_of_decision
+from retries.outcome import Delivered, Outcome, Phase, Refused, TimedOut, describe_outcome, label_outcome
+from retries.policy import RetryAt, decide, label_decision
 from signing import sign
 from tests.support.postgres import connect
 
@@ -36,13 +37,13 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from delivery.ledger.accepting import DeliveryRow, EventRow
-    from delivery.model import EndpointId, TenantId
+    from delivery.domain.model import EndpointId, TenantId
+    from delivery.ledger.queue.enqueue import DeliveryRow, EventRow
     from signing import Secret
 
-LASTED = timedelta(hours=30)
+HISTORY_DURATION = timedelta(hours=30)
 # A delivery of the past is over before the present begins.
-MARGIN = timedelta(seconds=20)
+END_MARGIN = timedelta(seconds=20)
 
 _TABLES = {
     "events": "id, tenant_id, type, body, body_sha256, matched, created_at",
@@ -58,31 +59,31 @@ _TABLES = {
 _SCHEDULE = parse_schedule((0, 5, 300))
 _BUSY_HOUR, _MINUTES_OF_A_DAY = 15, 1_440
 # A campaign began: towards the end there is so many times as much, which is half of it an hour before.
-_RUSH = 5
+_RUSH_FACTOR = 5
 # An hour of the last day in which much went wrong, counted back from its end.
 _BAD_HOUR = (timedelta(hours=7), timedelta(hours=6))
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
+class EndpointHistory:
     """One endpoint of the past; `takes` is the median in milliseconds, `secret` what signed."""
 
     id: EndpointId
     tenant_id: TenantId
     filter: tuple[str, ...]
     url: str
-    takes: int
+    latency_ms: int
     secret: Secret
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class PastAttempt:
     """One attempt: of which delivery, the how manieth, when, how long it took, and what came of it."""
 
     row: DeliveryRow
     number: int
     at: datetime
-    took: timedelta
+    duration: timedelta
     outcome: Outcome
 
     @property
@@ -92,125 +93,131 @@ class Tried:
 
 
 @dataclass(slots=True)
-class Past:
+class ShowcaseHistory:
     """Rows by table, and the last number of each endpoint. `now` is when the past ends."""
 
     now: datetime
-    dice: Random
-    flows: dict[EndpointId, Flow]
+    rng: Random
+    endpoints: dict[EndpointId, EndpointHistory]
     rows: dict[str, list[tuple[Any, ...]]] = field(default_factory=lambda: {name: [] for name in _TABLES})
-    numbers: Counter[EndpointId] = field(default_factory=Counter)
+    sequences: Counter[EndpointId] = field(default_factory=Counter)
 
-    def happen(self, moment: datetime, tenant_id: TenantId, type_: str, told: object) -> None:
+    def add_event(self, moment: datetime, tenant_id: TenantId, type_: str, data: object) -> None:
         """One event, and all that came of it."""
-        some = [(flow.id, Wants(flow.filter)) for flow in self.flows.values() if flow.tenant_id == tenant_id]
-        told_event = NewEvent(type_, json.dumps(told, separators=(",", ":")).encode())
-        drafted = draft(
+        some = [
+            (flow.id, Subscription(flow.filter))
+            for flow in self.endpoints.values()
+            if flow.tenant_id == tenant_id
+        ]
+        told_event = NewEvent(type_, json.dumps(data, separators=(",", ":")).encode())
+        drafted = plan_fanout(
             tenant_id,
             [told_event],
-            [Subscriptions.of(some).owed(told_event)],
+            [Subscriptions.from_entries(some).match_event(told_event)],
             single=True,
             now=moment,
-            new_id=lambda: self._id(moment),
+            new_id=lambda: self._make_id(moment),
         )
         (event,) = drafted.events
         self.rows["events"].append(
             (event.id, tenant_id, type_, event.body, event.body_sha256, event.matched, moment)
         )
         for row in drafted.deliveries:
-            self._deliver(event, row, moment)
+            self._add_delivery(event, row, moment)
 
-    def _deliver(self, event: EventRow, row: DeliveryRow, moment: datetime) -> None:
-        flow = self.flows[row.endpoint_id]
-        self.numbers[flow.id] += 1
-        number, at = self.numbers[flow.id], moment + timedelta(milliseconds=8)
+    def _add_delivery(self, event: EventRow, row: DeliveryRow, moment: datetime) -> None:
+        flow = self.endpoints[row.endpoint_id]
+        self.sequences[flow.id] += 1
+        number, at = self.sequences[flow.id], moment + timedelta(milliseconds=8)
         made = 0
         while True:
             made += 1
-            outcome = Delivered(200) if made > 1 else self._first_outcome(at)
-            took = self._took(flow, outcome)
-            tried = Tried(row, made, at, took, outcome)
+            outcome = Delivered(200) if made > 1 else self._draw_first_outcome(at)
+            took = self._draw_duration(flow, outcome)
+            tried = PastAttempt(row, made, at, took, outcome)
             decision = decide(outcome, step=made - 1, schedule=_SCHEDULE, now=at + took, jitter=0.0)
-            self._attempt(event, flow, number, tried, decision)
+            self._add_attempt(event, flow, number, tried, decision)
             if not isinstance(decision, RetryAt):
                 break
-            at = decision.at + timedelta(milliseconds=self.dice.randrange(5, 40))
+            at = decision.at + timedelta(milliseconds=self.rng.randrange(5, 40))
         good = isinstance(outcome, Delivered)
         self.rows["endpoint_sequence"].append((flow.id, number, row.id))
         self.rows["deliveries"].append((
             row.id, row.tenant_id, row.event_id, flow.id, row.event_type, row.matched_by,
             "succeeded" if good else "failed", decision.reason, made, moment, at + took,
-            name_of(outcome), tried.status, number,
+            label_outcome(outcome), tried.status, number,
         ))  # fmt: skip
         if not good:
             self.rows["failures"].append((row.id, row.tenant_id, flow.id))
 
-    def _attempt(self, event: EventRow, flow: Flow, number: int, tried: Tried, decision: Any) -> None:
-        shown = show_id(Prefix.EVENT, EventId(event.id))
+    def _add_attempt(
+        self, event: EventRow, flow: EndpointHistory, number: int, tried: PastAttempt, decision: Any
+    ) -> None:
+        shown = format_id(Prefix.EVENT, EventId(event.id))
         signed = sign([flow.secret], message_id=shown, timestamp=tried.at, body=event.body)
-        headers = {**ALWAYS_SENT, **signed.headers(), SEQUENCE_HEADER: str(number)}
-        us = tried.took // timedelta(microseconds=1)
+        headers = {**DEFAULT_HEADERS, **signed.to_dict(), SEQUENCE_HEADER: str(number)}
+        us = tried.duration // timedelta(microseconds=1)
         answered = tried.status is not None
         self.rows["attempts"].append((
-            self._id(tried.at), tried.row.id, flow.tenant_id, flow.id, event.id, tried.number, tried.at,
+            self._make_id(tried.at), tried.row.id, flow.tenant_id, flow.id, event.id, tried.number, tried.at,
             tried.at, 90, 240, us - 60 if answered else None, us, flow.url, "127.0.0.1", json.dumps(headers),
             event.body_sha256, " ".join(signed.key_ids), tried.status,
             json.dumps([["Content-Type", "application/json"]] if answered else []),
-            _answer(tried.outcome), False, name_of(tried.outcome), describe(tried.outcome),
-            name_of_decision(decision), decision.reason,
+            _format_response(tried.outcome), False, label_outcome(tried.outcome), describe_outcome(tried.outcome),
+            label_decision(decision), decision.reason,
             decision.at if isinstance(decision, RetryAt) else None, "worker-1",
         ))  # fmt: skip
 
-    def _first_outcome(self, at: datetime) -> Outcome:
+    def _draw_first_outcome(self, at: datetime) -> Outcome:
         """Nearly always well, and in the bad hour often not."""
         began, ended = (self.now - back for back in _BAD_HOUR)
-        lot = self.dice.random() * (0.12 if began <= at < ended else 1)
+        lot = self.rng.random() * (0.12 if began <= at < ended else 1)
         if lot < 0.02:
             return Refused(500)
         if lot < 0.03:
             return TimedOut(Phase.FIRST_BYTE)
         return Refused(413) if lot < 0.033 else Delivered(200)
 
-    def _took(self, flow: Flow, outcome: Outcome) -> timedelta:
+    def _draw_duration(self, flow: EndpointHistory, outcome: Outcome) -> timedelta:
         if isinstance(outcome, TimedOut):
             return timedelta(seconds=5)
-        return timedelta(milliseconds=flow.takes * math.exp(self.dice.gauss(0, 0.45)))
+        return timedelta(milliseconds=flow.latency_ms * math.exp(self.rng.gauss(0, 0.45)))
 
-    def _id(self, moment: datetime) -> UUID:
+    def _make_id(self, moment: datetime) -> UUID:
         """A UUIDv7 of this moment."""
         milliseconds = int(moment.timestamp() * 1000)
-        chance = self.dice.getrandbits(62)
-        return UUID(int=milliseconds << 80 | 7 << 76 | self.dice.getrandbits(12) << 64 | 2 << 62 | chance)
+        chance = self.rng.getrandbits(62)
+        return UUID(int=milliseconds << 80 | 7 << 76 | self.rng.getrandbits(12) << 64 | 2 << 62 | chance)
 
 
-def moments(now: datetime, dice: Random, *, a_day: int) -> list[datetime]:
+def make_event_times(now: datetime, rng: Random, *, per_day: int) -> list[datetime]:
     """When something happened, oldest first: more by day than by night, and most of all just now."""
     found = []
-    for back in range(int(LASTED / timedelta(minutes=1)), 0, -1):
-        minute = now - MARGIN - timedelta(minutes=back)
+    for back in range(int(HISTORY_DURATION / timedelta(minutes=1)), 0, -1):
+        minute = now - END_MARGIN - timedelta(minutes=back)
         hours_off = abs(minute.hour + minute.minute / 60 - _BUSY_HOUR)
         busy = 1 + 0.7 * math.cos(min(hours_off, 24 - hours_off) / 12 * math.pi)
-        wanted = a_day / _MINUTES_OF_A_DAY * busy * (1 + (_RUSH - 1) * 2 ** (-back / 60))
-        count = int(wanted) + (dice.random() < wanted % 1)
-        found += sorted(minute + timedelta(seconds=dice.random() * 60) for _ in range(count))
+        wanted = per_day / _MINUTES_OF_A_DAY * busy * (1 + (_RUSH_FACTOR - 1) * 2 ** (-back / 60))
+        count = int(wanted) + (rng.random() < wanted % 1)
+        found += sorted(minute + timedelta(seconds=rng.random() * 60) for _ in range(count))
     return found
 
 
-def write(url: str, past: Past) -> None:
+def write_history(url: str, past: ShowcaseHistory) -> None:
     """Write all of it; afterwards endpoints go on counting from there."""
     asyncio.run(_make_partitions(url, past.now))
     with connect(url) as database:
         for table, rows in past.rows.items():
-            _copy(database, table, rows)
+            _copy_rows(database, table, rows)
         database.cursor().executemany(
             "update endpoint_health set sequence = %s, last_succeeded_at = %s where endpoint_id = %s",
-            [(number, past.now - MARGIN, id_) for id_, number in past.numbers.items()],
+            [(number, past.now - END_MARGIN, id_) for id_, number in past.sequences.items()],
         )
 
 
-def date_back(url: str, past: Past) -> None:
+def backdate_rows(url: str, past: ShowcaseHistory) -> None:
     """Let all that was made just now have been made when the past began, with its entries in the journal."""
-    began = past.now - LASTED
+    began = past.now - HISTORY_DURATION
     with connect(url) as database, database.transaction():
         for table in ("tenants", "api_keys", "endpoints", "endpoint_secrets"):
             database.execute(sql.SQL("update {} set created_at = %s").format(sql.Identifier(table)), [began])
@@ -223,21 +230,21 @@ def date_back(url: str, past: Past) -> None:
                 lpad(to_hex(cast(extract(epoch from at - %(back)s) * 1000 as bigint)), 12, '0')
                 || substr(replace(cast(id as text), '-', ''), 13) as uuid)
             """,
-            {"back": LASTED},
+            {"back": HISTORY_DURATION},
         )
 
 
 async def _make_partitions(url: str, now: datetime) -> None:
-    ledger = Ledger(url, pool_size=1, application="waybill showcase")
+    ledger = Ledger(url, pool_size=1, application_name="waybill showcase")
     try:
         async with ledger.transaction() as tx:
-            for back in range(LASTED.days + 1, -1, -1):
-                await partitions.ensure(tx, now=now - timedelta(days=back))
+            for back in range(HISTORY_DURATION.days + 1, -1, -1):
+                await partitions.ensure_partitions(tx, now=now - timedelta(days=back))
     finally:
         await ledger.close()
 
 
-def _copy(database: Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+def _copy_rows(database: Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
     names = sql.SQL(", ").join(map(sql.Identifier, _TABLES[table].split(", ")))
     with database.cursor().copy(
         sql.SQL("copy {} ({}) from stdin").format(sql.Identifier(table), names)
@@ -246,7 +253,7 @@ def _copy(database: Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> 
             target.write_row(row)
 
 
-def _answer(outcome: Outcome) -> bytes:
+def _format_response(outcome: Outcome) -> bytes:
     match outcome:
         case Delivered():
             return b'{"received":true}'

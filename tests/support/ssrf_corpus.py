@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-OUTSIDE: Final = "203.0.114.7"  # a public number that nobody dials in a test
+PUBLIC_ADDRESS: Final = "203.0.114.7"  # a public number that nobody dials in a test
 
 # ---- addresses, as a URL writes them: why the guard refuses them
 _ADDRESSES: Final = {
@@ -76,7 +76,7 @@ _ADDRESSES: Final = {
 }  # fmt: skip
 
 # ---- numbers that no URL writes so, and every resolver reads: 127.0.0.1 and others in old clothes
-_OLD_NUMBERS: Final = """
+_LEGACY_NUMBERS: Final = """
     127.1 127.0.1 127.0.0.1. 127.65535 2130706433 2130706433. 0x7f000001 0X7F000001 0x7f.1 0x7f.0.0.1
     0x7f.0x0.0x0.0x1 0x7f.0.1 0x00000000007f000001 017700000001 0177.1 0177.0.1 00000000177.1 127.0x1
     127.0x7f 127.0.0x1 0 0x0 00 0.0 0.0.0 1 0x1 10.1 10.0.1 167772161 0xa000001 012.1 192.168.257
@@ -218,15 +218,15 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "empty-answer.example": ("",),
     "named-answer.example": ("localhost",),
     # one inside among others condemns them all
-    "last-inside.example": (OUTSIDE, "127.0.0.1"),
-    "first-inside.example": ("127.0.0.1", OUTSIDE),
-    "middle-inside.example": (OUTSIDE, "10.0.0.1", "203.0.114.8"),
-    "six-inside.example": (OUTSIDE, "2606:4700::1111", "::1"),
-    "metadata-inside.example": (OUTSIDE, "169.254.169.254"),
-    "mapped-inside.example": (OUTSIDE, "::ffff:10.0.0.1"),
-    "zone-inside.example": (OUTSIDE, "fe80::1%eth0"),
+    "last-inside.example": (PUBLIC_ADDRESS, "127.0.0.1"),
+    "first-inside.example": ("127.0.0.1", PUBLIC_ADDRESS),
+    "middle-inside.example": (PUBLIC_ADDRESS, "10.0.0.1", "203.0.114.8"),
+    "six-inside.example": (PUBLIC_ADDRESS, "2606:4700::1111", "::1"),
+    "metadata-inside.example": (PUBLIC_ADDRESS, "169.254.169.254"),
+    "mapped-inside.example": (PUBLIC_ADDRESS, "::ffff:10.0.0.1"),
+    "zone-inside.example": (PUBLIC_ADDRESS, "fe80::1%eth0"),
     "late-inside.example": (*(f"203.0.114.{n}" for n in range(1, 200)), "127.0.0.1"),
-    "multicast-inside.example": (OUTSIDE, "224.0.0.1"),
+    "multicast-inside.example": (PUBLIC_ADDRESS, "224.0.0.1"),
 }  # fmt: skip
 
 
@@ -235,18 +235,18 @@ class Attack:
     """A destination of the corpus: of which kind, and a word of why it is refused."""
 
     kind: str
-    form: str
-    why: str
+    url_template: str
+    reason: str
 
     def url(self, port: int) -> str:
         """The URL, with the port that is listened on."""
-        return self.form.replace("{port}", str(port))
+        return self.url_template.replace("{port}", str(port))
 
 
-def _written() -> Iterator[Attack]:
+def _iter_attacks() -> Iterator[Attack]:
     for why, hosts in _ADDRESSES.items():
         yield from (Attack("address", f"http://{host}:{{port}}/", why) for host in hosts.split())
-    for host in _OLD_NUMBERS.split():
+    for host in _LEGACY_NUMBERS.split():
         yield Attack("number", f"http://{host}:{{port}}/", "neither a valid name nor an address")
     for host in _NO_HOST.split():
         yield Attack("no host", f"http://{host}:{{port}}/", "neither a valid name nor an address")
@@ -258,10 +258,10 @@ def _written() -> Iterator[Attack]:
         yield Attack("name", f"http://{name}:{{port}}/", why)
 
 
-CORPUS: Final = tuple(_written())
+CORPUS: Final = tuple(_iter_attacks())
 
 
-async def name_server(host: str) -> Sequence[str]:
+async def resolve_hostile_name(host: str) -> Sequence[str]:
     """Answer as a hostile name server would; and numbers in old clothes as the system's resolver does."""
     for name, answers in NAMES.items():
         if host in {name.lower(), name.lower().rstrip(".")}:

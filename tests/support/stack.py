@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from delivery import embedded
-from delivery.secrets import generate_key
+from delivery.domain.secret_box import generate_key
 from tests.support.rabbitmq import PrivateRabbitMQ
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent.parent
 WAYBILL = Path(sys.executable).with_name("waybill")
 OPERATOR_KEY = "wbo_benchmark_operator_key_of_no_secret"
-_STOPPING_SECONDS = 40
+_STOP_TIMEOUT_SECONDS = 40
 
 
 class Stack:
@@ -37,7 +37,7 @@ class Stack:
     def __init__(self, folder: Path, database_url: str, amqp_url: str) -> None:
         """Nothing of the engine runs yet."""
         self.folder = folder
-        self.port = free_port()
+        self.port = find_free_port()
         self.database_url = database_url
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("WAYBILL_")},
@@ -51,7 +51,7 @@ class Stack:
             "WAYBILL_LOG_LEVEL": "warning",
         }
         # What one process has otherwise, by its name.
-        self.own: dict[str, dict[str, str]] = {}
+        self.process_environment: dict[str, dict[str, str]] = {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.servers: dict[str, int] = {}
 
@@ -61,7 +61,7 @@ class Stack:
             self._running[name] = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=self.environment | self.own.get(name, {}),
+                env=self.environment | self.process_environment.get(name, {}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -86,7 +86,7 @@ class Stack:
                 os.killpg(process.pid, signal.SIGTERM)
         for process in stopping:
             try:
-                process.wait(_STOPPING_SECONDS)
+                process.wait(_STOP_TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
@@ -100,18 +100,18 @@ class Stack:
                 os.kill(pid, signal.SIGKILL)
         process.wait()
 
-    def name_of(self, pid: int) -> str:
+    def find_process_name(self, pid: int) -> str:
         """The name of the process that is this one, or has started it; raises LookupError."""
         for name, process in self._running.items():
             if pid == process.pid or pid in _descendants(process.pid):
                 return name
         raise LookupError(pid)
 
-    def ended(self) -> list[str]:
+    def list_crashed(self) -> list[str]:
         """The processes that have ended though nobody stopped them."""
         return [name for name, process in self._running.items() if process.poll() is not None]
 
-    def pid_of(self, name: str) -> int:
+    def get_pid(self, name: str) -> int:
         """The process id of a process that runs; raises LookupError."""
         return self._running[name].pid
 
@@ -120,7 +120,7 @@ class Stack:
         """The names of the processes that were started and not stopped."""
         return tuple(self._running)
 
-    def run(self, *command: str, given: str = "", timeout: float | None = None, name: str = "") -> str:
+    def run(self, *command: str, stdin: str = "", timeout: float | None = None, name: str = "") -> str:
         """Run a command to its end, with this to read, as the process of that name; returns what it printed.
 
         Raises subprocess.TimeoutExpired when it takes longer than so many seconds.
@@ -128,8 +128,8 @@ class Stack:
         return subprocess.run(
             command,
             cwd=ROOT,
-            env=self.environment | self.own.get(name, {}),
-            input=given,
+            env=self.environment | self.process_environment.get(name, {}),
+            input=stdin,
             check=True,
             stdout=subprocess.PIPE,
             text=True,
@@ -141,16 +141,16 @@ class Stack:
         pids = {name: process.pid for name, process in self._running.items()} | self.servers
         return {name: _processor_seconds(pid) for name, pid in pids.items()}
 
-    def log(self, name: str) -> str:
+    def read_log(self, name: str) -> str:
         """What a process has said."""
         return (self.folder / f"{name}.log").read_text()
 
 
-_given: set[int] = set()
+_reserved_ports: set[int] = set()
 
 
 @contextmanager
-def running_servers() -> Iterator[Stack]:
+def run_servers() -> Iterator[Stack]:
     """A PostgreSQL, durable as in production, and a RabbitMQ; stopped and removed at the end."""
     with ExitStack() as exits:
         folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="waybill-bench-")))
@@ -164,13 +164,13 @@ def running_servers() -> Iterator[Stack]:
         yield stack
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     """A port of loopback that nobody listens on, and that was not given out before."""
     while True:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = int(probe.getsockname()[1])
-        if port not in _given:  # the kernel may well name one twice that nobody has taken yet
-            _given.add(port)
+        if port not in _reserved_ports:  # the kernel may well name one twice that nobody has taken yet
+            _reserved_ports.add(port)
             return port
 
 
@@ -180,12 +180,12 @@ def is_listening(port: int) -> bool:
         return knock.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, seconds: float) -> None:
+def wait_until(condition: Callable[[], bool], description: str, *, seconds: float) -> None:
     """Ask again and again until the answer is yes; TimeoutError says what was waited for."""
     until = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until:
-            raise TimeoutError(f"Waited {seconds:.0f} s for {what}.")
+            raise TimeoutError(f"Waited {seconds:.0f} s for {description}.")
         time.sleep(0.05)
 
 

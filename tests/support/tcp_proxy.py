@@ -11,52 +11,59 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
-Ear = Callable[[bytes], None]
-_MOST_AT_ONCE = 1 << 16
-_AT_ONCE_RESET = struct.pack("ii", 1, 0)
+ByteListener = Callable[[bytes], None]
+_READ_SIZE = 1 << 16
+_RESET_LINGER = struct.pack("ii", 1, 0)
 
 
-class CutOff(Exception):
+class ConnectionCut(Exception):
     """What an ear raises so that what it heard is not passed on, and its connection ends."""
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class NetworkConditions:
     """How a proxy treats what passes: pieces of so many bytes, each so many seconds late, or nothing."""
 
-    late: float = 0.0
-    piece: int = _MOST_AT_ONCE
-    still: bool = False
-    refusing: bool = False
+    delay_seconds: float = 0.0
+    chunk_bytes: int = _READ_SIZE
+    is_stalled: bool = False
+    is_refusing: bool = False
 
 
-FAIR = Weather()
+NORMAL_CONDITIONS = NetworkConditions()
 
 
-def _deaf(_data: bytes) -> None:
+def _ignore_bytes(_data: bytes) -> None:
     """Hear nothing."""
 
 
-def no_ears() -> tuple[Ear, Ear]:
+def make_no_listeners() -> tuple[ByteListener, ByteListener]:
     """Nobody listens."""
-    return _deaf, _deaf
+    return _ignore_bytes, _ignore_bytes
 
 
-def ears(*, of_client: Ear = _deaf, of_server: Ear = _deaf) -> Callable[[], tuple[Ear, Ear]]:
+def share_listeners(
+    *, on_client_bytes: ByteListener = _ignore_bytes, on_server_bytes: ByteListener = _ignore_bytes
+) -> Callable[[], tuple[ByteListener, ByteListener]]:
     """The same two for every connection."""
-    return lambda: (of_client, of_server)
+    return lambda: (on_client_bytes, on_server_bytes)
 
 
-class Proxy:
+class TcpProxy:
     """Listens on loopback from `with` on. `ears` makes two for each connection: client's, server's bytes.
 
     `server` and `weather` may be changed at any time; the one counts for new connections, the other for all.
     """
 
-    def __init__(self, host: str, port: int, ears: Callable[[], tuple[Ear, Ear]] = no_ears) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        make_listeners: Callable[[], tuple[ByteListener, ByteListener]] = make_no_listeners,
+    ) -> None:
         self.server = (host, port)
-        self.weather = FAIR
-        self._ears = ears
+        self.conditions = NORMAL_CONDITIONS
+        self._ears = make_listeners
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._connections: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}
@@ -76,12 +83,12 @@ class Proxy:
         self._thread.join()
         self._loop.close()
 
-    def check(self) -> None:
+    def raise_listener_error(self) -> None:
         """Raise what an ear could not understand: a count without it would be too low."""
         if self._deaf:
             raise self._deaf[0]
 
-    def reset(self) -> None:
+    def reset_connections(self) -> None:
         """End every connection with RST on both sides, as a device on the way that has forgotten them."""
         asyncio.run_coroutine_threadsafe(self._reset(), self._loop).result()
 
@@ -90,7 +97,7 @@ class Proxy:
             for writer in writers:
                 raw = writer.get_extra_info("socket")
                 with suppress(OSError):
-                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE_RESET)
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_LINGER)
                 writer.transport.abort()
             task.cancel()
 
@@ -103,17 +110,17 @@ class Proxy:
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if self.weather.refusing:
+        if self.conditions.is_refusing:
             writer.transport.abort()
             return
         self._connections[task] = [writer]
         task.add_done_callback(self._connections.pop)
         # A server that is not there, either side that has gone, and the end of the test.
         with suppress(OSError, asyncio.CancelledError):
-            await self._pass_on(reader, writer, self._connections[task])
+            await self._forward(reader, writer, self._connections[task])
         writer.close()
 
-    async def _pass_on(
+    async def _forward(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, writers: list[asyncio.StreamWriter]
     ) -> None:
         server_reader, server_writer = await asyncio.open_connection(*self.server)
@@ -124,31 +131,33 @@ class Proxy:
                 self._pump(reader, server_writer, of_client),
                 self._pump(server_reader, writer, of_server),
             )
-        except CutOff:
+        except ConnectionCut:
             writer.transport.abort()
         finally:
             server_writer.close()
 
-    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, ear: Ear) -> None:
-        while data := await source.read(_MOST_AT_ONCE):
+    async def _pump(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, ear: ByteListener
+    ) -> None:
+        while data := await source.read(_READ_SIZE):
             # Heard before it is passed on: who has got an answer finds its question counted.
             try:
                 ear(data)
-            except CutOff:
+            except ConnectionCut:
                 raise
             except Exception as error:  # noqa: BLE001  the connection lives on, and `check` tells
                 self._deaf.append(error)
-            await self._weathered(data, target)
+            await self._write_with_conditions(data, target)
         target.close()
 
-    async def _weathered(self, data: bytes, target: asyncio.StreamWriter) -> None:
+    async def _write_with_conditions(self, data: bytes, target: asyncio.StreamWriter) -> None:
         at = 0
         while at < len(data):
-            while self.weather.still:  # noqa: ASYNC110  changed from other threads
+            while self.conditions.is_stalled:  # noqa: ASYNC110  changed from other threads
                 await asyncio.sleep(0.02)
-            weather = self.weather
-            if weather.late:
-                await asyncio.sleep(weather.late)
-            target.write(data[at : at + weather.piece])
+            weather = self.conditions
+            if weather.delay_seconds:
+                await asyncio.sleep(weather.delay_seconds)
+            target.write(data[at : at + weather.chunk_bytes])
             await target.drain()
-            at += weather.piece
+            at += weather.chunk_bytes

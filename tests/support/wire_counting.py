@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import make_url
 
-from tests.support.proxy import Proxy
+from tests.support.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 # What asks for encryption, or to cancel a query, has this in the upper half of its protocol's number.
-_NO_VERSION = 1234
+_SPECIAL_REQUEST_CODE = 1234
 AMQP_HEADER = 8
 _METHODS = {
     (50, 10): "queue.declare",
@@ -44,17 +44,20 @@ class Transaction:
     committed: bool | None = None
 
 
-class Client:
+class PostgresWireReader:
     """The client's side of one connection to PostgreSQL; gives away each transaction that has ended.
 
     `asked` hears of each statement when it is sent.
     """
 
     def __init__(
-        self, ended: Callable[[Transaction], None], *, asked: Callable[[str], None] | None = None
+        self,
+        on_transaction: Callable[[Transaction], None],
+        *,
+        on_statement: Callable[[str], None] | None = None,
     ) -> None:
-        self._ended = ended
-        self._asked = asked
+        self._ended = on_transaction
+        self._asked = on_statement
         self._unread = bytearray()
         self._is_started = False
         self._begun = False
@@ -62,7 +65,7 @@ class Client:
         self._prepared: dict[bytes, str] = {}
         self._bound: dict[bytes, str] = {}
 
-    def hear(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         """Read on."""
         self._unread += data
         while message := self._next():
@@ -83,7 +86,7 @@ class Client:
     def _read(self, kind: bytes, content: bytes) -> None:
         match kind:
             case b"":
-                self._is_started = int.from_bytes(content[:2]) != _NO_VERSION
+                self._is_started = int.from_bytes(content[:2]) != _SPECIAL_REQUEST_CODE
             case b"P":
                 name, text, _ = content.split(b"\0", 2)
                 self._prepared[name] = text.decode()
@@ -123,16 +126,16 @@ class Client:
             self._now = Transaction()
 
 
-class Frames:
+class AmqpFrameReader:
     """One side of one connection to RabbitMQ: `heard` is told the name of each method."""
 
-    def __init__(self, heard: Callable[[str], None], *, opening: int = 0) -> None:
+    def __init__(self, on_method: Callable[[str], None], *, skip_bytes: int = 0) -> None:
         """`opening` is how many bytes come before the first frame."""
-        self._heard = heard
-        self._opening = opening
+        self._heard = on_method
+        self._opening = skip_bytes
         self._unread = bytearray()
 
-    def hear(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         """Read on."""
         self._unread += data
         if self._opening:
@@ -153,7 +156,7 @@ class Frames:
 class CountedDatabase:
     """A database as one kind of process sees it: at `url`, with every transaction of it in order."""
 
-    def __init__(self, url: str, proxy: Proxy, transactions: list[Transaction]) -> None:
+    def __init__(self, url: str, proxy: TcpProxy, transactions: list[Transaction]) -> None:
         # Not even asked for: encrypted there is nothing to count.
         plain = make_url(url).set(host="127.0.0.1", port=proxy.port).update_query_dict({"sslmode": "disable"})
         self.url = plain.render_as_string(hide_password=False)
@@ -163,14 +166,14 @@ class CountedDatabase:
     @property
     def transactions(self) -> list[Transaction]:
         """Those that have ended by now."""
-        self._proxy.check()
+        self._proxy.raise_listener_error()
         return list(self._transactions)
 
 
 class CountedBroker:
     """A RabbitMQ as one kind of process sees it: at `url`; methods of either side are counted by name."""
 
-    def __init__(self, url: str, proxy: Proxy, sent: Counter[str], received: Counter[str]) -> None:
+    def __init__(self, url: str, proxy: TcpProxy, sent: Counter[str], received: Counter[str]) -> None:
         parts = urlsplit(url)
         who, at, _ = parts.netloc.rpartition("@")
         self.url = parts._replace(netloc=f"{who}{at}127.0.0.1:{proxy.port}").geturl()
@@ -181,44 +184,46 @@ class CountedBroker:
     @property
     def sent(self) -> Counter[str]:
         """What the process has sent by now."""
-        self._proxy.check()
+        self._proxy.raise_listener_error()
         return self._sent.copy()
 
     @property
     def received(self) -> Counter[str]:
         """What it has been sent."""
-        self._proxy.check()
+        self._proxy.raise_listener_error()
         return self._received.copy()
 
 
 @contextmanager
-def counted_database(url: str) -> Iterator[CountedDatabase]:
+def count_database_traffic(url: str) -> Iterator[CountedDatabase]:
     """Put a proxy that counts before the PostgreSQL of this URL."""
     transactions: list[Transaction] = []
     server = make_url(url)
 
     def ears() -> tuple[Callable[[bytes], None], Callable[[bytes], None]]:
-        return Client(transactions.append).hear, lambda _answer: None
+        return PostgresWireReader(transactions.append).feed, lambda _answer: None
 
-    with Proxy(server.host or "127.0.0.1", server.port or 5432, ears) as proxy:
+    with TcpProxy(server.host or "127.0.0.1", server.port or 5432, ears) as proxy:
         yield CountedDatabase(url, proxy, transactions)
 
 
 @contextmanager
-def counted_broker(url: str) -> Iterator[CountedBroker]:
+def count_broker_traffic(url: str) -> Iterator[CountedBroker]:
     """Put a proxy that counts before the RabbitMQ of this URL."""
     sent: Counter[str] = Counter()
     received: Counter[str] = Counter()
     server = urlsplit(url)
 
     def ears() -> tuple[Callable[[bytes], None], Callable[[bytes], None]]:
-        return Frames(_counting(sent), opening=AMQP_HEADER).hear, Frames(_counting(received)).hear
+        return AmqpFrameReader(_make_counter(sent), skip_bytes=AMQP_HEADER).feed, AmqpFrameReader(
+            _make_counter(received)
+        ).feed
 
-    with Proxy(server.hostname or "127.0.0.1", server.port or 5672, ears) as proxy:
+    with TcpProxy(server.hostname or "127.0.0.1", server.port or 5672, ears) as proxy:
         yield CountedBroker(url, proxy, sent, received)
 
 
-def _counting(methods: Counter[str]) -> Callable[[str], None]:
+def _make_counter(methods: Counter[str]) -> Callable[[str], None]:
     def count(name: str) -> None:
         methods[name] += 1
 

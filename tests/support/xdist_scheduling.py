@@ -10,10 +10,10 @@ from xdist.workermanage import NodeManager
 
 WHOLE_ENGINES = "tests/e2e/"
 # About half of the time each.
-_SECOND_HALF = "tests/e2e/test_k"
+_SECOND_HALF_START = "tests/e2e/test_i"
 
 
-class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+class FileScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """A file's tests stay together, with what they share; those that run whole engines are two halves.
 
     With more engines at a time they would wait for the processor, not for each other.
@@ -22,10 +22,10 @@ class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     def _split_scope(self, nodeid: str) -> str:
         if not nodeid.startswith(WHOLE_ENGINES):
             return nodeid.partition("::")[0]
-        return f"{WHOLE_ENGINES} {'second' if nodeid >= _SECOND_HALF else 'first'} half"
+        return f"{WHOLE_ENGINES} {'second' if nodeid >= _SECOND_HALF_START else 'first'} half"
 
 
-def stop_once(*_: object) -> None:
+def interrupt_once(*_: object) -> None:
     """End this process as on Ctrl-C, the first time it is told to; after that it tidies up undisturbed."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from pika import BasicProperties
 from pika.frame import Header, decode_frame
 
-from tests.support.publishing import long, nested, short
-from workers.ingest_frames import read_content_header, read_properties
+from tests.support.amqp_publisher import encode_long_string, encode_nested_table, encode_short_string
+from workers.ingest.amqp_frames import parse_content_header, parse_properties
 
-KEY = short(b"waybill-key") + b"S" + long(b"wbk_x")
+KEY = encode_short_string(b"waybill-key") + b"S" + encode_long_string(b"wbk_x")
 TEXTS = (
     "content_type",
     "content_encoding",
@@ -33,7 +33,7 @@ TEXTS = (
 def with_headers(*headers: bytes) -> bytes:
     """Encoded properties that are headers, the key behind the given ones, and a message-id."""
     flags = BasicProperties.FLAG_HEADERS | BasicProperties.FLAG_MESSAGE_ID
-    return struct.pack(">H", flags) + long(b"".join(headers) + KEY) + short(b"m1")
+    return struct.pack(">H", flags) + encode_long_string(b"".join(headers) + KEY) + encode_short_string(b"m1")
 
 
 STRANGE = {
@@ -41,10 +41,10 @@ STRANGE = {
     "a date far ahead": b"T" + struct.pack(">Q", 1 << 62),
     "a float that is no number": b"f" + struct.pack(">f", float("nan")),
     "a double without end": b"d" + struct.pack(">d", float("inf")),
-    "deep tables": nested(5_000),
-    "deep arrays": nested(5_000, b"A"),
-    "an array of nonsense": b"A" + long(b"\xff" * 20),
-    "bytes": b"x" + long(b"\xff\xfe"),
+    "deep tables": encode_nested_table(5_000),
+    "deep arrays": encode_nested_table(5_000, b"A"),
+    "an array of nonsense": b"A" + encode_long_string(b"\xff" * 20),
+    "bytes": b"x" + encode_long_string(b"\xff\xfe"),
     "nothing": b"V",
     "a decimal": b"D\xff\x7f\xff\xff\xff",
 }
@@ -52,30 +52,35 @@ STRANGE = {
 
 @pytest.mark.parametrize("value", STRANGE.values(), ids=STRANGE)
 def test_a_header_that_python_cannot_hold_is_passed_over(value: bytes):
-    read = read_properties(with_headers(short(b"odd") + value))
+    read = parse_properties(with_headers(encode_short_string(b"odd") + value))
     assert read.message_id == "m1"
     assert read.headers["waybill-key"] == "wbk_x"
 
 
-def test_behind_a_header_of_an_unknown_kind_there_are_no_headers_and_the_rest_is_read():
-    read = read_properties(with_headers(KEY, short(b"odd") + b"?whatever"))
+def test_unknown_header_type_drops_later_headers_but_keeps_properties():
+    read = parse_properties(with_headers(KEY, encode_short_string(b"odd") + b"?whatever"))
     assert (read.headers, read.message_id) == ({"waybill-key": "wbk_x"}, "m1")
 
 
 def test_what_is_not_utf_8_is_text_all_the_same():
     flags = BasicProperties.FLAG_MESSAGE_ID | BasicProperties.FLAG_USER_ID | BasicProperties.FLAG_APP_ID
-    read = read_properties(struct.pack(">H", flags) + short(b"m\xff") + short(b"\xfe") + short(b"\xc3"))
+    read = parse_properties(
+        struct.pack(">H", flags)
+        + encode_short_string(b"m\xff")
+        + encode_short_string(b"\xfe")
+        + encode_short_string(b"\xc3")
+    )
     assert (read.message_id, read.user_id, read.app_id) == ("m\ufffd", "\ufffd", "\ufffd")
 
 
 @given(st.binary(max_size=300), st.integers(0, 2**16 - 1))
-def test_nothing_raises(encoded: bytes, flags: int):
-    read = read_properties(struct.pack(">H", flags) + encoded)
+def test_parser_never_raises(encoded: bytes, flags: int):
+    read = parse_properties(struct.pack(">H", flags) + encoded)
     for name in TEXTS:
         assert isinstance(getattr(read, name), str | None)
     for name, value in (read.headers or {}).items():
         assert (type(name), type(value)) == (str, str)
-    read_properties(encoded)
+    parse_properties(encoded)
 
 
 HEADERS = {
@@ -97,7 +102,7 @@ def test_what_pika_reads_is_read_alike(texts: dict[str, str], with_them: bool, n
     more = {"priority": 3, "delivery_mode": 2, "timestamp": 7} if numbers else {}
     written = BasicProperties(**texts, **more, headers=HEADERS if with_them else None)
     framed = Header(1, 42, written).marshal()
-    told = read_content_header(framed + b"more")
+    told = parse_content_header(framed + b"more")
     assert told is not None
     consumed, read = told
     theirs_consumed, theirs = decode_frame(framed)
@@ -108,9 +113,9 @@ def test_what_pika_reads_is_read_alike(texts: dict[str, str], with_them: bool, n
     assert vars(read.properties) == vars(expected)
 
 
-def test_what_is_no_whole_content_header_is_left_to_pika():
+def test_incomplete_content_header_is_left_to_pika():
     framed = Header(1, 42, BasicProperties(message_id="m1")).marshal()
-    assert all(read_content_header(framed[:end]) is None for end in range(len(framed)))
-    assert read_content_header(framed[:-1] + b"\0") is None
-    assert read_content_header(b"\1" + framed[1:]) is None
-    assert read_content_header(b"\2\0\1\0\0\0\1\0\xce") is None
+    assert all(parse_content_header(framed[:end]) is None for end in range(len(framed)))
+    assert parse_content_header(framed[:-1] + b"\0") is None
+    assert parse_content_header(b"\1" + framed[1:]) is None
+    assert parse_content_header(b"\2\0\1\0\0\0\1\0\xce") is None

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from benchmarks.latency import STEPS, Way, follow, read_lines
+from benchmarks.step_latency import STEPS, DeliveryPath, follow_event, read_lines
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 NS = int(NOON.timestamp()) * 1_000_000_000
@@ -25,27 +25,29 @@ def whole(begin: float) -> str:
     return log(*((name, begin + place) for place, name in enumerate(names, start=1)))
 
 
-def sent(at: float) -> Way:
-    return Way(NS + round(at * MS), {"answered": NS + round(at * MS), "arrived": NS + round((at + 7) * MS)})
+def sent(at: float) -> DeliveryPath:
+    return DeliveryPath(
+        NS + round(at * MS), {"answered": NS + round(at * MS), "arrived": NS + round((at + 7) * MS)}
+    )
 
 
 def test_an_event_is_followed_through_the_lines_of_all_processes():
-    way = follow(sent(0), read_lines(whole(0)), before=NS + 50 * MS)
+    way = follow_event(sent(0), read_lines(whole(0)), before=NS + 50 * MS)
     assert way is not None
-    assert sum(way.steps()) == pytest.approx(9)
+    assert sum(way.compute_step_ms()) == pytest.approx(9)
 
 
 def test_a_missing_line_is_not_taken_from_the_next_event():
     first = "".join(line for line in whole(0).splitlines(keepends=True) if "claim.started" not in line)
     lines = read_lines(first + whole(100))
-    assert follow(sent(0), lines, before=NS + 100 * MS) is None
-    assert follow(sent(100), lines, before=NS + 200 * MS) is not None
+    assert follow_event(sent(0), lines, before=NS + 100 * MS) is None
+    assert follow_event(sent(100), lines, before=NS + 200 * MS) is not None
 
 
 def test_no_step_takes_less_than_nothing_and_the_sum_is_the_whole():
     at = {name: NS + place * MS for place, (_, name, _) in enumerate(STEPS, start=1)}
     at["accept.committed"] = NS + 5 * MS  # written after the relay had heard of it
-    steps = Way(NS, at).steps()
+    steps = DeliveryPath(NS, at).compute_step_ms()
     assert min(steps) == 0
     assert sum(steps) == pytest.approx(len(STEPS))
 

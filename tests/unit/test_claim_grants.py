@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.dispatch.claims import ClaimTerms, Quota, allot
-from delivery.ledger.claiming import Grant
-from delivery.ledger.health import Gate, Standing
-from delivery.model import EndpointId, Lane
+from delivery.domain.model import EndpointId, Priority
+from delivery.ledger.queue.claims import ClaimGrant
+from delivery.ledger.queue.endpoint_health import EndpointGate, EndpointHealthRow
+from delivery.pipeline.claiming import ClaimConfig, Quota, grant_quotas
 from retries.breaker import Breaker, BreakerState
 from retries.health import Health
 from retries.limit import InFlightLimit
@@ -23,8 +23,8 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 ENDPOINT = EndpointId(UUID(int=1))
 DEFAULT = 50
-LIVE = ClaimTerms(Lane.LIVE, batch=100, lease=SECOND, in_flight=DEFAULT)
-REPLAYS = replace(LIVE, lane=Lane.REPLAY)
+LIVE = ClaimConfig(Priority.LIVE, batch_size=100, lease=SECOND, default_max_in_flight=DEFAULT)
+REPLAYS = replace(LIVE, priority=Priority.REPLAY)
 FRESH = Health(Breaker.fresh(NOW), InFlightLimit(1_000, ramping=False))
 OPEN = replace(
     FRESH, breaker=replace(FRESH.breaker, state=BreakerState.OPEN, probe_at=NOW - SECOND, openings=1)
@@ -40,51 +40,51 @@ def gate(
     most: int | None = None,
     rate: RateLimit | None = None,
     next_at: datetime | None = None,
-) -> Gate:
-    return Gate(Standing(ENDPOINT, health, in_flight, None, next_at), most, rate, NOW)
+) -> EndpointGate:
+    return EndpointGate(EndpointHealthRow(ENDPOINT, health, in_flight, None, next_at), most, rate, NOW)
 
 
-def alone(gate: Gate, *, take: int = 10, terms: ClaimTerms = LIVE) -> tuple[list[Grant], float | None]:
+def alone(
+    gate: EndpointGate, *, take: int = 10, terms: ClaimConfig = LIVE
+) -> tuple[list[ClaimGrant], float | None]:
     """What one endpoint is granted of such a quota, and in how many seconds to look again."""
-    grants, later = allot([Quota(ENDPOINT, take)], {ENDPOINT: gate}, terms)
+    grants, later = grant_quotas([Quota(ENDPOINT, take)], {ENDPOINT: gate}, terms)
     assert later.keys() <= {ENDPOINT}
     return grants, later.get(ENDPOINT)
 
 
 def test_an_endpoint_that_nothing_holds_gets_its_quota() -> None:
-    assert alone(gate()) == ([Grant(ENDPOINT, 10)], None)
+    assert alone(gate()) == ([ClaimGrant(ENDPOINT, 10)], None)
 
 
-def test_an_endpoint_without_a_gate_gets_nothing_and_nothing_is_said_of_later() -> None:
-    assert allot([Quota(ENDPOINT, 10)], {}, LIVE) == ([], {})
+def test_endpoint_without_a_gate_gets_no_grant_and_no_retry_time() -> None:
+    assert grant_quotas([Quota(ENDPOINT, 10)], {}, LIVE) == ([], {})
 
 
 # ---- in flight
 @pytest.mark.parametrize(("in_flight", "granted"), [(0, 8), (5, 3), (7, 1)])
-def test_no_more_is_granted_than_may_be_in_flight_and_nothing_is_said_of_later(
-    in_flight: int, granted: int
-) -> None:
-    assert alone(gate(most=8, in_flight=in_flight)) == ([Grant(ENDPOINT, granted)], None)
+def test_grant_is_capped_by_free_in_flight_slots_without_retry_time(in_flight: int, granted: int) -> None:
+    assert alone(gate(most=8, in_flight=in_flight)) == ([ClaimGrant(ENDPOINT, granted)], None)
 
 
 @pytest.mark.parametrize("in_flight", [8, 9, 100])
-def test_at_its_limit_or_above_an_endpoint_gets_nothing_and_nothing_is_said_of_later(in_flight: int) -> None:
+def test_endpoint_at_its_limit_gets_no_grant_and_no_retry_time(in_flight: int) -> None:
     assert alone(gate(most=8, in_flight=in_flight)) == ([], None)
 
 
 def test_an_endpoint_without_a_limit_of_its_own_has_the_default() -> None:
-    assert alone(gate(in_flight=DEFAULT - 4)) == ([Grant(ENDPOINT, 4)], None)
+    assert alone(gate(in_flight=DEFAULT - 4)) == ([ClaimGrant(ENDPOINT, 4)], None)
 
 
 def test_a_limit_that_was_lowered_or_ramps_holds_below_the_endpoint_s_own() -> None:
     ramping = replace(FRESH, limit=InFlightLimit(4, ramping=True))
-    assert alone(gate(ramping, most=8, in_flight=1)) == ([Grant(ENDPOINT, 3)], None)
+    assert alone(gate(ramping, most=8, in_flight=1)) == ([ClaimGrant(ENDPOINT, 3)], None)
 
 
 # ---- the rate limit
 def test_a_rate_limit_grants_what_may_go_now_and_says_when_the_next_may() -> None:
     grants, later = alone(gate(rate=RATE))
-    assert grants == [Grant(ENDPOINT, 1, counts_from=NOW, interval=SECOND / 2)]
+    assert grants == [ClaimGrant(ENDPOINT, 1, rate_from=NOW, interval=SECOND / 2)]
     assert later == 0.5
 
 
@@ -92,19 +92,19 @@ def test_a_rate_limit_that_lets_nothing_go_yet_says_when() -> None:
     assert alone(gate(rate=RATE, next_at=NOW + 0.3 * SECOND)) == ([], 0.3)
 
 
-def test_a_rate_limit_that_lets_the_whole_quota_go_says_nothing() -> None:
+def test_rate_limit_granting_the_whole_quota_gives_no_retry_time() -> None:
     grants, later = alone(gate(rate=RATE), take=1)
-    assert (grants, later) == ([Grant(ENDPOINT, 1, counts_from=NOW, interval=SECOND / 2)], None)
+    assert (grants, later) == ([ClaimGrant(ENDPOINT, 1, rate_from=NOW, interval=SECOND / 2)], None)
 
 
 def test_a_high_rate_lets_a_tenth_of_a_second_s_worth_go_together() -> None:
     millisecond = SECOND / 1_000
     grants, later = alone(gate(rate=RateLimit(1_000, SECOND), most=1_000), take=400)
-    assert grants == [Grant(ENDPOINT, 100, counts_from=NOW - 99 * millisecond, interval=millisecond)]
+    assert grants == [ClaimGrant(ENDPOINT, 100, rate_from=NOW - 99 * millisecond, interval=millisecond)]
     assert later == 0.001
 
 
-def test_at_its_in_flight_limit_the_rate_says_nothing_of_later() -> None:
+def test_rate_limit_gives_no_retry_time_at_the_in_flight_limit() -> None:
     assert alone(gate(rate=RATE, most=3, in_flight=3, next_at=NOW + SECOND)) == ([], None)
 
 
@@ -114,17 +114,17 @@ def test_an_open_breaker_grants_nothing_before_its_probe_and_says_when() -> None
     assert alone(gate(cooling)) == ([], 12)
 
 
-def test_an_open_breaker_that_has_cooled_down_grants_one_probe_and_says_nothing_of_later() -> None:
-    assert alone(gate(OPEN)) == ([Grant(ENDPOINT, 1, probe=True)], None)
+def test_cooled_down_breaker_grants_one_probe_without_retry_time() -> None:
+    assert alone(gate(OPEN)) == ([ClaimGrant(ENDPOINT, 1, probe=True)], None)
 
 
-def test_while_a_probe_is_out_nothing_is_granted_and_nothing_is_said_of_later() -> None:
+def test_outstanding_probe_blocks_grants_without_retry_time() -> None:
     out = replace(OPEN, breaker=replace(OPEN.breaker, state=BreakerState.HALF_OPEN))
     assert alone(gate(out)) == ([], None)
 
 
 def test_a_probe_counts_for_the_rate_limit_too() -> None:
-    probe = Grant(ENDPOINT, 1, probe=True, counts_from=NOW, interval=SECOND / 2)
+    probe = ClaimGrant(ENDPOINT, 1, probe=True, rate_from=NOW, interval=SECOND / 2)
     assert alone(gate(OPEN, rate=RATE)) == ([probe], None)
     assert alone(gate(OPEN, rate=RATE, next_at=NOW + SECOND)) == ([], 1)
 
@@ -133,7 +133,7 @@ def test_a_probe_counts_for_the_rate_limit_too() -> None:
 def test_an_endpoint_that_asked_us_to_wait_gets_nothing_until_then() -> None:
     waits = replace(FRESH, waits_until=NOW + 40 * SECOND)
     assert alone(gate(waits)) == ([], 40)
-    assert alone(gate(replace(waits, waits_until=NOW))) == ([Grant(ENDPOINT, 10)], None)
+    assert alone(gate(replace(waits, waits_until=NOW))) == ([ClaimGrant(ENDPOINT, 10)], None)
 
 
 # ---- all together
@@ -156,12 +156,12 @@ LINES = st.dictionaries(
 
 
 @given(LINES)
-def test_nobody_is_granted_more_than_its_quota_or_has_more_in_flight_than_its_limit(
-    line: dict[EndpointId, tuple[int, Gate | None]],
+def test_grants_never_exceed_quota_or_in_flight_limit(
+    line: dict[EndpointId, tuple[int, EndpointGate | None]],
 ) -> None:
     quotas = [Quota(endpoint, take) for endpoint, (take, _) in line.items()]
     gates = {endpoint: gate for endpoint, (_, gate) in line.items() if gate is not None}
-    grants, later = allot(quotas, gates, LIVE)
+    grants, later = grant_quotas(quotas, gates, LIVE)
     assert [grant.endpoint_id for grant in grants] == [
         e for e in line if e in {g.endpoint_id for g in grants}
     ]
@@ -170,21 +170,21 @@ def test_nobody_is_granted_more_than_its_quota_or_has_more_in_flight_than_its_li
     for grant in grants:
         take, found = line[grant.endpoint_id]
         assert found is not None
-        assert 0 < grant.take <= take
-        assert found.standing.in_flight + grant.take <= (found.most or DEFAULT)
-        assert (grant.interval is None) == (grant.counts_from is None) == (found.rate is None)
-        assert not grant.probe or grant.take == 1
+        assert 0 < grant.limit <= take
+        assert found.health_row.in_flight + grant.limit <= (found.max_in_flight or DEFAULT)
+        assert (grant.interval is None) == (grant.rate_from is None) == (found.rate is None)
+        assert not grant.probe or grant.limit == 1
 
 
 @given(LINES)
 def test_each_endpoint_is_judged_by_its_own_gate_alone(
-    line: dict[EndpointId, tuple[int, Gate | None]],
+    line: dict[EndpointId, tuple[int, EndpointGate | None]],
 ) -> None:
     quotas = [Quota(endpoint, take) for endpoint, (take, _) in line.items()]
     gates = {endpoint: gate for endpoint, (_, gate) in line.items() if gate is not None}
-    grants, later = allot(quotas, gates, LIVE)
+    grants, later = grant_quotas(quotas, gates, LIVE)
     for quota in quotas:
-        own, its_later = allot([quota], gates, LIVE)
+        own, its_later = grant_quotas([quota], gates, LIVE)
         assert own == [grant for grant in grants if grant.endpoint_id == quota.endpoint_id]
         assert its_later.get(quota.endpoint_id) == later.get(quota.endpoint_id)
 
@@ -192,29 +192,29 @@ def test_each_endpoint_is_judged_by_its_own_gate_alone(
 # ---- replays
 @pytest.mark.parametrize(("in_flight", "granted"), [(0, 4), (3, 1)])
 def test_replays_leave_half_of_an_endpoint_s_places_to_live_work(in_flight: int, granted: int) -> None:
-    assert alone(gate(most=8, in_flight=in_flight), terms=REPLAYS) == ([Grant(ENDPOINT, granted)], None)
+    assert alone(gate(most=8, in_flight=in_flight), terms=REPLAYS) == ([ClaimGrant(ENDPOINT, granted)], None)
 
 
 @pytest.mark.parametrize("in_flight", [4, 7, 8])
-def test_where_live_work_has_half_of_the_places_replays_wait(in_flight: int) -> None:
+def test_replays_wait_when_live_work_uses_half_the_slots(in_flight: int) -> None:
     assert alone(gate(most=8, in_flight=in_flight), terms=REPLAYS) == ([], None)
 
 
 def test_an_endpoint_that_takes_one_at_a_time_takes_replays_too() -> None:
-    assert alone(gate(most=1), terms=REPLAYS) == ([Grant(ENDPOINT, 1)], None)
+    assert alone(gate(most=1), terms=REPLAYS) == ([ClaimGrant(ENDPOINT, 1)], None)
 
 
 def test_a_replay_may_be_the_probe_of_an_open_breaker() -> None:
     (grant,), _ = alone(gate(OPEN, most=8, in_flight=4), terms=REPLAYS)
-    assert (grant.take, grant.probe) == (1, True)
+    assert (grant.limit, grant.probe) == (1, True)
 
 
 @given(LINES)
 def test_replays_are_never_granted_more_than_live_work_would_be(
-    line: dict[EndpointId, tuple[int, Gate | None]],
+    line: dict[EndpointId, tuple[int, EndpointGate | None]],
 ) -> None:
     quotas = [Quota(endpoint, take) for endpoint, (take, _) in line.items()]
     gates = {endpoint: gate for endpoint, (_, gate) in line.items() if gate is not None}
-    live = {grant.endpoint_id: grant.take for grant in allot(quotas, gates, LIVE)[0]}
-    for grant in allot(quotas, gates, REPLAYS)[0]:
-        assert grant.take <= live[grant.endpoint_id]
+    live = {grant.endpoint_id: grant.limit for grant in grant_quotas(quotas, gates, LIVE)[0]}
+    for grant in grant_quotas(quotas, gates, REPLAYS)[0]:
+        assert grant.limit <= live[grant.endpoint_id]

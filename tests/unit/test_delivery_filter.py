@@ -10,22 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.model import DeliveryStatus, EndpointId, EventId
-from delivery.payload import PayloadEquals
-from delivery.selection import DeliverySelection, check_http, check_outcome
+from delivery.domain.delivery_filter import DeliveryFilter, check_http_status, check_outcome
+from delivery.domain.model import DeliveryStatus, EndpointId, EventId
+from delivery.domain.payload_path import PayloadEquals
 from retries.health import Hold
-from retries.outcome import NAMES
+from retries.outcome import OUTCOME_NAMES
 
 IDS = st.integers(0, (1 << 128) - 1).map(lambda number: UUID(int=number))
 MOMENTS = st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  hypothesis wants naive bounds
 CONDITIONS = st.sampled_from(["$.a=1", "$['b c'][0]=x"]).map(PayloadEquals.parse)
 SELECTIONS = st.builds(
-    DeliverySelection,
+    DeliveryFilter,
     endpoints=st.lists(IDS.map(EndpointId), max_size=2).map(tuple),
     event_id=st.none() | IDS.map(EventId),
     types=st.lists(st.sampled_from(["*", "a", "a.*", "a.b"]), max_size=2).map(tuple),
     statuses=st.lists(st.sampled_from(list(DeliveryStatus)), max_size=2).map(tuple),
-    outcomes=st.lists(st.sampled_from(sorted(NAMES)), max_size=2).map(tuple),
+    outcomes=st.lists(st.sampled_from(sorted(OUTCOME_NAMES)), max_size=2).map(tuple),
     http=st.lists(st.sampled_from(["503", "5xx"]), max_size=2).map(tuple),
     since=st.none() | MOMENTS,
     until=st.none() | MOMENTS,
@@ -40,25 +40,25 @@ SELECTIONS = st.builds(
 
 
 @given(SELECTIONS)
-def test_a_selection_is_the_same_after_it_was_written_down(selection: DeliverySelection) -> None:
+def test_a_selection_is_the_same_after_it_was_written_down(selection: DeliveryFilter) -> None:
     document = json.loads(json.dumps(selection.to_document()))
-    assert DeliverySelection.from_document(document) == selection
+    assert DeliveryFilter.from_document(document) == selection
 
 
 @given(SELECTIONS)
-def test_only_a_selection_without_any_filter_is_unbounded(selection: DeliverySelection) -> None:
+def test_only_a_selection_without_any_filter_is_unbounded(selection: DeliveryFilter) -> None:
     assert selection.is_unbounded == (selection.to_document() == {})
 
 
 @pytest.mark.parametrize("text", ["503", "5xx", "200", "1xx", "599"])
 def test_statuses_and_their_classes_are_known(text: str) -> None:
-    assert check_http(text) == text
+    assert check_http_status(text) == text
 
 
 @pytest.mark.parametrize("text", ["", "5", "6xx", "99", "5XX", "5xx,4xx", "600", "2000"])
 def test_what_is_no_status_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="503"):
-        check_http(text)
+        check_http_status(text)
 
 
 def test_what_is_no_outcome_is_refused_with_those_that_are() -> None:

@@ -21,23 +21,23 @@ import yaml
 from fastapi.routing import APIRoute
 from typer.testing import CliRunner
 
-from delivery.api import health
+from delivery.api.routes import health
 from delivery.cli.app import app
 from delivery.config import Settings
-from delivery.spans.otel import CLOSE_SECONDS
-from delivery.transport import Guard
-from tests.support.deployment import (
-    BESIDE,
+from delivery.destinations.ssrf_guard import Guard
+from delivery.telemetry.tracing.otel import CLOSE_TIMEOUT_SECONDS
+from tests.support.deployment_files import (
     COMPOSE,
     DEPLOY,
     DOCKERFILE,
+    EXTRA_MANIFESTS,
     KUBERNETES,
-    SETTINGS,
-    compose,
-    instructions,
-    of_kind,
-    pods,
-    resources,
+    SETTING_NAMES,
+    iter_pods,
+    load_compose,
+    load_resources,
+    load_resources_of_kind,
+    parse_instructions,
 )
 from tests.support.stack import ROOT
 
@@ -64,7 +64,7 @@ def test_hadolint_has_nothing_to_say_of_the_dockerfile() -> None:
     assert (said.returncode, said.stdout) == (0, "")
 
 
-def test_hadolint_would_speak_up() -> None:
+def test_hadolint_detects_a_bad_dockerfile() -> None:
     bad = "FROM debian\nADD x /x\nRUN apt-get update\n"
     said = subprocess.run([HADOLINT, "-"], input=bad, capture_output=True, text=True, check=False)
     assert said.returncode == 1
@@ -72,7 +72,7 @@ def test_hadolint_would_speak_up() -> None:
 
 
 def test_the_image_is_pinned_and_runs_as_nobody_in_particular() -> None:
-    told = instructions(DOCKERFILE.read_text())
+    told = parse_instructions(DOCKERFILE.read_text())
     bases = [words.split()[0] for name, words in told if name == "FROM"]
     assert all(base == "base" or PINNED.fullmatch(base) for base in bases)
     last = max(place for place, (name, _) in enumerate(told) if name == "FROM")
@@ -84,7 +84,9 @@ def test_the_image_is_pinned_and_runs_as_nobody_in_particular() -> None:
 
 def test_the_image_holds_every_package_and_nothing_that_it_does_not_need() -> None:
     packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    copied = [words.split()[0] for name, words in instructions(DOCKERFILE.read_text()) if name == "COPY"]
+    copied = [
+        words.split()[0] for name, words in parse_instructions(DOCKERFILE.read_text()) if name == "COPY"
+    ]
     assert set(packages) <= set(copied)
     let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     from_here = {word for words in copied for word in [words] if not word.startswith("--")}
@@ -132,12 +134,12 @@ def test_a_mistake_in_it_would_be_found(right: str, wrong: str, said: str) -> No
 
 
 def test_every_image_of_the_compose_file_has_a_version() -> None:
-    images = [service["image"] for service in compose()["services"].values()]
+    images = [service["image"] for service in load_compose()["services"].values()]
     assert [image for image in images if not PINNED.fullmatch(image)] == []
 
 
-def test_the_engine_s_services_write_nowhere_may_nothing_and_have_time_to_end() -> None:
-    services = compose()["services"]
+def test_engine_services_are_read_only_unprivileged_and_stop_gracefully() -> None:
+    services = load_compose()["services"]
     for kind in ENGINE:
         service = services[kind]
         assert service["read_only"] is True
@@ -149,19 +151,19 @@ def test_the_engine_s_services_write_nowhere_may_nothing_and_have_time_to_end() 
 
 def longest_end() -> float:
     """How long a worker takes to end: its actors and consumers, what is in flight, and its last words."""
-    return 2 * 5 + float(Settings.model_fields["drain_seconds"].default) + 2 * 2.5 + CLOSE_SECONDS
+    return 2 * 5 + float(Settings.model_fields["drain_seconds"].default) + 2 * 2.5 + CLOSE_TIMEOUT_SECONDS
 
 
-def test_the_compose_file_names_settings_that_exist_and_every_variable_has_its_line_in_the_example() -> None:
-    named = {name for name in compose()["x-engine"]["environment"] if name.startswith("WAYBILL_")}
-    assert named - SETTINGS == set()
+def test_compose_settings_exist_and_variables_are_in_the_example() -> None:
+    named = {name for name in load_compose()["x-engine"]["environment"] if name.startswith("WAYBILL_")}
+    assert named - SETTING_NAMES == set()
     variables = set(re.findall(r"\$\{(\w+)", COMPOSE.read_text()))
     example = set(re.findall(r"(?m)^(\w+)=", (DEPLOY / "example.env").read_text()))
     assert variables == example
 
 
 def test_database_and_broker_are_out_of_reach_from_outside() -> None:
-    services, networks = compose()["services"], compose()["networks"]
+    services, networks = load_compose()["services"], load_compose()["networks"]
     assert networks["inside"]["internal"] is True
     for server in ("postgres", "rabbitmq"):
         assert services[server]["networks"] == ["inside"]
@@ -182,22 +184,22 @@ def valid(resource: Any) -> None:
 
 
 def test_every_manifest_is_what_kubernetes_takes() -> None:
-    for resource in resources():
+    for resource in load_resources():
         valid(resource)
     sent = set(yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"])
     others = {path.name for path in KUBERNETES.glob("*.yaml")} - sent
-    assert others == {"kustomization.yaml", *BESIDE}
+    assert others == {"kustomization.yaml", *EXTRA_MANIFESTS}
 
 
 @pytest.mark.parametrize("change", [{"replica": 2}, {"replicas": "two"}])
 def test_a_mistake_in_a_manifest_would_be_found(change: Mapping[str, object]) -> None:
-    deployment = of_kind("Deployment")[0]
+    deployment = load_resources_of_kind("Deployment")[0]
     with pytest.raises(kubernetes_validate.ValidationError):
         valid({**deployment, "spec": {**deployment["spec"], **change}})
 
 
-def test_every_pod_runs_as_nobody_writes_nowhere_and_knows_its_bounds() -> None:
-    for component, pod in pods():
+def test_pods_are_unprivileged_read_only_and_have_resource_limits() -> None:
+    for component, pod in iter_pods():
         [container] = pod["containers"]
         assert understood(container["args"]), component
         assert pod["securityContext"]["runAsNonRoot"] is True
@@ -210,12 +212,12 @@ def test_every_pod_runs_as_nobody_writes_nowhere_and_knows_its_bounds() -> None:
         }
         assert container["resources"]["requests"].keys() == {"cpu", "memory"}
         assert "memory" in container["resources"]["limits"]
-        user = dict(instructions(DOCKERFILE.read_text()))["USER"]
+        user = dict(parse_instructions(DOCKERFILE.read_text()))["USER"]
         assert f"{pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}" == user
 
 
 def test_a_worker_s_pod_is_given_longer_to_end_than_a_worker_takes() -> None:
-    grace = {component: pod.get("terminationGracePeriodSeconds", 30) for component, pod in pods()}
+    grace = {component: pod.get("terminationGracePeriodSeconds", 30) for component, pod in iter_pods()}
     assert grace["worker"] > longest_end()
 
 
@@ -223,7 +225,7 @@ def test_the_probes_ask_for_what_the_api_has() -> None:
     routes = {route.path for route in health.router.routes if isinstance(route, APIRoute)}
     asked = {
         container[probe]["httpGet"]["path"]
-        for _, pod in pods()
+        for _, pod in iter_pods()
         for container in pod["containers"]
         for probe in ("livenessProbe", "readinessProbe")
         if probe in container and container[probe]["httpGet"]["port"] == "http"
@@ -234,24 +236,29 @@ def test_the_probes_ask_for_what_the_api_has() -> None:
 
 def selected(kind: str) -> dict[str, Any]:
     """By name, which pods the resources of a kind are about."""
-    return {one["metadata"]["name"]: one["spec"]["selector"]["matchLabels"] for one in of_kind(kind)}
+    return {
+        one["metadata"]["name"]: one["spec"]["selector"]["matchLabels"]
+        for one in load_resources_of_kind(kind)
+    }
 
 
 def test_each_deployment_has_its_budget_and_each_budget_and_scaler_its_deployment() -> None:
     assert selected("PodDisruptionBudget") == selected("Deployment")
-    scaled = {one["spec"]["scaleTargetRef"]["name"] for one in of_kind("HorizontalPodAutoscaler")}
+    scaled = {
+        one["spec"]["scaleTargetRef"]["name"] for one in load_resources_of_kind("HorizontalPodAutoscaler")
+    }
     assert scaled == {"web", "worker"}
     # What a scaler has set, a roll-out would set back.
-    [worker] = [one for one in of_kind("Deployment") if one["metadata"]["name"] == "worker"]
+    [worker] = [one for one in load_resources_of_kind("Deployment") if one["metadata"]["name"] == "worker"]
     assert "replicas" not in worker["spec"]
 
 
 def test_the_settings_of_the_manifests_exist_and_hold_no_secret() -> None:
-    [settings] = of_kind("ConfigMap")
-    assert settings["data"].keys() - SETTINGS == set()
+    [settings] = load_resources_of_kind("ConfigMap")
+    assert settings["data"].keys() - SETTING_NAMES == set()
     secret = {"WAYBILL_DATABASE_URL", "WAYBILL_AMQP_URL", "WAYBILL_SECRET_KEYS", "WAYBILL_OPERATOR_KEY"}
     assert settings["data"].keys() & secret == set()
-    assert of_kind("Secret") == []
+    assert load_resources_of_kind("Secret") == []
 
 
 INSIDE = """
@@ -262,7 +269,7 @@ INSIDE = """
 
 @pytest.mark.parametrize("address", INSIDE.split())
 def test_the_network_keeps_workers_from_what_the_guard_refuses_too(address: str) -> None:
-    assert Guard().refusal(address, 443) is not None
+    assert Guard().find_refusal(address, 443) is not None
     assert not lets_out(address)
 
 
@@ -272,7 +279,7 @@ def test_the_network_lets_workers_out(address: str) -> None:
 
 
 def lets_out(address: str) -> bool:
-    [policy] = [one for one in of_kind("NetworkPolicy") if one["metadata"]["name"] == "worker"]
+    [policy] = [one for one in load_resources_of_kind("NetworkPolicy") if one["metadata"]["name"] == "worker"]
     blocks = [to["ipBlock"] for rule in policy["spec"]["egress"] for to in rule["to"]]
     number = ip_address(address)
     return any(

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from delivery.config import Settings
-from delivery.endpoints.limits import BREAKER, LIMITS, checked_limits, shown_limits
-from delivery.errors import Invalid
-from delivery.model import EndpointLimits
-from retries.breaker import BreakerTerms
-from retries.health import HealthTerms
+from delivery.domain.errors import Invalid
+from delivery.domain.model import EndpointLimits
+from delivery.services.endpoints.limits import BREAKER_FIELDS, LIMIT_FIELDS, serialize_limits, validate_limits
+from retries.breaker import BreakerConfig
+from retries.health import HealthConfig
 from retries.rate import RateLimit
 
-DEFAULTS = BreakerTerms()
+DEFAULTS = BreakerConfig()
 # The operator's settings of the same terms.
 SETTINGS = {
     "consecutive_failures": "breaker_consecutive",
@@ -28,16 +28,16 @@ SETTINGS = {
     "cool_down_seconds": "breaker_cool_down_seconds",
     "longest_cool_down_seconds": "breaker_longest_cool_down_seconds",
 }
-WHOLE = [name for name, term in BREAKER.items() if term.whole]
+WHOLE = [name for name, term in BREAKER_FIELDS.items() if term.is_integer]
 
 
 def limits(**asked: Any) -> EndpointLimits:
-    return EndpointLimits(**checked_limits(asked, DEFAULTS))
+    return EndpointLimits(**validate_limits(asked, DEFAULTS))
 
 
 def test_what_is_not_asked_for_is_the_operators() -> None:
-    assert limits() == limits(**dict.fromkeys(LIMITS[:-1]), permanent_statuses=[]) == EndpointLimits()
-    assert limits().terms(HealthTerms()) == HealthTerms()
+    assert limits() == limits(**dict.fromkeys(LIMIT_FIELDS[:-1]), permanent_statuses=[]) == EndpointLimits()
+    assert limits().apply_defaults(HealthConfig()) == HealthConfig()
 
 
 def test_what_is_asked_for_is_the_endpoints_own() -> None:
@@ -50,16 +50,16 @@ def test_what_is_asked_for_is_the_endpoints_own() -> None:
     )
     assert own.rate == RateLimit(100, timedelta(minutes=1))
     assert own.permanent == (404, 422)
-    assert own.terms(HealthTerms()) == HealthTerms(
-        BreakerTerms(consecutive=3, cool_down=timedelta(seconds=2.5)),
-        in_flight=20,
+    assert own.apply_defaults(HealthConfig()) == HealthConfig(
+        BreakerConfig(consecutive=3, cool_down=timedelta(seconds=2.5)),
+        max_in_flight=20,
         disable_after=timedelta(days=2),
     )
 
 
 def test_a_breaker_without_numbers_of_its_own_is_none() -> None:
     assert limits(breaker={}) == limits(breaker={"failure_ratio": None}) == EndpointLimits()
-    assert shown_limits(limits(breaker={}))["breaker"] is None
+    assert serialize_limits(limits(breaker={}))["breaker"] is None
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_what_makes_no_sense_is_refused_by_name(asked: dict[str, Any], field: st
     assert refused.value.field == field
 
 
-@pytest.mark.parametrize("name", BREAKER)
+@pytest.mark.parametrize("name", BREAKER_FIELDS)
 def test_an_endpoint_may_have_what_the_operator_may_set(name: str) -> None:
     others = {"cool_down_seconds": 0.1, "longest_cool_down_seconds": 3_600.0}
     for value in (0.001, 0.1, 0.5, 1, 1.5, 3_600, 3_601, 100_000, 100_001, 0, -1):
@@ -129,8 +129,8 @@ def _operator_may(setting: str, value: float) -> bool:
 
 
 def test_an_operators_own_cool_downs_are_no_endpoints_fault() -> None:
-    odd = BreakerTerms(cool_down=timedelta(minutes=20), longest_cool_down=timedelta(minutes=10))
-    assert checked_limits({"breaker": {"consecutive_failures": 3}}, odd) == {"breaker": {"consecutive": 3}}
+    odd = BreakerConfig(cool_down=timedelta(minutes=20), longest_cool_down=timedelta(minutes=10))
+    assert validate_limits({"breaker": {"consecutive_failures": 3}}, odd) == {"breaker": {"consecutive": 3}}
 
 
 numbers = st.integers(1, 100_000)
@@ -162,7 +162,7 @@ breakers = st.fixed_dictionaries(
 )
 def test_what_is_shown_can_be_asked_for_again(asked: dict[str, Any]) -> None:
     own = limits(**asked)
-    again = limits(**shown_limits(own))
+    again = limits(**serialize_limits(own))
     assert (again.in_flight, again.rate, again.permanent) == (own.in_flight, own.rate, own.permanent)
     assert again.breaker == own.breaker
-    assert again.terms(HealthTerms()) == own.terms(HealthTerms())
+    assert again.apply_defaults(HealthConfig()) == own.apply_defaults(HealthConfig())

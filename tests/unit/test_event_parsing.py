@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.accept import AcceptLimits, NewEvent, parse_batch, parse_event
-from delivery.errors import Invalid, TooLarge
+from delivery.domain.errors import Invalid, TooLarge
+from delivery.pipeline.parsing import IntakeLimits, NewEvent, parse_batch, parse_event
 
-LIMITS = AcceptLimits()
-SMALL = AcceptLimits(event_bytes=64, batch_events=3, batch_bytes=256)
+LIMITS = IntakeLimits()
+SMALL = IntakeLimits(event_bytes=64, batch_events=3, batch_bytes=256)
 
 
 def event_with(data: bytes) -> bytes:

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from delivery.model import EndpointId, TenantId
-from workers.backlog import Backlog
+from delivery.domain.model import EndpointId, TenantId
+from workers.relay.fair_queue import FairQueue
 
 if TYPE_CHECKING:
-    from delivery.dispatch.claims import Quota
+    from delivery.pipeline.claiming import Quota
 
 TENANTS, ENDPOINTS = 4, 5
 PAIRS = [
@@ -27,79 +27,79 @@ TENANT_OF = {endpoint: tenant for tenant, endpoint in PAIRS}
 LAYOUTS = st.lists(st.sampled_from(PAIRS), min_size=1, unique=True)
 
 
-def noted(pairs: list[tuple[TenantId, EndpointId]]) -> Backlog:
-    backlog = Backlog()
-    backlog.note(pairs)
+def noted(pairs: list[tuple[TenantId, EndpointId]]) -> FairQueue:
+    backlog = FairQueue()
+    backlog.add_due(pairs)
     return backlog
 
 
 def in_full(quotas: list[Quota]) -> dict[EndpointId, int]:
-    return {quota.endpoint_id: quota.take for quota in quotas}
+    return {quota.endpoint_id: quota.limit for quota in quotas}
 
 
 @given(LAYOUTS, st.integers(0, 100))
 def test_the_whole_capacity_is_dealt_out_and_no_more(
     pairs: list[tuple[TenantId, EndpointId]], capacity: int
 ) -> None:
-    quotas = noted(pairs).share(capacity)
-    assert sum(quota.take for quota in quotas) == capacity
-    assert all(quota.take > 0 for quota in quotas)
+    quotas = noted(pairs).split_capacity(capacity)
+    assert sum(quota.limit for quota in quotas) == capacity
+    assert all(quota.limit > 0 for quota in quotas)
     assert len({quota.endpoint_id for quota in quotas}) == len(quotas)
 
 
 @given(LAYOUTS, st.integers(1, 100))
-def test_shares_differ_by_one_at_most_between_tenants_and_between_a_tenants_endpoints(
+def test_shares_differ_by_at_most_one_per_tenant_and_endpoint(
     pairs: list[tuple[TenantId, EndpointId]], capacity: int
 ) -> None:
-    quotas = noted(pairs).share(capacity)
+    quotas = noted(pairs).split_capacity(capacity)
     by_tenant: Counter[TenantId] = Counter()
     for quota in quotas:
-        by_tenant[TENANT_OF[quota.endpoint_id]] += quota.take
+        by_tenant[TENANT_OF[quota.endpoint_id]] += quota.limit
     assert max(by_tenant.values()) - min(by_tenant.values()) <= 1
     for tenant in by_tenant:
-        takes = [quota.take for quota in quotas if TENANT_OF[quota.endpoint_id] == tenant]
+        takes = [quota.limit for quota in quotas if TENANT_OF[quota.endpoint_id] == tenant]
         assert max(takes) - min(takes) <= 1
 
 
 @given(LAYOUTS, st.integers(1, 100))
-def test_whoever_gets_nothing_yields_only_to_others_who_get_something(
+def test_every_tenant_is_served_while_capacity_lasts(
     pairs: list[tuple[TenantId, EndpointId]], capacity: int
 ) -> None:
     tenants = {tenant for tenant, _ in pairs}
-    served = {TENANT_OF[quota.endpoint_id] for quota in noted(pairs).share(capacity)}
+    served = {TENANT_OF[quota.endpoint_id] for quota in noted(pairs).split_capacity(capacity)}
     assert len(served) == min(capacity, len(tenants))
 
 
 def test_a_loud_tenant_gets_no_more_than_a_quiet_one() -> None:
     loud = [pair for pair in PAIRS if pair[0] == PAIRS[0][0]]
     quiet = PAIRS[-1]
-    assert in_full(noted([*loud, quiet]).share(100)) == {e: 10 for _, e in loud} | {quiet[1]: 50}
+    assert in_full(noted([*loud, quiet]).split_capacity(100)) == {e: 10 for _, e in loud} | {quiet[1]: 50}
 
 
-def test_who_had_less_than_its_quota_leaves_and_who_had_it_all_goes_last() -> None:
+def test_drained_endpoints_leave_and_full_ones_requeue_last() -> None:
     tenant = PAIRS[0][0]
     first, second, third = [endpoint for _, endpoint in PAIRS[:3]]
     backlog = noted([(tenant, first), (tenant, second), (tenant, third)])
-    quotas = backlog.share(2)
+    quotas = backlog.split_capacity(2)
     assert [quota.endpoint_id for quota in quotas] == [first, second]
-    backlog.served(quotas, {first: 1, second: 0}, {})
+    backlog.record_served(quotas, {first: 1, second: 0}, {})
     assert len(backlog) == 2
-    assert [quota.endpoint_id for quota in backlog.share(3)] == [third, first]
+    assert [quota.endpoint_id for quota in backlog.split_capacity(3)] == [third, first]
 
 
 def test_an_empty_backlog_is_false_and_deals_out_nothing() -> None:
     backlog = noted(PAIRS[:1])
     assert backlog
-    backlog.served(backlog.share(5), {}, {})
+    backlog.record_served(backlog.split_capacity(5), {}, {})
     assert not backlog
     assert len(backlog) == 0
-    assert backlog.share(5) == []
+    assert backlog.split_capacity(5) == []
 
 
 def test_a_known_endpoint_keeps_its_place_when_it_is_noted_again() -> None:
     backlog = noted(PAIRS[:2])
-    backlog.note(PAIRS[:1])
-    assert [quota.endpoint_id for quota in backlog.share(1)] == [PAIRS[0][1]]
+    backlog.add_due(PAIRS[:1])
+    assert [quota.endpoint_id for quota in backlog.split_capacity(1)] == [PAIRS[0][1]]
     assert len(backlog) == 2
 
 
@@ -110,94 +110,94 @@ def test_every_endpoint_is_served_within_a_bounded_number_of_rounds(
     backlog = noted(pairs)
     waiting = {endpoint for _, endpoint in pairs}
     for _ in range(TENANTS * ENDPOINTS):
-        quotas = backlog.share(capacity)
+        quotas = backlog.split_capacity(capacity)
         waiting -= {quota.endpoint_id for quota in quotas}
-        backlog.served(quotas, in_full(quotas), {})  # nobody ever runs out
+        backlog.record_served(quotas, in_full(quotas), {})  # nobody ever runs out
     assert not waiting
 
 
 # ---- to be looked at again later
-def put_off(backlog: Backlog, *moments: float) -> list[EndpointId]:
+def put_off(backlog: FairQueue, *moments: float) -> list[EndpointId]:
     """Serve the first of the line nothing at all, and put each off until its moment."""
-    quotas = backlog.share(len(moments))
+    quotas = backlog.split_capacity(len(moments))
     endpoints = [quota.endpoint_id for quota in quotas]
-    backlog.served(quotas, {}, dict(zip(endpoints, moments, strict=True)))
+    backlog.record_served(quotas, {}, dict(zip(endpoints, moments, strict=True)))
     return endpoints
 
 
-def test_while_nobody_is_put_off_there_is_no_next_look() -> None:
+def test_queue_without_deferred_endpoints_has_no_wakeup() -> None:
     backlog = noted(PAIRS[:3])
     assert backlog.next_at == math.inf
-    backlog.served(backlog.share(3), {}, {})
+    backlog.record_served(backlog.split_capacity(3), {}, {})
     assert backlog.next_at == math.inf
-    backlog.ripen(1e9)
+    backlog.promote_delayed(1e9)
     assert not backlog
 
 
-def test_who_is_put_off_is_not_known_until_its_moment() -> None:
+def test_deferred_endpoint_is_hidden_until_its_time() -> None:
     backlog = noted(PAIRS[:1])
     put_off(backlog, 7.0)
     assert not backlog
-    assert backlog.share(10) == []
-    backlog.ripen(6.9)
+    assert backlog.split_capacity(10) == []
+    backlog.promote_delayed(6.9)
     assert not backlog
     assert backlog.next_at == 7.0
-    backlog.ripen(7.0)
-    assert in_full(backlog.share(10)) == {PAIRS[0][1]: 10}
+    backlog.promote_delayed(7.0)
+    assert in_full(backlog.split_capacity(10)) == {PAIRS[0][1]: 10}
     assert backlog.next_at == math.inf
 
 
-def test_the_next_look_is_at_the_earliest_moment_of_all_tenants() -> None:
+def test_next_wakeup_is_the_earliest_of_all_tenants() -> None:
     backlog = noted([PAIRS[0], PAIRS[ENDPOINTS], PAIRS[2 * ENDPOINTS]])
     first, second, third = put_off(backlog, 9.0, 5.0, 8.0)
     assert backlog.next_at == 5.0
-    backlog.ripen(8.5)
-    assert {quota.endpoint_id for quota in backlog.share(10)} == {second, third}
+    backlog.promote_delayed(8.5)
+    assert {quota.endpoint_id for quota in backlog.split_capacity(10)} == {second, third}
     assert backlog.next_at == 9.0
-    backlog.ripen(9.0)
-    assert first in in_full(backlog.share(10))
+    backlog.promote_delayed(9.0)
+    assert first in in_full(backlog.split_capacity(10))
 
 
-def test_who_ripens_stands_behind_those_who_wait_already() -> None:
+def test_deferred_endpoint_rejoins_at_the_back() -> None:
     backlog = noted(PAIRS[:1])
     put_off(backlog, 1.0)
-    backlog.note(PAIRS[1:3])
-    backlog.ripen(1.0)
-    in_line = [quota.endpoint_id for quota in backlog.share(3)]
+    backlog.add_due(PAIRS[1:3])
+    backlog.promote_delayed(1.0)
+    in_line = [quota.endpoint_id for quota in backlog.split_capacity(3)]
     assert in_line == [PAIRS[1][1], PAIRS[2][1], PAIRS[0][1]]
 
 
-def test_who_had_its_quota_stays_whatever_is_said_of_later() -> None:
+def test_endpoint_that_used_its_quota_stays_despite_a_later_time() -> None:
     backlog = noted(PAIRS[:1])
-    quotas = backlog.share(4)
-    backlog.served(quotas, {PAIRS[0][1]: 4}, {PAIRS[0][1]: 3.0})
+    quotas = backlog.split_capacity(4)
+    backlog.record_served(quotas, {PAIRS[0][1]: 4}, {PAIRS[0][1]: 3.0})
     assert backlog
     assert backlog.next_at == math.inf
 
 
-def test_who_had_a_part_of_its_quota_is_put_off_too() -> None:
+def test_endpoint_that_used_part_of_its_quota_is_deferred() -> None:
     backlog = noted(PAIRS[:1])
-    backlog.served(backlog.share(4), {PAIRS[0][1]: 3}, {PAIRS[0][1]: 3.0})
+    backlog.record_served(backlog.split_capacity(4), {PAIRS[0][1]: 3}, {PAIRS[0][1]: 3.0})
     assert not backlog
     assert backlog.next_at == 3.0
 
 
-def test_who_is_put_off_and_heard_of_is_known_at_once() -> None:
+def test_notification_ends_a_deferral() -> None:
     backlog = noted(PAIRS[:1])
     put_off(backlog, 50.0)
-    backlog.note(PAIRS[:1])
-    assert in_full(backlog.share(3)) == {PAIRS[0][1]: 3}
+    backlog.add_due(PAIRS[:1])
+    assert in_full(backlog.split_capacity(3)) == {PAIRS[0][1]: 3}
 
 
-def test_who_is_put_off_again_has_the_newer_moment_alone() -> None:
+def test_deferring_again_replaces_the_earlier_time() -> None:
     backlog = noted(PAIRS[:1])
     put_off(backlog, 50.0)
-    backlog.note(PAIRS[:1])
+    backlog.add_due(PAIRS[:1])
     put_off(backlog, 60.0)
     assert backlog.next_at == 60.0
-    backlog.ripen(55.0)
+    backlog.promote_delayed(55.0)
     assert not backlog
-    backlog.ripen(60.0)
+    backlog.promote_delayed(60.0)
     assert len(backlog) == 1
 
 
@@ -207,15 +207,17 @@ def test_who_is_put_off_again_has_the_newer_moment_alone() -> None:
     ),
     st.lists(st.floats(0, 100)),
 )
-def test_everybody_who_is_put_off_is_known_from_its_moment_on_and_not_before(
+def test_deferred_endpoints_appear_exactly_at_their_time(
     put: list[tuple[tuple[TenantId, EndpointId], float]], looks: list[float]
 ) -> None:
     backlog = noted([pair for pair, _ in put])
     moments = {pair[1]: moment for pair, moment in put}
-    backlog.served(backlog.share(1_000), {}, moments)
+    backlog.record_served(backlog.split_capacity(1_000), {}, moments)
     for now in sorted(looks):
-        backlog.ripen(now)
-        assert in_full(backlog.share(1_000)).keys() == {e for e, moment in moments.items() if moment <= now}
+        backlog.promote_delayed(now)
+        assert in_full(backlog.split_capacity(1_000)).keys() == {
+            e for e, moment in moments.items() if moment <= now
+        }
         assert backlog.next_at == min((m for m in moments.values() if m > now), default=math.inf)
 
 
@@ -224,7 +226,7 @@ class Rounds(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.backlog = Backlog()
+        self.backlog = FairQueue()
         self.due: Counter[EndpointId] = Counter()
         self.later: dict[EndpointId, float] = {}
         self.now = 0.0
@@ -233,11 +235,11 @@ class Rounds(RuleBasedStateMachine):
     @rule(pair=st.sampled_from(PAIRS), count=st.integers(1, 30))
     def something_becomes_due(self, pair: tuple[TenantId, EndpointId], count: int) -> None:
         self.due[pair[1]] += count
-        self.backlog.note([pair])
+        self.backlog.add_due([pair])
 
     @rule(pair=st.sampled_from(PAIRS))
     def a_false_hint_comes(self, pair: tuple[TenantId, EndpointId]) -> None:
-        self.backlog.note([pair])
+        self.backlog.add_due([pair])
 
     @rule(pair=st.sampled_from(PAIRS))
     def somebody_else_takes_it_all(self, pair: tuple[TenantId, EndpointId]) -> None:
@@ -246,7 +248,7 @@ class Rounds(RuleBasedStateMachine):
     @rule(seconds=st.floats(0, 5))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
-        self.backlog.ripen(self.now)
+        self.backlog.promote_delayed(self.now)
         self.later = {endpoint: at for endpoint, at in self.later.items() if at > self.now}
 
     @rule(capacity=st.integers(1, 40))
@@ -257,15 +259,15 @@ class Rounds(RuleBasedStateMachine):
     def a_round_in_which_some_are_held(
         self, capacity: int, held: set[tuple[TenantId, EndpointId]], seconds: float
     ) -> None:
-        quotas = self.backlog.share(capacity)
-        assert sum(quota.take for quota in quotas) <= capacity
+        quotas = self.backlog.split_capacity(capacity)
+        assert sum(quota.limit for quota in quotas) <= capacity
         later = {endpoint: self.now + seconds for _, endpoint in held}
         taken = {
-            q.endpoint_id: min(q.take, self.due[q.endpoint_id]) for q in quotas if q.endpoint_id not in later
+            q.endpoint_id: min(q.limit, self.due[q.endpoint_id]) for q in quotas if q.endpoint_id not in later
         }
         self.due.subtract(taken)
         self.due = +self.due
-        self.backlog.served(quotas, taken, later)
+        self.backlog.record_served(quotas, taken, later)
         waiting = self.due.keys() & self.known()
         self.waited = Counter({endpoint: self.waited[endpoint] + 1 for endpoint in waiting})
         for quota in quotas:
@@ -274,7 +276,7 @@ class Rounds(RuleBasedStateMachine):
                 self.later[quota.endpoint_id] = later[quota.endpoint_id]
 
     def known(self) -> set[EndpointId]:
-        return {quota.endpoint_id for quota in self.backlog.share(10_000)}
+        return {quota.endpoint_id for quota in self.backlog.split_capacity(10_000)}
 
     @invariant()
     def whoever_has_something_due_is_known_now_or_will_be(self) -> None:

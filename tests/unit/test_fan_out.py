@@ -13,31 +13,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.accept import AcceptLimits, NewEvent, parse_event
-from delivery.accept.draft import Draft, Match, Subscriptions, draft
-from delivery.conditions import Answers
-from delivery.filters import matches
-from delivery.matching import Wants, judge
-from delivery.model import EndpointId, Prefix, TenantId, parse_id
+from delivery.domain.conditions import ConditionEvaluator
+from delivery.domain.event_patterns import matches_any_pattern
+from delivery.domain.model import EndpointId, Prefix, TenantId, parse_id
+from delivery.domain.subscription import Subscription, match_event
+from delivery.pipeline.fanout import FanoutPlan, Match, Subscriptions, plan_fanout
+from delivery.pipeline.parsing import IntakeLimits, NewEvent, parse_event
 
 if TYPE_CHECKING:
-    from delivery.ledger.accepting import DeliveryRow, EventRow
+    from delivery.ledger.queue.enqueue import DeliveryRow, EventRow
 
 NOW = datetime(2026, 11, 22, 12, 30, 0, 4_999, tzinfo=UTC)
 TENANT = TenantId(UUID(int=7))
 ONE, TWO, THREE = (EndpointId(UUID(int=number)) for number in (101, 102, 103))
-FILTERS = Subscriptions.of(
-    [(ONE, Wants(("*",))), (TWO, Wants(("order.*",))), (THREE, Wants(("invoice.paid", "order.created")))]
+FILTERS = Subscriptions.from_entries(
+    [
+        (ONE, Subscription(("*",))),
+        (TWO, Subscription(("order.*",))),
+        (THREE, Subscription(("invoice.paid", "order.created"))),
+    ]
 )
-NOTHING = Subscriptions.of([])
+NOTHING = Subscriptions.from_entries([])
 
 
-def drafted(*events: NewEvent, subscriptions: Subscriptions = FILTERS, single: bool = False) -> Draft:
+def drafted(*events: NewEvent, subscriptions: Subscriptions = FILTERS, single: bool = False) -> FanoutPlan:
     numbers = itertools.count(1)
-    return draft(
+    return plan_fanout(
         TENANT,
         events,
-        [subscriptions.owed(event) for event in events],
+        [subscriptions.match_event(event) for event in events],
         single=single,
         now=NOW,
         new_id=lambda: UUID(int=next(numbers)),
@@ -78,7 +82,7 @@ def test_the_body_is_type_timestamp_and_data_and_its_hash_is_kept() -> None:
 
 def test_a_single_event_is_answered_by_itself_and_a_batch_by_a_list() -> None:
     single = drafted(NewEvent("order.created", b"1"), single=True)
-    answer = json.loads(single.answer)
+    answer = json.loads(single.response_body)
     assert answer == {
         "id": answer["id"],
         "type": "order.created",
@@ -87,14 +91,14 @@ def test_a_single_event_is_answered_by_itself_and_a_batch_by_a_list() -> None:
     }
     assert parse_id(Prefix.EVENT, answer["id"]) == single.events[0].id
     batch = drafted(NewEvent("order.created", b"1"), NewEvent("user.left", b"2"))
-    answers = json.loads(batch.answer)["events"]
+    answers = json.loads(batch.response_body)["events"]
     assert [parse_id(Prefix.EVENT, each["id"]) for each in answers] == [event.id for event in batch.events]
     assert [each["deliveries"] for each in answers] == [3, 1]
 
 
 @pytest.mark.parametrize("data", [b"9" * 30, b'{"a":1,"a":2}', b'{ "a" : 1.10 }', rb'"\u0000\/"'])
 def test_receivers_get_data_byte_for_byte_in_valid_json(data: bytes) -> None:
-    event = parse_event(b'{"type":"a","data":' + data + b"}", AcceptLimits())
+    event = parse_event(b'{"type":"a","data":' + data + b"}", IntakeLimits())
     (row,) = drafted(event).events
     assert row.body.endswith(b'"data":' + data + b"}")
     assert json.loads(row.body)["data"] == json.loads(data)
@@ -113,38 +117,42 @@ def test_any_data_that_was_taken_goes_out_as_it_came(value: object) -> None:
     st.lists(st.sampled_from(["a", "a.b", "a.b.c", "b", "b.x", "c"]), max_size=8),
 )
 def test_what_is_remembered_of_filters_is_what_they_say(filters: list[list[str]], types: list[str]) -> None:
-    subscriptions = Subscriptions.of(
-        [(EndpointId(UUID(int=n)), Wants(tuple(f))) for n, f in enumerate(filters)]
+    subscriptions = Subscriptions.from_entries(
+        [(EndpointId(UUID(int=n)), Subscription(tuple(f))) for n, f in enumerate(filters)]
     )
     for event_type in types:
-        owed = subscriptions.owed(NewEvent(event_type, b"1"))
+        owed = subscriptions.match_event(NewEvent(event_type, b"1"))
         assert [match.endpoint_id for match in owed] == [
-            UUID(int=n) for n, patterns in enumerate(filters) if matches(patterns, event_type)
+            UUID(int=n) for n, patterns in enumerate(filters) if matches_any_pattern(patterns, event_type)
         ]
-        assert all(match.pattern is not None and matches([match.pattern], event_type) for match in owed)
+        assert all(
+            match.pattern is not None and matches_any_pattern([match.pattern], event_type) for match in owed
+        )
 
 
 def test_a_tenant_that_invents_types_does_not_fill_memory() -> None:
-    subscriptions = Subscriptions.of([(ONE, Wants(("*",)))])
+    subscriptions = Subscriptions.from_entries([(ONE, Subscription(("*",)))])
     events = [NewEvent(f"type_{number}", b"1") for number in range(1_500)]
     for event in events:
-        assert subscriptions.owed(event) == [Match(ONE, "*")]
-    remembered = [subscriptions.owed(event) for event in events]
+        assert subscriptions.match_event(event) == [Match(ONE, "*")]
+    remembered = [subscriptions.match_event(event) for event in events]
     # The same list again where it was remembered, a new one where there was no more room.
-    same = [subscriptions.owed(event) is found for event, found in zip(events, remembered, strict=True)]
+    same = [
+        subscriptions.match_event(event) is found for event, found in zip(events, remembered, strict=True)
+    ]
     assert sum(same) <= 1_000
 
 
 # ------------------------------------------------------------------ beside the type
-def owed_to(wants: dict[EndpointId, Wants], event: NewEvent) -> list[Match]:
-    return list(Subscriptions.of(list(wants.items())).owed(event))
+def owed_to(wants: dict[EndpointId, Subscription], event: NewEvent) -> list[Match]:
+    return list(Subscriptions.from_entries(list(wants.items())).match_event(event))
 
 
-def test_channels_narrow_endpoints_that_name_some_and_no_others() -> None:
+def test_channels_filter_only_endpoints_that_set_them() -> None:
     wants = {
-        ONE: Wants(("*",)),
-        TWO: Wants(("*",), ("eu", "us")),
-        THREE: Wants(("*",), ("us",)),
+        ONE: Subscription(("*",)),
+        TWO: Subscription(("*",), ("eu", "us")),
+        THREE: Subscription(("*",), ("us",)),
     }
     assert owed_to(wants, NewEvent("a", b"1")) == [Match(ONE, "*")]
     assert owed_to(wants, NewEvent("a", b"1", ("eu",))) == [Match(ONE, "*"), Match(TWO, "*")]
@@ -154,26 +162,26 @@ def test_channels_narrow_endpoints_that_name_some_and_no_others() -> None:
 
 def test_a_condition_narrows_and_one_that_fails_does_not_and_says_why() -> None:
     wants = {
-        ONE: Wants(("*",), condition="total > `100`"),
-        TWO: Wants(("*",), condition="total > `200`"),
-        THREE: Wants(("*",), condition="starts_with(total, '1')"),
+        ONE: Subscription(("*",), condition="total > `100`"),
+        TWO: Subscription(("*",), condition="total > `200`"),
+        THREE: Subscription(("*",), condition="starts_with(total, '1')"),
     }
     one, three = owed_to(wants, NewEvent("a", b'{"total": 120}'))
     assert one == Match(ONE, "*")
     assert three.endpoint_id == THREE
-    assert three.failed == "starts_with() takes string, and was given number."
+    assert three.condition_error == "starts_with() takes string, and was given number."
 
 
 def test_data_is_not_read_where_no_candidate_has_a_condition() -> None:
-    wants = {ONE: Wants(("*",), ("eu",)), TWO: Wants(("b",), condition="total > `200`")}
+    wants = {ONE: Subscription(("*",), ("eu",)), TWO: Subscription(("b",), condition="total > `200`")}
     unreadable = NewEvent("a", b"{not json", ("eu",))
     assert owed_to(wants, unreadable) == [Match(ONE, "*")]
     (read,) = owed_to(wants, NewEvent("b", b"{not json"))
-    assert read.failed == "The payload cannot be read."
+    assert read.condition_error == "The payload cannot be read."
 
 
 def test_rows_keep_the_channels_and_why_a_condition_failed() -> None:
-    subscriptions = Subscriptions.of([(ONE, Wants(("*",), condition="length(@) > `1`"))])
+    subscriptions = Subscriptions.from_entries([(ONE, Subscription(("*",), condition="length(@) > `1`"))])
     made = drafted(NewEvent("a", b"1", ("eu", "us")), subscriptions=subscriptions)
     assert made.events[0].channels == ("eu", "us")
     assert made.deliveries[0].condition_failed is not None
@@ -183,7 +191,7 @@ def test_rows_keep_the_channels_and_why_a_condition_failed() -> None:
 CHANNELS = st.lists(st.sampled_from(["eu", "us", "asia"]), unique=True, max_size=3).map(tuple)
 CONDITIONS = st.sampled_from([None, "n > `1`", "starts_with(n, 'a')", "tags[0] == 'x'", "sort(n)"])
 WANTS = st.builds(
-    Wants, st.lists(st.sampled_from(["*", "a", "a.*"]), max_size=2).map(tuple), CHANNELS, CONDITIONS
+    Subscription, st.lists(st.sampled_from(["*", "a", "a.*"]), max_size=2).map(tuple), CHANNELS, CONDITIONS
 )
 
 
@@ -193,14 +201,14 @@ WANTS = st.builds(
     CHANNELS,
     st.sampled_from([b"1", b'{"n": 2}', b'{"n": "ab", "tags": ["x"]}', b'{"n": 1}']),
 )
-def test_owed_is_who_is_judged_to_be_reached_one_by_one(
-    wants: list[Wants], event_type: str, channels: tuple[str, ...], data: bytes
+def test_fan_out_agrees_with_matching_each_endpoint(
+    wants: list[Subscription], event_type: str, channels: tuple[str, ...], data: bytes
 ) -> None:
     every = [(EndpointId(UUID(int=n)), one) for n, one in enumerate(wants)]
     event = NewEvent(event_type, data, channels)
-    judged = {id_: judge(one, event_type, channels, Answers(data)) for id_, one in every}
-    assert Subscriptions.of(every).owed(event) == [
-        Match(id_, found.pattern, None if found.answer is None else found.answer.failed)
+    judged = {id_: match_event(one, event_type, channels, ConditionEvaluator(data)) for id_, one in every}
+    assert Subscriptions.from_entries(every).match_event(event) == [
+        Match(id_, found.pattern, None if found.condition_result is None else found.condition_result.error)
         for id_, found in judged.items()
-        if found.reaches
+        if found.is_match
     ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.garbage import collect_seldom
+from workers.processes.garbage_collection import tune_gc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +29,8 @@ def _as_before() -> Iterator[None]:
     gc.set_threshold(*thresholds)
 
 
-def test_what_was_there_is_left_out_of_collections_and_new_knots_still_go() -> None:
-    collect_seldom()
+def test_startup_objects_are_frozen_and_new_cycles_are_collected() -> None:
+    tune_gc()
     assert gc.get_freeze_count() > 0
     went: list[bool] = []
     weakref.finalize(Knot(), went.append, True)  # noqa: FBT003  what is appended

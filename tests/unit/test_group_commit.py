@@ -10,20 +10,21 @@ from uuid import UUID
 
 import pytest
 
-from delivery.accept import Accepter, AcceptLimits, NewEvent
-from delivery.accept import accepter as sharing
-from delivery.errors import NotFound, Unavailable
-from delivery.model import TenantId
-from tests.support.ledger import until
+from delivery.domain.errors import NotFound, Unavailable
+from delivery.domain.model import TenantId
+from delivery.pipeline import intake as sharing
+from delivery.pipeline.intake import Intake
+from delivery.pipeline.parsing import IntakeLimits, NewEvent
+from tests.support.ledger_builders import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from delivery.ledger import Ledger
+    from delivery.ledger.db.session import Ledger
 
 NOBODY = TenantId(UUID(int=1))
 # Worth a commit of its own.
-LARGE = b"1" * sharing.WORTH_BYTES
+LARGE = b"1" * sharing.EAGER_COMMIT_BYTES
 
 
 class NoTenants:
@@ -55,14 +56,14 @@ class NoTenants:
         pass
 
 
-def accepter_of(ledger: NoTenants) -> Accepter:
-    return Accepter(cast("Ledger", ledger), limits=AcceptLimits(), clock=lambda: datetime.now(UTC))
+def accepter_of(ledger: NoTenants) -> Intake:
+    return Intake(cast("Ledger", ledger), limits=IntakeLimits(), clock=lambda: datetime.now(UTC))
 
 
-async def ask(accepter: Accepter, *, times: int = 1, data: bytes = b"1") -> None:
+async def ask(accepter: Intake, *, times: int = 1, data: bytes = b"1") -> None:
     for _ in range(times):
         with suppress(NotFound):
-            await accepter.accept(NOBODY, [NewEvent("a", data)], single=True)
+            await accepter.accept_events(NOBODY, [NewEvent("a", data)], single=True)
 
 
 async def waiting(*asking: asyncio.Task[None]) -> None:
@@ -72,10 +73,10 @@ async def waiting(*asking: asyncio.Task[None]) -> None:
     assert not any(each.done() for each in asking)
 
 
-async def occupied(accepter: Accepter) -> list[asyncio.Task[None]]:
+async def occupied(accepter: Intake) -> list[asyncio.Task[None]]:
     """Keep every committer busy with one request each."""
     asking: list[asyncio.Task[None]] = []
-    for _ in range(sharing.COMMITTERS):
+    for _ in range(sharing.MAX_CONCURRENT_COMMITS):
         asking.append(asyncio.create_task(ask(accepter, data=LARGE)))
         await waiting(*asking)
     return asking
@@ -91,7 +92,7 @@ async def test_requests_that_come_during_a_commit_share_the_next_one() -> None:
     assert ledger.transactions <= 4
 
 
-async def test_one_who_asks_again_at_once_is_answered_though_both_commits_just_ended() -> None:
+async def test_request_right_after_a_commit_is_not_stranded() -> None:
     ledger = NoTenants()
     accepter = accepter_of(ledger)
     again = asyncio.create_task(ask(accepter, times=2))
@@ -104,13 +105,13 @@ async def test_one_who_asks_again_at_once_is_answered_though_both_commits_just_e
         await asyncio.gather(once, again)
 
 
-async def test_what_is_small_joins_others_until_they_are_worth_a_commit() -> None:
+async def test_small_requests_wait_to_share_a_commit() -> None:
     ledger = NoTenants()
     accepter = accepter_of(ledger)
-    asking = [asyncio.create_task(ask(accepter)) for _ in range(sharing.WORTH_EVENTS)]
+    asking = [asyncio.create_task(ask(accepter)) for _ in range(sharing.EAGER_COMMIT_EVENTS)]
     await waiting(*asking)
     assert ledger.transactions == 1
-    asking += [asyncio.create_task(ask(accepter)) for _ in range(sharing.WORTH_EVENTS)]
+    asking += [asyncio.create_task(ask(accepter)) for _ in range(sharing.EAGER_COMMIT_EVENTS)]
     await waiting(*asking)
     assert ledger.transactions == 2
     ledger.answers.set()
@@ -125,7 +126,7 @@ async def test_nobody_waits_long_for_a_commit_that_is_stuck() -> None:
     small = asyncio.create_task(ask(accepter))
     await waiting(small)
     assert ledger.transactions == 1
-    await until(lambda: ledger.transactions == 2)
+    await wait_until(lambda: ledger.transactions == 2)
     ledger.answers.set()
     await asyncio.gather(stuck, small)
 
@@ -134,7 +135,7 @@ async def test_more_than_can_wait_are_told_to_come_later() -> None:
     ledger = NoTenants()
     accepter = accepter_of(ledger)
     asking = await occupied(accepter)
-    asking += [asyncio.create_task(ask(accepter)) for _ in range(sharing.MOST_WAITING)]
+    asking += [asyncio.create_task(ask(accepter)) for _ in range(sharing.MAX_WAITING_REQUESTS)]
     await waiting(*asking)
     with pytest.raises(Unavailable):
         await ask(accepter)
@@ -143,10 +144,10 @@ async def test_more_than_can_wait_are_told_to_come_later() -> None:
     await ask(accepter)
 
 
-async def test_requests_with_much_to_write_wait_for_less_company() -> None:
+async def test_large_requests_wait_for_fewer_others() -> None:
     ledger = NoTenants()
     accepter = accepter_of(ledger)
-    large = b"1" * (sharing.GROUP_BYTES // 4)
+    large = b"1" * (sharing.MAX_GROUP_BYTES // 4)
     asking = [asyncio.create_task(ask(accepter, data=large)) for _ in range(20)]
     await waiting(*asking)
     ledger.answers.set()
@@ -157,7 +158,7 @@ async def test_requests_with_much_to_write_wait_for_less_company() -> None:
 async def test_what_waits_is_bounded_in_bytes_too() -> None:
     ledger = NoTenants()
     accepter = accepter_of(ledger)
-    huge = b"1" * (sharing.MOST_WAITING_BYTES // 4)
+    huge = b"1" * (sharing.MAX_WAITING_BYTES // 4)
     asking = await occupied(accepter)
     asking += [asyncio.create_task(ask(accepter, data=huge)) for _ in range(4)]
     await waiting(*asking)

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from delivery.holding import Situation, hold_of, with_hold
-from delivery.model import DeliveryStatus, EndpointId, EndpointState, Held, new_id
+from delivery.domain.holds import EndpointStatus, attach_hold, find_hold
+from delivery.domain.model import ActiveHold, DeliveryStatus, EndpointId, EndpointState, new_id
 from retries.breaker import Breaker, BreakerState
 from retries.health import Health, Hold
 from retries.limit import InFlightLimit
@@ -20,14 +20,14 @@ MOST = 50
 CLOSED = Breaker.fresh(SINCE)
 OPEN = replace(CLOSED, state=BreakerState.OPEN, probe_at=SOON)
 WELL = Health(CLOSED, InFlightLimit(10, ramping=False))
-FREE = Situation(
+FREE = EndpointStatus(
     state=EndpointState.ACTIVE,
     state_reason=None,
     state_actor="cli:ada",
     state_changed_at=SINCE,
     health=WELL,
     in_flight=0,
-    most=None,
+    max_in_flight=None,
     rate=None,
     next_at=None,
     now=NOW,
@@ -40,55 +40,55 @@ DUE = replace(DELIVERY, due_at=NOW - timedelta(seconds=1))
     [
         (
             replace(FREE, state=EndpointState.PAUSED, state_reason="moving house"),
-            Held(Hold.PAUSED, since=SINCE, reason="moving house"),
+            ActiveHold(Hold.PAUSED, since=SINCE, reason="moving house"),
         ),
         (
             replace(FREE, state=EndpointState.DISABLED, state_reason="gone"),
-            Held(Hold.DISABLED, since=SINCE, reason="gone"),
+            ActiveHold(Hold.DISABLED, since=SINCE, reason="gone"),
         ),
         (
             replace(FREE, health=replace(WELL, breaker=OPEN)),
-            Held(Hold.BREAKER_OPEN, since=SINCE, until=SOON),
+            ActiveHold(Hold.BREAKER_OPEN, since=SINCE, until=SOON),
         ),
-        (replace(FREE, health=replace(WELL, waits_until=SOON)), Held(Hold.RETRY_AFTER, until=SOON)),
+        (replace(FREE, health=replace(WELL, waits_until=SOON)), ActiveHold(Hold.RETRY_AFTER, until=SOON)),
         (
             replace(FREE, rate=RateLimit(1, timedelta(minutes=1)), next_at=SOON),
-            Held(Hold.RATE_LIMIT, until=SOON),
+            ActiveHold(Hold.RATE_LIMIT, until=SOON),
         ),
-        (replace(FREE, in_flight=10), Held(Hold.IN_FLIGHT_LIMIT)),
+        (replace(FREE, in_flight=10), ActiveHold(Hold.IN_FLIGHT_LIMIT)),
     ],
-    ids=lambda value: str(value.by) if isinstance(value, Held) else "",
+    ids=lambda value: str(value.by) if isinstance(value, ActiveHold) else "",
 )
-def test_every_hold_is_told_with_what_is_known_of_it(situation: Situation, held: Held) -> None:
-    assert hold_of(situation, in_flight=MOST) == held
-    assert with_hold(DUE, {DUE.endpoint_id: situation}, in_flight=MOST).held == held
+def test_every_hold_is_told_with_what_is_known_of_it(situation: EndpointStatus, held: ActiveHold) -> None:
+    assert find_hold(situation, default_in_flight=MOST) == held
+    assert attach_hold(DUE, {DUE.endpoint_id: situation}, default_in_flight=MOST).held == held
 
 
 def test_an_endpoint_that_may_be_sent_something_holds_nothing() -> None:
-    assert hold_of(FREE, in_flight=MOST) is None
-    assert hold_of(replace(FREE, in_flight=9), in_flight=MOST) is None
+    assert find_hold(FREE, default_in_flight=MOST) is None
+    assert find_hold(replace(FREE, in_flight=9), default_in_flight=MOST) is None
 
 
 def test_a_pause_is_told_before_anything_that_health_says() -> None:
     paused = replace(FREE, state=EndpointState.PAUSED, health=replace(WELL, breaker=OPEN))
-    assert hold_of(paused, in_flight=MOST) == Held(Hold.PAUSED, since=SINCE)
+    assert find_hold(paused, default_in_flight=MOST) == ActiveHold(Hold.PAUSED, since=SINCE)
 
 
 @pytest.mark.parametrize("state", [BreakerState.HALF_OPEN, BreakerState.OPEN])
-def test_beside_a_probe_everything_is_held_until_it_has_come_back(state: BreakerState) -> None:
+def test_deliveries_are_held_until_the_probe_returns(state: BreakerState) -> None:
     probing = replace(OPEN, state=state, probe_at=NOW - timedelta(seconds=1))
-    held = hold_of(replace(FREE, health=replace(WELL, breaker=probing)), in_flight=MOST)
-    assert held == Held(Hold.BREAKER_OPEN, since=SINCE)
+    held = find_hold(replace(FREE, health=replace(WELL, breaker=probing)), default_in_flight=MOST)
+    assert held == ActiveHold(Hold.BREAKER_OPEN, since=SINCE)
 
 
 def test_an_endpoints_own_limit_comes_before_the_operators() -> None:
     wide = replace(FREE, health=replace(WELL, limit=InFlightLimit(90, ramping=False)), in_flight=60)
-    assert hold_of(wide, in_flight=MOST) == Held(Hold.IN_FLIGHT_LIMIT)
-    assert hold_of(replace(wide, most=100), in_flight=MOST) is None
+    assert find_hold(wide, default_in_flight=MOST) == ActiveHold(Hold.IN_FLIGHT_LIMIT)
+    assert find_hold(replace(wide, max_in_flight=100), default_in_flight=MOST) is None
 
 
 def test_an_endpoint_of_which_nothing_is_known_yet_holds_nothing() -> None:
-    assert hold_of(replace(FREE, health=None), in_flight=MOST) is None
+    assert find_hold(replace(FREE, health=None), default_in_flight=MOST) is None
 
 
 def test_only_a_delivery_that_waits_and_is_due_is_held() -> None:
@@ -98,9 +98,9 @@ def test_only_a_delivery_that_waits_and_is_due_is_held() -> None:
         replace(DUE, status=DeliveryStatus.IN_FLIGHT),
         replace(DUE, status=DeliveryStatus.FAILED, due_at=None, finished_at=NOW),
     ):
-        assert with_hold(other, paused, in_flight=MOST).held is None
+        assert attach_hold(other, paused, default_in_flight=MOST).held is None
 
 
 def test_a_delivery_of_a_deleted_endpoint_is_not_held() -> None:
     elsewhere = {EndpointId(new_id()): replace(FREE, state=EndpointState.PAUSED)}
-    assert with_hold(DUE, elsewhere, in_flight=MOST) is DUE
+    assert attach_hold(DUE, elsewhere, default_in_flight=MOST) is DUE

@@ -17,36 +17,36 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from delivery.accept import AcceptLimits
-from delivery.accept.parse import parse_batch, parse_event
-from delivery.api.cursors import Cursors
-from delivery.bootstrap import guard
-from delivery.cli.endpoint_options import (
-    read_delays,
+from delivery.api.http.cursors import Cursors
+from delivery.bootstrap import build_guard
+from delivery.cli.options.common import read_time
+from delivery.cli.options.endpoints import (
+    read_breaker_value,
     read_header,
     read_hours,
     read_in_flight,
-    read_rate,
+    read_rate_limit,
+    read_schedule,
     read_status,
-    read_term,
     read_timeout,
 )
-from delivery.cli.options import read_moment
 from delivery.config import Settings
-from delivery.console.pretty import laid_out, shown
-from delivery.console.replay_form import read_rate as read_replay_rate
-from delivery.dispatch.tokens import read_answer
-from delivery.errors import Invalid, MalformedId, Misconfigured, TooLarge
-from delivery.filters import check_event_type, check_pattern, matches
-from delivery.ingest.message import checked_key, storable
-from delivery.model import Prefix, parse_id, show_id
-from delivery.networks import network_of
-from delivery.payload import PayloadEquals
-from delivery.people.addresses import check_email, check_name
-from delivery.selection import check_http, check_outcome
-from delivery.taming import tame
-from delivery.transport import AllowList, BadAllowList, BadDestination, check_headers, check_url, refusal
-from delivery.transport.question import question_of
+from delivery.console.forms.replay import parse_rate as read_replay_rate
+from delivery.console.views.body import format_body, format_json
+from delivery.destinations.http.oauth import parse_token_response
+from delivery.destinations.http.request import encode_request
+from delivery.destinations.http.url_policy import BadDestination, check_headers, check_url
+from delivery.destinations.ssrf_guard import AllowList, BadAllowList, find_refusal
+from delivery.domain.client_network import get_client_network
+from delivery.domain.delivery_filter import check_http_status, check_outcome
+from delivery.domain.errors import Invalid, MalformedId, Misconfigured, TooLarge
+from delivery.domain.event_patterns import check_event_type, check_pattern, matches_any_pattern
+from delivery.domain.inbound_message import check_idempotency_key, sanitize_text
+from delivery.domain.model import Prefix, format_id, parse_id
+from delivery.domain.payload_path import PayloadEquals
+from delivery.domain.sanitize import escape_control_chars
+from delivery.pipeline.parsing import IntakeLimits, parse_batch, parse_event
+from delivery.services.accounts.email_addresses import check_email, check_name
 from retries import parse_retry_after
 from retries.backoff import parse_schedule
 from signing import MalformedSecret, VerificationError, generate_hmac, parse_public_key, parse_secret, verify
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
-LIMITS = AcceptLimits(event_bytes=100_000)
+LIMITS = IntakeLimits(event_bytes=100_000)
 SECRET = generate_hmac(b"n" * 32)
 CURSORS = Cursors.from_keys("a key")
 PIECES = (
@@ -93,38 +93,38 @@ READERS: dict[str, tuple[Callable[[str], object], type[Exception] | None]] = {
     "retry-after in bytes": (lambda text: parse_retry_after(text.encode(errors="replace"), now=NOW), None),
     "event type": (check_event_type, ValueError),
     "filter": (check_pattern, ValueError),
-    "cursor": (lambda text: CURSORS.read(text, ("a",)), Invalid),
+    "cursor": (lambda text: CURSORS.read_cursor(text, ("a",)), Invalid),
     "url": (lambda text: check_url(text, allow_http=True), BadDestination),
     "host": (lambda text: check_url(f"https://{text}/", allow_http=True), BadDestination),
     "id": (lambda text: parse_id(Prefix.EVENT, text), MalformedId),
     "suffix of an id": (lambda text: parse_id(Prefix.EVENT, f"evt_{text:>26.26}"), MalformedId),
     "payload": (PayloadEquals.parse, ValueError),
     "path of a payload": (lambda text: PayloadEquals.parse(f"${text}=1"), ValueError),
-    "address": (refusal, None),
-    "network": (network_of, None),
+    "address": (find_refusal, None),
+    "network": (get_client_network, None),
     "allow-list": (AllowList.parse, BadAllowList),
     "secret": (parse_secret, MalformedSecret),
     "public key": (parse_public_key, MalformedSecret),
     "outcome": (check_outcome, ValueError),
-    "status of a response": (check_http, ValueError),
-    "message-id": (lambda text: checked_key("message-id", text), Invalid),
-    "token": (lambda text: read_answer(text.encode(errors="surrogatepass"), 0.0), None),
-    "term of a token": (lambda text: read_answer(token_for(text), 0.0), None),
+    "status of a response": (check_http_status, ValueError),
+    "message-id": (lambda text: check_idempotency_key("message-id", text), Invalid),
+    "token": (lambda text: parse_token_response(text.encode(errors="surrogatepass"), 0.0), None),
+    "term of a token": (lambda text: parse_token_response(token_for(text), 0.0), None),
     "email": (check_email, Invalid),
     "name": (check_name, Invalid),
-    "moment": (read_moment, typer.BadParameter),
-    "delays": (read_delays, typer.BadParameter),
+    "moment": (read_time, typer.BadParameter),
+    "delays": (read_schedule, typer.BadParameter),
     "header": (read_header, typer.BadParameter),
     "hours": (read_hours, typer.BadParameter),
     "in flight": (read_in_flight, typer.BadParameter),
-    "rate": (read_rate, typer.BadParameter),
+    "rate": (read_rate_limit, typer.BadParameter),
     "status": (read_status, typer.BadParameter),
-    "term": (read_term, typer.BadParameter),
+    "term": (read_breaker_value, typer.BadParameter),
     "timeout": (read_timeout, typer.BadParameter),
     "rate of a replay": (read_replay_rate, Invalid),
     "schedule": (lambda text: parse_schedule(text.split(",")), ValueError),
-    "layout": (laid_out, None),
-    "body": (lambda text: shown(text.encode(errors="surrogatepass")), None),
+    "layout": (format_json, None),
+    "body": (lambda text: format_body(text.encode(errors="surrogatepass")), None),
     "signature": (lambda text: verify(SIGNED | {"webhook-signature": text}, b"", SECRET, now=NOW), REFUSED),
 }  # fmt: skip
 
@@ -143,7 +143,7 @@ def test_a_setting_of_nonsense_is_a_plain_fault_of_that_setting(setting: str, te
     faults: set[object] = set()
     try:
         read = Settings.model_validate({setting: text})
-        assert read.proxies is not None
+        assert read.trusted_networks is not None
         assert read.base_url
     except ValidationError as error:
         faults = {fault["loc"][0] for fault in error.errors()}
@@ -158,11 +158,11 @@ def test_a_setting_of_nonsense_is_a_plain_fault_of_that_setting(setting: str, te
 @example(text="443;80")
 @example(text="٤٤٣")
 @example(text="4 43")
-def test_what_may_be_dialled_is_read_or_refused_by_name(setting: str, text: str):
+def test_allow_lists_are_parsed_or_refused_by_entry(setting: str, text: str):
     named = f"WAYBILL_{setting.upper()}"
     fault = named
     try:
-        allowed = guard(Settings.model_validate({setting: text}))
+        allowed = build_guard(Settings.model_validate({setting: text}))
         assert allowed.ports is None or all(0 < port < 65_536 for port in allowed.ports)
     except Misconfigured as error:
         fault = str(error)
@@ -207,7 +207,7 @@ def test_headers_that_pass_are_on_the_wire_as_they_are_and_no_other(headers: dic
     with suppress(ValueError):
         checked = check_headers(headers)
         request = httpx.Request("POST", "https://a.example/", headers=checked, stream=httpx.ByteStream(b""))
-        (head,) = question_of(request, b"").pieces
+        (head,) = encode_request(request, b"").chunks
         lines = head.decode("ascii").split("\r\n")
         assert lines[4:] == [*(f"{name}: {value}" for name, value in checked.items()), "", ""]
 
@@ -225,20 +225,20 @@ def test_a_condition_that_was_read_never_fails_on_any_body(condition: str, body:
 
 @given(st.lists(TEXTS, max_size=3), TEXTS)
 def test_matching_never_fails(patterns: list[str], event_type: str):
-    assert matches(patterns, event_type) in {True, False}
+    assert matches_any_pattern(patterns, event_type) in {True, False}
 
 
 @given(TEXTS)
-def test_a_tamed_text_is_one_line_and_tamed_for_good(text: str):
-    tamed = tame(text)
+def test_sanitized_text_is_one_line_and_idempotent(text: str):
+    tamed = escape_control_chars(text)
     assert len(tamed.splitlines()) <= 1
-    assert tame(tamed) == tamed
-    assert tame(tame(text, lines=True)) == tamed
+    assert escape_control_chars(tamed) == tamed
+    assert escape_control_chars(escape_control_chars(text, keep_newlines=True)) == tamed
 
 
 @given(TEXTS)
 def test_what_a_stranger_wrote_can_be_stored(text: str):
-    kept = storable(text) or ""
+    kept = sanitize_text(text) or ""
     assert kept.encode().decode() == kept
     assert "\0" not in kept
     assert len(kept) <= 500
@@ -246,6 +246,6 @@ def test_what_a_stranger_wrote_can_be_stored(text: str):
 
 @given(st.uuids(), st.sampled_from(Prefix), st.integers(0, 30), st.sampled_from(PIECES))
 def test_an_id_with_something_in_it_is_no_id(id_: Any, prefix: Prefix, place: int, piece: str):
-    told = show_id(prefix, id_)
+    told = format_id(prefix, id_)
     with pytest.raises(MalformedId):
         parse_id(prefix, told[:place] + piece + told[place:])

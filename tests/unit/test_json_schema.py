@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.schemas import (
-    DEEPEST,
-    MOST_BYTES,
-    MOST_PARTS,
-    MOST_STEPS,
-    BadSchema,
-    check_schema,
-    reads_alike,
-    rebased,
+from delivery.domain.json_schema import (
+    MAX_SCHEMA_BYTES,
+    MAX_SCHEMA_DEPTH,
+    MAX_SCHEMA_PARTS,
+    MAX_VALIDATION_STEPS,
+    InvalidSchema,
+    compile_schema,
+    is_draft_7_compatible,
+    rebase_schema,
 )
 
 MONEY = {"type": "string", "pattern": r"^[0-9]+\.[0-9]{2}$"}
@@ -30,13 +30,13 @@ ORDER: dict[str, Any] = {
 
 
 def fault(schema: Any, value: object) -> tuple[tuple[str | int, ...], str] | None:
-    found = check_schema(schema).fault(json.dumps(value).encode())
+    found = compile_schema(schema).find_violation(json.dumps(value).encode())
     return None if found is None else (found.path, found.why)
 
 
-def refused(schema: Any) -> BadSchema:
-    with pytest.raises(BadSchema) as caught:
-        check_schema(schema)
+def refused(schema: Any) -> InvalidSchema:
+    with pytest.raises(InvalidSchema) as caught:
+        compile_schema(schema)
     return caught.value
 
 
@@ -93,8 +93,8 @@ def test_a_format_is_for_people():
 
 def test_words_that_are_no_schemas_may_say_anything():
     words = {"$ref": "https://evil.example", "$id": "x"}
-    check_schema({"const": words, "enum": [words], "default": words, "examples": [words]})
-    check_schema({"properties": {"$ref": {"type": "string"}, "$id": {"type": "string"}}})
+    compile_schema({"const": words, "enum": [words], "default": words, "examples": [words]})
+    compile_schema({"properties": {"$ref": {"type": "string"}, "$id": {"type": "string"}}})
 
 
 # ---- what is no schema that is taken
@@ -118,8 +118,8 @@ def test_words_that_are_no_schemas_may_say_anything():
         ({"$schema": "https://evil.example/meta"}, ("$schema",), "must be"),
         ({"title": "\ud800"}, (), "no JSON"),
         ({"maximum": float("inf")}, (), "no JSON"),
-        ({"description": "x" * MOST_BYTES}, (), "bytes"),
-        (nested(DEEPEST), (), "nested deeper"),
+        ({"description": "x" * MAX_SCHEMA_BYTES}, (), "bytes"),
+        (nested(MAX_SCHEMA_DEPTH), (), "nested deeper"),
         (laughing(60), (), "parts with what it refers to"),
         ({"pattern": "("}, ("pattern",), ""),
         ({"pattern": r"(a)\1"}, ("pattern",), ""),
@@ -153,17 +153,17 @@ def test_a_long_chain_of_references_is_refused_and_not_followed_to_the_end():
 
 def test_definitions_count_where_they_are_used():
     unused: dict[str, object] = {f"d{n}": {} for n in range(3_000)}
-    check_schema({"$defs": unused, "allOf": [{"$ref": "#/$defs/d0"}] * 1_000})
+    compile_schema({"$defs": unused, "allOf": [{"$ref": "#/$defs/d0"}] * 1_000})
 
 
 # ---- what a check costs
 def test_a_pattern_takes_time_linear_in_the_text():
-    validator = check_schema({"pattern": "^(a+)+$"})
+    validator = compile_schema({"pattern": "^(a+)+$"})
     # With an engine that goes back, this test would not end.
-    assert validator.fault(json.dumps("a" * 200_000 + "!").encode()) is not None
+    assert validator.find_violation(json.dumps("a" * 200_000 + "!").encode()) is not None
 
 
-def test_what_looks_again_at_all_beside_it_may_not_stand_deep_within_itself():
+def test_unevaluated_keywords_may_not_be_nested_deeply():
     def nested(levels: int) -> dict[str, Any]:
         links: dict[str, Any] = {
             f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}], "unevaluatedProperties": False}
@@ -171,18 +171,18 @@ def test_what_looks_again_at_all_beside_it_may_not_stand_deep_within_itself():
         }
         return {"$ref": "#/$defs/d0", "$defs": links | {f"d{levels}": {"properties": {"a": {}}}}}
 
-    check_schema(nested(3))
+    compile_schema(nested(3))
     # With twenty of them a check of one member takes seconds.
     assert "parts with what it refers to" in refused(nested(20)).why
 
 
-def test_too_many_values_for_so_many_parts_are_refused_unlooked_at():
-    parts = MOST_PARTS // 2
-    validator = check_schema({"items": {"anyOf": [{"const": n} for n in range(parts - 2)]}})
-    few, many = MOST_STEPS // parts // 2, MOST_STEPS // parts + 1
-    assert validator.fault(json.dumps([parts - 3] * 10).encode()) is None
-    assert validator.fault(json.dumps([0] * few).encode()) is None
-    found = validator.fault(json.dumps([0] * many).encode())
+def test_too_many_values_for_the_schema_size_are_refused_unchecked():
+    parts = MAX_SCHEMA_PARTS // 2
+    validator = compile_schema({"items": {"anyOf": [{"const": n} for n in range(parts - 2)]}})
+    few, many = MAX_VALIDATION_STEPS // parts // 2, MAX_VALIDATION_STEPS // parts + 1
+    assert validator.find_violation(json.dumps([parts - 3] * 10).encode()) is None
+    assert validator.find_violation(json.dumps([0] * few).encode()) is None
+    found = validator.find_violation(json.dumps([0] * many).encode())
     assert found is not None
     assert "too many values" in found.why
 
@@ -202,19 +202,19 @@ def test_too_many_values_for_so_many_parts_are_refused_unlooked_at():
 )
 def test_whatever_is_sent_is_a_schema_or_is_refused(schema: Any):
     try:
-        validator = check_schema(schema)
-    except BadSchema:
+        validator = compile_schema(schema)
+    except InvalidSchema:
         return
-    validator.fault(b'{"a":[1,"x",null]}')
+    validator.find_violation(b'{"a":[1,"x",null]}')
 
 
 # ---- elsewhere
 def test_a_schema_moves_into_another_document_with_its_references():
-    moved = rebased({"$schema": "x", **ORDER, "const": {"$ref": "#/a"}}, "#/components/schemas/a.b")
+    moved = rebase_schema({"$schema": "x", **ORDER, "const": {"$ref": "#/a"}}, "#/components/schemas/a.b")
     assert moved["properties"]["total"] == {"$ref": "#/components/schemas/a.b/$defs/money"}
     assert moved["const"] == {"$ref": "#/a"}
     assert "$schema" not in moved
-    assert rebased({"allOf": [{"$ref": "#"}], "items": True}, "#/x") == {
+    assert rebase_schema({"allOf": [{"$ref": "#"}], "items": True}, "#/x") == {
         "allOf": [{"$ref": "#/x"}],
         "items": True,
     }
@@ -233,4 +233,4 @@ def test_a_schema_moves_into_another_document_with_its_references():
     ],
 )
 def test_a_schema_that_draft_7_reads_otherwise_is_known(schema: Any, alike: bool):  # noqa: FBT001  a parameter
-    assert reads_alike(schema) is alike
+    assert is_draft_7_compatible(schema) is alike

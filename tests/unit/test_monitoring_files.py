@@ -12,20 +12,33 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from tests.support.deployment import DEPLOY, compose
+from tests.support.deployment_files import DEPLOY, load_compose
+from tests.support.monitoring_files import (
+    DASHBOARDS,
+    GRAFANA,
+    PROMETHEUS,
+    Panel,
+    find_metric_names,
+    find_program,
+    iter_panels,
+    load_rules,
+)
 from tests.support.stack import ROOT
-from tests.support.watching import DASHBOARDS, GRAFANA, PROMETHEUS, Panel, names_in, panels, program, rules
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PANELS = [pytest.param(panel, id=f"{panel.dashboard}: {panel.title}") for panel in panels()]
-ALERTS = [rule for rule in rules() if "alert" in rule]
+PANELS = [pytest.param(panel, id=f"{panel.dashboard}: {panel.title}") for panel in iter_panels()]
+ALERTS = [rule for rule in load_rules() if "alert" in rule]
 
 
 def promtool(*words: object) -> tuple[int, str]:
     said = subprocess.run(
-        [program("promtool"), *map(str, words)], capture_output=True, text=True, check=False, cwd=PROMETHEUS
+        [find_program("promtool"), *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=PROMETHEUS,
     )
     return said.returncode, said.stdout + said.stderr
 
@@ -42,7 +55,7 @@ def promtool(*words: object) -> tuple[int, str]:
     ],
     ids=lambda words: f"{words[0]} {words[1]}",
 )
-def test_promtool_has_nothing_to_say_of(words: tuple[str, ...]) -> None:
+def test_promtool_accepts_the_rules(words: tuple[str, ...]) -> None:
     code, said = promtool(*words)
     assert code == 0, said
 
@@ -84,7 +97,7 @@ def test_a_panel_has_a_title_a_unit_and_a_description(panel: Panel) -> None:
     assert panel.title
     assert panel.spec["description"].endswith(".")
     assert panel.spec["fieldConfig"]["defaults"]["unit"]
-    assert panel.queries
+    assert panel.promql
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
@@ -95,7 +108,7 @@ def test_a_dashboard_reads_from_the_source_that_is_provisioned(path: Path) -> No
     text = path.read_text()
     assert set(re.findall(r'"type": "prometheus",\s+"uid": "([^"]*)"', text)) == {source["uid"]}
     host, _, port = source["url"].removeprefix("http://").partition(":")
-    assert compose()["services"][host]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert load_compose()["services"][host]["ports"] == [f"127.0.0.1:{port}:{port}"]
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
@@ -118,7 +131,9 @@ def test_what_compose_mounts_is_there_and_grafana_looks_where_it_is_mounted() ->
     mounted = {
         inside: DEPLOY / outside
         for service in ("prometheus", "grafana")
-        for outside, inside in (volume.split(":")[:2] for volume in compose()["services"][service]["volumes"])
+        for outside, inside in (
+            volume.split(":")[:2] for volume in load_compose()["services"][service]["volumes"]
+        )
         if outside.startswith("./")
     }
     assert all(path.is_dir() for path in mounted.values())
@@ -133,8 +148,10 @@ def test_what_compose_mounts_is_there_and_grafana_looks_where_it_is_mounted() ->
 def test_every_metric_that_they_speak_of_is_kept() -> None:
     page = (ROOT / "docs" / "metrics.md").read_text()
     kept = set(re.findall(r"(?m)^\| `(waybill_\w+)` \|", page))
-    recorded = {rule["record"] for rule in rules() if "record" in rule}
-    spoken = [query for panel in panels() for query in panel.queries] + [rule["expr"] for rule in rules()]
-    named = {name for query in spoken for name in names_in(query)}
+    recorded = {rule["record"] for rule in load_rules() if "record" in rule}
+    spoken = [query for panel in iter_panels() for query in panel.promql] + [
+        rule["expr"] for rule in load_rules()
+    ]
+    named = {name for query in spoken for name in find_metric_names(query)}
     assert len(named) > 20
     assert named - kept - recorded == set()

@@ -9,22 +9,22 @@ WITHOUT = """
 import sys
 for name in ("opentelemetry.sdk", "opentelemetry.exporter"):
     sys.modules[name] = None  # as if it were not installed
-import delivery.web, workers.actors, workers.relay_process
-from delivery.bootstrap import check_spans, spans
+import workers.processes.web, workers.worker.actors, workers.processes.relay
+from delivery.bootstrap import check_tracing_available, build_tracer
 from delivery.config import Settings
-from delivery.errors import Misconfigured
-assert spans(Settings(), "web") is None
+from delivery.domain.errors import Misconfigured
+assert build_tracer(Settings(), "web") is None
 try:
-    check_spans(Settings(opentelemetry=True))
+    check_tracing_available(Settings(opentelemetry=True))
 except Misconfigured as error:
     print(error)
 """
 UNWANTED = """
 import sys
-import delivery.cli, delivery.web, workers.actors, workers.relay_process
-from delivery.bootstrap import spans
+import workers.main, workers.processes.web, workers.worker.actors, workers.processes.relay
+from delivery.bootstrap import build_tracer
 from delivery.config import Settings
-assert spans(Settings(), "worker") is None
+assert build_tracer(Settings(), "worker") is None
 print(*sorted(name for name in sys.modules if name.startswith("opentelemetry.exporter")))
 """
 

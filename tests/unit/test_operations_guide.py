@@ -10,14 +10,14 @@ import pytest
 from typer.testing import CliRunner
 
 from delivery.cli.app import app
-from tests.support.deployment import SETTINGS
+from tests.support.deployment_files import SETTING_NAMES
+from tests.support.monitoring_files import load_rules
 from tests.support.stack import ROOT
-from tests.support.watching import rules
 
 PAGE = ROOT / "docs" / "operate.md"
 TEXT = PAGE.read_text()
 RUNNER = CliRunner()
-ALERTS: Final = sorted({rule["alert"] for rule in rules() if "alert" in rule})
+ALERTS: Final = sorted({rule["alert"] for rule in load_rules() if "alert" in rule})
 # In a line of a console, or between backticks within a sentence.
 _COMMAND = re.compile(r"(?m)(?:^\$ |`)(waybill [^`#\n]+)")
 
@@ -59,12 +59,12 @@ def test_every_alert_has_its_section_with_what_it_means_and_what_to_do(alert: st
     assert "what to do" in told or "**Do**" in told or _COMMAND.search(told)
 
 
-def test_no_section_is_of_an_alert_that_is_none() -> None:
+def test_every_alert_section_names_an_existing_alert() -> None:
     assert set(re.findall(r"(?m)^### (\w+)$", TEXT)) == set(ALERTS)
 
 
 def test_every_setting_that_it_names_exists() -> None:
-    assert set(re.findall(r"WAYBILL_[A-Z_]+[A-Z]", TEXT)) - SETTINGS == set()
+    assert set(re.findall(r"WAYBILL_[A-Z_]+[A-Z]", TEXT)) - SETTING_NAMES == set()
 
 
 def test_every_file_and_heading_that_it_leads_to_is_there() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.payload import LONGEST, PayloadEquals
+from delivery.domain.payload_path import MAX_PAYLOAD_FILTER_LENGTH, PayloadEquals
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -77,7 +77,7 @@ def test_a_payload_that_holds_something_else_is_not(condition: str, data: str) -
 @pytest.mark.parametrize(
     "text",
     ["", "order.id=1", "$.order.id", "$.=1", "$..a=1", "$.a.=1", "$[-1]=1", "$[*]=1", "$['a=1", "$.a[01]=1",
-     "$x=1", "$.a b=1", "$" + "." + "a" * LONGEST + "=1"],
+     "$x=1", "$.a b=1", "$" + "." + "a" * MAX_PAYLOAD_FILTER_LENGTH + "=1"],
 )  # fmt: skip
 def test_what_is_no_condition_is_refused_in_words(text: str) -> None:
     with pytest.raises(ValueError, match=r"must|cannot"):
@@ -90,7 +90,7 @@ def test_every_value_is_found_where_it_stands(value: Any, names: list[str]) -> N
     for name in reversed(names):
         data = {name: data}
     text = f"${''.join(map(step, names))}={json.dumps(value)}"
-    if len(text) <= LONGEST:
+    if len(text) <= MAX_PAYLOAD_FILTER_LENGTH:
         assert PayloadEquals.parse(text).matches(body(json.dumps(data)))
 
 

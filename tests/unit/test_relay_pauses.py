@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.relay import (
-    GAP_WITHOUT_ROOM,
-    GAP_WITHOUT_WORK,
-    LONG_GAP,
-    LONGEST_GAP,
-    SHORTEST_GAP,
-    gap_after,
+from workers.relay.relay import (
+    FULL_GAP_SECONDS,
+    IDLE_GAP_SECONDS,
+    MAX_BUSY_GAP_SECONDS,
+    MAX_GAP_SECONDS,
+    MIN_GAP_SECONDS,
+    compute_gap,
 )
 
 COUNTS = st.integers(1, 10_000)
@@ -20,20 +20,22 @@ COUNTS = st.integers(1, 10_000)
 
 @given(COUNTS, st.booleans())
 def test_a_claim_follows_the_last_one_soon(taken: int, more: bool) -> None:  # noqa: FBT001  drawn
-    assert SHORTEST_GAP <= gap_after(taken, room=True, more=more) <= LONGEST_GAP
+    assert MIN_GAP_SECONDS <= compute_gap(taken, has_room=True, has_more=more) <= MAX_GAP_SECONDS
 
 
 @given(COUNTS)
-def test_what_had_to_stay_behind_is_not_kept_waiting_for_company(taken: int) -> None:
-    assert gap_after(taken, room=True, more=True) <= LONG_GAP
-    assert gap_after(taken, room=True, more=True) <= gap_after(taken, room=True, more=False)
+def test_deferred_work_does_not_wait_for_batching(taken: int) -> None:
+    assert compute_gap(taken, has_room=True, has_more=True) <= MAX_BUSY_GAP_SECONDS
+    assert compute_gap(taken, has_room=True, has_more=True) <= compute_gap(
+        taken, has_room=True, has_more=False
+    )
 
 
 def test_one_delivery_alone_does_not_slow_the_next() -> None:
-    assert gap_after(1, room=True, more=False) == SHORTEST_GAP
+    assert compute_gap(1, has_room=True, has_more=False) == MIN_GAP_SECONDS
 
 
 @pytest.mark.parametrize("more", [True, False])
 def test_without_room_or_work_it_looks_again_a_little_later(more: bool) -> None:  # noqa: FBT001  a case
-    assert gap_after(0, room=True, more=more) == GAP_WITHOUT_WORK
-    assert gap_after(0, room=False, more=more) == GAP_WITHOUT_ROOM
+    assert compute_gap(0, has_room=True, has_more=more) == IDLE_GAP_SECONDS
+    assert compute_gap(0, has_room=False, has_more=more) == FULL_GAP_SECONDS

@@ -11,12 +11,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.errors import Misconfigured, SecretUnreadable
-from delivery.secrets import SecretBox, generate_key, headers_context, secret_context
+from delivery.domain.errors import Misconfigured, SecretUnreadable
+from delivery.domain.secret_box import SecretBox, build_headers_context, build_secret_context, generate_key
 
 TENANT, OTHER_TENANT = UUID(int=1), UUID(int=2)
 ENDPOINT, OTHER_ENDPOINT = UUID(int=3), UUID(int=4)
-HERE = secret_context(TENANT, ENDPOINT)
+HERE = build_secret_context(TENANT, ENDPOINT)
 OLD, NEW = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 BOX = SecretBox.from_keys(OLD)
 
@@ -36,10 +36,10 @@ def test_sealing_twice_gives_two_ciphertexts_and_neither_shows_the_secret() -> N
 @pytest.mark.parametrize(
     "elsewhere",
     [
-        secret_context(OTHER_TENANT, ENDPOINT),
-        secret_context(TENANT, OTHER_ENDPOINT),
-        secret_context(ENDPOINT, TENANT),
-        headers_context(TENANT, ENDPOINT),
+        build_secret_context(OTHER_TENANT, ENDPOINT),
+        build_secret_context(TENANT, OTHER_ENDPOINT),
+        build_secret_context(ENDPOINT, TENANT),
+        build_headers_context(TENANT, ENDPOINT),
         b"",
     ],
 )
@@ -49,7 +49,7 @@ def test_a_ciphertext_that_was_moved_does_not_open(elsewhere: bytes) -> None:
 
 
 @given(st.integers(0, 10_000), st.integers(1, 255))
-def test_one_changed_byte_and_it_does_not_open(position: int, change: int) -> None:
+def test_changed_byte_prevents_decryption(position: int, change: int) -> None:
     sealed = bytearray(BOX.seal(b"a secret of some length", context=HERE))
     sealed[position % len(sealed)] ^= change
     with pytest.raises(SecretUnreadable):
@@ -57,7 +57,7 @@ def test_one_changed_byte_and_it_does_not_open(position: int, change: int) -> No
 
 
 @given(st.binary(max_size=64), st.booleans())
-def test_any_bytes_are_unreadable_and_nothing_worse(nonsense: bytes, marked: bool) -> None:  # noqa: FBT001  hypothesis gives it
+def test_arbitrary_bytes_raise_only_the_documented_error(nonsense: bytes, marked: bool) -> None:  # noqa: FBT001  hypothesis gives it
     mark = BOX.seal(b"", context=HERE)[:4] if marked else b""
     with pytest.raises(SecretUnreadable):
         BOX.open(mark + nonsense, context=HERE)
@@ -109,9 +109,9 @@ def test_a_box_does_not_show_its_keys() -> None:
 def test_a_value_tells_which_key_it_needs_and_the_ids_tell_nothing_of_the_keys() -> None:
     box = SecretBox.from_keys(f"{NEW},{OLD}")
     newest, older = box.key_ids
-    assert box.key_id_of(box.seal(b"plain", context=HERE)) == newest
-    assert box.key_id_of(BOX.seal(b"plain", context=HERE)) == older
-    assert box.key_id_of(b"\0\0\0\0rest") == "00000000"
+    assert box.read_key_id(box.seal(b"plain", context=HERE)) == newest
+    assert box.read_key_id(BOX.seal(b"plain", context=HERE)) == older
+    assert box.read_key_id(b"\0\0\0\0rest") == "00000000"
     assert not [one for one in box.key_ids if one in {OLD, NEW} or len(one) != 8]
 
 
@@ -119,13 +119,13 @@ def test_a_value_tells_which_key_it_needs_and_the_ids_tell_nothing_of_the_keys()
 def test_resealing_wraps_the_data_key_anew_and_leaves_what_is_under_it(plain: bytes) -> None:
     both = SecretBox.from_keys(f"{NEW},{OLD}")
     before = BOX.seal(plain, context=HERE)
-    after = both.resealed(before, context=HERE)
+    after = both.rewrap(before, context=HERE)
     assert after is not None
     assert SecretBox.from_keys(NEW).open(after, context=HERE) == plain
     assert len(after) == len(before)
     assert after[64:] == before[64:]
     assert after[:64] != before[:64]
-    assert both.resealed(after, context=HERE) is None
+    assert both.rewrap(after, context=HERE) is None
 
 
 def test_what_cannot_be_opened_is_not_resealed() -> None:
@@ -140,7 +140,7 @@ def test_what_cannot_be_opened_is_not_resealed() -> None:
         (sealed[:30], HERE),
     ):
         with pytest.raises(SecretUnreadable):
-            both.resealed(value, context=place)
+            both.rewrap(value, context=place)
 
 
 def sealed_before_data_keys(key: str, plain: bytes, context: bytes) -> bytes:
@@ -154,9 +154,9 @@ def test_a_value_from_before_data_keys_opens_and_gets_one_when_it_is_resealed() 
     value = sealed_before_data_keys(OLD, b"plain", HERE)
     both = SecretBox.from_keys(f"{NEW},{OLD}")
     assert BOX.open(value, context=HERE) == both.open(value, context=HERE) == b"plain"
-    assert both.key_id_of(value) == both.key_ids[1]
-    assert SecretBox.from_keys(OLD).resealed(value, context=HERE) is not None
-    after = both.resealed(value, context=HERE)
+    assert both.read_key_id(value) == both.key_ids[1]
+    assert SecretBox.from_keys(OLD).rewrap(value, context=HERE) is not None
+    after = both.rewrap(value, context=HERE)
     assert after is not None
     assert SecretBox.from_keys(NEW).open(after, context=HERE) == b"plain"
     with pytest.raises(SecretUnreadable):

@@ -6,8 +6,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from tests.support.destinations import CORPUS
-from tests.unit.test_nonsense import READERS
+from tests.support.ssrf_corpus import CORPUS
+from tests.unit.test_input_fuzzing import READERS
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "security.md"
 ROW = re.compile(r"^\| ([^|]+) \| (\d+) \|", re.MULTILINE)
@@ -33,5 +33,5 @@ def test_the_page_counts_the_destinations_of_the_corpus_as_they_are():
     assert counted("redirects to") == len(CORPUS)
 
 
-def test_the_page_counts_the_readers_as_they_are():
+def test_security_page_counts_the_fuzzed_readers():
     assert counted("nonsense for every reader") == len(READERS)

@@ -13,7 +13,7 @@ from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import Retries
 from pika.exceptions import AMQPConnectionError
 
-from delivery.errors import Misconfigured, Unavailable
+from delivery.domain.errors import Misconfigured, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from dramatiq import Broker, Middleware
 
     from delivery.config import Settings
-    from delivery.model import Lane
+    from delivery.domain.model import Priority
 
 log = structlog.get_logger()
 
 Id = TypeVar("Id", bound=UUID)
 
-ACTOR = "deliver"
-REPLAY_ACTOR = "deliver_replays"
-ADVANCE_ACTOR = "advance_replay"
+DELIVER_ACTOR = "deliver"
+DELIVER_REPLAYS_ACTOR = "deliver_replays"
+ADVANCE_REPLAY_ACTOR = "advance_replay"
 
 # A silent partition would block a publish for as long as the operating system likes.
 _HEARTBEAT_SECONDS = 15
-_BLOCKED_SECONDS = 10
-_SOCKET_SECONDS = 5
+_BLOCKED_TIMEOUT_SECONDS = 10
+_SOCKET_TIMEOUT_SECONDS = 5
 
 
 class QueueBroker(RabbitmqBroker):
@@ -67,18 +67,18 @@ class QueueBroker(RabbitmqBroker):
         return int(self._declare_queue(queue_name).method.message_count)
 
 
-def queue_of(settings: Settings, lane: Lane) -> str:
+def get_queue_name(settings: Settings, priority: Priority) -> str:
     """The name of a lane's queue. A queue's type cannot change, so each type has names of its own."""
     kind = "" if settings.queue_type == "classic" else f".{settings.queue_type}"
-    return f"{settings.queue_name}.{lane.name.lower()}{kind}"
+    return f"{settings.queue_name}.{priority.name.lower()}{kind}"
 
 
-def ingest_queue_of(settings: Settings) -> str:
+def get_ingest_queue_name(settings: Settings) -> str:
     """The name of the ingest queue, and of the exchange before it, to which producers publish."""
     return f"{settings.queue_name}.ingest"
 
 
-def connection_parameters(settings: Settings) -> pika.URLParameters:
+def build_connection_parameters(settings: Settings) -> pika.URLParameters:
     """How WAYBILL_AMQP_URL is dialled. Raises Misconfigured."""
     if settings.amqp_url is None:
         raise Misconfigured("WAYBILL_AMQP_URL is not set, such as amqp://user:password@host/%2F")
@@ -87,28 +87,28 @@ def connection_parameters(settings: Settings) -> pika.URLParameters:
     except Exception as error:  # noqa: BLE001  pika raises whatever its parsing met
         raise Misconfigured(f"WAYBILL_AMQP_URL cannot be read: {error}") from None
     parameters.heartbeat = _HEARTBEAT_SECONDS
-    parameters.blocked_connection_timeout = _BLOCKED_SECONDS
-    parameters.socket_timeout = _SOCKET_SECONDS
-    parameters.stack_timeout = _SOCKET_SECONDS * 2
+    parameters.blocked_connection_timeout = _BLOCKED_TIMEOUT_SECONDS
+    parameters.socket_timeout = _SOCKET_TIMEOUT_SECONDS
+    parameters.stack_timeout = _SOCKET_TIMEOUT_SECONDS * 2
     return parameters
 
 
-def rabbitmq_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> Broker:
+def create_rabbitmq_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> Broker:
     """A broker for WAYBILL_AMQP_URL; nothing is dialled yet. Raises Misconfigured."""
-    parameters = connection_parameters(settings)
+    parameters = build_connection_parameters(settings)
     broker = QueueBroker(
-        queue_type=settings.queue_type, confirm_delivery=True, middleware=_with_dead_letters(middleware)
+        queue_type=settings.queue_type, confirm_delivery=True, middleware=_add_dead_letters(middleware)
     )
     broker.parameters = parameters
     return broker
 
 
-def in_process_broker(middleware: Sequence[Middleware] = ()) -> Broker:
+def create_in_process_broker(middleware: Sequence[Middleware] = ()) -> Broker:
     """The embedded default: a queue in memory. What is lost with it, the ledger gives again."""
-    return StubBroker(middleware=_with_dead_letters(middleware))
+    return StubBroker(middleware=_add_dead_letters(middleware))
 
 
-def _with_dead_letters(middleware: Sequence[Middleware]) -> list[Middleware]:
+def _add_dead_letters(middleware: Sequence[Middleware]) -> list[Middleware]:
     # With no retries a failing message ends in the dead-letter queue, where it can be seen; without this
     # middleware it would be acknowledged and gone.
     return [Retries(max_retries=0), *middleware]
@@ -117,7 +117,7 @@ def _with_dead_letters(middleware: Sequence[Middleware]) -> list[Middleware]:
 class Publisher:
     """Puts ids into a lane's queue. Use it from one thread: connections belong to threads."""
 
-    def __init__(self, broker: Broker, queue: str, *, actor: str = ACTOR) -> None:
+    def __init__(self, broker: Broker, queue: str, *, actor: str = DELIVER_ACTOR) -> None:
         """Nothing is dialled yet. `actor` is for whom its messages are."""
         self._broker = broker
         self._queue = queue
@@ -137,7 +137,7 @@ class Publisher:
                 return list(ids[position:])
         return []
 
-    def waiting(self) -> int:
+    def count_waiting(self) -> int:
         """How many messages wait for a worker. Raises Unavailable."""
         if isinstance(self._broker, StubBroker):
             return int(self._broker.queues[self._queue].qsize()) if self._queue in self._broker.queues else 0
@@ -149,7 +149,7 @@ class Publisher:
             del self._broker.connection  # type: ignore[attr-defined]
             raise Unavailable(f"RabbitMQ does not answer: {error!r}") from error
 
-    def beat(self) -> None:
+    def send_heartbeat(self) -> None:
         """Answer heartbeats, so that an idle connection is still there when it is needed."""
         connection = getattr(getattr(self._broker, "state", None), "connection", None)
         if connection is not None:

@@ -9,11 +9,11 @@ import pika
 from dramatiq.common import xq_name
 from pika.exceptions import AMQPError, ChannelClosedByBroker, ConnectionBlockedTimeout, NackError
 
-from delivery.doctor.findings import ok, warning, wrong
-from delivery.errors import Misconfigured
-from delivery.home import Home
-from delivery.model import Lane
-from workers.broker import queue_of, rabbitmq_broker
+from delivery.doctor.findings import fail, ok, warn
+from delivery.domain.errors import Misconfigured
+from delivery.domain.model import Priority
+from delivery.embedded.state_dir import StateDir
+from workers.broker.broker import create_rabbitmq_broker, get_queue_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from delivery.config import Settings
     from delivery.doctor.findings import Finding
 
-OLDEST: Final = (3, 10)
-_PATIENCE_SECONDS: Final = 3
-_REACH: Final = (
+MIN_VERSION: Final = (3, 10)
+_TIMEOUT_SECONDS: Final = 3
+_REACH_ADVICE: Final = (
     "See that RabbitMQ runs and WAYBILL_AMQP_URL leads to it: host, port, account, password, virtual host. "
     "Events are accepted meanwhile, and wait."
 )
@@ -32,56 +32,67 @@ _DIFFERS: Final = re.compile(r"inequivalent arg '(?P<argument>[^']+)'")
 _NOT_FOUND: Final = 404
 _PRECONDITION_FAILED: Final = 406
 # Nothing is bound under this name: what is published there is confirmed, and dropped.
-_NOWHERE: Final = "waybill.doctor.nowhere"
+_UNBOUND_QUEUE: Final = "waybill.doctor.nowhere"
 
 
-def look_at_broker(settings: Settings) -> list[Finding]:
+def check_broker(settings: Settings) -> list[Finding]:
     """Judge the broker of WAYBILL_AMQP_URL; where `waybill dev` runs, there is none to ask."""
     if settings.amqp_url is None:
-        if Home.of(settings).running():
+        if StateDir.from_settings(settings).read_running_settings():
             return [ok("broker", "The engine that runs from this folder has its queue in its own process.")]
         mend = "Set it for `relay` and `worker`; `web` needs none."
-        return [wrong("broker", "WAYBILL_AMQP_URL is not set.", mend)]
+        return [fail("broker", "WAYBILL_AMQP_URL is not set.", mend)]
     try:
-        broker = rabbitmq_broker(settings)
+        broker = create_rabbitmq_broker(settings)
     except Misconfigured as error:
-        return [wrong("broker", str(error), "Correct this variable and restart every process.")]
+        return [fail("broker", str(error), "Correct this variable and restart every process.")]
     try:
-        connection = pika.BlockingConnection(_patient(broker.parameters))  # type: ignore[attr-defined]
+        connection = pika.BlockingConnection(_with_timeouts(broker.parameters))  # type: ignore[attr-defined]
     except Exception as error:  # noqa: BLE001  pika's errors, and those of sockets, names and TLS
-        return [wrong("broker", f"RabbitMQ cannot be reached{_why(error)}.", _REACH)]
+        return [fail("broker", f"RabbitMQ cannot be reached{_describe_error(error)}.", _REACH_ADVICE)]
     with connection:
         try:
             queues = [
-                found for lane in Lane for found in _queue(connection, broker, queue_of(settings, lane))
+                found
+                for lane in Priority
+                for found in _check_queue(connection, broker, get_queue_name(settings, lane))
             ]
-            return [_version(connection), _kind(settings), *queues, _confirms(connection)]
+            return [
+                _check_version(connection),
+                _check_queue_type(settings),
+                *queues,
+                _check_publishing(connection),
+            ]
         except AMQPError as error:
-            return [wrong("broker", f"RabbitMQ broke off while it was asked{_why(error)}.", _REACH)]
+            return [
+                fail(
+                    "broker", f"RabbitMQ broke off while it was asked{_describe_error(error)}.", _REACH_ADVICE
+                )
+            ]
 
 
-def _patient(parameters: pika.URLParameters) -> pika.URLParameters:
-    parameters.blocked_connection_timeout = _PATIENCE_SECONDS
+def _with_timeouts(parameters: pika.URLParameters) -> pika.URLParameters:
+    parameters.blocked_connection_timeout = _TIMEOUT_SECONDS
     parameters.connection_attempts = 1
     return parameters
 
 
-def _version(connection: pika.BlockingConnection) -> Finding:
+def _check_version(connection: pika.BlockingConnection) -> Finding:
     told: dict[str, Any] = connection._impl.server_properties or {}  # noqa: SLF001  there is no public way to it
     product, version = told.get("product", "The broker"), str(told.get("version", ""))
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-    oldest = ".".join(map(str, OLDEST))
-    if product == "RabbitMQ" and numbers < OLDEST:
-        return wrong("broker", f"RabbitMQ {version} is too old.", f"Upgrade it to {oldest} or newer.")
+    oldest = ".".join(map(str, MIN_VERSION))
+    if product == "RabbitMQ" and numbers < MIN_VERSION:
+        return fail("broker", f"RabbitMQ {version} is too old.", f"Upgrade it to {oldest} or newer.")
     return ok(
         "broker", f"{product} {version} answers, as {told.get('cluster_name', 'a node without a name')}."
     )
 
 
-def _kind(settings: Settings) -> Finding:
+def _check_queue_type(settings: Settings) -> Finding:
     if settings.queue_type == "quorum":
         return ok("queue type", "Queues are quorum queues: they outlive a node of the cluster.")
-    return warning(
+    return warn(
         "queue type",
         "Queues are classic: each lives on one node, and waits for it when that is away.",
         "On a cluster set WAYBILL_QUEUE_TYPE=quorum for every process; their queues have names of their own. "
@@ -89,50 +100,50 @@ def _kind(settings: Settings) -> Finding:
     )
 
 
-def _queue(connection: pika.BlockingConnection, broker: Any, name: str) -> Iterator[Finding]:
+def _check_queue(connection: pika.BlockingConnection, broker: Any, name: str) -> Iterator[Finding]:
     """What there is to say of one lane's queue, and of the one where its failed messages end."""
     check = f"queue {name}"
-    there = _declared(connection, name, passive=True)
+    there = _declare_queue(connection, name, passive=True)
     if isinstance(there, ChannelClosedByBroker):
         if there.reply_code == _NOT_FOUND and there.reply_text.startswith("NOT_FOUND - no queue"):
             yield ok(check, "It is not there yet; the first relay or worker makes it.")
         else:
-            yield _refused(check, there)
+            yield _build_refusal(check, there)
         return
     # As the engine declares it: one that stands already is not changed by that, and refuses what differs.
-    same = _declared(connection, name, arguments=broker._build_queue_arguments(name))  # noqa: SLF001  ours
+    same = _declare_queue(connection, name, arguments=broker._build_queue_arguments(name))  # noqa: SLF001  ours
     if isinstance(same, ChannelClosedByBroker) and same.reply_code != _PRECONDITION_FAILED:
-        yield _refused(check, same)
+        yield _build_refusal(check, same)
         return
     if isinstance(same, ChannelClosedByBroker):
         differs = _DIFFERS.search(same.reply_text)
         what = f"another {differs['argument']} than" if differs else "other terms than"
         mend = f"Stop relays and workers, `rabbitmqctl delete_queue {name}`, and start them: nothing is lost."
-        yield wrong(check, f"It was declared with {what} this release declares it with.", mend)
+        yield fail(check, f"It was declared with {what} this release declares it with.", mend)
         return
     says = f"{there.method.message_count:,} messages, {there.method.consumer_count:,} consumers."
     if there.method.consumer_count:
         yield ok(check, says)
     else:
-        yield warning(check, f"{says} Nobody reads it.", "Start `waybill serve worker`.")
-    dead = _declared(connection, xq_name(name), passive=True)
+        yield warn(check, f"{says} Nobody reads it.", "Start `waybill serve worker`.")
+    dead = _declare_queue(connection, xq_name(name), passive=True)
     if not isinstance(dead, ChannelClosedByBroker) and dead.method.message_count:
-        yield warning(
+        yield warn(
             check,
             f"{dead.method.message_count:,} messages have failed and lie in {xq_name(name)}.",
             "The log of the workers says why. Nothing is lost: the ledger gives their deliveries again.",
         )
 
 
-def _refused(check: str, said: ChannelClosedByBroker) -> Finding:
+def _build_refusal(check: str, said: ChannelClosedByBroker) -> Finding:
     """Neither missing nor otherwise declared: its node is away, the account may not, or what else it says."""
     mend = (
         "See to what it says: bring the queue's node back, or let this account configure, write and read it."
     )
-    return wrong(check, f"RabbitMQ refuses it: {said.reply_text}", mend)
+    return fail(check, f"RabbitMQ refuses it: {said.reply_text}", mend)
 
 
-def _declared(connection: pika.BlockingConnection, name: str, **how: Any) -> Any:
+def _declare_queue(connection: pika.BlockingConnection, name: str, **how: Any) -> Any:
     """What the broker says of a queue, or why it closed the channel: each refusal costs one."""
     channel = connection.channel()
     try:
@@ -144,26 +155,26 @@ def _declared(connection: pika.BlockingConnection, name: str, **how: Any) -> Any
             channel.close()
 
 
-def _confirms(connection: pika.BlockingConnection) -> Finding:
+def _check_publishing(connection: pika.BlockingConnection) -> Finding:
     """Whether the broker takes messages now: under an alarm it stops to read from whoever publishes."""
     channel = connection.channel()
     channel.confirm_delivery()
     try:
         # Under an alarm the first may still be taken: with it the broker begins to look at who publishes.
         for _ in range(2):
-            channel.basic_publish("", _NOWHERE, b"")
+            channel.basic_publish("", _UNBOUND_QUEUE, b"")
     except ConnectionBlockedTimeout:
-        return wrong(
+        return fail(
             "publishing",
             "RabbitMQ has raised an alarm (memory or disk) and takes no messages: events wait.",
             "`rabbitmq-diagnostics alarms` tells which; give it room.",
         )
     except NackError:
-        return wrong("publishing", "RabbitMQ refused a message.", "Its own log says why.")
+        return fail("publishing", "RabbitMQ refused a message.", "Its own log says why.")
     return ok("publishing", "A message is taken and confirmed.")
 
 
-def _why(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """What the error says, in brackets; pika's own often say nothing, and wrap what does."""
     inner = error.args[0] if isinstance(error, AMQPError) and error.args else error
     cause = getattr(inner, "exception", inner)

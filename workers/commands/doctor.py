@@ -1,7 +1,6 @@
 """`waybill doctor`: looks at every part of an installation, and says what to mend."""
 
 import asyncio
-import importlib
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -10,15 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from delivery.bootstrap import clock
-from delivery.cli.door import REFUSED, find_settings, keep_quiet
-from delivery.cli.options import AsJson, examples
-from delivery.cli.screen import print_indented, print_json, print_verdict, say
-from delivery.doctor import Finding, Grade, examine
-from delivery.doctor.examination import Edge
-from delivery.doctor.findings import wrong
-from delivery.errors import Misconfigured
+from delivery.cli.options.common import JsonOption, format_examples
+from delivery.cli.output.table import print_grade, print_indented, print_json, print_text
+from delivery.cli.runtime import EXIT_REFUSED, find_settings, set_up_cli_logs
+from delivery.doctor.examination import DoctorDeps, run_checks
+from delivery.doctor.findings import Finding, Severity, fail
+from delivery.domain.errors import Misconfigured
 
-EXAMPLES = examples(
+EXAMPLES = format_examples(
     "waybill doctor", "waybill doctor --try https://shop.example/hooks", "waybill doctor --json"
 )
 
@@ -28,7 +26,7 @@ def doctor(
         str | None,
         typer.Option("--try", metavar="URL", help="GET this too, on the way that deliveries take."),
     ] = None,
-    json: AsJson = False,
+    json: JsonOption = False,
 ) -> None:
     """Look at every part of an installation, and say what to mend.
 
@@ -37,44 +35,42 @@ def doctor(
 
     Exit code 1: something has to be mended. Warnings alone are 0.
     """
-    findings = _findings(url)
+    findings = _collect_findings(url)
     if json:
-        print_json(_shape(findings))
+        print_json(_findings_document(findings))
     else:
-        _print(findings)
-    if any(one.grade is Grade.WRONG for one in findings):
-        raise typer.Exit(REFUSED)
+        _print_findings(findings)
+    if any(one.severity is Severity.ERROR for one in findings):
+        raise typer.Exit(EXIT_REFUSED)
 
 
-def _findings(url: str | None) -> list[Finding]:
+def _collect_findings(url: str | None) -> list[Finding]:
     try:
         settings = find_settings()
     except Misconfigured as error:
-        return [wrong("settings", str(error), "Correct it, and look again: nothing else was looked at.")]
-    keep_quiet(settings)
-    # By name: this door stands below the workers, and they alone speak to the queue.
-    look_at_broker = importlib.import_module("workers.examining").look_at_broker
-    return asyncio.run(examine(settings, Edge(list(os.environ), clock, look_at_broker), url=url))
+        return [fail("settings", str(error), "Correct it, and look again: nothing else was looked at.")]
+    set_up_cli_logs(settings)
+    return asyncio.run(run_checks(settings, DoctorDeps(list(os.environ), clock, check_broker), url=url))
 
 
-def _print(findings: Sequence[Finding]) -> None:
+def _print_findings(findings: Sequence[Finding]) -> None:
     for one in findings:
-        print_verdict(one.grade, f"{one.check}: {one.says}")
-        if one.mend:
-            print_indented(one.mend, by=10, style="dim")
-    counts = Counter(one.grade for one in findings)
-    if counts[Grade.WRONG] or counts[Grade.WARNING]:
-        say(f"To mend: {counts[Grade.WRONG]}. Warnings: {counts[Grade.WARNING]}.", style="bold")
+        print_grade(one.severity, f"{one.check}: {one.message}")
+        if one.remedy:
+            print_indented(one.remedy, indent=10, style="dim")
+    counts = Counter(one.severity for one in findings)
+    if counts[Severity.ERROR] or counts[Severity.WARNING]:
+        print_text(f"To mend: {counts[Severity.ERROR]}. Warnings: {counts[Severity.WARNING]}.", style="bold")
     else:
-        say("All is well.", style="bold")
+        print_text("All is well.", style="bold")
 
 
-def _shape(findings: Sequence[Finding]) -> dict[str, Any]:
+def _findings_document(findings: Sequence[Finding]) -> dict[str, Any]:
     return {
-        "wrong": sum(one.grade is Grade.WRONG for one in findings),
-        "warnings": sum(one.grade is Grade.WARNING for one in findings),
+        "wrong": sum(one.severity is Severity.ERROR for one in findings),
+        "warnings": sum(one.severity is Severity.WARNING for one in findings),
         "checks": [
-            {"check": one.check, "grade": one.grade, "says": one.says, "mend": one.mend or None}
+            {"check": one.check, "grade": one.severity, "says": one.message, "mend": one.remedy or None}
             for one in findings
         ],
     }

@@ -1,6 +1,5 @@
 """`waybill serve` and `waybill dev`: the processes that make up an engine."""
 
-import importlib
 import os
 import shutil
 import sys
@@ -9,14 +8,14 @@ from typing import NoReturn
 
 import typer
 
-from delivery.bootstrap import PARTS, open_ledger
-from delivery.cli.options import examples
-from delivery.cli.screen import say
+from delivery.bootstrap import SETTINGS_BUILDERS, open_ledger
+from delivery.cli.options.common import format_examples
+from delivery.cli.output.table import print_text
 from delivery.config import Settings, read_settings
-from delivery.errors import Misconfigured
-from delivery.home import FIRST_ADMIN, Home
-from delivery.logs import set_up_logs
-from delivery.metrics.exposition import FOLDER, shared_folder
+from delivery.domain.errors import Misconfigured
+from delivery.embedded.state_dir import FIRST_ADMIN_EMAIL, StateDir
+from delivery.telemetry.logs import configure_logging
+from delivery.telemetry.metrics.prometheus import MULTIPROC_DIR_VARIABLE, create_shared_folder
 
 app = typer.Typer(name="serve")
 
@@ -24,12 +23,14 @@ app = typer.Typer(name="serve")
 _WORKER_STOP_MILLISECONDS = 5_000
 
 # What somebody who tries it out on one machine needs, and nobody else should have.
-_AT_HOME = {"WAYBILL_ALLOW_HTTP": "true", "WAYBILL_ALLOW_NETWORKS": "127.0.0.0/8,::1"}
+_DEV_ENVIRONMENT = {"WAYBILL_ALLOW_HTTP": "true", "WAYBILL_ALLOW_NETWORKS": "127.0.0.0/8,::1"}
 
 
 @app.callback(
     invoke_without_command=True,
-    epilog=examples("waybill db upgrade", "waybill serve web", "waybill serve relay", "waybill serve worker"),
+    epilog=format_examples(
+        "waybill db upgrade", "waybill serve web", "waybill serve relay", "waybill serve worker"
+    ),
 )
 def serve(context: typer.Context) -> None:
     """Run one process of an engine, until SIGTERM or Ctrl-C.
@@ -48,16 +49,17 @@ def serve(context: typer.Context) -> None:
 def web() -> None:
     """Serve the HTTP API, on WAYBILL_HOST and WAYBILL_PORT."""
     settings = read_settings()
-    set_up_logs(settings)
-    # By name, for two reasons: doors do not know each other, and no other command needs all of the API.
-    importlib.import_module("delivery.web").serve(settings)
+    configure_logging(settings)
+    from workers.processes.web import serve as serve_web  # noqa: PLC0415  no other command needs all of the API
+
+    serve_web(settings)
 
 
 @app.command()
 def relay() -> None:
     """Put what is due into the queue; take back what dead workers held."""
-    _check(read_settings())
-    _become("workers.relay_process")
+    _check_settings(read_settings())
+    _exec_module("workers.processes.relay")
 
 
 @app.command()
@@ -67,16 +69,16 @@ def worker() -> None:
     In WAYBILL_WORKER_PROCESSES processes of WAYBILL_WORKER_THREADS threads.
     """
     settings = read_settings()
-    _check(settings)
-    _become(
+    _check_settings(settings)
+    _exec_module(
         "dramatiq",
-        "workers.worker_process",
+        "workers.processes.worker",
         *("--processes", str(settings.worker_processes)),
         *("--threads", str(settings.worker_threads)),
         *("--worker-shutdown-timeout", str(_WORKER_STOP_MILLISECONDS)),
         "--skip-logging",  # our own lines say it, in the form that the settings ask for
         "--path",  # none: what is imported does not depend on the folder we are started in
-        environment=_shared(settings),
+        environment=_build_worker_environment(settings),
     )
 
 
@@ -86,8 +88,8 @@ def ingest() -> None:
 
     They publish to the exchange WAYBILL_QUEUE_NAME.ingest (`waybill.ingest`). Any number may run.
     """
-    _check(read_settings())
-    _become("workers.ingest_process")
+    _check_settings(read_settings())
+    _exec_module("workers.processes.ingest")
 
 
 def dev() -> None:
@@ -98,41 +100,45 @@ def dev() -> None:
     Everything it keeps is in `.waybill` (WAYBILL_DATA_DIR). Other commands find it there. Unless told
     otherwise it delivers to receivers on this machine, over http as well.
     """
-    _introduce(read_settings())
-    _become("workers.embedded_process", environment=_AT_HOME | os.environ)
+    _print_introduction(read_settings())
+    _exec_module("workers.processes.embedded", environment=_DEV_ENVIRONMENT | os.environ)
 
 
-def _check(settings: Settings) -> None:
+def _check_settings(settings: Settings) -> None:
     """Raise Misconfigured here, once and in one line, for what would stop each process with a traceback."""
     open_ledger(settings, "check")
-    for build in PARTS:
+    for build in SETTINGS_BUILDERS:
         build(settings)
     if settings.amqp_url is None:
         raise Misconfigured("WAYBILL_AMQP_URL is not set, such as amqp://user:password@host/%2F")
 
 
-def _shared(settings: Settings) -> Mapping[str, str]:
+def _build_worker_environment(settings: Settings) -> Mapping[str, str]:
     """The environment of a worker: its processes are counted together where somebody looks."""
     if settings.worker_metrics_port is None:
         return os.environ
-    return os.environ | {FOLDER: shared_folder()}
+    return os.environ | {MULTIPROC_DIR_VARIABLE: create_shared_folder()}
 
 
-def _introduce(settings: Settings) -> None:
-    home = Home.of(settings)
+def _print_introduction(settings: Settings) -> None:
+    home = StateDir.from_settings(settings)
     here = settings.base_url
     # Found without a path only where the environment has been activated.
     command = "waybill" if shutil.which("waybill") else sys.argv[0]
-    say("Starting Waybill; Ctrl-C stops it.", style="bold")
-    say(f"  API            {here}   (documentation: {here}/docs)")
-    say(f"  console        {here}/console")
-    say(f"                 {FIRST_ADMIN}, at first with the password in {home.folder / 'console-password'}")
-    say(f"  operator key   {home.folder / 'operator-key'}")
-    say(f'  to begin       {command} tenant create "Acme Books"   (in another terminal, in this folder)')
+    print_text("Starting Waybill; Ctrl-C stops it.", style="bold")
+    print_text(f"  API            {here}   (documentation: {here}/docs)")
+    print_text(f"  console        {here}/console")
+    print_text(
+        f"                 {FIRST_ADMIN_EMAIL}, at first with the password in {home.folder / 'console-password'}"
+    )
+    print_text(f"  operator key   {home.folder / 'operator-key'}")
+    print_text(
+        f'  to begin       {command} tenant create "Acme Books"   (in another terminal, in this folder)'
+    )
     sys.stdout.flush()
 
 
-def _become(module: str, *arguments: str, environment: Mapping[str, str] = os.environ) -> NoReturn:
+def _exec_module(module: str, *arguments: str, environment: Mapping[str, str] = os.environ) -> NoReturn:
     """Go on as `python -m module`; -P: our packages are not looked for in the folder we are started in."""
     words = [sys.executable, "-P", "-m", module, *arguments]
     os.execve(sys.executable, words, environment)  # noqa: S606  our own Python and our own words

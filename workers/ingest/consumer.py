@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from pika.exceptions import AMQPError
 
-from delivery.errors import Unavailable
-from delivery.ingest import KEY_HEADER, Message
-from workers.ingest_frames import CalmConnection
+from delivery.domain.errors import Unavailable
+from delivery.domain.inbound_message import KEY_HEADER, InboundMessage
+from workers.ingest.amqp_frames import TolerantConnection
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -25,14 +25,14 @@ log = structlog.get_logger()
 
 # RabbitMQ 4 drops what came so many times, 20 unless told otherwise; we never hand a message back unread, but
 # a machine that dies again and again does. A number that both 3.10 and 4 take.
-_ARGUMENTS: Final = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
-_AGAIN_SECONDS: Final = 1.0
-_LONGEST_AGAIN_SECONDS: Final = 10.0
-_OPENING_SECONDS: Final = 20.0
+_QUEUE_ARGUMENTS: Final = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
+_MIN_RETRY_SECONDS: Final = 1.0
+_MAX_RETRY_SECONDS: Final = 10.0
+_OPEN_TIMEOUT_SECONDS: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class IngestConfig:
     """Which queue, and how many of its messages one process holds at most.
 
     Of a body with more than `most_bytes` no more is held than is kept of one that is set aside.
@@ -40,10 +40,10 @@ class Terms:
 
     queue: str
     prefetch: int
-    most_bytes: int
+    max_bytes: int
 
 
-class Closed(Exception):
+class BrokerClosed(Exception):
     """The broker has gone, or has closed the connection, the channel or the consumer."""
 
 
@@ -55,14 +55,17 @@ class Consumer:
     """
 
     def __init__(
-        self, parameters: URLParameters, terms: Terms, take: Callable[[Message], Awaitable[bool]]
+        self,
+        parameters: URLParameters,
+        config: IngestConfig,
+        handle: Callable[[InboundMessage], Awaitable[bool]],
     ) -> None:
         """Nothing is dialled yet."""
         self._parameters = parameters
-        self._terms = terms
-        self._take = take
+        self._config = config
+        self._handle = handle
         self._stopping = asyncio.Event()
-        self._away = False
+        self._is_ledger_away = False
 
     def stop(self) -> None:
         """Take no more messages; `run` returns when those that are held are done."""
@@ -70,36 +73,36 @@ class Consumer:
 
     async def run(self, *, grace_seconds: float = 20.0) -> None:
         """Consume until `stop`. What is not done within the grace goes back into the queue."""
-        wait = _AGAIN_SECONDS
+        wait = _MIN_RETRY_SECONDS
         while not self._stopping.is_set():
-            session = _Session(self._terms, self._take_well)
+            session = _Session(self._config, self._handle_until_done)
             try:
                 await session.open(self._parameters)
-                log.info("ingest.consuming", queue=self._terms.queue)
-                wait = _AGAIN_SECONDS
-                await session.until(self._stopping)
+                log.info("ingest.consuming", queue=self._config.queue)
+                wait = _MIN_RETRY_SECONDS
+                await session.run_until(self._stopping)
                 await session.drain(grace_seconds)
-            except (Closed, AMQPError, OSError, TimeoutError) as error:
+            except (BrokerClosed, AMQPError, OSError, TimeoutError) as error:
                 log.warning("ingest.broker_away", why=str(error) or repr(error))
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), wait)
-                wait = min(wait * 2, _LONGEST_AGAIN_SECONDS)
+                wait = min(wait * 2, _MAX_RETRY_SECONDS)
             finally:
                 await session.close()
 
-    async def _take_well(self, message: Message) -> None:
+    async def _handle_until_done(self, message: InboundMessage) -> None:
         """Take a message, however long the ledger is away."""
         while True:
             try:
-                await self._take(message)
+                await self._handle(message)
             except Unavailable as error:
-                if not self._away:  # once for an outage, not once for each message
-                    self._away = True
+                if not self._is_ledger_away:  # once for an outage, not once for each message
+                    self._is_ledger_away = True
                     log.warning("ingest.waits", why=str(error))
-                await asyncio.sleep(_AGAIN_SECONDS)
+                await asyncio.sleep(_MIN_RETRY_SECONDS)
             else:
-                if self._away:
-                    self._away = False
+                if self._is_ledger_away:
+                    self._is_ledger_away = False
                     log.info("ingest.goes_on")
                 return
 
@@ -107,32 +110,32 @@ class Consumer:
 class _Session:
     """One connection with one channel: what pika says in callbacks, as awaitables."""
 
-    def __init__(self, terms: Terms, take: Callable[[Message], Awaitable[None]]) -> None:
-        self._terms = terms
-        self._take = take
+    def __init__(self, config: IngestConfig, handle: Callable[[InboundMessage], Awaitable[None]]) -> None:
+        self._config = config
+        self._handle = handle
         self._loop = asyncio.get_running_loop()
         self._closed: asyncio.Future[str] = self._loop.create_future()
-        self._connection: CalmConnection | None = None
+        self._connection: TolerantConnection | None = None
         self._channel: Channel | None = None
-        self._tag = ""
-        self._taking: set[asyncio.Task[None]] = set()
+        self._consumer_tag = ""
+        self._handler_tasks: set[asyncio.Task[None]] = set()
 
     async def open(self, parameters: URLParameters) -> None:
         """Connect, declare what is needed, and consume. Raises Closed, TimeoutError and pika's errors."""
-        name = self._terms.queue
-        async with asyncio.timeout(_OPENING_SECONDS):
-            await self._said(self._dial, parameters)
-            channel = await self._said(self._open_channel)
+        name = self._config.queue
+        async with asyncio.timeout(_OPEN_TIMEOUT_SECONDS):
+            await self._call_broker(self._dial, parameters)
+            channel = await self._call_broker(self._open_channel)
             self._channel = channel
-            channel.add_on_close_callback(lambda _channel, why: self._end(str(why)))
-            channel.add_on_cancel_callback(lambda _frame: self._end("the queue was deleted"))
-            await self._said(channel.exchange_declare, name, exchange_type="fanout", durable=True)
-            await self._said(channel.queue_declare, name, durable=True, arguments=_ARGUMENTS)
-            await self._said(channel.queue_bind, name, name)
-            await self._said(channel.basic_qos, prefetch_count=self._terms.prefetch)
-            self._tag = channel.basic_consume(name, self._came)
+            channel.add_on_close_callback(lambda _channel, why: self._mark_closed(str(why)))
+            channel.add_on_cancel_callback(lambda _frame: self._mark_closed("the queue was deleted"))
+            await self._call_broker(channel.exchange_declare, name, exchange_type="fanout", durable=True)
+            await self._call_broker(channel.queue_declare, name, durable=True, arguments=_QUEUE_ARGUMENTS)
+            await self._call_broker(channel.queue_bind, name, name)
+            await self._call_broker(channel.basic_qos, prefetch_count=self._config.prefetch)
+            self._consumer_tag = channel.basic_consume(name, self._on_message)
 
-    async def until(self, stopping: asyncio.Event) -> None:
+    async def run_until(self, stopping: asyncio.Event) -> None:
         """Return when told to stop; raises Closed when the broker has gone."""
         stop = asyncio.create_task(stopping.wait())
         try:
@@ -141,33 +144,33 @@ class _Session:
         finally:
             stop.cancel()
         if self._closed.done():
-            raise Closed(self._closed.result())
+            raise BrokerClosed(self._closed.result())
 
     async def drain(self, grace_seconds: float) -> None:
         """Have no more messages sent, and finish those that are held."""
         if self._channel is not None and self._channel.is_open:
-            await self._said(self._channel.basic_cancel, self._tag)
-        if self._taking:
-            await asyncio.wait(self._taking, timeout=grace_seconds)
+            await self._call_broker(self._channel.basic_cancel, self._consumer_tag)
+        if self._handler_tasks:
+            await asyncio.wait(self._handler_tasks, timeout=grace_seconds)
 
     async def close(self) -> None:
         """Let go of what is held; the broker gives it to another."""
-        for taking in self._taking:
+        for taking in self._handler_tasks:
             taking.cancel()
-        await asyncio.gather(*self._taking, return_exceptions=True)
+        await asyncio.gather(*self._handler_tasks, return_exceptions=True)
         connection = self._connection
         # One that is still being opened too: its socket would stay.
         if connection is not None and not (connection.is_closing or connection.is_closed):
             # Acknowledgements that are still to be written go before it.
             connection.close()
-            await asyncio.wait({self._closed}, timeout=_AGAIN_SECONDS)
+            await asyncio.wait({self._closed}, timeout=_MIN_RETRY_SECONDS)
 
     def _dial(self, parameters: URLParameters, callback: Callable[[object], None]) -> None:
-        self._connection = CalmConnection(
+        self._connection = TolerantConnection(
             parameters,
             on_open_callback=callback,
-            on_open_error_callback=lambda _connection, why: self._end(f"{why!r}"),
-            on_close_callback=lambda _connection, why: self._end(str(why)),
+            on_open_error_callback=lambda _connection, why: self._mark_closed(f"{why!r}"),
+            on_close_callback=lambda _connection, why: self._mark_closed(str(why)),
             custom_ioloop=self._loop,
         )
 
@@ -175,7 +178,7 @@ class _Session:
         assert self._connection is not None  # noqa: S101  it was dialled
         self._connection.channel(on_open_callback=callback)
 
-    async def _said(self, ask: Callable[..., Any], *words: object, **more: object) -> Any:
+    async def _call_broker(self, ask: Callable[..., Any], *words: object, **more: object) -> Any:
         """What the broker answers. Raises Closed."""
         answered: asyncio.Future[Any] = self._loop.create_future()
 
@@ -187,46 +190,46 @@ class _Session:
         await asyncio.wait({answered, self._closed}, return_when=asyncio.FIRST_COMPLETED)
         if not answered.done():
             answered.cancel()
-            raise Closed(self._closed.result())
+            raise BrokerClosed(self._closed.result())
         return answered.result()
 
-    def _end(self, why: str) -> None:
+    def _mark_closed(self, why: str) -> None:
         if not self._closed.done():
             self._closed.set_result(why)
 
-    def _came(
+    def _on_message(
         self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
-        message = _message(properties, body).cut(self._terms.most_bytes)
-        taking = self._loop.create_task(self._take_one(channel, method.delivery_tag, message))
-        self._taking.add(taking)
-        taking.add_done_callback(self._taking.discard)
+        message = _build_message(properties, body).truncate_body(self._config.max_bytes)
+        taking = self._loop.create_task(self._handle_message(channel, method.delivery_tag, message))
+        self._handler_tasks.add(taking)
+        taking.add_done_callback(self._handler_tasks.discard)
 
-    async def _take_one(self, channel: Channel, tag: int, message: Message) -> None:
+    async def _handle_message(self, channel: Channel, tag: int, message: InboundMessage) -> None:
         try:
-            await self._take(message)
+            await self._handle(message)
         except Exception as error:
             # It cannot even be set aside. It keeps its place for a while, so that it is not tried without a
             # pause, and then it is anybody's again: others are taken meanwhile.
             log.exception("ingest.broke_off", error=repr(error))
-            self._loop.call_later(_LONGEST_AGAIN_SECONDS, _give_back, channel, tag)
+            self._loop.call_later(_MAX_RETRY_SECONDS, _requeue_message, channel, tag)
             return
         # Of a channel that has gone: the message comes again, and is the same event.
         if channel.is_open:
             channel.basic_ack(tag)
 
 
-def _give_back(channel: Channel, tag: int) -> None:
+def _requeue_message(channel: Channel, tag: int) -> None:
     if channel.is_open:
         channel.basic_nack(tag, requeue=True)
 
 
-def _message(properties: BasicProperties, body: bytes) -> Message:
+def _build_message(properties: BasicProperties, body: bytes) -> InboundMessage:
     """What `ingest_frames` has read: whatever is there is text."""
-    return Message(
+    return InboundMessage(
         body=body,
         message_id=properties.message_id,
-        key=(properties.headers or {}).get(KEY_HEADER),
+        api_key=(properties.headers or {}).get(KEY_HEADER),
         content_encoding=properties.content_encoding,
         publisher=properties.user_id or properties.app_id,
     )

@@ -1,4 +1,4 @@
-"""`python -m workers.embedded_process`: the whole engine in one process, on an embedded PostgreSQL.
+"""`python -m workers.processes.embedded`: the whole engine in one process, on an embedded PostgreSQL.
 
 The same relay, the same actors and the same API as in the Procfile's processes; only the queue is in memory.
 What was in it when the process last ended is due again at once, because every lease ends at start.
@@ -20,20 +20,21 @@ import uvloop
 from pydantic import SecretStr
 
 from delivery import embedded
-from delivery.bootstrap import clock, open_ledger, services
-from delivery.cli.door import report
+from delivery.bootstrap import build_services, clock, open_ledger
+from delivery.cli.runtime import report_error
 from delivery.config import read_settings
-from delivery.errors import Unavailable, WaybillError
-from delivery.home import FIRST_ADMIN, Home
-from delivery.ledger import claiming, partitions, schema
-from delivery.ledger.journal import ENGINE
-from delivery.logs import set_up_logs
-from delivery.model import Actor
-from delivery.people import Role
-from delivery.web import serve
-from workers.actors import Deliveries
-from workers.broker import in_process_broker
-from workers.relay_process import make_relay
+from delivery.domain.accounts import Role
+from delivery.domain.errors import Unavailable, WaybillError
+from delivery.domain.model import Actor
+from delivery.embedded.state_dir import FIRST_ADMIN_EMAIL, StateDir
+from delivery.ledger.db import partitions, schema
+from delivery.ledger.queue import claims
+from delivery.ledger.records.journal import ENGINE_ACTOR
+from delivery.telemetry.logs import configure_logging
+from workers.broker.broker import create_in_process_broker
+from workers.processes.relay import create_relay
+from workers.processes.web import serve
+from workers.worker.actors import DeliveryActors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from dramatiq import Broker
 
     from delivery.config import Settings
-    from workers.relay import Relay
+    from workers.relay.relay import Relay
 
 log = structlog.get_logger()
 
@@ -50,10 +51,10 @@ def main() -> None:
     """Run until SIGTERM or SIGINT; whatever was started is stopped."""
     try:
         settings = read_settings()
-        set_up_logs(settings)
-        home = Home.of(settings)
-        keys = home.prepare()
-        with _database(settings, home) as url:
+        configure_logging(settings)
+        home = StateDir.from_settings(settings)
+        keys = home.prepare_keys()
+        with _open_database(settings, home) as url:
             found = {"database_url": url, **keys}
             own = settings.model_copy(
                 update={
@@ -63,15 +64,15 @@ def main() -> None:
             schema.upgrade(url)
             run(own, home)
     except WaybillError as error:
-        sys.exit(report(error))
+        sys.exit(report_error(error))
 
 
-def run(settings: Settings, home: Home) -> None:
+def run(settings: Settings, home: StateDir) -> None:
     """Run relay, worker and web until a signal ends web; then stop the others in turn."""
     uvloop.run(_prepare(settings, home))
-    deliveries = Deliveries(settings)
-    broker = in_process_broker([deliveries])
-    deliveries.declare(broker)
+    deliveries = DeliveryActors(settings)
+    broker = create_in_process_broker([deliveries])
+    deliveries.declare_actors(broker)
     worker = dramatiq.Worker(broker, worker_threads=settings.worker_threads, worker_timeout=100)
     worker.start()
     relay = _RelayThread(settings, broker)
@@ -85,21 +86,23 @@ def run(settings: Settings, home: Home) -> None:
         }
         # What commands beside us must know, so that they judge endpoints as we do.
         terms = {"allow_http": str(settings.allow_http), "allow_networks": settings.allow_networks}
-        home.announce({**secrets, **terms, "url": url, "public_url": settings.public_url or url})
+        home.write_running_settings(
+            {**secrets, **terms, "url": url, "public_url": settings.public_url or url}
+        )
 
     try:
         serve(settings, on_ready=announce)
     finally:
-        home.withdraw()
+        home.remove_running_settings()
         relay.stop()
         worker.stop(timeout=10_000)
         broker.close()
-    if relay.died:
+    if relay.has_failed:
         raise Unavailable("The relay ended by itself, and so did the rest; the log says why.")
 
 
 @contextmanager
-def _database(settings: Settings, home: Home) -> Iterator[str]:
+def _open_database(settings: Settings, home: StateDir) -> Iterator[str]:
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
         return
@@ -107,16 +110,16 @@ def _database(settings: Settings, home: Home) -> Iterator[str]:
         yield server.url
 
 
-async def _prepare(settings: Settings, home: Home) -> None:
+async def _prepare(settings: Settings, home: StateDir) -> None:
     ledger = open_ledger(settings, "start")
     try:
         async with ledger.transaction() as tx:
-            await claiming.lapse_all(tx)
-            await partitions.ensure(tx, now=clock())  # the journal tells of the first account, too
-        people = services(settings, ledger).people
-        if not await people.anyone():
-            password = home.console_password()
-            await people.create(FIRST_ADMIN, "Admin", Role.ADMIN, password, actor=Actor(ENGINE))
+            await claims.expire_all_leases(tx)
+            await partitions.ensure_partitions(tx, now=clock())  # the journal tells of the first account, too
+        people = build_services(settings, ledger).accounts
+        if not await people.has_users():
+            password = home.load_console_password()
+            await people.create(FIRST_ADMIN_EMAIL, "Admin", Role.ADMIN, password, actor=Actor(ENGINE_ACTOR))
     finally:
         await ledger.close()
 
@@ -130,7 +133,7 @@ class _RelayThread(threading.Thread):
         self._broker = broker
         self._loop: asyncio.AbstractEventLoop | None = None
         self._relay: Relay | None = None
-        self.died = False
+        self.has_failed = False
 
     def run(self) -> None:
         try:
@@ -138,13 +141,13 @@ class _RelayThread(threading.Thread):
         except Exception:
             # An API that goes on accepting while nothing is delivered is worse than none: end as a whole.
             log.exception("relay.died")
-            self.died = True
+            self.has_failed = True
             os.kill(os.getpid(), signal.SIGTERM)
 
     async def _run(self) -> None:
         ledger = open_ledger(self._settings, "relay")
         self._loop = asyncio.get_running_loop()
-        self._relay = make_relay(self._settings, ledger, self._broker)
+        self._relay = create_relay(self._settings, ledger, self._broker)
         try:
             await self._relay.run()
         finally:

@@ -9,14 +9,14 @@ import structlog
 import uvicorn
 import uvloop
 
-from delivery.api.app import MOST_BYTES, create_app
-from delivery.api.heads import BoundedHeads
-from delivery.api.middleware import Answered, BoundedBodies
-from delivery.bootstrap import clock, open_ledger, services, spans, watched
-from delivery.console import create_console
-from delivery.errors import Misconfigured, Unavailable
-from delivery.garbage import collect_seldom
-from delivery.ledger import partitions
+from delivery.api.app import MAX_BODY_BYTES, create_app
+from delivery.api.http.middleware import BodyLimitMiddleware, RequestIdMiddleware
+from delivery.api.http.request_limits import BoundedHeadProtocol
+from delivery.bootstrap import build_services, build_tracer, clock, expose_metrics, open_ledger
+from delivery.console.web.app import create_console
+from delivery.domain.errors import Misconfigured, Unavailable
+from delivery.ledger.db import partitions
+from workers.processes.garbage_collection import tune_gc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
     from delivery.bootstrap import Services
     from delivery.config import Settings
-    from delivery.ledger import Ledger
+    from delivery.ledger.db.session import Ledger
 
 log = structlog.get_logger()
 
 _GRACE_SECONDS = 20
-_CONSOLE = "/console"
+_CONSOLE_PATH = "/console"
 
 
-class Web:
+class WebApp:
     """What `web` serves: the console below /console, the API everywhere else."""
 
     def __init__(self, api: ASGIApp, console: ASGIApp) -> None:
@@ -42,51 +42,53 @@ class Web:
         self._console = console
 
     @classmethod
-    def of(cls, services: Services) -> Web:
+    def from_services(cls, services: Services) -> WebApp:
         """Both around the same use cases. Raises Misconfigured."""
-        return cls.around(create_app(services), create_console(services))
+        return cls.from_apps(create_app(services), create_console(services))
 
     @classmethod
-    def around(cls, api: ASGIApp, console: ASGIApp) -> Web:
+    def from_apps(cls, api: ASGIApp, console: ASGIApp) -> WebApp:
         """Both as they are; the API has its own bounds."""
-        return cls(api, Answered(BoundedBodies(console, limits={}, otherwise=MOST_BYTES)))
+        return cls(
+            api, RequestIdMiddleware(BodyLimitMiddleware(console, limits={}, default_limit=MAX_BODY_BYTES))
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the application's beginning and end."""
-        to_console = scope["type"] == "http" and _is_of_console(scope["path"])
+        to_console = scope["type"] == "http" and _is_console_path(scope["path"])
         await (self._console if to_console else self._api)(scope, receive, send)
 
 
-def _is_of_console(path: str) -> bool:
-    return path in {"/", _CONSOLE} or path.startswith(f"{_CONSOLE}/")
+def _is_console_path(path: str) -> bool:
+    return path in {"/", _CONSOLE_PATH} or path.startswith(f"{_CONSOLE_PATH}/")
 
 
 def serve(settings: Settings, *, on_ready: Callable[[str], None] | None = None) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first. Raises Misconfigured."""
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises again what it heard, once it has ended; whoever called us still has things to stop.
-        signal.signal(number, _heard)
+        signal.signal(number, _ignore_signal)
     uvloop.run(_serve(settings, on_ready))
 
 
 async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> None:
-    opened = services(settings, open_ledger(settings, "web"), spans=spans(settings, "web"))
+    opened = build_services(settings, open_ledger(settings, "web"), tracer=build_tracer(settings, "web"))
     try:
-        config = server_config(settings, Web.of(opened))
-        await _look(opened.ledger)
+        config = build_server_config(settings, WebApp.from_services(opened))
+        await _prepare_ledger(opened.ledger)
         server = _Server(config, on_ready)
-        async with watched(settings, opened.ledger, port=settings.web_metrics_port):
+        async with expose_metrics(settings, opened.ledger, port=settings.web_metrics_port):
             await server.serve()
     finally:
         await opened.close()
 
 
-async def _look(ledger: Ledger) -> None:
+async def _prepare_ledger(ledger: Ledger) -> None:
     """Make partitions, should no relay have; raise Misconfigured where tenants cannot be held apart."""
     try:
         async with ledger.transaction() as tx:
-            await partitions.ensure(tx, now=clock())
-        await ledger.check_walls()
+            await partitions.ensure_partitions(tx, now=clock())
+        await ledger.check_row_level_security()
     except Unavailable as error:
         log.warning("web.without_ledger", why=str(error))
 
@@ -107,29 +109,29 @@ class _Server(uvicorn.Server):
                 f"Cannot listen on {where} (WAYBILL_HOST, WAYBILL_PORT); is it taken?"
             ) from None
         host, port = self.servers[0].sockets[0].getsockname()[:2]
-        collect_seldom()
+        tune_gc()
         log.info("web.listening", url=f"http://{host}:{port}")
         if self._on_ready is not None:
             self._on_ready(f"http://{host}:{port}")
 
 
-def server_config(settings: Settings, app: ASGIApp) -> uvicorn.Config:
+def build_server_config(settings: Settings, app: ASGIApp) -> uvicorn.Config:
     """How uvicorn serves: bounded heads, nothing told of itself, addresses from proxies that are trusted."""
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=BoundedHeads,
+        http=BoundedHeadProtocol,
         log_config=None,
         log_level="error",  # its warnings are one for each request that is not HTTP
         access_log=False,
         server_header=False,
         date_header=False,
         proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=[str(network) for network in settings.proxies],
+        forwarded_allow_ips=[str(network) for network in settings.trusted_networks],
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
 
 
-def _heard(_number: int, _frame: object) -> None:
+def _ignore_signal(_number: int, _frame: object) -> None:
     """Let the signal that uvicorn has dealt with pass."""

@@ -1,18 +1,18 @@
-"""What `dramatiq workers.worker_process` loads, in each worker process: the broker with its actors."""
+"""What `dramatiq workers.processes.worker` loads, in each worker process: the broker with its actors."""
 
 from __future__ import annotations
 
 import dramatiq
 
 from delivery.config import read_settings
-from delivery.logs import set_up_logs
-from workers.actors import Deliveries
-from workers.broker import rabbitmq_broker
-from workers.lifecycle import OwnGroup
+from delivery.telemetry.logs import configure_logging
+from workers.broker.broker import create_rabbitmq_broker
+from workers.worker.actors import DeliveryActors
+from workers.worker.lifecycle import OwnProcessGroup
 
 settings = read_settings()
-set_up_logs(settings)
-deliveries = Deliveries(settings)
-broker = rabbitmq_broker(settings, [OwnGroup(), deliveries])
+configure_logging(settings)
+delivery_actors = DeliveryActors(settings)
+broker = create_rabbitmq_broker(settings, [OwnProcessGroup(), delivery_actors])
 dramatiq.set_broker(broker)
-deliveries.declare(broker)
+delivery_actors.declare_actors(broker)

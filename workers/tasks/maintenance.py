@@ -9,31 +9,34 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from delivery import metrics, operational
-from delivery.errors import Unavailable
-from delivery.ledger import health, messages, partitions, sessions, sign_in_failures, upkeep
-from delivery.ledger.journal import ENGINE, Entry
-from delivery.model import Prefix, show_id
-from retries.limit import FIRST_IN_FLIGHT
+from delivery.domain.errors import Unavailable
+from delivery.domain.model import Prefix, format_id
+from delivery.ledger.db import partitions
+from delivery.ledger.queue import endpoint_health, expiry
+from delivery.ledger.records import dead_letters, login_failures, sessions
+from delivery.ledger.records.journal import ENGINE_ACTOR, JournalEntry
+from delivery.pipeline import system_events
+from delivery.telemetry import metrics
+from retries.limit import INITIAL_IN_FLIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from delivery.ledger import Ledger
-    from delivery.ledger.upkeep import Expired
-    from delivery.model import EndpointId
+    from delivery.domain.model import EndpointId
+    from delivery.ledger.db.session import Ledger
+    from delivery.ledger.queue.expiry import ExpiredDelivery
 
 log = structlog.get_logger()
 
-ROUND_SECONDS = 60.0
+ROUND_INTERVAL_SECONDS = 60.0
 # For long enough that no clock of ours, however wrong, takes away what still counts.
-VISITS_KEPT = timedelta(days=1)
-_FULL = upkeep.AT_ONCE
+ENDED_SESSION_RETENTION = timedelta(days=1)
+_BATCH_SIZE = expiry.EXPIRY_BATCH_SIZE
 
 
 @dataclass(frozen=True, slots=True)
-class Ages:
+class MaxAges:
     """How old idempotency keys, deliveries that are still owed, and refused messages become at most."""
 
     idempotency: timedelta
@@ -41,64 +44,67 @@ class Ages:
     message: timedelta = timedelta(days=90)
 
 
-class Upkeep:
+class MaintenanceLoop:
     """Does a round every minute, and buries deleted endpoints as soon as it hears of them."""
 
-    def __init__(self, ledger: Ledger, ages: Ages, *, clock: Callable[[], datetime]) -> None:
+    def __init__(self, ledger: Ledger, max_ages: MaxAges, *, clock: Callable[[], datetime]) -> None:
         """Nothing runs until `run`."""
         self._ledger = ledger
-        self._ages = ages
+        self._max_ages = max_ages
         self._clock = clock
-        self._deleted: list[EndpointId] = []
-        self._asked = asyncio.Event()
+        self._deleted_endpoints: list[EndpointId] = []
+        self._requested = asyncio.Event()
 
-    def bury(self, endpoints: Sequence[EndpointId]) -> None:
+    def schedule_cancellation(self, endpoint_ids: Sequence[EndpointId]) -> None:
         """Cancel, soon, what is still owed to these deleted endpoints."""
-        if endpoints:
-            self._deleted = list(endpoints)
-            self._asked.set()
+        if endpoint_ids:
+            self._deleted_endpoints = list(endpoint_ids)
+            self._requested.set()
 
     async def run(self) -> None:
         """Keep up for ever; an outage of the ledger puts a round off."""
         next_round = 0.0
         loop = asyncio.get_running_loop()
         while True:
-            self._asked.clear()
+            self._requested.clear()
             try:
-                await self._cancel()
+                await self._cancel_deleted()
                 if loop.time() >= next_round:
-                    await self._round()
-                    next_round = loop.time() + ROUND_SECONDS
+                    await self._run_round()
+                    next_round = loop.time() + ROUND_INTERVAL_SECONDS
             except Unavailable as error:
                 log.warning("upkeep.put_off", why=str(error))
                 await asyncio.sleep(1)
             # What was asked for during the round is done at once: only the next turn forgets that it was.
             try:
-                await asyncio.wait_for(self._asked.wait(), timeout=max(0.1, next_round - loop.time()))
+                await asyncio.wait_for(self._requested.wait(), timeout=max(0.1, next_round - loop.time()))
             except TimeoutError:
                 continue
 
-    async def _round(self) -> None:
+    async def _run_round(self) -> None:
         async with self._ledger.transaction() as tx:
-            made = await partitions.ensure(tx, now=self._clock())
+            made = await partitions.ensure_partitions(tx, now=self._clock())
         if made:
             log.info("partitions.made", names=made)
         await self._check_health()
-        await self._expire()
+        await self._expire_deliveries()
         full = True
         while full:
             async with self._ledger.transaction() as tx:
-                full = await upkeep.forget_idempotency_keys(tx, older_than=self._ages.idempotency) == _FULL
-        await self._forget_visits()
+                full = (
+                    await expiry.delete_idempotency_keys(tx, older_than=self._max_ages.idempotency)
+                    == _BATCH_SIZE
+                )
+        await self._delete_ended_sessions()
         full = True
         while full:
             async with self._ledger.transaction() as tx:
-                full = await messages.forget(tx, before=self._clock() - self._ages.message)
+                full = await dead_letters.delete_expired(tx, before=self._clock() - self._max_ages.message)
 
-    async def _forget_visits(self) -> None:
+    async def _delete_ended_sessions(self) -> None:
         """Forget sessions and links that have ended, and failures to sign in that count no more."""
-        before = self._clock() - VISITS_KEPT
-        for forget in (sessions.forget, sign_in_failures.forget):
+        before = self._clock() - ENDED_SESSION_RETENTION
+        for forget in (sessions.delete_expired, login_failures.delete_expired):
             full = True
             while full:
                 async with self._ledger.transaction() as tx:
@@ -106,47 +112,48 @@ class Upkeep:
 
     async def _check_health(self) -> None:
         async with self._ledger.transaction() as tx:
-            await health.ensure(tx, limit=FIRST_IN_FLIGHT)
-            wrong = await health.recount(tx)
+            await endpoint_health.ensure(tx, limit=INITIAL_IN_FLIGHT)
+            wrong = await endpoint_health.recount_in_flight(tx)
         if wrong:
             # Processes of an older release do not count; after a deploy that is all it may be.
             log.error(
-                "endpoints.in_flight_was_wrong", endpoint_ids=[show_id(Prefix.ENDPOINT, id_) for id_ in wrong]
+                "endpoints.in_flight_was_wrong",
+                endpoint_ids=[format_id(Prefix.ENDPOINT, id_) for id_ in wrong],
             )
 
-    async def _expire(self) -> None:
+    async def _expire_deliveries(self) -> None:
         full = True
         while full:
             now = self._clock()
             async with self._ledger.transaction() as tx:
-                expired = await upkeep.expire(tx, older_than=self._ages.delivery, now=now)
-                loud = [_failed(one, now) for one in expired if not one.operational]
-                await operational.tell(tx, loud, now=now)
+                expired = await expiry.expire_deliveries(tx, older_than=self._max_ages.delivery, now=now)
+                loud = [_build_failed_entry(one, now) for one in expired if not one.operational]
+                await system_events.publish_system_events(tx, loud, now=now)
             if expired:
-                metrics.ended("expired", len(expired))
+                metrics.count_ended("expired", len(expired))
                 log.warning("deliveries.expired", count=len(expired))
-            full = len(expired) == _FULL
+            full = len(expired) == _BATCH_SIZE
 
-    async def _cancel(self) -> None:
+    async def _cancel_deleted(self) -> None:
         # Others may be named meanwhile; what an outage leaves undone is named again by the next scan.
-        deleted, self._deleted = self._deleted, []
+        deleted, self._deleted_endpoints = self._deleted_endpoints, []
         full = bool(deleted)
         while full:
             async with self._ledger.transaction() as tx:
-                cancelled = await upkeep.cancel_of_deleted(tx, deleted)
-            metrics.ended("cancelled", cancelled)
+                cancelled = await expiry.cancel_for_deleted_endpoints(tx, deleted)
+            metrics.count_ended("cancelled", cancelled)
             log.info("deliveries.cancelled", count=cancelled, reason="endpoint_deleted")
-            full = cancelled == _FULL
+            full = cancelled == _BATCH_SIZE
 
 
-def _failed(expired: Expired, now: datetime) -> Entry:
-    return Entry(
+def _build_failed_entry(expired: ExpiredDelivery, now: datetime) -> JournalEntry:
+    return JournalEntry(
         tenant_id=expired.tenant_id,
-        what="delivery.failed",
-        actor=ENGINE,
+        action="delivery.failed",
+        actor=ENGINE_ACTOR,
         at=now,
         reason="expired",
         endpoint_id=expired.endpoint_id,
         delivery_id=expired.delivery_id,
-        details={"event_id": show_id(Prefix.EVENT, expired.event_id), "attempts": expired.attempts},
+        details={"event_id": format_id(Prefix.EVENT, expired.event_id), "attempts": expired.attempts},
     )

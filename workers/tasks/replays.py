@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from delivery.errors import Unavailable
-from delivery.ledger import replays
+from delivery.domain.errors import Unavailable
+from delivery.ledger.replays import jobs
 
 if TYPE_CHECKING:
-    from delivery.ledger import Ledger
-    from workers.broker import Publisher
-    from workers.relay import InThread
+    from delivery.ledger.db.session import Ledger
+    from workers.broker.broker import Publisher
+    from workers.relay.relay import RunInBrokerThread
 
 log = structlog.get_logger()
 
 # Few at once: who waited longest comes first, so that any number of jobs share what there is.
-AT_ONCE: Final = 8
+JOB_BATCH_SIZE: Final = 8
 # A step whose message was lost, or whose worker died, is named again after that.
-PATIENCE: Final = timedelta(seconds=5)
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+STEP_TIMEOUT: Final = timedelta(seconds=5)
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 1.0
 
 
-class Replaying:
+class ReplayLoop:
     """Names jobs to workers for as long as the relay runs. With several relays each names some."""
 
     def __init__(self, ledger: Ledger, publisher: Publisher) -> None:
@@ -33,22 +33,22 @@ class Replaying:
         self._ledger = ledger
         self._publisher = publisher
 
-    async def run(self, in_thread: InThread) -> None:
+    async def run(self, in_thread: RunInBrokerThread) -> None:
         """Go on for ever; an outage puts jobs off."""
         while True:
-            pause = LONGEST_PAUSE
+            pause = MAX_PAUSE_SECONDS
             try:
-                pause = await self._name_due(in_thread)
+                pause = await self._publish_due(in_thread)
             except Unavailable as error:
                 log.warning("replays.put_off", why=str(error))
             await asyncio.sleep(pause)
 
-    async def _name_due(self, in_thread: InThread) -> float:
+    async def _publish_due(self, in_thread: RunInBrokerThread) -> float:
         """Name those that have a step to take; returns when to look again, in seconds."""
         async with self._ledger.transaction() as tx:
-            due = await replays.take_due(tx, most=AT_ONCE, patience=PATIENCE)
-            soonest = await replays.next_due_in(tx)
+            due = await jobs.claim_due(tx, limit=JOB_BATCH_SIZE, lease=STEP_TIMEOUT)
+            soonest = await jobs.read_next_due_delay(tx)
         if due:
             await in_thread(lambda: self._publisher.publish(due))
-        wait = LONGEST_PAUSE if soonest is None else soonest.total_seconds()
-        return min(LONGEST_PAUSE, max(SHORTEST_PAUSE, wait))
+        wait = MAX_PAUSE_SECONDS if soonest is None else soonest.total_seconds()
+        return min(MAX_PAUSE_SECONDS, max(MIN_PAUSE_SECONDS, wait))

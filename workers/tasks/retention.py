@@ -8,47 +8,47 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from delivery.errors import Unavailable
+from delivery.domain.errors import Unavailable
 
 if TYPE_CHECKING:
-    from delivery.retiring import Report, Retention
-    from workers.relay import InThread
+    from delivery.services.retention import RetentionReport, RetentionService
+    from workers.relay.relay import RunInBrokerThread
 
 log = structlog.get_logger()
 
-SELDOM: Final = timedelta(hours=1)
-SOON: Final = timedelta(minutes=1)
+RUN_INTERVAL: Final = timedelta(hours=1)
+RETRY_INTERVAL: Final = timedelta(minutes=1)
 
 
-class Keeping:
+class RetentionLoop:
     """Has a run of retention again and again while the relay runs. Of several relays, one does."""
 
-    def __init__(self, retention: Retention) -> None:
+    def __init__(self, retention: RetentionService) -> None:
         """Nothing runs until `run`."""
         self._retention = retention
 
-    async def run(self, _in_thread: InThread) -> None:
+    async def run(self, _in_thread: RunInBrokerThread) -> None:
         """Go on for ever; an outage puts a run off."""
         while True:
-            pause = await self._one()
+            pause = await self._run_once()
             await asyncio.sleep(pause.total_seconds())
 
-    async def _one(self) -> timedelta:
+    async def _run_once(self) -> timedelta:
         """Have one run; returns when to have the next."""
         try:
             report = await self._retention.run()
         except Unavailable as error:
             log.warning("retention.put_off", why=str(error))
-            return SOON
+            return RETRY_INTERVAL
         if report is None:
-            return SELDOM
-        _tell(report)
-        return SOON if report.more or report.busy else SELDOM
+            return RUN_INTERVAL
+        _log_report(report)
+        return RETRY_INTERVAL if report.more or report.busy else RUN_INTERVAL
 
 
-def _tell(report: Report) -> None:
+def _log_report(report: RetentionReport) -> None:
     if report.did_something:
-        log.info("retention.done", **report.facts())
+        log.info("retention.done", **report.to_dict())
     if report.busy:
         # A backup or a forgotten session: until it ends, these days stay.
         log.warning("retention.waits_for_readers", days=report.busy)

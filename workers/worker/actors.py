@@ -14,25 +14,25 @@ import structlog
 import uvloop
 from dramatiq.middleware import Middleware
 
-from delivery.bootstrap import watched, worker_parts
-from delivery.errors import Misconfigured, Unavailable
-from delivery.garbage import collect_seldom
-from delivery.metrics.exposition import leave
-from delivery.model import ClaimId, Lane, Prefix, ReplayId, show_id
-from workers.broker import ACTOR, ADVANCE_ACTOR, REPLAY_ACTOR, queue_of
+from delivery.bootstrap import build_worker_runtime, expose_metrics
+from delivery.domain.errors import Misconfigured, Unavailable
+from delivery.domain.model import ClaimId, Prefix, Priority, ReplayId, format_id
+from delivery.telemetry.metrics.prometheus import clean_up_process
+from workers.broker.broker import ADVANCE_REPLAY_ACTOR, DELIVER_ACTOR, DELIVER_REPLAYS_ACTOR, get_queue_name
+from workers.processes.garbage_collection import tune_gc
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from dramatiq import Broker
 
-    from delivery.bootstrap import WorkerParts
+    from delivery.bootstrap import WorkerRuntime
     from delivery.config import Settings
 
 log = structlog.get_logger()
 
 
-class Deliveries(Middleware):
+class DeliveryActors(Middleware):
     """Runs the event loop on which a worker process delivers; its actors hand claims over to it.
 
     A claim's message is acknowledged as soon as the claim is started: from then on its lease, not the
@@ -43,44 +43,48 @@ class Deliveries(Middleware):
         """Nothing runs until the worker boots."""
         self._settings = settings
         self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-        self._parts: WorkerParts | None = None
+        self._parts: WorkerRuntime | None = None
 
-    def declare(self, broker: Broker) -> None:
+    def declare_actors(self, broker: Broker) -> None:
         """Declare the actors of every lane."""
         for name, lane, act in (
-            (ACTOR, Lane.LIVE, self.start),
-            (REPLAY_ACTOR, Lane.REPLAY, self.start_replays),
-            (ADVANCE_ACTOR, Lane.REPLAY, self.advance_replay),
+            (DELIVER_ACTOR, Priority.LIVE, self.start_claim),
+            (DELIVER_REPLAYS_ACTOR, Priority.REPLAY, self.start_replay_claim),
+            (ADVANCE_REPLAY_ACTOR, Priority.REPLAY, self.advance_replay),
         ):
-            dramatiq.actor(actor_name=name, queue_name=queue_of(self._settings, lane), broker=broker)(act)
+            dramatiq.actor(actor_name=name, queue_name=get_queue_name(self._settings, lane), broker=broker)(
+                act
+            )
 
-    def start(self, claim: str) -> None:
+    def start_claim(self, claim_id: str) -> None:
         """Start the claim of this id; returns when its deliveries are on their way."""
-        log.debug("claim.received", claim=claim)
-        dispatcher = self._running_parts().dispatcher
-        starting = asyncio.run_coroutine_threadsafe(dispatcher.start(ClaimId(UUID(claim))), self._loop)
+        log.debug("claim.received", claim=claim_id)
+        dispatcher = self._require_parts().dispatcher
+        starting = asyncio.run_coroutine_threadsafe(
+            dispatcher.start_claim(ClaimId(UUID(claim_id))), self._loop
+        )
         try:
             starting.result()
         except Unavailable as error:
-            _say_not_started(claim, error)
+            _log_not_started(claim_id, error)
 
-    def start_replays(self, claim: str) -> None:
+    def start_replay_claim(self, claim_id: str) -> None:
         """Have the claim of this id started once live work leaves room; returns at once.
 
         A thread that waited here would keep live work waiting. Should this process die meanwhile, the claim
         is still unstarted, and its lease tells.
         """
-        dispatcher = self._running_parts().dispatcher
+        dispatcher = self._require_parts().dispatcher
         starting = asyncio.run_coroutine_threadsafe(
-            dispatcher.start(ClaimId(UUID(claim)), replays=True), self._loop
+            dispatcher.start_claim(ClaimId(UUID(claim_id)), replays=True), self._loop
         )
-        starting.add_done_callback(lambda done: _say_how_it_went(claim, done))
+        starting.add_done_callback(lambda done: _log_claim_failure(claim_id, done))
 
-    def advance_replay(self, replay: str) -> None:
+    def advance_replay(self, replay_id: str) -> None:
         """Have the replay of this id take a step; returns at once. A step that is lost is due again soon."""
-        step = self._running_parts().advancer.step(ReplayId(UUID(replay)))
+        step = self._require_parts().replay_runner.step(ReplayId(UUID(replay_id)))
         stepping = asyncio.run_coroutine_threadsafe(step, self._loop)
-        stepping.add_done_callback(lambda done: _say_how_the_step_went(replay, done))
+        stepping.add_done_callback(lambda done: _log_step_failure(replay_id, done))
 
     def before_worker_boot(self, _broker: Broker, _worker: object) -> None:
         """Start the loop and wire the parts on it. A process that cannot do that ends.
@@ -96,32 +100,34 @@ class Deliveries(Middleware):
     def _boot(self) -> None:
         thread = threading.Thread(target=self._loop.run_forever, name="deliveries", daemon=True)
         thread.start()
-        self._parts = self._run(worker_parts(self._settings))
+        self._parts = self._run(build_worker_runtime(self._settings))
         port = self._settings.worker_metrics_port
         parts = self._parts
-        self._watched = watched(self._settings, parts.ledger, port=port, dispatcher=parts.dispatcher)
-        self._run(self._watched.__aenter__())
-        collect_seldom()
+        self._metrics_context = expose_metrics(
+            self._settings, parts.ledger, port=port, dispatcher=parts.dispatcher
+        )
+        self._run(self._metrics_context.__aenter__())
+        tune_gc()
         log.info("worker.ready", pid=os.getpid())
 
     def before_worker_shutdown(self, _broker: Broker, _worker: object) -> None:
         """Take no more claims: those that wait for room go back."""
-        parts = self._running_parts()
+        parts = self._require_parts()
         self._loop.call_soon_threadsafe(parts.dispatcher.close)
-        self._loop.call_soon_threadsafe(parts.advancer.close)
+        self._loop.call_soon_threadsafe(parts.replay_runner.close)
 
     def after_worker_shutdown(self, _broker: Broker, _worker: object) -> None:
         """Finish what is in flight, or hand it back, and stop the loop."""
-        parts = self._running_parts()
+        parts = self._require_parts()
         self._run(parts.dispatcher.drain(timedelta(seconds=self._settings.drain_seconds)))
-        self._run(parts.advancer.settle())
-        self._run(self._watched.__aexit__(None, None, None))
+        self._run(parts.replay_runner.wait_until_idle())
+        self._run(self._metrics_context.__aexit__(None, None, None))
         self._run(parts.close())
-        leave()
+        clean_up_process()
         self._loop.call_soon_threadsafe(self._loop.stop)
         log.info("worker.stopped", pid=os.getpid())
 
-    def _running_parts(self) -> WorkerParts:
+    def _require_parts(self) -> WorkerRuntime:
         if self._parts is None:
             raise RuntimeError("The worker has not been booted.")
         return self._parts
@@ -130,29 +136,29 @@ class Deliveries(Middleware):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
-def _say_how_it_went(claim: str, done: Future[int]) -> None:
+def _log_claim_failure(claim_id: str, done: Future[int]) -> None:
     if done.cancelled() or (error := done.exception()) is None:
         return
     if isinstance(error, Unavailable):
-        _say_not_started(claim, error)
+        _log_not_started(claim_id, error)
     else:
-        log.error("claim.broke_off", claim=claim, error=repr(error), exc_info=error)
+        log.error("claim.broke_off", claim=claim_id, error=repr(error), exc_info=error)
 
 
-def _say_how_the_step_went(replay: str, done: Future[None]) -> None:
+def _log_step_failure(replay_id: str, done: Future[None]) -> None:
     if done.cancelled() or (error := done.exception()) is None:
         return
     if isinstance(error, Unavailable):
-        log.warning("replay.put_off", replay_id=show_id(Prefix.REPLAY, UUID(replay)), why=str(error))
+        log.warning("replay.put_off", replay_id=format_id(Prefix.REPLAY, UUID(replay_id)), why=str(error))
     else:
         log.error(
             "replay.broke_off",
-            replay_id=show_id(Prefix.REPLAY, UUID(replay)),
+            replay_id=format_id(Prefix.REPLAY, UUID(replay_id)),
             error=repr(error),
             exc_info=error,
         )
 
 
-def _say_not_started(claim: str, error: Unavailable) -> None:
+def _log_not_started(claim_id: str, error: Unavailable) -> None:
     # Not a fault of the message: the claim is still unstarted, and its lease will tell.
-    log.warning("claim.not_started", claim=claim, why=str(error))
+    log.warning("claim.not_started", claim=claim_id, why=str(error))

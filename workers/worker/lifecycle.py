@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _PR_SET_PDEATHSIG = 1
 
 
-class OwnGroup(Middleware):
+class OwnProcessGroup(Middleware):
     """Gives each worker process a group of its own, and ends it when its parent has died.
 
     A process manager signals the whole group: the worker would hear SIGTERM twice, once from it and once from

@@ -10,15 +10,15 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from delivery.errors import Invalid
-from delivery.paging import Cut
+from delivery.domain.errors import Invalid
+from delivery.domain.pagination import PageRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _ID_BYTES = 16
-_MARK_BYTES = 14  # 30 bytes in all: 40 letters of base64 with no bit left over
-_CURSOR = re.compile(r"[A-Za-z0-9_-]{40}")
+_SIGNATURE_BYTES = 14  # 30 bytes in all: 40 letters of base64 with no bit left over
+_CURSOR_PATTERN = re.compile(r"[A-Za-z0-9_-]{40}")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -33,39 +33,41 @@ class Cursors:
         parts = [part.strip().encode() for part in secret_keys.split(",")]
         return cls(tuple(hmac.digest(part, b"waybill cursors", "sha256") for part in parts))
 
-    def write(self, last: UUID, scope: Sequence[object]) -> str:
+    def write_cursor(self, after: UUID, scope: Sequence[object]) -> str:
         """The cursor that goes on after this id."""
-        return base64.urlsafe_b64encode(last.bytes + _mark(self._keys[0], last.bytes, scope)).decode()
+        return base64.urlsafe_b64encode(
+            after.bytes + _sign_position(self._keys[0], after.bytes, scope)
+        ).decode()
 
-    def read(self, text: str, scope: Sequence[object]) -> UUID:
+    def read_cursor(self, text: str, scope: Sequence[object]) -> UUID:
         """The id to go on after; raises Invalid for a cursor that was not written for this very list."""
-        if _CURSOR.fullmatch(text) is not None:
+        if _CURSOR_PATTERN.fullmatch(text) is not None:
             raw = base64.urlsafe_b64decode(text)
             position, mark = raw[:_ID_BYTES], raw[_ID_BYTES:]
-            if any(hmac.compare_digest(mark, _mark(key, position, scope)) for key in self._keys):
+            if any(hmac.compare_digest(mark, _sign_position(key, position, scope)) for key in self._keys):
                 return UUID(bytes=position)
         raise Invalid("cursor", "is not one that was given out for this list with these filters")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ListQuery:
     """Which page a request asks for."""
 
     limit: int
     cursor: str | None
     cursors: Cursors
 
-    def cut(self, *scope: object, oldest_first: bool = False) -> Cut:
+    def to_page_request(self, *scope: object, oldest_first: bool = False) -> PageRequest:
         """The page, of the list that this scope names; raises Invalid for a cursor of another list."""
-        last = None if self.cursor is None else self.cursors.read(self.cursor, scope)
-        return Cut.following(self.limit, last, oldest_first=oldest_first)
+        last = None if self.cursor is None else self.cursors.read_cursor(self.cursor, scope)
+        return PageRequest.from_cursor(self.limit, last, oldest_first=oldest_first)
 
-    def next(self, last: UUID | None, *scope: object) -> str | None:
+    def encode_next_cursor(self, after: UUID | None, *scope: object) -> str | None:
         """The cursor for the page after this one, if there is one."""
-        return None if last is None else self.cursors.write(last, scope)
+        return None if after is None else self.cursors.write_cursor(after, scope)
 
 
-def _mark(key: bytes, position: bytes, scope: Sequence[object]) -> bytes:
+def _sign_position(key: bytes, position: bytes, scope: Sequence[object]) -> bytes:
     # `repr` keeps neighbours apart: ("a", "bc") and ("ab", "c") are two lists.
     told = repr([str(part) for part in scope]).encode()
-    return hmac.digest(key, position + sha256(told).digest(), "sha256")[:_MARK_BYTES]
+    return hmac.digest(key, position + sha256(told).digest(), "sha256")[:_SIGNATURE_BYTES]

@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from delivery.api.problems import handle
-from delivery.errors import Refusal, Unavailable
+from delivery.api.http.problems import handle_error
+from delivery.domain.errors import Refusal, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
 _JSON = (b"content-type", b"application/json")
 
 
-def straight(route: Callable[[Request], Awaitable[Response]]) -> ASGIApp:
+def build_fast_path(handler: Callable[[Request], Awaitable[Response]]) -> ASGIApp:
     """The route's handler as an application of its own, without what surrounds a route elsewhere."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        request = StraightRequest(scope, receive)
+        request = FastPathRequest(scope, receive)
         try:
-            response = await route(request)
+            response = await handler(request)
         except (Refusal, Unavailable, HTTPException) as error:
-            response = await handle(request, error)
+            response = await handle_error(request, error)
         await response(scope, receive, send)
 
     return serve
 
 
-class StraightRequest(Request):
+class FastPathRequest(Request):
     """A request whose header is read once, and whose body has mostly come by the time it is asked for."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         """Read the header."""
         super().__init__(scope, receive)
-        self._fields = _Fields(scope)
+        self._fields = _IndexedHeaders(scope)
 
     @property
     def headers(self) -> Headers:
@@ -64,7 +64,7 @@ class StraightRequest(Request):
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-class _Fields(Headers):
+class _IndexedHeaders(Headers):
     """Header fields by name. Starlette's own looks through all of them whenever it is asked."""
 
     def __init__(self, scope: Scope) -> None:
@@ -77,7 +77,7 @@ class _Fields(Headers):
         return default if value is None else value.decode("latin-1")
 
 
-class JsonAnswer(Response):
+class JsonBytesResponse(Response):
     """JSON that is ready to be sent; its few header fields are too."""
 
     def __init__(self, body: bytes, status_code: int, *more: tuple[bytes, bytes]) -> None:

@@ -8,9 +8,9 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from delivery.api.problems import INTERNAL, MORE_HEADERS, REQUEST_ID, answer, problem_of
-from delivery.errors import TooLarge
-from delivery.model import new_id
+from delivery.api.http.problems import EXTRA_HEADERS, INTERNAL_PROBLEM, REQUEST_ID, render_problem, to_problem
+from delivery.domain.errors import TooLarge
+from delivery.domain.model import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_NOT_KEPT = (b"cache-control", b"no-store")
+_NO_STORE = (b"cache-control", b"no-store")
 
 
-class Answered:
+class RequestIdMiddleware:
     """Gives each request an id, which is in its answer; a failure that nobody foresaw becomes a problem."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -44,8 +44,8 @@ class Answered:
                 fields = message["headers"]
                 # What may be kept says so itself.
                 if b"cache-control" not in [name for name, _ in fields]:
-                    fields += (_NOT_KEPT,)
-                fields += ((b"x-request-id", request_id.encode()), *scope.get(MORE_HEADERS, ()))
+                    fields += (_NO_STORE,)
+                fields += ((b"x-request-id", request_id.encode()), *scope.get(EXTRA_HEADERS, ()))
             await send(message)
 
         try:
@@ -56,29 +56,29 @@ class Answered:
             log.exception("request.failed", request_id=request_id, method=scope["method"], path=scope["path"])
             if started:
                 raise
-            await answer(INTERNAL, scope)(scope, receive, send_with_id)
+            await render_problem(INTERNAL_PROBLEM, scope)(scope, receive, send_with_id)
 
 
-class BoundedBodies:
+class BodyLimitMiddleware:
     """Refuses a body as soon as it is larger than its path allows, whether or not it said so beforehand."""
 
-    def __init__(self, app: ASGIApp, *, limits: Mapping[str, int], otherwise: int) -> None:
+    def __init__(self, app: ASGIApp, *, limits: Mapping[str, int], default_limit: int) -> None:
         """Take the limits in bytes, by path."""
         self._app = app
         self._limits = limits
-        self._otherwise = otherwise
+        self._default_limit = default_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._limits.get(scope["path"], self._otherwise)
+        limit = self._limits.get(scope["path"], self._default_limit)
         declared = _declared_length(scope)
         if declared is None:
-            await self._app(scope, _counted(receive, limit), send)
+            await self._app(scope, _limit_received(receive, limit), send)
         elif declared > limit:
-            await answer(problem_of(_too_large(declared, limit)), scope)(scope, receive, send)
+            await render_problem(to_problem(_build_too_large(declared, limit)), scope)(scope, receive, send)
         else:  # the server holds the client to the length that it declared
             await self._app(scope, receive, send)
 
@@ -90,7 +90,7 @@ def _declared_length(scope: Scope) -> int | None:
     return None
 
 
-def _counted(receive: Receive, limit: int) -> Receive:
+def _limit_received(receive: Receive, limit: int) -> Receive:
     total = 0
 
     async def counted() -> Message:
@@ -98,12 +98,12 @@ def _counted(receive: Receive, limit: int) -> Receive:
         message = await receive()
         total += len(message.get("body", b""))
         if total > limit:
-            raise _too_large(total, limit)
+            raise _build_too_large(total, limit)
         return message
 
     return counted
 
 
-def _too_large(size: int, limit: int) -> HTTPException:
+def _build_too_large(size: int, limit: int) -> HTTPException:
     # Closing spares us the rest of the body.
     return HTTPException(413, str(TooLarge("The body", size=size, limit=limit)), {"Connection": "close"})

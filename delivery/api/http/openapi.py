@@ -5,9 +5,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from delivery.api.problems import MEDIA_TYPE
+from delivery.api.http.problems import MEDIA_TYPE
 
-_EXAMPLE = {
+_PROBLEM_EXAMPLE = {
     "type": "/problems/invalid",
     "title": "The request is not valid",
     "status": 422,
@@ -16,7 +16,7 @@ _EXAMPLE = {
     "request_id": "019ab3c45d6e7f809a1b2c3d4e5f6071",
     "errors": [{"field": "url", "why": "The URL must begin with https://."}],
 }
-_PROBLEM = {
+_PROBLEM_SCHEMA = {
     "type": "object",
     "description": "What went wrong, as RFC 9457 says it.",
     "required": ["type", "title", "status", "detail", "instance", "request_id"],
@@ -40,7 +40,7 @@ _PROBLEM = {
             },
         },
     },
-    "examples": [_EXAMPLE],
+    "examples": [_PROBLEM_EXAMPLE],
 }
 _REQUEST_ID = {
     "description": "The request's id; name it when you ask for help.",
@@ -48,7 +48,7 @@ _REQUEST_ID = {
     "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
 }
 # To a key with a limit.
-_STANDING = {
+_RATE_LIMIT_HEADERS = {
     "RateLimit-Limit": {
         "description": "Requests in a second that the key may make.",
         "schema": {"type": "integer", "minimum": 1},
@@ -66,12 +66,12 @@ _RETRY_AFTER = {
     "description": "Seconds to wait, with 429 and 503.",
     "schema": {"type": "integer", "minimum": 0},
 }
-_REFUSED = {
+_PROBLEM_RESPONSE = {
     "description": "A problem (RFC 9457).",
     "headers": {"Retry-After": {"$ref": "#/components/headers/Retry-After"}},
     "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
-_HEADERS = {"X-Request-Id": _REQUEST_ID, "Retry-After": _RETRY_AFTER, **_STANDING}
+_HEADERS = {"X-Request-Id": _REQUEST_ID, "Retry-After": _RETRY_AFTER, **_RATE_LIMIT_HEADERS}
 DESCRIPTION = """\
 Events in, signed webhooks out, and a ledger that says what became of each.
 
@@ -81,22 +81,22 @@ fields at fault. Lists are newest first; pass `next` as `cursor` to go on.
 """
 
 
-def document(app: FastAPI) -> dict[str, Any]:
+def build_openapi(app: FastAPI) -> dict[str, Any]:
     """Write the OpenAPI document of this application, once."""
     if app.openapi_schema is None:
         schema = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
         schemas = schema["components"]["schemas"]
-        schemas["Problem"] = _PROBLEM
+        schemas["Problem"] = _PROBLEM_SCHEMA
         schema["components"]["headers"] = _HEADERS
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         for operations in schema["paths"].values():
             for operation in operations.values():
                 operation["responses"].pop("422", None)
-                operation["responses"]["default"] = dict(_REFUSED)
-                names = ["X-Request-Id", *(_STANDING if "security" in operation else ())]
+                operation["responses"]["default"] = dict(_PROBLEM_RESPONSE)
+                names = ["X-Request-Id", *(_RATE_LIMIT_HEADERS if "security" in operation else ())]
                 for response in operation["responses"].values():
                     told = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
                     response["headers"] = {**response.get("headers", {}), **told}

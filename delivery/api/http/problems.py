@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from delivery.errors import (
+from delivery.domain.errors import (
     Conflict,
     Invalid,
     MalformedId,
@@ -40,8 +40,8 @@ log = structlog.get_logger()
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = "waybill.request_id"
 # In a request's scope: header fields that its answer gets, whatever it is.
-MORE_HEADERS = "waybill.more_headers"
-RETRY_SECONDS = 1
+EXTRA_HEADERS = "waybill.more_headers"
+RETRY_AFTER_SECONDS = 1
 
 _TITLES = {
     400: ("bad-request", "The request cannot be read"),
@@ -59,7 +59,7 @@ _TITLES = {
     503: ("unavailable", "This cannot be served just now"),
 }
 
-_TOO_OFTEN = ("too-many-requests", "The key asks more often than it may")
+_TOO_MANY_REQUESTS = ("too-many-requests", "The key asks more often than it may")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,34 +80,36 @@ _STATUSES: Mapping[type[Refusal], int] = {
     Conflict: 409,
     TooLarge: 413,
 }
-INTERNAL = Problem(500, "The request failed. It is logged under its request_id.")
+INTERNAL_PROBLEM = Problem(500, "The request failed. It is logged under its request_id.")
 
 
-def problem_of(error: Exception) -> Problem:
+def to_problem(error: Exception) -> Problem:
     """Say what an error means to the caller; what is not meant for callers becomes INTERNAL."""
     match error:
         case Refusal():
-            return _refused(error)
+            return _map_refusal(error)
         case RequestValidationError():
-            fields = [_field(fault) for fault in error.errors()]
+            fields = [_describe_fault(fault) for fault in error.errors()]
             return Problem(422, f"{fields[0]['field']}: {fields[0]['why']}", fields)
         case HTTPException():
-            return _from_framework(error)
+            return _map_http_exception(error)
         case Unavailable():
             detail = "The ledger does not answer just now, or too many requests wait. Try again in a moment."
-            return Problem(503, detail, headers={"Retry-After": str(RETRY_SECONDS)})
+            return Problem(503, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         case _:
-            return INTERNAL
+            return INTERNAL_PROBLEM
 
 
-def _refused(error: Refusal) -> Problem:
+def _map_refusal(error: Refusal) -> Problem:
     match error:
         case Invalid():
             return Problem(422, str(error), [{"field": error.field, "why": error.why}])
         case TooManyTries():
-            return Problem(429, str(error), headers=_retry_after(error.retry_after))
+            return Problem(429, str(error), headers=_retry_after_headers(error.retry_after))
         case TooManyRequests():
-            return Problem(429, str(error), headers=_retry_after(error.retry_after), kind=_TOO_OFTEN)
+            return Problem(
+                429, str(error), headers=_retry_after_headers(error.retry_after), kind=_TOO_MANY_REQUESTS
+            )
         case ScopeMissing():
             # RFC 6750, section 3.1.
             needed = f'Bearer realm="waybill", error="insufficient_scope", scope="{" ".join(error.needed)}"'
@@ -119,19 +121,19 @@ def _refused(error: Refusal) -> Problem:
             return Problem(_STATUSES.get(type(error), 400), str(error))
 
 
-def _retry_after(duration: timedelta) -> dict[str, str]:
+def _retry_after_headers(duration: timedelta) -> dict[str, str]:
     """In whole seconds; whoever waits for so long has waited for long enough."""
     return {"Retry-After": str(max(1, -(-duration // timedelta(seconds=1))))}
 
 
-def _from_framework(error: HTTPException) -> Problem:
+def _map_http_exception(error: HTTPException) -> Problem:
     """What Starlette and FastAPI refuse by themselves: no such route, no such method, an unreadable body."""
     details = {404: "There is nothing at this path.", 405: "This path does not know this method."}
     detail = details.get(error.status_code, str(error.detail))
     return Problem(error.status_code, detail, headers=error.headers or {})
 
 
-def _field(fault: Mapping[str, Any]) -> dict[str, str]:
+def _describe_fault(fault: Mapping[str, Any]) -> dict[str, str]:
     where, *path = fault["loc"]
     if fault["type"] == "json_invalid":
         return {"field": "body", "why": f"is not JSON: {fault['ctx']['error']} at character {path[0]}"}
@@ -142,7 +144,7 @@ def _field(fault: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def answer(problem: Problem, scope: Scope) -> Response:
+def render_problem(problem: Problem, scope: Scope) -> Response:
     """Write a problem as a response."""
     known = problem.kind or _TITLES.get(problem.status)
     kind, title = known or ("http", HTTPStatus(problem.status).phrase)
@@ -161,14 +163,14 @@ def answer(problem: Problem, scope: Scope) -> Response:
     return Response(content, problem.status, headers=dict(problem.headers), media_type=MEDIA_TYPE)
 
 
-async def handle(request: Request, error: Exception) -> Response:
+async def handle_error(request: Request, error: Exception) -> Response:
     """Answer an error of ours or of the framework."""
     if isinstance(error, Unavailable):
         log.warning("request.unavailable", request_id=request.scope.get(REQUEST_ID), why=str(error))
-    return answer(problem_of(error), request.scope)
+    return render_problem(to_problem(error), request.scope)
 
 
-def answer_problems(app: FastAPI) -> None:
+def install_error_handlers(app: FastAPI) -> None:
     """Have the application answer every error of ours and of its framework as a problem."""
     for kind in (Refusal, Unavailable, RequestValidationError, HTTPException):
-        app.add_exception_handler(kind, handle)
+        app.add_exception_handler(kind, handle_error)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from delivery.api.one_write import OneWrite
-from delivery.api.problems import Problem, answer
+from delivery.api.http.problems import Problem, render_problem
+from delivery.api.http.single_write import CoalescingTransport
 
 if TYPE_CHECKING:
     import asyncio
 
-MOST_HEAD_BYTES = 65_536
+MAX_HEAD_BYTES = 65_536
 
 
-class BoundedHeads(HttpToolsProtocol):
+class BoundedHeadProtocol(HttpToolsProtocol):
     """uvicorn's protocol. Alone it takes a head of any size, and time that grows with the square of it."""
 
     _in_head = False
@@ -24,16 +24,16 @@ class BoundedHeads(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # so has uvicorn
         """A connection begins."""
-        super().connection_made(cast("asyncio.Transport", OneWrite(transport)))
+        super().connection_made(cast("asyncio.Transport", CoalescingTransport(transport)))
 
     def data_received(self, data: bytes) -> None:
         """Read on, and refuse a head that has not ended by now."""
         super().data_received(data)
         if self._in_head:
             self._head_bytes += len(data)
-            if self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self._refuse(
-                    Problem(431, f"Path and headers together may have at most {MOST_HEAD_BYTES:,} bytes.")
+                    Problem(431, f"Path and headers together may have at most {MAX_HEAD_BYTES:,} bytes.")
                 )
 
     def on_message_begin(self) -> None:
@@ -51,7 +51,7 @@ class BoundedHeads(HttpToolsProtocol):
         self._refuse(Problem(400, msg))
 
     def _refuse(self, problem: Problem) -> None:
-        response = answer(problem, {})
+        response = render_problem(problem, {})
         head = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\n".encode()]
         for name, value in [*response.raw_headers, (b"connection", b"close")]:
             head += name, b": ", value, b"\r\n"

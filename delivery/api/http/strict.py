@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from delivery.errors import Invalid
+from delivery.domain.errors import Invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -44,7 +44,7 @@ class StrictRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's own handler."""
         handle = super().get_route_handler()
-        known = set(_query_names(self.dependant))
+        known = set(_list_query_names(self.dependant))
         takes_json = self.body_field is not None
 
         async def strictly(request: Request) -> Response:
@@ -58,10 +58,10 @@ class StrictRoute(APIRoute):
         return strictly
 
 
-def _query_names(dependant: Dependant) -> Iterator[str]:
+def _list_query_names(dependant: Dependant) -> Iterator[str]:
     yield from (parameter.alias for parameter in dependant.query_params)
     for below in dependant.dependencies:
-        yield from _query_names(below)
+        yield from _list_query_names(below)
 
 
 def require_json(request: Request) -> None:

@@ -6,68 +6,73 @@ from typing import Annotated, Any, Self
 from fastapi import APIRouter
 from pydantic import ConfigDict, Field
 
-from delivery.api.callers import AsOperator, Uses
-from delivery.api.routing import StrictRoute
-from delivery.api.shapes import (
-    AskedMoment,
-    AskedPage,
-    Given,
+from delivery.api.http.auth import RequiresOperator, ServicesDep
+from delivery.api.http.strict import StrictRoute
+from delivery.domain.model import ApiKey, Prefix, format_id
+from delivery.domain.scopes import TENANT_SCOPES, Scope, sort_scopes
+from delivery.schemas.base import (
     KeyInPath,
-    Moment,
-    Next,
-    Reason,
-    Shown,
+    ListQueryDep,
+    NextCursor,
+    ReasonQuery,
+    RequestModel,
+    ResponseModel,
     TenantInPath,
-    example,
+    TimestampIn,
+    TimestampOut,
+    example_id,
 )
-from delivery.keys import LONGEST_NAME, MOST_REQUESTS, MadeKey, NewKey
-from delivery.model import ApiKey, Prefix, show_id
-from delivery.scopes import OF_TENANTS, Scope, in_order
+from delivery.services.api_keys.validation import (
+    MAX_NAME_LENGTH,
+    MAX_REQUESTS_PER_SECOND,
+    CreatedApiKey,
+    NewApiKey,
+)
 
 router = APIRouter(prefix="/v1/tenants/{tenant_id}/keys", tags=["tenants"], route_class=StrictRoute)
 
-_TEN_YEARS = 3650 * 24 * 3600
+_TEN_YEARS_SECONDS = 3650 * 24 * 3600
 _EXAMPLE: Any = {"name": "order service", "scopes": ["publish"], "expires_in_seconds": 7_776_000}
 
 
-class KeyIn(Given):
+class KeyIn(RequestModel):
     """A key to make."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
-    name: str = Field(min_length=1, max_length=LONGEST_NAME)
+    name: str = Field(min_length=1, max_length=MAX_NAME_LENGTH)
     scopes: list[Annotated[Scope, Field(strict=False)]] = Field(
-        list(OF_TENANTS),
+        list(TENANT_SCOPES),
         min_length=1,
         max_length=len(Scope),
         description="What it may do: `publish`, `manage`, `read`, `replay`. Not given: all four.",
     )
-    expires_at: Annotated[AskedMoment, Field(strict=False)] | None = Field(
+    expires_at: Annotated[TimestampIn, Field(strict=False)] | None = Field(
         None, description="Until when it works. Null: it does not expire."
     )
     expires_in_seconds: int | None = Field(
-        None, ge=60, le=_TEN_YEARS, description="The same, as a time from now; not both."
+        None, ge=60, le=_TEN_YEARS_SECONDS, description="The same, as a time from now; not both."
     )
     requests_per_second: int | None = Field(
         None,
         ge=1,
-        le=MOST_REQUESTS,
+        le=MAX_REQUESTS_PER_SECOND,
         description="How often it may ask, in each `web` process. Null: as often as the operator says.",
     )
 
-    def asked(self) -> NewKey:
+    def to_command(self) -> NewApiKey:
         """As the use case takes it."""
         lasts = self.expires_in_seconds
-        return NewKey(
+        return NewApiKey(
             name=self.name,
             scopes=self.scopes,
             expires_at=self.expires_at,
-            lasts=None if lasts is None else timedelta(seconds=lasts),
+            lifetime=None if lasts is None else timedelta(seconds=lasts),
             requests_per_second=self.requests_per_second,
         )
 
 
-class KeyRotationIn(Given):
+class KeyRotationIn(RequestModel):
     """How a key is rotated."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"overlap_hours": 24}]})
@@ -78,38 +83,38 @@ class KeyRotationIn(Given):
     reason: str | None = Field(None, description="Why, for people.")
 
 
-class KeyOut(Shown):
+class KeyOut(ResponseModel):
     """A key, without the key itself."""
 
-    id: str = Field(examples=[example(Prefix.KEY)])
+    id: str = Field(examples=[example_id(Prefix.KEY)])
     name: str = Field(examples=["order service"])
     hint: str = Field(description="How the key begins.", examples=["wbk_Zk3f9Q…"])
     scopes: list[Scope] = Field(description="What it may do.", examples=[["publish"]])
     requests_per_second: int | None = Field(
         description="How often it may ask, in each `web` process. Null: as often as the operator says."
     )
-    created_at: Moment
-    expires_at: Moment | None = Field(description="Null: it does not expire.")
-    revoked_at: Moment | None
-    last_used_at: Moment | None = Field(description="True to a minute or so. Null: it was never used.")
+    created_at: TimestampOut
+    expires_at: TimestampOut | None = Field(description="Null: it does not expire.")
+    revoked_at: TimestampOut | None
+    last_used_at: TimestampOut | None = Field(description="True to a minute or so. Null: it was never used.")
     replaced_by: str | None = Field(
-        description="The key that took its place when it was rotated.", examples=[example(Prefix.KEY)]
+        description="The key that took its place when it was rotated.", examples=[example_id(Prefix.KEY)]
     )
 
     @classmethod
-    def of(cls, key: ApiKey, /, **more: str) -> Self:
+    def from_record(cls, key: ApiKey, /, **more: str) -> Self:
         """Show a key."""
         return cls(
-            id=show_id(Prefix.KEY, key.id),
+            id=format_id(Prefix.KEY, key.id),
             name=key.name,
             hint=key.hint,
-            scopes=in_order(key.scopes),
+            scopes=sort_scopes(key.scopes),
             requests_per_second=key.requests_per_second,
             created_at=key.created_at,
             expires_at=key.expires_at,
             revoked_at=key.revoked_at,
             last_used_at=key.last_used_at,
-            replaced_by=None if key.replaced_by is None else show_id(Prefix.KEY, key.replaced_by),
+            replaced_by=None if key.replaced_by is None else format_id(Prefix.KEY, key.replaced_by),
             **more,
         )
 
@@ -120,56 +125,67 @@ class NewKeyOut(KeyOut):
     key: str = Field(examples=["wbk_Zk3f9QmX0c1V7r2tYb8uHn4sLp6wEa5dKj3gRx9oTfI"])
 
     @classmethod
-    def made(cls, made: MadeKey) -> Self:
+    def from_new_key(cls, new_key: CreatedApiKey) -> Self:
         """Show a key that was just made, with the key itself."""
-        return cls.of(made.kept, key=made.text)
+        return cls.from_record(new_key.key, key=new_key.text)
 
 
-class KeyList(Shown):
+class KeyList(ResponseModel):
     """Keys, newest first, ended ones too."""
 
     items: list[KeyOut]
-    next: Next
+    next: NextCursor
 
 
 @router.post("", status_code=201)
-async def create_key(uses: Uses, actor: AsOperator, tenant_id: TenantInPath, given: KeyIn) -> NewKeyOut:
+async def create_key(
+    services: ServicesDep, actor: RequiresOperator, tenant_id: TenantInPath, body: KeyIn
+) -> NewKeyOut:
     """Make a key for a tenant. The key is told in this answer and never again."""
-    return NewKeyOut.made(await uses.keys.create(tenant_id, given.asked(), actor=actor))
+    return NewKeyOut.from_new_key(await services.api_keys.create(tenant_id, body.to_command(), actor=actor))
 
 
 @router.get("")
-async def list_keys(uses: Uses, _actor: AsOperator, tenant_id: TenantInPath, asked: AskedPage) -> KeyList:
+async def list_keys(
+    services: ServicesDep, _actor: RequiresOperator, tenant_id: TenantInPath, list_query: ListQueryDep
+) -> KeyList:
     """List a tenant's keys, newest first, revoked and expired ones too."""
     scope = ("keys", tenant_id)
-    page = await uses.keys.page(tenant_id, asked.cut(*scope))
-    return KeyList(items=[KeyOut.of(key) for key in page.items], next=asked.next(page.last, *scope))
+    page = await services.api_keys.list_keys(tenant_id, list_query.to_page_request(*scope))
+    return KeyList(
+        items=[KeyOut.from_record(key) for key in page.items],
+        next=list_query.encode_next_cursor(page.next_cursor, *scope),
+    )
 
 
 @router.post("/{key_id}/rotate", status_code=201)
 async def rotate_key(
-    uses: Uses,
-    actor: AsOperator,
+    services: ServicesDep,
+    actor: RequiresOperator,
     tenant_id: TenantInPath,
     key_id: KeyInPath,
-    given: KeyRotationIn | None = None,
+    body: KeyRotationIn | None = None,
 ) -> NewKeyOut:
     """Make a key with the same name, scopes and lifetime. The old one goes on for a while, then expires."""
-    asked = given or KeyRotationIn()
+    asked = body or KeyRotationIn()
     hours = asked.overlap_hours
-    made = await uses.keys.rotate(
+    made = await services.api_keys.rotate(
         tenant_id,
         key_id,
         overlap=None if hours is None else timedelta(hours=hours),
         reason=asked.reason,
         actor=actor,
     )
-    return NewKeyOut.made(made)
+    return NewKeyOut.from_new_key(made)
 
 
 @router.delete("/{key_id}", status_code=204)
 async def revoke_key(
-    uses: Uses, actor: AsOperator, tenant_id: TenantInPath, key_id: KeyInPath, reason: Reason = None
+    services: ServicesDep,
+    actor: RequiresOperator,
+    tenant_id: TenantInPath,
+    key_id: KeyInPath,
+    reason: ReasonQuery = None,
 ) -> None:
     """Revoke a key. Every process refuses it within five seconds."""
-    await uses.keys.revoke(tenant_id, key_id, reason=reason, actor=actor)
+    await services.api_keys.revoke(tenant_id, key_id, reason=reason, actor=actor)

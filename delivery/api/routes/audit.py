@@ -5,40 +5,40 @@ from typing import Annotated, Any, Self
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 
-from delivery.api.callers import Seeing, Uses
-from delivery.api.routing import StrictRoute
-from delivery.api.shapes import (
-    AskedPage,
-    Moment,
-    Next,
-    Shown,
-    Since,
-    Until,
-    check_range,
-    example,
-    id_in_query,
+from delivery.api.http.auth import RequiresReadAnyTenant, ServicesDep
+from delivery.api.http.strict import StrictRoute
+from delivery.domain.event_patterns import check_pattern
+from delivery.domain.model import DeliveryId, EndpointId, Prefix, format_id
+from delivery.domain.validation import check_text, validating_field
+from delivery.ledger.records.audit import AuditFilter, AuditRecord
+from delivery.schemas.base import (
+    ListQueryDep,
+    NextCursor,
+    ResponseModel,
+    SinceQuery,
+    TimestampOut,
+    UntilQuery,
+    check_time_range,
+    example_id,
+    parse_query_id,
 )
-from delivery.audit import Audited, AuditSelection
-from delivery.checks import check_text, field
-from delivery.filters import check_pattern
-from delivery.model import DeliveryId, EndpointId, Prefix, show_id
-from delivery.tracing import said_of
+from delivery.services.timeline.sentences import describe_entry
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"], route_class=StrictRoute)
 
-MOST_PATTERNS = 20
-LONGEST_ACTOR = 400
+MAX_PATTERNS = 20
+MAX_ACTOR_LENGTH = 400
 
 
-class AuditOut(Shown):
+class AuditOut(ResponseModel):
     """One thing that somebody did."""
 
-    id: str = Field(examples=[example(Prefix.AUDIT)])
+    id: str = Field(examples=[example_id(Prefix.AUDIT)])
     tenant_id: str | None = Field(
         description="Whose. Null: no tenant's, such as an account of the console.",
-        examples=[example(Prefix.TENANT)],
+        examples=[example_id(Prefix.TENANT)],
     )
-    at: Moment
+    at: TimestampOut
     what: str = Field(examples=["endpoint.paused"])
     sentence: str = Field(description="For people.", examples=["The endpoint was paused by cli:ada."])
     actor: str = Field(
@@ -52,68 +52,74 @@ class AuditOut(Shown):
     details: dict[str, Any] = Field(description="The facts: which they are follows from `what`.")
 
     @classmethod
-    def of(cls, audited: Audited) -> Self:
+    def from_record(cls, audited: AuditRecord) -> Self:
         """Show an entry."""
         entry = audited.entry
         return cls(
-            id=show_id(Prefix.AUDIT, audited.id),
-            tenant_id=None if entry.whose is None else show_id(Prefix.TENANT, entry.whose),
+            id=format_id(Prefix.AUDIT, audited.id),
+            tenant_id=None if entry.owner is None else format_id(Prefix.TENANT, entry.owner),
             at=entry.at,
-            what=entry.what,
-            sentence=said_of(entry),
+            what=entry.action,
+            sentence=describe_entry(entry),
             actor=entry.actor,
             address=entry.address,
             reason=entry.reason,
-            endpoint_id=None if entry.endpoint_id is None else show_id(Prefix.ENDPOINT, entry.endpoint_id),
-            delivery_id=None if entry.delivery_id is None else show_id(Prefix.DELIVERY, entry.delivery_id),
+            endpoint_id=None if entry.endpoint_id is None else format_id(Prefix.ENDPOINT, entry.endpoint_id),
+            delivery_id=None if entry.delivery_id is None else format_id(Prefix.DELIVERY, entry.delivery_id),
             details=dict(entry.details),
         )
 
 
-class AuditList(Shown):
+class AuditList(ResponseModel):
     """Entries of the audit, newest first."""
 
     items: list[AuditOut]
-    next: Next
+    next: NextCursor
 
 
-def _selection(  # noqa: PLR0913, PLR0917  one for each query parameter
+def _read_audit_selection(  # noqa: PLR0913, PLR0917  one for each query parameter
     actor: Annotated[str | None, Query(description="Only by this one: `key_…`, `operator`, `cli:…`.")] = None,
     what: Annotated[list[str], Query(description="Only what is like this: `endpoint.*`. Repeatable.")] = [],  # noqa: B006  FastAPI copies it
     endpoint: Annotated[str | None, Query(description="Only of this endpoint: `ep_…`.")] = None,
     delivery: Annotated[str | None, Query(description="Only of this delivery: `dlv_…`.")] = None,
-    since: Since = None,
-    until: Until = None,
+    since: SinceQuery = None,
+    until: UntilQuery = None,
     engine: Annotated[bool, Query(description="Also what the engine did by itself.")] = False,  # noqa: FBT002  a query parameter
-) -> AuditSelection:
-    check_range(since, until)
-    with field("what"):
-        if len(what) > MOST_PATTERNS:
-            raise ValueError(f"may be given {MOST_PATTERNS} times, not {len(what)}")
+) -> AuditFilter:
+    check_time_range(since, until)
+    with validating_field("what"):
+        if len(what) > MAX_PATTERNS:
+            raise ValueError(f"may be given {MAX_PATTERNS} times, not {len(what)}")
         patterns = tuple(check_pattern(pattern) for pattern in what)
-    with field("actor"):
-        named = None if actor is None else check_text(actor, least=1, most=LONGEST_ACTOR)
-    endpoint_id = id_in_query(Prefix.ENDPOINT, "endpoint", endpoint)
-    delivery_id = id_in_query(Prefix.DELIVERY, "delivery", delivery)
-    return AuditSelection(
+    with validating_field("actor"):
+        named = None if actor is None else check_text(actor, min_length=1, max_length=MAX_ACTOR_LENGTH)
+    endpoint_id = parse_query_id(Prefix.ENDPOINT, "endpoint", endpoint)
+    delivery_id = parse_query_id(Prefix.DELIVERY, "delivery", delivery)
+    return AuditFilter(
         actor=named,
-        what=patterns,
+        actions=patterns,
         endpoint_id=None if endpoint_id is None else EndpointId(endpoint_id),
         delivery_id=None if delivery_id is None else DeliveryId(delivery_id),
         since=since,
         until=until,
-        engine=engine,
+        include_engine=engine,
     )
 
 
 @router.get("")
 async def list_audit(
-    uses: Uses, seeing: Seeing, asked: AskedPage, wanted: Annotated[AuditSelection, Depends(_selection)]
+    services: ServicesDep,
+    caller: RequiresReadAnyTenant,
+    list_query: ListQueryDep,
+    selection: Annotated[AuditFilter, Depends(_read_audit_selection)],
 ) -> AuditList:
     """List who did what, newest first. A page may hold fewer than `limit`, even none, and have a `next`.
 
     The operator sees all tenants unless the header `Waybill-Tenant` names one.
     """
-    scope = ("audit", seeing.tenant_id, wanted)
-    page = await uses.audit.page(seeing.tenant_id, wanted, asked.cut(*scope))
-    return AuditList(items=[AuditOut.of(one) for one in page.items], next=asked.next(page.last, *scope))
+    scope = ("audit", caller.tenant_id, selection)
+    page = await services.audit.list_entries(caller.tenant_id, selection, list_query.to_page_request(*scope))
+    return AuditList(
+        items=[AuditOut.from_record(one) for one in page.items],
+        next=list_query.encode_next_cursor(page.next_cursor, *scope),
+    )

@@ -6,52 +6,52 @@ from typing import Any, Self
 from fastapi import APIRouter
 from pydantic import ConfigDict, Field
 
-from delivery.api.callers import AsOperator, Uses
-from delivery.api.routing import StrictRoute
-from delivery.api.shapes import (
-    AskedPage,
-    Given,
+from delivery.api.http.auth import RequiresOperator, ServicesDep
+from delivery.api.http.strict import StrictRoute
+from delivery.domain.errors import Invalid, MalformedId
+from delivery.domain.model import Prefix, TenantId, format_id, parse_id
+from delivery.ledger.records.dead_letters import DeadLetter
+from delivery.schemas.base import (
+    ListQueryDep,
     MessageInPath,
-    Moment,
-    Next,
-    Reason,
-    Shown,
-    example,
+    NextCursor,
+    ReasonQuery,
+    RequestModel,
+    ResponseModel,
+    TimestampOut,
+    example_id,
 )
-from delivery.errors import Invalid, MalformedId
-from delivery.ingest import Retried
-from delivery.ledger.messages import RefusedMessage
-from delivery.model import Prefix, TenantId, parse_id, show_id
+from delivery.services.dead_letters import RetryResult
 
 router = APIRouter(prefix="/v1/ingest/messages", tags=["ingest"], route_class=StrictRoute)
 
 _EXAMPLE: Any = {"reason": "their key may publish now"}
 
 
-class MessageOut(Shown):
+class MessageOut(ResponseModel):
     """A message that could not be accepted."""
 
-    id: str = Field(examples=[example(Prefix.MESSAGE)])
+    id: str = Field(examples=[example_id(Prefix.MESSAGE)])
     tenant_id: str | None = Field(
-        description="Null: its key did not tell.", examples=[example(Prefix.TENANT)]
+        description="Null: its key did not tell.", examples=[example_id(Prefix.TENANT)]
     )
-    key_id: str | None = Field(examples=[example(Prefix.KEY)])
+    key_id: str | None = Field(examples=[example_id(Prefix.KEY)])
     message_id: str | None = Field(description="Its message-id, which is its idempotency key.")
     publisher: str | None = Field(description="Who published it, if it says so: user-id or app-id.")
     size: int = Field(description="Bytes of its body.")
     reason: str = Field(examples=["type: is needed"])
     times: int = Field(description="How often it came.")
-    first_at: Moment
-    last_at: Moment
+    first_at: TimestampOut
+    last_at: TimestampOut
 
     @classmethod
-    def of(cls, message: RefusedMessage, /, **more: Any) -> Self:
+    def from_record(cls, message: DeadLetter, /, **more: Any) -> Self:
         """Show a message."""
         tenant, key = message.tenant_id, message.key_id
         return cls(
-            id=show_id(Prefix.MESSAGE, message.id),
-            tenant_id=None if tenant is None else show_id(Prefix.TENANT, tenant),
-            key_id=None if key is None else show_id(Prefix.KEY, key),
+            id=format_id(Prefix.MESSAGE, message.id),
+            tenant_id=None if tenant is None else format_id(Prefix.TENANT, tenant),
+            key_id=None if key is None else format_id(Prefix.KEY, key),
             message_id=message.message_id,
             publisher=message.publisher,
             size=message.size,
@@ -63,21 +63,21 @@ class MessageOut(Shown):
         )
 
 
-class WholeMessageOut(MessageOut):
+class MessageDetailOut(MessageOut):
     """A message with what it held."""
 
     body: str = Field(description="As text; what is no UTF-8 is replaced. Of a large one, the beginning.")
     body_base64: str = Field(description="The same, byte for byte.")
 
 
-class MessageList(Shown):
+class MessageList(ResponseModel):
     """Messages, newest first."""
 
     items: list[MessageOut]
-    next: Next
+    next: NextCursor
 
 
-class MessageRetryIn(Given):
+class MessageRetryIn(RequestModel):
     """How a message is tried again."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
@@ -85,12 +85,12 @@ class MessageRetryIn(Given):
     tenant_id: str | None = Field(
         None,
         description="Whose it is, where its key did not tell: `ten_…`.",
-        examples=[example(Prefix.TENANT)],
+        examples=[example_id(Prefix.TENANT)],
     )
     idempotency_key: str | None = Field(None, description="In place of its message-id.")
     reason: str | None = Field(None, description="Why, for people.")
 
-    def whose(self) -> TenantId | None:
+    def parse_tenant_id(self) -> TenantId | None:
         """The tenant that is named. Raises Invalid."""
         try:
             return None if self.tenant_id is None else TenantId(parse_id(Prefix.TENANT, self.tenant_id))
@@ -98,51 +98,58 @@ class MessageRetryIn(Given):
             raise Invalid("tenant_id", str(error)) from None
 
 
-class RetriedOut(Shown):
+class RetriedOut(ResponseModel):
     """The event that a message became."""
 
-    event_id: str = Field(examples=[example(Prefix.EVENT)])
+    event_id: str = Field(examples=[example_id(Prefix.EVENT)])
     deliveries: int
     replayed: bool = Field(description="Whether it had been accepted before, under the same key.")
 
     @classmethod
-    def of(cls, retried: Retried) -> Self:
+    def from_record(cls, retried: RetryResult) -> Self:
         """Show what came of it."""
         return cls(
-            event_id=show_id(Prefix.EVENT, retried.event_id),
+            event_id=format_id(Prefix.EVENT, retried.event_id),
             deliveries=retried.deliveries,
             replayed=retried.replayed,
         )
 
 
 @router.get("")
-async def list_messages(uses: Uses, _actor: AsOperator, asked: AskedPage) -> MessageList:
+async def list_messages(
+    services: ServicesDep, _actor: RequiresOperator, list_query: ListQueryDep
+) -> MessageList:
     """List the messages that could not be accepted, newest first, without their bodies."""
-    page = await uses.messages.page(asked.cut("messages"))
-    items = [MessageOut.of(message) for message in page.items]
-    return MessageList(items=items, next=asked.next(page.last, "messages"))
+    page = await services.dead_letters.list_messages(list_query.to_page_request("messages"))
+    items = [MessageOut.from_record(message) for message in page.items]
+    return MessageList(items=items, next=list_query.encode_next_cursor(page.next_cursor, "messages"))
 
 
 @router.get("/{message_id}")
-async def read_message(uses: Uses, _actor: AsOperator, message_id: MessageInPath) -> WholeMessageOut:
+async def read_message(
+    services: ServicesDep, _actor: RequiresOperator, message_id: MessageInPath
+) -> MessageDetailOut:
     """Read a message with its body."""
-    message = await uses.messages.read(message_id)
+    message = await services.dead_letters.get_message(message_id)
     body = message.body or b""
-    return WholeMessageOut.of(
+    return MessageDetailOut.from_record(
         message, body=body.decode(errors="replace"), body_base64=base64.b64encode(body).decode()
     )
 
 
 @router.post("/{message_id}/retry")
 async def retry_message(
-    uses: Uses, actor: AsOperator, message_id: MessageInPath, given: MessageRetryIn | None = None
+    services: ServicesDep,
+    actor: RequiresOperator,
+    message_id: MessageInPath,
+    body: MessageRetryIn | None = None,
 ) -> RetriedOut:
     """Accept a message after all, as it came. What still refuses it is the answer, and it stays."""
-    asked = given or MessageRetryIn()
-    return RetriedOut.of(
-        await uses.messages.retry(
+    asked = body or MessageRetryIn()
+    return RetriedOut.from_record(
+        await services.dead_letters.retry_message(
             message_id,
-            tenant_id=asked.whose(),
+            tenant_id=asked.parse_tenant_id(),
             idempotency_key=asked.idempotency_key,
             reason=asked.reason,
             actor=actor,
@@ -152,7 +159,7 @@ async def retry_message(
 
 @router.delete("/{message_id}", status_code=204)
 async def discard_message(
-    uses: Uses, actor: AsOperator, message_id: MessageInPath, reason: Reason = None
+    services: ServicesDep, actor: RequiresOperator, message_id: MessageInPath, reason: ReasonQuery = None
 ) -> None:
     """Throw a message away for good."""
-    await uses.messages.discard(message_id, reason=reason, actor=actor)
+    await services.dead_letters.discard_message(message_id, reason=reason, actor=actor)

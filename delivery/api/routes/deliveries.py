@@ -2,85 +2,110 @@
 
 from fastapi import APIRouter
 
-from delivery.api.callers import Reading, Replaying, Seeing, Uses
-from delivery.api.delivery_shapes import (
+from delivery.api.http.auth import RequiresRead, RequiresReadAnyTenant, RequiresReplay, ServicesDep
+from delivery.api.http.strict import StrictRoute
+from delivery.domain.pagination import PageRequest
+from delivery.schemas.base import AttemptInPath, DeliveryInPath, ListQueryDep
+from delivery.schemas.deliveries import (
+    AttemptDetailOut,
     AttemptList,
     AttemptOut,
-    AttemptTold,
     CountOut,
+    DeliveryDetailOut,
     DeliveryList,
     DeliveryOut,
-    DeliveryTold,
-    ReplayOneIn,
+    DeliveryReplayIn,
 )
-from delivery.api.routing import StrictRoute
-from delivery.api.selections import AskedOrder, AskedSelection, refuse_unless_cheap
-from delivery.api.shapes import AskedPage, AttemptInPath, DeliveryInPath
-from delivery.paging import Cut
+from delivery.schemas.delivery_filter import OrderQuery, SelectionDep, require_tenant_for_costly_filters
 
 router = APIRouter(prefix="/v1", tags=["deliveries"], route_class=StrictRoute)
 
-LATEST = 20
+MAX_LATEST_ATTEMPTS = 20
 
 
 @router.get("/deliveries")
 async def list_deliveries(
-    uses: Uses, seeing: Seeing, asked: AskedPage, wanted: AskedSelection, order: AskedOrder = "newest"
+    services: ServicesDep,
+    caller: RequiresReadAnyTenant,
+    list_query: ListQueryDep,
+    selection: SelectionDep,
+    order: OrderQuery = "newest",
 ) -> DeliveryList:
     """Search for deliveries. A page may hold fewer than `limit`, even none, and have a `next`.
 
     The operator sees all tenants' unless the header `Waybill-Tenant` names one.
     """
-    refuse_unless_cheap(seeing, wanted)
-    scope = ("deliveries", seeing.tenant_id, wanted, order)
-    cut = asked.cut(*scope, oldest_first=order == "oldest")
-    page = await uses.deliveries.page(seeing.tenant_id, wanted, cut)
-    return DeliveryList(items=[DeliveryOut.of(d) for d in page.items], next=asked.next(page.last, *scope))
+    require_tenant_for_costly_filters(caller, selection)
+    scope = ("deliveries", caller.tenant_id, selection, order)
+    cut = list_query.to_page_request(*scope, oldest_first=order == "oldest")
+    page = await services.deliveries.list_deliveries(caller.tenant_id, selection, cut)
+    return DeliveryList(
+        items=[DeliveryOut.from_record(d) for d in page.items],
+        next=list_query.encode_next_cursor(page.next_cursor, *scope),
+    )
 
 
 @router.get("/deliveries/count")
-async def count_deliveries(uses: Uses, seeing: Seeing, wanted: AskedSelection) -> CountOut:
+async def count_deliveries(
+    services: ServicesDep, caller: RequiresReadAnyTenant, selection: SelectionDep
+) -> CountOut:
     """Count what a search finds: exactly where that is cheap, otherwise an estimate that says so."""
-    refuse_unless_cheap(seeing, wanted)
-    counted = await uses.deliveries.count(seeing.tenant_id, wanted)
+    require_tenant_for_costly_filters(caller, selection)
+    counted = await services.deliveries.count_deliveries(caller.tenant_id, selection)
     return CountOut(count=counted.count, exact=counted.exact)
 
 
 @router.get("/deliveries/{delivery_id}")
-async def read_delivery(uses: Uses, acting: Reading, delivery_id: DeliveryInPath) -> DeliveryTold:
+async def read_delivery(
+    services: ServicesDep, caller: RequiresRead, delivery_id: DeliveryInPath
+) -> DeliveryDetailOut:
     """Read a delivery with its newest attempts."""
-    delivery = await uses.deliveries.read(acting.tenant_id, delivery_id)
-    latest = await uses.deliveries.attempts(acting.tenant_id, delivery_id, Cut(LATEST))
-    return DeliveryTold.of(delivery, latest_attempts=[AttemptOut.of(a) for a in latest.items])
+    delivery = await services.deliveries.read(caller.tenant_id, delivery_id)
+    latest = await services.deliveries.list_attempts(
+        caller.tenant_id, delivery_id, PageRequest(MAX_LATEST_ATTEMPTS)
+    )
+    return DeliveryDetailOut.from_record(
+        delivery, latest_attempts=[AttemptOut.from_record(a) for a in latest.items]
+    )
 
 
 @router.get("/deliveries/{delivery_id}/attempts")
 async def list_attempts(
-    uses: Uses, acting: Reading, delivery_id: DeliveryInPath, asked: AskedPage
+    services: ServicesDep, caller: RequiresRead, delivery_id: DeliveryInPath, list_query: ListQueryDep
 ) -> AttemptList:
     """List the attempts of a delivery, newest first, without bodies."""
-    scope = ("attempts", acting.tenant_id, delivery_id)
-    page = await uses.deliveries.attempts(acting.tenant_id, delivery_id, asked.cut(*scope))
-    return AttemptList(items=[AttemptOut.of(a) for a in page.items], next=asked.next(page.last, *scope))
+    scope = ("attempts", caller.tenant_id, delivery_id)
+    page = await services.deliveries.list_attempts(
+        caller.tenant_id, delivery_id, list_query.to_page_request(*scope)
+    )
+    return AttemptList(
+        items=[AttemptOut.from_record(a) for a in page.items],
+        next=list_query.encode_next_cursor(page.next_cursor, *scope),
+    )
 
 
 @router.post("/deliveries/{delivery_id}/replay")
 async def replay_delivery(
-    uses: Uses, acting: Replaying, delivery_id: DeliveryInPath, given: ReplayOneIn | None = None
+    services: ServicesDep,
+    caller: RequiresReplay,
+    delivery_id: DeliveryInPath,
+    body: DeliveryReplayIn | None = None,
 ) -> DeliveryOut:
     """Send a delivery again: a waiting one now, a final one anew, the same bytes under the same `webhook-id`.
 
     It is signed with today's secrets. What waits for an automatic retry is sent once, not twice.
     """
-    asked = given or ReplayOneIn()
-    again = await uses.deliveries.replay(
-        acting.tenant_id, delivery_id, reason=asked.reason, hold=asked.hold, actor=acting.actor
+    asked = body or DeliveryReplayIn()
+    again = await services.deliveries.replay(
+        caller.tenant_id, delivery_id, reason=asked.reason, hold=asked.hold, actor=caller.actor
     )
-    return DeliveryOut.of(again)
+    return DeliveryOut.from_record(again)
 
 
 @router.get("/attempts/{attempt_id}")
-async def read_attempt(uses: Uses, acting: Reading, attempt_id: AttemptInPath) -> AttemptTold:
+async def read_attempt(
+    services: ServicesDep, caller: RequiresRead, attempt_id: AttemptInPath
+) -> AttemptDetailOut:
     """Read an attempt with the bodies that went out and came back."""
-    told = await uses.deliveries.attempt(acting.tenant_id, attempt_id)
-    return AttemptTold.told(told)
+    told = await services.deliveries.read_attempt(caller.tenant_id, attempt_id)
+    return AttemptDetailOut.from_details(told)

@@ -4,11 +4,13 @@ from datetime import timedelta
 
 from fastapi import APIRouter, Request, Response
 
-from delivery.accept import NewEvent, endpoint_test
-from delivery.api import filter_trial_shapes
-from delivery.api.callers import Managing, Reading, Uses
-from delivery.api.endpoint_health_shapes import EnablePreviewOut, EndpointHealthOut
-from delivery.api.endpoint_shapes import (
+from delivery.api.http.auth import RequiresManage, RequiresRead, ServicesDep
+from delivery.api.http.strict import StrictRoute, require_json
+from delivery.pipeline.parsing import NewEvent, build_test_event
+from delivery.schemas import filter_tests
+from delivery.schemas.base import EndpointInPath, ListQueryDep, ReasonQuery
+from delivery.schemas.endpoint_health import EnablePreviewOut, EndpointHealthOut
+from delivery.schemas.endpoints import (
     EnableIn,
     EndpointIn,
     EndpointList,
@@ -21,172 +23,187 @@ from delivery.api.endpoint_shapes import (
     SecretList,
     SecretOut,
     TestIn,
-    changes_of,
+    to_endpoint_changes,
 )
-from delivery.api.event_shapes import ACCEPTED
-from delivery.api.filter_trial_shapes import FilterTrialOut
-from delivery.api.routing import StrictRoute, require_json
-from delivery.api.shapes import AskedPage, EndpointInPath, Reason
+from delivery.schemas.events import ACCEPTED_RESPONSES
+from delivery.schemas.filter_tests import FilterTrialOut
 
 router = APIRouter(prefix="/v1/endpoints", tags=["endpoints"], route_class=StrictRoute)
 
 
 @router.post("", status_code=201)
 async def create_endpoint(
-    uses: Uses, acting: Managing, given: EndpointIn, response: Response
+    services: ServicesDep, caller: RequiresManage, body: EndpointIn, response: Response
 ) -> NewEndpointOut:
     """Make an endpoint. Its secret is told in this answer and never again."""
-    made = await uses.endpoints.create(acting.tenant_id, given.asked(), actor=acting.actor)
-    shown = NewEndpointOut.made(*made)
+    made = await services.endpoints.create(caller.tenant_id, body.to_command(), actor=caller.actor)
+    shown = NewEndpointOut.from_new_endpoint(*made)
     response.headers["Location"] = f"/v1/endpoints/{shown.id}"
     return shown
 
 
 @router.get("")
-async def list_endpoints(uses: Uses, acting: Reading, asked: AskedPage) -> EndpointList:
+async def list_endpoints(
+    services: ServicesDep, caller: RequiresRead, list_query: ListQueryDep
+) -> EndpointList:
     """List endpoints, newest first."""
-    scope = ("endpoints", acting.tenant_id)
-    page = await uses.endpoints.page(acting.tenant_id, asked.cut(*scope))
-    return EndpointList(items=[EndpointOut.of(e) for e in page.items], next=asked.next(page.last, *scope))
+    scope = ("endpoints", caller.tenant_id)
+    page = await services.endpoints.list_endpoints(caller.tenant_id, list_query.to_page_request(*scope))
+    return EndpointList(
+        items=[EndpointOut.from_record(e) for e in page.items],
+        next=list_query.encode_next_cursor(page.next_cursor, *scope),
+    )
 
 
 @router.get("/{endpoint_id}")
-async def read_endpoint(uses: Uses, acting: Reading, endpoint_id: EndpointInPath) -> EndpointOut:
+async def read_endpoint(
+    services: ServicesDep, caller: RequiresRead, endpoint_id: EndpointInPath
+) -> EndpointOut:
     """Read an endpoint."""
-    return EndpointOut.of(await uses.endpoints.read(acting.tenant_id, endpoint_id))
+    return EndpointOut.from_record(await services.endpoints.read(caller.tenant_id, endpoint_id))
 
 
 @router.get("/{endpoint_id}/health")
-async def read_health(uses: Uses, acting: Reading, endpoint_id: EndpointInPath) -> EndpointHealthOut:
+async def read_health(
+    services: ServicesDep, caller: RequiresRead, endpoint_id: EndpointInPath
+) -> EndpointHealthOut:
     """Read how an endpoint does: what holds it, what waits for it, how its last attempts went."""
-    return EndpointHealthOut.of(await uses.endpoints.health(acting.tenant_id, endpoint_id))
+    return EndpointHealthOut.from_record(await services.endpoints.read_health(caller.tenant_id, endpoint_id))
 
 
 @router.patch("/{endpoint_id}")
 async def change_endpoint(
-    uses: Uses, acting: Managing, endpoint_id: EndpointInPath, given: EndpointPatch, reason: Reason = None
+    services: ServicesDep,
+    caller: RequiresManage,
+    endpoint_id: EndpointInPath,
+    body: EndpointPatch,
+    reason: ReasonQuery = None,
 ) -> EndpointOut:
     """Change what is named and nothing else. Deliveries that are still owed go to where it points now."""
-    changes = changes_of(given)
-    changed = await uses.endpoints.change(
-        acting.tenant_id, endpoint_id, changes, reason=reason, actor=acting.actor
+    changes = to_endpoint_changes(body)
+    changed = await services.endpoints.change(
+        caller.tenant_id, endpoint_id, changes, reason=reason, actor=caller.actor
     )
-    return EndpointOut.of(changed)
+    return EndpointOut.from_record(changed)
 
 
 @router.delete("/{endpoint_id}", status_code=204)
 async def delete_endpoint(
-    uses: Uses, acting: Managing, endpoint_id: EndpointInPath, reason: Reason = None
+    services: ServicesDep, caller: RequiresManage, endpoint_id: EndpointInPath, reason: ReasonQuery = None
 ) -> None:
     """Delete an endpoint. What it was still owed is cancelled; its history stays."""
-    await uses.endpoints.delete(acting.tenant_id, endpoint_id, reason=reason, actor=acting.actor)
+    await services.endpoints.delete(caller.tenant_id, endpoint_id, reason=reason, actor=caller.actor)
 
 
 @router.post("/{endpoint_id}/pause")
 async def pause_endpoint(
-    uses: Uses, acting: Managing, endpoint_id: EndpointInPath, given: ReasonIn | None = None
+    services: ServicesDep, caller: RequiresManage, endpoint_id: EndpointInPath, body: ReasonIn | None = None
 ) -> EndpointOut:
     """Pause an endpoint: events are still matched, and its deliveries are held until it is resumed."""
-    paused = await uses.endpoints.pause(
-        acting.tenant_id, endpoint_id, reason=_reason(given), actor=acting.actor
+    paused = await services.endpoints.pause(
+        caller.tenant_id, endpoint_id, reason=_reason_or_none(body), actor=caller.actor
     )
-    return EndpointOut.of(paused)
+    return EndpointOut.from_record(paused)
 
 
 @router.post("/{endpoint_id}/resume")
 async def resume_endpoint(
-    uses: Uses, acting: Managing, endpoint_id: EndpointInPath, given: ReasonIn | None = None
+    services: ServicesDep, caller: RequiresManage, endpoint_id: EndpointInPath, body: ReasonIn | None = None
 ) -> EndpointOut:
     """Resume a paused endpoint: what was held goes out, one at a time at first, then faster."""
-    resumed = await uses.endpoints.resume(
-        acting.tenant_id, endpoint_id, reason=_reason(given), actor=acting.actor
+    resumed = await services.endpoints.resume(
+        caller.tenant_id, endpoint_id, reason=_reason_or_none(body), actor=caller.actor
     )
-    return EndpointOut.of(resumed)
+    return EndpointOut.from_record(resumed)
 
 
 @router.post("/{endpoint_id}/disable")
 async def disable_endpoint(
-    uses: Uses, acting: Managing, endpoint_id: EndpointInPath, given: ReasonIn | None = None
+    services: ServicesDep, caller: RequiresManage, endpoint_id: EndpointInPath, body: ReasonIn | None = None
 ) -> EndpointOut:
     """Disable an endpoint: events are still matched, and its deliveries held until somebody enables it."""
-    disabled = await uses.endpoints.disable(
-        acting.tenant_id, endpoint_id, reason=_reason(given), actor=acting.actor
+    disabled = await services.endpoints.disable(
+        caller.tenant_id, endpoint_id, reason=_reason_or_none(body), actor=caller.actor
     )
-    return EndpointOut.of(disabled)
+    return EndpointOut.from_record(disabled)
 
 
 @router.post("/{endpoint_id}/enable")
 async def enable_endpoint(
-    uses: Uses, acting: Managing, endpoint_id: EndpointInPath, given: EnableIn | None = None
+    services: ServicesDep, caller: RequiresManage, endpoint_id: EndpointInPath, body: EnableIn | None = None
 ) -> EndpointOut | EnablePreviewOut:
     """Enable a disabled endpoint: what was held goes out, one at a time at first, then faster.
 
     With `dry_run` nothing is changed, and the answer tells what would go out.
     """
-    asked = given or EnableIn()
+    asked = body or EnableIn()
     if asked.dry_run:
-        preview = await uses.endpoints.preview_enable(acting.tenant_id, endpoint_id, reason=asked.reason)
-        return EnablePreviewOut.of(preview)
-    enabled = await uses.endpoints.enable(
-        acting.tenant_id, endpoint_id, reason=asked.reason, actor=acting.actor
+        preview = await services.endpoints.preview_enable(caller.tenant_id, endpoint_id, reason=asked.reason)
+        return EnablePreviewOut.from_record(preview)
+    enabled = await services.endpoints.enable(
+        caller.tenant_id, endpoint_id, reason=asked.reason, actor=caller.actor
     )
-    return EndpointOut.of(enabled)
+    return EndpointOut.from_record(enabled)
 
 
 @router.post("/{endpoint_id}/secrets/rotate", status_code=201)
 async def rotate_secret(
-    uses: Uses, acting: Managing, endpoint_id: EndpointInPath, given: RotationIn | None = None
+    services: ServicesDep, caller: RequiresManage, endpoint_id: EndpointInPath, body: RotationIn | None = None
 ) -> NewSecretOut:
     """Make a new secret. The older ones go on signing beside it until their overlap is over."""
-    asked = given or RotationIn()
+    asked = body or RotationIn()
     hours = asked.overlap_hours
-    made = await uses.endpoints.rotate_secret(
-        acting.tenant_id,
+    made = await services.endpoints.rotate_secret(
+        caller.tenant_id,
         endpoint_id,
         secret=asked.secret,
         overlap=None if hours is None else timedelta(hours=hours),
         reason=asked.reason,
-        actor=acting.actor,
+        actor=caller.actor,
     )
-    return NewSecretOut.of(made.kept, secret=made.text)
+    return NewSecretOut.from_record(made.secret, secret=made.text)
 
 
 @router.get("/{endpoint_id}/secrets")
-async def list_secrets(uses: Uses, acting: Reading, endpoint_id: EndpointInPath) -> SecretList:
+async def list_secrets(
+    services: ServicesDep, caller: RequiresRead, endpoint_id: EndpointInPath
+) -> SecretList:
     """List the secrets that sign now, newest first: never the secrets themselves."""
-    live = await uses.endpoints.secrets(acting.tenant_id, endpoint_id)
-    return SecretList(items=[SecretOut.of(secret) for secret in live], next=None)
+    live = await services.endpoints.list_secrets(caller.tenant_id, endpoint_id)
+    return SecretList(items=[SecretOut.from_record(secret) for secret in live], next=None)
 
 
-@router.post("/{endpoint_id}/filter/test", openapi_extra=filter_trial_shapes.ASKED)
+@router.post("/{endpoint_id}/filter/test", openapi_extra=filter_tests.FILTER_TEST_OPERATION)
 async def test_filter(
-    request: Request, uses: Uses, acting: Reading, endpoint_id: EndpointInPath
+    request: Request, services: ServicesDep, caller: RequiresRead, endpoint_id: EndpointInPath
 ) -> FilterTrialOut:
     """Tell whether an event would be owed to this endpoint, and what each part of its filter says of it.
 
     Nothing is sent, and nothing written.
     """
     require_json(request)
-    about, instead = filter_trial_shapes.read_trial(await request.body(), uses.accepter.limits)
-    found = await uses.endpoints.try_filter(acting.tenant_id, endpoint_id, about, instead=instead)
-    return FilterTrialOut.of(found)
+    about, instead = filter_tests.parse_trial(await request.body(), services.intake.limits)
+    found = await services.endpoints.try_filter(caller.tenant_id, endpoint_id, about, overrides=instead)
+    return FilterTrialOut.from_record(found)
 
 
-@router.post("/{endpoint_id}/test", status_code=202, responses=ACCEPTED, response_class=Response)
+@router.post("/{endpoint_id}/test", status_code=202, responses=ACCEPTED_RESPONSES, response_class=Response)
 async def send_test_event(
-    uses: Uses, acting: Managing, endpoint_id: EndpointInPath, given: TestIn | None = None
+    services: ServicesDep, caller: RequiresManage, endpoint_id: EndpointInPath, body: TestIn | None = None
 ) -> Response:
     """Send an event to this endpoint alone, whatever its filter says.
 
     It is of the type `waybill.test`, or of one that the catalogue has an example of.
     """
-    endpoint = await uses.endpoints.read(acting.tenant_id, endpoint_id)
-    event = endpoint_test(endpoint.id)
-    if given is not None and given.type is not None:
-        event = NewEvent(given.type, await uses.catalogue.example(given.type))
-    accepted = await uses.accepter.accept(acting.tenant_id, [event], single=True, only_endpoint=endpoint.id)
-    return Response(accepted.answer, 202, media_type="application/json")
+    endpoint = await services.endpoints.read(caller.tenant_id, endpoint_id)
+    event = build_test_event(endpoint.id)
+    if body is not None and body.type is not None:
+        event = NewEvent(body.type, await services.event_types.read_example(body.type))
+    accepted = await services.intake.accept_events(
+        caller.tenant_id, [event], single=True, only_endpoint_id=endpoint.id
+    )
+    return Response(accepted.response_body, 202, media_type="application/json")
 
 
-def _reason(given: ReasonIn | None) -> str | None:
-    return None if given is None else given.reason
+def _reason_or_none(body: ReasonIn | None) -> str | None:
+    return None if body is None else body.reason

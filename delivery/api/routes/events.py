@@ -8,140 +8,157 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from delivery.accept import Accepter, AcceptLimits, NewEvent, parse_batch, parse_event
-from delivery.api import event_shapes as shapes
-from delivery.api.callers import TENANT_HEADER, Reading, Seeing, Uses, services_of, tenant_of
-from delivery.api.event_shapes import EventList, EventOut
-from delivery.api.problems import problem_of
-from delivery.api.routing import StrictRoute, require_json
-from delivery.api.selections import AskedOrder, checked_key, checked_values
-from delivery.api.shapes import AskedPage, EventInPath, Since, Until, check_range
-from delivery.api.straight import JsonAnswer
-from delivery.deliveries import EventSelection
-from delivery.errors import Invalid
-from delivery.filters import check_pattern
-from delivery.payload import PayloadEquals
-from delivery.scopes import Scope
+from delivery.api.http.auth import (
+    TENANT_HEADER,
+    RequiresRead,
+    RequiresReadAnyTenant,
+    ServicesDep,
+    authorize_for_tenant,
+    get_services,
+)
+from delivery.api.http.fast_path import JsonBytesResponse
+from delivery.api.http.problems import to_problem
+from delivery.api.http.strict import StrictRoute, require_json
+from delivery.domain.errors import Invalid
+from delivery.domain.event_patterns import check_pattern
+from delivery.domain.payload_path import PayloadEquals
+from delivery.domain.scopes import Scope
+from delivery.ledger.records.events import EventFilter
+from delivery.pipeline.intake import Intake
+from delivery.pipeline.parsing import IntakeLimits, NewEvent, parse_batch, parse_event
+from delivery.schemas import events as shapes
+from delivery.schemas.base import EventInPath, ListQueryDep, SinceQuery, UntilQuery, check_time_range
+from delivery.schemas.delivery_filter import OrderQuery, check_idempotency_key, check_values
+from delivery.schemas.events import EventList, EventOut
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=StrictRoute)
 
-KEY_HEADER = "Idempotency-Key"
-_KEY = re.compile(r"[!-~]{1,255}")
-_REPLAYED = (b"idempotency-replayed", b"true")
+IDEMPOTENCY_KEY_HEADER = "Idempotency-Key"
+_IDEMPOTENCY_KEY_PATTERN = re.compile(r"[!-~]{1,255}")
+_REPLAYED_HEADER = (b"idempotency-replayed", b"true")
 
 
 @router.post(
-    "", status_code=202, responses=shapes.ACCEPTED, openapi_extra=shapes.ONE, response_class=Response
+    "",
+    status_code=202,
+    responses=shapes.ACCEPTED_RESPONSES,
+    openapi_extra=shapes.EVENT_OPERATION,
+    response_class=Response,
 )
 async def accept_event(request: Request) -> Response:
     """Accept one event. The answer comes after the commit: it is owed to every endpoint that matches."""
-    return await _accept(request, _one, single=True)
+    return await _accept_traced(request, _parse_single_event, single=True)
 
 
 @router.post(
     "/batch",
     status_code=202,
-    responses=shapes.BATCH_ACCEPTED,
-    openapi_extra=shapes.BATCH,
+    responses=shapes.BATCH_ACCEPTED_RESPONSES,
+    openapi_extra=shapes.BATCH_OPERATION,
     response_class=Response,
 )
 async def accept_batch(request: Request) -> Response:
     """Accept many events, all of them or none. The answers are in the order of the events."""
-    return await _accept(request, parse_batch, single=False)
+    return await _accept_traced(request, parse_batch, single=False)
 
 
-def _wanted(
+def _read_event_selection(
     event_type: Annotated[
         list[str] | None, Query(alias="type", description="Of these types: `order.*`.")
     ] = None,
-    since: Since = None,
-    until: Until = None,
+    since: SinceQuery = None,
+    until: UntilQuery = None,
     idempotency_key: Annotated[str | None, Query(description="That came under this key.")] = None,
     payload: Annotated[
         list[str] | None, Query(description="That hold this, from their `data` on: `$.order.id=1042`.")
     ] = None,
-) -> EventSelection:
-    check_range(since, until)
-    return EventSelection(
-        types=checked_values("type", check_pattern, event_type or []),
+) -> EventFilter:
+    check_time_range(since, until)
+    return EventFilter(
+        types=check_values("type", check_pattern, event_type or []),
         since=since,
         until=until,
-        idempotency_key=checked_key(idempotency_key),
-        payload=checked_values("payload", PayloadEquals.parse, payload or []),
+        idempotency_key=check_idempotency_key(idempotency_key),
+        payload=check_values("payload", PayloadEquals.parse, payload or []),
     )
 
 
 @router.get("")
 async def list_events(
-    uses: Uses,
-    seeing: Seeing,
-    asked: AskedPage,
-    wanted: Annotated[EventSelection, Depends(_wanted)],
-    order: AskedOrder = "newest",
+    services: ServicesDep,
+    caller: RequiresReadAnyTenant,
+    list_query: ListQueryDep,
+    selection: Annotated[EventFilter, Depends(_read_event_selection)],
+    order: OrderQuery = "newest",
 ) -> EventList:
     """Search for events. A page may hold fewer than `limit`, even none, and still have a `next`.
 
     The operator sees all tenants' unless the header `Waybill-Tenant` names one.
     """
-    if seeing.tenant_id is None and wanted.idempotency_key is not None:
+    if caller.tenant_id is None and selection.idempotency_key is not None:
         raise Invalid("idempotency_key", f"needs a tenant: name it in the header {TENANT_HEADER}")
-    scope = ("events", seeing.tenant_id, wanted, order)
-    cut = asked.cut(*scope, oldest_first=order == "oldest")
-    page = await uses.deliveries.events(seeing.tenant_id, wanted, cut)
-    return EventList(items=[EventOut.of(head) for head in page.items], next=asked.next(page.last, *scope))
+    scope = ("events", caller.tenant_id, selection, order)
+    cut = list_query.to_page_request(*scope, oldest_first=order == "oldest")
+    page = await services.deliveries.list_events(caller.tenant_id, selection, cut)
+    return EventList(
+        items=[EventOut.from_record(head) for head in page.items],
+        next=list_query.encode_next_cursor(page.next_cursor, *scope),
+    )
 
 
-@router.get("/{event_id}", responses=shapes.READ, response_class=Response)
-async def read_event(uses: Uses, acting: Reading, event_id: EventInPath) -> Response:
+@router.get("/{event_id}", responses=shapes.READ_RESPONSES, response_class=Response)
+async def read_event(services: ServicesDep, caller: RequiresRead, event_id: EventInPath) -> Response:
     """Read an event with its body, as the standard format sends it. Links of thin events lead here."""
-    head, body = await uses.deliveries.event(acting.tenant_id, event_id)
-    shown = EventOut.of(head).model_dump(mode="json") | {"body": None if body is None else msgspec.Raw(body)}
+    head, body = await services.deliveries.read_event(caller.tenant_id, event_id)
+    shown = EventOut.from_record(head).model_dump(mode="json") | {
+        "body": None if body is None else msgspec.Raw(body)
+    }
     return Response(msgspec.json.encode(shown), media_type="application/json")
 
 
-def _one(body: bytes, limits: AcceptLimits) -> tuple[NewEvent]:
+def _parse_single_event(body: bytes, limits: IntakeLimits) -> tuple[NewEvent]:
     return (parse_event(body, limits),)
 
 
-async def _accept(
-    request: Request, parse: Callable[[bytes, AcceptLimits], Sequence[NewEvent]], *, single: bool
+async def _accept_traced(
+    request: Request, parse: Callable[[bytes, IntakeLimits], Sequence[NewEvent]], *, single: bool
 ) -> Response:
-    services = services_of(request)
-    accepter, spans = services.accepter, services.spans
+    services = get_services(request)
+    accepter, spans = services.intake, services.tracer
     if spans is None:
-        return await _accepted(request, accepter, parse, single=single, traceparent=None)
-    with spans.accepting(request.url.path, request.headers.get("traceparent")) as accepting:
+        return await _accept_body(request, accepter, parse, single=single, traceparent=None)
+    with spans.trace_request(request.url.path, request.headers.get("traceparent")) as accepting:
         try:
-            answer = await _accepted(
+            answer = await _accept_body(
                 request, accepter, parse, single=single, traceparent=accepting.traceparent
             )
         except Exception as error:
-            accepting.answered(problem_of(error).status)
+            accepting.record_status(to_problem(error).status)
             raise
-        accepting.answered(answer.status_code)
+        accepting.record_status(answer.status_code)
         return answer
 
 
-async def _accepted(
+async def _accept_body(
     request: Request,
-    accepter: Accepter,
-    parse: Callable[[bytes, AcceptLimits], Sequence[NewEvent]],
+    intake: Intake,
+    parse: Callable[[bytes, IntakeLimits], Sequence[NewEvent]],
     *,
     single: bool,
     traceparent: str | None,
 ) -> Response:
-    tenant_id = await tenant_of(request, Scope.PUBLISH)
+    tenant_id = await authorize_for_tenant(request, Scope.PUBLISH)
     require_json(request)
-    key = request.headers.get(KEY_HEADER)
-    if key is not None and _KEY.fullmatch(key) is None:
-        raise Invalid(KEY_HEADER, "must be 1 to 255 visible ASCII characters")
+    key = request.headers.get(IDEMPOTENCY_KEY_HEADER)
+    if key is not None and _IDEMPOTENCY_KEY_PATTERN.fullmatch(key) is None:
+        raise Invalid(IDEMPOTENCY_KEY_HEADER, "must be 1 to 255 visible ASCII characters")
     body = await request.body()
-    accepted = await accepter.accept(
+    accepted = await intake.accept_events(
         tenant_id,
-        parse(body, accepter.limits),
+        parse(body, intake.limits),
         single=single,
         idempotency_key=key,
         request_sha256=b"" if key is None else hashlib.sha256(body).digest(),
         traceparent=traceparent,
     )
-    return JsonAnswer(accepted.answer, 202, *([_REPLAYED] if accepted.replayed else []))
+    return JsonBytesResponse(accepted.response_body, 202, *([_REPLAYED_HEADER] if accepted.replayed else []))

@@ -6,61 +6,71 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from delivery.api.callers import OPERATOR, Seeing, Uses
-from delivery.api.routing import StrictRoute
-from delivery.api.selections import AskedSelection, refuse_unless_cheap
-from delivery.exporting import Format
-from delivery.selection import refuse_unless_meant
+from delivery.api.http.auth import OPERATOR, RequiresReadAnyTenant, ServicesDep
+from delivery.api.http.strict import StrictRoute
+from delivery.domain.delivery_filter import require_bounded_filter
+from delivery.schemas.delivery_filter import SelectionDep, require_tenant_for_costly_filters
+from delivery.services.exports.rows import ExportFormat
 
 router = APIRouter(prefix="/v1/exports", tags=["exports"], route_class=StrictRoute)
 
-AskedFormat = Annotated[
-    Format, Query(alias="format", description="A JSON document a line, or CSV with a header.")
+FormatQuery = Annotated[
+    ExportFormat, Query(alias="format", description="A JSON document a line, or CSV with a header.")
 ]
-AskedAll = Annotated[
+AllQuery = Annotated[
     bool, Query(alias="all", description="No filter at all is meant so. With the operator's key.")
 ]
-_LINES: Final[dict[int | str, dict[str, Any]]] = {
+_STREAM_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The rows, oldest delivery first. Only an answer that ends properly is complete.",
-        "content": {form.media_type.partition(";")[0]: {"schema": {"type": "string"}} for form in Format},
+        "content": {
+            form.media_type.partition(";")[0]: {"schema": {"type": "string"}} for form in ExportFormat
+        },
     }
 }
 
 
-@router.get("/deliveries", response_class=StreamingResponse, responses=_LINES)
+@router.get("/deliveries", response_class=StreamingResponse, responses=_STREAM_RESPONSES)
 async def export_deliveries(
-    uses: Uses,
-    seeing: Seeing,
-    wanted: AskedSelection,
-    form: AskedFormat = Format.JSONL,
-    everything: AskedAll = False,  # noqa: FBT002  a query parameter
+    services: ServicesDep,
+    caller: RequiresReadAnyTenant,
+    selection: SelectionDep,
+    export_format: FormatQuery = ExportFormat.JSONL,
+    everything: AllQuery = False,  # noqa: FBT002  a query parameter
 ) -> StreamingResponse:
     """Export the deliveries that a search finds. Those made after it began are not in it.
 
     The operator exports all tenants' unless the header `Waybill-Tenant` names one.
     """
-    refuse_unless_meant(wanted, everything=everything, operator=seeing.actor.name == OPERATOR)
-    refuse_unless_cheap(seeing, wanted)
-    return await _streamed("deliveries", form, uses.exports.deliveries(seeing.tenant_id, wanted, form))
+    require_bounded_filter(selection, allow_unbounded=everything, is_operator=caller.actor.name == OPERATOR)
+    require_tenant_for_costly_filters(caller, selection)
+    return await _stream_rows(
+        "deliveries",
+        export_format,
+        services.exports.export_deliveries(caller.tenant_id, selection, export_format),
+    )
 
 
-@router.get("/attempts", response_class=StreamingResponse, responses=_LINES)
+@router.get("/attempts", response_class=StreamingResponse, responses=_STREAM_RESPONSES)
 async def export_attempts(
-    uses: Uses,
-    seeing: Seeing,
-    wanted: AskedSelection,
-    form: AskedFormat = Format.JSONL,
-    everything: AskedAll = False,  # noqa: FBT002  a query parameter
+    services: ServicesDep,
+    caller: RequiresReadAnyTenant,
+    selection: SelectionDep,
+    export_format: FormatQuery = ExportFormat.JSONL,
+    everything: AllQuery = False,  # noqa: FBT002  a query parameter
 ) -> StreamingResponse:
     """Export all attempts of the deliveries that a search finds, without bodies."""
-    refuse_unless_meant(wanted, everything=everything, operator=seeing.actor.name == OPERATOR)
-    refuse_unless_cheap(seeing, wanted)
-    return await _streamed("attempts", form, uses.exports.attempts(seeing.tenant_id, wanted, form))
+    require_bounded_filter(selection, allow_unbounded=everything, is_operator=caller.actor.name == OPERATOR)
+    require_tenant_for_costly_filters(caller, selection)
+    return await _stream_rows(
+        "attempts",
+        export_format,
+        services.exports.export_attempts(caller.tenant_id, selection, export_format),
+    )
 
 
-async def _streamed(
-    name: str, form: Format, pieces: AsyncGenerator[tuple[int, bytes], None]
+async def _stream_rows(
+    name: str, export_format: ExportFormat, pieces: AsyncGenerator[tuple[int, bytes], None]
 ) -> StreamingResponse:
     """Begin only once the first rows are there: a ledger that does not answer is still told as a problem.
 
@@ -71,11 +81,15 @@ async def _streamed(
         first += piece
         if count:
             break
-    headers = {"Content-Disposition": f'attachment; filename="{name}.{form}"'}
-    return StreamingResponse(_from(first, pieces), media_type=form.media_type, headers=headers)
+    headers = {"Content-Disposition": f'attachment; filename="{name}.{export_format}"'}
+    return StreamingResponse(
+        _chain_pieces(first, pieces), media_type=export_format.media_type, headers=headers
+    )
 
 
-async def _from(first: bytes, pieces: AsyncGenerator[tuple[int, bytes], None]) -> AsyncIterator[bytes]:
+async def _chain_pieces(
+    first: bytes, pieces: AsyncGenerator[tuple[int, bytes], None]
+) -> AsyncIterator[bytes]:
     if first:
         yield first
     async for _, piece in pieces:

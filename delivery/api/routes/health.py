@@ -3,18 +3,18 @@
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
 
-from delivery.api.callers import AsOperator, Uses
-from delivery.api.routing import StrictRoute
-from delivery.api.shapes import Shown
+from delivery.api.http.auth import RequiresOperator, ServicesDep
+from delivery.api.http.strict import StrictRoute
 from delivery.bootstrap import clock
-from delivery.errors import Misconfigured, Unavailable
-from delivery.ledger import readiness
-from delivery.metrics.exposition import CONTENT_TYPE_LATEST, page
+from delivery.domain.errors import Misconfigured, Unavailable
+from delivery.ledger.db import readiness
+from delivery.schemas.base import ResponseModel
+from delivery.telemetry.metrics.prometheus import CONTENT_TYPE_LATEST, render_metrics
 
 router = APIRouter(tags=["health"], route_class=StrictRoute)
 
 
-class HealthOut(Shown):
+class HealthOut(ResponseModel):
     """All is well."""
 
     status: str = "ok"
@@ -27,16 +27,16 @@ async def alive() -> HealthOut:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-async def metrics(_actor: AsOperator) -> Response:
+async def metrics(_actor: RequiresOperator) -> Response:
     """Figures of this process, for Prometheus."""
-    return Response(page(), media_type=CONTENT_TYPE_LATEST)
+    return Response(render_metrics(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/readyz")
-async def ready(uses: Uses) -> HealthOut:
+async def ready(services: ServicesDep) -> HealthOut:
     """Whether events can be accepted: the ledger answers and is ready for today. The broker is not asked."""
     try:
-        await readiness.check(uses.ledger, now=clock())
+        await readiness.check_readiness(services.ledger, now=clock())
     except Misconfigured as error:
         raise Unavailable(str(error)) from error
     return HealthOut()

@@ -4,9 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from delivery.api.callers import OPERATOR, Acting, Reading, Replaying, Uses
-from delivery.api.endpoint_shapes import ReasonIn
-from delivery.api.replay_shapes import (
+from delivery.api.http.auth import OPERATOR, RequiresRead, RequiresReplay, ServicesDep, TenantCaller
+from delivery.api.http.strict import StrictRoute
+from delivery.bootstrap import Services
+from delivery.domain.replay import ItemState, ReplayState
+from delivery.schemas.base import EndpointInPath, ListQueryDep, ReplayInPath
+from delivery.schemas.endpoints import ReasonIn
+from delivery.schemas.replays import (
     RecoverIn,
     ReplayIn,
     ReplayItemList,
@@ -15,108 +19,120 @@ from delivery.api.replay_shapes import (
     ReplayOut,
     ReplayPreviewOut,
 )
-from delivery.api.routing import StrictRoute
-from delivery.api.shapes import AskedPage, EndpointInPath, ReplayInPath
-from delivery.bootstrap import Services
-from delivery.jobs import ItemState, ReplayState
-from delivery.replay import NewReplay, recovery
+from delivery.services.replays.validation import NewReplay, build_recovery
 
 router = APIRouter(prefix="/v1", tags=["replays"], route_class=StrictRoute)
 
-AskedState = Annotated[ReplayState | None, Query(description="Only those that stand so.")]
-AskedItemState = Annotated[ItemState | None, Query(description="Only those that stand so.")]
+StateQuery = Annotated[ReplayState | None, Query(description="Only those that stand so.")]
+ItemStateQuery = Annotated[ItemState | None, Query(description="Only those that stand so.")]
 
 
 @router.post("/replays", status_code=201, responses={200: {"model": ReplayPreviewOut}})
 async def create_replay(
-    uses: Uses, acting: Replaying, given: ReplayIn, response: Response
+    services: ServicesDep, caller: RequiresReplay, body: ReplayIn, response: Response
 ) -> ReplayOut | ReplayPreviewOut:
     """Send many deliveries again, behind live traffic. With `dry_run` only tell what would be sent.
 
     Each goes out once, under the same `webhook-id` with the same bytes, signed with today's secrets.
     """
-    return await _begin(uses, acting, given.asked(), response, dry_run=given.dry_run)
+    return await _start_replay(services, caller, body.to_command(), response, dry_run=body.dry_run)
 
 
 @router.post(
     "/endpoints/{endpoint_id}/recover", status_code=201, responses={200: {"model": ReplayPreviewOut}}
 )
 async def recover_endpoint(
-    uses: Uses, acting: Replaying, endpoint_id: EndpointInPath, given: RecoverIn, response: Response
+    services: ServicesDep,
+    caller: RequiresReplay,
+    endpoint_id: EndpointInPath,
+    body: RecoverIn,
+    response: Response,
 ) -> ReplayOut | ReplayPreviewOut:
     """Send an endpoint again what it did not get since an outage began: what failed, and what still waits."""
-    new = recovery(endpoint_id, given.since, reason=given.reason, hold=given.hold)
-    return await _begin(uses, acting, new, response, dry_run=given.dry_run)
+    new = build_recovery(endpoint_id, body.since, reason=body.reason, hold=body.hold)
+    return await _start_replay(services, caller, new, response, dry_run=body.dry_run)
 
 
 @router.get("/replays")
-async def list_replays(uses: Uses, acting: Reading, asked: AskedPage, state: AskedState = None) -> ReplayList:
+async def list_replays(
+    services: ServicesDep, caller: RequiresRead, list_query: ListQueryDep, state: StateQuery = None
+) -> ReplayList:
     """List replays, newest first."""
-    scope = ("replays", acting.tenant_id, state)
-    page = await uses.replays.page(acting.tenant_id, state, asked.cut(*scope))
-    return ReplayList(items=[ReplayOut.of(one) for one in page.items], next=asked.next(page.last, *scope))
+    scope = ("replays", caller.tenant_id, state)
+    page = await services.replays.list_replays(caller.tenant_id, state, list_query.to_page_request(*scope))
+    return ReplayList(
+        items=[ReplayOut.from_record(one) for one in page.items],
+        next=list_query.encode_next_cursor(page.next_cursor, *scope),
+    )
 
 
 @router.get("/replays/{replay_id}")
-async def read_replay(uses: Uses, acting: Reading, replay_id: ReplayInPath) -> ReplayOut:
+async def read_replay(services: ServicesDep, caller: RequiresRead, replay_id: ReplayInPath) -> ReplayOut:
     """Read a replay, and how far it is."""
-    return ReplayOut.of(await uses.replays.read(acting.tenant_id, replay_id))
+    return ReplayOut.from_record(await services.replays.read(caller.tenant_id, replay_id))
 
 
 @router.get("/replays/{replay_id}/deliveries")
 async def list_replay_deliveries(
-    uses: Uses, acting: Reading, replay_id: ReplayInPath, asked: AskedPage, state: AskedItemState = None
+    services: ServicesDep,
+    caller: RequiresRead,
+    replay_id: ReplayInPath,
+    list_query: ListQueryDep,
+    state: ItemStateQuery = None,
 ) -> ReplayItemList:
     """List the deliveries of a replay, oldest first."""
-    scope = ("replay deliveries", acting.tenant_id, replay_id, state)
-    cut = asked.cut(*scope, oldest_first=True)
-    page = await uses.replays.items(acting.tenant_id, replay_id, state, cut)
+    scope = ("replay deliveries", caller.tenant_id, replay_id, state)
+    cut = list_query.to_page_request(*scope, oldest_first=True)
+    page = await services.replays.list_items(caller.tenant_id, replay_id, state, cut)
     return ReplayItemList(
-        items=[ReplayItemOut.of(one) for one in page.items], next=asked.next(page.last, *scope)
+        items=[ReplayItemOut.from_record(one) for one in page.items],
+        next=list_query.encode_next_cursor(page.next_cursor, *scope),
     )
 
 
 @router.post("/replays/{replay_id}/pause")
 async def pause_replay(
-    uses: Uses, acting: Replaying, replay_id: ReplayInPath, given: ReasonIn | None = None
+    services: ServicesDep, caller: RequiresReplay, replay_id: ReplayInPath, body: ReasonIn | None = None
 ) -> ReplayOut:
     """Send no more for now, and take back what no worker has yet."""
-    reason = None if given is None else given.reason
-    return ReplayOut.of(
-        await uses.replays.pause(acting.tenant_id, replay_id, reason=reason, actor=acting.actor)
+    reason = None if body is None else body.reason
+    return ReplayOut.from_record(
+        await services.replays.pause(caller.tenant_id, replay_id, reason=reason, actor=caller.actor)
     )
 
 
 @router.post("/replays/{replay_id}/resume")
 async def resume_replay(
-    uses: Uses, acting: Replaying, replay_id: ReplayInPath, given: ReasonIn | None = None
+    services: ServicesDep, caller: RequiresReplay, replay_id: ReplayInPath, body: ReasonIn | None = None
 ) -> ReplayOut:
     """Go on with a replay that was paused."""
-    reason = None if given is None else given.reason
-    return ReplayOut.of(
-        await uses.replays.resume(acting.tenant_id, replay_id, reason=reason, actor=acting.actor)
+    reason = None if body is None else body.reason
+    return ReplayOut.from_record(
+        await services.replays.resume(caller.tenant_id, replay_id, reason=reason, actor=caller.actor)
     )
 
 
 @router.post("/replays/{replay_id}/cancel")
 async def cancel_replay(
-    uses: Uses, acting: Replaying, replay_id: ReplayInPath, given: ReasonIn | None = None
+    services: ServicesDep, caller: RequiresReplay, replay_id: ReplayInPath, body: ReasonIn | None = None
 ) -> ReplayOut:
     """Send no more, ever. What no worker has yet stands as it stood before."""
-    reason = None if given is None else given.reason
-    return ReplayOut.of(
-        await uses.replays.cancel(acting.tenant_id, replay_id, reason=reason, actor=acting.actor)
+    reason = None if body is None else body.reason
+    return ReplayOut.from_record(
+        await services.replays.cancel(caller.tenant_id, replay_id, reason=reason, actor=caller.actor)
     )
 
 
-async def _begin(
-    uses: Services, acting: Acting, new: NewReplay, response: Response, *, dry_run: bool
+async def _start_replay(
+    services: Services, caller: TenantCaller, new: NewReplay, response: Response, *, dry_run: bool
 ) -> ReplayOut | ReplayPreviewOut:
-    operator = acting.actor.name == OPERATOR
+    operator = caller.actor.name == OPERATOR
     if dry_run:
         response.status_code = 200
-        return ReplayPreviewOut.of(await uses.replays.preview(acting.tenant_id, new, operator=operator))
-    made = await uses.replays.create(acting.tenant_id, new, operator=operator, actor=acting.actor)
-    shown = ReplayOut.of(made)
+        return ReplayPreviewOut.from_record(
+            await services.replays.preview(caller.tenant_id, new, operator=operator)
+        )
+    made = await services.replays.create(caller.tenant_id, new, operator=operator, actor=caller.actor)
+    shown = ReplayOut.from_record(made)
     response.headers["Location"] = f"/v1/replays/{shown.id}"
     return shown

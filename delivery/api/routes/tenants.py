@@ -6,45 +6,47 @@ from fastapi import APIRouter, Response
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from delivery.api.callers import AsOperator, Uses
-from delivery.api.routing import StrictRoute
-from delivery.api.shapes import (
-    AskedPage,
-    Given,
-    Moment,
-    Next,
-    Reason,
-    Shown,
+from delivery.api.http.auth import RequiresOperator, ServicesDep
+from delivery.api.http.strict import StrictRoute
+from delivery.domain.model import Prefix, Tenant, format_id
+from delivery.schemas.base import (
+    ListQueryDep,
+    NextCursor,
+    ReasonQuery,
+    RequestModel,
+    ResponseModel,
     TenantInPath,
-    example,
+    TimestampOut,
+    example_id,
 )
-from delivery.model import Prefix, Tenant, show_id
-from delivery.tenants import LONGEST_NAME, TenantChanges
+from delivery.services.tenants import MAX_NAME_LENGTH, TenantChanges
 
 router = APIRouter(prefix="/v1/tenants", tags=["tenants"], route_class=StrictRoute)
 
-Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
+TenantNameField = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 
 
-class TenantIn(Given):
+class TenantIn(RequestModel):
     """A tenant to make."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Acme Books"}]})
 
-    name: Name
+    name: TenantNameField
 
 
-Days = Annotated[int | None, Field(ge=1, description="Days. Null: as long as the operator says.")]
+RetentionDaysField = Annotated[
+    int | None, Field(ge=1, description="Days. Null: as long as the operator says.")
+]
 
 
 @with_config(ConfigDict(extra="forbid", strict=True))
 class RetentionIn(TypedDict, total=False):
     """For how many days a tenant's content is kept, where that is less than the operator's; else 422."""
 
-    payload: Days
-    attempts: Days
-    deliveries: Days
-    events: Days
+    payload: RetentionDaysField
+    attempts: RetentionDaysField
+    deliveries: RetentionDaysField
+    events: RetentionDaysField
 
 
 @with_config(
@@ -57,14 +59,14 @@ class RetentionIn(TypedDict, total=False):
 class TenantPatch(TypedDict, total=False):
     """What is to become different; what is not named stays."""
 
-    name: Name
+    name: TenantNameField
     retention: Annotated[
         RetentionIn | None,
         Field(description="Terms to set; those not named stay. Null: all as the operator says."),
     ]
 
 
-class RetentionOut(Shown):
+class RetentionOut(ResponseModel):
     """For how many days a tenant's content is kept. Null: as long as the operator says."""
 
     payload: int | None = None
@@ -73,57 +75,70 @@ class RetentionOut(Shown):
     events: int | None = None
 
 
-class TenantOut(Shown):
+class TenantOut(ResponseModel):
     """A tenant."""
 
-    id: str = Field(examples=[example(Prefix.TENANT)])
+    id: str = Field(examples=[example_id(Prefix.TENANT)])
     name: str = Field(examples=["Acme Books"])
-    created_at: Moment
+    created_at: TimestampOut
     retention: RetentionOut
 
     @classmethod
-    def of(cls, tenant: Tenant) -> Self:
+    def from_record(cls, tenant: Tenant) -> Self:
         """Show a tenant."""
         return cls(
-            id=show_id(Prefix.TENANT, tenant.id),
+            id=format_id(Prefix.TENANT, tenant.id),
             name=tenant.name,
             created_at=tenant.created_at,
             retention=RetentionOut(**tenant.retention),
         )
 
 
-class TenantList(Shown):
+class TenantList(ResponseModel):
     """Tenants, newest first."""
 
     items: list[TenantOut]
-    next: Next
+    next: NextCursor
 
 
 @router.post("", status_code=201)
-async def create_tenant(uses: Uses, actor: AsOperator, given: TenantIn, response: Response) -> TenantOut:
+async def create_tenant(
+    services: ServicesDep, actor: RequiresOperator, body: TenantIn, response: Response
+) -> TenantOut:
     """Make a tenant."""
-    made = TenantOut.of(await uses.tenants.create(given.name, actor=actor))
+    made = TenantOut.from_record(await services.tenants.create(body.name, actor=actor))
     response.headers["Location"] = f"/v1/tenants/{made.id}"
     return made
 
 
 @router.get("")
-async def list_tenants(uses: Uses, _actor: AsOperator, asked: AskedPage) -> TenantList:
+async def list_tenants(
+    services: ServicesDep, _actor: RequiresOperator, list_query: ListQueryDep
+) -> TenantList:
     """List tenants, newest first."""
-    page = await uses.tenants.page(asked.cut("tenants"))
-    return TenantList(items=[TenantOut.of(t) for t in page.items], next=asked.next(page.last, "tenants"))
+    page = await services.tenants.list_tenants(list_query.to_page_request("tenants"))
+    return TenantList(
+        items=[TenantOut.from_record(t) for t in page.items],
+        next=list_query.encode_next_cursor(page.next_cursor, "tenants"),
+    )
 
 
 @router.get("/{tenant_id}")
-async def read_tenant(uses: Uses, _actor: AsOperator, tenant_id: TenantInPath) -> TenantOut:
+async def read_tenant(services: ServicesDep, _actor: RequiresOperator, tenant_id: TenantInPath) -> TenantOut:
     """Read a tenant."""
-    return TenantOut.of(await uses.tenants.read(tenant_id))
+    return TenantOut.from_record(await services.tenants.read(tenant_id))
 
 
 @router.patch("/{tenant_id}")
 async def change_tenant(
-    uses: Uses, actor: AsOperator, tenant_id: TenantInPath, given: TenantPatch, reason: Reason = None
+    services: ServicesDep,
+    actor: RequiresOperator,
+    tenant_id: TenantInPath,
+    body: TenantPatch,
+    reason: ReasonQuery = None,
 ) -> TenantOut:
     """Change a tenant's name, or for how long its content is kept: what is past a new term goes soon."""
-    changes = cast("TenantChanges", given)
-    return TenantOut.of(await uses.tenants.change(tenant_id, changes, reason=reason, actor=actor))
+    changes = cast("TenantChanges", body)
+    return TenantOut.from_record(
+        await services.tenants.change(tenant_id, changes, reason=reason, actor=actor)
+    )

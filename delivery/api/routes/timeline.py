@@ -2,21 +2,25 @@
 
 from fastapi import APIRouter
 
-from delivery.api.callers import Reading, Uses
-from delivery.api.routing import StrictRoute
-from delivery.api.shapes import DeliveryInPath, EventInPath
-from delivery.api.trace_shapes import DeliveryTraceOut, EventTraceOut
+from delivery.api.http.auth import RequiresRead, ServicesDep
+from delivery.api.http.strict import StrictRoute
+from delivery.schemas.base import DeliveryInPath, EventInPath
+from delivery.schemas.timeline import DeliveryTraceOut, EventTraceOut
 
 router = APIRouter(prefix="/v1", tags=["traces"], route_class=StrictRoute)
 
 
 @router.get("/deliveries/{delivery_id}/trace")
-async def trace_delivery(uses: Uses, acting: Reading, delivery_id: DeliveryInPath) -> DeliveryTraceOut:
+async def trace_delivery(
+    services: ServicesDep, caller: RequiresRead, delivery_id: DeliveryInPath
+) -> DeliveryTraceOut:
     """Tell why a delivery is where it is: everything that happened to it, and what happens next."""
-    return DeliveryTraceOut.of(await uses.traces.of_delivery(acting.tenant_id, delivery_id))
+    return DeliveryTraceOut.from_record(
+        await services.timelines.load_delivery_timeline(caller.tenant_id, delivery_id)
+    )
 
 
 @router.get("/events/{event_id}/trace")
-async def trace_event(uses: Uses, acting: Reading, event_id: EventInPath) -> EventTraceOut:
+async def trace_event(services: ServicesDep, caller: RequiresRead, event_id: EventInPath) -> EventTraceOut:
     """Tell to which endpoints an event went and why, and why it did not go to the others."""
-    return EventTraceOut.of(await uses.traces.of_event(acting.tenant_id, event_id))
+    return EventTraceOut.from_record(await services.timelines.load_event_timeline(caller.tenant_id, event_id))

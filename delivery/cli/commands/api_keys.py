@@ -6,38 +6,38 @@ from typing import Annotated
 import typer
 
 from delivery.bootstrap import clock
-from delivery.cli import shapes
-from delivery.cli.door import actor, ask
-from delivery.cli.listing import Before, cut_of, print_page
-from delivery.cli.options import (
-    AsJson,
-    End,
-    Limit,
-    Tenant,
-    TheKey,
-    Why,
-    examples,
+from delivery.cli.options.common import (
+    Expiry,
+    JsonOption,
+    KeyArgument,
+    LimitOption,
+    ReasonOption,
+    TenantOption,
+    format_examples,
     id_option,
-    read_end,
+    read_expiry,
 )
-from delivery.cli.screen import Column, note, print_json, say
-from delivery.keys import MOST_REQUESTS, MadeKey, NewKey
-from delivery.model import ApiKey, KeyId, Prefix, show_id
-from delivery.moments import exact
-from delivery.scopes import OF_TENANTS, Scope, in_order
-from delivery.wording import when
+from delivery.cli.output import json_shapes
+from delivery.cli.output.pages import BEFORE_HELP, print_page, to_page_request
+from delivery.cli.output.table import Column, print_json, print_note, print_text
+from delivery.cli.runtime import get_actor, run_use_case
+from delivery.domain.durations import format_utc
+from delivery.domain.model import ApiKey, KeyId, Prefix, format_id
+from delivery.domain.scopes import TENANT_SCOPES, Scope, sort_scopes
+from delivery.services.api_keys.validation import MAX_REQUESTS_PER_SECOND, CreatedApiKey, NewApiKey
+from delivery.services.presentation import format_relative_time
 
 app = typer.Typer(name="key", help="API keys: what a tenant's producers send.", no_args_is_help=True)
 
 
 @app.command(
-    epilog=examples(
+    epilog=format_examples(
         'waybill key create --tenant ten_… "order service"',
         "waybill key create --tenant ten_… shop --scope publish --expires 90d",
     )
 )
 def create(
-    tenant: Tenant,
+    tenant_id: TenantOption,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")] = "default",
     scope: Annotated[
         list[Scope] | None,
@@ -48,113 +48,125 @@ def create(
         ),
     ] = None,
     expires: Annotated[
-        End | None,
-        typer.Option(parser=read_end, metavar="WHEN", help="Until when: 12h, 90d or a moment."),
+        Expiry | None,
+        typer.Option(parser=read_expiry, metavar="WHEN", help="Until when: 12h, 90d or a moment."),
     ] = None,
     requests_per_second: Annotated[
         int | None,
-        typer.Option(min=1, max=MOST_REQUESTS, metavar="COUNT", help="How often it may ask."),
+        typer.Option(min=1, max=MAX_REQUESTS_PER_SECOND, metavar="COUNT", help="How often it may ask."),
     ] = None,
-    json: AsJson = False,
+    json: JsonOption = False,
 ) -> None:
     """Make a key and print it. It is shown this once: only its hash is stored."""
-    new = NewKey(
+    new = NewApiKey(
         name,
-        scopes=scope or OF_TENANTS,
+        scopes=scope or TENANT_SCOPES,
         expires_at=None if expires is None else expires.at,
-        lasts=None if expires is None else expires.after,
+        lifetime=None if expires is None else expires.after,
         requests_per_second=requests_per_second,
     )
-    _tell(ask(lambda uses: uses.keys.create(tenant, new, actor=actor())), json=json)
+    _print_new_key(
+        run_use_case(lambda uses: uses.api_keys.create(tenant_id, new, actor=get_actor())), json=json
+    )
 
 
 @app.command("list")
 def list_keys(
-    tenant: Tenant,
-    limit: Limit = 20,
-    before: Annotated[KeyId | None, id_option("--before", Prefix.KEY, Before)] = None,
-    json: AsJson = False,
+    tenant_id: TenantOption,
+    limit: LimitOption = 20,
+    before: Annotated[KeyId | None, id_option("--before", Prefix.KEY, BEFORE_HELP)] = None,
+    json: JsonOption = False,
 ) -> None:
     """List a tenant's keys, newest first, revoked and expired ones too."""
-    page = ask(lambda uses: uses.keys.page(tenant, cut_of(limit, before)))
+    page = run_use_case(lambda uses: uses.api_keys.list_keys(tenant_id, to_page_request(limit, before)))
     if json:
-        print_json(shapes.page([shapes.key(one) for one in page.items], Prefix.KEY, page.last))
+        print_json(
+            json_shapes.page([json_shapes.key(one) for one in page.items], Prefix.KEY, page.next_cursor)
+        )
         return
     now = clock()
     print_page(
         page,
         [
             Column("KEY"),
-            Column("NAME", gives_way=True),
+            Column("NAME", shrinkable=True),
             Column("BEGINS WITH"),
             Column("MAY"),
-            Column("MADE", extra=True),
+            Column("MADE", optional=True),
             Column("LAST USED"),
             Column("ENDS"),
         ],
         lambda one: (
-            show_id(Prefix.KEY, one.id),
+            format_id(Prefix.KEY, one.id),
             one.name,
             one.hint,
-            _may(one),
-            when(one.created_at, now=now),
-            "never" if one.last_used_at is None else when(one.last_used_at, now=now),
-            _ends(one),
+            _format_scopes(one),
+            format_relative_time(one.created_at, now=now),
+            "never" if one.last_used_at is None else format_relative_time(one.last_used_at, now=now),
+            _format_expiry(one),
         ),
         Prefix.KEY,
-        none="This tenant has no key yet; `waybill key create --tenant …` makes one.",
+        empty_message="This tenant has no key yet; `waybill key create --tenant …` makes one.",
     )
 
 
-@app.command(epilog=examples("waybill key rotate --tenant ten_… key_… --overlap-hours 48"))
+@app.command(epilog=format_examples("waybill key rotate --tenant ten_… key_… --overlap-hours 48"))
 def rotate(
-    tenant: Tenant,
-    key: TheKey,
+    tenant_id: TenantOption,
+    key_id: KeyArgument,
     overlap_hours: Annotated[
         float | None,
         typer.Option(min=0, max=720, metavar="HOURS", help="How long the old one goes on."),
     ] = None,
-    reason: Why = None,
-    json: AsJson = False,
+    reason: ReasonOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Make a key that takes this one's place, and print it, once.
 
     It has the same name, scopes and lifetime. The old one goes on for a while, then expires.
     """
     overlap = None if overlap_hours is None else timedelta(hours=overlap_hours)
-    made = ask(lambda uses: uses.keys.rotate(tenant, key, overlap=overlap, reason=reason, actor=actor()))
-    _tell(made, json=json)
+    made = run_use_case(
+        lambda uses: uses.api_keys.rotate(
+            tenant_id, key_id, overlap=overlap, reason=reason, actor=get_actor()
+        )
+    )
+    _print_new_key(made, json=json)
 
 
 @app.command()
-def revoke(tenant: Tenant, key: TheKey, reason: Why = None, json: AsJson = False) -> None:
+def revoke(
+    tenant_id: TenantOption, key_id: KeyArgument, reason: ReasonOption = None, json: JsonOption = False
+) -> None:
     """Revoke a key: every process refuses it within five seconds."""
-    ask(lambda uses: uses.keys.revoke(tenant, key, reason=reason, actor=actor()))
-    shown = show_id(Prefix.KEY, key)
+    run_use_case(lambda uses: uses.api_keys.revoke(tenant_id, key_id, reason=reason, actor=get_actor()))
+    shown = format_id(Prefix.KEY, key_id)
     if json:
         print_json({"id": shown, "revoked": True})
         return
-    say(f"{shown} is revoked.")
+    print_text(f"{shown} is revoked.")
 
 
-def _tell(made: MadeKey, *, json: bool) -> None:
+def _print_new_key(new_key: CreatedApiKey, *, json: bool) -> None:
     if json:
-        print_json(shapes.key(made.kept, key=made.text))
+        print_json(json_shapes.key(new_key.key, key=new_key.text))
         return
-    say(made.text)
-    note(f"This is the key {show_id(Prefix.KEY, made.kept.id)}. Keep it now: it will not be shown again.")
-    if made.kept.expires_at is not None:
-        note(f"It expires at {exact(made.kept.expires_at)}.")
-    if made.before is not None and made.before.expires_at is not None:
-        note(f"The old one goes on until {exact(made.before.expires_at)}.")
+    print_text(new_key.text)
+    print_note(
+        f"This is the key {format_id(Prefix.KEY, new_key.key.id)}. Keep it now: it will not be shown again."
+    )
+    if new_key.key.expires_at is not None:
+        print_note(f"It expires at {format_utc(new_key.key.expires_at)}.")
+    if new_key.replaced is not None and new_key.replaced.expires_at is not None:
+        print_note(f"The old one goes on until {format_utc(new_key.replaced.expires_at)}.")
 
 
-def _may(key: ApiKey) -> str:
-    return "all" if key.scopes == frozenset(OF_TENANTS) else ",".join(in_order(key.scopes))
+def _format_scopes(key: ApiKey) -> str:
+    return "all" if key.scopes == frozenset(TENANT_SCOPES) else ",".join(sort_scopes(key.scopes))
 
 
-def _ends(key: ApiKey) -> str:
+def _format_expiry(key: ApiKey) -> str:
     now = clock()
     if key.revoked_at is not None:
-        return f"revoked {when(key.revoked_at, now=now)}"
-    return "" if key.expires_at is None else when(key.expires_at, now=now)
+        return f"revoked {format_relative_time(key.revoked_at, now=now)}"
+    return "" if key.expires_at is None else format_relative_time(key.expires_at, now=now)

@@ -6,18 +6,26 @@ from uuid import UUID
 
 import typer
 
-from delivery.audit import Audited, AuditSelection
 from delivery.bootstrap import clock
-from delivery.cli import shapes
-from delivery.cli.door import ask
-from delivery.cli.listing import Before, cut_of, print_page
-from delivery.cli.options import AnyTenant, AsJson, Limit, Since, Until, examples, id_option
-from delivery.cli.screen import Column, print_json
-from delivery.filters import check_pattern
-from delivery.model import DeliveryId, EndpointId, Prefix, show_id
-from delivery.wording import when
+from delivery.cli.options.common import (
+    AnyTenantOption,
+    JsonOption,
+    LimitOption,
+    SinceOption,
+    UntilOption,
+    format_examples,
+    id_option,
+)
+from delivery.cli.output import json_shapes
+from delivery.cli.output.pages import BEFORE_HELP, print_page, to_page_request
+from delivery.cli.output.table import Column, print_json
+from delivery.cli.runtime import run_use_case
+from delivery.domain.event_patterns import check_pattern
+from delivery.domain.model import DeliveryId, EndpointId, Prefix, format_id
+from delivery.ledger.records.audit import AuditFilter, AuditRecord
+from delivery.services.presentation import format_relative_time
 
-EXAMPLES = examples(
+EXAMPLES = format_examples(
     "waybill audit --tenant ten_… --since 2d", "waybill audit --what 'endpoint.*' --actor operator --json"
 )
 
@@ -31,45 +39,51 @@ def read_pattern(text: str) -> str:
 
 
 def list_audit(  # noqa: PLR0913, PLR0917  one for each option
-    tenant: AnyTenant = None,
-    who: Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Only by this one.")] = None,
+    tenant_id: AnyTenantOption = None,
+    actor_name: Annotated[
+        str | None, typer.Option("--actor", metavar="NAME", help="Only by this one.")
+    ] = None,
     what: Annotated[
         list[str] | None,
         typer.Option(
             parser=read_pattern, metavar="PATTERN", help="Only what is like this: endpoint.*; repeatable."
         ),
     ] = None,
-    endpoint: Annotated[
+    endpoint_id: Annotated[
         EndpointId | None, id_option("--endpoint", Prefix.ENDPOINT, "Only of this endpoint.")
     ] = None,
-    delivery: Annotated[
+    delivery_id: Annotated[
         DeliveryId | None, id_option("--delivery", Prefix.DELIVERY, "Only of this delivery.")
     ] = None,
-    since: Since = None,
-    until: Until = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     engine: Annotated[
         bool, typer.Option("--engine", metavar="", help="Also what the engine did by itself.")
     ] = False,
-    limit: Limit = 20,
-    before: Annotated[UUID | None, id_option("--before", Prefix.AUDIT, Before)] = None,
-    json: AsJson = False,
+    limit: LimitOption = 20,
+    before: Annotated[UUID | None, id_option("--before", Prefix.AUDIT, BEFORE_HELP)] = None,
+    json: JsonOption = False,
 ) -> None:
     """Tell who changed what, newest first. Nothing takes an entry away again.
 
     Without --tenant: of all tenants.
     """
-    wanted = AuditSelection(who, tuple(what or ()), endpoint, delivery, since, until, engine)
-    page = ask(lambda uses: uses.audit.page(tenant, wanted, cut_of(limit, before)))
+    wanted = AuditFilter(actor_name, tuple(what or ()), endpoint_id, delivery_id, since, until, engine)
+    page = run_use_case(
+        lambda uses: uses.audit.list_entries(tenant_id, wanted, to_page_request(limit, before))
+    )
     if json:
-        print_json(shapes.page([shapes.audited(one) for one in page.items], Prefix.AUDIT, page.last))
+        print_json(
+            json_shapes.page([json_shapes.audited(one) for one in page.items], Prefix.AUDIT, page.next_cursor)
+        )
         return
     now = clock()
     print_page(
         page,
         _COLUMNS,
-        lambda one: _row(one, now=now),
+        lambda one: _format_row(one, now=now),
         Prefix.AUDIT,
-        none="Nobody has done anything like that.",
+        empty_message="Nobody has done anything like that.",
     )
 
 
@@ -78,33 +92,33 @@ _COLUMNS = (
     Column("WHO"),
     Column("WHAT"),
     Column("OF"),
-    Column("WHY", gives_way=True),
-    Column("FROM", extra=True),
-    Column("TENANT", extra=True),
-    Column("ENTRY", extra=True),
+    Column("WHY", shrinkable=True),
+    Column("FROM", optional=True),
+    Column("TENANT", optional=True),
+    Column("ENTRY", optional=True),
 )
 
 
-def _row(one: Audited, *, now: datetime) -> tuple[str, ...]:
+def _format_row(audited: AuditRecord, *, now: datetime) -> tuple[str, ...]:
     return (
-        when(one.entry.at, now=now),
-        one.entry.actor,
-        one.entry.what,
-        _subject(one),
-        one.entry.reason or "",
-        one.entry.address or "",
-        "" if one.entry.whose is None else show_id(Prefix.TENANT, one.entry.whose),
-        show_id(Prefix.AUDIT, one.id),
+        format_relative_time(audited.entry.at, now=now),
+        audited.entry.actor,
+        audited.entry.action,
+        _format_subject(audited),
+        audited.entry.reason or "",
+        audited.entry.address or "",
+        "" if audited.entry.owner is None else format_id(Prefix.TENANT, audited.entry.owner),
+        format_id(Prefix.AUDIT, audited.id),
     )
 
 
-def _subject(one: Audited) -> str:
+def _format_subject(audited: AuditRecord) -> str:
     """What it was done to."""
-    entry = one.entry
+    entry = audited.entry
     if entry.delivery_id is not None:
-        return show_id(Prefix.DELIVERY, entry.delivery_id)
+        return format_id(Prefix.DELIVERY, entry.delivery_id)
     if entry.endpoint_id is not None:
-        return show_id(Prefix.ENDPOINT, entry.endpoint_id)
+        return format_id(Prefix.ENDPOINT, entry.endpoint_id)
     named = (
         entry.details.get(name)
         for name in ("replay_id", "event_id", "attempt_id", "key_id", "link_id", "name")

@@ -6,77 +6,82 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from delivery.bootstrap import clock, open_ledger, retention
-from delivery.cli.door import find_settings, keep_quiet
-from delivery.cli.options import AsJson, examples
-from delivery.cli.screen import print_facts, print_json, say
+from delivery.bootstrap import build_retention, clock, open_ledger
+from delivery.cli.options.common import JsonOption, format_examples
+from delivery.cli.output.table import print_facts, print_json, print_text
+from delivery.cli.runtime import find_settings, set_up_cli_logs
 from delivery.config import Settings
-from delivery.ledger import Ledger, partitions, schema
-from delivery.model import Prefix, show_id
-from delivery.retention import Plan
-from delivery.retiring import Report
+from delivery.domain.model import Prefix, format_id
+from delivery.domain.retention import RetentionPlan
+from delivery.ledger.db import partitions, schema
+from delivery.ledger.db.session import Ledger
+from delivery.services.retention import RetentionReport
 
 T = TypeVar("T")
 
-database = typer.Typer(name="db", help="The ledger's schema, and what it keeps.", no_args_is_help=True)
+app = typer.Typer(name="db", help="The ledger's schema, and what it keeps.", no_args_is_help=True)
 
 
-@database.callback()
+@app.callback()
 def _database() -> None:
     """Upgrade the ledger's schema; let go what is past its term."""
 
 
-@database.command()
+@app.command()
 def upgrade() -> None:
     """Bring the ledger to this release's schema, as `alembic upgrade head` does. Twice is no error."""
     settings = find_settings()
-    keep_quiet(settings)
-    asyncio.run(_with_ledger(settings, _check))
+    set_up_cli_logs(settings)
+    asyncio.run(_run_with_ledger(settings, _check_ledger))
     schema.upgrade(open_ledger(settings, "upgrade").url)
-    asyncio.run(_with_ledger(settings, _make_partitions))
-    say("The ledger's schema is up to date.")
+    asyncio.run(_run_with_ledger(settings, _make_partitions))
+    print_text("The ledger's schema is up to date.")
 
 
-@database.command(epilog=examples("waybill db retain --dry-run", "waybill db retain"))
+@app.command(epilog=format_examples("waybill db retain --dry-run", "waybill db retain"))
 def retain(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what is past its term.")] = False,
-    json: AsJson = False,
+    json: JsonOption = False,
 ) -> None:
     """Let go what is past its term, as the relay does every hour. One run does so much and no more."""
     settings = find_settings()
-    keep_quiet(settings)
+    set_up_cli_logs(settings)
     if dry_run:
-        plan = asyncio.run(_with_ledger(settings, lambda ledger: retention(settings, ledger).look()))
+        plan = asyncio.run(
+            _run_with_ledger(settings, lambda ledger: build_retention(settings, ledger).preview_plan())
+        )
         if json:
-            print_json(_plan(plan))
+            print_json(_plan_document(plan))
         else:
             _print_plan(plan)
         return
-    report = asyncio.run(_with_ledger(settings, lambda ledger: retention(settings, ledger).run()))
+    report = asyncio.run(_run_with_ledger(settings, lambda ledger: build_retention(settings, ledger).run()))
     if json:
-        print_json(None if report is None else report.facts())
+        print_json(None if report is None else report.to_dict())
     elif report is None:
-        say("Another process is at it just now.")
+        print_text("Another process is at it just now.")
     else:
         _print_report(report)
 
 
-def _print_plan(plan: Plan) -> None:
+def _print_plan(plan: RetentionPlan) -> None:
     whole = [day.name for group in plan.drops for day in group]
     facts = [
         ("days to drop", ", ".join(whole)),
-        ("days whose payloads go", ", ".join(day.name for day in plan.bodies)),
+        ("days whose payloads go", ", ".join(day.name for day in plan.payload_days)),
         *[
-            (show_id(Prefix.TENANT, thin.tenant_id), f"{thin.content} before {thin.before}")
-            for thin in plan.thin
+            (format_id(Prefix.TENANT, thin.tenant_id), f"{thin.data} before {thin.before}")
+            for thin in plan.tenant_prunes
         ],
-        ("replay jobs", f"that ended before {plan.replays}"),
+        ("replay jobs", f"that ended before {plan.replays_before}"),
     ]
     print_facts(facts, title="Past its term")
 
 
-def _print_report(report: Report) -> None:
-    facts = [(name, str(number)) for name, number in report.facts().items() if type(number) is int and number]
+def _print_report(report: RetentionReport) -> None:
+    facts = [
+        (name, str(number)) for name, number in report.to_dict().items() if type(number) is int and number
+    ]
     facts += [
         ("dropped", ", ".join(report.dropped)),
         ("still owed", ", ".join(report.owed)),
@@ -85,41 +90,41 @@ def _print_report(report: Report) -> None:
     if any(value for _, value in facts):
         print_facts(facts, title="What went, and what waits")
     else:
-        say("Nothing was past its term.")
+        print_text("Nothing was past its term.")
     if report.more:
-        say("There is more; the next run goes on.")
+        print_text("There is more; the next run goes on.")
 
 
-def _plan(plan: Plan) -> dict[str, Any]:
+def _plan_document(plan: RetentionPlan) -> dict[str, Any]:
     return {
         "drop": [day.name for group in plan.drops for day in group],
-        "payloads": [day.name for day in plan.bodies],
+        "payloads": [day.name for day in plan.payload_days],
         "tenants": [
             {
-                "tenant_id": show_id(Prefix.TENANT, thin.tenant_id),
-                "content": thin.content,
+                "tenant_id": format_id(Prefix.TENANT, thin.tenant_id),
+                "content": thin.data,
                 "before": thin.before.isoformat(),
             }
-            for thin in plan.thin
+            for thin in plan.tenant_prunes
         ],
-        "replays_before": plan.replays.isoformat(),
+        "replays_before": plan.replays_before.isoformat(),
     }
 
 
-async def _with_ledger(settings: Settings, use: Callable[[Ledger], Awaitable[T]]) -> T:
+async def _run_with_ledger(settings: Settings, use_case: Callable[[Ledger], Awaitable[T]]) -> T:
     ledger = open_ledger(settings, "upgrade")
     try:
-        return await use(ledger)
+        return await use_case(ledger)
     finally:
         await ledger.close()
 
 
-async def _check(ledger: Ledger) -> None:
-    await ledger.check()
+async def _check_ledger(ledger: Ledger) -> None:
+    await ledger.check_server()
 
 
 async def _make_partitions(ledger: Ledger) -> None:
     """The relay makes them ahead; with these, events can be taken before it first runs."""
     async with ledger.transaction() as tx:
-        await partitions.ensure(tx, now=clock())
-    await ledger.check_walls()
+        await partitions.ensure_partitions(tx, now=clock())
+    await ledger.check_row_level_security()

@@ -5,19 +5,28 @@ from typing import Annotated
 import typer
 
 from delivery.bootstrap import clock
-from delivery.cli import shapes
-from delivery.cli.door import WrongUsage, actor, ask
-from delivery.cli.listing import Before, cut_of, print_page
-from delivery.cli.options import AMessage, AsJson, Limit, TheMessage, Why, examples, id_option
-from delivery.cli.screen import Column, print_facts, print_indented, print_json, say
-from delivery.ingest import Many
-from delivery.model import MessageId, Prefix, TenantId, show_id
-from delivery.wording import exact, when
+from delivery.cli.options.common import (
+    JsonOption,
+    LimitOption,
+    MessageArgument,
+    OptionalMessageArgument,
+    ReasonOption,
+    format_examples,
+    id_option,
+)
+from delivery.cli.output import json_shapes
+from delivery.cli.output.pages import BEFORE_HELP, print_page, to_page_request
+from delivery.cli.output.table import Column, print_facts, print_indented, print_json, print_text
+from delivery.cli.runtime import UsageError, get_actor, run_use_case
+from delivery.domain.durations import format_utc
+from delivery.domain.model import MessageId, Prefix, TenantId, format_id
+from delivery.services.dead_letters import BatchResult
+from delivery.services.presentation import format_relative_time
 
 app = typer.Typer(name="ingest", help="Messages from RabbitMQ that were refused.", no_args_is_help=True)
 
-Everything = Annotated[bool, typer.Option("--all", help="All that there are.")]
-ReasonLike = Annotated[
+AllOption = Annotated[bool, typer.Option("--all", help="All that there are.")]
+ReasonLikeOption = Annotated[
     str | None,
     typer.Option("--reason-like", metavar="WORDS", help="All that were refused with these words."),
 ]
@@ -25,139 +34,151 @@ ReasonLike = Annotated[
 
 @app.command("list")
 def list_messages(
-    limit: Limit = 20,
-    before: Annotated[MessageId | None, id_option("--before", Prefix.MESSAGE, Before)] = None,
-    json: AsJson = False,
+    limit: LimitOption = 20,
+    before: Annotated[MessageId | None, id_option("--before", Prefix.MESSAGE, BEFORE_HELP)] = None,
+    json: JsonOption = False,
 ) -> None:
     """List messages that could not be accepted, newest first."""
-    page = ask(lambda uses: uses.messages.page(cut_of(limit, before)))
+    page = run_use_case(lambda uses: uses.dead_letters.list_messages(to_page_request(limit, before)))
     if json:
-        print_json(shapes.page([shapes.message(one) for one in page.items], Prefix.MESSAGE, page.last))
+        print_json(
+            json_shapes.page(
+                [json_shapes.message(one) for one in page.items], Prefix.MESSAGE, page.next_cursor
+            )
+        )
         return
     now = clock()
     print_page(
         page,
         [
             Column("MESSAGE"),
-            Column("MESSAGE-ID", extra=True),
-            Column("FROM", extra=True),
-            Column("LAST", extra=True),
-            Column("TIMES", extra=True, number=True),
-            Column("WHY", gives_way=True),
+            Column("MESSAGE-ID", optional=True),
+            Column("FROM", optional=True),
+            Column("LAST", optional=True),
+            Column("TIMES", optional=True, numeric=True),
+            Column("WHY", shrinkable=True),
         ],
         lambda one: (
-            show_id(Prefix.MESSAGE, one.id),
+            format_id(Prefix.MESSAGE, one.id),
             one.message_id or "",
             one.publisher or "",
-            when(one.last_at, now=now),
+            format_relative_time(one.last_at, now=now),
             f"{one.times:,}",
             one.reason,
         ),
         Prefix.MESSAGE,
-        none="No message is set aside.",
+        empty_message="No message is set aside.",
     )
 
 
 @app.command()
-def show(message: TheMessage, json: AsJson = False) -> None:
+def show(message_id: MessageArgument, json: JsonOption = False) -> None:
     """Show a message with its body."""
-    one = ask(lambda uses: uses.messages.read(message))
+    one = run_use_case(lambda uses: uses.dead_letters.get_message(message_id))
     if json:
-        print_json(shapes.message(one))
+        print_json(json_shapes.message(one))
         return
     tenant, key = one.tenant_id, one.key_id
     print_facts(
         [
             ("why", one.reason),
             ("message-id", one.message_id or ""),
-            ("tenant", "not known" if tenant is None else show_id(Prefix.TENANT, tenant)),
-            ("key", "" if key is None else show_id(Prefix.KEY, key)),
+            ("tenant", "not known" if tenant is None else format_id(Prefix.TENANT, tenant)),
+            ("key", "" if key is None else format_id(Prefix.KEY, key)),
             ("from", one.publisher or ""),
-            ("came first", exact(one.first_at)),
-            ("came last", f"{exact(one.last_at)}, {one.times:,} times in all"),
+            ("came first", format_utc(one.first_at)),
+            ("came last", f"{format_utc(one.last_at)}, {one.times:,} times in all"),
             ("body", f"{one.size:,} bytes"),
         ],
-        title=show_id(Prefix.MESSAGE, one.id),
+        title=format_id(Prefix.MESSAGE, one.id),
     )
-    print_indented((one.body or b"").decode(errors="replace"), by=2)
+    print_indented((one.body or b"").decode(errors="replace"), indent=2)
 
 
 @app.command(
-    epilog=examples(
+    epilog=format_examples(
         "waybill ingest retry msg_…",
         "waybill ingest retry msg_… --tenant ten_…",
         'waybill ingest retry --reason-like "no API key" --tenant ten_…',
     )
 )
 def retry(  # noqa: PLR0913, PLR0917  each is an option
-    message: AMessage = None,
-    everything: Everything = False,
-    reason_like: ReasonLike = None,
-    tenant: Annotated[
+    message_id: OptionalMessageArgument = None,
+    everything: AllOption = False,
+    reason_like: ReasonLikeOption = None,
+    tenant_id: Annotated[
         TenantId | None, id_option("--tenant", Prefix.TENANT, "Whose, where its key did not tell.")
     ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="In place of its message-id.")
     ] = None,
-    reason: Why = None,
-    json: AsJson = False,
+    reason: ReasonOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Accept a message after all, and print its event's id; or many. What still refuses it is told."""
-    one, like = _which(message, reason_like, everything=everything)
+    one, like = _choose_messages(message_id, reason_like, everything=everything)
     if one is None:
         if idempotency_key is not None:
-            raise WrongUsage("--idempotency-key is for one message: each of many needs its own.")
-        many = ask(
-            lambda uses: uses.messages.retry_many(like, tenant_id=tenant, reason=reason, actor=actor())
+            raise UsageError("--idempotency-key is for one message: each of many needs its own.")
+        many = run_use_case(
+            lambda uses: uses.dead_letters.retry_matching(
+                like, tenant_id=tenant_id, reason=reason, actor=get_actor()
+            )
         )
-        _tell(many, "are events now", json=json)
+        _print_result(many, "are events now", json=json)
         return
-    retried = ask(
-        lambda uses: uses.messages.retry(
-            one, tenant_id=tenant, idempotency_key=idempotency_key, reason=reason, actor=actor()
+    retried = run_use_case(
+        lambda uses: uses.dead_letters.retry_message(
+            one, tenant_id=tenant_id, idempotency_key=idempotency_key, reason=reason, actor=get_actor()
         )
     )
-    event = show_id(Prefix.EVENT, retried.event_id)
+    event = format_id(Prefix.EVENT, retried.event_id)
     if json:
         print_json({"event_id": event, "deliveries": retried.deliveries, "replayed": retried.replayed})
         return
-    say(event)
+    print_text(event)
 
 
 @app.command(
-    epilog=examples("waybill ingest discard msg_…", 'waybill ingest discard --all --reason "a test"')
+    epilog=format_examples("waybill ingest discard msg_…", 'waybill ingest discard --all --reason "a test"')
 )
 def discard(
-    message: AMessage = None,
-    everything: Everything = False,
-    reason_like: ReasonLike = None,
-    reason: Why = None,
-    json: AsJson = False,
+    message_id: OptionalMessageArgument = None,
+    everything: AllOption = False,
+    reason_like: ReasonLikeOption = None,
+    reason: ReasonOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Throw a message away for good; or many."""
-    one, like = _which(message, reason_like, everything=everything)
+    one, like = _choose_messages(message_id, reason_like, everything=everything)
     if one is None:
-        many = ask(lambda uses: uses.messages.discard_many(like, reason=reason, actor=actor()))
-        _tell(many, "are thrown away", json=json)
+        many = run_use_case(
+            lambda uses: uses.dead_letters.discard_matching(like, reason=reason, actor=get_actor())
+        )
+        _print_result(many, "are thrown away", json=json)
         return
-    ask(lambda uses: uses.messages.discard(one, reason=reason, actor=actor()))
-    shown = show_id(Prefix.MESSAGE, one)
+    run_use_case(lambda uses: uses.dead_letters.discard_message(one, reason=reason, actor=get_actor()))
+    shown = format_id(Prefix.MESSAGE, one)
     if json:
         print_json({"id": shown, "discarded": True})
         return
-    say(f"{shown} is thrown away.")
+    print_text(f"{shown} is thrown away.")
 
 
-def _which(message: MessageId | None, like: str | None, *, everything: bool) -> tuple[MessageId | None, str]:
+def _choose_messages(
+    message_id: MessageId | None, like: str | None, *, everything: bool
+) -> tuple[MessageId | None, str]:
     """The one that is meant, or None and the words that a reason has to have."""
     # Words that are empty, such as a variable that is not set, are not all of them.
-    if [message is not None, everything, like is not None].count(True) != 1 or like == "":
-        raise WrongUsage("Say which: a message, --reason-like with some words of the reason, or --all.")
-    return message, like or ""
+    if [message_id is not None, everything, like is not None].count(True) != 1 or like == "":
+        raise UsageError("Say which: a message, --reason-like with some words of the reason, or --all.")
+    return message_id, like or ""
 
 
-def _tell(many: Many, became: str, *, json: bool) -> None:
+def _print_result(many: BatchResult, outcome: str, *, json: bool) -> None:
     if json:
-        print_json({"done": many.done, "left": many.left})
+        print_json({"done": many.done, "left": many.remaining})
         return
-    say(f"{many.done:,} {became}." + (f" {many.left:,} are still refused." if many.left else ""))
+    print_text(
+        f"{many.done:,} {outcome}." + (f" {many.remaining:,} are still refused." if many.remaining else "")
+    )

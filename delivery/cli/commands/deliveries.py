@@ -5,67 +5,72 @@ from typing import Annotated
 import typer
 
 from delivery.bootstrap import Services, clock
-from delivery.cli import erasure, shapes, trace_shapes
-from delivery.cli.delivery_screen import History, print_attempt, print_history
-from delivery.cli.door import actor, ask
-from delivery.cli.filter_options import Beyond, OldestFirst, filtered
-from delivery.cli.listing import print_page
-from delivery.cli.options import (
-    AnyTenant,
-    AsJson,
-    Limit,
-    Tenant,
-    TheAttempt,
-    TheDelivery,
-    Why,
-    examples,
+from delivery.cli.commands import erasure
+from delivery.cli.options.common import (
+    AnyTenantOption,
+    AttemptArgument,
+    DeliveryArgument,
+    JsonOption,
+    LimitOption,
+    ReasonOption,
+    TenantOption,
+    format_examples,
     id_option,
 )
-from delivery.cli.screen import Column, print_json, say
-from delivery.cli.trace_screen import print_delivery_trace
-from delivery.errors import NotFound
-from delivery.model import DeliveryId, Prefix, TenantId, show_id
-from delivery.paging import Cut
-from delivery.selection import DeliverySelection
-from delivery.wording import next_step, standing
+from delivery.cli.options.delivery_filter import SEARCH_BEFORE_HELP, OldestFirstOption, with_filter_options
+from delivery.cli.output import json_shapes, json_timeline
+from delivery.cli.output.deliveries import DeliveryWithAttempts, print_attempt, print_history
+from delivery.cli.output.pages import print_page
+from delivery.cli.output.table import Column, print_json, print_text
+from delivery.cli.output.timeline import print_delivery_trace
+from delivery.cli.runtime import get_actor, run_use_case
+from delivery.domain.delivery_filter import DeliveryFilter
+from delivery.domain.errors import NotFound
+from delivery.domain.model import DeliveryId, Prefix, TenantId, format_id
+from delivery.domain.pagination import PageRequest
+from delivery.services.presentation import describe_next_step, describe_status
 
 app = typer.Typer(name="delivery", help="Deliveries: one event owed to one endpoint.", no_args_is_help=True)
-attempts = typer.Typer(
+attempts_app = typer.Typer(
     name="attempt", help="Attempts: one HTTP exchange for a delivery.", no_args_is_help=True
 )
 
-MOST_ATTEMPTS = 100
+MAX_SHOWN_ATTEMPTS = 100
 
 
 @app.command(
     "search",
-    epilog=examples(
+    epilog=format_examples(
         "waybill delivery search --tenant ten_… --status failed --since 2h",
         "waybill delivery search --tenant ten_… --endpoint ep_… --response 5xx --oldest-first",
         "waybill delivery search --tenant ten_… --payload '$.order.id=1042' --json",
     ),
 )
-@filtered
+@with_filter_options
 def search(  # noqa: PLR0913, PLR0917  one for each option
-    wanted: DeliverySelection,
-    tenant: AnyTenant = None,
-    oldest_first: OldestFirst = False,
+    selection: DeliveryFilter,
+    tenant_id: AnyTenantOption = None,
+    oldest_first: OldestFirstOption = False,
     count: Annotated[bool, typer.Option("--count", metavar="", help="Only count them.")] = False,
-    limit: Limit = 20,
-    before: Annotated[DeliveryId | None, id_option("--before", Prefix.DELIVERY, Beyond)] = None,
-    json: AsJson = False,
+    limit: LimitOption = 20,
+    before: Annotated[DeliveryId | None, id_option("--before", Prefix.DELIVERY, SEARCH_BEFORE_HELP)] = None,
+    json: JsonOption = False,
 ) -> None:
     """Find deliveries that meet every filter, newest first.
 
     A filter that is given more than once is met by any of its values. Without --tenant: of all tenants.
     """
     if count:
-        _count(tenant, wanted, json)
+        _print_count(tenant_id, selection, json)
         return
-    cut = Cut.following(limit, before, oldest_first=oldest_first)
-    page = ask(lambda uses: uses.deliveries.page(tenant, wanted, cut))
+    cut = PageRequest.from_cursor(limit, before, oldest_first=oldest_first)
+    page = run_use_case(lambda uses: uses.deliveries.list_deliveries(tenant_id, selection, cut))
     if json:
-        print_json(shapes.page([shapes.delivery(one) for one in page.items], Prefix.DELIVERY, page.last))
+        print_json(
+            json_shapes.page(
+                [json_shapes.delivery(one) for one in page.items], Prefix.DELIVERY, page.next_cursor
+            )
+        )
         return
     now = clock()
     print_page(
@@ -73,100 +78,104 @@ def search(  # noqa: PLR0913, PLR0917  one for each option
         [
             Column("DELIVERY"),
             Column("STATUS"),
-            Column("TRIES", number=True),
+            Column("TRIES", numeric=True),
             Column("WHEN"),
-            Column("EVENT TYPE", gives_way=True),
-            Column("ENDPOINT", extra=True),
-            Column("EVENT", extra=True),
+            Column("EVENT TYPE", shrinkable=True),
+            Column("ENDPOINT", optional=True),
+            Column("EVENT", optional=True),
         ],
         lambda one: (
-            show_id(Prefix.DELIVERY, one.id),
+            format_id(Prefix.DELIVERY, one.id),
             one.status,
             str(one.attempts),
-            next_step(one, now=now),
+            describe_next_step(one, now=now),
             one.event_type,
-            show_id(Prefix.ENDPOINT, one.endpoint_id),
-            show_id(Prefix.EVENT, one.event_id),
+            format_id(Prefix.ENDPOINT, one.endpoint_id),
+            format_id(Prefix.EVENT, one.event_id),
         ),
         Prefix.DELIVERY,
-        none="There is no such delivery.",
+        empty_message="There is no such delivery.",
     )
 
 
 app.command("list", help="The same as search.")(search)
 
 
-def _count(tenant: TenantId | None, wanted: DeliverySelection, json: bool) -> None:
-    counted = ask(lambda uses: uses.deliveries.count(tenant, wanted))
+def _print_count(tenant_id: TenantId | None, selection: DeliveryFilter, json: bool) -> None:
+    counted = run_use_case(lambda uses: uses.deliveries.count_deliveries(tenant_id, selection))
     if json:
         print_json({"count": counted.count, "exact": counted.exact})
         return
-    say(f"{counted.count:,}" if counted.exact else f"about {counted.count:,}")
+    print_text(f"{counted.count:,}" if counted.exact else f"about {counted.count:,}")
 
 
 @app.command()
-def show(tenant: Tenant, delivery: TheDelivery, json: AsJson = False) -> None:
+def show(tenant_id: TenantOption, delivery_id: DeliveryArgument, json: JsonOption = False) -> None:
     """Show a delivery: where it stands and why, and every attempt."""
 
-    async def use(uses: Services) -> History:
-        one = await uses.deliveries.read(tenant, delivery)
-        tried = await uses.deliveries.attempts(tenant, delivery, Cut(MOST_ATTEMPTS))
+    async def use(uses: Services) -> DeliveryWithAttempts:
+        one = await uses.deliveries.read(tenant_id, delivery_id)
+        tried = await uses.deliveries.list_attempts(tenant_id, delivery_id, PageRequest(MAX_SHOWN_ATTEMPTS))
         try:
-            endpoint = await uses.endpoints.read(tenant, one.endpoint_id)
+            endpoint = await uses.endpoints.read(tenant_id, one.endpoint_id)
         except NotFound:
             endpoint = None
-        return History(one, endpoint, tried.items[::-1])
+        return DeliveryWithAttempts(one, endpoint, tried.items[::-1])
 
-    history = ask(use)
+    history = run_use_case(use)
     if json:
-        newest_first = [shapes.attempt(attempt) for attempt in reversed(history.attempts)]
-        print_json(shapes.delivery(history.delivery) | {"latest_attempts": newest_first})
+        newest_first = [json_shapes.attempt(attempt) for attempt in reversed(history.attempts)]
+        print_json(json_shapes.delivery(history.delivery) | {"latest_attempts": newest_first})
         return
     print_history(history, now=clock())
 
 
-@app.command(epilog=examples("waybill delivery why --tenant ten_… dlv_…"))
-def why(tenant: Tenant, delivery: TheDelivery, json: AsJson = False) -> None:
+@app.command(epilog=format_examples("waybill delivery why --tenant ten_… dlv_…"))
+def why(tenant_id: TenantOption, delivery_id: DeliveryArgument, json: JsonOption = False) -> None:
     """Tell why a delivery is where it is: everything that happened to it, and what comes next."""
-    trace = ask(lambda uses: uses.traces.of_delivery(tenant, delivery))
+    trace = run_use_case(lambda uses: uses.timelines.load_delivery_timeline(tenant_id, delivery_id))
     if json:
-        print_json(trace_shapes.delivery_trace(trace))
+        print_json(json_timeline.delivery_trace(trace))
         return
     print_delivery_trace(trace)
 
 
-@app.command(epilog=examples('waybill delivery replay --tenant ten_… dlv_… --reason "the receiver lost it"'))
+@app.command(
+    epilog=format_examples('waybill delivery replay --tenant ten_… dlv_… --reason "the receiver lost it"')
+)
 def replay(
-    tenant: Tenant,
-    delivery: TheDelivery,
-    reason: Why = None,
+    tenant_id: TenantOption,
+    delivery_id: DeliveryArgument,
+    reason: ReasonOption = None,
     hold: Annotated[
         bool, typer.Option("--hold", metavar="", help="Also for a paused or disabled endpoint: it is held.")
     ] = False,
-    json: AsJson = False,
+    json: JsonOption = False,
 ) -> None:
     """Send a delivery again. A waiting one now, a final one anew, under the same webhook-id."""
 
-    async def use(uses: Services) -> History:
-        again = await uses.deliveries.replay(tenant, delivery, reason=reason, hold=hold, actor=actor())
-        return History(again, await uses.endpoints.read(tenant, again.endpoint_id), ())
+    async def use(uses: Services) -> DeliveryWithAttempts:
+        again = await uses.deliveries.replay(
+            tenant_id, delivery_id, reason=reason, hold=hold, actor=get_actor()
+        )
+        return DeliveryWithAttempts(again, await uses.endpoints.read(tenant_id, again.endpoint_id), ())
 
-    history = ask(use)
+    history = run_use_case(use)
     if json:
-        print_json(shapes.delivery(history.delivery))
+        print_json(json_shapes.delivery(history.delivery))
         return
-    stands = standing(history.delivery, history.endpoint, now=clock())
-    say(f"{show_id(Prefix.DELIVERY, delivery)} is {stands}.")
+    stands = describe_status(history.delivery, history.endpoint, now=clock())
+    print_text(f"{format_id(Prefix.DELIVERY, delivery_id)} is {stands}.")
 
 
-@attempts.command("show")
-def show_attempt(tenant: Tenant, attempt: TheAttempt, json: AsJson = False) -> None:
+@attempts_app.command("show")
+def show_attempt(tenant_id: TenantOption, attempt_id: AttemptArgument, json: JsonOption = False) -> None:
     """Show an attempt: what went out and what came back."""
-    told = ask(lambda uses: uses.deliveries.attempt(tenant, attempt))
+    told = run_use_case(lambda uses: uses.deliveries.read_attempt(tenant_id, attempt_id))
     if json:
-        print_json(shapes.attempt_told(told))
+        print_json(json_shapes.attempt_told(told))
         return
     print_attempt(told)
 
 
-attempts.command("erase", epilog=erasure.OF_ATTEMPT)(erasure.erase_attempt)
+attempts_app.command("erase", epilog=erasure.ATTEMPT_EXAMPLES)(erasure.erase_attempt)

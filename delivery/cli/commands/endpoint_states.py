@@ -5,68 +5,97 @@ from typing import Annotated
 import typer
 
 from delivery.bootstrap import clock
-from delivery.cli import shapes
-from delivery.cli.door import actor, ask
-from delivery.cli.endpoint_health_screen import print_health, print_preview
-from delivery.cli.endpoint_screen import print_endpoint
-from delivery.cli.options import AsJson, Tenant, TheEndpoint, Why
-from delivery.cli.screen import print_json
-from delivery.model import Endpoint
+from delivery.cli.options.common import EndpointArgument, JsonOption, ReasonOption, TenantOption
+from delivery.cli.output import json_shapes
+from delivery.cli.output.endpoint_health import print_enable_preview, print_health
+from delivery.cli.output.endpoints import print_endpoint
+from delivery.cli.output.table import print_json
+from delivery.cli.runtime import get_actor, run_use_case
+from delivery.domain.model import Endpoint
 
 
-def pause(tenant: Tenant, endpoint: TheEndpoint, reason: Why = None, json: AsJson = False) -> None:
+def pause(
+    tenant_id: TenantOption,
+    endpoint_id: EndpointArgument,
+    reason: ReasonOption = None,
+    json: JsonOption = False,
+) -> None:
     """Pause an endpoint. Its deliveries are still made, and held until it is resumed."""
-    show_changed(ask(lambda uses: uses.endpoints.pause(tenant, endpoint, reason=reason, actor=actor())), json)
-
-
-def resume(tenant: Tenant, endpoint: TheEndpoint, reason: Why = None, json: AsJson = False) -> None:
-    """Resume a paused endpoint. What was held goes out, one at a time at first, then faster."""
-    show_changed(
-        ask(lambda uses: uses.endpoints.resume(tenant, endpoint, reason=reason, actor=actor())), json
+    print_changed_endpoint(
+        run_use_case(
+            lambda uses: uses.endpoints.pause(tenant_id, endpoint_id, reason=reason, actor=get_actor())
+        ),
+        json,
     )
 
 
-def disable(tenant: Tenant, endpoint: TheEndpoint, reason: Why = None, json: AsJson = False) -> None:
+def resume(
+    tenant_id: TenantOption,
+    endpoint_id: EndpointArgument,
+    reason: ReasonOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Resume a paused endpoint. What was held goes out, one at a time at first, then faster."""
+    print_changed_endpoint(
+        run_use_case(
+            lambda uses: uses.endpoints.resume(tenant_id, endpoint_id, reason=reason, actor=get_actor())
+        ),
+        json,
+    )
+
+
+def disable(
+    tenant_id: TenantOption,
+    endpoint_id: EndpointArgument,
+    reason: ReasonOption = None,
+    json: JsonOption = False,
+) -> None:
     """Disable an endpoint. Its deliveries are still made, and held until somebody enables it."""
-    show_changed(
-        ask(lambda uses: uses.endpoints.disable(tenant, endpoint, reason=reason, actor=actor())), json
+    print_changed_endpoint(
+        run_use_case(
+            lambda uses: uses.endpoints.disable(tenant_id, endpoint_id, reason=reason, actor=get_actor())
+        ),
+        json,
     )
 
 
 def enable(
-    tenant: Tenant,
-    endpoint: TheEndpoint,
-    reason: Why = None,
+    tenant_id: TenantOption,
+    endpoint_id: EndpointArgument,
+    reason: ReasonOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", metavar="", help="Change nothing; tell what would go out.")
     ] = False,
-    json: AsJson = False,
+    json: JsonOption = False,
 ) -> None:
     """Enable a disabled endpoint. What was held goes out, one at a time at first, then faster."""
     if not dry_run:
-        show_changed(
-            ask(lambda uses: uses.endpoints.enable(tenant, endpoint, reason=reason, actor=actor())), json
+        print_changed_endpoint(
+            run_use_case(
+                lambda uses: uses.endpoints.enable(tenant_id, endpoint_id, reason=reason, actor=get_actor())
+            ),
+            json,
         )
         return
-    preview = ask(lambda uses: uses.endpoints.preview_enable(tenant, endpoint, reason=reason))
+    preview = run_use_case(lambda uses: uses.endpoints.preview_enable(tenant_id, endpoint_id, reason=reason))
     if json:
-        print_json(shapes.enable_preview(preview))
+        print_json(json_shapes.enable_preview(preview))
         return
-    print_preview(preview, now=clock())
+    print_enable_preview(preview, now=clock())
 
 
-def health(tenant: Tenant, endpoint: TheEndpoint, json: AsJson = False) -> None:
+def health(tenant_id: TenantOption, endpoint_id: EndpointArgument, json: JsonOption = False) -> None:
     """Show how an endpoint does. What holds it, what waits for it, and how its last attempts went."""
-    one = ask(lambda uses: uses.endpoints.health(tenant, endpoint))
+    one = run_use_case(lambda uses: uses.endpoints.read_health(tenant_id, endpoint_id))
     if json:
-        print_json(shapes.endpoint_health(one))
+        print_json(json_shapes.endpoint_health(one))
         return
     print_health(one, now=clock())
 
 
-def show_changed(endpoint: Endpoint, json: bool) -> None:
+def print_changed_endpoint(endpoint: Endpoint, json: bool) -> None:
     """Print an endpoint as it is now."""
     if json:
-        print_json(shapes.endpoint(endpoint))
+        print_json(json_shapes.endpoint(endpoint))
         return
     print_endpoint(endpoint, (), now=clock())

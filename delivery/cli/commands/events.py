@@ -7,41 +7,49 @@ from typing import Annotated
 import msgspec
 import typer
 
-from delivery.accept import parse_event
-from delivery.accept.accepter import Accepted
 from delivery.bootstrap import Services, clock
-from delivery.cli import erasure, shapes, trace_shapes
-from delivery.cli.door import ask
-from delivery.cli.event_body import event_body
-from delivery.cli.filter_options import Beyond, OfTypes, OldestFirst, UnderKey, WithPayload
-from delivery.cli.listing import print_page
-from delivery.cli.options import (
-    AnyTenant,
-    AsJson,
-    Limit,
-    Since,
-    Tenant,
-    TheEvent,
-    Until,
-    examples,
+from delivery.cli.commands import erasure
+from delivery.cli.options.common import (
+    AnyTenantOption,
+    EventArgument,
+    JsonOption,
+    LimitOption,
+    SinceOption,
+    TenantOption,
+    UntilOption,
+    format_examples,
     id_option,
     read_content,
 )
-from delivery.cli.screen import Column, note, print_facts, print_indented, print_json, say
-from delivery.cli.trace_screen import print_event_trace
-from delivery.deliveries import EventHead, EventSelection
-from delivery.errors import Invalid
-from delivery.model import EventId, Prefix, show_id
-from delivery.paging import Cut
-from delivery.wording import exact, when
+from delivery.cli.options.delivery_filter import (
+    SEARCH_BEFORE_HELP,
+    IdempotencyKeyOption,
+    OldestFirstOption,
+    PayloadFilterOption,
+    TypesOption,
+)
+from delivery.cli.options.event_body import build_event_body
+from delivery.cli.output import json_shapes, json_timeline
+from delivery.cli.output.pages import print_page
+from delivery.cli.output.table import Column, print_facts, print_indented, print_json, print_note, print_text
+from delivery.cli.output.timeline import print_event_trace
+from delivery.cli.runtime import run_use_case
+from delivery.domain.durations import format_utc
+from delivery.domain.errors import Invalid
+from delivery.domain.model import EventId, Prefix, format_id
+from delivery.domain.pagination import PageRequest
+from delivery.ledger.records.events import EventFilter, EventSummary
+from delivery.pipeline.intake import IntakeResult
+from delivery.pipeline.parsing import parse_event
+from delivery.services.presentation import format_relative_time
 
 app = typer.Typer(name="event", help="Events: what happened.", no_args_is_help=True)
 
-_KEY = re.compile(r"[!-~]{1,255}")
+_IDEMPOTENCY_KEY_PATTERN = re.compile(r"[!-~]{1,255}")
 
 
 @app.command(
-    epilog=examples(
+    epilog=format_examples(
         """waybill event send --tenant ten_… --type order.created --data '{"order": 1042}'""",
         "waybill event send --tenant ten_… --type order.created --data @order.json",
         "jq -c . order.json | waybill event send --tenant ten_… --type order.created --data -",
@@ -49,7 +57,7 @@ _KEY = re.compile(r"[!-~]{1,255}")
     )
 )
 def send(  # noqa: PLR0913, PLR0917  one for each option
-    tenant: Tenant,
+    tenant_id: TenantOption,
     type_: Annotated[
         str | None, typer.Option("--type", metavar="TYPE", help="Such as order.created.", show_default=False)
     ] = None,
@@ -77,115 +85,117 @@ def send(  # noqa: PLR0913, PLR0917  one for each option
         str | None,
         typer.Option(metavar="KEY", help="Sent again under the same key, it is the same event."),
     ] = None,
-    json: AsJson = False,
+    json: JsonOption = False,
 ) -> None:
     """Send an event. Its data goes out byte for byte as it is given."""
-    if idempotency_key is not None and _KEY.fullmatch(idempotency_key) is None:
+    if idempotency_key is not None and _IDEMPOTENCY_KEY_PATTERN.fullmatch(idempotency_key) is None:
         raise Invalid("idempotency-key", "must be 1 to 255 visible ASCII characters")
 
     if (example is None) == (type_ is None and data is None) or (type_ is None) != (data is None):
         raise typer.BadParameter("Give --type and --data, or --example alone.")
 
-    async def use(uses: Services) -> Accepted:
-        sent = await uses.catalogue.example(example) if example else (data or b"").strip()
-        body = event_body(example or type_ or "", sent, channel or ())
-        return await uses.accepter.accept(
-            tenant,
-            [parse_event(body, uses.accepter.limits)],
+    async def use(uses: Services) -> IntakeResult:
+        sent = await uses.event_types.read_example(example) if example else (data or b"").strip()
+        body = build_event_body(example or type_ or "", sent, channel or ())
+        return await uses.intake.accept_events(
+            tenant_id,
+            [parse_event(body, uses.intake.limits)],
             single=True,
             idempotency_key=idempotency_key,
             request_sha256=b"" if idempotency_key is None else hashlib.sha256(body).digest(),
         )
 
-    accepted = ask(use)
+    accepted = run_use_case(use)
     if json:
-        print_json(msgspec.Raw(accepted.answer))
+        print_json(msgspec.Raw(accepted.response_body))
         return
-    answer = msgspec.json.decode(accepted.answer)
-    say(answer["id"])
+    answer = msgspec.json.decode(accepted.response_body)
+    print_text(answer["id"])
     again = "It was sent before under this idempotency key. " if accepted.replayed else ""
-    note(f"{again}It is owed to {_counted(answer['deliveries'], 'endpoint')}.")
+    print_note(f"{again}It is owed to {_format_count(answer['deliveries'], 'endpoint')}.")
 
 
 @app.command("list")
 def list_events(  # noqa: PLR0913, PLR0917  one for each option
-    tenant: AnyTenant = None,
-    types: OfTypes = None,
-    idempotency_key: UnderKey = None,
-    payload: WithPayload = None,
-    since: Since = None,
-    until: Until = None,
-    oldest_first: OldestFirst = False,
-    limit: Limit = 20,
-    before: Annotated[EventId | None, id_option("--before", Prefix.EVENT, Beyond)] = None,
-    json: AsJson = False,
+    tenant_id: AnyTenantOption = None,
+    types: TypesOption = None,
+    idempotency_key: IdempotencyKeyOption = None,
+    payload: PayloadFilterOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    oldest_first: OldestFirstOption = False,
+    limit: LimitOption = 20,
+    before: Annotated[EventId | None, id_option("--before", Prefix.EVENT, SEARCH_BEFORE_HELP)] = None,
+    json: JsonOption = False,
 ) -> None:
     """Find events, newest first. Without --tenant: of all tenants."""
-    wanted = EventSelection(tuple(types or ()), since, until, idempotency_key, tuple(payload or ()))
-    cut = Cut.following(limit, before, oldest_first=oldest_first)
-    page = ask(lambda uses: uses.deliveries.events(tenant, wanted, cut))
+    wanted = EventFilter(tuple(types or ()), since, until, idempotency_key, tuple(payload or ()))
+    cut = PageRequest.from_cursor(limit, before, oldest_first=oldest_first)
+    page = run_use_case(lambda uses: uses.deliveries.list_events(tenant_id, wanted, cut))
     if json:
-        print_json(shapes.page([shapes.event(one) for one in page.items], Prefix.EVENT, page.last))
+        print_json(
+            json_shapes.page([json_shapes.event(one) for one in page.items], Prefix.EVENT, page.next_cursor)
+        )
         return
     now = clock()
     print_page(
         page,
         [
             Column("EVENT"),
-            Column("TYPE", gives_way=True),
-            Column("DELIVERIES", number=True),
+            Column("TYPE", shrinkable=True),
+            Column("DELIVERIES", numeric=True),
             Column("ACCEPTED"),
         ],
         lambda one: (
-            show_id(Prefix.EVENT, one.id),
+            format_id(Prefix.EVENT, one.id),
             one.type,
             str(one.matched),
-            when(one.created_at, now=now),
+            format_relative_time(one.created_at, now=now),
         ),
         Prefix.EVENT,
-        none="There is no such event.",
+        empty_message="There is no such event.",
     )
 
 
 @app.command()
-def show(tenant: Tenant, event: TheEvent, json: AsJson = False) -> None:
+def show(tenant_id: TenantOption, event_id: EventArgument, json: JsonOption = False) -> None:
     """Show an event, with the body that the standard format sends."""
-    head, body = ask(lambda uses: uses.deliveries.event(tenant, event))
+    head, body = run_use_case(lambda uses: uses.deliveries.read_event(tenant_id, event_id))
     if json:
-        print_json(shapes.event_told(head, body))
+        print_json(json_shapes.event_told(head, body))
         return
     print_facts(
         [
             ("type", head.type),
             ("channels", " ".join(head.channels)),
-            ("accepted", exact(head.created_at)),
-            ("owed to", _counted(head.matched, "endpoint")),
-            ("body", _told(head, body)),
+            ("accepted", format_utc(head.created_at)),
+            ("owed to", _format_count(head.matched, "endpoint")),
+            ("body", _describe_body(head, body)),
         ],
-        title=f"Event {show_id(Prefix.EVENT, head.id)}",
+        title=f"Event {format_id(Prefix.EVENT, head.id)}",
     )
     if body is not None:
-        print_indented(body.decode(errors="replace"), by=2)
+        print_indented(body.decode(errors="replace"), indent=2)
 
 
-app.command("erase", epilog=erasure.OF_EVENT)(erasure.erase_event)
+app.command("erase", epilog=erasure.EVENT_EXAMPLES)(erasure.erase_event)
 
 
-@app.command(epilog=examples("waybill event why --tenant ten_… evt_…"))
-def why(tenant: Tenant, event: TheEvent, json: AsJson = False) -> None:
+@app.command(epilog=format_examples("waybill event why --tenant ten_… evt_…"))
+def why(tenant_id: TenantOption, event_id: EventArgument, json: JsonOption = False) -> None:
     """Tell to which endpoints an event went and why, and why it did not go to the others."""
-    trace = ask(lambda uses: uses.traces.of_event(tenant, event))
+    trace = run_use_case(lambda uses: uses.timelines.load_event_timeline(tenant_id, event_id))
     if json:
-        print_json(trace_shapes.event_trace(trace))
+        print_json(json_timeline.event_trace(trace))
         return
     print_event_trace(trace)
 
 
-def _told(head: EventHead, body: bytes | None) -> str:
+def _describe_body(head: EventSummary, body: bytes | None) -> str:
     if body is not None:
         return f"{len(body):,} bytes, as the standard format sends it:"
-    return "is no longer kept" if head.erased_at is None else f"was erased {exact(head.erased_at)}"
+    return "is no longer kept" if head.erased_at is None else f"was erased {format_utc(head.erased_at)}"
 
 
-def _counted(count: int, noun: str) -> str:
+def _format_count(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"

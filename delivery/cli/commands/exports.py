@@ -11,135 +11,142 @@ from typing import IO, Annotated
 import typer
 
 from delivery.bootstrap import Services
-from delivery.cli.door import WrongUsage, ask
-from delivery.cli.filter_options import filtered
-from delivery.cli.options import AnyTenant, AsJson, examples
-from delivery.cli.screen import console, note, print_json
-from delivery.exporting import Format
-from delivery.selection import DeliverySelection, refuse_unless_meant
-from delivery.taming import tame
+from delivery.cli.options.common import AnyTenantOption, JsonOption, format_examples
+from delivery.cli.options.delivery_filter import with_filter_options
+from delivery.cli.output.table import make_console, print_json, print_note
+from delivery.cli.runtime import UsageError, run_use_case
+from delivery.domain.delivery_filter import DeliveryFilter, require_bounded_filter
+from delivery.domain.sanitize import escape_control_chars
+from delivery.services.exports.rows import ExportFormat
 
-Pieces = AsyncGenerator[tuple[int, bytes], None]
+ExportStream = AsyncGenerator[tuple[int, bytes], None]
 
 app = typer.Typer(name="export", help="Exports: what a search finds, as a file.", no_args_is_help=True)
 
-Form = Annotated[
-    Format, typer.Option("--format", help="A JSON document a line, or CSV with a header.", metavar="FORMAT")
+ExportFormatOption = Annotated[
+    ExportFormat,
+    typer.Option("--format", help="A JSON document a line, or CSV with a header.", metavar="FORMAT"),
 ]
-Output = Annotated[
+OutputOption = Annotated[
     Path | None,
     typer.Option(
         "--output", "-o", dir_okay=False, metavar="FILE", help="Where to; without it, to standard output."
     ),
 ]
-Everything = Annotated[bool, typer.Option("--all", metavar="", help="Without any filter: all there is.")]
-_READABLE_BY_UMASK = 0o666
+AllOption = Annotated[bool, typer.Option("--all", metavar="", help="Without any filter: all there is.")]
+_DEFAULT_FILE_MODE = 0o666
 
 
 @app.command(
     "deliveries",
-    epilog=examples(
+    epilog=format_examples(
         "waybill export deliveries --tenant ten_… --status failed --format csv -o failed.csv",
         "waybill export deliveries --tenant ten_… --since 1d | jq .endpoint_id",
     ),
 )
-@filtered
+@with_filter_options
 def export_deliveries(
-    wanted: DeliverySelection,
-    tenant: AnyTenant = None,
-    form: Form = Format.JSONL,
-    output: Output = None,
-    everything: Everything = False,
-    json: AsJson = False,
+    selection: DeliveryFilter,
+    tenant_id: AnyTenantOption = None,
+    export_format: ExportFormatOption = ExportFormat.JSONL,
+    output: OutputOption = None,
+    everything: AllOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Export deliveries that meet every filter, the oldest first."""
-    refuse_unless_meant(wanted, everything=everything, operator=True)
-    _export(lambda uses: uses.exports.deliveries(tenant, wanted, form), output, json)
+    require_bounded_filter(selection, allow_unbounded=everything, is_operator=True)
+    _write_export(
+        lambda uses: uses.exports.export_deliveries(tenant_id, selection, export_format), output, json
+    )
 
 
 @app.command(
     "attempts",
-    epilog=examples("waybill export attempts --tenant ten_… --endpoint ep_… --since 7d -o attempts.jsonl"),
+    epilog=format_examples(
+        "waybill export attempts --tenant ten_… --endpoint ep_… --since 7d -o attempts.jsonl"
+    ),
 )
-@filtered
+@with_filter_options
 def export_attempts(
-    wanted: DeliverySelection,
-    tenant: AnyTenant = None,
-    form: Form = Format.JSONL,
-    output: Output = None,
-    everything: Everything = False,
-    json: AsJson = False,
+    selection: DeliveryFilter,
+    tenant_id: AnyTenantOption = None,
+    export_format: ExportFormatOption = ExportFormat.JSONL,
+    output: OutputOption = None,
+    everything: AllOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Export all attempts of the deliveries that meet every filter, without bodies."""
-    refuse_unless_meant(wanted, everything=everything, operator=True)
-    _export(lambda uses: uses.exports.attempts(tenant, wanted, form), output, json)
+    require_bounded_filter(selection, allow_unbounded=everything, is_operator=True)
+    _write_export(
+        lambda uses: uses.exports.export_attempts(tenant_id, selection, export_format), output, json
+    )
 
 
-def _export(begin: Callable[[Services], Pieces], output: Path | None, json: bool) -> None:
+def _write_export(open_stream: Callable[[Services], ExportStream], output: Path | None, json: bool) -> None:
     if output is None:
         if json:
-            raise WrongUsage("--json tells of the file that was written: name one with --output.")
-        _written(begin, _write_out)
+            raise UsageError("--json tells of the file that was written: name one with --output.")
+        _write_pieces(open_stream, _write_to_stdout)
         return
-    with whole_file(output) as file:
-        count = _written(begin, file.write)
+    with open_atomic_file(output) as file:
+        count = _write_pieces(open_stream, file.write)
     if json:
         print_json({"file": str(output), "rows": count})
     else:
-        note(f"{count:,} rows are in {output}.")
+        print_note(f"{count:,} rows are in {output}.")
 
 
-def _written(begin: Callable[[Services], Pieces], write: Callable[[bytes], object]) -> int:
+def _write_pieces(open_stream: Callable[[Services], ExportStream], write: Callable[[bytes], object]) -> int:
     # Where rows go to the terminal themselves, nothing else is to move there.
-    watched = sys.stderr.isatty() and not (write is _write_out and sys.stdout.isatty())
+    watched = sys.stderr.isatty() and not (write is _write_to_stdout and sys.stdout.isatty())
 
     async def use(uses: Services) -> int:
         total = 0
-        with _progress(watched=watched) as tell:
-            async for count, piece in begin(uses):
+        with _show_progress(visible=watched) as tell:
+            async for count, piece in open_stream(uses):
                 write(piece)
                 total += count
                 tell(f"{total:,} rows …")
         return total
 
-    return ask(use)
+    return run_use_case(use)
 
 
 @contextmanager
-def _progress(*, watched: bool) -> Iterator[Callable[[str], None]]:
+def _show_progress(*, visible: bool) -> Iterator[Callable[[str], None]]:
     """What tells how far an export is, where somebody watches."""
-    if not watched:
+    if not visible:
         yield lambda _told: None
         return
-    with console(stderr=True).status("Reading …") as status:
+    with make_console(stderr=True).status("Reading …") as status:
         yield status.update
 
 
-def _write_out(piece: bytes) -> None:
+def _write_to_stdout(piece: bytes) -> None:
     if sys.stdout.isatty():  # text of other people must not command the terminal
-        sys.stdout.write(tame(piece.decode().replace("\r\n", "\n"), lines=True))
+        sys.stdout.write(escape_control_chars(piece.decode().replace("\r\n", "\n"), keep_newlines=True))
     else:
         sys.stdout.buffer.write(piece)
 
 
 @contextmanager
-def whole_file(output: Path) -> Iterator[IO[bytes]]:
+def open_atomic_file(output: Path) -> Iterator[IO[bytes]]:
     """A file that has its name only once it is whole; given up halfway, there is none."""
     try:
         handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
     except OSError as error:
-        raise WrongUsage(f"{output} cannot be written: {error.strerror}.") from None
+        raise UsageError(f"{output} cannot be written: {error.strerror}.") from None
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
-        Path(name).chmod(_READABLE_BY_UMASK & ~_umask())
+        Path(name).chmod(_DEFAULT_FILE_MODE & ~_read_umask())
         Path(name).replace(output)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
 
 
-def _umask() -> int:
+def _read_umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

@@ -1,20 +1,30 @@
 """`waybill endpoint filter-test`: whether an event would be owed to an endpoint, and why."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from delivery.accept import NewEvent, parse_event
 from delivery.bootstrap import Services
-from delivery.cli.door import ask
-from delivery.cli.endpoint_options import Filter
-from delivery.cli.event_body import event_body
-from delivery.cli.options import AsJson, Tenant, TheEndpoint, examples, id_option, read_content
-from delivery.cli.screen import print_facts, print_json, say
-from delivery.endpoints import EndpointChanges, Part, Trial
-from delivery.model import EventId, Prefix
+from delivery.cli.options.common import (
+    EndpointArgument,
+    JsonOption,
+    TenantOption,
+    format_examples,
+    id_option,
+    read_content,
+)
+from delivery.cli.options.endpoints import FilterOption
+from delivery.cli.options.event_body import build_event_body
+from delivery.cli.output.table import print_facts, print_json, print_text
+from delivery.cli.runtime import run_use_case
+from delivery.domain.model import EventId, Prefix
+from delivery.pipeline.parsing import NewEvent, parse_event
+from delivery.services.endpoints.filter_test import FilterPartResult, FilterTrial
 
-EXAMPLES = examples(
+if TYPE_CHECKING:
+    from delivery.services.endpoints.validation import EndpointChanges
+
+EXAMPLES = format_examples(
     """waybill endpoint filter-test --tenant ten_… ep_… --type order.created --data '{"total": 120}'""",
     "waybill endpoint filter-test --tenant ten_… ep_… --event evt_… --condition 'total > `100`'",
 )
@@ -22,8 +32,8 @@ _NONE = "none"
 
 
 def filter_test(  # noqa: PLR0913, PLR0917  one for each option
-    tenant: Tenant,
-    endpoint: TheEndpoint,
+    tenant_id: TenantOption,
+    endpoint_id: EndpointArgument,
     type_: Annotated[
         str | None, typer.Option("--type", metavar="TYPE", help="The event's: order.created.")
     ] = None,
@@ -35,8 +45,8 @@ def filter_test(  # noqa: PLR0913, PLR0917  one for each option
         list[str] | None,
         typer.Option(metavar="CHANNEL", help="The event's. Give it again for more."),
     ] = None,
-    event: Annotated[EventId | None, id_option("--event", Prefix.EVENT, "Instead: a past event.")] = None,
-    filter_: Filter = None,
+    event_id: Annotated[EventId | None, id_option("--event", Prefix.EVENT, "Instead: a past event.")] = None,
+    filter_: FilterOption = None,
     wanted_channel: Annotated[
         list[str] | None,
         typer.Option(
@@ -47,12 +57,12 @@ def filter_test(  # noqa: PLR0913, PLR0917  one for each option
         str | None,
         typer.Option(metavar="JMESPATH", help="To try instead of the endpoint's own; none: no condition."),
     ] = None,
-    json: AsJson = False,
+    json: JsonOption = False,
 ) -> None:
     """Tell whether an event would be owed to an endpoint, and why. Nothing is sent, and nothing written."""
-    if (event is None) == (type_ is None and data is None) or (type_ is None) != (data is None):
+    if (event_id is None) == (type_ is None and data is None) or (type_ is None) != (data is None):
         raise typer.BadParameter("Give --type and --data, or --event alone.")
-    if event is not None and channel:
+    if event_id is not None and channel:
         raise typer.BadParameter("--event has the channels that it was sent with.")
     instead: EndpointChanges = {}
     if filter_ is not None:
@@ -62,31 +72,31 @@ def filter_test(  # noqa: PLR0913, PLR0917  one for each option
     if condition is not None:
         instead["condition"] = None if condition == _NONE else condition
 
-    async def use(uses: Services) -> Trial:
-        about: NewEvent | EventId | None = event
+    async def use(uses: Services) -> FilterTrial:
+        about: NewEvent | EventId | None = event_id
         if about is None:
-            body = event_body(type_ or "", (data or b"").strip(), channel or ())
-            about = parse_event(body, uses.accepter.limits)
-        return await uses.endpoints.try_filter(tenant, endpoint, about, instead=instead)
+            body = build_event_body(type_ or "", (data or b"").strip(), channel or ())
+            about = parse_event(body, uses.intake.limits)
+        return await uses.endpoints.try_filter(tenant_id, endpoint_id, about, overrides=instead)
 
-    found = ask(use)
+    found = run_use_case(use)
     if json:
-        print_json(_shape(found))
+        print_json(_trial_document(found))
         return
-    say(found.sentence, style="bold")
+    print_text(found.sentence, style="bold")
     parts = (("type", found.type), ("channels", found.channels), ("condition", found.condition))
-    print_facts([(name, f"{'passes' if one.passes else 'refuses'}: {one.why}") for name, one in parts])
+    print_facts([(name, f"{'passes' if one.passes else 'refuses'}: {one.reason}") for name, one in parts])
 
 
-def _shape(one: Trial) -> dict[str, object]:
+def _trial_document(trial: FilterTrial) -> dict[str, object]:
     return {
-        "delivered": one.delivered,
-        "sentence": one.sentence,
-        "type": _part(one.type) | {"pattern": one.pattern},
-        "channels": _part(one.channels),
-        "condition": _part(one.condition) | {"failed": one.failed},
+        "delivered": trial.delivered,
+        "sentence": trial.sentence,
+        "type": _part_document(trial.type) | {"pattern": trial.pattern},
+        "channels": _part_document(trial.channels),
+        "condition": _part_document(trial.condition) | {"failed": trial.condition_error},
     }
 
 
-def _part(part: Part) -> dict[str, object]:
-    return {"passes": part.passes, "why": part.why}
+def _part_document(part: FilterPartResult) -> dict[str, object]:
+    return {"passes": part.passes, "why": part.reason}

@@ -9,16 +9,16 @@ from typing import Annotated, NoReturn
 import structlog
 import typer
 
-from delivery.cli.door import WrongUsage
-from delivery.cli.options import AsJson, Limit, examples
-from delivery.cli.screen import Column, note, print_facts, print_json, print_table, say
+from delivery.cli.options.common import JsonOption, LimitOption, format_examples
+from delivery.cli.output.table import Column, print_facts, print_json, print_note, print_table, print_text
+from delivery.cli.runtime import UsageError
 from delivery.client import Client
 from delivery.config import read_settings
-from delivery.logs import set_up_logs
-from delivery.moments import exact
+from delivery.domain.durations import format_utc
 from delivery.outbox.forward import LEASE, RETRIES, Forwarder
-from delivery.outbox.rows import Rows, SetAside, open_database
-from delivery.outbox.table import DEFAULT_NAME, ddl
+from delivery.outbox.rows import OutboxStore, RefusedRow, open_database
+from delivery.outbox.table import DEFAULT_TABLE_NAME, render_ddl
+from delivery.telemetry.logs import configure_logging
 
 log = structlog.get_logger()
 
@@ -26,7 +26,7 @@ app = typer.Typer(
     name="outbox", help="An application's outbox: events in its own database.", no_args_is_help=True
 )
 
-Database = Annotated[
+DatabaseOption = Annotated[
     str,
     typer.Option(
         "--database",
@@ -36,18 +36,18 @@ Database = Annotated[
         show_default=False,
     ),
 ]
-TableName = Annotated[str, typer.Option("--table", metavar="NAME", help="Its table.")]
-Named = Annotated[list[int] | None, typer.Argument(metavar="ID...", show_default=False, hidden=True)]
+TableOption = Annotated[str, typer.Option("--table", metavar="NAME", help="Its table.")]
+RowIdsArgument = Annotated[list[int] | None, typer.Argument(metavar="ID...", show_default=False, hidden=True)]
 
 
 @app.command(
-    epilog=examples(
+    epilog=format_examples(
         "export WAYBILL_OUTBOX_DATABASE=postgresql://shop:…@db/shop WAYBILL_KEY=wbk_…",
         "waybill outbox forward --url https://waybill.example",
     )
 )
 def forward(
-    database: Database,
+    database: DatabaseOption,
     url: Annotated[
         str,
         typer.Option("--url", metavar="URL", envvar="WAYBILL_URL", help="Waybill's.", show_default=False),
@@ -62,7 +62,7 @@ def forward(
             show_default=False,
         ),
     ],
-    table: TableName = DEFAULT_NAME,
+    table: TableOption = DEFAULT_TABLE_NAME,
     lease_seconds: Annotated[
         float, typer.Option(min=1, max=3_600, metavar="SECONDS", help="After which another takes over.")
     ] = LEASE.total_seconds(),
@@ -71,16 +71,16 @@ def forward(
 
     Each is one event there, whatever is killed. Run one or several of them.
     """
-    set_up_logs(read_settings())
+    configure_logging(read_settings())
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stop)
-    rows = Rows(open_database(database), table)
+        signal.signal(number, _raise_interrupt)
+    rows = OutboxStore(open_database(database), table)
     with Client(url, key, retries=RETRIES) as client:
         forwarder = Forwarder(
             rows,
             client,
             lease=timedelta(seconds=lease_seconds),
-            wait=lambda pause: time.sleep(pause.total_seconds()),
+            sleep=lambda pause: time.sleep(pause.total_seconds()),
         )
         log.info("outbox.ready", table=table)
         try:
@@ -91,88 +91,95 @@ def forward(
 
 @app.command("list")
 def list_refused(
-    database: Database,
-    table: TableName = DEFAULT_NAME,
-    limit: Limit = 20,
+    database: DatabaseOption,
+    table: TableOption = DEFAULT_TABLE_NAME,
+    limit: LimitOption = 20,
     after: Annotated[int, typer.Option(min=0, metavar="ID", help="Go on after this one.")] = 0,
-    json: AsJson = False,
+    json: JsonOption = False,
 ) -> None:
     """Tell how many events wait, and list those that Waybill has refused, oldest first."""
-    rows = Rows(open_database(database), table)
-    standing = rows.standing()
-    refused = rows.refused(limit=limit, after=after)
+    rows = OutboxStore(open_database(database), table)
+    standing = rows.read_status()
+    refused = rows.list_refused(limit=limit, after=after)
     if json:
         print_json(
             {
                 "waiting": standing.waiting,
-                "on_their_way": standing.on_their_way,
+                "on_their_way": standing.in_flight,
                 "refused": standing.refused,
-                "oldest_waiting_since": standing.oldest,
-                "items": [_shown(one) for one in refused],
+                "oldest_waiting_since": standing.oldest_created_at,
+                "items": [_row_document(one) for one in refused],
             }
         )
         return
     print_facts(
         [
             ("waiting", f"{standing.waiting:,}"),
-            ("on their way", f"{standing.on_their_way:,}"),
+            ("on their way", f"{standing.in_flight:,}"),
             ("refused", f"{standing.refused:,}"),
-            ("oldest", "" if standing.oldest is None else f"of {exact(standing.oldest)}"),
+            (
+                "oldest",
+                "" if standing.oldest_created_at is None else f"of {format_utc(standing.oldest_created_at)}",
+            ),
         ]
     )
     if refused:
         print_table(
             [
-                Column("ID", number=True),
+                Column("ID", numeric=True),
                 Column("TYPE"),
-                Column("WRITTEN", extra=True),
-                Column("WHY", gives_way=True),
+                Column("WRITTEN", optional=True),
+                Column("WHY", shrinkable=True),
             ],
-            [(str(one.id), one.type, exact(one.created_at), one.reason) for one in refused],
-            none="",
+            [(str(one.id), one.type, format_utc(one.created_at), one.reason) for one in refused],
+            empty_message="",
         )
     if len(refused) == limit:
-        note(f"There may be more: --after {refused[-1].id}")
+        print_note(f"There may be more: --after {refused[-1].id}")
 
 
-@app.command(epilog=examples("waybill outbox retry 1042", "waybill outbox retry --all"))
+@app.command(epilog=format_examples("waybill outbox retry 1042", "waybill outbox retry --all"))
 def retry(
-    database: Database,
-    ids: Named = None,
-    every: Annotated[bool, typer.Option("--all", help="All that were refused.")] = False,
-    table: TableName = DEFAULT_NAME,
+    database: DatabaseOption,
+    ids: RowIdsArgument = None,
+    retry_all: Annotated[bool, typer.Option("--all", help="All that were refused.")] = False,
+    table: TableOption = DEFAULT_TABLE_NAME,
 ) -> None:
     """Send refused events again: `retry ID…`, or all of them."""
-    if bool(ids) == every:
-        raise WrongUsage("Name the rows to send again, or --all.")
-    say(f"{Rows(open_database(database), table).retry(ids or []):,} will be sent again.")
+    if bool(ids) == retry_all:
+        raise UsageError("Name the rows to send again, or --all.")
+    print_text(
+        f"{OutboxStore(open_database(database), table).retry_refused(ids or []):,} will be sent again."
+    )
 
 
-@app.command(epilog=examples("waybill outbox discard 1042"))
-def discard(database: Database, ids: Named = None, table: TableName = DEFAULT_NAME) -> None:
+@app.command(epilog=format_examples("waybill outbox discard 1042"))
+def discard(
+    database: DatabaseOption, ids: RowIdsArgument = None, table: TableOption = DEFAULT_TABLE_NAME
+) -> None:
     """Delete refused events: `discard ID…`. They are not sent."""
     if not ids:
-        raise WrongUsage("Name the rows to delete.")
-    say(f"{Rows(open_database(database), table).discard(ids):,} are deleted.")
+        raise UsageError("Name the rows to delete.")
+    print_text(f"{OutboxStore(open_database(database), table).discard_refused(ids):,} are deleted.")
 
 
 @app.command()
-def sql(table: TableName = DEFAULT_NAME) -> None:
+def sql(table: TableOption = DEFAULT_TABLE_NAME) -> None:
     """Print the SQL that makes the table, for who writes migrations by hand."""
-    print(ddl(table), end="")
+    print(render_ddl(table), end="")
 
 
-def _shown(one: SetAside) -> dict[str, object]:
+def _row_document(row: RefusedRow) -> dict[str, object]:
     return {
-        "id": one.id,
-        "type": one.type,
-        "stream": one.stream,
-        "created_at": one.created_at,
-        "refused_at": one.refused_at,
-        "reason": one.reason,
+        "id": row.id,
+        "type": row.type,
+        "stream": row.stream,
+        "created_at": row.created_at,
+        "refused_at": row.refused_at,
+        "reason": row.reason,
     }
 
 
-def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
+def _raise_interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     # Wherever it is: what was sent and not forgotten is sent again under the same key.
     raise KeyboardInterrupt

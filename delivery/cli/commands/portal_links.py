@@ -6,19 +6,20 @@ from typing import Annotated
 import typer
 
 from delivery.bootstrap import Services
-from delivery.cli import shapes
-from delivery.cli.door import actor, ask
-from delivery.cli.options import AsJson, Tenant, examples
-from delivery.cli.screen import note, print_json, say
-from delivery.moments import exact
-from delivery.people import Link, PortalRole, Role
+from delivery.cli.options.common import JsonOption, TenantOption, format_examples
+from delivery.cli.output import json_shapes
+from delivery.cli.output.table import print_json, print_note, print_text
+from delivery.cli.runtime import get_actor, run_use_case
+from delivery.domain.accounts import PortalRole, Role
+from delivery.domain.durations import format_utc
+from delivery.services.accounts.portal_links import CreatedPortalLink
 
-EXAMPLES = examples("waybill portal-link --tenant ten_… --role support --label 'Joe of Acme'")
-_MOST_HOURS = 24
+EXAMPLES = format_examples("waybill portal-link --tenant ten_… --role support --label 'Joe of Acme'")
+_MAX_HOURS = 24
 
 
 def portal_link(
-    tenant: Tenant,
+    tenant_id: TenantOption,
     role: Annotated[PortalRole, typer.Option("--role", help="What they may do.")] = PortalRole.VIEWER,
     hours: Annotated[
         float, typer.Option("--hours", metavar="HOURS", help="How long it works, at most 24.")
@@ -27,26 +28,28 @@ def portal_link(
         str | None,
         typer.Option("--label", metavar="TEXT", help="Who it is for: the audit names them so."),
     ] = None,
-    json: AsJson = False,
+    json: JsonOption = False,
 ) -> None:
     """Print a link that lets whoever has it see this tenant at the console.
 
     It works until it ends, as often as it is opened, and needs no account.
     """
     # NaN is neither.
-    if not 0 < hours <= _MOST_HOURS:
-        raise typer.BadParameter(f"must be more than 0 and at most {_MOST_HOURS}", param_hint="--hours")
+    if not 0 < hours <= _MAX_HOURS:
+        raise typer.BadParameter(f"must be more than 0 and at most {_MAX_HOURS}", param_hint="--hours")
 
-    async def use(uses: Services) -> tuple[Link, str]:
+    async def use(uses: Services) -> tuple[CreatedPortalLink, str]:
         lasts, whose = timedelta(hours=hours), Role(role)
-        link = await uses.people.make_link(
-            tenant, key_id=None, role=whose, label=label, lasts=lasts, actor=actor()
+        link = await uses.accounts.create_link(
+            tenant_id, key_id=None, role=whose, label=label, lifetime=lasts, actor=get_actor()
         )
-        return link, link.url(uses.settings.base_url)
+        return link, link.build_url(uses.settings.base_url)
 
-    link, url = ask(use)
+    link, url = run_use_case(use)
     if json:
-        print_json(shapes.portal_link(link, url=url))
+        print_json(json_shapes.portal_link(link, url=url))
         return
-    say(url)
-    note(f"It works until {exact(link.kept.expires_at)}. Whoever has it gets in: it is shown this once.")
+    print_text(url)
+    print_note(
+        f"It works until {format_utc(link.link.expires_at)}. Whoever has it gets in: it is shown this once."
+    )

@@ -5,47 +5,55 @@ from typing import Annotated
 import typer
 
 from delivery.bootstrap import clock
-from delivery.cli import shapes
-from delivery.cli.door import ask
-from delivery.cli.options import AsJson, Limit, Tenant, TheEndpoint, examples
-from delivery.cli.screen import Column, note, print_json, print_table
-from delivery.deliveries import LARGEST_NUMBER
-from delivery.model import Prefix, show_id
-from delivery.wording import when
+from delivery.cli.options.common import (
+    EndpointArgument,
+    JsonOption,
+    LimitOption,
+    TenantOption,
+    format_examples,
+)
+from delivery.cli.output import json_shapes
+from delivery.cli.output.table import Column, print_json, print_note, print_table
+from delivery.cli.runtime import run_use_case
+from delivery.domain.model import Prefix, format_id
+from delivery.ledger.search.sequences import MAX_SEQUENCE
+from delivery.services.presentation import format_relative_time
 
-EXAMPLES = examples(
+EXAMPLES = format_examples(
     "waybill endpoint events --tenant ten_… ep_… --after 1042",
     "waybill endpoint events --tenant ten_… ep_… --json | jq '.items[].sequence'",
 )
 
 
-def list_events(
-    tenant: Tenant,
-    endpoint: TheEndpoint,
+def list_endpoint_events(
+    tenant_id: TenantOption,
+    endpoint_id: EndpointArgument,
     after: Annotated[
         int,
-        typer.Option(min=0, max=LARGEST_NUMBER, metavar="NUMBER", help="Only what has a larger number."),
+        typer.Option(min=0, max=MAX_SEQUENCE, metavar="NUMBER", help="Only what has a larger number."),
     ] = 0,
-    limit: Limit = 20,
-    json: AsJson = False,
+    limit: LimitOption = 20,
+    json: JsonOption = False,
 ) -> None:
     """List what an endpoint was owed, in the order of the numbers (waybill-sequence) that requests carry.
 
     A number that the receiver has no request for is one that it has missed.
     """
-    numbers = ask(lambda uses: uses.deliveries.numbered(tenant, endpoint, after, most=limit))
+    numbers = run_use_case(
+        lambda uses: uses.deliveries.list_by_sequence(tenant_id, endpoint_id, after, limit=limit)
+    )
     if json:
-        print_json(shapes.numbered(numbers))
+        print_json(json_shapes.numbered(numbers))
         return
     now = clock()
     columns = [
-        Column("NUMBER", number=True),
+        Column("NUMBER", numeric=True),
         Column("STATUS"),
-        Column("TRIES", number=True),
-        Column("EVENT TYPE", gives_way=True),
+        Column("TRIES", numeric=True),
+        Column("EVENT TYPE", shrinkable=True),
         Column("EVENT"),
-        Column("MADE", extra=True),
-        Column("DELIVERY", extra=True),
+        Column("MADE", optional=True),
+        Column("DELIVERY", optional=True),
     ]
     rows = [
         (
@@ -53,14 +61,16 @@ def list_events(
             one.status,
             str(one.attempts),
             one.event_type,
-            show_id(Prefix.EVENT, one.event_id),
-            when(one.created_at, now=now),
-            show_id(Prefix.DELIVERY, one.delivery_id),
+            format_id(Prefix.EVENT, one.event_id),
+            format_relative_time(one.created_at, now=now),
+            format_id(Prefix.DELIVERY, one.delivery_id),
         )
         for one in numbers.items
     ]
-    print_table(columns, rows, none=f"Nothing was sent after {after}; the last number is {numbers.latest}.")
+    print_table(
+        columns, rows, empty_message=f"Nothing was sent after {after}; the last number is {numbers.latest}."
+    )
     if numbers.earliest is not None and after + 1 < numbers.earliest:
-        note(f"What came before {numbers.earliest} is no longer kept.")
-    if numbers.next is not None:
-        note(f"There is more, up to {numbers.latest}: --after {numbers.next}")
+        print_note(f"What came before {numbers.earliest} is no longer kept.")
+    if numbers.next_sequence is not None:
+        print_note(f"There is more, up to {numbers.latest}: --after {numbers.next_sequence}")

@@ -6,100 +6,109 @@ from typing import Annotated
 import typer
 
 from delivery.bootstrap import Services, clock
-from delivery.cli import replay_shapes as shapes
-from delivery.cli.door import WrongUsage, actor, ask
-from delivery.cli.filter_options import filtered
-from delivery.cli.listing import Before, cut_of, print_page
-from delivery.cli.options import (
-    AsJson,
-    Limit,
-    Tenant,
-    TheEndpoint,
-    TheReplay,
-    Why,
-    examples,
+from delivery.cli.options.common import (
+    EndpointArgument,
+    JsonOption,
+    LimitOption,
+    ReasonOption,
+    ReplayArgument,
+    TenantOption,
+    format_examples,
     id_option,
-    read_moment,
+    read_time,
 )
-from delivery.cli.replay_screen import OVER, print_preview, print_replay, progress_line, watched
-from delivery.cli.screen import Column, note, print_json, say
-from delivery.cli.shapes import page as page_shape
-from delivery.jobs import MissingSelection, Replay, ReplayState
-from delivery.model import Prefix, ReplayId, TenantId, show_id
-from delivery.replay import NewReplay, recovery
-from delivery.selection import DeliverySelection
-from delivery.wording import when
+from delivery.cli.options.delivery_filter import with_filter_options
+from delivery.cli.output import json_replays as shapes
+from delivery.cli.output.json_shapes import page as page_shape
+from delivery.cli.output.pages import BEFORE_HELP, print_page, to_page_request
+from delivery.cli.output.replays import (
+    FINAL_STATES,
+    format_progress,
+    print_replay,
+    print_replay_preview,
+    watch_replay,
+)
+from delivery.cli.output.table import Column, print_json, print_note, print_text
+from delivery.cli.runtime import UsageError, get_actor, run_use_case
+from delivery.domain.delivery_filter import DeliveryFilter
+from delivery.domain.model import Prefix, ReplayId, TenantId, format_id
+from delivery.domain.replay import MissingEventFilter, Replay, ReplayState
+from delivery.services.presentation import format_relative_time
+from delivery.services.replays.validation import NewReplay, build_recovery
 
 app = typer.Typer(name="replay", help="Replays: many deliveries sent again.", no_args_is_help=True)
 
-Because = Annotated[
+RequiredReasonOption = Annotated[
     str, typer.Option("--reason", metavar="TEXT", help="Why, for people.", show_default=False)
 ]
-Rate = Annotated[
+RateOption = Annotated[
     float | None,
     typer.Option("--rate", min=0.01, max=10_000, metavar="NUMBER", help="Deliveries a second at most."),
 ]
-Hold = Annotated[
+HoldOption = Annotated[
     bool,
     typer.Option("--hold", metavar="", help="Also for paused and disabled endpoints: it waits for them."),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Only tell what would be sent.")]
-Watch = Annotated[bool, typer.Option("--watch", "-w", metavar="", help="Follow it until it is over.")]
-_STOPPED_BY_SIGNAL = 130
+DryRunOption = Annotated[bool, typer.Option("--dry-run", metavar="", help="Only tell what would be sent.")]
+WatchOption = Annotated[bool, typer.Option("--watch", "-w", metavar="", help="Follow it until it is over.")]
+_EXIT_INTERRUPTED = 130
 
 
 @app.command(
-    epilog=examples(
+    epilog=format_examples(
         "waybill replay create --tenant ten_… --status failed --since 2h --reason outage --dry-run",
         "waybill replay create --tenant ten_… --endpoint ep_… --response 5xx --reason outage --watch",
         "waybill replay create --tenant ten_… --missing --endpoint ep_… --since 7d --reason new",
     )
 )
-@filtered
+@with_filter_options
 def create(  # noqa: PLR0913, PLR0917  one for each option
-    wanted: DeliverySelection,
-    tenant: Tenant,
-    reason: Because,
+    selection: DeliveryFilter,
+    tenant_id: TenantOption,
+    reason: RequiredReasonOption,
     missing: Annotated[
         bool, typer.Option("--missing", metavar="", help="Events that --endpoint was never owed.")
     ] = False,
-    rate: Rate = None,
-    hold: Hold = False,
+    rate: RateOption = None,
+    hold: HoldOption = False,
     everything: Annotated[
         bool, typer.Option("--all", metavar="", help="Without any filter: all there is.")
     ] = False,
-    dry_run: DryRun = False,
-    watch: Watch = False,
-    json: AsJson = False,
+    dry_run: DryRunOption = False,
+    watch: WatchOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Send deliveries that meet every filter again, behind live traffic.
 
     Each goes out once, under the same webhook-id with the same bytes, signed with today's secrets.
     """
-    meant = _missing(wanted) if missing else wanted
+    meant = _to_missing_selection(selection) if missing else selection
     new = NewReplay(meant, reason, rate=rate, hold=hold, everything=everything)
-    _begin(tenant, new, dry_run=dry_run, watch=watch, json=json)
+    _start_replay(tenant_id, new, dry_run=dry_run, watch=watch, json=json)
 
 
 @app.command(
-    "list", epilog=examples("waybill replay list --tenant ten_…", "waybill replay list --state running")
+    "list",
+    epilog=format_examples("waybill replay list --tenant ten_…", "waybill replay list --state running"),
 )
 def list_replays(
-    tenant: Tenant,
+    tenant_id: TenantOption,
     state: Annotated[
         ReplayState | None,
         typer.Option(
             metavar="STATE", help="That stand so: running, paused, cancelling, cancelled, finished."
         ),
     ] = None,
-    limit: Limit = 20,
-    before: Annotated[ReplayId | None, id_option("--before", Prefix.REPLAY, Before)] = None,
-    json: AsJson = False,
+    limit: LimitOption = 20,
+    before: Annotated[ReplayId | None, id_option("--before", Prefix.REPLAY, BEFORE_HELP)] = None,
+    json: JsonOption = False,
 ) -> None:
     """List replays, newest first."""
-    page = ask(lambda uses: uses.replays.page(tenant, state, cut_of(limit, before)))
+    page = run_use_case(
+        lambda uses: uses.replays.list_replays(tenant_id, state, to_page_request(limit, before))
+    )
     if json:
-        print_json(page_shape([shapes.replay(one) for one in page.items], Prefix.REPLAY, page.last))
+        print_json(page_shape([shapes.replay(one) for one in page.items], Prefix.REPLAY, page.next_cursor))
         return
     now = clock()
     print_page(
@@ -107,128 +116,146 @@ def list_replays(
         [
             Column("REPLAY"),
             Column("STATE"),
-            Column("DONE", number=True),
-            Column("OF", number=True),
+            Column("DONE", numeric=True),
+            Column("OF", numeric=True),
             Column("BEGUN"),
-            Column("REASON", gives_way=True),
-            Column("BY", extra=True),
+            Column("REASON", shrinkable=True),
+            Column("BY", optional=True),
         ],
         lambda one: (
-            show_id(Prefix.REPLAY, one.id),
+            format_id(Prefix.REPLAY, one.id),
             one.state,
             f"{one.done:,}",
             f"{one.selected:,}",
-            when(one.created_at, now=now),
+            format_relative_time(one.created_at, now=now),
             one.reason,
             one.actor.name,
         ),
         Prefix.REPLAY,
-        none="There are no replays.",
+        empty_message="There are no replays.",
     )
 
 
 @app.command(
-    epilog=examples(
+    epilog=format_examples(
         "waybill replay show --tenant ten_… rpl_…", "waybill replay show --tenant ten_… rpl_… --watch"
     )
 )
-def show(tenant: Tenant, replay: TheReplay, watch: Watch = False, json: AsJson = False) -> None:
+def show(
+    tenant_id: TenantOption, replay_id: ReplayArgument, watch: WatchOption = False, json: JsonOption = False
+) -> None:
     """Show a replay and how far it is."""
-    told = _followed(tenant, replay) if watch else ask(lambda uses: uses.replays.read(tenant, replay))
-    _tell(told, json)
+    told = (
+        _follow_replay(tenant_id, replay_id)
+        if watch
+        else run_use_case(lambda uses: uses.replays.read(tenant_id, replay_id))
+    )
+    _print_replay_result(told, json)
 
 
 @app.command()
-def pause(tenant: Tenant, replay: TheReplay, reason: Why = None, json: AsJson = False) -> None:
+def pause(
+    tenant_id: TenantOption, replay_id: ReplayArgument, reason: ReasonOption = None, json: JsonOption = False
+) -> None:
     """Send no more for now, and take back what no worker has yet."""
-    told = ask(lambda uses: uses.replays.pause(tenant, replay, reason=reason, actor=actor()))
-    _tell_moved(told, json)
+    told = run_use_case(
+        lambda uses: uses.replays.pause(tenant_id, replay_id, reason=reason, actor=get_actor())
+    )
+    _print_state_change(told, json)
 
 
 @app.command()
-def resume(tenant: Tenant, replay: TheReplay, reason: Why = None, json: AsJson = False) -> None:
+def resume(
+    tenant_id: TenantOption, replay_id: ReplayArgument, reason: ReasonOption = None, json: JsonOption = False
+) -> None:
     """Go on with a replay that was paused."""
-    told = ask(lambda uses: uses.replays.resume(tenant, replay, reason=reason, actor=actor()))
-    _tell_moved(told, json)
+    told = run_use_case(
+        lambda uses: uses.replays.resume(tenant_id, replay_id, reason=reason, actor=get_actor())
+    )
+    _print_state_change(told, json)
 
 
 @app.command()
-def cancel(tenant: Tenant, replay: TheReplay, reason: Why = None, json: AsJson = False) -> None:
+def cancel(
+    tenant_id: TenantOption, replay_id: ReplayArgument, reason: ReasonOption = None, json: JsonOption = False
+) -> None:
     """Send no more, ever. What no worker has yet stands as it stood before."""
-    told = ask(lambda uses: uses.replays.cancel(tenant, replay, reason=reason, actor=actor()))
-    _tell_moved(told, json)
+    told = run_use_case(
+        lambda uses: uses.replays.cancel(tenant_id, replay_id, reason=reason, actor=get_actor())
+    )
+    _print_state_change(told, json)
 
 
 def recover(  # noqa: PLR0913, PLR0917  one for each option
-    tenant: Tenant,
-    endpoint: TheEndpoint,
+    tenant_id: TenantOption,
+    endpoint_id: EndpointArgument,
     since: Annotated[
         datetime,
-        typer.Option(parser=read_moment, metavar="WHEN", help="From then on: 15m, 2h or a moment."),
+        typer.Option(parser=read_time, metavar="WHEN", help="From then on: 15m, 2h or a moment."),
     ],
-    reason: Why = None,
-    hold: Hold = False,
-    dry_run: DryRun = False,
-    watch: Watch = False,
-    json: AsJson = False,
+    reason: ReasonOption = None,
+    hold: HoldOption = False,
+    dry_run: DryRunOption = False,
+    watch: WatchOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Send an endpoint again what it did not get. All that failed since then, and all that still waits."""
-    new = recovery(endpoint, since, reason=reason, hold=hold)
-    _begin(tenant, new, dry_run=dry_run, watch=watch, json=json)
+    new = build_recovery(endpoint_id, since, reason=reason, hold=hold)
+    _start_replay(tenant_id, new, dry_run=dry_run, watch=watch, json=json)
 
 
-def _begin(tenant: TenantId, new: NewReplay, *, dry_run: bool, watch: bool, json: bool) -> None:
+def _start_replay(tenant_id: TenantId, new: NewReplay, *, dry_run: bool, watch: bool, json: bool) -> None:
     if dry_run:
-        preview = ask(lambda uses: uses.replays.preview(tenant, new, operator=True))
+        preview = run_use_case(lambda uses: uses.replays.preview(tenant_id, new, operator=True))
         if json:
             print_json(shapes.preview(preview))
         else:
-            print_preview(preview, now=clock())
+            print_replay_preview(preview, now=clock())
         return
-    made = ask(lambda uses: uses.replays.create(tenant, new, operator=True, actor=actor()))
+    made = run_use_case(lambda uses: uses.replays.create(tenant_id, new, operator=True, actor=get_actor()))
     if watch:
-        _tell(_followed(tenant, made.id), json)
+        _print_replay_result(_follow_replay(tenant_id, made.id), json)
         return
     if json:
         print_json(shapes.replay(made))
         return
-    shown = show_id(Prefix.REPLAY, made.id)
-    say(f"{shown} has begun. Follow it: waybill replay show {shown} --watch")
+    shown = format_id(Prefix.REPLAY, made.id)
+    print_text(f"{shown} has begun. Follow it: waybill replay show {shown} --watch")
 
 
-def _followed(tenant: TenantId, replay: ReplayId) -> Replay:
+def _follow_replay(tenant_id: TenantId, replay_id: ReplayId) -> Replay:
     """Watch a replay; who stops watching stops nothing else."""
 
     async def use(uses: Services) -> Replay:
-        return await watched(lambda: uses.replays.read(tenant, replay))
+        return await watch_replay(lambda: uses.replays.read(tenant_id, replay_id))
 
     try:
-        return ask(use)
+        return run_use_case(use)
     except KeyboardInterrupt:
-        shown = show_id(Prefix.REPLAY, replay)
-        note(f"{shown} goes on without you; `waybill replay pause {shown}` or `cancel` stops it.")
-        raise typer.Exit(_STOPPED_BY_SIGNAL) from None
+        shown = format_id(Prefix.REPLAY, replay_id)
+        print_note(f"{shown} goes on without you; `waybill replay pause {shown}` or `cancel` stops it.")
+        raise typer.Exit(_EXIT_INTERRUPTED) from None
 
 
-def _tell(replay: Replay, json: bool) -> None:
+def _print_replay_result(replay: Replay, json: bool) -> None:
     if json:
         print_json(shapes.replay(replay))
         return
     print_replay(replay, now=clock())
 
 
-def _tell_moved(replay: Replay, json: bool) -> None:
+def _print_state_change(replay: Replay, json: bool) -> None:
     if json:
         print_json(shapes.replay(replay))
         return
-    over = "" if replay.state in OVER else f": {progress_line(replay)}"
-    say(f"{show_id(Prefix.REPLAY, replay.id)} is {replay.state}{over}.")
+    over = "" if replay.state in FINAL_STATES else f": {format_progress(replay)}"
+    print_text(f"{format_id(Prefix.REPLAY, replay.id)} is {replay.state}{over}.")
 
 
-def _missing(wanted: DeliverySelection) -> MissingSelection:
-    only = DeliverySelection(
-        endpoints=wanted.endpoints, types=wanted.types, since=wanted.since, until=wanted.until
+def _to_missing_selection(selection: DeliveryFilter) -> MissingEventFilter:
+    only = DeliveryFilter(
+        endpoints=selection.endpoints, types=selection.types, since=selection.since, until=selection.until
     )
-    if len(wanted.endpoints) != 1 or wanted != only:
-        raise WrongUsage("--missing takes one --endpoint, and --type, --since and --until beside it.")
-    return MissingSelection(wanted.endpoints[0], wanted.since, wanted.until, wanted.types)
+    if len(selection.endpoints) != 1 or selection != only:
+        raise UsageError("--missing takes one --endpoint, and --type, --since and --until beside it.")
+    return MissingEventFilter(selection.endpoints[0], selection.since, selection.until, selection.types)

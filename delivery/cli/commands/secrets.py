@@ -5,17 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
-from delivery.bootstrap import open_ledger, resealing
-from delivery.cli.door import REFUSED, actor, find_settings, keep_quiet
-from delivery.cli.options import AsJson, examples
-from delivery.cli.screen import Column, note, print_json, print_table, say
+from delivery.bootstrap import build_key_rotation, open_ledger
+from delivery.cli.options.common import JsonOption, format_examples
+from delivery.cli.output.table import Column, print_json, print_note, print_table, print_text
+from delivery.cli.runtime import EXIT_REFUSED, find_settings, get_actor, set_up_cli_logs
 from delivery.config import Settings
-from delivery.resealing import Report
-from delivery.secrets import generate_key
+from delivery.domain.secret_box import generate_key
+from delivery.services.key_rotation import KeyRotationReport
 
 app = typer.Typer(name="secrets", help="Keys that encrypt secrets at rest.", no_args_is_help=True)
 
-_TOLD_EVERY = 5_000
+_PROGRESS_INTERVAL = 5_000
 
 
 @app.command("generate-key")
@@ -25,11 +25,11 @@ def make_key() -> None:
 
 
 @app.command(
-    "rotate-key", epilog=examples("waybill secrets rotate-key --dry-run", "waybill secrets rotate-key")
+    "rotate-key", epilog=format_examples("waybill secrets rotate-key --dry-run", "waybill secrets rotate-key")
 )
 def rotate_key(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what is under which key.")] = False,
-    json: AsJson = False,
+    json: JsonOption = False,
 ) -> None:
     """Bring every secret at rest under the newest of WAYBILL_SECRET_KEYS.
 
@@ -38,70 +38,72 @@ def rotate_key(
     the first was stopped. The old key may go once no value is left under it; until then the exit code is 1.
     """
     settings = find_settings()
-    keep_quiet(settings)
-    report = asyncio.run(_rotate(settings, dry_run=dry_run, quiet=json))
+    set_up_cli_logs(settings)
+    report = asyncio.run(_rotate_keys(settings, dry_run=dry_run, quiet=json))
     if json:
-        print_json(_shape(report))
+        print_json(_report_document(report))
     else:
-        _print(report, dry_run=dry_run)
-    if report.left:
-        raise typer.Exit(REFUSED)
+        _print_report(report, dry_run=dry_run)
+    if report.remaining:
+        raise typer.Exit(EXIT_REFUSED)
 
 
-async def _rotate(settings: Settings, *, dry_run: bool, quiet: bool) -> Report:
+async def _rotate_keys(settings: Settings, *, dry_run: bool, quiet: bool) -> KeyRotationReport:
     ledger = open_ledger(settings, "rotate-key")
     told = 0
 
     def tell(resealed: int) -> None:
         nonlocal told
-        if not quiet and resealed - told >= _TOLD_EVERY:
+        if not quiet and resealed - told >= _PROGRESS_INTERVAL:
             told = resealed
-            note(f"{resealed:,} so far.")
+            print_note(f"{resealed:,} so far.")
 
     try:
-        work = resealing(settings, ledger)
-        return await (work.look() if dry_run else work.run(actor=actor(), tell=tell))
+        work = build_key_rotation(settings, ledger)
+        return await (work.read_report() if dry_run else work.run(actor=get_actor(), on_progress=tell))
     finally:
         await ledger.close()
 
 
-def _print(report: Report, *, dry_run: bool) -> None:
-    newest = report.under[0].key_id
-    columns = [Column("KEY"), Column("VALUES", number=True), Column("WHICH")]
+def _print_report(report: KeyRotationReport, *, dry_run: bool) -> None:
+    newest = report.key_usage[0].key_id
+    columns = [Column("KEY"), Column("VALUES", numeric=True), Column("WHICH")]
     rows = [
         (
             one.key_id,
-            f"{one.values:,}",
-            "the newest" if one.key_id == newest else "older" if one.at_hand else "not at hand",
+            f"{one.value_count:,}",
+            "the newest" if one.key_id == newest else "older" if one.is_available else "not at hand",
         )
-        for one in report.under
+        for one in report.key_usage
     ]
-    print_table(columns, rows, none="")
+    print_table(columns, rows, empty_message="")
     if not dry_run:
-        say(f"{report.resealed:,} are under another key than before.")
+        print_text(f"{report.rotated:,} are under another key than before.")
     if report.changed:
-        say(f"{report.changed:,} were changed by somebody else meanwhile.")
+        print_text(f"{report.changed:,} were changed by somebody else meanwhile.")
     if report.unreadable:
-        say(f"{report.unreadable:,} are opened by no key at hand, and stay as they are.")
-    if report.left:
-        say(f"{report.left:,} still need another key than the newest: keep it, and run this again.")
+        print_text(f"{report.unreadable:,} are opened by no key at hand, and stay as they are.")
+    if report.remaining:
+        print_text(
+            f"{report.remaining:,} still need another key than the newest: keep it, and run this again."
+        )
     else:
-        say("Nothing needs another key than the newest: the others may go.")
+        print_text("Nothing needs another key than the newest: the others may go.")
 
 
-def _shape(report: Report) -> dict[str, Any]:
+def _report_document(report: KeyRotationReport) -> dict[str, Any]:
     return {
-        "resealed": report.resealed,
+        "resealed": report.rotated,
         "changed_meanwhile": report.changed,
         "unreadable": report.unreadable,
-        "left": report.left,
+        "left": report.remaining,
         "keys": [
             {
                 "key_id": one.key_id,
-                "at_hand": one.at_hand,
-                "newest": one is report.under[0],
-                "values": one.values,
+                "at_hand": one.is_available,
+                "newest": one is report.key_usage[0],
+                "values": one.value_count,
             }
-            for one in report.under
+            for one in report.key_usage
         ],
     }

@@ -5,75 +5,89 @@ from typing import Annotated
 import typer
 
 from delivery.bootstrap import clock
-from delivery.cli import shapes
-from delivery.cli.door import actor, ask
-from delivery.cli.listing import Before, cut_of, print_page
-from delivery.cli.options import AsJson, Limit, TheTenant, Why, examples, id_option
-from delivery.cli.screen import Column, print_facts, print_json, say
-from delivery.model import Prefix, Tenant, TenantId, show_id
-from delivery.retention import TENANTS_OWN
-from delivery.tenants import TenantChanges
-from delivery.wording import exact, when
+from delivery.cli.options.common import (
+    JsonOption,
+    LimitOption,
+    ReasonOption,
+    TenantArgument,
+    format_examples,
+    id_option,
+)
+from delivery.cli.output import json_shapes
+from delivery.cli.output.pages import BEFORE_HELP, print_page, to_page_request
+from delivery.cli.output.table import Column, print_facts, print_json, print_text
+from delivery.cli.runtime import get_actor, run_use_case
+from delivery.domain.durations import format_utc
+from delivery.domain.model import Prefix, Tenant, TenantId, format_id
+from delivery.domain.retention import TENANT_CONFIGURABLE
+from delivery.services.presentation import format_relative_time
+from delivery.services.tenants import TenantChanges
 
 app = typer.Typer(name="tenant", help="Tenants: whose data it is.", no_args_is_help=True)
 
 
-_KEEP = (
-    f"Keep its {', '.join(TENANTS_OWN[:-1])} or {TENANTS_OWN[-1]} for so many days, fewer than the operator; "
+_KEEP_HELP = (
+    f"Keep its {', '.join(TENANT_CONFIGURABLE[:-1])} or {TENANT_CONFIGURABLE[-1]} for so many days, fewer than the operator; "
     "`default`: as long as the operator. May be repeated."
 )
 
 
-@app.command(epilog=examples('waybill tenant create "Acme Books"'))
+@app.command(epilog=format_examples('waybill tenant create "Acme Books"'))
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What people call it.", show_default=False)],
-    json: AsJson = False,
+    json: JsonOption = False,
 ) -> None:
     """Make a tenant, and print its id."""
-    made = ask(lambda uses: uses.tenants.create(name, actor=actor()))
+    made = run_use_case(lambda uses: uses.tenants.create(name, actor=get_actor()))
     if json:
-        print_json(shapes.tenant(made))
+        print_json(json_shapes.tenant(made))
         return
-    say(show_id(Prefix.TENANT, made.id))
+    print_text(format_id(Prefix.TENANT, made.id))
 
 
 @app.command("list")
 def list_tenants(
-    limit: Limit = 20,
-    before: Annotated[TenantId | None, id_option("--before", Prefix.TENANT, Before)] = None,
-    json: AsJson = False,
+    limit: LimitOption = 20,
+    before: Annotated[TenantId | None, id_option("--before", Prefix.TENANT, BEFORE_HELP)] = None,
+    json: JsonOption = False,
 ) -> None:
     """List tenants, newest first."""
-    page = ask(lambda uses: uses.tenants.page(cut_of(limit, before)))
+    page = run_use_case(lambda uses: uses.tenants.list_tenants(to_page_request(limit, before)))
     if json:
-        print_json(shapes.page([shapes.tenant(one) for one in page.items], Prefix.TENANT, page.last))
+        print_json(
+            json_shapes.page([json_shapes.tenant(one) for one in page.items], Prefix.TENANT, page.next_cursor)
+        )
         return
     now = clock()
     print_page(
         page,
-        [Column("TENANT"), Column("NAME", gives_way=True), Column("MADE")],
-        lambda one: (show_id(Prefix.TENANT, one.id), one.name, when(one.created_at, now=now)),
+        [Column("TENANT"), Column("NAME", shrinkable=True), Column("MADE")],
+        lambda one: (
+            format_id(Prefix.TENANT, one.id),
+            one.name,
+            format_relative_time(one.created_at, now=now),
+        ),
         Prefix.TENANT,
-        none="There is no tenant yet; `waybill tenant create NAME` makes one.",
+        empty_message="There is no tenant yet; `waybill tenant create NAME` makes one.",
     )
 
 
 @app.command(
-    epilog=examples(
+    epilog=format_examples(
         "waybill tenant change ten_… --keep payload=7 --keep attempts=30 --reason 'their contract'",
         "waybill tenant change ten_… --keep-default",
     )
 )
 def change(
-    tenant: TheTenant,
+    tenant_id: TenantArgument,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Call it so.")] = None,
-    keep: Annotated[list[str] | None, typer.Option("--keep", metavar="CONTENT=DAYS", help=_KEEP)] = None,
+    keep: Annotated[list[str] | None, typer.Option("--keep", metavar="CONTENT=DAYS", help=_KEEP_HELP)] = None,
     default: Annotated[bool, typer.Option("--keep-default", help="Keep all as the operator says.")] = False,
-    reason: Why = None,
-    json: AsJson = False,
+    reason: ReasonOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Change what a tenant is called, or for how many days its content is kept."""
-    named = dict(map(_term, keep or ()))
+    named = dict(map(_parse_retention, keep or ()))
     if default and named:
         raise typer.BadParameter("--keep-default goes with no other term.")
     changes = TenantChanges()
@@ -81,33 +95,35 @@ def change(
         changes["name"] = name
     if default or named:
         changes["retention"] = None if default else named
-    changed = ask(lambda uses: uses.tenants.change(tenant, changes, reason=reason, actor=actor()))
+    changed = run_use_case(
+        lambda uses: uses.tenants.change(tenant_id, changes, reason=reason, actor=get_actor())
+    )
     if json:
-        print_json(shapes.tenant(changed))
+        print_json(json_shapes.tenant(changed))
         return
-    _print(changed)
+    _print_tenant(changed)
 
 
 @app.command()
-def show(tenant: TheTenant, json: AsJson = False) -> None:
+def show(tenant_id: TenantArgument, json: JsonOption = False) -> None:
     """Show a tenant."""
-    one = ask(lambda uses: uses.tenants.read(tenant))
+    one = run_use_case(lambda uses: uses.tenants.read(tenant_id))
     if json:
-        print_json(shapes.tenant(one))
+        print_json(json_shapes.tenant(one))
         return
-    _print(one)
+    _print_tenant(one)
 
 
-def _term(text: str) -> tuple[str, int | None]:
+def _parse_retention(text: str) -> tuple[str, int | None]:
     content, _, days = text.partition("=")
     if days != "default" and not days.isdecimal():
         raise typer.BadParameter(f"{text!r} is not of the form payload=7, nor payload=default.")
     return content, None if days == "default" else int(days)
 
 
-def _print(one: Tenant) -> None:
-    kept = [(f"keeps {content}", f"{days} days") for content, days in one.retention.items()]
+def _print_tenant(tenant: Tenant) -> None:
+    kept = [(f"keeps {content}", f"{days} days") for content, days in tenant.retention.items()]
     print_facts(
-        [("name", one.name), ("made", exact(one.created_at)), *kept],
-        title=f"Tenant {show_id(Prefix.TENANT, one.id)}",
+        [("name", tenant.name), ("made", format_utc(tenant.created_at)), *kept],
+        title=f"Tenant {format_id(Prefix.TENANT, tenant.id)}",
     )

@@ -8,23 +8,27 @@ from typing import Annotated
 import typer
 
 from delivery.bootstrap import Services, clock
-from delivery.cli import shapes
-from delivery.cli.door import WrongUsage, actor, ask
-from delivery.cli.listing import Before, cut_of, print_page
-from delivery.cli.options import AsJson, Limit, Why, examples, id_option
-from delivery.cli.screen import Column, is_terminal, note, print_facts, print_json, say
-from delivery.model import PersonId, Prefix, parse_id, show_id
-from delivery.people import Person, PersonChanges, Role
-from delivery.people.passwords import generated
-from delivery.wording import exact, when
+from delivery.cli.options.common import JsonOption, LimitOption, ReasonOption, format_examples, id_option
+from delivery.cli.output import json_shapes
+from delivery.cli.output.pages import BEFORE_HELP, print_page, to_page_request
+from delivery.cli.output.table import Column, is_interactive, print_facts, print_json, print_note, print_text
+from delivery.cli.runtime import UsageError, get_actor, run_use_case
+from delivery.domain.accounts import Role, User
+from delivery.domain.durations import format_utc
+from delivery.domain.model import Prefix, UserId, format_id, parse_id
+from delivery.services.accounts.passwords import generate_password
+from delivery.services.accounts.service import UserChanges
+from delivery.services.presentation import format_relative_time
 
 app = typer.Typer(name="person", help="People: who may sign in at the console.", no_args_is_help=True)
 
-Whom = Annotated[str, typer.Argument(metavar="PERSON", help="usr_… or e-mail address.", show_default=False)]
-Generate = Annotated[
+UserArgument = Annotated[
+    str, typer.Argument(metavar="PERSON", help="usr_… or e-mail address.", show_default=False)
+]
+GenerateOption = Annotated[
     bool, typer.Option("--generate", metavar="", help="Make a password, and print it this once.")
 ]
-FromStdin = Annotated[
+PasswordStdinOption = Annotated[
     bool, typer.Option("--password-stdin", metavar="", help="Read the password from standard input.")
 ]
 
@@ -36,7 +40,7 @@ class _Password:
 
 
 @app.command(
-    epilog=examples(
+    epilog=format_examples(
         'waybill person create ada@example.com "Ada Lovelace" --role admin',
         'waybill person create joe@example.com "Joe Doe" --role support --generate',
     )
@@ -47,75 +51,79 @@ def create(
     ],
     name: Annotated[str, typer.Argument(metavar="NAME", help="What they are called.", show_default=False)],
     role: Annotated[Role, typer.Option("--role", help="What they may do.")] = Role.VIEWER,
-    generate: Generate = False,
-    password_stdin: FromStdin = False,
-    json: AsJson = False,
+    generate: GenerateOption = False,
+    password_stdin: PasswordStdinOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Make an account, and print its id.
 
     The password is asked for, unless --generate or --password-stdin says where it is from.
     """
-    password = _password(generate=generate, from_stdin=password_stdin)
-    made = ask(lambda uses: uses.people.create(email, name, role, password.text, actor=actor()))
-    _print_with(password, made, json)
+    password = _read_password(generate=generate, from_stdin=password_stdin)
+    made = run_use_case(
+        lambda uses: uses.accounts.create(email, name, role, password.text, actor=get_actor())
+    )
+    _print_with_password(password, made, json)
 
 
 @app.command("list")
-def list_people(
-    limit: Limit = 20,
-    before: Annotated[PersonId | None, id_option("--before", Prefix.PERSON, Before)] = None,
-    json: AsJson = False,
+def list_users(
+    limit: LimitOption = 20,
+    before: Annotated[UserId | None, id_option("--before", Prefix.USER, BEFORE_HELP)] = None,
+    json: JsonOption = False,
 ) -> None:
     """List people, newest first, disabled ones too."""
-    page = ask(lambda uses: uses.people.page(cut_of(limit, before)))
+    page = run_use_case(lambda uses: uses.accounts.list_users(to_page_request(limit, before)))
     if json:
-        print_json(shapes.page([shapes.person(one) for one in page.items], Prefix.PERSON, page.last))
+        print_json(
+            json_shapes.page([json_shapes.person(one) for one in page.items], Prefix.USER, page.next_cursor)
+        )
         return
     now = clock()
     print_page(
         page,
         [
             Column("PERSON"),
-            Column("E-MAIL", gives_way=True),
-            Column("NAME", gives_way=True),
+            Column("E-MAIL", shrinkable=True),
+            Column("NAME", shrinkable=True),
             Column("ROLE"),
-            Column("MADE", extra=True),
+            Column("MADE", optional=True),
             Column("DISABLED"),
         ],
         lambda one: (
-            show_id(Prefix.PERSON, one.id),
+            format_id(Prefix.USER, one.id),
             one.email,
             one.name,
             one.role,
-            when(one.created_at, now=now),
-            "" if one.disabled_at is None else when(one.disabled_at, now=now),
+            format_relative_time(one.created_at, now=now),
+            "" if one.disabled_at is None else format_relative_time(one.disabled_at, now=now),
         ),
-        Prefix.PERSON,
-        none="Nobody has an account yet; `waybill person create` makes one.",
+        Prefix.USER,
+        empty_message="Nobody has an account yet; `waybill person create` makes one.",
     )
 
 
 @app.command(
-    epilog=examples(
+    epilog=format_examples(
         "waybill person change ada@example.com --role support",
         "waybill person change ada@example.com --disable --reason 'left us'",
     )
 )
 def change(
-    person: Whom,
+    user: UserArgument,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Call them so.")] = None,
     role: Annotated[Role | None, typer.Option("--role", help="What they may do from now on.")] = None,
     disabled: Annotated[
         bool | None, typer.Option("--disable/--enable", help="Whether they are kept out.", metavar="")
     ] = None,
-    reason: Why = None,
-    json: AsJson = False,
+    reason: ReasonOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Change what somebody is called or may do, in open sessions at once.
 
     Whoever is disabled is signed out.
     """
-    changes = PersonChanges()
+    changes = UserChanges()
     if name is not None:
         changes["name"] = name
     if role is not None:
@@ -123,85 +131,87 @@ def change(
     if disabled is not None:
         changes["disabled"] = disabled
 
-    async def use(uses: Services) -> Person:
-        found = await _find(uses, person)
-        return await uses.people.change(found.id, changes, reason=reason, actor=actor())
+    async def use(uses: Services) -> User:
+        found = await _find_user(uses, user)
+        return await uses.accounts.change(found.id, changes, reason=reason, actor=get_actor())
 
-    changed = ask(use)
+    changed = run_use_case(use)
     if json:
-        print_json(shapes.person(changed))
+        print_json(json_shapes.person(changed))
         return
-    _print(changed)
+    _print_user(changed)
 
 
-@app.command("set-password", epilog=examples("waybill person set-password ada@example.com --generate"))
+@app.command("set-password", epilog=format_examples("waybill person set-password ada@example.com --generate"))
 def set_password(
-    person: Whom,
-    generate: Generate = False,
-    password_stdin: FromStdin = False,
-    reason: Why = None,
-    json: AsJson = False,
+    user: UserArgument,
+    generate: GenerateOption = False,
+    password_stdin: PasswordStdinOption = False,
+    reason: ReasonOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Give somebody a new password. Every session of theirs ends.
 
     It is asked for, unless --generate or --password-stdin says where it is from.
     """
-    password = _password(generate=generate, from_stdin=password_stdin)
+    password = _read_password(generate=generate, from_stdin=password_stdin)
 
-    async def use(uses: Services) -> Person:
-        found = await _find(uses, person)
-        await uses.people.set_password(found.id, password.text, reason=reason, actor=actor())
+    async def use(uses: Services) -> User:
+        found = await _find_user(uses, user)
+        await uses.accounts.set_password(found.id, password.text, reason=reason, actor=get_actor())
         return found
 
-    _print_with(password, ask(use), json)
+    _print_with_password(password, run_use_case(use), json)
 
 
-async def _find(uses: Services, named: str) -> Person:
-    if named.startswith(f"{Prefix.PERSON}_"):
-        return await uses.people.read(PersonId(parse_id(Prefix.PERSON, named)))
-    return await uses.people.find(named)
+async def _find_user(services: Services, user: str) -> User:
+    if user.startswith(f"{Prefix.USER}_"):
+        return await services.accounts.read(UserId(parse_id(Prefix.USER, user)))
+    return await services.accounts.find(user)
 
 
-def _password(*, generate: bool, from_stdin: bool) -> _Password:
+def _read_password(*, generate: bool, from_stdin: bool) -> _Password:
     if generate and from_stdin:
-        raise WrongUsage("--generate and --password-stdin exclude each other.")
+        raise UsageError("--generate and --password-stdin exclude each other.")
     if generate:
-        return _Password(generated(secrets.token_bytes), generated=True)
+        return _Password(generate_password(secrets.token_bytes), generated=True)
     if from_stdin:
-        return _Password(_line_of_stdin(), generated=False)
-    if not is_terminal():
-        raise WrongUsage("Nobody is there to be asked for a password: use --generate or --password-stdin.")
+        return _Password(_read_stdin_line(), generated=False)
+    if not is_interactive():
+        raise UsageError("Nobody is there to be asked for a password: use --generate or --password-stdin.")
     asked: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     return _Password(asked, generated=False)
 
 
-def _line_of_stdin() -> str:
+def _read_stdin_line() -> str:
     """All of standard input but a line's end: `echo` and editors leave one."""
     try:
         return sys.stdin.buffer.read().decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
-        raise WrongUsage("The password on standard input is not UTF-8.") from None
+        raise UsageError("The password on standard input is not UTF-8.") from None
 
 
-def _print_with(password: _Password, person: Person, json: bool) -> None:
-    shown = show_id(Prefix.PERSON, person.id)
+def _print_with_password(password: _Password, user: User, json: bool) -> None:
+    shown = format_id(Prefix.USER, user.id)
     if json:
-        print_json(shapes.person(person) | ({"password": password.text} if password.generated else {}))
+        print_json(json_shapes.person(user) | ({"password": password.text} if password.generated else {}))
     elif password.generated:
-        say(password.text)
-        note(f"This is the password of {person.email} ({shown}). Keep it now: it will not be shown again.")
+        print_text(password.text)
+        print_note(
+            f"This is the password of {user.email} ({shown}). Keep it now: it will not be shown again."
+        )
     else:
-        say(shown)
+        print_text(shown)
 
 
-def _print(one: Person) -> None:
+def _print_user(user: User) -> None:
     print_facts(
         [
-            ("e-mail", one.email),
-            ("name", one.name),
-            ("role", one.role),
-            ("made", exact(one.created_at)),
-            ("disabled", "" if one.disabled_at is None else exact(one.disabled_at)),
+            ("e-mail", user.email),
+            ("name", user.name),
+            ("role", user.role),
+            ("made", format_utc(user.created_at)),
+            ("disabled", "" if user.disabled_at is None else format_utc(user.disabled_at)),
         ],
-        title=f"Person {show_id(Prefix.PERSON, one.id)}",
+        title=f"Person {format_id(Prefix.USER, user.id)}",
     )

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from delivery.bootstrap import clock
-from delivery.errors import MalformedId
-from delivery.model import (
+from delivery.domain.errors import MalformedId
+from delivery.domain.model import (
     AttemptId,
     DeliveryId,
     EndpointId,
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
-def examples(*lines: str) -> str:
+def format_examples(*lines: str) -> str:
     """The end of a command's help: each line as it is."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-_AGE = re.compile(r"(\d{1,6})(s|m|h|d)")
+_AGE_PATTERN = re.compile(r"(\d{1,6})(s|m|h|d)")
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)  # ids tell no earlier time
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def id_reader(prefix: Prefix) -> Callable[[str], UUID]:
+def make_id_parser(prefix: Prefix) -> Callable[[str], UUID]:
     """What reads an id of this kind from an argument."""
 
     def read(text: str) -> UUID:
@@ -53,11 +53,11 @@ def id_reader(prefix: Prefix) -> Callable[[str], UUID]:
     return read
 
 
-def read_moment(text: str) -> datetime:
+def read_time(text: str) -> datetime:
     """Read `2026-11-22T18:00:00Z`, or an age such as `15m`, `2h`, `7d`."""
     try:
-        age = _AGE.fullmatch(text)
-        moment = datetime.fromisoformat(text) if age is None else clock() - _ago(age)
+        age = _AGE_PATTERN.fullmatch(text)
+        moment = datetime.fromisoformat(text) if age is None else clock() - _to_duration(age)
     except (ValueError, OverflowError):
         moment = None
     if moment is None or moment.tzinfo is None or moment < _EARLIEST:
@@ -68,20 +68,20 @@ def read_moment(text: str) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class Expiry:
     """When something ends: at a moment, or after a while."""
 
     at: datetime | None = None
     after: timedelta | None = None
 
 
-def read_end(text: str) -> End:
+def read_expiry(text: str) -> Expiry:
     """Read `2027-01-31T18:00:00Z`, or a while from now on such as `12h`, `90d`."""
-    age = _AGE.fullmatch(text)
+    age = _AGE_PATTERN.fullmatch(text)
     try:
-        end = End(at=datetime.fromisoformat(text)) if age is None else End(after=_ago(age))
+        end = Expiry(at=datetime.fromisoformat(text)) if age is None else Expiry(after=_to_duration(age))
     except (ValueError, OverflowError):
-        end = End()
+        end = Expiry()
     if end.after is None and (end.at is None or end.at.tzinfo is None):
         raise typer.BadParameter(
             f"{text!r} is neither a while such as 12h or 90d nor a moment such as 2027-01-31T18:00:00Z."
@@ -89,74 +89,78 @@ def read_end(text: str) -> End:
     return end
 
 
-def read_content(given: str) -> bytes:
+def read_content(text: str) -> bytes:
     """What an option stands for: itself, the content of a file for `@path`, standard input for `-`."""
-    if given == "-":
+    if text == "-":
         return sys.stdin.buffer.read()
-    if not given.startswith("@"):
-        return given.encode(errors="surrogateescape")
+    if not text.startswith("@"):
+        return text.encode(errors="surrogateescape")
     try:
-        return Path(given[1:]).read_bytes()
+        return Path(text[1:]).read_bytes()
     except OSError as error:
-        raise typer.BadParameter(f"{given[1:]} cannot be read: {error.strerror}.") from None
+        raise typer.BadParameter(f"{text[1:]} cannot be read: {error.strerror}.") from None
 
 
-def _ago(age: re.Match[str]) -> timedelta:
+def _to_duration(age: re.Match[str]) -> timedelta:
     return timedelta(**{_UNITS[age[2]]: int(age[1])})
 
 
-def _argument(prefix: Prefix) -> Any:
+def _id_argument(prefix: Prefix) -> Any:
     # Hidden from the list of arguments, which would name Python's type; the usage line names it.
-    return typer.Argument(parser=id_reader(prefix), metavar=f"{prefix}_…", show_default=False, hidden=True)
+    return typer.Argument(
+        parser=make_id_parser(prefix), metavar=f"{prefix}_…", show_default=False, hidden=True
+    )
 
 
-def id_option(name: str, prefix: Prefix, about: str) -> Any:
+def id_option(name: str, prefix: Prefix, help_text: str) -> Any:
     """An option that takes an id."""
-    return typer.Option(name, parser=id_reader(prefix), metavar=f"{prefix}_…", help=about, show_default=False)
+    return typer.Option(
+        name, parser=make_id_parser(prefix), metavar=f"{prefix}_…", help=help_text, show_default=False
+    )
 
 
-Tenant = Annotated[
+TenantOption = Annotated[
     TenantId,
     typer.Option(
         "--tenant",
-        parser=id_reader(Prefix.TENANT),
+        parser=make_id_parser(Prefix.TENANT),
         metavar="ten_…",
         envvar="WAYBILL_TENANT",
         help="Whose: the tenant's id.",
         show_default=False,
     ),
 ]
-AnyTenant = Annotated[
+AnyTenantOption = Annotated[
     TenantId | None,
     typer.Option(
         "--tenant",
-        parser=id_reader(Prefix.TENANT),
+        parser=make_id_parser(Prefix.TENANT),
         metavar="ten_…",
         envvar="WAYBILL_TENANT",
         help="Whose: the tenant's id. None: those of all tenants.",
         show_default=False,
     ),
 ]
-TheTenant = Annotated[TenantId, _argument(Prefix.TENANT)]
-TheKey = Annotated[KeyId, _argument(Prefix.KEY)]
-TheEndpoint = Annotated[EndpointId, _argument(Prefix.ENDPOINT)]
-TheEvent = Annotated[EventId, _argument(Prefix.EVENT)]
-TheDelivery = Annotated[DeliveryId, _argument(Prefix.DELIVERY)]
-TheAttempt = Annotated[AttemptId, _argument(Prefix.ATTEMPT)]
-TheMessage = Annotated[MessageId, _argument(Prefix.MESSAGE)]
-AMessage = Annotated[MessageId | None, _argument(Prefix.MESSAGE)]
-TheReplay = Annotated[ReplayId, _argument(Prefix.REPLAY)]
+TenantArgument = Annotated[TenantId, _id_argument(Prefix.TENANT)]
+KeyArgument = Annotated[KeyId, _id_argument(Prefix.KEY)]
+EndpointArgument = Annotated[EndpointId, _id_argument(Prefix.ENDPOINT)]
+EventArgument = Annotated[EventId, _id_argument(Prefix.EVENT)]
+DeliveryArgument = Annotated[DeliveryId, _id_argument(Prefix.DELIVERY)]
+AttemptArgument = Annotated[AttemptId, _id_argument(Prefix.ATTEMPT)]
+MessageArgument = Annotated[MessageId, _id_argument(Prefix.MESSAGE)]
+OptionalMessageArgument = Annotated[MessageId | None, _id_argument(Prefix.MESSAGE)]
+ReplayArgument = Annotated[ReplayId, _id_argument(Prefix.REPLAY)]
 
-Why = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for people.")]
-AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON document.")]
-Limit = Annotated[
+ReasonOption = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for people.")]
+JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON document.")]
+LimitOption = Annotated[
     int, typer.Option("--limit", "-n", min=1, max=1_000, metavar="COUNT", help="At most so many.")
 ]
-Since = Annotated[
+SinceOption = Annotated[
     datetime | None,
-    typer.Option(parser=read_moment, metavar="WHEN", help="Only from then on: 15m, 2h or a moment."),
+    typer.Option(parser=read_time, metavar="WHEN", help="Only from then on: 15m, 2h or a moment."),
 ]
-Until = Annotated[
+UntilOption = Annotated[
     datetime | None,
-    typer.Option(parser=read_moment, metavar="WHEN", help="Only before then: 15m, 2h or a moment."),
+    typer.Option(parser=read_time, metavar="WHEN", help="Only before then: 15m, 2h or a moment."),
 ]

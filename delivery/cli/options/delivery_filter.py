@@ -7,58 +7,63 @@ from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
-from delivery.cli.options import Since, Until, id_reader
-from delivery.filters import check_pattern
-from delivery.model import DeliveryStatus, EndpointId, EventId, Prefix
-from delivery.payload import PayloadEquals
-from delivery.selection import DeliverySelection, check_http, check_outcome
+from delivery.cli.options.common import SinceOption, UntilOption, make_id_parser
+from delivery.domain.delivery_filter import DeliveryFilter, check_http_status, check_outcome
+from delivery.domain.event_patterns import check_pattern
+from delivery.domain.model import DeliveryStatus, EndpointId, EventId, Prefix
+from delivery.domain.payload_path import PayloadEquals
 from retries.health import Hold
 
 T = TypeVar("T")
 
-Beyond: Final = "Go on behind this one."
+SEARCH_BEFORE_HELP: Final = "Go on behind this one."
 
 
-def reader(read: Callable[[str], T]) -> Callable[[str], T]:
+def make_option_parser(parse: Callable[[str], T]) -> Callable[[str], T]:
     """What reads an option with a check that raises ValueError."""
 
     def reading(text: str) -> T:
         try:
-            return read(text)
+            return parse(text)
         except ValueError as error:
             raise typer.BadParameter(f"{text!r} {error}") from None
 
     return reading
 
 
-OldestFirst = Annotated[bool, typer.Option("--oldest-first", metavar="", help="Not the newest first.")]
-OfTypes = Annotated[
+OldestFirstOption = Annotated[bool, typer.Option("--oldest-first", metavar="", help="Not the newest first.")]
+TypesOption = Annotated[
     list[str] | None,
-    typer.Option("--type", parser=reader(check_pattern), metavar="TYPE", help="Of these types: order.*."),
+    typer.Option(
+        "--type", parser=make_option_parser(check_pattern), metavar="TYPE", help="Of these types: order.*."
+    ),
 ]
-UnderKey = Annotated[
+IdempotencyKeyOption = Annotated[
     str | None, typer.Option("--idempotency-key", metavar="KEY", help="Whose event came under this key.")
 ]
-WithPayload = Annotated[
+PayloadFilterOption = Annotated[
     list[PayloadEquals] | None,
     typer.Option(
         "--payload",
-        parser=reader(PayloadEquals.parse),
+        parser=make_option_parser(PayloadEquals.parse),
         metavar="PATH=VALUE",
         help="Whose event holds this, from its data on: $.order.id=1042.",
     ),
 ]
-_Endpoints = Annotated[
+_EndpointsOption = Annotated[
     list[EndpointId] | None,
     typer.Option(
-        "--endpoint", parser=id_reader(Prefix.ENDPOINT), metavar="ep_…", help="To any of these endpoints."
+        "--endpoint",
+        parser=make_id_parser(Prefix.ENDPOINT),
+        metavar="ep_…",
+        help="To any of these endpoints.",
     ),
 ]
-_Event = Annotated[
+_EventOption = Annotated[
     EventId | None,
-    typer.Option("--event", parser=id_reader(Prefix.EVENT), metavar="evt_…", help="Of this event."),
+    typer.Option("--event", parser=make_id_parser(Prefix.EVENT), metavar="evt_…", help="Of this event."),
 ]
-_Statuses = Annotated[
+_StatusesOption = Annotated[
     list[DeliveryStatus] | None,
     typer.Option(
         "--status",
@@ -66,52 +71,52 @@ _Statuses = Annotated[
         help="That stand so: pending, in_flight, succeeded, failed, cancelled.",
     ),
 ]
-_Outcomes = Annotated[
+_OutcomesOption = Annotated[
     list[str] | None,
     typer.Option(
         "--outcome",
-        parser=reader(check_outcome),
+        parser=make_option_parser(check_outcome),
         metavar="OUTCOME",
         help="Whose last attempt came to this: refused, timed_out …",
     ),
 ]
-_Responses = Annotated[
+_ResponsesOption = Annotated[
     list[str] | None,
     typer.Option(
         "--response",
-        parser=reader(check_http),
+        parser=make_option_parser(check_http_status),
         metavar="STATUS",
         help="Whose last answer was this: 503, 5xx.",
     ),
 ]
-_AttemptsMin = Annotated[
+_AttemptsMinOption = Annotated[
     int | None, typer.Option("--attempts-min", min=0, metavar="COUNT", help="With so many attempts at least.")
 ]
-_AttemptsMax = Annotated[
+_AttemptsMaxOption = Annotated[
     int | None, typer.Option("--attempts-max", min=0, metavar="COUNT", help="With so many attempts at most.")
 ]
-_HeldBy = Annotated[
+_HeldByOption = Annotated[
     list[Hold] | None,
     typer.Option("--held-by", metavar="WHAT", help="That this holds back now: paused, breaker_open …"),
 ]
 
 
-def _filters(  # noqa: PLR0913, PLR0917  one for each option
-    endpoint: _Endpoints = None,
-    event: _Event = None,
-    type_: OfTypes = None,
-    status: _Statuses = None,
-    outcome: _Outcomes = None,
-    response: _Responses = None,
-    since: Since = None,
-    until: Until = None,
-    attempts_min: _AttemptsMin = None,
-    attempts_max: _AttemptsMax = None,
-    idempotency_key: UnderKey = None,
-    payload: WithPayload = None,
-    held_by: _HeldBy = None,
-) -> DeliverySelection:
-    return DeliverySelection(
+def _build_selection(  # noqa: PLR0913, PLR0917  one for each option
+    endpoint: _EndpointsOption = None,
+    event: _EventOption = None,
+    type_: TypesOption = None,
+    status: _StatusesOption = None,
+    outcome: _OutcomesOption = None,
+    response: _ResponsesOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    attempts_min: _AttemptsMinOption = None,
+    attempts_max: _AttemptsMaxOption = None,
+    idempotency_key: IdempotencyKeyOption = None,
+    payload: PayloadFilterOption = None,
+    held_by: _HeldByOption = None,
+) -> DeliveryFilter:
+    return DeliveryFilter(
         endpoints=tuple(endpoint or ()),
         event_id=event,
         types=tuple(type_ or ()),
@@ -128,14 +133,14 @@ def _filters(  # noqa: PLR0913, PLR0917  one for each option
     )
 
 
-def filtered(command: Callable[..., None]) -> Callable[..., None]:
+def with_filter_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command, instead of its first parameter `wanted`, all the options that make a selection."""
-    filters = inspect.signature(_filters).parameters
+    filters = inspect.signature(_build_selection).parameters
     _, *own = inspect.signature(command).parameters.values()
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        wanted = _filters(**{name: given.pop(name) for name in filters})
+        wanted = _build_selection(**{name: given.pop(name) for name in filters})
         command(wanted, **given)
 
     arguments = [one for one in own if one.default is inspect.Parameter.empty]

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, cast
 
 import typer
 
-from delivery.cli.auth_options import Certificate, NamedAuth
-from delivery.cli.door import WrongUsage
-from delivery.cli.options import read_content
-from delivery.model import Format, PayloadKind
+from delivery.cli.options.auth import AuthOptions, CertificateValue
+from delivery.cli.options.common import read_content
+from delivery.cli.runtime import UsageError
+from delivery.domain.model import PayloadFormat, PayloadKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from delivery.endpoints import EndpointChanges, LimitsAsked
+    from delivery.services.endpoints.validation import EndpointChanges, LimitChanges
 
 _DEFAULT: Final = "default"
 _NONE: Final = "none"
@@ -26,135 +26,139 @@ _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _SECONDS = {None: 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
-class Header(NamedTuple):
+class HeaderValue(NamedTuple):
     """A custom header; without a value it is to be taken away."""
 
     name: str
     value: str | None
 
 
-class Delays(NamedTuple):
+class ScheduleValue(NamedTuple):
     """A retry schedule in seconds; None stands for the default."""
 
     seconds: list[float] | None
 
 
-class Timeout(NamedTuple):
+class TimeoutValue(NamedTuple):
     """The time for one attempt in seconds; None stands for the default."""
 
     seconds: float | None
 
 
-def read_header(text: str) -> Header:
+def read_header(text: str) -> HeaderValue:
     """Read `Name: value`, or `Name:`."""
     name, colon, value = text.partition(":")
     if not colon:
         raise typer.BadParameter(f"{text!r} is not of the form 'Name: value'.")
-    return Header(name.strip(), value.strip() or None)
+    return HeaderValue(name.strip(), value.strip() or None)
 
 
-def read_delays(text: str) -> Delays:
+def read_schedule(text: str) -> ScheduleValue:
     """Read `0,5s,5m,2h` or `default`."""
     if text == _DEFAULT:
-        return Delays(None)
+        return ScheduleValue(None)
     delays = [_DELAY.fullmatch(part.strip()) for part in text.split(",")]
     seconds = [float(delay[1]) * _SECONDS[delay[2]] for delay in delays if delay is not None]
     if len(seconds) < len(delays):
         raise typer.BadParameter(f"{text!r} is not a list of delays such as 0,5s,5m,2h.")
-    return Delays(seconds)
+    return ScheduleValue(seconds)
 
 
-def read_timeout(text: str) -> Timeout:
+def read_timeout(text: str) -> TimeoutValue:
     """Read seconds or `default`."""
     try:
-        return Timeout(None if text == _DEFAULT else float(text))
+        return TimeoutValue(None if text == _DEFAULT else float(text))
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a number of seconds.") from None
 
 
-class InFlight(NamedTuple):
+class InFlightValue(NamedTuple):
     """How many deliveries may be in flight; None stands for the default."""
 
-    most: int | None
+    limit: int | None
 
 
-class Rate(NamedTuple):
+class RateLimitValue(NamedTuple):
     """A rate limit: so many in so many seconds; None stands for none."""
 
     limit: int | None
     per_seconds: float = 1
 
 
-class Term(NamedTuple):
+class BreakerValue(NamedTuple):
     """One number of a circuit breaker; no name stands for the defaults of all of them."""
 
     name: str | None
     value: float = 0
 
 
-class Hours(NamedTuple):
+class HoursValue(NamedTuple):
     """A time in hours; None stands for the default."""
 
     hours: float | None
 
 
-class Status(NamedTuple):
+class StatusValue(NamedTuple):
     """A status that is meant for good; None stands for none."""
 
     status: int | None
 
 
-def read_in_flight(text: str) -> InFlight:
+def read_in_flight(text: str) -> InFlightValue:
     """Read a number or `default`."""
     if text == _DEFAULT:
-        return InFlight(None)
-    return InFlight(_whole(text, f"{text!r} is not a whole number."))
+        return InFlightValue(None)
+    return InFlightValue(_parse_whole_number(text, f"{text!r} is not a whole number."))
 
 
-def read_rate(text: str) -> Rate:
+def read_rate_limit(text: str) -> RateLimitValue:
     """Read `100/60s`, `10/s` or `none`."""
     if text == _NONE:
-        return Rate(None)
+        return RateLimitValue(None)
     found = _RATE.fullmatch(text.strip())
     if found is None:
         raise typer.BadParameter(f"{text!r} is not a rate such as 10/s, 100/1m or 5000/1h.")
-    return Rate(int(found[1]), float(found[2] or 1) * _SECONDS[found[3]])
+    return RateLimitValue(int(found[1]), float(found[2] or 1) * _SECONDS[found[3]])
 
 
-def read_term(text: str) -> Term:
+def read_breaker_value(text: str) -> BreakerValue:
     """Read `failure_ratio=0.3` or `default`."""
     if text == _DEFAULT:
-        return Term(None)
+        return BreakerValue(None)
     name, sign, value = text.partition("=")
     wrong = f"{text!r} is not of the form NAME=NUMBER."
     if not sign:
         raise typer.BadParameter(wrong)
     name = name.strip()
-    return Term(name, _whole(value, wrong) if value.strip().isdecimal() else _number(value, wrong))
+    return BreakerValue(
+        name, _parse_whole_number(value, wrong) if value.strip().isdecimal() else _parse_number(value, wrong)
+    )
 
 
-def read_hours(text: str) -> Hours:
+def read_hours(text: str) -> HoursValue:
     """Read hours or `default`."""
-    return Hours(None if text == _DEFAULT else _number(text, f"{text!r} is not a number of hours."))
+    return HoursValue(
+        None if text == _DEFAULT else _parse_number(text, f"{text!r} is not a number of hours.")
+    )
 
 
-def read_status(text: str) -> Status:
+def read_status(text: str) -> StatusValue:
     """Read a status or `none`."""
-    return Status(None if text == _NONE else _whole(text, f"{text!r} is not a status."))
+    return StatusValue(None if text == _NONE else _parse_whole_number(text, f"{text!r} is not a status."))
 
 
-def _whole(text: str, wrong: str) -> int:
+def _parse_whole_number(text: str, message: str) -> int:
     # Python writes no number back that is longer than some thousand digits.
     if _WHOLE.fullmatch(text.strip()) is None:
-        raise typer.BadParameter(wrong)
+        raise typer.BadParameter(message)
     return int(text)
 
 
-def _number(text: str, wrong: str) -> float:
+def _parse_number(text: str, message: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise typer.BadParameter(wrong) from None
+        raise typer.BadParameter(message) from None
 
 
 def read_secret(text: str) -> str:
@@ -162,8 +166,8 @@ def read_secret(text: str) -> str:
     return read_content(text).decode(errors="replace").strip()
 
 
-ForPeople = Annotated[str | None, typer.Option("--description", metavar="TEXT", help="For people.")]
-Filter = Annotated[
+DescriptionOption = Annotated[str | None, typer.Option("--description", metavar="TEXT", help="For people.")]
+FilterOption = Annotated[
     list[str] | None,
     typer.Option(
         "--filter",
@@ -171,7 +175,7 @@ Filter = Annotated[
         help="Wanted event types: order.created, order.* or *. Give it again for more.",
     ),
 ]
-Channels = Annotated[
+ChannelsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--channel",
@@ -179,14 +183,14 @@ Channels = Annotated[
         help="Only events that share one of its channels. Give it again for more.",
     ),
 ]
-OwnCondition = Annotated[
+ConditionOption = Annotated[
     str | None,
     typer.Option(
         "--condition", metavar="JMESPATH", help='Only events whose data meets it: "total >= `100`".'
     ),
 ]
-Headers = Annotated[
-    list[Header] | None,
+HeadersOption = Annotated[
+    list[HeaderValue] | None,
     typer.Option(
         "--header",
         parser=read_header,
@@ -194,20 +198,20 @@ Headers = Annotated[
         help="A header that goes with every delivery. Give it again for more.",
     ),
 ]
-Schedule = Annotated[
-    Delays | None,
+ScheduleOption = Annotated[
+    ScheduleValue | None,
     typer.Option(
         "--schedule",
-        parser=read_delays,
+        parser=read_schedule,
         metavar="DELAYS",
         help="The wait before each attempt: 0,5s,5m,2h; the first is 0.",
     ),
 ]
-OneAttempt = Annotated[
-    Timeout | None,
+TimeoutOption = Annotated[
+    TimeoutValue | None,
     typer.Option("--timeout", parser=read_timeout, metavar="SECONDS", help="For one attempt in all."),
 ]
-OwnSecret = Annotated[
+SecretOption = Annotated[
     str | None,
     typer.Option(
         "--secret",
@@ -216,8 +220,8 @@ OwnSecret = Annotated[
         help="A secret of your own: @file, - (standard input) or itself. Better: a fresh one.",
     ),
 ]
-OwnInFlight = Annotated[
-    InFlight | None,
+InFlightMaxOption = Annotated[
+    InFlightValue | None,
     typer.Option(
         "--in-flight-max",
         parser=read_in_flight,
@@ -225,24 +229,27 @@ OwnInFlight = Annotated[
         help="Most deliveries in flight, 1 to 1000.",
     ),
 ]
-OwnRate = Annotated[
-    Rate | None,
+RateLimitOption = Annotated[
+    RateLimitValue | None,
     typer.Option(
-        "--rate-limit", parser=read_rate, metavar="COUNT/TIME", help="At most so many: 10/s, 100/1m, 5000/1h."
+        "--rate-limit",
+        parser=read_rate_limit,
+        metavar="COUNT/TIME",
+        help="At most so many: 10/s, 100/1m, 5000/1h.",
     ),
 ]
-OwnBreaker = Annotated[
-    list[Term] | None,
+BreakerOption = Annotated[
+    list[BreakerValue] | None,
     typer.Option(
         "--breaker",
-        parser=read_term,
+        parser=read_breaker_value,
         metavar="NAME=NUMBER",
         help="When its circuit breaker opens: consecutive_failures, failure_ratio, minimum_requests, "
         "window_seconds, cool_down_seconds, longest_cool_down_seconds. Give it again for more.",
     ),
 ]
-OwnDisableAfter = Annotated[
-    Hours | None,
+DisableAfterOption = Annotated[
+    HoursValue | None,
     typer.Option(
         "--disable-after-hours",
         parser=read_hours,
@@ -250,8 +257,8 @@ OwnDisableAfter = Annotated[
         help="Disable it when it has only failed for so long.",
     ),
 ]
-OwnPermanent = Annotated[
-    list[Status] | None,
+PermanentStatusesOption = Annotated[
+    list[StatusValue] | None,
     typer.Option(
         "--permanent-status",
         parser=read_status,
@@ -262,63 +269,64 @@ OwnPermanent = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class NamedLimits:
+class LimitOptions:
     """What of an endpoint's own limits was named on the command line."""
 
-    in_flight: InFlight | None = None
-    rate: Rate | None = None
-    breaker: Sequence[Term] | None = None
-    disable_after: Hours | None = None
-    permanent: Sequence[Status] | None = None
+    in_flight: InFlightValue | None = None
+    rate: RateLimitValue | None = None
+    breaker: Sequence[BreakerValue] | None = None
+    disable_after: HoursValue | None = None
+    permanent: Sequence[StatusValue] | None = None
 
-    def asked(self) -> LimitsAsked:
+    def to_limits(self) -> LimitChanges:
         """The limits that were asked for: what was not named is left out."""
-        asked: LimitsAsked = {}
+        asked: LimitChanges = {}
         self.add_to(asked)
         return asked
 
-    def add_to(self, asked: LimitsAsked) -> None:
+    def add_to(self, limits: LimitChanges) -> None:
         """Add them to what else was asked for."""
         if self.in_flight is not None:
-            asked["in_flight_max"] = self.in_flight.most
+            limits["in_flight_max"] = self.in_flight.limit
         if self.rate is not None:
             limit, per = self.rate
-            asked["rate_limit"] = None if limit is None else {"limit": limit, "per_seconds": per}
+            limits["rate_limit"] = None if limit is None else {"limit": limit, "per_seconds": per}
         if self.breaker is not None:
-            asked["breaker"] = {term.name: term.value for term in self.breaker if term.name is not None}
+            limits["breaker"] = {term.name: term.value for term in self.breaker if term.name is not None}
         if self.disable_after is not None:
-            asked["disable_after_hours"] = self.disable_after.hours
+            limits["disable_after_hours"] = self.disable_after.hours
         if self.permanent is not None:
-            asked["permanent_statuses"] = [one.status for one in self.permanent if one.status is not None]
+            limits["permanent_statuses"] = [one.status for one in self.permanent if one.status is not None]
 
 
-OwnFormat = Annotated[
-    Format | None, typer.Option("--format", help="How its events are written: Waybill's own, or CloudEvents.")
+PayloadFormatOption = Annotated[
+    PayloadFormat | None,
+    typer.Option("--format", help="How its events are written: Waybill's own, or CloudEvents."),
 ]
-OwnPayload = Annotated[
+PayloadKindOption = Annotated[
     PayloadKind | None, typer.Option("--payload", help="thin: without the data, with a link to it.")
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class EndpointOptions:
     """What of an endpoint was named on the command line."""
 
     url: str | None
     filter: list[str] | None
     description: str | None
-    headers: Sequence[Header] | None
-    schedule: Delays | None
-    timeout: Timeout | None
-    limits: NamedLimits = field(default_factory=NamedLimits)
-    auth: NamedAuth = field(default_factory=NamedAuth)
-    certificate: Certificate | None = None
-    format: Format | None = None
+    headers: Sequence[HeaderValue] | None
+    schedule: ScheduleValue | None
+    timeout: TimeoutValue | None
+    limits: LimitOptions = field(default_factory=LimitOptions)
+    auth: AuthOptions = field(default_factory=AuthOptions)
+    certificate: CertificateValue | None = None
+    format: PayloadFormat | None = None
     payload: PayloadKind | None = None
     channels: list[str] | None = None
     condition: str | None = None
 
-    def changes(self) -> EndpointChanges:
+    def to_changes(self) -> EndpointChanges:
         """The changes that were asked for: what was not named is left out."""
         plain = {
             "url": self.url,
@@ -329,21 +337,21 @@ class Named:
         }
         named = {name: value for name, value in plain.items() if value is not None}
         changes = cast("EndpointChanges", named)
-        self._add_wants(changes)
+        self._add_subscription(changes)
         if self.schedule is not None:
             changes["schedule"] = self.schedule.seconds
         if self.timeout is not None:
             changes["timeout_seconds"] = self.timeout.seconds
         if (auth := self.auth.chosen) is not None:
-            changes["auth"] = auth.asked
+            changes["auth"] = auth.value
         if self.certificate is not None:
-            changes["client_certificate"] = self.certificate.asked
+            changes["client_certificate"] = self.certificate.value
         self.limits.add_to(changes)
         if not changes:
-            raise WrongUsage("Name at least one thing to change; --help lists them.")
+            raise UsageError("Name at least one thing to change; --help lists them.")
         return changes
 
-    def _add_wants(self, changes: EndpointChanges) -> None:
+    def _add_subscription(self, changes: EndpointChanges) -> None:
         if self.filter is not None:
             changes["filter"] = self.filter
         if self.channels is not None:

@@ -4,104 +4,122 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from delivery.cli.endpoint_screen import because, state_since
-from delivery.cli.screen import print_facts, say
-from delivery.model import EndpointState, Prefix, show_id
-from delivery.tracing.sentences import counted, held_by
-from delivery.wording import exact, length, when
+from delivery.cli.output.endpoints import explain_state, format_state
+from delivery.cli.output.table import print_facts, print_text
+from delivery.domain.durations import format_duration, format_utc
+from delivery.domain.model import EndpointState, Prefix, format_id
+from delivery.services.presentation import format_relative_time
+from delivery.services.timeline.sentences import describe_hold, format_count
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from delivery.endpoints import EnablePreview, EndpointHealth, Owed, Recent
+    from delivery.ledger.stats.endpoint_stats import OwedDelivery, RecentAttempts
+    from delivery.services.endpoints.health import EnablePreview, EndpointHealth
 
 
 def print_health(health: EndpointHealth, *, now: datetime) -> None:
     """Print how an endpoint does: what holds it first, how its last attempts went at the end."""
-    known, endpoint = health.standing.health, health.endpoint
+    known, endpoint = health.record.health, health.endpoint
     print_facts(
         [
             ("url", endpoint.url),
-            ("state", state_since(endpoint, now=now)),
-            ("reason", because(endpoint)),
-            ("held", _held(health, now=now)),
-            ("waiting", f"{_deliveries(health.waiting)} that no worker has"),
-            ("breaker", _breaker(health, now=now)),
-            ("in flight", _in_flight(health)),
-            ("asks to wait", _moment(known.waits_until, now=now)),
-            ("failing since", _moment(known.failing_since, now=now)),
-            ("disabled at", _moment(health.disabled_at, now=now, more=", if it only fails until then")),
-            ("last success", _moment(known.last_succeeded_at, now=now) or "none"),
-            ("last failure", _moment(known.last_failed_at, now=now) or "none"),
-            ("last hour", _last_hour(health.recent)),
-            ("took", _latencies(health.recent)),
+            ("state", format_state(endpoint, now=now)),
+            ("reason", explain_state(endpoint)),
+            ("held", _format_held(health, now=now)),
+            ("waiting", f"{_format_delivery_count(health.waiting)} that no worker has"),
+            ("breaker", _format_breaker(health, now=now)),
+            ("in flight", _format_in_flight(health)),
+            ("asks to wait", _format_time(known.waits_until, now=now)),
+            ("failing since", _format_time(known.failing_since, now=now)),
+            (
+                "disabled at",
+                _format_time(health.disabled_at, now=now, suffix=", if it only fails until then"),
+            ),
+            ("last success", _format_time(known.last_succeeded_at, now=now) or "none"),
+            ("last failure", _format_time(known.last_failed_at, now=now) or "none"),
+            ("last hour", _format_last_hour(health.recent)),
+            ("took", _format_latencies(health.recent)),
         ],
-        title=f"Health of endpoint {show_id(Prefix.ENDPOINT, endpoint.id)}",
+        title=f"Health of endpoint {format_id(Prefix.ENDPOINT, endpoint.id)}",
     )
 
 
-def print_preview(preview: EnablePreview, *, now: datetime) -> None:
+def print_enable_preview(preview: EnablePreview, *, now: datetime) -> None:
     """Print what enabling an endpoint would let go."""
-    shown = show_id(Prefix.ENDPOINT, preview.endpoint.id)
+    shown = format_id(Prefix.ENDPOINT, preview.endpoint.id)
     if preview.endpoint.state is EndpointState.ACTIVE:
-        say(f"{shown} is active: enabling it changes nothing.")
+        print_text(f"{shown} is active: enabling it changes nothing.")
         return
     print_facts(
         [
-            ("held", _deliveries(preview.held)),
-            ("oldest", _owed(preview.oldest, now=now)),
-            ("newest", _owed(preview.newest, now=now)),
-            ("in flight", f"{preview.at_first} at first, doubling with good answers, up to {preview.up_to}"),
+            ("held", _format_delivery_count(preview.held)),
+            ("oldest", _format_pending_delivery(preview.oldest, now=now)),
+            ("newest", _format_pending_delivery(preview.newest, now=now)),
+            (
+                "in flight",
+                f"{preview.initial_in_flight} at first, doubling with good answers, up to {preview.max_in_flight}",
+            ),
         ],
         title=f"Enabling {shown} would let go",
     )
-    say("Nothing was changed.", style="dim")
+    print_text("Nothing was changed.", style="dim")
 
 
-def _held(health: EndpointHealth, *, now: datetime) -> str:
+def _format_held(health: EndpointHealth, *, now: datetime) -> str:
     if health.hold is None:
         return "nothing holds it"
-    until = "" if health.hold.until is None else f", until {_moment(health.hold.until, now=now)}"
-    oldest = "" if health.oldest_held is None else f"; oldest: {_owed(health.oldest_held, now=now)}"
-    held = _deliveries(health.held)
-    return f"{held}, because {held_by(health.hold.by)}{until}{oldest}"
+    until = "" if health.hold.until is None else f", until {_format_time(health.hold.until, now=now)}"
+    oldest = (
+        ""
+        if health.oldest_held is None
+        else f"; oldest: {_format_pending_delivery(health.oldest_held, now=now)}"
+    )
+    held = _format_delivery_count(health.held)
+    return f"{held}, because {describe_hold(health.hold.by)}{until}{oldest}"
 
 
-def _breaker(health: EndpointHealth, *, now: datetime) -> str:
-    breaker = health.standing.health.breaker
-    probe = "" if health.probe_at is None else f", probe {when(health.probe_at, now=now)}"
-    times = f", opened {counted(breaker.openings, 'time')} in a row" if breaker.openings else ""
-    return f"{breaker.state}: since {when(breaker.since, now=now)}{probe}{times}"
+def _format_breaker(health: EndpointHealth, *, now: datetime) -> str:
+    breaker = health.record.health.breaker
+    probe = "" if health.probe_at is None else f", probe {format_relative_time(health.probe_at, now=now)}"
+    times = f", opened {format_count(breaker.openings, 'time')} in a row" if breaker.openings else ""
+    return f"{breaker.state}: since {format_relative_time(breaker.since, now=now)}{probe}{times}"
 
 
-def _in_flight(health: EndpointHealth) -> str:
-    ramping = ", going up" if health.standing.health.limit.ramping else ""
-    most = "" if health.limit == health.most else f" (of {health.most} at full speed)"
-    return f"{health.standing.in_flight} of at most {health.limit}{most}{ramping}"
+def _format_in_flight(health: EndpointHealth) -> str:
+    ramping = ", going up" if health.record.health.limit.ramping else ""
+    most = (
+        ""
+        if health.in_flight_limit == health.max_in_flight
+        else f" (of {health.max_in_flight} at full speed)"
+    )
+    return f"{health.record.in_flight} of at most {health.in_flight_limit}{most}{ramping}"
 
 
-def _last_hour(recent: Recent) -> str:
+def _format_last_hour(recent: RecentAttempts) -> str:
     if recent.success_ratio is None:
         return "no attempt"
     share = f"{recent.success_ratio:.1%} succeeded"
-    attempts = counted(recent.attempts, "attempt")
+    attempts = format_count(recent.attempts, "attempt")
     return f"the newest {attempts}, {share}" if recent.sampled else f"{attempts}, {share}"
 
 
-def _latencies(recent: Recent) -> str:
+def _format_latencies(recent: RecentAttempts) -> str:
     taken = [("p50", recent.p50), ("p95", recent.p95), ("p99", recent.p99)]
-    return ", ".join(f"{name} {length(time)}" for name, time in taken if time is not None)
+    return ", ".join(f"{name} {format_duration(time)}" for name, time in taken if time is not None)
 
 
-def _deliveries(count: int) -> str:
+def _format_delivery_count(count: int) -> str:
     return "1 delivery" if count == 1 else f"{count:,} deliveries"
 
 
-def _owed(owed: Owed | None, *, now: datetime) -> str:
+def _format_pending_delivery(delivery: OwedDelivery | None, *, now: datetime) -> str:
     return (
-        "" if owed is None else f"{show_id(Prefix.DELIVERY, owed.id)}, made {when(owed.created_at, now=now)}"
+        ""
+        if delivery is None
+        else f"{format_id(Prefix.DELIVERY, delivery.id)}, made {format_relative_time(delivery.created_at, now=now)}"
     )
 
 
-def _moment(moment: datetime | None, *, now: datetime, more: str = "") -> str:
-    return "" if moment is None else f"{exact(moment)} ({when(moment, now=now)}){more}"
+def _format_time(moment: datetime | None, *, now: datetime, suffix: str = "") -> str:
+    return "" if moment is None else f"{format_utc(moment)} ({format_relative_time(moment, now=now)}){suffix}"

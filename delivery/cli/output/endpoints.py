@@ -5,18 +5,25 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from delivery.cli.screen import note, print_facts, say
-from delivery.endpoints import shown_limits
-from delivery.model import EndpointState, Prefix, show_id
-from delivery.tracing.sentences import sentence, state_reason, who
-from delivery.wording import delays, exact, length, told_auth, told_certificate, told_format, when
+from delivery.cli.output.table import print_facts, print_note, print_text
+from delivery.domain.durations import format_duration, format_utc
+from delivery.domain.model import EndpointState, Prefix, format_id
+from delivery.services.endpoints.limits import serialize_limits
+from delivery.services.presentation import (
+    describe_auth,
+    describe_certificate,
+    describe_format,
+    format_relative_time,
+    format_schedule,
+)
+from delivery.services.timeline.sentences import format_actor, format_sentence, format_state_reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from delivery.endpoints import NewSecret
-    from delivery.model import Endpoint, EndpointLimits, SealedSecret
+    from delivery.domain.model import Endpoint, EndpointLimits, SealedSecret
+    from delivery.services.endpoints.sealing import CreatedSecret
 
 _HOUR: Final = timedelta(hours=1)
 
@@ -27,56 +34,56 @@ def print_endpoint(endpoint: Endpoint, secrets: Sequence[SealedSecret], *, now: 
     print_facts(
         [
             ("url", endpoint.url),
-            ("state", state_since(endpoint, now=now)),
-            ("reason", because(endpoint)),
+            ("state", format_state(endpoint, now=now)),
+            ("reason", explain_state(endpoint)),
             ("operational", "gets the engine's own events" if endpoint.operational else ""),
             ("description", endpoint.description),
             ("filter", " ".join(endpoint.filter)),
             ("channels", " ".join(endpoint.channels)),
             ("condition", endpoint.condition or ""),
             ("headers", ", ".join(endpoint.header_names)),
-            ("auth", told_auth(endpoint)),
-            ("client certificate", told_certificate(endpoint)),
-            ("format", told_format(endpoint)),
-            ("schedule", "default" if schedule is None else delays(schedule)),
-            ("timeout", "default" if timeout is None else length(timeout)),
-            *_limits(endpoint.limits),
+            ("auth", describe_auth(endpoint)),
+            ("client certificate", describe_certificate(endpoint)),
+            ("format", describe_format(endpoint)),
+            ("schedule", "default" if schedule is None else format_schedule(schedule)),
+            ("timeout", "default" if timeout is None else format_duration(timeout)),
+            *_format_limits(endpoint.limits),
             ("signatures", endpoint.signature),
-            *(("secret", _live(secret, now=now)) for secret in secrets),
-            ("made", exact(endpoint.created_at)),
+            *(("secret", _format_secret(secret, now=now)) for secret in secrets),
+            ("made", format_utc(endpoint.created_at)),
         ],
-        title=f"Endpoint {show_id(Prefix.ENDPOINT, endpoint.id)}",
+        title=f"Endpoint {format_id(Prefix.ENDPOINT, endpoint.id)}",
     )
 
 
-def state_since(endpoint: Endpoint, *, now: datetime) -> str:
+def format_state(endpoint: Endpoint, *, now: datetime) -> str:
     """Write `active`, or `paused: since 3 min ago, by cli:ada`."""
     if endpoint.state is EndpointState.ACTIVE:
         return endpoint.state
-    by = "" if endpoint.state_actor is None else f", by {who(endpoint.state_actor)}"
-    return f"{endpoint.state}: since {when(endpoint.state_changed_at, now=now)}{by}"
+    by = "" if endpoint.state_actor is None else f", by {format_actor(endpoint.state_actor)}"
+    return f"{endpoint.state}: since {format_relative_time(endpoint.state_changed_at, now=now)}{by}"
 
 
-def because(endpoint: Endpoint) -> str:
+def explain_state(endpoint: Endpoint) -> str:
     """Why an endpoint is in its state, as a sentence; empty when nobody has said so."""
-    told = state_reason(endpoint.state_reason).removeprefix(": ")
-    return sentence(told) if told else ""
+    told = format_state_reason(endpoint.state_reason).removeprefix(": ")
+    return format_sentence(told) if told else ""
 
 
-def print_new_secret(made: NewSecret) -> None:
+def print_new_secret(new_secret: CreatedSecret) -> None:
     """Print what receivers verify with: the one time that a secret is told."""
-    if made.text is None:
-        say(f"Public key: {made.kept.public_key}")
-        note("Receivers verify with it. The secret half stays here, sealed.")
+    if new_secret.text is None:
+        print_text(f"Public key: {new_secret.secret.public_key}")
+        print_note("Receivers verify with it. The secret half stays here, sealed.")
         return
-    say(f"Secret: {made.text}")
-    note("Receivers verify with it. Keep it now: it will not be shown again.")
+    print_text(f"Secret: {new_secret.text}")
+    print_note("Receivers verify with it. Keep it now: it will not be shown again.")
 
 
-def _limits(limits: EndpointLimits) -> list[tuple[str, str]]:
+def _format_limits(limits: EndpointLimits) -> list[tuple[str, str]]:
     """What is its own, in the words in which it is asked for."""
     rate, disable_after = limits.rate, limits.disable_after
-    breaker = (shown_limits(limits)["breaker"] or {}).items()
+    breaker = (serialize_limits(limits)["breaker"] or {}).items()
     return [
         ("in flight", "" if limits.in_flight is None else f"at most {limits.in_flight}"),
         ("rate limit", "" if rate is None else f"{rate.limit} in {rate.per.total_seconds():g} s"),
@@ -86,7 +93,11 @@ def _limits(limits: EndpointLimits) -> list[tuple[str, str]]:
     ]
 
 
-def _live(secret: SealedSecret, *, now: datetime) -> str:
-    until = "signs" if secret.not_after is None else f"signs, ends {when(secret.not_after, now=now)}"
+def _format_secret(secret: SealedSecret, *, now: datetime) -> str:
+    until = (
+        "signs"
+        if secret.not_after is None
+        else f"signs, ends {format_relative_time(secret.not_after, now=now)}"
+    )
     public = "" if secret.public_key is None else f", {secret.public_key}"
     return f"key {secret.key_id}, {until}{public}"

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from delivery.cli.shapes import Shape, moment
+from delivery.cli.output.json_shapes import Shape, moment
 
 if TYPE_CHECKING:
-    from delivery.catalogue import Told
-    from delivery.ledger.event_types import EventType
+    from delivery.ledger.records.event_types import EventType
+    from delivery.services.event_types.validation import EventTypeDetails
 
 
 def event_type(one: EventType) -> Shape:
@@ -34,7 +34,7 @@ def event_type(one: EventType) -> Shape:
     }
 
 
-def told(one: Told) -> Shape:
+def told(one: EventTypeDetails) -> Shape:
     """A type with what one of its versions says."""
     version = one.version
     return event_type(one.type) | {

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from delivery.cli.shapes import Shape, delivery, held, moment
-from delivery.jobs import ItemState, MissingSelection
-from delivery.model import Prefix, show_id
+from delivery.cli.output.json_shapes import Shape, delivery, held, moment
+from delivery.domain.model import Prefix, format_id
+from delivery.domain.replay import ItemState, MissingEventFilter
 
 if TYPE_CHECKING:
-    from delivery.jobs import Item, Replay
-    from delivery.replay import Preview
+    from delivery.domain.replay import Replay, ReplayItem
+    from delivery.services.replays.validation import ReplayPreview
 
 
 def replay(one: Replay) -> Shape:
     """A replay, and how far it is."""
-    is_missing, document = isinstance(one.wanted, MissingSelection), one.wanted.to_document()
+    is_missing, document = isinstance(one.selection, MissingEventFilter), one.selection.to_document()
     return {
-        "id": show_id(Prefix.REPLAY, one.id),
-        "tenant_id": show_id(Prefix.TENANT, one.tenant_id),
+        "id": format_id(Prefix.REPLAY, one.id),
+        "tenant_id": format_id(Prefix.TENANT, one.tenant_id),
         "state": one.state,
         "selection": None if is_missing else document,
         "missing": document if is_missing else None,
@@ -46,19 +46,19 @@ def progress(one: Replay) -> Shape:
     }
 
 
-def item(one: Item) -> Shape:
+def item(one: ReplayItem) -> Shape:
     """One delivery of a replay."""
     return {
-        "delivery_id": None if one.delivery_id is None else show_id(Prefix.DELIVERY, one.delivery_id),
-        "event_id": show_id(Prefix.EVENT, one.event_id),
-        "endpoint_id": show_id(Prefix.ENDPOINT, one.endpoint_id),
+        "delivery_id": None if one.delivery_id is None else format_id(Prefix.DELIVERY, one.delivery_id),
+        "event_id": format_id(Prefix.EVENT, one.event_id),
+        "endpoint_id": format_id(Prefix.ENDPOINT, one.endpoint_id),
         "state": one.state,
-        "why": one.why,
+        "why": one.reason,
         "changed_at": moment(one.changed_at),
     }
 
 
-def preview(one: Preview) -> Shape:
+def preview(one: ReplayPreview) -> Shape:
     """What a replay would send."""
     return {
         "count": one.count,
@@ -69,7 +69,7 @@ def preview(one: Preview) -> Shape:
         "deliveries": [delivery(each) for each in one.deliveries],
         "events": [
             {
-                "id": show_id(Prefix.EVENT, each.id),
+                "id": format_id(Prefix.EVENT, each.id),
                 "type": each.type,
                 "created_at": moment(each.created_at),
             }
@@ -77,7 +77,7 @@ def preview(one: Preview) -> Shape:
         ],
         "endpoints": [
             {
-                "id": show_id(Prefix.ENDPOINT, endpoint.id),
+                "id": format_id(Prefix.ENDPOINT, endpoint.id),
                 "url": endpoint.url,
                 "state": endpoint.state,
                 "held": held(holds),

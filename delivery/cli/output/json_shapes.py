@@ -8,22 +8,36 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from delivery.endpoints import shown_limits
-from delivery.model import Prefix, show_id
-from delivery.moments import rfc3339
-from delivery.retention import TENANTS_OWN
-from delivery.scopes import in_order
-from delivery.tracing import said_of
+from delivery.domain.durations import format_rfc3339
+from delivery.domain.model import Prefix, format_id
+from delivery.domain.retention import TENANT_CONFIGURABLE
+from delivery.domain.scopes import sort_scopes
+from delivery.services.endpoints.limits import serialize_limits
+from delivery.services.timeline.sentences import describe_entry
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from delivery.audit import Audited
-    from delivery.deliveries import AttemptTold, EventHead, Numbers
-    from delivery.endpoints import EnablePreview, EndpointHealth, NewSecret, Owed, Recent
-    from delivery.ledger.messages import RefusedMessage
-    from delivery.model import ApiKey, Attempt, Delivery, Endpoint, Held, SealedSecret, Tenant, Timings
-    from delivery.people import Link, Person
+    from delivery.domain.accounts import User
+    from delivery.domain.model import (
+        ActiveHold,
+        ApiKey,
+        Attempt,
+        Delivery,
+        Endpoint,
+        SealedSecret,
+        Tenant,
+        Timings,
+    )
+    from delivery.ledger.records.audit import AuditRecord
+    from delivery.ledger.records.dead_letters import DeadLetter
+    from delivery.ledger.records.events import EventSummary
+    from delivery.ledger.search.sequences import SequencePage
+    from delivery.ledger.stats.endpoint_stats import OwedDelivery, RecentAttempts
+    from delivery.services.accounts.portal_links import CreatedPortalLink
+    from delivery.services.deliveries import AttemptDetails
+    from delivery.services.endpoints.health import EnablePreview, EndpointHealth
+    from delivery.services.endpoints.sealing import CreatedSecret
 
 Shape = dict[str, Any]
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -32,31 +46,31 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 def tenant(one: Tenant) -> Shape:
     """A tenant."""
     return {
-        "id": show_id(Prefix.TENANT, one.id),
+        "id": format_id(Prefix.TENANT, one.id),
         "name": one.name,
         "created_at": moment(one.created_at),
-        "retention": {content: one.retention.get(content) for content in TENANTS_OWN},
+        "retention": {content: one.retention.get(content) for content in TENANT_CONFIGURABLE},
     }
 
 
 def key(one: ApiKey, **more: str) -> Shape:
     """A key, without the key itself unless it was just made."""
     return {
-        "id": show_id(Prefix.KEY, one.id),
+        "id": format_id(Prefix.KEY, one.id),
         "name": one.name,
         "hint": one.hint,
-        "scopes": [str(scope) for scope in in_order(one.scopes)],
+        "scopes": [str(scope) for scope in sort_scopes(one.scopes)],
         "requests_per_second": one.requests_per_second,
         "created_at": moment(one.created_at),
         "expires_at": moment(one.expires_at),
         "revoked_at": moment(one.revoked_at),
         "last_used_at": moment(one.last_used_at),
-        "replaced_by": None if one.replaced_by is None else show_id(Prefix.KEY, one.replaced_by),
+        "replaced_by": None if one.replaced_by is None else format_id(Prefix.KEY, one.replaced_by),
         **more,
     }
 
 
-def message(one: RefusedMessage) -> Shape:
+def message(one: DeadLetter) -> Shape:
     """A message that could not be accepted, with its body where that was asked for."""
     whole = (
         {}
@@ -67,9 +81,9 @@ def message(one: RefusedMessage) -> Shape:
         }
     )
     return {
-        "id": show_id(Prefix.MESSAGE, one.id),
-        "tenant_id": None if one.tenant_id is None else show_id(Prefix.TENANT, one.tenant_id),
-        "key_id": None if one.key_id is None else show_id(Prefix.KEY, one.key_id),
+        "id": format_id(Prefix.MESSAGE, one.id),
+        "tenant_id": None if one.tenant_id is None else format_id(Prefix.TENANT, one.tenant_id),
+        "key_id": None if one.key_id is None else format_id(Prefix.KEY, one.key_id),
         "message_id": one.message_id,
         "publisher": one.publisher,
         "size": one.size,
@@ -81,10 +95,10 @@ def message(one: RefusedMessage) -> Shape:
     }
 
 
-def person(one: Person) -> Shape:
+def person(one: User) -> Shape:
     """Somebody who may sign in at the console."""
     return {
-        "id": show_id(Prefix.PERSON, one.id),
+        "id": format_id(Prefix.USER, one.id),
         "email": one.email,
         "name": one.name,
         "role": one.role,
@@ -94,15 +108,15 @@ def person(one: Person) -> Shape:
     }
 
 
-def portal_link(one: Link, *, url: str) -> Shape:
+def portal_link(one: CreatedPortalLink, *, url: str) -> Shape:
     """A portal link that was just made: the only time that it is told."""
-    return {"url": url, "expires_at": moment(one.kept.expires_at), "role": one.kept.role}
+    return {"url": url, "expires_at": moment(one.link.expires_at), "role": one.link.role}
 
 
 def endpoint(one: Endpoint) -> Shape:
     """An endpoint; of its headers the names."""
     return {
-        "id": show_id(Prefix.ENDPOINT, one.id),
+        "id": format_id(Prefix.ENDPOINT, one.id),
         "url": one.url,
         "description": one.description,
         "filter": list(one.filter),
@@ -117,7 +131,7 @@ def endpoint(one: Endpoint) -> Shape:
         "schedule": None if one.schedule is None else [seconds(delay) for delay in one.schedule],
         "timeout_seconds": None if one.timeout is None else seconds(one.timeout),
         "operational": one.operational,
-        **shown_limits(one.limits),
+        **serialize_limits(one.limits),
         "state": one.state,
         "state_reason": one.state_reason,
         "state_actor": one.state_actor,
@@ -129,9 +143,9 @@ def endpoint(one: Endpoint) -> Shape:
 
 def endpoint_health(one: EndpointHealth) -> Shape:
     """How an endpoint does."""
-    known, breaker = one.standing.health, one.standing.health.breaker
+    known, breaker = one.record.health, one.record.health.breaker
     return {
-        "endpoint_id": show_id(Prefix.ENDPOINT, one.endpoint.id),
+        "endpoint_id": format_id(Prefix.ENDPOINT, one.endpoint.id),
         "state": one.endpoint.state,
         "state_reason": one.endpoint.state_reason,
         "state_actor": one.endpoint.state_actor,
@@ -148,10 +162,10 @@ def endpoint_health(one: EndpointHealth) -> Shape:
             "openings": breaker.openings,
         },
         "in_flight": {
-            "now": one.standing.in_flight,
-            "limit": one.limit,
+            "now": one.record.in_flight,
+            "limit": one.in_flight_limit,
             "ramping": known.limit.ramping,
-            "most": one.most,
+            "most": one.max_in_flight,
         },
         "waits_until": moment(known.waits_until),
         "failing_since": moment(known.failing_since),
@@ -165,27 +179,27 @@ def endpoint_health(one: EndpointHealth) -> Shape:
 def enable_preview(one: EnablePreview) -> Shape:
     """What enabling an endpoint would let go."""
     return {
-        "endpoint_id": show_id(Prefix.ENDPOINT, one.endpoint.id),
+        "endpoint_id": format_id(Prefix.ENDPOINT, one.endpoint.id),
         "state": one.endpoint.state,
         "held": one.held,
         "oldest": owed(one.oldest),
         "newest": owed(one.newest),
-        "at_first": one.at_first,
-        "up_to": one.up_to,
+        "at_first": one.initial_in_flight,
+        "up_to": one.max_in_flight,
     }
 
 
-def owed(one: Owed | None) -> Shape | None:
+def owed(one: OwedDelivery | None) -> Shape | None:
     """A delivery that is owed."""
     if one is None:
         return None
-    return {"delivery_id": show_id(Prefix.DELIVERY, one.id), "created_at": moment(one.created_at)}
+    return {"delivery_id": format_id(Prefix.DELIVERY, one.id), "created_at": moment(one.created_at)}
 
 
 def secret(one: SealedSecret) -> Shape:
     """A secret, without the secret itself."""
     return {
-        "id": show_id(Prefix.SECRET, one.id),
+        "id": format_id(Prefix.SECRET, one.id),
         "key_id": one.key_id,
         "signature": one.signature,
         "public_key": one.public_key,
@@ -194,16 +208,16 @@ def secret(one: SealedSecret) -> Shape:
     }
 
 
-def new_secret(made: NewSecret) -> Shape:
+def new_secret(made: CreatedSecret) -> Shape:
     """A secret that was just made: the only time that it is told."""
-    return secret(made.kept) | {"secret": made.text}
+    return secret(made.secret) | {"secret": made.text}
 
 
-def event(head: EventHead) -> Shape:
+def event(head: EventSummary) -> Shape:
     """An event, without its body."""
     return {
-        "id": show_id(Prefix.EVENT, head.id),
-        "tenant_id": show_id(Prefix.TENANT, head.tenant_id),
+        "id": format_id(Prefix.EVENT, head.id),
+        "tenant_id": format_id(Prefix.TENANT, head.tenant_id),
         "type": head.type,
         "channels": list(head.channels),
         "created_at": moment(head.created_at),
@@ -215,11 +229,11 @@ def event(head: EventHead) -> Shape:
 def delivery(one: Delivery) -> Shape:
     """A delivery."""
     return {
-        "id": show_id(Prefix.DELIVERY, one.id),
-        "tenant_id": show_id(Prefix.TENANT, one.tenant_id),
-        "event_id": show_id(Prefix.EVENT, one.event_id),
+        "id": format_id(Prefix.DELIVERY, one.id),
+        "tenant_id": format_id(Prefix.TENANT, one.tenant_id),
+        "event_id": format_id(Prefix.EVENT, one.event_id),
         "event_type": one.event_type,
-        "endpoint_id": show_id(Prefix.ENDPOINT, one.endpoint_id),
+        "endpoint_id": format_id(Prefix.ENDPOINT, one.endpoint_id),
         "status": one.status,
         "reason": one.reason,
         "attempts": one.attempts,
@@ -233,15 +247,15 @@ def delivery(one: Delivery) -> Shape:
     }
 
 
-def numbered(numbers: Numbers) -> Shape:
+def numbered(numbers: SequencePage) -> Shape:
     """What an endpoint was owed, in the order of its numbers; `next` is for `--after`."""
     return {
         "items": [
             {
                 "sequence": one.sequence,
-                "event_id": show_id(Prefix.EVENT, one.event_id),
+                "event_id": format_id(Prefix.EVENT, one.event_id),
                 "event_type": one.event_type,
-                "delivery_id": show_id(Prefix.DELIVERY, one.delivery_id),
+                "delivery_id": format_id(Prefix.DELIVERY, one.delivery_id),
                 "status": one.status,
                 "attempts": one.attempts,
                 "created_at": moment(one.created_at),
@@ -249,26 +263,26 @@ def numbered(numbers: Numbers) -> Shape:
             }
             for one in numbers.items
         ],
-        "next": numbers.next,
+        "next": numbers.next_sequence,
         "earliest": numbers.earliest,
         "latest": numbers.latest,
     }
 
 
-def audited(one: Audited) -> Shape:
+def audited(one: AuditRecord) -> Shape:
     """An entry of the audit."""
     entry = one.entry
     return {
-        "id": show_id(Prefix.AUDIT, one.id),
-        "tenant_id": None if entry.whose is None else show_id(Prefix.TENANT, entry.whose),
+        "id": format_id(Prefix.AUDIT, one.id),
+        "tenant_id": None if entry.owner is None else format_id(Prefix.TENANT, entry.owner),
         "at": moment(entry.at),
-        "what": entry.what,
-        "sentence": said_of(entry),
+        "what": entry.action,
+        "sentence": describe_entry(entry),
         "actor": entry.actor,
         "address": entry.address,
         "reason": entry.reason,
-        "endpoint_id": None if entry.endpoint_id is None else show_id(Prefix.ENDPOINT, entry.endpoint_id),
-        "delivery_id": None if entry.delivery_id is None else show_id(Prefix.DELIVERY, entry.delivery_id),
+        "endpoint_id": None if entry.endpoint_id is None else format_id(Prefix.ENDPOINT, entry.endpoint_id),
+        "delivery_id": None if entry.delivery_id is None else format_id(Prefix.DELIVERY, entry.delivery_id),
         "details": dict(entry.details),
     }
 
@@ -277,10 +291,10 @@ def attempt(one: Attempt) -> Shape:
     """An attempt, without bodies."""
     answered = {"status": one.status, "headers": one.response_headers, "truncated": one.response_truncated}
     return {
-        "id": show_id(Prefix.ATTEMPT, one.id),
-        "delivery_id": show_id(Prefix.DELIVERY, one.delivery_id),
-        "event_id": show_id(Prefix.EVENT, one.event_id),
-        "endpoint_id": show_id(Prefix.ENDPOINT, one.endpoint_id),
+        "id": format_id(Prefix.ATTEMPT, one.id),
+        "delivery_id": format_id(Prefix.DELIVERY, one.delivery_id),
+        "event_id": format_id(Prefix.EVENT, one.event_id),
+        "endpoint_id": format_id(Prefix.ENDPOINT, one.endpoint_id),
         "number": one.number,
         "started_at": moment(one.started_at),
         "timings": _timings(one.timings),
@@ -302,11 +316,11 @@ def attempt(one: Attempt) -> Shape:
     }
 
 
-def attempt_told(told: AttemptTold) -> Shape:
+def attempt_told(told: AttemptDetails) -> Shape:
     """An attempt with what went out and what came back."""
     one = told.attempt
     shape = attempt(one)
-    shape["request"] |= _body(told.body) | {"body_missing": told.no_body}
+    shape["request"] |= _body(told.body) | {"body_missing": told.body_unavailable}
     if shape["response"] is not None:
         shape["response"] |= _body(None if one.erased_at is not None else one.response_body)
     return shape
@@ -314,17 +328,17 @@ def attempt_told(told: AttemptTold) -> Shape:
 
 def page(items: list[Shape], prefix: Prefix, last: UUID | None) -> Shape:
     """A page of a list; `next` is for `--before`."""
-    return {"items": items, "next": None if last is None else show_id(prefix, last)}
+    return {"items": items, "next": None if last is None else format_id(prefix, last)}
 
 
-def event_told(head: EventHead, body: bytes | None) -> Shape:
+def event_told(head: EventSummary, body: bytes | None) -> Shape:
     """An event with its body, byte for byte as the standard format sends it; None: it is gone."""
     return event(head) | {"body": None if body is None else msgspec.Raw(body)}
 
 
 def moment(at: datetime | None) -> str | None:
     """Write a moment as `2026-11-22T18:27:00.123Z`."""
-    return None if at is None else rfc3339(at)
+    return None if at is None else format_rfc3339(at)
 
 
 def seconds(duration: timedelta) -> int | float:
@@ -333,7 +347,7 @@ def seconds(duration: timedelta) -> int | float:
     return int(total) if total.is_integer() else total
 
 
-def _recent(recent: Recent) -> Shape:
+def _recent(recent: RecentAttempts) -> Shape:
     taken = {"p50": recent.p50, "p95": recent.p95, "p99": recent.p99}
     return {
         "attempts": recent.attempts,
@@ -343,7 +357,7 @@ def _recent(recent: Recent) -> Shape:
     }
 
 
-def held(one: Held | None) -> Shape | None:
+def held(one: ActiveHold | None) -> Shape | None:
     """What holds deliveries back; None: nothing does."""
     if one is None:
         return None

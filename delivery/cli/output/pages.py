@@ -4,38 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from delivery.cli.screen import note, print_table
-from delivery.model import show_id
-from delivery.paging import NEWEST, Cut, Identified, Page
+from delivery.cli.output.table import print_note, print_table
+from delivery.domain.model import format_id
+from delivery.domain.pagination import MAX_ID, HasId, Page, PageRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeVar
     from uuid import UUID
 
-    from delivery.cli.screen import Column
-    from delivery.model import Prefix
+    from delivery.cli.output.table import Column
+    from delivery.domain.model import Prefix
 
-    T = TypeVar("T", bound=Identified)
+    T = TypeVar("T", bound=HasId)
 
-Before: Final = "Go on after this one."
+BEFORE_HELP: Final = "Go on after this one."
 
 
-def cut_of(limit: int, before: UUID | None) -> Cut:
+def to_page_request(limit: int, before: UUID | None) -> PageRequest:
     """The page that the options ask for."""
-    return Cut(limit, NEWEST if before is None else before)
+    return PageRequest(limit, MAX_ID if before is None else before)
 
 
 def print_page(
     page: Page[T],
     columns: Sequence[Column],
-    row: Callable[[T], Sequence[str]],
+    format_row: Callable[[T], Sequence[str]],
     prefix: Prefix,
     *,
-    none: str,
+    empty_message: str,
 ) -> None:
     """Print a page as a table, and how to get the next one."""
-    if page.items or page.last is None:
-        print_table(columns, [row(item) for item in page.items], none=none)
-    if page.last is not None:
-        note(f"There may be more: --before {show_id(prefix, page.last)}")
+    if page.items or page.next_cursor is None:
+        print_table(columns, [format_row(item) for item in page.items], empty_message=empty_message)
+    if page.next_cursor is not None:
+        print_note(f"There may be more: --before {format_id(prefix, page.next_cursor)}")

@@ -14,47 +14,48 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from delivery.cli.screen import Column, console, note, print_facts, print_table, say
-from delivery.jobs import ItemState, MissingSelection, ReplayState
-from delivery.model import Prefix, show_id
-from delivery.tracing.sentences import held_by
-from delivery.wording import exact, length, when
+from delivery.cli.output.table import Column, make_console, print_facts, print_note, print_table, print_text
+from delivery.domain.durations import format_duration, format_utc
+from delivery.domain.model import Prefix, format_id
+from delivery.domain.replay import ItemState, MissingEventFilter, ReplayState
+from delivery.services.presentation import format_relative_time
+from delivery.services.timeline.sentences import describe_hold
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from rich.console import Console, RenderableType
 
-    from delivery.jobs import Replay
-    from delivery.model import Endpoint, Held
-    from delivery.replay import Preview
+    from delivery.domain.model import ActiveHold, Endpoint
+    from delivery.domain.replay import Replay
+    from delivery.services.replays.validation import ReplayPreview
 
-_WIDE: Final = 60
-_LOOK_SECONDS: Final = 0.5
-_LINE_SECONDS: Final = 5.0
-OVER: Final = frozenset({ReplayState.FINISHED, ReplayState.CANCELLED})
+_MAX_BAR_WIDTH: Final = 60
+_POLL_SECONDS: Final = 0.5
+_PROGRESS_LINE_SECONDS: Final = 5.0
+FINAL_STATES: Final = frozenset({ReplayState.FINISHED, ReplayState.CANCELLED})
 
 
 def print_replay(replay: Replay, *, now: datetime) -> None:
     """Print a replay and how far it is."""
-    wanted = replay.wanted.to_document()
-    kind = "events never owed" if isinstance(replay.wanted, MissingSelection) else "deliveries"
+    wanted = replay.selection.to_document()
+    kind = "events never owed" if isinstance(replay.selection, MissingEventFilter) else "deliveries"
     print_facts(
         [
             ("state", replay.state),
-            ("sends", f"{kind}: {_filters(wanted)}"),
+            ("sends", f"{kind}: {_format_filters(wanted)}"),
             ("reason", replay.reason),
-            ("asked by", f"{replay.actor.name}, {when(replay.created_at, now=now)}"),
+            ("asked by", f"{replay.actor.name}, {format_relative_time(replay.created_at, now=now)}"),
             ("rate", "as fast as replays may go" if replay.rate is None else f"{replay.rate:g} a second"),
             ("holds", "for paused and disabled endpoints too" if replay.hold else ""),
-            ("progress", progress_line(replay)),
-            ("over", "" if replay.finished_at is None else exact(replay.finished_at)),
+            ("progress", format_progress(replay)),
+            ("over", "" if replay.finished_at is None else format_utc(replay.finished_at)),
         ],
-        title=f"Replay {show_id(Prefix.REPLAY, replay.id)}",
+        title=f"Replay {format_id(Prefix.REPLAY, replay.id)}",
     )
 
 
-def progress_line(replay: Replay) -> str:
+def format_progress(replay: Replay) -> str:
     """How far a replay is, in one line."""
     found = f"{replay.selected:,}" + (" found so far" if replay.selecting else "")
     parts = [f"{replay.done:,} of {found}"]
@@ -62,71 +63,76 @@ def progress_line(replay: Replay) -> str:
     if replay.state is ReplayState.RUNNING and replay.per_second:
         parts.append(f"{replay.per_second:,.0f} a second")
     if replay.seconds_left is not None and replay.remaining:
-        parts.append(f"{length(timedelta(seconds=replay.seconds_left))} left")
+        parts.append(f"{format_duration(timedelta(seconds=replay.seconds_left))} left")
     return ", ".join(parts)
 
 
-def print_preview(preview: Preview, *, now: datetime) -> None:
+def print_replay_preview(preview: ReplayPreview, *, now: datetime) -> None:
     """Print what a replay would send."""
     counted = f"{preview.count:,}" if preview.exact else f"about {preview.count:,}"
     print_facts(
         [
             ("deliveries" if not preview.events else "events", counted),
             ("by status", ", ".join(f"{count:,} {status}" for status, count in preview.by_status.items())),
-            ("oldest", _moment(preview.oldest, now=now)),
-            ("newest", _moment(preview.newest, now=now)),
-            *(("endpoint", _standing(endpoint, held)) for endpoint, held in preview.endpoints),
+            ("oldest", _format_time(preview.oldest, now=now)),
+            ("newest", _format_time(preview.newest, now=now)),
+            *(("endpoint", _format_endpoint(endpoint, held)) for endpoint, held in preview.endpoints),
         ],
         title="A replay would send",
     )
     if preview.deliveries:
-        say("")
-        say("The oldest of them:", style="bold")
+        print_text("")
+        print_text("The oldest of them:", style="bold")
         print_table(
-            [Column("DELIVERY"), Column("STATUS"), Column("MADE"), Column("EVENT TYPE", gives_way=True)],
+            [Column("DELIVERY"), Column("STATUS"), Column("MADE"), Column("EVENT TYPE", shrinkable=True)],
             [
-                (show_id(Prefix.DELIVERY, one.id), one.status, when(one.created_at, now=now), one.event_type)
+                (
+                    format_id(Prefix.DELIVERY, one.id),
+                    one.status,
+                    format_relative_time(one.created_at, now=now),
+                    one.event_type,
+                )
                 for one in preview.deliveries
             ],
-            none="",
+            empty_message="",
         )
     if preview.events:
-        say("")
-        say("The oldest of them:", style="bold")
+        print_text("")
+        print_text("The oldest of them:", style="bold")
         print_table(
-            [Column("EVENT"), Column("ACCEPTED"), Column("EVENT TYPE", gives_way=True)],
+            [Column("EVENT"), Column("ACCEPTED"), Column("EVENT TYPE", shrinkable=True)],
             [
-                (show_id(Prefix.EVENT, one.id), when(one.created_at, now=now), one.type)
+                (format_id(Prefix.EVENT, one.id), format_relative_time(one.created_at, now=now), one.type)
                 for one in preview.events
             ],
-            none="",
+            empty_message="",
         )
-    say("Nothing was changed.", style="dim")
+    print_text("Nothing was changed.", style="dim")
 
 
-async def watched(read: Callable[[], Awaitable[Replay]]) -> Replay:
+async def watch_replay(load_replay: Callable[[], Awaitable[Replay]]) -> Replay:
     """Show a replay's progress until it is over, or paused: drawn on a terminal, else a line now and then."""
-    out = console(stderr=True)
-    replay = await read()
+    out = make_console(stderr=True)
+    replay = await load_replay()
     if out.is_terminal and not out.is_dumb_terminal:
-        with Live(_Bar(replay), console=out, refresh_per_second=8, transient=True) as live:
-            while replay.state not in OVER and replay.state is not ReplayState.PAUSED:
-                await asyncio.sleep(_LOOK_SECONDS)
-                replay = await read()
-                live.update(_Bar(replay))
+        with Live(_ProgressView(replay), console=out, refresh_per_second=8, transient=True) as live:
+            while replay.state not in FINAL_STATES and replay.state is not ReplayState.PAUSED:
+                await asyncio.sleep(_POLL_SECONDS)
+                replay = await load_replay()
+                live.update(_ProgressView(replay))
         return replay
     told = 0.0
-    while replay.state not in OVER and replay.state is not ReplayState.PAUSED:
-        if time.monotonic() - told >= _LINE_SECONDS:
-            note(progress_line(replay))
+    while replay.state not in FINAL_STATES and replay.state is not ReplayState.PAUSED:
+        if time.monotonic() - told >= _PROGRESS_LINE_SECONDS:
+            print_note(format_progress(replay))
             told = time.monotonic()
-        await asyncio.sleep(_LOOK_SECONDS)
-        replay = await read()
+        await asyncio.sleep(_POLL_SECONDS)
+        replay = await load_replay()
     return replay
 
 
 @dataclass(frozen=True, slots=True)
-class _Bar:
+class _ProgressView:
     replay: Replay
 
     def __rich_console__(self, console: Console, _options: object) -> list[RenderableType]:
@@ -134,29 +140,29 @@ class _Bar:
         bar = ProgressBar(
             total=replay.selected or None,
             completed=replay.done,
-            width=min(_WIDE, console.width),
+            width=min(_MAX_BAR_WIDTH, console.width),
             pulse=replay.selecting,
         )
-        title = Text(f"{show_id(Prefix.REPLAY, replay.id)} {replay.state}", style="bold")
+        title = Text(f"{format_id(Prefix.REPLAY, replay.id)} {replay.state}", style="bold")
         drawn = Table.grid()
         drawn.add_row(bar)
-        return [Group(title, drawn, Text(progress_line(replay)))]
+        return [Group(title, drawn, Text(format_progress(replay)))]
 
 
-def _filters(document: Mapping[str, object]) -> str:
-    return "; ".join(f"{name} {_plain(name, value)}" for name, value in document.items())
+def _format_filters(document: Mapping[str, object]) -> str:
+    return "; ".join(f"{name} {_format_filter_value(name, value)}" for name, value in document.items())
 
 
-def _plain(name: str, value: object) -> str:
+def _format_filter_value(name: str, value: object) -> str:
     if name in {"since", "until"}:
-        return exact(datetime.fromisoformat(str(value)))
+        return format_utc(datetime.fromisoformat(str(value)))
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _moment(moment: datetime | None, *, now: datetime) -> str:
-    return "" if moment is None else f"{exact(moment)} ({when(moment, now=now)})"
+def _format_time(moment: datetime | None, *, now: datetime) -> str:
+    return "" if moment is None else f"{format_utc(moment)} ({format_relative_time(moment, now=now)})"
 
 
-def _standing(endpoint: Endpoint, held: Held | None) -> str:
-    held_back = "" if held is None else f", held: {held_by(held.by)}"
-    return f"{show_id(Prefix.ENDPOINT, endpoint.id)} {endpoint.url}: {endpoint.state}{held_back}"
+def _format_endpoint(endpoint: Endpoint, held: ActiveHold | None) -> str:
+    held_back = "" if held is None else f", held: {describe_hold(held.by)}"
+    return f"{format_id(Prefix.ENDPOINT, endpoint.id)} {endpoint.url}: {endpoint.state}{held_back}"

@@ -18,15 +18,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from delivery.taming import tame, tame_json
+from delivery.domain.sanitize import escape_control_chars, escape_control_chars_in_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-GAP = 2
+COLUMN_GAP = 2
 # Not a terminal: nothing to fit into, so nothing is cut.
-_ROOM_IN_A_PIPE = 500
-_NARROWEST = 8
+_PIPE_WIDTH = 500
+_MIN_COLUMN_WIDTH = 8
 
 
 STYLES = {
@@ -51,19 +51,19 @@ class Column:
     """A column of a table. `extra`: left out where there is no room; `gives_way`: cut where there is none."""
 
     title: str
-    extra: bool = False
-    gives_way: bool = False
-    number: bool = False
+    optional: bool = False
+    shrinkable: bool = False
+    numeric: bool = False
 
 
-def console(*, stderr: bool = False) -> Console:
+def make_console(*, stderr: bool = False) -> Console:
     """Where to print: colours on a terminal alone, and none under NO_COLOR."""
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() or "COLUMNS" in os.environ else _ROOM_IN_A_PIPE
+    width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
     return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
 
-def is_terminal() -> bool:
+def is_interactive() -> bool:
     """Whether somebody is there to be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
@@ -71,32 +71,32 @@ def is_terminal() -> bool:
 def print_json(document: Any) -> None:
     """Print one JSON document. Numbers and keys in raw parts of it stay as they were written."""
     text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
-    print(tame_json(text))
+    print(escape_control_chars_in_json(text))
 
 
-def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, none: str) -> None:
+def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, empty_message: str) -> None:
     """Print rows under their titles, one line each; `none` is what to say when there are no rows."""
-    out = console()
+    out = make_console()
     if not rows:
-        out.print(none)
+        out.print(empty_message)
         return
-    tamed = [[tame(cell) for cell in row] for row in rows]
+    tamed = [[escape_control_chars(cell) for cell in row] for row in rows]
     widths = [
         max(len(column.title), *(cell_len(row[place]) for row in tamed))
         for place, column in enumerate(columns)
     ]
-    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    shown = _that_fit(columns, widths, out.width)
-    spare = out.width - sum(widths[place] + GAP for place in shown)
+    table = Table(box=None, pad_edge=False, padding=(0, COLUMN_GAP, 0, 0), header_style="bold")
+    shown = _choose_columns(columns, widths, out.width)
+    spare = out.width - sum(widths[place] + COLUMN_GAP for place in shown)
     for place in shown:
         column = columns[place]
-        width = max(_NARROWEST, widths[place] + min(0, spare)) if column.gives_way else widths[place]
+        width = max(_MIN_COLUMN_WIDTH, widths[place] + min(0, spare)) if column.shrinkable else widths[place]
         table.add_column(
             column.title,
             no_wrap=True,
             overflow="ellipsis",
             width=width,
-            justify="right" if column.number else "left",
+            justify="right" if column.numeric else "left",
         )
     for row in tamed:
         table.add_row(*(Text(row[place], style=STYLES.get(row[place], "")) for place in shown))
@@ -105,48 +105,51 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, non
 
 def print_facts(facts: Sequence[tuple[str, str]], *, title: str = "") -> None:
     """Print names and values below each other; what is empty is left out."""
-    out = console()
+    out = make_console()
     if title:
-        out.print(Text(tame(title), style="bold"), soft_wrap=True)
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, GAP, 0, 0))
+        out.print(Text(escape_control_chars(title), style="bold"), soft_wrap=True)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, COLUMN_GAP, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts:
         if value:
             first = value.replace(":", " ").split(" ", 1)[0] if name in _COLOURED else ""
-            table.add_row(f"  {tame(name)}", Text(tame(value), style=STYLES.get(first, "")))
+            table.add_row(
+                f"  {escape_control_chars(name)}",
+                Text(escape_control_chars(value), style=STYLES.get(first, "")),
+            )
     _print_trimmed(out, table)
 
 
-def print_indented(text: str, *, by: int, style: str = "") -> None:
+def print_indented(text: str, *, indent: int, style: str = "") -> None:
     """Print lines that keep their distance from the left, also where a terminal's width breaks them."""
-    out = console()
-    for line in tame(text, lines=True).expandtabs(4).splitlines():
-        for part in textwrap.wrap(line, out.width - by) or [""]:
-            out.print(Text(" " * by + part, style=style), soft_wrap=True)
+    out = make_console()
+    for line in escape_control_chars(text, keep_newlines=True).expandtabs(4).splitlines():
+        for part in textwrap.wrap(line, out.width - indent) or [""]:
+            out.print(Text(" " * indent + part, style=style), soft_wrap=True)
 
 
-def print_verdict(word: str, sentence: str) -> None:
+def print_grade(grade: str, sentence: str) -> None:
     """Print a word in its colour before a sentence, which keeps its distance from the left."""
-    out = console()
-    line = Text.assemble((f"{word:<10}", STYLES.get(word, "")), tame(sentence))
+    out = make_console()
+    line = Text.assemble((f"{grade:<10}", STYLES.get(grade, "")), escape_control_chars(sentence))
     first, *rest = line.wrap(out, out.width) if out.is_terminal else [line]
     for part in (first, *(Text(" " * 10) + one for one in rest)):
         out.print(part, soft_wrap=True)
 
 
-def say(sentence: str, *, style: str = "") -> None:
+def print_text(sentence: str, *, style: str = "") -> None:
     """Print a sentence: broken between words on a terminal, in one line elsewhere."""
-    _print_sentence(console(), sentence, style)
+    _print_sentence(make_console(), sentence, style)
 
 
-def note(sentence: str) -> None:
+def print_note(sentence: str) -> None:
     """Print what is beside the point to stderr, so that what is piped stays clean."""
-    _print_sentence(console(stderr=True), sentence, "dim")
+    _print_sentence(make_console(stderr=True), sentence, "dim")
 
 
 def _print_sentence(out: Console, sentence: str, style: str) -> None:
-    out.print(Text(tame(sentence), style=style), soft_wrap=not out.is_terminal)
+    out.print(Text(escape_control_chars(sentence), style=style), soft_wrap=not out.is_terminal)
 
 
 def _print_trimmed(out: Console, table: Table) -> None:
@@ -156,14 +159,14 @@ def _print_trimmed(out: Console, table: Table) -> None:
     print("\n".join(line.rstrip() for line in lines.get().splitlines()))
 
 
-def _that_fit(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
+def _choose_columns(columns: Sequence[Column], widths: Sequence[int], available_width: int) -> list[int]:
     """The places of the columns that are shown: of the extra ones those that there is room for."""
-    used = sum(w + GAP for c, w in zip(columns, widths, strict=True) if not c.extra)
+    used = sum(w + COLUMN_GAP for c, w in zip(columns, widths, strict=True) if not c.optional)
     shown = []
     for place, column in enumerate(columns):
-        if column.extra:
-            if used + widths[place] + GAP > room:
+        if column.optional:
+            if used + widths[place] + COLUMN_GAP > available_width:
                 continue
-            used += widths[place] + GAP
+            used += widths[place] + COLUMN_GAP
         shown.append(place)
     return shown

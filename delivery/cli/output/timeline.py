@@ -4,58 +4,63 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from delivery.cli.screen import print_facts, print_indented, say
-from delivery.model import Prefix, show_id
-from delivery.wording import exact, short
+from delivery.cli.output.table import print_facts, print_indented, print_text
+from delivery.domain.durations import format_utc
+from delivery.domain.model import Prefix, format_id
+from delivery.services.presentation import format_short_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from delivery.tracing import DeliveryTrace, EventTrace, Fate, Step
+    from delivery.services.timeline.delivery_entries import DeliveryTimeline
+    from delivery.services.timeline.entries import TimelineEntry
+    from delivery.services.timeline.event_entries import EventFate, EventTimeline
 
 
-def print_delivery_trace(trace: DeliveryTrace) -> None:
+def print_delivery_trace(trace: DeliveryTimeline) -> None:
     """Print why a delivery is where it is: the answer first, then everything that led to it."""
     one = trace.delivery
-    say(f"Delivery {show_id(Prefix.DELIVERY, one.id)}", style="bold")
-    say(trace.standing)
-    say("")
-    print_facts(_lines(trace.steps), title="What happened (UTC)")
+    print_text(f"Delivery {format_id(Prefix.DELIVERY, one.id)}", style="bold")
+    print_text(trace.summary)
+    print_text("")
+    print_facts(_format_steps(trace.steps), title="What happened (UTC)")
     _print_left_out(trace.left_out)
     if one.attempts:
-        whose = f"--tenant {show_id(Prefix.TENANT, one.tenant_id)}"
-        say("")
-        say(f"All attempts: waybill delivery show {whose} {show_id(Prefix.DELIVERY, one.id)}", style="dim")
+        whose = f"--tenant {format_id(Prefix.TENANT, one.tenant_id)}"
+        print_text("")
+        print_text(
+            f"All attempts: waybill delivery show {whose} {format_id(Prefix.DELIVERY, one.id)}", style="dim"
+        )
 
 
-def print_event_trace(trace: EventTrace) -> None:
+def print_event_trace(trace: EventTimeline) -> None:
     """Print why an event went where it went: the answer first, then every endpoint."""
     event = trace.event
-    say(f"Event {show_id(Prefix.EVENT, event.id)}", style="bold")
-    say(f"{event.type}, accepted {exact(event.created_at)}. {trace.standing}")
+    print_text(f"Event {format_id(Prefix.EVENT, event.id)}", style="bold")
+    print_text(f"{event.type}, accepted {format_utc(event.created_at)}. {trace.summary}")
     _print_fates("It was owed to", [fate for fate in trace.endpoints if fate.delivery is not None])
     _print_fates("It was not owed to", [fate for fate in trace.endpoints if fate.delivery is None])
     _print_left_out(trace.left_out)
 
 
-def _lines(steps: Sequence[Step]) -> list[tuple[str, str]]:
+def _format_steps(steps: Sequence[TimelineEntry]) -> list[tuple[str, str]]:
     """When and what; a time that is the same as above is not said again."""
-    times = [short(step.at) for step in steps]
+    times = [format_short_time(step.at) for step in steps]
     said = [time if time != before else "" for before, time in zip(["", *times], times, strict=False)]
     return [(time, step.sentence) for time, step in zip(said, steps, strict=True)]
 
 
-def _print_fates(title: str, fates: Sequence[Fate]) -> None:
+def _print_fates(title: str, fates: Sequence[EventFate]) -> None:
     if not fates:
         return
-    say("")
-    say(title, style="bold")
+    print_text("")
+    print_text(title, style="bold")
     for fate in fates:
-        print_indented(f"{fate.url} ({show_id(Prefix.ENDPOINT, fate.endpoint_id)})", by=2)
-        print_indented(fate.sentence, by=4, style="" if fate.delivery is not None else "dim")
+        print_indented(f"{fate.url} ({format_id(Prefix.ENDPOINT, fate.endpoint_id)})", indent=2)
+        print_indented(fate.sentence, indent=4, style="" if fate.delivery is not None else "dim")
 
 
 def _print_left_out(left_out: Sequence[str]) -> None:
     for sentence in left_out:
-        say("")
-        say(sentence, style="dim")
+        print_text("")
+        print_text(sentence, style="dim")

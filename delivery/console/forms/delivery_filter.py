@@ -8,24 +8,24 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from delivery.checks import check_text, field
-from delivery.errors import Invalid, MalformedId
-from delivery.filters import check_pattern
-from delivery.model import DeliveryStatus, EndpointId, EventId, Prefix, parse_id
-from delivery.payload import PayloadEquals
-from delivery.selection import DeliverySelection, check_http, check_outcome
+from delivery.domain.delivery_filter import DeliveryFilter, check_http_status, check_outcome
+from delivery.domain.errors import Invalid, MalformedId
+from delivery.domain.event_patterns import check_pattern
+from delivery.domain.model import DeliveryStatus, EndpointId, EventId, Prefix, parse_id
+from delivery.domain.payload_path import PayloadEquals
+from delivery.domain.validation import check_text, validating_field
 from retries.health import Hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from delivery.console.visits import Form
+    from delivery.console.web.context import Form
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
 # As the API calls them.
-NAMES: Final = (
+DELIVERY_FILTER_NAMES: Final = (
     "endpoint",
     "event",
     "type",
@@ -41,138 +41,144 @@ NAMES: Final = (
     "held_by",
 )
 # What the first row of the form does not show.
-RARER: Final = frozenset(NAMES) - {"type", "status", "since", "endpoint"}
+SECONDARY_FILTER_NAMES: Final = frozenset(DELIVERY_FILTER_NAMES) - {"type", "status", "since", "endpoint"}
 PERIODS: Final = {"1h": "Last hour", "24h": "Last day", "7d": "Last week", "30d": "Last 30 days"}
-MOST_VALUES: Final = 50
-_LONGEST_KEY: Final = 255
-_MOST_ATTEMPTS: Final = 1_000_000
-_PERIOD: Final = re.compile(r"([1-9][0-9]{0,4})(m|h|d)")
-_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
-_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_VALUES: Final = 50
+_MAX_KEY_LENGTH: Final = 255
+_MAX_ATTEMPTS: Final = 1_000_000
+_PERIOD_PATTERN: Final = re.compile(r"([1-9][0-9]{0,4})(m|h|d)")
+_PERIOD_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
+_MIN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
+class DeliveryFilterForm:
     """The filters of an address as they were written, and what is wrong with them.
 
     `wanted` None: at least one cannot be read; `faults` says why, by its name.
     """
 
-    written: dict[str, list[str]]
-    wanted: DeliverySelection | None
-    faults: dict[str, str]
+    values: dict[str, list[str]]
+    selection: DeliveryFilter | None
+    errors: dict[str, str]
     oldest_first: bool
 
     @property
-    def rarer_are_set(self) -> bool:
+    def has_secondary_filters(self) -> bool:
         """Whether a filter is set that the first row of the form does not show."""
-        return any(name in self.written for name in RARER)
+        return any(name in self.values for name in SECONDARY_FILTER_NAMES)
 
     @property
-    def query(self) -> dict[str, list[str] | str]:
+    def query_params(self) -> dict[str, list[str] | str]:
         """The filters for an address."""
-        return {**self.written, **({"order": "oldest"} if self.oldest_first else {})}
+        return {**self.values, **({"order": "oldest"} if self.oldest_first else {})}
 
-    def one(self, name: str) -> str:
+    def get_first(self, name: str) -> str:
         """The only value of a filter, or the first."""
-        return next(iter(self.written.get(name, ())), "")
+        return next(iter(self.values.get(name, ())), "")
 
-    def many(self, name: str) -> str:
+    def join_values(self, name: str) -> str:
         """All values of a filter, as they stand in one field."""
-        return ", ".join(self.written.get(name, ()))
+        return ", ".join(self.values.get(name, ()))
 
-    def has(self, name: str, value: str) -> bool:
+    def has_value(self, name: str, value: str) -> bool:
         """Whether a filter has this value."""
-        return value in self.written.get(name, ())
+        return value in self.values.get(name, ())
 
 
-def read_filters(form: Form, *, now: datetime) -> Filters:
+def parse_delivery_filters(form: Form, *, now: datetime) -> DeliveryFilterForm:
     """Read the filters of an address; what cannot be read becomes a fault, never an error."""
-    written = {name: values for name in NAMES if (values := _split(name, form.many(name)))}
+    written = {
+        name: values for name in DELIVERY_FILTER_NAMES if (values := _split_values(name, form.get_all(name)))
+    }
     faults: dict[str, str] = {}
     read: dict[str, Any] = {}
     for name, values in written.items():
         try:
-            read[name] = _READERS[name](values, now)
+            read[name] = _PARSERS[name](values, now)
         except Invalid as error:
             faults[name] = error.why
         except MalformedId as error:
             faults[name] = str(error)
     if "since" in read and "until" in read and read["until"] < read["since"]:
         faults["until"] = "lies before the beginning"
-    wanted = None if faults else DeliverySelection(**{_FIELDS.get(n, n): value for n, value in read.items()})
-    return Filters(written, wanted, faults, form.text("order") == "oldest")
+    wanted = (
+        None
+        if faults
+        else DeliveryFilter(**{_SELECTION_FIELDS.get(n, n): value for n, value in read.items()})
+    )
+    return DeliveryFilterForm(written, wanted, faults, form.get_text("order") == "oldest")
 
 
-def _split(name: str, values: Sequence[str]) -> list[str]:
+def _split_values(name: str, values: Sequence[str]) -> list[str]:
     """Several values may stand in one field; payloads and keys may have commas of their own."""
     if name in {"payload", "idempotency_key", "since", "until"}:
         return list(values)
     return [part.strip() for value in values for part in value.split(",") if part.strip()]
 
 
-def _each(name: str, check: Callable[[str], T]) -> Callable[[Sequence[str], datetime], tuple[T, ...]]:
+def _parse_each(name: str, check: Callable[[str], T]) -> Callable[[Sequence[str], datetime], tuple[T, ...]]:
     def read(values: Sequence[str], _now: datetime) -> tuple[T, ...]:
-        with field(name):
-            if len(values) > MOST_VALUES:
-                raise ValueError(f"may have {MOST_VALUES} values, not {len(values)}")
+        with validating_field(name):
+            if len(values) > MAX_VALUES:
+                raise ValueError(f"may have {MAX_VALUES} values, not {len(values)}")
             return tuple(dict.fromkeys(check(value) for value in values))
 
     return read
 
 
-def _only(name: str, check: Callable[[str], T]) -> Callable[[Sequence[str], datetime], T]:
+def _parse_single(name: str, check: Callable[[str], T]) -> Callable[[Sequence[str], datetime], T]:
     def read(values: Sequence[str], _now: datetime) -> T:
-        with field(name):
+        with validating_field(name):
             return check(values[0])
 
     return read
 
 
-def _whole(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or int(text[:8]) > _MOST_ATTEMPTS:
-        raise ValueError(f"must be a whole number from 0 to {_MOST_ATTEMPTS:,}")
+def _parse_count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text[:8]) > _MAX_ATTEMPTS:
+        raise ValueError(f"must be a whole number from 0 to {_MAX_ATTEMPTS:,}")
     return int(text)
 
 
-def _key(text: str) -> str:
-    return check_text(text, least=1, most=_LONGEST_KEY)
+def _parse_key(text: str) -> str:
+    return check_text(text, min_length=1, max_length=_MAX_KEY_LENGTH)
 
 
-def _moment(name: str) -> Callable[[Sequence[str], datetime], datetime]:
+def _make_time_parser(name: str) -> Callable[[Sequence[str], datetime], datetime]:
     def read(values: Sequence[str], now: datetime) -> datetime:
-        with field(name):
-            return moment_of(values[0], now=now)
+        with validating_field(name):
+            return parse_time(values[0], now=now)
 
     return read
 
 
-def moment_of(text: str, *, now: datetime) -> datetime:
+def parse_time(text: str, *, now: datetime) -> datetime:
     """Read `24h` (so long ago), `2026-11-25T18:00` (UTC) or a moment with a time zone; raises ValueError."""
-    ago = _PERIOD.fullmatch(text)
+    ago = _PERIOD_PATTERN.fullmatch(text)
     if ago is not None:
-        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        return now - timedelta(**{_PERIOD_UNITS[ago[2]]: int(ago[1])})
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError("must be a moment such as 2026-11-25T18:00, or 24h for so long ago") from None
     moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    if moment < _EARLIEST:
+    if moment < _MIN_TIME:
         raise ValueError("must not lie before 1970")
     return moment
 
 
-def _member(kind: type[E]) -> Callable[[str], E]:
+def _make_enum_parser(enum_type: type[E]) -> Callable[[str], E]:
     def read(text: str) -> E:
         try:
-            return kind(text)
+            return enum_type(text)
         except ValueError:
-            raise ValueError(f"must be one of {', '.join(kind)}") from None
+            raise ValueError(f"must be one of {', '.join(enum_type)}") from None
 
     return read
 
 
-_FIELDS: Final = {
+_SELECTION_FIELDS: Final = {
     "endpoint": "endpoints",
     "event": "event_id",
     "type": "types",
@@ -180,18 +186,18 @@ _FIELDS: Final = {
     "outcome": "outcomes",
     "response": "http",
 }
-_READERS: Final[dict[str, Callable[[Sequence[str], datetime], Any]]] = {
-    "endpoint": _each("endpoint", lambda text: EndpointId(parse_id(Prefix.ENDPOINT, text))),
-    "event": _only("event", lambda text: EventId(parse_id(Prefix.EVENT, text))),
-    "type": _each("type", check_pattern),
-    "status": _each("status", _member(DeliveryStatus)),
-    "outcome": _each("outcome", check_outcome),
-    "response": _each("response", check_http),
-    "since": _moment("since"),
-    "until": _moment("until"),
-    "attempts_min": _only("attempts_min", _whole),
-    "attempts_max": _only("attempts_max", _whole),
-    "idempotency_key": _only("idempotency_key", _key),
-    "payload": _each("payload", PayloadEquals.parse),
-    "held_by": _each("held_by", _member(Hold)),
+_PARSERS: Final[dict[str, Callable[[Sequence[str], datetime], Any]]] = {
+    "endpoint": _parse_each("endpoint", lambda text: EndpointId(parse_id(Prefix.ENDPOINT, text))),
+    "event": _parse_single("event", lambda text: EventId(parse_id(Prefix.EVENT, text))),
+    "type": _parse_each("type", check_pattern),
+    "status": _parse_each("status", _make_enum_parser(DeliveryStatus)),
+    "outcome": _parse_each("outcome", check_outcome),
+    "response": _parse_each("response", check_http_status),
+    "since": _make_time_parser("since"),
+    "until": _make_time_parser("until"),
+    "attempts_min": _parse_single("attempts_min", _parse_count),
+    "attempts_max": _parse_single("attempts_max", _parse_count),
+    "idempotency_key": _parse_single("idempotency_key", _parse_key),
+    "payload": _parse_each("payload", PayloadEquals.parse),
+    "held_by": _parse_each("held_by", _make_enum_parser(Hold)),
 }

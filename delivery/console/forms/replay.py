@@ -6,79 +6,79 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from delivery.console.filters import Filters, read_filters
-from delivery.console.selected import query_of
-from delivery.errors import Invalid
-from delivery.jobs import MissingSelection
-from delivery.replay import NewReplay
-from delivery.selection import DeliverySelection
+from delivery.console.forms.delivery_filter import DeliveryFilterForm, parse_delivery_filters
+from delivery.console.views.selection import build_query
+from delivery.domain.delivery_filter import DeliveryFilter
+from delivery.domain.errors import Invalid
+from delivery.domain.replay import MissingEventFilter
+from delivery.services.replays.validation import NewReplay
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from delivery.console.visits import Form
+    from delivery.console.web.context import Form
 
 MISSING: Final = "missing"
-_OF_MISSING: Final = {"endpoint", "type", "since", "until"}
+_MISSING_EVENT_FILTERS: Final = {"endpoint", "type", "since", "until"}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReplayFormInput:
     """What is to be sent. `wanted` None: it cannot be read, and `faults` say why by the field's name."""
 
-    filters: Filters
-    wanted: DeliverySelection | MissingSelection | None
-    faults: dict[str, str]
-    missing: bool = False
+    filters: DeliveryFilterForm
+    selection: DeliveryFilter | MissingEventFilter | None
+    errors: dict[str, str]
+    is_missing: bool = False
 
     @property
     def is_unbounded(self) -> bool:
         """Whether it means everything there is."""
-        return isinstance(self.wanted, DeliverySelection) and self.wanted.is_unbounded
+        return isinstance(self.selection, DeliveryFilter) and self.selection.is_unbounded
 
     @property
-    def query(self) -> dict[str, list[str] | str]:
+    def query_params(self) -> dict[str, list[str] | str]:
         """The selection for an address, as it was written."""
-        return {**self.filters.written, **({MISSING: "1"} if self.missing else {})}
+        return {**self.filters.values, **({MISSING: "1"} if self.is_missing else {})}
 
-    def fixed(self, now: datetime) -> dict[str, list[str]]:
+    def build_hidden_fields(self, now: datetime) -> dict[str, list[str]]:
         """The selection for a form: it means what was found now, however long the form is looked at."""
-        if self.wanted is None or self.is_unbounded:
+        if self.selection is None or self.is_unbounded:
             return {}
-        until = now if self.wanted.until is None else min(now, self.wanted.until)
-        fields = query_of(replace(self.wanted, until=until))
-        return {**fields, **({MISSING: ["1"]} if self.missing else {})}
+        until = now if self.selection.until is None else min(now, self.selection.until)
+        fields = build_query(replace(self.selection, until=until))
+        return {**fields, **({MISSING: ["1"]} if self.is_missing else {})}
 
 
-def read_asked(form: Form, *, now: datetime) -> Asked:
+def parse_replay_input(form: Form, *, now: datetime) -> ReplayFormInput:
     """Read what is to be sent."""
-    filters = read_filters(form, now=now)
-    if not form.ticked(MISSING):
-        return Asked(filters, filters.wanted, filters.faults)
-    faults = dict(filters.faults)
-    for name in sorted(filters.written.keys() - _OF_MISSING):
+    filters = parse_delivery_filters(form, now=now)
+    if not form.is_checked(MISSING):
+        return ReplayFormInput(filters, filters.selection, filters.errors)
+    faults = dict(filters.errors)
+    for name in sorted(filters.values.keys() - _MISSING_EVENT_FILTERS):
         faults[name] = "says nothing of events that were never owed; take it away"
-    if len(filters.written.get("endpoint", ())) != 1:
+    if len(filters.values.get("endpoint", ())) != 1:
         faults["endpoint"] = "must be one: it is asked what this one was never owed"
-    wanted = filters.wanted
+    wanted = filters.selection
     if faults or wanted is None:
-        return Asked(filters, None, faults, missing=True)
-    selection = MissingSelection(wanted.endpoints[0], wanted.since, wanted.until, wanted.types)
-    return Asked(filters, selection, faults, missing=True)
+        return ReplayFormInput(filters, None, faults, is_missing=True)
+    selection = MissingEventFilter(wanted.endpoints[0], wanted.since, wanted.until, wanted.types)
+    return ReplayFormInput(filters, selection, faults, is_missing=True)
 
 
-def read_replay(form: Form, wanted: DeliverySelection | MissingSelection) -> NewReplay:
+def parse_new_replay(form: Form, selection: DeliveryFilter | MissingEventFilter) -> NewReplay:
     """The replay of a form that has a selection; raises Invalid for a rate that is no number."""
     return NewReplay(
-        wanted,
-        form.text("reason"),
-        rate=read_rate(form.text("rate")),
-        hold=form.ticked("hold"),
-        everything=form.ticked("everything"),
+        selection,
+        form.get_text("reason"),
+        rate=parse_rate(form.get_text("rate")),
+        hold=form.is_checked("hold"),
+        everything=form.is_checked("everything"),
     )
 
 
-def read_rate(text: str) -> float | None:
+def parse_rate(text: str) -> float | None:
     """Read so many deliveries per second; empty: as fast as replays may go. Raises Invalid."""
     if not text:
         return None

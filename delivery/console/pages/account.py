@@ -4,56 +4,61 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from delivery.console.visits import get, post
-from delivery.errors import Invalid, NotAllowed
-from delivery.people import Ability, in_words
+from delivery.console.web.context import make_get_route, make_post_route
+from delivery.domain.errors import Invalid, NotAllowed
+from delivery.services.accounts.roles import Ability, describe_role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.responses import Response
 
-    from delivery.console.visits import Visit
-    from delivery.people import PersonId
+    from delivery.console.web.context import RequestContext
+    from delivery.domain.model import UserId
 
-_CHANGED: Final = "Your password is changed. Your other sessions have ended."
+_CHANGED_MESSAGE: Final = "Your password is changed. Your other sessions have ended."
 
 
-async def show(visit: Visit) -> Response:
+async def show_account(visit: RequestContext) -> Response:
     """My account."""
-    return await _page(visit, {})
+    return await _render_page(visit, {})
 
 
-async def renew_password(visit: Visit) -> Response:
+async def change_password(visit: RequestContext) -> Response:
     """Change my password; the current one shows that it is me."""
-    _me(visit)
-    form = await visit.form()
-    current, new = form.raw("current"), form.raw("password")
-    if new != form.raw("repeated"):
-        return await _page(visit, {"repeated": "is not the same"})
+    _require_user_id(visit)
+    form = await visit.read_form()
+    current, new = form.get_raw("current"), form.get_raw("password")
+    if new != form.get_raw("repeated"):
+        return await _render_page(visit, {"repeated": "is not the same"})
     try:
-        await visit.uses.people.renew_password(visit.token, current, new, address=visit.visitor.actor.address)
+        await visit.services.accounts.change_own_password(
+            visit.session_token, current, new, address=visit.principal.actor.address
+        )
     except Invalid as error:
-        return await _page(visit, {error.field: error.why})
-    return visit.go("/account", said=_CHANGED)
+        return await _render_page(visit, {error.field: error.why})
+    return visit.redirect("/account", flash=_CHANGED_MESSAGE)
 
 
-async def _page(visit: Visit, faults: Mapping[str, str]) -> Response:
-    person = await visit.uses.people.read(_me(visit))
-    return visit.page(
+async def _render_page(visit: RequestContext, faults: Mapping[str, str]) -> Response:
+    person = await visit.services.accounts.read(_require_user_id(visit))
+    return visit.render_page(
         "account.html",
         status=422 if faults else 200,
         person=person,
-        abilities=in_words(person.role),
+        abilities=describe_role(person.role),
         faults=faults,
     )
 
 
-def _me(visit: Visit) -> PersonId:
+def _require_user_id(visit: RequestContext) -> UserId:
     """Who I am; raises NotAllowed for whoever came by a link, and so has no account."""
-    if visit.visitor.person_id is None:
+    if visit.principal.user_id is None:
         raise NotAllowed("You came by a link, and so have no account here.")
-    return visit.visitor.person_id
+    return visit.principal.user_id
 
 
-ROUTES: Final = [get("/account", show), post("/account/password", renew_password, Ability.SEE)]
+ROUTES: Final = [
+    make_get_route("/account", show_account),
+    make_post_route("/account/password", change_password, Ability.SEE),
+]

@@ -5,144 +5,148 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from delivery.console.pages.tenants import Shown, page_of, refuse_unless_staff, theirs
-from delivery.console.visits import get, post
-from delivery.errors import Conflict, Invalid
-from delivery.keys import NewKey
-from delivery.model import KeyId, Prefix, show_id
-from delivery.people import Ability
-from delivery.scopes import OF_TENANTS, Scope
+from delivery.console.pages.tenants import TenantPageState, parse_tenant_id, render_tenant_page, require_staff
+from delivery.console.web.context import make_get_route, make_post_route
+from delivery.domain.errors import Conflict, Invalid
+from delivery.domain.model import KeyId, Prefix, format_id
+from delivery.domain.scopes import TENANT_SCOPES, Scope
+from delivery.services.accounts.roles import Ability
+from delivery.services.api_keys.validation import NewApiKey
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from delivery.console.visits import Form, Visit
-    from delivery.keys import MadeKey
-    from delivery.model import ApiKey, Tenant, TenantId
+    from delivery.console.web.context import Form, RequestContext
+    from delivery.domain.model import ApiKey, Tenant, TenantId
+    from delivery.services.api_keys.validation import CreatedApiKey
 
-_MOST_DIGITS: Final = 6
+_MAX_DIGITS: Final = 6
 
 
-async def create(visit: Visit) -> Response:
+async def create_key(visit: RequestContext) -> Response:
     """Make a key, and show it this once."""
-    refuse_unless_staff(visit)
-    tenant_id = theirs(visit)
-    form = await visit.form()
+    require_staff(visit)
+    tenant_id = parse_tenant_id(visit)
+    form = await visit.read_form()
     try:
-        made = await visit.uses.keys.create(tenant_id, _asked(form), actor=visit.visitor.actor)
-    except Invalid as error:
-        return await page_of(visit, tenant_id, Shown("key", form, {error.field: error.why}))
-    return await _told(visit, tenant_id, made)
-
-
-async def ask_to_rotate(visit: Visit) -> Response:
-    """Say what comes of a rotation."""
-    refuse_unless_staff(visit)
-    tenant, key = await _key(visit)
-    return _rotation(visit, tenant, key)
-
-
-async def rotate(visit: Visit) -> Response:
-    """Put another key in the place of this one, and show it this once."""
-    refuse_unless_staff(visit)
-    tenant, key = await _key(visit)
-    form = await visit.form()
-    try:
-        made = await visit.uses.keys.rotate(
-            tenant.id,
-            key.id,
-            overlap=_hours(form),
-            reason=form.given("reason"),
-            actor=visit.visitor.actor,
+        made = await visit.services.api_keys.create(
+            tenant_id, _parse_new_key(form), actor=visit.principal.actor
         )
     except Invalid as error:
-        return _rotation(visit, tenant, key, typed=form, faults={error.field: error.why})
+        return await render_tenant_page(
+            visit, tenant_id, TenantPageState("key", form, {error.field: error.why})
+        )
+    return await _render_key_once(visit, tenant_id, made)
+
+
+async def show_rotation(visit: RequestContext) -> Response:
+    """Say what comes of a rotation."""
+    require_staff(visit)
+    tenant, key = await _load_key(visit)
+    return _render_rotation(visit, tenant, key)
+
+
+async def rotate_key(visit: RequestContext) -> Response:
+    """Put another key in the place of this one, and show it this once."""
+    require_staff(visit)
+    tenant, key = await _load_key(visit)
+    form = await visit.read_form()
+    try:
+        made = await visit.services.api_keys.rotate(
+            tenant.id,
+            key.id,
+            overlap=_parse_hours(form),
+            reason=form.get_optional("reason"),
+            actor=visit.principal.actor,
+        )
+    except Invalid as error:
+        return _render_rotation(visit, tenant, key, form_input=form, errors={error.field: error.why})
     except Conflict as error:
-        return _rotation(visit, tenant, key, faults={"overlap_hours": str(error)})
-    return await _told(visit, tenant.id, made)
+        return _render_rotation(visit, tenant, key, errors={"overlap_hours": str(error)})
+    return await _render_key_once(visit, tenant.id, made)
 
 
-async def ask_to_revoke(visit: Visit) -> Response:
+async def show_revocation(visit: RequestContext) -> Response:
     """Say what stops working when a key is revoked."""
-    refuse_unless_staff(visit)
-    tenant, key = await _key(visit)
-    return visit.page("key_revoke.html", tenant=tenant, key=key)
+    require_staff(visit)
+    tenant, key = await _load_key(visit)
+    return visit.render_page("key_revoke.html", tenant=tenant, key=key)
 
 
-async def revoke(visit: Visit) -> Response:
+async def revoke_key(visit: RequestContext) -> Response:
     """End a key."""
-    refuse_unless_staff(visit)
-    tenant_id = theirs(visit)
-    key_id = KeyId(visit.id(Prefix.KEY, "key"))
-    reason = (await visit.form()).given("reason")
-    await visit.uses.keys.revoke(tenant_id, key_id, reason=reason, actor=visit.visitor.actor)
+    require_staff(visit)
+    tenant_id = parse_tenant_id(visit)
+    key_id = KeyId(visit.parse_path_id(Prefix.KEY, "key"))
+    reason = (await visit.read_form()).get_optional("reason")
+    await visit.services.api_keys.revoke(tenant_id, key_id, reason=reason, actor=visit.principal.actor)
     said = "The key is revoked: within five seconds nothing takes it any more."
-    return visit.go(f"/tenants/{show_id(Prefix.TENANT, tenant_id)}", said=said)
+    return visit.redirect(f"/tenants/{format_id(Prefix.TENANT, tenant_id)}", flash=said)
 
 
-def _asked(form: Form) -> NewKey:
+def _parse_new_key(form: Form) -> NewApiKey:
     """The key that a form asks for; raises Invalid."""
-    days = form.text("expires_in_days")
-    if days and not _is_whole(days):
+    days = form.get_text("expires_in_days")
+    if days and not _is_whole_number(days):
         raise Invalid("expires_in_seconds", "must be a whole number of days, or empty")
-    given = form.many("scope")
-    if not set(given) <= set(OF_TENANTS):
+    given = form.get_all("scope")
+    if not set(given) <= set(TENANT_SCOPES):
         raise Invalid("scopes", "are not among those of this form")
-    return NewKey(
-        form.text("name"),
+    return NewApiKey(
+        form.get_text("name"),
         scopes=[Scope(name) for name in given],
-        lasts=timedelta(days=int(days)) if days else None,
+        lifetime=timedelta(days=int(days)) if days else None,
     )
 
 
-def _hours(form: Form) -> timedelta | None:
-    hours = form.text("overlap_hours")
-    if hours and not _is_whole(hours):
+def _parse_hours(form: Form) -> timedelta | None:
+    hours = form.get_text("overlap_hours")
+    if hours and not _is_whole_number(hours):
         raise Invalid("overlap_hours", "must be a whole number of hours, or empty")
     return timedelta(hours=int(hours)) if hours else None
 
 
-def _is_whole(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
+def _is_whole_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
 
 
-def _rotation(
-    visit: Visit,
+def _render_rotation(
+    visit: RequestContext,
     tenant: Tenant,
     key: ApiKey,
     *,
-    typed: Form | None = None,
-    faults: dict[str, str] | None = None,
+    form_input: Form | None = None,
+    errors: dict[str, str] | None = None,
 ) -> Response:
-    return visit.page(
+    return visit.render_page(
         "key_rotate.html",
-        status=422 if faults else 200,
+        status=422 if errors else 200,
         tenant=tenant,
         key=key,
-        hours=visit.uses.settings.rotation_overlap_hours,
-        typed=typed,
-        faults=faults or {},
+        hours=visit.services.settings.rotation_overlap_hours,
+        typed=form_input,
+        faults=errors or {},
     )
 
 
-async def _told(visit: Visit, tenant_id: TenantId, made: MadeKey) -> Response:
-    answer = visit.page(
-        "key_made.html", tenant=await visit.uses.tenants.read(tenant_id), made=made, key=made.kept
+async def _render_key_once(visit: RequestContext, tenant_id: TenantId, made: CreatedApiKey) -> Response:
+    answer = visit.render_page(
+        "key_made.html", tenant=await visit.services.tenants.read(tenant_id), made=made, key=made.key
     )
     answer.headers["Cache-Control"] = "no-store"
     return answer
 
 
-async def _key(visit: Visit) -> tuple[Tenant, ApiKey]:
-    tenant_id = theirs(visit)
-    key = await visit.uses.keys.read(tenant_id, KeyId(visit.id(Prefix.KEY, "key")))
-    return await visit.uses.tenants.read(tenant_id), key
+async def _load_key(visit: RequestContext) -> tuple[Tenant, ApiKey]:
+    tenant_id = parse_tenant_id(visit)
+    key = await visit.services.api_keys.read(tenant_id, KeyId(visit.parse_path_id(Prefix.KEY, "key")))
+    return await visit.services.tenants.read(tenant_id), key
 
 
 ROUTES: Final = [
-    post("/tenants/{id}/keys", create, Ability.ADMINISTER),
-    get("/tenants/{id}/keys/{key}/rotate", ask_to_rotate, Ability.ADMINISTER),
-    post("/tenants/{id}/keys/{key}/rotate", rotate, Ability.ADMINISTER),
-    get("/tenants/{id}/keys/{key}/revoke", ask_to_revoke, Ability.ADMINISTER),
-    post("/tenants/{id}/keys/{key}/revoke", revoke, Ability.ADMINISTER),
+    make_post_route("/tenants/{id}/keys", create_key, Ability.ADMINISTER),
+    make_get_route("/tenants/{id}/keys/{key}/rotate", show_rotation, Ability.ADMINISTER),
+    make_post_route("/tenants/{id}/keys/{key}/rotate", rotate_key, Ability.ADMINISTER),
+    make_get_route("/tenants/{id}/keys/{key}/revoke", show_revocation, Ability.ADMINISTER),
+    make_post_route("/tenants/{id}/keys/{key}/revoke", revoke_key, Ability.ADMINISTER),
 ]

@@ -4,53 +4,55 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from delivery.console.audited import COMMON, deed, read_audit, subject
-from delivery.console.filters import PERIODS
-from delivery.console.visits import get
-from delivery.model import Prefix, show_id
-from delivery.paging import Cut, Page
-from delivery.tracing.sentences import who
+from delivery.console.forms.delivery_filter import PERIODS
+from delivery.console.views.audit import COMMON_ACTIONS, describe_action, find_subject, parse_audit_filters
+from delivery.console.web.context import make_get_route
+from delivery.domain.model import Prefix, format_id
+from delivery.domain.pagination import Page, PageRequest
+from delivery.services.timeline.sentences import format_actor
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from delivery.audit import Audited
-    from delivery.console.visits import Visit
+    from delivery.console.web.context import RequestContext
+    from delivery.ledger.records.audit import AuditRecord
 
-AT_ONCE: Final = 50
+PAGE_SIZE: Final = 50
 
 
-async def every(visit: Visit) -> Response:
+async def list_entries(visit: RequestContext) -> Response:
     """The entries that the address means, newest first."""
-    asked = read_audit(visit.query, now=visit.now)
-    page: Page[Audited] = Page((), None)
-    if asked.wanted is not None:
-        cut = Cut.following(AT_ONCE, visit.query.id(Prefix.AUDIT, "behind"), oldest_first=False)
-        page = await visit.uses.audit.page(visit.tenant_id, asked.wanted, cut)
+    asked = parse_audit_filters(visit.query, now=visit.now)
+    page: Page[AuditRecord] = Page((), None)
+    if asked.selection is not None:
+        cut = PageRequest.from_cursor(
+            PAGE_SIZE, visit.query.get_id(Prefix.AUDIT, "behind"), oldest_first=False
+        )
+        page = await visit.services.audit.list_entries(visit.tenant_id, asked.selection, cut)
     entries = [one.entry for one in page.items]
-    names = await visit.uses.names.of(
+    names = await visit.services.display_names.load_labels(
         visit.tenant_id,
         endpoint_ids=[entry.endpoint_id for entry in entries if entry.endpoint_id is not None],
         tenant_ids=[entry.tenant_id for entry in entries] if visit.is_staff else (),
     )
     more = None
-    if page.last is not None:
-        more = visit.link("/audit", **asked.written, behind=show_id(Prefix.AUDIT, page.last))
-    return visit.page(
+    if page.next_cursor is not None:
+        more = visit.link("/audit", **asked.values, behind=format_id(Prefix.AUDIT, page.next_cursor))
+    return visit.render_page(
         "audit.html",
-        status=422 if asked.faults else 200,
+        status=422 if asked.errors else 200,
         asked=asked,
         entries=entries,
-        urls=names.urls,
-        tenants=names.tenants,
-        first=visit.link("/audit", **asked.written) if visit.query.text("behind") else None,
+        urls=names.endpoint_urls,
+        tenants=names.tenant_names,
+        first=visit.link("/audit", **asked.values) if visit.query.get_text("behind") else None,
         more=more,
         periods=PERIODS,
-        common=COMMON,
-        deed=deed,
-        subject=subject,
-        who=who,
+        common=COMMON_ACTIONS,
+        deed=describe_action,
+        subject=find_subject,
+        who=format_actor,
     )
 
 
-ROUTES: Final = [get("/audit", every)]
+ROUTES: Final = [make_get_route("/audit", list_entries)]

@@ -7,80 +7,85 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import HTMLResponse
 
-from delivery.console.filters import PERIODS, read_filters
-from delivery.console.rendering import render
-from delivery.console.visits import get
-from delivery.model import DeliveryStatus, Prefix, show_id
-from delivery.names import Called
-from delivery.paging import Cut, Page
+from delivery.console.forms.delivery_filter import PERIODS, parse_delivery_filters
+from delivery.console.web.context import make_get_route
+from delivery.console.web.rendering import render_template
+from delivery.domain.model import DeliveryStatus, Prefix, format_id
+from delivery.domain.pagination import Page, PageRequest
+from delivery.services.display_names import Labels
 from retries.health import Hold
-from retries.outcome import NAMES
+from retries.outcome import OUTCOME_NAMES
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from delivery.console.filters import Filters
-    from delivery.console.visits import Visit
-    from delivery.model import Delivery
+    from delivery.console.forms.delivery_filter import DeliveryFilterForm
+    from delivery.console.web.context import RequestContext
+    from delivery.domain.model import Delivery
 
-AT_ONCE: Final = 50
+PAGE_SIZE: Final = 50
 _NEEDS_TENANT: Final = "needs a tenant: choose one on the page Tenants, or name an endpoint"
 
 
-async def search(visit: Visit) -> Response:
+async def search_deliveries(visit: RequestContext) -> Response:
     """The deliveries that the address means, newest first unless it says otherwise."""
-    filters = _read(visit)
+    filters = _parse_filters(visit)
     page: Page[Delivery] = Page((), None)
-    if filters.wanted is not None:
-        behind = visit.query.id(Prefix.DELIVERY, "behind")
-        cut = Cut.following(AT_ONCE, behind, oldest_first=filters.oldest_first)
-        page = await visit.uses.deliveries.page(visit.tenant_id, filters.wanted, cut)
+    if filters.selection is not None:
+        behind = visit.query.get_id(Prefix.DELIVERY, "behind")
+        cut = PageRequest.from_cursor(PAGE_SIZE, behind, oldest_first=filters.oldest_first)
+        page = await visit.services.deliveries.list_deliveries(visit.tenant_id, filters.selection, cut)
     more = None
-    if page.last is not None:
-        more = visit.link("/deliveries", **filters.query, behind=show_id(Prefix.DELIVERY, page.last))
-    return visit.page(
+    if page.next_cursor is not None:
+        more = visit.link(
+            "/deliveries", **filters.query_params, behind=format_id(Prefix.DELIVERY, page.next_cursor)
+        )
+    return visit.render_page(
         "deliveries.html",
-        status=422 if filters.faults else 200,
+        status=422 if filters.errors else 200,
         filters=filters,
         deliveries=page.items,
-        called=await _called(visit, page),
-        first=visit.link("/deliveries", **filters.query) if visit.query.text("behind") else None,
+        called=await _load_labels(visit, page),
+        first=visit.link("/deliveries", **filters.query_params) if visit.query.get_text("behind") else None,
         more=more,
         statuses=list(DeliveryStatus),
-        outcomes=sorted(NAMES),
+        outcomes=sorted(OUTCOME_NAMES),
         holds=list(Hold),
         periods=PERIODS,
     )
 
 
-async def count(visit: Visit) -> Response:
+async def count_deliveries(visit: RequestContext) -> Response:
     """How many they are: a part of the page, asked for when the page stands."""
-    filters = _read(visit)
+    filters = _parse_filters(visit)
     counted = None
-    if filters.wanted is not None:
-        counted = await visit.uses.deliveries.count(visit.tenant_id, filters.wanted)
-    return HTMLResponse(render("count.html", counted=counted))
+    if filters.selection is not None:
+        counted = await visit.services.deliveries.count_deliveries(visit.tenant_id, filters.selection)
+    return HTMLResponse(render_template("count.html", counted=counted))
 
 
-def _read(visit: Visit) -> Filters:
-    filters = read_filters(visit.query, now=visit.now)
-    wanted = filters.wanted
+def _parse_filters(visit: RequestContext) -> DeliveryFilterForm:
+    filters = parse_delivery_filters(visit.query, now=visit.now)
+    wanted = filters.selection
     if wanted is not None and visit.tenant_id is None and not wanted.endpoints:
         dear = {"held_by": wanted.held_by, "idempotency_key": wanted.idempotency_key}
         faults = {name: _NEEDS_TENANT for name, value in dear.items() if value}
         if faults:
-            return replace(filters, wanted=None, faults=faults)
+            return replace(filters, selection=None, errors=faults)
     return filters
 
 
-async def _called(visit: Visit, page: Page[Delivery]) -> Called:
+async def _load_labels(visit: RequestContext, page: Page[Delivery]) -> Labels:
     if not page.items:
-        return Called()
-    return await visit.uses.names.of(
+        return Labels()
+    return await visit.services.display_names.load_labels(
         visit.tenant_id,
         endpoint_ids=[one.endpoint_id for one in page.items],
         tenant_ids=[one.tenant_id for one in page.items] if visit.is_staff else (),
     )
 
 
-ROUTES: Final = [get("/deliveries", search), get("/deliveries/count", count)]
+ROUTES: Final = [
+    make_get_route("/deliveries", search_deliveries),
+    make_get_route("/deliveries/count", count_deliveries),
+]

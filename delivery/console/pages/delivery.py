@@ -7,59 +7,63 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
-from delivery.console.curl import curl
-from delivery.console.pretty import shown
-from delivery.console.visits import get, post
-from delivery.console.waterfall import WIDTH, bars
-from delivery.model import AttemptId, DeliveryId, DeliveryStatus, EventId, Prefix, show_id
-from delivery.paging import Cut
-from delivery.people import Ability
+from delivery.console.views.body import format_body
+from delivery.console.views.curl import build_curl_command
+from delivery.console.views.waterfall import WIDTH, build_bars
+from delivery.console.web.context import make_get_route, make_post_route
+from delivery.domain.model import AttemptId, DeliveryId, DeliveryStatus, EventId, Prefix, format_id
+from delivery.domain.pagination import PageRequest
+from delivery.services.accounts.roles import Ability
 
 if TYPE_CHECKING:
-    from delivery.console.visits import Visit
-    from delivery.model import Attempt, Delivery
-    from delivery.tracing import DeliveryTrace
+    from delivery.console.web.context import RequestContext
+    from delivery.domain.model import Attempt, Delivery
+    from delivery.services.timeline.delivery_entries import DeliveryTimeline
 
-MOST_ATTEMPTS: Final = 50
+MAX_ATTEMPTS: Final = 50
 # How long a page goes on looking after what was asked for here.
-_SOON: Final = timedelta(minutes=2)
+_AUTO_REFRESH_WINDOW: Final = timedelta(minutes=2)
 
 
-async def one(visit: Visit) -> Response:
+async def show_delivery(visit: RequestContext) -> Response:
     """A delivery with its trace and its attempts."""
-    delivery_id = DeliveryId(visit.id(Prefix.DELIVERY))
-    tenant_id = await visit.whose(Prefix.DELIVERY, delivery_id)
-    trace = await visit.uses.traces.of_delivery(tenant_id, delivery_id)
-    tried = await visit.uses.deliveries.attempts(tenant_id, delivery_id, Cut(MOST_ATTEMPTS))
-    head, body = await visit.uses.deliveries.event(tenant_id, trace.delivery.event_id)
-    names = await visit.uses.names.of(tenant_id, tenant_ids=[tenant_id] if visit.is_staff else ())
+    delivery_id = DeliveryId(visit.parse_path_id(Prefix.DELIVERY))
+    tenant_id = await visit.find_owner(Prefix.DELIVERY, delivery_id)
+    trace = await visit.services.timelines.load_delivery_timeline(tenant_id, delivery_id)
+    tried = await visit.services.deliveries.list_attempts(tenant_id, delivery_id, PageRequest(MAX_ATTEMPTS))
+    head, body = await visit.services.deliveries.read_event(tenant_id, trace.delivery.event_id)
+    names = await visit.services.display_names.load_labels(
+        tenant_id, tenant_ids=[tenant_id] if visit.is_staff else ()
+    )
     longest = max((one.timings.total or timedelta(0) for one in tried.items), default=timedelta(0))
-    return visit.page(
+    return visit.render_page(
         "delivery.html",
         trace=trace,
         delivery=trace.delivery,
         attempts=tried.items,
-        more_attempts=tried.last is not None,
-        bars=lambda attempt: bars(attempt.timings, longest=longest),
+        more_attempts=tried.next_cursor is not None,
+        bars=lambda attempt: build_bars(attempt.timings, scale=longest),
         wide=WIDTH,
         event=head,
-        body=None if body is None else shown(body),
-        tenant_name=names.tenants.get(tenant_id),
-        tone=_tone,
-        follows=_follows(trace, visit),
+        body=None if body is None else format_body(body),
+        tenant_name=names.tenant_names.get(tenant_id),
+        tone=_get_step_tone,
+        follows=_should_refresh(trace, visit),
     )
 
 
-def _follows(trace: DeliveryTrace, visit: Visit) -> bool:
+def _should_refresh(trace: DeliveryTimeline, visit: RequestContext) -> bool:
     """Whether something is about to happen that the page should show by itself."""
     delivery = trace.delivery
     if delivery.status is DeliveryStatus.IN_FLIGHT:
         return True
     due = delivery.due_at
-    return delivery.status is DeliveryStatus.PENDING and (due is None or due <= visit.now + _SOON)
+    return delivery.status is DeliveryStatus.PENDING and (
+        due is None or due <= visit.now + _AUTO_REFRESH_WINDOW
+    )
 
 
-def _tone(what: str) -> str:
+def _get_step_tone(what: str) -> str:
     """How a step of a trace looks."""
     if what in {"attempt.succeeded", "endpoint.resumed", "endpoint.enabled", "endpoint.breaker_closed"}:
         return "ok"
@@ -72,62 +76,64 @@ def _tone(what: str) -> str:
     return ""
 
 
-async def replay(visit: Visit) -> Response:
+async def replay_delivery(visit: RequestContext) -> Response:
     """Send it again, and show what comes of it."""
-    delivery_id = DeliveryId(visit.id(Prefix.DELIVERY))
-    tenant_id = await visit.whose(Prefix.DELIVERY, delivery_id)
-    form = await visit.form()
-    again: Delivery = await visit.uses.deliveries.replay(
+    delivery_id = DeliveryId(visit.parse_path_id(Prefix.DELIVERY))
+    tenant_id = await visit.find_owner(Prefix.DELIVERY, delivery_id)
+    form = await visit.read_form()
+    again: Delivery = await visit.services.deliveries.replay(
         tenant_id,
         delivery_id,
-        reason=form.given("reason"),
-        hold=form.ticked("hold"),
-        actor=visit.visitor.actor,
+        reason=form.get_optional("reason"),
+        hold=form.is_checked("hold"),
+        actor=visit.principal.actor,
     )
     said = "It is on its way again." if again.held is None else "It goes out as soon as nothing holds it."
-    return visit.go(f"/deliveries/{show_id(Prefix.DELIVERY, delivery_id)}", said=said)
+    return visit.redirect(f"/deliveries/{format_id(Prefix.DELIVERY, delivery_id)}", flash=said)
 
 
-async def attempt(visit: Visit) -> Response:
+async def show_attempt(visit: RequestContext) -> Response:
     """One attempt with everything that went out and came back."""
-    attempt_id = AttemptId(visit.id(Prefix.ATTEMPT))
-    tenant_id = await visit.whose(Prefix.ATTEMPT, attempt_id)
-    told = await visit.uses.deliveries.attempt(tenant_id, attempt_id)
+    attempt_id = AttemptId(visit.parse_path_id(Prefix.ATTEMPT))
+    tenant_id = await visit.find_owner(Prefix.ATTEMPT, attempt_id)
+    told = await visit.services.deliveries.read_attempt(tenant_id, attempt_id)
     one: Attempt = told.attempt
-    return visit.page(
+    return visit.render_page(
         "attempt.html",
         attempt=one,
-        sent=None if told.body is None else shown(told.body),
-        no_body=told.no_body,
-        came=None if one.status is None or one.erased_at is not None else shown(one.response_body),
-        bars=bars(one.timings),
+        sent=None if told.body is None else format_body(told.body),
+        no_body=told.body_unavailable,
+        came=None if one.status is None or one.erased_at is not None else format_body(one.response_body),
+        bars=build_bars(one.timings),
         wide=WIDTH,
-        curl=curl(one, told.body),
+        curl=build_curl_command(one, told.body),
     )
 
 
-async def event(visit: Visit) -> Response:
+async def show_event(visit: RequestContext) -> Response:
     """One event, and why it went where it went."""
-    event_id = EventId(visit.id(Prefix.EVENT))
-    tenant_id = await visit.whose(Prefix.EVENT, event_id)
-    head, body = await visit.uses.deliveries.event(tenant_id, event_id)
-    trace = await visit.uses.traces.of_event(tenant_id, event_id)
-    names = await visit.uses.names.of(tenant_id, tenant_ids=[tenant_id] if visit.is_staff else ())
-    return visit.page(
+    event_id = EventId(visit.parse_path_id(Prefix.EVENT))
+    tenant_id = await visit.find_owner(Prefix.EVENT, event_id)
+    head, body = await visit.services.deliveries.read_event(tenant_id, event_id)
+    trace = await visit.services.timelines.load_event_timeline(tenant_id, event_id)
+    names = await visit.services.display_names.load_labels(
+        tenant_id, tenant_ids=[tenant_id] if visit.is_staff else ()
+    )
+    return visit.render_page(
         "event.html",
         event=head,
         trace=trace,
-        body=None if body is None else shown(body),
-        tenant_name=names.tenants.get(tenant_id),
+        body=None if body is None else format_body(body),
+        tenant_name=names.tenant_names.get(tenant_id),
     )
 
 
-async def event_body(visit: Visit) -> Response:
+async def download_event_body(visit: RequestContext) -> Response:
     """The body of an event byte for byte, as a file."""
-    event_id = EventId(visit.id(Prefix.EVENT))
-    tenant_id = await visit.whose(Prefix.EVENT, event_id)
-    _, body = await visit.uses.deliveries.event(tenant_id, event_id)
-    name = f"{show_id(Prefix.EVENT, event_id)}.json"
+    event_id = EventId(visit.parse_path_id(Prefix.EVENT))
+    tenant_id = await visit.find_owner(Prefix.EVENT, event_id)
+    _, body = await visit.services.deliveries.read_event(tenant_id, event_id)
+    name = f"{format_id(Prefix.EVENT, event_id)}.json"
     return Response(
         body or b"",
         media_type="application/octet-stream",
@@ -136,9 +142,9 @@ async def event_body(visit: Visit) -> Response:
 
 
 ROUTES: Final = [
-    get("/deliveries/{id}", one),
-    post("/deliveries/{id}/replay", replay, Ability.REPLAY),
-    get("/attempts/{id}", attempt),
-    get("/events/{id}", event),
-    get("/events/{id}/body", event_body),
+    make_get_route("/deliveries/{id}", show_delivery),
+    make_post_route("/deliveries/{id}/replay", replay_delivery, Ability.REPLAY),
+    make_get_route("/attempts/{id}", show_attempt),
+    make_get_route("/events/{id}", show_event),
+    make_get_route("/events/{id}/body", download_event_body),
 ]

@@ -4,49 +4,51 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from delivery.console import charts
-from delivery.console.pages.overview import SPANS, span_of
-from delivery.console.terms import told_terms
-from delivery.console.timeline import timeline
-from delivery.console.visits import get
-from delivery.figures import Span
-from delivery.model import EndpointId, Prefix
-from delivery.tracing.sentences import who
+from delivery.console.pages.overview import TIME_RANGES, parse_time_range
+from delivery.console.views import charts
+from delivery.console.views.settings import describe_settings
+from delivery.console.views.timeline import draw_secret_timeline
+from delivery.console.web.context import make_get_route
+from delivery.domain.model import EndpointId, Prefix
+from delivery.services.stats.series import TimeRange
+from delivery.services.timeline.sentences import format_actor
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from delivery.console.visits import Visit
+    from delivery.console.web.context import RequestContext
 
 # Of what waits for one endpoint a page counts no more.
-MOST_COUNTED: Final = 10_000
-_BACK: Final = {Span.HOUR: "1h", Span.DAY: "24h", Span.WEEK: "7d"}
+MAX_COUNTED: Final = 10_000
+_SINCE_BY_RANGE: Final = {TimeRange.HOUR: "1h", TimeRange.DAY: "24h", TimeRange.WEEK: "7d"}
 
 
-async def one(visit: Visit) -> Response:
+async def show_endpoint(visit: RequestContext) -> Response:
     """An endpoint with everything that is known of it."""
-    endpoint_id = EndpointId(visit.id(Prefix.ENDPOINT))
-    tenant_id = await visit.whose(Prefix.ENDPOINT, endpoint_id)
-    span = span_of(visit)
-    health = await visit.uses.endpoints.health(tenant_id, endpoint_id, most=MOST_COUNTED)
-    secrets = await visit.uses.endpoints.secrets(tenant_id, endpoint_id)
-    series = await visit.uses.figures.of_endpoint(tenant_id, endpoint_id, span)
-    names = await visit.uses.names.of(tenant_id, tenant_ids=[tenant_id] if visit.is_staff else ())
-    return visit.page(
+    endpoint_id = EndpointId(visit.parse_path_id(Prefix.ENDPOINT))
+    tenant_id = await visit.find_owner(Prefix.ENDPOINT, endpoint_id)
+    span = parse_time_range(visit)
+    health = await visit.services.endpoints.read_health(tenant_id, endpoint_id, limit=MAX_COUNTED)
+    secrets = await visit.services.endpoints.list_secrets(tenant_id, endpoint_id)
+    series = await visit.services.stats.load_endpoint_series(tenant_id, endpoint_id, span)
+    names = await visit.services.display_names.load_labels(
+        tenant_id, tenant_ids=[tenant_id] if visit.is_staff else ()
+    )
+    return visit.render_page(
         "endpoint.html",
         endpoint=health.endpoint,
         health=health,
-        terms=told_terms(health.endpoint, visit.uses.settings),
+        terms=describe_settings(health.endpoint, visit.services.settings),
         secrets=secrets,
-        timeline=timeline(secrets, now=visit.now),
+        timeline=draw_secret_timeline(secrets, now=visit.now),
         series=series,
         charts=charts,
         span=span,
-        spans=SPANS,
-        back=_BACK[span],
-        who=who,
-        tenant_name=names.tenants.get(tenant_id),
+        spans=TIME_RANGES,
+        back=_SINCE_BY_RANGE[span],
+        who=format_actor,
+        tenant_name=names.tenant_names.get(tenant_id),
     )
 
 
-ROUTES: Final = [get("/endpoints/{id}", one)]
+ROUTES: Final = [make_get_route("/endpoints/{id}", show_endpoint)]

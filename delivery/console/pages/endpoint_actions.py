@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from delivery.accept import endpoint_test
-from delivery.console.endpoint_form import fault_of
-from delivery.console.pages.endpoint import MOST_COUNTED
-from delivery.console.pages.endpoint_edit import told_once
-from delivery.console.visits import Form, get, post
-from delivery.deliveries import DeliverySelection
-from delivery.endpoints import MOST_LIVE_SECRETS, Endpoints
-from delivery.errors import Conflict, Invalid
-from delivery.model import EndpointId, EndpointState, EventId, Prefix, parse_id, show_id
-from delivery.paging import Cut
-from delivery.people import Ability
+from delivery.console.forms.endpoint import describe_field_error
+from delivery.console.pages.endpoint import MAX_COUNTED
+from delivery.console.pages.endpoint_edit import render_secret_once
+from delivery.console.web.context import Form, make_get_route, make_post_route
+from delivery.domain.delivery_filter import DeliveryFilter
+from delivery.domain.errors import Conflict, Invalid
+from delivery.domain.model import EndpointId, EndpointState, EventId, Prefix, format_id, parse_id
+from delivery.domain.pagination import PageRequest
+from delivery.pipeline.parsing import build_test_event
+from delivery.services.accounts.roles import Ability
+from delivery.services.endpoints.service import MAX_LIVE_SECRETS, EndpointService
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -25,43 +25,43 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import Route
 
-    from delivery.console.visits import Visit
-    from delivery.model import TenantId
+    from delivery.console.web.context import RequestContext
+    from delivery.domain.model import TenantId
 
-_LONGEST_HOURS: Final = 4
-_EMPTY: Final = Form({})
+_MAX_HOURS_DIGITS: Final = 4
+_EMPTY_FORM: Final = Form({})
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class EndpointAction:
     """One thing to do: its name in the address, what is said of it, who may do it, and the use case."""
 
     name: str
     title: str
     button: str
-    done: str
+    done_message: str
     ability: Ability
-    do: Callable[..., Awaitable[object]]
-    dangerous: bool = False
+    run: Callable[..., Awaitable[object]]
+    is_dangerous: bool = False
 
 
 _OPERATE, _ADMINISTER = Ability.OPERATE, Ability.ADMINISTER
-ACTS: Final = (
-    Act("pause", "Pause this endpoint", "Pause", "It is paused.", _OPERATE, Endpoints.pause),
-    Act("resume", "Resume this endpoint", "Resume", "It is resumed.", _OPERATE, Endpoints.resume),
-    Act("enable", "Enable this endpoint", "Enable", "It is enabled.", _OPERATE, Endpoints.enable),
-    Act(
-        "disable", "Disable this endpoint", "Disable", "It is disabled.", _ADMINISTER, Endpoints.disable,
-        dangerous=True,
+ENDPOINT_ACTIONS: Final = (
+    EndpointAction("pause", "Pause this endpoint", "Pause", "It is paused.", _OPERATE, EndpointService.pause),
+    EndpointAction("resume", "Resume this endpoint", "Resume", "It is resumed.", _OPERATE, EndpointService.resume),
+    EndpointAction("enable", "Enable this endpoint", "Enable", "It is enabled.", _OPERATE, EndpointService.enable),
+    EndpointAction(
+        "disable", "Disable this endpoint", "Disable", "It is disabled.", _ADMINISTER, EndpointService.disable,
+        is_dangerous=True,
     ),
-    Act(
-        "delete", "Delete this endpoint", "Delete for ever", "It is deleted.", _ADMINISTER, Endpoints.delete,
-        dangerous=True,
+    EndpointAction(
+        "delete", "Delete this endpoint", "Delete for ever", "It is deleted.", _ADMINISTER, EndpointService.delete,
+        is_dangerous=True,
     ),
 )  # fmt: skip
 
 
-def possible(state: EndpointState) -> tuple[str, ...]:
+def list_allowed_actions(state: EndpointState) -> tuple[str, ...]:
     """What can be done to an endpoint in this state, the likeliest first."""
     match state:
         case EndpointState.ACTIVE:
@@ -72,123 +72,139 @@ def possible(state: EndpointState) -> tuple[str, ...]:
             return ("enable", "delete")
 
 
-def _routes(act: Act) -> tuple[Route, Route]:
-    async def ask(visit: Visit) -> Response:
-        return await _ask(visit, act, _EMPTY)
+def _make_routes(action: EndpointAction) -> tuple[Route, Route]:
+    async def ask(visit: RequestContext) -> Response:
+        return await _render_confirmation(visit, action, _EMPTY_FORM)
 
-    async def do(visit: Visit) -> Response:
-        endpoint_id, tenant_id = await _endpoint(visit)
-        form, actor = await visit.form(), visit.visitor.actor
+    async def do(visit: RequestContext) -> Response:
+        endpoint_id, tenant_id = await _resolve_endpoint(visit)
+        form, actor = await visit.read_form(), visit.principal.actor
         try:
-            await act.do(
-                visit.uses.endpoints, tenant_id, endpoint_id, reason=form.given("reason"), actor=actor
+            await action.run(
+                visit.services.endpoints,
+                tenant_id,
+                endpoint_id,
+                reason=form.get_optional("reason"),
+                actor=actor,
             )
         except Invalid as error:
-            return await _ask(visit, act, form, fault=error)
+            return await _render_confirmation(visit, action, form, error=error)
         except Conflict:  # somebody was faster: the page says how it stands now
-            return await _ask(visit, act, form)
-        if act.name == "delete":
-            return visit.go("/endpoints", said=act.done)
-        return visit.go(f"/endpoints/{show_id(Prefix.ENDPOINT, endpoint_id)}", said=act.done)
+            return await _render_confirmation(visit, action, form)
+        if action.name == "delete":
+            return visit.redirect("/endpoints", flash=action.done_message)
+        return visit.redirect(
+            f"/endpoints/{format_id(Prefix.ENDPOINT, endpoint_id)}", flash=action.done_message
+        )
 
-    path = f"/endpoints/{{id}}/{act.name}"
-    return get(path, ask, act.ability), post(path, do, act.ability)
+    path = f"/endpoints/{{id}}/{action.name}"
+    return make_get_route(path, ask, action.ability), make_post_route(path, do, action.ability)
 
 
-async def _ask(visit: Visit, act: Act, typed: Form, *, fault: Invalid | None = None) -> Response:
-    endpoint_id, tenant_id = await _endpoint(visit)
-    health = await visit.uses.endpoints.health(tenant_id, endpoint_id, most=MOST_COUNTED)
+async def _render_confirmation(
+    visit: RequestContext, action: EndpointAction, form_input: Form, *, error: Invalid | None = None
+) -> Response:
+    endpoint_id, tenant_id = await _resolve_endpoint(visit)
+    health = await visit.services.endpoints.read_health(tenant_id, endpoint_id, limit=MAX_COUNTED)
     state = health.endpoint.state
-    ways = [one for one in ACTS if one.name in possible(state) and visit.may(one.ability)]
-    refused = act.name not in possible(state)
+    ways = [
+        one
+        for one in ENDPOINT_ACTIONS
+        if one.name in list_allowed_actions(state) and visit.has_ability(one.ability)
+    ]
+    refused = action.name not in list_allowed_actions(state)
     preview = None
-    if act.name == "enable" and not refused:
-        preview = await visit.uses.endpoints.preview_enable(tenant_id, endpoint_id, most=MOST_COUNTED)
-    return visit.page(
+    if action.name == "enable" and not refused:
+        preview = await visit.services.endpoints.preview_enable(tenant_id, endpoint_id, limit=MAX_COUNTED)
+    return visit.render_page(
         "endpoint_act.html",
-        status=409 if refused else 200 if fault is None else 422,
-        act=act,
+        status=409 if refused else 200 if error is None else 422,
+        act=action,
         endpoint=health.endpoint,
         health=health,
         preview=preview,
         ways=ways if refused else None,
-        typed=typed,
-        faults={} if fault is None else dict([fault_of(fault)]),
+        typed=form_input,
+        faults={} if error is None else dict([describe_field_error(error)]),
     )
 
 
-async def ask_rotation(visit: Visit) -> Response:
+async def show_rotation(visit: RequestContext) -> Response:
     """Say what a rotation does, and ask for how long the older secrets go on signing."""
-    hours = f"{visit.uses.settings.rotation_overlap_hours:g}"
-    return await _rotation(visit, Form({"overlap_hours": [hours]}))
+    hours = f"{visit.services.settings.rotation_overlap_hours:g}"
+    return await _render_rotation(visit, Form({"overlap_hours": [hours]}))
 
 
-async def rotate(visit: Visit) -> Response:
+async def rotate_secret(visit: RequestContext) -> Response:
     """Make a new secret, and show it this once: on this very page, which nobody keeps."""
-    endpoint_id, tenant_id = await _endpoint(visit)
-    form = await visit.form()
+    endpoint_id, tenant_id = await _resolve_endpoint(visit)
+    form = await visit.read_form()
     try:
-        made = await visit.uses.endpoints.rotate_secret(
+        made = await visit.services.endpoints.rotate_secret(
             tenant_id,
             endpoint_id,
-            overlap=_hours(form.text("overlap_hours")),
-            reason=form.given("reason"),
-            actor=visit.visitor.actor,
+            overlap=_parse_hours(form.get_text("overlap_hours")),
+            reason=form.get_optional("reason"),
+            actor=visit.principal.actor,
         )
     except Invalid as error:
-        return await _rotation(visit, form, fault=error)
+        return await _render_rotation(visit, form, error=error)
     except Conflict:
         full = (
-            f"is too long: {MOST_LIVE_SECRETS} secrets sign already, the most. Wait until one ends, or say 0"
+            f"is too long: {MAX_LIVE_SECRETS} secrets sign already, the most. Wait until one ends, or say 0"
         )
-        return await _rotation(visit, form, fault=Invalid("overlap_hours", full))
-    endpoint = await visit.uses.endpoints.read(tenant_id, endpoint_id)
-    return told_once(visit, endpoint, made, created=False)
+        return await _render_rotation(visit, form, error=Invalid("overlap_hours", full))
+    endpoint = await visit.services.endpoints.read(tenant_id, endpoint_id)
+    return render_secret_once(visit, endpoint, made, is_new=False)
 
 
-async def test(visit: Visit) -> Response:
+async def send_test_event(visit: RequestContext) -> Response:
     """Send an event to this endpoint alone, and go to its delivery."""
-    endpoint_id, tenant_id = await _endpoint(visit)
-    await visit.uses.endpoints.read(tenant_id, endpoint_id)
-    accepted = await visit.uses.accepter.accept(
-        tenant_id, [endpoint_test(endpoint_id)], single=True, only_endpoint=endpoint_id
+    endpoint_id, tenant_id = await _resolve_endpoint(visit)
+    await visit.services.endpoints.read(tenant_id, endpoint_id)
+    accepted = await visit.services.intake.accept_events(
+        tenant_id, [build_test_event(endpoint_id)], single=True, only_endpoint_id=endpoint_id
     )
-    event_id = EventId(parse_id(Prefix.EVENT, json.loads(accepted.answer)["id"]))
-    page = await visit.uses.deliveries.page(tenant_id, DeliverySelection(event_id=event_id), Cut(1))
+    event_id = EventId(parse_id(Prefix.EVENT, json.loads(accepted.response_body)["id"]))
+    page = await visit.services.deliveries.list_deliveries(
+        tenant_id, DeliveryFilter(event_id=event_id), PageRequest(1)
+    )
     said = "A test event is on its way."
     if not page.items:
-        return visit.go(f"/endpoints/{show_id(Prefix.ENDPOINT, endpoint_id)}", said=said)
-    return visit.go(f"/deliveries/{show_id(Prefix.DELIVERY, page.items[0].id)}", said=said)
+        return visit.redirect(f"/endpoints/{format_id(Prefix.ENDPOINT, endpoint_id)}", flash=said)
+    return visit.redirect(f"/deliveries/{format_id(Prefix.DELIVERY, page.items[0].id)}", flash=said)
 
 
-async def _rotation(visit: Visit, typed: Form, *, fault: Invalid | None = None) -> Response:
-    endpoint_id, tenant_id = await _endpoint(visit)
-    return visit.page(
+async def _render_rotation(
+    visit: RequestContext, form_input: Form, *, error: Invalid | None = None
+) -> Response:
+    endpoint_id, tenant_id = await _resolve_endpoint(visit)
+    return visit.render_page(
         "rotate.html",
-        status=200 if fault is None else 422,
-        endpoint=await visit.uses.endpoints.read(tenant_id, endpoint_id),
-        secrets=await visit.uses.endpoints.secrets(tenant_id, endpoint_id),
-        typed=typed,
-        faults={} if fault is None else dict([fault_of(fault)]),
+        status=200 if error is None else 422,
+        endpoint=await visit.services.endpoints.read(tenant_id, endpoint_id),
+        secrets=await visit.services.endpoints.list_secrets(tenant_id, endpoint_id),
+        typed=form_input,
+        faults={} if error is None else dict([describe_field_error(error)]),
     )
 
 
-def _hours(text: str) -> timedelta | None:
+def _parse_hours(text: str) -> timedelta | None:
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal()) or len(text) > _LONGEST_HOURS:
+    if not (text.isascii() and text.isdecimal()) or len(text) > _MAX_HOURS_DIGITS:
         raise Invalid("overlap_hours", "must be a whole number of hours")
     return timedelta(hours=int(text))
 
 
-async def _endpoint(visit: Visit) -> tuple[EndpointId, TenantId]:
-    endpoint_id = EndpointId(visit.id(Prefix.ENDPOINT))
-    return endpoint_id, await visit.whose(Prefix.ENDPOINT, endpoint_id)
+async def _resolve_endpoint(visit: RequestContext) -> tuple[EndpointId, TenantId]:
+    endpoint_id = EndpointId(visit.parse_path_id(Prefix.ENDPOINT))
+    return endpoint_id, await visit.find_owner(Prefix.ENDPOINT, endpoint_id)
 
 
 ROUTES: Final = [
-    *(route for act in ACTS for route in _routes(act)),
-    get("/endpoints/{id}/rotate", ask_rotation, Ability.SECRETS),
-    post("/endpoints/{id}/rotate", rotate, Ability.SECRETS),
-    post("/endpoints/{id}/test", test, Ability.OPERATE),
+    *(route for act in ENDPOINT_ACTIONS for route in _make_routes(act)),
+    make_get_route("/endpoints/{id}/rotate", show_rotation, Ability.SECRETS),
+    make_post_route("/endpoints/{id}/rotate", rotate_secret, Ability.SECRETS),
+    make_post_route("/endpoints/{id}/test", send_test_event, Ability.OPERATE),
 ]

@@ -4,92 +4,101 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from delivery.console.endpoint_form import changes, fault_of, filled_in, new_endpoint
-from delivery.console.visits import Form, get, post
-from delivery.errors import Invalid
-from delivery.model import EndpointId, Prefix, show_id
-from delivery.people import Ability
+from delivery.console.forms.endpoint import (
+    build_form_values,
+    describe_field_error,
+    parse_changes,
+    parse_new_endpoint,
+)
+from delivery.console.web.context import Form, make_get_route, make_post_route
+from delivery.domain.errors import Invalid
+from delivery.domain.model import EndpointId, Prefix, format_id
+from delivery.services.accounts.roles import Ability
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from delivery.console.visits import Visit
-    from delivery.endpoints import NewSecret
-    from delivery.model import Endpoint
+    from delivery.console.web.context import RequestContext
+    from delivery.domain.model import Endpoint
+    from delivery.services.endpoints.sealing import CreatedSecret
 
-_EMPTY: Final = Form({})
+_EMPTY_FORM: Final = Form({})
 
 
-async def new(visit: Visit) -> Response:
+async def show_new_form(visit: RequestContext) -> Response:
     """The form of a new endpoint; it belongs to the tenant that the page is narrowed to."""
-    return _form(visit, None, _EMPTY)
+    return _render_form(visit, None, _EMPTY_FORM)
 
 
-async def create(visit: Visit) -> Response:
+async def create_endpoint(visit: RequestContext) -> Response:
     """Make an endpoint, and show its secret this once."""
-    form = await visit.form()
+    form = await visit.read_form()
     if visit.tenant_id is None:
-        return _form(visit, None, form)
+        return _render_form(visit, None, form)
     try:
-        endpoint, made = await visit.uses.endpoints.create(
-            visit.tenant_id, new_endpoint(form), actor=visit.visitor.actor
+        endpoint, made = await visit.services.endpoints.create(
+            visit.tenant_id, parse_new_endpoint(form), actor=visit.principal.actor
         )
     except Invalid as error:
-        return _form(visit, None, form, fault=error)
-    return told_once(visit, endpoint, made, created=True)
+        return _render_form(visit, None, form, error=error)
+    return render_secret_once(visit, endpoint, made, is_new=True)
 
 
-async def edit(visit: Visit) -> Response:
+async def show_edit_form(visit: RequestContext) -> Response:
     """The form of an endpoint as it is."""
-    endpoint = await _endpoint(visit)
-    return _form(visit, endpoint, Form(filled_in(endpoint)))
+    endpoint = await _load_endpoint(visit)
+    return _render_form(visit, endpoint, Form(build_form_values(endpoint)))
 
 
-async def change(visit: Visit) -> Response:
+async def change_endpoint(visit: RequestContext) -> Response:
     """Change an endpoint."""
-    endpoint, form = await _endpoint(visit), await visit.form()
+    endpoint, form = await _load_endpoint(visit), await visit.read_form()
     try:
-        await visit.uses.endpoints.change(
+        await visit.services.endpoints.change(
             endpoint.tenant_id,
             endpoint.id,
-            changes(form),
-            reason=form.given("reason"),
-            actor=visit.visitor.actor,
+            parse_changes(form),
+            reason=form.get_optional("reason"),
+            actor=visit.principal.actor,
         )
     except Invalid as error:
-        return _form(visit, endpoint, form, fault=error)
-    return visit.go(f"/endpoints/{show_id(Prefix.ENDPOINT, endpoint.id)}", said="It is changed.")
+        return _render_form(visit, endpoint, form, error=error)
+    return visit.redirect(f"/endpoints/{format_id(Prefix.ENDPOINT, endpoint.id)}", flash="It is changed.")
 
 
-def told_once(visit: Visit, endpoint: Endpoint, made: NewSecret, *, created: bool) -> Response:
+def render_secret_once(
+    visit: RequestContext, endpoint: Endpoint, made: CreatedSecret, *, is_new: bool
+) -> Response:
     """A new secret, on a page that nobody keeps."""
-    answer = visit.page("secret.html", endpoint=endpoint, made=made, created=created)
+    answer = visit.render_page("secret.html", endpoint=endpoint, made=made, created=is_new)
     answer.headers["Cache-Control"] = "no-store"
     return answer
 
 
-def _form(visit: Visit, endpoint: Endpoint | None, typed: Form, *, fault: Invalid | None = None) -> Response:
-    answer = visit.page(
+def _render_form(
+    visit: RequestContext, endpoint: Endpoint | None, form_input: Form, *, error: Invalid | None = None
+) -> Response:
+    answer = visit.render_page(
         "endpoint_edit.html",
-        status=200 if fault is None else 422,
+        status=200 if error is None else 422,
         endpoint=endpoint,
-        typed=typed,
-        faults={} if fault is None else dict([fault_of(fault)]),
-        settings=visit.uses.settings,
+        typed=form_input,
+        faults={} if error is None else dict([describe_field_error(error)]),
+        settings=visit.services.settings,
     )
     answer.headers["Cache-Control"] = "no-store"  # headers as they were typed may be on it
     return answer
 
 
-async def _endpoint(visit: Visit) -> Endpoint:
-    endpoint_id = EndpointId(visit.id(Prefix.ENDPOINT))
-    tenant_id = await visit.whose(Prefix.ENDPOINT, endpoint_id)
-    return await visit.uses.endpoints.read(tenant_id, endpoint_id)
+async def _load_endpoint(visit: RequestContext) -> Endpoint:
+    endpoint_id = EndpointId(visit.parse_path_id(Prefix.ENDPOINT))
+    tenant_id = await visit.find_owner(Prefix.ENDPOINT, endpoint_id)
+    return await visit.services.endpoints.read(tenant_id, endpoint_id)
 
 
 ROUTES: Final = [
-    get("/endpoints/new", new, Ability.ADMINISTER),
-    post("/endpoints/new", create, Ability.ADMINISTER),
-    get("/endpoints/{id}/edit", edit, Ability.ADMINISTER),
-    post("/endpoints/{id}/edit", change, Ability.ADMINISTER),
+    make_get_route("/endpoints/new", show_new_form, Ability.ADMINISTER),
+    make_post_route("/endpoints/new", create_endpoint, Ability.ADMINISTER),
+    make_get_route("/endpoints/{id}/edit", show_edit_form, Ability.ADMINISTER),
+    make_post_route("/endpoints/{id}/edit", change_endpoint, Ability.ADMINISTER),
 ]

@@ -4,51 +4,55 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from delivery.console import charts
-from delivery.console.visits import get
-from delivery.endpoints.health import MOST_DUE
-from delivery.model import EndpointState, Prefix, show_id
-from delivery.paging import Cut
+from delivery.console.views import charts
+from delivery.console.web.context import make_get_route
+from delivery.domain.model import EndpointState, Prefix, format_id
+from delivery.domain.pagination import PageRequest
+from delivery.services.endpoints.health import MAX_DUE_COUNTED
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from delivery.console.visits import Visit
+    from delivery.console.web.context import RequestContext
 
-AT_ONCE: Final = 50
-_LONGEST_WORDS: Final = 200
+PAGE_SIZE: Final = 50
+_MAX_SEARCH_LENGTH: Final = 200
 
 
-async def every(visit: Visit) -> Response:
+async def list_endpoints(visit: RequestContext) -> Response:
     """The endpoints of a tenant, or of all, newest first."""
     query = visit.query
-    states = [EndpointState(one) for one in query.many("state") if one in set(EndpointState)]
-    troubled = query.ticked("trouble")
-    words = query.text("q")[:_LONGEST_WORDS].replace("\0", "")
-    cut = Cut.following(AT_ONCE, query.id(Prefix.ENDPOINT, "behind"), oldest_first=False)
-    page = await visit.uses.endpoints.page(
-        visit.tenant_id, cut, states=states, troubled=troubled, words=words
+    states = [EndpointState(one) for one in query.get_all("state") if one in set(EndpointState)]
+    troubled = query.is_checked("trouble")
+    words = query.get_text("q")[:_MAX_SEARCH_LENGTH].replace("\0", "")
+    cut = PageRequest.from_cursor(PAGE_SIZE, query.get_id(Prefix.ENDPOINT, "behind"), oldest_first=False)
+    page = await visit.services.endpoints.list_endpoints(
+        visit.tenant_id, cut, states=states, unhealthy=troubled, search_text=words
     )
     whose = [one.tenant_id for one in page.items] if visit.is_staff and visit.tenant_id is None else ()
     asked = {"state": list(states), "trouble": "1" if troubled else None, "q": words}
     more = None
-    if page.last is not None:
-        more = visit.link("/endpoints", **asked, behind=show_id(Prefix.ENDPOINT, page.last))
-    return visit.page(
+    if page.next_cursor is not None:
+        more = visit.link("/endpoints", **asked, behind=format_id(Prefix.ENDPOINT, page.next_cursor))
+    return visit.render_page(
         "endpoints.html",
         endpoints=page.items,
-        glances=await visit.uses.endpoints.glances(visit.tenant_id, page.items),
-        sparks=await visit.uses.figures.sparks(visit.tenant_id, [one.id for one in page.items]),
-        names=(await visit.uses.names.of(visit.tenant_id, tenant_ids=whose)).tenants,
+        glances=await visit.services.endpoints.summarize_endpoints(visit.tenant_id, page.items),
+        sparks=await visit.services.stats.load_recent_results(
+            visit.tenant_id, [one.id for one in page.items]
+        ),
+        names=(
+            await visit.services.display_names.load_labels(visit.tenant_id, tenant_ids=whose)
+        ).tenant_names,
         charts=charts,
-        most_due=MOST_DUE,
+        most_due=MAX_DUE_COUNTED,
         states=list(EndpointState),
         asked_states=states,
         troubled=troubled,
         words=words,
-        first=visit.link("/endpoints", **asked) if query.text("behind") else None,
+        first=visit.link("/endpoints", **asked) if query.get_text("behind") else None,
         more=more,
     )
 
 
-ROUTES: Final = [get("/endpoints", every)]
+ROUTES: Final = [make_get_route("/endpoints", list_endpoints)]

@@ -7,50 +7,55 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from starlette.responses import Response
 
-from delivery.catalogue import FORMATS
-from delivery.console.pretty import laid_out
-from delivery.console.visits import get
-from delivery.errors import Invalid, NotFound
+from delivery.console.views.body import format_json
+from delivery.console.web.context import make_get_route
+from delivery.domain.errors import Invalid, NotFound
+from delivery.services.event_types.service import DOCUMENT_FORMATS
 
 if TYPE_CHECKING:
-    from delivery.console.visits import Visit
+    from delivery.console.web.context import RequestContext
 
-_MOST_DIGITS: Final = 6
+_MAX_DIGITS: Final = 6
 
 
-async def one(visit: Visit) -> Response:
+async def show_event_type(visit: RequestContext) -> Response:
     """One type, in its newest version or another."""
     name: str = visit.request.path_params["name"]
-    told = await visit.uses.catalogue.read(name, version=_version(visit))
+    told = await visit.services.event_types.read(name, version=_parse_version(visit))
     version = told.version
     examples = msgspec.json.decode(version.examples, type=list[msgspec.Raw])
-    return visit.page(
+    return visit.render_page(
         "event_type.html",
         type=told.type,
         version=version,
         versions=told.versions,
-        schema=None if version.schema is None else laid_out(version.schema),
-        examples=[laid_out(bytes(each).decode()) for each in examples],
+        schema=None if version.schema is None else format_json(version.schema),
+        examples=[format_json(bytes(each).decode()) for each in examples],
     )
 
 
-async def export(visit: Visit) -> Response:
+async def export_catalogue(visit: RequestContext) -> Response:
     """The catalogue as a document."""
     form: str = visit.request.path_params["format"]
-    if form not in FORMATS:
+    if form not in DOCUMENT_FORMATS:
         raise NotFound("format", form)
-    document = msgspec.json.format(msgspec.json.encode(await visit.uses.catalogue.export(form)))
+    document = msgspec.json.format(
+        msgspec.json.encode(await visit.services.event_types.export_document(form))
+    )
     told = {"Content-Disposition": f'attachment; filename="events.{form}.json"'}
     return Response(document, media_type="application/json", headers=told)
 
 
-def _version(visit: Visit) -> int | None:
-    text = visit.query.text("version")
+def _parse_version(visit: RequestContext) -> int | None:
+    text = visit.query.get_text("version")
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS):
         raise Invalid("version", "must be a number")
     return int(text)
 
 
-ROUTES: Final = [get("/types/{name}", one), get("/types/export/{format}", export)]
+ROUTES: Final = [
+    make_get_route("/types/{name}", show_event_type),
+    make_get_route("/types/export/{format}", export_catalogue),
+]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from delivery.console.visits import get
-from delivery.filters import matches
-from delivery.paging import Cut
-from delivery.replay.terms import NEVER_MISSING
+from delivery.console.web.context import make_get_route
+from delivery.domain.event_patterns import matches_any_pattern
+from delivery.domain.pagination import PageRequest
+from delivery.services.replays.validation import NEVER_MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from delivery.console.visits import Visit
-    from delivery.ledger.present import TypeSeen
-    from delivery.model import Endpoint, TenantId
+    from delivery.console.web.context import RequestContext
+    from delivery.domain.model import Endpoint, TenantId
+    from delivery.ledger.stats.live import EventTypeCount
 
 # Of a tenant so many endpoints are asked what they ask for, the newest.
-ENDPOINTS: Final = 200
-SHOWN: Final = 3
+MAX_ENDPOINTS: Final = 200
+MAX_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class EventTypeRow:
     """A type among the newest events: its share of them, and who asks for it; None: not asked.
 
     `own`: the engine's, which goes to operational endpoints or to the one that is tested.
@@ -36,47 +36,55 @@ class Seen:
     count: int
     newest: datetime
     share: float
-    own: bool
-    askers: Sequence[Endpoint] | None
+    is_system: bool
+    subscribers: Sequence[Endpoint] | None
 
 
-async def every(visit: Visit) -> Response:
+async def list_types(visit: RequestContext) -> Response:
     """The types of the newest events, the most frequent first, and those of the catalogue."""
-    catalogue = await visit.uses.catalogue.types()
-    found = await visit.uses.figures.types(visit.tenant_id)
-    endpoints, bounded = await _endpoints(visit, visit.tenant_id)
-    return visit.page(
+    catalogue = await visit.services.event_types.list_types()
+    found = await visit.services.stats.list_frequent_types(visit.tenant_id)
+    endpoints, bounded = await _load_endpoints(visit, visit.tenant_id)
+    return visit.render_page(
         "types.html",
-        types=seen(found, endpoints),
+        types=build_type_rows(found, endpoints),
         looked_at=sum(one.count for one in found),
         bounded=bounded,
         catalogue=catalogue,
         declared={one.name for one in catalogue},
-        most=ENDPOINTS,
-        most_shown=SHOWN,
+        most=MAX_ENDPOINTS,
+        most_shown=MAX_SHOWN,
     )
 
 
-async def _endpoints(visit: Visit, tenant_id: TenantId | None) -> tuple[Sequence[Endpoint] | None, bool]:
+async def _load_endpoints(
+    visit: RequestContext, tenant_id: TenantId | None
+) -> tuple[Sequence[Endpoint] | None, bool]:
     """A tenant's endpoints; of all tenants they would be too many."""
     if tenant_id is None:
         return None, False
-    page = await visit.uses.endpoints.page(tenant_id, Cut(ENDPOINTS))
-    return page.items, page.last is not None
+    page = await visit.services.endpoints.list_endpoints(tenant_id, PageRequest(MAX_ENDPOINTS))
+    return page.items, page.next_cursor is not None
 
 
-def seen(found: Sequence[TypeSeen], endpoints: Sequence[Endpoint] | None) -> list[Seen]:
+def build_type_rows(
+    found: Sequence[EventTypeCount], endpoints: Sequence[Endpoint] | None
+) -> list[EventTypeRow]:
     """Each type with its share and its askers."""
     whole = sum(one.count for one in found) or 1
-    return [_seen(one, one.count / whole, endpoints) for one in found]
+    return [_build_type_row(one, one.count / whole, endpoints) for one in found]
 
 
-def _seen(one: TypeSeen, share: float, endpoints: Sequence[Endpoint] | None) -> Seen:
+def _build_type_row(one: EventTypeCount, share: float, endpoints: Sequence[Endpoint] | None) -> EventTypeRow:
     own = one.type in NEVER_MISSING
     askers = None
     if endpoints is not None:
-        askers = [each for each in endpoints if each.operational is own and matches(each.filter, one.type)]
-    return Seen(one.type, one.count, one.newest, share, own, askers)
+        askers = [
+            each
+            for each in endpoints
+            if each.operational is own and matches_any_pattern(each.filter, one.type)
+        ]
+    return EventTypeRow(one.type, one.count, one.newest, share, own, askers)
 
 
-ROUTES: Final = [get("/types", every)]
+ROUTES: Final = [make_get_route("/types", list_types)]

@@ -6,98 +6,98 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from delivery.accept import parse_event
-from delivery.console.endpoint_form import fault_of, filled_in, wanted
-from delivery.console.visits import Form, get, post
-from delivery.errors import Invalid, MalformedId, NotFound, TooLarge
-from delivery.model import EndpointId, EventId, Prefix, parse_id
-from delivery.people import Ability
+from delivery.console.forms.endpoint import build_form_values, describe_field_error, parse_subscription
+from delivery.console.web.context import Form, make_get_route, make_post_route
+from delivery.domain.errors import Invalid, MalformedId, NotFound, TooLarge
+from delivery.domain.model import EndpointId, EventId, Prefix, parse_id
+from delivery.pipeline.parsing import parse_event
+from delivery.services.accounts.roles import Ability
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from delivery.accept import NewEvent
-    from delivery.console.visits import Visit
-    from delivery.endpoints import Trial
-    from delivery.model import Endpoint
+    from delivery.console.web.context import RequestContext
+    from delivery.domain.model import Endpoint
+    from delivery.pipeline.parsing import NewEvent
+    from delivery.services.endpoints.filter_test import FilterTrial
 
 # What is said of the event, and where it was typed.
-_TYPED_AT: Final = {"event.type": "type", "event.data": "data", "event": "data", "event.channels": "on"}
+_ERROR_FIELDS: Final = {"event.type": "type", "event.data": "data", "event": "data", "event.channels": "on"}
 
 
-async def ask(visit: Visit) -> Response:
+async def show_form(visit: RequestContext) -> Response:
     """The form, with what the endpoint asks for now."""
-    endpoint = await _endpoint(visit)
-    return _page(visit, endpoint, Form(filled_in(endpoint)))
+    endpoint = await _load_endpoint(visit)
+    return _render_page(visit, endpoint, Form(build_form_values(endpoint)))
 
 
-async def answer(visit: Visit) -> Response:
+async def try_filter(visit: RequestContext) -> Response:
     """The same form, and what came of it."""
-    endpoint, form = await _endpoint(visit), await visit.form()
+    endpoint, form = await _load_endpoint(visit), await visit.read_form()
     try:
-        about = _about(visit, form)
-        found = await visit.uses.endpoints.try_filter(
-            endpoint.tenant_id, endpoint.id, about, instead=wanted(form)
+        about = _parse_event(visit, form)
+        found = await visit.services.endpoints.try_filter(
+            endpoint.tenant_id, endpoint.id, about, overrides=parse_subscription(form)
         )
     except (Invalid, NotFound, TooLarge) as error:
-        return _page(visit, endpoint, form, faults=dict([_fault(error)]))
-    return _page(visit, endpoint, form, found=found)
+        return _render_page(visit, endpoint, form, errors=dict([_describe_error(error)]))
+    return _render_page(visit, endpoint, form, trial=found)
 
 
-def _about(visit: Visit, form: Form) -> NewEvent | EventId:
-    if past := form.text("event_id"):
+def _parse_event(visit: RequestContext, form: Form) -> NewEvent | EventId:
+    if past := form.get_text("event_id"):
         try:
             return EventId(parse_id(Prefix.EVENT, past))
         except MalformedId:
             raise Invalid("event_id", "is not the id of an event: evt_…") from None
-    data = form.raw("data").strip().encode(errors="replace")
-    event = {"type": form.text("type"), "channels": form.raw("on").split(), "data": msgspec.Raw(data)}
+    data = form.get_raw("data").strip().encode(errors="replace")
+    event = {"type": form.get_text("type"), "channels": form.get_raw("on").split(), "data": msgspec.Raw(data)}
     # Read alone first: what is typed as data could add fields.
     try:
         msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
         raise Invalid("event.data", f"is not JSON: {error}") from None
-    return parse_event(msgspec.json.encode(event), visit.uses.accepter.limits, at="event")
+    return parse_event(msgspec.json.encode(event), visit.services.intake.limits, location="event")
 
 
-def _fault(error: Invalid | NotFound | TooLarge) -> tuple[str, str]:
+def _describe_error(error: Invalid | NotFound | TooLarge) -> tuple[str, str]:
     match error:
         case NotFound():
             return "event_id", "There is no such event of this tenant."
         case TooLarge():
             return "data", str(error)
         case _:
-            name = error.field if error.field in _TYPED_AT else error.field.rpartition(".")[0]
-            if name not in _TYPED_AT:
-                return fault_of(error)
-            return _TYPED_AT[name], error.why if error.why[0].isupper() else f"It {error.why}"
+            name = error.field if error.field in _ERROR_FIELDS else error.field.rpartition(".")[0]
+            if name not in _ERROR_FIELDS:
+                return describe_field_error(error)
+            return _ERROR_FIELDS[name], error.why if error.why[0].isupper() else f"It {error.why}"
 
 
-def _page(
-    visit: Visit,
+def _render_page(
+    visit: RequestContext,
     endpoint: Endpoint,
-    typed: Form,
+    form_input: Form,
     *,
-    found: Trial | None = None,
-    faults: dict[str, str] | None = None,
+    trial: FilterTrial | None = None,
+    errors: dict[str, str] | None = None,
 ) -> Response:
-    return visit.page(
+    return visit.render_page(
         "filter_test.html",
-        status=422 if faults else 200,
+        status=422 if errors else 200,
         endpoint=endpoint,
-        typed=typed,
-        found=found,
-        faults=faults or {},
+        typed=form_input,
+        found=trial,
+        faults=errors or {},
     )
 
 
-async def _endpoint(visit: Visit) -> Endpoint:
-    endpoint_id = EndpointId(visit.id(Prefix.ENDPOINT))
-    tenant_id = await visit.whose(Prefix.ENDPOINT, endpoint_id)
-    return await visit.uses.endpoints.read(tenant_id, endpoint_id)
+async def _load_endpoint(visit: RequestContext) -> Endpoint:
+    endpoint_id = EndpointId(visit.parse_path_id(Prefix.ENDPOINT))
+    tenant_id = await visit.find_owner(Prefix.ENDPOINT, endpoint_id)
+    return await visit.services.endpoints.read(tenant_id, endpoint_id)
 
 
 ROUTES: Final = [
-    get("/endpoints/{id}/filter-test", ask),
-    post("/endpoints/{id}/filter-test", answer, Ability.SEE),
+    make_get_route("/endpoints/{id}/filter-test", show_form),
+    make_post_route("/endpoints/{id}/filter-test", try_filter, Ability.SEE),
 ]

@@ -4,41 +4,42 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from delivery.console import charts
-from delivery.console.visits import get
-from delivery.figures import DUE_EACH, Span
+from delivery.console.views import charts
+from delivery.console.web.context import make_get_route
+from delivery.services.stats.series import TimeRange
+from delivery.services.stats.service import MAX_DUE_PER_ENDPOINT
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from delivery.console.visits import Visit
+    from delivery.console.web.context import RequestContext
 
-SPANS: Final = {Span.HOUR: "Last hour", Span.DAY: "Last day", Span.WEEK: "Last week"}
+TIME_RANGES: Final = {TimeRange.HOUR: "Last hour", TimeRange.DAY: "Last day", TimeRange.WEEK: "Last week"}
 
-_BACK: Final = {Span.HOUR: "1h", Span.DAY: "24h", Span.WEEK: "7d"}
+_SINCE_BY_RANGE: Final = {TimeRange.HOUR: "1h", TimeRange.DAY: "24h", TimeRange.WEEK: "7d"}
 
 
-async def overview(visit: Visit) -> Response:
+async def show_overview(visit: RequestContext) -> Response:
     """Figures over time, and what is so now."""
-    span = span_of(visit)
-    series = await visit.uses.figures.series(visit.tenant_id, span)
-    present = await visit.uses.figures.now(visit.tenant_id)
-    return visit.page(
+    span = parse_time_range(visit)
+    series = await visit.services.stats.load_series(visit.tenant_id, span)
+    present = await visit.services.stats.load_live_stats(visit.tenant_id)
+    return visit.render_page(
         "overview.html",
         span=span,
-        spans=SPANS,
+        spans=TIME_RANGES,
         series=series,
         present=present,
-        back=_BACK[span],
+        back=_SINCE_BY_RANGE[span],
         charts=charts,
-        most_each=DUE_EACH,
+        most_each=MAX_DUE_PER_ENDPOINT,
     )
 
 
-def span_of(visit: Visit) -> Span:
+def parse_time_range(visit: RequestContext) -> TimeRange:
     """The span that the address asks for; an hour where it asks for none that there is."""
-    asked = visit.query.text("span")
-    return Span(asked) if asked in set(Span) else Span.HOUR
+    asked = visit.query.get_text("span")
+    return TimeRange(asked) if asked in set(TimeRange) else TimeRange.HOUR
 
 
-ROUTES: Final = [get("/", overview)]
+ROUTES: Final = [make_get_route("/", show_overview)]

@@ -5,140 +5,144 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from delivery.console import replaying
-from delivery.console.selected import query_of, told
-from delivery.console.visits import NARROWED, get, post
-from delivery.jobs import ItemState, MissingSelection, ReplayState
-from delivery.model import Prefix, ReplayId, show_id
-from delivery.paging import Cut
-from delivery.people import Ability
+from delivery.console.views import replay_progress
+from delivery.console.views.selection import build_query, describe_selection
+from delivery.console.web.context import TENANT_PARAM, make_get_route, make_post_route
+from delivery.domain.model import Prefix, ReplayId, format_id
+from delivery.domain.pagination import PageRequest
+from delivery.domain.replay import ItemState, MissingEventFilter, ReplayState
+from delivery.services.accounts.roles import Ability
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from starlette.responses import Response
 
-    from delivery.console.visits import Visit
-    from delivery.jobs import Replay
-    from delivery.model import TenantId
+    from delivery.console.web.context import RequestContext
+    from delivery.domain.model import TenantId
+    from delivery.domain.replay import Replay
 
 E = TypeVar("E", bound=StrEnum)
 
-AT_ONCE: Final = 25
-ITEMS_AT_ONCE: Final = 50
+PAGE_SIZE: Final = 25
+ITEMS_PAGE_SIZE: Final = 50
 
 
-async def every(visit: Visit) -> Response:
+async def list_replays(visit: RequestContext) -> Response:
     """Replays, newest first; the page follows those that run."""
-    state = _one_of(ReplayState, visit.query.text("state"))
-    cut = Cut.following(AT_ONCE, visit.query.id(Prefix.REPLAY, "behind"), oldest_first=False)
-    page = await visit.uses.replays.page(visit.tenant_id, state, cut)
+    state = _parse_state(ReplayState, visit.query.get_text("state"))
+    cut = PageRequest.from_cursor(PAGE_SIZE, visit.query.get_id(Prefix.REPLAY, "behind"), oldest_first=False)
+    page = await visit.services.replays.list_replays(visit.tenant_id, state, cut)
     whose = [one.tenant_id for one in page.items] if visit.is_staff else []
-    behind = visit.query.text("behind")
+    behind = visit.query.get_text("behind")
     more = None
-    if page.last is not None:
-        more = visit.link("/replays", state=state, behind=show_id(Prefix.REPLAY, page.last))
-    return visit.page(
+    if page.next_cursor is not None:
+        more = visit.link("/replays", state=state, behind=format_id(Prefix.REPLAY, page.next_cursor))
+    return visit.render_page(
         "replays.html",
         replays=page.items,
         state=state,
         states=list(ReplayState),
-        tenants=(await visit.uses.names.of(visit.tenant_id, tenant_ids=whose)).tenants,
-        follows=any(one.state in replaying.GOING_ON for one in page.items),
+        tenants=(
+            await visit.services.display_names.load_labels(visit.tenant_id, tenant_ids=whose)
+        ).tenant_names,
+        follows=any(one.state in replay_progress.ACTIVE_STATES for one in page.items),
         again=visit.link("/replays", state=state, behind=behind),
         first=visit.link("/replays", state=state) if behind else None,
         more=more,
-        say=replaying,
-        told=told,
+        say=replay_progress,
+        told=describe_selection,
     )
 
 
-async def one(visit: Visit) -> Response:
+async def show_replay(visit: RequestContext) -> Response:
     """One replay, followed while it moves."""
-    tenant_id, replay = await _found(visit)
-    shown = show_id(Prefix.REPLAY, replay.id)
-    state = _one_of(ItemState, visit.query.text("state"))
-    behind = visit.query.id(Prefix.DELIVERY, "behind")
-    cut = Cut.following(ITEMS_AT_ONCE, behind, oldest_first=True)
-    page = await visit.uses.replays.items(tenant_id, replay.id, state, cut)
-    names = await visit.uses.names.of(
+    tenant_id, replay = await _load_replay(visit)
+    shown = format_id(Prefix.REPLAY, replay.id)
+    state = _parse_state(ItemState, visit.query.get_text("state"))
+    behind = visit.query.get_id(Prefix.DELIVERY, "behind")
+    cut = PageRequest.from_cursor(ITEMS_PAGE_SIZE, behind, oldest_first=True)
+    page = await visit.services.replays.list_items(tenant_id, replay.id, state, cut)
+    names = await visit.services.display_names.load_labels(
         tenant_id, endpoint_ids=[item.endpoint_id for item in page.items], tenant_ids=[tenant_id]
     )
     here = f"/replays/{shown}"
     more = None
-    if page.last is not None:
-        more = visit.link(here, state=state, behind=show_id(Prefix.DELIVERY, page.last))
-    return visit.page(
+    if page.next_cursor is not None:
+        more = visit.link(here, state=state, behind=format_id(Prefix.DELIVERY, page.next_cursor))
+    return visit.render_page(
         "replay.html",
         replay=replay,
         shown=shown,
         items=page.items,
         state=state,
-        urls=names.urls,
-        tenant_name=names.tenants.get(tenant_id) if visit.is_staff else None,
-        search=_search(visit, replay),
-        told=told(replay.wanted),
-        is_missing=isinstance(replay.wanted, MissingSelection),
-        again=visit.link(here, state=state, behind=visit.query.text("behind")),
+        urls=names.endpoint_urls,
+        tenant_name=names.tenant_names.get(tenant_id) if visit.is_staff else None,
+        search=_build_search_url(visit, replay),
+        told=describe_selection(replay.selection),
+        is_missing=isinstance(replay.selection, MissingEventFilter),
+        again=visit.link(here, state=state, behind=visit.query.get_text("behind")),
         first=visit.link(here, state=state) if behind else None,
         more=more,
-        say=replaying,
+        say=replay_progress,
         counts=[(one, replay.counts[one]) for one in ItemState if replay.counts.get(one)],
     )
 
 
-def _search(visit: Visit, replay: Replay) -> str | None:
+def _build_search_url(visit: RequestContext, replay: Replay) -> str | None:
     """Where what it means is found; what was never owed is found nowhere."""
-    if isinstance(replay.wanted, MissingSelection):
+    if isinstance(replay.selection, MissingEventFilter):
         return None
-    whose = {NARROWED: show_id(Prefix.TENANT, replay.tenant_id)} if visit.is_staff else {}
-    return visit.link("/deliveries", **query_of(replay.wanted), **whose)
+    whose = {TENANT_PARAM: format_id(Prefix.TENANT, replay.tenant_id)} if visit.is_staff else {}
+    return visit.link("/deliveries", **build_query(replay.selection), **whose)
 
 
-async def _found(visit: Visit) -> tuple[TenantId, Replay]:
-    replay_id = ReplayId(visit.id(Prefix.REPLAY))
-    tenant_id = await visit.whose(Prefix.REPLAY, replay_id)
-    return tenant_id, await visit.uses.replays.read(tenant_id, replay_id)
+async def _load_replay(visit: RequestContext) -> tuple[TenantId, Replay]:
+    replay_id = ReplayId(visit.parse_path_id(Prefix.REPLAY))
+    tenant_id = await visit.find_owner(Prefix.REPLAY, replay_id)
+    return tenant_id, await visit.services.replays.read(tenant_id, replay_id)
 
 
-def _one_of(kind: type[E], text: str) -> E | None:
+def _parse_state(enum_type: type[E], text: str) -> E | None:
     """The state that the address names; what is none asks for all."""
-    return kind(text) if text in set(kind) else None
+    return enum_type(text) if text in set(enum_type) else None
 
 
 # ------------------------------------------------------------------ what stops it
-def _move(verb: str, said: str) -> Callable[[Visit], Awaitable[Response]]:
+def _make_action(verb: str, flash: str) -> Callable[[RequestContext], Awaitable[Response]]:
     """What a button does: `verb` is what the use case calls it."""
 
-    async def act(visit: Visit) -> Response:
-        replay_id = ReplayId(visit.id(Prefix.REPLAY))
-        tenant_id = await visit.whose(Prefix.REPLAY, replay_id)
-        reason = (await visit.form()).given("reason")
-        replays = visit.uses.replays
+    async def act(visit: RequestContext) -> Response:
+        replay_id = ReplayId(visit.parse_path_id(Prefix.REPLAY))
+        tenant_id = await visit.find_owner(Prefix.REPLAY, replay_id)
+        reason = (await visit.read_form()).get_optional("reason")
+        replays = visit.services.replays
         moves = {"pause": replays.pause, "resume": replays.resume, "cancel": replays.cancel}
-        await moves[verb](tenant_id, replay_id, reason=reason, actor=visit.visitor.actor)
-        return visit.go(f"/replays/{show_id(Prefix.REPLAY, replay_id)}", said=said)
+        await moves[verb](tenant_id, replay_id, reason=reason, actor=visit.principal.actor)
+        return visit.redirect(f"/replays/{format_id(Prefix.REPLAY, replay_id)}", flash=flash)
 
     return act
 
 
-async def ask_to_cancel(visit: Visit) -> Response:
+async def show_cancellation(visit: RequestContext) -> Response:
     """Say what becomes of the rest before it is cancelled."""
-    _, replay = await _found(visit)
-    return visit.page(
+    _, replay = await _load_replay(visit)
+    return visit.render_page(
         "replay_cancel.html",
         replay=replay,
-        shown=show_id(Prefix.REPLAY, replay.id),
-        is_over=replay.state in replaying.OVER,
-        say=replaying,
+        shown=format_id(Prefix.REPLAY, replay.id),
+        is_over=replay.state in replay_progress.FINISHED_STATES,
+        say=replay_progress,
     )
 
 
 ROUTES: Final = [
-    get("/replays", every),
-    get("/replays/{id}", one),
-    post("/replays/{id}/pause", _move("pause", "It is paused; nothing more goes out."), Ability.REPLAY),
-    post("/replays/{id}/resume", _move("resume", "It goes on."), Ability.REPLAY),
-    get("/replays/{id}/cancel", ask_to_cancel, Ability.REPLAY),
-    post("/replays/{id}/cancel", _move("cancel", "It is being cancelled."), Ability.REPLAY),
+    make_get_route("/replays", list_replays),
+    make_get_route("/replays/{id}", show_replay),
+    make_post_route(
+        "/replays/{id}/pause", _make_action("pause", "It is paused; nothing more goes out."), Ability.REPLAY
+    ),
+    make_post_route("/replays/{id}/resume", _make_action("resume", "It goes on."), Ability.REPLAY),
+    make_get_route("/replays/{id}/cancel", show_cancellation, Ability.REPLAY),
+    make_post_route("/replays/{id}/cancel", _make_action("cancel", "It is being cancelled."), Ability.REPLAY),
 ]

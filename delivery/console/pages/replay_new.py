@@ -7,158 +7,174 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import RedirectResponse
 
-from delivery.checks import field
-from delivery.console.filters import PERIODS, moment_of
-from delivery.console.replay_form import MISSING, read_asked, read_replay
-from delivery.console.replaying import bearing, limit
-from delivery.console.selected import told
-from delivery.console.visits import NARROWED, get, post
-from delivery.errors import Conflict, Invalid, NotFound
-from delivery.jobs import MissingSelection
-from delivery.model import DeliveryStatus, EndpointId, Prefix, show_id
-from delivery.paging import Cut
-from delivery.people import Ability
-from delivery.replay import NewReplay
-from delivery.selection import DeliverySelection
+from delivery.console.forms.delivery_filter import PERIODS, parse_time
+from delivery.console.forms.replay import MISSING, parse_new_replay, parse_replay_input
+from delivery.console.views.replay_progress import describe_effect, describe_limit
+from delivery.console.views.selection import describe_selection
+from delivery.console.web.context import TENANT_PARAM, make_get_route, make_post_route
+from delivery.domain.delivery_filter import DeliveryFilter
+from delivery.domain.errors import Conflict, Invalid, NotFound
+from delivery.domain.model import DeliveryStatus, EndpointId, Prefix, format_id
+from delivery.domain.pagination import PageRequest
+from delivery.domain.replay import MissingEventFilter
+from delivery.domain.validation import validating_field
+from delivery.services.accounts.roles import Ability
+from delivery.services.replays.validation import NewReplay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.responses import Response
 
-    from delivery.console.replay_form import Asked
-    from delivery.console.visits import Form, Visit
-    from delivery.model import TenantId
-    from delivery.replay import Preview
+    from delivery.console.forms.replay import ReplayFormInput
+    from delivery.console.web.context import Form, RequestContext
+    from delivery.domain.model import TenantId
+    from delivery.services.replays.validation import ReplayPreview
 
 # Of so many deliveries it is looked whose they are; so many tenants are offered where none was found.
-_LOOKED_AT: Final = 200
-_TENANTS: Final = 50
-_EVERYTHING: Final = "must be ticked: without a filter this means every delivery of the tenant"
-_HELD: Final = "must be ticked, or resume the endpoint first: it is paused or disabled and takes nothing now"
-_MINUTE: Final = "%Y-%m-%dT%H:%M"
-_FAULTS: Final = {"reason": "must say why: the audit keeps it"}
+_MAX_SCANNED: Final = 200
+_MAX_TENANTS: Final = 50
+_EVERYTHING_ERROR: Final = "must be ticked: without a filter this means every delivery of the tenant"
+_HOLD_ERROR: Final = (
+    "must be ticked, or resume the endpoint first: it is paused or disabled and takes nothing now"
+)
+_MINUTE_FORMAT: Final = "%Y-%m-%dT%H:%M"
+_FIELD_ERRORS: Final = {"reason": "must say why: the audit keeps it"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
+class _PreviewPageState:
     """The page as it is to be shown: what was typed, and what is wrong with it."""
 
-    typed: Form
-    faults: Mapping[str, str]
-    weighed: bool
+    form_input: Form
+    errors: Mapping[str, str]
+    with_preview: bool
     status: int = 200
 
 
-async def look(visit: Visit) -> Response:
+async def show_preview(visit: RequestContext) -> Response:
     """What a replay of this search would send. What is dear to know is asked for when the page stands."""
-    asked = read_asked(visit.query, now=visit.now)
-    if asked.wanted is not None and visit.tenant_id is None:
-        return await _choose(visit, asked)
-    status = 422 if asked.faults else 200
-    return await _page(visit, asked, _Shown(visit.query, {}, visit.query.ticked("weighed"), status))
-
-
-async def begin(visit: Visit) -> Response:
-    """Begin the replay of the form, and go to where it can be followed."""
-    form = await visit.form()
-    asked = read_asked(form, now=visit.now)
-    if asked.wanted is None:
-        return await _page(visit, asked, _Shown(form, {}, weighed=True, status=422))
-    if visit.tenant_id is None:
-        return await _choose(visit, asked)
-    try:
-        new = _read(form, asked.wanted, everything=asked.is_unbounded)
-        made = await visit.uses.replays.create(
-            visit.tenant_id, new, operator=_may_all(visit), actor=visit.visitor.actor
-        )
-    except Invalid as error:
-        return await _page(visit, asked, _Shown(form, {error.field: error.why}, weighed=True, status=422))
-    except Conflict:
-        return await _page(visit, asked, _Shown(form, {"hold": _HELD}, weighed=True, status=409))
-    return visit.go(f"/replays/{show_id(Prefix.REPLAY, made.id)}", said="The replay has begun.")
-
-
-def _read(form: Form, wanted: DeliverySelection | MissingSelection, *, everything: bool) -> NewReplay:
-    """The replay; raises Invalid, which says what is wrong as the form has it."""
-    if not form.text("reason"):
-        raise Invalid("reason", _FAULTS["reason"])
-    if everything and not form.ticked("everything"):
-        raise Invalid("everything", _EVERYTHING)
-    return read_replay(form, wanted)
-
-
-def _may_all(visit: Visit) -> bool:
-    """Whether the visitor may have everything there is sent again."""
-    return visit.is_staff and visit.may(Ability.ADMINISTER)
-
-
-async def _page(visit: Visit, asked: Asked, shown: _Shown) -> Response:
-    refused = asked.is_unbounded and not _may_all(visit)
-    preview = None
-    if shown.weighed and not refused and asked.wanted is not None:
-        preview = await _preview(visit, asked)
-    if visit.is_staff and visit.tenant_id is not None:
-        await visit.uses.tenants.read(visit.tenant_id)  # one that there is not has nothing to send
-    return visit.page(
-        "replay_new.html",
-        status=shown.status,
-        asked=asked,
-        told=[] if asked.wanted is None else told(asked.wanted),
-        fields=asked.fixed(visit.now),
-        preview=preview,
-        standing=[] if preview is None else _standing(asked, preview),
-        refused=refused,
-        typed=shown.typed,
-        faults=shown.faults,
+    asked = parse_replay_input(visit.query, now=visit.now)
+    if asked.selection is not None and visit.tenant_id is None:
+        return await _choose_tenant(visit, asked)
+    status = 422 if asked.errors else 200
+    return await _render_page(
+        visit, asked, _PreviewPageState(visit.query, {}, visit.query.is_checked("weighed"), status)
     )
 
 
-async def _preview(visit: Visit, asked: Asked) -> Preview | None:
-    if asked.wanted is None or visit.tenant_id is None:
+async def start_replay(visit: RequestContext) -> Response:
+    """Begin the replay of the form, and go to where it can be followed."""
+    form = await visit.read_form()
+    asked = parse_replay_input(form, now=visit.now)
+    if asked.selection is None:
+        return await _render_page(visit, asked, _PreviewPageState(form, {}, with_preview=True, status=422))
+    if visit.tenant_id is None:
+        return await _choose_tenant(visit, asked)
+    try:
+        new = _parse_replay(form, asked.selection, everything=asked.is_unbounded)
+        made = await visit.services.replays.create(
+            visit.tenant_id, new, operator=_may_replay_everything(visit), actor=visit.principal.actor
+        )
+    except Invalid as error:
+        return await _render_page(
+            visit, asked, _PreviewPageState(form, {error.field: error.why}, with_preview=True, status=422)
+        )
+    except Conflict:
+        return await _render_page(
+            visit, asked, _PreviewPageState(form, {"hold": _HOLD_ERROR}, with_preview=True, status=409)
+        )
+    return visit.redirect(f"/replays/{format_id(Prefix.REPLAY, made.id)}", flash="The replay has begun.")
+
+
+def _parse_replay(
+    form: Form, selection: DeliveryFilter | MissingEventFilter, *, everything: bool
+) -> NewReplay:
+    """The replay; raises Invalid, which says what is wrong as the form has it."""
+    if not form.get_text("reason"):
+        raise Invalid("reason", _FIELD_ERRORS["reason"])
+    if everything and not form.is_checked("everything"):
+        raise Invalid("everything", _EVERYTHING_ERROR)
+    return parse_new_replay(form, selection)
+
+
+def _may_replay_everything(visit: RequestContext) -> bool:
+    """Whether the visitor may have everything there is sent again."""
+    return visit.is_staff and visit.has_ability(Ability.ADMINISTER)
+
+
+async def _render_page(
+    visit: RequestContext, replay_input: ReplayFormInput, state: _PreviewPageState
+) -> Response:
+    refused = replay_input.is_unbounded and not _may_replay_everything(visit)
+    preview = None
+    if state.with_preview and not refused and replay_input.selection is not None:
+        preview = await _load_preview(visit, replay_input)
+    if visit.is_staff and visit.tenant_id is not None:
+        await visit.services.tenants.read(visit.tenant_id)  # one that there is not has nothing to send
+    return visit.render_page(
+        "replay_new.html",
+        status=state.status,
+        asked=replay_input,
+        told=[] if replay_input.selection is None else describe_selection(replay_input.selection),
+        fields=replay_input.build_hidden_fields(visit.now),
+        preview=preview,
+        standing=[] if preview is None else _describe_endpoints(replay_input, preview),
+        refused=refused,
+        typed=state.form_input,
+        faults=state.errors,
+    )
+
+
+async def _load_preview(visit: RequestContext, replay_input: ReplayFormInput) -> ReplayPreview | None:
+    if replay_input.selection is None or visit.tenant_id is None:
         return None
-    new = NewReplay(asked.wanted, "a look at what it would send", everything=True)
-    return await visit.uses.replays.preview(visit.tenant_id, new, operator=_may_all(visit))
+    new = NewReplay(replay_input.selection, "a look at what it would send", everything=True)
+    return await visit.services.replays.preview(visit.tenant_id, new, operator=_may_replay_everything(visit))
 
 
-def _standing(asked: Asked, preview: Preview) -> list[dict[str, object]]:
-    named = len(asked.filters.written.get("endpoint", ()))
+def _describe_endpoints(replay_input: ReplayFormInput, preview: ReplayPreview) -> list[dict[str, object]]:
+    named = len(replay_input.filters.values.get("endpoint", ()))
     return [
         {
             "endpoint": endpoint,
-            "bearing": bearing(endpoint, held, named=place < named),
-            "limit": limit(endpoint, count=preview.count if named == 1 else None),
+            "bearing": describe_effect(endpoint, held, is_named=place < named),
+            "limit": describe_limit(endpoint, count=preview.count if named == 1 else None),
         }
         for place, (endpoint, held) in enumerate(preview.endpoints)
     ]
 
 
 # ------------------------------------------------------------------ whose
-async def _choose(visit: Visit, asked: Asked) -> Response:
+async def _choose_tenant(visit: RequestContext, replay_input: ReplayFormInput) -> Response:
     """Have staff say for which tenant: a replay is of one."""
-    whose = await _whose(visit, asked)
-    if len(whose) == 1 and asked.filters.written.get("endpoint"):
-        only = show_id(Prefix.TENANT, next(iter(whose)))
-        return RedirectResponse(visit.link("/replays/new", **asked.query, **{NARROWED: only}), 303)
-    names = (await visit.uses.names.of(visit.tenant_id, tenant_ids=whose)).tenants
+    whose = await _count_by_tenant(visit, replay_input)
+    if len(whose) == 1 and replay_input.filters.values.get("endpoint"):
+        only = format_id(Prefix.TENANT, next(iter(whose)))
+        return RedirectResponse(
+            visit.link("/replays/new", **replay_input.query_params, **{TENANT_PARAM: only}), 303
+        )
+    names = (await visit.services.display_names.load_labels(visit.tenant_id, tenant_ids=whose)).tenant_names
     found = [(id_, names.get(id_, ""), count) for id_, count in whose.items()]
     if not found:
-        some = await visit.uses.tenants.page(Cut(_TENANTS))
+        some = await visit.services.tenants.list_tenants(PageRequest(_MAX_TENANTS))
         found = [(one.id, one.name, 0) for one in some.items]
-    return visit.page("replay_tenant.html", asked=asked, tenants=found, looked_at=_LOOKED_AT)
+    return visit.render_page("replay_tenant.html", asked=replay_input, tenants=found, looked_at=_MAX_SCANNED)
 
 
-async def _whose(visit: Visit, asked: Asked) -> dict[TenantId, int]:
+async def _count_by_tenant(visit: RequestContext, replay_input: ReplayFormInput) -> dict[TenantId, int]:
     """The tenants of the newest that are found, with how many each has, most first; none: dear to know."""
-    match asked.wanted:
-        case MissingSelection(endpoint_id=endpoint_id):
-            return {await visit.whose(Prefix.ENDPOINT, endpoint_id): 0}
-        case DeliverySelection(endpoints=endpoints) if endpoints:
-            return {await visit.whose(Prefix.ENDPOINT, id_): 0 for id_ in endpoints}
-    dear = asked.filters.written.keys() & {"held_by", "idempotency_key", "payload"}
-    if dear or asked.filters.wanted is None:
+    match replay_input.selection:
+        case MissingEventFilter(endpoint_id=endpoint_id):
+            return {await visit.find_owner(Prefix.ENDPOINT, endpoint_id): 0}
+        case DeliveryFilter(endpoints=endpoints) if endpoints:
+            return {await visit.find_owner(Prefix.ENDPOINT, id_): 0 for id_ in endpoints}
+    dear = replay_input.filters.values.keys() & {"held_by", "idempotency_key", "payload"}
+    if dear or replay_input.filters.selection is None:
         return {}
-    page = await visit.uses.deliveries.page(None, asked.filters.wanted, Cut(_LOOKED_AT))
+    page = await visit.services.deliveries.list_deliveries(
+        None, replay_input.filters.selection, PageRequest(_MAX_SCANNED)
+    )
     counts: dict[TenantId, int] = {}
     for one in page.items:
         counts[one.tenant_id] = counts.get(one.tenant_id, 0) + 1
@@ -166,26 +182,28 @@ async def _whose(visit: Visit, asked: Asked) -> dict[TenantId, int]:
 
 
 # ------------------------------------------------------------------ what an endpoint has missed
-async def recover(visit: Visit) -> Response:
+async def show_recovery(visit: RequestContext) -> Response:
     """Ask since when; then the page above shows what it comes to."""
     query = visit.query
-    endpoint_id = query.id(Prefix.ENDPOINT, "endpoint")
+    endpoint_id = query.get_id(Prefix.ENDPOINT, "endpoint")
     if endpoint_id is None:
-        raise NotFound("endpoint", query.text("endpoint") or "without an id")
+        raise NotFound("endpoint", query.get_text("endpoint") or "without an id")
     id_ = EndpointId(endpoint_id)
-    tenant_id = await visit.whose(Prefix.ENDPOINT, id_)
-    health = await visit.uses.endpoints.health(tenant_id, id_)
-    kind, faults = query.text("kind"), {}
+    tenant_id = await visit.find_owner(Prefix.ENDPOINT, id_)
+    health = await visit.services.endpoints.read_health(tenant_id, id_)
+    kind, faults = query.get_text("kind"), {}
     if kind:
         try:
-            return _recover(visit, tenant_id, id_, kind)
+            return _redirect_to_preview(visit, tenant_id, id_, kind)
         except Invalid as error:
             faults = {error.field: error.why}
-    return visit.page(
+    return visit.render_page(
         "replay_recover.html",
         status=422 if faults else 200,
         endpoint=health.endpoint,
-        troubled_since="" if health.hold is None else f"{health.standing.health.breaker.since:{_MINUTE}}",
+        troubled_since=""
+        if health.hold is None
+        else f"{health.record.health.breaker.since:{_MINUTE_FORMAT}}",
         kind=kind,
         typed=query,
         faults=faults,
@@ -193,28 +211,30 @@ async def recover(visit: Visit) -> Response:
     )
 
 
-def _recover(visit: Visit, tenant_id: TenantId, endpoint_id: EndpointId, kind: str) -> Response:
+def _redirect_to_preview(
+    visit: RequestContext, tenant_id: TenantId, endpoint_id: EndpointId, kind: str
+) -> Response:
     query = visit.query
-    if not query.text("since"):
+    if not query.get_text("since"):
         raise Invalid("since", "must say from when on")
-    with field("since"):
-        since = moment_of(query.text("since"), now=visit.now)
+    with validating_field("since"):
+        since = parse_time(query.get_text("since"), now=visit.now)
     if since > visit.now:
         raise Invalid("since", "lies ahead: it is asked what came before now")
-    shown = show_id(Prefix.ENDPOINT, endpoint_id)
-    asked: dict[str, object] = {"endpoint": shown, "since": since.isoformat(), "hold": query.text("hold")}
+    shown = format_id(Prefix.ENDPOINT, endpoint_id)
+    asked: dict[str, object] = {"endpoint": shown, "since": since.isoformat(), "hold": query.get_text("hold")}
     if kind == MISSING:
-        asked |= {MISSING: "1", "type": query.text("type")}
+        asked |= {MISSING: "1", "type": query.get_text("type")}
     else:
         asked["status"] = [DeliveryStatus.FAILED, DeliveryStatus.PENDING]
-    asked["reason"] = query.text("reason") or f"recovery since {query.text('since')}"
+    asked["reason"] = query.get_text("reason") or f"recovery since {query.get_text('since')}"
     if visit.is_staff:
-        asked[NARROWED] = show_id(Prefix.TENANT, tenant_id)
+        asked[TENANT_PARAM] = format_id(Prefix.TENANT, tenant_id)
     return RedirectResponse(visit.link("/replays/new", **asked), 303)
 
 
 ROUTES: Final = [
-    get("/replays/new", look, Ability.REPLAY),
-    get("/replays/recover", recover, Ability.REPLAY),
-    post("/replays", begin, Ability.REPLAY),
+    make_get_route("/replays/new", show_preview, Ability.REPLAY),
+    make_get_route("/replays/recover", show_recovery, Ability.REPLAY),
+    make_post_route("/replays", start_replay, Ability.REPLAY),
 ]

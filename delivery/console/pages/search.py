@@ -4,39 +4,39 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from delivery.console.visits import get
-from delivery.errors import MalformedId
-from delivery.model import Prefix, parse_id
+from delivery.console.web.context import make_get_route
+from delivery.domain.errors import MalformedId
+from delivery.domain.model import Prefix, parse_id
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from delivery.console.visits import Visit
+    from delivery.console.web.context import RequestContext
 
-_PLACES: Final = {
+_PATHS: Final = {
     Prefix.DELIVERY: "/deliveries",
     Prefix.EVENT: "/events",
     Prefix.ATTEMPT: "/attempts",
     Prefix.ENDPOINT: "/endpoints",
     Prefix.REPLAY: "/replays",
     Prefix.TENANT: "/tenants",
-    Prefix.PERSON: "/people",
+    Prefix.USER: "/people",
 }
 
 
-async def find(visit: Visit) -> Response:
+async def redirect_to_match(visit: RequestContext) -> Response:
     """Go to what was asked for."""
-    asked = visit.query.text("q")
+    asked = visit.query.get_text("q")
     if not asked:
-        return visit.go("/deliveries")
-    for prefix, place in _PLACES.items():
+        return visit.redirect("/deliveries")
+    for prefix, place in _PATHS.items():
         if asked.startswith(f"{prefix}_"):
             try:
                 parse_id(prefix, asked)
             except MalformedId:
                 break
-            return visit.go(f"{place}/{asked}")
-    return visit.go("/deliveries", idempotency_key=asked)
+            return visit.redirect(f"{place}/{asked}")
+    return visit.redirect("/deliveries", idempotency_key=asked)
 
 
-ROUTES: Final = [get("/find", find)]
+ROUTES: Final = [make_get_route("/find", redirect_to_match)]

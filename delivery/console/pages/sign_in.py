@@ -10,119 +10,125 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.routing import Route
 
-from delivery.console.answers import SIGN_IN
-from delivery.console.rendering import render
-from delivery.console.visits import (
+from delivery.console.web.context import (
     ROOT,
-    address_of,
-    cookie_name,
-    is_secure,
-    place,
-    post,
+    build_path,
+    get_client_address,
+    is_https,
+    make_post_route,
     read_form,
-    refuse_foreign,
+    reject_cross_site,
+    session_cookie_name,
 )
-from delivery.errors import NotAuthenticated, TooManyTries
-from delivery.people import Ability
+from delivery.console.web.middleware import SIGN_IN_PATH
+from delivery.console.web.rendering import render_template
+from delivery.domain.errors import NotAuthenticated, TooManyTries
+from delivery.services.accounts.roles import Ability
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
     from delivery.bootstrap import Services
-    from delivery.console.visits import Visit
-    from delivery.people import Visitor
+    from delivery.console.web.context import RequestContext
+    from delivery.services.accounts.principal import Principal
 
-_REFUSED: Final = "This e-mail address and this password do not belong together."
+_BAD_CREDENTIALS: Final = "This e-mail address and this password do not belong together."
 
 
-async def show(request: Request) -> Response:
+async def show_sign_in(request: Request) -> Response:
     """The form; who is signed in already goes on."""
     uses: Services = request.app.state.services
-    there = _next(request.query_params.get("next", ""))
+    there = _sanitize_next(request.query_params.get("next", ""))
     try:
-        await uses.people.visitor(request.cookies.get(cookie_name(request), ""), address=address_of(request))
+        await uses.accounts.load_principal(
+            request.cookies.get(session_cookie_name(request), ""), address=get_client_address(request)
+        )
     except NotAuthenticated:
-        return _form(there)
+        return _render_form(there)
     return RedirectResponse(there, 303)
 
 
 async def sign_in(request: Request) -> Response:
     """Take e-mail and password; what is wrong with them is not told."""
-    refuse_foreign(request)
+    reject_cross_site(request)
     uses: Services = request.app.state.services
     form = await read_form(request)
-    there, email = _next(form.text("next")), form.text("email")
+    there, email = _sanitize_next(form.get_text("next")), form.get_text("email")
     try:
-        token, visitor = await uses.people.sign_in(email, form.raw("password"), address=address_of(request))
+        token, visitor = await uses.accounts.sign_in(
+            email, form.get_raw("password"), address=get_client_address(request)
+        )
     except NotAuthenticated:
-        return _form(there, email=email, fault=_REFUSED, status=401)
+        return _render_form(there, email=email, error=_BAD_CREDENTIALS, status=401)
     except TooManyTries as error:
-        return _form(there, email=email, fault=str(error), status=429)
-    return _enter(request, token, visitor, there)
+        return _render_form(there, email=email, error=str(error), status=429)
+    return _start_session(request, token, visitor, there)
 
 
 async def show_link(_request: Request) -> Response:
     """Ask before a link is opened: what only looks at links, as mail scanners do, opens no session."""
-    return HTMLResponse(render("link.html"))
+    return HTMLResponse(render_template("link.html"))
 
 
 async def open_link(request: Request) -> Response:
     """Open the console for the tenant whose key has made this link."""
-    refuse_foreign(request)
+    reject_cross_site(request)
     uses: Services = request.app.state.services
     try:
-        token, visitor = await uses.people.open_link(
-            request.path_params["token"], address=address_of(request)
+        token, visitor = await uses.accounts.open_link(
+            request.path_params["token"], address=get_client_address(request)
         )
     except NotAuthenticated:
-        return HTMLResponse(render("link_ended.html"), 401)
-    return _enter(request, token, visitor, ROOT)
+        return HTMLResponse(render_template("link_ended.html"), 401)
+    return _start_session(request, token, visitor, ROOT)
 
 
-async def sign_out(visit: Visit) -> Response:
+async def sign_out(visit: RequestContext) -> Response:
     """End the session, here and in the ledger."""
-    await visit.uses.people.sign_out(visit.token)
-    response = RedirectResponse(SIGN_IN, 303)
-    name = cookie_name(visit.request)
-    response.delete_cookie(name, path=_path(name), secure=is_secure(visit.request), httponly=True)
+    await visit.services.accounts.sign_out(visit.session_token)
+    response = RedirectResponse(SIGN_IN_PATH, 303)
+    name = session_cookie_name(visit.request)
+    response.delete_cookie(name, path=_get_cookie_path(name), secure=is_https(visit.request), httponly=True)
     return response
 
 
-def _enter(request: Request, token: str, visitor: Visitor, there: str) -> Response:
-    response = RedirectResponse(there, 303)
-    name = cookie_name(request)
+def _start_session(request: Request, token: str, visitor: Principal, next_url: str) -> Response:
+    response = RedirectResponse(next_url, 303)
+    name = session_cookie_name(request)
     response.set_cookie(
         name,
         token,
         expires=visitor.expires_at,
-        path=_path(name),
-        secure=is_secure(request),
+        path=_get_cookie_path(name),
+        secure=is_https(request),
         httponly=True,
         samesite="lax",  # a link from a chat leads in; a form from elsewhere does not
     )
     return response
 
 
-def _path(name: str) -> str:
+def _get_cookie_path(name: str) -> str:
     """A cookie that is bound to its host must be for all of it."""
     return "/" if name.startswith("__Host-") else ROOT
 
 
-def _next(asked: str) -> str:
+def _sanitize_next(requested: str) -> str:
     """Where to go then: a page of ours, whatever the address says."""
-    inside = asked.startswith((f"{ROOT}/", f"{ROOT}?")) and "\\" not in asked and "//" not in asked
-    return asked if inside and asked.isprintable() else ROOT
+    inside = (
+        requested.startswith((f"{ROOT}/", f"{ROOT}?")) and "\\" not in requested and "//" not in requested
+    )
+    return requested if inside and requested.isprintable() else ROOT
 
 
-def _form(there: str, *, email: str = "", fault: str = "", status: int = 200) -> Response:
-    return HTMLResponse(render("sign_in.html", next=there, email=email, fault=fault), status)
+def _render_form(next_url: str, *, email: str = "", error: str = "", status: int = 200) -> Response:
+    return HTMLResponse(render_template("sign_in.html", next=next_url, email=email, fault=error), status)
 
 
 ROUTES: Final = [
-    Route(SIGN_IN, show, methods=["GET"]),
-    Route(SIGN_IN, sign_in, methods=["POST"]),
-    Route(place("/portal/{token}"), show_link, methods=["GET"]),
-    Route(place("/portal/{token}"), open_link, methods=["POST"]),
-    post("/sign-out", sign_out, Ability.SEE),
+    Route(SIGN_IN_PATH, show_sign_in, methods=["GET"]),
+    Route(SIGN_IN_PATH, sign_in, methods=["POST"]),
+    Route(build_path("/portal/{token}"), show_link, methods=["GET"]),
+    Route(build_path("/portal/{token}"), open_link, methods=["POST"]),
+    make_post_route("/sign-out", sign_out, Ability.SEE),
 ]

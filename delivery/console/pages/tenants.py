@@ -5,153 +5,159 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from delivery.checks import checked_reason
-from delivery.console.visits import NARROWED, Form, get, post
-from delivery.errors import Invalid, NotAllowed, NotFound
-from delivery.model import Prefix, TenantId, show_id
-from delivery.paging import Cut
-from delivery.people import Ability
-from delivery.retention import TENANTS_OWN, Content
-from delivery.scopes import OF_TENANTS
+from delivery.console.web.context import TENANT_PARAM, Form, make_get_route, make_post_route
+from delivery.domain.errors import Invalid, NotAllowed, NotFound
+from delivery.domain.model import Prefix, TenantId, format_id
+from delivery.domain.pagination import PageRequest
+from delivery.domain.retention import TENANT_CONFIGURABLE, RetainedData
+from delivery.domain.scopes import TENANT_SCOPES
+from delivery.domain.validation import check_reason
+from delivery.services.accounts.roles import Ability
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.responses import Response
 
-    from delivery.console.visits import Visit
-    from delivery.tenants import TenantChanges
+    from delivery.console.web.context import RequestContext
+    from delivery.services.tenants import TenantChanges
 
-AT_ONCE: Final = 50
-ENDPOINTS: Final = 20
-KEYS: Final = 100
-_LONGEST_SEARCH: Final = 200
-_MOST_DIGITS: Final = 6
-_EMPTY: Final = Form({})
+PAGE_SIZE: Final = 50
+MAX_ENDPOINTS: Final = 20
+MAX_KEYS: Final = 100
+_MAX_SEARCH_LENGTH: Final = 200
+_MAX_DIGITS: Final = 6
+_EMPTY_FORM: Final = Form({})
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class TenantPageState:
     """The page as it is to be shown: which form was filled in, with what, and what is wrong with it."""
 
-    form: str = ""
-    typed: Form = _EMPTY
-    faults: Mapping[str, str] = field(default_factory=dict)
+    form_name: str = ""
+    form_input: Form = _EMPTY_FORM
+    errors: Mapping[str, str] = field(default_factory=dict)
 
 
-async def every(visit: Visit) -> Response:
+async def list_tenants(visit: RequestContext) -> Response:
     """All tenants, newest first; who sees one alone goes there."""
-    if visit.visitor.tenant_id is not None:
-        return visit.go(f"/tenants/{show_id(Prefix.TENANT, visit.visitor.tenant_id)}")
-    named = visit.query.text("name")[:_LONGEST_SEARCH].replace("\0", "")
-    cut = Cut.following(AT_ONCE, visit.query.id(Prefix.TENANT, "behind"), oldest_first=False)
-    page = await visit.uses.tenants.page(cut, named=named or None)
+    if visit.principal.tenant_id is not None:
+        return visit.redirect(f"/tenants/{format_id(Prefix.TENANT, visit.principal.tenant_id)}")
+    named = visit.query.get_text("name")[:_MAX_SEARCH_LENGTH].replace("\0", "")
+    cut = PageRequest.from_cursor(PAGE_SIZE, visit.query.get_id(Prefix.TENANT, "behind"), oldest_first=False)
+    page = await visit.services.tenants.list_tenants(cut, name_contains=named or None)
     more = None
-    if page.last is not None:
-        more = visit.link("/tenants", name=named, behind=show_id(Prefix.TENANT, page.last))
-    return visit.page(
+    if page.next_cursor is not None:
+        more = visit.link("/tenants", name=named, behind=format_id(Prefix.TENANT, page.next_cursor))
+    return visit.render_page(
         "tenants.html",
         tenants=page.items,
         named=named,
-        first=visit.link("/tenants", name=named) if visit.query.text("behind") else None,
+        first=visit.link("/tenants", name=named) if visit.query.get_text("behind") else None,
         more=more,
     )
 
 
-async def one(visit: Visit) -> Response:
+async def show_tenant(visit: RequestContext) -> Response:
     """One tenant."""
-    return await page_of(visit, theirs(visit), Shown())
+    return await render_tenant_page(visit, parse_tenant_id(visit), TenantPageState())
 
 
-async def new(visit: Visit) -> Response:
+async def show_new_form(visit: RequestContext) -> Response:
     """The form of a new tenant."""
-    refuse_unless_staff(visit)
-    return visit.page("tenant_new.html", typed=_EMPTY, faults={})
+    require_staff(visit)
+    return visit.render_page("tenant_new.html", typed=_EMPTY_FORM, faults={})
 
 
-async def create(visit: Visit) -> Response:
+async def create_tenant(visit: RequestContext) -> Response:
     """Make a tenant."""
-    refuse_unless_staff(visit)
-    form = await visit.form()
+    require_staff(visit)
+    form = await visit.read_form()
     try:
-        made = await visit.uses.tenants.create(form.text("name"), actor=visit.visitor.actor)
+        made = await visit.services.tenants.create(form.get_text("name"), actor=visit.principal.actor)
     except Invalid as error:
-        return visit.page("tenant_new.html", status=422, typed=form, faults={error.field: error.why})
-    shown = show_id(Prefix.TENANT, made.id)
-    return visit.go(f"/tenants/{shown}", said="The tenant is made. What it needs next is a key.")
+        return visit.render_page("tenant_new.html", status=422, typed=form, faults={error.field: error.why})
+    shown = format_id(Prefix.TENANT, made.id)
+    return visit.redirect(f"/tenants/{shown}", flash="The tenant is made. What it needs next is a key.")
 
 
-async def change(visit: Visit) -> Response:
+async def change_tenant(visit: RequestContext) -> Response:
     """Change a tenant's name, and for how long what it has is kept."""
-    refuse_unless_staff(visit)
-    tenant_id = theirs(visit)
-    form = await visit.form()
+    require_staff(visit)
+    tenant_id = parse_tenant_id(visit)
+    form = await visit.read_form()
     try:
-        reason = checked_reason(form.given("reason"))
-        await visit.uses.tenants.change(tenant_id, _changes(form), reason=reason, actor=visit.visitor.actor)
+        reason = check_reason(form.get_optional("reason"))
+        await visit.services.tenants.change(
+            tenant_id, _parse_changes(form), reason=reason, actor=visit.principal.actor
+        )
     except Invalid as error:
-        return await page_of(visit, tenant_id, Shown("change", form, {error.field: error.why}))
-    return visit.go(f"/tenants/{show_id(Prefix.TENANT, tenant_id)}", said="Changed.")
+        return await render_tenant_page(
+            visit, tenant_id, TenantPageState("change", form, {error.field: error.why})
+        )
+    return visit.redirect(f"/tenants/{format_id(Prefix.TENANT, tenant_id)}", flash="Changed.")
 
 
-def _changes(form: Form) -> TenantChanges:
+def _parse_changes(form: Form) -> TenantChanges:
     """What the form is to change; raises Invalid for days that are no number."""
     days: dict[str, int | None] = {}
-    for content in TENANTS_OWN:
-        text = form.text(content)
-        if text and not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
+    for content in TENANT_CONFIGURABLE:
+        text = form.get_text(content)
+        if text and not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS):
             raise Invalid(f"retention.{content}", "must be a whole number of days, or empty")
         days[content] = int(text) if text else None
-    return {"name": form.text("name"), "retention": days}
+    return {"name": form.get_text("name"), "retention": days}
 
 
 # ------------------------------------------------------------------ the page
-async def page_of(visit: Visit, tenant_id: TenantId, shown: Shown) -> Response:
+async def render_tenant_page(visit: RequestContext, tenant_id: TenantId, state: TenantPageState) -> Response:
     """A tenant's page."""
-    tenants = visit.uses.tenants
+    tenants = visit.services.tenants
     tenant = await tenants.read(tenant_id)
-    keys = await visit.uses.keys.page(tenant_id, Cut(KEYS))
-    endpoints = await visit.uses.endpoints.page(tenant_id, Cut(ENDPOINTS))
-    terms = visit.uses.settings.retention
-    kept = terms.shortened(tenant.retention)
-    return visit.page(
+    keys = await visit.services.api_keys.list_keys(tenant_id, PageRequest(MAX_KEYS))
+    endpoints = await visit.services.endpoints.list_endpoints(tenant_id, PageRequest(MAX_ENDPOINTS))
+    terms = visit.services.settings.retention_periods
+    kept = terms.apply_tenant_periods(tenant.retention)
+    return visit.render_page(
         "tenant.html",
-        status=422 if shown.faults else 200,
+        status=422 if state.errors else 200,
         tenant=tenant,
-        shown=show_id(Prefix.TENANT, tenant_id),
-        only=visit.link("/deliveries", **{NARROWED: show_id(Prefix.TENANT, tenant_id)}),
+        shown=format_id(Prefix.TENANT, tenant_id),
+        only=visit.link("/deliveries", **{TENANT_PARAM: format_id(Prefix.TENANT, tenant_id)}),
         keys=keys.items,
-        more_keys=keys.last is not None,
+        more_keys=keys.next_cursor is not None,
         endpoints=endpoints.items,
-        more_endpoints=endpoints.last is not None,
-        terms=[(one, kept[one], tenant.retention.get(one), terms.days(one)) for one in TENANTS_OWN],
-        journal=terms.days(Content.JOURNAL),
-        scopes=OF_TENANTS,
-        may_change=visit.is_staff and visit.may(Ability.ADMINISTER),
-        form=shown.form,
-        typed=shown.typed,
-        faults=shown.faults,
+        more_endpoints=endpoints.next_cursor is not None,
+        terms=[
+            (one, kept[one], tenant.retention.get(one), terms.get_days(one)) for one in TENANT_CONFIGURABLE
+        ],
+        journal=terms.get_days(RetainedData.JOURNAL),
+        scopes=TENANT_SCOPES,
+        may_change=visit.is_staff and visit.has_ability(Ability.ADMINISTER),
+        form=state.form_name,
+        typed=state.form_input,
+        faults=state.errors,
     )
 
 
-def theirs(visit: Visit) -> TenantId:
+def parse_tenant_id(visit: RequestContext) -> TenantId:
     """The tenant in the path; raises NotFound when it is not the visitor's to see."""
-    tenant_id = TenantId(visit.id(Prefix.TENANT))
-    if visit.visitor.tenant_id not in {None, tenant_id}:
-        raise NotFound("tenant", show_id(Prefix.TENANT, tenant_id))
+    tenant_id = TenantId(visit.parse_path_id(Prefix.TENANT))
+    if visit.principal.tenant_id not in {None, tenant_id}:
+        raise NotFound("tenant", format_id(Prefix.TENANT, tenant_id))
     return tenant_id
 
 
-def refuse_unless_staff(visit: Visit) -> None:
+def require_staff(visit: RequestContext) -> None:
     """Tenants are the operator's: whoever sees one alone changes none, whatever their role."""
     if not visit.is_staff:
         raise NotAllowed("Tenants and their keys are changed by the operator alone.")
 
 
 ROUTES: Final = [
-    get("/tenants", every),
-    get("/tenants/new", new, Ability.ADMINISTER),
-    post("/tenants", create, Ability.ADMINISTER),
-    get("/tenants/{id}", one),
-    post("/tenants/{id}/change", change, Ability.ADMINISTER),
+    make_get_route("/tenants", list_tenants),
+    make_get_route("/tenants/new", show_new_form, Ability.ADMINISTER),
+    make_post_route("/tenants", create_tenant, Ability.ADMINISTER),
+    make_get_route("/tenants/{id}", show_tenant),
+    make_post_route("/tenants/{id}/change", change_tenant, Ability.ADMINISTER),
 ]

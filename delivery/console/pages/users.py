@@ -6,199 +6,211 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from delivery.console.visits import Form, get, post
-from delivery.errors import Conflict, Invalid
-from delivery.model import PersonId, Prefix, show_id
-from delivery.paging import Cut
-from delivery.people import Ability, PersonChanges, Role, in_words
-from delivery.people.passwords import generated
+from delivery.console.web.context import Form, make_get_route, make_post_route
+from delivery.domain.accounts import Role
+from delivery.domain.errors import Conflict, Invalid
+from delivery.domain.model import Prefix, UserId, format_id
+from delivery.domain.pagination import PageRequest
+from delivery.services.accounts.passwords import generate_password
+from delivery.services.accounts.roles import Ability, describe_role
+from delivery.services.accounts.service import UserChanges
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from starlette.responses import Response
 
-    from delivery.console.visits import Visit
-    from delivery.people import Person
+    from delivery.console.web.context import RequestContext
+    from delivery.domain.accounts import User
 
-AT_ONCE: Final = 50
-_EMPTY: Final = Form({})
-_ABILITIES: Final = {role: in_words(role) for role in Role}
+PAGE_SIZE: Final = 50
+_EMPTY_FORM: Final = Form({})
+_ROLE_ABILITIES: Final = {role: describe_role(role) for role in Role}
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
+class _UserPageState:
     """The page as it is to be shown: which form was filled in, with what, and what is wrong with it."""
 
-    form: str = ""
-    typed: Form = _EMPTY
-    faults: Mapping[str, str] = field(default_factory=dict)
+    form_name: str = ""
+    form_input: Form = _EMPTY_FORM
+    errors: Mapping[str, str] = field(default_factory=dict)
     status: int = 200
 
 
-async def every(visit: Visit) -> Response:
+async def list_users(visit: RequestContext) -> Response:
     """Everybody who has an account, newest first."""
-    cut = Cut.following(AT_ONCE, visit.query.id(Prefix.PERSON, "behind"), oldest_first=False)
-    page = await visit.uses.people.page(cut)
+    cut = PageRequest.from_cursor(PAGE_SIZE, visit.query.get_id(Prefix.USER, "behind"), oldest_first=False)
+    page = await visit.services.accounts.list_users(cut)
     more = None
-    if page.last is not None:
-        more = visit.link("/people", behind=show_id(Prefix.PERSON, page.last))
-    first = visit.link("/people") if visit.query.text("behind") else None
-    return visit.page("people.html", people=page.items, first=first, more=more)
+    if page.next_cursor is not None:
+        more = visit.link("/people", behind=format_id(Prefix.USER, page.next_cursor))
+    first = visit.link("/people") if visit.query.get_text("behind") else None
+    return visit.render_page("people.html", people=page.items, first=first, more=more)
 
 
-async def new(visit: Visit) -> Response:
+async def show_new_form(visit: RequestContext) -> Response:
     """The form of a new account."""
-    return _new(visit, _Shown())
+    return _render_new_form(visit, _UserPageState())
 
 
-async def create(visit: Visit) -> Response:
+async def create_user(visit: RequestContext) -> Response:
     """Make an account; a password that nobody typed is shown this once."""
-    form = await visit.form()
-    password = form.raw("password") or generated(secrets.token_bytes)
+    form = await visit.read_form()
+    password = form.get_raw("password") or generate_password(secrets.token_bytes)
     try:
-        made = await visit.uses.people.create(
-            form.text("email"), form.text("name"), _role(form), password, actor=visit.visitor.actor
+        made = await visit.services.accounts.create(
+            form.get_text("email"),
+            form.get_text("name"),
+            _parse_role(form),
+            password,
+            actor=visit.principal.actor,
         )
     except Invalid as error:
-        return _new(visit, _Shown("new", form, {error.field: error.why}, 422))
+        return _render_new_form(visit, _UserPageState("new", form, {error.field: error.why}, 422))
     except Conflict:
-        return _new(visit, _Shown("new", form, {"email": "has an account already"}, 409))
-    if form.raw("password"):
-        return visit.go(_path(made.id), said=f"{made.name} can sign in now.")
-    return _tell(visit, made, password)
+        return _render_new_form(visit, _UserPageState("new", form, {"email": "has an account already"}, 409))
+    if form.get_raw("password"):
+        return visit.redirect(_build_user_path(made.id), flash=f"{made.name} can sign in now.")
+    return _render_password_once(visit, made, password)
 
 
-async def one(visit: Visit) -> Response:
+async def show_user(visit: RequestContext) -> Response:
     """One account."""
-    return await _page(visit, _Shown())
+    return await _render_page(visit, _UserPageState())
 
 
-async def change(visit: Visit) -> Response:
+async def change_user(visit: RequestContext) -> Response:
     """Change what somebody is called, and what they may do."""
-    form = await visit.form()
+    form = await visit.read_form()
 
-    async def act(person_id: PersonId) -> Response:
-        changes = PersonChanges(name=form.text("name"), role=_role(form))
-        await _change(visit, person_id, changes, form)
-        return visit.go(_path(person_id), said="Changed, in open sessions too.")
+    async def act(person_id: UserId) -> Response:
+        changes = UserChanges(name=form.get_text("name"), role=_parse_role(form))
+        await _apply_changes(visit, person_id, changes, form)
+        return visit.redirect(_build_user_path(person_id), flash="Changed, in open sessions too.")
 
-    return await _acted(visit, "change", form, act)
+    return await _run_action(visit, "change", form, act)
 
 
-async def disable(visit: Visit) -> Response:
+async def disable_user(visit: RequestContext) -> Response:
     """Keep somebody out, and end their sessions."""
-    form = await visit.form()
+    form = await visit.read_form()
 
-    async def act(person_id: PersonId) -> Response:
-        await _change(visit, person_id, PersonChanges(disabled=True), form)
-        return visit.go(_path(person_id), said="Disabled: they are signed out, and cannot sign in.")
+    async def act(person_id: UserId) -> Response:
+        await _apply_changes(visit, person_id, UserChanges(disabled=True), form)
+        return visit.redirect(
+            _build_user_path(person_id), flash="Disabled: they are signed out, and cannot sign in."
+        )
 
-    return await _acted(visit, "disable", form, act)
+    return await _run_action(visit, "disable", form, act)
 
 
-async def enable(visit: Visit) -> Response:
+async def enable_user(visit: RequestContext) -> Response:
     """Let somebody in again."""
-    form = await visit.form()
+    form = await visit.read_form()
 
-    async def act(person_id: PersonId) -> Response:
-        await _change(visit, person_id, PersonChanges(disabled=False), form)
-        return visit.go(_path(person_id), said="They can sign in again.")
+    async def act(person_id: UserId) -> Response:
+        await _apply_changes(visit, person_id, UserChanges(disabled=False), form)
+        return visit.redirect(_build_user_path(person_id), flash="They can sign in again.")
 
-    return await _acted(visit, "disable", form, act)
+    return await _run_action(visit, "disable", form, act)
 
 
-async def set_password(visit: Visit) -> Response:
+async def set_password(visit: RequestContext) -> Response:
     """Give somebody a new password; one that nobody typed is shown this once."""
-    form = await visit.form()
-    password = form.raw("password") or generated(secrets.token_bytes)
+    form = await visit.read_form()
+    password = form.get_raw("password") or generate_password(secrets.token_bytes)
 
-    async def act(person_id: PersonId) -> Response:
-        mine = person_id == visit.visitor.person_id
-        await visit.uses.people.set_password(
+    async def act(person_id: UserId) -> Response:
+        mine = person_id == visit.principal.user_id
+        await visit.services.accounts.set_password(
             person_id,
             password,
-            keep=visit.token if mine else None,
-            reason=form.given("reason"),
-            actor=visit.visitor.actor,
+            keep_session_token=visit.session_token if mine else None,
+            reason=form.get_optional("reason"),
+            actor=visit.principal.actor,
         )
-        if form.raw("password"):
-            return visit.go(_path(person_id), said="The password is set, and their sessions have ended.")
-        return _tell(visit, await visit.uses.people.read(person_id), password)
+        if form.get_raw("password"):
+            return visit.redirect(
+                _build_user_path(person_id), flash="The password is set, and their sessions have ended."
+            )
+        return _render_password_once(visit, await visit.services.accounts.read(person_id), password)
 
-    return await _acted(visit, "password", form, act)
-
-
-async def _change(visit: Visit, person_id: PersonId, changes: PersonChanges, form: Form) -> None:
-    await visit.uses.people.change(person_id, changes, reason=form.given("reason"), actor=visit.visitor.actor)
+    return await _run_action(visit, "password", form, act)
 
 
-async def _acted(
-    visit: Visit, name: str, form: Form, act: Callable[[PersonId], Awaitable[Response]]
+async def _apply_changes(visit: RequestContext, person_id: UserId, changes: UserChanges, form: Form) -> None:
+    await visit.services.accounts.change(
+        person_id, changes, reason=form.get_optional("reason"), actor=visit.principal.actor
+    )
+
+
+async def _run_action(
+    visit: RequestContext, name: str, form: Form, action: Callable[[UserId], Awaitable[Response]]
 ) -> Response:
     """Do it, or show the form again with what is wrong."""
     try:
-        return await act(_theirs(visit))
+        return await action(_parse_user_id(visit))
     except Invalid as error:
-        return await _page(visit, _Shown(name, form, {error.field: error.why}, 422))
+        return await _render_page(visit, _UserPageState(name, form, {error.field: error.why}, 422))
     except Conflict as error:
-        return await _page(visit, _Shown(name, form, {"state": str(error)}, 409))
+        return await _render_page(visit, _UserPageState(name, form, {"state": str(error)}, 409))
 
 
 # ------------------------------------------------------------------ the pages
-def _new(visit: Visit, shown: _Shown) -> Response:
-    return visit.page(
+def _render_new_form(visit: RequestContext, state: _UserPageState) -> Response:
+    return visit.render_page(
         "person_new.html",
-        status=shown.status,
-        typed=shown.typed,
-        faults=shown.faults,
-        roles=_ABILITIES,
+        status=state.status,
+        typed=state.form_input,
+        faults=state.errors,
+        roles=_ROLE_ABILITIES,
     )
 
 
-async def _page(visit: Visit, shown: _Shown) -> Response:
-    person = await visit.uses.people.read(_theirs(visit))
-    return visit.page(
+async def _render_page(visit: RequestContext, state: _UserPageState) -> Response:
+    person = await visit.services.accounts.read(_parse_user_id(visit))
+    return visit.render_page(
         "person.html",
-        status=shown.status,
+        status=state.status,
         person=person,
-        shown=show_id(Prefix.PERSON, person.id),
-        is_me=person.id == visit.visitor.person_id,
-        form=shown.form,
-        typed=shown.typed,
-        faults=shown.faults,
-        roles=_ABILITIES,
+        shown=format_id(Prefix.USER, person.id),
+        is_me=person.id == visit.principal.user_id,
+        form=state.form_name,
+        typed=state.form_input,
+        faults=state.errors,
+        roles=_ROLE_ABILITIES,
     )
 
 
-def _tell(visit: Visit, person: Person, password: str) -> Response:
-    answer = visit.page("person_password.html", person=person, password=password)
+def _render_password_once(visit: RequestContext, person: User, password: str) -> Response:
+    answer = visit.render_page("person_password.html", person=person, password=password)
     answer.headers["Cache-Control"] = "no-store"
     return answer
 
 
-def _theirs(visit: Visit) -> PersonId:
-    return PersonId(visit.id(Prefix.PERSON))
+def _parse_user_id(visit: RequestContext) -> UserId:
+    return UserId(visit.parse_path_id(Prefix.USER))
 
 
-def _path(person_id: PersonId) -> str:
-    return f"/people/{show_id(Prefix.PERSON, person_id)}"
+def _build_user_path(person_id: UserId) -> str:
+    return f"/people/{format_id(Prefix.USER, person_id)}"
 
 
-def _role(form: Form) -> Role:
+def _parse_role(form: Form) -> Role:
     try:
-        return Role(form.text("role"))
+        return Role(form.get_text("role"))
     except ValueError:
         raise Invalid("role", f"must be one of {', '.join(Role)}") from None
 
 
 ROUTES: Final = [
-    get("/people", every, Ability.ADMINISTER),
-    get("/people/new", new, Ability.ADMINISTER),
-    post("/people", create, Ability.ADMINISTER),
-    get("/people/{id}", one, Ability.ADMINISTER),
-    post("/people/{id}/change", change, Ability.ADMINISTER),
-    post("/people/{id}/disable", disable, Ability.ADMINISTER),
-    post("/people/{id}/enable", enable, Ability.ADMINISTER),
-    post("/people/{id}/password", set_password, Ability.ADMINISTER),
+    make_get_route("/people", list_users, Ability.ADMINISTER),
+    make_get_route("/people/new", show_new_form, Ability.ADMINISTER),
+    make_post_route("/people", create_user, Ability.ADMINISTER),
+    make_get_route("/people/{id}", show_user, Ability.ADMINISTER),
+    make_post_route("/people/{id}/change", change_user, Ability.ADMINISTER),
+    make_post_route("/people/{id}/disable", disable_user, Ability.ADMINISTER),
+    make_post_route("/people/{id}/enable", enable_user, Ability.ADMINISTER),
+    make_post_route("/people/{id}/password", set_password, Ability.ADMINISTER),
 ]

@@ -5,24 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from delivery.audit import AuditSelection
-from delivery.checks import check_text, field
-from delivery.console.filters import moment_of
-from delivery.errors import Invalid, MalformedId
-from delivery.filters import check_pattern
-from delivery.model import DeliveryId, EndpointId, Prefix, parse_id, show_id
-from delivery.tracing import said_of
-from delivery.tracing.sentences import who
+from delivery.console.forms.delivery_filter import parse_time
+from delivery.domain.errors import Invalid, MalformedId
+from delivery.domain.event_patterns import check_pattern
+from delivery.domain.model import DeliveryId, EndpointId, Prefix, format_id, parse_id
+from delivery.domain.validation import check_text, validating_field
+from delivery.ledger.records.audit import AuditFilter
+from delivery.services.timeline.sentences import describe_entry, format_actor
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from delivery.console.visits import Form
-    from delivery.ledger.journal import Entry
+    from delivery.console.web.context import Form
+    from delivery.ledger.records.journal import JournalEntry
 
-NAMES: Final = ("actor", "what", "endpoint", "delivery", "since", "until", "engine")
+AUDIT_FILTER_NAMES: Final = ("actor", "what", "endpoint", "delivery", "since", "until", "engine")
 # What people look for most.
-COMMON: Final = (
+COMMON_ACTIONS: Final = (
     "delivery.replayed",
     "endpoint.*",
     "endpoint.changed",
@@ -34,10 +33,10 @@ COMMON: Final = (
     "replay.*",
     "tenant.*",
 )
-_LONGEST_ACTOR: Final = 400
-_MOST_PATTERNS: Final = 20
+_MAX_ACTOR_LENGTH: Final = 400
+_MAX_PATTERNS: Final = 20
 # The things that have a page of their own.
-_PLACES: Final = {
+_SUBJECT_PATHS: Final = {
     "replay_id": ("/replays", "replay"),
     "event_id": ("/events", "event"),
     "attempt_id": ("/attempts", "attempt"),
@@ -45,92 +44,94 @@ _PLACES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class AskedAudit:
+class AuditFilterForm:
     """The filters of an address as they were written. `wanted` None: `faults` say why, by field."""
 
-    written: dict[str, str]
-    wanted: AuditSelection | None
-    faults: dict[str, str]
+    values: dict[str, str]
+    selection: AuditFilter | None
+    errors: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class AuditSubject:
     """What something was done to, and where its page is."""
 
     noun: str
-    shown: str
+    public_id: str
     path: str
 
 
-def read_audit(form: Form, *, now: datetime) -> AskedAudit:
+def parse_audit_filters(form: Form, *, now: datetime) -> AuditFilterForm:
     """Read the filters of an address; what cannot be read becomes a fault, never an error."""
-    written = {name: text for name in NAMES if (text := form.text(name))}
+    written = {name: text for name in AUDIT_FILTER_NAMES if (text := form.get_text(name))}
     read: dict[str, Any] = {}
     faults: dict[str, str] = {}
     for name, text in written.items():
         try:
-            read[name] = _read(name, text, now)
+            read[name] = _parse_value(name, text, now)
         except Invalid as error:
             faults[name] = error.why
         except MalformedId as error:
             faults[name] = str(error)
     if faults:
-        return AskedAudit(written, None, faults)
-    wanted = AuditSelection(
+        return AuditFilterForm(written, None, faults)
+    wanted = AuditFilter(
         actor=read.get("actor"),
-        what=read.get("what", ()),
+        actions=read.get("what", ()),
         endpoint_id=read.get("endpoint"),
         delivery_id=read.get("delivery"),
         since=read.get("since"),
         until=read.get("until"),
-        engine="engine" in written,
+        include_engine="engine" in written,
     )
-    return AskedAudit(written, wanted, {})
+    return AuditFilterForm(written, wanted, {})
 
 
-def _read(name: str, text: str, now: datetime) -> Any:
-    with field(name):
+def _parse_value(name: str, text: str, now: datetime) -> Any:
+    with validating_field(name):
         match name:
             case "actor":
-                return check_text(text, least=1, most=_LONGEST_ACTOR)
+                return check_text(text, min_length=1, max_length=_MAX_ACTOR_LENGTH)
             case "what":
-                return _patterns(text)
+                return _parse_patterns(text)
             case "endpoint":
                 return EndpointId(parse_id(Prefix.ENDPOINT, text))
             case "delivery":
                 return DeliveryId(parse_id(Prefix.DELIVERY, text))
             case "since" | "until":
-                return moment_of(text, now=now)
+                return parse_time(text, now=now)
             case _:
                 return text
 
 
-def _patterns(text: str) -> tuple[str, ...]:
+def _parse_patterns(text: str) -> tuple[str, ...]:
     patterns = [part.strip() for part in text.split(",") if part.strip()]
-    if len(patterns) > _MOST_PATTERNS:
-        raise ValueError(f"may be {_MOST_PATTERNS} patterns, not {len(patterns)}")
+    if len(patterns) > _MAX_PATTERNS:
+        raise ValueError(f"may be {_MAX_PATTERNS} patterns, not {len(patterns)}")
     return tuple(check_pattern(pattern) for pattern in patterns)
 
 
-def deed(entry: Entry) -> str:
+def describe_action(entry: JournalEntry) -> str:
     """What was done, as a sentence; who did it and why stand beside it."""
-    before, by, behind = said_of(replace(entry, reason=None)).rpartition(f" by {who(entry.actor)}")
+    before, by, behind = describe_entry(replace(entry, reason=None)).rpartition(
+        f" by {format_actor(entry.actor)}"
+    )
     return before + behind if by else behind
 
 
-def subject(entry: Entry) -> Subject | None:
+def find_subject(entry: JournalEntry) -> AuditSubject | None:
     """What it was done to; None: to nothing that has a page."""
     if entry.delivery_id is not None:
-        shown = show_id(Prefix.DELIVERY, entry.delivery_id)
-        return Subject("delivery", shown, f"/deliveries/{shown}")
+        shown = format_id(Prefix.DELIVERY, entry.delivery_id)
+        return AuditSubject("delivery", shown, f"/deliveries/{shown}")
     if entry.endpoint_id is not None:
-        shown = show_id(Prefix.ENDPOINT, entry.endpoint_id)
-        return Subject("endpoint", shown, f"/endpoints/{shown}")
-    for name, (path, noun) in _PLACES.items():
+        shown = format_id(Prefix.ENDPOINT, entry.endpoint_id)
+        return AuditSubject("endpoint", shown, f"/endpoints/{shown}")
+    for name, (path, noun) in _SUBJECT_PATHS.items():
         shown = str(entry.details.get(name) or "")
         if shown:
-            return Subject(noun, shown, f"{path}/{shown}")
-    if entry.what.startswith(("tenant.", "key.")):
-        shown = show_id(Prefix.TENANT, entry.tenant_id)
-        return Subject("tenant", shown, f"/tenants/{shown}")
+            return AuditSubject(noun, shown, f"{path}/{shown}")
+    if entry.action.startswith(("tenant.", "key.")):
+        shown = format_id(Prefix.TENANT, entry.tenant_id)
+        return AuditSubject("tenant", shown, f"/tenants/{shown}")
     return None

@@ -6,65 +6,65 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-MOST_SHOWN: Final = 65_536
-_DEEPEST: Final = 100
-_STEP: Final = "  "
+MAX_SHOWN_BYTES: Final = 65_536
+_MAX_DEPTH: Final = 100
+_INDENT: Final = "  "
 # A string, a structural letter, or whatever else is no white space.
-_PART: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}:,]|[^\s\[\]{}:,"]+')
-_ODD: Final = re.compile(r'[\[\]{}:,]|"(?:[^"\\]|\\.)*"|[^\s\[\]{}:,"]+|\s+')
+_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}:,]|[^\s\[\]{}:,"]+')
+_TOKEN_OR_SPACE: Final = re.compile(r'[\[\]{}:,]|"(?:[^"\\]|\\.)*"|[^\s\[\]{}:,"]+|\s+')
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class FormattedBody:
     """A body for a page: its text, laid out where it is JSON. `cut`: there is more than is shown."""
 
     text: str
     raw: str
     size: int
     is_text: bool
-    cut: bool
+    is_truncated: bool
 
 
-def shown(body: bytes) -> Shown:
+def format_body(body: bytes) -> FormattedBody:
     """Lay a body out; what is no text is shown as hexadecimal."""
-    cut = len(body) > MOST_SHOWN
-    some = body[:MOST_SHOWN]
+    cut = len(body) > MAX_SHOWN_BYTES
+    some = body[:MAX_SHOWN_BYTES]
     try:
         raw = some.decode(errors="ignore" if cut else "strict")
     except UnicodeDecodeError:
-        return Shown(_dump(some), _dump(some), len(body), is_text=False, cut=cut)
-    return Shown(raw if cut else laid_out(raw), raw, len(body), is_text=True, cut=cut)
+        return FormattedBody(_format_hex(some), _format_hex(some), len(body), is_text=False, is_truncated=cut)
+    return FormattedBody(raw if cut else format_json(raw), raw, len(body), is_text=True, is_truncated=cut)
 
 
-def laid_out(text: str) -> str:
+def format_json(text: str) -> str:
     """JSON with each member on a line of its own; anything else comes back as it was."""
     stripped = text.strip()
-    if not stripped.startswith(("{", "[")) or "".join(_ODD.findall(stripped)) != stripped:
+    if not stripped.startswith(("{", "[")) or "".join(_TOKEN_OR_SPACE.findall(stripped)) != stripped:
         return text
     lines: list[str] = [""]
     depth = 0
-    parts = _PART.findall(stripped)
+    parts = _TOKEN.findall(stripped)
     for place, part in enumerate(parts):
         before = parts[place - 1] if place else ""
         if part in "}]":
             depth -= 1
             if before not in ("{", "["):
-                lines.append(_STEP * depth)
+                lines.append(_INDENT * depth)
         lines[-1] += part
         following = parts[place + 1] if place + 1 < len(parts) else ""
         if part in "{[":
             depth += 1
             if following not in ("}", "]"):
-                lines.append(_STEP * depth)
+                lines.append(_INDENT * depth)
         elif part == ",":
-            lines.append(_STEP * depth)
+            lines.append(_INDENT * depth)
         elif part == ":":
             lines[-1] += " "
-        if not 0 <= depth <= _DEEPEST:
+        if not 0 <= depth <= _MAX_DEPTH:
             return text
     return "\n".join(lines)
 
 
-def _dump(body: bytes) -> str:
+def _format_hex(body: bytes) -> str:
     rows = (body[start : start + 16] for start in range(0, len(body), 16))
     return "\n".join(row.hex(" ") for row in rows)

@@ -11,47 +11,47 @@ from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup, escape
 
-from delivery.figures import Span
-from delivery.moments import length
+from delivery.domain.durations import format_duration
+from delivery.services.stats.series import TimeRange
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from delivery.figures import Series
-    from delivery.ledger.present import Spark
+    from delivery.ledger.stats.live import RecentResult
+    from delivery.services.stats.series import Series
 
 WIDTH: Final = 640
 HEIGHT: Final = 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 10, 24
-_WIDE: Final = WIDTH - _LEFT - _RIGHT
-_HIGH: Final = HEIGHT - _TOP - _BOTTOM
-_LINES: Final = (("p50", "move"), ("p95", "wait"), ("p99", "bad"))
-_LABELS: Final = {Span.HOUR: 15, Span.DAY: 24, Span.WEEK: 24}
+_PLOT_WIDTH: Final = WIDTH - _LEFT - _RIGHT
+_PLOT_HEIGHT: Final = HEIGHT - _TOP - _BOTTOM
+_PERCENTILE_TONES: Final = (("p50", "move"), ("p95", "wait"), ("p99", "bad"))
+_POINTS_PER_LABEL: Final = {TimeRange.HOUR: 15, TimeRange.DAY: 24, TimeRange.WEEK: 24}
 _MILLISECOND: Final = timedelta(milliseconds=1)
-SPARK_WIDTH, SPARK_HEIGHT, _SPARK_STEP = 160, 22, 4
+RESULTS_WIDTH, RESULTS_HEIGHT, _RESULTS_STEP = 160, 22, 4
 
 
-def outcomes(series: Series) -> Markup:
+def draw_outcomes(series: Series) -> Markup:
     """Bars of what was delivered and what failed, one for each step of time."""
-    top = _nice(max((point.attempts for point in series.points), default=0))
-    step = _WIDE / len(series.points)
+    top = _round_up_scale(max((point.attempts for point in series.points), default=0))
+    step = _PLOT_WIDTH / len(series.points)
     bars = []
     for place, point in enumerate(series.points):
-        told = f"{_clock(point.at, series.span)}: {point.delivered:,} delivered, {point.failures:,} failed"
-        x, y = _LEFT + place * step, float(_TOP + _HIGH)
+        told = f"{_format_axis_time(point.at, series.time_range)}: {point.delivered:,} delivered, {point.failures:,} failed"
+        x, y = _LEFT + place * step, float(_TOP + _PLOT_HEIGHT)
         for count, tone in ((point.delivered, "ok"), (point.failures, "bad")):
             if count:
-                high = max(0.8, _HIGH * count / top)
+                high = max(0.8, _PLOT_HEIGHT * count / top)
                 y -= high
-                bars.append(_bar(x, y, max(1.0, step - 1), high, tone, told))
-    said = f"{series.whole.delivered:,} delivered and {series.whole.failures:,} failed attempts"
+                bars.append(_draw_bar(x, y, max(1.0, step - 1), high, tone, told))
+    said = f"{series.total.delivered:,} delivered and {series.total.failures:,} failed attempts"
     ticks = sorted({0, top // 2, top})
-    grid = _grid((_TOP + _HIGH * (1 - value / top), _short(value)) for value in ticks)
-    return _svg(said, [*grid, *bars, *_times(series)])
+    grid = _draw_grid((_TOP + _PLOT_HEIGHT * (1 - value / top), _format_tick(value)) for value in ticks)
+    return _render_svg(said, [*grid, *bars, *_draw_time_axis(series)])
 
 
-def latencies(series: Series) -> Markup:
+def draw_latencies(series: Series) -> Markup:
     """Lines of p50, p95 and p99, on a logarithmic scale."""
     known = [
         value / _MILLISECOND
@@ -64,59 +64,63 @@ def latencies(series: Series) -> Markup:
 
     def place(value: timedelta) -> float:
         share = math.log10(max(low, value / _MILLISECOND) / low) / math.log10(high / low)
-        return _TOP + _HIGH * (1 - share)
+        return _TOP + _PLOT_HEIGHT * (1 - share)
 
-    step = _WIDE / len(series.points)
+    step = _PLOT_WIDTH / len(series.points)
     lines: list[Markup] = []
-    for name, tone in _LINES:
+    for name, tone in _PERCENTILE_TONES:
         values = [getattr(point, name) for point in series.points]
         spots = [
             None if value is None else (_LEFT + (number + 0.5) * step, place(value))
             for number, value in enumerate(values)
         ]
-        lines += _line(spots, tone)
+        lines += _draw_line(spots, tone)
     powers = range(round(math.log10(low)), round(math.log10(high)) + 1)
-    grid = _grid((place(_MILLISECOND * 10**power), length(_MILLISECOND * 10**power)) for power in powers)
-    whole = series.whole
-    told = [f"{name} {_told(getattr(whole, name))}" for name, _ in _LINES]
-    return _svg("Time to an answer: " + ", ".join(told), [*grid, *lines, *_times(series)])
+    grid = _draw_grid(
+        (place(_MILLISECOND * 10**power), format_duration(_MILLISECOND * 10**power)) for power in powers
+    )
+    whole = series.total
+    told = [f"{name} {_format_percentile(getattr(whole, name))}" for name, _ in _PERCENTILE_TONES]
+    return _render_svg("Time to an answer: " + ", ".join(told), [*grid, *lines, *_draw_time_axis(series)])
 
 
-def spark(sparks: Sequence[Spark]) -> Markup:
+def draw_recent_results(results: Sequence[RecentResult]) -> Markup:
     """The last results of an endpoint, oldest first: height is how long it took, colour how it went."""
-    if not sparks:
+    if not results:
         return Markup('<span class="quiet">—</span>')
-    longest = max((one.took_us or 0 for one in sparks), default=0) or 1
+    longest = max((one.duration_us or 0 for one in results), default=0) or 1
     drawn = {"ok": "", "bad": ""}  # a path for each colour: a list has thousands of bars
-    for place, one in enumerate(sparks):
-        high = 4 + (SPARK_HEIGHT - 4) * math.sqrt((one.took_us or 0) / longest)
-        x = SPARK_WIDTH - (len(sparks) - place) * _SPARK_STEP
-        drawn["ok" if one.well else "bad"] += f"M{x} {SPARK_HEIGHT}v-{high:.1f}h{_SPARK_STEP - 1}v{high:.1f}z"
+    for place, one in enumerate(results):
+        high = 4 + (RESULTS_HEIGHT - 4) * math.sqrt((one.duration_us or 0) / longest)
+        x = RESULTS_WIDTH - (len(results) - place) * _RESULTS_STEP
+        drawn["ok" if one.succeeded else "bad"] += (
+            f"M{x} {RESULTS_HEIGHT}v-{high:.1f}h{_RESULTS_STEP - 1}v{high:.1f}z"
+        )
     bars = [
         Markup('<path class="chart-{}" d="{}"/>').format(tone, path) for tone, path in drawn.items() if path
     ]
-    failed = sum(not one.well for one in sparks)
-    said = f"The last {len(sparks)} results: {len(sparks) - failed} delivered, {failed} failed"
+    failed = sum(not one.succeeded for one in results)
+    said = f"The last {len(results)} results: {len(results) - failed} delivered, {failed} failed"
     return Markup(
         '<svg class="spark" viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}">{}</svg>'
-    ).format(SPARK_WIDTH, SPARK_HEIGHT, SPARK_WIDTH, SPARK_HEIGHT, said, Markup().join(bars))
+    ).format(RESULTS_WIDTH, RESULTS_HEIGHT, RESULTS_WIDTH, RESULTS_HEIGHT, said, Markup().join(bars))
 
 
 # ------------------------------------------------------------------ what they are made of
-def _svg(said: str, parts: Iterable[Markup]) -> Markup:
+def _render_svg(label: str, parts: Iterable[Markup]) -> Markup:
     return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        WIDTH, HEIGHT, said, Markup().join(parts)
+        WIDTH, HEIGHT, label, Markup().join(parts)
     )
 
 
-def _bar(x: float, y: float, width: float, height: float, tone: str, told: str) -> Markup:
-    title = Markup("<title>{}</title>").format(told) if told else Markup()
+def _draw_bar(x: float, y: float, width: float, height: float, tone: str, tooltip: str) -> Markup:
+    title = Markup("<title>{}</title>").format(tooltip) if tooltip else Markup()
     return Markup(
         '<rect class="chart-{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}">{}</rect>'
     ).format(tone, x, y, width, height, title)
 
 
-def _line(spots: Iterable[tuple[float, float] | None], tone: str) -> Iterator[Markup]:
+def _draw_line(spots: Iterable[tuple[float, float] | None], tone: str) -> Iterator[Markup]:
     """A line with gaps where there was nothing; a single spot is a dot."""
     piece: list[tuple[float, float]] = []
     for spot in (*spots, None):
@@ -132,7 +136,7 @@ def _line(spots: Iterable[tuple[float, float] | None], tone: str) -> Iterator[Ma
         piece = []
 
 
-def _grid(ticks: Iterable[tuple[float, str]]) -> Iterator[Markup]:
+def _draw_grid(ticks: Iterable[tuple[float, str]]) -> Iterator[Markup]:
     for y, label in ticks:
         yield Markup(
             '<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>'
@@ -140,25 +144,25 @@ def _grid(ticks: Iterable[tuple[float, str]]) -> Iterator[Markup]:
         ).format(_LEFT, WIDTH - _RIGHT, y, y, _LEFT - 6, y + 3.5, escape(label))
 
 
-def _times(series: Series) -> Iterator[Markup]:
-    step = _WIDE / len(series.points)
-    every = _LABELS[series.span]
+def _draw_time_axis(series: Series) -> Iterator[Markup]:
+    step = _PLOT_WIDTH / len(series.points)
+    every = _POINTS_PER_LABEL[series.time_range]
     for place in range(every // 2, len(series.points), every):
         x = _LEFT + (place + 0.5) * step
-        label = _clock(series.points[place].at, series.span)
+        label = _format_axis_time(series.points[place].at, series.time_range)
         yield Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(x, HEIGHT - 6, label)
 
 
-def _clock(at: datetime, span: Span) -> str:
+def _format_axis_time(at: datetime, span: TimeRange) -> str:
     """A moment of the axis, in UTC: the day matters only when there are several."""
-    return at.astimezone(UTC).strftime("%a %d %b, %H:%M" if span is Span.WEEK else "%H:%M")
+    return at.astimezone(UTC).strftime("%a %d %b, %H:%M" if span is TimeRange.WEEK else "%H:%M")
 
 
-def _told(value: timedelta | None) -> str:
-    return "unknown" if value is None else length(value)
+def _format_percentile(value: timedelta | None) -> str:
+    return "unknown" if value is None else format_duration(value)
 
 
-def _short(value: int) -> str:
+def _format_tick(value: int) -> str:
     """A tick's number, so that there is room for it: `400,000`, `2 M`."""
     for size, unit in ((10**9, "bn"), (10**6, "M")):
         if value >= size:
@@ -166,9 +170,9 @@ def _short(value: int) -> str:
     return f"{value:,}"
 
 
-def _nice(most: int) -> int:
+def _round_up_scale(highest: int) -> int:
     """The top of a scale: 1, 2, 4, 6, 8, 10, 20, 40 … so that its half is a whole number too."""
     power = 1
-    while power * 10 < most:
+    while power * 10 < highest:
         power *= 10
-    return next(factor * power for factor in (1, 2, 4, 6, 8, 10) if factor * power >= most)
+    return next(factor * power for factor in (1, 2, 4, 6, 8, 10) if factor * power >= highest)

@@ -6,10 +6,10 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from delivery.model import Attempt
+    from delivery.domain.model import Attempt
 
 
-def curl(attempt: Attempt, body: bytes | None) -> str | None:
+def build_curl_command(attempt: Attempt, body: bytes | None) -> str | None:
     """The line; None when the body is not kept, or is no text.
 
     Headers that the ledger keeps without their values stand there so, to be filled in.

@@ -4,93 +4,96 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from delivery.jobs import MissingSelection
-from delivery.model import Prefix, show_id
-from delivery.moments import exact
+from delivery.domain.durations import format_utc
+from delivery.domain.model import Prefix, format_id
+from delivery.domain.replay import MissingEventFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from delivery.selection import DeliverySelection
+    from delivery.domain.delivery_filter import DeliveryFilter
 
-_MOST_NAMED: Final = 10
+_MAX_NAMED: Final = 10
 
 
-def told(wanted: DeliverySelection | MissingSelection) -> list[tuple[str, str]]:
+def describe_selection(selection: DeliveryFilter | MissingEventFilter) -> list[tuple[str, str]]:
     """Each filter with what it asks for; nothing for a selection of all there is."""
-    if isinstance(wanted, MissingSelection):
+    if isinstance(selection, MissingEventFilter):
         parts = [
-            ("Events never owed to", show_id(Prefix.ENDPOINT, wanted.endpoint_id)),
-            ("Event type", _any_of(wanted.types)),
-            ("On a channel", _any_of(wanted.channels)),
-            ("Condition", wanted.condition or ""),
-            ("Accepted", _between(wanted)),
+            ("Events never owed to", format_id(Prefix.ENDPOINT, selection.endpoint_id)),
+            ("Event type", _join_alternatives(selection.types)),
+            ("On a channel", _join_alternatives(selection.channels)),
+            ("Condition", selection.condition or ""),
+            ("Accepted", _format_time_range(selection)),
         ]
     else:
         parts = [
-            ("Status", _any_of(one.replace("_", " ") for one in wanted.statuses)),
-            ("Endpoint", _any_of(show_id(Prefix.ENDPOINT, one) for one in wanted.endpoints)),
-            ("Event", "" if wanted.event_id is None else show_id(Prefix.EVENT, wanted.event_id)),
-            ("Event type", _any_of(wanted.types)),
-            ("Last outcome", _any_of(one.replace("_", " ") for one in wanted.outcomes)),
-            ("Last answer", _any_of(wanted.http)),
-            ("Held by", _any_of(one.replace("_", " ") for one in wanted.held_by)),
-            ("Attempts", _attempts(wanted.attempts_min, wanted.attempts_max)),
-            ("Idempotency key", wanted.idempotency_key or ""),
-            ("Event holds", " and ".join(one.text for one in wanted.payload)),
-            ("Made", _between(wanted)),
+            ("Status", _join_alternatives(one.replace("_", " ") for one in selection.statuses)),
+            ("Endpoint", _join_alternatives(format_id(Prefix.ENDPOINT, one) for one in selection.endpoints)),
+            ("Event", "" if selection.event_id is None else format_id(Prefix.EVENT, selection.event_id)),
+            ("Event type", _join_alternatives(selection.types)),
+            ("Last outcome", _join_alternatives(one.replace("_", " ") for one in selection.outcomes)),
+            ("Last answer", _join_alternatives(selection.http)),
+            ("Held by", _join_alternatives(one.replace("_", " ") for one in selection.held_by)),
+            ("Attempts", _format_attempts(selection.attempts_min, selection.attempts_max)),
+            ("Idempotency key", selection.idempotency_key or ""),
+            ("Event holds", " and ".join(one.text for one in selection.payload)),
+            ("Made", _format_time_range(selection)),
         ]
     return [(name, text) for name, text in parts if text]
 
 
-def query_of(wanted: DeliverySelection | MissingSelection) -> dict[str, list[str]]:
+def build_query(selection: DeliveryFilter | MissingEventFilter) -> dict[str, list[str]]:
     """The selection as the query of an address; all values as they would be typed."""
     moments = {
-        "since": [] if wanted.since is None else [wanted.since.isoformat()],
-        "until": [] if wanted.until is None else [wanted.until.isoformat()],
+        "since": [] if selection.since is None else [selection.since.isoformat()],
+        "until": [] if selection.until is None else [selection.until.isoformat()],
     }
-    if isinstance(wanted, MissingSelection):
-        shown = {"endpoint": [show_id(Prefix.ENDPOINT, wanted.endpoint_id)], "type": list(wanted.types)}
+    if isinstance(selection, MissingEventFilter):
+        shown = {
+            "endpoint": [format_id(Prefix.ENDPOINT, selection.endpoint_id)],
+            "type": list(selection.types),
+        }
     else:
         shown = {
-            "endpoint": [show_id(Prefix.ENDPOINT, one) for one in wanted.endpoints],
-            "event": [] if wanted.event_id is None else [show_id(Prefix.EVENT, wanted.event_id)],
-            "type": list(wanted.types),
-            "status": list(wanted.statuses),
-            "outcome": list(wanted.outcomes),
-            "response": list(wanted.http),
-            "attempts_min": _written(wanted.attempts_min),
-            "attempts_max": _written(wanted.attempts_max),
-            "idempotency_key": _written(wanted.idempotency_key),
-            "payload": [one.text for one in wanted.payload],
-            "held_by": list(wanted.held_by),
+            "endpoint": [format_id(Prefix.ENDPOINT, one) for one in selection.endpoints],
+            "event": [] if selection.event_id is None else [format_id(Prefix.EVENT, selection.event_id)],
+            "type": list(selection.types),
+            "status": list(selection.statuses),
+            "outcome": list(selection.outcomes),
+            "response": list(selection.http),
+            "attempts_min": _format_optional(selection.attempts_min),
+            "attempts_max": _format_optional(selection.attempts_max),
+            "idempotency_key": _format_optional(selection.idempotency_key),
+            "payload": [one.text for one in selection.payload],
+            "held_by": list(selection.held_by),
         }
     return {name: values for name, values in (shown | moments).items() if values}
 
 
-def _written(value: object) -> list[str]:
+def _format_optional(value: object) -> list[str]:
     return [] if value is None else [str(value)]
 
 
-def _any_of(values: Iterable[str]) -> str:
+def _join_alternatives(values: Iterable[str]) -> str:
     every = list(values)
-    named, more = every[:_MOST_NAMED], len(every) - _MOST_NAMED
+    named, more = every[:_MAX_NAMED], len(every) - _MAX_NAMED
     return " or ".join(named) + (f" or {more} more" if more > 0 else "")
 
 
-def _attempts(least: int | None, most: int | None) -> str:
-    match least, most:
+def _format_attempts(minimum: int | None, maximum: int | None) -> str:
+    match minimum, maximum:
         case None, None:
             return ""
         case None, _:
-            return f"at most {most}"
+            return f"at most {maximum}"
         case _, None:
-            return f"at least {least}"
+            return f"at least {minimum}"
         case _:
-            return f"{least} to {most}"
+            return f"{minimum} to {maximum}"
 
 
-def _between(wanted: Any) -> str:
-    since = "" if wanted.since is None else f"since {exact(wanted.since)}"
-    until = "" if wanted.until is None else f"before {exact(wanted.until)}"
+def _format_time_range(wanted: Any) -> str:
+    since = "" if wanted.since is None else f"since {format_utc(wanted.since)}"
+    until = "" if wanted.until is None else f"before {format_utc(wanted.until)}"
     return ", ".join(part for part in (since, until) if part)

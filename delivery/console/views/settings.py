@@ -5,66 +5,74 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from delivery.bootstrap import default_schedule
-from delivery.moments import length
-from delivery.tracing.sentences import counted
-from delivery.wording import delays
+from delivery.bootstrap import build_default_schedule
+from delivery.domain.durations import format_duration
+from delivery.services.presentation import format_schedule
+from delivery.services.timeline.sentences import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
     from delivery.config import Settings
-    from delivery.model import Endpoint
+    from delivery.domain.model import Endpoint
 
-_SCHEME: Final = {"v1": "HMAC-SHA256 (v1)", "v1a": "ed25519 (v1a)"}
+_SCHEME_NAMES: Final = {"v1": "HMAC-SHA256 (v1)", "v1a": "ed25519 (v1a)"}
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class EndpointSettingRow:
     """One term: what it is, in words; `own`: the endpoint's, and not everybody's default."""
 
     name: str
-    told: str
-    own: bool
+    text: str
+    is_custom: bool
 
 
-def told_terms(endpoint: Endpoint, settings: Settings) -> Sequence[Term]:
+def describe_settings(endpoint: Endpoint, settings: Settings) -> Sequence[EndpointSettingRow]:
     """Everything by which an endpoint is delivered to and judged."""
     limits, own = endpoint.limits, endpoint.limits.breaker
-    terms = limits.terms(settings.health_terms)
+    terms = limits.apply_defaults(settings.default_health_policy)
     breaker = terms.breaker
-    schedule = endpoint.schedule or default_schedule(settings).delays
+    schedule = endpoint.schedule or build_default_schedule(settings).delays
     timeout = endpoint.timeout
     rate = limits.rate
     opens = (
-        f"opens after {counted(breaker.consecutive, 'failure')} in a row, or when {breaker.ratio * 100:g} % "
-        f"of at least {breaker.minimum} in {length(breaker.window)} fail; is open for "
-        f"{length(breaker.cool_down)} at first, {length(breaker.longest_cool_down)} at most"
+        f"opens after {format_count(breaker.consecutive, 'failure')} in a row, or when {breaker.ratio * 100:g} % "
+        f"of at least {breaker.minimum} in {format_duration(breaker.window)} fail; is open for "
+        f"{format_duration(breaker.cool_down)} at first, {format_duration(breaker.longest_cool_down)} at most"
     )
     return (
-        Term("Signature", _SCHEME[endpoint.signature], own=True),
-        Term("Attempts", f"{len(schedule)}: {delays(schedule)}", endpoint.schedule is not None),
-        Term("Time limit", f"{_seconds(timeout, settings)} for one attempt", timeout is not None),
-        Term("In flight", f"at most {terms.in_flight:,} at a time", limits.in_flight is not None),
-        Term(
-            "Rate", "no limit" if rate is None else f"{rate.limit:,} in {length(rate.per)}", rate is not None
+        EndpointSettingRow("Signature", _SCHEME_NAMES[endpoint.signature], is_custom=True),
+        EndpointSettingRow(
+            "Attempts", f"{len(schedule)}: {format_schedule(schedule)}", endpoint.schedule is not None
         ),
-        Term("Breaker", opens, bool(own)),
-        Term(
+        EndpointSettingRow(
+            "Time limit", f"{_format_timeout(timeout, settings)} for one attempt", timeout is not None
+        ),
+        EndpointSettingRow(
+            "In flight", f"at most {terms.max_in_flight:,} at a time", limits.in_flight is not None
+        ),
+        EndpointSettingRow(
+            "Rate",
+            "no limit" if rate is None else f"{rate.limit:,} in {format_duration(rate.per)}",
+            rate is not None,
+        ),
+        EndpointSettingRow("Breaker", opens, bool(own)),
+        EndpointSettingRow(
             "Disabled",
-            f"after {length(terms.disable_after)} of nothing but failures",
+            f"after {format_duration(terms.disable_after)} of nothing but failures",
             limits.disable_after is not None,
         ),
-        Term("Permanent", _permanent(limits.permanent), bool(limits.permanent)),
+        EndpointSettingRow("Permanent", _format_permanent_statuses(limits.permanent), bool(limits.permanent)),
     )
 
 
-def _seconds(timeout: timedelta | None, settings: Settings) -> str:
-    return f"{settings.attempt_timeout:g} s" if timeout is None else length(timeout)
+def _format_timeout(timeout: timedelta | None, settings: Settings) -> str:
+    return f"{settings.attempt_timeout:g} s" if timeout is None else format_duration(timeout)
 
 
-def _permanent(statuses: Sequence[int]) -> str:
+def _format_permanent_statuses(statuses: Sequence[int]) -> str:
     if not statuses:
         return "no answers beside those that are for everybody"
     return f"{', '.join(map(str, statuses))} end a delivery at once"

@@ -8,37 +8,39 @@ from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup
 
-from delivery.moments import exact
+from delivery.domain.durations import format_utc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from delivery.model import SealedSecret
+    from delivery.domain.model import SealedSecret
 
 WIDTH: Final = 640
-_ROW: Final = 26
-_LEFT: Final = 120
-_AXIS: Final = 22
-_LEAST: Final = timedelta(hours=1)
+_ROW_HEIGHT: Final = 26
+_LABEL_WIDTH: Final = 120
+_AXIS_HEIGHT: Final = 22
+_MIN_MARGIN: Final = timedelta(hours=1)
 
 
-def timeline(secrets: Sequence[SealedSecret], *, now: datetime) -> Markup:
+def draw_secret_timeline(secrets: Sequence[SealedSecret], *, now: datetime) -> Markup:
     """A bar for each secret, newest first: from when it was made until it ends, or to the edge.
 
     The scale is that of the overlaps: what was long before them would make them too small to be seen.
     """
-    first, last = _bounds(secrets, now=now)
+    first, last = _find_bounds(secrets, now=now)
     whole = last - first
 
     def place(moment: datetime) -> float:
-        return _LEFT + (WIDTH - _LEFT) * ((min(max(moment, first), last) - first) / whole)
+        return _LABEL_WIDTH + (WIDTH - _LABEL_WIDTH) * ((min(max(moment, first), last) - first) / whole)
 
     parts = []
     for row, one in enumerate(secrets):
-        y, end = row * _ROW, one.not_after or last
-        told = f"key {one.key_id}, made {exact(one.created_at)}, " + (
-            "signs until it is rotated" if one.not_after is None else f"signs until {exact(one.not_after)}"
+        y, end = row * _ROW_HEIGHT, one.not_after or last
+        told = f"key {one.key_id}, made {format_utc(one.created_at)}, " + (
+            "signs until it is rotated"
+            if one.not_after is None
+            else f"signs until {format_utc(one.not_after)}"
         )
         parts.append(
             Markup(
@@ -54,12 +56,12 @@ def timeline(secrets: Sequence[SealedSecret], *, now: datetime) -> Markup:
                 told,
             )
         )
-    high = len(secrets) * _ROW + _AXIS
+    high = len(secrets) * _ROW_HEIGHT + _AXIS_HEIGHT
     parts.append(
         Markup(
             '<line class="now" x1="{0:.1f}" x2="{0:.1f}" y1="0" y2="{1}"/><text x="{0:.1f}" y="{2}" '
             'text-anchor="middle">now</text>'
-        ).format(place(now), high - _AXIS + 4, high - 5)
+        ).format(place(now), high - _AXIS_HEIGHT + 4, high - 5)
     )
     said = f"{len(secrets)} secrets sign now" if len(secrets) != 1 else "One secret signs now"
     return Markup(
@@ -67,10 +69,10 @@ def timeline(secrets: Sequence[SealedSecret], *, now: datetime) -> Markup:
     ).format(WIDTH, high, said, Markup().join(parts))
 
 
-def _bounds(secrets: Sequence[SealedSecret], *, now: datetime) -> tuple[datetime, datetime]:
+def _find_bounds(secrets: Sequence[SealedSecret], *, now: datetime) -> tuple[datetime, datetime]:
     """From somewhat before the first overlap to somewhat behind the last; now is among them."""
     marks = [now]
     for newer, older in pairwise(secrets):
         marks += [newer.created_at, older.not_after or now]
-    room = max((max(marks) - min(marks)) / 4, _LEAST)
+    room = max((max(marks) - min(marks)) / 4, _MIN_MARGIN)
     return min(marks) - room, max(marks) + room

@@ -9,40 +9,40 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from delivery.model import Timings
+    from delivery.domain.model import Timings
 
-_NOTHING: Final = timedelta(0)
+_ZERO: Final = timedelta(0)
 WIDTH: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class PhaseBar:
     """One phase: where it begins and how wide it is, of WIDTH in all."""
 
     phase: str
     tone: str
-    took: timedelta
+    duration: timedelta
     x: float
     width: float
 
 
-def bars(timings: Timings, *, longest: timedelta | None = None) -> tuple[Bar, ...]:
+def build_bars(timings: Timings, *, scale: timedelta | None = None) -> tuple[PhaseBar, ...]:
     """The phases of an attempt in order, on the scale of the longest attempt beside it."""
-    phases = list(_phases(timings))
-    whole = max(longest or _NOTHING, sum((took for _, _, took in phases), _NOTHING))
-    if whole <= _NOTHING:
+    phases = list(_iter_phases(timings))
+    whole = max(scale or _ZERO, sum((took for _, _, took in phases), _ZERO))
+    if whole <= _ZERO:
         return ()
     found, x = [], 0.0
     for phase, tone, took in phases:
         width = WIDTH * (took / whole)
-        found.append(Bar(phase, tone, took, x, width))
+        found.append(PhaseBar(phase, tone, took, x, width))
         x += width
     return tuple(found)
 
 
-def _phases(timings: Timings) -> Iterator[tuple[str, str, timedelta]]:
-    total = timings.total or _NOTHING
-    before = _NOTHING
+def _iter_phases(timings: Timings) -> Iterator[tuple[str, str, timedelta]]:
+    total = timings.total or _ZERO
+    before = _ZERO
     for phase, tone, took in (
         ("name", "still", timings.dns),
         ("connect", "move", timings.connect),
@@ -54,7 +54,7 @@ def _phases(timings: Timings) -> Iterator[tuple[str, str, timedelta]]:
     if timings.first_byte is not None:
         yield "waiting for the answer", "ok", timings.first_byte
         rest = total - before - timings.first_byte
-        if rest > _NOTHING:
+        if rest > _ZERO:
             yield "answer", "still", rest
     elif total > before:
         yield "waiting, in vain", "bad", total - before

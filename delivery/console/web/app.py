@@ -9,11 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
-from delivery.console import assets
-from delivery.console.answers import answer_problem, with_headers
 from delivery.console.pages import ROUTES
-from delivery.console.visits import ROOT
-from delivery.errors import Refusal, Unavailable
+from delivery.console.web import assets
+from delivery.console.web.context import ROOT
+from delivery.console.web.middleware import add_security_headers, render_error
+from delivery.domain.errors import Refusal, Unavailable
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -26,16 +26,16 @@ def create_console(services: Services) -> ASGIApp:
     """Build the console around these use cases."""
     app = Starlette(
         routes=[
-            Route("/", _to_console),
-            Route(f"{ROOT}/static/{{name}}", assets.serve),
+            Route("/", _redirect_to_console),
+            Route(f"{ROOT}/static/{{name}}", assets.serve_asset),
             *ROUTES,
         ],
-        exception_handlers=dict.fromkeys((Refusal, Unavailable, HTTPException, Exception), answer_problem),
+        exception_handlers=dict.fromkeys((Refusal, Unavailable, HTTPException, Exception), render_error),
     )
     app.state.services = services
     app.router.redirect_slashes = False
-    return with_headers(app)
+    return add_security_headers(app)
 
 
-async def _to_console(_request: Request) -> RedirectResponse:
+async def _redirect_to_console(_request: Request) -> RedirectResponse:
     return RedirectResponse(ROOT, 307)

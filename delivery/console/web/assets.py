@@ -14,12 +14,12 @@ from starlette.responses import Response
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-_TYPES: Final = {
+_MEDIA_TYPES: Final = {
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
 }
-_MARK_LETTERS: Final = 12
+_HASH_LENGTH: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +28,31 @@ class Asset:
 
     content: bytes
     media_type: str
-    mark: str
+    content_hash: str
 
 
 @cache
-def assets() -> dict[str, Asset]:
+def load_assets() -> dict[str, Asset]:
     """Every file that may be asked for, by name."""
     found = {}
     for file in files("delivery.console").joinpath("static").iterdir():
-        media_type = _TYPES.get(file.name.rpartition(".")[2])
+        media_type = _MEDIA_TYPES.get(file.name.rpartition(".")[2])
         if media_type is not None:
             content = file.read_bytes()
-            found[file.name] = Asset(content, media_type, sha256(content).hexdigest()[:_MARK_LETTERS])
+            found[file.name] = Asset(content, media_type, sha256(content).hexdigest()[:_HASH_LENGTH])
     return found
 
 
-def path_of(name: str) -> str:
+def build_asset_url(name: str) -> str:
     """Where a page finds a file of this name."""
-    return f"/console/static/{name}?{assets()[name].mark}"
+    return f"/console/static/{name}?{load_assets()[name].content_hash}"
 
 
-async def serve(request: Request) -> Response:
+async def serve_asset(request: Request) -> Response:
     """Serve a file; for ever when it is asked for by its mark."""
-    asset = assets().get(request.path_params["name"])
+    asset = load_assets().get(request.path_params["name"])
     if asset is None or request.method not in {"GET", "HEAD"}:
         raise HTTPException(404)
-    lasting = request.url.query == asset.mark
+    lasting = request.url.query == asset.content_hash
     kept = "public, max-age=31536000, immutable" if lasting else "no-cache"
     return Response(asset.content, media_type=asset.media_type, headers={"Cache-Control": kept})

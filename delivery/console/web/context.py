@@ -11,10 +11,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from delivery.bootstrap import clock
-from delivery.console.rendering import render
-from delivery.errors import Invalid, MalformedId, NotAllowed, NotFound
-from delivery.model import Prefix, TenantId, parse_id, show_id
-from delivery.people import Ability, csrf, csrf_matches
+from delivery.console.web.rendering import render_template
+from delivery.domain.errors import Invalid, MalformedId, NotAllowed, NotFound
+from delivery.domain.model import Prefix, TenantId, format_id, parse_id
+from delivery.services.accounts.roles import Ability
+from delivery.services.accounts.tokens import derive_csrf_token, is_csrf_token_valid
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from delivery.bootstrap import Services
-    from delivery.people import Visitor
+    from delivery.services.accounts.principal import Principal
 
 ROOT: Final = "/console"
-NARROWED: Final = "tenant"
-_SAID: Final = "waybill_said"
-_MOST_FIELDS: Final = 200
+TENANT_PARAM: Final = "tenant"
+_FLASH_COOKIE: Final = "waybill_said"
+_MAX_FIELDS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,89 +39,89 @@ class Form:
 
     fields: Mapping[str, Sequence[str]]
 
-    def text(self, name: str) -> str:
+    def get_text(self, name: str) -> str:
         """One field without the space around it; empty when it is not there."""
         return next(iter(self.fields.get(name, ())), "").strip()
 
-    def given(self, name: str) -> str | None:
+    def get_optional(self, name: str) -> str | None:
         """One field; None when nothing was filled in."""
-        return self.text(name) or None
+        return self.get_text(name) or None
 
-    def raw(self, name: str) -> str:
+    def get_raw(self, name: str) -> str:
         """One field exactly as it came: passwords may begin with a space."""
         return next(iter(self.fields.get(name, ())), "")
 
-    def many(self, name: str) -> Sequence[str]:
+    def get_all(self, name: str) -> Sequence[str]:
         """All values of one field that are not empty."""
         return [value.strip() for value in self.fields.get(name, ()) if value.strip()]
 
-    def id(self, prefix: Prefix, name: str) -> UUID | None:
+    def get_id(self, prefix: Prefix, name: str) -> UUID | None:
         """One field as an id; None when it is none."""
         try:
-            return parse_id(prefix, self.text(name))
+            return parse_id(prefix, self.get_text(name))
         except MalformedId:
             return None
 
-    def ticked(self, name: str) -> bool:
+    def is_checked(self, name: str) -> bool:
         """Whether a box is ticked."""
-        return bool(self.text(name))
+        return bool(self.get_text(name))
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class RequestContext:
     """One request. `tenant_id` is the only one that the visitor sees, or narrowed the page to."""
 
     request: Request
-    uses: Services
-    visitor: Visitor
-    token: str
+    services: Services
+    principal: Principal
+    session_token: str
     tenant_id: TenantId | None
     now: datetime
 
     @property
     def query(self) -> Form:
         """The query of the address; raises Invalid for one that no link of ours has."""
-        return _fields_of(self.request.url.query, "address")
+        return _parse_fields(self.request.url.query, "address")
 
-    async def form(self) -> Form:
+    async def read_form(self) -> Form:
         """What was filled in. Its secret was looked at before the page was asked."""
         return await read_form(self.request)
 
-    def may(self, ability: str) -> bool:
+    def has_ability(self, ability: str) -> bool:
         """Whether the visitor may do this."""
-        return self.visitor.may(Ability(ability))
+        return self.principal.has_ability(Ability(ability))
 
     @property
     def is_staff(self) -> bool:
         """Whether the visitor sees every tenant."""
-        return self.visitor.tenant_id is None
+        return self.principal.tenant_id is None
 
     @property
-    def csrf(self) -> str:
+    def csrf_token(self) -> str:
         """What a form must bring along to be taken for this session's."""
-        return csrf(self.token)
+        return derive_csrf_token(self.session_token)
 
-    def id(self, prefix: Prefix, name: str = "id") -> UUID:
+    def parse_path_id(self, prefix: Prefix, name: str = "id") -> UUID:
         """The id in the path; raises MalformedId."""
         return parse_id(prefix, self.request.path_params[name])
 
-    async def whose(self, prefix: Prefix, id_: UUID) -> TenantId:
+    async def find_owner(self, prefix: Prefix, id_: UUID) -> TenantId:
         """The tenant that has this thing; raises NotFound, also when it is not the visitor's to see."""
-        if self.visitor.tenant_id is not None:
-            return self.visitor.tenant_id
-        return await self.uses.whose.tenant_of(prefix, id_)
+        if self.principal.tenant_id is not None:
+            return self.principal.tenant_id
+        return await self.services.ownership.find_tenant(prefix, id_)
 
     def link(self, path: str, **query: object) -> str:
         """The address of a page; narrowed as this one is."""
         asked = {name: value for name, value in query.items() if value not in (None, "", [], ())}
-        if self.is_staff and self.tenant_id is not None and NARROWED not in query:
-            asked[NARROWED] = show_id(Prefix.TENANT, self.tenant_id)
-        return place(path) + (f"?{urlencode(asked, doseq=True)}" if asked else "")
+        if self.is_staff and self.tenant_id is not None and TENANT_PARAM not in query:
+            asked[TENANT_PARAM] = format_id(Prefix.TENANT, self.tenant_id)
+        return build_path(path) + (f"?{urlencode(asked, doseq=True)}" if asked else "")
 
-    def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
+    def render_page(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """A page of the console."""
-        said = self.request.cookies.get(_SAID)
-        shown = render(
+        said = self.request.cookies.get(_FLASH_COOKIE)
+        shown = render_template(
             template,
             visit=self,
             now=self.now,
@@ -131,57 +132,63 @@ class Visit:
         )
         response = HTMLResponse(shown, status)
         if said is not None:
-            response.delete_cookie(_SAID, path=ROOT)
+            response.delete_cookie(_FLASH_COOKIE, path=ROOT)
         return response
 
-    def go(self, path: str, *, said: str | None = None, **query: object) -> Response:
+    def redirect(self, path: str, *, flash: str | None = None, **query: object) -> Response:
         """Send the visitor on, with something to tell them there."""
         response = RedirectResponse(self.link(path, **query), 303)
-        if said is not None:
-            response.set_cookie(_SAID, quote(said), max_age=20, path=ROOT, httponly=True, samesite="lax")
+        if flash is not None:
+            response.set_cookie(
+                _FLASH_COOKIE, quote(flash), max_age=20, path=ROOT, httponly=True, samesite="lax"
+            )
         return response
 
 
-def place(path: str) -> str:
+def build_path(path: str) -> str:
     """Where a page of the console stands: `/` is the overview."""
     return ROOT + path.removesuffix("/")
 
 
-def get(path: str, page: Callable[[Visit], Awaitable[Response]], ability: Ability = Ability.SEE) -> Route:
+def make_get_route(
+    path: str, handler: Callable[[RequestContext], Awaitable[Response]], ability: Ability = Ability.SEE
+) -> Route:
     """A page for those who may see it."""
 
     async def serve(request: Request) -> Response:
-        return await page(await _visit(request, ability))
+        return await handler(await _build_context(request, ability))
 
-    return Route(place(path), serve, methods=["GET"])
+    return Route(build_path(path), serve, methods=["GET"])
 
 
-def post(path: str, act: Callable[[Visit], Awaitable[Response]], ability: Ability) -> Route:
+def make_post_route(
+    path: str, handler: Callable[[RequestContext], Awaitable[Response]], ability: Ability
+) -> Route:
     """Something to do, for those who may: the form must be ours and come from this session."""
 
     async def serve(request: Request) -> Response:
-        refuse_foreign(request)
-        visit = await _visit(request, ability)
-        if not csrf_matches(visit.token, (await visit.form()).text("csrf")):
+        reject_cross_site(request)
+        visit = await _build_context(request, ability)
+        if not is_csrf_token_valid(visit.session_token, (await visit.read_form()).get_text("csrf")):
             raise NotAllowed("This form is from another session. Go back, load the page anew and try again.")
-        return await act(visit)
+        return await handler(visit)
 
-    return Route(place(path), serve, methods=["POST"])
+    return Route(build_path(path), serve, methods=["POST"])
 
 
-async def _visit(request: Request, ability: Ability) -> Visit:
+async def _build_context(request: Request, ability: Ability) -> RequestContext:
     uses: Services = request.app.state.services
-    token = request.cookies.get(cookie_name(request), "")
-    visitor = await uses.people.visitor(token, address=address_of(request))
-    if not visitor.may(ability):
+    token = request.cookies.get(session_cookie_name(request), "")
+    visitor = await uses.accounts.load_principal(token, address=get_client_address(request))
+    if not visitor.has_ability(ability):
         raise NotAllowed(f"Your account ({visitor.role}) may look, but not do this.")
-    return Visit(request, uses, visitor, token, _tenant(request, visitor), clock())
+    return RequestContext(request, uses, visitor, token, _resolve_tenant(request, visitor), clock())
 
 
-def _tenant(request: Request, visitor: Visitor) -> TenantId | None:
+def _resolve_tenant(request: Request, visitor: Principal) -> TenantId | None:
     if visitor.tenant_id is not None:
         return visitor.tenant_id
-    named = request.query_params.get(NARROWED)
+    named = request.query_params.get(TENANT_PARAM)
     if not named:
         return None
     try:
@@ -191,17 +198,17 @@ def _tenant(request: Request, visitor: Visitor) -> TenantId | None:
 
 
 # ------------------------------------------------------------------ what a request brings
-def cookie_name(request: Request) -> str:
+def session_cookie_name(request: Request) -> str:
     """The name of the session's cookie; behind https one that no other host can have set."""
-    return "__Host-waybill_session" if is_secure(request) else "waybill_session"
+    return "__Host-waybill_session" if is_https(request) else "waybill_session"
 
 
-def is_secure(request: Request) -> bool:
+def is_https(request: Request) -> bool:
     """Whether the visitor came by https, as far as the server or a trusted proxy knows."""
     return request.url.scheme == "https"
 
 
-def address_of(request: Request) -> str | None:
+def get_client_address(request: Request) -> str | None:
     """From where the request came."""
     return None if request.client is None else request.client.host
 
@@ -212,17 +219,17 @@ async def read_form(request: Request) -> Form:
     if media_type != "application/x-www-form-urlencoded":
         raise HTTPException(415, "Send a form.")
     body = await request.body()
-    return _fields_of(body.decode("ascii", errors="replace"), "form")
+    return _parse_fields(body.decode("ascii", errors="replace"), "form")
 
 
-def _fields_of(text: str, where: str) -> Form:
+def _parse_fields(text: str, where: str) -> Form:
     try:
-        return Form(parse_qs(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict"))
+        return Form(parse_qs(text, keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict"))
     except ValueError:
         raise Invalid(where, "cannot be read") from None
 
 
-def refuse_foreign(request: Request) -> None:
+def reject_cross_site(request: Request) -> None:
     """Raise NotAllowed for a form that another site has sent here.
 
     Browsers say by themselves where a form comes from; where they do not (without https), its origin must be

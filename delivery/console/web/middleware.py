@@ -12,8 +12,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
-from delivery.console.rendering import render
-from delivery.errors import (
+from delivery.console.web.rendering import render_template
+from delivery.domain.errors import (
     Conflict,
     Invalid,
     MalformedId,
@@ -25,7 +25,7 @@ from delivery.errors import (
     TooManyTries,
     Unavailable,
 )
-from delivery.tracing.sentences import sentence
+from delivery.services.timeline.sentences import format_sentence
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-SIGN_IN: Final = "/console/sign-in"
+SIGN_IN_PATH: Final = "/console/sign-in"
 
 # Our own files only, and nothing inline: what a tenant or a receiver wrote is shown, and never run.
-POLICY: Final = (
+CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
-HEADERS: Final = {
-    "Content-Security-Policy": POLICY,
+SECURITY_HEADERS: Final = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",  # with none, browsers hide where our own forms come from
@@ -49,11 +49,11 @@ HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=()",
 }
-HTMX: Final = "HX-Request"
+HTMX_HEADER: Final = "HX-Request"
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ErrorPage:
     """What went wrong, as a page says it."""
 
     status: int
@@ -61,14 +61,14 @@ class Problem:
     detail: str
 
 
-def with_headers(app: ASGIApp) -> ASGIApp:
+def add_security_headers(app: ASGIApp) -> ASGIApp:
     """Have every answer carry our headers."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
@@ -77,39 +77,41 @@ def with_headers(app: ASGIApp) -> ASGIApp:
     return serve
 
 
-async def answer_problem(request: Request, error: Exception) -> Response:
+async def render_error(request: Request, error: Exception) -> Response:
     """Answer an error of ours, or one that nobody foresaw, with a page."""
     if isinstance(error, NotAuthenticated):
-        return _to_sign_in(request)
-    problem = problem_of(error)
+        return _redirect_to_sign_in(request)
+    problem = describe_error(error)
     if isinstance(error, Unavailable):
         log.warning("console.unavailable", path=request.url.path, why=str(error))
-    headers = _retry_after(error)
-    if HTMX in request.headers:
+    headers = _build_retry_headers(error)
+    if HTMX_HEADER in request.headers:
         # A part of a page was asked for: say it in the page's own place for that, and leave the rest.
         headers |= {"HX-Retarget": "#notice", "HX-Reselect": "#problem", "HX-Reswap": "innerHTML"}
-    page = render("problem.html", problem=problem, request_id=request.scope.get("waybill.request_id", ""))
+    page = render_template(
+        "problem.html", problem=problem, request_id=request.scope.get("waybill.request_id", "")
+    )
     return Response(page, problem.status, headers=headers, media_type="text/html; charset=utf-8")
 
 
-def problem_of(error: Exception) -> Problem:
+def describe_error(error: Exception) -> ErrorPage:
     """Say what an error means to the person who meets it."""
     match error:
         case Refusal():
-            status, title = _REFUSALS.get(type(error), (400, "This cannot be done"))
-            return Problem(status, title, _sentence(error))
+            status, title = _REFUSAL_STATUSES.get(type(error), (400, "This cannot be done"))
+            return ErrorPage(status, title, _format_refusal(error))
         case Unavailable():
             detail = "The ledger does not answer just now. Nothing is lost; look again in a moment."
-            return Problem(503, "The ledger does not answer", detail)
+            return ErrorPage(503, "The ledger does not answer", detail)
         case HTTPException(status_code=404):
-            return Problem(404, "There is no such page", "The link may be old, or have lost a part.")
+            return ErrorPage(404, "There is no such page", "The link may be old, or have lost a part.")
         case HTTPException():
-            return Problem(error.status_code, "This cannot be served", str(error.detail))
+            return ErrorPage(error.status_code, "This cannot be served", str(error.detail))
         case _:
-            return Problem(500, "Something went wrong on our side", "It is logged under the id below.")
+            return ErrorPage(500, "Something went wrong on our side", "It is logged under the id below.")
 
 
-_REFUSALS: Final = {
+_REFUSAL_STATUSES: Final = {
     Invalid: (422, "That cannot be taken as it is"),
     NotFound: (404, "There is no such thing"),
     MalformedId: (404, "There is no such thing"),
@@ -120,26 +122,26 @@ _REFUSALS: Final = {
 }
 
 
-def _sentence(error: Refusal) -> str:
+def _format_refusal(error: Refusal) -> str:
     match error:
         case NotFound() | MalformedId():
-            return f"{sentence(str(error))} Or it is not yours to see."
+            return f"{format_sentence(str(error))} Or it is not yours to see."
         case _:
-            return sentence(str(error))
+            return format_sentence(str(error))
 
 
-def _to_sign_in(request: Request) -> Response:
+def _redirect_to_sign_in(request: Request) -> Response:
     """Who is not signed in goes there, and comes back to what they asked for."""
-    there = SIGN_IN
-    if request.method == "GET" and HTMX not in request.headers and request.url.path != "/console":
+    there = SIGN_IN_PATH
+    if request.method == "GET" and HTMX_HEADER not in request.headers and request.url.path != "/console":
         asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         there += f"?next={quote(asked, safe='')}"
-    if HTMX in request.headers:
+    if HTMX_HEADER in request.headers:
         return Response(status_code=401, headers={"HX-Redirect": there})
     return RedirectResponse(there, 303)
 
 
-def _retry_after(error: Exception) -> dict[str, str]:
+def _build_retry_headers(error: Exception) -> dict[str, str]:
     match error:
         case TooManyTries():
             return {"Retry-After": str(max(1, math.ceil(error.retry_after.total_seconds())))}

@@ -10,58 +10,71 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from delivery.bootstrap import clock
-from delivery.console import assets
-from delivery.model import Prefix, show_id
-from delivery.moments import exact, length
-from delivery.tracing.sentences import counted, held_by, state_reason, why
-from delivery.wording import delays, next_step, told_auth, told_certificate, told_format, told_no_body, when
+from delivery.console.web import assets
+from delivery.domain.durations import format_duration, format_utc
+from delivery.domain.model import Prefix, format_id
+from delivery.services.presentation import (
+    describe_auth,
+    describe_certificate,
+    describe_format,
+    describe_missing_body,
+    describe_next_step,
+    format_relative_time,
+    format_schedule,
+)
+from delivery.services.timeline.sentences import (
+    describe_hold,
+    describe_reason,
+    format_count,
+    format_state_reason,
+)
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-_SHORT_LETTERS: Final = 6
+_SHORT_ID_LENGTH: Final = 6
 _ONE_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
-def render(template: str, **values: Any) -> str:
+def render_template(template: str, **values: Any) -> str:
     """Fill in a template. Whatever is put in is text, and is escaped."""
     return _ENVIRONMENT.get_template(template).render(values)
 
 
-def moment(at: datetime | None, *, now: datetime | None = None) -> Markup | str:
+def render_relative_time(at: datetime | None, *, now: datetime | None = None) -> Markup | str:
     """A moment as people read it, with the exact one behind it."""
     if at is None:
         return "—"
-    told = when(at, now=now or clock())
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(at.isoformat(), exact(at), told)
+    told = format_relative_time(at, now=now or clock())
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(at.isoformat(), format_utc(at), told)
 
 
-def words(code: str | None) -> str:
+def humanize_code(code: str | None) -> str:
     """A code of ours as words: `in_flight` is `in flight`."""
     return "" if code is None else code.replace("_", " ")
 
 
-def took(duration: timedelta | None) -> str:
+def format_latency(duration: timedelta | None) -> str:
     """How long something took: `84 ms`; below one, tenths of it."""
     if duration is None:
         return "—"
     if duration < _ONE_MILLISECOND * 10:
         return f"{duration / _ONE_MILLISECOND:.1f} ms"
-    return length(duration)
+    return format_duration(duration)
 
 
-def identified(id_: UUID, kind: str) -> str:
+def format_id_of_kind(id_: UUID, kind: str) -> str:
     """An id in full, by the name of its kind: `delivery`."""
-    return show_id(Prefix[kind.upper()], id_)
+    return format_id(Prefix[kind.upper()], id_)
 
 
-def short(shown: str) -> str:
+def shorten_id(public_id: str) -> str:
     """The end of an id, by which people tell neighbours apart."""
-    kind, _, suffix = shown.rpartition("_")
-    return f"{kind}_…{suffix[-_SHORT_LETTERS:]}"
+    kind, _, suffix = public_id.rpartition("_")
+    return f"{kind}_…{suffix[-_SHORT_ID_LENGTH:]}"
 
 
-def host(url: str) -> str:
+def extract_host(url: str) -> str:
     """The host of a URL, for narrow places."""
     try:
         return urlsplit(url).netloc.rpartition("@")[2] or url
@@ -69,7 +82,7 @@ def host(url: str) -> str:
         return url
 
 
-def percent(ratio: float | None) -> str:
+def format_percent(ratio: float | None) -> str:
     """A ratio from 0 to 1 as a percentage that never rounds a failure away."""
     if ratio is None:
         return "—"
@@ -79,7 +92,7 @@ def percent(ratio: float | None) -> str:
     return f"{shown.removesuffix('.0')} %"
 
 
-def number(count: float) -> str:
+def format_number(count: float) -> str:
     """A number with its thousands apart."""
     return f"{count:,.0f}" if isinstance(count, int) or count.is_integer() else f"{count:,.1f}"
 
@@ -93,25 +106,25 @@ _ENVIRONMENT: Final = Environment(
     auto_reload=False,
 )
 _ENVIRONMENT.filters |= {
-    "moment": moment,
-    "exact": exact,
-    "lasting": length,
-    "words": words,
-    "took": took,
-    "id": identified,
-    "short": short,
-    "host": host,
-    "percent": percent,
-    "number": number,
-    "why": why,
-    "held_by": held_by,
-    "told_auth": told_auth,
-    "told_certificate": told_certificate,
-    "told_format": told_format,
-    "told_no_body": told_no_body,
-    "state_reason": state_reason,
-    "counted": counted,
-    "delays": delays,
-    "next_step": next_step,
+    "moment": render_relative_time,
+    "exact": format_utc,
+    "lasting": format_duration,
+    "words": humanize_code,
+    "took": format_latency,
+    "id": format_id_of_kind,
+    "short": shorten_id,
+    "host": extract_host,
+    "percent": format_percent,
+    "number": format_number,
+    "why": describe_reason,
+    "held_by": describe_hold,
+    "told_auth": describe_auth,
+    "told_certificate": describe_certificate,
+    "told_format": describe_format,
+    "told_no_body": describe_missing_body,
+    "state_reason": format_state_reason,
+    "counted": format_count,
+    "delays": format_schedule,
+    "next_step": describe_next_step,
 }
-_ENVIRONMENT.globals |= {"asset": assets.path_of, "clock": clock}
+_ENVIRONMENT.globals |= {"asset": assets.build_asset_url, "clock": clock}

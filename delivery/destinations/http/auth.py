@@ -11,12 +11,12 @@ from typing import Annotated, Final, assert_never
 import msgspec
 from msgspec import Meta, Struct
 
-LONGEST_SECRET: Final = 4_096
-LONGEST_NAME: Final = 256
+MAX_SECRET_CHARS: Final = 4_096
+MAX_NAME_CHARS: Final = 256
 # Visible ASCII: what may stand in a header, or be encoded into one, and be read the same at the other end.
-_Secret = Annotated[str, Meta(pattern=r"^[!-~](?:[ -~]*[!-~])?\Z", max_length=LONGEST_SECRET)]
-_Name = Annotated[str, Meta(pattern=r"^[!-9;-~](?:[ -9;-~]*[!-9;-~])?\Z", max_length=LONGEST_NAME)]
-_Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~+/-]+=*\Z", max_length=LONGEST_SECRET)]
+_Secret = Annotated[str, Meta(pattern=r"^[!-~](?:[ -~]*[!-~])?\Z", max_length=MAX_SECRET_CHARS)]
+_Name = Annotated[str, Meta(pattern=r"^[!-9;-~](?:[ -9;-~]*[!-9;-~])?\Z", max_length=MAX_NAME_CHARS)]
+_Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~+/-]+=*\Z", max_length=MAX_SECRET_CHARS)]
 _Scope = Annotated[str, Meta(pattern=r"^[!#-\[\]-~]+(?: [!#-\[\]-~]+)*\Z", max_length=1_024)]
 
 
@@ -43,12 +43,12 @@ class OAuth2(Struct, frozen=True, tag_field="kind", tag="oauth2", forbid_unknown
 
 
 Credentials = Basic | Bearer | OAuth2
-_FIELDS: Final = {
-    "user": f"must be 1 to {LONGEST_NAME} visible ASCII characters without a colon",
-    "client_id": f"must be 1 to {LONGEST_NAME} visible ASCII characters without a colon",
-    "password": f"must be 1 to {LONGEST_SECRET} visible ASCII characters",
-    "client_secret": f"must be 1 to {LONGEST_SECRET} visible ASCII characters",
-    "token": f"must be 1 to {LONGEST_SECRET} letters, digits and - . _ ~ + / with = at the end",
+_FIELD_ERRORS: Final = {
+    "user": f"must be 1 to {MAX_NAME_CHARS} visible ASCII characters without a colon",
+    "client_id": f"must be 1 to {MAX_NAME_CHARS} visible ASCII characters without a colon",
+    "password": f"must be 1 to {MAX_SECRET_CHARS} visible ASCII characters",
+    "client_secret": f"must be 1 to {MAX_SECRET_CHARS} visible ASCII characters",
+    "token": f"must be 1 to {MAX_SECRET_CHARS} letters, digits and - . _ ~ + / with = at the end",
     "scope": "must be words of visible ASCII with one space between them",
     "token_url": "must be a URL",
 }
@@ -63,32 +63,32 @@ class BadCredentials(ValueError):
         self.why = why
 
 
-def read_credentials(asked: object) -> Credentials:
+def parse_credentials(document: object) -> Credentials:
     """Read credentials from `{"kind": …}`; raises BadCredentials."""
     try:
-        read: Credentials = msgspec.convert(asked, Credentials)
+        read: Credentials = msgspec.convert(document, Credentials)
     except msgspec.ValidationError as error:
         # The library's sentence may quote a value; of ours, none does.
         _, _, path = str(error).rpartition("`$")
         field = path.rstrip("`").lstrip(".")
-        if field in _FIELDS:
-            raise BadCredentials(field, _FIELDS[field]) from None
-        raise BadCredentials(None, _shape_of(asked)) from None
+        if field in _FIELD_ERRORS:
+            raise BadCredentials(field, _FIELD_ERRORS[field]) from None
+        raise BadCredentials(None, _describe_shape_error(document)) from None
     return read
 
 
-def written(credentials: Credentials) -> bytes:
+def encode_credentials(credentials: Credentials) -> bytes:
     """Credentials as the bytes that are sealed."""
     return msgspec.json.encode(credentials)
 
 
-def read_written(written_: bytes) -> Credentials:
+def decode_credentials(encoded: bytes) -> Credentials:
     """Read what `written` wrote; raises msgspec.MsgspecError."""
-    read: Credentials = msgspec.json.decode(written_, type=Credentials)
+    read: Credentials = msgspec.json.decode(encoded, type=Credentials)
     return read
 
 
-def shown_of(credentials: Credentials) -> dict[str, str]:
+def redact_credentials(credentials: Credentials) -> dict[str, str]:
     """What may be shown of credentials: nothing that opens a door."""
     match credentials:
         case Basic(user=user):
@@ -102,11 +102,11 @@ def shown_of(credentials: Credentials) -> dict[str, str]:
             assert_never(credentials)
 
 
-def header_of(credentials: Credentials) -> str | None:
+def build_authorization_header(credentials: Credentials) -> str | None:
     """The value of `Authorization` that credentials are by themselves; None when it has to be asked for."""
     match credentials:
         case Basic(user=user, password=password):
-            return basic(user, password)
+            return encode_basic_auth(user, password)
         case Bearer(token=token):
             return f"Bearer {token}"
         case OAuth2():
@@ -115,20 +115,20 @@ def header_of(credentials: Credentials) -> str | None:
             assert_never(credentials)
 
 
-def basic(user: str, password: str) -> str:
+def encode_basic_auth(user: str, password: str) -> str:
     """A user name and a password as the value of a header."""
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
-def _shape_of(asked: object) -> str:
+def _describe_shape_error(document: object) -> str:
     """Say what is wrong as a whole."""
-    kind = asked.get("kind") if isinstance(asked, dict) else None
-    if kind not in _NEEDED:
-        return f"must be an object with a kind: {', '.join(_NEEDED)}"
-    return f"{kind} takes {_NEEDED[kind]}, and nothing else"
+    kind = document.get("kind") if isinstance(document, dict) else None
+    if kind not in _REQUIRED_FIELDS:
+        return f"must be an object with a kind: {', '.join(_REQUIRED_FIELDS)}"
+    return f"{kind} takes {_REQUIRED_FIELDS[kind]}, and nothing else"
 
 
-_NEEDED: Final = {
+_REQUIRED_FIELDS: Final = {
     "basic": "user and password",
     "bearer": "token",
     "oauth2": "token_url, client_id, client_secret and, if wanted, scope",

@@ -20,15 +20,15 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from delivery.moments import rfc3339
+from delivery.domain.durations import format_rfc3339
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-LONGEST_PEM: Final = 32_768
-MOST_CERTIFICATES: Final = 10
-LEAST_RSA_BITS: Final = 2_048
-_Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+MAX_PEM_CHARS: Final = 32_768
+MAX_CERTIFICATES: Final = 10
+MIN_RSA_BITS: Final = 2_048
+_PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 
 class BadCertificate(ValueError):
@@ -50,20 +50,20 @@ class ClientIdentity(msgspec.Struct, frozen=True):
         return "ClientIdentity(…)"
 
 
-def read_identity(certificate: str, private_key: str, *, now: datetime) -> ClientIdentity:
+def parse_identity(certificate: str, private_key: str, *, now: datetime) -> ClientIdentity:
     """Read a chain and the key of its first certificate, unencrypted PEM; raises BadCertificate."""
-    chain, key = _chain(certificate), _key(private_key)
-    if _public(chain[0].public_key()) != _public(key.public_key()):
+    chain, key = _parse_chain(certificate), _parse_private_key(private_key)
+    if _encode_public_key(chain[0].public_key()) != _encode_public_key(key.public_key()):
         raise BadCertificate("private_key", "is not the key of the first certificate")
     if chain[0].not_valid_after_utc <= now:
-        raise BadCertificate("certificate", f"ended at {rfc3339(chain[0].not_valid_after_utc)}")
+        raise BadCertificate("certificate", f"ended at {format_rfc3339(chain[0].not_valid_after_utc)}")
     return ClientIdentity(
         "".join(one.public_bytes(Encoding.PEM).decode() for one in chain),
         key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
     )
 
 
-def shown_of(identity: ClientIdentity) -> dict[str, str]:
+def describe_identity(identity: ClientIdentity) -> dict[str, str]:
     """What may be shown of an identity: what every receiver sees of its first certificate."""
     first = x509.load_pem_x509_certificate(identity.chain.encode())
     return {
@@ -71,53 +71,58 @@ def shown_of(identity: ClientIdentity) -> dict[str, str]:
         "issuer": first.issuer.rfc4514_string(),
         "serial_number": f"{first.serial_number:x}",
         "sha256": first.fingerprint(SHA256()).hex(),
-        "not_before": rfc3339(first.not_valid_before_utc),
-        "not_after": rfc3339(first.not_valid_after_utc),
+        "not_before": format_rfc3339(first.not_valid_before_utc),
+        "not_after": format_rfc3339(first.not_valid_after_utc),
     }
 
 
-def written(identity: ClientIdentity) -> bytes:
+def encode_identity(identity: ClientIdentity) -> bytes:
     """An identity as the bytes that are sealed."""
     return msgspec.json.encode(identity)
 
 
-def read_written(written_: bytes) -> ClientIdentity:
+def decode_identity(encoded: bytes) -> ClientIdentity:
     """Read what `written` wrote; raises msgspec.MsgspecError."""
-    return msgspec.json.decode(written_, type=ClientIdentity)
+    return msgspec.json.decode(encoded, type=ClientIdentity)
 
 
-def _chain(pem: str) -> list[x509.Certificate]:
-    _bounded("certificate", pem)
+def _parse_chain(pem: str) -> list[x509.Certificate]:
+    _check_pem_size("certificate", pem)
     try:
         chain = x509.load_pem_x509_certificates(pem.encode())
         # The rest of a certificate is read when it is asked for, and may turn out to be nonsense then.
-        _ = [(one.subject, one.issuer, _public(one.public_key()), one.not_valid_after_utc) for one in chain]
+        _ = [
+            (one.subject, one.issuer, _encode_public_key(one.public_key()), one.not_valid_after_utc)
+            for one in chain
+        ]
     except (ValueError, UnsupportedAlgorithm):
         raise BadCertificate("certificate", "must be one or more certificates as PEM") from None
-    if len(chain) > MOST_CERTIFICATES:
-        raise BadCertificate("certificate", f"must be at most {MOST_CERTIFICATES} certificates")
+    if len(chain) > MAX_CERTIFICATES:
+        raise BadCertificate("certificate", f"must be at most {MAX_CERTIFICATES} certificates")
     return chain
 
 
-def _key(pem: str) -> _Key:
-    _bounded("private_key", pem)
+def _parse_private_key(pem: str) -> _PrivateKey:
+    _check_pem_size("private_key", pem)
     try:
         key = load_pem_private_key(pem.encode(), password=None)
     except TypeError:
         raise BadCertificate("private_key", "must not be encrypted: it is sealed when it is kept") from None
     except (ValueError, UnsupportedAlgorithm):
         raise BadCertificate("private_key", "must be a private key as PEM") from None
-    if not isinstance(key, _Key) or (isinstance(key, rsa.RSAPrivateKey) and key.key_size < LEAST_RSA_BITS):
+    if not isinstance(key, _PrivateKey) or (
+        isinstance(key, rsa.RSAPrivateKey) and key.key_size < MIN_RSA_BITS
+    ):
         raise BadCertificate(
-            "private_key", f"must be RSA of at least {LEAST_RSA_BITS} bits, an elliptic curve's or ed25519"
+            "private_key", f"must be RSA of at least {MIN_RSA_BITS} bits, an elliptic curve's or ed25519"
         )
     return key
 
 
-def _bounded(field: str, pem: str) -> None:
-    if len(pem) > LONGEST_PEM or not pem.isascii():
-        raise BadCertificate(field, f"must be at most {LONGEST_PEM} characters of ASCII")
+def _check_pem_size(field: str, pem: str) -> None:
+    if len(pem) > MAX_PEM_CHARS or not pem.isascii():
+        raise BadCertificate(field, f"must be at most {MAX_PEM_CHARS} characters of ASCII")
 
 
-def _public(key: object) -> bytes:
+def _encode_public_key(key: object) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined,no-any-return]

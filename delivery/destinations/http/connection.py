@@ -17,73 +17,73 @@ if TYPE_CHECKING:
     from aiohttp.http import RawResponseMessage
     from aiohttp.streams import StreamReader
 
-    from delivery.transport.exchange import Trail
+    from delivery.destinations.http.exchange import ExchangeTrace
 
-HEAD_BYTES: Final = 65_536
-MOST_INTERIM_ANSWERS: Final = 16
+MAX_HEAD_BYTES: Final = 65_536
+MAX_INTERIM_RESPONSES: Final = 16
 SWITCHING_PROTOCOLS: Final = 101
-_INTERIM: Final = range(100, 200)
-_BITE: Final = 8192
+_INTERIM_STATUSES: Final = range(100, 200)
+_CHUNK_BYTES: Final = 8192
 _HEAD_END: Final = b"\r\n\r\n"
 
 
-class Wire(ResponseHandler):
+class HttpConnection(ResponseHandler):
     """A connection that takes one request after another, and counts what comes back."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, wires: set[Wire]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, open_connections: set[HttpConnection]) -> None:
         super().__init__(loop)
-        self._wires = wires
-        self._trail: Trail | None = None
+        self._open_connections = open_connections
+        self._trace: ExchangeTrace | None = None
         self._used = False
         self.address: str | None = None
         self._received = 0
-        self._most_bytes = 0
-        self._interim = 0
-        self._head_came = False
+        self._max_bytes = 0
+        self._interim_count = 0
+        self._head_received = False
 
-    def opened(self, address: str | None) -> None:
+    def register_open(self, address: str | None) -> None:
         """Count the connection, now that it (and TLS on it) is up.
 
         Not in `connection_made`: uvloop calls that for a connection that was cancelled, and never ends it.
         """
         self.address = address
         if self.is_connected():
-            self._wires.add(self)
+            self._open_connections.add(self)
 
-    def begin(self, trail: Trail, *, read_bytes: int, with_body: bool) -> None:
+    def begin_response(self, trace: ExchangeTrace, *, max_body_bytes: int, with_body: bool) -> None:
         """Get ready for one answer. What belongs to an earlier one is forgotten."""
-        self._trail = trail
-        trail.reused, self._used = self._used, True
-        trail.address = self.address
-        self._received, self._interim, self._head_came = 0, 0, False
+        self._trace = trace
+        trace.reused, self._used = self._used, True
+        trace.address = self.address
+        self._received, self._interim_count, self._head_received = 0, 0, False
         # The worst honest answer sends one byte a chunk (6 bytes on the wire), after its head.
-        self._most_bytes = HEAD_BYTES + 8 * max(read_bytes, HEAD_BYTES)
+        self._max_bytes = MAX_HEAD_BYTES + 8 * max(max_body_bytes, MAX_HEAD_BYTES)
         self.set_response_params(
             skip_payload=not with_body,
             read_until_eof=True,
             auto_decompress=False,
-            read_bufsize=max(read_bytes, HEAD_BYTES),
+            read_bufsize=max(max_body_bytes, MAX_HEAD_BYTES),
         )
 
-    def end(self) -> None:
+    def end_response(self) -> None:
         """Expect nothing more: the answer is whole."""
-        self._trail = None
+        self._trace = None
 
-    def write(self, pieces: tuple[bytes, ...]) -> None:
+    def write_request(self, chunks: tuple[bytes, ...]) -> None:
         """Hand the request over to be sent; raises ConnectionResetError when the connection is gone."""
         if self.transport is None or self.transport.is_closing():
             raise ConnectionResetError("The connection is closed.")
-        for piece in pieces:
+        for piece in chunks:
             self.transport.write(piece)
 
     @property
-    def unsent(self) -> bool:
+    def has_unsent_bytes(self) -> bool:
         """Whether part of the request still waits for the receiver to take it."""
         return self.transport is not None and self.transport.get_write_buffer_size() > 0
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Count it no more; whoever waits on it is told."""
-        self._wires.discard(self)
+        self._open_connections.discard(self)
         payload = self._payload
         if exc is not None and payload is not None and not payload.is_eof():
             # A body without a length ends with the connection: but not with one that breaks.
@@ -92,41 +92,43 @@ class Wire(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Pass on what the receiver sent, within bounds."""
-        if self._trail is None:
+        if self._trace is None:
             # Nobody asked: the next request on this connection would take it for its own answer.
             self.abort()
             return
         if self._received == 0:
-            self._trail.answered_at = perf_counter()
-        for piece in self._bites(data):
+            self._trace.first_byte_at = perf_counter()
+        for piece in self._split_chunks(data):
             self._received += len(piece)
             super().data_received(piece)
-            if not self._head_came and (self._received > HEAD_BYTES or self._interim > MOST_INTERIM_ANSWERS):
-                self._break_off("the answer's head does not end")
+            if not self._head_received and (
+                self._received > MAX_HEAD_BYTES or self._interim_count > MAX_INTERIM_RESPONSES
+            ):
+                self._abort_with_error("the answer's head does not end")
                 return
-        if self._received > self._most_bytes:
-            self._break_off("the answer is mostly framing")
+        if self._received > self._max_bytes:
+            self._abort_with_error("the answer is mostly framing")
 
-    def _bites(self, data: bytes) -> Iterable[bytes]:
+    def _split_chunks(self, data: bytes) -> Iterable[bytes]:
         """Cut after a head, so that it is known whatever follows; and cut what may be a flood of heads.
 
         The parser drops a head when it stumbles over what came with it, such as a body after a 204. And
         reading a head costs far more than sending it.
         """
-        if self._head_came:
+        if self._head_received:
             return (data,)
         end = data.find(_HEAD_END) + len(_HEAD_END)
-        if len(_HEAD_END) <= end < len(data) <= _BITE:
+        if len(_HEAD_END) <= end < len(data) <= _CHUNK_BYTES:
             return (data[:end], data[end:])
-        return (data[start : start + _BITE] for start in range(0, len(data), _BITE))
+        return (data[start : start + _CHUNK_BYTES] for start in range(0, len(data), _CHUNK_BYTES))
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Take one parsed head; interim ones (100, 102, 103, …) are counted and dropped."""
         code = data[0].code
-        if code in _INTERIM and code != SWITCHING_PROTOCOLS:
-            self._interim += 1
+        if code in _INTERIM_STATUSES and code != SWITCHING_PROTOCOLS:
+            self._interim_count += 1
             return
-        self._head_came = True
+        self._head_received = True
         super().feed_data(data, size)
 
     def close(self) -> None:
@@ -135,7 +137,7 @@ class Wire(ResponseHandler):
 
     def abort(self) -> None:
         """Close at once; what was not sent is dropped."""
-        self._wires.discard(self)
+        self._open_connections.discard(self)
         super().abort()
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException = _EXC_SENTINEL) -> None:
@@ -145,7 +147,7 @@ class Wire(ResponseHandler):
             set_exception(payload, exc, exc_cause)
         super().set_exception(exc, exc_cause)
 
-    def _break_off(self, why: str) -> None:
+    def _abort_with_error(self, why: str) -> None:
         if self.transport is not None:
             self.transport.abort()
         self.set_exception(BadHttpMessage(why))

@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, Final, cast
 
 import httpx
 
-from delivery.transport.destination import check_url
-from delivery.transport.tls import verified_tls
+from delivery.destinations.http.tls import create_tls_context
+from delivery.destinations.http.url_policy import check_url
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from delivery.transport.client import Transport
-    from delivery.transport.exchange import Exchange, Limits
-    from delivery.transport.proxy import Proxy
+    from delivery.destinations.http.exchange import AttemptLimits, Exchange
+    from delivery.destinations.http.proxy import Proxy
+    from delivery.destinations.http.transport import Transport
 
 # Documentation addresses (RFC 5737, RFC 3849): the routing table is asked, and no packet leaves.
-_FAR_AWAY: Final = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+_REMOTE_ADDRESSES: Final = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 _ANY_PORT: Final = 443
 
 
-def leaving_from() -> list[str]:
+def list_source_addresses() -> list[str]:
     """The addresses of this machine from which connections to the outside leave; none: there is no route."""
     found = []
-    for family, address in _FAR_AWAY:
+    for family, address in _REMOTE_ADDRESSES:
         try:
             with socket.socket(family, socket.SOCK_DGRAM) as asking:
                 asking.connect((address, _ANY_PORT))
@@ -38,15 +38,15 @@ def leaving_from() -> list[str]:
     return found
 
 
-async def reach(proxy: Proxy, *, limit: timedelta) -> None:
+async def check_proxy_connection(proxy: Proxy, *, limit: timedelta) -> None:
     """Connect to the proxy, and hang up; raises OSError, UnicodeError and TimeoutError."""
-    tls = verified_tls() if proxy.is_ssl else None
+    tls = create_tls_context() if proxy.is_ssl else None
     async with asyncio.timeout(limit.total_seconds()):
         _, writer = await asyncio.open_connection(proxy.host, proxy.port, ssl=tls)
         writer.close()
 
 
-async def certificate_of(
+async def get_certificate_expiry(
     host: str, port: int, *, limit: timedelta, tls: ssl.SSLContext | None = None
 ) -> datetime:
     """When the certificate of a server of ours ends, as it shows it itself.
@@ -54,13 +54,13 @@ async def certificate_of(
     Raises OSError, TimeoutError, and ssl.SSLCertVerificationError for one that is not trusted or has ended.
     """
     async with asyncio.timeout(limit.total_seconds()):
-        _, writer = await asyncio.open_connection(host, port, ssl=tls or verified_tls())
+        _, writer = await asyncio.open_connection(host, port, ssl=tls or create_tls_context())
         shown = cast("ssl.SSLObject", writer.get_extra_info("ssl_object")).getpeercert() or {}
         writer.close()
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(shown["notAfter"])), tz=UTC)
 
 
-async def get(transport: Transport, url: str, limits: Limits, *, now: datetime) -> Exchange:
+async def get(transport: Transport, url: str, limits: AttemptLimits, *, now: datetime) -> Exchange:
     """GET a URL on the way that deliveries take. Raises BadDestination for what no endpoint may be."""
     url = check_url(url, allow_http=True)
     request = httpx.Request("GET", url, headers={"user-agent": "Waybill/0.1"}, stream=httpx.ByteStream(b""))

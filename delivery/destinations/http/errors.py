@@ -12,8 +12,8 @@ import httpx
 from aiohttp import ClientConnectionError, ClientError, ClientPayloadError, ServerDisconnectedError
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
-from delivery.transport.connector import Inside
-from delivery.transport.faults_of_proxy import ProxyFault
+from delivery.destinations.http.pool import BlockedAddress
+from delivery.destinations.http.proxy_errors import ProxyFault
 from retries.outcome import (
     Blocked,
     CutShort,
@@ -27,16 +27,16 @@ from retries.outcome import (
 )
 
 if TYPE_CHECKING:
-    from delivery.transport.exchange import Trail
+    from delivery.destinations.http.exchange import ExchangeTrace
 
 E = TypeVar("E", bound=BaseException | None)
 
 _DIALLING: Final = frozenset({Phase.DNS, Phase.CONNECT, Phase.TLS})
 # Our own machine has run out of something: that says nothing about the receiver.
-_OUR_SHORTAGES: Final = frozenset(
+_LOCAL_RESOURCE_ERRNOS: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 )
-_SAID_PLAINLY: Final = {
+_PLAIN_MESSAGES: Final = {
     ServerDisconnectedError: "The connection was closed before an answer came",
     LineTooLong: "A line of the answer is too long",
 }
@@ -52,7 +52,7 @@ class DestinationBlocked(httpx.ConnectError):
         self.reason = reason
 
 
-def is_foreign(error: Exception) -> bool:
+def is_external_error(error: Exception) -> bool:
     """Whether this is an error that the network, TLS or a receiver can cause, and not a mistake of ours."""
     return isinstance(error, (OSError, ValueError, ClientError, HttpProcessingError))
 
@@ -62,28 +62,30 @@ def is_broken_connection(error: Exception) -> bool:
     return isinstance(error, (ClientConnectionError, ConnectionError))
 
 
-def translate(error: Exception, trail: Trail) -> httpx.TransportError:
+def translate_error(error: Exception, trace: ExchangeTrace) -> httpx.TransportError:
     """Find the httpx error for what went wrong, given how far the exchange had come."""
-    error = _beneath(error)
-    if isinstance(error, Inside):
+    error = _unwrap_tls_error(error)
+    if isinstance(error, BlockedAddress):
         return DestinationBlocked(error.host, error.address, error.reason)
     if isinstance(error, ProxyFault):
         return httpx.ProxyError(error.why)
-    if trail.at_proxy:
-        return httpx.ProxyError("the time was up" if isinstance(error, TimeoutError) else _detail(error))
+    if trace.at_proxy:
+        return httpx.ProxyError(
+            "the time was up" if isinstance(error, TimeoutError) else _describe_error(error)
+        )
     if isinstance(error, TimeoutError):
-        return _timeout(trail.phase)
+        return _build_timeout_error(trace.phase)
     kind: type[httpx.TransportError]
-    if trail.phase is None or trail.phase in _DIALLING:
+    if trace.phase is None or trace.phase in _DIALLING:
         kind = httpx.ConnectError
     elif isinstance(error, (HttpProcessingError, ClientPayloadError, ServerDisconnectedError)):
         kind = httpx.RemoteProtocolError
     else:
-        kind = httpx.WriteError if trail.phase is Phase.SEND else httpx.ReadError
-    return kind(_detail(error))
+        kind = httpx.WriteError if trace.phase is Phase.SEND else httpx.ReadError
+    return kind(_describe_error(error))
 
 
-def _timeout(phase: Phase | None) -> httpx.TimeoutException:
+def _build_timeout_error(phase: Phase | None) -> httpx.TimeoutException:
     if phase is None:
         return httpx.PoolTimeout("No connection became free in time.")
     if phase in _DIALLING:
@@ -93,7 +95,7 @@ def _timeout(phase: Phase | None) -> httpx.TimeoutException:
     return httpx.ReadTimeout(f"The time was up: {phase}.")
 
 
-def outcome_of(error: httpx.TransportError, trail: Trail) -> Outcome:  # noqa: PLR0911  one line for each outcome
+def classify_error(error: httpx.TransportError, trace: ExchangeTrace) -> Outcome:  # noqa: PLR0911  one line for each outcome
     """Say what came of an attempt that ended with this error."""
     cause = error.__cause__
     if isinstance(error, DestinationBlocked):
@@ -103,18 +105,18 @@ def outcome_of(error: httpx.TransportError, trail: Trail) -> Outcome:  # noqa: P
         return Blocked(error.request.url.host, None, str(error))
     if isinstance(error, httpx.TimeoutException):
         # Nothing was sent while it waited for one of our own connections.
-        return Interrupted() if trail.phase is None else TimedOut(trail.phase)
-    if isinstance(cause, OSError) and cause.errno in _OUR_SHORTAGES:
+        return Interrupted() if trace.phase is None else TimedOut(trace.phase)
+    if isinstance(cause, OSError) and cause.errno in _LOCAL_RESOURCE_ERRNOS:
         return Interrupted()
     if isinstance(error, httpx.ProxyError):
         return ProxyFailed(str(error))
-    if trail.status is not None:
-        return CutShort(trail.status)
-    return Unreachable(_fault(error, trail.phase), str(error))
+    if trace.status is not None:
+        return CutShort(trace.status)
+    return Unreachable(_classify_fault(error, trace.phase), str(error))
 
 
-def _fault(error: httpx.TransportError, phase: Phase | None) -> Fault:
-    cause = _beneath(error.__cause__)
+def _classify_fault(error: httpx.TransportError, phase: Phase | None) -> Fault:
+    cause = _unwrap_tls_error(error.__cause__)
     if phase is Phase.DNS:
         return Fault.DNS
     if isinstance(cause, ssl.SSLError) or (phase is Phase.TLS and isinstance(cause, ValueError)):
@@ -128,13 +130,13 @@ def _fault(error: httpx.TransportError, phase: Phase | None) -> Fault:
     return Fault.PROTOCOL if isinstance(error, httpx.RemoteProtocolError) else Fault.NETWORK
 
 
-def _beneath(error: E) -> E | ssl.SSLError:
+def _unwrap_tls_error(error: E) -> E | ssl.SSLError:
     """What TLS said (RFC 8446, section 6), where aiohttp tells of it as of an error of the network."""
     cause = None if error is None else error.__cause__
     return cause if isinstance(cause, ssl.SSLError) else error
 
 
-def _detail(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """Say in a few words what happened, without an address or the receiver's own bytes in it."""
     match error:
         case ssl.SSLCertVerificationError():
@@ -142,7 +144,7 @@ def _detail(error: Exception) -> str:
         case ssl.SSLError() | socket.gaierror():
             return error.strerror or type(error).__name__
         case ServerDisconnectedError() | LineTooLong():
-            return _SAID_PLAINLY[type(error)]
+            return _PLAIN_MESSAGES[type(error)]
         case HttpProcessingError():
             return error.message.strip().partition("\n")[0].rstrip(":")
         case OSError(errno=int(number)):

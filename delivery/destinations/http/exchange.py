@@ -7,29 +7,29 @@ from datetime import timedelta
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from delivery.model import Timings
+from delivery.domain.model import Timings
 
 if TYPE_CHECKING:
     from retries.outcome import Outcome, Phase
 
-LONGEST_TOTAL: Final = timedelta(seconds=30)
-_NONE: Final = timedelta(0)
+MAX_TOTAL_TIMEOUT: Final = timedelta(seconds=30)
+_ZERO: Final = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class AttemptLimits:
     """What one exchange may take. `connect` covers name, connection and TLS together; `total` covers all."""
 
-    connect: timedelta = timedelta(seconds=5)
-    total: timedelta = timedelta(seconds=15)
-    read_bytes: int = 65_536
+    connect_timeout: timedelta = timedelta(seconds=5)
+    total_timeout: timedelta = timedelta(seconds=15)
+    max_body_bytes: int = 65_536
 
     def __post_init__(self) -> None:
-        if not _NONE < self.total <= LONGEST_TOTAL:
-            raise ValueError(f"The total limit must be above zero and at most {LONGEST_TOTAL.seconds} s.")
-        if self.connect <= _NONE:
+        if not _ZERO < self.total_timeout <= MAX_TOTAL_TIMEOUT:
+            raise ValueError(f"The total limit must be above zero and at most {MAX_TOTAL_TIMEOUT.seconds} s.")
+        if self.connect_timeout <= _ZERO:
             raise ValueError("The connect limit must be above zero.")
-        if self.read_bytes < 0:
+        if self.max_body_bytes < 0:
             raise ValueError("The number of bytes to read must not be negative.")
 
 
@@ -54,7 +54,7 @@ class Exchange:
 
 
 @dataclass(slots=True)
-class Trail:
+class ExchangeTrace:
     """What is known of an exchange so far, written as it happens: a failure then tells how far it came.
 
     `phase` is what is under way; None while it waits for a free connection. Times are seconds.
@@ -66,8 +66,8 @@ class Trail:
     dns: float | None = None
     connect: float | None = None
     tls: float | None = None
-    asked_at: float | None = None
-    answered_at: float | None = None
+    sent_at: float | None = None
+    first_byte_at: float | None = None
     address: str | None = None
     reused: bool = False
     at_proxy: bool = False
@@ -76,19 +76,19 @@ class Trail:
     body: bytes = b""
     truncated: bool = False
 
-    def timings(self) -> Timings:
+    def build_timings(self) -> Timings:
         """Give the times as they stand, with the end of the exchange being now."""
         waited = None
-        if self.asked_at is not None and self.answered_at is not None:
-            waited = self.answered_at - self.asked_at
+        if self.sent_at is not None and self.first_byte_at is not None:
+            waited = self.first_byte_at - self.sent_at
         return Timings(
-            dns=_span(self.dns),
-            connect=_span(self.connect),
-            tls=_span(self.tls),
-            first_byte=_span(waited),
-            total=_span(perf_counter() - self.started),
+            dns=_to_timedelta(self.dns),
+            connect=_to_timedelta(self.connect),
+            tls=_to_timedelta(self.tls),
+            first_byte=_to_timedelta(waited),
+            total=_to_timedelta(perf_counter() - self.started),
         )
 
 
-def _span(seconds: float | None) -> timedelta | None:
+def _to_timedelta(seconds: float | None) -> timedelta | None:
     return None if seconds is None else timedelta(seconds=seconds)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 import aiohappyeyeballs
 from aiohttp import BaseConnector, ClientTimeout
 
-from delivery.transport.faults_of_proxy import ProxyFault
-from delivery.transport.names import is_address
-from delivery.transport.proxy import Greeting
-from delivery.transport.sources import ANY_SOURCE
-from delivery.transport.wire import Wire
+from delivery.destinations.dns import is_ip_address
+from delivery.destinations.http.connection import HttpConnection
+from delivery.destinations.http.proxy import ProxyHandshake
+from delivery.destinations.http.proxy_errors import ProxyFault
+from delivery.destinations.source_address import ANY_SOURCE_ADDRESS
 from retries.outcome import Phase
 
 if TYPE_CHECKING:
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
-    from delivery.certificates import ClientIdentity
-    from delivery.transport.exchange import Trail
-    from delivery.transport.guard import Guard
-    from delivery.transport.names import Names
-    from delivery.transport.proxy import Proxy
-    from delivery.transport.sources import Sources
-    from delivery.transport.tls import Contexts
+    from delivery.destinations.dns import DnsCache
+    from delivery.destinations.http.client_certificate import ClientIdentity
+    from delivery.destinations.http.exchange import ExchangeTrace
+    from delivery.destinations.http.proxy import Proxy
+    from delivery.destinations.http.tls import TlsContexts
+    from delivery.destinations.source_address import SourceAddresses
+    from delivery.destinations.ssrf_guard import Guard
 
-_MOST_ADDRESSES: Final = 6
-_NEXT_ADDRESS_AFTER: Final = 0.25  # seconds, as RFC 8305 recommends
+_MAX_ADDRESSES: Final = 6
+_HAPPY_EYEBALLS_DELAY_SECONDS: Final = 0.25  # seconds, as RFC 8305 recommends
 _NO_TIMEOUT: Final = ClientTimeout(total=None)  # the deadlines are ours
 
 
-class Inside(OSError):
+class BlockedAddress(OSError):
     """The guard refuses an address of this host. An OSError: to those who dial, one that failed."""
 
     def __init__(self, host: str, address: str, reason: str) -> None:
@@ -53,7 +53,7 @@ class Inside(OSError):
         self.reason = reason
 
 
-class Origin(NamedTuple):
+class PoolKey(NamedTuple):
     """Where a connection leads, and as whom: connections to the same origin are interchangeable."""
 
     host: str
@@ -62,47 +62,47 @@ class Origin(NamedTuple):
     identity: ClientIdentity | None = None
 
 
-class Dial:
+class DialRequest:
     """A wish for a connection. The pool reads `connection_key` and `proxy` of it, the rest is ours."""
 
-    __slots__ = ("connection_key", "limit", "trail")
+    __slots__ = ("connection_key", "timeout_seconds", "trace")
     proxy = None
 
-    def __init__(self, origin: Origin, limit: timedelta, trail: Trail) -> None:
-        self.connection_key = origin
-        self.limit = limit.total_seconds()
-        self.trail = trail
+    def __init__(self, pool_key: PoolKey, timeout: timedelta, trace: ExchangeTrace) -> None:
+        self.connection_key = pool_key
+        self.timeout_seconds = timeout.total_seconds()
+        self.trace = trace
 
 
-class Connector(BaseConnector):
+class ConnectionPool(BaseConnector):
     """Keeps connections, and dials new ones through the guard."""
 
     def __init__(  # noqa: PLR0913  each is a part of its own, most given by name
         self,
         guard: Guard,
-        names: Names,
-        tls: Contexts,
+        dns: DnsCache,
+        tls: TlsContexts,
         *,
-        most: int | None,
+        max_connections: int | None,
         keep_alive: timedelta,
         proxy: Proxy | None = None,
-        sources: Sources = ANY_SOURCE,
+        source_addresses: SourceAddresses = ANY_SOURCE_ADDRESS,
     ) -> None:
-        super().__init__(limit=most or 0, keepalive_timeout=keep_alive.total_seconds())
+        super().__init__(limit=max_connections or 0, keepalive_timeout=keep_alive.total_seconds())
         self._guard = guard
-        self._names = names
-        self._tls = tls
+        self._dns = dns
+        self._tls_contexts = tls
         self._proxy = proxy
-        self._sources = sources
-        self.wires: set[Wire] = set()
+        self._source_addresses = source_addresses
+        self.open_connections: set[HttpConnection] = set()
 
-    async def open(self, dial: Dial) -> Connection:
+    async def open_connection(self, dial: DialRequest) -> Connection:
         """Take a kept connection or dial a new one; raises OSError and TimeoutError."""
         return await self.connect(cast("ClientRequest", dial), [], _NO_TIMEOUT)
 
-    def forget(self, origin: Origin) -> None:
+    def close_idle(self, pool_key: PoolKey) -> None:
         """Close the idle connections to this origin."""
-        for wire, _ in self._conns.pop(cast("ConnectionKey", origin), ()):
+        for wire, _ in self._conns.pop(cast("ConnectionKey", pool_key), ()):
             wire.close()
 
     async def _create_connection(
@@ -112,143 +112,149 @@ class Connector(BaseConnector):
         timeout: ClientTimeout,  # noqa: ASYNC109  aiohttp's signature
     ) -> ResponseHandler:
         del traces, timeout  # never used here: no traces, and the dial has its own limit
-        dial = cast("Dial", req)
+        dial = cast("DialRequest", req)
         origin = dial.connection_key
-        async with asyncio.timeout(dial.limit):
-            tls = await self._tls.of(origin.identity) if origin.is_ssl else None
+        async with asyncio.timeout(dial.timeout_seconds):
+            tls = await self._tls_contexts.get_context(origin.identity) if origin.is_ssl else None
             if self._proxy is None:
-                return await self._dial(origin, tls, dial.trail)
-            return await self._dial_through(self._proxy, origin, tls, dial.trail)
+                return await self._dial(origin, tls, dial.trace)
+            return await self._dial_through_proxy(self._proxy, origin, tls, dial.trace)
 
-    async def _checked(self, origin: Origin, trail: Trail) -> tuple[str, ...]:
-        trail.phase = Phase.DNS
+    async def _resolve_checked(self, pool_key: PoolKey, trace: ExchangeTrace) -> tuple[str, ...]:
+        trace.phase = Phase.DNS
         began = perf_counter()
-        addresses = await self._names.addresses(origin.host)
+        addresses = await self._dns.resolve_host(pool_key.host)
         for address in addresses:
             # One inside address condemns the name: it may be half of a rebinding trick.
-            self._refuse_inside(origin, address)
-        trail.phase, trail.dns = Phase.CONNECT, perf_counter() - began
+            self._check_address(pool_key, address)
+        trace.phase, trace.dns = Phase.CONNECT, perf_counter() - began
         return addresses
 
-    async def _dial_through(
-        self, proxy: Proxy, origin: Origin, tls: ssl.SSLContext | None, trail: Trail
-    ) -> Wire:
+    async def _dial_through_proxy(
+        self, proxy: Proxy, pool_key: PoolKey, tls: ssl.SSLContext | None, trace: ExchangeTrace
+    ) -> HttpConnection:
         """Have the proxy connect to an address that was checked, and go on over that connection."""
-        if proxy.resolves and not is_address(origin.host):
-            self._refuse_port(origin)
-            there = origin.host
+        if proxy.resolves_names and not is_ip_address(pool_key.host):
+            self._check_port(pool_key)
+            there = pool_key.host
         else:
-            addresses = await self._checked(origin, trail)
+            addresses = await self._resolve_checked(pool_key, trace)
             # One is asked for, and proxies reach IPv4 more often than IPv6.
-            there = trail.address = next((one for one in addresses if ":" not in one), addresses[0])
-        trail.phase, began = Phase.CONNECT, perf_counter()
-        greeting = await self._greeted(proxy, trail)
+            there = trace.address = next((one for one in addresses if ":" not in one), addresses[0])
+        trace.phase, began = Phase.CONNECT, perf_counter()
+        greeting = await self._connect_to_proxy(proxy, trace)
         try:
-            await proxy.ask(greeting, there, origin.port)
+            await proxy.request_connection(greeting, there, pool_key.port)
             connected = perf_counter()
-            trail.connect = connected - began
-            wire = await self._wire_over(greeting, origin, tls, trail)
+            trace.connect = connected - began
+            wire = await self._connect_over_proxy(greeting, pool_key, tls, trace)
         except BaseException:
             if greeting.transport is not None:
                 greeting.transport.abort()
             raise
         if tls is not None:
-            trail.tls = perf_counter() - connected
+            trace.tls = perf_counter() - connected
         return wire
 
-    async def _greeted(self, proxy: Proxy, trail: Trail) -> Greeting:
+    async def _connect_to_proxy(self, proxy: Proxy, trace: ExchangeTrace) -> ProxyHandshake:
         """A connection to the proxy, whose address is the operator's and not for the guard to judge."""
-        trail.at_proxy = True
-        addresses = await self._names.addresses(proxy.host)
+        trace.at_proxy = True
+        addresses = await self._dns.resolve_host(proxy.host)
         sock = await aiohappyeyeballs.start_connection(
-            [_target(address, proxy.port) for address in addresses[:_MOST_ADDRESSES]],
-            happy_eyeballs_delay=_NEXT_ADDRESS_AFTER,
+            [_build_addr_info(address, proxy.port) for address in addresses[:_MAX_ADDRESSES]],
+            happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY_SECONDS,
             loop=self._loop,
-            socket_factory=self._sources.socket_for,
+            socket_factory=self._source_addresses.open_socket,
         )
         _, greeting = await self._loop.create_connection(
-            Greeting,
+            ProxyHandshake,
             sock=sock,
-            ssl=self._tls.nobodys if proxy.is_ssl else None,
+            ssl=self._tls_contexts.default if proxy.is_ssl else None,
             server_hostname=proxy.host if proxy.is_ssl else None,
         )
         # It is there. From here on slowness may be the destination's; what the proxy says is told apart.
-        trail.at_proxy = False
+        trace.at_proxy = False
         return greeting
 
-    async def _wire_over(
-        self, greeting: Greeting, origin: Origin, tls: ssl.SSLContext | None, trail: Trail
-    ) -> Wire:
-        wire = Wire(self._loop, self.wires)
-        through: asyncio.Transport | None = greeting.transport
+    async def _connect_over_proxy(
+        self, handshake: ProxyHandshake, pool_key: PoolKey, tls: ssl.SSLContext | None, trace: ExchangeTrace
+    ) -> HttpConnection:
+        wire = HttpConnection(self._loop, self.open_connections)
+        through: asyncio.Transport | None = handshake.transport
         if through is None:
             raise ProxyFault("it broke off the connection")
         if tls is not None:
-            trail.phase = Phase.TLS
-            through = await self._loop.start_tls(through, wire, tls, server_hostname=origin.host.rstrip("."))
+            trace.phase = Phase.TLS
+            through = await self._loop.start_tls(
+                through, wire, tls, server_hostname=pool_key.host.rstrip(".")
+            )
         else:
             through.set_protocol(wire)
         if through is None:
             raise ProxyFault("it broke off the connection")
         wire.connection_made(through)
-        wire.opened(trail.address)
+        wire.register_open(trace.address)
         return wire
 
-    async def _dial(self, origin: Origin, tls: ssl.SSLContext | None, trail: Trail) -> Wire:
-        addresses = await self._checked(origin, trail)
+    async def _dial(
+        self, pool_key: PoolKey, tls: ssl.SSLContext | None, trace: ExchangeTrace
+    ) -> HttpConnection:
+        addresses = await self._resolve_checked(pool_key, trace)
         resolved = perf_counter()
-        sock = await self._connect(origin, addresses[:_MOST_ADDRESSES], trail)
-        trail.address = sock.getpeername()[0]
+        sock = await self._connect_socket(pool_key, addresses[:_MAX_ADDRESSES], trace)
+        trace.address = sock.getpeername()[0]
         connected = perf_counter()
-        trail.connect = connected - resolved
-        wire = await self._wire_on(sock, origin, tls, trail)
+        trace.connect = connected - resolved
+        wire = await self._connect_http(sock, pool_key, tls, trace)
         if tls is not None:
-            trail.tls = perf_counter() - connected
+            trace.tls = perf_counter() - connected
         return wire
 
-    def _refuse_port(self, origin: Origin) -> None:
+    def _check_port(self, pool_key: PoolKey) -> None:
         """Refuse what can be refused of a name that the proxy looks up: its port."""
-        if self._guard.ports is not None and origin.port not in self._guard.ports:
-            raise Inside(origin.host, origin.host, f"port {origin.port}")
+        if self._guard.ports is not None and pool_key.port not in self._guard.ports:
+            raise BlockedAddress(pool_key.host, pool_key.host, f"port {pool_key.port}")
 
-    def _refuse_inside(self, origin: Origin, address: str) -> None:
-        reason = self._guard.refusal(address, origin.port)
+    def _check_address(self, pool_key: PoolKey, address: str) -> None:
+        reason = self._guard.find_refusal(address, pool_key.port)
         if reason is not None:
-            raise Inside(origin.host, address, reason)
+            raise BlockedAddress(pool_key.host, address, reason)
 
-    async def _connect(self, origin: Origin, addresses: tuple[str, ...], trail: Trail) -> socket.socket:
+    async def _connect_socket(
+        self, pool_key: PoolKey, addresses: tuple[str, ...], trace: ExchangeTrace
+    ) -> socket.socket:
         def door(target: aiohappyeyeballs.AddrInfoType) -> socket.socket:
             # The last thing that happens before a connection is made, for every address alike.
             address = target[4][0]
-            self._refuse_inside(origin, address)
-            trail.address = address
-            return self._sources.socket_for(target)
+            self._check_address(pool_key, address)
+            trace.address = address
+            return self._source_addresses.open_socket(target)
 
         return await aiohappyeyeballs.start_connection(
-            [_target(address, origin.port) for address in addresses],
-            happy_eyeballs_delay=_NEXT_ADDRESS_AFTER,
+            [_build_addr_info(address, pool_key.port) for address in addresses],
+            happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY_SECONDS,
             loop=self._loop,
             socket_factory=door,
         )
 
-    async def _wire_on(
-        self, sock: socket.socket, origin: Origin, tls: ssl.SSLContext | None, trail: Trail
-    ) -> Wire:
+    async def _connect_http(
+        self, sock: socket.socket, pool_key: PoolKey, tls: ssl.SSLContext | None, trace: ExchangeTrace
+    ) -> HttpConnection:
         if tls is not None:
-            trail.phase = Phase.TLS
+            trace.phase = Phase.TLS
         # The loop owns the socket now, and closes it when this fails or is cancelled. Closing it here as well
         # could close another connection, one that has been given the same number meanwhile.
         _, wire = await self._loop.create_connection(
-            lambda: Wire(self._loop, self.wires),
+            lambda: HttpConnection(self._loop, self.open_connections),
             sock=sock,
             ssl=tls,
-            server_hostname=None if tls is None else origin.host.rstrip("."),
+            server_hostname=None if tls is None else pool_key.host.rstrip("."),
         )
-        wire.opened(trail.address)
+        wire.register_open(trace.address)
         return wire
 
 
-def _target(address: str, port: int) -> aiohappyeyeballs.AddrInfoType:
+def _build_addr_info(address: str, port: int) -> aiohappyeyeballs.AddrInfoType:
     if ":" in address:
         return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port, 0, 0)
     return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port)

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from delivery.model import Timings
-from delivery.transport.destination import BadDestination, check_url
-from delivery.transport.exchange import Exchange
+from delivery.destinations.http.exchange import Exchange
+from delivery.destinations.http.url_policy import BadDestination, check_url
+from delivery.domain.model import Timings
 from retries.outcome import Blocked, Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from delivery.certificates import ClientIdentity
-    from delivery.transport.client import Transport
-    from delivery.transport.exchange import Limits
+    from delivery.destinations.http.client_certificate import ClientIdentity
+    from delivery.destinations.http.exchange import AttemptLimits
+    from delivery.destinations.http.transport import Transport
     from retries.outcome import Outcome
 
 
@@ -28,7 +28,7 @@ async def post(  # noqa: PLR0913  what a request is made of, each with its name
     url: str,
     headers: Mapping[str, str],
     body: bytes,
-    limits: Limits,
+    limits: AttemptLimits,
     *,
     now: datetime,
     identity: ClientIdentity | None = None,
@@ -39,25 +39,29 @@ async def post(  # noqa: PLR0913  what a request is made of, each with its name
     """
     try:
         # A stream of its own: httpx then adds no headers, and the transport does the framing anyway.
-        request = httpx.Request("POST", _checked(url), headers=headers, stream=httpx.ByteStream(body))
+        request = httpx.Request(
+            "POST", _parse_checked_url(url), headers=headers, stream=httpx.ByteStream(body)
+        )
     except BadDestination as error:
-        return _unsent(Blocked("", None, error.why))
+        return _build_unsent_exchange(Blocked("", None, error.why))
     except UnicodeError:
-        return _unsent(Blocked("", None, "A header has a name or a value that cannot be sent."))
+        return _build_unsent_exchange(
+            Blocked("", None, "A header has a name or a value that cannot be sent.")
+        )
     return await transport.send(request, limits, now=now, identity=identity)
 
 
-def interrupted() -> Exchange:
+def build_interrupted_exchange() -> Exchange:
     """An exchange that we broke off: what came of it is not known."""
-    return _unsent(Interrupted())
+    return _build_unsent_exchange(Interrupted())
 
 
 # Endpoints are posted to again and again, and reading a URL costs as much as signing.
 @lru_cache(maxsize=10_000)
-def _checked(url: str) -> httpx.URL:
+def _parse_checked_url(url: str) -> httpx.URL:
     """Check a URL once more where it is used: which schemes are allowed was decided when it was set."""
     return httpx.URL(check_url(url, allow_http=True))
 
 
-def _unsent(outcome: Outcome) -> Exchange:
+def _build_unsent_exchange(outcome: Outcome) -> Exchange:
     return Exchange(outcome, started=perf_counter(), timings=Timings())

@@ -15,21 +15,21 @@ from ipaddress import IPv4Address, ip_address
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import unquote, urlsplit
 
-from delivery.transport.faults_of_proxy import ProxyFault
-from delivery.transport.guard import LAST_PORT
+from delivery.destinations.http.proxy_errors import ProxyFault
+from delivery.destinations.ssrf_guard import MAX_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_PORTS: Final = {"http": 3128, "https": 443, "socks5": 1080, "socks5h": 1080}
-_LONGEST_HEAD: Final = 16_384
-_STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |\r)")
-_LONGEST_FIELD: Final = 255  # bytes of a name, user or password in SOCKS5
-_NO_SIGN_IN, _PASSWORD, _NEITHER = 0x00, 0x02, 0xFF
+_DEFAULT_PORTS: Final = {"http": 3128, "https": 443, "socks5": 1080, "socks5h": 1080}
+_MAX_HEAD_BYTES: Final = 16_384
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |\r)")
+_MAX_FIELD_BYTES: Final = 255  # bytes of a name, user or password in SOCKS5
+_NO_AUTH, _PASSWORD_AUTH, _NO_ACCEPTABLE_METHOD = 0x00, 0x02, 0xFF
 _ADDRESS_BYTES: Final = {0x01: 4, 0x04: 16}
 # What a SOCKS5 proxy says of the destination, and not of itself.
-_OF_DESTINATION: Final = {3: errno.ENETUNREACH, 4: errno.EHOSTUNREACH, 5: errno.ECONNREFUSED}
-_OF_PROXY: Final = {1: "it failed", 2: "it does not allow this destination"}
+_DESTINATION_ERRORS: Final = {3: errno.ENETUNREACH, 4: errno.EHOSTUNREACH, 5: errno.ECONNREFUSED}
+_PROXY_ERRORS: Final = {1: "it failed", 2: "it does not allow this destination"}
 
 
 class BadProxy(ValueError):
@@ -60,18 +60,28 @@ class Proxy:
         except ValueError:
             raise BadProxy from None
         more = parts.path.rstrip("/") or parts.query or parts.fragment
-        if parts.scheme not in _PORTS or not parts.hostname or port == 0 or more or not text.isascii():
+        if (
+            parts.scheme not in _DEFAULT_PORTS
+            or not parts.hostname
+            or port == 0
+            or more
+            or not text.isascii()
+        ):
             raise BadProxy
         user = None if parts.username is None else unquote(parts.username)
         proxy = cls(
-            parts.scheme, parts.hostname, port or _PORTS[parts.scheme], user, unquote(parts.password or "")
+            parts.scheme,
+            parts.hostname,
+            port or _DEFAULT_PORTS[parts.scheme],
+            user,
+            unquote(parts.password or ""),
         )
-        if not _may_sign_in(proxy):
+        if not _is_usable(proxy):
             raise BadProxy
         return proxy
 
     @property
-    def resolves(self) -> bool:
+    def resolves_names(self) -> bool:
         """Whether the proxy looks names up, so that the guard cannot."""
         return self.scheme == "socks5h"
 
@@ -80,58 +90,62 @@ class Proxy:
         """Whether the way to the proxy itself is encrypted."""
         return self.scheme == "https"
 
-    async def ask(self, greeting: Greeting, host: str, port: int) -> None:
+    async def request_connection(self, handshake: ProxyHandshake, host: str, port: int) -> None:
         """Have the proxy connect to a host; raises ProxyFault, and OSError for what it says of the host."""
         if self.scheme in {"http", "https"}:
-            await self._connect(greeting, host, port)
+            await self._request_http_connect(handshake, host, port)
         else:
-            await self._socks(greeting, host, port)
+            await self._request_socks(handshake, host, port)
 
-    async def _connect(self, greeting: Greeting, host: str, port: int) -> None:
+    async def _request_http_connect(self, handshake: ProxyHandshake, host: str, port: int) -> None:
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         lines = [f"CONNECT {where} HTTP/1.1", f"Host: {where}"]
         if self.user is not None:
             who = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
             lines.append(f"Proxy-Authorization: Basic {who}")
-        greeting.say("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
-        head = await greeting.until(b"\r\n\r\n", most=_LONGEST_HEAD)
-        status = _STATUS.match(head)
+        handshake.send_bytes("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
+        head = await handshake.read_until(b"\r\n\r\n", max_bytes=_MAX_HEAD_BYTES)
+        status = _STATUS_LINE.match(head)
         if status is None:
             raise ProxyFault("its answer was not valid HTTP")
         if not status[1].startswith(b"2"):
             raise ProxyFault(f"it answered {status[1].decode()}")
 
-    async def _socks(self, greeting: Greeting, host: str, port: int) -> None:
-        wanted = _NO_SIGN_IN if self.user is None else _PASSWORD
-        greeting.say(bytes((5, 1, wanted)))
-        version, chosen = await greeting.exactly(2)
+    async def _request_socks(self, handshake: ProxyHandshake, host: str, port: int) -> None:
+        wanted = _NO_AUTH if self.user is None else _PASSWORD_AUTH
+        handshake.send_bytes(bytes((5, 1, wanted)))
+        version, chosen = await handshake.read_exactly(2)
         if version != 5 or chosen != wanted:  # noqa: PLR2004  the protocol's own number
-            why = "it wants another way to sign in" if chosen == _NEITHER else "its answer was not SOCKS5"
+            why = (
+                "it wants another way to sign in"
+                if chosen == _NO_ACCEPTABLE_METHOD
+                else "its answer was not SOCKS5"
+            )
             raise ProxyFault(why)
         if self.user is not None:
             user, password = self.user.encode(), self.password.encode()
-            greeting.say(bytes((1, len(user))) + user + bytes((len(password),)) + password)
-            if (await greeting.exactly(2))[1]:
+            handshake.send_bytes(bytes((1, len(user))) + user + bytes((len(password),)) + password)
+            if (await handshake.read_exactly(2))[1]:
                 raise ProxyFault("it does not know our user and password")
-        greeting.say(b"\x05\x01\x00" + _named(host) + port.to_bytes(2, "big"))
-        version, reply, _, kind = await greeting.exactly(4)
+        handshake.send_bytes(b"\x05\x01\x00" + _encode_host(host) + port.to_bytes(2, "big"))
+        version, reply, _, kind = await handshake.read_exactly(4)
         if version != 5:  # noqa: PLR2004  the protocol's own number
             raise ProxyFault("its answer was not SOCKS5")
-        if (number := _OF_DESTINATION.get(reply)) is not None:
+        if (number := _DESTINATION_ERRORS.get(reply)) is not None:
             raise OSError(number, os.strerror(number))
         if reply:
-            raise ProxyFault(_OF_PROXY.get(reply, f"it answered {reply}"))
-        length = _ADDRESS_BYTES.get(kind) or (await greeting.exactly(1))[0]
-        await greeting.exactly(length + 2)
+            raise ProxyFault(_PROXY_ERRORS.get(reply, f"it answered {reply}"))
+        length = _ADDRESS_BYTES.get(kind) or (await handshake.read_exactly(1))[0]
+        await handshake.read_exactly(length + 2)
 
 
-class Greeting(asyncio.Protocol):
+class ProxyHandshake(asyncio.Protocol):
     """The beginning of a connection to a proxy, before it leads anywhere."""
 
     def __init__(self) -> None:
-        self._came = bytearray()
-        self._more = asyncio.Event()
-        self._over = False
+        self._buffer = bytearray()
+        self._data_arrived = asyncio.Event()
+        self._is_closed = False
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -140,47 +154,47 @@ class Greeting(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Keep what came."""
-        self._came += data
-        self._more.set()
+        self._buffer += data
+        self._data_arrived.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits."""
         del exc  # that it is over is all there is to know
-        self._over = True
-        self._more.set()
+        self._is_closed = True
+        self._data_arrived.set()
 
-    def say(self, words: bytes) -> None:
+    def send_bytes(self, data: bytes) -> None:
         """Send some bytes."""
         if self.transport is not None:
-            self.transport.write(words)
+            self.transport.write(data)
 
-    async def exactly(self, count: int) -> bytes:
+    async def read_exactly(self, count: int) -> bytes:
         """The next so many bytes; raises ProxyFault when they do not come."""
-        return await self._next(lambda came: count if len(came) >= count else None)
+        return await self._read_next(lambda came: count if len(came) >= count else None)
 
-    async def until(self, end: bytes, *, most: int) -> bytes:
+    async def read_until(self, end: bytes, *, max_bytes: int) -> bytes:
         """Everything up to this end, of which nothing may come after; raises ProxyFault."""
 
         def whole(came: bytes | bytearray) -> int | None:
             place = came.find(end)
-            if len(came) > most or 0 <= place < len(came) - len(end):
+            if len(came) > max_bytes or 0 <= place < len(came) - len(end):
                 raise ProxyFault("it said more than an answer")
             return None if place < 0 else len(came)
 
-        return await self._next(whole)
+        return await self._read_next(whole)
 
-    async def _next(self, whole: Callable[[bytes | bytearray], int | None]) -> bytes:
-        while (count := whole(self._came)) is None:
-            if self._over:
+    async def _read_next(self, measure: Callable[[bytes | bytearray], int | None]) -> bytes:
+        while (count := measure(self._buffer)) is None:
+            if self._is_closed:
                 raise ProxyFault("it broke off the connection")
-            self._more.clear()
-            await self._more.wait()
-        taken = bytes(self._came[:count])
-        del self._came[:count]
+            self._data_arrived.clear()
+            await self._data_arrived.wait()
+        taken = bytes(self._buffer[:count])
+        del self._buffer[:count]
         return taken
 
 
-def _named(host: str) -> bytes:
+def _encode_host(host: str) -> bytes:
     """A host as SOCKS5 writes it: kind, and address or name."""
     try:
         address = ip_address(host)
@@ -190,11 +204,11 @@ def _named(host: str) -> bytes:
     return bytes((0x01 if isinstance(address, IPv4Address) else 0x04,)) + address.packed
 
 
-def _may_sign_in(proxy: Proxy) -> bool:
+def _is_usable(proxy: Proxy) -> bool:
     """Whether user and password can be told to this proxy, and its port is one."""
     if proxy.user is None:
-        return proxy.port <= LAST_PORT
+        return proxy.port <= MAX_PORT
     said = (proxy.user.encode(), proxy.password.encode())
     if proxy.scheme in {"http", "https"}:
         return ":" not in proxy.user
-    return all(0 < len(one) <= _LONGEST_FIELD for one in said)
+    return all(0 < len(one) <= _MAX_FIELD_BYTES for one in said)

@@ -8,33 +8,34 @@ from datetime import timedelta
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from delivery.dispatch.tokens import Token, Tokens
-from delivery.model import Timings
-from delivery.transport import Exchange
-from delivery.transport.posting import post
+from delivery.destinations.http.exchange import Exchange
+from delivery.destinations.http.oauth import Token, TokenCache
+from delivery.destinations.http.post import post
+from delivery.domain.model import Timings
 from retries.outcome import Fault, Refused, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from delivery.credentials import OAuth2
-    from delivery.dispatch.destinations import Destination
-    from delivery.model import EndpointId
-    from delivery.transport import Limits, Transport
+    from delivery.destinations.http.auth import OAuth2
+    from delivery.destinations.http.exchange import AttemptLimits
+    from delivery.destinations.http.transport import Transport
+    from delivery.domain.model import EndpointId
+    from delivery.pipeline.destination_cache import Destination
     from retries.outcome import Outcome
 
-_NOT_AUTHORISED = 401
-_LEAST = timedelta(milliseconds=1)
+_HTTP_UNAUTHORIZED = 401
+_MIN_TIMEOUT = timedelta(milliseconds=1)
 
 
-class Sending:
+class Sender:
     """The way out of one worker process."""
 
     def __init__(self, transport: Transport, clock: Callable[[], datetime]) -> None:
         """Tokens are asked for through the same transport, and so through the same guard."""
         self._transport = transport
-        self._tokens = Tokens(transport, clock)
+        self._token_cache = TokenCache(transport, clock)
 
     async def send(
         self,
@@ -43,27 +44,27 @@ class Sending:
         headers: Mapping[str, str],
         body: bytes,
         *,
-        limits: Limits,
+        limits: AttemptLimits,
         now: datetime,
     ) -> Exchange:
         """Post to an endpoint and say what came of it."""
         if destination.oauth2 is None:
             return await self._post(destination, headers, body, limits, now)
-        ends = asyncio.get_running_loop().time() + limits.total.total_seconds()
+        ends = asyncio.get_running_loop().time() + limits.total_timeout.total_seconds()
         whose, began = (endpoint_id, destination.version), perf_counter()
         while True:
-            token = await self._token(whose, destination.oauth2, _left(limits, ends))
+            token = await self._get_token(whose, destination.oauth2, _compute_remaining_limits(limits, ends))
             if not isinstance(token, Token):
-                return _without_answer(token, began)
+                return _build_failed_exchange(token, began)
             carrying = {**headers, "authorization": f"Bearer {token.text}"}
-            left = _left(limits, ends)
+            left = _compute_remaining_limits(limits, ends)
             exchange = await self._post(destination, carrying, body, left, now)
-            refused = isinstance(exchange.outcome, Refused) and exchange.status == _NOT_AUTHORISED
+            refused = isinstance(exchange.outcome, Refused) and exchange.status == _HTTP_UNAUTHORIZED
             if not refused:
                 return exchange
-            self._tokens.forget(whose, token)
+            self._token_cache.discard_token(whose, token)
             # One that was made for this very request is not made better by another.
-            if token.fresh:
+            if token.is_fresh:
                 return exchange
 
     async def _post(
@@ -71,25 +72,25 @@ class Sending:
         destination: Destination,
         headers: Mapping[str, str],
         body: bytes,
-        limits: Limits,
+        limits: AttemptLimits,
         now: datetime,
     ) -> Exchange:
-        url, identity = destination.url, destination.identity
+        url, identity = destination.url, destination.client_identity
         return await post(self._transport, url, headers, body, limits, now=now, identity=identity)
 
-    async def _token(
-        self, whose: tuple[EndpointId, int], credentials: OAuth2, limits: Limits
+    async def _get_token(
+        self, key: tuple[EndpointId, int], credentials: OAuth2, limits: AttemptLimits
     ) -> Token | Outcome:
-        if limits.total <= _LEAST:
+        if limits.total_timeout <= _MIN_TIMEOUT:
             return Unreachable(Fault.TOKEN, "the time was up")
-        return await self._tokens.of(whose, credentials, limits)
+        return await self._token_cache.get_token(key, credentials, limits)
 
 
-def _left(limits: Limits, ends: float) -> Limits:
+def _compute_remaining_limits(limits: AttemptLimits, ends: float) -> AttemptLimits:
     left = timedelta(seconds=ends - asyncio.get_running_loop().time())
-    return replace(limits, total=max(left, _LEAST))
+    return replace(limits, total_timeout=max(left, _MIN_TIMEOUT))
 
 
-def _without_answer(outcome: Outcome, began: float) -> Exchange:
+def _build_failed_exchange(outcome: Outcome, began: float) -> Exchange:
     took = timedelta(seconds=perf_counter() - began)
     return Exchange(outcome, started=began, timings=Timings(total=took))

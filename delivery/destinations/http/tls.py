@@ -13,12 +13,12 @@ import certifi
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from delivery.certificates import ClientIdentity
+    from delivery.destinations.http.client_certificate import ClientIdentity
 
-MOST_KEPT: Final = 256
+MAX_CACHED_CONTEXTS: Final = 256
 
 
-def verified_tls() -> ssl.SSLContext:
+def create_tls_context() -> ssl.SSLContext:
     """Make a TLS context that verifies: TLS 1.2 or newer, trusting the system's authorities and certifi's.
 
     Both, because a bare machine has none of its own, and an operator may have added a private one.
@@ -30,34 +30,36 @@ def verified_tls() -> ssl.SSLContext:
     return context
 
 
-class Contexts:
+class TlsContexts:
     """One context for all who show nothing, and one for each client identity shown lately.
 
     A context holds every authority that is trusted, about a megabyte: only so many are kept.
     """
 
-    def __init__(self, make: Callable[[], ssl.SSLContext]) -> None:
+    def __init__(self, create: Callable[[], ssl.SSLContext]) -> None:
         """Make the one for all at once."""
-        self._make = make
-        self.nobodys = make()
-        self._kept: OrderedDict[ClientIdentity, ssl.SSLContext] = OrderedDict()
+        self._create = create
+        self.default = create()
+        self._cache: OrderedDict[ClientIdentity, ssl.SSLContext] = OrderedDict()
 
-    async def of(self, identity: ClientIdentity | None) -> ssl.SSLContext:
+    async def get_context(self, identity: ClientIdentity | None) -> ssl.SSLContext:
         """The context that shows this identity; raises ssl.SSLError for one that OpenSSL does not take."""
         if identity is None:
-            return self.nobodys
-        kept = self._kept.get(identity)
+            return self.default
+        kept = self._cache.get(identity)
         if kept is None:
             # Tens of milliseconds of reading authorities, for which nobody else is to wait.
-            kept = self._kept[identity] = await asyncio.to_thread(_showing, self._make, identity)
-            if len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(identity)
+            kept = self._cache[identity] = await asyncio.to_thread(
+                _create_client_context, self._create, identity
+            )
+            if len(self._cache) > MAX_CACHED_CONTEXTS:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(identity)
         return kept
 
 
-def _showing(make: Callable[[], ssl.SSLContext], identity: ClientIdentity) -> ssl.SSLContext:
-    context = make()
+def _create_client_context(create: Callable[[], ssl.SSLContext], identity: ClientIdentity) -> ssl.SSLContext:
+    context = create()
     # OpenSSL reads files only, through Python: this one is in memory, without a name, and gone when closed.
     place = os.memfd_create("identity", os.MFD_CLOEXEC)
     try:

@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING, Final, cast
 import httpx
 import structlog
 
-from delivery.transport.connector import Connector, Dial
-from delivery.transport.exchange import Exchange, Limits, Trail
-from delivery.transport.faults import is_broken_connection, is_foreign, outcome_of, translate
-from delivery.transport.guard import Guard
-from delivery.transport.names import Lookup, Names, system_lookup
-from delivery.transport.question import Question, question_of
-from delivery.transport.sources import ANY_SOURCE, Sources
-from delivery.transport.tls import Contexts, verified_tls
-from delivery.transport.wire import SWITCHING_PROTOCOLS, Wire
+from delivery.destinations.dns import DnsCache, Lookup, resolve_with_system
+from delivery.destinations.http.connection import SWITCHING_PROTOCOLS, HttpConnection
+from delivery.destinations.http.errors import (
+    classify_error,
+    is_broken_connection,
+    is_external_error,
+    translate_error,
+)
+from delivery.destinations.http.exchange import AttemptLimits, Exchange, ExchangeTrace
+from delivery.destinations.http.pool import ConnectionPool, DialRequest
+from delivery.destinations.http.request import EncodedRequest, encode_request
+from delivery.destinations.http.tls import TlsContexts, create_tls_context
+from delivery.destinations.source_address import ANY_SOURCE_ADDRESS, SourceAddresses
+from delivery.destinations.ssrf_guard import Guard
 from retries.outcome import Interrupted, Outcome, Phase, classify_status
 from retries.retry_after import parse_retry_after
 
@@ -31,11 +36,11 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.streams import StreamReader
 
-    from delivery.certificates import ClientIdentity
-    from delivery.transport.proxy import Proxy
+    from delivery.destinations.http.client_certificate import ClientIdentity
+    from delivery.destinations.http.proxy import Proxy
 
-_HEADERS_KEPT: Final = 64
-_HEADER_BYTES_KEPT: Final = 16_384
+_MAX_STORED_HEADERS: Final = 64
+_MAX_STORED_HEADER_BYTES: Final = 16_384
 _log = structlog.get_logger(__name__)
 
 
@@ -51,36 +56,36 @@ class Transport(httpx.AsyncBaseTransport):
         self,
         *,
         guard: Guard | None = None,
-        tls: Callable[[], ssl.SSLContext] = verified_tls,
-        lookup: Lookup = system_lookup,
+        create_tls: Callable[[], ssl.SSLContext] = create_tls_context,
+        lookup: Lookup = resolve_with_system,
         max_connections: int | None = None,
         keep_alive: timedelta = timedelta(seconds=15),
-        keep_idle: int = 256,
+        max_idle: int = 256,
         proxy: Proxy | None = None,
-        sources: Sources = ANY_SOURCE,
+        source_addresses: SourceAddresses = ANY_SOURCE_ADDRESS,
     ) -> None:
-        self._names = Names(lookup)
-        self._keep_idle = keep_idle
+        self._dns = DnsCache(lookup)
+        self._max_idle = max_idle
         self._busy = 0
-        self._connector = Connector(
+        self._pool = ConnectionPool(
             guard or Guard(),
-            self._names,
-            Contexts(tls),
-            most=max_connections,
+            self._dns,
+            TlsContexts(create_tls),
+            max_connections=max_connections,
             keep_alive=keep_alive,
             proxy=proxy,
-            sources=sources,
+            source_addresses=source_addresses,
         )
 
     @property
-    def open_connections(self) -> int:
+    def open_connection_count(self) -> int:
         """How many connections are open, busy or idle."""
-        return len(self._connector.wires)
+        return len(self._pool.open_connections)
 
     async def send(
         self,
         request: httpx.Request,
-        limits: Limits,
+        limits: AttemptLimits,
         *,
         now: datetime,
         identity: ClientIdentity | None = None,
@@ -90,15 +95,15 @@ class Transport(httpx.AsyncBaseTransport):
         `now` dates a Retry-After that names a moment; `identity` is shown to a receiver that asks for one.
         Cancelling passes through, and closes the connection.
         """
-        trail = Trail()
+        trail = ExchangeTrace()
         outcome: Outcome
         try:
             await self._exchange(request, limits, trail, identity)
         except httpx.TransportError as error:
-            outcome = Interrupted() if self._connector.closed else outcome_of(error, trail)
+            outcome = Interrupted() if self._pool.closed else classify_error(error, trail)
         else:
-            outcome = classify_status(cast("int", trail.status), _retry_after(trail, now))
-        return _record(outcome, trail)
+            outcome = classify_status(cast("int", trail.status), _read_retry_after(trail, now))
+        return _build_exchange(outcome, trail)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request as httpx's transports do: an answer or an httpx error.
@@ -106,8 +111,8 @@ class Transport(httpx.AsyncBaseTransport):
         Limits are taken from `request.extensions["limits"]`. The body has been read when this returns, cut at
         the limit if `response.extensions["truncated"]`, and is unpacked only if the caller asks httpx to.
         """
-        trail = Trail()
-        await self._exchange(request, request.extensions.get("limits", Limits()), trail)
+        trail = ExchangeTrace()
+        await self._exchange(request, request.extensions.get("limits", AttemptLimits()), trail)
         return httpx.Response(
             cast("int", trail.status),
             headers=list(trail.raw_headers),
@@ -117,120 +122,132 @@ class Transport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close every connection; exchanges under way end as interrupted."""
-        await self._connector.close()
-        await self._names.aclose()
+        await self._pool.close()
+        await self._dns.aclose()
 
     async def _exchange(
-        self, request: httpx.Request, limits: Limits, trail: Trail, identity: ClientIdentity | None = None
+        self,
+        request: httpx.Request,
+        limits: AttemptLimits,
+        trace: ExchangeTrace,
+        identity: ClientIdentity | None = None,
     ) -> None:
         try:
-            async with asyncio.timeout(limits.total.total_seconds()):
-                question = question_of(request, await request.aread(), identity)
-                await self._ask(question, limits, trail)
+            async with asyncio.timeout(limits.total_timeout.total_seconds()):
+                question = encode_request(request, await request.aread(), identity)
+                await self._send_with_reconnect(question, limits, trace)
         except asyncio.CancelledError:
             current = asyncio.current_task()
-            if not self._connector.closed or (current is not None and current.cancelling()):
+            if not self._pool.closed or (current is not None and current.cancelling()):
                 raise
             # Closing the transport cancels what waits inside it; nobody cancelled the one who asked.
             raise httpx.ConnectError("The transport was closed.") from None
         except httpx.TransportError:
             raise
         except Exception as error:
-            if not is_foreign(error):
+            if not is_external_error(error):
                 _log.exception("transport.unexpected")
-            raise translate(error, trail) from error
+            raise translate_error(error, trace) from error
 
-    async def _ask(self, question: Question, limits: Limits, trail: Trail) -> None:
+    async def _send_with_reconnect(
+        self, encoded: EncodedRequest, limits: AttemptLimits, trace: ExchangeTrace
+    ) -> None:
         """Ask, and once more when a kept connection turns out to have been closed by the other side."""
         try:
-            await self._ask_once(question, limits, trail)
+            await self._send_once(encoded, limits, trace)
         except Exception as error:
-            if not (trail.reused and trail.answered_at is None and is_broken_connection(error)):
+            if not (trace.reused and trace.first_byte_at is None and is_broken_connection(error)):
                 raise
             # The others to that origin are most likely as stale: forgotten, so that a new one is dialled.
-            self._connector.forget(question.origin)
-            trail.phase, trail.reused = None, False
-            await self._ask_once(question, limits, trail)
+            self._pool.close_idle(encoded.pool_key)
+            trace.phase, trace.reused = None, False
+            await self._send_once(encoded, limits, trace)
 
-    async def _ask_once(self, question: Question, limits: Limits, trail: Trail) -> None:
-        connection = await self._connector.open(Dial(question.origin, limits.connect, trail))
-        wire = cast("Wire", connection.protocol)
+    async def _send_once(self, encoded: EncodedRequest, limits: AttemptLimits, trace: ExchangeTrace) -> None:
+        connection = await self._pool.open_connection(
+            DialRequest(encoded.pool_key, limits.connect_timeout, trace)
+        )
+        wire = cast("HttpConnection", connection.protocol)
         self._busy += 1
         try:
-            await _converse(wire, question, limits, trail)
+            await _exchange_over(wire, encoded, limits, trace)
         except BaseException:
-            if trail.phase is Phase.FIRST_BYTE and wire.unsent:
-                trail.phase = Phase.SEND
+            if trace.phase is Phase.FIRST_BYTE and wire.has_unsent_bytes:
+                trace.phase = Phase.SEND
             connection.close()
             raise
         else:
-            self._put_back(connection, wire, trail)
+            self._release_connection(connection, wire, trace)
         finally:
             self._busy -= 1
 
-    def _put_back(self, connection: Connection, wire: Wire, trail: Trail) -> None:
-        wire.end()
-        spent = trail.truncated or wire.unsent or trail.status == SWITCHING_PROTOCOLS
-        if spent or self.open_connections - self._busy >= self._keep_idle:
+    def _release_connection(
+        self, connection: Connection, http_connection: HttpConnection, trace: ExchangeTrace
+    ) -> None:
+        http_connection.end_response()
+        spent = trace.truncated or http_connection.has_unsent_bytes or trace.status == SWITCHING_PROTOCOLS
+        if spent or self.open_connection_count - self._busy >= self._max_idle:
             connection.close()
         else:
             connection.release()
 
 
-async def _converse(wire: Wire, question: Question, limits: Limits, trail: Trail) -> None:
-    wire.begin(trail, read_bytes=limits.read_bytes, with_body=question.expects_body)
-    wire.write(question.pieces)
-    trail.phase, trail.asked_at = Phase.FIRST_BYTE, perf_counter()
-    head, payload = await wire.read()
-    trail.phase, trail.status, trail.raw_headers = Phase.BODY, head.code, head.raw_headers
+async def _exchange_over(
+    connection: HttpConnection, encoded: EncodedRequest, limits: AttemptLimits, trace: ExchangeTrace
+) -> None:
+    connection.begin_response(trace, max_body_bytes=limits.max_body_bytes, with_body=encoded.expects_body)
+    connection.write_request(encoded.chunks)
+    trace.phase, trace.sent_at = Phase.FIRST_BYTE, perf_counter()
+    head, payload = await connection.read()
+    trace.phase, trace.status, trace.raw_headers = Phase.BODY, head.code, head.raw_headers
     if head.code != SWITCHING_PROTOCOLS:
-        await _read_body(payload, limits.read_bytes, trail)
+        await _read_body(payload, limits.max_body_bytes, trace)
 
 
-async def _read_body(payload: StreamReader, most: int, trail: Trail) -> None:
+async def _read_body(payload: StreamReader, max_bytes: int, trace: ExchangeTrace) -> None:
     """Read up to the limit; what lies beyond is never read, and no longer matters."""
     body = bytearray()
     try:
-        while len(body) < most and not payload.at_eof():
+        while len(body) < max_bytes and not payload.at_eof():
             body += await payload.readany()
     except Exception:
         # aiohttp's reader keeps what it holds to itself once the answer has broken off.
         body += b"".join(payload._buffer)  # noqa: SLF001  there is no public way to it
-        if len(body) < most:
+        if len(body) < max_bytes:
             raise
     finally:
-        trail.body = bytes(body[:most])
-    trail.truncated = len(body) > most or not payload.at_eof()
+        trace.body = bytes(body[:max_bytes])
+    trace.truncated = len(body) > max_bytes or not payload.at_eof()
 
 
-def _retry_after(trail: Trail, now: datetime) -> timedelta | None:
-    for name, value in trail.raw_headers:
+def _read_retry_after(trace: ExchangeTrace, now: datetime) -> timedelta | None:
+    for name, value in trace.raw_headers:
         if name.lower() == b"retry-after":
             return parse_retry_after(value, now=now)
     return None
 
 
-def _record(outcome: Outcome, trail: Trail) -> Exchange:
+def _build_exchange(outcome: Outcome, trace: ExchangeTrace) -> Exchange:
     return Exchange(
         outcome,
-        started=trail.started,
-        timings=trail.timings(),
-        status=trail.status,
-        headers=_bounded(trail.raw_headers),
-        body=trail.body,
-        body_truncated=trail.truncated,
-        address=trail.address,
-        reused=trail.reused,
+        started=trace.started,
+        timings=trace.build_timings(),
+        status=trace.status,
+        headers=_limit_headers(trace.raw_headers),
+        body=trace.body,
+        body_truncated=trace.truncated,
+        address=trace.address,
+        reused=trace.reused,
     )
 
 
-def _bounded(raw_headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
+def _limit_headers(raw_headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
     """Keep the first headers: at most 64, and at most 16 KiB of them."""
     kept: list[tuple[str, str]] = []
     size = 0
-    for name, value in islice(raw_headers, _HEADERS_KEPT):
+    for name, value in islice(raw_headers, _MAX_STORED_HEADERS):
         size += len(name) + len(value)
-        if size > _HEADER_BYTES_KEPT:
+        if size > _MAX_STORED_HEADER_BYTES:
             break
         kept.append((name.decode("latin-1"), value.decode("latin-1")))
     return tuple(kept)

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from delivery.transport.guard import LAST_PORT
+from delivery.destinations.ssrf_guard import MAX_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from ipaddress import IPv4Address
 
-    from delivery.transport.guard import Guard
+    from delivery.destinations.ssrf_guard import Guard
 
-LONGEST_URL: Final = 2048
-LONGEST_HOST: Final = 253
-MOST_HEADERS: Final = 20
-MOST_HEADER_BYTES: Final = 4096
+MAX_URL_CHARS: Final = 2048
+MAX_HOST_CHARS: Final = 253
+MAX_HEADERS: Final = 20
+MAX_HEADER_BYTES: Final = 4096
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
 _FORBIDDEN_IN_URL: Final = re.compile(
@@ -44,9 +44,9 @@ _RESERVED: Final = frozenset({
     "user-agent",  # tells receivers who calls them
 })  # fmt: skip
 _RESERVED_PREFIXES: Final = ("webhook-", "waybill-", "proxy-")
-_OF_CLOUDEVENTS: Final = "ce-"
+_CLOUDEVENTS_PREFIX: Final = "ce-"
 # Gateways that hand headers on as variables (CGI, WSGI) write each of these as an underscore.
-_SAME_TO_A_GATEWAY: Final = re.compile(r"[^a-z0-9]")
+_CGI_EQUIVALENT: Final = re.compile(r"[^a-z0-9]")
 
 
 class BadDestination(ValueError):
@@ -72,54 +72,58 @@ def check_url(url: str, *, allow_http: bool) -> str:
     Parsed by the same code that reads it when it is sent to, so that both see the same host. A literal
     address passes here; `refused_literal` tells early what the guard will say to it.
     """
-    if len(url) > LONGEST_URL:
-        raise BadDestination(f"The URL must not be longer than {LONGEST_URL} characters.")
+    if len(url) > MAX_URL_CHARS:
+        raise BadDestination(f"The URL must not be longer than {MAX_URL_CHARS} characters.")
     if _FORBIDDEN_IN_URL.search(url):
         raise BadDestination("The URL must not contain spaces, control characters or backslashes.")
     if "#" in url:
         raise BadDestination("The URL must not have a fragment.")
-    parsed = _parse(url)
+    parsed = _parse_url(url)
     if parsed.scheme not in _DEFAULT_PORTS or (parsed.scheme == "http" and not allow_http):
         schemes = "https or http" if allow_http else "https"
         raise BadDestination(f"The URL must begin with {schemes}://.")
     authority = _AUTHORITY.match(url)
     if authority is not None and "@" in authority[1]:
         raise BadDestination("The URL must not contain a user name or password.")
-    normal = f"{parsed.scheme}://{_host(parsed)}{_port(parsed)}{parsed.raw_path.decode('ascii')}"
-    if len(normal) > LONGEST_URL:
-        raise BadDestination(f"The URL must not be longer than {LONGEST_URL} characters once it is encoded.")
+    normal = (
+        f"{parsed.scheme}://{_normalize_host(parsed)}{_format_port(parsed)}{parsed.raw_path.decode('ascii')}"
+    )
+    if len(normal) > MAX_URL_CHARS:
+        raise BadDestination(
+            f"The URL must not be longer than {MAX_URL_CHARS} characters once it is encoded."
+        )
     return normal
 
 
-def _parse(url: str) -> httpx.URL:
+def _parse_url(url: str) -> httpx.URL:
     try:
         return httpx.URL(url)
     except (httpx.InvalidURL, UnicodeError) as error:  # a lone surrogate cannot be encoded
         raise BadDestination("The URL cannot be read.") from error
 
 
-def _host(url: httpx.URL) -> str:
+def _normalize_host(url: httpx.URL) -> str:
     host = url.raw_host.decode("ascii").lower()
     if not host:
         raise BadDestination("The URL must name a host.")
-    literal = _literal(host)
+    literal = _parse_literal(host)
     if literal is not None:
         return f"[{literal}]" if isinstance(literal, IPv6Address) else str(literal)
     host = host.removesuffix(".")
-    if len(host) > LONGEST_HOST or not _HOST.fullmatch(host) or _ENDS_IN_A_NUMBER.fullmatch(host):
+    if len(host) > MAX_HOST_CHARS or not _HOST.fullmatch(host) or _ENDS_IN_A_NUMBER.fullmatch(host):
         raise BadDestination("The URL's host is neither a valid name nor an address.")
     return host
 
 
-def _port(url: httpx.URL) -> str:
+def _format_port(url: httpx.URL) -> str:
     if url.port is None or url.port == _DEFAULT_PORTS[url.scheme]:
         return ""
-    if not 1 <= url.port <= LAST_PORT:
-        raise BadDestination(f"The URL's port must be between 1 and {LAST_PORT}.")
+    if not 1 <= url.port <= MAX_PORT:
+        raise BadDestination(f"The URL's port must be between 1 and {MAX_PORT}.")
     return f":{url.port}"
 
 
-def _literal(host: str) -> IPv4Address | IPv6Address | None:
+def _parse_literal(host: str) -> IPv4Address | IPv6Address | None:
     if "%" in host:  # a zone: an address that means something on this machine alone
         return None
     with suppress(ValueError):
@@ -127,16 +131,16 @@ def _literal(host: str) -> IPv4Address | IPv6Address | None:
     return None
 
 
-def refused_literal(url: str, guard: Guard) -> str | None:
+def find_literal_refusal(url: str, guard: Guard) -> str | None:
     """Say why the guard would never dial this URL: an inside address written out, or a port; None otherwise.
 
     For a checked URL. A name gets no verdict here: what it resolves to is looked at when it is dialled.
     """
     parsed = httpx.URL(url)
     port = _DEFAULT_PORTS[parsed.scheme] if parsed.port is None else parsed.port
-    literal = _literal(parsed.raw_host.decode("ascii"))
+    literal = _parse_literal(parsed.raw_host.decode("ascii"))
     if literal is not None:
-        return guard.refusal(literal, port)
+        return guard.find_refusal(literal, port)
     return f"port {port}" if guard.ports is not None and port not in guard.ports else None
 
 
@@ -146,10 +150,10 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     At most 20, at most 4 KiB together, names that are tokens (RFC 9110, section 5.6.2), values of visible
     ASCII. Names that the engine, the connection or CloudEvents need for themselves are refused.
     """
-    if len(headers) > MOST_HEADERS:
-        raise BadHeader(None, f"There must not be more than {MOST_HEADERS} headers.")
-    if sum(len(name) + len(value) + len(": \r\n") for name, value in headers.items()) > MOST_HEADER_BYTES:
-        raise BadHeader(None, f"The headers must not be longer than {MOST_HEADER_BYTES} bytes in total.")
+    if len(headers) > MAX_HEADERS:
+        raise BadHeader(None, f"There must not be more than {MAX_HEADERS} headers.")
+    if sum(len(name) + len(value) + len(": \r\n") for name, value in headers.items()) > MAX_HEADER_BYTES:
+        raise BadHeader(None, f"The headers must not be longer than {MAX_HEADER_BYTES} bytes in total.")
     seen: set[str] = set()
     for name, value in headers.items():
         _check_header(name, value)
@@ -162,10 +166,10 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
 def _check_header(name: str, value: str) -> None:
     if not _TOKEN.fullmatch(name):
         raise BadHeader(name, "A header's name must be letters, digits, and - or a few other signs.")
-    plain = _SAME_TO_A_GATEWAY.sub("-", name.lower())
+    plain = _CGI_EQUIVALENT.sub("-", name.lower())
     if plain in _RESERVED or plain.startswith(_RESERVED_PREFIXES):
         raise BadHeader(name, "This header is set by the engine.")
-    if plain.startswith(_OF_CLOUDEVENTS):
+    if plain.startswith(_CLOUDEVENTS_PREFIX):
         raise BadHeader(name, "Such headers are the attributes of CloudEvents: choose that format instead.")
     if not _VISIBLE.fullmatch(value):
         raise BadHeader(name, "A header's value must be visible ASCII, without spaces at its ends.")

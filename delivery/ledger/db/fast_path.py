@@ -26,42 +26,44 @@ if TYPE_CHECKING:
 
     Connection = psycopg.AsyncConnection[Any]
     # A transaction, or a connection on which every statement is one.
-    Door = AsyncConnection | Connection
+    Executor = AsyncConnection | Connection
 
-PATIENCE_SECONDS: Final = 10.0
-_OLDEST_SECONDS: Final = 1800.0
+ACQUIRE_TIMEOUT_SECONDS: Final = 10.0
+_MAX_CONNECTION_AGE_SECONDS: Final = 1800.0
 _DIALECT: Final = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 
 
-async def run(door: Door, statement: TextClause, values: Mapping[str, Any]) -> list[Any]:
+async def execute(executor: Executor, statement: TextClause, values: Mapping[str, Any]) -> list[Any]:
     """Run one statement, within the transaction if the door is one; its rows have their columns' names."""
-    connection = door if isinstance(door, psycopg.AsyncConnection) else driver_of(door)
+    connection = (
+        executor if isinstance(executor, psycopg.AsyncConnection) else get_driver_connection(executor)
+    )
     cursor = connection.cursor(row_factory=namedtuple_row, binary=True)
-    await cursor.execute(_words(statement), values)
+    await cursor.execute(_compile_statement(statement), values)
     return [] if cursor.description is None else await cursor.fetchall()
 
 
-def send_lists_in_binary(connection: Connection) -> None:
+def register_binary_lists(connection: Connection) -> None:
     """Bulk statements are made of lists: psycopg writes them five to twenty times faster in binary."""
     connection.adapters.register_dumper(list, ListBinaryDumper)
 
 
-class Connections:
+class AutocommitPool:
     """Connections on which every statement is a transaction of its own, kept for the next one."""
 
-    def __init__(self, url: str, *, most: int, options: Mapping[str, Any]) -> None:
+    def __init__(self, url: str, *, max_connections: int, options: Mapping[str, Any]) -> None:
         """Nothing is dialled yet; `options` are psycopg's."""
         self._url = url.replace("+psycopg", "", 1)
         self._options = options
-        self._places = asyncio.Semaphore(most)
+        self._slots = asyncio.Semaphore(max_connections)
         self._idle: list[tuple[float, Connection]] = []
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[Connection]:
+    async def acquire(self) -> AsyncIterator[Connection]:
         """A connection for a while. Raises psycopg's errors, one also when none becomes free."""
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS if self._places.locked() else None):
-                await self._places.acquire()
+            async with asyncio.timeout(ACQUIRE_TIMEOUT_SECONDS if self._slots.locked() else None):
+                await self._slots.acquire()
         except TimeoutError:
             raise psycopg.OperationalError("no connection became free") from None
         try:
@@ -71,7 +73,7 @@ class Connections:
             finally:
                 await self._put_back(opened_at, connection)
         finally:
-            self._places.release()
+            self._slots.release()
 
     async def close(self) -> None:
         """Close those that nobody uses."""
@@ -83,20 +85,20 @@ class Connections:
         connection: Connection = await psycopg.AsyncConnection.connect(
             self._url, autocommit=True, **self._options
         )
-        send_lists_in_binary(connection)
+        register_binary_lists(connection)
         return time.monotonic(), connection
 
     async def _put_back(self, opened_at: float, connection: Connection) -> None:
         if connection.broken:  # so are the others, most likely
             await self.close()
         idle = connection.info.transaction_status is TransactionStatus.IDLE
-        if idle and time.monotonic() - opened_at < _OLDEST_SECONDS:
+        if idle and time.monotonic() - opened_at < _MAX_CONNECTION_AGE_SECONDS:
             self._idle.append((opened_at, connection))
         else:
             await connection.close()
 
 
-def driver_of(transaction: AsyncConnection) -> Connection:
+def get_driver_connection(transaction: AsyncConnection) -> Connection:
     """The driver's own connection that a transaction runs on."""
     pooled = transaction.sync_connection
     if pooled is None:
@@ -106,5 +108,5 @@ def driver_of(transaction: AsyncConnection) -> Connection:
 
 
 @lru_cache(maxsize=256)
-def _words(statement: TextClause) -> bytes:
+def _compile_statement(statement: TextClause) -> bytes:
     return str(statement.compile(dialect=_DIALECT)).encode()

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from delivery.ledger.partitions import DAYS_AHEAD
-from delivery.ledger.tables import PARTITIONED
-from delivery.ledger.walls import WALLS
+from delivery.ledger.db.partitions import DAYS_AHEAD
+from delivery.ledger.db.row_level_security import ROW_POLICIES
+from delivery.ledger.db.tables import PARTITIONED_TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from delivery.ledger.session import Transaction
+    from delivery.ledger.db.session import Transaction
 
 _SERVER = text("""
     select current_setting('server_version_num')::int as number, current_setting('server_version') as version,
@@ -29,64 +29,64 @@ _SERVER = text("""
 """)
 _REVISION = text("select version_num from alembic_version")
 _NOW = text("select clock_timestamp()")
-_MISSING = text("""
+_MISSING_TABLES = text("""
     select name from unnest(cast(:names as text[])) as wanted (name) where to_regclass(name) is null
 """)
-_OPEN = text("""
+_UNPROTECTED_TABLES = text("""
     select name from unnest(cast(:names as text[])) as wanted (name)
     join pg_class t on t.oid = to_regclass(name) where not t.relrowsecurity order by name
 """)
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerInfo:
     """The database server. `places` are the connections it takes, `taken` those that are open now.
 
     `readable`: our account may read what is in it.
     """
 
-    number: int
+    version_number: int
     version: str
     read_only: bool
-    places: int
-    taken: int
+    max_connections: int
+    open_connections: int
     readable: bool
     revision: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Clocks:
+class ClockSkew:
     """By how much the server's clock is ahead of ours, give or take `doubt`."""
 
     ahead: timedelta
-    doubt: timedelta
+    uncertainty: timedelta
 
 
-async def server(tx: Transaction) -> Server:
+async def read_server_info(tx: Transaction) -> ServerInfo:
     """Which server it is, and up to which migration it was brought; None: up to none."""
     row = (await tx.execute(_SERVER)).one()
     known = row.migrated and row.readable
     revision = (await tx.execute(_REVISION)).scalar_one_or_none() if known else None
-    return Server(row.number, row.version, row.read_only, row.places, row.taken, row.readable, revision)
+    return ServerInfo(row.number, row.version, row.read_only, row.places, row.taken, row.readable, revision)
 
 
-async def clocks(tx: Transaction, *, clock: Callable[[], datetime]) -> Clocks:
+async def measure_clock_skew(tx: Transaction, *, clock: Callable[[], datetime]) -> ClockSkew:
     """Compare the server's clock with ours, as well as one round trip tells."""
     before = clock()
     theirs: datetime = (await tx.execute(_NOW)).scalar_one()
     half = (clock() - before) / 2
-    return Clocks(theirs - before - half, half)
+    return ClockSkew(theirs - before - half, half)
 
 
-async def days_ahead(tx: Transaction, *, now: datetime) -> int:
+async def count_days_ahead(tx: Transaction, *, now: datetime) -> int:
     """For how many days after today every history table has its partition; -1: today has none."""
     days = {n: f"{now.astimezone(UTC) + timedelta(days=n):%Y%m%d}" for n in range(DAYS_AHEAD + 1)}
-    names = [f"{table}_{day}" for table in PARTITIONED for day in days.values()]
-    missing = (await tx.execute(_MISSING, {"names": names})).scalars().all()
+    names = [f"{table}_{day}" for table in PARTITIONED_TABLES for day in days.values()]
+    missing = (await tx.execute(_MISSING_TABLES, {"names": names})).scalars().all()
     gaps = [n for n, day in days.items() if any(name.endswith(day) for name in missing)]
     return min(gaps, default=DAYS_AHEAD + 1) - 1
 
 
-async def without_walls(tx: Transaction) -> list[str]:
+async def find_unprotected_tables(tx: Transaction) -> list[str]:
     """The tables that PostgreSQL should hold tenants apart in, and does not."""
-    return list((await tx.execute(_OPEN, {"names": list(WALLS)})).scalars())
+    return list((await tx.execute(_UNPROTECTED_TABLES, {"names": list(ROW_POLICIES)})).scalars())

@@ -8,33 +8,38 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from delivery.errors import Unavailable
-from delivery.ledger.session import BEHIND
-from delivery.ledger.tables import PARTITIONED
+from delivery.domain.errors import Unavailable
+from delivery.ledger.db.session import NOT_MIGRATED_MESSAGE
+from delivery.ledger.db.tables import PARTITIONED_TABLES
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from delivery.ledger.session import Ledger
+    from delivery.ledger.db.session import Ledger
 
-PATIENCE_SECONDS = 5
-_MISSING = text("""
+CHECK_TIMEOUT_SECONDS = 5
+_MISSING_TABLES = text("""
     select name from unnest(cast(:names as text[])) as wanted (name) where to_regclass(name) is null
 """)
 
 
-async def check(ledger: Ledger, *, now: datetime) -> None:
+async def check_readiness(ledger: Ledger, *, now: datetime) -> None:
     """Raise Unavailable unless events can be accepted now, Misconfigured if the server cannot serve us."""
     today = now.astimezone(UTC)
-    names = [*PARTITIONED, "tenants", "schedule", *(f"{table}_{today:%Y%m%d}" for table in PARTITIONED)]
+    names = [
+        *PARTITIONED_TABLES,
+        "tenants",
+        "schedule",
+        *(f"{table}_{today:%Y%m%d}" for table in PARTITIONED_TABLES),
+    ]
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            await ledger.check()
+        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+            await ledger.check_server()
             async with ledger.transaction() as tx:
-                missing = (await tx.execute(_MISSING, {"names": names})).scalars().all()
+                missing = (await tx.execute(_MISSING_TABLES, {"names": names})).scalars().all()
             if not missing:
-                await ledger.check_walls()
+                await ledger.check_row_level_security()
     except TimeoutError:
-        raise Unavailable(f"The ledger did not answer within {PATIENCE_SECONDS} seconds.") from None
+        raise Unavailable(f"The ledger did not answer within {CHECK_TIMEOUT_SECONDS} seconds.") from None
     if missing:
-        raise Unavailable(f"{BEHIND} (There is no table {missing[0]}.)")
+        raise Unavailable(f"{NOT_MIGRATED_MESSAGE} (There is no table {missing[0]}.)")

@@ -16,66 +16,70 @@ from typing import TYPE_CHECKING, Final
 from psycopg import sql
 from sqlalchemy import text
 
-from delivery.errors import Misconfigured, Unavailable
-from delivery.ledger.direct import driver_of
+from delivery.domain.errors import Misconfigured, Unavailable
+from delivery.ledger.db.fast_path import get_driver_connection
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-SETTING: Final = "waybill.tenant"
-NOT_WALLED: Final = "The ledger has no walls between tenants yet: run `waybill db upgrade`."
+TENANT_SETTING: Final = "waybill.tenant"
+NOT_ENABLED_MESSAGE: Final = "The ledger has no walls between tenants yet: run `waybill db upgrade`."
 
 # Empty after a transaction that had set it: no tenant, and so no rows, rather than an error.
-_TENANT = f"nullif(current_setting('{SETTING}', true), '')::uuid"
-_OWN = f"tenant_id = {_TENANT}"
+_CURRENT_TENANT = f"nullif(current_setting('{TENANT_SETTING}', true), '')::uuid"
+_OWN_ROWS = f"tenant_id = {_CURRENT_TENANT}"
 
 
 @dataclass(frozen=True, slots=True)
-class Wall:
+class RowPolicy:
     """What a tenant's request may do with a table, and to which rows."""
 
     rows: str
-    may: frozenset[str]
+    privileges: frozenset[str]
 
     @classmethod
-    def of(cls, may: str, rows: str = _OWN) -> Wall:
+    def from_privileges(cls, privileges: str, rows: str = _OWN_ROWS) -> RowPolicy:
         """A wall from privileges in words, such as `select insert`."""
-        return cls(rows, frozenset(may.split()))
+        return cls(rows, frozenset(privileges.split()))
 
 
 # A table that is named neither here nor in OUT_OF_REACH fails a test.
-WALLS: Final = {
-    "tenants": Wall.of("select update", f"id = {_TENANT}"),
-    "api_keys": Wall.of("select insert update"),
-    "endpoints": Wall.of("select insert update"),
-    "endpoint_secrets": Wall.of("select insert update"),
-    "events": Wall.of("select insert update"),
-    "deliveries": Wall.of("select insert update"),
-    "attempts": Wall.of("select update"),
-    "journal": Wall.of("select insert"),
+ROW_POLICIES: Final = {
+    "tenants": RowPolicy.from_privileges("select update", f"id = {_CURRENT_TENANT}"),
+    "api_keys": RowPolicy.from_privileges("select insert update"),
+    "endpoints": RowPolicy.from_privileges("select insert update"),
+    "endpoint_secrets": RowPolicy.from_privileges("select insert update"),
+    "events": RowPolicy.from_privileges("select insert update"),
+    "deliveries": RowPolicy.from_privileges("select insert update"),
+    "attempts": RowPolicy.from_privileges("select update"),
+    "journal": RowPolicy.from_privileges("select insert"),
     # Written by a trigger of `deliveries`, in the name of whoever changes those.
-    "failures": Wall.of("select insert delete"),
-    "endpoint_sequence": Wall.of(
+    "failures": RowPolicy.from_privileges("select insert delete"),
+    "endpoint_sequence": RowPolicy.from_privileges(
         "select", "exists (select from endpoints e where e.id = endpoint_sequence.endpoint_id)"
     ),
-    "schedule": Wall.of("select insert update delete"),
+    "schedule": RowPolicy.from_privileges("select insert update delete"),
     # A claim has deliveries of many tenants: who has one of them sees when it was made, and by whom taken.
-    "claims": Wall.of("select", "exists (select from schedule s where s.claim_id = claims.id)"),
-    "endpoint_health": Wall.of(
+    "claims": RowPolicy.from_privileges(
+        "select", "exists (select from schedule s where s.claim_id = claims.id)"
+    ),
+    "endpoint_health": RowPolicy.from_privileges(
         "select insert update", "exists (select from endpoints e where e.id = endpoint_health.endpoint_id)"
     ),
-    "replays": Wall.of("select insert update"),
-    "replay_items": Wall.of("select", "exists (select from replays r where r.id = replay_items.replay_id)"),
-    "figures": Wall.of("select"),
-    "figures_progress": Wall.of("select", "true"),  # three moments, of nobody
-    "portal_links": Wall.of("select insert"),
+    "replays": RowPolicy.from_privileges("select insert update"),
+    "replay_items": RowPolicy.from_privileges(
+        "select", "exists (select from replays r where r.id = replay_items.replay_id)"
+    ),
+    "figures": RowPolicy.from_privileges("select"),
+    "figures_progress": RowPolicy.from_privileges("select", "true"),  # three moments, of nobody
+    "portal_links": RowPolicy.from_privileges("select insert"),
 }
 # What no request of a tenant has to do with: producers' keys are settled in the shared commit, who somebody
 # is was asked before, and whose a refused message is may never have been known. The catalogue of event types
 # is the operator's, and is read for everybody alike.
-OUT_OF_REACH: Final = frozenset(
+UNREACHABLE_TABLES: Final = frozenset(
     {
         "catalogue",
         "event_type_versions",
@@ -89,13 +93,13 @@ OUT_OF_REACH: Final = frozenset(
 )
 
 # PostgreSQL 16 tells being a member from being allowed to put a role on.
-MAY_PUT_ON: Final = (
+CAN_SET_ROLE: Final = (
     "case when current_setting('server_version_num')::int >= 160000 then 'set' else 'member' end"
 )
-_LOOK = text(f"""
+_ROLE_STATUS = text(f"""
     select pg_get_userbyid(t.relowner) as owner, current_user as login, wanted.name,
            t.relrowsecurity as walled, row_security_active(t.oid) as bound, r.oid is not null as known,
-           pg_has_role(r.oid, {MAY_PUT_ON}) as may_put_on,
+           pg_has_role(r.oid, {CAN_SET_ROLE}) as may_put_on,
            r.rolsuper or r.rolbypassrls or pg_has_role(r.oid, t.relowner, 'usage') as unbound
     from pg_class t
     cross join lateral (select left(pg_get_userbyid(t.relowner), 56) || '_tenant' as name) as wanted
@@ -104,16 +108,16 @@ _LOOK = text(f"""
 """)  # noqa: S608  our own words
 
 
-async def find_role(tx: AsyncConnection) -> str:
+async def find_tenant_role(tx: AsyncConnection) -> str:
     """The role that tenants' requests put on, once it is sure that it holds them.
 
     Raises Unavailable before the ledger is upgraded, and Misconfigured, with what an administrator has to do,
     where the role is missing, cannot be put on, or would hold nobody.
     """
-    found = (await tx.execute(_LOOK)).one()
-    name, owner, login = map(_quoted, (found.name, found.owner, found.login))
+    found = (await tx.execute(_ROLE_STATUS)).one()
+    name, owner, login = map(_quote_identifier, (found.name, found.owner, found.login))
     if not found.walled:
-        raise Unavailable(NOT_WALLED)
+        raise Unavailable(NOT_ENABLED_MESSAGE)
     if found.bound:
         raise Misconfigured(
             f"The account {login} is not the owner of the ledger's tables, and sees none of their rows. "
@@ -135,16 +139,16 @@ async def find_role(tx: AsyncConnection) -> str:
     return str(found.name)
 
 
-async def put_on(tx: AsyncConnection, role: str, tenant_id: UUID) -> None:
+async def set_tenant(tx: AsyncConnection, role: str, tenant_id: UUID) -> None:
     """Bind the transaction to one tenant until it ends; one round trip, and before any snapshot is taken."""
     words = sql.SQL("set local role {role}; set local {setting} = {tenant}").format(
         role=sql.Identifier(role),
-        setting=sql.Identifier(*SETTING.split(".")),
+        setting=sql.Identifier(*TENANT_SETTING.split(".")),
         tenant=sql.Literal(str(tenant_id)),
     )
     # Never prepared: two statements at once cannot be.
-    await driver_of(tx).execute(words, prepare=False)
+    await get_driver_connection(tx).execute(words, prepare=False)
 
 
-def _quoted(name: str) -> str:
+def _quote_identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'

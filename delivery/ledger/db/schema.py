@@ -9,27 +9,27 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from delivery.errors import Misconfigured
+from delivery.domain.errors import Misconfigured
 
 
 def upgrade(database_url: str) -> None:
     """Run every migration that is missing, as `alembic upgrade head` does; takes turns with others."""
-    config = _config()
+    config = _build_config()
     config.attributes["database_url"] = database_url
     command.upgrade(config, "head")
 
 
-def newest() -> str:
+def find_newest_revision() -> str:
     """The revision that this release's migrations lead to."""
-    return str(ScriptDirectory.from_config(_config()).get_current_head())
+    return str(ScriptDirectory.from_config(_build_config()).get_current_head())
 
 
-def revisions() -> frozenset[str]:
+def list_revisions() -> frozenset[str]:
     """Every revision that this release knows."""
-    return frozenset(one.revision for one in ScriptDirectory.from_config(_config()).walk_revisions())
+    return frozenset(one.revision for one in ScriptDirectory.from_config(_build_config()).walk_revisions())
 
 
-def _config() -> Config:
+def _build_config() -> Config:
     package = importlib.util.find_spec("migrations")
     if package is None or package.origin is None:
         raise Misconfigured("The package `migrations` is not installed beside `delivery`.")

@@ -12,9 +12,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from delivery.errors import Misconfigured, Unavailable
-from delivery.ledger import walls
-from delivery.ledger.direct import Connections, send_lists_in_binary
+from delivery.domain.errors import Misconfigured, Unavailable
+from delivery.ledger.db import row_level_security
+from delivery.ledger.db.fast_path import AutocommitPool, register_binary_lists
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from sqlalchemy import AsyncAdaptedQueuePool
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from delivery.ledger.direct import Connection
+    from delivery.ledger.db.fast_path import Connection
 
-OLDEST_SERVER = 150_000
+MIN_SERVER_VERSION = 150_000
 
-BEHIND = "The ledger is not ready for this release: run `waybill db upgrade`."
+NOT_MIGRATED_MESSAGE = "The ledger is not ready for this release: run `waybill db upgrade`."
 
 # Whoever makes deliveries due says so here; the relay listens.
 DUE_CHANNEL = "waybill_due"
@@ -35,14 +35,16 @@ DUE_CHANNEL = "waybill_due"
 Transaction = AsyncConnection
 
 # Connections of a process for single statements: each is done within a few milliseconds.
-_AT_ONCE = 2
+_AUTOCOMMIT_POOL_SIZE = 2
 
-_AWAY = (psycopg.InterfaceError, psycopg.OperationalError)
+_CONNECTION_ERRORS = (psycopg.InterfaceError, psycopg.OperationalError)
 
 # Every hot statement joins a handful of keys to indexed tables. Without statistics (a partition made this
 # morning) the planner may prefer to hash whole tables; these connections tell it not to.
-_PLANNER = "-c enable_hashjoin=off -c enable_mergejoin=off -c enable_seqscan=off -c jit=off"
-_GUARD = "-c statement_timeout=30000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000"
+_PLANNER_OPTIONS = "-c enable_hashjoin=off -c enable_mergejoin=off -c enable_seqscan=off -c jit=off"
+_TIMEOUT_OPTIONS = (
+    "-c statement_timeout=30000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000"
+)
 
 
 def normalise_url(url: str) -> str:
@@ -60,7 +62,7 @@ def normalise_url(url: str) -> str:
     return whole
 
 
-def host_of(url: str) -> str | None:
+def parse_host(url: str) -> str | None:
     """The host that the URL of a database names, if it names one. Raises Misconfigured."""
     return make_url(normalise_url(url)).host
 
@@ -68,13 +70,13 @@ def host_of(url: str) -> str | None:
 class Ledger:
     """The connections to the ledger of one event loop: for transactions, and for statements at once."""
 
-    def __init__(self, url: str, *, pool_size: int = 8, application: str = "waybill") -> None:
+    def __init__(self, url: str, *, pool_size: int = 8, application_name: str = "waybill") -> None:
         """Nothing is dialled yet; two more connections than `pool_size` are for statements at once."""
         self.url = normalise_url(url)
         options = {
-            "application_name": application,
+            "application_name": application_name,
             "connect_timeout": 5,
-            "options": f"{_PLANNER} {_GUARD}",
+            "options": f"{_PLANNER_OPTIONS} {_TIMEOUT_OPTIONS}",
             "prepare_threshold": 3,
         }
         self._engine: AsyncEngine = create_async_engine(
@@ -87,88 +89,90 @@ class Ledger:
             pool_recycle=1800,
             connect_args=options,
         )
-        event.listen(self._engine.sync_engine, "connect", _when_connected)
-        self._at_once = Connections(self.url, most=_AT_ONCE, options=options)
-        self._role: str | None = None
+        event.listen(self._engine.sync_engine, "connect", _configure_connection)
+        self._autocommit_pool = AutocommitPool(
+            self.url, max_connections=_AUTOCOMMIT_POOL_SIZE, options=options
+        )
+        self._tenant_role: str | None = None
 
     @asynccontextmanager
-    async def transaction(self, *, of: UUID | None = None) -> AsyncIterator[Transaction]:
+    async def transaction(self, *, tenant_id: UUID | None = None) -> AsyncIterator[Transaction]:
         """One transaction, committed when the block ends well; raises Unavailable if there is no answer.
 
         `of` a tenant: PostgreSQL shows and takes rows of that tenant alone, whatever a query forgets. Of
         nobody: everything; for what serves all tenants, and for the operator.
         """
-        role = None if of is None else await self._tenants_role()
-        with _translated():
+        role = None if tenant_id is None else await self._load_tenant_role()
+        with _translate_errors():
             async with self._engine.begin() as connection:
-                if of is not None and role is not None:
-                    await walls.put_on(connection, role, of)
+                if tenant_id is not None and role is not None:
+                    await row_level_security.set_tenant(connection, role, tenant_id)
                 yield connection
 
     @asynccontextmanager
-    async def at_once(self) -> AsyncIterator[Connection]:
+    async def autocommit(self) -> AsyncIterator[Connection]:
         """A connection on which each statement is a transaction of its own; raises as `transaction` does."""
-        with _translated():
-            async with self._at_once.one() as connection:
+        with _translate_errors():
+            async with self._autocommit_pool.acquire() as connection:
                 yield connection
 
-    async def check(self) -> None:
+    async def check_server(self) -> None:
         """Raise Unavailable unless the database answers, Misconfigured if it is too old."""
         async with self.transaction() as tx:
             version = int((await tx.execute(text("show server_version_num"))).scalar_one())
-        if version < OLDEST_SERVER:
+        if version < MIN_SERVER_VERSION:
             raise Misconfigured(f"PostgreSQL {version // 10_000} is too old; 15 or newer is needed.")
 
-    async def check_walls(self) -> None:
+    async def check_row_level_security(self) -> None:
         """Raise Misconfigured unless tenants' requests can be held apart, Unavailable if it is behind."""
         async with self.transaction() as tx:
-            self._role = await walls.find_role(tx)
+            self._tenant_role = await row_level_security.find_tenant_role(tx)
 
     @property
-    def pool(self) -> tuple[int, int]:
+    def pool_usage(self) -> tuple[int, int]:
         """How many connections of the pool are in use, and how many idle; without those for statements."""
         pool = cast("AsyncAdaptedQueuePool", self._engine.pool)
         return pool.checkedout(), pool.checkedin()
 
     async def close(self) -> None:
         """Close every connection of the pool."""
-        await self._at_once.close()
+        await self._autocommit_pool.close()
         await self._engine.dispose()
 
-    async def _tenants_role(self) -> str:
+    async def _load_tenant_role(self) -> str:
         """Looked up once: it is named after the owner of the tables."""
-        if self._role is None:
+        if self._tenant_role is None:
             try:
-                await self.check_walls()
+                await self.check_row_level_security()
             except Misconfigured as error:  # noticed too late for a process that runs
                 raise Unavailable(str(error)) from error
-        return self._role or ""
+        return self._tenant_role or ""
 
 
-def _when_connected(connection: Any, _record: object) -> None:
-    send_lists_in_binary(connection.driver_connection)
+def _configure_connection(connection: Any, _record: object) -> None:
+    register_binary_lists(connection.driver_connection)
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     """Say of the driver's errors, and of those that SQLAlchemy makes of them, what they mean to us."""
     try:
         yield
-    except (InterfaceError, OperationalError, PoolTimeout, *_AWAY) as error:
+    except (InterfaceError, OperationalError, PoolTimeout, *_CONNECTION_ERRORS) as error:
         raise Unavailable(f"The ledger does not answer: {_first_line(error)}") from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise Unavailable(f"The ledger does not answer: {_first_line(error)}") from error
-        if _is_behind(error.orig):
-            raise Unavailable(f"{BEHIND} ({_first_line(error)})") from error
+        if _is_not_migrated(error.orig):
+            raise Unavailable(f"{NOT_MIGRATED_MESSAGE} ({_first_line(error)})") from error
         raise
     except psycopg.Error as error:
-        if _is_behind(error):
-            raise Unavailable(f"{BEHIND} ({_first_line(error)})") from error
+        if _is_not_migrated(error):
+            raise Unavailable(f"{NOT_MIGRATED_MESSAGE} ({_first_line(error)})") from error
         raise
 
 
-def _is_behind(cause: BaseException | None) -> bool:
+def _is_not_migrated(cause: BaseException | None) -> bool:
     """Whether tables, columns or today's partitions are missing."""
     match cause:
         case UndefinedTable() | UndefinedColumn():

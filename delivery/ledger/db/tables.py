@@ -44,10 +44,10 @@ metadata = MetaData(
     }
 )
 
-PARTITIONED = ("events", "deliveries", "attempts", "journal", "failures", "endpoint_sequence")
+PARTITIONED_TABLES = ("events", "deliveries", "attempts", "journal", "failures", "endpoint_sequence")
 
 
-def _moment(name: str, *, nullable: bool = False) -> Column[object]:
+def _timestamp_column(name: str, *, nullable: bool = False) -> Column[object]:
     return Column(name, DateTime(timezone=True), nullable=nullable)
 
 
@@ -61,7 +61,7 @@ tenants = Table(
     Column("endpoints_version", BigInteger, nullable=False, server_default=text("0")),
     # Days by kind of content, where they are fewer than the operator's.
     Column("retention", JSON(none_as_null=True)),
-    _moment("created_at"),
+    _timestamp_column("created_at"),
 )
 
 api_keys = Table(
@@ -75,11 +75,11 @@ api_keys = Table(
     Column("scopes", ARRAY(Text), nullable=False, server_default=text("'{publish,manage,read,replay}'")),
     # Null: as many as the operator lets every key ask.
     Column("requests_per_second", Integer),
-    _moment("created_at"),
-    _moment("expires_at", nullable=True),
-    _moment("revoked_at", nullable=True),
+    _timestamp_column("created_at"),
+    _timestamp_column("expires_at", nullable=True),
+    _timestamp_column("revoked_at", nullable=True),
     # True to a minute or so: it is written seldom, and beside the request.
-    _moment("last_used_at", nullable=True),
+    _timestamp_column("last_used_at", nullable=True),
     # The key that took its place when it was rotated.
     Column("replaced_by", Uuid),
     CheckConstraint(
@@ -101,7 +101,7 @@ endpoints = Table(
     Column("state", Text, nullable=False),
     Column("state_reason", Text),
     Column("state_actor", Text),
-    _moment("state_changed_at"),
+    _timestamp_column("state_changed_at"),
     # Custom headers often carry a receiver's token: names are readable, values are sealed.
     Column("header_names", ARRAY(Text), nullable=False),
     Column("sealed_headers", LargeBinary),
@@ -126,9 +126,9 @@ endpoints = Table(
     Column("disable_after_seconds", Double),
     Column("permanent_statuses", ARRAY(SmallInteger), nullable=False, server_default=text("'{}'")),
     Column("version", BigInteger, nullable=False, server_default=text("1")),
-    _moment("created_at"),
-    _moment("updated_at"),
-    _moment("deleted_at", nullable=True),
+    _timestamp_column("created_at"),
+    _timestamp_column("updated_at"),
+    _timestamp_column("deleted_at", nullable=True),
     CheckConstraint("state in ('active', 'paused', 'disabled')", name="state"),
     CheckConstraint("signature in ('v1', 'v1a')", name="signature"),
     Index(None, "tenant_id", "id"),
@@ -144,8 +144,8 @@ endpoint_secrets = Table(
     Column("sealed", LargeBinary, nullable=False),
     Column("key_id", Text, nullable=False),
     Column("public_key", Text),
-    _moment("created_at"),
-    _moment("not_after", nullable=True),
+    _timestamp_column("created_at"),
+    _timestamp_column("not_after", nullable=True),
 )
 
 idempotency_keys = Table(
@@ -155,7 +155,7 @@ idempotency_keys = Table(
     Column("key", Text, primary_key=True),
     Column("request_sha256", LargeBinary, nullable=False),
     Column("answer", LargeBinary, nullable=False),
-    _moment("created_at"),
+    _timestamp_column("created_at"),
     Index(None, "created_at"),
 )
 
@@ -169,9 +169,9 @@ events = Table(
     Column("body", LargeBinary),  # null: erased, or no longer kept
     Column("body_sha256", LargeBinary, nullable=False),
     Column("matched", Integer, nullable=False),
-    _moment("created_at"),
+    _timestamp_column("created_at"),
     Column("idempotency_key", Text),
-    _moment("erased_at", nullable=True),
+    _timestamp_column("erased_at", nullable=True),
     Column("traceparent", Text),  # where a trace is wanted: the one that it came in
     Column("channels", ARRAY(Text)),  # those that its producer gave it
     Index(None, "tenant_id", "id"),
@@ -196,8 +196,8 @@ deliveries = Table(
     Column("status", Text, nullable=False, server_default=text("'pending'")),
     Column("reason", Text),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
-    _moment("created_at"),
-    _moment("finished_at", nullable=True),
+    _timestamp_column("created_at"),
+    _timestamp_column("finished_at", nullable=True),
     # What the last attempt came to, and the number under which its endpoint was owed it: while it is pending,
     # `schedule` has them.
     Column("outcome", Text),
@@ -219,8 +219,8 @@ attempts = Table(
     Column("endpoint_id", Uuid, nullable=False),
     Column("event_id", Uuid, nullable=False),
     Column("number", Integer, nullable=False),
-    _moment("claimed_at", nullable=True),
-    _moment("started_at"),
+    _timestamp_column("claimed_at", nullable=True),
+    _timestamp_column("started_at"),
     Column("dns_us", Integer),
     Column("connect_us", Integer),
     Column("tls_us", Integer),
@@ -240,9 +240,9 @@ attempts = Table(
     Column("detail", Text, nullable=False),
     Column("decision", Text, nullable=False),
     Column("reason", Text, nullable=False),
-    _moment("next_due_at", nullable=True),
+    _timestamp_column("next_due_at", nullable=True),
     Column("worker", Text, nullable=False),
-    _moment("erased_at", nullable=True),
+    _timestamp_column("erased_at", nullable=True),
     Index(None, "delivery_id", "id"),
     Index(None, "endpoint_id", "id"),
     postgresql_partition_by="RANGE (id)",
@@ -256,7 +256,7 @@ journal = Table(
     Column("tenant_id", Uuid, nullable=False),
     Column("endpoint_id", Uuid),
     Column("delivery_id", Uuid),
-    _moment("at"),
+    _timestamp_column("at"),
     Column("what", Text, nullable=False),
     Column("actor", Text, nullable=False),
     Column("reason", Text),
@@ -295,7 +295,7 @@ endpoint_sequence = Table(
 )
 
 # A queue in a table lives or dies by vacuum: after a fixed number of dead rows, at full speed.
-_BUSY = {
+_BUSY_TABLE_OPTIONS = {
     "autovacuum_vacuum_scale_factor": "0.0",
     "autovacuum_vacuum_threshold": "5000",
     "autovacuum_vacuum_cost_delay": "0",
@@ -309,20 +309,20 @@ schedule = Table(
     Column("endpoint_id", Uuid, nullable=False),
     Column("event_id", Uuid, nullable=False),
     Column("lane", SmallInteger, nullable=False, server_default=text("0")),
-    _moment("due_at"),
+    _timestamp_column("due_at"),
     Column("attempts", Integer, nullable=False, server_default=text("0")),  # made so far, of all runs
     Column(
         "step", Integer, nullable=False, server_default=text("0")
     ),  # burned in this run of the retry schedule
     Column("claim_id", Uuid),
     # From when its age counts; null: from when it was made, which its id tells.
-    _moment("reopened_at", nullable=True),
+    _timestamp_column("reopened_at", nullable=True),
     Column("outcome", Text),  # of its last attempt
     Column("http_status", SmallInteger),
     Column("sequence", BigInteger),  # null: never claimed
     Index("schedule_due_idx", "lane", "endpoint_id", "due_at", postgresql_where=text("claim_id is null")),
     Index("schedule_claimed_idx", "claim_id", postgresql_where=text("claim_id is not null")),
-    postgresql_with=_BUSY,
+    postgresql_with=_BUSY_TABLE_OPTIONS,
 )
 
 claims = Table(
@@ -332,11 +332,11 @@ claims = Table(
     Column("lane", SmallInteger, nullable=False),
     Column("size", Integer, nullable=False),
     Column("remaining", Integer, nullable=False),
-    _moment("created_at"),
-    _moment("lease_until"),
-    _moment("started_at", nullable=True),
+    _timestamp_column("created_at"),
+    _timestamp_column("lease_until"),
+    _timestamp_column("started_at", nullable=True),
     Column("worker", Text),
-    postgresql_with=_BUSY,
+    postgresql_with=_BUSY_TABLE_OPTIONS,
 )
 
 # One row per endpoint, changed with every group of attempts and every claim: `in_flight` counts the rows of
@@ -347,30 +347,30 @@ endpoint_health = Table(
     Column("endpoint_id", Uuid, primary_key=True),
     Column("in_flight", Integer, nullable=False, server_default=text("0")),
     Column("breaker", Text, nullable=False, server_default=text("'closed'")),
-    _moment("breaker_since"),
-    _moment("window_since"),
+    _timestamp_column("breaker_since"),
+    _timestamp_column("window_since"),
     Column("consecutive", Integer, nullable=False, server_default=text("0")),
     Column("requests", Integer, nullable=False, server_default=text("0")),
     Column("failures", Integer, nullable=False, server_default=text("0")),
     Column("earlier_requests", Integer, nullable=False, server_default=text("0")),
     Column("earlier_failures", Integer, nullable=False, server_default=text("0")),
     Column("openings", Integer, nullable=False, server_default=text("0")),
-    _moment("probe_at", nullable=True),
+    _timestamp_column("probe_at", nullable=True),
     Column("probe_id", Uuid),  # the delivery that is the probe, while it is on its way
     Column("limit_now", Integer, nullable=False),
     Column("limit_ramping", Boolean, nullable=False),
     Column("limit_credit", Integer, nullable=False, server_default=text("0")),
-    _moment("limit_lowered_at", nullable=True),
-    _moment("waits_until", nullable=True),
-    _moment("rate_next_at", nullable=True),
-    _moment("failing_since", nullable=True),
+    _timestamp_column("limit_lowered_at", nullable=True),
+    _timestamp_column("waits_until", nullable=True),
+    _timestamp_column("rate_next_at", nullable=True),
+    _timestamp_column("failing_since", nullable=True),
     Column("failed", Integer, nullable=False, server_default=text("0")),
     Column("warned", SmallInteger, nullable=False, server_default=text("0")),
-    _moment("last_failed_at", nullable=True),
-    _moment("last_succeeded_at", nullable=True),
+    _timestamp_column("last_failed_at", nullable=True),
+    _timestamp_column("last_succeeded_at", nullable=True),
     Column("sequence", BigInteger, nullable=False, server_default=text("0")),  # the last number given
     CheckConstraint("breaker in ('closed', 'open', 'half_open')", name="breaker"),
-    postgresql_with={**_BUSY, "fillfactor": "50"},
+    postgresql_with={**_BUSY_TABLE_OPTIONS, "fillfactor": "50"},
 )
 
 # A replay job: what was asked for, by whom, and how far it is. `counts` follow its items exactly: whatever
@@ -390,18 +390,18 @@ replays = Table(
     Column("state", Text, nullable=False),
     # Where the selection goes on; null and not yet selected: at its beginning.
     Column("cursor", Uuid),
-    _moment("selected_at", nullable=True),
+    _timestamp_column("selected_at", nullable=True),
     Column("counts", JSON, nullable=False),
     Column("per_second", Double),
-    _moment("counted_at"),
-    _moment("paced_at"),
+    _timestamp_column("counted_at"),
+    _timestamp_column("paced_at"),
     # The endpoint that the last step ended with, and the one of its items that were looked at again.
     Column("after_endpoint", Uuid),
     Column("retry_endpoint", Uuid),
     Column("retry_delivery", Uuid),
-    _moment("next_at", nullable=True),  # null: there is nothing more to do
-    _moment("created_at"),
-    _moment("finished_at", nullable=True),
+    _timestamp_column("next_at", nullable=True),  # null: there is nothing more to do
+    _timestamp_column("created_at"),
+    _timestamp_column("finished_at", nullable=True),
     CheckConstraint("kind in ('again', 'missing')", name="kind"),
     CheckConstraint("state in ('running', 'paused', 'cancelling', 'cancelled', 'finished')", name="state"),
     Index(None, "tenant_id", "id"),
@@ -422,10 +422,10 @@ replay_items = Table(
     Column("attempts", Integer),  # made before it was queued
     Column("was_status", Text),
     Column("was_reason", Text),
-    _moment("was_finished_at", nullable=True),
-    _moment("was_due_at", nullable=True),
-    _moment("queued_at", nullable=True),
-    _moment("changed_at", nullable=True),
+    _timestamp_column("was_finished_at", nullable=True),
+    _timestamp_column("was_due_at", nullable=True),
+    _timestamp_column("queued_at", nullable=True),
+    _timestamp_column("changed_at", nullable=True),
     CheckConstraint(
         "state in ('waiting', 'queued', 'retrying', 'succeeded', 'failed', 'cancelled', 'skipped')",
         name="state",
@@ -454,10 +454,10 @@ figures_progress = Table(
     "figures_progress",
     metadata,
     Column("id", SmallInteger, primary_key=True, server_default=text("1")),
-    _moment("seen_until"),
-    _moment("settled_until"),
-    _moment("summed_until"),
-    _moment("back_to"),
+    _timestamp_column("seen_until"),
+    _timestamp_column("settled_until"),
+    _timestamp_column("summed_until"),
+    _timestamp_column("back_to"),
     CheckConstraint("id = 1", name="one"),
 )
 
@@ -470,8 +470,8 @@ people = Table(
     Column("name", Text, nullable=False),
     Column("role", Text, nullable=False),
     Column("password_hash", Text),  # null: another door proves who they are
-    _moment("created_at"),
-    _moment("disabled_at", nullable=True),
+    _timestamp_column("created_at"),
+    _timestamp_column("disabled_at", nullable=True),
     CheckConstraint("role in ('viewer', 'support', 'admin')", name="role"),
 )
 
@@ -486,8 +486,8 @@ portal_links = Table(
     Column("label", Text),
     Column("made_by", Text, nullable=False),
     Column("token_sha256", LargeBinary, nullable=False, unique=True),
-    _moment("created_at"),
-    _moment("expires_at"),
+    _timestamp_column("created_at"),
+    _timestamp_column("expires_at"),
     CheckConstraint("role in ('viewer', 'support')", name="role"),
     Index(None, "expires_at"),
 )
@@ -500,8 +500,8 @@ sessions = Table(
     Column("person_id", ForeignKey("people.id", ondelete="CASCADE"), index=True),
     Column("link_id", ForeignKey("portal_links.id", ondelete="CASCADE"), index=True),
     Column("address", Text),
-    _moment("created_at"),
-    _moment("expires_at"),
+    _timestamp_column("created_at"),
+    _timestamp_column("expires_at"),
     CheckConstraint("(person_id is null) <> (link_id is null)", name="whose"),
     Index(None, "expires_at"),
 )
@@ -513,7 +513,7 @@ sign_in_failures = Table(
     metadata,
     Column("subject", LargeBinary, primary_key=True),
     Column("failures", Integer, nullable=False),
-    _moment("last_at"),
+    _timestamp_column("last_at"),
     Index(None, "last_at"),
 )
 
@@ -532,8 +532,8 @@ refused_messages = Table(
     Column("reason", Text, nullable=False),
     Column("fingerprint", LargeBinary, nullable=False, unique=True),
     Column("times", Integer, nullable=False, server_default=text("1")),
-    _moment("first_at"),
-    _moment("last_at"),
+    _timestamp_column("first_at"),
+    _timestamp_column("last_at"),
     Index(None, "last_at"),
 )
 
@@ -546,12 +546,12 @@ event_types = Table(
     Column("description", Text, nullable=False),
     Column("validation", Text, nullable=False, server_default=text("'off'")),
     Column("version", Integer, nullable=False),  # the newest, which is in force
-    _moment("created_at"),
-    _moment("changed_at"),
-    _moment("deprecated_at", nullable=True),
-    _moment("deprecated_until", nullable=True),
+    _timestamp_column("created_at"),
+    _timestamp_column("changed_at"),
+    _timestamp_column("deprecated_at", nullable=True),
+    _timestamp_column("deprecated_until", nullable=True),
     Column("replaced_by", Text),
-    _moment("archived_at", nullable=True),
+    _timestamp_column("archived_at", nullable=True),
     CheckConstraint("validation in ('off', 'reject')", name="validation"),
 )
 
@@ -565,7 +565,7 @@ event_type_versions = Table(
     Column("schema", Text),  # null: only described
     Column("examples", Text, nullable=False),
     Column("made_by", Text, nullable=False),
-    _moment("created_at"),
+    _timestamp_column("created_at"),
 )
 
 # How often the catalogue has changed: one row, held by whoever changes it. Processes ask whether they are

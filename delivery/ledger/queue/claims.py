@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from delivery.ledger import health
-from delivery.ledger.direct import run
-from delivery.model import Lane
+from delivery.domain.model import Priority
+from delivery.ledger.db.fast_path import execute
+from delivery.ledger.queue import endpoint_health
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
-    from delivery.ledger.direct import Door
-    from delivery.ledger.session import Transaction
-    from delivery.model import ClaimId, DeliveryId, EndpointId, EventId, TenantId
+    from delivery.domain.model import ClaimId, DeliveryId, EndpointId, EventId, TenantId
+    from delivery.ledger.db.fast_path import Executor
+    from delivery.ledger.db.session import Transaction
 
 # A loose index scan: from endpoint to endpoint, touching the first row of each, whatever lies behind it.
 _READY = text("""
@@ -103,14 +103,14 @@ _CLAIM = text("""
     from numbered cross join (select set_config('synchronous_commit', 'off', true)) as lazy
     group by claim_id, endpoint_id
 """)
-_UNSTARTED = text(
+_COUNT_QUEUED = text(
     "select coalesce(sum(size), 0) as waiting from claims where lane = :lane and started_at is null"
 )
-_IN_WORK = text("""
+_COUNT_IN_PROGRESS = text("""
     select coalesce(sum(remaining), 0) as working from claims
     where lane = :lane and (started_at is null or started_at > clock_timestamp() - :lately)
 """)
-_START_WORDS: Final = """
+_START_TEMPLATE: Final = """
     with started as (
         update claims set started_at = clock_timestamp(), worker = :worker,
                           lease_until = clock_timestamp() + :lease
@@ -124,10 +124,10 @@ _START_WORDS: Final = """
     join endpoints e on e.id = s.endpoint_id
     left join events ev on ev.id = s.event_id and ev.tenant_id = s.tenant_id
 """
-_START = text(_START_WORDS.format(column=""))
+_START = text(_START_TEMPLATE.format(column=""))
 # Another statement, so that where no trace is wanted nothing of it is paid for.
-_START_TRACED = text(_START_WORDS.format(column=", ev.traceparent"))
-_HAND_BACK = text("""
+_START_TRACED = text(_START_TEMPLATE.format(column=", ev.traceparent"))
+_RETURN_CLAIMS = text("""
     with closed as (
         delete from claims where id = any (cast(:claims as uuid[])) and started_at is null returning id
     )
@@ -147,11 +147,11 @@ _RESCUE = text("""
     )
     select endpoint_id, delivery_id, unstarted from freed
 """)
-_LAPSE_ALL = text("update claims set lease_until = '-infinity'")
+_EXPIRE_LEASES = text("update claims set lease_until = '-infinity'")
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ReadyEndpoint:
     """The first unclaimed delivery of an endpoint: when it is due, whether that is now, or never more."""
 
     tenant_id: TenantId
@@ -162,7 +162,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class ClaimGrant:
     """How many deliveries of one endpoint are taken now, at most; its health is locked.
 
     A probe is one delivery that an open breaker lets through. With a rate limit, what is taken counts from
@@ -170,14 +170,14 @@ class Grant:
     """
 
     endpoint_id: EndpointId
-    take: int
+    limit: int
     probe: bool = False
-    counts_from: datetime | None = None
+    rate_from: datetime | None = None
     interval: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class ClaimResult:
     """What a claim statement took: how many deliveries for each claim, and of each endpoint."""
 
     claims: dict[ClaimId, int]
@@ -190,7 +190,7 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class ClaimedDelivery:
     """One delivery of a started claim, with the exact bytes that are owed; None: they are no longer kept.
 
     `sequence` is the number under which its endpoint was owed it, `traceparent` the trace that its event came
@@ -207,55 +207,55 @@ class Work:
     claimed_at: datetime
     body: bytes | None
     body_sha256: bytes
-    lane: Lane
+    priority: Priority
     sequence: int
     traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Rescued:
+class RescueResult:
     """What came back from lapsed leases; `unstarted` of it had never reached a worker."""
 
     deliveries: int
     unstarted: int
 
 
-async def ready(tx: Transaction, *, lane: Lane) -> list[Head]:
+async def find_ready_endpoints(tx: Transaction, *, priority: Priority) -> list[ReadyEndpoint]:
     """The head of the line of every endpoint that is active, or deleted with something still owed.
 
     Costs a step for each endpoint, not for each delivery.
     """
-    rows = await tx.execute(_READY, {"lane": lane})
-    return [Head(row.tenant_id, row.endpoint_id, row.due_at, row.due, row.deleted) for row in rows]
+    rows = await tx.execute(_READY, {"lane": priority})
+    return [ReadyEndpoint(row.tenant_id, row.endpoint_id, row.due_at, row.due, row.deleted) for row in rows]
 
 
-async def claim(  # noqa: PLR0913  what claims are made of, each by its name
+async def claim_deliveries(  # noqa: PLR0913  what claims are made of, each by its name
     tx: Transaction,
-    grants: Sequence[Grant],
+    grants: Sequence[ClaimGrant],
     *,
-    lane: Lane,
-    claims: Sequence[ClaimId],
-    batch: int,
+    priority: Priority,
+    claim_ids: Sequence[ClaimId],
+    batch_size: int,
     lease: timedelta,
-    begun: int = 0,
-) -> Taken:
+    already_claimed: int = 0,
+) -> ClaimResult:
     """Take what is due within the grants, in claims of at most `batch`; `claims` are ids to use.
 
     The first may be of a claim that this transaction has made and that holds `begun` deliveries so far.
     """
-    rows = await run(
+    rows = await execute(
         tx,
         _CLAIM,
         {
-            "lane": lane,
+            "lane": priority,
             "endpoints": [grant.endpoint_id for grant in grants],
-            "takes": [grant.take for grant in grants],
+            "takes": [grant.limit for grant in grants],
             "probes": [grant.probe for grant in grants],
-            "counts_from": [grant.counts_from for grant in grants],
+            "counts_from": [grant.rate_from for grant in grants],
             "intervals": [grant.interval for grant in grants],
-            "claims": list(claims),
-            "batch": batch,
-            "begun": begun,
+            "claims": list(claim_ids),
+            "batch": batch_size,
+            "begun": already_claimed,
             "lease": lease,
         },
     )
@@ -264,32 +264,32 @@ async def claim(  # noqa: PLR0913  what claims are made of, each by its name
     for row in rows:
         claimed[row.claim_id] = claimed.get(row.claim_id, 0) + row.size
         by_endpoint[row.endpoint_id] = by_endpoint.get(row.endpoint_id, 0) + row.size
-    return Taken(claimed, by_endpoint)
+    return ClaimResult(claimed, by_endpoint)
 
 
-async def unstarted(door: Door, *, lane: Lane) -> int:
+async def count_queued(executor: Executor, *, priority: Priority) -> int:
     """How many deliveries are claimed and wait in the queue."""
-    (row,) = await run(door, _UNSTARTED, {"lane": lane})
+    (row,) = await execute(executor, _COUNT_QUEUED, {"lane": priority})
     return int(row.waiting)
 
 
-async def in_work(tx: Transaction, *, lane: Lane, lately: timedelta) -> int:
+async def count_in_progress(tx: Transaction, *, priority: Priority, max_age: timedelta) -> int:
     """How many deliveries wait in the queue or are on their way, in claims not older than that."""
-    (row,) = await run(tx, _IN_WORK, {"lane": lane, "lately": lately})
+    (row,) = await execute(tx, _COUNT_IN_PROGRESS, {"lane": priority, "lately": max_age})
     return int(row.working)
 
 
-async def start(
-    door: Door, claim_id: ClaimId, *, worker: str, lease: timedelta, traced: bool = False
-) -> list[Work]:
+async def start_claim(
+    executor: Executor, claim_id: ClaimId, *, worker: str, lease: timedelta, traced: bool = False
+) -> list[ClaimedDelivery]:
     """Make the claim this worker's and load its deliveries; nothing if it was started before or rescued.
 
     `traced`: with the traces that their events came in.
     """
     words = _START_TRACED if traced else _START
-    rows = await run(door, words, {"claim": claim_id, "worker": worker, "lease": lease})
+    rows = await execute(executor, words, {"claim": claim_id, "worker": worker, "lease": lease})
     return [
-        Work(
+        ClaimedDelivery(
             delivery_id=row.delivery_id,
             tenant_id=row.tenant_id,
             endpoint_id=row.endpoint_id,
@@ -300,7 +300,7 @@ async def start(
             claimed_at=row.claimed_at,
             body=row.body,
             body_sha256=row.body_sha256 or b"",
-            lane=Lane(row.lane),
+            priority=Priority(row.lane),
             sequence=row.sequence or 0,
             traceparent=row.traceparent if traced else None,
         )
@@ -308,23 +308,23 @@ async def start(
     ]
 
 
-async def hand_back(tx: Transaction, claims: Sequence[ClaimId]) -> None:
+async def return_claims(tx: Transaction, claim_ids: Sequence[ClaimId]) -> None:
     """Close these claims and make what they held claimable again, as if they had never been.
 
     One that a worker has started after all stays the worker's: the message came through, only its
     confirmation did not.
     """
-    freed = await tx.execute(_HAND_BACK, {"claims": list(claims)})
-    await health.release(tx, [(row.endpoint_id, row.delivery_id) for row in freed])
+    freed = await tx.execute(_RETURN_CLAIMS, {"claims": list(claim_ids)})
+    await endpoint_health.release_in_flight(tx, [(row.endpoint_id, row.delivery_id) for row in freed])
 
 
-async def rescue(tx: Transaction) -> Rescued:
+async def rescue_claims(tx: Transaction) -> RescueResult:
     """Close up to 100 claims whose lease lapsed and make what they still held claimable again."""
     freed = (await tx.execute(_RESCUE)).all()
-    await health.release(tx, [(row.endpoint_id, row.delivery_id) for row in freed])
-    return Rescued(len(freed), sum(row.unstarted for row in freed))
+    await endpoint_health.release_in_flight(tx, [(row.endpoint_id, row.delivery_id) for row in freed])
+    return RescueResult(len(freed), sum(row.unstarted for row in freed))
 
 
-async def lapse_all(tx: Transaction) -> None:
+async def expire_all_leases(tx: Transaction) -> None:
     """End every lease: for the embedded default, whose queue is empty whenever it starts."""
-    await tx.execute(_LAPSE_ALL)
+    await tx.execute(_EXPIRE_LEASES)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from delivery.ledger.endpoints import limits_of
+from delivery.ledger.records.endpoints import limits_from_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from delivery.ledger.session import Transaction
-    from delivery.model import EndpointId, EndpointLimits, TenantId
+    from delivery.domain.model import EndpointId, EndpointLimits, TenantId
+    from delivery.ledger.db.session import Transaction
 
 _ENDPOINTS = text("""
     select id, tenant_id, version, url, sealed_headers, sealed_auth, sealed_identity, schedule_seconds,
@@ -52,9 +52,9 @@ class SealedDestination:
     limits: EndpointLimits
 
 
-async def load(tx: Transaction, endpoints: Iterable[EndpointId]) -> list[SealedDestination]:
+async def load_destinations(tx: Transaction, endpoint_ids: Iterable[EndpointId]) -> list[SealedDestination]:
     """The destinations of these endpoints, deleted ones too: what was claimed before is still sent."""
-    ids = list(endpoints)
+    ids = list(endpoint_ids)
     secrets: dict[EndpointId, list[tuple[bytes, datetime | None]]] = {}
     rows = (await tx.execute(_ENDPOINTS, {"ids": ids})).all()
     for row in await tx.execute(_SECRETS, {"ids": ids}):
@@ -74,7 +74,7 @@ async def load(tx: Transaction, endpoints: Iterable[EndpointId]) -> list[SealedD
             operational=row.operational,
             format=row.format,
             payload=row.payload,
-            limits=limits_of(row),
+            limits=limits_from_row(row),
         )
         for row in rows
     ]

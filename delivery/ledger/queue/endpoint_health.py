@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from delivery.ledger.direct import run
-from delivery.model import DeliveryId, EndpointId
+from delivery.domain.model import DeliveryId, EndpointId
+from delivery.ledger.db.fast_path import execute
 from retries.breaker import Breaker, BreakerState
 from retries.health import Health
 from retries.limit import InFlightLimit
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from delivery.ledger.session import Transaction
+    from delivery.ledger.db.session import Transaction
 
 _INSERT = text("""
     insert into endpoint_health (endpoint_id, breaker_since, window_since, limit_now, limit_ramping)
@@ -42,20 +42,20 @@ _COLUMNS = """
     h.failed, h.warned, h.last_failed_at, h.last_succeeded_at
 """
 _READ = text(f"select {_COLUMNS} from endpoint_health h where h.endpoint_id = :id")  # noqa: S608  a constant
-_READ_SOME = text(f"""
+_READ_MANY = text(f"""
     select {_COLUMNS} from endpoint_health h where h.endpoint_id = any (cast(:ids as uuid[]))
 """)  # noqa: S608  a constant
 _LOCK = text(f"""
     select {_COLUMNS} from endpoint_health h
     where h.endpoint_id = any (cast(:ids as uuid[])) order by h.endpoint_id for update
 """)  # noqa: S608  a constant
-_GATES = text(f"""
+_LOCK_GATES = text(f"""
     select {_COLUMNS}, e.in_flight_max, e.rate_limit, e.rate_per_seconds, clock_timestamp() as now
     from endpoint_health h join endpoints e on e.id = h.endpoint_id
     where h.endpoint_id = any (cast(:ids as uuid[])) and e.state = 'active' and e.deleted_at is null
     order by h.endpoint_id for update of h skip locked
 """)  # noqa: S608  a constant
-_BUSY = text("""
+_ACTIVE = text("""
     select e.id from endpoints e
     where e.id = any (cast(:ids as uuid[])) and e.state = 'active' and e.deleted_at is null
 """)
@@ -100,7 +100,7 @@ _RELEASE = text("""
         probe_id = case when freed.probe then null else h.probe_id end
     from freed where h.endpoint_id = freed.endpoint_id
 """)
-_FORGET_PACE = text("update endpoint_health set rate_next_at = null where endpoint_id = :id")
+_RESET_RATE_LIMIT = text("update endpoint_health set rate_next_at = null where endpoint_id = :id")
 _LOCK_IN_FLIGHT = text("""
     select endpoint_id from endpoint_health
     where in_flight <> 0 or endpoint_id in (select endpoint_id from schedule where claim_id is not null)
@@ -120,7 +120,7 @@ _RECOUNT = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class EndpointHealthRow:
     """An endpoint's health, how many it has in flight, its probe, and when its rate lets the next go."""
 
     endpoint_id: EndpointId
@@ -131,11 +131,11 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class EndpointGate:
     """What a claim must know of a locked, active endpoint; `now` is the ledger's, `most` None the default."""
 
-    standing: Standing
-    most: int | None
+    health_row: EndpointHealthRow
+    max_in_flight: int | None
     rate: RateLimit | None
     now: datetime
 
@@ -151,41 +151,43 @@ async def ensure(tx: Transaction, *, limit: int) -> int:
     return (await tx.execute(_ENSURE, {"limit": limit})).rowcount
 
 
-async def read(tx: Transaction, endpoint_id: EndpointId) -> Standing | None:
+async def read(tx: Transaction, endpoint_id: EndpointId) -> EndpointHealthRow | None:
     """An endpoint's health as it is now."""
     row = (await tx.execute(_READ, {"id": endpoint_id})).one_or_none()
-    return None if row is None else _standing(row)
+    return None if row is None else _health_from_row(row)
 
 
-async def read_some(tx: Transaction, ids: Sequence[EndpointId]) -> dict[EndpointId, Standing]:
+async def read_many(
+    tx: Transaction, endpoint_ids: Sequence[EndpointId]
+) -> dict[EndpointId, EndpointHealthRow]:
     """The health of these endpoints as it is now."""
-    rows = await tx.execute(_READ_SOME, {"ids": list(ids)})
-    return {EndpointId(row.endpoint_id): _standing(row) for row in rows}
+    rows = await tx.execute(_READ_MANY, {"ids": list(endpoint_ids)})
+    return {EndpointId(row.endpoint_id): _health_from_row(row) for row in rows}
 
 
-async def lock(tx: Transaction, endpoints: Iterable[EndpointId]) -> dict[EndpointId, Standing]:
+async def lock(tx: Transaction, endpoint_ids: Iterable[EndpointId]) -> dict[EndpointId, EndpointHealthRow]:
     """The health of these endpoints, locked until the transaction ends; waits for whoever has it."""
-    rows = await run(tx, _LOCK, {"ids": list(endpoints)})
-    return {standing.endpoint_id: standing for standing in map(_standing, rows)}
+    rows = await execute(tx, _LOCK, {"ids": list(endpoint_ids)})
+    return {standing.endpoint_id: standing for standing in map(_health_from_row, rows)}
 
 
-async def gates(
-    tx: Transaction, endpoints: Collection[EndpointId]
-) -> tuple[dict[EndpointId, Gate], set[EndpointId]]:
+async def lock_gates(
+    tx: Transaction, endpoint_ids: Collection[EndpointId]
+) -> tuple[dict[EndpointId, EndpointGate], set[EndpointId]]:
     """The gates of those endpoints that are active, locked; and the active ones that somebody else has."""
-    rows = await run(tx, _GATES, {"ids": list(endpoints)})
-    found = {EndpointId(row.endpoint_id): _gate(row) for row in rows}
-    missing = [endpoint for endpoint in endpoints if endpoint not in found]
+    rows = await execute(tx, _LOCK_GATES, {"ids": list(endpoint_ids)})
+    found = {EndpointId(row.endpoint_id): _gate_from_row(row) for row in rows}
+    missing = [endpoint for endpoint in endpoint_ids if endpoint not in found]
     if not missing:
         return found, set()
-    return found, {EndpointId(row.id) for row in await run(tx, _BUSY, {"ids": missing})}
+    return found, {EndpointId(row.id) for row in await execute(tx, _ACTIVE, {"ids": missing})}
 
 
 async def write(
     tx: Transaction, healths: Mapping[EndpointId, Health], *, released: Mapping[EndpointId, int]
 ) -> None:
     """Write what locked endpoints have become; so many of each are no longer in flight."""
-    columns: dict[str, list[Any]] = {name: [] for name in _WRITTEN}
+    columns: dict[str, list[Any]] = {name: [] for name in _WRITTEN_COLUMNS}
     for endpoint_id, health in healths.items():
         breaker, limit = health.breaker, health.limit
         values = (
@@ -195,17 +197,17 @@ async def write(
             limit.ramping, limit.credit, limit.lowered_at, health.waits_until, health.failing_since,
             health.failed, health.warned, health.last_failed_at, health.last_succeeded_at,
         )  # fmt: skip
-        for name, value in zip(_WRITTEN, values, strict=True):
+        for name, value in zip(_WRITTEN_COLUMNS, values, strict=True):
             columns[name].append(value)
-    await run(tx, _WRITE, columns)
+    await execute(tx, _WRITE, columns)
 
 
-async def forget_pace(tx: Transaction, endpoint_id: EndpointId) -> None:
+async def reset_rate_limit(tx: Transaction, endpoint_id: EndpointId) -> None:
     """Let the next delivery of a locked endpoint go as if none had gone before: its rate limit changed."""
-    await tx.execute(_FORGET_PACE, {"id": endpoint_id})
+    await tx.execute(_RESET_RATE_LIMIT, {"id": endpoint_id})
 
 
-async def release(tx: Transaction, freed: Sequence[tuple[EndpointId, DeliveryId]]) -> None:
+async def release_in_flight(tx: Transaction, freed: Sequence[tuple[EndpointId, DeliveryId]]) -> None:
     """Take back from what is in flight deliveries that were claimed and not attempted."""
     if freed:
         await lock(tx, {endpoint_id for endpoint_id, _ in freed})
@@ -214,7 +216,7 @@ async def release(tx: Transaction, freed: Sequence[tuple[EndpointId, DeliveryId]
         )
 
 
-async def recount(tx: Transaction) -> list[EndpointId]:
+async def recount_in_flight(tx: Transaction) -> list[EndpointId]:
     """Count anew what is in flight; returns the endpoints whose count was wrong, which should be none.
 
     In two statements: the second one sees everything that was committed before its locks were taken.
@@ -223,7 +225,7 @@ async def recount(tx: Transaction) -> list[EndpointId]:
     return [EndpointId(id_) for id_ in (await tx.execute(_RECOUNT, {"ids": locked})).scalars()]
 
 
-_WRITTEN = (
+_WRITTEN_COLUMNS = (
     "endpoint_id", "released", "breaker", "breaker_since", "window_since", "consecutive", "requests",
     "failures", "earlier_requests", "earlier_failures", "openings", "probe_at", "limit_now", "limit_ramping",
     "limit_credit", "limit_lowered_at", "waits_until", "failing_since", "failed", "warned", "last_failed_at",
@@ -231,15 +233,15 @@ _WRITTEN = (
 )  # fmt: skip
 
 
-def _gate(row: Any) -> Gate:
+def _gate_from_row(row: Any) -> EndpointGate:
     rate = None
     if row.rate_limit is not None:
         rate = RateLimit(row.rate_limit, timedelta(seconds=row.rate_per_seconds))
-    return Gate(_standing(row), row.in_flight_max, rate, row.now)
+    return EndpointGate(_health_from_row(row), row.in_flight_max, rate, row.now)
 
 
-def _standing(row: Any) -> Standing:
-    return Standing(
+def _health_from_row(row: Any) -> EndpointHealthRow:
+    return EndpointHealthRow(
         endpoint_id=EndpointId(row.endpoint_id),
         health=Health(
             breaker=Breaker(

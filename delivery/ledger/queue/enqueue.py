@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import text
 
-from delivery.ledger.direct import run
-from delivery.ledger.session import DUE_CHANNEL
-from delivery.matching import Wants
-from delivery.model import Lane, TenantId
+from delivery.domain.model import Priority, TenantId
+from delivery.domain.subscription import Subscription
+from delivery.ledger.db.fast_path import execute
+from delivery.ledger.db.session import DUE_CHANNEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,38 +20,38 @@ if TYPE_CHECKING:
 
     from sqlalchemy import TextClause
 
-    from delivery.ledger.direct import Door
-    from delivery.ledger.session import Transaction
-    from delivery.model import DeliveryId, EndpointId, EventId
+    from delivery.domain.model import DeliveryId, EndpointId, EventId
+    from delivery.ledger.db.fast_path import Executor
+    from delivery.ledger.db.session import Transaction
 
 # PostgreSQL takes less than 8,000 bytes; 44 letters and a comma stand for one tenant and endpoint.
-_MOST_NOTIFIED = 170
+_MAX_NOTIFIED_ENDPOINTS = 170
 # Deliveries that one statement writes.
-MOST_AT_ONCE = 5_000
+INSERT_BATCH_SIZE = 5_000
 # Before the names of those that have replays due; who does not know it looks for itself.
-REPLAY_MARK = "replay:"
+REPLAY_PREFIX = "replay:"
 
-_VERSIONS = text("select id, endpoints_version from tenants where id = any (cast(:ids as uuid[]))")
-_WANTS = text("""
+_ENDPOINT_VERSIONS = text("select id, endpoints_version from tenants where id = any (cast(:ids as uuid[]))")
+_SUBSCRIPTIONS = text("""
     select tenant_id, id, filter, channels, condition from endpoints
     where tenant_id = any (cast(:ids as uuid[])) and deleted_at is null and operational = :operational
     order by id
 """)
-_REMEMBER = text("""
+_INSERT_IDEMPOTENCY_KEYS = text("""
     insert into idempotency_keys (tenant_id, key, request_sha256, answer, created_at)
     select * from unnest(cast(:tenants as uuid[]), cast(:keys as text[]), cast(:requests as bytea[]),
                          cast(:answers as bytea[]), cast(:moments as timestamptz[]))
     on conflict do nothing
     returning tenant_id, key
 """)
-_RECALL = text("""
+_FIND_IDEMPOTENCY_KEYS = text("""
     select k.tenant_id, k.key, k.request_sha256, k.answer
     from unnest(cast(:tenants as uuid[]), cast(:keys as text[])) as wanted (tenant_id, key)
     join idempotency_keys k on k.tenant_id = wanted.tenant_id and k.key = wanted.key
 """)
 # All or nothing: only if each tenant's set of endpoints is still what the rows were made from.
 # Due by the ledger's clock: an accepter whose clock is a little ahead must not make deliveries wait.
-_WORDS: Final = """
+_INSERT_TEMPLATE: Final = """
     with standing as materialized (
         select count(*) = cardinality(cast(:known as uuid[])) as current
         from unnest(cast(:known as uuid[]), cast(:versions as bigint[])) as k (id, version)
@@ -88,7 +88,7 @@ _WORDS: Final = """
     )
     select current, case when current and :tells then pg_notify(:channel, :payload) end as told from standing
 """
-_PARTS: Final = (
+_TEMPLATE_SLOTS: Final = (
     "event_columns",
     "event_values",
     "event_arrays",
@@ -96,11 +96,11 @@ _PARTS: Final = (
     "owed_arrays",
     "owed_columns",
 )
-_ACCEPT = text(_WORDS.format(**dict.fromkeys(_PARTS, "")))
+_INSERT_EVENTS = text(_INSERT_TEMPLATE.format(**dict.fromkeys(_TEMPLATE_SLOTS, "")))
 # Another statement, so that where there are no traces, no channels and no failed conditions nothing of them
 # is paid for. A list of lists is no array of SQL's: names of channels have no commas.
-_ACCEPT_MORE = text(
-    _WORDS.format(
+_INSERT_EVENTS_WITH_EXTRAS = text(
+    _INSERT_TEMPLATE.format(
         event_columns=", traceparent, channels",
         event_values=", traceparent, string_to_array(channels, ',')",
         event_arrays=", cast(:traces as text[]), cast(:channels as text[])",
@@ -142,7 +142,7 @@ class DeliveryRow(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class KeyRow:
+class IdempotencyKeyRow:
     """One idempotency key with the request it stands for and the answer that was given."""
 
     tenant_id: TenantId
@@ -152,30 +152,32 @@ class KeyRow:
     created_at: datetime
 
 
-async def endpoint_versions(tx: Transaction, tenants: Iterable[TenantId]) -> dict[TenantId, int]:
+async def load_endpoint_versions(tx: Transaction, tenant_ids: Iterable[TenantId]) -> dict[TenantId, int]:
     """The version of each tenant's set of endpoints; unknown tenants are missing from the answer."""
-    rows = await run(tx, _VERSIONS, {"ids": list(tenants)})
+    rows = await execute(tx, _ENDPOINT_VERSIONS, {"ids": list(tenant_ids)})
     return {TenantId(row.id): row.endpoints_version for row in rows}
 
 
-async def wants(
-    tx: Transaction, tenants: Iterable[UUID], *, operational: bool = False
-) -> dict[UUID, list[tuple[EndpointId, Wants]]]:
+async def load_subscriptions(
+    tx: Transaction, tenant_ids: Iterable[UUID], *, operational: bool = False
+) -> dict[UUID, list[tuple[EndpointId, Subscription]]]:
     """The endpoints of these tenants with what they want, by tenant: for events, or operational ones."""
-    found: dict[UUID, list[tuple[EndpointId, Wants]]] = {}
-    for row in await tx.execute(_WANTS, {"ids": list(tenants), "operational": operational}):
-        one = Wants(tuple(row.filter), tuple(row.channels or ()), row.condition)
+    found: dict[UUID, list[tuple[EndpointId, Subscription]]] = {}
+    for row in await tx.execute(_SUBSCRIPTIONS, {"ids": list(tenant_ids), "operational": operational}):
+        one = Subscription(tuple(row.filter), tuple(row.channels or ()), row.condition)
         found.setdefault(row.tenant_id, []).append((row.id, one))
     return found
 
 
-async def remember(tx: Transaction, keys: Sequence[KeyRow]) -> set[tuple[UUID, str]]:
+async def insert_idempotency_keys(
+    tx: Transaction, keys: Sequence[IdempotencyKeyRow]
+) -> set[tuple[UUID, str]]:
     """Insert the keys that are new, and return those; waits for a concurrent holder of the same key."""
     # One order for everybody, so that two web processes never wait for each other.
     ordered = sorted(keys, key=lambda row: (row.tenant_id, row.key))
-    rows = await run(
+    rows = await execute(
         tx,
-        _REMEMBER,
+        _INSERT_IDEMPOTENCY_KEYS,
         {
             "tenants": [row.tenant_id for row in ordered],
             "keys": [row.key for row in ordered],
@@ -187,21 +189,23 @@ async def remember(tx: Transaction, keys: Sequence[KeyRow]) -> set[tuple[UUID, s
     return {(row.tenant_id, row.key) for row in rows}
 
 
-async def recall(
+async def find_idempotency_keys(
     tx: Transaction, keys: Sequence[tuple[TenantId, str]]
 ) -> Mapping[tuple[UUID, str], tuple[bytes, bytes]]:
     """The (request hash, answer) of each key that is known."""
-    rows = await run(tx, _RECALL, {"tenants": [k[0] for k in keys], "keys": [k[1] for k in keys]})
+    rows = await execute(
+        tx, _FIND_IDEMPOTENCY_KEYS, {"tenants": [k[0] for k in keys], "keys": [k[1] for k in keys]}
+    )
     return {(row.tenant_id, row.key): (row.request_sha256, row.answer) for row in rows}
 
 
-async def insert(
-    door: Door,
+async def insert_events(
+    executor: Executor,
     events: Sequence[EventRow],
     deliveries: Sequence[DeliveryRow],
     *,
     now: datetime,
-    known: Mapping[TenantId, int] | None = None,
+    expected_versions: Mapping[TenantId, int] | None = None,
     traced: bool = False,
 ) -> bool:
     """Write events and what is owed for them, made `now`, and wake the relay at commit.
@@ -210,51 +214,57 @@ async def insert(
     them has changed since then, nothing is written, and the answer is False. More deliveries than
     MOST_AT_ONCE need a transaction around them. `traced`: the traces that events came in are kept too.
     """
-    at_once, more = deliveries[:MOST_AT_ONCE], deliveries[MOST_AT_ONCE:]
+    at_once, more = deliveries[:INSERT_BATCH_SIZE], deliveries[INSERT_BATCH_SIZE:]
     pairs = {(row.tenant_id, row.endpoint_id) for row in deliveries}
-    values = _values(events, at_once, known or {}, pairs, now=now)
-    (answer,) = await run(door, *_statement(events, at_once, values, traced=traced))
+    values = _bind_values(events, at_once, expected_versions or {}, pairs, now=now)
+    (answer,) = await execute(executor, *_choose_statement(events, at_once, values, traced=traced))
     if not answer.current:
         return False
     # In parts, so that no statement of a large fan-out comes near the statement timeout.
-    for start in range(0, len(more), MOST_AT_ONCE):
-        part = more[start : start + MOST_AT_ONCE]
-        await run(door, *_statement([], part, _values([], part, {}, set(), now=now), traced=False))
+    for start in range(0, len(more), INSERT_BATCH_SIZE):
+        part = more[start : start + INSERT_BATCH_SIZE]
+        await execute(
+            executor, *_choose_statement([], part, _bind_values([], part, {}, set(), now=now), traced=False)
+        )
     return True
 
 
-async def wake(tx: Transaction, pairs: set[tuple[TenantId, EndpointId]], *, lane: Lane = Lane.LIVE) -> None:
+async def notify_due(
+    tx: Transaction, endpoints: set[tuple[TenantId, EndpointId]], *, priority: Priority = Priority.LIVE
+) -> None:
     """Tell the relay, at commit, that these endpoints may have something due."""
-    if pairs:
-        await run(tx, _NOTIFY, {"channel": DUE_CHANNEL, "payload": due_payload(pairs, lane=lane)})
+    if endpoints:
+        await execute(
+            tx, _NOTIFY, {"channel": DUE_CHANNEL, "payload": encode_due_payload(endpoints, priority=priority)}
+        )
 
 
-def _statement(
+def _choose_statement(
     events: Sequence[EventRow], deliveries: Sequence[DeliveryRow], values: dict[str, Any], *, traced: bool
 ) -> tuple[TextClause, dict[str, Any]]:
     """The statement that writes all there is to write, with its values."""
     more = traced or any(row.channels for row in events) or any(row.condition_failed for row in deliveries)
     if not more:
-        return _ACCEPT, values
+        return _INSERT_EVENTS, values
     beside = {
         "traces": [row.traceparent for row in events] if traced else [None] * len(events),
         "channels": [",".join(row.channels) or None for row in events],
         "owed_failed": [row.condition_failed for row in deliveries],
     }
-    return _ACCEPT_MORE, values | beside
+    return _INSERT_EVENTS_WITH_EXTRAS, values | beside
 
 
-def _values(
+def _bind_values(
     events: Sequence[EventRow],
     deliveries: Sequence[DeliveryRow],
-    known: Mapping[TenantId, int],
-    pairs: set[tuple[TenantId, EndpointId]],
+    expected_versions: Mapping[TenantId, int],
+    endpoints: set[tuple[TenantId, EndpointId]],
     *,
     now: datetime,
 ) -> dict[str, Any]:
     return {
-        "known": list(known),
-        "versions": list(known.values()),
+        "known": list(expected_versions),
+        "versions": list(expected_versions.values()),
         "ids": [row.id for row in events],
         "tenants": [row.tenant_id for row in events],
         "types": [row.type for row in events],
@@ -269,16 +279,18 @@ def _values(
         "owed_types": [row.event_type for row in deliveries],
         "owed_patterns": [row.matched_by for row in deliveries],
         "now": now,
-        "tells": bool(pairs),
+        "tells": bool(endpoints),
         "channel": DUE_CHANNEL,
-        "payload": due_payload(pairs) if pairs else "",
+        "payload": encode_due_payload(endpoints) if endpoints else "",
     }
 
 
-def due_payload(pairs: set[tuple[TenantId, EndpointId]], *, lane: Lane = Lane.LIVE) -> str:
+def encode_due_payload(
+    endpoints: set[tuple[TenantId, EndpointId]], *, priority: Priority = Priority.LIVE
+) -> str:
     """Name the endpoints that have something due; empty (look for yourself) when they are too many."""
-    if len(pairs) > _MOST_NOTIFIED:
+    if len(endpoints) > _MAX_NOTIFIED_ENDPOINTS:
         return ""
-    mark = REPLAY_MARK if lane is Lane.REPLAY else ""
-    names = (base64.b64encode(tenant.bytes + endpoint.bytes).decode() for tenant, endpoint in pairs)
+    mark = REPLAY_PREFIX if priority is Priority.REPLAY else ""
+    names = (base64.b64encode(tenant.bytes + endpoint.bytes).decode() for tenant, endpoint in endpoints)
     return mark + ",".join(names)

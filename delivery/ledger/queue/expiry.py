@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from delivery.model import Lane, id_floor
+from delivery.domain.model import Priority, build_min_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
-    from delivery.ledger.session import Transaction
-    from delivery.model import DeliveryId, EndpointId, EventId, TenantId
+    from delivery.domain.model import DeliveryId, EndpointId, EventId, TenantId
+    from delivery.ledger.db.session import Transaction
 
-AT_ONCE = 1_000
+EXPIRY_BATCH_SIZE = 1_000
 
 _CANCEL = text("""
     with doomed as materialized (
@@ -65,7 +65,7 @@ _EXPIRE = text("""
     )
     select unscheduled.*, e.operational from unscheduled join endpoints e on e.id = unscheduled.endpoint_id
 """)
-_FORGET = text("""
+_DELETE_IDEMPOTENCY_KEYS = text("""
     delete from idempotency_keys
     where (tenant_id, key) in (
         select tenant_id, key from idempotency_keys
@@ -75,14 +75,14 @@ _FORGET = text("""
 """)
 
 
-async def cancel_of_deleted(tx: Transaction, endpoints: Sequence[EndpointId]) -> int:
+async def cancel_for_deleted_endpoints(tx: Transaction, endpoint_ids: Sequence[EndpointId]) -> int:
     """Cancel up to 1,000 unclaimed deliveries of deleted endpoints; returns how many."""
-    values = {"endpoints": list(endpoints), "lanes": list(map(int, Lane)), "most": AT_ONCE}
+    values = {"endpoints": list(endpoint_ids), "lanes": list(map(int, Priority)), "most": EXPIRY_BATCH_SIZE}
     return (await tx.execute(_CANCEL, values)).rowcount
 
 
 @dataclass(frozen=True, slots=True)
-class Expired:
+class ExpiredDelivery:
     """A delivery that was owed for too long and is no more."""
 
     delivery_id: DeliveryId
@@ -93,11 +93,13 @@ class Expired:
     operational: bool
 
 
-async def expire(tx: Transaction, *, older_than: timedelta, now: datetime) -> list[Expired]:
+async def expire_deliveries(
+    tx: Transaction, *, older_than: timedelta, now: datetime
+) -> list[ExpiredDelivery]:
     """End up to 1,000 deliveries that are owed for longer than that and that no claim has."""
-    values = {"floor": id_floor(now - older_than), "age": older_than, "most": AT_ONCE}
+    values = {"floor": build_min_id(now - older_than), "age": older_than, "most": EXPIRY_BATCH_SIZE}
     return [
-        Expired(
+        ExpiredDelivery(
             delivery_id=row.delivery_id,
             tenant_id=row.tenant_id,
             endpoint_id=row.endpoint_id,
@@ -109,6 +111,8 @@ async def expire(tx: Transaction, *, older_than: timedelta, now: datetime) -> li
     ]
 
 
-async def forget_idempotency_keys(tx: Transaction, *, older_than: timedelta) -> int:
+async def delete_idempotency_keys(tx: Transaction, *, older_than: timedelta) -> int:
     """Delete up to 1,000 idempotency keys past their time; returns how many."""
-    return (await tx.execute(_FORGET, {"age": older_than, "most": AT_ONCE})).rowcount
+    return (
+        await tx.execute(_DELETE_IDEMPOTENCY_KEYS, {"age": older_than, "most": EXPIRY_BATCH_SIZE})
+    ).rowcount

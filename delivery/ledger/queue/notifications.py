@@ -9,21 +9,21 @@ from uuid import UUID
 
 import psycopg
 
-from delivery.errors import Unavailable
-from delivery.ledger.accepting import REPLAY_MARK
-from delivery.ledger.session import DUE_CHANNEL
-from delivery.model import EndpointId, Lane, TenantId
+from delivery.domain.errors import Unavailable
+from delivery.domain.model import EndpointId, Priority, TenantId
+from delivery.ledger.db.session import DUE_CHANNEL
+from delivery.ledger.queue.enqueue import REPLAY_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from delivery.ledger.session import Ledger
+    from delivery.ledger.db.session import Ledger
 
 _UUID_BYTES = 16
-_MOST_KNOWN = 10_000
+_MAX_CACHED = 10_000
 
 
-class Listener:
+class NotificationListener:
     """A connection that waits for word of due deliveries."""
 
     def __init__(self, connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
@@ -31,7 +31,7 @@ class Listener:
         self._connection = connection
 
     @classmethod
-    async def open(cls, ledger: Ledger) -> Listener:
+    async def open(cls, ledger: Ledger) -> NotificationListener:
         """Connect and listen; raises Unavailable."""
         try:
             connection = await psycopg.AsyncConnection.connect(
@@ -51,13 +51,13 @@ class Listener:
             raise Unavailable(f"The ledger does not answer: {error}") from error
         return cls(connection)
 
-    async def heard(self) -> AsyncIterator[tuple[Lane, set[tuple[TenantId, EndpointId]]]]:
+    async def receive_notifications(self) -> AsyncIterator[tuple[Priority, set[tuple[TenantId, EndpointId]]]]:
         """Each word as it comes: the lane and the endpoints it names; no endpoints: look for yourself."""
         try:
             async for notice in self._connection.notifies():
-                payload = notice.payload.removeprefix(REPLAY_MARK)
-                lane = Lane.LIVE if payload == notice.payload else Lane.REPLAY
-                yield lane, endpoints_in(payload)
+                payload = notice.payload.removeprefix(REPLAY_PREFIX)
+                lane = Priority.LIVE if payload == notice.payload else Priority.REPLAY
+                yield lane, decode_due_payload(payload)
         except psycopg.Error as error:
             raise Unavailable(f"The ledger does not answer: {error}") from error
 
@@ -66,16 +66,16 @@ class Listener:
         await self._connection.close()
 
 
-def endpoints_in(payload: str) -> set[tuple[TenantId, EndpointId]]:
+def decode_due_payload(payload: str) -> set[tuple[TenantId, EndpointId]]:
     """Read what `accepting.due_payload` wrote; anything else reads as an empty set."""
     try:
-        return {_pair(part) for part in payload.split(",") if part}
+        return {_decode_endpoint(part) for part in payload.split(",") if part}
     except ValueError:
         return set()
 
 
 # The busy ones are named again and again.
-@lru_cache(maxsize=_MOST_KNOWN)
-def _pair(name: str) -> tuple[TenantId, EndpointId]:
+@lru_cache(maxsize=_MAX_CACHED)
+def _decode_endpoint(name: str) -> tuple[TenantId, EndpointId]:
     pair = base64.b64decode(name, validate=True)
     return TenantId(UUID(bytes=pair[:_UUID_BYTES])), EndpointId(UUID(bytes=pair[_UUID_BYTES:]))

@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING
 import msgspec
 from sqlalchemy import text
 
-from delivery.ledger import health
-from delivery.ledger.direct import run
+from delivery.ledger.db.fast_path import execute
+from delivery.ledger.queue import endpoint_health
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime, timedelta
 
-    from delivery.ledger.session import Transaction
-    from delivery.model import Attempt, AttemptId, ClaimId, DeliveryId, DeliveryStatus, EndpointId
+    from delivery.domain.model import Attempt, AttemptId, ClaimId, DeliveryId, DeliveryStatus, EndpointId
+    from delivery.ledger.db.session import Transaction
 
 # Locking the claim's row first is what keeps rescue away: whoever comes second finds it changed or gone.
-_FENCE = text("""
+_LOCK_CLAIMS = text("""
     with done as (
         select * from unnest(cast(:claims as uuid[]), cast(:counts as int[])) as d (id, finished)
     )
     update claims set remaining = remaining - done.finished from done where claims.id = done.id
     returning claims.id, claims.remaining
 """)
-_CLOSE = text("delete from claims where id = any (cast(:claims as uuid[]))")
+_CLOSE_CLAIMS = text("delete from claims where id = any (cast(:claims as uuid[]))")
 # `is not distinct from`, so that no index by claim seems to help: it would read the whole claim for each row.
 _FINISH = text("""
     with final as materialized (
@@ -50,7 +50,7 @@ _FINISH = text("""
     )
     select endpoint_id, count(*) as released from gone group by endpoint_id
 """)
-_AGAIN = text("""
+_RESCHEDULE = text("""
     with again as (
         select * from unnest(cast(:ids as uuid[]), cast(:claims as uuid[]), cast(:moments as timestamptz[]),
                              cast(:attempts as int[]), cast(:steps as int[]), cast(:outcomes as text[]),
@@ -66,7 +66,7 @@ _AGAIN = text("""
     )
     select endpoint_id, count(*) as released from due group by endpoint_id
 """)
-_ATTEMPTS = text("""
+_INSERT_ATTEMPTS = text("""
     insert into attempts (id, delivery_id, tenant_id, endpoint_id, event_id, number, claimed_at,
         started_at, dns_us,
         connect_us, tls_us, first_byte_us, total_us, url, address, request_headers, body_sha256, key_ids,
@@ -121,9 +121,9 @@ _CANCEL = text("""
     select endpoint_id, delivery_id from gone
 """)
 _IS_RECORDED = text("select id from attempts where id = :id")
-_CLOSE_SPENT = text("delete from claims where id = :claim and remaining <= 0")
+_CLOSE_FINISHED_CLAIM = text("delete from claims where id = :claim and remaining <= 0")
 # An escaped NUL, and not an escaped backslash before `u0000`.
-_NUL = re.compile(r"((?<!\\)(?:\\\\)*)\\u0000")
+_ESCAPED_NUL = re.compile(r"((?<!\\)(?:\\\\)*)\\u0000")
 
 _PLAIN_COLUMNS = (
     "id", "delivery_id", "tenant_id", "endpoint_id", "event_id", "number", "claimed_at", "started_at", "url",
@@ -134,16 +134,16 @@ _PLAIN_COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Final:
+class DeliveryFinished:
     """The delivery is over."""
 
     status: DeliveryStatus
     reason: str
-    at: datetime
+    finished_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class DeliveryRescheduled:
     """The delivery is due again; `step` counts what is burned of its retry schedule."""
 
     due_at: datetime
@@ -151,39 +151,47 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class RecordedAttempt:
     """What one attempt came to, under which claim, and what follows from it."""
 
     claim_id: ClaimId
     attempt: Attempt
-    follows: Final | Again
+    next_state: DeliveryFinished | DeliveryRescheduled
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordingResult:
     """The claims that were gone (rescued), and how many of each endpoint are no longer in flight."""
 
-    orphans: set[ClaimId]
+    orphaned_claims: set[ClaimId]
     released: dict[EndpointId, int]
 
 
-async def record(tx: Transaction, results: Sequence[Result]) -> Recorded:
+async def record_attempts(tx: Transaction, attempts: Sequence[RecordedAttempt]) -> RecordingResult:
     """Append the attempts and move their deliveries on.
 
     Attempts are recorded always: they happened. Deliveries move only under claims that still exist. What an
     endpoint has in flight is not changed here: whoever judges its health does that, in the same transaction.
     """
     counts: dict[ClaimId, int] = {}
-    for result in results:
+    for result in attempts:
         counts[result.claim_id] = counts.get(result.claim_id, 0) + 1
-    remaining = await _fence(tx, counts)
-    await _insert_attempts(tx, [result.attempt for result in results])
-    valid = [result for result in results if result.claim_id in remaining]
-    released = Counter(await _finish(tx, [(r, r.follows) for r in valid if isinstance(r.follows, Final)]))
-    released.update(await _again(tx, [(r, r.follows) for r in valid if isinstance(r.follows, Again)]))
+    remaining = await _lock_claims(tx, counts)
+    await _insert_attempts(tx, [result.attempt for result in attempts])
+    valid = [result for result in attempts if result.claim_id in remaining]
+    released = Counter(
+        await _finish_deliveries(
+            tx, [(r, r.next_state) for r in valid if isinstance(r.next_state, DeliveryFinished)]
+        )
+    )
+    released.update(
+        await _reschedule_deliveries(
+            tx, [(r, r.next_state) for r in valid if isinstance(r.next_state, DeliveryRescheduled)]
+        )
+    )
     if finished := [claim_id for claim_id, left in remaining.items() if left <= 0]:
-        await run(tx, _CLOSE, {"claims": finished})
-    return Recorded(counts.keys() - remaining.keys(), dict(released))
+        await execute(tx, _CLOSE_CLAIMS, {"claims": finished})
+    return RecordingResult(counts.keys() - remaining.keys(), dict(released))
 
 
 async def is_recorded(tx: Transaction, attempt_id: AttemptId) -> bool:
@@ -192,12 +200,12 @@ async def is_recorded(tx: Transaction, attempt_id: AttemptId) -> bool:
 
 
 async def postpone(
-    tx: Transaction, claim_id: ClaimId, deliveries: Sequence[DeliveryId], *, by: timedelta
+    tx: Transaction, claim_id: ClaimId, deliveries: Sequence[DeliveryId], *, delay: timedelta
 ) -> None:
     """Give deliveries of a claim back without an attempt; due again after this while."""
-    freed = (await tx.execute(_POSTPONE, {"claim": claim_id, "ids": list(deliveries), "by": by})).all()
-    await tx.execute(_CLOSE_SPENT, {"claim": claim_id})
-    await health.release(tx, [(row.endpoint_id, row.delivery_id) for row in freed])
+    freed = (await tx.execute(_POSTPONE, {"claim": claim_id, "ids": list(deliveries), "by": delay})).all()
+    await tx.execute(_CLOSE_FINISHED_CLAIM, {"claim": claim_id})
+    await endpoint_health.release_in_flight(tx, [(row.endpoint_id, row.delivery_id) for row in freed])
 
 
 async def cancel(
@@ -205,50 +213,54 @@ async def cancel(
 ) -> None:
     """End deliveries of a claim without an attempt: there is nothing that could be sent."""
     freed = (await tx.execute(_CANCEL, {"claim": claim_id, "ids": list(deliveries), "reason": reason})).all()
-    await tx.execute(_CLOSE_SPENT, {"claim": claim_id})
-    await health.release(tx, [(row.endpoint_id, row.delivery_id) for row in freed])
+    await tx.execute(_CLOSE_FINISHED_CLAIM, {"claim": claim_id})
+    await endpoint_health.release_in_flight(tx, [(row.endpoint_id, row.delivery_id) for row in freed])
 
 
-async def _fence(tx: Transaction, counts: dict[ClaimId, int]) -> dict[ClaimId, int]:
+async def _lock_claims(tx: Transaction, counts: dict[ClaimId, int]) -> dict[ClaimId, int]:
     ordered = sorted(counts)
-    rows = await run(tx, _FENCE, {"claims": ordered, "counts": [counts[c] for c in ordered]})
+    rows = await execute(tx, _LOCK_CLAIMS, {"claims": ordered, "counts": [counts[c] for c in ordered]})
     return {row.id: row.remaining for row in rows}
 
 
-async def _finish(tx: Transaction, finals: list[tuple[Result, Final]]) -> dict[EndpointId, int]:
-    if not finals:
+async def _finish_deliveries(
+    tx: Transaction, finished: list[tuple[RecordedAttempt, DeliveryFinished]]
+) -> dict[EndpointId, int]:
+    if not finished:
         return {}
-    ended = await run(
+    ended = await execute(
         tx,
         _FINISH,
         {
-            "ids": [result.attempt.delivery_id for result, _ in finals],
-            "claims": [result.claim_id for result, _ in finals],
-            "statuses": [final.status for _, final in finals],
-            "reasons": [final.reason for _, final in finals],
-            "attempts": [result.attempt.number for result, _ in finals],
-            "moments": [final.at for _, final in finals],
-            "outcomes": [result.attempt.outcome for result, _ in finals],
-            "http_statuses": [result.attempt.status for result, _ in finals],
+            "ids": [result.attempt.delivery_id for result, _ in finished],
+            "claims": [result.claim_id for result, _ in finished],
+            "statuses": [final.status for _, final in finished],
+            "reasons": [final.reason for _, final in finished],
+            "attempts": [result.attempt.number for result, _ in finished],
+            "moments": [final.finished_at for _, final in finished],
+            "outcomes": [result.attempt.outcome for result, _ in finished],
+            "http_statuses": [result.attempt.status for result, _ in finished],
         },
     )
     return {row.endpoint_id: row.released for row in ended}
 
 
-async def _again(tx: Transaction, agains: list[tuple[Result, Again]]) -> dict[EndpointId, int]:
-    if not agains:
+async def _reschedule_deliveries(
+    tx: Transaction, rescheduled: list[tuple[RecordedAttempt, DeliveryRescheduled]]
+) -> dict[EndpointId, int]:
+    if not rescheduled:
         return {}
-    due = await run(
+    due = await execute(
         tx,
-        _AGAIN,
+        _RESCHEDULE,
         {
-            "ids": [result.attempt.delivery_id for result, _ in agains],
-            "claims": [result.claim_id for result, _ in agains],
-            "moments": [again.due_at for _, again in agains],
-            "attempts": [result.attempt.number for result, _ in agains],
-            "steps": [again.step for _, again in agains],
-            "outcomes": [result.attempt.outcome for result, _ in agains],
-            "http_statuses": [result.attempt.status for result, _ in agains],
+            "ids": [result.attempt.delivery_id for result, _ in rescheduled],
+            "claims": [result.claim_id for result, _ in rescheduled],
+            "moments": [again.due_at for _, again in rescheduled],
+            "attempts": [result.attempt.number for result, _ in rescheduled],
+            "steps": [again.step for _, again in rescheduled],
+            "outcomes": [result.attempt.outcome for result, _ in rescheduled],
+            "http_statuses": [result.attempt.status for result, _ in rescheduled],
         },
     )
     return {row.endpoint_id: row.released for row in due}
@@ -260,20 +272,20 @@ async def _insert_attempts(tx: Transaction, attempts: Sequence[Attempt]) -> None
     }
     for step in ("dns", "connect", "tls", "first_byte", "total"):
         columns[f"{step}_us"] = [_microseconds(getattr(attempt.timings, step)) for attempt in attempts]
-    columns["request_headers"] = _json(dict(attempt.request_headers) for attempt in attempts)
-    columns["response_headers"] = _json(attempt.response_headers for attempt in attempts)
+    columns["request_headers"] = _encode_json(dict(attempt.request_headers) for attempt in attempts)
+    columns["response_headers"] = _encode_json(attempt.response_headers for attempt in attempts)
     columns["key_ids"] = [",".join(attempt.key_ids) for attempt in attempts]
-    await run(tx, _ATTEMPTS, columns)
+    await execute(tx, _INSERT_ATTEMPTS, columns)
 
 
 def _microseconds(duration: timedelta | None) -> int | None:
     return None if duration is None else round(duration.total_seconds() * 1_000_000)
 
 
-def _json(values: Iterable[object]) -> list[object]:
-    return [_without_nul(msgspec.json.encode(value).decode()) for value in values]
+def _encode_json(values: Iterable[object]) -> list[object]:
+    return [_strip_escaped_nul(msgspec.json.encode(value).decode()) for value in values]
 
 
-def _without_nul(words: str) -> str:
+def _strip_escaped_nul(encoded: str) -> str:
     # Not every reader of json takes NUL, which a receiver may well send.
-    return _NUL.sub(r"\1", words) if "\\u0000" in words else words
+    return _ESCAPED_NUL.sub(r"\1", encoded) if "\\u0000" in encoded else encoded

@@ -8,28 +8,28 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import func, or_, select, update
 from sqlalchemy import insert as insert_into
 
-from delivery.ledger.tables import api_keys
-from delivery.model import ApiKey, KeyId, TenantId
-from delivery.paging import Page
-from delivery.scopes import Scope, in_order
+from delivery.domain.model import ApiKey, KeyId, TenantId
+from delivery.domain.pagination import Page
+from delivery.domain.scopes import Scope, sort_scopes
+from delivery.ledger.db.tables import api_keys
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Row
 
-    from delivery.ledger.session import Transaction
-    from delivery.paging import Cut
+    from delivery.domain.pagination import PageRequest
+    from delivery.ledger.db.session import Transaction
 
 _COLUMNS: Final = tuple(column for column in api_keys.c if column.name != "key_sha256")
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class ExpiringKey:
     """A key that ends by itself, and when."""
 
     id: KeyId
-    at: datetime
+    expires_at: datetime
 
 
 async def insert(tx: Transaction, key: ApiKey, *, key_sha256: bytes) -> None:
@@ -41,7 +41,7 @@ async def insert(tx: Transaction, key: ApiKey, *, key_sha256: bytes) -> None:
             name=key.name,
             hint=key.hint,
             key_sha256=key_sha256,
-            scopes=[str(scope) for scope in in_order(key.scopes)],
+            scopes=[str(scope) for scope in sort_scopes(key.scopes)],
             requests_per_second=key.requests_per_second,
             created_at=key.created_at,
             expires_at=key.expires_at,
@@ -60,25 +60,25 @@ async def find(tx: Transaction, key_sha256: bytes, *, now: datetime) -> ApiKey |
         )
     )
     row = found.one_or_none()
-    return None if row is None else _key(row)
+    return None if row is None else _key_from_row(row)
 
 
 async def read(tx: Transaction, tenant_id: TenantId, key_id: KeyId, *, lock: bool = False) -> ApiKey | None:
     """One key of a tenant, ended ones too; locked against other changes of it."""
     query = select(*_COLUMNS).where(api_keys.c.tenant_id == tenant_id, api_keys.c.id == key_id)
     row = (await tx.execute(query.with_for_update(key_share=True) if lock else query)).one_or_none()
-    return None if row is None else _key(row)
+    return None if row is None else _key_from_row(row)
 
 
-async def page(tx: Transaction, tenant_id: TenantId, cut: Cut) -> Page[ApiKey]:
+async def read_page(tx: Transaction, tenant_id: TenantId, page_request: PageRequest) -> Page[ApiKey]:
     """A tenant's keys, ended ones too, newest first."""
     rows = await tx.execute(
         select(*_COLUMNS)
-        .where(api_keys.c.tenant_id == tenant_id, api_keys.c.id < cut.before)
+        .where(api_keys.c.tenant_id == tenant_id, api_keys.c.id < page_request.before)
         .order_by(api_keys.c.id.desc())
-        .limit(cut.limit + 1)
+        .limit(page_request.limit + 1)
     )
-    return Page.of([_key(row) for row in rows], cut)
+    return Page.from_rows([_key_from_row(row) for row in rows], page_request)
 
 
 async def revoke(tx: Transaction, tenant_id: TenantId, key_id: KeyId, *, at: datetime) -> bytes | None:
@@ -93,19 +93,21 @@ async def revoke(tx: Transaction, tenant_id: TenantId, key_id: KeyId, *, at: dat
     return key_sha256
 
 
-async def replace(tx: Transaction, key: ApiKey, *, by: KeyId, until: datetime) -> bytes:
+async def replace(tx: Transaction, key: ApiKey, *, successor_id: KeyId, expires_at: datetime) -> bytes:
     """Let another key take the place of this one, which expires then; returns its hash."""
     replaced = await tx.execute(
         update(api_keys)
         .where(api_keys.c.tenant_id == key.tenant_id, api_keys.c.id == key.id)
-        .values(replaced_by=by, expires_at=until)
+        .values(replaced_by=successor_id, expires_at=expires_at)
         .returning(api_keys.c.key_sha256)
     )
     key_sha256: bytes = replaced.scalar_one()
     return key_sha256
 
 
-async def ending(tx: Transaction, *, after: datetime, before: datetime, most: int) -> list[Ending]:
+async def find_expiring(
+    tx: Transaction, *, after: datetime, before: datetime, limit: int
+) -> list[ExpiringKey]:
     """Keys of any tenant that end between these moments with none to take their place, soonest first."""
     rows = await tx.execute(
         select(api_keys.c.id, api_keys.c.expires_at)
@@ -116,12 +118,12 @@ async def ending(tx: Transaction, *, after: datetime, before: datetime, most: in
             api_keys.c.replaced_by.is_(None),
         )
         .order_by(api_keys.c.expires_at)
-        .limit(most)
+        .limit(limit)
     )
-    return [Ending(KeyId(row.id), row.expires_at) for row in rows]
+    return [ExpiringKey(KeyId(row.id), row.expires_at) for row in rows]
 
 
-async def used(tx: Transaction, tenant_id: TenantId, key_id: KeyId, *, at: datetime) -> None:
+async def record_use(tx: Transaction, tenant_id: TenantId, key_id: KeyId, *, at: datetime) -> None:
     """Note that a key was used; never back in time."""
     await tx.execute(
         update(api_keys)
@@ -131,7 +133,7 @@ async def used(tx: Transaction, tenant_id: TenantId, key_id: KeyId, *, at: datet
     )
 
 
-def _key(row: Row[*tuple[Any, ...]]) -> ApiKey:
+def _key_from_row(row: Row[*tuple[Any, ...]]) -> ApiKey:
     return ApiKey(
         id=KeyId(row.id),
         tenant_id=TenantId(row.tenant_id),

@@ -9,9 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import LargeBinary, literal, select, text
 
-from delivery.ledger.scan import CLOCKS_APART, follows
-from delivery.ledger.tables import attempts, events
-from delivery.model import (
+from delivery.domain.model import (
     Attempt,
     AttemptId,
     DeliveryId,
@@ -19,10 +17,12 @@ from delivery.model import (
     EventId,
     TenantId,
     Timings,
-    id_floor,
-    moment_of,
+    build_min_id,
+    extract_id_time,
 )
-from delivery.paging import NEWEST, OLDEST, Page
+from delivery.domain.pagination import MAX_ID, MIN_ID, Page
+from delivery.ledger.db.tables import attempts, events
+from delivery.ledger.search.bounded_scan import MAX_CLOCK_SKEW, match_ids_after
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from delivery.ledger.session import Transaction
-    from delivery.model import Delivery
-    from delivery.paging import Cut
+    from delivery.domain.model import Delivery
+    from delivery.domain.pagination import PageRequest
+    from delivery.ledger.db.session import Transaction
 
-_WITHOUT_BODY = [column for column in attempts.c if column.name != "response_body"]
+_COLUMNS_WITHOUT_BODY = [column for column in attempts.c if column.name != "response_body"]
 
 # Each delivery's attempts are looked for in the days between its making and its end, and in no other.
-_OF_DELIVERIES = text(f"""
-    select {", ".join(f"found.{column.name}" for column in _WITHOUT_BODY)},
+_BY_DELIVERIES = text(f"""
+    select {", ".join(f"found.{column.name}" for column in _COLUMNS_WITHOUT_BODY)},
            cast('' as bytea) as response_body, wanted.place
     from unnest(
         cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:firsts as uuid[]), cast(:ends as uuid[])
@@ -54,27 +54,29 @@ _OF_DELIVERIES = text(f"""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AttemptCursor:
     """How far the attempts of some deliveries were read: behind this one, of that delivery."""
 
-    delivery: int = 0
-    last: UUID = OLDEST
+    delivery_index: int = 0
+    last_id: UUID = MIN_ID
 
 
-async def page(tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId, cut: Cut) -> Page[Attempt]:
+async def read_page(
+    tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId, page_request: PageRequest
+) -> Page[Attempt]:
     """The attempts of a delivery, newest first, without the bodies that came back."""
     rows = await tx.execute(
-        select(*_WITHOUT_BODY, literal(b"", LargeBinary).label("response_body"))
+        select(*_COLUMNS_WITHOUT_BODY, literal(b"", LargeBinary).label("response_body"))
         .where(
             attempts.c.delivery_id == delivery_id,
-            follows(attempts.c.id, delivery_id),
+            match_ids_after(attempts.c.id, delivery_id),
             attempts.c.tenant_id == tenant_id,
-            attempts.c.id < cut.before,
+            attempts.c.id < page_request.before,
         )
         .order_by(attempts.c.id.desc())
-        .limit(cut.limit + 1)
+        .limit(page_request.limit + 1)
     )
-    return Page.of([_attempt(row) for row in rows], cut)
+    return Page.from_rows([_attempt_from_row(row) for row in rows], page_request)
 
 
 async def read(
@@ -87,45 +89,45 @@ async def read(
         .where(attempts.c.id == attempt_id, attempts.c.tenant_id == tenant_id)
     )
     row = (await tx.execute(query)).one_or_none()
-    return None if row is None else (_attempt(row), row.body)
+    return None if row is None else (_attempt_from_row(row), row.body)
 
 
-async def of_deliveries(
-    tx: Transaction, some: Sequence[Delivery], place: Place, *, before: datetime, most: int
-) -> tuple[list[Attempt], Place | None]:
+async def read_by_deliveries(
+    tx: Transaction, deliveries: Sequence[Delivery], cursor: AttemptCursor, *, before: datetime, limit: int
+) -> tuple[list[Attempt], AttemptCursor | None]:
     """The attempts of these deliveries that were made before then, in their order, and where to go on.
 
     At most `most` of them, without the bodies that came back. No place: that was all.
     """
-    left = some[place.delivery :]
-    firsts = [_earliest(one) for one in left]
-    firsts[0] = max(firsts[0], UUID(int=place.last.int + 1))
+    left = deliveries[cursor.delivery_index :]
+    firsts = [_min_attempt_id(one) for one in left]
+    firsts[0] = max(firsts[0], UUID(int=cursor.last_id.int + 1))
     found = await tx.execute(
-        _OF_DELIVERIES,
+        _BY_DELIVERIES,
         {
             "ids": [one.id for one in left],
             "tenants": [one.tenant_id for one in left],
             "firsts": firsts,
-            "ends": [min(_latest(one), id_floor(before)) for one in left],
-            "most": most,
+            "ends": [min(_max_attempt_id(one), build_min_id(before)) for one in left],
+            "most": limit,
         },
     )
     rows = found.all()
-    if len(rows) < most:
-        return [_attempt(row) for row in rows], None
-    end = Place(place.delivery + rows[-1].place - 1, rows[-1].id)
-    return [_attempt(row) for row in rows], end
+    if len(rows) < limit:
+        return [_attempt_from_row(row) for row in rows], None
+    end = AttemptCursor(cursor.delivery_index + rows[-1].place - 1, rows[-1].id)
+    return [_attempt_from_row(row) for row in rows], end
 
 
-def _earliest(one: Delivery) -> UUID:
-    return id_floor(moment_of(one.id) - CLOCKS_APART)
+def _min_attempt_id(delivery: Delivery) -> UUID:
+    return build_min_id(extract_id_time(delivery.id) - MAX_CLOCK_SKEW)
 
 
-def _latest(one: Delivery) -> UUID:
-    return NEWEST if one.finished_at is None else id_floor(one.finished_at + CLOCKS_APART)
+def _max_attempt_id(delivery: Delivery) -> UUID:
+    return MAX_ID if delivery.finished_at is None else build_min_id(delivery.finished_at + MAX_CLOCK_SKEW)
 
 
-def _attempt(row: Row[*tuple[Any, ...]]) -> Attempt:
+def _attempt_from_row(row: Row[*tuple[Any, ...]]) -> Attempt:
     return Attempt(
         id=AttemptId(row.id),
         delivery_id=DeliveryId(row.delivery_id),
@@ -136,11 +138,11 @@ def _attempt(row: Row[*tuple[Any, ...]]) -> Attempt:
         claimed_at=row.claimed_at,
         started_at=row.started_at,
         timings=Timings(
-            dns=_duration(row.dns_us),
-            connect=_duration(row.connect_us),
-            tls=_duration(row.tls_us),
-            first_byte=_duration(row.first_byte_us),
-            total=_duration(row.total_us),
+            dns=_to_timedelta(row.dns_us),
+            connect=_to_timedelta(row.connect_us),
+            tls=_to_timedelta(row.tls_us),
+            first_byte=_to_timedelta(row.first_byte_us),
+            total=_to_timedelta(row.total_us),
         ),
         url=row.url,
         address=row.address,
@@ -161,5 +163,5 @@ def _attempt(row: Row[*tuple[Any, ...]]) -> Attempt:
     )
 
 
-def _duration(microseconds: int | None) -> timedelta | None:
+def _to_timedelta(microseconds: int | None) -> timedelta | None:
     return None if microseconds is None else timedelta(microseconds=microseconds)

@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from delivery.ledger.journal import ENGINE, Entry, entry_of
-from delivery.ledger.scan import first_of, like, page_of, plan_for_this_tenant, scope_of
-from delivery.ledger.tables import journal
+from delivery.ledger.db.tables import journal
+from delivery.ledger.records.journal import ENGINE_ACTOR, JournalEntry, entry_from_row
+from delivery.ledger.search.bounded_scan import (
+    build_page,
+    build_scope,
+    force_custom_plan,
+    match_patterns,
+    select_first_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,58 +24,63 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Subquery
 
-    from delivery.ledger.session import Transaction
-    from delivery.model import DeliveryId, EndpointId, TenantId
-    from delivery.paging import Cut, Page
+    from delivery.domain.model import DeliveryId, EndpointId, TenantId
+    from delivery.domain.pagination import Page, PageRequest
+    from delivery.ledger.db.session import Transaction
 
 
 @dataclass(frozen=True, slots=True)
-class AuditSelection:
+class AuditFilter:
     """Which entries are asked for. `what` are patterns such as `endpoint.*`; `engine`: also its own."""
 
     actor: str | None = None
-    what: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
     endpoint_id: EndpointId | None = None
     delivery_id: DeliveryId | None = None
     since: datetime | None = None
     until: datetime | None = None
-    engine: bool = False
+    include_engine: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Audited:
+class AuditRecord:
     """One entry of the audit, under its id."""
 
     id: UUID
-    entry: Entry
+    entry: JournalEntry
 
 
-async def page(
-    tx: Transaction, tenant_id: TenantId | None, wanted: AuditSelection, cut: Cut
-) -> Page[Audited]:
+async def read_page(
+    tx: Transaction, tenant_id: TenantId | None, audit_filter: AuditFilter, page_request: PageRequest
+) -> Page[AuditRecord]:
     """The entries that were asked for, newest first; of all tenants where none is named."""
-    await plan_for_this_tenant(tx)
-    scope = scope_of(journal.c.id, cut, since=wanted.since, until=wanted.until)
+    await force_custom_plan(tx)
+    scope = build_scope(journal.c.id, page_request, since=audit_filter.since, until=audit_filter.until)
     if tenant_id is not None:
         scope.append(journal.c.tenant_id == tenant_id)
-    elif not wanted.engine:
-        scope.append(journal.c.actor != ENGINE)  # an index has these alone
-    if wanted.endpoint_id is not None:
-        scope.append(journal.c.endpoint_id == wanted.endpoint_id)
-    if wanted.delivery_id is not None:
-        scope.append(journal.c.delivery_id == wanted.delivery_id)
-    seen = first_of(list(journal.c), scope, cut)
-    query = select(seen).where(*_filters(seen, wanted)).order_by(seen.c.id.desc()).limit(cut.limit + 1)
-    found = [Audited(row.id, entry_of(row)) for row in await tx.execute(query)]
-    return await page_of(tx, found, cut, id_=journal.c.id, scope=scope)
+    elif not audit_filter.include_engine:
+        scope.append(journal.c.actor != ENGINE_ACTOR)  # an index has these alone
+    if audit_filter.endpoint_id is not None:
+        scope.append(journal.c.endpoint_id == audit_filter.endpoint_id)
+    if audit_filter.delivery_id is not None:
+        scope.append(journal.c.delivery_id == audit_filter.delivery_id)
+    seen = select_first_rows(list(journal.c), scope, page_request)
+    query = (
+        select(seen)
+        .where(*_build_conditions(seen, audit_filter))
+        .order_by(seen.c.id.desc())
+        .limit(page_request.limit + 1)
+    )
+    found = [AuditRecord(row.id, entry_from_row(row)) for row in await tx.execute(query)]
+    return await build_page(tx, found, page_request, id_=journal.c.id, scope=scope)
 
 
-def _filters(seen: Subquery, wanted: AuditSelection) -> Sequence[ColumnElement[bool]]:
+def _build_conditions(scanned: Subquery, audit_filter: AuditFilter) -> Sequence[ColumnElement[bool]]:
     filters: list[ColumnElement[bool]] = []
-    if not wanted.engine:
-        filters.append(seen.c.actor != ENGINE)
-    if wanted.actor is not None:
-        filters.append(seen.c.actor == wanted.actor)
-    if wanted.what:
-        filters.append(like(seen.c.what, wanted.what))
+    if not audit_filter.include_engine:
+        filters.append(scanned.c.actor != ENGINE_ACTOR)
+    if audit_filter.actor is not None:
+        filters.append(scanned.c.actor == audit_filter.actor)
+    if audit_filter.actions:
+        filters.append(match_patterns(scanned.c.what, audit_filter.actions))
     return filters

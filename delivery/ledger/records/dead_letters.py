@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
-from delivery.model import KeyId, MessageId, TenantId
-from delivery.paging import Page
+from delivery.domain.model import KeyId, MessageId, TenantId
+from delivery.domain.pagination import Page
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Row
 
-    from delivery.ledger.session import Transaction
-    from delivery.paging import Cut
+    from delivery.domain.pagination import PageRequest
+    from delivery.ledger.db.session import Transaction
 
-AT_ONCE: Final = 1_000
+DELETE_BATCH_SIZE: Final = 1_000
 
-_HEAD: Final = "id, tenant_id, key_id, message_id, publisher, size, reason, times, first_at, last_at"
+_SUMMARY_COLUMNS: Final = (
+    "id, tenant_id, key_id, message_id, publisher, size, reason, times, first_at, last_at"
+)
 # The same one again, such as one whose acknowledgement was lost, is no second row.
-_SET_ASIDE = text("""
+_UPSERT = text("""
     insert into refused_messages as r (id, tenant_id, key_id, message_id, publisher, body, size, reason,
                                        fingerprint, first_at, last_at)
     values (:id, :tenant, :key, :message, :publisher, :body, :size, :reason, :fingerprint, :now, :now)
@@ -30,11 +32,11 @@ _SET_ASIDE = text("""
         set times = r.times + 1, last_at = excluded.last_at, reason = excluded.reason
 """)
 _PAGE = text(f"""
-    select {_HEAD} from refused_messages where id < :before order by id desc limit :most
+    select {_SUMMARY_COLUMNS} from refused_messages where id < :before order by id desc limit :most
 """)  # noqa: S608  our own words
-_READ = text(f"select {_HEAD}, body from refused_messages where id = :id")  # noqa: S608  our own words
-_TAKE_OFF = text("delete from refused_messages where id = :id")
-_FORGET = text("""
+_READ = text(f"select {_SUMMARY_COLUMNS}, body from refused_messages where id = :id")  # noqa: S608  our own words
+_DELETE = text("delete from refused_messages where id = :id")
+_DELETE_EXPIRED = text("""
     delete from refused_messages where id in (
         select id from refused_messages where last_at < :before
         order by last_at limit :most for update skip locked
@@ -43,7 +45,7 @@ _FORGET = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedMessage:
+class DeadLetter:
     """A message as it came, and why it was not accepted. `body` None: it was not asked for."""
 
     id: MessageId
@@ -59,49 +61,51 @@ class RefusedMessage:
     body: bytes | None = None
 
 
-async def set_aside(tx: Transaction, message: RefusedMessage, *, fingerprint: bytes) -> None:
+async def upsert(tx: Transaction, dead_letter: DeadLetter, *, fingerprint: bytes) -> None:
     """Write a message down; one with the same fingerprint is counted instead."""
     await tx.execute(
-        _SET_ASIDE,
+        _UPSERT,
         {
-            "id": message.id,
-            "tenant": message.tenant_id,
-            "key": message.key_id,
-            "message": message.message_id,
-            "publisher": message.publisher,
-            "body": message.body or b"",
-            "size": message.size,
-            "reason": message.reason,
+            "id": dead_letter.id,
+            "tenant": dead_letter.tenant_id,
+            "key": dead_letter.key_id,
+            "message": dead_letter.message_id,
+            "publisher": dead_letter.publisher,
+            "body": dead_letter.body or b"",
+            "size": dead_letter.size,
+            "reason": dead_letter.reason,
             "fingerprint": fingerprint,
-            "now": message.last_at,
+            "now": dead_letter.last_at,
         },
     )
 
 
-async def page(tx: Transaction, cut: Cut) -> Page[RefusedMessage]:
+async def read_page(tx: Transaction, page_request: PageRequest) -> Page[DeadLetter]:
     """What is set aside, newest first, without bodies."""
-    rows = await tx.execute(_PAGE, {"before": cut.before, "most": cut.limit + 1})
-    return Page.of([_message(row) for row in rows], cut)
+    rows = await tx.execute(_PAGE, {"before": page_request.before, "most": page_request.limit + 1})
+    return Page.from_rows([_dead_letter_from_row(row) for row in rows], page_request)
 
 
-async def read(tx: Transaction, id_: MessageId) -> RefusedMessage | None:
+async def read(tx: Transaction, dead_letter_id: MessageId) -> DeadLetter | None:
     """One of them with its body."""
-    row = (await tx.execute(_READ, {"id": id_})).one_or_none()
-    return None if row is None else _message(row, body=bytes(row.body))
+    row = (await tx.execute(_READ, {"id": dead_letter_id})).one_or_none()
+    return None if row is None else _dead_letter_from_row(row, body=bytes(row.body))
 
 
-async def take_off(tx: Transaction, id_: MessageId) -> bool:
+async def delete(tx: Transaction, dead_letter_id: MessageId) -> bool:
     """Delete one; whether it was there."""
-    return (await tx.execute(_TAKE_OFF, {"id": id_})).rowcount == 1
+    return (await tx.execute(_DELETE, {"id": dead_letter_id})).rowcount == 1
 
 
-async def forget(tx: Transaction, *, before: datetime) -> bool:
+async def delete_expired(tx: Transaction, *, before: datetime) -> bool:
     """Delete up to 1,000 that did not come again since then; whether there may be more."""
-    return (await tx.execute(_FORGET, {"before": before, "most": AT_ONCE})).rowcount == AT_ONCE
+    return (
+        await tx.execute(_DELETE_EXPIRED, {"before": before, "most": DELETE_BATCH_SIZE})
+    ).rowcount == DELETE_BATCH_SIZE
 
 
-def _message(row: Row[*tuple[Any, ...]], *, body: bytes | None = None) -> RefusedMessage:
-    return RefusedMessage(
+def _dead_letter_from_row(row: Row[*tuple[Any, ...]], *, body: bytes | None = None) -> DeadLetter:
+    return DeadLetter(
         id=MessageId(row.id),
         tenant_id=None if row.tenant_id is None else TenantId(row.tenant_id),
         key_id=None if row.key_id is None else KeyId(row.key_id),

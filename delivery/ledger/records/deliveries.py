@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import case, func, select, update
 from sqlalchemy import insert as insert_into
 
-from delivery.ledger.accepting import wake
-from delivery.ledger.tables import claims, deliveries, schedule
-from delivery.model import Delivery, DeliveryId, DeliveryStatus, EndpointId, EventId, TenantId
+from delivery.domain.model import Delivery, DeliveryId, DeliveryStatus, EndpointId, EventId, TenantId
+from delivery.ledger.db.tables import claims, deliveries, schedule
+from delivery.ledger.queue.enqueue import notify_due
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import FromClause, Row, Select
 
-    from delivery.ledger.session import Transaction
+    from delivery.ledger.db.session import Transaction
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class DeliveryProgress:
     """How far a delivery is that is not over, and since when which worker has it.
 
     `step` counts what is burned of its retry schedule. `claimed_at` None: nobody has it; `worker` None: it is
@@ -36,14 +36,16 @@ class Progress:
 
 async def read(tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId) -> Delivery | None:
     """One delivery as it stands now."""
-    query = with_schedule(deliveries).where(
+    query = select_with_schedule(deliveries).where(
         deliveries.c.id == delivery_id, deliveries.c.tenant_id == tenant_id
     )
     row = (await tx.execute(query)).one_or_none()
-    return None if row is None else delivery_of(row)
+    return None if row is None else delivery_from_row(row)
 
 
-async def progress(tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId) -> Progress | None:
+async def read_progress(
+    tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId
+) -> DeliveryProgress | None:
     """How far a delivery is; None when it is over."""
     query = (
         select(schedule.c.step, claims.c.created_at, claims.c.started_at, claims.c.worker)
@@ -51,7 +53,7 @@ async def progress(tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId
         .where(schedule.c.delivery_id == delivery_id, schedule.c.tenant_id == tenant_id)
     )
     row = (await tx.execute(query)).one_or_none()
-    return None if row is None else Progress(row.step, row.created_at, row.started_at, row.worker)
+    return None if row is None else DeliveryProgress(row.step, row.created_at, row.started_at, row.worker)
 
 
 async def make_due(tx: Transaction, delivery: Delivery, *, reason: str) -> DeliveryStatus:
@@ -75,7 +77,7 @@ async def make_due(tx: Transaction, delivery: Delivery, *, reason: str) -> Deliv
             .where(schedule.c.delivery_id == delivery.id)
             .values(due_at=func.least(schedule.c.due_at, func.clock_timestamp()))
         )
-    await wake(tx, {(delivery.tenant_id, delivery.endpoint_id)})
+    await notify_due(tx, {(delivery.tenant_id, delivery.endpoint_id)})
     return stood
 
 
@@ -105,7 +107,7 @@ async def _reopen(tx: Transaction, delivery_id: DeliveryId, *, reason: str) -> D
     return DeliveryStatus(row.status)
 
 
-def with_schedule(history: FromClause) -> Select[Any]:
+def select_with_schedule(history: FromClause) -> Select[Any]:
     """Deliveries, of the table or of some rows of it, with what `schedule` knows of those not over."""
     return select(
         history.c.id,
@@ -129,7 +131,7 @@ def with_schedule(history: FromClause) -> Select[Any]:
     ).select_from(history.outerjoin(schedule, schedule.c.delivery_id == history.c.id))
 
 
-def delivery_of(row: Row[*tuple[Any, ...]]) -> Delivery:
+def delivery_from_row(row: Row[*tuple[Any, ...]]) -> Delivery:
     """The delivery in a row of `with_schedule`."""
     return Delivery(
         id=DeliveryId(row.id),

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, select, text
 
-from delivery.ledger.tables import endpoint_secrets, endpoints
-from delivery.secrets import MARK_BYTES
+from delivery.domain.secret_box import KEY_MARK_BYTES
+from delivery.ledger.db.tables import endpoint_secrets, endpoints
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Column, Table, TextClause
 
-    from delivery.ledger.session import Transaction
+    from delivery.ledger.db.session import Transaction
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SealedColumn:
     """A column with sealed values, and the one that names the endpoint of each."""
 
     table: Table
@@ -28,7 +28,7 @@ class Place:
     endpoint_id: Column[Any]
 
     @property
-    def change(self) -> TextClause:
+    def update_statement(self) -> TextClause:
         """What replaces values that are still those that were read."""
         table, column = self.table.name, self.sealed.name
         return text(f"""
@@ -39,14 +39,14 @@ class Place:
         """)  # noqa: S608  names of our own tables
 
 
-SECRETS: Final = Place(endpoint_secrets, endpoint_secrets.c.sealed, endpoint_secrets.c.endpoint_id)
-HEADERS: Final = Place(endpoints, endpoints.c.sealed_headers, endpoints.c.id)
-AUTH: Final = Place(endpoints, endpoints.c.sealed_auth, endpoints.c.id)
-IDENTITY: Final = Place(endpoints, endpoints.c.sealed_identity, endpoints.c.id)
+SECRETS: Final = SealedColumn(endpoint_secrets, endpoint_secrets.c.sealed, endpoint_secrets.c.endpoint_id)
+HEADERS: Final = SealedColumn(endpoints, endpoints.c.sealed_headers, endpoints.c.id)
+AUTH: Final = SealedColumn(endpoints, endpoints.c.sealed_auth, endpoints.c.id)
+IDENTITY: Final = SealedColumn(endpoints, endpoints.c.sealed_identity, endpoints.c.id)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Sealed:
+class SealedValue:
     """One sealed value, and whose it is."""
 
     id: UUID
@@ -56,7 +56,7 @@ class Sealed:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Change:
+class SealedValueChange:
     """A value that is to be replaced, if it is still the one that was read."""
 
     id: UUID
@@ -64,30 +64,30 @@ class Change:
     after: bytes
 
 
-async def after(tx: Transaction, place: Place, last: UUID, *, most: int) -> list[Sealed]:
+async def read_after(tx: Transaction, column: SealedColumn, after: UUID, *, limit: int) -> list[SealedValue]:
     """The values that come after this id, deleted endpoints' too, in order."""
-    table = place.table.c
+    table = column.table.c
     rows = await tx.execute(
-        select(table.id, table.tenant_id, place.endpoint_id.label("endpoint"), place.sealed.label("sealed"))
-        .where(table.id > last, place.sealed.is_not(None))
+        select(table.id, table.tenant_id, column.endpoint_id.label("endpoint"), column.sealed.label("sealed"))
+        .where(table.id > after, column.sealed.is_not(None))
         .order_by(table.id)
-        .limit(most)
+        .limit(limit)
     )
-    return [Sealed(row.id, row.tenant_id, row.endpoint, row.sealed) for row in rows]
+    return [SealedValue(row.id, row.tenant_id, row.endpoint, row.sealed) for row in rows]
 
 
-async def change(tx: Transaction, place: Place, changes: Sequence[Change]) -> int:
+async def replace_values(tx: Transaction, column: SealedColumn, changes: Sequence[SealedValueChange]) -> int:
     """Replace the values that nobody has changed meanwhile, and say how many those were."""
     values = {
         "ids": [one.id for one in changes],
         "befores": [one.before for one in changes],
         "afters": [one.after for one in changes],
     }
-    return (await tx.execute(place.change, values)).rowcount
+    return (await tx.execute(column.update_statement, values)).rowcount
 
 
-async def marks(tx: Transaction, place: Place) -> dict[bytes, int]:
+async def count_marks(tx: Transaction, column: SealedColumn) -> dict[bytes, int]:
     """How many values begin with which mark."""
-    mark = func.substring(place.sealed, 1, MARK_BYTES).label("mark")
-    rows = await tx.execute(select(mark, func.count()).where(place.sealed.is_not(None)).group_by(mark))
+    mark = func.substring(column.sealed, 1, KEY_MARK_BYTES).label("mark")
+    rows = await tx.execute(select(mark, func.count()).where(column.sealed.is_not(None)).group_by(mark))
     return {row[0]: row[1] for row in rows}

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, or_, select, update
 from sqlalchemy import insert as insert_into
 
-from delivery.ledger.tables import endpoint_secrets as secrets
-from delivery.model import EndpointId, SealedSecret, SecretId, Signature, TenantId
+from delivery.domain.model import EndpointId, SealedSecret, SecretId, Signature, TenantId
+from delivery.ledger.db.tables import endpoint_secrets as secrets
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Row
 
-    from delivery.ledger.session import Transaction
+    from delivery.ledger.db.session import Transaction
 
 
 async def insert(tx: Transaction, secret: SealedSecret) -> None:
@@ -35,8 +35,8 @@ async def insert(tx: Transaction, secret: SealedSecret) -> None:
     )
 
 
-async def live(
-    tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, *, at: datetime
+async def read_active(
+    tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, *, now: datetime
 ) -> list[SealedSecret]:
     """The secrets that sign at this moment, newest first."""
     rows = await tx.execute(
@@ -44,24 +44,24 @@ async def live(
         .where(
             secrets.c.tenant_id == tenant_id,
             secrets.c.endpoint_id == endpoint_id,
-            or_(secrets.c.not_after.is_(None), secrets.c.not_after > at),
+            or_(secrets.c.not_after.is_(None), secrets.c.not_after > now),
         )
         .order_by(secrets.c.id.desc())
     )
-    return [_secret(row) for row in rows]
+    return [_secret_from_row(row) for row in rows]
 
 
-async def end(tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, *, by: datetime) -> None:
+async def expire(tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, *, until: datetime) -> None:
     """Let no secret of the endpoint sign after this moment; an earlier end stands."""
     await tx.execute(
         update(secrets)
         .where(secrets.c.tenant_id == tenant_id, secrets.c.endpoint_id == endpoint_id)
-        .where(or_(secrets.c.not_after.is_(None), secrets.c.not_after > by))
-        .values(not_after=func.least(secrets.c.not_after, by))
+        .where(or_(secrets.c.not_after.is_(None), secrets.c.not_after > until))
+        .values(not_after=func.least(secrets.c.not_after, until))
     )
 
 
-def _secret(row: Row[*tuple[Any, ...]]) -> SealedSecret:
+def _secret_from_row(row: Row[*tuple[Any, ...]]) -> SealedSecret:
     return SealedSecret(
         id=SecretId(row.id),
         endpoint_id=EndpointId(row.endpoint_id),

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import DateTime, cast, exists, or_, select, text, update
 from sqlalchemy import insert as insert_into
 
-from delivery.ledger.scan import first_of, page_of, scope_of
-from delivery.ledger.tables import endpoint_health, endpoints
-from delivery.model import (
+from delivery.domain.model import (
     Endpoint,
     EndpointId,
     EndpointLimits,
     EndpointState,
-    Format,
+    PayloadFormat,
     PayloadKind,
     Signature,
     TenantId,
 )
-from delivery.paging import Page
+from delivery.domain.pagination import Page
+from delivery.ledger.db.tables import endpoint_health, endpoints
+from delivery.ledger.search.bounded_scan import build_page, build_scope, select_first_rows
 from retries.breaker import BreakerState
 from retries.rate import RateLimit
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Row
 
-    from delivery.ledger.session import Transaction
-    from delivery.paging import Cut
+    from delivery.domain.pagination import PageRequest
+    from delivery.ledger.db.session import Transaction
 
 
 # Only if it still leads to where it was found wanting: who has just moved it, has mended it perhaps.
@@ -54,7 +54,7 @@ async def insert(tx: Transaction, endpoint: Endpoint) -> None:
             version=endpoint.version,
             created_at=endpoint.created_at,
             operational=endpoint.operational,
-            **_changeable(endpoint),
+            **_mutable_columns(endpoint),
         )
     )
 
@@ -63,19 +63,19 @@ async def read(
     tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, *, lock: bool = False
 ) -> Endpoint | None:
     """One endpoint of a tenant; locked, it stays as it is until the transaction ends."""
-    query = select(endpoints).where(*_one(tenant_id, endpoint_id))
+    query = select(endpoints).where(*_match_endpoint(tenant_id, endpoint_id))
     row = (await tx.execute(query.with_for_update(key_share=True) if lock else query)).one_or_none()
-    return None if row is None else _endpoint(row)
+    return None if row is None else _endpoint_from_row(row)
 
 
-async def page(
+async def read_page(
     tx: Transaction,
     tenant_id: TenantId | None,
-    cut: Cut,
+    page_request: PageRequest,
     *,
     states: Sequence[EndpointState] = (),
-    troubled: bool = False,
-    words: str = "",
+    unhealthy: bool = False,
+    search_text: str = "",
 ) -> Page[Endpoint]:
     """A tenant's endpoints, or all tenants', newest first: those in one of these states.
 
@@ -83,31 +83,33 @@ async def page(
     description, in letters large or small. Where any of these is asked for, the cost is bounded: a page may
     hold fewer than asked for, even none, and have a `last` all the same.
     """
-    scope = scope_of(endpoints.c.id, cut)
+    scope = build_scope(endpoints.c.id, page_request)
     if tenant_id is not None:
         scope.append(endpoints.c.tenant_id == tenant_id)
-    if not (states or troubled or words):
+    if not (states or unhealthy or search_text):
         query = select(endpoints).where(*scope, endpoints.c.deleted_at.is_(None))
-        rows = await tx.execute(query.order_by(endpoints.c.id.desc()).limit(cut.limit + 1))
-        return Page.of([_endpoint(row) for row in rows], cut)
-    seen = first_of(list(endpoints.c), scope, cut)
+        rows = await tx.execute(query.order_by(endpoints.c.id.desc()).limit(page_request.limit + 1))
+        return Page.from_rows([_endpoint_from_row(row) for row in rows], page_request)
+    seen = select_first_rows(list(endpoints.c), scope, page_request)
     query = select(seen).where(seen.c.deleted_at.is_(None))
     if states:
         query = query.where(seen.c.state.in_(states))
-    if troubled:
+    if unhealthy:
         health = endpoint_health.c
         broken = exists().where(health.endpoint_id == seen.c.id, health.breaker != BreakerState.CLOSED)
         query = query.where(or_(seen.c.state != EndpointState.ACTIVE, broken))
-    if words:
+    if search_text:
         said = (seen.c.url, seen.c.description)
-        query = query.where(or_(*[one.icontains(words, autoescape=True) for one in said]))
-    rows = await tx.execute(query.order_by(seen.c.id.desc()).limit(cut.limit + 1))
-    return await page_of(tx, [_endpoint(row) for row in rows], cut, id_=endpoints.c.id, scope=scope)
+        query = query.where(or_(*[one.icontains(search_text, autoescape=True) for one in said]))
+    rows = await tx.execute(query.order_by(seen.c.id.desc()).limit(page_request.limit + 1))
+    return await build_page(
+        tx, [_endpoint_from_row(row) for row in rows], page_request, id_=endpoints.c.id, scope=scope
+    )
 
 
-async def urls(tx: Transaction, ids: Iterable[EndpointId]) -> dict[EndpointId, str]:
+async def read_urls(tx: Transaction, endpoint_ids: Iterable[EndpointId]) -> dict[EndpointId, str]:
     """Where these endpoints lead, deleted ones too."""
-    wanted = list(set(ids))
+    wanted = list(set(endpoint_ids))
     if not wanted:
         return {}
     query = select(endpoints.c.id, endpoints.c.url).where(endpoints.c.id.in_(wanted))
@@ -115,33 +117,35 @@ async def urls(tx: Transaction, ids: Iterable[EndpointId]) -> dict[EndpointId, s
 
 
 @dataclass(frozen=True, slots=True)
-class EndingCertificate:
+class ExpiringCertificate:
     """An endpoint whose client certificate ends, or has ended, and when."""
 
     id: EndpointId
     tenant_id: TenantId
-    at: datetime
+    expires_at: datetime
 
 
-async def ending_certificates(tx: Transaction, *, before: datetime, most: int) -> list[EndingCertificate]:
+async def find_expiring_certificates(
+    tx: Transaction, *, before: datetime, limit: int
+) -> list[ExpiringCertificate]:
     """Endpoints of any tenant whose client certificate ends before then, soonest first."""
     ends = cast(endpoints.c.client_certificate["not_after"].as_string(), DateTime(timezone=True))
     rows = await tx.execute(
         select(endpoints.c.id, endpoints.c.tenant_id, ends.label("at"))
         .where(endpoints.c.deleted_at.is_(None), ends < before)
         .order_by(ends)
-        .limit(most)
+        .limit(limit)
     )
-    return [EndingCertificate(EndpointId(row.id), TenantId(row.tenant_id), row.at) for row in rows]
+    return [ExpiringCertificate(EndpointId(row.id), TenantId(row.tenant_id), row.at) for row in rows]
 
 
-async def latest_urls(tx: Transaction, *, most: int) -> list[str]:
+async def read_latest_urls(tx: Transaction, *, limit: int) -> list[str]:
     """Where the active endpoints that were made last lead, whosever they are."""
     found = await tx.execute(
         select(endpoints.c.url)
         .where(endpoints.c.state == EndpointState.ACTIVE, endpoints.c.deleted_at.is_(None))
         .order_by(endpoints.c.id.desc())
-        .limit(most)
+        .limit(limit)
     )
     return list(found.scalars())
 
@@ -150,8 +154,8 @@ async def write(tx: Transaction, endpoint: Endpoint) -> None:
     """Write a locked endpoint back as it is now."""
     await tx.execute(
         update(endpoints)
-        .where(*_one(endpoint.tenant_id, endpoint.id))
-        .values(version=endpoint.version, **_changeable(endpoint))
+        .where(*_match_endpoint(endpoint.tenant_id, endpoint.id))
+        .values(version=endpoint.version, **_mutable_columns(endpoint))
     )
 
 
@@ -159,7 +163,7 @@ async def delete(tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, 
     """Mark an endpoint as deleted; False when the tenant has no such endpoint."""
     deleted = await tx.execute(
         update(endpoints)
-        .where(*_one(tenant_id, endpoint_id))
+        .where(*_match_endpoint(tenant_id, endpoint_id))
         .values(deleted_at=at, updated_at=at, version=endpoints.c.version + 1)
         .returning(endpoints.c.id)
     )
@@ -177,7 +181,7 @@ async def disable(
     return (await tx.execute(_DISABLE, values)).rowcount > 0
 
 
-def _one(tenant_id: TenantId, endpoint_id: EndpointId) -> tuple[ColumnElement[bool], ...]:
+def _match_endpoint(tenant_id: TenantId, endpoint_id: EndpointId) -> tuple[ColumnElement[bool], ...]:
     return (
         endpoints.c.tenant_id == tenant_id,
         endpoints.c.id == endpoint_id,
@@ -185,7 +189,7 @@ def _one(tenant_id: TenantId, endpoint_id: EndpointId) -> tuple[ColumnElement[bo
     )
 
 
-def _changeable(endpoint: Endpoint) -> dict[str, Any]:
+def _mutable_columns(endpoint: Endpoint) -> dict[str, Any]:
     schedule, timeout = endpoint.schedule, endpoint.timeout
     return {
         "url": endpoint.url,
@@ -199,24 +203,24 @@ def _changeable(endpoint: Endpoint) -> dict[str, Any]:
         "state_changed_at": endpoint.state_changed_at,
         "header_names": list(endpoint.header_names),
         "sealed_headers": endpoint.sealed_headers,
-        "auth": _json(endpoint.auth),
+        "auth": _to_json(endpoint.auth),
         "sealed_auth": endpoint.sealed_auth,
-        "client_certificate": _json(endpoint.client_certificate),
+        "client_certificate": _to_json(endpoint.client_certificate),
         "sealed_identity": endpoint.sealed_identity,
-        "format": None if endpoint.format is Format.STANDARD else endpoint.format,
+        "format": None if endpoint.format is PayloadFormat.STANDARD else endpoint.format,
         "payload": None if endpoint.payload is PayloadKind.FULL else endpoint.payload,
         "schedule_seconds": None if schedule is None else [delay.total_seconds() for delay in schedule],
         "timeout_seconds": None if timeout is None else timeout.total_seconds(),
         "updated_at": endpoint.updated_at,
-        **_limits(endpoint.limits),
+        **_limit_columns(endpoint.limits),
     }
 
 
-def _json(shown: Mapping[str, str] | None) -> dict[str, str] | None:
-    return None if shown is None else dict(shown)
+def _to_json(fields: Mapping[str, str] | None) -> dict[str, str] | None:
+    return None if fields is None else dict(fields)
 
 
-def _limits(limits: EndpointLimits) -> dict[str, Any]:
+def _limit_columns(limits: EndpointLimits) -> dict[str, Any]:
     rate, disable_after = limits.rate, limits.disable_after
     return {
         "in_flight_max": limits.in_flight,
@@ -228,7 +232,7 @@ def _limits(limits: EndpointLimits) -> dict[str, Any]:
     }
 
 
-def limits_of(row: Row[*tuple[Any, ...]]) -> EndpointLimits:
+def limits_from_row(row: Row[*tuple[Any, ...]]) -> EndpointLimits:
     """The limits in a row of `endpoints`."""
     rate = row.rate_limit
     disable_after = row.disable_after_seconds
@@ -241,7 +245,7 @@ def limits_of(row: Row[*tuple[Any, ...]]) -> EndpointLimits:
     )
 
 
-def _endpoint(row: Row[*tuple[Any, ...]]) -> Endpoint:
+def _endpoint_from_row(row: Row[*tuple[Any, ...]]) -> Endpoint:
     schedule, timeout = row.schedule_seconds, row.timeout_seconds
     return Endpoint(
         id=EndpointId(row.id),
@@ -259,7 +263,7 @@ def _endpoint(row: Row[*tuple[Any, ...]]) -> Endpoint:
         schedule=None if schedule is None else tuple(timedelta(seconds=value) for value in schedule),
         timeout=None if timeout is None else timedelta(seconds=timeout),
         operational=row.operational,
-        limits=limits_of(row),
+        limits=limits_from_row(row),
         version=row.version,
         created_at=row.created_at,
         updated_at=row.updated_at,
@@ -267,7 +271,7 @@ def _endpoint(row: Row[*tuple[Any, ...]]) -> Endpoint:
         sealed_auth=row.sealed_auth,
         client_certificate=row.client_certificate,
         sealed_identity=row.sealed_identity,
-        format=Format(row.format or Format.STANDARD),
+        format=PayloadFormat(row.format or PayloadFormat.STANDARD),
         payload=PayloadKind(row.payload or PayloadKind.FULL),
         channels=tuple(row.channels or ()),
         condition=row.condition,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert as insert_into
 
-from delivery.ledger.direct import run
-from delivery.ledger.tables import event_type_versions, event_types
+from delivery.ledger.db.fast_path import execute
+from delivery.ledger.db.tables import event_type_versions, event_types
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
     from sqlalchemy import RowMapping
 
-    from delivery.ledger.session import Transaction
+    from delivery.ledger.db.session import Transaction
 
-_VERSION = text("select version from catalogue")
+_CATALOGUE_VERSION = text("select version from catalogue")
 # A row that whoever changes the catalogue holds until they are done.
-_TURN = text("""
+_LOCK_CATALOGUE = text("""
     insert into catalogue (version) values (1)
     on conflict (id) do update set version = catalogue.version + 1
 """)
-_VALIDATING = text("""
+_VALIDATION_SCHEMAS = text("""
     select t.name, v.schema from event_types t join event_type_versions v using (name, version)
     where t.validation = 'reject' and t.archived_at is null and v.schema is not null
 """)
 _COUNT = text("select count(*) from event_types")
 
-OFF: Final = "off"
-REJECT: Final = "reject"
+VALIDATION_OFF: Final = "off"
+VALIDATION_REJECT: Final = "reject"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class EventType:
 
 
 @dataclass(frozen=True, slots=True)
-class VersionHead:
+class EventTypeVersionSummary:
     """Who made which version of a type, and when."""
 
     version: int
@@ -61,7 +61,7 @@ class VersionHead:
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class EventTypeVersion:
     """What a type's `data` looks like: a JSON Schema and a JSON array of examples, as they were written."""
 
     name: str
@@ -72,86 +72,86 @@ class Version:
     created_at: datetime
 
 
-async def catalogue_version(tx: Transaction) -> int:
+async def read_catalogue_version(tx: Transaction) -> int:
     """How often the catalogue has changed."""
-    rows = await run(tx, _VERSION, {})
+    rows = await execute(tx, _CATALOGUE_VERSION, {})
     return int(rows[0].version) if rows else 0
 
 
-async def validating(tx: Transaction) -> Mapping[str, str]:
+async def load_validation_schemas(tx: Transaction) -> Mapping[str, str]:
     """The schemas that events are held against, by type."""
-    return {row.name: row.schema for row in await run(tx, _VALIDATING, {})}
+    return {row.name: row.schema for row in await execute(tx, _VALIDATION_SCHEMAS, {})}
 
 
-async def take_turn(tx: Transaction) -> None:
+async def lock_catalogue(tx: Transaction) -> None:
     """Wait for others who change the catalogue, keep them waiting, and count a change."""
-    await tx.execute(_TURN)
+    await tx.execute(_LOCK_CATALOGUE)
 
 
-async def count(tx: Transaction) -> int:
+async def count_types(tx: Transaction) -> int:
     """How many types there are, archived ones too."""
     return int((await tx.execute(_COUNT)).scalar_one())
 
 
-async def every(tx: Transaction, *, archived: bool = False) -> list[EventType]:
+async def list_types(tx: Transaction, *, include_archived: bool = False) -> list[EventType]:
     """All types by name; with archived ones only if they are wanted."""
     query = select(event_types).order_by(event_types.c.name.collate("C"))
-    if not archived:
+    if not include_archived:
         query = query.where(event_types.c.archived_at.is_(None))
-    return [_type(row) for row in (await tx.execute(query)).mappings()]
+    return [_type_from_row(row) for row in (await tx.execute(query)).mappings()]
 
 
 async def read(tx: Transaction, name: str) -> EventType | None:
     """One type, archived or not."""
     found = await tx.execute(select(event_types).where(event_types.c.name == name))
     row = found.mappings().one_or_none()
-    return None if row is None else _type(row)
+    return None if row is None else _type_from_row(row)
 
 
-async def versions(tx: Transaction, name: str, *, most: int) -> list[VersionHead]:
+async def read_versions(tx: Transaction, name: str, *, limit: int) -> list[EventTypeVersionSummary]:
     """A type's versions without what they say, newest first."""
     columns = event_type_versions.c
     query = select(columns.version, columns.made_by, columns.created_at).where(columns.name == name)
-    rows = await tx.execute(query.order_by(columns.version.desc()).limit(most))
-    return [VersionHead(**row) for row in rows.mappings()]
+    rows = await tx.execute(query.order_by(columns.version.desc()).limit(limit))
+    return [EventTypeVersionSummary(**row) for row in rows.mappings()]
 
 
-async def version(tx: Transaction, name: str, number: int) -> Version | None:
+async def read_version(tx: Transaction, name: str, number: int) -> EventTypeVersion | None:
     """One version of a type."""
     columns = event_type_versions.c
     query = select(event_type_versions).where(columns.name == name, columns.version == number)
     row = (await tx.execute(query)).mappings().one_or_none()
-    return None if row is None else _version(row)
+    return None if row is None else _version_from_row(row)
 
 
-async def newest(tx: Transaction) -> list[tuple[EventType, Version]]:
+async def list_newest_versions(tx: Transaction) -> list[tuple[EventType, EventTypeVersion]]:
     """All types that are not archived, by name, each with its newest version."""
     versions_of = event_type_versions.c
     query = select(event_type_versions)
-    types = await every(tx)
+    types = await list_types(tx)
     wanted = [(one.name, one.version) for one in types]
     query = query.where(tuple_(versions_of.name, versions_of.version).in_(wanted))
-    found = {row["name"]: _version(row) for row in (await tx.execute(query)).mappings()}
+    found = {row["name"]: _version_from_row(row) for row in (await tx.execute(query)).mappings()}
     return [(one, found[one.name]) for one in types]
 
 
-async def write(tx: Transaction, one: EventType) -> None:
+async def write(tx: Transaction, event_type: EventType) -> None:
     """Write a type: a new one, or what has changed of it."""
-    values: dict[str, Any] = {name: getattr(one, name) for name in event_types.c.keys()}  # noqa: SIM118  columns
+    values: dict[str, Any] = {name: getattr(event_type, name) for name in event_types.c.keys()}  # noqa: SIM118  columns
     await tx.execute(
         insert_into(event_types).values(values).on_conflict_do_update(index_elements=["name"], set_=values)
     )
 
 
-async def append(tx: Transaction, one: Version) -> None:
+async def append_version(tx: Transaction, version: EventTypeVersion) -> None:
     """Write a new version; those before it stay."""
-    values: dict[str, Any] = {name: getattr(one, name) for name in event_type_versions.c.keys()}  # noqa: SIM118  likewise
+    values: dict[str, Any] = {name: getattr(version, name) for name in event_type_versions.c.keys()}  # noqa: SIM118  likewise
     await tx.execute(insert_into(event_type_versions).values(values))
 
 
-def _type(row: RowMapping) -> EventType:
+def _type_from_row(row: RowMapping) -> EventType:
     return EventType(**row)
 
 
-def _version(row: RowMapping) -> Version:
-    return Version(**row)
+def _version_from_row(row: RowMapping) -> EventTypeVersion:
+    return EventTypeVersion(**row)

@@ -7,32 +7,32 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from delivery.ledger.scan import (
-    BODIES_AT_ONCE,
-    MOST_BODIES,
-    MOST_BODY_BYTES,
-    first_of,
-    in_order,
-    like,
-    page_of,
-    plan_for_this_tenant,
-    scope_of,
+from delivery.domain.model import EventId, TenantId
+from delivery.domain.pagination import Page
+from delivery.ledger.db.tables import events
+from delivery.ledger.search.bounded_scan import (
+    BODY_BATCH_SIZE,
+    MAX_SCANNED_BODIES,
+    MAX_SCANNED_BODY_BYTES,
+    build_page,
+    build_scope,
+    force_custom_plan,
+    match_patterns,
+    order_by_id,
+    select_first_rows,
 )
-from delivery.ledger.tables import events
-from delivery.model import EventId, TenantId
-from delivery.paging import Page
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Row
 
-    from delivery.ledger.scan import Scope
-    from delivery.ledger.session import Transaction
-    from delivery.paging import Cut
-    from delivery.payload import PayloadEquals
+    from delivery.domain.pagination import PageRequest
+    from delivery.domain.payload_path import PayloadEquals
+    from delivery.ledger.db.session import Transaction
+    from delivery.ledger.search.bounded_scan import ScanScope
 
-_HEAD = (
+_SUMMARY_COLUMNS = (
     events.c.id,
     events.c.tenant_id,
     events.c.type,
@@ -44,7 +44,7 @@ _HEAD = (
 
 
 @dataclass(frozen=True, slots=True)
-class EventHead:
+class EventSummary:
     """An event without its body; `matched` counts the endpoints it was owed to when it came.
 
     `channels` are those that its producer gave it.
@@ -61,7 +61,7 @@ class EventHead:
 
 
 @dataclass(frozen=True, slots=True)
-class EventSelection:
+class EventFilter:
     """Which events are asked for: of any of these types, accepted from `since` on and before `until`."""
 
     types: tuple[str, ...] = ()
@@ -73,58 +73,72 @@ class EventSelection:
 
 async def read(
     tx: Transaction, tenant_id: TenantId, event_id: EventId
-) -> tuple[EventHead, bytes | None] | None:
+) -> tuple[EventSummary, bytes | None] | None:
     """One event, and its envelope as the standard format sends it; None: that is no longer kept."""
-    query = select(*_HEAD, events.c.body).where(events.c.id == event_id, events.c.tenant_id == tenant_id)
+    query = select(*_SUMMARY_COLUMNS, events.c.body).where(
+        events.c.id == event_id, events.c.tenant_id == tenant_id
+    )
     row = (await tx.execute(query)).one_or_none()
-    return None if row is None else (_head(row), row.body)
+    return None if row is None else (_summary_from_row(row), row.body)
 
 
-async def page(
-    tx: Transaction, tenant_id: TenantId | None, wanted: EventSelection, cut: Cut
-) -> Page[EventHead]:
+async def read_page(
+    tx: Transaction, tenant_id: TenantId | None, event_filter: EventFilter, page_request: PageRequest
+) -> Page[EventSummary]:
     """The events that were asked for, newest or oldest first; of all tenants where none is named."""
-    await plan_for_this_tenant(tx)
-    scope = scope_of(events.c.id, cut, since=wanted.since, until=wanted.until)
+    await force_custom_plan(tx)
+    scope = build_scope(events.c.id, page_request, since=event_filter.since, until=event_filter.until)
     if tenant_id is not None:
         scope.append(events.c.tenant_id == tenant_id)
-    if wanted.idempotency_key is not None:
-        scope.append(events.c.idempotency_key == wanted.idempotency_key)
-    if wanted.payload:
-        return await _with_payload(tx, scope, wanted, cut)
-    seen = first_of(_HEAD, scope, cut)
-    query = select(seen).order_by(in_order(seen.c.id, cut)).limit(cut.limit + 1)
-    if wanted.types:
-        query = query.where(like(seen.c.type, wanted.types))
-    found = [_head(row) for row in await tx.execute(query)]
-    return await page_of(tx, found, cut, id_=events.c.id, scope=scope)
+    if event_filter.idempotency_key is not None:
+        scope.append(events.c.idempotency_key == event_filter.idempotency_key)
+    if event_filter.payload:
+        return await _read_page_by_payload(tx, scope, event_filter, page_request)
+    seen = select_first_rows(_SUMMARY_COLUMNS, scope, page_request)
+    query = select(seen).order_by(order_by_id(seen.c.id, page_request)).limit(page_request.limit + 1)
+    if event_filter.types:
+        query = query.where(match_patterns(seen.c.type, event_filter.types))
+    found = [_summary_from_row(row) for row in await tx.execute(query)]
+    return await build_page(tx, found, page_request, id_=events.c.id, scope=scope)
 
 
-async def _with_payload(tx: Transaction, scope: Scope, wanted: EventSelection, cut: Cut) -> Page[EventHead]:
+async def _read_page_by_payload(
+    tx: Transaction, scope: ScanScope, event_filter: EventFilter, page_request: PageRequest
+) -> Page[EventSummary]:
     """Payloads are read by us: a bounded number of events for a page, and of their bytes."""
-    query = select(*_HEAD, events.c.body).where(*scope).order_by(in_order(events.c.id, cut))
-    if wanted.types:
-        query = query.where(like(events.c.type, wanted.types))
-    kept: list[EventHead] = []
+    query = (
+        select(*_SUMMARY_COLUMNS, events.c.body)
+        .where(*scope)
+        .order_by(order_by_id(events.c.id, page_request))
+    )
+    if event_filter.types:
+        query = query.where(match_patterns(events.c.type, event_filter.types))
+    kept: list[EventSummary] = []
     read = size = 0
     last = None
-    while len(kept) <= cut.limit and read < MOST_BODIES and size < MOST_BODY_BYTES:
-        beyond = () if last is None else (events.c.id > last if cut.oldest_first else events.c.id < last,)
-        rows = (await tx.execute(query.where(*beyond).limit(BODIES_AT_ONCE))).all()
-        kept += [_head(row) for row in rows if row.body is not None and _holds(row.body, wanted)]
+    while len(kept) <= page_request.limit and read < MAX_SCANNED_BODIES and size < MAX_SCANNED_BODY_BYTES:
+        beyond = (
+            () if last is None else (events.c.id > last if page_request.oldest_first else events.c.id < last,)
+        )
+        rows = (await tx.execute(query.where(*beyond).limit(BODY_BATCH_SIZE))).all()
+        kept += [
+            _summary_from_row(row)
+            for row in rows
+            if row.body is not None and _matches_payload(row.body, event_filter)
+        ]
         read, size = read + len(rows), size + sum(len(row.body or b"") for row in rows)
-        if len(rows) < BODIES_AT_ONCE:
-            return Page.of(kept, cut)
+        if len(rows) < BODY_BATCH_SIZE:
+            return Page.from_rows(kept, page_request)
         last = rows[-1].id
-    return Page.of(kept, cut) if len(kept) > cut.limit else Page(tuple(kept), last)
+    return Page.from_rows(kept, page_request) if len(kept) > page_request.limit else Page(tuple(kept), last)
 
 
-def _holds(body: bytes, wanted: EventSelection) -> bool:
-    return all(condition.matches(body) for condition in wanted.payload)
+def _matches_payload(body: bytes, event_filter: EventFilter) -> bool:
+    return all(condition.matches(body) for condition in event_filter.payload)
 
 
-def _head(row: Row[*tuple[Any, ...]]) -> EventHead:
-    return EventHead(
+def _summary_from_row(row: Row[*tuple[Any, ...]]) -> EventSummary:
+    return EventSummary(
         EventId(row.id),
         TenantId(row.tenant_id),
         row.type,

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import text
 
-from delivery.model import DeliveryId, EndpointId, TenantId, new_id
+from delivery.domain.model import DeliveryId, EndpointId, TenantId, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from delivery.ledger.session import Transaction
+    from delivery.ledger.db.session import Transaction
 
 # Who did it when nobody asked for it.
-ENGINE = "waybill"
+ENGINE_ACTOR = "waybill"
 # Whose it is when it is no tenant's, such as an account of the console: no tenant has this id.
-NOBODYS = TenantId(UUID(int=0))
+NO_TENANT = TenantId(UUID(int=0))
 
 _APPEND = text("""
     insert into journal (id, tenant_id, endpoint_id, delivery_id, at, what, actor, reason, details,
@@ -35,23 +35,23 @@ _APPEND = text("""
                 cast(:addresses as text[]))
         as j (id, tenant_id, endpoint_id, delivery_id, at, what, actor, reason, details, address)
 """)
-_OF_ENDPOINT = text("""
+_BY_ENDPOINT = text("""
     select * from journal
     where endpoint_id = :endpoint and tenant_id = :tenant and delivery_id is null
       and at >= :since and at < :until
     order by id desc limit :most
 """)
-_OF_DELIVERY = text("""
+_BY_DELIVERY = text("""
     select * from journal where delivery_id = :delivery and tenant_id = :tenant order by id desc limit :most
 """)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """One thing that happened. `what` is `noun.verb`; `details` are plain JSON values."""
 
     tenant_id: TenantId
-    what: str
+    action: str
     actor: str
     at: datetime
     reason: str | None = None
@@ -61,12 +61,12 @@ class Entry:
     address: str | None = None
 
     @property
-    def whose(self) -> TenantId | None:
+    def owner(self) -> TenantId | None:
         """The tenant that it concerns; None: none of them, but the engine itself."""
-        return None if self.tenant_id == NOBODYS else self.tenant_id
+        return None if self.tenant_id == NO_TENANT else self.tenant_id
 
 
-async def append(tx: Transaction, entries: Sequence[Entry]) -> None:
+async def append(tx: Transaction, entries: Sequence[JournalEntry]) -> None:
     """Write what happened."""
     if not entries:
         return
@@ -78,7 +78,7 @@ async def append(tx: Transaction, entries: Sequence[Entry]) -> None:
             "endpoints": [entry.endpoint_id for entry in entries],
             "deliveries": [entry.delivery_id for entry in entries],
             "moments": [entry.at for entry in entries],
-            "whats": [entry.what for entry in entries],
+            "whats": [entry.action for entry in entries],
             "actors": [entry.actor for entry in entries],
             "reasons": [entry.reason for entry in entries],
             "details": [msgspec.json.encode(entry.details).decode() for entry in entries],
@@ -87,33 +87,33 @@ async def append(tx: Transaction, entries: Sequence[Entry]) -> None:
     )
 
 
-async def of_endpoint(
+async def read_by_endpoint(
     tx: Transaction,
     tenant_id: TenantId,
     endpoint_id: EndpointId,
     *,
     since: datetime,
     until: datetime,
-    most: int,
-) -> list[Entry]:
+    limit: int,
+) -> list[JournalEntry]:
     """What happened to an endpoint as a whole from `since` on and before `until`, newest first."""
-    values = {"tenant": tenant_id, "endpoint": endpoint_id, "since": since, "until": until, "most": most}
-    return [entry_of(row) for row in await tx.execute(_OF_ENDPOINT, values)]
+    values = {"tenant": tenant_id, "endpoint": endpoint_id, "since": since, "until": until, "most": limit}
+    return [entry_from_row(row) for row in await tx.execute(_BY_ENDPOINT, values)]
 
 
-async def of_delivery(
-    tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId, *, most: int
-) -> list[Entry]:
+async def read_by_delivery(
+    tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId, *, limit: int
+) -> list[JournalEntry]:
     """What happened to one delivery beside its attempts, newest first."""
-    values = {"tenant": tenant_id, "delivery": delivery_id, "most": most}
-    return [entry_of(row) for row in await tx.execute(_OF_DELIVERY, values)]
+    values = {"tenant": tenant_id, "delivery": delivery_id, "most": limit}
+    return [entry_from_row(row) for row in await tx.execute(_BY_DELIVERY, values)]
 
 
-def entry_of(row: Row[*tuple[Any, ...]]) -> Entry:
+def entry_from_row(row: Row[*tuple[Any, ...]]) -> JournalEntry:
     """The entry in a row of `journal`."""
-    return Entry(
+    return JournalEntry(
         tenant_id=TenantId(row.tenant_id),
-        what=row.what,
+        action=row.what,
         actor=row.actor,
         at=row.at,
         reason=row.reason,

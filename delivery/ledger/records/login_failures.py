@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from delivery.ledger.session import Transaction
+    from delivery.ledger.db.session import Transaction
 
-AT_ONCE = 1_000
+DELETE_BATCH_SIZE = 1_000
 
 # Locks what is there and makes what is not, in one order for all: tries of one subject take turns.
-_HOLD = text("""
+_LOCK = text("""
     insert into sign_in_failures as f (subject, failures, last_at)
     select subject, 0, :now from unnest(cast(:subjects as bytea[])) as tried (subject) order by subject
     on conflict (subject) do update set failures = f.failures
@@ -27,7 +27,7 @@ _WRITE = text("""
     from unnest(cast(:subjects as bytea[]), cast(:failures as integer[])) as counted (subject, failures)
     where f.subject = counted.subject
 """)
-_TAKE_BACK = text("""
+_CLEAR = text("""
     with mine as materialized (
         select subject from sign_in_failures where subject = any (cast(:subjects as bytea[]))
         order by subject for update
@@ -36,7 +36,7 @@ _TAKE_BACK = text("""
     set failures = case when f.subject = :reset then 0 else greatest(f.failures - 1, 0) end
     from mine where f.subject = mine.subject
 """)
-_FORGET = text("""
+_DELETE_EXPIRED = text("""
     delete from sign_in_failures where subject in (
         select subject from sign_in_failures where last_at < :before
         order by last_at limit :most for update skip locked
@@ -45,17 +45,19 @@ _FORGET = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class FailureCount:
     """How often a subject has failed lately, and when last."""
 
     failures: int
     last_at: datetime
 
 
-async def hold(tx: Transaction, subjects: Sequence[bytes], *, now: datetime) -> dict[bytes, Counted]:
+async def lock_counts(
+    tx: Transaction, subjects: Sequence[bytes], *, now: datetime
+) -> dict[bytes, FailureCount]:
     """What is counted of these subjects, which nobody else counts until the transaction ends."""
-    rows = await tx.execute(_HOLD, {"subjects": list(subjects), "now": now})
-    return {bytes(row.subject): Counted(row.failures, row.last_at) for row in rows}
+    rows = await tx.execute(_LOCK, {"subjects": list(subjects), "now": now})
+    return {bytes(row.subject): FailureCount(row.failures, row.last_at) for row in rows}
 
 
 async def write(tx: Transaction, failures: Mapping[bytes, int], *, now: datetime) -> None:
@@ -64,11 +66,13 @@ async def write(tx: Transaction, failures: Mapping[bytes, int], *, now: datetime
     await tx.execute(_WRITE, values)
 
 
-async def take_back(tx: Transaction, subjects: Sequence[bytes], *, reset: bytes) -> None:
+async def clear_failures(tx: Transaction, subjects: Sequence[bytes], *, reset_subject: bytes) -> None:
     """A try went well: it does not count for these subjects, and for this one nothing does any more."""
-    await tx.execute(_TAKE_BACK, {"subjects": list(subjects), "reset": reset})
+    await tx.execute(_CLEAR, {"subjects": list(subjects), "reset": reset_subject})
 
 
-async def forget(tx: Transaction, *, before: datetime) -> bool:
+async def delete_expired(tx: Transaction, *, before: datetime) -> bool:
     """Delete up to 1,000 subjects that have not failed since then; whether there may be more."""
-    return (await tx.execute(_FORGET, {"before": before, "most": AT_ONCE})).rowcount == AT_ONCE
+    return (
+        await tx.execute(_DELETE_EXPIRED, {"before": before, "most": DELETE_BATCH_SIZE})
+    ).rowcount == DELETE_BATCH_SIZE

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import select
 
-from delivery.ledger.tables import api_keys, attempts, deliveries, endpoints, events, replays, tenants
-from delivery.model import Prefix, TenantId
+from delivery.domain.model import Prefix, TenantId
+from delivery.ledger.db.tables import api_keys, attempts, deliveries, endpoints, events, replays, tenants
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from delivery.ledger.session import Transaction
+    from delivery.ledger.db.session import Transaction
 
 # The id of each is its key, and tells the day where there is a partition for each: one is read.
-_COLUMNS: Final = {
+_OWNER_COLUMNS: Final = {
     Prefix.TENANT: (tenants.c.id, tenants.c.id),
     Prefix.KEY: (api_keys.c.id, api_keys.c.tenant_id),
     Prefix.ENDPOINT: (endpoints.c.id, endpoints.c.tenant_id),
@@ -26,11 +26,11 @@ _COLUMNS: Final = {
 }
 
 
-async def tenant_of(tx: Transaction, prefix: Prefix, id_: UUID) -> TenantId | None:
+async def find_tenant(tx: Transaction, prefix: Prefix, object_id: UUID) -> TenantId | None:
     """The tenant that has the thing with this id; None: there is no such thing, or it is of no tenant."""
-    known = _COLUMNS.get(prefix)
+    known = _OWNER_COLUMNS.get(prefix)
     if known is None:
         return None
     key, tenant = known
-    found = (await tx.execute(select(tenant).where(key == id_))).scalar_one_or_none()
+    found = (await tx.execute(select(tenant).where(key == object_id))).scalar_one_or_none()
     return None if found is None else TenantId(found)

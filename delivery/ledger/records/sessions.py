@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, or_, select, text
 from sqlalchemy import insert as insert_into
 
-from delivery.accounts import PortalLink, Role
-from delivery.ledger.people import person_of
-from delivery.ledger.tables import api_keys, people, portal_links, sessions
-from delivery.model import KeyId, LinkId, TenantId
+from delivery.domain.accounts import PortalLink, Role
+from delivery.domain.model import KeyId, LinkId, TenantId
+from delivery.ledger.db.tables import api_keys, people, portal_links, sessions
+from delivery.ledger.records.users import user_from_row
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, RowMapping
 
-    from delivery.accounts import Person
-    from delivery.ledger.session import Transaction
-    from delivery.model import PersonId
+    from delivery.domain.accounts import User
+    from delivery.domain.model import UserId
+    from delivery.ledger.db.session import Transaction
 
-AT_ONCE = 1_000
+DELETE_BATCH_SIZE = 1_000
 
 # What stands on a link goes with it.
-_FORGET = (
+_DELETE_EXPIRED = (
     text("""
         delete from sessions where token_sha256 in (
             select token_sha256 from sessions where expires_at < :before
@@ -47,7 +47,7 @@ class Session:
 
     created_at: datetime
     expires_at: datetime
-    person: Person | None = None
+    user: User | None = None
     link: PortalLink | None = None
 
 
@@ -56,7 +56,7 @@ async def insert(tx: Transaction, session: Session, *, token_sha256: bytes, addr
     await tx.execute(
         insert_into(sessions).values(
             token_sha256=token_sha256,
-            person_id=None if session.person is None else session.person.id,
+            person_id=None if session.user is None else session.user.id,
             link_id=None if session.link is None else session.link.id,
             address=address,
             created_at=session.created_at,
@@ -75,7 +75,7 @@ async def find(tx: Transaction, token_sha256: bytes, *, now: datetime) -> Sessio
         select(sessions.c.created_at, sessions.c.expires_at, people, portal_links)
         .select_from(whole)
         .where(sessions.c.token_sha256 == token_sha256, sessions.c.expires_at > now)
-        .where(people.c.disabled_at.is_(None), *_key_is_good(now))
+        .where(people.c.disabled_at.is_(None), *_key_is_valid(now))
     )
     row = found.mappings().one_or_none()
     if row is None:
@@ -83,8 +83,8 @@ async def find(tx: Transaction, token_sha256: bytes, *, now: datetime) -> Sessio
     return Session(
         created_at=row[sessions.c.created_at],
         expires_at=row[sessions.c.expires_at],
-        person=None if row[people.c.id] is None else person_of(row),
-        link=None if row[portal_links.c.id] is None else _link(row),
+        user=None if row[people.c.id] is None else user_from_row(row),
+        link=None if row[portal_links.c.id] is None else _link_from_row(row),
     )
 
 
@@ -93,11 +93,13 @@ async def end(tx: Transaction, token_sha256: bytes) -> None:
     await tx.execute(delete(sessions).where(sessions.c.token_sha256 == token_sha256))
 
 
-async def end_of(tx: Transaction, person_id: PersonId, *, but: bytes | None = None) -> int:
+async def end_all(tx: Transaction, user_id: UserId, *, except_token: bytes | None = None) -> int:
     """End every session of a person, but the one of this token; returns how many."""
-    theirs = delete(sessions).where(sessions.c.person_id == person_id)
+    theirs = delete(sessions).where(sessions.c.person_id == user_id)
     return (
-        await tx.execute(theirs if but is None else theirs.where(sessions.c.token_sha256 != but))
+        await tx.execute(
+            theirs if except_token is None else theirs.where(sessions.c.token_sha256 != except_token)
+        )
     ).rowcount
 
 
@@ -124,27 +126,28 @@ async def find_link(tx: Transaction, token_sha256: bytes, *, now: datetime) -> P
         select(portal_links)
         .select_from(portal_links.outerjoin(api_keys))
         .where(portal_links.c.token_sha256 == token_sha256, portal_links.c.expires_at > now)
-        .where(*_key_is_good(now))
+        .where(*_key_is_valid(now))
     )
     row = found.mappings().one_or_none()
-    return None if row is None else _link(row)
+    return None if row is None else _link_from_row(row)
 
 
-async def forget(tx: Transaction, *, before: datetime) -> bool:
+async def delete_expired(tx: Transaction, *, before: datetime) -> bool:
     """Delete up to 1,000 sessions and 1,000 links that ended before then; whether there may be more."""
     gone = [
-        (await tx.execute(statement, {"before": before, "most": AT_ONCE})).rowcount for statement in _FORGET
+        (await tx.execute(statement, {"before": before, "most": DELETE_BATCH_SIZE})).rowcount
+        for statement in _DELETE_EXPIRED
     ]
-    return AT_ONCE in gone
+    return DELETE_BATCH_SIZE in gone
 
 
-def _key_is_good(now: datetime) -> tuple[ColumnElement[bool], ...]:
+def _key_is_valid(now: datetime) -> tuple[ColumnElement[bool], ...]:
     """True also where no key made the link."""
     expires_at = api_keys.c.expires_at
     return api_keys.c.revoked_at.is_(None), or_(expires_at.is_(None), expires_at > now)
 
 
-def _link(row: RowMapping) -> PortalLink:
+def _link_from_row(row: RowMapping) -> PortalLink:
     key_id = row[portal_links.c.key_id]
     return PortalLink(
         id=LinkId(row[portal_links.c.id]),

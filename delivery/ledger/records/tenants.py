@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import insert as insert_into
 from sqlalchemy import select, update
 
-from delivery.ledger.scan import first_of, page_of, scope_of
-from delivery.ledger.tables import tenants
-from delivery.model import Tenant, TenantId
-from delivery.paging import Page
+from delivery.domain.model import Tenant, TenantId
+from delivery.domain.pagination import Page
+from delivery.ledger.db.tables import tenants
+from delivery.ledger.search.bounded_scan import build_page, build_scope, select_first_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sqlalchemy import Row
 
-    from delivery.ledger.session import Transaction
-    from delivery.paging import Cut
+    from delivery.domain.pagination import PageRequest
+    from delivery.ledger.db.session import Transaction
 
 _COLUMNS = (tenants.c.id, tenants.c.name, tenants.c.created_at, tenants.c.retention)
 
@@ -34,7 +34,7 @@ async def read(tx: Transaction, tenant_id: TenantId, *, lock: bool = False) -> T
     """One tenant; locked against other changes of it, not against what is written for it."""
     query = select(*_COLUMNS).where(tenants.c.id == tenant_id)
     row = (await tx.execute(query.with_for_update(key_share=True) if lock else query)).one_or_none()
-    return None if row is None else _tenant(row)
+    return None if row is None else _tenant_from_row(row)
 
 
 async def write(tx: Transaction, tenant: Tenant) -> None:
@@ -43,31 +43,35 @@ async def write(tx: Transaction, tenant: Tenant) -> None:
     await tx.execute(update(tenants).where(tenants.c.id == tenant.id).values(**changed))
 
 
-async def page(tx: Transaction, cut: Cut, *, named: str | None = None) -> Page[Tenant]:
+async def read_page(
+    tx: Transaction, page_request: PageRequest, *, name_contains: str | None = None
+) -> Page[Tenant]:
     """Tenants, newest first; only those whose names hold these letters, large or small.
 
     The page may hold fewer than asked for, even none, and have a `last` all the same: its cost is bounded.
     """
-    scope = scope_of(tenants.c.id, cut)
-    if named is None:
-        query = select(*_COLUMNS).where(*scope).order_by(tenants.c.id.desc()).limit(cut.limit + 1)
-        return Page.of([_tenant(row) for row in await tx.execute(query)], cut)
-    seen = first_of(_COLUMNS, scope, cut)
-    query = select(seen).where(seen.c.name.icontains(named, autoescape=True)).order_by(seen.c.id.desc())
-    found = [_tenant(row) for row in await tx.execute(query.limit(cut.limit + 1))]
-    return await page_of(tx, found, cut, id_=tenants.c.id, scope=scope)
+    scope = build_scope(tenants.c.id, page_request)
+    if name_contains is None:
+        query = select(*_COLUMNS).where(*scope).order_by(tenants.c.id.desc()).limit(page_request.limit + 1)
+        return Page.from_rows([_tenant_from_row(row) for row in await tx.execute(query)], page_request)
+    seen = select_first_rows(_COLUMNS, scope, page_request)
+    query = (
+        select(seen).where(seen.c.name.icontains(name_contains, autoescape=True)).order_by(seen.c.id.desc())
+    )
+    found = [_tenant_from_row(row) for row in await tx.execute(query.limit(page_request.limit + 1))]
+    return await build_page(tx, found, page_request, id_=tenants.c.id, scope=scope)
 
 
-async def names(tx: Transaction, ids: Iterable[TenantId]) -> dict[TenantId, str]:
+async def read_names(tx: Transaction, tenant_ids: Iterable[TenantId]) -> dict[TenantId, str]:
     """What these tenants are called."""
-    wanted = list(set(ids))
+    wanted = list(set(tenant_ids))
     if not wanted:
         return {}
     query = select(tenants.c.id, tenants.c.name).where(tenants.c.id.in_(wanted))
     return {TenantId(row.id): row.name for row in await tx.execute(query)}
 
 
-async def endpoints_changed(tx: Transaction, tenant_id: TenantId) -> bool:
+async def bump_endpoints_version(tx: Transaction, tenant_id: TenantId) -> bool:
     """Tell every accepter that it must read the tenant's endpoints again; False for an unknown tenant."""
     row = await tx.execute(
         update(tenants)
@@ -78,5 +82,5 @@ async def endpoints_changed(tx: Transaction, tenant_id: TenantId) -> bool:
     return row.one_or_none() is not None
 
 
-def _tenant(row: Row[*tuple[Any, ...]]) -> Tenant:
+def _tenant_from_row(row: Row[*tuple[Any, ...]]) -> Tenant:
     return Tenant(TenantId(row.id), row.name, row.created_at, row.retention or {})

@@ -8,38 +8,38 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert as insert_into
 
-from delivery.accounts import Person, Role
-from delivery.ledger.tables import people
-from delivery.model import PersonId
-from delivery.paging import Page
+from delivery.domain.accounts import Role, User
+from delivery.domain.model import UserId
+from delivery.domain.pagination import Page
+from delivery.ledger.db.tables import people
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, RowMapping
 
-    from delivery.ledger.session import Transaction
-    from delivery.paging import Cut
+    from delivery.domain.pagination import PageRequest
+    from delivery.ledger.db.session import Transaction
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class UserRow:
     """A person, and the hash of their password; None: they have none."""
 
-    person: Person
+    user: User
     password_hash: str | None
 
 
-async def insert(tx: Transaction, person: Person, *, password_hash: str | None) -> bool:
+async def insert(tx: Transaction, user: User, *, password_hash: str | None) -> bool:
     """Write a new account; False when its address has one already."""
     made = await tx.execute(
         insert_into(people)
         .values(
-            id=person.id,
-            email=person.email,
-            name=person.name,
-            role=person.role,
+            id=user.id,
+            email=user.email,
+            name=user.name,
+            role=user.role,
             password_hash=password_hash,
-            created_at=person.created_at,
-            disabled_at=person.disabled_at,
+            created_at=user.created_at,
+            disabled_at=user.disabled_at,
         )
         .on_conflict_do_nothing(index_elements=["email"])
         .returning(people.c.id)
@@ -47,30 +47,33 @@ async def insert(tx: Transaction, person: Person, *, password_hash: str | None) 
     return made.one_or_none() is not None
 
 
-async def read(tx: Transaction, person_id: PersonId, *, lock: bool = False) -> Account | None:
+async def read(tx: Transaction, user_id: UserId, *, lock: bool = False) -> UserRow | None:
     """One account; locked against other changes of it."""
-    return await _one(tx, people.c.id == person_id, lock=lock)
+    return await _read_one(tx, people.c.id == user_id, lock=lock)
 
 
-async def find(tx: Transaction, email: str) -> Account | None:
+async def find(tx: Transaction, email: str) -> UserRow | None:
     """The account of this address, which is in lower case."""
-    return await _one(tx, people.c.email == email, lock=False)
+    return await _read_one(tx, people.c.email == email, lock=False)
 
 
-async def anyone(tx: Transaction) -> bool:
+async def has_users(tx: Transaction) -> bool:
     """Whether there is any account at all."""
     return (await tx.execute(select(people.c.id).limit(1))).one_or_none() is not None
 
 
-async def page(tx: Transaction, cut: Cut) -> Page[Person]:
+async def read_page(tx: Transaction, page_request: PageRequest) -> Page[User]:
     """People, newest first."""
     rows = await tx.execute(
-        select(people).where(people.c.id < cut.before).order_by(people.c.id.desc()).limit(cut.limit + 1)
+        select(people)
+        .where(people.c.id < page_request.before)
+        .order_by(people.c.id.desc())
+        .limit(page_request.limit + 1)
     )
-    return Page.of([person_of(row) for row in rows.mappings()], cut)
+    return Page.from_rows([user_from_row(row) for row in rows.mappings()], page_request)
 
 
-async def active_admins(tx: Transaction) -> set[PersonId]:
+async def lock_active_admins(tx: Transaction) -> set[UserId]:
     """Admins who can sign in, all of them locked: whoever wants to make them fewer takes their turn."""
     rows = await tx.execute(
         select(people.c.id)
@@ -78,24 +81,24 @@ async def active_admins(tx: Transaction) -> set[PersonId]:
         .order_by(people.c.id)
         .with_for_update(key_share=True)
     )
-    return {PersonId(row.id) for row in rows}
+    return {UserId(row.id) for row in rows}
 
 
-async def write(tx: Transaction, person: Person) -> None:
+async def write(tx: Transaction, user: User) -> None:
     """Write what may change of a person."""
-    changed = {"name": person.name, "role": person.role, "disabled_at": person.disabled_at}
-    await tx.execute(update(people).where(people.c.id == person.id).values(**changed))
+    changed = {"name": user.name, "role": user.role, "disabled_at": user.disabled_at}
+    await tx.execute(update(people).where(people.c.id == user.id).values(**changed))
 
 
-async def set_password(tx: Transaction, person_id: PersonId, password_hash: str) -> None:
+async def set_password(tx: Transaction, user_id: UserId, password_hash: str) -> None:
     """Write the hash of a new password."""
-    await tx.execute(update(people).where(people.c.id == person_id).values(password_hash=password_hash))
+    await tx.execute(update(people).where(people.c.id == user_id).values(password_hash=password_hash))
 
 
-def person_of(row: RowMapping) -> Person:
+def user_from_row(row: RowMapping) -> User:
     """A person from a row that has the columns of `people`."""
-    return Person(
-        id=PersonId(row[people.c.id]),
+    return User(
+        id=UserId(row[people.c.id]),
         email=row[people.c.email],
         name=row[people.c.name],
         role=Role(row[people.c.role]),
@@ -105,8 +108,8 @@ def person_of(row: RowMapping) -> Person:
     )
 
 
-async def _one(tx: Transaction, which: ColumnElement[bool], *, lock: bool) -> Account | None:
-    query = select(people).where(which)
+async def _read_one(tx: Transaction, condition: ColumnElement[bool], *, lock: bool) -> UserRow | None:
+    query = select(people).where(condition)
     found = await tx.execute(query.with_for_update(key_share=True) if lock else query)
     row = found.mappings().one_or_none()
-    return None if row is None else Account(person_of(row), row[people.c.password_hash])
+    return None if row is None else UserRow(user_from_row(row), row[people.c.password_hash])

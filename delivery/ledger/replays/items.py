@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from delivery.jobs import Item, ItemState
-from delivery.model import DeliveryId, EndpointId, EventId, ReplayId
-from delivery.paging import Page
+from delivery.domain.model import DeliveryId, EndpointId, EventId, ReplayId
+from delivery.domain.pagination import Page
+from delivery.domain.replay import ItemState, ReplayItem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from delivery.ledger.session import Transaction
-    from delivery.model import TenantId
-    from delivery.paging import Cut
+    from delivery.domain.model import TenantId
+    from delivery.domain.pagination import PageRequest
+    from delivery.ledger.db.session import Transaction
 
-_ENLIST = text("""
+_ADD_ITEMS = text("""
     with enlisted as (
         insert into replay_items (replay_id, delivery_id, endpoint_id, event_id)
         select :replay, o.id, o.endpoint_id, o.event_id
@@ -47,7 +47,7 @@ _ENDPOINTS = text("""
     )
     select endpoint_id from turn limit :most
 """)
-_QUEUED = text("""
+_COUNT_QUEUED = text("""
     select wanted.id as endpoint_id, found.number
     from unnest(cast(:endpoints as uuid[])) as wanted (id)
     cross join lateral (
@@ -56,7 +56,7 @@ _QUEUED = text("""
     ) as found
 """)
 # A job's id comes from the row that is joined: as a constant it would have all of the job's items read.
-_SETTLE = """
+_SETTLE_TEMPLATE = """
     with looked as materialized ({which}), stands as materialized (
         select cast(:replay as uuid) as replay_id, looked.delivery_id,
                looked.endpoint_id, looked.state as was,
@@ -82,7 +82,7 @@ _SETTLE = """
     from stands group by was, state
 """
 _SETTLE_QUEUED = text(
-    _SETTLE.format(
+    _SETTLE_TEMPLATE.format(
         which="""
         select i.delivery_id, i.endpoint_id, i.state, i.attempts
         from unnest(cast(:endpoints as uuid[])) as wanted (id)
@@ -91,7 +91,7 @@ _SETTLE_QUEUED = text(
     )
 )
 _SETTLE_RETRYING = text(
-    _SETTLE.format(
+    _SETTLE_TEMPLATE.format(
         which="""
         select delivery_id, endpoint_id, state, attempts from replay_items
         where replay_id = :replay and state = 'retrying'
@@ -106,7 +106,7 @@ _PAGE = text("""
       and (cast(:state as text) is null or state = :state)
     order by delivery_id limit :most
 """)
-_OF_DELIVERY = text("""
+_BY_DELIVERY = text("""
     select r.id, r.actor, r.reason, i.was_status, i.queued_at
     from replay_items i join replays r on r.id = i.replay_id
     where i.delivery_id = :delivery and r.tenant_id = :tenant and i.queued_at is not null
@@ -115,7 +115,7 @@ _OF_DELIVERY = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class ItemStateChange:
     """So many deliveries of a job came from one state into another."""
 
     before: ItemState
@@ -124,89 +124,102 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class DeliveryReplay:
     """A job that a delivery was in; `was` is how the delivery stood, None: it was on its way anyway."""
 
     replay_id: ReplayId
     actor: str
     reason: str
-    was: str | None
+    previous_status: str | None
     queued_at: datetime
 
 
-async def enlist(
-    tx: Transaction, replay_id: ReplayId, some: Sequence[tuple[UUID, EndpointId, EventId]]
+async def add_items(
+    tx: Transaction, replay_id: ReplayId, items: Sequence[tuple[UUID, EndpointId, EventId]]
 ) -> int:
     """Put deliveries on a job's list, each once; returns how many are new on it."""
     values = {
         "replay": replay_id,
-        "ids": [one[0] for one in some],
-        "endpoints": [one[1] for one in some],
-        "events": [one[2] for one in some],
+        "ids": [one[0] for one in items],
+        "endpoints": [one[1] for one in items],
+        "events": [one[2] for one in items],
     }
-    return int((await tx.execute(_ENLIST, values)).scalar_one()) if some else 0
+    return int((await tx.execute(_ADD_ITEMS, values)).scalar_one()) if items else 0
 
 
-async def endpoints_of(
-    tx: Transaction, replay_id: ReplayId, state: ItemState, *, after: UUID, most: int
+async def find_endpoints(
+    tx: Transaction, replay_id: ReplayId, state: ItemState, *, after: UUID, limit: int
 ) -> list[EndpointId]:
     """The endpoints behind this one that have deliveries in a state, in the order of their ids."""
-    values = {"replay": replay_id, "state": state, "after": after, "most": most}
+    values = {"replay": replay_id, "state": state, "after": after, "most": limit}
     return [EndpointId(row.endpoint_id) for row in await tx.execute(_ENDPOINTS, values)]
 
 
-async def queued(
+async def count_queued(
     tx: Transaction, replay_id: ReplayId, endpoints: Sequence[EndpointId]
 ) -> dict[EndpointId, int]:
     """How many deliveries of these endpoints are in the lane for a job."""
-    rows = await tx.execute(_QUEUED, {"replay": replay_id, "endpoints": list(endpoints)})
+    rows = await tx.execute(_COUNT_QUEUED, {"replay": replay_id, "endpoints": list(endpoints)})
     return {EndpointId(row.endpoint_id): row.number for row in rows}
 
 
-async def settle_queued(tx: Transaction, replay_id: ReplayId, endpoints: Sequence[EndpointId]) -> list[Moved]:
+async def settle_queued(
+    tx: Transaction, replay_id: ReplayId, endpoints: Sequence[EndpointId]
+) -> list[ItemStateChange]:
     """See what came of those of these endpoints that are in the lane."""
     rows = await tx.execute(_SETTLE_QUEUED, {"replay": replay_id, "endpoints": list(endpoints)})
-    return _moved(rows)
+    return _state_changes_from_rows(rows)
 
 
 async def settle_retrying(
-    tx: Transaction, replay_id: ReplayId, place: tuple[UUID, UUID], *, most: int
-) -> tuple[list[Moved], tuple[UUID, UUID] | None]:
+    tx: Transaction, replay_id: ReplayId, after: tuple[UUID, UUID], *, limit: int
+) -> tuple[list[ItemStateChange], tuple[UUID, UUID] | None]:
     """See what came of some that are retried, and where to go on looking; None: these were the last."""
-    values = {"replay": replay_id, "endpoint": place[0], "delivery": place[1], "most": most}
+    values = {"replay": replay_id, "endpoint": after[0], "delivery": after[1], "most": limit}
     rows = (await tx.execute(_SETTLE_RETRYING, values)).all()
-    full = sum(row.number for row in rows) == most
+    full = sum(row.number for row in rows) == limit
     last = max(((row.endpoint_id, row.delivery_id) for row in rows), default=None)
-    return _moved(rows), last if full else None
+    return _state_changes_from_rows(rows), last if full else None
 
 
-async def page(tx: Transaction, replay_id: ReplayId, state: ItemState | None, cut: Cut) -> Page[Item]:
+async def read_page(
+    tx: Transaction, replay_id: ReplayId, state: ItemState | None, page_request: PageRequest
+) -> Page[ReplayItem]:
     """The deliveries of a job, oldest first, as rows with an `id` to go on behind."""
-    values = {"replay": replay_id, "after": cut.after, "state": state, "most": cut.limit + 1}
-    found = Page.of((await tx.execute(_PAGE, values)).all(), cut)
-    return Page(tuple(_item(row) for row in found.items), found.last)
+    values = {
+        "replay": replay_id,
+        "after": page_request.after,
+        "state": state,
+        "most": page_request.limit + 1,
+    }
+    found = Page.from_rows((await tx.execute(_PAGE, values)).all(), page_request)
+    return Page(tuple(_item_from_row(row) for row in found.items), found.next_cursor)
 
 
-async def of_delivery(
-    tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId, *, most: int
-) -> list[Replayed]:
+async def read_by_delivery(
+    tx: Transaction, tenant_id: TenantId, delivery_id: DeliveryId, *, limit: int
+) -> list[DeliveryReplay]:
     """The jobs that sent a delivery, newest first."""
-    rows = await tx.execute(_OF_DELIVERY, {"delivery": delivery_id, "tenant": tenant_id, "most": most})
-    return [Replayed(ReplayId(row.id), row.actor, row.reason, row.was_status, row.queued_at) for row in rows]
-
-
-def _moved(rows: Iterable[Row[*tuple[Any, ...]]]) -> list[Moved]:
+    rows = await tx.execute(_BY_DELIVERY, {"delivery": delivery_id, "tenant": tenant_id, "most": limit})
     return [
-        Moved(ItemState(row.was), ItemState(row.state), row.number) for row in rows if row.was != row.state
+        DeliveryReplay(ReplayId(row.id), row.actor, row.reason, row.was_status, row.queued_at) for row in rows
     ]
 
 
-def _item(row: Row[*tuple[Any, ...]]) -> Item:
-    return Item(
+def _state_changes_from_rows(rows: Iterable[Row[*tuple[Any, ...]]]) -> list[ItemStateChange]:
+    return [
+        ItemStateChange(ItemState(row.was), ItemState(row.state), row.number)
+        for row in rows
+        if row.was != row.state
+    ]
+
+
+def _item_from_row(row: Row[*tuple[Any, ...]]) -> ReplayItem:
+    return ReplayItem(
         id=row.id,
         event_id=EventId(row.event_id),
         endpoint_id=EndpointId(row.endpoint_id),
         state=ItemState(row.state),
-        why=row.why,
+        reason=row.why,
         changed_at=row.changed_at,
     )

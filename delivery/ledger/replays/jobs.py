@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import text
 
-from delivery.jobs import ItemState, MissingSelection, Replay, ReplayState
-from delivery.model import Actor, EndpointId, ReplayId, TenantId
-from delivery.paging import Page
-from delivery.selection import DeliverySelection
+from delivery.domain.delivery_filter import DeliveryFilter
+from delivery.domain.model import Actor, EndpointId, ReplayId, TenantId
+from delivery.domain.pagination import Page
+from delivery.domain.replay import ItemState, MissingEventFilter, Replay, ReplayState
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from delivery.ledger.session import Transaction
-    from delivery.paging import Cut
+    from delivery.domain.pagination import PageRequest
+    from delivery.ledger.db.session import Transaction
 
 _INSERT = text("""
     insert into replays (id, tenant_id, kind, selection, reason, actor, address, hold, rate, state, counts,
@@ -35,18 +35,18 @@ _PAGE = text("""
     where tenant_id = :tenant and id < :before and (cast(:state as text) is null or state = :state)
     order by id desc limit :most
 """)
-_PAGE_OF_ALL = text("""
+_PAGE_ALL_TENANTS = text("""
     select * from replays
     where id < :before and (cast(:state as text) is null or state = :state)
     order by id desc limit :most
 """)
-_MOVE = text("""
+_CHANGE_STATE = text("""
     update replays set state = :state, next_at = clock_timestamp(), per_second = null,
                        counted_at = clock_timestamp()
     where id = :id
 """)
 # A step that is under way holds its row and is left alone; one whose message was lost is late, not lost.
-_TAKE_DUE = text("""
+_CLAIM_DUE = text("""
     with due as (
         select id from replays where next_at <= clock_timestamp() order by next_at limit :most
         for update skip locked
@@ -55,8 +55,8 @@ _TAKE_DUE = text("""
     returning replays.id
 """)
 _NEXT = text("select min(next_at) - clock_timestamp() as left_over from replays where next_at is not null")
-_BEGIN = text("select *, clock_timestamp() as now from replays where id = :id for update skip locked")
-_END = text("""
+_BEGIN_STEP = text("select *, clock_timestamp() as now from replays where id = :id for update skip locked")
+_END_STEP = text("""
     update replays
     set state = :state, counts = cast(:counts as json), cursor = :cursor,
         selected_at = case when cast(:selected as bool) then coalesce(selected_at, :now) end,
@@ -69,7 +69,7 @@ _END = text("""
 
 
 @dataclass(slots=True)
-class Step:
+class ReplayStep:
     """A job while a step of it is taken: its row is locked. What the step changes is written when it ends."""
 
     replay: Replay
@@ -79,10 +79,10 @@ class Step:
     selected: bool
     paced_at: datetime
     after_endpoint: EndpointId | None
-    retry_place: tuple[UUID, UUID] | None
+    retry_cursor: tuple[UUID, UUID] | None
     now: datetime
 
-    def move(self, before: ItemState | None, after: ItemState, count: int) -> None:
+    def move_items(self, before: ItemState | None, after: ItemState, count: int) -> None:
         """So many deliveries stand elsewhere now."""
         if before is not None:
             self.counts[before] = self.counts.get(before, 0) - count
@@ -91,13 +91,13 @@ class Step:
 
 async def insert(tx: Transaction, replay: Replay) -> None:
     """Write a new job; it has a step to take at once."""
-    wanted = replay.wanted
+    wanted = replay.selection
     await tx.execute(
         _INSERT,
         {
             "id": replay.id,
             "tenant": replay.tenant_id,
-            "kind": "missing" if isinstance(wanted, MissingSelection) else "again",
+            "kind": "missing" if isinstance(wanted, MissingEventFilter) else "again",
             "selection": msgspec.json.encode(wanted.to_document()).decode(),
             "reason": replay.reason,
             "actor": replay.actor.name,
@@ -116,45 +116,45 @@ async def read(
     """One job as it stands; locked, no step of it is under way."""
     found = await tx.execute(_LOCK if lock else _READ, {"id": replay_id, "tenant": tenant_id})
     row = found.one_or_none()
-    return None if row is None else _replay(row)
+    return None if row is None else _replay_from_row(row)
 
 
-async def page(
-    tx: Transaction, tenant_id: TenantId | None, state: ReplayState | None, cut: Cut
+async def read_page(
+    tx: Transaction, tenant_id: TenantId | None, state: ReplayState | None, page_request: PageRequest
 ) -> Page[Replay]:
     """A tenant's jobs, newest first; all tenants' where none is named."""
-    values = {"before": cut.before, "state": state, "most": cut.limit + 1}
-    query = _PAGE_OF_ALL
+    values = {"before": page_request.before, "state": state, "most": page_request.limit + 1}
+    query = _PAGE_ALL_TENANTS
     if tenant_id is not None:
         query, values["tenant"] = _PAGE, tenant_id
-    return Page.of([_replay(row) for row in await tx.execute(query, values)], cut)
+    return Page.from_rows([_replay_from_row(row) for row in await tx.execute(query, values)], page_request)
 
 
-async def move(tx: Transaction, replay_id: ReplayId, state: ReplayState) -> None:
+async def change_state(tx: Transaction, replay_id: ReplayId, state: ReplayState) -> None:
     """Have a job that is locked go on in another state, with a step at once."""
-    await tx.execute(_MOVE, {"id": replay_id, "state": state})
+    await tx.execute(_CHANGE_STATE, {"id": replay_id, "state": state})
 
 
-async def take_due(tx: Transaction, *, most: int, patience: timedelta) -> list[ReplayId]:
+async def claim_due(tx: Transaction, *, limit: int, lease: timedelta) -> list[ReplayId]:
     """The jobs that have a step to take, who waited longest first; they are due again after `patience`."""
-    rows = await tx.execute(_TAKE_DUE, {"most": most, "patience": patience})
+    rows = await tx.execute(_CLAIM_DUE, {"most": limit, "patience": lease})
     return [ReplayId(row.id) for row in rows]
 
 
-async def next_due_in(tx: Transaction) -> timedelta | None:
+async def read_next_due_delay(tx: Transaction) -> timedelta | None:
     """How long until the next job has a step to take; None: none has."""
     left: timedelta | None = (await tx.execute(_NEXT)).scalar_one()
     return left
 
 
-async def begin(tx: Transaction, replay_id: ReplayId) -> Step | None:
+async def begin_step(tx: Transaction, replay_id: ReplayId) -> ReplayStep | None:
     """Lock a job for a step of it; None: somebody else takes one just now, or there is nothing to do."""
-    row = (await tx.execute(_BEGIN, {"id": replay_id})).one_or_none()
+    row = (await tx.execute(_BEGIN_STEP, {"id": replay_id})).one_or_none()
     if row is None or row.next_at is None:
         return None
-    replay = _replay(row)
+    replay = _replay_from_row(row)
     place = None if row.retry_endpoint is None else (row.retry_endpoint, row.retry_delivery)
-    return Step(
+    return ReplayStep(
         replay=replay,
         counts=dict(replay.counts),
         state=replay.state,
@@ -162,16 +162,18 @@ async def begin(tx: Transaction, replay_id: ReplayId) -> Step | None:
         selected=not replay.selecting,
         paced_at=row.paced_at,
         after_endpoint=row.after_endpoint,
-        retry_place=place,
+        retry_cursor=place,
         now=row.now,
     )
 
 
-async def end(tx: Transaction, step: Step, *, per_second: float | None, pause: timedelta | None) -> None:
+async def end_step(
+    tx: Transaction, step: ReplayStep, *, per_second: float | None, pause: timedelta | None
+) -> None:
     """Write what a step came to; `pause` is how long until the next one, None: there is none."""
-    endpoint, delivery = step.retry_place or (None, None)
+    endpoint, delivery = step.retry_cursor or (None, None)
     await tx.execute(
-        _END,
+        _END_STEP,
         {
             "id": step.replay.id,
             "state": step.state,
@@ -192,12 +194,12 @@ async def end(tx: Transaction, step: Step, *, per_second: float | None, pause: t
     )
 
 
-def _replay(row: Row[*tuple[Any, ...]]) -> Replay:
-    kind = MissingSelection if row.kind == "missing" else DeliverySelection
+def _replay_from_row(row: Row[*tuple[Any, ...]]) -> Replay:
+    kind = MissingEventFilter if row.kind == "missing" else DeliveryFilter
     return Replay(
         id=ReplayId(row.id),
         tenant_id=TenantId(row.tenant_id),
-        wanted=kind.from_document(row.selection),
+        selection=kind.from_document(row.selection),
         reason=row.reason,
         actor=Actor(row.actor, row.address),
         hold=row.hold,

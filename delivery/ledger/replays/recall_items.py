@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from delivery.jobs import ItemState
-from delivery.ledger.replay_items import Moved
-from delivery.model import Lane, ReplayId
+from delivery.domain.model import Priority, ReplayId
+from delivery.domain.replay import ItemState
+from delivery.ledger.replays.items import ItemStateChange
 
 if TYPE_CHECKING:
-    from delivery.ledger.session import Transaction
+    from delivery.ledger.db.session import Transaction
 
-_MINE = text("""
+_LOCK_RECALLABLE = text("""
     select i.delivery_id from unnest(cast(:states as text[])) as wanted (state)
     cross join lateral (
         select delivery_id, attempts from replay_items
@@ -27,7 +27,7 @@ _MINE = text("""
     limit :most
     for update of s skip locked
 """)
-_LEAVE_TO_OTHERS = text("""
+_HAND_OVER = text("""
     update replay_items other
     set was_status = coalesce(other.was_status, mine.was_status),
         was_reason = case when other.was_status is null then mine.was_reason else other.was_reason end,
@@ -40,7 +40,7 @@ _LEAVE_TO_OTHERS = text("""
     returning other.delivery_id
 """)
 # One that was over is over again as it was, with what was tried since; one that waited waits as it did.
-_TAKE_BACK = text("""
+_RESTORE_DELIVERIES = text("""
     with mine as materialized (
         select i.* from replay_items i
         where i.replay_id = :replay and i.delivery_id = any (cast(:ids as uuid[]))
@@ -60,7 +60,7 @@ _TAKE_BACK = text("""
         sequence = gone.sequence
     from gone where d.id = gone.delivery_id
 """)
-_RETURN = text("""
+_RESET_ITEMS = text("""
     with before as materialized (
         select replay_id, delivery_id, state from replay_items
         where replay_id = :replay and delivery_id = any (cast(:ids as uuid[]))
@@ -74,7 +74,7 @@ _RETURN = text("""
     )
     select state, count(*) as number from moved group by state
 """)
-_GIVE_UP = text("""
+_CANCEL_WAITING = text("""
     with few as materialized (
         select replay_id, delivery_id from replay_items where replay_id = :replay and state = 'waiting'
         order by endpoint_id, delivery_id limit :most
@@ -86,27 +86,29 @@ _GIVE_UP = text("""
 """)
 
 
-async def take_back(
-    tx: Transaction, replay_id: ReplayId, to: ItemState, *, tried: bool, most: int
-) -> list[Moved]:
+async def recall_items(
+    tx: Transaction, replay_id: ReplayId, target_state: ItemState, *, include_retrying: bool, limit: int
+) -> list[ItemStateChange]:
     """Take deliveries out of the lane that no worker has, and leave them as they were before the job.
 
     With `tried` also those whose attempt failed and that wait for another. What another job waits for too is
     left to it.
     """
-    states = [ItemState.QUEUED, *([ItemState.RETRYING] if tried else [])]
-    mine = await tx.execute(_MINE, {"replay": replay_id, "states": states, "tried": tried, "most": most})
+    states = [ItemState.QUEUED, *([ItemState.RETRYING] if include_retrying else [])]
+    mine = await tx.execute(
+        _LOCK_RECALLABLE, {"replay": replay_id, "states": states, "tried": include_retrying, "most": limit}
+    )
     ids = list(mine.scalars())
     if not ids:
         return []
     some = {"replay": replay_id, "ids": ids}
-    left = set((await tx.execute(_LEAVE_TO_OTHERS, some)).scalars())
+    left = set((await tx.execute(_HAND_OVER, some)).scalars())
     if own := [id_ for id_ in ids if id_ not in left]:
-        await tx.execute(_TAKE_BACK, {"replay": replay_id, "ids": own, "live": Lane.LIVE})
-    rows = await tx.execute(_RETURN, {**some, "state": to})
-    return [Moved(ItemState(row.state), to, row.number) for row in rows]
+        await tx.execute(_RESTORE_DELIVERIES, {"replay": replay_id, "ids": own, "live": Priority.LIVE})
+    rows = await tx.execute(_RESET_ITEMS, {**some, "state": target_state})
+    return [ItemStateChange(ItemState(row.state), target_state, row.number) for row in rows]
 
 
-async def give_up(tx: Transaction, replay_id: ReplayId, *, most: int) -> int:
+async def cancel_waiting(tx: Transaction, replay_id: ReplayId, *, limit: int) -> int:
     """Take deliveries whose turn has not come off a job; returns how many."""
-    return int((await tx.execute(_GIVE_UP, {"replay": replay_id, "most": most})).scalar_one())
+    return int((await tx.execute(_CANCEL_WAITING, {"replay": replay_id, "most": limit})).scalar_one())

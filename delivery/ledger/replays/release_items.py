@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from delivery.jobs import Ended, Scheduled
-from delivery.model import DeliveryId, DeliveryStatus, EndpointId, EventId, Lane, ReplayId
+from delivery.domain.model import DeliveryId, DeliveryStatus, EndpointId, EventId, Priority, ReplayId
+from delivery.domain.replay import EndedDelivery, ScheduledDelivery
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from uuid import UUID
 
-    from delivery.ledger.session import Transaction
+    from delivery.ledger.db.session import Transaction
 
 _WAITING = text("""
     select i.delivery_id, i.event_id, wanted.id as endpoint_id,
@@ -81,7 +81,7 @@ _ADVANCE = text("""
     update schedule set lane = :lane, due_at = least(due_at, clock_timestamp())
     where delivery_id = any (cast(:ids as uuid[]))
 """)
-_JOIN = text("""
+_ADOPT = text("""
     with goes as materialized (
         select cast(:replay as uuid) as replay_id, s.delivery_id, s.attempts
         from unnest(cast(:ids as uuid[])) as wanted (id) join schedule s on s.delivery_id = wanted.id
@@ -102,7 +102,7 @@ _SKIP = text("""
 """)
 # One job at a time for an endpoint, so that no two find the same event missing.
 _LOCK_ENDPOINT = text("select pg_advisory_xact_lock(hashtextextended('missing:' || :endpoint, 0))")
-_OWED_ALREADY = text("""
+_ALREADY_OWED = text("""
     select wanted.id from unnest(cast(:events as uuid[])) as wanted (id)
     where exists (select from deliveries d where d.event_id = wanted.id and d.endpoint_id = :endpoint)
 """)
@@ -127,34 +127,34 @@ _CREATE = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingItem:
     """A delivery whose turn has come. `kept`: its event's content is."""
 
     delivery_id: DeliveryId
     endpoint_id: EndpointId
     event_id: EventId
-    kept: bool
-    stands: Scheduled | Ended | None
+    has_content: bool
+    status: ScheduledDelivery | EndedDelivery | None
 
     @property
-    def owed(self) -> bool:
+    def has_delivery(self) -> bool:
         """Whether there is a delivery: until then its event's id stands in for it."""
         return self.delivery_id != self.event_id
 
 
-async def waiting(
-    tx: Transaction, replay_id: ReplayId, takes: Sequence[tuple[EndpointId, int]]
-) -> list[Waiting]:
+async def lock_waiting(
+    tx: Transaction, replay_id: ReplayId, quotas: Sequence[tuple[EndpointId, int]]
+) -> list[WaitingItem]:
     """The first that wait for their turn, so many of each endpoint; locked, where nobody has them."""
     values = {
         "replay": replay_id,
-        "endpoints": [endpoint for endpoint, _ in takes],
-        "takes": [take for _, take in takes],
+        "endpoints": [endpoint for endpoint, _ in quotas],
+        "takes": [take for _, take in quotas],
     }
     rows = (await tx.execute(_WAITING, values)).all()
-    stands = await _stands(tx, [row.delivery_id for row in rows if row.delivery_id != row.event_id])
+    stands = await _load_statuses(tx, [row.delivery_id for row in rows if row.delivery_id != row.event_id])
     return [
-        Waiting(
+        WaitingItem(
             DeliveryId(row.delivery_id),
             EndpointId(row.endpoint_id),
             EventId(row.event_id),
@@ -165,13 +165,15 @@ async def waiting(
     ]
 
 
-async def _stands(tx: Transaction, ids: Sequence[UUID]) -> dict[UUID, Scheduled | Ended]:
+async def _load_statuses(
+    tx: Transaction, ids: Sequence[UUID]
+) -> dict[UUID, ScheduledDelivery | EndedDelivery]:
     if not ids:
         return {}
     scheduled = (await tx.execute(_SCHEDULED, {"ids": list(ids)})).all()
     mine = set((await tx.execute(_LOCK_SCHEDULED, {"ids": list(ids)})).scalars())
-    found: dict[UUID, Scheduled | Ended] = {
-        row.delivery_id: Scheduled(row.claimed, row.delivery_id in mine, Lane(row.lane), row.due)
+    found: dict[UUID, ScheduledDelivery | EndedDelivery] = {
+        row.delivery_id: ScheduledDelivery(row.claimed, row.delivery_id in mine, Priority(row.lane), row.due)
         for row in scheduled
     }
     rest = {"ids": [id_ for id_ in ids if id_ not in found]}
@@ -179,27 +181,29 @@ async def _stands(tx: Transaction, ids: Sequence[UUID]) -> dict[UUID, Scheduled 
         statuses = {row.id: row.status for row in await tx.execute(_ENDED, rest)}
         locked = {row.id: row.status for row in await tx.execute(_LOCK_ENDED, rest)}
         for id_, status in (statuses | locked).items():
-            found[id_] = Ended(DeliveryStatus(status), id_ in locked)
+            found[id_] = EndedDelivery(DeliveryStatus(status), id_ in locked)
     return found
 
 
-async def reopen(tx: Transaction, replay_id: ReplayId, ids: Sequence[DeliveryId], *, reason: str) -> None:
+async def reopen_deliveries(
+    tx: Transaction, replay_id: ReplayId, ids: Sequence[DeliveryId], *, reason: str
+) -> None:
     """Owe deliveries that are over, and locked, again: in the replay lane, with a new schedule."""
-    values = {"replay": replay_id, "ids": list(ids), "lane": Lane.REPLAY, "reason": reason}
+    values = {"replay": replay_id, "ids": list(ids), "lane": Priority.REPLAY, "reason": reason}
     await tx.execute(_REOPEN, values)
 
 
-async def advance(tx: Transaction, replay_id: ReplayId, ids: Sequence[DeliveryId]) -> None:
+async def advance_deliveries(tx: Transaction, replay_id: ReplayId, ids: Sequence[DeliveryId]) -> None:
     """Make deliveries that wait, and are locked, due now, in the replay lane."""
-    await tx.execute(_ADVANCE, {"replay": replay_id, "ids": list(ids), "lane": Lane.REPLAY})
+    await tx.execute(_ADVANCE, {"replay": replay_id, "ids": list(ids), "lane": Priority.REPLAY})
 
 
-async def join(tx: Transaction, replay_id: ReplayId, ids: Sequence[DeliveryId]) -> int:
+async def adopt_scheduled(tx: Transaction, replay_id: ReplayId, ids: Sequence[DeliveryId]) -> int:
     """Count deliveries in that go out now anyway; returns how many still do."""
-    return len((await tx.execute(_JOIN, {"replay": replay_id, "ids": list(ids)})).all())
+    return len((await tx.execute(_ADOPT, {"replay": replay_id, "ids": list(ids)})).all())
 
 
-async def skip(tx: Transaction, replay_id: ReplayId, skipped: Sequence[tuple[UUID, str]]) -> None:
+async def skip_items(tx: Transaction, replay_id: ReplayId, skipped: Sequence[tuple[UUID, str]]) -> None:
     """Say why deliveries are not sent."""
     values = {
         "replay": replay_id,
@@ -209,29 +213,31 @@ async def skip(tx: Transaction, replay_id: ReplayId, skipped: Sequence[tuple[UUI
     await tx.execute(_SKIP, values)
 
 
-async def owed_already(tx: Transaction, endpoint_id: EndpointId, events: Sequence[EventId]) -> set[EventId]:
+async def find_already_owed(
+    tx: Transaction, endpoint_id: EndpointId, events: Sequence[EventId]
+) -> set[EventId]:
     """Which of these events an endpoint was owed; until this transaction ends no other job makes it more."""
     await tx.execute(_LOCK_ENDPOINT, {"endpoint": str(endpoint_id)})
-    rows = await tx.execute(_OWED_ALREADY, {"endpoint": endpoint_id, "events": list(events)})
+    rows = await tx.execute(_ALREADY_OWED, {"endpoint": endpoint_id, "events": list(events)})
     return {EventId(row.id) for row in rows}
 
 
-async def create(
+async def create_deliveries(
     tx: Transaction,
     replay_id: ReplayId,
     endpoint_id: EndpointId,
-    made: Iterable[tuple[DeliveryId, EventId]],
+    deliveries: Iterable[tuple[DeliveryId, EventId]],
     *,
     reason: str,
 ) -> None:
     """Owe events to an endpoint that it was never owed, in the replay lane."""
-    pairs = list(made)
+    pairs = list(deliveries)
     values = {
         "replay": replay_id,
         "endpoint": endpoint_id,
         "ids": [delivery for delivery, _ in pairs],
         "events": [event for _, event in pairs],
-        "lane": Lane.REPLAY,
+        "lane": Priority.REPLAY,
         "reason": reason,
     }
     await tx.execute(_CREATE, values)

@@ -16,21 +16,21 @@ import psycopg
 from psycopg import sql
 from psycopg.errors import LockNotAvailable, QueryCanceled
 
-from delivery.errors import Unavailable
-from delivery.ledger.partitions import bounds
-from delivery.ledger.tables import PARTITIONED
-from delivery.retention import OF_DELIVERIES, Day, Partition
+from delivery.domain.errors import Unavailable
+from delivery.domain.retention import DELIVERY_TABLES, DayPartition, PartitionState
+from delivery.ledger.db.partitions import day_id_bounds
+from delivery.ledger.db.tables import PARTITIONED_TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
-    from delivery.ledger.session import Ledger
+    from delivery.ledger.db.session import Ledger
 
-_ALONE = "select pg_try_advisory_lock(7233201914205513)"
+_TRY_LOCK = "select pg_try_advisory_lock(7233201914205513)"
 # Notes that we leave on partitions.
-_RETIRED = "waybill: past its term, to be dropped"
-_BARE = "waybill: holds no payload that could go"
+_TO_DROP_NOTE = "waybill: past its term, to be dropped"
+_NO_PAYLOAD_NOTE = "waybill: holds no payload that could go"
 
 _PARTITIONS = """
     select part.relname, obj_description(part.oid, 'pg_class') as note
@@ -39,26 +39,26 @@ _PARTITIONS = """
     where whole.relname = any (%(tables)s) and whole.relnamespace = current_schema()::regnamespace
       and not i.inhdetachpending
 """
-_PENDING = """
+_DETACH_PENDING = """
     select part.relname from pg_inherits i
     join pg_class part on part.oid = i.inhrelid join pg_class whole on whole.oid = i.inhparent
     where whole.relname = any (%(tables)s) and whole.relnamespace = current_schema()::regnamespace
       and i.inhdetachpending
 """
-_LOOSE = """
+_DETACHED = """
     select relname from pg_class
     where relkind = 'r' and relnamespace = current_schema()::regnamespace and not relispartition
       and obj_description(oid, 'pg_class') = %(note)s
 """
-_OWED = """
+_IS_OWED = """
     select exists (select from schedule where delivery_id >= %(first)s and delivery_id < %(end)s)
 """
 # Reads all that is owed: once for each day that goes, and that no claim has to pay for an index.
-_OWED_EVENTS = "select exists (select from schedule where event_id >= %(first)s and event_id < %(end)s)"
-_NAME = re.compile(rf"({'|'.join(PARTITIONED)})_(\d{{8}})")
+_EVENTS_ARE_OWED = "select exists (select from schedule where event_id >= %(first)s and event_id < %(end)s)"
+_PARTITION_NAME = re.compile(rf"({'|'.join(PARTITIONED_TABLES)})_(\d{{8}})")
 
 
-class Fate(Enum):
+class PartitionFate(Enum):
     """What became of a day that was to go."""
 
     DROPPED = auto()
@@ -66,7 +66,7 @@ class Fate(Enum):
     BUSY = auto()  # somebody has been reading its table for longer than we wait
 
 
-class Retiring:
+class PartitionDropper:
     """The connection that takes days away. Only one in the world does so at a time."""
 
     def __init__(self, connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
@@ -74,9 +74,9 @@ class Retiring:
         self._connection = connection
 
     @classmethod
-    async def open(cls, ledger: Ledger, *, patience: timedelta) -> Retiring:
+    async def open(cls, ledger: Ledger, *, statement_timeout: timedelta) -> PartitionDropper:
         """Connect; no statement will wait longer than this. Raises Unavailable."""
-        milliseconds = round(patience.total_seconds() * 1000)
+        milliseconds = round(statement_timeout.total_seconds() * 1000)
         try:
             connection = await psycopg.AsyncConnection.connect(
                 ledger.url.replace("+psycopg", "", 1),
@@ -93,64 +93,74 @@ class Retiring:
         """Let others have their turn."""
         await self._connection.close()
 
-    async def take_turn(self) -> bool:
+    async def try_lock(self) -> bool:
         """Whether nobody else is at it; until `close` it is ours."""
-        return bool((await self._rows(_ALONE))[0][0])
+        return bool((await self._fetch_rows(_TRY_LOCK))[0][0])
 
-    async def partitions(self) -> list[Partition]:
+    async def list_partitions(self) -> list[PartitionState]:
         """The partitions that there are, each with whether it is known to be bare."""
-        rows = await self._rows(_PARTITIONS, tables=list(PARTITIONED))
-        return [Partition(day, bare=note == _BARE) for name, note in rows if (day := day_of(name))]
+        rows = await self._fetch_rows(_PARTITIONS, tables=list(PARTITIONED_TABLES))
+        return [
+            PartitionState(day, payloads_removed=note == _NO_PAYLOAD_NOTE)
+            for name, note in rows
+            if (day := parse_partition_name(name))
+        ]
 
-    async def mend(self) -> list[tuple[Day, Fate]]:
+    async def finish_pending(self) -> list[tuple[DayPartition, PartitionFate]]:
         """Bring to its end what an earlier run could not: days half taken out, and days not yet dropped."""
-        fates: list[tuple[Day, Fate]] = []
-        for (name,) in await self._rows(_PENDING, tables=list(PARTITIONED)):
-            day = day_of(name)
-            if day and not await self._patiently("alter table {table} detach partition {name} finalize", day):
-                fates.append((day, Fate.BUSY))
-        for (name,) in await self._rows(_LOOSE, note=_RETIRED):
-            if day := day_of(name):
-                fates.append((day, await self._drop_or_return(day)))
+        fates: list[tuple[DayPartition, PartitionFate]] = []
+        for (name,) in await self._fetch_rows(_DETACH_PENDING, tables=list(PARTITIONED_TABLES)):
+            day = parse_partition_name(name)
+            if day and not await self._execute_within_timeout(
+                "alter table {table} detach partition {name} finalize", day
+            ):
+                fates.append((day, PartitionFate.BUSY))
+        for (name,) in await self._fetch_rows(_DETACHED, note=_TO_DROP_NOTE):
+            if day := parse_partition_name(name):
+                fates.append((day, await self._drop_or_reattach(day)))
         return fates
 
-    async def retire(self, day: Day) -> Fate:
+    async def drop_day(self, day: DayPartition) -> PartitionFate:
         """Drop a day, unless something of it is still owed or somebody reads its table for too long."""
         if await self._is_owed(day):
-            return Fate.OWED
-        await self._note(day, _RETIRED)
-        if not await self._patiently("alter table {table} detach partition {name} concurrently", day):
-            return Fate.BUSY
-        return await self._drop_or_return(day)
+            return PartitionFate.OWED
+        await self._set_comment(day, _TO_DROP_NOTE)
+        if not await self._execute_within_timeout(
+            "alter table {table} detach partition {name} concurrently", day
+        ):
+            return PartitionFate.BUSY
+        return await self._drop_or_reattach(day)
 
-    async def note_bare(self, day: Day) -> None:
+    async def mark_without_payload(self, day: DayPartition) -> None:
         """Keep in mind that this day has no payload that could still go."""
-        await self._note(day, _BARE)
+        await self._set_comment(day, _NO_PAYLOAD_NOTE)
 
-    async def _drop_or_return(self, day: Day) -> Fate:
+    async def _drop_or_reattach(self, day: DayPartition) -> PartitionFate:
         # From the moment it was marked nobody could find it any more; what was asked for just before counts.
         if await self._is_owed(day):
-            first, end = bounds(day.day)
+            first, end = day_id_bounds(day.day)
             values = {"first": sql.Literal(str(first)), "end": sql.Literal(str(end))}
             attach = "alter table {table} attach partition {name} for values from ({first}) to ({end})"
-            await self._patiently(attach, day, **values)
-            await self._note(day, None)
-            return Fate.OWED
-        dropped = await self._patiently("drop table {name}", day)
-        return Fate.DROPPED if dropped else Fate.BUSY
+            await self._execute_within_timeout(attach, day, **values)
+            await self._set_comment(day, None)
+            return PartitionFate.OWED
+        dropped = await self._execute_within_timeout("drop table {name}", day)
+        return PartitionFate.DROPPED if dropped else PartitionFate.BUSY
 
-    async def _is_owed(self, day: Day) -> bool:
-        first, end = bounds(day.day)
+    async def _is_owed(self, day: DayPartition) -> bool:
+        first, end = day_id_bounds(day.day)
         if day.table == "events":
-            return bool((await self._rows(_OWED_EVENTS, first=first, end=end))[0][0])
-        if day.table in OF_DELIVERIES:
-            return bool((await self._rows(_OWED, first=first, end=end))[0][0])
+            return bool((await self._fetch_rows(_EVENTS_ARE_OWED, first=first, end=end))[0][0])
+        if day.table in DELIVERY_TABLES:
+            return bool((await self._fetch_rows(_IS_OWED, first=first, end=end))[0][0])
         return False
 
-    async def _note(self, day: Day, note: str | None) -> None:
-        await self._patiently("comment on table {name} is {note}", day, note=sql.Literal(note))
+    async def _set_comment(self, day: DayPartition, note: str | None) -> None:
+        await self._execute_within_timeout("comment on table {name} is {note}", day, note=sql.Literal(note))
 
-    async def _patiently(self, statement: LiteralString, day: Day, **values: sql.Composable) -> bool:
+    async def _execute_within_timeout(
+        self, statement: LiteralString, day: DayPartition, **values: sql.Composable
+    ) -> bool:
         """Run a statement about a day; False when others did not make room for it in time."""
         names = {"table": sql.Identifier(day.table), "name": sql.Identifier(day.name)}
         try:
@@ -161,19 +171,19 @@ class Retiring:
             raise _unavailable(error) from error
         return True
 
-    async def _rows(self, query: LiteralString, **values: object) -> Sequence[tuple[Any, ...]]:
+    async def _fetch_rows(self, query: LiteralString, **values: object) -> Sequence[tuple[Any, ...]]:
         try:
             return await (await self._connection.execute(query, values)).fetchall()
         except psycopg.Error as error:
             raise _unavailable(error) from error
 
 
-def day_of(name: str) -> Day | None:
+def parse_partition_name(name: str) -> DayPartition | None:
     """The day that a partition's name tells; None for a table that is none."""
-    found = _NAME.fullmatch(name)
+    found = _PARTITION_NAME.fullmatch(name)
     if found is None:
         return None
-    return Day(found[1], datetime.strptime(f"{found[2]}+0000", "%Y%m%d%z").date())
+    return DayPartition(found[1], datetime.strptime(f"{found[2]}+0000", "%Y%m%d%z").date())
 
 
 def _unavailable(error: psycopg.Error) -> Unavailable:

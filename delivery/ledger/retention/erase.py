@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from delivery.ledger.scan import CLOCKS_APART
-from delivery.model import DeliveryId, id_floor, moment_of
+from delivery.domain.model import DeliveryId, build_min_id, extract_id_time
+from delivery.ledger.search.bounded_scan import MAX_CLOCK_SKEW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from delivery.ledger.session import Transaction
-    from delivery.model import AttemptId, EventId, TenantId
+    from delivery.domain.model import AttemptId, EventId, TenantId
+    from delivery.ledger.db.session import Transaction
 
 # The tenant is asked for outside, so that no index by tenant seems to help: it would read all of its day.
-_OWED = text("""
+_UNFINISHED = text("""
     with of_event as materialized (
         select id, tenant_id from deliveries where event_id = :event and id >= :floor
     )
@@ -54,18 +54,20 @@ _ERASE_ATTEMPT = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Owing:
+class UnfinishedDelivery:
     """A delivery of an event that is not over; in flight: a claim has it."""
 
     delivery_id: DeliveryId
     in_flight: bool
 
 
-async def owed(tx: Transaction, tenant_id: TenantId, event_id: EventId) -> list[Owing]:
+async def find_unfinished(
+    tx: Transaction, tenant_id: TenantId, event_id: EventId
+) -> list[UnfinishedDelivery]:
     """What is still owed of an event."""
-    floor = id_floor(moment_of(event_id) - CLOCKS_APART)
-    rows = await tx.execute(_OWED, {"event": event_id, "tenant": tenant_id, "floor": floor})
-    return [Owing(DeliveryId(row.delivery_id), row.in_flight) for row in rows]
+    floor = build_min_id(extract_id_time(event_id) - MAX_CLOCK_SKEW)
+    rows = await tx.execute(_UNFINISHED, {"event": event_id, "tenant": tenant_id, "floor": floor})
+    return [UnfinishedDelivery(DeliveryId(row.delivery_id), row.in_flight) for row in rows]
 
 
 async def cancel(tx: Transaction, deliveries: Sequence[DeliveryId], *, reason: str) -> int:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from delivery.model import EndpointId, ReplayId, TenantId
+from delivery.domain.model import EndpointId, ReplayId, TenantId
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
     from sqlalchemy import TextClause
 
-    from delivery.ledger.session import Transaction
+    from delivery.ledger.db.session import Transaction
 
-AT_ONCE = 1_000
+PRUNE_BATCH_SIZE = 1_000
 # Of so many endpoints attempts are looked for at once.
-ENDPOINTS_AT_ONCE = 100
+ENDPOINT_BATCH_SIZE = 100
 # As many events that are still owed are kept in mind at once.
-OWED_AT_ONCE = 50_000
-NIL = UUID(int=0)
+MAX_OWED_EVENTS = 50_000
+NIL_UUID = UUID(int=0)
 
-_TENANTS = text("select id, retention from tenants where retention is not null")
+_TENANT_RETENTION = text("select id, retention from tenants where retention is not null")
 # Reads all that is owed, but seldom: no claim has to pay for an index.
-_OWED = text("""
+_OWED_EVENTS = text("""
     select distinct event_id from schedule
     where event_id > :after and event_id < :before order by event_id limit :most
 """)
@@ -44,23 +44,23 @@ _PAGE_OF_TENANT = text("""
     where tenant_id = :tenant and id > :after and id < :before order by id limit :most
 """)
 # By key alone: with bounds of the span beside it, the planner would read the span.
-_CHOSEN = """
+_CHOSEN_CTE = """
     with chosen as materialized (
         select e.id from unnest(cast(:ids as uuid[])) as wanted (id)
         join events e on e.id = wanted.id
         for update of e skip locked
     )
 """
-_EMPTY = text(f"""
-    {_CHOSEN}
+_PRUNE_BODIES = text(f"""
+    {_CHOSEN_CTE}
     update events e set body = null from chosen where e.id = chosen.id
 """)  # noqa: S608  put together from our own text
-_FORGET_EVENTS = text(f"""
-    {_CHOSEN}
+_PRUNE_EVENTS = text(f"""
+    {_CHOSEN_CTE}
     delete from events e using chosen where e.id = chosen.id
 """)  # noqa: S608  put together from our own text
 # A delivery is pending in its own row while it is owed, and whoever asks for it again locks that row.
-_FORGET_DELIVERIES = text("""
+_PRUNE_DELIVERIES = text("""
     with looked as materialized (
         select id, endpoint_id, sequence, status from deliveries
         where tenant_id = :tenant and id > :after and id < :before
@@ -81,7 +81,7 @@ _FORGET_DELIVERIES = text("""
 _ENDPOINTS = text("""
     select id from endpoints where tenant_id = :tenant and id > :after order by id limit :most
 """)
-_FORGET_ATTEMPTS = text("""
+_PRUNE_ATTEMPTS = text("""
     with old as materialized (
         select a.id from unnest(cast(:endpoints as uuid[])) as wanted (id)
         cross join lateral (
@@ -102,18 +102,18 @@ _OLD_REPLAY_OF_TENANT = text("""
       and state in ('finished', 'cancelled')
     order by id limit 1
 """)
-_FORGET_ITEMS = text("""
+_PRUNE_ITEMS = text("""
     with few as materialized (
         select delivery_id from replay_items where replay_id = :replay order by delivery_id limit :most
     )
     delete from replay_items i using few
     where i.replay_id = :replay and i.delivery_id = few.delivery_id
 """)
-_FORGET_REPLAY = text("delete from replays where id = :replay")
+_DELETE_REPLAY = text("delete from replays where id = :replay")
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class IdRange:
     """Ids behind one and before another; of one tenant, or of all."""
 
     after: UUID
@@ -122,65 +122,70 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PruneStep:
     """What a statement did: how many rows it looked at, how many it changed, and the last that it saw.
 
     `spared` is the first that has to wait, because it is owed or somebody else is at it.
     """
 
-    looked: int
+    scanned: int
     changed: int
-    last: UUID
-    spared: UUID | None = None
+    last_id: UUID
+    first_skipped: UUID | None = None
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether there may be more behind it."""
-        return self.looked == AT_ONCE
+        return self.scanned == PRUNE_BATCH_SIZE
 
 
-async def tenants_terms(tx: Transaction) -> dict[TenantId, dict[str, int]]:
+async def load_tenant_retention(tx: Transaction) -> dict[TenantId, dict[str, int]]:
     """The terms of tenants that have some of their own."""
-    return {TenantId(row.id): dict(row.retention) for row in await tx.execute(_TENANTS)}
+    return {TenantId(row.id): dict(row.retention) for row in await tx.execute(_TENANT_RETENTION)}
 
 
-async def owed_events(tx: Transaction, span: Span) -> tuple[set[UUID], UUID]:
+async def find_owed_events(tx: Transaction, id_range: IdRange) -> tuple[set[UUID], UUID]:
     """Events of this span that are still owed to somebody, and up to where that is all of them."""
-    values = {"after": span.after, "before": span.before, "most": OWED_AT_ONCE}
-    found = (await tx.execute(_OWED, values)).scalars().all()
-    return set(found), found[-1] if len(found) == OWED_AT_ONCE else span.before
+    values = {"after": id_range.after, "before": id_range.before, "most": MAX_OWED_EVENTS}
+    found = (await tx.execute(_OWED_EVENTS, values)).scalars().all()
+    return set(found), found[-1] if len(found) == MAX_OWED_EVENTS else id_range.before
 
 
-async def forget_bodies(tx: Transaction, span: Span, *, owed: Collection[UUID]) -> Step:
+async def prune_bodies(tx: Transaction, id_range: IdRange, *, owed: Collection[UUID]) -> PruneStep:
     """Let the first events of a span lose their bodies; all that is told of them otherwise stays."""
-    return await _of_events(tx, _EMPTY, span, owed)
+    return await _prune_events(tx, _PRUNE_BODIES, id_range, owed)
 
 
-async def forget_events(tx: Transaction, span: Span, *, owed: Collection[UUID]) -> Step:
+async def prune_events(tx: Transaction, id_range: IdRange, *, owed: Collection[UUID]) -> PruneStep:
     """Delete the first events of a span."""
-    return await _of_events(tx, _FORGET_EVENTS, span, owed)
+    return await _prune_events(tx, _PRUNE_EVENTS, id_range, owed)
 
 
-async def forget_deliveries(tx: Transaction, span: Span) -> Step:
+async def prune_deliveries(tx: Transaction, id_range: IdRange) -> PruneStep:
     """Delete the first deliveries of a tenant's span that are over, with what finds them."""
-    values = {"tenant": span.tenant_id, "after": span.after, "before": span.before, "most": AT_ONCE}
-    row = (await tx.execute(_FORGET_DELIVERIES, values)).one()
-    return Step(row.looked, row.changed, row.last or span.before)
+    values = {
+        "tenant": id_range.tenant_id,
+        "after": id_range.after,
+        "before": id_range.before,
+        "most": PRUNE_BATCH_SIZE,
+    }
+    row = (await tx.execute(_PRUNE_DELIVERIES, values)).one()
+    return PruneStep(row.looked, row.changed, row.last or id_range.before)
 
 
-async def endpoints_of(tx: Transaction, tenant_id: TenantId, *, after: UUID) -> list[EndpointId]:
+async def read_endpoint_ids(tx: Transaction, tenant_id: TenantId, *, after: UUID) -> list[EndpointId]:
     """The next endpoints of a tenant, deleted ones too."""
-    values = {"tenant": tenant_id, "after": after, "most": ENDPOINTS_AT_ONCE}
+    values = {"tenant": tenant_id, "after": after, "most": ENDPOINT_BATCH_SIZE}
     return [EndpointId(row.id) for row in await tx.execute(_ENDPOINTS, values)]
 
 
-async def forget_attempts(tx: Transaction, endpoints: Sequence[EndpointId], *, before: UUID) -> int:
+async def prune_attempts(tx: Transaction, endpoint_ids: Sequence[EndpointId], *, before: UUID) -> int:
     """Delete attempts at these endpoints that were made before this id; returns how many."""
-    values = {"endpoints": list(endpoints), "before": before, "most": AT_ONCE}
-    return (await tx.execute(_FORGET_ATTEMPTS, values)).rowcount
+    values = {"endpoints": list(endpoint_ids), "before": before, "most": PRUNE_BATCH_SIZE}
+    return (await tx.execute(_PRUNE_ATTEMPTS, values)).rowcount
 
 
-async def old_replay(
+async def find_old_replay(
     tx: Transaction, *, floor: UUID, before: datetime, tenant_id: TenantId | None = None
 ) -> ReplayId | None:
     """A replay job that ended before this moment; `floor` is the smallest id of that moment."""
@@ -190,24 +195,28 @@ async def old_replay(
     return None if found is None else ReplayId(found)
 
 
-async def forget_replay(tx: Transaction, replay_id: ReplayId) -> bool:
+async def prune_replay(tx: Transaction, replay_id: ReplayId) -> bool:
     """Take up to 1,000 deliveries off a replay job's list; with the last of them the job goes: True."""
-    values = {"replay": replay_id, "most": AT_ONCE}
-    if (await tx.execute(_FORGET_ITEMS, values)).rowcount == AT_ONCE:
+    values = {"replay": replay_id, "most": PRUNE_BATCH_SIZE}
+    if (await tx.execute(_PRUNE_ITEMS, values)).rowcount == PRUNE_BATCH_SIZE:
         return False
-    await tx.execute(_FORGET_REPLAY, values)
+    await tx.execute(_DELETE_REPLAY, values)
     return True
 
 
-async def _of_events(tx: Transaction, change: TextClause, span: Span, owed: Collection[UUID]) -> Step:
-    query = _PAGE if span.tenant_id is None else _PAGE_OF_TENANT
-    values = {"after": span.after, "before": span.before, "most": AT_ONCE}
-    page = (await tx.execute(query, values | ({"tenant": span.tenant_id} if span.tenant_id else {}))).all()
-    last = page[-1].id if page else span.before
-    wanted = [row.id for row in page if row.full or change is _FORGET_EVENTS]
+async def _prune_events(
+    tx: Transaction, statement: TextClause, id_range: IdRange, owed: Collection[UUID]
+) -> PruneStep:
+    query = _PAGE if id_range.tenant_id is None else _PAGE_OF_TENANT
+    values = {"after": id_range.after, "before": id_range.before, "most": PRUNE_BATCH_SIZE}
+    page = (
+        await tx.execute(query, values | ({"tenant": id_range.tenant_id} if id_range.tenant_id else {}))
+    ).all()
+    last = page[-1].id if page else id_range.before
+    wanted = [row.id for row in page if row.full or statement is _PRUNE_EVENTS]
     chosen = [id_ for id_ in wanted if id_ not in owed]
     spared = next((id_ for id_ in wanted if id_ in owed), None)
     if not chosen:
-        return Step(len(page), 0, last, spared)
-    changed = (await tx.execute(change, {"ids": chosen})).rowcount
-    return Step(len(page), changed, last, spared if changed == len(chosen) else wanted[0])
+        return PruneStep(len(page), 0, last, spared)
+    changed = (await tx.execute(statement, {"ids": chosen})).rowcount
+    return PruneStep(len(page), changed, last, spared if changed == len(chosen) else wanted[0])

@@ -9,27 +9,27 @@ from uuid import UUID
 from sqlalchemy import Text as TextType
 from sqlalchemy import cast, func, select
 
-from delivery.ledger import search as searching
-from delivery.ledger.scan import MOST_BODIES
-from delivery.model import DeliveryId, DeliveryStatus
-from delivery.paging import Cut
+from delivery.domain.model import DeliveryId, DeliveryStatus
+from delivery.domain.pagination import PageRequest
+from delivery.ledger.search import search as searching
+from delivery.ledger.search.bounded_scan import MAX_SCANNED_BODIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sqlalchemy import ColumnElement
 
-    from delivery.ledger.search import Search
-    from delivery.ledger.session import Transaction
+    from delivery.ledger.db.session import Transaction
+    from delivery.ledger.search.search import DeliverySearch
 
 # Some tens of milliseconds' worth of looking; who is about to act on it has five times as much looked at.
-MOST_COUNTED: Final = 20_000
-MOST_WEIGHED: Final = 100_000
-_ALL: Final = Cut(1)
+MAX_COUNTED: Final = 20_000
+MAX_COUNTED_BEFORE_ACTION: Final = 100_000
+_FIRST_PAGE: Final = PageRequest(1)
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class DeliveryCount:
     """How many there are, by status too; not `exact`: estimated. `oldest` and `newest` of those looked at."""
 
     count: int
@@ -39,13 +39,15 @@ class Tally:
     newest: DeliveryId | None
 
 
-async def tally(tx: Transaction, search: Search, *, most: int = MOST_COUNTED) -> Tally:
+async def count_deliveries(
+    tx: Transaction, search: DeliverySearch, *, limit: int = MAX_COUNTED
+) -> DeliveryCount:
     """Count what a search means, looking at `most` rows at the most, or at 4,000 payloads."""
-    if search.wanted.payload:
-        return await _of_payloads(tx, search)
-    looked = await _looked_at(tx, search, most)
-    seen = search.looked_at(_ALL, most=most)
-    matching = search.matching(seen).subquery()
+    if search.delivery_filter.payload:
+        return await _count_by_payload(tx, search)
+    looked = await _count_scanned(tx, search, limit)
+    seen = search.select_scanned(_FIRST_PAGE, limit=limit)
+    matching = search.select_matching(seen).subquery()
     id_: ColumnElement[str] = cast(matching.c.id, TextType).collate("C")
     rows = await tx.execute(
         select(
@@ -56,55 +58,57 @@ async def tally(tx: Transaction, search: Search, *, most: int = MOST_COUNTED) ->
         ).group_by(matching.c.status)
     )
     found = {DeliveryStatus(row.status): row for row in rows}
-    return await _scaled(
+    return await _scale_counts(
         tx,
         search,
         {status: row.n for status, row in found.items()},
         ends=[DeliveryId(UUID(end)) for row in found.values() for end in (row.first, row.last)],
-        looked=looked,
-        whole=looked < most,
+        scanned=looked,
+        exact=looked < limit,
     )
 
 
-async def _of_payloads(tx: Transaction, search: Search) -> Tally:
-    page = await searching.page(tx, search, Cut(MOST_BODIES))
+async def _count_by_payload(tx: Transaction, search: DeliverySearch) -> DeliveryCount:
+    page = await searching.read_page(tx, search, PageRequest(MAX_SCANNED_BODIES))
     counts: dict[DeliveryStatus, int] = {}
     for one in page.items:
         counts[one.status] = counts.get(one.status, 0) + 1
     ends = [one.id for one in page.items]
-    return await _scaled(tx, search, counts, ends=ends, looked=MOST_BODIES, whole=page.last is None)
+    return await _scale_counts(
+        tx, search, counts, ends=ends, scanned=MAX_SCANNED_BODIES, exact=page.next_cursor is None
+    )
 
 
-async def _scaled(
+async def _scale_counts(
     tx: Transaction,
-    search: Search,
+    search: DeliverySearch,
     counts: dict[DeliveryStatus, int],
     *,
     ends: list[DeliveryId],
-    looked: int,
-    whole: bool,
-) -> Tally:
+    scanned: int,
+    exact: bool,
+) -> DeliveryCount:
     factor = 1.0
-    if not whole:
-        factor = max(1.0, await _estimated(tx, search) / max(1, looked))
+    if not exact:
+        factor = max(1.0, await _estimate_rows(tx, search) / max(1, scanned))
     by_status = {status: round(count * factor) for status, count in counts.items()}
-    return Tally(
+    return DeliveryCount(
         count=sum(by_status.values()),
-        exact=whole,
+        exact=exact,
         by_status=by_status,
         oldest=min(ends, default=None),
         newest=max(ends, default=None),
     )
 
 
-async def _looked_at(tx: Transaction, search: Search, most: int) -> int:
-    ids = search.ids(_ALL, most=most).subquery()
+async def _count_scanned(tx: Transaction, search: DeliverySearch, limit: int) -> int:
+    ids = search.select_ids(_FIRST_PAGE, limit=limit).subquery()
     return int((await tx.execute(select(func.count()).select_from(ids))).scalar_one())
 
 
-async def _estimated(tx: Transaction, search: Search) -> float:
+async def _estimate_rows(tx: Transaction, search: DeliverySearch) -> float:
     """How many rows the planner believes a search would have to look at in all."""
-    query = search.ids(_ALL, most=1 << 40)
+    query = search.select_ids(_FIRST_PAGE, limit=1 << 40)
     compiled = query.compile(dialect=tx.dialect)
     explained = await tx.exec_driver_sql(f"explain (format json) {compiled}", dict(compiled.params))
     ((plan,),) = explained.all()

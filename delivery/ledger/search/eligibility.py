@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from sqlalchemy import or_, select, text
 
-from delivery.holding import Situation
-from delivery.ledger.tables import endpoint_health, endpoints
-from delivery.model import EndpointId, EndpointState
+from delivery.domain.holds import EndpointStatus
+from delivery.domain.model import EndpointId, EndpointState
+from delivery.ledger.db.tables import endpoint_health, endpoints
 from retries.breaker import Breaker, BreakerState
 from retries.health import Health, Hold
 from retries.limit import InFlightLimit
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Row, Select
 
-    from delivery.ledger.session import Transaction
-    from delivery.model import TenantId
+    from delivery.domain.model import TenantId
+    from delivery.ledger.db.session import Transaction
 
-_OF = text("""
+_STATUSES = text("""
     select e.id, e.state, e.state_reason, e.state_actor, e.state_changed_at, e.in_flight_max, e.rate_limit,
            e.rate_per_seconds, h.endpoint_id is not null as known, h.in_flight, h.breaker, h.breaker_since,
            h.probe_at, h.limit_now, h.limit_ramping, h.waits_until, h.rate_next_at,
@@ -33,24 +33,24 @@ _OF = text("""
 """)
 
 
-def perhaps_held(holds: Iterable[Hold]) -> Select[Any]:
+def select_maybe_held(holds: Iterable[Hold]) -> Select[Any]:
     """The endpoints that one of these may hold, as `id`: how they stand tells whether it does."""
     both = endpoints.outerjoin(endpoint_health, endpoint_health.c.endpoint_id == endpoints.c.id)
     query = select(endpoints.c.id).select_from(both).where(endpoints.c.deleted_at.is_(None))
-    return query.where(or_(*map(_perhaps, holds)))
+    return query.where(or_(*map(_match_hold, holds)))
 
 
-async def some_perhaps_held(
-    tx: Transaction, tenant_id: TenantId | None, holds: Iterable[Hold], *, most: int
+async def find_maybe_held(
+    tx: Transaction, tenant_id: TenantId | None, holds: Iterable[Hold], *, limit: int
 ) -> list[EndpointId]:
     """At most so many of the endpoints that one of these may hold, of a tenant or of all."""
-    query = perhaps_held(holds).limit(most)
+    query = select_maybe_held(holds).limit(limit)
     if tenant_id is not None:
         query = query.where(endpoints.c.tenant_id == tenant_id)
     return [EndpointId(id_) for id_ in (await tx.execute(query)).scalars()]
 
 
-def _perhaps(hold: Hold) -> ColumnElement[bool]:
+def _match_hold(hold: Hold) -> ColumnElement[bool]:
     """What is so of every endpoint that this holds, and of few others."""
     match hold:
         case Hold.PAUSED:
@@ -69,33 +69,35 @@ def _perhaps(hold: Hold) -> ColumnElement[bool]:
             assert_never(hold)
 
 
-async def of(tx: Transaction, ids_: Iterable[EndpointId]) -> dict[EndpointId, Situation]:
+async def load_statuses(
+    tx: Transaction, endpoint_ids: Iterable[EndpointId]
+) -> dict[EndpointId, EndpointStatus]:
     """How these endpoints stand now; those that were deleted are missing from the answer."""
-    ids = list(set(ids_))
+    ids = list(set(endpoint_ids))
     if not ids:
         return {}
-    return {EndpointId(row.id): _situation(row) for row in await tx.execute(_OF, {"ids": ids})}
+    return {EndpointId(row.id): _status_from_row(row) for row in await tx.execute(_STATUSES, {"ids": ids})}
 
 
-def _situation(row: Row[*tuple[Any, ...]]) -> Situation:
+def _status_from_row(row: Row[*tuple[Any, ...]]) -> EndpointStatus:
     rate = None
     if row.rate_limit is not None:
         rate = RateLimit(row.rate_limit, timedelta(seconds=row.rate_per_seconds))
-    return Situation(
+    return EndpointStatus(
         state=EndpointState(row.state),
         state_reason=row.state_reason,
         state_actor=row.state_actor,
         state_changed_at=row.state_changed_at,
-        health=_health(row) if row.known else None,
+        health=_health_from_row(row) if row.known else None,
         in_flight=row.in_flight or 0,
-        most=row.in_flight_max,
+        max_in_flight=row.in_flight_max,
         rate=rate,
         next_at=row.rate_next_at,
         now=row.now,
     )
 
 
-def _health(row: Row[*tuple[Any, ...]]) -> Health:
+def _health_from_row(row: Row[*tuple[Any, ...]]) -> Health:
     """Of an endpoint's health as much as tells what it may be sent; the counts of its breaker do not."""
     return Health(
         Breaker(

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, literal, select, true, union_all
 
-from delivery.ledger.scan import MOST_SCANNED, in_order, scope_of
-from delivery.ledger.tables import endpoints, failures, schedule
-from delivery.model import DeliveryStatus, Lane
+from delivery.domain.model import DeliveryStatus, Priority
+from delivery.ledger.db.tables import endpoints, failures, schedule
+from delivery.ledger.search.bounded_scan import MAX_SCANNED_ROWS, build_scope, order_by_id
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Select
 
-    from delivery.ledger.session import Transaction
-    from delivery.model import EndpointId, TenantId
-    from delivery.paging import Cut
+    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.pagination import PageRequest
+    from delivery.ledger.db.session import Transaction
 
-BADLY_ENDED: Final = frozenset({DeliveryStatus.FAILED, DeliveryStatus.CANCELLED})
+UNSUCCESSFUL: Final = frozenset({DeliveryStatus.FAILED, DeliveryStatus.CANCELLED})
 UNFINISHED: Final = frozenset({DeliveryStatus.PENDING, DeliveryStatus.IN_FLIGHT})
 # An owner of more unfinished deliveries than that is searched in the order of ids like everybody else.
-MOST_OWED: Final = 20_000
+MAX_UNFINISHED: Final = 20_000
 
 
 class Candidates:
@@ -34,58 +34,63 @@ class Candidates:
         self, statuses: Collection[DeliveryStatus], tenant_id: TenantId | None, endpoint_id: EndpointId | None
     ) -> None:
         """Nothing is looked up yet."""
-        self._badly_ended = bool(BADLY_ENDED & set(statuses))
-        self._unfinished = bool(UNFINISHED & set(statuses))
+        self._includes_unsuccessful = bool(UNSUCCESSFUL & set(statuses))
+        self._includes_unfinished = bool(UNFINISHED & set(statuses))
         self._tenant_id = tenant_id
         self._endpoint_id = endpoint_id
-        self._owes_little = False
+        self._has_few_unfinished = False
 
     async def prepare(self, tx: Transaction) -> None:
         """Find out whether the owner is owed so little that all of it can be looked at."""
-        if self._unfinished and (self._tenant_id or self._endpoint_id):
-            some = self._owed().limit(MOST_OWED + 1).subquery()
+        if self._includes_unfinished and (self._tenant_id or self._endpoint_id):
+            some = self._select_unfinished().limit(MAX_UNFINISHED + 1).subquery()
             count = (await tx.execute(select(func.count()).select_from(some))).scalar_one()
-            self._owes_little = count <= MOST_OWED
+            self._has_few_unfinished = count <= MAX_UNFINISHED
 
-    def ids(
-        self, cut: Cut, *, since: datetime | None, until: datetime | None, most: int = MOST_SCANNED
+    def select_ids(
+        self,
+        page_request: PageRequest,
+        *,
+        since: datetime | None,
+        until: datetime | None,
+        limit: int = MAX_SCANNED_ROWS,
     ) -> Select[tuple[UUID]]:
         """The first of them in the order of a page, as `id`; others may be among them."""
         parts = []
-        if self._badly_ended:
-            parts.append(self._failures(cut, since, until, most))
-        if self._unfinished:
-            parts.append(self._scheduled(cut, since, until, most))
+        if self._includes_unsuccessful:
+            parts.append(self._select_failures(page_request, since, until, limit))
+        if self._includes_unfinished:
+            parts.append(self._select_scheduled(page_request, since, until, limit))
         if len(parts) == 1:
             return parts[0]
         both = union_all(*[select(part.subquery().c.id) for part in parts]).subquery()
-        return select(both.c.id).order_by(in_order(both.c.id, cut)).limit(most)
+        return select(both.c.id).order_by(order_by_id(both.c.id, page_request)).limit(limit)
 
-    def _failures(
-        self, cut: Cut, since: datetime | None, until: datetime | None, most: int
+    def _select_failures(
+        self, page_request: PageRequest, since: datetime | None, until: datetime | None, limit: int
     ) -> Select[tuple[UUID]]:
         id_ = failures.c.delivery_id
-        query = select(id_.label("id")).where(*scope_of(id_, cut, since=since, until=until))
+        query = select(id_.label("id")).where(*build_scope(id_, page_request, since=since, until=until))
         if self._endpoint_id is not None:
             query = query.where(failures.c.endpoint_id == self._endpoint_id)
         elif self._tenant_id is not None:
             query = query.where(failures.c.tenant_id == self._tenant_id)
-        return query.order_by(in_order(id_, cut)).limit(most)
+        return query.order_by(order_by_id(id_, page_request)).limit(limit)
 
-    def _scheduled(
-        self, cut: Cut, since: datetime | None, until: datetime | None, most: int
+    def _select_scheduled(
+        self, page_request: PageRequest, since: datetime | None, until: datetime | None, limit: int
     ) -> Select[tuple[UUID]]:
-        if self._owes_little:
-            owed = self._owed().subquery()
-            query = select(owed.c.id).where(*scope_of(owed.c.id, cut, since=since, until=until))
-            return query.order_by(in_order(owed.c.id, cut)).limit(most)
+        if self._has_few_unfinished:
+            owed = self._select_unfinished().subquery()
+            query = select(owed.c.id).where(*build_scope(owed.c.id, page_request, since=since, until=until))
+            return query.order_by(order_by_id(owed.c.id, page_request)).limit(limit)
         id_ = schedule.c.delivery_id
-        query = select(id_.label("id")).where(*scope_of(id_, cut, since=since, until=until))
-        return query.order_by(in_order(id_, cut)).limit(most)
+        query = select(id_.label("id")).where(*build_scope(id_, page_request, since=since, until=until))
+        return query.order_by(order_by_id(id_, page_request)).limit(limit)
 
-    def _owed(self) -> Select[tuple[UUID]]:
+    def _select_unfinished(self) -> Select[tuple[UUID]]:
         """All that the owner is owed, by the indexes of what is due and what is claimed."""
-        lanes = union_all(*[select(literal(int(lane)).label("lane")) for lane in Lane]).subquery()
+        lanes = union_all(*[select(literal(int(lane)).label("lane")) for lane in Priority]).subquery()
         waiting = (
             select(schedule.c.delivery_id)
             .where(

@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import ARRAY, Text, cast, false, func, select, true
 
-from delivery.conditions import Answers, kept_condition
-from delivery.ledger.scan import BODIES_AT_ONCE, follows, in_order, like, plan_for_this_tenant, scope_of
-from delivery.ledger.tables import deliveries, events
-from delivery.model import EventId, id_floor
-from delivery.paging import Page
-from delivery.payload import data_of
+from delivery.domain.conditions import ConditionEvaluator, compile_stored_condition
+from delivery.domain.model import EventId, build_min_id
+from delivery.domain.pagination import Page
+from delivery.domain.payload_path import extract_data
+from delivery.ledger.db.tables import deliveries, events
+from delivery.ledger.search.bounded_scan import (
+    BODY_BATCH_SIZE,
+    build_scope,
+    force_custom_plan,
+    match_ids_after,
+    match_patterns,
+    order_by_id,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -21,14 +28,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement
 
-    from delivery.conditions import Condition
-    from delivery.jobs import MissingSelection
-    from delivery.ledger.session import Transaction
-    from delivery.model import TenantId
-    from delivery.paging import Cut
+    from delivery.domain.conditions import Condition
+    from delivery.domain.model import TenantId
+    from delivery.domain.pagination import PageRequest
+    from delivery.domain.replay import MissingEventFilter
+    from delivery.ledger.db.session import Transaction
 
 # Each event that is looked at costs a look into each day's deliveries since.
-MOST_LOOKED_AT: Final = 2_000
+MAX_SCANNED_EVENTS: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,36 +47,46 @@ class MissingEvent:
     created_at: datetime
 
 
-async def page(
+async def read_page(
     tx: Transaction,
     tenant_id: TenantId,
-    wanted: MissingSelection,
-    cut: Cut,
+    missing_filter: MissingEventFilter,
+    page_request: PageRequest,
     *,
-    never: Collection[str],
+    excluded_types: Collection[str],
 ) -> Page[MissingEvent]:
     """Events that are wanted and that the endpoint was never owed; none of the types in `never`.
 
     The page may hold fewer than asked for, even none, and have a `last` all the same: its cost is bounded.
     """
-    if wanted.condition is None:
-        return await _page(tx, tenant_id, wanted, cut, never=never)
+    if missing_filter.condition is None:
+        return await _read_page(tx, tenant_id, missing_filter, page_request, excluded_types=excluded_types)
     # Payloads are read by us: few at once.
-    few = replace(cut, limit=min(cut.limit, BODIES_AT_ONCE))
-    found = await _page(tx, tenant_id, wanted, few, never=never)
-    return Page(tuple(await _that_hold(tx, found.items, kept_condition(wanted.condition))), found.last)
+    few = replace(page_request, limit=min(page_request.limit, BODY_BATCH_SIZE))
+    found = await _read_page(tx, tenant_id, missing_filter, few, excluded_types=excluded_types)
+    return Page(
+        tuple(
+            await _filter_by_condition(tx, found.items, compile_stored_condition(missing_filter.condition))
+        ),
+        found.next_cursor,
+    )
 
 
-async def _page(
-    tx: Transaction, tenant_id: TenantId, wanted: MissingSelection, cut: Cut, *, never: Collection[str]
+async def _read_page(
+    tx: Transaction,
+    tenant_id: TenantId,
+    missing_filter: MissingEventFilter,
+    page_request: PageRequest,
+    *,
+    excluded_types: Collection[str],
 ) -> Page[MissingEvent]:
     """The events by type and channel, whatever they hold."""
-    await plan_for_this_tenant(tx)
-    scope = scope_of(events.c.id, cut, since=wanted.since, until=wanted.until)
+    await force_custom_plan(tx)
+    scope = build_scope(events.c.id, page_request, since=missing_filter.since, until=missing_filter.until)
     scope.append(events.c.tenant_id == tenant_id)
     on_channel: ColumnElement[bool] = true()
-    if wanted.channels:
-        shares = events.c.channels.bool_op("&&")(cast(list(wanted.channels), ARRAY(Text)))
+    if missing_filter.channels:
+        shares = events.c.channels.bool_op("&&")(cast(list(missing_filter.channels), ARRAY(Text)))
         on_channel = func.coalesce(shares, false())
     seen = (
         select(
@@ -80,33 +97,44 @@ async def _page(
             on_channel.label("on_channel"),
         )
         .where(*scope)
-        .order_by(in_order(events.c.id, cut))
-        .limit(MOST_LOOKED_AT)
+        .order_by(order_by_id(events.c.id, page_request))
+        .limit(MAX_SCANNED_EVENTS)
         .subquery()
     )
     is_owed = select(deliveries.c.id).where(
-        deliveries.c.event_id == seen.c.id, deliveries.c.endpoint_id == wanted.endpoint_id
+        deliveries.c.event_id == seen.c.id, deliveries.c.endpoint_id == missing_filter.endpoint_id
     )
-    if cut.oldest_first:  # what is owed of an event was made after it: earlier days are left alone
-        earliest = cut.after if wanted.since is None else max(cut.after, id_floor(wanted.since))
-        is_owed = is_owed.where(follows(deliveries.c.id, earliest))
+    if page_request.oldest_first:  # what is owed of an event was made after it: earlier days are left alone
+        earliest = (
+            page_request.after
+            if missing_filter.since is None
+            else max(page_request.after, build_min_id(missing_filter.since))
+        )
+        is_owed = is_owed.where(match_ids_after(deliveries.c.id, earliest))
     query = (
         select(seen.c.id, seen.c.type, seen.c.created_at)
-        .where(like(seen.c.type, list(wanted.types)), seen.c.type.not_in(list(never)))
+        .where(
+            match_patterns(seen.c.type, list(missing_filter.types)), seen.c.type.not_in(list(excluded_types))
+        )
         .where(seen.c.kept, seen.c.on_channel)
         .where(~is_owed.exists())
-        .order_by(in_order(seen.c.id, cut))
-        .limit(cut.limit + 1)
+        .order_by(order_by_id(seen.c.id, page_request))
+        .limit(page_request.limit + 1)
     )
     found = [MissingEvent(EventId(row.id), row.type, row.created_at) for row in await tx.execute(query)]
-    whole = Page.of(found, cut)
-    if whole.last is not None:
+    whole = Page.from_rows(found, page_request)
+    if whole.next_cursor is not None:
         return whole
-    end = select(seen.c.id).order_by(in_order(seen.c.id, cut)).offset(MOST_LOOKED_AT - 1).limit(1)
+    end = (
+        select(seen.c.id)
+        .order_by(order_by_id(seen.c.id, page_request))
+        .offset(MAX_SCANNED_EVENTS - 1)
+        .limit(1)
+    )
     return Page(whole.items, (await tx.execute(end)).scalar_one_or_none())
 
 
-async def _that_hold(
+async def _filter_by_condition(
     tx: Transaction, found: Sequence[MissingEvent], condition: Condition
 ) -> list[MissingEvent]:
     """Those that meet the condition, and those for which it cannot be answered."""
@@ -115,7 +143,7 @@ async def _that_hold(
     kept = []
     for one in found:
         body = bodies.get(one.id)
-        if body is not None and Answers(data_of(body)).of(condition).holds:
+        if body is not None and ConditionEvaluator(extract_data(body)).evaluate(condition).is_met:
             kept.append(one)
         await asyncio.sleep(0)  # a step of a job runs on the loop that delivers
     return kept

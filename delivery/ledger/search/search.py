@@ -15,25 +15,25 @@ from sqlalchemy import and_, any_, cast, func, literal, or_, select, text, true
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 
-from delivery.holding import hold_of
-from delivery.ledger import situations
-from delivery.ledger.candidates import BADLY_ENDED, UNFINISHED, Candidates
-from delivery.ledger.deliveries import delivery_of, with_schedule
-from delivery.ledger.scan import (
-    BODIES_AT_ONCE,
-    MOST_BODIES,
-    MOST_BODY_BYTES,
-    MOST_SCANNED,
-    follows,
-    in_order,
-    like,
-    plan_for_this_tenant,
-    read_in_order,
-    scope_of,
+from delivery.domain.holds import find_hold
+from delivery.domain.model import DeliveryStatus, EndpointId
+from delivery.domain.pagination import Page
+from delivery.ledger.db.tables import deliveries, endpoints, events, schedule
+from delivery.ledger.records.deliveries import delivery_from_row, select_with_schedule
+from delivery.ledger.search import eligibility
+from delivery.ledger.search.bounded_scan import (
+    BODY_BATCH_SIZE,
+    MAX_SCANNED_BODIES,
+    MAX_SCANNED_BODY_BYTES,
+    MAX_SCANNED_ROWS,
+    build_scope,
+    disable_sort,
+    force_custom_plan,
+    match_ids_after,
+    match_patterns,
+    order_by_id,
 )
-from delivery.ledger.tables import deliveries, endpoints, events, schedule
-from delivery.model import DeliveryStatus, EndpointId
-from delivery.paging import Page
+from delivery.ledger.search.index import UNFINISHED, UNSUCCESSFUL, Candidates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Select, Subquery
 
-    from delivery.ledger.scan import Scope
-    from delivery.ledger.session import Transaction
-    from delivery.model import Delivery, TenantId
-    from delivery.paging import Cut
-    from delivery.selection import DeliverySelection
+    from delivery.domain.delivery_filter import DeliveryFilter
+    from delivery.domain.model import Delivery, TenantId
+    from delivery.domain.pagination import PageRequest
+    from delivery.ledger.db.session import Transaction
+    from delivery.ledger.search.bounded_scan import ScanScope
 
-_MATCHES_AT_ONCE: Final = 500
-_SUCCESS: Final = "delivered"
+_MATCH_BATCH_SIZE: Final = 500
+_DELIVERED: Final = "delivered"
 
 _BODIES = text("""
     select wanted.id, e.body from unnest(cast(:ids as uuid[])) as wanted (id)
@@ -57,182 +57,219 @@ _BODIES = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class DeliverySearch:
     """A selection, with what had to be looked up before it could be searched for."""
 
     tenant_id: TenantId | None
-    wanted: DeliverySelection
+    delivery_filter: DeliveryFilter
     statuses: frozenset[DeliveryStatus]
-    events: tuple[UUID, ...] | None
-    held: tuple[EndpointId, ...] | None
+    event_ids: tuple[UUID, ...] | None
+    held_endpoint_ids: tuple[EndpointId, ...] | None
     candidates: Candidates | None
 
-    def ids(self, cut: Cut, *, most: int = MOST_SCANNED) -> Select[tuple[UUID]]:
+    def select_ids(self, page_request: PageRequest, *, limit: int = MAX_SCANNED_ROWS) -> Select[tuple[UUID]]:
         """What a page looks at, as `id`."""
-        wanted = self.wanted
+        wanted = self.delivery_filter
         if self.candidates is not None:
-            return self.candidates.ids(cut, since=wanted.since, until=wanted.until, most=most)
+            return self.candidates.select_ids(
+                page_request, since=wanted.since, until=wanted.until, limit=limit
+            )
         id_ = deliveries.c.id
-        return select(id_).where(*self._scope(cut)).order_by(in_order(id_, cut)).limit(most)
+        return (
+            select(id_)
+            .where(*self._build_scope(page_request))
+            .order_by(order_by_id(id_, page_request))
+            .limit(limit)
+        )
 
-    def looked_at(self, cut: Cut, *, most: int = MOST_SCANNED) -> Subquery:
+    def select_scanned(self, page_request: PageRequest, *, limit: int = MAX_SCANNED_ROWS) -> Subquery:
         """The deliveries that a page looks at, in its order."""
         if self.candidates is None:
             id_ = deliveries.c.id
-            query = select(deliveries).where(*self._scope(cut)).order_by(in_order(id_, cut)).limit(most)
+            query = (
+                select(deliveries)
+                .where(*self._build_scope(page_request))
+                .order_by(order_by_id(id_, page_request))
+                .limit(limit)
+            )
             return query.subquery()
-        found = self.ids(cut, most=most).subquery()
+        found = self.select_ids(page_request, limit=limit).subquery()
         # Apart, so that each is looked up by its id, and not sought among all that its endpoint ever had.
         each = select(deliveries).where(deliveries.c.id == found.c.id).limit(1).lateral()
         # The id is the candidates' own, so that their order is known to be the page's.
         columns = [found.c.id, *(column for column in each.c if column.name != "id")]
         joined = select(*columns).select_from(found.join(each, true()))
-        return joined.order_by(in_order(found.c.id, cut)).subquery()
+        return joined.order_by(order_by_id(found.c.id, page_request)).subquery()
 
-    def matching(self, seen: Subquery) -> Select[Any]:
+    def select_matching(self, scanned: Subquery) -> Select[Any]:
         """Those of the rows that are meant, payloads aside."""
-        return with_schedule(seen).where(*self._filters(seen))
+        return select_with_schedule(scanned).where(*self._build_conditions(scanned))
 
-    def _scope(self, cut: Cut) -> Scope:
-        wanted, columns = self.wanted, deliveries.c
-        scope = scope_of(columns.id, cut, since=wanted.since, until=wanted.until)
+    def _build_scope(self, page_request: PageRequest) -> ScanScope:
+        wanted, columns = self.delivery_filter, deliveries.c
+        scope = build_scope(columns.id, page_request, since=wanted.since, until=wanted.until)
         if self.tenant_id is not None:
             scope.append(columns.tenant_id == self.tenant_id)
         if len(wanted.endpoints) == 1:
             scope.append(columns.endpoint_id == wanted.endpoints[0])
-        if self.events is not None:
-            scope.append(columns.event_id == any_(_uuids(self.events)))
-            scope += [follows(columns.id, min(self.events))] if self.events else []
+        if self.event_ids is not None:
+            scope.append(columns.event_id == any_(_uuid_array(self.event_ids)))
+            scope += [match_ids_after(columns.id, min(self.event_ids))] if self.event_ids else []
         return scope
 
-    def _filters(self, seen: Subquery) -> list[ColumnElement[bool]]:
-        wanted, columns = self.wanted, seen.c
+    def _build_conditions(self, scanned: Subquery) -> list[ColumnElement[bool]]:
+        wanted, columns = self.delivery_filter, scanned.c
         filters: list[ColumnElement[bool]] = []
         if self.tenant_id is not None:
             filters.append(columns.tenant_id == self.tenant_id)
         if wanted.endpoints:
-            filters.append(columns.endpoint_id == any_(_uuids(wanted.endpoints)))
+            filters.append(columns.endpoint_id == any_(_uuid_array(wanted.endpoints)))
         if wanted.types:
-            filters.append(like(columns.event_type, wanted.types))
+            filters.append(match_patterns(columns.event_type, wanted.types))
         if self.statuses:
-            filters.append(or_(*[_stands(columns.status, status) for status in self.statuses]))
+            filters.append(or_(*[_match_status(columns.status, status) for status in self.statuses]))
         if wanted.outcomes:
             filters.append(func.coalesce(schedule.c.outcome, columns.outcome).in_(wanted.outcomes))
         if wanted.http:
             last = func.coalesce(schedule.c.http_status, columns.http_status)
-            filters.append(or_(*[_answered(last, one) for one in wanted.http]))
+            filters.append(or_(*[_match_http_status(last, one) for one in wanted.http]))
         attempts = func.coalesce(schedule.c.attempts, columns.attempts)
         if wanted.attempts_min is not None:
             filters.append(attempts >= wanted.attempts_min)
         if wanted.attempts_max is not None:
             filters.append(attempts <= wanted.attempts_max)
-        if self.held is not None:
-            filters.append(columns.endpoint_id == any_(_uuids(self.held)))
+        if self.held_endpoint_ids is not None:
+            filters.append(columns.endpoint_id == any_(_uuid_array(self.held_endpoint_ids)))
             filters.append(schedule.c.due_at <= func.clock_timestamp())
         return filters
 
 
-async def prepared(
-    tx: Transaction, tenant_id: TenantId | None, wanted: DeliverySelection, *, in_flight: int
-) -> Search:
+async def prepare_search(
+    tx: Transaction,
+    tenant_id: TenantId | None,
+    delivery_filter: DeliveryFilter,
+    *,
+    default_max_in_flight: int,
+) -> DeliverySearch:
     """Look up what a search stands on. `in_flight` is how many an endpoint may have on their way by default.
 
     No tenant: those of all tenants are meant.
     """
-    await plan_for_this_tenant(tx)
-    statuses = _statuses(wanted)
-    found = () if _means_nothing(wanted) else await _events(tx, tenant_id, wanted)
+    await force_custom_plan(tx)
+    statuses = _possible_statuses(delivery_filter)
+    found = () if _matches_nothing(delivery_filter) else await _find_event_ids(tx, tenant_id, delivery_filter)
     candidates = None
     if found is None and statuses and DeliveryStatus.SUCCEEDED not in statuses:
-        only = wanted.endpoints[0] if len(wanted.endpoints) == 1 else None
+        only = delivery_filter.endpoints[0] if len(delivery_filter.endpoints) == 1 else None
         candidates = Candidates(statuses, tenant_id, only)
         await candidates.prepare(tx)
     elif found is None:
-        await read_in_order(tx)
-    held = await _held(tx, tenant_id, wanted, in_flight) if wanted.held_by else None
-    return Search(tenant_id, wanted, statuses, found, held, candidates)
+        await disable_sort(tx)
+    held = (
+        await _find_held_endpoints(tx, tenant_id, delivery_filter, default_max_in_flight)
+        if delivery_filter.held_by
+        else None
+    )
+    return DeliverySearch(tenant_id, delivery_filter, statuses, found, held, candidates)
 
 
-async def page(tx: Transaction, search: Search, cut: Cut) -> Page[Delivery]:
+async def read_page(tx: Transaction, search: DeliverySearch, page_request: PageRequest) -> Page[Delivery]:
     """The deliveries that are meant, newest or oldest first.
 
     The page may hold fewer than asked for, even none, and have a `last` all the same: its cost is bounded.
     """
-    return await (_with_payload if search.wanted.payload else _matching)(tx, search, cut)
+    return await (_read_page_by_payload if search.delivery_filter.payload else _read_matching)(
+        tx, search, page_request
+    )
 
 
-async def _matching(tx: Transaction, search: Search, cut: Cut) -> Page[Delivery]:
-    seen = search.looked_at(cut)
-    query = search.matching(seen).order_by(in_order(seen.c.id, cut)).limit(cut.limit + 1)
-    page = Page.of([delivery_of(row) for row in await tx.execute(query)], cut)
-    if page.last is not None:
+async def _read_matching(
+    tx: Transaction, search: DeliverySearch, page_request: PageRequest
+) -> Page[Delivery]:
+    seen = search.select_scanned(page_request)
+    query = (
+        search.select_matching(seen)
+        .order_by(order_by_id(seen.c.id, page_request))
+        .limit(page_request.limit + 1)
+    )
+    page = Page.from_rows([delivery_from_row(row) for row in await tx.execute(query)], page_request)
+    if page.next_cursor is not None:
         return page
     # Fewer than asked for: they may have been all, or all that may be looked at for one page.
-    end = search.ids(cut).subquery()
-    last = select(end.c.id).order_by(in_order(end.c.id, cut)).offset(MOST_SCANNED - 1).limit(1)
+    end = search.select_ids(page_request).subquery()
+    last = (
+        select(end.c.id).order_by(order_by_id(end.c.id, page_request)).offset(MAX_SCANNED_ROWS - 1).limit(1)
+    )
     return Page(page.items, (await tx.execute(last)).scalar_one_or_none())
 
 
-async def _with_payload(tx: Transaction, search: Search, cut: Cut) -> Page[Delivery]:
+async def _read_page_by_payload(
+    tx: Transaction, search: DeliverySearch, page_request: PageRequest
+) -> Page[Delivery]:
     kept: list[Delivery] = []
     read = size = 0
-    at = replace(cut, limit=_MATCHES_AT_ONCE)
+    at = replace(page_request, limit=_MATCH_BATCH_SIZE)
     while True:
-        found = await _matching(tx, search, at)
-        for start in range(0, len(found.items), BODIES_AT_ONCE):
-            some = found.items[start : start + BODIES_AT_ONCE]
-            bodies = await _bodies(tx, some)
-            kept += [one for one in some if _holds(bodies.get(one.event_id), search.wanted)]
+        found = await _read_matching(tx, search, at)
+        for start in range(0, len(found.items), BODY_BATCH_SIZE):
+            some = found.items[start : start + BODY_BATCH_SIZE]
+            bodies = await _load_bodies(tx, some)
+            kept += [
+                one for one in some if _matches_payload(bodies.get(one.event_id), search.delivery_filter)
+            ]
             read, size = read + len(some), size + sum(map(len, bodies.values()))
-            if len(kept) > cut.limit:
-                return Page.of(kept, cut)
-            if read >= MOST_BODIES or size >= MOST_BODY_BYTES:
+            if len(kept) > page_request.limit:
+                return Page.from_rows(kept, page_request)
+            if read >= MAX_SCANNED_BODIES or size >= MAX_SCANNED_BODY_BYTES:
                 return Page(tuple(kept), some[-1].id)
-        if found.last is None:
+        if found.next_cursor is None:
             return Page(tuple(kept), None)
         if not found.items:
-            return Page(tuple(kept), found.last)
-        at = _behind(at, found.last)
+            return Page(tuple(kept), found.next_cursor)
+        at = _next_page(at, found.next_cursor)
 
 
-def _behind(cut: Cut, last: UUID) -> Cut:
-    return type(cut).following(cut.limit, last, oldest_first=cut.oldest_first)
+def _next_page(page_request: PageRequest, after: UUID) -> PageRequest:
+    return type(page_request).from_cursor(page_request.limit, after, oldest_first=page_request.oldest_first)
 
 
-async def _bodies(tx: Transaction, some: Sequence[Delivery]) -> dict[UUID, bytes]:
-    ids = list({one.event_id for one in some})
+async def _load_bodies(tx: Transaction, deliveries_read: Sequence[Delivery]) -> dict[UUID, bytes]:
+    ids = list({one.event_id for one in deliveries_read})
     return {row.id: row.body for row in await tx.execute(_BODIES, {"ids": ids})}
 
 
-def _holds(body: bytes | None, wanted: DeliverySelection) -> bool:
-    return body is not None and all(condition.matches(body) for condition in wanted.payload)
+def _matches_payload(body: bytes | None, delivery_filter: DeliveryFilter) -> bool:
+    return body is not None and all(condition.matches(body) for condition in delivery_filter.payload)
 
 
-def _statuses(wanted: DeliverySelection) -> frozenset[DeliveryStatus]:
+def _possible_statuses(delivery_filter: DeliveryFilter) -> frozenset[DeliveryStatus]:
     """The statuses that can be meant; none: all of them."""
-    asked = frozenset(wanted.statuses)
-    if wanted.held_by:
+    asked = frozenset(delivery_filter.statuses)
+    if delivery_filter.held_by:
         return frozenset({DeliveryStatus.PENDING})
-    fails = wanted.outcomes and _SUCCESS not in wanted.outcomes
-    refuses = wanted.http and not any(one.startswith("2") for one in wanted.http)
+    fails = delivery_filter.outcomes and _DELIVERED not in delivery_filter.outcomes
+    refuses = delivery_filter.http and not any(one.startswith("2") for one in delivery_filter.http)
     if not asked and (fails or refuses):
-        return BADLY_ENDED | UNFINISHED
+        return UNSUCCESSFUL | UNFINISHED
     return asked
 
 
-def _means_nothing(wanted: DeliverySelection) -> bool:
+def _matches_nothing(delivery_filter: DeliveryFilter) -> bool:
     """Only what is pending is held: held and another status is nothing."""
-    return bool(wanted.held_by and wanted.statuses) and DeliveryStatus.PENDING not in wanted.statuses
+    return (
+        bool(delivery_filter.held_by and delivery_filter.statuses)
+        and DeliveryStatus.PENDING not in delivery_filter.statuses
+    )
 
 
-async def _events(
-    tx: Transaction, tenant_id: TenantId | None, wanted: DeliverySelection
+async def _find_event_ids(
+    tx: Transaction, tenant_id: TenantId | None, delivery_filter: DeliveryFilter
 ) -> tuple[UUID, ...] | None:
     """The events that can be meant; None: any."""
-    named = None if wanted.event_id is None else (wanted.event_id,)
-    if wanted.idempotency_key is None:
+    named = None if delivery_filter.event_id is None else (delivery_filter.event_id,)
+    if delivery_filter.idempotency_key is None:
         return named
-    query = select(events.c.id).where(events.c.idempotency_key == wanted.idempotency_key)
+    query = select(events.c.id).where(events.c.idempotency_key == delivery_filter.idempotency_key)
     if tenant_id is not None:
         query = query.where(events.c.tenant_id == tenant_id)
     if named is not None:
@@ -240,21 +277,25 @@ async def _events(
     return tuple((await tx.execute(query)).scalars())
 
 
-async def _held(
-    tx: Transaction, tenant_id: TenantId | None, wanted: DeliverySelection, in_flight: int
+async def _find_held_endpoints(
+    tx: Transaction, tenant_id: TenantId | None, delivery_filter: DeliveryFilter, default_max_in_flight: int
 ) -> tuple[EndpointId, ...]:
     """The endpoints that are held by what is asked for."""
-    query = situations.perhaps_held(wanted.held_by)
+    query = eligibility.select_maybe_held(delivery_filter.held_by)
     if tenant_id is not None:
         query = query.where(endpoints.c.tenant_id == tenant_id)
-    if wanted.endpoints:
-        query = query.where(endpoints.c.id == any_(_uuids(wanted.endpoints)))
-    known = await situations.of(tx, map(EndpointId, (await tx.execute(query)).scalars()))
-    holds = {id_: hold_of(situation, in_flight=in_flight) for id_, situation in known.items()}
-    return tuple(id_ for id_, hold in holds.items() if hold is not None and hold.by in wanted.held_by)
+    if delivery_filter.endpoints:
+        query = query.where(endpoints.c.id == any_(_uuid_array(delivery_filter.endpoints)))
+    known = await eligibility.load_statuses(tx, map(EndpointId, (await tx.execute(query)).scalars()))
+    holds = {
+        id_: find_hold(situation, default_in_flight=default_max_in_flight) for id_, situation in known.items()
+    }
+    return tuple(
+        id_ for id_, hold in holds.items() if hold is not None and hold.by in delivery_filter.held_by
+    )
 
 
-def _stands(column: ColumnElement[str], status: DeliveryStatus) -> ColumnElement[bool]:
+def _match_status(column: ColumnElement[str], status: DeliveryStatus) -> ColumnElement[bool]:
     pending = column == DeliveryStatus.PENDING
     match status:
         case DeliveryStatus.PENDING:
@@ -265,12 +306,12 @@ def _stands(column: ColumnElement[str], status: DeliveryStatus) -> ColumnElement
             return column == status
 
 
-def _answered(column: ColumnElement[int], one: str) -> ColumnElement[bool]:
-    if one.endswith("xx"):
-        first = int(one[0]) * 100
+def _match_http_status(column: ColumnElement[int], pattern: str) -> ColumnElement[bool]:
+    if pattern.endswith("xx"):
+        first = int(pattern[0]) * 100
         return column.between(first, first + 99)
-    return column == int(one)
+    return column == int(pattern)
 
 
-def _uuids(ids: Iterable[UUID]) -> ColumnElement[Any]:
+def _uuid_array(ids: Iterable[UUID]) -> ColumnElement[Any]:
     return cast(literal(list(ids), ARRAY(PG_UUID(as_uuid=True))), ARRAY(PG_UUID(as_uuid=True)))

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from delivery.model import DeliveryId, DeliveryStatus, EventId
+from delivery.domain.model import DeliveryId, DeliveryStatus, EventId
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Row
 
-    from delivery.ledger.session import Transaction
-    from delivery.model import EndpointId
+    from delivery.domain.model import EndpointId
+    from delivery.ledger.db.session import Transaction
 
-LARGEST = (1 << 63) - 1
+MAX_SEQUENCE = (1 << 63) - 1
 
 # Each delivery is looked up by its id, so that only its own day is asked for it.
 _AFTER = text("""
@@ -44,7 +44,7 @@ _LATEST = text("select sequence from endpoint_health where endpoint_id = :endpoi
 
 
 @dataclass(frozen=True, slots=True)
-class Numbered:
+class SequencedDelivery:
     """A delivery under the number by which its endpoint knows it."""
 
     sequence: int
@@ -58,36 +58,36 @@ class Numbered:
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
+class SequencePage:
     """Some of what an endpoint was owed, in order; `next` is the number to go on after, None: that was all.
 
     `earliest` is the first number that is still kept, None: there is none; `latest` is the last one given.
     """
 
-    items: tuple[Numbered, ...]
-    next: int | None
+    items: tuple[SequencedDelivery, ...]
+    next_sequence: int | None
     earliest: int | None
     latest: int
 
 
-async def after(tx: Transaction, endpoint_id: EndpointId, number: int, *, most: int) -> Numbers:
+async def read_after(tx: Transaction, endpoint_id: EndpointId, sequence: int, *, limit: int) -> SequencePage:
     """What an endpoint was owed after this number, at most so many; all statements must see one moment."""
     values = {"endpoint": endpoint_id}
     latest = (await tx.execute(_LATEST, values)).scalar_one_or_none()
     earliest = (await tx.execute(_EARLIEST, values)).scalar_one_or_none()
     # One row extra: a full page proves that there is a next.
-    found = (await tx.execute(_AFTER, values | {"after": number, "most": most + 1})).all()
-    return Numbers(
+    found = (await tx.execute(_AFTER, values | {"after": sequence, "most": limit + 1})).all()
+    return SequencePage(
         # A number may outlive its delivery for a moment, while retention takes both away.
-        items=tuple(_numbered(row) for row in found[:most] if row.id is not None),
-        next=found[most - 1].sequence if len(found) > most else None,
+        items=tuple(_delivery_from_row(row) for row in found[:limit] if row.id is not None),
+        next_sequence=found[limit - 1].sequence if len(found) > limit else None,
         earliest=earliest,
         latest=latest or 0,
     )
 
 
-def _numbered(row: Row[*tuple[Any, ...]]) -> Numbered:
-    return Numbered(
+def _delivery_from_row(row: Row[*tuple[Any, ...]]) -> SequencedDelivery:
+    return SequencedDelivery(
         sequence=row.sequence,
         delivery_id=DeliveryId(row.id),
         event_id=EventId(row.event_id),

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from delivery.ledger.scan import CLOCKS_APART
-from delivery.model import EndpointId, id_floor
+from delivery.domain.model import EndpointId, build_min_id
+from delivery.ledger.search.bounded_scan import MAX_CLOCK_SKEW
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from delivery.ledger.session import Transaction
-    from delivery.model import TenantId
+    from delivery.domain.model import TenantId
+    from delivery.ledger.db.session import Transaction
 
-_AT_ONE_MOMENT = text("set transaction isolation level repeatable read, read only")
+_REPEATABLE_READ = text("set transaction isolation level repeatable read, read only")
 _NOW = text("select clock_timestamp()")
 _COLUMNS = """
     id, url, filter, channels, condition, operational, cardinality(schedule_seconds) as attempts,
@@ -34,7 +34,7 @@ _OTHERS = text(f"""
       and not operational and id <> all (cast(:known as uuid[]))
     order by id limit :most
 """)  # noqa: S608  a constant
-_LATER = text("""
+_COUNT_CREATED_LATER = text("""
     select count(*) from endpoints
     where tenant_id = :tenant and created_at > :at and deleted_at is null and not operational
 """)
@@ -54,7 +54,7 @@ _CHANGES = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class TracedEndpoint:
     """An endpoint as far as traces tell of it; it may be deleted. `attempts` None: the default schedule."""
 
     id: EndpointId
@@ -69,7 +69,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class FilterChange:
+class SubscriptionChange:
     """When a part of what an endpoint wants was changed, and how it was before.
 
     `part` is `filter`, `channels` or `condition`.
@@ -77,43 +77,50 @@ class FilterChange:
 
     endpoint_id: EndpointId
     at: datetime
-    was: tuple[str, ...] | str | None
+    previous: tuple[str, ...] | str | None
     part: str = "filter"
 
 
-async def at_one_moment(tx: Transaction) -> datetime:
+async def begin_snapshot(tx: Transaction) -> datetime:
     """Have every statement of this transaction, which must not have begun, see the same; returns the time."""
-    await tx.execute(_AT_ONE_MOMENT)
+    await tx.execute(_REPEATABLE_READ)
     now: datetime = (await tx.execute(_NOW)).scalar_one()
     return now
 
 
-async def endpoints(tx: Transaction, tenant_id: TenantId, ids: Collection[EndpointId]) -> list[Known]:
+async def read_endpoints(
+    tx: Transaction, tenant_id: TenantId, endpoint_ids: Collection[EndpointId]
+) -> list[TracedEndpoint]:
     """These endpoints, in the order of their ids."""
-    values = {"tenant": tenant_id, "ids": list(ids)}
-    return [_known(row) for row in await tx.execute(_ENDPOINTS, values)]
+    values = {"tenant": tenant_id, "ids": list(endpoint_ids)}
+    return [_endpoint_from_row(row) for row in await tx.execute(_ENDPOINTS, values)]
 
 
-async def others(
-    tx: Transaction, tenant_id: TenantId, *, at: datetime, known: Collection[EndpointId], most: int
-) -> list[Known]:
+async def find_other_endpoints(
+    tx: Transaction, tenant_id: TenantId, *, at: datetime, excluded_ids: Collection[EndpointId], limit: int
+) -> list[TracedEndpoint]:
     """The endpoints for events that there were at this moment, beside the known ones, oldest first."""
-    values = {"tenant": tenant_id, "at": at, "known": list(known), "most": most}
-    return [_known(row) for row in await tx.execute(_OTHERS, values)]
+    values = {"tenant": tenant_id, "at": at, "known": list(excluded_ids), "most": limit}
+    return [_endpoint_from_row(row) for row in await tx.execute(_OTHERS, values)]
 
 
-async def made_later(tx: Transaction, tenant_id: TenantId, *, at: datetime) -> int:
+async def count_created_later(tx: Transaction, tenant_id: TenantId, *, at: datetime) -> int:
     """How many endpoints for events were made after this moment and are there now."""
-    return int((await tx.execute(_LATER, {"tenant": tenant_id, "at": at})).scalar_one())
+    return int((await tx.execute(_COUNT_CREATED_LATER, {"tenant": tenant_id, "at": at})).scalar_one())
 
 
-async def filter_changes(
-    tx: Transaction, tenant_id: TenantId, ids: Collection[EndpointId], *, at: datetime
-) -> list[FilterChange]:
+async def find_subscription_changes(
+    tx: Transaction, tenant_id: TenantId, endpoint_ids: Collection[EndpointId], *, at: datetime
+) -> list[SubscriptionChange]:
     """Of each of these endpoints the first change after this moment of each part of what it wants."""
-    values = {"tenant": tenant_id, "ids": list(ids), "at": at, "floor": id_floor(at - CLOCKS_APART)}
+    values = {
+        "tenant": tenant_id,
+        "ids": list(endpoint_ids),
+        "at": at,
+        "floor": build_min_id(at - MAX_CLOCK_SKEW),
+    }
     return [
-        FilterChange(
+        SubscriptionChange(
             EndpointId(row.endpoint_id),
             row.at,
             tuple(row.was) if isinstance(row.was, list) else row.was,
@@ -123,8 +130,8 @@ async def filter_changes(
     ]
 
 
-def _known(row: Row[*tuple[Any, ...]]) -> Known:
-    return Known(
+def _endpoint_from_row(row: Row[*tuple[Any, ...]]) -> TracedEndpoint:
+    return TracedEndpoint(
         id=EndpointId(row.id),
         url=row.url,
         filter=tuple(row.filter),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from delivery.ledger.scan import plan_for_this_tenant
-from delivery.model import DeliveryId, Lane, moment_of
-from retries.outcome import OURS, Delivered, name_of
+from delivery.domain.model import DeliveryId, Priority, extract_id_time
+from delivery.ledger.search.bounded_scan import force_custom_plan
+from retries.outcome import INTERNAL_OUTCOMES, Delivered, label_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from delivery.ledger.session import Transaction
-    from delivery.model import EndpointId, TenantId
+    from delivery.domain.model import EndpointId, TenantId
+    from delivery.ledger.db.session import Transaction
 
 # Ids are compared as text, letter by letter: PostgreSQL knows no smallest uuid before release 18.
 _BACKLOG = text("""
@@ -38,7 +38,7 @@ _BACKLOG = text("""
     ) as looked
 """)
 # A join, and no list: so that each id looks into the one partition that has it.
-_MADE = text("""
+_CREATED_AT = text("""
     select d.id, d.created_at
     from unnest(cast(:ids as uuid[])) as wanted (id) join deliveries d on d.id = wanted.id
 """)
@@ -61,7 +61,7 @@ _ATTEMPTS = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Owed:
+class OwedDelivery:
     """One delivery that is owed, and when it was made."""
 
     id: DeliveryId
@@ -69,7 +69,7 @@ class Owed:
 
 
 @dataclass(frozen=True, slots=True)
-class Backlog:
+class EndpointBacklog:
     """What no claim has of an endpoint's deliveries, at this moment by the ledger's clock.
 
     `due` counts those that could go now; the others wait for their time. `bounded`: there may be more, for
@@ -78,15 +78,15 @@ class Backlog:
 
     now: datetime
     waiting: int
-    oldest: Owed | None
-    newest: Owed | None
+    oldest: OwedDelivery | None
+    newest: OwedDelivery | None
     due: int
-    oldest_due: Owed | None
+    oldest_due: OwedDelivery | None
     bounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Recent:
+class RecentAttempts:
     """How the newest attempts went. `sampled`: there were more; latencies are None when there was none."""
 
     attempts: int
@@ -102,28 +102,30 @@ class Recent:
         return self.succeeded / self.attempts if self.attempts else None
 
 
-async def backlog(tx: Transaction, endpoint_id: EndpointId, *, most: int | None = None) -> Backlog:
+async def read_backlog(
+    tx: Transaction, endpoint_id: EndpointId, *, limit_per_lane: int | None = None
+) -> EndpointBacklog:
     """Count what waits for an endpoint. Costs a look at each of these rows, at `most` of each lane."""
-    values = {"endpoint": endpoint_id, "lanes": list(map(int, Lane)), "most": most}
+    values = {"endpoint": endpoint_id, "lanes": list(map(int, Priority)), "most": limit_per_lane}
     row = (await tx.execute(_BACKLOG, values)).one()
     ends = {id_ for id_ in (row.oldest, row.newest, row.oldest_due) if id_ is not None}
-    owed = await _owed(tx, ends)
-    return Backlog(
+    owed = await _load_owed(tx, ends)
+    return EndpointBacklog(
         now=row.now,
         waiting=row.waiting,
         oldest=owed.get(row.oldest),
         newest=owed.get(row.newest),
         due=row.due,
         oldest_due=owed.get(row.oldest_due),
-        bounded=most is not None and row.waiting >= most,
+        bounded=limit_per_lane is not None and row.waiting >= limit_per_lane,
     )
 
 
-async def recent(
-    tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, *, since: UUID, most: int
-) -> Recent:
+async def read_recent_attempts(
+    tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, *, since: UUID, limit: int
+) -> RecentAttempts:
     """How the newest `most` attempts of an endpoint went, of those whose id is not before `since`."""
-    await plan_for_this_tenant(tx)
+    await force_custom_plan(tx)
     row = (
         await tx.execute(
             _ATTEMPTS,
@@ -131,23 +133,23 @@ async def recent(
                 "endpoint": endpoint_id,
                 "tenant": tenant_id,
                 "since": since,
-                "most": most,
-                "delivered": name_of(Delivered(200)),
-                "ours": list(OURS),
+                "most": limit,
+                "delivered": label_outcome(Delivered(200)),
+                "ours": list(INTERNAL_OUTCOMES),
             },
         )
     ).one()
-    return _recent(row)
+    return _recent_from_row(row)
 
 
-async def _owed(tx: Transaction, ids: Iterable[UUID]) -> dict[UUID | None, Owed]:
+async def _load_owed(tx: Transaction, ids: Iterable[UUID]) -> dict[UUID | None, OwedDelivery]:
     wanted = list(ids)
     if not wanted:
         return {}
-    made = {row.id: row.created_at for row in await tx.execute(_MADE, {"ids": wanted})}
-    return {id_: Owed(DeliveryId(id_), made.get(id_) or moment_of(id_)) for id_ in wanted}
+    made = {row.id: row.created_at for row in await tx.execute(_CREATED_AT, {"ids": wanted})}
+    return {id_: OwedDelivery(DeliveryId(id_), made.get(id_) or extract_id_time(id_)) for id_ in wanted}
 
 
-def _recent(row: Row[*tuple[Any, ...]]) -> Recent:
+def _recent_from_row(row: Row[*tuple[Any, ...]]) -> RecentAttempts:
     latencies = [None if us is None else timedelta(microseconds=us) for us in row.latencies or (None,) * 3]
-    return Recent(row.attempts, row.succeeded, row.sampled, *latencies)
+    return RecentAttempts(row.attempts, row.succeeded, row.sampled, *latencies)

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from delivery.ledger import condition, present
-from delivery.model import Lane
+from delivery.domain.model import Priority
+from delivery.ledger.db import health_check
+from delivery.ledger.stats import live
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from delivery.ledger.session import Transaction
+    from delivery.ledger.db.session import Transaction
 
-_MOST_HELD: Final = 50_000
-_MOST_EACH: Final = 1_000
-_MOST_ENDPOINTS: Final = 3_000
+_MAX_HELD: Final = 50_000
+_MAX_PER_ENDPOINT: Final = 1_000
+_MAX_ENDPOINTS: Final = 3_000
 _HELD = text("""
     select counted.by, count(*) as deliveries from (
         select case when held.state = 'active' then 'breaker' else held.state end as by
@@ -54,25 +55,25 @@ _EXPIRIES = text("""
 class Gauges:
     """Seconds since the oldest became due, by lane; deliveries by what holds them; days; moments."""
 
-    oldest: Mapping[str, float]
-    held: Mapping[str, int]
-    partitions: int
-    expiry: Mapping[str, float]
+    oldest_due_seconds: Mapping[str, float]
+    held_deliveries: Mapping[str, int]
+    partition_days_ahead: int
+    expiry_timestamps: Mapping[str, float]
 
 
 async def read(tx: Transaction, *, now: datetime) -> Gauges:
     """How it stands just now."""
     oldest: dict[str, float] = {}
-    for lane in Lane:
-        found = await present.oldest(tx, None, lane=lane)
+    for lane in Priority:
+        found = await live.find_oldest_due(tx, None, priority=lane)
         if found is not None:
             oldest[lane.name.lower()] = max(0.0, (now - found.due_at).total_seconds())
-    limits = {"endpoints": _MOST_ENDPOINTS, "each": _MOST_EACH, "most": _MOST_HELD}
-    held = await tx.execute(_HELD, {"lanes": [int(lane) for lane in Lane], **limits})
+    limits = {"endpoints": _MAX_ENDPOINTS, "each": _MAX_PER_ENDPOINT, "most": _MAX_HELD}
+    held = await tx.execute(_HELD, {"lanes": [int(lane) for lane in Priority], **limits})
     expiries = (await tx.execute(_EXPIRIES)).one()
     return Gauges(
         oldest,
         {row.by: row.deliveries for row in held},
-        await condition.days_ahead(tx, now=now),
+        await health_check.count_days_ahead(tx, now=now),
         {name: moment.timestamp() for name, moment in expiries._mapping.items() if moment is not None},  # noqa: SLF001  the public name of a row's mapping
     )

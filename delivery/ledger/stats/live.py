@@ -7,30 +7,32 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from delivery.ledger.scan import read_in_order
-from delivery.model import DeliveryId, EndpointId, Lane, ReplayId, TenantId
-from retries.outcome import OURS, Delivered, name_of
+from delivery.domain.model import DeliveryId, EndpointId, Priority, ReplayId, TenantId
+from delivery.ledger.search.bounded_scan import disable_sort
+from retries.outcome import INTERNAL_OUTCOMES, Delivered, label_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
     from uuid import UUID
 
-    from delivery.ledger.session import Transaction
+    from delivery.ledger.db.session import Transaction
 
 # Counting goes no further than this.
-MOST_COUNTED: Final = 50_000
-MOST_ENDPOINTS: Final = 500
-MOST_WALKED: Final = 3_000
+MAX_COUNTED: Final = 50_000
+MAX_ENDPOINTS: Final = 500
+MAX_ENDPOINTS_SCANNED: Final = 3_000
 
-_ON_THE_WAY = text("""
+_COUNT_CLAIMED = text("""
     select count(*) filter (where c.started_at is null) as queued,
            count(*) filter (where c.started_at is not null) as started
     from schedule s join claims c on c.id = s.claim_id
     where s.claim_id is not null and (cast(:tenant as uuid) is null or s.tenant_id = :tenant)
 """)
-_WAITING = text("select count(*) from (select from schedule where claim_id is null limit :most) as counted")
-_WAITING_OF = text("""
+_COUNT_WAITING = text(
+    "select count(*) from (select from schedule where claim_id is null limit :most) as counted"
+)
+_COUNT_WAITING_OF_TENANT = text("""
     select count(*) from (
         select from endpoints e
         cross join unnest(cast(:lanes as smallint[])) as lanes (lane)
@@ -42,7 +44,7 @@ _WAITING_OF = text("""
     ) as counted
 """)
 # What is so of an endpoint that nothing holds.
-_FREE = """
+_NOT_HELD = """
     e.deleted_at is null and e.state = 'active'
     and (h.breaker is null or h.breaker = 'closed')
     and (h.waits_until is null or h.waits_until <= clock_timestamp())
@@ -50,7 +52,7 @@ _FREE = """
     and (h.in_flight is null or h.in_flight < h.limit_now)
 """
 # From one endpoint's first to the next one's, so that its cost follows endpoints, not what waits for them.
-_OLDEST = text(f"""
+_OLDEST_DUE = text(f"""
     with recursive head as (
         (select endpoint_id, due_at, delivery_id from schedule
          where lane = :lane and claim_id is null order by endpoint_id, due_at limit 1)
@@ -66,20 +68,20 @@ _OLDEST = text(f"""
     from (select * from head limit :most) as head
     join endpoints e on e.id = head.endpoint_id
     left join endpoint_health h on h.endpoint_id = e.id
-    where head.due_at <= clock_timestamp() and {_FREE}
+    where head.due_at <= clock_timestamp() and {_NOT_HELD}
     order by head.due_at limit 1
 """)  # noqa: S608  our own words
-_OLDEST_OF = text(f"""
+_OLDEST_DUE_OF_TENANT = text(f"""
     select head.due_at, head.delivery_id
     from endpoints e left join endpoint_health h on h.endpoint_id = e.id
     cross join lateral (
         select due_at, delivery_id from schedule
         where lane = :lane and claim_id is null and endpoint_id = e.id order by due_at limit 1
     ) as head
-    where e.tenant_id = :tenant and head.due_at <= clock_timestamp() and {_FREE}
+    where e.tenant_id = :tenant and head.due_at <= clock_timestamp() and {_NOT_HELD}
     order by head.due_at limit 1
 """)  # noqa: S608  our own words
-_DUE = text("""
+_COUNT_DUE = text("""
     select counted.id as endpoint_id, count(*) as n
     from (
         select each.id from unnest(cast(:ids as uuid[])) with ordinality as each (id, place)
@@ -97,7 +99,7 @@ _DUE = text("""
     ) as counted group by counted.id
 """)
 # Breakers are asked for once and hashed: to join them to every endpoint would take as many looks.
-_TROUBLED = text("""
+_UNHEALTHY = text("""
     select e.id, e.tenant_id, e.url, e.state, e.state_reason, h.breaker,
            case when e.state <> 'active' then e.state_changed_at else h.breaker_since end as since
     from endpoints e left join endpoint_health h on h.endpoint_id = e.id
@@ -107,13 +109,13 @@ _TROUBLED = text("""
       and (cast(:tenant as uuid) is null or e.tenant_id = :tenant)
     order by since desc nulls last limit :most
 """)
-_REPLAYS = text("""
+_OPEN_REPLAYS = text("""
     select id, tenant_id from replays
     where state in ('running', 'paused', 'cancelling')
       and (cast(:tenant as uuid) is null or tenant_id = :tenant)
     order by id desc limit :most
 """)
-_SPARKS = text("""
+_RECENT_RESULTS = text("""
     select wanted.id as endpoint_id, found.outcome, found.total_us
     from unnest(cast(:ids as uuid[])) as wanted (id)
     cross join lateral (
@@ -123,7 +125,7 @@ _SPARKS = text("""
     ) as found
     order by wanted.id, found.id
 """)
-_TYPES = text("""
+_RECENT_TYPES = text("""
     select type, count(*) as n, max(created_at) as newest from (
         select type, created_at from events
         where id < :before and (cast(:tenant as uuid) is null or tenant_id = :tenant)
@@ -133,7 +135,7 @@ _TYPES = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Oldest:
+class OldestDue:
     """The delivery that has been due for longest and is not held."""
 
     delivery_id: DeliveryId
@@ -141,7 +143,7 @@ class Oldest:
 
 
 @dataclass(frozen=True, slots=True)
-class Troubled:
+class UnhealthyEndpoint:
     """An endpoint that is not simply well: paused, disabled, or its breaker not closed."""
 
     id: EndpointId
@@ -154,15 +156,15 @@ class Troubled:
 
 
 @dataclass(frozen=True, slots=True)
-class Spark:
+class RecentResult:
     """One result of an endpoint: whether it went well, and how long it took."""
 
-    well: bool
-    took_us: int | None
+    succeeded: bool
+    duration_us: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class TypeSeen:
+class EventTypeCount:
     """An event type among the newest events."""
 
     type: str
@@ -170,54 +172,63 @@ class TypeSeen:
     newest: datetime
 
 
-async def on_the_way(tx: Transaction, tenant_id: TenantId | None) -> tuple[int, int]:
+async def count_claimed(tx: Transaction, tenant_id: TenantId | None) -> tuple[int, int]:
     """How many deliveries are in the queue, and how many a worker has."""
-    row = (await tx.execute(_ON_THE_WAY, {"tenant": tenant_id})).one()
+    row = (await tx.execute(_COUNT_CLAIMED, {"tenant": tenant_id})).one()
     return row.queued, row.started
 
 
-async def waiting(tx: Transaction, tenant_id: TenantId | None) -> int:
+async def count_waiting(tx: Transaction, tenant_id: TenantId | None) -> int:
     """How many deliveries no claim has, at most one more than MOST_COUNTED."""
-    values = {"most": MOST_COUNTED + 1}
+    values = {"most": MAX_COUNTED + 1}
     if tenant_id is None:
-        return int((await tx.execute(_WAITING, values)).scalar_one())
-    of = {**values, "tenant": tenant_id, "lanes": list(map(int, Lane))}
-    return int((await tx.execute(_WAITING_OF, of)).scalar_one())
+        return int((await tx.execute(_COUNT_WAITING, values)).scalar_one())
+    of = {**values, "tenant": tenant_id, "lanes": list(map(int, Priority))}
+    return int((await tx.execute(_COUNT_WAITING_OF_TENANT, of)).scalar_one())
 
 
-async def oldest(tx: Transaction, tenant_id: TenantId | None, *, lane: Lane = Lane.LIVE) -> Oldest | None:
+async def find_oldest_due(
+    tx: Transaction, tenant_id: TenantId | None, *, priority: Priority = Priority.LIVE
+) -> OldestDue | None:
     """What has been due for longest in a lane, though nothing holds it.
 
     Where very many endpoints have something, the first MOST_WALKED of them are looked at; of a tenant's, all.
     """
     if tenant_id is None:
-        found = await tx.execute(_OLDEST, {"lane": int(lane), "most": MOST_WALKED})
+        found = await tx.execute(_OLDEST_DUE, {"lane": int(priority), "most": MAX_ENDPOINTS_SCANNED})
     else:
-        found = await tx.execute(_OLDEST_OF, {"lane": int(lane), "tenant": tenant_id})
+        found = await tx.execute(_OLDEST_DUE_OF_TENANT, {"lane": int(priority), "tenant": tenant_id})
     row = found.one_or_none()
-    return None if row is None else Oldest(DeliveryId(row.delivery_id), row.due_at)
+    return None if row is None else OldestDue(DeliveryId(row.delivery_id), row.due_at)
 
 
-async def due(
-    tx: Transaction, ids: Iterable[EndpointId], *, most_each: int, most: int | None = None
+async def count_due(
+    tx: Transaction, endpoint_ids: Iterable[EndpointId], *, limit_per_endpoint: int, limit: int | None = None
 ) -> dict[EndpointId, int]:
     """How many deliveries of each of these are due and not claimed; those that have none are missing.
 
     At most `most_each` are counted of each, and `most` of all, of the first ones first.
     """
-    wanted = list(ids)
+    wanted = list(endpoint_ids)
     if not wanted:
         return {}
-    bound = most_each * len(wanted) if most is None else most
-    values = {"ids": wanted, "lanes": list(map(int, Lane)), "most_each": most_each, "most": bound}
-    return {EndpointId(row.endpoint_id): row.n for row in await tx.execute(_DUE, values)}
+    bound = limit_per_endpoint * len(wanted) if limit is None else limit
+    values = {
+        "ids": wanted,
+        "lanes": list(map(int, Priority)),
+        "most_each": limit_per_endpoint,
+        "most": bound,
+    }
+    return {EndpointId(row.endpoint_id): row.n for row in await tx.execute(_COUNT_DUE, values)}
 
 
-async def troubled(tx: Transaction, tenant_id: TenantId | None, *, most: int) -> list[Troubled]:
+async def find_unhealthy_endpoints(
+    tx: Transaction, tenant_id: TenantId | None, *, limit: int
+) -> list[UnhealthyEndpoint]:
     """Endpoints that are paused, disabled, or whose breaker is not closed; the newest trouble first."""
-    rows = await tx.execute(_TROUBLED, {"tenant": tenant_id, "most": most})
+    rows = await tx.execute(_UNHEALTHY, {"tenant": tenant_id, "most": limit})
     return [
-        Troubled(
+        UnhealthyEndpoint(
             EndpointId(row.id),
             TenantId(row.tenant_id),
             row.url,
@@ -230,32 +241,34 @@ async def troubled(tx: Transaction, tenant_id: TenantId | None, *, most: int) ->
     ]
 
 
-async def open_replays(
-    tx: Transaction, tenant_id: TenantId | None, *, most: int
+async def find_open_replays(
+    tx: Transaction, tenant_id: TenantId | None, *, limit: int
 ) -> list[tuple[TenantId, ReplayId]]:
     """The replays that are not over, newest first, with whose they are."""
-    rows = await tx.execute(_REPLAYS, {"tenant": tenant_id, "most": most})
+    rows = await tx.execute(_OPEN_REPLAYS, {"tenant": tenant_id, "most": limit})
     return [(TenantId(row.tenant_id), ReplayId(row.id)) for row in rows]
 
 
-async def sparks(
-    tx: Transaction, ids: Sequence[EndpointId], *, since: UUID, most: int
-) -> dict[EndpointId, tuple[Spark, ...]]:
+async def read_recent_results(
+    tx: Transaction, endpoint_ids: Sequence[EndpointId], *, since: UUID, limit: int
+) -> dict[EndpointId, tuple[RecentResult, ...]]:
     """The last results of each of these endpoints, oldest first."""
-    if not ids:
+    if not endpoint_ids:
         return {}
-    await read_in_order(tx)
-    well = name_of(Delivered(200))
-    values = {"ids": list(ids), "ours": list(OURS), "since": since, "most": most}
-    found: dict[EndpointId, list[Spark]] = {}
-    for row in await tx.execute(_SPARKS, values):
-        found.setdefault(EndpointId(row.endpoint_id), []).append(Spark(row.outcome == well, row.total_us))
+    await disable_sort(tx)
+    well = label_outcome(Delivered(200))
+    values = {"ids": list(endpoint_ids), "ours": list(INTERNAL_OUTCOMES), "since": since, "most": limit}
+    found: dict[EndpointId, list[RecentResult]] = {}
+    for row in await tx.execute(_RECENT_RESULTS, values):
+        found.setdefault(EndpointId(row.endpoint_id), []).append(
+            RecentResult(row.outcome == well, row.total_us)
+        )
     return {id_: tuple(some) for id_, some in found.items()}
 
 
-async def types(
-    tx: Transaction, tenant_id: TenantId | None, *, before: UUID, most: int, most_types: int
-) -> list[TypeSeen]:
+async def count_recent_types(
+    tx: Transaction, tenant_id: TenantId | None, *, before: UUID, limit: int, max_types: int
+) -> list[EventTypeCount]:
     """The types of the newest `most` events, the most frequent first."""
-    values = {"tenant": tenant_id, "before": before, "most": most, "most_types": most_types}
-    return [TypeSeen(row.type, row.n, row.newest) for row in await tx.execute(_TYPES, values)]
+    values = {"tenant": tenant_id, "before": before, "most": limit, "most_types": max_types}
+    return [EventTypeCount(row.type, row.n, row.newest) for row in await tx.execute(_RECENT_TYPES, values)]

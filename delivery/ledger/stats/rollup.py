@@ -11,28 +11,28 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import text
 
-from delivery.histogram import BOUNDS
-from delivery.ledger.scan import read_in_order
-from delivery.model import id_floor, moment_of
-from retries.outcome import OURS
+from delivery.domain.histogram import SLOT_BOUNDS_US
+from delivery.domain.model import build_min_id, extract_id_time
+from delivery.ledger.search.bounded_scan import disable_sort
+from retries.outcome import INTERNAL_OUTCOMES
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Row
 
-    from delivery.ledger.session import Transaction
-    from delivery.model import EndpointId, TenantId
+    from delivery.domain.model import EndpointId, TenantId
+    from delivery.ledger.db.session import Transaction
 
 # Under whom all tenants are counted together.
-EVERYBODY: Final = UUID(int=0)
-MINUTE: Final = 60
-HOUR: Final = 3_600
+ALL_TENANTS: Final = UUID(int=0)
+MINUTE_SECONDS: Final = 60
+HOUR_SECONDS: Final = 3_600
 
 # An attempt is counted where its id is, which tells when it began: so every range of ids is counted in its
 # own steps and in no others, whichever ranges were counted before. Both columns come of one aggregate, told
 # apart by what it groups: to join them would be to compare every row with every other one.
-_ROLLED = """
+_ROLLUP_TEMPLATE = """
     counted as materialized (
         select width_bucket(id, cast(:firsts as uuid[])) as place, tenant_id, outcome,
                case when outcome <> all (cast(:ours as text[]))
@@ -52,16 +52,16 @@ _ROLLED = """
         from sums group by place, tenant_id
     )
 """
-_OF_RANGE = "(select * from attempts where id >= :first and id < :end) as attempts"
-_NEWEST = "(select * from attempts where id >= :first order by id limit :most) as attempts"
-_OF_ENDPOINT = """(
+_ATTEMPTS_IN_RANGE = "(select * from attempts where id >= :first and id < :end) as attempts"
+_ATTEMPTS_SINCE = "(select * from attempts where id >= :first order by id limit :most) as attempts"
+_ATTEMPTS_OF_ENDPOINT = """(
     select * from attempts where endpoint_id = :endpoint and tenant_id = :tenant and id >= :first
     order by id desc limit :most
 ) as attempts"""
 
 _CLEAR = text("delete from figures where width = :width and at >= :since and at < :until")
-_ROLL = text(f"""
-    with {_ROLLED.format(source=_OF_RANGE)}
+_ROLL_UP = text(f"""
+    with {_ROLLUP_TEMPLATE.format(source=_ATTEMPTS_IN_RANGE)}
     insert into figures (width, at, tenant_id, outcomes, latencies)
     select :width, at, tenant_id, outcomes, latencies from rolled
 """)  # noqa: S608  our own words
@@ -81,7 +81,7 @@ _SUM_HOUR = text("""
            coalesce(jsonb_object_agg(key, n) filter (where kind = 'slot'), '{}')
     from sums group by tenant_id
 """)
-_FORGET = text("""
+_DELETE_OLD = text("""
     delete from figures where ctid = any (array(
         select ctid from figures where width = :width and at < :before limit :most
     ))
@@ -90,25 +90,25 @@ _READ = text("""
     select at, cast(outcomes as text), cast(latencies as text) from figures
     where tenant_id = :tenant and width = :width and at >= :since and at < :until
 """)
-_TAIL = text(f"""
-    with {_ROLLED.format(source=_NEWEST)}
+_UNROLLED = text(f"""
+    with {_ROLLUP_TEMPLATE.format(source=_ATTEMPTS_SINCE)}
     select at, tenant_id, outcomes, latencies from rolled where tenant_id in (:tenant, :everybody)
 """)  # noqa: S608  our own words
 _BY_ENDPOINT = text(f"""
-    with {_ROLLED.format(source=_OF_ENDPOINT)}
+    with {_ROLLUP_TEMPLATE.format(source=_ATTEMPTS_OF_ENDPOINT)}
     select at, outcomes, latencies from rolled where tenant_id = :everybody
 """)  # noqa: S608  our own words
 # A page reads a thousand and more of them.
-_OUTCOMES = msgspec.json.Decoder(dict[str, int]).decode
-_LATENCIES = msgspec.json.Decoder(dict[int, int]).decode
+_decode_outcomes = msgspec.json.Decoder(dict[str, int]).decode
+_decode_latencies = msgspec.json.Decoder(dict[int, int]).decode
 _PROGRESS = text("select * from figures_progress")
-_BEGIN = text("""
+_INSERT_PROGRESS = text("""
     insert into figures_progress (seen_until, settled_until, summed_until, back_to)
     values (:at, :at, :at, :at) on conflict do nothing
 """)
-_LOCK = text("select * from figures_progress for update skip locked")
-_OLDEST = text("select id from attempts order by id limit 1")
-_GO_ON = text("""
+_LOCK_PROGRESS = text("select * from figures_progress for update skip locked")
+_OLDEST_ATTEMPT = text("select id from attempts order by id limit 1")
+_UPDATE_PROGRESS = text("""
     update figures_progress
     set seen_until = :seen_until, settled_until = :settled_until, summed_until = :summed_until,
         back_to = :back_to
@@ -116,7 +116,7 @@ _GO_ON = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RollupProgress:
     """How far attempts are counted.
 
     From `back_to` on; minutes until `seen_until`, for the second time until `settled_until`; hours until
@@ -130,7 +130,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class StatsRange:
     """From when to when, in which steps."""
 
     since: datetime
@@ -139,7 +139,7 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Rolled:
+class StatsRow:
     """One row of figures; `latencies` by slot."""
 
     at: datetime
@@ -148,46 +148,46 @@ class Rolled:
 
 
 # ------------------------------------------------------------------ counting
-async def progress(tx: Transaction) -> Progress | None:
+async def read_progress(tx: Transaction) -> RollupProgress | None:
     """How far attempts are counted; None: nobody has begun."""
-    return _progress((await tx.execute(_PROGRESS)).one_or_none())
+    return _progress_from_row((await tx.execute(_PROGRESS)).one_or_none())
 
 
-async def take_turn(tx: Transaction, *, begin_at: datetime) -> Progress | None:
+async def lock_progress(tx: Transaction, *, start_at: datetime) -> RollupProgress | None:
     """Hold the progress until the transaction ends; None: somebody else counts just now."""
-    await tx.execute(_BEGIN, {"at": begin_at})
-    return _progress((await tx.execute(_LOCK)).one_or_none())
+    await tx.execute(_INSERT_PROGRESS, {"at": start_at})
+    return _progress_from_row((await tx.execute(_LOCK_PROGRESS)).one_or_none())
 
 
-async def go_on(tx: Transaction, to: Progress) -> None:
+async def write_progress(tx: Transaction, progress: RollupProgress) -> None:
     """Write down how far it is."""
     await tx.execute(
-        _GO_ON,
+        _UPDATE_PROGRESS,
         {
-            "seen_until": to.seen_until,
-            "settled_until": to.settled_until,
-            "summed_until": to.summed_until,
-            "back_to": to.back_to,
+            "seen_until": progress.seen_until,
+            "settled_until": progress.settled_until,
+            "summed_until": progress.summed_until,
+            "back_to": progress.back_to,
         },
     )
 
 
-async def oldest(tx: Transaction) -> datetime | None:
+async def find_oldest_attempt_time(tx: Transaction) -> datetime | None:
     """When the oldest attempt was made that is still kept."""
-    id_ = (await tx.execute(_OLDEST)).scalar_one_or_none()
-    return None if id_ is None else moment_of(id_)
+    id_ = (await tx.execute(_OLDEST_ATTEMPT)).scalar_one_or_none()
+    return None if id_ is None else extract_id_time(id_)
 
 
-async def roll(tx: Transaction, since: datetime, until: datetime, *, width: int) -> None:
+async def roll_up(tx: Transaction, since: datetime, until: datetime, *, width: int) -> None:
     """Count the attempts of a range of time anew, in steps of `width` seconds."""
     await clear(tx, since, until, width=width)
-    bounds = {"first": id_floor(since), "end": id_floor(until), "width": width}
-    await tx.execute(_ROLL, {**_counting(width, since, until), **bounds})
+    bounds = {"first": build_min_id(since), "end": build_min_id(until), "width": width}
+    await tx.execute(_ROLL_UP, {**_bind_rollup(width, since, until), **bounds})
 
 
 async def sum_hour(tx: Transaction, since: datetime, until: datetime) -> None:
     """Add up the minutes of an hour."""
-    await clear(tx, since, until, width=HOUR)
+    await clear(tx, since, until, width=HOUR_SECONDS)
     await tx.execute(_SUM_HOUR, {"since": since, "until": until})
 
 
@@ -196,61 +196,68 @@ async def clear(tx: Transaction, since: datetime, until: datetime, *, width: int
     await tx.execute(_CLEAR, {"width": width, "since": since, "until": until})
 
 
-async def forget(tx: Transaction, *, width: int, before: datetime, most: int) -> int:
+async def delete_old(tx: Transaction, *, width: int, before: datetime, limit: int) -> int:
     """Take figures away that are older; how many went."""
-    return (await tx.execute(_FORGET, {"width": width, "before": before, "most": most})).rowcount
+    return (await tx.execute(_DELETE_OLD, {"width": width, "before": before, "most": limit})).rowcount
 
 
 # ------------------------------------------------------------------ reading
 async def read(
     tx: Transaction, tenant_id: TenantId | None, since: datetime, until: datetime, *, width: int
-) -> list[Rolled]:
+) -> list[StatsRow]:
     """What is counted of a tenant, or of all together."""
-    values = {"tenant": tenant_id or EVERYBODY, "width": width, "since": since, "until": until}
+    values = {"tenant": tenant_id or ALL_TENANTS, "width": width, "since": since, "until": until}
     rows = await tx.execute(_READ, values)
-    return [Rolled(row.at, _OUTCOMES(row.outcomes), _LATENCIES(row.latencies)) for row in rows]
+    return [
+        StatsRow(row.at, _decode_outcomes(row.outcomes), _decode_latencies(row.latencies)) for row in rows
+    ]
 
 
-async def tail(
-    tx: Transaction, tenant_id: TenantId | None, since: datetime, until: datetime, *, most: int
-) -> list[Rolled] | None:
+async def read_unrolled(
+    tx: Transaction, tenant_id: TenantId | None, since: datetime, until: datetime, *, limit: int
+) -> list[StatsRow] | None:
     """The attempts since then, counted by the minute just now; None: there are more than `most`."""
-    values = {"first": id_floor(since), "most": most + 1, "tenant": tenant_id or EVERYBODY}
-    rows = (await tx.execute(_TAIL, {**_counting(MINUTE, since, until), **values})).all()
-    if sum(sum(row.outcomes.values()) for row in rows if row.tenant_id == EVERYBODY) > most:
+    values = {"first": build_min_id(since), "most": limit + 1, "tenant": tenant_id or ALL_TENANTS}
+    rows = (await tx.execute(_UNROLLED, {**_bind_rollup(MINUTE_SECONDS, since, until), **values})).all()
+    if sum(sum(row.outcomes.values()) for row in rows if row.tenant_id == ALL_TENANTS) > limit:
         return None
-    wanted = tenant_id or EVERYBODY
-    return [_row(row) for row in rows if row.tenant_id == wanted]
+    wanted = tenant_id or ALL_TENANTS
+    return [_stats_from_row(row) for row in rows if row.tenant_id == wanted]
 
 
-async def of_endpoint(
-    tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, when: Range, *, most: int
-) -> list[Rolled]:
+async def read_by_endpoint(
+    tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, stats_range: StatsRange, *, limit: int
+) -> list[StatsRow]:
     """The newest `most` attempts of an endpoint in this range, counted in its steps just now."""
-    values = {"first": id_floor(when.since), "most": most, "tenant": tenant_id, "endpoint": endpoint_id}
-    await read_in_order(tx)
-    counting = _counting(int(when.step.total_seconds()), when.since, when.until)
-    return [_row(row) for row in await tx.execute(_BY_ENDPOINT, {**counting, **values})]
+    values = {
+        "first": build_min_id(stats_range.since),
+        "most": limit,
+        "tenant": tenant_id,
+        "endpoint": endpoint_id,
+    }
+    await disable_sort(tx)
+    counting = _bind_rollup(int(stats_range.step.total_seconds()), stats_range.since, stats_range.until)
+    return [_stats_from_row(row) for row in await tx.execute(_BY_ENDPOINT, {**counting, **values})]
 
 
-def _counting(width: int, since: datetime, until: datetime) -> dict[str, object]:
+def _bind_rollup(width: int, since: datetime, until: datetime) -> dict[str, object]:
     step = timedelta(seconds=width)
     steps = math.ceil((until - since) / step)
     return {
-        "firsts": [id_floor(since + step * place) for place in range(steps)],
+        "firsts": [build_min_id(since + step * place) for place in range(steps)],
         "since": since,
         "step": step,
-        "bounds": list(BOUNDS),
-        "ours": list(OURS),
-        "everybody": EVERYBODY,
+        "bounds": list(SLOT_BOUNDS_US),
+        "ours": list(INTERNAL_OUTCOMES),
+        "everybody": ALL_TENANTS,
     }
 
 
-def _row(row: Row[*tuple[Any, ...]]) -> Rolled:
-    return Rolled(row.at, row.outcomes, {int(slot): count for slot, count in row.latencies.items()})
+def _stats_from_row(row: Row[*tuple[Any, ...]]) -> StatsRow:
+    return StatsRow(row.at, row.outcomes, {int(slot): count for slot, count in row.latencies.items()})
 
 
-def _progress(row: Row[*tuple[Any, ...]] | None) -> Progress | None:
+def _progress_from_row(row: Row[*tuple[Any, ...]] | None) -> RollupProgress | None:
     if row is None:
         return None
-    return Progress(row.seen_until, row.settled_until, row.summed_until, row.back_to)
+    return RollupProgress(row.seen_until, row.settled_until, row.summed_until, row.back_to)

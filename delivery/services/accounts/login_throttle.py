@@ -14,18 +14,18 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from delivery.networks import network_of
+from delivery.domain.client_network import get_client_network
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-FIRST: Final = timedelta(seconds=1)
+INITIAL_WAIT: Final = timedelta(seconds=1)
 # After so much quiet it all begins again.
-FORGOTTEN: Final = timedelta(hours=1)
-_MOST_DOUBLINGS: Final = 30
+RESET_AFTER: Final = timedelta(hours=1)
+_MAX_DOUBLINGS: Final = 30
 
 
-class Kind(StrEnum):
+class ThrottleKind(StrEnum):
     """What is counted."""
 
     ACCOUNT_AT_ADDRESS = "account_at_address"
@@ -34,53 +34,53 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ThrottleRule:
     """After `free` failures each try waits, at first a second, then twice as long as before."""
 
-    free: int
-    longest: timedelta
+    free_failures: int
+    max_wait: timedelta
 
 
 RULES: Final = {
-    Kind.ACCOUNT_AT_ADDRESS: Rule(5, timedelta(minutes=15)),
-    Kind.ADDRESS: Rule(30, timedelta(minutes=15)),
-    Kind.ACCOUNT: Rule(100, timedelta(seconds=30)),
+    ThrottleKind.ACCOUNT_AT_ADDRESS: ThrottleRule(5, timedelta(minutes=15)),
+    ThrottleKind.ADDRESS: ThrottleRule(30, timedelta(minutes=15)),
+    ThrottleKind.ACCOUNT: ThrottleRule(100, timedelta(seconds=30)),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class ThrottleSubject:
     """What is counted, under a hash that tells nothing of it."""
 
-    kind: Kind
+    kind: ThrottleKind
     key: bytes
 
 
-def subjects_of(email: str, address: str | None) -> tuple[Subject, ...]:
+def build_subjects(email: str, address: str | None) -> tuple[ThrottleSubject, ...]:
     """What a try counts for, the account at its address first; `address` None: it is not known from where."""
-    where = None if address is None else network_of(address)
-    named = {Kind.ACCOUNT_AT_ADDRESS: (email, where or ""), Kind.ACCOUNT: (email,)}
+    where = None if address is None else get_client_network(address)
+    named = {ThrottleKind.ACCOUNT_AT_ADDRESS: (email, where or ""), ThrottleKind.ACCOUNT: (email,)}
     if where is not None:
-        named[Kind.ADDRESS] = (where,)
-    return tuple(Subject(kind, _key(kind, *parts)) for kind, parts in named.items())
+        named[ThrottleKind.ADDRESS] = (where,)
+    return tuple(ThrottleSubject(kind, _hash_key(kind, *parts)) for kind, parts in named.items())
 
 
-def failures_now(failures: int, last_at: datetime, *, now: datetime) -> int:
+def count_current_failures(failures: int, last_at: datetime, *, now: datetime) -> int:
     """How many failures still count."""
-    return failures if now - last_at < FORGOTTEN else 0
+    return failures if now - last_at < RESET_AFTER else 0
 
 
-def wait(kind: Kind, failures: int, last_at: datetime, *, now: datetime) -> timedelta:
+def compute_wait(kind: ThrottleKind, failures: int, last_at: datetime, *, now: datetime) -> timedelta:
     """How long to wait before the next try is looked at; nothing: it may be made now."""
     rule = RULES[kind]
-    beyond = failures_now(failures, last_at, now=now) - rule.free
+    beyond = count_current_failures(failures, last_at, now=now) - rule.free_failures
     if beyond < 0:
         return timedelta(0)
-    doubled: int = 2 ** min(beyond, _MOST_DOUBLINGS)
-    pause = min(rule.longest, FIRST * doubled)
+    doubled: int = 2 ** min(beyond, _MAX_DOUBLINGS)
+    pause = min(rule.max_wait, INITIAL_WAIT * doubled)
     # Clocks of two machines may differ: nobody waits longer for that.
     return min(max(last_at + pause - now, timedelta(0)), pause)
 
 
-def _key(kind: Kind, *parts: str) -> bytes:
+def _hash_key(kind: ThrottleKind, *parts: str) -> bytes:
     return hashlib.sha256("\0".join([kind, *parts]).encode(errors="surrogatepass")).digest()

@@ -12,82 +12,82 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from delivery.checks import check_text, field
-from delivery.errors import Unavailable
+from delivery.domain.errors import Unavailable
+from delivery.domain.validation import check_text, validating_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
 
-SHORTEST: Final = 12
-LONGEST: Final = 200
+MIN_LENGTH: Final = 12
+MAX_LENGTH: Final = 200
 # Each takes 64 MiB while it runs, and a processor.
-AT_ONCE: Final = 2
-MOST_WAITING: Final = 64
+MAX_CONCURRENT_HASHES: Final = 2
+MAX_WAITING: Final = 64
 _GENERATED_BYTES: Final = 18  # 24 letters, without a pad
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class PasswordCheck:
     """Whether a password is right. `renewed`: its hash as it is made today, where it is not kept so."""
 
-    right: bool
-    renewed: str | None = None
+    is_correct: bool
+    new_hash: str | None = None
 
 
-def check_password(password: str, *, email: str, name: str = "password") -> str:
+def check_password(password: str, *, email: str, field_name: str = "password") -> str:
     """Give a new password back if it can be one; raises Invalid, which names this field."""
-    with field(name):
-        check_text(password, least=SHORTEST, most=LONGEST)
-        if _plain(password).casefold() == email.casefold():
+    with validating_field(field_name):
+        check_text(password, min_length=MIN_LENGTH, max_length=MAX_LENGTH)
+        if _normalize(password).casefold() == email.casefold():
             raise ValueError("must not be the e-mail address")
     return password
 
 
-def generated(random_bytes: Callable[[int], bytes]) -> str:
+def generate_password(random_bytes: Callable[[int], bytes]) -> str:
     """A password that nobody chose."""
     return base64.urlsafe_b64encode(random_bytes(_GENERATED_BYTES)).decode()
 
 
-class Passwords:
+class PasswordService:
     """Makes and checks hashes in threads of its own: two at a time, so that memory and others have room."""
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         """Nothing runs yet. `hasher` None: with the terms that its library recommends."""
         self._hasher = hasher or PasswordHasher()
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="password")
+        self._threads = ThreadPoolExecutor(MAX_CONCURRENT_HASHES, thread_name_prefix="password")
         self._waiting = 0
 
     async def hash(self, password: str) -> str:
         """What is kept of a password. Raises Unavailable when too many wait."""
-        return await self._run(lambda: self._hasher.hash(_bytes(password)))
+        return await self._run(lambda: self._hasher.hash(_encode(password)))
 
-    async def check(self, kept: str | None, password: str) -> Verdict:
+    async def check(self, stored_hash: str | None, password: str) -> PasswordCheck:
         """Whether this is the password whose hash is kept. Raises Unavailable when too many wait.
 
         None is kept of an account that does not exist or has no password: any is wrong, and takes as long.
         """
-        return await self._run(lambda: self._check(kept, password))
+        return await self._run(lambda: self._check(stored_hash, password))
 
-    def _check(self, kept: str | None, password: str) -> Verdict:
-        given = _bytes(password[: LONGEST + 1])
-        if kept is None:
+    def _check(self, stored_hash: str | None, password: str) -> PasswordCheck:
+        given = _encode(password[: MAX_LENGTH + 1])
+        if stored_hash is None:
             self._hasher.hash(given)
-            return Verdict(right=False)
-        if not self._verify(kept, given):
-            return Verdict(right=False)
-        old = self._hasher.check_needs_rehash(kept)
-        return Verdict(right=True, renewed=self._hasher.hash(given) if old else None)
+            return PasswordCheck(is_correct=False)
+        if not self._verify(stored_hash, given):
+            return PasswordCheck(is_correct=False)
+        old = self._hasher.check_needs_rehash(stored_hash)
+        return PasswordCheck(is_correct=True, new_hash=self._hasher.hash(given) if old else None)
 
-    def _verify(self, kept: str, given: bytes) -> bool:
+    def _verify(self, stored_hash: str, password: bytes) -> bool:
         try:
-            return self._hasher.verify(kept, given)
+            return self._hasher.verify(stored_hash, password)
         except (VerificationError, InvalidHashError):
             return False
 
     async def _run(self, work: Callable[[], T]) -> T:
-        if self._waiting >= MOST_WAITING:
+        if self._waiting >= MAX_WAITING:
             raise Unavailable("Too many passwords wait to be checked.")
         self._waiting += 1
         try:
@@ -96,10 +96,10 @@ class Passwords:
             self._waiting -= 1
 
 
-def _plain(password: str) -> str:
+def _normalize(password: str) -> str:
     """One form for one password, whichever keyboard wrote it (NIST SP 800-63B, 3.1.1.2)."""
     return unicodedata.normalize("NFKC", password)
 
 
-def _bytes(password: str) -> bytes:
-    return _plain(password).encode(errors="surrogatepass")
+def _encode(password: str) -> bytes:
+    return _normalize(password).encode(errors="surrogatepass")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from delivery.accounts import Role
+from delivery.domain.accounts import Role
 
-__all__ = ["Ability", "Role", "abilities_of", "in_words"]
+__all__ = ["Ability", "Role", "describe_role", "get_abilities"]
 
 
 class Ability(StrEnum):
@@ -38,14 +38,14 @@ _PORTAL = {
 }
 
 
-def abilities_of(role: Role, *, portal: bool) -> frozenset[Ability]:
+def get_abilities(role: Role, *, portal: bool) -> frozenset[Ability]:
     """What this role may do: of staff, or of a visitor who came by a link and is bound to its tenant."""
     return (_PORTAL if portal else _STAFF)[role]
 
 
-def in_words(role: Role) -> str:
+def describe_role(role: Role) -> str:
     """What staff of this role may do, as people say it."""
-    may = abilities_of(role, portal=False)
+    may = get_abilities(role, portal=False)
     return "everything" if may == set(Ability) else ", ".join(_WORDS[one] for one in Ability if one in may)
 
 

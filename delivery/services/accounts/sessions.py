@@ -6,108 +6,110 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from delivery.errors import NotAuthenticated
-from delivery.ledger import journal, people, sessions
-from delivery.ledger.journal import NOBODYS, Entry
-from delivery.ledger.sessions import Session
-from delivery.model import Actor, Prefix, show_id
-from delivery.people import tokens
-from delivery.people.addresses import known_form
-from delivery.people.visitors import Visitor
+from delivery.domain.errors import NotAuthenticated
+from delivery.domain.model import Actor, Prefix, format_id
+from delivery.ledger.records import journal, sessions, users
+from delivery.ledger.records.journal import NO_TENANT, JournalEntry
+from delivery.ledger.records.sessions import Session
+from delivery.services.accounts import tokens
+from delivery.services.accounts.email_addresses import parse_email_or_none
+from delivery.services.accounts.principal import Principal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime, timedelta
 
-    from delivery.accounts import Person
-    from delivery.ledger import Ledger, Transaction
-    from delivery.ledger.people import Account
-    from delivery.model import PersonId, TenantId
-    from delivery.people.passwords import Passwords
+    from delivery.domain.accounts import User
+    from delivery.domain.model import TenantId, UserId
+    from delivery.ledger.db.session import Ledger, Transaction
+    from delivery.ledger.records.users import UserRow
+    from delivery.services.accounts.passwords import PasswordService
 
 log = structlog.get_logger()
 
 
-class Sessions:
+class SessionService:
     """Who is there, and since when until when. Nothing is remembered: what changes, changes at once."""
 
     def __init__(
         self,
         ledger: Ledger,
-        passwords: Passwords,
+        passwords: PasswordService,
         *,
-        lasts: timedelta,
+        session_lifetime: timedelta,
         clock: Callable[[], datetime],
         random_bytes: Callable[[int], bytes],
     ) -> None:
         """A session of a person `lasts` so long, however busy they are."""
         self._ledger = ledger
         self._passwords = passwords
-        self._lasts = lasts
+        self._session_lifetime = session_lifetime
         self._clock = clock
         self._random_bytes = random_bytes
 
-    async def open_session(self, person_id: PersonId, *, address: str | None) -> tuple[str, Visitor]:
+    async def open_session(self, user_id: UserId, *, address: str | None) -> tuple[str, Principal]:
         """Let somebody in whose proof of identity a door has seen; the token is told here alone.
 
         Raises NotAuthenticated for whoever may not sign in.
         """
         async with self._ledger.transaction() as tx:
-            account = await people.read(tx, person_id, lock=True)
-            if account is None or account.person.disabled_at is not None:
+            account = await users.read(tx, user_id, lock=True)
+            if account is None or account.user.disabled_at is not None:
                 raise NotAuthenticated
             now = self._clock()
-            session = Session(now, now + self._lasts, person=account.person)
-            return await self._open(tx, session, "person.signed_in", address)
+            session = Session(now, now + self._session_lifetime, user=account.user)
+            return await self._insert_session(tx, session, "person.signed_in", address)
 
-    async def visitor(self, token: str, *, address: str | None = None) -> Visitor:
+    async def load_principal(self, token: str, *, address: str | None = None) -> Principal:
         """Whose session this is, as they are now; `address` is that of this request.
 
         Raises NotAuthenticated for one that never was or has ended, whose person was disabled, or whose link
         was made by a key that is revoked.
         """
-        if not tokens.is_token(token, tokens.SESSION):
+        if not tokens.is_well_formed_token(token, tokens.SESSION_PREFIX):
             raise NotAuthenticated
         async with self._ledger.transaction() as tx:
-            session = await sessions.find(tx, tokens.sha256_of(token), now=self._clock())
+            session = await sessions.find(tx, tokens.hash_token(token), now=self._clock())
         if session is None:
             raise NotAuthenticated
-        return _visitor(session, address)
+        return _build_principal(session, address)
 
     async def sign_out(self, token: str) -> None:
         """End a session. One that has ended already is no error."""
         async with self._ledger.transaction() as tx:
-            await sessions.end(tx, tokens.sha256_of(token))
+            await sessions.end(tx, tokens.hash_token(token))
 
-    async def _account(self, email: str) -> Account | None:
-        known = known_form(email)
+    async def _find_account(self, email: str) -> UserRow | None:
+        known = parse_email_or_none(email)
         if known is None:
             return None
         async with self._ledger.transaction() as tx:
-            return await people.find(tx, known)
+            return await users.find(tx, known)
 
-    async def _open(
-        self, tx: Transaction, session: Session, what: str, address: str | None
-    ) -> tuple[str, Visitor]:
-        token = tokens.new_token(tokens.SESSION, self._random_bytes)
-        visitor = _visitor(session, address)
-        await sessions.insert(tx, session, token_sha256=tokens.sha256_of(token), address=address)
-        await self._note(tx, what, visitor.actor, _subject(session), whose=visitor.tenant_id)
+    async def _insert_session(
+        self, tx: Transaction, session: Session, action: str, address: str | None
+    ) -> tuple[str, Principal]:
+        token = tokens.generate_token(tokens.SESSION_PREFIX, self._random_bytes)
+        visitor = _build_principal(session, address)
+        await sessions.insert(tx, session, token_sha256=tokens.hash_token(token), address=address)
+        await self._append_entry(
+            tx, action, visitor.actor, _describe_session(session), tenant_id=visitor.tenant_id
+        )
         return token, visitor
 
-    async def _note(
+    async def _append_entry(
         self,
         tx: Transaction,
-        what: str,
+        action: str,
         actor: Actor,
         details: Mapping[str, object],
         *,
-        whose: TenantId | None = None,
+        tenant_id: TenantId | None = None,
         reason: str | None = None,
     ) -> None:
-        entry = Entry(
-            tenant_id=NOBODYS if whose is None else whose,
-            what=what,
+        entry = JournalEntry(
+            tenant_id=NO_TENANT if tenant_id is None else tenant_id,
+            action=action,
             actor=actor.name,
             at=self._clock(),
             reason=reason,
@@ -116,28 +118,28 @@ class Sessions:
         )
         await journal.append(tx, [entry])
         named = {name: value for name, value in details.items() if name.endswith("_id")}
-        log.info(what, actor=actor.name, **named)
+        log.info(action, actor=actor.name, **named)
 
 
-def named(person: Person) -> dict[str, str]:
+def describe_user(user: User) -> dict[str, str]:
     """A person as the audit's details name them."""
-    return {"person_id": show_id(Prefix.PERSON, person.id), "name": person.full_name}
+    return {"person_id": format_id(Prefix.USER, user.id), "name": user.full_name}
 
 
-def _visitor(session: Session, address: str | None) -> Visitor:
-    if session.person is not None:
-        person = session.person
-        return Visitor(
+def _build_principal(session: Session, address: str | None) -> Principal:
+    if session.user is not None:
+        person = session.user
+        return Principal(
             Actor(person.full_name, address), person.name, person.role, None, session.expires_at, person.id
         )
     if session.link is None:
         raise AssertionError("a session is a person's or a link's")
     link = session.link
     name = link.label or "Portal"
-    return Visitor(Actor(link.full_name, address), name, link.role, link.tenant_id, session.expires_at)
+    return Principal(Actor(link.full_name, address), name, link.role, link.tenant_id, session.expires_at)
 
 
-def _subject(session: Session) -> dict[str, str]:
-    if session.person is not None:
-        return named(session.person)
-    return {} if session.link is None else {"link_id": show_id(Prefix.LINK, session.link.id)}
+def _describe_session(session: Session) -> dict[str, str]:
+    if session.user is not None:
+        return describe_user(session.user)
+    return {} if session.link is None else {"link_id": format_id(Prefix.LINK, session.link.id)}

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from delivery.errors import TooManyTries
-from delivery.keys.buckets import NOTHING, Bucket, Pace
-from delivery.networks import network_of
+from delivery.domain.client_network import get_client_network
+from delivery.domain.errors import TooManyTries
+from delivery.domain.token_bucket import ZERO, BucketRate, TokenBucket
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 # So many wrong keys at once from one network, and so many a second after that.
-PACE: Final = Pace(per_second=2, burst=60)
-MOST_NETWORKS: Final = 10_000
-MOST_USERS: Final = 20_000
+FAILURE_RATE: Final = BucketRate(per_second=2, burst=60)
+MAX_NETWORKS: Final = 10_000
+MAX_TRUSTED_CLIENTS: Final = 20_000
 
 
-class Guesses:
+class BruteForceGuard:
     """What wrong keys came from where, and who has shown a right one there.
 
     Wrong ones are counted once they are known to be wrong: a thousand at the same moment are a thousand, for
@@ -28,32 +28,32 @@ class Guesses:
 
     def __init__(self) -> None:
         """Nobody has guessed yet."""
-        self._buckets: dict[str, Bucket] = {}
-        self._users: dict[tuple[str, bytes], None] = {}
+        self._buckets: dict[str, TokenBucket] = {}
+        self._trusted_clients: dict[tuple[str, bytes], None] = {}
 
-    def look(self, address: str | None, key_sha256: bytes, *, now: datetime) -> None:
+    def refuse_if_blocked(self, address: str | None, key_sha256: bytes, *, now: datetime) -> None:
         """Raise TooManyTries, before a key is looked at, where there were too many wrong ones."""
         if not self._buckets:
             return
-        network = network_of(address or "")
+        network = get_client_network(address or "")
         bucket = self._buckets.get(network)
-        if bucket is None or (network, key_sha256) in self._users:
+        if bucket is None or (network, key_sha256) in self._trusted_clients:
             return
-        wait = bucket.refilled(PACE, now=now).wait(PACE)
-        if wait > NOTHING:
+        wait = bucket.refill(FAILURE_RATE, now=now).compute_wait(FAILURE_RATE)
+        if wait > ZERO:
             raise TooManyTries(wait)
 
-    def wrong(self, address: str | None, *, now: datetime) -> None:
+    def record_failure(self, address: str | None, *, now: datetime) -> None:
         """Count a wrong key."""
-        network = network_of(address or "")
-        bucket = self._buckets.pop(network, None) or Bucket.full(PACE, now=now)
-        if len(self._buckets) >= MOST_NETWORKS:
+        network = get_client_network(address or "")
+        bucket = self._buckets.pop(network, None) or TokenBucket.create_full(FAILURE_RATE, now=now)
+        if len(self._buckets) >= MAX_NETWORKS:
             del self._buckets[next(iter(self._buckets))]
-        self._buckets[network] = bucket.refilled(PACE, now=now).less_one(least=-PACE.burst)
+        self._buckets[network] = bucket.refill(FAILURE_RATE, now=now).take_one(min_tokens=-FAILURE_RATE.burst)
 
-    def right(self, address: str | None, key_sha256: bytes) -> None:
+    def record_success(self, address: str | None, key_sha256: bytes) -> None:
         """Remember that a right key came from there."""
-        user = (network_of(address or ""), key_sha256)
-        if user not in self._users and len(self._users) >= MOST_USERS:
-            del self._users[next(iter(self._users))]
-        self._users[user] = None
+        user = (get_client_network(address or ""), key_sha256)
+        if user not in self._trusted_clients and len(self._trusted_clients) >= MAX_TRUSTED_CLIENTS:
+            del self._trusted_clients[next(iter(self._trusted_clients))]
+        self._trusted_clients[user] = None

@@ -11,94 +11,98 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from delivery.checks import checked_reason
-from delivery.errors import Conflict, NotAuthenticated, NotFound
-from delivery.keys.guesses import Guesses
-from delivery.keys.known import KnownKeys
-from delivery.keys.limits import Limits
-from delivery.keys.terms import (
-    MadeKey,
-    checked_end,
-    checked_name,
-    checked_overlap,
-    checked_pace,
-    checked_scopes,
-    succeeding_end,
+from delivery.domain.errors import Conflict, NotAuthenticated, NotFound
+from delivery.domain.model import ApiKey, KeyId, Prefix, TenantId, format_id, new_id
+from delivery.domain.scopes import sort_scopes
+from delivery.domain.validation import check_reason
+from delivery.ledger.records import api_keys, journal, tenants
+from delivery.ledger.records.journal import JournalEntry
+from delivery.services.api_keys.brute_force import BruteForceGuard
+from delivery.services.api_keys.cache import ApiKeyCache
+from delivery.services.api_keys.rate_limit import RateLimiter
+from delivery.services.api_keys.validation import (
+    CreatedApiKey,
+    compute_successor_expiry,
+    validate_expiry,
+    validate_name,
+    validate_overlap,
+    validate_requests_per_second,
+    validate_scopes,
 )
-from delivery.ledger import journal, keys, tenants
-from delivery.ledger.journal import Entry
-from delivery.model import ApiKey, KeyId, Prefix, TenantId, new_id, show_id
-from delivery.scopes import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime, timedelta
 
-    from delivery.keys.limits import Standing
-    from delivery.keys.terms import KeyTerms, NewKey
-    from delivery.ledger import Ledger, Transaction
-    from delivery.model import Actor
-    from delivery.paging import Cut, Page
+    from delivery.domain.model import Actor
+    from delivery.domain.pagination import Page, PageRequest
+    from delivery.ledger.db.session import Ledger, Transaction
+    from delivery.services.api_keys.rate_limit import RateLimitState
+    from delivery.services.api_keys.validation import ApiKeyConfig, NewApiKey
 
 log = structlog.get_logger()
 
 KEY_PREFIX: Final = "wbk_"
 _KEY_BYTES: Final = 32
-_KEY: Final = re.compile(r"wbk_[A-Za-z0-9_-]{43}")
-_HINT_LETTERS: Final = len(KEY_PREFIX) + 6
+_KEY_PATTERN: Final = re.compile(r"wbk_[A-Za-z0-9_-]{43}")
+_HINT_LENGTH: Final = len(KEY_PREFIX) + 6
 
 
-class Keys:
+class ApiKeyService:
     """What the operator does with tenants' keys, and what a door asks about one."""
 
     def __init__(
         self,
         ledger: Ledger,
-        terms: KeyTerms,
+        config: ApiKeyConfig,
         *,
         clock: Callable[[], datetime],
         random_bytes: Callable[[int], bytes],
     ) -> None:
         """No key is remembered at first."""
         self._ledger = ledger
-        self._terms = terms
+        self._config = config
         self._clock = clock
         self._random_bytes = random_bytes
-        self._operator = None if terms.operator_key is None else _sha256(terms.operator_key.encode())
-        self._known = KnownKeys(ledger, clock=clock)
-        self._guesses = Guesses()
-        self._limits = Limits(terms.requests_per_second)
+        self._operator_key_sha256 = (
+            None if config.operator_key is None else _sha256(config.operator_key.encode())
+        )
+        self._cache = ApiKeyCache(ledger, clock=clock)
+        self._brute_force_guard = BruteForceGuard()
+        self._rate_limiter = RateLimiter(config.requests_per_second)
 
-    async def create(self, tenant_id: TenantId, new: NewKey, *, actor: Actor) -> MadeKey:
+    async def create(self, tenant_id: TenantId, new: NewApiKey, *, actor: Actor) -> CreatedApiKey:
         """Make a key for a tenant. Raises NotFound and Invalid."""
         now = self._clock()
         key = ApiKey(
             id=KeyId(new_id()),
             tenant_id=tenant_id,
-            name=checked_name(new.name),
+            name=validate_name(new.name),
             hint="",
             created_at=now,
             revoked_at=None,
-            scopes=checked_scopes(new.scopes),
-            expires_at=checked_end(new, now=now),
-            requests_per_second=checked_pace(new.requests_per_second),
+            scopes=validate_scopes(new.scopes),
+            expires_at=validate_expiry(new, now=now),
+            requests_per_second=validate_requests_per_second(new.requests_per_second),
         )
-        async with self._ledger.transaction(of=tenant_id) as tx:
-            await _check_tenant(tx, tenant_id)
+        async with self._ledger.transaction(tenant_id=tenant_id) as tx:
+            await _require_tenant(tx, tenant_id)
             made = await self._insert(tx, key)
-            await journal.append(tx, [_entry(made.kept, "key.created", actor, **_told(made.kept))])
-        log.info("key.created", key_id=show_id(Prefix.KEY, key.id), actor=actor.name)
+            await journal.append(
+                tx, [_build_entry(made.key, "key.created", actor, **_build_audit_details(made.key))]
+            )
+        log.info("key.created", key_id=format_id(Prefix.KEY, key.id), actor=actor.name)
         return made
 
-    async def page(self, tenant_id: TenantId, cut: Cut) -> Page[ApiKey]:
+    async def list_keys(self, tenant_id: TenantId, page_request: PageRequest) -> Page[ApiKey]:
         """A tenant's keys, ended ones too, newest first; raises NotFound for an unknown tenant."""
-        async with self._ledger.transaction(of=tenant_id) as tx:
-            await _check_tenant(tx, tenant_id)
-            return await keys.page(tx, tenant_id, cut)
+        async with self._ledger.transaction(tenant_id=tenant_id) as tx:
+            await _require_tenant(tx, tenant_id)
+            return await api_keys.read_page(tx, tenant_id, page_request)
 
     async def read(self, tenant_id: TenantId, key_id: KeyId) -> ApiKey:
         """One key of a tenant; raises NotFound."""
-        async with self._ledger.transaction(of=tenant_id) as tx:
+        async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             return await _read(tx, tenant_id, key_id)
 
     async def rotate(
@@ -109,55 +113,55 @@ class Keys:
         overlap: timedelta | None = None,
         reason: str | None = None,
         actor: Actor,
-    ) -> MadeKey:
+    ) -> CreatedApiKey:
         """Make a key that takes the place of this one, which goes on for the overlap and then expires.
 
         Raises NotFound, Invalid, and Conflict for a key that has ended or has been rotated already.
         """
-        reason = checked_reason(reason)
-        overlap = checked_overlap(overlap, self._terms)
-        async with self._ledger.transaction(of=tenant_id) as tx:
+        reason = check_reason(reason)
+        overlap = validate_overlap(overlap, self._config)
+        async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             before = await _read(tx, tenant_id, key_id, lock=True)
             now = self._clock()
-            _refuse_unless_current(before, now=now)
+            _refuse_superseded(before, now=now)
             key = replace(
                 before,
                 id=KeyId(new_id()),
                 created_at=now,
-                expires_at=succeeding_end(before, now=now),
+                expires_at=compute_successor_expiry(before, now=now),
                 last_used_at=None,
             )
             made = await self._insert(tx, key)
             until = min(now + overlap, before.expires_at or now + overlap)
-            key_sha256 = await keys.replace(tx, before, by=key.id, until=until)
-            told = _told(made.kept) | {
-                "key_id": show_id(Prefix.KEY, key_id),
-                "replaced_by": show_id(Prefix.KEY, key.id),
+            key_sha256 = await api_keys.replace(tx, before, successor_id=key.id, expires_at=until)
+            told = _build_audit_details(made.key) | {
+                "key_id": format_id(Prefix.KEY, key_id),
+                "replaced_by": format_id(Prefix.KEY, key.id),
                 "until": until.isoformat(),
             }
-            entry = _entry(before, "key.rotated", actor, **told)
+            entry = _build_entry(before, "key.rotated", actor, **told)
             await journal.append(tx, [replace(entry, at=now, reason=reason)])
-        self._known.forget(key_sha256)
-        log.info("key.rotated", key_id=show_id(Prefix.KEY, key_id), actor=actor.name)
-        return replace(made, before=replace(before, expires_at=until, replaced_by=key.id))
+        self._cache.invalidate(key_sha256)
+        log.info("key.rotated", key_id=format_id(Prefix.KEY, key_id), actor=actor.name)
+        return replace(made, replaced=replace(before, expires_at=until, replaced_by=key.id))
 
     async def revoke(
         self, tenant_id: TenantId, key_id: KeyId, *, reason: str | None = None, actor: Actor
     ) -> None:
         """End a key: here at once, in other processes within five seconds. Revoking it again is no error."""
-        shown = show_id(Prefix.KEY, key_id)
-        reason = checked_reason(reason)
+        shown = format_id(Prefix.KEY, key_id)
+        reason = check_reason(reason)
         now = self._clock()
-        async with self._ledger.transaction(of=tenant_id) as tx:
-            key_sha256 = await keys.revoke(tx, tenant_id, key_id, at=now)
+        async with self._ledger.transaction(tenant_id=tenant_id) as tx:
+            key_sha256 = await api_keys.revoke(tx, tenant_id, key_id, at=now)
             if key_sha256 is None:
                 raise NotFound("key", shown)
             details = {"key_id": shown}
-            entry = Entry(
+            entry = JournalEntry(
                 tenant_id, "key.revoked", actor.name, now, reason, details=details, address=actor.address
             )
             await journal.append(tx, [entry])
-        self._known.forget(key_sha256)
+        self._cache.invalidate(key_sha256)
         log.info("key.revoked", key_id=shown, actor=actor.name)
 
     async def authenticate(self, text: str, *, address: str | None = None) -> ApiKey | None:
@@ -170,83 +174,87 @@ class Keys:
         # Headers arrive as Latin-1; back to the bytes that were sent.
         key_sha256 = _sha256(text.encode("latin-1", errors="replace"))
         now = self._clock()
-        known = self._known.get(key_sha256, now=now)
+        known = self._cache.get(key_sha256, now=now)
         if known is not None:
             return known
-        self._guesses.look(address, key_sha256, now=now)
-        if self._operator is not None and hmac.compare_digest(key_sha256, self._operator):
-            self._guesses.right(address, key_sha256)
+        self._brute_force_guard.refuse_if_blocked(address, key_sha256, now=now)
+        if self._operator_key_sha256 is not None and hmac.compare_digest(
+            key_sha256, self._operator_key_sha256
+        ):
+            self._brute_force_guard.record_success(address, key_sha256)
             return None
-        key = None if _KEY.fullmatch(text) is None else await self._known.find(key_sha256)
+        key = None if _KEY_PATTERN.fullmatch(text) is None else await self._cache.find(key_sha256)
         if key is None:
-            self._guesses.wrong(address, now=now)
+            self._brute_force_guard.record_failure(address, now=now)
             raise NotAuthenticated
-        self._guesses.right(address, key_sha256)
+        self._brute_force_guard.record_success(address, key_sha256)
         return key
 
-    async def find(self, text: str) -> ApiKey:
+    async def authenticate_message(self, text: str) -> ApiKey:
         """The tenant's key that a message carries; the operator's is none. Raises NotAuthenticated.
 
         Whoever publishes has shown the broker who it is: guesses are not counted.
         """
-        if _KEY.fullmatch(text) is None:
+        if _KEY_PATTERN.fullmatch(text) is None:
             raise NotAuthenticated
         key_sha256 = _sha256(text.encode())
-        key = self._known.get(key_sha256, now=self._clock()) or await self._known.find(key_sha256)
+        key = self._cache.get(key_sha256, now=self._clock()) or await self._cache.find(key_sha256)
         if key is None:
             raise NotAuthenticated
         return key
 
-    def spend(self, key: ApiKey) -> Standing | None:
+    def count_request(self, key: ApiKey) -> RateLimitState | None:
         """Count a request of this key; None: it has no limit."""
-        return self._limits.spend(key, now=self._clock())
+        return self._rate_limiter.count_request(key, now=self._clock())
 
-    async def settle(self) -> None:
+    async def wait_for_background_writes(self) -> None:
         """Wait for what is written beside requests."""
-        await self._known.settle()
+        await self._cache.wait_for_background_writes()
 
-    async def _insert(self, tx: Transaction, key: ApiKey) -> MadeKey:
+    async def _insert(self, tx: Transaction, key: ApiKey) -> CreatedApiKey:
         text = KEY_PREFIX + base64.urlsafe_b64encode(self._random_bytes(_KEY_BYTES)).decode().rstrip("=")
-        key = replace(key, hint=text[:_HINT_LETTERS] + "…")
-        await keys.insert(tx, key, key_sha256=_sha256(text.encode()))
-        return MadeKey(key, text)
+        key = replace(key, hint=text[:_HINT_LENGTH] + "…")
+        await api_keys.insert(tx, key, key_sha256=_sha256(text.encode()))
+        return CreatedApiKey(key, text)
 
 
-async def _check_tenant(tx: Transaction, tenant_id: TenantId) -> None:
+async def _require_tenant(tx: Transaction, tenant_id: TenantId) -> None:
     if await tenants.read(tx, tenant_id) is None:
-        raise NotFound("tenant", show_id(Prefix.TENANT, tenant_id))
+        raise NotFound("tenant", format_id(Prefix.TENANT, tenant_id))
 
 
 async def _read(tx: Transaction, tenant_id: TenantId, key_id: KeyId, *, lock: bool = False) -> ApiKey:
-    key = await keys.read(tx, tenant_id, key_id, lock=lock)
+    key = await api_keys.read(tx, tenant_id, key_id, lock=lock)
     if key is None:
-        raise NotFound("key", show_id(Prefix.KEY, key_id))
+        raise NotFound("key", format_id(Prefix.KEY, key_id))
     return key
 
 
-def _refuse_unless_current(key: ApiKey, *, now: datetime) -> None:
-    shown = show_id(Prefix.KEY, key.id)
+def _refuse_superseded(key: ApiKey, *, now: datetime) -> None:
+    shown = format_id(Prefix.KEY, key.id)
     if key.replaced_by is not None:
-        successor = show_id(Prefix.KEY, key.replaced_by)
+        successor = format_id(Prefix.KEY, key.replaced_by)
         raise Conflict(f"The key {shown} was rotated already: {successor} has taken its place.")
     if key.ended_at(now) is not None:
         raise Conflict(f"The key {shown} has ended. Make a new one.")
 
 
-def _told(key: ApiKey) -> dict[str, Any]:
+def _build_audit_details(key: ApiKey) -> dict[str, Any]:
     """What the audit tells of a new key."""
     return {
-        "key_id": show_id(Prefix.KEY, key.id),
+        "key_id": format_id(Prefix.KEY, key.id),
         "name": key.name,
         "hint": key.hint,
-        "scopes": [str(scope) for scope in in_order(key.scopes)],
+        "scopes": [str(scope) for scope in sort_scopes(key.scopes)],
         "expires_at": None if key.expires_at is None else key.expires_at.isoformat(),
         "requests_per_second": key.requests_per_second,
     }
 
 
-def _entry(key: ApiKey, what: str, actor: Actor, **details: Any) -> Entry:
-    return Entry(key.tenant_id, what, actor.name, at=key.created_at, details=details, address=actor.address)
+def _build_entry(key: ApiKey, action: str, actor: Actor, **details: Any) -> JournalEntry:
+    return JournalEntry(
+        key.tenant_id, action, actor.name, at=key.created_at, details=details, address=actor.address
+    )
 
 
 def _sha256(text: bytes) -> bytes:

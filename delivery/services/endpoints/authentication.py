@@ -7,30 +7,37 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from delivery.credentials import BadCredentials, OAuth2, read_credentials, read_written, shown_of, written
-from delivery.endpoints.terms import checked_address
-from delivery.errors import Invalid
-from delivery.secrets import auth_context
+from delivery.destinations.http.auth import (
+    BadCredentials,
+    OAuth2,
+    decode_credentials,
+    encode_credentials,
+    parse_credentials,
+    redact_credentials,
+)
+from delivery.domain.errors import Invalid
+from delivery.domain.secret_box import build_auth_context
+from delivery.services.endpoints.validation import validate_target_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from delivery.credentials import Credentials
-    from delivery.endpoints.terms import EndpointTerms
-    from delivery.model import Endpoint
-    from delivery.secrets import SecretBox
+    from delivery.destinations.http.auth import Credentials
+    from delivery.domain.model import Endpoint
+    from delivery.domain.secret_box import SecretBox
+    from delivery.services.endpoints.validation import EndpointConfig
 
 
-def checked_auth(asked: Mapping[str, object] | None, terms: EndpointTerms) -> Credentials | None:
+def validate_auth(requested: Mapping[str, object] | None, config: EndpointConfig) -> Credentials | None:
     """The credentials that are asked for; raises Invalid."""
-    if asked is None:
+    if requested is None:
         return None
     try:
-        credentials = read_credentials(dict(asked))
+        credentials = parse_credentials(dict(requested))
     except BadCredentials as error:
         raise Invalid("auth" if error.field is None else f"auth.{error.field}", error.why) from None
     if isinstance(credentials, OAuth2):
-        normal = checked_address(credentials.token_url, terms, field_name="auth.token_url")
+        normal = validate_target_url(credentials.token_url, config, field_name="auth.token_url")
         return msgspec.structs.replace(credentials, token_url=normal)
     return credentials
 
@@ -39,16 +46,16 @@ def with_auth(box: SecretBox, endpoint: Endpoint, credentials: Credentials | Non
     """The endpoint with these credentials sealed into it; as it was when they are the ones it has."""
     if credentials is None:
         return replace(endpoint, auth=None, sealed_auth=None)
-    context = auth_context(endpoint.tenant_id, endpoint.id)
+    context = build_auth_context(endpoint.tenant_id, endpoint.id)
     if endpoint.sealed_auth is not None:
         opened = box.open(endpoint.sealed_auth, context=context)
-        if read_written(opened) == credentials:
+        if decode_credentials(opened) == credentials:
             return endpoint
-    sealed = box.seal(written(credentials), context=context)
-    return replace(endpoint, auth=shown_of(credentials), sealed_auth=sealed)
+    sealed = box.seal(encode_credentials(credentials), context=context)
+    return replace(endpoint, auth=redact_credentials(credentials), sealed_auth=sealed)
 
 
-def refuse_two_authorizations(endpoint: Endpoint, *, named: str) -> None:
+def refuse_two_authorizations(endpoint: Endpoint, *, field_name: str) -> None:
     """Raise Invalid, for what was `named`, when a custom header is the one that the authentication sets."""
     if endpoint.auth is not None and any(name.lower() == "authorization" for name in endpoint.header_names):
-        raise Invalid(named, "The endpoint's auth sets the header Authorization: have one or the other.")
+        raise Invalid(field_name, "The endpoint's auth sets the header Authorization: have one or the other.")

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from delivery.endpoints.limits import shown_limits
+from delivery.services.endpoints.limits import serialize_limits
 
 if TYPE_CHECKING:
-    from delivery.model import Endpoint
+    from delivery.domain.model import Endpoint
 
 
-def differences(before: Endpoint, after: Endpoint) -> list[str]:
+def list_changed_fields(before: Endpoint, after: Endpoint) -> list[str]:
     """The names, as the doors have them, of what is different, in the order of the alphabet."""
-    was, is_ = _settings(before), _settings(after)
+    was, is_ = _collect_settings(before), _collect_settings(after)
     return sorted(name for name in was if was[name] != is_[name])
 
 
-def told(before: Endpoint, after: Endpoint) -> dict[str, Any]:
+def describe_change(before: Endpoint, after: Endpoint) -> dict[str, Any]:
     """What the journal tells of a change. What decides what was sent is told whole."""
-    details: dict[str, Any] = {"fields": differences(before, after)}
+    details: dict[str, Any] = {"fields": list_changed_fields(before, after)}
     if before.filter != after.filter:
         details["filter"] = {"was": list(before.filter), "is": list(after.filter)}
     if before.channels != after.channels:
@@ -31,7 +31,7 @@ def told(before: Endpoint, after: Endpoint) -> dict[str, Any]:
     return details
 
 
-def _settings(endpoint: Endpoint) -> dict[str, object]:
+def _collect_settings(endpoint: Endpoint) -> dict[str, object]:
     return {
         "url": endpoint.url,
         "description": endpoint.description,
@@ -45,5 +45,5 @@ def _settings(endpoint: Endpoint) -> dict[str, object]:
         "payload": endpoint.payload,
         "schedule": endpoint.schedule,
         "timeout_seconds": endpoint.timeout,
-        **shown_limits(endpoint.limits),
+        **serialize_limits(endpoint.limits),
     }

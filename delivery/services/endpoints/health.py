@@ -6,24 +6,24 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from delivery.holding import Situation, hold_of
-from delivery.ledger.health import Standing
-from delivery.model import EndpointState
+from delivery.domain.holds import EndpointStatus, find_hold
+from delivery.domain.model import EndpointState
+from delivery.ledger.queue.endpoint_health import EndpointHealthRow
 from retries.breaker import BreakerState
-from retries.health import SILENCE, Health
+from retries.health import MIN_FAILURE_GAP, Health
 from retries.limit import InFlightLimit
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from delivery.ledger.endpoint_figures import Backlog, Owed, Recent
-    from delivery.model import Endpoint, Held
-    from retries.health import HealthTerms
+    from delivery.domain.model import ActiveHold, Endpoint
+    from delivery.ledger.stats.endpoint_stats import EndpointBacklog, OwedDelivery, RecentAttempts
+    from retries.health import HealthConfig
 
-RECENT: Final = timedelta(hours=1)
-MOST_SAMPLED: Final = 10_000
-MOST_DUE: Final = 1_000
-MANY_FAILED: Final = 5
+RECENT_WINDOW: Final = timedelta(hours=1)
+MAX_SAMPLED: Final = 10_000
+MAX_DUE_COUNTED: Final = 1_000
+MIN_FAILURES_TO_FLAG: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,33 +36,33 @@ class EndpointHealth:
     """
 
     endpoint: Endpoint
-    standing: Standing
-    limit: int
-    most: int
-    hold: Held | None
+    record: EndpointHealthRow
+    in_flight_limit: int
+    max_in_flight: int
+    hold: ActiveHold | None
     held: int
-    oldest_held: Owed | None
+    oldest_held: OwedDelivery | None
     waiting: int
     disabled_at: datetime | None
-    recent: Recent
+    recent: RecentAttempts
     bounded: bool = False
 
     @property
     def probe_at(self) -> datetime | None:
         """When a probe may go; None while the breaker is closed, or a probe on its way."""
-        breaker = self.standing.health.breaker
+        breaker = self.record.health.breaker
         return breaker.probe_at if breaker.state is BreakerState.OPEN else None
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class EndpointSummary:
     """How an endpoint does, as a list tells it.
 
     `hold` is what holds something that is due, `held` counts that, up to MOST_DUE.
     """
 
     breaker: BreakerState
-    hold: Held | None
+    hold: ActiveHold | None
     held: int
     in_flight: int
     last_succeeded_at: datetime | None
@@ -72,7 +72,7 @@ class Glance:
     @property
     def is_failing(self) -> bool:
         """Whether so many have failed with no success between them that it should be looked at."""
-        return self.failed >= MANY_FAILED
+        return self.failed >= MIN_FAILURES_TO_FLAG
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,46 +81,57 @@ class EnablePreview:
 
     endpoint: Endpoint
     held: int
-    oldest: Owed | None
-    newest: Owed | None
-    at_first: int
-    up_to: int
+    oldest: OwedDelivery | None
+    newest: OwedDelivery | None
+    initial_in_flight: int
+    max_in_flight: int
     bounded: bool = False
 
 
-def assemble(
-    endpoint: Endpoint, known: Standing | None, backlog: Backlog, recent: Recent, defaults: HealthTerms
+def build_health(
+    endpoint: Endpoint,
+    stored_record: EndpointHealthRow | None,
+    backlog: EndpointBacklog,
+    recent: RecentAttempts,
+    defaults: HealthConfig,
 ) -> EndpointHealth:
     """Put an endpoint's health together from what the ledger knows at one moment."""
-    terms = endpoint.limits.terms(defaults)
-    standing = known or _fresh(endpoint, terms)
-    hold = hold_of(_situation(endpoint, standing, now=backlog.now), in_flight=terms.in_flight)
+    terms = endpoint.limits.apply_defaults(defaults)
+    standing = stored_record or _create_default_record(endpoint, terms)
+    hold = find_hold(
+        _build_status(endpoint, standing, now=backlog.now), default_in_flight=terms.max_in_flight
+    )
     return EndpointHealth(
         endpoint=endpoint,
-        standing=standing,
-        limit=min(standing.health.limit.now, terms.in_flight),
-        most=terms.in_flight,
+        record=standing,
+        in_flight_limit=min(standing.health.limit.now, terms.max_in_flight),
+        max_in_flight=terms.max_in_flight,
         hold=hold,
         held=0 if hold is None else backlog.due,
         oldest_held=None if hold is None else backlog.oldest_due,
         waiting=backlog.waiting,
-        disabled_at=_disabled_at(endpoint, standing.health, terms, now=backlog.now),
+        disabled_at=_compute_disabled_at(endpoint, standing.health, terms, now=backlog.now),
         recent=recent,
         bounded=backlog.bounded,
     )
 
 
-def glance(
-    endpoint: Endpoint, known: Standing | None, due: int, defaults: HealthTerms, *, now: datetime
-) -> Glance:
+def build_summary(
+    endpoint: Endpoint,
+    stored_record: EndpointHealthRow | None,
+    due: int,
+    defaults: HealthConfig,
+    *,
+    now: datetime,
+) -> EndpointSummary:
     """Put together what a list tells of an endpoint."""
-    terms = endpoint.limits.terms(defaults)
-    standing = known or _fresh(endpoint, terms)
-    hold = hold_of(_situation(endpoint, standing, now=now), in_flight=terms.in_flight)
-    return Glance(
+    terms = endpoint.limits.apply_defaults(defaults)
+    standing = stored_record or _create_default_record(endpoint, terms)
+    hold = find_hold(_build_status(endpoint, standing, now=now), default_in_flight=terms.max_in_flight)
+    return EndpointSummary(
         breaker=standing.health.breaker.state,
         hold=hold if due else None,
-        held=0 if hold is None else min(due, MOST_DUE),
+        held=0 if hold is None else min(due, MAX_DUE_COUNTED),
         in_flight=standing.in_flight,
         last_succeeded_at=standing.health.last_succeeded_at,
         last_failed_at=standing.health.last_failed_at,
@@ -128,52 +139,57 @@ def glance(
     )
 
 
-def preview(
-    endpoint: Endpoint, known: Standing | None, backlog: Backlog, defaults: HealthTerms
+def build_enable_preview(
+    endpoint: Endpoint,
+    stored_record: EndpointHealthRow | None,
+    backlog: EndpointBacklog,
+    defaults: HealthConfig,
 ) -> EnablePreview:
     """Tell what enabling would do; to an active endpoint it does nothing."""
-    terms = endpoint.limits.terms(defaults)
+    terms = endpoint.limits.apply_defaults(defaults)
     if endpoint.state is EndpointState.ACTIVE:
-        now = (known or _fresh(endpoint, terms)).health.limit.now
-        return EnablePreview(endpoint, 0, None, None, min(now, terms.in_flight), terms.in_flight)
-    at_first = InFlightLimit.ramp().now
+        now = (stored_record or _create_default_record(endpoint, terms)).health.limit.now
+        return EnablePreview(endpoint, 0, None, None, min(now, terms.max_in_flight), terms.max_in_flight)
+    at_first = InFlightLimit.start_ramp().now
     return EnablePreview(
         endpoint,
         backlog.waiting,
         backlog.oldest,
         backlog.newest,
-        at_first=at_first,
-        up_to=terms.in_flight,
+        initial_in_flight=at_first,
+        max_in_flight=terms.max_in_flight,
         bounded=backlog.bounded,
     )
 
 
-def _situation(endpoint: Endpoint, standing: Standing, *, now: datetime) -> Situation:
-    return Situation(
+def _build_status(endpoint: Endpoint, record: EndpointHealthRow, *, now: datetime) -> EndpointStatus:
+    return EndpointStatus(
         state=endpoint.state,
         state_reason=endpoint.state_reason,
         state_actor=endpoint.state_actor,
         state_changed_at=endpoint.state_changed_at,
-        health=standing.health,
-        in_flight=standing.in_flight,
-        most=endpoint.limits.in_flight,
+        health=record.health,
+        in_flight=record.in_flight,
+        max_in_flight=endpoint.limits.in_flight,
         rate=endpoint.limits.rate,
-        next_at=standing.next_at,
+        next_at=record.next_at,
         now=now,
     )
 
 
-def _disabled_at(endpoint: Endpoint, health: Health, terms: HealthTerms, *, now: datetime) -> datetime | None:
+def _compute_disabled_at(
+    endpoint: Endpoint, health: Health, config: HealthConfig, *, now: datetime
+) -> datetime | None:
     if endpoint.state is not EndpointState.ACTIVE or health.failing_since is None:
         return None
     # After a longer silence than that the next failure is a first one again.
-    silence = max(terms.disable_after, SILENCE)
+    silence = max(config.disable_after, MIN_FAILURE_GAP)
     if health.last_failed_at is not None and now - health.last_failed_at > silence:
         return None
-    return health.failing_since + terms.disable_after
+    return health.failing_since + config.disable_after
 
 
-def _fresh(endpoint: Endpoint, terms: HealthTerms) -> Standing:
+def _create_default_record(endpoint: Endpoint, config: HealthConfig) -> EndpointHealthRow:
     """What an endpoint has of which nothing is written yet: one that an older release has made."""
-    health = Health.fresh(endpoint.created_at, most=terms.in_flight)
-    return Standing(endpoint.id, health, in_flight=0, probe_id=None, next_at=None)
+    health = Health.fresh(endpoint.created_at, max_in_flight=config.max_in_flight)
+    return EndpointHealthRow(endpoint.id, health, in_flight=0, probe_id=None, next_at=None)

@@ -5,29 +5,35 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from delivery.certificates import BadCertificate, read_identity, read_written, shown_of, written
-from delivery.errors import Invalid
-from delivery.secrets import identity_context
+from delivery.destinations.http.client_certificate import (
+    BadCertificate,
+    decode_identity,
+    describe_identity,
+    encode_identity,
+    parse_identity,
+)
+from delivery.domain.errors import Invalid
+from delivery.domain.secret_box import build_identity_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from delivery.certificates import ClientIdentity
-    from delivery.model import Endpoint
-    from delivery.secrets import SecretBox
+    from delivery.destinations.http.client_certificate import ClientIdentity
+    from delivery.domain.model import Endpoint
+    from delivery.domain.secret_box import SecretBox
 
 _FIELD = "client_certificate"
 
 
-def checked_identity(asked: Mapping[str, str] | None, *, now: datetime) -> ClientIdentity | None:
+def validate_identity(requested: Mapping[str, str] | None, *, now: datetime) -> ClientIdentity | None:
     """The certificate and key that are asked for; raises Invalid."""
-    if asked is None:
+    if requested is None:
         return None
-    if asked.keys() != {"certificate", "private_key"}:
+    if requested.keys() != {"certificate", "private_key"}:
         raise Invalid(_FIELD, "takes certificate and private_key, and nothing else")
     try:
-        return read_identity(asked["certificate"], asked["private_key"], now=now)
+        return parse_identity(requested["certificate"], requested["private_key"], now=now)
     except BadCertificate as error:
         raise Invalid(f"{_FIELD}.{error.field}", error.why) from None
 
@@ -36,16 +42,16 @@ def with_identity(box: SecretBox, endpoint: Endpoint, identity: ClientIdentity |
     """The endpoint with this identity sealed into it; as it was when it is the one that it has."""
     if identity is None:
         return replace(endpoint, client_certificate=None, sealed_identity=None)
-    context = identity_context(endpoint.tenant_id, endpoint.id)
+    context = build_identity_context(endpoint.tenant_id, endpoint.id)
     if endpoint.sealed_identity is not None:
         opened = box.open(endpoint.sealed_identity, context=context)
-        if read_written(opened) == identity:
+        if decode_identity(opened) == identity:
             return endpoint
-    sealed = box.seal(written(identity), context=context)
-    return replace(endpoint, client_certificate=shown_of(identity), sealed_identity=sealed)
+    sealed = box.seal(encode_identity(identity), context=context)
+    return replace(endpoint, client_certificate=describe_identity(identity), sealed_identity=sealed)
 
 
-def refuse_without_tls(endpoint: Endpoint, *, named: str) -> None:
+def refuse_without_tls(endpoint: Endpoint, *, field_name: str) -> None:
     """Raise Invalid, for what was `named`, when there is a certificate and nobody will ask for it."""
     if endpoint.client_certificate is not None and not endpoint.url.startswith("https:"):
-        raise Invalid(named, "A client certificate is shown over https only.")
+        raise Invalid(field_name, "A client certificate is shown over https only.")

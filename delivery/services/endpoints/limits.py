@@ -7,137 +7,145 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from delivery.checks import field
-from delivery.errors import Invalid
-from retries.policy import check_permanent
+from delivery.domain.errors import Invalid
+from delivery.domain.validation import validating_field
+from retries.policy import check_permanent_status
 from retries.rate import RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from delivery.model import EndpointLimits
-    from retries.breaker import BreakerTerms
+    from delivery.domain.model import EndpointLimits
+    from retries.breaker import BreakerConfig
 
 # By the names that the doors have.
-LIMITS: Final = ("in_flight_max", "rate_limit", "breaker", "disable_after_hours", "permanent_statuses")
-MOST_IN_FLIGHT: Final = 1_000
-MOST_AT_A_RATE: Final = 100_000
-LONGEST_RATE: Final = timedelta(days=1)
-LONGEST_FAILING: Final = timedelta(hours=8_760)
-MOST_STATUSES: Final = 100
+LIMIT_FIELDS: Final = ("in_flight_max", "rate_limit", "breaker", "disable_after_hours", "permanent_statuses")
+MAX_IN_FLIGHT: Final = 1_000
+MAX_RATE_LIMIT: Final = 100_000
+MAX_RATE_PERIOD: Final = timedelta(days=1)
+MAX_DISABLE_AFTER: Final = timedelta(hours=8_760)
+MAX_PERMANENT_STATUSES: Final = 100
 _HOUR: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class BreakerField:
     """One number of a breaker: the name it has in BreakerTerms, and its bounds.
 
     A whole number is at least 1, a time at least `least` seconds, the others are more than 0.
     """
 
     name: str
-    most: int
-    whole: bool = False
-    time: bool = False
-    least: float = 0.0
+    maximum: int
+    is_integer: bool = False
+    is_duration: bool = False
+    minimum: float = 0.0
 
 
 # The bounds are those of the operator's WAYBILL_BREAKER_… settings.
-BREAKER: Final[Mapping[str, Term]] = {
-    "consecutive_failures": Term("consecutive", 100_000, whole=True),
-    "failure_ratio": Term("ratio", 1),
-    "minimum_requests": Term("minimum", 100_000, whole=True),
-    "window_seconds": Term("window", 3_600, time=True, least=1),
-    "cool_down_seconds": Term("cool_down", 3_600, time=True, least=0.1),
-    "longest_cool_down_seconds": Term("longest_cool_down", 3_600, time=True, least=0.1),
+BREAKER_FIELDS: Final[Mapping[str, BreakerField]] = {
+    "consecutive_failures": BreakerField("consecutive", 100_000, is_integer=True),
+    "failure_ratio": BreakerField("ratio", 1),
+    "minimum_requests": BreakerField("minimum", 100_000, is_integer=True),
+    "window_seconds": BreakerField("window", 3_600, is_duration=True, minimum=1),
+    "cool_down_seconds": BreakerField("cool_down", 3_600, is_duration=True, minimum=0.1),
+    "longest_cool_down_seconds": BreakerField("longest_cool_down", 3_600, is_duration=True, minimum=0.1),
 }
 
 
-def checked_limits(asked: Mapping[str, Any], defaults: BreakerTerms) -> dict[str, Any]:
+def validate_limits(requested: Mapping[str, Any], defaults: BreakerConfig) -> dict[str, Any]:
     """What was asked for of the limits, by the names of an EndpointLimits' fields."""
     checked: dict[str, Any] = {}
-    if "in_flight_max" in asked:
-        checked["in_flight"] = _in_flight(asked["in_flight_max"])
-    if "rate_limit" in asked:
-        checked["rate"] = _rate(asked["rate_limit"])
-    if "breaker" in asked:
-        checked["breaker"] = _breaker(asked["breaker"] or {}, defaults)
-    if "disable_after_hours" in asked:
-        checked["disable_after"] = _disable_after(asked["disable_after_hours"])
-    if "permanent_statuses" in asked:
-        checked["permanent"] = _permanent(asked["permanent_statuses"])
+    if "in_flight_max" in requested:
+        checked["in_flight"] = _validate_in_flight(requested["in_flight_max"])
+    if "rate_limit" in requested:
+        checked["rate"] = _validate_rate(requested["rate_limit"])
+    if "breaker" in requested:
+        checked["breaker"] = _validate_breaker(requested["breaker"] or {}, defaults)
+    if "disable_after_hours" in requested:
+        checked["disable_after"] = _validate_disable_after(requested["disable_after_hours"])
+    if "permanent_statuses" in requested:
+        checked["permanent"] = _validate_permanent_statuses(requested["permanent_statuses"])
     return checked
 
 
-def shown_limits(limits: EndpointLimits) -> dict[str, Any]:
+def serialize_limits(limits: EndpointLimits) -> dict[str, Any]:
     """The limits as they were asked for; null is the operator's default."""
     rate, disable_after = limits.rate, limits.disable_after
     breaker = {
-        name: limits.breaker[term.name] for name, term in BREAKER.items() if term.name in limits.breaker
+        name: limits.breaker[term.name]
+        for name, term in BREAKER_FIELDS.items()
+        if term.name in limits.breaker
     }
     return {
         "in_flight_max": limits.in_flight,
         "rate_limit": None
         if rate is None
-        else {"limit": rate.limit, "per_seconds": _plain(rate.per.total_seconds())},
-        "breaker": {name: _plain(value) for name, value in breaker.items()} or None,
-        "disable_after_hours": None if disable_after is None else _plain(disable_after / _HOUR),
+        else {"limit": rate.limit, "per_seconds": _simplify_number(rate.per.total_seconds())},
+        "breaker": {name: _simplify_number(value) for name, value in breaker.items()} or None,
+        "disable_after_hours": None if disable_after is None else _simplify_number(disable_after / _HOUR),
         "permanent_statuses": list(limits.permanent),
     }
 
 
-def _in_flight(most: int | None) -> int | None:
-    return None if most is None else _whole("in_flight_max", most, most=MOST_IN_FLIGHT)
+def _validate_in_flight(limit: int | None) -> int | None:
+    return None if limit is None else _validate_integer("in_flight_max", limit, maximum=MAX_IN_FLIGHT)
 
 
-def _rate(rate: Mapping[str, Any] | None) -> RateLimit | None:
+def _validate_rate(rate: Mapping[str, Any] | None) -> RateLimit | None:
     if rate is None:
         return None
     return RateLimit(
-        _whole("rate_limit.limit", rate["limit"], most=MOST_AT_A_RATE),
-        _time("rate_limit.per_seconds", rate["per_seconds"], timedelta(seconds=1), longest=LONGEST_RATE),
+        _validate_integer("rate_limit.limit", rate["limit"], maximum=MAX_RATE_LIMIT),
+        _validate_duration(
+            "rate_limit.per_seconds", rate["per_seconds"], timedelta(seconds=1), maximum=MAX_RATE_PERIOD
+        ),
     )
 
 
-def _disable_after(hours: float | None) -> timedelta | None:
-    return None if hours is None else _time("disable_after_hours", hours, _HOUR, longest=LONGEST_FAILING)
+def _validate_disable_after(hours: float | None) -> timedelta | None:
+    return (
+        None
+        if hours is None
+        else _validate_duration("disable_after_hours", hours, _HOUR, maximum=MAX_DISABLE_AFTER)
+    )
 
 
-def _permanent(statuses: Sequence[int]) -> tuple[int, ...]:
-    if len(statuses) > MOST_STATUSES:
+def _validate_permanent_statuses(statuses: Sequence[int]) -> tuple[int, ...]:
+    if len(statuses) > MAX_PERMANENT_STATUSES:
         raise Invalid(
-            "permanent_statuses", f"must have at most {MOST_STATUSES} statuses, not {len(statuses)}"
+            "permanent_statuses", f"must have at most {MAX_PERMANENT_STATUSES} statuses, not {len(statuses)}"
         )
     for position, status in enumerate(statuses):
-        with field(f"permanent_statuses.{position}"):
-            check_permanent(status)
+        with validating_field(f"permanent_statuses.{position}"):
+            check_permanent_status(status)
     return tuple(dict.fromkeys(statuses))
 
 
-def _breaker(asked: Mapping[str, float | None], defaults: BreakerTerms) -> dict[str, float]:
+def _validate_breaker(requested: Mapping[str, float | None], defaults: BreakerConfig) -> dict[str, float]:
     own: dict[str, float] = {}
-    for name, value in asked.items():
-        if (term := BREAKER.get(name)) is None:
-            raise Invalid(f"breaker.{name}", f"is not one of {', '.join(BREAKER)}")
+    for name, value in requested.items():
+        if (term := BREAKER_FIELDS.get(name)) is None:
+            raise Invalid(f"breaker.{name}", f"is not one of {', '.join(BREAKER_FIELDS)}")
         if value is not None:
-            own[term.name] = _of_breaker(f"breaker.{name}", term, value)
+            own[term.name] = _validate_breaker_field(f"breaker.{name}", term, value)
     _check_cool_downs(own, defaults)
     return own
 
 
-def _of_breaker(name: str, term: Term, value: float) -> float:
-    if term.whole:
-        return _whole(name, value, most=term.most)
-    if term.time:
-        if not term.least <= value <= term.most:
-            raise Invalid(name, f"must be from {term.least:g} to {term.most} seconds")
-        return _plain(value)
-    if not 0 < value <= term.most:
-        raise Invalid(name, f"must be more than 0 and at most {term.most}")
+def _validate_breaker_field(name: str, spec: BreakerField, value: float) -> float:
+    if spec.is_integer:
+        return _validate_integer(name, value, maximum=spec.maximum)
+    if spec.is_duration:
+        if not spec.minimum <= value <= spec.maximum:
+            raise Invalid(name, f"must be from {spec.minimum:g} to {spec.maximum} seconds")
+        return _simplify_number(value)
+    if not 0 < value <= spec.maximum:
+        raise Invalid(name, f"must be more than 0 and at most {spec.maximum}")
     return value
 
 
-def _check_cool_downs(own: Mapping[str, float], defaults: BreakerTerms) -> None:
+def _check_cool_downs(own: Mapping[str, float], defaults: BreakerConfig) -> None:
     """The first cool-down must not be longer than the longest. What the operator has set is not judged."""
     if "cool_down" not in own and "longest_cool_down" not in own:
         return
@@ -155,19 +163,19 @@ def _check_cool_downs(own: Mapping[str, float], defaults: BreakerTerms) -> None:
     )
 
 
-def _whole(name: str, value: float, *, most: int) -> int:
-    if not isinstance(value, int) or not 1 <= value <= most:
-        raise Invalid(name, f"must be a whole number from 1 to {most}")
+def _validate_integer(name: str, value: float, *, maximum: int) -> int:
+    if not isinstance(value, int) or not 1 <= value <= maximum:
+        raise Invalid(name, f"must be a whole number from 1 to {maximum}")
     return value
 
 
-def _time(name: str, value: float, unit: timedelta, *, longest: timedelta) -> timedelta:
+def _validate_duration(name: str, value: float, unit: timedelta, *, maximum: timedelta) -> timedelta:
     # Compared as they come, before they can be too large for a timedelta; what rounds to nothing is nothing.
-    if 0 < value <= longest / unit and (time := value * unit):
+    if 0 < value <= maximum / unit and (time := value * unit):
         return time
-    raise Invalid(name, f"must be more than 0 and at most {longest / unit:g}")
+    raise Invalid(name, f"must be more than 0 and at most {maximum / unit:g}")
 
 
-def _plain(value: float) -> float:
+def _simplify_number(value: float) -> float:
     """A number as a person would write it: 5, not 5.0."""
     return int(value) if math.isfinite(value) and float(value).is_integer() else value

@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, TypedDict
 
 import msgspec
 
-from delivery.model import SealedSecret, SecretId, new_id
-from delivery.secrets import headers_context, secret_context
+from delivery.domain.model import SealedSecret, SecretId, new_id
+from delivery.domain.secret_box import build_headers_context, build_secret_context
 from signing import Ed25519Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from delivery.model import Endpoint, EndpointId, TenantId
-    from delivery.secrets import SecretBox
+    from delivery.domain.model import Endpoint, EndpointId, TenantId
+    from delivery.domain.secret_box import SecretBox
     from signing import Secret
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class NewSecret:
+class CreatedSecret:
     """A secret that was just made. `text` is told once; None for ed25519, whose secret half only we need."""
 
-    kept: SealedSecret
+    secret: SealedSecret
     text: str | None
 
 
@@ -41,7 +41,9 @@ def seal_headers(
     """Seal custom headers for their endpoint; the names stay readable."""
     if not headers:
         return {"header_names": (), "sealed_headers": None}
-    sealed = box.seal(msgspec.json.encode(dict(headers)), context=headers_context(tenant_id, endpoint_id))
+    sealed = box.seal(
+        msgspec.json.encode(dict(headers)), context=build_headers_context(tenant_id, endpoint_id)
+    )
     return {"header_names": tuple(headers), "sealed_headers": sealed}
 
 
@@ -49,11 +51,11 @@ def open_headers(box: SecretBox, endpoint: Endpoint) -> dict[str, str]:
     """An endpoint's custom headers with their values; raises SecretUnreadable."""
     if endpoint.sealed_headers is None:
         return {}
-    opened = box.open(endpoint.sealed_headers, context=headers_context(endpoint.tenant_id, endpoint.id))
+    opened = box.open(endpoint.sealed_headers, context=build_headers_context(endpoint.tenant_id, endpoint.id))
     return msgspec.json.decode(opened, type=dict[str, str])
 
 
-def seal_secret(box: SecretBox, endpoint: Endpoint, secret: Secret, *, now: datetime) -> NewSecret:
+def seal_secret(box: SecretBox, endpoint: Endpoint, secret: Secret, *, now: datetime) -> CreatedSecret:
     """Seal a secret for its endpoint, as the newest one."""
     pair = secret if isinstance(secret, Ed25519Secret) else None
     revealed = secret.reveal()
@@ -62,10 +64,10 @@ def seal_secret(box: SecretBox, endpoint: Endpoint, secret: Secret, *, now: date
         endpoint_id=endpoint.id,
         tenant_id=endpoint.tenant_id,
         signature=endpoint.signature,
-        sealed=box.seal(revealed.encode(), context=secret_context(endpoint.tenant_id, endpoint.id)),
+        sealed=box.seal(revealed.encode(), context=build_secret_context(endpoint.tenant_id, endpoint.id)),
         key_id=secret.key_id,
-        public_key=None if pair is None else pair.public.text(),
+        public_key=None if pair is None else pair.public.to_text(),
         created_at=now,
         not_after=None,
     )
-    return NewSecret(kept, revealed if pair is None else None)
+    return CreatedSecret(kept, revealed if pair is None else None)

@@ -14,17 +14,17 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from delivery.errors import Conflict
-from delivery.model import EndpointState, Prefix, show_id
+from delivery.domain.errors import Conflict
+from delivery.domain.model import EndpointState, Prefix, format_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from delivery.model import Endpoint
+    from delivery.domain.model import Endpoint
 
 
-class Move(StrEnum):
+class StateTransition(StrEnum):
     """What a person may do to an endpoint's state; each is the journal's word for it."""
 
     PAUSE = "endpoint.paused"
@@ -33,43 +33,43 @@ class Move(StrEnum):
     ENABLE = "endpoint.enabled"
 
 
-_AIMS: Final[Mapping[Move, EndpointState]] = {
-    Move.PAUSE: EndpointState.PAUSED,
-    Move.RESUME: EndpointState.ACTIVE,
-    Move.DISABLE: EndpointState.DISABLED,
-    Move.ENABLE: EndpointState.ACTIVE,
+_TARGET_STATES: Final[Mapping[StateTransition, EndpointState]] = {
+    StateTransition.PAUSE: EndpointState.PAUSED,
+    StateTransition.RESUME: EndpointState.ACTIVE,
+    StateTransition.DISABLE: EndpointState.DISABLED,
+    StateTransition.ENABLE: EndpointState.ACTIVE,
 }
-_REFUSED: Final[Mapping[tuple[Move, EndpointState], str]] = {
+_REFUSALS: Final[Mapping[tuple[StateTransition, EndpointState], str]] = {
     (
-        Move.PAUSE,
+        StateTransition.PAUSE,
         EndpointState.DISABLED,
     ): "disabled: nothing goes out to it anyway. To pause it, enable it first",
-    (Move.RESUME, EndpointState.DISABLED): "disabled, not paused. Enable it",
-    (Move.ENABLE, EndpointState.PAUSED): "paused, not disabled. Resume it",
+    (StateTransition.RESUME, EndpointState.DISABLED): "disabled, not paused. Enable it",
+    (StateTransition.ENABLE, EndpointState.PAUSED): "paused, not disabled. Resume it",
 }
-_WAYS_ON: Final[Mapping[EndpointState, str]] = {
+_NEXT_ACTIONS: Final[Mapping[EndpointState, str]] = {
     EndpointState.DISABLED: "enable",
     EndpointState.PAUSED: "resume",
 }
 
 
-def check_move(endpoint: Endpoint, move: Move) -> None:
+def check_transition(endpoint: Endpoint, transition: StateTransition) -> None:
     """Raise Conflict, which says how to go on, for a move that this endpoint's state forbids."""
-    if (refused := _REFUSED.get((move, endpoint.state))) is not None:
-        shown = show_id(Prefix.ENDPOINT, endpoint.id)
-        way_on = f"POST /v1/endpoints/{shown}/{_WAYS_ON[endpoint.state]}"
+    if (refused := _REFUSALS.get((transition, endpoint.state))) is not None:
+        shown = format_id(Prefix.ENDPOINT, endpoint.id)
+        way_on = f"POST /v1/endpoints/{shown}/{_NEXT_ACTIONS[endpoint.state]}"
         raise Conflict(f"The endpoint {shown} is {refused} ({way_on}).")
 
 
-def moved(
-    endpoint: Endpoint, move: Move, *, reason: str | None, actor: str, now: datetime
+def apply_transition(
+    endpoint: Endpoint, transition: StateTransition, *, reason: str | None, actor: str, now: datetime
 ) -> Endpoint | None:
     """The endpoint after this move; None: nothing changes. Raises Conflict.
 
     A new reason for the same state is its author's, while the state goes on since when it began.
     """
-    check_move(endpoint, move)
-    aim = _AIMS[move]
+    check_transition(endpoint, transition)
+    aim = _TARGET_STATES[transition]
     if endpoint.state is not aim:
         return replace(endpoint, state=aim, state_reason=reason, state_actor=actor, state_changed_at=now)
     if aim is EndpointState.ACTIVE or reason in {None, endpoint.state_reason}:

@@ -8,25 +8,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from delivery.catalogue.parts import ABOUT, HEADERS, TITLE, body, described, examples_of, schema_of
-from delivery.schemas import reads_alike, rebased
+from delivery.domain.json_schema import is_draft_7_compatible, rebase_schema
+from delivery.services.event_types.documents import (
+    DESCRIPTION,
+    HEADERS,
+    TITLE,
+    build_body_schema,
+    build_description,
+    build_examples,
+    parse_schema,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from delivery.catalogue.parts import Document
-    from delivery.ledger.event_types import EventType, Version
+    from delivery.ledger.records.event_types import EventType, EventTypeVersion
+    from delivery.services.event_types.documents import Document
 
 _SCHEMAS: Final = "#/components/schemas/"
 _CHANNEL: Final = "endpoint"
-_NEWER: Final = "application/schema+json;version=2020-12"
+_JSON_SCHEMA_2020_12: Final = "application/schema+json;version=2020-12"
 
 
-def asyncapi(types: Sequence[tuple[EventType, Version]], *, version: int) -> Document:
+def build_asyncapi(types: Sequence[tuple[EventType, EventTypeVersion]], *, version: int) -> Document:
     """Types with their newest versions as a document; `version` is the catalogue's."""
     return {
         "asyncapi": "3.0.0",
-        "info": {"title": TITLE, "version": str(version), "description": ABOUT},
+        "info": {"title": TITLE, "version": str(version), "description": DESCRIPTION},
         "defaultContentType": "application/json",
         "channels": {
             _CHANNEL: {
@@ -43,23 +51,23 @@ def asyncapi(types: Sequence[tuple[EventType, Version]], *, version: int) -> Doc
             }
         },
         "components": {
-            "messages": {one.name: _message(one, newest) for one, newest in types},
-            "schemas": {one.name: _schema(one.name, newest) for one, newest in types},
+            "messages": {one.name: _build_message(one, newest) for one, newest in types},
+            "schemas": {one.name: _build_schema(one.name, newest) for one, newest in types},
         },
     }
 
 
-def _schema(name: str, newest: Version) -> Document:
-    schema = schema_of(newest)
+def _build_schema(name: str, newest: EventTypeVersion) -> Document:
+    schema = parse_schema(newest)
     if isinstance(schema, bool):  # which may not stand here
         return {} if schema else {"not": {}}
-    if reads_alike(schema):
-        moved: Document = rebased(schema, _SCHEMAS + name)
+    if is_draft_7_compatible(schema):
+        moved: Document = rebase_schema(schema, _SCHEMAS + name)
         return moved
-    return {"schemaFormat": _NEWER, "schema": rebased(schema, f"{_SCHEMAS}{name}/schema")}
+    return {"schemaFormat": _JSON_SCHEMA_2020_12, "schema": rebase_schema(schema, f"{_SCHEMAS}{name}/schema")}
 
 
-def _message(one: EventType, newest: Version) -> Document:
+def _build_message(one: EventType, newest: EventTypeVersion) -> Document:
     told: Document = {
         "name": one.name,
         "title": one.name,
@@ -72,11 +80,11 @@ def _message(one: EventType, newest: Version) -> Document:
                 for name, (description, schema, _) in HEADERS.items()
             },
         },
-        "payload": _payload(one, newest),
+        "payload": _build_payload(one, newest),
     }
-    if described(one):
-        told["description"] = described(one)
-    examples = examples_of(newest)
+    if build_description(one):
+        told["description"] = build_description(one)
+    examples = build_examples(newest)
     if examples:
         headers = {name: example for name, (_, _, example) in HEADERS.items()}
         told["examples"] = [
@@ -86,9 +94,9 @@ def _message(one: EventType, newest: Version) -> Document:
     return told
 
 
-def _payload(one: EventType, newest: Version) -> Document:
-    alike = reads_alike(schema_of(newest))
-    payload = body(one.name, {"$ref": f"{_SCHEMAS}{one.name}{'' if alike else '/schema'}"})
+def _build_payload(one: EventType, newest: EventTypeVersion) -> Document:
+    alike = is_draft_7_compatible(parse_schema(newest))
+    payload = build_body_schema(one.name, {"$ref": f"{_SCHEMAS}{one.name}{'' if alike else '/schema'}"})
     if one.deprecated_at is not None:
         payload["deprecated"] = True
-    return payload if alike else {"schemaFormat": _NEWER, "schema": payload}
+    return payload if alike else {"schemaFormat": _JSON_SCHEMA_2020_12, "schema": payload}

@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from delivery.moments import exact
+from delivery.domain.durations import format_utc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from delivery.ledger.event_types import EventType, Version
+    from delivery.ledger.records.event_types import EventType, EventTypeVersion
 
 Document = dict[str, Any]
 
 TITLE: Final = "Events"
-ABOUT: Final = (
+DESCRIPTION: Final = (
     "What is sent to endpoints. Every delivery is signed as Standard Webhooks say: verify it before the body "
     "is read, and drop what came before under the same `webhook-id`."
 )
-_AT: Final = "2026-11-22T18:27:00.123Z"
+_EXAMPLE_TIMESTAMP: Final = "2026-11-22T18:27:00.123Z"
 
 # By name: a description, a schema and an example of each (https://www.standardwebhooks.com).
 HEADERS: Final[Mapping[str, tuple[str, Mapping[str, Any], Any]]] = {
@@ -41,7 +41,7 @@ HEADERS: Final[Mapping[str, tuple[str, Mapping[str, Any], Any]]] = {
 }
 
 
-def body(name: str, data: Document) -> Document:
+def build_body_schema(name: str, data: Document) -> Document:
     """The schema of a type's bodies, around that of their `data`."""
     return {
         "type": "object",
@@ -58,24 +58,27 @@ def body(name: str, data: Document) -> Document:
     }
 
 
-def schema_of(version: Version) -> Any:
+def parse_schema(version: EventTypeVersion) -> Any:
     """A version's schema; one that takes anything where it has none."""
     return {} if version.schema is None else json.loads(version.schema)
 
 
-def examples_of(version: Version) -> list[Document]:
+def build_examples(version: EventTypeVersion) -> list[Document]:
     """Bodies around a version's examples."""
-    return [{"type": version.name, "timestamp": _AT, "data": data} for data in json.loads(version.examples)]
+    return [
+        {"type": version.name, "timestamp": _EXAMPLE_TIMESTAMP, "data": data}
+        for data in json.loads(version.examples)
+    ]
 
 
-def described(one: EventType) -> str:
+def build_description(one: EventType) -> str:
     """What people are told of a type."""
-    return "\n\n".join(part for part in (one.description, _deprecated(one)) if part)
+    return "\n\n".join(part for part in (one.description, _describe_deprecation(one)) if part)
 
 
-def _deprecated(one: EventType) -> str:
+def _describe_deprecation(one: EventType) -> str:
     if one.deprecated_at is None:
         return ""
-    until = "" if one.deprecated_until is None else f" It comes until {exact(one.deprecated_until)}."
+    until = "" if one.deprecated_until is None else f" It comes until {format_utc(one.deprecated_until)}."
     instead = "" if one.replaced_by is None else f" Use `{one.replaced_by}`."
-    return f"Deprecated since {exact(one.deprecated_at)}.{until}{instead}"
+    return f"Deprecated since {format_utc(one.deprecated_at)}.{until}{instead}"

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from delivery.catalogue.parts import ABOUT, HEADERS, TITLE, body, described, examples_of, schema_of
-from delivery.schemas import rebased
+from delivery.domain.json_schema import rebase_schema
+from delivery.services.event_types.documents import (
+    DESCRIPTION,
+    HEADERS,
+    TITLE,
+    build_body_schema,
+    build_description,
+    build_examples,
+    parse_schema,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from delivery.catalogue.parts import Document
-    from delivery.ledger.event_types import EventType, Version
+    from delivery.ledger.records.event_types import EventType, EventTypeVersion
+    from delivery.services.event_types.documents import Document
 
 _PARAMETERS: Final = "#/components/parameters/"
 _SCHEMAS: Final = "#/components/schemas/"
@@ -22,22 +30,24 @@ _RESPONSES: Final = {
 }
 
 
-def openapi(types: Sequence[tuple[EventType, Version]], *, version: int) -> Document:
+def build_openapi(types: Sequence[tuple[EventType, EventTypeVersion]], *, version: int) -> Document:
     """Types with their newest versions as a document; `version` is the catalogue's."""
     return {
         "openapi": "3.1.0",
-        "info": {"title": TITLE, "version": str(version), "description": ABOUT},
-        "webhooks": {one.name: {"post": _operation(one, newest)} for one, newest in types},
+        "info": {"title": TITLE, "version": str(version), "description": DESCRIPTION},
+        "webhooks": {one.name: {"post": _build_operation(one, newest)} for one, newest in types},
         "components": {
-            "parameters": {name: _parameter(name) for name in HEADERS},
-            "schemas": {one.name: rebased(schema_of(newest), _SCHEMAS + one.name) for one, newest in types},
+            "parameters": {name: _build_parameter(name) for name in HEADERS},
+            "schemas": {
+                one.name: rebase_schema(parse_schema(newest), _SCHEMAS + one.name) for one, newest in types
+            },
         },
     }
 
 
-def _operation(one: EventType, newest: Version) -> Document:
-    content: Document = {"schema": body(one.name, {"$ref": _SCHEMAS + one.name})}
-    examples = examples_of(newest)
+def _build_operation(one: EventType, newest: EventTypeVersion) -> Document:
+    content: Document = {"schema": build_body_schema(one.name, {"$ref": _SCHEMAS + one.name})}
+    examples = build_examples(newest)
     if examples:
         content["examples"] = {f"example-{place}": {"value": each} for place, each in enumerate(examples, 1)}
     told: Document = {
@@ -47,14 +57,14 @@ def _operation(one: EventType, newest: Version) -> Document:
         "requestBody": {"required": True, "content": {"application/json": content}},
         "responses": _RESPONSES,
     }
-    if described(one):
-        told["description"] = described(one)
+    if build_description(one):
+        told["description"] = build_description(one)
     if one.deprecated_at is not None:
         told["deprecated"] = True
     return told
 
 
-def _parameter(name: str) -> Document:
+def _build_parameter(name: str) -> Document:
     description, schema, example = HEADERS[name]
     return {
         "name": name,

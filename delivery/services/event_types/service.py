@@ -8,67 +8,67 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import structlog
 
-from delivery.catalogue.asyncapi import asyncapi
-from delivery.catalogue.openapi import openapi
-from delivery.catalogue.terms import (
-    Content,
-    Told,
-    checked_content,
-    checked_deprecation,
-    checked_description,
-    checked_name,
-    checked_validation,
+from delivery.domain.errors import Conflict, NotFound
+from delivery.domain.validation import check_reason
+from delivery.ledger.records import event_types, journal
+from delivery.ledger.records.event_types import VALIDATION_OFF, EventType, EventTypeVersion
+from delivery.ledger.records.journal import NO_TENANT, JournalEntry
+from delivery.services.event_types.asyncapi import build_asyncapi
+from delivery.services.event_types.openapi import build_openapi
+from delivery.services.event_types.validation import (
+    EventTypeDetails,
+    EventTypeDraft,
+    validate_content,
+    validate_deprecation,
+    validate_description,
+    validate_name,
+    validate_validation_mode,
 )
-from delivery.checks import checked_reason
-from delivery.errors import Conflict, NotFound
-from delivery.ledger import event_types, journal
-from delivery.ledger.event_types import OFF, EventType, Version
-from delivery.ledger.journal import NOBODYS, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from delivery.accept.expected import Expected
-    from delivery.catalogue.terms import Declaration, TypeChanges
-    from delivery.ledger import Ledger, Transaction
-    from delivery.model import Actor
+    from delivery.domain.model import Actor
+    from delivery.ledger.db.session import Ledger, Transaction
+    from delivery.pipeline.schema_cache import SchemaCache
+    from delivery.services.event_types.validation import Declaration, EventTypeChanges
 
 log = structlog.get_logger()
 
-MOST_TYPES: Final = 1_000
-MOST_VERSIONS: Final = 1_000
-_SHOWN_VERSIONS: Final = 100
-_EXPORTS: Final = {"openapi": openapi, "asyncapi": asyncapi}
-FORMATS: Final = tuple(_EXPORTS)
+MAX_TYPES: Final = 1_000
+MAX_VERSIONS: Final = 1_000
+_MAX_LISTED_VERSIONS: Final = 100
+_EXPORTERS: Final = {"openapi": build_openapi, "asyncapi": build_asyncapi}
+DOCUMENT_FORMATS: Final = tuple(_EXPORTERS)
 
 
-class Catalogue:
+class EventTypeService:
     """Event types with their schemas, examples and versions. The newest version is the one in force."""
 
-    def __init__(self, ledger: Ledger, expected: Expected, *, clock: Callable[[], datetime]) -> None:
+    def __init__(self, ledger: Ledger, schema_cache: SchemaCache, *, clock: Callable[[], datetime]) -> None:
         """`expected` is what this process holds events against."""
         self._ledger = ledger
-        self._expected = expected
+        self._schema_cache = schema_cache
         self._clock = clock
 
-    async def types(self, *, archived: bool = False) -> Sequence[EventType]:
+    async def list_types(self, *, archived: bool = False) -> Sequence[EventType]:
         """All types by name, archived ones only if they are wanted; there are at most MOST_TYPES."""
         async with self._ledger.transaction() as tx:
-            return await event_types.every(tx, archived=archived)
+            return await event_types.list_types(tx, include_archived=archived)
 
-    async def read(self, name: str, *, version: int | None = None) -> Told:
+    async def read(self, name: str, *, version: int | None = None) -> EventTypeDetails:
         """One type, archived or not, with a version of it: the newest, or this one. Raises NotFound."""
         async with self._ledger.transaction() as tx:
             one = await _read(tx, name)
             number = one.version if version is None else version
-            found = await event_types.version(tx, name, number)
-            versions = await event_types.versions(tx, name, most=_SHOWN_VERSIONS)
+            found = await event_types.read_version(tx, name, number)
+            versions = await event_types.read_versions(tx, name, limit=_MAX_LISTED_VERSIONS)
         if found is None:
             raise NotFound("version", f"{number} of {name}")
-        return Told(one, found, versions)
+        return EventTypeDetails(one, found, versions)
 
-    async def example(self, name: str) -> bytes:
+    async def read_example(self, name: str) -> bytes:
         """The JSON of a type's first example. Raises NotFound, and Conflict where it has none."""
         told = await self.read(name)
         examples = msgspec.json.decode(told.version.examples, type=list[msgspec.Raw])
@@ -76,35 +76,40 @@ class Catalogue:
             raise Conflict(f"The event type {name} has no example in the catalogue.")
         return bytes(examples[0])
 
-    async def export(self, form: str) -> Mapping[str, Any]:
+    async def export_document(self, document_format: str) -> Mapping[str, Any]:
         """The catalogue as a document in one of FORMATS."""
         async with self._ledger.transaction() as tx:
-            newest = await event_types.newest(tx)
-            version = await event_types.catalogue_version(tx)
-        return _EXPORTS[form](newest, version=version)
+            newest = await event_types.list_newest_versions(tx)
+            version = await event_types.read_catalogue_version(tx)
+        return _EXPORTERS[document_format](newest, version=version)
 
     async def declare(
-        self, name: str, declared: Declaration, *, reason: str | None = None, actor: Actor
-    ) -> tuple[Told, bool]:
+        self, name: str, declaration: Declaration, *, reason: str | None = None, actor: Actor
+    ) -> tuple[EventTypeDetails, bool]:
         """Have a type be so from now on; whether it is new, or there again.
 
         Another schema or other examples make a new version, and the rest does not. Deprecation stays. What
         is so already is not written, and nothing is noted.
         Raises Invalid, and Conflict where the catalogue is full.
         """
-        reason = checked_reason(reason)
-        checked_name(name)
-        description = checked_description(declared.description)
-        content = checked_content(declared.schema, declared.examples)
+        reason = check_reason(reason)
+        validate_name(name)
+        description = validate_description(declaration.description)
+        content = validate_content(declaration.schema, declaration.examples)
         now = self._clock()
         async with self._ledger.transaction() as tx:
-            await event_types.take_turn(tx)
+            await event_types.lock_catalogue(tx)
             before = await event_types.read(tx, name)
-            last = None if before is None else await event_types.version(tx, name, before.version)
-            if before is None and await event_types.count(tx) >= MOST_TYPES:
-                raise Conflict(f"The catalogue holds {MOST_TYPES:,} event types, and takes no more.")
-            same = last is not None and Content(last.schema, last.examples) == content
-            one = _declared(before or EventType(name, "", OFF, 0, now, now), declared, content, same=same)
+            last = None if before is None else await event_types.read_version(tx, name, before.version)
+            if before is None and await event_types.count_types(tx) >= MAX_TYPES:
+                raise Conflict(f"The catalogue holds {MAX_TYPES:,} event types, and takes no more.")
+            same = last is not None and EventTypeDraft(last.schema, last.examples) == content
+            one = _apply_declaration(
+                before or EventType(name, "", VALIDATION_OFF, 0, now, now),
+                declaration,
+                content,
+                is_same_content=same,
+            )
             one = replace(one, description=description)
             is_new = before is None or before.archived_at is not None
             what = "event_type.created" if is_new else "event_type.changed"
@@ -113,29 +118,33 @@ class Catalogue:
             else:
                 await event_types.write(tx, replace(one, changed_at=now))
                 if not same:
-                    made = Version(name, one.version, content.schema, content.examples, actor.name, now)
-                    await event_types.append(tx, made)
+                    made = EventTypeVersion(
+                        name, one.version, content.schema, content.examples, actor.name, now
+                    )
+                    await event_types.append_version(tx, made)
                 details = {"version": one.version, "validation": one.validation}
-                await journal.append(tx, [_entry(name, what, actor, now, reason, details)])
+                await journal.append(tx, [_build_entry(name, what, actor, now, reason, details)])
         if one != before:
-            self._changed(what, name, actor)
+            self._publish_change(what, name, actor)
         return await self.read(name), is_new
 
     async def change(
-        self, name: str, changes: TypeChanges, *, reason: str | None = None, actor: Actor
-    ) -> Told:
+        self, name: str, changes: EventTypeChanges, *, reason: str | None = None, actor: Actor
+    ) -> EventTypeDetails:
         """Change what is named and nothing else; no new version comes of it. Raises NotFound and Invalid."""
-        reason = checked_reason(reason)
+        reason = check_reason(reason)
         now = self._clock()
         async with self._ledger.transaction() as tx:
-            await event_types.take_turn(tx)
+            await event_types.lock_catalogue(tx)
             before = await _read(tx, name)
-            version = await event_types.version(tx, name, before.version)
-            changed = _changed(before, changes, schema=None if version is None else version.schema, now=now)
+            version = await event_types.read_version(tx, name, before.version)
+            changed = _apply_changes(
+                before, changes, schema=None if version is None else version.schema, now=now
+            )
             await event_types.write(tx, replace(changed, changed_at=now))
-            details = {field: _shown(changed, field) for field in changes}
-            await journal.append(tx, [_entry(name, "event_type.changed", actor, now, reason, details)])
-        self._changed("event_type.changed", name, actor)
+            details = {field: _read_field(changed, field) for field in changes}
+            await journal.append(tx, [_build_entry(name, "event_type.changed", actor, now, reason, details)])
+        self._publish_change("event_type.changed", name, actor)
         return await self.read(name)
 
     async def archive(self, name: str, *, reason: str | None = None, actor: Actor) -> None:
@@ -143,20 +152,20 @@ class Catalogue:
 
         Events of the type go on being accepted, and no schema holds them. Raises NotFound.
         """
-        reason = checked_reason(reason)
+        reason = check_reason(reason)
         now = self._clock()
         async with self._ledger.transaction() as tx:
-            await event_types.take_turn(tx)
+            await event_types.lock_catalogue(tx)
             before = await _read(tx, name)
             if before.archived_at is not None:
                 raise NotFound("event type", name)
             await event_types.write(tx, replace(before, archived_at=now, changed_at=now))
-            await journal.append(tx, [_entry(name, "event_type.archived", actor, now, reason, {})])
-        self._changed("event_type.archived", name, actor)
+            await journal.append(tx, [_build_entry(name, "event_type.archived", actor, now, reason, {})])
+        self._publish_change("event_type.archived", name, actor)
 
-    def _changed(self, what: str, name: str, actor: Actor) -> None:
-        self._expected.forget()
-        log.info(what, event_type=name, actor=actor.name)
+    def _publish_change(self, action: str, name: str, actor: Actor) -> None:
+        self._schema_cache.invalidate()
+        log.info(action, event_type=name, actor=actor.name)
 
 
 async def _read(tx: Transaction, name: str) -> EventType:
@@ -166,30 +175,34 @@ async def _read(tx: Transaction, name: str) -> EventType:
     return found
 
 
-def _declared(before: EventType, declared: Declaration, content: Content, *, same: bool) -> EventType:
-    validation = before.validation if declared.validation is None else declared.validation
-    number = before.version if same else before.version + 1
-    if number > MOST_VERSIONS:
-        raise Conflict(f"{before.name} has {MOST_VERSIONS:,} versions, and takes no more.")
+def _apply_declaration(
+    before: EventType, declaration: Declaration, content: EventTypeDraft, *, is_same_content: bool
+) -> EventType:
+    validation = before.validation if declaration.validation is None else declaration.validation
+    number = before.version if is_same_content else before.version + 1
+    if number > MAX_VERSIONS:
+        raise Conflict(f"{before.name} has {MAX_VERSIONS:,} versions, and takes no more.")
     return replace(
         before,
-        validation=checked_validation(validation, schema=content.schema),
+        validation=validate_validation_mode(validation, schema=content.schema),
         version=number,
         archived_at=None,
     )
 
 
-def _changed(before: EventType, changes: TypeChanges, *, schema: str | None, now: datetime) -> EventType:
+def _apply_changes(
+    before: EventType, changes: EventTypeChanges, *, schema: str | None, now: datetime
+) -> EventType:
     changed = before
     if "description" in changes:
-        changed = replace(changed, description=checked_description(changes["description"]))
+        changed = replace(changed, description=validate_description(changes["description"]))
     if "validation" in changes:
-        changed = replace(changed, validation=checked_validation(changes["validation"], schema=schema))
+        changed = replace(changed, validation=validate_validation_mode(changes["validation"], schema=schema))
     if "deprecated" in changes:
         asked = changes["deprecated"]
         if asked is None:
             return replace(changed, deprecated_at=None, deprecated_until=None, replaced_by=None)
-        told = checked_deprecation(asked, name=before.name, now=now)
+        told = validate_deprecation(asked, name=before.name, now=now)
         changed = replace(
             changed,
             deprecated_at=told.since,
@@ -199,12 +212,12 @@ def _changed(before: EventType, changes: TypeChanges, *, schema: str | None, now
     return changed
 
 
-def _shown(one: EventType, field: str) -> object:
+def _read_field(one: EventType, field: str) -> object:
     return one.deprecated_at is not None if field == "deprecated" else getattr(one, field)
 
 
-def _entry(
-    name: str, what: str, actor: Actor, now: datetime, reason: str | None, details: Mapping[str, object]
-) -> Entry:
+def _build_entry(
+    name: str, action: str, actor: Actor, now: datetime, reason: str | None, details: Mapping[str, object]
+) -> JournalEntry:
     told = {"name": name, **details}
-    return Entry(NOBODYS, what, actor.name, now, reason, details=told, address=actor.address)
+    return JournalEntry(NO_TENANT, action, actor.name, now, reason, details=told, address=actor.address)

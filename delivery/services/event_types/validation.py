@@ -6,25 +6,25 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from delivery.checks import check_text, field
-from delivery.errors import Invalid
-from delivery.filters import check_event_type
-from delivery.ledger.event_types import OFF, REJECT
-from delivery.operational import TYPES
-from delivery.schemas import BadSchema, check_schema
+from delivery.domain.errors import Invalid
+from delivery.domain.event_patterns import check_event_type
+from delivery.domain.json_schema import InvalidSchema, compile_schema
+from delivery.domain.validation import check_text, validating_field
+from delivery.ledger.records.event_types import VALIDATION_OFF, VALIDATION_REJECT
+from delivery.pipeline.system_events import SYSTEM_EVENT_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from delivery.ledger.event_types import EventType, Version, VersionHead
-    from delivery.schemas import Validator
+    from delivery.domain.json_schema import Validator
+    from delivery.ledger.records.event_types import EventType, EventTypeVersion, EventTypeVersionSummary
 
-LONGEST_DESCRIPTION: Final = 2_000
-MOST_EXAMPLES: Final = 10
-EXAMPLE_BYTES: Final = 65_536
-VALIDATIONS: Final = (OFF, REJECT)
-_ENGINES: Final = "waybill."
+MAX_DESCRIPTION_LENGTH: Final = 2_000
+MAX_EXAMPLES: Final = 10
+MAX_EXAMPLE_BYTES: Final = 65_536
+VALIDATIONS: Final = (VALIDATION_OFF, VALIDATION_REJECT)
+_RESERVED_PREFIX: Final = "waybill."
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Deprecation:
     replaced_by: str | None = None
 
 
-class TypeChanges(TypedDict, total=False):
+class EventTypeChanges(TypedDict, total=False):
     """What is to become different; what is not named stays. `deprecated` None: it is so no longer."""
 
     description: str
@@ -58,7 +58,7 @@ class TypeChanges(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class EventTypeDraft:
     """A schema and examples as they are stored: JSON texts."""
 
     schema: str | None
@@ -66,82 +66,82 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class EventTypeDetails:
     """A type with one of its versions, and the newest versions of all, newest first."""
 
     type: EventType
-    version: Version
-    versions: Sequence[VersionHead]
+    version: EventTypeVersion
+    versions: Sequence[EventTypeVersionSummary]
 
 
-def checked_name(name: str) -> str:
+def validate_name(name: str) -> str:
     """The name of a type that may be in the catalogue; raises Invalid, which names the field `name`."""
-    with field("name"):
+    with validating_field("name"):
         check_event_type(name)
-        if name in TYPES or name.startswith(_ENGINES):
+        if name in SYSTEM_EVENT_TYPES or name.startswith(_RESERVED_PREFIX):
             raise ValueError("is the engine's own")
     return name
 
 
-def checked_description(text: str) -> str:
+def validate_description(text: str) -> str:
     """Words for people; raises Invalid."""
-    with field("description"):
-        return check_text(text, most=LONGEST_DESCRIPTION)
+    with validating_field("description"):
+        return check_text(text, max_length=MAX_DESCRIPTION_LENGTH)
 
 
-def checked_content(schema: Any, examples: Sequence[Any]) -> Content:
+def validate_content(schema: Any, examples: Sequence[Any]) -> EventTypeDraft:
     """A schema that is taken with examples that are as it says; raises Invalid, by the path of the fault."""
-    validator = None if schema is None else _validator(schema)
-    if len(examples) > MOST_EXAMPLES:
-        raise Invalid("examples", f"are {len(examples)}; at most {MOST_EXAMPLES} are kept")
-    texts = [_checked_example(place, one, validator) for place, one in enumerate(examples)]
-    return Content(None if schema is None else written(schema), f"[{','.join(texts)}]")
+    validator = None if schema is None else _build_validator(schema)
+    if len(examples) > MAX_EXAMPLES:
+        raise Invalid("examples", f"are {len(examples)}; at most {MAX_EXAMPLES} are kept")
+    texts = [_validate_example(place, one, validator) for place, one in enumerate(examples)]
+    return EventTypeDraft(None if schema is None else encode_json(schema), f"[{','.join(texts)}]")
 
 
-def checked_validation(validation: str, *, schema: str | None) -> str:
+def validate_validation_mode(validation: str, *, schema: str | None) -> str:
     """Whether events are held against the schema; raises Invalid."""
     if validation not in VALIDATIONS:
         raise Invalid("validation", f"must be {' or '.join(VALIDATIONS)}")
-    if validation == REJECT and schema is None:
+    if validation == VALIDATION_REJECT and schema is None:
         raise Invalid("validation", "needs a schema to hold events against")
     return validation
 
 
-def checked_deprecation(deprecation: Deprecation, *, name: str, now: datetime) -> Deprecation:
+def validate_deprecation(deprecation: Deprecation, *, name: str, now: datetime) -> Deprecation:
     """When a type goes and what comes instead; raises Invalid, which names the field."""
     since = deprecation.since or now
     if deprecation.until is not None and deprecation.until < since:
         raise Invalid("deprecated.until", "lies before the time from which on it is deprecated")
     if deprecation.replaced_by is not None:
-        with field("deprecated.replaced_by"):
+        with validating_field("deprecated.replaced_by"):
             check_event_type(deprecation.replaced_by)
             if deprecation.replaced_by == name:
                 raise ValueError("is this type itself")
     return Deprecation(since, deprecation.until, deprecation.replaced_by)
 
 
-def written(value: Any) -> str:
+def encode_json(value: Any) -> str:
     """A value as a JSON text. Raises ValueError for what cannot be one."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _validator(schema: Any) -> Validator:
+def _build_validator(schema: Any) -> Validator:
     try:
-        return check_schema(schema)
-    except BadSchema as error:
+        return compile_schema(schema)
+    except InvalidSchema as error:
         raise Invalid(".".join(["schema", *map(str, error.path)]), error.why) from None
 
 
-def _checked_example(place: int, example: Any, validator: Validator | None) -> str:
+def _validate_example(place: int, example: Any, validator: Validator | None) -> str:
     at = f"examples.{place}"
     try:
-        text = written(example)
+        text = encode_json(example)
         size = len(text.encode())
     except (ValueError, RecursionError):
         raise Invalid(at, "is no JSON that can be kept") from None
-    if size > EXAMPLE_BYTES:
-        raise Invalid(at, f"has {size:,} bytes; at most {EXAMPLE_BYTES:,} are kept")
-    fault = None if validator is None else validator.fault(text.encode())
+    if size > MAX_EXAMPLE_BYTES:
+        raise Invalid(at, f"has {size:,} bytes; at most {MAX_EXAMPLE_BYTES:,} are kept")
+    fault = None if validator is None else validator.find_violation(text.encode())
     if fault is not None:
-        raise Invalid(fault.within(at), f"is not as the schema says: {fault.why}")
+        raise Invalid(fault.format_path(at), f"is not as the schema says: {fault.why}")
     return text

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from delivery.model import Prefix, show_id
+from delivery.domain.model import Prefix, format_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from delivery.model import Attempt, Delivery
+    from delivery.domain.model import Attempt, Delivery
 
 Row = tuple[Any, ...]
 
 # A spreadsheet that opens the file would run a cell that begins so as a formula.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_PREFIXES: Final = ("=", "+", "-", "@", "\t", "\r")
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 DELIVERY_COLUMNS: Final = (
@@ -35,7 +35,7 @@ ATTEMPT_COLUMNS: Final = (
 )  # fmt: skip
 
 
-class Format(StrEnum):
+class ExportFormat(StrEnum):
     """How an export is written: a JSON document a line, or CSV (RFC 4180) with a header."""
 
     JSONL = "jsonl"
@@ -44,78 +44,78 @@ class Format(StrEnum):
     @property
     def media_type(self) -> str:
         """What HTTP calls it."""
-        return "text/csv; charset=utf-8; header=present" if self is Format.CSV else "application/jsonl"
+        return "text/csv; charset=utf-8; header=present" if self is ExportFormat.CSV else "application/jsonl"
 
 
-def head(form: Format, columns: Sequence[str]) -> bytes:
+def encode_header(export_format: ExportFormat, columns: Sequence[str]) -> bytes:
     """What stands before the first row."""
-    return _csv([columns]) if form is Format.CSV else b""
+    return _encode_csv([columns]) if export_format is ExportFormat.CSV else b""
 
 
-def lines(form: Format, columns: Sequence[str], rows: Iterable[Row]) -> bytes:
+def encode_rows(export_format: ExportFormat, columns: Sequence[str], rows: Iterable[Row]) -> bytes:
     """Rows as lines, each with its end."""
-    if form is Format.CSV:
-        return _csv([[_cell(value) for value in row] for row in rows])
+    if export_format is ExportFormat.CSV:
+        return _encode_csv([[_format_cell(value) for value in row] for row in rows])
     encode = msgspec.json.encode
     return b"".join([encode(dict(zip(columns, row, strict=True))) + b"\n" for row in rows])
 
 
-def delivery_row(one: Delivery) -> Row:
+def build_delivery_row(delivery: Delivery) -> Row:
     """A delivery under DELIVERY_COLUMNS."""
     return (
-        show_id(Prefix.DELIVERY, one.id),
-        show_id(Prefix.TENANT, one.tenant_id),
-        show_id(Prefix.EVENT, one.event_id),
-        one.event_type,
-        show_id(Prefix.ENDPOINT, one.endpoint_id),
-        one.status.value,
-        one.reason,
-        one.attempts,
-        one.outcome,
-        one.http_status,
-        one.sequence,
-        _moment(one.created_at),
-        _moment(one.due_at),
-        _moment(one.finished_at),
+        format_id(Prefix.DELIVERY, delivery.id),
+        format_id(Prefix.TENANT, delivery.tenant_id),
+        format_id(Prefix.EVENT, delivery.event_id),
+        delivery.event_type,
+        format_id(Prefix.ENDPOINT, delivery.endpoint_id),
+        delivery.status.value,
+        delivery.reason,
+        delivery.attempts,
+        delivery.outcome,
+        delivery.http_status,
+        delivery.sequence,
+        _format_timestamp(delivery.created_at),
+        _format_timestamp(delivery.due_at),
+        _format_timestamp(delivery.finished_at),
     )
 
 
-def attempt_row(one: Attempt) -> Row:
+def build_attempt_row(attempt: Attempt) -> Row:
     """An attempt under ATTEMPT_COLUMNS: all but the bodies."""
-    taken = one.timings
+    taken = attempt.timings
     return (
-        show_id(Prefix.ATTEMPT, one.id),
-        show_id(Prefix.DELIVERY, one.delivery_id),
-        show_id(Prefix.TENANT, one.tenant_id),
-        show_id(Prefix.EVENT, one.event_id),
-        show_id(Prefix.ENDPOINT, one.endpoint_id),
-        one.number,
-        _moment(one.started_at),
-        *map(_milliseconds, (taken.dns, taken.connect, taken.tls, taken.first_byte, taken.total)),
-        one.url,
-        one.address,
-        dict(one.request_headers),
-        one.body_sha256.hex(),
-        list(one.key_ids),
-        one.status,
-        list(one.response_headers),
-        one.response_truncated,
-        one.outcome,
-        one.detail,
-        one.decision,
-        one.reason,
-        _moment(one.next_due_at),
-        one.worker,
+        format_id(Prefix.ATTEMPT, attempt.id),
+        format_id(Prefix.DELIVERY, attempt.delivery_id),
+        format_id(Prefix.TENANT, attempt.tenant_id),
+        format_id(Prefix.EVENT, attempt.event_id),
+        format_id(Prefix.ENDPOINT, attempt.endpoint_id),
+        attempt.number,
+        _format_timestamp(attempt.started_at),
+        *map(_to_milliseconds, (taken.dns, taken.connect, taken.tls, taken.first_byte, taken.total)),
+        attempt.url,
+        attempt.address,
+        dict(attempt.request_headers),
+        attempt.body_sha256.hex(),
+        list(attempt.key_ids),
+        attempt.status,
+        list(attempt.response_headers),
+        attempt.response_truncated,
+        attempt.outcome,
+        attempt.detail,
+        attempt.decision,
+        attempt.reason,
+        _format_timestamp(attempt.next_due_at),
+        attempt.worker,
     )
 
 
-def _csv(rows: Iterable[Sequence[object]]) -> bytes:
+def _encode_csv(rows: Iterable[Sequence[object]]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\r\n").writerows(rows)
     return text.getvalue().encode()
 
 
-def _cell(value: Any) -> object:
+def _format_cell(value: Any) -> object:
     match value:
         case None:
             return ""
@@ -123,17 +123,17 @@ def _cell(value: Any) -> object:
             return "true" if value else "false"
         case dict() | list():
             return msgspec.json.encode(value).decode()
-        case str() if value.startswith(_FORMULA):
+        case str() if value.startswith(_FORMULA_PREFIXES):
             return f"'{value}"
         case _:
             return value
 
 
-def _moment(at: datetime | None) -> str | None:
+def _format_timestamp(at: datetime | None) -> str | None:
     if at is None:
         return None
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _milliseconds(duration: timedelta | None) -> float | None:
+def _to_milliseconds(duration: timedelta | None) -> float | None:
     return None if duration is None else duration / _MILLISECOND

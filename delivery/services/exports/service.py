@@ -5,23 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from delivery.exporting import rows
-from delivery.ledger import attempts, search
-from delivery.paging import Cut
+from delivery.domain.pagination import PageRequest
+from delivery.ledger.records import attempts
+from delivery.ledger.search import search
+from delivery.services.exports import rows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
     from datetime import datetime
 
-    from delivery.exporting.rows import Format
-    from delivery.ledger import Ledger
-    from delivery.model import Delivery, TenantId
-    from delivery.selection import DeliverySelection
+    from delivery.domain.delivery_filter import DeliveryFilter
+    from delivery.domain.model import Delivery, TenantId
+    from delivery.ledger.db.session import Ledger
+    from delivery.services.exports.rows import ExportFormat
 
-ROWS_AT_ONCE: Final = 1_000
+ROWS_BATCH_SIZE: Final = 1_000
 
 
-class Exports:
+class ExportService:
     """Writes deliveries and attempts as lines, oldest delivery first.
 
     Each piece is read in a transaction of its own, which is over when the piece is given out: a reader who
@@ -30,53 +31,62 @@ class Exports:
     """
 
     def __init__(
-        self, ledger: Ledger, *, clock: Callable[[], datetime], in_flight: int, at_once: int = ROWS_AT_ONCE
+        self,
+        ledger: Ledger,
+        *,
+        clock: Callable[[], datetime],
+        default_max_in_flight: int,
+        batch_size: int = ROWS_BATCH_SIZE,
     ) -> None:
         """`in_flight` is how many an endpoint may have on their way that has no limit of its own."""
         self._ledger = ledger
         self._clock = clock
-        self._in_flight = in_flight
-        self._at_once = at_once
+        self._default_max_in_flight = default_max_in_flight
+        self._batch_size = batch_size
 
-    async def deliveries(
-        self, tenant_id: TenantId | None, wanted: DeliverySelection, form: Format
+    async def export_deliveries(
+        self, tenant_id: TenantId | None, delivery_filter: DeliveryFilter, export_format: ExportFormat
     ) -> AsyncGenerator[tuple[int, bytes], None]:
         """The deliveries that are meant: how many rows each piece has, and its bytes."""
         columns = rows.DELIVERY_COLUMNS
-        yield 0, rows.head(form, columns)
-        async for some in self._pages(tenant_id, self._until_now(wanted)):
-            yield len(some), rows.lines(form, columns, map(rows.delivery_row, some))
+        yield 0, rows.encode_header(export_format, columns)
+        async for some in self._iterate_pages(tenant_id, self._limit_to_now(delivery_filter)):
+            yield len(some), rows.encode_rows(export_format, columns, map(rows.build_delivery_row, some))
 
-    async def attempts(
-        self, tenant_id: TenantId | None, wanted: DeliverySelection, form: Format
+    async def export_attempts(
+        self, tenant_id: TenantId | None, delivery_filter: DeliveryFilter, export_format: ExportFormat
     ) -> AsyncGenerator[tuple[int, bytes], None]:
         """The attempts that were made so far for the deliveries that are meant, in their order."""
         columns = rows.ATTEMPT_COLUMNS
         before = self._clock()
-        yield 0, rows.head(form, columns)
-        async for some in self._pages(tenant_id, self._until_now(wanted)):
-            place: attempts.Place | None = attempts.Place()
+        yield 0, rows.encode_header(export_format, columns)
+        async for some in self._iterate_pages(tenant_id, self._limit_to_now(delivery_filter)):
+            place: attempts.AttemptCursor | None = attempts.AttemptCursor()
             while place is not None:
-                async with self._ledger.transaction(of=tenant_id) as tx:
-                    found, place = await attempts.of_deliveries(
-                        tx, some, place, before=before, most=self._at_once
+                async with self._ledger.transaction(tenant_id=tenant_id) as tx:
+                    found, place = await attempts.read_by_deliveries(
+                        tx, some, place, before=before, limit=self._batch_size
                     )
-                yield len(found), rows.lines(form, columns, map(rows.attempt_row, found))
+                yield len(found), rows.encode_rows(export_format, columns, map(rows.build_attempt_row, found))
 
-    def _until_now(self, wanted: DeliverySelection) -> DeliverySelection:
+    def _limit_to_now(self, delivery_filter: DeliveryFilter) -> DeliveryFilter:
         now = self._clock()
-        return replace(wanted, until=now if wanted.until is None else min(wanted.until, now))
+        return replace(
+            delivery_filter, until=now if delivery_filter.until is None else min(delivery_filter.until, now)
+        )
 
-    async def _pages(
-        self, tenant_id: TenantId | None, wanted: DeliverySelection
+    async def _iterate_pages(
+        self, tenant_id: TenantId | None, delivery_filter: DeliveryFilter
     ) -> AsyncGenerator[Sequence[Delivery], None]:
-        cut = Cut.following(self._at_once, None, oldest_first=True)
+        cut = PageRequest.from_cursor(self._batch_size, None, oldest_first=True)
         while True:
-            async with self._ledger.transaction(of=tenant_id) as tx:
-                asked = await search.prepared(tx, tenant_id, wanted, in_flight=self._in_flight)
-                page = await search.page(tx, asked, cut)
+            async with self._ledger.transaction(tenant_id=tenant_id) as tx:
+                asked = await search.prepare_search(
+                    tx, tenant_id, delivery_filter, default_max_in_flight=self._default_max_in_flight
+                )
+                page = await search.read_page(tx, asked, cut)
             if page.items:
                 yield page.items
-            if page.last is None:
+            if page.next_cursor is None:
                 return
-            cut = Cut.following(self._at_once, page.last, oldest_first=True)
+            cut = PageRequest.from_cursor(self._batch_size, page.next_cursor, oldest_first=True)

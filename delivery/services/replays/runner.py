@@ -12,190 +12,193 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from delivery import jobs
-from delivery.jobs import ItemState, MissingSelection, Release, ReplayState
-from delivery.ledger import (
-    accepting,
-    journal,
-    missing,
-    replay_items,
-    replay_recall,
-    replay_release,
-    replays,
-    search,
-    situations,
-)
-from delivery.ledger.journal import ENGINE, Entry
-from delivery.model import DeliveryId, Lane, Prefix, new_id, show_id
-from delivery.paging import OLDEST, Cut
-from delivery.replay.terms import NEVER_MISSING
+from delivery.domain import replay
+from delivery.domain.model import DeliveryId, Prefix, Priority, format_id, new_id
+from delivery.domain.pagination import MIN_ID, PageRequest
+from delivery.domain.replay import ItemState, MissingEventFilter, ReleaseAction, ReplayState
+from delivery.ledger.queue import enqueue
+from delivery.ledger.records import journal
+from delivery.ledger.records.journal import ENGINE_ACTOR, JournalEntry
+from delivery.ledger.replays import items, jobs, recall_items, release_items
+from delivery.ledger.search import eligibility, missing, search
+from delivery.services.replays.validation import NEVER_MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from uuid import UUID
 
-    from delivery.holding import Situation
-    from delivery.jobs import Turn
-    from delivery.ledger import Ledger, Transaction
-    from delivery.ledger.replay_items import Moved
-    from delivery.ledger.replay_release import Waiting
-    from delivery.ledger.replays import Step
-    from delivery.model import EndpointId, EventId, ReplayId
+    from delivery.domain.holds import EndpointStatus
+    from delivery.domain.model import EndpointId, EventId, ReplayId
+    from delivery.domain.replay import ReleaseQuota
+    from delivery.ledger.db.session import Ledger, Transaction
+    from delivery.ledger.replays.items import ItemStateChange
+    from delivery.ledger.replays.jobs import ReplayStep
+    from delivery.ledger.replays.release_items import WaitingItem
 
 log = structlog.get_logger()
 
 # Few: a step runs on the loop that delivers, and beside other statements of the ledger.
-FOUND_AT_ONCE: Final = 250
-RELEASED_AT_ONCE: Final = 250
-ENDPOINTS_AT_ONCE: Final = 200
-LOOKED_AT_AGAIN: Final = 2_000
-TAKEN_BACK_AT_ONCE: Final = 2_000
-GIVEN_UP_AT_ONCE: Final = 10_000
+FIND_BATCH_SIZE: Final = 250
+RELEASE_BATCH_SIZE: Final = 250
+ENDPOINTS_BATCH_SIZE: Final = 200
+RECHECK_BATCH_SIZE: Final = 2_000
+RECALL_BATCH_SIZE: Final = 2_000
+CANCEL_BATCH_SIZE: Final = 10_000
 
 
-class Advancer:
+class ReplayRunner:
     """Takes steps of jobs, one at a time in each process: a worker is there to deliver."""
 
-    def __init__(self, ledger: Ledger, *, in_flight: int) -> None:
+    def __init__(self, ledger: Ledger, *, default_max_in_flight: int) -> None:
         """`in_flight` is how many an endpoint may have on their way that has no limit of its own."""
         self._ledger = ledger
-        self._in_flight = in_flight
-        self._turn = asyncio.Lock()
-        self._asked: set[ReplayId] = set()
+        self._default_max_in_flight = default_max_in_flight
+        self._step_lock = asyncio.Lock()
+        self._requested: set[ReplayId] = set()
         self._closed = False
 
     async def step(self, replay_id: ReplayId) -> None:
         """Take a step of this job, unless one is under way. Raises Unavailable."""
-        if replay_id in self._asked:
+        if replay_id in self._requested:
             return
-        self._asked.add(replay_id)
+        self._requested.add(replay_id)
         try:
-            async with self._turn:
+            async with self._step_lock:
                 if not self._closed:
-                    await self._step(replay_id)
+                    await self._take_step(replay_id)
         finally:
-            self._asked.discard(replay_id)
+            self._requested.discard(replay_id)
 
     def close(self) -> None:
         """Begin no more steps: other workers take them."""
         self._closed = True
 
-    async def settle(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Return once no step is under way."""
-        async with self._turn:
+        async with self._step_lock:
             return
 
-    async def _step(self, replay_id: ReplayId) -> None:
+    async def _take_step(self, replay_id: ReplayId) -> None:
         async with self._ledger.transaction() as tx:
-            step = await replays.begin(tx, replay_id)
+            step = await jobs.begin_step(tx, replay_id)
             if step is None:
                 return
             before = dict(step.counts)
             match step.state:
                 case ReplayState.RUNNING:
-                    await self._run(tx, step)
+                    await self._advance_running(tx, step)
                 case ReplayState.PAUSED:
-                    await self._hold_back(tx, step, ItemState.WAITING)
+                    await self._recall_queued(tx, step, ItemState.WAITING)
                 case ReplayState.CANCELLING:
-                    await self._hold_back(tx, step, ItemState.CANCELLED)
-                    given = await replay_recall.give_up(tx, replay_id, most=GIVEN_UP_AT_ONCE)
-                    step.move(ItemState.WAITING, ItemState.CANCELLED, given)
-                    if not any(step.counts.get(state) for state in jobs.OPEN):
+                    await self._recall_queued(tx, step, ItemState.CANCELLED)
+                    given = await recall_items.cancel_waiting(tx, replay_id, limit=CANCEL_BATCH_SIZE)
+                    step.move_items(ItemState.WAITING, ItemState.CANCELLED, given)
+                    if not any(step.counts.get(state) for state in replay.OPEN_ITEM_STATES):
                         step.state = ReplayState.CANCELLED
                 case _:
                     return
-            await self._end(tx, step, before)
+            await self._finish_step(tx, step, before)
         if step.state is not step.replay.state:
-            log.info("replay.over", replay_id=show_id(Prefix.REPLAY, replay_id), state=step.state)
+            log.info("replay.over", replay_id=format_id(Prefix.REPLAY, replay_id), state=step.state)
 
-    async def _run(self, tx: Transaction, step: Step) -> None:
+    async def _advance_running(self, tx: Transaction, step: ReplayStep) -> None:
         if not step.selected:
-            await self._find(tx, step)
-        endpoints = await self._endpoints_in_turn(tx, step)
-        await self._look_again(tx, step, endpoints)
-        released = await self._release(tx, step, endpoints)
-        await accepting.wake(
-            tx, {(step.replay.tenant_id, endpoint) for endpoint in released}, lane=Lane.REPLAY
+            await self._find_items(tx, step)
+        endpoints = await self._next_endpoints(tx, step)
+        await self._recheck_items(tx, step, endpoints)
+        released = await self._release_items(tx, step, endpoints)
+        await enqueue.notify_due(
+            tx, {(step.replay.tenant_id, endpoint) for endpoint in released}, priority=Priority.REPLAY
         )
-        if step.selected and not any(step.counts.get(state) for state in jobs.OPEN):
+        if step.selected and not any(step.counts.get(state) for state in replay.OPEN_ITEM_STATES):
             step.state = ReplayState.FINISHED
 
-    async def _hold_back(self, tx: Transaction, step: Step, to: ItemState) -> None:
+    async def _recall_queued(self, tx: Transaction, step: ReplayStep, target: ItemState) -> None:
         """Take back what is in the lane; see what comes of what is on its way already."""
-        cancel = to is ItemState.CANCELLED
-        moved = await replay_recall.take_back(tx, step.replay.id, to, tried=cancel, most=TAKEN_BACK_AT_ONCE)
-        _count(step, moved)
-        endpoints = await self._endpoints_in_turn(tx, step)
-        await self._look_again(tx, step, endpoints)
+        cancel = target is ItemState.CANCELLED
+        moved = await recall_items.recall_items(
+            tx, step.replay.id, target, include_retrying=cancel, limit=RECALL_BATCH_SIZE
+        )
+        _count_moves(step, moved)
+        endpoints = await self._next_endpoints(tx, step)
+        await self._recheck_items(tx, step, endpoints)
 
     # Find.
 
-    async def _find(self, tx: Transaction, step: Step) -> None:
-        cut = Cut.following(FOUND_AT_ONCE, step.cursor, oldest_first=True)
-        tenant_id, wanted = step.replay.tenant_id, step.replay.wanted
+    async def _find_items(self, tx: Transaction, step: ReplayStep) -> None:
+        cut = PageRequest.from_cursor(FIND_BATCH_SIZE, step.cursor, oldest_first=True)
+        tenant_id, wanted = step.replay.tenant_id, step.replay.selection
         some: list[tuple[UUID, EndpointId, EventId]]
-        if isinstance(wanted, MissingSelection):
-            events = await missing.page(tx, tenant_id, wanted, cut, never=NEVER_MISSING)
-            some, last = [(one.id, wanted.endpoint_id, one.id) for one in events.items], events.last
+        if isinstance(wanted, MissingEventFilter):
+            events = await missing.read_page(tx, tenant_id, wanted, cut, excluded_types=NEVER_MISSING)
+            some, last = [(one.id, wanted.endpoint_id, one.id) for one in events.items], events.next_cursor
         else:
-            asked = await search.prepared(tx, tenant_id, wanted, in_flight=self._in_flight)
-            page = await search.page(tx, asked, cut)
-            some, last = [(one.id, one.endpoint_id, one.event_id) for one in page.items], page.last
-        step.move(None, ItemState.WAITING, await replay_items.enlist(tx, step.replay.id, some))
+            asked = await search.prepare_search(
+                tx, tenant_id, wanted, default_max_in_flight=self._default_max_in_flight
+            )
+            page = await search.read_page(tx, asked, cut)
+            some, last = [(one.id, one.endpoint_id, one.event_id) for one in page.items], page.next_cursor
+        step.move_items(None, ItemState.WAITING, await items.add_items(tx, step.replay.id, some))
         step.cursor = last or step.cursor
         step.selected = last is None
 
     # Look again.
 
-    async def _endpoints_in_turn(self, tx: Transaction, step: Step) -> list[EndpointId]:
+    async def _next_endpoints(self, tx: Transaction, step: ReplayStep) -> list[EndpointId]:
         """The next endpoints that have something in the lane or waiting for it."""
-        after = step.after_endpoint or OLDEST
+        after = step.after_endpoint or MIN_ID
         found: set[EndpointId] = set()
         for state in (ItemState.QUEUED, ItemState.WAITING):
             found.update(
-                await replay_items.endpoints_of(
-                    tx, step.replay.id, state, after=after, most=ENDPOINTS_AT_ONCE
-                )
+                await items.find_endpoints(tx, step.replay.id, state, after=after, limit=ENDPOINTS_BATCH_SIZE)
             )
-        endpoints = sorted(found)[:ENDPOINTS_AT_ONCE]
-        step.after_endpoint = endpoints[-1] if len(endpoints) == ENDPOINTS_AT_ONCE else None
+        endpoints = sorted(found)[:ENDPOINTS_BATCH_SIZE]
+        step.after_endpoint = endpoints[-1] if len(endpoints) == ENDPOINTS_BATCH_SIZE else None
         return endpoints
 
-    async def _look_again(self, tx: Transaction, step: Step, endpoints: Sequence[EndpointId]) -> None:
+    async def _recheck_items(
+        self, tx: Transaction, step: ReplayStep, endpoints: Sequence[EndpointId]
+    ) -> None:
         if step.counts.get(ItemState.QUEUED) and endpoints:
-            _count(step, await replay_items.settle_queued(tx, step.replay.id, endpoints))
+            _count_moves(step, await items.settle_queued(tx, step.replay.id, endpoints))
         if step.counts.get(ItemState.RETRYING):
-            moved, step.retry_place = await replay_items.settle_retrying(
-                tx, step.replay.id, step.retry_place or (OLDEST, OLDEST), most=LOOKED_AT_AGAIN
+            moved, step.retry_cursor = await items.settle_retrying(
+                tx, step.replay.id, step.retry_cursor or (MIN_ID, MIN_ID), limit=RECHECK_BATCH_SIZE
             )
-            _count(step, moved)
+            _count_moves(step, moved)
 
     # Release.
 
-    async def _release(self, tx: Transaction, step: Step, endpoints: Sequence[EndpointId]) -> set[EndpointId]:
+    async def _release_items(
+        self, tx: Transaction, step: ReplayStep, endpoints: Sequence[EndpointId]
+    ) -> set[EndpointId]:
         """Send more of these endpoints' deliveries into the lane; returns whose."""
         if not step.counts.get(ItemState.WAITING) or not endpoints:
             return set()
-        turns = dict(zip(endpoints, await self._turns(tx, step, endpoints), strict=True))
-        most = jobs.allowed(step.replay.rate, step.paced_at, step.now, most=RELEASED_AT_ONCE)
-        takes = _shared({e: turn.take for e, turn in turns.items() if turn.skipped is None}, most)
-        if most < sum(1 for turn in turns.values() if turn.take and turn.skipped is None):
+        turns = dict(zip(endpoints, await self._plan_turns(tx, step, endpoints), strict=True))
+        most = replay.compute_release_limit(
+            step.replay.rate, step.paced_at, step.now, limit=RELEASE_BATCH_SIZE
+        )
+        takes = _share_out({e: turn.count for e, turn in turns.items() if turn.skip_reason is None}, most)
+        if most < sum(1 for turn in turns.values() if turn.count and turn.skip_reason is None):
             # There was not one for each; the others come first next time.
             step.after_endpoint = max(takes, default=step.after_endpoint)
-        skipped = {e: turn for e, turn in turns.items() if turn.skipped is not None}
-        takes |= _shared({e: turn.take for e, turn in skipped.items()}, RELEASED_AT_ONCE)
-        waiting = await replay_release.waiting(tx, step.replay.id, list(takes.items())) if takes else []
-        whys = {e: turn.skipped for e, turn in skipped.items() if turn.skipped is not None}
-        sent, sent_to = await self._apply(tx, step, waiting, whys)
-        step.paced_at = jobs.paced(step.replay.rate, step.paced_at, step.now, released=sent)
+        skipped = {e: turn for e, turn in turns.items() if turn.skip_reason is not None}
+        takes |= _share_out({e: turn.count for e, turn in skipped.items()}, RELEASE_BATCH_SIZE)
+        waiting = await release_items.lock_waiting(tx, step.replay.id, list(takes.items())) if takes else []
+        whys = {e: turn.skip_reason for e, turn in skipped.items() if turn.skip_reason is not None}
+        sent, sent_to = await self._apply_releases(tx, step, waiting, whys)
+        step.paced_at = replay.compute_paced_until(step.replay.rate, step.paced_at, step.now, released=sent)
         return sent_to
 
-    async def _turns(self, tx: Transaction, step: Step, endpoints: Sequence[EndpointId]) -> list[Turn]:
-        stand: dict[EndpointId, Situation] = await situations.of(tx, endpoints)
-        queued = await replay_items.queued(tx, step.replay.id, endpoints)
-        far_ahead = jobs.is_far_ahead(step.counts.get(ItemState.QUEUED, 0), step.replay.per_second)
+    async def _plan_turns(
+        self, tx: Transaction, step: ReplayStep, endpoints: Sequence[EndpointId]
+    ) -> list[ReleaseQuota]:
+        stand: dict[EndpointId, EndpointStatus] = await eligibility.load_statuses(tx, endpoints)
+        queued = await items.count_queued(tx, step.replay.id, endpoints)
+        far_ahead = replay.is_far_ahead(step.counts.get(ItemState.QUEUED, 0), step.replay.per_second)
         return [
-            jobs.turn_of(
+            replay.compute_release_quota(
                 stand.get(endpoint),
                 hold=step.replay.hold,
                 queued=queued.get(endpoint, 0),
@@ -204,100 +207,108 @@ class Advancer:
             for endpoint in endpoints
         ]
 
-    async def _apply(
-        self, tx: Transaction, step: Step, waiting: Sequence[Waiting], whys: dict[EndpointId, str]
+    async def _apply_releases(
+        self,
+        tx: Transaction,
+        step: ReplayStep,
+        waiting: Sequence[WaitingItem],
+        skip_reasons: dict[EndpointId, str],
     ) -> tuple[int, set[EndpointId]]:
         """Do what is to be done with those whose turn has come; returns how many go out, and whose."""
         replay_id = step.replay.id
-        reason = f"replayed by {show_id(Prefix.REPLAY, replay_id)}"
-        by_release: dict[Release, list[Waiting]] = defaultdict(list)
+        reason = f"replayed by {format_id(Prefix.REPLAY, replay_id)}"
+        by_release: dict[ReleaseAction, list[WaitingItem]] = defaultdict(list)
         skipped: list[tuple[UUID, str]] = []
         for one in waiting:
-            release, why = jobs.release_of(one.stands, kept=one.kept, owed=one.owed)
-            why = whys.get(one.endpoint_id, why)
+            release, why = replay.decide_release(
+                one.status, has_payload=one.has_content, was_owed=one.has_delivery
+            )
+            why = skip_reasons.get(one.endpoint_id, why)
             if why is not None:
                 skipped.append((one.delivery_id, why))
             else:
                 by_release[release].append(one)
-        made = await self._create(tx, step, by_release[Release.CREATE], skipped, reason)
-        reopened, advanced = by_release[Release.REOPEN], by_release[Release.ADVANCE]
+        made = await self._create_deliveries(tx, step, by_release[ReleaseAction.CREATE], skipped, reason)
+        reopened, advanced = by_release[ReleaseAction.REOPEN], by_release[ReleaseAction.ADVANCE]
         if reopened:
-            await replay_release.reopen(tx, replay_id, _ids(reopened), reason=reason)
+            await release_items.reopen_deliveries(tx, replay_id, _collect_ids(reopened), reason=reason)
         if advanced:
-            await replay_release.advance(tx, replay_id, _ids(advanced))
+            await release_items.advance_deliveries(tx, replay_id, _collect_ids(advanced))
         joined = 0
-        if by_release[Release.JOIN]:
-            joined = await replay_release.join(tx, replay_id, _ids(by_release[Release.JOIN]))
+        if by_release[ReleaseAction.JOIN]:
+            joined = await release_items.adopt_scheduled(
+                tx, replay_id, _collect_ids(by_release[ReleaseAction.JOIN])
+            )
         if skipped:
-            await replay_release.skip(tx, replay_id, skipped)
-            step.move(ItemState.WAITING, ItemState.SKIPPED, len(skipped))
+            await release_items.skip_items(tx, replay_id, skipped)
+            step.move_items(ItemState.WAITING, ItemState.SKIPPED, len(skipped))
         sent = [*made, *reopened, *advanced]
-        step.move(ItemState.WAITING, ItemState.QUEUED, len(sent) + joined)
+        step.move_items(ItemState.WAITING, ItemState.QUEUED, len(sent) + joined)
         return len(sent), {one.endpoint_id for one in sent}
 
-    async def _create(
+    async def _create_deliveries(
         self,
         tx: Transaction,
-        step: Step,
-        wanted: Sequence[Waiting],
+        step: ReplayStep,
+        waiting: Sequence[WaitingItem],
         skipped: list[tuple[UUID, str]],
         reason: str,
-    ) -> list[Waiting]:
+    ) -> list[WaitingItem]:
         """Owe events that were never owed; those that another job was faster with are skipped."""
-        if not wanted:
+        if not waiting:
             return []
-        endpoint_id = wanted[0].endpoint_id  # such a job has one endpoint
-        owed = await replay_release.owed_already(tx, endpoint_id, [one.event_id for one in wanted])
-        skipped += [(one.delivery_id, "owed_meanwhile") for one in wanted if one.event_id in owed]
-        made = [one for one in wanted if one.event_id not in owed]
+        endpoint_id = waiting[0].endpoint_id  # such a job has one endpoint
+        owed = await release_items.find_already_owed(tx, endpoint_id, [one.event_id for one in waiting])
+        skipped += [(one.delivery_id, "owed_meanwhile") for one in waiting if one.event_id in owed]
+        made = [one for one in waiting if one.event_id not in owed]
         pairs = [(DeliveryId(new_id()), one.event_id) for one in made]
-        await replay_release.create(tx, step.replay.id, endpoint_id, pairs, reason=reason)
+        await release_items.create_deliveries(tx, step.replay.id, endpoint_id, pairs, reason=reason)
         return made
 
     # End.
 
-    async def _end(self, tx: Transaction, step: Step, before: dict[ItemState, int]) -> None:
-        done = _done(step.counts) - _done(before)
+    async def _finish_step(self, tx: Transaction, step: ReplayStep, before: dict[ItemState, int]) -> None:
+        done = _count_done(step.counts) - _count_done(before)
         took = step.now - step.replay.counted_at
-        per_second = jobs.speed(step.replay.per_second, done=done, took=took)
-        pause = jobs.next_step_after(
+        per_second = replay.average_speed(step.replay.per_second, ended=done, elapsed=took)
+        pause = replay.compute_step_delay(
             step.state,
             step.counts,
             selecting=not step.selected,
-            moved=step.counts != before,
+            progressed=step.counts != before,
             per_second=per_second,
         )
-        await replays.end(tx, step, per_second=per_second, pause=pause)
+        await jobs.end_step(tx, step, per_second=per_second, pause=pause)
         if step.state is ReplayState.FINISHED:
-            await journal.append(tx, [_finished(step)])
+            await journal.append(tx, [_build_finished_entry(step)])
 
 
-def _finished(step: Step) -> Entry:
-    return Entry(
+def _build_finished_entry(step: ReplayStep) -> JournalEntry:
+    return JournalEntry(
         tenant_id=step.replay.tenant_id,
-        what="replay.finished",
-        actor=ENGINE,
+        action="replay.finished",
+        actor=ENGINE_ACTOR,
         at=step.now,
         details={
-            "replay_id": show_id(Prefix.REPLAY, step.replay.id),
+            "replay_id": format_id(Prefix.REPLAY, step.replay.id),
             **{name: count for name, count in step.counts.items() if count},
         },
     )
 
 
-def _shared(needs: dict[EndpointId, int], most: int) -> dict[EndpointId, int]:
-    takes = jobs.shared(list(needs.values()), most)
+def _share_out(needs: dict[EndpointId, int], limit: int) -> dict[EndpointId, int]:
+    takes = replay.share_evenly(list(needs.values()), limit)
     return {endpoint: take for endpoint, take in zip(needs, takes, strict=True) if take}
 
 
-def _count(step: Step, moved: Iterable[Moved]) -> None:
+def _count_moves(step: ReplayStep, moved: Iterable[ItemStateChange]) -> None:
     for one in moved:
-        step.move(one.before, one.after, one.count)
+        step.move_items(one.before, one.after, one.count)
 
 
-def _done(counts: dict[ItemState, int]) -> int:
-    return sum(count for state, count in counts.items() if state not in jobs.OPEN)
+def _count_done(counts: dict[ItemState, int]) -> int:
+    return sum(count for state, count in counts.items() if state not in replay.OPEN_ITEM_STATES)
 
 
-def _ids(some: Sequence[Waiting]) -> list[DeliveryId]:
-    return [one.delivery_id for one in some]
+def _collect_ids(waiting: Sequence[WaitingItem]) -> list[DeliveryId]:
+    return [one.delivery_id for one in waiting]

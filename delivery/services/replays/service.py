@@ -7,81 +7,85 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from delivery.checks import checked_reason
-from delivery.errors import Conflict, Invalid, NotFound
-from delivery.holding import hold_of, refuse_unless_active
-from delivery.jobs import MissingSelection, Replay, ReplayState
-from delivery.ledger import endpoints, journal, missing, replay_items, replays, search, situations, tally
-from delivery.ledger.journal import Entry
-from delivery.model import EndpointId, Prefix, ReplayId, moment_of, new_id, show_id
-from delivery.paging import OLDEST, Cut
-from delivery.replay.terms import NEVER_MISSING, Preview, checked
+from delivery.domain.errors import Conflict, Invalid, NotFound
+from delivery.domain.holds import find_hold, require_active
+from delivery.domain.model import EndpointId, Prefix, ReplayId, extract_id_time, format_id, new_id
+from delivery.domain.pagination import MIN_ID, PageRequest
+from delivery.domain.replay import MissingEventFilter, Replay, ReplayState
+from delivery.domain.validation import check_reason
+from delivery.ledger.records import endpoints, journal
+from delivery.ledger.records.journal import JournalEntry
+from delivery.ledger.replays import items, jobs
+from delivery.ledger.search import count, eligibility, missing, search
+from delivery.services.replays.validation import NEVER_MISSING, ReplayPreview, validate_replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime
     from uuid import UUID
 
-    from delivery.jobs import Item, ItemState
-    from delivery.ledger import Ledger, Transaction
-    from delivery.ledger.missing import MissingEvent
-    from delivery.model import Actor, Endpoint, Held, TenantId
-    from delivery.paging import Page
-    from delivery.replay.terms import NewReplay
+    from delivery.domain.model import ActiveHold, Actor, Endpoint, TenantId
+    from delivery.domain.pagination import Page
+    from delivery.domain.replay import ItemState, ReplayItem
+    from delivery.ledger.db.session import Ledger, Transaction
+    from delivery.ledger.search.missing import MissingEvent
+    from delivery.services.replays.validation import NewReplay
 
 log = structlog.get_logger()
 
-EXAMPLES: Final = 10
-_EVENTS_AT_ONCE: Final = 1_000
+MAX_EXAMPLES: Final = 10
+_EVENTS_BATCH_SIZE: Final = 1_000
 # A preview looks at so many pages of events that may be missing.
-_MOST_PAGES: Final = 20
-_OLDEST_FIRST: Final = Cut.following(EXAMPLES, None, oldest_first=True)
+_MAX_PAGES: Final = 20
+_EXAMPLES_PAGE: Final = PageRequest.from_cursor(MAX_EXAMPLES, None, oldest_first=True)
 
 
-class Replays:
+class ReplayService:
     """What a tenant does with its replay jobs."""
 
-    def __init__(self, ledger: Ledger, *, clock: Callable[[], datetime], in_flight: int) -> None:
+    def __init__(self, ledger: Ledger, *, clock: Callable[[], datetime], default_max_in_flight: int) -> None:
         """`in_flight` is how many an endpoint may have on their way that has no limit of its own."""
         self._ledger = ledger
         self._clock = clock
-        self._in_flight = in_flight
+        self._default_max_in_flight = default_max_in_flight
 
-    async def preview(self, tenant_id: TenantId, new: NewReplay, *, operator: bool) -> Preview:
+    async def preview(self, tenant_id: TenantId, new: NewReplay, *, operator: bool) -> ReplayPreview:
         """What a job would send; nothing is changed. Raises Invalid, NotAllowed, NotFound."""
-        new = checked(new, operator=operator, now=self._clock())
-        async with self._ledger.transaction(of=tenant_id) as tx:
-            new, named = await _settled(tx, tenant_id, new)
-            if isinstance(new.wanted, MissingSelection):
-                return await self._preview_missing(tx, tenant_id, new.wanted, named)
-            asked = await search.prepared(tx, tenant_id, new.wanted, in_flight=self._in_flight)
-            counted = await tally.tally(tx, asked, most=tally.MOST_WEIGHED)
-            examples = (await search.page(tx, asked, _OLDEST_FIRST)).items
+        new = validate_replay(new, operator=operator, now=self._clock())
+        async with self._ledger.transaction(tenant_id=tenant_id) as tx:
+            new, named = await _resolve_selection(tx, tenant_id, new)
+            if isinstance(new.selection, MissingEventFilter):
+                return await self._preview_missing(tx, tenant_id, new.selection, named)
+            asked = await search.prepare_search(
+                tx, tenant_id, new.selection, default_max_in_flight=self._default_max_in_flight
+            )
+            counted = await count.count_deliveries(tx, asked, limit=count.MAX_COUNTED_BEFORE_ACTION)
+            examples = (await search.read_page(tx, asked, _EXAMPLES_PAGE)).items
             ids = [*(one.id for one in named), *(one.endpoint_id for one in examples)]
-            return Preview(
+            return ReplayPreview(
                 count=counted.count,
                 exact=counted.exact,
                 by_status=counted.by_status,
-                oldest=None if counted.oldest is None else moment_of(counted.oldest),
-                newest=None if counted.newest is None else moment_of(counted.newest),
+                oldest=None if counted.oldest is None else extract_id_time(counted.oldest),
+                newest=None if counted.newest is None else extract_id_time(counted.newest),
                 deliveries=examples,
                 events=(),
-                endpoints=await self._stand(tx, tenant_id, ids),
+                endpoints=await self._load_holds(tx, tenant_id, ids),
             )
 
     async def create(self, tenant_id: TenantId, new: NewReplay, *, operator: bool, actor: Actor) -> Replay:
         """Begin a job. Raises Invalid, NotAllowed, NotFound; Conflict for an endpoint that takes nothing."""
         now = self._clock()
-        new = checked(new, operator=operator, now=now)
-        async with self._ledger.transaction(of=tenant_id) as tx:
-            new, named = await _settled(tx, tenant_id, new)
+        new = validate_replay(new, operator=operator, now=now)
+        async with self._ledger.transaction(tenant_id=tenant_id) as tx:
+            new, named = await _resolve_selection(tx, tenant_id, new)
             if not new.hold:
                 for endpoint in named:
-                    refuse_unless_active(endpoint)
+                    require_active(endpoint)
             replay = Replay(
                 id=ReplayId(new_id()),
                 tenant_id=tenant_id,
-                wanted=new.wanted,
+                selection=new.selection,
                 reason=new.reason,
                 actor=actor,
                 hold=new.hold,
@@ -94,35 +98,37 @@ class Replays:
                 created_at=now,
                 finished_at=None,
             )
-            await replays.insert(tx, replay)
-            wanted = {"selection": new.wanted.to_document(), "rate": new.rate, "hold": new.hold}
-            await journal.append(tx, [_entry(replay, "created", actor, new.reason, now, **wanted)])
-        log.info("replay.created", replay_id=show_id(Prefix.REPLAY, replay.id), actor=actor.name)
+            await jobs.insert(tx, replay)
+            wanted = {"selection": new.selection.to_document(), "rate": new.rate, "hold": new.hold}
+            await journal.append(tx, [_build_entry(replay, "created", actor, new.reason, now, **wanted)])
+        log.info("replay.created", replay_id=format_id(Prefix.REPLAY, replay.id), actor=actor.name)
         return replay
 
     async def read(self, tenant_id: TenantId, replay_id: ReplayId) -> Replay:
         """One job, and how far it is; raises NotFound."""
-        async with self._ledger.transaction(of=tenant_id) as tx:
+        async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             return await _read(tx, tenant_id, replay_id)
 
-    async def page(self, tenant_id: TenantId | None, state: ReplayState | None, cut: Cut) -> Page[Replay]:
+    async def list_replays(
+        self, tenant_id: TenantId | None, state: ReplayState | None, page_request: PageRequest
+    ) -> Page[Replay]:
         """A tenant's jobs, newest first; all tenants' where none is named (staff's to ask)."""
-        async with self._ledger.transaction(of=tenant_id) as tx:
-            return await replays.page(tx, tenant_id, state, cut)
+        async with self._ledger.transaction(tenant_id=tenant_id) as tx:
+            return await jobs.read_page(tx, tenant_id, state, page_request)
 
-    async def items(
-        self, tenant_id: TenantId, replay_id: ReplayId, state: ItemState | None, cut: Cut
-    ) -> Page[Item]:
+    async def list_items(
+        self, tenant_id: TenantId, replay_id: ReplayId, state: ItemState | None, page_request: PageRequest
+    ) -> Page[ReplayItem]:
         """The deliveries of a job, oldest first; raises NotFound."""
-        async with self._ledger.transaction(of=tenant_id) as tx:
+        async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             await _read(tx, tenant_id, replay_id)
-            return await replay_items.page(tx, replay_id, state, cut)
+            return await items.read_page(tx, replay_id, state, page_request)
 
     async def pause(
         self, tenant_id: TenantId, replay_id: ReplayId, *, reason: str | None = None, actor: Actor
     ) -> Replay:
         """Send no more, and take back what no worker has yet; raises NotFound, Conflict."""
-        return await self._move(
+        return await self._change_state(
             tenant_id, replay_id, ReplayState.PAUSED, {ReplayState.RUNNING}, reason=reason, actor=actor
         )
 
@@ -130,7 +136,7 @@ class Replays:
         self, tenant_id: TenantId, replay_id: ReplayId, *, reason: str | None = None, actor: Actor
     ) -> Replay:
         """Go on where a pause began; raises NotFound, Conflict."""
-        return await self._move(
+        return await self._change_state(
             tenant_id, replay_id, ReplayState.RUNNING, {ReplayState.PAUSED}, reason=reason, actor=actor
         )
 
@@ -139,65 +145,71 @@ class Replays:
     ) -> Replay:
         """Send no more, ever; what no worker has yet stands as before. Raises NotFound, Conflict."""
         open_ = {ReplayState.RUNNING, ReplayState.PAUSED}
-        return await self._move(
+        return await self._change_state(
             tenant_id, replay_id, ReplayState.CANCELLING, open_, reason=reason, actor=actor
         )
 
-    async def _move(
+    async def _change_state(
         self,
         tenant_id: TenantId,
         replay_id: ReplayId,
-        to: ReplayState,
-        of: set[ReplayState],
+        target: ReplayState,
+        allowed_from: set[ReplayState],
         *,
         reason: str | None,
         actor: Actor,
     ) -> Replay:
-        reason = checked_reason(reason)
-        verb = _VERBS[to]
-        async with self._ledger.transaction(of=tenant_id) as tx:
+        reason = check_reason(reason)
+        verb = _VERBS[target]
+        async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             replay = await _read(tx, tenant_id, replay_id, lock=True)
-            if replay.state is to:
+            if replay.state is target:
                 return replay
-            if replay.state not in of:
+            if replay.state not in allowed_from:
                 raise Conflict(f"The replay is {replay.state}: it cannot be {verb} any more.")
-            await replays.move(tx, replay_id, to)
-            await journal.append(tx, [_entry(replay, verb, actor, reason, self._clock())])
+            await jobs.change_state(tx, replay_id, target)
+            await journal.append(tx, [_build_entry(replay, verb, actor, reason, self._clock())])
             moved = await _read(tx, tenant_id, replay_id)
-        log.info("replay.moved", to=to, replay_id=show_id(Prefix.REPLAY, replay_id), actor=actor.name)
+        log.info("replay.moved", to=target, replay_id=format_id(Prefix.REPLAY, replay_id), actor=actor.name)
         return moved
 
     async def _preview_missing(
-        self, tx: Transaction, tenant_id: TenantId, wanted: MissingSelection, named: list[Endpoint]
-    ) -> Preview:
+        self,
+        tx: Transaction,
+        tenant_id: TenantId,
+        selection: MissingEventFilter,
+        named_endpoints: list[Endpoint],
+    ) -> ReplayPreview:
         found: list[MissingEvent] = []
-        last: UUID | None = OLDEST
-        for _ in range(_MOST_PAGES):
-            cut = Cut.following(_EVENTS_AT_ONCE, last, oldest_first=True)
-            page = await missing.page(tx, tenant_id, wanted, cut, never=NEVER_MISSING)
+        last: UUID | None = MIN_ID
+        for _ in range(_MAX_PAGES):
+            cut = PageRequest.from_cursor(_EVENTS_BATCH_SIZE, last, oldest_first=True)
+            page = await missing.read_page(tx, tenant_id, selection, cut, excluded_types=NEVER_MISSING)
             found += page.items
-            last = page.last
+            last = page.next_cursor
             if last is None:
                 break
-        return Preview(
+        return ReplayPreview(
             count=len(found),
             exact=last is None,
             by_status={},
             oldest=found[0].created_at if found else None,
             newest=found[-1].created_at if found else None,
             deliveries=(),
-            events=tuple(found[:EXAMPLES]),
-            endpoints=await self._stand(tx, tenant_id, [one.id for one in named]),
+            events=tuple(found[:MAX_EXAMPLES]),
+            endpoints=await self._load_holds(tx, tenant_id, [one.id for one in named_endpoints]),
         )
 
-    async def _stand(
+    async def _load_holds(
         self, tx: Transaction, tenant_id: TenantId, ids: Iterable[EndpointId]
-    ) -> tuple[tuple[Endpoint, Held | None], ...]:
+    ) -> tuple[tuple[Endpoint, ActiveHold | None], ...]:
         distinct = list(dict.fromkeys(ids))
-        stand = await situations.of(tx, distinct)
+        stand = await eligibility.load_statuses(tx, distinct)
         read = [await endpoints.read(tx, tenant_id, id_) for id_ in distinct]
         return tuple(
-            (one, hold_of(stand[one.id], in_flight=self._in_flight)) for one in read if one is not None
+            (one, find_hold(stand[one.id], default_in_flight=self._default_max_in_flight))
+            for one in read
+            if one is not None
         )
 
 
@@ -209,49 +221,51 @@ _VERBS: Final = {
 
 
 async def _read(tx: Transaction, tenant_id: TenantId, replay_id: ReplayId, *, lock: bool = False) -> Replay:
-    replay = await replays.read(tx, tenant_id, replay_id, lock=lock)
+    replay = await jobs.read(tx, tenant_id, replay_id, lock=lock)
     if replay is None:
-        raise NotFound("replay", show_id(Prefix.REPLAY, replay_id))
+        raise NotFound("replay", format_id(Prefix.REPLAY, replay_id))
     return replay
 
 
-async def _settled(tx: Transaction, tenant_id: TenantId, new: NewReplay) -> tuple[NewReplay, list[Endpoint]]:
+async def _resolve_selection(
+    tx: Transaction, tenant_id: TenantId, new: NewReplay
+) -> tuple[NewReplay, list[Endpoint]]:
     """The job with what its endpoint asks for now, and the endpoints that it names; raises NotFound."""
-    if not isinstance(new.wanted, MissingSelection):
-        return new, [await _endpoint(tx, tenant_id, id_) for id_ in new.wanted.endpoints]
-    endpoint = await _endpoint(tx, tenant_id, new.wanted.endpoint_id)
+    if not isinstance(new.selection, MissingEventFilter):
+        return new, [await _read_endpoint(tx, tenant_id, id_) for id_ in new.selection.endpoints]
+    endpoint = await _read_endpoint(tx, tenant_id, new.selection.endpoint_id)
     if endpoint.operational:
         raise Invalid("missing.endpoint", "is operational: it gets none of the tenant's events")
     settled = replace(
-        new.wanted,
-        types=new.wanted.types or endpoint.filter,
+        new.selection,
+        types=new.selection.types or endpoint.filter,
         channels=endpoint.channels,
         condition=endpoint.condition,
     )
-    return replace(new, wanted=settled), [endpoint]
+    return replace(new, selection=settled), [endpoint]
 
 
-async def _endpoint(tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId) -> Endpoint:
+async def _read_endpoint(tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId) -> Endpoint:
     endpoint = await endpoints.read(tx, tenant_id, endpoint_id)
     if endpoint is None:
-        raise NotFound("endpoint", show_id(Prefix.ENDPOINT, endpoint_id))
+        raise NotFound("endpoint", format_id(Prefix.ENDPOINT, endpoint_id))
     return endpoint
 
 
-def _entry(
+def _build_entry(
     replay: Replay,
     verb: str,
     actor: Actor,
     reason: str | None,
     now: datetime,
     **details: Any,
-) -> Entry:
-    return Entry(
+) -> JournalEntry:
+    return JournalEntry(
         tenant_id=replay.tenant_id,
-        what=f"replay.{verb}",
+        action=f"replay.{verb}",
         actor=actor.name,
         address=actor.address,
         reason=reason,
         at=now,
-        details={"replay_id": show_id(Prefix.REPLAY, replay.id), **details},
+        details={"replay_id": format_id(Prefix.REPLAY, replay.id), **details},
     )

@@ -6,26 +6,26 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from delivery.checks import check_text, field
-from delivery.errors import Invalid
-from delivery.model import DeliveryStatus
-from delivery.moments import exact
-from delivery.operational import TYPES
-from delivery.selection import DeliverySelection, refuse_unless_meant
+from delivery.domain.delivery_filter import DeliveryFilter, require_bounded_filter
+from delivery.domain.durations import format_utc
+from delivery.domain.errors import Invalid
+from delivery.domain.model import DeliveryStatus
+from delivery.domain.validation import check_text, validating_field
+from delivery.pipeline.system_events import SYSTEM_EVENT_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from delivery.jobs import MissingSelection
-    from delivery.ledger.missing import MissingEvent
-    from delivery.model import Delivery, Endpoint, EndpointId, Held
+    from delivery.domain.model import ActiveHold, Delivery, Endpoint, EndpointId
+    from delivery.domain.replay import MissingEventFilter
+    from delivery.ledger.search.missing import MissingEvent
 
-FASTEST: Final = 10_000
-SLOWEST: Final = 0.01
-LONGEST_REASON: Final = 500
+MAX_RATE: Final = 10_000
+MIN_RATE: Final = 0.01
+MAX_REASON_LENGTH: Final = 500
 # Events that say something of one endpoint alone: nobody else was ever to get them.
-NEVER_MISSING: Final = (*sorted(TYPES), "waybill.test")
+NEVER_MISSING: Final = (*sorted(SYSTEM_EVENT_TYPES), "waybill.test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class NewReplay:
     `everything` says that a selection without any filter is meant as it stands.
     """
 
-    wanted: DeliverySelection | MissingSelection
+    selection: DeliveryFilter | MissingEventFilter
     reason: str
     rate: float | None = None
     hold: bool = False
@@ -44,7 +44,7 @@ class NewReplay:
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
+class ReplayPreview:
     """What a job would send, oldest first: ten examples of it, and how the endpoints named there stand.
 
     Of events that were never owed there are no deliveries yet: `events` are the examples then. Not `exact`:
@@ -58,26 +58,26 @@ class Preview:
     newest: datetime | None
     deliveries: tuple[Delivery, ...]
     events: tuple[MissingEvent, ...]
-    endpoints: tuple[tuple[Endpoint, Held | None], ...]
+    endpoints: tuple[tuple[Endpoint, ActiveHold | None], ...]
 
 
-def checked(new: NewReplay, *, operator: bool, now: datetime) -> NewReplay:
+def validate_replay(new: NewReplay, *, operator: bool, now: datetime) -> NewReplay:
     """The job as it will be done: it means nothing that is made from now on.
 
     Raises Invalid, which names the field, and NotAllowed for what only the operator may ask for.
     """
-    with field("reason"):
-        check_text(new.reason, least=1, most=LONGEST_REASON)
-    if new.rate is not None and not (math.isfinite(new.rate) and SLOWEST <= new.rate <= FASTEST):
-        raise Invalid("rate", f"must be between {SLOWEST} and {FASTEST} deliveries per second")
-    if isinstance(new.wanted, DeliverySelection):
-        refuse_unless_meant(new.wanted, everything=new.everything, operator=operator)
-    until = now if new.wanted.until is None else min(now, new.wanted.until)
-    return replace(new, wanted=replace(new.wanted, until=until))
+    with validating_field("reason"):
+        check_text(new.reason, min_length=1, max_length=MAX_REASON_LENGTH)
+    if new.rate is not None and not (math.isfinite(new.rate) and MIN_RATE <= new.rate <= MAX_RATE):
+        raise Invalid("rate", f"must be between {MIN_RATE} and {MAX_RATE} deliveries per second")
+    if isinstance(new.selection, DeliveryFilter):
+        require_bounded_filter(new.selection, allow_unbounded=new.everything, is_operator=operator)
+    until = now if new.selection.until is None else min(now, new.selection.until)
+    return replace(new, selection=replace(new.selection, until=until))
 
 
-def recovery(endpoint_id: EndpointId, since: datetime, *, reason: str | None, hold: bool) -> NewReplay:
+def build_recovery(endpoint_id: EndpointId, since: datetime, *, reason: str | None, hold: bool) -> NewReplay:
     """What an endpoint did not get since an outage began: all that failed, and all that still waits."""
     statuses = (DeliveryStatus.FAILED, DeliveryStatus.PENDING)
-    wanted = DeliverySelection(endpoints=(endpoint_id,), statuses=statuses, since=since)
-    return NewReplay(wanted, reason or f"recovery since {exact(since)}", hold=hold)
+    wanted = DeliveryFilter(endpoints=(endpoint_id,), statuses=statuses, since=since)
+    return NewReplay(wanted, reason or f"recovery since {format_utc(since)}", hold=hold)

@@ -7,17 +7,17 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from delivery.histogram import merged, quantile
-from retries.outcome import OURS, Delivered, name_of
+from delivery.domain.histogram import estimate_quantile, merge_counts
+from retries.outcome import INTERNAL_OUTCOMES, Delivered, label_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-DELIVERED: Final = name_of(Delivered(200))
+DELIVERED: Final = label_outcome(Delivered(200))
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Span(StrEnum):
+class TimeRange(StrEnum):
     """How far back figures go."""
 
     HOUR = "hour"
@@ -25,26 +25,26 @@ class Span(StrEnum):
     WEEK = "week"
 
     @property
-    def step(self) -> timedelta:
+    def interval(self) -> timedelta:
         """How much time one point stands for."""
-        return _STEPS[self]
+        return _INTERVALS[self]
 
     @property
-    def points(self) -> int:
+    def point_count(self) -> int:
         """How many points there are."""
-        return _POINTS[self]
+        return _POINT_COUNTS[self]
 
 
-_STEPS: Final = {
-    Span.HOUR: timedelta(minutes=1),
-    Span.DAY: timedelta(minutes=15),
-    Span.WEEK: timedelta(hours=1),
+_INTERVALS: Final = {
+    TimeRange.HOUR: timedelta(minutes=1),
+    TimeRange.DAY: timedelta(minutes=15),
+    TimeRange.WEEK: timedelta(hours=1),
 }
-_POINTS: Final = {Span.HOUR: 60, Span.DAY: 96, Span.WEEK: 168}
+_POINT_COUNTS: Final = {TimeRange.HOUR: 60, TimeRange.DAY: 96, TimeRange.WEEK: 168}
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class IntervalCounts:
     """What was counted from one moment on: attempts by outcome, and how long they took, in slots."""
 
     at: datetime
@@ -87,9 +87,9 @@ class Series:
     `as_of` is until when everything is counted. `sampled`: there was more than was looked at.
     """
 
-    span: Span
+    time_range: TimeRange
     points: tuple[Point, ...]
-    whole: Point
+    total: Point
     as_of: datetime
     sampled: bool = False
 
@@ -97,40 +97,44 @@ class Series:
     def per_minute(self) -> float:
         """How many attempts there were each minute, on average."""
         minutes = (self.as_of - self.points[0].at) / timedelta(minutes=1)
-        return self.whole.attempts / minutes if minutes > 0 else 0.0
+        return self.total.attempts / minutes if minutes > 0 else 0.0
 
 
-def floor(moment: datetime, step: timedelta) -> datetime:
+def floor_to_interval(moment: datetime, interval: timedelta) -> datetime:
     """The beginning of the step of time that a moment is in."""
-    return moment - (moment - _EPOCH) % step
+    return moment - (moment - _EPOCH) % interval
 
 
-def first_of(span: Span, *, now: datetime) -> datetime:
+def compute_first_point(time_range: TimeRange, *, now: datetime) -> datetime:
     """Where the first point of a span begins."""
-    return floor(now, span.step) - span.step * (span.points - 1)
+    return floor_to_interval(now, time_range.interval) - time_range.interval * (time_range.point_count - 1)
 
 
-def series(span: Span, counted: Iterable[Counted], *, now: datetime, as_of: datetime) -> Series:
+def build_series(
+    time_range: TimeRange, counts: Iterable[IntervalCounts], *, now: datetime, as_of: datetime
+) -> Series:
     """Put what was counted into the points of a span; what lies outside is left out."""
-    first = first_of(span, now=now)
-    into: list[list[Counted]] = [[] for _ in range(span.points)]
-    for one in counted:
-        place = (one.at - first) // span.step
-        if 0 <= place < span.points:
+    first = compute_first_point(time_range, now=now)
+    into: list[list[IntervalCounts]] = [[] for _ in range(time_range.point_count)]
+    for one in counts:
+        place = (one.at - first) // time_range.interval
+        if 0 <= place < time_range.point_count:
             into[place].append(one)
-    summed = [_summed(some) for some in into]
-    points = tuple(_point(first + span.step * place, *each) for place, each in enumerate(summed))
+    summed = [_sum_counts(some) for some in into]
+    points = tuple(
+        _build_point(first + time_range.interval * place, *each) for place, each in enumerate(summed)
+    )
     outcomes, slots = zip(*summed, strict=True)
-    whole = _point(first, merged(outcomes), merged(slots))
-    return Series(span, points, whole, as_of)
+    whole = _build_point(first, merge_counts(outcomes), merge_counts(slots))
+    return Series(time_range, points, whole, as_of)
 
 
-def _summed(some: Sequence[Counted]) -> tuple[dict[str, int], dict[int, int]]:
-    return merged(one.outcomes for one in some), merged(one.latencies for one in some)
+def _sum_counts(counts: Sequence[IntervalCounts]) -> tuple[dict[str, int], dict[int, int]]:
+    return merge_counts(one.outcomes for one in counts), merge_counts(one.latencies for one in counts)
 
 
-def _point(at: datetime, outcomes: Mapping[str, int], slots: Mapping[int, int]) -> Point:
-    failed = {name: count for name, count in outcomes.items() if name not in {DELIVERED, *OURS}}
-    ours = sum(outcomes.get(name, 0) for name in OURS)
-    p50, p95, p99 = (quantile(slots, which) for which in (0.5, 0.95, 0.99))
+def _build_point(at: datetime, outcomes: Mapping[str, int], slots: Mapping[int, int]) -> Point:
+    failed = {name: count for name, count in outcomes.items() if name not in {DELIVERED, *INTERNAL_OUTCOMES}}
+    ours = sum(outcomes.get(name, 0) for name in INTERNAL_OUTCOMES)
+    p50, p95, p99 = (estimate_quantile(slots, which) for which in (0.5, 0.95, 0.99))
     return Point(at, outcomes.get(DELIVERED, 0), failed, ours, p50, p95, p99)

@@ -6,40 +6,48 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from delivery.figures.spans import Counted, Series, Span, first_of, series
-from delivery.holding import hold_of
-from delivery.ledger import figures, present, replays, situations
-from delivery.ledger.figures import HOUR, MINUTE, Range
-from delivery.ledger.present import MOST_COUNTED, MOST_ENDPOINTS
-from delivery.ledger.scan import MOST_SCANNED, plan_for_this_tenant
-from delivery.model import id_floor
-from delivery.paging import NEWEST
+from delivery.domain.holds import find_hold
+from delivery.domain.model import build_min_id
+from delivery.domain.pagination import MAX_ID
+from delivery.ledger.replays import jobs
+from delivery.ledger.search import eligibility
+from delivery.ledger.search.bounded_scan import MAX_SCANNED_ROWS, force_custom_plan
+from delivery.ledger.stats import live, rollup
+from delivery.ledger.stats.live import MAX_COUNTED, MAX_ENDPOINTS
+from delivery.ledger.stats.rollup import HOUR_SECONDS, MINUTE_SECONDS, StatsRange
+from delivery.services.stats.series import (
+    IntervalCounts,
+    Series,
+    TimeRange,
+    build_series,
+    compute_first_point,
+)
 from retries.health import Hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from delivery.jobs import Replay
-    from delivery.ledger import Ledger, Transaction
-    from delivery.ledger.figures import Rolled
-    from delivery.ledger.present import Oldest, Spark, Troubled, TypeSeen
-    from delivery.model import EndpointId, TenantId
+    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.replay import Replay
+    from delivery.ledger.db.session import Ledger, Transaction
+    from delivery.ledger.stats.live import EventTypeCount, OldestDue, RecentResult, UnhealthyEndpoint
+    from delivery.ledger.stats.rollup import StatsRow
 
-SPARKS: Final = 40
-MOST_OF_ENDPOINT: Final = 5_000
-MOST_TROUBLED: Final = 12
-MOST_REPLAYS: Final = 10
-MOST_TYPED: Final = 5_000
-MOST_TYPES: Final = 200
-_SPARKS_BACK: Final = timedelta(days=7)
-DUE_EACH: Final = 1_000
+MAX_RECENT_RESULTS: Final = 40
+MAX_ENDPOINT_ATTEMPTS: Final = 5_000
+MAX_UNHEALTHY: Final = 12
+MAX_REPLAYS: Final = 10
+MAX_TYPED_EVENTS: Final = 5_000
+MAX_TYPES: Final = 200
+_RECENT_RESULTS_WINDOW: Final = timedelta(days=7)
+MAX_DUE_PER_ENDPOINT: Final = 1_000
 # A full in-flight limit is how a busy endpoint looks at any moment, and no reason to look at it.
-_HOLDS: Final = tuple(hold for hold in Hold if hold is not Hold.IN_FLIGHT_LIMIT)
+_REPORTED_HOLDS: Final = tuple(hold for hold in Hold if hold is not Hold.IN_FLIGHT_LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
-class Present:
+class LiveStats:
     """What is so now.
 
     `queued` is in the queue, `started` at a worker, `waiting` at neither. `held` counts what is due and held,
@@ -52,127 +60,145 @@ class Present:
     started: int
     waiting: int
     bounded: bool
-    oldest: Oldest | None
+    oldest: OldestDue | None
     held: Mapping[Hold, int]
     held_bounded: bool
-    troubled: Sequence[Troubled]
-    held_each: Mapping[EndpointId, int]
-    more_troubled: bool
+    unhealthy: Sequence[UnhealthyEndpoint]
+    held_by_endpoint: Mapping[EndpointId, int]
+    has_more_unhealthy: bool
     replays: Sequence[Replay]
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _HeldCounts:
     """What is due and held: by what holds it, and by endpoint. `bounded`: there may be more."""
 
-    by: Mapping[Hold, int]
-    due: Mapping[EndpointId, int]
+    by_hold: Mapping[Hold, int]
+    by_endpoint: Mapping[EndpointId, int]
     bounded: bool
 
 
-class Figures:
+class StatsService:
     """What is counted of deliveries, for pages that people look at. Every answer is bounded in its cost."""
 
-    def __init__(self, ledger: Ledger, *, clock: Callable[[], datetime], in_flight: int) -> None:
+    def __init__(self, ledger: Ledger, *, clock: Callable[[], datetime], default_max_in_flight: int) -> None:
         """`in_flight` is how many an endpoint may have on their way that has no limit of its own."""
         self._ledger = ledger
         self._clock = clock
-        self._in_flight = in_flight
+        self._default_max_in_flight = default_max_in_flight
 
-    async def series(self, tenant_id: TenantId | None, span: Span) -> Series:
+    async def load_series(self, tenant_id: TenantId | None, time_range: TimeRange) -> Series:
         """How a tenant's attempts went over a span of time; of all tenants where none is named."""
         now = self._clock()
-        async with self._ledger.transaction(of=tenant_id) as tx:
-            counted, as_of = await _counted(tx, tenant_id, first_of(span, now=now), span=span, now=now)
-        return series(span, map(_as_counted, counted), now=now, as_of=as_of)
+        async with self._ledger.transaction(tenant_id=tenant_id) as tx:
+            counted, as_of = await _load_counts(
+                tx, tenant_id, compute_first_point(time_range, now=now), time_range=time_range, now=now
+            )
+        return build_series(time_range, map(_to_interval_counts, counted), now=now, as_of=as_of)
 
-    async def of_endpoint(self, tenant_id: TenantId, endpoint_id: EndpointId, span: Span) -> Series:
+    async def load_endpoint_series(
+        self, tenant_id: TenantId, endpoint_id: EndpointId, time_range: TimeRange
+    ) -> Series:
         """How an endpoint's newest attempts went over a span of time."""
         now = self._clock()
-        async with self._ledger.transaction(of=tenant_id) as tx:
-            await plan_for_this_tenant(tx)
-            when = Range(first_of(span, now=now), now + span.step, span.step)
+        async with self._ledger.transaction(tenant_id=tenant_id) as tx:
+            await force_custom_plan(tx)
+            when = StatsRange(
+                compute_first_point(time_range, now=now), now + time_range.interval, time_range.interval
+            )
             # One more proves that there are more.
-            counted = await figures.of_endpoint(tx, tenant_id, endpoint_id, when, most=MOST_OF_ENDPOINT + 1)
+            counted = await rollup.read_by_endpoint(
+                tx, tenant_id, endpoint_id, when, limit=MAX_ENDPOINT_ATTEMPTS + 1
+            )
         whole = sum(sum(one.outcomes.values()) for one in counted)
-        told = series(span, map(_as_counted, counted), now=now, as_of=now)
-        return replace(told, sampled=whole > MOST_OF_ENDPOINT)
+        told = build_series(time_range, map(_to_interval_counts, counted), now=now, as_of=now)
+        return replace(told, sampled=whole > MAX_ENDPOINT_ATTEMPTS)
 
-    async def sparks(
-        self, tenant_id: TenantId | None, ids: Sequence[EndpointId]
-    ) -> Mapping[EndpointId, tuple[Spark, ...]]:
+    async def load_recent_results(
+        self, tenant_id: TenantId | None, endpoint_ids: Sequence[EndpointId]
+    ) -> Mapping[EndpointId, tuple[RecentResult, ...]]:
         """The last results of each of these endpoints, oldest first; who asks has seen the ids already."""
-        since = id_floor(self._clock() - _SPARKS_BACK)
-        async with self._ledger.transaction(of=tenant_id) as tx:
-            await plan_for_this_tenant(tx)
-            return await present.sparks(tx, ids, since=since, most=SPARKS)
+        since = build_min_id(self._clock() - _RECENT_RESULTS_WINDOW)
+        async with self._ledger.transaction(tenant_id=tenant_id) as tx:
+            await force_custom_plan(tx)
+            return await live.read_recent_results(tx, endpoint_ids, since=since, limit=MAX_RECENT_RESULTS)
 
-    async def types(self, tenant_id: TenantId | None) -> Sequence[TypeSeen]:
+    async def list_frequent_types(self, tenant_id: TenantId | None) -> Sequence[EventTypeCount]:
         """The types of the newest 5,000 events, the most frequent first."""
-        async with self._ledger.transaction(of=tenant_id) as tx:
-            await plan_for_this_tenant(tx)
-            return await present.types(tx, tenant_id, before=NEWEST, most=MOST_TYPED, most_types=MOST_TYPES)
+        async with self._ledger.transaction(tenant_id=tenant_id) as tx:
+            await force_custom_plan(tx)
+            return await live.count_recent_types(
+                tx, tenant_id, before=MAX_ID, limit=MAX_TYPED_EVENTS, max_types=MAX_TYPES
+            )
 
-    async def now(self, tenant_id: TenantId | None) -> Present:
+    async def load_live_stats(self, tenant_id: TenantId | None) -> LiveStats:
         """What is so now, of a tenant or of all."""
-        async with self._ledger.transaction(of=tenant_id) as tx:
-            await plan_for_this_tenant(tx)
-            queued, started = await present.on_the_way(tx, tenant_id)
-            waiting = await present.waiting(tx, tenant_id)
-            troubled = await present.troubled(tx, tenant_id, most=MOST_TROUBLED + 1)
-            shown = troubled[:MOST_TROUBLED]
-            held = await self._held(tx, tenant_id, first=[one.id for one in shown])
-            open_ = await present.open_replays(tx, tenant_id, most=MOST_REPLAYS)
-            read = [await replays.read(tx, whose, id_) for whose, id_ in open_]
-            return Present(
+        async with self._ledger.transaction(tenant_id=tenant_id) as tx:
+            await force_custom_plan(tx)
+            queued, started = await live.count_claimed(tx, tenant_id)
+            waiting = await live.count_waiting(tx, tenant_id)
+            troubled = await live.find_unhealthy_endpoints(tx, tenant_id, limit=MAX_UNHEALTHY + 1)
+            shown = troubled[:MAX_UNHEALTHY]
+            held = await self._load_held(tx, tenant_id, first_ids=[one.id for one in shown])
+            open_ = await live.find_open_replays(tx, tenant_id, limit=MAX_REPLAYS)
+            read = [await jobs.read(tx, whose, id_) for whose, id_ in open_]
+            return LiveStats(
                 at=self._clock(),
                 queued=queued,
                 started=started,
-                waiting=min(waiting, MOST_COUNTED),
-                bounded=waiting > MOST_COUNTED,
-                oldest=await present.oldest(tx, tenant_id),
-                held=held.by,
+                waiting=min(waiting, MAX_COUNTED),
+                bounded=waiting > MAX_COUNTED,
+                oldest=await live.find_oldest_due(tx, tenant_id),
+                held=held.by_hold,
                 held_bounded=held.bounded,
-                troubled=shown,
-                held_each={one.id: held.due.get(one.id, 0) for one in shown},
-                more_troubled=len(troubled) > MOST_TROUBLED,
+                unhealthy=shown,
+                held_by_endpoint={one.id: held.by_endpoint.get(one.id, 0) for one in shown},
+                has_more_unhealthy=len(troubled) > MAX_UNHEALTHY,
                 replays=[one for one in read if one is not None],
             )
 
-    async def _held(self, tx: Transaction, tenant_id: TenantId | None, *, first: list[EndpointId]) -> _Held:
+    async def _load_held(
+        self, tx: Transaction, tenant_id: TenantId | None, *, first_ids: list[EndpointId]
+    ) -> _HeldCounts:
         """What holds deliveries, at these endpoints first, and how many are due there."""
-        some = await situations.some_perhaps_held(tx, tenant_id, _HOLDS, most=MOST_ENDPOINTS)
-        ids = list(dict.fromkeys([*first, *some]))
-        known = await situations.of(tx, ids)
-        holds = {id_: hold_of(known[id_], in_flight=self._in_flight) for id_ in ids if id_ in known}
-        held_by = {id_: hold.by for id_, hold in holds.items() if hold is not None and hold.by in _HOLDS}
-        due = await present.due(tx, held_by, most_each=DUE_EACH, most=MOST_COUNTED)
+        some = await eligibility.find_maybe_held(tx, tenant_id, _REPORTED_HOLDS, limit=MAX_ENDPOINTS)
+        ids = list(dict.fromkeys([*first_ids, *some]))
+        known = await eligibility.load_statuses(tx, ids)
+        holds = {
+            id_: find_hold(known[id_], default_in_flight=self._default_max_in_flight)
+            for id_ in ids
+            if id_ in known
+        }
+        held_by = {
+            id_: hold.by for id_, hold in holds.items() if hold is not None and hold.by in _REPORTED_HOLDS
+        }
+        due = await live.count_due(tx, held_by, limit_per_endpoint=MAX_DUE_PER_ENDPOINT, limit=MAX_COUNTED)
         by: dict[Hold, int] = {}
         for id_, count in due.items():
             by[held_by[id_]] = by.get(held_by[id_], 0) + count
-        cut = len(some) == MOST_ENDPOINTS or sum(due.values()) == MOST_COUNTED
-        return _Held(by, due, cut or any(count == DUE_EACH for count in due.values()))
+        cut = len(some) == MAX_ENDPOINTS or sum(due.values()) == MAX_COUNTED
+        return _HeldCounts(by, due, cut or any(count == MAX_DUE_PER_ENDPOINT for count in due.values()))
 
 
-async def _counted(
-    tx: Transaction, tenant_id: TenantId | None, first: datetime, *, span: Span, now: datetime
-) -> tuple[list[Rolled], datetime]:
+async def _load_counts(
+    tx: Transaction, tenant_id: TenantId | None, first: datetime, *, time_range: TimeRange, now: datetime
+) -> tuple[list[StatsRow], datetime]:
     """What is counted from then on, and until when that is everything."""
-    at = await figures.progress(tx)
+    at = await rollup.read_progress(tx)
     if at is None:
         rolled, seen = [], first
-    elif span is Span.WEEK:
-        rolled = await figures.read(tx, tenant_id, first, at.summed_until, width=HOUR)
+    elif time_range is TimeRange.WEEK:
+        rolled = await rollup.read(tx, tenant_id, first, at.summed_until, width=HOUR_SECONDS)
         since = max(first, at.summed_until)
-        rolled += await figures.read(tx, tenant_id, since, at.seen_until, width=MINUTE)
+        rolled += await rollup.read(tx, tenant_id, since, at.seen_until, width=MINUTE_SECONDS)
         seen = at.seen_until
     else:
-        rolled = await figures.read(tx, tenant_id, first, at.seen_until, width=MINUTE)
+        rolled = await rollup.read(tx, tenant_id, first, at.seen_until, width=MINUTE_SECONDS)
         seen = at.seen_until
     seen = max(seen, first)
-    tail = await figures.tail(tx, tenant_id, seen, now + timedelta(minutes=1), most=MOST_SCANNED)
+    tail = await rollup.read_unrolled(tx, tenant_id, seen, now + timedelta(minutes=1), limit=MAX_SCANNED_ROWS)
     return (rolled, seen) if tail is None else (rolled + tail, now)
 
 
-def _as_counted(one: Rolled) -> Counted:
-    return Counted(one.at, one.outcomes, one.latencies)
+def _to_interval_counts(one: StatsRow) -> IntervalCounts:
+    return IntervalCounts(one.at, one.outcomes, one.latencies)

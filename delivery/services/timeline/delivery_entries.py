@@ -5,29 +5,49 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from delivery.model import EndpointState, Prefix, show_id
-from delivery.moments import exact
-from delivery.tracing.of_attempts import of_attempts
-from delivery.tracing.sentences import not_answered, of_entry, sentence, state_reason, who, why
-from delivery.tracing.standing import standing
-from delivery.tracing.steps import Step, What
-from delivery.tracing.story import TEST_TYPE, still_on
+from delivery.domain.durations import format_utc
+from delivery.domain.model import EndpointState, Prefix, format_id
+from delivery.services.timeline.attempt_entries import build_attempt_steps
+from delivery.services.timeline.entries import TimelineEntry, TimelineEntryKind
+from delivery.services.timeline.history import TEST_TYPE, find_active_holds
+from delivery.services.timeline.sentences import (
+    describe_condition_failure,
+    describe_entry,
+    describe_reason,
+    format_actor,
+    format_sentence,
+    format_state_reason,
+)
+from delivery.services.timeline.status import explain_status
 from retries.breaker import BreakerState
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from delivery.holding import Situation
-    from delivery.ledger.journal import Entry
-    from delivery.model import Delivery
-    from delivery.tracing.story import Story
+    from delivery.domain.holds import EndpointStatus
+    from delivery.domain.model import Delivery
+    from delivery.ledger.records.journal import JournalEntry
+    from delivery.services.timeline.history import DeliveryHistory
 
-_STATES: Final = frozenset({What.PAUSED, What.RESUMED, What.DISABLED, What.ENABLED})
-_BREAKER: Final = frozenset({What.BREAKER_OPENED, What.BREAKER_STAYED_OPEN, What.BREAKER_CLOSED})
+_STATE_KINDS: Final = frozenset(
+    {
+        TimelineEntryKind.PAUSED,
+        TimelineEntryKind.RESUMED,
+        TimelineEntryKind.DISABLED,
+        TimelineEntryKind.ENABLED,
+    }
+)
+_BREAKER_KINDS: Final = frozenset(
+    {
+        TimelineEntryKind.BREAKER_OPENED,
+        TimelineEntryKind.BREAKER_STAYED_OPEN,
+        TimelineEntryKind.BREAKER_CLOSED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryTrace:
+class DeliveryTimeline:
     """Why a delivery is where it is: its steps, oldest first, and in one sentence where it stands now.
 
     `url` is where its endpoint leads now. `left_out` says what is not told of: the answer is bounded.
@@ -35,112 +55,123 @@ class DeliveryTrace:
 
     delivery: Delivery
     url: str
-    standing: str
-    steps: tuple[Step, ...]
+    summary: str
+    steps: tuple[TimelineEntry, ...]
     left_out: tuple[str, ...]
 
 
-def trace(story: Story) -> DeliveryTrace:
+def build_delivery_timeline(history: DeliveryHistory) -> DeliveryTimeline:
     """Put the trace of a delivery together."""
-    delivery, made = story.delivery, story.delivery.created_at
-    on = [_of_endpoint(entry) for entry in still_on(story.before, at=made)]
-    from_rows = list(_not_in_the_journal(story))
+    delivery, made = history.delivery, history.delivery.created_at
+    on = [_build_endpoint_step(entry) for entry in find_active_holds(history.entries_before, at=made)]
+    from_rows = list(_build_unjournaled_steps(history))
     on += [step for step in from_rows if step.at < made]
     on.sort(key=lambda step: step.at)
     later = [
-        *of_attempts(story),
-        *(_of_endpoint(entry) for entry in story.meanwhile),
+        *build_attempt_steps(history),
+        *(_build_endpoint_step(entry) for entry in history.entries_since),
         *(step for step in from_rows if step.at >= made),
-        *(_asked(entry) for entry in story.asked),
+        *(_build_request_step(entry) for entry in history.replay_requests),
     ]
     # The beginning stays before what follows, also where the clocks of two machines differ a little.
     later.sort(key=lambda step: max(step.at, made))
-    steps = (*on, *_beginning(delivery), *later, *_finished(delivery))
-    return DeliveryTrace(delivery, story.url, standing(story), steps, story.left_out)
+    steps = (*on, *_build_first_steps(delivery), *later, *_build_finished_step(delivery))
+    return DeliveryTimeline(delivery, history.url, explain_status(history), steps, history.left_out)
 
 
-def _beginning(delivery: Delivery) -> Iterator[Step]:
-    of_event = {"event_id": show_id(Prefix.EVENT, delivery.event_id), "event_type": delivery.event_type}
+def _build_first_steps(delivery: Delivery) -> Iterator[TimelineEntry]:
+    of_event = {"event_id": format_id(Prefix.EVENT, delivery.event_id), "event_type": delivery.event_type}
     accepted = f"The event {of_event['event_id']} of type {delivery.event_type} was accepted."
-    yield Step(delivery.created_at, What.ACCEPTED, accepted, of_event)
-    to_endpoint = {"endpoint_id": show_id(Prefix.ENDPOINT, delivery.endpoint_id)}
-    told = f"It is owed to the endpoint {to_endpoint['endpoint_id']}, {matched(delivery)}."
+    yield TimelineEntry(delivery.created_at, TimelineEntryKind.ACCEPTED, accepted, of_event)
+    to_endpoint = {"endpoint_id": format_id(Prefix.ENDPOINT, delivery.endpoint_id)}
+    told = f"It is owed to the endpoint {to_endpoint['endpoint_id']}, {describe_match(delivery)}."
     details = {**to_endpoint, "pattern": delivery.matched_by}
     if delivery.condition_failed is not None:
         details["condition_failed"] = delivery.condition_failed
-    yield Step(delivery.created_at, What.MATCHED, told, details)
+    yield TimelineEntry(delivery.created_at, TimelineEntryKind.MATCHED, told, details)
 
 
-def matched(delivery: Delivery) -> str:
+def describe_match(delivery: Delivery) -> str:
     """Why the delivery was made, as what follows `it is owed to the endpoint`."""
     if delivery.matched_by is not None:
         asked_for = f"whose filter asks for {delivery.matched_by}"
-        return asked_for + not_answered(delivery)
+        return asked_for + describe_condition_failure(delivery)
     if delivery.event_type == TEST_TYPE:
         return "to which it was sent by name"
     return "to which it was sent by name or before patterns were kept"
 
 
-def _not_in_the_journal(story: Story) -> Iterator[Step]:
+def _build_unjournaled_steps(history: DeliveryHistory) -> Iterator[TimelineEntry]:
     """Holds that are on now and of which only the endpoint's own rows tell."""
-    situation = story.situation
-    if situation is None or story.delivery.finished_at is not None:
+    situation = history.endpoint_status
+    if situation is None or history.delivery.finished_at is not None:
         return
-    for step, words in ((_of_state(situation), _STATES), (_of_breaker(situation), _BREAKER)):
-        if step is not None and not _is_told(step, story, words):
+    for step, words in (
+        (_build_state_step(situation), _STATE_KINDS),
+        (_build_breaker_step(situation), _BREAKER_KINDS),
+    ):
+        if step is not None and not _is_journaled(step, history, words):
             yield step
 
 
-def _is_told(step: Step, story: Story, words: Collection[What]) -> bool:
+def _is_journaled(
+    step: TimelineEntry, history: DeliveryHistory, kinds: Collection[TimelineEntryKind]
+) -> bool:
     """Whether the journal's last word of this kind says that a hold began."""
-    told = [What.of(entry.what) for entry in (*story.before, *story.meanwhile)]
-    last = next((what for what in reversed(told) if what in words), None)
-    return last is step.what or last is What.BREAKER_STAYED_OPEN
+    told = [
+        TimelineEntryKind.parse(entry.action) for entry in (*history.entries_before, *history.entries_since)
+    ]
+    last = next((what for what in reversed(told) if what in kinds), None)
+    return last is step.kind or last is TimelineEntryKind.BREAKER_STAYED_OPEN
 
 
-def _of_state(situation: Situation) -> Step | None:
-    if situation.state is EndpointState.ACTIVE:
+def _build_state_step(status: EndpointStatus) -> TimelineEntry | None:
+    if status.state is EndpointState.ACTIVE:
         return None
-    what = What.PAUSED if situation.state is EndpointState.PAUSED else What.DISABLED
-    by = f" by {who(situation.state_actor)}" if situation.state_actor else ""
-    told = sentence(f"The endpoint was {situation.state}{by}{state_reason(situation.state_reason)}")
-    details = {"actor": situation.state_actor, "reason": situation.state_reason}
-    return Step(situation.state_changed_at, what, told, details)
+    what = TimelineEntryKind.PAUSED if status.state is EndpointState.PAUSED else TimelineEntryKind.DISABLED
+    by = f" by {format_actor(status.state_actor)}" if status.state_actor else ""
+    told = format_sentence(f"The endpoint was {status.state}{by}{format_state_reason(status.state_reason)}")
+    details = {"actor": status.state_actor, "reason": status.state_reason}
+    return TimelineEntry(status.state_changed_at, what, told, details)
 
 
-def _of_breaker(situation: Situation) -> Step | None:
-    if situation.health is None or situation.health.breaker.state is BreakerState.CLOSED:
+def _build_breaker_step(status: EndpointStatus) -> TimelineEntry | None:
+    if status.health is None or status.health.breaker.state is BreakerState.CLOSED:
         return None
-    breaker = situation.health.breaker
-    probe = "" if breaker.probe_at is None else f"; the next probe may go out at {exact(breaker.probe_at)}"
+    breaker = status.health.breaker
+    probe = (
+        "" if breaker.probe_at is None else f"; the next probe may go out at {format_utc(breaker.probe_at)}"
+    )
     told = f"The endpoint's circuit breaker opened{probe}."
-    return Step(breaker.since, What.BREAKER_OPENED, told, {"probe_at": breaker.probe_at})
-
-
-def _of_endpoint(entry: Entry) -> Step:
-    details = {"actor": entry.actor, "reason": entry.reason, **entry.details}
-    what = What.of(entry.what)
-    more = {"entry": entry.what} if what is What.OTHER else {}
-    return Step(entry.at, what, of_entry(entry), {**details, **more})
-
-
-def _asked(entry: Entry) -> Step:
-    what = What.of(entry.what)
-    if what not in {What.RETRIED, What.REPLAYED}:
-        return _of_endpoint(entry)
-    was = str(entry.details.get("was", "")).replace("_", " ")
-    because = f", because: {entry.reason}" if entry.reason else ""
-    job = f", with {entry.details['replay_id']}" if "replay_id" in entry.details else ""
-    told = f"Replayed by {who(entry.actor)}{job}{because}" + (f"; it was {was}" if was else "")
-    return Step(
-        entry.at, what, sentence(told), {"actor": entry.actor, "reason": entry.reason, **entry.details}
+    return TimelineEntry(
+        breaker.since, TimelineEntryKind.BREAKER_OPENED, told, {"probe_at": breaker.probe_at}
     )
 
 
-def _finished(delivery: Delivery) -> Iterator[Step]:
+def _build_endpoint_step(entry: JournalEntry) -> TimelineEntry:
+    details = {"actor": entry.actor, "reason": entry.reason, **entry.details}
+    what = TimelineEntryKind.parse(entry.action)
+    more = {"entry": entry.action} if what is TimelineEntryKind.OTHER else {}
+    return TimelineEntry(entry.at, what, describe_entry(entry), {**details, **more})
+
+
+def _build_request_step(entry: JournalEntry) -> TimelineEntry:
+    what = TimelineEntryKind.parse(entry.action)
+    if what not in {TimelineEntryKind.RETRIED, TimelineEntryKind.REPLAYED}:
+        return _build_endpoint_step(entry)
+    was = str(entry.details.get("was", "")).replace("_", " ")
+    because = f", because: {entry.reason}" if entry.reason else ""
+    job = f", with {entry.details['replay_id']}" if "replay_id" in entry.details else ""
+    told = f"Replayed by {format_actor(entry.actor)}{job}{because}" + (f"; it was {was}" if was else "")
+    return TimelineEntry(
+        entry.at, what, format_sentence(told), {"actor": entry.actor, "reason": entry.reason, **entry.details}
+    )
+
+
+def _build_finished_step(delivery: Delivery) -> Iterator[TimelineEntry]:
     if delivery.finished_at is None:
         return
     reason = delivery.reason
-    told = f"{delivery.status.capitalize()}" + ("" if reason is None else f": {why(reason)}")
+    told = f"{delivery.status.capitalize()}" + ("" if reason is None else f": {describe_reason(reason)}")
     details = {"status": delivery.status, "reason": reason}
-    yield Step(delivery.finished_at, What.FINISHED, sentence(told), details)
+    yield TimelineEntry(delivery.finished_at, TimelineEntryKind.FINISHED, format_sentence(told), details)

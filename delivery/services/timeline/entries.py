@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-class What(StrEnum):
+class TimelineEntryKind(StrEnum):
     """What happened. Those of endpoints are the journal's own words."""
 
     ACCEPTED = "event.accepted"
@@ -39,19 +39,19 @@ class What(StrEnum):
     OTHER = "other"
 
     @classmethod
-    def of(cls, written: str) -> What:
+    def parse(cls, text: str) -> TimelineEntryKind:
         """What the journal's word stands for; what has no step of its own is something else."""
         try:
-            return cls(written)
+            return cls(text)
         except ValueError:
             return cls.OTHER
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TimelineEntry:
     """One thing that happened: when, what, in one sentence, and the facts. Facts are JSON or moments."""
 
     at: datetime
-    what: What
+    kind: TimelineEntryKind
     sentence: str
     details: Mapping[str, object] = field(default_factory=dict)

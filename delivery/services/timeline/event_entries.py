@@ -6,23 +6,28 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, assert_never
 
-from delivery.conditions import Answers
-from delivery.matching import Judgement, Wants, judge
-from delivery.model import Prefix, show_id
-from delivery.payload import data_of
-from delivery.tracing.sentences import any_of, asks_for, counted, not_answered
-from delivery.tracing.story import TEST_TYPE
+from delivery.domain.conditions import ConditionEvaluator
+from delivery.domain.model import Prefix, format_id
+from delivery.domain.payload_path import extract_data
+from delivery.domain.subscription import MatchResult, Subscription, match_event
+from delivery.services.timeline.history import TEST_TYPE
+from delivery.services.timeline.sentences import (
+    describe_condition_failure,
+    format_alternatives,
+    format_count,
+    format_patterns,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from delivery.ledger.events import EventHead
-    from delivery.ledger.traces import FilterChange, Known
-    from delivery.model import Delivery, EndpointId
+    from delivery.domain.model import Delivery, EndpointId
+    from delivery.ledger.records.events import EventSummary
+    from delivery.ledger.search.timeline import SubscriptionChange, TracedEndpoint
 
 
-class Verdict(StrEnum):
+class MatchVerdict(StrEnum):
     """What an event was to an endpoint."""
 
     MATCHED = "matched"
@@ -36,7 +41,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class EventFate:
     """What an event was to one endpoint, and why; `filter`, `channels` and `condition` are as they were then.
 
     `condition_failed`: it was sent though the condition could not be answered, and why that was.
@@ -44,7 +49,7 @@ class Fate:
 
     endpoint_id: EndpointId
     url: str
-    verdict: Verdict
+    verdict: MatchVerdict
     sentence: str
     filter: tuple[str, ...]
     channels: tuple[str, ...]
@@ -55,142 +60,156 @@ class Fate:
 
 
 @dataclass(frozen=True, slots=True)
-class EventTrace:
+class EventTimeline:
     """Why an event went where it went: the endpoints that it is owed to first, then the others.
 
     `made_later` counts the endpoints that were made after it. `left_out` says what is not told of.
     """
 
-    event: EventHead
-    standing: str
-    endpoints: tuple[Fate, ...]
+    event: EventSummary
+    summary: str
+    endpoints: tuple[EventFate, ...]
     made_later: int
     left_out: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class EventArrival:
     """What the ledger knows of an event and of the endpoints that there were when it came.
 
     `owed` are its deliveries with their endpoints. `changes` are those of what endpoints want since.
     `body` None: it is no longer kept.
     """
 
-    event: EventHead
-    owed: Sequence[tuple[Delivery, Known]]
-    others: Sequence[Known]
-    changes: Mapping[EndpointId, Sequence[FilterChange]]
+    event: EventSummary
+    owed: Sequence[tuple[Delivery, TracedEndpoint]]
+    others: Sequence[TracedEndpoint]
+    changes: Mapping[EndpointId, Sequence[SubscriptionChange]]
     made_later: int
     left_out: tuple[str, ...]
     body: bytes | None = None
 
 
-def trace(arrival: Arrival) -> EventTrace:
+def build_event_timeline(arrival: EventArrival) -> EventTimeline:
     """Put the trace of an event together."""
-    fates = [_owed(delivery, known, arrival) for delivery, known in arrival.owed]
-    answers = None if arrival.body is None else Answers(data_of(arrival.body))
-    passed_over = [_not_owed(known, arrival, answers) for known in arrival.others]
+    fates = [_build_owed_fate(delivery, known, arrival) for delivery, known in arrival.owed]
+    answers = None if arrival.body is None else ConditionEvaluator(extract_data(arrival.body))
+    passed_over = [_build_passed_over_fate(known, arrival, answers) for known in arrival.others]
     fates += passed_over
-    told = _standing(arrival, passed_over)
-    return EventTrace(arrival.event, told, tuple(fates), arrival.made_later, arrival.left_out)
+    told = _summarize(arrival, passed_over)
+    return EventTimeline(arrival.event, told, tuple(fates), arrival.made_later, arrival.left_out)
 
 
-def wants_then(known: Known, changes: Sequence[FilterChange], *, at: datetime) -> Wants:
+def reconstruct_subscription(
+    endpoint: TracedEndpoint, changes: Sequence[SubscriptionChange], *, at: datetime
+) -> Subscription:
     """What an endpoint wanted at a moment: each part as its first change since then found it, or as it is."""
     was = {
-        change.part: change.was
+        change.part: change.previous
         for change in sorted(changes, key=lambda change: change.at, reverse=True)
         if change.at > at
     }
-    return Wants(
-        _names(was.get("filter", known.filter)),
-        _names(was.get("channels", known.channels)),
-        _text(was.get("condition", known.condition)),
+    return Subscription(
+        _as_names(was.get("filter", endpoint.filter)),
+        _as_names(was.get("channels", endpoint.channels)),
+        _as_text(was.get("condition", endpoint.condition)),
     )
 
 
-def _names(value: tuple[str, ...] | str | None) -> tuple[str, ...]:
+def _as_names(value: tuple[str, ...] | str | None) -> tuple[str, ...]:
     return value if isinstance(value, tuple) else ()
 
 
-def _text(value: tuple[str, ...] | str | None) -> str | None:
+def _as_text(value: tuple[str, ...] | str | None) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _owed(delivery: Delivery, known: Known, arrival: Arrival) -> Fate:
-    shown = show_id(Prefix.DELIVERY, delivery.id)
+def _build_owed_fate(delivery: Delivery, endpoint: TracedEndpoint, arrival: EventArrival) -> EventFate:
+    shown = format_id(Prefix.DELIVERY, delivery.id)
     stands = f"{shown} is {delivery.status.replace('_', ' ')}"
     if delivery.matched_by is None and delivery.event_type == TEST_TYPE:
-        verdict, told = Verdict.NAMED, f"Sent to it by name, whatever its filter says: {stands}."
+        verdict, told = MatchVerdict.NAMED, f"Sent to it by name, whatever its filter says: {stands}."
     elif delivery.matched_by is None:
-        verdict, told = Verdict.MATCHED, f"Sent to it by name, or before patterns were kept: {stands}."
+        verdict, told = MatchVerdict.MATCHED, f"Sent to it by name, or before patterns were kept: {stands}."
     else:
         verdict, told = (
-            Verdict.MATCHED,
-            f"Its filter asks for {delivery.matched_by}{not_answered(delivery)}: {stands}.",
+            MatchVerdict.MATCHED,
+            f"Its filter asks for {delivery.matched_by}{describe_condition_failure(delivery)}: {stands}.",
         )
-    return _fate(known, arrival, verdict, told, delivery)
+    return _build_fate(endpoint, arrival, verdict, told, delivery)
 
 
-def _not_owed(known: Known, arrival: Arrival, answers: Answers | None) -> Fate:
-    event, wanted = arrival.event, _wants(known, arrival)
-    verdict = _verdict(known, arrival, judge(wanted, event.type, event.channels, answers))
-    as_now = wanted == Wants(known.filter, known.channels, known.condition)
+def _build_passed_over_fate(
+    endpoint: TracedEndpoint, arrival: EventArrival, answers: ConditionEvaluator | None
+) -> EventFate:
+    event, wanted = arrival.event, _subscription_at_arrival(endpoint, arrival)
+    verdict = _decide_verdict(endpoint, arrival, match_event(wanted, event.type, event.channels, answers))
+    as_now = wanted == Subscription(endpoint.filter, endpoint.channels, endpoint.condition)
     asks = "asks" if as_now else "asked then"
     match verdict:
-        case Verdict.NOT_NAMED:
+        case MatchVerdict.NOT_NAMED:
             told = "It was sent to another endpoint by name; no filter was asked."
-        case Verdict.OPERATIONAL:
+        case MatchVerdict.OPERATIONAL:
             told = f"{event.type} is what Waybill has to say, and goes to operational endpoints alone."
-        case Verdict.NOT_ASKED_FOR:
-            told = f"Its filter {asks} for {asks_for(wanted.types)}; not for {event.type}."
-        case Verdict.OTHER_CHANNELS:
+        case MatchVerdict.NOT_ASKED_FOR:
+            told = f"Its filter {asks} for {format_patterns(wanted.types)}; not for {event.type}."
+        case MatchVerdict.OTHER_CHANNELS:
             has = f"is on {' and '.join(event.channels)}" if event.channels else "has none"
-            told = f"It {asks} for the channels {any_of(wanted.channels)}; the event {has}."
-        case Verdict.CONDITION_NOT_MET:
+            told = f"It {asks} for the channels {format_alternatives(wanted.channels)}; the event {has}."
+        case MatchVerdict.CONDITION_NOT_MET:
             told = f"Its condition{'' if as_now else ' then'} does not hold for the event: {wanted.condition}"
             if answers is None:
                 gone = "What the event held is no longer kept, so that its condition cannot be asked again"
                 told = f"{gone}: {wanted.condition}"
-        case Verdict.JUST_CHANGED:
+        case MatchVerdict.JUST_CHANGED:
             told = (
                 "It was made or changed in the moment when the event came, and did not ask for "
                 f"{event.type} yet."
             )
-        case Verdict.MATCHED | Verdict.NAMED:
+        case MatchVerdict.MATCHED | MatchVerdict.NAMED:
             raise AssertionError(verdict)
         case _:
             assert_never(verdict)
-    return _fate(known, arrival, verdict, told, None)
+    return _build_fate(endpoint, arrival, verdict, told, None)
 
 
-def _verdict(known: Known, arrival: Arrival, judged: Judgement) -> Verdict:
-    if arrival.event.type == TEST_TYPE and _is_named(arrival):
-        return Verdict.NOT_NAMED
+def _decide_verdict(
+    endpoint: TracedEndpoint, arrival: EventArrival, match_result: MatchResult
+) -> MatchVerdict:
+    if arrival.event.type == TEST_TYPE and _is_sent_by_name(arrival):
+        return MatchVerdict.NOT_NAMED
     if any(owed.operational for _, owed in arrival.owed):
-        return Verdict.OPERATIONAL
-    if judged.pattern is None:
-        return Verdict.NOT_ASKED_FOR
-    if not judged.on_channel:
-        return Verdict.OTHER_CHANNELS
-    if _wants(known, arrival).condition is not None and (judged.answer is None or not judged.answer.holds):
-        return Verdict.CONDITION_NOT_MET
-    return Verdict.JUST_CHANGED
+        return MatchVerdict.OPERATIONAL
+    if match_result.pattern is None:
+        return MatchVerdict.NOT_ASKED_FOR
+    if not match_result.matches_channel:
+        return MatchVerdict.OTHER_CHANNELS
+    if _subscription_at_arrival(endpoint, arrival).condition is not None and (
+        match_result.condition_result is None or not match_result.condition_result.is_met
+    ):
+        return MatchVerdict.CONDITION_NOT_MET
+    return MatchVerdict.JUST_CHANGED
 
 
-def _is_named(arrival: Arrival) -> bool:
+def _is_sent_by_name(arrival: EventArrival) -> bool:
     return any(delivery.matched_by is None for delivery, _ in arrival.owed)
 
 
-def _fate(known: Known, arrival: Arrival, verdict: Verdict, told: str, delivery: Delivery | None) -> Fate:
-    if known.deleted_at is not None:
-        told = f"{told} It was deleted since."
-    wanted = _wants(known, arrival)
-    return Fate(
-        endpoint_id=known.id,
-        url=known.url,
+def _build_fate(
+    endpoint: TracedEndpoint,
+    arrival: EventArrival,
+    verdict: MatchVerdict,
+    sentence: str,
+    delivery: Delivery | None,
+) -> EventFate:
+    if endpoint.deleted_at is not None:
+        sentence = f"{sentence} It was deleted since."
+    wanted = _subscription_at_arrival(endpoint, arrival)
+    return EventFate(
+        endpoint_id=endpoint.id,
+        url=endpoint.url,
         verdict=verdict,
-        sentence=told,
+        sentence=sentence,
         filter=wanted.types,
         channels=wanted.channels,
         condition=wanted.condition,
@@ -200,28 +219,34 @@ def _fate(known: Known, arrival: Arrival, verdict: Verdict, told: str, delivery:
     )
 
 
-def _wants(known: Known, arrival: Arrival) -> Wants:
-    return wants_then(known, arrival.changes.get(known.id, ()), at=arrival.event.created_at)
+def _subscription_at_arrival(endpoint: TracedEndpoint, arrival: EventArrival) -> Subscription:
+    return reconstruct_subscription(
+        endpoint, arrival.changes.get(endpoint.id, ()), at=arrival.event.created_at
+    )
 
 
-def _standing(arrival: Arrival, passed_over: Sequence[Fate]) -> str:
+def _summarize(arrival: EventArrival, passed_over: Sequence[EventFate]) -> str:
     later = ""
     if arrival.made_later:
         count = arrival.made_later
-        later = f" {counted(count, 'endpoint')} {'was' if count == 1 else 'were'} made after it."
-    return f"{_went(arrival, passed_over)}{later}"
+        later = f" {format_count(count, 'endpoint')} {'was' if count == 1 else 'were'} made after it."
+    return f"{_summarize_recipients(arrival, passed_over)}{later}"
 
 
-def _went(arrival: Arrival, passed_over: Sequence[Fate]) -> str:
+def _summarize_recipients(arrival: EventArrival, passed_over: Sequence[EventFate]) -> str:
     matched, others, type_ = arrival.event.matched, len(arrival.others), arrival.event.type
-    if any(fate.verdict is not Verdict.NOT_ASKED_FOR for fate in passed_over):
+    if any(fate.verdict is not MatchVerdict.NOT_ASKED_FOR for fate in passed_over):
         type_ = "it"
-    if arrival.event.type == TEST_TYPE and _is_named(arrival):
+    if arrival.event.type == TEST_TYPE and _is_sent_by_name(arrival):
         return "It is a test, sent to one endpoint by name, whatever its filter says."
     if matched:
-        beside = f", and not to {counted(others, 'other')}" if others else ""
-        return f"It was owed to {counted(matched, 'endpoint')}{beside}."
+        beside = f", and not to {format_count(others, 'other')}" if others else ""
+        return f"It was owed to {format_count(matched, 'endpoint')}{beside}."
     if not others:
         return "It went nowhere: there was no endpoint when it came."
-    none = f"none of the {counted(others, 'endpoint')} that there were" if others > 1 else "the one endpoint"
+    none = (
+        f"none of the {format_count(others, 'endpoint')} that there were"
+        if others > 1
+        else "the one endpoint"
+    )
     return f"It went nowhere: {none}{' asked' if others > 1 else ' that there was did not ask'} for {type_}."

@@ -5,24 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from delivery.tracing.sentences import moment_of
-from delivery.tracing.steps import What
+from delivery.services.timeline.entries import TimelineEntryKind
+from delivery.services.timeline.sentences import parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from delivery.holding import Situation
-    from delivery.ledger.deliveries import Progress
-    from delivery.ledger.journal import Entry
-    from delivery.model import Attempt, Delivery
+    from delivery.domain.holds import EndpointStatus
+    from delivery.domain.model import Attempt, Delivery
+    from delivery.ledger.records.deliveries import DeliveryProgress
+    from delivery.ledger.records.journal import JournalEntry
 
 # The only type that is sent to an endpoint by name.
 TEST_TYPE: Final = "waybill.test"
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class DeliveryHistory:
     """Everything about one delivery, each list oldest first.
 
     `progress` None: it is over. `situation` None: its endpoint was deleted. `most` is how many attempts its
@@ -31,38 +31,40 @@ class Story:
     """
 
     delivery: Delivery
-    progress: Progress | None
+    progress: DeliveryProgress | None
     url: str
-    situation: Situation | None
-    most: int
+    endpoint_status: EndpointStatus | None
+    max_attempts: int
     attempts: Sequence[Attempt]
-    asked: Sequence[Entry]
-    before: Sequence[Entry]
-    meanwhile: Sequence[Entry]
+    replay_requests: Sequence[JournalEntry]
+    entries_before: Sequence[JournalEntry]
+    entries_since: Sequence[JournalEntry]
     left_out: tuple[str, ...]
     now: datetime
 
 
-def still_on(entries: Sequence[Entry], *, at: datetime) -> list[Entry]:
+def find_active_holds(entries: Sequence[JournalEntry], *, at: datetime) -> list[JournalEntry]:
     """Of what happened to an endpoint, oldest first, what began a hold that was on at this moment."""
     state = breaker = waiting = None
     for entry in entries:
-        match What.of(entry.what):
-            case What.PAUSED | What.DISABLED if not entry.details.get("again"):
+        match TimelineEntryKind.parse(entry.action):
+            case TimelineEntryKind.PAUSED | TimelineEntryKind.DISABLED if not entry.details.get("again"):
                 state = entry
-            case What.RESUMED | What.ENABLED:  # what was known of its health is forgiven too
+            case (
+                TimelineEntryKind.RESUMED | TimelineEntryKind.ENABLED
+            ):  # what was known of its health is forgiven too
                 state = breaker = waiting = None
-            case What.BREAKER_OPENED:
+            case TimelineEntryKind.BREAKER_OPENED:
                 breaker = entry
-            case What.BREAKER_STAYED_OPEN:
+            case TimelineEntryKind.BREAKER_STAYED_OPEN:
                 breaker = breaker or entry
-            case What.BREAKER_CLOSED:
+            case TimelineEntryKind.BREAKER_CLOSED:
                 breaker = None
-            case What.WAITING:
+            case TimelineEntryKind.WAITING:
                 waiting = entry
             case _:
                 pass
-    until = None if waiting is None else moment_of(waiting.details, "until")
+    until = None if waiting is None else parse_moment(waiting.details, "until")
     if until is None or until <= at:
         waiting = None
     return sorted((e for e in (state, breaker, waiting) if e is not None), key=lambda entry: entry.at)

@@ -5,48 +5,48 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, assert_never
 
-from delivery.ledger.journal import ENGINE
-from delivery.moments import exact
-from delivery.tracing.steps import What
+from delivery.domain.durations import format_utc
+from delivery.ledger.records.journal import ENGINE_ACTOR
+from delivery.services.timeline.entries import TimelineEntryKind
 from retries.health import Hold
-from retries.policy import Reason, explain
+from retries.policy import Reason, explain_reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from delivery.ledger.journal import Entry
-    from delivery.model import Delivery
+    from delivery.domain.model import Delivery
+    from delivery.ledger.records.journal import JournalEntry
 
-_OF_OURS: Final = {
+_ENGINE_REASONS: Final = {
     "endpoint_deleted": "Its endpoint was deleted, so it has nowhere to go.",
     "expired": "It was owed for longer than a delivery may be, and is given up.",
     "payload_erased": "The content of its event was erased, so there is nothing to send.",
     "payload_gone": "The content of its event was no longer kept, so there was nothing to send.",
 }
 # Why the engine disables an endpoint.
-_DISABLED: Final = {
+_DISABLE_REASONS: Final = {
     "gone": "it answered 410 Gone and wants no more",
     "failing": "it had only failed for too long",
 }
-_MOST_PATTERNS: Final = 10
+_MAX_PATTERNS: Final = 10
 
 
-def why(reason: str) -> str:
+def describe_reason(reason: str) -> str:
     """A reason of the ledger as a sentence: most are codes, some were written by a person's request."""
-    if reason in _OF_OURS:
-        return _OF_OURS[reason]
+    if reason in _ENGINE_REASONS:
+        return _ENGINE_REASONS[reason]
     try:
-        return explain(Reason(reason))
+        return explain_reason(Reason(reason))
     except ValueError:
-        return sentence(reason)
+        return format_sentence(reason)
 
 
-def sentence(words: str) -> str:
+def format_sentence(words: str) -> str:
     """Words as a sentence: a capital before them, a full stop behind."""
     return words[:1].upper() + words[1:] + ("" if words.endswith((".", "!", "?")) else ".")
 
 
-def held_by(hold: Hold) -> str:
+def describe_hold(hold: Hold) -> str:
     """Why a delivery is held, as what follows `because`."""
     match hold:
         case Hold.PAUSED:
@@ -65,29 +65,29 @@ def held_by(hold: Hold) -> str:
             assert_never(hold)
 
 
-def state_reason(reason: str | None) -> str:
+def format_state_reason(reason: str | None) -> str:
     """Why an endpoint is paused or disabled, as what follows that fact: our code, or a person's words."""
     if not reason:
         return ""
-    return f": {_DISABLED.get(reason, reason)}"
+    return f": {_DISABLE_REASONS.get(reason, reason)}"
 
 
-def asks_for(patterns: Sequence[str]) -> str:
+def format_patterns(patterns: Sequence[str]) -> str:
     """What a filter asks for: `order.*, user.left`; of many patterns the first."""
-    named = ", ".join(patterns[:_MOST_PATTERNS])
-    more = len(patterns) - _MOST_PATTERNS
+    named = ", ".join(patterns[:_MAX_PATTERNS])
+    more = len(patterns) - _MAX_PATTERNS
     return (f"{named} and {more} more" if more > 0 else named) or "nothing"
 
 
-def any_of(names: Sequence[str]) -> str:
+def format_alternatives(names: Sequence[str]) -> str:
     """Write `eu`, `eu or us`, `eu, us or asia`; of many names the first."""
-    named, more = list(names[:_MOST_PATTERNS]), len(names) - _MOST_PATTERNS
+    named, more = list(names[:_MAX_PATTERNS]), len(names) - _MAX_PATTERNS
     if more > 0:
         return f"{', '.join(named)} or {more} more"
     return " or ".join([", ".join(named[:-1]), named[-1]]) if len(named) > 1 else "".join(named)
 
 
-def not_answered(delivery: Delivery) -> str:
+def describe_condition_failure(delivery: Delivery) -> str:
     """What to add to why a delivery was made, where its endpoint's condition could not be answered."""
     if delivery.condition_failed is None:
         return ""
@@ -95,48 +95,48 @@ def not_answered(delivery: Delivery) -> str:
     return f"; its condition could not be answered ({why_not}), so that it is sent all the same"
 
 
-def counted(count: int, noun: str) -> str:
+def format_count(count: int, noun: str) -> str:
     """Write `1 endpoint`, `2 endpoints`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def of_entry(entry: Entry) -> str:
+def describe_entry(entry: JournalEntry) -> str:
     """Say what the journal has of an endpoint, or of anything else that somebody did."""
     told = entry.details
-    what = What.of(entry.what)
-    other = _OF_OTHERS.get(entry.what, "{other}, by {by}")
-    template = (_AGAIN if told.get("again") else _ENTRIES).get(what, other)
-    return sentence(
+    what = TimelineEntryKind.parse(entry.action)
+    other = _OTHER_TEMPLATES.get(entry.action, "{other}, by {by}")
+    template = (_REPEATED_TEMPLATES if told.get("again") else _ENTRY_TEMPLATES).get(what, other)
+    return format_sentence(
         template.format(
-            by=who(entry.actor),
-            because=state_reason(entry.reason),
-            fields=_fields(told),
-            probe=_moment_in(told, "probe_at", "; the next probe may go out at "),
-            until=_moment_in(told, "until", " until "),
-            since=_moment_in(told, "failing_since", " since "),
-            disabled=_moment_in(told, "disabled_at", ", and will be disabled at "),
+            by=format_actor(entry.actor),
+            because=format_state_reason(entry.reason),
+            fields=_format_fields(told),
+            probe=_format_moment(told, "probe_at", "; the next probe may go out at "),
+            until=_format_moment(told, "until", " until "),
+            since=_format_moment(told, "failing_since", " since "),
+            disabled=_format_moment(told, "disabled_at", ", and will be disabled at "),
             name=told.get("name") or told.get("key_id") or told.get("replay_id") or told.get("message") or "",
-            other=entry.what.replace(".", ": ").replace("_", " "),
+            other=entry.action.replace(".", ": ").replace("_", " "),
         )
     )
 
 
-_ENTRIES: Final = {
-    What.PAUSED: "The endpoint was paused by {by}{because}",
-    What.RESUMED: "The endpoint was resumed by {by}",
-    What.DISABLED: "The endpoint was disabled by {by}{because}",
-    What.ENABLED: "The endpoint was enabled by {by}",
-    What.CHANGED: "The endpoint was changed by {by}{fields}",
-    What.SECRET_ROTATED: "The endpoint was given a new secret by {by}",
-    What.DELETED: "The endpoint was deleted by {by}",
-    What.BREAKER_OPENED: "The endpoint failed too often, so its circuit breaker opened{probe}",
-    What.BREAKER_STAYED_OPEN: "The probe failed, so the endpoint's circuit breaker stays open{probe}",
-    What.BREAKER_CLOSED: "The probe went well, so the endpoint's circuit breaker closed",
-    What.WAITING: "The endpoint asked to be left alone{until}",
-    What.DISABLE_WARNING: "The endpoint has only failed{since}{disabled}",
+_ENTRY_TEMPLATES: Final = {
+    TimelineEntryKind.PAUSED: "The endpoint was paused by {by}{because}",
+    TimelineEntryKind.RESUMED: "The endpoint was resumed by {by}",
+    TimelineEntryKind.DISABLED: "The endpoint was disabled by {by}{because}",
+    TimelineEntryKind.ENABLED: "The endpoint was enabled by {by}",
+    TimelineEntryKind.CHANGED: "The endpoint was changed by {by}{fields}",
+    TimelineEntryKind.SECRET_ROTATED: "The endpoint was given a new secret by {by}",
+    TimelineEntryKind.DELETED: "The endpoint was deleted by {by}",
+    TimelineEntryKind.BREAKER_OPENED: "The endpoint failed too often, so its circuit breaker opened{probe}",
+    TimelineEntryKind.BREAKER_STAYED_OPEN: "The probe failed, so the endpoint's circuit breaker stays open{probe}",
+    TimelineEntryKind.BREAKER_CLOSED: "The probe went well, so the endpoint's circuit breaker closed",
+    TimelineEntryKind.WAITING: "The endpoint asked to be left alone{until}",
+    TimelineEntryKind.DISABLE_WARNING: "The endpoint has only failed{since}{disabled}",
 }
 # What traces do not tell of, and the audit does.
-_OF_OTHERS: Final = {
+_OTHER_TEMPLATES: Final = {
     "endpoint.created": "The endpoint was made by {by}",
     "tenant.created": "The tenant {name} was made by {by}",
     "tenant.changed": "The tenant was changed by {by}",
@@ -169,20 +169,20 @@ _OF_OTHERS: Final = {
     "attempt.content_erased": "The response of the attempt was erased by {by}{because}",
 }
 # Nothing changed but the reason.
-_AGAIN: Final = {
-    What.PAUSED: "The endpoint stays paused, as {by} says{because}",
-    What.DISABLED: "The endpoint stays disabled, as {by} says{because}",
+_REPEATED_TEMPLATES: Final = {
+    TimelineEntryKind.PAUSED: "The endpoint stays paused, as {by} says{because}",
+    TimelineEntryKind.DISABLED: "The endpoint stays disabled, as {by} says{because}",
 }
 
 
-def who(actor: str) -> str:
+def format_actor(actor: str) -> str:
     """Who did it: the engine by its name, others as they are known."""
-    return "Waybill" if actor == ENGINE else actor
+    return "Waybill" if actor == ENGINE_ACTOR else actor
 
 
-def moment_of(told: Mapping[str, object], name: str) -> datetime | None:
+def parse_moment(details: Mapping[str, object], name: str) -> datetime | None:
     """A moment that the journal keeps among an entry's details."""
-    match told.get(name):
+    match details.get(name):
         case datetime() as moment:
             return moment
         case str() as text:
@@ -195,13 +195,13 @@ def moment_of(told: Mapping[str, object], name: str) -> datetime | None:
             return None
 
 
-def _moment_in(told: Mapping[str, object], name: str, before: str) -> str:
-    moment = moment_of(told, name)
-    return "" if moment is None else f"{before}{exact(moment)}"
+def _format_moment(details: Mapping[str, object], name: str, prefix: str) -> str:
+    moment = parse_moment(details, name)
+    return "" if moment is None else f"{prefix}{format_utc(moment)}"
 
 
-def _fields(told: Mapping[str, object]) -> str:
-    match told.get("fields"):
+def _format_fields(details: Mapping[str, object]) -> str:
+    match details.get("fields"):
         case [*fields] if fields:
             return f": {', '.join(map(str, fields))}"
         case _:

@@ -4,135 +4,140 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from delivery.model import DeliveryStatus, EndpointState
-from delivery.moments import exact, length
-from delivery.tracing.sentences import counted, state_reason, who, why
+from delivery.domain.durations import format_duration, format_utc
+from delivery.domain.model import DeliveryStatus, EndpointState
+from delivery.services.timeline.sentences import (
+    describe_reason,
+    format_actor,
+    format_count,
+    format_state_reason,
+)
 from retries.breaker import BreakerState
 from retries.health import Hold
 
 if TYPE_CHECKING:
-    from delivery.holding import Situation
-    from delivery.model import Held
-    from delivery.tracing.story import Story
+    from delivery.domain.holds import EndpointStatus
+    from delivery.domain.model import ActiveHold
+    from delivery.services.timeline.history import DeliveryHistory
 
-_ASK_AGAIN = "Nothing more happens by itself; it can be replayed."
+_REPLAY_HINT = "Nothing more happens by itself; it can be replayed."
 
 
-def standing(story: Story) -> str:
+def explain_status(history: DeliveryHistory) -> str:
     """Say why a delivery is where it is now, and what happens next."""
-    match story.delivery.status:
+    match history.delivery.status:
         case DeliveryStatus.PENDING:
-            return _pending(story)
+            return _explain_pending(history)
         case DeliveryStatus.IN_FLIGHT:
-            return _in_flight(story)
+            return _explain_in_flight(history)
         case DeliveryStatus.SUCCEEDED:
-            return f"Succeeded on attempt {story.delivery.attempts}{_at(story)}."
+            return f"Succeeded on attempt {history.delivery.attempts}{_format_finished_at(history)}."
         case DeliveryStatus.FAILED:
-            return f"{_failed(story)} {_ASK_AGAIN}"
+            return f"{_explain_failed(history)} {_REPLAY_HINT}"
         case DeliveryStatus.CANCELLED:
-            return f"Cancelled{_at(story)}: {_reason(story)}"
+            return f"Cancelled{_format_finished_at(history)}: {_describe_delivery_reason(history)}"
         case _:
-            assert_never(story.delivery.status)
+            assert_never(history.delivery.status)
 
 
-def _failed(story: Story) -> str:
-    tried = story.delivery.attempts
-    if story.delivery.reason == "expired":
-        after = f" after {counted(tried, 'attempt')}"
-        return f"Expired{_at(story)}{after}: it was owed for longer than a delivery may be."
-    return f"Failed on attempt {tried}{_at(story)}: {_reason(story)}"
+def _explain_failed(history: DeliveryHistory) -> str:
+    tried = history.delivery.attempts
+    if history.delivery.reason == "expired":
+        after = f" after {format_count(tried, 'attempt')}"
+        return f"Expired{_format_finished_at(history)}{after}: it was owed for longer than a delivery may be."
+    return f"Failed on attempt {tried}{_format_finished_at(history)}: {_describe_delivery_reason(history)}"
 
 
-def _at(story: Story) -> str:
-    finished_at = story.delivery.finished_at
-    return "" if finished_at is None else f" at {exact(finished_at)}"
+def _format_finished_at(history: DeliveryHistory) -> str:
+    finished_at = history.delivery.finished_at
+    return "" if finished_at is None else f" at {format_utc(finished_at)}"
 
 
-def _reason(story: Story) -> str:
-    return why(story.delivery.reason or "nobody wrote down why")
+def _describe_delivery_reason(history: DeliveryHistory) -> str:
+    return describe_reason(history.delivery.reason or "nobody wrote down why")
 
 
-def _in_flight(story: Story) -> str:
-    progress = story.progress
+def _explain_in_flight(history: DeliveryHistory) -> str:
+    progress = history.progress
     if progress is None or progress.claimed_at is None:
         return "In flight: a worker has it just now."
-    since = f"In flight since {exact(progress.claimed_at)}"
+    since = f"In flight since {format_utc(progress.claimed_at)}"
     if progress.worker is None:
         return f"{since}: it is in the queue, and a worker takes it up in a moment."
-    return f"{since}: the worker {progress.worker} has it, for attempt {_next(story)}."
+    return f"{since}: the worker {progress.worker} has it, for attempt {_format_next_attempt(history)}."
 
 
-def _pending(story: Story) -> str:
-    delivery, situation = story.delivery, story.situation
+def _explain_pending(history: DeliveryHistory) -> str:
+    delivery, situation = history.delivery, history.endpoint_status
     if situation is None:
         return "The endpoint was deleted, so the delivery is about to be cancelled."
     if delivery.held is not None:
-        return f"Held: {_held(delivery.held, situation)}"
-    if delivery.due_at is None or delivery.due_at <= story.now:
-        since = "" if delivery.due_at is None else f" since {exact(delivery.due_at)}"
-        return f"Due{since} for attempt {_next(story)}: it goes out when it is its turn."
-    waits = f"Waits for attempt {_next(story)}, due at {exact(delivery.due_at)}."
+        return f"Held: {_explain_hold(delivery.held, situation)}"
+    if delivery.due_at is None or delivery.due_at <= history.now:
+        since = "" if delivery.due_at is None else f" since {format_utc(delivery.due_at)}"
+        return f"Due{since} for attempt {_format_next_attempt(history)}: it goes out when it is its turn."
+    waits = f"Waits for attempt {_format_next_attempt(history)}, due at {format_utc(delivery.due_at)}."
     if situation.state is EndpointState.ACTIVE:
         return waits
     return f"{waits} Even then it is held while the endpoint is {situation.state}."
 
 
-def _next(story: Story) -> str:
+def _format_next_attempt(history: DeliveryHistory) -> str:
     """Which attempt comes next, of how many at most: those that were made and what its schedule has left."""
-    number = story.delivery.attempts + 1
-    burned = story.delivery.attempts if story.progress is None else story.progress.step
-    return f"{number} of {max(number, story.delivery.attempts + story.most - burned)}"
+    number = history.delivery.attempts + 1
+    burned = history.delivery.attempts if history.progress is None else history.progress.step
+    return f"{number} of {max(number, history.delivery.attempts + history.max_attempts - burned)}"
 
 
-def _held(held: Held, situation: Situation) -> str:
+def _explain_hold(held: ActiveHold, status: EndpointStatus) -> str:
     match held.by:
         case Hold.PAUSED:
-            return f"{_state(held, situation)} It goes out when the endpoint is resumed."
+            return f"{_describe_state(held, status)} It goes out when the endpoint is resumed."
         case Hold.DISABLED:
-            return f"{_state(held, situation)} It goes out when the endpoint is enabled."
+            return f"{_describe_state(held, status)} It goes out when the endpoint is enabled."
         case Hold.BREAKER_OPEN:
-            return f"the endpoint's circuit breaker has been open{_since(held)}; {_probe(held, situation)}"
+            return f"the endpoint's circuit breaker has been open{_format_since(held)}; {_describe_probe(held, status)}"
         case Hold.RETRY_AFTER:
-            return f"the endpoint asked to be left alone{_until(held)}; it goes out then."
+            return f"the endpoint asked to be left alone{_format_until(held)}; it goes out then."
         case Hold.RATE_LIMIT:
-            return f"the endpoint's rate limit{_rate(situation)} lets the next delivery go{_then(held)}."
+            return f"the endpoint's rate limit{_format_rate(status)} lets the next delivery go{_format_then(held)}."
         case Hold.IN_FLIGHT_LIMIT:
-            count = _deliveries(situation.in_flight)
+            count = _count_deliveries(status.in_flight)
             return f"the endpoint has {count} in flight, as many as it may have now; one goes as one ends."
         case _:
             assert_never(held.by)
 
 
-def _state(held: Held, situation: Situation) -> str:
-    by = f" by {who(situation.state_actor)}" if situation.state_actor else ""
-    state = f"the endpoint has been {situation.state}{_since(held)}{by}{state_reason(held.reason)}"
+def _describe_state(held: ActiveHold, status: EndpointStatus) -> str:
+    by = f" by {format_actor(status.state_actor)}" if status.state_actor else ""
+    state = f"the endpoint has been {status.state}{_format_since(held)}{by}{format_state_reason(held.reason)}"
     return state if state.endswith(".") else f"{state}."
 
 
-def _probe(held: Held, situation: Situation) -> str:
+def _describe_probe(held: ActiveHold, status: EndpointStatus) -> str:
     if held.until is not None:
-        return f"the next probe goes out at {exact(held.until)}."
-    if situation.health is not None and situation.health.breaker.state is BreakerState.HALF_OPEN:
+        return f"the next probe goes out at {format_utc(held.until)}."
+    if status.health is not None and status.health.breaker.state is BreakerState.HALF_OPEN:
         return "a probe is on its way, and if it succeeds the others follow."
     return "a probe goes out now, and if it succeeds the others follow."
 
 
-def _rate(situation: Situation) -> str:
-    rate = situation.rate
-    return "" if rate is None else f" of {rate.limit:,} in {length(rate.per)}"
+def _format_rate(status: EndpointStatus) -> str:
+    rate = status.rate
+    return "" if rate is None else f" of {rate.limit:,} in {format_duration(rate.per)}"
 
 
-def _since(held: Held) -> str:
-    return "" if held.since is None else f" since {exact(held.since)}"
+def _format_since(held: ActiveHold) -> str:
+    return "" if held.since is None else f" since {format_utc(held.since)}"
 
 
-def _until(held: Held) -> str:
-    return "" if held.until is None else f" until {exact(held.until)}"
+def _format_until(held: ActiveHold) -> str:
+    return "" if held.until is None else f" until {format_utc(held.until)}"
 
 
-def _then(held: Held) -> str:
-    return " in a moment" if held.until is None else f" at {exact(held.until)}"
+def _format_then(held: ActiveHold) -> str:
+    return " in a moment" if held.until is None else f" at {format_utc(held.until)}"
 
 
-def _deliveries(count: int) -> str:
+def _count_deliveries(count: int) -> str:
     return f"{count:,} deliver{'y' if count == 1 else 'ies'}"

@@ -23,7 +23,7 @@ import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from delivery.metrics import catalogue
+from delivery.telemetry.metrics import instruments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,23 +31,35 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
     from prometheus_client.registry import Collector
 
-__all__ = ["CONTENT_TYPE_LATEST", "Door", "leave", "own", "page", "shared_folder", "show_relay"]
+__all__ = [
+    "CONTENT_TYPE_LATEST",
+    "MetricsServer",
+    "clean_up_process",
+    "collect_process_metrics",
+    "create_shared_folder",
+    "enable_relay_metrics",
+    "render_metrics",
+]
 
 log = structlog.get_logger()
 
-FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
-_PREFIX: Final = "waybill-metrics-"
-_OF_WORKER: Final = re.compile(rf"{_PREFIX}(\d+)-.+")
-_OF_PROCESS: Final = re.compile(r"_(\d+)\.db\Z")
-_TRY_AGAIN: Final = 2.0  # seconds
-_OURS: Final = frozenset(family.name for metric in catalogue.ALL for family in metric.describe())
-_OF_RELAY: Final = frozenset(family.name for metric in catalogue.OF_RELAY for family in metric.describe())
+MULTIPROC_DIR_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+_FOLDER_PREFIX: Final = "waybill-metrics-"
+_WORKER_FOLDER: Final = re.compile(rf"{_FOLDER_PREFIX}(\d+)-.+")
+_PROCESS_FILE: Final = re.compile(r"_(\d+)\.db\Z")
+_RETRY_SECONDS: Final = 2.0  # seconds
+_OWN_FAMILIES: Final = frozenset(
+    family.name for metric in instruments.ALL_METRICS for family in metric.describe()
+)
+_RELAY_FAMILIES: Final = frozenset(
+    family.name for metric in instruments.RELAY_METRICS for family in metric.describe()
+)
 
 
-class _Shown:
+class _FilteredCollector:
     """Of a collector, what this process can know: how the ledger stands is a relay's to say."""
 
-    relay = threading.Event()
+    relay_enabled = threading.Event()
 
     def __init__(self, *collectors: Collector) -> None:
         self._collectors = collectors
@@ -55,70 +67,72 @@ class _Shown:
     def collect(self) -> Iterator[Metric]:
         for collector in self._collectors:
             for family in collector.collect():
-                if family.name in _OURS and (family.name not in _OF_RELAY or self.relay.is_set()):
+                if family.name in _OWN_FAMILIES and (
+                    family.name not in _RELAY_FAMILIES or self.relay_enabled.is_set()
+                ):
                     yield family
 
 
-def own() -> Iterator[Metric]:
+def collect_process_metrics() -> Iterator[Metric]:
     """What this process itself has counted, and knows."""
-    return _Shown(*catalogue.ALL).collect()
+    return _FilteredCollector(*instruments.ALL_METRICS).collect()
 
 
-def show_relay() -> None:
+def enable_relay_metrics() -> None:
     """Show from now on what a relay knows: there is one in this process."""
-    _Shown.relay.set()
+    _FilteredCollector.relay_enabled.set()
 
 
-def page() -> bytes:
+def render_metrics() -> bytes:
     """The metrics, in Prometheus' text format."""
-    folder = os.environ.get(FOLDER)
+    folder = os.environ.get(MULTIPROC_DIR_VARIABLE)
     registry = CollectorRegistry()
     if folder:
-        _forget_the_dead(Path(folder))
-        registry.register(_Shown(MultiProcessCollector(None, path=folder)))  # type: ignore[no-untyped-call]
+        _remove_dead_gauges(Path(folder))
+        registry.register(_FilteredCollector(MultiProcessCollector(None, path=folder)))  # type: ignore[no-untyped-call]
     else:
-        registry.register(_Shown(*catalogue.ALL))
+        registry.register(_FilteredCollector(*instruments.ALL_METRICS))
     return generate_latest(registry)
 
 
-def shared_folder() -> str:
+def create_shared_folder() -> str:
     """Make the folder that the processes of a worker share; those of workers that are gone are removed.
 
     It is named after the process that makes it, which becomes the worker's first.
     """
-    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        found = _OF_WORKER.fullmatch(left.name)
-        if found is not None and left.stat().st_uid == os.getuid() and not _lives(int(found[1])):
+    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
+        found = _WORKER_FOLDER.fullmatch(left.name)
+        if found is not None and left.stat().st_uid == os.getuid() and not _is_alive(int(found[1])):
             shutil.rmtree(left, ignore_errors=True)
     # With a name that nobody else can have taken before.
-    return tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-")
+    return tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-")
 
 
-def leave() -> None:
+def clean_up_process() -> None:
     """This process ends, with its worker: it is alive no more, and the last one takes the folder along.
 
     What it counted stays for as long as siblings are asked: counters that fell would be read as a restart.
     """
-    folder = os.environ.get(FOLDER)
+    folder = os.environ.get(MULTIPROC_DIR_VARIABLE)
     if not folder:
         return
     path = Path(folder)
     for file in path.glob(f"gauge_live*_{os.getpid()}.db"):
         file.unlink(missing_ok=True)
-    _forget_the_dead(path)
+    _remove_dead_gauges(path)
     if not any(path.glob("gauge_live*.db")):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _forget_the_dead(folder: Path) -> None:
+def _remove_dead_gauges(folder: Path) -> None:
     """What is so of a process that has died is so no more; what it counted goes on to count."""
     for file in folder.glob("gauge_live*.db"):
-        found = _OF_PROCESS.search(file.name)
-        if found is not None and not _lives(int(found[1])):
+        found = _PROCESS_FILE.search(file.name)
+        if found is not None and not _is_alive(int(found[1])):
             file.unlink(missing_ok=True)
 
 
-def _lives(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -128,7 +142,7 @@ def _lives(pid: int) -> bool:
     return True
 
 
-class Door:
+class MetricsServer:
     """Serves `/metrics` on a port of its own, on a thread beside whatever the process does.
 
     A port that is taken is tried again until it is free: another process of the same worker may have it, and
@@ -137,37 +151,37 @@ class Door:
 
     def __init__(self, host: str, port: int) -> None:
         """Nothing listens yet."""
-        self._where = (host, port)
-        self._over = threading.Event()
+        self._address = (host, port)
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
-    def open(self) -> None:
+    def start(self) -> None:
         """Listen, as soon as the port is free."""
         self._thread.start()
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """Listen no more."""
-        self._over.set()
+        self._stopping.set()
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        host, port = self._where
+        host, port = self._address
         said = False
-        while not self._over.is_set():
+        while not self._stopping.is_set():
             try:
                 server = _Server(host, port)
             except OSError as error:
                 if not said:
                     # Of several processes of a worker all but one find it taken.
-                    usual = error.errno == errno.EADDRINUSE and FOLDER in os.environ
+                    usual = error.errno == errno.EADDRINUSE and MULTIPROC_DIR_VARIABLE in os.environ
                     level = logging.INFO if usual else logging.WARNING
                     log.log(level, "metrics.cannot_listen", host=host, port=port, why=error.strerror)
                     said = True
-                self._over.wait(_TRY_AGAIN)
+                self._stopping.wait(_RETRY_SECONDS)
                 continue
             log.info("metrics.listening", host=host, port=port)
             with server:
-                while not self._over.is_set():
+                while not self._stopping.is_set():
                     server.handle_request()
             return
 
@@ -179,10 +193,10 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, host: str, port: int) -> None:
         """Listen there; raises OSError."""
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), _Page)
+        super().__init__((host, port), _MetricsHandler)
 
 
-class _Page(BaseHTTPRequestHandler):
+class _MetricsHandler(BaseHTTPRequestHandler):
     """Answers GET /metrics; anything else is not there."""
 
     server_version = "waybill"
@@ -193,7 +207,7 @@ class _Page(BaseHTTPRequestHandler):
         if self.path.partition("?")[0] != "/metrics":
             self.send_error(404)
             return
-        body = page()
+        body = render_metrics()
         with suppress(OSError):  # who asked has gone
             self.send_response(200)
             self.send_header("Content-Type", CONTENT_TYPE_LATEST)

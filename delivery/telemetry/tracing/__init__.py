@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Journey:
+class AttemptTraceContext:
     """What is known of a delivery when its attempt begins, as a trace tells it.
 
     `accepted_at` only of a first attempt: what was before a later one is told by those before it.
@@ -25,5 +25,5 @@ class Journey:
     traceparent: str
     claimed_at: datetime
     started_at: datetime
-    about: Mapping[str, str | int]
+    attributes: Mapping[str, str | int]
     accepted_at: datetime | None = None

@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Span
 
-    from delivery.spans import Journey
+    from delivery.telemetry.tracing import AttemptTraceContext
 
 HEADER: Final = "traceparent"
-CLOSE_SECONDS: Final = 3.0
+CLOSE_TIMEOUT_SECONDS: Final = 3.0
 _W3C: Final = TraceContextTextMapPropagator()
 _VERSION: Final = "0.1"
-_FAULT: Final = 500
+_SERVER_ERROR: Final = 500
 
 
-class Spans:
+class Tracer:
     """The spans of one process. What cannot be sent on is dropped: a delivery never waits for it."""
 
     def __init__(self, process: str, exporter: SpanExporter | None = None) -> None:
@@ -46,9 +46,9 @@ class Spans:
         self._tracer = self._provider.get_tracer("waybill", _VERSION)
 
     @contextmanager
-    def accepting(self, route: str, incoming: str | None) -> Iterator[Accepting]:
+    def trace_request(self, route: str, traceparent: str | None) -> Iterator[RequestSpan]:
         """The span of a producer's request, within the trace that its `traceparent` names if it has one."""
-        carrier = {} if incoming is None else {HEADER: incoming}
+        carrier = {} if traceparent is None else {HEADER: traceparent}
         with self._tracer.start_as_current_span(
             f"POST {route}",
             context=_W3C.extract(carrier),
@@ -58,37 +58,41 @@ class Spans:
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
-            yield Accepting(span)
+            yield RequestSpan(span)
 
-    def attempting(self, journey: Journey, host: str) -> Attempting:
+    def start_attempt(self, context: AttemptTraceContext, host: str) -> AttemptSpan:
         """Begin the span of an attempt; spans of their own tell how long the delivery waited before."""
-        within = _W3C.extract({HEADER: journey.traceparent})
-        claimed, started = _nanoseconds(journey.claimed_at), _nanoseconds(journey.started_at)
-        if journey.accepted_at is not None:
-            self._span("waybill.relay", within, _nanoseconds(journey.accepted_at), claimed, journey.about)
-        self._span("waybill.queue", within, claimed, started, journey.about)
+        within = _W3C.extract({HEADER: context.traceparent})
+        claimed, started = _to_nanoseconds(context.claimed_at), _to_nanoseconds(context.started_at)
+        if context.accepted_at is not None:
+            self._record_span(
+                "waybill.relay", within, _to_nanoseconds(context.accepted_at), claimed, context.attributes
+            )
+        self._record_span("waybill.queue", within, claimed, started, context.attributes)
         span = self._tracer.start_span(
             "POST",
             context=within,
             kind=SpanKind.CLIENT,
             start_time=started,
-            attributes={"http.request.method": "POST", "server.address": host, **journey.about},
+            attributes={"http.request.method": "POST", "server.address": host, **context.attributes},
         )
-        return Attempting(span, _written(span))
+        return AttemptSpan(span, _format_traceparent(span))
 
     def close(self) -> None:
         """Send what is left, for CLOSE_SECONDS at most: a collector that is silent holds up nobody's end."""
         ending = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
         ending.start()
-        ending.join(CLOSE_SECONDS)
+        ending.join(CLOSE_TIMEOUT_SECONDS)
 
-    def _span(self, name: str, within: Context, start: int, end: int, about: Mapping[str, str | int]) -> None:
-        span = self._tracer.start_span(name, context=within, start_time=start, attributes=about)
+    def _record_span(
+        self, name: str, within: Context, start: int, end: int, attributes: Mapping[str, str | int]
+    ) -> None:
+        span = self._tracer.start_span(name, context=within, start_time=start, attributes=attributes)
         span.end(end_time=max(start, end))
 
 
 @dataclass(frozen=True, slots=True)
-class Accepting:
+class RequestSpan:
     """A producer's request under way."""
 
     _span: Span
@@ -96,37 +100,37 @@ class Accepting:
     @property
     def traceparent(self) -> str:
         """What is kept with its events."""
-        return _written(self._span)
+        return _format_traceparent(self._span)
 
-    def answered(self, status: int) -> None:
+    def record_status(self, status: int) -> None:
         """Say what was answered. Of a server's span only its own faults are errors."""
         self._span.set_attribute("http.response.status_code", status)
-        if status >= _FAULT:
+        if status >= _SERVER_ERROR:
             self._span.set_status(Status(StatusCode.ERROR))
 
 
 @dataclass(frozen=True, slots=True)
-class Attempting:
+class AttemptSpan:
     """An attempt under way; `traceparent` goes to the receiver."""
 
     _span: Span
     traceparent: str
 
-    def ended(self, at: datetime, *, outcome: str, status: int | None, decision: str) -> None:
+    def end(self, at: datetime, *, outcome: str, status: int | None, decision: str) -> None:
         """Say what came of it."""
         self._span.set_attributes({"waybill.outcome": outcome, "waybill.decision": decision})
         if status is not None:
             self._span.set_attribute("http.response.status_code", status)
         if decision != "succeed":
             self._span.set_status(Status(StatusCode.ERROR, outcome))
-        self._span.end(end_time=_nanoseconds(at))
+        self._span.end(end_time=_to_nanoseconds(at))
 
 
-def _written(span: Span) -> str:
+def _format_traceparent(span: Span) -> str:
     context = span.get_span_context()
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
-def _nanoseconds(moment: datetime) -> int:
+def _to_nanoseconds(moment: datetime) -> int:
     # Whole microseconds first: a float of nanoseconds since 1970 is exact to a quarter of a microsecond only.
     return round(moment.timestamp() * 1_000_000) * 1_000

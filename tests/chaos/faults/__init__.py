@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.chaos.faults import boundaries, broker, database, network, processes, surroundings
+from tests.chaos.faults import broker, clock_and_dns, database, kill_points, network, processes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from tests.chaos.fault import Fault
 
 # A failover comes last of all: what strikes the database after it strikes another one.
-ALL: Sequence[Fault] = (
+ALL_FAULTS: Sequence[Fault] = (
     *processes.FAULTS,
-    *boundaries.FAULTS,
+    *kill_points.FAULTS,
     *broker.FAULTS,
     *database.FAULTS,
     *network.FAULTS,
-    *surroundings.FAULTS,
+    *clock_and_dns.FAULTS,
 )

@@ -8,56 +8,56 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from tests.chaos.fault import AFTER_A_LEASE, Fault, hold
+from tests.chaos.fault import LEASE_RECOVERY_SECONDS, Fault, wait_seconds
 
 if TYPE_CHECKING:
     from random import Random
 
-    from tests.chaos.fault import Strike
-    from tests.chaos.ground import Ground
+    from tests.chaos.environment import ChaosEnvironment
+    from tests.chaos.fault import FaultAction
 
 
-def _one_of(kind: str, rng: Random) -> str:
+def _pick_process(kind: str, rng: Random) -> str:
     return rng.choice((kind, f"{kind}.2"))
 
 
-def _kill(kind: str) -> Strike:
-    def strike(ground: Ground, rng: Random) -> None:
-        hold(rng.uniform(0, 1))
-        name = _one_of(kind, rng)
+def _make_kill_fault(kind: str) -> FaultAction:
+    def strike(ground: ChaosEnvironment, rng: Random) -> None:
+        wait_seconds(rng.uniform(0, 1))
+        name = _pick_process(kind, rng)
         ground.kill(name)
-        hold(rng.uniform(0, 1))
+        wait_seconds(rng.uniform(0, 1))
         ground.serve(name)
 
     return strike
 
 
-def _kill_all(ground: Ground, _rng: Random) -> None:
+def _kill_all_processes(ground: ChaosEnvironment, _rng: Random) -> None:
     for name in ground.stack.running:
         ground.kill(name)
-    hold(1)
-    ground.revive()
+    wait_seconds(1)
+    ground.restart_stopped()
 
 
-def _freeze(kind: str) -> Strike:
+def _make_freeze_fault(kind: str) -> FaultAction:
     """Stand still for longer than a lease: what it held is somebody else's when it goes on."""
 
-    def strike(ground: Ground, rng: Random) -> None:
-        process = psutil.Process(ground.stack.pid_of(_one_of(kind, rng)))
+    def strike(ground: ChaosEnvironment, rng: Random) -> None:
+        process = psutil.Process(ground.stack.get_pid(_pick_process(kind, rng)))
         family = [process, *process.children(recursive=True)]
-        _signal(family, signal.SIGSTOP)
-        hold(12)
-        _signal(family, signal.SIGCONT)
+        _send_signal(family, signal.SIGSTOP)
+        wait_seconds(12)
+        _send_signal(family, signal.SIGCONT)
 
     return strike
 
 
-def _signal(family: list[psutil.Process], what: signal.Signals) -> None:
+def _send_signal(family: list[psutil.Process], what: signal.Signals) -> None:
     for process in family:
         os.kill(process.pid, what)
 
 
-def _deploy(ground: Ground, _rng: Random) -> None:
+def _rolling_deploy(ground: ChaosEnvironment, _rng: Random) -> None:
     """Stop and start one process after the other, as a rolling deploy does."""
     for name in ("web", "relay", "worker"):
         ground.stack.stop(name)
@@ -65,11 +65,15 @@ def _deploy(ground: Ground, _rng: Random) -> None:
 
 
 FAULTS = (
-    Fault("kill web", "processes", _kill("web"), brief=True),
-    Fault("kill relay", "processes", _kill("relay")),
-    Fault("kill worker", "processes", _kill("worker"), AFTER_A_LEASE, brief=True),
-    Fault("kill all six at once", "processes", _kill_all, AFTER_A_LEASE),
-    Fault("a worker stands still for 12 s", "processes", _freeze("worker"), AFTER_A_LEASE),
-    Fault("a relay stands still for 12 s", "processes", _freeze("relay"), AFTER_A_LEASE),
-    Fault("rolling deploy", "processes", _deploy),
+    Fault("kill web", "processes", _make_kill_fault("web"), is_in_short_run=True),
+    Fault("kill relay", "processes", _make_kill_fault("relay")),
+    Fault(
+        "kill worker", "processes", _make_kill_fault("worker"), LEASE_RECOVERY_SECONDS, is_in_short_run=True
+    ),
+    Fault("kill all six at once", "processes", _kill_all_processes, LEASE_RECOVERY_SECONDS),
+    Fault(
+        "a worker stands still for 12 s", "processes", _make_freeze_fault("worker"), LEASE_RECOVERY_SECONDS
+    ),
+    Fault("a relay stands still for 12 s", "processes", _make_freeze_fault("relay"), LEASE_RECOVERY_SECONDS),
+    Fault("rolling deploy", "processes", _rolling_deploy),
 )

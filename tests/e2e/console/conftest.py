@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.browser import DESKTOP, PATIENCE_MS, running_browser
-from tests.support.showcase import SMALL, Showcase, showing
+from tests.support.browser import DESKTOP, TIMEOUT_MS, launch_browser
+from tests.support.console_users import ADMIN
+from tests.support.console_visits import ConsoleVisits
+from tests.support.showcase import SMALL_SHOWCASE, Showcase, run_showcase
 from tests.support.stack import Stack
-from tests.support.staff import ADMIN
-from tests.support.visits import Door
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page, StorageState
 
-    from tests.support.browser import Trouble
+    from tests.support.browser import PageErrors
     from tests.support.postgres import DatabaseServer
 
 
 @pytest.fixture(scope="session")
-def shown(
+def showcase(
     tmp_path_factory: pytest.TempPathFactory,
     database_server: DatabaseServer,
     migrated_template: str,
@@ -37,14 +37,14 @@ def shown(
         stack = Stack(folder, url, amqp_url)
         stack.environment["WAYBILL_QUEUE_NAME"] = "test-showcase"
         exits.callback(stack.stop)
-        yield exits.enter_context(showing(stack, SMALL))
+        yield exits.enter_context(run_showcase(stack, SMALL_SHOWCASE))
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A browser for a file's tests, and none after them: it would be in the way of other event loops."""
-    expect.set_options(timeout=PATIENCE_MS)
-    with running_browser() as running:
+    expect.set_options(timeout=TIMEOUT_MS)
+    with launch_browser() as running:
         yield running
 
 
@@ -55,23 +55,23 @@ def sessions() -> dict[str, StorageState]:
 
 
 @pytest.fixture(scope="module")
-def door(browser: Browser, shown: Showcase, sessions: dict[str, StorageState]) -> Door:
+def console_visits(browser: Browser, shown: Showcase, sessions: dict[str, StorageState]) -> ConsoleVisits:
     """Where anybody comes in whom a test needs."""
-    return Door(browser, shown.url, sessions)
+    return ConsoleVisits(browser, shown.url, sessions)
 
 
 @pytest.fixture(scope="module")
-def walk(door: Door) -> Iterator[tuple[Page, Trouble]]:
+def admin_tour(door: ConsoleVisits) -> Iterator[tuple[Page, PageErrors]]:
     """An admin who goes from page to page through all of a file."""
-    with door.tour(ADMIN) as tour:
+    with door.tour_as(ADMIN) as tour:
         yield tour
 
 
 @pytest.fixture
-def tour(walk: tuple[Page, Trouble]) -> tuple[Page, Trouble]:
+def clean_tour(walk: tuple[Page, PageErrors]) -> tuple[Page, PageErrors]:
     """The same, on a desktop, and nothing has gone wrong yet."""
     page, trouble = walk
-    trouble.heard.clear()
+    trouble.messages.clear()
     page.emulate_media(color_scheme="light")
     page.set_viewport_size(DESKTOP)
     return walk

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.browser import axe, overflow, visiting
+from tests.support.browser import find_accessibility_issues, get_horizontal_overflow, visit_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Route
@@ -55,20 +55,20 @@ PAGES = {
 
 def visit(browser: Browser, path: str, *allowed: str) -> None:
     """Look at a page of the site, and wait until it has loaded."""
-    with visiting(browser, SITE, allowed=allowed) as page:
+    with visit_page(browser, SITE, allowed=allowed) as page:
         page.route("**/*", serve)
         page.goto(path)
 
 
 def break_off(browser: Browser) -> None:
     """Fail by itself on a page that is in trouble too."""
-    with visiting(browser, SITE) as page:
+    with visit_page(browser, SITE) as page:
         page.route("**/*", serve)
         page.goto("/broken")
         raise LookupError
 
 
-def test_a_sound_page_is_no_trouble(browser: Browser) -> None:
+def test_healthy_page_reports_no_errors(browser: Browser) -> None:
     visit(browser, "/")
 
 
@@ -85,12 +85,12 @@ def test_a_sound_page_is_no_trouble(browser: Browser) -> None:
         ("/elsewhere", "Content Security Policy"),
     ],
 )
-def test_what_goes_wrong_in_a_page_fails_its_test(browser: Browser, path: str, said: str) -> None:
+def test_page_errors_fail_the_test(browser: Browser, path: str, said: str) -> None:
     with pytest.raises(AssertionError, match=said):
         visit(browser, path)
 
 
-def test_what_is_meant_to_go_wrong_does_not(browser: Browser) -> None:
+def test_allowed_page_errors_do_not_fail_the_test(browser: Browser) -> None:
     visit(browser, "/missing", "answer: 404")
 
 
@@ -100,21 +100,21 @@ def test_a_test_that_fails_by_itself_tells_its_own_failure_first(browser: Browse
     assert failure.value.__notes__ == ["Troubles of the page: 1\nscript: broken"]
 
 
-def test_axe_is_asked_behind_the_policy_and_names_page_rule_and_element(browser: Browser) -> None:
-    with visiting(browser, SITE) as page:
+def test_axe_runs_despite_the_csp_and_names_page_rule_and_element(browser: Browser) -> None:
+    with visit_page(browser, SITE) as page:
         page.route("**/*", serve)
         page.goto("/unlabelled")
-        (found,) = axe(page)
+        (found,) = find_accessibility_issues(page)
         assert found.startswith("/unlabelled label (critical): ")
         assert "<input>" in found
         page.goto("/")
-        assert axe(page, scheme="dark") == []
+        assert find_accessibility_issues(page, scheme="dark") == []
 
 
-def test_a_page_that_is_too_wide_is_seen(browser: Browser) -> None:
-    with visiting(browser, SITE, phone=True) as page:
+def test_horizontal_overflow_is_detected(browser: Browser) -> None:
+    with visit_page(browser, SITE, phone=True) as page:
         page.route("**/*", serve)
         page.goto("/")
-        assert overflow(page) == 0
+        assert get_horizontal_overflow(page) == 0
         page.goto("/wide")
-        assert overflow(page) > 0
+        assert get_horizontal_overflow(page) > 0

@@ -7,18 +7,18 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support import hostile
-from tests.support.browser import PHONE, overflow
-from tests.support.places import HOSTILE, Place
-from tests.support.staff import ADMIN
-from tests.support.visits import words_of
+from tests.support import hostile_tenant
+from tests.support.browser import PHONE, get_horizontal_overflow
+from tests.support.console_pages import HOSTILE_PAGES, ConsolePage
+from tests.support.console_users import ADMIN
+from tests.support.console_visits import get_page_text
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-    from tests.support.browser import Trouble
+    from tests.support.browser import PageErrors
+    from tests.support.console_visits import ConsoleVisits
     from tests.support.showcase import Showcase
-    from tests.support.visits import Door
 
 # As hostile as a name may be: it has no < and no >.
 ODD_NAME = "\" onmouseover='alert(6)' {{7*7}} &lt;b&gt;"
@@ -31,19 +31,19 @@ def strangers_in(page: Page) -> int:
     return page.locator(FOREIGN).count()
 
 
-@pytest.mark.parametrize("place", HOSTILE, ids=lambda place: place.name)
-def test_scripts_of_others_are_shown_letter_by_letter(
-    tour: tuple[Page, Trouble], shown: Showcase, place: Place
+@pytest.mark.parametrize("place", HOSTILE_PAGES, ids=lambda place: place.name)
+def test_tenant_supplied_scripts_are_shown_as_text(
+    tour: tuple[Page, PageErrors], shown: Showcase, place: ConsolePage
 ) -> None:
     page, trouble = tour
     page.goto(f"/console{place.path(shown)}")
-    place.act(page)
-    assert place.says in words_of(page)
+    place.prepare(page)
+    assert place.expected_text in get_page_text(page)
     assert strangers_in(page) == 0
-    assert overflow(page) == 0
+    assert get_horizontal_overflow(page) == 0
     page.set_viewport_size(PHONE)
-    assert overflow(page) == 0
-    assert trouble.heard == []
+    assert get_horizontal_overflow(page) == 0
+    assert trouble.messages == []
 
 
 @pytest.mark.parametrize(
@@ -61,15 +61,15 @@ def test_scripts_of_others_are_shown_letter_by_letter(
         "/overview?span={}",
     ],
 )
-def test_nothing_runs_that_an_address_brings(tour: tuple[Page, Trouble], path: str) -> None:
+def test_scripts_in_a_url_do_not_run(tour: tuple[Page, PageErrors], path: str) -> None:
     page, trouble = tour
-    page.goto(f"/console{path.replace('{}', quote(hostile.IMAGE + hostile.SCRIPT, safe=''))}")
+    page.goto(f"/console{path.replace('{}', quote(hostile_tenant.IMAGE + hostile_tenant.SCRIPT, safe=''))}")
     assert strangers_in(page) == 0
-    assert [line for line in trouble.heard if not line.startswith("answer: 4")] == []
+    assert [line for line in trouble.messages if not line.startswith("answer: 4")] == []
 
 
-def test_so_is_a_colleague_of_an_odd_name(door: Door) -> None:
-    with door.colleague(ADMIN) as page:
+def test_hostile_user_name_is_shown_as_text(door: ConsoleVisits) -> None:
+    with door.visit_as(ADMIN) as page:
         page.goto("/console/people/new")
         page.get_by_label("E-mail").fill("mallory@example.com")
         page.get_by_label("Name").fill(ODD_NAME)
@@ -77,7 +77,7 @@ def test_so_is_a_colleague_of_an_odd_name(door: Door) -> None:
         page.wait_for_load_state("load")
         for path in ("/people", "/audit"):
             page.goto(f"/console{path}")
-            assert ODD_NAME in words_of(page)
+            assert ODD_NAME in get_page_text(page)
             assert strangers_in(page) == 0
         page.goto("/console/people")
         page.get_by_role("link", name=ODD_NAME).click()

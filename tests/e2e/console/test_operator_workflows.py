@@ -8,39 +8,43 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import Error, Page, expect
 
-from tests.support.partner import Answer
-from tests.support.showcase import PATIENCE, make, own
+from tests.support.console_users import ADMIN, SUPPORT
+from tests.support.showcase import TIMEOUT_SECONDS, create_endpoint, create_tenant
 from tests.support.stack import wait_until
-from tests.support.staff import ADMIN, SUPPORT
+from tests.support.webhook_partner import CannedResponse
 
 if TYPE_CHECKING:
-    from tests.support.partner import Call
+    from tests.support.console_visits import ConsoleVisits
     from tests.support.showcase import Showcase
-    from tests.support.visits import Door
+    from tests.support.webhook_partner import ReceivedCall
 
 LABELS, MANY = "meridian/labels", 500
 IS_RENEWED = "window.isOld = true"
 
 
-def refuses(_call: Call, _times: int, _delay: float) -> Answer:
+def refuses(_call: ReceivedCall, _times: int, _delay: float) -> CannedResponse:
     """A receiver whose database is full."""
-    return Answer(500, 0, (), b"disk full")
+    return CannedResponse(500, 0, (), b"disk full")
 
 
 @pytest.fixture(scope="module")
 def labels(shown: Showcase) -> Showcase:
     """Five hundred deliveries that failed, of a tenant of their own; their receiver is well again."""
-    shown.receivers.behave(f"/{LABELS}", refuses)
-    own(shown, "meridian", "Meridian Parcels")
+    shown.receivers.set_behaviour(f"/{LABELS}", refuses)
+    create_tenant(shown, "meridian", "Meridian Parcels")
     never = {"consecutive_failures": 100_000, "minimum_requests": 100_000}
-    asked = {"url": shown.address(LABELS), "filter": ["label.*"], "schedule": [0], "breaker": never}
-    make(shown, LABELS, asked)
-    api = shown.api(LABELS)
+    asked = {"url": shown.get_receiver_url(LABELS), "filter": ["label.*"], "schedule": [0], "breaker": never}
+    create_endpoint(shown, LABELS, asked)
+    api = shown.get_api(LABELS)
     for first in range(0, MANY, 100):
         some = [{"type": "label.printed", "data": {"number": first + one}} for one in range(100)]
         api.post("/v1/events/batch", {"events": some})
-    wait_until(lambda: shown.count(LABELS, status="failed") == MANY, f"{MANY} failures", seconds=PATIENCE)
-    shown.receivers.put_right(f"/{LABELS}")
+    wait_until(
+        lambda: shown.count_deliveries(LABELS, status="failed") == MANY,
+        f"{MANY} failures",
+        seconds=TIMEOUT_SECONDS,
+    )
+    shown.receivers.repair(f"/{LABELS}")
     return shown
 
 
@@ -66,12 +70,12 @@ def begin(page: Page, reason: str, rate: str) -> str:
 
 def progress(shown: Showcase, replay: str) -> Any:
     """How far a replay is, by its states."""
-    return shown.api(LABELS).get(f"/v1/replays/{replay}")["progress"]
+    return shown.get_api(LABELS).get(f"/v1/replays/{replay}")["progress"]
 
 
 # ------------------------------------------------------------------ the way in
-def test_one_is_led_to_where_one_wanted_to_go(door: Door) -> None:
-    with door.stranger(allowed=("answer: 401",)) as page:
+def test_sign_in_redirects_to_the_requested_page(door: ConsoleVisits) -> None:
+    with door.visit_anonymously(allowed=("answer: 401",)) as page:
         page.goto("/console/deliveries?status=failed")
         page.get_by_label("E-mail").fill(SUPPORT.email)
         page.get_by_label("Password").fill("not this one, I think")
@@ -83,8 +87,8 @@ def test_one_is_led_to_where_one_wanted_to_go(door: Door) -> None:
         expect(page.get_by_role("checkbox", name="failed")).to_be_checked()
 
 
-def test_one_who_signed_out_is_out(door: Door) -> None:
-    with door.stranger() as page:
+def test_signed_out_user_cannot_open_pages(door: ConsoleVisits) -> None:
+    with door.visit_anonymously() as page:
         page.goto("/console/sign-in")
         page.get_by_label("E-mail").fill(SUPPORT.email)
         page.get_by_label("Password").fill(SUPPORT.password)
@@ -97,15 +101,17 @@ def test_one_who_signed_out_is_out(door: Door) -> None:
 
 
 # ------------------------------------------------------------------ one delivery
-def test_a_failed_delivery_is_found_read_replayed_and_seen_to_succeed(door: Door, shown: Showcase) -> None:
-    with door.colleague(SUPPORT) as page:
+def test_a_failed_delivery_is_found_read_replayed_and_seen_to_succeed(
+    door: ConsoleVisits, shown: Showcase
+) -> None:
+    with door.visit_as(SUPPORT) as page:
         look_for(page, shown, "bramble/clicks", "failed")
         page.locator("table a.row").first.click()
         expect(page.locator("#why")).to_contain_text("The last attempt of the schedule failed")
         page.locator("details.attempt summary").click()
         expect(page.locator("details.attempt")).to_contain_text("The time was up before the endpoint began")
 
-        shown.receivers.put_right("/bramble/clicks")
+        shown.receivers.repair("/bramble/clicks")
         page.evaluate(IS_RENEWED)
         page.get_by_label("Reason").fill("they have more machines now")
         page.get_by_role("button", name="Replay this delivery").click()
@@ -115,36 +121,40 @@ def test_a_failed_delivery_is_found_read_replayed_and_seen_to_succeed(door: Door
 
 
 # ------------------------------------------------------------------ hundreds of them
-def test_a_search_becomes_a_replay_that_is_paused_resumed_and_ends(door: Door, labels: Showcase) -> None:
-    with door.colleague(SUPPORT) as page:
+def test_a_search_becomes_a_replay_that_is_paused_resumed_and_ends(
+    door: ConsoleVisits, labels: Showcase
+) -> None:
+    with door.visit_as(SUPPORT) as page:
         look_for(page, labels, LABELS, "failed")
         id_ = begin(page, "their disk is larger now", "60")
         expect(page.locator("#live .legend")).to_contain_text("succeeded")
         page.get_by_role("button", name="Pause").click()
         expect(page.locator("h1 .badge")).to_have_text("paused")
-        wait_until(lambda: progress(labels, id_)["queued"] == 0, "nothing on its way", seconds=PATIENCE)
+        wait_until(
+            lambda: progress(labels, id_)["queued"] == 0, "nothing on its way", seconds=TIMEOUT_SECONDS
+        )
         stopped_at = progress(labels, id_)["succeeded"]
         assert 0 < stopped_at < MANY
 
         # Live traffic goes on meanwhile: a paused replay had its chance, and did not take it.
-        labels.api(LABELS).post("/v1/events", {"type": "label.voided", "data": {}})
+        labels.get_api(LABELS).post("/v1/events", {"type": "label.voided", "data": {}})
         wait_until(
-            lambda: labels.count(LABELS, type="label.voided", status="succeeded") == 1,
+            lambda: labels.count_deliveries(LABELS, type="label.voided", status="succeeded") == 1,
             "live traffic",
-            seconds=PATIENCE,
+            seconds=TIMEOUT_SECONDS,
         )
         assert progress(labels, id_)["succeeded"] == stopped_at
 
         page.get_by_role("button", name="Resume").click()
         page.evaluate(IS_RENEWED)
-        expect(page.locator("h1 .badge")).to_have_text("finished", timeout=PATIENCE * 1_000)
+        expect(page.locator("h1 .badge")).to_have_text("finished", timeout=TIMEOUT_SECONDS * 1_000)
         assert page.evaluate("window.isOld") is True
         expect(page.get_by_role("heading", name=f"{MANY} of {MANY} deliveries done")).to_be_visible()
-        assert labels.count(LABELS, status="failed") == 0
+        assert labels.count_deliveries(LABELS, status="failed") == 0
 
 
-def test_another_replay_is_cancelled(door: Door, labels: Showcase) -> None:
-    with door.colleague(SUPPORT) as page:
+def test_another_replay_is_cancelled(door: ConsoleVisits, labels: Showcase) -> None:
+    with door.visit_as(SUPPORT) as page:
         page.goto(f"/console/deliveries?endpoint={labels.endpoints[LABELS]}&type=label.printed")
         begin(page, "just to see", "2")
         expect(page.locator("#live .legend")).to_be_visible()  # its first deliveries have been found
@@ -156,9 +166,9 @@ def test_another_replay_is_cancelled(door: Door, labels: Showcase) -> None:
 
 
 # ------------------------------------------------------------------ endpoints
-def test_a_new_secret_is_shown_once(door: Door, shown: Showcase) -> None:
+def test_a_new_secret_is_shown_once(door: ConsoleVisits, shown: Showcase) -> None:
     path = f"/console/endpoints/{shown.endpoints['bramble/opens']}"
-    with door.colleague(ADMIN, allowed=("ERR_CACHE_MISS",)) as page:
+    with door.visit_as(ADMIN, allowed=("ERR_CACHE_MISS",)) as page:
         page.goto(path)
         page.get_by_role("link", name="Rotate").click()
         page.get_by_role("button", name="Make a new secret").click()
@@ -174,8 +184,8 @@ def test_a_new_secret_is_shown_once(door: Door, shown: Showcase) -> None:
         expect(page.locator("body")).not_to_contain_text(secret)
 
 
-def test_a_test_event_arrives(door: Door, shown: Showcase) -> None:
-    with door.colleague(SUPPORT) as page:
+def test_a_test_event_arrives(door: ConsoleVisits, shown: Showcase) -> None:
+    with door.visit_as(SUPPORT) as page:
         page.goto(f"/console/endpoints/{shown.endpoints['bramble/opens']}")
         page.get_by_role("button", name="Send a test event").click()
         page.wait_for_url("**/deliveries/dlv_*")
@@ -185,8 +195,8 @@ def test_a_test_event_arrives(door: Door, shown: Showcase) -> None:
         assert [call.path for call in arrived] == ["/bramble/opens"]
 
 
-def test_an_endpoint_is_paused_and_resumed(door: Door, shown: Showcase) -> None:
-    with door.colleague(SUPPORT) as page:
+def test_an_endpoint_is_paused_and_resumed(door: ConsoleVisits, shown: Showcase) -> None:
+    with door.visit_as(SUPPORT) as page:
         page.goto(f"/console/endpoints/{shown.endpoints['northwind/storefront']}")
         page.get_by_role("link", name="Pause").click()
         page.get_by_label("Reason").fill("their shop moves")
@@ -198,13 +208,13 @@ def test_an_endpoint_is_paused_and_resumed(door: Door, shown: Showcase) -> None:
         expect(page.locator("h1 .badge")).to_have_text("active")
 
 
-def test_the_overview_renews_itself(door: Door, shown: Showcase) -> None:
+def test_overview_refreshes_automatically(door: ConsoleVisits, shown: Showcase) -> None:
     path = f"/v1/endpoints/{shown.endpoints['lumen/consents']}"
-    with door.colleague(SUPPORT) as page:
+    with door.visit_as(SUPPORT) as page:
         page.clock.install()
         page.goto("/console")
         expect(page.locator("#live")).not_to_contain_text("lumen/consents")
-        shown.api("lumen").post(f"{path}/pause", {"reason": "for a moment"})
+        shown.get_api("lumen").post(f"{path}/pause", {"reason": "for a moment"})
         page.clock.fast_forward(11_000)
         expect(page.locator("#live")).to_contain_text("lumen/consents")
-        shown.api("lumen").post(f"{path}/resume", {"reason": "it was one"})
+        shown.get_api("lumen").post(f"{path}/resume", {"reason": "it was one"})

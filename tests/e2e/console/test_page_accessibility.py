@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.browser import DESKTOP, PHONE, axe, overflow
-from tests.support.places import PLACES, Place
-from tests.support.staff import ADMIN
+from tests.support.browser import DESKTOP, PHONE, find_accessibility_issues, get_horizontal_overflow
+from tests.support.console_pages import CONSOLE_PAGES, ConsolePage
+from tests.support.console_users import ADMIN
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, ViewportSize
 
-    from tests.support.browser import Trouble
+    from tests.support.browser import PageErrors
+    from tests.support.console_visits import ConsoleVisits
     from tests.support.showcase import Showcase
-    from tests.support.visits import Door
 
 COLOURS = ("color-contrast", "link-in-text-block")
 SMALL_DESKTOP: ViewportSize = {"width": 1100, "height": 800}
@@ -26,43 +26,48 @@ def too_wide(page: Page) -> dict[int, int]:
     wider = {}
     for size in (DESKTOP, SMALL_DESKTOP, PHONE):
         page.set_viewport_size(size)
-        wider[size["width"]] = overflow(page)
+        wider[size["width"]] = get_horizontal_overflow(page)
     return {width: by for width, by in wider.items() if by > 0}
 
 
 def barriers(page: Page) -> str:
     """What keeps people out, in light colours and in dark ones."""
-    return "\n".join([*axe(page, scheme="light"), *axe(page, scheme="dark", rules=COLOURS)])
+    return "\n".join(
+        [
+            *find_accessibility_issues(page, scheme="light"),
+            *find_accessibility_issues(page, scheme="dark", rules=COLOURS),
+        ]
+    )
 
 
-@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.name)
-def test_a_page_is_sound_fits_its_window_and_has_no_barriers(
-    tour: tuple[Page, Trouble], shown: Showcase, place: Place
+@pytest.mark.parametrize("place", CONSOLE_PAGES, ids=lambda place: place.name)
+def test_page_has_no_errors_overflow_or_accessibility_issues(
+    tour: tuple[Page, PageErrors], shown: Showcase, place: ConsolePage
 ) -> None:
     page, trouble = tour
     page.goto(f"/console{place.path(shown)}")
-    place.act(page)
+    place.prepare(page)
     assert barriers(page) == ""
     assert too_wide(page) == {}
-    assert [line for line in trouble.heard if "answer: 422 GET" not in line] == []
+    assert [line for line in trouble.messages if "answer: 422 GET" not in line] == []
 
 
-def test_so_is_the_door(door: Door) -> None:
-    with door.stranger() as page:
+def test_sign_in_page_has_no_overflow_or_accessibility_issues(door: ConsoleVisits) -> None:
+    with door.visit_anonymously() as page:
         page.goto("/console")
         assert barriers(page) == ""
         assert too_wide(page) == {}
 
 
-def test_so_is_a_phones_page_whose_tables_can_be_scrolled(door: Door) -> None:
-    with door.colleague(ADMIN, phone=True) as page:
+def test_phone_page_has_scrollable_tables_and_no_accessibility_issues(door: ConsoleVisits) -> None:
+    with door.visit_as(ADMIN, phone=True) as page:
         page.goto("/console/deliveries")
-        assert overflow(page) == 0
-        assert axe(page) == []
+        assert get_horizontal_overflow(page) == 0
+        assert find_accessibility_issues(page) == []
 
 
-def test_so_is_what_is_not_there(door: Door) -> None:
-    with door.colleague(ADMIN, allowed=("answer: 404",)) as page:
+def test_not_found_page_has_no_overflow_or_accessibility_issues(door: ConsoleVisits) -> None:
+    with door.visit_as(ADMIN, allowed=("answer: 404",)) as page:
         page.goto("/console/deliveries/dlv_nothing")
         assert "There is no such thing" in page.locator("main").inner_text()
         assert barriers(page) == ""

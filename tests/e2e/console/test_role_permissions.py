@@ -9,13 +9,20 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.support.api import Api
-from tests.support.browser import visiting
-from tests.support.cast import LUMEN, NORTHWIND
-from tests.support.places import asking_of_a_key, attempt, delivery, event, replay, tenant
-from tests.support.showcase import PATIENCE
+from tests.support.browser import visit_page
+from tests.support.console_pages import (
+    make_attempt_path,
+    make_delivery_path,
+    make_event_path,
+    make_key_confirmation_path,
+    make_replay_path,
+    make_tenant_path,
+)
+from tests.support.console_users import SUPPORT, VIEWER
+from tests.support.console_visits import submit_form
+from tests.support.showcase import TIMEOUT_SECONDS
+from tests.support.showcase_tenants import LUMEN, NORTHWIND
 from tests.support.stack import wait_until
-from tests.support.staff import SUPPORT, VIEWER
-from tests.support.visits import send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,50 +30,50 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
+    from tests.support.console_visits import ConsoleVisits
     from tests.support.showcase import Showcase
-    from tests.support.visits import Door
 
     Visits = Callable[..., AbstractContextManager[Page]]
 
 
 # ------------------------------------------------------------------ colleagues
-def test_a_viewer_sees_no_way_to_replay_and_is_refused(door: Door, shown: Showcase) -> None:
-    path = delivery("hostile/refusing")(shown)
-    with door.colleague(VIEWER) as page:
+def test_a_viewer_sees_no_way_to_replay_and_is_refused(door: ConsoleVisits, shown: Showcase) -> None:
+    path = make_delivery_path("hostile/refusing")(shown)
+    with door.visit_as(VIEWER) as page:
         page.goto(f"/console{path}")
         expect(page.get_by_role("button", name="Replay")).to_have_count(0)
-        assert send(page, f"{path}/replay", reason="because") == 403
+        assert submit_form(page, f"{path}/replay", reason="because") == 403
 
 
 @pytest.mark.parametrize("path", ["/people", "/people/new", "/tenants/new", "/endpoints/new"])
-def test_a_viewer_is_shown_no_page_of_admins(door: Door, path: str) -> None:
-    with door.colleague(VIEWER, allowed=("answer: 403",)) as page:
+def test_a_viewer_is_shown_no_page_of_admins(door: ConsoleVisits, path: str) -> None:
+    with door.visit_as(VIEWER, allowed=("answer: 403",)) as page:
         answer = page.goto(f"/console{path}")
         assert answer is not None
         assert answer.status == 403
         expect(page.get_by_role("link", name="People")).to_have_count(0)
 
 
-def test_a_viewer_sees_nothing_to_press_on_an_endpoint(door: Door, shown: Showcase) -> None:
-    with door.colleague(VIEWER) as page:
+def test_a_viewer_sees_nothing_to_press_on_an_endpoint(door: ConsoleVisits, shown: Showcase) -> None:
+    with door.visit_as(VIEWER) as page:
         page.goto(f"/console/endpoints/{shown.endpoints['lumen/crm']}")
         expect(page.locator("main button:not(.copy)")).to_have_count(0)
 
 
-def test_support_may_replay_but_rotate_no_secret(door: Door, shown: Showcase) -> None:
+def test_support_may_replay_but_rotate_no_secret(door: ConsoleVisits, shown: Showcase) -> None:
     path = f"/endpoints/{shown.endpoints['lumen/crm']}"
-    with door.colleague(SUPPORT) as page:
-        page.goto(f"/console{delivery('hostile/refusing')(shown)}")
+    with door.visit_as(SUPPORT) as page:
+        page.goto(f"/console{make_delivery_path('hostile/refusing')(shown)}")
         expect(page.get_by_role("button", name="Replay")).to_have_count(1)
         page.goto(f"/console{path}")
         expect(page.get_by_role("link", name="Rotate")).to_have_count(0)
-        assert send(page, f"{path}/rotate", overlap_hours="1") == 403
+        assert submit_form(page, f"{path}/rotate", overlap_hours="1") == 403
 
 
 # ------------------------------------------------------------------ partners
 def link_of(shown: Showcase, owner: str) -> tuple[str, str]:
     """A link to the console for this tenant, and the path of the key that made it."""
-    path = f"/v1/tenants/{shown.owners[owner].id}/keys"
+    path = f"/v1/tenants/{shown.tenants[owner].id}/keys"
     key = shown.operator.post(path, {"name": "for links"})
     link = Api(shown.url, key["key"]).post("/v1/portal-links", {"role": "support", "label": "Jane"})
     return str(link["url"]), f"{path}/{key['id']}"
@@ -80,13 +87,13 @@ def come_in(page: Page, url: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def partner(door: Door, shown: Showcase) -> Visits:
+def partner(door: ConsoleVisits, shown: Showcase) -> Visits:
     """Visits of somebody who came by a link of Bramble's."""
     url, _ = link_of(shown, "bramble")
-    with door.stranger() as page:
+    with door.visit_anonymously() as page:
         come_in(page, url)
         session = page.context.storage_state()
-    return partial(visiting, door.browser, door.url, session=session)
+    return partial(visit_page, door.browser, door.url, session=session)
 
 
 PAGES = ("", "/deliveries", "/replays", "/endpoints", "/types", "/audit")
@@ -94,13 +101,13 @@ PAGES = ("", "/deliveries", "/replays", "/endpoints", "/types", "/audit")
 
 def names_of_others(shown: Showcase) -> tuple[str, ...]:
     """What only tenants beside Bramble could have put on a page."""
-    ids = [owner.id for name, owner in shown.owners.items() if name != "bramble"]
+    ids = [owner.id for name, owner in shown.tenants.items() if name != "bramble"]
     return (NORTHWIND.name, LUMEN.name, "/northwind/", "/lumen/", "/hostile/", *ids)
 
 
 @pytest.mark.parametrize("query", ["", "?tenant={}"], ids=["as it is", "with another's tenant asked for"])
 def test_a_partner_sees_nothing_of_other_tenants(partner: Visits, shown: Showcase, query: str) -> None:
-    other = shown.owners["northwind"].id
+    other = shown.tenants["northwind"].id
     with partner() as page:
         for path in (*PAGES, "/tenants"):
             page.goto(f"/console{path}{query.format(other)}")
@@ -111,18 +118,18 @@ def test_a_partner_sees_nothing_of_other_tenants(partner: Visits, shown: Showcas
 @pytest.mark.parametrize(
     "place",
     [
-        delivery("northwind/billing"),
-        attempt("northwind/billing"),
-        event("northwind/billing"),
-        replay("northwind/billing"),
-        tenant("northwind"),
-        asking_of_a_key("northwind", "revoke"),
+        make_delivery_path("northwind/billing"),
+        make_attempt_path("northwind/billing"),
+        make_event_path("northwind/billing"),
+        make_replay_path("northwind/billing"),
+        make_tenant_path("northwind"),
+        make_key_confirmation_path("northwind", "revoke"),
         lambda shown: f"/endpoints/{shown.endpoints['northwind/billing']}",
         lambda shown: f"/find?q={shown.delivery('northwind/billing')}",
     ],
     ids=["delivery", "attempt", "event", "replay", "tenant", "key", "endpoint", "found"],
 )
-def test_what_is_anothers_is_not_there_for_a_partner(
+def test_partner_gets_404_for_other_tenants_objects(
     partner: Visits, shown: Showcase, place: Callable[[Showcase], str]
 ) -> None:
     with partner(allowed=("answer: 403", "answer: 404")) as page:
@@ -131,15 +138,15 @@ def test_what_is_anothers_is_not_there_for_a_partner(
         assert answer.status in {403, 404}
 
 
-def test_a_partner_finds_nothing_by_anothers_key(partner: Visits) -> None:
+def test_partner_cannot_search_by_another_tenants_key(partner: Visits) -> None:
     with partner() as page:
         page.goto("/console/find?q=northwind-2026-0")
         expect(page.get_by_text("No delivery fits these filters")).to_be_visible()
 
 
-def test_a_partner_is_led_out_once_the_key_of_the_link_is_revoked(door: Door, shown: Showcase) -> None:
+def test_revoking_the_key_ends_the_partner_session(door: ConsoleVisits, shown: Showcase) -> None:
     url, key = link_of(shown, "bramble")
-    with door.stranger() as page:
+    with door.visit_anonymously() as page:
         come_in(page, url)
         shown.operator.delete(f"{key}?reason=it+leaked")
 
@@ -147,4 +154,4 @@ def test_a_partner_is_led_out_once_the_key_of_the_link_is_revoked(door: Door, sh
             page.goto("/console/deliveries")
             return "/console/sign-in" in page.url
 
-        wait_until(is_out, "the link to have ended", seconds=PATIENCE)
+        wait_until(is_out, "the link to have ended", seconds=TIMEOUT_SECONDS)

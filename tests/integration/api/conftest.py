@@ -14,10 +14,11 @@ import pytest_asyncio
 import structlog
 
 from delivery.api.app import create_app
-from delivery.bootstrap import services as wire
+from delivery.bootstrap import build_services as wire
 from delivery.config import Settings
-from delivery.ledger import Ledger, partitions
-from delivery.secrets import generate_key
+from delivery.domain.secret_box import generate_key
+from delivery.ledger.db import partitions
+from delivery.ledger.db.session import Ledger
 from tests.support import postgres
 
 if TYPE_CHECKING:
@@ -33,14 +34,14 @@ SECRET_KEYS = generate_key()
 
 
 @dataclass(frozen=True, slots=True)
-class Tenancy:
+class TenantClient:
     """A tenant with a key, and a client that uses it."""
 
     id: str
     key: str
     client: httpx.AsyncClient
 
-    async def endpoint(self, **changed: object) -> dict[str, Any]:
+    async def create_endpoint(self, **changed: object) -> dict[str, Any]:
         """Make an endpoint."""
         made = await self.client.post("/v1/endpoints", json={"url": "https://shop.example/in", **changed})
         assert made.status_code == 201, made.text
@@ -52,13 +53,13 @@ class Tenancy:
             path, content=json.dumps(body), headers={"Content-Type": "application/json"}
         )
 
-    async def event(self, type_: str = "order.created", **headers: str) -> dict[str, Any]:
+    async def send_event(self, type_: str = "order.created", **headers: str) -> dict[str, Any]:
         """Send an event."""
         sent = await self.client.post("/v1/events", json={"type": type_, "data": {"n": 1}}, headers=headers)
         assert sent.status_code == 202, sent.text
         return dict(sent.json())
 
-    async def deliveries(self, **filters: str) -> list[dict[str, Any]]:
+    async def list_deliveries(self, **filters: str) -> list[dict[str, Any]]:
         """List deliveries."""
         listed = await self.client.get("/v1/deliveries", params=filters)
         assert listed.status_code == 200, listed.text
@@ -66,7 +67,7 @@ class Tenancy:
 
 
 @pytest.fixture(autouse=True)
-def logged() -> Iterator[list[MutableMapping[str, Any]]]:
+def log_lines() -> Iterator[list[MutableMapping[str, Any]]]:
     """What was logged during this test."""
     with structlog.testing.capture_logs() as lines:
         yield lines
@@ -83,7 +84,7 @@ def api_database_url(database_server: postgres.DatabaseServer, migrated_template
 async def _make_partitions(url: str) -> None:
     ledger = Ledger(url)
     async with ledger.transaction() as tx:
-        await partitions.ensure(tx, now=datetime.now(UTC))
+        await partitions.ensure_partitions(tx, now=datetime.now(UTC))
     await ledger.close()
 
 
@@ -116,7 +117,7 @@ def app(services: Services) -> FastAPI:
     return create_app(services)
 
 
-def client_of(app: FastAPI, key: str | None, **headers: str) -> httpx.AsyncClient:
+def make_client(app: FastAPI, key: str | None, **headers: str) -> httpx.AsyncClient:
     """A client that sends this key."""
     known = {} if key is None else {"Authorization": f"Bearer {key}"}
     return httpx.AsyncClient(
@@ -125,36 +126,36 @@ def client_of(app: FastAPI, key: str | None, **headers: str) -> httpx.AsyncClien
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def stranger(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+async def anonymous(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """A client without any key."""
-    async with client_of(app, None) as client:
+    async with make_client(app, None) as client:
         yield client
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def operator(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """A client with the operator's key."""
-    async with client_of(app, OPERATOR_KEY) as client:
+    async with make_client(app, OPERATOR_KEY) as client:
         yield client
 
 
-async def _tenancy(app: FastAPI, operator: httpx.AsyncClient, name: str) -> Tenancy:
+async def _create_tenant(app: FastAPI, operator: httpx.AsyncClient, name: str) -> TenantClient:
     tenant = (await operator.post("/v1/tenants", json={"name": name})).json()
     key = (await operator.post(f"/v1/tenants/{tenant['id']}/keys", json={"name": "tests"})).json()
-    return Tenancy(tenant["id"], key["key"], client_of(app, key["key"]))
+    return TenantClient(tenant["id"], key["key"], make_client(app, key["key"]))
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def tenant(app: FastAPI, operator: httpx.AsyncClient) -> AsyncIterator[Tenancy]:
+async def tenant(app: FastAPI, operator: httpx.AsyncClient) -> AsyncIterator[TenantClient]:
     """A tenant of this test alone."""
-    made = await _tenancy(app, operator, "Acme")
+    made = await _create_tenant(app, operator, "Acme")
     async with made.client:
         yield made
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def neighbour(app: FastAPI, operator: httpx.AsyncClient) -> AsyncIterator[Tenancy]:
+async def other_tenant(app: FastAPI, operator: httpx.AsyncClient) -> AsyncIterator[TenantClient]:
     """Another tenant of this test alone."""
-    made = await _tenancy(app, operator, "Neighbour")
+    made = await _create_tenant(app, operator, "Neighbour")
     async with made.client:
         yield made

@@ -12,10 +12,10 @@ import pytest
 import uvicorn
 from pydantic import ValidationError
 
-from delivery.model import Prefix, new_id, parse_id
-from delivery.web import server_config
-from tests.integration.api.conftest import OPERATOR_KEY, client_of
-from tests.support.ledger import until
+from delivery.domain.model import Prefix, new_id, parse_id
+from tests.integration.api.conftest import OPERATOR_KEY, make_client
+from tests.support.ledger_builders import wait_until
+from workers.processes.web import build_server_config
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from delivery.config import Settings
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -72,7 +72,7 @@ async def audit(client: httpx.AsyncClient, **wanted: Any) -> list[dict[str, Any]
     return list(answer.json()["items"])
 
 
-async def test_every_door_that_changes_something_is_known_to_be_audited_or_not(app: FastAPI) -> None:
+async def test_every_mutating_route_is_listed_as_audited_or_not(app: FastAPI) -> None:
     doors = {
         (method, path)
         for path, operations in app.openapi()["paths"].items()
@@ -82,8 +82,8 @@ async def test_every_door_that_changes_something_is_known_to_be_audited_or_not(a
     assert doors == AUDITED.keys() | NOT_AUDITED.keys()
 
 
-async def test_what_happens_to_an_endpoint_is_told_with_who_from_where_and_why(tenant: Tenancy) -> None:
-    path = f"/v1/endpoints/{(await tenant.endpoint())['id']}"
+async def test_endpoint_changes_are_audited_with_actor_address_and_reason(tenant: TenantClient) -> None:
+    path = f"/v1/endpoints/{(await tenant.create_endpoint())['id']}"
     why = {"reason": "so"}
     for call in (
         tenant.client.patch(path, json={"description": "new"}, params=why),
@@ -105,8 +105,8 @@ async def test_what_happens_to_an_endpoint_is_told_with_who_from_where_and_why(t
     assert all(entry["sentence"].endswith(".") for entry in told)
 
 
-async def test_tenants_and_keys_are_told_of_and_a_key_is_never_told(
-    operator: httpx.AsyncClient, tenant: Tenancy
+async def test_tenant_and_key_changes_are_audited_without_the_key(
+    operator: httpx.AsyncClient, tenant: TenantClient
 ) -> None:
     made = (await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "shop"})).json()
     await operator.delete(f"/v1/tenants/{tenant.id}/keys/{made['id']}", params={"reason": "leaked"})
@@ -118,10 +118,10 @@ async def test_tenants_and_keys_are_told_of_and_a_key_is_never_told(
 
 
 async def test_a_tenant_sees_its_own_alone_and_the_operator_all(
-    operator: httpx.AsyncClient, tenant: Tenancy, neighbour: Tenancy
+    operator: httpx.AsyncClient, tenant: TenantClient, neighbour: TenantClient
 ) -> None:
-    await tenant.endpoint()
-    await neighbour.endpoint()
+    await tenant.create_endpoint()
+    await neighbour.create_endpoint()
     assert {entry["tenant_id"] for entry in await audit(tenant.client)} == {tenant.id}
     everybody = {entry["tenant_id"] for entry in await audit(operator, limit=20)}
     assert {tenant.id, neighbour.id} <= everybody
@@ -129,13 +129,13 @@ async def test_a_tenant_sees_its_own_alone_and_the_operator_all(
     assert {entry["tenant_id"] for entry in asked.json()["items"]} == {neighbour.id}
 
 
-async def test_a_tenant_cannot_name_another_one(tenant: Tenancy, neighbour: Tenancy) -> None:
+async def test_a_tenant_cannot_name_another_one(tenant: TenantClient, neighbour: TenantClient) -> None:
     answer = await tenant.client.get("/v1/audit", headers={"Waybill-Tenant": neighbour.id})
     assert answer.status_code == 404
 
 
-async def test_filters_find_by_who_what_and_where(tenant: Tenancy) -> None:
-    one, other = (await tenant.endpoint())["id"], (await tenant.endpoint())["id"]
+async def test_filters_find_by_who_what_and_where(tenant: TenantClient) -> None:
+    one, other = (await tenant.create_endpoint())["id"], (await tenant.create_endpoint())["id"]
     await tenant.client.post(f"/v1/endpoints/{one}/pause")
     assert [e["what"] for e in await audit(tenant.client, endpoint=one)] == [
         "endpoint.paused",
@@ -151,10 +151,10 @@ async def test_filters_find_by_who_what_and_where(tenant: Tenancy) -> None:
     assert len(await audit(tenant.client, until=later)) < len(await audit(tenant.client))
 
 
-async def test_the_engine_s_own_entries_are_told_only_when_asked_for(
-    tenant: Tenancy, sql: psycopg.Connection
+async def test_engine_audit_entries_are_hidden_by_default(
+    tenant: TenantClient, sql: psycopg.Connection
 ) -> None:
-    endpoint = parse_id(Prefix.ENDPOINT, (await tenant.endpoint())["id"])
+    endpoint = parse_id(Prefix.ENDPOINT, (await tenant.create_endpoint())["id"])
     sql.execute(
         """
         insert into journal (id, tenant_id, endpoint_id, at, what, actor, details)
@@ -183,14 +183,14 @@ async def test_the_engine_s_own_entries_are_told_only_when_asked_for(
         ("nonsense", "1"),
     ],
 )
-async def test_a_filter_that_makes_no_sense_is_named(tenant: Tenancy, name: str, value: str) -> None:
+async def test_a_filter_that_makes_no_sense_is_named(tenant: TenantClient, name: str, value: str) -> None:
     answer = await tenant.client.get("/v1/audit", params={name: value})
     assert answer.status_code == 422
     assert [fault["field"] for fault in answer.json()["errors"]] == [name]
 
 
-async def test_pages_hold_every_entry_once_while_others_come(tenant: Tenancy) -> None:
-    endpoint = (await tenant.endpoint())["id"]
+async def test_pages_hold_every_entry_once_while_others_come(tenant: TenantClient) -> None:
+    endpoint = (await tenant.create_endpoint())["id"]
     for number in range(4):
         await tenant.client.patch(f"/v1/endpoints/{endpoint}", json={"description": str(number)})
     before = [entry["id"] for entry in await audit(tenant.client)]
@@ -203,21 +203,21 @@ async def test_pages_hold_every_entry_once_while_others_come(tenant: Tenancy) ->
         cursor = page["next"]
         if cursor is None:
             break
-        await tenant.endpoint()
+        await tenant.create_endpoint()
     assert seen == before
 
 
 @pytest.mark.parametrize("statement", ["update journal set actor = 'nobody'", "delete from journal"])
 async def test_nothing_changes_an_entry_or_takes_it_away(
-    tenant: Tenancy, sql: psycopg.Connection, statement: str
+    tenant: TenantClient, sql: psycopg.Connection, statement: str
 ) -> None:
-    await tenant.endpoint()
+    await tenant.create_endpoint()
     with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
         sql.execute(statement.encode())
 
 
-async def test_the_operator_s_key_is_known_by_name_alone(app: FastAPI, tenant: Tenancy) -> None:
-    async with client_of(app, OPERATOR_KEY, **{"Waybill-Tenant": tenant.id}) as operator:
+async def test_the_operator_s_key_is_known_by_name_alone(app: FastAPI, tenant: TenantClient) -> None:
+    async with make_client(app, OPERATOR_KEY, **{"Waybill-Tenant": tenant.id}) as operator:
         await operator.post("/v1/endpoints", json={"url": "https://shop.example/in"})
     newest, *_ = await audit(tenant.client)
     assert newest["actor"] == "operator"
@@ -228,10 +228,10 @@ async def test_the_operator_s_key_is_known_by_name_alone(app: FastAPI, tenant: T
 async def served(app: FastAPI, settings: Settings, **changed: str) -> AsyncIterator[str]:
     """The application behind a real socket, as `web` serves it."""
     own = settings.model_copy(update={"port": 0, **changed})
-    server = uvicorn.Server(server_config(own, app))
+    server = uvicorn.Server(build_server_config(own, app))
     serving = asyncio.create_task(server._serve())  # noqa: SLF001  as `serve`, without taking the signals
     try:
-        await until(lambda: server.started)
+        await wait_until(lambda: server.started)
         host, port = server.servers[0].sockets[0].getsockname()[:2]
         yield f"http://{host}:{port}"
     finally:
@@ -248,7 +248,7 @@ async def served(app: FastAPI, settings: Settings, **changed: str) -> AsyncItera
     ],
 )
 async def test_a_caller_s_address_is_what_a_trusted_proxy_says(
-    app: FastAPI, settings: Settings, tenant: Tenancy, trusted: str, told: str
+    app: FastAPI, settings: Settings, tenant: TenantClient, trusted: str, told: str
 ) -> None:
     async with served(app, settings, trusted_proxies=trusted) as url, httpx.AsyncClient() as client:
         made = await client.post(

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.receivers import Authority
+from tests.support.receivers import CertificateAuthority
 
 if TYPE_CHECKING:
     import psycopg
 
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-AUTHORITY = Authority()
+AUTHORITY = CertificateAuthority()
 SOON = datetime.now(UTC) + timedelta(days=30)
 
 
 def asked(name: str) -> dict[str, str]:
-    chain, key = AUTHORITY.client(name, until=SOON)
+    chain, key = AUTHORITY.make_client_certificate(name, until=SOON)
     return {"certificate": chain, "private_key": key}
 
 
@@ -29,8 +29,8 @@ ADA, BOB = asked("ada"), asked("bob")
 KEY_LINE = ADA["private_key"].splitlines()[1]
 
 
-async def test_its_key_is_never_told_again(tenant: Tenancy, sql: psycopg.Connection) -> None:
-    made = await tenant.endpoint(client_certificate=ADA)
+async def test_its_key_is_never_told_again(tenant: TenantClient, sql: psycopg.Connection) -> None:
+    made = await tenant.create_endpoint(client_certificate=ADA)
     shown = made["client_certificate"]
     assert "CN=ada" in shown["subject"]
     assert shown["not_after"][:10] == SOON.date().isoformat()
@@ -44,8 +44,8 @@ async def test_its_key_is_never_told_again(tenant: Tenancy, sql: psycopg.Connect
     assert KEY_LINE not in "".join(answer.text for answer in told) + str(kept.fetchone())
 
 
-async def test_it_is_changed_told_in_the_audit_and_taken_away(tenant: Tenancy) -> None:
-    path = f"/v1/endpoints/{(await tenant.endpoint())['id']}"
+async def test_it_is_changed_told_in_the_audit_and_taken_away(tenant: TenantClient) -> None:
+    path = f"/v1/endpoints/{(await tenant.create_endpoint())['id']}"
     came = [
         (await tenant.client.patch(path, json={"client_certificate": one})).json()["client_certificate"]
         for one in (ADA, BOB, None)
@@ -56,8 +56,8 @@ async def test_it_is_changed_told_in_the_audit_and_taken_away(tenant: Tenancy) -
     assert told[:2] == [{"was": came[1], "is": None}, {"was": came[0], "is": came[1]}]
 
 
-async def test_the_same_again_is_no_change(tenant: Tenancy) -> None:
-    made = await tenant.endpoint(client_certificate=ADA)
+async def test_the_same_again_is_no_change(tenant: TenantClient) -> None:
+    made = await tenant.create_endpoint(client_certificate=ADA)
     again = await tenant.client.patch(f"/v1/endpoints/{made['id']}", json={"client_certificate": ADA})
     assert again.json()["updated_at"] == made["updated_at"]
 
@@ -76,7 +76,7 @@ async def test_the_same_again_is_no_change(tenant: Tenancy) -> None:
         ADA | {"certificate": "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----"},
     ],
 )
-async def test_nonsense_is_refused_with_its_field_and_not_repeated(tenant: Tenancy, given: Any) -> None:
+async def test_nonsense_is_refused_with_its_field_and_not_repeated(tenant: TenantClient, given: Any) -> None:
     url = "https://shop.example/in"
     refused = await tenant.client.post("/v1/endpoints", json={"url": url, "client_certificate": given})
     assert refused.status_code == 422

@@ -11,13 +11,13 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from delivery.model import AttemptId, Prefix, id_floor, new_id, parse_id, show_id
+from delivery.domain.model import AttemptId, Prefix, build_min_id, format_id, new_id, parse_id
 from tests.support import postgres
 
 if TYPE_CHECKING:
     import psycopg
 
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -62,19 +62,19 @@ def attempt(
         """,
         [id_, number, status, body, parse_id(Prefix.DELIVERY, delivery)],
     )
-    return show_id(Prefix.ATTEMPT, id_)
+    return format_id(Prefix.ATTEMPT, id_)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def owed(tenant: Tenancy) -> str:
+async def owed(tenant: TenantClient) -> str:
     """A pending delivery."""
-    await tenant.endpoint()
-    await tenant.event()
-    (delivery,) = await tenant.deliveries()
+    await tenant.create_endpoint()
+    await tenant.send_event()
+    (delivery,) = await tenant.list_deliveries()
     return str(delivery["id"])
 
 
-async def test_a_delivery_tells_where_it_stands(tenant: Tenancy, owed: str, sql: psycopg.Connection):
+async def test_a_delivery_tells_where_it_stands(tenant: TenantClient, owed: str, sql: psycopg.Connection):
     async def status() -> str:
         return str((await tenant.client.get(f"/v1/deliveries/{owed}")).json()["status"])
 
@@ -86,39 +86,39 @@ async def test_a_delivery_tells_where_it_stands(tenant: Tenancy, owed: str, sql:
 
 
 @pytest.mark.parametrize("status", ["pending", "in_flight", "succeeded", "failed", "cancelled"])
-async def test_deliveries_are_listed_by_status(tenant: Tenancy, sql: psycopg.Connection, status: str):
-    await tenant.endpoint()
+async def test_deliveries_are_listed_by_status(tenant: TenantClient, sql: psycopg.Connection, status: str):
+    await tenant.create_endpoint()
     await tenant.client.post("/v1/events/batch", json={"events": [{"type": "a", "data": 1}] * 5})
     by_status = dict(
         zip(
             ("pending", "in_flight", "succeeded", "failed", "cancelled"),
-            [delivery["id"] for delivery in await tenant.deliveries()],
+            [delivery["id"] for delivery in await tenant.list_deliveries()],
             strict=True,
         )
     )
     claim(sql, by_status["in_flight"])
     for final in ("succeeded", "failed", "cancelled"):
         finish(sql, by_status[final], final)
-    listed = await tenant.deliveries(status=status)
+    listed = await tenant.list_deliveries(status=status)
     assert [(item["id"], item["status"]) for item in listed] == [(by_status[status], status)]
 
 
-async def test_deliveries_are_listed_by_endpoint_event_and_time(tenant: Tenancy):
-    first, second = await tenant.endpoint(), await tenant.endpoint(filter=["b"])
-    a, b = await tenant.event("a"), await tenant.event("b")
-    assert len(await tenant.deliveries()) == 3
-    assert len(await tenant.deliveries(endpoint=first["id"])) == 2
-    assert len(await tenant.deliveries(endpoint=second["id"])) == 1
-    assert {d["event_id"] for d in await tenant.deliveries(event=b["id"])} == {b["id"]}
-    both = await tenant.deliveries(event=a["id"], endpoint=second["id"])
+async def test_deliveries_are_listed_by_endpoint_event_and_time(tenant: TenantClient):
+    first, second = await tenant.create_endpoint(), await tenant.create_endpoint(filter=["b"])
+    a, b = await tenant.send_event("a"), await tenant.send_event("b")
+    assert len(await tenant.list_deliveries()) == 3
+    assert len(await tenant.list_deliveries(endpoint=first["id"])) == 2
+    assert len(await tenant.list_deliveries(endpoint=second["id"])) == 1
+    assert {d["event_id"] for d in await tenant.list_deliveries(event=b["id"])} == {b["id"]}
+    both = await tenant.list_deliveries(event=a["id"], endpoint=second["id"])
     assert both == []
     soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
-    assert await tenant.deliveries(since=soon) == []
-    assert len(await tenant.deliveries(until=soon)) == 3
+    assert await tenant.list_deliveries(since=soon) == []
+    assert len(await tenant.list_deliveries(until=soon)) == 3
 
 
 async def test_a_final_delivery_is_owed_again_from_the_start_of_its_schedule(
-    tenant: Tenancy, owed: str, sql: psycopg.Connection
+    tenant: TenantClient, owed: str, sql: psycopg.Connection
 ):
     finish(sql, owed)
     retried = await tenant.client.post(f"/v1/deliveries/{owed}/replay")
@@ -134,7 +134,7 @@ async def test_a_final_delivery_is_owed_again_from_the_start_of_its_schedule(
     assert row == (0, 10, True, None)
 
 
-async def test_a_waiting_delivery_is_due_at_once(tenant: Tenancy, owed: str, sql: psycopg.Connection):
+async def test_a_waiting_delivery_is_due_at_once(tenant: TenantClient, owed: str, sql: psycopg.Connection):
     id_ = parse_id(Prefix.DELIVERY, owed)
     sql.execute(
         "update schedule set due_at = now() + interval '1 day', step = 3 where delivery_id = %s", [id_]
@@ -144,12 +144,14 @@ async def test_a_waiting_delivery_is_due_at_once(tenant: Tenancy, owed: str, sql
     assert sql.execute("select step from schedule where delivery_id = %s", [id_]).fetchone() == (3,)
 
 
-async def test_a_delivery_in_flight_cannot_be_retried(tenant: Tenancy, owed: str, sql: psycopg.Connection):
+async def test_a_delivery_in_flight_cannot_be_retried(
+    tenant: TenantClient, owed: str, sql: psycopg.Connection
+):
     claim(sql, owed)
     assert (await tenant.client.post(f"/v1/deliveries/{owed}/replay")).status_code == 409
 
 
-async def test_many_retries_at_once_owe_it_once(tenant: Tenancy, owed: str, sql: psycopg.Connection):
+async def test_many_retries_at_once_owe_it_once(tenant: TenantClient, owed: str, sql: psycopg.Connection):
     finish(sql, owed)
     answers = await asyncio.gather(*(tenant.client.post(f"/v1/deliveries/{owed}/replay") for _ in range(6)))
     assert {answer.status_code for answer in answers} == {200}
@@ -159,7 +161,7 @@ async def test_many_retries_at_once_owe_it_once(tenant: Tenancy, owed: str, sql:
 
 @pytest.mark.parametrize("final", [True, False])
 async def test_nothing_is_retried_while_its_endpoint_takes_nothing(
-    tenant: Tenancy, owed: str, sql: psycopg.Connection, *, final: bool
+    tenant: TenantClient, owed: str, sql: psycopg.Connection, *, final: bool
 ):
     if final:
         finish(sql, owed)
@@ -177,7 +179,7 @@ async def test_nothing_is_retried_while_its_endpoint_takes_nothing(
 
 
 @pytest.mark.parametrize(("done", "way_on"), [("pause", "resume"), ("disable", "enable")])
-async def test_who_may_not_retry_yet_is_told_the_way_on(tenant: Tenancy, owed: str, done: str, way_on: str):
+async def test_refused_retry_explains_what_to_do(tenant: TenantClient, owed: str, done: str, way_on: str):
     endpoint = (await tenant.client.get("/v1/endpoints")).json()["items"][0]["id"]
     await tenant.client.post(f"/v1/endpoints/{endpoint}/{done}")
     refused = await tenant.client.post(f"/v1/deliveries/{owed}/replay")
@@ -188,8 +190,8 @@ async def test_who_may_not_retry_yet_is_told_the_way_on(tenant: Tenancy, owed: s
 
 
 @pytest.mark.parametrize("done", ["pause", "disable"])
-async def test_by_choice_it_is_held_until_its_endpoint_takes_something_again(
-    tenant: Tenancy, owed: str, sql: psycopg.Connection, done: str
+async def test_replay_with_hold_waits_for_a_disabled_endpoint(
+    tenant: TenantClient, owed: str, sql: psycopg.Connection, done: str
 ):
     finish(sql, owed)
     endpoint = (await tenant.client.get("/v1/endpoints")).json()["items"][0]["id"]
@@ -199,7 +201,7 @@ async def test_by_choice_it_is_held_until_its_endpoint_takes_something_again(
     assert (again.json()["status"], again.json()["held"]["by"]) == ("pending", f"{done}d")
 
 
-async def test_why_it_was_sent_again_is_kept(tenant: Tenancy, owed: str):
+async def test_why_it_was_sent_again_is_kept(tenant: TenantClient, owed: str):
     asked = {"reason": "the receiver lost it"}
     assert (await tenant.client.post(f"/v1/deliveries/{owed}/replay", json=asked)).status_code == 200
     found = (await tenant.client.get("/v1/audit", params={"what": "delivery.replayed"})).json()["items"]
@@ -218,15 +220,15 @@ async def test_why_it_was_sent_again_is_kept(tenant: Tenancy, owed: str):
     ],
 )
 async def test_nonsense_in_a_replay_is_refused_with_its_field(
-    tenant: Tenancy, owed: str, body: dict[str, object], field: str
+    tenant: TenantClient, owed: str, body: dict[str, object], field: str
 ):
     refused = await tenant.client.post(f"/v1/deliveries/{owed}/replay", json=body)
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["field"] == field
 
 
-async def test_what_has_no_content_any_more_is_not_sent_again(
-    tenant: Tenancy, owed: str, sql: psycopg.Connection
+async def test_delivery_without_stored_content_is_not_replayed(
+    tenant: TenantClient, owed: str, sql: psycopg.Connection
 ):
     finish(sql, owed)
     sql.execute(
@@ -239,8 +241,8 @@ async def test_what_has_no_content_any_more_is_not_sent_again(
 
 
 @pytest.mark.parametrize("asked", ["retry", "resume"])
-async def test_the_relay_hears_of_it(
-    tenant: Tenancy, owed: str, sql: psycopg.Connection, api_database_url: str, asked: str
+async def test_retry_or_resume_notifies_the_relay(
+    tenant: TenantClient, owed: str, sql: psycopg.Connection, api_database_url: str, asked: str
 ):
     finish(sql, owed)
     endpoint = (await tenant.client.get("/v1/endpoints")).json()["items"][0]["id"]
@@ -254,7 +256,7 @@ async def test_the_relay_hears_of_it(
 
 
 async def test_an_attempt_is_shown_with_what_went_out_and_came_back(
-    tenant: Tenancy, owed: str, sql: psycopg.Connection
+    tenant: TenantClient, owed: str, sql: psycopg.Connection
 ):
     made = attempt(sql, owed, body=b"busy \xc3\xa4")
     shown = (await tenant.client.get(f"/v1/attempts/{made}")).json()
@@ -271,7 +273,7 @@ async def test_an_attempt_is_shown_with_what_went_out_and_came_back(
 
 @pytest.mark.parametrize(("body", "shown"), [(b"\xff\x00", "/wA="), (b"", ""), (b"\0", "\0")])
 async def test_a_body_that_is_no_text_is_shown_in_base64(
-    tenant: Tenancy, owed: str, sql: psycopg.Connection, body: bytes, shown: str
+    tenant: TenantClient, owed: str, sql: psycopg.Connection, body: bytes, shown: str
 ):
     response = (await tenant.client.get(f"/v1/attempts/{attempt(sql, owed, body=body)}")).json()["response"]
     assert response["body"] == shown
@@ -279,14 +281,14 @@ async def test_a_body_that_is_no_text_is_shown_in_base64(
 
 
 async def test_an_attempt_without_an_answer_has_no_response(
-    tenant: Tenancy, owed: str, sql: psycopg.Connection
+    tenant: TenantClient, owed: str, sql: psycopg.Connection
 ):
     made = attempt(sql, owed, status=None)
     assert (await tenant.client.get(f"/v1/attempts/{made}")).json()["response"] is None
 
 
 async def test_attempts_are_listed_newest_first_page_by_page(
-    tenant: Tenancy, owed: str, sql: psycopg.Connection
+    tenant: TenantClient, owed: str, sql: psycopg.Connection
 ):
     for number in range(1, 6):
         attempt(sql, owed, number=number)
@@ -299,10 +301,10 @@ async def test_attempts_are_listed_newest_first_page_by_page(
     assert "body" not in first["items"][0]["response"]
 
 
-async def test_a_rare_type_is_found_behind_many_other_rows(tenant: Tenancy, sql: psycopg.Connection):
-    endpoint = parse_id(Prefix.ENDPOINT, (await tenant.endpoint())["id"])
+async def test_a_rare_type_is_found_behind_many_other_rows(tenant: TenantClient, sql: psycopg.Connection):
+    endpoint = parse_id(Prefix.ENDPOINT, (await tenant.create_endpoint())["id"])
     rows = 20_050
-    newest = id_floor(datetime.now(UTC)).int
+    newest = build_min_id(datetime.now(UTC)).int
     with (
         sql.cursor() as cursor,
         cursor.copy(
@@ -318,5 +320,5 @@ async def test_a_rare_type_is_found_behind_many_other_rows(tenant: Tenancy, sql:
     assert first["items"] == []
     query = {"type": "rare", "cursor": first["next"]}
     rest = (await tenant.client.get("/v1/deliveries", params=query)).json()
-    assert [item["id"] for item in rest["items"]] == [show_id(Prefix.DELIVERY, UUID(int=newest))]
+    assert [item["id"] for item in rest["items"]] == [format_id(Prefix.DELIVERY, UUID(int=newest))]
     assert rest["next"] is None

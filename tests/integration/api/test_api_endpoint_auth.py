@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     import psycopg
 
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -36,10 +36,10 @@ SHOWN = {
 
 
 @pytest.mark.parametrize("auth", [BASIC, BEARER, OAUTH2])
-async def test_what_is_secret_of_it_is_never_told_again(
-    tenant: Tenancy, auth: dict[str, str], sql: psycopg.Connection
+async def test_auth_secrets_are_never_returned(
+    tenant: TenantClient, auth: dict[str, str], sql: psycopg.Connection
 ) -> None:
-    made = await tenant.endpoint(auth=auth)
+    made = await tenant.create_endpoint(auth=auth)
     assert made["auth"] == SHOWN[auth["kind"]]
     path = f"/v1/endpoints/{made['id']}"
     told = [await tenant.client.get(place) for place in (path, "/v1/endpoints", "/v1/audit")]
@@ -48,8 +48,8 @@ async def test_what_is_secret_of_it_is_never_told_again(
     assert SECRET not in "".join(answer.text for answer in told) + str(kept.fetchone())
 
 
-async def test_it_is_changed_told_in_the_audit_and_taken_away(tenant: Tenancy) -> None:
-    path = f"/v1/endpoints/{(await tenant.endpoint())['id']}"
+async def test_it_is_changed_told_in_the_audit_and_taken_away(tenant: TenantClient) -> None:
+    path = f"/v1/endpoints/{(await tenant.create_endpoint())['id']}"
     changed = [await tenant.client.patch(path, json={"auth": auth}) for auth in (BASIC, BEARER, None)]
     assert [answer.json()["auth"] for answer in changed] == [SHOWN["basic"], SHOWN["bearer"], None]
     audit = (await tenant.client.get("/v1/audit")).json()["items"]
@@ -60,8 +60,8 @@ async def test_it_is_changed_told_in_the_audit_and_taken_away(tenant: Tenancy) -
     ]
 
 
-async def test_the_same_again_is_no_change(tenant: Tenancy) -> None:
-    made = await tenant.endpoint(auth=BASIC)
+async def test_the_same_again_is_no_change(tenant: TenantClient) -> None:
+    made = await tenant.create_endpoint(auth=BASIC)
     again = await tenant.client.patch(f"/v1/endpoints/{made['id']}", json={"auth": BASIC})
     assert again.json()["updated_at"] == made["updated_at"]
 
@@ -93,7 +93,7 @@ async def test_the_same_again_is_no_change(tenant: Tenancy) -> None:
         [],
     ],
 )
-async def test_nonsense_is_refused_with_its_field_and_not_repeated(tenant: Tenancy, auth: Any) -> None:
+async def test_nonsense_is_refused_with_its_field_and_not_repeated(tenant: TenantClient, auth: Any) -> None:
     url = "https://shop.example/in"
     refused = await tenant.client.post("/v1/endpoints", json={"url": url, "auth": auth})
     assert refused.status_code == 422
@@ -103,11 +103,11 @@ async def test_nonsense_is_refused_with_its_field_and_not_repeated(tenant: Tenan
 
 @pytest.mark.parametrize("header", ["Authorization", "authorization"])
 async def test_a_custom_authorization_header_and_auth_exclude_each_other(
-    tenant: Tenancy, header: str
+    tenant: TenantClient, header: str
 ) -> None:
     both = {"url": "https://shop.example/in", "auth": BASIC, "headers": {header: "Bearer x"}}
     assert (await tenant.client.post("/v1/endpoints", json=both)).status_code == 422
-    by_auth = f"/v1/endpoints/{(await tenant.endpoint(auth=BASIC))['id']}"
+    by_auth = f"/v1/endpoints/{(await tenant.create_endpoint(auth=BASIC))['id']}"
     refused = await tenant.client.patch(by_auth, json={"headers": both["headers"]})
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "headers")
     swapped = await tenant.client.patch(by_auth, json={"headers": both["headers"], "auth": None})

@@ -9,13 +9,13 @@ from uuid import UUID
 
 import pytest
 
-from delivery.model import Prefix, id_floor, new_id, parse_id
+from delivery.domain.model import Prefix, build_min_id, new_id, parse_id
 from tests.integration.api.test_api_endpoint_states import move, uuid_of
 
 if TYPE_CHECKING:
     import psycopg
 
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -29,7 +29,7 @@ ATTEMPTS = """
 """
 
 
-async def health_of(tenant: Tenancy, endpoint: dict[str, Any]) -> dict[str, Any]:
+async def health_of(tenant: TenantClient, endpoint: dict[str, Any]) -> dict[str, Any]:
     read = await tenant.client.get(f"/v1/endpoints/{endpoint['id']}/health")
     assert read.status_code == 200, read.text
     return dict(read.json())
@@ -44,7 +44,7 @@ def attempts(
     ago: timedelta = timedelta(minutes=5),
 ) -> None:
     """Record attempts that took 1, 2, 3 … ms."""
-    then = id_floor(datetime.now(UTC) - ago).int
+    then = build_min_id(datetime.now(UTC) - ago).int
     ids = [UUID(int=then + secrets.randbits(70)) for _ in range(count)]
     sql.execute(ATTEMPTS, [outcome, ids, uuid_of(endpoint)])
 
@@ -56,8 +56,8 @@ def set_health(sql: psycopg.Connection, endpoint: dict[str, Any], assignments: b
     )
 
 
-async def test_of_a_new_endpoint_everything_is_told(tenant: Tenancy):
-    made = await tenant.endpoint()
+async def test_new_endpoint_health_is_complete(tenant: TenantClient):
+    made = await tenant.create_endpoint()
     shown = await health_of(tenant, made)
     assert shown == {
         "endpoint_id": made["id"],
@@ -86,12 +86,14 @@ async def test_of_a_new_endpoint_everything_is_told(tenant: Tenancy):
     }
 
 
-async def test_an_open_breaker_tells_until_when_it_holds_what(tenant: Tenancy, sql: psycopg.Connection):
-    made = await tenant.endpoint()
-    other = await tenant.endpoint()
+async def test_open_breaker_reports_held_deliveries_and_next_probe(
+    tenant: TenantClient, sql: psycopg.Connection
+):
+    made = await tenant.create_endpoint()
+    other = await tenant.create_endpoint()
     for _ in range(3):
-        await tenant.event()
-    claimed, later, due = reversed(await tenant.deliveries(endpoint=made["id"]))
+        await tenant.send_event()
+    claimed, later, due = reversed(await tenant.list_deliveries(endpoint=made["id"]))
     sql.execute(
         "update schedule set claim_id = %s where delivery_id = %s",
         [new_id(), parse_id(Prefix.DELIVERY, claimed["id"])],
@@ -130,11 +132,11 @@ async def test_an_open_breaker_tells_until_when_it_holds_what(tenant: Tenancy, s
     ],
     ids=["probe under way", "probe due", "asked to wait", "in flight", "room"],
 )
-async def test_what_its_health_forbids_holds_what_is_due(
-    tenant: Tenancy, sql: psycopg.Connection, assignments: bytes, hold: str | None, until: str | None
+async def test_unhealthy_endpoint_holds_due_deliveries(
+    tenant: TenantClient, sql: psycopg.Connection, assignments: bytes, hold: str | None, until: str | None
 ):
-    made = await tenant.endpoint()
-    await tenant.event()
+    made = await tenant.create_endpoint()
+    await tenant.send_event()
     set_health(sql, made, assignments)
     shown = await health_of(tenant, made)
     assert (shown["hold"], shown["hold_until"]) == (hold, until)
@@ -142,16 +144,18 @@ async def test_what_its_health_forbids_holds_what_is_due(
 
 
 @pytest.mark.parametrize(("how", "state"), [("pause", "paused"), ("disable", "disabled")])
-async def test_a_state_that_holds_is_told_with_its_reason(tenant: Tenancy, how: str, state: str):
-    made = await tenant.endpoint()
-    await tenant.event()
+async def test_a_state_that_holds_is_told_with_its_reason(tenant: TenantClient, how: str, state: str):
+    made = await tenant.create_endpoint()
+    await tenant.send_event()
     await move(tenant, made, how, reason="moving house")
     shown = await health_of(tenant, made)
     assert (shown["hold"], shown["held"], shown["state_reason"]) == (state, 1, "moving house")
 
 
-async def test_an_endpoint_that_only_fails_is_told_when_it_ends(tenant: Tenancy, sql: psycopg.Connection):
-    made = await tenant.endpoint(disable_after_hours=48)
+async def test_an_endpoint_that_only_fails_is_told_when_it_ends(
+    tenant: TenantClient, sql: psycopg.Connection
+):
+    made = await tenant.create_endpoint(disable_after_hours=48)
     set_health(
         sql,
         made,
@@ -169,8 +173,8 @@ async def test_an_endpoint_that_only_fails_is_told_when_it_ends(tenant: Tenancy,
     assert shown["last_succeeded_at"] == "2026-01-01T00:00:00.000Z"
 
 
-async def test_the_last_hour_is_told_in_numbers(tenant: Tenancy, sql: psycopg.Connection):
-    made, other = await tenant.endpoint(), await tenant.endpoint()
+async def test_the_last_hour_is_told_in_numbers(tenant: TenantClient, sql: psycopg.Connection):
+    made, other = await tenant.create_endpoint(), await tenant.create_endpoint()
     attempts(sql, made, 75)
     attempts(sql, made, 25, "refused")
     attempts(sql, made, 50, "timed_out", ago=timedelta(minutes=61))
@@ -185,8 +189,10 @@ async def test_the_last_hour_is_told_in_numbers(tenant: Tenancy, sql: psycopg.Co
     assert (await health_of(tenant, other))["last_hour"]["success_ratio"] == 0
 
 
-async def test_of_very_many_attempts_the_newest_are_told(tenant: Tenancy, sql: psycopg.Connection):
-    made = await tenant.endpoint()
+async def test_health_statistics_cover_only_the_newest_attempts(
+    tenant: TenantClient, sql: psycopg.Connection
+):
+    made = await tenant.create_endpoint()
     attempts(sql, made, 100, "refused", ago=timedelta(minutes=50))
     attempts(sql, made, 10_000)
     shown = (await health_of(tenant, made))["last_hour"]
@@ -194,8 +200,10 @@ async def test_of_very_many_attempts_the_newest_are_told(tenant: Tenancy, sql: p
     assert shown["latency_ms"] == {"p50": 5_000, "p95": 9_500, "p99": 9_900}
 
 
-async def test_attempts_without_a_time_are_counted_and_not_timed(tenant: Tenancy, sql: psycopg.Connection):
-    made = await tenant.endpoint()
+async def test_attempts_without_a_time_are_counted_and_not_timed(
+    tenant: TenantClient, sql: psycopg.Connection
+):
+    made = await tenant.create_endpoint()
     attempts(sql, made, 2, "blocked")
     sql.execute("update attempts set total_us = null where endpoint_id = %s", [uuid_of(made)])
     shown = (await health_of(tenant, made))["last_hour"]
@@ -203,9 +211,9 @@ async def test_attempts_without_a_time_are_counted_and_not_timed(tenant: Tenancy
 
 
 async def test_an_endpoint_without_a_row_of_health_is_shown_as_fresh(
-    tenant: Tenancy, sql: psycopg.Connection
+    tenant: TenantClient, sql: psycopg.Connection
 ):
-    made = await tenant.endpoint()
+    made = await tenant.create_endpoint()
     sql.execute("delete from endpoint_health where endpoint_id = %s", [uuid_of(made)])
     assert (await health_of(tenant, made))["in_flight"] == {
         "now": 0, "limit": 10, "ramping": True, "most": 50,
@@ -215,8 +223,8 @@ async def test_an_endpoint_without_a_row_of_health_is_shown_as_fresh(
     assert (await move(tenant, made, "enable"))["state"] == "active"
 
 
-async def test_a_deleted_endpoint_has_no_health(tenant: Tenancy):
-    made = await tenant.endpoint()
+async def test_a_deleted_endpoint_has_no_health(tenant: TenantClient):
+    made = await tenant.create_endpoint()
     path = f"/v1/endpoints/{made['id']}"
     await tenant.client.delete(path)
     for way in ("pause", "resume", "disable", "enable"):
@@ -225,8 +233,8 @@ async def test_a_deleted_endpoint_has_no_health(tenant: Tenancy):
     assert (await tenant.client.get(f"{path}/health")).status_code == 404
 
 
-async def test_of_another_tenants_endpoint_nothing_is_told(tenant: Tenancy, neighbour: Tenancy):
-    made = await tenant.endpoint()
+async def test_other_tenants_endpoint_health_is_not_found(tenant: TenantClient, neighbour: TenantClient):
+    made = await tenant.create_endpoint()
     before = await health_of(tenant, made)
     path = f"/v1/endpoints/{made['id']}"
     for way in ("pause", "resume", "disable", "enable"):

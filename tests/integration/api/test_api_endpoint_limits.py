@@ -13,7 +13,7 @@ from tests.support import postgres
 if TYPE_CHECKING:
     import psycopg
 
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -45,28 +45,28 @@ def limits_in(shown: dict[str, Any]) -> dict[str, Any]:
     return {name: shown[name] for name in NONE_OF_ITS_OWN}
 
 
-async def change(tenant: Tenancy, endpoint: dict[str, Any], **changes: object) -> dict[str, Any]:
+async def change(tenant: TenantClient, endpoint: dict[str, Any], **changes: object) -> dict[str, Any]:
     changed = await tenant.client.patch(f"/v1/endpoints/{endpoint['id']}", json=changes)
     assert changed.status_code == 200, changed.text
     return dict(changed.json())
 
 
-async def test_an_endpoint_has_no_limits_of_its_own_unless_it_says_so(tenant: Tenancy):
-    shown = await tenant.endpoint()
+async def test_an_endpoint_has_no_limits_of_its_own_unless_it_says_so(tenant: TenantClient):
+    shown = await tenant.create_endpoint()
     assert limits_in(shown) == NONE_OF_ITS_OWN
     assert shown["operational"] is False
 
 
-async def test_limits_are_read_as_they_were_made(tenant: Tenancy):
-    made = await tenant.endpoint(**OWN)
+async def test_limits_are_read_as_they_were_made(tenant: TenantClient):
+    made = await tenant.create_endpoint(**OWN)
     assert limits_in(made) == OWN
     read = await tenant.client.get(f"/v1/endpoints/{made['id']}")
     assert limits_in(read.json()) == OWN
     assert '"per_seconds":60}' in read.text.replace(" ", "")
 
 
-async def test_limits_may_come_later_and_go_again(tenant: Tenancy):
-    made = await tenant.endpoint(filter=["order.*"])
+async def test_limits_can_be_added_and_removed_later(tenant: TenantClient):
+    made = await tenant.create_endpoint(filter=["order.*"])
     assert limits_in(await change(tenant, made, **OWN)) == OWN
     assert limits_in(await change(tenant, made, description="more")) == OWN
     reset = await change(tenant, made, **NONE_OF_ITS_OWN)
@@ -74,16 +74,19 @@ async def test_limits_may_come_later_and_go_again(tenant: Tenancy):
     assert reset["filter"] == ["order.*"]
 
 
-async def test_one_limit_is_changed_alone_and_a_breaker_as_a_whole(tenant: Tenancy):
-    made = await tenant.endpoint(**OWN)
+async def test_one_limit_is_changed_alone_and_a_breaker_as_a_whole(tenant: TenantClient):
+    made = await tenant.create_endpoint(**OWN)
     changed = await change(
         tenant, made, in_flight_max=3, breaker={"failure_ratio": 1, "window_seconds": None}
     )
     assert limits_in(changed) == OWN | {"in_flight_max": 3, "breaker": {"failure_ratio": 1}}
 
 
-async def test_statuses_are_kept_once(tenant: Tenancy):
-    assert (await tenant.endpoint(permanent_statuses=[404, 401, 404]))["permanent_statuses"] == [404, 401]
+async def test_statuses_are_kept_once(tenant: TenantClient):
+    assert (await tenant.create_endpoint(permanent_statuses=[404, 401, 404]))["permanent_statuses"] == [
+        404,
+        401,
+    ]
 
 
 BAD = [
@@ -142,7 +145,7 @@ BAD = [
 
 @pytest.mark.parametrize(("limit", "field"), BAD, ids=range(len(BAD)))
 async def test_a_bad_limit_is_named_and_nothing_is_stored(
-    tenant: Tenancy, limit: dict[str, object], field: str
+    tenant: TenantClient, limit: dict[str, object], field: str
 ):
     for refused in (
         await tenant.post("/v1/endpoints", {"url": URL, **limit}),
@@ -156,8 +159,8 @@ async def test_a_bad_limit_is_named_and_nothing_is_stored(
 
 
 @pytest.mark.parametrize(("limit", "field"), BAD, ids=range(len(BAD)))
-async def test_a_bad_limit_changes_nothing(tenant: Tenancy, limit: dict[str, object], field: str):
-    made = await tenant.endpoint(**OWN)
+async def test_a_bad_limit_changes_nothing(tenant: TenantClient, limit: dict[str, object], field: str):
+    made = await tenant.create_endpoint(**OWN)
     path = f"/v1/endpoints/{made['id']}"
     before = (await tenant.client.get(path)).json()
     refused = await tenant.client.patch(path, json={"description": "changed", **limit})
@@ -167,38 +170,38 @@ async def test_a_bad_limit_changes_nothing(tenant: Tenancy, limit: dict[str, obj
 
 
 @pytest.mark.parametrize("operational", [None, 1, "yes"])
-async def test_an_endpoint_is_operational_or_not(tenant: Tenancy, operational: object):
+async def test_an_endpoint_is_operational_or_not(tenant: TenantClient, operational: object):
     refused = await tenant.post("/v1/endpoints", {"url": URL, "operational": operational})
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["field"] == "operational"
 
 
-async def test_an_endpoint_stays_what_it_was_made_as(tenant: Tenancy):
-    made = await tenant.endpoint(operational=True)
+async def test_an_endpoint_stays_what_it_was_made_as(tenant: TenantClient):
+    made = await tenant.create_endpoint(operational=True)
     refused = await tenant.client.patch(f"/v1/endpoints/{made['id']}", json={"operational": False})
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["field"] == "operational"
 
 
-async def test_a_new_endpoint_begins_within_its_own_limit(tenant: Tenancy):
-    made = await tenant.endpoint(in_flight_max=4)
+async def test_a_new_endpoint_begins_within_its_own_limit(tenant: TenantClient):
+    made = await tenant.create_endpoint(in_flight_max=4)
     shown = (await tenant.client.get(f"/v1/endpoints/{made['id']}/health")).json()
     assert shown["in_flight"] == {"now": 0, "limit": 4, "ramping": False, "most": 4}
 
 
-async def test_a_limit_that_was_lowered_holds_at_once(tenant: Tenancy):
-    made = await tenant.endpoint()
+async def test_a_limit_that_was_lowered_holds_at_once(tenant: TenantClient):
+    made = await tenant.create_endpoint()
     await change(tenant, made, in_flight_max=2)
     shown = (await tenant.client.get(f"/v1/endpoints/{made['id']}/health")).json()
     assert (shown["in_flight"]["limit"], shown["in_flight"]["most"]) == (2, 2)
 
 
 @pytest.mark.parametrize("rate", [None, {"limit": 10, "per_seconds": 1}])
-async def test_another_rate_forgets_what_the_one_before_has_put_off(
-    tenant: Tenancy, sql: psycopg.Connection, rate: dict[str, int] | None
+async def test_changing_the_rate_limit_clears_the_old_wait(
+    tenant: TenantClient, sql: psycopg.Connection, rate: dict[str, int] | None
 ):
-    made = await tenant.endpoint(rate_limit={"limit": 1, "per_seconds": 86_400})
-    await tenant.event()
+    made = await tenant.create_endpoint(rate_limit={"limit": 1, "per_seconds": 86_400})
+    await tenant.send_event()
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     sql.execute(
         "update endpoint_health set rate_next_at = %s where endpoint_id = %s", [tomorrow, uuid_of(made)]
@@ -215,22 +218,22 @@ async def test_another_rate_forgets_what_the_one_before_has_put_off(
     assert kept.fetchone() == (None,)
 
 
-async def test_the_relay_hears_of_new_limits(tenant: Tenancy, api_database_url: str):
-    made = await tenant.endpoint()
+async def test_the_relay_hears_of_new_limits(tenant: TenantClient, api_database_url: str):
+    made = await tenant.create_endpoint()
     with postgres.connect(api_database_url) as listener:
         listener.execute("listen waybill_due")
         await change(tenant, made, in_flight_max=5)
         assert next(listener.notifies(timeout=10, stop_after=1)).channel == "waybill_due"
 
 
-async def test_the_journal_names_the_limits_that_were_changed(tenant: Tenancy, sql: psycopg.Connection):
-    made = await tenant.endpoint(in_flight_max=5)
+async def test_the_journal_names_the_limits_that_were_changed(tenant: TenantClient, sql: psycopg.Connection):
+    made = await tenant.create_endpoint(in_flight_max=5)
     await change(tenant, made, in_flight_max=5, rate_limit=OWN["rate_limit"], breaker={"failure_ratio": 0.1})
     (_, (what, _, _, details)) = journal(sql, made)
     assert (what, details) == ("endpoint.changed", {"fields": ["breaker", "rate_limit"]})
 
 
-async def test_the_document_tells_of_every_limit(tenant: Tenancy):
+async def test_the_document_tells_of_every_limit(tenant: TenantClient):
     document = (await tenant.client.get("/openapi.json")).json()
     asked = document["components"]["schemas"]["EndpointIn"]["properties"]
     assert set(NONE_OF_ITS_OWN) | {"operational"} <= asked.keys()

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from delivery.bootstrap import clock
-from delivery.ledger import endpoints as rows
-from delivery.ledger import health
-from delivery.model import EndpointId, Prefix, new_id, parse_id
-from tests.integration.api.conftest import OPERATOR_KEY, client_of
-from tests.support import ledger as on
+from delivery.domain.model import EndpointId, Prefix, new_id, parse_id
+from delivery.ledger.queue import endpoint_health
+from delivery.ledger.records import endpoints as rows
+from tests.integration.api.conftest import OPERATOR_KEY, make_client
+from tests.support import ledger_builders as build
 from tests.support import postgres
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from delivery.bootstrap import Services
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -44,20 +44,20 @@ def journal(sql: psycopg.Connection, endpoint: dict[str, Any]) -> list[tuple[Any
     ).fetchall()
 
 
-async def move(tenant: Tenancy, endpoint: dict[str, Any], how: str, **given: object) -> dict[str, Any]:
+async def move(tenant: TenantClient, endpoint: dict[str, Any], how: str, **given: object) -> dict[str, Any]:
     """Change an endpoint's state, which must succeed."""
     done = await tenant.client.post(f"/v1/endpoints/{endpoint['id']}/{how}", json=given)
     assert done.status_code == 200, done.text
     return dict(done.json())
 
 
-async def read(tenant: Tenancy, endpoint: dict[str, Any]) -> dict[str, Any]:
+async def read(tenant: TenantClient, endpoint: dict[str, Any]) -> dict[str, Any]:
     return dict((await tenant.client.get(f"/v1/endpoints/{endpoint['id']}")).json())
 
 
-async def endpoint_in(tenant: Tenancy, state: str, **changed: object) -> dict[str, Any]:
+async def endpoint_in(tenant: TenantClient, state: str, **changed: object) -> dict[str, Any]:
     """Make an endpoint in this state."""
-    made = await tenant.endpoint(**changed)
+    made = await tenant.create_endpoint(**changed)
     for way in WAYS[state]:
         await move(tenant, made, way)
     return made
@@ -74,7 +74,7 @@ async def endpoint_in(tenant: Tenancy, state: str, **changed: object) -> dict[st
     ],
 )
 async def test_a_move_is_on_record_with_its_reason_and_who_made_it(
-    tenant: Tenancy, sql: psycopg.Connection, before: str, how: str, after: str, told: str
+    tenant: TenantClient, sql: psycopg.Connection, before: str, how: str, after: str, told: str
 ):
     made = await endpoint_in(tenant, before)
     shown = await move(tenant, made, how, reason="moving house")
@@ -90,7 +90,7 @@ async def test_a_move_is_on_record_with_its_reason_and_who_made_it(
     [("active", "resume"), ("active", "enable"), ("paused", "pause"), ("disabled", "disable")],
 )
 async def test_what_is_so_already_changes_nothing(
-    tenant: Tenancy, sql: psycopg.Connection, state: str, how: str
+    tenant: TenantClient, sql: psycopg.Connection, state: str, how: str
 ):
     made = await endpoint_in(tenant, state)
     before, told = await read(tenant, made), journal(sql, made)
@@ -99,12 +99,12 @@ async def test_what_is_so_already_changes_nothing(
 
 
 @pytest.mark.parametrize("how", ["pause", "disable"])
-async def test_another_reason_is_its_authors_and_the_state_is_as_old_as_it_was(
-    app: FastAPI, tenant: Tenancy, sql: psycopg.Connection, how: str
+async def test_new_reason_changes_the_actor_but_not_the_state_time(
+    app: FastAPI, tenant: TenantClient, sql: psycopg.Connection, how: str
 ):
-    made = await tenant.endpoint()
+    made = await tenant.create_endpoint()
     first = await move(tenant, made, how, reason="moving house")
-    async with client_of(app, OPERATOR_KEY, **{"Waybill-Tenant": tenant.id}) as operator:
+    async with make_client(app, OPERATOR_KEY, **{"Waybill-Tenant": tenant.id}) as operator:
         again = await operator.post(f"/v1/endpoints/{made['id']}/{how}", json={"reason": "still moving"})
     shown = again.json()
     assert (shown["state_reason"], shown["state_actor"]) == ("still moving", "operator")
@@ -119,8 +119,8 @@ async def test_another_reason_is_its_authors_and_the_state_is_as_old_as_it_was(
     ("state", "how", "way_on"),
     [("disabled", "pause", "enable"), ("disabled", "resume", "enable"), ("paused", "enable", "resume")],
 )
-async def test_a_move_that_makes_no_sense_is_refused_and_tells_the_way(
-    tenant: Tenancy, sql: psycopg.Connection, state: str, how: str, way_on: str
+async def test_invalid_state_change_is_refused_with_a_hint(
+    tenant: TenantClient, sql: psycopg.Connection, state: str, how: str, way_on: str
 ):
     made = await endpoint_in(tenant, state)
     before, told = await read(tenant, made), journal(sql, made)
@@ -134,7 +134,7 @@ async def test_a_move_that_makes_no_sense_is_refused_and_tells_the_way(
 
 @pytest.mark.parametrize("how", MOVES)
 @pytest.mark.parametrize("raw", [b"", b"null", b"{}", b'{"reason": null}'])
-async def test_a_reason_may_be_left_out(tenant: Tenancy, how: str, raw: bytes):
+async def test_a_reason_may_be_left_out(tenant: TenantClient, how: str, raw: bytes):
     before = {"resume": "paused", "enable": "disabled"}.get(how, "active")
     made = await endpoint_in(tenant, before)
     moved = await tenant.client.post(
@@ -161,8 +161,10 @@ async def test_a_reason_may_be_left_out(tenant: Tenancy, how: str, raw: bytes):
     ],
     ids=range(10),
 )
-async def test_a_move_with_nonsense_is_refused_by_name(tenant: Tenancy, how: str, body: object, field: str):
-    made = await tenant.endpoint()
+async def test_a_move_with_nonsense_is_refused_by_name(
+    tenant: TenantClient, how: str, body: object, field: str
+):
+    made = await tenant.create_endpoint()
     before = await read(tenant, made)
     refused = await tenant.post(f"/v1/endpoints/{made['id']}/{how}", body)
     assert refused.status_code == 422
@@ -172,13 +174,13 @@ async def test_a_move_with_nonsense_is_refused_by_name(tenant: Tenancy, how: str
 
 @pytest.mark.parametrize(("hold", "release"), [("pause", "resume"), ("disable", "enable")])
 async def test_what_is_owed_survives_and_events_go_on_being_matched(
-    tenant: Tenancy, sql: psycopg.Connection, hold: str, release: str
+    tenant: TenantClient, sql: psycopg.Connection, hold: str, release: str
 ):
-    made = await tenant.endpoint()
-    await tenant.event()
+    made = await tenant.create_endpoint()
+    await tenant.send_event()
     await move(tenant, made, hold)
-    assert (await tenant.event())["deliveries"] == 1
-    assert [owed["status"] for owed in await tenant.deliveries()] == ["pending", "pending"]
+    assert (await tenant.send_event())["deliveries"] == 1
+    assert [owed["status"] for owed in await tenant.list_deliveries()] == ["pending", "pending"]
     owed = "select delivery_id, due_at, attempts, step from schedule where endpoint_id = %s order by 1"
     before = sql.execute(owed, [uuid_of(made)]).fetchall()
     assert len(before) == 2
@@ -187,10 +189,10 @@ async def test_what_is_owed_survives_and_events_go_on_being_matched(
 
 
 @pytest.mark.parametrize(("hold", "release"), [("pause", "resume"), ("disable", "enable")])
-async def test_what_was_held_drains_through_the_ramp(
-    tenant: Tenancy, sql: psycopg.Connection, hold: str, release: str
+async def test_held_deliveries_drain_through_the_ramp(
+    tenant: TenantClient, sql: psycopg.Connection, hold: str, release: str
 ):
-    made = await tenant.endpoint()
+    made = await tenant.create_endpoint()
     await move(tenant, made, hold)
     sql.execute(
         """
@@ -213,10 +215,10 @@ async def test_what_was_held_drains_through_the_ramp(
 
 
 @pytest.mark.parametrize(("hold", "release"), [("pause", "resume"), ("disable", "enable")])
-async def test_the_relay_hears_of_what_is_let_go(
-    tenant: Tenancy, api_database_url: str, hold: str, release: str
+async def test_resuming_notifies_the_relay(
+    tenant: TenantClient, api_database_url: str, hold: str, release: str
 ):
-    made = await tenant.endpoint()
+    made = await tenant.create_endpoint()
     await move(tenant, made, hold)
     with postgres.connect(api_database_url) as listener:
         listener.execute("listen waybill_due")
@@ -224,20 +226,20 @@ async def test_the_relay_hears_of_what_is_let_go(
         assert next(listener.notifies(timeout=10, stop_after=1)).channel == "waybill_due"
 
 
-async def test_many_at_once_are_one_move(tenant: Tenancy, sql: psycopg.Connection):
+async def test_concurrent_state_changes_apply_once(tenant: TenantClient, sql: psycopg.Connection):
     made = await endpoint_in(tenant, "disabled")
     await asyncio.gather(*(move(tenant, made, "enable") for _ in range(6)))
     assert [entry[0] for entry in journal(sql, made)].count("endpoint.enabled") == 1
 
 
-async def test_moves_wait_for_who_judges_the_endpoint_and_nobody_waits_for_ever(
-    tenant: Tenancy, services: Services
+async def test_state_changes_wait_for_health_updates_without_deadlock(
+    tenant: TenantClient, services: Services
 ):
     made = await endpoint_in(tenant, "paused")
     async with services.ledger.transaction() as judging:
-        await health.lock(judging, [uuid_of(made)])
+        await endpoint_health.lock(judging, [uuid_of(made)])
         resuming = asyncio.create_task(move(tenant, made, "resume"))
-        await on.until(lambda: on.somebody_waits_for_a_lock(services.ledger))
+        await build.wait_until(lambda: build.has_lock_waiter(services.ledger))
         # Who has the health may go on to the endpoint itself: it is not locked yet.
         disabled = await rows.disable(
             judging, uuid_of(made), url=made["url"], reason="gone", actor="waybill", at=clock()
@@ -248,15 +250,15 @@ async def test_moves_wait_for_who_judges_the_endpoint_and_nobody_waits_for_ever(
 
 
 # ------------------------------------------------------------------ what would go out
-async def preview(tenant: Tenancy, endpoint: dict[str, Any]) -> dict[str, Any]:
+async def preview(tenant: TenantClient, endpoint: dict[str, Any]) -> dict[str, Any]:
     return await move(tenant, endpoint, "enable", dry_run=True)
 
 
 @pytest.mark.parametrize(("hold", "way_on"), [("pause", "resume"), ("disable", "enable")])
-async def test_a_retry_tells_how_to_let_the_endpoint_go(tenant: Tenancy, hold: str, way_on: str):
-    made = await tenant.endpoint()
-    await tenant.event()
-    (owed,) = await tenant.deliveries()
+async def test_a_retry_tells_how_to_let_the_endpoint_go(tenant: TenantClient, hold: str, way_on: str):
+    made = await tenant.create_endpoint()
+    await tenant.send_event()
+    (owed,) = await tenant.list_deliveries()
     await move(tenant, made, hold)
     refused = await tenant.client.post(f"/v1/deliveries/{owed['id']}/replay")
     assert refused.status_code == 409
@@ -264,13 +266,13 @@ async def test_a_retry_tells_how_to_let_the_endpoint_go(tenant: Tenancy, hold: s
 
 
 async def test_a_dry_run_tells_what_would_go_out_and_changes_nothing(
-    tenant: Tenancy, sql: psycopg.Connection
+    tenant: TenantClient, sql: psycopg.Connection
 ):
-    made = await tenant.endpoint(in_flight_max=20)
-    other = await tenant.endpoint()
+    made = await tenant.create_endpoint(in_flight_max=20)
+    other = await tenant.create_endpoint()
     for _ in range(3):
-        await tenant.event()
-    newest, _, oldest = await tenant.deliveries(endpoint=made["id"])
+        await tenant.send_event()
+    newest, _, oldest = await tenant.list_deliveries(endpoint=made["id"])
     await move(tenant, made, "disable")
     await move(tenant, other, "disable")
     sql.execute(
@@ -291,11 +293,11 @@ async def test_a_dry_run_tells_what_would_go_out_and_changes_nothing(
     assert (await move(tenant, made, "enable", dry_run=False))["state"] == "active"
 
 
-async def test_what_a_worker_has_still_is_not_held(tenant: Tenancy, sql: psycopg.Connection):
-    made = await tenant.endpoint()
-    await tenant.event()
-    await tenant.event()
-    _, oldest = await tenant.deliveries()
+async def test_in_flight_deliveries_do_not_count_as_held(tenant: TenantClient, sql: psycopg.Connection):
+    made = await tenant.create_endpoint()
+    await tenant.send_event()
+    await tenant.send_event()
+    _, oldest = await tenant.list_deliveries()
     await move(tenant, made, "disable")
     sql.execute(
         "update schedule set claim_id = %s where delivery_id = %s",
@@ -304,43 +306,43 @@ async def test_what_a_worker_has_still_is_not_held(tenant: Tenancy, sql: psycopg
     assert (await preview(tenant, made))["held"] == 1
 
 
-async def test_a_dry_run_of_an_empty_endpoint_tells_of_nothing(tenant: Tenancy):
+async def test_a_dry_run_of_an_empty_endpoint_tells_of_nothing(tenant: TenantClient):
     made = await endpoint_in(tenant, "disabled")
     told = await preview(tenant, made)
     assert (told["held"], told["oldest"], told["newest"]) == (0, None, None)
 
 
-async def test_a_dry_run_on_an_active_endpoint_would_let_nothing_go(tenant: Tenancy):
-    made = await tenant.endpoint()
-    await tenant.event()
+async def test_a_dry_run_on_an_active_endpoint_would_let_nothing_go(tenant: TenantClient):
+    made = await tenant.create_endpoint()
+    await tenant.send_event()
     told = await preview(tenant, made)
     assert (told["state"], told["held"], told["oldest"]) == ("active", 0, None)
 
 
 # ------------------------------------------------------------------ operational events
-async def told_to(tenant: Tenancy, endpoint: dict[str, Any]) -> list[str]:
+async def told_to(tenant: TenantClient, endpoint: dict[str, Any]) -> list[str]:
     """The types of what is owed to an endpoint, oldest first."""
-    return [owed["event_type"] for owed in reversed(await tenant.deliveries(endpoint=endpoint["id"]))]
+    return [owed["event_type"] for owed in reversed(await tenant.list_deliveries(endpoint=endpoint["id"]))]
 
 
-async def test_the_tenant_is_told_that_an_endpoint_is_disabled_and_enabled(tenant: Tenancy):
-    watcher = await tenant.endpoint(operational=True, filter=["endpoint.*"])
-    other = await tenant.endpoint(filter=["*"])
-    made = await tenant.endpoint()
+async def test_the_tenant_is_told_that_an_endpoint_is_disabled_and_enabled(tenant: TenantClient):
+    watcher = await tenant.create_endpoint(operational=True, filter=["endpoint.*"])
+    other = await tenant.create_endpoint(filter=["*"])
+    made = await tenant.create_endpoint()
     shown = await move(tenant, made, "disable", reason="moving house")
     await move(tenant, made, "disable", reason="still moving")
     await move(tenant, made, "enable")
     assert await told_to(tenant, watcher) == ["endpoint.disabled", "endpoint.enabled"]
     assert await told_to(tenant, other) == []
-    _, first = await tenant.deliveries(endpoint=watcher["id"])
+    _, first = await tenant.list_deliveries(endpoint=watcher["id"])
     event = (await tenant.client.get(f"/v1/events/{first['event_id']}")).json()
     data = event["body"]["data"]
     assert (data["endpoint_id"], data["reason"]) == (made["id"], "moving house")
     assert data["actor"] == shown["state_actor"]
 
 
-async def test_only_what_an_operational_filter_asks_for_is_told(tenant: Tenancy):
-    watcher = await tenant.endpoint(operational=True, filter=["endpoint.enabled", "delivery.failed"])
+async def test_operational_endpoint_gets_only_events_in_its_filter(tenant: TenantClient):
+    watcher = await tenant.create_endpoint(operational=True, filter=["endpoint.enabled", "delivery.failed"])
     made = await endpoint_in(tenant, "disabled")
     await move(tenant, made, "enable")
     await move(tenant, made, "pause")
@@ -348,32 +350,34 @@ async def test_only_what_an_operational_filter_asks_for_is_told(tenant: Tenancy)
     assert await told_to(tenant, watcher) == ["endpoint.enabled"]
 
 
-async def test_of_operational_endpoints_nothing_is_told(tenant: Tenancy):
-    watcher = await tenant.endpoint(operational=True)
-    watched = await tenant.endpoint(operational=True)
+async def test_changes_to_operational_endpoints_send_no_system_events(tenant: TenantClient):
+    watcher = await tenant.create_endpoint(operational=True)
+    watched = await tenant.create_endpoint(operational=True)
     await move(tenant, watched, "disable")
     await move(tenant, watched, "enable")
     assert (await tenant.client.get("/v1/events")).json()["items"] == []
     assert await told_to(tenant, watcher) == []
 
 
-async def test_nobody_hears_of_another_tenants_endpoints(tenant: Tenancy, neighbour: Tenancy):
-    theirs = await neighbour.endpoint(operational=True)
-    made = await tenant.endpoint()
+async def test_nobody_hears_of_another_tenants_endpoints(tenant: TenantClient, neighbour: TenantClient):
+    theirs = await neighbour.create_endpoint(operational=True)
+    made = await tenant.create_endpoint()
     await move(tenant, made, "disable")
     assert await told_to(neighbour, theirs) == []
 
 
-async def test_an_operational_endpoint_gets_none_of_the_tenants_events(tenant: Tenancy):
-    watcher = await tenant.endpoint(operational=True)
+async def test_an_operational_endpoint_gets_none_of_the_tenants_events(tenant: TenantClient):
+    watcher = await tenant.create_endpoint(operational=True)
     assert watcher["operational"] is True
-    assert (await tenant.event("endpoint.disabled"))["deliveries"] == 0
+    assert (await tenant.send_event("endpoint.disabled"))["deliveries"] == 0
     assert await told_to(tenant, watcher) == []
 
 
 # ------------------------------------------------------------------ the journal
-async def test_the_journal_tells_an_endpoints_life_and_no_secret(tenant: Tenancy, sql: psycopg.Connection):
-    made = await tenant.endpoint(filter=["order.*"], url="https://user.example/?token=s3same0pen")
+async def test_the_journal_tells_an_endpoints_life_and_no_secret(
+    tenant: TenantClient, sql: psycopg.Connection
+):
+    made = await tenant.create_endpoint(filter=["order.*"], url="https://user.example/?token=s3same0pen")
     path = f"/v1/endpoints/{made['id']}"
     changes = {
         "filter": ["invoice.*"],
@@ -414,24 +418,24 @@ async def test_the_journal_tells_an_endpoints_life_and_no_secret(tenant: Tenancy
     ],
     ids=range(5),
 )
-async def test_a_change_to_what_it_is_already_is_none(
-    tenant: Tenancy, sql: psycopg.Connection, change: dict[str, object]
+async def test_unchanged_values_make_no_change(
+    tenant: TenantClient, sql: psycopg.Connection, change: dict[str, object]
 ):
-    made = await tenant.endpoint(headers={"X-Token": "t"})
+    made = await tenant.create_endpoint(headers={"X-Token": "t"})
     before = await read(tenant, made)
     changed = await tenant.client.patch(f"/v1/endpoints/{made['id']}", json=change)
     assert (changed.status_code, changed.json()) == (200, before)
     assert [entry[0] for entry in journal(sql, made)] == ["endpoint.created"]
 
 
-async def test_a_new_endpoint_tells_who_made_it(tenant: Tenancy, operator: httpx.AsyncClient):
-    made = await tenant.endpoint()
+async def test_a_new_endpoint_tells_who_made_it(tenant: TenantClient, operator: httpx.AsyncClient):
+    made = await tenant.create_endpoint()
     (key,) = (await operator.get(f"/v1/tenants/{tenant.id}/keys")).json()["items"]
     assert made["state_actor"] == key["id"]
 
 
-async def test_an_operational_endpoint_can_be_tested(tenant: Tenancy):
-    watcher = await tenant.endpoint(operational=True, filter=["delivery.failed"])
+async def test_an_operational_endpoint_can_be_tested(tenant: TenantClient):
+    watcher = await tenant.create_endpoint(operational=True, filter=["delivery.failed"])
     sent = await tenant.client.post(f"/v1/endpoints/{watcher['id']}/test")
     assert sent.status_code == 202
     assert await told_to(tenant, watcher) == ["waybill.test"]

@@ -10,14 +10,14 @@ import pytest
 if TYPE_CHECKING:
     import psycopg
 
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 OWN = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
-async def test_an_endpoint_is_read_as_it_was_made(tenant: Tenancy):
+async def test_an_endpoint_is_read_as_it_was_made(tenant: TenantClient):
     made = await tenant.client.post(
         "/v1/endpoints",
         json={
@@ -42,16 +42,16 @@ async def test_an_endpoint_is_read_as_it_was_made(tenant: Tenancy):
     assert shown["state"] == "active"
 
 
-async def test_an_endpoint_needs_only_a_url(tenant: Tenancy):
-    shown = await tenant.endpoint()
+async def test_an_endpoint_needs_only_a_url(tenant: TenantClient):
+    shown = await tenant.create_endpoint()
     assert shown["filter"] == ["*"]
     assert shown["schedule"] is None
     assert shown["timeout_seconds"] is None
     assert shown["signature"] == "v1"
 
 
-async def test_an_ed25519_endpoint_tells_its_public_key_alone(tenant: Tenancy):
-    shown = await tenant.endpoint(signature="v1a")
+async def test_an_ed25519_endpoint_tells_its_public_key_alone(tenant: TenantClient):
+    shown = await tenant.create_endpoint(signature="v1a")
     assert shown["secret"] is None
     assert shown["public_key"].startswith("whpk_")
     (live,) = (await tenant.client.get(f"/v1/endpoints/{shown['id']}/secrets")).json()["items"]
@@ -59,12 +59,12 @@ async def test_an_ed25519_endpoint_tells_its_public_key_alone(tenant: Tenancy):
 
 
 async def test_secrets_and_header_values_are_unreadable_in_the_ledger(
-    tenant: Tenancy, sql: psycopg.Connection
+    tenant: TenantClient, sql: psycopg.Connection
 ):
-    made = await tenant.endpoint(secret=OWN, headers={"Authorization": "Bearer 0penSesame"})
+    made = await tenant.create_endpoint(secret=OWN, headers={"Authorization": "Bearer 0penSesame"})
     assert made["secret"] == OWN
     await tenant.client.post(f"/v1/endpoints/{made['id']}/secrets/rotate")
-    pair = await tenant.endpoint(signature="v1a")
+    pair = await tenant.create_endpoint(signature="v1a")
     assert pair["public_key"]
     needles = [OWN, OWN.removeprefix("whsec_"), "0penSesame"]
     needles += [needle.encode().hex() for needle in needles] + [b"whsk_".hex(), b"whsec_".hex()]
@@ -73,8 +73,8 @@ async def test_secrets_and_header_values_are_unreadable_in_the_ledger(
             assert not [needle for needle in needles if needle in row]
 
 
-async def test_secrets_and_header_values_are_in_no_later_answer(tenant: Tenancy):
-    made = await tenant.endpoint(secret=OWN, headers={"X-Token": "0penSesame"})
+async def test_secrets_and_header_values_are_in_no_later_answer(tenant: TenantClient):
+    made = await tenant.create_endpoint(secret=OWN, headers={"X-Token": "0penSesame"})
     path = f"/v1/endpoints/{made['id']}"
     answers = [
         await tenant.client.get(path),
@@ -94,13 +94,13 @@ async def test_secrets_and_header_values_are_in_no_later_answer(tenant: Tenancy)
         assert "0penSesame" not in answer.text
 
 
-async def test_answers_with_secrets_are_not_cached(tenant: Tenancy):
+async def test_answers_with_secrets_are_not_cached(tenant: TenantClient):
     made = await tenant.client.post("/v1/endpoints", json={"url": "https://a.example"})
     assert made.headers["cache-control"] == "no-store"
 
 
-async def test_a_change_changes_what_it_names_and_nothing_else(tenant: Tenancy):
-    made = await tenant.endpoint(description="before", schedule=[0, 1], headers={"A": "1", "B": "2"})
+async def test_a_change_changes_what_it_names_and_nothing_else(tenant: TenantClient):
+    made = await tenant.create_endpoint(description="before", schedule=[0, 1], headers={"A": "1", "B": "2"})
     path = f"/v1/endpoints/{made['id']}"
     changed = (
         await tenant.client.patch(path, json={"filter": ["a.*"], "headers": {"a": None, "C": "3"}})
@@ -114,8 +114,8 @@ async def test_a_change_changes_what_it_names_and_nothing_else(tenant: Tenancy):
     assert (await tenant.client.patch(path, json={})).status_code == 200
 
 
-async def test_changes_at_the_same_time_lose_nothing(tenant: Tenancy):
-    made = await tenant.endpoint()
+async def test_changes_at_the_same_time_lose_nothing(tenant: TenantClient):
+    made = await tenant.create_endpoint()
     path = f"/v1/endpoints/{made['id']}"
     names = [f"X-{n}" for n in range(8)]
     answers = await asyncio.gather(
@@ -141,8 +141,8 @@ async def test_changes_at_the_same_time_lose_nothing(tenant: Tenancy):
         ({"url": "http://a.example"}, "url"),
     ],
 )
-async def test_a_bad_change_changes_nothing(tenant: Tenancy, changes: dict[str, object], field: str):
-    made = await tenant.endpoint()
+async def test_a_bad_change_changes_nothing(tenant: TenantClient, changes: dict[str, object], field: str):
+    made = await tenant.create_endpoint()
     path = f"/v1/endpoints/{made['id']}"
     before = (await tenant.client.get(path)).json()
     refused = await tenant.client.patch(path, json={"description": "changed", **changes})
@@ -151,41 +151,41 @@ async def test_a_bad_change_changes_nothing(tenant: Tenancy, changes: dict[str, 
     assert (await tenant.client.get(path)).json() == before
 
 
-async def test_a_changed_filter_holds_for_the_next_event(tenant: Tenancy):
-    made = await tenant.endpoint(filter=["order.*"])
+async def test_a_changed_filter_holds_for_the_next_event(tenant: TenantClient):
+    made = await tenant.create_endpoint(filter=["order.*"])
     path = f"/v1/endpoints/{made['id']}"
-    assert (await tenant.event("order.created"))["deliveries"] == 1
-    assert (await tenant.event("order.item.added"))["deliveries"] == 1
-    assert (await tenant.event("order"))["deliveries"] == 0
+    assert (await tenant.send_event("order.created"))["deliveries"] == 1
+    assert (await tenant.send_event("order.item.added"))["deliveries"] == 1
+    assert (await tenant.send_event("order"))["deliveries"] == 0
     await tenant.client.patch(path, json={"filter": ["invoice.paid"]})
-    assert (await tenant.event("order.created"))["deliveries"] == 0
-    assert (await tenant.event("invoice.paid"))["deliveries"] == 1
+    assert (await tenant.send_event("order.created"))["deliveries"] == 0
+    assert (await tenant.send_event("invoice.paid"))["deliveries"] == 1
     await tenant.client.delete(path)
-    assert (await tenant.event("invoice.paid"))["deliveries"] == 0
+    assert (await tenant.send_event("invoice.paid"))["deliveries"] == 0
 
 
-async def test_a_paused_endpoint_is_still_owed_its_events(tenant: Tenancy):
-    made = await tenant.endpoint()
+async def test_a_paused_endpoint_is_still_owed_its_events(tenant: TenantClient):
+    made = await tenant.create_endpoint()
     path = f"/v1/endpoints/{made['id']}"
     paused = await tenant.client.post(f"{path}/pause", json={"reason": "moving house"})
     assert paused.json()["state"] == "paused"
     assert paused.json()["state_reason"] == "moving house"
-    assert (await tenant.event())["deliveries"] == 1
+    assert (await tenant.send_event())["deliveries"] == 1
     resumed = (await tenant.client.post(f"{path}/resume")).json()
     assert resumed["state"] == "active"
     assert resumed["state_reason"] is None
 
 
-async def test_who_paused_is_on_record(tenant: Tenancy, sql: psycopg.Connection):
-    made = await tenant.endpoint(url="https://who.example/paused")
+async def test_who_paused_is_on_record(tenant: TenantClient, sql: psycopg.Connection):
+    made = await tenant.create_endpoint(url="https://who.example/paused")
     await tenant.client.post(f"/v1/endpoints/{made['id']}/pause")
     row = sql.execute("select state_actor from endpoints where url = 'https://who.example/paused'").fetchone()
     assert row is not None
     assert row[0].startswith("key_")
 
 
-async def test_every_change_moves_the_versions_on(tenant: Tenancy, sql: psycopg.Connection):
-    made = await tenant.endpoint(url="https://versions.example/")
+async def test_every_change_moves_the_versions_on(tenant: TenantClient, sql: psycopg.Connection):
+    made = await tenant.create_endpoint(url="https://versions.example/")
     path = f"/v1/endpoints/{made['id']}"
     query = """select e.version, t.endpoints_version from endpoints e join tenants t on t.id = e.tenant_id
                where e.url like 'https://versions.example/%'"""
@@ -211,8 +211,8 @@ async def test_every_change_moves_the_versions_on(tenant: Tenancy, sql: psycopg.
         before = after
 
 
-async def test_a_deleted_endpoint_is_gone_from_every_path(tenant: Tenancy):
-    made = await tenant.endpoint()
+async def test_a_deleted_endpoint_is_gone_from_every_path(tenant: TenantClient):
+    made = await tenant.create_endpoint()
     path = f"/v1/endpoints/{made['id']}"
     assert (await tenant.client.delete(path)).status_code == 204
     for method, where in (
@@ -230,20 +230,20 @@ async def test_a_deleted_endpoint_is_gone_from_every_path(tenant: Tenancy):
     assert (await tenant.client.get("/v1/endpoints")).json() == {"items": [], "next": None}
 
 
-async def test_a_test_event_goes_to_its_endpoint_alone_whatever_the_filter(tenant: Tenancy):
-    await tenant.endpoint()
-    chosen = await tenant.endpoint(filter=["nothing.else"])
+async def test_a_test_event_goes_to_its_endpoint_alone_whatever_the_filter(tenant: TenantClient):
+    await tenant.create_endpoint()
+    chosen = await tenant.create_endpoint(filter=["nothing.else"])
     sent = await tenant.client.post(f"/v1/endpoints/{chosen['id']}/test")
     assert sent.status_code == 202
     assert sent.json()["type"] == "waybill.test"
-    (owed,) = await tenant.deliveries(event=sent.json()["id"])
+    (owed,) = await tenant.list_deliveries(event=sent.json()["id"])
     assert owed["endpoint_id"] == chosen["id"]
 
 
-async def test_endpoints_are_listed_newest_first_and_stay_put_while_some_are_added(tenant: Tenancy):
-    made = [(await tenant.endpoint())["id"] for _ in range(5)]
+async def test_endpoints_are_listed_newest_first_and_stay_put_while_some_are_added(tenant: TenantClient):
+    made = [(await tenant.create_endpoint())["id"] for _ in range(5)]
     first = (await tenant.client.get("/v1/endpoints", params={"limit": 2})).json()
-    await tenant.endpoint()
+    await tenant.create_endpoint()
     await tenant.client.delete(f"/v1/endpoints/{made[2]}")
     rest = (await tenant.client.get("/v1/endpoints", params={"cursor": first["next"]})).json()
     shown = [item["id"] for item in first["items"] + rest["items"]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from delivery.model import Prefix, parse_id
+from delivery.domain.model import Prefix, parse_id
 from tests.integration.api.test_api_audit import audit
 from tests.integration.api.test_api_deliveries import attempt, claim, finish
 
@@ -16,33 +16,33 @@ if TYPE_CHECKING:
     import httpx
     import psycopg
 
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SECRET = "4111 1111 1111 1111"  # noqa: S105  what is to be erased
 
 
-async def send_secret(tenant: Tenancy, *, endpoints: int = 0) -> str:
+async def send_secret(tenant: TenantClient, *, endpoints: int = 0) -> str:
     """An event that holds the secret, owed to so many endpoints."""
     for _ in range(endpoints):
-        await tenant.endpoint()
+        await tenant.create_endpoint()
     sent = await tenant.client.post("/v1/events", json={"type": "card.used", "data": {"card": SECRET}})
     return str(sent.json()["id"])
 
 
-async def erase(tenant: Tenancy, event: str, **asked: Any) -> httpx.Response:
+async def erase(tenant: TenantClient, event: str, **asked: Any) -> httpx.Response:
     return await tenant.client.delete(f"/v1/events/{event}/content", params=asked)
 
 
-async def read(tenant: Tenancy, path: str) -> dict[str, Any]:
+async def read(tenant: TenantClient, path: str) -> dict[str, Any]:
     answer = await tenant.client.get(path)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
 
 async def test_an_erased_event_tells_that_it_was_and_holds_nothing(
-    tenant: Tenancy, sql: psycopg.Connection
+    tenant: TenantClient, sql: psycopg.Connection
 ) -> None:
     event = await send_secret(tenant)
     row = "select body, body_sha256 from events where id = %s"
@@ -59,7 +59,7 @@ async def test_an_erased_event_tells_that_it_was_and_holds_nothing(
     assert hashlib.sha256(before).digest() == hashed
 
 
-async def test_the_audit_tells_of_it_once_and_asking_again_changes_nothing(tenant: Tenancy) -> None:
+async def test_the_audit_tells_of_it_once_and_asking_again_changes_nothing(tenant: TenantClient) -> None:
     event = await send_secret(tenant)
     first = await erase(tenant, event, reason="the customer asked")
     again = await erase(tenant, event, reason="once more")
@@ -71,22 +71,22 @@ async def test_the_audit_tells_of_it_once_and_asking_again_changes_nothing(tenan
     assert SECRET not in str(entry)
 
 
-async def test_what_is_erased_is_found_by_its_payload_no_more(tenant: Tenancy) -> None:
+async def test_what_is_erased_is_found_by_its_payload_no_more(tenant: TenantClient) -> None:
     event = await send_secret(tenant, endpoints=1)
     searched = {"payload": f"$.card={SECRET}"}
-    assert len(await tenant.deliveries(**searched)) == 1
+    assert len(await tenant.list_deliveries(**searched)) == 1
     await erase(tenant, event, cancel_pending="true")
-    assert await tenant.deliveries(**searched) == []
+    assert await tenant.list_deliveries(**searched) == []
 
 
-async def test_what_is_still_owed_is_not_erased_unless_it_is_to_be_cancelled(tenant: Tenancy) -> None:
+async def test_what_is_still_owed_is_not_erased_unless_it_is_to_be_cancelled(tenant: TenantClient) -> None:
     event = await send_secret(tenant, endpoints=2)
     refused = await erase(tenant, event)
     assert refused.status_code == 409
     assert "2 pending deliveries" in refused.json()["detail"]
     assert (await read(tenant, f"/v1/events/{event}"))["body"] is not None
     assert (await erase(tenant, event, cancel_pending="true")).status_code == 200
-    ended = await tenant.deliveries(event=event)
+    ended = await tenant.list_deliveries(event=event)
     assert [(one["status"], one["reason"]) for one in ended] == [("cancelled", "payload_erased")] * 2
     (entry,) = await audit(tenant.client, what="event.*")
     assert entry["details"]["cancelled"] == 2
@@ -96,25 +96,25 @@ async def test_what_is_still_owed_is_not_erased_unless_it_is_to_be_cancelled(ten
     )
 
 
-async def test_what_was_delivered_stays_as_it_is(tenant: Tenancy, sql: psycopg.Connection) -> None:
+async def test_what_was_delivered_stays_as_it_is(tenant: TenantClient, sql: psycopg.Connection) -> None:
     event = await send_secret(tenant, endpoints=1)
-    (owed,) = await tenant.deliveries()
+    (owed,) = await tenant.list_deliveries()
     finish(sql, owed["id"], "succeeded")
     assert (await erase(tenant, event)).status_code == 200
-    (after,) = await tenant.deliveries()
+    (after,) = await tenant.list_deliveries()
     assert after["status"] == "succeeded"
 
 
-async def test_while_a_worker_has_one_nothing_is_erased_or_cancelled(
-    tenant: Tenancy, sql: psycopg.Connection
+async def test_erasure_is_refused_while_a_delivery_is_in_flight(
+    tenant: TenantClient, sql: psycopg.Connection
 ) -> None:
     event = await send_secret(tenant, endpoints=2)
-    held, other = await tenant.deliveries()
+    held, other = await tenant.list_deliveries()
     claim(sql, held["id"])
     refused = await erase(tenant, event, cancel_pending="true")
     assert refused.status_code == 409
     assert "Ask again" in refused.json()["detail"]
-    assert [one["status"] for one in await tenant.deliveries()] == ["in_flight", "pending"]
+    assert [one["status"] for one in await tenant.list_deliveries()] == ["in_flight", "pending"]
     assert (await read(tenant, f"/v1/events/{event}"))["erased_at"] is None
     assert await audit(tenant.client, what="event.*") == []
     finish(sql, held["id"])
@@ -122,21 +122,21 @@ async def test_while_a_worker_has_one_nothing_is_erased_or_cancelled(
     assert (await read(tenant, f"/v1/deliveries/{other['id']}"))["status"] == "cancelled"
 
 
-async def test_what_somebody_is_just_claiming_is_not_waited_for(
-    tenant: Tenancy, sql: psycopg.Connection
+async def test_erasure_does_not_wait_for_a_concurrent_claim(
+    tenant: TenantClient, sql: psycopg.Connection
 ) -> None:
     event = await send_secret(tenant, endpoints=2)
-    one, _ = await tenant.deliveries()
+    one, _ = await tenant.list_deliveries()
     with sql.transaction():
         sql.execute(
             "select from schedule where delivery_id = %s for update", [parse_id(Prefix.DELIVERY, one["id"])]
         )
         assert (await erase(tenant, event, cancel_pending="true")).status_code == 409
-    assert {one["status"] for one in await tenant.deliveries()} == {"pending"}
+    assert {one["status"] for one in await tenant.list_deliveries()} == {"pending"}
     assert (await erase(tenant, event, cancel_pending="true")).status_code == 200
 
 
-async def test_two_who_ask_at_once_leave_one_entry(tenant: Tenancy) -> None:
+async def test_concurrent_erasures_write_one_audit_entry(tenant: TenantClient) -> None:
     event = await send_secret(tenant, endpoints=2)
     answers = await asyncio.gather(*[erase(tenant, event, cancel_pending="true") for _ in range(3)])
     assert [answer.status_code for answer in answers] == [200] * 3
@@ -144,9 +144,9 @@ async def test_two_who_ask_at_once_leave_one_entry(tenant: Tenancy) -> None:
     assert len(await audit(tenant.client, what="event.*")) == 1
 
 
-async def test_what_was_erased_cannot_be_replayed(tenant: Tenancy, sql: psycopg.Connection) -> None:
+async def test_what_was_erased_cannot_be_replayed(tenant: TenantClient, sql: psycopg.Connection) -> None:
     event = await send_secret(tenant, endpoints=1)
-    (owed,) = await tenant.deliveries()
+    (owed,) = await tenant.list_deliveries()
     finish(sql, owed["id"])
     await erase(tenant, event)
     replayed = await tenant.client.post(f"/v1/deliveries/{owed['id']}/replay")
@@ -155,10 +155,10 @@ async def test_what_was_erased_cannot_be_replayed(tenant: Tenancy, sql: psycopg.
 
 
 async def test_an_erased_response_tells_that_it_was_and_holds_nothing(
-    tenant: Tenancy, sql: psycopg.Connection
+    tenant: TenantClient, sql: psycopg.Connection
 ) -> None:
     event = await send_secret(tenant, endpoints=1)
-    (owed,) = await tenant.deliveries()
+    (owed,) = await tenant.list_deliveries()
     tried = attempt(sql, owed["id"], body=SECRET.encode())
     path = f"/v1/attempts/{tried}"
     before = await read(tenant, path)
@@ -181,10 +181,10 @@ async def test_an_erased_response_tells_that_it_was_and_holds_nothing(
 
 
 async def test_an_attempt_without_an_answer_can_be_erased_too(
-    tenant: Tenancy, sql: psycopg.Connection
+    tenant: TenantClient, sql: psycopg.Connection
 ) -> None:
     await send_secret(tenant, endpoints=1)
-    (owed,) = await tenant.deliveries()
+    (owed,) = await tenant.list_deliveries()
     tried = attempt(sql, owed["id"], status=None, body=b"")
     assert (await tenant.client.delete(f"/v1/attempts/{tried}/content")).status_code == 200
     told = await read(tenant, f"/v1/attempts/{tried}")
@@ -192,10 +192,10 @@ async def test_an_attempt_without_an_answer_can_be_erased_too(
 
 
 async def test_nobody_erases_what_is_another_tenants(
-    tenant: Tenancy, neighbour: Tenancy, sql: psycopg.Connection
+    tenant: TenantClient, neighbour: TenantClient, sql: psycopg.Connection
 ) -> None:
     event = await send_secret(tenant, endpoints=1)
-    (owed,) = await tenant.deliveries()
+    (owed,) = await tenant.list_deliveries()
     tried = attempt(sql, owed["id"])
     assert (await erase(neighbour, event, cancel_pending="true")).status_code == 404
     assert (await neighbour.client.delete(f"/v1/attempts/{tried}/content")).status_code == 404
@@ -215,7 +215,7 @@ async def test_nobody_erases_what_is_another_tenants(
     ],
 )
 async def test_nonsense_is_refused_by_name_and_nothing_is_erased(
-    tenant: Tenancy, asked: dict[str, str], field: str
+    tenant: TenantClient, asked: dict[str, str], field: str
 ) -> None:
     event = await send_secret(tenant)
     answer = await erase(tenant, event, **asked)

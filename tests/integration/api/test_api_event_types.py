@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from delivery.model import Prefix, new_id, parse_id
-from tests.integration.api.conftest import client_of
+from delivery.domain.model import Prefix, new_id, parse_id
+from tests.integration.api.conftest import make_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import psycopg
     from fastapi import FastAPI
 
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -62,7 +62,7 @@ def faults(answer: httpx.Response) -> list[str]:
 
 # ---- declared and read
 async def test_a_declared_type_is_read_with_every_key(
-    operator: httpx.AsyncClient, tenant: Tenancy, name: str
+    operator: httpx.AsyncClient, tenant: TenantClient, name: str
 ) -> None:
     made = await operator.put(
         path(name), json={"description": "Ordered.", "schema": ORDER, "examples": [EXAMPLE]}
@@ -82,7 +82,7 @@ async def test_a_declared_type_is_read_with_every_key(
     assert names == sorted(names)
 
 
-async def test_nobody_but_the_operator_writes(tenant: Tenancy, name: str) -> None:
+async def test_nobody_but_the_operator_writes(tenant: TenantClient, name: str) -> None:
     for method in ("PUT", "PATCH", "DELETE"):
         body: Any = None if method == "DELETE" else {}
         refused = await tenant.client.request(method, path(name), json=body)
@@ -115,7 +115,7 @@ async def test_what_is_so_already_is_not_noted_again(operator: httpx.AsyncClient
     assert [one["what"] for one in noted if one["details"].get("name") == name] == ["event_type.created"]
 
 
-async def test_what_is_kept_is_what_was_written(operator: httpx.AsyncClient, name: str) -> None:
+async def test_stored_examples_are_exactly_as_written(operator: httpx.AsyncClient, name: str) -> None:
     odd: list[Any] = [{"b": 10**30, "a": 1.5, "ä": "\u2028"}, [], None, False, "x"]
     read = await operator.get(path((await declare(operator, name, examples=odd))["name"]))
     assert read.json()["examples"] == odd
@@ -138,7 +138,7 @@ async def test_a_type_is_deprecated_and_is_not_any_more(operator: httpx.AsyncCli
 
 
 async def test_an_archived_type_is_gone_from_lists_and_comes_back_with_its_versions(
-    operator: httpx.AsyncClient, tenant: Tenancy, name: str
+    operator: httpx.AsyncClient, tenant: TenantClient, name: str
 ) -> None:
     await declare(operator, name, schema=ORDER, validation="reject")
     assert (await operator.delete(path(name))).status_code == 204
@@ -151,14 +151,14 @@ async def test_an_archived_type_is_gone_from_lists_and_comes_back_with_its_versi
     assert name not in await listed()
     assert name in await listed(archived=True)
     assert (await tenant.client.get(path(name))).json()["archived_at"] is not None
-    await tenant.event(name)  # which its schema would refuse
+    await tenant.send_event(name)  # which its schema would refuse
     back = await operator.put(path(name), json={"schema": True})
     assert back.status_code == 201
     assert (back.json()["version"], back.json()["archived_at"]) == (2, None)
 
 
 async def test_what_was_done_is_in_the_operator_s_audit_alone(
-    operator: httpx.AsyncClient, tenant: Tenancy, name: str
+    operator: httpx.AsyncClient, tenant: TenantClient, name: str
 ) -> None:
     await operator.put(path(name), json={"schema": ORDER}, params={"reason": "first"})
     await operator.patch(path(name), json={"validation": "reject"}, params={"reason": "second"})
@@ -242,22 +242,20 @@ async def held(operator: httpx.AsyncClient, name: str) -> AsyncIterator[str]:
     await operator.delete(path(name))
 
 
-async def test_an_event_that_is_not_as_its_schema_says_is_refused_by_its_place(
-    tenant: Tenancy, held: str
-) -> None:
-    endpoint = await tenant.endpoint()
+async def test_schema_violation_is_refused_with_its_location(tenant: TenantClient, held: str) -> None:
+    endpoint = await tenant.create_endpoint()
     wrong = {"type": held, "data": {"order": 1, "lines": [{"price": "1.00"}, {"price": "secret words"}]}}
     refused = await tenant.post("/v1/events", wrong)
     assert faults(refused) == ["data.lines.1.price"]
     assert refused.json()["type"] == "/problems/invalid"
     assert "secret words" not in refused.text
     assert faults(await tenant.post("/v1/events", {"type": held, "data": {}})) == ["data"]
-    assert await tenant.deliveries(endpoint=endpoint["id"]) == []
+    assert await tenant.list_deliveries(endpoint=endpoint["id"]) == []
     right = await tenant.post("/v1/events", {"type": held, "data": EXAMPLE})
     assert right.status_code == 202
 
 
-async def test_one_wrong_event_refuses_its_batch_and_is_named(tenant: Tenancy, held: str) -> None:
+async def test_one_wrong_event_refuses_its_batch_and_is_named(tenant: TenantClient, held: str) -> None:
     events = [
         {"type": held, "data": EXAMPLE},
         {"type": "something.else", "data": {}},
@@ -268,8 +266,8 @@ async def test_one_wrong_event_refuses_its_batch_and_is_named(tenant: Tenancy, h
     assert (await tenant.post("/v1/events/batch", {"events": events[:2]})).status_code == 202
 
 
-async def test_what_was_accepted_under_a_key_is_answered_alike_when_the_schema_has_become_stricter(
-    operator: httpx.AsyncClient, tenant: Tenancy, held: str
+async def test_repeated_idempotency_key_is_accepted_after_schema_becomes_stricter(
+    operator: httpx.AsyncClient, tenant: TenantClient, held: str
 ) -> None:
     async def post(key: str, data: object) -> httpx.Response:
         body = {"type": held, "data": data}
@@ -284,7 +282,7 @@ async def test_what_was_accepted_under_a_key_is_answered_alike_when_the_schema_h
 
 
 async def test_a_change_is_in_force_at_once_in_the_process_that_made_it(
-    operator: httpx.AsyncClient, tenant: Tenancy, held: str
+    operator: httpx.AsyncClient, tenant: TenantClient, held: str
 ) -> None:
     wrong = {"type": held, "data": {"order": "1"}}
     assert (await tenant.post("/v1/events", wrong)).status_code == 422
@@ -296,8 +294,8 @@ async def test_a_change_is_in_force_at_once_in_the_process_that_made_it(
     assert (await tenant.post("/v1/events", wrong)).status_code == 202
 
 
-async def test_a_schema_that_is_shown_and_not_held_to_refuses_nothing(
-    operator: httpx.AsyncClient, tenant: Tenancy, name: str
+async def test_schema_without_validation_refuses_nothing(
+    operator: httpx.AsyncClient, tenant: TenantClient, name: str
 ) -> None:
     await declare(operator, name, schema=ORDER)
     assert (await tenant.post("/v1/events", {"type": name, "data": "anything"})).status_code == 202
@@ -305,13 +303,13 @@ async def test_a_schema_that_is_shown_and_not_held_to_refuses_nothing(
 
 # ---- tried out
 async def test_a_test_event_is_the_catalogue_s_example_and_goes_to_one_endpoint(
-    tenant: Tenancy, held: str, sql: psycopg.Connection
+    tenant: TenantClient, held: str, sql: psycopg.Connection
 ) -> None:
-    endpoint, _other = await tenant.endpoint(filter=["none.of.it"]), await tenant.endpoint()
+    endpoint, _other = await tenant.create_endpoint(filter=["none.of.it"]), await tenant.create_endpoint()
     sent = await tenant.client.post(f"/v1/endpoints/{endpoint['id']}/test", json={"type": held})
     assert sent.status_code == 202, sent.text
     assert (sent.json()["type"], sent.json()["deliveries"]) == (held, 1)
-    (delivery,) = await tenant.deliveries(event=sent.json()["id"])
+    (delivery,) = await tenant.list_deliveries(event=sent.json()["id"])
     assert delivery["endpoint_id"] == endpoint["id"]
     event = parse_id(Prefix.EVENT, sent.json()["id"])
     row = sql.execute("select body from events where id = %s", [event]).fetchone()
@@ -319,8 +317,10 @@ async def test_a_test_event_is_the_catalogue_s_example_and_goes_to_one_endpoint(
     assert json.loads(row[0])["data"] == EXAMPLE
 
 
-async def test_a_test_event_needs_an_example(operator: httpx.AsyncClient, tenant: Tenancy, name: str) -> None:
-    endpoint = await tenant.endpoint()
+async def test_a_test_event_needs_an_example(
+    operator: httpx.AsyncClient, tenant: TenantClient, name: str
+) -> None:
+    endpoint = await tenant.create_endpoint()
     test = f"/v1/endpoints/{endpoint['id']}/test"
     assert (await tenant.client.post(test, json={"type": name})).status_code == 404
     await declare(operator, name, schema=ORDER)
@@ -331,7 +331,7 @@ async def test_a_test_event_needs_an_example(operator: httpx.AsyncClient, tenant
 
 # ---- exported
 async def test_the_catalogue_is_a_valid_openapi_document_with_our_headers(
-    app: FastAPI, operator: httpx.AsyncClient, tenant: Tenancy, held: str
+    app: FastAPI, operator: httpx.AsyncClient, tenant: TenantClient, held: str
 ) -> None:
     await operator.patch(path(held), json={"deprecated": {"replaced_by": "order.placed"}})
     document = (await tenant.client.get("/v1/event-catalogue/openapi")).json()
@@ -351,5 +351,5 @@ async def test_the_catalogue_is_a_valid_openapi_document_with_our_headers(
     price = kept["properties"]["lines"]["items"]["properties"]["price"]
     assert price == {"$ref": f"#/components/schemas/{held}/$defs/money"}
     made = await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "x", "scopes": ["publish"]})
-    async with client_of(app, made.json()["key"]) as publisher:
+    async with make_client(app, made.json()["key"]) as publisher:
         assert (await publisher.get("/v1/event-catalogue/openapi")).status_code == 403

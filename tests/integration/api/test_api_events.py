@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 JSON = {"Content-Type": "application/json"}
 
 
-async def test_an_event_is_shown_byte_for_byte_as_receivers_get_it(tenant: Tenancy):
+async def test_an_event_is_shown_byte_for_byte_as_receivers_get_it(tenant: TenantClient):
     data = b'{ "big":123456789012345678901234567890, "e":1.50e+3,"e":"twice", "u":"\\u00e4 \xc3\xa4" }'
     sent = await tenant.client.post(
         "/v1/events", content=b'{"type":"order.created","data":' + data + b"}", headers=JSON
@@ -28,7 +28,7 @@ async def test_an_event_is_shown_byte_for_byte_as_receivers_get_it(tenant: Tenan
     assert shown.json()["body"]["timestamp"] == sent.json()["created_at"]
 
 
-async def test_the_same_idempotency_key_answers_the_same_event(tenant: Tenancy):
+async def test_the_same_idempotency_key_answers_the_same_event(tenant: TenantClient):
     body = {"type": "order.created", "data": {"n": 1}}
     headers = {"Idempotency-Key": "order-1042"}
     first = await tenant.client.post("/v1/events", json=body, headers=headers)
@@ -40,7 +40,7 @@ async def test_the_same_idempotency_key_answers_the_same_event(tenant: Tenancy):
     assert len((await tenant.client.get("/v1/events")).json()["items"]) == 1
 
 
-async def test_the_same_idempotency_key_with_another_body_is_a_conflict(tenant: Tenancy):
+async def test_the_same_idempotency_key_with_another_body_is_a_conflict(tenant: TenantClient):
     headers = {"Idempotency-Key": "order-1042"}
     await tenant.client.post("/v1/events", json={"type": "a", "data": 1}, headers=headers)
     refused = await tenant.client.post("/v1/events", json={"type": "a", "data": 2}, headers=headers)
@@ -49,7 +49,7 @@ async def test_the_same_idempotency_key_with_another_body_is_a_conflict(tenant: 
     assert len((await tenant.client.get("/v1/events")).json()["items"]) == 1
 
 
-async def test_concurrent_doubles_are_one_event(tenant: Tenancy):
+async def test_concurrent_doubles_are_one_event(tenant: TenantClient):
     body = {"type": "order.created", "data": {"n": 1}}
     headers = {"Idempotency-Key": "at once"[:2]}
     answers = await asyncio.gather(
@@ -60,14 +60,14 @@ async def test_concurrent_doubles_are_one_event(tenant: Tenancy):
     assert sum("idempotency-replayed" in answer.headers for answer in answers) == 7
 
 
-async def test_an_idempotency_key_is_the_tenants_own(tenant: Tenancy, neighbour: Tenancy):
-    mine = await tenant.event(**{"Idempotency-Key": "same"})
-    theirs = await neighbour.event(**{"Idempotency-Key": "same"})
+async def test_an_idempotency_key_is_the_tenants_own(tenant: TenantClient, neighbour: TenantClient):
+    mine = await tenant.send_event(**{"Idempotency-Key": "same"})
+    theirs = await neighbour.send_event(**{"Idempotency-Key": "same"})
     assert mine["id"] != theirs["id"]
 
 
-async def test_a_batch_answers_each_event_in_its_order(tenant: Tenancy):
-    await tenant.endpoint(filter=["b.*"])
+async def test_a_batch_answers_each_event_in_its_order(tenant: TenantClient):
+    await tenant.create_endpoint(filter=["b.*"])
     batch = {"events": [{"type": type_, "data": None} for type_ in ("a.x", "b.x", "b.y")]}
     headers = {"Idempotency-Key": "batch"}
     sent = await tenant.client.post("/v1/events/batch", json=batch, headers=headers)
@@ -79,8 +79,8 @@ async def test_a_batch_answers_each_event_in_its_order(tenant: Tenancy):
     assert again.headers["idempotency-replayed"] == "true"
 
 
-async def test_events_are_listed_by_type_and_by_time(tenant: Tenancy):
-    first, second = await tenant.event("a.b"), await tenant.event("c.d")
+async def test_events_are_listed_by_type_and_by_time(tenant: TenantClient):
+    first, second = await tenant.send_event("a.b"), await tenant.send_event("c.d")
     listed = (await tenant.client.get("/v1/events", params={"type": "a.b"})).json()["items"]
     assert [event["id"] for event in listed] == [first["id"]]
     since = {"since": second["created_at"]}
@@ -90,8 +90,8 @@ async def test_events_are_listed_by_type_and_by_time(tenant: Tenancy):
 
 
 @pytest.mark.parametrize("path", ["/v1/events", "/v1/deliveries"])
-async def test_pages_hold_every_row_once_while_rows_are_added(tenant: Tenancy, path: str):
-    await tenant.endpoint()
+async def test_pages_hold_every_row_once_while_rows_are_added(tenant: TenantClient, path: str):
+    await tenant.create_endpoint()
     batch = {"events": [{"type": "a", "data": n} for n in range(25)]}
     await tenant.client.post("/v1/events/batch", json=batch)
     before = [item["id"] for item in (await tenant.client.get(path)).json()["items"]]
@@ -101,7 +101,7 @@ async def test_pages_hold_every_row_once_while_rows_are_added(tenant: Tenancy, p
     while True:
         page = (await tenant.client.get(path, params=query)).json()
         seen += [item["id"] for item in page["items"]]
-        await tenant.event("a")
+        await tenant.send_event("a")
         if page["next"] is None:
             break
         query["cursor"] = page["next"]

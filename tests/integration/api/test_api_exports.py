@@ -12,8 +12,8 @@ import pytest
 
 from delivery.api.app import create_app
 from delivery.bootstrap import clock
-from delivery.exporting import Exports
-from delivery.ledger import Ledger
+from delivery.ledger.db.session import Ledger
+from delivery.services.exports.service import ExportService
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from delivery.bootstrap import Services
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -36,19 +36,19 @@ async def exported(client: httpx.AsyncClient, what: str = "deliveries", **query:
     return [json.loads(line) for line in answer.text.splitlines()]
 
 
-async def test_an_export_has_all_that_the_list_has_the_oldest_first(tenant: Tenancy) -> None:
-    await tenant.endpoint()
+async def test_an_export_has_all_that_the_list_has_the_oldest_first(tenant: TenantClient) -> None:
+    await tenant.create_endpoint()
     for _ in range(3):
-        await tenant.event()
-    listed = await tenant.deliveries()
+        await tenant.send_event()
+    listed = await tenant.list_deliveries()
     found = await exported(tenant.client)
     assert [one["id"] for one in found] == [one["id"] for one in reversed(listed)]
     assert {name: found[-1][name] for name in found[-1]} == {name: listed[0][name] for name in found[-1]}
 
 
-async def test_csv_is_a_file_to_keep(tenant: Tenancy) -> None:
-    await tenant.endpoint()
-    await tenant.event()
+async def test_csv_is_a_file_to_keep(tenant: TenantClient) -> None:
+    await tenant.create_endpoint()
+    await tenant.send_event()
     answer = await tenant.client.get("/v1/exports/deliveries", params={"format": "csv", "since": LONG_AGO})
     assert answer.headers["content-type"] == "text/csv; charset=utf-8; header=present"
     assert answer.headers["content-disposition"] == 'attachment; filename="deliveries.csv"'
@@ -56,10 +56,10 @@ async def test_csv_is_a_file_to_keep(tenant: Tenancy) -> None:
     assert (row["status"], row["event_type"]) == ("pending", "order.created")
 
 
-async def test_filters_are_those_of_the_search(tenant: Tenancy) -> None:
-    await tenant.endpoint()
-    await tenant.event("order.created")
-    await tenant.event("user.left")
+async def test_filters_are_those_of_the_search(tenant: TenantClient) -> None:
+    await tenant.create_endpoint()
+    await tenant.send_event("order.created")
+    await tenant.send_event("user.left")
     assert [one["event_type"] for one in await exported(tenant.client, type="user.*")] == ["user.left"]
     assert await exported(tenant.client, status="failed") == []
     assert await exported(tenant.client, "attempts") == []
@@ -68,14 +68,14 @@ async def test_filters_are_those_of_the_search(tenant: Tenancy) -> None:
 @pytest.mark.parametrize(
     ("field", "value"), [("format", "xlsx"), ("status", "gone"), ("type", "order.*.x"), ("limit", "5")]
 )
-async def test_what_makes_no_sense_is_refused_by_name(tenant: Tenancy, field: str, value: str) -> None:
+async def test_what_makes_no_sense_is_refused_by_name(tenant: TenantClient, field: str, value: str) -> None:
     answer = await tenant.client.get("/v1/exports/attempts", params={field: value})
     assert answer.status_code == 422
     assert [one["field"] for one in answer.json()["errors"]] == [field]
 
 
-async def test_everything_there_is_takes_the_word_and_the_operators_key(
-    tenant: Tenancy, operator: httpx.AsyncClient
+async def test_unfiltered_export_needs_confirmation_and_the_operator_key(
+    tenant: TenantClient, operator: httpx.AsyncClient
 ) -> None:
     for what in ("deliveries", "attempts"):
         path = f"/v1/exports/{what}"
@@ -87,24 +87,24 @@ async def test_everything_there_is_takes_the_word_and_the_operators_key(
 
 
 async def test_a_tenant_sees_its_own_and_the_operator_everybodys(
-    tenant: Tenancy, neighbour: Tenancy, operator: httpx.AsyncClient
+    tenant: TenantClient, neighbour: TenantClient, operator: httpx.AsyncClient
 ) -> None:
     for owner in (tenant, neighbour):
-        await owner.endpoint()
-        await owner.event("both.sent")
+        await owner.create_endpoint()
+        await owner.send_event("both.sent")
     assert [one["tenant_id"] for one in await exported(tenant.client)] == [tenant.id]
     everybodys = {one["tenant_id"] for one in await exported(operator, type="both.sent")}
     assert everybodys >= {tenant.id, neighbour.id}
 
 
 async def test_an_export_that_cannot_go_on_breaks_off_without_its_end(
-    tenant: Tenancy, services: Services, api_database_url: str, sql: psycopg.Connection
+    tenant: TenantClient, services: Services, api_database_url: str, sql: psycopg.Connection
 ) -> None:
-    await tenant.endpoint()
+    await tenant.create_endpoint()
     for _ in range(3):
-        await tenant.event()
-    ledger = Ledger(api_database_url, pool_size=1, application="waybill export")
-    short = Exports(ledger, clock=clock, in_flight=50, at_once=1)
+        await tenant.send_event()
+    ledger = Ledger(api_database_url, pool_size=1, application_name="waybill export")
+    short = ExportService(ledger, clock=clock, default_max_in_flight=50, batch_size=1)
     app = create_app(replace(services, exports=short))
     sent: list[MutableMapping[str, Any]] = []
 

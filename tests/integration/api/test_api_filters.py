@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from delivery.api.app import create_app
-from delivery.bootstrap import services as wire
-from delivery.ledger import Ledger
-from delivery.model import Prefix, parse_id
-from tests.integration.api.conftest import client_of
+from delivery.bootstrap import build_services as wire
+from delivery.domain.model import Prefix, parse_id
+from delivery.ledger.db.session import Ledger
+from tests.integration.api.conftest import make_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from delivery.config import Settings
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -30,25 +30,25 @@ LARGE, SMALL, ODD = {"total": 500}, {"total": 5}, {"total": "much"}
 ABOVE_100 = "total > `100`"
 
 
-async def send(tenant: Tenancy, data: Any = 1, **more: Any) -> dict[str, Any]:
+async def send(tenant: TenantClient, data: Any = 1, **more: Any) -> dict[str, Any]:
     sent = await tenant.client.post("/v1/events", json={"type": "order.created", "data": data, **more})
     assert sent.status_code == 202, sent.text
     return dict(sent.json())
 
 
-async def told(tenant: Tenancy, event: dict[str, Any]) -> dict[str, dict[str, Any]]:
+async def told(tenant: TenantClient, event: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What the trace of an event tells, by endpoint."""
     read = await tenant.client.get(f"/v1/events/{event['id']}/trace")
     return {fate["endpoint_id"]: fate for fate in read.json()["endpoints"]}
 
 
-async def tried(tenant: Tenancy, endpoint: dict[str, Any], **body: Any) -> dict[str, Any]:
+async def tried(tenant: TenantClient, endpoint: dict[str, Any], **body: Any) -> dict[str, Any]:
     answer = await tenant.post(f"/v1/endpoints/{endpoint['id']}/filter/test", body)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
 
-async def refused(tenant: Tenancy, path: str, body: object, *, status: int = 422) -> dict[str, str]:
+async def refused(tenant: TenantClient, path: str, body: object, *, status: int = 422) -> dict[str, str]:
     answer = await tenant.post(path, body)
     assert answer.status_code == status, answer.text
     (error,) = answer.json()["errors"]
@@ -56,22 +56,22 @@ async def refused(tenant: Tenancy, path: str, body: object, *, status: int = 422
 
 
 @asynccontextmanager
-async def beside(settings_: Settings, tenant: Tenancy) -> AsyncIterator[httpx.AsyncClient]:
+async def beside(settings_: Settings, tenant: TenantClient) -> AsyncIterator[httpx.AsyncClient]:
     """The tenant's client at another web process, with what it keeps in memory."""
     assert settings_.database_url is not None
     wired = wire(settings_, Ledger(settings_.database_url.get_secret_value(), pool_size=2))
     try:
-        async with client_of(create_app(wired), tenant.key) as client:
+        async with make_client(create_app(wired), tenant.key) as client:
             yield client
     finally:
         await wired.close()
 
 
 # ------------------------------------------------------------------ setting them
-async def test_channels_and_a_condition_are_set_shown_changed_and_taken_away(tenant: Tenancy):
-    plain = await tenant.endpoint()
+async def test_channels_and_a_condition_are_set_shown_changed_and_taken_away(tenant: TenantClient):
+    plain = await tenant.create_endpoint()
     assert (plain["channels"], plain["condition"]) == ([], None)
-    made = await tenant.endpoint(channels=["eu", "us", "eu"], condition=f" {ABOVE_100} ")
+    made = await tenant.create_endpoint(channels=["eu", "us", "eu"], condition=f" {ABOVE_100} ")
     assert (made["channels"], made["condition"]) == (["eu", "us"], ABOVE_100)
     path = f"/v1/endpoints/{made['id']}"
     changed = await tenant.client.patch(path, json={"channels": ["asia"]})
@@ -99,20 +99,20 @@ async def test_channels_and_a_condition_are_set_shown_changed_and_taken_away(ten
     ],
 )
 async def test_what_cannot_be_asked_for_is_refused_with_its_field(
-    tenant: Tenancy, wrong: dict[str, Any], field: str, why: str
+    tenant: TenantClient, wrong: dict[str, Any], field: str, why: str
 ):
     error = await refused(tenant, "/v1/endpoints", {"url": "https://shop.example/in", **wrong})
     assert error["field"] == field
     assert error["why"].startswith(why)
 
 
-async def test_an_operational_endpoint_may_have_a_condition_and_never_channels(tenant: Tenancy):
-    made = await tenant.endpoint(operational=True, condition="actor == 'nobody'")
+async def test_an_operational_endpoint_may_have_a_condition_and_never_channels(tenant: TenantClient):
+    made = await tenant.create_endpoint(operational=True, condition="actor == 'nobody'")
     answer = await tenant.client.patch(f"/v1/endpoints/{made['id']}", json={"channels": ["eu"]})
     assert answer.status_code == 422
-    other = await tenant.endpoint()
+    other = await tenant.create_endpoint()
     assert (await tenant.client.post(f"/v1/endpoints/{other['id']}/disable")).status_code == 200
-    assert await tenant.deliveries() == []
+    assert await tenant.list_deliveries() == []
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ async def test_an_operational_endpoint_may_have_a_condition_and_never_channels(t
         (["é"], "channels.0"),
     ],
 )
-async def test_wrong_channels_of_an_event_are_named(tenant: Tenancy, channels: object, field: str):
+async def test_wrong_channels_of_an_event_are_named(tenant: TenantClient, channels: object, field: str):
     event = {"type": "order.created", "data": 1, "channels": channels}
     assert (await refused(tenant, "/v1/events", event))["field"] == field
     batch = {"events": [{"type": "order.created", "data": 1}, event]}
@@ -133,8 +133,10 @@ async def test_wrong_channels_of_an_event_are_named(tenant: Tenancy, channels: o
 
 
 # ------------------------------------------------------------------ what is owed
-async def test_channels_decide_between_endpoints_and_receivers_do_not_see_them(tenant: Tenancy):
-    every, eu, both = [(await tenant.endpoint(channels=named))["id"] for named in ([], ["eu"], ["eu", "us"])]
+async def test_channels_decide_between_endpoints_and_receivers_do_not_see_them(tenant: TenantClient):
+    every, eu, both = [
+        (await tenant.create_endpoint(channels=named))["id"] for named in ([], ["eu"], ["eu", "us"])
+    ]
     on_us = await send(tenant, channels=["us", "us"])
     on_none, on_null = await send(tenant), await send(tenant, channels=None)
     assert [event["deliveries"] for event in (on_us, on_none, on_null)] == [2, 1, 1]
@@ -152,8 +154,8 @@ async def test_channels_decide_between_endpoints_and_receivers_do_not_see_them(t
     assert [event["channels"] for event in listed] == [[], [], ["us"]]
 
 
-async def test_a_condition_decides_by_what_the_event_holds(tenant: Tenancy):
-    endpoint = await tenant.endpoint(condition=ABOVE_100)
+async def test_a_condition_decides_by_what_the_event_holds(tenant: TenantClient):
+    endpoint = await tenant.create_endpoint(condition=ABOVE_100)
     large, small = await send(tenant, LARGE), await send(tenant, SMALL)
     assert (large["deliveries"], small["deliveries"]) == (1, 0)
     fate = (await told(tenant, small))[endpoint["id"]]
@@ -162,8 +164,8 @@ async def test_a_condition_decides_by_what_the_event_holds(tenant: Tenancy):
     assert fate["condition"] == ABOVE_100
 
 
-async def test_an_event_whose_condition_fails_is_owed_and_says_why(tenant: Tenancy):
-    endpoint = await tenant.endpoint(condition=ABOVE_100)
+async def test_an_event_whose_condition_fails_is_owed_and_says_why(tenant: TenantClient):
+    endpoint = await tenant.create_endpoint(condition=ABOVE_100)
     odd = await send(tenant, ODD)
     assert odd["deliveries"] == 1
     fate = (await told(tenant, odd))[endpoint["id"]]
@@ -175,8 +177,8 @@ async def test_an_event_whose_condition_fails_is_owed_and_says_why(tenant: Tenan
     assert matched["details"]["condition_failed"] == fate["condition_failed"]
 
 
-async def test_each_event_of_a_batch_goes_its_own_way(tenant: Tenancy):
-    await tenant.endpoint(channels=["eu"], condition=ABOVE_100)
+async def test_each_event_of_a_batch_goes_its_own_way(tenant: TenantClient):
+    await tenant.create_endpoint(channels=["eu"], condition=ABOVE_100)
     events = [
         {"type": "order.created", "data": data, "channels": channels}
         for data, channels in [(LARGE, ["eu"]), (SMALL, ["eu"]), (LARGE, ["us"]), (ODD, ["eu", "us"])]
@@ -185,7 +187,7 @@ async def test_each_event_of_a_batch_goes_its_own_way(tenant: Tenancy):
     assert [event["deliveries"] for event in sent.json()["events"]] == [1, 0, 0, 1]
 
 
-async def test_the_same_key_with_other_channels_is_another_request(tenant: Tenancy):
+async def test_the_same_key_with_other_channels_is_another_request(tenant: TenantClient):
     headers = {"Idempotency-Key": "k1"}
     body = {"type": "order.created", "data": 1, "channels": ["eu"]}
     first = await tenant.client.post("/v1/events", json=body, headers=headers)
@@ -194,8 +196,8 @@ async def test_the_same_key_with_other_channels_is_another_request(tenant: Tenan
     assert other.status_code == 409
 
 
-async def test_another_process_obeys_a_change_at_once(tenant: Tenancy, settings: Settings):
-    endpoint = await tenant.endpoint()
+async def test_another_process_obeys_a_change_at_once(tenant: TenantClient, settings: Settings):
+    endpoint = await tenant.create_endpoint()
     path = f"/v1/endpoints/{endpoint['id']}"
     async with beside(settings, tenant) as client:
 
@@ -212,10 +214,10 @@ async def test_another_process_obeys_a_change_at_once(tenant: Tenancy, settings:
         assert await owed(SMALL) == 0
 
 
-async def test_a_test_event_and_a_replay_go_whatever_is_asked_for(tenant: Tenancy):
-    endpoint = await tenant.endpoint()
+async def test_a_test_event_and_a_replay_go_whatever_is_asked_for(tenant: TenantClient):
+    endpoint = await tenant.create_endpoint()
     await send(tenant, SMALL)
-    (delivery,) = await tenant.deliveries()
+    (delivery,) = await tenant.list_deliveries()
     path = f"/v1/endpoints/{endpoint['id']}"
     await tenant.client.patch(path, json={"channels": ["eu"], "condition": ABOVE_100})
     test = await tenant.client.post(f"{path}/test")
@@ -225,9 +227,9 @@ async def test_a_test_event_and_a_replay_go_whatever_is_asked_for(tenant: Tenanc
 
 
 async def test_a_condition_that_another_release_took_lets_events_pass(
-    tenant: Tenancy, sql: psycopg.Connection
+    tenant: TenantClient, sql: psycopg.Connection
 ):
-    endpoint = await tenant.endpoint(condition=ABOVE_100)
+    endpoint = await tenant.create_endpoint(condition=ABOVE_100)
     id_ = parse_id(Prefix.ENDPOINT, endpoint["id"])
     sql.execute("update endpoints set condition = 'sum(items)', version = version + 1 where id = %s", [id_])
     sql.execute(
@@ -239,8 +241,8 @@ async def test_a_condition_that_another_release_took_lets_events_pass(
 
 
 # ------------------------------------------------------------------ as it was then
-async def test_a_trace_goes_by_what_was_asked_for_when_the_event_came(tenant: Tenancy):
-    endpoint = await tenant.endpoint(channels=["eu"])
+async def test_timeline_uses_the_filter_at_the_time_of_the_event(tenant: TenantClient):
+    endpoint = await tenant.create_endpoint(channels=["eu"])
     event = await send(tenant, LARGE, channels=["us"])
     path = f"/v1/endpoints/{endpoint['id']}"
     await tenant.client.patch(path, json={"channels": ["us"], "condition": ABOVE_100})
@@ -253,8 +255,8 @@ async def test_a_trace_goes_by_what_was_asked_for_when_the_event_came(tenant: Te
     assert details["condition"] == {"was": None, "is": ABOVE_100}
 
 
-async def test_an_erased_event_cannot_be_asked_again(tenant: Tenancy, sql: psycopg.Connection):
-    endpoint = await tenant.endpoint(condition=ABOVE_100)
+async def test_an_erased_event_cannot_be_asked_again(tenant: TenantClient, sql: psycopg.Connection):
+    endpoint = await tenant.create_endpoint(condition=ABOVE_100)
     event = await send(tenant, SMALL)
     id_ = parse_id(Prefix.EVENT, event["id"])
     sql.execute("update events set body = null, erased_at = now() where id = %s", [id_])
@@ -267,12 +269,12 @@ async def test_an_erased_event_cannot_be_asked_again(tenant: Tenancy, sql: psyco
 
 
 # ------------------------------------------------------------------ what was never owed
-async def test_recovery_of_missing_events_goes_by_channels_and_condition(tenant: Tenancy):
+async def test_recovery_of_missing_events_goes_by_channels_and_condition(tenant: TenantClient):
     wanted = await send(tenant, LARGE, channels=["eu"])
     unanswered = await send(tenant, ODD, channels=["eu", "us"])
     for data, channels in ((SMALL, ["eu"]), (LARGE, ["us"]), (LARGE, None)):
         await send(tenant, data, channels=channels)
-    endpoint = await tenant.endpoint(channels=["eu"], condition=ABOVE_100)
+    endpoint = await tenant.create_endpoint(channels=["eu"], condition=ABOVE_100)
     missing = {"missing": {"endpoint": endpoint["id"], "since": "2026-01-01T00:00:00Z"}, "reason": "late"}
     previewed = await tenant.client.post("/v1/replays", json=missing | {"dry_run": True})
     assert previewed.status_code == 200, previewed.text
@@ -285,8 +287,8 @@ async def test_recovery_of_missing_events_goes_by_channels_and_condition(tenant:
 
 
 # ------------------------------------------------------------------ trying it out
-async def test_a_trial_says_of_each_part_what_it_makes_of_the_event(tenant: Tenancy):
-    endpoint = await tenant.endpoint(filter=["order.*"], channels=["eu"], condition=ABOVE_100)
+async def test_a_trial_says_of_each_part_what_it_makes_of_the_event(tenant: TenantClient):
+    endpoint = await tenant.create_endpoint(filter=["order.*"], channels=["eu"], condition=ABOVE_100)
     event = {"type": "order.created", "data": LARGE, "channels": ["us", "eu"]}
     assert await tried(tenant, endpoint, event=event) == {
         "delivered": True,
@@ -306,12 +308,12 @@ async def test_a_trial_says_of_each_part_what_it_makes_of_the_event(tenant: Tena
     assert failed["delivered"]
     assert failed["sentence"] == "It would be owed to the endpoint, though its condition cannot be answered."
     assert failed["condition"]["failed"].startswith("It compares what cannot be compared")
-    assert await tenant.deliveries() == []
+    assert await tenant.list_deliveries() == []
     assert (await tenant.client.get("/v1/events")).json()["items"] == []
 
 
-async def test_a_trial_may_try_other_terms_and_past_events(tenant: Tenancy):
-    endpoint = await tenant.endpoint(filter=["user.left"], condition=ABOVE_100)
+async def test_filter_trial_accepts_other_filters_and_past_events(tenant: TenantClient):
+    endpoint = await tenant.create_endpoint(filter=["user.left"], condition=ABOVE_100)
     event = await send(tenant, SMALL, channels=["eu"])
     past = {"event_id": event["id"]}
     assert not (await tried(tenant, endpoint, **past))["delivered"]
@@ -322,8 +324,8 @@ async def test_a_trial_may_try_other_terms_and_past_events(tenant: Tenancy):
     assert (read["filter"], read["condition"]) == (["user.left"], ABOVE_100)
 
 
-async def test_an_operational_endpoint_gets_no_tenants_events(tenant: Tenancy):
-    endpoint = await tenant.endpoint(operational=True)
+async def test_an_operational_endpoint_gets_no_tenants_events(tenant: TenantClient):
+    endpoint = await tenant.create_endpoint(operational=True)
     found = await tried(tenant, endpoint, event={"type": "order.created", "data": 1})
     assert not found["delivered"]
     assert "operational" in found["sentence"]
@@ -347,14 +349,14 @@ async def test_an_operational_endpoint_gets_no_tenants_events(tenant: Tenancy):
     ],
 )
 async def test_a_trial_that_cannot_be_made_is_refused_with_its_field(
-    tenant: Tenancy, body: object, field: str
+    tenant: TenantClient, body: object, field: str
 ):
-    endpoint = await tenant.endpoint()
+    endpoint = await tenant.create_endpoint()
     assert (await refused(tenant, f"/v1/endpoints/{endpoint['id']}/filter/test", body))["field"] == field
 
 
-async def test_an_unknown_event_or_endpoint_is_not_found(tenant: Tenancy):
-    endpoint = await tenant.endpoint()
+async def test_an_unknown_event_or_endpoint_is_not_found(tenant: TenantClient):
+    endpoint = await tenant.create_endpoint()
     unknown = "01kasw8qbefy09m6sc7n75yr3h"
     path = f"/v1/endpoints/{endpoint['id']}/filter/test"
     assert (await tenant.post(path, {"event_id": f"evt_{unknown}"})).status_code == 404
@@ -388,11 +390,11 @@ DATA: st.SearchStrategy[Any] = st.sampled_from(
         max_size=4,
     ),
 )
-async def test_what_a_trial_says_is_what_accept_does(
-    tenant: Tenancy, wanted: dict[str, Any], events: list[dict[str, Any]]
+async def test_filter_trial_agrees_with_intake(
+    tenant: TenantClient, wanted: dict[str, Any], events: list[dict[str, Any]]
 ):
     """Before it is set, after it is set, and for the past event."""
-    endpoint = await tenant.endpoint(filter=["nothing.at_all"])
+    endpoint = await tenant.create_endpoint(filter=["nothing.at_all"])
     path = f"/v1/endpoints/{endpoint['id']}"
     before = [await tried(tenant, endpoint, event=event, **wanted) for event in events]
     assert (await tenant.client.patch(path, json=wanted)).status_code == 200

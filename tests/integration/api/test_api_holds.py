@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from delivery.model import Prefix, parse_id
+from delivery.domain.model import Prefix, parse_id
 from retries.health import Hold
 from tests.integration.api.test_api_deliveries import claim, finish
 
 if TYPE_CHECKING:
     import psycopg
 
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -43,7 +43,7 @@ BEGAN = {Hold.PAUSED, Hold.DISABLED, Hold.BREAKER_OPEN}
 class Owed:
     """A delivery that is due, to an endpoint of its own."""
 
-    tenant: Tenancy
+    tenant: TenantClient
     id: str
     endpoint: dict[str, Any]
     sql: psycopg.Connection
@@ -56,16 +56,16 @@ class Owed:
         """What holds it, where it is read and where it is listed, which is the same."""
         read = (await self.tenant.client.get(f"/v1/deliveries/{self.id}")).json()
         traced = (await self.tenant.client.get(f"/v1/deliveries/{self.id}/trace")).json()["delivery"]
-        (listed,) = await self.tenant.deliveries()
+        (listed,) = await self.tenant.list_deliveries()
         assert read["held"] == listed["held"] == traced["held"]
         return read["held"]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def owed(tenant: Tenancy, sql: psycopg.Connection) -> Owed:
-    endpoint = await tenant.endpoint()
-    await tenant.event()
-    (delivery,) = await tenant.deliveries()
+async def owed(tenant: TenantClient, sql: psycopg.Connection) -> Owed:
+    endpoint = await tenant.create_endpoint()
+    await tenant.send_event()
+    (delivery,) = await tenant.list_deliveries()
     return Owed(tenant, delivery["id"], endpoint, sql)
 
 
@@ -115,13 +115,13 @@ async def test_a_hold_by_a_person_is_told_with_what_they_said(owed: Owed):
     assert datetime.fromisoformat(held["since"]) >= before.replace(microsecond=0)
 
 
-async def test_a_list_looks_at_all_its_endpoints_at_once(tenant: Tenancy, owed: Owed):
-    others = [await tenant.endpoint() for _ in range(3)]
-    await tenant.event()
+async def test_a_list_looks_at_all_its_endpoints_at_once(tenant: TenantClient, owed: Owed):
+    others = [await tenant.create_endpoint() for _ in range(3)]
+    await tenant.send_event()
     held_by = {owed.endpoint["id"]: Hold.PAUSED, others[0]["id"]: Hold.RETRY_AFTER}
     for endpoint, by in held_by.items():
         owed.sql.execute(HOLDS[by].encode(), [parse_id(Prefix.ENDPOINT, endpoint)])
-    listed = await tenant.deliveries()
+    listed = await tenant.list_deliveries()
     assert len(listed) == 5
     for delivery in listed:
         held = delivery["held"]

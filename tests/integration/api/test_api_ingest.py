@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from delivery.bootstrap import build_services as wire
 from delivery.bootstrap import clock
-from delivery.bootstrap import services as wire
-from delivery.errors import Unavailable
-from delivery.ingest import Message
-from delivery.ledger import Ledger
-from delivery.model import Prefix, new_id, show_id
+from delivery.domain.errors import Unavailable
+from delivery.domain.inbound_message import InboundMessage
+from delivery.domain.model import Prefix, format_id, new_id
+from delivery.ledger.db.session import Ledger
 from tests.integration.api.conftest import OPERATOR_KEY
-from tests.support.counting import counted_database
-from tests.support.ledger import until
-from workers.upkeep import Ages, Upkeep
+from tests.support.ledger_builders import wait_until
+from tests.support.wire_counting import count_database_traffic
+from workers.tasks.maintenance import MaintenanceLoop, MaxAges
 
 if TYPE_CHECKING:
     import httpx
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 
     from delivery.bootstrap import Services
     from delivery.config import Settings
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PATH = "/v1/ingest/messages"
 
 
-def message(key: str | None, data: object = 1, **changed: Any) -> Message:
+def message(key: str | None, data: object = 1, **changed: Any) -> InboundMessage:
     """A message as a producer publishes it, with a message-id of its own."""
     body = json.dumps({"type": "order.created", "data": data}).encode()
-    return replace(Message(body, secrets.token_hex(8), key, publisher="shop"), **changed)
+    return replace(InboundMessage(body, secrets.token_hex(8), key, publisher="shop"), **changed)
 
 
 async def set_aside(operator: httpx.AsyncClient) -> list[dict[str, Any]]:
@@ -49,45 +49,45 @@ async def set_aside(operator: httpx.AsyncClient) -> list[dict[str, Any]]:
     return list(answer.json()["items"])
 
 
-async def events(tenant: Tenancy) -> list[dict[str, Any]]:
+async def events(tenant: TenantClient) -> list[dict[str, Any]]:
     listed = await tenant.client.get("/v1/events")
     return list(listed.json()["items"])
 
 
-async def refuse(services: Services, operator: httpx.AsyncClient, one: Message) -> dict[str, Any]:
+async def refuse(services: Services, operator: httpx.AsyncClient, one: InboundMessage) -> dict[str, Any]:
     """Have a message refused; as it is shown then."""
-    assert not await services.ingest.take(one)
+    assert not await services.amqp_intake.handle_message(one)
     return (await set_aside(operator))[0]
 
 
 # ---- what is accepted
-async def test_a_message_is_an_event_with_the_data_as_they_came(services: Services, tenant: Tenancy):
-    await tenant.endpoint()
+async def test_a_message_is_an_event_with_the_data_as_they_came(services: Services, tenant: TenantClient):
+    await tenant.create_endpoint()
     one = message(tenant.key, body=b'{"type": "order.created", "data": {"total": 1.50}}')
-    assert await services.ingest.take(one)
+    assert await services.amqp_intake.handle_message(one)
     (event,) = await events(tenant)
     assert event["deliveries"] == 1
     read = await tenant.client.get(f"/v1/events/{event['id']}")
     assert b'"data":{"total": 1.50}' in read.content
 
 
-async def test_a_message_has_channels_as_a_request_does(services: Services, tenant: Tenancy):
-    endpoint = await tenant.endpoint(channels=["eu"])
+async def test_a_message_has_channels_as_a_request_does(services: Services, tenant: TenantClient):
+    endpoint = await tenant.create_endpoint(channels=["eu"])
     for channels in (b'["eu"]', b'["us"]'):
         body = b'{"type": "order.created", "data": 1, "channels": %b}' % channels
-        assert await services.ingest.take(message(tenant.key, body=body))
-    (delivery,) = await tenant.deliveries()
+        assert await services.amqp_intake.handle_message(message(tenant.key, body=body))
+    (delivery,) = await tenant.list_deliveries()
     assert delivery["endpoint_id"] == endpoint["id"]
     wrong = message(tenant.key, body=b'{"type": "order.created", "data": 1, "channels": ["a b"]}')
-    assert not await services.ingest.take(wrong)
+    assert not await services.amqp_intake.handle_message(wrong)
 
 
 async def test_a_message_that_comes_again_is_the_same_event_here_and_over_http(
-    services: Services, tenant: Tenancy
+    services: Services, tenant: TenantClient
 ):
     one = message(tenant.key)
     for _ in range(3):
-        assert await services.ingest.take(one)
+        assert await services.amqp_intake.handle_message(one)
     again = await tenant.client.post(
         "/v1/events",
         content=one.body,
@@ -98,16 +98,20 @@ async def test_a_message_that_comes_again_is_the_same_event_here_and_over_http(
 
 
 async def test_messages_that_come_together_share_commits(
-    api_database_url: str, settings: Settings, tenant: Tenancy
+    api_database_url: str, settings: Settings, tenant: TenantClient
 ):
-    with counted_database(api_database_url) as counted:
+    with count_database_traffic(api_database_url) as counted:
         wired = wire(settings, Ledger(counted.url, pool_size=4))
         try:
-            await wired.ingest.take(
+            await wired.amqp_intake.handle_message(
                 message(tenant.key)
             )  # the key, and the tenant's endpoints, are known then
             before = len(counted.transactions)
-            assert all(await asyncio.gather(*[wired.ingest.take(message(tenant.key, n)) for n in range(300)]))
+            assert all(
+                await asyncio.gather(
+                    *[wired.amqp_intake.handle_message(message(tenant.key, n)) for n in range(300)]
+                )
+            )
             assert len(counted.transactions) - before < 15
         finally:
             await wired.close()
@@ -136,7 +140,7 @@ FAULTS = {
 async def test_what_cannot_be_accepted_is_set_aside_with_the_reason(
     services: Services,
     operator: httpx.AsyncClient,
-    tenant: Tenancy,
+    tenant: TenantClient,
     changed: dict[str, Any],
     why: str,
 ):
@@ -151,7 +155,7 @@ async def test_what_cannot_be_accepted_is_set_aside_with_the_reason(
 
 
 async def test_a_key_that_may_not_publish_or_has_ended_accepts_nothing(
-    services: Services, operator: httpx.AsyncClient, tenant: Tenancy
+    services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ):
     keys = f"/v1/tenants/{tenant.id}/keys"
     reader = (await operator.post(keys, json={"name": "x", "scopes": ["read"]})).json()
@@ -159,14 +163,14 @@ async def test_a_key_that_may_not_publish_or_has_ended_accepts_nothing(
     assert "scope `publish`" in shown["reason"]
     assert (shown["tenant_id"], shown["key_id"]) == (tenant.id, reader["id"])
     ended = (await operator.post(keys, json={"name": "x"})).json()
-    assert await services.ingest.take(message(ended["key"]))
+    assert await services.amqp_intake.handle_message(message(ended["key"]))
     await operator.delete(f"{keys}/{ended['id']}")
     shown = await refuse(services, operator, message(ended["key"]))
     assert "holds no API key that is known" in shown["reason"]
 
 
 async def test_the_same_message_is_one_row_however_often_it_comes(
-    services: Services, operator: httpx.AsyncClient, tenant: Tenancy
+    services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ):
     one = message(tenant.key, body=b"?", message_id=secrets.token_hex(8))
     first = await refuse(services, operator, one)
@@ -176,8 +180,8 @@ async def test_the_same_message_is_one_row_however_often_it_comes(
     assert (other["id"] == first["id"], other["times"]) == (False, 1)
 
 
-async def test_nothing_that_is_kept_tells_the_key_that_a_message_carried(
-    services: Services, operator: httpx.AsyncClient, tenant: Tenancy, sql: psycopg.Connection
+async def test_dead_letters_do_not_reveal_the_api_key(
+    services: Services, operator: httpx.AsyncClient, tenant: TenantClient, sql: psycopg.Connection
 ):
     await refuse(services, operator, message(tenant.key, body=b"?"))
     await refuse(services, operator, message("wbk_" + "y" * 43))
@@ -187,7 +191,7 @@ async def test_nothing_that_is_kept_tells_the_key_that_a_message_carried(
     assert tenant.key not in repr(message(tenant.key))
 
 
-async def test_what_no_text_can_hold_is_set_aside_all_the_same(
+async def test_undecodable_message_text_is_sanitized_and_dead_lettered(
     services: Services, operator: httpx.AsyncClient
 ):
     odd = "a\0\ud800" + "x" * 600
@@ -196,38 +200,40 @@ async def test_what_no_text_can_hold_is_set_aside_all_the_same(
     assert len(shown["publisher"]) == 500
 
 
-async def test_of_what_cannot_be_kept_the_body_is_set_aside(services: Services, operator: httpx.AsyncClient):
+async def test_unexpected_storage_error_keeps_only_the_message_body(
+    services: Services, operator: httpx.AsyncClient
+):
     shown = await refuse(services, operator, message(None, body=b"odd", publisher=7))
     assert (shown["message_id"], shown["publisher"], shown["size"]) == (None, None, 3)
     assert "unexpected error" in shown["reason"]
 
 
 async def test_a_body_that_was_cut_on_arrival_is_the_same_message(
-    services: Services, operator: httpx.AsyncClient, tenant: Tenancy
+    services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ):
     whole = message(tenant.key, "x" * 2_000_000)
-    cut = whole.cut(262_144)
+    cut = whole.truncate_body(262_144)
     assert (len(cut.body), cut.size) == (1 << 20, whole.size)
     shown = await refuse(services, operator, whole)
     again = await refuse(services, operator, cut)
     assert (again["id"], again["times"], again["size"]) == (shown["id"], 2, whole.size)
     assert again["reason"] == shown["reason"]
-    assert whole.cut(whole.size) is whole
+    assert whole.truncate_body(whole.size) is whole
     small = message(tenant.key, "x" * 300_000)
-    assert small.cut(262_144) is small
+    assert small.truncate_body(262_144) is small
 
 
-async def test_without_a_ledger_nothing_is_decided(settings: Settings, tenant: Tenancy):
+async def test_without_a_ledger_nothing_is_decided(settings: Settings, tenant: TenantClient):
     wired = wire(settings, Ledger("postgresql://waybill@127.0.0.1:9/nowhere"))
     for one in (message(tenant.key), message(None)):
         with pytest.raises(Unavailable):
-            await wired.ingest.take(one)
+            await wired.amqp_intake.handle_message(one)
     await wired.close()
 
 
 # ---- what the operator does
 async def test_a_message_is_accepted_once_its_fault_is_mended_and_once_only(
-    services: Services, operator: httpx.AsyncClient, tenant: Tenancy
+    services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ):
     one = message(None, message_id="m-1")
     shown = await refuse(services, operator, one)
@@ -242,7 +248,7 @@ async def test_a_message_is_accepted_once_its_fault_is_mended_and_once_only(
     assert {a.json()["event_id"] for a in answers if a.status_code == 200} == {event["id"]}
     assert (await operator.get(f"{PATH}/{shown['id']}")).status_code == 404
     # Published again it is the same event still.
-    assert await services.ingest.take(replace(one, key=tenant.key))
+    assert await services.amqp_intake.handle_message(replace(one, api_key=tenant.key))
     assert len(await events(tenant)) == 1
     audited = (await tenant.client.get("/v1/audit", params={"what": "message.*"})).json()["items"]
     assert [(entry["what"], entry["actor"], entry["reason"]) for entry in audited] == [
@@ -252,7 +258,7 @@ async def test_a_message_is_accepted_once_its_fault_is_mended_and_once_only(
 
 
 async def test_one_without_a_message_id_is_one_event_however_often_it_is_tried(
-    services: Services, operator: httpx.AsyncClient, tenant: Tenancy, sql: psycopg.Connection
+    services: Services, operator: httpx.AsyncClient, tenant: TenantClient, sql: psycopg.Connection
 ):
     shown = await refuse(services, operator, message(tenant.key, message_id=None))
     sql.execute("create table kept as select * from refused_messages")
@@ -264,24 +270,24 @@ async def test_one_without_a_message_id_is_one_event_however_often_it_is_tried(
 
 
 async def test_what_is_still_refused_stays_and_says_why(
-    services: Services, operator: httpx.AsyncClient, tenant: Tenancy, neighbour: Tenancy
+    services: Services, operator: httpx.AsyncClient, tenant: TenantClient, neighbour: TenantClient
 ):
     shown = await refuse(services, operator, message(tenant.key, body=b"?"))
     path = f"{PATH}/{shown['id']}"
     for asked in ({}, {"tenant_id": neighbour.id}, {"tenant_id": "ten_1"}, {"idempotency_key": "two words"}):
         assert (await operator.post(f"{path}/retry", json=asked)).status_code == 422
     assert (await operator.get(path)).status_code == 200
-    nobody = show_id(Prefix.TENANT, new_id())
+    nobody = format_id(Prefix.TENANT, new_id())
     unknown = await refuse(services, operator, message(None))
     answer = await operator.post(f"{PATH}/{unknown['id']}/retry", json={"tenant_id": nobody})
     assert answer.status_code == 404
 
 
 async def test_a_conflict_is_settled_under_another_key(
-    services: Services, operator: httpx.AsyncClient, tenant: Tenancy
+    services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ):
     one = message(tenant.key)
-    assert await services.ingest.take(one)
+    assert await services.amqp_intake.handle_message(one)
     shown = await refuse(services, operator, message(tenant.key, "other", message_id=one.message_id))
     assert "used before with another request" in shown["reason"]
     path = f"{PATH}/{shown['id']}/retry"
@@ -290,8 +296,8 @@ async def test_a_conflict_is_settled_under_another_key(
     assert len(await events(tenant)) == 2
 
 
-async def test_of_what_is_much_too_large_the_beginning_is_kept_and_it_cannot_be_tried_again(
-    services: Services, operator: httpx.AsyncClient, tenant: Tenancy
+async def test_oversized_dead_letter_is_truncated_and_cannot_be_retried(
+    services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ):
     shown = await refuse(services, operator, message(tenant.key, "x" * 2_000_000))
     assert shown["size"] > 2_000_000
@@ -302,8 +308,8 @@ async def test_of_what_is_much_too_large_the_beginning_is_kept_and_it_cannot_be_
     assert "Only the beginning" in refused.json()["detail"]
 
 
-async def test_what_is_thrown_away_is_gone_and_told_of(
-    services: Services, operator: httpx.AsyncClient, tenant: Tenancy
+async def test_discarded_dead_letter_is_deleted_and_audited(
+    services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ):
     shown = await refuse(services, operator, message(tenant.key, body=b"?"))
     path = f"{PATH}/{shown['id']}"
@@ -314,14 +320,16 @@ async def test_what_is_thrown_away_is_gone_and_told_of(
     assert entry["sentence"].startswith(f"The message {shown['id']} was thrown away by operator")
 
 
-async def test_a_list_is_read_page_by_page(services: Services, operator: httpx.AsyncClient, tenant: Tenancy):
+async def test_a_list_is_read_page_by_page(
+    services: Services, operator: httpx.AsyncClient, tenant: TenantClient
+):
     made = [(await refuse(services, operator, message(tenant.key, body=b"%d?" % n)))["id"] for n in range(3)]
     page = (await operator.get(PATH, params={"limit": 2})).json()
     rest = (await operator.get(PATH, params={"limit": 1, "cursor": page["next"]})).json()
     assert [one["id"] for one in page["items"] + rest["items"]] == made[::-1]
 
 
-async def test_what_nobody_saw_to_goes_with_its_term_and_what_came_again_stays(
+async def test_dead_letters_expire_by_their_last_arrival(
     services: Services, operator: httpx.AsyncClient, sql: psycopg.Connection
 ):
     old, new = [await refuse(services, operator, message(None)) for _ in range(2)]
@@ -329,12 +337,12 @@ async def test_what_nobody_saw_to_goes_with_its_term_and_what_came_again_stays(
         "update refused_messages set last_at = now() - interval '91 days' where fingerprint = "
         "(select fingerprint from refused_messages order by id desc offset 1 limit 1)"
     )
-    upkeep = Upkeep(services.ledger, Ages(timedelta(days=1), timedelta(days=30)), clock=clock)
+    upkeep = MaintenanceLoop(services.ledger, MaxAges(timedelta(days=1), timedelta(days=30)), clock=clock)
     round_ = asyncio.create_task(upkeep.run())
 
     async def gone() -> bool:
         return (await operator.get(f"{PATH}/{old['id']}")).status_code == 404
 
-    await until(gone)
+    await wait_until(gone)
     round_.cancel()
     assert (await operator.get(f"{PATH}/{new['id']}")).status_code == 200

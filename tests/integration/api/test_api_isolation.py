@@ -10,14 +10,20 @@ import pytest_asyncio
 from fastapi.routing import APIRoute
 
 from delivery.api.app import create_app
-from delivery.bootstrap import services as wire
-from delivery.ledger import Ledger
-from delivery.ledger.tables import metadata
-from delivery.model import Prefix, new_id, parse_id, show_id
-from tests.integration.api.conftest import OPERATOR_KEY, client_of
+from delivery.bootstrap import build_services as wire
+from delivery.domain.model import Prefix, format_id, new_id, parse_id
+from delivery.ledger.db.session import Ledger
+from delivery.ledger.db.tables import metadata
+from tests.integration.api.conftest import OPERATOR_KEY, make_client
 from tests.integration.api.test_api_deliveries import attempt
-from tests.support.counting import counted_database
-from tests.support.prying import COVERED_FIELDS, NOUNS, fields_with_ids, seen, tries
+from tests.support.cross_tenant_probes import (
+    COVERED_FIELDS,
+    ID_PARAMETERS,
+    find_fields_with_ids,
+    iter_probes,
+    normalize_answer,
+)
+from tests.support.wire_counting import count_database_traffic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,9 +33,9 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from delivery.config import Settings
-    from tests.integration.api.conftest import Tenancy
-    from tests.support.counting import CountedDatabase, Transaction
-    from tests.support.prying import Try
+    from tests.integration.api.conftest import TenantClient
+    from tests.support.cross_tenant_probes import Probe
+    from tests.support.wire_counting import CountedDatabase, Transaction
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -37,11 +43,13 @@ OPEN = {"/healthz", "/readyz"}
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def things(operator: httpx.AsyncClient, tenant: Tenancy, sql: psycopg.Connection) -> dict[str, str]:
+async def things(
+    operator: httpx.AsyncClient, tenant: TenantClient, sql: psycopg.Connection
+) -> dict[str, str]:
     """One of everything that belongs to `tenant`."""
-    endpoint = await tenant.endpoint(headers={"X-Token": "theirs"})
-    event = await tenant.event()
-    (delivery,) = await tenant.deliveries()
+    endpoint = await tenant.create_endpoint(headers={"X-Token": "theirs"})
+    event = await tenant.send_event()
+    (delivery,) = await tenant.list_deliveries()
     asked = {"selection": {"status": ["failed"]}, "reason": "so"}
     replay = await tenant.client.post("/v1/replays", json=asked)
     keys = await operator.get(f"/v1/tenants/{tenant.id}/keys")
@@ -60,13 +68,13 @@ async def things(operator: httpx.AsyncClient, tenant: Tenancy, sql: psycopg.Conn
 @pytest.fixture
 def nobodys(things: dict[str, str]) -> dict[str, str]:
     """Ids of the same kinds, made at the same time, that nothing has."""
-    return {name: show_id(Prefix(id_.partition("_")[0]), new_id()) for name, id_ in things.items()}
+    return {name: format_id(Prefix(id_.partition("_")[0]), new_id()) for name, id_ in things.items()}
 
 
 @asynccontextmanager
 async def counted_app(url: str, settings: Settings) -> AsyncIterator[tuple[FastAPI, CountedDatabase]]:
     """The application, and what it asks of the database."""
-    with counted_database(url) as counted:
+    with count_database_traffic(url) as counted:
         wired = wire(settings, Ledger(counted.url, pool_size=2))
         try:
             yield create_app(wired), counted
@@ -82,7 +90,7 @@ def refused_message(sql: psycopg.Connection, tenant_id: str) -> str:
         " values (%s, %s, 'x', 1, 'so', %s, now(), now())",
         [id_, parse_id(Prefix.TENANT, tenant_id), id_.bytes],
     )
-    return show_id(Prefix.MESSAGE, id_)
+    return format_id(Prefix.MESSAGE, id_)
 
 
 def routes(app: FastAPI) -> list[tuple[str, str]]:
@@ -91,50 +99,50 @@ def routes(app: FastAPI) -> list[tuple[str, str]]:
     return [(method.upper(), path) for path, operations in paths.items() for method in operations]
 
 
-def expected(one: Try) -> int | None:
+def expected(one: Probe) -> int | None:
     """How a try must be answered: there is no such thing; whatever else, it must be the same for both."""
-    if "_id}" not in one.path or not one.well_formed:
+    if "_id}" not in one.path or not one.is_well_formed:
         return None
-    if not one.documented:
+    if not one.is_documented:
         return 405
     return 403 if one.path.startswith(("/v1/tenants", "/v1/ingest")) else 404
 
 
-async def test_other_tenants_things_look_like_nothing_in_every_place_that_takes_an_id(
-    app: FastAPI, neighbour: Tenancy, things: dict[str, str], nobodys: dict[str, str]
+async def test_other_tenants_ids_look_nonexistent_on_every_route(
+    app: FastAPI, neighbour: TenantClient, things: dict[str, str], nobodys: dict[str, str]
 ):
     tried = 0
-    for one in tries(app.openapi()):
-        theirs = await one.filled(things).send(neighbour.client)
-        nothing = await one.filled(nobodys).send(neighbour.client)
-        assert seen(theirs) == seen(nothing), one
+    for one in iter_probes(app.openapi()):
+        theirs = await one.fill_ids(things).send(neighbour.client)
+        nothing = await one.fill_ids(nobodys).send(neighbour.client)
+        assert normalize_answer(theirs) == normalize_answer(nothing), one
         assert expected(one) in {None, theirs.status_code}, (one, theirs.text)
         assert theirs.status_code < 500, one
         tried += 1
     assert tried > 250
 
 
-async def test_the_database_is_asked_the_same_about_others_things_as_about_nothing(
+async def test_other_tenants_ids_run_the_same_queries_as_unknown_ids(
     api_database_url: str,
     settings: Settings,
-    neighbour: Tenancy,
+    neighbour: TenantClient,
     things: dict[str, str],
     nobodys: dict[str, str],
 ):
     async with (
         counted_app(api_database_url, settings) as (app, counted),
-        client_of(app, neighbour.key) as client,
+        make_client(app, neighbour.key) as client,
     ):
 
-        async def asked(one: Try) -> list[str]:
+        async def asked(one: Probe) -> list[str]:
             before = len(counted.transactions)
             await one.send(client)
             return statements(counted.transactions[before:])
 
-        for one in tries(app.openapi()):
-            await one.filled(nobodys).send(client)  # every connection that it takes is open now
-        for one in tries(app.openapi()):
-            assert await asked(one.filled(things)) == await asked(one.filled(nobodys)), one
+        for one in iter_probes(app.openapi()):
+            await one.fill_ids(nobodys).send(client)  # every connection that it takes is open now
+        for one in iter_probes(app.openapi()):
+            assert await asked(one.fill_ids(things)) == await asked(one.fill_ids(nobodys)), one
         assert len(counted.transactions) > 150
 
 
@@ -144,17 +152,17 @@ def statements(ended: list[Transaction]) -> list[str]:
     return [one for one in asked if "FROM api_keys" not in one and not one.startswith("DEALLOCATE")]
 
 
-async def test_nothing_of_a_tenant_changes_by_another_ones_tries(
+async def test_cross_tenant_requests_change_nothing(
     app: FastAPI,
-    tenant: Tenancy,
-    neighbour: Tenancy,
+    tenant: TenantClient,
+    neighbour: TenantClient,
     things: dict[str, str],
     sql: psycopg.Connection,
 ):
     before = rows_of(sql, things, besides=neighbour.id)
     assert {row.partition(":")[0] for row in before} >= {"tenants", "endpoints", "events", "deliveries"}
-    for one in tries(app.openapi()):
-        await one.filled(things).send(neighbour.client)
+    for one in iter_probes(app.openapi()):
+        await one.fill_ids(things).send(neighbour.client)
     assert rows_of(sql, things, besides=neighbour.id) == before
     assert (await tenant.client.get("/v1/endpoints")).status_code == 200
 
@@ -176,57 +184,61 @@ async def test_every_place_that_takes_an_id_is_tried(app: FastAPI):
     document = app.openapi()
     named = {name for path in document["paths"] for name in path.split("/") if name.startswith("{")}
     # A type's name is no id: the catalogue is the same for everybody.
-    assert named - {"{event_type}"} == {f"{{{name}}}" for name in NOUNS.values()}
-    assert fields_with_ids(document) == COVERED_FIELDS
+    assert named - {"{event_type}"} == {f"{{{name}}}" for name in ID_PARAMETERS.values()}
+    assert find_fields_with_ids(document) == COVERED_FIELDS
 
 
-async def test_an_idempotency_key_of_another_tenant_is_free(tenant: Tenancy, neighbour: Tenancy):
-    await tenant.event("order.created", **{"Idempotency-Key": "the-same"})
+async def test_an_idempotency_key_of_another_tenant_is_free(tenant: TenantClient, neighbour: TenantClient):
+    await tenant.send_event("order.created", **{"Idempotency-Key": "the-same"})
     theirs = await neighbour.client.post(
         "/v1/events", json={"type": "order.paid", "data": 1}, headers={"Idempotency-Key": "the-same"}
     )
     assert (theirs.status_code, theirs.json()["type"]) == (202, "order.paid")
 
 
-async def test_a_cursor_of_another_tenant_is_no_cursor(tenant: Tenancy, neighbour: Tenancy):
-    await tenant.event()
-    await tenant.event()
+async def test_a_cursor_of_another_tenant_is_no_cursor(tenant: TenantClient, neighbour: TenantClient):
+    await tenant.send_event()
+    await tenant.send_event()
     cursor = (await tenant.client.get("/v1/events?limit=1")).json()["next"]
     theirs = await neighbour.client.get("/v1/events", params={"limit": 1, "cursor": cursor})
     nothing = await neighbour.client.get("/v1/events", params={"limit": 1, "cursor": "A" * 40})
-    assert seen(theirs) == seen(nothing)
+    assert normalize_answer(theirs) == normalize_answer(nothing)
     assert theirs.status_code == 422
 
 
-async def test_lists_hold_only_the_tenants_own(tenant: Tenancy, neighbour: Tenancy, things: dict[str, str]):
-    await neighbour.endpoint()
-    await neighbour.event()
+async def test_lists_hold_only_the_tenants_own(
+    tenant: TenantClient, neighbour: TenantClient, things: dict[str, str]
+):
+    await neighbour.create_endpoint()
+    await neighbour.send_event()
     for path in ("/v1/endpoints", "/v1/events", "/v1/deliveries"):
         listed = await neighbour.client.get(path)
         assert len(listed.json()["items"]) == 1
         assert not [id_ for id_ in things.values() if id_ in listed.text]
     for name, value in (("endpoint", things["endpoint_id"]), ("event", things["event_id"])):
-        assert await neighbour.deliveries(**{name: value}) == []
-        assert len(await tenant.deliveries(**{name: value})) == 1
+        assert await neighbour.list_deliveries(**{name: value}) == []
+        assert len(await tenant.list_deliveries(**{name: value})) == 1
 
 
-async def test_an_event_reaches_its_own_tenants_endpoints_alone(tenant: Tenancy, neighbour: Tenancy):
-    await tenant.endpoint()
-    assert (await neighbour.event())["deliveries"] == 0
+async def test_an_event_reaches_its_own_tenants_endpoints_alone(
+    tenant: TenantClient, neighbour: TenantClient
+):
+    await tenant.create_endpoint()
+    assert (await neighbour.send_event())["deliveries"] == 0
 
 
 async def test_the_operator_sees_a_tenants_things_only_through_that_tenant(
-    app: FastAPI, tenant: Tenancy, neighbour: Tenancy, things: dict[str, str]
+    app: FastAPI, tenant: TenantClient, neighbour: TenantClient, things: dict[str, str]
 ):
     path = f"/v1/deliveries/{things['delivery_id']}"
-    async with client_of(app, OPERATOR_KEY, **{"Waybill-Tenant": tenant.id}) as right:
+    async with make_client(app, OPERATOR_KEY, **{"Waybill-Tenant": tenant.id}) as right:
         assert (await right.get(path)).status_code == 200
-    async with client_of(app, OPERATOR_KEY, **{"Waybill-Tenant": neighbour.id}) as wrong:
+    async with make_client(app, OPERATOR_KEY, **{"Waybill-Tenant": neighbour.id}) as wrong:
         assert (await wrong.get(path)).status_code == 404
 
 
 async def test_every_route_but_health_needs_a_key(app: FastAPI, things: dict[str, str]):
-    async with client_of(app, None) as nobody:
+    async with make_client(app, None) as nobody:
         for method, path in routes(app):
             answer = await nobody.request(method, path.format(**things, event_type="order.created"))
             assert (answer.status_code == 401) is (path not in OPEN), (method, path, answer.text)
@@ -239,10 +251,10 @@ async def test_every_route_is_in_the_document(app: FastAPI):
 
 
 async def test_a_sealed_secret_moved_to_another_tenant_does_not_open(
-    tenant: Tenancy, neighbour: Tenancy, sql: psycopg.Connection
+    tenant: TenantClient, neighbour: TenantClient, sql: psycopg.Connection
 ):
-    mine = await tenant.endpoint(headers={"X-Token": "mine"})
-    theirs = await neighbour.endpoint()
+    mine = await tenant.create_endpoint(headers={"X-Token": "mine"})
+    theirs = await neighbour.create_endpoint()
     sql.execute(
         "update endpoints set header_names = source.header_names, sealed_headers = source.sealed_headers"
         " from endpoints source where source.id = %s and endpoints.id = %s",

@@ -9,21 +9,22 @@ from uuid import UUID
 
 import pytest
 
-from delivery.errors import NotAuthenticated
-from delivery.keys import Keys, KeyTerms
-from delivery.model import Actor, KeyId, Prefix, TenantId, parse_id
+from delivery.domain.errors import NotAuthenticated
+from delivery.domain.model import Actor, KeyId, Prefix, TenantId, parse_id
+from delivery.services.api_keys.service import ApiKeyService
+from delivery.services.api_keys.validation import ApiKeyConfig
 
 if TYPE_CHECKING:
     import httpx
     import psycopg
 
     from delivery.bootstrap import Services
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_a_key_is_told_once(operator: httpx.AsyncClient, tenant: Tenancy):
+async def test_a_key_is_told_once(operator: httpx.AsyncClient, tenant: TenantClient):
     made = await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "second"})
     assert made.status_code == 201
     key = made.json()["key"]
@@ -35,14 +36,14 @@ async def test_a_key_is_told_once(operator: httpx.AsyncClient, tenant: Tenancy):
     assert key.startswith(listed.json()["items"][0]["hint"].rstrip("…"))
 
 
-async def test_only_a_hash_of_a_key_is_stored(tenant: Tenancy, sql: psycopg.Connection):
+async def test_only_a_hash_of_a_key_is_stored(tenant: TenantClient, sql: psycopg.Connection):
     rows = sql.execute("select k::text from api_keys k").fetchall()
     assert rows
     assert not [row for row in rows if tenant.key in row[0] or tenant.key.encode().hex() in row[0]]
 
 
 async def test_a_revoked_key_is_refused_at_once_where_it_was_revoked(
-    operator: httpx.AsyncClient, tenant: Tenancy
+    operator: httpx.AsyncClient, tenant: TenantClient
 ):
     assert (await tenant.client.get("/v1/endpoints")).status_code == 200
     (key,) = (await operator.get(f"/v1/tenants/{tenant.id}/keys")).json()["items"]
@@ -56,13 +57,15 @@ async def test_a_revoked_key_is_refused_at_once_where_it_was_revoked(
 
 
 async def test_a_revoked_key_is_refused_in_other_processes_within_five_seconds(
-    services: Services, tenant: Tenancy
+    services: Services, tenant: TenantClient
 ):
     now = datetime.now(UTC)
-    elsewhere = Keys(services.ledger, KeyTerms(), clock=lambda: now, random_bytes=lambda n: b"x" * n)
+    elsewhere = ApiKeyService(
+        services.ledger, ApiKeyConfig(), clock=lambda: now, random_bytes=lambda n: b"x" * n
+    )
     key = await elsewhere.authenticate(tenant.key)
     assert key is not None
-    await services.keys.revoke(key.tenant_id, key.id, actor=Actor("operator"))
+    await services.api_keys.revoke(key.tenant_id, key.id, actor=Actor("operator"))
     assert await elsewhere.authenticate(tenant.key) == key
     now += timedelta(seconds=5)
     with pytest.raises(NotAuthenticated):
@@ -70,7 +73,7 @@ async def test_a_revoked_key_is_refused_in_other_processes_within_five_seconds(
 
 
 async def test_another_tenants_key_cannot_be_revoked_through_the_wrong_tenant(
-    operator: httpx.AsyncClient, tenant: Tenancy, neighbour: Tenancy
+    operator: httpx.AsyncClient, tenant: TenantClient, neighbour: TenantClient
 ):
     (key,) = (await operator.get(f"/v1/tenants/{tenant.id}/keys")).json()["items"]
     refused = await operator.delete(f"/v1/tenants/{neighbour.id}/keys/{key['id']}")
@@ -103,7 +106,7 @@ async def test_an_unknown_key_is_refused_with_one_answer_for_all(
         assert refused.headers["www-authenticate"].startswith("Bearer")
 
 
-async def test_a_tenants_key_may_not_touch_tenants(tenant: Tenancy):
+async def test_a_tenants_key_may_not_touch_tenants(tenant: TenantClient):
     paths = [("POST", "/v1/tenants"), ("GET", "/v1/tenants"), ("GET", f"/v1/tenants/{tenant.id}")]
     paths += [("POST", f"/v1/tenants/{tenant.id}/keys"), ("GET", f"/v1/tenants/{tenant.id}/keys")]
     for method, path in paths:
@@ -113,7 +116,7 @@ async def test_a_tenants_key_may_not_touch_tenants(tenant: Tenancy):
         assert refused.json()["type"] == "/problems/not-allowed"
 
 
-async def test_the_operator_acts_for_the_tenant_it_names(operator: httpx.AsyncClient, tenant: Tenancy):
+async def test_the_operator_acts_for_the_tenant_it_names(operator: httpx.AsyncClient, tenant: TenantClient):
     named = {"Waybill-Tenant": tenant.id}
     made = await operator.post("/v1/endpoints", json={"url": "https://a.example/"}, headers=named)
     assert made.status_code == 201
@@ -137,7 +140,7 @@ async def test_the_operator_must_name_a_tenant_that_exists(
     assert (await operator.request(method, path, json=body, headers=unknown)).status_code == 404
 
 
-async def test_a_tenants_key_cannot_act_for_another_tenant(tenant: Tenancy, neighbour: Tenancy):
+async def test_a_tenants_key_cannot_act_for_another_tenant(tenant: TenantClient, neighbour: TenantClient):
     known = await tenant.client.get("/v1/endpoints", headers={"Waybill-Tenant": neighbour.id})
     unknown_id = "ten_01kasw8qbefy09m6sc7n75yr3h"
     unknown = await tenant.client.get("/v1/endpoints", headers={"Waybill-Tenant": unknown_id})
@@ -182,17 +185,17 @@ async def test_tenants_are_listed_newest_first_page_by_page(operator: httpx.Asyn
 
 
 async def test_bad_keys_do_not_fill_memory(services: Services):
-    fresh = Keys(
-        services.ledger, KeyTerms(), clock=lambda: datetime.now(UTC), random_bytes=lambda n: b"x" * n
+    fresh = ApiKeyService(
+        services.ledger, ApiKeyConfig(), clock=lambda: datetime.now(UTC), random_bytes=lambda n: b"x" * n
     )
     for n in range(10):
         with pytest.raises(NotAuthenticated):
             await fresh.authenticate(f"wbk_{n:043d}")
-    assert not fresh._known._kept  # noqa: SLF001  what is kept is the fact
+    assert not fresh._cache._cached  # noqa: SLF001  what is kept is the fact
 
 
-async def test_a_key_names_its_tenant(services: Services, tenant: Tenancy):
-    key = await services.keys.authenticate(tenant.key)
+async def test_a_key_names_its_tenant(services: Services, tenant: TenantClient):
+    key = await services.api_keys.authenticate(tenant.key)
     assert key is not None
     assert key.tenant_id == TenantId(parse_id(Prefix.TENANT, tenant.id))
     assert isinstance(key.id, UUID)

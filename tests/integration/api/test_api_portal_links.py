@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from delivery.api.app import create_app
+from delivery.bootstrap import build_services as wire
 from delivery.bootstrap import clock
-from delivery.bootstrap import services as wire
-from delivery.errors import NotAuthenticated
-from delivery.model import Actor, Prefix, parse_id
-from delivery.people import Role
-from tests.integration.api.conftest import client_of
+from delivery.domain.accounts import Role
+from delivery.domain.errors import NotAuthenticated
+from delivery.domain.model import Actor, Prefix, parse_id
+from tests.integration.api.conftest import make_client
 
 if TYPE_CHECKING:
     import httpx
 
     from delivery.bootstrap import Services
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -37,59 +37,61 @@ def token_of(link: dict[str, Any]) -> str:
 
 
 async def test_a_link_lets_its_holder_in_to_the_tenant_that_made_it(
-    services: Services, tenant: Tenancy
+    services: Services, tenant: TenantClient
 ) -> None:
     link = await made(tenant.client, role="support", label="Joe of Acme")
-    _, visitor = await services.people.open_link(token_of(link), address=None)
+    _, visitor = await services.accounts.open_link(token_of(link), address=None)
     assert visitor.tenant_id == parse_id(Prefix.TENANT, tenant.id)
     assert (visitor.role, visitor.name) == (Role.SUPPORT, "Joe of Acme")
 
 
-async def test_without_wishes_it_is_a_viewers_and_works_for_an_hour(tenant: Tenancy) -> None:
+async def test_portal_link_defaults_to_viewer_for_one_hour(tenant: TenantClient) -> None:
     link = await made(tenant.client)
     assert link["role"] == "viewer"
     left = datetime.fromisoformat(link["expires_at"]) - clock()
     assert timedelta(minutes=59) < left <= timedelta(hours=1)
 
 
-async def test_it_works_for_as_long_as_was_asked_for(tenant: Tenancy) -> None:
+async def test_it_works_for_as_long_as_was_asked_for(tenant: TenantClient) -> None:
     link = await made(tenant.client, expires_in_seconds=86_400)
     assert datetime.fromisoformat(link["expires_at"]) - clock() > timedelta(hours=23)
 
 
-async def test_its_address_is_the_one_that_the_request_came_to(tenant: Tenancy) -> None:
+async def test_its_address_is_the_one_that_the_request_came_to(tenant: TenantClient) -> None:
     assert (await made(tenant.client))["url"].startswith("http://waybill/console/portal/wbl_")
 
 
-async def test_its_address_is_the_public_one_where_that_is_set(services: Services, tenant: Tenancy) -> None:
+async def test_its_address_is_the_public_one_where_that_is_set(
+    services: Services, tenant: TenantClient
+) -> None:
     public = services.settings.model_copy(update={"public_url": "https://hooks.example/waybill"})
-    async with client_of(create_app(wire(public, services.ledger)), tenant.key) as client:
+    async with make_client(create_app(wire(public, services.ledger)), tenant.key) as client:
         link = await made(client)
     assert link["url"].startswith("https://hooks.example/waybill/console/portal/wbl_")
 
 
-async def test_a_link_is_told_once_and_kept_in_no_cache(tenant: Tenancy) -> None:
+async def test_a_link_is_told_once_and_kept_in_no_cache(tenant: TenantClient) -> None:
     answer = await tenant.client.post(PATH, json={})
     assert answer.headers["cache-control"] == "no-store"
     told = await tenant.client.get("/v1/audit")
     assert token_of(answer.json()) not in told.text
 
 
-async def test_with_the_key_that_made_it_a_link_ends(
-    services: Services, operator: httpx.AsyncClient, tenant: Tenancy
+async def test_revoking_its_key_ends_a_portal_link(
+    services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ) -> None:
     link = await made(tenant.client)
     (key,) = (await operator.get(f"/v1/tenants/{tenant.id}/keys")).json()["items"]
     await operator.delete(f"/v1/tenants/{tenant.id}/keys/{key['id']}")
     with pytest.raises(NotAuthenticated):
-        await services.people.open_link(token_of(link), address=None)
+        await services.accounts.open_link(token_of(link), address=None)
 
 
 async def test_the_operator_makes_links_for_the_tenant_it_names(
-    services: Services, operator: httpx.AsyncClient, tenant: Tenancy
+    services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ) -> None:
     answer = await operator.post(PATH, json={}, headers={"Waybill-Tenant": tenant.id})
-    _, visitor = await services.people.open_link(token_of(answer.json()), address=None)
+    _, visitor = await services.accounts.open_link(token_of(answer.json()), address=None)
     assert visitor.actor.name == "portal:operator"
     assert visitor.tenant_id == parse_id(Prefix.TENANT, tenant.id)
 
@@ -114,13 +116,15 @@ async def test_the_operator_makes_links_for_the_tenant_it_names(
         ("tenant_id", "ten_01kasw8qbefy09m6sc7n75yr3h"),
     ],
 )
-async def test_what_makes_no_sense_is_named(tenant: Tenancy, field: str, value: object) -> None:
+async def test_what_makes_no_sense_is_named(tenant: TenantClient, field: str, value: object) -> None:
     refused = await tenant.post(PATH, {field: value})
     assert refused.status_code == 422
     assert [fault["field"] for fault in refused.json()["errors"]] == [field]
 
 
-async def test_a_link_is_in_its_tenants_audit_and_in_no_others(tenant: Tenancy, neighbour: Tenancy) -> None:
+async def test_a_link_is_in_its_tenants_audit_and_in_no_others(
+    tenant: TenantClient, neighbour: TenantClient
+) -> None:
     await made(tenant.client, label="Joe")
     (entry,) = (await tenant.client.get("/v1/audit", params={"what": "portal_link.*"})).json()["items"]
     assert (entry["what"], entry["details"]["label"]) == ("portal_link.created", "Joe")
@@ -130,9 +134,9 @@ async def test_a_link_is_in_its_tenants_audit_and_in_no_others(tenant: Tenancy, 
 
 
 async def test_accounts_are_in_the_operators_audit_and_in_no_tenants(
-    services: Services, operator: httpx.AsyncClient, tenant: Tenancy
+    services: Services, operator: httpx.AsyncClient, tenant: TenantClient
 ) -> None:
-    person = await services.people.create(
+    person = await services.accounts.create(
         f"{tenant.id}@example.com", "Jane", Role.VIEWER, None, actor=Actor("cli:ada")
     )
     wanted = {"what": "person.created"}

@@ -8,9 +8,9 @@ import pytest
 import pytest_asyncio
 
 from delivery.api.app import create_app
-from delivery.bootstrap import services as wire
-from delivery.keys.guesses import PACE
-from tests.integration.api.conftest import OPERATOR_KEY, client_of
+from delivery.bootstrap import build_services as wire
+from delivery.services.api_keys.brute_force import FAILURE_RATE
+from tests.integration.api.conftest import OPERATOR_KEY, make_client
 
 if TYPE_CHECKING:
     import httpx
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from delivery.bootstrap import Services
     from delivery.config import Settings
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -34,10 +34,10 @@ async def limited(settings: Settings, services: Services) -> FastAPI:
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/v1/events"), ("GET", "/v1/endpoints")])
 async def test_whoever_asks_too_often_is_told_to_wait_on_either_way(
-    limited: FastAPI, tenant: Tenancy, method: str, path: str
+    limited: FastAPI, tenant: TenantClient, method: str, path: str
 ):
     body = EVENT if method == "POST" else None
-    async with client_of(limited, tenant.key) as client:
+    async with make_client(limited, tenant.key) as client:
         first = await client.request(method, path, json=body)
         second = await client.request(method, path, json=body)
     assert first.is_success
@@ -50,33 +50,33 @@ async def test_whoever_asks_too_often_is_told_to_wait_on_either_way(
 
 
 async def test_a_key_with_a_limit_of_its_own_hears_of_it(
-    app: FastAPI, operator: httpx.AsyncClient, tenant: Tenancy
+    app: FastAPI, operator: httpx.AsyncClient, tenant: TenantClient
 ):
     made = await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "x", "requests_per_second": 50})
-    async with client_of(app, made.json()["key"]) as client:
+    async with make_client(app, made.json()["key"]) as client:
         answer = await client.post("/v1/events", json=EVENT)
     assert answer.headers["ratelimit"].startswith('"key";r=49;')
 
 
-async def test_without_a_limit_nothing_is_said_of_one(tenant: Tenancy):
+async def test_without_a_limit_nothing_is_said_of_one(tenant: TenantClient):
     answer = await tenant.client.get("/v1/endpoints")
     assert not [name for name in answer.headers if name.startswith("ratelimit")]
 
 
 async def test_the_operator_has_no_limit(limited: FastAPI):
-    async with client_of(limited, OPERATOR_KEY) as operator:
+    async with make_client(limited, OPERATOR_KEY) as operator:
         for _ in range(3):
             assert (await operator.get("/v1/tenants")).status_code == 200
 
 
-async def test_wrong_keys_from_one_address_are_looked_at_no_more(limited: FastAPI):
-    async with client_of(limited, None) as client:
+async def test_too_many_wrong_keys_block_an_address(limited: FastAPI):
+    async with make_client(limited, None) as client:
         answers = []
-        for number in range(int(PACE.burst) + 40):
+        for number in range(int(FAILURE_RATE.burst) + 40):
             key = f"Bearer wbk_{number:043d}"
             answers.append(await client.post("/v1/events", json=EVENT, headers={"Authorization": key}))
     statuses = [answer.status_code for answer in answers]
-    assert statuses[: int(PACE.burst)] == [401] * int(PACE.burst)
+    assert statuses[: int(FAILURE_RATE.burst)] == [401] * int(FAILURE_RATE.burst)
     assert 429 in statuses
     waiting: Any = next(answer for answer in answers if answer.status_code == 429)
     assert int(waiting.headers["retry-after"]) >= 1

@@ -10,12 +10,12 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from delivery.api.app import create_app
-from delivery.api.heads import BoundedHeads
-from delivery.bootstrap import services as wire
-from delivery.ledger import Ledger
-from delivery.model import Prefix, show_id
-from tests.integration.api.conftest import OPERATOR_KEY, client_of
-from tests.support.ledger import new_tenant
+from delivery.api.http.request_limits import BoundedHeadProtocol
+from delivery.bootstrap import build_services as wire
+from delivery.domain.model import Prefix, format_id
+from delivery.ledger.db.session import Ledger
+from tests.integration.api.conftest import OPERATOR_KEY, make_client
+from tests.support.ledger_builders import create_tenant
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -38,7 +38,7 @@ async def test_a_process_that_lives_and_is_ready_says_so(stranger: httpx.AsyncCl
 
 async def test_without_a_ledger_a_process_lives_and_is_not_ready(settings: Settings):
     ledger = Ledger(NOWHERE)
-    async with client_of(create_app(wire(settings, ledger)), OPERATOR_KEY) as client:
+    async with make_client(create_app(wire(settings, ledger)), OPERATOR_KEY) as client:
         assert (await client.get("/healthz")).status_code == 200
         for method, path in (("GET", "/readyz"), ("GET", "/v1/tenants"), ("POST", "/v1/tenants")):
             refused = await client.request(method, path, json={"name": "x"} if method == "POST" else None)
@@ -53,7 +53,7 @@ async def test_without_a_ledger_a_process_lives_and_is_not_ready(settings: Setti
 async def test_an_event_that_cannot_be_committed_is_not_accepted(settings: Settings):
     ledger = Ledger(NOWHERE)
     named = {"Waybill-Tenant": "ten_01kasw8qbefy09m6sc7n75yr3h"}
-    async with client_of(create_app(wire(settings, ledger)), OPERATOR_KEY, **named) as client:
+    async with make_client(create_app(wire(settings, ledger)), OPERATOR_KEY, **named) as client:
         refused = await client.post("/v1/events", json={"type": "a", "data": 1})
         assert refused.status_code == 503
     await ledger.close()
@@ -61,27 +61,27 @@ async def test_an_event_that_cannot_be_committed_is_not_accepted(settings: Setti
 
 async def test_a_ledger_without_schema_is_not_ready(settings: Settings, empty_database_url: str):
     ledger = Ledger(empty_database_url)
-    async with client_of(create_app(wire(settings, ledger)), None) as client:
+    async with make_client(create_app(wire(settings, ledger)), None) as client:
         assert (await client.get("/readyz")).status_code == 503
     await ledger.close()
 
 
 async def test_a_ledger_without_todays_partitions_is_not_ready(settings: Settings, database_url: str):
     ledger = Ledger(database_url)
-    async with client_of(create_app(wire(settings, ledger)), None) as client:
+    async with make_client(create_app(wire(settings, ledger)), None) as client:
         assert (await client.get("/readyz")).status_code == 503
     await ledger.close()
 
 
 @pytest.mark.parametrize("made", ["empty_database_url", "database_url"], ids=["schema", "partitions"])
-async def test_without_schema_or_partitions_nothing_is_accepted_and_the_log_says_what_to_do(
+async def test_missing_schema_or_partitions_reject_events_and_log_the_fix(
     settings: Settings, request: pytest.FixtureRequest, logged: list[MutableMapping[str, Any]], made: str
 ):
     ledger = Ledger(request.getfixturevalue(made))
     named = {"Waybill-Tenant": "ten_01kasw8qbefy09m6sc7n75yr3h"}
-    async with client_of(create_app(wire(settings, ledger)), OPERATOR_KEY, **named) as client:
+    async with make_client(create_app(wire(settings, ledger)), OPERATOR_KEY, **named) as client:
         if made == "database_url":
-            client.headers["Waybill-Tenant"] = show_id(Prefix.TENANT, await new_tenant(ledger))
+            client.headers["Waybill-Tenant"] = format_id(Prefix.TENANT, await create_tenant(ledger))
         refused = await client.post("/v1/events", json={"type": "a", "data": 1})
     assert refused.status_code == 503
     (line,) = [line for line in logged if line["event"] == "request.unavailable"]
@@ -100,11 +100,15 @@ async def test_without_schema_or_partitions_nothing_is_accepted_and_the_log_says
     ],
     ids=["a long header", "many headers", "a header within bounds", "requests one after another", "TLS"],
 )
-async def test_a_head_is_bounded_and_what_is_not_http_is_a_problem(app: FastAPI, sent: bytes, status: int):
-    config = uvicorn.Config(app, http=BoundedHeads, log_config=None, log_level="critical", lifespan="off")
+async def test_oversized_or_malformed_request_head_gets_a_problem_response(
+    app: FastAPI, sent: bytes, status: int
+):
+    config = uvicorn.Config(
+        app, http=BoundedHeadProtocol, log_config=None, log_level="critical", lifespan="off"
+    )
     config.load()
     serving = await asyncio.get_running_loop().create_server(
-        lambda: BoundedHeads(config, ServerState(), {}), "127.0.0.1", 0
+        lambda: BoundedHeadProtocol(config, ServerState(), {}), "127.0.0.1", 0
     )
     async with serving:
         reader, writer = await asyncio.open_connection(*serving.sockets[0].getsockname())
@@ -152,7 +156,7 @@ async def test_an_unforeseen_error_is_logged_under_the_id_that_is_answered(
 ):
     app = create_app(services)
     app.state.services = None
-    async with client_of(app, None) as client:
+    async with make_client(app, None) as client:
         failed = await client.get("/v1/tenants", headers={"Authorization": "Bearer x"})
     assert failed.status_code == 500
     assert failed.json()["request_id"] == failed.headers["x-request-id"]

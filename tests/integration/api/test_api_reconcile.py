@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from delivery.ledger import Ledger
-from delivery.model import EndpointId, Prefix, parse_id
-from tests.support import ledger as on
+from delivery.domain.model import EndpointId, Prefix, parse_id
+from delivery.ledger.db.session import Ledger
+from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import httpx
     import psycopg
 
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -30,16 +30,16 @@ async def ledger(api_database_url: str) -> AsyncIterator[Ledger]:
     await opened.close()
 
 
-async def endpoint_of(tenant: Tenancy) -> str:
-    return str((await tenant.endpoint(in_flight_max=100))["id"])
+async def endpoint_of(tenant: TenantClient) -> str:
+    return str((await tenant.create_endpoint(in_flight_max=100))["id"])
 
 
 async def sent(ledger: Ledger, endpoint: str) -> None:
     """Have all that is due for an endpoint delivered."""
     id_ = EndpointId(parse_id(Prefix.ENDPOINT, endpoint))
-    await on.change(ledger, "update endpoint_health set limit_now = 100 where endpoint_id = :id", id=id_)
-    claim_id, works = await on.claim_and_start(ledger, id_)
-    await on.record(ledger, *[on.success(work, claim_id) for work in works])
+    await build.execute(ledger, "update endpoint_health set limit_now = 100 where endpoint_id = :id", id=id_)
+    claim_id, works = await build.claim_and_start(ledger, id_)
+    await build.record_results(ledger, *[build.make_success(work, claim_id) for work in works])
 
 
 async def page(client: httpx.AsyncClient, endpoint: str, **asked: Any) -> dict[str, Any]:
@@ -48,9 +48,11 @@ async def page(client: httpx.AsyncClient, endpoint: str, **asked: Any) -> dict[s
     return dict(answer.json())
 
 
-async def test_what_was_sent_is_told_in_order_with_what_came_of_it(tenant: Tenancy, ledger: Ledger) -> None:
+async def test_what_was_sent_is_told_in_order_with_what_came_of_it(
+    tenant: TenantClient, ledger: Ledger
+) -> None:
     endpoint = await endpoint_of(tenant)
-    events = [await tenant.event(f"order.{name}") for name in ("created", "paid", "shipped")]
+    events = [await tenant.send_event(f"order.{name}") for name in ("created", "paid", "shipped")]
     assert await page(tenant.client, endpoint) == {"items": [], "next": None, "earliest": None, "latest": 0}
     await sent(ledger, endpoint)
     told = await page(tenant.client, endpoint)
@@ -64,14 +66,14 @@ async def test_what_was_sent_is_told_in_order_with_what_came_of_it(tenant: Tenan
     }
     assert (first["event_type"], first["status"], first["attempts"]) == ("order.created", "succeeded", 1)
     assert first["finished_at"] is not None
-    (of_first,) = await tenant.deliveries(event=events[0]["id"])
+    (of_first,) = await tenant.list_deliveries(event=events[0]["id"])
     assert (of_first["id"], of_first["sequence"]) == (first["delivery_id"], 1)
 
 
-async def test_pages_go_on_after_the_last_number_and_end(tenant: Tenancy, ledger: Ledger) -> None:
+async def test_pages_go_on_after_the_last_number_and_end(tenant: TenantClient, ledger: Ledger) -> None:
     endpoint = await endpoint_of(tenant)
     for _ in range(5):
-        await tenant.event()
+        await tenant.send_event()
     await sent(ledger, endpoint)
     seen: list[int] = []
     after: int | None = 0
@@ -85,34 +87,34 @@ async def test_pages_go_on_after_the_last_number_and_end(tenant: Tenancy, ledger
     assert (await page(tenant.client, endpoint, after=2**63 - 1))["items"] == []
 
 
-async def test_what_a_worker_has_just_now_is_told_as_in_flight(tenant: Tenancy, ledger: Ledger) -> None:
+async def test_what_a_worker_has_just_now_is_told_as_in_flight(tenant: TenantClient, ledger: Ledger) -> None:
     endpoint = await endpoint_of(tenant)
-    await tenant.event()
-    await on.claim_and_start(ledger, EndpointId(parse_id(Prefix.ENDPOINT, endpoint)))
+    await tenant.send_event()
+    await build.claim_and_start(ledger, EndpointId(parse_id(Prefix.ENDPOINT, endpoint)))
     (one,) = (await page(tenant.client, endpoint))["items"]
     assert (one["status"], one["attempts"], one["finished_at"]) == ("in_flight", 0, None)
 
 
-async def test_a_replay_keeps_its_number(tenant: Tenancy, ledger: Ledger) -> None:
+async def test_a_replay_keeps_its_number(tenant: TenantClient, ledger: Ledger) -> None:
     endpoint = await endpoint_of(tenant)
-    await tenant.event()
+    await tenant.send_event()
     await sent(ledger, endpoint)
     ((one,), _) = [(await page(tenant.client, endpoint))[name] for name in ("items", "latest")]
     replayed = await tenant.client.post(f"/v1/deliveries/{one['delivery_id']}/replay")
     assert replayed.json()["sequence"] == 1
-    await tenant.event()
+    await tenant.send_event()
     await sent(ledger, endpoint)
     told = await page(tenant.client, endpoint)
     assert [(one["sequence"], one["attempts"]) for one in told["items"]] == [(1, 2), (2, 1)]
     assert told["latest"] == 2
 
 
-async def test_what_is_no_longer_kept_is_told_by_the_earliest(
-    tenant: Tenancy, ledger: Ledger, sql: psycopg.Connection
+async def test_reconciliation_reports_the_earliest_kept_sequence(
+    tenant: TenantClient, ledger: Ledger, sql: psycopg.Connection
 ) -> None:
     endpoint = await endpoint_of(tenant)
     for _ in range(4):
-        await tenant.event()
+        await tenant.send_event()
     await sent(ledger, endpoint)
     items = (await page(tenant.client, endpoint))["items"]
     for one in items[:2]:
@@ -127,16 +129,16 @@ async def test_what_is_no_longer_kept_is_told_by_the_earliest(
     assert [one["sequence"] for one in (await page(tenant.client, endpoint, after=3))["items"]] == [4]
 
 
-async def test_each_endpoint_counts_for_itself(tenant: Tenancy, ledger: Ledger) -> None:
+async def test_each_endpoint_counts_for_itself(tenant: TenantClient, ledger: Ledger) -> None:
     one, other = await endpoint_of(tenant), await endpoint_of(tenant)
-    await tenant.event()
+    await tenant.send_event()
     for endpoint in (one, other):
         await sent(ledger, endpoint)
         assert [item["sequence"] for item in (await page(tenant.client, endpoint))["items"]] == [1]
 
 
 async def test_a_deleted_endpoint_and_one_of_another_tenant_are_not_there(
-    tenant: Tenancy, neighbour: Tenancy
+    tenant: TenantClient, neighbour: TenantClient
 ) -> None:
     endpoint = await endpoint_of(tenant)
     path = f"/v1/endpoints/{endpoint}/events"
@@ -154,7 +156,7 @@ async def test_a_deleted_endpoint_and_one_of_another_tenant_are_not_there(
         ("nonsense", "1"),
     ],
 )
-async def test_nonsense_is_refused_by_name(tenant: Tenancy, name: str, value: str) -> None:
+async def test_nonsense_is_refused_by_name(tenant: TenantClient, name: str, value: str) -> None:
     endpoint = await endpoint_of(tenant)
     answer = await tenant.client.get(f"/v1/endpoints/{endpoint}/events", params={name: value})
     assert answer.status_code == 422

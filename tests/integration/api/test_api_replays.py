@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delivery.model import Prefix, parse_id
-from delivery.replay import Advancer
+from delivery.domain.model import Prefix, parse_id
+from delivery.services.replays.runner import ReplayRunner
 from tests.integration.api.test_api_deliveries import finish
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from delivery.bootstrap import Services
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -26,12 +26,12 @@ WHY = {"reason": "the receiver lost them"}
 SINCE = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
 
 
-async def failed(tenant: Tenancy, sql: psycopg.Connection, count: int) -> tuple[str, list[str]]:
+async def failed(tenant: TenantClient, sql: psycopg.Connection, count: int) -> tuple[str, list[str]]:
     """An endpoint with deliveries that failed: its id and theirs."""
-    endpoint = (await tenant.endpoint())["id"]
+    endpoint = (await tenant.create_endpoint())["id"]
     for _ in range(count):
-        await tenant.event()
-    owed = [one["id"] for one in await tenant.deliveries(endpoint=endpoint)]
+        await tenant.send_event()
+    owed = [one["id"] for one in await tenant.list_deliveries(endpoint=endpoint)]
     for one in owed:
         finish(sql, one)
     return endpoint, owed
@@ -45,13 +45,13 @@ async def begin(client: httpx.AsyncClient, **asked: Any) -> dict[str, Any]:
 
 
 async def step(services: Services, replay: str) -> None:
-    advancer = Advancer(services.ledger, in_flight=50)
+    advancer = ReplayRunner(services.ledger, default_max_in_flight=50)
     await advancer.step(parse_id(Prefix.REPLAY, replay))  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------ looked at first
 async def test_a_dry_run_tells_what_would_be_sent_and_changes_nothing(
-    tenant: Tenancy, sql: psycopg.Connection
+    tenant: TenantClient, sql: psycopg.Connection
 ) -> None:
     endpoint, owed = await failed(tenant, sql, 12)
     answer = await tenant.client.post(
@@ -68,11 +68,11 @@ async def test_a_dry_run_tells_what_would_be_sent_and_changes_nothing(
     assert (await tenant.client.get("/v1/replays")).json()["items"] == []
 
 
-async def test_what_an_endpoint_never_got_is_told_first_too(tenant: Tenancy) -> None:
-    await tenant.endpoint()
-    before = [(await tenant.event())["id"] for _ in range(3)]
-    late = (await tenant.endpoint(filter=["order.*"]))["id"]
-    await tenant.event("user.left")
+async def test_dry_run_previews_missing_events(tenant: TenantClient) -> None:
+    await tenant.create_endpoint()
+    before = [(await tenant.send_event())["id"] for _ in range(3)]
+    late = (await tenant.create_endpoint(filter=["order.*"]))["id"]
+    await tenant.send_event("user.left")
     asked = WHY | {"missing": {"endpoint": late}, "dry_run": True}
     told = (await tenant.client.post("/v1/replays", json=asked)).json()
     assert (told["count"], told["exact"]) == (3, True)
@@ -81,7 +81,7 @@ async def test_what_an_endpoint_never_got_is_told_first_too(tenant: Tenancy) -> 
 
 # ------------------------------------------------------------------ a job's life
 async def test_a_replay_is_begun_followed_paused_resumed_and_cancelled(
-    tenant: Tenancy, sql: psycopg.Connection, services: Services
+    tenant: TenantClient, sql: psycopg.Connection, services: Services
 ) -> None:
     endpoint, _ = await failed(tenant, sql, 3)
     made = await begin(tenant.client, selection={"endpoint": [endpoint], "status": ["failed"]}, rate=10)
@@ -112,11 +112,11 @@ async def test_a_replay_is_begun_followed_paused_resumed_and_cancelled(
 
 
 async def test_a_recovery_is_a_replay_of_what_failed_and_what_waits(
-    tenant: Tenancy, sql: psycopg.Connection, services: Services
+    tenant: TenantClient, sql: psycopg.Connection, services: Services
 ) -> None:
     endpoint, owed = await failed(tenant, sql, 3)
     finish(sql, owed[0], "succeeded")
-    await tenant.event()
+    await tenant.send_event()
     path = f"/v1/endpoints/{endpoint}/recover"
     told = (await tenant.client.post(path, json={"since": SINCE, "dry_run": True})).json()
     assert told["by_status"] == {"failed": 2, "pending": 1}
@@ -128,7 +128,7 @@ async def test_a_recovery_is_a_replay_of_what_failed_and_what_waits(
 
 
 async def test_a_delivery_tells_of_the_replays_it_was_in(
-    tenant: Tenancy, sql: psycopg.Connection, services: Services
+    tenant: TenantClient, sql: psycopg.Connection, services: Services
 ) -> None:
     _, (owed,) = await failed(tenant, sql, 1)
     made = await begin(tenant.client, selection={"status": ["failed"]})
@@ -138,7 +138,7 @@ async def test_a_delivery_tells_of_the_replays_it_was_in(
     assert "because: the receiver lost them; it was failed" in steps[-1]["sentence"]
 
 
-async def test_replays_are_listed_newest_first_page_by_page(tenant: Tenancy) -> None:
+async def test_replays_are_listed_newest_first_page_by_page(tenant: TenantClient) -> None:
     made = [(await begin(tenant.client, selection={"status": ["failed"]}))["id"] for _ in range(3)]
     first = (await tenant.client.get("/v1/replays", params={"limit": 2})).json()
     then = (await tenant.client.get("/v1/replays", params={"limit": 2, "cursor": first["next"]})).json()
@@ -149,10 +149,10 @@ async def test_replays_are_listed_newest_first_page_by_page(tenant: Tenancy) -> 
 
 # ------------------------------------------------------------------ refused
 @pytest.mark.parametrize(("done", "way_on"), [("pause", "resume"), ("disable", "enable")])
-async def test_an_endpoint_that_takes_nothing_is_refused_with_the_way_on_or_waited_for(
-    tenant: Tenancy, done: str, way_on: str
+async def test_replay_to_a_paused_endpoint_is_refused_or_held(
+    tenant: TenantClient, done: str, way_on: str
 ) -> None:
-    endpoint = (await tenant.endpoint())["id"]
+    endpoint = (await tenant.create_endpoint())["id"]
     await tenant.client.post(f"/v1/endpoints/{endpoint}/{done}")
     for asked in ({"selection": {"endpoint": [endpoint]}}, {"missing": {"endpoint": endpoint}}):
         refused = await tenant.client.post("/v1/replays", json=WHY | asked)
@@ -191,7 +191,7 @@ async def test_an_endpoint_that_takes_nothing_is_refused_with_the_way_on_or_wait
     ],
 )
 async def test_what_makes_no_sense_is_refused_by_name(
-    tenant: Tenancy, asked: dict[str, Any], field: str
+    tenant: TenantClient, asked: dict[str, Any], field: str
 ) -> None:
     for dry_run in (True, False):
         answer = await tenant.post("/v1/replays", WHY | asked | {"dry_run": dry_run})
@@ -199,16 +199,16 @@ async def test_what_makes_no_sense_is_refused_by_name(
         assert field in [one["field"] for one in answer.json()["errors"]]
 
 
-async def test_a_recovery_needs_a_moment(tenant: Tenancy) -> None:
-    endpoint = (await tenant.endpoint())["id"]
+async def test_a_recovery_needs_a_moment(tenant: TenantClient) -> None:
+    endpoint = (await tenant.create_endpoint())["id"]
     for asked in ({}, {"since": "noon"}, {"since": "2026-11-22T18:00:00"}):
         answer = await tenant.post(f"/v1/endpoints/{endpoint}/recover", asked)
         assert answer.status_code == 422
         assert [one["field"] for one in answer.json()["errors"]] == ["since"]
 
 
-async def test_everything_there_is_takes_the_word_and_the_operators_key(
-    tenant: Tenancy, operator: httpx.AsyncClient
+async def test_unfiltered_replay_needs_confirmation_and_the_operator_key(
+    tenant: TenantClient, operator: httpx.AsyncClient
 ) -> None:
     asked = WHY | {"selection": {}, "all": True, "dry_run": True}
     assert (await tenant.client.post("/v1/replays", json=asked)).status_code == 403
@@ -218,15 +218,15 @@ async def test_everything_there_is_takes_the_word_and_the_operators_key(
     assert refused.status_code == 422
 
 
-async def test_missing_events_are_none_of_an_operational_endpoints(tenant: Tenancy) -> None:
-    endpoint = (await tenant.endpoint(operational=True))["id"]
+async def test_missing_events_are_none_of_an_operational_endpoints(tenant: TenantClient) -> None:
+    endpoint = (await tenant.create_endpoint(operational=True))["id"]
     answer = await tenant.client.post("/v1/replays", json=WHY | {"missing": {"endpoint": endpoint}})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "missing.endpoint"
 
 
 # ------------------------------------------------------------------ whose
-async def test_nobody_sees_or_moves_anothers_replay(tenant: Tenancy, neighbour: Tenancy) -> None:
+async def test_nobody_sees_or_moves_anothers_replay(tenant: TenantClient, neighbour: TenantClient) -> None:
     path = f"/v1/replays/{(await begin(tenant.client, selection={'status': ['failed']}))['id']}"
     assert (await neighbour.client.get(path)).status_code == 404
     assert (await neighbour.client.get(f"{path}/deliveries")).status_code == 404
@@ -235,23 +235,25 @@ async def test_nobody_sees_or_moves_anothers_replay(tenant: Tenancy, neighbour: 
     assert (await neighbour.client.get("/v1/replays")).json()["items"] == []
 
 
-async def test_no_endpoint_of_another_tenant_can_be_named(tenant: Tenancy, neighbour: Tenancy) -> None:
-    theirs = (await neighbour.endpoint())["id"]
+async def test_no_endpoint_of_another_tenant_can_be_named(
+    tenant: TenantClient, neighbour: TenantClient
+) -> None:
+    theirs = (await neighbour.create_endpoint())["id"]
     for asked in ({"selection": {"endpoint": [theirs]}}, {"missing": {"endpoint": theirs}}):
         assert (await tenant.client.post("/v1/replays", json=WHY | asked)).status_code == 404
     recover = await tenant.client.post(f"/v1/endpoints/{theirs}/recover", json={"since": SINCE})
     assert recover.status_code == 404
 
 
-async def test_whatever_the_filter_says_only_own_deliveries_are_meant(
-    tenant: Tenancy, neighbour: Tenancy, sql: psycopg.Connection
+async def test_replay_filter_matches_only_the_tenants_deliveries(
+    tenant: TenantClient, neighbour: TenantClient, sql: psycopg.Connection
 ) -> None:
     """Selections that a tenant's key may write, also with the ids of another tenant's things in them."""
     for one in (tenant, neighbour):
         await failed(one, sql, 2)
-        await one.event("user.left", **{"Idempotency-Key": "the-same"})
-    own = {one["id"] for one in await tenant.deliveries()}
-    others = await neighbour.deliveries()
+        await one.send_event("user.left", **{"Idempotency-Key": "the-same"})
+    own = {one["id"] for one in await tenant.list_deliveries()}
+    others = await neighbour.list_deliveries()
     some = {
         "event": st.sampled_from([one["event_id"] for one in others]),
         "type": st.sampled_from([["*"], ["order.*"], ["user.left"]]),
@@ -272,7 +274,7 @@ async def test_whatever_the_filter_says_only_own_deliveries_are_meant(
         assert {one["id"] for one in told["deliveries"]} <= own
         assert told["count"] <= len(own)
         assert {one["id"] for one in told["endpoints"]} <= {
-            one["endpoint_id"] for one in await tenant.deliveries()
+            one["endpoint_id"] for one in await tenant.list_deliveries()
         }
 
 

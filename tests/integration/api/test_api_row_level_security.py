@@ -10,12 +10,14 @@ import pytest
 import pytest_asyncio
 
 from delivery.api.app import create_app
-from delivery.bootstrap import services as wire
-from delivery.ledger import Ledger
-from delivery.model import Prefix, parse_id
-from tests.integration.api.conftest import client_of
-from tests.integration.api.test_api_isolation import OPEN, routes
-from tests.integration.api.test_api_isolation import things as things  # noqa: PLC0414  a fixture
+from delivery.bootstrap import build_services as wire
+from delivery.domain.model import Prefix, parse_id
+from delivery.ledger.db.session import Ledger
+from tests.integration.api.conftest import make_client
+from tests.integration.api.test_api_isolation import (
+    OPEN,
+    routes,  # a fixture
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 
     from delivery.bootstrap import Services
     from delivery.config import Settings
-    from delivery.ledger import Transaction
-    from tests.integration.api.conftest import Tenancy
+    from delivery.ledger.db.session import Transaction
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -58,9 +60,9 @@ class Watched(Ledger):
         self.bound_to: list[UUID | None] = []
 
     @asynccontextmanager
-    async def transaction(self, *, of: UUID | None = None) -> AsyncIterator[Transaction]:
-        self.bound_to.append(of)
-        async with super().transaction(of=of) as tx:
+    async def transaction(self, *, tenant_id: UUID | None = None) -> AsyncIterator[Transaction]:
+        self.bound_to.append(tenant_id)
+        async with super().transaction(tenant_id=tenant_id) as tx:
             yield tx
 
 
@@ -68,7 +70,7 @@ class Watched(Ledger):
 async def watched(api_database_url: str) -> AsyncIterator[Watched]:
     """A ledger that knows its role already, as after the first request."""
     watched = Watched(api_database_url)
-    await watched.check_walls()
+    await watched.check_row_level_security()
     yield watched
     await watched.close()
 
@@ -76,15 +78,15 @@ async def watched(api_database_url: str) -> AsyncIterator[Watched]:
 @pytest.fixture
 def seen_through(settings: Settings, services: Services, watched: Watched) -> FastAPI:
     """The application on the watched ledger; keys are looked up on another: no tenant is known then."""
-    return create_app(replace(wire(settings, watched), keys=services.keys))
+    return create_app(replace(wire(settings, watched), api_keys=services.api_keys))
 
 
 async def test_every_route_of_a_tenant_is_bound_to_it(
-    seen_through: FastAPI, watched: Watched, tenant: Tenancy, things: dict[str, str]
+    seen_through: FastAPI, watched: Watched, tenant: TenantClient, things: dict[str, str]
 ):
     me = parse_id(Prefix.TENANT, tenant.id)
     tried = 0
-    async with client_of(seen_through, tenant.key) as client:
+    async with make_client(seen_through, tenant.key) as client:
         for method, path in sorted(routes(seen_through), key=_deleting_last):
             if path.startswith((*OPERATORS, *NOBODYS)) or path in OPEN or (method, path) in SHARED:
                 continue

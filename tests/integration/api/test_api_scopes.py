@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from delivery.model import Prefix
-from delivery.scopes import ALL, OF_TENANTS
-from tests.integration.api.conftest import OPERATOR_KEY, client_of
+from delivery.domain.model import Prefix
+from delivery.domain.scopes import ALL_SCOPES, TENANT_SCOPES
+from tests.integration.api.conftest import OPERATOR_KEY, make_client
 
 if TYPE_CHECKING:
     import httpx
     from fastapi import FastAPI
 
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -25,7 +25,7 @@ IDS = {f"{prefix.name.lower()}_id": f"{prefix}_{UNKNOWN}" for prefix in Prefix} 
 }
 OPEN = {"/healthz", "/readyz"}
 # Each alone shows what it is enough for, all but each what it is needed for.
-SETS = [*combinations(OF_TENANTS, 1), *combinations(OF_TENANTS, len(OF_TENANTS) - 1)]
+SETS = [*combinations(TENANT_SCOPES, 1), *combinations(TENANT_SCOPES, len(TENANT_SCOPES) - 1)]
 
 
 def needs(app: FastAPI) -> dict[tuple[str, str], set[str]]:
@@ -38,7 +38,7 @@ def needs(app: FastAPI) -> dict[tuple[str, str], set[str]]:
     return found
 
 
-async def key_for(operator: httpx.AsyncClient, tenant: Tenancy, **wanted: Any) -> dict[str, Any]:
+async def key_for(operator: httpx.AsyncClient, tenant: TenantClient, **wanted: Any) -> dict[str, Any]:
     made = await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "x", **wanted})
     assert made.status_code == 201, made.text
     return dict(made.json())
@@ -47,7 +47,7 @@ async def key_for(operator: httpx.AsyncClient, tenant: Tenancy, **wanted: Any) -
 async def test_every_route_but_health_says_which_scopes_it_needs(app: FastAPI):
     needed = needs(app)
     assert {path for (_, path), scopes in needed.items() if not scopes} == OPEN
-    assert set().union(*needed.values()) == ALL
+    assert set().union(*needed.values()) == ALL_SCOPES
     assert needed["POST", "/v1/events"] == needed["POST", "/v1/events/batch"] == {"publish"}
     for (method, path), scopes in needed.items():
         if path.startswith(("/v1/tenants", "/v1/ingest", "/metrics")):
@@ -61,12 +61,12 @@ async def test_every_route_but_health_says_which_scopes_it_needs(app: FastAPI):
 
 
 async def test_on_every_route_exactly_the_documented_scopes_let_a_key_through(
-    app: FastAPI, operator: httpx.AsyncClient, tenant: Tenancy
+    app: FastAPI, operator: httpx.AsyncClient, tenant: TenantClient
 ):
     tried = 0
     for scopes in SETS:
         made = await key_for(operator, tenant, scopes=list(scopes))
-        async with client_of(app, made["key"]) as client:
+        async with make_client(app, made["key"]) as client:
             for (method, path), needed in needs(app).items():
                 body: Any = {} if method in {"POST", "PUT", "PATCH"} else None
                 answer = await client.request(method, path.format(**IDS), json=body)
@@ -80,10 +80,10 @@ async def test_on_every_route_exactly_the_documented_scopes_let_a_key_through(
 
 
 async def test_a_missing_scope_is_named_in_the_header_too(
-    app: FastAPI, operator: httpx.AsyncClient, tenant: Tenancy
+    app: FastAPI, operator: httpx.AsyncClient, tenant: TenantClient
 ):
     made = await key_for(operator, tenant, scopes=["read"])
-    async with client_of(app, made["key"]) as client:
+    async with make_client(app, made["key"]) as client:
         refused = await client.post("/v1/events", json={"type": "a", "data": 1})
     assert refused.status_code == 403
     assert refused.json()["type"] == "/problems/not-allowed"
@@ -92,7 +92,9 @@ async def test_a_missing_scope_is_named_in_the_header_too(
     )
 
 
-async def test_a_key_may_do_everything_when_nothing_is_said(operator: httpx.AsyncClient, tenant: Tenancy):
+async def test_a_key_may_do_everything_when_nothing_is_said(
+    operator: httpx.AsyncClient, tenant: TenantClient
+):
     made = await key_for(operator, tenant)
     assert made["scopes"] == ["publish", "manage", "read", "replay"]
     assert made["expires_at"] is made["last_used_at"] is made["replaced_by"] is None
@@ -134,7 +136,7 @@ async def test_the_ledger_itself_takes_no_key_of_the_operator_s(sql: Any):
     ],
 )
 async def test_a_key_that_cannot_be_is_refused_by_the_field(
-    operator: httpx.AsyncClient, tenant: Tenancy, wanted: dict[str, Any], field: str
+    operator: httpx.AsyncClient, tenant: TenantClient, wanted: dict[str, Any], field: str
 ):
     refused = await operator.post(f"/v1/tenants/{tenant.id}/keys", json={"name": "x"} | wanted)
     assert refused.status_code == 422, refused.text
@@ -142,13 +144,13 @@ async def test_a_key_that_cannot_be_is_refused_by_the_field(
 
 
 async def test_an_expired_key_gets_the_same_answer_as_an_unknown_one(
-    app: FastAPI, operator: httpx.AsyncClient, tenant: Tenancy, sql: Any
+    app: FastAPI, operator: httpx.AsyncClient, tenant: TenantClient, sql: Any
 ):
     made = await key_for(operator, tenant, expires_in_seconds=60)
     sql.execute("update api_keys set expires_at = now() where hint = %s", [made["hint"]])
     answers = []
     for key in (made["key"], "wbk_" + "A" * 43):
-        async with client_of(app, key) as client:
+        async with make_client(app, key) as client:
             answers.append(await client.get("/v1/endpoints"))
     expired, unknown = answers
     assert expired.status_code == unknown.status_code == 401
@@ -157,7 +159,7 @@ async def test_an_expired_key_gets_the_same_answer_as_an_unknown_one(
 
 
 async def test_a_key_is_rotated_and_the_audit_tells_it(
-    app: FastAPI, operator: httpx.AsyncClient, tenant: Tenancy
+    app: FastAPI, operator: httpx.AsyncClient, tenant: TenantClient
 ):
     made = await key_for(operator, tenant, scopes=["read"])
     path = f"/v1/tenants/{tenant.id}/keys/{made['id']}/rotate"
@@ -166,7 +168,7 @@ async def test_a_key_is_rotated_and_the_audit_tells_it(
     successor = rotated.json()
     assert (successor["name"], successor["scopes"]) == ("x", ["read"])
     for key in (made["key"], successor["key"]):
-        async with client_of(app, key) as client:
+        async with make_client(app, key) as client:
             assert (await client.get("/v1/endpoints")).status_code == 200
     told = (await operator.get("/v1/audit", headers={"Waybill-Tenant": tenant.id})).json()["items"][0]
     assert (told["what"], told["reason"]) == ("key.rotated", "as every year")
@@ -182,10 +184,10 @@ async def test_a_key_is_rotated_and_the_audit_tells_it(
 
 
 async def test_a_list_of_keys_tells_scopes_ends_and_when_each_was_used(
-    app: FastAPI, services: Any, operator: httpx.AsyncClient, tenant: Tenancy
+    app: FastAPI, services: Any, operator: httpx.AsyncClient, tenant: TenantClient
 ):
     made = await key_for(operator, tenant, scopes=["publish"], expires_in_seconds=3600)
-    async with client_of(app, made["key"]) as client:
+    async with make_client(app, made["key"]) as client:
         await client.post("/v1/events", json={"type": "a", "data": 1})
     await services.keys.settle()
     newest, _ = (await operator.get(f"/v1/tenants/{tenant.id}/keys")).json()["items"]
@@ -194,8 +196,8 @@ async def test_a_list_of_keys_tells_scopes_ends_and_when_each_was_used(
     assert newest["last_used_at"] is not None
 
 
-async def test_the_operator_s_key_does_everything(app: FastAPI, tenant: Tenancy):
-    async with client_of(app, OPERATOR_KEY, **{"Waybill-Tenant": tenant.id}) as operator:
+async def test_the_operator_s_key_does_everything(app: FastAPI, tenant: TenantClient):
+    async with make_client(app, OPERATOR_KEY, **{"Waybill-Tenant": tenant.id}) as operator:
         for method, path in needs(app):
             body: Any = {} if method in {"POST", "PUT", "PATCH"} else None
             answer = await operator.request(method, path.format(**IDS), json=body)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 OWN = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
-async def test_a_rotated_secret_goes_on_signing_for_the_overlap(tenant: Tenancy):
-    made = await tenant.endpoint()
+async def test_a_rotated_secret_goes_on_signing_for_the_overlap(tenant: TenantClient):
+    made = await tenant.create_endpoint()
     path = f"/v1/endpoints/{made['id']}/secrets"
     rotated = await tenant.client.post(f"{path}/rotate")
     assert rotated.status_code == 201
@@ -29,8 +29,8 @@ async def test_a_rotated_secret_goes_on_signing_for_the_overlap(tenant: Tenancy)
     assert timedelta(hours=23) < left <= timedelta(hours=24)
 
 
-async def test_an_overlap_of_zero_ends_the_older_secrets_at_once(tenant: Tenancy):
-    made = await tenant.endpoint()
+async def test_an_overlap_of_zero_ends_the_older_secrets_at_once(tenant: TenantClient):
+    made = await tenant.create_endpoint()
     path = f"/v1/endpoints/{made['id']}/secrets"
     await tenant.client.post(f"{path}/rotate", json={"overlap_hours": 1})
     rotated = await tenant.client.post(f"{path}/rotate", json={"overlap_hours": 0})
@@ -38,8 +38,8 @@ async def test_an_overlap_of_zero_ends_the_older_secrets_at_once(tenant: Tenancy
     assert [item["key_id"] for item in live] == [rotated.json()["key_id"]]
 
 
-async def test_a_longer_overlap_does_not_prolong_what_already_ends(tenant: Tenancy):
-    made = await tenant.endpoint()
+async def test_a_longer_overlap_does_not_prolong_what_already_ends(tenant: TenantClient):
+    made = await tenant.create_endpoint()
     path = f"/v1/endpoints/{made['id']}/secrets"
     await tenant.client.post(f"{path}/rotate", json={"overlap_hours": 1})
     await tenant.client.post(f"{path}/rotate", json={"overlap_hours": 100})
@@ -47,8 +47,8 @@ async def test_a_longer_overlap_does_not_prolong_what_already_ends(tenant: Tenan
     assert first["not_after"] < second["not_after"]
 
 
-async def test_your_own_secret_may_become_the_newest(tenant: Tenancy):
-    made = await tenant.endpoint()
+async def test_your_own_secret_may_become_the_newest(tenant: TenantClient):
+    made = await tenant.create_endpoint()
     path = f"/v1/endpoints/{made['id']}/secrets/rotate"
     rotated = await tenant.client.post(path, json={"secret": OWN})
     assert rotated.json()["secret"] == OWN
@@ -57,8 +57,8 @@ async def test_your_own_secret_may_become_the_newest(tenant: Tenancy):
     assert twice.json()["errors"][0]["field"] == "secret"
 
 
-async def test_no_more_than_five_secrets_are_live(tenant: Tenancy):
-    made = await tenant.endpoint()
+async def test_no_more_than_five_secrets_are_live(tenant: TenantClient):
+    made = await tenant.create_endpoint()
     path = f"/v1/endpoints/{made['id']}/secrets"
     for _ in range(4):
         assert (await tenant.client.post(f"{path}/rotate")).status_code == 201
@@ -70,8 +70,8 @@ async def test_no_more_than_five_secrets_are_live(tenant: Tenancy):
     assert len((await tenant.client.get(path)).json()["items"]) == 1
 
 
-async def test_a_refused_rotation_ends_nothing(tenant: Tenancy):
-    made = await tenant.endpoint(secret=OWN)
+async def test_a_refused_rotation_ends_nothing(tenant: TenantClient):
+    made = await tenant.create_endpoint(secret=OWN)
     path = f"/v1/endpoints/{made['id']}/secrets"
     refused = await tenant.client.post(f"{path}/rotate", json={"secret": OWN, "overlap_hours": 1})
     assert refused.status_code == 422
@@ -94,8 +94,8 @@ async def test_a_refused_rotation_ends_nothing(tenant: Tenancy):
         ({"hours": 1}, "hours"),
     ],
 )
-async def test_a_bad_rotation_is_refused(tenant: Tenancy, body: dict[str, object], field: str):
-    made = await tenant.endpoint()
+async def test_a_bad_rotation_is_refused(tenant: TenantClient, body: dict[str, object], field: str):
+    made = await tenant.create_endpoint()
     refused = await tenant.post(f"/v1/endpoints/{made['id']}/secrets/rotate", body)
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["field"] == field

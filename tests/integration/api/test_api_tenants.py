@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     import httpx
 
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -17,7 +17,7 @@ OPERATORS = {"payload": None, "attempts": None, "deliveries": None, "events": No
 
 
 async def test_a_tenant_has_less_kept_and_only_what_is_named_changes(
-    operator: httpx.AsyncClient, tenant: Tenancy
+    operator: httpx.AsyncClient, tenant: TenantClient
 ) -> None:
     path = f"/v1/tenants/{tenant.id}"
     assert (await operator.get(path)).json()["retention"] == OPERATORS
@@ -50,20 +50,20 @@ async def test_a_tenant_has_less_kept_and_only_what_is_named_changes(
     ],
 )
 async def test_terms_and_names_that_cannot_be_are_refused_by_name(
-    operator: httpx.AsyncClient, tenant: Tenancy, changes: dict[str, object], named: str
+    operator: httpx.AsyncClient, tenant: TenantClient, changes: dict[str, object], named: str
 ) -> None:
     answer = await operator.patch(f"/v1/tenants/{tenant.id}", json=changes)
     assert answer.status_code == 422, answer.text
     assert named in answer.text
 
 
-async def test_only_the_operator_says_how_long_things_are_kept(tenant: Tenancy) -> None:
+async def test_only_the_operator_says_how_long_things_are_kept(tenant: TenantClient) -> None:
     answer = await tenant.client.patch(f"/v1/tenants/{tenant.id}", json={"retention": None})
     assert answer.status_code == 403
 
 
 async def test_that_is_told_in_the_audit_with_what_it_was_before(
-    operator: httpx.AsyncClient, tenant: Tenancy
+    operator: httpx.AsyncClient, tenant: TenantClient
 ) -> None:
     path, why = f"/v1/tenants/{tenant.id}", {"reason": "their contract"}
     await operator.patch(path, json={"retention": {"payload": 7}}, params=why)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from delivery.model import Prefix, parse_id
+from delivery.domain.model import Prefix, parse_id
 from tests.integration.api.test_api_deliveries import attempt, claim, finish
 
 if TYPE_CHECKING:
     import psycopg
 
-    from tests.integration.api.conftest import Tenancy
+    from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -22,28 +22,28 @@ UNKNOWN = "01kasw8qbefy09m6sc7n75yr3h"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def owed(tenant: Tenancy) -> dict[str, Any]:
+async def owed(tenant: TenantClient) -> dict[str, Any]:
     """A pending delivery."""
-    await tenant.endpoint(filter=["order.*"])
-    await tenant.event()
-    (delivery,) = await tenant.deliveries()
+    await tenant.create_endpoint(filter=["order.*"])
+    await tenant.send_event()
+    (delivery,) = await tenant.list_deliveries()
     return delivery
 
 
-async def trace(tenant: Tenancy, id_: str) -> dict[str, Any]:
+async def trace(tenant: TenantClient, id_: str) -> dict[str, Any]:
     noun = "deliveries" if id_.startswith("dlv_") else "events"
     read = await tenant.client.get(f"/v1/{noun}/{id_}/trace")
     assert read.status_code == 200, read.text
     return dict(read.json())
 
 
-async def act(tenant: Tenancy, endpoint: str, what: str, body: object = None) -> None:
+async def act(tenant: TenantClient, endpoint: str, what: str, body: object = None) -> None:
     done = await tenant.client.post(f"/v1/endpoints/{endpoint}/{what}", json=body)
     assert done.status_code == 200, done.text
 
 
 # ------------------------------------------------------------------ of a delivery
-async def test_a_fresh_delivery_tells_why_there_is_one(tenant: Tenancy, owed: dict[str, Any]):
+async def test_a_fresh_delivery_tells_why_there_is_one(tenant: TenantClient, owed: dict[str, Any]):
     told = await trace(tenant, owed["id"])
     assert told["delivery"] == owed
     assert told["url"] == "https://shop.example/in"
@@ -56,7 +56,7 @@ async def test_a_fresh_delivery_tells_why_there_is_one(tenant: Tenancy, owed: di
 
 
 async def test_attempts_are_told_in_order_with_the_facts(
-    tenant: Tenancy, owed: dict[str, Any], sql: psycopg.Connection
+    tenant: TenantClient, owed: dict[str, Any], sql: psycopg.Connection
 ):
     ids = [attempt(sql, owed["id"], number=number) for number in (1, 2)]
     sql.execute(
@@ -75,7 +75,7 @@ async def test_attempts_are_told_in_order_with_the_facts(
 
 
 async def test_a_delivery_in_flight_tells_since_when(
-    tenant: Tenancy, owed: dict[str, Any], sql: psycopg.Connection
+    tenant: TenantClient, owed: dict[str, Any], sql: psycopg.Connection
 ):
     claim(sql, owed["id"])
     sql.execute(
@@ -93,8 +93,8 @@ async def test_a_delivery_in_flight_tells_since_when(
     assert told["standing"].endswith(": the worker host:7 has it, for attempt 1 of 10.")
 
 
-async def test_who_asked_for_it_again_and_how_it_stood_is_told(
-    tenant: Tenancy, owed: dict[str, Any], sql: psycopg.Connection
+async def test_replay_step_names_the_actor_and_previous_state(
+    tenant: TenantClient, owed: dict[str, Any], sql: psycopg.Connection
 ):
     finish(sql, owed["id"])
     for _ in range(2):
@@ -105,7 +105,9 @@ async def test_who_asked_for_it_again_and_how_it_stood_is_told(
     assert all(step["details"]["actor"].startswith("key_") for step in asked)
 
 
-async def test_what_was_not_done_is_not_told(tenant: Tenancy, owed: dict[str, Any], sql: psycopg.Connection):
+async def test_timeline_omits_steps_that_did_not_happen(
+    tenant: TenantClient, owed: dict[str, Any], sql: psycopg.Connection
+):
     claim(sql, owed["id"])
     assert (await tenant.client.post(f"/v1/deliveries/{owed['id']}/replay")).status_code == 409
     steps = (await trace(tenant, owed["id"]))["steps"]
@@ -113,7 +115,7 @@ async def test_what_was_not_done_is_not_told(tenant: Tenancy, owed: dict[str, An
 
 
 async def test_what_people_did_to_the_endpoint_is_told_with_who_and_why(
-    tenant: Tenancy, owed: dict[str, Any]
+    tenant: TenantClient, owed: dict[str, Any]
 ):
     endpoint = owed["endpoint_id"]
     await act(tenant, endpoint, "pause", {"reason": "moving house"})
@@ -126,11 +128,11 @@ async def test_what_people_did_to_the_endpoint_is_told_with_who_and_why(
     assert [step["at"] for step in steps] == sorted(step["at"] for step in steps)
 
 
-async def test_a_pause_of_before_is_told_and_holds(tenant: Tenancy):
-    endpoint = await tenant.endpoint()
+async def test_a_pause_of_before_is_told_and_holds(tenant: TenantClient):
+    endpoint = await tenant.create_endpoint()
     await act(tenant, endpoint["id"], "pause", {"reason": "moving house"})
-    await tenant.event()
-    (delivery,) = await tenant.deliveries()
+    await tenant.send_event()
+    (delivery,) = await tenant.list_deliveries()
     told = await trace(tenant, delivery["id"])
     assert [step["what"] for step in told["steps"]] == [
         "endpoint.paused",
@@ -141,17 +143,17 @@ async def test_a_pause_of_before_is_told_and_holds(tenant: Tenancy):
     assert ": moving house. It goes out when the endpoint is resumed." in told["standing"]
 
 
-async def test_a_pause_of_before_that_is_over_is_not_told(tenant: Tenancy):
-    endpoint = await tenant.endpoint()
+async def test_pause_that_ended_before_the_delivery_is_omitted(tenant: TenantClient):
+    endpoint = await tenant.create_endpoint()
     await act(tenant, endpoint["id"], "pause")
     await act(tenant, endpoint["id"], "resume")
-    await tenant.event()
-    (delivery,) = await tenant.deliveries()
+    await tenant.send_event()
+    (delivery,) = await tenant.list_deliveries()
     assert len((await trace(tenant, delivery["id"]))["steps"]) == 2
 
 
 async def test_what_happened_after_the_end_is_not_told(
-    tenant: Tenancy, owed: dict[str, Any], sql: psycopg.Connection
+    tenant: TenantClient, owed: dict[str, Any], sql: psycopg.Connection
 ):
     finish(sql, owed["id"], "succeeded")
     await act(tenant, owed["endpoint_id"], "pause")
@@ -160,7 +162,9 @@ async def test_what_happened_after_the_end_is_not_told(
     assert told["standing"].startswith("Succeeded on attempt 10 at ")
 
 
-async def test_a_trace_is_bounded_and_says_so(tenant: Tenancy, owed: dict[str, Any], sql: psycopg.Connection):
+async def test_a_trace_is_bounded_and_says_so(
+    tenant: TenantClient, owed: dict[str, Any], sql: psycopg.Connection
+):
     sql.execute(
         """
         insert into journal (id, tenant_id, endpoint_id, at, what, actor, details)
@@ -178,7 +182,7 @@ async def test_a_trace_is_bounded_and_says_so(tenant: Tenancy, owed: dict[str, A
 
 
 async def test_a_deleted_endpoint_is_no_obstacle(
-    tenant: Tenancy, owed: dict[str, Any], sql: psycopg.Connection
+    tenant: TenantClient, owed: dict[str, Any], sql: psycopg.Connection
 ):
     await tenant.client.delete(f"/v1/endpoints/{owed['endpoint_id']}")
     told = await trace(tenant, owed["id"])
@@ -189,11 +193,11 @@ async def test_a_deleted_endpoint_is_no_obstacle(
 
 
 # ------------------------------------------------------------------ of an event
-async def test_an_event_tells_of_every_endpoint_why_it_got_it_or_not(tenant: Tenancy):
-    asked = await tenant.endpoint(filter=["user.left", "order.*"])
-    other = await tenant.endpoint(filter=["invoice.paid", "user.*"])
-    event = await tenant.event()
-    (delivery,) = await tenant.deliveries()
+async def test_an_event_tells_of_every_endpoint_why_it_got_it_or_not(tenant: TenantClient):
+    asked = await tenant.create_endpoint(filter=["user.left", "order.*"])
+    other = await tenant.create_endpoint(filter=["invoice.paid", "user.*"])
+    event = await tenant.send_event()
+    (delivery,) = await tenant.list_deliveries()
     told = await trace(tenant, event["id"])
     assert told["event"] == event | {"tenant_id": tenant.id, "erased_at": None, "channels": []}
     neither: dict[str, Any] = {"channels": [], "condition": None, "condition_failed": None}
@@ -225,32 +229,32 @@ async def test_an_event_tells_of_every_endpoint_why_it_got_it_or_not(tenant: Ten
     assert (told["made_later"], told["left_out"]) == (0, [])
 
 
-async def test_a_filter_is_told_as_it_was_when_the_event_came(tenant: Tenancy):
-    endpoint = await tenant.endpoint(filter=["first"])
+async def test_a_filter_is_told_as_it_was_when_the_event_came(tenant: TenantClient):
+    endpoint = await tenant.create_endpoint(filter=["first"])
     path = f"/v1/endpoints/{endpoint['id']}"
     await tenant.client.patch(path, json={"filter": ["invoice.paid"]})
-    event = await tenant.event()
+    event = await tenant.send_event()
     for later in (["order.*"], ["*"], ["last"]):
         await tenant.client.patch(path, json={"filter": later})
     (fate,) = (await trace(tenant, event["id"]))["endpoints"]
     assert fate["filter"] == ["invoice.paid"]
     assert fate["sentence"] == "Its filter asked then for invoice.paid; not for order.created."
-    (fate,) = (await trace(tenant, (await tenant.event())["id"]))["endpoints"]
+    (fate,) = (await trace(tenant, (await tenant.send_event())["id"]))["endpoints"]
     assert fate["filter"] == ["last"]
 
 
-async def test_other_changes_say_nothing_of_a_filter(tenant: Tenancy):
-    endpoint = await tenant.endpoint(filter=["invoice.paid"])
-    event = await tenant.event()
+async def test_other_changes_say_nothing_of_a_filter(tenant: TenantClient):
+    endpoint = await tenant.create_endpoint(filter=["invoice.paid"])
+    event = await tenant.send_event()
     await tenant.client.patch(f"/v1/endpoints/{endpoint['id']}", json={"description": "Invoices"})
     (fate,) = (await trace(tenant, event["id"]))["endpoints"]
     assert fate["sentence"].startswith("Its filter asks for invoice.paid;")
 
 
-async def test_endpoints_that_were_made_later_are_counted(tenant: Tenancy):
-    event = await tenant.event()
+async def test_endpoints_that_were_made_later_are_counted(tenant: TenantClient):
+    event = await tenant.send_event()
     for _ in range(2):
-        await tenant.endpoint()
+        await tenant.create_endpoint()
     told = await trace(tenant, event["id"])
     assert (told["endpoints"], told["made_later"]) == ([], 2)
     assert told["standing"] == (
@@ -258,18 +262,18 @@ async def test_endpoints_that_were_made_later_are_counted(tenant: Tenancy):
     )
 
 
-async def test_endpoints_that_were_gone_are_not_told_of_and_those_that_went_since_are(tenant: Tenancy):
-    gone, going = await tenant.endpoint(), await tenant.endpoint(filter=["a"])
+async def test_timeline_omits_endpoints_deleted_before_the_event_only(tenant: TenantClient):
+    gone, going = await tenant.create_endpoint(), await tenant.create_endpoint(filter=["a"])
     await tenant.client.delete(f"/v1/endpoints/{gone['id']}")
-    event = await tenant.event()
+    event = await tenant.send_event()
     await tenant.client.delete(f"/v1/endpoints/{going['id']}")
     (fate,) = (await trace(tenant, event["id"]))["endpoints"]
     assert fate["endpoint_id"] == going["id"]
     assert fate["sentence"] == "Its filter asks for a; not for order.created. It was deleted since."
 
 
-async def test_a_test_is_told_as_one(tenant: Tenancy):
-    tested, other = await tenant.endpoint(filter=["a"]), await tenant.endpoint()
+async def test_a_test_is_told_as_one(tenant: TenantClient):
+    tested, other = await tenant.create_endpoint(filter=["a"]), await tenant.create_endpoint()
     sent = (await tenant.client.post(f"/v1/endpoints/{tested['id']}/test")).json()
     told = await trace(tenant, sent["id"])
     assert [(fate["endpoint_id"], fate["verdict"]) for fate in told["endpoints"]] == [
@@ -277,16 +281,16 @@ async def test_a_test_is_told_as_one(tenant: Tenancy):
         (other["id"], "not_named"),
     ]
     assert told["standing"].startswith("It is a test, sent to one endpoint by name")
-    (delivery,) = await tenant.deliveries(event=sent["id"])
+    (delivery,) = await tenant.list_deliveries(event=sent["id"])
     matched = (await trace(tenant, delivery["id"]))["steps"][1]
     assert matched["sentence"].endswith(", to which it was sent by name.")
 
 
 async def test_operational_endpoints_are_told_of_where_they_were_sent_something(
-    tenant: Tenancy, sql: psycopg.Connection
+    tenant: TenantClient, sql: psycopg.Connection
 ):
-    plain, operational = await tenant.endpoint(), await tenant.endpoint()
-    event = await tenant.event()
+    plain, operational = await tenant.create_endpoint(), await tenant.create_endpoint()
+    event = await tenant.send_event()
     sql.execute(
         "update endpoints set operational = true where id = %s",
         [parse_id(Prefix.ENDPOINT, operational["id"])],
@@ -305,9 +309,11 @@ async def test_operational_endpoints_are_told_of_where_they_were_sent_something(
     assert [fate["endpoint_id"] for fate in told["endpoints"]] == [plain["id"]]
 
 
-async def test_an_endpoint_that_was_just_being_made_is_no_riddle(tenant: Tenancy, sql: psycopg.Connection):
-    event = await tenant.event()
-    endpoint = await tenant.endpoint()
+async def test_timeline_explains_an_endpoint_created_concurrently(
+    tenant: TenantClient, sql: psycopg.Connection
+):
+    event = await tenant.send_event()
+    endpoint = await tenant.create_endpoint()
     sql.execute(
         "update endpoints set created_at = %s where id = %s",
         [datetime.fromisoformat(event["created_at"]), parse_id(Prefix.ENDPOINT, endpoint["id"])],
@@ -316,10 +322,8 @@ async def test_an_endpoint_that_was_just_being_made_is_no_riddle(tenant: Tenancy
     assert fate["verdict"] == "just_changed"
 
 
-async def test_a_thousand_endpoints_are_told_of_those_that_got_it_first(
-    tenant: Tenancy, sql: psycopg.Connection
-):
-    first = await tenant.endpoint(filter=["a"])
+async def test_timeline_lists_matched_endpoints_first(tenant: TenantClient, sql: psycopg.Connection):
+    first = await tenant.create_endpoint(filter=["a"])
     sql.execute(
         """
         insert into endpoints (id, tenant_id, url, description, filter, state, state_changed_at, header_names,
@@ -330,8 +334,8 @@ async def test_a_thousand_endpoints_are_told_of_those_that_got_it_first(
         """,
         [parse_id(Prefix.ENDPOINT, first["id"])],
     )
-    asked = await tenant.endpoint()
-    event = await tenant.event()
+    asked = await tenant.create_endpoint()
+    event = await tenant.send_event()
     told = await trace(tenant, event["id"])
     assert len(told["endpoints"]) == 1_000
     assert told["endpoints"][0]["endpoint_id"] == asked["id"]
@@ -340,7 +344,7 @@ async def test_a_thousand_endpoints_are_told_of_those_that_got_it_first(
 
 # ------------------------------------------------------------------ what is not there
 @pytest.mark.parametrize(("noun", "prefix"), [("deliveries", "dlv"), ("events", "evt")])
-async def test_what_is_not_there_or_not_an_id_is_said_so(tenant: Tenancy, noun: str, prefix: str):
+async def test_unknown_or_malformed_ids_are_not_found(tenant: TenantClient, noun: str, prefix: str):
     missing = await tenant.client.get(f"/v1/{noun}/{prefix}_{UNKNOWN}/trace")
     assert missing.status_code == 404
     assert f"{prefix}_{UNKNOWN}" in missing.json()["detail"]
@@ -349,10 +353,12 @@ async def test_what_is_not_there_or_not_an_id_is_said_so(tenant: Tenancy, noun: 
     assert f"is not an id of the form {prefix}_…" in nonsense.json()["detail"]
 
 
-async def test_other_tenants_learn_nothing(tenant: Tenancy, neighbour: Tenancy, owed: dict[str, Any]):
+async def test_other_tenants_learn_nothing(
+    tenant: TenantClient, neighbour: TenantClient, owed: dict[str, Any]
+):
     for path in (f"/v1/deliveries/{owed['id']}/trace", f"/v1/events/{owed['event_id']}/trace"):
         assert (await neighbour.client.get(path)).status_code == 404
         assert (await tenant.client.get(path)).status_code == 200
-    await neighbour.endpoint(filter=["a"])
+    await neighbour.create_endpoint(filter=["a"])
     told = await trace(tenant, owed["event_id"])
     assert [fate["endpoint_id"] for fate in told["endpoints"]] == [owed["endpoint_id"]]

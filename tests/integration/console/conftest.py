@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 import pytest
 
-from delivery.bootstrap import services as wire
+from delivery.bootstrap import build_services as wire
 from delivery.config import Settings
-from delivery.console import create_console
-from delivery.errors import NotAuthenticated
-from delivery.model import Actor
-from delivery.people import Ability, csrf
-from delivery.secrets import generate_key
-from tests.support.people import Clock, clock_now, people_of
+from delivery.console.web.app import create_console
+from delivery.domain.errors import NotAuthenticated
+from delivery.domain.model import Actor
+from delivery.domain.secret_box import generate_key
+from delivery.services.accounts.roles import Ability
+from delivery.services.accounts.tokens import derive_csrf_token
+from tests.support.accounts import ManualClock, make_account_service, make_clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -25,19 +26,19 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from delivery.bootstrap import Services
-    from delivery.ledger import Ledger
-    from delivery.model import TenantId
-    from delivery.people import People
+    from delivery.domain.model import TenantId
+    from delivery.ledger.db.session import Ledger
+    from delivery.services.accounts.service import AccountService
 
 SECRET_KEYS = generate_key()
-FAR = datetime(2100, 1, 1, tzinfo=UTC)
+FAR_FUTURE = datetime(2100, 1, 1, tzinfo=UTC)
 VIEWER = frozenset({Ability.SEE})
 SUPPORT = VIEWER | {Ability.REPLAY, Ability.OPERATE}
 ADMIN = frozenset(Ability)
 
 
 @dataclass(frozen=True, slots=True)
-class Guest:
+class FakePrincipal:
     """Somebody who is signed in, as pages meet them."""
 
     name: str
@@ -45,30 +46,30 @@ class Guest:
     tenant_id: TenantId | None
     actor: Actor
     role: str = "guest"
-    expires_at: datetime = FAR
-    person_id: object = None
+    expires_at: datetime = FAR_FUTURE
+    user_id: object = None
 
-    def may(self, ability: Ability) -> bool:
+    def has_ability(self, ability: Ability) -> bool:
         """Whether they may do this."""
         return ability in self.abilities
 
 
-class Doorkeeper:
+class FakeAccountService:
     """Knows everybody by their token."""
 
     def __init__(self) -> None:
-        self.guests: dict[str, Guest] = {}
+        self.principals_by_token: dict[str, FakePrincipal] = {}
 
-    async def visitor(self, token: str, *, address: str | None = None) -> Guest:
+    async def load_principal(self, token: str, *, address: str | None = None) -> FakePrincipal:
         """Whose session this is."""
-        if token not in self.guests:
+        if token not in self.principals_by_token:
             raise NotAuthenticated
-        guest = self.guests[token]
+        guest = self.principals_by_token[token]
         return replace(guest, actor=Actor(guest.name, address))
 
 
 @dataclass(frozen=True, slots=True)
-class Browser:
+class FormBrowser:
     """A visitor's browser: it sends forms as the pages have them, with the session's own secret."""
 
     client: httpx.AsyncClient
@@ -80,9 +81,11 @@ class Browser:
 
     async def post(self, path: str, **fields: Any) -> httpx.Response:
         """Send a form; nothing is followed."""
-        return await self.client.post(f"/console{path}", data={"csrf": csrf(self.token), **fields})
+        return await self.client.post(
+            f"/console{path}", data={"csrf": derive_csrf_token(self.token), **fields}
+        )
 
-    async def text(self, path: str, **query: Any) -> str:
+    async def get_text(self, path: str, **query: Any) -> str:
         """What a page says that is there."""
         page = await self.get(path, **query)
         assert page.status_code == 200, page.text
@@ -93,39 +96,39 @@ class Browser:
 def services(ledger: Ledger, shared_url: str) -> Services:
     """The use cases of a web process."""
     settings = Settings.model_validate({"database_url": shared_url, "secret_keys": SECRET_KEYS})
-    return replace(wire(settings, ledger), people=cast("People", Doorkeeper()))
+    return replace(wire(settings, ledger), accounts=cast("AccountService", FakeAccountService()))
 
 
 @pytest.fixture
-def clock() -> Clock:
+def clock() -> ManualClock:
     """The clock by which sessions end."""
-    return clock_now()
+    return make_clock()
 
 
 @pytest.fixture
-def people(ledger: Ledger, clock: Clock) -> People:
+def account_service(ledger: Ledger, clock: ManualClock) -> AccountService:
     """People who sign in for real."""
-    return people_of(ledger, clock)
+    return make_account_service(ledger, clock)
 
 
 @pytest.fixture
-def app(services: Services, people: People) -> ASGIApp:
+def app(services: Services, people: AccountService) -> ASGIApp:
     """The console with a real door."""
-    return create_console(replace(services, people=people))
+    return create_console(replace(services, accounts=people))
 
 
 @pytest.fixture
-async def enter(services: Services) -> AsyncIterator[Callable[..., Browser]]:
+async def sign_in_as(services: Services) -> AsyncIterator[Callable[..., FormBrowser]]:
     """Let somebody in who may do this: staff, or a visitor who sees one tenant alone."""
     app = create_console(services)
     async with AsyncExitStack() as stack:
         opened: list[httpx.AsyncClient] = []
 
-        def let_in(abilities: frozenset[Ability] = ADMIN, tenant: TenantId | None = None) -> Browser:
+        def let_in(abilities: frozenset[Ability] = ADMIN, tenant: TenantId | None = None) -> FormBrowser:
             token = f"token-{len(opened)}"
             name = f"guest {len(opened)}"
-            doorkeeper = cast("Doorkeeper", services.people)
-            doorkeeper.guests[token] = Guest(name, abilities, tenant, Actor(name))
+            doorkeeper = cast("FakeAccountService", services.accounts)
+            doorkeeper.principals_by_token[token] = FakePrincipal(name, abilities, tenant, Actor(name))
             client = httpx.AsyncClient(
                 transport=httpx.ASGITransport(app=app),
                 base_url="http://waybill",
@@ -133,24 +136,24 @@ async def enter(services: Services) -> AsyncIterator[Callable[..., Browser]]:
             )
             opened.append(client)
             stack.push_async_callback(client.aclose)
-            return Browser(client, token)
+            return FormBrowser(client, token)
 
         yield let_in
 
 
 @pytest.fixture
-def staff(enter: Callable[..., Browser]) -> Browser:
+def staff(enter: Callable[..., FormBrowser]) -> FormBrowser:
     """Staff who may do everything."""
     return enter()
 
 
 @pytest.fixture
-def viewer(enter: Callable[..., Browser]) -> Browser:
+def viewer(enter: Callable[..., FormBrowser]) -> FormBrowser:
     """Staff who may look."""
     return enter(VIEWER)
 
 
 @pytest.fixture
-def partner(enter: Callable[..., Browser], tenant: TenantId) -> Browser:
+def partner(enter: Callable[..., FormBrowser], tenant: TenantId) -> FormBrowser:
     """A visitor of this tenant, with the abilities of support."""
     return enter(SUPPORT, tenant)

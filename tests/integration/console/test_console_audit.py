@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.bootstrap import clock
-from delivery.ledger import journal
-from delivery.ledger.journal import ENGINE, Entry
-from delivery.model import Prefix, show_id
-from tests.support import ledger as on
+from delivery.domain.model import Prefix, format_id
+from delivery.ledger.records import journal
+from delivery.ledger.records.journal import ENGINE_ACTOR, JournalEntry
+from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from delivery.ledger import Ledger
-    from delivery.model import EndpointId, TenantId
-    from tests.integration.console.conftest import Browser
+    from delivery.domain.model import EndpointId, TenantId
+    from delivery.ledger.db.session import Ledger
+    from tests.integration.console.conftest import FormBrowser
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -28,29 +28,29 @@ async def _happened(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> N
     """Ada paused an endpoint, the engine opened its breaker, and a key did the rest."""
     now = clock()
     entries = [
-        Entry(tenant, "endpoint.paused", "Ada", now, HOSTILE, endpoint, address="10.0.0.7"),
-        Entry(tenant, "endpoint.breaker_opened", ENGINE, now, endpoint_id=endpoint),
-        Entry(tenant, "tenant.changed", HOSTILE, now, details={"name": "Acme"}),
+        JournalEntry(tenant, "endpoint.paused", "Ada", now, HOSTILE, endpoint, address="10.0.0.7"),
+        JournalEntry(tenant, "endpoint.breaker_opened", ENGINE_ACTOR, now, endpoint_id=endpoint),
+        JournalEntry(tenant, "tenant.changed", HOSTILE, now, details={"name": "Acme"}),
     ]
     async with ledger.transaction() as tx:
         await journal.append(tx, entries)
 
 
-async def test_the_audit_says_who_did_what_from_where_and_why(staff: Browser) -> None:
-    page = await staff.text("/audit")
+async def test_the_audit_says_who_did_what_from_where_and_why(staff: FormBrowser) -> None:
+    page = await staff.get_text("/audit")
     assert "The endpoint was paused." in page
     assert "from 10.0.0.7" in page
 
 
-async def test_what_people_wrote_is_text(staff: Browser) -> None:
-    page = await staff.text("/audit")
+async def test_what_people_wrote_is_text(staff: FormBrowser) -> None:
+    page = await staff.get_text("/audit")
     assert HOSTILE not in page
     assert page.count("&lt;script&gt;") >= 3
 
 
-async def test_the_engines_own_is_told_when_asked_for(staff: Browser) -> None:
-    assert "circuit breaker opened" not in await staff.text("/audit")
-    assert "circuit breaker opened" in await staff.text("/audit", engine="1")
+async def test_the_engines_own_is_told_when_asked_for(staff: FormBrowser) -> None:
+    assert "circuit breaker opened" not in await staff.get_text("/audit")
+    assert "circuit breaker opened" in await staff.get_text("/audit", engine="1")
 
 
 @pytest.mark.parametrize(
@@ -62,35 +62,39 @@ async def test_the_engines_own_is_told_when_asked_for(staff: Browser) -> None:
         {"since": "1h", "actor": "Ada"},
     ],
 )
-async def test_entries_are_found_by_who_what_and_when(staff: Browser, query: dict[str, str]) -> None:
-    page = await staff.text("/audit", **query)
+async def test_entries_are_found_by_who_what_and_when(staff: FormBrowser, query: dict[str, str]) -> None:
+    page = await staff.get_text("/audit", **query)
     assert "The endpoint was paused." in page
     assert "The tenant was changed" not in page
 
 
-async def test_entries_are_found_by_endpoint(staff: Browser, endpoint: EndpointId) -> None:
-    page = await staff.text("/audit", endpoint=show_id(Prefix.ENDPOINT, endpoint))
+async def test_entries_are_found_by_endpoint(staff: FormBrowser, endpoint: EndpointId) -> None:
+    page = await staff.get_text("/audit", endpoint=format_id(Prefix.ENDPOINT, endpoint))
     assert "The endpoint was paused." in page
-    assert f"/console/endpoints/{show_id(Prefix.ENDPOINT, endpoint)}" in page
+    assert f"/console/endpoints/{format_id(Prefix.ENDPOINT, endpoint)}" in page
     assert "The tenant was changed" not in page
 
 
-async def test_nothing_like_that_says_so(staff: Browser) -> None:
-    assert "Nobody has done anything like that" in await staff.text("/audit", actor="Grace")
+async def test_empty_audit_search_says_so(staff: FormBrowser) -> None:
+    assert "Nobody has done anything like that" in await staff.get_text("/audit", actor="Grace")
 
 
 @pytest.mark.parametrize("name", ["what", "endpoint", "delivery", "since", "until"])
-async def test_a_filter_that_cannot_be_read_is_said_beside_it(staff: Browser, name: str) -> None:
+async def test_a_filter_that_cannot_be_read_is_said_beside_it(staff: FormBrowser, name: str) -> None:
     page = await staff.get("/audit", **{name: "<nonsense>"})
     assert page.status_code == 422
     assert f'id="fault-{name}"' in page.text
     assert 'value="&lt;nonsense&gt;"' in page.text
 
 
-async def test_the_audit_goes_on_behind_a_full_page(staff: Browser, ledger: Ledger, tenant: TenantId) -> None:
+async def test_the_audit_goes_on_behind_a_full_page(
+    staff: FormBrowser, ledger: Ledger, tenant: TenantId
+) -> None:
     async with ledger.transaction() as tx:
-        await journal.append(tx, [Entry(tenant, "tenant.changed", "Grace", clock()) for _ in range(60)])
-    first = await staff.text("/audit", actor="Grace")
+        await journal.append(
+            tx, [JournalEntry(tenant, "tenant.changed", "Grace", clock()) for _ in range(60)]
+        )
+    first = await staff.get_text("/audit", actor="Grace")
     more = re.search(r'href="([^"]+)" rel="next"', first)
     assert more is not None
     second = await staff.client.get(more[1].replace("&amp;", "&"))
@@ -98,8 +102,8 @@ async def test_the_audit_goes_on_behind_a_full_page(staff: Browser, ledger: Ledg
 
 
 async def test_a_partner_reads_its_own_alone(
-    partner: Browser, enter: Callable[..., Browser], ledger: Ledger
+    partner: FormBrowser, enter: Callable[..., FormBrowser], ledger: Ledger
 ) -> None:
-    assert "The endpoint was paused." in await partner.text("/audit")
-    stranger = enter(tenant=await on.new_tenant(ledger))
-    assert "Nobody has done anything yet" in await stranger.text("/audit")
+    assert "The endpoint was paused." in await partner.get_text("/audit")
+    stranger = enter(tenant=await build.create_tenant(ledger))
+    assert "Nobody has done anything yet" in await stranger.get_text("/audit")

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.model import EndpointId, EndpointState, Prefix, show_id
-from tests.support import ledger as on
+from delivery.domain.model import EndpointId, EndpointState, Prefix, format_id
+from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from delivery.ledger import Ledger
-    from delivery.model import AttemptId, DeliveryId, TenantId
-    from tests.integration.console.conftest import Browser
+    from delivery.domain.model import AttemptId, DeliveryId, TenantId
+    from delivery.ledger.db.session import Ledger
+    from tests.integration.console.conftest import FormBrowser
 
 HOSTILE = '<script>alert("1")</script>'
 
@@ -27,41 +27,41 @@ BODY = b'{"note": "<script>alert(\\"1\\")</script>", "n": 1234567890123456789012
 @pytest.fixture
 async def delivery(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> DeliveryId:
     """A delivery that is due."""
-    await on.accept(ledger, tenant, "order.created", BODY)
-    (made,) = await on.delivery_ids(ledger, endpoint)
+    await build.accept_event(ledger, tenant, "order.created", BODY)
+    (made,) = await build.list_delivery_ids(ledger, endpoint)
     return made
 
 
 async def attempted(ledger: Ledger, endpoint: EndpointId, *, body: bytes = b"") -> AttemptId:
     """The attempt with which its delivery has failed for good, as it was answered."""
-    claim_id, (work,) = await on.claim_and_start(ledger, endpoint)
-    failed = on.failure(work, claim_id)
+    claim_id, (work,) = await build.claim_and_start(ledger, endpoint)
+    failed = build.make_failure(work, claim_id)
     attempt = replace(failed.attempt, response_body=body, response_headers=(("X-Evil", HOSTILE),))
-    await on.record(ledger, replace(failed, attempt=attempt))
+    await build.record_results(ledger, replace(failed, attempt=attempt))
     return attempt.id
 
 
 def shown(delivery: DeliveryId) -> str:
-    return show_id(Prefix.DELIVERY, delivery)
+    return format_id(Prefix.DELIVERY, delivery)
 
 
 async def test_a_search_finds_what_its_address_means(
-    staff: Browser, ledger: Ledger, tenant: TenantId, delivery: DeliveryId
+    staff: FormBrowser, ledger: Ledger, tenant: TenantId, delivery: DeliveryId
 ) -> None:
-    await on.accept(ledger, tenant, "user.left")
-    page = await staff.text("/deliveries", type="order.*", status="pending")
+    await build.accept_event(ledger, tenant, "user.left")
+    page = await staff.get_text("/deliveries", type="order.*", status="pending")
     assert shown(delivery) in page
     assert "user.left" not in page
 
 
-async def test_the_filters_of_an_address_stand_in_the_form(staff: Browser) -> None:
-    page = await staff.text("/deliveries", type="order.*", status="failed", response="5xx", since="24h")
+async def test_the_filters_of_an_address_stand_in_the_form(staff: FormBrowser) -> None:
+    page = await staff.get_text("/deliveries", type="order.*", status="failed", response="5xx", since="24h")
     for part in ('value="order.*"', 'value="failed" data-submits checked', 'value="5xx"', 'value="24h"'):
         assert part in page
 
 
 async def test_a_filter_that_cannot_be_read_says_so_and_finds_nothing(
-    staff: Browser, delivery: DeliveryId
+    staff: FormBrowser, delivery: DeliveryId
 ) -> None:
     answer = await staff.get("/deliveries", type="a b", endpoint=HOSTILE)
     assert answer.status_code == 422
@@ -70,22 +70,20 @@ async def test_a_filter_that_cannot_be_read_says_so_and_finds_nothing(
     assert 'aria-invalid="true"' in answer.text
 
 
-async def test_what_can_be_looked_up_for_one_tenant_only_asks_for_one(
-    staff: Browser, tenant: TenantId
-) -> None:
+async def test_tenant_only_filters_ask_for_a_tenant(staff: FormBrowser, tenant: TenantId) -> None:
     answer = await staff.get("/deliveries", idempotency_key="k")
     assert answer.status_code == 422
     assert "needs a tenant" in answer.text
-    narrowed = await staff.get("/deliveries", idempotency_key="k", tenant=show_id(Prefix.TENANT, tenant))
+    narrowed = await staff.get("/deliveries", idempotency_key="k", tenant=format_id(Prefix.TENANT, tenant))
     assert narrowed.status_code == 200
 
 
 async def test_a_list_goes_on_where_a_page_ends(
-    staff: Browser, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+    staff: FormBrowser, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.accept_many(ledger, tenant, 60)
-    made = await on.delivery_ids(ledger, endpoint)
-    first = await staff.text("/deliveries", endpoint=show_id(Prefix.ENDPOINT, endpoint))
+    await build.accept_events(ledger, tenant, 60)
+    made = await build.list_delivery_ids(ledger, endpoint)
+    first = await staff.get_text("/deliveries", endpoint=format_id(Prefix.ENDPOINT, endpoint))
     more = unescape(first.split('rel="next"')[0].rsplit('href="', 1)[1].split('"')[0])
     rest = (await staff.client.get(more)).text
     on_first = {one for one in made if f"/deliveries/{shown(one)}" in first}
@@ -94,34 +92,34 @@ async def test_a_list_goes_on_where_a_page_ends(
     assert on_first | on_second == set(made)
 
 
-async def test_a_count_says_how_many(staff: Browser, delivery: DeliveryId) -> None:  # noqa: ARG001  is counted
-    assert "<strong>1</strong> found" in await staff.text("/deliveries/count")
+async def test_a_count_says_how_many(staff: FormBrowser, delivery: DeliveryId) -> None:  # noqa: ARG001  is counted
+    assert "<strong>1</strong> found" in await staff.get_text("/deliveries/count")
 
 
-async def test_a_delivery_tells_why_it_is_where_it_is(staff: Browser, delivery: DeliveryId) -> None:
-    page = await staff.text(f"/deliveries/{shown(delivery)}")
+async def test_a_delivery_tells_why_it_is_where_it_is(staff: FormBrowser, delivery: DeliveryId) -> None:
+    page = await staff.get_text(f"/deliveries/{shown(delivery)}")
     assert "whose filter asks for *" in page
     assert "12345678901234567890123" in page
     assert HOSTILE not in page
 
 
 async def test_an_attempt_shows_what_went_out_and_what_came_back(
-    staff: Browser, ledger: Ledger, endpoint: EndpointId, delivery: DeliveryId
+    staff: FormBrowser, ledger: Ledger, endpoint: EndpointId, delivery: DeliveryId
 ) -> None:
     attempt = await attempted(ledger, endpoint, body=HOSTILE.encode())
-    page = await staff.text(f"/attempts/{show_id(Prefix.ATTEMPT, attempt)}")
-    assert show_id(Prefix.DELIVERY, delivery) in page
+    page = await staff.get_text(f"/attempts/{format_id(Prefix.ATTEMPT, attempt)}")
+    assert format_id(Prefix.DELIVERY, delivery) in page
     assert "X-Evil" in page
     assert "curl --request POST" in page
     assert HOSTILE not in page
 
 
 async def test_an_attempt_does_not_show_what_it_did_not_send(
-    staff: Browser, ledger: Ledger, endpoint: EndpointId, delivery: DeliveryId
+    staff: FormBrowser, ledger: Ledger, endpoint: EndpointId, delivery: DeliveryId
 ) -> None:
     attempt = await attempted(ledger, endpoint)
-    await on.change(ledger, "update attempts set body_sha256 = :hash", hash=b"\x01" * 32)
-    page = await staff.text(f"/attempts/{show_id(Prefix.ATTEMPT, attempt)}")
+    await build.execute(ledger, "update attempts set body_sha256 = :hash", hash=b"\x01" * 32)
+    page = await staff.get_text(f"/attempts/{format_id(Prefix.ATTEMPT, attempt)}")
     assert shown(delivery) in page
     assert "It was made of the event under settings that are others now" in page
     assert "12345678901234567890123" not in page
@@ -129,67 +127,71 @@ async def test_an_attempt_does_not_show_what_it_did_not_send(
 
 
 async def test_the_body_of_an_event_can_be_had_byte_for_byte(
-    staff: Browser, ledger: Ledger, delivery: DeliveryId
+    staff: FormBrowser, ledger: Ledger, delivery: DeliveryId
 ) -> None:
-    row = await on.row(
+    row = await build.fetch_row(
         ledger,
         "select e.id, e.body from deliveries d join events e on e.id = d.event_id where d.id = :id",
         id=delivery,
     )
-    answer = await staff.get(f"/events/{show_id(Prefix.EVENT, row.id)}/body")
+    answer = await staff.get(f"/events/{format_id(Prefix.EVENT, row.id)}/body")
     assert answer.content == bytes(row.body)
     assert answer.headers["content-disposition"].startswith("attachment;")
     assert answer.headers["content-type"] == "application/octet-stream"
 
 
-async def test_an_event_tells_where_it_went(staff: Browser, ledger: Ledger, delivery: DeliveryId) -> None:
-    row = await on.row(ledger, "select event_id from deliveries where id = :id", id=delivery)
-    page = await staff.text(f"/events/{show_id(Prefix.EVENT, row.event_id)}")
+async def test_an_event_tells_where_it_went(staff: FormBrowser, ledger: Ledger, delivery: DeliveryId) -> None:
+    row = await build.fetch_row(ledger, "select event_id from deliveries where id = :id", id=delivery)
+    page = await staff.get_text(f"/events/{format_id(Prefix.EVENT, row.event_id)}")
     assert f"/deliveries/{shown(delivery)}" in page
 
 
 async def test_a_replay_is_named_after_who_asked_for_it(
-    staff: Browser, ledger: Ledger, endpoint: EndpointId, delivery: DeliveryId
+    staff: FormBrowser, ledger: Ledger, endpoint: EndpointId, delivery: DeliveryId
 ) -> None:
     await attempted(ledger, endpoint)
     answer = await staff.post(f"/deliveries/{shown(delivery)}/replay", reason="mended")
     assert answer.status_code == 303
-    told = await on.row(ledger, "select actor, reason, address from journal where what = 'delivery.replayed'")
+    told = await build.fetch_row(
+        ledger, "select actor, reason, address from journal where what = 'delivery.replayed'"
+    )
     assert (told.actor, told.reason) == ("guest 0", "mended")
-    page = await staff.text(f"/deliveries/{shown(delivery)}")
+    page = await staff.get_text(f"/deliveries/{shown(delivery)}")
     assert "Replayed by guest 0" in page
     assert 'hx-trigger="every 2s"' in page
 
 
 async def test_a_replay_that_cannot_be_says_why(
-    staff: Browser, ledger: Ledger, endpoint: EndpointId, delivery: DeliveryId
+    staff: FormBrowser, ledger: Ledger, endpoint: EndpointId, delivery: DeliveryId
 ) -> None:
-    await on.set_state(ledger, endpoint, EndpointState.PAUSED)
+    await build.set_state(ledger, endpoint, EndpointState.PAUSED)
     answer = await staff.post(f"/deliveries/{shown(delivery)}/replay")
     assert answer.status_code == 409
     assert "is paused" in answer.text
 
 
-async def test_a_viewer_cannot_replay(viewer: Browser, delivery: DeliveryId) -> None:
-    assert "Replay this delivery" not in await viewer.text(f"/deliveries/{shown(delivery)}")
+async def test_a_viewer_cannot_replay(viewer: FormBrowser, delivery: DeliveryId) -> None:
+    assert "Replay this delivery" not in await viewer.get_text(f"/deliveries/{shown(delivery)}")
     assert (await viewer.post(f"/deliveries/{shown(delivery)}/replay")).status_code == 403
 
 
-async def test_a_form_without_the_sessions_secret_does_nothing(staff: Browser, delivery: DeliveryId) -> None:
+async def test_a_form_without_the_sessions_secret_does_nothing(
+    staff: FormBrowser, delivery: DeliveryId
+) -> None:
     answer = await staff.client.post(f"/console/deliveries/{shown(delivery)}/replay", data={"csrf": "x"})
     assert answer.status_code == 403
 
 
 async def test_a_partner_finds_nothing_of_others(
-    enter: Callable[..., Browser], ledger: Ledger, delivery: DeliveryId
+    enter: Callable[..., FormBrowser], ledger: Ledger, delivery: DeliveryId
 ) -> None:
-    other = await on.new_tenant(ledger)
+    other = await build.create_tenant(ledger)
     stranger = enter(tenant=other)
-    row = await on.row(ledger, "select event_id from deliveries where id = :id", id=delivery)
+    row = await build.fetch_row(ledger, "select event_id from deliveries where id = :id", id=delivery)
     assert (await stranger.get(f"/deliveries/{shown(delivery)}")).status_code == 404
-    assert (await stranger.get(f"/events/{show_id(Prefix.EVENT, row.event_id)}")).status_code == 404
+    assert (await stranger.get(f"/events/{format_id(Prefix.EVENT, row.event_id)}")).status_code == 404
     assert (await stranger.post(f"/deliveries/{shown(delivery)}/replay")).status_code == 404
-    assert shown(delivery) not in await stranger.text("/deliveries")
+    assert shown(delivery) not in await stranger.get_text("/deliveries")
 
 
 @pytest.mark.parametrize(
@@ -203,6 +205,8 @@ async def test_a_partner_finds_nothing_of_others(
         ("", "/console/deliveries"),
     ],
 )
-async def test_the_box_at_the_top_leads_to_what_was_asked_for(staff: Browser, asked: str, place: str) -> None:
+async def test_the_box_at_the_top_leads_to_what_was_asked_for(
+    staff: FormBrowser, asked: str, place: str
+) -> None:
     answer = await staff.get("/find", q=asked)
     assert (answer.status_code, answer.headers["location"]) == (303, place)

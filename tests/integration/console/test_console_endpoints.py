@@ -7,27 +7,27 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.endpoints import MOST_LIVE_SECRETS
-from delivery.model import (
+from delivery.domain.model import (
     EndpointId,
     EndpointLimits,
     EndpointState,
-    Format,
+    PayloadFormat,
     PayloadKind,
     Prefix,
+    format_id,
     parse_id,
-    show_id,
 )
-from delivery.paging import Cut
-from tests.support import ledger as on
+from delivery.domain.pagination import PageRequest
+from delivery.services.endpoints.service import MAX_LIVE_SECRETS
+from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from delivery.bootstrap import Services
-    from delivery.ledger import Ledger
-    from delivery.model import TenantId
-    from tests.integration.console.conftest import Browser
+    from delivery.domain.model import TenantId
+    from delivery.ledger.db.session import Ledger
+    from tests.integration.console.conftest import FormBrowser
 
 SCRIPT = "<script>alert(1)</script>"
 ESCAPED = "&lt;script&gt;alert(1)&lt;/script&gt;"
@@ -39,15 +39,17 @@ ADMINISTERED = ("/disable", "/delete", "/edit")
 
 
 def at(endpoint_id: EndpointId) -> str:
-    return f"/endpoints/{show_id(Prefix.ENDPOINT, endpoint_id)}"
+    return f"/endpoints/{format_id(Prefix.ENDPOINT, endpoint_id)}"
 
 
 async def state_of(ledger: Ledger, endpoint_id: EndpointId) -> str:
-    return str((await on.row(ledger, "select state from endpoints where id = :id", id=endpoint_id))[0])
+    return str(
+        (await build.fetch_row(ledger, "select state from endpoints where id = :id", id=endpoint_id))[0]
+    )
 
 
 async def journal_of(ledger: Ledger, endpoint_id: EndpointId) -> list[tuple[str, str, str | None]]:
-    found = await on.rows(
+    found = await build.fetch_rows(
         ledger, "select what, actor, reason from journal where endpoint_id = :id order by id", id=endpoint_id
     )
     return [(row.what, row.actor, row.reason) for row in found]
@@ -55,162 +57,162 @@ async def journal_of(ledger: Ledger, endpoint_id: EndpointId) -> list[tuple[str,
 
 # ------------------------------------------------------------------ the list
 async def test_the_list_shows_a_tenant_s_endpoint_with_its_state(
-    partner: Browser, endpoint: EndpointId
+    partner: FormBrowser, endpoint: EndpointId
 ) -> None:
-    page = await partner.text("/endpoints")
-    assert show_id(Prefix.ENDPOINT, endpoint) in page
+    page = await partner.get_text("/endpoints")
+    assert format_id(Prefix.ENDPOINT, endpoint) in page
     assert '<span class="badge ok">well</span>' in page
 
 
 async def test_staff_see_every_tenant_s_endpoints(
-    staff: Browser, ledger: Ledger, endpoint: EndpointId
+    staff: FormBrowser, ledger: Ledger, endpoint: EndpointId
 ) -> None:
-    other = await on.new_endpoint(ledger, await on.new_tenant(ledger))
-    page = await staff.text("/endpoints")
-    assert show_id(Prefix.ENDPOINT, endpoint) in page
-    assert show_id(Prefix.ENDPOINT, other) in page
+    other = await build.create_endpoint(ledger, await build.create_tenant(ledger))
+    page = await staff.get_text("/endpoints")
+    assert format_id(Prefix.ENDPOINT, endpoint) in page
+    assert format_id(Prefix.ENDPOINT, other) in page
 
 
-async def test_a_partner_sees_no_other_tenant_s_endpoints(partner: Browser, ledger: Ledger) -> None:
-    other = await on.new_endpoint(ledger, await on.new_tenant(ledger))
-    assert show_id(Prefix.ENDPOINT, other) not in await partner.text("/endpoints")
+async def test_a_partner_sees_no_other_tenant_s_endpoints(partner: FormBrowser, ledger: Ledger) -> None:
+    other = await build.create_endpoint(ledger, await build.create_tenant(ledger))
+    assert format_id(Prefix.ENDPOINT, other) not in await partner.get_text("/endpoints")
 
 
 @pytest.mark.parametrize("query", [{"state": "paused"}, {"trouble": "1"}])
 async def test_the_list_can_be_narrowed_to_what_is_paused(
-    staff: Browser, ledger: Ledger, tenant: TenantId, query: dict[str, str]
+    staff: FormBrowser, ledger: Ledger, tenant: TenantId, query: dict[str, str]
 ) -> None:
-    well, paused = await on.new_endpoint(ledger, tenant), await on.new_endpoint(ledger, tenant)
-    await on.set_state(ledger, paused, EndpointState.PAUSED)
-    page = await staff.text("/endpoints", **query)
-    assert show_id(Prefix.ENDPOINT, paused) in page
-    assert show_id(Prefix.ENDPOINT, well) not in page
+    well, paused = await build.create_endpoint(ledger, tenant), await build.create_endpoint(ledger, tenant)
+    await build.set_state(ledger, paused, EndpointState.PAUSED)
+    page = await staff.get_text("/endpoints", **query)
+    assert format_id(Prefix.ENDPOINT, paused) in page
+    assert format_id(Prefix.ENDPOINT, well) not in page
 
 
 async def test_an_endpoint_whose_breaker_is_open_is_in_trouble(
-    staff: Browser, ledger: Ledger, endpoint: EndpointId
+    staff: FormBrowser, ledger: Ledger, endpoint: EndpointId
 ) -> None:
-    await on.change(
+    await build.execute(
         ledger, "update endpoint_health set breaker = 'open' where endpoint_id = :id", id=endpoint
     )
-    page = await staff.text("/endpoints", trouble="1")
-    assert show_id(Prefix.ENDPOINT, endpoint) in page
+    page = await staff.get_text("/endpoints", trouble="1")
+    assert format_id(Prefix.ENDPOINT, endpoint) in page
     assert "breaker open" in page
 
 
 async def test_the_list_can_be_searched_by_a_part_of_the_url(
-    staff: Browser, ledger: Ledger, tenant: TenantId
+    staff: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
-    shop = await on.new_endpoint(ledger, tenant, on.Wanted(url="https://Shop.example/100%"))
-    other = await on.new_endpoint(ledger, tenant)
-    page = await staff.text("/endpoints", q="shop.example/100%")
-    assert show_id(Prefix.ENDPOINT, shop) in page
-    assert show_id(Prefix.ENDPOINT, other) not in page
+    shop = await build.create_endpoint(ledger, tenant, build.EndpointSpec(url="https://Shop.example/100%"))
+    other = await build.create_endpoint(ledger, tenant)
+    page = await staff.get_text("/endpoints", q="shop.example/100%")
+    assert format_id(Prefix.ENDPOINT, shop) in page
+    assert format_id(Prefix.ENDPOINT, other) not in page
 
 
-async def test_the_list_goes_on_where_a_page_ends(staff: Browser, ledger: Ledger, tenant: TenantId) -> None:
-    oldest = await on.new_endpoint(ledger, tenant)
+async def test_the_list_goes_on_where_a_page_ends(
+    staff: FormBrowser, ledger: Ledger, tenant: TenantId
+) -> None:
+    oldest = await build.create_endpoint(ledger, tenant)
     for _ in range(50):
-        await on.new_endpoint(ledger, tenant)
-    first = await staff.text("/endpoints")
-    assert show_id(Prefix.ENDPOINT, oldest) not in first
+        await build.create_endpoint(ledger, tenant)
+    first = await staff.get_text("/endpoints")
+    assert format_id(Prefix.ENDPOINT, oldest) not in first
     (behind,) = re.findall(r"behind=(ep_\w+)", first)
-    assert show_id(Prefix.ENDPOINT, oldest) in await staff.text("/endpoints", behind=behind)
+    assert format_id(Prefix.ENDPOINT, oldest) in await staff.get_text("/endpoints", behind=behind)
 
 
 async def test_the_list_counts_what_is_held(
-    staff: Browser, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+    staff: FormBrowser, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.accept_many(ledger, tenant, 3)
-    await on.set_state(ledger, endpoint, EndpointState.PAUSED)
-    assert re.search(r'held_by=paused">3</a>', await staff.text("/endpoints"))
+    await build.accept_events(ledger, tenant, 3)
+    await build.set_state(ledger, endpoint, EndpointState.PAUSED)
+    assert re.search(r'held_by=paused">3</a>', await staff.get_text("/endpoints"))
 
 
-async def test_a_look_for_endpoints_goes_on_where_it_ended(
+async def test_endpoint_search_continues_on_the_next_page(
     services: Services, ledger: Ledger, tenant: TenantId
 ) -> None:
-    paused = await on.new_endpoint(ledger, tenant)
-    await on.set_state(ledger, paused, EndpointState.PAUSED)
-    newer = await on.new_endpoint(ledger, tenant)
-    behind = Cut.following(50, newer, oldest_first=False)
-    page = await services.endpoints.page(None, behind, states=[EndpointState.PAUSED])
-    assert ([one.id for one in page.items], page.last) == ([paused], None)
+    paused = await build.create_endpoint(ledger, tenant)
+    await build.set_state(ledger, paused, EndpointState.PAUSED)
+    newer = await build.create_endpoint(ledger, tenant)
+    behind = PageRequest.from_cursor(50, newer, oldest_first=False)
+    page = await services.endpoints.list_endpoints(None, behind, states=[EndpointState.PAUSED])
+    assert ([one.id for one in page.items], page.next_cursor) == ([paused], None)
 
 
 async def test_what_waits_is_counted_up_to_a_bound(
     services: Services, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.accept_many(ledger, tenant, 3)
-    health = await services.endpoints.health(tenant, endpoint, most=2)
+    await build.accept_events(ledger, tenant, 3)
+    health = await services.endpoints.read_health(tenant, endpoint, limit=2)
     assert (health.waiting, health.bounded) == (2, True)
 
 
 async def test_what_is_fewer_than_the_bound_is_counted_whole(
     services: Services, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.accept_many(ledger, tenant, 3)
-    health = await services.endpoints.health(tenant, endpoint, most=4)
+    await build.accept_events(ledger, tenant, 3)
+    health = await services.endpoints.read_health(tenant, endpoint, limit=4)
     assert (health.waiting, health.bounded) == (3, False)
 
 
 # ------------------------------------------------------------------ who may
 @pytest.mark.parametrize("page", PAGES)
 async def test_every_page_of_an_endpoint_answers_an_administrator(
-    staff: Browser, endpoint: EndpointId, page: str
+    staff: FormBrowser, endpoint: EndpointId, page: str
 ) -> None:
     answer = await staff.get(f"{at(endpoint)}{page}")
     assert answer.status_code == (409 if page in {"/resume", "/enable"} else 200)
 
 
 @pytest.mark.parametrize("span", ["hour", "day", "week"])
-async def test_the_page_answers_for_every_span(staff: Browser, endpoint: EndpointId, span: str) -> None:
+async def test_the_page_answers_for_every_span(staff: FormBrowser, endpoint: EndpointId, span: str) -> None:
     assert (await staff.get(at(endpoint), span=span)).status_code == 200
 
 
 @pytest.mark.parametrize("page", ACTS)
-async def test_who_may_only_look_is_refused_what_acts(
-    viewer: Browser, endpoint: EndpointId, page: str
-) -> None:
+async def test_viewer_cannot_open_action_pages(viewer: FormBrowser, endpoint: EndpointId, page: str) -> None:
     assert (await viewer.get(f"{at(endpoint)}{page}")).status_code == 403
 
 
 @pytest.mark.parametrize("page", [*OPERATED, *ADMINISTERED, "/rotate"])
-async def test_who_may_only_look_does_nothing(
-    viewer: Browser, ledger: Ledger, endpoint: EndpointId, page: str
+async def test_viewer_cannot_post_endpoint_actions(
+    viewer: FormBrowser, ledger: Ledger, endpoint: EndpointId, page: str
 ) -> None:
     assert (await viewer.post(f"{at(endpoint)}{page}")).status_code == 403
     assert not await journal_of(ledger, endpoint)
 
 
 @pytest.mark.parametrize("page", ADMINISTERED)
-async def test_support_may_not_administer(partner: Browser, endpoint: EndpointId, page: str) -> None:
+async def test_support_may_not_administer(partner: FormBrowser, endpoint: EndpointId, page: str) -> None:
     assert (await partner.get(f"{at(endpoint)}{page}")).status_code == 403
     assert (await partner.post(f"{at(endpoint)}{page}")).status_code == 403
 
 
-async def test_support_may_not_make_endpoints(partner: Browser) -> None:
+async def test_support_may_not_make_endpoints(partner: FormBrowser) -> None:
     assert (await partner.get("/endpoints/new")).status_code == 403
     assert (await partner.post("/endpoints/new", **NEW)).status_code == 403
 
 
-async def test_who_may_only_look_is_offered_nothing(viewer: Browser, endpoint: EndpointId) -> None:
-    page = await viewer.text(at(endpoint))
+async def test_viewer_sees_no_endpoint_actions(viewer: FormBrowser, endpoint: EndpointId) -> None:
+    page = await viewer.get_text(at(endpoint))
     assert not [move for move in ACTS if f"{at(endpoint)}{move}" in page]
 
 
 @pytest.mark.parametrize("page", ["", "/pause", "/resume", "/enable", "/rotate", "/filter-test"])
 async def test_another_tenant_s_endpoint_is_not_found(
-    enter: Callable[..., Browser], ledger: Ledger, tenant: TenantId, page: str
+    enter: Callable[..., FormBrowser], ledger: Ledger, tenant: TenantId, page: str
 ) -> None:
-    other = await on.new_endpoint(ledger, await on.new_tenant(ledger))
+    other = await build.create_endpoint(ledger, await build.create_tenant(ledger))
     assert (await enter(tenant=tenant).get(f"{at(other)}{page}")).status_code == 404
 
 
 @pytest.mark.parametrize("page", [*OPERATED, *ADMINISTERED, "/rotate"])
 async def test_another_tenant_s_endpoint_cannot_be_acted_on(
-    enter: Callable[..., Browser], ledger: Ledger, tenant: TenantId, page: str
+    enter: Callable[..., FormBrowser], ledger: Ledger, tenant: TenantId, page: str
 ) -> None:
-    other = await on.new_endpoint(ledger, await on.new_tenant(ledger))
+    other = await build.create_endpoint(ledger, await build.create_tenant(ledger))
     answer = await enter(tenant=tenant).post(f"{at(other)}{page}", **NEW)
     assert answer.status_code == 404
     assert await state_of(ledger, other) == "active"
@@ -218,7 +220,7 @@ async def test_another_tenant_s_endpoint_cannot_be_acted_on(
 
 @pytest.mark.parametrize("page", [*OPERATED, *ADMINISTERED, "/rotate"])
 async def test_a_form_without_the_session_s_secret_is_refused(
-    staff: Browser, ledger: Ledger, endpoint: EndpointId, page: str
+    staff: FormBrowser, ledger: Ledger, endpoint: EndpointId, page: str
 ) -> None:
     assert (await staff.post(f"{at(endpoint)}{page}", csrf="")).status_code == 403
     assert not await journal_of(ledger, endpoint)
@@ -226,7 +228,7 @@ async def test_a_form_without_the_session_s_secret_is_refused(
 
 # ------------------------------------------------------------------ moves
 async def test_pausing_is_written_down_with_its_reason(
-    partner: Browser, ledger: Ledger, endpoint: EndpointId
+    partner: FormBrowser, ledger: Ledger, endpoint: EndpointId
 ) -> None:
     answer = await partner.post(f"{at(endpoint)}/pause", reason="they move house")
     assert answer.status_code == 303
@@ -239,57 +241,59 @@ async def test_pausing_is_written_down_with_its_reason(
     [("paused", "resume", "active"), ("disabled", "enable", "active"), ("active", "disable", "disabled")],
 )
 async def test_a_move_changes_the_state(
-    staff: Browser, ledger: Ledger, endpoint: EndpointId, before: str, move: str, after: str
+    staff: FormBrowser, ledger: Ledger, endpoint: EndpointId, before: str, move: str, after: str
 ) -> None:
-    await on.set_state(ledger, endpoint, EndpointState(before))
+    await build.set_state(ledger, endpoint, EndpointState(before))
     assert (await staff.post(f"{at(endpoint)}/{move}")).status_code == 303
     assert await state_of(ledger, endpoint) == after
 
 
-async def test_deleting_leads_to_the_list(staff: Browser, endpoint: EndpointId) -> None:
+async def test_deleting_leads_to_the_list(staff: FormBrowser, endpoint: EndpointId) -> None:
     answer = await staff.post(f"{at(endpoint)}/delete")
     assert answer.headers["location"] == "/console/endpoints"
     assert (await staff.get(at(endpoint))).status_code == 404
 
 
 async def test_pausing_says_how_many_will_wait(
-    staff: Browser, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+    staff: FormBrowser, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.accept_many(ledger, tenant, 3)
-    assert "<strong>3</strong> that wait now" in await staff.text(f"{at(endpoint)}/pause")
+    await build.accept_events(ledger, tenant, 3)
+    assert "<strong>3</strong> that wait now" in await staff.get_text(f"{at(endpoint)}/pause")
 
 
 async def test_deleting_says_how_many_are_cancelled(
-    staff: Browser, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+    staff: FormBrowser, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.accept_many(ledger, tenant, 3)
-    assert "The <strong>3</strong> deliveries that are still owed to it" in await staff.text(
+    await build.accept_events(ledger, tenant, 3)
+    assert "The <strong>3</strong> deliveries that are still owed to it" in await staff.get_text(
         f"{at(endpoint)}/delete"
     )
 
 
-async def test_enabling_says_what_it_lets_go_and_how_fast(
-    staff: Browser, ledger: Ledger, tenant: TenantId
+async def test_enable_page_previews_released_deliveries_and_rate(
+    staff: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
-    endpoint = await on.new_endpoint(ledger, tenant, on.Wanted(limits=EndpointLimits(in_flight=20)))
-    await on.accept_many(ledger, tenant, 3)
-    await on.set_state(ledger, endpoint, EndpointState.DISABLED)
-    page = await staff.text(f"{at(endpoint)}/enable")
+    endpoint = await build.create_endpoint(
+        ledger, tenant, build.EndpointSpec(limits=EndpointLimits(in_flight=20))
+    )
+    await build.accept_events(ledger, tenant, 3)
+    await build.set_state(ledger, endpoint, EndpointState.DISABLED)
+    page = await staff.get_text(f"{at(endpoint)}/enable")
     assert "<strong>3</strong> deliveries go out again: 1 at a time at first" in page
     assert "up to 20" in page
 
 
 async def test_pausing_what_is_disabled_says_what_to_do_instead(
-    staff: Browser, ledger: Ledger, endpoint: EndpointId
+    staff: FormBrowser, ledger: Ledger, endpoint: EndpointId
 ) -> None:
-    await on.set_state(ledger, endpoint, EndpointState.DISABLED)
+    await build.set_state(ledger, endpoint, EndpointState.DISABLED)
     answer = await staff.post(f"{at(endpoint)}/pause")
     assert answer.status_code == 409
     assert f"/console{at(endpoint)}/enable" in answer.text
 
 
 async def test_a_reason_that_is_too_long_is_said_beside_its_field(
-    staff: Browser, ledger: Ledger, endpoint: EndpointId
+    staff: FormBrowser, ledger: Ledger, endpoint: EndpointId
 ) -> None:
     answer = await staff.post(f"{at(endpoint)}/pause", reason="x" * 501)
     assert answer.status_code == 422
@@ -298,36 +302,36 @@ async def test_a_reason_that_is_too_long_is_said_beside_its_field(
 
 
 async def test_a_test_event_leads_to_its_delivery(
-    staff: Browser, ledger: Ledger, endpoint: EndpointId
+    staff: FormBrowser, ledger: Ledger, endpoint: EndpointId
 ) -> None:
     answer = await staff.post(f"{at(endpoint)}/test")
-    (delivery_id,) = await on.delivery_ids(ledger, endpoint)
-    assert answer.headers["location"] == f"/console/deliveries/{show_id(Prefix.DELIVERY, delivery_id)}"
+    (delivery_id,) = await build.list_delivery_ids(ledger, endpoint)
+    assert answer.headers["location"] == f"/console/deliveries/{format_id(Prefix.DELIVERY, delivery_id)}"
 
 
 # ------------------------------------------------------------------ new and changed
-async def test_whoever_sees_every_tenant_says_first_for_whom(staff: Browser) -> None:
-    assert "Whose is it to be?" in await staff.text("/endpoints/new")
+async def test_staff_must_choose_a_tenant_before_creating_an_endpoint(staff: FormBrowser) -> None:
+    assert "Whose is it to be?" in await staff.get_text("/endpoints/new")
 
 
 async def test_a_new_endpoint_s_secret_is_shown_once(
-    staff: Browser, services: Services, tenant: TenantId
+    staff: FormBrowser, services: Services, tenant: TenantId
 ) -> None:
     answer = await staff.post(
-        f"/endpoints/new?tenant={show_id(Prefix.TENANT, tenant)}", **NEW, description=SCRIPT
+        f"/endpoints/new?tenant={format_id(Prefix.TENANT, tenant)}", **NEW, description=SCRIPT
     )
     assert answer.status_code == 200
     (secret,) = re.findall(r"<pre[^>]*>(whsec_[\w+/=]+)</pre>", answer.text)
     made = EndpointId(parse_id(Prefix.ENDPOINT, re.findall(r"ep_\w+", answer.text)[0]))
     assert answer.headers["cache-control"] == "no-store"
     assert secret not in str(answer.headers)
-    assert secret not in await staff.text(at(made))
+    assert secret not in await staff.get_text(at(made))
     assert (await services.endpoints.read(tenant, made)).filter == ("order.*",)
 
 
-async def test_the_form_of_a_new_endpoint_is_the_tenant_s(staff: Browser, tenant: TenantId) -> None:
-    shown = show_id(Prefix.TENANT, tenant)
-    assert f'action="/console/endpoints/new?tenant={shown}"' in await staff.text(
+async def test_the_form_of_a_new_endpoint_is_the_tenant_s(staff: FormBrowser, tenant: TenantId) -> None:
+    shown = format_id(Prefix.TENANT, tenant)
+    assert f'action="/console/endpoints/new?tenant={shown}"' in await staff.get_text(
         "/endpoints/new", tenant=shown
     )
 
@@ -347,45 +351,47 @@ async def test_the_form_of_a_new_endpoint_is_the_tenant_s(staff: Browser, tenant
         ("payload", "thick"),
     ],
 )
-async def test_what_cannot_be_taken_is_said_and_the_rest_stays_typed(
-    staff: Browser, ledger: Ledger, tenant: TenantId, field: str, value: str
+async def test_invalid_field_shows_an_error_and_keeps_the_other_input(
+    staff: FormBrowser, ledger: Ledger, tenant: TenantId, field: str, value: str
 ) -> None:
-    path = f"/endpoints/new?tenant={show_id(Prefix.TENANT, tenant)}"
+    path = f"/endpoints/new?tenant={format_id(Prefix.TENANT, tenant)}"
     answer = await staff.post(path, **(NEW | {"description": "typed by hand", field: value}))
     assert answer.status_code == 422
     assert 'class="wrong"' in answer.text
     assert "typed by hand" in answer.text
-    assert await on.count(ledger, "endpoints") == 0
+    assert await build.count_rows(ledger, "endpoints") == 0
 
 
 async def test_the_form_offers_how_events_are_written_and_keeps_what_was_chosen(
-    staff: Browser, services: Services, tenant: TenantId
+    staff: FormBrowser, services: Services, tenant: TenantId
 ) -> None:
     made = await staff.post(
-        f"/endpoints/new?tenant={show_id(Prefix.TENANT, tenant)}",
+        f"/endpoints/new?tenant={format_id(Prefix.TENANT, tenant)}",
         **NEW,
         format="cloudevents_binary",
         payload="thin",
     )
     endpoint = EndpointId(parse_id(Prefix.ENDPOINT, re.findall(r"ep_\w+", made.text)[0]))
-    assert "cloudevents_binary, thin" in await staff.text(at(endpoint))
-    form = await staff.text(f"{at(endpoint)}/edit")
+    assert "cloudevents_binary, thin" in await staff.get_text(at(endpoint))
+    form = await staff.get_text(f"{at(endpoint)}/edit")
     assert '<option value="cloudevents_binary" selected>' in form
     assert '<option value="thin" selected>' in form
     # A page from before there was a choice sends neither.
     assert (await staff.post(f"{at(endpoint)}/edit", **NEW)).status_code == 303
     after = await services.endpoints.read(tenant, endpoint)
-    assert (after.format, after.payload) == (Format.CLOUDEVENTS_BINARY, PayloadKind.THIN)
+    assert (after.format, after.payload) == (PayloadFormat.CLOUDEVENTS_BINARY, PayloadKind.THIN)
     await staff.post(f"{at(endpoint)}/edit", **NEW, format="standard", payload="full")
     back = await services.endpoints.read(tenant, endpoint)
-    assert (back.format, back.payload) == (Format.STANDARD, PayloadKind.FULL)
+    assert (back.format, back.payload) == (PayloadFormat.STANDARD, PayloadKind.FULL)
 
 
 async def test_a_change_keeps_what_the_form_does_not_name(
-    staff: Browser, services: Services, tenant: TenantId
+    staff: FormBrowser, services: Services, tenant: TenantId
 ) -> None:
     made = await staff.post(
-        f"/endpoints/new?tenant={show_id(Prefix.TENANT, tenant)}", **NEW, headers="X-Token: s3cret\nX-Old: 1"
+        f"/endpoints/new?tenant={format_id(Prefix.TENANT, tenant)}",
+        **NEW,
+        headers="X-Token: s3cret\nX-Old: 1",
     )
     endpoint = EndpointId(parse_id(Prefix.ENDPOINT, re.findall(r"ep_\w+", made.text)[0]))
     changed = await staff.post(
@@ -397,55 +403,55 @@ async def test_a_change_keeps_what_the_form_does_not_name(
     assert [delay.total_seconds() for delay in after.schedule or ()] == [0, 5, 7200]
 
 
-async def test_a_header_s_value_is_on_no_page(staff: Browser, tenant: TenantId) -> None:
+async def test_a_header_s_value_is_on_no_page(staff: FormBrowser, tenant: TenantId) -> None:
     made = await staff.post(
-        f"/endpoints/new?tenant={show_id(Prefix.TENANT, tenant)}", **NEW, headers="X-Token: s3cret"
+        f"/endpoints/new?tenant={format_id(Prefix.TENANT, tenant)}", **NEW, headers="X-Token: s3cret"
     )
     endpoint = EndpointId(parse_id(Prefix.ENDPOINT, re.findall(r"ep_\w+", made.text)[0]))
-    pages = [await staff.text(at(endpoint)), await staff.text(f"{at(endpoint)}/edit")]
+    pages = [await staff.get_text(at(endpoint)), await staff.get_text(f"{at(endpoint)}/edit")]
     assert all("X-Token" in page and "s3cret" not in page for page in pages)
 
 
 # ------------------------------------------------------------------ secrets
-async def test_a_rotated_secret_is_shown_once_and_both_sign(staff: Browser, tenant: TenantId) -> None:
-    made = await staff.post(f"/endpoints/new?tenant={show_id(Prefix.TENANT, tenant)}", **NEW)
+async def test_a_rotated_secret_is_shown_once_and_both_sign(staff: FormBrowser, tenant: TenantId) -> None:
+    made = await staff.post(f"/endpoints/new?tenant={format_id(Prefix.TENANT, tenant)}", **NEW)
     endpoint = EndpointId(parse_id(Prefix.ENDPOINT, re.findall(r"ep_\w+", made.text)[0]))
     answer = await staff.post(f"{at(endpoint)}/rotate", overlap_hours="48")
     assert re.search(r"<pre[^>]*>whsec_[\w+/=]+</pre>", answer.text)
     assert answer.headers["cache-control"] == "no-store"
-    assert (await staff.text(at(endpoint))).count("whsec_••••••") == 2
+    assert (await staff.get_text(at(endpoint))).count("whsec_••••••") == 2
 
 
 @pytest.mark.parametrize("hours", ["soon", "-1", "721"])
 async def test_an_overlap_that_cannot_be_is_said_beside_its_field(
-    staff: Browser, ledger: Ledger, endpoint: EndpointId, hours: str
+    staff: FormBrowser, ledger: Ledger, endpoint: EndpointId, hours: str
 ) -> None:
     answer = await staff.post(f"{at(endpoint)}/rotate", overlap_hours=hours)
     assert answer.status_code == 422
     assert 'id="fault-overlap_hours"' in answer.text
-    assert await on.count(ledger, "endpoint_secrets") == 1
+    assert await build.count_rows(ledger, "endpoint_secrets") == 1
 
 
 async def test_one_secret_too_many_is_said_beside_the_overlap(
-    staff: Browser, ledger: Ledger, tenant: TenantId
+    staff: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
-    made = await staff.post(f"/endpoints/new?tenant={show_id(Prefix.TENANT, tenant)}", **NEW)
+    made = await staff.post(f"/endpoints/new?tenant={format_id(Prefix.TENANT, tenant)}", **NEW)
     endpoint = EndpointId(parse_id(Prefix.ENDPOINT, re.findall(r"ep_\w+", made.text)[0]))
-    for _ in range(MOST_LIVE_SECRETS - 1):
+    for _ in range(MAX_LIVE_SECRETS - 1):
         await staff.post(f"{at(endpoint)}/rotate", overlap_hours="48")
     answer = await staff.post(f"{at(endpoint)}/rotate", overlap_hours="48", reason="typed by hand")
     assert answer.status_code == 422
     assert 'id="fault-overlap_hours"' in answer.text
     assert "typed by hand" in answer.text
-    assert await on.count(ledger, "endpoint_secrets") == MOST_LIVE_SECRETS
+    assert await build.count_rows(ledger, "endpoint_secrets") == MAX_LIVE_SECRETS
 
 
 # ------------------------------------------------------------------ hostile text
 @pytest.mark.parametrize("page", ["/endpoints", "one", "edit", "pause"])
 async def test_what_a_tenant_has_written_is_shown_and_never_run(
-    staff: Browser, ledger: Ledger, endpoint: EndpointId, page: str
+    staff: FormBrowser, ledger: Ledger, endpoint: EndpointId, page: str
 ) -> None:
-    await on.change(
+    await build.execute(
         ledger,
         "update endpoints set description = :it, url = 'https://a.example/' || :it, filter = array[:it], "
         "state_reason = :it, state = 'disabled', header_names = array[:it] where id = :id",
@@ -453,7 +459,7 @@ async def test_what_a_tenant_has_written_is_shown_and_never_run(
         id=endpoint,
     )
     path = page if page.startswith("/") else at(endpoint) + {"one": "", "edit": "/edit"}.get(page, "/enable")
-    shown = await staff.text(path)
+    shown = await staff.get_text(path)
     assert SCRIPT not in shown
     assert ESCAPED in shown
 
@@ -463,13 +469,13 @@ CONDITION = "total > `100` && currency == '<b>'"
 
 
 async def test_channels_and_a_condition_are_set_shown_and_taken_away(
-    staff: Browser, services: Services, tenant: TenantId
+    staff: FormBrowser, services: Services, tenant: TenantId
 ) -> None:
-    path = f"/endpoints/new?tenant={show_id(Prefix.TENANT, tenant)}"
+    path = f"/endpoints/new?tenant={format_id(Prefix.TENANT, tenant)}"
     await staff.post(path, **NEW, channels="eu\nus", condition=CONDITION)
-    (made,) = (await services.endpoints.page(tenant, Cut())).items
+    (made,) = (await services.endpoints.list_endpoints(tenant, PageRequest())).items
     assert (made.channels, made.condition) == (("eu", "us"), CONDITION)
-    page = await staff.text(at(made.id))
+    page = await staff.get_text(at(made.id))
     assert "<code>eu</code>, <code>us</code>" in page
     assert "total &gt; `100` &amp;&amp; currency == &#39;&lt;b&gt;&#39;" in page
     await staff.post(f"{at(made.id)}/edit", **NEW)
@@ -485,7 +491,7 @@ async def test_channels_and_a_condition_are_set_shown_and_taken_away(
     ],
 )
 async def test_what_cannot_be_asked_for_is_said_beside_its_field(
-    staff: Browser, endpoint: EndpointId, typed: dict[str, str], said: str
+    staff: FormBrowser, endpoint: EndpointId, typed: dict[str, str], said: str
 ) -> None:
     page = await staff.post(f"{at(endpoint)}/edit", **NEW, **typed)
     assert page.status_code == 422
@@ -493,20 +499,20 @@ async def test_what_cannot_be_asked_for_is_said_beside_its_field(
 
 
 async def test_a_filter_is_tried_out_by_who_may_look(
-    viewer: Browser, ledger: Ledger, tenant: TenantId
+    viewer: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
-    wanted = on.Wanted(filter=("order.*",), condition="total > `100`")
-    endpoint = await on.new_endpoint(ledger, tenant, wanted)
+    wanted = build.EndpointSpec(filter=("order.*",), condition="total > `100`")
+    endpoint = await build.create_endpoint(ledger, tenant, wanted)
     path, asked = f"{at(endpoint)}/filter-test", {"filter": "order.*", "condition": "total > `100`"}
-    assert "total &gt; `100`" in await viewer.text(path)
+    assert "total &gt; `100`" in await viewer.get_text(path)
     typed = {"type": "order.created", "data": '{"total": 120}'}
     page = await viewer.post(path, **typed, **asked)
     assert "It would be owed to the endpoint." in page.text
     page = await viewer.post(path, **typed, **asked | {"condition": "total > `200`", "channels": "eu"})
     assert "It would not be owed to the endpoint. It asks for eu; the event has none." in page.text
     assert "It does not hold for the event&#39;s data: total &gt; `200`" in page.text
-    event = await on.accept(ledger, tenant, data=b'{"total": "<b>"}')
-    page = await viewer.post(path, event_id=show_id(Prefix.EVENT, event), **asked)
+    event = await build.accept_event(ledger, tenant, data=b'{"total": "<b>"}')
+    page = await viewer.post(path, event_id=format_id(Prefix.EVENT, event), **asked)
     assert "though its condition cannot be answered" in page.text
 
 
@@ -523,7 +529,7 @@ async def test_a_filter_is_tried_out_by_who_may_look(
     ],
 )
 async def test_a_trial_that_cannot_be_made_says_so_beside_its_field(
-    viewer: Browser, endpoint: EndpointId, typed: dict[str, str], said: str
+    viewer: FormBrowser, endpoint: EndpointId, typed: dict[str, str], said: str
 ) -> None:
     page = await viewer.post(f"{at(endpoint)}/filter-test", **typed)
     assert page.status_code == 422

@@ -7,67 +7,67 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from delivery.catalogue import Declaration, Deprecation, TypeChanges
-from delivery.model import Actor, Prefix, show_id
-from tests.support import ledger as on
+from delivery.domain.model import Actor, Prefix, format_id
+from delivery.services.event_types.validation import Declaration, Deprecation, EventTypeChanges
+from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from delivery.bootstrap import Services
-    from delivery.ledger import Ledger
-    from delivery.model import TenantId
-    from tests.integration.console.conftest import Browser
+    from delivery.domain.model import TenantId
+    from delivery.ledger.db.session import Ledger
+    from tests.integration.console.conftest import FormBrowser
 
 
 async def test_types_are_counted_and_lead_to_their_deliveries(
-    staff: Browser, ledger: Ledger, tenant: TenantId
+    staff: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
-    await on.accept_many(ledger, tenant, 3)
-    await on.accept(ledger, tenant, "user.left")
-    page = await staff.text("/types")
+    await build.accept_events(ledger, tenant, 3)
+    await build.accept_event(ledger, tenant, "user.left")
+    page = await staff.get_text("/types")
     assert "Among the newest 4 events." in page
     assert "75 %" in page
     assert "/console/deliveries?type=user.left" in page
     assert "/console/deliveries?type=user.left&amp;status=failed" in page
 
 
-async def test_a_tenants_types_name_who_asks_for_them(
-    partner: Browser, ledger: Ledger, tenant: TenantId
+async def test_types_of_a_tenant_list_their_subscribers(
+    partner: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
-    asker = await on.new_endpoint(ledger, tenant, on.Wanted(filter=("order.*",)))
-    await on.accept(ledger, tenant, "order.created")
-    page = await partner.text("/types")
-    assert f"/console/endpoints/{show_id(Prefix.ENDPOINT, asker)}" in page
+    asker = await build.create_endpoint(ledger, tenant, build.EndpointSpec(filter=("order.*",)))
+    await build.accept_event(ledger, tenant, "order.created")
+    page = await partner.get_text("/types")
+    assert f"/console/endpoints/{format_id(Prefix.ENDPOINT, asker)}" in page
     assert "nobody" not in page
-    await on.accept(ledger, tenant, "user.left")
-    assert "nobody" in await partner.text("/types")
+    await build.accept_event(ledger, tenant, "user.left")
+    assert "nobody" in await partner.get_text("/types")
 
 
 async def test_a_partner_sees_its_own_types_alone(
-    enter: Callable[..., Browser], ledger: Ledger, tenant: TenantId
+    enter: Callable[..., FormBrowser], ledger: Ledger, tenant: TenantId
 ) -> None:
-    await on.accept(ledger, tenant, "order.created")
-    stranger = enter(tenant=await on.new_tenant(ledger))
-    assert "No event has come yet" in await stranger.text("/types")
+    await build.accept_event(ledger, tenant, "order.created")
+    stranger = enter(tenant=await build.create_tenant(ledger))
+    assert "No event has come yet" in await stranger.get_text("/types")
 
 
-async def test_all_types_of_all_tenants_name_nobody_who_asks(
-    viewer: Browser, ledger: Ledger, tenant: TenantId
+async def test_types_of_all_tenants_list_no_subscribers(
+    viewer: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
-    await on.accept(ledger, tenant)
-    assert "Asked for by" not in await viewer.text("/types")
+    await build.accept_event(ledger, tenant)
+    assert "Asked for by" not in await viewer.get_text("/types")
 
 
 async def test_the_engines_own_types_are_for_operational_endpoints(
-    partner: Browser, ledger: Ledger, tenant: TenantId
+    partner: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
-    await on.new_endpoint(ledger, tenant)
-    await on.accept(ledger, tenant, "endpoint.disabled")
-    assert "the engine's own" in await partner.text("/types")
-    operational = await on.new_endpoint(ledger, tenant, on.Wanted(operational=True))
-    page = await partner.text("/types")
-    assert f"/console/endpoints/{show_id(Prefix.ENDPOINT, operational)}" in page
+    await build.create_endpoint(ledger, tenant)
+    await build.accept_event(ledger, tenant, "endpoint.disabled")
+    assert "the engine's own" in await partner.get_text("/types")
+    operational = await build.create_endpoint(ledger, tenant, build.EndpointSpec(operational=True))
+    page = await partner.get_text("/types")
+    assert f"/console/endpoints/{format_id(Prefix.ENDPOINT, operational)}" in page
     assert "nobody" not in page
 
 
@@ -77,53 +77,53 @@ SCHEMA = '{"type":"object","properties":{"order":{"type":"integer","description"
 
 async def declare(services: Services, name: str, **said: Any) -> None:
     declared = Declaration(**{"schema": json.loads(SCHEMA), "examples": [{"order": 10**20}], **said})
-    await services.catalogue.declare(name, declared, actor=Actor("operator"))
+    await services.event_types.declare(name, declared, actor=Actor("operator"))
 
 
 async def test_a_partner_reads_the_catalogue_with_schemas_and_examples(
-    partner: Browser, viewer: Browser, services: Services
+    partner: FormBrowser, viewer: FormBrowser, services: Services
 ) -> None:
-    assert "Catalogue" not in await partner.text("/types")
-    assert "waybill event-type put" in await viewer.text("/types")
+    assert "Catalogue" not in await partner.get_text("/types")
+    assert "waybill event-type put" in await viewer.get_text("/types")
     await declare(services, "order.created", description="Ordered & paid.", validation="reject")
     await declare(services, "order.created", examples=[])
-    page = await partner.text("/types")
+    page = await partner.get_text("/types")
     assert "/console/types/order.created" in page
     assert "validated" in page
-    shown = await partner.text("/types/order.created")
+    shown = await partner.get_text("/types/order.created")
     assert "&#34;type&#34;: &#34;object&#34;" in shown
     assert "&lt;script&gt;" in shown
     assert "Events that are not as the schema says are refused." in shown
     assert "There is none." in shown
     assert " by operator" not in shown
-    assert " by operator" in await viewer.text("/types/order.created")
-    first = await partner.text("/types/order.created", version=1)
+    assert " by operator" in await viewer.get_text("/types/order.created")
+    first = await partner.get_text("/types/order.created", version=1)
     assert "&#34;order&#34;: 100000000000000000000" in first
     assert "show the newest" in first
 
 
-async def test_a_deprecated_type_says_what_to_use_instead(viewer: Browser, services: Services) -> None:
+async def test_a_deprecated_type_says_what_to_use_instead(viewer: FormBrowser, services: Services) -> None:
     await declare(services, "order.created")
-    changes = TypeChanges(deprecated=Deprecation(replaced_by="order.placed"))
-    await services.catalogue.change("order.created", changes, actor=Actor("operator"))
-    assert "deprecated" in await viewer.text("/types")
-    assert "/console/types/order.placed" in await viewer.text("/types/order.created")
+    changes = EventTypeChanges(deprecated=Deprecation(replaced_by="order.placed"))
+    await services.event_types.change("order.created", changes, actor=Actor("operator"))
+    assert "deprecated" in await viewer.get_text("/types")
+    assert "/console/types/order.placed" in await viewer.get_text("/types/order.created")
 
 
 async def test_types_that_came_lead_to_what_they_hold(
-    viewer: Browser, services: Services, ledger: Ledger, tenant: TenantId
+    viewer: FormBrowser, services: Services, ledger: Ledger, tenant: TenantId
 ) -> None:
     await declare(services, "order.created")
-    await on.accept(ledger, tenant, "order.created")
-    await on.accept(ledger, tenant, "user.left")
-    page = await viewer.text("/types")
+    await build.accept_event(ledger, tenant, "order.created")
+    await build.accept_event(ledger, tenant, "user.left")
+    page = await viewer.get_text("/types")
     assert "schema of order.created" in page
     assert "schema of user.left" not in page
 
 
 @pytest.mark.parametrize(("form", "version"), [("openapi", "3.1.0"), ("asyncapi", "3.0.0")])
 async def test_the_catalogue_is_taken_along_as_a_document(
-    partner: Browser, services: Services, form: str, version: str
+    partner: FormBrowser, services: Services, form: str, version: str
 ) -> None:
     await declare(services, "order.created")
     answer = await partner.get(f"/types/export/{form}")
@@ -136,8 +136,8 @@ async def test_the_catalogue_is_taken_along_as_a_document(
 @pytest.mark.parametrize(
     ("name", "version", "status"), [("none.such", "", 404), ("order.created", "9", 404), ("x", "y", 422)]
 )
-async def test_what_is_not_in_the_catalogue_is_told(
-    viewer: Browser, services: Services, name: str, version: str, status: int
+async def test_unknown_catalogue_type_is_not_found(
+    viewer: FormBrowser, services: Services, name: str, version: str, status: int
 ) -> None:
     await declare(services, "order.created")
     assert (await viewer.get(f"/types/{name}", version=version)).status_code == status

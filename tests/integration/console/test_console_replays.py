@@ -9,34 +9,37 @@ from urllib.parse import urlencode
 
 import pytest
 
-from delivery.model import Actor, DeliveryStatus, EndpointState, Prefix, ReplayId, parse_id, show_id
-from delivery.replay import Advancer, NewReplay
-from delivery.selection import DeliverySelection
-from tests.support import ledger as on
+from delivery.domain.delivery_filter import DeliveryFilter
+from delivery.domain.model import Actor, DeliveryStatus, EndpointState, Prefix, ReplayId, format_id, parse_id
+from delivery.services.replays.runner import ReplayRunner
+from delivery.services.replays.validation import NewReplay
+from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from delivery.bootstrap import Services
-    from delivery.ledger import Ledger
-    from delivery.model import EndpointId, TenantId
-    from tests.integration.console.conftest import Browser
+    from delivery.domain.model import EndpointId, TenantId
+    from delivery.ledger.db.session import Ledger
+    from tests.integration.console.conftest import FormBrowser
 
 # Each test has an endpoint, so that what is accepted is owed to somebody.
 pytestmark = pytest.mark.usefixtures("endpoint")
 HOSTILE = "<script>alert(1)</script>"
-PENDING = DeliverySelection(statuses=(DeliveryStatus.PENDING,))
+PENDING = DeliveryFilter(statuses=(DeliveryStatus.PENDING,))
 
 
 async def begun(services: Services, tenant: TenantId, reason: str = "an outage") -> str:
     """A replay of all that waits."""
     new = NewReplay(PENDING, reason)
     made = await services.replays.create(tenant, new, operator=False, actor=Actor("cli:ada", "10.0.0.7"))
-    return show_id(Prefix.REPLAY, made.id)
+    return format_id(Prefix.REPLAY, made.id)
 
 
 async def step(ledger: Ledger, replay: str) -> None:
-    await Advancer(ledger, in_flight=on.PLENTY).step(ReplayId(parse_id(Prefix.REPLAY, replay)))
+    await ReplayRunner(ledger, default_max_in_flight=build.HIGH_IN_FLIGHT).step(
+        ReplayId(parse_id(Prefix.REPLAY, replay))
+    )
 
 
 def fields_of(page: str) -> dict[str, list[str]]:
@@ -49,31 +52,31 @@ def fields_of(page: str) -> dict[str, list[str]]:
 
 
 async def test_the_preview_says_how_many_would_go_out(
-    partner: Browser, ledger: Ledger, tenant: TenantId
+    partner: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
-    await on.accept_many(ledger, tenant, 3)
-    page = await partner.text("/replays/new", status="pending", weighed="1")
+    await build.accept_events(ledger, tenant, 3)
+    page = await partner.get_text("/replays/new", status="pending", weighed="1")
     assert "3 deliveries would go out" in page
     assert "They go out behind live traffic." in page
 
 
-async def test_the_page_stands_before_the_preview_is_there(partner: Browser) -> None:
-    page = await partner.text("/replays/new", status="failed")
+async def test_replay_page_loads_before_its_preview(partner: FormBrowser) -> None:
+    page = await partner.get_text("/replays/new", status="failed")
     assert "Looking what it would send" in page
     assert 'hx-trigger="load"' in page
 
 
-async def test_nothing_found_offers_no_start(partner: Browser) -> None:
-    page = await partner.text("/replays/new", status="failed", weighed="1")
+async def test_nothing_found_offers_no_start(partner: FormBrowser) -> None:
+    page = await partner.get_text("/replays/new", status="failed", weighed="1")
     assert "there is nothing to send" in page
     assert "Start the replay" not in page
 
 
-async def test_the_form_means_what_was_found_when_it_was_shown(
-    partner: Browser, ledger: Ledger, tenant: TenantId
+async def test_replay_form_is_bounded_to_the_time_it_was_shown(
+    partner: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
-    await on.accept(ledger, tenant)
-    page = await partner.text("/replays/new", status="pending", since="24h", weighed="1")
+    await build.accept_event(ledger, tenant)
+    page = await partner.get_text("/replays/new", status="pending", since="24h", weighed="1")
     fields = fields_of(page)
     assert fields["status"] == ["pending"]
     assert not fields["since"][0].endswith("h")
@@ -81,10 +84,10 @@ async def test_the_form_means_what_was_found_when_it_was_shown(
 
 
 async def test_a_replay_begins_with_the_form_of_its_preview(
-    partner: Browser, ledger: Ledger, tenant: TenantId
+    partner: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
-    await on.accept_many(ledger, tenant, 2)
-    shown = await partner.text("/replays/new", status="pending", weighed="1")
+    await build.accept_events(ledger, tenant, 2)
+    shown = await partner.get_text("/replays/new", status="pending", weighed="1")
     sent = await partner.post("/replays", **fields_of(shown), reason="receiver is back", rate="50")
     assert sent.status_code == 303
     page = await partner.client.get(sent.headers["location"])
@@ -94,20 +97,20 @@ async def test_a_replay_begins_with_the_form_of_its_preview(
 
 
 async def test_without_a_reason_nothing_begins_and_what_was_typed_stays(
-    partner: Browser, ledger: Ledger, tenant: TenantId
+    partner: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
-    await on.accept(ledger, tenant)
+    await build.accept_event(ledger, tenant)
     page = await partner.post("/replays", status="pending", reason=" ", rate="12.5")
     assert page.status_code == 422
     assert 'id="fault-reason"' in page.text
     assert 'value="12.5"' in page.text
-    assert not await on.rows(ledger, "select 1 from replays")
+    assert not await build.fetch_rows(ledger, "select 1 from replays")
 
 
-async def test_a_rate_that_is_none_is_said_beside_the_field(
-    partner: Browser, ledger: Ledger, tenant: TenantId
+async def test_invalid_rate_shows_an_error_at_the_field(
+    partner: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
-    await on.accept(ledger, tenant)
+    await build.accept_event(ledger, tenant)
     for rate in ("fast", "0", "nan", "1e99"):
         page = await partner.post("/replays", status="pending", reason="an outage", rate=rate)
         assert page.status_code == 422
@@ -115,11 +118,11 @@ async def test_a_rate_that_is_none_is_said_beside_the_field(
 
 
 async def test_a_paused_endpoint_that_is_named_asks_for_the_box(
-    partner: Browser, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+    partner: FormBrowser, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.accept(ledger, tenant)
-    await on.set_state(ledger, endpoint, EndpointState.PAUSED)
-    named = show_id(Prefix.ENDPOINT, endpoint)
+    await build.accept_event(ledger, tenant)
+    await build.set_state(ledger, endpoint, EndpointState.PAUSED)
+    named = format_id(Prefix.ENDPOINT, endpoint)
     refused = await partner.post("/replays", endpoint=named, reason="an outage")
     assert refused.status_code == 409
     assert 'id="fault-hold"' in refused.text
@@ -127,17 +130,17 @@ async def test_a_paused_endpoint_that_is_named_asks_for_the_box(
     assert taken.status_code == 303
 
 
-async def test_a_partner_cannot_send_everything_again(partner: Browser) -> None:
-    assert "by an admin alone" in await partner.text("/replays/new", weighed="1")
+async def test_a_partner_cannot_send_everything_again(partner: FormBrowser) -> None:
+    assert "by an admin alone" in await partner.get_text("/replays/new", weighed="1")
     refused = await partner.post("/replays", reason="all of it", everything="1")
     assert refused.status_code == 403
 
 
 async def test_an_admin_says_that_everything_is_meant(
-    staff: Browser, ledger: Ledger, tenant: TenantId
+    staff: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
-    await on.accept(ledger, tenant)
-    path = f"/replays?tenant={show_id(Prefix.TENANT, tenant)}"
+    await build.accept_event(ledger, tenant)
+    path = f"/replays?tenant={format_id(Prefix.TENANT, tenant)}"
     refused = await staff.post(path, reason="all of it")
     assert refused.status_code == 422
     assert 'id="fault-everything"' in refused.text
@@ -145,114 +148,120 @@ async def test_an_admin_says_that_everything_is_meant(
 
 
 async def test_staff_are_asked_whose_deliveries_they_mean(
-    staff: Browser, ledger: Ledger, tenant: TenantId
+    staff: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
-    await on.accept(ledger, tenant)
-    page = await staff.text("/replays/new", status="pending")
+    await build.accept_event(ledger, tenant)
+    page = await staff.get_text("/replays/new", status="pending")
     assert "Whose deliveries are to be sent again?" in page
-    query = urlencode({"tenant": show_id(Prefix.TENANT, tenant), "status": "pending"})
+    query = urlencode({"tenant": format_id(Prefix.TENANT, tenant), "status": "pending"})
     assert f"/console/replays/new?{escape(query)}" in page
 
 
-async def test_an_endpoint_says_whose_it_is(staff: Browser, tenant: TenantId, endpoint: EndpointId) -> None:
-    sent = await staff.get("/replays/new", endpoint=show_id(Prefix.ENDPOINT, endpoint))
+async def test_an_endpoint_says_whose_it_is(
+    staff: FormBrowser, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    sent = await staff.get("/replays/new", endpoint=format_id(Prefix.ENDPOINT, endpoint))
     assert sent.status_code == 303
-    assert show_id(Prefix.TENANT, tenant) in sent.headers["location"]
+    assert format_id(Prefix.TENANT, tenant) in sent.headers["location"]
 
 
-async def test_a_filter_that_cannot_be_read_is_said(partner: Browser) -> None:
+async def test_a_filter_that_cannot_be_read_is_said(partner: FormBrowser) -> None:
     page = await partner.get("/replays/new", status="lost")
     assert page.status_code == 422
     assert "It cannot be read" in page.text
 
 
 async def test_a_replay_shows_how_far_it_is(
-    partner: Browser, services: Services, ledger: Ledger, tenant: TenantId
+    partner: FormBrowser, services: Services, ledger: Ledger, tenant: TenantId
 ) -> None:
-    await on.accept_many(ledger, tenant, 4)
+    await build.accept_events(ledger, tenant, 4)
     replay = await begun(services, tenant)
-    assert "Looking for what is meant" in await partner.text(f"/replays/{replay}")
+    assert "Looking for what is meant" in await partner.get_text(f"/replays/{replay}")
     await step(ledger, replay)
-    page = await partner.text(f"/replays/{replay}")
+    page = await partner.get_text(f"/replays/{replay}")
     assert "0 of 4" in page
     assert "4 queued" in page
     assert 'hx-trigger="every 1s"' in page
 
 
 async def test_a_replay_that_is_over_is_not_followed(
-    partner: Browser, services: Services, ledger: Ledger, tenant: TenantId
+    partner: FormBrowser, services: Services, ledger: Ledger, tenant: TenantId
 ) -> None:
     replay = await begun(services, tenant)
     await step(ledger, replay)
-    page = await partner.text(f"/replays/{replay}")
+    page = await partner.get_text(f"/replays/{replay}")
     assert "every 1s" not in page
     assert "Nothing fitted what it means" in page
 
 
 async def test_the_items_of_a_replay_are_found_by_state(
-    partner: Browser, services: Services, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+    partner: FormBrowser, services: Services, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.accept(ledger, tenant)
-    (delivery,) = await on.delivery_ids(ledger, endpoint)
+    await build.accept_event(ledger, tenant)
+    (delivery,) = await build.list_delivery_ids(ledger, endpoint)
     replay = await begun(services, tenant)
     await step(ledger, replay)
-    link = f"/console/deliveries/{show_id(Prefix.DELIVERY, delivery)}"
-    assert link in await partner.text(f"/replays/{replay}", state="queued")
-    assert link not in await partner.text(f"/replays/{replay}", state="failed")
+    link = f"/console/deliveries/{format_id(Prefix.DELIVERY, delivery)}"
+    assert link in await partner.get_text(f"/replays/{replay}", state="queued")
+    assert link not in await partner.get_text(f"/replays/{replay}", state="failed")
 
 
-async def test_a_replay_is_paused_and_goes_on(partner: Browser, services: Services, tenant: TenantId) -> None:
+async def test_a_replay_is_paused_and_goes_on(
+    partner: FormBrowser, services: Services, tenant: TenantId
+) -> None:
     replay = await begun(services, tenant)
     await partner.post(f"/replays/{replay}/pause", reason="too fast")
-    assert "Paused: nothing goes out until it is resumed." in await partner.text(f"/replays/{replay}")
+    assert "Paused: nothing goes out until it is resumed." in await partner.get_text(f"/replays/{replay}")
     await partner.post(f"/replays/{replay}/resume")
-    assert 'class="badge running"' in await partner.text(f"/replays/{replay}")
+    assert 'class="badge running"' in await partner.get_text(f"/replays/{replay}")
 
 
 async def test_cancelling_asks_first_and_says_what_becomes_of_the_rest(
-    partner: Browser, services: Services, ledger: Ledger, tenant: TenantId
+    partner: FormBrowser, services: Services, ledger: Ledger, tenant: TenantId
 ) -> None:
-    await on.accept_many(ledger, tenant, 2)
+    await build.accept_events(ledger, tenant, 2)
     replay = await begun(services, tenant)
     await step(ledger, replay)
-    asked = await partner.text(f"/replays/{replay}/cancel")
+    asked = await partner.get_text(f"/replays/{replay}/cancel")
     assert "2 are in the queue or between attempts" in asked
     assert (await partner.post(f"/replays/{replay}/cancel")).status_code == 303
     await step(ledger, replay)
-    assert 'class="badge cancelled"' in await partner.text(f"/replays/{replay}")
+    assert 'class="badge cancelled"' in await partner.get_text(f"/replays/{replay}")
 
 
 async def test_what_is_over_cannot_be_paused(
-    partner: Browser, services: Services, ledger: Ledger, tenant: TenantId
+    partner: FormBrowser, services: Services, ledger: Ledger, tenant: TenantId
 ) -> None:
     replay = await begun(services, tenant)
     await step(ledger, replay)
     assert (await partner.post(f"/replays/{replay}/pause")).status_code == 409
 
 
-async def test_the_list_follows_what_runs(staff: Browser, services: Services, tenant: TenantId) -> None:
-    assert "Nothing was replayed yet" in await staff.text("/replays")
+async def test_the_list_follows_what_runs(staff: FormBrowser, services: Services, tenant: TenantId) -> None:
+    assert "Nothing was replayed yet" in await staff.get_text("/replays")
     replay = await begun(services, tenant, HOSTILE)
-    page = await staff.text("/replays")
+    page = await staff.get_text("/replays")
     assert replay in page
     assert 'hx-trigger="every 2s"' in page
-    assert replay not in await staff.text("/replays", state="paused")
+    assert replay not in await staff.get_text("/replays", state="paused")
 
 
-async def test_the_reason_of_a_replay_is_text(staff: Browser, services: Services, tenant: TenantId) -> None:
+async def test_the_reason_of_a_replay_is_text(
+    staff: FormBrowser, services: Services, tenant: TenantId
+) -> None:
     replay = await begun(services, tenant, HOSTILE)
     for path in ("/replays", f"/replays/{replay}", f"/replays/{replay}/cancel"):
-        page = await staff.text(path)
+        page = await staff.get_text(path)
         assert HOSTILE not in page
         assert "&lt;script&gt;" in page
 
 
 async def test_a_partner_sees_its_own_replays_alone(
-    enter: Callable[..., Browser], services: Services, ledger: Ledger, tenant: TenantId
+    enter: Callable[..., FormBrowser], services: Services, ledger: Ledger, tenant: TenantId
 ) -> None:
     replay = await begun(services, tenant)
-    stranger = enter(tenant=await on.new_tenant(ledger))
-    assert replay not in await stranger.text("/replays")
+    stranger = enter(tenant=await build.create_tenant(ledger))
+    assert replay not in await stranger.get_text("/replays")
     for path in (f"/replays/{replay}", f"/replays/{replay}/cancel"):
         assert (await stranger.get(path)).status_code == 404
     for verb in ("pause", "resume", "cancel"):
@@ -260,10 +269,10 @@ async def test_a_partner_sees_its_own_replays_alone(
 
 
 async def test_who_may_look_alone_starts_and_stops_nothing(
-    viewer: Browser, services: Services, tenant: TenantId
+    viewer: FormBrowser, services: Services, tenant: TenantId
 ) -> None:
     replay = await begun(services, tenant)
-    assert "Pause" not in await viewer.text(f"/replays/{replay}")
+    assert "Pause" not in await viewer.get_text(f"/replays/{replay}")
     for path in ("/replays/new", "/replays/recover", f"/replays/{replay}/cancel"):
         assert (await viewer.get(path)).status_code == 403
     for path in ("/replays", f"/replays/{replay}/pause", f"/replays/{replay}/cancel"):
@@ -271,7 +280,7 @@ async def test_who_may_look_alone_starts_and_stops_nothing(
 
 
 async def test_a_form_without_the_secret_of_the_session_is_refused(
-    partner: Browser, services: Services, tenant: TenantId
+    partner: FormBrowser, services: Services, tenant: TenantId
 ) -> None:
     replay = await begun(services, tenant)
     for path in ("/replays", f"/replays/{replay}/pause", f"/replays/{replay}/cancel"):
@@ -279,18 +288,20 @@ async def test_a_form_without_the_secret_of_the_session_is_refused(
 
 
 async def test_an_endpoint_is_recovered_since_a_moment(
-    partner: Browser, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+    partner: FormBrowser, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
-    await on.accept(ledger, tenant)
-    named = show_id(Prefix.ENDPOINT, endpoint)
+    await build.accept_event(ledger, tenant)
+    named = format_id(Prefix.ENDPOINT, endpoint)
     sent = await partner.get("/replays/recover", endpoint=named, kind="again", since="24h")
     page = await partner.client.get(sent.headers["location"] + "&weighed=1")
     assert "1 delivery would go out" in page.text
     assert 'value="recovery since 24h"' in page.text
 
 
-async def test_recovery_says_what_is_wrong_with_its_moment(partner: Browser, endpoint: EndpointId) -> None:
-    named = show_id(Prefix.ENDPOINT, endpoint)
+async def test_recovery_says_what_is_wrong_with_its_moment(
+    partner: FormBrowser, endpoint: EndpointId
+) -> None:
+    named = format_id(Prefix.ENDPOINT, endpoint)
     for since in ("", "then", "2100-01-01"):
         page = await partner.get("/replays/recover", endpoint=named, kind="again", since=since)
         assert page.status_code == 422
@@ -298,10 +309,10 @@ async def test_recovery_says_what_is_wrong_with_its_moment(partner: Browser, end
 
 
 async def test_events_that_were_never_owed_are_sent(
-    partner: Browser, ledger: Ledger, tenant: TenantId
+    partner: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
-    await on.accept(ledger, tenant)
-    late = show_id(Prefix.ENDPOINT, await on.new_endpoint(ledger, tenant))
+    await build.accept_event(ledger, tenant)
+    late = format_id(Prefix.ENDPOINT, await build.create_endpoint(ledger, tenant))
     sent = await partner.get("/replays/recover", endpoint=late, kind="missing", since="24h")
     shown = await partner.client.get(sent.headers["location"] + "&weighed=1")
     assert "1 event would go out" in shown.text
@@ -311,10 +322,10 @@ async def test_events_that_were_never_owed_are_sent(
 
 
 async def test_an_endpoint_of_another_tenant_is_not_recovered(
-    enter: Callable[..., Browser], ledger: Ledger, endpoint: EndpointId
+    enter: Callable[..., FormBrowser], ledger: Ledger, endpoint: EndpointId
 ) -> None:
-    stranger = enter(tenant=await on.new_tenant(ledger))
-    named = show_id(Prefix.ENDPOINT, endpoint)
+    stranger = enter(tenant=await build.create_tenant(ledger))
+    named = format_id(Prefix.ENDPOINT, endpoint)
     assert (await stranger.get("/replays/recover", endpoint=named)).status_code == 404
     assert (await stranger.get("/replays/new", endpoint=named, weighed="1")).status_code == 404
     assert (await stranger.post("/replays", endpoint=named, reason="mine?")).status_code == 404

@@ -9,57 +9,58 @@ import httpx
 import pytest
 import structlog
 
-from delivery.console import assets, create_console
-from delivery.console.answers import HEADERS
-from delivery.errors import Unavailable
-from delivery.web import Web
+from delivery.console.web import assets
+from delivery.console.web.app import create_console
+from delivery.console.web.middleware import SECURITY_HEADERS
+from delivery.domain.errors import Unavailable
+from workers.processes.web import WebApp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
     from delivery.bootstrap import Services
-    from delivery.deliveries import Deliveries
-    from tests.integration.console.conftest import Browser
+    from delivery.services.deliveries import DeliveryService
+    from tests.integration.console.conftest import FormBrowser
 
 
 @pytest.mark.parametrize(
     "path", ["/console", "/console/sign-in", "/console/nothing", "/console/static/console.css", "/"]
 )
-async def test_every_answer_holds_hostile_content_off(staff: Browser, path: str) -> None:
+async def test_every_answer_holds_hostile_content_off(staff: FormBrowser, path: str) -> None:
     answer = await staff.client.get(path)
-    for name, value in HEADERS.items():
+    for name, value in SECURITY_HEADERS.items():
         assert answer.headers[name] == value
 
 
-async def test_the_policy_allows_nothing_inline(staff: Browser) -> None:
+async def test_the_policy_allows_nothing_inline(staff: FormBrowser) -> None:
     policy = (await staff.get("")).headers["content-security-policy"]
     assert "unsafe" not in policy
     assert policy.startswith("default-src 'none'")
 
 
-async def test_no_page_has_anything_inline(staff: Browser) -> None:
+async def test_no_page_has_anything_inline(staff: FormBrowser) -> None:
     for path in ("", "/deliveries", "/endpoints", "/replays", "/types", "/audit", "/tenants"):
-        page = await staff.text(path)
+        page = await staff.get_text(path)
         assert " style=" not in page
         assert " onclick=" not in page
         assert "<script>" not in page
 
 
-async def test_pages_are_not_kept_and_files_are(staff: Browser) -> None:
+async def test_pages_are_not_kept_and_files_are(staff: FormBrowser) -> None:
     assert (await staff.get("/deliveries")).headers.get("cache-control", "no-store") == "no-store"
-    lasting = await staff.client.get(assets.path_of("console.css"))
+    lasting = await staff.client.get(assets.build_asset_url("console.css"))
     assert "immutable" in lasting.headers["cache-control"]
     passing = await staff.client.get("/console/static/console.css?old")
     assert passing.headers["cache-control"] == "no-cache"
 
 
 @pytest.mark.parametrize("name", ["nothing.css", "..%2fapp.py", "__init__.py", "%00"])
-async def test_only_files_that_are_meant_are_served(staff: Browser, name: str) -> None:
+async def test_only_files_that_are_meant_are_served(staff: FormBrowser, name: str) -> None:
     assert (await staff.client.get(f"/console/static/{name}")).status_code == 404
 
 
-async def test_the_first_page_of_all_is_the_console(staff: Browser) -> None:
+async def test_the_first_page_of_all_is_the_console(staff: FormBrowser) -> None:
     answer = await staff.client.get("/")
     assert (answer.status_code, answer.headers["location"]) == (307, "/console")
 
@@ -76,18 +77,18 @@ async def test_the_first_page_of_all_is_the_console(staff: Browser) -> None:
         "/nothing/at/all",
     ],
 )
-async def test_what_is_not_there_is_said_in_a_page(staff: Browser, path: str) -> None:
+async def test_what_is_not_there_is_said_in_a_page(staff: FormBrowser, path: str) -> None:
     answer = await staff.client.get(f"/console{path}")
     assert answer.status_code == 404
     assert 'id="problem"' in answer.text
 
 
-async def test_too_many_fields_are_refused(staff: Browser) -> None:
+async def test_too_many_fields_are_refused(staff: FormBrowser) -> None:
     answer = await staff.client.get("/console/deliveries?" + "&".join(f"a{n}=1" for n in range(300)))
     assert answer.status_code == 422
 
 
-async def test_a_part_of_a_page_that_fails_is_told_in_its_place(staff: Browser) -> None:
+async def test_failed_partial_request_shows_the_error_in_place(staff: FormBrowser) -> None:
     answer = await staff.client.get("/console/deliveries/dlv_1", headers={"HX-Request": "true"})
     assert answer.status_code == 404
     assert answer.headers["hx-retarget"] == "#notice"
@@ -103,17 +104,19 @@ class _Broken:
         raise self._error
 
 
-async def _ask(services: Services, staff: Browser, error: Exception) -> httpx.Response:
-    broken = replace(services, deliveries=cast("Deliveries", _Broken(error)))
+async def _ask(services: Services, staff: FormBrowser, error: Exception) -> httpx.Response:
+    broken = replace(services, deliveries=cast("DeliveryService", _Broken(error)))
     api = create_console(services)  # not asked for anything here
-    transport = httpx.ASGITransport(app=Web.around(api, create_console(broken)), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(
+        app=WebApp.from_apps(api, create_console(broken)), raise_app_exceptions=False
+    )
     cookies = {"waybill_session": staff.token}
     async with httpx.AsyncClient(transport=transport, base_url="http://waybill", cookies=cookies) as client:
         return await client.get("/console/deliveries")
 
 
 async def test_what_nobody_foresaw_is_logged_under_the_id_that_the_page_shows(
-    services: Services, enter: Callable[..., Browser]
+    services: Services, enter: Callable[..., FormBrowser]
 ) -> None:
     with structlog.testing.capture_logs() as logged:
         answer = await _ask(services, enter(), RuntimeError("a secret of ours"))
@@ -123,7 +126,7 @@ async def test_what_nobody_foresaw_is_logged_under_the_id_that_the_page_shows(
     assert line["request_id"] in answer.text
 
 
-async def test_without_the_ledger_pages_say_so(services: Services, enter: Callable[..., Browser]) -> None:
+async def test_without_the_ledger_pages_say_so(services: Services, enter: Callable[..., FormBrowser]) -> None:
     answer = await _ask(services, enter(), Unavailable("away"))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert "The ledger does not answer" in answer.text

@@ -8,13 +8,13 @@ from urllib.parse import quote
 
 import pytest
 
-from delivery.console import create_console
 from delivery.console.pages import ROUTES
-from delivery.model import Prefix, show_id
-from delivery.people import Role
-from tests.support import ledger as on
-from tests.support.people import ADA, RIGHT, WRONG, somebody
-from tests.support.visitors import browser
+from delivery.console.web.app import create_console
+from delivery.domain.accounts import Role
+from delivery.domain.model import Prefix, format_id
+from tests.support import ledger_builders as build
+from tests.support.accounts import ADA, PASSWORD, WRONG_PASSWORD, create_user
+from tests.support.console_sessions import open_browser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from delivery.bootstrap import Services
-    from delivery.ledger import Ledger
-    from delivery.model import TenantId
-    from delivery.people import People
-    from delivery.people import Person as Account
-    from tests.support.people import Clock
-    from tests.support.visitors import Person
+    from delivery.domain.accounts import User as Account
+    from delivery.domain.model import TenantId
+    from delivery.ledger.db.session import Ledger
+    from delivery.services.accounts.service import AccountService
+    from tests.support.accounts import ManualClock
+    from tests.support.console_sessions import BrowserSession
 
 # Doors that nobody has to be known at.
 OPEN = {"/console/sign-in", "/console/portal/{token}"}
@@ -35,18 +35,18 @@ UNKNOWN = "01kasw8qbefy09m6sc7n75yr3h"
 
 
 @pytest.fixture
-async def jane(people: People) -> Account:
-    return await somebody(people, role=Role.SUPPORT)
+async def jane(people: AccountService) -> Account:
+    return await create_user(people, role=Role.SUPPORT)
 
 
 @pytest.fixture
-async def person(app: ASGIApp, jane: Account) -> AsyncIterator[Person]:  # noqa: ARG001  has her account
+async def person(app: ASGIApp, jane: Account) -> AsyncIterator[BrowserSession]:  # noqa: ARG001  has her account
     """Jane's browser, before she has signed in."""
-    async with browser(app) as found:
+    async with open_browser(app) as found:
         yield found
 
 
-async def test_whoever_signs_in_is_where_they_wanted_to_be(person: Person) -> None:
+async def test_whoever_signs_in_is_where_they_wanted_to_be(person: BrowserSession) -> None:
     asked = await person.get("/deliveries", status="failed")
     assert asked.status_code == 303
     there = quote("/console/deliveries?status=failed", safe="")
@@ -55,10 +55,10 @@ async def test_whoever_signs_in_is_where_they_wanted_to_be(person: Person) -> No
     assert 'value="/console/deliveries?status=failed"' in page.text
     entered = await person.sign_in(next="/console/deliveries?status=failed")
     assert (entered.status_code, entered.headers["location"]) == (303, "/console/deliveries?status=failed")
-    assert "Jane" in await person.text("/deliveries")
+    assert "Jane" in await person.get_text("/deliveries")
 
 
-async def test_the_session_s_cookie_is_the_console_s_alone(person: Person) -> None:
+async def test_the_session_s_cookie_is_the_console_s_alone(person: BrowserSession) -> None:
     cookie = (await person.sign_in()).headers["set-cookie"]
     assert cookie.startswith("waybill_session=wbs_")
     for attribute in ("HttpOnly", "SameSite=lax", "Path=/console", "expires="):
@@ -68,50 +68,50 @@ async def test_the_session_s_cookie_is_the_console_s_alone(person: Person) -> No
 
 @pytest.mark.usefixtures("jane")
 async def test_behind_https_the_cookie_goes_nowhere_else(app: ASGIApp) -> None:
-    async with browser(app, "https://waybill") as person:
+    async with open_browser(app, "https://waybill") as person:
         cookie = (await person.sign_in()).headers["set-cookie"]
         assert cookie.startswith("__Host-waybill_session=wbs_")
         assert "Secure" in cookie
         assert "Path=/;" in cookie
-        assert await person.is_in()
+        assert await person.is_signed_in()
 
 
 @pytest.mark.parametrize(
     ("email", "password"),
-    [("jane@example.com", WRONG), ("nobody@example.com", RIGHT), ("", ""), ("\x00<b>", "\x7f")],
+    [("jane@example.com", WRONG_PASSWORD), ("nobody@example.com", PASSWORD), ("", ""), ("\x00<b>", "\x7f")],
 )
-async def test_whoever_is_refused_reads_the_same_whatever_was_wrong(
-    person: Person, email: str, password: str
+async def test_failed_sign_in_message_never_says_what_was_wrong(
+    person: BrowserSession, email: str, password: str
 ) -> None:
     refused = await person.sign_in(email, password)
     assert refused.status_code == 401
     assert "do not belong together" in refused.text
     assert "<b>" not in refused.text.partition("<form")[2]
-    assert not await person.is_in()
+    assert not await person.is_signed_in()
 
 
-async def test_the_password_is_not_sent_back(person: Person) -> None:
-    refused = await person.sign_in("jane@example.com", WRONG)
+async def test_the_password_is_not_sent_back(person: BrowserSession) -> None:
+    refused = await person.sign_in("jane@example.com", WRONG_PASSWORD)
     assert 'value="jane@example.com"' in refused.text
-    assert WRONG not in refused.text
+    assert WRONG_PASSWORD not in refused.text
 
 
-async def test_whoever_guesses_is_told_to_wait(person: Person, clock: Clock) -> None:
+async def test_whoever_guesses_is_told_to_wait(person: BrowserSession, clock: ManualClock) -> None:
     for _ in range(5):
-        await person.sign_in(password=WRONG)
+        await person.sign_in(password=WRONG_PASSWORD)
     told = await person.sign_in()
     assert told.status_code == 429
     assert "Try again in 1 s" in told.text
-    clock.on(seconds=1)
+    clock.advance(seconds=1)
     assert (await person.sign_in()).status_code == 303
 
 
 @pytest.mark.usefixtures("jane")
 async def test_guesses_are_counted_where_they_come_from(app: ASGIApp) -> None:
-    async with browser(app, address="198.51.100.9") as guest:
+    async with open_browser(app, address="198.51.100.9") as guest:
         for _ in range(6):
-            await guest.sign_in(password=WRONG)
-    async with browser(app, address="203.0.113.7") as person:
+            await guest.sign_in(password=WRONG_PASSWORD)
+    async with open_browser(app, address="203.0.113.7") as person:
         assert (await person.sign_in()).status_code == 303
 
 
@@ -128,7 +128,7 @@ async def test_guesses_are_counted_where_they_come_from(app: ASGIApp) -> None:
         "",
     ],
 )
-async def test_nobody_is_sent_away_from_the_console(person: Person, there: str) -> None:
+async def test_sign_in_never_redirects_outside_the_console(person: BrowserSession, there: str) -> None:
     assert (await person.sign_in(next=there)).headers["location"] == "/console"
 
 
@@ -140,12 +140,12 @@ async def test_nobody_is_sent_away_from_the_console(person: Person, there: str) 
     ],
 )
 async def test_behind_a_proxy_that_names_another_host_our_forms_are_ours(
-    services: Services, people: People, jane: Account, header: dict[str, str]
+    services: Services, people: AccountService, jane: Account, header: dict[str, str]
 ) -> None:
     settings = services.settings.model_copy(update={"public_url": "https://waybill.example"})
-    app = create_console(replace(services, people=people, settings=settings))
-    async with browser(app, "http://10.0.0.7:8080") as found:
-        form = {"email": jane.email, "password": RIGHT}
+    app = create_console(replace(services, accounts=people, settings=settings))
+    async with open_browser(app, "http://10.0.0.7:8080") as found:
+        form = {"email": jane.email, "password": PASSWORD}
         answer = await found.client.post("/console/sign-in", data=form, headers=header)
         assert answer.status_code == 303
 
@@ -153,32 +153,36 @@ async def test_behind_a_proxy_that_names_another_host_our_forms_are_ours(
 @pytest.mark.parametrize(
     "header", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
 )
-async def test_a_form_of_another_site_is_refused_at_the_door(person: Person, header: dict[str, str]) -> None:
-    given = {"email": "jane@example.com", "password": RIGHT}
+async def test_a_form_of_another_site_is_refused_at_the_door(
+    person: BrowserSession, header: dict[str, str]
+) -> None:
+    given = {"email": "jane@example.com", "password": PASSWORD}
     refused = await person.client.post("/console/sign-in", data=given, headers=header)
     assert refused.status_code == 403
     assert "set-cookie" not in refused.headers
 
 
-async def test_whoever_signs_out_is_out_in_the_ledger_too(person: Person) -> None:
+async def test_whoever_signs_out_is_out_in_the_ledger_too(person: BrowserSession) -> None:
     await person.sign_in()
     token = person.client.cookies["waybill_session"]
     out = await person.post("/sign-out")
     assert (out.status_code, out.headers["location"]) == (303, "/console/sign-in")
-    assert not await person.is_in()
+    assert not await person.is_signed_in()
     old = {"Cookie": f"waybill_session={token}"}
     assert (await person.client.get("/console/deliveries", headers=old)).status_code == 303
 
 
 @pytest.mark.parametrize("csrf", ["", "0" * 64, "ü"])
-async def test_a_form_without_its_session_s_secret_does_nothing(person: Person, csrf: str) -> None:
+async def test_a_form_without_its_session_s_secret_does_nothing(person: BrowserSession, csrf: str) -> None:
     await person.sign_in()
     refused = await person.client.post("/console/sign-out", data={"csrf": csrf})
     assert refused.status_code == 403
-    assert await person.is_in()
+    assert await person.is_signed_in()
 
 
-async def test_another_role_counts_with_the_next_click(person: Person, people: People, jane: Account) -> None:
+async def test_another_role_counts_with_the_next_click(
+    person: BrowserSession, people: AccountService, jane: Account
+) -> None:
     await person.sign_in()
     assert (await person.get("/people")).status_code == 403
     await people.change(jane.id, {"role": Role.ADMIN}, actor=ADA)
@@ -186,19 +190,19 @@ async def test_another_role_counts_with_the_next_click(person: Person, people: P
 
 
 async def test_whoever_is_disabled_is_out_with_the_next_click(
-    person: Person, people: People, jane: Account
+    person: BrowserSession, people: AccountService, jane: Account
 ) -> None:
     await person.sign_in()
     await people.change(jane.id, {"disabled": True}, actor=ADA)
-    assert not await person.is_in()
+    assert not await person.is_signed_in()
 
 
-async def test_a_part_of_a_page_leads_to_the_door_as_a_whole(person: Person) -> None:
+async def test_partial_request_without_session_redirects_the_whole_page(person: BrowserSession) -> None:
     answer = await person.client.get("/console/deliveries", headers={"HX-Request": "true"})
     assert (answer.status_code, answer.headers["hx-redirect"]) == (401, "/console/sign-in")
 
 
-async def test_no_page_is_open_but_the_doors(person: Person) -> None:
+async def test_all_pages_but_sign_in_need_a_session(person: BrowserSession) -> None:
     tried = 0
     for route in ROUTES:
         path = getattr(route, "path", "")
@@ -215,25 +219,25 @@ async def test_no_page_is_open_but_the_doors(person: Person) -> None:
 
 
 # ---- partners
-async def link(people: People, tenant: TenantId, role: Role = Role.VIEWER) -> str:
-    made = await people.make_link(tenant, key_id=None, role=role, label="Joe", actor=ADA)
-    return made.url("")
+async def link(people: AccountService, tenant: TenantId, role: Role = Role.VIEWER) -> str:
+    made = await people.create_link(tenant, key_id=None, role=role, label="Joe", actor=ADA)
+    return made.build_url("")
 
 
 @pytest.fixture
-async def joe(app: ASGIApp, people: People, tenant: TenantId) -> AsyncIterator[Person]:
+async def joe(app: ASGIApp, people: AccountService, tenant: TenantId) -> AsyncIterator[BrowserSession]:
     """The browser of a partner who came by a link, with the abilities of support."""
-    async with browser(app) as found:
+    async with open_browser(app) as found:
         opened = await found.client.post(await link(people, tenant, Role.SUPPORT))
         assert (opened.status_code, opened.headers["location"]) == (303, "/console")
         yield found
 
 
-async def test_whatever_only_looks_at_a_link_opens_no_session(
-    app: ASGIApp, people: People, tenant: TenantId
+async def test_get_request_for_a_portal_link_opens_no_session(
+    app: ASGIApp, people: AccountService, tenant: TenantId
 ) -> None:
     address = await link(people, tenant)
-    async with browser(app) as scanner:
+    async with open_browser(app) as scanner:
         looked = await scanner.client.get(address)
         assert (looked.status_code, "set-cookie" in looked.headers) == (200, False)
         foreign = await scanner.client.post(address, headers={"origin": "https://evil.example"})
@@ -241,15 +245,15 @@ async def test_whatever_only_looks_at_a_link_opens_no_session(
 
 
 async def test_a_link_leads_to_its_tenant_and_to_no_other(
-    joe: Person, ledger: Ledger, tenant: TenantId
+    joe: BrowserSession, ledger: Ledger, tenant: TenantId
 ) -> None:
-    other = await on.new_tenant(ledger)
-    assert "Joe" in await joe.text(f"/tenants/{show_id(Prefix.TENANT, tenant)}")
-    assert (await joe.get(f"/tenants/{show_id(Prefix.TENANT, other)}")).status_code == 404
+    other = await build.create_tenant(ledger)
+    assert "Joe" in await joe.get_text(f"/tenants/{format_id(Prefix.TENANT, tenant)}")
+    assert (await joe.get(f"/tenants/{format_id(Prefix.TENANT, other)}")).status_code == 404
 
 
-async def test_a_partner_sees_no_people_and_has_no_account(joe: Person) -> None:
-    page = await joe.text("/deliveries")
+async def test_a_partner_sees_no_people_and_has_no_account(joe: BrowserSession) -> None:
+    page = await joe.get_text("/deliveries")
     assert "/console/people" not in page
     assert "My account" not in page
     for path in ("/people", "/people/new", "/account"):
@@ -257,22 +261,22 @@ async def test_a_partner_sees_no_people_and_has_no_account(joe: Person) -> None:
 
 
 async def test_naming_another_tenant_shows_a_partner_its_own(
-    joe: Person, ledger: Ledger, tenant: TenantId
+    joe: BrowserSession, ledger: Ledger, tenant: TenantId
 ) -> None:
-    other = await on.new_tenant(ledger)
-    await on.new_endpoint(ledger, other)
-    await on.accept(ledger, other, "secret.of.others")
-    page = await joe.text("/deliveries", tenant=show_id(Prefix.TENANT, other))
+    other = await build.create_tenant(ledger)
+    await build.create_endpoint(ledger, other)
+    await build.accept_event(ledger, other, "secret.of.others")
+    page = await joe.get_text("/deliveries", tenant=format_id(Prefix.TENANT, other))
     assert "secret.of.others" not in page
-    assert show_id(Prefix.TENANT, tenant) not in await joe.text("/audit", what="person.*")
+    assert format_id(Prefix.TENANT, tenant) not in await joe.get_text("/audit", what="person.*")
 
 
 async def test_a_link_that_has_ended_says_so(
-    app: ASGIApp, people: People, clock: Clock, tenant: TenantId
+    app: ASGIApp, people: AccountService, clock: ManualClock, tenant: TenantId
 ) -> None:
     address = await link(people, tenant)
-    clock.on(hours=1)
-    async with browser(app) as guest:
+    clock.advance(hours=1)
+    async with open_browser(app) as guest:
         for path in (address, "/console/portal/wbl_x", "/console/portal/%00"):
             ended = await guest.client.post(path)
             assert ended.status_code == 401
@@ -280,6 +284,6 @@ async def test_a_link_that_has_ended_says_so(
             assert "set-cookie" not in ended.headers
 
 
-async def test_accounts_are_not_in_a_tenant_s_audit(joe: Person, people: People) -> None:
-    await somebody(people, "hidden")
-    assert "hidden@example.com" not in await joe.text("/audit")
+async def test_accounts_are_not_in_a_tenant_s_audit(joe: BrowserSession, people: AccountService) -> None:
+    await create_user(people, "hidden")
+    assert "hidden@example.com" not in await joe.get_text("/audit")

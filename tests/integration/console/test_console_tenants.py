@@ -8,100 +8,102 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from delivery.model import Prefix, TenantId, new_id, show_id
-from delivery.paging import Cut
+from delivery.domain.model import Prefix, TenantId, format_id, new_id
+from delivery.domain.pagination import PageRequest
 from tests.integration.console.conftest import ADMIN
-from tests.support import ledger as on
+from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from delivery.bootstrap import Services
-    from delivery.ledger import Ledger
-    from delivery.model import EndpointId
-    from tests.integration.console.conftest import Browser
+    from delivery.domain.model import EndpointId
+    from delivery.ledger.db.session import Ledger
+    from tests.integration.console.conftest import FormBrowser
 
 HOSTILE = "<script>alert(1)</script>"
 KEY = re.compile(r"wbk_[A-Za-z0-9_-]{43}")
 
 
 def at(tenant: TenantId, rest: str = "") -> str:
-    return f"/tenants/{show_id(Prefix.TENANT, tenant)}{rest}"
+    return f"/tenants/{format_id(Prefix.TENANT, tenant)}{rest}"
 
 
-async def named(staff: Browser, name: str) -> str:
+async def named(staff: FormBrowser, name: str) -> str:
     """A new tenant's page."""
     made = await staff.post("/tenants", name=name)
     return str(made.headers["location"]).removeprefix("/console")
 
 
-async def test_a_tenant_is_made_and_found_by_a_part_of_its_name(staff: Browser) -> None:
+async def test_a_tenant_is_made_and_found_by_a_part_of_its_name(staff: FormBrowser) -> None:
     await named(staff, "Acme Books")
     await named(staff, "Umbrella 100%")
-    page = await staff.text("/tenants", name="acme")
+    page = await staff.get_text("/tenants", name="acme")
     assert "Acme Books" in page
     assert "Umbrella" not in page
-    assert "Umbrella" in await staff.text("/tenants", name="0%")
-    assert "No tenant is called so" in await staff.text("/tenants", name="%c%")
+    assert "Umbrella" in await staff.get_text("/tenants", name="0%")
+    assert "No tenant is called so" in await staff.get_text("/tenants", name="%c%")
 
 
-async def test_tenants_come_page_by_page(staff: Browser, ledger: Ledger) -> None:
+async def test_tenants_come_page_by_page(staff: FormBrowser, ledger: Ledger) -> None:
     for _ in range(51):
-        await on.new_tenant(ledger)
-    first = await staff.text("/tenants", name="tenant")
+        await build.create_tenant(ledger)
+    first = await staff.get_text("/tenants", name="tenant")
     more = re.search(r'href="([^"]+)" rel="next"', first)
     assert more is not None
     second = await staff.client.get(more[1].replace("&amp;", "&"))
     assert len(re.findall("See only this tenant", second.text)) == 1
 
 
-async def test_a_name_that_cannot_be_is_said_beside_the_field(staff: Browser) -> None:
+async def test_a_name_that_cannot_be_is_said_beside_the_field(staff: FormBrowser) -> None:
     for name in ("", "x" * 201):
         page = await staff.post("/tenants", name=name)
         assert page.status_code == 422
         assert 'id="fault-name"' in page.text
 
 
-async def test_a_tenant_shows_its_endpoints(staff: Browser, tenant: TenantId, endpoint: EndpointId) -> None:
-    page = await staff.text(at(tenant))
-    assert f"/console/endpoints/{show_id(Prefix.ENDPOINT, endpoint)}" in page
-    assert f"/console/deliveries?tenant={show_id(Prefix.TENANT, tenant)}" in page
+async def test_a_tenant_shows_its_endpoints(
+    staff: FormBrowser, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    page = await staff.get_text(at(tenant))
+    assert f"/console/endpoints/{format_id(Prefix.ENDPOINT, endpoint)}" in page
+    assert f"/console/deliveries?tenant={format_id(Prefix.TENANT, tenant)}" in page
 
 
-async def test_a_key_is_shown_once(staff: Browser, services: Services, tenant: TenantId) -> None:
+async def test_a_key_is_shown_once(staff: FormBrowser, services: Services, tenant: TenantId) -> None:
     made = await staff.post(at(tenant, "/keys"), name="order service", scope="publish")
     assert made.headers["cache-control"] == "no-store"
     (key,) = set(KEY.findall(made.text))
-    known = await services.keys.authenticate(key)
+    known = await services.api_keys.authenticate(key)
     assert known is not None
     assert known.tenant_id == tenant
-    page = await staff.text(at(tenant))
+    page = await staff.get_text(at(tenant))
     assert key not in page
     assert "order service" in page
 
 
 async def test_a_key_is_revoked_after_a_page_says_what_stops(
-    staff: Browser, services: Services, tenant: TenantId
+    staff: FormBrowser, services: Services, tenant: TenantId
 ) -> None:
     await staff.post(at(tenant, "/keys"), name="order service", scope="publish")
-    (key,) = (await services.keys.page(tenant, Cut())).items
-    path = at(tenant, f"/keys/{show_id(Prefix.KEY, key.id)}/revoke")
-    assert "nothing takes it any more" in await staff.text(path)
+    (key,) = (await services.api_keys.list_keys(tenant, PageRequest())).items
+    path = at(tenant, f"/keys/{format_id(Prefix.KEY, key.id)}/revoke")
+    assert "nothing takes it any more" in await staff.get_text(path)
     assert (await staff.post(path, reason="leaked")).status_code == 303
-    assert "is revoked already" in await staff.text(path)
-    assert "leaked" in await staff.text("/audit", what="key.*")
+    assert "is revoked already" in await staff.get_text(path)
+    assert "leaked" in await staff.get_text("/audit", what="key.*")
 
 
 async def test_a_key_is_made_for_what_is_ticked_and_for_so_many_days(
-    staff: Browser, services: Services, tenant: TenantId
+    staff: FormBrowser, services: Services, tenant: TenantId
 ) -> None:
     wanted: dict[str, Any] = {"name": "shop", "scope": ["read", "replay"], "expires_in_days": "30"}
     page = await staff.post(at(tenant, "/keys"), **wanted)
     assert "it may read, replay" in page.text
-    (key,) = (await services.keys.page(tenant, Cut())).items
+    (key,) = (await services.api_keys.list_keys(tenant, PageRequest())).items
     assert key.scopes == {"read", "replay"}
     assert key.expires_at == key.created_at + timedelta(days=30)
-    assert "read, replay" in await staff.text(at(tenant))
+    assert "read, replay" in await staff.get_text(at(tenant))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ async def test_a_key_is_made_for_what_is_ticked_and_for_so_many_days(
     ],
 )
 async def test_a_key_that_cannot_be_is_said_beside_the_field(
-    staff: Browser, tenant: TenantId, wrong: dict[str, str], fault: str
+    staff: FormBrowser, tenant: TenantId, wrong: dict[str, str], fault: str
 ) -> None:
     page = await staff.post(at(tenant, "/keys"), name="shop", **wrong)
     assert page.status_code == 422
@@ -124,49 +126,49 @@ async def test_a_key_that_cannot_be_is_said_beside_the_field(
 
 
 async def test_a_key_is_rotated_after_a_page_says_what_comes_of_it(
-    staff: Browser, services: Services, tenant: TenantId
+    staff: FormBrowser, services: Services, tenant: TenantId
 ) -> None:
     await staff.post(at(tenant, "/keys"), name="order service", scope="publish")
-    (key,) = (await services.keys.page(tenant, Cut())).items
-    path = at(tenant, f"/keys/{show_id(Prefix.KEY, key.id)}/rotate")
-    assert "The old one goes on for a while" in await staff.text(path)
+    (key,) = (await services.api_keys.list_keys(tenant, PageRequest())).items
+    path = at(tenant, f"/keys/{format_id(Prefix.KEY, key.id)}/rotate")
+    assert "The old one goes on for a while" in await staff.get_text(path)
     for wrong in ("soon", "9999"):
         page = await staff.post(path, overlap_hours=wrong)
         assert (page.status_code, 'id="fault-overlap_hours"' in page.text) == (422, True)
     made = await staff.post(path, overlap_hours="3", reason="as every year")
     assert made.headers["cache-control"] == "no-store"
     assert len(set(KEY.findall(made.text))) == 1
-    newest, oldest = (await services.keys.page(tenant, Cut())).items
+    newest, oldest = (await services.api_keys.list_keys(tenant, PageRequest())).items
     assert oldest.replaced_by == newest.id
     again = await staff.post(path)
     assert (again.status_code, "was rotated already" in again.text) == (422, True)
-    assert "as every year" in await staff.text("/audit", what="key.*")
+    assert "as every year" in await staff.get_text("/audit", what="key.*")
 
 
 async def test_a_key_of_another_tenant_is_not_revoked_here(
-    staff: Browser, services: Services, ledger: Ledger, tenant: TenantId
+    staff: FormBrowser, services: Services, ledger: Ledger, tenant: TenantId
 ) -> None:
     await staff.post(at(tenant, "/keys"), name="order service", scope="publish")
-    (key,) = (await services.keys.page(tenant, Cut())).items
-    path = at(await on.new_tenant(ledger), f"/keys/{show_id(Prefix.KEY, key.id)}/revoke")
+    (key,) = (await services.api_keys.list_keys(tenant, PageRequest())).items
+    path = at(await build.create_tenant(ledger), f"/keys/{format_id(Prefix.KEY, key.id)}/revoke")
     assert (await staff.get(path)).status_code == 404
     assert (await staff.post(path)).status_code == 404
 
 
 async def test_retention_is_changed_and_taken_back(
-    staff: Browser, services: Services, tenant: TenantId
+    staff: FormBrowser, services: Services, tenant: TenantId
 ) -> None:
     await staff.post(at(tenant, "/change"), name="Acme", payload="3", attempts="", reason="asked for")
     changed = await services.tenants.read(tenant)
     assert (changed.name, dict(changed.retention)) == ("Acme", {"payload": 3})
-    assert "3 days" in await staff.text(at(tenant))
+    assert "3 days" in await staff.get_text(at(tenant))
     await staff.post(at(tenant, "/change"), name="Acme")
     assert not (await services.tenants.read(tenant)).retention
 
 
 @pytest.mark.parametrize("days", ["many", "0", "99999", "1.5", "-1", "²"])
 async def test_days_that_cannot_be_are_said_beside_the_field(
-    staff: Browser, tenant: TenantId, days: str
+    staff: FormBrowser, tenant: TenantId, days: str
 ) -> None:
     page = await staff.post(at(tenant, "/change"), name="Acme", events=days)
     assert page.status_code == 422
@@ -174,35 +176,39 @@ async def test_days_that_cannot_be_are_said_beside_the_field(
     assert f'value="{days}"' in page.text
 
 
-async def test_what_a_tenant_is_called_is_text(staff: Browser) -> None:
+async def test_what_a_tenant_is_called_is_text(staff: FormBrowser) -> None:
     path = await named(staff, HOSTILE)
     await staff.post(f"{path}/keys", name=HOSTILE)
     for page in (path, "/tenants", "/audit"):
-        shown = await staff.text(page)
+        shown = await staff.get_text(page)
         assert HOSTILE not in shown
         assert "&lt;script&gt;" in shown
 
 
-async def test_a_partner_sees_its_own_tenant_and_changes_nothing(partner: Browser, tenant: TenantId) -> None:
-    page = await partner.text(at(tenant))
+async def test_a_partner_sees_its_own_tenant_and_changes_nothing(
+    partner: FormBrowser, tenant: TenantId
+) -> None:
+    page = await partner.get_text(at(tenant))
     assert "Make a key" not in page
     assert "Change name and retention" not in page
     assert (await partner.get("/tenants")).headers["location"].endswith(at(tenant))
 
 
-async def test_another_tenant_is_not_there_for_a_partner(partner: Browser, ledger: Ledger) -> None:
-    assert (await partner.get(at(await on.new_tenant(ledger)))).status_code == 404
+async def test_another_tenant_is_not_there_for_a_partner(partner: FormBrowser, ledger: Ledger) -> None:
+    assert (await partner.get(at(await build.create_tenant(ledger)))).status_code == 404
 
 
-async def test_nobody_bound_to_a_tenant_administers(enter: Callable[..., Browser], tenant: TenantId) -> None:
+async def test_tenant_bound_users_cannot_administer(
+    enter: Callable[..., FormBrowser], tenant: TenantId
+) -> None:
     bound = enter(ADMIN, tenant)
     assert (await bound.get("/tenants/new")).status_code == 403
     for path in ("/tenants", at(tenant, "/change"), at(tenant, "/keys")):
         assert (await bound.post(path, name="mine")).status_code == 403
 
 
-async def test_who_does_not_administer_changes_nothing(viewer: Browser, tenant: TenantId) -> None:
-    key = show_id(Prefix.KEY, new_id())
+async def test_who_does_not_administer_changes_nothing(viewer: FormBrowser, tenant: TenantId) -> None:
+    key = format_id(Prefix.KEY, new_id())
     for path in ("/tenants/new", at(tenant, f"/keys/{key}/revoke")):
         assert (await viewer.get(path)).status_code == 403
     for path in ("/tenants", at(tenant, "/change"), at(tenant, "/keys"), at(tenant, f"/keys/{key}/revoke")):
@@ -210,14 +216,14 @@ async def test_who_does_not_administer_changes_nothing(viewer: Browser, tenant: 
 
 
 async def test_a_form_without_the_secret_of_the_session_changes_no_tenant(
-    staff: Browser, tenant: TenantId
+    staff: FormBrowser, tenant: TenantId
 ) -> None:
-    key = show_id(Prefix.KEY, new_id())
+    key = format_id(Prefix.KEY, new_id())
     for path in ("/tenants", at(tenant, "/change"), at(tenant, "/keys"), at(tenant, f"/keys/{key}/revoke")):
         assert (await staff.post(path, name="mine", csrf="")).status_code == 403
 
 
-async def test_a_tenant_that_there_is_not_is_not_found(staff: Browser) -> None:
+async def test_a_tenant_that_there_is_not_is_not_found(staff: FormBrowser) -> None:
     nobody = TenantId(new_id())
     assert (await staff.get(at(nobody))).status_code == 404
     assert (await staff.get("/tenants/ten_nonsense")).status_code == 404

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.model import Prefix, show_id
-from delivery.people import Role
-from tests.support import ledger as on
-from tests.support.people import RIGHT, WRONG, somebody
-from tests.support.visitors import browser
+from delivery.domain.accounts import Role
+from delivery.domain.model import Prefix, format_id
+from tests.support import ledger_builders as build
+from tests.support.accounts import PASSWORD, WRONG_PASSWORD, create_user
+from tests.support.console_sessions import open_browser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from starlette.types import ASGIApp
 
-    from delivery.ledger import Ledger
-    from delivery.people import People
-    from delivery.people import Person as Account
-    from tests.support.visitors import Person
+    from delivery.domain.accounts import User as Account
+    from delivery.ledger.db.session import Ledger
+    from delivery.services.accounts.service import AccountService
+    from tests.support.console_sessions import BrowserSession
 
 NEW = "another horse battery"
 HOSTILE = "</title>&<img src=x onerror=alert(1)>"
@@ -30,29 +30,29 @@ FORM = {"email": "mia@example.com", "name": "Mia", "role": "support", "password"
 
 
 @pytest.fixture
-async def boss(app: ASGIApp, people: People) -> AsyncIterator[Person]:
+async def boss(app: ASGIApp, people: AccountService) -> AsyncIterator[BrowserSession]:
     """The browser of an admin."""
-    await somebody(people, "boss", Role.ADMIN)
-    async with browser(app) as found:
+    await create_user(people, "boss", Role.ADMIN)
+    async with open_browser(app) as found:
         await found.sign_in("boss@example.com")
         yield found
 
 
 @pytest.fixture
-async def jane(people: People) -> Account:
-    return await somebody(people)
+async def jane(people: AccountService) -> Account:
+    return await create_user(people)
 
 
 @pytest.fixture
-async def her(app: ASGIApp, jane: Account) -> AsyncIterator[Person]:
+async def her(app: ASGIApp, jane: Account) -> AsyncIterator[BrowserSession]:
     """Jane's browser."""
-    async with browser(app) as found:
+    async with open_browser(app) as found:
         await found.sign_in(jane.email)
         yield found
 
 
 def path(account: Account, *below: str) -> str:
-    return "/".join(["/people", show_id(Prefix.PERSON, account.id), *below])
+    return "/".join(["/people", format_id(Prefix.USER, account.id), *below])
 
 
 def told(page: str) -> str:
@@ -63,20 +63,22 @@ def told(page: str) -> str:
 
 
 # ---- making
-async def test_an_account_is_made_with_the_password_that_was_typed(boss: Person, app: ASGIApp) -> None:
+async def test_an_account_is_made_with_the_password_that_was_typed(
+    boss: BrowserSession, app: ASGIApp
+) -> None:
     made = await boss.post("/people", **FORM)
     assert made.status_code == 303
     assert "Mia can sign in now." in (await boss.client.get(made.headers["location"])).text
-    async with browser(app) as person:
+    async with open_browser(app) as person:
         assert (await person.sign_in("mia@example.com", NEW)).status_code == 303
 
 
-async def test_a_password_that_nobody_typed_is_shown_once(boss: Person, app: ASGIApp) -> None:
+async def test_a_password_that_nobody_typed_is_shown_once(boss: BrowserSession, app: ASGIApp) -> None:
     made = await boss.post("/people", **(FORM | {"password": ""}))
     assert (made.status_code, made.headers["cache-control"]) == (200, "no-store")
     password = told(made.text)
     assert len(password) == 24
-    async with browser(app) as person:
+    async with open_browser(app) as person:
         assert (await person.sign_in("mia@example.com", password)).status_code == 303
 
 
@@ -91,8 +93,8 @@ async def test_a_password_that_nobody_typed_is_shown_once(boss: Person, app: ASG
         ({"password": "mia@example.com"}, "password"),
     ],
 )
-async def test_what_cannot_be_is_said_beside_its_field_and_the_rest_stays(
-    boss: Person, wrong: dict[str, str], field: str
+async def test_invalid_user_field_shows_an_error_and_keeps_the_other_input(
+    boss: BrowserSession, wrong: dict[str, str], field: str
 ) -> None:
     page = await boss.post("/people", **(FORM | wrong))
     assert page.status_code == 422
@@ -103,53 +105,55 @@ async def test_what_cannot_be_is_said_beside_its_field_and_the_rest_stays(
     assert all(f'value="{kept[name]}"' in page.text for name in kept.keys() - {field})
 
 
-async def test_an_address_that_has_an_account_is_said_so(boss: Person, jane: Account) -> None:
+async def test_an_address_that_has_an_account_is_said_so(boss: BrowserSession, jane: Account) -> None:
     page = await boss.post("/people", **(FORM | {"email": jane.email}))
     assert page.status_code == 409
     assert "has an account already" in page.text
 
 
 # ---- looking
-async def test_everybody_is_listed_and_has_a_page(boss: Person, jane: Account) -> None:
-    listed = await boss.text("/people")
+async def test_everybody_is_listed_and_has_a_page(boss: BrowserSession, jane: Account) -> None:
+    listed = await boss.get_text("/people")
     assert "jane@example.com" in listed
     assert "boss@example.com" in listed
-    assert "jane@example.com" in await boss.text(path(jane))
+    assert "jane@example.com" in await boss.get_text(path(jane))
 
 
-async def test_a_name_is_text_wherever_it_is_shown(boss: Person, people: People, jane: Account) -> None:
+async def test_a_name_is_text_wherever_it_is_shown(
+    boss: BrowserSession, people: AccountService, jane: Account
+) -> None:
     await people.change(
-        jane.id, {"name": "\"'&amp;{{ 7*7 }}"}, actor=(await people.visitor(token(boss))).actor
+        jane.id, {"name": "\"'&amp;{{ 7*7 }}"}, actor=(await people.load_principal(token(boss))).actor
     )
     for page in ("/people", path(jane), "/audit"):
         assert "&#34;&#39;&amp;amp;{{ 7*7 }}" in (await boss.get(page)).text
 
 
-async def test_many_are_shown_page_by_page(boss: Person, people: People) -> None:
+async def test_many_are_shown_page_by_page(boss: BrowserSession, people: AccountService) -> None:
     for number in range(50):
-        await somebody(people, f"p{number}")
-    first = await boss.text("/people")
+        await create_user(people, f"p{number}")
+    first = await boss.get_text("/people")
     assert "boss@example.com" not in first
     (behind,) = re.findall(r'href="([^"]+)" rel="next"', first)
     assert "boss@example.com" in (await boss.client.get(behind)).text
 
 
 @pytest.mark.parametrize("id_", ["usr_x", "ten_01kasw8qbefy09m6sc7n75yr3h", "usr_01kasw8qbefy09m6sc7n75yr3h"])
-async def test_nobody_has_no_page(boss: Person, id_: str) -> None:
+async def test_unknown_user_page_is_not_found(boss: BrowserSession, id_: str) -> None:
     assert (await boss.get(f"/people/{id_}")).status_code == 404
 
 
 # ---- changing
-async def test_name_and_role_are_changed(boss: Person, people: People, jane: Account) -> None:
+async def test_name_and_role_are_changed(boss: BrowserSession, people: AccountService, jane: Account) -> None:
     sent = await boss.post(path(jane, "change"), name="Jane D", role="support", reason="promoted")
     assert sent.status_code == 303
     changed = await people.read(jane.id)
     assert (changed.name, changed.role) == ("Jane D", Role.SUPPORT)
-    assert "promoted" in await boss.text("/audit")
+    assert "promoted" in await boss.get_text("/audit")
 
 
 async def test_a_change_that_cannot_be_is_said_and_nothing_changes(
-    boss: Person, people: People, jane: Account
+    boss: BrowserSession, people: AccountService, jane: Account
 ) -> None:
     page = await boss.post(path(jane, "change"), name=" ", role="admin")
     assert page.status_code == 422
@@ -160,94 +164,100 @@ async def test_a_change_that_cannot_be_is_said_and_nothing_changes(
 
 
 async def test_whoever_is_disabled_is_out_and_comes_in_when_enabled(
-    boss: Person, her: Person, jane: Account
+    boss: BrowserSession, her: BrowserSession, jane: Account
 ) -> None:
     assert (await boss.post(path(jane, "disable"), reason="left")).status_code == 303
-    assert not await her.is_in()
+    assert not await her.is_signed_in()
     assert (await her.sign_in(jane.email)).status_code == 401
     assert (await boss.post(path(jane, "enable"))).status_code == 303
     assert (await her.sign_in(jane.email)).status_code == 303
 
 
 @pytest.mark.parametrize("below", ["disable", "change"])
-async def test_the_last_admin_stays_and_reads_why(boss: Person, people: People, below: str) -> None:
+async def test_last_admin_cannot_be_disabled_and_sees_why(
+    boss: BrowserSession, people: AccountService, below: str
+) -> None:
     me = await people.find("boss@example.com")
     page = await boss.post(path(me, below), name="Boss", role="viewer")
     assert page.status_code == 409
     assert "the last admin" in page.text
-    assert await boss.is_in()
+    assert await boss.is_signed_in()
 
 
 async def test_a_new_password_ends_their_sessions_and_is_shown_once(
-    boss: Person, her: Person, jane: Account
+    boss: BrowserSession, her: BrowserSession, jane: Account
 ) -> None:
     page = await boss.post(path(jane, "password"), password="")
-    assert not await her.is_in()
+    assert not await her.is_signed_in()
     assert (await her.sign_in(jane.email, told(page.text))).status_code == 303
 
 
-async def test_an_admin_who_sets_their_own_password_stays(boss: Person, people: People) -> None:
+async def test_an_admin_who_sets_their_own_password_stays(
+    boss: BrowserSession, people: AccountService
+) -> None:
     me = await people.find("boss@example.com")
     assert (await boss.post(path(me, "password"), password=NEW)).status_code == 303
-    assert await boss.is_in()
+    assert await boss.is_signed_in()
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.SUPPORT])
 async def test_only_admins_see_or_change_people(
-    app: ASGIApp, people: People, ledger: Ledger, role: Role
+    app: ASGIApp, people: AccountService, ledger: Ledger, role: Role
 ) -> None:
-    mia = await somebody(people, "mia", role)
-    async with browser(app) as person:
+    mia = await create_user(people, "mia", role)
+    async with open_browser(app) as person:
         await person.sign_in(mia.email)
         assert "/console/people" not in (await person.get("/account")).text
         for page in ("/people", "/people/new", path(mia)):
             assert (await person.get(page)).status_code == 403
         for form in ("/people", *(path(mia, one) for one in ("change", "disable", "enable", "password"))):
             assert (await person.post(form, **FORM)).status_code == 403
-    found = await on.row(ledger, "select count(*) as n, min(role) as role from people")
+    found = await build.fetch_row(ledger, "select count(*) as n, min(role) as role from people")
     assert tuple(found) == (1, role)
 
 
-async def test_a_form_of_somebody_else_s_session_is_refused(boss: Person, her: Person, jane: Account) -> None:
+async def test_a_form_of_somebody_else_s_session_is_refused(
+    boss: BrowserSession, her: BrowserSession, jane: Account
+) -> None:
     page = (await her.get("/account")).text
     (foreign,) = set(re.findall(r'name="csrf" value="([^"]+)"', page))
     refused = await boss.client.post(f"/console{path(jane, 'disable')}", data={"csrf": foreign})
     assert refused.status_code == 403
-    assert await her.is_in()
+    assert await her.is_signed_in()
 
 
 # ---- one's own
-async def test_my_account_says_who_i_am_and_what_i_may_do(her: Person) -> None:
-    page = await her.text("/account")
+async def test_my_account_says_who_i_am_and_what_i_may_do(her: BrowserSession) -> None:
+    page = await her.get_text("/account")
     for said in ("Jane", "jane@example.com", "viewer", "look"):
         assert said in page
 
 
 async def test_i_change_my_password_with_the_one_that_i_have(
-    app: ASGIApp, her: Person, jane: Account
+    app: ASGIApp, her: BrowserSession, jane: Account
 ) -> None:
-    async with browser(app) as elsewhere:
+    async with open_browser(app) as elsewhere:
         await elsewhere.sign_in(jane.email)
-        sent = await her.post("/account/password", current=RIGHT, password=NEW, repeated=NEW)
+        sent = await her.post("/account/password", current=PASSWORD, password=NEW, repeated=NEW)
         assert (sent.status_code, sent.headers["location"]) == (303, "/console/account")
-        assert "Your password is changed." in await her.text("/account")
-        assert not await elsewhere.is_in()
+        assert "Your password is changed." in await her.get_text("/account")
+        assert not await elsewhere.is_signed_in()
         assert (await elsewhere.sign_in(jane.email, NEW)).status_code == 303
 
 
 @pytest.mark.parametrize(
     ("given", "field"),
     [
-        ({"current": WRONG}, "current"),
+        ({"current": WRONG_PASSWORD}, "current"),
         ({"password": "short", "repeated": "short"}, "password"),
-        ({"repeated": WRONG}, "repeated"),
+        ({"repeated": WRONG_PASSWORD}, "repeated"),
     ],
 )
 async def test_my_password_stays_where_something_is_wrong_with_it(
-    her: Person, jane: Account, given: dict[str, str], field: str
+    her: BrowserSession, jane: Account, given: dict[str, str], field: str
 ) -> None:
     page = await her.post(
-        "/account/password", **({"current": RIGHT, "password": NEW, "repeated": NEW} | given)
+        "/account/password", **({"current": PASSWORD, "password": NEW, "repeated": NEW} | given)
     )
     assert page.status_code == 422
     assert f'id="fault-{field}"' in page.text
@@ -255,25 +265,25 @@ async def test_my_password_stays_where_something_is_wrong_with_it(
     assert (await her.sign_in(jane.email)).status_code == 303
 
 
-async def test_whoever_found_my_session_does_not_guess_my_password(her: Person) -> None:
-    guess = {"current": WRONG, "password": NEW, "repeated": NEW}
+async def test_password_change_guesses_are_throttled(her: BrowserSession) -> None:
+    guess = {"current": WRONG_PASSWORD, "password": NEW, "repeated": NEW}
     for _ in range(5):
         await her.post("/account/password", **guess)
-    waiting = await her.post("/account/password", **(guess | {"current": RIGHT}))
+    waiting = await her.post("/account/password", **(guess | {"current": PASSWORD}))
     assert waiting.status_code == 429
     assert waiting.headers["retry-after"] == "1"
 
 
 async def test_an_account_without_a_password_offers_no_form(
-    app: ASGIApp, people: People, boss: Person
+    app: ASGIApp, people: AccountService, boss: BrowserSession
 ) -> None:
-    actor = (await people.visitor(token(boss))).actor
+    actor = (await people.load_principal(token(boss))).actor
     mia = await people.create("mia@example.com", "Mia", Role.VIEWER, None, actor=actor)
     opened, _ = await people.open_session(mia.id, address=None)
-    async with browser(app) as person:
+    async with open_browser(app) as person:
         person.client.cookies.set("waybill_session", opened)
-        assert "has no password" in await person.text("/account")
+        assert "has no password" in await person.get_text("/account")
 
 
-def token(person: Person) -> str:
+def token(person: BrowserSession) -> str:
     return person.client.cookies["waybill_session"]

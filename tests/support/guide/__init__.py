@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PAGE = ROOT / "docs/receive.md"
 _SNIPPET = re.compile(r"^<!-- snippet: (\S+) -->\n```\S+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HERE = Path(__file__).parent
-_PATIENCE = 120
+_TIMEOUT_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ class Language:
     file: str
     driver: str
     run: tuple[str, ...]
-    compares: str
+    constant_time_compare: str
     build: tuple[str, ...] = ()
 
     @property
-    def is_here(self) -> bool:
+    def is_installed(self) -> bool:
         """Whether its runtime is on this machine."""
         return shutil.which(self.runtime) is not None
 
@@ -77,7 +77,7 @@ LANGUAGES = (
 )
 
 
-def snippets() -> Mapping[str, str]:
+def load_snippets() -> Mapping[str, str]:
     """The programs on the page, by the name of their language."""
     return dict(_SNIPPET.findall(PAGE.read_text()))
 
@@ -89,7 +89,7 @@ class Program:
     folder: Path
     language: Language
 
-    def says(self, key: str, headers: Mapping[str, str], body: bytes) -> str:
+    def run_verification(self, key: str, headers: Mapping[str, str], body: bytes) -> str:
         """`verified`, or the reason that it gives; any other end is an AssertionError."""
         values = [headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature")]
         ended = subprocess.run(
@@ -97,7 +97,7 @@ class Program:
             cwd=self.folder,
             input=body,
             capture_output=True,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT_SECONDS,
             check=False,
         )
         said = ended.stdout.decode().strip()
@@ -106,11 +106,11 @@ class Program:
         return said or "verified"
 
 
-def prepare(language: Language, folder: Path) -> Program:
+def prepare_program(language: Language, folder: Path) -> Program:
     """Write a language's snippet and its driver into a folder, and build them where that is needed."""
     snippet = folder / language.file
     snippet.parent.mkdir(exist_ok=True)
-    snippet.write_text(snippets()[language.name])
+    snippet.write_text(load_snippets()[language.name])
     shutil.copy(_HERE / language.driver, folder)
     if language.name == "go":
         (folder / "go.mod").write_text("module guide\n\ngo 1.19\n")
@@ -120,6 +120,6 @@ def prepare(language: Language, folder: Path) -> Program:
             cwd=folder,
             env=os.environ | {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod", "GOPROXY": "off"},
             check=True,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT_SECONDS,
         )
     return Program(folder, language)

@@ -7,14 +7,20 @@ from argon2 import PasswordHasher
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.errors import Invalid
-from delivery.people import Passwords, csrf, csrf_matches
-from delivery.people.addresses import check_email, check_name
-from delivery.people.passwords import check_password
-from delivery.people.tokens import LINK, SESSION, is_token, new_token
-from tests.support.people import CHEAP, RIGHT, WRONG
+from delivery.domain.errors import Invalid
+from delivery.services.accounts.email_addresses import check_email, check_name
+from delivery.services.accounts.passwords import PasswordService, check_password
+from delivery.services.accounts.tokens import (
+    LINK_PREFIX,
+    SESSION_PREFIX,
+    derive_csrf_token,
+    generate_token,
+    is_csrf_token_valid,
+    is_well_formed_token,
+)
+from tests.support.accounts import FAST_HASHER, PASSWORD, WRONG_PASSWORD
 
-TOKEN = new_token(SESSION, lambda count: b"x" * count)
+TOKEN = generate_token(SESSION_PREFIX, lambda count: b"x" * count)
 
 
 @pytest.mark.parametrize(
@@ -52,47 +58,47 @@ def test_a_name_cannot_look_like_somebody_else_in_the_audit(name: str) -> None:
 
 
 async def test_of_a_password_a_hash_is_kept_that_knows_it() -> None:
-    passwords = Passwords(CHEAP)
-    kept = await passwords.hash(RIGHT)
+    passwords = PasswordService(FAST_HASHER)
+    kept = await passwords.hash(PASSWORD)
     assert kept.startswith("$argon2id$")
-    assert (await passwords.check(kept, RIGHT)).right
-    assert not (await passwords.check(kept, WRONG)).right
+    assert (await passwords.check(kept, PASSWORD)).is_correct
+    assert not (await passwords.check(kept, WRONG_PASSWORD)).is_correct
 
 
 async def test_one_password_is_right_in_either_of_its_forms() -> None:
-    passwords = Passwords(CHEAP)
+    passwords = PasswordService(FAST_HASHER)
     kept = await passwords.hash("cafe\u0301 cafe\u0301 cafe\u0301")
-    assert (await passwords.check(kept, "caf\u00e9 caf\u00e9 caf\u00e9")).right
+    assert (await passwords.check(kept, "caf\u00e9 caf\u00e9 caf\u00e9")).is_correct
 
 
 async def test_a_hash_of_older_terms_is_renewed_when_its_password_comes() -> None:
-    old = await Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)).hash(RIGHT)
-    passwords = Passwords(PasswordHasher(time_cost=2, memory_cost=8, parallelism=1))
-    verdict = await passwords.check(old, RIGHT)
-    assert verdict.renewed is not None
-    assert await passwords.check(verdict.renewed, RIGHT) == type(verdict)(right=True)
+    old = await PasswordService(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)).hash(PASSWORD)
+    passwords = PasswordService(PasswordHasher(time_cost=2, memory_cost=8, parallelism=1))
+    verdict = await passwords.check(old, PASSWORD)
+    assert verdict.new_hash is not None
+    assert await passwords.check(verdict.new_hash, PASSWORD) == type(verdict)(is_correct=True)
 
 
 @pytest.mark.parametrize("kept", [None, "", "nonsense", "$argon2id$v=19$m=8,t=1,p=1$x$y"])
 async def test_without_a_hash_no_password_is_right(kept: str | None) -> None:
-    assert not (await Passwords(CHEAP).check(kept, RIGHT)).right
+    assert not (await PasswordService(FAST_HASHER).check(kept, PASSWORD)).is_correct
 
 
 @given(st.text())
 def test_a_form_of_another_session_is_refused(given_text: str) -> None:
-    assert not csrf_matches(TOKEN, given_text)
+    assert not is_csrf_token_valid(TOKEN, given_text)
 
 
 def test_a_form_of_this_session_is_taken_and_does_not_tell_its_token() -> None:
-    assert csrf_matches(TOKEN, csrf(TOKEN))
-    assert TOKEN not in csrf(TOKEN)
+    assert is_csrf_token_valid(TOKEN, derive_csrf_token(TOKEN))
+    assert TOKEN not in derive_csrf_token(TOKEN)
 
 
 @given(st.text())
 def test_text_that_is_no_token_is_not_looked_for(text: str) -> None:
-    assert not is_token(text, SESSION)
+    assert not is_well_formed_token(text, SESSION_PREFIX)
 
 
 def test_a_link_is_no_session() -> None:
-    assert is_token(TOKEN, SESSION)
-    assert not is_token(TOKEN, LINK)
+    assert is_well_formed_token(TOKEN, SESSION_PREFIX)
+    assert not is_well_formed_token(TOKEN, LINK_PREFIX)

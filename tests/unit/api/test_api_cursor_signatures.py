@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.api.cursors import Asked, Cursors
-from delivery.errors import Invalid
-from delivery.paging import NEWEST
+from delivery.api.http.cursors import Cursors, ListQuery
+from delivery.domain.errors import Invalid
+from delivery.domain.pagination import MAX_ID
 
 cursors = Cursors.from_keys("newest,older")
 scopes = st.lists(st.text(max_size=5), min_size=1, max_size=3).map(tuple)
@@ -18,7 +18,7 @@ letters = string.ascii_letters + string.digits + "-_"
 
 @given(st.uuids(), scopes)
 def test_a_cursor_leads_back_to_its_place(last: UUID, scope: tuple[str, ...]):
-    assert cursors.read(cursors.write(last, scope), scope) == last
+    assert cursors.read_cursor(cursors.write_cursor(last, scope), scope) == last
 
 
 @given(st.uuids(), scopes, scopes)
@@ -26,34 +26,34 @@ def test_a_cursor_leads_nowhere_in_another_list(last: UUID, scope: tuple[str, ..
     if scope == other:
         return
     with pytest.raises(Invalid):
-        cursors.read(cursors.write(last, scope), other)
+        cursors.read_cursor(cursors.write_cursor(last, scope), other)
 
 
 @given(st.uuids(), st.integers(0, 39), st.sampled_from(letters))
 def test_a_changed_letter_is_noticed(last: UUID, position: int, letter: str):
-    written = cursors.write(last, ("a",))
+    written = cursors.write_cursor(last, ("a",))
     if written[position] == letter:
         return
     with pytest.raises(Invalid):
-        cursors.read(written[:position] + letter + written[position + 1 :], ("a",))
+        cursors.read_cursor(written[:position] + letter + written[position + 1 :], ("a",))
 
 
 @given(st.text())
 def test_what_we_did_not_write_is_refused(text: str):
     with pytest.raises(Invalid) as refused:
-        cursors.read(text, ("a",))
+        cursors.read_cursor(text, ("a",))
     assert refused.value.field == "cursor"
 
 
 def test_a_cursor_outlives_a_new_key_and_not_the_removal_of_its_own():
     last = UUID(int=7)
-    written = Cursors.from_keys("older").write(last, ("a",))
-    assert cursors.read(written, ("a",)) == last
+    written = Cursors.from_keys("older").write_cursor(last, ("a",))
+    assert cursors.read_cursor(written, ("a",)) == last
     with pytest.raises(Invalid):
-        Cursors.from_keys("newest").read(written, ("a",))
+        Cursors.from_keys("newest").read_cursor(written, ("a",))
 
 
 def test_without_a_cursor_a_list_begins_at_its_newest():
-    asked = Asked(10, None, cursors)
-    assert asked.cut("a").before == NEWEST
-    assert asked.next(None, "a") is None
+    asked = ListQuery(10, None, cursors)
+    assert asked.to_page_request("a").before == MAX_ID
+    assert asked.encode_next_cursor(None, "a") is None

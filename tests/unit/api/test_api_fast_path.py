@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from delivery.api.straight import JsonAnswer, StraightRequest, straight
-from delivery.errors import Invalid
+from delivery.api.http.fast_path import FastPathRequest, JsonBytesResponse, build_fast_path
+from delivery.domain.errors import Invalid
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -36,7 +36,7 @@ def coming(*messages: Message) -> Receive:
 
 @pytest.mark.parametrize("name", ["Host", "HOST", "Waybill-Tenant", "x-name", "X-Nobody"])
 def test_a_field_is_what_starlette_says_it_is(name: str) -> None:
-    usual, quick = Request(scope()).headers, StraightRequest(scope(), coming()).headers
+    usual, quick = Request(scope()).headers, FastPathRequest(scope(), coming()).headers
     assert quick.get(name) == usual.get(name)
     assert quick.get(name, "else") == usual.get(name, "else")
     assert (name in quick) == (name in usual)
@@ -48,20 +48,20 @@ async def test_a_body_in_parts_is_one_body() -> None:
         {"type": "http.request", "more_body": True},
         {"type": "http.request", "body": b"34"},
     ]
-    assert await StraightRequest(scope(), coming(*parts)).body() == b"1234"
-    assert await StraightRequest(scope(), coming({"type": "http.request"})).body() == b""
+    assert await FastPathRequest(scope(), coming(*parts)).body() == b"1234"
+    assert await FastPathRequest(scope(), coming({"type": "http.request"})).body() == b""
 
 
 async def test_who_leaves_before_the_end_has_sent_no_body() -> None:
     part = {"type": "http.request", "body": b"12", "more_body": True}
     with pytest.raises(ClientDisconnect):
-        await StraightRequest(scope(), coming(part)).body()
+        await FastPathRequest(scope(), coming(part)).body()
 
 
 async def test_an_answer_leaves_as_it_is_and_a_refusal_as_a_problem() -> None:
     async def accept(request: Request) -> Response:
         if request.headers.get("host") == "one":
-            return JsonAnswer(b"{}", 202, (b"idempotency-replayed", b"true"))
+            return JsonBytesResponse(b"{}", 202, (b"idempotency-replayed", b"true"))
         raise Invalid("host", "must be one")
 
     assert await _answer(accept, scope()) == [
@@ -87,5 +87,5 @@ async def _answer(route: Any, scope: Scope) -> list[Message]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await straight(route)(scope, coming(), send)
+    await build_fast_path(route)(scope, coming(), send)
     return sent

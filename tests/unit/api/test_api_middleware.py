@@ -7,7 +7,7 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from delivery.api.middleware import Answered, BoundedBodies
+from delivery.api.http.middleware import BodyLimitMiddleware, RequestIdMiddleware
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -44,7 +44,7 @@ async def reading(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": str(len(body)).encode()})
 
 
-bounded = BoundedBodies(reading, limits={"/small": 10}, otherwise=100)
+bounded = BodyLimitMiddleware(reading, limits={"/small": 10}, default_limit=100)
 
 
 async def test_a_body_within_its_limit_arrives_whole():
@@ -89,7 +89,7 @@ async def left(_scope: Scope, _receive: Receive, _send: Send) -> None:
 
 async def test_a_failure_is_answered_without_its_cause():
     with structlog.testing.capture_logs() as lines:
-        start, body = await call(Answered(broken), [b""])
+        start, body = await call(RequestIdMiddleware(broken), [b""])
     assert start["status"] == 500
     assert b"hush" not in body["body"]
     assert dict(start["headers"])[b"x-request-id"].decode() == lines[0]["request_id"]
@@ -97,16 +97,16 @@ async def test_a_failure_is_answered_without_its_cause():
 
 async def test_an_answer_that_has_begun_is_not_begun_again():
     with structlog.testing.capture_logs(), pytest.raises(RuntimeError):
-        await call(Answered(broken_late), [b""])
+        await call(RequestIdMiddleware(broken_late), [b""])
 
 
 async def test_a_caller_who_left_is_no_failure():
     with structlog.testing.capture_logs() as lines:
-        assert await call(Answered(left), [b""]) == []
+        assert await call(RequestIdMiddleware(left), [b""]) == []
     assert lines[0]["event"] == "request.left"
 
 
 async def test_every_request_has_an_id_of_its_own():
-    first = await call(Answered(reading), [b""])
-    second = await call(Answered(reading), [b""])
+    first = await call(RequestIdMiddleware(reading), [b""])
+    second = await call(RequestIdMiddleware(reading), [b""])
     assert dict(first[0]["headers"])[b"x-request-id"] != dict(second[0]["headers"])[b"x-request-id"]

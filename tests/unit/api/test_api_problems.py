@@ -6,8 +6,8 @@ import pytest
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from delivery import errors
-from delivery.api.problems import INTERNAL, Problem, answer, problem_of
+from delivery.api.http.problems import INTERNAL_PROBLEM, Problem, render_problem, to_problem
+from delivery.domain import errors
 
 
 @pytest.mark.parametrize(
@@ -29,18 +29,18 @@ from delivery.api.problems import INTERNAL, Problem, answer, problem_of
     ],
 )
 def test_every_error_has_its_status(error: Exception, status: int):
-    assert problem_of(error).status == status
+    assert to_problem(error).status == status
 
 
 @pytest.mark.parametrize(
     "error", [errors.Misconfigured("hush"), errors.SecretUnreadable("hush"), KeyError("hush")]
 )
 def test_what_is_not_meant_for_callers_is_not_told(error: Exception):
-    assert problem_of(error) is INTERNAL
+    assert to_problem(error) is INTERNAL_PROBLEM
 
 
 def test_where_the_ledger_is_is_not_told():
-    assert "10.0.0.7" not in problem_of(errors.Unavailable("no route to 10.0.0.7")).detail
+    assert "10.0.0.7" not in to_problem(errors.Unavailable("no route to 10.0.0.7")).detail
 
 
 def test_a_fault_names_its_field_and_never_repeats_what_was_sent():
@@ -50,19 +50,19 @@ def test_a_fault_names_its_field_and_never_repeats_what_was_sent():
         "msg": "Input should be a string",
         "input": "hush",
     }
-    problem = problem_of(RequestValidationError([fault]))
+    problem = to_problem(RequestValidationError([fault]))
     assert problem.errors == [{"field": "headers.X-A", "why": "Input should be a string"}]
     assert "hush" not in str(problem)
 
 
 @pytest.mark.parametrize("detail", ["ä 🎈", "\ud800", "\0", '"'])
 def test_a_problem_can_always_be_written(detail: str):
-    response = answer(Problem(422, detail), {"type": "http"})
+    response = render_problem(Problem(422, detail), {"type": "http"})
     assert response.media_type == "application/problem+json"
     assert json.loads(bytes(response.body))["detail"] == detail
 
 
 def test_a_status_without_a_title_of_ours_has_the_standards():
-    problem = json.loads(bytes(answer(Problem(418, "no coffee"), {"type": "http"}).body))
+    problem = json.loads(bytes(render_problem(Problem(418, "no coffee"), {"type": "http"}).body))
     assert problem["title"] == "I'm a Teapot"
     assert problem["type"] == "/problems/http"

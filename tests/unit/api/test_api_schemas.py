@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.api.shapes import check_range, plain_seconds
-from delivery.errors import Invalid
-from delivery.moments import rfc3339
+from delivery.domain.durations import format_rfc3339
+from delivery.domain.errors import Invalid
+from delivery.schemas.base import check_time_range, to_json_seconds
 
 moments = st.datetimes(timezones=st.just(UTC))
 
 
 @given(moments)
 def test_a_moment_is_shown_to_the_millisecond_in_utc(moment: datetime):
-    shown = rfc3339(moment)
+    shown = format_rfc3339(moment)
     if moment.year >= 1000:
         assert datetime.fromisoformat(shown) == moment.replace(microsecond=moment.microsecond // 1000 * 1000)
     assert shown.endswith("Z")
@@ -23,19 +23,19 @@ def test_a_moment_is_shown_to_the_millisecond_in_utc(moment: datetime):
 
 def test_another_zone_is_shown_in_utc():
     moment = datetime(2026, 11, 22, 1, 0, 0, 999_999, tzinfo=timezone(timedelta(hours=2)))
-    assert rfc3339(moment) == "2026-11-21T23:00:00.999Z"
+    assert format_rfc3339(moment) == "2026-11-21T23:00:00.999Z"
 
 
 def test_whole_seconds_have_no_point():
-    assert repr(plain_seconds(timedelta(minutes=5))) == "300"
-    assert repr(plain_seconds(timedelta(seconds=2.5))) == "2.5"
+    assert repr(to_json_seconds(timedelta(minutes=5))) == "300"
+    assert repr(to_json_seconds(timedelta(seconds=2.5))) == "2.5"
 
 
 def test_a_range_must_not_end_before_it_begins():
     early, late = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
-    check_range(early, late)
-    check_range(early, early)
-    check_range(None, early)
+    check_time_range(early, late)
+    check_time_range(early, early)
+    check_time_range(None, early)
     with pytest.raises(Invalid) as refused:
-        check_range(late, early)
+        check_time_range(late, early)
     assert refused.value.field == "until"

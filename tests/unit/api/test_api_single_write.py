@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from delivery.api.one_write import OneWrite
+from delivery.api.http.single_write import CoalescingTransport
 
 HEAD, BODY = b"HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\n", b"{}"
 
@@ -25,7 +25,7 @@ class Wire(asyncio.Transport):
 
 async def test_head_and_body_are_one_piece() -> None:
     wire = Wire()
-    writing = OneWrite(wire)
+    writing = CoalescingTransport(wire)
     for _ in range(2):
         writing.write(HEAD)
         writing.write(BODY)
@@ -36,14 +36,14 @@ async def test_head_and_body_are_one_piece() -> None:
 
 async def test_a_head_without_a_body_leaves_by_itself() -> None:
     wire = Wire()
-    OneWrite(wire).write(HEAD)
+    CoalescingTransport(wire).write(HEAD)
     await asyncio.sleep(0)
     assert wire.pieces == [HEAD]
 
 
 async def test_a_body_that_comes_late_is_not_waited_for() -> None:
     wire = Wire()
-    writing = OneWrite(wire)
+    writing = CoalescingTransport(wire)
     writing.write(HEAD)
     await asyncio.sleep(0)
     for piece in (b"one", b"two"):
@@ -53,7 +53,7 @@ async def test_a_body_that_comes_late_is_not_waited_for() -> None:
 
 async def test_what_is_kept_leaves_before_the_connection_closes() -> None:
     wire = Wire()
-    writing = OneWrite(wire)
+    writing = CoalescingTransport(wire)
     writing.write(HEAD)
     writing.close()
     await asyncio.sleep(0)
@@ -61,4 +61,4 @@ async def test_what_is_kept_leaves_before_the_connection_closes() -> None:
 
 
 async def test_all_else_is_the_transports_own() -> None:
-    assert OneWrite(Wire()).get_extra_info("peername") == ("192.0.2.1", 1)
+    assert CoalescingTransport(Wire()).get_extra_info("peername") == ("192.0.2.1", 1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from delivery.keys import limits
-from delivery.keys.limits import Limits, Standing
-from delivery.model import KeyId, new_id
+from delivery.domain.model import KeyId, new_id
+from delivery.services.api_keys import rate_limit
+from delivery.services.api_keys.rate_limit import RateLimiter, RateLimitState
 from tests.unit.cli.records import KEY
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
@@ -15,56 +15,56 @@ NOTHING = timedelta(0)
 
 
 def test_without_a_limit_nothing_is_counted() -> None:
-    assert Limits(0).spend(KEY, now=NOW) is None
+    assert RateLimiter(0).count_request(KEY, now=NOW) is None
 
 
 def test_a_key_may_ask_so_often_and_then_hears_how_long_to_wait() -> None:
-    kept = Limits(2)
-    standings = [kept.spend(KEY, now=NOW) for _ in range(3)]
+    kept = RateLimiter(2)
+    standings = [kept.count_request(KEY, now=NOW) for _ in range(3)]
     assert standings == [
-        Standing(2, 1, timedelta(seconds=0.5), NOTHING),
-        Standing(2, 0, timedelta(seconds=1), NOTHING),
-        Standing(2, 0, timedelta(seconds=1), timedelta(seconds=0.5)),
+        RateLimitState(2, 1, timedelta(seconds=0.5), NOTHING),
+        RateLimitState(2, 0, timedelta(seconds=1), NOTHING),
+        RateLimitState(2, 0, timedelta(seconds=1), timedelta(seconds=0.5)),
     ]
-    later = kept.spend(KEY, now=NOW + timedelta(seconds=0.5))
+    later = kept.count_request(KEY, now=NOW + timedelta(seconds=0.5))
     assert later is not None
-    assert later.wait == NOTHING
+    assert later.retry_after == NOTHING
 
 
 def test_what_was_refused_does_not_count() -> None:
-    kept = Limits(1)
+    kept = RateLimiter(1)
     for _ in range(100):
-        kept.spend(KEY, now=NOW)
-    later = kept.spend(KEY, now=NOW + timedelta(seconds=1))
+        kept.count_request(KEY, now=NOW)
+    later = kept.count_request(KEY, now=NOW + timedelta(seconds=1))
     assert later is not None
-    assert later.wait == NOTHING
+    assert later.retry_after == NOTHING
 
 
 def test_a_key_s_own_limit_comes_first() -> None:
     own = replace(KEY, requests_per_second=7)
     for others in (0, 1, 100):
-        standing = Limits(others).spend(own, now=NOW)
+        standing = RateLimiter(others).count_request(own, now=NOW)
         assert standing is not None
         assert (standing.limit, standing.remaining) == (7, 6)
 
 
 def test_one_key_takes_nothing_from_another() -> None:
-    kept, other = Limits(1), replace(KEY, id=KeyId(new_id()))
-    kept.spend(KEY, now=NOW)
-    standing = kept.spend(other, now=NOW)
+    kept, other = RateLimiter(1), replace(KEY, id=KeyId(new_id()))
+    kept.count_request(KEY, now=NOW)
+    standing = kept.count_request(other, now=NOW)
     assert standing is not None
-    assert standing.wait == NOTHING
+    assert standing.retry_after == NOTHING
 
 
 def test_memory_is_bounded() -> None:
-    kept = Limits(1)
-    for _ in range(limits.MOST_KEYS + 100):
-        kept.spend(replace(KEY, id=KeyId(new_id())), now=NOW)
-    assert len(kept._buckets) == limits.MOST_KEYS  # noqa: SLF001  what is kept is the fact
+    kept = RateLimiter(1)
+    for _ in range(rate_limit.MAX_KEYS + 100):
+        kept.count_request(replace(KEY, id=KeyId(new_id())), now=NOW)
+    assert len(kept._buckets) == rate_limit.MAX_KEYS  # noqa: SLF001  what is kept is the fact
 
 
 def test_a_standing_is_told_in_both_forms() -> None:
-    told = dict(Standing(100, 40, timedelta(seconds=0.6), NOTHING).headers())
+    told = dict(RateLimitState(100, 40, timedelta(seconds=0.6), NOTHING).build_headers())
     assert told == {
         b"ratelimit-limit": b"100",
         b"ratelimit-remaining": b"40",

@@ -7,16 +7,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from delivery.errors import Invalid
-from delivery.keys import KeyTerms, NewKey
-from delivery.keys.terms import (
-    checked_end,
-    checked_overlap,
-    checked_pace,
-    checked_scopes,
-    succeeding_end,
+from delivery.domain.errors import Invalid
+from delivery.domain.scopes import ALL_SCOPES, TENANT_SCOPES, Scope, sort_scopes
+from delivery.services.api_keys.validation import (
+    ApiKeyConfig,
+    NewApiKey,
+    compute_successor_expiry,
+    validate_expiry,
+    validate_overlap,
+    validate_requests_per_second,
+    validate_scopes,
 )
-from delivery.scopes import ALL, OF_TENANTS, Scope, in_order
 from tests.unit.cli.records import KEY
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
@@ -25,57 +26,57 @@ SECOND = timedelta(seconds=1)
 
 
 def test_a_key_may_have_any_of_a_tenant_s_scopes_and_no_other() -> None:
-    assert checked_scopes([Scope.READ, Scope.READ]) == {Scope.READ}
-    assert in_order(checked_scopes(OF_TENANTS[::-1])) == list(OF_TENANTS)
-    for wrong in ([], [Scope.OPERATE], list(ALL)):
+    assert validate_scopes([Scope.READ, Scope.READ]) == {Scope.READ}
+    assert sort_scopes(validate_scopes(TENANT_SCOPES[::-1])) == list(TENANT_SCOPES)
+    for wrong in ([], [Scope.OPERATE], list(ALL_SCOPES)):
         with pytest.raises(Invalid) as refusal:
-            checked_scopes(wrong)
+            validate_scopes(wrong)
         assert refusal.value.field == "scopes"
 
 
 def test_a_key_ends_at_a_moment_or_after_a_while_or_never() -> None:
-    assert checked_end(NewKey("x"), now=NOW) is None
-    assert checked_end(NewKey("x", lasts=YEARS), now=NOW) == NOW + YEARS
-    assert checked_end(NewKey("x", expires_at=NOW + YEARS), now=NOW) == NOW + YEARS
+    assert validate_expiry(NewApiKey("x"), now=NOW) is None
+    assert validate_expiry(NewApiKey("x", lifetime=YEARS), now=NOW) == NOW + YEARS
+    assert validate_expiry(NewApiKey("x", expires_at=NOW + YEARS), now=NOW) == NOW + YEARS
 
 
 @pytest.mark.parametrize(
     ("new", "field"),
     [
-        (NewKey("x", expires_at=NOW), "expires_at"),
-        (NewKey("x", expires_at=NOW - YEARS), "expires_at"),
-        (NewKey("x", expires_at=NOW + YEARS + SECOND), "expires_at"),
-        (NewKey("x", expires_at=datetime.max.replace(tzinfo=UTC)), "expires_at"),
-        (NewKey("x", lasts=SECOND), "expires_in_seconds"),
-        (NewKey("x", lasts=-YEARS), "expires_in_seconds"),
-        (NewKey("x", lasts=timedelta.max), "expires_in_seconds"),
-        (NewKey("x", expires_at=NOW + YEARS, lasts=YEARS), "expires_in_seconds"),
+        (NewApiKey("x", expires_at=NOW), "expires_at"),
+        (NewApiKey("x", expires_at=NOW - YEARS), "expires_at"),
+        (NewApiKey("x", expires_at=NOW + YEARS + SECOND), "expires_at"),
+        (NewApiKey("x", expires_at=datetime.max.replace(tzinfo=UTC)), "expires_at"),
+        (NewApiKey("x", lifetime=SECOND), "expires_in_seconds"),
+        (NewApiKey("x", lifetime=-YEARS), "expires_in_seconds"),
+        (NewApiKey("x", lifetime=timedelta.max), "expires_in_seconds"),
+        (NewApiKey("x", expires_at=NOW + YEARS, lifetime=YEARS), "expires_in_seconds"),
     ],
 )
-def test_an_end_that_makes_no_sense_is_named(new: NewKey, field: str) -> None:
+def test_an_end_that_makes_no_sense_is_named(new: NewApiKey, field: str) -> None:
     with pytest.raises(Invalid) as refusal:
-        checked_end(new, now=NOW)
+        validate_expiry(new, now=NOW)
     assert refusal.value.field == field
 
 
 @pytest.mark.parametrize("often", [0, -1, 1_000_001])
 def test_a_limit_that_makes_no_sense_is_named(often: int) -> None:
     with pytest.raises(Invalid, match="requests_per_second"):
-        checked_pace(often)
-    assert checked_pace(None) is None
+        validate_requests_per_second(often)
+    assert validate_requests_per_second(None) is None
 
 
 @pytest.mark.parametrize("hours", [-1, 721])
 def test_an_overlap_that_makes_no_sense_is_named(hours: int) -> None:
     with pytest.raises(Invalid, match="overlap_hours"):
-        checked_overlap(timedelta(hours=hours), KeyTerms())
-    assert checked_overlap(None, KeyTerms(overlap=YEARS)) == YEARS
+        validate_overlap(timedelta(hours=hours), ApiKeyConfig())
+    assert validate_overlap(None, ApiKeyConfig(overlap=YEARS)) == YEARS
 
 
 def test_a_successor_lasts_as_long_as_its_forerunner_was_made_for() -> None:
-    assert succeeding_end(KEY, now=NOW) is None
+    assert compute_successor_expiry(KEY, now=NOW) is None
     month = timedelta(days=30)
-    assert succeeding_end(replace(KEY, expires_at=KEY.created_at + month), now=NOW) == NOW + month
+    assert compute_successor_expiry(replace(KEY, expires_at=KEY.created_at + month), now=NOW) == NOW + month
 
 
 def test_a_key_ends_when_it_is_revoked_or_expires_whichever_comes_first() -> None:

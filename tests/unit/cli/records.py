@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from delivery.deliveries import EventHead
-from delivery.endpoints import NewSecret
-from delivery.model import (
+from delivery.domain.model import (
     ApiKey,
     Attempt,
     AttemptId,
@@ -27,6 +25,8 @@ from delivery.model import (
     Timings,
     new_id,
 )
+from delivery.ledger.records.events import EventSummary
+from delivery.services.endpoints.sealing import CreatedSecret
 
 MADE = datetime(2026, 11, 22, 18, 0, 0, 123_000, tzinfo=UTC)
 
@@ -56,8 +56,8 @@ ENDPOINT = Endpoint(
 SECRET = SealedSecret(
     SecretId(new_id()), ENDPOINT.id, TENANT.id, Signature.V1, b"sealed", "1f0c9a7be2d4", None, MADE, None
 )
-NEW_SECRET = NewSecret(SECRET, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-EVENT = EventHead(EventId(new_id()), TENANT.id, "order.created", 2, MADE)
+NEW_SECRET = CreatedSecret(SECRET, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+EVENT = EventSummary(EventId(new_id()), TENANT.id, "order.created", 2, MADE)
 DELIVERY = Delivery(
     id=DeliveryId(new_id()),
     tenant_id=TENANT.id,

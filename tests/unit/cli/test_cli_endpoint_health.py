@@ -10,14 +10,23 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from delivery.api.endpoint_health_shapes import EnablePreviewOut, EndpointHealthOut
-from delivery.api.endpoint_shapes import EndpointOut
-from delivery.cli import shapes
-from delivery.cli.endpoint_health_screen import print_health, print_preview
-from delivery.cli.endpoint_screen import print_endpoint
-from delivery.endpoints import EnablePreview, EndpointHealth, Owed, Recent
-from delivery.ledger.health import Standing
-from delivery.model import DeliveryId, EndpointLimits, EndpointState, Held, Prefix, new_id, show_id
+from delivery.cli.output import json_shapes
+from delivery.cli.output.endpoint_health import print_enable_preview, print_health
+from delivery.cli.output.endpoints import print_endpoint
+from delivery.domain.model import (
+    ActiveHold,
+    DeliveryId,
+    EndpointLimits,
+    EndpointState,
+    Prefix,
+    format_id,
+    new_id,
+)
+from delivery.ledger.queue.endpoint_health import EndpointHealthRow
+from delivery.ledger.stats.endpoint_stats import OwedDelivery, RecentAttempts
+from delivery.schemas.endpoint_health import EnablePreviewOut, EndpointHealthOut
+from delivery.schemas.endpoints import EndpointOut
+from delivery.services.endpoints.health import EnablePreview, EndpointHealth
 from retries.breaker import Breaker, BreakerState
 from retries.health import Health, Hold
 from retries.limit import InFlightLimit
@@ -29,7 +38,7 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 11, 22, 18, 27, tzinfo=UTC)
 BEFORE, SOON = NOW - timedelta(hours=2), NOW + timedelta(seconds=10)
-OWED = Owed(DeliveryId(new_id()), BEFORE)
+OWED = OwedDelivery(DeliveryId(new_id()), BEFORE)
 OWN = EndpointLimits(
     in_flight=20,
     rate=RateLimit(100, timedelta(minutes=1)),
@@ -44,19 +53,19 @@ PAUSED = replace(
 OPEN = Breaker(BreakerState.OPEN, since=BEFORE, window_since=BEFORE, openings=3, probe_at=SOON)
 WELL = EndpointHealth(
     endpoint=ENDPOINT,
-    standing=Standing(ENDPOINT.id, Health.fresh(BEFORE, most=50), 2, None, None),
-    limit=10,
-    most=50,
+    record=EndpointHealthRow(ENDPOINT.id, Health.fresh(BEFORE, max_in_flight=50), 2, None, None),
+    in_flight_limit=10,
+    max_in_flight=50,
     hold=None,
     held=0,
     oldest_held=None,
     waiting=1,
     disabled_at=None,
-    recent=Recent(0, 0, sampled=False, p50=None, p95=None, p99=None),
+    recent=RecentAttempts(0, 0, sampled=False, p50=None, p95=None, p99=None),
 )
 ILL = replace(
     WELL,
-    standing=Standing(
+    record=EndpointHealthRow(
         ENDPOINT.id,
         Health(
             OPEN,
@@ -71,13 +80,13 @@ ILL = replace(
         None,
         None,
     ),
-    limit=50,
-    hold=Held(Hold.BREAKER_OPEN, since=BEFORE, until=SOON),
+    in_flight_limit=50,
+    hold=ActiveHold(Hold.BREAKER_OPEN, since=BEFORE, until=SOON),
     held=1_200,
     oldest_held=OWED,
     waiting=3_400,
     disabled_at=SOON,
-    recent=Recent(
+    recent=RecentAttempts(
         10_000,
         4_000,
         sampled=True,
@@ -87,18 +96,18 @@ ILL = replace(
     ),
 )
 PREVIEW = EnablePreview(
-    replace(ENDPOINT, state=EndpointState.DISABLED), 1_200, OWED, OWED, at_first=1, up_to=50
+    replace(ENDPOINT, state=EndpointState.DISABLED), 1_200, OWED, OWED, initial_in_flight=1, max_in_flight=50
 )
 
 SAME = [
-    (shapes.endpoint(LIMITED), EndpointOut.of(LIMITED)),
-    (shapes.endpoint(PAUSED), EndpointOut.of(PAUSED)),
-    (shapes.endpoint_health(WELL), EndpointHealthOut.of(WELL)),
-    (shapes.endpoint_health(ILL), EndpointHealthOut.of(ILL)),
-    (shapes.enable_preview(PREVIEW), EnablePreviewOut.of(PREVIEW)),
+    (json_shapes.endpoint(LIMITED), EndpointOut.from_record(LIMITED)),
+    (json_shapes.endpoint(PAUSED), EndpointOut.from_record(PAUSED)),
+    (json_shapes.endpoint_health(WELL), EndpointHealthOut.from_record(WELL)),
+    (json_shapes.endpoint_health(ILL), EndpointHealthOut.from_record(ILL)),
+    (json_shapes.enable_preview(PREVIEW), EnablePreviewOut.from_record(PREVIEW)),
     (
-        shapes.enable_preview(replace(PREVIEW, oldest=None, newest=None)),
-        EnablePreviewOut.of(replace(PREVIEW, oldest=None, newest=None)),
+        json_shapes.enable_preview(replace(PREVIEW, oldest=None, newest=None)),
+        EnablePreviewOut.from_record(replace(PREVIEW, oldest=None, newest=None)),
     ),
 ]
 
@@ -128,7 +137,7 @@ def test_an_endpoint_in_trouble_is_told_whole(capsys: pytest.CaptureFixture[str]
     told = capsys.readouterr().out
     for words in (
         "1,200 deliveries, because its endpoint's circuit breaker is open, until 2026-11-22 18:27:10 UTC",
-        f"oldest: {show_id(Prefix.DELIVERY, OWED.id)}, made 2 h ago",
+        f"oldest: {format_id(Prefix.DELIVERY, OWED.id)}, made 2 h ago",
         "3,400 deliveries that no worker has",
         "open: since 2 h ago, probe in 10 s, opened 3 times in a row",
         "0 of at most 50\n",
@@ -140,13 +149,13 @@ def test_an_endpoint_in_trouble_is_told_whole(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_preview_is_told_with_what_is_oldest_and_newest(capsys: pytest.CaptureFixture[str]) -> None:
-    print_preview(PREVIEW, now=NOW)
+    print_enable_preview(PREVIEW, now=NOW)
     told = capsys.readouterr().out
     assert "1,200 deliveries" in told
-    assert told.count(show_id(Prefix.DELIVERY, OWED.id)) == 2
+    assert told.count(format_id(Prefix.DELIVERY, OWED.id)) == 2
     assert "1 at first, doubling with good answers, up to 50" in told
     assert "Nothing was changed." in told
-    print_preview(replace(PREVIEW, endpoint=ENDPOINT), now=NOW)
+    print_enable_preview(replace(PREVIEW, endpoint=ENDPOINT), now=NOW)
     assert "is active: enabling it changes nothing." in capsys.readouterr().out
 
 

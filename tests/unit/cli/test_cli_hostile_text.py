@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.cli import shapes
-from delivery.cli.delivery_screen import History, print_attempt, print_history
-from delivery.cli.door import report
-from delivery.cli.endpoint_screen import print_endpoint
-from delivery.cli.screen import Column, note, print_facts, print_json, print_table, say
-from delivery.deliveries import AttemptTold
-from delivery.errors import Conflict
-from delivery.model import EndpointState
+from delivery.cli.output import json_shapes
+from delivery.cli.output.deliveries import DeliveryWithAttempts, print_attempt, print_history
+from delivery.cli.output.endpoints import print_endpoint
+from delivery.cli.output.table import Column, print_facts, print_json, print_note, print_table, print_text
+from delivery.cli.runtime import report_error
+from delivery.domain.errors import Conflict
+from delivery.domain.model import EndpointState
+from delivery.services.deliveries import AttemptDetails
 from tests.unit.cli.records import ATTEMPT, DELIVERY, ENDPOINT, MADE, SECRET
 
 if TYPE_CHECKING:
@@ -50,18 +50,20 @@ ATTEMPT_OF_EVIL = replace(
 )
 SHOWN: dict[str, Callable[[], object]] = {
     "endpoint": lambda: print_endpoint(ENDPOINT_OF_EVIL, [SECRET], now=MADE),
-    "endpoint as JSON": lambda: print_json(shapes.endpoint(ENDPOINT_OF_EVIL)),
+    "endpoint as JSON": lambda: print_json(json_shapes.endpoint(ENDPOINT_OF_EVIL)),
     "delivery": lambda: print_history(
-        History(DELIVERY_OF_EVIL, ENDPOINT_OF_EVIL, [ATTEMPT_OF_EVIL]), now=MADE
+        DeliveryWithAttempts(DELIVERY_OF_EVIL, ENDPOINT_OF_EVIL, [ATTEMPT_OF_EVIL]), now=MADE
     ),
-    "delivery as JSON": lambda: print_json(shapes.delivery(DELIVERY_OF_EVIL)),
-    "attempt": lambda: print_attempt(AttemptTold(ATTEMPT_OF_EVIL, EVIL.encode())),
-    "attempt as JSON": lambda: print_json(shapes.attempt(ATTEMPT_OF_EVIL)),
-    "table": lambda: print_table([Column("A"), Column("B", gives_way=True)], [(EVIL, EVIL)], none=""),
+    "delivery as JSON": lambda: print_json(json_shapes.delivery(DELIVERY_OF_EVIL)),
+    "attempt": lambda: print_attempt(AttemptDetails(ATTEMPT_OF_EVIL, EVIL.encode())),
+    "attempt as JSON": lambda: print_json(json_shapes.attempt(ATTEMPT_OF_EVIL)),
+    "table": lambda: print_table(
+        [Column("A"), Column("B", shrinkable=True)], [(EVIL, EVIL)], empty_message=""
+    ),
     "facts": lambda: print_facts([(EVIL, EVIL)], title=EVIL),
-    "sentence": lambda: say(EVIL),
-    "note": lambda: note(EVIL),
-    "refusal": lambda: report(Conflict(EVIL)),
+    "sentence": lambda: print_text(EVIL),
+    "note": lambda: print_note(EVIL),
+    "refusal": lambda: report_error(Conflict(EVIL)),
 }
 
 
@@ -79,5 +81,5 @@ def test_nothing_that_is_shown_commands_the_terminal(
 
 
 def test_json_still_says_what_was_written(capsys: pytest.CaptureFixture[str]) -> None:
-    print_json(shapes.endpoint(ENDPOINT_OF_EVIL))
+    print_json(json_shapes.endpoint(ENDPOINT_OF_EVIL))
     assert json.loads(capsys.readouterr().out)["description"] == EVIL

@@ -10,48 +10,48 @@ import pytest
 import typer
 
 from delivery.bootstrap import clock
-from delivery.cli.door import WrongUsage
-from delivery.cli.endpoint_options import (
-    Delays,
-    Header,
-    Hours,
-    InFlight,
-    Named,
-    NamedLimits,
-    Rate,
-    Status,
-    Term,
-    Timeout,
-    read_delays,
+from delivery.cli.options.common import make_id_parser, read_content, read_time
+from delivery.cli.options.endpoints import (
+    BreakerValue,
+    EndpointOptions,
+    HeaderValue,
+    HoursValue,
+    InFlightValue,
+    LimitOptions,
+    RateLimitValue,
+    ScheduleValue,
+    StatusValue,
+    TimeoutValue,
+    read_breaker_value,
     read_header,
     read_hours,
     read_in_flight,
-    read_rate,
+    read_rate_limit,
+    read_schedule,
     read_status,
-    read_term,
     read_timeout,
 )
-from delivery.cli.options import id_reader, read_content, read_moment
-from delivery.model import Prefix, show_id
+from delivery.cli.runtime import UsageError
+from delivery.domain.model import Prefix, format_id
 from tests.unit.cli.records import TENANT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-NOTHING = Named(url=None, filter=None, description=None, headers=None, schedule=None, timeout=None)
+NOTHING = EndpointOptions(url=None, filter=None, description=None, headers=None, schedule=None, timeout=None)
 
 
 def test_an_id_of_another_kind_is_refused_in_a_sentence() -> None:
-    read = id_reader(Prefix.TENANT)
-    assert read(show_id(Prefix.TENANT, TENANT.id)) == TENANT.id
+    read = make_id_parser(Prefix.TENANT)
+    assert read(format_id(Prefix.TENANT, TENANT.id)) == TENANT.id
     with pytest.raises(typer.BadParameter, match=r"'ep_1' is not an id of the form ten_…$"):
         read("ep_1")
 
 
 def test_a_moment_is_an_age_or_has_a_zone() -> None:
-    assert read_moment("2026-11-22T18:00:00Z") == datetime(2026, 11, 22, 18, tzinfo=UTC)
+    assert read_time("2026-11-22T18:00:00Z") == datetime(2026, 11, 22, 18, tzinfo=UTC)
     before = clock() - timedelta(hours=2)
-    assert timedelta(0) <= read_moment("2h") - before < timedelta(minutes=1)
+    assert timedelta(0) <= read_time("2h") - before < timedelta(minutes=1)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_moment_is_an_age_or_has_a_zone() -> None:
 )
 def test_anything_else_is_no_moment(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="neither an age"):
-        read_moment(text)
+        read_time(text)
 
 
 def test_content_is_itself_or_a_file(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_content_is_itself_or_a_file(tmp_path: Path) -> None:
 
 def test_content_is_standard_input_to_the_byte() -> None:
     reading = (
-        "import sys; from delivery.cli.options import read_content; "
+        "import sys; from delivery.cli.options.common import read_content; "
         "sys.stdout.buffer.write(read_content('-'))"
     )
     read = subprocess.run(
@@ -83,52 +83,52 @@ def test_content_is_standard_input_to_the_byte() -> None:
 
 
 def test_a_header_has_a_name_and_may_have_a_value() -> None:
-    assert read_header("X-Token: a:b ") == Header("X-Token", "a:b")
-    assert read_header("X-Old:") == Header("X-Old", None)
+    assert read_header("X-Token: a:b ") == HeaderValue("X-Token", "a:b")
+    assert read_header("X-Old:") == HeaderValue("X-Old", None)
     with pytest.raises(typer.BadParameter, match="not of the form"):
         read_header("X-Token")
 
 
 def test_delays_may_have_units() -> None:
-    assert read_delays("0, 5s,1.5m,2h,1d") == Delays([0, 5, 90, 7_200, 86_400])
-    assert read_delays("default") == Delays(None)
+    assert read_schedule("0, 5s,1.5m,2h,1d") == ScheduleValue([0, 5, 90, 7_200, 86_400])
+    assert read_schedule("default") == ScheduleValue(None)
     for wrong in ("", "0,", "5x", "0;5", "-1", "nan", "1e9"):
         with pytest.raises(typer.BadParameter, match="not a list of delays"):
-            read_delays(wrong)
+            read_schedule(wrong)
 
 
 def test_a_timeout_is_seconds() -> None:
-    assert read_timeout("2.5") == Timeout(2.5)
-    assert read_timeout("default") == Timeout(None)
+    assert read_timeout("2.5") == TimeoutValue(2.5)
+    assert read_timeout("default") == TimeoutValue(None)
     with pytest.raises(typer.BadParameter, match="not a number of seconds"):
         read_timeout("soon")
 
 
 def test_a_rate_is_so_many_in_a_time() -> None:
-    assert read_rate("100/60s") == Rate(100, 60)
-    assert read_rate("10/s") == Rate(10, 1)
-    assert read_rate("5000/1.5h") == Rate(5_000, 5_400)
-    assert read_rate("none") == Rate(None)
+    assert read_rate_limit("100/60s") == RateLimitValue(100, 60)
+    assert read_rate_limit("10/s") == RateLimitValue(10, 1)
+    assert read_rate_limit("5000/1.5h") == RateLimitValue(5_000, 5_400)
+    assert read_rate_limit("none") == RateLimitValue(None)
     for wrong in ("", "100", "100/60", "/s", "-1/s", "1.5/s", "1/-1s", "1e3/s", "1/1w"):
         with pytest.raises(typer.BadParameter, match="not a rate such as"):
-            read_rate(wrong)
+            read_rate_limit(wrong)
 
 
 def test_a_number_of_a_breaker_has_a_name() -> None:
-    whole = read_term("consecutive_failures=5")
-    assert whole == Term("consecutive_failures", 5)
+    whole = read_breaker_value("consecutive_failures=5")
+    assert whole == BreakerValue("consecutive_failures", 5)
     assert isinstance(whole.value, int)
-    assert read_term(" failure_ratio = 0.5") == Term("failure_ratio", 0.5)
-    assert read_term("default") == Term(None)
+    assert read_breaker_value(" failure_ratio = 0.5") == BreakerValue("failure_ratio", 0.5)
+    assert read_breaker_value("default") == BreakerValue(None)
     for wrong in ("", "5", "failure_ratio", "failure_ratio=", "failure_ratio=half"):
         with pytest.raises(typer.BadParameter, match="not of the form NAME=NUMBER"):
-            read_term(wrong)
+            read_breaker_value(wrong)
 
 
 def test_counts_hours_and_statuses_are_numbers_or_taken_back() -> None:
-    assert (read_in_flight("20"), read_in_flight("default")) == (InFlight(20), InFlight(None))
-    assert (read_hours("1.5"), read_hours("default")) == (Hours(1.5), Hours(None))
-    assert (read_status("404"), read_status("none")) == (Status(404), Status(None))
+    assert (read_in_flight("20"), read_in_flight("default")) == (InFlightValue(20), InFlightValue(None))
+    assert (read_hours("1.5"), read_hours("default")) == (HoursValue(1.5), HoursValue(None))
+    assert (read_status("404"), read_status("none")) == (StatusValue(404), StatusValue(None))
     for wrong in ("", "many", "1.5", "9" * 5_000):
         with pytest.raises(typer.BadParameter, match="not a whole number"):
             read_in_flight(wrong)
@@ -139,36 +139,41 @@ def test_counts_hours_and_statuses_are_numbers_or_taken_back() -> None:
 
 
 def test_only_the_limits_that_were_named_are_asked_for() -> None:
-    assert NamedLimits().asked() == {}
-    taken_back = NamedLimits(InFlight(None), Rate(None), [Term(None)], Hours(None), [Status(None)])
-    assert taken_back.asked() == {
+    assert LimitOptions().to_limits() == {}
+    taken_back = LimitOptions(
+        InFlightValue(None), RateLimitValue(None), [BreakerValue(None)], HoursValue(None), [StatusValue(None)]
+    )
+    assert taken_back.to_limits() == {
         "in_flight_max": None,
         "rate_limit": None,
         "breaker": {},
         "disable_after_hours": None,
         "permanent_statuses": [],
     }
-    named = NamedLimits(rate=Rate(10, 1), breaker=[Term("failure_ratio", 0.5), Term("window_seconds", 30)])
-    assert named.asked() == {
+    named = LimitOptions(
+        rate=RateLimitValue(10, 1),
+        breaker=[BreakerValue("failure_ratio", 0.5), BreakerValue("window_seconds", 30)],
+    )
+    assert named.to_limits() == {
         "rate_limit": {"limit": 10, "per_seconds": 1},
         "breaker": {"failure_ratio": 0.5, "window_seconds": 30},
     }
 
 
 def test_a_limit_alone_is_a_change() -> None:
-    assert replace(NOTHING, limits=NamedLimits(InFlight(5))).changes() == {"in_flight_max": 5}
+    assert replace(NOTHING, limits=LimitOptions(InFlightValue(5))).to_changes() == {"in_flight_max": 5}
 
 
 def test_only_what_was_named_changes() -> None:
-    named = Named(
+    named = EndpointOptions(
         url=None,
         filter=["order.*"],
         description="",
-        headers=[Header("X-Old", None)],
-        schedule=Delays(None),
+        headers=[HeaderValue("X-Old", None)],
+        schedule=ScheduleValue(None),
         timeout=None,
     )
-    assert named.changes() == {
+    assert named.to_changes() == {
         "filter": ["order.*"],
         "description": "",
         "headers": {"X-Old": None},
@@ -177,5 +182,5 @@ def test_only_what_was_named_changes() -> None:
 
 
 def test_a_change_of_nothing_is_wrong_usage() -> None:
-    with pytest.raises(WrongUsage, match="at least one thing"):
-        NOTHING.changes()
+    with pytest.raises(UsageError, match="at least one thing"):
+        NOTHING.to_changes()

@@ -9,76 +9,83 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from delivery.api.delivery_shapes import AttemptOut, DeliveryOut
-from delivery.api.delivery_shapes import AttemptTold as AttemptToldOut
-from delivery.api.endpoint_shapes import EndpointOut, NewSecretOut, SecretOut
-from delivery.api.event_shapes import EventOut
-from delivery.api.keys import KeyOut, NewKeyOut
-from delivery.api.reconcile import NumberedList
-from delivery.api.tenants import TenantOut
-from delivery.api.trace_shapes import DeliveryTraceOut, EventTraceOut
-from delivery.cli import shapes, trace_shapes
-from delivery.deliveries import AttemptTold, NoBody, Numbered, Numbers
-from delivery.model import Held, Prefix, show_id
-from delivery.tracing import of_delivery, of_event
+from delivery.api.routes.api_keys import KeyOut, NewKeyOut
+from delivery.api.routes.reconcile import SequencedDeliveryList
+from delivery.api.routes.tenants import TenantOut
+from delivery.cli.output import json_shapes, json_timeline
+from delivery.domain.model import ActiveHold, Prefix, format_id
+from delivery.ledger.search.sequences import SequencedDelivery, SequencePage
+from delivery.schemas.deliveries import AttemptDetailOut as AttemptToldOut
+from delivery.schemas.deliveries import AttemptOut, DeliveryOut
+from delivery.schemas.endpoints import EndpointOut, NewSecretOut, SecretOut
+from delivery.schemas.events import EventOut
+from delivery.schemas.timeline import DeliveryTraceOut, EventTraceOut
+from delivery.services.deliveries import AttemptDetails, BodyUnavailable
+from delivery.services.timeline import delivery_entries, event_entries
 from retries import Hold
 from tests.unit.cli.records import ATTEMPT, DELIVERY, ENDPOINT, EVENT, KEY, MADE, NEW_SECRET, SECRET, TENANT
-from tests.unit.tracing.arrivals import ARRIVAL
-from tests.unit.tracing.stories import STORY, entry
-from tests.unit.tracing.stories import attempt as tried
+from tests.unit.timeline.arrivals import ARRIVAL
+from tests.unit.timeline.stories import STORY, entry
+from tests.unit.timeline.stories import attempt as tried
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-HELD = replace(DELIVERY, held=Held(Hold.PAUSED, since=MADE, reason="moving house"))
-DELIVERY_TRACE = of_delivery.trace(
+HELD = replace(DELIVERY, held=ActiveHold(Hold.PAUSED, since=MADE, reason="moving house"))
+DELIVERY_TRACE = delivery_entries.build_delivery_timeline(
     replace(
         STORY,
         delivery=HELD,
         attempts=[tried(1, claimed=1, next_due=5)],
-        meanwhile=[entry("endpoint.waiting", 2, until="2026-11-22T18:05:00.123456Z")],
+        entries_since=[entry("endpoint.waiting", 2, until="2026-11-22T18:05:00.123456Z")],
         left_out=("Only the newest 200 are told of.",),
     )
 )
-EVENT_TRACE = of_event.trace(ARRIVAL)
+EVENT_TRACE = event_entries.build_event_timeline(ARRIVAL)
 ERASED = replace(ATTEMPT, response_headers=(), response_body=b"", erased_at=MADE)
 TOLD = [
-    AttemptTold(ATTEMPT, b"{}"),
-    AttemptTold(ATTEMPT, None, NoBody.ANOTHER_SHAPE),
-    AttemptTold(ERASED, None, NoBody.NOT_KEPT),
+    AttemptDetails(ATTEMPT, b"{}"),
+    AttemptDetails(ATTEMPT, None, BodyUnavailable.SETTINGS_CHANGED),
+    AttemptDetails(ERASED, None, BodyUnavailable.NOT_KEPT),
 ]
-NUMBERS = Numbers(
+NUMBERS = SequencePage(
     items=(
-        Numbered(7, DELIVERY.id, EVENT.id, EVENT.type, DELIVERY.status, 2, MADE, None),
-        Numbered(8, DELIVERY.id, EVENT.id, EVENT.type, DELIVERY.status, 0, MADE, MADE),
+        SequencedDelivery(7, DELIVERY.id, EVENT.id, EVENT.type, DELIVERY.status, 2, MADE, None),
+        SequencedDelivery(8, DELIVERY.id, EVENT.id, EVENT.type, DELIVERY.status, 0, MADE, MADE),
     ),
-    next=8,
+    next_sequence=8,
     earliest=3,
     latest=12,
 )
 
 SAME = [
-    (shapes.tenant(TENANT), TenantOut.of(TENANT)),
-    (shapes.key(KEY), KeyOut.of(KEY)),
-    (shapes.key(KEY, key="wbk_x"), NewKeyOut.of(KEY, key="wbk_x")),
-    (shapes.endpoint(ENDPOINT), EndpointOut.of(ENDPOINT)),
+    (json_shapes.tenant(TENANT), TenantOut.from_record(TENANT)),
+    (json_shapes.key(KEY), KeyOut.from_record(KEY)),
+    (json_shapes.key(KEY, key="wbk_x"), NewKeyOut.from_record(KEY, key="wbk_x")),
+    (json_shapes.endpoint(ENDPOINT), EndpointOut.from_record(ENDPOINT)),
     (
-        shapes.endpoint(replace(ENDPOINT, schedule=None, timeout=None)),
-        EndpointOut.of(replace(ENDPOINT, schedule=None, timeout=None)),
+        json_shapes.endpoint(replace(ENDPOINT, schedule=None, timeout=None)),
+        EndpointOut.from_record(replace(ENDPOINT, schedule=None, timeout=None)),
     ),
-    (shapes.secret(SECRET), SecretOut.of(SECRET)),
-    (shapes.new_secret(NEW_SECRET), NewSecretOut.of(SECRET, secret=NEW_SECRET.text)),
-    (shapes.event(EVENT), EventOut.of(EVENT)),
-    (shapes.delivery(DELIVERY), DeliveryOut.of(DELIVERY)),
-    (shapes.delivery(HELD), DeliveryOut.of(HELD)),
-    (trace_shapes.delivery_trace(DELIVERY_TRACE), DeliveryTraceOut.of(DELIVERY_TRACE)),
-    (trace_shapes.event_trace(EVENT_TRACE), EventTraceOut.of(EVENT_TRACE)),
-    (shapes.attempt(ATTEMPT), AttemptOut.of(ATTEMPT)),
-    (shapes.attempt(replace(ATTEMPT, status=None)), AttemptOut.of(replace(ATTEMPT, status=None))),
-    *((shapes.attempt_told(one), AttemptToldOut.told(one)) for one in TOLD),
-    (shapes.event(replace(EVENT, erased_at=MADE)), EventOut.of(replace(EVENT, erased_at=MADE))),
-    (shapes.numbered(NUMBERS), NumberedList.of(NUMBERS)),
-    (shapes.numbered(Numbers((), None, None, 0)), NumberedList.of(Numbers((), None, None, 0))),
+    (json_shapes.secret(SECRET), SecretOut.from_record(SECRET)),
+    (json_shapes.new_secret(NEW_SECRET), NewSecretOut.from_record(SECRET, secret=NEW_SECRET.text)),
+    (json_shapes.event(EVENT), EventOut.from_record(EVENT)),
+    (json_shapes.delivery(DELIVERY), DeliveryOut.from_record(DELIVERY)),
+    (json_shapes.delivery(HELD), DeliveryOut.from_record(HELD)),
+    (json_timeline.delivery_trace(DELIVERY_TRACE), DeliveryTraceOut.from_record(DELIVERY_TRACE)),
+    (json_timeline.event_trace(EVENT_TRACE), EventTraceOut.from_record(EVENT_TRACE)),
+    (json_shapes.attempt(ATTEMPT), AttemptOut.from_record(ATTEMPT)),
+    (
+        json_shapes.attempt(replace(ATTEMPT, status=None)),
+        AttemptOut.from_record(replace(ATTEMPT, status=None)),
+    ),
+    *((json_shapes.attempt_told(one), AttemptToldOut.from_details(one)) for one in TOLD),
+    (json_shapes.event(replace(EVENT, erased_at=MADE)), EventOut.from_record(replace(EVENT, erased_at=MADE))),
+    (json_shapes.numbered(NUMBERS), SequencedDeliveryList.from_record(NUMBERS)),
+    (
+        json_shapes.numbered(SequencePage((), None, None, 0)),
+        SequencedDeliveryList.from_record(SequencePage((), None, None, 0)),
+    ),
 ]
 
 
@@ -88,11 +95,11 @@ def test_the_command_line_shows_what_the_api_shows(ours: object, of_the_api: Bas
 
 
 def test_a_page_tells_where_to_go_on() -> None:
-    page = shapes.page([shapes.tenant(TENANT)], Prefix.TENANT, TENANT.id)
-    assert page["next"] == show_id(Prefix.TENANT, TENANT.id)
-    assert shapes.page([], Prefix.TENANT, None) == {"items": [], "next": None}
+    page = json_shapes.page([json_shapes.tenant(TENANT)], Prefix.TENANT, TENANT.id)
+    assert page["next"] == format_id(Prefix.TENANT, TENANT.id)
+    assert json_shapes.page([], Prefix.TENANT, None) == {"items": [], "next": None}
 
 
 def test_an_events_body_keeps_its_numbers() -> None:
-    told = shapes.event_told(EVENT, b'{"data":1.10}')
+    told = json_shapes.event_told(EVENT, b'{"data":1.10}')
     assert b"1.10" in msgspec.json.encode(told)

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.cli.screen import (
+from delivery.cli.output.table import (
     Column,
     print_facts,
+    print_grade,
     print_indented,
     print_json,
     print_table,
-    print_verdict,
-    say,
+    print_text,
 )
-from delivery.taming import tame
+from delivery.domain.sanitize import escape_control_chars
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     Column("DELIVERY"),
-    Column("TYPE", gives_way=True),
-    Column("TRIES", number=True),
-    Column("ENDPOINT", extra=True),
+    Column("TYPE", shrinkable=True),
+    Column("TRIES", numeric=True),
+    Column("ENDPOINT", optional=True),
 ]
 LONG = "order." + "x" * 90
 ROWS = [("dlv_" + "0" * 26, LONG, "3", "ep_" + "0" * 26)]
@@ -41,19 +41,23 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 @given(st.text())
 def test_nothing_that_commands_a_terminal_is_left(text: str) -> None:
-    assert all(letter.isprintable() or letter == " " or ord(letter) > 159 for letter in tame(text))
-    assert all(ord(letter) >= 32 or letter in "\n\t" for letter in tame(text, lines=True))
+    assert all(
+        letter.isprintable() or letter == " " or ord(letter) > 159 for letter in escape_control_chars(text)
+    )
+    assert all(
+        ord(letter) >= 32 or letter in "\n\t" for letter in escape_control_chars(text, keep_newlines=True)
+    )
 
 
 def test_an_escape_sequence_is_written_out() -> None:
-    assert tame("\x1b[31mred\x9b\n") == "\\x1b[31mred\\x9b\\n"
+    assert escape_control_chars("\x1b[31mred\x9b\n") == "\\x1b[31mred\\x9b\\n"
 
 
 def test_a_narrow_table_cuts_only_what_may_be_cut(
     terminal: Terminal, capsys: pytest.CaptureFixture[str]
 ) -> None:
     terminal(80)
-    print_table(COLUMNS, ROWS, none="")
+    print_table(COLUMNS, ROWS, empty_message="")
     title, row = capsys.readouterr().out.splitlines()
     assert title.split() == ["DELIVERY", "TYPE", "TRIES"]
     assert row.startswith(ROWS[0][0])
@@ -63,7 +67,7 @@ def test_a_narrow_table_cuts_only_what_may_be_cut(
 
 def test_a_wide_table_has_the_extra_columns(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
     terminal(200)
-    print_table(COLUMNS, ROWS, none="")
+    print_table(COLUMNS, ROWS, empty_message="")
     title, row = capsys.readouterr().out.splitlines()
     assert title.split() == ["DELIVERY", "TYPE", "TRIES", "ENDPOINT"]
     assert LONG in row
@@ -73,14 +77,14 @@ def test_in_a_pipe_nothing_is_cut_and_nothing_is_coloured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
-    print_table(COLUMNS, [(ROWS[0][0], LONG * 2, "failed", ROWS[0][3])], none="")
+    print_table(COLUMNS, [(ROWS[0][0], LONG * 2, "failed", ROWS[0][3])], empty_message="")
     out = capsys.readouterr().out
     assert LONG * 2 in out
     assert "\x1b" not in out
 
 
 def test_an_empty_list_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table(COLUMNS, [], none="There is no such delivery.")
+    print_table(COLUMNS, [], empty_message="There is no such delivery.")
     assert capsys.readouterr().out == "There is no such delivery.\n"
 
 
@@ -100,19 +104,19 @@ def test_a_paragraph_keeps_its_distance_on_every_line(
     terminal: Terminal, capsys: pytest.CaptureFixture[str]
 ) -> None:
     terminal(40)
-    print_indented("word " * 20 + "\nsecond\tline", by=4)
+    print_indented("word " * 20 + "\nsecond\tline", indent=4)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) > 3
     assert all(line.startswith("    ") and len(line) <= 40 for line in lines)
 
 
 def test_brackets_are_text_and_not_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    say("[red]not red[/red] :smile:")
+    print_text("[red]not red[/red] :smile:")
     assert capsys.readouterr().out == "[red]not red[/red] :smile:\n"
 
 
 def test_a_verdict_is_one_line_in_a_pipe_and_commands_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    print_verdict("wrong", "broker: " + "it is gone. " * 20 + "\x1b[2J")
+    print_grade("wrong", "broker: " + "it is gone. " * 20 + "\x1b[2J")
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("wrong     broker: it is gone.")
     assert line.endswith("\\x1b[2J")

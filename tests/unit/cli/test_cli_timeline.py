@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.cli.trace_screen import print_delivery_trace, print_event_trace
-from delivery.model import Prefix, show_id
-from delivery.tracing import of_delivery, of_event
+from delivery.cli.output.timeline import print_delivery_trace, print_event_trace
+from delivery.domain.model import Prefix, format_id
+from delivery.services.timeline import delivery_entries, event_entries
 from tests.unit.cli.records import DELIVERY, ENDPOINT, EVENT
-from tests.unit.tracing.arrivals import ARRIVAL, NOWHERE, OTHER
-from tests.unit.tracing.stories import STORY, attempt, entry
+from tests.unit.timeline.arrivals import ARRIVAL, NOWHERE, OTHER
+from tests.unit.timeline.stories import STORY, attempt, entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from delivery.tracing.of_event import Arrival
-    from delivery.tracing.story import Story
+    from delivery.services.timeline.event_entries import EventArrival
+    from delivery.services.timeline.history import DeliveryHistory
 
     Terminal = Callable[[int], None]
     Printed = pytest.CaptureFixture[str]
@@ -27,7 +27,7 @@ TRIED = replace(
     STORY,
     delivery=replace(STORY.delivery, attempts=1),
     attempts=[attempt(1, claimed=1, next_due=6)],
-    meanwhile=[entry("endpoint.paused", 3, reason="moving house")],
+    entries_since=[entry("endpoint.paused", 3, reason="moving house")],
 )
 
 
@@ -37,20 +37,20 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return lambda columns: monkeypatch.setenv("COLUMNS", str(columns))
 
 
-def shown(story: Story, printed: Printed) -> list[str]:
-    print_delivery_trace(of_delivery.trace(story))
+def shown(story: DeliveryHistory, printed: Printed) -> list[str]:
+    print_delivery_trace(delivery_entries.build_delivery_timeline(story))
     return printed.readouterr().out.splitlines()
 
 
-def event_shown(arrival: Arrival, printed: Printed) -> list[str]:
-    print_event_trace(of_event.trace(arrival))
+def event_shown(arrival: EventArrival, printed: Printed) -> list[str]:
+    print_event_trace(event_entries.build_event_timeline(arrival))
     return printed.readouterr().out.splitlines()
 
 
-def test_where_it_stands_comes_first_and_then_what_happened(terminal: Terminal, capsys: Printed):
+def test_status_is_printed_before_the_steps(terminal: Terminal, capsys: Printed):
     terminal(120)
     lines = shown(TRIED, capsys)
-    assert lines[0] == f"Delivery {show_id(Prefix.DELIVERY, DELIVERY.id)}"
+    assert lines[0] == f"Delivery {format_id(Prefix.DELIVERY, DELIVERY.id)}"
     assert lines[1].startswith("Due since 2026-11-22 18:00:00 UTC")
     assert lines[3] == "What happened (UTC)"
     assert lines[4].startswith("  11-22 18:00:00  The event evt_")
@@ -86,22 +86,22 @@ def test_what_is_left_out_is_said(capsys: Printed):
 
 
 def test_what_strangers_wrote_commands_no_terminal(capsys: Printed):
-    lines = shown(replace(STORY, meanwhile=[entry("endpoint.paused", 3, reason="\x1b[31mred")]), capsys)
+    lines = shown(replace(STORY, entries_since=[entry("endpoint.paused", 3, reason="\x1b[31mred")]), capsys)
     assert "\\x1b[31mred" in lines[-1]
 
 
 def test_an_event_tells_where_it_went_and_where_not(terminal: Terminal, capsys: Printed):
     terminal(120)
     lines = event_shown(ARRIVAL, capsys)
-    assert lines[0] == f"Event {show_id(Prefix.EVENT, EVENT.id)}"
+    assert lines[0] == f"Event {format_id(Prefix.EVENT, EVENT.id)}"
     assert lines[1].endswith(" It was owed to 1 endpoint, and not to 1 other.")
     assert lines[3:5] == [
         "It was owed to",
-        f"  {ENDPOINT.url} ({show_id(Prefix.ENDPOINT, ENDPOINT.id)})",
+        f"  {ENDPOINT.url} ({format_id(Prefix.ENDPOINT, ENDPOINT.id)})",
     ]
     assert lines[7:] == [
         "It was not owed to",
-        f"  {OTHER.url} ({show_id(Prefix.ENDPOINT, OTHER.id)})",
+        f"  {OTHER.url} ({format_id(Prefix.ENDPOINT, OTHER.id)})",
         "    Its filter asks for invoice.*, user.left; not for order.created.",
     ]
 

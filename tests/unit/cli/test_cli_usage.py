@@ -11,12 +11,12 @@ from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from delivery.cli import main
+from workers.main import main
 from delivery.cli.app import app
-from delivery.cli.door import UNAVAILABLE, USAGE, find_settings, report
-from delivery.errors import Misconfigured, Unavailable
-from delivery.home import Home
-from delivery.secrets import generate_key
+from delivery.cli.runtime import EXIT_UNAVAILABLE, EXIT_USAGE, find_settings, report_error
+from delivery.domain.errors import Misconfigured, Unavailable
+from delivery.domain.secret_box import generate_key
+from delivery.embedded.state_dir import StateDir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,13 +75,13 @@ def test_serve_alone_tells_how() -> None:
 )
 def test_wrong_words_are_usage_errors_in_one_sentence(arguments: list[str], said: str) -> None:
     refused = RUNNER.invoke(app, arguments)
-    assert refused.exit_code == USAGE
+    assert refused.exit_code == EXIT_USAGE
     assert said in refused.stderr
     assert refused.stdout == ""
 
 
 def test_without_a_ledger_one_sentence_names_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["tenant", "list"]) == USAGE
+    assert main(["tenant", "list"]) == EXIT_USAGE
     captured = capsys.readouterr()
     assert captured.out == ""
     (line,) = captured.err.splitlines()
@@ -93,7 +93,7 @@ def test_a_wrong_setting_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WAYBILL_PORT", "many")
-    assert main(["dev"]) == USAGE
+    assert main(["dev"]) == EXIT_USAGE
     assert "WAYBILL_PORT" in capsys.readouterr().err
 
 
@@ -124,7 +124,7 @@ def test_a_setting_that_makes_no_sense_is_refused_in_one_line(
     good = {"DATABASE_URL": "postgresql://db/waybill", "AMQP_URL": "amqp://mq", "SECRET_KEYS": generate_key()}
     for setting, given in (good | {name: value}).items():
         monkeypatch.setenv(f"WAYBILL_{setting}", given)
-    assert main(["serve", "worker"]) == USAGE
+    assert main(["serve", "worker"]) == EXIT_USAGE
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"waybill: WAYBILL_{name}")
 
@@ -132,14 +132,14 @@ def test_a_setting_that_makes_no_sense_is_refused_in_one_line(
 def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     with pytest.raises(Misconfigured, match="taken cannot be used: File exists"):
-        Home(tmp_path / "taken").prepare()
+        StateDir(tmp_path / "taken").prepare_keys()
 
 
 @pytest.mark.parametrize("process", ["web", "relay", "worker", "ingest"])
 def test_a_process_without_its_settings_does_not_start(
     process: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["serve", process]) == USAGE
+    assert main(["serve", process]) == EXIT_USAGE
     assert "WAYBILL_DATABASE_URL is not set" in capsys.readouterr().err
 
 
@@ -156,20 +156,22 @@ def test_a_process_without_its_settings_does_not_start(
 def test_wrong_words_about_an_outbox_are_told_in_one_line(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["outbox", *arguments]) == USAGE
+    assert main(["outbox", *arguments]) == EXIT_USAGE
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
 
 
 def test_a_running_engine_of_this_folder_is_found(tmp_path: Path) -> None:
-    home = Home(tmp_path / ".waybill")
-    home.prepare()
-    home.announce({"database_url": "postgresql://here/waybill", "secret_keys": "x", "url": "http://x"})
+    home = StateDir(tmp_path / ".waybill")
+    home.prepare_keys()
+    home.write_running_settings(
+        {"database_url": "postgresql://here/waybill", "secret_keys": "x", "url": "http://x"}
+    )
     found = find_settings()
     assert found.database_url is not None
     assert found.database_url.get_secret_value() == "postgresql://here/waybill"
     assert found.secret_keys is not None
-    home.withdraw()
+    home.remove_running_settings()
     with pytest.raises(Misconfigured):
         find_settings()
 
@@ -177,9 +179,9 @@ def test_a_running_engine_of_this_folder_is_found(tmp_path: Path) -> None:
 def test_the_environment_comes_before_the_engine_of_this_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = Home(tmp_path / ".waybill")
-    home.prepare()
-    home.announce({"database_url": "postgresql://here/waybill", "secret_keys": "theirs"})
+    home = StateDir(tmp_path / ".waybill")
+    home.prepare_keys()
+    home.write_running_settings({"database_url": "postgresql://here/waybill", "secret_keys": "theirs"})
     monkeypatch.setenv("WAYBILL_DATABASE_URL", "postgresql://elsewhere/waybill")
     found = find_settings()
     assert found.database_url is not None
@@ -199,10 +201,10 @@ def test_without_keys_there_is_nothing_to_rotate(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WAYBILL_DATABASE_URL", "postgresql://db/waybill")
-    assert main(["secrets", "rotate-key"]) == USAGE
+    assert main(["secrets", "rotate-key"]) == EXIT_USAGE
     assert "WAYBILL_SECRET_KEYS is not set" in capsys.readouterr().err
 
 
 def test_an_unavailable_ledger_has_an_exit_code_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
-    assert report(Unavailable("The ledger does not answer.")) == UNAVAILABLE
+    assert report_error(Unavailable("The ledger does not answer.")) == EXIT_UNAVAILABLE
     assert capsys.readouterr().err == "waybill: The ledger does not answer.\n"

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from delivery.cli.demo.client import Owed
-from delivery.cli.demo.verdict import Account, missing
+from delivery.cli.commands.demo.client import Owed
+from delivery.cli.commands.demo.verdict import Account, missing
 
 EVENTS = ["evt_1", "evt_2"]
 WELL = Account(

@@ -26,8 +26,8 @@ from delivery.client import (
     TooLarge,
     Unsendable,
 )
-from delivery.client.exchanges import Edge, Lost, Wait, send_batches, send_one
-from delivery.client.wire import Accepted, Answer, Ask, batches, encode
+from delivery.client.exchanges import ClientDeps, NoResponse, Wait, send_in_batches, send_one
+from delivery.client.wire import Accepted, ApiRequest, Response, encode_event, split_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,22 +36,22 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-CUT = Lost(httpx.ReadError("cut"))
+CUT = NoResponse(httpx.ReadError("cut"))
 HEADERS = {"content-type": "application/json"}
 
 
 class World:
     """A clock that moves by what is waited, and the steps that were taken."""
 
-    def __init__(self, came: Sequence[Answer | Lost]) -> None:
+    def __init__(self, came: Sequence[Response | NoResponse]) -> None:
         self.seconds = 0.0
         self.came = list(came)
-        self.asked: list[Ask] = []
+        self.asked: list[ApiRequest] = []
         self.waited: list[timedelta] = []
-        self.edge = Edge(lambda: self.seconds, lambda: NOW, lambda: 1.0)
+        self.edge = ClientDeps(lambda: self.seconds, lambda: NOW, lambda: 1.0)
 
     def drive(self, steps: Steps) -> list[Accepted]:
-        came: Answer | Lost | None = None
+        came: Response | NoResponse | None = None
         while True:
             try:
                 step = steps.send(came)
@@ -70,24 +70,24 @@ def one(number: int = 1) -> dict[str, Any]:
     return {"id": f"evt_{number}", "type": "a", "created_at": "2026-11-26T12:00:00.123Z", "deliveries": 2}
 
 
-def accepted(body: Any = None, **headers: str) -> Answer:
-    return Answer(202, HEADERS | headers, json.dumps(body or one()).encode())
+def accepted(body: Any = None, **headers: str) -> Response:
+    return Response(202, HEADERS | headers, json.dumps(body or one()).encode())
 
 
-def problem(status: int, kind: str = "x", **headers: str) -> Answer:
+def problem(status: int, kind: str = "x", **headers: str) -> Response:
     said = {"type": f"/problems/{kind}", "title": "No", "status": status, "detail": "Not so."}
     shown = {"content-type": "application/problem+json", **headers}
-    return Answer(status, shown, json.dumps(said | {"request_id": "r1"}).encode())
+    return Response(status, shown, json.dumps(said | {"request_id": "r1"}).encode())
 
 
-def send(*came: Answer | Lost, retries: Retries | None = None) -> tuple[World, list[Accepted]]:
+def send(*came: Response | NoResponse, retries: Retries | None = None) -> tuple[World, list[Accepted]]:
     world = World(came)
     return world, world.drive(send_one(Event("a", {"n": 1}), "key", retries or Retries(), world.edge))
 
 
 def test_an_accepted_event_is_told_as_it_was_answered():
     world, (event,) = send(accepted())
-    assert world.asked == [Ask("/v1/events", b'{"type":"a","data":{"n":1}}', "key")]
+    assert world.asked == [ApiRequest("/v1/events", b'{"type":"a","data":{"n":1}}', "key")]
     assert event == Accepted("evt_1", "a", NOW + timedelta(milliseconds=123), 2, replayed=False)
 
 
@@ -99,7 +99,7 @@ def test_an_event_that_was_known_is_told_as_replayed():
 @pytest.mark.parametrize(
     "passing", [CUT, *map(problem, (408, 425, 429, 500, 501, 502, 503, 504, 505, 520, 599))]
 )
-def test_what_passes_is_asked_again_with_the_same_key_and_bytes(passing: Answer | Lost):
+def test_what_passes_is_asked_again_with_the_same_key_and_bytes(passing: Response | NoResponse):
     world, _ = send(passing, passing, accepted())
     assert len(world.asked) == 3
     assert len(set(world.asked)) == 1
@@ -164,15 +164,15 @@ def test_patience_ends_with_the_last_error_as_its_cause():
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(202, HEADERS, b"<html>Welcome to our network</html>"),
-        Answer(200, HEADERS, json.dumps(one()).encode()),
-        Answer(301, {"location": "https://elsewhere.example"}, b""),
-        Answer(202, HEADERS, b'{"id": "evt_1"}'),
-        Answer(202, HEADERS, b"[1]"),
+        Response(202, HEADERS, b"<html>Welcome to our network</html>"),
+        Response(200, HEADERS, json.dumps(one()).encode()),
+        Response(301, {"location": "https://elsewhere.example"}, b""),
+        Response(202, HEADERS, b'{"id": "evt_1"}'),
+        Response(202, HEADERS, b"[1]"),
         accepted({"events": [one(1), one(2)]}),
     ],
 )
-def test_an_answer_that_waybill_does_not_give_is_not_understood(answer: Answer):
+def test_an_answer_that_waybill_does_not_give_is_not_understood(answer: Response):
     with pytest.raises(NotUnderstood):
         send(answer)
 
@@ -181,22 +181,22 @@ def test_an_answer_that_waybill_does_not_give_is_not_understood(answer: Answer):
 @pytest.mark.parametrize("media_type", ["text/html", "application/problem+json"])
 def test_a_refusal_that_is_no_problem_document_is_still_told_by_its_status(body: bytes, media_type: str):
     with pytest.raises(NotFound) as caught:
-        send(Answer(404, {"content-type": media_type}, body))
+        send(Response(404, {"content-type": media_type}, body))
     assert caught.value.status == 404
 
 
 def test_what_a_problem_says_in_another_form_than_ours_is_told_as_text_or_left_out():
     said = {"type": "x", "title": "No", "errors": ["text", {"field": 1, "why": None}, 7]}
-    answer = Answer(422, {"content-type": "application/problem+json"}, json.dumps(said).encode())
+    answer = Response(422, {"content-type": "application/problem+json"}, json.dumps(said).encode())
     with pytest.raises(Invalid) as caught:
         send(answer)
     assert caught.value.problem.errors == ({"field": "1", "why": "None"},)
 
 
-def many(count: int, *came: Answer | Lost, most: int = 2) -> tuple[World, list[Accepted]]:
+def many(count: int, *came: Response | NoResponse, most: int = 2) -> tuple[World, list[Accepted]]:
     world = World(came)
     events = [Event("a", n) for n in range(count)]
-    return world, world.drive(send_batches(events, "key", most, Retries(), world.edge))
+    return world, world.drive(send_in_batches(events, "key", most, Retries(), world.edge))
 
 
 def test_many_go_out_in_batches_with_keys_that_follow_from_one():
@@ -218,7 +218,7 @@ def test_an_event_amid_many_that_json_cannot_say_is_named_and_hides_nothing(wron
     world = World([accepted({"events": [one(1), one(2)]})])
     events = [Event("a", data) for data in (1, 2, 3, wrong, 5)]
     with pytest.raises(Unsendable, match="Event 3 cannot be sent") as caught:
-        world.drive(send_batches(events, "key", 2, Retries(), world.edge))
+        world.drive(send_in_batches(events, "key", 2, Retries(), world.edge))
     error = caught.value
     assert (error.place, error.idempotency_key) == (3, "key")
     assert [event.id for event in error.accepted] == ["evt_1", "evt_2"]
@@ -233,7 +233,7 @@ def test_events_that_cannot_be_had_hide_nothing_that_was_accepted():
 
     world = World([accepted({"events": [one(1), one(2)]})])
     with pytest.raises(Unsendable, match="OSError: the file ends") as caught:
-        world.drive(send_batches(events(), "key", 2, Retries(), world.edge))
+        world.drive(send_in_batches(events(), "key", 2, Retries(), world.edge))
     assert (caught.value.place, len(caught.value.accepted)) == (3, 2)
 
 
@@ -250,7 +250,7 @@ def test_none_at_all_asks_nothing():
 
 @given(st.lists(st.integers(0, 200), max_size=60), st.integers(1, 20))
 def test_batches_keep_the_order_and_both_bounds(sizes: list[int], most: int):
-    cut = list(batches([Event("a", "x" * size) for size in sizes], most=most, most_bytes=300))
+    cut = list(split_batches([Event("a", "x" * size) for size in sizes], batch_size=most, max_bytes=300))
     assert all(len(batch) <= most for batch in cut)
     assert all(len(batch) == 1 or sum(map(len, batch)) <= 300 for batch in cut)
     assert [len(json.loads(event)["data"]) for batch in cut for event in batch] == sizes
@@ -268,9 +268,9 @@ def test_bytes_go_out_as_they_are_and_what_json_cannot_say_is_refused_here():
 
 @pytest.mark.parametrize("data", [b" [1, 2.50]\n", b"9" * 5_000, b"1e999", b'"\\ud800"', '"Zoë"'.encode()])
 def test_exact_json_is_not_judged_by_what_python_makes_of_it(data: bytes):
-    assert encode(Event("a", data)) == b'{"type":"a","data":' + data + b"}"
+    assert encode_event(Event("a", data)) == b'{"type":"a","data":' + data + b"}"
 
 
 def test_channels_are_sent_only_where_there_are_some() -> None:
-    assert encode(Event("a", 1)) == b'{"type":"a","data":1}'
-    assert encode(Event("a", 1, ["eu", "us"])) == b'{"type":"a","data":1,"channels":["eu","us"]}'
+    assert encode_event(Event("a", 1)) == b'{"type":"a","data":1}'
+    assert encode_event(Event("a", 1, ["eu", "us"])) == b'{"type":"a","data":1,"channels":["eu","us"]}'

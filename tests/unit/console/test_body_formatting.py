@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.console.pretty import MOST_SHOWN, laid_out, shown
+from delivery.console.views.body import MAX_SHOWN_BYTES, format_body, format_json
 
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
@@ -19,39 +19,39 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 
 @given(JSON)
 def test_laid_out_it_is_the_same_json(value: Any):
-    assert json.loads(laid_out(json.dumps(value))) == value
+    assert json.loads(format_json(json.dumps(value))) == value
 
 
 @given(st.dictionaries(st.text(), JSON, min_size=1) | st.lists(JSON, min_size=1))
 def test_it_looks_as_people_know_it(value: Any):
-    assert laid_out(json.dumps(value)) == json.dumps(value, indent=2)
+    assert format_json(json.dumps(value)) == json.dumps(value, indent=2)
 
 
 @given(st.text())
 def test_what_is_no_json_stays_as_it_is_but_for_white_space(text: str):
-    assert "".join(laid_out(text).split()) == "".join(text.split())
+    assert "".join(format_json(text).split()) == "".join(text.split())
 
 
 def test_numbers_and_doubled_keys_stay_as_they_were_sent():
     sent = '{"id":123456789012345678901234567890,"a":1.10,"a":2}'
-    assert "123456789012345678901234567890" in laid_out(sent)
-    assert "1.10" in laid_out(sent)
-    assert laid_out(sent).count('"a"') == 2
+    assert "123456789012345678901234567890" in format_json(sent)
+    assert "1.10" in format_json(sent)
+    assert format_json(sent).count('"a"') == 2
 
 
 def test_very_deep_json_is_left_alone():
     deep = "[" * 500 + "]" * 500
-    assert laid_out(deep) == deep
+    assert format_json(deep) == deep
 
 
 def test_bytes_that_are_no_text_are_shown_as_hexadecimal():
-    body = shown(b"\xff\x00\x01")
+    body = format_body(b"\xff\x00\x01")
     assert not body.is_text
     assert body.text == "ff 00 01"
 
 
 def test_of_a_large_body_the_beginning_is_shown():
-    body = shown("€".encode() * MOST_SHOWN)
-    assert body.cut
-    assert len(body.raw.encode()) <= MOST_SHOWN
-    assert body.size == 3 * MOST_SHOWN
+    body = format_body("€".encode() * MAX_SHOWN_BYTES)
+    assert body.is_truncated
+    assert len(body.raw.encode()) <= MAX_SHOWN_BYTES
+    assert body.size == 3 * MAX_SHOWN_BYTES

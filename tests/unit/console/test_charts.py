@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.console import charts
-from delivery.figures import Span
-from delivery.figures.spans import Counted, first_of, series
-from delivery.histogram import BOUNDS
-from delivery.ledger.present import Spark
+from delivery.console.views import charts
+from delivery.domain.histogram import SLOT_BOUNDS_US
+from delivery.ledger.stats.live import RecentResult
+from delivery.services.stats.series import IntervalCounts, TimeRange, build_series, compute_first_point
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,13 +22,13 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-    from delivery.figures import Series
+    from delivery.services.stats.series import Series
 
 NOW = datetime(2030, 3, 1, 12, 34, 56, tzinfo=UTC)
 COUNTS = st.integers(1, 10**12)
 OUTCOMES = st.dictionaries(st.sampled_from(["delivered", "refused", "timed_out", "interrupted"]), COUNTS)
-LATENCIES = st.dictionaries(st.integers(0, len(BOUNDS)), COUNTS)
-SPARKS = st.lists(st.builds(Spark, st.booleans(), st.none() | st.integers(0, 2**31 - 1)), max_size=40)
+LATENCIES = st.dictionaries(st.integers(0, len(SLOT_BOUNDS_US)), COUNTS)
+SPARKS = st.lists(st.builds(RecentResult, st.booleans(), st.none() | st.integers(0, 2**31 - 1)), max_size=40)
 # What says where something is or how large it is.
 ACROSS, DOWN = ("x", "x1", "x2", "cx"), ("y", "y1", "y2", "cy")
 BARS = re.compile(r"M([0-9.]+) ([0-9.]+)v-([0-9.]+)h([0-9.]+)v[0-9.]+z")
@@ -38,19 +37,19 @@ CLASSES = re.compile(r"^(chart|spark|grid|chart-(ok|bad|move|wait)|line-(move|wa
 
 @st.composite
 def some_series(draw: st.DrawFn) -> Series:
-    span = draw(st.sampled_from(Span))
-    places = st.integers(0, span.points - 1)
-    first = first_of(span, now=NOW)
+    span = draw(st.sampled_from(TimeRange))
+    places = st.integers(0, span.point_count - 1)
+    first = compute_first_point(span, now=NOW)
     counted = [
-        Counted(first + span.step * place, outcomes, latencies)
+        IntervalCounts(first + span.interval * place, outcomes, latencies)
         for place, outcomes, latencies in draw(st.lists(st.tuples(places, OUTCOMES, LATENCIES), max_size=12))
     ]
-    return series(span, counted, now=NOW, as_of=NOW)
+    return build_series(span, counted, now=NOW, as_of=NOW)
 
 
 def told(**outcomes: int) -> Series:
     """An hour in which this was counted, in one minute."""
-    return series(Span.HOUR, [Counted(NOW, outcomes, {20: 100})], now=NOW, as_of=NOW)
+    return build_series(TimeRange.HOUR, [IntervalCounts(NOW, outcomes, {20: 100})], now=NOW, as_of=NOW)
 
 
 def drawn(chart: Markup) -> Element:
@@ -94,39 +93,39 @@ def check(chart: Markup) -> None:
 
 @given(some_series())
 def test_whatever_is_counted_the_bars_stay_in_the_picture(some: Series):
-    check(charts.outcomes(some))
+    check(charts.draw_outcomes(some))
 
 
 @given(some_series())
 def test_whatever_is_counted_the_lines_stay_in_the_picture(some: Series):
-    check(charts.latencies(some))
+    check(charts.draw_latencies(some))
 
 
 @given(SPARKS)
-def test_whatever_came_of_them_the_last_results_stay_in_the_picture(sparks: list[Spark]):
-    chart = charts.spark(sparks)
+def test_whatever_came_of_them_the_last_results_stay_in_the_picture(sparks: list[RecentResult]):
+    chart = charts.draw_recent_results(sparks)
     if sparks:
         check(chart)
         assert chart.count("M") == len(sparks)
 
 
 def test_no_results_are_a_dash():
-    assert charts.spark([]) == '<span class="quiet">—</span>'
+    assert charts.draw_recent_results([]) == '<span class="quiet">—</span>'
 
 
 def test_a_chart_says_how_many_there_were():
-    root = drawn(charts.outcomes(told(delivered=12_345, refused=2, timed_out=1)))
+    root = drawn(charts.draw_outcomes(told(delivered=12_345, refused=2, timed_out=1)))
     assert root.attrib["aria-label"] == "12,345 delivered and 3 failed attempts"
 
 
 def test_a_bar_says_what_it_stands_for():
-    root = drawn(charts.outcomes(told(delivered=7, refused=2)))
+    root = drawn(charts.draw_outcomes(told(delivered=7, refused=2)))
     titles = [title.text for title in root.iter("title")]
     assert titles == ["12:34: 7 delivered, 2 failed"] * 2
 
 
 def test_what_failed_stands_on_what_was_delivered():
-    well, badly = drawn(charts.outcomes(told(delivered=6, refused=2))).iter("rect")
+    well, badly = drawn(charts.draw_outcomes(told(delivered=6, refused=2))).iter("rect")
     assert (well.attrib["class"], badly.attrib["class"]) == ("chart-ok", "chart-bad")
     foot = float(badly.attrib["y"]) + float(badly.attrib["height"])
     assert foot == pytest.approx(float(well.attrib["y"]), abs=0.11)
@@ -134,44 +133,44 @@ def test_what_failed_stands_on_what_was_delivered():
 
 
 def test_one_failure_among_millions_can_be_seen():
-    _, badly = drawn(charts.outcomes(told(delivered=10_000_000, refused=1))).iter("rect")
+    _, badly = drawn(charts.draw_outcomes(told(delivered=10_000_000, refused=1))).iter("rect")
     assert float(badly.attrib["height"]) > 0.5
 
 
 def test_a_chart_says_its_percentiles():
-    label = drawn(charts.latencies(told(delivered=100))).attrib["aria-label"]
+    label = drawn(charts.draw_latencies(told(delivered=100))).attrib["aria-label"]
     assert re.fullmatch(r"Time to an answer: p50 \d+ ms, p95 \d+ ms, p99 \d+ ms", label)
 
 
 def test_percentiles_of_nothing_are_unknown():
-    nothing = series(Span.WEEK, [], now=NOW, as_of=NOW)
-    label = drawn(charts.latencies(nothing)).attrib["aria-label"]
+    nothing = build_series(TimeRange.WEEK, [], now=NOW, as_of=NOW)
+    label = drawn(charts.draw_latencies(nothing)).attrib["aria-label"]
     assert label == "Time to an answer: p50 unknown, p95 unknown, p99 unknown"
 
 
 def test_a_line_has_a_gap_where_there_was_nothing():
     minutes = (0, 1, 2, 30, 31)
-    first = first_of(Span.HOUR, now=NOW)
-    counted = [Counted(first + timedelta(minutes=n), {"delivered": 1}, {9: 1}) for n in minutes]
-    root = drawn(charts.latencies(series(Span.HOUR, counted, now=NOW, as_of=NOW)))
+    first = compute_first_point(TimeRange.HOUR, now=NOW)
+    counted = [IntervalCounts(first + timedelta(minutes=n), {"delivered": 1}, {9: 1}) for n in minutes]
+    root = drawn(charts.draw_latencies(build_series(TimeRange.HOUR, counted, now=NOW, as_of=NOW)))
     p50 = [line for line in root.iter("polyline") if line.attrib["class"] == "line-move"]
     assert [len(line.attrib["points"].split()) for line in p50] == [3, 2]
 
 
 def test_a_minute_alone_is_a_dot():
-    assert len(list(drawn(charts.latencies(told(delivered=1))).iter("circle"))) == 3
+    assert len(list(drawn(charts.draw_latencies(told(delivered=1))).iter("circle"))) == 3
 
 
-@pytest.mark.parametrize("span", Span)
-def test_moments_stand_along_the_axis(span: Span):
-    root = drawn(charts.outcomes(series(span, [], now=NOW, as_of=NOW)))
+@pytest.mark.parametrize("span", TimeRange)
+def test_moments_stand_along_the_axis(span: TimeRange):
+    root = drawn(charts.draw_outcomes(build_series(span, [], now=NOW, as_of=NOW)))
     moments = [text for text in root.iter("text") if text.attrib["text-anchor"] == "middle"]
     assert 3 < len(moments) < 9
     assert all(text.text for text in moments)
 
 
 def test_scales_have_whole_numbers():
-    root = drawn(charts.outcomes(told(delivered=7)))
+    root = drawn(charts.draw_outcomes(told(delivered=7)))
     ticks = [text.text for text in root.iter("text") if text.attrib["text-anchor"] == "end"]
     assert ticks == ["0", "4", "8"]
 
@@ -185,11 +184,14 @@ def test_scales_have_whole_numbers():
         (5 * 10**9, ["0", "3 bn", "6 bn"]),
     ],
 )
-def test_there_is_room_for_what_a_scale_says(most: int, ticks: list[str]):
-    root = drawn(charts.outcomes(told(delivered=most)))
+def test_scale_labels_are_short(most: int, ticks: list[str]):
+    root = drawn(charts.draw_outcomes(told(delivered=most)))
     assert [text.text for text in root.iter("text") if text.attrib["text-anchor"] == "end"] == ticks
 
 
 def test_the_last_results_say_how_many_went_well():
-    sparks = [Spark(well=number % 4 != 0, took_us=1_000) for number in range(8)]
-    assert drawn(charts.spark(sparks)).attrib["aria-label"] == "The last 8 results: 6 delivered, 2 failed"
+    sparks = [RecentResult(succeeded=number % 4 != 0, duration_us=1_000) for number in range(8)]
+    assert (
+        drawn(charts.draw_recent_results(sparks)).attrib["aria-label"]
+        == "The last 8 results: 6 delivered, 2 failed"
+    )

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from delivery.console.filters import NAMES, moment_of, read_filters
-from delivery.console.visits import Form
-from delivery.model import DeliveryStatus, EndpointId, Prefix, new_id, show_id
-from delivery.selection import DeliverySelection
+from delivery.console.forms.delivery_filter import DELIVERY_FILTER_NAMES, parse_delivery_filters, parse_time
+from delivery.console.web.context import Form
+from delivery.domain.delivery_filter import DeliveryFilter
+from delivery.domain.model import DeliveryStatus, EndpointId, Prefix, format_id, new_id
 from retries.health import Hold
 
 NOW = datetime(2026, 11, 25, 18, 0, tzinfo=UTC)
@@ -17,15 +17,15 @@ NOW = datetime(2026, 11, 25, 18, 0, tzinfo=UTC)
 
 def read(**fields: str | list[str]):
     asked = {name: [value] if isinstance(value, str) else value for name, value in fields.items()}
-    return read_filters(Form(asked), now=NOW)
+    return parse_delivery_filters(Form(asked), now=NOW)
 
 
 def test_no_filter_means_everything():
-    assert read().wanted == DeliverySelection()
+    assert read().selection == DeliveryFilter()
 
 
 def test_every_filter_of_the_ledger_can_stand_in_an_address():
-    endpoint, event = show_id(Prefix.ENDPOINT, new_id()), show_id(Prefix.EVENT, new_id())
+    endpoint, event = format_id(Prefix.ENDPOINT, new_id()), format_id(Prefix.EVENT, new_id())
     filters = read(
         endpoint=endpoint,
         event=event,
@@ -41,8 +41,8 @@ def test_every_filter_of_the_ledger_can_stand_in_an_address():
         payload="$.order.id=1042",
         held_by="paused",
     )
-    assert set(filters.written) == set(NAMES)
-    wanted = filters.wanted
+    assert set(filters.values) == set(DELIVERY_FILTER_NAMES)
+    wanted = filters.selection
     assert wanted is not None
     assert wanted.types == ("order.*", "user.left")
     assert wanted.statuses == (DeliveryStatus.FAILED, DeliveryStatus.PENDING)
@@ -55,15 +55,15 @@ def test_every_filter_of_the_ledger_can_stand_in_an_address():
 
 def test_several_values_may_stand_in_one_field():
     ids = [EndpointId(new_id()), EndpointId(new_id())]
-    filters = read(endpoint=", ".join(show_id(Prefix.ENDPOINT, one) for one in ids))
-    assert filters.wanted is not None
-    assert filters.wanted.endpoints == tuple(ids)
+    filters = read(endpoint=", ".join(format_id(Prefix.ENDPOINT, one) for one in ids))
+    assert filters.selection is not None
+    assert filters.selection.endpoints == tuple(ids)
 
 
 def test_empty_fields_of_a_form_ask_for_nothing():
     filters = read(type="", since=" ", payload=["", ""])
-    assert filters.wanted == DeliverySelection()
-    assert filters.query == {}
+    assert filters.selection == DeliveryFilter()
+    assert filters.query_params == {}
 
 
 @pytest.mark.parametrize(
@@ -88,19 +88,19 @@ def test_empty_fields_of_a_form_ask_for_nothing():
 )
 def test_what_cannot_be_read_is_told_by_its_name(name: str, value: str):
     filters = read(**{name: value})
-    assert filters.wanted is None
-    assert list(filters.faults) == [name]
+    assert filters.selection is None
+    assert list(filters.errors) == [name]
 
 
 def test_a_range_that_ends_before_it_begins_is_a_fault():
-    assert "until" in read(since="1h", until="2h").faults
+    assert "until" in read(since="1h", until="2h").errors
 
 
 def test_a_period_means_so_long_ago():
-    assert moment_of("90m", now=NOW) == NOW - timedelta(minutes=90)
-    assert moment_of("7d", now=NOW) == NOW - timedelta(days=7)
+    assert parse_time("90m", now=NOW) == NOW - timedelta(minutes=90)
+    assert parse_time("7d", now=NOW) == NOW - timedelta(days=7)
 
 
 def test_the_address_of_the_next_page_has_the_same_filters():
     filters = read(status=["failed", "pending"], order="oldest")
-    assert filters.query == {"status": ["failed", "pending"], "order": "oldest"}
+    assert filters.query_params == {"status": ["failed", "pending"], "order": "oldest"}

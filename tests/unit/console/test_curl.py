@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.console.curl import curl
+from delivery.console.views.curl import build_curl_command
 from tests.unit.cli.records import ATTEMPT as ANY
 
 ATTEMPT = replace(ANY, request_headers={"content-type": "application/json", "webhook-id": "evt_1"})
@@ -16,7 +16,7 @@ ATTEMPT = replace(ANY, request_headers={"content-type": "application/json", "web
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0")))
 def test_a_shell_reads_the_body_as_it_was_sent(text: str):
-    line = curl(ATTEMPT, text.encode())
+    line = build_curl_command(ATTEMPT, text.encode())
     assert line is not None
     words = shlex.split(line)
     assert words[words.index("--data-binary") + 1] == text
@@ -24,11 +24,11 @@ def test_a_shell_reads_the_body_as_it_was_sent(text: str):
 
 def test_a_hostile_address_stays_one_word():
     attempt = replace(ATTEMPT, url="https://x.example/'; rm -rf ~; '")
-    line = curl(attempt, b"{}")
+    line = build_curl_command(attempt, b"{}")
     assert line is not None
     assert attempt.url in shlex.split(line)
 
 
 def test_without_its_body_there_is_no_line():
-    assert curl(ATTEMPT, None) is None
-    assert curl(ATTEMPT, b"\xff") is None
+    assert build_curl_command(ATTEMPT, None) is None
+    assert build_curl_command(ATTEMPT, b"\xff") is None

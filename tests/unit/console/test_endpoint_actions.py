@@ -6,26 +6,26 @@ from dataclasses import replace
 
 import pytest
 
-from delivery.console.pages.endpoint_acts import ACTS, possible
-from delivery.endpoints.states import Move, check_move
-from delivery.model import EndpointState
-from delivery.people import Ability
+from delivery.console.pages.endpoint_actions import ENDPOINT_ACTIONS, list_allowed_actions
+from delivery.domain.model import EndpointState
+from delivery.services.accounts.roles import Ability
+from delivery.services.endpoints.states import StateTransition, check_transition
 from tests.unit.cli.records import ENDPOINT
 
-MOVES = [move.name.lower() for move in Move]
+MOVES = [move.name.lower() for move in StateTransition]
 
 
 @pytest.mark.parametrize("state", list(EndpointState))
 def test_what_is_possible_is_not_refused(state: EndpointState) -> None:
-    for name in set(possible(state)) & set(MOVES):
-        check_move(replace(ENDPOINT, state=state), Move[name.upper()])
+    for name in set(list_allowed_actions(state)) & set(MOVES):
+        check_transition(replace(ENDPOINT, state=state), StateTransition[name.upper()])
 
 
 @pytest.mark.parametrize("state", list(EndpointState))
 def test_what_is_possible_has_a_page(state: EndpointState) -> None:
-    assert set(possible(state)) <= {act.name for act in ACTS}
+    assert set(list_allowed_actions(state)) <= {act.name for act in ENDPOINT_ACTIONS}
 
 
 def test_who_operates_neither_disables_nor_deletes() -> None:
-    operated = {act.name for act in ACTS if act.ability is Ability.OPERATE}
+    operated = {act.name for act in ENDPOINT_ACTIONS if act.ability is Ability.OPERATE}
     assert operated == {"pause", "resume", "enable"}

@@ -7,10 +7,19 @@ from datetime import timedelta
 
 import pytest
 
-from delivery.console import replaying
-from delivery.jobs import Item, ItemState, Replay, ReplayState
-from delivery.model import Actor, EndpointId, EndpointLimits, EndpointState, EventId, Held, ReplayId, new_id
-from delivery.selection import DeliverySelection
+from delivery.console.views import replay_progress
+from delivery.domain.delivery_filter import DeliveryFilter
+from delivery.domain.model import (
+    ActiveHold,
+    Actor,
+    EndpointId,
+    EndpointLimits,
+    EndpointState,
+    EventId,
+    ReplayId,
+    new_id,
+)
+from delivery.domain.replay import ItemState, Replay, ReplayItem, ReplayState
 from retries.health import Hold
 from retries.rate import RateLimit
 from tests.unit.cli.records import ENDPOINT, MADE, TENANT
@@ -18,7 +27,7 @@ from tests.unit.cli.records import ENDPOINT, MADE, TENANT
 REPLAY = Replay(
     id=ReplayId(new_id()),
     tenant_id=TENANT.id,
-    wanted=DeliverySelection(),
+    selection=DeliveryFilter(),
     reason="an outage",
     actor=Actor("ada"),
     hold=False,
@@ -33,18 +42,21 @@ REPLAY = Replay(
 )
 
 
-def item(state: ItemState, why: str | None) -> Item:
-    return Item(new_id(), EventId(new_id()), EndpointId(new_id()), state, why, None)
+def item(state: ItemState, why: str | None) -> ReplayItem:
+    return ReplayItem(new_id(), EventId(new_id()), EndpointId(new_id()), state, why, None)
 
 
 def test_progress_says_how_many_are_over():
-    assert replaying.progress(REPLAY) == "1,204 of 5,000"
-    assert replaying.progress(replace(REPLAY, selecting=True)) == "1,204 of 5,000 found so far"
-    assert replaying.progress(replace(REPLAY, selecting=True, counts={})) == "Looking for what is meant"
+    assert replay_progress.describe_progress(REPLAY) == "1,204 of 5,000"
+    assert replay_progress.describe_progress(replace(REPLAY, selecting=True)) == "1,204 of 5,000 found so far"
+    assert (
+        replay_progress.describe_progress(replace(REPLAY, selecting=True, counts={}))
+        == "Looking for what is meant"
+    )
 
 
 def test_the_pace_says_how_long_it_takes():
-    assert replaying.pace(REPLAY) == "About 250 a second; 15 s left at this speed."
+    assert replay_progress.describe_speed(REPLAY) == "About 250 a second; 15 s left at this speed."
 
 
 @pytest.mark.parametrize(
@@ -60,24 +72,24 @@ def test_the_pace_says_how_long_it_takes():
     ],
 )
 def test_the_pace_follows_the_state(changed: dict[str, object], said: str):
-    assert replaying.pace(replace(REPLAY, **changed)) == said  # type: ignore[arg-type]
+    assert replay_progress.describe_speed(replace(REPLAY, **changed)) == said  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("speed", "said"), [(1_250.0, "1,250 a second"), (0.5, "30 a minute"), (0.01, "36 an hour")]
 )
 def test_a_speed_has_a_unit_that_people_can_use(speed: float, said: str):
-    assert replaying.per_second(speed) == said
+    assert replay_progress.format_speed(speed) == said
 
 
 def test_a_paused_replay_moves_while_some_are_on_their_way():
     paused = replace(REPLAY, state=ReplayState.PAUSED)
-    assert replaying.moves(paused)
-    assert not replaying.moves(replace(paused, counts={ItemState.WAITING: 3}))
+    assert replay_progress.is_moving(paused)
+    assert not replay_progress.is_moving(replace(paused, counts={ItemState.WAITING: 3}))
 
 
 def test_every_state_of_an_item_has_a_meaning_and_a_colour():
-    assert set(ItemState) == set(replaying.MEANINGS) == set(replaying.TONES)
+    assert set(ItemState) == set(replay_progress.ITEM_MEANINGS) == set(replay_progress.ITEM_TONES)
 
 
 @pytest.mark.parametrize(
@@ -90,27 +102,27 @@ def test_every_state_of_an_item_has_a_meaning_and_a_colour():
     ],
 )
 def test_what_became_of_an_item_is_a_sentence(state: ItemState, why: str | None, said: str):
-    assert replaying.of_item(item(state, why)) == said
+    assert replay_progress.describe_item(item(state, why)) == said
 
 
 def test_a_paused_endpoint_has_its_deliveries_wait():
     paused = replace(ENDPOINT, state=EndpointState.PAUSED, state_reason="they asked")
-    assert replaying.bearing(paused, None, named=False) == (
+    assert replay_progress.describe_effect(paused, None, is_named=False) == (
         "Paused: they asked. They wait until it is resumed."
     )
-    assert "begins only if it may wait" in replaying.bearing(paused, None, named=True)
+    assert "begins only if it may wait" in replay_progress.describe_effect(paused, None, is_named=True)
 
 
 def test_a_disabled_endpoint_has_its_deliveries_skipped():
     disabled = replace(ENDPOINT, state=EndpointState.DISABLED)
-    assert replaying.bearing(disabled, None, named=False) == (
+    assert replay_progress.describe_effect(disabled, None, is_named=False) == (
         "Disabled. They are skipped, or wait if you say so."
     )
 
 
 def test_an_open_breaker_lets_a_few_through():
-    held = Held(Hold.BREAKER_OPEN, until=MADE)
-    said = replaying.bearing(ENDPOINT, held, named=False)
+    held = ActiveHold(Hold.BREAKER_OPEN, until=MADE)
+    said = replay_progress.describe_effect(ENDPOINT, held, is_named=False)
     assert said.endswith(
         "A few go out as probes, not before 2026-11-22 18:00:00 UTC; the rest once they are taken."
     )
@@ -118,6 +130,9 @@ def test_an_open_breaker_lets_a_few_through():
 
 def test_a_rate_limit_tells_how_long_it_takes():
     limited = replace(ENDPOINT, limits=EndpointLimits(rate=RateLimit(100, timedelta(minutes=1))))
-    assert replaying.limit(limited) == "At most 2 a second."
-    assert replaying.limit(limited, count=1_000) == "At most 2 a second, so at least 10 min for all."
-    assert not replaying.limit(ENDPOINT, count=1_000)
+    assert replay_progress.describe_limit(limited) == "At most 2 a second."
+    assert (
+        replay_progress.describe_limit(limited, count=1_000)
+        == "At most 2 a second, so at least 10 min for all."
+    )
+    assert not replay_progress.describe_limit(ENDPOINT, count=1_000)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-from delivery.console.timeline import WIDTH, timeline
-from delivery.model import EndpointId, SealedSecret, SecretId, Signature, TenantId, new_id
+from delivery.console.views.timeline import WIDTH, draw_secret_timeline
+from delivery.domain.model import EndpointId, SealedSecret, SecretId, Signature, TenantId, new_id
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -40,25 +40,27 @@ def now_of(drawn: str) -> float:
 
 
 def test_an_overlap_is_seen_however_old_the_older_secret_is() -> None:
-    drawn = timeline([secret(2 * HOUR, None), secret(9_000 * HOUR, 22 * HOUR)], now=NOW)
+    drawn = draw_secret_timeline([secret(2 * HOUR, None), secret(9_000 * HOUR, 22 * HOUR)], now=NOW)
     (newer, _), (_, older) = bars(drawn)
     assert older - newer > WIDTH / 4
     assert newer < now_of(drawn) < older
 
 
 def test_the_newest_goes_on_to_the_edge() -> None:
-    ((_, end),) = bars(timeline([secret(HOUR, None)], now=NOW))
+    ((_, end),) = bars(draw_secret_timeline([secret(HOUR, None)], now=NOW))
     assert end == WIDTH
 
 
 def test_nothing_is_drawn_outside() -> None:
-    drawn = timeline([secret(HOUR / 60, None), secret(9_000 * HOUR, HOUR), secret(HOUR, 700 * HOUR)], now=NOW)
+    drawn = draw_secret_timeline(
+        [secret(HOUR / 60, None), secret(9_000 * HOUR, HOUR), secret(HOUR, 700 * HOUR)], now=NOW
+    )
     assert all(0 <= begin < end <= WIDTH for begin, end in bars(drawn))
 
 
 def test_without_a_secret_there_is_no_bar() -> None:
-    assert not bars(timeline([], now=NOW))
+    assert not bars(draw_secret_timeline([], now=NOW))
 
 
 def test_what_is_drawn_is_escaped() -> None:
-    assert KEY not in timeline([secret(HOUR, None)], now=NOW)
+    assert KEY not in draw_secret_timeline([secret(HOUR, None)], now=NOW)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.console.waterfall import WIDTH, bars
-from delivery.model import Timings
+from delivery.console.views.waterfall import WIDTH, build_bars
+from delivery.domain.model import Timings
 
 
 def ms(count: float) -> timedelta:
@@ -27,7 +27,7 @@ def test_bars_follow_each_other_and_never_leave_the_picture(
     first_byte: timedelta | None,
     total: timedelta | None,
 ):
-    found = bars(Timings(dns, connect, tls, first_byte, total))
+    found = build_bars(Timings(dns, connect, tls, first_byte, total))
     end = 0.0
     for bar in found:
         assert bar.x == pytest.approx(end)
@@ -37,16 +37,16 @@ def test_bars_follow_each_other_and_never_leave_the_picture(
 
 
 def test_the_scale_is_that_of_the_longest_attempt_beside_it():
-    (bar,) = bars(Timings(first_byte=ms(10), total=ms(10)), longest=ms(100))
+    (bar,) = build_bars(Timings(first_byte=ms(10), total=ms(10)), scale=ms(100))
     assert bar.width == pytest.approx(WIDTH / 10)
 
 
-def test_an_attempt_without_an_answer_waited_in_vain():
-    assert [bar.phase for bar in bars(Timings(connect=ms(5), total=ms(1000)))] == [
+def test_attempt_without_response_shows_a_wait_bar():
+    assert [bar.phase for bar in build_bars(Timings(connect=ms(5), total=ms(1000)))] == [
         "connect",
         "waiting, in vain",
     ]
 
 
 def test_what_took_no_time_has_no_bars():
-    assert bars(Timings()) == ()
+    assert build_bars(Timings()) == ()

@@ -5,12 +5,12 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from delivery.transport import Limits
-from delivery.transport.question import question_of
+from delivery.destinations.http.exchange import AttemptLimits
+from delivery.destinations.http.request import encode_request
 
 
 def written(request: httpx.Request) -> bytes:
-    return b"".join(question_of(request, request.content).pieces)
+    return b"".join(encode_request(request, request.content).chunks)
 
 
 def test_a_request_is_written_with_our_own_framing():
@@ -63,13 +63,13 @@ def test_what_a_request_says_about_framing_is_left_out(name: str):
 def test_a_header_that_would_change_the_request_is_refused(name: bytes, value: bytes):
     request = httpx.Request("POST", "https://a.example/", headers=[(name, value)], content=b"{}")
     with pytest.raises(httpx.LocalProtocolError):
-        question_of(request, b"{}")
+        encode_request(request, b"{}")
 
 
 def test_a_method_that_would_change_the_request_is_refused():
     request = httpx.Request("POST / HTTP/1.1\r\nX: y\r\n\r\nGET", "https://a.example/", content=b"")
     with pytest.raises(httpx.LocalProtocolError):
-        question_of(request, b"")
+        encode_request(request, b"")
 
 
 def test_bytes_beyond_ascii_in_a_value_are_sent_as_they_are():
@@ -79,7 +79,7 @@ def test_bytes_beyond_ascii_in_a_value_are_sent_as_they_are():
 
 def test_credentials_in_a_url_are_refused():
     with pytest.raises(httpx.LocalProtocolError, match="Credentials"):
-        question_of(httpx.Request("POST", "https://user:secret@a.example/"), b"")
+        encode_request(httpx.Request("POST", "https://user:secret@a.example/"), b"")
 
 
 @pytest.mark.parametrize(
@@ -87,28 +87,28 @@ def test_credentials_in_a_url_are_refused():
 )
 def test_only_http_urls_with_a_host_can_be_asked(url: str):
     with pytest.raises(httpx.UnsupportedProtocol):
-        question_of(httpx.Request("POST", url), b"")
+        encode_request(httpx.Request("POST", url), b"")
 
 
 def test_an_address_in_brackets_is_dialled_without_them_and_named_with_them():
-    question = question_of(httpx.Request("POST", "http://[::1]:81/", content=b""), b"")
-    assert (question.origin.host, question.origin.port, question.origin.is_ssl) == ("::1", 81, False)
-    assert b"\r\nHost: [::1]:81\r\n" in question.pieces[0]
+    question = encode_request(httpx.Request("POST", "http://[::1]:81/", content=b""), b"")
+    assert (question.pool_key.host, question.pool_key.port, question.pool_key.is_ssl) == ("::1", 81, False)
+    assert b"\r\nHost: [::1]:81\r\n" in question.chunks[0]
 
 
 def test_a_large_body_is_not_copied_into_the_head():
     body = b"x" * 100_000
-    pieces = question_of(httpx.Request("POST", "https://a.example/", content=body), body).pieces
+    pieces = encode_request(httpx.Request("POST", "https://a.example/", content=body), body).chunks
     assert pieces[1] is body
 
 
-def test_limits_have_limits():
-    Limits(total=timedelta(seconds=30))
+def test_attempt_limits_are_validated():
+    AttemptLimits(total_timeout=timedelta(seconds=30))
     for wrong in (
-        {"total": timedelta(seconds=30, microseconds=1)},
-        {"total": timedelta(0)},
-        {"connect": timedelta(0)},
-        {"read_bytes": -1},
+        {"total_timeout": timedelta(seconds=30, microseconds=1)},
+        {"total_timeout": timedelta(0)},
+        {"connect_timeout": timedelta(0)},
+        {"max_body_bytes": -1},
     ):
         with pytest.raises(ValueError, match="must"):
-            Limits(**wrong)
+            AttemptLimits(**wrong)

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
-from delivery.transport.sources import BadSource, Sources
+from delivery.destinations.source_address import BadSourceAddress, SourceAddresses
 
 ANY = "0.0.0.0"  # noqa: S104  what is refused
 
@@ -20,18 +20,18 @@ def target(address: str) -> tuple[int, int, int, str, tuple[str, int]]:
 @pytest.mark.parametrize(
     ("text", "read"),
     [
-        ("127.0.0.2", Sources(IPv4Address("127.0.0.2"))),
-        ("::1", Sources(None, IPv6Address("::1"))),
-        (" ::1 , 127.0.0.2 ", Sources(IPv4Address("127.0.0.2"), IPv6Address("::1"))),
+        ("127.0.0.2", SourceAddresses(IPv4Address("127.0.0.2"))),
+        ("::1", SourceAddresses(None, IPv6Address("::1"))),
+        (" ::1 , 127.0.0.2 ", SourceAddresses(IPv4Address("127.0.0.2"), IPv6Address("::1"))),
     ],
 )
-def test_one_of_each_kind_is_read(text: str, read: Sources):
-    assert Sources.parse(text) == read
+def test_one_of_each_kind_is_read(text: str, read: SourceAddresses):
+    assert SourceAddresses.parse(text) == read
 
 
 @pytest.mark.parametrize(
     "text", ["", "eth0", "127.0.0.1,", "127.0.0.1, 127.0.0.2", "::1,::2", ANY, "::", "224.0.0.1"]
 )
 def test_nonsense_is_refused(text: str):
-    with pytest.raises(BadSource):
-        Sources.parse(text)
+    with pytest.raises(BadSourceAddress):
+        SourceAddresses.parse(text)

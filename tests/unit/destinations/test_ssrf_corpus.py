@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from delivery.transport import BadDestination, Guard, check_url, refusal, refused_literal
-from tests.support.destinations import CORPUS, NAMES
+from delivery.destinations.http.url_policy import BadDestination, check_url, find_literal_refusal
+from delivery.destinations.ssrf_guard import Guard, find_refusal
+from tests.support.ssrf_corpus import CORPUS, NAMES
 
 PORT = 8123
 
@@ -13,29 +14,31 @@ PORT = 8123
 def said_at_the_door(url: str, guard: Guard) -> str:
     """Why a URL may not be set; nothing when it may."""
     try:
-        return refused_literal(check_url(url, allow_http=True), guard) or ""
+        return find_literal_refusal(check_url(url, allow_http=True), guard) or ""
     except BadDestination as error:
         return error.why
 
 
 def test_the_corpus_holds_more_than_two_hundred_destinations():
-    assert len({attack.form for attack in CORPUS}) == len(CORPUS) >= 390
+    assert len({attack.url_template for attack in CORPUS}) == len(CORPUS) >= 390
 
 
-def test_only_names_pass_the_door_and_the_rest_is_told_why():
+def test_url_check_passes_only_names_and_explains_refusals():
     said = {attack: said_at_the_door(attack.url(PORT), Guard()) for attack in CORPUS}
-    assert [attack for attack, why in said.items() if attack.why not in why and attack.kind != "name"] == []
+    assert [
+        attack for attack, why in said.items() if attack.reason not in why and attack.kind != "name"
+    ] == []
 
 
 def test_every_name_has_an_answer_that_the_guard_refuses():
     asked = {name: answers for name, answers in NAMES.items() if answers}
-    assert [name for name, answers in asked.items() if not any(map(refusal, answers))] == []
+    assert [name for name, answers in asked.items() if not any(map(find_refusal, answers))] == []
 
 
 def test_no_refusal_at_the_door_repeats_the_url():
     for attack in CORPUS:
         why = said_at_the_door(attack.url(PORT), Guard())
-        assert attack.url(PORT) not in why or not attack.form
+        assert attack.url(PORT) not in why or not attack.url_template
         assert why.isprintable()
 
 
@@ -54,5 +57,5 @@ def test_no_refusal_at_the_door_repeats_the_url():
 )
 def test_ports_are_allowed_by_their_number_whichever_way_they_are_written(url: str, port: int):
     checked = check_url(url, allow_http=True)
-    assert refused_literal(checked, Guard(ports=frozenset({port}))) is None
-    assert refused_literal(checked, Guard(ports=frozenset({port - 1, port + 1}))) == f"port {port}"
+    assert find_literal_refusal(checked, Guard(ports=frozenset({port}))) is None
+    assert find_literal_refusal(checked, Guard(ports=frozenset({port - 1, port + 1}))) == f"port {port}"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.transport import AllowList, BadAllowList, Guard, refusal
+from delivery.destinations.ssrf_guard import AllowList, BadAllowList, Guard, find_refusal
 
 INSIDE = {
     "0.0.0.0": "this network",  # noqa: S104  refused, not bound
@@ -115,28 +115,28 @@ any_v6 = st.integers(0, 2**128 - 1).map(IPv6Address)
 
 @pytest.mark.parametrize(("address", "reason"), INSIDE.items())
 def test_an_inside_address_is_refused_with_its_reason(address: str, reason: str):
-    assert refusal(address) == reason
+    assert find_refusal(address) == reason
 
 
 @pytest.mark.parametrize("address", OUTSIDE)
 def test_a_public_address_may_be_dialled(address: str):
-    assert refusal(address) is None
+    assert find_refusal(address) is None
 
 
 @pytest.mark.parametrize("text", NO_ADDRESSES)
 def test_what_is_not_an_address_is_refused(text: str):
-    assert refusal(text) == "not an address"
+    assert find_refusal(text) == "not an address"
 
 
 @given(any_v4)
 def test_a_mapped_address_gets_the_verdict_of_what_it_maps(address: IPv4Address):
-    assert refusal(f"::ffff:{address}") == refusal(address)
+    assert find_refusal(f"::ffff:{address}") == find_refusal(address)
 
 
 @given(any_v4)
 def test_nat64_gets_the_verdict_of_what_is_inside(address: IPv4Address):
-    inside = refusal(address)
-    assert refusal(f"64:ff9b::{address}") == (inside and f"NAT64 of {inside}")
+    inside = find_refusal(address)
+    assert find_refusal(f"64:ff9b::{address}") == (inside and f"NAT64 of {inside}")
 
 
 @given(inside_v4, st.integers(0, 2**80 - 1))
@@ -148,47 +148,51 @@ def test_an_inside_address_stays_inside_whatever_wraps_it(address: IPv4Address, 
         (0x64FF9B << 96) | number,
         (0x2002 << 112) | (number << 80) | rest,
     )
-    assert all(refusal(IPv6Address(value)) for value in wrapped)
+    assert all(find_refusal(IPv6Address(value)) for value in wrapped)
 
 
 @given(st.integers(0, 2**112 - 1))
 def test_all_of_6to4_is_refused(rest: int):
-    assert refusal(IPv6Address((0x2002 << 112) | rest))
+    assert find_refusal(IPv6Address((0x2002 << 112) | rest))
 
 
 @given(st.integers(0, 2**96 - 1))
 def test_all_of_teredo_is_refused(rest: int):
-    assert refusal(IPv6Address((0x20010000 << 96) | rest)) == "Teredo"
+    assert find_refusal(IPv6Address((0x20010000 << 96) | rest)) == "Teredo"
 
 
 @given(any_v6)
 def test_nothing_outside_global_unicast_passes_but_wrapped_public_ipv4(address: IPv6Address):
-    if refusal(address) is None:
+    if find_refusal(address) is None:
         wraps = address.ipv4_mapped is not None or address in IPv6Network("64:ff9b::/96")
         assert address in IPv6Network("2000::/3") or wraps
 
 
 @given(any_v4)
 def test_a_number_and_its_text_get_the_same_verdict(address: IPv4Address):
-    assert refusal(address) == refusal(str(address))
+    assert find_refusal(address) == find_refusal(str(address))
 
 
 def test_the_allow_list_opens_what_it_names_and_nothing_else():
     allow = AllowList.parse("127.0.0.0/8, ::1,10.1.2.3")
-    assert [refusal(address, allow) for address in ("127.9.9.9", "::1", "10.1.2.3")] == [None, None, None]
-    assert refusal("10.1.2.4", allow) == "private"
+    assert [find_refusal(address, allow) for address in ("127.9.9.9", "::1", "10.1.2.3")] == [
+        None,
+        None,
+        None,
+    ]
+    assert find_refusal("10.1.2.4", allow) == "private"
 
 
 def test_an_allowed_ipv4_address_is_allowed_in_its_mapped_form():
-    assert refusal("::ffff:127.0.0.1", AllowList.parse("127.0.0.1")) is None
+    assert find_refusal("::ffff:127.0.0.1", AllowList.parse("127.0.0.1")) is None
 
 
 def test_an_allowed_ipv4_address_is_not_allowed_through_nat64():
-    assert refusal("64:ff9b::127.0.0.1", AllowList.parse("127.0.0.1")) == "NAT64 of loopback"
+    assert find_refusal("64:ff9b::127.0.0.1", AllowList.parse("127.0.0.1")) == "NAT64 of loopback"
 
 
 def test_an_address_with_a_zone_is_refused_even_when_its_network_is_allowed():
-    assert refusal("fe80::1%lo", AllowList.parse("fe80::/10")) == "zone"
+    assert find_refusal("fe80::1%lo", AllowList.parse("fe80::/10")) == "zone"
 
 
 @pytest.mark.parametrize("text", ["", " ", ",", " , ,"])
@@ -206,15 +210,15 @@ def test_a_bad_allow_list_names_the_entry_at_fault(entry: str):
 
 
 def test_a_guard_without_ports_lets_any_port_pass():
-    assert Guard().refusal("1.1.1.1", 22) is None
+    assert Guard().find_refusal("1.1.1.1", 22) is None
 
 
 def test_a_guard_with_ports_refuses_the_others():
     guard = Guard(ports=frozenset({443}))
-    assert guard.refusal("1.1.1.1", 443) is None
-    assert guard.refusal("1.1.1.1", 22) == "port 22"
+    assert guard.find_refusal("1.1.1.1", 443) is None
+    assert guard.find_refusal("1.1.1.1", 22) == "port 22"
 
 
 def test_the_allow_list_does_not_open_a_port():
     guard = Guard(AllowList.parse("127.0.0.1"), frozenset({443}))
-    assert guard.refusal("127.0.0.1", 25) == "port 25"
+    assert guard.find_refusal("127.0.0.1", 25) == "port 25"

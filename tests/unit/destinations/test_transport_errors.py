@@ -9,20 +9,19 @@ import pytest
 from aiohttp import ClientOSError, ClientPayloadError, ServerDisconnectedError
 from aiohttp.http_exceptions import BadHttpMessage
 
-from delivery.transport import DestinationBlocked
-from delivery.transport.connector import Inside
-from delivery.transport.exchange import Trail
-from delivery.transport.faults import outcome_of, translate
+from delivery.destinations.http.errors import DestinationBlocked, classify_error, translate_error
+from delivery.destinations.http.exchange import ExchangeTrace
+from delivery.destinations.http.pool import BlockedAddress
 from retries.outcome import Blocked, CutShort, Fault, Interrupted, Outcome, Phase, TimedOut, Unreachable
 
 
 def come_to(
     error: Exception, phase: Phase | None, status: int | None = None
 ) -> tuple[type[Exception], Outcome]:
-    trail = Trail(phase=phase, status=status)
-    translated = translate(error, trail)
+    trail = ExchangeTrace(phase=phase, status=status)
+    translated = translate_error(error, trail)
     translated.__cause__ = error
-    return type(translated), outcome_of(translated, trail)
+    return type(translated), classify_error(translated, trail)
 
 
 @pytest.mark.parametrize(
@@ -99,8 +98,8 @@ def test_an_answer_that_breaks_off_after_its_status_is_cut_short(error: Exceptio
 
 
 def test_a_blocked_destination_carries_its_facts():
-    trail = Trail(phase=Phase.DNS)
-    error = translate(Inside("a.example", "10.0.0.1", "private"), trail)
+    trail = ExchangeTrace(phase=Phase.DNS)
+    error = translate_error(BlockedAddress("a.example", "10.0.0.1", "private"), trail)
     assert isinstance(error, DestinationBlocked)
     assert (error.host, error.address, error.reason) == ("a.example", "10.0.0.1", "private")
-    assert outcome_of(error, trail) == Blocked("a.example", "10.0.0.1", "private")
+    assert classify_error(error, trail) == Blocked("a.example", "10.0.0.1", "private")

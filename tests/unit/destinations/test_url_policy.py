@@ -6,15 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.transport import (
-    AllowList,
+from delivery.destinations.http.url_policy import (
     BadDestination,
     BadHeader,
-    Guard,
     check_headers,
     check_url,
-    refused_literal,
+    find_literal_refusal,
 )
+from delivery.destinations.ssrf_guard import AllowList, Guard
 
 GOOD = {
     "https://example.com": "https://example.com/",
@@ -119,7 +118,7 @@ def test_a_reason_does_not_repeat_the_url():
 
 
 @given(st.text() | st.builds("https://{}/{}".format, st.text(), st.text()))
-def test_no_text_makes_the_check_fail_otherwise_than_by_refusing(text: str):
+def test_url_check_raises_only_refusals(text: str):
     with suppress(BadDestination):
         check_url(text, allow_http=True)
 
@@ -146,18 +145,18 @@ def test_a_checked_url_is_plain_ascii_and_checks_to_itself(text: str):
     ],
 )
 def test_an_inside_address_that_is_written_out_is_told_early(url: str, reason: str | None):
-    assert refused_literal(url, Guard()) == reason
+    assert find_literal_refusal(url, Guard()) == reason
 
 
 def test_an_allowed_address_that_is_written_out_passes():
-    assert refused_literal("http://127.0.0.1:8080/", Guard(AllowList.parse("127.0.0.0/8"))) is None
+    assert find_literal_refusal("http://127.0.0.1:8080/", Guard(AllowList.parse("127.0.0.0/8"))) is None
 
 
 @pytest.mark.parametrize(
     ("url", "reason"), [("https://a.example:25/", "port 25"), ("https://a.example/", None)]
 )
 def test_a_port_that_is_not_allowed_is_told_early(url: str, reason: str | None):
-    assert refused_literal(url, Guard(ports=frozenset({443}))) == reason
+    assert find_literal_refusal(url, Guard(ports=frozenset({443}))) == reason
 
 
 def test_good_headers_come_back_as_they_are():
@@ -217,7 +216,7 @@ def test_more_than_4_kib_of_headers_are_refused():
 
 
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=4))
-def test_no_headers_make_the_check_fail_otherwise_than_by_refusing(headers: dict[str, str]):
+def test_header_check_raises_only_refusals(headers: dict[str, str]):
     with suppress(BadHeader):
         checked = check_headers(headers)
         assert checked == headers

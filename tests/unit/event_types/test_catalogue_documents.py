@@ -12,9 +12,9 @@ import jsonschema_rs
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from delivery.catalogue.asyncapi import asyncapi
-from delivery.catalogue.openapi import openapi
-from delivery.ledger.event_types import EventType, Version
+from delivery.ledger.records.event_types import EventType, EventTypeVersion
+from delivery.services.event_types.asyncapi import build_asyncapi
+from delivery.services.event_types.openapi import build_openapi
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,10 +31,10 @@ _ORDER = {
 }
 
 
-def kept(name: str, *examples: Any, schema: Any = None, **more: Any) -> tuple[EventType, Version]:
+def kept(name: str, *examples: Any, schema: Any = None, **more: Any) -> tuple[EventType, EventTypeVersion]:
     one = EventType(name, f"About {name}.", "off", 1, NOW, NOW, **more)
     text = None if schema is None else json.dumps(schema)
-    return one, Version(name, 1, text, json.dumps(examples), "ada", NOW)
+    return one, EventTypeVersion(name, 1, text, json.dumps(examples), "ada", NOW)
 
 
 TYPES = [
@@ -69,8 +69,8 @@ def of_asyncapi(document: dict[str, Any]) -> list[str]:
 
 
 WRITERS = [
-    pytest.param(openapi, of_openapi, id="openapi"),
-    pytest.param(asyncapi, of_asyncapi, id="asyncapi"),
+    pytest.param(build_openapi, of_openapi, id="openapi"),
+    pytest.param(build_asyncapi, of_asyncapi, id="asyncapi"),
 ]
 
 
@@ -120,14 +120,14 @@ def references(value: Any) -> list[str]:
 
 
 def test_a_schema_of_a_newer_dialect_says_so_to_asyncapi() -> None:
-    schemas = asyncapi(TYPES, version=7)["components"]["schemas"]
+    schemas = build_asyncapi(TYPES, version=7)["components"]["schemas"]
     assert schemas["order.newer"]["schemaFormat"] == "application/schema+json;version=2020-12"
     assert "schemaFormat" not in schemas["order.created"]
 
 
 def test_both_tell_of_our_headers_and_of_what_is_deprecated() -> None:
-    webhook = openapi(TYPES, version=7)["webhooks"]["order.created"]["post"]
-    message = asyncapi(TYPES, version=7)["components"]["messages"]["order.created"]
+    webhook = build_openapi(TYPES, version=7)["webhooks"]["order.created"]["post"]
+    message = build_asyncapi(TYPES, version=7)["components"]["messages"]["order.created"]
     assert webhook["deprecated"] is message["payload"]["deprecated"] is True
     assert webhook["description"] == message["description"]
     assert "Use `x`" in webhook["description"]
@@ -137,7 +137,7 @@ def test_both_tell_of_our_headers_and_of_what_is_deprecated() -> None:
 
 
 def test_examples_are_bodies_as_they_are_sent_and_as_their_schemas_say() -> None:
-    document = plain(openapi(TYPES, version=7))
+    document = plain(build_openapi(TYPES, version=7))
     content = document["webhooks"]["order.created"]["post"]["requestBody"]["content"]["application/json"]
     # What a reader of the document does: the schema with the components that it refers to.
     whole = {**copy.deepcopy(content["schema"]), "components": document["components"]}

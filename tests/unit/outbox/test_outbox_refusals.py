@@ -7,17 +7,25 @@ from datetime import timedelta
 import pytest
 
 from delivery.client import ClientError, GaveUp, NotUnderstood, Problem, Unsendable
-from delivery.client.errors import refused
-from delivery.outbox.forward import LONGEST, TROUBLE, Aside, Halve, Later, Verdict, judge
+from delivery.client.errors import build_refused
+from delivery.outbox.forward import (
+    ERROR_RETRY_INTERVAL,
+    MAX_RETRY_INTERVAL,
+    BatchDecision,
+    RefuseRows,
+    RetryLater,
+    SplitBatch,
+    decide_batch,
+)
 
 
 def problem(status: int, *errors: dict[str, str]) -> ClientError:
-    return refused(Problem(status, "/problems/x", "No", "Not so.", errors=errors))
+    return build_refused(Problem(status, "/problems/x", "No", "Not so.", errors=errors))
 
 
 def stranger(status: int) -> ClientError:
     """What a gateway says, which knows nothing of Waybill's problems."""
-    return refused(Problem(status, "about:blank", "<html>"))
+    return build_refused(Problem(status, "about:blank", "<html>"))
 
 
 BODY = {"field": "body", "why": "is not JSON"}
@@ -25,62 +33,63 @@ BODY = {"field": "body", "why": "is not JSON"}
 
 @pytest.mark.parametrize("error", [problem(413), problem(400, BODY), problem(422, BODY)])
 def test_of_several_that_are_refused_half_are_tried_and_one_is_set_aside(error: ClientError):
-    assert judge(error, rows=2) == Halve()
-    assert judge(error, rows=1) == Aside(str(error))
+    assert decide_batch(error, row_count=2) == SplitBatch()
+    assert decide_batch(error, row_count=1) == RefuseRows(str(error))
 
 
-def test_what_a_stranger_finds_too_large_is_halved_and_never_condemned():
-    assert judge(stranger(413), rows=2) == Halve()
-    assert judge(stranger(413), rows=1) == Later(TROUBLE)
+def test_batch_too_large_for_a_proxy_is_split_and_not_rejected():
+    assert decide_batch(stranger(413), row_count=2) == SplitBatch()
+    assert decide_batch(stranger(413), row_count=1) == RetryLater(ERROR_RETRY_INTERVAL)
 
 
 def test_a_row_that_is_no_json_is_set_aside():
     error = Unsendable(ValueError("no JSON"), place=2, idempotency_key="k", accepted=())
-    assert judge(error, rows=3) == Aside("Event 2 cannot be sent: ValueError: no JSON", 2)
+    assert decide_batch(error, row_count=3) == RefuseRows("Event 2 cannot be sent: ValueError: no JSON", 2)
 
 
 @pytest.mark.parametrize("rows", [3, 500])
 def test_an_event_that_the_answer_names_is_set_aside_at_once(rows: int):
     error = problem(422, {"field": "events.2.type", "why": "is no type"})
-    assert judge(error, rows=rows) == Aside("type: is no type", 2)
+    assert decide_batch(error, row_count=rows) == RefuseRows("type: is no type", 2)
     whole = problem(422, {"field": "events.2", "why": "is not JSON"})
-    assert judge(whole, rows=rows) == Aside("event: is not JSON", 2)
+    assert decide_batch(whole, row_count=rows) == RefuseRows("event: is not JSON", 2)
 
 
 @pytest.mark.parametrize(
     "field", ["events.3.type", "events", "events.x.type", "data.a", "type", "channels.0", "body"]
 )
 def test_a_fault_that_names_no_event_of_the_batch_is_looked_for(field: str):
-    assert judge(problem(422, {"field": field, "why": "is wrong"}), rows=3) == Halve()
+    assert decide_batch(problem(422, {"field": field, "why": "is wrong"}), row_count=3) == SplitBatch()
 
 
 @pytest.mark.parametrize("rows", [1, 9])
 def test_a_conflict_is_never_sent_under_another_key(rows: int):
-    verdict = judge(problem(409), rows=rows)
-    assert isinstance(verdict, Aside)
+    verdict = decide_batch(problem(409), row_count=rows)
+    assert isinstance(verdict, RefuseRows)
     assert "may have been accepted" in verdict.reason
 
 
 @pytest.mark.parametrize(
     ("error", "verdict"),
     [
-        (problem(422, {"field": "Waybill-Tenant", "why": "is needed"}), Later(TROUBLE)),
-        (problem(422, {"field": "Idempotency-Key", "why": "is odd"}), Later(TROUBLE)),
-        (problem(422), Later(TROUBLE)),
-        (problem(400), Later(TROUBLE)),
-        (problem(415), Later(TROUBLE)),
-        *[(stranger(status), Later(TROUBLE)) for status in (400, 404, 409, 415, 422)],
-        (problem(401), Later(TROUBLE)),
-        (problem(403), Later(TROUBLE)),
-        (problem(404), Later(TROUBLE)),
-        (problem(410), Later(TROUBLE)),
-        (NotUnderstood(200, b"<html>"), Later(TROUBLE)),
-        (GaveUp("cut", tries=9, idempotency_key="k"), Later(timedelta(0))),
-        (GaveUp("503", tries=1, idempotency_key="k", retry_after=timedelta(hours=1)), Later(LONGEST)),
+        (problem(422, {"field": "Waybill-Tenant", "why": "is needed"}), RetryLater(ERROR_RETRY_INTERVAL)),
+        (problem(422, {"field": "Idempotency-Key", "why": "is odd"}), RetryLater(ERROR_RETRY_INTERVAL)),
+        (problem(422), RetryLater(ERROR_RETRY_INTERVAL)),
+        (problem(400), RetryLater(ERROR_RETRY_INTERVAL)),
+        (problem(415), RetryLater(ERROR_RETRY_INTERVAL)),
+        *[(stranger(status), RetryLater(ERROR_RETRY_INTERVAL)) for status in (400, 404, 409, 415, 422)],
+        (problem(401), RetryLater(ERROR_RETRY_INTERVAL)),
+        (problem(403), RetryLater(ERROR_RETRY_INTERVAL)),
+        (problem(404), RetryLater(ERROR_RETRY_INTERVAL)),
+        (problem(410), RetryLater(ERROR_RETRY_INTERVAL)),
+        (NotUnderstood(200, b"<html>"), RetryLater(ERROR_RETRY_INTERVAL)),
+        (GaveUp("cut", tries=9, idempotency_key="k"), RetryLater(timedelta(0))),
+        (
+            GaveUp("503", tries=1, idempotency_key="k", retry_after=timedelta(hours=1)),
+            RetryLater(MAX_RETRY_INTERVAL),
+        ),
     ],
 )
 @pytest.mark.parametrize("rows", [1, 9])
-def test_what_is_nothing_about_the_events_is_sent_again_later(
-    error: ClientError, verdict: Verdict, rows: int
-):
-    assert judge(error, rows=rows) == verdict
+def test_errors_unrelated_to_the_events_are_retried(error: ClientError, verdict: BatchDecision, rows: int):
+    assert decide_batch(error, row_count=rows) == verdict

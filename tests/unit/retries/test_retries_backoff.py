@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retries import DEFAULT_SCHEDULE, LONGEST_DELAY, MOST_ATTEMPTS, Schedule, delay_before, parse_schedule
+from retries import DEFAULT_SCHEDULE, MAX_ATTEMPTS, MAX_DELAY, Schedule, delay_before, parse_schedule
 
 HOUR = 3600
 ONE_MICROSECOND = timedelta(microseconds=1)
 SECONDS = st.integers(0, 7 * 24 * HOUR) | st.floats(0, 7 * 24 * HOUR)
-SCHEDULES = st.lists(SECONDS, max_size=MOST_ATTEMPTS - 1).map(lambda later: parse_schedule([0, *later]))
+SCHEDULES = st.lists(SECONDS, max_size=MAX_ATTEMPTS - 1).map(lambda later: parse_schedule([0, *later]))
 
 
 def test_the_default_schedule_is_the_specifications():
@@ -35,7 +35,7 @@ def test_one_entry_means_one_attempt():
     assert len(parse_schedule([0])) == 1
 
 
-@pytest.mark.parametrize("entries", [[], [0] * (MOST_ATTEMPTS + 1)])
+@pytest.mark.parametrize("entries", [[], [0] * (MAX_ATTEMPTS + 1)])
 def test_a_schedule_has_one_to_thirty_entries(entries: list[object]):
     with pytest.raises(ValueError, match="1 to 30 entries"):
         parse_schedule(entries)
@@ -72,7 +72,7 @@ def test_a_schedule_made_from_durations_keeps_the_same_rules():
         Schedule((timedelta(0), timedelta(days=8)))
 
 
-def test_the_first_attempt_is_at_once_whatever_the_dice_say():
+def test_first_attempt_is_immediate_regardless_of_jitter():
     assert delay_before(0, DEFAULT_SCHEDULE, 1.0) == timedelta(0)
 
 
@@ -86,12 +86,12 @@ def test_full_jitter_moves_a_delay_by_a_fifth(jitter: float, seconds: float):
 
 
 @pytest.mark.parametrize(("jitter", "seconds"), [(-7.0, 240), (float("inf"), 360)])
-def test_dice_out_of_range_count_as_the_nearer_end(jitter: float, seconds: float):
+def test_out_of_range_jitter_is_clamped(jitter: float, seconds: float):
     assert delay_before(2, DEFAULT_SCHEDULE, jitter) == timedelta(seconds=seconds)
 
 
 def test_jitter_does_not_stretch_a_delay_beyond_the_longest():
-    assert delay_before(1, Schedule((timedelta(0), LONGEST_DELAY)), 1.0) == LONGEST_DELAY
+    assert delay_before(1, Schedule((timedelta(0), MAX_DELAY)), 1.0) == MAX_DELAY
 
 
 @pytest.mark.parametrize("step", [10, 11, 1_000_000])
@@ -104,7 +104,7 @@ def test_a_step_before_the_first_is_a_mistake():
         delay_before(-1, DEFAULT_SCHEDULE, 0.0)
 
 
-@given(schedule=SCHEDULES, step=st.integers(0, MOST_ATTEMPTS - 1), jitter=st.floats(-1, 1))
+@given(schedule=SCHEDULES, step=st.integers(0, MAX_ATTEMPTS - 1), jitter=st.floats(-1, 1))
 def test_a_delay_stays_within_a_fifth_of_the_schedules(schedule: Schedule, step: int, jitter: float):
     delay = delay_before(step, schedule, jitter)
     if step >= len(schedule):
@@ -115,10 +115,10 @@ def test_a_delay_stays_within_a_fifth_of_the_schedules(schedule: Schedule, step:
         assert planned * 0.8 - ONE_MICROSECOND <= delay <= planned * 1.2 + ONE_MICROSECOND
 
 
-@given(schedule=SCHEDULES, step=st.integers(0, MOST_ATTEMPTS - 1), jitter=st.floats())
+@given(schedule=SCHEDULES, step=st.integers(0, MAX_ATTEMPTS - 1), jitter=st.floats())
 def test_a_delay_is_never_negative_nor_beyond_the_longest(schedule: Schedule, step: int, jitter: float):
     delay = delay_before(step, schedule, jitter)
-    assert delay is None or timedelta(0) <= delay <= LONGEST_DELAY
+    assert delay is None or timedelta(0) <= delay <= MAX_DELAY
 
 
 @given(st.lists(st.none() | st.booleans() | st.integers() | st.floats() | st.text()))

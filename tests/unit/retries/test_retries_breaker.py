@@ -6,29 +6,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retries import Breaker, BreakerState, BreakerTerms, probing
-from retries.breaker import cool_down, probe_lost, probed, recovered, saw
+from retries import Breaker, BreakerConfig, BreakerState, start_probe
+from retries.breaker import compute_cool_down, discard_probe, finish_probe, record_attempt, reset_openings
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 WINDOW = timedelta(seconds=60)
 ONE_MICROSECOND = timedelta(microseconds=1)
-TERMS = BreakerTerms()
+TERMS = BreakerConfig()
 # Nothing but the share of failures opens a breaker of these terms.
-SHARE_ALONE = BreakerTerms(consecutive=1000, ratio=0.5, minimum=20, window=WINDOW)
+SHARE_ALONE = BreakerConfig(consecutive=1000, ratio=0.5, minimum=20, window=WINDOW)
 GOOD, BAD = False, True
 
 
 def after(
-    breaker: Breaker, *bads: bool, at: datetime = NOW, terms: BreakerTerms = TERMS, jitter: float = 0.0
+    breaker: Breaker, *bads: bool, at: datetime = NOW, terms: BreakerConfig = TERMS, jitter: float = 0.0
 ) -> Breaker:
     """What attempts that all end at the same moment make of a breaker."""
     for bad in bads:
-        breaker = saw(breaker, bad=bad, now=at, terms=terms, jitter=jitter)
+        breaker = record_attempt(breaker, is_bad=bad, now=at, config=terms, jitter=jitter)
     return breaker
 
 
-def opened(*, openings: int = 0, terms: BreakerTerms = TERMS, jitter: float = 0.0) -> Breaker:
+def opened(*, openings: int = 0, terms: BreakerConfig = TERMS, jitter: float = 0.0) -> Breaker:
     """A breaker that has just opened, after so many times before."""
     closed = Breaker.fresh(NOW, openings=openings)
     return after(closed, *[BAD] * terms.consecutive, terms=terms, jitter=jitter)
@@ -36,12 +36,12 @@ def opened(*, openings: int = 0, terms: BreakerTerms = TERMS, jitter: float = 0.
 
 def back(breaker: Breaker, *, bad: bool, at: datetime, jitter: float = 0.0) -> Breaker:
     """The breaker after its probe went out and came back."""
-    return probed(probing(breaker), bad=bad, now=at, terms=TERMS, jitter=jitter)
+    return finish_probe(start_probe(breaker), is_bad=bad, now=at, config=TERMS, jitter=jitter)
 
 
 # ---- opening
 @pytest.mark.parametrize(("failures", "state"), [(9, BreakerState.CLOSED), (10, BreakerState.OPEN)])
-def test_so_many_failures_in_a_row_open_it(failures: int, state: BreakerState):
+def test_consecutive_failures_open_the_breaker(failures: int, state: BreakerState):
     assert after(Breaker.fresh(NOW), *[BAD] * failures).state is state
 
 
@@ -75,9 +75,7 @@ def test_a_success_never_opens_it_though_it_makes_the_attempts_enough():
     ("seconds", "enough"),
     [(0, 5), (30, 5), (60, 5), (75, 9), (90, 13), (120, 20), (150, 20), (1000, 20)],
 )
-def test_attempts_weigh_in_for_as_much_of_their_window_as_the_sliding_one_still_covers(
-    seconds: int, enough: int
-):
+def test_previous_window_is_weighted_by_its_overlap_with_the_sliding_window(seconds: int, enough: int):
     earlier = after(Breaker.fresh(NOW), *[BAD] * 15, terms=SHARE_ALONE)
     at = NOW + seconds * SECOND
     almost = after(earlier, *[BAD] * (enough - 1), at=at, terms=SHARE_ALONE)
@@ -85,7 +83,7 @@ def test_attempts_weigh_in_for_as_much_of_their_window_as_the_sliding_one_still_
     assert after(almost, BAD, at=at, terms=SHARE_ALONE).state is BreakerState.OPEN
 
 
-def test_an_attempt_that_ended_before_the_window_began_makes_the_earlier_ones_weigh_no_more_than_once():
+def test_attempt_before_the_window_never_overweights_earlier_attempts():
     earlier = after(Breaker.fresh(NOW), *[BAD] * 15, terms=SHARE_ALONE)
     rolled = after(earlier, BAD, at=NOW + WINDOW, terms=SHARE_ALONE)
     assert after(rolled, *[BAD] * 3, at=NOW + WINDOW / 2, terms=SHARE_ALONE).state is BreakerState.CLOSED
@@ -102,14 +100,14 @@ def test_an_opening_says_since_when_and_until_when():
     [(0, 30), (1, 60), (2, 120), (3, 240), (4, 480), (5, 600), (6, 600), (10**9, 600)],
 )
 def test_the_cool_down_doubles_up_to_the_longest(openings: int, seconds: int):
-    assert cool_down(openings, TERMS, 0.0) == seconds * SECOND
+    assert compute_cool_down(openings, TERMS, 0.0) == seconds * SECOND
 
 
 @pytest.mark.parametrize(
     ("jitter", "seconds"), [(-1.0, 24), (-0.5, 27), (0.5, 33), (1.0, 36), (-7.0, 24), (float("inf"), 36)]
 )
-def test_the_dice_move_a_cool_down_by_a_fifth(jitter: float, seconds: int):
-    assert cool_down(0, TERMS, jitter) == seconds * SECOND
+def test_jitter_moves_a_cool_down_by_a_fifth(jitter: float, seconds: int):
+    assert compute_cool_down(0, TERMS, jitter) == seconds * SECOND
 
 
 @given(
@@ -121,19 +119,19 @@ def test_the_dice_move_a_cool_down_by_a_fifth(jitter: float, seconds: int):
 def test_a_cool_down_stays_within_a_fifth_of_the_longest_and_of_its_doubling(
     openings: int, jitter: float, first: timedelta, longest: timedelta
 ):
-    terms = BreakerTerms(cool_down=first, longest_cool_down=longest)
+    terms = BreakerConfig(cool_down=first, longest_cool_down=longest)
     planned = min(first * 2 ** min(openings, 30), longest)
-    cooling = cool_down(openings, terms, jitter)
+    cooling = compute_cool_down(openings, terms, jitter)
     assert 0.8 * planned - ONE_MICROSECOND <= cooling <= 1.2 * planned + ONE_MICROSECOND
 
 
-def test_the_dice_move_the_moment_of_the_probe():
+def test_jitter_moves_the_probe_time():
     assert opened(jitter=-1.0).probe_at == NOW + 24 * SECOND
 
 
 # ---- the probe
 def test_a_breaker_is_half_open_while_its_probe_is_on_its_way():
-    assert probing(opened()).state is BreakerState.HALF_OPEN
+    assert start_probe(opened()).state is BreakerState.HALF_OPEN
 
 
 def test_a_good_probe_closes_it_as_if_it_had_seen_nothing():
@@ -163,12 +161,12 @@ def test_bad_probes_wait_no_longer_than_the_longest_cool_down():
 
 def test_after_a_probe_that_was_lost_another_may_go_at_once():
     later = NOW + 31 * SECOND
-    lost = probe_lost(probing(opened()), now=later)
+    lost = discard_probe(start_probe(opened()), now=later)
     assert (lost.state, lost.probe_at, lost.since) == (BreakerState.OPEN, later, NOW)
 
 
 def test_a_probe_that_was_lost_is_no_opening():
-    assert probe_lost(probing(opened()), now=NOW + WINDOW).openings == opened().openings
+    assert discard_probe(start_probe(opened()), now=NOW + WINDOW).openings == opened().openings
 
 
 # ---- coming back
@@ -180,7 +178,7 @@ def test_a_breaker_that_opens_again_before_it_recovered_stays_open_for_longer():
 
 def test_a_breaker_that_recovered_opens_as_if_for_the_first_time():
     later = NOW + 31 * SECOND
-    closed = recovered(back(opened(), bad=False, at=later))
+    closed = reset_openings(back(opened(), bad=False, at=later))
     assert after(closed, *[BAD] * 10, at=later).probe_at == later + 30 * SECOND
 
 

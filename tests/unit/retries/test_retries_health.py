@@ -17,31 +17,31 @@ from retries import (
     DisableWarning,
     FailedTooLong,
     Health,
-    HealthTerms,
+    HealthConfig,
+    HealthSample,
     Hold,
     InFlightLimit,
     RateLimit,
-    Sign,
     Signal,
-    Waiting,
-    allowance,
-    judge,
-    probing,
+    WaitRequested,
+    compute_allowance,
+    start_probe,
+    update_health,
 )
 
 if TYPE_CHECKING:
-    from retries import Change
+    from retries import HealthChange
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
-TERMS = HealthTerms(in_flight=16, disable_after=100 * HOUR)
+TERMS = HealthConfig(max_in_flight=16, disable_after=100 * HOUR)
 OPEN, CLOSED, HALF_OPEN = BreakerState.OPEN, BreakerState.CLOSED, BreakerState.HALF_OPEN
 
 
 def healthy(limit: int = 16) -> Health:
     """An endpoint at full speed."""
-    return replace(Health.fresh(NOW, most=16), limit=InFlightLimit(limit, ramping=False))
+    return replace(Health.fresh(NOW, max_in_flight=16), limit=InFlightLimit(limit, ramping=False))
 
 
 def sign(
@@ -51,22 +51,22 @@ def sign(
     took: timedelta = timedelta(0),
     wait: timedelta | None = None,
     probe: bool = False,
-) -> Sign:
-    return Sign(signal, started_at=at - took, at=at, wait=wait, probe=probe)
+) -> HealthSample:
+    return HealthSample(signal, started_at=at - took, ended_at=at, requested_wait=wait, is_probe=probe)
 
 
 def told(
-    health: Health, *signs: Sign, terms: HealthTerms = TERMS, jitter: float = 0.0
-) -> tuple[Health, list[Change]]:
+    health: Health, *signs: HealthSample, terms: HealthConfig = TERMS, jitter: float = 0.0
+) -> tuple[Health, list[HealthChange]]:
     """What attempts make of an endpoint's health one after another, and all that was to be heard of it."""
-    heard: list[Change] = []
+    heard: list[HealthChange] = []
     for one in signs:
-        health, changes = judge(health, one, terms=terms, jitter=jitter)
+        health, changes = update_health(health, one, config=terms, jitter=jitter)
         heard += changes
     return health, heard
 
 
-def after(health: Health, *signs: Sign, terms: HealthTerms = TERMS) -> Health:
+def after(health: Health, *signs: HealthSample, terms: HealthConfig = TERMS) -> Health:
     return told(health, *signs, terms=terms)[0]
 
 
@@ -75,7 +75,7 @@ def opened() -> Health:
     return after(healthy(), *[sign(Signal.BAD)] * 10)
 
 
-def probed(signal: Signal, at: datetime = NOW + 31 * SECOND) -> tuple[Health, list[Change]]:
+def probed(signal: Signal, at: datetime = NOW + 31 * SECOND) -> tuple[Health, list[HealthChange]]:
     """The same after its probe has come back."""
     return told(on_probation(), sign(signal, at, probe=True))
 
@@ -83,7 +83,7 @@ def probed(signal: Signal, at: datetime = NOW + 31 * SECOND) -> tuple[Health, li
 def on_probation() -> Health:
     """The same while its probe is on its way."""
     health = opened()
-    return replace(health, breaker=probing(health.breaker))
+    return replace(health, breaker=start_probe(health.breaker))
 
 
 def allowed(
@@ -95,7 +95,9 @@ def allowed(
     rate: RateLimit | None = None,
     next_at: datetime | None = None,
 ) -> Allowance:
-    return allowance(health, in_flight=in_flight, most=most, rate=rate, next_at=next_at, now=at)
+    return compute_allowance(
+        health, in_flight=in_flight, max_in_flight=most, rate=rate, next_at=next_at, now=at
+    )
 
 
 # ---- what a signal changes
@@ -131,7 +133,7 @@ def test_what_we_interrupted_ourselves_tells_nothing():
 def test_the_tenth_in_a_row_opens_the_breaker_and_is_told(signal: Signal):
     health, heard = told(healthy(), *[sign(signal)] * 10)
     assert health.breaker.state is OPEN
-    assert heard == [BreakerOpened(NOW + 30 * SECOND, again=False)]
+    assert heard == [BreakerOpened(NOW + 30 * SECOND, is_reopened=False)]
 
 
 def test_a_body_that_is_not_liked_opens_no_breaker():
@@ -141,9 +143,7 @@ def test_a_body_that_is_not_liked_opens_no_breaker():
 # ---- stragglers
 @pytest.mark.parametrize("signal", [signal for signal in Signal if signal is not Signal.NONE])
 @pytest.mark.parametrize("health", [opened(), on_probation()], ids=["open", "half open"])
-def test_what_ends_beside_the_probe_of_an_open_breaker_changes_neither_breaker_nor_limit(
-    signal: Signal, health: Health
-):
+def test_results_other_than_the_probe_do_not_change_an_open_breaker(signal: Signal, health: Health):
     later = after(health, sign(signal, NOW + 20 * SECOND))
     assert (later.breaker, later.limit) == (health.breaker, health.limit)
 
@@ -154,7 +154,7 @@ def test_a_success_beside_the_probe_ends_the_count_of_what_failed():
 
 
 @pytest.mark.parametrize("signal", [Signal.GOOD, Signal.BAD, Signal.CONGESTED])
-def test_what_began_before_the_breaker_closed_changes_neither_breaker_nor_limit(signal: Signal):
+def test_attempts_started_before_the_breaker_closed_change_nothing(signal: Signal):
     closed, _ = probed(Signal.GOOD)
     straggler = sign(signal, NOW + 35 * SECOND, took=5 * SECOND)
     later = after(closed, *[straggler] * 10)
@@ -170,7 +170,7 @@ def test_what_began_when_the_breaker_closed_counts():
 @pytest.mark.parametrize("signal", [Signal.GOOD, Signal.SLOW, Signal.ALIVE])
 def test_a_probe_that_was_answered_closes_the_breaker_and_the_ramp_begins(signal: Signal):
     health, heard = probed(signal)
-    assert (health.breaker.state, health.limit) == (CLOSED, InFlightLimit.ramp())
+    assert (health.breaker.state, health.limit) == (CLOSED, InFlightLimit.start_ramp())
     assert heard == [BreakerClosed(NOW)]
 
 
@@ -178,23 +178,23 @@ def test_a_probe_that_was_answered_closes_the_breaker_and_the_ramp_begins(signal
 def test_a_probe_that_failed_opens_the_breaker_again_for_longer(signal: Signal):
     health, heard = probed(signal)
     assert (health.breaker.state, health.breaker.since) == (OPEN, NOW)
-    assert heard == [BreakerOpened(NOW + 91 * SECOND, again=True)]
+    assert heard == [BreakerOpened(NOW + 91 * SECOND, is_reopened=True)]
 
 
 def test_a_breaker_that_closes_after_many_probes_tells_when_it_opened_first():
     health, _ = probed(Signal.BAD)
-    health = replace(health, breaker=probing(health.breaker))
+    health = replace(health, breaker=start_probe(health.breaker))
     assert told(health, sign(Signal.GOOD, NOW + HOUR, probe=True))[1] == [BreakerClosed(NOW)]
 
 
 def test_after_a_probe_that_we_interrupted_another_may_go_at_once():
     health, heard = probed(Signal.NONE)
     assert heard == []
-    assert allowed(health, NOW + 31 * SECOND) == Allowance(1, Hold.BREAKER_OPEN, probe=True)
+    assert allowed(health, NOW + 31 * SECOND) == Allowance(1, Hold.BREAKER_OPEN, is_probe=True)
 
 
-def test_a_probe_that_we_interrupted_does_not_open_the_breaker_that_a_person_has_closed():
-    back = on_probation().returned(NOW + SECOND)
+def test_interrupted_probe_does_not_reopen_a_manually_closed_breaker():
+    back = on_probation().reset_after_enabling(NOW + SECOND)
     assert told(back, sign(Signal.NONE, NOW + 2 * SECOND, probe=True)) == (back, [])
 
 
@@ -218,8 +218,8 @@ def test_an_endpoint_whose_ramp_was_broken_off_comes_to_full_speed_in_the_end():
     assert (there.breaker.openings, there.limit.now) == (0, 16)
 
 
-def test_a_failure_is_no_recovery_though_one_in_flight_is_full_speed():
-    one = replace(TERMS, in_flight=1)
+def test_failure_is_no_recovery_even_with_a_limit_of_one():
+    one = replace(TERMS, max_in_flight=1)
     closed, _ = probed(Signal.GOOD)
     later = NOW + 40 * SECOND
     assert after(closed, sign(Signal.BAD, later), terms=one).breaker.openings == 1
@@ -230,7 +230,7 @@ def test_a_failure_is_no_recovery_though_one_in_flight_is_full_speed():
 def test_an_endpoint_that_asks_for_time_waits_and_that_is_told():
     health, heard = told(healthy(), sign(Signal.CONGESTED, wait=HOUR))
     assert health.waits_until == NOW + HOUR
-    assert heard == [Waiting(NOW + HOUR)]
+    assert heard == [WaitRequested(NOW + HOUR)]
 
 
 def test_to_wait_for_longer_is_told_if_it_makes_a_difference():
@@ -238,7 +238,7 @@ def test_to_wait_for_longer_is_told_if_it_makes_a_difference():
     hardly = sign(Signal.CONGESTED, wait=2 * HOUR + SECOND)
     health, heard = told(healthy(), first, longer, hardly)
     assert health.waits_until == NOW + 2 * HOUR + SECOND
-    assert heard == [Waiting(NOW + HOUR), Waiting(NOW + 2 * HOUR)]
+    assert heard == [WaitRequested(NOW + HOUR), WaitRequested(NOW + 2 * HOUR)]
 
 
 def test_to_wait_for_less_changes_nothing():
@@ -250,7 +250,7 @@ def test_to_wait_for_less_changes_nothing():
 def test_to_wait_once_more_is_told_again(hours: int):
     later = NOW + hours * HOUR
     first, second = sign(Signal.CONGESTED, wait=HOUR), sign(Signal.CONGESTED, later, wait=HOUR)
-    assert told(healthy(), first, second)[1] == [Waiting(NOW + HOUR), Waiting(later + HOUR)]
+    assert told(healthy(), first, second)[1] == [WaitRequested(NOW + HOUR), WaitRequested(later + HOUR)]
 
 
 def test_to_wait_for_no_time_is_told_to_nobody():
@@ -264,12 +264,12 @@ def test_a_success_meanwhile_does_not_end_the_wait():
 
 
 # ---- failing for too long
-def failures(*hours: float, signal: Signal = Signal.BAD) -> list[Sign]:
+def failures(*hours: float, signal: Signal = Signal.BAD) -> list[HealthSample]:
     """Failures so many hours from now."""
     return [sign(signal, NOW + hour * HOUR) for hour in hours]
 
 
-def news_of_failing(*hours: float) -> list[Change]:
+def news_of_failing(*hours: float) -> list[HealthChange]:
     heard = told(healthy(), *failures(*hours, signal=Signal.ALIVE))[1]
     return [change for change in heard if isinstance(change, DisableWarning | FailedTooLong)]
 
@@ -295,12 +295,12 @@ def test_one_success_makes_up_for_all_that_failed(signal: Signal):
     assert health.last_succeeded_at == NOW + 61 * HOUR
 
 
-def test_half_of_the_time_and_nine_tenths_are_each_warned_of_once():
+def test_warnings_are_sent_once_at_half_and_nine_tenths_of_the_time():
     assert news_of_failing(0, 49, 50, 60, 89, 90, 95, 99) == [warning(50), warning(90)]
 
 
 @pytest.mark.parametrize(("hours", "warnings"), [(49.9, []), (50, [warning(50)]), (90, [warning(90)])])
-def test_a_warning_comes_as_soon_as_its_time_has_come(hours: float, warnings: list[Change]):
+def test_a_warning_comes_as_soon_as_its_time_has_come(hours: float, warnings: list[HealthChange]):
     assert news_of_failing(0, hours) == warnings
 
 
@@ -337,8 +337,8 @@ def test_after_a_success_the_warnings_come_again():
 def test_all_is_forgiven_when_a_person_lets_an_endpoint_go_on():
     troubled = after(opened(), sign(Signal.CONGESTED, NOW + SECOND, wait=HOUR))
     later = NOW + 2 * SECOND
-    back = troubled.returned(later)
-    assert back == Health(Breaker.fresh(later), InFlightLimit.ramp(), last_failed_at=NOW + SECOND)
+    back = troubled.reset_after_enabling(later)
+    assert back == Health(Breaker.fresh(later), InFlightLimit.start_ramp(), last_failed_at=NOW + SECOND)
 
 
 # ---- what may be sent
@@ -361,15 +361,15 @@ def test_an_open_breaker_lets_nothing_through_before_its_time():
 
 
 def test_an_open_breaker_lets_one_probe_through_when_its_time_has_come():
-    assert allowed(opened(), NOW + 30 * SECOND) == Allowance(1, Hold.BREAKER_OPEN, probe=True)
+    assert allowed(opened(), NOW + 30 * SECOND) == Allowance(1, Hold.BREAKER_OPEN, is_probe=True)
 
 
-def test_a_probe_goes_beside_stragglers_though_the_limit_was_lowered():
+def test_probe_is_sent_beside_older_attempts_despite_a_lowered_limit():
     lowered = replace(opened(), limit=InFlightLimit(1, ramping=False))
-    assert allowed(lowered, NOW + 30 * SECOND, in_flight=15).take == 1
+    assert allowed(lowered, NOW + 30 * SECOND, in_flight=15).count == 1
 
 
-def test_no_probe_goes_while_all_places_are_taken_by_stragglers():
+def test_probe_waits_while_older_attempts_use_the_whole_limit():
     assert allowed(opened(), NOW + HOUR, in_flight=16) == Allowance(0, Hold.IN_FLIGHT_LIMIT)
 
 
@@ -380,7 +380,7 @@ def test_nothing_is_let_through_while_the_probe_is_on_its_way():
 def test_an_endpoint_that_asked_for_time_gets_it():
     waiting = replace(healthy(), waits_until=NOW + HOUR)
     assert allowed(waiting) == Allowance(0, Hold.RETRY_AFTER, NOW + HOUR)
-    assert allowed(waiting, NOW + HOUR).take == 16
+    assert allowed(waiting, NOW + HOUR).count == 16
 
 
 def test_no_probe_goes_to_an_endpoint_that_asked_for_time():
@@ -408,14 +408,14 @@ def test_a_rate_limit_lets_nothing_go_before_the_next_one_is_due():
 def test_a_rate_limit_with_room_leaves_the_other_limits_in_force():
     quick = RateLimit(1000, SECOND)
     room = allowed(healthy(8), in_flight=3, rate=quick)
-    assert (room.take, room.hold, room.until) == (5, Hold.IN_FLIGHT_LIMIT, None)
+    assert (room.count, room.hold, room.check_again_at) == (5, Hold.IN_FLIGHT_LIMIT, None)
     assert room.counts_from == NOW - 0.099 * SECOND
 
 
 def test_a_probe_counts_against_the_rate_limit():
     due = NOW + 30 * SECOND
     assert allowed(opened(), due, rate=TEN_A_SECOND) == Allowance(
-        1, Hold.BREAKER_OPEN, probe=True, counts_from=due
+        1, Hold.BREAKER_OPEN, is_probe=True, counts_from=due
     )
 
 

@@ -12,25 +12,25 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from retries import (
     Allowance,
     BreakerClosed,
+    BreakerConfig,
     BreakerOpened,
     BreakerState,
-    BreakerTerms,
     DisableWarning,
     FailedTooLong,
     Health,
-    HealthTerms,
+    HealthConfig,
+    HealthSample,
     RateLimit,
-    Sign,
     Signal,
-    Waiting,
-    allowance,
-    judge,
-    probing,
+    WaitRequested,
+    compute_allowance,
+    start_probe,
+    update_health,
 )
-from retries.health import SILENCE
+from retries.health import MIN_FAILURE_GAP
 
 if TYPE_CHECKING:
-    from retries import Change
+    from retries import HealthChange
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 COOL_DOWN, LONGEST_COOL_DOWN = timedelta(seconds=30), timedelta(minutes=4)
@@ -46,16 +46,16 @@ RATES = st.sampled_from(
     [None, None, RateLimit(5, timedelta(seconds=1)), RateLimit(400, timedelta(seconds=1))]
 )
 TERMS = st.builds(
-    HealthTerms,
+    HealthConfig,
     st.builds(
-        BreakerTerms,
+        BreakerConfig,
         consecutive=st.integers(1, 6),
         ratio=st.sampled_from([0.3, 0.5, 1.0]),
         minimum=st.integers(1, 10),
         cool_down=st.just(COOL_DOWN),
         longest_cool_down=st.just(LONGEST_COOL_DOWN),
     ),
-    in_flight=st.integers(1, 20),
+    max_in_flight=st.integers(1, 20),
     disable_after=st.sampled_from([timedelta(minutes=10), timedelta(hours=1)]),
 )
 
@@ -71,10 +71,10 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
     """An endpoint that is claimed from as its health allows, beside what should be known of it."""
 
     @initialize(terms=TERMS, rate=RATES)
-    def is_made(self, terms: HealthTerms, rate: RateLimit | None) -> None:
-        self.terms, self.most, self.rate = terms, terms.in_flight, rate
+    def is_made(self, terms: HealthConfig, rate: RateLimit | None) -> None:
+        self.terms, self.most, self.rate = terms, terms.max_in_flight, rate
         self.now = START
-        self.health = Health.fresh(START, most=self.most)
+        self.health = Health.fresh(START, max_in_flight=self.most)
         self.next_at: datetime | None = None
         self.in_flight: list[Flight] = []
         self.probe: Flight | None = None
@@ -93,10 +93,10 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
     def time_passes(self, pause: timedelta) -> None:
         self.now += pause
 
-    @precondition(lambda self: self.allowance().until is not None)
+    @precondition(lambda self: self.allowance().check_again_at is not None)
     @rule()
     def time_passes_until_it_should_be_looked_at_again(self) -> None:
-        until = self.allowance().until
+        until = self.allowance().check_again_at
         assert until is not None
         assert until > self.now
         self.now = until
@@ -106,11 +106,11 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
         """What the relay does: look, take no more than that, and write down what was taken."""
         allowed = self.allowance()
         self.check(allowed)
-        take = min(most, allowed.take)
+        take = min(most, allowed.count)
         self.in_flight += [Flight(self.now) for _ in range(take)]
         if not take:
             return
-        if allowed.probe:
+        if allowed.is_probe:
             self.probe = self.in_flight[-1]
             self.health = self.on_probation()
         if self.rate is not None:
@@ -160,11 +160,11 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
         assert self.probe is not None
         self.ends(self.probe, Signal.NONE, jitter)
         if self.asked_until <= self.now and self.rate is None:
-            assert self.allowance().probe
+            assert self.allowance().is_probe
 
     @rule()
     def a_person_lets_it_go_on(self) -> None:
-        self.health = self.health.returned(self.now)
+        self.health = self.health.reset_after_enabling(self.now)
         self.probe = self.opened_at = None
         self.closed_at = self.asked_until = self.now
         self.openings = self.climbed = self.warned = 0
@@ -172,24 +172,24 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
 
     # ---- how it happens
     def allowance(self) -> Allowance:
-        return allowance(
+        return compute_allowance(
             self.health,
             in_flight=len(self.in_flight),
-            most=self.most,
+            max_in_flight=self.most,
             rate=self.rate,
             next_at=self.next_at,
             now=self.now,
         )
 
     def on_probation(self) -> Health:
-        return replace(self.health, breaker=probing(self.health.breaker))
+        return replace(self.health, breaker=start_probe(self.health.breaker))
 
     def ends(self, flight: Flight, signal: Signal, jitter: float, wait: timedelta | None = None) -> None:
         """What the recorder does: judge, and follow the changes."""
         self.in_flight.remove(flight)
         probe, before = flight is self.probe, self.health
-        sign = Sign(signal, flight.started_at, self.now, wait, probe=probe)
-        self.health, changes = judge(before, sign, terms=self.terms, jitter=jitter)
+        sign = HealthSample(signal, flight.started_at, self.now, wait, is_probe=probe)
+        self.health, changes = update_health(before, sign, config=self.terms, jitter=jitter)
         self.probe = None if probe else self.probe
         if signal is Signal.NONE:
             assert changes == []
@@ -204,7 +204,7 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
             assert any(isinstance(change, BreakerClosed) for change in changes) == (signal not in BAD_PROBE)
         was_waiting = self.asked_until > self.now
         self.asked_until = max(self.asked_until, self.now + (wait or timedelta(0)))
-        assert Waiting(self.asked_until) in changes or was_waiting or not wait
+        assert WaitRequested(self.asked_until) in changes or was_waiting or not wait
         self.is_told_of_failing(signal, changes)
         for change in changes:
             self.hears(change)
@@ -227,19 +227,19 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
         if limit.now == self.most:
             self.openings = 0
 
-    def is_told_of_failing(self, signal: Signal, changes: list[Change]) -> None:
+    def is_told_of_failing(self, signal: Signal, changes: list[HealthChange]) -> None:
         """Whether there is a warning or the end, and only when there should be."""
         told = [change for change in changes if isinstance(change, DisableWarning | FailedTooLong)]
         if signal in SUCCEEDED:
             self.failures, self.warned = [], 0
             assert (self.health.failing_since, self.health.failed, told) == (None, 0, [])
             return
-        if self.failures and self.now - self.failures[-1] > max(self.terms.disable_after, SILENCE):
+        if self.failures and self.now - self.failures[-1] > max(self.terms.disable_after, MIN_FAILURE_GAP):
             self.failures, self.warned = [], 0
         self.failures.append(self.now)
         assert told == self.news_of_failing()
 
-    def news_of_failing(self) -> list[Change]:
+    def news_of_failing(self) -> list[HealthChange]:
         since, all_of_it = self.failures[0], self.terms.disable_after
         passed = self.now - since
         if passed >= all_of_it and len(self.failures) >= self.terms.breaker.consecutive:
@@ -252,7 +252,7 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
                 return []
         return []
 
-    def hears(self, change: Change) -> None:
+    def hears(self, change: HealthChange) -> None:
         match change:
             case BreakerOpened(probe_at, again):
                 assert again == (self.opened_at is not None)
@@ -264,7 +264,7 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
                 assert opened_at == self.opened_at
                 self.opened_at, self.closed_at, self.climbed = None, self.now, 0
                 assert self.health.limit.now == 1
-            case Waiting(until):
+            case WaitRequested(until):
                 assert until == self.asked_until
             case DisableWarning() | FailedTooLong():
                 pass
@@ -281,9 +281,9 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
         else:
             ready = self.probe is None and self.probe_at <= self.now and len(self.in_flight) < self.most
             expected = int(ready)
-        assert allowed.take <= expected
-        assert allowed.take == expected or self.rate is not None
-        assert allowed.probe == (self.opened_at is not None and allowed.take == 1)
+        assert allowed.count <= expected
+        assert allowed.count == expected or self.rate is not None
+        assert allowed.is_probe == (self.opened_at is not None and allowed.count == 1)
 
     # ---- what always holds
     @invariant()
@@ -307,7 +307,7 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
     @invariant()
     def when_nothing_may_be_claimed_and_nothing_is_on_its_way_it_says_when_to_look_again(self) -> None:
         allowed = self.allowance()
-        assert allowed.take or self.in_flight or allowed.until is not None
+        assert allowed.count or self.in_flight or allowed.check_again_at is not None
 
     def teardown(self) -> None:
         """However the story went so far, good answers alone bring it back to full speed."""
@@ -316,7 +316,7 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
         for _ in range(self.most**2 + 100):
             if self.is_at_full_speed():
                 return
-            until = self.allowance().until
+            until = self.allowance().check_again_at
             self.now = max(self.now, until or self.now) + timedelta(milliseconds=1)
             self.some_are_claimed(self.most)
             self.all_end_alike(Signal.GOOD, 0.0)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from retries import (
-    MOST_ATTEMPTS,
+    MAX_ATTEMPTS,
     Blocked,
     CutShort,
     Decision,
@@ -28,8 +28,8 @@ from retries import (
     Unreachable,
     classify_status,
     decide,
-    describe,
-    name_of,
+    describe_outcome,
+    label_outcome,
     parse_schedule,
 )
 
@@ -39,7 +39,7 @@ MOMENTS = st.datetimes(
     max_value=datetime(2100, 1, 1),  # noqa: DTZ001  a bound, in no zone
     timezones=st.just(UTC),
 )
-SCHEDULES = st.lists(st.integers(0, WEEK), max_size=MOST_ATTEMPTS - 1).map(
+SCHEDULES = st.lists(st.integers(0, WEEK), max_size=MAX_ATTEMPTS - 1).map(
     lambda later: parse_schedule([0, *later])
 )
 JITTERS = st.floats(-1, 1)
@@ -59,7 +59,7 @@ OUTCOMES: st.SearchStrategy[Outcome] = st.one_of(
 
 
 @given(
-    outcome=OUTCOMES, step=st.integers(0, MOST_ATTEMPTS + 5), schedule=SCHEDULES, now=MOMENTS, jitter=JITTERS
+    outcome=OUTCOMES, step=st.integers(0, MAX_ATTEMPTS + 5), schedule=SCHEDULES, now=MOMENTS, jitter=JITTERS
 )
 def test_every_outcome_has_a_decision_that_lies_not_in_the_past(
     outcome: Outcome, step: int, schedule: Schedule, now: datetime, jitter: float
@@ -101,8 +101,8 @@ def test_retry_after_only_ever_lengthens_a_delay(
 
 @given(OUTCOMES)
 def test_every_outcome_has_a_label_and_a_sentence(outcome: Outcome):
-    assert name_of(outcome).isidentifier()
-    assert describe(outcome).endswith(".")
+    assert label_outcome(outcome).isidentifier()
+    assert describe_outcome(outcome).endswith(".")
 
 
 class LifeOfADelivery(RuleBasedStateMachine):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retries import FIRST_IN_FLIGHT, InFlightLimit
-from retries.limit import grown, lowered
+from retries import INITIAL_IN_FLIGHT, InFlightLimit
+from retries.limit import lower_limit, raise_limit
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -16,32 +16,32 @@ LONG_AGO = NOW - timedelta(hours=1)
 
 def after_good(limit: InFlightLimit, answers: int, *, most: int) -> InFlightLimit:
     for _ in range(answers):
-        limit = grown(limit, most=most)
+        limit = raise_limit(limit, max_in_flight=most)
     return limit
 
 
 def test_a_new_endpoint_starts_with_ten():
-    assert InFlightLimit.first(50) == InFlightLimit(FIRST_IN_FLIGHT, ramping=True)
+    assert InFlightLimit.start(50) == InFlightLimit(INITIAL_IN_FLIGHT, ramping=True)
 
 
 @pytest.mark.parametrize("most", [1, 3, 10])
 def test_a_new_endpoint_that_may_have_no_more_is_at_full_speed_at_once(most: int):
-    assert InFlightLimit.first(most) == InFlightLimit(most, ramping=False)
+    assert InFlightLimit.start(most) == InFlightLimit(most, ramping=False)
 
 
 def test_an_endpoint_that_is_back_starts_with_one():
-    assert InFlightLimit.ramp() == InFlightLimit(1, ramping=True)
+    assert InFlightLimit.start_ramp() == InFlightLimit(1, ramping=True)
 
 
 @pytest.mark.parametrize(
     ("good", "now"), [(0, 1), (1, 2), (2, 2), (3, 4), (6, 4), (7, 8), (15, 16), (31, 32)]
 )
 def test_the_ramp_doubles_with_every_round_of_good_answers(good: int, now: int):
-    assert after_good(InFlightLimit.ramp(), good, most=50).now == now
+    assert after_good(InFlightLimit.start_ramp(), good, most=50).now == now
 
 
 def test_the_ramp_ends_at_the_most():
-    assert after_good(InFlightLimit.ramp(), 63, most=50) == InFlightLimit(50, ramping=False)
+    assert after_good(InFlightLimit.start_ramp(), 63, most=50) == InFlightLimit(50, ramping=False)
 
 
 def test_after_the_ramp_a_good_round_is_worth_one_more():
@@ -54,36 +54,38 @@ def test_a_limit_does_not_grow_beyond_the_most():
 
 
 @pytest.mark.parametrize("ramping", [True, False])
-def test_a_good_answer_brings_a_limit_down_to_a_most_that_was_lowered(*, ramping: bool):
-    assert grown(InFlightLimit(50, ramping=ramping, credit=3), most=8) == InFlightLimit(8, ramping=False)
-
-
-def test_overload_halves_the_limit():
-    assert lowered(InFlightLimit(9, ramping=False, credit=5), started_at=LONG_AGO, now=NOW) == InFlightLimit(
-        4, ramping=False, lowered_at=NOW
+def test_success_lowers_the_limit_to_a_reduced_maximum(*, ramping: bool):
+    assert raise_limit(InFlightLimit(50, ramping=ramping, credit=3), max_in_flight=8) == InFlightLimit(
+        8, ramping=False
     )
 
 
+def test_overload_halves_the_limit():
+    assert lower_limit(
+        InFlightLimit(9, ramping=False, credit=5), started_at=LONG_AGO, now=NOW
+    ) == InFlightLimit(4, ramping=False, lowered_at=NOW)
+
+
 def test_overload_ends_the_ramp():
-    assert not lowered(InFlightLimit(8, ramping=True), started_at=LONG_AGO, now=NOW).ramping
+    assert not lower_limit(InFlightLimit(8, ramping=True), started_at=LONG_AGO, now=NOW).ramping
 
 
 def test_one_stays_in_flight_however_overloaded():
-    assert lowered(InFlightLimit(1, ramping=False), started_at=LONG_AGO, now=NOW).now == 1
+    assert lower_limit(InFlightLimit(1, ramping=False), started_at=LONG_AGO, now=NOW).now == 1
 
 
-def test_those_that_were_in_flight_at_a_fall_do_not_lower_the_limit_again():
-    fallen = lowered(InFlightLimit(16, ramping=False), started_at=LONG_AGO, now=NOW)
-    assert lowered(fallen, started_at=NOW, now=NOW + SECOND) == fallen
+def test_attempts_in_flight_at_a_decrease_do_not_lower_it_again():
+    fallen = lower_limit(InFlightLimit(16, ramping=False), started_at=LONG_AGO, now=NOW)
+    assert lower_limit(fallen, started_at=NOW, now=NOW + SECOND) == fallen
 
 
 def test_one_that_began_after_a_fall_lowers_the_limit_again():
-    fallen = lowered(InFlightLimit(16, ramping=False), started_at=LONG_AGO, now=NOW)
-    assert lowered(fallen, started_at=NOW + SECOND, now=NOW + 2 * SECOND).now == 4
+    fallen = lower_limit(InFlightLimit(16, ramping=False), started_at=LONG_AGO, now=NOW)
+    assert lower_limit(fallen, started_at=NOW + SECOND, now=NOW + 2 * SECOND).now == 4
 
 
 def test_growth_does_not_make_a_limit_forget_its_last_fall():
-    fallen = lowered(InFlightLimit(4, ramping=False), started_at=LONG_AGO, now=NOW)
+    fallen = lower_limit(InFlightLimit(4, ramping=False), started_at=LONG_AGO, now=NOW)
     assert after_good(fallen, 2, most=50) == InFlightLimit(3, ramping=False, lowered_at=NOW)
 
 
@@ -99,7 +101,7 @@ def test_a_limit_is_never_less_than_one_nor_more_than_the_most(
     limit = InFlightLimit(min(start, most), ramping=ramping)
     for number, good in enumerate(steps):
         at = NOW + number * SECOND
-        limit = grown(limit, most=most) if good else lowered(limit, started_at=at, now=at)
+        limit = raise_limit(limit, max_in_flight=most) if good else lower_limit(limit, started_at=at, now=at)
         assert 1 <= limit.now <= most
 
 

@@ -17,8 +17,8 @@ from retries import (
     TimedOut,
     Unreachable,
     classify_status,
-    describe,
-    name_of,
+    describe_outcome,
+    label_outcome,
 )
 
 SENTENCES: list[tuple[Outcome, str]] = [
@@ -60,7 +60,7 @@ def test_a_refusal_keeps_the_wait_that_was_asked_for():
     assert classify_status(503, timedelta(seconds=7)) == Refused(503, timedelta(seconds=7))
 
 
-def test_success_has_no_use_for_a_wait():
+def test_retry_after_is_ignored_on_success():
     assert classify_status(200, timedelta(seconds=7)) == Delivered(200)
 
 
@@ -78,26 +78,26 @@ def test_success_has_no_use_for_a_wait():
     ],
 )
 def test_every_outcome_has_a_closed_label(outcome: Outcome, label: str):
-    assert name_of(outcome) == label
+    assert label_outcome(outcome) == label
 
 
 @pytest.mark.parametrize(("outcome", "sentence"), SENTENCES)
 def test_every_outcome_reads_as_one_plain_sentence(outcome: Outcome, sentence: str):
-    assert describe(outcome) == sentence
+    assert describe_outcome(outcome) == sentence
 
 
 @pytest.mark.parametrize("phase", Phase)
 def test_every_phase_has_words(phase: Phase):
-    assert describe(TimedOut(phase)).startswith("The time was up before the ")
+    assert describe_outcome(TimedOut(phase)).startswith("The time was up before the ")
 
 
 @pytest.mark.parametrize("kind", Fault)
 def test_every_fault_has_words(kind: Fault):
-    assert describe(Unreachable(kind)).endswith(".")
+    assert describe_outcome(Unreachable(kind)).endswith(".")
 
 
 def test_a_detail_stays_on_one_line_and_short():
-    sentence = describe(Unreachable(Fault.PROTOCOL, "bad\r\nheader " + "x" * 10_000))
+    sentence = describe_outcome(Unreachable(Fault.PROTOCOL, "bad\r\nheader " + "x" * 10_000))
     assert "bad header x" in sentence
     assert len(sentence) < 300
 
@@ -109,4 +109,4 @@ def test_a_detail_never_commands_a_terminal(hostile: str):
         Blocked(f"a{hostile}", "::1", "loopback"),
         Blocked("", None, f"bad {hostile}"),
     ):
-        assert describe(outcome).isprintable()
+        assert describe_outcome(outcome).isprintable()

@@ -29,13 +29,13 @@ from retries import (
     Succeed,
     TimedOut,
     Unreachable,
-    check_permanent,
+    check_permanent_status,
+    classify_health_signal,
     decide,
-    explain,
-    name_of_decision,
+    explain_reason,
+    get_requested_wait,
+    label_decision,
     parse_schedule,
-    signal_of,
-    wait_of,
 )
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def after(
     permanent: Collection[int] = (),
 ) -> Decision:
     """Decide on the second attempt of the default schedule, whose next delay is five minutes."""
-    return decide(outcome, step=step, schedule=schedule, now=NOW, jitter=jitter, permanent=permanent)
+    return decide(outcome, step=step, schedule=schedule, now=NOW, jitter=jitter, permanent_statuses=permanent)
 
 
 LIMIT = timedelta(seconds=10)
@@ -128,28 +128,30 @@ ROWS = [
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_each_row_of_the_table_says_what_follows_for_the_delivery_and_for_its_endpoint(row: Row):
+def test_policy_table_decides_for_delivery_and_endpoint(row: Row):
     assert after(row.outcome) == row.decision
-    assert signal_of(row.outcome, took=row.took, limit=LIMIT) is row.signal
-    assert wait_of(row.outcome) == row.wait
+    assert classify_health_signal(row.outcome, took=row.took, timeout=LIMIT) is row.signal
+    assert get_requested_wait(row.outcome) == row.wait
 
 
 @pytest.mark.parametrize("outcome", [Refused(400), Refused(503), CutShort(200), TimedOut(Phase.BODY)])
 def test_only_a_success_can_be_slow(outcome: Outcome):
-    assert signal_of(outcome, took=SLOW, limit=LIMIT) is signal_of(outcome, took=QUICK, limit=LIMIT)
+    assert classify_health_signal(outcome, took=SLOW, timeout=LIMIT) is classify_health_signal(
+        outcome, took=QUICK, timeout=LIMIT
+    )
 
 
 @pytest.mark.parametrize("status", [302, 400, 408, 500, 502, 504])
 def test_only_429_and_503_make_the_whole_endpoint_wait(status: int):
-    assert wait_of(Refused(status, AN_HOUR)) is None
+    assert get_requested_wait(Refused(status, AN_HOUR)) is None
 
 
 def test_no_endpoint_waits_longer_than_a_day():
-    assert wait_of(Refused(429, timedelta(days=365))) == timedelta(days=1)
+    assert get_requested_wait(Refused(429, timedelta(days=365))) == timedelta(days=1)
 
 
 def test_no_endpoint_waits_for_less_than_no_time():
-    assert wait_of(Refused(429, timedelta(days=-1))) == timedelta(0)
+    assert get_requested_wait(Refused(429, timedelta(days=-1))) == timedelta(0)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
@@ -171,13 +173,13 @@ def test_gone_stays_gone_whatever_the_endpoint_calls_permanent():
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 499])
 def test_a_refusal_may_be_called_permanent(status: int):
-    assert check_permanent(status) == status
+    assert check_permanent_status(status) == status
 
 
 @pytest.mark.parametrize("status", [408, 410, 413, 425, 429, 399, 500, 200, -400])
-def test_what_passes_or_is_decided_already_may_not_be_called_permanent(status: int):
+def test_success_and_fixed_statuses_cannot_be_declared_permanent(status: int):
     with pytest.raises(ValueError, match=f"this is {status}"):
-        check_permanent(status)
+        check_permanent_status(status)
 
 
 def test_success_has_a_reason_too():
@@ -273,7 +275,7 @@ def test_an_endpoints_own_schedule_ends_where_it_ends():
 
 
 @pytest.mark.parametrize(("jitter", "seconds"), [(-1.0, 240), (1.0, 360)])
-def test_the_dice_move_the_moment(jitter: float, seconds: int):
+def test_jitter_moves_the_retry_time(jitter: float, seconds: int):
     assert after(Refused(500), jitter=jitter) == RetryAt(
         NOW + timedelta(seconds=seconds), Reason.RETRYABLE_STATUS
     )
@@ -290,12 +292,12 @@ def test_the_dice_move_the_moment(jitter: float, seconds: int):
     ],
 )
 def test_every_decision_has_a_closed_label(decision: Decision, label: str):
-    assert name_of_decision(decision) == label
+    assert label_decision(decision) == label
 
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_reads_as_a_sentence(reason: Reason):
-    assert explain(reason).endswith(".")
+    assert explain_reason(reason).endswith(".")
 
 
 @pytest.mark.parametrize(
@@ -305,6 +307,6 @@ def test_a_proxy_that_fails_is_left_alone_for_longer_each_time_and_never_gives_u
     unburned: int, seconds: int
 ):
     decision = decide(
-        ProxyFailed(), step=9, schedule=DEFAULT_SCHEDULE, now=NOW, jitter=0.0, unburned=unburned
+        ProxyFailed(), step=9, schedule=DEFAULT_SCHEDULE, now=NOW, jitter=0.0, uncounted_attempts=unburned
     )
     assert decision == HandBack(Reason.PROXY, timedelta(seconds=seconds))

@@ -63,8 +63,8 @@ def test_what_was_signed_is_verified(
     secrets: list[Secret] = [HmacSecret(shared), pair]
     moment = datetime.fromtimestamp(timestamp, tz=UTC)
     signed = sign(secrets, message_id=message_id, timestamp=timestamp, body=body)
-    for key in (secrets[0].reveal(), pair.public.text(), secrets):
-        assert verify(signed.headers(), body, key, now=moment) == Verified(message_id, moment)
+    for key in (secrets[0].reveal(), pair.public.to_text(), secrets):
+        assert verify(signed.to_dict(), body, key, now=moment) == Verified(message_id, moment)
 
 
 @given(
@@ -74,7 +74,7 @@ def test_what_was_signed_is_verified(
     place=st.integers(0, 1 << 20),
 )
 def test_any_bit_flipped_is_noticed(secret: Secret, part: str, body: bytes, place: int):
-    signed = sign([secret], message_id="evt_01kawt", timestamp=TIMESTAMP, body=body).headers()
+    signed = sign([secret], message_id="evt_01kawt", timestamp=TIMESTAMP, body=body).to_dict()
     sent = {name: value.encode() for name, value in signed.items()} | {"body": body}
     sent[part] = with_a_bit_flipped(sent[part], place % (8 * len(sent[part])))
     with pytest.raises(VerificationError):

@@ -22,29 +22,29 @@ DAY = timedelta(days=1)
 OLD = generate_hmac(b"o" * 32)
 NEW = generate_hmac(b"n" * 32)
 NEWER = generate_ed25519(b"N" * 32)
-ROTATED = KeyRing.of(OLD).rotated(NEW, now=NOW, overlap=DAY)
+ROTATED = KeyRing.from_secret(OLD).rotate_to(NEW, now=NOW, overlap=DAY)
 
 
 def accepted_with(secret: Secret, *, at: datetime) -> bool:
     """Whether a receiver who holds this secret accepts what the rotated ring signs at this moment."""
-    signed = sign(ROTATED.live(at), message_id="evt_1", timestamp=at, body=b"{}")
+    signed = sign(ROTATED.get_live_secrets(at), message_id="evt_1", timestamp=at, body=b"{}")
     try:
-        verify(signed.headers(), b"{}", secret, now=at)
+        verify(signed.to_dict(), b"{}", secret, now=at)
     except VerificationError:
         return False
     return True
 
 
 def test_a_ring_of_one_secret_holds_it_for_good():
-    assert KeyRing.of(OLD).live(NOW + 10_000 * DAY) == (OLD,)
+    assert KeyRing.from_secret(OLD).get_live_secrets(NOW + 10_000 * DAY) == (OLD,)
 
 
 def test_an_empty_ring_has_no_live_secret():
-    assert KeyRing(()).live(NOW) == ()
+    assert KeyRing(()).get_live_secrets(NOW) == ()
 
 
 def test_the_newest_secret_comes_first():
-    assert ROTATED.live(NOW) == (NEW, OLD)
+    assert ROTATED.get_live_secrets(NOW) == (NEW, OLD)
 
 
 def test_during_the_overlap_both_secrets_verify():
@@ -64,28 +64,33 @@ def test_after_the_overlap_only_the_new_secret_verifies():
 
 
 def test_a_rotation_without_overlap_ends_the_old_secret_at_once():
-    assert KeyRing.of(OLD).rotated(NEW, now=NOW, overlap=timedelta(0)).live(NOW) == (NEW,)
+    assert KeyRing.from_secret(OLD).rotate_to(NEW, now=NOW, overlap=timedelta(0)).get_live_secrets(NOW) == (
+        NEW,
+    )
 
 
 def test_a_second_rotation_does_not_lengthen_the_first():
-    twice = ROTATED.rotated(NEWER, now=NOW, overlap=7 * DAY)
-    assert twice.live(NOW) == (NEWER, NEW, OLD)
-    assert twice.live(NOW + 2 * DAY) == (NEWER, NEW)
+    twice = ROTATED.rotate_to(NEWER, now=NOW, overlap=7 * DAY)
+    assert twice.get_live_secrets(NOW) == (NEWER, NEW, OLD)
+    assert twice.get_live_secrets(NOW + 2 * DAY) == (NEWER, NEW)
 
 
 def test_a_second_rotation_may_shorten_the_first():
-    twice = ROTATED.rotated(NEWER, now=NOW, overlap=timedelta(hours=1))
-    assert twice.live(NOW + timedelta(hours=1)) == (NEWER,)
+    twice = ROTATED.rotate_to(NEWER, now=NOW, overlap=timedelta(hours=1))
+    assert twice.get_live_secrets(NOW + timedelta(hours=1)) == (NEWER,)
 
 
 def test_a_rotation_drops_the_secrets_that_are_over():
-    later = ROTATED.rotated(NEWER, now=NOW + 2 * DAY, overlap=DAY)
+    later = ROTATED.rotate_to(NEWER, now=NOW + 2 * DAY, overlap=DAY)
     assert later.entries == (RingEntry(NEWER), RingEntry(NEW, NOW + 3 * DAY))
 
 
 def test_a_rotation_may_change_the_scheme():
     signed = sign(
-        ROTATED.rotated(NEWER, now=NOW, overlap=DAY).live(NOW), message_id="m", timestamp=NOW, body=b""
+        ROTATED.rotate_to(NEWER, now=NOW, overlap=DAY).get_live_secrets(NOW),
+        message_id="m",
+        timestamp=NOW,
+        body=b"",
     )
     versions = [signature.partition(",")[0] for signature in signed.signature.split(" ")]
     assert versions == ["v1a", "v1", "v1"]
@@ -97,12 +102,12 @@ def test_a_ring_never_shows_its_keys():
 
 @given(hours=st.integers(-100, 100), overlap=st.integers(0, 100))
 def test_the_newest_secret_is_always_live(hours: int, overlap: int):
-    ring = KeyRing.of(OLD).rotated(NEW, now=NOW, overlap=timedelta(hours=overlap))
-    live = ring.live(NOW + timedelta(hours=hours))
+    ring = KeyRing.from_secret(OLD).rotate_to(NEW, now=NOW, overlap=timedelta(hours=overlap))
+    live = ring.get_live_secrets(NOW + timedelta(hours=hours))
     assert live[0] == NEW
     assert (OLD in live) == (hours < overlap)
 
 
 @pytest.mark.parametrize("secret", [OLD, NEW, NEWER])
 def test_a_ring_may_hold_either_kind_of_secret(secret: Secret):
-    assert KeyRing.of(secret).live(NOW) == (secret,)
+    assert KeyRing.from_secret(secret).get_live_secrets(NOW) == (secret,)

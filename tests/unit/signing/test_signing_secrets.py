@@ -64,11 +64,11 @@ def test_a_key_pair_is_written_as_seed_and_public_key():
 def test_a_key_pairs_public_half_is_the_published_one():
     pair = parse_secret(PAIR_TEXT)
     assert isinstance(pair, Ed25519Secret)
-    assert pair.public.text() == PUBLIC_TEXT
+    assert pair.public.to_text() == PUBLIC_TEXT
 
 
 def test_a_public_key_is_read_and_written():
-    assert parse_public_key(PUBLIC_TEXT).text() == PUBLIC_TEXT
+    assert parse_public_key(PUBLIC_TEXT).to_text() == PUBLIC_TEXT
 
 
 @given(st.binary(min_size=24, max_size=64))
@@ -81,7 +81,7 @@ def test_an_hmac_secret_reads_back_as_it_was_written(random_bytes: bytes):
 def test_a_key_pair_reads_back_as_it_was_written(random_bytes: bytes):
     secret = generate_ed25519(random_bytes)
     assert parse_secret(secret.reveal()) == secret
-    assert parse_public_key(secret.public.text()) == secret.public
+    assert parse_public_key(secret.public.to_text()) == secret.public
 
 
 # ------------------------------------------------------------------ what is turned away

@@ -47,7 +47,7 @@ def test_the_ids_of_the_keys_that_signed_are_told_in_the_same_order():
 
 
 def test_the_three_headers_go_by_their_names():
-    assert sign([HMAC], message_id=MESSAGE_ID, timestamp=TIMESTAMP, body=BODY).headers() == {
+    assert sign([HMAC], message_id=MESSAGE_ID, timestamp=TIMESTAMP, body=BODY).to_dict() == {
         "webhook-id": MESSAGE_ID,
         "webhook-timestamp": "1614265330",
         "webhook-signature": HMAC_SIGNATURE,

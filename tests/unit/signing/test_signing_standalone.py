@@ -13,7 +13,7 @@ sys.path.insert(0, sys.argv[1])
 from datetime import UTC, datetime
 from signing import generate_hmac, sign, verify
 now, secret = datetime.now(UTC), generate_hmac(b"s" * 32)
-sent = sign([secret], message_id="evt_1", timestamp=now, body=b"{}").headers()
+sent = sign([secret], message_id="evt_1", timestamp=now, body=b"{}").to_dict()
 verify(sent, b"{}", [generate_hmac(b"o" * 32), secret.reveal()], now=now)
 print(sys.modules["signing"].__file__)
 print(*{name.partition(".")[0] for name in sys.modules})

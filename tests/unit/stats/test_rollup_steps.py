@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.figures.rolling import (
-    MINUTES_KEPT,
+from delivery.ledger.stats.rollup import RollupProgress
+from delivery.services.stats.rollup import (
+    MINUTE_RETENTION,
     SEEN_AFTER,
     SETTLED_AFTER,
-    begin_at,
+    compute_minutes_end,
+    compute_start,
     is_whole_hour,
-    minutes_end,
-    next_step,
+    plan_next_step,
 )
-from delivery.figures.spans import floor
-from delivery.ledger.figures import Progress
+from delivery.services.stats.series import floor_to_interval
 
 if TYPE_CHECKING:
-    from delivery.figures.rolling import Step
+    from delivery.services.stats.rollup import RollupStep
 
 A_MINUTE, AN_HOUR = timedelta(minutes=1), timedelta(hours=1)
 NOW = datetime(2030, 3, 1, 12, 34, 56, tzinfo=UTC)
@@ -31,15 +31,17 @@ NOWS = st.datetimes(datetime(2026, 1, 1), datetime(2036, 1, 1), timezones=st.jus
 LATER = st.timedeltas(timedelta(0), timedelta(hours=7))
 
 
-def begun(now: datetime) -> Progress:
-    at = begin_at(now)
-    return Progress(at, at, at, at)
+def begun(now: datetime) -> RollupProgress:
+    at = compute_start(now)
+    return RollupProgress(at, at, at, at)
 
 
-def steps(at: Progress, now: datetime, kept: timedelta = KEPT) -> tuple[list[Step], Progress]:
+def steps(
+    at: RollupProgress, now: datetime, kept: timedelta = KEPT
+) -> tuple[list[RollupStep], RollupProgress]:
     """All there is to count at this moment, and how far that comes."""
-    taken: list[Step] = []
-    while (step := next_step(at, now=now, kept=kept)) is not None:
+    taken: list[RollupStep] = []
+    while (step := plan_next_step(at, now=now, retention=kept)) is not None:
         assert len(taken) < 1_000
         taken.append(step)
         at = step.progress
@@ -47,13 +49,13 @@ def steps(at: Progress, now: datetime, kept: timedelta = KEPT) -> tuple[list[Ste
 
 
 @given(NOWS, LATER)
-def test_in_the_end_everything_is_counted_that_can_be(began: datetime, later: timedelta):
+def test_rollup_eventually_covers_all_settled_minutes(began: datetime, later: timedelta):
     _, at = steps(begun(began), began)
     now = began + later
     _, at = steps(at, now)
-    assert at.seen_until == max(floor(now - SEEN_AFTER, A_MINUTE), begin_at(began))
-    assert at.settled_until == max(floor(now - SETTLED_AFTER, A_MINUTE), begin_at(began))
-    assert at.summed_until == floor(at.settled_until, AN_HOUR)
+    assert at.seen_until == max(floor_to_interval(now - SEEN_AFTER, A_MINUTE), compute_start(began))
+    assert at.settled_until == max(floor_to_interval(now - SETTLED_AFTER, A_MINUTE), compute_start(began))
+    assert at.summed_until == floor_to_interval(at.settled_until, AN_HOUR)
     assert at.back_to <= began - KEPT < at.back_to + AN_HOUR
     assert is_whole_hour(at.back_to)
 
@@ -72,7 +74,7 @@ def test_a_step_never_goes_back_on_what_was_counted(began: datetime, later: time
 
 
 @given(NOWS, LATER)
-def test_hours_follow_settled_minutes_and_those_follow_seen_ones(began: datetime, later: timedelta):
+def test_hours_follow_settled_minutes_which_follow_seen_minutes(began: datetime, later: timedelta):
     for step in steps(begun(began), began + later)[0]:
         at = step.progress
         assert at.back_to <= at.summed_until <= at.settled_until <= at.seen_until
@@ -87,7 +89,7 @@ def test_every_minute_is_looked_at_twice_and_older_ones_once(began: datetime, la
         looks.update(since + A_MINUTE * n for n in range((until - since) // A_MINUTE))
     assert len(looks) == (at.seen_until - at.back_to) // A_MINUTE
     for minute, count in looks.items():
-        assert count == (2 if begin_at(began) <= minute < at.settled_until else 1)
+        assert count == (2 if compute_start(began) <= minute < at.settled_until else 1)
 
 
 @given(NOWS, LATER)
@@ -115,8 +117,8 @@ def test_minutes_that_no_hour_has_yet_are_not_forgotten(began: datetime, later: 
     now = began + later
     for step in steps(begun(began), now)[0]:
         at = step.progress
-        end = minutes_end(at, now=now)
-        assert end <= now - MINUTES_KEPT
+        end = compute_minutes_end(at, now=now)
+        assert end <= now - MINUTE_RETENTION
         assert end <= at.summed_until
         # Of the hour that is being counted backwards none may go.
         assert is_whole_hour(at.back_to) or end <= at.back_to
@@ -124,24 +126,24 @@ def test_minutes_that_no_hour_has_yet_are_not_forgotten(began: datetime, later: 
 
 @given(NOWS)
 def test_what_counting_begins_with_is_looked_at_again_later(now: datetime):
-    assert now - begin_at(now) >= SETTLED_AFTER
+    assert now - compute_start(now) >= SETTLED_AFTER
 
 
 def test_the_newest_minutes_come_before_everything_else():
-    step = next_step(begun(NOW), now=NOW, kept=KEPT)
+    step = plan_next_step(begun(NOW), now=NOW, retention=KEPT)
     assert step is not None
-    assert step.progress.seen_until > begin_at(NOW)
+    assert step.progress.seen_until > compute_start(NOW)
 
 
 def test_history_is_counted_backwards_a_piece_of_an_hour_at_a_time():
-    back = [step for step in steps(begun(NOW), NOW)[0] if step.progress.back_to < begin_at(NOW)]
+    back = [step for step in steps(begun(NOW), NOW)[0] if step.progress.back_to < compute_start(NOW)]
     pieces = [step.minutes for step in back]
-    begin, piece = begin_at(NOW), timedelta(minutes=10)
+    begin, piece = compute_start(NOW), timedelta(minutes=10)
     assert pieces == [(begin - piece * n, begin - piece * (n - 1)) for n in range(1, len(back) + 1)]
     assert [step.hour for step in back[:6]] == [None] * 5 + [begin - AN_HOUR]
 
 
 def test_there_is_nothing_to_do_until_the_next_minute_is_over():
     _, at = steps(begun(NOW), NOW)
-    assert next_step(at, now=NOW + timedelta(seconds=3), kept=KEPT) is None
-    assert next_step(at, now=NOW + A_MINUTE, kept=KEPT) is not None
+    assert plan_next_step(at, now=NOW + timedelta(seconds=3), retention=KEPT) is None
+    assert plan_next_step(at, now=NOW + A_MINUTE, retention=KEPT) is not None

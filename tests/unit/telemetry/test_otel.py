@@ -10,8 +10,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from delivery.errors import Invalid
-from delivery.spans.otel import Spans
+from delivery.domain.errors import Invalid
+from delivery.telemetry.tracing.otel import Tracer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,8 +35,8 @@ class Silent(SpanExporter):
 
 def test_the_end_of_a_process_does_not_wait_for_a_silent_collector() -> None:
     silent = Silent()
-    spans = Spans("web", silent)
-    with spans.accepting("/v1/events", None):
+    spans = Tracer("web", silent)
+    with spans.trace_request("/v1/events", None):
         pass
     spans.close()
     assert silent.asked.is_set()
@@ -44,9 +44,9 @@ def test_the_end_of_a_process_does_not_wait_for_a_silent_collector() -> None:
     silent.let_go.set()
 
 
-def refused(spans: Spans, status: int) -> None:
-    with spans.accepting("/v1/events", None) as accepting:
-        accepting.answered(status)
+def refused(spans: Tracer, status: int) -> None:
+    with spans.trace_request("/v1/events", None) as accepting:
+        accepting.record_status(status)
         raise Invalid("data.name", "is not Ada")
 
 
@@ -55,7 +55,7 @@ def test_a_request_that_was_refused_tells_its_status_and_nothing_of_what_was_sen
     status: int, code: StatusCode
 ) -> None:
     heard = InMemorySpanExporter()
-    spans = Spans("web", heard)
+    spans = Tracer("web", heard)
     with pytest.raises(Invalid):
         refused(spans, status)
     spans.close()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from delivery.ledger.traces import Known
-from delivery.model import DeliveryStatus, EndpointId, new_id
-from delivery.tracing.of_event import Arrival
+from delivery.domain.model import DeliveryStatus, EndpointId, new_id
+from delivery.ledger.search.timeline import TracedEndpoint
+from delivery.services.timeline.event_entries import EventArrival
 from tests.unit.cli.records import DELIVERY, ENDPOINT, EVENT
 
 AT = EVENT.created_at
-OWED_TO = Known(
+OWED_TO = TracedEndpoint(
     id=ENDPOINT.id,
     url=ENDPOINT.url,
     filter=("order.*",),
@@ -21,7 +21,7 @@ OWED_TO = Known(
 )
 OTHER = replace(OWED_TO, id=EndpointId(new_id()), filter=("invoice.*", "user.left"))
 MATCHED = replace(DELIVERY, status=DeliveryStatus.IN_FLIGHT)
-ARRIVAL = Arrival(
+ARRIVAL = EventArrival(
     event=replace(EVENT, matched=1),
     owed=[(MATCHED, OWED_TO)],
     others=[OTHER],

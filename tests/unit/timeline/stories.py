@@ -6,43 +6,43 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from delivery.holding import Situation
-from delivery.ledger.deliveries import Progress
-from delivery.ledger.journal import Entry
-from delivery.model import AttemptId, EndpointState, new_id
-from delivery.tracing.story import Story
+from delivery.domain.holds import EndpointStatus
+from delivery.domain.model import AttemptId, EndpointState, new_id
+from delivery.ledger.records.deliveries import DeliveryProgress
+from delivery.ledger.records.journal import JournalEntry
+from delivery.services.timeline.history import DeliveryHistory
 from retries.breaker import Breaker
 from retries.health import Health
 from retries.limit import InFlightLimit
 from tests.unit.cli.records import ATTEMPT, DELIVERY, ENDPOINT, TENANT
 
 if TYPE_CHECKING:
-    from delivery.model import Attempt
+    from delivery.domain.model import Attempt
 
 NOW = datetime(2026, 11, 22, 18, 30, 0, tzinfo=UTC)
 MADE = DELIVERY.created_at
-SITUATION = Situation(
+SITUATION = EndpointStatus(
     state=EndpointState.ACTIVE,
     state_reason=None,
     state_actor="cli:ada",
     state_changed_at=MADE,
     health=Health(Breaker.fresh(MADE), InFlightLimit(10, ramping=False)),
     in_flight=0,
-    most=None,
+    max_in_flight=None,
     rate=None,
     next_at=None,
     now=NOW,
 )
-STORY = Story(
+STORY = DeliveryHistory(
     delivery=replace(DELIVERY, attempts=0, due_at=MADE),
-    progress=Progress(step=0, claimed_at=None, started_at=None, worker=None),
+    progress=DeliveryProgress(step=0, claimed_at=None, started_at=None, worker=None),
     url=ENDPOINT.url,
-    situation=SITUATION,
-    most=10,
+    endpoint_status=SITUATION,
+    max_attempts=10,
     attempts=(),
-    asked=(),
-    before=(),
-    meanwhile=(),
+    replay_requests=(),
+    entries_before=(),
+    entries_since=(),
     left_out=(),
     now=NOW,
 )
@@ -55,11 +55,11 @@ def after(seconds: float) -> datetime:
 
 def entry(
     what: str, at: float, *, reason: str | None = None, actor: str = "cli:ada", **details: object
-) -> Entry:
+) -> JournalEntry:
     """Something that the journal has of the endpoint, so many seconds after the delivery was made."""
-    return Entry(
+    return JournalEntry(
         tenant_id=TENANT.id,
-        what=what,
+        action=what,
         actor=actor,
         at=after(at),
         reason=reason,
@@ -68,7 +68,7 @@ def entry(
     )
 
 
-def asked(at: float, *, was: str = "failed") -> Entry:
+def asked(at: float, *, was: str = "failed") -> JournalEntry:
     """Somebody asked for the delivery again."""
     return replace(entry("delivery.retried", at, was=was), delivery_id=DELIVERY.id)
 

@@ -10,34 +10,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.ledger.traces import FilterChange
-from delivery.matching import Wants
-from delivery.tracing.of_event import Arrival, Fate, Verdict, trace, wants_then
-from delivery.tracing.sentences import asks_for
+from delivery.domain.subscription import Subscription
+from delivery.ledger.search.timeline import SubscriptionChange
+from delivery.services.timeline.event_entries import (
+    EventArrival,
+    EventFate,
+    MatchVerdict,
+    build_event_timeline,
+    reconstruct_subscription,
+)
+from delivery.services.timeline.sentences import format_patterns
 from tests.unit.cli.records import EVENT
-from tests.unit.tracing.arrivals import ARRIVAL, AT, MATCHED, NOWHERE, OTHER, OWED_TO
+from tests.unit.timeline.arrivals import ARRIVAL, AT, MATCHED, NOWHERE, OTHER, OWED_TO
 
 BODY = b'{"type":"order.created","timestamp":"2026-11-22T12:30:00.004Z","data":{"total":120}}'
 
 
-def change(seconds: float, *was: str) -> FilterChange:
-    return FilterChange(OTHER.id, AT + timedelta(seconds=seconds), was)
+def change(seconds: float, *was: str) -> SubscriptionChange:
+    return SubscriptionChange(OTHER.id, AT + timedelta(seconds=seconds), was)
 
 
-def other(arrival: Arrival) -> Fate:
-    return trace(arrival).endpoints[-1]
+def other(arrival: EventArrival) -> EventFate:
+    return build_event_timeline(arrival).endpoints[-1]
 
 
 def test_an_endpoint_that_asked_for_it_is_told_with_its_pattern_and_delivery():
-    fate = trace(ARRIVAL).endpoints[0]
-    assert (fate.verdict, fate.pattern, fate.delivery) == (Verdict.MATCHED, "order.*", MATCHED)
+    fate = build_event_timeline(ARRIVAL).endpoints[0]
+    assert (fate.verdict, fate.pattern, fate.delivery) == (MatchVerdict.MATCHED, "order.*", MATCHED)
     assert fate.sentence.startswith("Its filter asks for order.*: dlv_")
     assert fate.sentence.endswith(" is in flight.")
 
 
 def test_an_endpoint_that_did_not_ask_is_told_with_what_it_asks_for():
     fate = other(ARRIVAL)
-    assert (fate.verdict, fate.pattern, fate.delivery) == (Verdict.NOT_ASKED_FOR, None, None)
+    assert (fate.verdict, fate.pattern, fate.delivery) == (MatchVerdict.NOT_ASKED_FOR, None, None)
     assert fate.sentence == "Its filter asks for invoice.*, user.left; not for order.created."
 
 
@@ -49,9 +55,9 @@ def test_a_filter_that_was_changed_since_is_told_as_it_was_then():
     assert fate.sentence == "Its filter asked then for a, b; not for order.created."
 
 
-def test_an_endpoint_that_asks_and_was_owed_nothing_was_just_being_changed():
+def test_matching_endpoint_without_delivery_was_being_changed():
     fate = other(replace(ARRIVAL, others=[replace(OTHER, filter=("*",))]))
-    assert fate.verdict is Verdict.JUST_CHANGED
+    assert fate.verdict is MatchVerdict.JUST_CHANGED
 
 
 def test_an_endpoint_that_was_deleted_since_says_so():
@@ -59,7 +65,7 @@ def test_an_endpoint_that_was_deleted_since_says_so():
     assert other(replace(ARRIVAL, others=[deleted])).sentence.endswith(" It was deleted since.")
 
 
-def test_of_a_test_nobody_elses_filter_is_asked():
+def test_other_filters_are_not_evaluated_for_a_test_event():
     named = replace(MATCHED, matched_by=None, event_type="waybill.test")
     arrival = replace(
         ARRIVAL,
@@ -67,10 +73,10 @@ def test_of_a_test_nobody_elses_filter_is_asked():
         owed=[(named, OWED_TO)],
         others=[replace(OTHER, filter=("*",))],
     )
-    told = trace(arrival)
-    assert [fate.verdict for fate in told.endpoints] == [Verdict.NAMED, Verdict.NOT_NAMED]
+    told = build_event_timeline(arrival)
+    assert [fate.verdict for fate in told.endpoints] == [MatchVerdict.NAMED, MatchVerdict.NOT_NAMED]
     assert told.endpoints[0].sentence.startswith("Sent to it by name, whatever its filter says: dlv_")
-    assert told.standing == "It is a test, sent to one endpoint by name, whatever its filter says."
+    assert told.summary == "It is a test, sent to one endpoint by name, whatever its filter says."
 
 
 def test_what_the_engine_has_to_say_goes_to_operational_endpoints_alone():
@@ -81,7 +87,7 @@ def test_what_the_engine_has_to_say_goes_to_operational_endpoints_alone():
         others=[replace(OTHER, filter=("*",))],
     )
     fate = other(arrival)
-    assert fate.verdict is Verdict.OPERATIONAL
+    assert fate.verdict is MatchVerdict.OPERATIONAL
     assert (
         fate.sentence
         == "endpoint.disabled is what Waybill has to say, and goes to operational endpoints alone."
@@ -90,8 +96,8 @@ def test_what_the_engine_has_to_say_goes_to_operational_endpoints_alone():
 
 def test_without_a_pattern_nothing_is_made_up():
     unknown = replace(MATCHED, matched_by=None)
-    fate = trace(replace(ARRIVAL, owed=[(unknown, OWED_TO)])).endpoints[0]
-    assert fate.verdict is Verdict.MATCHED
+    fate = build_event_timeline(replace(ARRIVAL, owed=[(unknown, OWED_TO)])).endpoints[0]
+    assert fate.verdict is MatchVerdict.MATCHED
     assert fate.sentence.startswith("Sent to it by name, or before patterns were kept: dlv_")
 
 
@@ -125,18 +131,20 @@ def test_without_a_pattern_nothing_is_made_up():
         ),
     ],
 )
-def test_an_event_tells_in_one_sentence_where_it_went(arrival: Arrival, said: str):
-    assert trace(arrival).standing == said
+def test_an_event_tells_in_one_sentence_where_it_went(arrival: EventArrival, said: str):
+    assert build_event_timeline(arrival).summary == said
 
 
 def test_of_many_patterns_the_first_are_told():
-    assert asks_for([f"a{n}" for n in range(12)]) == "a0, a1, a2, a3, a4, a5, a6, a7, a8, a9 and 2 more"
-    assert asks_for([]) == "nothing"
+    assert (
+        format_patterns([f"a{n}" for n in range(12)]) == "a0, a1, a2, a3, a4, a5, a6, a7, a8, a9 and 2 more"
+    )
+    assert format_patterns([]) == "nothing"
 
 
 # ------------------------------------------------------------------ what it asked for then
-def filter_then(now: tuple[str, ...], changes: list[FilterChange], *, at: datetime) -> tuple[str, ...]:
-    return wants_then(replace(OTHER, filter=now), changes, at=at).types
+def filter_then(now: tuple[str, ...], changes: list[SubscriptionChange], *, at: datetime) -> tuple[str, ...]:
+    return reconstruct_subscription(replace(OTHER, filter=now), changes, at=at).types
 
 
 def test_without_a_change_since_the_filter_is_as_it_is():
@@ -162,56 +170,60 @@ def test_any_moment_of_a_filters_life_is_found_again(moments: list[int], asked: 
 def test_each_part_of_what_it_wanted_is_found_by_its_own_changes():
     now = replace(OTHER, filter=("now",), channels=("us",), condition="b")
     changes = [
-        FilterChange(OTHER.id, AT + timedelta(seconds=9), ("eu",), "channels"),
-        FilterChange(OTHER.id, AT + timedelta(seconds=5), None, "condition"),
-        FilterChange(OTHER.id, AT + timedelta(seconds=7), "a", "condition"),
+        SubscriptionChange(OTHER.id, AT + timedelta(seconds=9), ("eu",), "channels"),
+        SubscriptionChange(OTHER.id, AT + timedelta(seconds=5), None, "condition"),
+        SubscriptionChange(OTHER.id, AT + timedelta(seconds=7), "a", "condition"),
     ]
-    assert wants_then(now, changes, at=AT) == Wants(("now",), ("eu",))
-    assert wants_then(now, changes, at=AT + timedelta(seconds=6)) == Wants(("now",), ("eu",), "a")
-    assert wants_then(now, changes, at=AT + timedelta(seconds=60)) == Wants(("now",), ("us",), "b")
+    assert reconstruct_subscription(now, changes, at=AT) == Subscription(("now",), ("eu",))
+    assert reconstruct_subscription(now, changes, at=AT + timedelta(seconds=6)) == Subscription(
+        ("now",), ("eu",), "a"
+    )
+    assert reconstruct_subscription(now, changes, at=AT + timedelta(seconds=60)) == Subscription(
+        ("now",), ("us",), "b"
+    )
 
 
 # ------------------------------------------------------------------ channels and conditions
-def passed_over(**changed: Any) -> Fate:
+def passed_over(**changed: Any) -> EventFate:
     other = replace(OTHER, filter=("*",), **{name: changed.pop(name) for name in ("channels", "condition")})
     event = replace(ARRIVAL.event, channels=changed.pop("on", ()))
     arrival = replace(ARRIVAL, event=event, others=[other], **changed)
-    return trace(arrival).endpoints[-1]
+    return build_event_timeline(arrival).endpoints[-1]
 
 
-def test_an_endpoint_of_other_channels_was_passed_over_and_the_trace_says_for_which():
+def test_timeline_names_the_channels_that_did_not_match():
     fate = passed_over(channels=("eu", "us"), condition=None, on=("asia",))
-    assert fate.verdict is Verdict.OTHER_CHANNELS
+    assert fate.verdict is MatchVerdict.OTHER_CHANNELS
     assert fate.sentence == "It asks for the channels eu or us; the event is on asia."
     assert passed_over(channels=("eu",), condition=None).sentence.endswith("the event has none.")
 
 
 def test_a_condition_that_was_not_met_is_told_with_its_words():
     fate = passed_over(channels=(), condition="total > `200`", body=BODY)
-    assert fate.verdict is Verdict.CONDITION_NOT_MET
+    assert fate.verdict is MatchVerdict.CONDITION_NOT_MET
     assert fate.sentence == "Its condition does not hold for the event: total > `200`"
 
 
 def test_a_condition_cannot_be_asked_again_once_the_payload_is_gone():
     fate = passed_over(channels=(), condition="total > `200`", body=None)
-    assert fate.verdict is Verdict.CONDITION_NOT_MET
+    assert fate.verdict is MatchVerdict.CONDITION_NOT_MET
     assert "no longer kept" in fate.sentence
 
 
-def test_who_would_get_it_now_was_changed_in_that_moment():
+def test_endpoint_that_matches_only_now_was_changed_meanwhile():
     fate = passed_over(channels=("eu",), condition="total > `100`", on=("eu",), body=BODY)
-    assert fate.verdict is Verdict.JUST_CHANGED
+    assert fate.verdict is MatchVerdict.JUST_CHANGED
 
 
 def test_a_condition_that_could_not_be_answered_is_told_beside_the_delivery():
     failed = replace(ARRIVAL.owed[0][0], matched_by="order.*", condition_failed="length() takes string.")
-    (fate, _) = trace(replace(ARRIVAL, owed=[(failed, ARRIVAL.owed[0][1])])).endpoints
+    (fate, _) = build_event_timeline(replace(ARRIVAL, owed=[(failed, ARRIVAL.owed[0][1])])).endpoints
     assert fate.condition_failed == "length() takes string."
     assert "could not be answered (length() takes string), so that it is sent all the same" in fate.sentence
 
 
-def test_where_not_only_the_type_decided_the_standing_does_not_say_so():
+def test_status_does_not_blame_the_type_when_other_rules_decided():
     other = replace(OTHER, filter=("*",), channels=("eu",))
-    assert trace(replace(NOWHERE, others=[other])).standing == (
+    assert build_event_timeline(replace(NOWHERE, others=[other])).summary == (
         "It went nowhere: the one endpoint that there was did not ask for it."
     )

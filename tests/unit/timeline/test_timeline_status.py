@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.holding import hold_of
-from delivery.ledger.deliveries import Progress
-from delivery.model import DeliveryStatus, EndpointState
-from delivery.tracing import standing as of
-from delivery.tracing.sentences import held_by, why
+from delivery.domain.holds import find_hold
+from delivery.domain.model import DeliveryStatus, EndpointState
+from delivery.ledger.records.deliveries import DeliveryProgress
+from delivery.services.timeline import status as of
+from delivery.services.timeline.sentences import describe_hold, describe_reason
 from retries.breaker import BreakerState
 from retries.health import Hold
 from retries.policy import Reason
 from retries.rate import RateLimit
-from tests.unit.tracing.stories import MADE, NOW, SITUATION, STORY, after
+from tests.unit.timeline.stories import MADE, NOW, SITUATION, STORY, after
 
 if TYPE_CHECKING:
-    from delivery.holding import Situation
-    from delivery.tracing.story import Story
+    from delivery.domain.holds import EndpointStatus
+    from delivery.services.timeline.history import DeliveryHistory
 
 SOON = NOW + timedelta(minutes=5)
 HEALTH = SITUATION.health
@@ -29,9 +29,9 @@ assert HEALTH is not None
 OPEN = replace(HEALTH.breaker, state=BreakerState.OPEN, probe_at=SOON)
 
 
-def standing(story: Story) -> str:
+def standing(story: DeliveryHistory) -> str:
     """As it is told, with times alone: it is all one day."""
-    return of.standing(story).replace("2026-11-22 ", "").replace(" UTC", "")
+    return of.explain_status(story).replace("2026-11-22 ", "").replace(" UTC", "")
 
 
 def ended(status: DeliveryStatus, reason: str, *, attempts: int = 3) -> str:
@@ -41,15 +41,15 @@ def ended(status: DeliveryStatus, reason: str, *, attempts: int = 3) -> str:
     return standing(replace(STORY, delivery=delivery, progress=None))
 
 
-def held(situation: Situation) -> str:
-    delivery = replace(STORY.delivery, held=hold_of(situation, in_flight=50))
-    return standing(replace(STORY, delivery=delivery, situation=situation))
+def held(situation: EndpointStatus) -> str:
+    delivery = replace(STORY.delivery, held=find_hold(situation, default_in_flight=50))
+    return standing(replace(STORY, delivery=delivery, endpoint_status=situation))
 
 
 def waiting(*, attempts: int, step: int) -> str:
     """Waits, after so many attempts, with so much of its schedule burned."""
     delivery = replace(STORY.delivery, attempts=attempts, due_at=SOON)
-    return standing(replace(STORY, delivery=delivery, progress=Progress(step, None, None, None)))
+    return standing(replace(STORY, delivery=delivery, progress=DeliveryProgress(step, None, None, None)))
 
 
 AGAIN = "Nothing more happens by itself; it can be replayed."
@@ -93,7 +93,7 @@ def test_a_schedule_that_was_made_shorter_has_this_attempt_left():
 
 def test_a_delivery_that_waits_for_its_time_tells_that_its_endpoint_is_paused():
     paused = replace(SITUATION, state=EndpointState.PAUSED)
-    story = replace(STORY, situation=paused, delivery=replace(STORY.delivery, due_at=SOON))
+    story = replace(STORY, endpoint_status=paused, delivery=replace(STORY.delivery, due_at=SOON))
     assert standing(story).endswith(" Even then it is held while the endpoint is paused.")
 
 
@@ -102,15 +102,15 @@ def test_a_delivery_that_is_due_and_free_is_about_to_go():
 
 
 def test_a_delivery_of_a_deleted_endpoint_is_about_to_be_cancelled():
-    assert standing(replace(STORY, situation=None)) == (
+    assert standing(replace(STORY, endpoint_status=None)) == (
         "The endpoint was deleted, so the delivery is about to be cancelled."
     )
 
 
 def test_a_delivery_in_flight_tells_since_when_and_who_has_it():
     flying = replace(STORY, delivery=replace(STORY.delivery, status=DeliveryStatus.IN_FLIGHT))
-    queued = replace(flying, progress=Progress(0, after(1), None, None))
-    taken = replace(flying, progress=Progress(0, after(1), after(2), "host:1"))
+    queued = replace(flying, progress=DeliveryProgress(0, after(1), None, None))
+    taken = replace(flying, progress=DeliveryProgress(0, after(1), after(2), "host:1"))
     assert standing(queued).startswith("In flight since 18:00:01: it is in the queue")
     assert standing(taken).endswith(": the worker host:1 has it, for attempt 1 of 10.")
     assert standing(replace(flying, progress=None)).startswith("In flight:")
@@ -174,18 +174,18 @@ def test_a_delivery_in_flight_tells_since_when_and_who_has_it():
     ],
 )
 def test_a_delivery_that_is_held_tells_by_what_since_when_and_what_ends_it(
-    situation: Situation, why_now: str, what_next: str
+    situation: EndpointStatus, why_now: str, what_next: str
 ):
     assert held(situation) == f"Held: {why_now} {what_next}"
 
 
 @pytest.mark.parametrize("hold", Hold)
 def test_every_hold_has_words(hold: Hold):
-    assert held_by(hold).startswith("its endpoint")
+    assert describe_hold(hold).startswith("its endpoint")
 
 
 @pytest.mark.parametrize("reason", [*Reason, "expired", "endpoint_deleted", "asked for again by cli:ada"])
 def test_every_reason_is_a_sentence(reason: str):
-    assert why(reason)[0].isupper()
-    assert why(reason).endswith(".")
-    assert " " in why(reason)
+    assert describe_reason(reason)[0].isupper()
+    assert describe_reason(reason).endswith(".")
+    assert " " in describe_reason(reason)

@@ -9,38 +9,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.ledger.journal import ENGINE, Entry
-from delivery.model import DeliveryStatus, EndpointState
-from delivery.tracing.of_delivery import trace
-from delivery.tracing.sentences import of_entry
-from delivery.tracing.steps import What
-from delivery.tracing.story import Story, still_on
+from delivery.domain.model import DeliveryStatus, EndpointState
+from delivery.ledger.records.journal import ENGINE_ACTOR, JournalEntry
+from delivery.services.timeline.delivery_entries import build_delivery_timeline
+from delivery.services.timeline.entries import TimelineEntryKind
+from delivery.services.timeline.history import DeliveryHistory, find_active_holds
+from delivery.services.timeline.sentences import describe_entry
 from retries.breaker import BreakerState
-from retries.policy import Reason, explain
-from tests.unit.tracing.stories import (
-    MADE,
-    SITUATION,
-    STORY,
-    after,
-    asked,
-    attempt,
-    entry,
-)
+from retries.policy import Reason, explain_reason
+from tests.unit.timeline.stories import MADE, SITUATION, STORY, after, asked, attempt, entry
 
-OF_ENDPOINTS = [what for what in What if what.startswith("endpoint.")]
+OF_ENDPOINTS = [what for what in TimelineEntryKind if what.startswith("endpoint.")]
 
 
-def told(story: Story) -> list[str]:
-    return [step.sentence for step in trace(story).steps]
+def told(story: DeliveryHistory) -> list[str]:
+    return [step.sentence for step in build_delivery_timeline(story).steps]
 
 
-def whats(story: Story) -> list[What]:
-    return [step.what for step in trace(story).steps]
+def whats(story: DeliveryHistory) -> list[TimelineEntryKind]:
+    return [step.kind for step in build_delivery_timeline(story).steps]
 
 
 def test_a_trace_begins_with_the_event_and_the_pattern_that_asked_for_it():
-    accepted, matched = trace(STORY).steps
-    assert (accepted.what, accepted.at) == (What.ACCEPTED, MADE)
+    accepted, matched = build_delivery_timeline(STORY).steps
+    assert (accepted.kind, accepted.at) == (TimelineEntryKind.ACCEPTED, MADE)
     assert accepted.details["event_type"] == "order.created"
     assert matched.details["pattern"] == "order.*"
     assert matched.sentence.endswith(", whose filter asks for order.*.")
@@ -57,8 +49,13 @@ def test_without_a_pattern_nothing_is_made_up():
 
 
 def test_every_attempt_has_four_steps_in_order():
-    steps = trace(replace(STORY, attempts=[attempt(1, claimed=2, next_due=7)])).steps[2:]
-    assert [step.what for step in steps] == [What.CLAIMED, What.ATTEMPTED, What.FAILED, What.DECIDED]
+    steps = build_delivery_timeline(replace(STORY, attempts=[attempt(1, claimed=2, next_due=7)])).steps[2:]
+    assert [step.kind for step in steps] == [
+        TimelineEntryKind.CLAIMED,
+        TimelineEntryKind.ATTEMPTED,
+        TimelineEntryKind.FAILED,
+        TimelineEntryKind.DECIDED,
+    ]
     claimed, attempted, failed, decided = steps
     assert claimed.sentence == "Taken up for attempt 1, 2 s after it was due."
     assert claimed.details["waited_ms"] == 2_000
@@ -66,19 +63,21 @@ def test_every_attempt_has_four_steps_in_order():
         "Attempt 1 by worker host:1 to https://shop.example/hooks (203.0.113.7); it took 500 ms."
     )
     assert (failed.at, failed.sentence) == (after(2.6), "The endpoint answered 503 Service Unavailable.")
-    assert decided.sentence == f"{explain(Reason.RETRYABLE_STATUS)} Due again at 2026-11-22 18:00:07 UTC."
+    assert (
+        decided.sentence == f"{explain_reason(Reason.RETRYABLE_STATUS)} Due again at 2026-11-22 18:00:07 UTC."
+    )
     assert decided.details["next_due_at"] == after(7)
 
 
 def test_a_success_is_told_as_one():
-    steps = trace(replace(STORY, attempts=[attempt(1, claimed=2, next_due=None)])).steps
-    assert [step.what for step in steps[-2:]] == [What.SUCCEEDED, What.DECIDED]
+    steps = build_delivery_timeline(replace(STORY, attempts=[attempt(1, claimed=2, next_due=None)])).steps
+    assert [step.kind for step in steps[-2:]] == [TimelineEntryKind.SUCCEEDED, TimelineEntryKind.DECIDED]
     assert steps[-1].sentence == "The endpoint took the delivery."
 
 
 def test_an_attempt_of_an_older_release_tells_nothing_of_its_claim():
     old = replace(attempt(1, claimed=2, next_due=7), claimed_at=None)
-    assert What.CLAIMED not in whats(replace(STORY, attempts=[old]))
+    assert TimelineEntryKind.CLAIMED not in whats(replace(STORY, attempts=[old]))
 
 
 def test_an_attempt_that_dialled_nothing_says_so():
@@ -86,8 +85,12 @@ def test_an_attempt_that_dialled_nothing_says_so():
     assert "(nothing was dialled)" in told(replace(STORY, attempts=[blocked]))[3]
 
 
-def waited(story: Story) -> list[object]:
-    return [step.details["waited_ms"] for step in trace(story).steps if step.what is What.CLAIMED]
+def waited(story: DeliveryHistory) -> list[object]:
+    return [
+        step.details["waited_ms"]
+        for step in build_delivery_timeline(story).steps
+        if step.kind is TimelineEntryKind.CLAIMED
+    ]
 
 
 def test_a_later_attempt_has_waited_since_the_earlier_one_said_it_was_due():
@@ -97,12 +100,15 @@ def test_a_later_attempt_has_waited_since_the_earlier_one_said_it_was_due():
 
 def test_who_asks_again_makes_it_due():
     attempts = [attempt(1, claimed=1, next_due=300), attempt(2, claimed=13, next_due=None)]
-    assert waited(replace(STORY, attempts=attempts, asked=[asked(12), asked(12.5)])) == [1_000, 1_000]
+    assert waited(replace(STORY, attempts=attempts, replay_requests=[asked(12), asked(12.5)])) == [
+        1_000,
+        1_000,
+    ]
     replayed = [attempts[1], attempt(3, claimed=50, next_due=None)]
-    assert waited(replace(STORY, attempts=replayed, asked=[asked(46)])) == [None, 4_000]
+    assert waited(replace(STORY, attempts=replayed, replay_requests=[asked(46)])) == [None, 4_000]
 
 
-def test_how_long_the_oldest_that_is_told_of_has_waited_is_not_made_up():
+def test_oldest_shown_attempt_has_no_invented_wait():
     assert waited(replace(STORY, attempts=[attempt(7, claimed=50, next_due=60)])) == [None]
 
 
@@ -118,7 +124,7 @@ def test_the_claim_that_has_it_now_is_the_last_step():
     )
     flying = replace(STORY.delivery, status=DeliveryStatus.IN_FLIGHT, attempts=1)
     story = replace(STORY, delivery=flying, progress=progress, attempts=[attempt(1, claimed=1, next_due=15)])
-    last = trace(story).steps[-1]
+    last = build_delivery_timeline(story).steps[-1]
     assert last.sentence == "Taken up for attempt 2, 5 s after it was due."
     assert (last.details["worker"], last.details["started_at"]) == ("host:2", after(21))
 
@@ -127,9 +133,14 @@ def test_what_happened_to_the_endpoint_stands_between_the_attempts():
     story = replace(
         STORY,
         attempts=[attempt(1, claimed=1, next_due=10), attempt(2, claimed=40, next_due=None)],
-        meanwhile=[entry("endpoint.paused", 5, reason="moving house"), entry("endpoint.resumed", 30)],
+        entries_since=[entry("endpoint.paused", 5, reason="moving house"), entry("endpoint.resumed", 30)],
     )
-    assert whats(story)[5:9] == [What.DECIDED, What.PAUSED, What.RESUMED, What.CLAIMED]
+    assert whats(story)[5:9] == [
+        TimelineEntryKind.DECIDED,
+        TimelineEntryKind.PAUSED,
+        TimelineEntryKind.RESUMED,
+        TimelineEntryKind.CLAIMED,
+    ]
     assert "The endpoint was paused by cli:ada: moving house." in told(story)
 
 
@@ -146,9 +157,14 @@ def test_what_an_attempt_has_brought_about_follows_it_and_the_end_comes_last():
         due_at=None,
         attempts=1,
     )
-    disabled = replace(entry("endpoint.disabled", 1.6, reason="gone", actor=ENGINE), at=ended)
-    story = replace(STORY, delivery=delivery, progress=None, attempts=[gone], meanwhile=[disabled])
-    assert whats(story)[-4:] == [What.FAILED, What.DECIDED, What.DISABLED, What.FINISHED]
+    disabled = replace(entry("endpoint.disabled", 1.6, reason="gone", actor=ENGINE_ACTOR), at=ended)
+    story = replace(STORY, delivery=delivery, progress=None, attempts=[gone], entries_since=[disabled])
+    assert whats(story)[-4:] == [
+        TimelineEntryKind.FAILED,
+        TimelineEntryKind.DECIDED,
+        TimelineEntryKind.DISABLED,
+        TimelineEntryKind.FINISHED,
+    ]
     assert told(story)[-2:] == [
         "The endpoint was disabled by Waybill: it answered 410 Gone and wants no more.",
         "Failed: The endpoint answered 410 Gone: it wants no more deliveries and is disabled.",
@@ -156,15 +172,18 @@ def test_what_an_attempt_has_brought_about_follows_it_and_the_end_comes_last():
 
 
 def test_who_asked_for_it_again_is_told():
-    assert told(replace(STORY, asked=[asked(60)]))[-1] == "Replayed by cli:ada; it was failed."
-    step = trace(replace(STORY, asked=[asked(60, was="pending")])).steps[-1]
-    assert (step.what, step.details) == (What.RETRIED, {"actor": "cli:ada", "reason": None, "was": "pending"})
+    assert told(replace(STORY, replay_requests=[asked(60)]))[-1] == "Replayed by cli:ada; it was failed."
+    step = build_delivery_timeline(replace(STORY, replay_requests=[asked(60, was="pending")])).steps[-1]
+    assert (step.kind, step.details) == (
+        TimelineEntryKind.RETRIED,
+        {"actor": "cli:ada", "reason": None, "was": "pending"},
+    )
 
 
 # ------------------------------------------------------------------ holds that began before
 def test_a_pause_that_began_before_the_delivery_stands_before_it():
-    story = replace(STORY, before=[entry("endpoint.paused", -86_400)])
-    assert whats(story) == [What.PAUSED, What.ACCEPTED, What.MATCHED]
+    story = replace(STORY, entries_before=[entry("endpoint.paused", -86_400)])
+    assert whats(story) == [TimelineEntryKind.PAUSED, TimelineEntryKind.ACCEPTED, TimelineEntryKind.MATCHED]
 
 
 @pytest.mark.parametrize(
@@ -198,16 +217,16 @@ def test_a_pause_that_began_before_the_delivery_stands_before_it():
         ([entry("endpoint.changed", -9), entry("endpoint.secret_rotated", -8)], []),
     ],
 )
-def test_what_was_on_is_what_began_and_was_not_undone(entries: list[Entry], on: list[str]):
-    assert [one.what for one in still_on(entries, at=MADE)] == on
+def test_active_conditions_are_those_begun_and_not_ended(entries: list[JournalEntry], on: list[str]):
+    assert [one.action for one in find_active_holds(entries, at=MADE)] == on
 
 
-def test_the_first_word_of_a_pause_is_the_one_that_began_it():
+def test_pause_step_uses_the_entry_that_began_it():
     first, second = (
         entry("endpoint.paused", -9, reason="a"),
         entry("endpoint.paused", -8, reason="b", again=True),
     )
-    assert still_on([first, second], at=MADE) == [first]
+    assert find_active_holds([first, second], at=MADE) == [first]
 
 
 def test_a_pause_that_the_journal_does_not_know_is_told_from_the_endpoint():
@@ -218,42 +237,44 @@ def test_a_pause_that_the_journal_does_not_know_is_told_from_the_endpoint():
         state_actor="cli:bob",
         state_changed_at=MADE - timedelta(days=1),
     )
-    story = replace(STORY, situation=paused)
+    story = replace(STORY, endpoint_status=paused)
     assert told(story)[0] == "The endpoint was paused by cli:bob: moving house."
-    known = replace(story, before=[entry("endpoint.paused", -86_400)])
-    assert whats(known).count(What.PAUSED) == 1
+    known = replace(story, entries_before=[entry("endpoint.paused", -86_400)])
+    assert whats(known).count(TimelineEntryKind.PAUSED) == 1
 
 
 def test_an_open_breaker_that_the_journal_does_not_know_is_told_from_its_health():
     health = SITUATION.health
     assert health is not None
     breaker = replace(health.breaker, state=BreakerState.OPEN, since=after(30), probe_at=after(60))
-    story = replace(STORY, situation=replace(SITUATION, health=replace(health, breaker=breaker)))
+    story = replace(STORY, endpoint_status=replace(SITUATION, health=replace(health, breaker=breaker)))
     assert told(story)[-1] == (
         "The endpoint's circuit breaker opened; the next probe may go out at 2026-11-22 18:01:00 UTC."
     )
     for known in ("endpoint.breaker_opened", "endpoint.breaker_stayed_open"):
-        assert len(trace(replace(story, meanwhile=[entry(known, 30)])).steps) == 3
+        assert len(build_delivery_timeline(replace(story, entries_since=[entry(known, 30)])).steps) == 3
 
 
 def test_what_holds_the_endpoint_after_the_delivery_was_over_is_no_part_of_it():
     paused = replace(SITUATION, state=EndpointState.PAUSED, state_changed_at=after(90))
     over = replace(STORY.delivery, status=DeliveryStatus.SUCCEEDED, finished_at=after(5), reason="delivered")
-    assert What.PAUSED not in whats(replace(STORY, delivery=over, progress=None, situation=paused))
+    assert TimelineEntryKind.PAUSED not in whats(
+        replace(STORY, delivery=over, progress=None, endpoint_status=paused)
+    )
 
 
 # ------------------------------------------------------------------ words of the journal
 @pytest.mark.parametrize("what", OF_ENDPOINTS)
-def test_every_word_of_the_journal_has_a_sentence_of_its_own(what: What):
-    said = of_entry(entry(what, 0))
+def test_every_word_of_the_journal_has_a_sentence_of_its_own(what: TimelineEntryKind):
+    said = describe_entry(entry(what, 0))
     assert said.startswith("The ")
     assert said.endswith(".")
     assert what not in said
 
 
 def test_a_word_that_is_not_known_is_told_as_it_is():
-    step = trace(replace(STORY, meanwhile=[entry("endpoint.moved_house", 5)])).steps[-1]
-    assert (step.what, step.sentence) == (What.OTHER, "Endpoint: moved house, by cli:ada.")
+    step = build_delivery_timeline(replace(STORY, entries_since=[entry("endpoint.moved_house", 5)])).steps[-1]
+    assert (step.kind, step.sentence) == (TimelineEntryKind.OTHER, "Endpoint: moved house, by cli:ada.")
     assert step.details["entry"] == "endpoint.moved_house"
 
 
@@ -274,21 +295,21 @@ def test_a_word_that_is_not_known_is_told_as_it_is():
         (entry("endpoint.disabled", 0, reason="failing"), "it had only failed for too long."),
     ],
 )
-def test_a_sentence_tells_what_is_known(known: Entry, said: str):
-    assert of_entry(known).endswith(said)
+def test_a_sentence_tells_what_is_known(known: JournalEntry, said: str):
+    assert describe_entry(known).endswith(said)
 
 
 @given(st.text(), st.dictionaries(st.text(), st.none() | st.text() | st.integers() | st.lists(st.text())))
 def test_whatever_the_journal_has_can_be_told(reason: str, details: dict[str, object]):
     for what in OF_ENDPOINTS:
-        assert of_entry(replace(entry(what, 0, reason=reason), details=details))
+        assert describe_entry(replace(entry(what, 0, reason=reason), details=details))
 
 
 @given(st.lists(st.sampled_from([str(what) for what in OF_ENDPOINTS]), max_size=8), st.data())
 def test_steps_are_in_order_of_time_whatever_happened(words: list[str], data: st.DataObject):
     meanwhile = [entry(word, data.draw(st.floats(0, 100))) for word in words]
     attempts = [attempt(n, claimed=n * 10, next_due=n * 10 + 5) for n in range(1, 4)]
-    steps = trace(replace(STORY, attempts=attempts, meanwhile=meanwhile)).steps
+    steps = build_delivery_timeline(replace(STORY, attempts=attempts, entries_since=meanwhile)).steps
     moments = [step.at for step in steps]
     assert moments == sorted(moments)
     assert len(steps) == 2 + 12 + len(meanwhile)

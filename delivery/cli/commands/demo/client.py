@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import msgspec
 
-from delivery.errors import Unavailable
+from delivery.domain.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from delivery.cli.demo.receivers import Receiver
+    from delivery.cli.commands.demo.receivers import Receiver
 
 AT_ONCE = 8
 _PAGE = 100

@@ -10,14 +10,14 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
-from delivery.cli.demo.engine import Engine, started
-from delivery.cli.demo.receivers import the_three, verifier_for
-from delivery.cli.demo.stage import Stage
-from delivery.cli.demo.story import play
-from delivery.cli.demo.verdict import HELD, Account, missing
-from delivery.cli.screen import Column, console, print_table, say
-from delivery.errors import Unavailable
-from delivery.wording import length
+from delivery.cli.commands.demo.engine import Engine, started
+from delivery.cli.commands.demo.receivers import the_three, verifier_for
+from delivery.cli.commands.demo.stage import Stage
+from delivery.cli.commands.demo.story import play
+from delivery.cli.commands.demo.verdict import HELD, Account, missing
+from delivery.cli.output.table import Column, make_console, print_table, print_text
+from delivery.domain.durations import format_duration
+from delivery.domain.errors import Unavailable
 
 _ANY_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  the specification's own example
 
@@ -69,7 +69,7 @@ async def _terminable(engine: Engine, stage: Stage) -> list[Account]:
 
 async def _shown(engine: Engine, stage: Stage) -> list[Account]:
     """Play on a terminal that is redrawn, or with a line a second for a log."""
-    out = console()
+    out = make_console()
     if out.is_terminal and not out.is_dumb_terminal:
         with Live(stage, console=out, refresh_per_second=10, redirect_stderr=False):
             return await play(engine, stage)
@@ -78,7 +78,7 @@ async def _shown(engine: Engine, stage: Stage) -> list[Account]:
         return await play(engine, stage)
     finally:
         telling.cancel()
-        say(stage.line())
+        print_text(stage.line())
 
 
 async def _tell(stage: Stage) -> None:
@@ -86,25 +86,25 @@ async def _tell(stage: Stage) -> None:
     while True:
         if stage.step != step:
             step = stage.step
-            say(f"{step} …")
+            print_text(f"{step} …")
         elif stage.accepted:
-            say(stage.line())
+            print_text(stage.line())
         await asyncio.sleep(1)
 
 
 def _summarise(accounts: Sequence[Account]) -> None:
-    say("")
-    say("What the ledger says, read through the API, and what receivers verified", style="bold")
+    print_text("")
+    print_text("What the ledger says, read through the API, and what receivers verified", style="bold")
     print_table(
         [
             Column("RECEIVER"),
-            Column("OWED", number=True),
-            Column("SUCCEEDED", number=True),
-            Column("HELD", number=True),
-            Column("ATTEMPTS", number=True),
-            Column("VERIFIED", number=True),
-            Column("MEDIAN", number=True),
-            Column("P95", number=True),
+            Column("OWED", numeric=True),
+            Column("SUCCEEDED", numeric=True),
+            Column("HELD", numeric=True),
+            Column("ATTEMPTS", numeric=True),
+            Column("VERIFIED", numeric=True),
+            Column("MEDIAN", numeric=True),
+            Column("P95", numeric=True),
         ],
         [
             (
@@ -119,32 +119,32 @@ def _summarise(accounts: Sequence[Account]) -> None:
             )
             for account in accounts
         ],
-        none="",
+        empty_message="",
     )
-    say("")
+    print_text("")
     for account in accounts:
         if account.down:
             reasons = sorted({one.why for one in account.owed if one.why})
-            say(
+            print_text(
                 f"{account.name}: {' '.join(reasons)} Its breaker is open: nothing is lost, all of it "
                 "is held and still owed."
             )
-    say("")
+    print_text("")
 
 
 def _latency(account: Account, share: float) -> str:
     took = account.latency(share)
-    return "" if took is None else length(took)
+    return "" if took is None else format_duration(took)
 
 
 def _conclude(lacking: Sequence[str], *, took: timedelta) -> None:
     if lacking:
-        say("Not all is well:", style="bold red")
+        print_text("Not all is well:", style="bold red")
         for sentence in lacking:
-            say(f"  {sentence}")
+            print_text(f"  {sentence}")
         return
-    say(
-        f"Everything that had to be delivered was delivered and verified, in {length(took)}.",
+    print_text(
+        f"Everything that had to be delivered was delivered and verified, in {format_duration(took)}.",
         style="bold green",
     )
-    say("Next: `make up` starts an engine that stays; README.md has a tour of five minutes.")
+    print_text("Next: `make up` starts an engine that stays; README.md has a tour of five minutes.")

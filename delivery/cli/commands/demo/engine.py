@@ -1,4 +1,4 @@
-"""The demo's engine: `python -m workers.embedded_process` in a folder of its own, which goes with it."""
+"""The demo's engine: `python -m workers.processes.embedded` in a folder of its own, which goes with it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from delivery.errors import Unavailable
-from delivery.home import Home
+from delivery.domain.errors import Unavailable
+from delivery.embedded.state_dir import StateDir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ STOPPING_SECONDS = 25.0
 _LAST_WORDS = 12
 
 # Should we be killed, the kernel tells the engine. -P: the folder we are started in is none of its business.
-COMMAND = ("setpriv", "--pdeathsig=TERM", "--", sys.executable, "-P", "-m", "workers.embedded_process")
+COMMAND = ("setpriv", "--pdeathsig=TERM", "--", sys.executable, "-P", "-m", "workers.processes.embedded")
 SETTINGS = {
     "WAYBILL_HOST": "127.0.0.1",
     "WAYBILL_PORT": "0",  # any that is free
@@ -62,7 +62,7 @@ class Engine:
         return "\n".join(lines[-_LAST_WORDS:])
 
     def _announced(self) -> dict[str, str]:
-        found = Home(self.folder).running()
+        found = StateDir(self.folder).read_running_settings()
         return found if "url" in found else {}
 
     def _wait(self) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from aiohttp import web
 
 from delivery.bootstrap import clock
-from delivery.errors import Misconfigured
+from delivery.domain.errors import Misconfigured
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping

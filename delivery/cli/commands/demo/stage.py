@@ -15,7 +15,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from delivery.cli.demo.receivers import Arrival, Receiver
+    from delivery.cli.commands.demo.receivers import Arrival, Receiver
 
 _WIDE = 100
 

@@ -7,16 +7,16 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from delivery.cli.demo.client import Client
-from delivery.cli.demo.receivers import listening, verifier_for
-from delivery.cli.demo.verdict import HELD, Account
+from delivery.cli.commands.demo.client import Client
+from delivery.cli.commands.demo.receivers import listening, verifier_for
+from delivery.cli.commands.demo.verdict import HELD, Account
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from delivery.cli.demo.engine import Engine
-    from delivery.cli.demo.receivers import Receiver
-    from delivery.cli.demo.stage import Stage
+    from delivery.cli.commands.demo.engine import Engine
+    from delivery.cli.commands.demo.receivers import Receiver
+    from delivery.cli.commands.demo.stage import Stage
 
 ROUNDS = 20
 BETWEEN_ROUNDS = 0.15

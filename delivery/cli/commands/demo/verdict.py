@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import timedelta
 
-    from delivery.cli.demo.client import Owed
+    from delivery.cli.commands.demo.client import Owed
 
 HELD = frozenset({"pending", "in_flight", "failed"})
 

@@ -1,0 +1,1 @@
+"""Forms: read, validated, shown again."""

@@ -1,0 +1,1 @@
+"""Request context, middleware, rendering and assets."""

@@ -1,0 +1,1 @@
+"""The hot path: enqueue, claim, record, endpoint health."""

@@ -1,0 +1,1 @@
+"""Finding and counting rows within a bound."""

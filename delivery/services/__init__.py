@@ -1,0 +1,1 @@
+"""The use cases: one package or module for each noun."""

@@ -1,0 +1,1 @@
+"""RabbitMQ: queues, publishing, checks."""

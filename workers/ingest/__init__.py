@@ -1,0 +1,1 @@
+"""The consumer of events that arrive over RabbitMQ."""

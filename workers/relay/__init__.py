@@ -1,0 +1,1 @@
+"""The relay: claims due deliveries fairly and publishes them."""

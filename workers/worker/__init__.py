@@ -1,0 +1,1 @@
+"""The Dramatiq actors that deliver."""
