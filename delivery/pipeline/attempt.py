@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from delivery.destinations.http.destination import Destination
     from delivery.destinations.http.exchange import Exchange
     from delivery.domain.formats import FormattedPayload
     from delivery.domain.model import ClaimId
     from delivery.ledger.queue.claims import ClaimedDelivery
-    from delivery.pipeline.destination_cache import Destination
     from retries.policy import Decision
     from signing import SignedHeaders
 

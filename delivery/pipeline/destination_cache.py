@@ -12,8 +12,9 @@ import structlog
 
 from delivery.destinations.http.auth import OAuth2, build_authorization_header, decode_credentials
 from delivery.destinations.http.client_certificate import decode_identity as read_identity
+from delivery.destinations.http.destination import Destination
 from delivery.domain.errors import SecretUnreadable
-from delivery.domain.formats import FormattedPayload, build_formatter
+from delivery.domain.formats import build_formatter
 from delivery.domain.model import PayloadFormat, PayloadKind, Prefix, format_id
 from delivery.domain.secret_box import (
     build_auth_context,
@@ -26,11 +27,10 @@ from retries.backoff import Schedule
 from signing import KeyRing, RingEntry, parse_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
-    from delivery.destinations.http.client_certificate import ClientIdentity
-    from delivery.domain.formats import EventOrigin, PayloadFormatter
-    from delivery.domain.model import EndpointId, EventId
+    from delivery.domain.formats import EventOrigin
+    from delivery.domain.model import EndpointId
     from delivery.domain.secret_box import SecretBox
     from delivery.ledger.db.session import Ledger
     from delivery.ledger.queue.claims import ClaimedDelivery
@@ -52,33 +52,6 @@ class EndpointDefaults:
     max_timeout: timedelta
     health_config: HealthConfig
     origin: EventOrigin
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """Where and how to deliver. `shown_headers` are the custom ones with their values redacted."""
-
-    version: int
-    url: str
-    headers: Mapping[str, str]
-    redacted_headers: Mapping[str, str]
-    oauth2: OAuth2 | None
-    client_identity: ClientIdentity | None
-    key_ring: KeyRing
-    schedule: Schedule
-    timeout: timedelta
-    permanent_statuses: frozenset[int]
-    health_config: HealthConfig
-    operational: bool
-    formatter: PayloadFormatter | None
-
-    def format_payload(self, event_id: EventId, envelope: bytes) -> FormattedPayload:
-        """What goes out of an event; where the envelope itself does, nothing is read or made."""
-        return (
-            FormattedPayload(envelope, {})
-            if self.formatter is None
-            else self.formatter.format_event(event_id, envelope)
-        )
 
 
 class DestinationCache:

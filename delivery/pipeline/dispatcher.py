@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from delivery.destinations.http.destination import Destination
     from delivery.destinations.http.transport import Transport
     from delivery.domain.model import ClaimId
     from delivery.ledger.db.session import Ledger
     from delivery.ledger.queue.claims import ClaimedDelivery
-    from delivery.pipeline.destination_cache import Destination, DestinationCache
+    from delivery.pipeline.destination_cache import DestinationCache
     from delivery.pipeline.recorder import Recorder
     from delivery.telemetry.tracing.otel import AttemptSpan, Tracer
 

@@ -8,7 +8,6 @@ from uuid import UUID
 from fastapi import Depends, Query
 from pydantic import Field
 
-from delivery.api.http.auth import TENANT_HEADER, Caller
 from delivery.domain.delivery_filter import DeliveryFilter, check_http_status, check_outcome
 from delivery.domain.errors import Invalid
 from delivery.domain.event_patterns import check_pattern
@@ -81,15 +80,6 @@ def parse_selection(selection: SelectionIn, *, field_prefix: str = "") -> Delive
         )
     except Invalid as error:
         raise Invalid(f"{field_prefix}{error.field}", error.why) from None
-
-
-def require_tenant_for_costly_filters(caller: Caller, selection: DeliveryFilter) -> None:
-    """Raise Invalid for what can be looked up for one tenant only, when all are asked for."""
-    if caller.tenant_id is not None or selection.endpoints:
-        return
-    for name, value in (("held_by", selection.held_by), ("idempotency_key", selection.idempotency_key)):
-        if value:
-            raise Invalid(name, f"needs a tenant: name it in the header {TENANT_HEADER}")
 
 
 def check_values(name: str, check: Callable[[str], T], values: Sequence[str]) -> tuple[T, ...]:

@@ -4,7 +4,6 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from delivery.api.http.auth import SCHEME, TENANT_HEADER
 from delivery.domain.event_patterns import (
     CHANNEL_PATTERN,
     MAX_CHANNEL_LENGTH,
@@ -14,7 +13,14 @@ from delivery.domain.event_patterns import (
 from delivery.domain.model import Prefix, format_id
 from delivery.domain.scopes import Scope
 from delivery.ledger.records.events import EventSummary
-from delivery.schemas.base import NextCursor, ResponseModel, TimestampOut, example_id
+from delivery.schemas.base import (
+    API_KEY_SCHEME,
+    TENANT_HEADER,
+    NextCursor,
+    ResponseModel,
+    TimestampOut,
+    example_id,
+)
 
 _TYPE = {
     "type": "string",
@@ -76,7 +82,7 @@ _TENANT_PARAMETER = {
 
 def _describe_operation(body: dict[str, Any], sample: Any) -> dict[str, Any]:
     return {
-        "security": [{SCHEME: [str(Scope.PUBLISH)]}],
+        "security": [{API_KEY_SCHEME: [str(Scope.PUBLISH)]}],
         "parameters": [_KEY_PARAMETER, _TENANT_PARAMETER],
         "requestBody": {
             "required": True,

@@ -15,6 +15,7 @@ from delivery.cli.runtime import EXIT_REFUSED, find_settings, set_up_cli_logs
 from delivery.doctor.examination import DoctorDeps, run_checks
 from delivery.doctor.findings import Finding, Severity, fail
 from delivery.domain.errors import Misconfigured
+from workers.broker.check import check_broker
 
 EXAMPLES = format_examples(
     "waybill doctor", "waybill doctor --try https://shop.example/hooks", "waybill doctor --json"

@@ -9,6 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 
 from delivery.api.http.problems import EXTRA_HEADERS
 from delivery.bootstrap import Services
+from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.errors import (
     Invalid,
     MalformedId,
@@ -19,14 +20,13 @@ from delivery.domain.errors import (
 )
 from delivery.domain.model import Actor, ApiKey, KeyId, Prefix, TenantId, format_id, parse_id
 from delivery.domain.scopes import Scope
+from delivery.schemas.base import API_KEY_SCHEME, TENANT_HEADER
 
 OPERATOR = "operator"
-TENANT_HEADER = "Waybill-Tenant"
-SCHEME = "ApiKey"
 
 # Only for the documentation: the key is read below, with one answer for whatever is wrong with it.
 _scheme = HTTPBearer(
-    scheme_name=SCHEME,
+    scheme_name=API_KEY_SCHEME,
     auto_error=False,
     description="A tenant's key (`wbk_…`), or the operator's key together with the header `Waybill-Tenant`.",
 )
@@ -53,6 +53,15 @@ class TenantCaller:
     actor: Actor
     tenant_id: TenantId
     key_id: KeyId | None = None
+
+
+def require_tenant_for_costly_filters(caller: Caller, selection: DeliveryFilter) -> None:
+    """Raise Invalid for what can be looked up for one tenant only, when all are asked for."""
+    if caller.tenant_id is not None or selection.endpoints:
+        return
+    for name, value in (("held_by", selection.held_by), ("idempotency_key", selection.idempotency_key)):
+        if value:
+            raise Invalid(name, f"needs a tenant: name it in the header {TENANT_HEADER}")
 
 
 def get_services(request: Request) -> Services:

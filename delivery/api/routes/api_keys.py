@@ -7,17 +7,14 @@ from fastapi import APIRouter
 from pydantic import ConfigDict, Field
 
 from delivery.api.http.auth import RequiresOperator, ServicesDep
+from delivery.api.http.parameters import KeyInPath, ListQueryDep, ReasonQuery, TenantInPath
 from delivery.api.http.strict import StrictRoute
 from delivery.domain.model import ApiKey, Prefix, format_id
 from delivery.domain.scopes import TENANT_SCOPES, Scope, sort_scopes
 from delivery.schemas.base import (
-    KeyInPath,
-    ListQueryDep,
     NextCursor,
-    ReasonQuery,
     RequestModel,
     ResponseModel,
-    TenantInPath,
     TimestampIn,
     TimestampOut,
     example_id,

@@ -6,13 +6,13 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 
 from delivery.api.http.auth import RequiresReadAnyTenant, ServicesDep
+from delivery.api.http.parameters import ListQueryDep
 from delivery.api.http.strict import StrictRoute
 from delivery.domain.event_patterns import check_pattern
 from delivery.domain.model import DeliveryId, EndpointId, Prefix, format_id
 from delivery.domain.validation import check_text, validating_field
 from delivery.ledger.records.audit import AuditFilter, AuditRecord
 from delivery.schemas.base import (
-    ListQueryDep,
     NextCursor,
     ResponseModel,
     SinceQuery,

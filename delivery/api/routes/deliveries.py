@@ -2,10 +2,16 @@
 
 from fastapi import APIRouter
 
-from delivery.api.http.auth import RequiresRead, RequiresReadAnyTenant, RequiresReplay, ServicesDep
+from delivery.api.http.auth import (
+    RequiresRead,
+    RequiresReadAnyTenant,
+    RequiresReplay,
+    ServicesDep,
+    require_tenant_for_costly_filters,
+)
+from delivery.api.http.parameters import AttemptInPath, DeliveryInPath, ListQueryDep
 from delivery.api.http.strict import StrictRoute
 from delivery.domain.pagination import PageRequest
-from delivery.schemas.base import AttemptInPath, DeliveryInPath, ListQueryDep
 from delivery.schemas.deliveries import (
     AttemptDetailOut,
     AttemptList,
@@ -16,7 +22,7 @@ from delivery.schemas.deliveries import (
     DeliveryOut,
     DeliveryReplayIn,
 )
-from delivery.schemas.delivery_filter import OrderQuery, SelectionDep, require_tenant_for_costly_filters
+from delivery.schemas.delivery_filter import OrderQuery, SelectionDep
 
 router = APIRouter(prefix="/v1", tags=["deliveries"], route_class=StrictRoute)
 

@@ -5,10 +5,10 @@ from datetime import timedelta
 from fastapi import APIRouter, Request, Response
 
 from delivery.api.http.auth import RequiresManage, RequiresRead, ServicesDep
+from delivery.api.http.parameters import EndpointInPath, ListQueryDep, ReasonQuery
 from delivery.api.http.strict import StrictRoute, require_json
 from delivery.pipeline.parsing import NewEvent, build_test_event
 from delivery.schemas import filter_tests
-from delivery.schemas.base import EndpointInPath, ListQueryDep, ReasonQuery
 from delivery.schemas.endpoint_health import EnablePreviewOut, EndpointHealthOut
 from delivery.schemas.endpoints import (
     EnableIn,

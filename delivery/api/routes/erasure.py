@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from delivery.api.http.auth import RequiresManage, ServicesDep
+from delivery.api.http.parameters import AttemptInPath, EventInPath, ReasonQuery
 from delivery.api.http.strict import StrictRoute
-from delivery.schemas.base import AttemptInPath, EventInPath, ReasonQuery
 from delivery.schemas.deliveries import AttemptOut
 from delivery.schemas.events import EventOut
 

@@ -9,7 +9,6 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from delivery.api.http.auth import (
-    TENANT_HEADER,
     RequiresRead,
     RequiresReadAnyTenant,
     ServicesDep,
@@ -17,6 +16,7 @@ from delivery.api.http.auth import (
     get_services,
 )
 from delivery.api.http.fast_path import JsonBytesResponse
+from delivery.api.http.parameters import EventInPath, ListQueryDep
 from delivery.api.http.problems import to_problem
 from delivery.api.http.strict import StrictRoute, require_json
 from delivery.domain.errors import Invalid
@@ -27,7 +27,7 @@ from delivery.ledger.records.events import EventFilter
 from delivery.pipeline.intake import Intake
 from delivery.pipeline.parsing import IntakeLimits, NewEvent, parse_batch, parse_event
 from delivery.schemas import events as shapes
-from delivery.schemas.base import EventInPath, ListQueryDep, SinceQuery, UntilQuery, check_time_range
+from delivery.schemas.base import TENANT_HEADER, SinceQuery, UntilQuery, check_time_range
 from delivery.schemas.delivery_filter import OrderQuery, check_idempotency_key, check_values
 from delivery.schemas.events import EventList, EventOut
 

@@ -6,10 +6,15 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from delivery.api.http.auth import OPERATOR, RequiresReadAnyTenant, ServicesDep
+from delivery.api.http.auth import (
+    OPERATOR,
+    RequiresReadAnyTenant,
+    ServicesDep,
+    require_tenant_for_costly_filters,
+)
 from delivery.api.http.strict import StrictRoute
 from delivery.domain.delivery_filter import require_bounded_filter
-from delivery.schemas.delivery_filter import SelectionDep, require_tenant_for_costly_filters
+from delivery.schemas.delivery_filter import SelectionDep
 from delivery.services.exports.rows import ExportFormat
 
 router = APIRouter(prefix="/v1/exports", tags=["exports"], route_class=StrictRoute)

@@ -6,10 +6,11 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from delivery.api.http.auth import RequiresRead, ServicesDep
+from delivery.api.http.parameters import MAX_PAGE_SIZE, EndpointInPath
 from delivery.api.http.strict import StrictRoute
 from delivery.domain.model import DeliveryStatus, Prefix, format_id
 from delivery.ledger.search.sequences import MAX_SEQUENCE, SequencedDelivery, SequencePage
-from delivery.schemas.base import MAX_PAGE_SIZE, EndpointInPath, ResponseModel, TimestampOut, example_id
+from delivery.schemas.base import ResponseModel, TimestampOut, example_id
 
 router = APIRouter(prefix="/v1/endpoints", tags=["endpoints"], route_class=StrictRoute)
 

@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from delivery.api.http.auth import OPERATOR, RequiresRead, RequiresReplay, ServicesDep, TenantCaller
+from delivery.api.http.parameters import EndpointInPath, ListQueryDep, ReplayInPath
 from delivery.api.http.strict import StrictRoute
 from delivery.bootstrap import Services
 from delivery.domain.replay import ItemState, ReplayState
-from delivery.schemas.base import EndpointInPath, ListQueryDep, ReplayInPath
 from delivery.schemas.endpoints import ReasonIn
 from delivery.schemas.replays import (
     RecoverIn,

@@ -7,18 +7,10 @@ from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from delivery.api.http.auth import RequiresOperator, ServicesDep
+from delivery.api.http.parameters import ListQueryDep, ReasonQuery, TenantInPath
 from delivery.api.http.strict import StrictRoute
 from delivery.domain.model import Prefix, Tenant, format_id
-from delivery.schemas.base import (
-    ListQueryDep,
-    NextCursor,
-    ReasonQuery,
-    RequestModel,
-    ResponseModel,
-    TenantInPath,
-    TimestampOut,
-    example_id,
-)
+from delivery.schemas.base import NextCursor, RequestModel, ResponseModel, TimestampOut, example_id
 from delivery.services.tenants import MAX_NAME_LENGTH, TenantChanges
 
 router = APIRouter(prefix="/v1/tenants", tags=["tenants"], route_class=StrictRoute)

@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 
 from delivery.api.http.auth import RequiresRead, ServicesDep
+from delivery.api.http.parameters import DeliveryInPath, EventInPath
 from delivery.api.http.strict import StrictRoute
-from delivery.schemas.base import DeliveryInPath, EventInPath
 from delivery.schemas.timeline import DeliveryTraceOut, EventTraceOut
 
 router = APIRouter(prefix="/v1", tags=["traces"], route_class=StrictRoute)

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from delivery.destinations.http.auth import OAuth2
+    from delivery.destinations.http.destination import Destination
     from delivery.destinations.http.exchange import AttemptLimits
     from delivery.destinations.http.transport import Transport
     from delivery.domain.model import EndpointId
-    from delivery.pipeline.destination_cache import Destination
     from retries.outcome import Outcome
 
 _HTTP_UNAUTHORIZED = 401

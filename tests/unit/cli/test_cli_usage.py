@@ -11,12 +11,12 @@ from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from workers.main import main
 from delivery.cli.app import app
 from delivery.cli.runtime import EXIT_UNAVAILABLE, EXIT_USAGE, find_settings, report_error
 from delivery.domain.errors import Misconfigured, Unavailable
 from delivery.domain.secret_box import generate_key
 from delivery.embedded.state_dir import StateDir
+from workers.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
