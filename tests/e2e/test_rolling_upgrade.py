@@ -15,9 +15,9 @@ import pytest
 
 from delivery.ledger.db import schema
 from tests.support.postgres import connect
-from tests.support.previous_release import NoHistoryError, find_previous_commit, unpack_commit
+from tests.support.previous_release import NoHistoryError, find_command, find_previous_commit, unpack_commit
 from tests.support.scenario import assert_all_arrived, publish_events, subscribe, wait_for_success
-from tests.support.stack import ROOT, WAYBILL
+from tests.support.stack import ROOT
 from tests.support.webhook_partner import CannedResponse, Partner
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def before(stack: Stack, empty_database_url: str) -> Iterator[Path]:
     stack.database_url = stack.environment["WAYBILL_DATABASE_URL"] = empty_database_url
     for kind in ("upgrade", *KINDS):
         stack.process_environment[kind] = {"PYTHONPATH": str(folder)}
+        stack.process_command[kind] = find_command(folder)
     yield folder
     stack.stop()
 
@@ -50,6 +51,7 @@ def of_today(stack: Stack, *kinds: str) -> None:
     """From now on, these are of the release at hand."""
     for kind in kinds:
         stack.process_environment[kind] = {"PYTHONPATH": str(ROOT)}
+        del stack.process_command[kind]
 
 
 def revision(stack: Stack) -> str:
@@ -87,7 +89,7 @@ def test_the_release_before_goes_on_working_on_the_new_schema_until_it_is_replac
 ) -> None:
     assert before.is_dir()
     with Partner(now_and_then_unwell()) as partner:
-        stack.run(str(WAYBILL), "db", "upgrade", name="upgrade")
+        stack.run(*stack.get_command("upgrade"), "db", "upgrade", name="upgrade")
         stack.serve(*KINDS)
         tenant = operator.create_tenant()
         subscribe(tenant, partner)
@@ -95,7 +97,7 @@ def test_the_release_before_goes_on_working_on_the_new_schema_until_it_is_replac
         wait_for_success(tenant, 20)
 
         of_today(stack, "upgrade")
-        stack.run(str(WAYBILL), "db", "upgrade", name="upgrade")
+        stack.run(*stack.get_command("upgrade"), "db", "upgrade", name="upgrade")
         assert revision(stack) == schema.find_newest_revision()
         events += publish_events(tenant, 20, start=20)
         wait_for_success(tenant, 40)  # by web, relay and worker of the release before
@@ -121,7 +123,7 @@ def test_a_worker_of_the_release_before_serves_a_relay_of_this_one(
     assert before.is_dir()
     of_today(stack, "upgrade", "web", "relay")
     with Partner(now_and_then_unwell()) as partner:
-        stack.run(str(WAYBILL), "db", "upgrade", name="upgrade")
+        stack.run(*stack.get_command("upgrade"), "db", "upgrade", name="upgrade")
         stack.serve(*KINDS)
         tenant = operator.create_tenant()
         subscribe(tenant, partner)

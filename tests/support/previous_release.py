@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import subprocess
+import sys
 import tarfile
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,12 @@ def unpack_commit(commit: str, folder: Path) -> Path:
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         tar.extractall(folder, filter="data")
     return folder
+
+
+def find_command(folder: Path) -> tuple[str, ...]:
+    """The command `waybill` of the release in this folder: its entry point has moved once."""
+    module = "workers.main" if (folder / "workers" / "main.py").exists() else "delivery.cli"
+    return (sys.executable, "-P", "-c", f"import sys; from {module} import main; sys.exit(main())")
 
 
 def _run_git_text(*words: str) -> str:

@@ -52,6 +52,8 @@ class Stack:
         }
         # What one process has otherwise, by its name.
         self.process_environment: dict[str, dict[str, str]] = {}
+        # The command `waybill` of a process that is not of this release, by its name.
+        self.process_command: dict[str, tuple[str, ...]] = {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.servers: dict[str, int] = {}
 
@@ -74,9 +76,13 @@ class Stack:
         A second one of a kind has a name of its own: `relay.2` is another relay beside `relay`.
         """
         for name in names:
-            self.start(name, str(WAYBILL), "serve", name.partition(".")[0])
+            self.start(name, *self.get_command(name), "serve", name.partition(".")[0])
         if "web" in names:
             wait_until(lambda: is_ready(self.port), "web to be ready", seconds=90)
+
+    def get_command(self, name: str) -> tuple[str, ...]:
+        """The command `waybill` of a process."""
+        return self.process_command.get(name, (str(WAYBILL),))
 
     def stop(self, *names: str) -> None:
         """Ask processes to end, as a process manager does: the whole group hears it."""
