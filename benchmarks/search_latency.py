@@ -26,7 +26,7 @@ from rich.table import Table
 
 from benchmarks import console_pages, history, history_writer, searches
 from benchmarks.history import DAYS, WRITER_COUNT, HistoryPlan, get_midnight
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.ledger.db import partitions
 from delivery.ledger.db.session import Ledger
 from delivery.services.audit import AuditService

@@ -1,4 +1,8 @@
-"""Wiring: the only place where the engine's objects meet. One function for each process, on its own loop."""
+"""Wiring: the only place where the engine's objects meet. One function for each process, on its own loop.
+
+A part is imported in the function that builds it, here and nowhere else: a process loads what it uses, and a
+command starts in a fraction of a second. Types alone are imported at the top.
+"""
 
 from __future__ import annotations
 
@@ -10,64 +14,53 @@ import secrets
 import socket
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from delivery.destinations.http.proxy import BadProxy, Proxy
-from delivery.destinations.http.transport import Transport
-from delivery.destinations.source_address import ANY_SOURCE_ADDRESS, BadSourceAddress, SourceAddresses
-from delivery.destinations.ssrf_guard import MAX_PORT, AllowList, Guard
+from delivery.clock import clock
 from delivery.domain.errors import Misconfigured
-from delivery.domain.secret_box import SecretBox
-from delivery.ledger.db.session import Ledger
-from delivery.pipeline.concurrency import ConcurrencyLimiter
-from delivery.pipeline.destination_cache import DestinationCache, EndpointDefaults
-from delivery.pipeline.dispatcher import Dispatcher, RuntimeDeps, WorkerConfig
-from delivery.pipeline.intake import Intake
-from delivery.pipeline.parsing import IntakeLimits
-from delivery.pipeline.recorder import Recorder
-from delivery.pipeline.schema_cache import SchemaCache
-from delivery.services.accounts.passwords import PasswordService
-from delivery.services.accounts.service import AccountService
-from delivery.services.api_keys.service import ApiKeyService
-from delivery.services.api_keys.validation import ApiKeyConfig
-from delivery.services.audit import AuditService
-from delivery.services.dead_letters import DeadLetterService
-from delivery.services.deliveries import DeliveryService
-from delivery.services.display_names import DisplayNames
-from delivery.services.endpoints.service import EndpointService
-from delivery.services.endpoints.validation import EndpointConfig
-from delivery.services.erasure import ErasureService
-from delivery.services.event_types.service import EventTypeService
-from delivery.services.exports.service import ExportService
-from delivery.services.key_rotation import KeyRotationService
-from delivery.services.ownership import OwnershipService
-from delivery.services.replays.runner import ReplayRunner
-from delivery.services.replays.service import ReplayService
-from delivery.services.retention import RetentionService
-from delivery.services.stats.rollup import StatsRollup
-from delivery.services.stats.service import StatsService
-from delivery.services.tenants import TenantService
-from delivery.services.timeline.service import TimelineService
-from delivery.sources.amqp import AmqpIntake
-from delivery.telemetry import metrics
-from delivery.telemetry.metrics.prometheus import MetricsServer
-from delivery.telemetry.metrics.statsd import StatsdSink, parse_host_port
-from retries.backoff import DEFAULT_SCHEDULE, Schedule, parse_schedule
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+    from datetime import datetime
 
     from delivery.config import Settings
+    from delivery.destinations.http.proxy import Proxy
+    from delivery.destinations.http.transport import Transport
+    from delivery.destinations.source_address import SourceAddresses
+    from delivery.destinations.ssrf_guard import Guard
+    from delivery.domain.secret_box import SecretBox
+    from delivery.ledger.db.session import Ledger
+    from delivery.pipeline.dispatcher import Dispatcher
+    from delivery.pipeline.intake import Intake
+    from delivery.pipeline.schema_cache import SchemaCache
+    from delivery.services.accounts.service import AccountService
+    from delivery.services.api_keys.service import ApiKeyService
+    from delivery.services.api_keys.validation import ApiKeyConfig
+    from delivery.services.audit import AuditService
+    from delivery.services.dead_letters import DeadLetterService
+    from delivery.services.deliveries import DeliveryService
+    from delivery.services.display_names import DisplayNames
+    from delivery.services.endpoints.service import EndpointService
+    from delivery.services.erasure import ErasureService
+    from delivery.services.event_types.service import EventTypeService
+    from delivery.services.exports.service import ExportService
+    from delivery.services.key_rotation import KeyRotationService
+    from delivery.services.ownership import OwnershipService
+    from delivery.services.replays.runner import ReplayRunner
+    from delivery.services.replays.service import ReplayService
+    from delivery.services.retention import RetentionService
+    from delivery.services.stats.rollup import StatsRollup
+    from delivery.services.stats.service import StatsService
+    from delivery.services.tenants import TenantService
+    from delivery.services.timeline.service import TimelineService
+    from delivery.sources.amqp import AmqpIntake
     from delivery.telemetry.tracing.otel import Tracer
+    from retries.backoff import Schedule
 
 _SAMPLE_INTERVAL_SECONDS = 5.0
 _PORT = re.compile("[0-9]{1,5}")
-
-
-def clock() -> datetime:
-    """The time now, in UTC: the engine's only clock."""
-    return datetime.now(UTC)
 
 
 def rng() -> float:
@@ -78,6 +71,8 @@ def rng() -> float:
 
 def open_ledger(settings: Settings, application: str) -> Ledger:
     """The ledger of WAYBILL_DATABASE_URL. Raises Misconfigured."""
+    from delivery.ledger.db.session import Ledger
+
     if settings.database_url is None:
         raise Misconfigured(
             "WAYBILL_DATABASE_URL is not set, such as postgresql://user:password@host/waybill"
@@ -86,15 +81,24 @@ def open_ledger(settings: Settings, application: str) -> Ledger:
     return Ledger(url, pool_size=settings.pool_size, application_name=f"waybill {application}")
 
 
-def build_secret_box(settings: Settings) -> SecretBox:
-    """What seals and opens secrets at rest. Raises Misconfigured."""
+def require_secret_keys(settings: Settings) -> str:
+    """The keys that seal secrets at rest. Raises Misconfigured where there are none."""
     if settings.secret_keys is None:
         raise Misconfigured("WAYBILL_SECRET_KEYS is not set; `waybill secrets generate-key` makes one.")
-    return SecretBox.from_keys(settings.secret_keys.get_secret_value())
+    return settings.secret_keys.get_secret_value()
+
+
+def build_secret_box(settings: Settings) -> SecretBox:
+    """The box that seals and opens secrets at rest. Raises Misconfigured."""
+    from delivery.domain.secret_box import SecretBox
+
+    return SecretBox.from_keys(require_secret_keys(settings))
 
 
 def build_guard(settings: Settings) -> Guard:
     """What may be dialled. Raises Misconfigured for networks or ports that cannot be read."""
+    from delivery.destinations.ssrf_guard import MAX_PORT, AllowList, Guard
+
     parts = [part.strip() for part in settings.allow_ports.split(",") if part.strip()]
     if not all(_PORT.fullmatch(part) and 0 < int(part) <= MAX_PORT for part in parts):
         raise Misconfigured(f"WAYBILL_ALLOW_PORTS must be numbers from 1 to {MAX_PORT}, comma separated")
@@ -107,6 +111,8 @@ def build_guard(settings: Settings) -> Guard:
 
 def build_transport(settings: Settings) -> Transport:
     """The guarded way out. Raises Misconfigured."""
+    from delivery.destinations.http.transport import Transport
+
     return Transport(
         guard=build_guard(settings),
         proxy=build_egress_proxy(settings),
@@ -116,6 +122,8 @@ def build_transport(settings: Settings) -> Transport:
 
 def build_egress_sources(settings: Settings) -> SourceAddresses:
     """Where deliveries come from. Raises Misconfigured, also for addresses that this machine has not."""
+    from delivery.destinations.source_address import ANY_SOURCE_ADDRESS, BadSourceAddress, SourceAddresses
+
     if settings.egress_address is None:
         return ANY_SOURCE_ADDRESS
     try:
@@ -128,6 +136,8 @@ def build_egress_sources(settings: Settings) -> SourceAddresses:
 
 def build_egress_proxy(settings: Settings) -> Proxy | None:
     """What deliveries go through, if anything. Raises Misconfigured."""
+    from delivery.destinations.http.proxy import BadProxy, Proxy
+
     if settings.egress_proxy is None:
         return None
     try:
@@ -140,7 +150,10 @@ def build_egress_proxy(settings: Settings) -> Proxy | None:
 async def expose_metrics(
     settings: Settings, ledger: Ledger, *, port: int | None, dispatcher: Dispatcher | None = None
 ) -> AsyncIterator[None]:
-    """Have a process's metrics be had while the block runs: on a port, at a statsd. Raises Misconfigured."""
+    """Expose this process's metrics while the block runs: on a port, to a statsd. Raises Misconfigured."""
+    from delivery.telemetry.metrics.prometheus import MetricsServer
+    from delivery.telemetry.metrics.statsd import StatsdSink
+
     with ExitStack() as exits:
         if port is not None:
             door = MetricsServer(settings.metrics_host, port)
@@ -159,6 +172,8 @@ async def expose_metrics(
 
 def parse_statsd_address(settings: Settings) -> tuple[str, int] | None:
     """Where statsd is, if anywhere: host and port. Raises Misconfigured."""
+    from delivery.telemetry.metrics.statsd import parse_host_port
+
     if settings.statsd is None:
         return None
     try:
@@ -169,6 +184,8 @@ def parse_statsd_address(settings: Settings) -> tuple[str, int] | None:
 
 async def _sample_gauges(ledger: Ledger, dispatcher: Dispatcher | None) -> None:
     """Note every few seconds how the pool stands, and how much is on its way."""
+    from delivery.telemetry import metrics
+
     while True:
         used, idle = ledger.pool_usage
         metrics.set_pool_connections(used=used, idle=idle)
@@ -179,6 +196,8 @@ async def _sample_gauges(ledger: Ledger, dispatcher: Dispatcher | None) -> None:
 
 def build_default_schedule(settings: Settings) -> Schedule:
     """The retry schedule of endpoints that have none of their own. Raises Misconfigured."""
+    from retries.backoff import DEFAULT_SCHEDULE, parse_schedule
+
     if settings.retry_schedule is None:
         return DEFAULT_SCHEDULE
     try:
@@ -200,7 +219,7 @@ def build_tracer(settings: Settings, process: str) -> Tracer | None:
 
 def _load_tracer() -> type[Tracer]:
     try:
-        from delivery.telemetry.tracing.otel import Tracer  # noqa: PLC0415  slow to load, and seldom wanted
+        from delivery.telemetry.tracing.otel import Tracer
     except ImportError:
         raise Misconfigured(
             "WAYBILL_OPENTELEMETRY needs its libraries: pip install 'waybill[otel]'"
@@ -222,16 +241,22 @@ SETTINGS_BUILDERS: Final = (
 
 def build_retention(settings: Settings, ledger: Ledger) -> RetentionService:
     """What takes away what is past its term."""
+    from delivery.services.retention import RetentionService
+
     return RetentionService(ledger, settings.retention_periods, clock=clock)
 
 
 def build_stats_rollup(settings: Settings, ledger: Ledger) -> StatsRollup:
     """What counts attempts for figures over time."""
+    from delivery.services.stats.rollup import StatsRollup
+
     return StatsRollup(ledger, retention=timedelta(days=settings.retention_attempts_days), clock=clock)
 
 
 def build_key_settings(settings: Settings) -> ApiKeyConfig:
     """What the operator says of API keys."""
+    from delivery.services.api_keys.validation import ApiKeyConfig
+
     operator = settings.operator_key
     return ApiKeyConfig(
         operator_key=None if operator is None else operator.get_secret_value(),
@@ -242,6 +267,8 @@ def build_key_settings(settings: Settings) -> ApiKeyConfig:
 
 def build_key_rotation(settings: Settings, ledger: Ledger) -> KeyRotationService:
     """What brings sealed values under the newest key. Raises Misconfigured."""
+    from delivery.services.key_rotation import KeyRotationService
+
     return KeyRotationService(ledger, build_secret_box(settings), clock=clock)
 
 
@@ -265,6 +292,12 @@ class WorkerRuntime:
 
 async def build_worker_runtime(settings: Settings) -> WorkerRuntime:
     """Wire a worker on the running loop."""
+    from delivery.pipeline.concurrency import ConcurrencyLimiter
+    from delivery.pipeline.destination_cache import DestinationCache, EndpointDefaults
+    from delivery.pipeline.dispatcher import Dispatcher, RuntimeDeps, WorkerConfig
+    from delivery.pipeline.recorder import Recorder
+    from delivery.services.replays.runner import ReplayRunner
+
     ledger = open_ledger(settings, "worker")
     way_out = build_transport(settings)
     of_worker = build_tracer(settings, "worker")
@@ -298,89 +331,182 @@ async def build_worker_runtime(settings: Settings) -> WorkerRuntime:
     return WorkerRuntime(ledger, way_out, dispatcher, advancer, of_worker)
 
 
-@dataclass(frozen=True, slots=True)
 class Services:
-    """What the doors open onto: the use cases of one process."""
+    """The use cases of one process, each built when it is first used."""
 
-    settings: Settings
-    ledger: Ledger
-    intake: Intake
-    tenants: TenantService
-    api_keys: ApiKeyService
-    endpoints: EndpointService
-    deliveries: DeliveryService
-    replays: ReplayService
-    exports: ExportService
-    timelines: TimelineService
-    erasure: ErasureService
-    audit: AuditService
-    event_types: EventTypeService
-    display_names: DisplayNames
-    stats: StatsService
-    accounts: AccountService
-    ownership: OwnershipService
-    amqp_intake: AmqpIntake
-    dead_letters: DeadLetterService
-    tracer: Tracer | None = None
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        *,
+        clock: Callable[[], datetime] = clock,
+        tracer: Tracer | None = None,
+    ) -> None:
+        """Nothing is dialled. With a tracer, accepted events are traced. Raises Misconfigured."""
+        require_secret_keys(settings)
+        self.settings = settings
+        self.ledger = ledger
+        self.clock = clock
+        self.tracer = tracer
+
+    @cached_property
+    def intake(self) -> Intake:
+        from delivery.pipeline.intake import Intake
+        from delivery.pipeline.parsing import IntakeLimits
+
+        return Intake(
+            self.ledger,
+            limits=IntakeLimits(
+                event_bytes=self.settings.event_max_bytes, batch_events=self.settings.batch_max_events
+            ),
+            clock=self.clock,
+            schema_cache=self._schema_cache,
+            keep_traces=self.tracer is not None,
+        )
+
+    @cached_property
+    def tenants(self) -> TenantService:
+        from delivery.services.tenants import TenantService
+
+        return TenantService(self.ledger, self.settings.retention_periods, clock=self.clock)
+
+    @cached_property
+    def api_keys(self) -> ApiKeyService:
+        from delivery.services.api_keys.service import ApiKeyService
+
+        config = build_key_settings(self.settings)
+        return ApiKeyService(self.ledger, config, clock=self.clock, random_bytes=secrets.token_bytes)
+
+    @cached_property
+    def endpoints(self) -> EndpointService:
+        from delivery.services.endpoints.service import EndpointService
+        from delivery.services.endpoints.validation import EndpointConfig
+
+        config = EndpointConfig(
+            guard=build_guard(self.settings),
+            allow_http=self.settings.allow_http,
+            max_timeout=self.settings.max_attempt_duration,
+            overlap=timedelta(hours=self.settings.rotation_overlap_hours),
+            health=self.settings.default_health_policy,
+        )
+        return EndpointService(
+            self.ledger,
+            build_secret_box(self.settings),
+            config,
+            clock=self.clock,
+            random_bytes=secrets.token_bytes,
+        )
+
+    @cached_property
+    def deliveries(self) -> DeliveryService:
+        from delivery.services.deliveries import DeliveryService
+
+        return DeliveryService(
+            self.ledger,
+            clock=self.clock,
+            default_max_in_flight=self.settings.endpoint_in_flight_max,
+            origin=self.settings.event_origin,
+        )
+
+    @cached_property
+    def replays(self) -> ReplayService:
+        from delivery.services.replays.service import ReplayService
+
+        return ReplayService(
+            self.ledger, clock=self.clock, default_max_in_flight=self.settings.endpoint_in_flight_max
+        )
+
+    @cached_property
+    def exports(self) -> ExportService:
+        from delivery.services.exports.service import ExportService
+
+        return ExportService(
+            self.ledger, clock=self.clock, default_max_in_flight=self.settings.endpoint_in_flight_max
+        )
+
+    @cached_property
+    def timelines(self) -> TimelineService:
+        from delivery.services.timeline.service import TimelineService
+
+        return TimelineService(
+            self.ledger,
+            max_attempts=len(build_default_schedule(self.settings)),
+            default_max_in_flight=self.settings.endpoint_in_flight_max,
+        )
+
+    @cached_property
+    def erasure(self) -> ErasureService:
+        from delivery.services.erasure import ErasureService
+
+        return ErasureService(self.ledger, clock=self.clock)
+
+    @cached_property
+    def audit(self) -> AuditService:
+        from delivery.services.audit import AuditService
+
+        return AuditService(self.ledger)
+
+    @cached_property
+    def event_types(self) -> EventTypeService:
+        from delivery.services.event_types.service import EventTypeService
+
+        return EventTypeService(self.ledger, self._schema_cache, clock=self.clock)
+
+    @cached_property
+    def display_names(self) -> DisplayNames:
+        from delivery.services.display_names import DisplayNames
+
+        return DisplayNames(self.ledger)
+
+    @cached_property
+    def stats(self) -> StatsService:
+        from delivery.services.stats.service import StatsService
+
+        return StatsService(
+            self.ledger, clock=self.clock, default_max_in_flight=self.settings.endpoint_in_flight_max
+        )
+
+    @cached_property
+    def accounts(self) -> AccountService:
+        from delivery.services.accounts.passwords import PasswordService
+        from delivery.services.accounts.service import AccountService
+
+        return AccountService(
+            self.ledger,
+            PasswordService(),
+            session_lifetime=timedelta(hours=self.settings.session_hours),
+            clock=self.clock,
+            random_bytes=secrets.token_bytes,
+        )
+
+    @cached_property
+    def ownership(self) -> OwnershipService:
+        from delivery.services.ownership import OwnershipService
+
+        return OwnershipService(self.ledger)
+
+    @cached_property
+    def amqp_intake(self) -> AmqpIntake:
+        from delivery.sources.amqp import AmqpIntake
+
+        return AmqpIntake(self.ledger, self.intake, self.api_keys, clock=self.clock)
+
+    @cached_property
+    def dead_letters(self) -> DeadLetterService:
+        from delivery.services.dead_letters import DeadLetterService
+
+        return DeadLetterService(self.ledger, self.intake, clock=self.clock)
+
+    @cached_property
+    def _schema_cache(self) -> SchemaCache:
+        from delivery.pipeline.schema_cache import SchemaCache
+
+        return SchemaCache(self.ledger, clock=self.clock)
 
     async def close(self) -> None:
-        """Finish what is written beside requests, and close the connections to the ledger."""
-        await self.api_keys.wait_for_background_writes()
+        """Finish background writes, and close the connections to the ledger."""
+        if "api_keys" in vars(self):
+            await self.api_keys.wait_for_background_writes()
         await self.ledger.close()
         if self.tracer is not None:
             await asyncio.to_thread(self.tracer.close)
-
-
-def build_services(settings: Settings, ledger: Ledger, *, tracer: Tracer | None = None) -> Services:
-    """Wire the use cases; with `spans`, events that are accepted are traced. Raises Misconfigured."""
-    terms = EndpointConfig(
-        guard=build_guard(settings),
-        allow_http=settings.allow_http,
-        max_timeout=settings.max_attempt_duration,
-        overlap=timedelta(hours=settings.rotation_overlap_hours),
-        health=settings.default_health_policy,
-    )
-    limits = IntakeLimits(event_bytes=settings.event_max_bytes, batch_events=settings.batch_max_events)
-    box = build_secret_box(settings)
-    expected = SchemaCache(ledger, clock=clock)
-    accepter = Intake(
-        ledger, limits=limits, clock=clock, schema_cache=expected, keep_traces=tracer is not None
-    )
-    keys = ApiKeyService(ledger, build_key_settings(settings), clock=clock, random_bytes=secrets.token_bytes)
-    return Services(
-        settings=settings,
-        ledger=ledger,
-        intake=accepter,
-        tenants=TenantService(ledger, settings.retention_periods, clock=clock),
-        api_keys=keys,
-        endpoints=EndpointService(ledger, box, terms, clock=clock, random_bytes=secrets.token_bytes),
-        deliveries=DeliveryService(
-            ledger,
-            clock=clock,
-            default_max_in_flight=settings.endpoint_in_flight_max,
-            origin=settings.event_origin,
-        ),
-        replays=ReplayService(ledger, clock=clock, default_max_in_flight=settings.endpoint_in_flight_max),
-        exports=ExportService(ledger, clock=clock, default_max_in_flight=settings.endpoint_in_flight_max),
-        timelines=TimelineService(
-            ledger,
-            max_attempts=len(build_default_schedule(settings)),
-            default_max_in_flight=settings.endpoint_in_flight_max,
-        ),
-        erasure=ErasureService(ledger, clock=clock),
-        audit=AuditService(ledger),
-        event_types=EventTypeService(ledger, expected, clock=clock),
-        display_names=DisplayNames(ledger),
-        stats=StatsService(ledger, clock=clock, default_max_in_flight=settings.endpoint_in_flight_max),
-        accounts=AccountService(
-            ledger,
-            PasswordService(),
-            session_lifetime=timedelta(hours=settings.session_hours),
-            clock=clock,
-            random_bytes=secrets.token_bytes,
-        ),
-        ownership=OwnershipService(ledger),
-        amqp_intake=AmqpIntake(ledger, accepter, keys, clock=clock),
-        dead_letters=DeadLetterService(ledger, accepter, clock=clock),
-        tracer=tracer,
-    )

@@ -1,68 +1,83 @@
-"""Every command under its name."""
+"""The root of the command line, and commands whose modules are imported only when they run.
 
-from importlib.metadata import version
-from typing import Annotated
+A start would otherwise spend most of its time on importing what the other commands need. So the root knows
+of each command its name, the line about it in `--help`, and where it is; `LazyCommand` loads it to run it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
-from delivery.cli.commands import (
-    api_keys,
-    audit,
-    database,
-    dead_letters,
-    deliveries,
-    endpoints,
-    event_types,
-    events,
-    exports,
-    listen,
-    outbox,
-    portal_links,
-    replays,
-    secrets,
-    tenants,
-    users,
-)
-from delivery.cli.commands.demo.command import demo
-from delivery.cli.options.common import format_examples
+from delivery.cli.options.examples import format_examples
+from delivery.cli.version import print_version
 
-# Plain help and one-line errors: they read the same in a terminal, a log and a pipe.
-app = typer.Typer(
-    rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_EXAMPLES = format_examples(
+    'waybill tenant create "Acme Books"',
+    "export WAYBILL_TENANT=ten_…",
+    "waybill endpoint create https://shop.example/hooks",
+    """waybill event send --type order.created --data '{"order": 1042}'""",
+    "waybill delivery list",
 )
 
-for group in (tenants, api_keys, endpoints, events, event_types, deliveries):
-    app.add_typer(group.app)
-app.add_typer(deliveries.attempts_app)
-app.add_typer(replays.app)
-app.add_typer(exports.app)
-app.add_typer(users.app)
-app.command("portal-link", epilog=portal_links.EXAMPLES)(portal_links.portal_link)
-app.add_typer(outbox.app)
-app.add_typer(dead_letters.app)
-app.command("audit", epilog=audit.EXAMPLES)(audit.list_audit)
-app.command("demo")(demo)
-app.command("listen", epilog=listen.EXAMPLES)(listen.listen)
-app.add_typer(database.app)
-app.add_typer(secrets.app)
+
+class LazyCommand(TyperCommand):
+    """A command or a group of commands, under its name, that is imported when it runs."""
+
+    def __init__(self, name: str, module: str, help_line: str, *, attribute: str = "app") -> None:
+        """Know where the Typer application of the command is: `attribute` of `module`."""
+        super().__init__(name, help=help_line)
+        self._module = module
+        self._attribute = attribute
+
+    def load(self) -> TyperCommand | TyperGroup:
+        """Import the command."""
+        parent = _create_typer()
+        parent.add_typer(getattr(import_module(self._module), self._attribute))
+        group = get_command(parent)
+        assert isinstance(group, TyperGroup)  # noqa: S101  an application to which another was added
+        command = group.commands[str(self.name)]
+        assert isinstance(command, TyperCommand | TyperGroup)  # noqa: S101  the only kinds that Typer makes
+        return command
+
+    def make_context(self, *arguments: Any, **options: Any) -> typer.Context:
+        """Parse the command line with the command itself, which runs from here on."""
+        return self.load().make_context(*arguments, **options)  # type: ignore[return-value]
+
+
+def create_app(commands: Sequence[LazyCommand]) -> typer.Typer:
+    """The command line of these commands, in their order."""
+
+    class Root(TyperGroup):
+        def __init__(self, **attributes: Any) -> None:
+            super().__init__(**attributes | {"commands": commands})
+
+    app = _create_typer(cls=Root, no_args_is_help=True)
+    app.callback(epilog=_EXAMPLES)(_root)
+    return app
+
+
+def _create_typer(**attributes: Any) -> typer.Typer:
+    # Plain help and one-line errors: they read the same in a terminal, a log and a pipe.
+    return typer.Typer(
+        rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False, **attributes
+    )
 
 
 def _print_version(requested: bool) -> None:
     if requested:
-        print(f"waybill {version('waybill')}")
+        print_version()
         raise typer.Exit
 
 
-@app.callback(
-    epilog=format_examples(
-        'waybill tenant create "Acme Books"',
-        "export WAYBILL_TENANT=ten_…",
-        "waybill endpoint create https://shop.example/hooks",
-        """waybill event send --type order.created --data '{"order": 1042}'""",
-        "waybill delivery list",
-    )
-)
-def root(
+def _root(
     _version: Annotated[
         bool,
         typer.Option(

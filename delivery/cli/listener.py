@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from signing import VerificationError, verify
 
 if TYPE_CHECKING:

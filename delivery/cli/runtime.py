@@ -9,20 +9,16 @@ import socket
 import sys
 from typing import TYPE_CHECKING, TypeVar
 
-from delivery.bootstrap import build_services, clock, open_ledger
+from delivery.bootstrap import Services, open_ledger
 from delivery.config import Settings, read_settings
 from delivery.domain.errors import Misconfigured, SecretUnreadable, Unavailable, WaybillError
 from delivery.domain.model import Actor
 from delivery.domain.sanitize import escape_control_chars
 from delivery.embedded.state_dir import StateDir
-from delivery.ledger.db import readiness
 from delivery.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from delivery.bootstrap import Services
-    from delivery.ledger.db.session import Ledger
 
 T = TypeVar("T")
 
@@ -91,18 +87,20 @@ def report_error(error: WaybillError) -> int:
 
 async def _run_with_services(settings: Settings, use_case: Callable[[Services], Awaitable[T]]) -> T:
     ledger = open_ledger(settings, "cli")
-    opened = build_services(settings, ledger)
+    services = Services(settings, ledger)
     try:
-        return await use_case(opened)
+        return await use_case(services)
     except WaybillError:
         raise
     except Exception:
-        await _explain_failure(ledger)
+        await _explain_failure(services)
         raise
     finally:
-        await opened.close()
+        await services.close()
 
 
-async def _explain_failure(ledger: Ledger) -> None:
-    """Raise Unavailable if the surprise was that the ledger has no schema yet, or no place for today."""
-    await readiness.check_readiness(ledger, now=clock())
+async def _explain_failure(services: Services) -> None:
+    """Raise Unavailable if the ledger has no schema yet, or no partition for today."""
+    from delivery.ledger.db import readiness  # noqa: PLC0415  only after a failure
+
+    await readiness.check_readiness(services.ledger, now=services.clock())

@@ -11,7 +11,7 @@ import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from svix.webhooks import Webhook
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.model import PayloadFormat, PayloadKind
 from signing import parse_secret, verify
 from tests.support.api import Api

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.model import DeliveryId, EndpointId, EndpointLimits, EndpointState, Priority
 from delivery.ledger.queue import claims, endpoint_health, results
 from delivery.pipeline import claiming

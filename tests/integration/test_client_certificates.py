@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.destinations.http.client_certificate import parse_identity
 from delivery.destinations.http.proxy import Proxy
 from delivery.destinations.http.tls import create_tls_context

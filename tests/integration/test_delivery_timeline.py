@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.model import Actor, EndpointState, Timings
 from delivery.ledger.queue import expiry
 from delivery.ledger.queue import results as recording

@@ -11,7 +11,7 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from standardwebhooks import Webhook
 from svix.webhooks import Webhook as Svix
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.formats import EventOrigin
 from delivery.domain.model import Actor, AttemptId, PayloadFormat, PayloadKind, Prefix, format_id
 from delivery.ledger.records.journal import JournalEntry

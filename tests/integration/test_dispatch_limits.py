@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.errors import Unavailable
 from delivery.domain.model import ClaimId, new_id
 from delivery.domain.secret_box import SecretBox, build_headers_context, build_secret_context

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.destinations.http.proxy import Proxy
 from delivery.ledger.queue import endpoint_health
 from tests.integration.test_dispatch import deliver, told

@@ -16,7 +16,7 @@ from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.config import Settings
 from delivery.destinations.http.client_certificate import parse_identity
 from delivery.destinations.http.proxy import Proxy

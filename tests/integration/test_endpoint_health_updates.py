@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.model import EndpointLimits, EndpointState
 from delivery.ledger.queue import claims, endpoint_health, enqueue, results
 from delivery.ledger.queue.notifications import NotificationListener

@@ -9,7 +9,7 @@ import tracemalloc
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.model import DeliveryStatus, Prefix, TenantId, format_id, new_id
 from delivery.services.exports.rows import ExportFormat

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.errors import Conflict, NotFound, TooLarge, Unavailable
 from delivery.domain.model import EndpointState, EventId, Prefix, TenantId, new_id, parse_id
 from delivery.ledger.db.session import Ledger

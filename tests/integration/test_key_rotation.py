@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.destinations.http.auth import Bearer, decode_credentials
 from delivery.domain.model import Actor
 from delivery.domain.secret_box import (

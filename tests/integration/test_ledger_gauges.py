@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.model import Actor
 from delivery.ledger.stats import gauges
 from delivery.services.api_keys.service import ApiKeyService

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.model import AttemptId, ClaimId, EndpointState, new_id
 from delivery.ledger.queue import claims, results
 from delivery.ledger.records import attempts

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.model import Actor, DeliveryStatus, EndpointLimits, EndpointState, Priority
 from delivery.ledger.stats.live import MAX_COUNTED, MAX_ENDPOINTS, MAX_ENDPOINTS_SCANNED

@@ -15,7 +15,7 @@ import dramatiq
 import pytest
 from dramatiq.errors import ConnectionClosed
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.model import ClaimId, EndpointLimits, EndpointState
 from delivery.ledger.db import partitions
 from delivery.ledger.db.session import Ledger

@@ -13,7 +13,7 @@ import pika
 import pytest
 from pydantic import SecretStr
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.config import Settings
 from delivery.domain.errors import Unavailable
 from delivery.domain.model import ClaimId, Priority, new_id

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import dramatiq
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.model import Actor, ClaimId, Priority
 from delivery.ledger.queue import enqueue, results

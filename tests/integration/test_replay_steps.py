@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.model import Actor, DeliveryStatus, EndpointState, Prefix, Priority, format_id, new_id
 from delivery.domain.pagination import MIN_ID, PageRequest

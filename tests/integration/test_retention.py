@@ -12,7 +12,7 @@ import pytest
 import structlog
 from sqlalchemy import text
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.model import EndpointState, build_min_id
 from delivery.domain.retention import RetentionPeriods
 from delivery.ledger.db import partitions

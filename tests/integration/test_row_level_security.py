@@ -11,7 +11,7 @@ from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.errors import Misconfigured, Unavailable
 from delivery.domain.event_patterns import MATCH_ALL

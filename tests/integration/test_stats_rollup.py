@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 import structlog
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.histogram import SLOT_BOUNDS_US
 from delivery.domain.model import EndpointLimits, build_min_id
 from delivery.ledger.db.session import Ledger

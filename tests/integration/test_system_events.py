@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.model import DeliveryId, EventId, Prefix, format_id, parse_id
 from retries.breaker import BreakerConfig
 from retries.policy import Signal

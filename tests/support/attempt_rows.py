@@ -7,7 +7,7 @@ from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.model import EndpointId, build_min_id, new_id
 from tests.support import ledger_builders as build
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.model import DeliveryStatus
 from delivery.ledger.queue import endpoint_health, results
 from delivery.ledger.queue.results import DeliveryFinished, RecordedAttempt

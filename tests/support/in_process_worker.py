@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.destinations.dns import Lookup, resolve_with_system
 from delivery.destinations.http.tls import create_tls_context
 from delivery.destinations.http.transport import Transport

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.destinations.http.auth import parse_credentials
 from delivery.domain.model import (
     Attempt,

@@ -13,7 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.model import EndpointId, Prefix, TenantId, parse_id
 from signing import parse_secret
 from tests.support import hostile_tenant, showcase_history

@@ -22,7 +22,6 @@ from fastapi.routing import APIRoute
 from typer.testing import CliRunner
 
 from delivery.api.routes import health
-from delivery.cli.app import app
 from delivery.config import Settings
 from delivery.destinations.ssrf_guard import Guard
 from delivery.telemetry.tracing.otel import CLOSE_TIMEOUT_SECONDS
@@ -40,6 +39,7 @@ from tests.support.deployment_files import (
     parse_instructions,
 )
 from tests.support.stack import ROOT
+from workers.commands.app import app
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,10 +9,10 @@ from typing import Final
 import pytest
 from typer.testing import CliRunner
 
-from delivery.cli.app import app
 from tests.support.deployment_files import SETTING_NAMES
 from tests.support.monitoring_files import load_rules
 from tests.support.stack import ROOT
+from workers.commands.app import app
 
 PAGE = ROOT / "docs" / "operate.md"
 TEXT = PAGE.read_text()

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from delivery.bootstrap import clock
-from delivery.cli.options.common import JsonOption, format_examples
+from delivery.cli.options.common import JsonOption
+from delivery.cli.options.examples import format_examples
 from delivery.cli.output.table import print_grade, print_indented, print_json, print_text
 from delivery.cli.runtime import EXIT_REFUSED, find_settings, set_up_cli_logs
+from delivery.clock import clock
 from delivery.doctor.examination import DoctorDeps, run_checks
 from delivery.doctor.findings import Finding, Severity, fail
 from delivery.domain.errors import Misconfigured
@@ -22,6 +23,10 @@ EXAMPLES = format_examples(
 )
 
 
+app = typer.Typer()
+
+
+@app.command("doctor", epilog=EXAMPLES)
 def doctor(
     url: Annotated[
         str | None,

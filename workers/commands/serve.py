@@ -9,7 +9,7 @@ from typing import NoReturn
 import typer
 
 from delivery.bootstrap import SETTINGS_BUILDERS, open_ledger
-from delivery.cli.options.common import format_examples
+from delivery.cli.options.examples import format_examples
 from delivery.cli.output.table import print_text
 from delivery.config import Settings, read_settings
 from delivery.domain.errors import Misconfigured
@@ -18,6 +18,7 @@ from delivery.telemetry.logs import configure_logging
 from delivery.telemetry.metrics.prometheus import MULTIPROC_DIR_VARIABLE, create_shared_folder
 
 app = typer.Typer(name="serve")
+dev_app = typer.Typer()
 
 # Its actors only hand claims over. What is in flight then has WAYBILL_DRAIN_SECONDS of its own.
 _WORKER_STOP_MILLISECONDS = 5_000
@@ -92,6 +93,7 @@ def ingest() -> None:
     _exec_module("workers.processes.ingest")
 
 
+@dev_app.command("dev")
 def dev() -> None:
     """Run a whole engine here, with nothing to set up.
 

@@ -20,8 +20,9 @@ import uvloop
 from pydantic import SecretStr
 
 from delivery import embedded
-from delivery.bootstrap import build_services, clock, open_ledger
+from delivery.bootstrap import Services, open_ledger
 from delivery.cli.runtime import report_error
+from delivery.clock import clock
 from delivery.config import read_settings
 from delivery.domain.accounts import Role
 from delivery.domain.errors import Unavailable, WaybillError
@@ -116,7 +117,7 @@ async def _prepare(settings: Settings, home: StateDir) -> None:
         async with ledger.transaction() as tx:
             await claims.expire_all_leases(tx)
             await partitions.ensure_partitions(tx, now=clock())  # the journal tells of the first account, too
-        people = build_services(settings, ledger).accounts
+        people = Services(settings, ledger).accounts
         if not await people.has_users():
             password = home.load_console_password()
             await people.create(FIRST_ADMIN_EMAIL, "Admin", Role.ADMIN, password, actor=Actor(ENGINE_ACTOR))

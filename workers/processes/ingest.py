@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
-from delivery.bootstrap import build_services, expose_metrics, open_ledger
+from delivery.bootstrap import Services, expose_metrics, open_ledger
 from delivery.cli.runtime import report_error
 from delivery.config import read_settings
 from delivery.domain.errors import Misconfigured
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 async def run(settings: Settings) -> None:
     """Run a consumer on this loop until a signal says to stop."""
-    uses = build_services(settings, open_ledger(settings, "ingest"))
+    uses = Services(settings, open_ledger(settings, "ingest"))
     terms = IngestConfig(get_ingest_queue_name(settings), settings.ingest_prefetch, settings.event_max_bytes)
     consumer = Consumer(build_connection_parameters(settings), terms, uses.amqp_intake.handle_message)
     loop = asyncio.get_running_loop()

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
-from delivery.bootstrap import build_retention, build_stats_rollup, clock, expose_metrics, open_ledger
+from delivery.bootstrap import build_retention, build_stats_rollup, expose_metrics, open_ledger
 from delivery.cli.runtime import report_error
+from delivery.clock import clock
 from delivery.config import read_settings
 from delivery.domain.errors import Misconfigured, Unavailable
 from delivery.domain.model import Priority

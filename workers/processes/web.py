@@ -12,7 +12,8 @@ import uvloop
 from delivery.api.app import MAX_BODY_BYTES, create_app
 from delivery.api.http.middleware import BodyLimitMiddleware, RequestIdMiddleware
 from delivery.api.http.request_limits import BoundedHeadProtocol
-from delivery.bootstrap import build_services, build_tracer, clock, expose_metrics, open_ledger
+from delivery.bootstrap import Services, build_tracer, expose_metrics, open_ledger
+from delivery.clock import clock
 from delivery.console.web.app import create_console
 from delivery.domain.errors import Misconfigured, Unavailable
 from delivery.ledger.db import partitions
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from delivery.bootstrap import Services
     from delivery.config import Settings
     from delivery.ledger.db.session import Ledger
 
@@ -72,7 +72,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None] | None = None) 
 
 
 async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> None:
-    opened = build_services(settings, open_ledger(settings, "web"), tracer=build_tracer(settings, "web"))
+    opened = Services(settings, open_ledger(settings, "web"), tracer=build_tracer(settings, "web"))
     try:
         config = build_server_config(settings, WebApp.from_services(opened))
         await _prepare_ledger(opened.ledger)

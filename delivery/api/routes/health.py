@@ -5,7 +5,7 @@ from fastapi.responses import PlainTextResponse, Response
 
 from delivery.api.http.auth import RequiresOperator, ServicesDep
 from delivery.api.http.strict import StrictRoute
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.errors import Misconfigured, Unavailable
 from delivery.ledger.db import readiness
 from delivery.schemas.base import ResponseModel

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from delivery.bootstrap import clock
 from delivery.cli.options.common import (
     Expiry,
     JsonOption,
@@ -13,14 +12,15 @@ from delivery.cli.options.common import (
     LimitOption,
     ReasonOption,
     TenantOption,
-    format_examples,
     id_option,
     read_expiry,
 )
+from delivery.cli.options.examples import format_examples
 from delivery.cli.output import json_shapes
 from delivery.cli.output.pages import BEFORE_HELP, print_page, to_page_request
 from delivery.cli.output.table import Column, print_json, print_note, print_text
 from delivery.cli.runtime import get_actor, run_use_case
+from delivery.clock import clock
 from delivery.domain.durations import format_utc
 from delivery.domain.model import ApiKey, KeyId, Prefix, format_id
 from delivery.domain.scopes import TENANT_SCOPES, Scope, sort_scopes

@@ -6,20 +6,20 @@ from uuid import UUID
 
 import typer
 
-from delivery.bootstrap import clock
 from delivery.cli.options.common import (
     AnyTenantOption,
     JsonOption,
     LimitOption,
     SinceOption,
     UntilOption,
-    format_examples,
     id_option,
 )
+from delivery.cli.options.examples import format_examples
 from delivery.cli.output import json_shapes
 from delivery.cli.output.pages import BEFORE_HELP, print_page, to_page_request
 from delivery.cli.output.table import Column, print_json
 from delivery.cli.runtime import run_use_case
+from delivery.clock import clock
 from delivery.domain.event_patterns import check_pattern
 from delivery.domain.model import DeliveryId, EndpointId, Prefix, format_id
 from delivery.ledger.records.audit import AuditFilter, AuditRecord
@@ -30,6 +30,9 @@ EXAMPLES = format_examples(
 )
 
 
+app = typer.Typer()
+
+
 def read_pattern(text: str) -> str:
     """Read `*`, `noun.verb` or `noun.*`."""
     try:
@@ -38,6 +41,7 @@ def read_pattern(text: str) -> str:
         raise typer.BadParameter(str(error)) from None
 
 
+@app.command("audit", epilog=EXAMPLES)
 def list_audit(  # noqa: PLR0913, PLR0917  one for each option
     tenant_id: AnyTenantOption = None,
     actor_name: Annotated[

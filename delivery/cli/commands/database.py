@@ -6,10 +6,12 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from delivery.bootstrap import build_retention, clock, open_ledger
-from delivery.cli.options.common import JsonOption, format_examples
+from delivery.bootstrap import build_retention, open_ledger
+from delivery.cli.options.common import JsonOption
+from delivery.cli.options.examples import format_examples
 from delivery.cli.output.table import print_facts, print_json, print_text
 from delivery.cli.runtime import find_settings, set_up_cli_logs
+from delivery.clock import clock
 from delivery.config import Settings
 from delivery.domain.model import Prefix, format_id
 from delivery.domain.retention import RetentionPlan

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from delivery.bootstrap import Services, clock
+from delivery.bootstrap import Services
 from delivery.cli.commands import erasure
 from delivery.cli.options.common import (
     AnyTenantOption,
@@ -14,16 +14,17 @@ from delivery.cli.options.common import (
     LimitOption,
     ReasonOption,
     TenantOption,
-    format_examples,
     id_option,
 )
 from delivery.cli.options.delivery_filter import SEARCH_BEFORE_HELP, OldestFirstOption, with_filter_options
+from delivery.cli.options.examples import format_examples
 from delivery.cli.output import json_shapes, json_timeline
 from delivery.cli.output.deliveries import DeliveryWithAttempts, print_attempt, print_history
 from delivery.cli.output.pages import print_page
 from delivery.cli.output.table import Column, print_json, print_text
 from delivery.cli.output.timeline import print_delivery_trace
 from delivery.cli.runtime import get_actor, run_use_case
+from delivery.clock import clock
 from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.errors import NotFound
 from delivery.domain.model import DeliveryId, Prefix, TenantId, format_id

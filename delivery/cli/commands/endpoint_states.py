@@ -4,13 +4,13 @@ from typing import Annotated
 
 import typer
 
-from delivery.bootstrap import clock
 from delivery.cli.options.common import EndpointArgument, JsonOption, ReasonOption, TenantOption
 from delivery.cli.output import json_shapes
 from delivery.cli.output.endpoint_health import print_enable_preview, print_health
 from delivery.cli.output.endpoints import print_endpoint
 from delivery.cli.output.table import print_json
 from delivery.cli.runtime import get_actor, run_use_case
+from delivery.clock import clock
 from delivery.domain.model import Endpoint
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from delivery.bootstrap import Services, clock
+from delivery.bootstrap import Services
 from delivery.cli.commands import endpoint_states as states
 from delivery.cli.commands import filter_test, reconcile
 from delivery.cli.commands.replays import recover
@@ -23,7 +23,6 @@ from delivery.cli.options.common import (
     LimitOption,
     ReasonOption,
     TenantOption,
-    format_examples,
     id_option,
 )
 from delivery.cli.options.endpoints import (
@@ -45,11 +44,13 @@ from delivery.cli.options.endpoints import (
     SecretOption,
     TimeoutOption,
 )
+from delivery.cli.options.examples import format_examples
 from delivery.cli.output import json_shapes
 from delivery.cli.output.endpoints import print_endpoint, print_new_secret
 from delivery.cli.output.pages import BEFORE_HELP, print_page, to_page_request
 from delivery.cli.output.table import Column, is_interactive, print_json, print_text
 from delivery.cli.runtime import UsageError, get_actor, run_use_case
+from delivery.clock import clock
 from delivery.domain.event_patterns import MATCH_ALL
 from delivery.domain.model import (
     Endpoint,

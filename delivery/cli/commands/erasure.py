@@ -10,8 +10,8 @@ from delivery.cli.options.common import (
     JsonOption,
     ReasonOption,
     TenantOption,
-    format_examples,
 )
+from delivery.cli.options.examples import format_examples
 from delivery.cli.output import json_shapes
 from delivery.cli.output.table import is_interactive, print_json, print_text
 from delivery.cli.runtime import UsageError, get_actor, run_use_case

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from delivery.bootstrap import clock
-from delivery.cli.options.common import JsonOption, ReasonOption, format_examples, read_content, read_time
+from delivery.cli.options.common import JsonOption, ReasonOption, read_content, read_time
+from delivery.cli.options.examples import format_examples
 from delivery.cli.output import json_event_types as shapes
 from delivery.cli.output.table import (
     Column,
@@ -20,6 +20,7 @@ from delivery.cli.output.table import (
     print_text,
 )
 from delivery.cli.runtime import get_actor, run_use_case
+from delivery.clock import clock
 from delivery.domain.durations import format_utc
 from delivery.domain.errors import Invalid
 from delivery.ledger.records.event_types import EventType

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from delivery.bootstrap import Services, clock
+from delivery.bootstrap import Services
 from delivery.cli.commands import erasure
 from delivery.cli.options.common import (
     AnyTenantOption,
@@ -17,7 +17,6 @@ from delivery.cli.options.common import (
     SinceOption,
     TenantOption,
     UntilOption,
-    format_examples,
     id_option,
     read_content,
 )
@@ -29,11 +28,13 @@ from delivery.cli.options.delivery_filter import (
     TypesOption,
 )
 from delivery.cli.options.event_body import build_event_body
+from delivery.cli.options.examples import format_examples
 from delivery.cli.output import json_shapes, json_timeline
 from delivery.cli.output.pages import print_page
 from delivery.cli.output.table import Column, print_facts, print_indented, print_json, print_note, print_text
 from delivery.cli.output.timeline import print_event_trace
 from delivery.cli.runtime import run_use_case
+from delivery.clock import clock
 from delivery.domain.durations import format_utc
 from delivery.domain.errors import Invalid
 from delivery.domain.model import EventId, Prefix, format_id

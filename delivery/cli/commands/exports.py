@@ -11,8 +11,9 @@ from typing import IO, Annotated
 import typer
 
 from delivery.bootstrap import Services
-from delivery.cli.options.common import AnyTenantOption, JsonOption, format_examples
+from delivery.cli.options.common import AnyTenantOption, JsonOption
 from delivery.cli.options.delivery_filter import with_filter_options
+from delivery.cli.options.examples import format_examples
 from delivery.cli.output.table import make_console, print_json, print_note
 from delivery.cli.runtime import UsageError, run_use_case
 from delivery.domain.delivery_filter import DeliveryFilter, require_bounded_filter

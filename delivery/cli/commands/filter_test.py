@@ -9,12 +9,12 @@ from delivery.cli.options.common import (
     EndpointArgument,
     JsonOption,
     TenantOption,
-    format_examples,
     id_option,
     read_content,
 )
 from delivery.cli.options.endpoints import FilterOption
 from delivery.cli.options.event_body import build_event_body
+from delivery.cli.options.examples import format_examples
 from delivery.cli.output.table import print_facts, print_json, print_text
 from delivery.cli.runtime import run_use_case
 from delivery.domain.model import EventId, Prefix

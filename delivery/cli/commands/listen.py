@@ -11,7 +11,8 @@ import typer
 
 from delivery.cli.listener import CapturedRequest, ListenReceiver, ReplyOptions, make_server
 from delivery.cli.options.auth import read_secret_source
-from delivery.cli.options.common import JsonOption, format_examples
+from delivery.cli.options.common import JsonOption
+from delivery.cli.options.examples import format_examples
 from delivery.cli.output.table import print_indented, print_text
 from delivery.cli.runtime import UsageError
 from delivery.domain.durations import format_rfc3339, format_utc
@@ -28,6 +29,10 @@ _PRINT_LOCK = threading.Lock()
 _MAX_SHOWN_BYTES: Final = 4_096
 
 
+app = typer.Typer()
+
+
+@app.command("listen", epilog=EXAMPLES)
 def listen(  # noqa: PLR0913, PLR0917  one for each option
     port: Annotated[
         int, typer.Option(min=0, max=65_535, help="Where it listens; 0: any that is free.")

@@ -9,7 +9,8 @@ from typing import Annotated, NoReturn
 import structlog
 import typer
 
-from delivery.cli.options.common import JsonOption, LimitOption, format_examples
+from delivery.cli.options.common import JsonOption, LimitOption
+from delivery.cli.options.examples import format_examples
 from delivery.cli.output.table import Column, print_facts, print_json, print_note, print_table, print_text
 from delivery.cli.runtime import UsageError
 from delivery.client import Client

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from delivery.bootstrap import Services
-from delivery.cli.options.common import JsonOption, TenantOption, format_examples
+from delivery.cli.options.common import JsonOption, TenantOption
+from delivery.cli.options.examples import format_examples
 from delivery.cli.output import json_shapes
 from delivery.cli.output.table import print_json, print_note, print_text
 from delivery.cli.runtime import get_actor, run_use_case
@@ -18,6 +19,10 @@ EXAMPLES = format_examples("waybill portal-link --tenant ten_… --role support 
 _MAX_HOURS = 24
 
 
+app = typer.Typer()
+
+
+@app.command("portal-link", epilog=EXAMPLES)
 def portal_link(
     tenant_id: TenantOption,
     role: Annotated[PortalRole, typer.Option("--role", help="What they may do.")] = PortalRole.VIEWER,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from delivery.bootstrap import Services, clock
+from delivery.bootstrap import Services
 from delivery.cli.options.common import (
     EndpointArgument,
     JsonOption,
@@ -13,11 +13,11 @@ from delivery.cli.options.common import (
     ReasonOption,
     ReplayArgument,
     TenantOption,
-    format_examples,
     id_option,
     read_time,
 )
 from delivery.cli.options.delivery_filter import with_filter_options
+from delivery.cli.options.examples import format_examples
 from delivery.cli.output import json_replays as shapes
 from delivery.cli.output.json_shapes import page as page_shape
 from delivery.cli.output.pages import BEFORE_HELP, print_page, to_page_request
@@ -30,6 +30,7 @@ from delivery.cli.output.replays import (
 )
 from delivery.cli.output.table import Column, print_json, print_note, print_text
 from delivery.cli.runtime import UsageError, get_actor, run_use_case
+from delivery.clock import clock
 from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.model import Prefix, ReplayId, TenantId, format_id
 from delivery.domain.replay import MissingEventFilter, Replay, ReplayState

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from delivery.bootstrap import build_key_rotation, open_ledger
-from delivery.cli.options.common import JsonOption, format_examples
+from delivery.cli.options.common import JsonOption
+from delivery.cli.options.examples import format_examples
 from delivery.cli.output.table import Column, print_json, print_note, print_table, print_text
 from delivery.cli.runtime import EXIT_REFUSED, find_settings, get_actor, set_up_cli_logs
 from delivery.config import Settings

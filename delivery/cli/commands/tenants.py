@@ -4,19 +4,19 @@ from typing import Annotated
 
 import typer
 
-from delivery.bootstrap import clock
 from delivery.cli.options.common import (
     JsonOption,
     LimitOption,
     ReasonOption,
     TenantArgument,
-    format_examples,
     id_option,
 )
+from delivery.cli.options.examples import format_examples
 from delivery.cli.output import json_shapes
 from delivery.cli.output.pages import BEFORE_HELP, print_page, to_page_request
 from delivery.cli.output.table import Column, print_facts, print_json, print_text
 from delivery.cli.runtime import get_actor, run_use_case
+from delivery.clock import clock
 from delivery.domain.durations import format_utc
 from delivery.domain.model import Prefix, Tenant, TenantId, format_id
 from delivery.domain.retention import TENANT_CONFIGURABLE

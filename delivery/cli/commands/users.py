@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from delivery.bootstrap import Services, clock
-from delivery.cli.options.common import JsonOption, LimitOption, ReasonOption, format_examples, id_option
+from delivery.bootstrap import Services
+from delivery.cli.options.common import JsonOption, LimitOption, ReasonOption, id_option
+from delivery.cli.options.examples import format_examples
 from delivery.cli.output import json_shapes
 from delivery.cli.output.pages import BEFORE_HELP, print_page, to_page_request
 from delivery.cli.output.table import Column, is_interactive, print_facts, print_json, print_note, print_text
 from delivery.cli.runtime import UsageError, get_actor, run_use_case
+from delivery.clock import clock
 from delivery.domain.accounts import Role, User
 from delivery.domain.durations import format_utc
 from delivery.domain.model import Prefix, UserId, format_id, parse_id

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.errors import MalformedId
 from delivery.domain.model import (
     AttemptId,
@@ -29,11 +29,6 @@ from delivery.domain.model import (
 if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
-
-
-def format_examples(*lines: str) -> str:
-    """The end of a command's help: each line as it is."""
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 _AGE_PATTERN = re.compile(r"(\d{1,6})(s|m|h|d)")

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.console.web.rendering import render_template
 from delivery.domain.errors import Invalid, MalformedId, NotAllowed, NotFound
 from delivery.domain.model import Prefix, TenantId, format_id, parse_id

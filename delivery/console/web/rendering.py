@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.console.web import assets
 from delivery.domain.durations import format_duration, format_utc
 from delivery.domain.model import Prefix, format_id

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import make_url
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.ledger.db import partitions
 from delivery.ledger.db.session import Ledger
 from tests.chaos.fault import LEASE_RECOVERY_SECONDS, Fault, UnsupportedFaultError

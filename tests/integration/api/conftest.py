@@ -14,7 +14,7 @@ import pytest_asyncio
 import structlog
 
 from delivery.api.app import create_app
-from delivery.bootstrap import build_services as wire
+from delivery.bootstrap import Services
 from delivery.config import Settings
 from delivery.domain.secret_box import generate_key
 from delivery.ledger.db import partitions
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import psycopg
     from fastapi import FastAPI
 
-    from delivery.bootstrap import Services
 
 OPERATOR_KEY = "operator-key-for-tests-only"
 SECRET_KEYS = generate_key()
@@ -106,7 +105,7 @@ def settings(api_database_url: str) -> Settings:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def services(settings: Settings, api_database_url: str) -> AsyncIterator[Services]:
     """The use cases, on the ledger."""
-    wired = wire(settings, Ledger(api_database_url, pool_size=4))
+    wired = Services(settings, Ledger(api_database_url, pool_size=4))
     yield wired
     await wired.close()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.model import EndpointId, Prefix, new_id, parse_id
 from delivery.ledger.queue import endpoint_health
 from delivery.ledger.records import endpoints as rows

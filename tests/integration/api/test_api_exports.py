@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from delivery.api.app import create_app
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.ledger.db.session import Ledger
 from delivery.services.exports.service import ExportService
+from tests.support.services import replace_services
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -105,7 +105,7 @@ async def test_an_export_that_cannot_go_on_breaks_off_without_its_end(
         await tenant.send_event()
     ledger = Ledger(api_database_url, pool_size=1, application_name="waybill export")
     short = ExportService(ledger, clock=clock, default_max_in_flight=50, batch_size=1)
-    app = create_app(replace(services, exports=short))
+    app = create_app(replace_services(services, exports=short))
     sent: list[MutableMapping[str, Any]] = []
 
     async def receive() -> MutableMapping[str, Any]:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from delivery.api.app import create_app
-from delivery.bootstrap import build_services as wire
+from delivery.bootstrap import Services
 from delivery.domain.model import Prefix, parse_id
 from delivery.ledger.db.session import Ledger
 from tests.integration.api.conftest import make_client
@@ -59,7 +59,7 @@ async def refused(tenant: TenantClient, path: str, body: object, *, status: int 
 async def beside(settings_: Settings, tenant: TenantClient) -> AsyncIterator[httpx.AsyncClient]:
     """The tenant's client at another web process, with what it keeps in memory."""
     assert settings_.database_url is not None
-    wired = wire(settings_, Ledger(settings_.database_url.get_secret_value(), pool_size=2))
+    wired = Services(settings_, Ledger(settings_.database_url.get_secret_value(), pool_size=2))
     try:
         async with make_client(create_app(wired), tenant.key) as client:
             yield client

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from delivery.bootstrap import build_services as wire
-from delivery.bootstrap import clock
+from delivery.bootstrap import Services
+from delivery.clock import clock
 from delivery.domain.errors import Unavailable
 from delivery.domain.inbound_message import InboundMessage
 from delivery.domain.model import Prefix, format_id, new_id
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import httpx
     import psycopg
 
-    from delivery.bootstrap import Services
     from delivery.config import Settings
     from tests.integration.api.conftest import TenantClient
 
@@ -101,7 +100,7 @@ async def test_messages_that_come_together_share_commits(
     api_database_url: str, settings: Settings, tenant: TenantClient
 ):
     with count_database_traffic(api_database_url) as counted:
-        wired = wire(settings, Ledger(counted.url, pool_size=4))
+        wired = Services(settings, Ledger(counted.url, pool_size=4))
         try:
             await wired.amqp_intake.handle_message(
                 message(tenant.key)
@@ -224,7 +223,7 @@ async def test_a_body_that_was_cut_on_arrival_is_the_same_message(
 
 
 async def test_without_a_ledger_nothing_is_decided(settings: Settings, tenant: TenantClient):
-    wired = wire(settings, Ledger("postgresql://waybill@127.0.0.1:9/nowhere"))
+    wired = Services(settings, Ledger("postgresql://waybill@127.0.0.1:9/nowhere"))
     for one in (message(tenant.key), message(None)):
         with pytest.raises(Unavailable):
             await wired.amqp_intake.handle_message(one)

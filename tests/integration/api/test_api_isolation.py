@@ -10,7 +10,7 @@ import pytest_asyncio
 from fastapi.routing import APIRoute
 
 from delivery.api.app import create_app
-from delivery.bootstrap import build_services as wire
+from delivery.bootstrap import Services
 from delivery.domain.model import Prefix, format_id, new_id, parse_id
 from delivery.ledger.db.session import Ledger
 from delivery.ledger.db.tables import metadata
@@ -75,7 +75,7 @@ def nobodys(things: dict[str, str]) -> dict[str, str]:
 async def counted_app(url: str, settings: Settings) -> AsyncIterator[tuple[FastAPI, CountedDatabase]]:
     """The application, and what it asks of the database."""
     with count_database_traffic(url) as counted:
-        wired = wire(settings, Ledger(counted.url, pool_size=2))
+        wired = Services(settings, Ledger(counted.url, pool_size=2))
         try:
             yield create_app(wired), counted
         finally:

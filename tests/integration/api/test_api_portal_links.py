@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from delivery.api.app import create_app
-from delivery.bootstrap import build_services as wire
-from delivery.bootstrap import clock
+from delivery.bootstrap import Services
+from delivery.clock import clock
 from delivery.domain.accounts import Role
 from delivery.domain.errors import NotAuthenticated
 from delivery.domain.model import Actor, Prefix, parse_id
@@ -18,7 +18,6 @@ from tests.integration.api.conftest import make_client
 if TYPE_CHECKING:
     import httpx
 
-    from delivery.bootstrap import Services
     from tests.integration.api.conftest import TenantClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -65,7 +64,7 @@ async def test_its_address_is_the_public_one_where_that_is_set(
     services: Services, tenant: TenantClient
 ) -> None:
     public = services.settings.model_copy(update={"public_url": "https://hooks.example/waybill"})
-    async with make_client(create_app(wire(public, services.ledger)), tenant.key) as client:
+    async with make_client(create_app(Services(public, services.ledger)), tenant.key) as client:
         link = await made(client)
     assert link["url"].startswith("https://hooks.example/waybill/console/portal/wbl_")
 

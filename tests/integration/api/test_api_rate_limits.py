@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from delivery.api.app import create_app
-from delivery.bootstrap import build_services as wire
+from delivery.bootstrap import Services
 from delivery.services.api_keys.brute_force import FAILURE_RATE
 from tests.integration.api.conftest import OPERATOR_KEY, make_client
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import httpx
     from fastapi import FastAPI
 
-    from delivery.bootstrap import Services
     from delivery.config import Settings
     from tests.integration.api.conftest import TenantClient
 
@@ -29,7 +28,7 @@ EVENT = {"type": "a", "data": 1}
 async def limited(settings: Settings, services: Services) -> FastAPI:
     """The application where each key may ask once a second, on the same ledger."""
     own = settings.model_copy(update={"key_requests_per_second": 1})
-    return create_app(wire(own, services.ledger))
+    return create_app(Services(own, services.ledger))
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/v1/events"), ("GET", "/v1/endpoints")])

@@ -11,7 +11,7 @@ from uvicorn.server import ServerState
 
 from delivery.api.app import create_app
 from delivery.api.http.request_limits import BoundedHeadProtocol
-from delivery.bootstrap import build_services as wire
+from delivery.bootstrap import Services
 from delivery.domain.model import Prefix, format_id
 from delivery.ledger.db.session import Ledger
 from tests.integration.api.conftest import OPERATOR_KEY, make_client
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import httpx
     from fastapi import FastAPI
 
-    from delivery.bootstrap import Services
     from delivery.config import Settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -38,7 +37,7 @@ async def test_a_process_that_lives_and_is_ready_says_so(stranger: httpx.AsyncCl
 
 async def test_without_a_ledger_a_process_lives_and_is_not_ready(settings: Settings):
     ledger = Ledger(NOWHERE)
-    async with make_client(create_app(wire(settings, ledger)), OPERATOR_KEY) as client:
+    async with make_client(create_app(Services(settings, ledger)), OPERATOR_KEY) as client:
         assert (await client.get("/healthz")).status_code == 200
         for method, path in (("GET", "/readyz"), ("GET", "/v1/tenants"), ("POST", "/v1/tenants")):
             refused = await client.request(method, path, json={"name": "x"} if method == "POST" else None)
@@ -53,7 +52,7 @@ async def test_without_a_ledger_a_process_lives_and_is_not_ready(settings: Setti
 async def test_an_event_that_cannot_be_committed_is_not_accepted(settings: Settings):
     ledger = Ledger(NOWHERE)
     named = {"Waybill-Tenant": "ten_01kasw8qbefy09m6sc7n75yr3h"}
-    async with make_client(create_app(wire(settings, ledger)), OPERATOR_KEY, **named) as client:
+    async with make_client(create_app(Services(settings, ledger)), OPERATOR_KEY, **named) as client:
         refused = await client.post("/v1/events", json={"type": "a", "data": 1})
         assert refused.status_code == 503
     await ledger.close()
@@ -61,14 +60,14 @@ async def test_an_event_that_cannot_be_committed_is_not_accepted(settings: Setti
 
 async def test_a_ledger_without_schema_is_not_ready(settings: Settings, empty_database_url: str):
     ledger = Ledger(empty_database_url)
-    async with make_client(create_app(wire(settings, ledger)), None) as client:
+    async with make_client(create_app(Services(settings, ledger)), None) as client:
         assert (await client.get("/readyz")).status_code == 503
     await ledger.close()
 
 
 async def test_a_ledger_without_todays_partitions_is_not_ready(settings: Settings, database_url: str):
     ledger = Ledger(database_url)
-    async with make_client(create_app(wire(settings, ledger)), None) as client:
+    async with make_client(create_app(Services(settings, ledger)), None) as client:
         assert (await client.get("/readyz")).status_code == 503
     await ledger.close()
 
@@ -79,7 +78,7 @@ async def test_missing_schema_or_partitions_reject_events_and_log_the_fix(
 ):
     ledger = Ledger(request.getfixturevalue(made))
     named = {"Waybill-Tenant": "ten_01kasw8qbefy09m6sc7n75yr3h"}
-    async with make_client(create_app(wire(settings, ledger)), OPERATOR_KEY, **named) as client:
+    async with make_client(create_app(Services(settings, ledger)), OPERATOR_KEY, **named) as client:
         if made == "database_url":
             client.headers["Waybill-Tenant"] = format_id(Prefix.TENANT, await create_tenant(ledger))
         refused = await client.post("/v1/events", json={"type": "a", "data": 1})

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
 from delivery.api.app import create_app
-from delivery.bootstrap import build_services as wire
+from delivery.bootstrap import Services
 from delivery.domain.model import Prefix, parse_id
 from delivery.ledger.db.session import Ledger
 from tests.integration.api.conftest import make_client
@@ -18,6 +17,7 @@ from tests.integration.api.test_api_isolation import (
     OPEN,
     routes,  # a fixture
 )
+from tests.support.services import replace_services
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from delivery.bootstrap import Services
     from delivery.config import Settings
     from delivery.ledger.db.session import Transaction
     from tests.integration.api.conftest import TenantClient
@@ -78,7 +77,7 @@ async def watched(api_database_url: str) -> AsyncIterator[Watched]:
 @pytest.fixture
 def seen_through(settings: Settings, services: Services, watched: Watched) -> FastAPI:
     """The application on the watched ledger; keys are looked up on another: no tenant is known then."""
-    return create_app(replace(wire(settings, watched), api_keys=services.api_keys))
+    return create_app(replace_services(Services(settings, watched), api_keys=services.api_keys))
 
 
 async def test_every_route_of_a_tenant_is_bound_to_it(

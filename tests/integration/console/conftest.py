@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 import pytest
 
-from delivery.bootstrap import build_services as wire
+from delivery.bootstrap import Services
 from delivery.config import Settings
 from delivery.console.web.app import create_console
 from delivery.domain.errors import NotAuthenticated
@@ -19,13 +19,13 @@ from delivery.domain.secret_box import generate_key
 from delivery.services.accounts.roles import Ability
 from delivery.services.accounts.tokens import derive_csrf_token
 from tests.support.accounts import ManualClock, make_account_service, make_clock
+from tests.support.services import replace_services
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from starlette.types import ASGIApp
 
-    from delivery.bootstrap import Services
     from delivery.domain.model import TenantId
     from delivery.ledger.db.session import Ledger
     from delivery.services.accounts.service import AccountService
@@ -96,7 +96,7 @@ class FormBrowser:
 def services(ledger: Ledger, shared_url: str) -> Services:
     """The use cases of a web process."""
     settings = Settings.model_validate({"database_url": shared_url, "secret_keys": SECRET_KEYS})
-    return replace(wire(settings, ledger), accounts=cast("AccountService", FakeAccountService()))
+    return replace_services(Services(settings, ledger), accounts=cast("AccountService", FakeAccountService()))
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def account_service(ledger: Ledger, clock: ManualClock) -> AccountService:
 @pytest.fixture
 def app(services: Services, people: AccountService) -> ASGIApp:
     """The console with a real door."""
-    return create_console(replace(services, accounts=people))
+    return create_console(replace_services(services, accounts=people))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.model import Prefix, format_id
 from delivery.ledger.records import journal
 from delivery.ledger.records.journal import ENGINE_ACTOR, JournalEntry

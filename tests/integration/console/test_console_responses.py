@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import httpx
@@ -13,6 +12,7 @@ from delivery.console.web import assets
 from delivery.console.web.app import create_console
 from delivery.console.web.middleware import SECURITY_HEADERS
 from delivery.domain.errors import Unavailable
+from tests.support.services import replace_services
 from workers.processes.web import WebApp
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class _Broken:
 
 
 async def _ask(services: Services, staff: FormBrowser, error: Exception) -> httpx.Response:
-    broken = replace(services, deliveries=cast("DeliveryService", _Broken(error)))
+    broken = replace_services(services, deliveries=cast("DeliveryService", _Broken(error)))
     api = create_console(services)  # not asked for anything here
     transport = httpx.ASGITransport(
         app=WebApp.from_apps(api, create_console(broken)), raise_app_exceptions=False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -15,6 +14,7 @@ from delivery.domain.model import Prefix, format_id
 from tests.support import ledger_builders as build
 from tests.support.accounts import ADA, PASSWORD, WRONG_PASSWORD, create_user
 from tests.support.console_sessions import open_browser
+from tests.support.services import replace_services
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -143,7 +143,7 @@ async def test_behind_a_proxy_that_names_another_host_our_forms_are_ours(
     services: Services, people: AccountService, jane: Account, header: dict[str, str]
 ) -> None:
     settings = services.settings.model_copy(update={"public_url": "https://waybill.example"})
-    app = create_console(replace(services, accounts=people, settings=settings))
+    app = create_console(replace_services(services, accounts=people, settings=settings))
     async with open_browser(app, "http://10.0.0.7:8080") as found:
         form = {"email": jane.email, "password": PASSWORD}
         answer = await found.client.post("/console/sign-in", data=form, headers=header)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 import typer
 
-from delivery.bootstrap import clock
 from delivery.cli.options.common import make_id_parser, read_content, read_time
 from delivery.cli.options.endpoints import (
     BreakerValue,
@@ -32,6 +31,7 @@ from delivery.cli.options.endpoints import (
     read_timeout,
 )
 from delivery.cli.runtime import UsageError
+from delivery.clock import clock
 from delivery.domain.model import Prefix, format_id
 from tests.unit.cli.records import TENANT
 

@@ -7,19 +7,19 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from typer.core import TyperGroup
-from typer.main import get_command
+from typer.core import TyperCommand, TyperGroup
 from typer.testing import CliRunner
 
-from delivery.cli.app import app
+from delivery.cli.app import LazyCommand
 from delivery.cli.runtime import EXIT_UNAVAILABLE, EXIT_USAGE, find_settings, report_error
 from delivery.domain.errors import Misconfigured, Unavailable
 from delivery.domain.secret_box import generate_key
 from delivery.embedded.state_dir import StateDir
+from workers.commands.app import COMMANDS, app
 from workers.main import main
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 RUNNER = CliRunner()
@@ -38,16 +38,19 @@ def test_the_version_is_the_packages() -> None:
     assert RUNNER.invoke(app, ["--version"]).stdout == f"waybill {version('waybill')}\n"
 
 
-def commands(group: TyperGroup, *before: str) -> Iterator[str]:
-    """Every command that the line knows."""
-    for name, command in group.commands.items():
-        if isinstance(command, TyperGroup):
-            yield from commands(command, *before, name)
+def list_commands(commands: Iterable[TyperCommand], *before: str) -> Iterator[str]:
+    """Every command that can be run, under its whole name."""
+    for command in commands:
+        loaded = command.load() if isinstance(command, LazyCommand) else command
+        if isinstance(loaded, TyperGroup):
+            yield from list_commands(
+                cast("Iterable[TyperCommand]", loaded.commands.values()), *before, str(loaded.name)
+            )
         else:
-            yield " ".join([*before, name])
+            yield " ".join([*before, str(loaded.name)])
 
 
-@pytest.mark.parametrize("command", list(commands(cast("TyperGroup", get_command(app)))))
+@pytest.mark.parametrize("command", list(list_commands(COMMANDS)))
 def test_every_command_explains_itself_within_eighty_columns(command: str) -> None:
     told = RUNNER.invoke(app, [*command.split(), "--help"])
     assert told.exit_code == 0

@@ -22,6 +22,10 @@ from delivery.domain.errors import Unavailable
 _ANY_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  the specification's own example
 
 
+app = typer.Typer()
+
+
+@app.command("demo")
 def demo(
     events: Annotated[
         int, typer.Option(min=20, max=5_000, metavar="COUNT", help="How many events to publish.")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
-from delivery.bootstrap import clock
+from delivery.clock import clock
 from delivery.domain.errors import Misconfigured
 
 if TYPE_CHECKING:

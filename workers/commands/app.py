@@ -1,0 +1,59 @@
+"""Every command under its name, in the order of `--help`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from delivery.cli.app import LazyCommand, create_app
+
+_CLI: Final = "delivery.cli.commands"
+_PROCESSES: Final = "workers.commands"
+
+# A command's line here is the first of its own help: a test holds them equal.
+COMMANDS: Final = (
+    LazyCommand(
+        "portal-link",
+        f"{_CLI}.portal_links",
+        "Print a link that lets whoever has it see this tenant at the console.",
+    ),
+    LazyCommand(
+        "audit", f"{_CLI}.audit", "Tell who changed what, newest first. Nothing takes an entry away again."
+    ),
+    LazyCommand(
+        "dev",
+        f"{_PROCESSES}.serve",
+        "Run a whole engine here, with nothing to set up.",
+        attribute="dev_app",
+    ),
+    LazyCommand(
+        "demo",
+        f"{_CLI}.demo.command",
+        "See signed webhooks arrive: an engine, three receivers, half a minute.",
+    ),
+    LazyCommand(
+        "doctor", f"{_PROCESSES}.doctor", "Look at every part of an installation, and say what to mend."
+    ),
+    LazyCommand("listen", f"{_CLI}.listen", "Receive events on this machine and show them, until Ctrl-C."),
+    LazyCommand("tenant", f"{_CLI}.tenants", "Tenants: whose data it is."),
+    LazyCommand("key", f"{_CLI}.api_keys", "API keys: what a tenant's producers send."),
+    LazyCommand("endpoint", f"{_CLI}.endpoints", "Endpoints: where events go, and under which secrets."),
+    LazyCommand("event", f"{_CLI}.events", "Events: what happened."),
+    LazyCommand("event-type", f"{_CLI}.event_types", "Event types: what events hold."),
+    LazyCommand("delivery", f"{_CLI}.deliveries", "Deliveries: one event owed to one endpoint."),
+    LazyCommand(
+        "attempt",
+        f"{_CLI}.deliveries",
+        "Attempts: one HTTP exchange for a delivery.",
+        attribute="attempts_app",
+    ),
+    LazyCommand("replay", f"{_CLI}.replays", "Replays: many deliveries sent again."),
+    LazyCommand("export", f"{_CLI}.exports", "Exports: what a search finds, as a file."),
+    LazyCommand("person", f"{_CLI}.users", "People: who may sign in at the console."),
+    LazyCommand("outbox", f"{_CLI}.outbox", "An application's outbox: events in its own database."),
+    LazyCommand("ingest", f"{_CLI}.dead_letters", "Messages from RabbitMQ that were refused."),
+    LazyCommand("serve", f"{_PROCESSES}.serve", "Run one process of an engine, until SIGTERM or Ctrl-C."),
+    LazyCommand("db", f"{_CLI}.database", "The ledger's schema, and what it keeps."),
+    LazyCommand("secrets", f"{_CLI}.secrets", "Keys that encrypt secrets at rest."),
+)
+
+app = create_app(COMMANDS)
