@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 from psycopg.errors import LockNotAvailable
 
-from delivery.domain.model import Prefix, build_min_id, format_id, new_id
+from delivery.domain.ids import Prefix, build_min_id, format_id, new_id
 from delivery.domain.secret_box import SecretBox, build_secret_context
 from delivery.ledger.db import partitions
 from delivery.ledger.db.session import Ledger

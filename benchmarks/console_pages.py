@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from tests.support.postgres import connect
 from tests.support.stack import WAYBILL, Stack
 

@@ -21,7 +21,8 @@ from rich.table import Table
 from sqlalchemy import make_url, text
 
 from benchmarks.bench_database import make_partitions
-from delivery.domain.model import EndpointId, Priority
+from delivery.domain.delivery import Priority
+from delivery.domain.ids import EndpointId
 from delivery.ledger.db.session import Ledger
 from delivery.ledger.queue import claims
 from delivery.pipeline.claiming import ClaimConfig, Quota, claim_deliveries

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from psycopg import sql
 
-from delivery.domain.model import TenantId
+from delivery.domain.ids import TenantId
 from tests.support.postgres import connect
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from benchmarks.history import (
     make_id_at,
     to_milliseconds,
 )
-from delivery.domain.model import EventId, TenantId
+from delivery.domain.ids import EventId, TenantId
 from tests.support.postgres import connect
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from benchmarks.history import (
     HistoryPlan,
 )
 from benchmarks.history_writer import CUSTOMERS
+from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter
-from delivery.domain.model import DeliveryStatus, EndpointId, EventId, TenantId, build_min_id
+from delivery.domain.ids import EndpointId, EventId, TenantId, build_min_id
 from delivery.domain.pagination import PageRequest
 from delivery.domain.payload_path import PayloadEquals
 from delivery.ledger.records.audit import AuditFilter

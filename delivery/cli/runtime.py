@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from delivery.bootstrap import Services, open_ledger
 from delivery.config import Settings, read_settings
+from delivery.domain.accounts import Actor
 from delivery.domain.errors import Misconfigured, SecretUnreadable, Unavailable, WaybillError
-from delivery.domain.model import Actor
 from delivery.domain.sanitize import escape_control_chars
 from delivery.embedded.state_dir import StateDir
 from delivery.telemetry.logs import configure_logging

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from delivery.doctor.findings import EXPIRY_WARNING_PERIOD, fail, ok, warn
 from delivery.domain.durations import format_duration
 from delivery.domain.errors import SecretUnreadable
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.records import api_keys, encrypted_values, endpoints
 from delivery.services.key_rotation import NIL_ID, SEALED_COLUMNS, KeyRotationService
 

@@ -1,4 +1,4 @@
-"""The words of accounts: people, what they are here, and the links that let a partner in. Pure."""
+"""Users and their roles, portal links, and the actor that an audit entry names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from delivery.domain.model import KeyId, LinkId, TenantId, UserId
+    from delivery.domain.ids import KeyId, LinkId, TenantId, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks for something, and from which address or machine; None: not known."""
+
+    name: str
+    address: str | None = None
 
 
 class Role(StrEnum):

@@ -7,8 +7,9 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.errors import Invalid, NotAllowed
-from delivery.domain.model import DeliveryStatus, EndpointId, EventId, Prefix, format_id, parse_id
+from delivery.domain.ids import EndpointId, EventId, Prefix, format_id, parse_id
 from delivery.domain.payload_path import PayloadEquals
 from retries.health import Hold
 from retries.outcome import OUTCOME_NAMES

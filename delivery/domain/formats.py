@@ -10,16 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import product
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
-from delivery.domain.model import PayloadFormat, PayloadKind, Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from delivery.domain.model import EventId, TenantId
+    from delivery.domain.ids import EventId, TenantId
 
 # An envelope is written by delivery.pipeline.fanout; neither a type nor a moment can hold a quotation mark.
 _TYPE_MARK: Final = b'{"type":"'
@@ -28,6 +29,21 @@ _DATA_MARK: Final = b'","data":'
 _STRUCTURED_CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
 # What stands in a header as it is: visible ASCII without the quotation mark and the percent sign (3.1.3.2).
 _SAFE_HEADER_CHARS: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
+
+
+class PayloadFormat(StrEnum):
+    """How an endpoint wants its events to be written."""
+
+    STANDARD = "standard"
+    CLOUDEVENTS_STRUCTURED = "cloudevents_structured"
+    CLOUDEVENTS_BINARY = "cloudevents_binary"
+
+
+class PayloadKind(StrEnum):
+    """Whether an endpoint gets the event's data, or only word that there is an event."""
+
+    FULL = "full"
+    THIN = "thin"
 
 
 class FormattedPayload(NamedTuple):

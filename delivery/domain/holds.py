@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
+from delivery.domain.delivery import ActiveHold, DeliveryStatus
+from delivery.domain.endpoint import EndpointState
 from delivery.domain.errors import Conflict
-from delivery.domain.model import ActiveHold, DeliveryStatus, EndpointState, Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from retries.health import Hold, compute_allowance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from delivery.domain.model import Delivery, Endpoint, EndpointId
+    from delivery.domain.delivery import Delivery
+    from delivery.domain.endpoint import Endpoint
+    from delivery.domain.ids import EndpointId
     from retries.health import Health
     from retries.rate import RateLimit
 

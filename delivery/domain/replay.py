@@ -8,25 +8,19 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from delivery.domain.model import (
-    DeliveryId,
-    DeliveryStatus,
-    EndpointId,
-    EndpointState,
-    Prefix,
-    Priority,
-    format_id,
-    parse_id,
-)
+from delivery.domain.delivery import DeliveryStatus, Priority
+from delivery.domain.endpoint import EndpointState
+from delivery.domain.ids import DeliveryId, EndpointId, Prefix, format_id, parse_id
 from retries.breaker import BreakerState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
+    from delivery.domain.accounts import Actor
     from delivery.domain.delivery_filter import DeliveryFilter
     from delivery.domain.holds import EndpointStatus
-    from delivery.domain.model import Actor, EventId, ReplayId, TenantId
+    from delivery.domain.ids import EventId, ReplayId, TenantId
 
 # So many deliveries of one endpoint are in the lane at once for one job; of one whose breaker is open only
 # what it can be probed with. Once a job has as many there as go out in some seconds, no endpoint has more.

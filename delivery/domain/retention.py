@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import date, datetime
 
-    from delivery.domain.model import TenantId
+    from delivery.domain.ids import TenantId
 
 
 class RetainedData(StrEnum):

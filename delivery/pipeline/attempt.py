@@ -6,7 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
-from delivery.domain.model import Attempt, AttemptId, DeliveryStatus
+from delivery.domain.attempt import Attempt
+from delivery.domain.delivery import DeliveryStatus
 from delivery.ledger.queue.results import DeliveryFinished, DeliveryRescheduled, RecordedAttempt
 from delivery.pipeline.health_update import FinishedAttempt
 from retries.health import HealthSample
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from delivery.destinations.http.destination import Destination
     from delivery.destinations.http.exchange import Exchange
     from delivery.domain.formats import FormattedPayload
-    from delivery.domain.model import ClaimId
+    from delivery.domain.ids import AttemptId, ClaimId
     from delivery.ledger.queue.claims import ClaimedDelivery
     from retries.policy import Decision
     from signing import SignedHeaders

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 
 if TYPE_CHECKING:
     from delivery.ledger.queue.results import RecordedAttempt

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from delivery.domain.model import DeliveryStatus, Priority, extract_id_time
+from delivery.domain.delivery import DeliveryStatus, Priority
+from delivery.domain.ids import extract_id_time
 from delivery.ledger.queue.results import DeliveryFinished
 from delivery.telemetry import metrics
 

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from delivery.domain.model import ClaimId, EndpointId, Priority, new_id
+from delivery.domain.delivery import Priority
+from delivery.domain.ids import ClaimId, EndpointId, new_id
 from delivery.ledger.queue import claims, endpoint_health
 from delivery.ledger.queue.claims import ClaimGrant
 from retries.health import compute_allowance

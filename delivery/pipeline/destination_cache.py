@@ -14,8 +14,8 @@ from delivery.destinations.http.auth import OAuth2, build_authorization_header, 
 from delivery.destinations.http.client_certificate import decode_identity as read_identity
 from delivery.destinations.http.destination import Destination
 from delivery.domain.errors import SecretUnreadable
-from delivery.domain.formats import build_formatter
-from delivery.domain.model import PayloadFormat, PayloadKind, Prefix, format_id
+from delivery.domain.formats import PayloadFormat, PayloadKind, build_formatter
+from delivery.domain.ids import Prefix, format_id
 from delivery.domain.secret_box import (
     build_auth_context,
     build_headers_context,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from delivery.domain.formats import EventOrigin
-    from delivery.domain.model import EndpointId
+    from delivery.domain.ids import EndpointId
     from delivery.domain.secret_box import SecretBox
     from delivery.ledger.db.session import Ledger
     from delivery.ledger.queue.claims import ClaimedDelivery

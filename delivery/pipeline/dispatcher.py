@@ -13,7 +13,7 @@ import structlog
 from delivery.destinations.http.exchange import AttemptLimits
 from delivery.destinations.http.post import build_interrupted_exchange
 from delivery.destinations.http.sender import Sender
-from delivery.domain.model import AttemptId, Prefix, extract_id_time, format_id, new_id
+from delivery.domain.ids import AttemptId, Prefix, extract_id_time, format_id, new_id
 from delivery.ledger.queue import claims, results
 from delivery.pipeline.attempt import SentDelivery, finish_attempt
 from delivery.pipeline.attempt_log import log_attempt
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from delivery.destinations.http.destination import Destination
     from delivery.destinations.http.transport import Transport
-    from delivery.domain.model import ClaimId
+    from delivery.domain.ids import ClaimId
     from delivery.ledger.db.session import Ledger
     from delivery.ledger.queue.claims import ClaimedDelivery
     from delivery.pipeline.destination_cache import DestinationCache

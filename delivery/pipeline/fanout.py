@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from delivery.domain.conditions import ConditionEvaluator, compile_stored_condition
 from delivery.domain.durations import format_rfc3339
 from delivery.domain.event_patterns import find_matching_pattern
-from delivery.domain.model import DeliveryId, EndpointId, EventId, Prefix, format_id
+from delivery.domain.ids import DeliveryId, EndpointId, EventId, Prefix, format_id
 from delivery.ledger.queue.enqueue import DeliveryRow, EventRow
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from delivery.domain.conditions import Condition
-    from delivery.domain.model import TenantId
+    from delivery.domain.ids import TenantId
     from delivery.domain.subscription import Subscription
     from delivery.pipeline.parsing import NewEvent
 

@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, assert_never
 
-from delivery.domain.model import DeliveryStatus, Prefix, Priority, format_id
+from delivery.domain.delivery import DeliveryStatus, Priority
+from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.queue import endpoint_health, enqueue
 from delivery.ledger.queue.results import DeliveryFinished, RecordedAttempt
 from delivery.ledger.records import endpoints, journal, tenants
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Transaction
     from delivery.ledger.queue.endpoint_health import EndpointHealthRow
     from delivery.ledger.queue.results import RecordingResult

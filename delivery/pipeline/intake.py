@@ -17,7 +17,7 @@ import structlog
 
 from delivery.domain.conditions import ConditionEvaluator
 from delivery.domain.errors import Conflict, Invalid, NotFound, Refusal, TooLarge, Unavailable
-from delivery.domain.model import Prefix, TenantId, format_id, new_id
+from delivery.domain.ids import Prefix, TenantId, format_id, new_id
 from delivery.ledger.queue import enqueue
 from delivery.pipeline.fanout import FanoutPlan, Match, plan_fanout
 from delivery.pipeline.subscription_cache import SubscriptionCache
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from delivery.domain.model import EndpointId
+    from delivery.domain.ids import EndpointId
     from delivery.ledger.db.session import Ledger, Transaction
     from delivery.ledger.queue.enqueue import DeliveryRow, EventRow
     from delivery.pipeline.fanout import Subscriptions

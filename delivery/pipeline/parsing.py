@@ -11,10 +11,10 @@ import msgspec
 
 from delivery.domain.errors import Invalid, TooLarge
 from delivery.domain.event_patterns import MAX_CHANNELS_PER_EVENT, check_channel, check_event_type
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 
 if TYPE_CHECKING:
-    from delivery.domain.model import EndpointId
+    from delivery.domain.ids import EndpointId
 
 T = TypeVar("T")
 

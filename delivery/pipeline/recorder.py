@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from delivery.domain.errors import Unavailable
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.queue import results
 from delivery.pipeline.attempt_metrics import record_metrics
 from delivery.pipeline.health_update import apply_results

@@ -11,7 +11,7 @@ from delivery.pipeline.fanout import Subscriptions
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from delivery.domain.model import TenantId
+    from delivery.domain.ids import TenantId
     from delivery.ledger.db.session import Transaction
 
 # Tenants whose subscriptions one process keeps in memory.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from delivery.domain.model import Prefix, format_id, new_id
+from delivery.domain.ids import Prefix, format_id, new_id
 from delivery.ledger.queue import enqueue
 from delivery.pipeline.fanout import FanoutPlan, Subscriptions, plan_fanout
 from delivery.pipeline.parsing import NewEvent

@@ -9,11 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerialize
 
 from delivery.domain.durations import format_rfc3339
 from delivery.domain.errors import Invalid, MalformedId
-from delivery.domain.model import (
-    Prefix,
-    format_id,
-    parse_id,
-)
+from delivery.domain.ids import Prefix, format_id, parse_id
 
 TENANT_HEADER = "Waybill-Tenant"
 API_KEY_SCHEME = "ApiKey"

@@ -7,7 +7,9 @@ from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field
 
-from delivery.domain.model import ActiveHold, Attempt, Delivery, DeliveryStatus, Prefix, Timings, format_id
+from delivery.domain.attempt import Attempt, Timings
+from delivery.domain.delivery import ActiveHold, Delivery, DeliveryStatus
+from delivery.domain.ids import Prefix, format_id
 from delivery.schemas.base import NextCursor, RequestModel, ResponseModel, TimestampOut, example_id
 from delivery.services.deliveries import AttemptDetails as Told
 from delivery.services.deliveries import BodyUnavailable

@@ -8,10 +8,11 @@ from uuid import UUID
 from fastapi import Depends, Query
 from pydantic import Field
 
+from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter, check_http_status, check_outcome
 from delivery.domain.errors import Invalid
 from delivery.domain.event_patterns import check_pattern
-from delivery.domain.model import DeliveryStatus, EndpointId, EventId, Prefix
+from delivery.domain.ids import EndpointId, EventId, Prefix
 from delivery.domain.payload_path import PayloadEquals
 from delivery.domain.validation import check_text, validating_field
 from delivery.schemas.base import (

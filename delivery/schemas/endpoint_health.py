@@ -5,7 +5,8 @@ from typing import Self
 
 from pydantic import Field
 
-from delivery.domain.model import EndpointState, Prefix, format_id
+from delivery.domain.endpoint import EndpointState
+from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.stats.endpoint_stats import OwedDelivery, RecentAttempts
 from delivery.schemas.base import ResponseModel, TimestampOut, example_id
 from delivery.services.endpoints.health import EnablePreview, EndpointHealth

@@ -5,16 +5,9 @@ from typing import Annotated, Any, Literal, Self, cast
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from delivery.domain.model import (
-    Endpoint,
-    EndpointState,
-    PayloadFormat,
-    PayloadKind,
-    Prefix,
-    SealedSecret,
-    Signature,
-    format_id,
-)
+from delivery.domain.endpoint import Endpoint, EndpointState, SealedSecret, Signature
+from delivery.domain.formats import PayloadFormat, PayloadKind
+from delivery.domain.ids import Prefix, format_id
 from delivery.schemas.base import (
     NextCursor,
     RequestModel,

@@ -10,7 +10,7 @@ from delivery.domain.event_patterns import (
     MAX_CHANNELS_PER_EVENT,
     MAX_EVENT_TYPE_LENGTH,
 )
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.domain.scopes import Scope
 from delivery.ledger.records.events import EventSummary
 from delivery.schemas.base import (

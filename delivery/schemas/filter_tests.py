@@ -6,7 +6,7 @@ import msgspec
 from pydantic import Field
 
 from delivery.domain.errors import Invalid, MalformedId
-from delivery.domain.model import EventId, Prefix, parse_id
+from delivery.domain.ids import EventId, Prefix, parse_id
 from delivery.pipeline.parsing import IntakeLimits, NewEvent, decode_json, parse_event
 from delivery.schemas.base import ResponseModel, example_id
 from delivery.schemas.events import EVENT_EXAMPLE, EVENT_SCHEMA

@@ -5,17 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import ConfigDict, Field
 
+from delivery.domain.delivery import ActiveHold, DeliveryStatus
+from delivery.domain.endpoint import Endpoint, EndpointState
 from delivery.domain.errors import Invalid
 from delivery.domain.event_patterns import check_pattern
-from delivery.domain.model import (
-    ActiveHold,
-    DeliveryStatus,
-    Endpoint,
-    EndpointId,
-    EndpointState,
-    Prefix,
-    format_id,
-)
+from delivery.domain.ids import EndpointId, Prefix, format_id
 from delivery.domain.replay import ItemState, MissingEventFilter, Replay, ReplayItem, ReplayState
 from delivery.ledger.search.missing import MissingEvent
 from delivery.schemas.base import (

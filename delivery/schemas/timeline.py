@@ -5,8 +5,9 @@ from typing import Any, Self
 
 from pydantic import Field
 
+from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.durations import format_rfc3339
-from delivery.domain.model import DeliveryStatus, Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.schemas.base import ResponseModel, TimestampOut, example_id
 from delivery.schemas.deliveries import DeliveryOut
 from delivery.schemas.events import EventOut

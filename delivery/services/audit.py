@@ -8,7 +8,7 @@ from delivery.ledger.records import audit
 from delivery.ledger.records.audit import AuditFilter, AuditRecord
 
 if TYPE_CHECKING:
-    from delivery.domain.model import TenantId
+    from delivery.domain.ids import TenantId
     from delivery.domain.pagination import Page, PageRequest
     from delivery.ledger.db.session import Ledger
 

@@ -10,8 +10,8 @@ import msgspec
 import structlog
 
 from delivery.domain.errors import Conflict, Invalid, NotFound, Refusal
+from delivery.domain.ids import EventId, Prefix, format_id, parse_id
 from delivery.domain.inbound_message import check_idempotency_key
-from delivery.domain.model import EventId, Prefix, format_id, parse_id
 from delivery.domain.pagination import MAX_ID, PageRequest
 from delivery.domain.validation import check_reason
 from delivery.ledger.records import dead_letters, journal
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from delivery.domain.model import Actor, MessageId, TenantId
+    from delivery.domain.accounts import Actor
+    from delivery.domain.ids import MessageId, TenantId
     from delivery.domain.pagination import Page
     from delivery.ledger.db.session import Ledger
     from delivery.ledger.records.dead_letters import DeadLetter

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.errors import Conflict, NotFound
 from delivery.domain.formats import EventOrigin, reconstruct_body
 from delivery.domain.holds import attach_hold, require_active
-from delivery.domain.model import DeliveryStatus, Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.domain.validation import check_reason
 from delivery.ledger.records import attempts, deliveries, endpoints, events, journal
 from delivery.ledger.records.events import EventFilter, EventSummary
@@ -25,16 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from delivery.domain.model import (
-        Actor,
-        Attempt,
-        AttemptId,
-        Delivery,
-        DeliveryId,
-        EndpointId,
-        EventId,
-        TenantId,
-    )
+    from delivery.domain.accounts import Actor
+    from delivery.domain.attempt import Attempt
+    from delivery.domain.delivery import Delivery
+    from delivery.domain.ids import AttemptId, DeliveryId, EndpointId, EventId, TenantId
     from delivery.domain.pagination import Page, PageRequest
     from delivery.ledger.db.session import Ledger, Transaction
     from delivery.ledger.search.count import DeliveryCount

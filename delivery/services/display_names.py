@@ -10,7 +10,7 @@ from delivery.ledger.records import endpoints, tenants
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Ledger
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from delivery.domain.errors import Conflict, NotFound
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.domain.validation import check_reason
 from delivery.ledger.records import attempts, events, journal
 from delivery.ledger.records.journal import JournalEntry
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from delivery.domain.model import Actor, Attempt, AttemptId, EventId, TenantId
+    from delivery.domain.accounts import Actor
+    from delivery.domain.attempt import Attempt
+    from delivery.domain.ids import AttemptId, EventId, TenantId
     from delivery.ledger.db.session import Ledger, Transaction
     from delivery.ledger.records.events import EventSummary
 

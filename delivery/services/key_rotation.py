@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from delivery.domain.model import Actor
+    from delivery.domain.accounts import Actor
     from delivery.domain.secret_box import SecretBox
     from delivery.ledger.db.session import Ledger
     from delivery.ledger.records.encrypted_values import SealedColumn, SealedValue

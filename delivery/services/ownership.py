@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from delivery.domain.errors import NotFound
-from delivery.domain.model import format_id
+from delivery.domain.ids import format_id
 from delivery.ledger.records import ownership
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from delivery.domain.model import Prefix, TenantId
+    from delivery.domain.ids import Prefix, TenantId
     from delivery.ledger.db.session import Ledger
 
 

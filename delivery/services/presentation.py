@@ -5,15 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from delivery.domain.delivery import Delivery, DeliveryStatus
 from delivery.domain.durations import format_duration, format_utc
-from delivery.domain.model import Delivery, DeliveryStatus, EndpointState, PayloadFormat, PayloadKind
+from delivery.domain.endpoint import EndpointState
+from delivery.domain.formats import PayloadFormat, PayloadKind
 from delivery.services.deliveries import BodyUnavailable
 from delivery.services.timeline.sentences import describe_hold, describe_reason, format_state_reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from delivery.domain.model import ActiveHold, Endpoint
+    from delivery.domain.delivery import ActiveHold
+    from delivery.domain.endpoint import Endpoint
 
 __all__ = [
     "describe_auth",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from delivery.domain import retention
-from delivery.domain.model import build_min_id
+from delivery.domain.ids import build_min_id
 from delivery.domain.retention import DayPartition, RetainedData, TenantPrune
 from delivery.ledger.db.partitions import day_id_bounds
 from delivery.ledger.retention import prune_rows
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import date
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.domain.retention import RetentionPeriods, RetentionPlan
     from delivery.ledger.db.session import Ledger, Transaction
     from delivery.ledger.retention.prune_rows import PruneStep

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import structlog
 
 from delivery.domain.errors import NotFound
-from delivery.domain.model import Prefix, Tenant, TenantId, format_id, new_id
+from delivery.domain.ids import Prefix, TenantId, format_id, new_id
 from delivery.domain.retention import apply_period_changes
+from delivery.domain.tenant import Tenant
 from delivery.domain.validation import check_reason, check_text, validating_field
 from delivery.ledger.records import journal, tenants
 from delivery.ledger.records.journal import JournalEntry
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from delivery.domain.model import Actor
+    from delivery.domain.accounts import Actor
     from delivery.domain.pagination import Page, PageRequest
     from delivery.domain.retention import RetentionPeriods
     from delivery.ledger.db.session import Ledger

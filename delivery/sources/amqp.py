@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from delivery.domain.errors import Invalid, NotAuthenticated, Refusal, ScopeMissing, TooLarge, Unavailable
+from delivery.domain.ids import MessageId, Prefix, format_id, new_id
 from delivery.domain.inbound_message import KEY_HEADER, MAX_STORED_BODY_BYTES, InboundMessage, sanitize_text
-from delivery.domain.model import MessageId, Prefix, format_id, new_id
 from delivery.domain.scopes import Scope
 from delivery.ledger.records import dead_letters
 from delivery.ledger.records.dead_letters import DeadLetter
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from delivery.domain.model import ApiKey
+    from delivery.domain.api_key import ApiKey
     from delivery.ledger.db.session import Ledger
     from delivery.pipeline.intake import Intake
     from delivery.services.api_keys.service import ApiKeyService

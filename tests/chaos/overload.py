@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from delivery.domain.model import Prefix, parse_id
+from delivery.domain.ids import Prefix, parse_id
 from tests.chaos.environment import PROCESSES
 from tests.support.stack import wait_until
 from tests.support.webhook_partner import CannedResponse, Partner

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from delivery.domain.model import Prefix, parse_id
+from delivery.domain.ids import Prefix, parse_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from tests.support.postgres import connect
 from tests.support.scenario import (
     TIMEOUT_SECONDS,

@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from delivery.domain.model import PayloadFormat
+from delivery.domain.formats import PayloadFormat
 from tests.support.scenario import TIMEOUT_SECONDS, list_attempts, publish_events, wait_for_success
 from tests.support.stack import ROOT, WAYBILL, find_free_port, is_listening, wait_until
 

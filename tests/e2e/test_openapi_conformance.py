@@ -9,7 +9,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from delivery.domain.model import Prefix, format_id, new_id, parse_id
+from delivery.domain.ids import Prefix, format_id, new_id, parse_id
 from tests.integration.api.test_api_deliveries import attempt
 from tests.support import postgres
 from tests.support.api import Api

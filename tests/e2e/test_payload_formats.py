@@ -12,7 +12,7 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from svix.webhooks import Webhook
 
 from delivery.clock import clock
-from delivery.domain.model import PayloadFormat, PayloadKind
+from delivery.domain.formats import PayloadFormat, PayloadKind
 from signing import parse_secret, verify
 from tests.support.api import Api
 from tests.support.scenario import TIMEOUT_SECONDS, list_attempts, wait_for_success

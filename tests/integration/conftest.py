@@ -11,7 +11,7 @@ from tests.support import ledger_builders as build
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Ledger
     from tests.support.postgres import DatabaseServer
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from argon2 import PasswordHasher
 
-from delivery.domain.accounts import Role
+from delivery.domain.accounts import Actor, Role
 from delivery.domain.errors import Conflict, Invalid, NotAuthenticated, NotFound, TooManyTries
-from delivery.domain.model import Actor, UserId, new_id
+from delivery.domain.ids import UserId, new_id
 from delivery.domain.pagination import PageRequest
 from delivery.ledger.records import login_failures, sessions
 from delivery.services.accounts.roles import Ability
@@ -30,7 +30,7 @@ from tests.support.accounts import (
 )
 
 if TYPE_CHECKING:
-    from delivery.domain.model import TenantId
+    from delivery.domain.ids import TenantId
     from delivery.ledger.db.session import Ledger
 
 NEW = "another horse battery"

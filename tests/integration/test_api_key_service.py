@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.domain.errors import Conflict, Invalid, NotAuthenticated, NotFound, TooManyTries
-from delivery.domain.model import KeyId, new_id
+from delivery.domain.ids import KeyId, new_id
 from delivery.domain.pagination import PageRequest
 from delivery.domain.scopes import Scope
 from delivery.ledger.db.session import Ledger
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
-    from delivery.domain.model import ApiKey, TenantId
+    from delivery.domain.api_key import ApiKey
+    from delivery.domain.ids import TenantId
     from delivery.ledger.db.session import Transaction
 
 OPERATOR_KEY = "operator-key-for-tests-only"
@@ -148,7 +149,7 @@ async def test_of_many_who_rotate_a_key_at_once_one_does(keys: ApiKeyService, te
     made = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
     tries = [keys.rotate(tenant, made.key.id, actor=ADA) for _ in range(5)]
     came = await asyncio.gather(*tries, return_exceptions=True)
-    assert sorted(type(one).__name__ for one in came) == ["Conflict"] * 4 + ["MadeKey"]
+    assert sorted(type(one).__name__ for one in came) == ["Conflict"] * 4 + ["CreatedApiKey"]
     assert len(await listed(keys, tenant)) == 2
 
 

@@ -20,7 +20,7 @@ from tests.support.wire_counting import CountedDatabase, Transaction, count_data
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Ledger
     from delivery.pipeline.intake import Intake
 

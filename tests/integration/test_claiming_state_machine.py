@@ -14,7 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from delivery.clock import clock
-from delivery.domain.model import DeliveryId, EndpointId, EndpointLimits, EndpointState, Priority
+from delivery.domain.delivery import Priority
+from delivery.domain.endpoint import EndpointLimits, EndpointState
+from delivery.domain.ids import DeliveryId, EndpointId
 from delivery.ledger.queue import claims, endpoint_health, results
 from delivery.pipeline import claiming
 from delivery.pipeline.claiming import LOCKED_RETRY_SECONDS, ClaimConfig, Quota
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from delivery.domain.model import ClaimId, TenantId
+    from delivery.domain.ids import ClaimId, TenantId
     from delivery.ledger.db.session import Ledger, Transaction
     from delivery.ledger.queue.claims import ClaimedDelivery
     from delivery.pipeline.claiming import ClaimRound

@@ -16,7 +16,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from delivery.cli.commands.exports import open_atomic_file
-from delivery.domain.model import Prefix, new_id, parse_id
+from delivery.domain.ids import Prefix, new_id, parse_id
 from delivery.domain.secret_box import generate_key
 from delivery.ledger.db.partitions import day_id_bounds
 from tests.support.postgres import connect

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from delivery.domain.model import Prefix, format_id, new_id, parse_id
+from delivery.domain.ids import Prefix, format_id, new_id, parse_id
 from tests.integration.test_cli import Cli, cli, database, tenant
 from tests.support.postgres import connect
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from delivery.destinations.http.client_certificate import ClientIdentity
     from delivery.destinations.http.exchange import Exchange
-    from delivery.domain.model import TenantId
+    from delivery.domain.ids import TenantId
     from delivery.ledger.db.session import Ledger
 
 SERVERS, CLIENTS = CertificateAuthority(), CertificateAuthority()

@@ -11,7 +11,7 @@ from delivery.pipeline.parsing import NewEvent
 from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
-    from delivery.domain.model import DeliveryId, EndpointId, TenantId
+    from delivery.domain.ids import DeliveryId, EndpointId, TenantId
     from delivery.ledger.db.session import Ledger
 
 HOUR = timedelta(hours=1)

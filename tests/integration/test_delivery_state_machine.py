@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
+from delivery.domain.endpoint import EndpointState
 from delivery.domain.event_patterns import matches_any_pattern
-from delivery.domain.model import ClaimId, DeliveryId, EndpointId, EndpointState, EventId
+from delivery.domain.ids import ClaimId, DeliveryId, EndpointId, EventId
 from delivery.ledger.queue import claims, expiry, results
 from delivery.pipeline.parsing import NewEvent
 from tests.support import ledger_builders as build
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from delivery.domain.model import TenantId
+    from delivery.domain.ids import TenantId
     from delivery.ledger.db.session import Ledger
     from delivery.ledger.queue.claims import ClaimedDelivery
     from delivery.ledger.queue.results import RecordedAttempt

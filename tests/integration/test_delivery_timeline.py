@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.clock import clock
-from delivery.domain.model import Actor, EndpointState, Timings
+from delivery.domain.accounts import Actor
+from delivery.domain.attempt import Timings
+from delivery.domain.endpoint import EndpointState
 from delivery.ledger.queue import expiry
 from delivery.ledger.queue import results as recording
 from delivery.ledger.queue.results import DeliveryFinished, DeliveryRescheduled, RecordedAttempt
@@ -23,7 +25,7 @@ from retries.policy import Signal
 from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
-    from delivery.domain.model import DeliveryId, EndpointId, TenantId
+    from delivery.domain.ids import DeliveryId, EndpointId, TenantId
     from delivery.ledger.db.session import Ledger
     from delivery.services.timeline.delivery_entries import DeliveryTimeline
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from standardwebhooks import Webhook
 
-from delivery.domain.model import DeliveryStatus, EndpointState, Prefix, format_id
+from delivery.domain.delivery import DeliveryStatus
+from delivery.domain.endpoint import EndpointState
+from delivery.domain.ids import Prefix, format_id
 from delivery.domain.pagination import PageRequest
 from delivery.ledger.records import attempts, deliveries
 from signing import generate_hmac
@@ -27,7 +29,9 @@ from tests.support.receivers import (
 )
 
 if TYPE_CHECKING:
-    from delivery.domain.model import Attempt, Delivery, EndpointId, TenantId
+    from delivery.domain.attempt import Attempt
+    from delivery.domain.delivery import Delivery
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Ledger
     from delivery.pipeline.dispatcher import Dispatcher
     from tests.support.receivers import Conversation, ReceivedRequest

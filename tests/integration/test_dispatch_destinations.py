@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Ledger
     from tests.support.receivers import Conversation
 

@@ -12,8 +12,9 @@ from standardwebhooks import Webhook
 from svix.webhooks import Webhook as Svix
 
 from delivery.clock import clock
-from delivery.domain.formats import EventOrigin
-from delivery.domain.model import Actor, AttemptId, PayloadFormat, PayloadKind, Prefix, format_id
+from delivery.domain.accounts import Actor
+from delivery.domain.formats import EventOrigin, PayloadFormat, PayloadKind
+from delivery.domain.ids import AttemptId, Prefix, format_id
 from delivery.ledger.records.journal import JournalEntry
 from delivery.pipeline import system_events
 from delivery.pipeline.parsing import build_test_event
@@ -25,7 +26,7 @@ from tests.support.ledger_builders import SECRET, EndpointSpec
 from tests.support.receivers import answer_always, make_response, run_receiver
 
 if TYPE_CHECKING:
-    from delivery.domain.model import EndpointId, EventId, TenantId
+    from delivery.domain.ids import EndpointId, EventId, TenantId
     from delivery.ledger.db.session import Ledger
     from delivery.pipeline.dispatcher import Dispatcher
     from delivery.services.deliveries import AttemptDetails

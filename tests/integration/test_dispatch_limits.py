@@ -11,7 +11,7 @@ import pytest
 
 from delivery.clock import clock
 from delivery.domain.errors import Unavailable
-from delivery.domain.model import ClaimId, new_id
+from delivery.domain.ids import ClaimId, new_id
 from delivery.domain.secret_box import SecretBox, build_headers_context, build_secret_context
 from delivery.ledger.db.session import Ledger
 from tests.support import ledger_builders as build
@@ -22,7 +22,7 @@ from tests.support.receivers import answer_always, answer_never, make_response, 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from tests.support.ledger_builders import DeliveryState
     from tests.support.receivers import Conversation
 

@@ -15,7 +15,7 @@ from tests.support.ledger_builders import EndpointSpec
 from tests.support.receivers import answer_always, make_response, run_receiver
 
 if TYPE_CHECKING:
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Ledger
     from retries.health import Health
 

@@ -17,7 +17,7 @@ from tests.support import ledger_builders as build
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Ledger, Transaction
     from delivery.ledger.queue.results import RecordedAttempt
 

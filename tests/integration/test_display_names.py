@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from delivery.domain.model import EndpointId, TenantId, new_id
+from delivery.domain.ids import EndpointId, TenantId, new_id
 from delivery.services.display_names import DisplayNames, Labels
 from tests.support import ledger_builders as build
 from tests.support.ledger_builders import EndpointSpec

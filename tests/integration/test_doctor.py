@@ -24,7 +24,9 @@ from delivery.destinations.http.tls import create_tls_context
 from delivery.doctor.examination import DoctorDeps, run_checks
 from delivery.doctor.findings import Finding, Severity
 from delivery.doctor.network import check_certificates, list_tls_servers
-from delivery.domain.model import Actor, Prefix, Priority, format_id
+from delivery.domain.accounts import Actor
+from delivery.domain.delivery import Priority
+from delivery.domain.ids import Prefix, format_id
 from delivery.domain.secret_box import generate_key
 from delivery.services.api_keys.service import ApiKeyService
 from delivery.services.api_keys.validation import ApiKeyConfig, NewApiKey
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import LiteralString
 
-    from delivery.domain.model import TenantId
+    from delivery.domain.ids import TenantId
     from delivery.ledger.db.session import Ledger
     from tests.support.rabbitmq import PrivateRabbitMQ
 

@@ -16,7 +16,7 @@ from tests.support.receivers import answer_always, answer_never, make_response, 
 from tests.support.token_server import BearerReceiver, TokenServer
 
 if TYPE_CHECKING:
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Ledger
     from tests.support.receivers import ReceivedRequest, Receiver
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from delivery.clock import clock
-from delivery.domain.model import EndpointLimits, EndpointState
+from delivery.domain.endpoint import EndpointLimits, EndpointState
 from delivery.ledger.queue import claims, endpoint_health, enqueue, results
 from delivery.ledger.queue.notifications import NotificationListener
 from delivery.ledger.records import endpoints, tenants
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from delivery.domain.model import ClaimId, EndpointId, TenantId
+    from delivery.domain.ids import ClaimId, EndpointId, TenantId
     from delivery.ledger.db.session import Ledger, Transaction
     from delivery.ledger.queue.claims import ClaimedDelivery
     from delivery.pipeline.health_update import FinishedAttempt

@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from delivery.clock import clock
-from delivery.domain.model import Actor, Priority
+from delivery.domain.accounts import Actor
+from delivery.domain.delivery import Priority
 from delivery.ledger.queue import claims, expiry, results
 from delivery.pipeline import claiming
 from delivery.pipeline.claiming import ClaimConfig, Quota
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from delivery.domain.model import ClaimId, DeliveryId, EndpointId, TenantId
+    from delivery.domain.ids import ClaimId, DeliveryId, EndpointId, TenantId
     from delivery.ledger.db.session import Ledger, Transaction
     from delivery.ledger.queue.claims import ClaimedDelivery
     from delivery.ledger.queue.results import RecordedAttempt

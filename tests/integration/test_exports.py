@@ -10,8 +10,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from delivery.clock import clock
+from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter
-from delivery.domain.model import DeliveryStatus, Prefix, TenantId, format_id, new_id
+from delivery.domain.ids import Prefix, TenantId, format_id, new_id
 from delivery.services.exports.rows import ExportFormat
 from delivery.services.exports.service import ExportService
 from tests.support import ledger_builders as build
@@ -19,7 +20,7 @@ from tests.support import ledger_builders as build
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from delivery.domain.model import EndpointId
+    from delivery.domain.ids import EndpointId
     from delivery.ledger.db.session import Ledger
 
 ALL = DeliveryFilter()

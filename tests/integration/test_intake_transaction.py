@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from delivery.clock import clock
+from delivery.domain.endpoint import EndpointState
 from delivery.domain.errors import Conflict, NotFound, TooLarge, Unavailable
-from delivery.domain.model import EndpointState, EventId, Prefix, TenantId, new_id, parse_id
+from delivery.domain.ids import EventId, Prefix, TenantId, new_id, parse_id
 from delivery.ledger.db.session import Ledger
 from delivery.pipeline.intake import MAX_FANOUT, Intake, IntakeResult
 from delivery.pipeline.parsing import NewEvent

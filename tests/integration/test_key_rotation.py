@@ -10,7 +10,7 @@ import pytest
 
 from delivery.clock import clock
 from delivery.destinations.http.auth import Bearer, decode_credentials
-from delivery.domain.model import Actor
+from delivery.domain.accounts import Actor
 from delivery.domain.secret_box import (
     SecretBox,
     build_auth_context,
@@ -27,7 +27,7 @@ from tests.support import ledger_builders as build
 from tests.support.ledger_builders import BOX, EndpointSpec
 
 if TYPE_CHECKING:
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Ledger
 
 OLD = base64.b64encode(bytes(range(32))).decode()  # that of on.BOX

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
-from delivery.domain.model import ClaimId, EndpointId, EndpointState, Priority, new_id
+from delivery.domain.delivery import Priority
+from delivery.domain.endpoint import EndpointState
+from delivery.domain.ids import ClaimId, EndpointId, new_id
 from delivery.ledger.queue import claims
 from delivery.ledger.queue.claims import ClaimGrant
 from delivery.pipeline.claiming import LOCKED_RETRY_SECONDS, OpenClaim
 from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
-    from delivery.domain.model import DeliveryId, TenantId
+    from delivery.domain.ids import DeliveryId, TenantId
     from delivery.ledger.db.session import Ledger
     from delivery.pipeline.claiming import ClaimRound
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.clock import clock
-from delivery.domain.model import Actor
+from delivery.domain.accounts import Actor
 from delivery.ledger.stats import gauges
 from delivery.services.api_keys.service import ApiKeyService
 from delivery.services.api_keys.validation import ApiKeyConfig, NewApiKey

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.domain.errors import Unavailable
-from delivery.domain.model import EndpointId, TenantId
+from delivery.domain.ids import EndpointId, TenantId
 from delivery.ledger.db.session import Ledger
 from delivery.ledger.queue.enqueue import encode_due_payload
 from delivery.ledger.queue.notifications import NotificationListener, decode_due_payload

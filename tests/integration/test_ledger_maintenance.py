@@ -9,15 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.clock import clock
-from delivery.domain.model import (
-    DeliveryId,
-    EndpointId,
-    EndpointState,
-    EventId,
-    TenantId,
-    build_min_id,
-    new_id,
-)
+from delivery.domain.endpoint import EndpointState
+from delivery.domain.ids import DeliveryId, EndpointId, EventId, TenantId, build_min_id, new_id
 from delivery.ledger.db import partitions
 from delivery.ledger.db.tables import PARTITIONED_TABLES
 from delivery.ledger.queue import claims, endpoint_health, enqueue, expiry

@@ -14,15 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from delivery.clock import clock
-from delivery.domain.model import (
-    DeliveryId,
-    EndpointId,
-    EndpointState,
-    EventId,
-    Priority,
-    build_min_id,
-    new_id,
-)
+from delivery.domain.delivery import Priority
+from delivery.domain.endpoint import EndpointState
+from delivery.domain.ids import DeliveryId, EndpointId, EventId, build_min_id, new_id
 from delivery.domain.pagination import PageRequest
 from delivery.ledger.db import partitions
 from delivery.ledger.queue import claims, destinations, endpoint_health, enqueue, expiry, results
@@ -41,7 +35,7 @@ from tests.support.query_plans import Explainer, QueryPlan, analyze_tables
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
-    from delivery.domain.model import TenantId
+    from delivery.domain.ids import TenantId
     from delivery.ledger.db.session import Ledger, Transaction
     from delivery.pipeline.health_update import FinishedAttempt
     from tests.support.postgres import DatabaseServer

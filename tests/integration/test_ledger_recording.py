@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.clock import clock
-from delivery.domain.model import AttemptId, ClaimId, EndpointState, new_id
+from delivery.domain.endpoint import EndpointState
+from delivery.domain.ids import AttemptId, ClaimId, new_id
 from delivery.ledger.queue import claims, results
 from delivery.ledger.records import attempts
 from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
-    from delivery.domain.model import Attempt, EndpointId, TenantId
+    from delivery.domain.attempt import Attempt
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Ledger
     from delivery.ledger.queue.results import RecordedAttempt
 

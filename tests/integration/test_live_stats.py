@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.clock import clock
+from delivery.domain.accounts import Actor
+from delivery.domain.delivery import DeliveryStatus, Priority
 from delivery.domain.delivery_filter import DeliveryFilter
-from delivery.domain.model import Actor, DeliveryStatus, EndpointLimits, EndpointState, Priority
+from delivery.domain.endpoint import EndpointLimits, EndpointState
 from delivery.ledger.stats.live import MAX_COUNTED, MAX_ENDPOINTS, MAX_ENDPOINTS_SCANNED
 from delivery.services.replays.service import ReplayService
 from delivery.services.replays.validation import NewReplay
@@ -21,7 +23,7 @@ from tests.support import ledger_builders as build
 from tests.support.ledger_builders import EndpointSpec
 
 if TYPE_CHECKING:
-    from delivery.domain.model import EndpointId, ReplayId, TenantId
+    from delivery.domain.ids import EndpointId, ReplayId, TenantId
     from delivery.ledger.db.session import Ledger
     from delivery.services.stats.service import LiveStats
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.clock import clock
+from delivery.domain.accounts import Actor
 from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.errors import NotFound
 from delivery.domain.event_patterns import MATCH_ALL
-from delivery.domain.model import Actor, Prefix, new_id
+from delivery.domain.ids import Prefix, new_id
 from delivery.services.ownership import OwnershipService
 from delivery.services.replays.service import ReplayService
 from delivery.services.replays.validation import NewReplay
@@ -19,7 +20,7 @@ from tests.support import ledger_builders as build
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Ledger
 
 KEPT_IN = {

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from delivery.domain.accounts import Role
+from delivery.domain.accounts import Actor, Role
 from delivery.domain.errors import Invalid, NotAuthenticated, NotFound
-from delivery.domain.model import Actor, Prefix, TenantId, format_id, new_id
+from delivery.domain.ids import Prefix, TenantId, format_id, new_id
 from delivery.services.accounts.roles import Ability
 from delivery.services.api_keys.service import ApiKeyService
 from delivery.services.api_keys.validation import ApiKeyConfig, NewApiKey
@@ -25,7 +25,7 @@ from tests.support.accounts import (
 )
 
 if TYPE_CHECKING:
-    from delivery.domain.model import ApiKey
+    from delivery.domain.api_key import ApiKey
     from delivery.ledger.db.session import Ledger
     from delivery.services.accounts.portal_links import CreatedPortalLink
     from delivery.services.accounts.service import AccountService

@@ -16,7 +16,8 @@ import pytest
 from dramatiq.errors import ConnectionClosed
 
 from delivery.clock import clock
-from delivery.domain.model import ClaimId, EndpointLimits, EndpointState
+from delivery.domain.endpoint import EndpointLimits, EndpointState
+from delivery.domain.ids import ClaimId
 from delivery.ledger.db import partitions
 from delivery.ledger.db.session import Ledger
 from delivery.ledger.queue import claims
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from dramatiq import Broker
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Transaction
     from delivery.ledger.queue.claims import ClaimedDelivery
 

@@ -15,8 +15,9 @@ from pydantic import SecretStr
 
 from delivery.clock import clock
 from delivery.config import Settings
+from delivery.domain.delivery import Priority
 from delivery.domain.errors import Unavailable
-from delivery.domain.model import ClaimId, Priority, new_id
+from delivery.domain.ids import ClaimId, new_id
 from tests.support import ledger_builders as build
 from workers.broker.broker import (
     DELIVER_ACTOR,

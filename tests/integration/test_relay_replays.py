@@ -10,8 +10,10 @@ from uuid import UUID
 import dramatiq
 
 from delivery.clock import clock
+from delivery.domain.accounts import Actor
+from delivery.domain.delivery import Priority
 from delivery.domain.delivery_filter import DeliveryFilter
-from delivery.domain.model import Actor, ClaimId, Priority
+from delivery.domain.ids import ClaimId
 from delivery.ledger.queue import enqueue, results
 from delivery.ledger.queue.notifications import NotificationListener
 from delivery.pipeline.health_update import apply_results
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from dramatiq import Broker
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Ledger
 
 T = TypeVar("T")

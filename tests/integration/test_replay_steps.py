@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.clock import clock
+from delivery.domain.accounts import Actor
+from delivery.domain.delivery import DeliveryStatus, Priority
 from delivery.domain.delivery_filter import DeliveryFilter
-from delivery.domain.model import Actor, DeliveryStatus, EndpointState, Prefix, Priority, format_id, new_id
+from delivery.domain.endpoint import EndpointState
+from delivery.domain.ids import Prefix, format_id, new_id
 from delivery.domain.pagination import MIN_ID, PageRequest
 from delivery.domain.replay import ItemState, MissingEventFilter, ReplayState
 from delivery.ledger.replays import jobs as rows_of
@@ -22,7 +25,7 @@ from delivery.services.replays.validation import NewReplay
 from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
-    from delivery.domain.model import ClaimId, DeliveryId, EndpointId, ReplayId, TenantId
+    from delivery.domain.ids import ClaimId, DeliveryId, EndpointId, ReplayId, TenantId
     from delivery.domain.replay import Replay
     from delivery.ledger.db.session import Ledger
     from delivery.ledger.queue.claims import ClaimedDelivery

@@ -13,7 +13,8 @@ import structlog
 from sqlalchemy import text
 
 from delivery.clock import clock
-from delivery.domain.model import EndpointState, build_min_id
+from delivery.domain.endpoint import EndpointState
+from delivery.domain.ids import build_min_id
 from delivery.domain.retention import RetentionPeriods
 from delivery.ledger.db import partitions
 from delivery.ledger.db.session import Ledger
@@ -26,7 +27,7 @@ from workers.tasks.retention import RetentionLoop
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
 
 T = TypeVar("T")
 

@@ -12,10 +12,11 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from delivery.clock import clock
+from delivery.domain.accounts import Actor
 from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.errors import Misconfigured, Unavailable
 from delivery.domain.event_patterns import MATCH_ALL
-from delivery.domain.model import Actor, new_id
+from delivery.domain.ids import new_id
 from delivery.domain.pagination import PageRequest
 from delivery.ledger.db import readiness, schema
 from delivery.ledger.db.row_level_security import ROW_POLICIES, UNREACHABLE_TABLES
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     import psycopg
     from sqlalchemy import URL
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
 
 ADA = Actor("ada")
 # One row for the tenant in each table that the life of its deliveries leaves empty here.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from delivery.domain.accounts import Actor
 from delivery.domain.errors import Conflict, Invalid, Unavailable
-from delivery.domain.model import Actor
 from delivery.ledger.db.session import Ledger
 from delivery.ledger.records import event_types
 from delivery.ledger.records.event_types import EventType, EventTypeVersion

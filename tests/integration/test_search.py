@@ -12,9 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from delivery.clock import clock
+from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter
+from delivery.domain.endpoint import EndpointState
 from delivery.domain.event_patterns import matches_any_pattern
-from delivery.domain.model import DeliveryStatus, EndpointId, EndpointState
 from delivery.domain.pagination import PageRequest
 from delivery.domain.payload_path import PayloadEquals
 from delivery.ledger.db.tables import deliveries
@@ -28,7 +29,8 @@ from tests.support.ledger_builders import EndpointSpec
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from delivery.domain.model import Delivery, TenantId
+    from delivery.domain.delivery import Delivery
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Ledger
     from tests.support.postgres import DatabaseServer
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.domain.model import build_min_id
+from delivery.domain.ids import build_min_id
 from delivery.domain.pagination import MAX_ID
 from delivery.ledger.stats import live, rollup
 from delivery.ledger.stats.rollup import HOUR_SECONDS, MINUTE_SECONDS, StatsRange
@@ -21,7 +21,7 @@ from tests.support.query_plans import Explainer, QueryPlan, analyze_tables
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Ledger
     from tests.support.postgres import DatabaseServer
 

@@ -15,8 +15,9 @@ import pytest
 import structlog
 
 from delivery.clock import clock
+from delivery.domain.endpoint import EndpointLimits
 from delivery.domain.histogram import SLOT_BOUNDS_US
-from delivery.domain.model import EndpointLimits, build_min_id
+from delivery.domain.ids import build_min_id
 from delivery.ledger.db.session import Ledger
 from delivery.ledger.search.bounded_scan import MAX_SCANNED_ROWS
 from delivery.ledger.stats import rollup
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.services.stats.series import Point
 
 T = TypeVar("T")

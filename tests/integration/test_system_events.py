@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from delivery.clock import clock
-from delivery.domain.model import DeliveryId, EventId, Prefix, format_id, parse_id
+from delivery.domain.ids import DeliveryId, EventId, Prefix, format_id, parse_id
 from retries.breaker import BreakerConfig
 from retries.policy import Signal
 from tests.support import health_attempts
@@ -23,7 +23,7 @@ from workers.tasks.maintenance import MaintenanceLoop, MaxAges
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Ledger
 
 TYPES = (

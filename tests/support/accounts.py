@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from argon2 import PasswordHasher
 
-from delivery.domain.accounts import Role
-from delivery.domain.model import Actor
+from delivery.domain.accounts import Actor, Role
 from delivery.services.accounts.passwords import PasswordService
 from delivery.services.accounts.service import AccountService
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from delivery.clock import clock
-from delivery.domain.model import EndpointId, build_min_id, new_id
+from delivery.domain.ids import EndpointId, build_min_id, new_id
 from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from delivery.domain.model import TenantId
+    from delivery.domain.ids import TenantId
     from delivery.ledger.db.session import Ledger
 
 # Partitions reach from yesterday to four days ahead: from here, two days back at least, also when the day

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from delivery.domain.model import Prefix, parse_id
+from delivery.domain.ids import Prefix, parse_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

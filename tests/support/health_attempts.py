@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from delivery.clock import clock
-from delivery.domain.model import DeliveryStatus
+from delivery.domain.delivery import DeliveryStatus
 from delivery.ledger.queue import endpoint_health, results
 from delivery.ledger.queue.results import DeliveryFinished, RecordedAttempt
 from delivery.pipeline.health_update import FinishedAttempt, apply_results
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from delivery.domain.model import ClaimId, EndpointId, TenantId
+    from delivery.domain.ids import ClaimId, EndpointId, TenantId
     from delivery.ledger.db.session import Ledger
     from delivery.ledger.queue.claims import ClaimedDelivery
     from delivery.ledger.queue.endpoint_health import EndpointHealthRow

@@ -14,29 +14,23 @@ from sqlalchemy import text
 
 from delivery.clock import clock
 from delivery.destinations.http.auth import parse_credentials
-from delivery.domain.model import (
-    Attempt,
+from delivery.domain.attempt import Attempt, Timings
+from delivery.domain.delivery import DeliveryStatus, Priority
+from delivery.domain.endpoint import Endpoint, EndpointLimits, EndpointState, Signature
+from delivery.domain.formats import PayloadFormat, PayloadKind
+from delivery.domain.ids import (
     AttemptId,
     ClaimId,
     DeliveryId,
-    DeliveryStatus,
-    Endpoint,
     EndpointId,
-    EndpointLimits,
-    EndpointState,
     EventId,
-    PayloadFormat,
-    PayloadKind,
     Prefix,
-    Priority,
-    Signature,
-    Tenant,
     TenantId,
-    Timings,
     new_id,
     parse_id,
 )
 from delivery.domain.secret_box import SecretBox
+from delivery.domain.tenant import Tenant
 from delivery.ledger.db import partitions
 from delivery.ledger.db.session import Ledger
 from delivery.ledger.db.tables import metadata

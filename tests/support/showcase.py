@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from delivery.clock import clock
-from delivery.domain.model import EndpointId, Prefix, TenantId, parse_id
+from delivery.domain.ids import EndpointId, Prefix, TenantId, parse_id
 from signing import parse_secret
 from tests.support import hostile_tenant, showcase_history
 from tests.support.api import Api

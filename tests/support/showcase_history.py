@@ -17,7 +17,7 @@ from uuid import UUID
 
 from psycopg import sql
 
-from delivery.domain.model import EventId, Prefix, format_id
+from delivery.domain.ids import EventId, Prefix, format_id
 from delivery.domain.subscription import Subscription
 from delivery.ledger.db import partitions
 from delivery.ledger.db.session import Ledger
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.queue.enqueue import DeliveryRow, EventRow
     from signing import Secret
 

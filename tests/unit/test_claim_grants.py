@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.domain.model import EndpointId, Priority
+from delivery.domain.delivery import Priority
+from delivery.domain.ids import EndpointId
 from delivery.ledger.queue.claims import ClaimGrant
 from delivery.ledger.queue.endpoint_health import EndpointGate, EndpointHealthRow
 from delivery.pipeline.claiming import ClaimConfig, Quota, grant_quotas

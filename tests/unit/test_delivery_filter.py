@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter, check_http_status, check_outcome
-from delivery.domain.model import DeliveryStatus, EndpointId, EventId
+from delivery.domain.ids import EndpointId, EventId
 from delivery.domain.payload_path import PayloadEquals
 from retries.health import Hold
 from retries.outcome import OUTCOME_NAMES

@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from delivery.domain.model import ActiveHold, DeliveryId, Endpoint, EndpointLimits, EndpointState, new_id
+from delivery.domain.delivery import ActiveHold
+from delivery.domain.endpoint import Endpoint, EndpointLimits, EndpointState
+from delivery.domain.ids import DeliveryId, new_id
 from delivery.ledger.queue.endpoint_health import EndpointHealthRow
 from delivery.ledger.stats.endpoint_stats import EndpointBacklog, OwedDelivery, RecentAttempts
 from delivery.services.endpoints.health import (

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from delivery.config import Settings
+from delivery.domain.endpoint import EndpointLimits
 from delivery.domain.errors import Invalid
-from delivery.domain.model import EndpointLimits
 from delivery.services.endpoints.limits import BREAKER_FIELDS, LIMIT_FIELDS, serialize_limits, validate_limits
 from retries.breaker import BreakerConfig
 from retries.health import HealthConfig

@@ -8,8 +8,8 @@ from itertools import product
 
 import pytest
 
+from delivery.domain.endpoint import Endpoint, EndpointState
 from delivery.domain.errors import Conflict
-from delivery.domain.model import Endpoint, EndpointState
 from delivery.services.endpoints.states import StateTransition, apply_transition, check_transition
 from tests.unit.cli.records import ENDPOINT
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from delivery.domain.model import EndpointId, TenantId
+from delivery.domain.ids import EndpointId, TenantId
 from workers.relay.fair_queue import FairQueue
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from delivery.domain.conditions import ConditionEvaluator
 from delivery.domain.event_patterns import matches_any_pattern
-from delivery.domain.model import EndpointId, Prefix, TenantId, parse_id
+from delivery.domain.ids import EndpointId, Prefix, TenantId, parse_id
 from delivery.domain.subscription import Subscription, match_event
 from delivery.pipeline.fanout import FanoutPlan, Match, Subscriptions, plan_fanout
 from delivery.pipeline.parsing import IntakeLimits, NewEvent, parse_event

@@ -15,8 +15,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from delivery.config import Settings
-from delivery.domain.formats import EventOrigin, PayloadFormatter, build_formatter, reconstruct_body
-from delivery.domain.model import EventId, PayloadFormat, PayloadKind, Prefix, TenantId, new_id, parse_id
+from delivery.domain.formats import (
+    EventOrigin,
+    PayloadFormat,
+    PayloadFormatter,
+    PayloadKind,
+    build_formatter,
+    reconstruct_body,
+)
+from delivery.domain.ids import EventId, Prefix, TenantId, new_id, parse_id
 from delivery.pipeline.attempt import DEFAULT_HEADERS
 from delivery.pipeline.fanout import plan_fanout
 from delivery.pipeline.parsing import NewEvent

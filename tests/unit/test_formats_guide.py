@@ -9,8 +9,8 @@ from typing import Final
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 
-from delivery.domain.formats import EventOrigin, PayloadFormatter
-from delivery.domain.model import EventId, PayloadFormat, PayloadKind, Prefix, TenantId, parse_id
+from delivery.domain.formats import EventOrigin, PayloadFormat, PayloadFormatter, PayloadKind
+from delivery.domain.ids import EventId, Prefix, TenantId, parse_id
 from delivery.pipeline.attempt import DEFAULT_HEADERS, SEQUENCE_HEADER
 from signing import generate_hmac, sign, verify
 from tests.support.stack import ROOT

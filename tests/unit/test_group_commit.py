@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from delivery.domain.errors import NotFound, Unavailable
-from delivery.domain.model import TenantId
+from delivery.domain.ids import TenantId
 from delivery.pipeline import intake as sharing
 from delivery.pipeline.intake import Intake
 from delivery.pipeline.parsing import IntakeLimits, NewEvent

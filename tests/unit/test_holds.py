@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from delivery.domain.delivery import ActiveHold, DeliveryStatus
+from delivery.domain.endpoint import EndpointState
 from delivery.domain.holds import EndpointStatus, attach_hold, find_hold
-from delivery.domain.model import ActiveHold, DeliveryStatus, EndpointId, EndpointState, new_id
+from delivery.domain.ids import EndpointId, new_id
 from retries.breaker import Breaker, BreakerState
 from retries.health import Health, Hold
 from retries.limit import InFlightLimit

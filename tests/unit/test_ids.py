@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.domain.errors import MalformedId
-from delivery.domain.model import Prefix, build_min_id, extract_id_time, format_id, new_id, parse_id
+from delivery.domain.ids import Prefix, build_min_id, extract_id_time, format_id, new_id, parse_id
 
 prefixes = st.sampled_from(Prefix)
 

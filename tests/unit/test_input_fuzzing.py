@@ -41,8 +41,8 @@ from delivery.domain.client_network import get_client_network
 from delivery.domain.delivery_filter import check_http_status, check_outcome
 from delivery.domain.errors import Invalid, MalformedId, Misconfigured, TooLarge
 from delivery.domain.event_patterns import check_event_type, check_pattern, matches_any_pattern
+from delivery.domain.ids import Prefix, format_id, parse_id
 from delivery.domain.inbound_message import check_idempotency_key, sanitize_text
-from delivery.domain.model import Prefix, format_id, parse_id
 from delivery.domain.payload_path import PayloadEquals
 from delivery.domain.sanitize import escape_control_chars
 from delivery.pipeline.parsing import IntakeLimits, parse_batch, parse_event

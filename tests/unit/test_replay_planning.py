@@ -10,18 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.domain import replay
+from delivery.domain.accounts import Actor
+from delivery.domain.delivery import DeliveryStatus, Priority
 from delivery.domain.delivery_filter import DeliveryFilter
+from delivery.domain.endpoint import EndpointState
 from delivery.domain.holds import EndpointStatus
-from delivery.domain.model import (
-    Actor,
-    DeliveryStatus,
-    EndpointId,
-    EndpointState,
-    Priority,
-    ReplayId,
-    TenantId,
-    new_id,
-)
+from delivery.domain.ids import EndpointId, ReplayId, TenantId, new_id
 from delivery.domain.replay import (
     EndedDelivery,
     ItemState,

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from delivery.config import Settings
 from delivery.domain.errors import Invalid
-from delivery.domain.model import TenantId, new_id
+from delivery.domain.ids import TenantId, new_id
 from delivery.domain.retention import (
     TENANT_CONFIGURABLE,
     DayPartition,

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from delivery.domain.delivery import ActiveHold, Delivery, DeliveryStatus
 from delivery.domain.durations import format_duration, format_utc
-from delivery.domain.model import ActiveHold, Delivery, DeliveryStatus, Endpoint, EndpointState
+from delivery.domain.endpoint import Endpoint, EndpointState
 from delivery.services.presentation import (
     describe_next_step,
     describe_status,

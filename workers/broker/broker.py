@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dramatiq import Broker, Middleware
 
     from delivery.config import Settings
-    from delivery.domain.model import Priority
+    from delivery.domain.delivery import Priority
 
 log = structlog.get_logger()
 

@@ -10,8 +10,8 @@ from dramatiq.common import xq_name
 from pika.exceptions import AMQPError, ChannelClosedByBroker, ConnectionBlockedTimeout, NackError
 
 from delivery.doctor.findings import fail, ok, warn
+from delivery.domain.delivery import Priority
 from delivery.domain.errors import Misconfigured
-from delivery.domain.model import Priority
 from delivery.embedded.state_dir import StateDir
 from workers.broker.broker import create_rabbitmq_broker, get_queue_name
 

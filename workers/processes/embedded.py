@@ -24,9 +24,8 @@ from delivery.bootstrap import Services, open_ledger
 from delivery.cli.runtime import report_error
 from delivery.clock import clock
 from delivery.config import read_settings
-from delivery.domain.accounts import Role
+from delivery.domain.accounts import Actor, Role
 from delivery.domain.errors import Unavailable, WaybillError
-from delivery.domain.model import Actor
 from delivery.embedded.state_dir import FIRST_ADMIN_EMAIL, StateDir
 from delivery.ledger.db import partitions, schema
 from delivery.ledger.queue import claims

@@ -17,8 +17,8 @@ from delivery.bootstrap import build_retention, build_stats_rollup, expose_metri
 from delivery.cli.runtime import report_error
 from delivery.clock import clock
 from delivery.config import read_settings
+from delivery.domain.delivery import Priority
 from delivery.domain.errors import Misconfigured, Unavailable
-from delivery.domain.model import Priority
 from delivery.telemetry.logs import configure_logging
 from workers.broker.broker import (
     ADVANCE_REPLAY_ACTOR,

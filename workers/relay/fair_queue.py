@@ -15,7 +15,7 @@ from delivery.pipeline.claiming import Quota
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
 
 K = TypeVar("K")
 

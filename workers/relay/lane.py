@@ -10,7 +10,7 @@ from workers.relay.window import QueueWindow
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.pipeline.claiming import ClaimConfig, ClaimRound, Quota
     from workers.broker.broker import Publisher
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from delivery.domain.delivery import Priority
 from delivery.domain.errors import Unavailable
-from delivery.domain.model import Priority
 from delivery.ledger.queue import claims as claiming
 from delivery.ledger.queue.notifications import NotificationListener
 from delivery.pipeline.claiming import ClaimConfig, claim_deliveries
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from typing import Any, Protocol
 
-    from delivery.domain.model import ClaimId, EndpointId, TenantId
+    from delivery.domain.ids import ClaimId, EndpointId, TenantId
     from delivery.ledger.db.session import Ledger, Transaction
     from delivery.pipeline.claiming import ClaimRound, OpenClaim
     from workers.broker.broker import Publisher

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from delivery.domain.errors import Unavailable
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.db import partitions
 from delivery.ledger.queue import endpoint_health, expiry
 from delivery.ledger.records import dead_letters, login_failures, sessions
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from delivery.domain.model import EndpointId
+    from delivery.domain.ids import EndpointId
     from delivery.ledger.db.session import Ledger
     from delivery.ledger.queue.expiry import ExpiredDelivery
 

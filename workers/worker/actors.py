@@ -15,8 +15,9 @@ import uvloop
 from dramatiq.middleware import Middleware
 
 from delivery.bootstrap import build_worker_runtime, expose_metrics
+from delivery.domain.delivery import Priority
 from delivery.domain.errors import Misconfigured, Unavailable
-from delivery.domain.model import ClaimId, Prefix, Priority, ReplayId, format_id
+from delivery.domain.ids import ClaimId, Prefix, ReplayId, format_id
 from delivery.telemetry.metrics.prometheus import clean_up_process
 from workers.broker.broker import ADVANCE_REPLAY_ACTOR, DELIVER_ACTOR, DELIVER_REPLAYS_ACTOR, get_queue_name
 from workers.processes.garbage_collection import tune_gc

@@ -9,6 +9,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 
 from delivery.api.http.problems import EXTRA_HEADERS
 from delivery.bootstrap import Services
+from delivery.domain.accounts import Actor
+from delivery.domain.api_key import ApiKey
 from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.errors import (
     Invalid,
@@ -18,7 +20,7 @@ from delivery.domain.errors import (
     ScopeMissing,
     TooManyRequests,
 )
-from delivery.domain.model import Actor, ApiKey, KeyId, Prefix, TenantId, format_id, parse_id
+from delivery.domain.ids import KeyId, Prefix, TenantId, format_id, parse_id
 from delivery.domain.scopes import Scope
 from delivery.schemas.base import API_KEY_SCHEME, TENANT_HEADER
 

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 
 from delivery.api.http.problems import EXTRA_HEADERS, INTERNAL_PROBLEM, REQUEST_ID, render_problem, to_problem
 from delivery.domain.errors import TooLarge
-from delivery.domain.model import new_id
+from delivery.domain.ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

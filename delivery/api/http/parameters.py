@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Query, Request
 
 from delivery.api.http.cursors import ListQuery
-from delivery.domain.model import (
+from delivery.domain.ids import (
     AttemptId,
     DeliveryId,
     EndpointId,

@@ -9,7 +9,8 @@ from pydantic import ConfigDict, Field
 from delivery.api.http.auth import RequiresOperator, ServicesDep
 from delivery.api.http.parameters import KeyInPath, ListQueryDep, ReasonQuery, TenantInPath
 from delivery.api.http.strict import StrictRoute
-from delivery.domain.model import ApiKey, Prefix, format_id
+from delivery.domain.api_key import ApiKey
+from delivery.domain.ids import Prefix, format_id
 from delivery.domain.scopes import TENANT_SCOPES, Scope, sort_scopes
 from delivery.schemas.base import (
     NextCursor,

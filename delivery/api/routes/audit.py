@@ -9,7 +9,7 @@ from delivery.api.http.auth import RequiresReadAnyTenant, ServicesDep
 from delivery.api.http.parameters import ListQueryDep
 from delivery.api.http.strict import StrictRoute
 from delivery.domain.event_patterns import check_pattern
-from delivery.domain.model import DeliveryId, EndpointId, Prefix, format_id
+from delivery.domain.ids import DeliveryId, EndpointId, Prefix, format_id
 from delivery.domain.validation import check_text, validating_field
 from delivery.ledger.records.audit import AuditFilter, AuditRecord
 from delivery.schemas.base import (

@@ -10,7 +10,7 @@ from delivery.api.http.auth import RequiresOperator, ServicesDep
 from delivery.api.http.parameters import ListQueryDep, MessageInPath, ReasonQuery
 from delivery.api.http.strict import StrictRoute
 from delivery.domain.errors import Invalid, MalformedId
-from delivery.domain.model import Prefix, TenantId, format_id, parse_id
+from delivery.domain.ids import Prefix, TenantId, format_id, parse_id
 from delivery.ledger.records.dead_letters import DeadLetter
 from delivery.schemas.base import NextCursor, RequestModel, ResponseModel, TimestampOut, example_id
 from delivery.services.dead_letters import RetryResult

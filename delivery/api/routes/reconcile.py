@@ -8,7 +8,8 @@ from pydantic import Field
 from delivery.api.http.auth import RequiresRead, ServicesDep
 from delivery.api.http.parameters import MAX_PAGE_SIZE, EndpointInPath
 from delivery.api.http.strict import StrictRoute
-from delivery.domain.model import DeliveryStatus, Prefix, format_id
+from delivery.domain.delivery import DeliveryStatus
+from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.search.sequences import MAX_SEQUENCE, SequencedDelivery, SequencePage
 from delivery.schemas.base import ResponseModel, TimestampOut, example_id
 

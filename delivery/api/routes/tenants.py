@@ -9,7 +9,8 @@ from typing_extensions import TypedDict
 from delivery.api.http.auth import RequiresOperator, ServicesDep
 from delivery.api.http.parameters import ListQueryDep, ReasonQuery, TenantInPath
 from delivery.api.http.strict import StrictRoute
-from delivery.domain.model import Prefix, Tenant, format_id
+from delivery.domain.ids import Prefix, format_id
+from delivery.domain.tenant import Tenant
 from delivery.schemas.base import NextCursor, RequestModel, ResponseModel, TimestampOut, example_id
 from delivery.services.tenants import MAX_NAME_LENGTH, TenantChanges
 

@@ -21,8 +21,9 @@ from delivery.cli.output.pages import BEFORE_HELP, print_page, to_page_request
 from delivery.cli.output.table import Column, print_json, print_note, print_text
 from delivery.cli.runtime import get_actor, run_use_case
 from delivery.clock import clock
+from delivery.domain.api_key import ApiKey
 from delivery.domain.durations import format_utc
-from delivery.domain.model import ApiKey, KeyId, Prefix, format_id
+from delivery.domain.ids import KeyId, Prefix, format_id
 from delivery.domain.scopes import TENANT_SCOPES, Scope, sort_scopes
 from delivery.services.api_keys.validation import MAX_REQUESTS_PER_SECOND, CreatedApiKey, NewApiKey
 from delivery.services.presentation import format_relative_time

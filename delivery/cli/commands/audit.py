@@ -21,7 +21,7 @@ from delivery.cli.output.table import Column, print_json
 from delivery.cli.runtime import run_use_case
 from delivery.clock import clock
 from delivery.domain.event_patterns import check_pattern
-from delivery.domain.model import DeliveryId, EndpointId, Prefix, format_id
+from delivery.domain.ids import DeliveryId, EndpointId, Prefix, format_id
 from delivery.ledger.records.audit import AuditFilter, AuditRecord
 from delivery.services.presentation import format_relative_time
 

@@ -13,7 +13,7 @@ from delivery.cli.output.table import print_facts, print_json, print_text
 from delivery.cli.runtime import find_settings, set_up_cli_logs
 from delivery.clock import clock
 from delivery.config import Settings
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.domain.retention import RetentionPlan
 from delivery.ledger.db import partitions, schema
 from delivery.ledger.db.session import Ledger

@@ -19,7 +19,7 @@ from delivery.cli.output.table import Column, print_facts, print_indented, print
 from delivery.cli.runtime import UsageError, get_actor, run_use_case
 from delivery.clock import clock
 from delivery.domain.durations import format_utc
-from delivery.domain.model import MessageId, Prefix, TenantId, format_id
+from delivery.domain.ids import MessageId, Prefix, TenantId, format_id
 from delivery.services.dead_letters import BatchResult
 from delivery.services.presentation import format_relative_time
 

@@ -27,7 +27,7 @@ from delivery.cli.runtime import get_actor, run_use_case
 from delivery.clock import clock
 from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.errors import NotFound
-from delivery.domain.model import DeliveryId, Prefix, TenantId, format_id
+from delivery.domain.ids import DeliveryId, Prefix, TenantId, format_id
 from delivery.domain.pagination import PageRequest
 from delivery.services.presentation import describe_next_step, describe_status
 

@@ -11,7 +11,7 @@ from delivery.cli.output.endpoints import print_endpoint
 from delivery.cli.output.table import print_json
 from delivery.cli.runtime import get_actor, run_use_case
 from delivery.clock import clock
-from delivery.domain.model import Endpoint
+from delivery.domain.endpoint import Endpoint
 
 
 def pause(

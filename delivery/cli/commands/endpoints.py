@@ -51,17 +51,10 @@ from delivery.cli.output.pages import BEFORE_HELP, print_page, to_page_request
 from delivery.cli.output.table import Column, is_interactive, print_json, print_text
 from delivery.cli.runtime import UsageError, get_actor, run_use_case
 from delivery.clock import clock
+from delivery.domain.endpoint import Endpoint, SealedSecret, Signature
 from delivery.domain.event_patterns import MATCH_ALL
-from delivery.domain.model import (
-    Endpoint,
-    EndpointId,
-    PayloadFormat,
-    PayloadKind,
-    Prefix,
-    SealedSecret,
-    Signature,
-    format_id,
-)
+from delivery.domain.formats import PayloadFormat, PayloadKind
+from delivery.domain.ids import EndpointId, Prefix, format_id
 from delivery.pipeline.parsing import NewEvent, build_test_event
 from delivery.services.endpoints.validation import NewEndpoint
 from delivery.services.presentation import format_relative_time

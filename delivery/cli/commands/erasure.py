@@ -15,7 +15,7 @@ from delivery.cli.options.examples import format_examples
 from delivery.cli.output import json_shapes
 from delivery.cli.output.table import is_interactive, print_json, print_text
 from delivery.cli.runtime import UsageError, get_actor, run_use_case
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 
 EVENT_EXAMPLES = format_examples(
     'waybill event erase --tenant ten_… evt_… --reason "asked for by the customer"',

@@ -37,7 +37,7 @@ from delivery.cli.runtime import run_use_case
 from delivery.clock import clock
 from delivery.domain.durations import format_utc
 from delivery.domain.errors import Invalid
-from delivery.domain.model import EventId, Prefix, format_id
+from delivery.domain.ids import EventId, Prefix, format_id
 from delivery.domain.pagination import PageRequest
 from delivery.ledger.records.events import EventFilter, EventSummary
 from delivery.pipeline.intake import IntakeResult

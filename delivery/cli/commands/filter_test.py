@@ -17,7 +17,7 @@ from delivery.cli.options.event_body import build_event_body
 from delivery.cli.options.examples import format_examples
 from delivery.cli.output.table import print_facts, print_json, print_text
 from delivery.cli.runtime import run_use_case
-from delivery.domain.model import EventId, Prefix
+from delivery.domain.ids import EventId, Prefix
 from delivery.pipeline.parsing import NewEvent, parse_event
 from delivery.services.endpoints.filter_test import FilterPartResult, FilterTrial
 

@@ -32,7 +32,7 @@ from delivery.cli.output.table import Column, print_json, print_note, print_text
 from delivery.cli.runtime import UsageError, get_actor, run_use_case
 from delivery.clock import clock
 from delivery.domain.delivery_filter import DeliveryFilter
-from delivery.domain.model import Prefix, ReplayId, TenantId, format_id
+from delivery.domain.ids import Prefix, ReplayId, TenantId, format_id
 from delivery.domain.replay import MissingEventFilter, Replay, ReplayState
 from delivery.services.presentation import format_relative_time
 from delivery.services.replays.validation import NewReplay, build_recovery

@@ -18,8 +18,9 @@ from delivery.cli.output.table import Column, print_facts, print_json, print_tex
 from delivery.cli.runtime import get_actor, run_use_case
 from delivery.clock import clock
 from delivery.domain.durations import format_utc
-from delivery.domain.model import Prefix, Tenant, TenantId, format_id
+from delivery.domain.ids import Prefix, TenantId, format_id
 from delivery.domain.retention import TENANT_CONFIGURABLE
+from delivery.domain.tenant import Tenant
 from delivery.services.presentation import format_relative_time
 from delivery.services.tenants import TenantChanges
 

@@ -17,7 +17,7 @@ from delivery.cli.runtime import UsageError, get_actor, run_use_case
 from delivery.clock import clock
 from delivery.domain.accounts import Role, User
 from delivery.domain.durations import format_utc
-from delivery.domain.model import Prefix, UserId, format_id, parse_id
+from delivery.domain.ids import Prefix, UserId, format_id, parse_id
 from delivery.services.accounts.passwords import generate_password
 from delivery.services.accounts.service import UserChanges
 from delivery.services.presentation import format_relative_time

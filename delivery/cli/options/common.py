@@ -13,7 +13,7 @@ import typer
 
 from delivery.clock import clock
 from delivery.domain.errors import MalformedId
-from delivery.domain.model import (
+from delivery.domain.ids import (
     AttemptId,
     DeliveryId,
     EndpointId,

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Final, TypeVar
 import typer
 
 from delivery.cli.options.common import SinceOption, UntilOption, make_id_parser
+from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter, check_http_status, check_outcome
 from delivery.domain.event_patterns import check_pattern
-from delivery.domain.model import DeliveryStatus, EndpointId, EventId, Prefix
+from delivery.domain.ids import EndpointId, EventId, Prefix
 from delivery.domain.payload_path import PayloadEquals
 from retries.health import Hold
 

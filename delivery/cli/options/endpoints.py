@@ -11,7 +11,7 @@ import typer
 from delivery.cli.options.auth import AuthOptions, CertificateValue
 from delivery.cli.options.common import read_content
 from delivery.cli.runtime import UsageError
-from delivery.domain.model import PayloadFormat, PayloadKind
+from delivery.domain.formats import PayloadFormat, PayloadKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

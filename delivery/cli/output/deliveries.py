@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from delivery.cli.output.table import Column, print_facts, print_indented, print_table, print_text
 from delivery.domain.durations import format_duration, format_utc
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.services.presentation import describe_missing_body, describe_status, format_short_time
 from delivery.services.timeline.sentences import describe_reason
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from delivery.domain.model import Attempt, Delivery, Endpoint, Timings
+    from delivery.domain.attempt import Attempt, Timings
+    from delivery.domain.delivery import Delivery
+    from delivery.domain.endpoint import Endpoint
     from delivery.services.deliveries import AttemptDetails
 
 _MAX_BODY_BYTES: Final = 2_000

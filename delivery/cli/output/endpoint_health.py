@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from delivery.cli.output.endpoints import explain_state, format_state
 from delivery.cli.output.table import print_facts, print_text
 from delivery.domain.durations import format_duration, format_utc
-from delivery.domain.model import EndpointState, Prefix, format_id
+from delivery.domain.endpoint import EndpointState
+from delivery.domain.ids import Prefix, format_id
 from delivery.services.presentation import format_relative_time
 from delivery.services.timeline.sentences import describe_hold, format_count
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from delivery.cli.output.table import print_facts, print_note, print_text
 from delivery.domain.durations import format_duration, format_utc
-from delivery.domain.model import EndpointState, Prefix, format_id
+from delivery.domain.endpoint import EndpointState
+from delivery.domain.ids import Prefix, format_id
 from delivery.services.endpoints.limits import serialize_limits
 from delivery.services.presentation import (
     describe_auth,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from delivery.domain.model import Endpoint, EndpointLimits, SealedSecret
+    from delivery.domain.endpoint import Endpoint, EndpointLimits, SealedSecret
     from delivery.services.endpoints.sealing import CreatedSecret
 
 _HOUR: Final = timedelta(hours=1)

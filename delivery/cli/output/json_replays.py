@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from delivery.cli.output.json_shapes import Shape, delivery, held, moment
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.domain.replay import ItemState, MissingEventFilter
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from delivery.domain.durations import format_rfc3339
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.domain.retention import TENANT_CONFIGURABLE
 from delivery.domain.scopes import sort_scopes
 from delivery.services.endpoints.limits import serialize_limits
@@ -19,16 +19,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from delivery.domain.accounts import User
-    from delivery.domain.model import (
-        ActiveHold,
-        ApiKey,
-        Attempt,
-        Delivery,
-        Endpoint,
-        SealedSecret,
-        Tenant,
-        Timings,
-    )
+    from delivery.domain.api_key import ApiKey
+    from delivery.domain.attempt import Attempt, Timings
+    from delivery.domain.delivery import ActiveHold, Delivery
+    from delivery.domain.endpoint import Endpoint, SealedSecret
+    from delivery.domain.tenant import Tenant
     from delivery.ledger.records.audit import AuditRecord
     from delivery.ledger.records.dead_letters import DeadLetter
     from delivery.ledger.records.events import EventSummary

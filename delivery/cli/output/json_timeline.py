@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from delivery.cli.output import json_shapes
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 
 if TYPE_CHECKING:
     from delivery.cli.output.json_shapes import Shape

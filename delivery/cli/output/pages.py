@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from delivery.cli.output.table import print_note, print_table
-from delivery.domain.model import format_id
+from delivery.domain.ids import format_id
 from delivery.domain.pagination import MAX_ID, HasId, Page, PageRequest
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from delivery.cli.output.table import Column
-    from delivery.domain.model import Prefix
+    from delivery.domain.ids import Prefix
 
     T = TypeVar("T", bound=HasId)
 

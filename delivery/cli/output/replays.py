@@ -16,7 +16,7 @@ from rich.text import Text
 
 from delivery.cli.output.table import Column, make_console, print_facts, print_note, print_table, print_text
 from delivery.domain.durations import format_duration, format_utc
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.domain.replay import ItemState, MissingEventFilter, ReplayState
 from delivery.services.presentation import format_relative_time
 from delivery.services.timeline.sentences import describe_hold
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from delivery.domain.model import ActiveHold, Endpoint
+    from delivery.domain.delivery import ActiveHold
+    from delivery.domain.endpoint import Endpoint
     from delivery.domain.replay import Replay
     from delivery.services.replays.validation import ReplayPreview
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from delivery.cli.output.table import print_facts, print_indented, print_text
 from delivery.domain.durations import format_utc
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.services.presentation import format_short_time
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter, check_http_status, check_outcome
 from delivery.domain.errors import Invalid, MalformedId
 from delivery.domain.event_patterns import check_pattern
-from delivery.domain.model import DeliveryStatus, EndpointId, EventId, Prefix, parse_id
+from delivery.domain.ids import EndpointId, EventId, Prefix, parse_id
 from delivery.domain.payload_path import PayloadEquals
 from delivery.domain.validation import check_text, validating_field
 from retries.health import Hold

@@ -7,8 +7,9 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from delivery.domain.endpoint import Signature
 from delivery.domain.errors import Invalid
-from delivery.domain.model import PayloadFormat, PayloadKind, Signature
+from delivery.domain.formats import PayloadFormat, PayloadKind
 from delivery.services.endpoints.validation import NewEndpoint
 from delivery.services.timeline.sentences import format_sentence
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from delivery.console.web.context import Form
-    from delivery.domain.model import Endpoint
+    from delivery.domain.endpoint import Endpoint
     from delivery.services.endpoints.validation import EndpointChanges
 
 _EnumT = TypeVar("_EnumT", PayloadFormat, PayloadKind)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from delivery.console.web.context import RequestContext
-    from delivery.domain.model import UserId
+    from delivery.domain.ids import UserId
 
 _CHANGED_MESSAGE: Final = "Your password is changed. Your other sessions have ended."
 

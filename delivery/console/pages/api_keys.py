@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from delivery.console.pages.tenants import TenantPageState, parse_tenant_id, render_tenant_page, require_staff
 from delivery.console.web.context import make_get_route, make_post_route
 from delivery.domain.errors import Conflict, Invalid
-from delivery.domain.model import KeyId, Prefix, format_id
+from delivery.domain.ids import KeyId, Prefix, format_id
 from delivery.domain.scopes import TENANT_SCOPES, Scope
 from delivery.services.accounts.roles import Ability
 from delivery.services.api_keys.validation import NewApiKey
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from delivery.console.web.context import Form, RequestContext
-    from delivery.domain.model import ApiKey, Tenant, TenantId
+    from delivery.domain.api_key import ApiKey
+    from delivery.domain.ids import TenantId
+    from delivery.domain.tenant import Tenant
     from delivery.services.api_keys.validation import CreatedApiKey
 
 _MAX_DIGITS: Final = 6

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from delivery.console.forms.delivery_filter import PERIODS
 from delivery.console.views.audit import COMMON_ACTIONS, describe_action, find_subject, parse_audit_filters
 from delivery.console.web.context import make_get_route
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.domain.pagination import Page, PageRequest
 from delivery.services.timeline.sentences import format_actor
 

@@ -10,7 +10,8 @@ from starlette.responses import HTMLResponse
 from delivery.console.forms.delivery_filter import PERIODS, parse_delivery_filters
 from delivery.console.web.context import make_get_route
 from delivery.console.web.rendering import render_template
-from delivery.domain.model import DeliveryStatus, Prefix, format_id
+from delivery.domain.delivery import DeliveryStatus
+from delivery.domain.ids import Prefix, format_id
 from delivery.domain.pagination import Page, PageRequest
 from delivery.services.display_names import Labels
 from retries.health import Hold
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from delivery.console.forms.delivery_filter import DeliveryFilterForm
     from delivery.console.web.context import RequestContext
-    from delivery.domain.model import Delivery
+    from delivery.domain.delivery import Delivery
 
 PAGE_SIZE: Final = 50
 _NEEDS_TENANT: Final = "needs a tenant: choose one on the page Tenants, or name an endpoint"

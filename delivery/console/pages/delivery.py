@@ -11,13 +11,15 @@ from delivery.console.views.body import format_body
 from delivery.console.views.curl import build_curl_command
 from delivery.console.views.waterfall import WIDTH, build_bars
 from delivery.console.web.context import make_get_route, make_post_route
-from delivery.domain.model import AttemptId, DeliveryId, DeliveryStatus, EventId, Prefix, format_id
+from delivery.domain.delivery import DeliveryStatus
+from delivery.domain.ids import AttemptId, DeliveryId, EventId, Prefix, format_id
 from delivery.domain.pagination import PageRequest
 from delivery.services.accounts.roles import Ability
 
 if TYPE_CHECKING:
     from delivery.console.web.context import RequestContext
-    from delivery.domain.model import Attempt, Delivery
+    from delivery.domain.attempt import Attempt
+    from delivery.domain.delivery import Delivery
     from delivery.services.timeline.delivery_entries import DeliveryTimeline
 
 MAX_ATTEMPTS: Final = 50

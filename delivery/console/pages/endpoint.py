@@ -9,7 +9,7 @@ from delivery.console.views import charts
 from delivery.console.views.settings import describe_settings
 from delivery.console.views.timeline import draw_secret_timeline
 from delivery.console.web.context import make_get_route
-from delivery.domain.model import EndpointId, Prefix
+from delivery.domain.ids import EndpointId, Prefix
 from delivery.services.stats.series import TimeRange
 from delivery.services.timeline.sentences import format_actor
 

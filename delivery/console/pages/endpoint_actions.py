@@ -12,8 +12,9 @@ from delivery.console.pages.endpoint import MAX_COUNTED
 from delivery.console.pages.endpoint_edit import render_secret_once
 from delivery.console.web.context import Form, make_get_route, make_post_route
 from delivery.domain.delivery_filter import DeliveryFilter
+from delivery.domain.endpoint import EndpointState
 from delivery.domain.errors import Conflict, Invalid
-from delivery.domain.model import EndpointId, EndpointState, EventId, Prefix, format_id, parse_id
+from delivery.domain.ids import EndpointId, EventId, Prefix, format_id, parse_id
 from delivery.domain.pagination import PageRequest
 from delivery.pipeline.parsing import build_test_event
 from delivery.services.accounts.roles import Ability
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from delivery.console.web.context import RequestContext
-    from delivery.domain.model import TenantId
+    from delivery.domain.ids import TenantId
 
 _MAX_HOURS_DIGITS: Final = 4
 _EMPTY_FORM: Final = Form({})

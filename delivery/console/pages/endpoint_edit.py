@@ -12,14 +12,14 @@ from delivery.console.forms.endpoint import (
 )
 from delivery.console.web.context import Form, make_get_route, make_post_route
 from delivery.domain.errors import Invalid
-from delivery.domain.model import EndpointId, Prefix, format_id
+from delivery.domain.ids import EndpointId, Prefix, format_id
 from delivery.services.accounts.roles import Ability
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
     from delivery.console.web.context import RequestContext
-    from delivery.domain.model import Endpoint
+    from delivery.domain.endpoint import Endpoint
     from delivery.services.endpoints.sealing import CreatedSecret
 
 _EMPTY_FORM: Final = Form({})

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from delivery.console.views import charts
 from delivery.console.web.context import make_get_route
-from delivery.domain.model import EndpointState, Prefix, format_id
+from delivery.domain.endpoint import EndpointState
+from delivery.domain.ids import Prefix, format_id
 from delivery.domain.pagination import PageRequest
 from delivery.services.endpoints.health import MAX_DUE_COUNTED
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from delivery.console.web.context import RequestContext
-    from delivery.domain.model import Endpoint, TenantId
+    from delivery.domain.endpoint import Endpoint
+    from delivery.domain.ids import TenantId
     from delivery.ledger.stats.live import EventTypeCount
 
 # Of a tenant so many endpoints are asked what they ask for, the newest.

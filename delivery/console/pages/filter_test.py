@@ -9,7 +9,7 @@ import msgspec
 from delivery.console.forms.endpoint import build_form_values, describe_field_error, parse_subscription
 from delivery.console.web.context import Form, make_get_route, make_post_route
 from delivery.domain.errors import Invalid, MalformedId, NotFound, TooLarge
-from delivery.domain.model import EndpointId, EventId, Prefix, parse_id
+from delivery.domain.ids import EndpointId, EventId, Prefix, parse_id
 from delivery.pipeline.parsing import parse_event
 from delivery.services.accounts.roles import Ability
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from delivery.console.web.context import RequestContext
-    from delivery.domain.model import Endpoint
+    from delivery.domain.endpoint import Endpoint
     from delivery.pipeline.parsing import NewEvent
     from delivery.services.endpoints.filter_test import FilterTrial
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from delivery.console.views import replay_progress
 from delivery.console.views.selection import build_query, describe_selection
 from delivery.console.web.context import TENANT_PARAM, make_get_route, make_post_route
-from delivery.domain.model import Prefix, ReplayId, format_id
+from delivery.domain.ids import Prefix, ReplayId, format_id
 from delivery.domain.pagination import PageRequest
 from delivery.domain.replay import ItemState, MissingEventFilter, ReplayState
 from delivery.services.accounts.roles import Ability
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from delivery.console.web.context import RequestContext
-    from delivery.domain.model import TenantId
+    from delivery.domain.ids import TenantId
     from delivery.domain.replay import Replay
 
 E = TypeVar("E", bound=StrEnum)

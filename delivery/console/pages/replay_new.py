@@ -12,9 +12,10 @@ from delivery.console.forms.replay import MISSING, parse_new_replay, parse_repla
 from delivery.console.views.replay_progress import describe_effect, describe_limit
 from delivery.console.views.selection import describe_selection
 from delivery.console.web.context import TENANT_PARAM, make_get_route, make_post_route
+from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.errors import Conflict, Invalid, NotFound
-from delivery.domain.model import DeliveryStatus, EndpointId, Prefix, format_id
+from delivery.domain.ids import EndpointId, Prefix, format_id
 from delivery.domain.pagination import PageRequest
 from delivery.domain.replay import MissingEventFilter
 from delivery.domain.validation import validating_field
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from delivery.console.forms.replay import ReplayFormInput
     from delivery.console.web.context import Form, RequestContext
-    from delivery.domain.model import TenantId
+    from delivery.domain.ids import TenantId
     from delivery.services.replays.validation import ReplayPreview
 
 # Of so many deliveries it is looked whose they are; so many tenants are offered where none was found.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from delivery.console.web.context import make_get_route
 from delivery.domain.errors import MalformedId
-from delivery.domain.model import Prefix, parse_id
+from delivery.domain.ids import Prefix, parse_id
 
 if TYPE_CHECKING:
     from starlette.responses import Response

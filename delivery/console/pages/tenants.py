@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from delivery.console.web.context import TENANT_PARAM, Form, make_get_route, make_post_route
 from delivery.domain.errors import Invalid, NotAllowed, NotFound
-from delivery.domain.model import Prefix, TenantId, format_id
+from delivery.domain.ids import Prefix, TenantId, format_id
 from delivery.domain.pagination import PageRequest
 from delivery.domain.retention import TENANT_CONFIGURABLE, RetainedData
 from delivery.domain.scopes import TENANT_SCOPES

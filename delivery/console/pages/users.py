@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from delivery.console.web.context import Form, make_get_route, make_post_route
 from delivery.domain.accounts import Role
 from delivery.domain.errors import Conflict, Invalid
-from delivery.domain.model import Prefix, UserId, format_id
+from delivery.domain.ids import Prefix, UserId, format_id
 from delivery.domain.pagination import PageRequest
 from delivery.services.accounts.passwords import generate_password
 from delivery.services.accounts.roles import Ability, describe_role

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from delivery.console.forms.delivery_filter import parse_time
 from delivery.domain.errors import Invalid, MalformedId
 from delivery.domain.event_patterns import check_pattern
-from delivery.domain.model import DeliveryId, EndpointId, Prefix, format_id, parse_id
+from delivery.domain.ids import DeliveryId, EndpointId, Prefix, format_id, parse_id
 from delivery.domain.validation import check_text, validating_field
 from delivery.ledger.records.audit import AuditFilter
 from delivery.services.timeline.sentences import describe_entry, format_actor

@@ -6,7 +6,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from delivery.domain.model import Attempt
+    from delivery.domain.attempt import Attempt
 
 
 def build_curl_command(attempt: Attempt, body: bytes | None) -> str | None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, assert_never
 
 from delivery.domain.durations import format_duration, format_utc
-from delivery.domain.model import EndpointState
+from delivery.domain.endpoint import EndpointState
 from delivery.domain.replay import ItemState, ReplayState
 from delivery.services.timeline.sentences import (
     describe_hold,
@@ -17,7 +17,8 @@ from delivery.services.timeline.sentences import (
 from retries.health import Hold
 
 if TYPE_CHECKING:
-    from delivery.domain.model import ActiveHold, Endpoint
+    from delivery.domain.delivery import ActiveHold
+    from delivery.domain.endpoint import Endpoint
     from delivery.domain.replay import Replay, ReplayItem
     from retries.rate import RateLimit
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from delivery.domain.durations import format_utc
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.domain.replay import MissingEventFilter
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from delivery.config import Settings
-    from delivery.domain.model import Endpoint
+    from delivery.domain.endpoint import Endpoint
 
 _SCHEME_NAMES: Final = {"v1": "HMAC-SHA256 (v1)", "v1a": "ed25519 (v1a)"}
 

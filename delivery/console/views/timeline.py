@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from delivery.domain.model import SealedSecret
+    from delivery.domain.endpoint import SealedSecret
 
 WIDTH: Final = 640
 _ROW_HEIGHT: Final = 26

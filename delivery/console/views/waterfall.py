@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from delivery.domain.model import Timings
+    from delivery.domain.attempt import Timings
 
 _ZERO: Final = timedelta(0)
 WIDTH: Final = 1_000

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from delivery.clock import clock
 from delivery.console.web.rendering import render_template
 from delivery.domain.errors import Invalid, MalformedId, NotAllowed, NotFound
-from delivery.domain.model import Prefix, TenantId, format_id, parse_id
+from delivery.domain.ids import Prefix, TenantId, format_id, parse_id
 from delivery.services.accounts.roles import Ability
 from delivery.services.accounts.tokens import derive_csrf_token, is_csrf_token_valid
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from delivery.clock import clock
 from delivery.console.web import assets
 from delivery.domain.durations import format_duration, format_utc
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.services.presentation import (
     describe_auth,
     describe_certificate,

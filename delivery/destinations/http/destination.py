@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from delivery.destinations.http.auth import OAuth2
     from delivery.destinations.http.client_certificate import ClientIdentity
     from delivery.domain.formats import PayloadFormatter
-    from delivery.domain.model import EventId
+    from delivery.domain.ids import EventId
     from retries.backoff import Schedule
     from retries.health import HealthConfig
     from signing import KeyRing

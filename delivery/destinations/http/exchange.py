@@ -7,7 +7,7 @@ from datetime import timedelta
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from delivery.domain.model import Timings
+from delivery.domain.attempt import Timings
 
 if TYPE_CHECKING:
     from retries.outcome import Outcome, Phase

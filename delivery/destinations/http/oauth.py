@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from delivery.destinations.http.auth import OAuth2
     from delivery.destinations.http.exchange import AttemptLimits
     from delivery.destinations.http.transport import Transport
-    from delivery.domain.model import EndpointId
+    from delivery.domain.ids import EndpointId
     from retries.outcome import Outcome
 
 _MAX_CACHED: Final = 10_000

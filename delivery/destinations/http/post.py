@@ -10,7 +10,7 @@ import httpx
 
 from delivery.destinations.http.exchange import Exchange
 from delivery.destinations.http.url_policy import BadDestination, check_url
-from delivery.domain.model import Timings
+from delivery.domain.attempt import Timings
 from retries.outcome import Blocked, Interrupted
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from delivery.destinations.http.exchange import Exchange
 from delivery.destinations.http.oauth import Token, TokenCache
 from delivery.destinations.http.post import post
-from delivery.domain.model import Timings
+from delivery.domain.attempt import Timings
 from retries.outcome import Fault, Refused, Unreachable
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from delivery.destinations.http.destination import Destination
     from delivery.destinations.http.exchange import AttemptLimits
     from delivery.destinations.http.transport import Transport
-    from delivery.domain.model import EndpointId
+    from delivery.domain.ids import EndpointId
     from retries.outcome import Outcome
 
 _HTTP_UNAUTHORIZED = 401

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from delivery.domain.model import build_min_id
+from delivery.domain.ids import build_min_id
 from delivery.ledger.db.tables import PARTITIONED_TABLES
 
 if TYPE_CHECKING:

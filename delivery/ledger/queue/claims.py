@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from delivery.domain.model import Priority
+from delivery.domain.delivery import Priority
 from delivery.ledger.db.fast_path import execute
 from delivery.ledger.queue import endpoint_health
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
-    from delivery.domain.model import ClaimId, DeliveryId, EndpointId, EventId, TenantId
+    from delivery.domain.ids import ClaimId, DeliveryId, EndpointId, EventId, TenantId
     from delivery.ledger.db.fast_path import Executor
     from delivery.ledger.db.session import Transaction
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from delivery.domain.model import EndpointId, EndpointLimits, TenantId
+    from delivery.domain.endpoint import EndpointLimits
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Transaction
 
 _ENDPOINTS = text("""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from delivery.domain.model import DeliveryId, EndpointId
+from delivery.domain.ids import DeliveryId, EndpointId
 from delivery.ledger.db.fast_path import execute
 from retries.breaker import Breaker, BreakerState
 from retries.health import Health

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import text
 
-from delivery.domain.model import Priority, TenantId
+from delivery.domain.delivery import Priority
+from delivery.domain.ids import TenantId
 from delivery.domain.subscription import Subscription
 from delivery.ledger.db.fast_path import execute
 from delivery.ledger.db.session import DUE_CHANNEL
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import TextClause
 
-    from delivery.domain.model import DeliveryId, EndpointId, EventId
+    from delivery.domain.ids import DeliveryId, EndpointId, EventId
     from delivery.ledger.db.fast_path import Executor
     from delivery.ledger.db.session import Transaction
 

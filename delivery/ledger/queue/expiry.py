@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from delivery.domain.model import Priority, build_min_id
+from delivery.domain.delivery import Priority
+from delivery.domain.ids import build_min_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
-    from delivery.domain.model import DeliveryId, EndpointId, EventId, TenantId
+    from delivery.domain.ids import DeliveryId, EndpointId, EventId, TenantId
     from delivery.ledger.db.session import Transaction
 
 EXPIRY_BATCH_SIZE = 1_000

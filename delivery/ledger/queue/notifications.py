@@ -9,8 +9,9 @@ from uuid import UUID
 
 import psycopg
 
+from delivery.domain.delivery import Priority
 from delivery.domain.errors import Unavailable
-from delivery.domain.model import EndpointId, Priority, TenantId
+from delivery.domain.ids import EndpointId, TenantId
 from delivery.ledger.db.session import DUE_CHANNEL
 from delivery.ledger.queue.enqueue import REPLAY_PREFIX
 

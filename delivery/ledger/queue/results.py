@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime, timedelta
 
-    from delivery.domain.model import Attempt, AttemptId, ClaimId, DeliveryId, DeliveryStatus, EndpointId
+    from delivery.domain.attempt import Attempt
+    from delivery.domain.delivery import DeliveryStatus
+    from delivery.domain.ids import AttemptId, ClaimId, DeliveryId, EndpointId
     from delivery.ledger.db.session import Transaction
 
 # Locking the claim's row first is what keeps rescue away: whoever comes second finds it changed or gone.

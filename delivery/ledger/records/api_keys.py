@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import func, or_, select, update
 from sqlalchemy import insert as insert_into
 
-from delivery.domain.model import ApiKey, KeyId, TenantId
+from delivery.domain.api_key import ApiKey
+from delivery.domain.ids import KeyId, TenantId
 from delivery.domain.pagination import Page
 from delivery.domain.scopes import Scope, sort_scopes
 from delivery.ledger.db.tables import api_keys

@@ -9,14 +9,13 @@ from uuid import UUID
 
 from sqlalchemy import LargeBinary, literal, select, text
 
-from delivery.domain.model import (
-    Attempt,
+from delivery.domain.attempt import Attempt, Timings
+from delivery.domain.ids import (
     AttemptId,
     DeliveryId,
     EndpointId,
     EventId,
     TenantId,
-    Timings,
     build_min_id,
     extract_id_time,
 )
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from delivery.domain.model import Delivery
+    from delivery.domain.delivery import Delivery
     from delivery.domain.pagination import PageRequest
     from delivery.ledger.db.session import Transaction
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Subquery
 
-    from delivery.domain.model import DeliveryId, EndpointId, TenantId
+    from delivery.domain.ids import DeliveryId, EndpointId, TenantId
     from delivery.domain.pagination import Page, PageRequest
     from delivery.ledger.db.session import Transaction
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
-from delivery.domain.model import KeyId, MessageId, TenantId
+from delivery.domain.ids import KeyId, MessageId, TenantId
 from delivery.domain.pagination import Page
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import case, func, select, update
 from sqlalchemy import insert as insert_into
 
-from delivery.domain.model import Delivery, DeliveryId, DeliveryStatus, EndpointId, EventId, TenantId
+from delivery.domain.delivery import Delivery, DeliveryStatus
+from delivery.domain.ids import DeliveryId, EndpointId, EventId, TenantId
 from delivery.ledger.db.tables import claims, deliveries, schedule
 from delivery.ledger.queue.enqueue import notify_due
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, or_, select, update
 from sqlalchemy import insert as insert_into
 
-from delivery.domain.model import EndpointId, SealedSecret, SecretId, Signature, TenantId
+from delivery.domain.endpoint import SealedSecret, Signature
+from delivery.domain.ids import EndpointId, SecretId, TenantId
 from delivery.ledger.db.tables import endpoint_secrets as secrets
 
 if TYPE_CHECKING:

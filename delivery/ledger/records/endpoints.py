@@ -9,16 +9,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import DateTime, cast, exists, or_, select, text, update
 from sqlalchemy import insert as insert_into
 
-from delivery.domain.model import (
-    Endpoint,
-    EndpointId,
-    EndpointLimits,
-    EndpointState,
-    PayloadFormat,
-    PayloadKind,
-    Signature,
-    TenantId,
-)
+from delivery.domain.endpoint import Endpoint, EndpointLimits, EndpointState, Signature
+from delivery.domain.formats import PayloadFormat, PayloadKind
+from delivery.domain.ids import EndpointId, TenantId
 from delivery.domain.pagination import Page
 from delivery.ledger.db.tables import endpoint_health, endpoints
 from delivery.ledger.search.bounded_scan import build_page, build_scope, select_first_rows

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from delivery.domain.model import EventId, TenantId
+from delivery.domain.ids import EventId, TenantId
 from delivery.domain.pagination import Page
 from delivery.ledger.db.tables import events
 from delivery.ledger.search.bounded_scan import (

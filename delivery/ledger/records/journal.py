@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import text
 
-from delivery.domain.model import DeliveryId, EndpointId, TenantId, new_id
+from delivery.domain.ids import DeliveryId, EndpointId, TenantId, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import select
 
-from delivery.domain.model import Prefix, TenantId
+from delivery.domain.ids import Prefix, TenantId
 from delivery.ledger.db.tables import api_keys, attempts, deliveries, endpoints, events, replays, tenants
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from sqlalchemy import delete, or_, select, text
 from sqlalchemy import insert as insert_into
 
 from delivery.domain.accounts import PortalLink, Role
-from delivery.domain.model import KeyId, LinkId, TenantId
+from delivery.domain.ids import KeyId, LinkId, TenantId
 from delivery.ledger.db.tables import api_keys, people, portal_links, sessions
 from delivery.ledger.records.users import user_from_row
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, RowMapping
 
     from delivery.domain.accounts import User
-    from delivery.domain.model import UserId
+    from delivery.domain.ids import UserId
     from delivery.ledger.db.session import Transaction
 
 DELETE_BATCH_SIZE = 1_000

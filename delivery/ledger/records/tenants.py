@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import insert as insert_into
 from sqlalchemy import select, update
 
-from delivery.domain.model import Tenant, TenantId
+from delivery.domain.ids import TenantId
 from delivery.domain.pagination import Page
+from delivery.domain.tenant import Tenant
 from delivery.ledger.db.tables import tenants
 from delivery.ledger.search.bounded_scan import build_page, build_scope, select_first_rows
 

@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert as insert_into
 
 from delivery.domain.accounts import Role, User
-from delivery.domain.model import UserId
+from delivery.domain.ids import UserId
 from delivery.domain.pagination import Page
 from delivery.ledger.db.tables import people
 

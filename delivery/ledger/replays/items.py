@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from delivery.domain.model import DeliveryId, EndpointId, EventId, ReplayId
+from delivery.domain.ids import DeliveryId, EndpointId, EventId, ReplayId
 from delivery.domain.pagination import Page
 from delivery.domain.replay import ItemState, ReplayItem
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from delivery.domain.model import TenantId
+    from delivery.domain.ids import TenantId
     from delivery.domain.pagination import PageRequest
     from delivery.ledger.db.session import Transaction
 

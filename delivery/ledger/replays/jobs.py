@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import text
 
+from delivery.domain.accounts import Actor
 from delivery.domain.delivery_filter import DeliveryFilter
-from delivery.domain.model import Actor, EndpointId, ReplayId, TenantId
+from delivery.domain.ids import EndpointId, ReplayId, TenantId
 from delivery.domain.pagination import Page
 from delivery.domain.replay import ItemState, MissingEventFilter, Replay, ReplayState
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from delivery.domain.model import Priority, ReplayId
+from delivery.domain.delivery import Priority
 from delivery.domain.replay import ItemState
 from delivery.ledger.replays.items import ItemStateChange
 
 if TYPE_CHECKING:
+    from delivery.domain.ids import ReplayId
     from delivery.ledger.db.session import Transaction
 
 _LOCK_RECALLABLE = text("""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from delivery.domain.model import DeliveryId, DeliveryStatus, EndpointId, EventId, Priority, ReplayId
+from delivery.domain.delivery import DeliveryStatus, Priority
+from delivery.domain.ids import DeliveryId, EndpointId, EventId, ReplayId
 from delivery.domain.replay import EndedDelivery, ScheduledDelivery
 
 if TYPE_CHECKING:

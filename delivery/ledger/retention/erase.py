@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from delivery.domain.model import DeliveryId, build_min_id, extract_id_time
+from delivery.domain.ids import DeliveryId, build_min_id, extract_id_time
 from delivery.ledger.search.bounded_scan import MAX_CLOCK_SKEW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from delivery.domain.model import AttemptId, EventId, TenantId
+    from delivery.domain.ids import AttemptId, EventId, TenantId
     from delivery.ledger.db.session import Transaction
 
 # The tenant is asked for outside, so that no index by tenant seems to help: it would read all of its day.

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from delivery.domain.model import EndpointId, ReplayId, TenantId
+from delivery.domain.ids import EndpointId, ReplayId, TenantId
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

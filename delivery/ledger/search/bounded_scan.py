@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import or_, select, text, true
 
 from delivery.domain.event_patterns import MATCH_ALL, WILDCARD_SUFFIX
-from delivery.domain.model import build_min_id
+from delivery.domain.ids import build_min_id
 from delivery.domain.pagination import HasId, Page
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from uuid import UUID
 from sqlalchemy import Text as TextType
 from sqlalchemy import cast, func, select
 
-from delivery.domain.model import DeliveryId, DeliveryStatus
+from delivery.domain.delivery import DeliveryStatus
+from delivery.domain.ids import DeliveryId
 from delivery.domain.pagination import PageRequest
 from delivery.ledger.search import search as searching
 from delivery.ledger.search.bounded_scan import MAX_SCANNED_BODIES

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from sqlalchemy import or_, select, text
 
+from delivery.domain.endpoint import EndpointState
 from delivery.domain.holds import EndpointStatus
-from delivery.domain.model import EndpointId, EndpointState
+from delivery.domain.ids import EndpointId
 from delivery.ledger.db.tables import endpoint_health, endpoints
 from retries.breaker import Breaker, BreakerState
 from retries.health import Health, Hold
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Row, Select
 
-    from delivery.domain.model import TenantId
+    from delivery.domain.ids import TenantId
     from delivery.ledger.db.session import Transaction
 
 _STATUSES = text("""

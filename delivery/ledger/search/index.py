@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, literal, select, true, union_all
 
-from delivery.domain.model import DeliveryStatus, Priority
+from delivery.domain.delivery import DeliveryStatus, Priority
 from delivery.ledger.db.tables import endpoints, failures, schedule
 from delivery.ledger.search.bounded_scan import MAX_SCANNED_ROWS, build_scope, order_by_id
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Select
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.domain.pagination import PageRequest
     from delivery.ledger.db.session import Transaction
 

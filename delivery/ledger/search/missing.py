@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import ARRAY, Text, cast, false, func, select, true
 
 from delivery.domain.conditions import ConditionEvaluator, compile_stored_condition
-from delivery.domain.model import EventId, build_min_id
+from delivery.domain.ids import EventId, build_min_id
 from delivery.domain.pagination import Page
 from delivery.domain.payload_path import extract_data
 from delivery.ledger.db.tables import deliveries, events
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
     from delivery.domain.conditions import Condition
-    from delivery.domain.model import TenantId
+    from delivery.domain.ids import TenantId
     from delivery.domain.pagination import PageRequest
     from delivery.domain.replay import MissingEventFilter
     from delivery.ledger.db.session import Transaction

@@ -15,8 +15,9 @@ from sqlalchemy import and_, any_, cast, func, literal, or_, select, text, true
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 
+from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.holds import find_hold
-from delivery.domain.model import DeliveryStatus, EndpointId
+from delivery.domain.ids import EndpointId
 from delivery.domain.pagination import Page
 from delivery.ledger.db.tables import deliveries, endpoints, events, schedule
 from delivery.ledger.records.deliveries import delivery_from_row, select_with_schedule
@@ -41,8 +42,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Select, Subquery
 
+    from delivery.domain.delivery import Delivery
     from delivery.domain.delivery_filter import DeliveryFilter
-    from delivery.domain.model import Delivery, TenantId
+    from delivery.domain.ids import TenantId
     from delivery.domain.pagination import PageRequest
     from delivery.ledger.db.session import Transaction
     from delivery.ledger.search.bounded_scan import ScanScope

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from delivery.domain.model import DeliveryId, DeliveryStatus, EventId
+from delivery.domain.delivery import DeliveryStatus
+from delivery.domain.ids import DeliveryId, EventId
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Row
 
-    from delivery.domain.model import EndpointId
+    from delivery.domain.ids import EndpointId
     from delivery.ledger.db.session import Transaction
 
 MAX_SEQUENCE = (1 << 63) - 1

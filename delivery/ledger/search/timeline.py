@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from delivery.domain.model import EndpointId, build_min_id
+from delivery.domain.ids import EndpointId, build_min_id
 from delivery.ledger.search.bounded_scan import MAX_CLOCK_SKEW
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from delivery.domain.model import TenantId
+    from delivery.domain.ids import TenantId
     from delivery.ledger.db.session import Transaction
 
 _REPEATABLE_READ = text("set transaction isolation level repeatable read, read only")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from delivery.domain.model import DeliveryId, Priority, extract_id_time
+from delivery.domain.delivery import Priority
+from delivery.domain.ids import DeliveryId, extract_id_time
 from delivery.ledger.search.bounded_scan import force_custom_plan
 from retries.outcome import INTERNAL_OUTCOMES, Delivered, label_outcome
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Transaction
 
 # Ids are compared as text, letter by letter: PostgreSQL knows no smallest uuid before release 18.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from delivery.domain.model import Priority
+from delivery.domain.delivery import Priority
 from delivery.ledger.db import health_check
 from delivery.ledger.stats import live
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from delivery.domain.model import DeliveryId, EndpointId, Priority, ReplayId, TenantId
+from delivery.domain.delivery import Priority
+from delivery.domain.ids import DeliveryId, EndpointId, ReplayId, TenantId
 from delivery.ledger.search.bounded_scan import disable_sort
 from retries.outcome import INTERNAL_OUTCOMES, Delivered, label_outcome
 

@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import text
 
 from delivery.domain.histogram import SLOT_BOUNDS_US
-from delivery.domain.model import build_min_id, extract_id_time
+from delivery.domain.ids import build_min_id, extract_id_time
 from delivery.ledger.search.bounded_scan import disable_sort
 from retries.outcome import INTERNAL_OUTCOMES
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Transaction
 
 # Under whom all tenants are counted together.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from delivery.domain.accounts import PortalLink, Role
 from delivery.domain.errors import Invalid, NotAuthenticated, NotFound
-from delivery.domain.model import LinkId, Prefix, format_id, new_id
+from delivery.domain.ids import LinkId, Prefix, format_id, new_id
 from delivery.ledger.records import sessions, tenants
 from delivery.ledger.records.sessions import Session
 from delivery.services.accounts import tokens
@@ -16,7 +16,8 @@ from delivery.services.accounts.email_addresses import check_name
 from delivery.services.accounts.sessions import SessionService
 
 if TYPE_CHECKING:
-    from delivery.domain.model import Actor, KeyId, TenantId
+    from delivery.domain.accounts import Actor
+    from delivery.domain.ids import KeyId, TenantId
     from delivery.services.accounts.principal import Principal
 
 DEFAULT_LIFETIME: Final = timedelta(hours=1)

@@ -10,8 +10,8 @@ from delivery.services.accounts.roles import get_abilities
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from delivery.domain.accounts import Role
-    from delivery.domain.model import Actor, TenantId, UserId
+    from delivery.domain.accounts import Actor, Role
+    from delivery.domain.ids import TenantId, UserId
     from delivery.services.accounts.roles import Ability
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from delivery.domain.accounts import Role, User
 from delivery.domain.errors import Conflict, NotFound
-from delivery.domain.model import Prefix, UserId, format_id, new_id
+from delivery.domain.ids import Prefix, UserId, format_id, new_id
 from delivery.domain.validation import check_reason
 from delivery.ledger.records import sessions, users
 from delivery.services.accounts import tokens
@@ -20,7 +20,7 @@ from delivery.services.accounts.sign_in import SignInService
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from delivery.domain.model import Actor
+    from delivery.domain.accounts import Actor
     from delivery.domain.pagination import Page, PageRequest
     from delivery.ledger.db.session import Transaction
 

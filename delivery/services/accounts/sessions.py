@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from delivery.domain.accounts import Actor
 from delivery.domain.errors import NotAuthenticated
-from delivery.domain.model import Actor, Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.records import journal, sessions, users
 from delivery.ledger.records.journal import NO_TENANT, JournalEntry
 from delivery.ledger.records.sessions import Session
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from delivery.domain.accounts import User
-    from delivery.domain.model import TenantId, UserId
+    from delivery.domain.ids import TenantId, UserId
     from delivery.ledger.db.session import Ledger, Transaction
     from delivery.ledger.records.users import UserRow
     from delivery.services.accounts.passwords import PasswordService

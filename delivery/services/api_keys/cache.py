@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from delivery.domain.errors import Unavailable
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.records import api_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from delivery.domain.model import ApiKey
+    from delivery.domain.api_key import ApiKey
     from delivery.ledger.db.session import Ledger
 
 log = structlog.get_logger()

@@ -11,7 +11,8 @@ from delivery.domain.token_bucket import ZERO, BucketRate, TokenBucket
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from delivery.domain.model import ApiKey, KeyId
+    from delivery.domain.api_key import ApiKey
+    from delivery.domain.ids import KeyId
 
 # Whoever has been forgotten begins anew with a full bucket: too kind rather than too strict.
 MAX_KEYS: Final = 10_000

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from delivery.domain.api_key import ApiKey
 from delivery.domain.errors import Conflict, NotAuthenticated, NotFound
-from delivery.domain.model import ApiKey, KeyId, Prefix, TenantId, format_id, new_id
+from delivery.domain.ids import KeyId, Prefix, TenantId, format_id, new_id
 from delivery.domain.scopes import sort_scopes
 from delivery.domain.validation import check_reason
 from delivery.ledger.records import api_keys, journal, tenants
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime, timedelta
 
-    from delivery.domain.model import Actor
+    from delivery.domain.accounts import Actor
     from delivery.domain.pagination import Page, PageRequest
     from delivery.ledger.db.session import Ledger, Transaction
     from delivery.services.api_keys.rate_limit import RateLimitState

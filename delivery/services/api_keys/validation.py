@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from delivery.domain.model import ApiKey
+    from delivery.domain.api_key import ApiKey
 
 MAX_NAME_LENGTH: Final = 200
 MAX_REQUESTS_PER_SECOND: Final = 1_000_000

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from delivery.destinations.http.auth import Credentials
-    from delivery.domain.model import Endpoint
+    from delivery.domain.endpoint import Endpoint
     from delivery.domain.secret_box import SecretBox
     from delivery.services.endpoints.validation import EndpointConfig
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from delivery.services.endpoints.limits import serialize_limits
 
 if TYPE_CHECKING:
-    from delivery.domain.model import Endpoint
+    from delivery.domain.endpoint import Endpoint
 
 
 def list_changed_fields(before: Endpoint, after: Endpoint) -> list[str]:

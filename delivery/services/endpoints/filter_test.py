@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from delivery.domain.conditions import ConditionEvaluator
 from delivery.domain.errors import Invalid, NotFound
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.domain.payload_path import extract_data
 from delivery.domain.subscription import match_event
 from delivery.ledger.records import events
 from delivery.pipeline.parsing import NewEvent
 
 if TYPE_CHECKING:
-    from delivery.domain.model import Endpoint, EventId, TenantId
+    from delivery.domain.endpoint import Endpoint
+    from delivery.domain.ids import EventId, TenantId
     from delivery.domain.subscription import MatchResult, Subscription
     from delivery.ledger.db.session import Transaction
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from delivery.domain.endpoint import EndpointState
 from delivery.domain.holds import EndpointStatus, find_hold
-from delivery.domain.model import EndpointState
 from delivery.ledger.queue.endpoint_health import EndpointHealthRow
 from retries.breaker import BreakerState
 from retries.health import MIN_FAILURE_GAP, Health
@@ -16,7 +16,8 @@ from retries.limit import InFlightLimit
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from delivery.domain.model import ActiveHold, Endpoint
+    from delivery.domain.delivery import ActiveHold
+    from delivery.domain.endpoint import Endpoint
     from delivery.ledger.stats.endpoint_stats import EndpointBacklog, OwedDelivery, RecentAttempts
     from retries.health import HealthConfig
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from delivery.destinations.http.client_certificate import ClientIdentity
-    from delivery.domain.model import Endpoint
+    from delivery.domain.endpoint import Endpoint
     from delivery.domain.secret_box import SecretBox
 
 _FIELD = "client_certificate"

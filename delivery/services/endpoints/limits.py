@@ -15,7 +15,7 @@ from retries.rate import RateLimit
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from delivery.domain.model import EndpointLimits
+    from delivery.domain.endpoint import EndpointLimits
     from retries.breaker import BreakerConfig
 
 # By the names that the doors have.

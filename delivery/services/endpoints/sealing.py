@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 import msgspec
 
-from delivery.domain.model import SealedSecret, SecretId, new_id
+from delivery.domain.endpoint import SealedSecret
+from delivery.domain.ids import SecretId, new_id
 from delivery.domain.secret_box import build_headers_context, build_secret_context
 from signing import Ed25519Secret
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from delivery.domain.model import Endpoint, EndpointId, TenantId
+    from delivery.domain.endpoint import Endpoint
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.domain.secret_box import SecretBox
     from signing import Secret
 

@@ -7,17 +7,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from delivery.domain.endpoint import Endpoint, EndpointLimits, EndpointState
 from delivery.domain.errors import Conflict, Invalid, NotFound
-from delivery.domain.model import (
-    Endpoint,
-    EndpointId,
-    EndpointLimits,
-    EndpointState,
-    Prefix,
-    build_min_id,
-    format_id,
-    new_id,
-)
+from delivery.domain.ids import EndpointId, Prefix, build_min_id, format_id, new_id
 from delivery.domain.validation import check_reason
 from delivery.ledger.queue import endpoint_health, enqueue
 from delivery.ledger.records import endpoint_secrets, endpoints, tenants
@@ -37,7 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
 
-    from delivery.domain.model import Actor, EventId, SealedSecret, TenantId
+    from delivery.domain.accounts import Actor
+    from delivery.domain.endpoint import SealedSecret
+    from delivery.domain.ids import EventId, TenantId
     from delivery.domain.pagination import Page, PageRequest
     from delivery.domain.secret_box import SecretBox
     from delivery.ledger.db.session import Ledger, Transaction

@@ -14,14 +14,15 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from delivery.domain.endpoint import EndpointState
 from delivery.domain.errors import Conflict
-from delivery.domain.model import EndpointState, Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from delivery.domain.model import Endpoint
+    from delivery.domain.endpoint import Endpoint
 
 
 class StateTransition(StrEnum):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from delivery.domain.errors import NotFound
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.queue import endpoint_health
 from delivery.ledger.records import endpoints, journal, tenants
 from delivery.ledger.records.journal import JournalEntry
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from delivery.domain.model import Actor, Endpoint, EndpointId, TenantId
+    from delivery.domain.accounts import Actor
+    from delivery.domain.endpoint import Endpoint
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Transaction
     from delivery.ledger.queue.endpoint_health import EndpointHealthRow
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from delivery.destinations.http.url_policy import BadHeader, check_headers, check_url, find_literal_refusal
 from delivery.domain.conditions import MAX_CONDITION_LENGTH, compile_condition
+from delivery.domain.endpoint import Signature
 from delivery.domain.errors import Invalid
 from delivery.domain.event_patterns import MATCH_ALL, MAX_CHANNELS_PER_ENDPOINT, check_channel, check_pattern
-from delivery.domain.model import PayloadFormat, PayloadKind, Signature
+from delivery.domain.formats import PayloadFormat, PayloadKind
 from delivery.domain.validation import check_text, validating_field
 from retries.backoff import parse_schedule
 from signing import Ed25519Secret, generate_ed25519, generate_hmac, parse_secret
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from delivery.destinations.ssrf_guard import Guard
-    from delivery.domain.model import Endpoint
+    from delivery.domain.endpoint import Endpoint
     from retries.health import HealthConfig
     from signing import Secret
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from delivery.domain.model import Actor
+    from delivery.domain.accounts import Actor
     from delivery.ledger.db.session import Ledger, Transaction
     from delivery.pipeline.schema_cache import SchemaCache
     from delivery.services.event_types.validation import Declaration, EventTypeChanges

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from delivery.domain.model import Attempt, Delivery
+    from delivery.domain.attempt import Attempt
+    from delivery.domain.delivery import Delivery
 
 Row = tuple[Any, ...]
 

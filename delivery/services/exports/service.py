@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
     from datetime import datetime
 
+    from delivery.domain.delivery import Delivery
     from delivery.domain.delivery_filter import DeliveryFilter
-    from delivery.domain.model import Delivery, TenantId
+    from delivery.domain.ids import TenantId
     from delivery.ledger.db.session import Ledger
     from delivery.services.exports.rows import ExportFormat
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from delivery.domain import replay
-from delivery.domain.model import DeliveryId, Prefix, Priority, format_id, new_id
+from delivery.domain.delivery import Priority
+from delivery.domain.ids import DeliveryId, Prefix, format_id, new_id
 from delivery.domain.pagination import MIN_ID, PageRequest
 from delivery.domain.replay import ItemState, MissingEventFilter, ReleaseAction, ReplayState
 from delivery.ledger.queue import enqueue
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from delivery.domain.holds import EndpointStatus
-    from delivery.domain.model import EndpointId, EventId, ReplayId
+    from delivery.domain.ids import EndpointId, EventId, ReplayId
     from delivery.domain.replay import ReleaseQuota
     from delivery.ledger.db.session import Ledger, Transaction
     from delivery.ledger.replays.items import ItemStateChange

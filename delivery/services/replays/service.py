@@ -9,7 +9,7 @@ import structlog
 
 from delivery.domain.errors import Conflict, Invalid, NotFound
 from delivery.domain.holds import find_hold, require_active
-from delivery.domain.model import EndpointId, Prefix, ReplayId, extract_id_time, format_id, new_id
+from delivery.domain.ids import EndpointId, Prefix, ReplayId, extract_id_time, format_id, new_id
 from delivery.domain.pagination import MIN_ID, PageRequest
 from delivery.domain.replay import MissingEventFilter, Replay, ReplayState
 from delivery.domain.validation import check_reason
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from delivery.domain.model import ActiveHold, Actor, Endpoint, TenantId
+    from delivery.domain.accounts import Actor
+    from delivery.domain.delivery import ActiveHold
+    from delivery.domain.endpoint import Endpoint
+    from delivery.domain.ids import TenantId
     from delivery.domain.pagination import Page
     from delivery.domain.replay import ItemState, ReplayItem
     from delivery.ledger.db.session import Ledger, Transaction

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter, require_bounded_filter
 from delivery.domain.durations import format_utc
 from delivery.domain.errors import Invalid
-from delivery.domain.model import DeliveryStatus
 from delivery.domain.validation import check_text, validating_field
 from delivery.pipeline.system_events import SYSTEM_EVENT_TYPES
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from delivery.domain.model import ActiveHold, Delivery, Endpoint, EndpointId
+    from delivery.domain.delivery import ActiveHold, Delivery
+    from delivery.domain.endpoint import Endpoint
+    from delivery.domain.ids import EndpointId
     from delivery.domain.replay import MissingEventFilter
     from delivery.ledger.search.missing import MissingEvent
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from delivery.domain.holds import find_hold
-from delivery.domain.model import build_min_id
+from delivery.domain.ids import build_min_id
 from delivery.domain.pagination import MAX_ID
 from delivery.ledger.replays import jobs
 from delivery.ledger.search import eligibility
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.domain.replay import Replay
     from delivery.ledger.db.session import Ledger, Transaction
     from delivery.ledger.stats.live import EventTypeCount, OldestDue, RecentResult, UnhealthyEndpoint

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from delivery.domain.durations import format_duration, format_utc
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.services.timeline.entries import TimelineEntry, TimelineEntryKind
 from delivery.services.timeline.sentences import describe_reason, format_sentence
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
-    from delivery.domain.model import Attempt
+    from delivery.domain.attempt import Attempt
     from delivery.services.timeline.history import DeliveryHistory
 
 _ZERO: Final = timedelta(0)

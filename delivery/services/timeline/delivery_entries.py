@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from delivery.domain.durations import format_utc
-from delivery.domain.model import EndpointState, Prefix, format_id
+from delivery.domain.endpoint import EndpointState
+from delivery.domain.ids import Prefix, format_id
 from delivery.services.timeline.attempt_entries import build_attempt_steps
 from delivery.services.timeline.entries import TimelineEntry, TimelineEntryKind
 from delivery.services.timeline.history import TEST_TYPE, find_active_holds
@@ -24,8 +25,8 @@ from retries.breaker import BreakerState
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from delivery.domain.delivery import Delivery
     from delivery.domain.holds import EndpointStatus
-    from delivery.domain.model import Delivery
     from delivery.ledger.records.journal import JournalEntry
     from delivery.services.timeline.history import DeliveryHistory
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, assert_never
 
 from delivery.domain.conditions import ConditionEvaluator
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.domain.payload_path import extract_data
 from delivery.domain.subscription import MatchResult, Subscription, match_event
 from delivery.services.timeline.history import TEST_TYPE
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from delivery.domain.model import Delivery, EndpointId
+    from delivery.domain.delivery import Delivery
+    from delivery.domain.ids import EndpointId
     from delivery.ledger.records.events import EventSummary
     from delivery.ledger.search.timeline import SubscriptionChange, TracedEndpoint
 

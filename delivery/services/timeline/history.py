@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from delivery.domain.attempt import Attempt
+    from delivery.domain.delivery import Delivery
     from delivery.domain.holds import EndpointStatus
-    from delivery.domain.model import Attempt, Delivery
     from delivery.ledger.records.deliveries import DeliveryProgress
     from delivery.ledger.records.journal import JournalEntry
 

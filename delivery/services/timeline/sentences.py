@@ -14,7 +14,7 @@ from retries.policy import Reason, explain_reason
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from delivery.domain.model import Delivery
+    from delivery.domain.delivery import Delivery
     from delivery.ledger.records.journal import JournalEntry
 
 _ENGINE_REASONS: Final = {

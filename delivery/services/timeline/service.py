@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.errors import NotFound
 from delivery.domain.holds import attach_hold
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.domain.pagination import PageRequest
 from delivery.ledger.records import attempts, deliveries, events, journal
 from delivery.ledger.records.journal import JournalEntry
@@ -23,7 +23,8 @@ from delivery.services.timeline.history import DeliveryHistory
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from delivery.domain.model import Delivery, DeliveryId, EndpointId, EventId, TenantId
+    from delivery.domain.delivery import Delivery
+    from delivery.domain.ids import DeliveryId, EndpointId, EventId, TenantId
     from delivery.ledger.db.session import Ledger, Transaction
     from delivery.ledger.records.events import EventSummary
     from delivery.ledger.replays.items import DeliveryReplay

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.durations import format_duration, format_utc
-from delivery.domain.model import DeliveryStatus, EndpointState
+from delivery.domain.endpoint import EndpointState
 from delivery.services.timeline.sentences import (
     describe_reason,
     format_actor,
@@ -16,8 +17,8 @@ from retries.breaker import BreakerState
 from retries.health import Hold
 
 if TYPE_CHECKING:
+    from delivery.domain.delivery import ActiveHold
     from delivery.domain.holds import EndpointStatus
-    from delivery.domain.model import ActiveHold
     from delivery.services.timeline.history import DeliveryHistory
 
 _REPLAY_HINT = "Nothing more happens by itself; it can be replayed."

@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 from pydantic import ValidationError
 
-from delivery.domain.model import Prefix, new_id, parse_id
+from delivery.domain.ids import Prefix, new_id, parse_id
 from tests.integration.api.conftest import OPERATOR_KEY, make_client
 from tests.support.ledger_builders import wait_until
 from workers.processes.web import build_server_config

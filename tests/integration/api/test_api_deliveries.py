@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from delivery.domain.model import AttemptId, Prefix, build_min_id, format_id, new_id, parse_id
+from delivery.domain.ids import AttemptId, Prefix, build_min_id, format_id, new_id, parse_id
 from tests.support import postgres
 
 if TYPE_CHECKING:

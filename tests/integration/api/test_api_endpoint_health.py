@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from delivery.domain.model import Prefix, build_min_id, new_id, parse_id
+from delivery.domain.ids import Prefix, build_min_id, new_id, parse_id
 from tests.integration.api.test_api_endpoint_states import move, uuid_of
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from delivery.clock import clock
-from delivery.domain.model import EndpointId, Prefix, new_id, parse_id
+from delivery.domain.ids import EndpointId, Prefix, new_id, parse_id
 from delivery.ledger.queue import endpoint_health
 from delivery.ledger.records import endpoints as rows
 from tests.integration.api.conftest import OPERATOR_KEY, make_client

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from delivery.domain.model import Prefix, new_id, parse_id
+from delivery.domain.ids import Prefix, new_id, parse_id
 from tests.integration.api.conftest import make_client
 
 if TYPE_CHECKING:

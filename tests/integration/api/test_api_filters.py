@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from delivery.api.app import create_app
 from delivery.bootstrap import Services
-from delivery.domain.model import Prefix, parse_id
+from delivery.domain.ids import Prefix, parse_id
 from delivery.ledger.db.session import Ledger
 from tests.integration.api.conftest import make_client
 

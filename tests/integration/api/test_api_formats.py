@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from delivery.domain.model import Prefix, parse_id
+from delivery.domain.ids import Prefix, parse_id
 from tests.integration.api.test_api_bad_input import check_problem
 from tests.integration.api.test_api_deliveries import attempt
 

@@ -15,8 +15,8 @@ import pytest
 from delivery.bootstrap import Services
 from delivery.clock import clock
 from delivery.domain.errors import Unavailable
+from delivery.domain.ids import Prefix, format_id, new_id
 from delivery.domain.inbound_message import InboundMessage
-from delivery.domain.model import Prefix, format_id, new_id
 from delivery.ledger.db.session import Ledger
 from tests.integration.api.conftest import OPERATOR_KEY
 from tests.support.ledger_builders import wait_until

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 
 from delivery.api.app import create_app
 from delivery.bootstrap import Services
-from delivery.domain.model import Prefix, format_id, new_id, parse_id
+from delivery.domain.ids import Prefix, format_id, new_id, parse_id
 from delivery.ledger.db.session import Ledger
 from delivery.ledger.db.tables import metadata
 from tests.integration.api.conftest import OPERATOR_KEY, make_client

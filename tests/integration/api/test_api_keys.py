@@ -9,8 +9,9 @@ from uuid import UUID
 
 import pytest
 
+from delivery.domain.accounts import Actor
 from delivery.domain.errors import NotAuthenticated
-from delivery.domain.model import Actor, KeyId, Prefix, TenantId, parse_id
+from delivery.domain.ids import KeyId, Prefix, TenantId, parse_id
 from delivery.services.api_keys.service import ApiKeyService
 from delivery.services.api_keys.validation import ApiKeyConfig
 

@@ -10,9 +10,9 @@ import pytest
 from delivery.api.app import create_app
 from delivery.bootstrap import Services
 from delivery.clock import clock
-from delivery.domain.accounts import Role
+from delivery.domain.accounts import Actor, Role
 from delivery.domain.errors import NotAuthenticated
-from delivery.domain.model import Actor, Prefix, parse_id
+from delivery.domain.ids import Prefix, parse_id
 from tests.integration.api.conftest import make_client
 
 if TYPE_CHECKING:

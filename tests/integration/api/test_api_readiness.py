@@ -12,7 +12,7 @@ from uvicorn.server import ServerState
 from delivery.api.app import create_app
 from delivery.api.http.request_limits import BoundedHeadProtocol
 from delivery.bootstrap import Services
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.db.session import Ledger
 from tests.integration.api.conftest import OPERATOR_KEY, make_client
 from tests.support.ledger_builders import create_tenant

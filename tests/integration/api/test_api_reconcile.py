@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from delivery.domain.model import EndpointId, Prefix, parse_id
+from delivery.domain.ids import EndpointId, Prefix, parse_id
 from delivery.ledger.db.session import Ledger
 from tests.support import ledger_builders as build
 

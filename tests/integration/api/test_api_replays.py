@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delivery.domain.model import Prefix, parse_id
+from delivery.domain.ids import Prefix, parse_id
 from delivery.services.replays.runner import ReplayRunner
 from tests.integration.api.test_api_deliveries import finish
 

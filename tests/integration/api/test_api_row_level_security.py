@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from delivery.api.app import create_app
 from delivery.bootstrap import Services
-from delivery.domain.model import Prefix, parse_id
+from delivery.domain.ids import Prefix, parse_id
 from delivery.ledger.db.session import Ledger
 from tests.integration.api.conftest import make_client
 from tests.integration.api.test_api_isolation import (

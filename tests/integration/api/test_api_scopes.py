@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from delivery.domain.model import Prefix
+from delivery.domain.ids import Prefix
 from delivery.domain.scopes import ALL_SCOPES, TENANT_SCOPES
 from tests.integration.api.conftest import OPERATOR_KEY, make_client
 

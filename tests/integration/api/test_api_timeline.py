@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from delivery.domain.model import Prefix, parse_id
+from delivery.domain.ids import Prefix, parse_id
 from tests.integration.api.test_api_deliveries import attempt, claim, finish
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pytest
 from delivery.bootstrap import Services
 from delivery.config import Settings
 from delivery.console.web.app import create_console
+from delivery.domain.accounts import Actor
 from delivery.domain.errors import NotAuthenticated
-from delivery.domain.model import Actor
 from delivery.domain.secret_box import generate_key
 from delivery.services.accounts.roles import Ability
 from delivery.services.accounts.tokens import derive_csrf_token
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from delivery.domain.model import TenantId
+    from delivery.domain.ids import TenantId
     from delivery.ledger.db.session import Ledger
     from delivery.services.accounts.service import AccountService
 

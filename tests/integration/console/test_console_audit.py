@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.clock import clock
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.records import journal
 from delivery.ledger.records.journal import ENGINE_ACTOR, JournalEntry
 from tests.support import ledger_builders as build
@@ -16,7 +16,7 @@ from tests.support import ledger_builders as build
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Ledger
     from tests.integration.console.conftest import FormBrowser
 

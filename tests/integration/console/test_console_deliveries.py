@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.domain.model import EndpointId, EndpointState, Prefix, format_id
+from delivery.domain.endpoint import EndpointState
+from delivery.domain.ids import EndpointId, Prefix, format_id
 from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from delivery.domain.model import AttemptId, DeliveryId, TenantId
+    from delivery.domain.ids import AttemptId, DeliveryId, TenantId
     from delivery.ledger.db.session import Ledger
     from tests.integration.console.conftest import FormBrowser
 

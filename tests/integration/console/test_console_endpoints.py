@@ -7,16 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.domain.model import (
-    EndpointId,
-    EndpointLimits,
-    EndpointState,
-    PayloadFormat,
-    PayloadKind,
-    Prefix,
-    format_id,
-    parse_id,
-)
+from delivery.domain.endpoint import EndpointLimits, EndpointState
+from delivery.domain.formats import PayloadFormat, PayloadKind
+from delivery.domain.ids import EndpointId, Prefix, format_id, parse_id
 from delivery.domain.pagination import PageRequest
 from delivery.services.endpoints.service import MAX_LIVE_SECRETS
 from tests.support import ledger_builders as build
@@ -25,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from delivery.bootstrap import Services
-    from delivery.domain.model import TenantId
+    from delivery.domain.ids import TenantId
     from delivery.ledger.db.session import Ledger
     from tests.integration.console.conftest import FormBrowser
 

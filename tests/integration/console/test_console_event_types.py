@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from delivery.domain.model import Actor, Prefix, format_id
+from delivery.domain.accounts import Actor
+from delivery.domain.ids import Prefix, format_id
 from delivery.services.event_types.validation import Declaration, Deprecation, EventTypeChanges
 from tests.support import ledger_builders as build
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from delivery.bootstrap import Services
-    from delivery.domain.model import TenantId
+    from delivery.domain.ids import TenantId
     from delivery.ledger.db.session import Ledger
     from tests.integration.console.conftest import FormBrowser
 

@@ -9,8 +9,11 @@ from urllib.parse import urlencode
 
 import pytest
 
+from delivery.domain.accounts import Actor
+from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter
-from delivery.domain.model import Actor, DeliveryStatus, EndpointState, Prefix, ReplayId, format_id, parse_id
+from delivery.domain.endpoint import EndpointState
+from delivery.domain.ids import Prefix, ReplayId, format_id, parse_id
 from delivery.services.replays.runner import ReplayRunner
 from delivery.services.replays.validation import NewReplay
 from tests.support import ledger_builders as build
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from delivery.bootstrap import Services
-    from delivery.domain.model import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Ledger
     from tests.integration.console.conftest import FormBrowser
 

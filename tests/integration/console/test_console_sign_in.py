@@ -10,7 +10,7 @@ import pytest
 from delivery.console.pages import ROUTES
 from delivery.console.web.app import create_console
 from delivery.domain.accounts import Role
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from tests.support import ledger_builders as build
 from tests.support.accounts import ADA, PASSWORD, WRONG_PASSWORD, create_user
 from tests.support.console_sessions import open_browser
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from delivery.bootstrap import Services
     from delivery.domain.accounts import User as Account
-    from delivery.domain.model import TenantId
+    from delivery.domain.ids import TenantId
     from delivery.ledger.db.session import Ledger
     from delivery.services.accounts.service import AccountService
     from tests.support.accounts import ManualClock

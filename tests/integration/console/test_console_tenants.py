@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from delivery.domain.model import Prefix, TenantId, format_id, new_id
+from delivery.domain.ids import Prefix, TenantId, format_id, new_id
 from delivery.domain.pagination import PageRequest
 from tests.integration.console.conftest import ADMIN
 from tests.support import ledger_builders as build
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from delivery.bootstrap import Services
-    from delivery.domain.model import EndpointId
+    from delivery.domain.ids import EndpointId
     from delivery.ledger.db.session import Ledger
     from tests.integration.console.conftest import FormBrowser
 

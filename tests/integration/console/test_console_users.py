@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.domain.accounts import Role
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from tests.support import ledger_builders as build
 from tests.support.accounts import PASSWORD, WRONG_PASSWORD, create_user
 from tests.support.console_sessions import open_browser

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from delivery.domain.accounts import Role
-from delivery.domain.model import Actor, TenantId, UserId, new_id
+from delivery.domain.accounts import Actor, Role
+from delivery.domain.ids import TenantId, UserId, new_id
 from delivery.services.accounts.principal import Principal
 from delivery.services.accounts.roles import Ability, describe_role, get_abilities
 

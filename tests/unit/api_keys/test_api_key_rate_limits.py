@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from delivery.domain.model import KeyId, new_id
+from delivery.domain.ids import KeyId, new_id
 from delivery.services.api_keys import rate_limit
 from delivery.services.api_keys.rate_limit import RateLimiter, RateLimitState
 from tests.unit.cli.records import KEY

@@ -4,27 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from delivery.domain.model import (
-    ApiKey,
-    Attempt,
-    AttemptId,
-    Delivery,
-    DeliveryId,
-    DeliveryStatus,
-    Endpoint,
-    EndpointId,
-    EndpointLimits,
-    EndpointState,
-    EventId,
-    KeyId,
-    SealedSecret,
-    SecretId,
-    Signature,
-    Tenant,
-    TenantId,
-    Timings,
-    new_id,
-)
+from delivery.domain.api_key import ApiKey
+from delivery.domain.attempt import Attempt, Timings
+from delivery.domain.delivery import Delivery, DeliveryStatus
+from delivery.domain.endpoint import Endpoint, EndpointLimits, EndpointState, SealedSecret, Signature
+from delivery.domain.ids import AttemptId, DeliveryId, EndpointId, EventId, KeyId, SecretId, TenantId, new_id
+from delivery.domain.tenant import Tenant
 from delivery.ledger.records.events import EventSummary
 from delivery.services.endpoints.sealing import CreatedSecret
 

@@ -13,15 +13,9 @@ import pytest
 from delivery.cli.output import json_shapes
 from delivery.cli.output.endpoint_health import print_enable_preview, print_health
 from delivery.cli.output.endpoints import print_endpoint
-from delivery.domain.model import (
-    ActiveHold,
-    DeliveryId,
-    EndpointLimits,
-    EndpointState,
-    Prefix,
-    format_id,
-    new_id,
-)
+from delivery.domain.delivery import ActiveHold
+from delivery.domain.endpoint import EndpointLimits, EndpointState
+from delivery.domain.ids import DeliveryId, Prefix, format_id, new_id
 from delivery.ledger.queue.endpoint_health import EndpointHealthRow
 from delivery.ledger.stats.endpoint_stats import OwedDelivery, RecentAttempts
 from delivery.schemas.endpoint_health import EnablePreviewOut, EndpointHealthOut

@@ -14,8 +14,8 @@ from delivery.cli.output.deliveries import DeliveryWithAttempts, print_attempt, 
 from delivery.cli.output.endpoints import print_endpoint
 from delivery.cli.output.table import Column, print_facts, print_json, print_note, print_table, print_text
 from delivery.cli.runtime import report_error
+from delivery.domain.endpoint import EndpointState
 from delivery.domain.errors import Conflict
-from delivery.domain.model import EndpointState
 from delivery.services.deliveries import AttemptDetails
 from tests.unit.cli.records import ATTEMPT, DELIVERY, ENDPOINT, MADE, SECRET
 

@@ -32,7 +32,7 @@ from delivery.cli.options.endpoints import (
 )
 from delivery.cli.runtime import UsageError
 from delivery.clock import clock
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from tests.unit.cli.records import TENANT
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from delivery.api.routes.api_keys import KeyOut, NewKeyOut
 from delivery.api.routes.reconcile import SequencedDeliveryList
 from delivery.api.routes.tenants import TenantOut
 from delivery.cli.output import json_shapes, json_timeline
-from delivery.domain.model import ActiveHold, Prefix, format_id
+from delivery.domain.delivery import ActiveHold
+from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.search.sequences import SequencedDelivery, SequencePage
 from delivery.schemas.deliveries import AttemptDetailOut as AttemptToldOut
 from delivery.schemas.deliveries import AttemptOut, DeliveryOut

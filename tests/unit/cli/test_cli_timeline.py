@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.cli.output.timeline import print_delivery_trace, print_event_trace
-from delivery.domain.model import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.services.timeline import delivery_entries, event_entries
 from tests.unit.cli.records import DELIVERY, ENDPOINT, EVENT
 from tests.unit.timeline.arrivals import ARRIVAL, NOWHERE, OTHER

@@ -8,7 +8,7 @@ import pytest
 
 from delivery.console.views.audit import AuditSubject, describe_action, find_subject, parse_audit_filters
 from delivery.console.web.context import Form
-from delivery.domain.model import DeliveryId, EndpointId, Prefix, TenantId, format_id, new_id
+from delivery.domain.ids import DeliveryId, EndpointId, Prefix, TenantId, format_id, new_id
 from delivery.ledger.records.audit import AuditFilter
 from delivery.ledger.records.journal import JournalEntry
 from delivery.services.timeline.sentences import describe_entry

@@ -8,8 +8,9 @@ import pytest
 
 from delivery.console.forms.delivery_filter import DELIVERY_FILTER_NAMES, parse_delivery_filters, parse_time
 from delivery.console.web.context import Form
+from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter
-from delivery.domain.model import DeliveryStatus, EndpointId, Prefix, format_id, new_id
+from delivery.domain.ids import EndpointId, Prefix, format_id, new_id
 from retries.health import Hold
 
 NOW = datetime(2026, 11, 25, 18, 0, tzinfo=UTC)

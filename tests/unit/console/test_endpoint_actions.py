@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from delivery.console.pages.endpoint_actions import ENDPOINT_ACTIONS, list_allowed_actions
-from delivery.domain.model import EndpointState
+from delivery.domain.endpoint import EndpointState
 from delivery.services.accounts.roles import Ability
 from delivery.services.endpoints.states import StateTransition, check_transition
 from tests.unit.cli.records import ENDPOINT

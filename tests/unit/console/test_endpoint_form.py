@@ -19,8 +19,8 @@ from delivery.console.forms.endpoint import (
     parse_new_endpoint,
 )
 from delivery.console.web.context import Form
+from delivery.domain.endpoint import EndpointLimits
 from delivery.domain.errors import Invalid
-from delivery.domain.model import EndpointLimits
 from retries.rate import RateLimit
 from tests.unit.cli.records import ENDPOINT
 

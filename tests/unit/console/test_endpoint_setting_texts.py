@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from delivery.config import Settings
 from delivery.console.views.settings import EndpointSettingRow, describe_settings
-from delivery.domain.model import Endpoint, EndpointLimits
+from delivery.domain.endpoint import Endpoint, EndpointLimits
 from retries.rate import RateLimit
 from tests.unit.cli.records import ENDPOINT
 

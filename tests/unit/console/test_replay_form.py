@@ -9,7 +9,7 @@ import pytest
 from delivery.console.forms.replay import parse_rate, parse_replay_input
 from delivery.console.web.context import Form
 from delivery.domain.errors import Invalid
-from delivery.domain.model import EndpointId, Prefix, format_id, new_id
+from delivery.domain.ids import EndpointId, Prefix, format_id, new_id
 from delivery.domain.replay import MissingEventFilter
 
 NOW = datetime(2026, 11, 25, 18, 0, tzinfo=UTC)

@@ -8,17 +8,11 @@ from datetime import timedelta
 import pytest
 
 from delivery.console.views import replay_progress
+from delivery.domain.accounts import Actor
+from delivery.domain.delivery import ActiveHold
 from delivery.domain.delivery_filter import DeliveryFilter
-from delivery.domain.model import (
-    ActiveHold,
-    Actor,
-    EndpointId,
-    EndpointLimits,
-    EndpointState,
-    EventId,
-    ReplayId,
-    new_id,
-)
+from delivery.domain.endpoint import EndpointLimits, EndpointState
+from delivery.domain.ids import EndpointId, EventId, ReplayId, new_id
 from delivery.domain.replay import ItemState, Replay, ReplayItem, ReplayState
 from retries.health import Hold
 from retries.rate import RateLimit

@@ -6,7 +6,8 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from delivery.console.views.timeline import WIDTH, draw_secret_timeline
-from delivery.domain.model import EndpointId, SealedSecret, SecretId, Signature, TenantId, new_id
+from delivery.domain.endpoint import SealedSecret, Signature
+from delivery.domain.ids import EndpointId, SecretId, TenantId, new_id
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

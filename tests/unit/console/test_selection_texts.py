@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from delivery.console.forms.delivery_filter import parse_delivery_filters
 from delivery.console.views.selection import build_query, describe_selection
 from delivery.console.web.context import Form
+from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter
-from delivery.domain.model import DeliveryStatus, EndpointId, EventId, Prefix, format_id, new_id
+from delivery.domain.ids import EndpointId, EventId, Prefix, format_id, new_id
 from delivery.domain.payload_path import PayloadEquals
 from delivery.domain.replay import MissingEventFilter
 from retries.health import Hold

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.console.views.waterfall import WIDTH, build_bars
-from delivery.domain.model import Timings
+from delivery.domain.attempt import Timings
 
 
 def ms(count: float) -> timedelta:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from delivery.domain.model import DeliveryStatus, EndpointId, new_id
+from delivery.domain.delivery import DeliveryStatus
+from delivery.domain.ids import EndpointId, new_id
 from delivery.ledger.search.timeline import TracedEndpoint
 from delivery.services.timeline.event_entries import EventArrival
 from tests.unit.cli.records import DELIVERY, ENDPOINT, EVENT

@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from delivery.domain.endpoint import EndpointState
 from delivery.domain.holds import EndpointStatus
-from delivery.domain.model import AttemptId, EndpointState, new_id
+from delivery.domain.ids import AttemptId, new_id
 from delivery.ledger.records.deliveries import DeliveryProgress
 from delivery.ledger.records.journal import JournalEntry
 from delivery.services.timeline.history import DeliveryHistory
@@ -17,7 +18,7 @@ from retries.limit import InFlightLimit
 from tests.unit.cli.records import ATTEMPT, DELIVERY, ENDPOINT, TENANT
 
 if TYPE_CHECKING:
-    from delivery.domain.model import Attempt
+    from delivery.domain.attempt import Attempt
 
 NOW = datetime(2026, 11, 22, 18, 30, 0, tzinfo=UTC)
 MADE = DELIVERY.created_at

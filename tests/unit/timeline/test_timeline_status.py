@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from delivery.domain.delivery import DeliveryStatus
+from delivery.domain.endpoint import EndpointState
 from delivery.domain.holds import find_hold
-from delivery.domain.model import DeliveryStatus, EndpointState
 from delivery.ledger.records.deliveries import DeliveryProgress
 from delivery.services.timeline import status as of
 from delivery.services.timeline.sentences import describe_hold, describe_reason

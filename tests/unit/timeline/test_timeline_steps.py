@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.domain.model import DeliveryStatus, EndpointState
+from delivery.domain.delivery import DeliveryStatus
+from delivery.domain.endpoint import EndpointState
 from delivery.ledger.records.journal import ENGINE_ACTOR, JournalEntry
 from delivery.services.timeline.delivery_entries import build_delivery_timeline
 from delivery.services.timeline.entries import TimelineEntryKind

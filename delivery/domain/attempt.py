@@ -1,0 +1,57 @@
+"""An attempt: one exchange with an endpoint for a delivery."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime, timedelta
+
+    from delivery.domain.ids import AttemptId, DeliveryId, EndpointId, EventId, TenantId
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where one exchange's time went; None where a step did not happen or was not seen."""
+
+    dns: timedelta | None = None
+    connect: timedelta | None = None
+    tls: timedelta | None = None
+    first_byte: timedelta | None = None
+    total: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One HTTP exchange for a delivery; append-only. Header values that may be secret are redacted.
+
+    `erased_at`: since then neither headers nor body of what came back are kept.
+    """
+
+    id: AttemptId
+    delivery_id: DeliveryId
+    tenant_id: TenantId
+    endpoint_id: EndpointId
+    event_id: EventId
+    number: int
+    claimed_at: datetime | None
+    started_at: datetime
+    timings: Timings
+    url: str
+    address: str | None
+    request_headers: Mapping[str, str]
+    body_sha256: bytes
+    key_ids: tuple[str, ...]
+    status: int | None
+    response_headers: tuple[tuple[str, str], ...]
+    response_body: bytes
+    response_truncated: bool
+    outcome: str
+    detail: str
+    decision: str
+    reason: str
+    next_due_at: datetime | None
+    worker: str
+    erased_at: datetime | None = None
