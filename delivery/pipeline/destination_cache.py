@@ -22,6 +22,7 @@ from delivery.domain.secret_box import (
     build_identity_context,
     build_secret_context,
 )
+from delivery.domain.single_flight import BoundedDict
 from delivery.ledger.queue import destinations as stored
 from retries.backoff import Schedule
 from signing import KeyRing, RingEntry, parse_secret
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-MAX_CACHED = 10_000
+MAX_CACHED_DESTINATIONS = 10_000
 REDACTED = "[redacted]"
 
 
@@ -62,7 +63,7 @@ class DestinationCache:
         self._ledger = ledger
         self._box = box
         self._defaults = defaults
-        self._cache: dict[EndpointId, Destination] = {}
+        self._cache: BoundedDict[EndpointId, Destination] = BoundedDict(MAX_CACHED_DESTINATIONS)
 
     async def load_destinations(self, work: Iterable[ClaimedDelivery]) -> dict[EndpointId, Destination]:
         """The destination of each delivery; one that cannot be opened or read is missing, and logged."""
@@ -75,8 +76,6 @@ class DestinationCache:
         if len(found) < len(wanted):
             async with self._ledger.transaction() as tx:
                 loaded = await stored.load_destinations(tx, wanted.keys() - found.keys())
-            if len(self._cache) > MAX_CACHED:
-                self._cache.clear()
             for sealed in loaded:
                 try:
                     destination = self._decrypt_destination(sealed)

@@ -231,14 +231,14 @@ async def test_no_time_for_a_free_connection_is_our_own_doing():
 
 
 async def test_beyond_the_idle_limit_connections_are_closed_instead_of_kept():
-    async with ready(answer_always(make_response()), keep_idle=2) as (transport, receiver):
+    async with ready(answer_always(make_response()), max_idle=2) as (transport, receiver):
         await asyncio.gather(*(ask(transport, receiver) for _ in range(10)))
         assert transport.open_connection_count == 2
 
 
 async def test_the_idle_limit_does_not_count_what_is_busy():
     async with (
-        ready(answer_never, keep_idle=1) as (transport, slow),
+        ready(answer_never, max_idle=1) as (transport, slow),
         run_receiver(answer_always(make_response())) as receiver,
     ):
         holding = [asyncio.create_task(ask(transport, slow)) for _ in range(5)]

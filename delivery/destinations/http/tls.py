@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 import certifi
+
+from delivery.domain.single_flight import BoundedDict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,22 +41,19 @@ class TlsContexts:
         """Make the one for all at once."""
         self._create = create
         self.default = create()
-        self._cache: OrderedDict[ClientIdentity, ssl.SSLContext] = OrderedDict()
+        self._cache: BoundedDict[ClientIdentity, ssl.SSLContext] = BoundedDict(MAX_CACHED_CONTEXTS)
 
     async def get_context(self, identity: ClientIdentity | None) -> ssl.SSLContext:
         """The context that shows this identity; raises ssl.SSLError for one that OpenSSL does not take."""
         if identity is None:
             return self.default
-        kept = self._cache.get(identity)
-        if kept is None:
-            # Tens of milliseconds of reading authorities, for which nobody else is to wait.
-            kept = self._cache[identity] = await asyncio.to_thread(
-                _create_client_context, self._create, identity
-            )
-            if len(self._cache) > MAX_CACHED_CONTEXTS:
-                self._cache.popitem(last=False)
+        context = self._cache.get(identity)
+        if context is None:
+            # Reading the authorities takes tens of milliseconds, which must not block the loop.
+            context = await asyncio.to_thread(_create_client_context, self._create, identity)
+            self._cache[identity] = context
         self._cache.move_to_end(identity)
-        return kept
+        return context
 
 
 def _create_client_context(create: Callable[[], ssl.SSLContext], identity: ClientIdentity) -> ssl.SSLContext:

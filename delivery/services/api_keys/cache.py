@@ -1,4 +1,4 @@
-"""Keys that were looked up a moment ago, and those that are being looked up."""
+"""API keys that were looked up a moment ago."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import structlog
 
 from delivery.domain.errors import Unavailable
 from delivery.domain.ids import Prefix, format_id
+from delivery.domain.single_flight import BoundedDict, SingleFlight
 from delivery.ledger.records import api_keys
 
 if TYPE_CHECKING:
@@ -21,53 +22,47 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# After a key was revoked, another process may take it for so long.
+# How long another process may still accept a key after it was revoked.
 MAX_AGE: Final = timedelta(seconds=5)
 MAX_CACHED_KEYS: Final = 10_000
-# `last_used_at` is written no more often than this for a key, whatever the number of processes.
+# `last_used_at` of a key is written at most this often, by all processes together.
 LAST_USED_WRITE_INTERVAL: Final = timedelta(minutes=1)
 
 
 class ApiKeyCache:
-    """Finds keys by their hash. Only good ones are kept: guesses must not fill memory.
+    """Finds keys by their hash. Only valid ones are cached: guesses must not fill memory.
 
-    Many requests that come with the same key at once look it up once. When it was used is written after the
-    answer to the lookup, beside the request, and only where what was read is old.
+    Concurrent requests with the same key share a lookup. `last_used_at` is written beside the request, after
+    the lookup, and only when the stored time is old.
     """
 
     def __init__(self, ledger: Ledger, *, clock: Callable[[], datetime]) -> None:
-        """No key is known at first."""
         self._ledger = ledger
         self._clock = clock
-        self._cached: dict[bytes, tuple[ApiKey, datetime]] = {}
-        self._lookups: dict[bytes, asyncio.Task[ApiKey | None]] = {}
+        self._cache: BoundedDict[bytes, tuple[ApiKey, datetime]] = BoundedDict(MAX_CACHED_KEYS)
+        self._lookups: SingleFlight[bytes, ApiKey | None] = SingleFlight()
         self._pending_writes: set[asyncio.Task[None]] = set()
 
     def get(self, key_sha256: bytes, *, now: datetime) -> ApiKey | None:
-        """The key, if it was looked up a moment ago and is still good."""
-        kept = self._cached.get(key_sha256)
-        if kept is None or not kept[1] <= now < kept[1] + MAX_AGE:
+        """Return the key if it was looked up a moment ago and has not expired."""
+        cached = self._cache.get(key_sha256)
+        if cached is None or not cached[1] <= now < cached[1] + MAX_AGE:
             return None
-        key = kept[0]
+        key = cached[0]
         return key if key.expires_at is None or now < key.expires_at else None
 
     async def find(self, key_sha256: bytes) -> ApiKey | None:
-        """Look a key up; None: there is none that is good."""
-        asked = self._lookups.get(key_sha256)
-        if asked is None:
-            asked = self._lookups[key_sha256] = asyncio.create_task(self._look_up(key_sha256))
-            asked.add_done_callback(lambda done: self._finish_lookup(key_sha256, done))
-        # Shielded: when one of those who wait gives up, the lookup goes on for the others.
-        return await asyncio.shield(asked)
+        """Look a key up; None if no valid key has this hash."""
+        return await self._lookups.run(key_sha256, lambda: self._look_up(key_sha256))
 
     def invalidate(self, key_sha256: bytes) -> None:
-        """Look it up again next time; what is being looked up just now is not kept either."""
-        self._cached.pop(key_sha256, None)
-        self._lookups.pop(key_sha256, None)
+        """Look the key up again next time; the result of a running lookup is not cached either."""
+        self._cache.pop(key_sha256, None)
+        self._lookups.forget(key_sha256)
 
     async def wait_for_background_writes(self) -> None:
-        """Wait for what is being looked up or written beside requests."""
-        await asyncio.gather(*self._lookups.values(), return_exceptions=True)
+        """Wait for running lookups and for the writes of `last_used_at`."""
+        await self._lookups.wait_until_idle()
         await asyncio.gather(*self._pending_writes, return_exceptions=True)
 
     async def _look_up(self, key_sha256: bytes) -> ApiKey | None:
@@ -76,26 +71,17 @@ class ApiKeyCache:
             key = await api_keys.find(tx, key_sha256, now=now)
         if key is None:
             return None
-        if self._lookups.get(key_sha256) is asyncio.current_task():
-            if len(self._cached) >= MAX_CACHED_KEYS:
-                self._cached.clear()
-            self._cached[key_sha256] = (key, now)
+        if self._lookups.is_current(key_sha256):
+            self._cache[key_sha256] = (key, now)
         if key.last_used_at is None or now - key.last_used_at >= LAST_USED_WRITE_INTERVAL:
-            noting = asyncio.create_task(self._write_last_used(key, now))
-            self._pending_writes.add(noting)
-            noting.add_done_callback(self._pending_writes.discard)
+            write = asyncio.create_task(self._write_last_used(key, now))
+            self._pending_writes.add(write)
+            write.add_done_callback(self._pending_writes.discard)
         return key
-
-    def _finish_lookup(self, key_sha256: bytes, done: asyncio.Task[ApiKey | None]) -> None:
-        if self._lookups.get(key_sha256) is done:
-            del self._lookups[key_sha256]
-        # Asking for it tells asyncio that it was seen, when all who waited have gone.
-        if not done.cancelled():
-            done.exception()
 
     async def _write_last_used(self, key: ApiKey, now: datetime) -> None:
         try:
             async with self._ledger.transaction() as tx:
                 await api_keys.record_use(tx, key.tenant_id, key.id, at=now)
         except Unavailable as error:
-            log.info("key.use_not_noted", key_id=format_id(Prefix.KEY, key.id), why=str(error))
+            log.info("key.use_not_recorded", key_id=format_id(Prefix.KEY, key.id), why=str(error))

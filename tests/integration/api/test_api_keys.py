@@ -192,7 +192,7 @@ async def test_bad_keys_do_not_fill_memory(services: Services):
     for n in range(10):
         with pytest.raises(NotAuthenticated):
             await fresh.authenticate(f"wbk_{n:043d}")
-    assert not fresh._cache._cached  # noqa: SLF001  what is kept is the fact
+    assert not fresh._cache._cache  # noqa: SLF001  what is kept is the fact
 
 
 async def test_a_key_names_its_tenant(services: Services, tenant: TenantClient):
