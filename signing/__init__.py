@@ -1,7 +1,7 @@
 """Standard Webhooks, `v1` (HMAC-SHA256) and `v1a` (ed25519): sign, rotate, verify. Pure: no I/O, no clock."""
 
-from signing.ring import KeyRing, RingEntry
-from signing.secrets import (
+from .ring import KeyRing, RingEntry
+from .secrets import (
     Ed25519Secret,
     HmacSecret,
     MalformedSecret,
@@ -12,8 +12,8 @@ from signing.secrets import (
     parse_public_key,
     parse_secret,
 )
-from signing.sign import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, SignedHeaders, sign
-from signing.verify import DEFAULT_TOLERANCE, VerificationError, VerificationFailure, Verified, verify
+from .sign import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, SignedHeaders, sign
+from .verify import DEFAULT_TOLERANCE, VerificationError, VerificationFailure, Verified, verify
 
 __all__ = [
     "DEFAULT_TOLERANCE",

@@ -1,4 +1,4 @@
-"""An endpoint's live secrets: while a rotation overlaps, the old one signs beside the new."""
+"""An endpoint's live secrets: during a rotation the old secret signs beside the new one."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from signing.secrets import Secret
+    from .secrets import Secret
 
 
 @dataclass(frozen=True, slots=True)
 class RingEntry:
-    """A secret and the moment from which on it no longer signs; None while it is the newest."""
+    """A secret and the time at which it stops signing; None for the newest."""
 
     secret: Secret
     not_after: datetime | None = None
 
     def is_live(self, now: datetime) -> bool:
-        """Whether the secret signs at this moment."""
+        """Whether the secret signs at `now`."""
         return self.not_after is None or now < self.not_after
 
 
@@ -31,15 +31,15 @@ class KeyRing:
 
     @classmethod
     def from_secret(cls, secret: Secret) -> Self:
-        """A ring that holds one secret for good."""
+        """A ring of one secret that does not expire."""
         return cls((RingEntry(secret),))
 
     def get_live_secrets(self, now: datetime) -> tuple[Secret, ...]:
-        """The secrets that sign at this moment, newest first."""
+        """The secrets that sign at `now`, newest first."""
         return tuple([entry.secret for entry in self.entries if entry.is_live(now)])
 
     def rotate_to(self, secret: Secret, *, now: datetime, overlap: timedelta) -> Self:
-        """The ring after a rotation: the new secret first, the others for no longer than the overlap."""
+        """The ring after a rotation: the new secret first, the others until the overlap ends."""
         until = now + overlap
         older = tuple(
             RingEntry(entry.secret, until if entry.not_after is None else min(entry.not_after, until))

@@ -1,4 +1,4 @@
-"""Signs a webhook as Standard Webhooks says: the three headers, one signature for each live secret."""
+"""Signs a webhook after Standard Webhooks: three headers, one signature for each live secret."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from signing.secrets import Secret
+    from .secrets import Secret
 
 ID_HEADER: Final = "webhook-id"
 TIMESTAMP_HEADER: Final = "webhook-timestamp"
 SIGNATURE_HEADER: Final = "webhook-signature"
 
-# Visible ASCII without the full stop: it parts id, timestamp and body in what is signed, so an id with one
-# would let parts of a signed webhook be passed off as another.
+# Visible ASCII without the full stop, which separates id, timestamp and body in the signed content. An id
+# with one would let parts of a signed webhook pass as another.
 _MESSAGE_ID: Final = re.compile(r"[!-\-/-~]+")
 
 
 @dataclass(frozen=True, slots=True)
 class SignedHeaders:
-    """What a signed webhook carries beside its body, and the ids of the keys that signed it."""
+    """The headers of a signed webhook, and the ids of the keys that signed it."""
 
     message_id: str
     timestamp: int
@@ -31,7 +31,7 @@ class SignedHeaders:
     key_ids: tuple[str, ...]
 
     def to_dict(self) -> dict[str, str]:
-        """The three headers, by their names."""
+        """The three headers by name."""
         return {
             ID_HEADER: self.message_id,
             TIMESTAMP_HEADER: str(self.timestamp),
@@ -42,10 +42,10 @@ class SignedHeaders:
 def sign(
     secrets: Sequence[Secret], *, message_id: str, timestamp: int | datetime, body: bytes
 ) -> SignedHeaders:
-    """Sign a body with every secret given, at this moment (seconds since 1970, or an aware datetime).
+    """Sign a body with each secret. `timestamp`: seconds since 1970, or an aware datetime.
 
-    Raises ValueError for no secret at all, a message id that is not visible ASCII without a full stop, a
-    negative timestamp or a naive one.
+    Raises ValueError for an empty list of secrets, a message id that is not visible ASCII without a full
+    stop, and a negative or naive timestamp.
     """
     if not secrets:
         raise ValueError("A webhook is signed by one secret at least.")

@@ -1,4 +1,4 @@
-"""Verifies a webhook on the receiver's side, as Standard Webhooks says."""
+"""Verifies a webhook on the receiver's side, after Standard Webhooks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from signing.secrets import (
+from .secrets import (
     PUBLIC_PREFIX,
     Ed25519Secret,
     HmacSecret,
@@ -18,7 +18,7 @@ from signing.secrets import (
     parse_public_key,
     parse_secret,
 )
-from signing.sign import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, is_message_id
+from .sign import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, is_message_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Key = str | Secret | PublicKey
 
 DEFAULT_TOLERANCE: Final = timedelta(minutes=5)
-# More signatures than any rotation leaves behind; a stranger's header must not buy more work than that.
+# More signatures than any rotation produces; a forged header must not cost more work than that.
 MAX_SIGNATURES: Final = 20
 _TIMESTAMP: Final = re.compile(r"[0-9]{1,11}")
 
@@ -42,16 +42,16 @@ class VerificationFailure(StrEnum):
 
 
 _SENTENCES: Final = {
-    VerificationFailure.MISSING_HEADER: "A webhook carries webhook-id, webhook-timestamp and webhook-signature.",
-    VerificationFailure.MALFORMED_HEADER: "One of the webhook's three headers has not the form that the specification says.",
-    VerificationFailure.TOO_OLD: "The webhook's timestamp lies too far in the past.",
-    VerificationFailure.TOO_NEW: "The webhook's timestamp lies too far in the future.",
-    VerificationFailure.NO_MATCHING_SIGNATURE: "No signature of the webhook is by one of the given keys.",
+    VerificationFailure.MISSING_HEADER: "A webhook-id, webhook-timestamp or webhook-signature header is missing.",
+    VerificationFailure.MALFORMED_HEADER: "One of the three webhook headers is malformed.",
+    VerificationFailure.TOO_OLD: "The timestamp of the webhook is too old.",
+    VerificationFailure.TOO_NEW: "The timestamp of the webhook is in the future.",
+    VerificationFailure.NO_MATCHING_SIGNATURE: "No signature matches one of the keys.",
 }
 
 
 class VerificationError(Exception):
-    """The webhook is not to be trusted; `reason` says which check it failed."""
+    """The webhook cannot be trusted; `reason` says which check failed."""
 
     def __init__(self, reason: VerificationFailure) -> None:
         self.reason = reason
@@ -60,7 +60,7 @@ class VerificationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What a verified webhook says of itself. Drop doubles by `message_id`: a retry has the same."""
+    """The id and time of a verified webhook. Drop duplicates by `message_id`: a retry has the same."""
 
     message_id: str
     timestamp: datetime
@@ -74,12 +74,11 @@ def verify(
     now: datetime,
     tolerance: timedelta = DEFAULT_TOLERANCE,
 ) -> Verified:
-    """Check that a webhook was signed by one of these keys, not long before or after `now`.
+    """Check that one of these keys signed a webhook, and that its timestamp is within `tolerance` of `now`.
 
-    Give the body as the bytes that arrived, and `whsec_`, `whpk_` or several of them as they were handed
-    out. Header names are found in any case. Raises VerificationError, and for what a stranger may send
-    nothing else. Your own mistakes are told apart: MalformedSecret for a key that is none, or no key at all;
-    ValueError for a `now` without a time zone.
+    `body` is the bytes as received; `secrets` one or several of `whsec_…` and `whpk_…`. Header names match
+    in any case. Raises only VerificationError for a bad request, whatever it holds; MalformedSecret for an
+    invalid key or none at all, and ValueError for a `now` without a time zone.
     """
     keys = _parse_keys(secrets)
     if now.tzinfo is None:
@@ -87,7 +86,7 @@ def verify(
     message_id, seconds, signatures = _parse_headers(headers)
     _check_time(int(seconds), now=now, tolerance=tolerance)
     content = f"{message_id}.{seconds}.".encode() + body
-    # Every key is tried on every signature, so that the time taken does not tell which of them matched.
+    # Try every key on every signature, so that the time taken does not reveal which one matched.
     matches = [key.accepts(signature, content) for key in keys for signature in signatures]
     if not any(matches):
         raise VerificationError(VerificationFailure.NO_MATCHING_SIGNATURE)
@@ -110,7 +109,7 @@ def _parse_key(key: Key) -> Secret | PublicKey:
 
 
 def _parse_headers(headers: Mapping[str, str | bytes]) -> tuple[str, str, list[bytes]]:
-    """Read id, timestamp and signatures as they stand: what was signed is the text, not what it means."""
+    """Read id, timestamp and signatures unparsed: the sender signed the text of the headers."""
     found = {name.lower(): value for name, value in headers.items()}
     message_id = _decode_value(found.get(ID_HEADER))
     seconds = _decode_value(found.get(TIMESTAMP_HEADER))
