@@ -113,7 +113,7 @@ class NumbersOfEndpoints(RuleBasedStateMachine):
     # ---- relays
     @rule(take=TAKE, lane=LANE, batch=st.integers(1, 4))
     def a_relay_claims(self, take: int, lane: Priority, batch: int) -> None:
-        self.world.queue += self._in_ledger(lambda tx: self._claim(tx, take, lane, batch)).claims
+        self.world.queue += self._in_ledger(lambda tx: self._claim(tx, take, lane, batch)).claim_ids
 
     @rule(takes=st.tuples(TAKE, TAKE, TAKE), lanes=st.tuples(LANE, LANE, LANE))
     def three_relays_claim_at_once_and_the_partner_reads(
@@ -151,7 +151,7 @@ class NumbersOfEndpoints(RuleBasedStateMachine):
     @rule(take=TAKE, lane=LANE)
     def what_the_broker_does_not_confirm_is_handed_back(self, take: int, lane: Priority) -> None:
         claimed = self._in_ledger(lambda tx: self._claim(tx, take, lane, 2))
-        self._in_ledger(lambda tx: claims.return_claims(tx, claimed.claims))
+        self._in_ledger(lambda tx: claims.return_claims(tx, claimed.claim_ids))
 
     @rule(pick=PICK)
     def a_lease_lapses_and_is_rescued(self, pick: int) -> None:
