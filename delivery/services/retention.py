@@ -279,9 +279,9 @@ class _Run:
             async with self._ledger.transaction() as tx:
                 owed, known = await prune_rows.find_owed_events(tx, replace(id_range, after=walk.last_seen))
             part = replace(id_range, before=min(id_range.before, _next_id(known)))
-            await self._continue_walk(walk, part, partial(change, owed=owed))
-            if walk.ended and known < id_range.before:
-                walk.ended, walk.reached = False, known
+            part_done = await self._continue_walk(walk, part, partial(change, owed=owed))
+            if part_done and known < id_range.before:
+                walk.ended, walk.last_seen = False, known
         return self._save_walk(key, walk)
 
     async def _walk(
@@ -296,10 +296,11 @@ class _Run:
 
     async def _continue_walk(
         self, walk: _Walk, id_range: IdRange, step: Callable[[Transaction, IdRange], Awaitable[PruneStep]]
-    ) -> None:
+    ) -> bool:
         while not walk.ended and await self._take_step():
             async with self._ledger.transaction() as tx:
                 walk.add(await step(tx, replace(id_range, after=walk.last_seen)))
+        return walk.ended
 
     def _start_walk(self, key: DayPartition | TenantPrune, id_range: IdRange) -> _Walk:
         """Begin a walk, or go on with one that an earlier run did not end."""
