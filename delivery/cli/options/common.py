@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from delivery.clock import clock
+from delivery.domain.durations import parse_duration, parse_time
 from delivery.domain.errors import MalformedId
 from delivery.domain.ids import (
     AttemptId,
@@ -31,11 +31,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
-_AGE_PATTERN = re.compile(r"(\d{1,6})(s|m|h|d)")
-_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)  # ids tell no earlier time
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
 def make_id_parser(prefix: Prefix) -> Callable[[str], UUID]:
     """What reads an id of this kind from an argument."""
 
@@ -51,15 +46,9 @@ def make_id_parser(prefix: Prefix) -> Callable[[str], UUID]:
 def read_time(text: str) -> datetime:
     """Read `2026-11-22T18:00:00Z`, or an age such as `15m`, `2h`, `7d`."""
     try:
-        age = _AGE_PATTERN.fullmatch(text)
-        moment = datetime.fromisoformat(text) if age is None else clock() - _to_duration(age)
-    except (ValueError, OverflowError):
-        moment = None
-    if moment is None or moment.tzinfo is None or moment < _EARLIEST:
-        raise typer.BadParameter(
-            f"{text!r} is neither an age such as 15m, 2h or 7d nor a moment such as 2026-11-22T18:00:00Z."
-        )
-    return moment
+        return parse_time(text, now=clock())
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} {error}.") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +61,19 @@ class Expiry:
 
 def read_expiry(text: str) -> Expiry:
     """Read `2027-01-31T18:00:00Z`, or a while from now on such as `12h`, `90d`."""
-    age = _AGE_PATTERN.fullmatch(text)
     try:
-        end = Expiry(at=datetime.fromisoformat(text)) if age is None else Expiry(after=_to_duration(age))
-    except (ValueError, OverflowError):
-        end = Expiry()
-    if end.after is None and (end.at is None or end.at.tzinfo is None):
+        return Expiry(after=parse_duration(text))
+    except ValueError:
+        pass
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
         raise typer.BadParameter(
             f"{text!r} is neither a while such as 12h or 90d nor a moment such as 2027-01-31T18:00:00Z."
         )
-    return end
+    return Expiry(at=at)
 
 
 def read_content(text: str) -> bytes:
@@ -94,10 +86,6 @@ def read_content(text: str) -> bytes:
         return Path(text[1:]).read_bytes()
     except OSError as error:
         raise typer.BadParameter(f"{text[1:]} cannot be read: {error.strerror}.") from None
-
-
-def _to_duration(age: re.Match[str]) -> timedelta:
-    return timedelta(**{_UNITS[age[2]]: int(age[1])})
 
 
 def _id_argument(prefix: Prefix) -> Any:

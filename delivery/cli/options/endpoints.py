@@ -11,6 +11,7 @@ import typer
 from delivery.cli.options.auth import AuthOptions, CertificateValue
 from delivery.cli.options.common import read_content
 from delivery.cli.runtime import UsageError
+from delivery.domain.durations import parse_duration
 from delivery.domain.formats import PayloadFormat, PayloadKind
 
 if TYPE_CHECKING:
@@ -20,10 +21,8 @@ if TYPE_CHECKING:
 
 _DEFAULT: Final = "default"
 _NONE: Final = "none"
-_DELAY = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(s|m|h|d)?")
-_RATE = re.compile(r"(\d{1,9})/(\d{1,9}(?:\.\d{1,3})?)?(s|m|h|d)")
+_RATE = re.compile(r"([0-9]{1,9})/(.+)")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
-_SECONDS = {None: 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 class HeaderValue(NamedTuple):
@@ -57,11 +56,11 @@ def read_schedule(text: str) -> ScheduleValue:
     """Read `0,5s,5m,2h` or `default`."""
     if text == _DEFAULT:
         return ScheduleValue(None)
-    delays = [_DELAY.fullmatch(part.strip()) for part in text.split(",")]
-    seconds = [float(delay[1]) * _SECONDS[delay[2]] for delay in delays if delay is not None]
-    if len(seconds) < len(delays):
-        raise typer.BadParameter(f"{text!r} is not a list of delays such as 0,5s,5m,2h.")
-    return ScheduleValue(seconds)
+    try:
+        delays = [parse_duration(part.strip(), default_unit="s") for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list of delays such as 0,5s,5m,2h.") from None
+    return ScheduleValue([delay.total_seconds() for delay in delays])
 
 
 def read_timeout(text: str) -> TimeoutValue:
@@ -115,10 +114,18 @@ def read_rate_limit(text: str) -> RateLimitValue:
     """Read `100/60s`, `10/s` or `none`."""
     if text == _NONE:
         return RateLimitValue(None)
-    found = _RATE.fullmatch(text.strip())
-    if found is None:
-        raise typer.BadParameter(f"{text!r} is not a rate such as 10/s, 100/1m or 5000/1h.")
-    return RateLimitValue(int(found[1]), float(found[2] or 1) * _SECONDS[found[3]])
+    try:
+        return _parse_rate(text.strip())
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a rate such as 10/s, 100/1m or 5000/1h.") from None
+
+
+def _parse_rate(text: str) -> RateLimitValue:
+    match = _RATE.fullmatch(text)
+    if match is None:
+        raise ValueError("is not a rate")
+    period = f"1{match[2]}" if match[2].isalpha() else match[2]
+    return RateLimitValue(int(match[1]), parse_duration(period).total_seconds())
 
 
 def read_breaker_value(text: str) -> BreakerValue:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter, check_http_status, check_outcome
+from delivery.domain.durations import parse_time
 from delivery.domain.errors import Invalid, MalformedId
 from delivery.domain.event_patterns import check_pattern
 from delivery.domain.ids import EndpointId, EventId, Prefix, parse_id
@@ -19,6 +18,7 @@ from retries.health import Hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from delivery.console.web.context import Form
 
@@ -47,9 +47,6 @@ PERIODS: Final = {"1h": "Last hour", "24h": "Last day", "7d": "Last week", "30d"
 MAX_VALUES: Final = 50
 _MAX_KEY_LENGTH: Final = 255
 _MAX_ATTEMPTS: Final = 1_000_000
-_PERIOD_PATTERN: Final = re.compile(r"([1-9][0-9]{0,4})(m|h|d)")
-_PERIOD_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
-_MIN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,24 +146,9 @@ def _parse_key(text: str) -> str:
 def _make_time_parser(name: str) -> Callable[[Sequence[str], datetime], datetime]:
     def read(values: Sequence[str], now: datetime) -> datetime:
         with validating_field(name):
-            return parse_time(values[0], now=now)
+            return parse_time(values[0], now=now, naive_is_utc=True)
 
     return read
-
-
-def parse_time(text: str, *, now: datetime) -> datetime:
-    """Read `24h` (so long ago), `2026-11-25T18:00` (UTC) or a moment with a time zone; raises ValueError."""
-    ago = _PERIOD_PATTERN.fullmatch(text)
-    if ago is not None:
-        return now - timedelta(**{_PERIOD_UNITS[ago[2]]: int(ago[1])})
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError("must be a moment such as 2026-11-25T18:00, or 24h for so long ago") from None
-    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    if moment < _MIN_TIME:
-        raise ValueError("must not lie before 1970")
-    return moment
 
 
 def _make_enum_parser(enum_type: type[E]) -> Callable[[str], E]:

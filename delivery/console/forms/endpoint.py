@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from delivery.domain.durations import format_exact_duration, format_seconds, parse_duration
 from delivery.domain.endpoint import Signature
 from delivery.domain.errors import Invalid
 from delivery.domain.formats import PayloadFormat, PayloadKind
@@ -15,6 +14,7 @@ from delivery.services.timeline.sentences import format_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
     from delivery.console.web.context import Form
     from delivery.domain.endpoint import Endpoint
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 _EnumT = TypeVar("_EnumT", PayloadFormat, PayloadKind)
 
 _MAX_NUMBER_LENGTH: Final = 20
-_ZERO: Final = timedelta(0)
-_DELAY_PATTERN: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(s|min|m|h|d)?")
-_SECONDS_PER_UNIT: Final = {"d": 86_400, "h": 3_600, "min": 60, "m": 60, "s": 1}
 # Beside which field of the form something is said, and how the thing is called there.
 _ERROR_FIELDS: Final = {
     "url": ("url", ""),
@@ -104,10 +101,10 @@ def build_form_values(endpoint: Endpoint) -> dict[str, list[str]]:
         "channels": "\n".join(endpoint.channels),
         "condition": endpoint.condition or "",
         "schedule": "" if endpoint.schedule is None else format_schedule_input(endpoint.schedule),
-        "timeout_seconds": "" if endpoint.timeout is None else _format_seconds(endpoint.timeout),
+        "timeout_seconds": "" if endpoint.timeout is None else format_seconds(endpoint.timeout),
         "in_flight_max": str(endpoint.limits.in_flight or ""),
         "rate_limit": "" if rate is None else str(rate.limit),
-        "rate_seconds": "" if rate is None else _format_seconds(rate.per),
+        "rate_seconds": "" if rate is None else format_seconds(rate.per),
         "format": endpoint.format,
         "payload": endpoint.payload,
     }
@@ -144,30 +141,19 @@ def parse_headers(text: str) -> dict[str, str | None]:
 
 def parse_delays(text: str) -> list[float]:
     """Read a schedule such as `0, 5, 5 min, 2 h` as seconds; raises Invalid."""
-    found = []
-    for part in text.split(","):
-        match = _DELAY_PATTERN.fullmatch(part.strip().lower().replace("at once", "0"))
-        if match is None:
-            raise Invalid("schedule", f"has {part.strip()[:_MAX_NUMBER_LENGTH]!r}, which is no time")
-        found.append(float(match[1]) * _SECONDS_PER_UNIT[match[2] or "s"])
-    return found
+    return [_parse_delay(part.strip()).total_seconds() for part in text.split(",")]
+
+
+def _parse_delay(text: str) -> timedelta:
+    try:
+        return parse_duration(text.lower().replace("at once", "0"), default_unit="s", allow_space=True)
+    except ValueError:
+        raise Invalid("schedule", f"has {text[:_MAX_NUMBER_LENGTH]!r}, which is no time") from None
 
 
 def format_schedule_input(schedule: Sequence[timedelta]) -> str:
-    """Write a schedule as `delays_of` reads it."""
-    return ", ".join(map(_format_delay, schedule))
-
-
-def _format_delay(delay: timedelta) -> str:
-    for unit, size in _SECONDS_PER_UNIT.items():
-        if delay and delay % timedelta(seconds=size) == _ZERO:
-            return f"{delay // timedelta(seconds=size)} {unit}"
-    return _format_seconds(delay)
-
-
-def _format_seconds(time: timedelta) -> str:
-    """Seconds in full: no digit is lost when the form is sent as it was shown."""
-    return f"{time.total_seconds():.6f}".rstrip("0").rstrip(".")
+    """Write a schedule as `parse_delays` reads it."""
+    return ", ".join(map(format_exact_duration, schedule))
 
 
 def _parse_choice(form: Form, name: str, default: _EnumT) -> _EnumT:

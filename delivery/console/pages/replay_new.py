@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import RedirectResponse
 
-from delivery.console.forms.delivery_filter import PERIODS, parse_time
+from delivery.console.forms.delivery_filter import PERIODS
 from delivery.console.forms.replay import MISSING, parse_new_replay, parse_replay_input
 from delivery.console.views.replay_progress import describe_effect, describe_limit
 from delivery.console.views.selection import describe_selection
 from delivery.console.web.context import TENANT_PARAM, make_get_route, make_post_route
 from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter
+from delivery.domain.durations import parse_time
 from delivery.domain.errors import Conflict, Invalid, NotFound
 from delivery.domain.ids import EndpointId, Prefix, format_id
 from delivery.domain.pagination import PageRequest
@@ -219,7 +220,7 @@ def _redirect_to_preview(
     if not query.get_text("since"):
         raise Invalid("since", "must say from when on")
     with validating_field("since"):
-        since = parse_time(query.get_text("since"), now=visit.now)
+        since = parse_time(query.get_text("since"), now=visit.now, naive_is_utc=True)
     if since > visit.now:
         raise Invalid("since", "lies ahead: it is asked what came before now")
     shown = format_id(Prefix.ENDPOINT, endpoint_id)

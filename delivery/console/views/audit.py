@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from delivery.console.forms.delivery_filter import parse_time
+from delivery.domain.durations import parse_time
 from delivery.domain.errors import Invalid, MalformedId
 from delivery.domain.event_patterns import check_pattern
 from delivery.domain.ids import DeliveryId, EndpointId, Prefix, format_id, parse_id
@@ -99,7 +99,7 @@ def _parse_value(name: str, text: str, now: datetime) -> Any:
             case "delivery":
                 return DeliveryId(parse_id(Prefix.DELIVERY, text))
             case "since" | "until":
-                return parse_time(text, now=now)
+                return parse_time(text, now=now, naive_is_utc=True)
             case _:
                 return text
 

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from delivery.console.forms.delivery_filter import DELIVERY_FILTER_NAMES, parse_delivery_filters, parse_time
+from delivery.console.forms.delivery_filter import DELIVERY_FILTER_NAMES, parse_delivery_filters
 from delivery.console.web.context import Form
 from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter
+from delivery.domain.durations import parse_time
 from delivery.domain.ids import EndpointId, Prefix, format_id, new_id
 from retries.health import Hold
 
