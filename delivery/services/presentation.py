@@ -10,7 +10,7 @@ from delivery.domain.durations import format_duration, format_utc
 from delivery.domain.endpoint import EndpointState
 from delivery.domain.formats import PayloadFormat, PayloadKind
 from delivery.services.deliveries import BodyUnavailable
-from delivery.services.timeline.sentences import describe_hold, describe_reason, format_state_reason
+from delivery.services.sentences import describe_hold, describe_reason, format_state_reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

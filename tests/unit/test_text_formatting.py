@@ -15,7 +15,7 @@ from delivery.services.presentation import (
     format_schedule,
     format_short_time,
 )
-from delivery.services.timeline.sentences import describe_reason
+from delivery.services.sentences import describe_reason
 from retries import Hold, Reason
 from tests.unit.cli.records import DELIVERY, ENDPOINT
 

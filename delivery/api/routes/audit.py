@@ -22,7 +22,7 @@ from delivery.schemas.base import (
     example_id,
     parse_query_id,
 )
-from delivery.services.timeline.sentences import describe_entry
+from delivery.services.sentences import describe_entry
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"], route_class=StrictRoute)
 

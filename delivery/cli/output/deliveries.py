@@ -9,7 +9,7 @@ from delivery.cli.output.table import Column, print_facts, print_indented, print
 from delivery.domain.durations import format_duration, format_utc
 from delivery.domain.ids import Prefix, format_id
 from delivery.services.presentation import describe_missing_body, describe_status, format_short_time
-from delivery.services.timeline.sentences import describe_reason
+from delivery.services.sentences import describe_reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from delivery.domain.durations import format_duration, format_utc
 from delivery.domain.endpoint import EndpointState
 from delivery.domain.ids import Prefix, format_id
 from delivery.services.presentation import format_relative_time
-from delivery.services.timeline.sentences import describe_hold, format_count
+from delivery.services.sentences import describe_hold, format_count
 
 if TYPE_CHECKING:
     from datetime import datetime

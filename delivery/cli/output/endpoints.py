@@ -17,7 +17,7 @@ from delivery.services.presentation import (
     format_relative_time,
     format_schedule,
 )
-from delivery.services.timeline.sentences import format_actor, format_sentence, format_state_reason
+from delivery.services.sentences import format_actor, format_sentence, format_state_reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

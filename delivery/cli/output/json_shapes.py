@@ -13,7 +13,7 @@ from delivery.domain.ids import Prefix, format_id
 from delivery.domain.retention import TENANT_CONFIGURABLE
 from delivery.domain.scopes import sort_scopes
 from delivery.services.endpoints.limits import serialize_limits
-from delivery.services.timeline.sentences import describe_entry
+from delivery.services.sentences import describe_entry
 
 if TYPE_CHECKING:
     from uuid import UUID

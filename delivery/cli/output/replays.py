@@ -19,7 +19,7 @@ from delivery.domain.durations import format_duration, format_utc
 from delivery.domain.ids import Prefix, format_id
 from delivery.domain.replay import ItemState, MissingEventFilter, ReplayState
 from delivery.services.presentation import format_relative_time
-from delivery.services.timeline.sentences import describe_hold
+from delivery.services.sentences import describe_hold
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

@@ -10,7 +10,7 @@ from delivery.domain.endpoint import Signature
 from delivery.domain.errors import Invalid
 from delivery.domain.formats import PayloadFormat, PayloadKind
 from delivery.services.endpoints.validation import NewEndpoint
-from delivery.services.timeline.sentences import format_sentence
+from delivery.services.sentences import format_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

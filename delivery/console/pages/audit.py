@@ -9,7 +9,7 @@ from delivery.console.views.audit import COMMON_ACTIONS, describe_action, find_s
 from delivery.console.web.context import make_get_route
 from delivery.domain.ids import Prefix, format_id
 from delivery.domain.pagination import Page, PageRequest
-from delivery.services.timeline.sentences import format_actor
+from delivery.services.sentences import format_actor
 
 if TYPE_CHECKING:
     from starlette.responses import Response

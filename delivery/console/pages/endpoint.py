@@ -10,8 +10,8 @@ from delivery.console.views.settings import describe_settings
 from delivery.console.views.timeline import draw_secret_timeline
 from delivery.console.web.context import make_get_route
 from delivery.domain.ids import EndpointId, Prefix
+from delivery.services.sentences import format_actor
 from delivery.services.stats.series import TimeRange
-from delivery.services.timeline.sentences import format_actor
 
 if TYPE_CHECKING:
     from starlette.responses import Response

@@ -11,7 +11,7 @@ from delivery.domain.event_patterns import check_pattern
 from delivery.domain.ids import DeliveryId, EndpointId, Prefix, format_id, parse_id
 from delivery.domain.validation import check_text, validating_field
 from delivery.ledger.records.audit import AuditFilter
-from delivery.services.timeline.sentences import describe_entry, format_actor
+from delivery.services.sentences import describe_entry, format_actor
 
 if TYPE_CHECKING:
     from datetime import datetime

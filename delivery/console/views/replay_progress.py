@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from delivery.domain.durations import format_duration, format_utc
 from delivery.domain.endpoint import EndpointState
 from delivery.domain.replay import ItemState, ReplayState
-from delivery.services.timeline.sentences import (
+from delivery.services.sentences import (
     describe_hold,
     describe_reason,
     format_sentence,

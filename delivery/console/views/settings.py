@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from delivery.bootstrap import build_default_schedule
 from delivery.domain.durations import format_duration
 from delivery.services.presentation import format_schedule
-from delivery.services.timeline.sentences import format_count
+from delivery.services.sentences import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

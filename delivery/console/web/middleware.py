@@ -25,7 +25,7 @@ from delivery.domain.errors import (
     TooManyTries,
     Unavailable,
 )
-from delivery.services.timeline.sentences import format_sentence
+from delivery.services.sentences import format_sentence
 
 if TYPE_CHECKING:
     from starlette.requests import Request

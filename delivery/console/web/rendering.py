@@ -22,7 +22,7 @@ from delivery.services.presentation import (
     format_relative_time,
     format_schedule,
 )
-from delivery.services.timeline.sentences import (
+from delivery.services.sentences import (
     describe_hold,
     describe_reason,
     format_count,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from delivery.domain.durations import format_duration, format_utc
 from delivery.domain.ids import Prefix, format_id
+from delivery.services.sentences import describe_reason, format_sentence
 from delivery.services.timeline.entries import TimelineEntry, TimelineEntryKind
-from delivery.services.timeline.sentences import describe_reason, format_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

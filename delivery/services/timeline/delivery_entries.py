@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Final
 from delivery.domain.durations import format_utc
 from delivery.domain.endpoint import EndpointState
 from delivery.domain.ids import Prefix, format_id
-from delivery.services.timeline.attempt_entries import build_attempt_steps
-from delivery.services.timeline.entries import TimelineEntry, TimelineEntryKind
-from delivery.services.timeline.history import TEST_TYPE, find_active_holds
-from delivery.services.timeline.sentences import (
+from delivery.services.sentences import (
     describe_condition_failure,
     describe_entry,
     describe_reason,
@@ -19,6 +16,9 @@ from delivery.services.timeline.sentences import (
     format_sentence,
     format_state_reason,
 )
+from delivery.services.timeline.attempt_entries import build_attempt_steps
+from delivery.services.timeline.entries import TimelineEntry, TimelineEntryKind
+from delivery.services.timeline.history import TEST_TYPE, find_active_holds
 from delivery.services.timeline.status import explain_status
 from retries.breaker import BreakerState
 

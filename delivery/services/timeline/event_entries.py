@@ -10,13 +10,13 @@ from delivery.domain.conditions import ConditionEvaluator
 from delivery.domain.ids import Prefix, format_id
 from delivery.domain.payload_path import extract_data
 from delivery.domain.subscription import MatchResult, Subscription, match_event
-from delivery.services.timeline.history import TEST_TYPE
-from delivery.services.timeline.sentences import (
+from delivery.services.sentences import (
     describe_condition_failure,
     format_alternatives,
     format_count,
     format_patterns,
 )
+from delivery.services.timeline.history import TEST_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

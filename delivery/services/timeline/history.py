@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from delivery.services.sentences import parse_moment
 from delivery.services.timeline.entries import TimelineEntryKind
-from delivery.services.timeline.sentences import parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.durations import format_duration, format_utc
 from delivery.domain.endpoint import EndpointState
-from delivery.services.timeline.sentences import (
+from delivery.services.sentences import (
     describe_reason,
     format_actor,
     format_count,

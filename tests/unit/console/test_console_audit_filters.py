@@ -11,7 +11,7 @@ from delivery.console.web.context import Form
 from delivery.domain.ids import DeliveryId, EndpointId, Prefix, TenantId, format_id, new_id
 from delivery.ledger.records.audit import AuditFilter
 from delivery.ledger.records.journal import JournalEntry
-from delivery.services.timeline.sentences import describe_entry
+from delivery.services.sentences import describe_entry
 
 NOW = datetime(2026, 11, 25, 18, 0, tzinfo=UTC)
 TENANT, ENDPOINT, DELIVERY = TenantId(new_id()), EndpointId(new_id()), DeliveryId(new_id())

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from delivery.domain.subscription import Subscription
 from delivery.ledger.search.timeline import SubscriptionChange
+from delivery.services.sentences import format_patterns
 from delivery.services.timeline.event_entries import (
     EventArrival,
     EventFate,
@@ -19,7 +20,6 @@ from delivery.services.timeline.event_entries import (
     build_event_timeline,
     reconstruct_subscription,
 )
-from delivery.services.timeline.sentences import format_patterns
 from tests.unit.cli.records import EVENT
 from tests.unit.timeline.arrivals import ARRIVAL, AT, MATCHED, NOWHERE, OTHER, OWED_TO
 

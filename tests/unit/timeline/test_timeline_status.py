@@ -12,8 +12,8 @@ from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.endpoint import EndpointState
 from delivery.domain.holds import find_hold
 from delivery.ledger.records.deliveries import DeliveryProgress
+from delivery.services.sentences import describe_hold, describe_reason
 from delivery.services.timeline import status as of
-from delivery.services.timeline.sentences import describe_hold, describe_reason
 from retries.breaker import BreakerState
 from retries.health import Hold
 from retries.policy import Reason

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.endpoint import EndpointState
 from delivery.ledger.records.journal import ENGINE_ACTOR, JournalEntry
+from delivery.services.sentences import describe_entry
 from delivery.services.timeline.delivery_entries import build_delivery_timeline
 from delivery.services.timeline.entries import TimelineEntryKind
 from delivery.services.timeline.history import DeliveryHistory, find_active_holds
-from delivery.services.timeline.sentences import describe_entry
 from retries.breaker import BreakerState
 from retries.policy import Reason, explain_reason
 from tests.unit.timeline.stories import MADE, SITUATION, STORY, after, asked, attempt, entry

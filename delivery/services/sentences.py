@@ -1,4 +1,4 @@
-"""What a trace says to people about reasons, holds and what happened to an endpoint. Pure."""
+"""Sentences about reasons, holds and journal entries: for the timeline, audit, CLI and console. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from delivery.domain.durations import format_utc
 from delivery.ledger.records.journal import ENGINE_ACTOR
-from delivery.services.timeline.entries import TimelineEntryKind
 from retries.health import Hold
 from retries.policy import Reason, explain_reason
 
@@ -103,9 +102,9 @@ def format_count(count: int, noun: str) -> str:
 def describe_entry(entry: JournalEntry) -> str:
     """Say what the journal has of an endpoint, or of anything else that somebody did."""
     told = entry.details
-    what = TimelineEntryKind.parse(entry.action)
-    other = _OTHER_TEMPLATES.get(entry.action, "{other}, by {by}")
-    template = (_REPEATED_TEMPLATES if told.get("again") else _ENTRY_TEMPLATES).get(what, other)
+    template = _ENTRY_TEMPLATES.get(entry.action, "{other}, by {by}")
+    if told.get("again"):
+        template = _REPEATED_TEMPLATES.get(entry.action, template)
     return format_sentence(
         template.format(
             by=format_actor(entry.actor),
@@ -122,21 +121,19 @@ def describe_entry(entry: JournalEntry) -> str:
 
 
 _ENTRY_TEMPLATES: Final = {
-    TimelineEntryKind.PAUSED: "The endpoint was paused by {by}{because}",
-    TimelineEntryKind.RESUMED: "The endpoint was resumed by {by}",
-    TimelineEntryKind.DISABLED: "The endpoint was disabled by {by}{because}",
-    TimelineEntryKind.ENABLED: "The endpoint was enabled by {by}",
-    TimelineEntryKind.CHANGED: "The endpoint was changed by {by}{fields}",
-    TimelineEntryKind.SECRET_ROTATED: "The endpoint was given a new secret by {by}",
-    TimelineEntryKind.DELETED: "The endpoint was deleted by {by}",
-    TimelineEntryKind.BREAKER_OPENED: "The endpoint failed too often, so its circuit breaker opened{probe}",
-    TimelineEntryKind.BREAKER_STAYED_OPEN: "The probe failed, so the endpoint's circuit breaker stays open{probe}",
-    TimelineEntryKind.BREAKER_CLOSED: "The probe went well, so the endpoint's circuit breaker closed",
-    TimelineEntryKind.WAITING: "The endpoint asked to be left alone{until}",
-    TimelineEntryKind.DISABLE_WARNING: "The endpoint has only failed{since}{disabled}",
-}
-# What traces do not tell of, and the audit does.
-_OTHER_TEMPLATES: Final = {
+    "endpoint.paused": "The endpoint was paused by {by}{because}",
+    "endpoint.resumed": "The endpoint was resumed by {by}",
+    "endpoint.disabled": "The endpoint was disabled by {by}{because}",
+    "endpoint.enabled": "The endpoint was enabled by {by}",
+    "endpoint.changed": "The endpoint was changed by {by}{fields}",
+    "endpoint.secret_rotated": "The endpoint was given a new secret by {by}",
+    "endpoint.deleted": "The endpoint was deleted by {by}",
+    "endpoint.breaker_opened": "The endpoint failed too often, so its circuit breaker opened{probe}",
+    "endpoint.breaker_stayed_open": "The probe failed, so the endpoint's circuit breaker stays open{probe}",
+    "endpoint.breaker_closed": "The probe went well, so the endpoint's circuit breaker closed",
+    "endpoint.waiting": "The endpoint asked to be left alone{until}",
+    "endpoint.disable_warning": "The endpoint has only failed{since}{disabled}",
+    # The following are in the audit only, not in a timeline.
     "endpoint.created": "The endpoint was made by {by}",
     "tenant.created": "The tenant {name} was made by {by}",
     "tenant.changed": "The tenant was changed by {by}",
@@ -168,10 +165,10 @@ _OTHER_TEMPLATES: Final = {
     "event_type.archived": "The event type {name} was taken out of the catalogue by {by}{because}",
     "attempt.content_erased": "The response of the attempt was erased by {by}{because}",
 }
-# Nothing changed but the reason.
+# The state stayed; only the reason changed.
 _REPEATED_TEMPLATES: Final = {
-    TimelineEntryKind.PAUSED: "The endpoint stays paused, as {by} says{because}",
-    TimelineEntryKind.DISABLED: "The endpoint stays disabled, as {by} says{because}",
+    "endpoint.paused": "The endpoint stays paused, as {by} says{because}",
+    "endpoint.disabled": "The endpoint stays disabled, as {by} says{because}",
 }
 
 
