@@ -15,7 +15,8 @@ from delivery.domain.endpoint import EndpointState
 from delivery.domain.errors import Conflict, NotFound, TooLarge, Unavailable
 from delivery.domain.ids import EventId, Prefix, TenantId, new_id, parse_id
 from delivery.ledger.db.session import Ledger
-from delivery.pipeline.intake import MAX_FANOUT, Intake, IntakeResult
+from delivery.pipeline.intake import Intake
+from delivery.pipeline.intake_request import MAX_FANOUT, IntakeResult
 from delivery.pipeline.parsing import NewEvent
 from tests.support import ledger_builders as build
 from tests.support.ledger_builders import EndpointSpec

@@ -40,7 +40,7 @@ from delivery.domain.errors import Invalid
 from delivery.domain.ids import EventId, Prefix, format_id
 from delivery.domain.pagination import PageRequest
 from delivery.ledger.records.events import EventFilter, EventSummary
-from delivery.pipeline.intake import IntakeResult
+from delivery.pipeline.intake_request import IntakeResult
 from delivery.pipeline.parsing import parse_event
 from delivery.services.presentation import format_relative_time
 
