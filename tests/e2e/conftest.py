@@ -26,6 +26,8 @@ SHORT_LEASE_SETTINGS = {
     "WAYBILL_RETRY_SCHEDULE": "0,0.5,1,1,2,2",
     "WAYBILL_LOG_LEVEL": "info",
     "WAYBILL_LOG_FORMAT": "json",
+    # Each process is an interpreter to start; tests of several worker processes say so.
+    "WAYBILL_WORKER_PROCESSES": "1",
 }
 
 
@@ -51,19 +53,41 @@ def operator(stack: Stack) -> Api:
 
 
 @pytest.fixture(scope="session")
-def engine(
+def engine_stack(
     tmp_path_factory: pytest.TempPathFactory,
     database_server: DatabaseServer,
     migrated_template: str,
     amqp_url: str,
-) -> Iterator[Api]:
-    """A whole engine that tests share and leave alone, each with tenants of its own: its operator."""
+) -> Iterator[Stack]:
+    """The processes of `engine`."""
     with ExitStack() as exits:
         url = exits.enter_context(database_server.database(template=migrated_template))
         stack = _stack(tmp_path_factory.mktemp("engine"), url, amqp_url)
         exits.callback(stack.stop)
         stack.serve("web", "relay", "worker")
-        yield Api(f"http://127.0.0.1:{stack.port}", OPERATOR_KEY)
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def engine(engine_stack: Stack) -> Api:
+    """A whole engine that tests share and leave alone, each with tenants of its own: its operator."""
+    return Api(f"http://127.0.0.1:{engine_stack.port}", OPERATOR_KEY)
+
+
+@pytest.fixture(scope="module")
+def module_stack(
+    tmp_path_factory: pytest.TempPathFactory,
+    database_server: DatabaseServer,
+    migrated_template: str,
+    amqp_url: str,
+) -> Iterator[Stack]:
+    """Nothing of the engine runs yet. A module's fixture sets what its tests share, and starts it once."""
+    folder = tmp_path_factory.mktemp("module")
+    with database_server.database(template=migrated_template) as url:
+        stack = _stack(folder, url, amqp_url)
+        yield stack
+        stack.stop()
+        _show_logs(folder)
 
 
 def _show_logs(folder: Path) -> None:

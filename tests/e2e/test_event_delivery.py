@@ -7,7 +7,7 @@ import subprocess
 from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -237,29 +237,30 @@ def test_a_private_address_is_refused_when_it_is_dialled(stack: Stack, operator:
         assert inside.calls == []
 
 
-def test_quorum_queues_carry_deliveries_too(stack: Stack, operator: Api) -> None:
-    stack.environment["WAYBILL_QUEUE_TYPE"] = "quorum"
-    with Partner() as partner:
-        stack.serve("web", "relay", "worker")
-        tenant = operator.create_tenant()
-        subscribe(tenant, partner)
-        events = publish_events(tenant, 20)
-        wait_for_success(tenant, 20)
-        assert_all_arrived(partner, events)
+def read_attempt_lines(stack: Stack, endpoint: str) -> list[dict[str, Any]]:
+    """What the worker has logged of this endpoint's attempts."""
+    lines = (
+        json.loads(line) for line in stack.read_log("worker").splitlines() if "delivery.attempted" in line
+    )
+    return [line for line in lines if line["endpoint_id"] == endpoint]
 
 
-def test_each_attempt_is_one_log_line_without_secret_or_body(stack: Stack, operator: Api) -> None:
+def test_each_attempt_is_one_log_line_without_secret_or_body(engine_stack: Stack, engine: Api) -> None:
     with Partner(lambda _call: CannedResponse(500)) as partner:
-        stack.serve("web", "relay", "worker")
-        tenant = operator.create_tenant()
-        subscribe(tenant, partner, schedule=[0, 1], headers={"Authorization": "Bearer of-the-partner"})
+        tenant = engine.create_tenant()
+        endpoint = subscribe(
+            tenant, partner, schedule=[0, 1], headers={"Authorization": "Bearer of-the-partner"}
+        )
         publish_events(tenant, 1)
         wait_until(
             lambda: count_statuses(tenant)["failed"] == 1, "the delivery to fail", seconds=TIMEOUT_SECONDS
         )
-        stack.stop("worker")
-    said = stack.read_log("worker")
-    lines = [json.loads(line) for line in said.splitlines() if "delivery.attempted" in line]
+        wait_until(
+            lambda: len(read_attempt_lines(engine_stack, endpoint)) == 2,
+            "both lines",
+            seconds=TIMEOUT_SECONDS,
+        )
+    said, lines = engine_stack.read_log("worker"), read_attempt_lines(engine_stack, endpoint)
     assert [(line["number"], line["status"], line["decision"]) for line in lines] == [
         (1, 500, "retry"),
         (2, 500, "give_up"),
@@ -269,18 +270,22 @@ def test_each_attempt_is_one_log_line_without_secret_or_body(stack: Stack, opera
     assert partner.calls[0].headers["authorization"] == "Bearer of-the-partner"
 
 
-def test_successful_attempts_are_logged_when_enabled(stack: Stack, operator: Api) -> None:
-    stack.environment["WAYBILL_LOG_ATTEMPTS"] = "all"
+def test_quorum_queues_carry_deliveries_and_successful_attempts_are_logged_when_enabled(
+    stack: Stack, operator: Api
+) -> None:
+    stack.environment |= {"WAYBILL_QUEUE_TYPE": "quorum", "WAYBILL_LOG_ATTEMPTS": "all"}
     with Partner() as partner:
         stack.serve("web", "relay", "worker")
         tenant = operator.create_tenant()
         endpoint = subscribe(tenant, partner)
-        [event] = publish_events(tenant, 1)
-        wait_for_success(tenant, 1)
+        [event, *others] = publish_events(tenant, 20)
+        wait_for_success(tenant, 20)
+        assert_all_arrived(partner, [event, *others])
         stack.stop("worker")
-    said = stack.read_log("worker")
-    [line] = [json.loads(line) for line in said.splitlines() if "delivery.attempted" in line]
-    [delivery] = tenant.list_all("/v1/deliveries")
+    lines = read_attempt_lines(stack, endpoint)
+    assert len(lines) == 20
+    [line] = [line for line in lines if line["event_id"] == event]
+    [delivery] = [one for one in tenant.list_all("/v1/deliveries") if one["event_id"] == event]
     [attempt] = list_attempts(tenant, delivery)
     assert line["took_ms"] > 0
     assert {name: line[name] for name in ("event_id", "delivery_id", "attempt_id", "endpoint_id")} == {

@@ -18,6 +18,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.api import Api
 from tests.support.scenario import TIMEOUT_SECONDS, publish_events, subscribe, wait_for_success
 from tests.support.stack import OPERATOR_KEY, find_free_port, is_listening, wait_until
 from tests.support.webhook_partner import CannedResponse, Partner, ReceivedCall
@@ -25,7 +26,6 @@ from tests.support.webhook_partner import CannedResponse, Partner, ReceivedCall
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.api import Api
     from tests.support.stack import Stack
 
 KINDS = ("web", "relay", "worker")
@@ -44,9 +44,10 @@ def read(port: int, key: str = "") -> dict[str, float]:
     }
 
 
-@pytest.fixture
-def ports(stack: Stack) -> dict[str, int]:
+@pytest.fixture(scope="module")
+def ports(module_stack: Stack) -> dict[str, int]:
     """A web, a relay and a worker of two processes with ports for their metrics."""
+    stack = module_stack
     ports = {kind: find_free_port() for kind in KINDS}
     stack.environment |= {f"WAYBILL_{kind.upper()}_METRICS_PORT": str(port) for kind, port in ports.items()}
     # What a worker that is killed leaves behind goes with the test.
@@ -56,6 +57,12 @@ def ports(stack: Stack) -> dict[str, int]:
     for port in ports.values():
         wait_until(partial(is_listening, port), f"metrics on {port}", seconds=TIMEOUT_SECONDS)
     return ports
+
+
+@pytest.fixture
+def operator(module_stack: Stack) -> Api:
+    """The operator of the engine whose metrics have ports."""
+    return Api(f"http://127.0.0.1:{module_stack.port}", OPERATOR_KEY)
 
 
 def has_pool(port: int) -> bool:
@@ -181,21 +188,24 @@ def test_backlog_and_hold_gauges_are_exported(operator: Api, ports: dict[str, in
 
 
 def test_a_worker_process_that_dies_leaves_its_counts_and_the_port_to_another(
-    stack: Stack, operator: Api, ports: dict[str, int]
+    module_stack: Stack, operator: Api, ports: dict[str, int]
 ) -> None:
+    counted = "waybill_attempts_total.delivered"
+    before = read(ports["worker"])[counted]
     with Partner() as partner:
         tenant = operator.create_tenant()
         subscribe(tenant, partner)
         publish_events(tenant, 10)
         wait_for_success(tenant, 10)
-        counted = "waybill_attempts_total.delivered"
-        wait_until(lambda: read(ports["worker"])[counted] == 10, "the counts", seconds=TIMEOUT_SECONDS)
-        owner = listener(stack.get_pid("worker"), ports["worker"])
+        wait_until(
+            lambda: read(ports["worker"])[counted] == before + 10, "the counts", seconds=TIMEOUT_SECONDS
+        )
+        owner = listener(module_stack.get_pid("worker"), ports["worker"])
         os.kill(owner, signal.SIGKILL)
 
         def another() -> bool:
             try:
-                return read(ports["worker"])[counted] == 10
+                return read(ports["worker"])[counted] == before + 10
             except OSError:
                 return False
 
@@ -227,10 +237,12 @@ def test_what_a_worker_process_counted_stays_until_its_last_sibling_ends(tmp_pat
     assert not folder.exists()
 
 
-def test_metrics_on_the_api_port_need_the_operator_key(stack: Stack, operator: Api) -> None:
-    stack.serve("web")
-    tenant = operator.create_tenant()
-    assert read(stack.port, OPERATOR_KEY)["waybill_events_accepted_total"] == 0
+def test_metrics_on_the_api_port_need_the_operator_key(
+    module_stack: Stack, operator: Api, ports: dict[str, int]
+) -> None:
+    stack, tenant = module_stack, operator.create_tenant()
+    accepted = "waybill_events_accepted_total"
+    assert read(stack.port, OPERATOR_KEY)[accepted] == read(ports["web"])[accepted]
     for key, status in ((tenant.key, 403), ("", 401)):
         with pytest.raises(HTTPError) as refused:
             read(stack.port, key)
@@ -238,7 +250,8 @@ def test_metrics_on_the_api_port_need_the_operator_key(stack: Stack, operator: A
         assert refused.value.code == status
 
 
-def test_statsd_receives_counter_increments(stack: Stack, operator: Api) -> None:
+def test_statsd_receives_counter_increments(stack: Stack) -> None:
+    operator = Api(f"http://127.0.0.1:{stack.port}", OPERATOR_KEY)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as statsd, Partner() as partner:
         statsd.bind(("127.0.0.1", 0))
         statsd.settimeout(TIMEOUT_SECONDS)

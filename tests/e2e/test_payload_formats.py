@@ -27,12 +27,15 @@ DATA = b'{"order" : 1042, "total": 10.50, "who": "Zo\\u00eb \xe2\x82\xac"}'
 SHAPES = [(wanted, payload) for wanted in PayloadFormat for payload in PayloadKind]
 
 
-@pytest.fixture
-def operator(stack: Stack) -> Api:
+@pytest.fixture(scope="module")
+def operator(module_stack: Stack) -> Api:
     """The operator of an engine that says where it is reached, and whose events they are."""
-    base = f"http://127.0.0.1:{stack.port}"
-    stack.environment |= {"WAYBILL_PUBLIC_URL": base, "WAYBILL_CLOUDEVENTS_SOURCE": "https://shop.example"}
-    stack.serve("web", "relay", "worker")
+    base = f"http://127.0.0.1:{module_stack.port}"
+    module_stack.environment |= {
+        "WAYBILL_PUBLIC_URL": base,
+        "WAYBILL_CLOUDEVENTS_SOURCE": "https://shop.example",
+    }
+    module_stack.serve("web", "relay", "worker")
     return Api(base, OPERATOR_KEY)
 
 
@@ -45,7 +48,7 @@ def as_data(wanted: PayloadFormat, call: ReceivedCall) -> Any:
 
 def test_every_format_is_delivered_verified_and_recorded_as_sent(operator: Api) -> None:
     tenant = operator.create_tenant()
-    owner = operator.get("/v1/tenants")["items"][0]["id"]
+    owner = operator.get("/v1/tenants")["items"][0]["id"]  # newest first
     reader = operator.post(f"/v1/tenants/{owner}/keys", {"name": "partner", "scopes": ["read"]})["key"]
     with ExitStack() as exits:
         partners = {shape: exits.enter_context(Partner()) for shape in SHAPES}
