@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from delivery.config import Settings
-    from delivery.destinations.http.proxy import Proxy
     from delivery.destinations.http.transport import Transport
-    from delivery.destinations.source_address import SourceAddresses
     from delivery.destinations.ssrf_guard import Guard
+    from delivery.domain.egress import Proxy, SourceAddresses
     from delivery.domain.secret_box import SecretBox
     from delivery.ledger.db.session import Ledger
     from delivery.pipeline.dispatcher import Dispatcher
@@ -97,7 +96,8 @@ def build_secret_box(settings: Settings) -> SecretBox:
 
 def build_guard(settings: Settings) -> Guard:
     """What may be dialled. Raises Misconfigured for networks or ports that cannot be read."""
-    from delivery.destinations.ssrf_guard import MAX_PORT, AllowList, Guard
+    from delivery.destinations.ssrf_guard import Guard
+    from delivery.domain.networks import MAX_PORT, AllowList
 
     parts = [part.strip() for part in settings.allow_ports.split(",") if part.strip()]
     if not all(_PORT.fullmatch(part) and 0 < int(part) <= MAX_PORT for part in parts):
@@ -122,7 +122,7 @@ def build_transport(settings: Settings) -> Transport:
 
 def build_egress_sources(settings: Settings) -> SourceAddresses:
     """Where deliveries come from. Raises Misconfigured, also for addresses that this machine has not."""
-    from delivery.destinations.source_address import ANY_SOURCE_ADDRESS, BadSourceAddress, SourceAddresses
+    from delivery.domain.egress import ANY_SOURCE_ADDRESS, BadSourceAddress, SourceAddresses
 
     if settings.egress_address is None:
         return ANY_SOURCE_ADDRESS
@@ -136,7 +136,7 @@ def build_egress_sources(settings: Settings) -> SourceAddresses:
 
 def build_egress_proxy(settings: Settings) -> Proxy | None:
     """What deliveries go through, if anything. Raises Misconfigured."""
-    from delivery.destinations.http.proxy import BadProxy, Proxy
+    from delivery.domain.egress import BadProxy, Proxy
 
     if settings.egress_proxy is None:
         return None

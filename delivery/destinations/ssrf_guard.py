@@ -9,43 +9,13 @@ clouds' own pages for their metadata addresses.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import TYPE_CHECKING, Final
 
-MAX_PORT: Final = 65_535
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+from delivery.domain.networks import AllowList
 
-
-class BadAllowList(ValueError):
-    """An entry of the allow-list is neither an address nor a network."""
-
-    def __init__(self, entry: str, why: str) -> None:
-        super().__init__(f"{entry!r} is not an address or a network such as 10.0.0.0/8: {why}")
-        self.entry = entry
-
-
-@dataclass(frozen=True, slots=True)
-class AllowList:
-    """Networks inside which the operator lets the engine dial all the same."""
-
-    networks: tuple[Network, ...] = ()
-
-    @classmethod
-    def parse(cls, text: str) -> AllowList:
-        """Read `127.0.0.0/8, ::1`: addresses and networks with commas between; raises BadAllowList."""
-        return cls(tuple(_parse_network(entry) for part in text.split(",") if (entry := part.strip())))
-
-    def __contains__(self, address: Address) -> bool:
-        return any(address in network for network in self.networks)
-
-
-def _parse_network(entry: str) -> Network:
-    try:
-        return ip_network(entry)
-    except ValueError as error:
-        raise BadAllowList(entry, str(error)) from error
-
+if TYPE_CHECKING:
+    from delivery.domain.networks import Address, Network
 
 _EMPTY_ALLOW_LIST: Final = AllowList()
 

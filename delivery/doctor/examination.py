@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from delivery.config import Settings
-    from delivery.destinations.http.proxy import Proxy
     from delivery.doctor.findings import Finding
+    from delivery.domain.egress import Proxy
     from delivery.ledger.db.session import Ledger
 
 

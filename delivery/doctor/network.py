@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
     from delivery.config import Settings
     from delivery.destinations.dns import Lookup
-    from delivery.destinations.http.proxy import Proxy
-    from delivery.destinations.source_address import SourceAddresses
     from delivery.doctor.findings import Finding
+    from delivery.domain.egress import Proxy, SourceAddresses
 
 # So many endpoints, the ones that were made last, stand for all when names are looked up.
 MAX_SAMPLED_ENDPOINTS: Final = 20

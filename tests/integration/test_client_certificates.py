@@ -14,9 +14,9 @@ import pytest
 
 from delivery.clock import clock
 from delivery.destinations.http.client_certificate import parse_identity
-from delivery.destinations.http.proxy import Proxy
 from delivery.destinations.http.tls import create_tls_context
 from delivery.destinations.http.transport import Transport
+from delivery.domain.egress import Proxy
 from delivery.ledger.records import endpoints
 from delivery.services.endpoints import store
 from delivery.services.endpoints.identity import with_identity

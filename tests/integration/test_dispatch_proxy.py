@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from delivery.clock import clock
-from delivery.destinations.http.proxy import Proxy
+from delivery.domain.egress import Proxy
 from delivery.ledger.queue import endpoint_health
 from tests.integration.test_dispatch import deliver, told
 from tests.support import ledger_builders as build

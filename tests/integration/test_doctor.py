@@ -19,13 +19,13 @@ from sqlalchemy import make_url
 from delivery.clock import clock
 from delivery.config import Settings
 from delivery.destinations.http.client_certificate import parse_identity
-from delivery.destinations.http.proxy import Proxy
 from delivery.destinations.http.tls import create_tls_context
 from delivery.doctor.examination import DoctorDeps, run_checks
 from delivery.doctor.findings import Finding, Severity
 from delivery.doctor.network import check_certificates, list_tls_servers
 from delivery.domain.accounts import Actor
 from delivery.domain.delivery import Priority
+from delivery.domain.egress import Proxy
 from delivery.domain.ids import Prefix, format_id
 from delivery.domain.secret_box import generate_key
 from delivery.services.api_keys.service import ApiKeyService

@@ -9,9 +9,9 @@ import pytest
 
 from delivery.bootstrap import build_egress_sources
 from delivery.config import Settings
-from delivery.destinations.http.proxy import Proxy
 from delivery.destinations.http.transport import Transport
-from delivery.destinations.source_address import BadSourceAddress, SourceAddresses
+from delivery.destinations.source_address import check_bindable, open_socket
+from delivery.domain.egress import BadSourceAddress, Proxy, SourceAddresses
 from delivery.domain.errors import Misconfigured
 from retries.outcome import Delivered, Unreachable
 from tests.integration.test_transport_dialling import LOOPBACK, ask
@@ -69,21 +69,21 @@ async def test_what_can_only_be_reached_from_another_kind_of_address_is_not_dial
 
 def test_an_address_of_another_machine_is_found_out():
     with pytest.raises(BadSourceAddress, match=r"192\.0\.2\.1 cannot be used"):
-        SourceAddresses.parse("192.0.2.1").check_bindable()
+        check_bindable(SourceAddresses.parse("192.0.2.1"))
 
 
 def test_a_socket_is_bound_to_the_address_of_its_kind():
-    with SourceAddresses.parse("127.0.0.2").open_socket(target("127.0.0.1")) as sock:
+    with open_socket(SourceAddresses.parse("127.0.0.2"), target("127.0.0.1")) as sock:
         assert sock.getsockname()[0] == "127.0.0.2"
 
 
 def test_where_there_is_no_address_of_a_kind_nothing_of_that_kind_is_dialled():
     with pytest.raises(OSError, match="not supported"):
-        SourceAddresses.parse("127.0.0.2").open_socket(target("::1"))
+        open_socket(SourceAddresses.parse("127.0.0.2"), target("::1"))
 
 
 def test_unless_one_is_named_the_system_chooses():
-    with SourceAddresses().open_socket(target("127.0.0.1")) as sock:
+    with open_socket(SourceAddresses(), target("127.0.0.1")) as sock:
         assert sock.getsockname() == ("0.0.0.0", 0)  # noqa: S104  not bound yet
 
 

@@ -14,7 +14,8 @@ import pytest
 from delivery.destinations.http.exchange import AttemptLimits, Exchange
 from delivery.destinations.http.post import post
 from delivery.destinations.http.transport import Transport
-from delivery.destinations.ssrf_guard import AllowList, Guard
+from delivery.destinations.ssrf_guard import Guard
+from delivery.domain.networks import AllowList
 from retries.outcome import Blocked, Delivered, Fault, Refused, TimedOut, Unreachable, describe_outcome
 from tests.support.receivers import make_response, open_trap, run_receiver, was_dialled
 from tests.support.ssrf_corpus import CORPUS, resolve_hostile_name

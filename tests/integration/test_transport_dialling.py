@@ -15,7 +15,8 @@ from delivery.destinations.dns import DnsCache, resolve_with_system
 from delivery.destinations.http.errors import DestinationBlocked
 from delivery.destinations.http.exchange import AttemptLimits, Exchange
 from delivery.destinations.http.transport import Transport
-from delivery.destinations.ssrf_guard import AllowList, Guard
+from delivery.destinations.ssrf_guard import Guard
+from delivery.domain.networks import AllowList
 from retries.outcome import Blocked, Delivered, Fault, Phase, TimedOut, Unreachable
 from tests.support.receivers import answer_always, make_response, open_trap, run_receiver, was_dialled
 

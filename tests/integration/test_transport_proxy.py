@@ -15,11 +15,12 @@ from pydantic import SecretStr
 from delivery.bootstrap import build_egress_proxy
 from delivery.config import Settings
 from delivery.destinations.http.exchange import AttemptLimits, Exchange
-from delivery.destinations.http.proxy import BadProxy, Proxy
 from delivery.destinations.http.tls import create_tls_context
 from delivery.destinations.http.transport import Transport
-from delivery.destinations.ssrf_guard import AllowList, Guard
+from delivery.destinations.ssrf_guard import Guard
+from delivery.domain.egress import BadProxy, Proxy
 from delivery.domain.errors import Misconfigured
+from delivery.domain.networks import AllowList
 from retries.outcome import Blocked, Delivered, Fault, Phase, ProxyFailed, TimedOut, Unreachable
 from tests.support.fake_proxies import FakeProxy, run_proxy
 from tests.support.receivers import (

@@ -13,7 +13,8 @@ import pytest
 
 from delivery.destinations.http.exchange import AttemptLimits, Exchange
 from delivery.destinations.http.transport import Transport
-from delivery.destinations.ssrf_guard import AllowList, Guard
+from delivery.destinations.ssrf_guard import Guard
+from delivery.domain.networks import AllowList
 from retries.outcome import Blocked, CutShort, Delivered, Fault, Phase, Refused, TimedOut, Unreachable
 from tests.support.receivers import (
     CHUNK,

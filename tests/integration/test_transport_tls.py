@@ -14,7 +14,8 @@ import pytest
 from delivery.destinations.http.exchange import AttemptLimits, Exchange
 from delivery.destinations.http.tls import create_tls_context
 from delivery.destinations.http.transport import Transport
-from delivery.destinations.ssrf_guard import AllowList, Guard
+from delivery.destinations.ssrf_guard import Guard
+from delivery.domain.networks import AllowList
 from retries.outcome import Delivered, Fault, Phase, TimedOut, Unreachable
 from tests.support.receivers import (
     CertificateAuthority,

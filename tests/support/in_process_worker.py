@@ -11,8 +11,9 @@ from delivery.clock import clock
 from delivery.destinations.dns import Lookup, resolve_with_system
 from delivery.destinations.http.tls import create_tls_context
 from delivery.destinations.http.transport import Transport
-from delivery.destinations.ssrf_guard import AllowList, Guard
+from delivery.destinations.ssrf_guard import Guard
 from delivery.domain.formats import EventOrigin
+from delivery.domain.networks import AllowList
 from delivery.pipeline.concurrency import ConcurrencyLimiter
 from delivery.pipeline.destination_cache import DestinationCache, EndpointDefaults
 from delivery.pipeline.dispatcher import Dispatcher, RuntimeDeps, WorkerConfig
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable
 
-    from delivery.destinations.http.proxy import Proxy
+    from delivery.domain.egress import Proxy
     from delivery.ledger.db.session import Ledger
 
 SCHEDULE = parse_schedule((0, 5, 300))

@@ -36,13 +36,14 @@ from delivery.console.views.body import format_body, format_json
 from delivery.destinations.http.oauth import parse_token_response
 from delivery.destinations.http.request import encode_request
 from delivery.destinations.http.url_policy import BadDestination, check_headers, check_url
-from delivery.destinations.ssrf_guard import AllowList, BadAllowList, find_refusal
+from delivery.destinations.ssrf_guard import find_refusal
 from delivery.domain.client_network import get_client_network
 from delivery.domain.delivery_filter import check_http_status, check_outcome
 from delivery.domain.errors import Invalid, MalformedId, Misconfigured, TooLarge
 from delivery.domain.event_patterns import check_event_type, check_pattern, matches_any_pattern
 from delivery.domain.ids import Prefix, format_id, parse_id
 from delivery.domain.inbound_message import check_idempotency_key, sanitize_text
+from delivery.domain.networks import AllowList, BadAllowList
 from delivery.domain.payload_path import PayloadEquals
 from delivery.domain.sanitize import escape_control_chars
 from delivery.pipeline.parsing import IntakeLimits, parse_batch, parse_event

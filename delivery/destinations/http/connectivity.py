@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from delivery.destinations.http.exchange import AttemptLimits, Exchange
-    from delivery.destinations.http.proxy import Proxy
     from delivery.destinations.http.transport import Transport
+    from delivery.domain.egress import Proxy
 
 # Documentation addresses (RFC 5737, RFC 3849): the routing table is asked, and no packet leaves.
 _REMOTE_ADDRESSES: Final = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
@@ -16,9 +17,10 @@ from aiohttp import BaseConnector, ClientTimeout
 
 from delivery.destinations.dns import is_ip_address
 from delivery.destinations.http.connection import HttpConnection
-from delivery.destinations.http.proxy import ProxyHandshake
+from delivery.destinations.http.proxy import ProxyHandshake, request_connection
 from delivery.destinations.http.proxy_errors import ProxyFault
-from delivery.destinations.source_address import ANY_SOURCE_ADDRESS
+from delivery.destinations.source_address import open_socket
+from delivery.domain.egress import ANY_SOURCE_ADDRESS
 from retries.outcome import Phase
 
 if TYPE_CHECKING:
@@ -33,10 +35,9 @@ if TYPE_CHECKING:
     from delivery.destinations.dns import DnsCache
     from delivery.destinations.http.client_certificate import ClientIdentity
     from delivery.destinations.http.exchange import ExchangeTrace
-    from delivery.destinations.http.proxy import Proxy
     from delivery.destinations.http.tls import TlsContexts
-    from delivery.destinations.source_address import SourceAddresses
     from delivery.destinations.ssrf_guard import Guard
+    from delivery.domain.egress import Proxy, SourceAddresses
 
 _MAX_ADDRESSES: Final = 6
 _HAPPY_EYEBALLS_DELAY_SECONDS: Final = 0.25  # seconds, as RFC 8305 recommends
@@ -144,7 +145,7 @@ class ConnectionPool(BaseConnector):
         trace.phase, began = Phase.CONNECT, perf_counter()
         greeting = await self._connect_to_proxy(proxy, trace)
         try:
-            await proxy.request_connection(greeting, there, pool_key.port)
+            await request_connection(proxy, greeting, there, pool_key.port)
             connected = perf_counter()
             trace.connect = connected - began
             wire = await self._connect_over_proxy(greeting, pool_key, tls, trace)
@@ -164,7 +165,7 @@ class ConnectionPool(BaseConnector):
             [_build_addr_info(address, proxy.port) for address in addresses[:_MAX_ADDRESSES]],
             happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY_SECONDS,
             loop=self._loop,
-            socket_factory=self._source_addresses.open_socket,
+            socket_factory=partial(open_socket, self._source_addresses),
         )
         _, greeting = await self._loop.create_connection(
             ProxyHandshake,
@@ -228,7 +229,7 @@ class ConnectionPool(BaseConnector):
             address = target[4][0]
             self._check_address(pool_key, address)
             trace.address = address
-            return self._source_addresses.open_socket(target)
+            return open_socket(self._source_addresses, target)
 
         return await aiohappyeyeballs.start_connection(
             [_build_addr_info(address, pool_key.port) for address in addresses],

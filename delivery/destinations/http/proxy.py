@@ -1,4 +1,4 @@
-"""The operator's proxy: how it is written in a setting, and how it is asked for a connection.
+"""How the operator's proxy is asked for a connection.
 
 HTTP proxies are asked by CONNECT (RFC 9110, section 9.3.6), SOCKS5 ones after RFC 1928 and RFC 1929.
 """
@@ -10,21 +10,18 @@ import base64
 import errno
 import os
 import re
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, ip_address
 from typing import TYPE_CHECKING, Final, cast
-from urllib.parse import unquote, urlsplit
 
 from delivery.destinations.http.proxy_errors import ProxyFault
-from delivery.destinations.ssrf_guard import MAX_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_DEFAULT_PORTS: Final = {"http": 3128, "https": 443, "socks5": 1080, "socks5h": 1080}
+    from delivery.domain.egress import Proxy
+
 _MAX_HEAD_BYTES: Final = 16_384
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |\r)")
-_MAX_FIELD_BYTES: Final = 255  # bytes of a name, user or password in SOCKS5
 _NO_AUTH, _PASSWORD_AUTH, _NO_ACCEPTABLE_METHOD = 0x00, 0x02, 0xFF
 _ADDRESS_BYTES: Final = {0x01: 4, 0x04: 16}
 # What a SOCKS5 proxy says of the destination, and not of itself.
@@ -32,111 +29,55 @@ _DESTINATION_ERRORS: Final = {3: errno.ENETUNREACH, 4: errno.EHOSTUNREACH, 5: er
 _PROXY_ERRORS: Final = {1: "it failed", 2: "it does not allow this destination"}
 
 
-class BadProxy(ValueError):
-    """The text is not the URL of a proxy; it is not repeated, for it may hold a password."""
+async def request_connection(proxy: Proxy, handshake: ProxyHandshake, host: str, port: int) -> None:
+    """Ask the proxy to connect to a host; raises ProxyFault, and OSError for faults of the host."""
+    if proxy.scheme in {"http", "https"}:
+        await _request_http_connect(proxy, handshake, host, port)
+    else:
+        await _request_socks(proxy, handshake, host, port)
 
-    def __init__(self) -> None:
-        super().__init__(
-            "must be of the form http://user:password@proxy:3128, or begin with https://, socks5:// or socks5h://"
+
+async def _request_http_connect(proxy: Proxy, handshake: ProxyHandshake, host: str, port: int) -> None:
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    lines = [f"CONNECT {where} HTTP/1.1", f"Host: {where}"]
+    if proxy.user is not None:
+        who = base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()
+        lines.append(f"Proxy-Authorization: Basic {who}")
+    handshake.send_bytes("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
+    head = await handshake.read_until(b"\r\n\r\n", max_bytes=_MAX_HEAD_BYTES)
+    status = _STATUS_LINE.match(head)
+    if status is None:
+        raise ProxyFault("its answer was not valid HTTP")
+    if not status[1].startswith(b"2"):
+        raise ProxyFault(f"it answered {status[1].decode()}")
+
+
+async def _request_socks(proxy: Proxy, handshake: ProxyHandshake, host: str, port: int) -> None:
+    wanted = _NO_AUTH if proxy.user is None else _PASSWORD_AUTH
+    handshake.send_bytes(bytes((5, 1, wanted)))
+    version, chosen = await handshake.read_exactly(2)
+    if version != 5 or chosen != wanted:  # noqa: PLR2004  the protocol's own number
+        why = (
+            "it wants another way to sign in"
+            if chosen == _NO_ACCEPTABLE_METHOD
+            else "its answer was not SOCKS5"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Proxy:
-    """Where the proxy is and how we sign in to it. `resolves`: it is told names, and looks them up itself."""
-
-    scheme: str
-    host: str
-    port: int
-    user: str | None = None
-    password: str = field(default="", repr=False)
-
-    @classmethod
-    def parse(cls, text: str) -> Proxy:
-        """Read `scheme://user:password@host:port`; raises BadProxy."""
-        try:
-            parts = urlsplit(text.strip())
-            port = parts.port
-        except ValueError:
-            raise BadProxy from None
-        more = parts.path.rstrip("/") or parts.query or parts.fragment
-        if (
-            parts.scheme not in _DEFAULT_PORTS
-            or not parts.hostname
-            or port == 0
-            or more
-            or not text.isascii()
-        ):
-            raise BadProxy
-        user = None if parts.username is None else unquote(parts.username)
-        proxy = cls(
-            parts.scheme,
-            parts.hostname,
-            port or _DEFAULT_PORTS[parts.scheme],
-            user,
-            unquote(parts.password or ""),
-        )
-        if not _is_usable(proxy):
-            raise BadProxy
-        return proxy
-
-    @property
-    def resolves_names(self) -> bool:
-        """Whether the proxy looks names up, so that the guard cannot."""
-        return self.scheme == "socks5h"
-
-    @property
-    def is_ssl(self) -> bool:
-        """Whether the way to the proxy itself is encrypted."""
-        return self.scheme == "https"
-
-    async def request_connection(self, handshake: ProxyHandshake, host: str, port: int) -> None:
-        """Have the proxy connect to a host; raises ProxyFault, and OSError for what it says of the host."""
-        if self.scheme in {"http", "https"}:
-            await self._request_http_connect(handshake, host, port)
-        else:
-            await self._request_socks(handshake, host, port)
-
-    async def _request_http_connect(self, handshake: ProxyHandshake, host: str, port: int) -> None:
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        lines = [f"CONNECT {where} HTTP/1.1", f"Host: {where}"]
-        if self.user is not None:
-            who = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
-            lines.append(f"Proxy-Authorization: Basic {who}")
-        handshake.send_bytes("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
-        head = await handshake.read_until(b"\r\n\r\n", max_bytes=_MAX_HEAD_BYTES)
-        status = _STATUS_LINE.match(head)
-        if status is None:
-            raise ProxyFault("its answer was not valid HTTP")
-        if not status[1].startswith(b"2"):
-            raise ProxyFault(f"it answered {status[1].decode()}")
-
-    async def _request_socks(self, handshake: ProxyHandshake, host: str, port: int) -> None:
-        wanted = _NO_AUTH if self.user is None else _PASSWORD_AUTH
-        handshake.send_bytes(bytes((5, 1, wanted)))
-        version, chosen = await handshake.read_exactly(2)
-        if version != 5 or chosen != wanted:  # noqa: PLR2004  the protocol's own number
-            why = (
-                "it wants another way to sign in"
-                if chosen == _NO_ACCEPTABLE_METHOD
-                else "its answer was not SOCKS5"
-            )
-            raise ProxyFault(why)
-        if self.user is not None:
-            user, password = self.user.encode(), self.password.encode()
-            handshake.send_bytes(bytes((1, len(user))) + user + bytes((len(password),)) + password)
-            if (await handshake.read_exactly(2))[1]:
-                raise ProxyFault("it does not know our user and password")
-        handshake.send_bytes(b"\x05\x01\x00" + _encode_host(host) + port.to_bytes(2, "big"))
-        version, reply, _, kind = await handshake.read_exactly(4)
-        if version != 5:  # noqa: PLR2004  the protocol's own number
-            raise ProxyFault("its answer was not SOCKS5")
-        if (number := _DESTINATION_ERRORS.get(reply)) is not None:
-            raise OSError(number, os.strerror(number))
-        if reply:
-            raise ProxyFault(_PROXY_ERRORS.get(reply, f"it answered {reply}"))
-        length = _ADDRESS_BYTES.get(kind) or (await handshake.read_exactly(1))[0]
-        await handshake.read_exactly(length + 2)
+        raise ProxyFault(why)
+    if proxy.user is not None:
+        user, password = proxy.user.encode(), proxy.password.encode()
+        handshake.send_bytes(bytes((1, len(user))) + user + bytes((len(password),)) + password)
+        if (await handshake.read_exactly(2))[1]:
+            raise ProxyFault("it does not know our user and password")
+    handshake.send_bytes(b"\x05\x01\x00" + _encode_host(host) + port.to_bytes(2, "big"))
+    version, reply, _, kind = await handshake.read_exactly(4)
+    if version != 5:  # noqa: PLR2004  the protocol's own number
+        raise ProxyFault("its answer was not SOCKS5")
+    if (number := _DESTINATION_ERRORS.get(reply)) is not None:
+        raise OSError(number, os.strerror(number))
+    if reply:
+        raise ProxyFault(_PROXY_ERRORS.get(reply, f"it answered {reply}"))
+    length = _ADDRESS_BYTES.get(kind) or (await handshake.read_exactly(1))[0]
+    await handshake.read_exactly(length + 2)
 
 
 class ProxyHandshake(asyncio.Protocol):
@@ -202,13 +143,3 @@ def _encode_host(host: str) -> bytes:
         name = host.encode("ascii")
         return bytes((0x03, len(name))) + name
     return bytes((0x01 if isinstance(address, IPv4Address) else 0x04,)) + address.packed
-
-
-def _is_usable(proxy: Proxy) -> bool:
-    """Whether user and password can be told to this proxy, and its port is one."""
-    if proxy.user is None:
-        return proxy.port <= MAX_PORT
-    said = (proxy.user.encode(), proxy.password.encode())
-    if proxy.scheme in {"http", "https"}:
-        return ":" not in proxy.user
-    return all(0 < len(one) <= _MAX_FIELD_BYTES for one in said)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import httpx
 
 from delivery.destinations.http.pool import PoolKey
-from delivery.destinations.ssrf_guard import MAX_PORT
+from delivery.domain.networks import MAX_PORT
 
 if TYPE_CHECKING:
     from delivery.destinations.http.client_certificate import ClientIdentity

@@ -23,8 +23,8 @@ from delivery.destinations.http.exchange import AttemptLimits, Exchange, Exchang
 from delivery.destinations.http.pool import ConnectionPool, DialRequest
 from delivery.destinations.http.request import EncodedRequest, encode_request
 from delivery.destinations.http.tls import TlsContexts, create_tls_context
-from delivery.destinations.source_address import ANY_SOURCE_ADDRESS, SourceAddresses
 from delivery.destinations.ssrf_guard import Guard
+from delivery.domain.egress import ANY_SOURCE_ADDRESS, SourceAddresses
 from retries.outcome import Interrupted, Outcome, Phase, classify_status
 from retries.retry_after import parse_retry_after
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
 
     from delivery.destinations.http.client_certificate import ClientIdentity
-    from delivery.destinations.http.proxy import Proxy
+    from delivery.domain.egress import Proxy
 
 _MAX_STORED_HEADERS: Final = 64
 _MAX_STORED_HEADER_BYTES: Final = 16_384

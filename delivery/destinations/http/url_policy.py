@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from delivery.destinations.ssrf_guard import MAX_PORT
+from delivery.domain.networks import MAX_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

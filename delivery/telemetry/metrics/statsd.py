@@ -5,7 +5,6 @@ https://github.com/statsd/statsd/blob/master/docs/metric_types.md
 
 from __future__ import annotations
 
-import re
 import socket
 import threading
 from contextlib import suppress
@@ -23,16 +22,7 @@ log = structlog.get_logger()
 FLUSH_INTERVAL_SECONDS: Final = 10.0
 # What passes through any network in one piece.
 _MAX_DATAGRAM_BYTES: Final = 1_400
-_HOST_AND_PORT: Final = re.compile(r"(?P<host>[^:\s]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})\Z")
 _COUNTER_SUFFIXES: Final = ("_total", "_count", "_sum")
-
-
-def parse_host_port(text: str) -> tuple[str, int]:
-    """Read `host:port`; raises ValueError."""
-    found = _HOST_AND_PORT.match(text)
-    if found is None or not 1 <= int(found["port"]) <= 65_535:  # noqa: PLR2004  the last port
-        raise ValueError(f"{text!r} is not of the form host:port")
-    return found["host"].strip("[]"), int(found["port"])
 
 
 class StatsdSink:

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
-from delivery.destinations.source_address import BadSourceAddress, SourceAddresses
+from delivery.domain.egress import BadSourceAddress, SourceAddresses
 
 ANY = "0.0.0.0"  # noqa: S104  what is refused
 

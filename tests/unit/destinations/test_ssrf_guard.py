@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.destinations.ssrf_guard import AllowList, BadAllowList, Guard, find_refusal
+from delivery.destinations.ssrf_guard import Guard, find_refusal
+from delivery.domain.networks import AllowList, BadAllowList
 
 INSIDE = {
     "0.0.0.0": "this network",  # noqa: S104  refused, not bound

@@ -13,7 +13,8 @@ from delivery.destinations.http.url_policy import (
     check_url,
     find_literal_refusal,
 )
-from delivery.destinations.ssrf_guard import AllowList, Guard
+from delivery.destinations.ssrf_guard import Guard
+from delivery.domain.networks import AllowList
 
 GOOD = {
     "https://example.com": "https://example.com/",
