@@ -19,7 +19,7 @@ from psycopg import sql
 from psycopg.errors import LockNotAvailable
 
 from delivery.domain.ids import Prefix, build_min_id, format_id, new_id
-from delivery.domain.secret_box import SecretBox, build_secret_context
+from delivery.domain.secret_box import SecretBox, SecretKeys, build_secret_context
 from delivery.ledger.db import partitions
 from delivery.ledger.db.session import Ledger
 from signing import generate_hmac
@@ -123,7 +123,7 @@ class BenchDatabase:
     def __init__(self, url: str, secret_keys: str) -> None:
         """`secret_keys` are the engine's, for what it must be able to open."""
         self.url = url
-        self._box = SecretBox.from_keys(secret_keys)
+        self._box = SecretBox.from_keys(SecretKeys.parse(secret_keys))
         self.connection = connect(url)
 
     def make_partitions(self) -> None:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.start_cost`: the processor time that short commands take, and a process until it is ready.
+"""`python -m benchmarks.start_cost`: processor time of short commands, and of `serve relay` until it is ready.
 
 User and system time of the whole process, from the start of Python to its end; `serve relay` until it logs
 `relay.ready`. With `--base FOLDER`, another build's commands run in turn with ours, on a database of its own.
@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Final
 import psutil
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import make_url
 
 from benchmarks.other_processes import OtherProcesses
 from delivery.cli.output.table import print_json
-from tests.support.postgres import DatabaseServer, make_url
+from tests.support.postgres import DatabaseServer
 from tests.support.stack import ROOT, run_servers
 
 if TYPE_CHECKING:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import random  # noqa: TID251  this is the edge
-import re
 import secrets
 import socket
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from delivery.clock import clock
 from delivery.domain.errors import Misconfigured
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
     from delivery.config import Settings
     from delivery.destinations.http.transport import Transport
     from delivery.destinations.ssrf_guard import Guard
-    from delivery.domain.egress import Proxy, SourceAddresses
-    from delivery.domain.secret_box import SecretBox
+    from delivery.domain.secret_box import SecretBox, SecretKeys
     from delivery.ledger.db.session import Ledger
     from delivery.pipeline.dispatcher import Dispatcher
     from delivery.pipeline.intake import Intake
@@ -56,10 +54,8 @@ if TYPE_CHECKING:
     from delivery.services.timeline.service import TimelineService
     from delivery.sources.amqp import AmqpIntake
     from delivery.telemetry.tracing.otel import Tracer
-    from retries.backoff import Schedule
 
 _SAMPLE_INTERVAL_SECONDS = 5.0
-_PORT = re.compile("[0-9]{1,5}")
 
 
 def rng() -> float:
@@ -80,11 +76,11 @@ def open_ledger(settings: Settings, application: str) -> Ledger:
     return Ledger(url, pool_size=settings.pool_size, application_name=f"waybill {application}")
 
 
-def require_secret_keys(settings: Settings) -> str:
+def require_secret_keys(settings: Settings) -> SecretKeys:
     """The keys that seal secrets at rest. Raises Misconfigured where there are none."""
     if settings.secret_keys is None:
         raise Misconfigured("WAYBILL_SECRET_KEYS is not set; `waybill secrets generate-key` makes one.")
-    return settings.secret_keys.get_secret_value()
+    return settings.secret_keys
 
 
 def build_secret_box(settings: Settings) -> SecretBox:
@@ -95,55 +91,46 @@ def build_secret_box(settings: Settings) -> SecretBox:
 
 
 def build_guard(settings: Settings) -> Guard:
-    """What may be dialled. Raises Misconfigured for networks or ports that cannot be read."""
+    """Which addresses and ports may be dialled."""
     from delivery.destinations.ssrf_guard import Guard
-    from delivery.domain.networks import MAX_PORT, AllowList
 
-    parts = [part.strip() for part in settings.allow_ports.split(",") if part.strip()]
-    if not all(_PORT.fullmatch(part) and 0 < int(part) <= MAX_PORT for part in parts):
-        raise Misconfigured(f"WAYBILL_ALLOW_PORTS must be numbers from 1 to {MAX_PORT}, comma separated")
-    try:
-        networks = AllowList.parse(settings.allow_networks)
-    except ValueError as error:
-        raise Misconfigured(f"WAYBILL_ALLOW_NETWORKS: {error}") from None
-    return Guard(networks, frozenset(map(int, parts)) or None)
+    return Guard(settings.allow_networks, settings.allow_ports or None)
 
 
 def build_transport(settings: Settings) -> Transport:
-    """The guarded way out. Raises Misconfigured."""
+    """The HTTP transport, behind the guard. Raises Misconfigured."""
     from delivery.destinations.http.transport import Transport
 
+    check_egress_address(settings)
     return Transport(
         guard=build_guard(settings),
-        proxy=build_egress_proxy(settings),
-        source_addresses=build_egress_sources(settings),
+        proxy=settings.egress_proxy,
+        source_addresses=settings.egress_address,
     )
 
 
-def build_egress_sources(settings: Settings) -> SourceAddresses:
-    """Where deliveries come from. Raises Misconfigured, also for addresses that this machine has not."""
-    from delivery.domain.egress import ANY_SOURCE_ADDRESS, BadSourceAddress, SourceAddresses
+def check_egress_address(settings: Settings) -> None:
+    """Raise Misconfigured unless this machine has the addresses that deliveries should come from."""
+    from delivery.destinations.source_address import check_bindable
+    from delivery.domain.egress import BadSourceAddress
 
-    if settings.egress_address is None:
-        return ANY_SOURCE_ADDRESS
     try:
-        sources = SourceAddresses.parse(settings.egress_address)
-        sources.check_bindable()
+        check_bindable(settings.egress_address)
     except BadSourceAddress as error:
         raise Misconfigured(f"WAYBILL_EGRESS_ADDRESS: {error}") from None
-    return sources
 
 
-def build_egress_proxy(settings: Settings) -> Proxy | None:
-    """What deliveries go through, if anything. Raises Misconfigured."""
-    from delivery.domain.egress import BadProxy, Proxy
+def check_tracing_available(settings: Settings) -> None:
+    """Raise Misconfigured where traces are wanted and the libraries are not installed."""
+    if settings.opentelemetry:
+        _load_tracer()
 
-    if settings.egress_proxy is None:
-        return None
-    try:
-        return Proxy.parse(settings.egress_proxy.get_secret_value())
-    except BadProxy as error:
-        raise Misconfigured(f"WAYBILL_EGRESS_PROXY: {error}") from None
+
+def check_settings(settings: Settings) -> None:
+    """Raise Misconfigured for what no process could work with, however well it is written."""
+    require_secret_keys(settings)
+    check_egress_address(settings)
+    check_tracing_available(settings)
 
 
 @asynccontextmanager
@@ -156,11 +143,11 @@ async def expose_metrics(
 
     with ExitStack() as exits:
         if port is not None:
-            door = MetricsServer(settings.metrics_host, port)
-            door.start()
-            exits.callback(door.stop)
-        if (place := parse_statsd_address(settings)) is not None:
-            sink = StatsdSink(*place)
+            server = MetricsServer(settings.metrics_host, port)
+            server.start()
+            exits.callback(server.stop)
+        if settings.statsd is not None:
+            sink = StatsdSink(*settings.statsd)
             sink.start()
             exits.callback(sink.stop)
         sampling = asyncio.create_task(_sample_gauges(ledger, dispatcher))
@@ -168,18 +155,6 @@ async def expose_metrics(
             yield
         finally:
             sampling.cancel()
-
-
-def parse_statsd_address(settings: Settings) -> tuple[str, int] | None:
-    """Where statsd is, if anywhere: host and port. Raises Misconfigured."""
-    from delivery.telemetry.metrics.statsd import parse_host_port
-
-    if settings.statsd is None:
-        return None
-    try:
-        return parse_host_port(settings.statsd)
-    except ValueError as error:
-        raise Misconfigured(f"WAYBILL_STATSD: {error}") from None
 
 
 async def _sample_gauges(ledger: Ledger, dispatcher: Dispatcher | None) -> None:
@@ -192,24 +167,6 @@ async def _sample_gauges(ledger: Ledger, dispatcher: Dispatcher | None) -> None:
         if dispatcher is not None:
             metrics.set_requests_in_flight(dispatcher.in_flight)
         await asyncio.sleep(_SAMPLE_INTERVAL_SECONDS)
-
-
-def build_default_schedule(settings: Settings) -> Schedule:
-    """The retry schedule of endpoints that have none of their own. Raises Misconfigured."""
-    from retries.backoff import DEFAULT_SCHEDULE, parse_schedule
-
-    if settings.retry_schedule is None:
-        return DEFAULT_SCHEDULE
-    try:
-        return parse_schedule(settings.retry_schedule)
-    except ValueError as error:
-        raise Misconfigured(f"WAYBILL_RETRY_SCHEDULE: {error}") from None
-
-
-def check_tracing_available(settings: Settings) -> None:
-    """Raise Misconfigured where traces are wanted and the libraries are not there."""
-    if settings.opentelemetry:
-        _load_tracer()
 
 
 def build_tracer(settings: Settings, process: str) -> Tracer | None:
@@ -225,18 +182,6 @@ def _load_tracer() -> type[Tracer]:
             "WAYBILL_OPENTELEMETRY needs its libraries: pip install 'waybill[otel]'"
         ) from None
     return Tracer
-
-
-# What is made of settings that may turn out not to be usable, each with a word of its own.
-SETTINGS_BUILDERS: Final = (
-    build_secret_box,
-    build_guard,
-    build_egress_proxy,
-    build_egress_sources,
-    build_default_schedule,
-    check_tracing_available,
-    parse_statsd_address,
-)
 
 
 def build_retention(settings: Settings, ledger: Ledger) -> RetentionService:
@@ -302,7 +247,7 @@ async def build_worker_runtime(settings: Settings) -> WorkerRuntime:
     way_out = build_transport(settings)
     of_worker = build_tracer(settings, "worker")
     defaults = EndpointDefaults(
-        build_default_schedule(settings),
+        settings.retry_schedule,
         timeout=timedelta(seconds=settings.attempt_timeout),
         max_timeout=settings.max_attempt_duration,
         health_config=settings.default_health_policy,
@@ -430,7 +375,7 @@ class Services:
 
         return TimelineService(
             self.ledger,
-            max_attempts=len(build_default_schedule(self.settings)),
+            max_attempts=len(self.settings.retry_schedule),
             default_max_in_flight=self.settings.endpoint_in_flight_max,
         )
 

@@ -1,30 +1,43 @@
-"""Settings: the environment, read once at start into frozen values. README's table is made from this file."""
+"""Settings: the environment, read once at start into typed, frozen values. README's table is made from this file."""
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
+from delivery.domain.egress import ANY_SOURCE_ADDRESS, Proxy, SourceAddresses
 from delivery.domain.errors import Misconfigured
 from delivery.domain.formats import EventOrigin
+from delivery.domain.networks import AllowList, Network, parse_host_port, parse_networks, parse_ports
 from delivery.domain.retention import CONTAINED_IN, RetainedData, RetentionPeriods
+from delivery.domain.secret_box import SecretKeys
+from retries.backoff import DEFAULT_SCHEDULE, Schedule, parse_schedule
 from retries.breaker import BreakerConfig
 from retries.health import HealthConfig
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
 # Finite: what is longer than an hour is a mistake, and infinity no timedelta.
 Seconds = Annotated[float, Field(gt=0, le=3600)]
-
-
-Network = IPv4Network | IPv6Network
 Days = Annotated[int, Field(ge=1, le=36_500)]
 
+ENV_PREFIX = "WAYBILL_"
 MIN_OPERATOR_KEY_LENGTH = 20
 # RFC 3986: with a scheme, or from a slash on, or a first segment that has no colon.
 _URI_CHAR = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})"
@@ -32,12 +45,28 @@ _CLOUDEVENTS_SOURCE = re.compile(rf"(?:[A-Za-z][A-Za-z0-9+.-]*:(?=.)|(?=/)|(?=[^
 _PYDANTIC_PREFIX = "Value error, "  # what it puts before a sentence of ours
 
 
-class Settings(BaseSettings):
+def _parsed(parse: Callable[[str], object]) -> PlainValidator:
+    """Text is parsed; a value that has been parsed, or None, stays as it is."""
+
+    def validate(value: Any) -> object:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        return parse(text) if isinstance(text, str) else text
+
+    return PlainValidator(validate)
+
+
+def _parse_schedule(text: str) -> Schedule:
+    try:
+        seconds = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError("must be seconds, comma separated, such as 0,5,300") from None
+    return parse_schedule(seconds)
+
+
+class Settings(BaseModel):
     """Every setting of the engine. Each is an environment variable: `WAYBILL_` and its name in capitals."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="WAYBILL_", frozen=True, extra="ignore", env_ignore_empty=True
-    )
+    model_config = ConfigDict(frozen=True, extra="ignore", validate_default=True)
 
     database_url: SecretStr | None = Field(
         None, description="PostgreSQL ≥ 15, e.g. `postgresql://waybill:…@db/waybill`. None: the embedded one."
@@ -52,7 +81,7 @@ class Settings(BaseSettings):
     )
     data_dir: Path | None = Field(None, description="Where the embedded default keeps its files: `.waybill`.")
 
-    secret_keys: SecretStr | None = Field(
+    secret_keys: Annotated[SecretKeys | None, _parsed(SecretKeys.parse)] = Field(
         None,
         description="Keys that seal secrets at rest: base64 of 32 bytes each, comma separated, newest first.",
     )
@@ -91,19 +120,21 @@ class Settings(BaseSettings):
     )
 
     allow_http: bool = Field(default=False, description="Whether endpoints may use `http://`.")
-    allow_networks: str = Field(
-        "",
+    allow_networks: Annotated[AllowList, _parsed(AllowList.parse)] = Field(
+        AllowList(),
         description="Networks that may be dialled though private or reserved: CIDRs, comma separated.",
     )
-    allow_ports: str = Field("", description="Ports that may be dialled, comma separated. Empty: any.")
+    allow_ports: Annotated[frozenset[int], _parsed(parse_ports)] = Field(
+        frozenset(), description="Ports that may be dialled, comma separated. Empty: any."
+    )
 
-    egress_proxy: SecretStr | None = Field(
+    egress_proxy: Annotated[Proxy | None, _parsed(Proxy.parse)] = Field(
         None,
         description="Proxy that deliveries go through: `http://user:password@proxy:3128`, `https://…`, "
         "`socks5://…`, `socks5h://…` (it resolves names itself).",
     )
-    egress_address: str | None = Field(
-        None,
+    egress_address: Annotated[SourceAddresses, _parsed(SourceAddresses.parse)] = Field(
+        ANY_SOURCE_ADDRESS,
         description="Address of this machine that deliveries come from: an IPv4 one, an IPv6 one, or both, "
         "comma separated. None: the system chooses.",
     )
@@ -120,7 +151,7 @@ class Settings(BaseSettings):
         None, ge=1, le=65_535, description="Port for the metrics of all processes of a `worker`."
     )
     ingest_metrics_port: int | None = Field(None, ge=1, le=65_535, description="Port for `ingest`'s metrics.")
-    statsd: str | None = Field(
+    statsd: Annotated[tuple[str, int] | None, _parsed(parse_host_port)] = Field(
         None, description="`host:port` of a statsd to which every process sends its metrics too."
     )
 
@@ -140,8 +171,8 @@ class Settings(BaseSettings):
     response_max_bytes: int = Field(
         65_536, ge=0, le=1 << 20, description="Bytes of a response that are kept."
     )
-    retry_schedule: Annotated[tuple[float, ...] | None, NoDecode] = Field(
-        None,
+    retry_schedule: Annotated[Schedule, _parsed(_parse_schedule)] = Field(
+        DEFAULT_SCHEDULE,
         description="Seconds before each attempt, comma separated. None: 0, 5, 300, … 24 h (10 attempts).",
     )
 
@@ -189,8 +220,8 @@ class Settings(BaseSettings):
     )
     retention_events_days: Days = Field(90, description="How long events are kept.")
     retention_journal_days: Days = Field(400, description="How long the journal, and so the audit, is kept.")
-    trusted_proxies: str = Field(
-        "",
+    trusted_proxies: Annotated[tuple[Network, ...], _parsed(parse_networks)] = Field(
+        (),
         description="Proxies whose `X-Forwarded-For` tells a caller's address: CIDRs, comma separated.",
     )
     window_seconds: Seconds = Field(0.25, description="How much work, in time, the relay keeps in the queue.")
@@ -222,11 +253,6 @@ class Settings(BaseSettings):
         "failed", description="Which attempts have a line at level `info`; the others have one at `debug`."
     )
     log_format: Literal["console", "json"] = Field("console", description="How log lines are written.")
-
-    @field_validator("retry_schedule", mode="before")
-    @classmethod
-    def _split_retry_schedule(cls, value: object) -> object:
-        return value.split(",") if isinstance(value, str) else value
 
     @field_validator("breaker_longest_cool_down_seconds")
     @classmethod
@@ -277,12 +303,6 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _check_trusted_proxies(cls, value: str) -> str:
-        _parse_networks(value)
-        return value
-
     @property
     def base_url(self) -> str:
         """Where `web` is reached, as far as the settings tell."""
@@ -293,11 +313,6 @@ class Settings(BaseSettings):
     def event_origin(self) -> EventOrigin:
         """What events say of where they come from."""
         return EventOrigin(self.cloudevents_source, self.public_url)
-
-    @property
-    def trusted_networks(self) -> tuple[Network, ...]:
-        """Whose word is taken for a caller's address."""
-        return _parse_networks(self.trusted_proxies)
 
     @property
     def default_health_policy(self) -> HealthConfig:
@@ -339,21 +354,29 @@ class Settings(BaseSettings):
         return timedelta(seconds=min(30.0, self.lease_seconds * 0.8))
 
 
-def read_settings() -> Settings:
-    """Read the environment; raises Misconfigured with one line per wrong setting."""
+def read_environment() -> dict[str, str]:
+    """The settings that the environment holds, as text by name; an empty variable counts as none."""
+    variables = {name.upper(): text for name, text in os.environ.items()}
+    return {
+        name: text for name in Settings.model_fields if (text := variables.get(ENV_PREFIX + name.upper()))
+    }
+
+
+def read_settings(defaults: Mapping[str, str] | None = None) -> Settings:
+    """Read the environment, and `defaults` for what it leaves out.
+
+    Raises Misconfigured with one line per wrong setting.
+    """
     try:
-        return Settings()
+        return Settings.model_validate({**(defaults or {}), **read_environment()})
     except ValidationError as error:
         # One line for each variable, however much of it is wrong.
         faults = {str(fault["loc"][0]): fault["msg"] for fault in reversed(error.errors())}
         lines = [
-            f"WAYBILL_{name.upper()}: {why.removeprefix(_PYDANTIC_PREFIX)}" for name, why in faults.items()
+            f"{ENV_PREFIX}{name.upper()}: {why.removeprefix(_PYDANTIC_PREFIX)}"
+            for name, why in faults.items()
         ]
         raise Misconfigured("\n".join(reversed(lines))) from None
-
-
-def _parse_networks(text: str) -> tuple[Network, ...]:
-    return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
 def _is_amqp_url(url: str) -> bool:

@@ -48,7 +48,7 @@ def create_app(services: Services) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
-    app.state.cursors = Cursors.from_keys(secret_keys.get_secret_value())
+    app.state.cursors = Cursors.from_keys(secret_keys.text)
     install_error_handlers(app)
     # Routes are tried in this order, so the busiest come first.
     for module in (

@@ -47,8 +47,7 @@ def find_settings() -> Settings:
             raise Misconfigured(NO_LEDGER_MESSAGE)
     elif settings.database_url.get_secret_value() != running.get("database_url"):
         return settings
-    given = settings.model_dump(exclude_unset=True)
-    return Settings.model_validate({**running, **given})
+    return read_settings(running)
 
 
 def run_use_case(use_case: Callable[[Services], Awaitable[T]]) -> T:

@@ -6,8 +6,8 @@ from difflib import get_close_matches
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
-from delivery.bootstrap import SETTINGS_BUILDERS
-from delivery.config import Settings
+from delivery.bootstrap import check_egress_address, check_tracing_available, require_secret_keys
+from delivery.config import ENV_PREFIX, Settings
 from delivery.doctor.findings import fail, ok, warn
 from delivery.domain.errors import Misconfigured
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from delivery.doctor.findings import Finding
+    from delivery.domain.networks import Network
 
-ENV_PREFIX: Final = "WAYBILL_"
 # Read by commands alone.
 _CLI_VARIABLES: Final = frozenset({"WAYBILL_TENANT"})
 _PRIVATE_NETWORKS: Final = tuple(
@@ -31,9 +31,9 @@ def check_settings(settings: Settings, environment: Iterable[str]) -> list[Findi
 
 
 def _find_unusable(settings: Settings) -> Iterator[Finding]:
-    for build in SETTINGS_BUILDERS:
+    for check in (require_secret_keys, check_egress_address, check_tracing_available):
         try:
-            build(settings)
+            check(settings)
         except Misconfigured as error:
             yield fail("settings", str(error), "Correct this variable and restart every process.")
 
@@ -64,11 +64,11 @@ def _find_risky(settings: Settings) -> Iterator[Finding]:
             "WAYBILL_OPERATOR_KEY is not set: nobody can make tenants over the API.",
             "Set it, unless tenants are made with `waybill tenant create` alone.",
         )
-    inside = [text for text in _split_list(settings.allow_networks) if _is_internal(text)]
-    if inside:
+    internal = [str(network) for network in settings.allow_networks.networks if _is_internal(network)]
+    if internal:
         yield warn(
             "settings",
-            f"WAYBILL_ALLOW_NETWORKS lets endpoints reach {', '.join(inside)}: whoever may make "
+            f"WAYBILL_ALLOW_NETWORKS lets endpoints reach {', '.join(internal)}: whoever may make "
             "an endpoint can send requests there.",
             "Take out of it what no receiver stands in.",
         )
@@ -80,15 +80,7 @@ def _find_risky(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _split_list(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _is_internal(text: str) -> bool:
-    try:
-        network = ip_network(text)
-    except ValueError:  # told already: the guard cannot be made
-        return False
+def _is_internal(network: Network) -> bool:
     if network.version == 6:  # noqa: PLR2004  the protocol's own number
         return not network.is_global
     return any(network.overlaps(own) for own in _PRIVATE_NETWORKS)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from delivery.bootstrap import build_egress_proxy, build_egress_sources, build_secret_box, open_ledger
+from delivery.bootstrap import build_secret_box, check_egress_address, open_ledger
 from delivery.doctor.configuration import check_settings
 from delivery.doctor.database import check_database
 from delivery.doctor.findings import fail
@@ -98,9 +98,10 @@ async def _check_network(
     settings: Settings, urls: list[str], *, url: str | None, now: datetime
 ) -> list[Finding]:
     try:
-        proxy, sources = build_egress_proxy(settings), build_egress_sources(settings)
+        check_egress_address(settings)
     except Misconfigured:  # said of the settings
         return []
+    proxy = settings.egress_proxy
     amqp = "" if settings.amqp_url is None else settings.amqp_url.get_secret_value()
     ours = [
         *extract_hosts([amqp, settings.public_url or ""]),
@@ -108,6 +109,6 @@ async def _check_network(
     ]
     # A proxy that is told names looks them up itself, where we cannot see it.
     theirs = [] if proxy is not None and proxy.resolves_names else extract_hosts(urls)
-    findings = [await check_dns(ours, theirs), await check_egress(proxy, sources)]
+    findings = [await check_dns(ours, theirs), await check_egress(proxy, settings.egress_address)]
     findings += await check_certificates(list_tls_servers(settings, proxy), now=now)
     return findings if url is None else [*findings, await try_url(settings, url, now=now)]

@@ -12,13 +12,12 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from delivery.domain.errors import Misconfigured, SecretUnreadable
+from delivery.domain.errors import SecretUnreadable
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_MARK_BYTES: Final = 4
 _KEY_BYTES: Final = 32
@@ -35,6 +34,29 @@ def generate_key() -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretKeys:
+    """The operator's keys as WAYBILL_SECRET_KEYS writes them, newest first."""
+
+    text: str = field(repr=False)
+    keys: tuple[bytes, ...] = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> SecretKeys:
+        """Read base64 of 32 bytes each, comma separated; raises ValueError."""
+        return cls(text, tuple(_parse_key(part, at) for at, part in enumerate(text.split(","), start=1)))
+
+
+def _parse_key(text: str, position: int) -> bytes:
+    try:
+        key = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != _KEY_BYTES:
+        raise ValueError(f"key {position} is not base64 of {_KEY_BYTES} bytes.")
+    return key
+
+
+@dataclass(frozen=True, slots=True)
 class _WrappingKey:
     """One of WAYBILL_SECRET_KEYS. `mark` stands before what it wraps, `plain_mark` before what it sealed.
 
@@ -43,11 +65,11 @@ class _WrappingKey:
 
     mark: bytes
     plain_mark: bytes
-    cipher: AESGCM = field(repr=False)
+    key: bytes = field(repr=False)
 
     @classmethod
     def from_bytes(cls, key: bytes) -> _WrappingKey:
-        return cls(_compute_mark(b"wrap", key), _compute_mark(b"key", key), AESGCM(key))
+        return cls(_compute_mark(b"wrap", key), _compute_mark(b"key", key), key)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -61,20 +83,10 @@ class SecretBox:
     _by_mark: dict[bytes, _WrappingKey]
 
     @classmethod
-    def from_keys(cls, text: str) -> SecretBox:
-        """Build from the setting: base64 keys, comma separated, newest first. Raises Misconfigured."""
-        keys = []
-        for position, part in enumerate(text.split(","), start=1):
-            try:
-                key = base64.b64decode(part.strip(), validate=True)
-            except (binascii.Error, ValueError):
-                key = b""
-            if len(key) != _KEY_BYTES:
-                raise Misconfigured(
-                    f"WAYBILL_SECRET_KEYS: key {position} is not base64 of {_KEY_BYTES} bytes."
-                )
-            keys.append(_WrappingKey.from_bytes(key))
-        return cls(tuple(keys), {mark: key for key in keys for mark in (key.mark, key.plain_mark)})
+    def from_keys(cls, keys: SecretKeys) -> SecretBox:
+        """Seal under the first key, open under any."""
+        wrapping = tuple(map(_WrappingKey.from_bytes, keys.keys))
+        return cls(wrapping, {mark: key for key in wrapping for mark in (key.mark, key.plain_mark)})
 
     @property
     def key_ids(self) -> tuple[str, ...]:
@@ -90,7 +102,7 @@ class SecretBox:
     def seal(self, plain: bytes, *, context: bytes) -> bytes:
         """Encrypt under a fresh data key, and that under the newest key."""
         data_key, nonce = secrets.token_bytes(_KEY_BYTES), secrets.token_bytes(_NONCE_BYTES)
-        return self._wrap(data_key, context) + nonce + AESGCM(data_key).encrypt(nonce, plain, context)
+        return self._wrap(data_key, context) + nonce + _build_cipher(data_key).encrypt(nonce, plain, context)
 
     def open(self, sealed: bytes, *, context: bytes) -> bytes:
         """Decrypt; raises SecretUnreadable where no key fits or the value is not where it was sealed."""
@@ -100,8 +112,8 @@ class SecretBox:
             raise SecretUnreadable(mark.hex())
         if mark == key.mark:
             data_key = self._unwrap(key, sealed, context)
-            return _decrypt(AESGCM(data_key), sealed[_WRAPPED_KEY_BYTES:], context, mark)
-        return _decrypt(key.cipher, sealed[KEY_MARK_BYTES:], context, mark)
+            return _decrypt(data_key, sealed[_WRAPPED_KEY_BYTES:], context, mark)
+        return _decrypt(key.key, sealed[KEY_MARK_BYTES:], context, mark)
 
     def rewrap(self, sealed: bytes, *, context: bytes) -> bytes | None:
         """The same secret under the newest key; None: it is already. Raises SecretUnreadable.
@@ -119,20 +131,29 @@ class SecretBox:
 
     def _wrap(self, data_key: bytes, context: bytes) -> bytes:
         newest, nonce = self._keys[0], secrets.token_bytes(_NONCE_BYTES)
-        return newest.mark + nonce + newest.cipher.encrypt(nonce, data_key, b"key|" + context)
+        return newest.mark + nonce + _build_cipher(newest.key).encrypt(nonce, data_key, b"key|" + context)
 
     @staticmethod
     def _unwrap(key: _WrappingKey, sealed: bytes, context: bytes) -> bytes:
-        return _decrypt(key.cipher, sealed[KEY_MARK_BYTES:_WRAPPED_KEY_BYTES], b"key|" + context, key.mark)
+        return _decrypt(key.key, sealed[KEY_MARK_BYTES:_WRAPPED_KEY_BYTES], b"key|" + context, key.mark)
 
 
 def _compute_mark(what: bytes, key: bytes) -> bytes:
     return hashlib.sha256(b"waybill " + what + b" mark" + key).digest()[:KEY_MARK_BYTES]
 
 
-def _decrypt(cipher: AESGCM, sealed: bytes, context: bytes, mark: bytes) -> bytes:
+def _build_cipher(key: bytes) -> AESGCM:
+    # Imported with the first secret: most commands see none.
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+
+    return AESGCM(key)
+
+
+def _decrypt(key: bytes, sealed: bytes, context: bytes, mark: bytes) -> bytes:
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415  see `_build_cipher`
+
     try:
-        return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context)
+        return _build_cipher(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context)
     except (InvalidTag, ValueError):
         raise SecretUnreadable(mark.hex()) from None
 

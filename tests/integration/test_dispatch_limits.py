@@ -12,7 +12,7 @@ import pytest
 from delivery.clock import clock
 from delivery.domain.errors import Unavailable
 from delivery.domain.ids import ClaimId, new_id
-from delivery.domain.secret_box import SecretBox, build_headers_context, build_secret_context
+from delivery.domain.secret_box import SecretBox, SecretKeys, build_headers_context, build_secret_context
 from delivery.ledger.db.session import Ledger
 from tests.support import ledger_builders as build
 from tests.support.in_process_worker import SHORT_DURATION, WorkerSpec, run_worker, wait_until_idle
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.support.ledger_builders import DeliveryState
     from tests.support.receivers import Conversation
 
-FOREIGN = SecretBox.from_keys(base64.b64encode(bytes(32)).decode())
+FOREIGN = SecretBox.from_keys(SecretKeys.parse(base64.b64encode(bytes(32)).decode()))
 
 
 async def only_claim(ledger: Ledger, *endpoints: EndpointId) -> ClaimId:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import uuid
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -38,6 +39,7 @@ from tests.support.receivers import CertificateAuthority, answer_always, make_re
 from tests.support.stack import find_free_port
 from workers.broker.broker import Publisher, create_rabbitmq_broker, get_queue_name
 from workers.broker.check import check_broker
+from workers.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,17 +99,26 @@ async def test_nothing_is_found_where_nothing_is_wrong(own_ledger: Ledger):
 # ---- settings
 
 
-@pytest.mark.parametrize(
-    "own",
-    [
-        {"secret_keys": "c2hvcnQ="},
-        {"allow_networks": "10.0.0.0/99"},
-        {"egress_proxy": "ftp://proxy"},
-        {"egress_address": "203.0.113.7"},
-        {"retry_schedule": (5.0, -1.0)},
-        {"statsd": "nonsense"},
-    ],
-)
+def test_each_setting_that_cannot_be_read_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    wrong = {
+        "WAYBILL_SECRET_KEYS": "c2hvcnQ=",
+        "WAYBILL_ALLOW_NETWORKS": "10.0.0.0/99",
+        "WAYBILL_EGRESS_PROXY": "ftp://proxy",
+        "WAYBILL_RETRY_SCHEDULE": "5,-1",
+        "WAYBILL_STATSD": "nonsense",
+    }
+    for name, text in wrong.items():
+        monkeypatch.setenv(name, text)
+    with pytest.raises(SystemExit):
+        main(["doctor", "--json"])
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    assert {check["says"].partition(":")[0] for check in checks} == set(wrong)
+    assert {check["grade"] for check in checks} == {"wrong"}
+
+
+@pytest.mark.parametrize("own", [{"secret_keys": None}, {"egress_address": "203.0.113.7"}])
 async def test_a_setting_that_cannot_be_used_is_named(database_url: str, own: dict[str, Any]):
     found = await seen(settings(database_url=database_url, **own))
     assert found["settings"].severity is Severity.ERROR

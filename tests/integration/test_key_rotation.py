@@ -13,6 +13,7 @@ from delivery.destinations.http.auth import Bearer, decode_credentials
 from delivery.domain.accounts import Actor
 from delivery.domain.secret_box import (
     SecretBox,
+    SecretKeys,
     build_auth_context,
     build_headers_context,
     build_secret_context,
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
 OLD = base64.b64encode(bytes(range(32))).decode()  # that of on.BOX
 NEW = generate_key()
-BOTH = SecretBox.from_keys(f"{NEW},{OLD}")
-NEWEST = SecretBox.from_keys(NEW)
+BOTH = SecretBox.from_keys(SecretKeys.parse(f"{NEW},{OLD}"))
+NEWEST = SecretBox.from_keys(SecretKeys.parse(NEW))
 BY = Actor("cli:ada", "here")
 HEADERS = {"X-Token": "hush"}
 
@@ -157,7 +158,7 @@ async def test_key_rotation_is_safe_with_concurrent_runs_and_changes(
 
 
 async def test_what_no_key_at_hand_opens_stays_and_is_told(ledger: Ledger, tenant: TenantId) -> None:
-    lost = SecretBox.from_keys(generate_key())
+    lost = SecretBox.from_keys(SecretKeys.parse(generate_key()))
     await build.create_endpoint(ledger, tenant, EndpointSpec(box=lost))
     await some(ledger, tenant, 1)
     await build.execute(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.bootstrap import build_egress_sources
-from delivery.config import Settings
+from delivery.bootstrap import check_egress_address
+from delivery.config import read_settings
 from delivery.destinations.http.transport import Transport
 from delivery.destinations.source_address import check_bindable, open_socket
 from delivery.domain.egress import BadSourceAddress, Proxy, SourceAddresses
@@ -87,7 +87,8 @@ def test_unless_one_is_named_the_system_chooses():
         assert sock.getsockname() == ("0.0.0.0", 0)  # noqa: S104  not bound yet
 
 
-@pytest.mark.parametrize("text", ["192.0.2.1", "eth0", ""])
-def test_a_wrong_setting_is_named(text: str) -> None:
+@pytest.mark.parametrize("text", ["192.0.2.1", "eth0", ","])
+def test_a_wrong_setting_is_named(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAYBILL_EGRESS_ADDRESS", text)
     with pytest.raises(Misconfigured, match=r"^WAYBILL_EGRESS_ADDRESS: "):
-        build_egress_sources(Settings(egress_address=text))
+        check_egress_address(read_settings())

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from pydantic import SecretStr
 
-from delivery.bootstrap import build_egress_proxy
-from delivery.config import Settings
+from delivery.config import read_settings
 from delivery.destinations.http.exchange import AttemptLimits, Exchange
 from delivery.destinations.http.tls import create_tls_context
 from delivery.destinations.http.transport import Transport
@@ -265,8 +263,8 @@ def test_a_proxys_password_is_not_in_its_repr() -> None:
     assert "s3cret" not in repr(Proxy.parse("http://ada:s3cret@proxy"))
 
 
-def test_a_setting_that_is_no_proxy_keeps_a_worker_from_starting() -> None:
-    settings = Settings(egress_proxy=SecretStr("http://ada:s3cret@proxy/path"))
+def test_a_setting_that_is_no_proxy_keeps_a_worker_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAYBILL_EGRESS_PROXY", "http://ada:s3cret@proxy/path")
     with pytest.raises(Misconfigured, match=r"^WAYBILL_EGRESS_PROXY: must be") as refused:
-        build_egress_proxy(settings)
+        read_settings()
     assert "s3cret" not in str(refused.value)

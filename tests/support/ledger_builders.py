@@ -29,7 +29,7 @@ from delivery.domain.ids import (
     new_id,
     parse_id,
 )
-from delivery.domain.secret_box import SecretBox
+from delivery.domain.secret_box import SecretBox, SecretKeys
 from delivery.domain.tenant import Tenant
 from delivery.ledger.db import partitions
 from delivery.ledger.db.session import Ledger
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from delivery.ledger.queue.claims import ClaimedDelivery
     from signing import Secret
 
-BOX = SecretBox.from_keys(base64.b64encode(bytes(range(32))).decode())
+BOX = SecretBox.from_keys(SecretKeys.parse(base64.b64encode(bytes(range(32))).decode()))
 SECRET = generate_hmac(b"s" * 32)
 LIMITS = IntakeLimits()
 LEASE = timedelta(seconds=45)

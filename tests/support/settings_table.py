@@ -15,7 +15,9 @@ def render_settings_table() -> str:
     """The table as README should have it."""
     rows = ["| variable | default | what it is |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        default = "" if field.default in (None, "") else f"`{str(field.default).lower()}`"
+        # Only what can be written into a variable: of values that are parsed, README says it in words.
+        shown = str(field.default).lower() if isinstance(field.default, str | int | float) else ""
+        default = f"`{shown}`" if shown else ""
         rows.append(f"| `WAYBILL_{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows)
 

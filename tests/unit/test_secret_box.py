@@ -11,14 +11,20 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.domain.errors import Misconfigured, SecretUnreadable
-from delivery.domain.secret_box import SecretBox, build_headers_context, build_secret_context, generate_key
+from delivery.domain.errors import SecretUnreadable
+from delivery.domain.secret_box import (
+    SecretBox,
+    SecretKeys,
+    build_headers_context,
+    build_secret_context,
+    generate_key,
+)
 
 TENANT, OTHER_TENANT = UUID(int=1), UUID(int=2)
 ENDPOINT, OTHER_ENDPOINT = UUID(int=3), UUID(int=4)
 HERE = build_secret_context(TENANT, ENDPOINT)
 OLD, NEW = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
-BOX = SecretBox.from_keys(OLD)
+BOX = SecretBox.from_keys(SecretKeys.parse(OLD))
 
 
 @given(st.binary(max_size=200))
@@ -65,15 +71,15 @@ def test_arbitrary_bytes_raise_only_the_documented_error(nonsense: bytes, marked
 
 def test_what_an_older_key_sealed_opens_while_that_key_is_at_hand() -> None:
     sealed = BOX.seal(b"plain", context=HERE)
-    assert SecretBox.from_keys(f"{NEW}, {OLD}").open(sealed, context=HERE) == b"plain"
+    assert SecretBox.from_keys(SecretKeys.parse(f"{NEW}, {OLD}")).open(sealed, context=HERE) == b"plain"
     with pytest.raises(SecretUnreadable) as refused:
-        SecretBox.from_keys(NEW).open(sealed, context=HERE)
+        SecretBox.from_keys(SecretKeys.parse(NEW)).open(sealed, context=HERE)
     assert refused.value.key_fingerprint == sealed[:4].hex()
 
 
 def test_the_newest_key_seals() -> None:
-    sealed = SecretBox.from_keys(f"{NEW},{OLD}").seal(b"plain", context=HERE)
-    assert SecretBox.from_keys(NEW).open(sealed, context=HERE) == b"plain"
+    sealed = SecretBox.from_keys(SecretKeys.parse(f"{NEW},{OLD}")).seal(b"plain", context=HERE)
+    assert SecretBox.from_keys(SecretKeys.parse(NEW)).open(sealed, context=HERE) == b"plain"
 
 
 @pytest.mark.parametrize(
@@ -90,15 +96,15 @@ def test_the_newest_key_seals() -> None:
     ],
 )
 def test_a_key_that_is_none_is_named_by_its_place_and_never_quoted(keys: str, position: int) -> None:
-    with pytest.raises(Misconfigured, match=f"key {position} ") as refused:
-        SecretBox.from_keys(keys)
+    with pytest.raises(ValueError, match=f"key {position} ") as refused:
+        SecretKeys.parse(keys)
     assert OLD not in str(refused.value)
 
 
 def test_a_generated_key_is_taken_and_no_two_are_the_same() -> None:
     one, other = generate_key(), generate_key()
     assert one != other
-    SecretBox.from_keys(f"{one},{other}")
+    SecretBox.from_keys(SecretKeys.parse(f"{one},{other}"))
 
 
 def test_a_box_does_not_show_its_keys() -> None:
@@ -107,7 +113,7 @@ def test_a_box_does_not_show_its_keys() -> None:
 
 
 def test_a_value_tells_which_key_it_needs_and_the_ids_tell_nothing_of_the_keys() -> None:
-    box = SecretBox.from_keys(f"{NEW},{OLD}")
+    box = SecretBox.from_keys(SecretKeys.parse(f"{NEW},{OLD}"))
     newest, older = box.key_ids
     assert box.read_key_id(box.seal(b"plain", context=HERE)) == newest
     assert box.read_key_id(BOX.seal(b"plain", context=HERE)) == older
@@ -117,11 +123,11 @@ def test_a_value_tells_which_key_it_needs_and_the_ids_tell_nothing_of_the_keys()
 
 @given(st.binary(max_size=200))
 def test_resealing_wraps_the_data_key_anew_and_leaves_what_is_under_it(plain: bytes) -> None:
-    both = SecretBox.from_keys(f"{NEW},{OLD}")
+    both = SecretBox.from_keys(SecretKeys.parse(f"{NEW},{OLD}"))
     before = BOX.seal(plain, context=HERE)
     after = both.rewrap(before, context=HERE)
     assert after is not None
-    assert SecretBox.from_keys(NEW).open(after, context=HERE) == plain
+    assert SecretBox.from_keys(SecretKeys.parse(NEW)).open(after, context=HERE) == plain
     assert len(after) == len(before)
     assert after[64:] == before[64:]
     assert after[:64] != before[:64]
@@ -129,7 +135,7 @@ def test_resealing_wraps_the_data_key_anew_and_leaves_what_is_under_it(plain: by
 
 
 def test_what_cannot_be_opened_is_not_resealed() -> None:
-    both = SecretBox.from_keys(f"{NEW},{OLD}")
+    both = SecretBox.from_keys(SecretKeys.parse(f"{NEW},{OLD}"))
     sealed = BOX.seal(b"plain", context=HERE)
     spoilt = sealed[:20] + bytes([sealed[20] ^ 1]) + sealed[21:]
     for value, place in (
@@ -152,12 +158,12 @@ def sealed_before_data_keys(key: str, plain: bytes, context: bytes) -> bytes:
 
 def test_a_value_from_before_data_keys_opens_and_gets_one_when_it_is_resealed() -> None:
     value = sealed_before_data_keys(OLD, b"plain", HERE)
-    both = SecretBox.from_keys(f"{NEW},{OLD}")
+    both = SecretBox.from_keys(SecretKeys.parse(f"{NEW},{OLD}"))
     assert BOX.open(value, context=HERE) == both.open(value, context=HERE) == b"plain"
     assert both.read_key_id(value) == both.key_ids[1]
-    assert SecretBox.from_keys(OLD).rewrap(value, context=HERE) is not None
+    assert SecretBox.from_keys(SecretKeys.parse(OLD)).rewrap(value, context=HERE) is not None
     after = both.rewrap(value, context=HERE)
     assert after is not None
-    assert SecretBox.from_keys(NEW).open(after, context=HERE) == b"plain"
+    assert SecretBox.from_keys(SecretKeys.parse(NEW)).open(after, context=HERE) == b"plain"
     with pytest.raises(SecretUnreadable):
         both.open(value, context=b"elsewhere")

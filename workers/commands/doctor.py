@@ -54,7 +54,8 @@ def _collect_findings(url: str | None) -> list[Finding]:
     try:
         settings = find_settings()
     except Misconfigured as error:
-        return [fail("settings", str(error), "Correct it, and look again: nothing else was looked at.")]
+        remedy = "Correct it, and look again: nothing else was looked at."
+        return [fail("settings", line, remedy) for line in str(error).splitlines()]
     set_up_cli_logs(settings)
     return asyncio.run(run_checks(settings, DoctorDeps(list(os.environ), clock, check_broker), url=url))
 

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from delivery.bootstrap import SETTINGS_BUILDERS, open_ledger
+from delivery.bootstrap import check_settings, open_ledger
 from delivery.cli.options.examples import format_examples
 from delivery.cli.output.table import print_text
 from delivery.config import Settings, read_settings
@@ -109,8 +109,7 @@ def dev() -> None:
 def _check_settings(settings: Settings) -> None:
     """Raise Misconfigured here, once and in one line, for what would stop each process with a traceback."""
     open_ledger(settings, "check")
-    for build in SETTINGS_BUILDERS:
-        build(settings)
+    check_settings(settings)
     if settings.amqp_url is None:
         raise Misconfigured("WAYBILL_AMQP_URL is not set, such as amqp://user:password@host/%2F")
 

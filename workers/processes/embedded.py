@@ -85,7 +85,7 @@ def run(settings: Settings, home: StateDir) -> None:
             if (value := getattr(settings, name)) is not None
         }
         # What commands beside us must know, so that they judge endpoints as we do.
-        terms = {"allow_http": str(settings.allow_http), "allow_networks": settings.allow_networks}
+        terms = {"allow_http": str(settings.allow_http), "allow_networks": str(settings.allow_networks)}
         home.write_running_settings(
             {**secrets, **terms, "url": url, "public_url": settings.public_url or url}
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from delivery.bootstrap import build_default_schedule
 from delivery.domain.durations import format_duration
 from delivery.services.presentation import format_schedule
 from delivery.services.sentences import format_count
@@ -34,7 +33,7 @@ def describe_settings(endpoint: Endpoint, settings: Settings) -> Sequence[Endpoi
     limits, own = endpoint.limits, endpoint.limits.breaker
     terms = limits.apply_defaults(settings.default_health_policy)
     breaker = terms.breaker
-    schedule = endpoint.schedule or build_default_schedule(settings).delays
+    schedule = endpoint.schedule or settings.retry_schedule.delays
     timeout = endpoint.timeout
     rate = limits.rate
     opens = (

@@ -168,7 +168,7 @@ def test_a_running_engine_of_this_folder_is_found(tmp_path: Path) -> None:
     home = StateDir(tmp_path / ".waybill")
     home.prepare_keys()
     home.write_running_settings(
-        {"database_url": "postgresql://here/waybill", "secret_keys": "x", "url": "http://x"}
+        {"database_url": "postgresql://here/waybill", "secret_keys": generate_key(), "url": "http://x"}
     )
     found = find_settings()
     assert found.database_url is not None

@@ -7,9 +7,10 @@ import re
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from delivery.domain.networks import parse_host_port
 from delivery.telemetry.metrics import instruments
 from delivery.telemetry.metrics.prometheus import render_metrics
-from delivery.telemetry.metrics.statsd import collect_changes, pack_datagrams, parse_host_port
+from delivery.telemetry.metrics.statsd import collect_changes, pack_datagrams
 from tests.support.metrics_table import PAGE, replace_table
 
 
