@@ -207,7 +207,7 @@ class ClaimLife(RuleBasedStateMachine):
         before, wanted = self._rows(), self._quotas(quotas)
         claimed = self._in_ledger(lambda tx: self._claim(tx, wanted, batch))
         self._check(before, wanted, claimed)
-        self.world.queue += claimed.claims
+        self.world.queue += claimed.claim_ids
 
     @rule(first=PICK, quotas=st.lists(QUOTA, min_size=4, max_size=4), commits=st.booleans())
     def a_relay_claims_while_another_one_does(self, first: int, quotas: list[int], commits: bool) -> None:  # noqa: FBT001  hypothesis gives it
@@ -218,12 +218,12 @@ class ClaimLife(RuleBasedStateMachine):
         rest = [quota for quota in wanted if quota.endpoint_id != endpoint]
         if commits:
             self._check(before, mine, one)
-            self.world.queue += one.claims
+            self.world.queue += one.claim_ids
         self._check(before, rest, other)
-        assert endpoint not in other.by_endpoint
+        assert endpoint not in other.counts_by_endpoint
         if before[endpoint].state == EndpointState.ACTIVE:
-            assert other.later[endpoint] == LOCKED_RETRY_SECONDS
-        self.world.queue += other.claims
+            assert other.retry_in_seconds[endpoint] == LOCKED_RETRY_SECONDS
+        self.world.queue += other.claim_ids
 
     async def _claim_both(
         self, endpoint: EndpointId, wanted: Sequence[Quota], *, commits: bool
@@ -242,9 +242,9 @@ class ClaimLife(RuleBasedStateMachine):
         before, wanted = self._rows(), self._quotas(quotas)
         claimed = self._in_ledger(lambda tx: self._claim(tx, wanted, 3))
         self._check(before, wanted, claimed)
-        for claim_id in claimed.claims[: 1 if came_through else 0]:
+        for claim_id in claimed.claim_ids[: 1 if came_through else 0]:
             self._start(claim_id)
-        self._in_ledger(lambda tx: claims.return_claims(tx, claimed.claims))
+        self._in_ledger(lambda tx: claims.return_claims(tx, claimed.claim_ids))
 
     # ---- workers
     @rule(pick=PICK)
@@ -297,7 +297,7 @@ class ClaimLife(RuleBasedStateMachine):
         ended = self._ended(pick, [told])
         claimed = self.stage.run(self._claim_and_record(wanted, ended))
         self._check(before, wanted, claimed)
-        self.world.queue += claimed.claims
+        self.world.queue += claimed.claim_ids
 
     async def _claim_and_record(self, wanted: Sequence[Quota], ended: Sequence[Any]) -> ClaimRound:
         async with self.stage.ledger.transaction() as tx:

@@ -141,7 +141,7 @@ class Life(RuleBasedStateMachine):
             build.claim_deliveries(self.stage.ledger, self.world.endpoints, take=take, batch=batch)
         )
         if message == "confirmed":
-            self.world.queue += sorted(taken.claims)
+            self.world.queue += sorted(taken.claim_ids)
 
     @rule(take=st.integers(1, 5), came_through=st.booleans(), started=st.booleans())
     def what_the_broker_does_not_confirm_is_handed_back(
@@ -152,11 +152,11 @@ class Life(RuleBasedStateMachine):
     ) -> None:
         taken = self.stage.run(build.claim_deliveries(self.stage.ledger, self.world.endpoints, take=take))
         if came_through:
-            self.world.queue += sorted(taken.claims)
+            self.world.queue += sorted(taken.claim_ids)
         if came_through and started:
-            for claim_id in sorted(taken.claims):
+            for claim_id in sorted(taken.claim_ids):
                 self._start(claim_id)
-        self._in_ledger(lambda tx: claims.return_claims(tx, taken.claims))
+        self._in_ledger(lambda tx: claims.return_claims(tx, taken.claim_ids))
 
     @rule()
     def time_passes_and_retries_are_due(self) -> None:
@@ -302,7 +302,7 @@ class Life(RuleBasedStateMachine):
         taken = self.stage.run(
             build.claim_deliveries(self.stage.ledger, self.world.endpoints, take=1_000, batch=100)
         )
-        for claim_id in taken.claims:
+        for claim_id in taken.claim_ids:
             works = self.stage.run(build.start_claim(self.stage.ledger, claim_id))
             self.stage.run(
                 build.record_results(
