@@ -42,7 +42,7 @@ class VerificationFailure(StrEnum):
 
 
 _SENTENCES: Final = {
-    VerificationFailure.MISSING_HEADER: "A webhook-id, webhook-timestamp or webhook-signature header is missing.",
+    VerificationFailure.MISSING_HEADER: "A webhook-id, webhook-timestamp or webhook-signature is missing.",
     VerificationFailure.MALFORMED_HEADER: "One of the three webhook headers is malformed.",
     VerificationFailure.TOO_OLD: "The timestamp of the webhook is too old.",
     VerificationFailure.TOO_NEW: "The timestamp of the webhook is in the future.",
