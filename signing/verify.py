@@ -80,7 +80,7 @@ def verify(
     in any case. Raises only VerificationError for a bad request, whatever it holds; MalformedSecret for an
     invalid key or none at all, and ValueError for a `now` without a time zone.
     """
-    keys = _parse_keys(secrets)
+    keys = parse_keys(secrets)
     if now.tzinfo is None:
         raise ValueError("`now` needs a time zone.")
     message_id, seconds, signatures = _parse_headers(headers)
@@ -93,7 +93,8 @@ def verify(
     return Verified(message_id, datetime.fromtimestamp(int(seconds), tz=UTC))
 
 
-def _parse_keys(secrets: Key | Iterable[Key]) -> list[Secret | PublicKey]:
+def parse_keys(secrets: Key | Iterable[Key]) -> list[Secret | PublicKey]:
+    """Parse one key or several. Raises MalformedSecret for an invalid one, and for none at all."""
     if isinstance(secrets, str | HmacSecret | Ed25519Secret | PublicKey):
         secrets = (secrets,)
     keys = [_parse_key(key) for key in secrets]

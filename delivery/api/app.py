@@ -41,7 +41,7 @@ def create_app(services: Services) -> FastAPI:
         raise Misconfigured("WAYBILL_SECRET_KEYS is not set; cursors are signed with a key derived from it.")
     app = Application(
         title="Waybill",
-        version=version("waybill"),
+        version=version("waybill-engine"),
         description=DESCRIPTION,
         redirect_slashes=False,
         redoc_url=None,

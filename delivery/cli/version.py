@@ -5,4 +5,4 @@ from importlib.metadata import version
 
 def print_version() -> None:
     """Print the release's version."""
-    print(f"waybill {version('waybill')}")
+    print(f"waybill {version('waybill-engine')}")

@@ -18,14 +18,14 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Session
 
-from delivery.client import Client, Event
-from delivery.domain.errors import Misconfigured, Unavailable
-from delivery.outbox import Outbox
-from delivery.outbox.forward import Forwarder
-from delivery.outbox.rows import OutboxStore, open_database
 from tests.support.scenario import TIMEOUT_SECONDS
 from tests.support.stack import WAYBILL, Stack, wait_until
 from tests.support.tcp_proxy import ConnectionCut, NetworkConditions, TcpProxy, share_listeners
+from waybill_client import Client, Event
+from waybill_client.outbox import Outbox
+from waybill_client.outbox.errors import OutboxMisconfigured, OutboxUnavailable
+from waybill_client.outbox.forwarder import Forwarder
+from waybill_client.outbox.store import OutboxStore, open_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -325,7 +325,7 @@ def test_an_event_that_is_too_large_is_found_among_others(
 
 def test_a_database_without_an_outbox_says_so(empty_database_url: str) -> None:
     engine = open_database(empty_database_url)
-    with pytest.raises(Misconfigured, match=r"No outbox shop\.waybill_outbox in this database"):
+    with pytest.raises(OutboxMisconfigured, match=r"No outbox shop\.waybill_outbox in this database"):
         OutboxStore(engine, "shop.waybill_outbox").read_status()
     engine.dispose()
 
@@ -373,7 +373,7 @@ def test_outbox_claim_lock_wait_is_bounded(shop: Engine, rows: OutboxStore) -> N
     write(shop, Event("a", 1))
     with shop.begin() as connection:
         connection.execute(text("select pg_advisory_xact_lock(hashtext('waybill_outbox'))"))
-        with pytest.raises(Unavailable, match="lock timeout"):
+        with pytest.raises(OutboxUnavailable, match="lock timeout"):
             rows.claim_batch(lease=LEASE)
     assert rows.claim_batch(lease=LEASE) is not None
 
@@ -450,7 +450,7 @@ def test_a_forwarder_outlives_its_database_and_ends_when_it_is_told(
         proxy.conditions = NetworkConditions(is_refusing=True)
         proxy.reset_connections()
         wait_until(
-            lambda: "outbox.put_off" in processes.read_log("forward"), "the outage", seconds=TIMEOUT_SECONDS
+            lambda: "outbox.postponed" in processes.read_log("forward"), "the outage", seconds=TIMEOUT_SECONDS
         )
         write(shop, Event("order.created", 2))
         proxy.conditions = NetworkConditions()

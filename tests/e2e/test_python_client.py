@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.client import AsyncClient, Client, Conflict, Event, Invalid, NotAuthenticated, Retries
 from tests.support.stack import wait_until
 from tests.support.tcp_proxy import ConnectionCut, NetworkConditions, TcpProxy, share_listeners
+from waybill_client import AsyncClient, Client, Conflict, Event, Invalid, NotAuthenticated, Retries
 
 if TYPE_CHECKING:
     from tests.support.api import Api
     from tests.support.stack import Stack
 
-SOON = Retries(most=1_000, first=timedelta(milliseconds=5), longest=timedelta(milliseconds=100))
+SOON = Retries(max_tries=1_000, first_wait=timedelta(milliseconds=5), max_wait=timedelta(milliseconds=100))
 ACCEPTED = b"HTTP/1.1 202"
 
 

@@ -1,13 +1,14 @@
-"""The producers' client: sends events to Waybill, again where that is safe, and never one twice.
-
-It stands by itself: a service that sends events needs httpx and nothing of the engine.
+"""The Python client of Waybill: send events, write them in your own transaction, verify webhooks.
 
     with Client("https://waybill.example", key) as waybill:
         waybill.send("order.created", {"order": 1042})
+
+`waybill_client.outbox` needs the extra `outbox`, ed25519 keys (`whpk_…`) the extra `ed25519`.
 """
 
-from delivery.client.clients import AsyncClient, Client
-from delivery.client.errors import (
+from waybill_client._signing import MalformedSecret, VerificationError, VerificationFailure, Verified
+from waybill_client.clients import AsyncClient, Client
+from waybill_client.errors import (
     ClientError,
     Conflict,
     GaveUp,
@@ -21,8 +22,9 @@ from delivery.client.errors import (
     TooLarge,
     Unsendable,
 )
-from delivery.client.exchanges import Retries
-from delivery.client.wire import Accepted, Event
+from waybill_client.events import Accepted, Event
+from waybill_client.exchanges import Retries
+from waybill_client.verification import Verifier, verify
 
 __all__ = [
     "Accepted",
@@ -33,6 +35,7 @@ __all__ = [
     "Event",
     "GaveUp",
     "Invalid",
+    "MalformedSecret",
     "NotAllowed",
     "NotAuthenticated",
     "NotFound",
@@ -42,4 +45,9 @@ __all__ = [
     "Retries",
     "TooLarge",
     "Unsendable",
+    "VerificationError",
+    "VerificationFailure",
+    "Verified",
+    "Verifier",
+    "verify",
 ]

@@ -1,4 +1,4 @@
-"""The two clients: one blocks, one awaits. What is sent when is decided in `exchanges`."""
+"""The blocking and the asyncio client. `exchanges` decides what is sent and when."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack
 
 import httpx
 
-from delivery.client.exchanges import (
+from waybill_client.events import Event
+from waybill_client.exchanges import (
     ClientDeps,
     NoResponse,
     Retries,
@@ -20,16 +21,17 @@ from delivery.client.exchanges import (
     send_one,
     utc_now,
 )
-from delivery.client.wire import DEFAULT_BATCH_SIZE, Accepted, ApiRequest, Event, Response
+from waybill_client.wire import DEFAULT_BATCH_SIZE, ApiRequest, Response
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from types import TracebackType
 
-    from delivery.client.exchanges import Steps
+    from waybill_client.events import Accepted
+    from waybill_client.exchanges import Steps
 
 _IDEMPOTENCY_KEY: Final = re.compile(r"[!-~]{1,255}")
-_BATCH_SUFFIX_LENGTH: Final = 16  # of a batch, behind the key of them all
+_BATCH_SUFFIX_LENGTH: Final = 16  # ".", and the number of the batch
 _RNG_RANGE: Final = 1 << 32
 
 
@@ -41,10 +43,10 @@ _DEPS: Final = ClientDeps(time.monotonic, utc_now, _rng)
 
 
 class Options(TypedDict, total=False):
-    """How a client sends.
+    """Options of both clients.
 
-    `timeout` is in seconds, for each of connecting, a write and a read: 10. `batch_events` is the most in one
-    request of `send_many`: 500. `tenant` (`ten_…`) is needed with the operator's key alone.
+    `timeout`: seconds for each of connecting, a write and a read; 10. `batch_events`: maximum of events in a
+    request of `send_many`; 500. `tenant` (`ten_…`): only with the operator's key.
     """
 
     timeout: float
@@ -54,16 +56,16 @@ class Options(TypedDict, total=False):
 
 
 class _Sender:
-    """What both clients know: to whom, with which key, how often."""
+    """The state of both clients: address, headers, retries."""
 
     def __init__(self, url: str, key: str, options: Options) -> None:
-        """Nothing is dialled yet."""
+        """Validate the options; the first request connects."""
         self._url = url.rstrip("/")
         self._retries = options.get("retries", Retries())
         self._timeout = options.get("timeout", 10.0)
         self._batch_events = options.get("batch_events", DEFAULT_BATCH_SIZE)
         if self._batch_events < 1:
-            raise ValueError("A batch has one event at least.")
+            raise ValueError("batch_events must be at least 1.")
         self._headers = {
             "Authorization": f"Bearer {key}",
             "Content-Type": "application/json",
@@ -79,35 +81,38 @@ class _Sender:
         checked = _check_key(key, reserved=_BATCH_SUFFIX_LENGTH)
         return send_in_batches(events, checked, self._batch_events, self._retries, _DEPS)
 
+    def _build_headers(self, request: ApiRequest) -> dict[str, str]:
+        return {**self._headers, "Idempotency-Key": request.idempotency_key}
+
 
 class Client(_Sender):
-    """Sends events and waits for the answers. Threads may share one."""
+    """Sends events and blocks until they are accepted. Threads may share one client."""
 
     def __init__(
         self, url: str, key: str, *, transport: httpx.BaseTransport | None = None, **options: Unpack[Options]
     ) -> None:
-        """Nothing is dialled yet. `transport` takes the place of httpx's own, for tests or proxies."""
+        """Make a client; the first request connects. `transport` replaces that of httpx, as for tests."""
         super().__init__(url, key, options)
         self._http = httpx.Client(transport=transport, timeout=self._timeout)
 
     def send(
         self, type_: str, data: Any, *, channels: Sequence[str] = (), idempotency_key: str | None = None
     ) -> Accepted:
-        """Send one event; return when Waybill has committed it.
+        """Send one event and return once Waybill has committed it.
 
-        `data` is anything that JSON can say, or the exact JSON as bytes; `channels` are those of Event. Tries
-        again after lost connections and passing errors, under one idempotency key: there is never a second
-        event. Give a key of your own (1 to 255 visible ASCII characters) to be able to repeat the call
-        itself, within the hours that Waybill remembers keys. Raises Refused, GaveUp and NotUnderstood.
+        `data`: any JSON value, or the exact JSON as bytes; `channels`: as in Event. Retries lost connections
+        and temporary errors under one idempotency key, so that there is never a second event. Pass a key of
+        your own (1 to 255 visible ASCII characters) to repeat the call itself while Waybill remembers the
+        key. Raises Refused, GaveUp and NotUnderstood.
         """
         return self._run(self._start_one(Event(type_, data, channels), idempotency_key))[0]
 
     def send_many(self, events: Iterable[Event], *, idempotency_key: str | None = None) -> list[Accepted]:
-        """Send events in as many requests as it takes; each of those is accepted as a whole or not at all.
+        """Send events in batches; Waybill accepts each batch as a whole or not at all.
 
-        Answers are in the order of the events. The errors are those of `send`, and Unsendable, which names an
-        event that JSON cannot say; `accepted` of an error tells what earlier requests came to. With a key of
-        your own, the same call with the same events goes on where it stopped.
+        Returns one result per event, in order. Raises the errors of `send`, and Unsendable for an event that
+        is not JSON; `accepted` of an error has the results of earlier batches. With a key of your own, the
+        same call with the same events continues where it stopped.
         """
         return self._run(self._start_many(events, idempotency_key))
 
@@ -124,30 +129,30 @@ class Client(_Sender):
         self.close()
 
     def _run(self, steps: Steps) -> list[Accepted]:
-        came: Response | NoResponse | None = None
+        result: Response | NoResponse | None = None
         while True:
             try:
-                step = steps.send(came)
+                step = steps.send(result)
             except StopIteration as done:
                 return list(done.value)
-            came = None
+            result = None
             if isinstance(step, Wait):
                 time.sleep(step.duration.total_seconds())
             else:
-                came = self._post(step)
+                result = self._post(step)
 
-    def _post(self, ask: ApiRequest) -> Response | NoResponse:
+    def _post(self, request: ApiRequest) -> Response | NoResponse:
         try:
-            answer = self._http.post(
-                self._url + ask.path, content=ask.body, headers=_build_headers(self, ask)
+            response = self._http.post(
+                self._url + request.path, content=request.body, headers=self._build_headers(request)
             )
         except httpx.RequestError as error:
             return _to_no_response(error)
-        return Response(answer.status_code, answer.headers, answer.content)
+        return Response(response.status_code, response.headers, response.content)
 
 
 class AsyncClient(_Sender):
-    """The same for asyncio. Tasks of one loop may share one."""
+    """The client for asyncio. Tasks of one event loop may share it."""
 
     def __init__(
         self,
@@ -157,7 +162,7 @@ class AsyncClient(_Sender):
         transport: httpx.AsyncBaseTransport | None = None,
         **options: Unpack[Options],
     ) -> None:
-        """Nothing is dialled yet. `transport` takes the place of httpx's own, for tests or proxies."""
+        """Make a client; the first request connects. `transport` replaces that of httpx, as for tests."""
         super().__init__(url, key, options)
         self._http = httpx.AsyncClient(transport=transport, timeout=self._timeout)
 
@@ -170,7 +175,7 @@ class AsyncClient(_Sender):
     async def send_many(
         self, events: Iterable[Event], *, idempotency_key: str | None = None
     ) -> list[Accepted]:
-        """Send events in as many requests as it takes, as `Client.send_many` does."""
+        """Send events in batches, as `Client.send_many` does."""
         return await self._run(self._start_many(events, idempotency_key))
 
     async def close(self) -> None:
@@ -186,41 +191,37 @@ class AsyncClient(_Sender):
         await self.close()
 
     async def _run(self, steps: Steps) -> list[Accepted]:
-        came: Response | NoResponse | None = None
+        result: Response | NoResponse | None = None
         while True:
             try:
-                step = steps.send(came)
+                step = steps.send(result)
             except StopIteration as done:
                 return list(done.value)
-            came = None
+            result = None
             if isinstance(step, Wait):
                 await asyncio.sleep(step.duration.total_seconds())
             else:
-                came = await self._post(step)
+                result = await self._post(step)
 
-    async def _post(self, ask: ApiRequest) -> Response | NoResponse:
+    async def _post(self, request: ApiRequest) -> Response | NoResponse:
         try:
-            answer = await self._http.post(
-                self._url + ask.path, content=ask.body, headers=_build_headers(self, ask)
+            response = await self._http.post(
+                self._url + request.path, content=request.body, headers=self._build_headers(request)
             )
         except httpx.RequestError as error:
             return _to_no_response(error)
-        return Response(answer.status_code, answer.headers, answer.content)
-
-
-def _build_headers(sender: _Sender, ask: ApiRequest) -> dict[str, str]:
-    return {**sender._headers, "Idempotency-Key": ask.idempotency_key}  # noqa: SLF001  of this module
+        return Response(response.status_code, response.headers, response.content)
 
 
 def _to_no_response(error: httpx.RequestError) -> NoResponse:
-    """What asking again may mend; raises what is wrong on our own side."""
+    """The value for an error that a retry may cure; raises the others, which are mistakes in the address."""
     if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
         raise error
     return NoResponse(error)
 
 
 def _check_key(key: str | None, *, reserved: int = 0) -> str:
-    """The idempotency key that was given, or one that nobody else has. Raises ValueError."""
+    """Return the caller's idempotency key, or a random one. Raises ValueError."""
     if key is None:
         return secrets.token_hex(16)
     if _IDEMPOTENCY_KEY.fullmatch(key) is None or len(key) > 255 - reserved:
@@ -230,6 +231,6 @@ def _check_key(key: str | None, *, reserved: int = 0) -> str:
 
 def _find_version() -> str:
     try:
-        return version("waybill")
-    except PackageNotFoundError:  # copied into another project
+        return version("waybill-client")
+    except PackageNotFoundError:  # on the path without being installed
         return "0"

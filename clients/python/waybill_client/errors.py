@@ -1,16 +1,16 @@
-"""What sending may come to. Each error carries facts.
+"""The errors of sending.
 
-ClientError                  `accepted`: of send_many, what earlier batches came to
-├── Refused                  Waybill says no, and will again: status, type, title, the whole problem
+ClientError                  `accepted`: the results of earlier batches of send_many
+├── Refused                  Waybill refused, and would again: status, type, title, the whole problem
 │   ├── Invalid              a field is wrong (400, 415, 422)
-│   ├── NotAuthenticated     no key, or none that is known (401)
-│   ├── NotAllowed           the key may not do this (403)
-│   ├── NotFound             no such tenant, or no Waybill at this address (404)
-│   ├── Conflict             the idempotency key was used for something else (409)
-│   └── TooLarge             more bytes, events or deliveries than are taken (413)
-├── GaveUp                   no final answer in time: may be accepted or not; send it again under its key
-├── Unsendable               of send_many: an event that JSON cannot say, or that could not be had: which one
-└── NotUnderstood            who answered is not Waybill
+│   ├── NotAuthenticated     the key is missing or unknown (401)
+│   ├── NotAllowed           the key lacks the scope (403)
+│   ├── NotFound             unknown tenant, or no Waybill at this address (404)
+│   ├── Conflict             the idempotency key was used for another request (409)
+│   └── TooLarge             too many bytes, events or deliveries (413)
+├── GaveUp                   no final answer in time, accepted or not: send it again under its key
+├── Unsendable               an event of send_many is not JSON, or the iterable raised: which one, and why
+└── NotUnderstood            the answer is not Waybill's
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
-    from delivery.client.wire import Accepted
+    from waybill_client.events import Accepted
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why not, after RFC 9457. `errors` names the fields at fault: `[{"field": …, "why": …}]`."""
+    """A problem document (RFC 9457). `errors` names the invalid fields: `[{"field": …, "why": …}]`."""
 
     status: int
     type: str
@@ -47,10 +47,10 @@ class ClientError(Exception):
 
 
 class Refused(ClientError):
-    """Waybill refuses; sending the same again will not help."""
+    """Waybill refused the request; sending the same again will not help."""
 
     def __init__(self, problem: Problem) -> None:
-        """Keep the problem; its status, type and title are at hand."""
+        """Copy status, type and title from the problem."""
         self.problem = problem
         self.status = problem.status
         self.type = problem.type
@@ -59,35 +59,34 @@ class Refused(ClientError):
 
 
 class Invalid(Refused):
-    """A field is wrong; `problem.errors` names it."""
+    """A field is invalid; `problem.errors` names it."""
 
 
 class NotAuthenticated(Refused):
-    """No key was sent, or none that is known."""
+    """The API key is missing or unknown."""
 
 
 class NotAllowed(Refused):
-    """The key may not send events."""
+    """The API key lacks the scope to send events."""
 
 
 class NotFound(Refused):
-    """No such tenant, or nothing at this address."""
+    """The tenant is unknown, or Waybill is not at this address."""
 
 
 class Conflict(Refused):
-    """The idempotency key was used before, for something else."""
+    """The idempotency key was used before, for another request."""
 
 
 class TooLarge(Refused):
-    """More bytes, events or deliveries than Waybill takes."""
+    """The request has more bytes, events or deliveries than Waybill accepts."""
 
 
 class GaveUp(ClientError):
-    """Tried until patience ended, without a final answer.
+    """All tries failed without a final answer.
 
-    The event may have been accepted, and its answer lost: send it again with this `idempotency_key`, and it
-    is one event. `problem` is what Waybill said last, None when it did not answer; `retry_after` is how long
-    it asked to be left alone.
+    The event may have been accepted and the answer lost. Sent again with this `idempotency_key`, it is still
+    one event. `problem` is the last answer, None if there was none; `retry_after` is the requested wait.
     """
 
     def __init__(
@@ -99,7 +98,7 @@ class GaveUp(ClientError):
         problem: Problem | None = None,
         retry_after: timedelta | None = None,
     ) -> None:
-        """Say how often it was tried, and why the last try failed."""
+        """Record the number of tries, and why the last one failed."""
         self.tries = tries
         self.idempotency_key = idempotency_key
         self.problem = problem
@@ -108,30 +107,35 @@ class GaveUp(ClientError):
 
 
 class Unsendable(ClientError):
-    """The event at `place` of those given to `send_many` cannot be written as JSON, or was not to be had.
+    """The event at `index` of `send_many` cannot be written as JSON, or its iterable raised.
 
-    The cause says why. What earlier requests came to is `accepted`; the others were not sent. With the event
-    put right, the same call under this `idempotency_key` goes on where it stopped.
+    `__cause__` says why, `accepted` has the results of earlier batches; the rest was not sent. With the event
+    corrected, the same call under this `idempotency_key` continues where it stopped.
     """
 
     def __init__(
-        self, why: Exception, *, place: int, idempotency_key: str, accepted: Sequence[Accepted]
+        self, why: Exception, *, index: int, idempotency_key: str, accepted: Sequence[Accepted]
     ) -> None:
-        """Say which event, and why."""
-        self.place = place
+        """Record which event, and why."""
+        self.index = index
         self.idempotency_key = idempotency_key
         self.accepted = tuple(accepted)
-        super().__init__(f"Event {place} cannot be sent: {type(why).__name__}: {why}")
+        super().__init__(f"Event {index} cannot be sent: {type(why).__name__}: {why}")
+
+    @property
+    def place(self) -> int:
+        """The old name of `index`, for one release."""
+        return self.index
 
 
 class NotUnderstood(ClientError):
-    """An answer that Waybill does not give: something else listens at this address."""
+    """The answer is not Waybill's: another service listens at this address."""
 
     def __init__(self, status: int, body: bytes) -> None:
-        """Keep the status, and how the body begins."""
+        """Keep the status and the start of the body."""
         self.status = status
         self.body = body[:200]
-        super().__init__(f"An answer that is not Waybill's: {status} {self.body!r}")
+        super().__init__(f"The answer is not Waybill's: {status} {self.body!r}")
 
 
 _BY_STATUS = {
@@ -147,5 +151,5 @@ _BY_STATUS = {
 
 
 def build_refused(problem: Problem) -> Refused:
-    """The error for a problem that asking again does not mend."""
+    """The error for a problem that a retry does not cure."""
     return _BY_STATUS.get(problem.status, Refused)(problem)

@@ -1,6 +1,6 @@
-"""How something is sent until there is a final answer. Pure: it yields steps, and whoever drives takes them.
+"""Decides what to send, when to retry and when to stop. Pure generators that yield requests and waits.
 
-The same generators serve both clients: one blocks, the other awaits, and neither decides anything.
+Both clients drive the same generators: one blocks, the other awaits, and neither decides anything.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Final
 
-from delivery.client.errors import ClientError, GaveUp, NotUnderstood, Unsendable, build_refused
-from delivery.client.wire import (
+from waybill_client._retry_after import parse_retry_after
+from waybill_client.errors import ClientError, GaveUp, NotUnderstood, Unsendable, build_refused
+from waybill_client.events import Accepted, Event
+from waybill_client.wire import (
     BATCH_PATH,
     EVENTS_PATH,
-    Accepted,
     ApiRequest,
-    Event,
     Response,
     encode_batch,
     encode_event,
@@ -25,10 +25,9 @@ from delivery.client.wire import (
     read_problem,
     split_batches,
 )
-from retries.retry_after import parse_retry_after
 
 _ZERO: Final = timedelta(0)
-# Asked again under the same idempotency key, as any 5xx; whatever came of the first time, there is one event.
+# Like any 5xx, retried under the same idempotency key: there is one event even if the first try succeeded.
 _RETRYABLE_STATUSES: Final = frozenset({408, 425, 429})
 _SERVER_ERROR: Final = 500
 _CLIENT_ERRORS: Final = range(400, 500)
@@ -36,39 +35,40 @@ _CLIENT_ERRORS: Final = range(400, 500)
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often and how long to try: waits double from `first` to `longest`, half of each is jitter.
+    """How often and how long to try. Waits double from `first_wait` to `max_wait`; half of each is jitter.
 
-    Tries end after `most`, or when the next would begin later than `patience` after the first.
+    The client gives up after `max_tries`, or when the next try would begin later than `give_up_after`
+    after the first.
     """
 
-    most: int = 10
-    first: timedelta = timedelta(milliseconds=200)
-    longest: timedelta = timedelta(seconds=10)
-    patience: timedelta = timedelta(seconds=60)
+    max_tries: int = 10
+    first_wait: timedelta = timedelta(milliseconds=200)
+    max_wait: timedelta = timedelta(seconds=10)
+    give_up_after: timedelta = timedelta(seconds=60)
 
     def wait(self, tries: int, *, jitter: float, retry_after: timedelta | None = None) -> timedelta:
-        """How long after so many tries; never sooner than asked for. `jitter` is a throw in [0, 1]."""
-        grown: timedelta = min(self.longest, self.first * (1 << min(tries - 1, 30)))
+        """The wait after this many tries, at least `retry_after`. `jitter` is a random number in [0, 1]."""
+        grown: timedelta = min(self.max_wait, self.first_wait * (1 << min(tries - 1, 30)))
         return max(grown * (0.5 + jitter / 2), retry_after or _ZERO)
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A step: do nothing for so long."""
+    """A step: sleep."""
 
     duration: timedelta
 
 
 @dataclass(frozen=True, slots=True)
 class NoResponse:
-    """What may come of asking: no answer, or not all of it."""
+    """The result of a request without a complete answer."""
 
     error: Exception
 
 
 @dataclass(frozen=True, slots=True)
 class ClientDeps:
-    """What a generator needs of the world: seconds that only grow, the time of day, a throw in [0, 1]."""
+    """The clocks and the random numbers in [0, 1] of a generator."""
 
     monotonic: Callable[[], float]
     now: Callable[[], datetime]
@@ -86,15 +86,15 @@ def send_one(event: Event, key: str, retries: Retries, deps: ClientDeps) -> Step
 def send_in_batches(
     events: Iterable[Event], key: str, batch_size: int, retries: Retries, deps: ClientDeps
 ) -> Steps:
-    """Send events in batches; each has a key of its own that follows from `key` and the batch's number."""
+    """Send events in batches. The idempotency key of each is `key` and the number of the batch."""
     accepted: list[Accepted] = []
-    counted = _IndexedEvents(events)
-    cut = split_batches(counted, batch_size=batch_size)
+    indexed = _IndexedEvents(events)
+    batches = split_batches(indexed, batch_size=batch_size)
     for number in count():
         try:
-            batch = next(cut, None)
+            batch = next(batches, None)
         except Exception as error:
-            raise Unsendable(error, place=counted.index, idempotency_key=key, accepted=accepted) from error
+            raise Unsendable(error, index=indexed.index, idempotency_key=key, accepted=accepted) from error
         if batch is None:
             break
         try:
@@ -113,7 +113,7 @@ def send_in_batches(
 
 
 class _IndexedEvents:
-    """Events, and the place of the one that was asked for last."""
+    """An iterable of events that knows the index of the last one it was asked for."""
 
     def __init__(self, events: Iterable[Event]) -> None:
         self._events = events
@@ -131,22 +131,22 @@ class _IndexedEvents:
 
 
 def send_until_final(request: ApiRequest, retries: Retries, deps: ClientDeps, *, expected: int = 1) -> Steps:
-    """Ask until there is a final answer. Raises Refused, GaveUp and NotUnderstood."""
+    """Repeat a request until there is a final answer. Raises Refused, GaveUp and NotUnderstood."""
     began = deps.monotonic()
     tries = 0
     while True:
         tries += 1
-        came = yield request
-        assert came is not None  # noqa: S101  whoever drives answers what was asked
-        if isinstance(came, Response) and not _is_retryable(came.status):
-            return _read_final(came, expected)
-        asked_for = None
-        if isinstance(came, Response):
-            asked_for = parse_retry_after(came.headers.get("retry-after"), now=deps.now())
-        wait = retries.wait(tries, jitter=deps.rng(), retry_after=asked_for)
+        result = yield request
+        assert result is not None  # noqa: S101  the client answers each request
+        if isinstance(result, Response) and not _is_retryable(result.status):
+            return _read_final(result, expected)
+        retry_after = None
+        if isinstance(result, Response):
+            retry_after = parse_retry_after(result.headers.get("retry-after"), now=deps.now())
+        wait = retries.wait(tries, jitter=deps.rng(), retry_after=retry_after)
         spent = timedelta(seconds=deps.monotonic() - began)
-        if tries >= retries.most or spent + wait > retries.patience:
-            raise _build_gave_up(came, request, tries, asked_for)
+        if tries >= retries.max_tries or spent + wait > retries.give_up_after:
+            raise _build_gave_up(result, request, tries, retry_after)
         yield Wait(wait)
 
 
@@ -154,28 +154,28 @@ def _is_retryable(status: int) -> bool:
     return status in _RETRYABLE_STATUSES or status >= _SERVER_ERROR
 
 
-def _read_final(answer: Response, expected: int) -> list[Accepted]:
-    if answer.status in _CLIENT_ERRORS:
-        raise build_refused(read_problem(answer))
-    accepted = read_accepted(answer)
+def _read_final(response: Response, expected: int) -> list[Accepted]:
+    if response.status in _CLIENT_ERRORS:
+        raise build_refused(read_problem(response))
+    accepted = read_accepted(response)
     if len(accepted) != expected:
-        raise NotUnderstood(answer.status, answer.body)
+        raise NotUnderstood(response.status, response.body)
     return accepted
 
 
 def _build_gave_up(
-    came: Response | NoResponse, ask: ApiRequest, tries: int, retry_after: timedelta | None
+    result: Response | NoResponse, request: ApiRequest, tries: int, retry_after: timedelta | None
 ) -> GaveUp:
-    key = ask.idempotency_key
-    if isinstance(came, NoResponse):
-        why = f"{type(came.error).__name__}: {came.error}"
+    key = request.idempotency_key
+    if isinstance(result, NoResponse):
+        why = f"{type(result.error).__name__}: {result.error}"
         gave_up = GaveUp(why, tries=tries, idempotency_key=key)
-        gave_up.__cause__ = came.error
+        gave_up.__cause__ = result.error
         return gave_up
-    problem = read_problem(came)
+    problem = read_problem(result)
     return GaveUp(str(problem), tries=tries, idempotency_key=key, problem=problem, retry_after=retry_after)
 
 
 def utc_now() -> datetime:
-    """The time of day, in UTC."""
+    """The current time in UTC."""
     return datetime.now(UTC)

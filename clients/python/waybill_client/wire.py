@@ -1,4 +1,4 @@
-"""From events to the bytes of a request, and from an answer to what it says. Pure."""
+"""Encodes events as request bodies and decodes responses. Pure."""
 
 from __future__ import annotations
 
@@ -7,45 +7,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from delivery.client.errors import NotUnderstood, Problem
+from waybill_client.errors import NotUnderstood, Problem
+from waybill_client.events import Accepted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from waybill_client.events import Event
+
 EVENTS_PATH: Final = "/v1/events"
 BATCH_PATH: Final = "/v1/events/batch"
-# Of one batch: what Waybill takes unless told otherwise is twice as many events, and four times the bytes.
+# Per batch. By default Waybill accepts twice as many events and four times the bytes.
 DEFAULT_BATCH_SIZE: Final = 500
 MAX_BATCH_BYTES: Final = 1 << 23
 _ACCEPTED: Final = 202
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """What happened. `data` is anything that JSON can say, or the exact JSON as bytes.
-
-    `channels` say whom it is for: endpoints that ask for one of them, and those that ask for none.
-    """
-
-    type: str
-    data: Any
-    channels: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """An event that Waybill owes to `deliveries` endpoints; `replayed`: it had been accepted before."""
-
-    id: str
-    type: str
-    created_at: datetime
-    deliveries: int
-    replayed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """A POST to make."""
+    """A POST request."""
 
     path: str
     body: bytes
@@ -54,7 +34,7 @@ class ApiRequest:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came back."""
+    """A complete response."""
 
     status: int
     headers: Mapping[str, str]
@@ -62,13 +42,13 @@ class Response:
 
 
 def encode_event(event: Event) -> bytes:
-    """An event as the API takes it. Raises TypeError and ValueError for what JSON cannot say."""
-    on = b',"channels":%b' % _encode_json(list(event.channels)) if event.channels else b""
-    return b'{"type":%b,"data":%b%b}' % (_encode_json(event.type), encode_data(event), on)
+    """Encode an event for the API. Raises TypeError and ValueError for data that is not JSON."""
+    channels = b',"channels":%b' % _encode_json(list(event.channels)) if event.channels else b""
+    return b'{"type":%b,"data":%b%b}' % (_encode_json(event.type), encode_data(event), channels)
 
 
 def encode_data(event: Event) -> bytes:
-    """The `data` of an event as JSON; bytes are taken as they are, if they are JSON. Raises as `encode`."""
+    """Encode the `data` of an event; bytes pass unchanged if they are JSON. Raises as `encode_event`."""
     if isinstance(event.data, bytes):
         _check_json(event.data)
         return event.data
@@ -78,7 +58,7 @@ def encode_data(event: Event) -> bytes:
 def split_batches(
     events: Iterable[Event], *, batch_size: int, max_bytes: int = MAX_BATCH_BYTES
 ) -> Iterator[list[bytes]]:
-    """Encoded events in their order, so many and so many bytes at once; the same events, the same batches."""
+    """Encode events and split them by count and bytes. The same events always make the same batches."""
     batch: list[bytes] = []
     size = 0
     for event in events:
@@ -97,40 +77,40 @@ def encode_batch(encoded: Sequence[bytes]) -> bytes:
     return b'{"events":[%b]}' % b",".join(encoded)
 
 
-def read_accepted(answer: Response) -> list[Accepted]:
-    """The events that a 202 tells of, in their order. Raises NotUnderstood."""
+def read_accepted(response: Response) -> list[Accepted]:
+    """Read the accepted events of a 202, in order. Raises NotUnderstood."""
     try:
-        if answer.status != _ACCEPTED:
-            raise NotUnderstood(answer.status, answer.body)
-        said = json.loads(answer.body)
-        events = said.get("events", [said])
-        replayed = "idempotency-replayed" in answer.headers
+        if response.status != _ACCEPTED:
+            raise NotUnderstood(response.status, response.body)
+        document = json.loads(response.body)
+        events = document.get("events", [document])
+        replayed = "idempotency-replayed" in response.headers
         return [_read_accepted_event(event, replayed=replayed) for event in events]
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise NotUnderstood(answer.status, answer.body) from None
+        raise NotUnderstood(response.status, response.body) from None
 
 
-def read_problem(answer: Response) -> Problem:
-    """The problem that an answer tells of; of one that is no problem document, its status alone."""
-    title, _, _ = answer.body[:200].decode(errors="replace").partition("\n")
-    if not answer.headers.get("content-type", "").startswith("application/problem+json"):
-        return Problem(answer.status, "about:blank", title)
+def read_problem(response: Response) -> Problem:
+    """Read the problem document of a response; without one, take the status and the first line."""
+    title, _, _ = response.body[:200].decode(errors="replace").partition("\n")
+    if not response.headers.get("content-type", "").startswith("application/problem+json"):
+        return Problem(response.status, "about:blank", title)
     try:
-        said = json.loads(answer.body)
+        document = json.loads(response.body)
         return Problem(
-            answer.status,
-            str(said.get("type", "about:blank")),
-            str(said.get("title", "")),
-            str(said.get("detail", "")),
-            str(said.get("request_id", "")),
-            tuple(_read_fault(fault) for fault in said.get("errors", ()) if isinstance(fault, dict)),
+            response.status,
+            str(document.get("type", "about:blank")),
+            str(document.get("title", "")),
+            str(document.get("detail", "")),
+            str(document.get("request_id", "")),
+            tuple(_read_fault(fault) for fault in document.get("errors", ()) if isinstance(fault, dict)),
         )
     except (ValueError, AttributeError, TypeError):
-        return Problem(answer.status, "about:blank", title)
+        return Problem(response.status, "about:blank", title)
 
 
-def _read_fault(said: dict[str, Any]) -> dict[str, str]:
-    return {name: str(value) for name, value in said.items()}
+def _read_fault(document: dict[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in document.items()}
 
 
 def _read_accepted_event(event: Any, *, replayed: bool) -> Accepted:

@@ -1,7 +1,9 @@
-"""`waybill outbox`: from an application's own outbox to Waybill."""
+"""`waybill outbox`: sends the events of an application's outbox to Waybill."""
 
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -13,13 +15,21 @@ from delivery.cli.options.common import JsonOption, LimitOption
 from delivery.cli.options.examples import format_examples
 from delivery.cli.output.table import Column, print_facts, print_json, print_note, print_table, print_text
 from delivery.cli.runtime import UsageError
-from delivery.client import Client
 from delivery.config import read_settings
 from delivery.domain.durations import format_utc
-from delivery.outbox.forward import LEASE, RETRIES, Forwarder
-from delivery.outbox.rows import OutboxStore, RefusedRow, open_database
-from delivery.outbox.table import DEFAULT_TABLE_NAME, render_ddl
+from delivery.domain.errors import Misconfigured, Unavailable
 from delivery.telemetry.logs import configure_logging
+
+try:
+    from waybill_client import Client
+    from waybill_client.outbox.errors import OutboxMisconfigured, OutboxUnavailable
+    from waybill_client.outbox.forwarder import LEASE, RETRIES, Forwarder
+    from waybill_client.outbox.store import OutboxStore, RefusedRow, open_database
+    from waybill_client.outbox.table import DEFAULT_TABLE_NAME, render_ddl
+except ModuleNotFoundError as error:
+    raise Misconfigured(
+        f"`waybill outbox` needs waybill-client: pip install 'waybill-client[outbox]' ({error})."
+    ) from None
 
 log = structlog.get_logger()
 
@@ -37,7 +47,7 @@ DatabaseOption = Annotated[
         show_default=False,
     ),
 ]
-TableOption = Annotated[str, typer.Option("--table", metavar="NAME", help="Its table.")]
+TableOption = Annotated[str, typer.Option("--table", metavar="NAME", help="The outbox table.")]
 RowIdsArgument = Annotated[list[int] | None, typer.Argument(metavar="ID...", show_default=False, hidden=True)]
 
 
@@ -59,29 +69,30 @@ def forward(
             "--key",
             metavar="wbk_…",
             envvar="WAYBILL_KEY",
-            help="A key that may publish. Better in the environment: all see a command's words.",
+            help="A key with the scope publish. Better in the environment: other users see arguments.",
             show_default=False,
         ),
     ],
     table: TableOption = DEFAULT_TABLE_NAME,
     lease_seconds: Annotated[
-        float, typer.Option(min=1, max=3_600, metavar="SECONDS", help="After which another takes over.")
+        float,
+        typer.Option(min=1, max=3_600, metavar="SECONDS", help="When another forwarder takes over a batch."),
     ] = LEASE.total_seconds(),
 ) -> None:
-    """Carry events from the outbox to Waybill, until SIGTERM or Ctrl-C.
+    """Send events from the outbox to Waybill, until SIGTERM or Ctrl-C.
 
-    Each is one event there, whatever is killed. Run one or several of them.
+    Each row is one event there, whatever is killed. Run any number of forwarders.
     """
     configure_logging(read_settings())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _raise_interrupt)
-    rows = OutboxStore(open_database(database), table)
-    with Client(url, key, retries=RETRIES) as client:
+    with _open_outbox(database, table) as outbox, Client(url, key, retries=RETRIES) as client:
         forwarder = Forwarder(
-            rows,
+            outbox,
             client,
             lease=timedelta(seconds=lease_seconds),
             sleep=lambda pause: time.sleep(pause.total_seconds()),
+            log=log,
         )
         log.info("outbox.ready", table=table)
         try:
@@ -98,30 +109,27 @@ def list_refused(
     after: Annotated[int, typer.Option(min=0, metavar="ID", help="Go on after this one.")] = 0,
     json: JsonOption = False,
 ) -> None:
-    """Tell how many events wait, and list those that Waybill has refused, oldest first."""
-    rows = OutboxStore(open_database(database), table)
-    standing = rows.read_status()
-    refused = rows.list_refused(limit=limit, after=after)
+    """Count the events by state, and list those that Waybill has refused, oldest first."""
+    with _open_outbox(database, table) as outbox:
+        status = outbox.read_status()
+        refused = outbox.list_refused(limit=limit, after=after)
     if json:
         print_json(
             {
-                "waiting": standing.waiting,
-                "on_their_way": standing.in_flight,
-                "refused": standing.refused,
-                "oldest_waiting_since": standing.oldest_created_at,
-                "items": [_row_document(one) for one in refused],
+                "waiting": status.waiting,
+                "on_their_way": status.in_flight,
+                "refused": status.refused,
+                "oldest_waiting_since": status.oldest_created_at,
+                "items": [_to_document(row) for row in refused],
             }
         )
         return
     print_facts(
         [
-            ("waiting", f"{standing.waiting:,}"),
-            ("on their way", f"{standing.in_flight:,}"),
-            ("refused", f"{standing.refused:,}"),
-            (
-                "oldest",
-                "" if standing.oldest_created_at is None else f"of {format_utc(standing.oldest_created_at)}",
-            ),
+            ("waiting", f"{status.waiting:,}"),
+            ("on their way", f"{status.in_flight:,}"),
+            ("refused", f"{status.refused:,}"),
+            ("oldest", f"of {format_utc(status.oldest_created_at)}" if status.oldest_created_at else ""),
         ]
     )
     if refused:
@@ -132,7 +140,7 @@ def list_refused(
                 Column("WRITTEN", optional=True),
                 Column("WHY", shrinkable=True),
             ],
-            [(str(one.id), one.type, format_utc(one.created_at), one.reason) for one in refused],
+            [(str(row.id), row.type, format_utc(row.created_at), row.reason) for row in refused],
             empty_message="",
         )
     if len(refused) == limit:
@@ -143,15 +151,14 @@ def list_refused(
 def retry(
     database: DatabaseOption,
     ids: RowIdsArgument = None,
-    retry_all: Annotated[bool, typer.Option("--all", help="All that were refused.")] = False,
+    retry_all: Annotated[bool, typer.Option("--all", help="All refused events.")] = False,
     table: TableOption = DEFAULT_TABLE_NAME,
 ) -> None:
     """Send refused events again: `retry ID…`, or all of them."""
     if bool(ids) == retry_all:
         raise UsageError("Name the rows to send again, or --all.")
-    print_text(
-        f"{OutboxStore(open_database(database), table).retry_refused(ids or []):,} will be sent again."
-    )
+    with _open_outbox(database, table) as outbox:
+        print_text(f"{outbox.retry_refused(ids or []):,} will be sent again.")
 
 
 @app.command(epilog=format_examples("waybill outbox discard 1042"))
@@ -161,16 +168,28 @@ def discard(
     """Delete refused events: `discard ID…`. They are not sent."""
     if not ids:
         raise UsageError("Name the rows to delete.")
-    print_text(f"{OutboxStore(open_database(database), table).discard_refused(ids):,} are deleted.")
+    with _open_outbox(database, table) as outbox:
+        print_text(f"{outbox.discard_refused(ids):,} are deleted.")
 
 
 @app.command()
 def sql(table: TableOption = DEFAULT_TABLE_NAME) -> None:
-    """Print the SQL that makes the table, for who writes migrations by hand."""
+    """Print the SQL that creates the table, for migrations written by hand."""
     print(render_ddl(table), end="")
 
 
-def _row_document(row: RefusedRow) -> dict[str, object]:
+@contextmanager
+def _open_outbox(database: str, table: str) -> Iterator[OutboxStore]:
+    """Open an outbox, and raise its errors as those of the engine, for the exit code."""
+    try:
+        yield OutboxStore(open_database(database), table)
+    except OutboxMisconfigured as error:
+        raise Misconfigured(str(error)) from None
+    except OutboxUnavailable as error:
+        raise Unavailable(str(error)) from error
+
+
+def _to_document(row: RefusedRow) -> dict[str, object]:
     return {
         "id": row.id,
         "type": row.type,
@@ -182,5 +201,5 @@ def _row_document(row: RefusedRow) -> dict[str, object]:
 
 
 def _raise_interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    # Wherever it is: what was sent and not forgotten is sent again under the same key.
+    # At any point: a batch that was sent and not yet deleted is sent again under the same key.
     raise KeyboardInterrupt

@@ -35,7 +35,7 @@ def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_version_is_the_packages() -> None:
-    assert RUNNER.invoke(app, ["--version"]).stdout == f"waybill {version('waybill')}\n"
+    assert RUNNER.invoke(app, ["--version"]).stdout == f"waybill {version('waybill-engine')}\n"
 
 
 def list_commands(commands: Iterable[TyperCommand], *before: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.client import (
+from waybill_client import (
     ClientError,
     Conflict,
     Event,
@@ -26,13 +26,14 @@ from delivery.client import (
     TooLarge,
     Unsendable,
 )
-from delivery.client.exchanges import ClientDeps, NoResponse, Wait, send_in_batches, send_one
-from delivery.client.wire import Accepted, ApiRequest, Response, encode_event, split_batches
+from waybill_client.events import Accepted
+from waybill_client.exchanges import ClientDeps, NoResponse, Wait, send_in_batches, send_one
+from waybill_client.wire import ApiRequest, Response, encode_event, split_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from delivery.client.exchanges import Steps
+    from waybill_client.exchanges import Steps
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -128,14 +129,14 @@ def test_a_refusal_is_an_error_of_its_kind_at_once(status: int, kind: type[Refus
 
 
 def test_waits_double_up_to_the_longest():
-    retries = Retries(most=6, first=SECOND, longest=5 * SECOND)
+    retries = Retries(max_tries=6, first_wait=SECOND, max_wait=5 * SECOND)
     world, _ = send(*[CUT] * 5, accepted(), retries=retries)
     assert world.waited == [seconds * SECOND for seconds in (1, 2, 4, 5, 5)]
 
 
 @given(tries=st.integers(1, 10**6), jitter=st.floats(0, 1))
 def test_at_least_half_of_a_wait_is_waited_and_never_more_than_the_longest(tries: int, jitter: float):
-    retries = Retries(first=SECOND, longest=8 * SECOND)
+    retries = Retries(first_wait=SECOND, max_wait=8 * SECOND)
     assert SECOND / 2 <= retries.wait(tries, jitter=jitter) <= 8 * SECOND
 
 
@@ -156,7 +157,7 @@ def test_a_retry_after_beyond_patience_is_not_waited_for():
 
 def test_patience_ends_with_the_last_error_as_its_cause():
     with pytest.raises(GaveUp, match="No final answer after 3 tries: ReadError: cut") as caught:
-        send(CUT, CUT, CUT, accepted(), retries=Retries(most=3))
+        send(CUT, CUT, CUT, accepted(), retries=Retries(max_tries=3))
     assert caught.value.__cause__ is CUT.error
     assert caught.value.problem is None
 
@@ -220,7 +221,7 @@ def test_an_event_amid_many_that_json_cannot_say_is_named_and_hides_nothing(wron
     with pytest.raises(Unsendable, match="Event 3 cannot be sent") as caught:
         world.drive(send_in_batches(events, "key", 2, Retries(), world.edge))
     error = caught.value
-    assert (error.place, error.idempotency_key) == (3, "key")
+    assert (error.index, error.idempotency_key) == (3, "key")
     assert [event.id for event in error.accepted] == ["evt_1", "evt_2"]
     assert isinstance(error.__cause__, TypeError | ValueError)
     assert len(world.asked) == 1
@@ -234,7 +235,7 @@ def test_events_that_cannot_be_had_hide_nothing_that_was_accepted():
     world = World([accepted({"events": [one(1), one(2)]})])
     with pytest.raises(Unsendable, match="OSError: the file ends") as caught:
         world.drive(send_in_batches(events(), "key", 2, Retries(), world.edge))
-    assert (caught.value.place, len(caught.value.accepted)) == (3, 2)
+    assert (caught.value.index, len(caught.value.accepted)) == (3, 2)
 
 
 def test_giving_up_amid_many_names_the_key_of_them_all():

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from delivery.client import ClientError, GaveUp, NotUnderstood, Problem, Unsendable
-from delivery.client.errors import build_refused
-from delivery.outbox.forward import (
+from waybill_client import ClientError, GaveUp, NotUnderstood, Problem, Unsendable
+from waybill_client.errors import build_refused
+from waybill_client.outbox.forwarder import (
     ERROR_RETRY_INTERVAL,
     MAX_RETRY_INTERVAL,
     BatchDecision,
@@ -43,7 +43,7 @@ def test_batch_too_large_for_a_proxy_is_split_and_not_rejected():
 
 
 def test_a_row_that_is_no_json_is_set_aside():
-    error = Unsendable(ValueError("no JSON"), place=2, idempotency_key="k", accepted=())
+    error = Unsendable(ValueError("no JSON"), index=2, idempotency_key="k", accepted=())
     assert decide_batch(error, row_count=3) == RefuseRows("Event 2 cannot be sent: ValueError: no JSON", 2)
 
 

@@ -1,10 +1,10 @@
-"""The transactional outbox: an event is written with the change that it tells of, or not at all.
+"""The transactional outbox: an event commits with the change it reports, or not at all.
 
-It lives in the application's own PostgreSQL. `Outbox` is what the application uses; `waybill outbox forward`
-is the small program that carries rows to Waybill.
+It is a table in the application's own PostgreSQL. The application writes events through `Outbox`, and
+`waybill outbox forward` sends them to Waybill. Needs the extra `outbox`.
 """
 
-from delivery.client import Event
-from delivery.outbox.table import Outbox
+from waybill_client import Event
+from waybill_client.outbox.table import Outbox
 
 __all__ = ["Event", "Outbox"]

@@ -1,6 +1,6 @@
-"""What a forwarder reads and writes in an outbox. Each method is one short transaction.
+"""The forwarder's view of an outbox. Each method is one short transaction.
 
-They raise Unavailable when the database does not answer, and Misconfigured where it has no such table.
+They raise OutboxUnavailable when the database does not answer, and OutboxMisconfigured without the table.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from psycopg.errors import UndefinedTable
 from sqlalchemy import MetaData, create_engine, delete, exists, func, literal, null, or_, select, text, update
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
-from delivery.domain.errors import Misconfigured, Unavailable
-from delivery.outbox.table import DEFAULT_TABLE_NAME, define_outbox_table, split_table_name
+from waybill_client.outbox.errors import OutboxMisconfigured, OutboxUnavailable
+from waybill_client.outbox.table import DEFAULT_TABLE_NAME, define_outbox_table, split_table_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Engine, Row, Update
 
 MAX_BATCH_EVENTS: Final = 500
-# A batch ends with the row that goes beyond it: half of what the client puts into one request.
+# A batch ends with the row that exceeds it. Half of the client's limit for one request.
 MAX_BATCH_BYTES: Final = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """A row: an event as the application wrote it."""
+    """An event as the application wrote it."""
 
     id: int
     type: str
@@ -40,7 +40,7 @@ class OutboxRow:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows that are sent together, in their order; `id` is the idempotency key that they go under."""
+    """Rows that are sent together, in order. `id` is their idempotency key."""
 
     id: UUID
     rows: tuple[OutboxRow, ...]
@@ -48,7 +48,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class RefusedRow:
-    """A row that Waybill refused, and why."""
+    """A row that Waybill refused, with the reason."""
 
     id: int
     type: str
@@ -60,7 +60,7 @@ class RefusedRow:
 
 @dataclass(frozen=True, slots=True)
 class OutboxStatus:
-    """How an outbox stands: rows by state, and since when the oldest of those not refused waits."""
+    """Rows by state, and the age of the oldest row that was not refused."""
 
     waiting: int
     in_flight: int
@@ -69,10 +69,10 @@ class OutboxStatus:
 
 
 def open_database(url: str) -> Engine:
-    """Connections to the application's database; nothing is dialled yet. Raises Misconfigured."""
+    """Make an engine for the application's database; it connects later. Raises OutboxMisconfigured."""
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.partition("+")[0] not in {"postgres", "postgresql"}:
-        raise Misconfigured("--database must begin with postgresql://")
+        raise OutboxMisconfigured("--database must begin with postgresql://")
     try:
         return create_engine(
             f"postgresql+psycopg://{rest}",
@@ -82,41 +82,41 @@ def open_database(url: str) -> Engine:
             connect_args={
                 "application_name": "waybill outbox",
                 "connect_timeout": 5,
-                "tcp_user_timeout": 30_000,  # milliseconds: a silent network must not hold it for hours
-                "prepare_threshold": None,  # a pooler may stand before the database
+                "tcp_user_timeout": 30_000,  # milliseconds; without it a silent network blocks for hours
+                "prepare_threshold": None,  # a connection pooler may be in between
             },
         )
     except (ArgumentError, NoSuchModuleError, ValueError):
-        raise Misconfigured("--database cannot be read: postgresql://user:password@host/name") from None
+        raise OutboxMisconfigured("--database cannot be read: postgresql://user:password@host/name") from None
 
 
 class OutboxStore:
-    """One outbox, as a forwarder sees it."""
+    """Reads and writes one outbox for forwarders."""
 
     def __init__(self, engine: Engine, table: str = DEFAULT_TABLE_NAME) -> None:
-        """`table` may name its schema: `shop.waybill_outbox`."""
+        """`table` may include a schema: `shop.waybill_outbox`."""
         schema, name = split_table_name(table)
         self._engine = engine
         self._table = define_outbox_table(MetaData(), name, schema=schema)
         self._has_channels = False
 
     def claim_batch(self, *, lease: timedelta, limit: int = MAX_BATCH_EVENTS) -> Batch | None:
-        """Take a batch for a while: one whose lease has lapsed, as it was, or one of rows that wait.
+        """Lease a batch: one whose lease has expired, unchanged, or a new one of waiting rows.
 
-        None: there is nothing to do now. What is of a stream waits while an earlier batch has some of it.
+        Returns None when there is nothing to send. A stream waits while an earlier batch holds rows of it.
         """
         with self._transaction() as tx:
             tx.execute(_SET_TIMEOUTS)
-            # One claim at a time: who did not see what another is just taking could overtake it in a stream.
+            # One claim at a time: a concurrent claim is invisible and could be overtaken within a stream.
             tx.execute(select(func.pg_advisory_xact_lock(func.hashtext(literal(self._table.fullname)))))
-            # Who made the table with an earlier release may not have added the column yet.
+            # A table made by an earlier release may lack the column.
             self._has_channels = self._has_channels or bool(
                 tx.execute(_HAS_CHANNELS, self._table_parameters).scalar()
             )
             return self._reclaim_lapsed(tx, lease) or self._claim_waiting(tx, lease, limit)
 
     def delete_sent(self, batch: Batch, count: int | None = None) -> None:
-        """Forget the rows of a batch, or the first of them: Waybill has accepted these. The others wait."""
+        """Delete the first `count` rows of a batch, or all: Waybill has accepted them. The others wait."""
         t = self._table.c
         ids = [row.id for row in batch.rows[:count]]
         with self._transaction() as tx:
@@ -125,9 +125,9 @@ class OutboxStore:
                 tx.execute(self._update_batch(batch).values(_UNCLAIMED))
 
     def split_batch(self, batch: Batch) -> None:
-        """Send the first half by itself and let the rest wait: one of them is refused, none was accepted.
+        """Make the first half a batch and let the rest wait: one row is refused, and none was accepted.
 
-        Under another key: the same one with other events would be a conflict.
+        Under a new key: the same key with other events would be a conflict.
         """
         t = self._table.c
         first = [row.id for row in batch.rows[: len(batch.rows) // 2]]
@@ -139,32 +139,29 @@ class OutboxStore:
             tx.execute(update(self._table).where(whole, t.id.not_in(first)).values(_UNCLAIMED))
 
     def mark_refused(self, batch: Batch, reason: str, *, index: int | None = None) -> None:
-        """Keep the rows of a batch apart, with the reason, for a person to look at.
-
-        Or only the one at this place; the others wait again.
-        """
-        condemned = self._update_batch(batch)
+        """Set aside the rows of a batch with the reason, or only the row at `index`; the others wait."""
+        refused = self._update_batch(batch)
         if index is not None:
-            condemned = condemned.where(self._table.c.id == batch.rows[index].id)
+            refused = refused.where(self._table.c.id == batch.rows[index].id)
         with self._transaction() as tx:
-            tx.execute(condemned.values(_UNCLAIMED | {"refused_at": _NOW, "reason": reason}))
+            tx.execute(refused.values(_UNCLAIMED | {"refused_at": _NOW, "reason": reason}))
             tx.execute(self._update_batch(batch).values(_UNCLAIMED))
 
     def release_lease(self, batch: Batch) -> None:
-        """End the lease: whoever comes next sends the same batch again."""
+        """End the lease, so that the next forwarder sends the same batch again."""
         with self._transaction() as tx:
             tx.execute(self._update_batch(batch).values(**_LEASE_ENDED))
 
     def read_status(self) -> OutboxStatus:
-        """Count the rows."""
+        """Count the rows by state."""
         t = self._table.c
         refused = t.refused_at.is_not(None)
-        moving = t.batch.is_not(None)
+        in_flight = t.batch.is_not(None)
         with self._transaction() as tx:
             row = tx.execute(
                 select(
-                    func.count().filter(~refused, ~moving),
-                    func.count().filter(moving),
+                    func.count().filter(~refused, ~in_flight),
+                    func.count().filter(in_flight),
                     func.count().filter(refused),
                     func.min(t.created_at).filter(~refused),
                 )
@@ -172,7 +169,7 @@ class OutboxStore:
         return OutboxStatus(row[0], row[1], row[2], row[3])
 
     def list_refused(self, *, limit: int, after: int = 0) -> list[RefusedRow]:
-        """What Waybill refused, oldest first."""
+        """List refused rows, oldest first."""
         t = self._table.c
         with self._transaction() as tx:
             rows = tx.execute(
@@ -184,10 +181,10 @@ class OutboxStore:
             return [RefusedRow(*row) for row in rows]
 
     def retry_refused(self, ids: Sequence[int]) -> int:
-        """Let refused rows wait again, all of them where none is named; returns how many."""
+        """Let refused rows wait again, all of them if `ids` is empty; returns how many."""
         t = self._table.c
-        named = t.id.in_(ids) if ids else t.id.is_not(None)
-        again = update(self._table).where(t.refused_at.is_not(None), named)
+        chosen = t.id.in_(ids) if ids else t.id.is_not(None)
+        again = update(self._table).where(t.refused_at.is_not(None), chosen)
         with self._transaction() as tx:
             return tx.execute(again.values(refused_at=None, reason=None)).rowcount
 
@@ -205,25 +202,27 @@ class OutboxStore:
         except DBAPIError as error:
             why = str(error.orig).strip().split("\n", 1)[0]
             if isinstance(error.orig, UndefinedTable):
-                raise Misconfigured(f"No outbox {self._table.fullname} in this database: {why}") from None
+                raise OutboxMisconfigured(
+                    f"No outbox {self._table.fullname} in this database: {why}"
+                ) from None
             if isinstance(error, OperationalError) or error.connection_invalidated:
-                raise Unavailable(f"The application's database does not answer: {why}") from error
+                raise OutboxUnavailable(f"The application's database does not answer: {why}") from error
             raise
 
     def _reclaim_lapsed(self, tx: Connection, lease: timedelta) -> Batch | None:
         t = self._table.c
         lapsed = select(t.batch).where(t.batch.is_not(None), t.leased_until <= _NOW).order_by(t.id).limit(1)
-        found: UUID | None = tx.execute(lapsed).scalar()
-        if found is None:
+        batch_id: UUID | None = tx.execute(lapsed).scalar()
+        if batch_id is None:
             return None
-        taken = update(self._table).where(t.batch == found).values(leased_until=_NOW + lease)
-        return _build_batch(found, tx.execute(taken.returning(*self._batch_columns)).all())
+        claim = update(self._table).where(t.batch == batch_id).values(leased_until=_NOW + lease)
+        return _build_batch(batch_id, tx.execute(claim.returning(*self._batch_columns)).all())
 
     def _claim_waiting(self, tx: Connection, lease: timedelta, limit: int) -> Batch | None:
         t = self._table.c
-        moving = self._table.alias("moving")
+        in_flight = self._table.alias("in_flight")
         waits = t.batch.is_(None) & t.refused_at.is_(None)
-        overtakes = exists().where(moving.c.stream == t.stream, moving.c.batch.is_not(None))
+        overtakes = exists().where(in_flight.c.stream == t.stream, in_flight.c.batch.is_not(None))
         size = func.octet_length(t.data).label("size")
         first = (
             select(t.id, size)
@@ -236,10 +235,10 @@ class OutboxStore:
         before = (func.sum(first.c.size).over(order_by=first.c.id) - first.c.size).label("before")
         sized = select(first.c.id, before).subquery()
         fitting = select(sized.c.id).where(sized.c.before < MAX_BATCH_BYTES)
-        batch = uuid4()
-        taken = update(self._table).where(t.id.in_(fitting)).values(batch=batch, leased_until=_NOW + lease)
-        rows = tx.execute(taken.returning(*self._batch_columns)).all()
-        return _build_batch(batch, rows) if rows else None
+        batch_id = uuid4()
+        claim = update(self._table).where(t.id.in_(fitting)).values(batch=batch_id, leased_until=_NOW + lease)
+        rows = tx.execute(claim.returning(*self._batch_columns)).all()
+        return _build_batch(batch_id, rows) if rows else None
 
     @property
     def _table_parameters(self) -> dict[str, str]:
@@ -255,10 +254,11 @@ class OutboxStore:
         return update(self._table).where(t.batch == batch.id, t.id.in_([row.id for row in batch.rows]))
 
 
-# Of the server, and of the moment: leases are judged by one clock, and a claim may have waited for its turn.
+# The server's clock, so that all forwarders compare leases by one; not `now()`, since a claim may wait for
+# its lock after the transaction began.
 _NOW: Final = func.clock_timestamp()
 _LEASE_ENDED: Final[dict[str, Any]] = {"leased_until": _NOW}
-# Who stops in the middle of a claim must not stop the others for ever, nor wait so long for who does.
+# A forwarder that hangs in the middle of a claim must not block the others for ever.
 _SET_TIMEOUTS: Final = select(
     func.set_config("lock_timeout", "10s", True),  # noqa: FBT003  for this transaction
     func.set_config("idle_in_transaction_session_timeout", "30s", True),  # noqa: FBT003  for this transaction
@@ -273,5 +273,5 @@ _UNCLAIMED: Final[dict[str, Any]] = {"batch": None, "leased_until": None}
 
 
 def _build_batch(id_: UUID, rows: Sequence[Row[Any]]) -> Batch:
-    waiting = [OutboxRow(row.id, row.type, row.data, tuple(row.channels or ())) for row in rows]
-    return Batch(id_, tuple(sorted(waiting, key=lambda row: row.id)))
+    outbox_rows = [OutboxRow(row.id, row.type, row.data, tuple(row.channels or ())) for row in rows]
+    return Batch(id_, tuple(sorted(outbox_rows, key=lambda row: row.id)))

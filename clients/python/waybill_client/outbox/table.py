@@ -1,4 +1,4 @@
-"""The table, and how an application puts events into it."""
+"""The outbox table, and how an application writes events into it."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import registry
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
-from delivery.client.wire import encode_data
+from waybill_client.wire import encode_data
 
 if TYPE_CHECKING:
-    from delivery.client import Event
+    from waybill_client import Event
 
 DEFAULT_TABLE_NAME = "waybill_outbox"
 
 
 class _Session(Protocol):
-    """SQLAlchemy's Session, AsyncSession and what stands in for them."""
+    """SQLAlchemy's Session and AsyncSession."""
 
     def add(self, instance: object) -> None: ...
 
 
 class _Entry:
-    """A row to be written when its session flushes."""
+    """A row that the session writes when it flushes."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         for name, value in values.items():
@@ -48,52 +48,52 @@ class _Entry:
 
 
 class Outbox:
-    """An application's outbox: a table of its own metadata, so that its own migrations make it."""
+    """An application's outbox: a table in its own metadata, created by its own migrations."""
 
     def __init__(
         self, metadata: MetaData, name: str = DEFAULT_TABLE_NAME, *, schema: str | None = None
     ) -> None:
-        """Define the table. Alembic's autogenerate sees it; `waybill outbox sql` prints it."""
+        """Define the table. Alembic's autogenerate includes it; `waybill outbox sql` prints its DDL."""
         self.table = define_outbox_table(metadata, name, schema=schema)
         self._entry = type("OutboxEntry", (_Entry,), {})
         registry(metadata=metadata).map_imperatively(self._entry, self.table, eager_defaults=False)
 
     def enqueue(self, session: _Session, event: Event, *, stream: str | None = None) -> None:
-        """Write an event in the session's transaction, sync or async: it is sent if that commits.
+        """Write an event in the session's transaction, sync or async; it is sent if that commits.
 
         Events of one stream (such as one order) reach Waybill in the order in which they were written.
-        Raises TypeError and ValueError for data that JSON cannot say.
+        Raises TypeError and ValueError for data that is not JSON.
         """
         session.add(self._entry(_build_values(event, stream)))
 
     def statement(self, event: Event, *, stream: str | None = None) -> Insert:
-        """The same as a statement to execute, for who works with connections instead of sessions."""
+        """Build the same as an INSERT statement, for code that uses connections instead of sessions."""
         return insert(self.table).values(**_build_values(event, stream))
 
 
 def split_table_name(name: str) -> tuple[str | None, str]:
-    """Schema and name of a table such as `shop.waybill_outbox`."""
-    schema, _, alone = name.rpartition(".")
-    return schema or None, alone
+    """Split `shop.waybill_outbox` into schema and table name."""
+    schema, _, table = name.rpartition(".")
+    return schema or None, table
 
 
 def render_ddl(name: str = DEFAULT_TABLE_NAME) -> str:
-    """The SQL that makes the table."""
-    schema, alone = split_table_name(name)
-    table = define_outbox_table(MetaData(), alone, schema=schema)
+    """Render the SQL that creates the table and its indexes."""
+    schema, table_name = split_table_name(name)
+    table = define_outbox_table(MetaData(), table_name, schema=schema)
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     indexes = sorted(table.indexes, key=lambda index: str(index.name))
-    made: list[ExecutableDDLElement] = [CreateTable(table), *map(CreateIndex, indexes)]
-    return "".join(f"{str(one.compile(dialect=dialect)).strip()};\n" for one in made)
+    statements: list[ExecutableDDLElement] = [CreateTable(table), *map(CreateIndex, indexes)]
+    return "".join(f"{str(statement.compile(dialect=dialect)).strip()};\n" for statement in statements)
 
 
 def define_outbox_table(
     metadata: MetaData, name: str = DEFAULT_TABLE_NAME, *, schema: str | None = None
 ) -> Table:
-    """The table: a row waits (no batch), is on its way (a batch, with a lease), or was refused.
+    """Define the table. A row waits (no batch), is in flight (a batch with a lease), or was refused.
 
-    A batch is sent under one idempotency key, which is its id, until there is an answer: its rows stay
-    together, whoever sends it.
+    The id of a batch is its idempotency key. Its rows stay together until Waybill has answered, whichever
+    forwarder sends them.
     """
     return Table(
         name,
@@ -107,7 +107,7 @@ def define_outbox_table(
         Column("leased_until", DateTime(timezone=True)),
         Column("refused_at", DateTime(timezone=True)),
         Column("reason", Text),
-        # The last, and never written unless there are some: a table without it takes events without channels.
+        # Last, and only written when used: a table without this column still takes events without channels.
         Column("channels", ARRAY(Text), server_default=FetchedValue()),
         Index(f"{name}_batch", "batch", postgresql_where=text("batch is not null")),
         Index(f"{name}_stream", "stream", postgresql_where=text("batch is not null")),

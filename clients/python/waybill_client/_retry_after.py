@@ -1,0 +1,1 @@
+../../../retries/retry_after.py
