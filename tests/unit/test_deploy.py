@@ -87,11 +87,22 @@ def test_the_image_holds_every_package_and_nothing_that_it_does_not_need() -> No
     copied = [
         words.split()[0] for name, words in parse_instructions(DOCKERFILE.read_text()) if name == "COPY"
     ]
-    assert set(packages) <= set(copied)
+    assert {*packages, "clients"} <= set(copied)
     let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     from_here = {word for words in copied for word in [words] if not word.startswith("--")}
     assert from_here - {"pyproject.toml"} <= let_in
-    assert let_in == {"deploy/requirements.lock", "pyproject.toml", "README.md", "LICENSE", *packages}
+    files = {"deploy/requirements.lock", "pyproject.toml", "README.md", "LICENSE", "VERSION"}
+    assert let_in == {*files, "clients", *packages}
+
+
+def test_deploy_files_name_the_version_of_the_repository() -> None:
+    version = (ROOT / "VERSION").read_text().strip()
+    tags = {
+        tag
+        for path in (DOCKERFILE, COMPOSE, *KUBERNETES.glob("*.yaml"))
+        for tag in re.findall(r"(?:\bwaybill:|newTag: )(\d\S*)", path.read_text())
+    }
+    assert tags == {version}
 
 
 def test_the_image_s_lock_pins_what_the_engine_needs_as_the_other_lock_does() -> None:

@@ -36,7 +36,7 @@ def ran(program: str) -> str:
 
 
 def test_without_the_extra_everything_runs_and_whoever_wants_it_is_told() -> None:
-    assert ran(WITHOUT) == "WAYBILL_OPENTELEMETRY needs its libraries: pip install 'waybill[otel]'"
+    assert ran(WITHOUT) == "WAYBILL_OPENTELEMETRY needs its libraries: pip install 'waybill-engine[otel]'"
 
 
 def test_where_nobody_wants_it_nothing_of_it_is_loaded() -> None:
