@@ -55,23 +55,23 @@ def sessions() -> dict[str, StorageState]:
 
 
 @pytest.fixture(scope="module")
-def console_visits(browser: Browser, shown: Showcase, sessions: dict[str, StorageState]) -> ConsoleVisits:
+def console_visits(browser: Browser, showcase: Showcase, sessions: dict[str, StorageState]) -> ConsoleVisits:
     """Where anybody comes in whom a test needs."""
-    return ConsoleVisits(browser, shown.url, sessions)
+    return ConsoleVisits(browser, showcase.url, sessions)
 
 
 @pytest.fixture(scope="module")
-def admin_tour(door: ConsoleVisits) -> Iterator[tuple[Page, PageErrors]]:
+def admin_tour(console_visits: ConsoleVisits) -> Iterator[tuple[Page, PageErrors]]:
     """An admin who goes from page to page through all of a file."""
-    with door.tour_as(ADMIN) as tour:
+    with console_visits.tour_as(ADMIN) as tour:
         yield tour
 
 
 @pytest.fixture
-def clean_tour(walk: tuple[Page, PageErrors]) -> tuple[Page, PageErrors]:
+def clean_tour(admin_tour: tuple[Page, PageErrors]) -> tuple[Page, PageErrors]:
     """The same, on a desktop, and nothing has gone wrong yet."""
-    page, trouble = walk
+    page, trouble = admin_tour
     trouble.messages.clear()
     page.emulate_media(color_scheme="light")
     page.set_viewport_size(DESKTOP)
-    return walk
+    return admin_tour

@@ -33,10 +33,10 @@ def strangers_in(page: Page) -> int:
 
 @pytest.mark.parametrize("place", HOSTILE_PAGES, ids=lambda place: place.name)
 def test_tenant_supplied_scripts_are_shown_as_text(
-    tour: tuple[Page, PageErrors], shown: Showcase, place: ConsolePage
+    clean_tour: tuple[Page, PageErrors], showcase: Showcase, place: ConsolePage
 ) -> None:
-    page, trouble = tour
-    page.goto(f"/console{place.path(shown)}")
+    page, trouble = clean_tour
+    page.goto(f"/console{place.path(showcase)}")
     place.prepare(page)
     assert place.expected_text in get_page_text(page)
     assert strangers_in(page) == 0
@@ -61,15 +61,15 @@ def test_tenant_supplied_scripts_are_shown_as_text(
         "/overview?span={}",
     ],
 )
-def test_scripts_in_a_url_do_not_run(tour: tuple[Page, PageErrors], path: str) -> None:
-    page, trouble = tour
+def test_scripts_in_a_url_do_not_run(clean_tour: tuple[Page, PageErrors], path: str) -> None:
+    page, trouble = clean_tour
     page.goto(f"/console{path.replace('{}', quote(hostile_tenant.IMAGE + hostile_tenant.SCRIPT, safe=''))}")
     assert strangers_in(page) == 0
     assert [line for line in trouble.messages if not line.startswith("answer: 4")] == []
 
 
-def test_hostile_user_name_is_shown_as_text(door: ConsoleVisits) -> None:
-    with door.visit_as(ADMIN) as page:
+def test_hostile_user_name_is_shown_as_text(console_visits: ConsoleVisits) -> None:
+    with console_visits.visit_as(ADMIN) as page:
         page.goto("/console/people/new")
         page.get_by_label("E-mail").fill("mallory@example.com")
         page.get_by_label("Name").fill(ODD_NAME)

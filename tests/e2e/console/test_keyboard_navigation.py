@@ -21,8 +21,8 @@ def is_marked(page: Page) -> bool:
     return bool(style != "none")
 
 
-def test_user_can_sign_in_by_keyboard(door: ConsoleVisits) -> None:
-    with door.visit_anonymously() as page:
+def test_user_can_sign_in_by_keyboard(console_visits: ConsoleVisits) -> None:
+    with console_visits.visit_anonymously() as page:
         page.goto("/console/sign-in")
         page.keyboard.type(SUPPORT.email)
         page.keyboard.press("Tab")
@@ -32,9 +32,9 @@ def test_user_can_sign_in_by_keyboard(door: ConsoleVisits) -> None:
         expect(page.get_by_role("heading", name="Overview")).to_be_visible()
 
 
-def test_slash_focuses_the_search_box(door: ConsoleVisits, shown: Showcase) -> None:
-    wanted = shown.get_delivery_id("lumen/crm")
-    with door.visit_as(ADMIN) as page:
+def test_slash_focuses_the_search_box(console_visits: ConsoleVisits, showcase: Showcase) -> None:
+    wanted = showcase.get_delivery_id("lumen/crm")
+    with console_visits.visit_as(ADMIN) as page:
         page.goto("/console")
         page.keyboard.press("/")
         assert is_marked(page)
@@ -43,16 +43,16 @@ def test_slash_focuses_the_search_box(door: ConsoleVisits, shown: Showcase) -> N
         page.wait_for_url(f"**/deliveries/{wanted}")
 
 
-def test_slash_is_typed_inside_text_fields(door: ConsoleVisits) -> None:
-    with door.visit_as(ADMIN) as page:
+def test_slash_is_typed_inside_text_fields(console_visits: ConsoleVisits) -> None:
+    with console_visits.visit_as(ADMIN) as page:
         page.goto("/console/deliveries")
         page.get_by_label("Event type").focus()
         page.keyboard.type("a/b")
         assert page.get_by_label("Event type").input_value() == "a/b"
 
 
-def test_j_and_k_move_between_rows_and_enter_opens_one(door: ConsoleVisits) -> None:
-    with door.visit_as(ADMIN) as page:
+def test_j_and_k_move_between_rows_and_enter_opens_one(console_visits: ConsoleVisits) -> None:
+    with console_visits.visit_as(ADMIN) as page:
         page.goto("/console/deliveries?status=succeeded")
         page.keyboard.press("j")
         page.keyboard.press("j")
@@ -66,8 +66,8 @@ def test_j_and_k_move_between_rows_and_enter_opens_one(door: ConsoleVisits) -> N
         page.wait_for_url(f"**{leads_to}")
 
 
-def test_the_menu_of_the_account_opens_and_closes(door: ConsoleVisits) -> None:
-    with door.visit_as(ADMIN) as page:
+def test_the_menu_of_the_account_opens_and_closes(console_visits: ConsoleVisits) -> None:
+    with console_visits.visit_as(ADMIN) as page:
         page.goto("/console")
         menu = page.locator("details.menu")
         menu.locator("summary").focus()
@@ -80,8 +80,8 @@ def test_the_menu_of_the_account_opens_and_closes(door: ConsoleVisits) -> None:
         expect(menu.locator("summary")).to_be_focused()
 
 
-def test_first_tab_stop_is_the_skip_link(door: ConsoleVisits) -> None:
-    with door.visit_as(ADMIN) as page:
+def test_first_tab_stop_is_the_skip_link(console_visits: ConsoleVisits) -> None:
+    with console_visits.visit_as(ADMIN) as page:
         page.goto("/console")
         page.keyboard.press("Tab")
         skip = page.get_by_role("link", name="Skip to content")
@@ -90,8 +90,8 @@ def test_first_tab_stop_is_the_skip_link(door: ConsoleVisits) -> None:
         expect(page.locator("main")).to_be_focused()
 
 
-def test_focus_survives_an_automatic_refresh(door: ConsoleVisits) -> None:
-    with door.visit_as(ADMIN) as page:
+def test_focus_survives_an_automatic_refresh(console_visits: ConsoleVisits) -> None:
+    with console_visits.visit_as(ADMIN) as page:
         page.clock.install()
         page.goto("/console")
         row = page.locator("#trouble ~ .scroll a.row").first

@@ -28,24 +28,29 @@ def refuses(_call: ReceivedCall, _times: int, _delay: float) -> CannedResponse:
 
 
 @pytest.fixture(scope="module")
-def labels(shown: Showcase) -> Showcase:
+def labels(showcase: Showcase) -> Showcase:
     """Five hundred deliveries that failed, of a tenant of their own; their receiver is well again."""
-    shown.receivers.set_behaviour(f"/{LABELS}", refuses)
-    create_tenant(shown, "meridian", "Meridian Parcels")
+    showcase.receivers.set_behaviour(f"/{LABELS}", refuses)
+    create_tenant(showcase, "meridian", "Meridian Parcels")
     never = {"consecutive_failures": 100_000, "minimum_requests": 100_000}
-    asked = {"url": shown.get_receiver_url(LABELS), "filter": ["label.*"], "schedule": [0], "breaker": never}
-    create_endpoint(shown, LABELS, asked)
-    api = shown.get_api(LABELS)
+    asked = {
+        "url": showcase.get_receiver_url(LABELS),
+        "filter": ["label.*"],
+        "schedule": [0],
+        "breaker": never,
+    }
+    create_endpoint(showcase, LABELS, asked)
+    api = showcase.get_api(LABELS)
     for first in range(0, MANY, 100):
         some = [{"type": "label.printed", "data": {"number": first + one}} for one in range(100)]
         api.post("/v1/events/batch", {"events": some})
     wait_until(
-        lambda: shown.count_deliveries(LABELS, status="failed") == MANY,
+        lambda: showcase.count_deliveries(LABELS, status="failed") == MANY,
         f"{MANY} failures",
         seconds=TIMEOUT_SECONDS,
     )
-    shown.receivers.repair(f"/{LABELS}")
-    return shown
+    showcase.receivers.repair(f"/{LABELS}")
+    return showcase
 
 
 def look_for(page: Page, shown: Showcase, endpoint: str, status: str) -> None:
@@ -74,8 +79,8 @@ def progress(shown: Showcase, replay: str) -> Any:
 
 
 # ------------------------------------------------------------------ the way in
-def test_sign_in_redirects_to_the_requested_page(door: ConsoleVisits) -> None:
-    with door.visit_anonymously(allowed=("answer: 401",)) as page:
+def test_sign_in_redirects_to_the_requested_page(console_visits: ConsoleVisits) -> None:
+    with console_visits.visit_anonymously(allowed=("answer: 401",)) as page:
         page.goto("/console/deliveries?status=failed")
         page.get_by_label("E-mail").fill(SUPPORT.email)
         page.get_by_label("Password").fill("not this one, I think")
@@ -87,8 +92,8 @@ def test_sign_in_redirects_to_the_requested_page(door: ConsoleVisits) -> None:
         expect(page.get_by_role("checkbox", name="failed")).to_be_checked()
 
 
-def test_signed_out_user_cannot_open_pages(door: ConsoleVisits) -> None:
-    with door.visit_anonymously() as page:
+def test_signed_out_user_cannot_open_pages(console_visits: ConsoleVisits) -> None:
+    with console_visits.visit_anonymously() as page:
         page.goto("/console/sign-in")
         page.get_by_label("E-mail").fill(SUPPORT.email)
         page.get_by_label("Password").fill(SUPPORT.password)
@@ -102,16 +107,16 @@ def test_signed_out_user_cannot_open_pages(door: ConsoleVisits) -> None:
 
 # ------------------------------------------------------------------ one delivery
 def test_a_failed_delivery_is_found_read_replayed_and_seen_to_succeed(
-    door: ConsoleVisits, shown: Showcase
+    console_visits: ConsoleVisits, showcase: Showcase
 ) -> None:
-    with door.visit_as(SUPPORT) as page:
-        look_for(page, shown, "bramble/clicks", "failed")
+    with console_visits.visit_as(SUPPORT) as page:
+        look_for(page, showcase, "bramble/clicks", "failed")
         page.locator("table a.row").first.click()
         expect(page.locator("#why")).to_contain_text("The last attempt of the schedule failed")
         page.locator("details.attempt summary").click()
         expect(page.locator("details.attempt")).to_contain_text("The time was up before the endpoint began")
 
-        shown.receivers.repair("/bramble/clicks")
+        showcase.receivers.repair("/bramble/clicks")
         page.evaluate(IS_RENEWED)
         page.get_by_label("Reason").fill("they have more machines now")
         page.get_by_role("button", name="Replay this delivery").click()
@@ -122,9 +127,9 @@ def test_a_failed_delivery_is_found_read_replayed_and_seen_to_succeed(
 
 # ------------------------------------------------------------------ hundreds of them
 def test_a_search_becomes_a_replay_that_is_paused_resumed_and_ends(
-    door: ConsoleVisits, labels: Showcase
+    console_visits: ConsoleVisits, labels: Showcase
 ) -> None:
-    with door.visit_as(SUPPORT) as page:
+    with console_visits.visit_as(SUPPORT) as page:
         look_for(page, labels, LABELS, "failed")
         id_ = begin(page, "their disk is larger now", "60")
         expect(page.locator("#live .legend")).to_contain_text("succeeded")
@@ -153,8 +158,8 @@ def test_a_search_becomes_a_replay_that_is_paused_resumed_and_ends(
         assert labels.count_deliveries(LABELS, status="failed") == 0
 
 
-def test_another_replay_is_cancelled(door: ConsoleVisits, labels: Showcase) -> None:
-    with door.visit_as(SUPPORT) as page:
+def test_another_replay_is_cancelled(console_visits: ConsoleVisits, labels: Showcase) -> None:
+    with console_visits.visit_as(SUPPORT) as page:
         page.goto(f"/console/deliveries?endpoint={labels.endpoints[LABELS]}&type=label.printed")
         begin(page, "just to see", "2")
         expect(page.locator("#live .legend")).to_be_visible()  # its first deliveries have been found
@@ -166,9 +171,9 @@ def test_another_replay_is_cancelled(door: ConsoleVisits, labels: Showcase) -> N
 
 
 # ------------------------------------------------------------------ endpoints
-def test_a_new_secret_is_shown_once(door: ConsoleVisits, shown: Showcase) -> None:
-    path = f"/console/endpoints/{shown.endpoints['bramble/opens']}"
-    with door.visit_as(ADMIN, allowed=("ERR_CACHE_MISS",)) as page:
+def test_a_new_secret_is_shown_once(console_visits: ConsoleVisits, showcase: Showcase) -> None:
+    path = f"/console/endpoints/{showcase.endpoints['bramble/opens']}"
+    with console_visits.visit_as(ADMIN, allowed=("ERR_CACHE_MISS",)) as page:
         page.goto(path)
         page.get_by_role("link", name="Rotate").click()
         page.get_by_role("button", name="Make a new secret").click()
@@ -184,20 +189,20 @@ def test_a_new_secret_is_shown_once(door: ConsoleVisits, shown: Showcase) -> Non
         expect(page.locator("body")).not_to_contain_text(secret)
 
 
-def test_a_test_event_arrives(door: ConsoleVisits, shown: Showcase) -> None:
-    with door.visit_as(SUPPORT) as page:
-        page.goto(f"/console/endpoints/{shown.endpoints['bramble/opens']}")
+def test_a_test_event_arrives(console_visits: ConsoleVisits, showcase: Showcase) -> None:
+    with console_visits.visit_as(SUPPORT) as page:
+        page.goto(f"/console/endpoints/{showcase.endpoints['bramble/opens']}")
         page.get_by_role("button", name="Send a test event").click()
         page.wait_for_url("**/deliveries/dlv_*")
         expect(page.locator("h1 .badge")).to_have_text("succeeded")
         named = page.locator("#facts a code").first.inner_text().rpartition("…")[2]
-        arrived = [call for call in shown.partner.calls if call.message_id.endswith(named)]
+        arrived = [call for call in showcase.partner.calls if call.message_id.endswith(named)]
         assert [call.path for call in arrived] == ["/bramble/opens"]
 
 
-def test_an_endpoint_is_paused_and_resumed(door: ConsoleVisits, shown: Showcase) -> None:
-    with door.visit_as(SUPPORT) as page:
-        page.goto(f"/console/endpoints/{shown.endpoints['northwind/storefront']}")
+def test_an_endpoint_is_paused_and_resumed(console_visits: ConsoleVisits, showcase: Showcase) -> None:
+    with console_visits.visit_as(SUPPORT) as page:
+        page.goto(f"/console/endpoints/{showcase.endpoints['northwind/storefront']}")
         page.get_by_role("link", name="Pause").click()
         page.get_by_label("Reason").fill("their shop moves")
         page.get_by_role("button", name="Pause").click()
@@ -208,13 +213,13 @@ def test_an_endpoint_is_paused_and_resumed(door: ConsoleVisits, shown: Showcase)
         expect(page.locator("h1 .badge")).to_have_text("active")
 
 
-def test_overview_refreshes_automatically(door: ConsoleVisits, shown: Showcase) -> None:
-    path = f"/v1/endpoints/{shown.endpoints['lumen/consents']}"
-    with door.visit_as(SUPPORT) as page:
+def test_overview_refreshes_automatically(console_visits: ConsoleVisits, showcase: Showcase) -> None:
+    path = f"/v1/endpoints/{showcase.endpoints['lumen/consents']}"
+    with console_visits.visit_as(SUPPORT) as page:
         page.clock.install()
         page.goto("/console")
         expect(page.locator("#live")).not_to_contain_text("lumen/consents")
-        shown.get_api("lumen").post(f"{path}/pause", {"reason": "for a moment"})
+        showcase.get_api("lumen").post(f"{path}/pause", {"reason": "for a moment"})
         page.clock.fast_forward(11_000)
         expect(page.locator("#live")).to_contain_text("lumen/consents")
-        shown.get_api("lumen").post(f"{path}/resume", {"reason": "it was one"})
+        showcase.get_api("lumen").post(f"{path}/resume", {"reason": "it was one"})

@@ -42,32 +42,32 @@ def barriers(page: Page) -> str:
 
 @pytest.mark.parametrize("place", CONSOLE_PAGES, ids=lambda place: place.name)
 def test_page_has_no_errors_overflow_or_accessibility_issues(
-    tour: tuple[Page, PageErrors], shown: Showcase, place: ConsolePage
+    clean_tour: tuple[Page, PageErrors], showcase: Showcase, place: ConsolePage
 ) -> None:
-    page, trouble = tour
-    page.goto(f"/console{place.path(shown)}")
+    page, trouble = clean_tour
+    page.goto(f"/console{place.path(showcase)}")
     place.prepare(page)
     assert barriers(page) == ""
     assert too_wide(page) == {}
     assert [line for line in trouble.messages if "answer: 422 GET" not in line] == []
 
 
-def test_sign_in_page_has_no_overflow_or_accessibility_issues(door: ConsoleVisits) -> None:
-    with door.visit_anonymously() as page:
+def test_sign_in_page_has_no_overflow_or_accessibility_issues(console_visits: ConsoleVisits) -> None:
+    with console_visits.visit_anonymously() as page:
         page.goto("/console")
         assert barriers(page) == ""
         assert too_wide(page) == {}
 
 
-def test_phone_page_has_scrollable_tables_and_no_accessibility_issues(door: ConsoleVisits) -> None:
-    with door.visit_as(ADMIN, phone=True) as page:
+def test_phone_page_has_scrollable_tables_and_no_accessibility_issues(console_visits: ConsoleVisits) -> None:
+    with console_visits.visit_as(ADMIN, phone=True) as page:
         page.goto("/console/deliveries")
         assert get_horizontal_overflow(page) == 0
         assert find_accessibility_issues(page) == []
 
 
-def test_not_found_page_has_no_overflow_or_accessibility_issues(door: ConsoleVisits) -> None:
-    with door.visit_as(ADMIN, allowed=("answer: 404",)) as page:
+def test_not_found_page_has_no_overflow_or_accessibility_issues(console_visits: ConsoleVisits) -> None:
+    with console_visits.visit_as(ADMIN, allowed=("answer: 404",)) as page:
         page.goto("/console/deliveries/dlv_nothing")
         assert "There is no such thing" in page.locator("main").inner_text()
         assert barriers(page) == ""

@@ -37,33 +37,37 @@ if TYPE_CHECKING:
 
 
 # ------------------------------------------------------------------ colleagues
-def test_a_viewer_sees_no_way_to_replay_and_is_refused(door: ConsoleVisits, shown: Showcase) -> None:
-    path = make_delivery_path("hostile/refusing")(shown)
-    with door.visit_as(VIEWER) as page:
+def test_a_viewer_sees_no_way_to_replay_and_is_refused(
+    console_visits: ConsoleVisits, showcase: Showcase
+) -> None:
+    path = make_delivery_path("hostile/refusing")(showcase)
+    with console_visits.visit_as(VIEWER) as page:
         page.goto(f"/console{path}")
         expect(page.get_by_role("button", name="Replay")).to_have_count(0)
         assert submit_form(page, f"{path}/replay", reason="because") == 403
 
 
 @pytest.mark.parametrize("path", ["/people", "/people/new", "/tenants/new", "/endpoints/new"])
-def test_a_viewer_is_shown_no_page_of_admins(door: ConsoleVisits, path: str) -> None:
-    with door.visit_as(VIEWER, allowed=("answer: 403",)) as page:
+def test_a_viewer_is_shown_no_page_of_admins(console_visits: ConsoleVisits, path: str) -> None:
+    with console_visits.visit_as(VIEWER, allowed=("answer: 403",)) as page:
         answer = page.goto(f"/console{path}")
         assert answer is not None
         assert answer.status == 403
         expect(page.get_by_role("link", name="People")).to_have_count(0)
 
 
-def test_a_viewer_sees_nothing_to_press_on_an_endpoint(door: ConsoleVisits, shown: Showcase) -> None:
-    with door.visit_as(VIEWER) as page:
-        page.goto(f"/console/endpoints/{shown.endpoints['lumen/crm']}")
+def test_a_viewer_sees_nothing_to_press_on_an_endpoint(
+    console_visits: ConsoleVisits, showcase: Showcase
+) -> None:
+    with console_visits.visit_as(VIEWER) as page:
+        page.goto(f"/console/endpoints/{showcase.endpoints['lumen/crm']}")
         expect(page.locator("main button:not(.copy)")).to_have_count(0)
 
 
-def test_support_may_replay_but_rotate_no_secret(door: ConsoleVisits, shown: Showcase) -> None:
-    path = f"/endpoints/{shown.endpoints['lumen/crm']}"
-    with door.visit_as(SUPPORT) as page:
-        page.goto(f"/console{make_delivery_path('hostile/refusing')(shown)}")
+def test_support_may_replay_but_rotate_no_secret(console_visits: ConsoleVisits, showcase: Showcase) -> None:
+    path = f"/endpoints/{showcase.endpoints['lumen/crm']}"
+    with console_visits.visit_as(SUPPORT) as page:
+        page.goto(f"/console{make_delivery_path('hostile/refusing')(showcase)}")
         expect(page.get_by_role("button", name="Replay")).to_have_count(1)
         page.goto(f"/console{path}")
         expect(page.get_by_role("link", name="Rotate")).to_have_count(0)
@@ -87,13 +91,13 @@ def come_in(page: Page, url: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def partner(door: ConsoleVisits, shown: Showcase) -> Visits:
+def partner(console_visits: ConsoleVisits, showcase: Showcase) -> Visits:
     """Visits of somebody who came by a link of Bramble's."""
-    url, _ = link_of(shown, "bramble")
-    with door.visit_anonymously() as page:
+    url, _ = link_of(showcase, "bramble")
+    with console_visits.visit_anonymously() as page:
         come_in(page, url)
         session = page.context.storage_state()
-    return partial(visit_page, door.browser, door.url, session=session)
+    return partial(visit_page, console_visits.browser, console_visits.url, session=session)
 
 
 PAGES = ("", "/deliveries", "/replays", "/endpoints", "/types", "/audit")
@@ -106,13 +110,13 @@ def names_of_others(shown: Showcase) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("query", ["", "?tenant={}"], ids=["as it is", "with another's tenant asked for"])
-def test_a_partner_sees_nothing_of_other_tenants(partner: Visits, shown: Showcase, query: str) -> None:
-    other = shown.tenants["northwind"].id
+def test_a_partner_sees_nothing_of_other_tenants(partner: Visits, showcase: Showcase, query: str) -> None:
+    other = showcase.tenants["northwind"].id
     with partner() as page:
         for path in (*PAGES, "/tenants"):
             page.goto(f"/console{path}{query.format(other)}")
             content = page.content().replace(f"tenant={other}", "")
-            assert [name for name in names_of_others(shown) if name in content] == []
+            assert [name for name in names_of_others(showcase) if name in content] == []
 
 
 @pytest.mark.parametrize(
@@ -130,10 +134,10 @@ def test_a_partner_sees_nothing_of_other_tenants(partner: Visits, shown: Showcas
     ids=["delivery", "attempt", "event", "replay", "tenant", "key", "endpoint", "found"],
 )
 def test_partner_gets_404_for_other_tenants_objects(
-    partner: Visits, shown: Showcase, place: Callable[[Showcase], str]
+    partner: Visits, showcase: Showcase, place: Callable[[Showcase], str]
 ) -> None:
     with partner(allowed=("answer: 403", "answer: 404")) as page:
-        answer = page.goto(f"/console{place(shown)}")
+        answer = page.goto(f"/console{place(showcase)}")
         assert answer is not None
         assert answer.status in {403, 404}
 
@@ -144,11 +148,11 @@ def test_partner_cannot_search_by_another_tenants_key(partner: Visits) -> None:
         expect(page.get_by_text("No delivery fits these filters")).to_be_visible()
 
 
-def test_revoking_the_key_ends_the_partner_session(door: ConsoleVisits, shown: Showcase) -> None:
-    url, key = link_of(shown, "bramble")
-    with door.visit_anonymously() as page:
+def test_revoking_the_key_ends_the_partner_session(console_visits: ConsoleVisits, showcase: Showcase) -> None:
+    url, key = link_of(showcase, "bramble")
+    with console_visits.visit_anonymously() as page:
         come_in(page, url)
-        shown.operator.delete(f"{key}?reason=it+leaked")
+        showcase.operator.delete(f"{key}?reason=it+leaked")
 
         def is_out() -> bool:
             page.goto("/console/deliveries")

@@ -13,6 +13,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from delivery.domain.ids import Prefix, new_id, parse_id
+from delivery.domain.networks import parse_networks
 from tests.integration.api.conftest import OPERATOR_KEY, make_client
 from tests.support.ledger_builders import wait_until
 from workers.processes.web import build_server_config
@@ -118,19 +119,19 @@ async def test_tenant_and_key_changes_are_audited_without_the_key(
 
 
 async def test_a_tenant_sees_its_own_alone_and_the_operator_all(
-    operator: httpx.AsyncClient, tenant: TenantClient, neighbour: TenantClient
+    operator: httpx.AsyncClient, tenant: TenantClient, other_tenant: TenantClient
 ) -> None:
     await tenant.create_endpoint()
-    await neighbour.create_endpoint()
+    await other_tenant.create_endpoint()
     assert {entry["tenant_id"] for entry in await audit(tenant.client)} == {tenant.id}
     everybody = {entry["tenant_id"] for entry in await audit(operator, limit=20)}
-    assert {tenant.id, neighbour.id} <= everybody
-    asked = await operator.get("/v1/audit", headers={"Waybill-Tenant": neighbour.id})
-    assert {entry["tenant_id"] for entry in asked.json()["items"]} == {neighbour.id}
+    assert {tenant.id, other_tenant.id} <= everybody
+    asked = await operator.get("/v1/audit", headers={"Waybill-Tenant": other_tenant.id})
+    assert {entry["tenant_id"] for entry in asked.json()["items"]} == {other_tenant.id}
 
 
-async def test_a_tenant_cannot_name_another_one(tenant: TenantClient, neighbour: TenantClient) -> None:
-    answer = await tenant.client.get("/v1/audit", headers={"Waybill-Tenant": neighbour.id})
+async def test_a_tenant_cannot_name_another_one(tenant: TenantClient, other_tenant: TenantClient) -> None:
+    answer = await tenant.client.get("/v1/audit", headers={"Waybill-Tenant": other_tenant.id})
     assert answer.status_code == 404
 
 
@@ -225,9 +226,9 @@ async def test_the_operator_s_key_is_known_by_name_alone(app: FastAPI, tenant: T
 
 
 @asynccontextmanager
-async def served(app: FastAPI, settings: Settings, **changed: str) -> AsyncIterator[str]:
+async def served(app: FastAPI, settings: Settings, *, trusted_proxies: str) -> AsyncIterator[str]:
     """The application behind a real socket, as `web` serves it."""
-    own = settings.model_copy(update={"port": 0, **changed})
+    own = settings.model_copy(update={"port": 0, "trusted_proxies": parse_networks(trusted_proxies)})
     server = uvicorn.Server(build_server_config(own, app))
     serving = asyncio.create_task(server._serve())  # noqa: SLF001  as `serve`, without taking the signals
     try:

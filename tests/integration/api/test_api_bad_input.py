@@ -341,10 +341,10 @@ async def test_the_ends_of_the_id_space_are_looked_up_like_any(tenant: TenantCli
 
 
 async def test_an_unknown_path_and_an_unknown_method_are_problems_too(
-    stranger: httpx.AsyncClient, tenant: TenantClient
+    anonymous: httpx.AsyncClient, tenant: TenantClient
 ):
-    check_problem(await stranger.get("/nowhere"), 404)
-    check_problem(await stranger.get("/v1/endpoints/"), 404)
+    check_problem(await anonymous.get("/nowhere"), 404)
+    check_problem(await anonymous.get("/v1/endpoints/"), 404)
     refused = await tenant.client.put("/v1/endpoints", json={})
     check_problem(refused, 405)
     assert refused.headers["allow"]

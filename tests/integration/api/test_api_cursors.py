@@ -60,10 +60,10 @@ async def test_a_cursor_is_bound_to_its_list(busy: TenantClient):
 
 
 async def test_a_cursor_is_bound_to_its_tenant(
-    busy: TenantClient, neighbour: TenantClient, operator: httpx.AsyncClient
+    busy: TenantClient, other_tenant: TenantClient, operator: httpx.AsyncClient
 ):
     cursor = {"cursor": await _cursor(busy)}
-    assert (await neighbour.client.get("/v1/deliveries", params=cursor)).status_code == 422
-    mine, theirs = {"Waybill-Tenant": busy.id}, {"Waybill-Tenant": neighbour.id}
+    assert (await other_tenant.client.get("/v1/deliveries", params=cursor)).status_code == 422
+    mine, theirs = {"Waybill-Tenant": busy.id}, {"Waybill-Tenant": other_tenant.id}
     assert (await operator.get("/v1/deliveries", params=cursor, headers=mine)).status_code == 200
     assert (await operator.get("/v1/deliveries", params=cursor, headers=theirs)).status_code == 422

@@ -233,13 +233,13 @@ async def test_a_deleted_endpoint_has_no_health(tenant: TenantClient):
     assert (await tenant.client.get(f"{path}/health")).status_code == 404
 
 
-async def test_other_tenants_endpoint_health_is_not_found(tenant: TenantClient, neighbour: TenantClient):
+async def test_other_tenants_endpoint_health_is_not_found(tenant: TenantClient, other_tenant: TenantClient):
     made = await tenant.create_endpoint()
     before = await health_of(tenant, made)
     path = f"/v1/endpoints/{made['id']}"
     for way in ("pause", "resume", "disable", "enable"):
-        assert (await neighbour.client.post(f"{path}/{way}", json={"reason": "mine"})).status_code == 404
-    assert (await neighbour.client.post(f"{path}/enable", json={"dry_run": True})).status_code == 404
-    assert (await neighbour.client.get(f"{path}/health")).status_code == 404
-    assert (await neighbour.client.patch(path, json={"in_flight_max": 1})).status_code == 404
+        assert (await other_tenant.client.post(f"{path}/{way}", json={"reason": "mine"})).status_code == 404
+    assert (await other_tenant.client.post(f"{path}/enable", json={"dry_run": True})).status_code == 404
+    assert (await other_tenant.client.get(f"{path}/health")).status_code == 404
+    assert (await other_tenant.client.patch(path, json={"in_flight_max": 1})).status_code == 404
     assert await health_of(tenant, made) == before

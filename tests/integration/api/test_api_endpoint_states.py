@@ -359,11 +359,11 @@ async def test_changes_to_operational_endpoints_send_no_system_events(tenant: Te
     assert await told_to(tenant, watcher) == []
 
 
-async def test_nobody_hears_of_another_tenants_endpoints(tenant: TenantClient, neighbour: TenantClient):
-    theirs = await neighbour.create_endpoint(operational=True)
+async def test_nobody_hears_of_another_tenants_endpoints(tenant: TenantClient, other_tenant: TenantClient):
+    theirs = await other_tenant.create_endpoint(operational=True)
     made = await tenant.create_endpoint()
     await move(tenant, made, "disable")
-    assert await told_to(neighbour, theirs) == []
+    assert await told_to(other_tenant, theirs) == []
 
 
 async def test_an_operational_endpoint_gets_none_of_the_tenants_events(tenant: TenantClient):

@@ -192,16 +192,16 @@ async def test_an_attempt_without_an_answer_can_be_erased_too(
 
 
 async def test_nobody_erases_what_is_another_tenants(
-    tenant: TenantClient, neighbour: TenantClient, sql: psycopg.Connection
+    tenant: TenantClient, other_tenant: TenantClient, sql: psycopg.Connection
 ) -> None:
     event = await send_secret(tenant, endpoints=1)
     (owed,) = await tenant.list_deliveries()
     tried = attempt(sql, owed["id"])
-    assert (await erase(neighbour, event, cancel_pending="true")).status_code == 404
-    assert (await neighbour.client.delete(f"/v1/attempts/{tried}/content")).status_code == 404
+    assert (await erase(other_tenant, event, cancel_pending="true")).status_code == 404
+    assert (await other_tenant.client.delete(f"/v1/attempts/{tried}/content")).status_code == 404
     assert (await read(tenant, f"/v1/events/{event}"))["body"] is not None
     assert (await read(tenant, f"/v1/attempts/{tried}"))["response"]["body"] == "busy"
-    assert await audit(neighbour.client, what="event.*") == []
+    assert await audit(other_tenant.client, what="event.*") == []
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,9 @@ async def test_concurrent_doubles_are_one_event(tenant: TenantClient):
     assert sum("idempotency-replayed" in answer.headers for answer in answers) == 7
 
 
-async def test_an_idempotency_key_is_the_tenants_own(tenant: TenantClient, neighbour: TenantClient):
+async def test_an_idempotency_key_is_the_tenants_own(tenant: TenantClient, other_tenant: TenantClient):
     mine = await tenant.send_event(**{"Idempotency-Key": "same"})
-    theirs = await neighbour.send_event(**{"Idempotency-Key": "same"})
+    theirs = await other_tenant.send_event(**{"Idempotency-Key": "same"})
     assert mine["id"] != theirs["id"]
 
 

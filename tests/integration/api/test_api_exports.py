@@ -87,14 +87,14 @@ async def test_unfiltered_export_needs_confirmation_and_the_operator_key(
 
 
 async def test_a_tenant_sees_its_own_and_the_operator_everybodys(
-    tenant: TenantClient, neighbour: TenantClient, operator: httpx.AsyncClient
+    tenant: TenantClient, other_tenant: TenantClient, operator: httpx.AsyncClient
 ) -> None:
-    for owner in (tenant, neighbour):
+    for owner in (tenant, other_tenant):
         await owner.create_endpoint()
         await owner.send_event("both.sent")
     assert [one["tenant_id"] for one in await exported(tenant.client)] == [tenant.id]
     everybodys = {one["tenant_id"] for one in await exported(operator, type="both.sent")}
-    assert everybodys >= {tenant.id, neighbour.id}
+    assert everybodys >= {tenant.id, other_tenant.id}
 
 
 async def test_an_export_that_cannot_go_on_breaks_off_without_its_end(

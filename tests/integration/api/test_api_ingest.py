@@ -120,10 +120,10 @@ async def test_messages_that_come_together_share_commits(
 
 # ---- what is set aside
 FAULTS = {
-    "no key": ({"key": None}, "waybill-key: is needed"),
-    "an empty key": ({"key": ""}, "waybill-key: is needed"),
-    "an unknown key": ({"key": "wbk_" + "x" * 43}, "holds no API key that is known"),
-    "the operator's key": ({"key": OPERATOR_KEY}, "holds no API key that is known"),
+    "no key": ({"api_key": None}, "waybill-key: is needed"),
+    "an empty key": ({"api_key": ""}, "waybill-key: is needed"),
+    "an unknown key": ({"api_key": "wbk_" + "x" * 43}, "holds no API key that is known"),
+    "the operator's key": ({"api_key": OPERATOR_KEY}, "holds no API key that is known"),
     "no message-id": ({"message_id": None}, "message-id: is needed"),
     "an odd message-id": ({"message_id": "two words"}, "message-id: must be 1 to 255 visible ASCII"),
     "no JSON": ({"body": b"<order/>"}, "body: is not JSON"),
@@ -147,7 +147,7 @@ async def test_what_cannot_be_accepted_is_set_aside_with_the_reason(
     shown = await refuse(services, operator, one)
     assert why in shown["reason"]
     assert (shown["message_id"], shown["publisher"], shown["size"]) == (one.message_id, "shop", len(one.body))
-    assert shown["tenant_id"] == (None if "key" in changed else tenant.id)
+    assert shown["tenant_id"] == (None if "api_key" in changed else tenant.id)
     read = (await operator.get(f"{PATH}/{shown['id']}")).json()
     assert base64.b64decode(read["body_base64"]) == one.body
     assert await events(tenant) == []
@@ -269,11 +269,16 @@ async def test_one_without_a_message_id_is_one_event_however_often_it_is_tried(
 
 
 async def test_what_is_still_refused_stays_and_says_why(
-    services: Services, operator: httpx.AsyncClient, tenant: TenantClient, neighbour: TenantClient
+    services: Services, operator: httpx.AsyncClient, tenant: TenantClient, other_tenant: TenantClient
 ):
     shown = await refuse(services, operator, message(tenant.key, body=b"?"))
     path = f"{PATH}/{shown['id']}"
-    for asked in ({}, {"tenant_id": neighbour.id}, {"tenant_id": "ten_1"}, {"idempotency_key": "two words"}):
+    for asked in (
+        {},
+        {"tenant_id": other_tenant.id},
+        {"tenant_id": "ten_1"},
+        {"idempotency_key": "two words"},
+    ):
         assert (await operator.post(f"{path}/retry", json=asked)).status_code == 422
     assert (await operator.get(path)).status_code == 200
     nobody = format_id(Prefix.TENANT, new_id())

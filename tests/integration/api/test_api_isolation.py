@@ -109,12 +109,12 @@ def expected(one: Probe) -> int | None:
 
 
 async def test_other_tenants_ids_look_nonexistent_on_every_route(
-    app: FastAPI, neighbour: TenantClient, things: dict[str, str], nobodys: dict[str, str]
+    app: FastAPI, other_tenant: TenantClient, things: dict[str, str], nobodys: dict[str, str]
 ):
     tried = 0
     for one in iter_probes(app.openapi()):
-        theirs = await one.fill_ids(things).send(neighbour.client)
-        nothing = await one.fill_ids(nobodys).send(neighbour.client)
+        theirs = await one.fill_ids(things).send(other_tenant.client)
+        nothing = await one.fill_ids(nobodys).send(other_tenant.client)
         assert normalize_answer(theirs) == normalize_answer(nothing), one
         assert expected(one) in {None, theirs.status_code}, (one, theirs.text)
         assert theirs.status_code < 500, one
@@ -125,13 +125,13 @@ async def test_other_tenants_ids_look_nonexistent_on_every_route(
 async def test_other_tenants_ids_run_the_same_queries_as_unknown_ids(
     api_database_url: str,
     settings: Settings,
-    neighbour: TenantClient,
+    other_tenant: TenantClient,
     things: dict[str, str],
     nobodys: dict[str, str],
 ):
     async with (
         counted_app(api_database_url, settings) as (app, counted),
-        make_client(app, neighbour.key) as client,
+        make_client(app, other_tenant.key) as client,
     ):
 
         async def asked(one: Probe) -> list[str]:
@@ -155,15 +155,15 @@ def statements(ended: list[Transaction]) -> list[str]:
 async def test_cross_tenant_requests_change_nothing(
     app: FastAPI,
     tenant: TenantClient,
-    neighbour: TenantClient,
+    other_tenant: TenantClient,
     things: dict[str, str],
     sql: psycopg.Connection,
 ):
-    before = rows_of(sql, things, besides=neighbour.id)
+    before = rows_of(sql, things, besides=other_tenant.id)
     assert {row.partition(":")[0] for row in before} >= {"tenants", "endpoints", "events", "deliveries"}
     for one in iter_probes(app.openapi()):
-        await one.fill_ids(things).send(neighbour.client)
-    assert rows_of(sql, things, besides=neighbour.id) == before
+        await one.fill_ids(things).send(other_tenant.client)
+    assert rows_of(sql, things, besides=other_tenant.id) == before
     assert (await tenant.client.get("/v1/endpoints")).status_code == 200
 
 
@@ -188,52 +188,52 @@ async def test_every_place_that_takes_an_id_is_tried(app: FastAPI):
     assert find_fields_with_ids(document) == COVERED_FIELDS
 
 
-async def test_an_idempotency_key_of_another_tenant_is_free(tenant: TenantClient, neighbour: TenantClient):
+async def test_an_idempotency_key_of_another_tenant_is_free(tenant: TenantClient, other_tenant: TenantClient):
     await tenant.send_event("order.created", **{"Idempotency-Key": "the-same"})
-    theirs = await neighbour.client.post(
+    theirs = await other_tenant.client.post(
         "/v1/events", json={"type": "order.paid", "data": 1}, headers={"Idempotency-Key": "the-same"}
     )
     assert (theirs.status_code, theirs.json()["type"]) == (202, "order.paid")
 
 
-async def test_a_cursor_of_another_tenant_is_no_cursor(tenant: TenantClient, neighbour: TenantClient):
+async def test_a_cursor_of_another_tenant_is_no_cursor(tenant: TenantClient, other_tenant: TenantClient):
     await tenant.send_event()
     await tenant.send_event()
     cursor = (await tenant.client.get("/v1/events?limit=1")).json()["next"]
-    theirs = await neighbour.client.get("/v1/events", params={"limit": 1, "cursor": cursor})
-    nothing = await neighbour.client.get("/v1/events", params={"limit": 1, "cursor": "A" * 40})
+    theirs = await other_tenant.client.get("/v1/events", params={"limit": 1, "cursor": cursor})
+    nothing = await other_tenant.client.get("/v1/events", params={"limit": 1, "cursor": "A" * 40})
     assert normalize_answer(theirs) == normalize_answer(nothing)
     assert theirs.status_code == 422
 
 
 async def test_lists_hold_only_the_tenants_own(
-    tenant: TenantClient, neighbour: TenantClient, things: dict[str, str]
+    tenant: TenantClient, other_tenant: TenantClient, things: dict[str, str]
 ):
-    await neighbour.create_endpoint()
-    await neighbour.send_event()
+    await other_tenant.create_endpoint()
+    await other_tenant.send_event()
     for path in ("/v1/endpoints", "/v1/events", "/v1/deliveries"):
-        listed = await neighbour.client.get(path)
+        listed = await other_tenant.client.get(path)
         assert len(listed.json()["items"]) == 1
         assert not [id_ for id_ in things.values() if id_ in listed.text]
     for name, value in (("endpoint", things["endpoint_id"]), ("event", things["event_id"])):
-        assert await neighbour.list_deliveries(**{name: value}) == []
+        assert await other_tenant.list_deliveries(**{name: value}) == []
         assert len(await tenant.list_deliveries(**{name: value})) == 1
 
 
 async def test_an_event_reaches_its_own_tenants_endpoints_alone(
-    tenant: TenantClient, neighbour: TenantClient
+    tenant: TenantClient, other_tenant: TenantClient
 ):
     await tenant.create_endpoint()
-    assert (await neighbour.send_event())["deliveries"] == 0
+    assert (await other_tenant.send_event())["deliveries"] == 0
 
 
 async def test_the_operator_sees_a_tenants_things_only_through_that_tenant(
-    app: FastAPI, tenant: TenantClient, neighbour: TenantClient, things: dict[str, str]
+    app: FastAPI, tenant: TenantClient, other_tenant: TenantClient, things: dict[str, str]
 ):
     path = f"/v1/deliveries/{things['delivery_id']}"
     async with make_client(app, OPERATOR_KEY, **{"Waybill-Tenant": tenant.id}) as right:
         assert (await right.get(path)).status_code == 200
-    async with make_client(app, OPERATOR_KEY, **{"Waybill-Tenant": neighbour.id}) as wrong:
+    async with make_client(app, OPERATOR_KEY, **{"Waybill-Tenant": other_tenant.id}) as wrong:
         assert (await wrong.get(path)).status_code == 404
 
 
@@ -251,14 +251,14 @@ async def test_every_route_is_in_the_document(app: FastAPI):
 
 
 async def test_a_sealed_secret_moved_to_another_tenant_does_not_open(
-    tenant: TenantClient, neighbour: TenantClient, sql: psycopg.Connection
+    tenant: TenantClient, other_tenant: TenantClient, sql: psycopg.Connection
 ):
     mine = await tenant.create_endpoint(headers={"X-Token": "mine"})
-    theirs = await neighbour.create_endpoint()
+    theirs = await other_tenant.create_endpoint()
     sql.execute(
         "update endpoints set header_names = source.header_names, sealed_headers = source.sealed_headers"
         " from endpoints source where source.id = %s and endpoints.id = %s",
         [parse_id(Prefix.ENDPOINT, mine["id"]), parse_id(Prefix.ENDPOINT, theirs["id"])],
     )
     path = f"/v1/endpoints/{theirs['id']}"
-    assert (await neighbour.client.patch(path, json={"headers": {"X-B": "1"}})).status_code == 500
+    assert (await other_tenant.client.patch(path, json={"headers": {"X-B": "1"}})).status_code == 500

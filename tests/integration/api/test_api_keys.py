@@ -74,10 +74,10 @@ async def test_a_revoked_key_is_refused_in_other_processes_within_five_seconds(
 
 
 async def test_another_tenants_key_cannot_be_revoked_through_the_wrong_tenant(
-    operator: httpx.AsyncClient, tenant: TenantClient, neighbour: TenantClient
+    operator: httpx.AsyncClient, tenant: TenantClient, other_tenant: TenantClient
 ):
     (key,) = (await operator.get(f"/v1/tenants/{tenant.id}/keys")).json()["items"]
-    refused = await operator.delete(f"/v1/tenants/{neighbour.id}/keys/{key['id']}")
+    refused = await operator.delete(f"/v1/tenants/{other_tenant.id}/keys/{key['id']}")
     assert refused.status_code == 404
     assert (await tenant.client.get("/v1/endpoints")).status_code == 200
 
@@ -97,11 +97,11 @@ async def test_another_tenants_key_cannot_be_revoked_through_the_wrong_tenant(
     ],
 )
 async def test_an_unknown_key_is_refused_with_one_answer_for_all(
-    stranger: httpx.AsyncClient, authorization: str | None
+    anonymous: httpx.AsyncClient, authorization: str | None
 ):
     headers = [] if authorization is None else [(b"Authorization", authorization.encode("latin-1"))]
     for method, path in (("GET", "/v1/endpoints"), ("POST", "/v1/events"), ("GET", "/v1/tenants")):
-        refused = await stranger.request(method, path, headers=headers)
+        refused = await anonymous.request(method, path, headers=headers)
         assert refused.status_code == 401
         assert refused.json()["detail"] == "Send a known key: Authorization: Bearer …"
         assert refused.headers["www-authenticate"].startswith("Bearer")
@@ -141,12 +141,12 @@ async def test_the_operator_must_name_a_tenant_that_exists(
     assert (await operator.request(method, path, json=body, headers=unknown)).status_code == 404
 
 
-async def test_a_tenants_key_cannot_act_for_another_tenant(tenant: TenantClient, neighbour: TenantClient):
-    known = await tenant.client.get("/v1/endpoints", headers={"Waybill-Tenant": neighbour.id})
+async def test_a_tenants_key_cannot_act_for_another_tenant(tenant: TenantClient, other_tenant: TenantClient):
+    known = await tenant.client.get("/v1/endpoints", headers={"Waybill-Tenant": other_tenant.id})
     unknown_id = "ten_01kasw8qbefy09m6sc7n75yr3h"
     unknown = await tenant.client.get("/v1/endpoints", headers={"Waybill-Tenant": unknown_id})
     assert known.status_code == unknown.status_code == 404
-    assert known.json()["detail"].replace(neighbour.id, unknown_id) == unknown.json()["detail"]
+    assert known.json()["detail"].replace(other_tenant.id, unknown_id) == unknown.json()["detail"]
     assert (await tenant.client.get("/v1/endpoints", headers={"Waybill-Tenant": tenant.id})).is_success
 
 

@@ -122,13 +122,13 @@ async def test_what_makes_no_sense_is_named(tenant: TenantClient, field: str, va
 
 
 async def test_a_link_is_in_its_tenants_audit_and_in_no_others(
-    tenant: TenantClient, neighbour: TenantClient
+    tenant: TenantClient, other_tenant: TenantClient
 ) -> None:
     await made(tenant.client, label="Joe")
     (entry,) = (await tenant.client.get("/v1/audit", params={"what": "portal_link.*"})).json()["items"]
     assert (entry["what"], entry["details"]["label"]) == ("portal_link.created", "Joe")
     assert entry["sentence"].startswith("A portal link that works until ")
-    theirs = await neighbour.client.get("/v1/audit", params={"what": "portal_link.*"})
+    theirs = await other_tenant.client.get("/v1/audit", params={"what": "portal_link.*"})
     assert theirs.json()["items"] == []
 
 

@@ -30,9 +30,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 NOWHERE = "postgresql://waybill:hush@127.0.0.1:1/nowhere"
 
 
-async def test_a_process_that_lives_and_is_ready_says_so(stranger: httpx.AsyncClient):
-    assert (await stranger.get("/healthz")).json() == {"status": "ok"}
-    assert (await stranger.get("/readyz")).json() == {"status": "ok"}
+async def test_a_process_that_lives_and_is_ready_says_so(anonymous: httpx.AsyncClient):
+    assert (await anonymous.get("/healthz")).json() == {"status": "ok"}
+    assert (await anonymous.get("/readyz")).json() == {"status": "ok"}
 
 
 async def test_without_a_ledger_a_process_lives_and_is_not_ready(settings: Settings):
@@ -74,7 +74,7 @@ async def test_a_ledger_without_todays_partitions_is_not_ready(settings: Setting
 
 @pytest.mark.parametrize("made", ["empty_database_url", "database_url"], ids=["schema", "partitions"])
 async def test_missing_schema_or_partitions_reject_events_and_log_the_fix(
-    settings: Settings, request: pytest.FixtureRequest, logged: list[MutableMapping[str, Any]], made: str
+    settings: Settings, request: pytest.FixtureRequest, log_lines: list[MutableMapping[str, Any]], made: str
 ):
     ledger = Ledger(request.getfixturevalue(made))
     named = {"Waybill-Tenant": "ten_01kasw8qbefy09m6sc7n75yr3h"}
@@ -83,7 +83,7 @@ async def test_missing_schema_or_partitions_reject_events_and_log_the_fix(
             client.headers["Waybill-Tenant"] = format_id(Prefix.TENANT, await create_tenant(ledger))
         refused = await client.post("/v1/events", json={"type": "a", "data": 1})
     assert refused.status_code == 503
-    (line,) = [line for line in logged if line["event"] == "request.unavailable"]
+    (line,) = [line for line in log_lines if line["event"] == "request.unavailable"]
     assert "waybill db upgrade" in line["why"]
     await ledger.close()
 
@@ -120,8 +120,8 @@ async def test_oversized_or_malformed_request_head_gets_a_problem_response(
         await writer.wait_closed()
 
 
-async def test_the_document_describes_requests_with_examples(stranger: httpx.AsyncClient):
-    document = (await stranger.get("/openapi.json")).json()
+async def test_the_document_describes_requests_with_examples(anonymous: httpx.AsyncClient):
+    document = (await anonymous.get("/openapi.json")).json()
     scheme = document["components"]["securitySchemes"]["ApiKey"]
     assert scheme["type"] == "http"
     assert scheme["scheme"] == "bearer"
@@ -144,14 +144,14 @@ def _has_example(document: dict[str, Any], media: dict[str, Any]) -> bool:
     )
 
 
-async def test_there_are_pages_to_read_it(stranger: httpx.AsyncClient):
-    page = await stranger.get("/docs")
+async def test_there_are_pages_to_read_it(anonymous: httpx.AsyncClient):
+    page = await anonymous.get("/docs")
     assert page.status_code == 200
     assert "/openapi.json" in page.text
 
 
 async def test_an_unforeseen_error_is_logged_under_the_id_that_is_answered(
-    services: Services, logged: list[MutableMapping[str, Any]]
+    services: Services, log_lines: list[MutableMapping[str, Any]]
 ):
     app = create_app(services)
     app.state.services = None
@@ -160,6 +160,6 @@ async def test_an_unforeseen_error_is_logged_under_the_id_that_is_answered(
     assert failed.status_code == 500
     assert failed.json()["request_id"] == failed.headers["x-request-id"]
     assert failed.json()["detail"].startswith("The request failed.")
-    (line,) = [line for line in logged if line["event"] == "request.failed"]
+    (line,) = [line for line in log_lines if line["event"] == "request.failed"]
     assert line["request_id"] == failed.json()["request_id"]
     assert line["exc_info"]

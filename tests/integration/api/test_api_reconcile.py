@@ -138,11 +138,11 @@ async def test_each_endpoint_counts_for_itself(tenant: TenantClient, ledger: Led
 
 
 async def test_a_deleted_endpoint_and_one_of_another_tenant_are_not_there(
-    tenant: TenantClient, neighbour: TenantClient
+    tenant: TenantClient, other_tenant: TenantClient
 ) -> None:
     endpoint = await endpoint_of(tenant)
     path = f"/v1/endpoints/{endpoint}/events"
-    assert (await neighbour.client.get(path)).status_code == 404
+    assert (await other_tenant.client.get(path)).status_code == 404
     await tenant.client.delete(f"/v1/endpoints/{endpoint}")
     assert (await tenant.client.get(path)).status_code == 404
 

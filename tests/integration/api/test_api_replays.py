@@ -226,19 +226,19 @@ async def test_missing_events_are_none_of_an_operational_endpoints(tenant: Tenan
 
 
 # ------------------------------------------------------------------ whose
-async def test_nobody_sees_or_moves_anothers_replay(tenant: TenantClient, neighbour: TenantClient) -> None:
+async def test_nobody_sees_or_moves_anothers_replay(tenant: TenantClient, other_tenant: TenantClient) -> None:
     path = f"/v1/replays/{(await begin(tenant.client, selection={'status': ['failed']}))['id']}"
-    assert (await neighbour.client.get(path)).status_code == 404
-    assert (await neighbour.client.get(f"{path}/deliveries")).status_code == 404
+    assert (await other_tenant.client.get(path)).status_code == 404
+    assert (await other_tenant.client.get(f"{path}/deliveries")).status_code == 404
     for move in ("pause", "resume", "cancel"):
-        assert (await neighbour.client.post(f"{path}/{move}")).status_code == 404
-    assert (await neighbour.client.get("/v1/replays")).json()["items"] == []
+        assert (await other_tenant.client.post(f"{path}/{move}")).status_code == 404
+    assert (await other_tenant.client.get("/v1/replays")).json()["items"] == []
 
 
 async def test_no_endpoint_of_another_tenant_can_be_named(
-    tenant: TenantClient, neighbour: TenantClient
+    tenant: TenantClient, other_tenant: TenantClient
 ) -> None:
-    theirs = (await neighbour.create_endpoint())["id"]
+    theirs = (await other_tenant.create_endpoint())["id"]
     for asked in ({"selection": {"endpoint": [theirs]}}, {"missing": {"endpoint": theirs}}):
         assert (await tenant.client.post("/v1/replays", json=WHY | asked)).status_code == 404
     recover = await tenant.client.post(f"/v1/endpoints/{theirs}/recover", json={"since": SINCE})
@@ -246,14 +246,14 @@ async def test_no_endpoint_of_another_tenant_can_be_named(
 
 
 async def test_replay_filter_matches_only_the_tenants_deliveries(
-    tenant: TenantClient, neighbour: TenantClient, sql: psycopg.Connection
+    tenant: TenantClient, other_tenant: TenantClient, sql: psycopg.Connection
 ) -> None:
     """Selections that a tenant's key may write, also with the ids of another tenant's things in them."""
-    for one in (tenant, neighbour):
+    for one in (tenant, other_tenant):
         await failed(one, sql, 2)
         await one.send_event("user.left", **{"Idempotency-Key": "the-same"})
     own = {one["id"] for one in await tenant.list_deliveries()}
-    others = await neighbour.list_deliveries()
+    others = await other_tenant.list_deliveries()
     some = {
         "event": st.sampled_from([one["event_id"] for one in others]),
         "type": st.sampled_from([["*"], ["order.*"], ["user.left"]]),

@@ -13,10 +13,8 @@ from delivery.bootstrap import Services
 from delivery.domain.ids import Prefix, parse_id
 from delivery.ledger.db.session import Ledger
 from tests.integration.api.conftest import make_client
-from tests.integration.api.test_api_isolation import (
-    OPEN,
-    routes,  # a fixture
-)
+from tests.integration.api.test_api_isolation import OPEN, routes
+from tests.integration.api.test_api_isolation import things as things  # noqa: PLC0414  a fixture
 from tests.support.services import replace_services
 
 if TYPE_CHECKING:

@@ -189,7 +189,7 @@ async def test_a_list_of_keys_tells_scopes_ends_and_when_each_was_used(
     made = await key_for(operator, tenant, scopes=["publish"], expires_in_seconds=3600)
     async with make_client(app, made["key"]) as client:
         await client.post("/v1/events", json={"type": "a", "data": 1})
-    await services.keys.settle()
+    await services.api_keys.wait_for_background_writes()
     newest, _ = (await operator.get(f"/v1/tenants/{tenant.id}/keys")).json()["items"]
     assert newest["scopes"] == ["publish"]
     assert newest["expires_at"] == made["expires_at"]

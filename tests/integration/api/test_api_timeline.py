@@ -354,11 +354,11 @@ async def test_unknown_or_malformed_ids_are_not_found(tenant: TenantClient, noun
 
 
 async def test_other_tenants_learn_nothing(
-    tenant: TenantClient, neighbour: TenantClient, owed: dict[str, Any]
+    tenant: TenantClient, other_tenant: TenantClient, owed: dict[str, Any]
 ):
     for path in (f"/v1/deliveries/{owed['id']}/trace", f"/v1/events/{owed['event_id']}/trace"):
-        assert (await neighbour.client.get(path)).status_code == 404
+        assert (await other_tenant.client.get(path)).status_code == 404
         assert (await tenant.client.get(path)).status_code == 200
-    await neighbour.create_endpoint(filter=["a"])
+    await other_tenant.create_endpoint(filter=["a"])
     told = await trace(tenant, owed["event_id"])
     assert [fate["endpoint_id"] for fate in told["endpoints"]] == [owed["endpoint_id"]]

@@ -112,9 +112,9 @@ def account_service(ledger: Ledger, clock: ManualClock) -> AccountService:
 
 
 @pytest.fixture
-def app(services: Services, people: AccountService) -> ASGIApp:
+def app(services: Services, account_service: AccountService) -> ASGIApp:
     """The console with a real door."""
-    return create_console(replace_services(services, accounts=people))
+    return create_console(replace_services(services, accounts=account_service))
 
 
 @pytest.fixture
@@ -142,18 +142,18 @@ async def sign_in_as(services: Services) -> AsyncIterator[Callable[..., FormBrow
 
 
 @pytest.fixture
-def staff(enter: Callable[..., FormBrowser]) -> FormBrowser:
+def staff(sign_in_as: Callable[..., FormBrowser]) -> FormBrowser:
     """Staff who may do everything."""
-    return enter()
+    return sign_in_as()
 
 
 @pytest.fixture
-def viewer(enter: Callable[..., FormBrowser]) -> FormBrowser:
+def viewer(sign_in_as: Callable[..., FormBrowser]) -> FormBrowser:
     """Staff who may look."""
-    return enter(VIEWER)
+    return sign_in_as(VIEWER)
 
 
 @pytest.fixture
-def partner(enter: Callable[..., FormBrowser], tenant: TenantId) -> FormBrowser:
+def partner(sign_in_as: Callable[..., FormBrowser], tenant: TenantId) -> FormBrowser:
     """A visitor of this tenant, with the abilities of support."""
-    return enter(SUPPORT, tenant)
+    return sign_in_as(SUPPORT, tenant)

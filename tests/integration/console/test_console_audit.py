@@ -102,8 +102,8 @@ async def test_the_audit_goes_on_behind_a_full_page(
 
 
 async def test_a_partner_reads_its_own_alone(
-    partner: FormBrowser, enter: Callable[..., FormBrowser], ledger: Ledger
+    partner: FormBrowser, sign_in_as: Callable[..., FormBrowser], ledger: Ledger
 ) -> None:
     assert "The endpoint was paused." in await partner.get_text("/audit")
-    stranger = enter(tenant=await build.create_tenant(ledger))
+    stranger = sign_in_as(tenant=await build.create_tenant(ledger))
     assert "Nobody has done anything yet" in await stranger.get_text("/audit")

@@ -184,10 +184,10 @@ async def test_a_form_without_the_sessions_secret_does_nothing(
 
 
 async def test_a_partner_finds_nothing_of_others(
-    enter: Callable[..., FormBrowser], ledger: Ledger, delivery: DeliveryId
+    sign_in_as: Callable[..., FormBrowser], ledger: Ledger, delivery: DeliveryId
 ) -> None:
     other = await build.create_tenant(ledger)
-    stranger = enter(tenant=other)
+    stranger = sign_in_as(tenant=other)
     row = await build.fetch_row(ledger, "select event_id from deliveries where id = :id", id=delivery)
     assert (await stranger.get(f"/deliveries/{shown(delivery)}")).status_code == 404
     assert (await stranger.get(f"/events/{format_id(Prefix.EVENT, row.event_id)}")).status_code == 404

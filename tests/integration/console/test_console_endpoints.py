@@ -195,18 +195,18 @@ async def test_viewer_sees_no_endpoint_actions(viewer: FormBrowser, endpoint: En
 
 @pytest.mark.parametrize("page", ["", "/pause", "/resume", "/enable", "/rotate", "/filter-test"])
 async def test_another_tenant_s_endpoint_is_not_found(
-    enter: Callable[..., FormBrowser], ledger: Ledger, tenant: TenantId, page: str
+    sign_in_as: Callable[..., FormBrowser], ledger: Ledger, tenant: TenantId, page: str
 ) -> None:
     other = await build.create_endpoint(ledger, await build.create_tenant(ledger))
-    assert (await enter(tenant=tenant).get(f"{at(other)}{page}")).status_code == 404
+    assert (await sign_in_as(tenant=tenant).get(f"{at(other)}{page}")).status_code == 404
 
 
 @pytest.mark.parametrize("page", [*OPERATED, *ADMINISTERED, "/rotate"])
 async def test_another_tenant_s_endpoint_cannot_be_acted_on(
-    enter: Callable[..., FormBrowser], ledger: Ledger, tenant: TenantId, page: str
+    sign_in_as: Callable[..., FormBrowser], ledger: Ledger, tenant: TenantId, page: str
 ) -> None:
     other = await build.create_endpoint(ledger, await build.create_tenant(ledger))
-    answer = await enter(tenant=tenant).post(f"{at(other)}{page}", **NEW)
+    answer = await sign_in_as(tenant=tenant).post(f"{at(other)}{page}", **NEW)
     assert answer.status_code == 404
     assert await state_of(ledger, other) == "active"
 

@@ -46,10 +46,10 @@ async def test_types_of_a_tenant_list_their_subscribers(
 
 
 async def test_a_partner_sees_its_own_types_alone(
-    enter: Callable[..., FormBrowser], ledger: Ledger, tenant: TenantId
+    sign_in_as: Callable[..., FormBrowser], ledger: Ledger, tenant: TenantId
 ) -> None:
     await build.accept_event(ledger, tenant, "order.created")
-    stranger = enter(tenant=await build.create_tenant(ledger))
+    stranger = sign_in_as(tenant=await build.create_tenant(ledger))
     assert "No event has come yet" in await stranger.get_text("/types")
 
 

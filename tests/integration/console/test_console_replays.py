@@ -260,10 +260,10 @@ async def test_the_reason_of_a_replay_is_text(
 
 
 async def test_a_partner_sees_its_own_replays_alone(
-    enter: Callable[..., FormBrowser], services: Services, ledger: Ledger, tenant: TenantId
+    sign_in_as: Callable[..., FormBrowser], services: Services, ledger: Ledger, tenant: TenantId
 ) -> None:
     replay = await begun(services, tenant)
-    stranger = enter(tenant=await build.create_tenant(ledger))
+    stranger = sign_in_as(tenant=await build.create_tenant(ledger))
     assert replay not in await stranger.get_text("/replays")
     for path in (f"/replays/{replay}", f"/replays/{replay}/cancel"):
         assert (await stranger.get(path)).status_code == 404
@@ -325,9 +325,9 @@ async def test_events_that_were_never_owed_are_sent(
 
 
 async def test_an_endpoint_of_another_tenant_is_not_recovered(
-    enter: Callable[..., FormBrowser], ledger: Ledger, endpoint: EndpointId
+    sign_in_as: Callable[..., FormBrowser], ledger: Ledger, endpoint: EndpointId
 ) -> None:
-    stranger = enter(tenant=await build.create_tenant(ledger))
+    stranger = sign_in_as(tenant=await build.create_tenant(ledger))
     named = format_id(Prefix.ENDPOINT, endpoint)
     assert (await stranger.get("/replays/recover", endpoint=named)).status_code == 404
     assert (await stranger.get("/replays/new", endpoint=named, weighed="1")).status_code == 404

@@ -100,7 +100,7 @@ class _Broken:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    async def page(self, *_: Any, **__: Any) -> None:
+    async def list_deliveries(self, *_: Any, **__: Any) -> None:
         raise self._error
 
 
@@ -116,17 +116,19 @@ async def _ask(services: Services, staff: FormBrowser, error: Exception) -> http
 
 
 async def test_what_nobody_foresaw_is_logged_under_the_id_that_the_page_shows(
-    services: Services, enter: Callable[..., FormBrowser]
+    services: Services, sign_in_as: Callable[..., FormBrowser]
 ) -> None:
     with structlog.testing.capture_logs() as logged:
-        answer = await _ask(services, enter(), RuntimeError("a secret of ours"))
+        answer = await _ask(services, sign_in_as(), RuntimeError("a secret of ours"))
     assert answer.status_code == 500
     assert "a secret of ours" not in answer.text
     (line,) = [line for line in logged if line["event"] == "request.failed"]
     assert line["request_id"] in answer.text
 
 
-async def test_without_the_ledger_pages_say_so(services: Services, enter: Callable[..., FormBrowser]) -> None:
-    answer = await _ask(services, enter(), Unavailable("away"))
+async def test_without_the_ledger_pages_say_so(
+    services: Services, sign_in_as: Callable[..., FormBrowser]
+) -> None:
+    answer = await _ask(services, sign_in_as(), Unavailable("away"))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert "The ledger does not answer" in answer.text

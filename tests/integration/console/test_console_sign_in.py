@@ -35,8 +35,8 @@ UNKNOWN = "01kasw8qbefy09m6sc7n75yr3h"
 
 
 @pytest.fixture
-async def jane(people: AccountService) -> Account:
-    return await create_user(people, role=Role.SUPPORT)
+async def jane(account_service: AccountService) -> Account:
+    return await create_user(account_service, role=Role.SUPPORT)
 
 
 @pytest.fixture
@@ -140,10 +140,10 @@ async def test_sign_in_never_redirects_outside_the_console(person: BrowserSessio
     ],
 )
 async def test_behind_a_proxy_that_names_another_host_our_forms_are_ours(
-    services: Services, people: AccountService, jane: Account, header: dict[str, str]
+    services: Services, account_service: AccountService, jane: Account, header: dict[str, str]
 ) -> None:
     settings = services.settings.model_copy(update={"public_url": "https://waybill.example"})
-    app = create_console(replace_services(services, accounts=people, settings=settings))
+    app = create_console(replace_services(services, accounts=account_service, settings=settings))
     async with open_browser(app, "http://10.0.0.7:8080") as found:
         form = {"email": jane.email, "password": PASSWORD}
         answer = await found.client.post("/console/sign-in", data=form, headers=header)
@@ -181,19 +181,19 @@ async def test_a_form_without_its_session_s_secret_does_nothing(person: BrowserS
 
 
 async def test_another_role_counts_with_the_next_click(
-    person: BrowserSession, people: AccountService, jane: Account
+    person: BrowserSession, account_service: AccountService, jane: Account
 ) -> None:
     await person.sign_in()
     assert (await person.get("/people")).status_code == 403
-    await people.change(jane.id, {"role": Role.ADMIN}, actor=ADA)
+    await account_service.change(jane.id, {"role": Role.ADMIN}, actor=ADA)
     assert (await person.get("/people")).status_code == 200
 
 
 async def test_whoever_is_disabled_is_out_with_the_next_click(
-    person: BrowserSession, people: AccountService, jane: Account
+    person: BrowserSession, account_service: AccountService, jane: Account
 ) -> None:
     await person.sign_in()
-    await people.change(jane.id, {"disabled": True}, actor=ADA)
+    await account_service.change(jane.id, {"disabled": True}, actor=ADA)
     assert not await person.is_signed_in()
 
 
@@ -225,18 +225,20 @@ async def link(people: AccountService, tenant: TenantId, role: Role = Role.VIEWE
 
 
 @pytest.fixture
-async def joe(app: ASGIApp, people: AccountService, tenant: TenantId) -> AsyncIterator[BrowserSession]:
+async def joe(
+    app: ASGIApp, account_service: AccountService, tenant: TenantId
+) -> AsyncIterator[BrowserSession]:
     """The browser of a partner who came by a link, with the abilities of support."""
     async with open_browser(app) as found:
-        opened = await found.client.post(await link(people, tenant, Role.SUPPORT))
+        opened = await found.client.post(await link(account_service, tenant, Role.SUPPORT))
         assert (opened.status_code, opened.headers["location"]) == (303, "/console")
         yield found
 
 
 async def test_get_request_for_a_portal_link_opens_no_session(
-    app: ASGIApp, people: AccountService, tenant: TenantId
+    app: ASGIApp, account_service: AccountService, tenant: TenantId
 ) -> None:
-    address = await link(people, tenant)
+    address = await link(account_service, tenant)
     async with open_browser(app) as scanner:
         looked = await scanner.client.get(address)
         assert (looked.status_code, "set-cookie" in looked.headers) == (200, False)
@@ -272,9 +274,9 @@ async def test_naming_another_tenant_shows_a_partner_its_own(
 
 
 async def test_a_link_that_has_ended_says_so(
-    app: ASGIApp, people: AccountService, clock: ManualClock, tenant: TenantId
+    app: ASGIApp, account_service: AccountService, clock: ManualClock, tenant: TenantId
 ) -> None:
-    address = await link(people, tenant)
+    address = await link(account_service, tenant)
     clock.advance(hours=1)
     async with open_browser(app) as guest:
         for path in (address, "/console/portal/wbl_x", "/console/portal/%00"):
@@ -284,6 +286,8 @@ async def test_a_link_that_has_ended_says_so(
             assert "set-cookie" not in ended.headers
 
 
-async def test_accounts_are_not_in_a_tenant_s_audit(joe: BrowserSession, people: AccountService) -> None:
-    await create_user(people, "hidden")
+async def test_accounts_are_not_in_a_tenant_s_audit(
+    joe: BrowserSession, account_service: AccountService
+) -> None:
+    await create_user(account_service, "hidden")
     assert "hidden@example.com" not in await joe.get_text("/audit")

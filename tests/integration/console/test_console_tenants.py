@@ -199,9 +199,9 @@ async def test_another_tenant_is_not_there_for_a_partner(partner: FormBrowser, l
 
 
 async def test_tenant_bound_users_cannot_administer(
-    enter: Callable[..., FormBrowser], tenant: TenantId
+    sign_in_as: Callable[..., FormBrowser], tenant: TenantId
 ) -> None:
-    bound = enter(ADMIN, tenant)
+    bound = sign_in_as(ADMIN, tenant)
     assert (await bound.get("/tenants/new")).status_code == 403
     for path in ("/tenants", at(tenant, "/change"), at(tenant, "/keys")):
         assert (await bound.post(path, name="mine")).status_code == 403

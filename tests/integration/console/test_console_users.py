@@ -30,17 +30,17 @@ FORM = {"email": "mia@example.com", "name": "Mia", "role": "support", "password"
 
 
 @pytest.fixture
-async def boss(app: ASGIApp, people: AccountService) -> AsyncIterator[BrowserSession]:
+async def boss(app: ASGIApp, account_service: AccountService) -> AsyncIterator[BrowserSession]:
     """The browser of an admin."""
-    await create_user(people, "boss", Role.ADMIN)
+    await create_user(account_service, "boss", Role.ADMIN)
     async with open_browser(app) as found:
         await found.sign_in("boss@example.com")
         yield found
 
 
 @pytest.fixture
-async def jane(people: AccountService) -> Account:
-    return await create_user(people)
+async def jane(account_service: AccountService) -> Account:
+    return await create_user(account_service)
 
 
 @pytest.fixture
@@ -120,18 +120,20 @@ async def test_everybody_is_listed_and_has_a_page(boss: BrowserSession, jane: Ac
 
 
 async def test_a_name_is_text_wherever_it_is_shown(
-    boss: BrowserSession, people: AccountService, jane: Account
+    boss: BrowserSession, account_service: AccountService, jane: Account
 ) -> None:
-    await people.change(
-        jane.id, {"name": "\"'&amp;{{ 7*7 }}"}, actor=(await people.load_principal(token(boss))).actor
+    await account_service.change(
+        jane.id,
+        {"name": "\"'&amp;{{ 7*7 }}"},
+        actor=(await account_service.load_principal(token(boss))).actor,
     )
     for page in ("/people", path(jane), "/audit"):
         assert "&#34;&#39;&amp;amp;{{ 7*7 }}" in (await boss.get(page)).text
 
 
-async def test_many_are_shown_page_by_page(boss: BrowserSession, people: AccountService) -> None:
+async def test_many_are_shown_page_by_page(boss: BrowserSession, account_service: AccountService) -> None:
     for number in range(50):
-        await create_user(people, f"p{number}")
+        await create_user(account_service, f"p{number}")
     first = await boss.get_text("/people")
     assert "boss@example.com" not in first
     (behind,) = re.findall(r'href="([^"]+)" rel="next"', first)
@@ -144,23 +146,25 @@ async def test_unknown_user_page_is_not_found(boss: BrowserSession, id_: str) ->
 
 
 # ---- changing
-async def test_name_and_role_are_changed(boss: BrowserSession, people: AccountService, jane: Account) -> None:
+async def test_name_and_role_are_changed(
+    boss: BrowserSession, account_service: AccountService, jane: Account
+) -> None:
     sent = await boss.post(path(jane, "change"), name="Jane D", role="support", reason="promoted")
     assert sent.status_code == 303
-    changed = await people.read(jane.id)
+    changed = await account_service.read(jane.id)
     assert (changed.name, changed.role) == ("Jane D", Role.SUPPORT)
     assert "promoted" in await boss.get_text("/audit")
 
 
 async def test_a_change_that_cannot_be_is_said_and_nothing_changes(
-    boss: BrowserSession, people: AccountService, jane: Account
+    boss: BrowserSession, account_service: AccountService, jane: Account
 ) -> None:
     page = await boss.post(path(jane, "change"), name=" ", role="admin")
     assert page.status_code == 422
     assert 'id="fault-name"' in page.text
     page = await boss.post(path(jane, "change"), name="x", role="admin", reason="x" * 501)
     assert 'id="fault-reason"' in page.text
-    assert await people.read(jane.id) == jane
+    assert await account_service.read(jane.id) == jane
 
 
 async def test_whoever_is_disabled_is_out_and_comes_in_when_enabled(
@@ -175,9 +179,9 @@ async def test_whoever_is_disabled_is_out_and_comes_in_when_enabled(
 
 @pytest.mark.parametrize("below", ["disable", "change"])
 async def test_last_admin_cannot_be_disabled_and_sees_why(
-    boss: BrowserSession, people: AccountService, below: str
+    boss: BrowserSession, account_service: AccountService, below: str
 ) -> None:
-    me = await people.find("boss@example.com")
+    me = await account_service.find("boss@example.com")
     page = await boss.post(path(me, below), name="Boss", role="viewer")
     assert page.status_code == 409
     assert "the last admin" in page.text
@@ -193,18 +197,18 @@ async def test_a_new_password_ends_their_sessions_and_is_shown_once(
 
 
 async def test_an_admin_who_sets_their_own_password_stays(
-    boss: BrowserSession, people: AccountService
+    boss: BrowserSession, account_service: AccountService
 ) -> None:
-    me = await people.find("boss@example.com")
+    me = await account_service.find("boss@example.com")
     assert (await boss.post(path(me, "password"), password=NEW)).status_code == 303
     assert await boss.is_signed_in()
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.SUPPORT])
 async def test_only_admins_see_or_change_people(
-    app: ASGIApp, people: AccountService, ledger: Ledger, role: Role
+    app: ASGIApp, account_service: AccountService, ledger: Ledger, role: Role
 ) -> None:
-    mia = await create_user(people, "mia", role)
+    mia = await create_user(account_service, "mia", role)
     async with open_browser(app) as person:
         await person.sign_in(mia.email)
         assert "/console/people" not in (await person.get("/account")).text
@@ -275,11 +279,11 @@ async def test_password_change_guesses_are_throttled(her: BrowserSession) -> Non
 
 
 async def test_an_account_without_a_password_offers_no_form(
-    app: ASGIApp, people: AccountService, boss: BrowserSession
+    app: ASGIApp, account_service: AccountService, boss: BrowserSession
 ) -> None:
-    actor = (await people.load_principal(token(boss))).actor
-    mia = await people.create("mia@example.com", "Mia", Role.VIEWER, None, actor=actor)
-    opened, _ = await people.open_session(mia.id, address=None)
+    actor = (await account_service.load_principal(token(boss))).actor
+    mia = await account_service.create("mia@example.com", "Mia", Role.VIEWER, None, actor=actor)
+    opened, _ = await account_service.open_session(mia.id, address=None)
     async with open_browser(app) as person:
         person.client.cookies.set("waybill_session", opened)
         assert "has no password" in await person.get_text("/account")
