@@ -15,10 +15,11 @@ from delivery.domain.formats import EventOrigin, reconstruct_body
 from delivery.domain.holds import attach_hold, require_active
 from delivery.domain.ids import Prefix, format_id
 from delivery.domain.validation import check_reason
+from delivery.ledger.queue import eligibility, reopen
 from delivery.ledger.records import attempts, deliveries, endpoints, events, journal
 from delivery.ledger.records.events import EventFilter, EventSummary
 from delivery.ledger.records.journal import JournalEntry
-from delivery.ledger.search import count, eligibility, search, sequences, timeline
+from delivery.ledger.search import count, search, sequences, timeline
 from delivery.ledger.search.sequences import MAX_SEQUENCE as LARGEST_NUMBER
 from delivery.ledger.search.sequences import SequencedDelivery, SequencePage
 
@@ -180,7 +181,7 @@ class DeliveryService:
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             delivery = await _read(tx, tenant_id, delivery_id)
             await _refuse_unless_sendable(tx, delivery, hold=hold)
-            was = await deliveries.make_due(tx, delivery, reason=f"replayed by {actor.name}")
+            was = await reopen.make_due(tx, delivery, reason=f"replayed by {actor.name}")
             if was is DeliveryStatus.IN_FLIGHT:
                 raise Conflict("The delivery is being attempted just now. Look again in a moment.")
             entry = JournalEntry(

@@ -22,8 +22,9 @@ from delivery.ledger.db import readiness, schema
 from delivery.ledger.db.row_level_security import ROW_POLICIES, UNREACHABLE_TABLES
 from delivery.ledger.db.session import Ledger
 from delivery.ledger.db.tables import metadata
+from delivery.ledger.queue import eligibility
 from delivery.ledger.records import attempts, deliveries, endpoints
-from delivery.ledger.search import eligibility, sequences, timeline
+from delivery.ledger.search import sequences, timeline
 from delivery.services.deliveries import DeliveryService
 from delivery.services.replays.service import ReplayService
 from delivery.services.replays.validation import NewReplay

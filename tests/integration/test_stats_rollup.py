@@ -18,8 +18,8 @@ from delivery.clock import clock
 from delivery.domain.endpoint import EndpointLimits
 from delivery.domain.histogram import SLOT_BOUNDS_US
 from delivery.domain.ids import build_min_id
+from delivery.ledger.db.bounded_scan import MAX_SCANNED_ROWS
 from delivery.ledger.db.session import Ledger
-from delivery.ledger.search.bounded_scan import MAX_SCANNED_ROWS
 from delivery.ledger.stats import rollup
 from delivery.services.stats.rollup import MINUTE_RETENTION, StatsRollup, compute_start
 from delivery.services.stats.series import TimeRange, compute_first_point, floor_to_interval

@@ -20,8 +20,8 @@ from delivery.domain.ids import (
     extract_id_time,
 )
 from delivery.domain.pagination import MAX_ID, MIN_ID, Page
+from delivery.ledger.db.bounded_scan import MAX_CLOCK_SKEW, match_ids_after
 from delivery.ledger.db.tables import attempts, events
-from delivery.ledger.search.bounded_scan import MAX_CLOCK_SKEW, match_ids_after
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

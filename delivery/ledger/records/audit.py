@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from delivery.ledger.db.tables import journal
-from delivery.ledger.records.journal import ENGINE_ACTOR, JournalEntry, entry_from_row
-from delivery.ledger.search.bounded_scan import (
+from delivery.ledger.db.bounded_scan import (
     build_page,
     build_scope,
     force_custom_plan,
     match_patterns,
     select_first_rows,
 )
+from delivery.ledger.db.tables import journal
+from delivery.ledger.records.journal import ENGINE_ACTOR, JournalEntry, entry_from_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

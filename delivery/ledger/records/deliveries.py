@@ -1,17 +1,15 @@
-"""Deliveries, as they are shown and as a person asks for one again."""
+"""Deliveries, as they are shown."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import case, func, select, update
-from sqlalchemy import insert as insert_into
+from sqlalchemy import case, func, select
 
 from delivery.domain.delivery import Delivery, DeliveryStatus
 from delivery.domain.ids import DeliveryId, EndpointId, EventId, TenantId
 from delivery.ledger.db.tables import claims, deliveries, schedule
-from delivery.ledger.queue.enqueue import notify_due
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -55,57 +53,6 @@ async def read_progress(
     )
     row = (await tx.execute(query)).one_or_none()
     return None if row is None else DeliveryProgress(row.step, row.created_at, row.started_at, row.worker)
-
-
-async def make_due(tx: Transaction, delivery: Delivery, *, reason: str) -> DeliveryStatus:
-    """Make a delivery due now: a waiting one sooner, a final one anew. Returns how it stood.
-
-    One that a worker has just now is left alone: in flight. Rows are locked in the order in which the record
-    locks them: schedule, then history.
-    """
-    row = await tx.execute(
-        select(schedule.c.claim_id).where(schedule.c.delivery_id == delivery.id).with_for_update()
-    )
-    waiting = row.one_or_none()
-    if waiting is None:
-        stood = await _reopen(tx, delivery.id, reason=reason)
-    elif waiting.claim_id is not None:
-        return DeliveryStatus.IN_FLIGHT
-    else:
-        stood = DeliveryStatus.PENDING
-        await tx.execute(
-            update(schedule)
-            .where(schedule.c.delivery_id == delivery.id)
-            .values(due_at=func.least(schedule.c.due_at, func.clock_timestamp()))
-        )
-    await notify_due(tx, {(delivery.tenant_id, delivery.endpoint_id)})
-    return stood
-
-
-async def _reopen(tx: Transaction, delivery_id: DeliveryId, *, reason: str) -> DeliveryStatus:
-    """Owe a final delivery again, from the start of its schedule; whoever asks second changes nothing."""
-    history = deliveries
-    locked = await tx.execute(select(history).where(history.c.id == delivery_id).with_for_update())
-    row = locked.one()
-    if row.status != DeliveryStatus.PENDING:
-        await tx.execute(
-            update(history)
-            .where(history.c.id == delivery_id)
-            .values(status=DeliveryStatus.PENDING, finished_at=None, reason=reason)
-        )
-        await tx.execute(
-            insert_into(schedule).values(
-                delivery_id=delivery_id,
-                tenant_id=row.tenant_id,
-                endpoint_id=row.endpoint_id,
-                event_id=row.event_id,
-                due_at=func.clock_timestamp(),
-                reopened_at=func.clock_timestamp(),
-                attempts=row.attempts,
-                sequence=row.sequence,
-            )
-        )
-    return DeliveryStatus(row.status)
 
 
 def select_with_schedule(history: FromClause) -> Select[Any]:

@@ -13,8 +13,8 @@ from delivery.domain.endpoint import Endpoint, EndpointLimits, EndpointState, Si
 from delivery.domain.formats import PayloadFormat, PayloadKind
 from delivery.domain.ids import EndpointId, TenantId
 from delivery.domain.pagination import Page
+from delivery.ledger.db.bounded_scan import build_page, build_scope, select_first_rows
 from delivery.ledger.db.tables import endpoint_health, endpoints
-from delivery.ledger.search.bounded_scan import build_page, build_scope, select_first_rows
 from retries.breaker import BreakerState
 from retries.rate import RateLimit
 

@@ -9,8 +9,7 @@ from sqlalchemy import select
 
 from delivery.domain.ids import EventId, TenantId
 from delivery.domain.pagination import Page
-from delivery.ledger.db.tables import events
-from delivery.ledger.search.bounded_scan import (
+from delivery.ledger.db.bounded_scan import (
     BODY_BATCH_SIZE,
     MAX_SCANNED_BODIES,
     MAX_SCANNED_BODY_BYTES,
@@ -21,6 +20,7 @@ from delivery.ledger.search.bounded_scan import (
     order_by_id,
     select_first_rows,
 )
+from delivery.ledger.db.tables import events
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from delivery.domain.pagination import PageRequest
     from delivery.domain.payload_path import PayloadEquals
+    from delivery.ledger.db.bounded_scan import ScanScope
     from delivery.ledger.db.session import Transaction
-    from delivery.ledger.search.bounded_scan import ScanScope
 
 _SUMMARY_COLUMNS = (
     events.c.id,

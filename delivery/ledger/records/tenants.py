@@ -10,8 +10,8 @@ from sqlalchemy import select, update
 from delivery.domain.ids import TenantId
 from delivery.domain.pagination import Page
 from delivery.domain.tenant import Tenant
+from delivery.ledger.db.bounded_scan import build_page, build_scope, select_first_rows
 from delivery.ledger.db.tables import tenants
-from delivery.ledger.search.bounded_scan import build_page, build_scope, select_first_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from delivery.domain.ids import DeliveryId, build_min_id, extract_id_time
-from delivery.ledger.search.bounded_scan import MAX_CLOCK_SKEW
+from delivery.ledger.db.bounded_scan import MAX_CLOCK_SKEW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

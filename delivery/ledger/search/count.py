@@ -12,8 +12,8 @@ from sqlalchemy import cast, func, select
 from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.ids import DeliveryId
 from delivery.domain.pagination import PageRequest
+from delivery.ledger.db.bounded_scan import MAX_SCANNED_BODIES
 from delivery.ledger.search import search as searching
-from delivery.ledger.search.bounded_scan import MAX_SCANNED_BODIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import func, literal, select, true, union_all
 
 from delivery.domain.delivery import DeliveryStatus, Priority
+from delivery.ledger.db.bounded_scan import MAX_SCANNED_ROWS, build_scope, order_by_id
 from delivery.ledger.db.tables import endpoints, failures, schedule
-from delivery.ledger.search.bounded_scan import MAX_SCANNED_ROWS, build_scope, order_by_id
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -12,8 +12,7 @@ from delivery.domain.conditions import ConditionEvaluator, compile_stored_condit
 from delivery.domain.ids import EventId, build_min_id
 from delivery.domain.pagination import Page
 from delivery.domain.payload_path import extract_data
-from delivery.ledger.db.tables import deliveries, events
-from delivery.ledger.search.bounded_scan import (
+from delivery.ledger.db.bounded_scan import (
     BODY_BATCH_SIZE,
     build_scope,
     force_custom_plan,
@@ -21,6 +20,7 @@ from delivery.ledger.search.bounded_scan import (
     match_patterns,
     order_by_id,
 )
+from delivery.ledger.db.tables import deliveries, events
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -19,10 +19,7 @@ from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.holds import find_hold
 from delivery.domain.ids import EndpointId
 from delivery.domain.pagination import Page
-from delivery.ledger.db.tables import deliveries, endpoints, events, schedule
-from delivery.ledger.records.deliveries import delivery_from_row, select_with_schedule
-from delivery.ledger.search import eligibility
-from delivery.ledger.search.bounded_scan import (
+from delivery.ledger.db.bounded_scan import (
     BODY_BATCH_SIZE,
     MAX_SCANNED_BODIES,
     MAX_SCANNED_BODY_BYTES,
@@ -34,6 +31,9 @@ from delivery.ledger.search.bounded_scan import (
     match_patterns,
     order_by_id,
 )
+from delivery.ledger.db.tables import deliveries, endpoints, events, schedule
+from delivery.ledger.queue import eligibility
+from delivery.ledger.records.deliveries import delivery_from_row, select_with_schedule
 from delivery.ledger.search.index import UNFINISHED, UNSUCCESSFUL, Candidates
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from delivery.domain.delivery_filter import DeliveryFilter
     from delivery.domain.ids import TenantId
     from delivery.domain.pagination import PageRequest
+    from delivery.ledger.db.bounded_scan import ScanScope
     from delivery.ledger.db.session import Transaction
-    from delivery.ledger.search.bounded_scan import ScanScope
 
 _MATCH_BATCH_SIZE: Final = 500
 _DELIVERED: Final = "delivered"

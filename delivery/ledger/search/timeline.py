@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from delivery.domain.ids import EndpointId, build_min_id
-from delivery.ledger.search.bounded_scan import MAX_CLOCK_SKEW
+from delivery.ledger.db.bounded_scan import MAX_CLOCK_SKEW
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from delivery.domain.delivery import Priority
 from delivery.domain.ids import DeliveryId, extract_id_time
-from delivery.ledger.search.bounded_scan import force_custom_plan
+from delivery.ledger.db.bounded_scan import force_custom_plan
 from retries.outcome import INTERNAL_OUTCOMES, Delivered, label_outcome
 
 if TYPE_CHECKING:

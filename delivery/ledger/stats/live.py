@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from delivery.domain.delivery import Priority
 from delivery.domain.ids import DeliveryId, EndpointId, ReplayId, TenantId
-from delivery.ledger.search.bounded_scan import disable_sort
+from delivery.ledger.db.bounded_scan import disable_sort
 from retries.outcome import INTERNAL_OUTCOMES, Delivered, label_outcome
 
 if TYPE_CHECKING:

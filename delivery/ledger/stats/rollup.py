@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from delivery.domain.histogram import SLOT_BOUNDS_US
 from delivery.domain.ids import build_min_id, extract_id_time
-from delivery.ledger.search.bounded_scan import disable_sort
+from delivery.ledger.db.bounded_scan import disable_sort
 from retries.outcome import INTERNAL_OUTCOMES
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ from delivery.domain.delivery import Priority
 from delivery.domain.ids import DeliveryId, Prefix, format_id, new_id
 from delivery.domain.pagination import MIN_ID, PageRequest
 from delivery.domain.replay import ItemState, MissingEventFilter, ReleaseAction, ReplayState
-from delivery.ledger.queue import enqueue
+from delivery.ledger.queue import eligibility, enqueue
 from delivery.ledger.records import journal
 from delivery.ledger.records.journal import ENGINE_ACTOR, JournalEntry
 from delivery.ledger.replays import items, jobs, recall_items, release_items
-from delivery.ledger.search import eligibility, missing, search
+from delivery.ledger.search import missing, search
 from delivery.services.replays.validation import NEVER_MISSING
 
 if TYPE_CHECKING:

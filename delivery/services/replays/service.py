@@ -13,10 +13,11 @@ from delivery.domain.ids import EndpointId, Prefix, ReplayId, extract_id_time, f
 from delivery.domain.pagination import MIN_ID, PageRequest
 from delivery.domain.replay import MissingEventFilter, Replay, ReplayState
 from delivery.domain.validation import check_reason
+from delivery.ledger.queue import eligibility
 from delivery.ledger.records import endpoints, journal
 from delivery.ledger.records.journal import JournalEntry
 from delivery.ledger.replays import items, jobs
-from delivery.ledger.search import count, eligibility, missing, search
+from delivery.ledger.search import count, missing, search
 from delivery.services.replays.validation import NEVER_MISSING, ReplayPreview, validate_replay
 
 if TYPE_CHECKING:

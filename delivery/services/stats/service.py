@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 from delivery.domain.holds import find_hold
 from delivery.domain.ids import build_min_id
 from delivery.domain.pagination import MAX_ID
+from delivery.ledger.db.bounded_scan import MAX_SCANNED_ROWS, force_custom_plan
+from delivery.ledger.queue import eligibility
 from delivery.ledger.replays import jobs
-from delivery.ledger.search import eligibility
-from delivery.ledger.search.bounded_scan import MAX_SCANNED_ROWS, force_custom_plan
 from delivery.ledger.stats import live, rollup
 from delivery.ledger.stats.live import MAX_COUNTED, MAX_ENDPOINTS
 from delivery.ledger.stats.rollup import HOUR_SECONDS, MINUTE_SECONDS, StatsRange

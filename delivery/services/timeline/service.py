@@ -11,11 +11,12 @@ from delivery.domain.errors import NotFound
 from delivery.domain.holds import attach_hold
 from delivery.domain.ids import Prefix, format_id
 from delivery.domain.pagination import PageRequest
+from delivery.ledger.db.bounded_scan import MAX_CLOCK_SKEW
+from delivery.ledger.queue import eligibility
 from delivery.ledger.records import attempts, deliveries, events, journal
 from delivery.ledger.records.journal import JournalEntry
 from delivery.ledger.replays import items
-from delivery.ledger.search import eligibility, search, timeline
-from delivery.ledger.search.bounded_scan import MAX_CLOCK_SKEW
+from delivery.ledger.search import search, timeline
 from delivery.services.timeline import delivery_entries, event_entries
 from delivery.services.timeline.event_entries import EventArrival
 from delivery.services.timeline.history import DeliveryHistory
