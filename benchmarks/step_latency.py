@@ -41,7 +41,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 STEPS = (
     ("accept", "accept.began", "POST sent → its group begins"),
     ("commit", "accept.committed", "→ committed"),
-    ("notify", "relay.heard", "→ the relay has heard of it"),
+    ("notify", "relay.notified", "→ the relay has heard of it"),
     ("claim", "relay.claimed", "→ claimed"),
     ("consume", "claim.received", "→ a worker has the message"),
     ("load", "claim.started", "→ started and loaded"),

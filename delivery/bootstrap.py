@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from delivery.services.event_types.service import EventTypeService
     from delivery.services.exports.service import ExportService
     from delivery.services.key_rotation import KeyRotationService
+    from delivery.services.maintenance import MaintenanceService
     from delivery.services.ownership import OwnershipService
     from delivery.services.replays.runner import ReplayRunner
     from delivery.services.replays.service import ReplayService
@@ -182,6 +183,18 @@ def _load_tracer() -> type[Tracer]:
             "WAYBILL_OPENTELEMETRY needs its libraries: pip install 'waybill-engine[otel]'"
         ) from None
     return Tracer
+
+
+def build_maintenance(settings: Settings, ledger: Ledger) -> MaintenanceService:
+    """The maintenance of the ledger, with the ages that the settings allow."""
+    from delivery.services.maintenance import MaintenanceService, MaxAges
+
+    max_ages = MaxAges(
+        idempotency=timedelta(hours=settings.idempotency_hours),
+        delivery=timedelta(days=settings.delivery_max_age_days),
+        message=timedelta(days=settings.retention_payload_days),
+    )
+    return MaintenanceService(ledger, max_ages, clock=clock)
 
 
 def build_retention(settings: Settings, ledger: Ledger) -> RetentionService:

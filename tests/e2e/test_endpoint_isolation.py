@@ -260,7 +260,7 @@ def assert_limits_held(scene: Scene) -> None:
             assert (breaker_was, breaker, in_flight) == ("open", "half_open", in_flight_was + 1)
     assert scene.rows("select endpoint_id from endpoint_health where in_flight <> 0") == []
     assert all(seen.most <= MOST for seen in scene.receiver.read_stats().values())
-    assert not any("in_flight_was_wrong" in scene.stack.read_log(name) for name in ("relay", "relay.2"))
+    assert not any("in_flight_corrected" in scene.stack.read_log(name) for name in ("relay", "relay.2"))
 
 
 def assert_one_probe_and_nothing_else_while_open(scene: Scene) -> None:

@@ -15,11 +15,12 @@ from delivery.ledger.db import partitions
 from delivery.ledger.db.tables import PARTITIONED_TABLES
 from delivery.ledger.queue import claims, endpoint_health, enqueue, expiry
 from delivery.ledger.queue.enqueue import DeliveryRow, EventRow, IdempotencyKeyRow
+from delivery.services.maintenance import MaintenanceService, MaxAges
 from retries.limit import INITIAL_IN_FLIGHT
 from tests.support import health_attempts
 from tests.support import ledger_builders as build
 from tests.support.health_attempts import BAD, FAILURES_TO_OPEN, AttemptSignal
-from workers.tasks.maintenance import MaintenanceLoop, MaxAges
+from workers.tasks.maintenance import MaintenanceTask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -201,14 +202,15 @@ async def test_deletions_during_a_cancel_round_are_handled_in_the_next(
 ) -> None:
     await build.accept_event(ledger, tenant)
     await build.delete_endpoint(ledger, tenant, endpoint)
-    keeper: MaintenanceLoop
+    maintenance: MaintenanceTask
 
     def clock_of_the_round() -> datetime:
-        keeper.schedule_cancellation([endpoint])
+        maintenance.schedule_cancellation([endpoint])
         return clock()
 
-    keeper = MaintenanceLoop(ledger, MaxAges(DAY, OLDEST), clock=clock_of_the_round)
-    running = asyncio.create_task(keeper.run())
+    service = MaintenanceService(ledger, MaxAges(DAY, OLDEST), clock=clock_of_the_round)
+    maintenance = MaintenanceTask(service)
+    running = asyncio.create_task(maintenance.run())
     try:
 
         async def cancelled() -> bool:

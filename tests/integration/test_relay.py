@@ -33,7 +33,7 @@ from tests.support.recorded_statements import record_statements
 from workers.broker.broker import DELIVER_ACTOR, Id, Publisher, create_in_process_broker
 from workers.relay.relay import Relay, RelayConfig
 from workers.relay.window import MIN_TARGET
-from workers.tasks.maintenance import MaintenanceLoop, MaxAges
+from workers.tasks.maintenance import MaintenanceTask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -94,7 +94,7 @@ class Doubtful(Publisher):
 
 
 def relay_on(ledger: Ledger, publisher: Publisher, *, poll: timedelta = NEVER) -> Relay:
-    upkeep = MaintenanceLoop(ledger, MaxAges(timedelta(days=1), timedelta(days=30)), clock=clock)
+    upkeep = MaintenanceTask(build.make_maintenance(ledger))
     pace = RelayConfig(
         poll_interval=poll,
         window=timedelta(seconds=0.5),

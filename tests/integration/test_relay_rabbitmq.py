@@ -13,7 +13,6 @@ import pika
 import pytest
 from pydantic import SecretStr
 
-from delivery.clock import clock
 from delivery.config import Settings
 from delivery.domain.delivery import Priority
 from delivery.domain.errors import Unavailable
@@ -27,7 +26,7 @@ from workers.broker.broker import (
     get_queue_name,
 )
 from workers.relay.relay import Relay, RelayConfig
-from workers.tasks.maintenance import MaintenanceLoop, MaxAges
+from workers.tasks.maintenance import MaintenanceTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,7 +123,7 @@ async def test_what_is_due_arrives_in_the_queue(
         await build.create_endpoint(ledger, tenant)
         await build.accept_events(ledger, tenant, 3)
         hour = timedelta(hours=1)
-        upkeep = MaintenanceLoop(ledger, MaxAges(hour, timedelta(days=30)), clock=clock)
+        upkeep = MaintenanceTask(build.make_maintenance(ledger))
         publisher = Publisher(broker, get_queue_name(settings, Priority.LIVE))
         assert publisher.count_waiting() == 0
         relay = Relay(

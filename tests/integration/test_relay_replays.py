@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import dramatiq
@@ -27,20 +27,17 @@ from workers.broker.broker import (
     Publisher,
     create_in_process_broker,
 )
+from workers.broker.thread import BrokerThread
 from workers.relay.relay import Relay, RelayConfig
 from workers.relay.window import MIN_TARGET
-from workers.tasks.maintenance import MaintenanceLoop, MaxAges
-from workers.tasks.replays import ReplayLoop
+from workers.tasks.maintenance import MaintenanceTask
+from workers.tasks.replays import create_replay_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from dramatiq import Broker
 
     from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Ledger
-
-T = TypeVar("T")
 
 LIVE, REPLAYS = "waybill.live", "waybill.replay"
 SHARE = 0.2
@@ -49,7 +46,7 @@ TO_REPLAY = "update schedule set lane = 1 where endpoint_id = :id"
 
 
 def relay_on(ledger: Ledger, broker: Broker) -> Relay:
-    upkeep = MaintenanceLoop(ledger, MaxAges(timedelta(days=1), timedelta(days=30)), clock=clock)
+    upkeep = MaintenanceTask(build.make_maintenance(ledger))
     pace = RelayConfig(NEVER, timedelta(seconds=0.5), build.QUEUE_LEASE, build.HIGH_IN_FLIGHT, SHARE)
     live, replays = Publisher(broker, LIVE), Publisher(broker, REPLAYS, actor=DELIVER_REPLAYS_ACTOR)
     return Relay(ledger, live, upkeep, pace, replay_publisher=replays)
@@ -197,14 +194,11 @@ async def test_a_job_with_a_step_to_take_is_named_to_a_worker_again_and_again(
     uses = ReplayService(ledger, clock=clock, default_max_in_flight=build.HIGH_IN_FLIGHT)
     new = NewReplay(DeliveryFilter(endpoints=(endpoint,)), "so")
     made = await uses.create(tenant, new, operator=False, actor=Actor("cli:ada"))
-    side = ReplayLoop(ledger, Publisher(queues.broker, REPLAYS, actor=ADVANCE_REPLAY_ACTOR))
-    naming = asyncio.create_task(side.run(at_once))
+    publisher, thread = Publisher(queues.broker, REPLAYS, actor=ADVANCE_REPLAY_ACTOR), BrokerThread()
+    publishing = asyncio.create_task(create_replay_task(ledger, publisher, thread).run())
     for _ in range(2):  # a message may be lost
         await build.wait_until(lambda: queues.broker.queues[REPLAYS].qsize() > 0)
         assert queues.take(REPLAYS, ADVANCE_REPLAY_ACTOR) == [made.id]
         await build.execute(ledger, "update replays set next_at = now() where id = :id", id=made.id)
-    naming.cancel()
-
-
-async def at_once(work: Callable[[], T], /) -> T:
-    return work()
+    publishing.cancel()
+    thread.close()

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import pytest
 import structlog
@@ -22,14 +22,13 @@ from delivery.ledger.db.tables import PARTITIONED_TABLES
 from delivery.ledger.retention.drop_partitions import PartitionDropper
 from delivery.services.retention import PruneLimits, RetentionReport, RetentionService
 from tests.support import ledger_builders as build
-from workers.tasks.retention import RetentionLoop
+from workers.tasks.retention import create_retention_task
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from delivery.domain.ids import EndpointId, TenantId
 
-T = TypeVar("T")
 
 TERMS = RetentionPeriods(payload=10, attempts=10, deliveries=10, events=10, journal=400)
 # All that is made now is then past ten days, and not past a hundred.
@@ -433,7 +432,7 @@ async def test_the_relay_has_what_is_past_its_term_taken_away(
 ) -> None:
     await sent(ledger, tenant, endpoint)
     with structlog.testing.capture_logs() as lines:
-        side = asyncio.create_task(RetentionLoop(retention(ledger)).run(no_thread))
+        side = asyncio.create_task(create_retention_task(retention(ledger)).run())
         await build.wait_until(lambda: bool(lines))
     assert lines[0]["event"] == "retention.done"
     assert day("deliveries") in lines[0]["dropped"]
@@ -444,15 +443,11 @@ async def test_the_relay_has_what_is_past_its_term_taken_away(
 
 async def test_an_outage_puts_retention_off_and_ends_nothing() -> None:
     away = Ledger("postgresql://nobody@127.0.0.1:9/nowhere")
-    side = asyncio.create_task(RetentionLoop(retention(away)).run(no_thread))
+    side = asyncio.create_task(create_retention_task(retention(away)).run())
     with structlog.testing.capture_logs() as lines:
         await build.wait_until(lambda: bool(lines))
-    assert lines[0]["event"] == "retention.put_off"
+    assert lines[0]["event"] == "retention.postponed"
     assert not side.done()
     side.cancel()
     await asyncio.gather(side, return_exceptions=True)
     await away.close()
-
-
-async def no_thread(work: Callable[[], T]) -> T:
-    return work()

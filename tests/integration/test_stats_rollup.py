@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
 from random import Random
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import pytest
 import structlog
@@ -29,16 +29,15 @@ from retries.rate import RateLimit
 from tests.support import ledger_builders as build
 from tests.support.attempt_rows import NOON, AttemptSpec, SettableClock, write_attempts
 from tests.support.ledger_builders import EndpointSpec
-from workers.tasks.rollup import RollupLoop
+from workers.tasks.rollup import create_rollup_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from delivery.domain.ids import EndpointId, TenantId
     from delivery.services.stats.series import Point
 
-T = TypeVar("T")
 
 A_SECOND, A_MINUTE, AN_HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 KEPT = timedelta(hours=30)
@@ -525,7 +524,7 @@ async def test_an_endpoint_that_is_busy_holds_nothing(
 async def test_the_relay_has_attempts_counted(site: Site, tenant: TenantId) -> None:
     await site.record([ago(20 * A_MINUTE, tenant)])
     rolling = StatsRollup(site.ledger, retention=AN_HOUR, clock=site.clock)
-    side = asyncio.create_task(RollupLoop(rolling).run(no_thread))
+    side = asyncio.create_task(create_rollup_task(rolling).run())
 
     async def counted() -> bool:
         found = await build.fetch_rows(site.ledger, "select back_to from figures_progress")
@@ -539,18 +538,14 @@ async def test_the_relay_has_attempts_counted(site: Site, tenant: TenantId) -> N
 
 async def test_outage_postpones_the_rollup_without_stopping_it() -> None:
     away = Ledger("postgresql://nobody@127.0.0.1:9/nowhere")
-    side = asyncio.create_task(RollupLoop(StatsRollup(away, retention=KEPT, clock=clock)).run(no_thread))
+    side = asyncio.create_task(create_rollup_task(StatsRollup(away, retention=KEPT, clock=clock)).run())
     with structlog.testing.capture_logs() as lines:
         await build.wait_until(lambda: bool(lines))
-    assert lines[0]["event"] == "figures.put_off"
+    assert lines[0]["event"] == "stats.postponed"
     assert not side.done()
     side.cancel()
     await asyncio.gather(side, return_exceptions=True)
     await away.close()
-
-
-async def no_thread(work: Callable[[], T]) -> T:
-    return work()
 
 
 def test_a_span_begins_within_what_is_counted_by_the_minute() -> None:

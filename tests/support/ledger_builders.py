@@ -46,6 +46,7 @@ from delivery.pipeline.parsing import IntakeLimits, NewEvent
 from delivery.services.endpoints.authentication import with_auth
 from delivery.services.endpoints.identity import with_identity
 from delivery.services.endpoints.sealing import seal_headers, seal_secret
+from delivery.services.maintenance import MaintenanceService, MaxAges
 from retries.health import Health, HealthConfig, HealthSample
 from retries.limit import InFlightLimit
 from retries.policy import Signal
@@ -221,14 +222,19 @@ async def delete_endpoint(ledger: Ledger, tenant_id: TenantId, endpoint_id: Endp
 
 
 def make_intake(ledger: Ledger) -> Intake:
-    """An accepter, as one web process has it."""
+    """The intake of one web process."""
     return Intake(ledger, limits=LIMITS, clock=clock)
+
+
+def make_maintenance(ledger: Ledger) -> MaintenanceService:
+    """Maintenance under which nothing that a test makes is too old."""
+    return MaintenanceService(ledger, MaxAges(timedelta(days=1), timedelta(days=30)), clock=clock)
 
 
 async def accept_event(
     ledger: Ledger, tenant_id: TenantId, type_: str = "order.created", data: bytes = b"{}"
 ) -> EventId:
-    """Accept one event through an accepter of its own."""
+    """Accept one event through an intake of its own."""
     accepted = await make_intake(ledger).accept_events(tenant_id, [NewEvent(type_, data)], single=True)
     return EventId(parse_id(Prefix.EVENT, json.loads(accepted.response_body)["id"]))
 

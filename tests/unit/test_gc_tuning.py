@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from workers.processes.garbage_collection import tune_gc
+from workers.garbage_collection import tune_gc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.relay.relay import (
+from workers.relay.gap import (
     FULL_GAP_SECONDS,
     IDLE_GAP_SECONDS,
     MAX_BUSY_GAP_SECONDS,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from pika.exceptions import AMQPError
 
+from delivery.domain.backoff import Backoff
 from delivery.domain.errors import Unavailable
 from delivery.domain.inbound_message import KEY_HEADER, InboundMessage
 from workers.ingest.amqp_frames import TolerantConnection
@@ -73,20 +74,19 @@ class Consumer:
 
     async def run(self, *, grace_seconds: float = 20.0) -> None:
         """Consume until `stop`. What is not done within the grace goes back into the queue."""
-        wait = _MIN_RETRY_SECONDS
+        backoff = Backoff(min_seconds=_MIN_RETRY_SECONDS, max_seconds=_MAX_RETRY_SECONDS)
         while not self._stopping.is_set():
             session = _Session(self._config, self._handle_until_done)
             try:
                 await session.open(self._parameters)
                 log.info("ingest.consuming", queue=self._config.queue)
-                wait = _MIN_RETRY_SECONDS
+                backoff.reset()
                 await session.run_until(self._stopping)
                 await session.drain(grace_seconds)
             except (BrokerClosed, AMQPError, OSError, TimeoutError) as error:
                 log.warning("ingest.broker_away", why=str(error) or repr(error))
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), wait)
-                wait = min(wait * 2, _MAX_RETRY_SECONDS)
+                    await asyncio.wait_for(self._stopping.wait(), backoff.next_pause())
             finally:
                 await session.close()
 

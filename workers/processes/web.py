@@ -17,7 +17,7 @@ from delivery.clock import clock
 from delivery.console.web.app import create_console
 from delivery.domain.errors import Misconfigured, Unavailable
 from delivery.ledger.db import partitions
-from workers.processes.garbage_collection import tune_gc
+from workers.garbage_collection import tune_gc
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Beside the relay: how the ledger stands and whether the broker answers, for metrics."""
+"""Schedules the gauges: the ledger's state, and whether database and broker answer."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from delivery.domain.errors import Unavailable
-from delivery.ledger.stats import gauges
+from delivery.services.stats.gauges import update_ledger_gauges
 from delivery.telemetry import metrics
+from workers.tasks.periodic import PeriodicTask
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -15,52 +16,36 @@ if TYPE_CHECKING:
 
     from delivery.ledger.db.session import Ledger
     from workers.broker.broker import Publisher
-    from workers.relay.relay import RunInBrokerThread
+    from workers.broker.thread import BrokerThread
 
 INTERVAL_SECONDS: Final = 10.0
 BROKER_TIMEOUT_SECONDS: Final = 10.0
 
 
-class GaugeLoop:
-    """Looks every ten seconds; who looks more often sees the same."""
+def create_gauge_tasks(
+    ledger: Ledger, publisher: Publisher, thread: BrokerThread, *, clock: Callable[[], datetime]
+) -> list[PeriodicTask]:
+    """Check database and broker every ten seconds. Two tasks, so that neither waits for the other."""
 
-    def __init__(self, ledger: Ledger, publisher: Publisher, *, clock: Callable[[], datetime]) -> None:
-        """Nothing is asked until `run`."""
-        self._ledger = ledger
-        self._publisher = publisher
-        self._clock = clock
+    async def check_broker() -> None:
+        # A publish may hold the broker's thread for as long as the broker is silent.
+        async with asyncio.timeout(BROKER_TIMEOUT_SECONDS):
+            await thread.run(publisher.count_waiting)
 
-    async def run(self, in_thread: RunInBrokerThread) -> None:
-        """Look for ever; what does not answer is told as that. Neither waits for the other."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_check_repeatedly("database", self._update_gauges))
-            group.create_task(_check_repeatedly("broker", lambda: self._check_broker(in_thread)))
+    return [
+        _create_check("database", lambda: update_ledger_gauges(ledger, now=clock())),
+        _create_check("broker", check_broker),
+    ]
 
-    async def _update_gauges(self) -> bool:
+
+def _create_check(dependency: str, check: Callable[[], Awaitable[None]]) -> PeriodicTask:
+    async def step() -> float:
         try:
-            async with self._ledger.transaction() as tx:
-                found = await gauges.read(tx, now=self._clock())
-        except Unavailable:
-            return False
-        metrics.set_ledger_gauges(
-            oldest=found.oldest_due_seconds,
-            held=found.held_deliveries,
-            partitions=found.partition_days_ahead,
-            expiry=found.expiry_timestamps,
-        )
-        return True
-
-    async def _check_broker(self, in_thread: RunInBrokerThread) -> bool:
-        try:
-            # Whoever publishes may hold the broker's thread for as long as the broker is silent.
-            async with asyncio.timeout(BROKER_TIMEOUT_SECONDS):
-                await in_thread(self._publisher.count_waiting)
+            await check()
         except (Unavailable, TimeoutError):
-            return False
-        return True
+            metrics.set_dependency_up(dependency, is_up=False)
+        else:
+            metrics.set_dependency_up(dependency, is_up=True)
+        return INTERVAL_SECONDS
 
-
-async def _check_repeatedly(dependency: str, is_available: Callable[[], Awaitable[bool]]) -> None:
-    while True:
-        metrics.set_dependency_up(dependency, is_up=await is_available())
-        await asyncio.sleep(INTERVAL_SECONDS)
+    return PeriodicTask(step, retry_seconds=INTERVAL_SECONDS, postponed_event=None)

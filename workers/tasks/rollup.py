@@ -1,46 +1,32 @@
-"""Figures, beside the relay: attempts are counted by the minute. Of several relays, one counts."""
+"""Schedules the rollup of attempts into stats, and the deletion of old stats."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from delivery.domain.errors import Unavailable
+from workers.tasks.periodic import PeriodicTask
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from delivery.services.stats.rollup import StatsRollup
-    from workers.relay.relay import RunInBrokerThread
 
-log = structlog.get_logger()
-
-# Between steps, so that counting history never takes more than a part of one connection's time.
+# Between steps, so that counting history takes only a part of one connection's time.
 STEP_PAUSE_SECONDS: Final = 0.05
 IDLE_PAUSE_SECONDS: Final = 10.0
 
 
-class RollupLoop:
-    """Has attempts counted for as long as the relay runs."""
+def create_rollup_task(rollup: StatsRollup) -> PeriodicTask:
+    """Count attempts step by step; with nothing to count, delete old stats. With several relays, one does."""
 
-    def __init__(self, rollup: StatsRollup) -> None:
-        """Nothing is counted until `run`."""
-        self._rollup = rollup
-
-    async def run(self, _in_thread: RunInBrokerThread) -> None:
-        """Go on for ever; an outage puts it off."""
-        while True:
-            more = await self._run_unless_unavailable(self._rollup.step)
-            if not more:
-                await self._run_unless_unavailable(self._rollup.delete_expired)
-            await asyncio.sleep(STEP_PAUSE_SECONDS if more else IDLE_PAUSE_SECONDS)
-
-    async def _run_unless_unavailable(self, step: Callable[[], Awaitable[bool]]) -> bool:
-        """Do one thing; whether there may be more of it at once. What takes too long, or fails, waits."""
+    async def count_or_delete() -> float:
         try:
-            return await step()
-        except Unavailable as error:
-            log.warning("figures.put_off", why=str(error))
-            return False
+            has_more = await rollup.step()
+        except Unavailable:
+            await rollup.delete_expired()  # a count that fails again and again must not keep old stats
+            raise
+        if has_more:
+            return STEP_PAUSE_SECONDS
+        await rollup.delete_expired()
+        return IDLE_PAUSE_SECONDS
+
+    return PeriodicTask(count_or_delete, retry_seconds=IDLE_PAUSE_SECONDS, postponed_event="stats.postponed")

@@ -20,7 +20,7 @@ from delivery.domain.errors import Misconfigured, Unavailable
 from delivery.domain.ids import ClaimId, Prefix, ReplayId, format_id
 from delivery.telemetry.metrics.prometheus import clean_up_process
 from workers.broker.broker import ADVANCE_REPLAY_ACTOR, DELIVER_ACTOR, DELIVER_REPLAYS_ACTOR, get_queue_name
-from workers.processes.garbage_collection import tune_gc
+from workers.garbage_collection import tune_gc
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -7,21 +7,18 @@ import base64
 import json
 import secrets
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from delivery.bootstrap import Services
-from delivery.clock import clock
 from delivery.domain.errors import Unavailable
 from delivery.domain.ids import Prefix, format_id, new_id
 from delivery.domain.inbound_message import InboundMessage
 from delivery.ledger.db.session import Ledger
 from tests.integration.api.conftest import OPERATOR_KEY
-from tests.support.ledger_builders import wait_until
+from tests.support.ledger_builders import make_maintenance
 from tests.support.wire_counting import count_database_traffic
-from workers.tasks.maintenance import MaintenanceLoop, MaxAges
 
 if TYPE_CHECKING:
     import httpx
@@ -341,12 +338,6 @@ async def test_dead_letters_expire_by_their_last_arrival(
         "update refused_messages set last_at = now() - interval '91 days' where fingerprint = "
         "(select fingerprint from refused_messages order by id desc offset 1 limit 1)"
     )
-    upkeep = MaintenanceLoop(services.ledger, MaxAges(timedelta(days=1), timedelta(days=30)), clock=clock)
-    round_ = asyncio.create_task(upkeep.run())
-
-    async def gone() -> bool:
-        return (await operator.get(f"{PATH}/{old['id']}")).status_code == 404
-
-    await wait_until(gone)
-    round_.cancel()
+    await make_maintenance(services.ledger).run_round()
+    assert (await operator.get(f"{PATH}/{old['id']}")).status_code == 404
     assert (await operator.get(f"{PATH}/{new['id']}")).status_code == 200

@@ -1,4 +1,4 @@
-"""What the relay knows of one lane: who has something due in it, and how much of it stands in the queue."""
+"""One priority's queue as the relay sees it: which endpoints have something due, and how much is queued."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ if TYPE_CHECKING:
 
 
 class RelayQueue:
-    """One lane's line: its backlog, its window, and where its claims are published."""
+    """The fair queue of one priority, its window, and the publisher of its claims."""
 
     def __init__(self, config: ClaimConfig, publisher: Publisher, *, window_seconds: float) -> None:
-        """Nothing is known to be due yet; `seconds` of work may stand in the queue."""
+        """At most `window_seconds` of work may wait in the broker's queue."""
         self.config = config
         self.publisher = publisher
         self.fair_queue = FairQueue()
         self.window = QueueWindow(window_seconds)
-        # Claims came back from a queue that nobody reads.
+        # Claims came back unstarted: nobody reads the broker's queue.
         self.is_clogged = False
-        # Kept apart until the next claim: one that is under way did not see what is heard of only now, and
-        # would drop the endpoint from the backlog when it ends.
+        # Merged only before the next claim: a running claim did not see these deliveries, and would drop
+        # their endpoints from the fair queue when it ends.
         self._notified: set[tuple[TenantId, EndpointId]] = set()
 
     def add_notified(self, endpoints: Iterable[tuple[TenantId, EndpointId]]) -> None:
-        """Somebody says that these endpoints have something due."""
+        """Remember endpoints that a notification names."""
         self._notified.update(endpoints)
 
     def merge_notified(self, now: float) -> None:
-        """Note what was heard, and those whose time has come."""
+        """Add the notified endpoints, and those whose delay is over, to the fair queue."""
         self.fair_queue.add_due(self._notified)
         self._notified.clear()
         self.fair_queue.promote_delayed(now)
 
     def observe_waiting(self, waiting: int, *, now: float) -> None:
-        """So many deliveries stand in the queue now."""
+        """Update the window with the number of deliveries that wait in the broker's queue."""
         self.window = self.window.observe_waiting(waiting, now=now)
 
     def record_claims(
         self, quotas: list[Quota], claim_round: ClaimRound, *, now: float, horizon_seconds: float
     ) -> None:
-        """A round of claims is over; who is to be looked at again within `soon` seconds is noted for it."""
-        # What is held for longer than that, the scan finds when its time has come.
-        later = {
+        """Take in a round of claims; endpoints held for less than the horizon are looked at again then."""
+        # A scan finds those that are held for longer.
+        retry_at = {
             endpoint: now + wait
             for endpoint, wait in claim_round.retry_in_seconds.items()
             if wait <= horizon_seconds
         }
-        self.fair_queue.record_served(quotas, claim_round.counts_by_endpoint, later)
+        self.fair_queue.record_served(quotas, claim_round.counts_by_endpoint, retry_at)
         self.window = self.window.record_queued(claim_round.delivery_count)
