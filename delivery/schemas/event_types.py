@@ -3,12 +3,9 @@
 import json
 from typing import Annotated, Any, Literal, Self
 
-from fastapi import Depends, Path
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from delivery.domain.errors import NotFound
-from delivery.domain.event_patterns import check_event_type
 from delivery.ledger.records.event_types import EventType, EventTypeVersionSummary
 from delivery.schemas.base import NextCursor, RequestModel, ResponseModel, TimestampIn, TimestampOut
 from delivery.services.event_types.validation import (
@@ -33,26 +30,6 @@ _PATCH: Any = {"deprecated": {"until": "2027-06-30T00:00:00Z", "replaced_by": "o
 Validation = Literal["off", "reject"]
 # Null in a body is no schema, and `false` is one: any JSON, and so no type of Python's.
 _JSON_SCHEMA = "A JSON Schema (2020-12) of the events' `data`, which stands on its own. Null: none."
-
-
-def _parse_event_type(
-    text: Annotated[
-        str,
-        Path(
-            alias="event_type",
-            description="Such as `order.created`.",
-            examples=["order.created"],
-            json_schema_extra={"pattern": r"^[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)*$"},
-        ),
-    ],
-) -> str:
-    try:
-        return check_event_type(text)
-    except ValueError:
-        raise NotFound("event type", text) from None
-
-
-EventTypeInPath = Annotated[str, Depends(_parse_event_type)]
 
 
 class EventTypeIn(RequestModel):

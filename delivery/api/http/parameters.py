@@ -5,6 +5,8 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Query, Request
 
 from delivery.api.http.cursors import ListQuery
+from delivery.domain.errors import NotFound
+from delivery.domain.event_patterns import check_event_type
 from delivery.domain.ids import (
     AttemptId,
     DeliveryId,
@@ -87,3 +89,23 @@ def _read_list_query(
 
 
 ListQueryDep = Annotated[ListQuery, Depends(_read_list_query)]
+
+
+def _parse_event_type(
+    text: Annotated[
+        str,
+        Path(
+            alias="event_type",
+            description="Such as `order.created`.",
+            examples=["order.created"],
+            json_schema_extra={"pattern": r"^[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)*$"},
+        ),
+    ],
+) -> str:
+    try:
+        return check_event_type(text)
+    except ValueError:
+        raise NotFound("event type", text) from None
+
+
+EventTypeInPath = Annotated[str, Depends(_parse_event_type)]

@@ -1,80 +1,28 @@
 """The audit: who changed what, when, from where and why."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import Field
 
 from delivery.api.http.auth import RequiresReadAnyTenant, ServicesDep
 from delivery.api.http.parameters import ListQueryDep
 from delivery.api.http.strict import StrictRoute
 from delivery.domain.event_patterns import check_pattern
-from delivery.domain.ids import DeliveryId, EndpointId, Prefix, format_id
+from delivery.domain.ids import DeliveryId, EndpointId, Prefix
 from delivery.domain.validation import check_text, validating_field
-from delivery.ledger.records.audit import AuditFilter, AuditRecord
+from delivery.ledger.records.audit import AuditFilter
+from delivery.schemas.audit import AuditList, AuditOut
 from delivery.schemas.base import (
-    NextCursor,
-    ResponseModel,
     SinceQuery,
-    TimestampOut,
     UntilQuery,
     check_time_range,
-    example_id,
     parse_query_id,
 )
-from delivery.services.sentences import describe_entry
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"], route_class=StrictRoute)
 
 MAX_PATTERNS = 20
 MAX_ACTOR_LENGTH = 400
-
-
-class AuditOut(ResponseModel):
-    """One thing that somebody did."""
-
-    id: str = Field(examples=[example_id(Prefix.AUDIT)])
-    tenant_id: str | None = Field(
-        description="Whose. Null: no tenant's, such as an account of the console.",
-        examples=[example_id(Prefix.TENANT)],
-    )
-    at: TimestampOut
-    what: str = Field(examples=["endpoint.paused"])
-    sentence: str = Field(description="For people.", examples=["The endpoint was paused by cli:ada."])
-    actor: str = Field(
-        description="A key, `operator`, `cli:…`, `Name <address>`, `portal:…`, or `waybill` itself.",
-        examples=["operator"],
-    )
-    address: str | None = Field(description="From where. Null: not known.", examples=["203.0.113.7"])
-    reason: str | None
-    endpoint_id: str | None
-    delivery_id: str | None
-    details: dict[str, Any] = Field(description="The facts: which they are follows from `what`.")
-
-    @classmethod
-    def from_record(cls, audited: AuditRecord) -> Self:
-        """Show an entry."""
-        entry = audited.entry
-        return cls(
-            id=format_id(Prefix.AUDIT, audited.id),
-            tenant_id=None if entry.owner is None else format_id(Prefix.TENANT, entry.owner),
-            at=entry.at,
-            what=entry.action,
-            sentence=describe_entry(entry),
-            actor=entry.actor,
-            address=entry.address,
-            reason=entry.reason,
-            endpoint_id=None if entry.endpoint_id is None else format_id(Prefix.ENDPOINT, entry.endpoint_id),
-            delivery_id=None if entry.delivery_id is None else format_id(Prefix.DELIVERY, entry.delivery_id),
-            details=dict(entry.details),
-        )
-
-
-class AuditList(ResponseModel):
-    """Entries of the audit, newest first."""
-
-    items: list[AuditOut]
-    next: NextCursor
 
 
 def _read_audit_selection(  # noqa: PLR0913, PLR0917  one for each query parameter

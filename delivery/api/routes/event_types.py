@@ -6,12 +6,11 @@ import msgspec
 from fastapi import APIRouter, Query, Response
 
 from delivery.api.http.auth import RequiresOperator, RequiresReadNoTenant, ServicesDep
-from delivery.api.http.parameters import ReasonQuery
+from delivery.api.http.parameters import EventTypeInPath, ReasonQuery
 from delivery.api.http.strict import StrictRoute
 from delivery.schemas.event_types import (
     EventTypeDetailOut,
     EventTypeIn,
-    EventTypeInPath,
     EventTypeList,
     EventTypeOut,
     EventTypePatch,

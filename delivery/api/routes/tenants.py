@@ -1,97 +1,18 @@
 """Tenants. All of it needs the operator's key."""
 
-from typing import Annotated, Self, cast
+from typing import TYPE_CHECKING, cast
 
 from fastapi import APIRouter, Response
-from pydantic import ConfigDict, Field, with_config
-from typing_extensions import TypedDict
 
 from delivery.api.http.auth import RequiresOperator, ServicesDep
 from delivery.api.http.parameters import ListQueryDep, ReasonQuery, TenantInPath
 from delivery.api.http.strict import StrictRoute
-from delivery.domain.ids import Prefix, format_id
-from delivery.domain.tenant import Tenant
-from delivery.schemas.base import NextCursor, RequestModel, ResponseModel, TimestampOut, example_id
-from delivery.services.tenants import MAX_NAME_LENGTH, TenantChanges
+from delivery.schemas.tenants import TenantIn, TenantList, TenantOut, TenantPatch
+
+if TYPE_CHECKING:
+    from delivery.services.tenants import TenantChanges
 
 router = APIRouter(prefix="/v1/tenants", tags=["tenants"], route_class=StrictRoute)
-
-TenantNameField = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
-
-
-class TenantIn(RequestModel):
-    """A tenant to make."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Acme Books"}]})
-
-    name: TenantNameField
-
-
-RetentionDaysField = Annotated[
-    int | None, Field(ge=1, description="Days. Null: as long as the operator says.")
-]
-
-
-@with_config(ConfigDict(extra="forbid", strict=True))
-class RetentionIn(TypedDict, total=False):
-    """For how many days a tenant's content is kept, where that is less than the operator's; else 422."""
-
-    payload: RetentionDaysField
-    attempts: RetentionDaysField
-    deliveries: RetentionDaysField
-    events: RetentionDaysField
-
-
-@with_config(
-    ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={"examples": [{"retention": {"payload": 7, "attempts": 30}}]},
-    )
-)
-class TenantPatch(TypedDict, total=False):
-    """What is to become different; what is not named stays."""
-
-    name: TenantNameField
-    retention: Annotated[
-        RetentionIn | None,
-        Field(description="Terms to set; those not named stay. Null: all as the operator says."),
-    ]
-
-
-class RetentionOut(ResponseModel):
-    """For how many days a tenant's content is kept. Null: as long as the operator says."""
-
-    payload: int | None = None
-    attempts: int | None = None
-    deliveries: int | None = None
-    events: int | None = None
-
-
-class TenantOut(ResponseModel):
-    """A tenant."""
-
-    id: str = Field(examples=[example_id(Prefix.TENANT)])
-    name: str = Field(examples=["Acme Books"])
-    created_at: TimestampOut
-    retention: RetentionOut
-
-    @classmethod
-    def from_record(cls, tenant: Tenant) -> Self:
-        """Show a tenant."""
-        return cls(
-            id=format_id(Prefix.TENANT, tenant.id),
-            name=tenant.name,
-            created_at=tenant.created_at,
-            retention=RetentionOut(**tenant.retention),
-        )
-
-
-class TenantList(ResponseModel):
-    """Tenants, newest first."""
-
-    items: list[TenantOut]
-    next: NextCursor
 
 
 @router.post("", status_code=201)

@@ -16,8 +16,7 @@ from delivery.cli.options.common import (
     read_expiry,
 )
 from delivery.cli.options.examples import format_examples
-from delivery.cli.output import json_shapes
-from delivery.cli.output.pages import BEFORE_HELP, print_page, to_page_request
+from delivery.cli.output.pages import BEFORE_HELP, print_page, print_page_json, to_page_request
 from delivery.cli.output.table import Column, print_json, print_note, print_text
 from delivery.cli.runtime import get_actor, run_use_case
 from delivery.clock import clock
@@ -25,6 +24,7 @@ from delivery.domain.api_key import ApiKey
 from delivery.domain.durations import format_utc
 from delivery.domain.ids import KeyId, Prefix, format_id
 from delivery.domain.scopes import TENANT_SCOPES, Scope, sort_scopes
+from delivery.schemas.api_keys import KeyOut, NewKeyOut
 from delivery.services.api_keys.validation import MAX_REQUESTS_PER_SECOND, CreatedApiKey, NewApiKey
 from delivery.services.presentation import format_relative_time
 
@@ -81,9 +81,7 @@ def list_keys(
     """List a tenant's keys, newest first, revoked and expired ones too."""
     page = run_use_case(lambda uses: uses.api_keys.list_keys(tenant_id, to_page_request(limit, before)))
     if json:
-        print_json(
-            json_shapes.page([json_shapes.key(one) for one in page.items], Prefix.KEY, page.next_cursor)
-        )
+        print_page_json(page, KeyOut.from_record, Prefix.KEY)
         return
     now = clock()
     print_page(
@@ -150,7 +148,7 @@ def revoke(
 
 def _print_new_key(new_key: CreatedApiKey, *, json: bool) -> None:
     if json:
-        print_json(json_shapes.key(new_key.key, key=new_key.text))
+        print_json(NewKeyOut.from_new_key(new_key))
         return
     print_text(new_key.text)
     print_note(

@@ -15,14 +15,14 @@ from delivery.cli.options.common import (
     id_option,
 )
 from delivery.cli.options.examples import format_examples
-from delivery.cli.output import json_shapes
-from delivery.cli.output.pages import BEFORE_HELP, print_page, to_page_request
-from delivery.cli.output.table import Column, print_json
+from delivery.cli.output.pages import BEFORE_HELP, print_page, print_page_json, to_page_request
+from delivery.cli.output.table import Column
 from delivery.cli.runtime import run_use_case
 from delivery.clock import clock
 from delivery.domain.event_patterns import check_pattern
 from delivery.domain.ids import DeliveryId, EndpointId, Prefix, format_id
 from delivery.ledger.records.audit import AuditFilter, AuditRecord
+from delivery.schemas.audit import AuditOut
 from delivery.services.presentation import format_relative_time
 
 EXAMPLES = format_examples(
@@ -77,9 +77,7 @@ def list_audit(  # noqa: PLR0913, PLR0917  one for each option
         lambda uses: uses.audit.list_entries(tenant_id, wanted, to_page_request(limit, before))
     )
     if json:
-        print_json(
-            json_shapes.page([json_shapes.audited(one) for one in page.items], Prefix.AUDIT, page.next_cursor)
-        )
+        print_page_json(page, AuditOut.from_record, Prefix.AUDIT)
         return
     now = clock()
     print_page(

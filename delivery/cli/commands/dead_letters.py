@@ -13,13 +13,13 @@ from delivery.cli.options.common import (
     id_option,
 )
 from delivery.cli.options.examples import format_examples
-from delivery.cli.output import json_shapes
-from delivery.cli.output.pages import BEFORE_HELP, print_page, to_page_request
+from delivery.cli.output.pages import BEFORE_HELP, print_page, print_page_json, to_page_request
 from delivery.cli.output.table import Column, print_facts, print_indented, print_json, print_text
 from delivery.cli.runtime import UsageError, get_actor, run_use_case
 from delivery.clock import clock
 from delivery.domain.durations import format_utc
 from delivery.domain.ids import MessageId, Prefix, TenantId, format_id
+from delivery.schemas.dead_letters import MessageDetailOut, MessageOut
 from delivery.services.dead_letters import BatchResult
 from delivery.services.presentation import format_relative_time
 
@@ -41,11 +41,7 @@ def list_messages(
     """List messages that could not be accepted, newest first."""
     page = run_use_case(lambda uses: uses.dead_letters.list_messages(to_page_request(limit, before)))
     if json:
-        print_json(
-            json_shapes.page(
-                [json_shapes.message(one) for one in page.items], Prefix.MESSAGE, page.next_cursor
-            )
-        )
+        print_page_json(page, MessageOut.from_record, Prefix.MESSAGE)
         return
     now = clock()
     print_page(
@@ -76,7 +72,7 @@ def show(message_id: MessageArgument, json: JsonOption = False) -> None:
     """Show a message with its body."""
     one = run_use_case(lambda uses: uses.dead_letters.get_message(message_id))
     if json:
-        print_json(json_shapes.message(one))
+        print_json(MessageDetailOut.from_details(one))
         return
     tenant, key = one.tenant_id, one.key_id
     print_facts(

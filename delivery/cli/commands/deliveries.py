@@ -18,9 +18,8 @@ from delivery.cli.options.common import (
 )
 from delivery.cli.options.delivery_filter import SEARCH_BEFORE_HELP, OldestFirstOption, with_filter_options
 from delivery.cli.options.examples import format_examples
-from delivery.cli.output import json_shapes, json_timeline
 from delivery.cli.output.deliveries import DeliveryWithAttempts, print_attempt, print_history
-from delivery.cli.output.pages import print_page
+from delivery.cli.output.pages import print_page, print_page_json
 from delivery.cli.output.table import Column, print_json, print_text
 from delivery.cli.output.timeline import print_delivery_trace
 from delivery.cli.runtime import get_actor, run_use_case
@@ -29,6 +28,8 @@ from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.errors import NotFound
 from delivery.domain.ids import DeliveryId, Prefix, TenantId, format_id
 from delivery.domain.pagination import PageRequest
+from delivery.schemas.deliveries import AttemptDetailOut, AttemptOut, DeliveryDetailOut, DeliveryOut
+from delivery.schemas.timeline import DeliveryTraceOut
 from delivery.services.presentation import describe_next_step, describe_status
 
 app = typer.Typer(name="delivery", help="Deliveries: one event owed to one endpoint.", no_args_is_help=True)
@@ -67,11 +68,7 @@ def search(  # noqa: PLR0913, PLR0917  one for each option
     cut = PageRequest.from_cursor(limit, before, oldest_first=oldest_first)
     page = run_use_case(lambda uses: uses.deliveries.list_deliveries(tenant_id, selection, cut))
     if json:
-        print_json(
-            json_shapes.page(
-                [json_shapes.delivery(one) for one in page.items], Prefix.DELIVERY, page.next_cursor
-            )
-        )
+        print_page_json(page, DeliveryOut.from_record, Prefix.DELIVERY)
         return
     now = clock()
     print_page(
@@ -125,8 +122,8 @@ def show(tenant_id: TenantOption, delivery_id: DeliveryArgument, json: JsonOptio
 
     history = run_use_case(use)
     if json:
-        newest_first = [json_shapes.attempt(attempt) for attempt in reversed(history.attempts)]
-        print_json(json_shapes.delivery(history.delivery) | {"latest_attempts": newest_first})
+        newest_first = [AttemptOut.from_record(attempt) for attempt in reversed(history.attempts)]
+        print_json(DeliveryDetailOut.from_record(history.delivery, latest_attempts=newest_first))
         return
     print_history(history, now=clock())
 
@@ -136,7 +133,7 @@ def why(tenant_id: TenantOption, delivery_id: DeliveryArgument, json: JsonOption
     """Tell why a delivery is where it is: everything that happened to it, and what comes next."""
     trace = run_use_case(lambda uses: uses.timelines.load_delivery_timeline(tenant_id, delivery_id))
     if json:
-        print_json(json_timeline.delivery_trace(trace))
+        print_json(DeliveryTraceOut.from_record(trace))
         return
     print_delivery_trace(trace)
 
@@ -163,7 +160,7 @@ def replay(
 
     history = run_use_case(use)
     if json:
-        print_json(json_shapes.delivery(history.delivery))
+        print_json(DeliveryOut.from_record(history.delivery))
         return
     stands = describe_status(history.delivery, history.endpoint, now=clock())
     print_text(f"{format_id(Prefix.DELIVERY, delivery_id)} is {stands}.")
@@ -174,7 +171,7 @@ def show_attempt(tenant_id: TenantOption, attempt_id: AttemptArgument, json: Jso
     """Show an attempt: what went out and what came back."""
     told = run_use_case(lambda uses: uses.deliveries.read_attempt(tenant_id, attempt_id))
     if json:
-        print_json(json_shapes.attempt_told(told))
+        print_json(AttemptDetailOut.from_details(told))
         return
     print_attempt(told)
 

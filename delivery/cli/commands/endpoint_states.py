@@ -5,13 +5,14 @@ from typing import Annotated
 import typer
 
 from delivery.cli.options.common import EndpointArgument, JsonOption, ReasonOption, TenantOption
-from delivery.cli.output import json_shapes
 from delivery.cli.output.endpoint_health import print_enable_preview, print_health
 from delivery.cli.output.endpoints import print_endpoint
 from delivery.cli.output.table import print_json
 from delivery.cli.runtime import get_actor, run_use_case
 from delivery.clock import clock
 from delivery.domain.endpoint import Endpoint
+from delivery.schemas.endpoint_health import EnablePreviewOut, EndpointHealthOut
+from delivery.schemas.endpoints import EndpointOut
 
 
 def pause(
@@ -79,7 +80,7 @@ def enable(
         return
     preview = run_use_case(lambda uses: uses.endpoints.preview_enable(tenant_id, endpoint_id, reason=reason))
     if json:
-        print_json(json_shapes.enable_preview(preview))
+        print_json(EnablePreviewOut.from_record(preview))
         return
     print_enable_preview(preview, now=clock())
 
@@ -88,7 +89,7 @@ def health(tenant_id: TenantOption, endpoint_id: EndpointArgument, json: JsonOpt
     """Show how an endpoint does. What holds it, what waits for it, and how its last attempts went."""
     one = run_use_case(lambda uses: uses.endpoints.read_health(tenant_id, endpoint_id))
     if json:
-        print_json(json_shapes.endpoint_health(one))
+        print_json(EndpointHealthOut.from_record(one))
         return
     print_health(one, now=clock())
 
@@ -96,6 +97,6 @@ def health(tenant_id: TenantOption, endpoint_id: EndpointArgument, json: JsonOpt
 def print_changed_endpoint(endpoint: Endpoint, json: bool) -> None:
     """Print an endpoint as it is now."""
     if json:
-        print_json(json_shapes.endpoint(endpoint))
+        print_json(EndpointOut.from_record(endpoint))
         return
     print_endpoint(endpoint, (), now=clock())

@@ -45,10 +45,9 @@ from delivery.cli.options.endpoints import (
     TimeoutOption,
 )
 from delivery.cli.options.examples import format_examples
-from delivery.cli.output import json_shapes
 from delivery.cli.output.endpoints import print_endpoint, print_new_secret
-from delivery.cli.output.pages import BEFORE_HELP, print_page, to_page_request
-from delivery.cli.output.table import Column, is_interactive, print_json, print_text
+from delivery.cli.output.pages import BEFORE_HELP, print_page, print_page_json, to_page_request
+from delivery.cli.output.table import Column, is_interactive, print_json, print_text, to_json
 from delivery.cli.runtime import UsageError, get_actor, run_use_case
 from delivery.clock import clock
 from delivery.domain.endpoint import Endpoint, SealedSecret, Signature
@@ -56,6 +55,7 @@ from delivery.domain.event_patterns import MATCH_ALL
 from delivery.domain.formats import PayloadFormat, PayloadKind
 from delivery.domain.ids import EndpointId, Prefix, format_id
 from delivery.pipeline.parsing import NewEvent, build_test_event
+from delivery.schemas.endpoints import EndpointOut, NewEndpointOut, NewSecretOut, SecretOut
 from delivery.services.endpoints.validation import NewEndpoint
 from delivery.services.presentation import format_relative_time
 
@@ -131,9 +131,7 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
     )
     endpoint, made = run_use_case(lambda uses: uses.endpoints.create(tenant_id, new, actor=get_actor()))
     if json:
-        print_json(
-            json_shapes.endpoint(endpoint) | {"secret": made.text, "public_key": made.secret.public_key}
-        )
+        print_json(NewEndpointOut.from_new_endpoint(endpoint, made))
         return
     print_endpoint(endpoint, (), now=clock())
     print_new_secret(made)
@@ -149,11 +147,7 @@ def list_endpoints(
     """List a tenant's endpoints, newest first."""
     page = run_use_case(lambda uses: uses.endpoints.list_endpoints(tenant_id, to_page_request(limit, before)))
     if json:
-        print_json(
-            json_shapes.page(
-                [json_shapes.endpoint(one) for one in page.items], Prefix.ENDPOINT, page.next_cursor
-            )
-        )
+        print_page_json(page, EndpointOut.from_record, Prefix.ENDPOINT)
         return
     now = clock()
     print_page(
@@ -187,7 +181,12 @@ def show(tenant_id: TenantOption, endpoint_id: EndpointArgument, json: JsonOptio
 
     one, live = run_use_case(use)
     if json:
-        print_json(json_shapes.endpoint(one) | {"secrets": [json_shapes.secret(secret) for secret in live]})
+        print_json(
+            {
+                **to_json(EndpointOut.from_record(one)),
+                "secrets": [SecretOut.from_record(secret) for secret in live],
+            }
+        )
         return
     print_endpoint(one, live, now=clock())
 
@@ -310,7 +309,7 @@ def rotate_secret(
         )
     )
     if json:
-        print_json(json_shapes.new_secret(made))
+        print_json(NewSecretOut.from_record(made.secret, secret=made.text))
         return
     print_new_secret(made)
 

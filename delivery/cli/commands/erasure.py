@@ -12,10 +12,11 @@ from delivery.cli.options.common import (
     TenantOption,
 )
 from delivery.cli.options.examples import format_examples
-from delivery.cli.output import json_shapes
 from delivery.cli.output.table import is_interactive, print_json, print_text
 from delivery.cli.runtime import UsageError, get_actor, run_use_case
 from delivery.domain.ids import Prefix, format_id
+from delivery.schemas.deliveries import AttemptOut
+from delivery.schemas.events import EventOut
 
 EVENT_EXAMPLES = format_examples(
     'waybill event erase --tenant ten_… evt_… --reason "asked for by the customer"',
@@ -45,7 +46,7 @@ def erase_event(
         )
     )
     if json:
-        print_json(json_shapes.event(erased))
+        print_json(EventOut.from_record(erased))
         return
     print_text(f"The content of {shown} is erased.")
 
@@ -64,7 +65,7 @@ def erase_attempt(
         lambda uses: uses.erasure.erase_attempt(tenant_id, attempt_id, reason=reason, actor=get_actor())
     )
     if json:
-        print_json(json_shapes.attempt(erased))
+        print_json(AttemptOut.from_record(erased))
         return
     print_text(f"The response of {shown} is erased.")
 

@@ -5,11 +5,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from delivery.cli.options.common import JsonOption, ReasonOption, read_content, read_time
 from delivery.cli.options.examples import format_examples
-from delivery.cli.output import json_event_types as shapes
 from delivery.cli.output.table import (
     Column,
     print_facts,
@@ -18,12 +18,14 @@ from delivery.cli.output.table import (
     print_note,
     print_table,
     print_text,
+    to_json,
 )
 from delivery.cli.runtime import get_actor, run_use_case
 from delivery.clock import clock
 from delivery.domain.durations import format_utc
 from delivery.domain.errors import Invalid
 from delivery.ledger.records.event_types import EventType
+from delivery.schemas.event_types import EventTypeDetailOut, EventTypeOut
 from delivery.services.event_types.validation import (
     Declaration,
     Deprecation,
@@ -60,7 +62,7 @@ def list_types(
     """List the types of the catalogue by name."""
     types = run_use_case(lambda uses: uses.event_types.list_types(archived=archived))
     if json:
-        print_json({"items": [shapes.event_type(one) for one in types], "next": None})
+        print_json({"items": [EventTypeOut.from_record(one) for one in types], "next": None})
         return
     now = clock()
     print_table(
@@ -98,7 +100,7 @@ def show(
     """Show a type with its schema and its examples."""
     told = run_use_case(lambda uses: uses.event_types.read(event_type, version=version))
     if json:
-        print_json(shapes.told(told))
+        print_json(_to_document(told))
         return
     _print_event_type(told)
 
@@ -138,7 +140,7 @@ def put(  # noqa: PLR0913, PLR0917  one for each option
         lambda uses: uses.event_types.declare(event_type, declared, reason=reason, actor=get_actor())
     )
     if json:
-        print_json(shapes.told(told))
+        print_json(_to_document(told))
         return
     print_text(f"{event_type} is {'new' if is_new else 'declared'}, in version {told.type.version}.")
 
@@ -199,7 +201,7 @@ def _change_type(event_type: str, changes: EventTypeChanges, reason: str | None,
         lambda uses: uses.event_types.change(event_type, changes, reason=reason, actor=get_actor())
     )
     if json:
-        print_json(shapes.told(told))
+        print_json(_to_document(told))
         return
     _print_event_type(told)
 
@@ -244,3 +246,13 @@ def _print_event_type(details: EventTypeDetails) -> None:
 
 def _indent_json(text: str) -> str:
     return json_text.dumps(json_text.loads(text), indent=2, ensure_ascii=False)
+
+
+def _to_document(details: EventTypeDetails) -> dict[str, Any]:
+    """As the API shows it, but schema and examples keep their numbers as they were written."""
+    version = details.version
+    return {
+        **to_json(EventTypeDetailOut.from_details(details)),
+        "schema": None if version.schema is None else msgspec.Raw(version.schema.encode()),
+        "examples": msgspec.Raw(version.examples.encode()),
+    }

@@ -29,9 +29,16 @@ from delivery.cli.options.delivery_filter import (
 )
 from delivery.cli.options.event_body import build_event_body
 from delivery.cli.options.examples import format_examples
-from delivery.cli.output import json_shapes, json_timeline
-from delivery.cli.output.pages import print_page
-from delivery.cli.output.table import Column, print_facts, print_indented, print_json, print_note, print_text
+from delivery.cli.output.pages import print_page, print_page_json
+from delivery.cli.output.table import (
+    Column,
+    print_facts,
+    print_indented,
+    print_json,
+    print_note,
+    print_text,
+    to_json,
+)
 from delivery.cli.output.timeline import print_event_trace
 from delivery.cli.runtime import run_use_case
 from delivery.clock import clock
@@ -42,6 +49,8 @@ from delivery.domain.pagination import PageRequest
 from delivery.ledger.records.events import EventFilter, EventSummary
 from delivery.pipeline.intake_request import IntakeResult
 from delivery.pipeline.parsing import parse_event
+from delivery.schemas.events import EventOut
+from delivery.schemas.timeline import EventTraceOut
 from delivery.services.presentation import format_relative_time
 
 app = typer.Typer(name="event", help="Events: what happened.", no_args_is_help=True)
@@ -134,9 +143,7 @@ def list_events(  # noqa: PLR0913, PLR0917  one for each option
     cut = PageRequest.from_cursor(limit, before, oldest_first=oldest_first)
     page = run_use_case(lambda uses: uses.deliveries.list_events(tenant_id, wanted, cut))
     if json:
-        print_json(
-            json_shapes.page([json_shapes.event(one) for one in page.items], Prefix.EVENT, page.next_cursor)
-        )
+        print_page_json(page, EventOut.from_record, Prefix.EVENT)
         return
     now = clock()
     print_page(
@@ -163,7 +170,9 @@ def show(tenant_id: TenantOption, event_id: EventArgument, json: JsonOption = Fa
     """Show an event, with the body that the standard format sends."""
     head, body = run_use_case(lambda uses: uses.deliveries.read_event(tenant_id, event_id))
     if json:
-        print_json(json_shapes.event_told(head, body))
+        print_json(
+            {**to_json(EventOut.from_record(head)), "body": None if body is None else msgspec.Raw(body)}
+        )
         return
     print_facts(
         [
@@ -187,7 +196,7 @@ def why(tenant_id: TenantOption, event_id: EventArgument, json: JsonOption = Fal
     """Tell to which endpoints an event went and why, and why it did not go to the others."""
     trace = run_use_case(lambda uses: uses.timelines.load_event_timeline(tenant_id, event_id))
     if json:
-        print_json(json_timeline.event_trace(trace))
+        print_json(EventTraceOut.from_record(trace))
         return
     print_event_trace(trace)
 

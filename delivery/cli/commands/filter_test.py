@@ -19,7 +19,8 @@ from delivery.cli.output.table import print_facts, print_json, print_text
 from delivery.cli.runtime import run_use_case
 from delivery.domain.ids import EventId, Prefix
 from delivery.pipeline.parsing import NewEvent, parse_event
-from delivery.services.endpoints.filter_test import FilterPartResult, FilterTrial
+from delivery.schemas.filter_tests import FilterTrialOut
+from delivery.services.endpoints.filter_test import FilterTrial
 
 if TYPE_CHECKING:
     from delivery.services.endpoints.validation import EndpointChanges
@@ -81,22 +82,8 @@ def filter_test(  # noqa: PLR0913, PLR0917  one for each option
 
     found = run_use_case(use)
     if json:
-        print_json(_trial_document(found))
+        print_json(FilterTrialOut.from_record(found))
         return
     print_text(found.sentence, style="bold")
     parts = (("type", found.type), ("channels", found.channels), ("condition", found.condition))
     print_facts([(name, f"{'passes' if one.passes else 'refuses'}: {one.reason}") for name, one in parts])
-
-
-def _trial_document(trial: FilterTrial) -> dict[str, object]:
-    return {
-        "delivered": trial.delivered,
-        "sentence": trial.sentence,
-        "type": _part_document(trial.type) | {"pattern": trial.pattern},
-        "channels": _part_document(trial.channels),
-        "condition": _part_document(trial.condition) | {"failed": trial.condition_error},
-    }
-
-
-def _part_document(part: FilterPartResult) -> dict[str, object]:
-    return {"passes": part.passes, "why": part.reason}

@@ -11,12 +11,12 @@ from delivery.cli.options.common import (
     TenantOption,
 )
 from delivery.cli.options.examples import format_examples
-from delivery.cli.output import json_shapes
 from delivery.cli.output.table import Column, print_json, print_note, print_table
 from delivery.cli.runtime import run_use_case
 from delivery.clock import clock
 from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.search.sequences import MAX_SEQUENCE
+from delivery.schemas.sequences import SequencedDeliveryList
 from delivery.services.presentation import format_relative_time
 
 EXAMPLES = format_examples(
@@ -43,7 +43,7 @@ def list_endpoint_events(
         lambda uses: uses.deliveries.list_by_sequence(tenant_id, endpoint_id, after, limit=limit)
     )
     if json:
-        print_json(json_shapes.numbered(numbers))
+        print_json(SequencedDeliveryList.from_record(numbers))
         return
     now = clock()
     columns = [

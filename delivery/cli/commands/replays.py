@@ -18,9 +18,7 @@ from delivery.cli.options.common import (
 )
 from delivery.cli.options.delivery_filter import with_filter_options
 from delivery.cli.options.examples import format_examples
-from delivery.cli.output import json_replays as shapes
-from delivery.cli.output.json_shapes import page as page_shape
-from delivery.cli.output.pages import BEFORE_HELP, print_page, to_page_request
+from delivery.cli.output.pages import BEFORE_HELP, print_page, print_page_json, to_page_request
 from delivery.cli.output.replays import (
     FINAL_STATES,
     format_progress,
@@ -34,6 +32,7 @@ from delivery.clock import clock
 from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.ids import Prefix, ReplayId, TenantId, format_id
 from delivery.domain.replay import MissingEventFilter, Replay, ReplayState
+from delivery.schemas.replays import ReplayOut, ReplayPreviewOut
 from delivery.services.presentation import format_relative_time
 from delivery.services.replays.validation import NewReplay, build_recovery
 
@@ -109,7 +108,7 @@ def list_replays(
         lambda uses: uses.replays.list_replays(tenant_id, state, to_page_request(limit, before))
     )
     if json:
-        print_json(page_shape([shapes.replay(one) for one in page.items], Prefix.REPLAY, page.next_cursor))
+        print_page_json(page, ReplayOut.from_record, Prefix.REPLAY)
         return
     now = clock()
     print_page(
@@ -209,7 +208,7 @@ def _start_replay(tenant_id: TenantId, new: NewReplay, *, dry_run: bool, watch: 
     if dry_run:
         preview = run_use_case(lambda uses: uses.replays.preview(tenant_id, new, operator=True))
         if json:
-            print_json(shapes.preview(preview))
+            print_json(ReplayPreviewOut.from_record(preview))
         else:
             print_replay_preview(preview, now=clock())
         return
@@ -218,7 +217,7 @@ def _start_replay(tenant_id: TenantId, new: NewReplay, *, dry_run: bool, watch: 
         _print_replay_result(_follow_replay(tenant_id, made.id), json)
         return
     if json:
-        print_json(shapes.replay(made))
+        print_json(ReplayOut.from_record(made))
         return
     shown = format_id(Prefix.REPLAY, made.id)
     print_text(f"{shown} has begun. Follow it: waybill replay show {shown} --watch")
@@ -240,14 +239,14 @@ def _follow_replay(tenant_id: TenantId, replay_id: ReplayId) -> Replay:
 
 def _print_replay_result(replay: Replay, json: bool) -> None:
     if json:
-        print_json(shapes.replay(replay))
+        print_json(ReplayOut.from_record(replay))
         return
     print_replay(replay, now=clock())
 
 
 def _print_state_change(replay: Replay, json: bool) -> None:
     if json:
-        print_json(shapes.replay(replay))
+        print_json(ReplayOut.from_record(replay))
         return
     over = "" if replay.state in FINAL_STATES else f": {format_progress(replay)}"
     print_text(f"{format_id(Prefix.REPLAY, replay.id)} is {replay.state}{over}.")

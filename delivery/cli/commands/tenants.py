@@ -12,8 +12,7 @@ from delivery.cli.options.common import (
     id_option,
 )
 from delivery.cli.options.examples import format_examples
-from delivery.cli.output import json_shapes
-from delivery.cli.output.pages import BEFORE_HELP, print_page, to_page_request
+from delivery.cli.output.pages import BEFORE_HELP, print_page, print_page_json, to_page_request
 from delivery.cli.output.table import Column, print_facts, print_json, print_text
 from delivery.cli.runtime import get_actor, run_use_case
 from delivery.clock import clock
@@ -21,6 +20,7 @@ from delivery.domain.durations import format_utc
 from delivery.domain.ids import Prefix, TenantId, format_id
 from delivery.domain.retention import TENANT_CONFIGURABLE
 from delivery.domain.tenant import Tenant
+from delivery.schemas.tenants import TenantOut
 from delivery.services.presentation import format_relative_time
 from delivery.services.tenants import TenantChanges
 
@@ -41,7 +41,7 @@ def create(
     """Make a tenant, and print its id."""
     made = run_use_case(lambda uses: uses.tenants.create(name, actor=get_actor()))
     if json:
-        print_json(json_shapes.tenant(made))
+        print_json(TenantOut.from_record(made))
         return
     print_text(format_id(Prefix.TENANT, made.id))
 
@@ -55,9 +55,7 @@ def list_tenants(
     """List tenants, newest first."""
     page = run_use_case(lambda uses: uses.tenants.list_tenants(to_page_request(limit, before)))
     if json:
-        print_json(
-            json_shapes.page([json_shapes.tenant(one) for one in page.items], Prefix.TENANT, page.next_cursor)
-        )
+        print_page_json(page, TenantOut.from_record, Prefix.TENANT)
         return
     now = clock()
     print_page(
@@ -100,7 +98,7 @@ def change(
         lambda uses: uses.tenants.change(tenant_id, changes, reason=reason, actor=get_actor())
     )
     if json:
-        print_json(json_shapes.tenant(changed))
+        print_json(TenantOut.from_record(changed))
         return
     _print_tenant(changed)
 
@@ -110,7 +108,7 @@ def show(tenant_id: TenantArgument, json: JsonOption = False) -> None:
     """Show a tenant."""
     one = run_use_case(lambda uses: uses.tenants.read(tenant_id))
     if json:
-        print_json(json_shapes.tenant(one))
+        print_json(TenantOut.from_record(one))
         return
     _print_tenant(one)
 

@@ -10,14 +10,22 @@ import typer
 from delivery.bootstrap import Services
 from delivery.cli.options.common import JsonOption, LimitOption, ReasonOption, id_option
 from delivery.cli.options.examples import format_examples
-from delivery.cli.output import json_shapes
-from delivery.cli.output.pages import BEFORE_HELP, print_page, to_page_request
-from delivery.cli.output.table import Column, is_interactive, print_facts, print_json, print_note, print_text
+from delivery.cli.output.pages import BEFORE_HELP, print_page, print_page_json, to_page_request
+from delivery.cli.output.table import (
+    Column,
+    is_interactive,
+    print_facts,
+    print_json,
+    print_note,
+    print_text,
+    to_json,
+)
 from delivery.cli.runtime import UsageError, get_actor, run_use_case
 from delivery.clock import clock
 from delivery.domain.accounts import Role, User
 from delivery.domain.durations import format_utc
 from delivery.domain.ids import Prefix, UserId, format_id, parse_id
+from delivery.schemas.users import UserOut
 from delivery.services.accounts.passwords import generate_password
 from delivery.services.accounts.service import UserChanges
 from delivery.services.presentation import format_relative_time
@@ -77,9 +85,7 @@ def list_users(
     """List people, newest first, disabled ones too."""
     page = run_use_case(lambda uses: uses.accounts.list_users(to_page_request(limit, before)))
     if json:
-        print_json(
-            json_shapes.page([json_shapes.person(one) for one in page.items], Prefix.USER, page.next_cursor)
-        )
+        print_page_json(page, UserOut.from_record, Prefix.USER)
         return
     now = clock()
     print_page(
@@ -139,7 +145,7 @@ def change(
 
     changed = run_use_case(use)
     if json:
-        print_json(json_shapes.person(changed))
+        print_json(UserOut.from_record(changed))
         return
     _print_user(changed)
 
@@ -196,7 +202,12 @@ def _read_stdin_line() -> str:
 def _print_with_password(password: _Password, user: User, json: bool) -> None:
     shown = format_id(Prefix.USER, user.id)
     if json:
-        print_json(json_shapes.person(user) | ({"password": password.text} if password.generated else {}))
+        print_json(
+            {
+                **to_json(UserOut.from_record(user)),
+                **({"password": password.text} if password.generated else {}),
+            }
+        )
     elif password.generated:
         print_text(password.text)
         print_note(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from delivery.cli.output.table import print_note, print_table
+from delivery.cli.output.table import print_json, print_note, print_table
 from delivery.domain.ids import format_id
 from delivery.domain.pagination import MAX_ID, HasId, Page, PageRequest
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeVar
     from uuid import UUID
+
+    from pydantic import BaseModel
 
     from delivery.cli.output.table import Column
     from delivery.domain.ids import Prefix
@@ -24,6 +26,12 @@ BEFORE_HELP: Final = "Go on after this one."
 def to_page_request(limit: int, before: UUID | None) -> PageRequest:
     """The page that the options ask for."""
     return PageRequest(limit, MAX_ID if before is None else before)
+
+
+def print_page_json(page: Page[T], to_model: Callable[[T], BaseModel], prefix: Prefix) -> None:
+    """Print a page as JSON; `next` is for `--before`."""
+    following = None if page.next_cursor is None else format_id(prefix, page.next_cursor)
+    print_json({"items": [to_model(item) for item in page.items], "next": following})
 
 
 def print_page(

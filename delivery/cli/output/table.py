@@ -23,6 +23,8 @@ from delivery.domain.sanitize import escape_control_chars, escape_control_chars_
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pydantic import BaseModel
+
 COLUMN_GAP = 2
 # Not a terminal: nothing to fit into, so nothing is cut.
 _PIPE_WIDTH = 500
@@ -69,9 +71,14 @@ def is_interactive() -> bool:
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document. Numbers and keys in raw parts of it stay as they were written."""
-    text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+    """Print one JSON document, models in it as the API shows them. Raw parts stay as they were written."""
+    text = msgspec.json.format(msgspec.json.encode(document, enc_hook=to_json), indent=2).decode()
     print(escape_control_chars_in_json(text))
+
+
+def to_json(model: BaseModel) -> dict[str, Any]:
+    """A model of `delivery.schemas` as the API's answers hold it."""
+    return model.model_dump(mode="json", by_alias=True)
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, empty_message: str) -> None:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from delivery.cli.output import json_shapes
 from delivery.cli.output.deliveries import DeliveryWithAttempts, print_attempt, print_history
 from delivery.cli.output.endpoints import print_endpoint
 from delivery.cli.output.table import Column, print_facts, print_json, print_note, print_table, print_text
 from delivery.cli.runtime import report_error
 from delivery.domain.endpoint import EndpointState
 from delivery.domain.errors import Conflict
+from delivery.schemas.deliveries import AttemptOut, DeliveryOut
+from delivery.schemas.endpoints import EndpointOut
 from delivery.services.deliveries import AttemptDetails
 from tests.unit.cli.records import ATTEMPT, DELIVERY, ENDPOINT, MADE, SECRET
 
@@ -50,13 +51,13 @@ ATTEMPT_OF_EVIL = replace(
 )
 SHOWN: dict[str, Callable[[], object]] = {
     "endpoint": lambda: print_endpoint(ENDPOINT_OF_EVIL, [SECRET], now=MADE),
-    "endpoint as JSON": lambda: print_json(json_shapes.endpoint(ENDPOINT_OF_EVIL)),
+    "endpoint as JSON": lambda: print_json(EndpointOut.from_record(ENDPOINT_OF_EVIL)),
     "delivery": lambda: print_history(
         DeliveryWithAttempts(DELIVERY_OF_EVIL, ENDPOINT_OF_EVIL, [ATTEMPT_OF_EVIL]), now=MADE
     ),
-    "delivery as JSON": lambda: print_json(json_shapes.delivery(DELIVERY_OF_EVIL)),
+    "delivery as JSON": lambda: print_json(DeliveryOut.from_record(DELIVERY_OF_EVIL)),
     "attempt": lambda: print_attempt(AttemptDetails(ATTEMPT_OF_EVIL, EVIL.encode())),
-    "attempt as JSON": lambda: print_json(json_shapes.attempt(ATTEMPT_OF_EVIL)),
+    "attempt as JSON": lambda: print_json(AttemptOut.from_record(ATTEMPT_OF_EVIL)),
     "table": lambda: print_table(
         [Column("A"), Column("B", shrinkable=True)], [(EVIL, EVIL)], empty_message=""
     ),
@@ -81,5 +82,5 @@ def test_nothing_that_is_shown_commands_the_terminal(
 
 
 def test_json_still_says_what_was_written(capsys: pytest.CaptureFixture[str]) -> None:
-    print_json(json_shapes.endpoint(ENDPOINT_OF_EVIL))
+    print_json(EndpointOut.from_record(ENDPOINT_OF_EVIL))
     assert json.loads(capsys.readouterr().out)["description"] == EVIL
