@@ -1,6 +1,6 @@
 """When to try again, and what an endpoint may be sent: outcomes, schedules, policy, health.
 
-Pure: no I/O, no clock, no dice.
+Pure: no I/O, no clock, no randomness.
 """
 
 from retries.backoff import DEFAULT_SCHEDULE, MAX_ATTEMPTS, MAX_DELAY, Schedule, delay_before, parse_schedule

@@ -1,4 +1,4 @@
-"""How long to wait before each attempt: schedules, jitter and their limits."""
+"""Retry schedules: how long to wait before each attempt, with jitter, within limits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Schedule:
             raise ValueError("The first attempt is made at once: a schedule begins with 0.")
 
     def __len__(self) -> int:
-        """How many attempts a delivery gets in all."""
+        """The number of attempts of a delivery, the first one included."""
         return len(self.delays)
 
 
@@ -56,14 +56,14 @@ DEFAULT_SCHEDULE: Final = Schedule(
 
 
 def parse_schedule(seconds: Sequence[object]) -> Schedule:
-    """Read a schedule from seconds, such as `[0, 5, 300]`; a ValueError says which entry is wrong."""
+    """Read a schedule from seconds, such as `[0, 5, 300]`; raises ValueError that names the wrong entry."""
     return Schedule(tuple(_parse_delay(entry, position) for position, entry in enumerate(seconds, start=1)))
 
 
 def delay_before(step: int, schedule: Schedule, jitter: float) -> timedelta | None:
-    """How long to wait before attempt number `step`, counted from 0; None when the schedule is spent.
+    """Return how long to wait before attempt number `step`, counted from 0; None when no attempt is left.
 
-    `jitter` is a throw of the dice in [-1, 1]; what lies outside counts as the nearer end.
+    `jitter` is a random number in [-1, 1]; numbers outside count as the nearer end.
     """
     if step < 0:
         raise ValueError("Attempts are counted from 0.")
@@ -74,7 +74,7 @@ def delay_before(step: int, schedule: Schedule, jitter: float) -> timedelta | No
 
 
 def _parse_delay(entry: object, position: int) -> timedelta:
-    # The comparison comes before any arithmetic: it also turns away NaN, infinity and integers of any size.
+    # Compared before any arithmetic: this also refuses NaN, infinity and huge integers.
     if isinstance(entry, int | float) and not isinstance(entry, bool) and 0 <= entry <= _MAX_DELAY_SECONDS:
         return timedelta(seconds=entry)
     raise _build_delay_error(position)

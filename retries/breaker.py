@@ -1,8 +1,8 @@
-"""The circuit breaker of one endpoint: a frozen value, and what an attempt makes of it. Pure.
+"""The circuit breaker of one endpoint: a frozen value, and how attempts change it. Pure.
 
-Closed, it counts: failures in a row, and their share over a sliding window. Open, it lets nothing through
-until its cool-down is over; then one probe. A good probe closes it, a bad one opens it for longer. What ends
-while it is open and is not the probe tells of the past, and changes nothing.
+A closed breaker counts consecutive failures, and the share of failures in a sliding window. An open one lets
+nothing through until its cool-down is over, then one probe. A good probe closes it, a bad one opens it for
+longer. Other attempts that end while it is open began before that, and change nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class BreakerState(StrEnum):
-    """Whether attempts are let through: all, none, or the one probe that is on its way."""
+    """Whether attempts are let through: all, none, or only the probe that is in flight."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -30,8 +30,8 @@ class BreakerState(StrEnum):
 class BreakerConfig:
     """When a breaker opens and for how long.
 
-    It opens after so many failures in a row, or when their share of at least `minimum` attempts within the
-    window reaches `ratio` (0 to 1). The cool-down doubles each time, up to the longest.
+    It opens after `consecutive` failures, or when of at least `minimum` attempts in the window a share of
+    `ratio` (0 to 1) has failed. The cool-down doubles with each opening in a row, up to the longest.
     """
 
     consecutive: int = 10
@@ -44,9 +44,9 @@ class BreakerConfig:
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """Where a breaker stands. `openings` counts those in a row, without a full recovery between them.
+    """The state of a breaker. `openings` counts those in a row, without a full recovery between them.
 
-    The counts of the window before this one weigh in for as much of it as the sliding window still covers.
+    The counts of the previous window are weighted by the part of it that the sliding window still covers.
     """
 
     state: BreakerState
@@ -62,14 +62,14 @@ class Breaker:
 
     @classmethod
     def fresh(cls, now: datetime, *, openings: int = 0) -> Breaker:
-        """A closed breaker that has seen nothing."""
+        """Create a closed breaker without history."""
         return cls(BreakerState.CLOSED, since=now, window_since=now, openings=openings)
 
 
 def record_attempt(
     breaker: Breaker, *, is_bad: bool, now: datetime, config: BreakerConfig, jitter: float
 ) -> Breaker:
-    """Count one attempt's end into a closed breaker; it may open."""
+    """Count a finished attempt in a closed breaker; it may open."""
     window = _roll_window(breaker, now, config.window)
     counted = replace(
         window,
@@ -85,40 +85,40 @@ def record_attempt(
 
 
 def start_probe(breaker: Breaker) -> Breaker:
-    """The probe of an open breaker is on its way."""
+    """Let a probe through an open breaker."""
     return replace(breaker, state=BreakerState.HALF_OPEN)
 
 
 def finish_probe(
     breaker: Breaker, *, is_bad: bool, now: datetime, config: BreakerConfig, jitter: float
 ) -> Breaker:
-    """The probe has come back: close, or stay open for longer."""
+    """Count the end of the probe: close, or stay open for longer."""
     if is_bad:
         return replace(_open_breaker(breaker, now, config, jitter), since=breaker.since)
     return Breaker.fresh(now, openings=breaker.openings)
 
 
 def discard_probe(breaker: Breaker, *, now: datetime) -> Breaker:
-    """The probe never went out or was broken off by us: another one may go."""
+    """Allow another probe at once: this one was never sent, or we interrupted it."""
     return replace(breaker, state=BreakerState.OPEN, probe_at=now)
 
 
 def reset_openings(breaker: Breaker) -> Breaker:
-    """The endpoint is back at full speed: its next opening is a first one again."""
+    """Count the next opening as the first again: the endpoint is back at full speed."""
     return replace(breaker, openings=0)
 
 
 def compute_cool_down(openings: int, config: BreakerConfig, jitter: float) -> timedelta:
-    """How long the breaker stays open for the n-th time in a row, counted from 0.
+    """Return how long the breaker stays open when it opens for the n-th time in a row, counted from 0.
 
-    `jitter` is a throw of the dice in [-1, 1]; what lies outside counts as the nearer end.
+    `jitter` is a random number in [-1, 1]; numbers outside count as the nearer end.
     """
     spread = 1 + JITTER_RATIO * max(-1.0, min(1.0, jitter))
     doubled = config.cool_down * (1 << min(openings, _MAX_DOUBLINGS))
     return min(doubled, config.longest_cool_down) * spread
 
 
-_MAX_DOUBLINGS: Final = 20  # a million times the cool-down is longer than any longest one
+_MAX_DOUBLINGS: Final = 20  # a million times the cool-down exceeds any limit
 
 
 def _open_breaker(breaker: Breaker, now: datetime, config: BreakerConfig, jitter: float) -> Breaker:
@@ -134,24 +134,24 @@ def _open_breaker(breaker: Breaker, now: datetime, config: BreakerConfig, jitter
 def _should_open(breaker: Breaker, now: datetime, config: BreakerConfig) -> bool:
     if breaker.consecutive >= config.consecutive:
         return True
-    # Attempts come in any order: one may have ended before the window began that another one has opened.
-    left = min(1.0, max(0.0, 1 - (now - breaker.window_since) / config.window))
-    requests = breaker.requests + left * breaker.earlier_requests
-    failures = breaker.failures + left * breaker.earlier_failures
+    # Attempts are recorded in any order: this one may have ended before the current window began.
+    weight = min(1.0, max(0.0, 1 - (now - breaker.window_since) / config.window))
+    requests = breaker.requests + weight * breaker.earlier_requests
+    failures = breaker.failures + weight * breaker.earlier_failures
     return requests >= config.minimum and failures >= config.ratio * requests
 
 
 def _roll_window(breaker: Breaker, now: datetime, window: timedelta) -> Breaker:
-    """Begin a new window when the current one is over."""
+    """Start a new window when the current one is over."""
     passed = now - breaker.window_since
     if passed < window:
         return breaker
-    gone = passed >= 2 * window
+    is_history_over = passed >= 2 * window
     return replace(
         breaker,
-        window_since=now if gone else breaker.window_since + window,
+        window_since=now if is_history_over else breaker.window_since + window,
         requests=0,
         failures=0,
-        earlier_requests=0 if gone else breaker.requests,
-        earlier_failures=0 if gone else breaker.failures,
+        earlier_requests=0 if is_history_over else breaker.requests,
+        earlier_failures=0 if is_history_over else breaker.failures,
     )

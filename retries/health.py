@@ -1,7 +1,7 @@
-"""What is known of an endpoint's health, what an attempt changes of it, and what may be sent now. Pure.
+"""The health of an endpoint: how attempts change it, and how many deliveries may be sent now. Pure.
 
-Health is a breaker, an in-flight limit, a moment until which the endpoint asked us to wait, and for how long
-it has only failed.
+Health is a breaker, an in-flight limit, the time until which the endpoint asked us to wait, and how long it
+has only failed.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
     from retries.rate import RateLimit
 
-# Warned at these shares of the time after which an endpoint that only fails is disabled.
+# Warnings are due at these percentages of the time after which an endpoint that only fails is disabled.
 WARNING_PERCENTS: Final = (50, 90)
-# Longer than the longest pause of the default schedule: who fails on each of its steps has only failed.
+# Longer than the longest delay of the default schedule, so that an endpoint that fails at each of its steps
+# counts as failing all the time.
 MIN_FAILURE_GAP: Final = timedelta(days=2)
 MIN_WAIT_CHANGE: Final = timedelta(seconds=1)
 _SUCCESS_SIGNALS: Final = frozenset({Signal.GOOD, Signal.SLOW})
@@ -36,7 +37,7 @@ _BAD_PROBE_SIGNALS: Final = frozenset({Signal.BAD, Signal.CONGESTED})
 
 
 class Hold(StrEnum):
-    """Why nothing of an endpoint's is sent though it is due."""
+    """Why due deliveries of an endpoint are not sent."""
 
     PAUSED = "paused"
     DISABLED = "disabled"
@@ -48,7 +49,7 @@ class Hold(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HealthConfig:
-    """By what an endpoint is judged; `in_flight` is the most it may have in flight."""
+    """How an endpoint's health is judged; `max_in_flight` bounds its deliveries in flight."""
 
     breaker: BreakerConfig = field(default_factory=BreakerConfig)
     max_in_flight: int = 50
@@ -57,9 +58,10 @@ class HealthConfig:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What is known of an endpoint.
+    """The health of one endpoint.
 
-    `failed` counts what failed since `failing_since`; a success ends both.
+    `failed` counts the failures since `failing_since`; a success resets both. `warned` is the percentage of
+    the last warning.
     """
 
     breaker: Breaker
@@ -73,11 +75,11 @@ class Health:
 
     @classmethod
     def fresh(cls, now: datetime, *, max_in_flight: int) -> Health:
-        """The health of a new endpoint."""
+        """Create the health of a new endpoint."""
         return cls(Breaker.fresh(now), InFlightLimit.start(max_in_flight))
 
     def reset_after_enabling(self, now: datetime) -> Health:
-        """The health after a person has let the endpoint go on: all is forgiven, and it ramps up."""
+        """Return the health after a user has enabled the endpoint: no failures, and a ramp-up from one."""
         return Health(
             Breaker.fresh(now),
             InFlightLimit.start_ramp(),
@@ -88,7 +90,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class HealthSample:
-    """What one attempt, from `started_at` to `at`, tells of its endpoint; `wait` is what it asked of us."""
+    """What one attempt says about its endpoint; `requested_wait` is the time it asked us to wait."""
 
     signal: Signal
     started_at: datetime
@@ -97,10 +99,10 @@ class HealthSample:
     is_probe: bool = False
 
 
-# What follows from a sign for others to hear: a closed set.
+# The changes of health that others are told: a closed set.
 @dataclass(frozen=True, slots=True)
 class BreakerOpened:
-    """The breaker opened; `again`: it was open, and its probe failed."""
+    """The breaker opened; `is_reopened`: it was open already, and its probe failed."""
 
     probe_at: datetime
     is_reopened: bool
@@ -108,21 +110,21 @@ class BreakerOpened:
 
 @dataclass(frozen=True, slots=True)
 class BreakerClosed:
-    """The breaker closed after it had been open since then."""
+    """The breaker closed; it had been open since `opened_at`."""
 
     opened_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class WaitRequested:
-    """The endpoint asked us to wait, and we did not wait for it yet, or not for so long."""
+    """The endpoint asked us to wait, for longer than we already do."""
 
     until: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class DisableWarning:
-    """So many percent of the time after which the endpoint is disabled are over."""
+    """This percentage of the time after which a failing endpoint is disabled has passed."""
 
     percent: int
     failing_since: datetime
@@ -131,7 +133,7 @@ class DisableWarning:
 
 @dataclass(frozen=True, slots=True)
 class FailedTooLong:
-    """The endpoint has only failed for so long that it is to be disabled."""
+    """The endpoint has only failed for so long that it must be disabled."""
 
     failing_since: datetime
 
@@ -142,9 +144,9 @@ HealthChange = BreakerOpened | BreakerClosed | WaitRequested | DisableWarning | 
 def update_health(
     health: Health, sample: HealthSample, *, config: HealthConfig, jitter: float
 ) -> tuple[Health, list[HealthChange]]:
-    """Count one attempt into an endpoint's health; returns what it is now, and what changed for others.
+    """Count one attempt in an endpoint's health; returns the new health and the changes to report.
 
-    `jitter` is a throw of the dice in [-1, 1].
+    `jitter` is a random number in [-1, 1].
     """
     if sample.signal is Signal.NONE:
         if not sample.is_probe or health.breaker.state is not BreakerState.HALF_OPEN:
@@ -154,8 +156,8 @@ def update_health(
     health = _update_breaker(health, sample, config, jitter, changes)
     health = _apply_wait(health, sample, changes)
     if sample.signal in _SUCCESS_SIGNALS:
-        forgiven = replace(health, failing_since=None, failed=0, warned=0, last_succeeded_at=sample.ended_at)
-        return forgiven, changes
+        healthy = replace(health, failing_since=None, failed=0, warned=0, last_succeeded_at=sample.ended_at)
+        return healthy, changes
     return _apply_failure(health, sample, config, changes), changes
 
 
@@ -164,14 +166,14 @@ def _update_breaker(
 ) -> Health:
     before = health.breaker
     if before.state is BreakerState.CLOSED:
-        # What began before it closed tells of the trouble that is over.
+        # An attempt that began before the breaker closed belongs to a trouble that is over.
         if sample.started_at < before.since:
             return health
         after, limit = _count_attempt(health, sample, config, jitter)
     elif sample.is_probe:
-        bad = sample.signal in _BAD_PROBE_SIGNALS
+        is_bad = sample.signal in _BAD_PROBE_SIGNALS
         after = breakers.finish_probe(
-            before, is_bad=bad, now=sample.ended_at, config=config.breaker, jitter=jitter
+            before, is_bad=is_bad, now=sample.ended_at, config=config.breaker, jitter=jitter
         )
         limit = InFlightLimit.start_ramp()
     else:
@@ -186,9 +188,9 @@ def _update_breaker(
 def _count_attempt(
     health: Health, sample: HealthSample, config: HealthConfig, jitter: float
 ) -> tuple[Breaker, InFlightLimit]:
-    bad = sample.signal in _BAD_SIGNALS
+    is_bad = sample.signal in _BAD_SIGNALS
     breaker = breakers.record_attempt(
-        health.breaker, is_bad=bad, now=sample.ended_at, config=config.breaker, jitter=jitter
+        health.breaker, is_bad=is_bad, now=sample.ended_at, config=config.breaker, jitter=jitter
     )
     limit = _adjust_limit(health.limit, sample, config.max_in_flight)
     if breaker.openings and sample.signal in _HEALTHY_SIGNALS and limit.now >= config.max_in_flight:
@@ -211,15 +213,14 @@ def _adjust_limit(limit: InFlightLimit, sample: HealthSample, max_in_flight: int
 
 
 def _apply_wait(health: Health, sample: HealthSample, changes: list[HealthChange]) -> Health:
-    # To wait for no time at all is nothing to be told of.
     if not sample.requested_wait:
         return health
     until = sample.ended_at + sample.requested_wait
-    known = health.waits_until
-    if known is not None and known >= until:
+    current = health.waits_until
+    if current is not None and current >= until:
         return health
-    # Those that were in flight together all ask for the same; only what makes a difference is told.
-    if known is None or known <= sample.ended_at or until - known > MIN_WAIT_CHANGE:
+    # Attempts that were in flight together all ask for nearly the same wait, which is reported once.
+    if current is None or current <= sample.ended_at or until - current > MIN_WAIT_CHANGE:
         changes.append(WaitRequested(until))
     return replace(health, waits_until=until)
 
@@ -228,7 +229,7 @@ def _apply_failure(
     health: Health, sample: HealthSample, config: HealthConfig, changes: list[HealthChange]
 ) -> Health:
     last, since = health.last_failed_at, health.failing_since
-    # After a longer silence than that the earlier failures are no part of this trouble.
+    # After such a long silence the earlier failures belong to another trouble.
     if since is None or (
         last is not None and sample.ended_at - last > max(config.disable_after, MIN_FAILURE_GAP)
     ):
@@ -249,10 +250,10 @@ def _apply_failure(
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How many deliveries of an endpoint may be claimed now, and why no more.
+    """How many deliveries of an endpoint may be claimed now, and what holds the others.
 
-    `until` is when to look again; None: when something of it has ended. With a rate limit, `counts_from` is
-    the moment from which what is taken counts.
+    `check_again_at` is when to look again; None: when one of its attempts has ended. With a rate limit, the
+    claimed deliveries count from `counts_from` on.
     """
 
     count: int
@@ -271,18 +272,18 @@ def compute_allowance(
     next_at: datetime | None,
     now: datetime,
 ) -> Allowance:
-    """Say what an active endpoint may be sent now, beside the `in_flight` that are on their way.
+    """Compute what an active endpoint may be sent now, in addition to the deliveries in flight.
 
-    `most` is the endpoint's own limit, `next_at` when its rate limit lets the next one go.
+    `max_in_flight` is the endpoint's own limit, `next_at` when its rate limit permits the next delivery.
     """
-    if (held := _find_hold(health, now)) is not None:
-        return held
-    probe = health.breaker.state is BreakerState.OPEN
-    free = (max_in_flight if probe else min(max_in_flight, health.limit.now)) - in_flight
+    if (hold := _find_hold(health, now)) is not None:
+        return hold
+    is_probe = health.breaker.state is BreakerState.OPEN
+    free = (max_in_flight if is_probe else min(max_in_flight, health.limit.now)) - in_flight
     if free <= 0:
         return Allowance(0, Hold.IN_FLIGHT_LIMIT)
     allowed = (
-        Allowance(1, Hold.BREAKER_OPEN, is_probe=True) if probe else Allowance(free, Hold.IN_FLIGHT_LIMIT)
+        Allowance(1, Hold.BREAKER_OPEN, is_probe=True) if is_probe else Allowance(free, Hold.IN_FLIGHT_LIMIT)
     )
     return allowed if rate is None else _apply_rate_limit(allowed, rate, next_at, now)
 

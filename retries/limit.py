@@ -1,7 +1,7 @@
-"""How many deliveries an endpoint may have in flight: a ramp up to speed, then adaption. Pure.
+"""The in-flight limit of an endpoint: slow start, then congestion avoidance. Pure.
 
-The ramp doubles with every round of good answers: 1, 2, 4, 8 … After it the limit grows by one a round
-(additive increase) and halves when the endpoint is overloaded (multiplicative decrease), as TCP does it
+The ramp doubles the limit with every round of good answers: 1, 2, 4, 8 … After it the limit grows by one per
+round (additive increase) and halves when the endpoint is overloaded (multiplicative decrease), as in TCP
 (RFC 5681, section 3.1).
 """
 
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from datetime import datetime
 
-# What an endpoint of which nothing is known starts with.
+# The limit of an endpoint without history.
 INITIAL_IN_FLIGHT: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class InFlightLimit:
-    """The limit now. `credit` counts the good answers of this round, `lowered_at` is when it last fell."""
+    """The current limit. `credit` counts good answers in this round; `lowered_at` is when it last fell."""
 
     now: int
     ramping: bool
@@ -28,18 +28,18 @@ class InFlightLimit:
 
     @classmethod
     def start(cls, max_in_flight: int) -> InFlightLimit:
-        """The limit of a new endpoint."""
+        """Create the limit of a new endpoint."""
         start = min(INITIAL_IN_FLIGHT, max_in_flight)
         return cls(start, ramping=start < max_in_flight)
 
     @classmethod
     def start_ramp(cls) -> InFlightLimit:
-        """The limit of an endpoint that has just come back: one, and then up."""
+        """Create the limit of an endpoint that has just recovered: one, doubling from there."""
         return cls(1, ramping=True)
 
 
 def raise_limit(limit: InFlightLimit, *, max_in_flight: int) -> InFlightLimit:
-    """One good answer more; a whole round of them raises the limit, up to `most`."""
+    """Count a good answer; a whole round of them raises the limit, up to `max_in_flight`."""
     if limit.now >= max_in_flight:
         return (
             replace(limit, now=max_in_flight, ramping=False, credit=0)
@@ -53,9 +53,9 @@ def raise_limit(limit: InFlightLimit, *, max_in_flight: int) -> InFlightLimit:
 
 
 def lower_limit(limit: InFlightLimit, *, started_at: datetime, now: datetime) -> InFlightLimit:
-    """The endpoint is overloaded: half as many, and the ramp is over.
+    """Halve the limit and end the ramp: the endpoint is overloaded.
 
-    What was started before the last fall tells nothing new: all that were in flight then fail together.
+    Attempts that started before the last fall change nothing: those in flight then all fail together.
     """
     if limit.lowered_at is not None and started_at <= limit.lowered_at:
         return limit

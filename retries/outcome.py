@@ -1,4 +1,4 @@
-"""What can come of one attempt: a closed set of values, their labels and their sentences."""
+"""The outcome of one attempt: a closed set of values, their labels and their descriptions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_DETAIL_CHARS: Final = 200
 
 
 class Phase(StrEnum):
-    """How far an attempt had come when its time was up."""
+    """How far an attempt had come when it timed out."""
 
     DNS = "dns"
     CONNECT = "connect"
@@ -27,7 +27,7 @@ class Phase(StrEnum):
 
 
 class Fault(StrEnum):
-    """Why no HTTP answer came at all."""
+    """Why there was no HTTP response at all."""
 
     DNS = "dns"
     REFUSED = "refused"
@@ -35,7 +35,7 @@ class Fault(StrEnum):
     TLS = "tls"
     PROTOCOL = "protocol"
     NETWORK = "network"
-    TOKEN = "token"  # noqa: S105  a word, and no secret
+    TOKEN = "token"  # noqa: S105  a label, not a secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The endpoint answered, and not with 2xx; a redirect is a refusal too, since none is followed."""
+    """The endpoint answered another status than 2xx; redirects are refusals too, since none is followed."""
 
     status: int
     retry_after: timedelta | None = None
@@ -55,14 +55,14 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class TimedOut:
-    """The attempt's time was up in this phase."""
+    """The attempt timed out in this phase."""
 
     phase: Phase
 
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """There was no HTTP answer. `detail` is what the transport can add, in a few words."""
+    """There was no HTTP response. `detail` is what the transport can add, in a few words."""
 
     kind: Fault
     detail: str = ""
@@ -70,7 +70,7 @@ class Unreachable:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """The guard refused to dial this address of the endpoint's host; no address: not even to look for one."""
+    """The guard refused to dial this address of the endpoint's host; None: even before a lookup."""
 
     host: str
     address: str | None
@@ -86,12 +86,12 @@ class CutShort:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """We stopped the attempt before it ended."""
+    """We stopped the attempt before it ended; whether it arrived is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyFailed:
-    """The operator's proxy gave us no way to the endpoint: that says nothing of the endpoint."""
+    """The operator's proxy gave us no connection, which says nothing about the endpoint."""
 
     detail: str = ""
 
@@ -100,7 +100,7 @@ Outcome = Delivered | Refused | TimedOut | Unreachable | Blocked | CutShort | In
 
 
 def classify_status(status: int, retry_after: timedelta | None) -> Delivered | Refused:
-    """Tell success from refusal: 2xx is success, any other answer is a refusal."""
+    """Classify a status: 2xx is a success, any other is a refusal."""
     if status in _SUCCESS:
         return Delivered(status)
     return Refused(status, retry_after)
@@ -118,12 +118,12 @@ OUTCOME_NAMES: Final = frozenset(
         "proxy_failed",
     }
 )
-# What happened on our side of the network, and tells nothing of the endpoint.
+# Outcomes on our side of the network, which say nothing about the endpoint.
 INTERNAL_OUTCOMES: Final = ("interrupted", "proxy_failed")
 
 
-def label_outcome(outcome: Outcome) -> str:  # noqa: PLR0911  one line for each member of the closed set
-    """Name an outcome by its closed label, as metrics, logs and the ledger write it."""
+def label_outcome(outcome: Outcome) -> str:  # noqa: PLR0911  one line per member of the closed set
+    """Return the label of an outcome in metrics, logs and the ledger."""
     match outcome:
         case Delivered():
             return "delivered"
@@ -145,15 +145,15 @@ def label_outcome(outcome: Outcome) -> str:  # noqa: PLR0911  one line for each 
             assert_never(outcome)
 
 
-def describe_outcome(outcome: Outcome) -> str:  # noqa: PLR0911  one line for each member of the closed set
-    """Say in one plain sentence what came of the attempt, for the people who read the ledger."""
+def describe_outcome(outcome: Outcome) -> str:  # noqa: PLR0911  one line per member of the closed set
+    """Describe an outcome in one sentence, for users who read the ledger."""
     match outcome:
         case Delivered(status):
             return f"The endpoint answered {_format_status(status)}."
         case Refused(status, retry_after):
             return f"The endpoint answered {_format_status(status)}{_format_requested_wait(retry_after)}."
         case TimedOut(phase):
-            return f"The time was up before {_PHASE_GOALS[phase]}."
+            return f"The attempt timed out before {_PHASE_GOALS[phase]}."
         case Unreachable(kind, detail):
             return f"{_FAULT_SENTENCES[kind]}{_format_detail(detail)}."
         case Blocked(_, None, reason):
@@ -173,7 +173,7 @@ def describe_outcome(outcome: Outcome) -> str:  # noqa: PLR0911  one line for ea
 
 
 def describe_other_exchange(server: str, outcome: Outcome) -> str:
-    """Say the same of an exchange with somebody else than the endpoint, to stand in brackets."""
+    """Describe an exchange with another server than the endpoint, without a full stop, for brackets."""
     return (
         describe_outcome(outcome)
         .replace("The endpoint", f"The {server}")
@@ -183,9 +183,9 @@ def describe_other_exchange(server: str, outcome: Outcome) -> str:
 
 _PHASE_GOALS: Final = {
     Phase.DNS: "the endpoint's name was resolved",
-    Phase.CONNECT: "the endpoint took the connection",
+    Phase.CONNECT: "the endpoint accepted the connection",
     Phase.TLS: "the TLS handshake was done",
-    Phase.SEND: "the endpoint had taken the request",
+    Phase.SEND: "the endpoint had received the request",
     Phase.FIRST_BYTE: "the endpoint began to answer",
     Phase.BODY: "the endpoint had finished its answer",
     Phase.TOTAL: "the attempt was finished",
@@ -195,15 +195,15 @@ _FAULT_SENTENCES: Final = {
     Fault.DNS: "The endpoint's name could not be resolved",
     Fault.REFUSED: "The endpoint refused the connection",
     Fault.RESET: "The endpoint broke off the connection",
-    Fault.TLS: "No trusted TLS connection to the endpoint came about",
+    Fault.TLS: "No trusted TLS connection to the endpoint could be made",
     Fault.PROTOCOL: "The endpoint's answer was not valid HTTP",
-    Fault.NETWORK: "The network did not reach the endpoint",
+    Fault.NETWORK: "The endpoint could not be reached over the network",
     Fault.TOKEN: "The endpoint's token server gave no token",
 }
 
 
 def _format_status(status: int) -> str:
-    """Write `503 Service Unavailable`, or the bare number when nobody has named it."""
+    """Format a status as `503 Service Unavailable`, or the bare number if it has no name."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
@@ -215,15 +215,14 @@ def _format_requested_wait(wait: timedelta | None) -> str:
 
 
 def _format_detail(detail: str) -> str:
-    """Keep a detail on one line and short: it may quote what a stranger sent."""
+    """Put a detail in brackets, on one line and short: it may quote what a receiver sent."""
     one_line = _escape_unprintable(" ".join(detail.split()))
     return f" ({one_line})" if one_line else ""
 
 
 def _escape_unprintable(words: str) -> str:
-    """Bound what others wrote, and write out what could command a terminal or turn the text's direction."""
-    cut = words[:_MAX_DETAIL_CHARS]
+    """Shorten foreign text, and escape characters that could control a terminal or reverse the text."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode()
-        for letter in cut
+        for letter in words[:_MAX_DETAIL_CHARS]
     )

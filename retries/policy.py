@@ -1,22 +1,22 @@
-"""From what came of an attempt to what is done next. The one place where that is decided.
+"""The retry policy: decides from an attempt's outcome what happens to the delivery and to its endpoint.
 
-The rules are a table, one row for each kind of outcome: what it means for the delivery, and what it tells of
-the endpoint. `STATUSES` has the rows of single HTTP statuses; the schedule says when to try again.
+The rules are a table, one row for each kind of outcome. `STATUS_RULES` has the rows of single HTTP statuses;
+the schedule says when to try again.
 
 | outcome | delivery | endpoint |
 |---|---|---|
 | 2xx in time | succeeded | good |
-| 2xx after most of its time limit | succeeded | slow: against its breaker, and halves its in-flight limit |
-| 3xx, 401, 403, 404, other 4xx and 5xx | again | bad |
-| 400, 422 | again | alive: says something of this body, nothing of the endpoint |
+| 2xx after most of its time limit | succeeded | slow: counts for its breaker, halves its in-flight limit |
+| 3xx, 401, 403, 404, other 4xx and 5xx | retried | bad |
+| 400, 422 | retried | alive: the body is at fault, not the endpoint |
 | 413 | failed | alive |
-| 408, 502, 504, time-out in any phase | again | congested: bad, and halves its in-flight limit |
-| 429, 503 | again | congested; with Retry-After the whole endpoint waits |
+| 408, 502, 504, time-out in any phase | retried | congested: bad, and halves its in-flight limit |
+| 429, 503 | retried | congested; with Retry-After the whole endpoint waits |
 | 410 | failed | disabled |
 | any 4xx that the endpoint calls permanent | failed | as above |
-| TLS, DNS, refused, reset, not HTTP, network, blocked by the guard, cut short | again | bad |
-| interrupted by us | again at once, no step burned | nothing |
-| no way through our own proxy | again in 5 s, later in up to 5 min, no step burned | nothing |
+| TLS, DNS, refused, reset, not HTTP, network, blocked by the guard, cut short | retried | bad |
+| interrupted by us | retried at once, no step used | nothing |
+| our own proxy failed | retried in 5 s, later in up to 5 min, no step used | nothing |
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ if TYPE_CHECKING:
 
 _REDIRECTS = range(300, 400)
 _CLIENT_ERRORS = range(400, 500)
-# Of the time limit of an attempt: a success that took longer is a slow one.
+# A success that took more than this share of the attempt's time limit is slow.
 SLOW_RATIO: Final = 0.8
 
 
 class Reason(StrEnum):
-    """Why a decision was taken: a closed set of short codes, kept in the ledger."""
+    """Why a decision was taken: a closed set of codes, stored in the ledger."""
 
     DELIVERED = "delivered"
     RETRYABLE_STATUS = "retryable_status"
@@ -73,7 +73,7 @@ class Reason(StrEnum):
 
 
 class Signal(StrEnum):
-    """What an attempt tells of its endpoint's health."""
+    """What an attempt says about its endpoint's health."""
 
     GOOD = "good"
     SLOW = "slow"
@@ -92,7 +92,7 @@ class Succeed:
 
 @dataclass(frozen=True, slots=True)
 class RetryAt:
-    """The delivery is due again at this moment; one step of its schedule is burned."""
+    """The delivery is due again at this time; one step of its schedule is used."""
 
     at: datetime
     reason: Reason
@@ -107,14 +107,14 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class DisableEndpoint:
-    """The delivery has failed for good, and its endpoint is to be disabled."""
+    """The delivery has failed for good, and its endpoint must be disabled."""
 
     reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
 class HandBack:
-    """The delivery is due again at once, or after a pause, with no step of its schedule burned."""
+    """The delivery is due again at once, or after a delay, without using a step of its schedule."""
 
     reason: Reason
     delay: timedelta = timedelta(0)
@@ -125,7 +125,10 @@ Decision = Succeed | RetryAt | GiveUp | DisableEndpoint | HandBack
 
 @dataclass(frozen=True, slots=True)
 class PolicyRule:
-    """The row of one status: `ends` None is a retry; `waits`: its Retry-After holds the whole endpoint."""
+    """The rule for one status. Without a `final_decision` the delivery is retried.
+
+    `holds_endpoint`: its Retry-After holds all deliveries of the endpoint.
+    """
 
     signal: Signal
     final_decision: GiveUp | DisableEndpoint | None = None
@@ -137,7 +140,7 @@ STATUS_RULES: Final[Mapping[int, PolicyRule]] = MappingProxyType(
         400: PolicyRule(Signal.ALIVE),
         408: PolicyRule(Signal.CONGESTED),
         410: PolicyRule(Signal.BAD, final_decision=DisableEndpoint(Reason.GONE)),
-        # The body is the same on every attempt, and so is its size.
+        # The body is the same on every attempt, so its size is too.
         413: PolicyRule(Signal.ALIVE, final_decision=GiveUp(Reason.TOO_LARGE)),
         422: PolicyRule(Signal.ALIVE),
         429: PolicyRule(Signal.CONGESTED, holds_endpoint=True),
@@ -151,19 +154,19 @@ _MIN_PROXY_PAUSE: Final = timedelta(seconds=5)
 _MAX_PROXY_PAUSE: Final = timedelta(minutes=5)
 _MAX_DOUBLINGS: Final = 10
 _PAUSE_JITTER: Final = 0.2
-# What an endpoint may not call permanent: these pass, or are decided already.
+# These may not be permanent: they are temporary, or have rules of their own.
 _NEVER_PERMANENT: Final = frozenset({408, 410, 413, 425, 429})
 
 
 def check_permanent_status(status: int) -> int:
-    """Give back a status that an endpoint may call permanent: a 4xx that is not about time; ValueError."""
+    """Return a status that an endpoint may call permanent, a 4xx; raises ValueError for others."""
     if status not in _CLIENT_ERRORS or status in _NEVER_PERMANENT:
         never = ", ".join(map(str, sorted(_NEVER_PERMANENT)))
         raise ValueError(f"A permanent status is one of 400 to 499, but not {never}; this is {status}.")
     return status
 
 
-def decide(  # noqa: C901, PLR0913  one branch for each outcome; what decides, each by its name
+def decide(  # noqa: C901, PLR0913  one branch per outcome; its inputs by name
     outcome: Outcome,
     *,
     step: int,
@@ -173,12 +176,12 @@ def decide(  # noqa: C901, PLR0913  one branch for each outcome; what decides, e
     permanent_statuses: Collection[int] = (),
     uncounted_attempts: int = 0,
 ) -> Decision:
-    """Decide what follows from an outcome. `step` counts the attempts burned before this one, from 0.
+    """Decide what follows from an outcome. `step` counts the steps used before this attempt, from 0.
 
-    `jitter` is a throw of the dice in [-1, 1], `permanent` are the statuses that the endpoint means for good,
-    `unburned` counts the attempts before this one that burned no step.
+    `jitter` is a random number in [-1, 1]. `permanent_statuses` end the delivery. `uncounted_attempts` is the
+    number of earlier attempts that used no step.
     """
-    asked: timedelta | None = None
+    requested_wait: timedelta | None = None
     match outcome:
         case Delivered():
             return Succeed()
@@ -186,11 +189,11 @@ def decide(  # noqa: C901, PLR0913  one branch for each outcome; what decides, e
             return HandBack(Reason.INTERRUPTED)
         case ProxyFailed():
             return HandBack(Reason.PROXY, _compute_proxy_pause(uncounted_attempts, jitter))
-        case Refused(status) if (ends := _get_rule(status).final_decision) is not None:
-            return ends
+        case Refused(status) if (final := _get_rule(status).final_decision) is not None:
+            return final
         case Refused(status) if status in permanent_statuses:
             return GiveUp(Reason.PERMANENT_STATUS)
-        case Refused(status, asked):
+        case Refused(status, requested_wait):
             reason = Reason.REDIRECT if status in _REDIRECTS else Reason.RETRYABLE_STATUS
         case TimedOut():
             reason = Reason.TIMEOUT
@@ -203,11 +206,11 @@ def decide(  # noqa: C901, PLR0913  one branch for each outcome; what decides, e
         case _:
             assert_never(outcome)
     delay = delay_before(step + 1, schedule, jitter)
-    return _retry_or_give_up(reason, delay=delay, requested_wait=asked, now=now)
+    return _retry_or_give_up(reason, delay=delay, requested_wait=requested_wait, now=now)
 
 
 def classify_health_signal(outcome: Outcome, *, took: timedelta, timeout: timedelta) -> Signal:
-    """Say what an attempt that took so long, of the time limit it had, tells of its endpoint."""
+    """Classify what an attempt says about its endpoint, given its duration and time limit."""
     match outcome:
         case Delivered():
             return Signal.SLOW if took > SLOW_RATIO * timeout else Signal.GOOD
@@ -224,7 +227,7 @@ def classify_health_signal(outcome: Outcome, *, took: timedelta, timeout: timede
 
 
 def get_requested_wait(outcome: Outcome) -> timedelta | None:
-    """How long the whole endpoint asks us to wait; None when it does not."""
+    """Return how long the endpoint asks us to hold all its deliveries; None if it does not."""
     match outcome:
         case Refused(status, retry_after) if retry_after is not None and _get_rule(status).holds_endpoint:
             return clamp_retry_after(retry_after)
@@ -233,7 +236,7 @@ def get_requested_wait(outcome: Outcome) -> timedelta | None:
 
 
 def _compute_proxy_pause(uncounted_attempts: int, jitter: float) -> timedelta:
-    """How long a proxy that failed is left alone: longer with each time, and not by everybody equally."""
+    """Return the delay after a failure of the proxy: doubling, with jitter so that retries spread."""
     pause = min(_MIN_PROXY_PAUSE * (1 << min(max(uncounted_attempts, 0), _MAX_DOUBLINGS)), _MAX_PROXY_PAUSE)
     return pause * (1 + _PAUSE_JITTER * jitter)
 
@@ -245,7 +248,7 @@ def _get_rule(status: int) -> PolicyRule:
 def _retry_or_give_up(
     reason: Reason, *, delay: timedelta | None, requested_wait: timedelta | None, now: datetime
 ) -> RetryAt | GiveUp:
-    """Retry after the schedule's delay, or after the longer one that the receiver asked for."""
+    """Retry after the schedule's delay, or the longer one that the receiver asked for."""
     if delay is None:
         return GiveUp(Reason.SCHEDULE_SPENT)
     if requested_wait is not None and (wait := clamp_retry_after(requested_wait)) > delay:
@@ -254,7 +257,7 @@ def _retry_or_give_up(
 
 
 def label_decision(decision: Decision) -> str:
-    """Name a decision by its closed label, as metrics, logs and the ledger write it."""
+    """Return the label of a decision in metrics, logs and the ledger."""
     match decision:
         case Succeed():
             return "succeed"
@@ -271,20 +274,20 @@ def label_decision(decision: Decision) -> str:
 
 
 def explain_reason(reason: Reason) -> str:
-    """Say in one plain sentence what a reason means, for the people who read the ledger."""
+    """Explain a reason in one sentence, for users who read the ledger."""
     return _SENTENCES[reason]
 
 
 _SENTENCES: Final[Mapping[Reason, str]] = MappingProxyType(
     {
-        Reason.DELIVERED: "The endpoint took the delivery.",
-        Reason.RETRYABLE_STATUS: "The endpoint refused; it is tried again as its schedule says.",
-        Reason.REDIRECT: "Redirects are not followed; the endpoint is tried again as its schedule says.",
+        Reason.DELIVERED: "The endpoint accepted the delivery.",
+        Reason.RETRYABLE_STATUS: "The endpoint refused; it is retried on its schedule.",
+        Reason.REDIRECT: "Redirects are not followed; the endpoint is retried on its schedule.",
         Reason.RETRY_AFTER: "The endpoint refused and asked for more time than its schedule would give.",
-        Reason.TIMEOUT: "The endpoint did not answer in time; it is tried again as its schedule says.",
-        Reason.UNREACHABLE: "The endpoint could not be reached; it is tried again as its schedule says.",
-        Reason.BLOCKED: "The endpoint's address may not be dialled; it is tried again as its schedule says.",
-        Reason.CUT_SHORT: "The endpoint's answer broke off; it is tried again as its schedule says.",
+        Reason.TIMEOUT: "The endpoint did not answer in time; it is retried on its schedule.",
+        Reason.UNREACHABLE: "The endpoint could not be reached; it is retried on its schedule.",
+        Reason.BLOCKED: "The endpoint's address may not be dialled; it is retried on its schedule.",
+        Reason.CUT_SHORT: "The endpoint's answer broke off; it is retried on its schedule.",
         Reason.INTERRUPTED: "The attempt was stopped on our side and does not count; another is due at once.",
         Reason.PROXY: "The proxy on our side failed, which does not count; another attempt is due soon.",
         Reason.SCHEDULE_SPENT: "The last attempt of the schedule failed, so there will be no other.",

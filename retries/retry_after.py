@@ -1,4 +1,4 @@
-"""Reads the Retry-After header (RFC 9110, section 10.2.3): seconds, or one of three forms of date."""
+"""Parses the Retry-After header (RFC 9110, section 10.2.3): seconds, or a date in one of three formats."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 MAX_RETRY_AFTER: Final = timedelta(hours=24)
 _ZERO: Final = timedelta(0)
-_MAX_DIGITS: Final = 9  # more seconds than that are far beyond the clamp
+_MAX_DIGITS: Final = 9  # more digits are far beyond the limit
 _LAST_SECOND: Final = 59
 _CENTURY: Final = 100
 
@@ -32,9 +32,9 @@ _DATES: Final = tuple(
 
 
 def parse_retry_after(value: str | bytes | None, *, now: datetime) -> timedelta | None:
-    """How long the receiver asks us to wait, between zero and 24 hours; None when it cannot be understood.
+    """Return how long the receiver asks us to wait, from zero to 24 hours; None if it cannot be parsed.
 
-    Never raises, whatever the receiver sent. A moment that has passed, or a negative number, is zero.
+    Never raises, whatever the receiver sent. A date in the past, or a negative number, is zero.
     """
     if value is None:
         return None
@@ -47,7 +47,7 @@ def parse_retry_after(value: str | bytes | None, *, now: datetime) -> timedelta 
 
 
 def clamp_retry_after(wait: timedelta) -> timedelta:
-    """Bring a wait between zero and 24 hours: no receiver may hold its deliveries for longer than that."""
+    """Limit a wait to 24 hours: no receiver may hold its deliveries for longer."""
     return max(_ZERO, min(wait, MAX_RETRY_AFTER))
 
 
@@ -64,7 +64,7 @@ def _parse_seconds(text: str) -> timedelta | None:
 
 
 def _parse_date(text: str, *, now: datetime) -> datetime | None:
-    """Read an HTTP-date (RFC 9110, section 5.6.7). The name of the day is not held against the date."""
+    """Parse an HTTP-date (RFC 9110, section 5.6.7). The name of the weekday is not checked."""
     for form in _DATES:
         found = form.fullmatch(text)
         if found is not None:
@@ -83,7 +83,7 @@ def _build_datetime(found: re.Match[str], *, now: datetime) -> datetime | None:
             int(found["day"]),
             int(found["hour"]),
             int(found["minute"]),
-            min(int(found["second"]), _LAST_SECOND),  # 60 is a leap second, which datetime does not know
+            min(int(found["second"]), _LAST_SECOND),  # 60 is a leap second, which datetime lacks
             tzinfo=UTC,
         )
     except (KeyError, ValueError):
@@ -91,6 +91,6 @@ def _build_datetime(found: re.Match[str], *, now: datetime) -> datetime | None:
 
 
 def _complete_year(two_digits: int, *, now: datetime) -> int:
-    """Complete a year: the one with these digits that is at most 50 years ahead (RFC 9110, section 5.6.7)."""
+    """Complete a two-digit year to one at most 50 years ahead (RFC 9110, section 5.6.7)."""
     earliest = now.year - 49
     return earliest + (two_digits - earliest) % _CENTURY

@@ -1,1 +1,1 @@
-"""What events are sent to: the guard, name lookups, and one package for each kind of destination."""
+"""Destinations of events: the SSRF guard, name lookups, and one package for each kind of destination."""

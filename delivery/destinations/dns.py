@@ -43,7 +43,7 @@ def _resolve_in_thread(host: str, result: Future[Sequence[str]]) -> None:
 
 
 class DnsCache:
-    """Resolves host names and caches their addresses; checking these is the guard's part, before each dial."""
+    """Resolves host names and caches their addresses; the guard checks these before each dial."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Sockets that are bound to the address of this machine that the operator named."""
+"""Opens sockets from the source addresses that the operator has configured."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from delivery.domain.egress import SourceAddresses
 
-# Linux's, which Python names from 3.12 on: the port is chosen when the peer is known, so that one port
-# serves many receivers.
+# Linux's option, which Python names from 3.12 on: the port is chosen when the peer is known, so that one
+# port serves many receivers.
 _BIND_ADDRESS_NO_PORT: Final = 24
 
 

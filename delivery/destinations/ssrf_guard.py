@@ -1,6 +1,6 @@
-"""May this address be dialled? Pure: numbers in, a reason or nothing out.
+"""The SSRF guard: decides whether an address may be dialled. Pure.
 
-The ranges are spelled out. `ipaddress.is_global` differs between Python versions and calls several
+The ranges are spelled out, because `ipaddress.is_global` differs between Python versions and calls several
 addresses global that are not (multicast, `::127.0.0.1`, `fec0::1`, `3fff::1`, …).
 Sources: the IANA special-purpose address registries (RFC 6890), RFC 6052 (NAT64), RFC 7526 (6to4), and the
 clouds' own pages for their metadata addresses.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _EMPTY_ALLOW_LIST: Final = AllowList()
 
-# In both tables the first match gives the reason, so the particular stands before the general.
+# In both tables the first match gives the reason, so specific ranges come before general ones.
 _BLOCKED_V4: Final = tuple(
     (IPv4Network(network), reason)
     for network, reason in (
@@ -77,9 +77,9 @@ _LOW_32_BITS: Final = 0xFFFF_FFFF
 
 
 def find_refusal(address: str | Address, allow_list: AllowList = _EMPTY_ALLOW_LIST) -> str | None:
-    """Say why this address may not be dialled, in a word or two (`loopback`, `private`, …); None when it may.
+    """Return why an address may not be dialled, in a word or two (`loopback`, `private`, …); None if it may.
 
-    What is no address (a name, a number written the old way, an address with a zone) is refused too.
+    Anything that is not a plain address is refused: a name, a legacy IPv4 notation, an address with a zone.
     """
     try:
         number = ip_address(address)
@@ -100,14 +100,14 @@ def _find_refusal_v6(address: IPv6Address, allow_list: AllowList) -> str | None:
     if address in allow_list:
         return None
     if address.ipv4_mapped is not None:
-        # The kernel dials the IPv4 address itself, so that address's own verdict counts, allow-list included.
+        # The kernel dials the IPv4 address itself, so that address is judged, allow-list included.
         return _find_refusal_v4(address.ipv4_mapped, allow_list)
     if address in _NAT64:
-        # Another machine dials on our behalf: that 127.0.0.1 is allowed here says nothing about it there.
+        # Another machine dials on our behalf: the allow-list speaks of addresses as this machine sees them.
         reason = _find_first_match(IPv4Address(int(address) & _LOW_32_BITS), _BLOCKED_V4)
         return reason and f"NAT64 of {reason}"
     if address.sixtofour is not None:
-        # Refused whatever is inside: its relays are gone (RFC 7526) and no receiver lives there.
+        # Always refused: the public 6to4 relays are gone (RFC 7526), so no receiver lives there.
         reason = _find_first_match(address.sixtofour, _BLOCKED_V4)
         return f"6to4 of {reason}" if reason else "6to4"
     return _find_first_match(address, _BLOCKED_V6) or (None if address in _GLOBAL_UNICAST else "reserved")
@@ -119,13 +119,13 @@ def _find_first_match(address: Address, ranges: tuple[tuple[Network, str], ...])
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What the operator lets the engine dial: public addresses, the allow-list, and certain ports or any."""
+    """The operator's policy: public addresses, those in the allow-list, and some ports or all (None)."""
 
     allow_list: AllowList = field(default_factory=AllowList)
     ports: frozenset[int] | None = None
 
     def find_refusal(self, address: str | Address, port: int) -> str | None:
-        """Say why this address and port may not be dialled; None when they may."""
+        """Return why this address and port may not be dialled; None if they may."""
         if self.ports is not None and port not in self.ports:
             return f"port {port}"
         return find_refusal(address, self.allow_list)

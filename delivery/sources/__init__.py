@@ -1,1 +1,1 @@
-"""Ingest: events that come as messages over RabbitMQ, and what becomes of those that cannot be accepted."""
+"""Sources: places where others' events come in, such as a broker's queue."""

@@ -1,4 +1,4 @@
-"""Takes messages: each becomes an event, or is set aside with the reason."""
+"""Accepts events that arrive as AMQP messages; others are stored as dead letters with the reason."""
 
 from __future__ import annotations
 
@@ -29,28 +29,27 @@ log = structlog.get_logger()
 
 
 class AmqpIntake:
-    """What the queue's consumer does with a message. Messages that are taken together share commits."""
+    """Handles the messages of the ingest queue. Concurrent messages share commits."""
 
     def __init__(
         self, ledger: Ledger, intake: Intake, api_keys: ApiKeyService, *, clock: Callable[[], datetime]
     ) -> None:
-        """Nothing runs until the first message."""
         self._ledger = ledger
         self._intake = intake
         self._api_keys = api_keys
         self._clock = clock
 
     async def handle_message(self, message: InboundMessage) -> bool:
-        """Accept a message, or set it aside: False. Either is committed: it may be acknowledged then.
+        """Accept a message (True) or store it as a dead letter (False); it may be acknowledged after either.
 
-        Raises Unavailable when the ledger does not answer: whether it was taken is not known. Taken again,
-        it is the same event, for as long as idempotency keys are remembered.
+        Raises Unavailable when the ledger does not answer: the message may have been accepted. Handled again,
+        it is the same event, as long as idempotency keys are kept.
         """
         key: ApiKey | None = None
         try:
             key = await self._authenticate(message)
             if Scope.PUBLISH not in key.scopes:
-                raise ScopeMissing([Scope.PUBLISH], [Scope.PUBLISH])  # noqa: TRY301  set aside as the others
+                raise ScopeMissing([Scope.PUBLISH], [Scope.PUBLISH])  # noqa: TRY301  a dead letter like the others
             await self._accept_event(message, key)
         except Unavailable:
             raise
@@ -59,7 +58,7 @@ class AmqpIntake:
         except Refusal as error:
             reason = str(error)
         except Exception as error:
-            # Whatever it is about this one: the others must not wait behind it for ever.
+            # Whatever is wrong with this message, the others must not wait behind it for ever.
             log.exception("message.failed", message_id=repr(message.message_id)[:500])
             reason = f"It could not be accepted, and the log tells more: {type(error).__name__}"
         else:
@@ -69,7 +68,7 @@ class AmqpIntake:
         except Unavailable:
             raise
         except Exception:
-            # Something of it cannot be kept. Its body alone can, and it goes out of the others' way.
+            # Part of it cannot be stored: the body alone can, and the message leaves the queue.
             log.exception("message.not_kept")
             bare = InboundMessage(message.body, original=message.original)
             await self._store_dead_letter(
@@ -98,7 +97,7 @@ class AmqpIntake:
 
     async def _store_dead_letter(self, message: InboundMessage, key: ApiKey | None, reason: str) -> None:
         now = self._clock()
-        refused = DeadLetter(
+        dead_letter = DeadLetter(
             id=MessageId(new_id()),
             tenant_id=None if key is None else key.tenant_id,
             key_id=None if key is None else key.id,
@@ -112,6 +111,8 @@ class AmqpIntake:
             body=message.body[:MAX_STORED_BODY_BYTES],
         )
         async with self._ledger.transaction() as tx:
-            await dead_letters.upsert(tx, refused, fingerprint=message.compute_fingerprint())
+            await dead_letters.upsert(tx, dead_letter, fingerprint=message.compute_fingerprint())
         metrics.count_refused_messages(1)
-        log.warning("message.set_aside", id=format_id(Prefix.MESSAGE, refused.id), reason=refused.reason)
+        log.warning(
+            "message.set_aside", id=format_id(Prefix.MESSAGE, dead_letter.id), reason=dead_letter.reason
+        )

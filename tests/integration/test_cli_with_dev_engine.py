@@ -75,7 +75,7 @@ def test_commands_find_the_engine_and_tell_what_came_of_a_delivery(
     assert partner.unverified == []
     assert [attempt["outcome"] for attempt in attempts] == ["delivered", "refused"]
     assert "1. The endpoint answered 503 Service Unavailable. The endpoint refused;" in told
-    assert "2. The endpoint answered 200 OK. The endpoint took the delivery." in told
+    assert "2. The endpoint answered 200 OK. The endpoint accepted the delivery." in told
     assert f"webhook-id         {event}" in first
     assert '"data":[1, 2]}' in first
     assert engine.poll() is None

@@ -1,1 +1,1 @@
-"""The guarded HTTP transport: the only part of the engine that opens sockets to receivers."""
+"""The HTTP destination: configuration, authentication, and the guarded transport."""

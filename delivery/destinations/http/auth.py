@@ -1,6 +1,6 @@
-"""How the engine shows an endpoint who it is, beside the signature: a closed set of credentials. Pure.
+"""Credentials that the engine sends to an endpoint, beside the signature: a closed set. Pure.
 
-What may be shown of one is `shown_of`; the rest is secret, and kept only sealed.
+`redact_credentials` gives what may be shown; the rest is secret, and stored only encrypted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 MAX_SECRET_CHARS: Final = 4_096
 MAX_NAME_CHARS: Final = 256
-# Visible ASCII: what may stand in a header, or be encoded into one, and be read the same at the other end.
+# Visible ASCII: it may stand in a header, or be encoded into one, and reads the same at the other end.
 _Secret = Annotated[str, Meta(pattern=r"^[!-~](?:[ -~]*[!-~])?\Z", max_length=MAX_SECRET_CHARS)]
 _Name = Annotated[str, Meta(pattern=r"^[!-9;-~](?:[ -9;-~]*[!-9;-~])?\Z", max_length=MAX_NAME_CHARS)]
 _Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~+/-]+=*\Z", max_length=MAX_SECRET_CHARS)]
@@ -28,13 +28,13 @@ class Basic(Struct, frozen=True, tag_field="kind", tag="basic", forbid_unknown_f
 
 
 class Bearer(Struct, frozen=True, tag_field="kind", tag="bearer", forbid_unknown_fields=True):
-    """A token that does not change by itself (RFC 6750)."""
+    """A fixed bearer token (RFC 6750)."""
 
     token: _Token
 
 
 class OAuth2(Struct, frozen=True, tag_field="kind", tag="oauth2", forbid_unknown_fields=True):
-    """Client credentials, for which a token server gives tokens (RFC 6749, section 4.4)."""
+    """Client credentials, exchanged for tokens at a token server (RFC 6749, section 4.4)."""
 
     token_url: str
     client_id: _Name
@@ -55,7 +55,7 @@ _FIELD_ERRORS: Final = {
 
 
 class BadCredentials(ValueError):
-    """Credentials that no endpoint may have. `field` is what is wrong with them; the secret is not told."""
+    """Invalid credentials; `field` is the wrong one, None if the shape is. Never quotes a secret."""
 
     def __init__(self, field: str | None, why: str) -> None:
         super().__init__(why)
@@ -66,30 +66,30 @@ class BadCredentials(ValueError):
 def parse_credentials(document: object) -> Credentials:
     """Read credentials from `{"kind": …}`; raises BadCredentials."""
     try:
-        read: Credentials = msgspec.convert(document, Credentials)
+        credentials: Credentials = msgspec.convert(document, Credentials)
     except msgspec.ValidationError as error:
-        # The library's sentence may quote a value; of ours, none does.
+        # The library's message may quote a value; ours never do.
         _, _, path = str(error).rpartition("`$")
         field = path.rstrip("`").lstrip(".")
         if field in _FIELD_ERRORS:
             raise BadCredentials(field, _FIELD_ERRORS[field]) from None
         raise BadCredentials(None, _describe_shape_error(document)) from None
-    return read
+    return credentials
 
 
 def encode_credentials(credentials: Credentials) -> bytes:
-    """Credentials as the bytes that are sealed."""
+    """Encode credentials as the bytes that are encrypted."""
     return msgspec.json.encode(credentials)
 
 
 def decode_credentials(encoded: bytes) -> Credentials:
-    """Read what `written` wrote; raises msgspec.MsgspecError."""
-    read: Credentials = msgspec.json.decode(encoded, type=Credentials)
-    return read
+    """Read what `encode_credentials` wrote; raises msgspec.MsgspecError."""
+    credentials: Credentials = msgspec.json.decode(encoded, type=Credentials)
+    return credentials
 
 
 def redact_credentials(credentials: Credentials) -> dict[str, str]:
-    """What may be shown of credentials: nothing that opens a door."""
+    """Return what may be shown of credentials: no secret."""
     match credentials:
         case Basic(user=user):
             return {"kind": "basic", "user": user}
@@ -103,7 +103,7 @@ def redact_credentials(credentials: Credentials) -> dict[str, str]:
 
 
 def build_authorization_header(credentials: Credentials) -> str | None:
-    """The value of `Authorization` that credentials are by themselves; None when it has to be asked for."""
+    """Build the `Authorization` header; None for OAuth 2.0, which needs a token first."""
     match credentials:
         case Basic(user=user, password=password):
             return encode_basic_auth(user, password)
@@ -116,12 +116,12 @@ def build_authorization_header(credentials: Credentials) -> str | None:
 
 
 def encode_basic_auth(user: str, password: str) -> str:
-    """A user name and a password as the value of a header."""
+    """Encode a user name and a password as the value of an `Authorization` header."""
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def _describe_shape_error(document: object) -> str:
-    """Say what is wrong as a whole."""
+    """Say what is wrong with a document whose fields do not fit its kind."""
     kind = document.get("kind") if isinstance(document, dict) else None
     if kind not in _REQUIRED_FIELDS:
         return f"must be an object with a kind: {', '.join(_REQUIRED_FIELDS)}"

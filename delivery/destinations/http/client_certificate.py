@@ -1,7 +1,4 @@
-"""What the engine shows a receiver that wants to know its clients: a certificate and its key. Pure.
-
-Read here from what a person gave, written out in one form, and told by what is public of it.
-"""
+"""Client certificates for mutual TLS: parsed, encoded for storage, and described by public facts. Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ _PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519Pr
 
 
 class BadCertificate(ValueError):
-    """A certificate or key that cannot be shown. `field` is which; nothing of a key is told."""
+    """An unusable certificate or key; `field` is which one. Never quotes a key."""
 
     def __init__(self, field: str, why: str) -> None:
         super().__init__(why)
@@ -41,7 +38,7 @@ class BadCertificate(ValueError):
 
 
 class ClientIdentity(msgspec.Struct, frozen=True):
-    """A certificate with those that lead to its authority, its own first, and its private key; all PEM."""
+    """A certificate chain, its own certificate first, and its private key; all PEM."""
 
     chain: str
     private_key: str
@@ -51,20 +48,20 @@ class ClientIdentity(msgspec.Struct, frozen=True):
 
 
 def parse_identity(certificate: str, private_key: str, *, now: datetime) -> ClientIdentity:
-    """Read a chain and the key of its first certificate, unencrypted PEM; raises BadCertificate."""
+    """Read a chain and the unencrypted key of its first certificate, both PEM; raises BadCertificate."""
     chain, key = _parse_chain(certificate), _parse_private_key(private_key)
     if _encode_public_key(chain[0].public_key()) != _encode_public_key(key.public_key()):
         raise BadCertificate("private_key", "is not the key of the first certificate")
     if chain[0].not_valid_after_utc <= now:
         raise BadCertificate("certificate", f"ended at {format_rfc3339(chain[0].not_valid_after_utc)}")
     return ClientIdentity(
-        "".join(one.public_bytes(Encoding.PEM).decode() for one in chain),
+        "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in chain),
         key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
     )
 
 
 def describe_identity(identity: ClientIdentity) -> dict[str, str]:
-    """What may be shown of an identity: what every receiver sees of its first certificate."""
+    """Describe the first certificate; every receiver sees as much."""
     first = x509.load_pem_x509_certificate(identity.chain.encode())
     return {
         "subject": first.subject.rfc4514_string(),
@@ -77,12 +74,12 @@ def describe_identity(identity: ClientIdentity) -> dict[str, str]:
 
 
 def encode_identity(identity: ClientIdentity) -> bytes:
-    """An identity as the bytes that are sealed."""
+    """Encode an identity as the bytes that are encrypted."""
     return msgspec.json.encode(identity)
 
 
 def decode_identity(encoded: bytes) -> ClientIdentity:
-    """Read what `written` wrote; raises msgspec.MsgspecError."""
+    """Read what `encode_identity` wrote; raises msgspec.MsgspecError."""
     return msgspec.json.decode(encoded, type=ClientIdentity)
 
 
@@ -90,11 +87,10 @@ def _parse_chain(pem: str) -> list[x509.Certificate]:
     _check_pem_size("certificate", pem)
     try:
         chain = x509.load_pem_x509_certificates(pem.encode())
-        # The rest of a certificate is read when it is asked for, and may turn out to be nonsense then.
-        _ = [
-            (one.subject, one.issuer, _encode_public_key(one.public_key()), one.not_valid_after_utc)
-            for one in chain
-        ]
+        # The library parses these fields only on access, and may fail then.
+        for certificate in chain:
+            _ = (certificate.subject, certificate.issuer, certificate.not_valid_after_utc)
+            _encode_public_key(certificate.public_key())
     except (ValueError, UnsupportedAlgorithm):
         raise BadCertificate("certificate", "must be one or more certificates as PEM") from None
     if len(chain) > MAX_CERTIFICATES:

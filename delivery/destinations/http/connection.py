@@ -1,4 +1,4 @@
-"""One connection: aiohttp's HTTP/1.1 parser (`ResponseHandler`), with bounds on what a stranger may send."""
+"""One connection: aiohttp's HTTP/1.1 parser (`ResponseHandler`), with bounds on what a receiver may send."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HEAD_END: Final = b"\r\n\r\n"
 
 
 class HttpConnection(ResponseHandler):
-    """A connection that takes one request after another, and counts what comes back."""
+    """A connection that carries one request after another, and counts the bytes that come back."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, open_connections: set[HttpConnection]) -> None:
         super().__init__(loop)
@@ -42,21 +42,22 @@ class HttpConnection(ResponseHandler):
         self._head_received = False
 
     def register_open(self, address: str | None) -> None:
-        """Count the connection, now that it (and TLS on it) is up.
+        """Count the connection as open, once it and its TLS are up.
 
-        Not in `connection_made`: uvloop calls that for a connection that was cancelled, and never ends it.
+        Not in `connection_made`: uvloop calls that for a cancelled connection too, and then never
+        `connection_lost`.
         """
         self.address = address
         if self.is_connected():
             self._open_connections.add(self)
 
     def begin_response(self, trace: ExchangeTrace, *, max_body_bytes: int, with_body: bool) -> None:
-        """Get ready for one answer. What belongs to an earlier one is forgotten."""
+        """Prepare for one response, and forget the previous one."""
         self._trace = trace
         trace.reused, self._used = self._used, True
         trace.address = self.address
         self._received, self._interim_count, self._head_received = 0, 0, False
-        # The worst honest answer sends one byte a chunk (6 bytes on the wire), after its head.
+        # The worst honest response sends one byte per chunk (6 bytes on the wire), after its head.
         self._max_bytes = MAX_HEAD_BYTES + 8 * max(max_body_bytes, MAX_HEAD_BYTES)
         self.set_response_params(
             skip_payload=not with_body,
@@ -66,41 +67,41 @@ class HttpConnection(ResponseHandler):
         )
 
     def end_response(self) -> None:
-        """Expect nothing more: the answer is whole."""
+        """Expect nothing more: the response is complete."""
         self._trace = None
 
     def write_request(self, chunks: tuple[bytes, ...]) -> None:
-        """Hand the request over to be sent; raises ConnectionResetError when the connection is gone."""
+        """Write the request; raises ConnectionResetError when the connection is gone."""
         if self.transport is None or self.transport.is_closing():
             raise ConnectionResetError("The connection is closed.")
-        for piece in chunks:
-            self.transport.write(piece)
+        for chunk in chunks:
+            self.transport.write(chunk)
 
     @property
     def has_unsent_bytes(self) -> bool:
-        """Whether part of the request still waits for the receiver to take it."""
+        """Whether the receiver has not yet taken all of the request."""
         return self.transport is not None and self.transport.get_write_buffer_size() > 0
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Count it no more; whoever waits on it is told."""
+        """Count the connection as closed, and fail whoever reads from it."""
         self._open_connections.discard(self)
         payload = self._payload
         if exc is not None and payload is not None and not payload.is_eof():
-            # A body without a length ends with the connection: but not with one that breaks.
+            # A body without a length ends when the connection closes, but not when it breaks.
             set_exception(payload, ClientPayloadError(str(exc)), exc)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Pass on what the receiver sent, within bounds."""
+        """Parse what the receiver sent, within bounds."""
         if self._trace is None:
-            # Nobody asked: the next request on this connection would take it for its own answer.
+            # Unexpected bytes: the next request on this connection would take them for its own response.
             self.abort()
             return
         if self._received == 0:
             self._trace.first_byte_at = perf_counter()
-        for piece in self._split_chunks(data):
-            self._received += len(piece)
-            super().data_received(piece)
+        for chunk in self._split_chunks(data):
+            self._received += len(chunk)
+            super().data_received(chunk)
             if not self._head_received and (
                 self._received > MAX_HEAD_BYTES or self._interim_count > MAX_INTERIM_RESPONSES
             ):
@@ -110,10 +111,10 @@ class HttpConnection(ResponseHandler):
             self._abort_with_error("the answer is mostly framing")
 
     def _split_chunks(self, data: bytes) -> Iterable[bytes]:
-        """Cut after a head, so that it is known whatever follows; and cut what may be a flood of heads.
+        """Cut after the first head, and cut a possible flood of heads into small chunks.
 
-        The parser drops a head when it stumbles over what came with it, such as a body after a 204. And
-        reading a head costs far more than sending it.
+        The parser drops a head if it fails on what came with it, such as a body after a 204. And parsing a
+        head costs far more than sending it.
         """
         if self._head_received:
             return (data,)
@@ -123,7 +124,7 @@ class HttpConnection(ResponseHandler):
         return (data[start : start + _CHUNK_BYTES] for start in range(0, len(data), _CHUNK_BYTES))
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        """Take one parsed head; interim ones (100, 102, 103, …) are counted and dropped."""
+        """Take one parsed head; count and drop interim ones (100, 102, 103, …)."""
         code = data[0].code
         if code in _INTERIM_STATUSES and code != SWITCHING_PROTOCOLS:
             self._interim_count += 1
@@ -132,16 +133,16 @@ class HttpConnection(ResponseHandler):
         super().feed_data(data, size)
 
     def close(self) -> None:
-        """Close at once: an orderly close waits for a receiver that may never read again."""
+        """Close at once: an orderly close would wait for a receiver that may never read again."""
         self.abort()
 
     def abort(self) -> None:
-        """Close at once; what was not sent is dropped."""
+        """Close at once, and drop what was not sent."""
         self._open_connections.discard(self)
         super().abort()
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException = _EXC_SENTINEL) -> None:
-        """Tell what went wrong to whoever waits for the head, and to whoever waits for the body."""
+        """Fail whoever waits for the head, and whoever waits for the body."""
         payload = self._payload
         if payload is not None and not payload.is_eof() and payload.exception() is None:
             set_exception(payload, exc, exc_cause)

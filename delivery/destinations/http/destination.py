@@ -1,4 +1,4 @@
-"""An HTTP endpoint as it is delivered to, with its secrets opened."""
+"""An HTTP endpoint with its secrets decrypted, ready to be delivered to."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where and how to deliver. `shown_headers` are the custom ones with their values redacted."""
+    """Where and how to deliver. `redacted_headers` are the custom headers without their values."""
 
     version: int
     url: str
@@ -39,7 +39,7 @@ class Destination:
     formatter: PayloadFormatter | None
 
     def format_payload(self, event_id: EventId, envelope: bytes) -> FormattedPayload:
-        """What goes out of an event; where the envelope itself does, nothing is read or made."""
+        """Format an event for this endpoint; the stored envelope is sent as it is where no format is set."""
         return (
             FormattedPayload(envelope, {})
             if self.formatter is None

@@ -1,4 +1,4 @@
-"""Foreign errors, translated once: into httpx's errors at the transport's edge, and those into outcomes."""
+"""Translates errors of aiohttp and the system into httpx's errors, and those into outcomes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=BaseException | None)
 
 _DIALLING: Final = frozenset({Phase.DNS, Phase.CONNECT, Phase.TLS})
-# Our own machine has run out of something: that says nothing about the receiver.
+# Our own machine has run out of a resource: that says nothing about the receiver.
 _LOCAL_RESOURCE_ERRNOS: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 )
@@ -43,7 +43,7 @@ _PLAIN_MESSAGES: Final = {
 
 
 class DestinationBlocked(httpx.ConnectError):
-    """The guard refused to dial: this address of this host is inside, or the port is not allowed."""
+    """The guard refused to dial this address of this host, or the port."""
 
     def __init__(self, host: str, address: str, reason: str) -> None:
         super().__init__(f"{address} of {host} may not be dialled: {reason}")
@@ -53,17 +53,17 @@ class DestinationBlocked(httpx.ConnectError):
 
 
 def is_external_error(error: Exception) -> bool:
-    """Whether this is an error that the network, TLS or a receiver can cause, and not a mistake of ours."""
+    """Whether the network, TLS or a receiver can cause this error; otherwise it is a bug of ours."""
     return isinstance(error, (OSError, ValueError, ClientError, HttpProcessingError))
 
 
 def is_broken_connection(error: Exception) -> bool:
-    """Whether the connection itself went away, as opposed to an answer that is wrong or late."""
+    """Whether the connection was lost, as opposed to a wrong or late response."""
     return isinstance(error, (ClientConnectionError, ConnectionError))
 
 
 def translate_error(error: Exception, trace: ExchangeTrace) -> httpx.TransportError:
-    """Find the httpx error for what went wrong, given how far the exchange had come."""
+    """Return the httpx error for a failure, given how far the exchange had come."""
     error = _unwrap_tls_error(error)
     if isinstance(error, BlockedAddress):
         return DestinationBlocked(error.host, error.address, error.reason)
@@ -96,15 +96,15 @@ def _build_timeout_error(phase: Phase | None) -> httpx.TimeoutException:
 
 
 def classify_error(error: httpx.TransportError, trace: ExchangeTrace) -> Outcome:  # noqa: PLR0911  one line for each outcome
-    """Say what came of an attempt that ended with this error."""
+    """Return the outcome of an attempt that ended with this error."""
     cause = error.__cause__
     if isinstance(error, DestinationBlocked):
         return Blocked(error.host, error.address, error.reason)
     if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
-        # Found before anything was looked up: this request is one that may not be made.
+        # The request itself is invalid: nothing was looked up or dialled.
         return Blocked(error.request.url.host, None, str(error))
     if isinstance(error, httpx.TimeoutException):
-        # Nothing was sent while it waited for one of our own connections.
+        # It was still waiting for a connection of our own pool: nothing was sent.
         return Interrupted() if trace.phase is None else TimedOut(trace.phase)
     if isinstance(cause, OSError) and cause.errno in _LOCAL_RESOURCE_ERRNOS:
         return Interrupted()
@@ -131,13 +131,13 @@ def _classify_fault(error: httpx.TransportError, phase: Phase | None) -> Fault:
 
 
 def _unwrap_tls_error(error: E) -> E | ssl.SSLError:
-    """What TLS said (RFC 8446, section 6), where aiohttp tells of it as of an error of the network."""
+    """Return the TLS alert (RFC 8446, section 6) that aiohttp has wrapped in a network error, if any."""
     cause = None if error is None else error.__cause__
     return cause if isinstance(cause, ssl.SSLError) else error
 
 
 def _describe_error(error: Exception) -> str:
-    """Say in a few words what happened, without an address or the receiver's own bytes in it."""
+    """Describe an error in a few words, without addresses or bytes that the receiver sent."""
     match error:
         case ssl.SSLCertVerificationError():
             return error.verify_message

@@ -1,4 +1,4 @@
-"""The records of one exchange: what it may take, and what came of it."""
+"""The records of one HTTP exchange: its limits, its progress, and its result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ZERO: Final = timedelta(0)
 
 @dataclass(frozen=True, slots=True)
 class AttemptLimits:
-    """What one exchange may take. `connect` covers name, connection and TLS together; `total` covers all."""
+    """Limits of one exchange. `connect_timeout` covers DNS, connecting and TLS; `total_timeout` all of it."""
 
     connect_timeout: timedelta = timedelta(seconds=5)
     total_timeout: timedelta = timedelta(seconds=15)
@@ -35,11 +35,11 @@ class AttemptLimits:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What came of one request. Whatever arrived before a failure is in it too.
+    """The result of one request, with everything that arrived before a failure.
 
     `started` is a reading of `time.perf_counter`, in seconds. The body is as it came over the wire, never
-    unpacked, and cut at the limit when `body_truncated`. Of the timings, `first_byte` runs from the moment
-    the request was written to the answer's first byte; a reused connection has no `dns`, `connect`, `tls`.
+    decompressed, and cut at the limit if `body_truncated`. In the timings, `first_byte` runs from writing the
+    request to the first byte of the response; a reused connection has no `dns`, `connect` and `tls`.
     """
 
     outcome: Outcome
@@ -55,10 +55,10 @@ class Exchange:
 
 @dataclass(slots=True)
 class ExchangeTrace:
-    """What is known of an exchange so far, written as it happens: a failure then tells how far it came.
+    """The progress of an exchange, written as it happens, so that a failure shows how far it came.
 
-    `phase` is what is under way; None while it waits for a free connection. Times are seconds.
-    `at_proxy`: it is on its way to the operator's proxy, and has not come to the receiver's part.
+    `phase` is None while it waits for a free connection. Times are seconds. `at_proxy`: it is still
+    connecting to the operator's proxy, so that a failure is not the receiver's.
     """
 
     started: float = field(default_factory=perf_counter)
@@ -77,7 +77,7 @@ class ExchangeTrace:
     truncated: bool = False
 
     def build_timings(self) -> Timings:
-        """Give the times as they stand, with the end of the exchange being now."""
+        """Build the timings of an exchange that ends now."""
         waited = None
         if self.sent_at is not None and self.first_byte_at is not None:
             waited = self.first_byte_at - self.sent_at

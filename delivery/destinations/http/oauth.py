@@ -44,7 +44,7 @@ _MAX_TOKEN_CHARS: Final = 8_192
 
 
 class _TokenResponse(msgspec.Struct):
-    """What a token server answers (RFC 6749, section 5.1), as far as we need it."""
+    """The fields that we need of a token server's answer (RFC 6749, section 5.1)."""
 
     access_token: str
     token_type: str = "bearer"  # noqa: S105  a word of the specification

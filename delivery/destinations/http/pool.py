@@ -1,7 +1,7 @@
-"""The pool of connections, and the one place where the engine dials.
+"""The connection pool, and the only place where the engine dials receivers.
 
 Built on aiohttp's pool (`BaseConnector`) without aiohttp's session, which would add cookies, redirects,
-proxies and automatic headers, and cost as much again.
+proxies and automatic headers, and double the cost.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _NO_TIMEOUT: Final = ClientTimeout(total=None)  # the deadlines are ours
 
 
 class BlockedAddress(OSError):
-    """The guard refuses an address of this host. An OSError: to those who dial, one that failed."""
+    """The guard refuses an address of this host. An OSError, so that it counts as a failed dial."""
 
     def __init__(self, host: str, address: str, reason: str) -> None:
         super().__init__(f"{address} of {host} may not be dialled: {reason}")
@@ -55,7 +55,7 @@ class BlockedAddress(OSError):
 
 
 class PoolKey(NamedTuple):
-    """Where a connection leads, and as whom: connections to the same origin are interchangeable."""
+    """Origin and client identity: connections with the same key are interchangeable."""
 
     host: str
     port: int
@@ -64,7 +64,7 @@ class PoolKey(NamedTuple):
 
 
 class DialRequest:
-    """A wish for a connection. The pool reads `connection_key` and `proxy` of it, the rest is ours."""
+    """A request for a connection. The pool reads `connection_key` and `proxy`; the rest is ours."""
 
     __slots__ = ("connection_key", "timeout_seconds", "trace")
     proxy = None
@@ -76,9 +76,9 @@ class DialRequest:
 
 
 class ConnectionPool(BaseConnector):
-    """Keeps connections, and dials new ones through the guard."""
+    """Reuses connections, and dials new ones through the guard."""
 
-    def __init__(  # noqa: PLR0913  each is a part of its own, most given by name
+    def __init__(  # noqa: PLR0913  its parts, most given by name
         self,
         guard: Guard,
         dns: DnsCache,
@@ -98,13 +98,13 @@ class ConnectionPool(BaseConnector):
         self.open_connections: set[HttpConnection] = set()
 
     async def open_connection(self, dial: DialRequest) -> Connection:
-        """Take a kept connection or dial a new one; raises OSError and TimeoutError."""
+        """Reuse a connection or dial a new one; raises OSError and TimeoutError."""
         return await self.connect(cast("ClientRequest", dial), [], _NO_TIMEOUT)
 
     def close_idle(self, pool_key: PoolKey) -> None:
         """Close the idle connections to this origin."""
-        for wire, _ in self._conns.pop(cast("ConnectionKey", pool_key), ()):
-            wire.close()
+        for connection, _ in self._conns.pop(cast("ConnectionKey", pool_key), ()):
+            connection.close()
 
     async def _create_connection(
         self,
@@ -112,7 +112,7 @@ class ConnectionPool(BaseConnector):
         traces: list[Trace],
         timeout: ClientTimeout,  # noqa: ASYNC109  aiohttp's signature
     ) -> ResponseHandler:
-        del traces, timeout  # never used here: no traces, and the dial has its own limit
+        del traces, timeout  # unused: there are no traces, and the dial has its own limit
         dial = cast("DialRequest", req)
         origin = dial.connection_key
         async with asyncio.timeout(dial.timeout_seconds):
@@ -126,7 +126,7 @@ class ConnectionPool(BaseConnector):
         began = perf_counter()
         addresses = await self._dns.resolve_host(pool_key.host)
         for address in addresses:
-            # One inside address condemns the name: it may be half of a rebinding trick.
+            # One forbidden address is enough to refuse the name: it may be half of a DNS rebinding attack.
             self._check_address(pool_key, address)
         trace.phase, trace.dns = Phase.CONNECT, perf_counter() - began
         return addresses
@@ -134,31 +134,31 @@ class ConnectionPool(BaseConnector):
     async def _dial_through_proxy(
         self, proxy: Proxy, pool_key: PoolKey, tls: ssl.SSLContext | None, trace: ExchangeTrace
     ) -> HttpConnection:
-        """Have the proxy connect to an address that was checked, and go on over that connection."""
+        """Have the proxy connect to a checked address, and speak to the receiver through it."""
         if proxy.resolves_names and not is_ip_address(pool_key.host):
             self._check_port(pool_key)
-            there = pool_key.host
+            target = pool_key.host
         else:
             addresses = await self._resolve_checked(pool_key, trace)
-            # One is asked for, and proxies reach IPv4 more often than IPv6.
-            there = trace.address = next((one for one in addresses if ":" not in one), addresses[0])
+            # A proxy takes one address, and reaches IPv4 more often than IPv6.
+            target = trace.address = next((v4 for v4 in addresses if ":" not in v4), addresses[0])
         trace.phase, began = Phase.CONNECT, perf_counter()
-        greeting = await self._connect_to_proxy(proxy, trace)
+        handshake = await self._connect_to_proxy(proxy, trace)
         try:
-            await request_connection(proxy, greeting, there, pool_key.port)
+            await request_connection(proxy, handshake, target, pool_key.port)
             connected = perf_counter()
             trace.connect = connected - began
-            wire = await self._connect_over_proxy(greeting, pool_key, tls, trace)
+            connection = await self._connect_over_proxy(handshake, pool_key, tls, trace)
         except BaseException:
-            if greeting.transport is not None:
-                greeting.transport.abort()
+            if handshake.transport is not None:
+                handshake.transport.abort()
             raise
         if tls is not None:
             trace.tls = perf_counter() - connected
-        return wire
+        return connection
 
     async def _connect_to_proxy(self, proxy: Proxy, trace: ExchangeTrace) -> ProxyHandshake:
-        """A connection to the proxy, whose address is the operator's and not for the guard to judge."""
+        """Connect to the proxy; the guard does not judge its address, which the operator has chosen."""
         trace.at_proxy = True
         addresses = await self._dns.resolve_host(proxy.host)
         sock = await aiohappyeyeballs.start_connection(
@@ -167,35 +167,35 @@ class ConnectionPool(BaseConnector):
             loop=self._loop,
             socket_factory=partial(open_socket, self._source_addresses),
         )
-        _, greeting = await self._loop.create_connection(
+        _, handshake = await self._loop.create_connection(
             ProxyHandshake,
             sock=sock,
             ssl=self._tls_contexts.default if proxy.is_ssl else None,
             server_hostname=proxy.host if proxy.is_ssl else None,
         )
-        # It is there. From here on slowness may be the destination's; what the proxy says is told apart.
+        # From here on slowness may be the destination's; errors of the proxy are ProxyFaults.
         trace.at_proxy = False
-        return greeting
+        return handshake
 
     async def _connect_over_proxy(
         self, handshake: ProxyHandshake, pool_key: PoolKey, tls: ssl.SSLContext | None, trace: ExchangeTrace
     ) -> HttpConnection:
-        wire = HttpConnection(self._loop, self.open_connections)
-        through: asyncio.Transport | None = handshake.transport
-        if through is None:
+        connection = HttpConnection(self._loop, self.open_connections)
+        transport: asyncio.Transport | None = handshake.transport
+        if transport is None:
             raise ProxyFault("it broke off the connection")
         if tls is not None:
             trace.phase = Phase.TLS
-            through = await self._loop.start_tls(
-                through, wire, tls, server_hostname=pool_key.host.rstrip(".")
+            transport = await self._loop.start_tls(
+                transport, connection, tls, server_hostname=pool_key.host.rstrip(".")
             )
         else:
-            through.set_protocol(wire)
-        if through is None:
+            transport.set_protocol(connection)
+        if transport is None:
             raise ProxyFault("it broke off the connection")
-        wire.connection_made(through)
-        wire.register_open(trace.address)
-        return wire
+        connection.connection_made(transport)
+        connection.register_open(trace.address)
+        return connection
 
     async def _dial(
         self, pool_key: PoolKey, tls: ssl.SSLContext | None, trace: ExchangeTrace
@@ -206,13 +206,13 @@ class ConnectionPool(BaseConnector):
         trace.address = sock.getpeername()[0]
         connected = perf_counter()
         trace.connect = connected - resolved
-        wire = await self._connect_http(sock, pool_key, tls, trace)
+        connection = await self._connect_http(sock, pool_key, tls, trace)
         if tls is not None:
             trace.tls = perf_counter() - connected
-        return wire
+        return connection
 
     def _check_port(self, pool_key: PoolKey) -> None:
-        """Refuse what can be refused of a name that the proxy looks up: its port."""
+        """Refuse a port; the host's addresses cannot be checked, since the proxy looks them up."""
         if self._guard.ports is not None and pool_key.port not in self._guard.ports:
             raise BlockedAddress(pool_key.host, pool_key.host, f"port {pool_key.port}")
 
@@ -224,8 +224,8 @@ class ConnectionPool(BaseConnector):
     async def _connect_socket(
         self, pool_key: PoolKey, addresses: tuple[str, ...], trace: ExchangeTrace
     ) -> socket.socket:
-        def door(target: aiohappyeyeballs.AddrInfoType) -> socket.socket:
-            # The last thing that happens before a connection is made, for every address alike.
+        def open_checked_socket(target: aiohappyeyeballs.AddrInfoType) -> socket.socket:
+            # Checked again at the last moment before each connection is made.
             address = target[4][0]
             self._check_address(pool_key, address)
             trace.address = address
@@ -235,7 +235,7 @@ class ConnectionPool(BaseConnector):
             [_build_addr_info(address, pool_key.port) for address in addresses],
             happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY_SECONDS,
             loop=self._loop,
-            socket_factory=door,
+            socket_factory=open_checked_socket,
         )
 
     async def _connect_http(
@@ -244,15 +244,15 @@ class ConnectionPool(BaseConnector):
         if tls is not None:
             trace.phase = Phase.TLS
         # The loop owns the socket now, and closes it when this fails or is cancelled. Closing it here as well
-        # could close another connection, one that has been given the same number meanwhile.
-        _, wire = await self._loop.create_connection(
+        # could close another connection that has got the same file descriptor meanwhile.
+        _, connection = await self._loop.create_connection(
             lambda: HttpConnection(self._loop, self.open_connections),
             sock=sock,
             ssl=tls,
             server_hostname=None if tls is None else pool_key.host.rstrip("."),
         )
-        wire.register_open(trace.address)
-        return wire
+        connection.register_open(trace.address)
+        return connection
 
 
 def _build_addr_info(address: str, port: int) -> aiohappyeyeballs.AddrInfoType:

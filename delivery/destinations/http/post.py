@@ -1,4 +1,4 @@
-"""What a delivery needs of HTTP: a POST to make, and the record of one that we broke off ourselves."""
+"""Posts a delivery, and builds the records of posts that were not sent or were interrupted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from retries.outcome import Outcome
 
 
-async def post(  # noqa: PLR0913  what a request is made of, each with its name
+async def post(  # noqa: PLR0913  the parts of a request, each with its name
     transport: Transport,
     url: str,
     headers: Mapping[str, str],
@@ -33,12 +33,12 @@ async def post(  # noqa: PLR0913  what a request is made of, each with its name
     now: datetime,
     identity: ClientIdentity | None = None,
 ) -> Exchange:
-    """POST these bytes, and say what came of it; `now` and `identity` are as in `Transport.send`.
+    """POST these bytes and return the exchange; `now` and `identity` are as in `Transport.send`.
 
-    A URL or a header that no endpoint may have is not sent, whatever let it into the ledger: it is blocked.
+    An invalid URL or header in the ledger, however it got there, is not sent: the outcome is Blocked.
     """
     try:
-        # A stream of its own: httpx then adds no headers, and the transport does the framing anyway.
+        # A stream, because httpx would add headers to a body; the transport does the framing anyway.
         request = httpx.Request(
             "POST", _parse_checked_url(url), headers=headers, stream=httpx.ByteStream(body)
         )
@@ -52,14 +52,14 @@ async def post(  # noqa: PLR0913  what a request is made of, each with its name
 
 
 def build_interrupted_exchange() -> Exchange:
-    """An exchange that we broke off: what came of it is not known."""
+    """An exchange that we interrupted: its result is unknown."""
     return _build_unsent_exchange(Interrupted())
 
 
-# Endpoints are posted to again and again, and reading a URL costs as much as signing.
+# Endpoints are posted to again and again, and parsing a URL costs as much as signing.
 @lru_cache(maxsize=10_000)
 def _parse_checked_url(url: str) -> httpx.URL:
-    """Check a URL once more where it is used: which schemes are allowed was decided when it was set."""
+    """Check a URL again before use; whether http is allowed was decided when it was set."""
     return httpx.URL(check_url(url, allow_http=True))
 
 

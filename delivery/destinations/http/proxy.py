@@ -1,18 +1,18 @@
-"""How the operator's proxy is asked for a connection.
+"""Asks the operator's proxy for a connection to a receiver.
 
-HTTP proxies are asked by CONNECT (RFC 9110, section 9.3.6), SOCKS5 ones after RFC 1928 and RFC 1929.
+HTTP proxies by CONNECT (RFC 9110, section 9.3.6), SOCKS5 proxies by RFC 1928 and RFC 1929.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import errno
 import os
 import re
 from ipaddress import IPv4Address, ip_address
 from typing import TYPE_CHECKING, Final, cast
 
+from delivery.destinations.http.auth import encode_basic_auth
 from delivery.destinations.http.proxy_errors import ProxyFault
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _MAX_HEAD_BYTES: Final = 16_384
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |\r)")
 _NO_AUTH, _PASSWORD_AUTH, _NO_ACCEPTABLE_METHOD = 0x00, 0x02, 0xFF
 _ADDRESS_BYTES: Final = {0x01: 4, 0x04: 16}
-# What a SOCKS5 proxy says of the destination, and not of itself.
+# SOCKS5 replies that blame the destination, not the proxy.
 _DESTINATION_ERRORS: Final = {3: errno.ENETUNREACH, 4: errno.EHOSTUNREACH, 5: errno.ECONNREFUSED}
 _PROXY_ERRORS: Final = {1: "it failed", 2: "it does not allow this destination"}
 
@@ -38,11 +38,10 @@ async def request_connection(proxy: Proxy, handshake: ProxyHandshake, host: str,
 
 
 async def _request_http_connect(proxy: Proxy, handshake: ProxyHandshake, host: str, port: int) -> None:
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    lines = [f"CONNECT {where} HTTP/1.1", f"Host: {where}"]
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
     if proxy.user is not None:
-        who = base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()
-        lines.append(f"Proxy-Authorization: Basic {who}")
+        lines.append(f"Proxy-Authorization: {encode_basic_auth(proxy.user, proxy.password)}")
     handshake.send_bytes("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
     head = await handshake.read_until(b"\r\n\r\n", max_bytes=_MAX_HEAD_BYTES)
     status = _STATUS_LINE.match(head)
@@ -53,10 +52,10 @@ async def _request_http_connect(proxy: Proxy, handshake: ProxyHandshake, host: s
 
 
 async def _request_socks(proxy: Proxy, handshake: ProxyHandshake, host: str, port: int) -> None:
-    wanted = _NO_AUTH if proxy.user is None else _PASSWORD_AUTH
-    handshake.send_bytes(bytes((5, 1, wanted)))
+    method = _NO_AUTH if proxy.user is None else _PASSWORD_AUTH
+    handshake.send_bytes(bytes((5, 1, method)))
     version, chosen = await handshake.read_exactly(2)
-    if version != 5 or chosen != wanted:  # noqa: PLR2004  the protocol's own number
+    if version != 5 or chosen != method:  # noqa: PLR2004  the protocol's own number
         why = (
             "it wants another way to sign in"
             if chosen == _NO_ACCEPTABLE_METHOD
@@ -81,7 +80,7 @@ async def _request_socks(proxy: Proxy, handshake: ProxyHandshake, host: str, por
 
 
 class ProxyHandshake(asyncio.Protocol):
-    """The beginning of a connection to a proxy, before it leads anywhere."""
+    """A new connection to a proxy, until it leads to a receiver."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -90,53 +89,54 @@ class ProxyHandshake(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way to answer."""
+        """Store the transport."""
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Keep what came."""
+        """Add to the buffer."""
         self._buffer += data
         self._data_arrived.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell whoever waits."""
-        del exc  # that it is over is all there is to know
+        """Wake the reader."""
+        del exc  # the reader only needs to know that it is over
         self._is_closed = True
         self._data_arrived.set()
 
     def send_bytes(self, data: bytes) -> None:
-        """Send some bytes."""
+        """Send bytes; dropped if the connection is gone."""
         if self.transport is not None:
             self.transport.write(data)
 
     async def read_exactly(self, count: int) -> bytes:
-        """The next so many bytes; raises ProxyFault when they do not come."""
-        return await self._read_next(lambda came: count if len(came) >= count else None)
+        """Read exactly this many bytes; raises ProxyFault when they do not come."""
+        return await self._read_next(lambda buffer: count if len(buffer) >= count else None)
 
     async def read_until(self, end: bytes, *, max_bytes: int) -> bytes:
-        """Everything up to this end, of which nothing may come after; raises ProxyFault."""
+        """Read up to this end, after which nothing may follow yet; raises ProxyFault."""
 
-        def whole(came: bytes | bytearray) -> int | None:
-            place = came.find(end)
-            if len(came) > max_bytes or 0 <= place < len(came) - len(end):
+        def find_end(buffer: bytes | bytearray) -> int | None:
+            position = buffer.find(end)
+            if len(buffer) > max_bytes or 0 <= position < len(buffer) - len(end):
                 raise ProxyFault("it said more than an answer")
-            return None if place < 0 else len(came)
+            return None if position < 0 else len(buffer)
 
-        return await self._read_next(whole)
+        return await self._read_next(find_end)
 
     async def _read_next(self, measure: Callable[[bytes | bytearray], int | None]) -> bytes:
+        """Wait until `measure` finds that the buffer is long enough, and take as much as it says."""
         while (count := measure(self._buffer)) is None:
             if self._is_closed:
                 raise ProxyFault("it broke off the connection")
             self._data_arrived.clear()
             await self._data_arrived.wait()
-        taken = bytes(self._buffer[:count])
+        data = bytes(self._buffer[:count])
         del self._buffer[:count]
-        return taken
+        return data
 
 
 def _encode_host(host: str) -> bytes:
-    """A host as SOCKS5 writes it: kind, and address or name."""
+    """Encode a host for SOCKS5: its kind, and the address or name."""
     try:
         address = ip_address(host)
     except ValueError:

@@ -1,10 +1,10 @@
-"""What a proxy can get wrong, told apart from what a receiver does."""
+"""Faults of a proxy, kept apart from those of a receiver."""
 
 from __future__ import annotations
 
 
 class ProxyFault(OSError):
-    """The proxy did not give us a connection. An OSError: to those who dial, one that failed."""
+    """The proxy did not give us a connection. An OSError, so that it counts as a failed dial."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)

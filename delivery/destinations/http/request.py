@@ -1,7 +1,7 @@
-"""An `httpx.Request` as the bytes that go over the wire. Pure.
+"""Encodes an `httpx.Request` as the bytes that go over the wire. Pure.
 
-The framing is ours: whatever the request says about host, length, encoding or connection is left out and
-written anew, so that no header can make the receiver see another request than the one that was meant.
+The framing is ours: headers about host, length, encoding or connection are dropped and written here, so that
+no header can make the receiver see another request than the one that was meant.
 """
 
 from __future__ import annotations
@@ -13,25 +13,22 @@ from typing import TYPE_CHECKING, Final
 import httpx
 
 from delivery.destinations.http.pool import PoolKey
+from delivery.destinations.http.url_policy import DEFAULT_PORTS, FRAMING_HEADERS, HEADER_NAME_PATTERN
 from delivery.domain.networks import MAX_PORT
 
 if TYPE_CHECKING:
     from delivery.destinations.http.client_certificate import ClientIdentity
 
-_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
-_MANAGED_HEADERS: Final = frozenset({
-    b"host", b"content-length", b"transfer-encoding", b"accept-encoding", b"connection", b"keep-alive",
-    b"proxy-connection", b"te", b"trailer", b"upgrade", b"expect",
-})  # fmt: skip
+_MANAGED_HEADERS: Final = frozenset(name.encode() for name in FRAMING_HEADERS)
 _VALID_HEAD: Final = re.compile(
-    rb"[A-Z]+ [!-~]+ HTTP/1\.1\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\r\n\0]*\r\n)+\r\n"
+    rb"[A-Z]+ [!-~]+ HTTP/1\.1\r\n(?:%b: [^\r\n\0]*\r\n)+\r\n" % HEADER_NAME_PATTERN.encode()
 )
 _MAX_SINGLE_WRITE_BYTES: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedRequest:
-    """Where to ask, and the bytes to write there, in one piece or two."""
+    """The origin to ask, and the bytes to write there, in one chunk or two."""
 
     pool_key: PoolKey
     chunks: tuple[bytes, ...]
@@ -41,24 +38,24 @@ class EncodedRequest:
 def encode_request(
     request: httpx.Request, body: bytes, identity: ClientIdentity | None = None
 ) -> EncodedRequest:
-    """Write a request out, to be asked as `identity`.
+    """Encode a request, to be sent with this client identity.
 
     Raises httpx.UnsupportedProtocol and httpx.LocalProtocolError.
     """
     url = request.url
-    port = _DEFAULT_PORTS.get(url.scheme)
+    port = DEFAULT_PORTS.get(url.scheme)
     if port is None or not url.raw_host:
         raise httpx.UnsupportedProtocol("Only http and https URLs with a host can be asked.", request=request)
     if url.port is not None:
-        port = url.port  # 0 too, which is no port, and not the scheme's own
+        port = url.port  # 0 too, which is refused below instead of meaning the default
     if not 1 <= port <= MAX_PORT:
         raise httpx.LocalProtocolError(f"The URL's port must be between 1 and {MAX_PORT}.", request=request)
     if url.userinfo:
         raise httpx.LocalProtocolError("Credentials in a URL are not sent.", request=request)
     origin = PoolKey(url.raw_host.decode("ascii"), port, url.scheme == "https", identity)
     head = _encode_head(request, len(body))
-    pieces = (head + body,) if len(body) <= _MAX_SINGLE_WRITE_BYTES else (head, body)
-    return EncodedRequest(origin, pieces, expects_body=request.method != "HEAD")
+    chunks = (head + body,) if len(body) <= _MAX_SINGLE_WRITE_BYTES else (head, body)
+    return EncodedRequest(origin, chunks, expects_body=request.method != "HEAD")
 
 
 def _encode_head(request: httpx.Request, length: int) -> bytes:
@@ -73,7 +70,7 @@ def _encode_head(request: httpx.Request, length: int) -> bytes:
         name + b": " + value for name, value in request.headers.raw if name.lower() not in _MANAGED_HEADERS
     ]
     head = b"\r\n".join(lines) + b"\r\n\r\n"
-    # Each line must be a header, and there must be as many as were written: none may hide inside another.
+    # Every line must be a header, and there must be as many as were written: none may hide in another.
     if not _VALID_HEAD.fullmatch(head) or head.count(b"\n") != len(lines) + 1:
         raise httpx.LocalProtocolError("A header has a name or a value that cannot be sent.", request=request)
     return head

@@ -1,4 +1,4 @@
-"""From a request to an exchange: with a token where the endpoint wants one, within one time limit."""
+"""Sends deliveries to HTTP endpoints, with a token where one is needed, within one time limit."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _MIN_TIMEOUT = timedelta(milliseconds=1)
 
 
 class Sender:
-    """The way out of one worker process."""
+    """Sends the deliveries of one worker process."""
 
     def __init__(self, transport: Transport, clock: Callable[[], datetime]) -> None:
-        """Tokens are asked for through the same transport, and so through the same guard."""
+        """Tokens are fetched through the same transport, and so through the same guard."""
         self._transport = transport
         self._token_cache = TokenCache(transport, clock)
 
@@ -47,23 +47,24 @@ class Sender:
         limits: AttemptLimits,
         now: datetime,
     ) -> Exchange:
-        """Post to an endpoint and say what came of it."""
+        """Post to an endpoint and return the exchange; fetches a new token once after a 401."""
         if destination.oauth2 is None:
             return await self._post(destination, headers, body, limits, now)
         ends = asyncio.get_running_loop().time() + limits.total_timeout.total_seconds()
-        whose, began = (endpoint_id, destination.version), perf_counter()
+        token_key, began = (endpoint_id, destination.version), perf_counter()
         while True:
-            token = await self._get_token(whose, destination.oauth2, _compute_remaining_limits(limits, ends))
+            token = await self._get_token(
+                token_key, destination.oauth2, _compute_remaining_limits(limits, ends)
+            )
             if not isinstance(token, Token):
                 return _build_failed_exchange(token, began)
-            carrying = {**headers, "authorization": f"Bearer {token.text}"}
-            left = _compute_remaining_limits(limits, ends)
-            exchange = await self._post(destination, carrying, body, left, now)
-            refused = isinstance(exchange.outcome, Refused) and exchange.status == _HTTP_UNAUTHORIZED
-            if not refused:
+            with_token = {**headers, "authorization": f"Bearer {token.text}"}
+            remaining = _compute_remaining_limits(limits, ends)
+            exchange = await self._post(destination, with_token, body, remaining, now)
+            if not (isinstance(exchange.outcome, Refused) and exchange.status == _HTTP_UNAUTHORIZED):
                 return exchange
-            self._token_cache.discard_token(whose, token)
-            # One that was made for this very request is not made better by another.
+            self._token_cache.discard_token(token_key, token)
+            # This token was fetched for this very request: another one would not do better.
             if token.is_fresh:
                 return exchange
 
@@ -87,8 +88,8 @@ class Sender:
 
 
 def _compute_remaining_limits(limits: AttemptLimits, ends: float) -> AttemptLimits:
-    left = timedelta(seconds=ends - asyncio.get_running_loop().time())
-    return replace(limits, total_timeout=max(left, _MIN_TIMEOUT))
+    remaining = timedelta(seconds=ends - asyncio.get_running_loop().time())
+    return replace(limits, total_timeout=max(remaining, _MIN_TIMEOUT))
 
 
 def _build_failed_exchange(outcome: Outcome, began: float) -> Exchange:

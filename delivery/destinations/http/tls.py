@@ -1,4 +1,4 @@
-"""TLS as we speak it, and whom we show ourselves as."""
+"""TLS contexts, one for each client identity."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ MAX_CACHED_CONTEXTS: Final = 256
 
 
 def create_tls_context() -> ssl.SSLContext:
-    """Make a TLS context that verifies: TLS 1.2 or newer, trusting the system's authorities and certifi's.
+    """Create a verifying TLS context: TLS 1.2 or newer, trusting the system's authorities and certifi's.
 
-    Both, because a bare machine has none of its own, and an operator may have added a private one.
+    Both, because a minimal machine has none of its own, and an operator may have added a private one.
     """
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
@@ -32,19 +32,19 @@ def create_tls_context() -> ssl.SSLContext:
 
 
 class TlsContexts:
-    """One context for all who show nothing, and one for each client identity shown lately.
+    """One context without a client certificate, and one for each recently used client identity.
 
-    A context holds every authority that is trusted, about a megabyte: only so many are kept.
+    A context holds every trusted authority, about a megabyte, so their number is bounded.
     """
 
     def __init__(self, create: Callable[[], ssl.SSLContext]) -> None:
-        """Make the one for all at once."""
+        """Create the context without a client certificate at once."""
         self._create = create
         self.default = create()
         self._cache: BoundedDict[ClientIdentity, ssl.SSLContext] = BoundedDict(MAX_CACHED_CONTEXTS)
 
     async def get_context(self, identity: ClientIdentity | None) -> ssl.SSLContext:
-        """The context that shows this identity; raises ssl.SSLError for one that OpenSSL does not take."""
+        """Return the context for this identity; raises ssl.SSLError for one that OpenSSL rejects."""
         if identity is None:
             return self.default
         context = self._cache.get(identity)
@@ -58,12 +58,12 @@ class TlsContexts:
 
 def _create_client_context(create: Callable[[], ssl.SSLContext], identity: ClientIdentity) -> ssl.SSLContext:
     context = create()
-    # OpenSSL reads files only, through Python: this one is in memory, without a name, and gone when closed.
-    place = os.memfd_create("identity", os.MFD_CLOEXEC)
+    # Python's ssl loads certificates from files only: this one is in memory, unnamed, and gone once closed.
+    descriptor = os.memfd_create("identity", os.MFD_CLOEXEC)
     try:
-        with os.fdopen(place, "wb", closefd=False) as file:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
             file.write((identity.chain + identity.private_key).encode())
-        context.load_cert_chain(f"/proc/self/fd/{place}")
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
     finally:
-        os.close(place)
+        os.close(descriptor)
     return context

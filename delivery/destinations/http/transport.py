@@ -1,4 +1,4 @@
-"""One HTTP request to a hostile world: sent once, bounded in time and bytes, and never a surprise."""
+"""Sends one HTTP request to an untrusted receiver: no redirects, bounded in time and bytes."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ _log = structlog.get_logger(__name__)
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """Sends requests through the guard, over connections that it keeps. Make it inside a running loop.
+    """Sends requests through the guard, over pooled connections. Create it inside a running loop.
 
-    `max_connections` bounds how many are busy at once (None: as many as are asked for), `keep_idle` how many
-    are kept for later, and `keep_alive` for how long. `tls` makes the contexts, `lookup` is how names are
-    resolved, `proxy` what everything goes through, and `sources` where connections come from.
+    `max_connections` bounds the busy connections (None: no bound), `max_idle` those that are kept for reuse,
+    and `keep_alive` for how long. `create_tls` creates TLS contexts, `lookup` resolves names, `proxy` carries
+    everything, and `source_addresses` are where connections come from.
     """
 
-    def __init__(  # noqa: PLR0913  each has its default, and is given by name
+    def __init__(  # noqa: PLR0913  all by name, with defaults
         self,
         *,
         guard: Guard | None = None,
@@ -79,7 +79,7 @@ class Transport(httpx.AsyncBaseTransport):
 
     @property
     def open_connection_count(self) -> int:
-        """How many connections are open, busy or idle."""
+        """The number of open connections, busy or idle."""
         return len(self._pool.open_connections)
 
     async def send(
@@ -90,38 +90,38 @@ class Transport(httpx.AsyncBaseTransport):
         now: datetime,
         identity: ClientIdentity | None = None,
     ) -> Exchange:
-        """Send a request and say what came of it; never raises for what the receiver or the network does.
+        """Send a request and return the exchange; failures of the receiver or the network are its outcome.
 
-        `now` dates a Retry-After that names a moment; `identity` is shown to a receiver that asks for one.
-        Cancelling passes through, and closes the connection.
+        `now` serves to read a Retry-After date; `identity` is the client certificate for receivers that ask
+        for one. Cancelling passes through, and closes the connection.
         """
-        trail = ExchangeTrace()
+        trace = ExchangeTrace()
         outcome: Outcome
         try:
-            await self._exchange(request, limits, trail, identity)
+            await self._exchange(request, limits, trace, identity)
         except httpx.TransportError as error:
-            outcome = Interrupted() if self._pool.closed else classify_error(error, trail)
+            outcome = Interrupted() if self._pool.closed else classify_error(error, trace)
         else:
-            outcome = classify_status(cast("int", trail.status), _read_retry_after(trail, now))
-        return _build_exchange(outcome, trail)
+            outcome = classify_status(cast("int", trace.status), _read_retry_after(trace, now))
+        return _build_exchange(outcome, trace)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request as httpx's transports do: an answer or an httpx error.
+        """Send a request as httpx's transports do: return a response or raise an httpx error.
 
-        Limits are taken from `request.extensions["limits"]`. The body has been read when this returns, cut at
-        the limit if `response.extensions["truncated"]`, and is unpacked only if the caller asks httpx to.
+        Limits come from `request.extensions["limits"]`. The body has been read when this returns, cut at the
+        limit if `response.extensions["truncated"]`, and is decompressed only if the caller asks httpx to.
         """
-        trail = ExchangeTrace()
-        await self._exchange(request, request.extensions.get("limits", AttemptLimits()), trail)
+        trace = ExchangeTrace()
+        await self._exchange(request, request.extensions.get("limits", AttemptLimits()), trace)
         return httpx.Response(
-            cast("int", trail.status),
-            headers=list(trail.raw_headers),
-            stream=_Body(trail.body),
-            extensions={"truncated": trail.truncated},
+            cast("int", trace.status),
+            headers=list(trace.raw_headers),
+            stream=_Body(trace.body),
+            extensions={"truncated": trace.truncated},
         )
 
     async def aclose(self) -> None:
-        """Close every connection; exchanges under way end as interrupted."""
+        """Close every connection; running exchanges end as interrupted."""
         await self._pool.close()
         await self._dns.aclose()
 
@@ -134,13 +134,13 @@ class Transport(httpx.AsyncBaseTransport):
     ) -> None:
         try:
             async with asyncio.timeout(limits.total_timeout.total_seconds()):
-                question = encode_request(request, await request.aread(), identity)
-                await self._send_with_reconnect(question, limits, trace)
+                encoded = encode_request(request, await request.aread(), identity)
+                await self._send_with_reconnect(encoded, limits, trace)
         except asyncio.CancelledError:
             current = asyncio.current_task()
             if not self._pool.closed or (current is not None and current.cancelling()):
                 raise
-            # Closing the transport cancels what waits inside it; nobody cancelled the one who asked.
+            # Closing the transport cancelled this; the caller itself was not cancelled.
             raise httpx.ConnectError("The transport was closed.") from None
         except httpx.TransportError:
             raise
@@ -152,13 +152,13 @@ class Transport(httpx.AsyncBaseTransport):
     async def _send_with_reconnect(
         self, encoded: EncodedRequest, limits: AttemptLimits, trace: ExchangeTrace
     ) -> None:
-        """Ask, and once more when a kept connection turns out to have been closed by the other side."""
+        """Send; and once more if a reused connection turns out to have been closed by the other side."""
         try:
             await self._send_once(encoded, limits, trace)
         except Exception as error:
             if not (trace.reused and trace.first_byte_at is None and is_broken_connection(error)):
                 raise
-            # The others to that origin are most likely as stale: forgotten, so that a new one is dialled.
+            # The other idle ones are most likely closed too: drop them, so that a new one is dialled.
             self._pool.close_idle(encoded.pool_key)
             trace.phase, trace.reused = None, False
             await self._send_once(encoded, limits, trace)
@@ -167,17 +167,17 @@ class Transport(httpx.AsyncBaseTransport):
         connection = await self._pool.open_connection(
             DialRequest(encoded.pool_key, limits.connect_timeout, trace)
         )
-        wire = cast("HttpConnection", connection.protocol)
+        http_connection = cast("HttpConnection", connection.protocol)
         self._busy += 1
         try:
-            await _exchange_over(wire, encoded, limits, trace)
+            await _exchange_over(http_connection, encoded, limits, trace)
         except BaseException:
-            if trace.phase is Phase.FIRST_BYTE and wire.has_unsent_bytes:
+            if trace.phase is Phase.FIRST_BYTE and http_connection.has_unsent_bytes:
                 trace.phase = Phase.SEND
             connection.close()
             raise
         else:
-            self._release_connection(connection, wire, trace)
+            self._release_connection(connection, http_connection, trace)
         finally:
             self._busy -= 1
 
@@ -185,8 +185,10 @@ class Transport(httpx.AsyncBaseTransport):
         self, connection: Connection, http_connection: HttpConnection, trace: ExchangeTrace
     ) -> None:
         http_connection.end_response()
-        spent = trace.truncated or http_connection.has_unsent_bytes or trace.status == SWITCHING_PROTOCOLS
-        if spent or self.open_connection_count - self._busy >= self._max_idle:
+        is_unusable = (
+            trace.truncated or http_connection.has_unsent_bytes or trace.status == SWITCHING_PROTOCOLS
+        )
+        if is_unusable or self.open_connection_count - self._busy >= self._max_idle:
             connection.close()
         else:
             connection.release()
@@ -205,13 +207,13 @@ async def _exchange_over(
 
 
 async def _read_body(payload: StreamReader, max_bytes: int, trace: ExchangeTrace) -> None:
-    """Read up to the limit; what lies beyond is never read, and no longer matters."""
+    """Read the body up to the limit; the rest is never read."""
     body = bytearray()
     try:
         while len(body) < max_bytes and not payload.at_eof():
             body += await payload.readany()
     except Exception:
-        # aiohttp's reader keeps what it holds to itself once the answer has broken off.
+        # aiohttp's reader does not hand out its buffer once the response has broken off.
         body += b"".join(payload._buffer)  # noqa: SLF001  there is no public way to it
         if len(body) < max_bytes:
             raise
@@ -242,19 +244,19 @@ def _build_exchange(outcome: Outcome, trace: ExchangeTrace) -> Exchange:
 
 
 def _limit_headers(raw_headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
-    """Keep the first headers: at most 64, and at most 16 KiB of them."""
-    kept: list[tuple[str, str]] = []
+    """Return the first headers: at most 64, and at most 16 KiB of them."""
+    headers: list[tuple[str, str]] = []
     size = 0
     for name, value in islice(raw_headers, _MAX_STORED_HEADERS):
         size += len(name) + len(value)
         if size > _MAX_STORED_HEADER_BYTES:
             break
-        kept.append((name.decode("latin-1"), value.decode("latin-1")))
-    return tuple(kept)
+        headers.append((name.decode("latin-1"), value.decode("latin-1")))
+    return tuple(headers)
 
 
 class _Body(httpx.AsyncByteStream):
-    """A body that was already read."""
+    """A body that has been read already."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body

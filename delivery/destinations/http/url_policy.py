@@ -1,6 +1,6 @@
-"""Is this a destination that an endpoint may have? Pure checks, made when a person sets a URL or headers.
+"""Validates the URL and the custom headers of an endpoint when they are set. Pure.
 
-They are a courtesy. The wall is the guard, which looks at every address just before it is dialled.
+These checks are a courtesy: the protection is the SSRF guard, which checks every address before each dial.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_URL_CHARS: Final = 2048
 MAX_HOST_CHARS: Final = 253
 MAX_HEADERS: Final = 20
 MAX_HEADER_BYTES: Final = 4096
-_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
 _FORBIDDEN_IN_URL: Final = re.compile(
     r"[\x00-\x20\x7f-\xa0\\\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]"
@@ -35,22 +35,31 @@ _HOST: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63
 # Resolvers read `2130706433`, `0x7f.1`, `127.1` as IPv4 addresses (WHATWG URL, "ends in a number").
 _ENDS_IN_A_NUMBER: Final = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 
-_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+HEADER_NAME_PATTERN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token (RFC 9110, section 5.6.2)
+_HEADER_NAME: Final = re.compile(HEADER_NAME_PATTERN)
 _VISIBLE: Final = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
-_RESERVED: Final = frozenset({
-    "accept-encoding",  # the transport asks for identity: it never unpacks what a stranger packed
-    "connection", "content-encoding", "content-length", "content-type", "cookie", "cookie2", "expect",
-    "host", "http2-settings", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
-    "user-agent",  # tells receivers who calls them
+# The transport writes the framing itself, and asks for identity: it never decompresses a response.
+FRAMING_HEADERS: Final = frozenset({
+    "accept-encoding", "connection", "content-length", "expect", "host", "keep-alive", "proxy-connection",
+    "te", "trailer", "transfer-encoding", "upgrade",
 })  # fmt: skip
+# The engine's own: its user-agent tells receivers who calls them.
+_RESERVED: Final = FRAMING_HEADERS | {
+    "content-encoding",
+    "content-type",
+    "cookie",
+    "cookie2",
+    "http2-settings",
+    "user-agent",
+}
 _RESERVED_PREFIXES: Final = ("webhook-", "waybill-", "proxy-")
 _CLOUDEVENTS_PREFIX: Final = "ce-"
-# Gateways that hand headers on as variables (CGI, WSGI) write each of these as an underscore.
+# Gateways that pass headers on as variables (CGI, WSGI) turn each of these into an underscore.
 _CGI_EQUIVALENT: Final = re.compile(r"[^a-z0-9]")
 
 
 class BadDestination(ValueError):
-    """A URL that no endpoint may have; `why` is one sentence without the URL in it."""
+    """An invalid endpoint URL; `why` is one sentence that does not quote it."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -58,7 +67,7 @@ class BadDestination(ValueError):
 
 
 class BadHeader(ValueError):
-    """A custom header that no endpoint may have; `name` is None when all of them together are at fault."""
+    """An invalid custom header; `name` is None when all of them together are at fault."""
 
     def __init__(self, name: str | None, why: str) -> None:
         super().__init__(why if name is None else f"{name!r}: {why}")
@@ -69,8 +78,8 @@ class BadHeader(ValueError):
 def check_url(url: str, *, allow_http: bool) -> str:
     """Check and normalise an endpoint's URL: lower-case ASCII host, no default port. Raises BadDestination.
 
-    Parsed by the same code that reads it when it is sent to, so that both see the same host. A literal
-    address passes here; `refused_literal` tells early what the guard will say to it.
+    It is parsed by the same code that sends to it, so that both see the same host. A literal address passes
+    here; `find_literal_refusal` tells early whether the guard will refuse it.
     """
     if len(url) > MAX_URL_CHARS:
         raise BadDestination(f"The URL must not be longer than {MAX_URL_CHARS} characters.")
@@ -79,7 +88,7 @@ def check_url(url: str, *, allow_http: bool) -> str:
     if "#" in url:
         raise BadDestination("The URL must not have a fragment.")
     parsed = _parse_url(url)
-    if parsed.scheme not in _DEFAULT_PORTS or (parsed.scheme == "http" and not allow_http):
+    if parsed.scheme not in DEFAULT_PORTS or (parsed.scheme == "http" and not allow_http):
         schemes = "https or http" if allow_http else "https"
         raise BadDestination(f"The URL must begin with {schemes}://.")
     authority = _AUTHORITY.match(url)
@@ -116,7 +125,7 @@ def _normalize_host(url: httpx.URL) -> str:
 
 
 def _format_port(url: httpx.URL) -> str:
-    if url.port is None or url.port == _DEFAULT_PORTS[url.scheme]:
+    if url.port is None or url.port == DEFAULT_PORTS[url.scheme]:
         return ""
     if not 1 <= url.port <= MAX_PORT:
         raise BadDestination(f"The URL's port must be between 1 and {MAX_PORT}.")
@@ -124,7 +133,7 @@ def _format_port(url: httpx.URL) -> str:
 
 
 def _parse_literal(host: str) -> IPv4Address | IPv6Address | None:
-    if "%" in host:  # a zone: an address that means something on this machine alone
+    if "%" in host:  # a zone: an address that has a meaning on one machine only
         return None
     with suppress(ValueError):
         return ip_address(host)
@@ -132,12 +141,12 @@ def _parse_literal(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def find_literal_refusal(url: str, guard: Guard) -> str | None:
-    """Say why the guard would never dial this URL: an inside address written out, or a port; None otherwise.
+    """Return why the guard would never dial a checked URL: its literal address or its port; None otherwise.
 
-    For a checked URL. A name gets no verdict here: what it resolves to is looked at when it is dialled.
+    Names are not judged here: the addresses they resolve to are checked when they are dialled.
     """
     parsed = httpx.URL(url)
-    port = _DEFAULT_PORTS[parsed.scheme] if parsed.port is None else parsed.port
+    port = DEFAULT_PORTS[parsed.scheme] if parsed.port is None else parsed.port
     literal = _parse_literal(parsed.raw_host.decode("ascii"))
     if literal is not None:
         return guard.find_refusal(literal, port)
@@ -145,10 +154,10 @@ def find_literal_refusal(url: str, guard: Guard) -> str | None:
 
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Check the custom headers of an endpoint and give them back as they are. Raises BadHeader.
+    """Check the custom headers of an endpoint and return them. Raises BadHeader.
 
     At most 20, at most 4 KiB together, names that are tokens (RFC 9110, section 5.6.2), values of visible
-    ASCII. Names that the engine, the connection or CloudEvents need for themselves are refused.
+    ASCII. Names that the engine, the connection or CloudEvents use are refused.
     """
     if len(headers) > MAX_HEADERS:
         raise BadHeader(None, f"There must not be more than {MAX_HEADERS} headers.")
@@ -164,12 +173,12 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _check_header(name: str, value: str) -> None:
-    if not _TOKEN.fullmatch(name):
+    if not _HEADER_NAME.fullmatch(name):
         raise BadHeader(name, "A header's name must be letters, digits, and - or a few other signs.")
-    plain = _CGI_EQUIVALENT.sub("-", name.lower())
-    if plain in _RESERVED or plain.startswith(_RESERVED_PREFIXES):
+    normalized = _CGI_EQUIVALENT.sub("-", name.lower())
+    if normalized in _RESERVED or normalized.startswith(_RESERVED_PREFIXES):
         raise BadHeader(name, "This header is set by the engine.")
-    if plain.startswith(_CLOUDEVENTS_PREFIX):
+    if normalized.startswith(_CLOUDEVENTS_PREFIX):
         raise BadHeader(name, "Such headers are the attributes of CloudEvents: choose that format instead.")
     if not _VISIBLE.fullmatch(value):
         raise BadHeader(name, "A header's value must be visible ASCII, without spaces at its ends.")

@@ -29,12 +29,12 @@ SENTENCES: list[tuple[Outcome, str]] = [
         Refused(429, timedelta(minutes=2)),
         "The endpoint answered 429 Too Many Requests and asked us to wait 120 s.",
     ),
-    (TimedOut(Phase.DNS), "The time was up before the endpoint's name was resolved."),
-    (TimedOut(Phase.FIRST_BYTE), "The time was up before the endpoint began to answer."),
+    (TimedOut(Phase.DNS), "The attempt timed out before the endpoint's name was resolved."),
+    (TimedOut(Phase.FIRST_BYTE), "The attempt timed out before the endpoint began to answer."),
     (Unreachable(Fault.REFUSED), "The endpoint refused the connection."),
     (
         Unreachable(Fault.TLS, "certificate has expired"),
-        "No trusted TLS connection to the endpoint came about (certificate has expired).",
+        "No trusted TLS connection to the endpoint could be made (certificate has expired).",
     ),
     (
         Blocked("receiver.example.com", "10.0.0.7", "private"),
@@ -88,7 +88,7 @@ def test_every_outcome_reads_as_one_plain_sentence(outcome: Outcome, sentence: s
 
 @pytest.mark.parametrize("phase", Phase)
 def test_every_phase_has_words(phase: Phase):
-    assert describe_outcome(TimedOut(phase)).startswith("The time was up before the ")
+    assert describe_outcome(TimedOut(phase)).startswith("The attempt timed out before the ")
 
 
 @pytest.mark.parametrize("kind", Fault)

@@ -73,7 +73,7 @@ def test_every_attempt_has_four_steps_in_order():
 def test_a_success_is_told_as_one():
     steps = build_delivery_timeline(replace(STORY, attempts=[attempt(1, claimed=2, next_due=None)])).steps
     assert [step.kind for step in steps[-2:]] == [TimelineEntryKind.SUCCEEDED, TimelineEntryKind.DECIDED]
-    assert steps[-1].sentence == "The endpoint took the delivery."
+    assert steps[-1].sentence == "The endpoint accepted the delivery."
 
 
 def test_an_attempt_of_an_older_release_tells_nothing_of_its_claim():
