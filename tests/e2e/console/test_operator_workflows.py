@@ -114,7 +114,9 @@ def test_a_failed_delivery_is_found_read_replayed_and_seen_to_succeed(
         page.locator("table a.row").first.click()
         expect(page.locator("#why")).to_contain_text("The last attempt of the schedule failed")
         page.locator("details.attempt summary").click()
-        expect(page.locator("details.attempt")).to_contain_text("The attempt timed out before the endpoint began")
+        expect(page.locator("details.attempt")).to_contain_text(
+            "The attempt timed out before the endpoint began"
+        )
 
         showcase.receivers.repair("/bramble/clicks")
         page.evaluate(IS_RENEWED)
