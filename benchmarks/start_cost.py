@@ -54,6 +54,8 @@ class Build:
         module = next(module for path, module in ENTRY_POINTS if (folder / path).exists())
         environment = stack.environment | {
             "PYTHONPATH": str(folder),
+            "PYTHONDONTWRITEBYTECODE": "",  # modules are compiled once, as where the engine is installed
+            "PYTHONPYCACHEPREFIX": str(stack.folder / "bytecode"),
             "WAYBILL_DATABASE_URL": database_url,
             "WAYBILL_LOG_LEVEL": "info",
         }

@@ -65,15 +65,20 @@ def rng() -> float:
     return random.uniform(-1, 1)  # noqa: S311  it spreads retries
 
 
-def open_ledger(settings: Settings, application: str) -> Ledger:
-    """The ledger of WAYBILL_DATABASE_URL. Raises Misconfigured."""
-    from delivery.ledger.db.session import Ledger
-
+def require_database_url(settings: Settings) -> str:
+    """The URL of the ledger. Raises Misconfigured where there is none."""
     if settings.database_url is None:
         raise Misconfigured(
             "WAYBILL_DATABASE_URL is not set, such as postgresql://user:password@host/waybill"
         )
-    url = settings.database_url.get_secret_value()
+    return settings.database_url.get_secret_value()
+
+
+def open_ledger(settings: Settings, application: str) -> Ledger:
+    """The ledger of WAYBILL_DATABASE_URL. Raises Misconfigured."""
+    from delivery.ledger.db.session import Ledger
+
+    url = require_database_url(settings)
     return Ledger(url, pool_size=settings.pool_size, application_name=f"waybill {application}")
 
 
@@ -128,7 +133,8 @@ def check_tracing_available(settings: Settings) -> None:
 
 
 def check_settings(settings: Settings) -> None:
-    """Raise Misconfigured for what no process could work with, however well it is written."""
+    """Raise Misconfigured for settings that are missing, or that cannot be used on this machine."""
+    require_database_url(settings)
     require_secret_keys(settings)
     check_egress_address(settings)
     check_tracing_available(settings)

@@ -20,6 +20,7 @@ from pydantic import (
     field_validator,
 )
 
+from delivery.domain.database_url import normalise_database_url
 from delivery.domain.egress import ANY_SOURCE_ADDRESS, Proxy, SourceAddresses
 from delivery.domain.errors import Misconfigured
 from delivery.domain.formats import EventOrigin
@@ -276,6 +277,13 @@ class Settings(BaseModel):
     def _check_operator_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < MIN_OPERATOR_KEY_LENGTH:
             raise ValueError(f"must have at least {MIN_OPERATOR_KEY_LENGTH} characters")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            normalise_database_url(value.get_secret_value())
         return value
 
     @field_validator("amqp_url")

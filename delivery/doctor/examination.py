@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -80,8 +79,7 @@ async def _check_ledger(settings: Settings, edge: DoctorDeps) -> tuple[list[Find
 def _list_configured_hosts(settings: Settings, proxy: Proxy | None) -> Iterator[str]:
     """The hosts of the database and of the proxy. The driver's way to read the URL counts, not ours."""
     if settings.database_url is not None:
-        with suppress(Misconfigured):  # said of the database
-            yield parse_host(settings.database_url.get_secret_value()) or ""
+        yield parse_host(settings.database_url.get_secret_value()) or ""
     if proxy is not None:
         yield proxy.host
 

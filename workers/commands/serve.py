@@ -1,4 +1,7 @@
-"""`waybill serve` and `waybill dev`: the processes that make up an engine."""
+"""`waybill serve` and `waybill dev`: the processes that make up an engine.
+
+Settings are checked with light imports; a process's own modules are imported after that.
+"""
 
 import os
 import shutil
@@ -8,14 +11,11 @@ from typing import NoReturn
 
 import typer
 
-from delivery.bootstrap import check_settings, open_ledger
+from delivery.bootstrap import check_settings
 from delivery.cli.options.examples import format_examples
-from delivery.cli.output.table import print_text
 from delivery.config import Settings, read_settings
 from delivery.domain.errors import Misconfigured
-from delivery.embedded.state_dir import FIRST_ADMIN_EMAIL, StateDir
 from delivery.telemetry.logs import configure_logging
-from delivery.telemetry.metrics.prometheus import MULTIPROC_DIR_VARIABLE, create_shared_folder
 
 app = typer.Typer(name="serve")
 dev_app = typer.Typer()
@@ -33,7 +33,7 @@ _DEV_ENVIRONMENT = {"WAYBILL_ALLOW_HTTP": "true", "WAYBILL_ALLOW_NETWORKS": "127
         "waybill db upgrade", "waybill serve web", "waybill serve relay", "waybill serve worker"
     ),
 )
-def serve(context: typer.Context) -> None:
+def show_help(context: typer.Context) -> None:
     """Run one process of an engine, until SIGTERM or Ctrl-C.
 
     An engine is any number of each: `web` (HTTP API), `relay` (ledger to queue) and `worker` (queue to
@@ -49,18 +49,19 @@ def serve(context: typer.Context) -> None:
 @app.command()
 def web() -> None:
     """Serve the HTTP API, on WAYBILL_HOST and WAYBILL_PORT."""
-    settings = read_settings()
-    configure_logging(settings)
-    from workers.processes.web import serve as serve_web  # noqa: PLC0415  no other command needs all of the API
+    settings = _read_settings()
+    from workers.processes.web import serve
 
-    serve_web(settings)
+    serve(settings)
 
 
 @app.command()
 def relay() -> None:
     """Put what is due into the queue; take back what dead workers held."""
-    _check_settings(read_settings())
-    _exec_module("workers.processes.relay")
+    settings = _read_settings(needs_broker=True)
+    from workers.processes.relay import serve
+
+    serve(settings)
 
 
 @app.command()
@@ -69,8 +70,7 @@ def worker() -> None:
 
     In WAYBILL_WORKER_PROCESSES processes of WAYBILL_WORKER_THREADS threads.
     """
-    settings = read_settings()
-    _check_settings(settings)
+    settings = _read_settings(needs_broker=True)
     _exec_module(
         "dramatiq",
         "workers.processes.worker",
@@ -89,8 +89,10 @@ def ingest() -> None:
 
     They publish to the exchange WAYBILL_QUEUE_NAME.ingest (`waybill.ingest`). Any number may run.
     """
-    _check_settings(read_settings())
-    _exec_module("workers.processes.ingest")
+    settings = _read_settings(needs_broker=True)
+    from workers.processes.ingest import serve
+
+    serve(settings)
 
 
 @dev_app.command("dev")
@@ -106,22 +108,29 @@ def dev() -> None:
     _exec_module("workers.processes.embedded", environment=_DEV_ENVIRONMENT | os.environ)
 
 
-def _check_settings(settings: Settings) -> None:
-    """Raise Misconfigured here, once and in one line, for what would stop each process with a traceback."""
-    open_ledger(settings, "check")
+def _read_settings(*, needs_broker: bool = False) -> Settings:
+    """The settings of a process, checked before anything of it is imported. Raises Misconfigured."""
+    settings = read_settings()
+    configure_logging(settings)
     check_settings(settings)
-    if settings.amqp_url is None:
+    if needs_broker and settings.amqp_url is None:
         raise Misconfigured("WAYBILL_AMQP_URL is not set, such as amqp://user:password@host/%2F")
+    return settings
 
 
 def _build_worker_environment(settings: Settings) -> Mapping[str, str]:
-    """The environment of a worker: its processes are counted together where somebody looks."""
+    """The environment of a worker: with a metrics port, its processes share a folder for their metrics."""
     if settings.worker_metrics_port is None:
         return os.environ
+    from delivery.telemetry.metrics.prometheus import MULTIPROC_DIR_VARIABLE, create_shared_folder
+
     return os.environ | {MULTIPROC_DIR_VARIABLE: create_shared_folder()}
 
 
 def _print_introduction(settings: Settings) -> None:
+    from delivery.cli.output.table import print_text
+    from delivery.embedded.state_dir import FIRST_ADMIN_EMAIL, StateDir
+
     home = StateDir.from_settings(settings)
     here = settings.base_url
     # Found without a path only where the environment has been activated.

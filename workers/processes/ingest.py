@@ -1,4 +1,4 @@
-"""`python -m workers.processes.ingest`: one consumer of the ingest queue, until SIGTERM or SIGINT."""
+"""The ingest process: one consumer of the ingest queue, until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import os
 from typing import TYPE_CHECKING
 
 import structlog
+import uvloop
 
 from delivery.bootstrap import Services, expose_metrics, open_ledger
 from workers.broker.broker import build_connection_parameters, get_ingest_queue_name
 from workers.garbage_collection import tune_gc
 from workers.ingest.consumer import Consumer, IngestConfig
-from workers.processes.run import run_process, stop_on_signals
+from workers.processes.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from delivery.config import Settings
@@ -35,10 +36,6 @@ async def run(settings: Settings) -> None:
     log.info("ingest.stopped", pid=os.getpid())
 
 
-def main() -> None:
-    """Run one consumer."""
-    run_process(run)
-
-
-if __name__ == "__main__":
-    main()
+def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT. Raises Misconfigured."""
+    uvloop.run(run(settings))

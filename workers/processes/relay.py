@@ -1,4 +1,4 @@
-"""`python -m workers.processes.relay`: one relay, until SIGTERM or SIGINT."""
+"""The relay process: claims due deliveries and publishes them, until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
+import uvloop
 
 from delivery.bootstrap import (
     build_maintenance,
@@ -28,7 +29,7 @@ from workers.broker.broker import (
 )
 from workers.broker.thread import BrokerThread
 from workers.garbage_collection import tune_gc
-from workers.processes.run import run_process, stop_on_signals
+from workers.processes.signals import stop_on_signals
 from workers.relay.relay import Relay, RelayConfig
 from workers.tasks.gauges import create_gauge_tasks
 from workers.tasks.maintenance import MaintenanceTask
@@ -93,10 +94,6 @@ async def run(settings: Settings) -> None:
     log.info("relay.stopped", pid=os.getpid())
 
 
-def main() -> None:
-    """Run one relay."""
-    run_process(run)
-
-
-if __name__ == "__main__":
-    main()
+def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT. Raises Misconfigured."""
+    uvloop.run(run(settings))

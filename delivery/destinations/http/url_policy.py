@@ -10,13 +10,13 @@ from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final
 
-import httpx
-
 from delivery.domain.networks import MAX_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from ipaddress import IPv4Address
+
+    import httpx
 
     from delivery.destinations.ssrf_guard import Guard
 
@@ -105,6 +105,8 @@ def check_url(url: str, *, allow_http: bool) -> str:
 
 
 def _parse_url(url: str) -> httpx.URL:
+    import httpx  # noqa: PLC0415  slow to load, and most commands read no URL
+
     try:
         return httpx.URL(url)
     except (httpx.InvalidURL, UnicodeError) as error:  # a lone surrogate cannot be encoded
@@ -145,7 +147,7 @@ def find_literal_refusal(url: str, guard: Guard) -> str | None:
 
     Names are not judged here: the addresses they resolve to are checked when they are dialled.
     """
-    parsed = httpx.URL(url)
+    parsed = _parse_url(url)
     port = DEFAULT_PORTS[parsed.scheme] if parsed.port is None else parsed.port
     literal = _parse_literal(parsed.raw_host.decode("ascii"))
     if literal is not None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 import psycopg
 from psycopg.errors import CheckViolation, UndefinedColumn, UndefinedTable
 from sqlalchemy import event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from delivery.domain.database_url import normalise_database_url
 from delivery.domain.errors import Misconfigured, Unavailable
 from delivery.ledger.db import row_level_security
 from delivery.ledger.db.fast_path import AutocommitPool, register_binary_lists
@@ -47,24 +48,9 @@ _TIMEOUT_OPTIONS = (
 )
 
 
-def normalise_url(url: str) -> str:
-    """The form SQLAlchemy wants, from any of `postgres://`, `postgresql://` and `postgresql+psycopg://`."""
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in {"postgres", "postgresql", "postgresql+psycopg"}:
-        raise Misconfigured("WAYBILL_DATABASE_URL must begin with postgresql://")
-    whole = f"postgresql+psycopg://{rest}"
-    try:
-        make_url(whole)
-    except (ArgumentError, ValueError):  # the latter for a port that is no number
-        raise Misconfigured(
-            "WAYBILL_DATABASE_URL cannot be read; its form is postgresql://user:password@host:5432/name"
-        ) from None
-    return whole
-
-
 def parse_host(url: str) -> str | None:
-    """The host that the URL of a database names, if it names one. Raises Misconfigured."""
-    return make_url(normalise_url(url)).host
+    """The host that the URL of a database names, if it names one."""
+    return make_url(normalise_database_url(url)).host
 
 
 class Ledger:
@@ -72,7 +58,7 @@ class Ledger:
 
     def __init__(self, url: str, *, pool_size: int = 8, application_name: str = "waybill") -> None:
         """Nothing is dialled yet; two more connections than `pool_size` are for statements at once."""
-        self.url = normalise_url(url)
+        self.url = normalise_database_url(url)
         options = {
             "application_name": application_name,
             "connect_timeout": 5,

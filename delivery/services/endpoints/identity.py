@@ -5,13 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from delivery.destinations.http.client_certificate import (
-    BadCertificate,
-    decode_identity,
-    describe_identity,
-    encode_identity,
-    parse_identity,
-)
 from delivery.domain.errors import Invalid
 from delivery.domain.secret_box import build_identity_context
 
@@ -30,6 +23,11 @@ def validate_identity(requested: Mapping[str, str] | None, *, now: datetime) -> 
     """The certificate and key that are asked for; raises Invalid."""
     if requested is None:
         return None
+    from delivery.destinations.http.client_certificate import (  # noqa: PLC0415  few endpoints have one
+        BadCertificate,
+        parse_identity,
+    )
+
     if requested.keys() != {"certificate", "private_key"}:
         raise Invalid(_FIELD, "takes certificate and private_key, and nothing else")
     try:
@@ -42,6 +40,12 @@ def with_identity(box: SecretBox, endpoint: Endpoint, identity: ClientIdentity |
     """The endpoint with this identity sealed into it; as it was when it is the one that it has."""
     if identity is None:
         return replace(endpoint, client_certificate=None, sealed_identity=None)
+    from delivery.destinations.http.client_certificate import (  # noqa: PLC0415  few endpoints have one
+        decode_identity,
+        describe_identity,
+        encode_identity,
+    )
+
     context = build_identity_context(endpoint.tenant_id, endpoint.id)
     if endpoint.sealed_identity is not None:
         opened = box.open(endpoint.sealed_identity, context=context)
