@@ -1,8 +1,10 @@
-"""From a command to the use cases and back: settings found, the ledger opened, errors made exit codes."""
+"""From a command to its use case and back: find the settings, open the ledger, turn errors into exit codes.
+
+Every command imports this module, also to print its help. So what a run needs is imported when it runs.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import os
 import socket
@@ -10,21 +12,20 @@ import sys
 from typing import TYPE_CHECKING, TypeVar
 
 from delivery.bootstrap import Services, open_ledger
-from delivery.config import Settings, read_settings
 from delivery.domain.accounts import Actor
 from delivery.domain.errors import Misconfigured, SecretUnreadable, Unavailable, WaybillError
 from delivery.domain.sanitize import escape_control_chars
-from delivery.embedded.state_dir import StateDir
-from delivery.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from delivery.config import Settings
 
 T = TypeVar("T")
 
 
 class UsageError(WaybillError):
-    """The words of a command do not make sense together."""
+    """The options of a command contradict each other."""
 
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_UNAVAILABLE = 1, 2, 3
@@ -36,10 +37,13 @@ NO_LEDGER_MESSAGE = (
 
 
 def find_settings() -> Settings:
-    """The environment's settings; where they name no ledger, those of the engine that runs from our folder.
+    """The environment's settings; without a ledger in them, those of the engine that runs from this folder.
 
     Raises Misconfigured, also when there is neither.
     """
+    from delivery.config import read_settings
+    from delivery.embedded.state_dir import StateDir
+
     settings = read_settings()
     running = StateDir.from_settings(settings).read_running_settings()
     if settings.database_url is None:
@@ -51,20 +55,24 @@ def find_settings() -> Settings:
 
 
 def run_use_case(use_case: Callable[[Services], Awaitable[T]]) -> T:
-    """Run a use case on the ledger, on a loop of its own."""
+    """Run a use case on the ledger, on an event loop of its own."""
+    import asyncio
+
     settings = find_settings()
     set_up_cli_logs(settings)
     return asyncio.run(_run_with_services(settings, use_case))
 
 
 def set_up_cli_logs(settings: Settings) -> None:
-    """Log to stderr, and no more than warnings unless somebody asked for more."""
-    given = "log_level" in settings.model_fields_set
-    configure_logging(settings if given else settings.model_copy(update={"log_level": "warning"}))
+    """Log to stderr, from warnings on unless WAYBILL_LOG_LEVEL is set."""
+    from delivery.telemetry.logs import configure_logging
+
+    chosen = "log_level" in settings.model_fields_set
+    configure_logging(settings if chosen else settings.model_copy(update={"log_level": "warning"}))
 
 
 def get_actor() -> Actor:
-    """Who is named for a change: the account that runs the command, and its machine."""
+    """The actor of a change in the audit: the account that runs the command, and its machine."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # an id without an account, as in some containers
@@ -73,7 +81,7 @@ def get_actor() -> Actor:
 
 
 def report_error(error: WaybillError) -> int:
-    """Say on one line of stderr what went wrong, and give the exit code that goes with it."""
+    """Print the error to stderr, and return its exit code."""
     print(f"waybill: {escape_control_chars(str(error), keep_newlines=True)}", file=sys.stderr)
     match error:
         case Unavailable():
@@ -100,6 +108,6 @@ async def _run_with_services(settings: Settings, use_case: Callable[[Services], 
 
 async def _explain_failure(services: Services) -> None:
     """Raise Unavailable if the ledger has no schema yet, or no partition for today."""
-    from delivery.ledger.db import readiness  # noqa: PLC0415  only after a failure
+    from delivery.ledger.db import readiness
 
     await readiness.check_readiness(services.ledger, now=services.clock())

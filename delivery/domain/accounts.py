@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from delivery.domain.ids import KeyId, LinkId, TenantId, UserId
 
 
+ENGINE_ACTOR = "waybill"  # the actor of what the engine does by itself
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who asks for something, and from which address or machine; None: not known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,3 +56,10 @@ class Attempt:
     next_due_at: datetime | None
     worker: str
     erased_at: datetime | None = None
+
+
+class BodyUnavailable(StrEnum):
+    """Why the body that an attempt sent cannot be shown."""
+
+    NOT_KEPT = "not_kept"
+    SETTINGS_CHANGED = "another_shape"

@@ -6,12 +6,13 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, assert_never
 
+from delivery.domain.accounts import ENGINE_ACTOR
 from delivery.domain.delivery import DeliveryStatus, Priority
 from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.queue import endpoint_health, enqueue
 from delivery.ledger.queue.results import DeliveryFinished, RecordedAttempt
 from delivery.ledger.records import endpoints, journal, tenants
-from delivery.ledger.records.journal import ENGINE_ACTOR, JournalEntry
+from delivery.ledger.records.journal import JournalEntry
 from delivery.pipeline import system_events
 from retries.breaker import BreakerState
 from retries.health import (

@@ -7,12 +7,11 @@ from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field
 
-from delivery.domain.attempt import Attempt, Timings
+from delivery.domain.attempt import Attempt, BodyUnavailable, Timings
 from delivery.domain.delivery import ActiveHold, Delivery, DeliveryStatus
 from delivery.domain.ids import Prefix, format_id
 from delivery.schemas.base import NextCursor, RequestModel, ResponseModel, TimestampOut, example_id
 from delivery.services.deliveries import AttemptDetails as Told
-from delivery.services.deliveries import BodyUnavailable
 from retries.health import Hold
 
 Encoding = Literal["text", "base64"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import structlog
 
+from delivery.domain.attempt import BodyUnavailable
 from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.errors import Conflict, NotFound
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = [
     "LARGEST_NUMBER",
     "AttemptDetails",
-    "BodyUnavailable",
     "DeliveryFilter",
     "DeliveryService",
     "EventFilter",
@@ -48,13 +47,6 @@ __all__ = [
 ]
 
 log = structlog.get_logger()
-
-
-class BodyUnavailable(StrEnum):
-    """Why it cannot be shown what an attempt sent."""
-
-    NOT_KEPT = "not_kept"
-    SETTINGS_CHANGED = "another_shape"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from delivery.domain.accounts import ENGINE_ACTOR
 from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.db import partitions
 from delivery.ledger.queue import endpoint_health, expiry
 from delivery.ledger.records import dead_letters, login_failures, sessions
-from delivery.ledger.records.journal import ENGINE_ACTOR, JournalEntry
+from delivery.ledger.records.journal import JournalEntry
 from delivery.pipeline import system_events
 from delivery.telemetry import metrics
 from retries.limit import INITIAL_IN_FLIGHT

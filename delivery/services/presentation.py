@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from delivery.domain.attempt import BodyUnavailable
 from delivery.domain.delivery import Delivery, DeliveryStatus
 from delivery.domain.durations import format_duration, format_utc
 from delivery.domain.endpoint import EndpointState
 from delivery.domain.formats import PayloadFormat, PayloadKind
-from delivery.services.deliveries import BodyUnavailable
 from delivery.services.sentences import describe_hold, describe_reason, format_state_reason
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, assert_never
 
+from delivery.domain.accounts import ENGINE_ACTOR
 from delivery.domain.durations import format_utc
-from delivery.ledger.records.journal import ENGINE_ACTOR
 from retries.health import Hold
 from retries.policy import Reason, explain_reason
 

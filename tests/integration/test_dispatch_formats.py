@@ -13,12 +13,13 @@ from svix.webhooks import Webhook as Svix
 
 from delivery.clock import clock
 from delivery.domain.accounts import Actor
+from delivery.domain.attempt import BodyUnavailable
 from delivery.domain.formats import EventOrigin, PayloadFormat, PayloadKind
 from delivery.domain.ids import AttemptId, Prefix, format_id
 from delivery.ledger.records.journal import JournalEntry
 from delivery.pipeline import system_events
 from delivery.pipeline.parsing import build_test_event
-from delivery.services.deliveries import BodyUnavailable, DeliveryService
+from delivery.services.deliveries import DeliveryService
 from signing import verify
 from tests.support import ledger_builders as build
 from tests.support.in_process_worker import ORIGIN, run_worker, wait_until_idle

@@ -24,12 +24,11 @@ from delivery.bootstrap import Services, open_ledger
 from delivery.cli.runtime import report_error
 from delivery.clock import clock
 from delivery.config import read_settings
-from delivery.domain.accounts import Actor, Role
+from delivery.domain.accounts import ENGINE_ACTOR, Actor, Role
 from delivery.domain.errors import Unavailable, WaybillError
 from delivery.embedded.state_dir import FIRST_ADMIN_EMAIL, StateDir
 from delivery.ledger.db import partitions, schema
 from delivery.ledger.queue import claims
-from delivery.ledger.records.journal import ENGINE_ACTOR
 from delivery.telemetry.logs import configure_logging
 from workers.broker.broker import create_in_process_broker
 from workers.processes.relay import create_relay

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
+from delivery.domain.accounts import ENGINE_ACTOR
 from delivery.ledger.db.bounded_scan import (
     build_page,
     build_scope,
@@ -15,7 +16,7 @@ from delivery.ledger.db.bounded_scan import (
     select_first_rows,
 )
 from delivery.ledger.db.tables import journal
-from delivery.ledger.records.journal import ENGINE_ACTOR, JournalEntry, entry_from_row
+from delivery.ledger.records.journal import JournalEntry, entry_from_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from delivery.ledger.db.session import Transaction
 
-# Who did it when nobody asked for it.
-ENGINE_ACTOR = "waybill"
 # Whose it is when it is no tenant's, such as an account of the console: no tenant has this id.
 NO_TENANT = TenantId(UUID(int=0))
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from delivery.domain import replay
+from delivery.domain.accounts import ENGINE_ACTOR
 from delivery.domain.delivery import Priority
 from delivery.domain.ids import DeliveryId, Prefix, format_id, new_id
 from delivery.domain.pagination import MIN_ID, PageRequest
 from delivery.domain.replay import ItemState, MissingEventFilter, ReleaseAction, ReplayState
 from delivery.ledger.queue import eligibility, enqueue
 from delivery.ledger.records import journal
-from delivery.ledger.records.journal import ENGINE_ACTOR, JournalEntry
+from delivery.ledger.records.journal import JournalEntry
 from delivery.ledger.replays import items, jobs, recall_items, release_items
 from delivery.ledger.search import missing, search
 from delivery.services.replays.validation import NEVER_MISSING

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from delivery.clock import clock
+from delivery.domain.accounts import ENGINE_ACTOR
 from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.records import journal
-from delivery.ledger.records.journal import ENGINE_ACTOR, JournalEntry
+from delivery.ledger.records.journal import JournalEntry
 from tests.support import ledger_builders as build
 
 if TYPE_CHECKING:

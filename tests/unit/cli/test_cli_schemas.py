@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from delivery.cli.output.pages import print_page_json
 from delivery.cli.output.table import print_json, to_json
+from delivery.domain.attempt import BodyUnavailable
 from delivery.domain.delivery import ActiveHold
 from delivery.domain.ids import Prefix, format_id
 from delivery.domain.pagination import Page
@@ -23,7 +24,7 @@ from delivery.schemas.events import EventOut
 from delivery.schemas.sequences import SequencedDeliveryList
 from delivery.schemas.tenants import TenantOut
 from delivery.schemas.timeline import DeliveryTraceOut, EventTraceOut
-from delivery.services.deliveries import AttemptDetails, BodyUnavailable
+from delivery.services.deliveries import AttemptDetails
 from delivery.services.timeline import delivery_entries, event_entries
 from retries import Hold
 from tests.unit.cli.records import ATTEMPT, DELIVERY, ENDPOINT, EVENT, KEY, MADE, NEW_SECRET, SECRET, TENANT

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from delivery.domain.accounts import ENGINE_ACTOR
 from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.endpoint import EndpointState
-from delivery.ledger.records.journal import ENGINE_ACTOR, JournalEntry
 from delivery.services.sentences import describe_entry
 from delivery.services.timeline.delivery_entries import build_delivery_timeline
 from delivery.services.timeline.entries import TimelineEntryKind
@@ -19,6 +20,9 @@ from delivery.services.timeline.history import DeliveryHistory, find_active_hold
 from retries.breaker import BreakerState
 from retries.policy import Reason, explain_reason
 from tests.unit.timeline.stories import MADE, SITUATION, STORY, after, asked, attempt, entry
+
+if TYPE_CHECKING:
+    from delivery.ledger.records.journal import JournalEntry
 
 OF_ENDPOINTS = [what for what in TimelineEntryKind if what.startswith("endpoint.")]
 
