@@ -143,8 +143,7 @@ def _compute_mark(what: bytes, key: bytes) -> bytes:
 
 
 def _build_cipher(key: bytes) -> AESGCM:
-    # Imported with the first secret: most commands see none.
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415  most commands need none
 
     return AESGCM(key)
 

@@ -19,7 +19,6 @@ HEAVY = (
     "aiohttp",
     "argon2",
     "dramatiq",
-    "fastapi",
     "jinja2",
     "jsonschema_rs",
 )
