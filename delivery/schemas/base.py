@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from delivery.domain.durations import format_rfc3339
@@ -36,14 +35,6 @@ TimestampOut = Annotated[
 
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 TimestampIn = Annotated[AwareDatetime, Field(ge=_EARLIEST)]
-
-
-SinceQuery = Annotated[
-    TimestampIn | None, Query(description="Only from this moment on (RFC 3339, with a time zone).")
-]
-UntilQuery = Annotated[
-    TimestampIn | None, Query(description="Only before this moment (RFC 3339, with a time zone).")
-]
 
 
 def check_time_range(since: datetime | None, until: datetime | None) -> None:

@@ -1,11 +1,10 @@
-"""Which deliveries are meant: the same filters in a query and in a body."""
+"""The delivery filter as JSON, and the checks that bodies and query parameters share."""
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 from uuid import UUID
 
-from fastapi import Depends, Query
 from pydantic import Field
 
 from delivery.domain.delivery import DeliveryStatus
@@ -17,9 +16,7 @@ from delivery.domain.payload_path import PayloadEquals
 from delivery.domain.validation import check_text, validating_field
 from delivery.schemas.base import (
     RequestModel,
-    SinceQuery,
     TimestampIn,
-    UntilQuery,
     check_time_range,
     parse_query_id,
 )
@@ -30,8 +27,6 @@ E = TypeVar("E", bound=StrEnum)
 
 MAX_FILTER_VALUES = 50
 MAX_IDEMPOTENCY_KEY_LENGTH = 255
-SortOrder = Literal["newest", "oldest"]
-OrderQuery = Annotated[SortOrder, Query(description="Which come first.")]
 FilterValues = Annotated[list[str], Field(default_factory=list, max_length=MAX_FILTER_VALUES)]
 
 
@@ -114,49 +109,3 @@ def check_idempotency_key(text: str | None) -> str | None:
     """Check an idempotency key that is searched for; raises Invalid."""
     with validating_field("idempotency_key"):
         return None if text is None else check_text(text, min_length=1, max_length=MAX_IDEMPOTENCY_KEY_LENGTH)
-
-
-def _read_selection(  # noqa: PLR0913, PLR0917  one for each query parameter
-    endpoint: Annotated[list[str] | None, Query(description="To any of these endpoints: `ep_…`.")] = None,
-    event: Annotated[str | None, Query(description="Of this event: `evt_…`.")] = None,
-    type_: Annotated[
-        list[str] | None, Query(alias="type", description="Of these event types: `order.*`.")
-    ] = None,
-    status: Annotated[list[str] | None, Query(description="Those that stand so.")] = None,
-    outcome: Annotated[
-        list[str] | None, Query(description="Whose last attempt came to this: `refused`, `timed_out` …")
-    ] = None,
-    response: Annotated[
-        list[str] | None, Query(description="Whose last answer was this: `503`, `5xx`.")
-    ] = None,
-    since: SinceQuery = None,
-    until: UntilQuery = None,
-    attempts_min: Annotated[int | None, Query(ge=0, le=1_000_000)] = None,
-    attempts_max: Annotated[int | None, Query(ge=0, le=1_000_000)] = None,
-    idempotency_key: Annotated[str | None, Query(description="Whose event came under this key.")] = None,
-    payload: Annotated[
-        list[str] | None,
-        Query(description="Whose event holds this, from its `data` on: `$.order.id=1042`, `$.sku=A1`."),
-    ] = None,
-    held_by: Annotated[list[str] | None, Query(description="Those that are held by this now.")] = None,
-) -> DeliveryFilter:
-    return parse_selection(
-        SelectionIn.model_construct(
-            endpoint=endpoint or [],
-            event=event,
-            type=type_ or [],
-            status=status or [],
-            outcome=outcome or [],
-            response=response or [],
-            since=since,
-            until=until,
-            attempts_min=attempts_min,
-            attempts_max=attempts_max,
-            idempotency_key=idempotency_key,
-            payload=payload or [],
-            held_by=held_by or [],
-        )
-    )
-
-
-SelectionDep = Annotated[DeliveryFilter, Depends(_read_selection)]

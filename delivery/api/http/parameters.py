@@ -1,10 +1,11 @@
 """Parameters of routes: ids in the path, times and reasons in the query, pages."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Path, Query, Request
 
 from delivery.api.http.cursors import ListQuery
+from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.errors import NotFound
 from delivery.domain.event_patterns import check_event_type
 from delivery.domain.ids import (
@@ -19,7 +20,8 @@ from delivery.domain.ids import (
     TenantId,
     parse_id,
 )
-from delivery.schemas.base import example_id
+from delivery.schemas.base import TimestampIn, example_id
+from delivery.schemas.delivery_filter import SelectionIn, parse_selection
 
 MAX_PAGE_SIZE = 100
 
@@ -109,3 +111,60 @@ def _parse_event_type(
 
 
 EventTypeInPath = Annotated[str, Depends(_parse_event_type)]
+
+
+# ------------------------------------------------------------------ search filters
+SinceQuery = Annotated[
+    TimestampIn | None, Query(description="Only from this moment on (RFC 3339, with a time zone).")
+]
+UntilQuery = Annotated[
+    TimestampIn | None, Query(description="Only before this moment (RFC 3339, with a time zone).")
+]
+SortOrder = Literal["newest", "oldest"]
+OrderQuery = Annotated[SortOrder, Query(description="Which come first.")]
+
+
+def _read_selection(  # noqa: PLR0913, PLR0917  one for each query parameter
+    endpoint: Annotated[list[str] | None, Query(description="To any of these endpoints: `ep_…`.")] = None,
+    event: Annotated[str | None, Query(description="Of this event: `evt_…`.")] = None,
+    type_: Annotated[
+        list[str] | None, Query(alias="type", description="Of these event types: `order.*`.")
+    ] = None,
+    status: Annotated[list[str] | None, Query(description="Those that stand so.")] = None,
+    outcome: Annotated[
+        list[str] | None, Query(description="Whose last attempt came to this: `refused`, `timed_out` …")
+    ] = None,
+    response: Annotated[
+        list[str] | None, Query(description="Whose last answer was this: `503`, `5xx`.")
+    ] = None,
+    since: SinceQuery = None,
+    until: UntilQuery = None,
+    attempts_min: Annotated[int | None, Query(ge=0, le=1_000_000)] = None,
+    attempts_max: Annotated[int | None, Query(ge=0, le=1_000_000)] = None,
+    idempotency_key: Annotated[str | None, Query(description="Whose event came under this key.")] = None,
+    payload: Annotated[
+        list[str] | None,
+        Query(description="Whose event holds this, from its `data` on: `$.order.id=1042`, `$.sku=A1`."),
+    ] = None,
+    held_by: Annotated[list[str] | None, Query(description="Those that are held by this now.")] = None,
+) -> DeliveryFilter:
+    return parse_selection(
+        SelectionIn.model_construct(
+            endpoint=endpoint or [],
+            event=event,
+            type=type_ or [],
+            status=status or [],
+            outcome=outcome or [],
+            response=response or [],
+            since=since,
+            until=until,
+            attempts_min=attempts_min,
+            attempts_max=attempts_max,
+            idempotency_key=idempotency_key,
+            payload=payload or [],
+            held_by=held_by or [],
+        )
+    )
+
+
+SelectionDep = Annotated[DeliveryFilter, Depends(_read_selection)]

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from delivery.api.http.auth import RequiresReadAnyTenant, ServicesDep
-from delivery.api.http.parameters import ListQueryDep
+from delivery.api.http.parameters import ListQueryDep, SinceQuery, UntilQuery
 from delivery.api.http.strict import StrictRoute
 from delivery.domain.event_patterns import check_pattern
 from delivery.domain.ids import DeliveryId, EndpointId, Prefix
@@ -13,8 +13,6 @@ from delivery.domain.validation import check_text, validating_field
 from delivery.ledger.records.audit import AuditFilter
 from delivery.schemas.audit import AuditList, AuditOut
 from delivery.schemas.base import (
-    SinceQuery,
-    UntilQuery,
     check_time_range,
     parse_query_id,
 )

@@ -9,7 +9,7 @@ from delivery.api.http.auth import (
     ServicesDep,
     require_tenant_for_costly_filters,
 )
-from delivery.api.http.parameters import AttemptInPath, DeliveryInPath, ListQueryDep
+from delivery.api.http.parameters import AttemptInPath, DeliveryInPath, ListQueryDep, OrderQuery, SelectionDep
 from delivery.api.http.strict import StrictRoute
 from delivery.domain.pagination import PageRequest
 from delivery.schemas.deliveries import (
@@ -22,7 +22,6 @@ from delivery.schemas.deliveries import (
     DeliveryOut,
     DeliveryReplayIn,
 )
-from delivery.schemas.delivery_filter import OrderQuery, SelectionDep
 
 router = APIRouter(prefix="/v1", tags=["deliveries"], route_class=StrictRoute)
 

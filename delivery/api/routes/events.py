@@ -16,7 +16,7 @@ from delivery.api.http.auth import (
     get_services,
 )
 from delivery.api.http.fast_path import JsonBytesResponse
-from delivery.api.http.parameters import EventInPath, ListQueryDep
+from delivery.api.http.parameters import EventInPath, ListQueryDep, OrderQuery, SinceQuery, UntilQuery
 from delivery.api.http.problems import to_problem
 from delivery.api.http.strict import StrictRoute, require_json
 from delivery.domain.errors import Invalid
@@ -27,8 +27,8 @@ from delivery.ledger.records.events import EventFilter
 from delivery.pipeline.intake import Intake
 from delivery.pipeline.parsing import IntakeLimits, NewEvent, parse_batch, parse_event
 from delivery.schemas import events as shapes
-from delivery.schemas.base import TENANT_HEADER, SinceQuery, UntilQuery, check_time_range
-from delivery.schemas.delivery_filter import OrderQuery, check_idempotency_key, check_values
+from delivery.schemas.base import TENANT_HEADER, check_time_range
+from delivery.schemas.delivery_filter import check_idempotency_key, check_values
 from delivery.schemas.events import EventList, EventOut
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=StrictRoute)

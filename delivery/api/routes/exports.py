@@ -12,9 +12,9 @@ from delivery.api.http.auth import (
     ServicesDep,
     require_tenant_for_costly_filters,
 )
+from delivery.api.http.parameters import SelectionDep
 from delivery.api.http.strict import StrictRoute
 from delivery.domain.delivery_filter import require_bounded_filter
-from delivery.schemas.delivery_filter import SelectionDep
 from delivery.services.exports.rows import ExportFormat
 
 router = APIRouter(prefix="/v1/exports", tags=["exports"], route_class=StrictRoute)

@@ -8,16 +8,10 @@ from delivery.api.http.strict import StrictRoute
 from delivery.clock import clock
 from delivery.domain.errors import Misconfigured, Unavailable
 from delivery.ledger.db import readiness
-from delivery.schemas.base import ResponseModel
+from delivery.schemas.health import HealthOut
 from delivery.telemetry.metrics.prometheus import CONTENT_TYPE_LATEST, render_metrics
 
 router = APIRouter(tags=["health"], route_class=StrictRoute)
-
-
-class HealthOut(ResponseModel):
-    """All is well."""
-
-    status: str = "ok"
 
 
 @router.get("/healthz")
