@@ -9,7 +9,7 @@ from delivery.domain.errors import Invalid, MalformedId
 from delivery.domain.ids import Prefix, TenantId, format_id, parse_id
 from delivery.ledger.records.dead_letters import DeadLetter
 from delivery.schemas.base import NextCursor, RequestModel, ResponseModel, TimestampOut, example_id
-from delivery.services.dead_letters import RetryResult
+from delivery.services.dead_letters import BatchResult, RetryResult
 
 _EXAMPLE: Any = {"reason": "their key may publish now"}
 
@@ -107,3 +107,15 @@ class RetriedOut(ResponseModel):
             deliveries=retried.deliveries,
             replayed=retried.replayed,
         )
+
+
+class MessageBatchOut(ResponseModel):
+    """What became of many messages."""
+
+    done: int
+    left: int = Field(description="Messages that are still refused.")
+
+    @classmethod
+    def from_record(cls, result: BatchResult) -> Self:
+        """Show what became of them."""
+        return cls(done=result.done, left=result.remaining)

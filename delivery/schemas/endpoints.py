@@ -1,5 +1,6 @@
 """How endpoints and their secrets are sent and shown."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import ConfigDict, Field, with_config
@@ -385,6 +386,17 @@ class SecretList(ResponseModel):
 
     items: list[SecretOut]
     next: NextCursor
+
+
+class EndpointDetailOut(EndpointOut):
+    """An endpoint with the secrets that sign now."""
+
+    secrets: list[SecretOut] = Field(description="Newest first.")
+
+    @classmethod
+    def from_details(cls, endpoint: Endpoint, secrets: Sequence[SealedSecret]) -> Self:
+        """Show an endpoint with its secrets."""
+        return cls.from_record(endpoint, secrets=[SecretOut.from_record(secret) for secret in secrets])
 
 
 class NewEndpointOut(EndpointOut):

@@ -2,6 +2,7 @@
 
 from typing import Any, Self
 
+import msgspec
 from pydantic import Field
 
 from delivery.domain.event_patterns import (
@@ -163,6 +164,13 @@ class EventOut(ResponseModel):
             deliveries=head.matched,
             erased_at=head.erased_at,
         )
+
+
+def to_event_document(head: EventSummary, body: bytes | None) -> dict[str, Any]:
+    """An event with its body as JSON, byte for byte. None: it was erased, or is no longer kept."""
+    return EventOut.from_record(head).model_dump(mode="json") | {
+        "body": None if body is None else msgspec.Raw(body)
+    }
 
 
 class EventList(ResponseModel):

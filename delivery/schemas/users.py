@@ -31,3 +31,9 @@ class UserOut(ResponseModel):
             disabled_at=user.disabled_at,
             **more,
         )
+
+
+class NewPasswordOut(UserOut):
+    """A user whose password was just generated. It is shown this once; only its hash is stored."""
+
+    password: str

@@ -29,7 +29,7 @@ from delivery.pipeline.parsing import IntakeLimits, NewEvent, parse_batch, parse
 from delivery.schemas import events as shapes
 from delivery.schemas.base import TENANT_HEADER, check_time_range
 from delivery.schemas.delivery_filter import check_idempotency_key, check_values
-from delivery.schemas.events import EventList, EventOut
+from delivery.schemas.events import EventList, EventOut, to_event_document
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=StrictRoute)
 
@@ -110,10 +110,7 @@ async def list_events(
 async def read_event(services: ServicesDep, caller: RequiresRead, event_id: EventInPath) -> Response:
     """Read an event with its body, as the standard format sends it. Links of thin events lead here."""
     head, body = await services.deliveries.read_event(caller.tenant_id, event_id)
-    shown = EventOut.from_record(head).model_dump(mode="json") | {
-        "body": None if body is None else msgspec.Raw(body)
-    }
-    return Response(msgspec.json.encode(shown), media_type="application/json")
+    return Response(msgspec.json.encode(to_event_document(head, body)), media_type="application/json")
 
 
 def _parse_single_event(body: bytes, limits: IntakeLimits) -> tuple[NewEvent]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -17,6 +17,7 @@ from delivery.domain.ids import Prefix, format_id
 from delivery.domain.retention import RetentionPlan
 from delivery.ledger.db import partitions, schema
 from delivery.ledger.db.session import Ledger
+from delivery.schemas.retention import RetentionPlanOut
 from delivery.services.retention import RetentionReport
 
 T = TypeVar("T")
@@ -53,7 +54,7 @@ def retain(
             _run_with_ledger(settings, lambda ledger: build_retention(settings, ledger).preview_plan())
         )
         if json:
-            print_json(_plan_document(plan))
+            print_json(RetentionPlanOut.from_record(plan))
         else:
             _print_plan(plan)
         return
@@ -95,22 +96,6 @@ def _print_report(report: RetentionReport) -> None:
         print_text("Nothing was past its term.")
     if report.more:
         print_text("There is more; the next run goes on.")
-
-
-def _plan_document(plan: RetentionPlan) -> dict[str, Any]:
-    return {
-        "drop": [day.name for group in plan.drops for day in group],
-        "payloads": [day.name for day in plan.payload_days],
-        "tenants": [
-            {
-                "tenant_id": format_id(Prefix.TENANT, thin.tenant_id),
-                "content": thin.data,
-                "before": thin.before.isoformat(),
-            }
-            for thin in plan.tenant_prunes
-        ],
-        "replays_before": plan.replays_before.isoformat(),
-    }
 
 
 async def _run_with_ledger(settings: Settings, use_case: Callable[[Ledger], Awaitable[T]]) -> T:

@@ -19,7 +19,7 @@ from delivery.cli.runtime import UsageError, get_actor, run_use_case
 from delivery.clock import clock
 from delivery.domain.durations import format_utc
 from delivery.domain.ids import MessageId, Prefix, TenantId, format_id
-from delivery.schemas.dead_letters import MessageDetailOut, MessageOut
+from delivery.schemas.dead_letters import MessageBatchOut, MessageDetailOut, MessageOut, RetriedOut
 from delivery.services.dead_letters import BatchResult
 from delivery.services.presentation import format_relative_time
 
@@ -128,11 +128,10 @@ def retry(  # noqa: PLR0913, PLR0917  each is an option
             one, tenant_id=tenant_id, idempotency_key=idempotency_key, reason=reason, actor=get_actor()
         )
     )
-    event = format_id(Prefix.EVENT, retried.event_id)
     if json:
-        print_json({"event_id": event, "deliveries": retried.deliveries, "replayed": retried.replayed})
+        print_json(RetriedOut.from_record(retried))
         return
-    print_text(event)
+    print_text(format_id(Prefix.EVENT, retried.event_id))
 
 
 @app.command(
@@ -173,7 +172,7 @@ def _choose_messages(
 
 def _print_result(many: BatchResult, outcome: str, *, json: bool) -> None:
     if json:
-        print_json({"done": many.done, "left": many.remaining})
+        print_json(MessageBatchOut.from_record(many))
         return
     print_text(
         f"{many.done:,} {outcome}." + (f" {many.remaining:,} are still refused." if many.remaining else "")

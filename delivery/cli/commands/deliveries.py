@@ -28,7 +28,7 @@ from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.errors import NotFound
 from delivery.domain.ids import DeliveryId, Prefix, TenantId, format_id
 from delivery.domain.pagination import PageRequest
-from delivery.schemas.deliveries import AttemptDetailOut, AttemptOut, DeliveryDetailOut, DeliveryOut
+from delivery.schemas.deliveries import AttemptDetailOut, AttemptOut, CountOut, DeliveryDetailOut, DeliveryOut
 from delivery.schemas.timeline import DeliveryTraceOut
 from delivery.services.presentation import describe_next_step, describe_status
 
@@ -102,7 +102,7 @@ app.command("list", help="The same as search.")(search)
 def _print_count(tenant_id: TenantId | None, selection: DeliveryFilter, json: bool) -> None:
     counted = run_use_case(lambda uses: uses.deliveries.count_deliveries(tenant_id, selection))
     if json:
-        print_json({"count": counted.count, "exact": counted.exact})
+        print_json(CountOut(count=counted.count, exact=counted.exact))
         return
     print_text(f"{counted.count:,}" if counted.exact else f"about {counted.count:,}")
 

@@ -47,7 +47,7 @@ from delivery.cli.options.endpoints import (
 from delivery.cli.options.examples import format_examples
 from delivery.cli.output.endpoints import print_endpoint, print_new_secret
 from delivery.cli.output.pages import BEFORE_HELP, print_page, print_page_json, to_page_request
-from delivery.cli.output.table import Column, is_interactive, print_json, print_text, to_json
+from delivery.cli.output.table import Column, is_interactive, print_json, print_text
 from delivery.cli.runtime import UsageError, get_actor, run_use_case
 from delivery.clock import clock
 from delivery.domain.endpoint import Endpoint, SealedSecret, Signature
@@ -55,7 +55,7 @@ from delivery.domain.event_patterns import MATCH_ALL
 from delivery.domain.formats import PayloadFormat, PayloadKind
 from delivery.domain.ids import EndpointId, Prefix, format_id
 from delivery.pipeline.parsing import NewEvent, build_test_event
-from delivery.schemas.endpoints import EndpointOut, NewEndpointOut, NewSecretOut, SecretOut
+from delivery.schemas.endpoints import EndpointDetailOut, EndpointOut, NewEndpointOut, NewSecretOut
 from delivery.services.endpoints.validation import NewEndpoint
 from delivery.services.presentation import format_relative_time
 
@@ -181,12 +181,7 @@ def show(tenant_id: TenantOption, endpoint_id: EndpointArgument, json: JsonOptio
 
     one, live = run_use_case(use)
     if json:
-        print_json(
-            {
-                **to_json(EndpointOut.from_record(one)),
-                "secrets": [SecretOut.from_record(secret) for secret in live],
-            }
-        )
+        print_json(EndpointDetailOut.from_details(one, live))
         return
     print_endpoint(one, live, now=clock())
 

@@ -25,7 +25,7 @@ from delivery.clock import clock
 from delivery.domain.durations import format_utc
 from delivery.domain.errors import Invalid
 from delivery.ledger.records.event_types import EventType
-from delivery.schemas.event_types import EventTypeDetailOut, EventTypeOut
+from delivery.schemas.event_types import EventTypeDetailOut, EventTypeList, EventTypeOut
 from delivery.services.event_types.validation import (
     Declaration,
     Deprecation,
@@ -62,7 +62,7 @@ def list_types(
     """List the types of the catalogue by name."""
     types = run_use_case(lambda uses: uses.event_types.list_types(archived=archived))
     if json:
-        print_json({"items": [EventTypeOut.from_record(one) for one in types], "next": None})
+        print_json(EventTypeList(items=[EventTypeOut.from_record(one) for one in types], next=None))
         return
     now = clock()
     print_table(

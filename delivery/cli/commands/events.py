@@ -37,7 +37,6 @@ from delivery.cli.output.table import (
     print_json,
     print_note,
     print_text,
-    to_json,
 )
 from delivery.cli.output.timeline import print_event_trace
 from delivery.cli.runtime import run_use_case
@@ -49,7 +48,7 @@ from delivery.domain.pagination import PageRequest
 from delivery.ledger.records.events import EventFilter, EventSummary
 from delivery.pipeline.intake_request import IntakeResult
 from delivery.pipeline.parsing import parse_event
-from delivery.schemas.events import EventOut
+from delivery.schemas.events import EventOut, to_event_document
 from delivery.schemas.timeline import EventTraceOut
 from delivery.services.presentation import format_relative_time
 
@@ -170,9 +169,7 @@ def show(tenant_id: TenantOption, event_id: EventArgument, json: JsonOption = Fa
     """Show an event, with the body that the standard format sends."""
     head, body = run_use_case(lambda uses: uses.deliveries.read_event(tenant_id, event_id))
     if json:
-        print_json(
-            {**to_json(EventOut.from_record(head)), "body": None if body is None else msgspec.Raw(body)}
-        )
+        print_json(to_event_document(head, body))
         return
     print_facts(
         [

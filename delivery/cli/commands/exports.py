@@ -18,6 +18,7 @@ from delivery.cli.output.table import make_console, print_json, print_note
 from delivery.cli.runtime import UsageError, run_use_case
 from delivery.domain.delivery_filter import DeliveryFilter, require_bounded_filter
 from delivery.domain.sanitize import escape_control_chars
+from delivery.schemas.exports import ExportedFileOut
 from delivery.services.exports.rows import ExportFormat
 
 ExportStream = AsyncGenerator[tuple[int, bytes], None]
@@ -92,7 +93,7 @@ def _write_export(open_stream: Callable[[Services], ExportStream], output: Path 
     with open_atomic_file(output) as file:
         count = _write_pieces(open_stream, file.write)
     if json:
-        print_json({"file": str(output), "rows": count})
+        print_json(ExportedFileOut(file=str(output), rows=count))
     else:
         print_note(f"{count:,} rows are in {output}.")
 

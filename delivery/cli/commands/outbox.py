@@ -18,13 +18,14 @@ from delivery.cli.runtime import UsageError
 from delivery.config import read_settings
 from delivery.domain.durations import format_utc
 from delivery.domain.errors import Misconfigured, Unavailable
+from delivery.schemas.outbox import OutboxOut
 from delivery.telemetry.logs import configure_logging
 
 try:
     from waybill_client import Client
     from waybill_client.outbox.errors import OutboxMisconfigured, OutboxUnavailable
     from waybill_client.outbox.forwarder import LEASE, RETRIES, Forwarder
-    from waybill_client.outbox.store import OutboxStore, RefusedRow, open_database
+    from waybill_client.outbox.store import OutboxStore, open_database
     from waybill_client.outbox.table import DEFAULT_TABLE_NAME, render_ddl
 except ModuleNotFoundError as error:
     raise Misconfigured(
@@ -114,15 +115,7 @@ def list_refused(
         status = outbox.read_status()
         refused = outbox.list_refused(limit=limit, after=after)
     if json:
-        print_json(
-            {
-                "waiting": status.waiting,
-                "on_their_way": status.in_flight,
-                "refused": status.refused,
-                "oldest_waiting_since": status.oldest_created_at,
-                "items": [_to_document(row) for row in refused],
-            }
-        )
+        print_json(OutboxOut.from_record(status, refused))
         return
     print_facts(
         [
@@ -187,17 +180,6 @@ def _open_outbox(database: str, table: str) -> Iterator[OutboxStore]:
         raise Misconfigured(str(error)) from None
     except OutboxUnavailable as error:
         raise Unavailable(str(error)) from error
-
-
-def _to_document(row: RefusedRow) -> dict[str, object]:
-    return {
-        "id": row.id,
-        "type": row.type,
-        "stream": row.stream,
-        "created_at": row.created_at,
-        "refused_at": row.refused_at,
-        "reason": row.reason,
-    }
 
 
 def _raise_interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -1,7 +1,7 @@
 """`waybill secrets`: the keys that encrypt secrets at rest, made and rotated."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -12,6 +12,7 @@ from delivery.cli.output.table import Column, print_json, print_note, print_tabl
 from delivery.cli.runtime import EXIT_REFUSED, find_settings, get_actor, set_up_cli_logs
 from delivery.config import Settings
 from delivery.domain.secret_box import generate_key
+from delivery.schemas.key_rotation import KeyRotationOut
 from delivery.services.key_rotation import KeyRotationReport
 
 app = typer.Typer(name="secrets", help="Keys that encrypt secrets at rest.", no_args_is_help=True)
@@ -42,7 +43,7 @@ def rotate_key(
     set_up_cli_logs(settings)
     report = asyncio.run(_rotate_keys(settings, dry_run=dry_run, quiet=json))
     if json:
-        print_json(_report_document(report))
+        print_json(KeyRotationOut.from_record(report))
     else:
         _print_report(report, dry_run=dry_run)
     if report.remaining:
@@ -90,21 +91,3 @@ def _print_report(report: KeyRotationReport, *, dry_run: bool) -> None:
         )
     else:
         print_text("Nothing needs another key than the newest: the others may go.")
-
-
-def _report_document(report: KeyRotationReport) -> dict[str, Any]:
-    return {
-        "resealed": report.rotated,
-        "changed_meanwhile": report.changed,
-        "unreadable": report.unreadable,
-        "left": report.remaining,
-        "keys": [
-            {
-                "key_id": one.key_id,
-                "at_hand": one.is_available,
-                "newest": one is report.key_usage[0],
-                "values": one.value_count,
-            }
-            for one in report.key_usage
-        ],
-    }

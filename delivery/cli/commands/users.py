@@ -18,14 +18,13 @@ from delivery.cli.output.table import (
     print_json,
     print_note,
     print_text,
-    to_json,
 )
 from delivery.cli.runtime import UsageError, get_actor, run_use_case
 from delivery.clock import clock
 from delivery.domain.accounts import Role, User
 from delivery.domain.durations import format_utc
 from delivery.domain.ids import Prefix, UserId, format_id, parse_id
-from delivery.schemas.users import UserOut
+from delivery.schemas.users import NewPasswordOut, UserOut
 from delivery.services.accounts.passwords import generate_password
 from delivery.services.accounts.service import UserChanges
 from delivery.services.presentation import format_relative_time
@@ -202,12 +201,10 @@ def _read_stdin_line() -> str:
 def _print_with_password(password: _Password, user: User, json: bool) -> None:
     shown = format_id(Prefix.USER, user.id)
     if json:
-        print_json(
-            {
-                **to_json(UserOut.from_record(user)),
-                **({"password": password.text} if password.generated else {}),
-            }
-        )
+        if password.generated:
+            print_json(NewPasswordOut.from_record(user, password=password.text))
+        else:
+            print_json(UserOut.from_record(user))
     elif password.generated:
         print_text(password.text)
         print_note(

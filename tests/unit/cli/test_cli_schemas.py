@@ -6,12 +6,11 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 from pydantic import TypeAdapter
 
 from delivery.cli.output.pages import print_page_json
-from delivery.cli.output.table import print_json, to_json
+from delivery.cli.output.table import print_json
 from delivery.domain.attempt import BodyUnavailable
 from delivery.domain.delivery import ActiveHold
 from delivery.domain.ids import Prefix, format_id
@@ -19,8 +18,8 @@ from delivery.domain.pagination import Page
 from delivery.ledger.search.sequences import SequencedDelivery, SequencePage
 from delivery.schemas.api_keys import KeyOut, NewKeyOut
 from delivery.schemas.deliveries import AttemptDetailOut, AttemptOut, DeliveryOut
-from delivery.schemas.endpoints import EndpointOut, NewSecretOut, SecretOut
-from delivery.schemas.events import EventOut
+from delivery.schemas.endpoints import EndpointDetailOut, EndpointOut, NewSecretOut, SecretOut
+from delivery.schemas.events import EventOut, to_event_document
 from delivery.schemas.sequences import SequencedDeliveryList
 from delivery.schemas.tenants import TenantOut
 from delivery.schemas.timeline import DeliveryTraceOut, EventTraceOut
@@ -68,6 +67,7 @@ SHAPES = [
     NewKeyOut.from_record(KEY, key="wbk_x"),
     EndpointOut.from_record(ENDPOINT),
     EndpointOut.from_record(replace(ENDPOINT, schedule=None, timeout=None)),
+    EndpointDetailOut.from_details(ENDPOINT, [SECRET]),
     SecretOut.from_record(SECRET),
     NewSecretOut.from_record(SECRET, secret=NEW_SECRET.text),
     EventOut.from_record(EVENT),
@@ -105,5 +105,5 @@ def test_a_page_tells_where_to_go_on(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_raw_parts_keep_their_numbers(capsys: pytest.CaptureFixture[str]) -> None:
-    print_json({**to_json(EventOut.from_record(EVENT)), "body": msgspec.Raw(b'{"data":1.10}')})
+    print_json(to_event_document(EVENT, b'{"data":1.10}'))
     assert "1.10" in capsys.readouterr().out

@@ -72,7 +72,7 @@ def test_what_happened_fits_and_is_whole(terminal: Terminal, capsys: Printed, co
     lines = shown(TRIED, capsys)
     happened = lines[lines.index("What happened (UTC)") : -2]
     assert max(map(len, happened)) <= columns
-    assert "It is tried again".lower() in " ".join(" ".join(happened).split())
+    assert "it is retried on its schedule" in " ".join(" ".join(happened).split())
     assert not any("…" in line for line in happened)
 
 
