@@ -26,31 +26,31 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root steps down 
 
 
 @pytest.fixture(scope="module")
-def shelter() -> Iterator[Path]:
-    with make_temporary_folder() as shelter:
-        yield shelter
+def program_dir() -> Iterator[Path]:
+    with make_temporary_folder() as program_dir:
+        yield program_dir
 
 
 @pytest.fixture(scope="module")
-def server(shelter: Path) -> Iterator[embedded.EmbeddedPostgres]:
+def server(program_dir: Path) -> Iterator[embedded.EmbeddedPostgres]:
     with (
         make_temporary_folder() as folder,
-        embedded.start(folder / "postgres", durable=False, program_dir=shelter) as server,
+        embedded.start(folder / "postgres", durable=False, program_dir=program_dir) as server,
     ):
         yield server
 
 
 @pytest.fixture
-def folder(shelter: Path) -> Iterator[Path]:
+def folder(program_dir: Path) -> Iterator[Path]:
     with make_temporary_folder() as folder:
-        (folder / "shelter").symlink_to(
-            shelter
+        (folder / "program_dir").symlink_to(
+            program_dir
         )  # shared: from a closed checkout the wheel is copied there once
         yield folder
 
 
 def start(folder: Path, *, port: int | None = None, durable: bool = False) -> embedded.EmbeddedPostgres:
-    return embedded.start(folder / "postgres", port=port, durable=durable, program_dir=folder / "shelter")
+    return embedded.start(folder / "postgres", port=port, durable=durable, program_dir=folder / "program_dir")
 
 
 def test_data_survive_a_killed_server_and_a_restart(folder: Path):
@@ -88,9 +88,11 @@ def test_it_asks_for_the_password_on_loopback_too(server: embedded.EmbeddedPostg
     assert (server.folder / "password").read_text() not in repr(server)
 
 
-def test_a_second_start_in_the_same_folder_names_the_first(server: embedded.EmbeddedPostgres, shelter: Path):
+def test_a_second_start_in_the_same_folder_names_the_first(
+    server: embedded.EmbeddedPostgres, program_dir: Path
+):
     with pytest.raises(embedded.AlreadyRunning) as refused:
-        embedded.start(server.folder, program_dir=shelter)
+        embedded.start(server.folder, program_dir=program_dir)
     assert refused.value.pid == server.pid
     with connect(server.url) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
@@ -135,7 +137,7 @@ def test_a_killed_parent_takes_the_server_with_it(folder: Path):
     program = (
         "import sys, time; from pathlib import Path; from delivery import embedded\n"
         "folder = Path(sys.argv[1])\n"
-        "server = embedded.start(folder / 'postgres', durable=False, shelter=folder / 'shelter')\n"
+        "server = embedded.start(folder / 'postgres', durable=False, program_dir=folder / 'program_dir')\n"
         "print(server.pid, flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", program, str(folder)]
@@ -179,13 +181,13 @@ def test_a_missing_wheel_names_the_extra_that_brings_it(folder: Path):
 
 
 @needs_root
-def test_data_may_lie_where_only_root_may_enter(folder: Path, shelter: Path):
+def test_data_may_lie_where_only_root_may_enter(folder: Path, program_dir: Path):
     folder.chmod(0o700)
     wanted = folder / "postgres"
-    with embedded.start(wanted, durable=False, program_dir=shelter) as server:
+    with embedded.start(wanted, durable=False, program_dir=program_dir) as server:
         os.kill(server.pid, signal.SIGKILL)
     with (
-        embedded.start(wanted, durable=False, program_dir=shelter) as again,
+        embedded.start(wanted, durable=False, program_dir=program_dir) as again,
         connect(again.url) as connection,
     ):
         connection.execute("create table large as select * from generate_series(1, 100000) as n")
@@ -199,10 +201,10 @@ def test_a_wheel_that_only_root_may_enter_is_copied_once(folder: Path, monkeypat
     copy_of_wheel(folder / "closed" / "site")
     (folder / "closed").chmod(0o700)
     monkeypatch.syspath_prepend(str(folder / "closed" / "site"))
-    (folder / "shelter").unlink()
+    (folder / "program_dir").unlink()
     with start(folder) as server:
         program = Path(psutil.Process(server.pid).exe())
-        assert program.is_relative_to(folder / "shelter")
+        assert program.is_relative_to(folder / "program_dir")
         written = program.stat().st_ino
     with start(folder):
         assert program.stat().st_ino == written
@@ -230,7 +232,7 @@ def test_an_ordinary_user_runs_it_as_itself(folder: Path):
     program = (
         "import os, sys; from pathlib import Path; from delivery import embedded\n"
         f"os.setgroups([]); os.setresgid(*[{NOBODY_UID}] * 3); os.setresuid(*[{NOBODY_UID}] * 3)\n"
-        "with embedded.start(Path(sys.argv[1]), durable=False, shelter=Path('/nowhere')) as server:\n"
+        "with embedded.start(Path(sys.argv[1]), durable=False, program_dir=Path('/nowhere')) as server:\n"
         "    print(Path(f'/proc/{server.pid}').stat().st_uid)"
     )
     done = subprocess.run(

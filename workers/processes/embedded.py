@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING
 import dramatiq
 import structlog
 import uvloop
-from pydantic import SecretStr
 
 from delivery import embedded
-from delivery.bootstrap import Services, open_ledger
+from delivery.bootstrap import Services, open_ledger, require_database_url, require_secret_keys
 from delivery.cli.runtime import report_error
 from delivery.clock import clock
 from delivery.config import read_settings
@@ -54,12 +53,7 @@ def main() -> None:
         home = StateDir.from_settings(settings)
         keys = home.prepare_keys()
         with _open_database(settings, home) as url:
-            found = {"database_url": url, **keys}
-            own = settings.model_copy(
-                update={
-                    name: SecretStr(value) for name, value in found.items() if getattr(settings, name) is None
-                }
-            )
+            own = read_settings({"database_url": url, **keys})
             schema.upgrade(url)
             run(own, home)
     except WaybillError as error:
@@ -78,15 +72,17 @@ def run(settings: Settings, home: StateDir) -> None:
     relay.start()
 
     def announce(url: str) -> None:
-        secrets = {
-            name: value.get_secret_value()
-            for name in ("database_url", "secret_keys", "operator_key")
-            if (value := getattr(settings, name)) is not None
-        }
-        # What commands beside us must know, so that they judge endpoints as we do.
-        terms = {"allow_http": str(settings.allow_http), "allow_networks": str(settings.allow_networks)}
+        # Commands beside us need the ledger, and judge endpoints as we do.
         home.write_running_settings(
-            {**secrets, **terms, "url": url, "public_url": settings.public_url or url}
+            {
+                "database_url": require_database_url(settings),
+                "secret_keys": require_secret_keys(settings).text,
+                "operator_key": settings.operator_key.get_secret_value() if settings.operator_key else "",
+                "allow_http": str(settings.allow_http),
+                "allow_networks": str(settings.allow_networks),
+                "url": url,
+                "public_url": settings.public_url or url,
+            }
         )
 
     try:
