@@ -19,43 +19,43 @@ if TYPE_CHECKING:
 _CHANGED_MESSAGE: Final = "Your password is changed. Your other sessions have ended."
 
 
-async def show_account(visit: RequestContext) -> Response:
+async def show_account(ctx: RequestContext) -> Response:
     """My account."""
-    return await _render_page(visit, {})
+    return await _render_page(ctx, {})
 
 
-async def change_password(visit: RequestContext) -> Response:
+async def change_password(ctx: RequestContext) -> Response:
     """Change my password; the current one shows that it is me."""
-    _require_user_id(visit)
-    form = await visit.read_form()
+    _require_user_id(ctx)
+    form = await ctx.read_form()
     current, new = form.get_raw("current"), form.get_raw("password")
     if new != form.get_raw("repeated"):
-        return await _render_page(visit, {"repeated": "is not the same"})
+        return await _render_page(ctx, {"repeated": "is not the same"})
     try:
-        await visit.services.accounts.change_own_password(
-            visit.session_token, current, new, address=visit.principal.actor.address
+        await ctx.services.accounts.change_own_password(
+            ctx.session_token, current, new, address=ctx.principal.actor.address
         )
     except Invalid as error:
-        return await _render_page(visit, {error.field: error.why})
-    return visit.redirect("/account", flash=_CHANGED_MESSAGE)
+        return await _render_page(ctx, {error.field: error.why})
+    return ctx.redirect("/account", flash=_CHANGED_MESSAGE)
 
 
-async def _render_page(visit: RequestContext, faults: Mapping[str, str]) -> Response:
-    person = await visit.services.accounts.read(_require_user_id(visit))
-    return visit.render_page(
+async def _render_page(ctx: RequestContext, faults: Mapping[str, str]) -> Response:
+    person = await ctx.services.accounts.read(_require_user_id(ctx))
+    return ctx.render_page(
         "account.html",
         status=422 if faults else 200,
-        person=person,
+        user=person,
         abilities=describe_role(person.role),
-        faults=faults,
+        errors=faults,
     )
 
 
-def _require_user_id(visit: RequestContext) -> UserId:
+def _require_user_id(ctx: RequestContext) -> UserId:
     """Who I am; raises NotAllowed for whoever came by a link, and so has no account."""
-    if visit.principal.user_id is None:
+    if ctx.principal.user_id is None:
         raise NotAllowed("You came by a link, and so have no account here.")
-    return visit.principal.user_id
+    return ctx.principal.user_id
 
 
 ROUTES: Final = [

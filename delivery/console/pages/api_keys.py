@@ -25,65 +25,65 @@ if TYPE_CHECKING:
 _MAX_DIGITS: Final = 6
 
 
-async def create_key(visit: RequestContext) -> Response:
+async def create_key(ctx: RequestContext) -> Response:
     """Make a key, and show it this once."""
-    require_staff(visit)
-    tenant_id = parse_tenant_id(visit)
-    form = await visit.read_form()
+    require_staff(ctx)
+    tenant_id = parse_tenant_id(ctx)
+    form = await ctx.read_form()
     try:
-        made = await visit.services.api_keys.create(
-            tenant_id, _parse_new_key(form), actor=visit.principal.actor
+        made = await ctx.services.api_keys.create(
+            tenant_id, _parse_new_key(form), actor=ctx.principal.actor
         )
     except Invalid as error:
         return await render_tenant_page(
-            visit, tenant_id, TenantPageState("key", form, {error.field: error.why})
+            ctx, tenant_id, TenantPageState("key", form, {error.field: error.why})
         )
-    return await _render_key_once(visit, tenant_id, made)
+    return await _render_key_once(ctx, tenant_id, made)
 
 
-async def show_rotation(visit: RequestContext) -> Response:
+async def show_rotation(ctx: RequestContext) -> Response:
     """Say what comes of a rotation."""
-    require_staff(visit)
-    tenant, key = await _load_key(visit)
-    return _render_rotation(visit, tenant, key)
+    require_staff(ctx)
+    tenant, key = await _load_key(ctx)
+    return _render_rotation(ctx, tenant, key)
 
 
-async def rotate_key(visit: RequestContext) -> Response:
+async def rotate_key(ctx: RequestContext) -> Response:
     """Put another key in the place of this one, and show it this once."""
-    require_staff(visit)
-    tenant, key = await _load_key(visit)
-    form = await visit.read_form()
+    require_staff(ctx)
+    tenant, key = await _load_key(ctx)
+    form = await ctx.read_form()
     try:
-        made = await visit.services.api_keys.rotate(
+        made = await ctx.services.api_keys.rotate(
             tenant.id,
             key.id,
             overlap=_parse_hours(form),
             reason=form.get_optional("reason"),
-            actor=visit.principal.actor,
+            actor=ctx.principal.actor,
         )
     except Invalid as error:
-        return _render_rotation(visit, tenant, key, form_input=form, errors={error.field: error.why})
+        return _render_rotation(ctx, tenant, key, form_input=form, errors={error.field: error.why})
     except Conflict as error:
-        return _render_rotation(visit, tenant, key, errors={"overlap_hours": str(error)})
-    return await _render_key_once(visit, tenant.id, made)
+        return _render_rotation(ctx, tenant, key, errors={"overlap_hours": str(error)})
+    return await _render_key_once(ctx, tenant.id, made)
 
 
-async def show_revocation(visit: RequestContext) -> Response:
+async def show_revocation(ctx: RequestContext) -> Response:
     """Say what stops working when a key is revoked."""
-    require_staff(visit)
-    tenant, key = await _load_key(visit)
-    return visit.render_page("key_revoke.html", tenant=tenant, key=key)
+    require_staff(ctx)
+    tenant, key = await _load_key(ctx)
+    return ctx.render_page("key_revoke.html", tenant=tenant, key=key)
 
 
-async def revoke_key(visit: RequestContext) -> Response:
+async def revoke_key(ctx: RequestContext) -> Response:
     """End a key."""
-    require_staff(visit)
-    tenant_id = parse_tenant_id(visit)
-    key_id = KeyId(visit.parse_path_id(Prefix.KEY, "key"))
-    reason = (await visit.read_form()).get_optional("reason")
-    await visit.services.api_keys.revoke(tenant_id, key_id, reason=reason, actor=visit.principal.actor)
+    require_staff(ctx)
+    tenant_id = parse_tenant_id(ctx)
+    key_id = KeyId(ctx.parse_path_id(Prefix.KEY, "key"))
+    reason = (await ctx.read_form()).get_optional("reason")
+    await ctx.services.api_keys.revoke(tenant_id, key_id, reason=reason, actor=ctx.principal.actor)
     said = "The key is revoked: within five seconds nothing takes it any more."
-    return visit.redirect(f"/tenants/{format_id(Prefix.TENANT, tenant_id)}", flash=said)
+    return ctx.redirect(f"/tenants/{format_id(Prefix.TENANT, tenant_id)}", flash=said)
 
 
 def _parse_new_key(form: Form) -> NewApiKey:
@@ -113,36 +113,36 @@ def _is_whole_number(text: str) -> bool:
 
 
 def _render_rotation(
-    visit: RequestContext,
+    ctx: RequestContext,
     tenant: Tenant,
     key: ApiKey,
     *,
     form_input: Form | None = None,
     errors: dict[str, str] | None = None,
 ) -> Response:
-    return visit.render_page(
+    return ctx.render_page(
         "key_rotate.html",
         status=422 if errors else 200,
         tenant=tenant,
         key=key,
-        hours=visit.services.settings.rotation_overlap_hours,
-        typed=form_input,
-        faults=errors or {},
+        hours=ctx.services.settings.rotation_overlap_hours,
+        form_input=form_input,
+        errors=errors or {},
     )
 
 
-async def _render_key_once(visit: RequestContext, tenant_id: TenantId, made: CreatedApiKey) -> Response:
-    answer = visit.render_page(
-        "key_made.html", tenant=await visit.services.tenants.read(tenant_id), made=made, key=made.key
+async def _render_key_once(ctx: RequestContext, tenant_id: TenantId, made: CreatedApiKey) -> Response:
+    answer = ctx.render_page(
+        "key_made.html", tenant=await ctx.services.tenants.read(tenant_id), created_key=made, key=made.key
     )
     answer.headers["Cache-Control"] = "no-store"
     return answer
 
 
-async def _load_key(visit: RequestContext) -> tuple[Tenant, ApiKey]:
-    tenant_id = parse_tenant_id(visit)
-    key = await visit.services.api_keys.read(tenant_id, KeyId(visit.parse_path_id(Prefix.KEY, "key")))
-    return await visit.services.tenants.read(tenant_id), key
+async def _load_key(ctx: RequestContext) -> tuple[Tenant, ApiKey]:
+    tenant_id = parse_tenant_id(ctx)
+    key = await ctx.services.api_keys.read(tenant_id, KeyId(ctx.parse_path_id(Prefix.KEY, "key")))
+    return await ctx.services.tenants.read(tenant_id), key
 
 
 ROUTES: Final = [

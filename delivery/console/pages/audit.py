@@ -20,38 +20,38 @@ if TYPE_CHECKING:
 PAGE_SIZE: Final = 50
 
 
-async def list_entries(visit: RequestContext) -> Response:
+async def list_entries(ctx: RequestContext) -> Response:
     """The entries that the address means, newest first."""
-    asked = parse_audit_filters(visit.query, now=visit.now)
+    asked = parse_audit_filters(ctx.query, now=ctx.now)
     page: Page[AuditRecord] = Page((), None)
     if asked.selection is not None:
         cut = PageRequest.from_cursor(
-            PAGE_SIZE, visit.query.get_id(Prefix.AUDIT, "behind"), oldest_first=False
+            PAGE_SIZE, ctx.query.get_id(Prefix.AUDIT, "behind"), oldest_first=False
         )
-        page = await visit.services.audit.list_entries(visit.tenant_id, asked.selection, cut)
+        page = await ctx.services.audit.list_entries(ctx.tenant_id, asked.selection, cut)
     entries = [one.entry for one in page.items]
-    names = await visit.services.display_names.load_labels(
-        visit.tenant_id,
+    names = await ctx.services.display_names.load_labels(
+        ctx.tenant_id,
         endpoint_ids=[entry.endpoint_id for entry in entries if entry.endpoint_id is not None],
-        tenant_ids=[entry.tenant_id for entry in entries] if visit.is_staff else (),
+        tenant_ids=[entry.tenant_id for entry in entries] if ctx.is_staff else (),
     )
     more = None
     if page.next_cursor is not None:
-        more = visit.link("/audit", **asked.values, behind=format_id(Prefix.AUDIT, page.next_cursor))
-    return visit.render_page(
+        more = ctx.link("/audit", **asked.values, behind=format_id(Prefix.AUDIT, page.next_cursor))
+    return ctx.render_page(
         "audit.html",
         status=422 if asked.errors else 200,
-        asked=asked,
+        filter_form=asked,
         entries=entries,
-        urls=names.endpoint_urls,
-        tenants=names.tenant_names,
-        first=visit.link("/audit", **asked.values) if visit.query.get_text("behind") else None,
-        more=more,
+        endpoint_urls=names.endpoint_urls,
+        tenant_names=names.tenant_names,
+        first_url=ctx.link("/audit", **asked.values) if ctx.query.get_text("behind") else None,
+        next_url=more,
         periods=PERIODS,
-        common=COMMON_ACTIONS,
-        deed=describe_action,
-        subject=find_subject,
-        who=format_actor,
+        common_actions=COMMON_ACTIONS,
+        describe_action=describe_action,
+        find_subject=find_subject,
+        format_actor=format_actor,
     )
 
 

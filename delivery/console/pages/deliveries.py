@@ -28,27 +28,27 @@ PAGE_SIZE: Final = 50
 _NEEDS_TENANT: Final = "needs a tenant: choose one on the page Tenants, or name an endpoint"
 
 
-async def search_deliveries(visit: RequestContext) -> Response:
+async def search_deliveries(ctx: RequestContext) -> Response:
     """The deliveries that the address means, newest first unless it says otherwise."""
-    filters = _parse_filters(visit)
+    filters = _parse_filters(ctx)
     page: Page[Delivery] = Page((), None)
     if filters.selection is not None:
-        behind = visit.query.get_id(Prefix.DELIVERY, "behind")
+        behind = ctx.query.get_id(Prefix.DELIVERY, "behind")
         cut = PageRequest.from_cursor(PAGE_SIZE, behind, oldest_first=filters.oldest_first)
-        page = await visit.services.deliveries.list_deliveries(visit.tenant_id, filters.selection, cut)
+        page = await ctx.services.deliveries.list_deliveries(ctx.tenant_id, filters.selection, cut)
     more = None
     if page.next_cursor is not None:
-        more = visit.link(
+        more = ctx.link(
             "/deliveries", **filters.query_params, behind=format_id(Prefix.DELIVERY, page.next_cursor)
         )
-    return visit.render_page(
+    return ctx.render_page(
         "deliveries.html",
         status=422 if filters.errors else 200,
-        filters=filters,
+        filter_form=filters,
         deliveries=page.items,
-        called=await _load_labels(visit, page),
-        first=visit.link("/deliveries", **filters.query_params) if visit.query.get_text("behind") else None,
-        more=more,
+        labels=await _load_labels(ctx, page),
+        first_url=ctx.link("/deliveries", **filters.query_params) if ctx.query.get_text("behind") else None,
+        next_url=more,
         statuses=list(DeliveryStatus),
         outcomes=sorted(OUTCOME_NAMES),
         holds=list(Hold),
@@ -56,19 +56,19 @@ async def search_deliveries(visit: RequestContext) -> Response:
     )
 
 
-async def count_deliveries(visit: RequestContext) -> Response:
+async def count_deliveries(ctx: RequestContext) -> Response:
     """How many they are: a part of the page, asked for when the page stands."""
-    filters = _parse_filters(visit)
+    filters = _parse_filters(ctx)
     counted = None
     if filters.selection is not None:
-        counted = await visit.services.deliveries.count_deliveries(visit.tenant_id, filters.selection)
-    return HTMLResponse(render_template("count.html", counted=counted))
+        counted = await ctx.services.deliveries.count_deliveries(ctx.tenant_id, filters.selection)
+    return HTMLResponse(render_template("count.html", delivery_count=counted))
 
 
-def _parse_filters(visit: RequestContext) -> DeliveryFilterForm:
-    filters = parse_delivery_filters(visit.query, now=visit.now)
+def _parse_filters(ctx: RequestContext) -> DeliveryFilterForm:
+    filters = parse_delivery_filters(ctx.query, now=ctx.now)
     wanted = filters.selection
-    if wanted is not None and visit.tenant_id is None and not wanted.endpoints:
+    if wanted is not None and ctx.tenant_id is None and not wanted.endpoints:
         dear = {"held_by": wanted.held_by, "idempotency_key": wanted.idempotency_key}
         faults = {name: _NEEDS_TENANT for name, value in dear.items() if value}
         if faults:
@@ -76,13 +76,13 @@ def _parse_filters(visit: RequestContext) -> DeliveryFilterForm:
     return filters
 
 
-async def _load_labels(visit: RequestContext, page: Page[Delivery]) -> Labels:
+async def _load_labels(ctx: RequestContext, page: Page[Delivery]) -> Labels:
     if not page.items:
         return Labels()
-    return await visit.services.display_names.load_labels(
-        visit.tenant_id,
+    return await ctx.services.display_names.load_labels(
+        ctx.tenant_id,
         endpoint_ids=[one.endpoint_id for one in page.items],
-        tenant_ids=[one.tenant_id for one in page.items] if visit.is_staff else (),
+        tenant_ids=[one.tenant_id for one in page.items] if ctx.is_staff else (),
     )
 
 

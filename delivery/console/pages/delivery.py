@@ -27,41 +27,41 @@ MAX_ATTEMPTS: Final = 50
 _AUTO_REFRESH_WINDOW: Final = timedelta(minutes=2)
 
 
-async def show_delivery(visit: RequestContext) -> Response:
+async def show_delivery(ctx: RequestContext) -> Response:
     """A delivery with its trace and its attempts."""
-    delivery_id = DeliveryId(visit.parse_path_id(Prefix.DELIVERY))
-    tenant_id = await visit.find_owner(Prefix.DELIVERY, delivery_id)
-    trace = await visit.services.timelines.load_delivery_timeline(tenant_id, delivery_id)
-    tried = await visit.services.deliveries.list_attempts(tenant_id, delivery_id, PageRequest(MAX_ATTEMPTS))
-    head, body = await visit.services.deliveries.read_event(tenant_id, trace.delivery.event_id)
-    names = await visit.services.display_names.load_labels(
-        tenant_id, tenant_ids=[tenant_id] if visit.is_staff else ()
+    delivery_id = DeliveryId(ctx.parse_path_id(Prefix.DELIVERY))
+    tenant_id = await ctx.find_owner(Prefix.DELIVERY, delivery_id)
+    trace = await ctx.services.timelines.load_delivery_timeline(tenant_id, delivery_id)
+    tried = await ctx.services.deliveries.list_attempts(tenant_id, delivery_id, PageRequest(MAX_ATTEMPTS))
+    head, body = await ctx.services.deliveries.read_event(tenant_id, trace.delivery.event_id)
+    names = await ctx.services.display_names.load_labels(
+        tenant_id, tenant_ids=[tenant_id] if ctx.is_staff else ()
     )
     longest = max((one.timings.total or timedelta(0) for one in tried.items), default=timedelta(0))
-    return visit.render_page(
+    return ctx.render_page(
         "delivery.html",
         trace=trace,
         delivery=trace.delivery,
         attempts=tried.items,
         more_attempts=tried.next_cursor is not None,
         bars=lambda attempt: build_bars(attempt.timings, scale=longest),
-        wide=WIDTH,
+        waterfall_width=WIDTH,
         event=head,
         body=None if body is None else format_body(body),
         tenant_name=names.tenant_names.get(tenant_id),
-        tone=_get_step_tone,
-        follows=_should_refresh(trace, visit),
+        get_step_tone=_get_step_tone,
+        auto_refresh=_should_refresh(trace, ctx),
     )
 
 
-def _should_refresh(trace: DeliveryTimeline, visit: RequestContext) -> bool:
+def _should_refresh(trace: DeliveryTimeline, ctx: RequestContext) -> bool:
     """Whether something is about to happen that the page should show by itself."""
     delivery = trace.delivery
     if delivery.status is DeliveryStatus.IN_FLIGHT:
         return True
     due = delivery.due_at
     return delivery.status is DeliveryStatus.PENDING and (
-        due is None or due <= visit.now + _AUTO_REFRESH_WINDOW
+        due is None or due <= ctx.now + _AUTO_REFRESH_WINDOW
     )
 
 
@@ -78,50 +78,50 @@ def _get_step_tone(what: str) -> str:
     return ""
 
 
-async def replay_delivery(visit: RequestContext) -> Response:
+async def replay_delivery(ctx: RequestContext) -> Response:
     """Send it again, and show what comes of it."""
-    delivery_id = DeliveryId(visit.parse_path_id(Prefix.DELIVERY))
-    tenant_id = await visit.find_owner(Prefix.DELIVERY, delivery_id)
-    form = await visit.read_form()
-    again: Delivery = await visit.services.deliveries.replay(
+    delivery_id = DeliveryId(ctx.parse_path_id(Prefix.DELIVERY))
+    tenant_id = await ctx.find_owner(Prefix.DELIVERY, delivery_id)
+    form = await ctx.read_form()
+    again: Delivery = await ctx.services.deliveries.replay(
         tenant_id,
         delivery_id,
         reason=form.get_optional("reason"),
         hold=form.is_checked("hold"),
-        actor=visit.principal.actor,
+        actor=ctx.principal.actor,
     )
     said = "It is on its way again." if again.held is None else "It goes out as soon as nothing holds it."
-    return visit.redirect(f"/deliveries/{format_id(Prefix.DELIVERY, delivery_id)}", flash=said)
+    return ctx.redirect(f"/deliveries/{format_id(Prefix.DELIVERY, delivery_id)}", flash=said)
 
 
-async def show_attempt(visit: RequestContext) -> Response:
+async def show_attempt(ctx: RequestContext) -> Response:
     """One attempt with everything that went out and came back."""
-    attempt_id = AttemptId(visit.parse_path_id(Prefix.ATTEMPT))
-    tenant_id = await visit.find_owner(Prefix.ATTEMPT, attempt_id)
-    told = await visit.services.deliveries.read_attempt(tenant_id, attempt_id)
+    attempt_id = AttemptId(ctx.parse_path_id(Prefix.ATTEMPT))
+    tenant_id = await ctx.find_owner(Prefix.ATTEMPT, attempt_id)
+    told = await ctx.services.deliveries.read_attempt(tenant_id, attempt_id)
     one: Attempt = told.attempt
-    return visit.render_page(
+    return ctx.render_page(
         "attempt.html",
         attempt=one,
-        sent=None if told.body is None else format_body(told.body),
-        no_body=told.body_unavailable,
-        came=None if one.status is None or one.erased_at is not None else format_body(one.response_body),
+        request_body=None if told.body is None else format_body(told.body),
+        body_unavailable=told.body_unavailable,
+        response_body=None if one.status is None or one.erased_at is not None else format_body(one.response_body),
         bars=build_bars(one.timings),
-        wide=WIDTH,
-        curl=build_curl_command(one, told.body),
+        waterfall_width=WIDTH,
+        curl_command=build_curl_command(one, told.body),
     )
 
 
-async def show_event(visit: RequestContext) -> Response:
+async def show_event(ctx: RequestContext) -> Response:
     """One event, and why it went where it went."""
-    event_id = EventId(visit.parse_path_id(Prefix.EVENT))
-    tenant_id = await visit.find_owner(Prefix.EVENT, event_id)
-    head, body = await visit.services.deliveries.read_event(tenant_id, event_id)
-    trace = await visit.services.timelines.load_event_timeline(tenant_id, event_id)
-    names = await visit.services.display_names.load_labels(
-        tenant_id, tenant_ids=[tenant_id] if visit.is_staff else ()
+    event_id = EventId(ctx.parse_path_id(Prefix.EVENT))
+    tenant_id = await ctx.find_owner(Prefix.EVENT, event_id)
+    head, body = await ctx.services.deliveries.read_event(tenant_id, event_id)
+    trace = await ctx.services.timelines.load_event_timeline(tenant_id, event_id)
+    names = await ctx.services.display_names.load_labels(
+        tenant_id, tenant_ids=[tenant_id] if ctx.is_staff else ()
     )
-    return visit.render_page(
+    return ctx.render_page(
         "event.html",
         event=head,
         trace=trace,
@@ -130,11 +130,11 @@ async def show_event(visit: RequestContext) -> Response:
     )
 
 
-async def download_event_body(visit: RequestContext) -> Response:
+async def download_event_body(ctx: RequestContext) -> Response:
     """The body of an event byte for byte, as a file."""
-    event_id = EventId(visit.parse_path_id(Prefix.EVENT))
-    tenant_id = await visit.find_owner(Prefix.EVENT, event_id)
-    _, body = await visit.services.deliveries.read_event(tenant_id, event_id)
+    event_id = EventId(ctx.parse_path_id(Prefix.EVENT))
+    tenant_id = await ctx.find_owner(Prefix.EVENT, event_id)
+    _, body = await ctx.services.deliveries.read_event(tenant_id, event_id)
     name = f"{format_id(Prefix.EVENT, event_id)}.json"
     return Response(
         body or b"",

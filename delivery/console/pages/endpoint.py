@@ -23,30 +23,30 @@ MAX_COUNTED: Final = 10_000
 _SINCE_BY_RANGE: Final = {TimeRange.HOUR: "1h", TimeRange.DAY: "24h", TimeRange.WEEK: "7d"}
 
 
-async def show_endpoint(visit: RequestContext) -> Response:
+async def show_endpoint(ctx: RequestContext) -> Response:
     """An endpoint with everything that is known of it."""
-    endpoint_id = EndpointId(visit.parse_path_id(Prefix.ENDPOINT))
-    tenant_id = await visit.find_owner(Prefix.ENDPOINT, endpoint_id)
-    span = parse_time_range(visit)
-    health = await visit.services.endpoints.read_health(tenant_id, endpoint_id, limit=MAX_COUNTED)
-    secrets = await visit.services.endpoints.list_secrets(tenant_id, endpoint_id)
-    series = await visit.services.stats.load_endpoint_series(tenant_id, endpoint_id, span)
-    names = await visit.services.display_names.load_labels(
-        tenant_id, tenant_ids=[tenant_id] if visit.is_staff else ()
+    endpoint_id = EndpointId(ctx.parse_path_id(Prefix.ENDPOINT))
+    tenant_id = await ctx.find_owner(Prefix.ENDPOINT, endpoint_id)
+    span = parse_time_range(ctx)
+    health = await ctx.services.endpoints.read_health(tenant_id, endpoint_id, limit=MAX_COUNTED)
+    secrets = await ctx.services.endpoints.list_secrets(tenant_id, endpoint_id)
+    series = await ctx.services.stats.load_endpoint_series(tenant_id, endpoint_id, span)
+    names = await ctx.services.display_names.load_labels(
+        tenant_id, tenant_ids=[tenant_id] if ctx.is_staff else ()
     )
-    return visit.render_page(
+    return ctx.render_page(
         "endpoint.html",
         endpoint=health.endpoint,
         health=health,
-        terms=describe_settings(health.endpoint, visit.services.settings),
+        setting_rows=describe_settings(health.endpoint, ctx.services.settings),
         secrets=secrets,
-        timeline=draw_secret_timeline(secrets, now=visit.now),
+        secret_timeline=draw_secret_timeline(secrets, now=ctx.now),
         series=series,
         charts=charts,
-        span=span,
-        spans=TIME_RANGES,
-        back=_SINCE_BY_RANGE[span],
-        who=format_actor,
+        time_range=span,
+        time_ranges=TIME_RANGES,
+        since_period=_SINCE_BY_RANGE[span],
+        format_actor=format_actor,
         tenant_name=names.tenant_names.get(tenant_id),
     )
 

@@ -74,27 +74,27 @@ def list_allowed_actions(state: EndpointState) -> tuple[str, ...]:
 
 
 def _make_routes(action: EndpointAction) -> tuple[Route, Route]:
-    async def ask(visit: RequestContext) -> Response:
-        return await _render_confirmation(visit, action, _EMPTY_FORM)
+    async def ask(ctx: RequestContext) -> Response:
+        return await _render_confirmation(ctx, action, _EMPTY_FORM)
 
-    async def do(visit: RequestContext) -> Response:
-        endpoint_id, tenant_id = await _resolve_endpoint(visit)
-        form, actor = await visit.read_form(), visit.principal.actor
+    async def do(ctx: RequestContext) -> Response:
+        endpoint_id, tenant_id = await _resolve_endpoint(ctx)
+        form, actor = await ctx.read_form(), ctx.principal.actor
         try:
             await action.run(
-                visit.services.endpoints,
+                ctx.services.endpoints,
                 tenant_id,
                 endpoint_id,
                 reason=form.get_optional("reason"),
                 actor=actor,
             )
         except Invalid as error:
-            return await _render_confirmation(visit, action, form, error=error)
+            return await _render_confirmation(ctx, action, form, error=error)
         except Conflict:  # somebody was faster: the page says how it stands now
-            return await _render_confirmation(visit, action, form)
+            return await _render_confirmation(ctx, action, form)
         if action.name == "delete":
-            return visit.redirect("/endpoints", flash=action.done_message)
-        return visit.redirect(
+            return ctx.redirect("/endpoints", flash=action.done_message)
+        return ctx.redirect(
             f"/endpoints/{format_id(Prefix.ENDPOINT, endpoint_id)}", flash=action.done_message
         )
 
@@ -103,90 +103,90 @@ def _make_routes(action: EndpointAction) -> tuple[Route, Route]:
 
 
 async def _render_confirmation(
-    visit: RequestContext, action: EndpointAction, form_input: Form, *, error: Invalid | None = None
+    ctx: RequestContext, action: EndpointAction, form_input: Form, *, error: Invalid | None = None
 ) -> Response:
-    endpoint_id, tenant_id = await _resolve_endpoint(visit)
-    health = await visit.services.endpoints.read_health(tenant_id, endpoint_id, limit=MAX_COUNTED)
+    endpoint_id, tenant_id = await _resolve_endpoint(ctx)
+    health = await ctx.services.endpoints.read_health(tenant_id, endpoint_id, limit=MAX_COUNTED)
     state = health.endpoint.state
     ways = [
         one
         for one in ENDPOINT_ACTIONS
-        if one.name in list_allowed_actions(state) and visit.has_ability(one.ability)
+        if one.name in list_allowed_actions(state) and ctx.has_ability(one.ability)
     ]
     refused = action.name not in list_allowed_actions(state)
     preview = None
     if action.name == "enable" and not refused:
-        preview = await visit.services.endpoints.preview_enable(tenant_id, endpoint_id, limit=MAX_COUNTED)
-    return visit.render_page(
+        preview = await ctx.services.endpoints.preview_enable(tenant_id, endpoint_id, limit=MAX_COUNTED)
+    return ctx.render_page(
         "endpoint_act.html",
         status=409 if refused else 200 if error is None else 422,
-        act=action,
+        action=action,
         endpoint=health.endpoint,
         health=health,
         preview=preview,
-        ways=ways if refused else None,
-        typed=form_input,
-        faults={} if error is None else dict([describe_field_error(error)]),
+        other_actions=ways if refused else None,
+        form_input=form_input,
+        errors={} if error is None else dict([describe_field_error(error)]),
     )
 
 
-async def show_rotation(visit: RequestContext) -> Response:
+async def show_rotation(ctx: RequestContext) -> Response:
     """Say what a rotation does, and ask for how long the older secrets go on signing."""
-    hours = f"{visit.services.settings.rotation_overlap_hours:g}"
-    return await _render_rotation(visit, Form({"overlap_hours": [hours]}))
+    hours = f"{ctx.services.settings.rotation_overlap_hours:g}"
+    return await _render_rotation(ctx, Form({"overlap_hours": [hours]}))
 
 
-async def rotate_secret(visit: RequestContext) -> Response:
+async def rotate_secret(ctx: RequestContext) -> Response:
     """Make a new secret, and show it this once: on this very page, which nobody keeps."""
-    endpoint_id, tenant_id = await _resolve_endpoint(visit)
-    form = await visit.read_form()
+    endpoint_id, tenant_id = await _resolve_endpoint(ctx)
+    form = await ctx.read_form()
     try:
-        made = await visit.services.endpoints.rotate_secret(
+        made = await ctx.services.endpoints.rotate_secret(
             tenant_id,
             endpoint_id,
             overlap=_parse_hours(form.get_text("overlap_hours")),
             reason=form.get_optional("reason"),
-            actor=visit.principal.actor,
+            actor=ctx.principal.actor,
         )
     except Invalid as error:
-        return await _render_rotation(visit, form, error=error)
+        return await _render_rotation(ctx, form, error=error)
     except Conflict:
         full = (
             f"is too long: {MAX_LIVE_SECRETS} secrets sign already, the most. Wait until one ends, or say 0"
         )
-        return await _render_rotation(visit, form, error=Invalid("overlap_hours", full))
-    endpoint = await visit.services.endpoints.read(tenant_id, endpoint_id)
-    return render_secret_once(visit, endpoint, made, is_new=False)
+        return await _render_rotation(ctx, form, error=Invalid("overlap_hours", full))
+    endpoint = await ctx.services.endpoints.read(tenant_id, endpoint_id)
+    return render_secret_once(ctx, endpoint, made, is_new=False)
 
 
-async def send_test_event(visit: RequestContext) -> Response:
+async def send_test_event(ctx: RequestContext) -> Response:
     """Send an event to this endpoint alone, and go to its delivery."""
-    endpoint_id, tenant_id = await _resolve_endpoint(visit)
-    await visit.services.endpoints.read(tenant_id, endpoint_id)
-    accepted = await visit.services.intake.accept_events(
+    endpoint_id, tenant_id = await _resolve_endpoint(ctx)
+    await ctx.services.endpoints.read(tenant_id, endpoint_id)
+    accepted = await ctx.services.intake.accept_events(
         tenant_id, [build_test_event(endpoint_id)], single=True, only_endpoint_id=endpoint_id
     )
     event_id = EventId(parse_id(Prefix.EVENT, json.loads(accepted.response_body)["id"]))
-    page = await visit.services.deliveries.list_deliveries(
+    page = await ctx.services.deliveries.list_deliveries(
         tenant_id, DeliveryFilter(event_id=event_id), PageRequest(1)
     )
     said = "A test event is on its way."
     if not page.items:
-        return visit.redirect(f"/endpoints/{format_id(Prefix.ENDPOINT, endpoint_id)}", flash=said)
-    return visit.redirect(f"/deliveries/{format_id(Prefix.DELIVERY, page.items[0].id)}", flash=said)
+        return ctx.redirect(f"/endpoints/{format_id(Prefix.ENDPOINT, endpoint_id)}", flash=said)
+    return ctx.redirect(f"/deliveries/{format_id(Prefix.DELIVERY, page.items[0].id)}", flash=said)
 
 
 async def _render_rotation(
-    visit: RequestContext, form_input: Form, *, error: Invalid | None = None
+    ctx: RequestContext, form_input: Form, *, error: Invalid | None = None
 ) -> Response:
-    endpoint_id, tenant_id = await _resolve_endpoint(visit)
-    return visit.render_page(
+    endpoint_id, tenant_id = await _resolve_endpoint(ctx)
+    return ctx.render_page(
         "rotate.html",
         status=200 if error is None else 422,
-        endpoint=await visit.services.endpoints.read(tenant_id, endpoint_id),
-        secrets=await visit.services.endpoints.list_secrets(tenant_id, endpoint_id),
-        typed=form_input,
-        faults={} if error is None else dict([describe_field_error(error)]),
+        endpoint=await ctx.services.endpoints.read(tenant_id, endpoint_id),
+        secrets=await ctx.services.endpoints.list_secrets(tenant_id, endpoint_id),
+        form_input=form_input,
+        errors={} if error is None else dict([describe_field_error(error)]),
     )
 
 
@@ -198,9 +198,9 @@ def _parse_hours(text: str) -> timedelta | None:
     return timedelta(hours=int(text))
 
 
-async def _resolve_endpoint(visit: RequestContext) -> tuple[EndpointId, TenantId]:
-    endpoint_id = EndpointId(visit.parse_path_id(Prefix.ENDPOINT))
-    return endpoint_id, await visit.find_owner(Prefix.ENDPOINT, endpoint_id)
+async def _resolve_endpoint(ctx: RequestContext) -> tuple[EndpointId, TenantId]:
+    endpoint_id = EndpointId(ctx.parse_path_id(Prefix.ENDPOINT))
+    return endpoint_id, await ctx.find_owner(Prefix.ENDPOINT, endpoint_id)
 
 
 ROUTES: Final = [

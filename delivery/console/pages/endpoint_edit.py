@@ -25,75 +25,75 @@ if TYPE_CHECKING:
 _EMPTY_FORM: Final = Form({})
 
 
-async def show_new_form(visit: RequestContext) -> Response:
+async def show_new_form(ctx: RequestContext) -> Response:
     """The form of a new endpoint; it belongs to the tenant that the page is narrowed to."""
-    return _render_form(visit, None, _EMPTY_FORM)
+    return _render_form(ctx, None, _EMPTY_FORM)
 
 
-async def create_endpoint(visit: RequestContext) -> Response:
+async def create_endpoint(ctx: RequestContext) -> Response:
     """Make an endpoint, and show its secret this once."""
-    form = await visit.read_form()
-    if visit.tenant_id is None:
-        return _render_form(visit, None, form)
+    form = await ctx.read_form()
+    if ctx.tenant_id is None:
+        return _render_form(ctx, None, form)
     try:
-        endpoint, made = await visit.services.endpoints.create(
-            visit.tenant_id, parse_new_endpoint(form), actor=visit.principal.actor
+        endpoint, made = await ctx.services.endpoints.create(
+            ctx.tenant_id, parse_new_endpoint(form), actor=ctx.principal.actor
         )
     except Invalid as error:
-        return _render_form(visit, None, form, error=error)
-    return render_secret_once(visit, endpoint, made, is_new=True)
+        return _render_form(ctx, None, form, error=error)
+    return render_secret_once(ctx, endpoint, made, is_new=True)
 
 
-async def show_edit_form(visit: RequestContext) -> Response:
+async def show_edit_form(ctx: RequestContext) -> Response:
     """The form of an endpoint as it is."""
-    endpoint = await _load_endpoint(visit)
-    return _render_form(visit, endpoint, Form(build_form_values(endpoint)))
+    endpoint = await _load_endpoint(ctx)
+    return _render_form(ctx, endpoint, Form(build_form_values(endpoint)))
 
 
-async def change_endpoint(visit: RequestContext) -> Response:
+async def change_endpoint(ctx: RequestContext) -> Response:
     """Change an endpoint."""
-    endpoint, form = await _load_endpoint(visit), await visit.read_form()
+    endpoint, form = await _load_endpoint(ctx), await ctx.read_form()
     try:
-        await visit.services.endpoints.change(
+        await ctx.services.endpoints.change(
             endpoint.tenant_id,
             endpoint.id,
             parse_changes(form),
             reason=form.get_optional("reason"),
-            actor=visit.principal.actor,
+            actor=ctx.principal.actor,
         )
     except Invalid as error:
-        return _render_form(visit, endpoint, form, error=error)
-    return visit.redirect(f"/endpoints/{format_id(Prefix.ENDPOINT, endpoint.id)}", flash="It is changed.")
+        return _render_form(ctx, endpoint, form, error=error)
+    return ctx.redirect(f"/endpoints/{format_id(Prefix.ENDPOINT, endpoint.id)}", flash="It is changed.")
 
 
 def render_secret_once(
-    visit: RequestContext, endpoint: Endpoint, made: CreatedSecret, *, is_new: bool
+    ctx: RequestContext, endpoint: Endpoint, made: CreatedSecret, *, is_new: bool
 ) -> Response:
     """A new secret, on a page that nobody keeps."""
-    answer = visit.render_page("secret.html", endpoint=endpoint, made=made, created=is_new)
+    answer = ctx.render_page("secret.html", endpoint=endpoint, new_secret=made, is_new=is_new)
     answer.headers["Cache-Control"] = "no-store"
     return answer
 
 
 def _render_form(
-    visit: RequestContext, endpoint: Endpoint | None, form_input: Form, *, error: Invalid | None = None
+    ctx: RequestContext, endpoint: Endpoint | None, form_input: Form, *, error: Invalid | None = None
 ) -> Response:
-    answer = visit.render_page(
+    answer = ctx.render_page(
         "endpoint_edit.html",
         status=200 if error is None else 422,
         endpoint=endpoint,
-        typed=form_input,
-        faults={} if error is None else dict([describe_field_error(error)]),
-        settings=visit.services.settings,
+        form_input=form_input,
+        errors={} if error is None else dict([describe_field_error(error)]),
+        settings=ctx.services.settings,
     )
     answer.headers["Cache-Control"] = "no-store"  # headers as they were typed may be on it
     return answer
 
 
-async def _load_endpoint(visit: RequestContext) -> Endpoint:
-    endpoint_id = EndpointId(visit.parse_path_id(Prefix.ENDPOINT))
-    tenant_id = await visit.find_owner(Prefix.ENDPOINT, endpoint_id)
-    return await visit.services.endpoints.read(tenant_id, endpoint_id)
+async def _load_endpoint(ctx: RequestContext) -> Endpoint:
+    endpoint_id = EndpointId(ctx.parse_path_id(Prefix.ENDPOINT))
+    tenant_id = await ctx.find_owner(Prefix.ENDPOINT, endpoint_id)
+    return await ctx.services.endpoints.read(tenant_id, endpoint_id)
 
 
 ROUTES: Final = [

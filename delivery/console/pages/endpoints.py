@@ -20,39 +20,39 @@ PAGE_SIZE: Final = 50
 _MAX_SEARCH_LENGTH: Final = 200
 
 
-async def list_endpoints(visit: RequestContext) -> Response:
+async def list_endpoints(ctx: RequestContext) -> Response:
     """The endpoints of a tenant, or of all, newest first."""
-    query = visit.query
+    query = ctx.query
     states = [EndpointState(one) for one in query.get_all("state") if one in set(EndpointState)]
     troubled = query.is_checked("trouble")
     words = query.get_text("q")[:_MAX_SEARCH_LENGTH].replace("\0", "")
     cut = PageRequest.from_cursor(PAGE_SIZE, query.get_id(Prefix.ENDPOINT, "behind"), oldest_first=False)
-    page = await visit.services.endpoints.list_endpoints(
-        visit.tenant_id, cut, states=states, unhealthy=troubled, search_text=words
+    page = await ctx.services.endpoints.list_endpoints(
+        ctx.tenant_id, cut, states=states, unhealthy=troubled, search_text=words
     )
-    whose = [one.tenant_id for one in page.items] if visit.is_staff and visit.tenant_id is None else ()
+    whose = [one.tenant_id for one in page.items] if ctx.is_staff and ctx.tenant_id is None else ()
     asked = {"state": list(states), "trouble": "1" if troubled else None, "q": words}
     more = None
     if page.next_cursor is not None:
-        more = visit.link("/endpoints", **asked, behind=format_id(Prefix.ENDPOINT, page.next_cursor))
-    return visit.render_page(
+        more = ctx.link("/endpoints", **asked, behind=format_id(Prefix.ENDPOINT, page.next_cursor))
+    return ctx.render_page(
         "endpoints.html",
         endpoints=page.items,
-        glances=await visit.services.endpoints.summarize_endpoints(visit.tenant_id, page.items),
-        sparks=await visit.services.stats.load_recent_results(
-            visit.tenant_id, [one.id for one in page.items]
+        health_glances=await ctx.services.endpoints.summarize_endpoints(ctx.tenant_id, page.items),
+        recent_results=await ctx.services.stats.load_recent_results(
+            ctx.tenant_id, [one.id for one in page.items]
         ),
-        names=(
-            await visit.services.display_names.load_labels(visit.tenant_id, tenant_ids=whose)
+        tenant_names=(
+            await ctx.services.display_names.load_labels(ctx.tenant_id, tenant_ids=whose)
         ).tenant_names,
         charts=charts,
-        most_due=MAX_DUE_COUNTED,
+        max_due=MAX_DUE_COUNTED,
         states=list(EndpointState),
-        asked_states=states,
-        troubled=troubled,
-        words=words,
-        first=visit.link("/endpoints", **asked) if query.get_text("behind") else None,
-        more=more,
+        selected_states=states,
+        only_troubled=troubled,
+        search_text=words,
+        first_url=ctx.link("/endpoints", **asked) if query.get_text("behind") else None,
+        next_url=more,
     )
 
 

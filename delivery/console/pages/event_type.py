@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 _MAX_DIGITS: Final = 6
 
 
-async def show_event_type(visit: RequestContext) -> Response:
+async def show_event_type(ctx: RequestContext) -> Response:
     """One type, in its newest version or another."""
-    name: str = visit.request.path_params["name"]
-    told = await visit.services.event_types.read(name, version=_parse_version(visit))
+    name: str = ctx.request.path_params["name"]
+    told = await ctx.services.event_types.read(name, version=_parse_version(ctx))
     version = told.version
     examples = msgspec.json.decode(version.examples, type=list[msgspec.Raw])
-    return visit.render_page(
+    return ctx.render_page(
         "event_type.html",
         type=told.type,
         version=version,
@@ -34,20 +34,20 @@ async def show_event_type(visit: RequestContext) -> Response:
     )
 
 
-async def export_catalogue(visit: RequestContext) -> Response:
+async def export_catalogue(ctx: RequestContext) -> Response:
     """The catalogue as a document."""
-    form: str = visit.request.path_params["format"]
+    form: str = ctx.request.path_params["format"]
     if form not in DOCUMENT_FORMATS:
         raise NotFound("format", form)
     document = msgspec.json.format(
-        msgspec.json.encode(await visit.services.event_types.export_document(form))
+        msgspec.json.encode(await ctx.services.event_types.export_document(form))
     )
     told = {"Content-Disposition": f'attachment; filename="events.{form}.json"'}
     return Response(document, media_type="application/json", headers=told)
 
 
-def _parse_version(visit: RequestContext) -> int | None:
-    text = visit.query.get_text("version")
+def _parse_version(ctx: RequestContext) -> int | None:
+    text = ctx.query.get_text("version")
     if not text:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS):

@@ -41,30 +41,30 @@ class EventTypeRow:
     subscribers: Sequence[Endpoint] | None
 
 
-async def list_types(visit: RequestContext) -> Response:
+async def list_types(ctx: RequestContext) -> Response:
     """The types of the newest events, the most frequent first, and those of the catalogue."""
-    catalogue = await visit.services.event_types.list_types()
-    found = await visit.services.stats.list_frequent_types(visit.tenant_id)
-    endpoints, bounded = await _load_endpoints(visit, visit.tenant_id)
-    return visit.render_page(
+    catalogue = await ctx.services.event_types.list_types()
+    found = await ctx.services.stats.list_frequent_types(ctx.tenant_id)
+    endpoints, bounded = await _load_endpoints(ctx, ctx.tenant_id)
+    return ctx.render_page(
         "types.html",
-        types=build_type_rows(found, endpoints),
-        looked_at=sum(one.count for one in found),
-        bounded=bounded,
+        type_rows=build_type_rows(found, endpoints),
+        scanned_events=sum(one.count for one in found),
+        endpoints_truncated=bounded,
         catalogue=catalogue,
-        declared={one.name for one in catalogue},
-        most=MAX_ENDPOINTS,
-        most_shown=MAX_SHOWN,
+        declared_names={one.name for one in catalogue},
+        max_endpoints=MAX_ENDPOINTS,
+        max_shown=MAX_SHOWN,
     )
 
 
 async def _load_endpoints(
-    visit: RequestContext, tenant_id: TenantId | None
+    ctx: RequestContext, tenant_id: TenantId | None
 ) -> tuple[Sequence[Endpoint] | None, bool]:
     """A tenant's endpoints; of all tenants they would be too many."""
     if tenant_id is None:
         return None, False
-    page = await visit.services.endpoints.list_endpoints(tenant_id, PageRequest(MAX_ENDPOINTS))
+    page = await ctx.services.endpoints.list_endpoints(tenant_id, PageRequest(MAX_ENDPOINTS))
     return page.items, page.next_cursor is not None
 
 

@@ -25,26 +25,26 @@ if TYPE_CHECKING:
 _ERROR_FIELDS: Final = {"event.type": "type", "event.data": "data", "event": "data", "event.channels": "on"}
 
 
-async def show_form(visit: RequestContext) -> Response:
+async def show_form(ctx: RequestContext) -> Response:
     """The form, with what the endpoint asks for now."""
-    endpoint = await _load_endpoint(visit)
-    return _render_page(visit, endpoint, Form(build_form_values(endpoint)))
+    endpoint = await _load_endpoint(ctx)
+    return _render_page(ctx, endpoint, Form(build_form_values(endpoint)))
 
 
-async def try_filter(visit: RequestContext) -> Response:
+async def try_filter(ctx: RequestContext) -> Response:
     """The same form, and what came of it."""
-    endpoint, form = await _load_endpoint(visit), await visit.read_form()
+    endpoint, form = await _load_endpoint(ctx), await ctx.read_form()
     try:
-        about = _parse_event(visit, form)
-        found = await visit.services.endpoints.try_filter(
+        about = _parse_event(ctx, form)
+        found = await ctx.services.endpoints.try_filter(
             endpoint.tenant_id, endpoint.id, about, overrides=parse_subscription(form)
         )
     except (Invalid, NotFound, TooLarge) as error:
-        return _render_page(visit, endpoint, form, errors=dict([_describe_error(error)]))
-    return _render_page(visit, endpoint, form, trial=found)
+        return _render_page(ctx, endpoint, form, errors=dict([_describe_error(error)]))
+    return _render_page(ctx, endpoint, form, trial=found)
 
 
-def _parse_event(visit: RequestContext, form: Form) -> NewEvent | EventId:
+def _parse_event(ctx: RequestContext, form: Form) -> NewEvent | EventId:
     if past := form.get_text("event_id"):
         try:
             return EventId(parse_id(Prefix.EVENT, past))
@@ -57,7 +57,7 @@ def _parse_event(visit: RequestContext, form: Form) -> NewEvent | EventId:
         msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
         raise Invalid("event.data", f"is not JSON: {error}") from None
-    return parse_event(msgspec.json.encode(event), visit.services.intake.limits, location="event")
+    return parse_event(msgspec.json.encode(event), ctx.services.intake.limits, location="event")
 
 
 def _describe_error(error: Invalid | NotFound | TooLarge) -> tuple[str, str]:
@@ -74,27 +74,27 @@ def _describe_error(error: Invalid | NotFound | TooLarge) -> tuple[str, str]:
 
 
 def _render_page(
-    visit: RequestContext,
+    ctx: RequestContext,
     endpoint: Endpoint,
     form_input: Form,
     *,
     trial: FilterTrial | None = None,
     errors: dict[str, str] | None = None,
 ) -> Response:
-    return visit.render_page(
+    return ctx.render_page(
         "filter_test.html",
         status=422 if errors else 200,
         endpoint=endpoint,
-        typed=form_input,
-        found=trial,
-        faults=errors or {},
+        form_input=form_input,
+        trial=trial,
+        errors=errors or {},
     )
 
 
-async def _load_endpoint(visit: RequestContext) -> Endpoint:
-    endpoint_id = EndpointId(visit.parse_path_id(Prefix.ENDPOINT))
-    tenant_id = await visit.find_owner(Prefix.ENDPOINT, endpoint_id)
-    return await visit.services.endpoints.read(tenant_id, endpoint_id)
+async def _load_endpoint(ctx: RequestContext) -> Endpoint:
+    endpoint_id = EndpointId(ctx.parse_path_id(Prefix.ENDPOINT))
+    tenant_id = await ctx.find_owner(Prefix.ENDPOINT, endpoint_id)
+    return await ctx.services.endpoints.read(tenant_id, endpoint_id)
 
 
 ROUTES: Final = [

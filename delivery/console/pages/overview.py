@@ -19,26 +19,26 @@ TIME_RANGES: Final = {TimeRange.HOUR: "Last hour", TimeRange.DAY: "Last day", Ti
 _SINCE_BY_RANGE: Final = {TimeRange.HOUR: "1h", TimeRange.DAY: "24h", TimeRange.WEEK: "7d"}
 
 
-async def show_overview(visit: RequestContext) -> Response:
+async def show_overview(ctx: RequestContext) -> Response:
     """Figures over time, and what is so now."""
-    span = parse_time_range(visit)
-    series = await visit.services.stats.load_series(visit.tenant_id, span)
-    present = await visit.services.stats.load_live_stats(visit.tenant_id)
-    return visit.render_page(
+    span = parse_time_range(ctx)
+    series = await ctx.services.stats.load_series(ctx.tenant_id, span)
+    present = await ctx.services.stats.load_live_stats(ctx.tenant_id)
+    return ctx.render_page(
         "overview.html",
-        span=span,
-        spans=TIME_RANGES,
+        time_range=span,
+        time_ranges=TIME_RANGES,
         series=series,
-        present=present,
-        back=_SINCE_BY_RANGE[span],
+        live_stats=present,
+        since_period=_SINCE_BY_RANGE[span],
         charts=charts,
-        most_each=MAX_DUE_PER_ENDPOINT,
+        max_each=MAX_DUE_PER_ENDPOINT,
     )
 
 
-def parse_time_range(visit: RequestContext) -> TimeRange:
+def parse_time_range(ctx: RequestContext) -> TimeRange:
     """The span that the address asks for; an hour where it asks for none that there is."""
-    asked = visit.query.get_text("span")
+    asked = ctx.query.get_text("span")
     return TimeRange(asked) if asked in set(TimeRange) else TimeRange.HOUR
 
 

@@ -28,79 +28,79 @@ PAGE_SIZE: Final = 25
 ITEMS_PAGE_SIZE: Final = 50
 
 
-async def list_replays(visit: RequestContext) -> Response:
+async def list_replays(ctx: RequestContext) -> Response:
     """Replays, newest first; the page follows those that run."""
-    state = _parse_state(ReplayState, visit.query.get_text("state"))
-    cut = PageRequest.from_cursor(PAGE_SIZE, visit.query.get_id(Prefix.REPLAY, "behind"), oldest_first=False)
-    page = await visit.services.replays.list_replays(visit.tenant_id, state, cut)
-    whose = [one.tenant_id for one in page.items] if visit.is_staff else []
-    behind = visit.query.get_text("behind")
+    state = _parse_state(ReplayState, ctx.query.get_text("state"))
+    cut = PageRequest.from_cursor(PAGE_SIZE, ctx.query.get_id(Prefix.REPLAY, "behind"), oldest_first=False)
+    page = await ctx.services.replays.list_replays(ctx.tenant_id, state, cut)
+    whose = [one.tenant_id for one in page.items] if ctx.is_staff else []
+    behind = ctx.query.get_text("behind")
     more = None
     if page.next_cursor is not None:
-        more = visit.link("/replays", state=state, behind=format_id(Prefix.REPLAY, page.next_cursor))
-    return visit.render_page(
+        more = ctx.link("/replays", state=state, behind=format_id(Prefix.REPLAY, page.next_cursor))
+    return ctx.render_page(
         "replays.html",
         replays=page.items,
         state=state,
         states=list(ReplayState),
-        tenants=(
-            await visit.services.display_names.load_labels(visit.tenant_id, tenant_ids=whose)
+        tenant_names=(
+            await ctx.services.display_names.load_labels(ctx.tenant_id, tenant_ids=whose)
         ).tenant_names,
-        follows=any(one.state in replay_progress.ACTIVE_STATES for one in page.items),
-        again=visit.link("/replays", state=state, behind=behind),
-        first=visit.link("/replays", state=state) if behind else None,
-        more=more,
-        say=replay_progress,
-        told=describe_selection,
+        auto_refresh=any(one.state in replay_progress.ACTIVE_STATES for one in page.items),
+        refresh_url=ctx.link("/replays", state=state, behind=behind),
+        first_url=ctx.link("/replays", state=state) if behind else None,
+        next_url=more,
+        replay_view=replay_progress,
+        describe_selection=describe_selection,
     )
 
 
-async def show_replay(visit: RequestContext) -> Response:
+async def show_replay(ctx: RequestContext) -> Response:
     """One replay, followed while it moves."""
-    tenant_id, replay = await _load_replay(visit)
+    tenant_id, replay = await _load_replay(ctx)
     shown = format_id(Prefix.REPLAY, replay.id)
-    state = _parse_state(ItemState, visit.query.get_text("state"))
-    behind = visit.query.get_id(Prefix.DELIVERY, "behind")
+    state = _parse_state(ItemState, ctx.query.get_text("state"))
+    behind = ctx.query.get_id(Prefix.DELIVERY, "behind")
     cut = PageRequest.from_cursor(ITEMS_PAGE_SIZE, behind, oldest_first=True)
-    page = await visit.services.replays.list_items(tenant_id, replay.id, state, cut)
-    names = await visit.services.display_names.load_labels(
+    page = await ctx.services.replays.list_items(tenant_id, replay.id, state, cut)
+    names = await ctx.services.display_names.load_labels(
         tenant_id, endpoint_ids=[item.endpoint_id for item in page.items], tenant_ids=[tenant_id]
     )
     here = f"/replays/{shown}"
     more = None
     if page.next_cursor is not None:
-        more = visit.link(here, state=state, behind=format_id(Prefix.DELIVERY, page.next_cursor))
-    return visit.render_page(
+        more = ctx.link(here, state=state, behind=format_id(Prefix.DELIVERY, page.next_cursor))
+    return ctx.render_page(
         "replay.html",
         replay=replay,
-        shown=shown,
+        public_id=shown,
         items=page.items,
         state=state,
-        urls=names.endpoint_urls,
-        tenant_name=names.tenant_names.get(tenant_id) if visit.is_staff else None,
-        search=_build_search_url(visit, replay),
-        told=describe_selection(replay.selection),
+        endpoint_urls=names.endpoint_urls,
+        tenant_name=names.tenant_names.get(tenant_id) if ctx.is_staff else None,
+        search_url=_build_search_url(ctx, replay),
+        selection_facts=describe_selection(replay.selection),
         is_missing=isinstance(replay.selection, MissingEventFilter),
-        again=visit.link(here, state=state, behind=visit.query.get_text("behind")),
-        first=visit.link(here, state=state) if behind else None,
-        more=more,
-        say=replay_progress,
+        refresh_url=ctx.link(here, state=state, behind=ctx.query.get_text("behind")),
+        first_url=ctx.link(here, state=state) if behind else None,
+        next_url=more,
+        replay_view=replay_progress,
         counts=[(one, replay.counts[one]) for one in ItemState if replay.counts.get(one)],
     )
 
 
-def _build_search_url(visit: RequestContext, replay: Replay) -> str | None:
+def _build_search_url(ctx: RequestContext, replay: Replay) -> str | None:
     """Where what it means is found; what was never owed is found nowhere."""
     if isinstance(replay.selection, MissingEventFilter):
         return None
-    whose = {TENANT_PARAM: format_id(Prefix.TENANT, replay.tenant_id)} if visit.is_staff else {}
-    return visit.link("/deliveries", **build_query(replay.selection), **whose)
+    whose = {TENANT_PARAM: format_id(Prefix.TENANT, replay.tenant_id)} if ctx.is_staff else {}
+    return ctx.link("/deliveries", **build_query(replay.selection), **whose)
 
 
-async def _load_replay(visit: RequestContext) -> tuple[TenantId, Replay]:
-    replay_id = ReplayId(visit.parse_path_id(Prefix.REPLAY))
-    tenant_id = await visit.find_owner(Prefix.REPLAY, replay_id)
-    return tenant_id, await visit.services.replays.read(tenant_id, replay_id)
+async def _load_replay(ctx: RequestContext) -> tuple[TenantId, Replay]:
+    replay_id = ReplayId(ctx.parse_path_id(Prefix.REPLAY))
+    tenant_id = await ctx.find_owner(Prefix.REPLAY, replay_id)
+    return tenant_id, await ctx.services.replays.read(tenant_id, replay_id)
 
 
 def _parse_state(enum_type: type[E], text: str) -> E | None:
@@ -112,26 +112,26 @@ def _parse_state(enum_type: type[E], text: str) -> E | None:
 def _make_action(verb: str, flash: str) -> Callable[[RequestContext], Awaitable[Response]]:
     """What a button does: `verb` is what the use case calls it."""
 
-    async def act(visit: RequestContext) -> Response:
-        replay_id = ReplayId(visit.parse_path_id(Prefix.REPLAY))
-        tenant_id = await visit.find_owner(Prefix.REPLAY, replay_id)
-        reason = (await visit.read_form()).get_optional("reason")
-        replays = visit.services.replays
+    async def act(ctx: RequestContext) -> Response:
+        replay_id = ReplayId(ctx.parse_path_id(Prefix.REPLAY))
+        tenant_id = await ctx.find_owner(Prefix.REPLAY, replay_id)
+        reason = (await ctx.read_form()).get_optional("reason")
+        replays = ctx.services.replays
         moves = {"pause": replays.pause, "resume": replays.resume, "cancel": replays.cancel}
-        await moves[verb](tenant_id, replay_id, reason=reason, actor=visit.principal.actor)
-        return visit.redirect(f"/replays/{format_id(Prefix.REPLAY, replay_id)}", flash=flash)
+        await moves[verb](tenant_id, replay_id, reason=reason, actor=ctx.principal.actor)
+        return ctx.redirect(f"/replays/{format_id(Prefix.REPLAY, replay_id)}", flash=flash)
 
     return act
 
 
-async def show_cancellation(visit: RequestContext) -> Response:
+async def show_cancellation(ctx: RequestContext) -> Response:
     """Say what becomes of the rest before it is cancelled."""
-    _, replay = await _load_replay(visit)
-    return visit.render_page(
+    _, replay = await _load_replay(ctx)
+    return ctx.render_page(
         "replay_cancel.html",
         replay=replay,
-        shown=format_id(Prefix.REPLAY, replay.id),
-        is_over=replay.state in replay_progress.FINISHED_STATES,
+        public_id=format_id(Prefix.REPLAY, replay.id),
+        is_finished=replay.state in replay_progress.FINISHED_STATES,
         say=replay_progress,
     )
 

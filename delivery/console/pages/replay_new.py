@@ -54,39 +54,39 @@ class _PreviewPageState:
     status: int = 200
 
 
-async def show_preview(visit: RequestContext) -> Response:
+async def show_preview(ctx: RequestContext) -> Response:
     """What a replay of this search would send. What is dear to know is asked for when the page stands."""
-    asked = parse_replay_input(visit.query, now=visit.now)
-    if asked.selection is not None and visit.tenant_id is None:
-        return await _choose_tenant(visit, asked)
+    asked = parse_replay_input(ctx.query, now=ctx.now)
+    if asked.selection is not None and ctx.tenant_id is None:
+        return await _choose_tenant(ctx, asked)
     status = 422 if asked.errors else 200
     return await _render_page(
-        visit, asked, _PreviewPageState(visit.query, {}, visit.query.is_checked("weighed"), status)
+        ctx, asked, _PreviewPageState(ctx.query, {}, ctx.query.is_checked("weighed"), status)
     )
 
 
-async def start_replay(visit: RequestContext) -> Response:
+async def start_replay(ctx: RequestContext) -> Response:
     """Begin the replay of the form, and go to where it can be followed."""
-    form = await visit.read_form()
-    asked = parse_replay_input(form, now=visit.now)
+    form = await ctx.read_form()
+    asked = parse_replay_input(form, now=ctx.now)
     if asked.selection is None:
-        return await _render_page(visit, asked, _PreviewPageState(form, {}, with_preview=True, status=422))
-    if visit.tenant_id is None:
-        return await _choose_tenant(visit, asked)
+        return await _render_page(ctx, asked, _PreviewPageState(form, {}, with_preview=True, status=422))
+    if ctx.tenant_id is None:
+        return await _choose_tenant(ctx, asked)
     try:
         new = _parse_replay(form, asked.selection, everything=asked.is_unbounded)
-        made = await visit.services.replays.create(
-            visit.tenant_id, new, operator=_may_replay_everything(visit), actor=visit.principal.actor
+        made = await ctx.services.replays.create(
+            ctx.tenant_id, new, operator=_may_replay_everything(ctx), actor=ctx.principal.actor
         )
     except Invalid as error:
         return await _render_page(
-            visit, asked, _PreviewPageState(form, {error.field: error.why}, with_preview=True, status=422)
+            ctx, asked, _PreviewPageState(form, {error.field: error.why}, with_preview=True, status=422)
         )
     except Conflict:
         return await _render_page(
-            visit, asked, _PreviewPageState(form, {"hold": _HOLD_ERROR}, with_preview=True, status=409)
+            ctx, asked, _PreviewPageState(form, {"hold": _HOLD_ERROR}, with_preview=True, status=409)
         )
-    return visit.redirect(f"/replays/{format_id(Prefix.REPLAY, made.id)}", flash="The replay has begun.")
+    return ctx.redirect(f"/replays/{format_id(Prefix.REPLAY, made.id)}", flash="The replay has begun.")
 
 
 def _parse_replay(
@@ -100,39 +100,39 @@ def _parse_replay(
     return parse_new_replay(form, selection)
 
 
-def _may_replay_everything(visit: RequestContext) -> bool:
+def _may_replay_everything(ctx: RequestContext) -> bool:
     """Whether the visitor may have everything there is sent again."""
-    return visit.is_staff and visit.has_ability(Ability.ADMINISTER)
+    return ctx.is_staff and ctx.has_ability(Ability.ADMINISTER)
 
 
 async def _render_page(
-    visit: RequestContext, replay_input: ReplayFormInput, state: _PreviewPageState
+    ctx: RequestContext, replay_input: ReplayFormInput, state: _PreviewPageState
 ) -> Response:
-    refused = replay_input.is_unbounded and not _may_replay_everything(visit)
+    refused = replay_input.is_unbounded and not _may_replay_everything(ctx)
     preview = None
     if state.with_preview and not refused and replay_input.selection is not None:
-        preview = await _load_preview(visit, replay_input)
-    if visit.is_staff and visit.tenant_id is not None:
-        await visit.services.tenants.read(visit.tenant_id)  # one that there is not has nothing to send
-    return visit.render_page(
+        preview = await _load_preview(ctx, replay_input)
+    if ctx.is_staff and ctx.tenant_id is not None:
+        await ctx.services.tenants.read(ctx.tenant_id)  # one that there is not has nothing to send
+    return ctx.render_page(
         "replay_new.html",
         status=state.status,
-        asked=replay_input,
-        told=[] if replay_input.selection is None else describe_selection(replay_input.selection),
-        fields=replay_input.build_hidden_fields(visit.now),
+        replay_input=replay_input,
+        selection_facts=[] if replay_input.selection is None else describe_selection(replay_input.selection),
+        hidden_fields=replay_input.build_hidden_fields(ctx.now),
         preview=preview,
-        standing=[] if preview is None else _describe_endpoints(replay_input, preview),
-        refused=refused,
-        typed=state.form_input,
-        faults=state.errors,
+        endpoint_effects=[] if preview is None else _describe_endpoints(replay_input, preview),
+        is_forbidden=refused,
+        form_input=state.form_input,
+        errors=state.errors,
     )
 
 
-async def _load_preview(visit: RequestContext, replay_input: ReplayFormInput) -> ReplayPreview | None:
-    if replay_input.selection is None or visit.tenant_id is None:
+async def _load_preview(ctx: RequestContext, replay_input: ReplayFormInput) -> ReplayPreview | None:
+    if replay_input.selection is None or ctx.tenant_id is None:
         return None
     new = NewReplay(replay_input.selection, "a look at what it would send", everything=True)
-    return await visit.services.replays.preview(visit.tenant_id, new, operator=_may_replay_everything(visit))
+    return await ctx.services.replays.preview(ctx.tenant_id, new, operator=_may_replay_everything(ctx))
 
 
 def _describe_endpoints(replay_input: ReplayFormInput, preview: ReplayPreview) -> list[dict[str, object]]:
@@ -140,7 +140,7 @@ def _describe_endpoints(replay_input: ReplayFormInput, preview: ReplayPreview) -
     return [
         {
             "endpoint": endpoint,
-            "bearing": describe_effect(endpoint, held, is_named=place < named),
+            "effect": describe_effect(endpoint, held, is_named=place < named),
             "limit": describe_limit(endpoint, count=preview.count if named == 1 else None),
         }
         for place, (endpoint, held) in enumerate(preview.endpoints)
@@ -148,33 +148,33 @@ def _describe_endpoints(replay_input: ReplayFormInput, preview: ReplayPreview) -
 
 
 # ------------------------------------------------------------------ whose
-async def _choose_tenant(visit: RequestContext, replay_input: ReplayFormInput) -> Response:
+async def _choose_tenant(ctx: RequestContext, replay_input: ReplayFormInput) -> Response:
     """Have staff say for which tenant: a replay is of one."""
-    whose = await _count_by_tenant(visit, replay_input)
+    whose = await _count_by_tenant(ctx, replay_input)
     if len(whose) == 1 and replay_input.filters.values.get("endpoint"):
         only = format_id(Prefix.TENANT, next(iter(whose)))
         return RedirectResponse(
-            visit.link("/replays/new", **replay_input.query_params, **{TENANT_PARAM: only}), 303
+            ctx.link("/replays/new", **replay_input.query_params, **{TENANT_PARAM: only}), 303
         )
-    names = (await visit.services.display_names.load_labels(visit.tenant_id, tenant_ids=whose)).tenant_names
+    names = (await ctx.services.display_names.load_labels(ctx.tenant_id, tenant_ids=whose)).tenant_names
     found = [(id_, names.get(id_, ""), count) for id_, count in whose.items()]
     if not found:
-        some = await visit.services.tenants.list_tenants(PageRequest(_MAX_TENANTS))
+        some = await ctx.services.tenants.list_tenants(PageRequest(_MAX_TENANTS))
         found = [(one.id, one.name, 0) for one in some.items]
-    return visit.render_page("replay_tenant.html", asked=replay_input, tenants=found, looked_at=_MAX_SCANNED)
+    return ctx.render_page("replay_tenant.html", replay_input=replay_input, tenants=found, max_scanned=_MAX_SCANNED)
 
 
-async def _count_by_tenant(visit: RequestContext, replay_input: ReplayFormInput) -> dict[TenantId, int]:
+async def _count_by_tenant(ctx: RequestContext, replay_input: ReplayFormInput) -> dict[TenantId, int]:
     """The tenants of the newest that are found, with how many each has, most first; none: dear to know."""
     match replay_input.selection:
         case MissingEventFilter(endpoint_id=endpoint_id):
-            return {await visit.find_owner(Prefix.ENDPOINT, endpoint_id): 0}
+            return {await ctx.find_owner(Prefix.ENDPOINT, endpoint_id): 0}
         case DeliveryFilter(endpoints=endpoints) if endpoints:
-            return {await visit.find_owner(Prefix.ENDPOINT, id_): 0 for id_ in endpoints}
+            return {await ctx.find_owner(Prefix.ENDPOINT, id_): 0 for id_ in endpoints}
     dear = replay_input.filters.values.keys() & {"held_by", "idempotency_key", "payload"}
     if dear or replay_input.filters.selection is None:
         return {}
-    page = await visit.services.deliveries.list_deliveries(
+    page = await ctx.services.deliveries.list_deliveries(
         None, replay_input.filters.selection, PageRequest(_MAX_SCANNED)
     )
     counts: dict[TenantId, int] = {}
@@ -184,44 +184,44 @@ async def _count_by_tenant(visit: RequestContext, replay_input: ReplayFormInput)
 
 
 # ------------------------------------------------------------------ what an endpoint has missed
-async def show_recovery(visit: RequestContext) -> Response:
+async def show_recovery(ctx: RequestContext) -> Response:
     """Ask since when; then the page above shows what it comes to."""
-    query = visit.query
+    query = ctx.query
     endpoint_id = query.get_id(Prefix.ENDPOINT, "endpoint")
     if endpoint_id is None:
         raise NotFound("endpoint", query.get_text("endpoint") or "without an id")
     id_ = EndpointId(endpoint_id)
-    tenant_id = await visit.find_owner(Prefix.ENDPOINT, id_)
-    health = await visit.services.endpoints.read_health(tenant_id, id_)
+    tenant_id = await ctx.find_owner(Prefix.ENDPOINT, id_)
+    health = await ctx.services.endpoints.read_health(tenant_id, id_)
     kind, faults = query.get_text("kind"), {}
     if kind:
         try:
-            return _redirect_to_preview(visit, tenant_id, id_, kind)
+            return _redirect_to_preview(ctx, tenant_id, id_, kind)
         except Invalid as error:
             faults = {error.field: error.why}
-    return visit.render_page(
+    return ctx.render_page(
         "replay_recover.html",
         status=422 if faults else 200,
         endpoint=health.endpoint,
-        troubled_since=""
+        unhealthy_since=""
         if health.hold is None
         else f"{health.record.health.breaker.since:{_MINUTE_FORMAT}}",
         kind=kind,
-        typed=query,
-        faults=faults,
+        form_input=query,
+        errors=faults,
         periods=PERIODS,
     )
 
 
 def _redirect_to_preview(
-    visit: RequestContext, tenant_id: TenantId, endpoint_id: EndpointId, kind: str
+    ctx: RequestContext, tenant_id: TenantId, endpoint_id: EndpointId, kind: str
 ) -> Response:
-    query = visit.query
+    query = ctx.query
     if not query.get_text("since"):
         raise Invalid("since", "must say from when on")
     with validating_field("since"):
-        since = parse_time(query.get_text("since"), now=visit.now, naive_is_utc=True)
-    if since > visit.now:
+        since = parse_time(query.get_text("since"), now=ctx.now, naive_is_utc=True)
+    if since > ctx.now:
         raise Invalid("since", "lies ahead: it is asked what came before now")
     shown = format_id(Prefix.ENDPOINT, endpoint_id)
     asked: dict[str, object] = {"endpoint": shown, "since": since.isoformat(), "hold": query.get_text("hold")}
@@ -230,9 +230,9 @@ def _redirect_to_preview(
     else:
         asked["status"] = [DeliveryStatus.FAILED, DeliveryStatus.PENDING]
     asked["reason"] = query.get_text("reason") or f"recovery since {query.get_text('since')}"
-    if visit.is_staff:
+    if ctx.is_staff:
         asked[TENANT_PARAM] = format_id(Prefix.TENANT, tenant_id)
-    return RedirectResponse(visit.link("/replays/new", **asked), 303)
+    return RedirectResponse(ctx.link("/replays/new", **asked), 303)
 
 
 ROUTES: Final = [

@@ -24,19 +24,19 @@ _PATHS: Final = {
 }
 
 
-async def redirect_to_match(visit: RequestContext) -> Response:
+async def redirect_to_match(ctx: RequestContext) -> Response:
     """Go to what was asked for."""
-    asked = visit.query.get_text("q")
+    asked = ctx.query.get_text("q")
     if not asked:
-        return visit.redirect("/deliveries")
+        return ctx.redirect("/deliveries")
     for prefix, place in _PATHS.items():
         if asked.startswith(f"{prefix}_"):
             try:
                 parse_id(prefix, asked)
             except MalformedId:
                 break
-            return visit.redirect(f"{place}/{asked}")
-    return visit.redirect("/deliveries", idempotency_key=asked)
+            return ctx.redirect(f"{place}/{asked}")
+    return ctx.redirect("/deliveries", idempotency_key=asked)
 
 
 ROUTES: Final = [make_get_route("/find", redirect_to_match)]

@@ -84,12 +84,12 @@ async def open_link(request: Request) -> Response:
     return _start_session(request, token, visitor, ROOT)
 
 
-async def sign_out(visit: RequestContext) -> Response:
+async def sign_out(ctx: RequestContext) -> Response:
     """End the session, here and in the ledger."""
-    await visit.services.accounts.sign_out(visit.session_token)
+    await ctx.services.accounts.sign_out(ctx.session_token)
     response = RedirectResponse(SIGN_IN_PATH, 303)
-    name = session_cookie_name(visit.request)
-    response.delete_cookie(name, path=_get_cookie_path(name), secure=is_https(visit.request), httponly=True)
+    name = session_cookie_name(ctx.request)
+    response.delete_cookie(name, path=_get_cookie_path(name), secure=is_https(ctx.request), httponly=True)
     return response
 
 
@@ -122,7 +122,7 @@ def _sanitize_next(requested: str) -> str:
 
 
 def _render_form(next_url: str, *, email: str = "", error: str = "", status: int = 200) -> Response:
-    return HTMLResponse(render_template("sign_in.html", next=next_url, email=email, fault=error), status)
+    return HTMLResponse(render_template("sign_in.html", next_url=next_url, email=email, error=error), status)
 
 
 ROUTES: Final = [

@@ -39,63 +39,63 @@ class TenantPageState:
     errors: Mapping[str, str] = field(default_factory=dict)
 
 
-async def list_tenants(visit: RequestContext) -> Response:
+async def list_tenants(ctx: RequestContext) -> Response:
     """All tenants, newest first; who sees one alone goes there."""
-    if visit.principal.tenant_id is not None:
-        return visit.redirect(f"/tenants/{format_id(Prefix.TENANT, visit.principal.tenant_id)}")
-    named = visit.query.get_text("name")[:_MAX_SEARCH_LENGTH].replace("\0", "")
-    cut = PageRequest.from_cursor(PAGE_SIZE, visit.query.get_id(Prefix.TENANT, "behind"), oldest_first=False)
-    page = await visit.services.tenants.list_tenants(cut, name_contains=named or None)
+    if ctx.principal.tenant_id is not None:
+        return ctx.redirect(f"/tenants/{format_id(Prefix.TENANT, ctx.principal.tenant_id)}")
+    named = ctx.query.get_text("name")[:_MAX_SEARCH_LENGTH].replace("\0", "")
+    cut = PageRequest.from_cursor(PAGE_SIZE, ctx.query.get_id(Prefix.TENANT, "behind"), oldest_first=False)
+    page = await ctx.services.tenants.list_tenants(cut, name_contains=named or None)
     more = None
     if page.next_cursor is not None:
-        more = visit.link("/tenants", name=named, behind=format_id(Prefix.TENANT, page.next_cursor))
-    return visit.render_page(
+        more = ctx.link("/tenants", name=named, behind=format_id(Prefix.TENANT, page.next_cursor))
+    return ctx.render_page(
         "tenants.html",
         tenants=page.items,
-        named=named,
-        first=visit.link("/tenants", name=named) if visit.query.get_text("behind") else None,
-        more=more,
+        name_query=named,
+        first_url=ctx.link("/tenants", name=named) if ctx.query.get_text("behind") else None,
+        next_url=more,
     )
 
 
-async def show_tenant(visit: RequestContext) -> Response:
+async def show_tenant(ctx: RequestContext) -> Response:
     """One tenant."""
-    return await render_tenant_page(visit, parse_tenant_id(visit), TenantPageState())
+    return await render_tenant_page(ctx, parse_tenant_id(ctx), TenantPageState())
 
 
-async def show_new_form(visit: RequestContext) -> Response:
+async def show_new_form(ctx: RequestContext) -> Response:
     """The form of a new tenant."""
-    require_staff(visit)
-    return visit.render_page("tenant_new.html", typed=_EMPTY_FORM, faults={})
+    require_staff(ctx)
+    return ctx.render_page("tenant_new.html", form_input=_EMPTY_FORM, errors={})
 
 
-async def create_tenant(visit: RequestContext) -> Response:
+async def create_tenant(ctx: RequestContext) -> Response:
     """Make a tenant."""
-    require_staff(visit)
-    form = await visit.read_form()
+    require_staff(ctx)
+    form = await ctx.read_form()
     try:
-        made = await visit.services.tenants.create(form.get_text("name"), actor=visit.principal.actor)
+        made = await ctx.services.tenants.create(form.get_text("name"), actor=ctx.principal.actor)
     except Invalid as error:
-        return visit.render_page("tenant_new.html", status=422, typed=form, faults={error.field: error.why})
+        return ctx.render_page("tenant_new.html", status=422, form_input=form, errors={error.field: error.why})
     shown = format_id(Prefix.TENANT, made.id)
-    return visit.redirect(f"/tenants/{shown}", flash="The tenant is made. What it needs next is a key.")
+    return ctx.redirect(f"/tenants/{shown}", flash="The tenant is made. What it needs next is a key.")
 
 
-async def change_tenant(visit: RequestContext) -> Response:
+async def change_tenant(ctx: RequestContext) -> Response:
     """Change a tenant's name, and for how long what it has is kept."""
-    require_staff(visit)
-    tenant_id = parse_tenant_id(visit)
-    form = await visit.read_form()
+    require_staff(ctx)
+    tenant_id = parse_tenant_id(ctx)
+    form = await ctx.read_form()
     try:
         reason = check_reason(form.get_optional("reason"))
-        await visit.services.tenants.change(
-            tenant_id, _parse_changes(form), reason=reason, actor=visit.principal.actor
+        await ctx.services.tenants.change(
+            tenant_id, _parse_changes(form), reason=reason, actor=ctx.principal.actor
         )
     except Invalid as error:
         return await render_tenant_page(
-            visit, tenant_id, TenantPageState("change", form, {error.field: error.why})
+            ctx, tenant_id, TenantPageState("change", form, {error.field: error.why})
         )
-    return visit.redirect(f"/tenants/{format_id(Prefix.TENANT, tenant_id)}", flash="Changed.")
+    return ctx.redirect(f"/tenants/{format_id(Prefix.TENANT, tenant_id)}", flash="Changed.")
 
 
 def _parse_changes(form: Form) -> TenantChanges:
@@ -110,47 +110,47 @@ def _parse_changes(form: Form) -> TenantChanges:
 
 
 # ------------------------------------------------------------------ the page
-async def render_tenant_page(visit: RequestContext, tenant_id: TenantId, state: TenantPageState) -> Response:
+async def render_tenant_page(ctx: RequestContext, tenant_id: TenantId, state: TenantPageState) -> Response:
     """A tenant's page."""
-    tenants = visit.services.tenants
+    tenants = ctx.services.tenants
     tenant = await tenants.read(tenant_id)
-    keys = await visit.services.api_keys.list_keys(tenant_id, PageRequest(MAX_KEYS))
-    endpoints = await visit.services.endpoints.list_endpoints(tenant_id, PageRequest(MAX_ENDPOINTS))
-    terms = visit.services.settings.retention_periods
+    keys = await ctx.services.api_keys.list_keys(tenant_id, PageRequest(MAX_KEYS))
+    endpoints = await ctx.services.endpoints.list_endpoints(tenant_id, PageRequest(MAX_ENDPOINTS))
+    terms = ctx.services.settings.retention_periods
     kept = terms.apply_tenant_periods(tenant.retention)
-    return visit.render_page(
+    return ctx.render_page(
         "tenant.html",
         status=422 if state.errors else 200,
         tenant=tenant,
-        shown=format_id(Prefix.TENANT, tenant_id),
-        only=visit.link("/deliveries", **{TENANT_PARAM: format_id(Prefix.TENANT, tenant_id)}),
+        public_id=format_id(Prefix.TENANT, tenant_id),
+        narrowed_url=ctx.link("/deliveries", **{TENANT_PARAM: format_id(Prefix.TENANT, tenant_id)}),
         keys=keys.items,
         more_keys=keys.next_cursor is not None,
         endpoints=endpoints.items,
         more_endpoints=endpoints.next_cursor is not None,
-        terms=[
+        retention_rows=[
             (one, kept[one], tenant.retention.get(one), terms.get_days(one)) for one in TENANT_CONFIGURABLE
         ],
-        journal=terms.get_days(RetainedData.JOURNAL),
+        journal_days=terms.get_days(RetainedData.JOURNAL),
         scopes=TENANT_SCOPES,
-        may_change=visit.is_staff and visit.has_ability(Ability.ADMINISTER),
-        form=state.form_name,
-        typed=state.form_input,
-        faults=state.errors,
+        can_change=ctx.is_staff and ctx.has_ability(Ability.ADMINISTER),
+        form_name=state.form_name,
+        form_input=state.form_input,
+        errors=state.errors,
     )
 
 
-def parse_tenant_id(visit: RequestContext) -> TenantId:
+def parse_tenant_id(ctx: RequestContext) -> TenantId:
     """The tenant in the path; raises NotFound when it is not the visitor's to see."""
-    tenant_id = TenantId(visit.parse_path_id(Prefix.TENANT))
-    if visit.principal.tenant_id not in {None, tenant_id}:
+    tenant_id = TenantId(ctx.parse_path_id(Prefix.TENANT))
+    if ctx.principal.tenant_id not in {None, tenant_id}:
         raise NotFound("tenant", format_id(Prefix.TENANT, tenant_id))
     return tenant_id
 
 
-def require_staff(visit: RequestContext) -> None:
+def require_staff(ctx: RequestContext) -> None:
     """Tenants are the operator's: whoever sees one alone changes none, whatever their role."""
-    if not visit.is_staff:
+    if not ctx.is_staff:
         raise NotAllowed("Tenants and their keys are changed by the operator alone.")
 
 

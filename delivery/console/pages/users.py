@@ -38,159 +38,159 @@ class _UserPageState:
     status: int = 200
 
 
-async def list_users(visit: RequestContext) -> Response:
+async def list_users(ctx: RequestContext) -> Response:
     """Everybody who has an account, newest first."""
-    cut = PageRequest.from_cursor(PAGE_SIZE, visit.query.get_id(Prefix.USER, "behind"), oldest_first=False)
-    page = await visit.services.accounts.list_users(cut)
+    cut = PageRequest.from_cursor(PAGE_SIZE, ctx.query.get_id(Prefix.USER, "behind"), oldest_first=False)
+    page = await ctx.services.accounts.list_users(cut)
     more = None
     if page.next_cursor is not None:
-        more = visit.link("/people", behind=format_id(Prefix.USER, page.next_cursor))
-    first = visit.link("/people") if visit.query.get_text("behind") else None
-    return visit.render_page("people.html", people=page.items, first=first, more=more)
+        more = ctx.link("/people", behind=format_id(Prefix.USER, page.next_cursor))
+    first = ctx.link("/people") if ctx.query.get_text("behind") else None
+    return ctx.render_page("people.html", users=page.items, first_url=first, next_url=more)
 
 
-async def show_new_form(visit: RequestContext) -> Response:
+async def show_new_form(ctx: RequestContext) -> Response:
     """The form of a new account."""
-    return _render_new_form(visit, _UserPageState())
+    return _render_new_form(ctx, _UserPageState())
 
 
-async def create_user(visit: RequestContext) -> Response:
+async def create_user(ctx: RequestContext) -> Response:
     """Make an account; a password that nobody typed is shown this once."""
-    form = await visit.read_form()
+    form = await ctx.read_form()
     password = form.get_raw("password") or generate_password(secrets.token_bytes)
     try:
-        made = await visit.services.accounts.create(
+        made = await ctx.services.accounts.create(
             form.get_text("email"),
             form.get_text("name"),
             _parse_role(form),
             password,
-            actor=visit.principal.actor,
+            actor=ctx.principal.actor,
         )
     except Invalid as error:
-        return _render_new_form(visit, _UserPageState("new", form, {error.field: error.why}, 422))
+        return _render_new_form(ctx, _UserPageState("new", form, {error.field: error.why}, 422))
     except Conflict:
-        return _render_new_form(visit, _UserPageState("new", form, {"email": "has an account already"}, 409))
+        return _render_new_form(ctx, _UserPageState("new", form, {"email": "has an account already"}, 409))
     if form.get_raw("password"):
-        return visit.redirect(_build_user_path(made.id), flash=f"{made.name} can sign in now.")
-    return _render_password_once(visit, made, password)
+        return ctx.redirect(_build_user_path(made.id), flash=f"{made.name} can sign in now.")
+    return _render_password_once(ctx, made, password)
 
 
-async def show_user(visit: RequestContext) -> Response:
+async def show_user(ctx: RequestContext) -> Response:
     """One account."""
-    return await _render_page(visit, _UserPageState())
+    return await _render_page(ctx, _UserPageState())
 
 
-async def change_user(visit: RequestContext) -> Response:
+async def change_user(ctx: RequestContext) -> Response:
     """Change what somebody is called, and what they may do."""
-    form = await visit.read_form()
+    form = await ctx.read_form()
 
     async def act(person_id: UserId) -> Response:
         changes = UserChanges(name=form.get_text("name"), role=_parse_role(form))
-        await _apply_changes(visit, person_id, changes, form)
-        return visit.redirect(_build_user_path(person_id), flash="Changed, in open sessions too.")
+        await _apply_changes(ctx, person_id, changes, form)
+        return ctx.redirect(_build_user_path(person_id), flash="Changed, in open sessions too.")
 
-    return await _run_action(visit, "change", form, act)
+    return await _run_action(ctx, "change", form, act)
 
 
-async def disable_user(visit: RequestContext) -> Response:
+async def disable_user(ctx: RequestContext) -> Response:
     """Keep somebody out, and end their sessions."""
-    form = await visit.read_form()
+    form = await ctx.read_form()
 
     async def act(person_id: UserId) -> Response:
-        await _apply_changes(visit, person_id, UserChanges(disabled=True), form)
-        return visit.redirect(
+        await _apply_changes(ctx, person_id, UserChanges(disabled=True), form)
+        return ctx.redirect(
             _build_user_path(person_id), flash="Disabled: they are signed out, and cannot sign in."
         )
 
-    return await _run_action(visit, "disable", form, act)
+    return await _run_action(ctx, "disable", form, act)
 
 
-async def enable_user(visit: RequestContext) -> Response:
+async def enable_user(ctx: RequestContext) -> Response:
     """Let somebody in again."""
-    form = await visit.read_form()
+    form = await ctx.read_form()
 
     async def act(person_id: UserId) -> Response:
-        await _apply_changes(visit, person_id, UserChanges(disabled=False), form)
-        return visit.redirect(_build_user_path(person_id), flash="They can sign in again.")
+        await _apply_changes(ctx, person_id, UserChanges(disabled=False), form)
+        return ctx.redirect(_build_user_path(person_id), flash="They can sign in again.")
 
-    return await _run_action(visit, "disable", form, act)
+    return await _run_action(ctx, "disable", form, act)
 
 
-async def set_password(visit: RequestContext) -> Response:
+async def set_password(ctx: RequestContext) -> Response:
     """Give somebody a new password; one that nobody typed is shown this once."""
-    form = await visit.read_form()
+    form = await ctx.read_form()
     password = form.get_raw("password") or generate_password(secrets.token_bytes)
 
     async def act(person_id: UserId) -> Response:
-        mine = person_id == visit.principal.user_id
-        await visit.services.accounts.set_password(
+        mine = person_id == ctx.principal.user_id
+        await ctx.services.accounts.set_password(
             person_id,
             password,
-            keep_session_token=visit.session_token if mine else None,
+            keep_session_token=ctx.session_token if mine else None,
             reason=form.get_optional("reason"),
-            actor=visit.principal.actor,
+            actor=ctx.principal.actor,
         )
         if form.get_raw("password"):
-            return visit.redirect(
+            return ctx.redirect(
                 _build_user_path(person_id), flash="The password is set, and their sessions have ended."
             )
-        return _render_password_once(visit, await visit.services.accounts.read(person_id), password)
+        return _render_password_once(ctx, await ctx.services.accounts.read(person_id), password)
 
-    return await _run_action(visit, "password", form, act)
+    return await _run_action(ctx, "password", form, act)
 
 
-async def _apply_changes(visit: RequestContext, person_id: UserId, changes: UserChanges, form: Form) -> None:
-    await visit.services.accounts.change(
-        person_id, changes, reason=form.get_optional("reason"), actor=visit.principal.actor
+async def _apply_changes(ctx: RequestContext, person_id: UserId, changes: UserChanges, form: Form) -> None:
+    await ctx.services.accounts.change(
+        person_id, changes, reason=form.get_optional("reason"), actor=ctx.principal.actor
     )
 
 
 async def _run_action(
-    visit: RequestContext, name: str, form: Form, action: Callable[[UserId], Awaitable[Response]]
+    ctx: RequestContext, name: str, form: Form, action: Callable[[UserId], Awaitable[Response]]
 ) -> Response:
     """Do it, or show the form again with what is wrong."""
     try:
-        return await action(_parse_user_id(visit))
+        return await action(_parse_user_id(ctx))
     except Invalid as error:
-        return await _render_page(visit, _UserPageState(name, form, {error.field: error.why}, 422))
+        return await _render_page(ctx, _UserPageState(name, form, {error.field: error.why}, 422))
     except Conflict as error:
-        return await _render_page(visit, _UserPageState(name, form, {"state": str(error)}, 409))
+        return await _render_page(ctx, _UserPageState(name, form, {"state": str(error)}, 409))
 
 
 # ------------------------------------------------------------------ the pages
-def _render_new_form(visit: RequestContext, state: _UserPageState) -> Response:
-    return visit.render_page(
+def _render_new_form(ctx: RequestContext, state: _UserPageState) -> Response:
+    return ctx.render_page(
         "person_new.html",
         status=state.status,
-        typed=state.form_input,
-        faults=state.errors,
+        form_input=state.form_input,
+        errors=state.errors,
         roles=_ROLE_ABILITIES,
     )
 
 
-async def _render_page(visit: RequestContext, state: _UserPageState) -> Response:
-    person = await visit.services.accounts.read(_parse_user_id(visit))
-    return visit.render_page(
+async def _render_page(ctx: RequestContext, state: _UserPageState) -> Response:
+    person = await ctx.services.accounts.read(_parse_user_id(ctx))
+    return ctx.render_page(
         "person.html",
         status=state.status,
-        person=person,
-        shown=format_id(Prefix.USER, person.id),
-        is_me=person.id == visit.principal.user_id,
-        form=state.form_name,
-        typed=state.form_input,
-        faults=state.errors,
+        user=person,
+        public_id=format_id(Prefix.USER, person.id),
+        is_self=person.id == ctx.principal.user_id,
+        form_name=state.form_name,
+        form_input=state.form_input,
+        errors=state.errors,
         roles=_ROLE_ABILITIES,
     )
 
 
-def _render_password_once(visit: RequestContext, person: User, password: str) -> Response:
-    answer = visit.render_page("person_password.html", person=person, password=password)
+def _render_password_once(ctx: RequestContext, person: User, password: str) -> Response:
+    answer = ctx.render_page("person_password.html", user=person, password=password)
     answer.headers["Cache-Control"] = "no-store"
     return answer
 
 
-def _parse_user_id(visit: RequestContext) -> UserId:
-    return UserId(visit.parse_path_id(Prefix.USER))
+def _parse_user_id(ctx: RequestContext) -> UserId:
+    return UserId(ctx.parse_path_id(Prefix.USER))
 
 
 def _build_user_path(person_id: UserId) -> str:

@@ -123,11 +123,11 @@ class RequestContext:
         said = self.request.cookies.get(_FLASH_COOKIE)
         shown = render_template(
             template,
-            visit=self,
+            ctx=self,
             now=self.now,
             link=self.link,
-            here=self.request.url.path.removeprefix(ROOT) or "/",
-            said=None if said is None else unquote(said),
+            current_path=self.request.url.path.removeprefix(ROOT) or "/",
+            flash=None if said is None else unquote(said),
             **values,
         )
         response = HTMLResponse(shown, status)
@@ -168,10 +168,10 @@ def make_post_route(
 
     async def serve(request: Request) -> Response:
         reject_cross_site(request)
-        visit = await _build_context(request, ability)
-        if not is_csrf_token_valid(visit.session_token, (await visit.read_form()).get_text("csrf")):
+        ctx = await _build_context(request, ability)
+        if not is_csrf_token_valid(ctx.session_token, (await ctx.read_form()).get_text("csrf")):
             raise NotAllowed("This form is from another session. Go back, load the page anew and try again.")
-        return await handler(visit)
+        return await handler(ctx)
 
     return Route(build_path(path), serve, methods=["POST"])
 
