@@ -31,9 +31,7 @@ async def create_key(ctx: RequestContext) -> Response:
     tenant_id = parse_tenant_id(ctx)
     form = await ctx.read_form()
     try:
-        made = await ctx.services.api_keys.create(
-            tenant_id, _parse_new_key(form), actor=ctx.principal.actor
-        )
+        made = await ctx.services.api_keys.create(tenant_id, _parse_new_key(form), actor=ctx.principal.actor)
     except Invalid as error:
         return await render_tenant_page(
             ctx, tenant_id, TenantPageState("key", form, {error.field: error.why})

@@ -25,9 +25,7 @@ async def list_entries(ctx: RequestContext) -> Response:
     asked = parse_audit_filters(ctx.query, now=ctx.now)
     page: Page[AuditRecord] = Page((), None)
     if asked.selection is not None:
-        cut = PageRequest.from_cursor(
-            PAGE_SIZE, ctx.query.get_id(Prefix.AUDIT, "behind"), oldest_first=False
-        )
+        cut = PageRequest.from_cursor(PAGE_SIZE, ctx.query.get_id(Prefix.AUDIT, "behind"), oldest_first=False)
         page = await ctx.services.audit.list_entries(ctx.tenant_id, asked.selection, cut)
     entries = [one.entry for one in page.items]
     names = await ctx.services.display_names.load_labels(

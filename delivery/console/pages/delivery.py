@@ -105,7 +105,9 @@ async def show_attempt(ctx: RequestContext) -> Response:
         attempt=one,
         request_body=None if told.body is None else format_body(told.body),
         body_unavailable=told.body_unavailable,
-        response_body=None if one.status is None or one.erased_at is not None else format_body(one.response_body),
+        response_body=None
+        if one.status is None or one.erased_at is not None
+        else format_body(one.response_body),
         bars=build_bars(one.timings),
         waterfall_width=WIDTH,
         curl_command=build_curl_command(one, told.body),

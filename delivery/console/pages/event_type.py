@@ -39,9 +39,7 @@ async def export_catalogue(ctx: RequestContext) -> Response:
     form: str = ctx.request.path_params["format"]
     if form not in DOCUMENT_FORMATS:
         raise NotFound("format", form)
-    document = msgspec.json.format(
-        msgspec.json.encode(await ctx.services.event_types.export_document(form))
-    )
+    document = msgspec.json.format(msgspec.json.encode(await ctx.services.event_types.export_document(form)))
     told = {"Content-Disposition": f'attachment; filename="events.{form}.json"'}
     return Response(document, media_type="application/json", headers=told)
 

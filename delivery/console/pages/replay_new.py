@@ -161,7 +161,9 @@ async def _choose_tenant(ctx: RequestContext, replay_input: ReplayFormInput) -> 
     if not found:
         some = await ctx.services.tenants.list_tenants(PageRequest(_MAX_TENANTS))
         found = [(one.id, one.name, 0) for one in some.items]
-    return ctx.render_page("replay_tenant.html", replay_input=replay_input, tenants=found, max_scanned=_MAX_SCANNED)
+    return ctx.render_page(
+        "replay_tenant.html", replay_input=replay_input, tenants=found, max_scanned=_MAX_SCANNED
+    )
 
 
 async def _count_by_tenant(ctx: RequestContext, replay_input: ReplayFormInput) -> dict[TenantId, int]:

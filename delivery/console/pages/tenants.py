@@ -76,7 +76,9 @@ async def create_tenant(ctx: RequestContext) -> Response:
     try:
         made = await ctx.services.tenants.create(form.get_text("name"), actor=ctx.principal.actor)
     except Invalid as error:
-        return ctx.render_page("tenant_new.html", status=422, form_input=form, errors={error.field: error.why})
+        return ctx.render_page(
+            "tenant_new.html", status=422, form_input=form, errors={error.field: error.why}
+        )
     shown = format_id(Prefix.TENANT, made.id)
     return ctx.redirect(f"/tenants/{shown}", flash="The tenant is made. What it needs next is a key.")
 
