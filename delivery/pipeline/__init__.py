@@ -1,1 +1,1 @@
-"""Accept: from a producer's bytes to an event that is owed to every matching endpoint."""
+"""The path of an event: intake, fan-out, claiming, dispatch, recording."""

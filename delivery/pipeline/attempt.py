@@ -1,4 +1,4 @@
-"""From an exchange to what is written down: the attempt, and what follows for the delivery. Pure."""
+"""Builds the record of an attempt, and what follows for its delivery, from an exchange. Pure."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ DEFAULT_HEADERS = {"content-type": "application/json", "user-agent": "Waybill/0.
 
 @dataclass(frozen=True, slots=True)
 class SentDelivery:
-    """One delivery as it went out: under which claim, with which signature, at what time, by whom."""
+    """One delivery as it was sent: its claim, its signature, its payload, and when and by which worker."""
 
     work: ClaimedDelivery
     claim_id: ClaimId
@@ -54,34 +54,34 @@ class SentDelivery:
     traceparent: str | None = None
 
     def build_headers(self, destination: Destination) -> dict[str, str]:
-        """Every header of ours that goes to the endpoint."""
+        """Build all headers that are sent to the endpoint."""
         return {**DEFAULT_HEADERS, **destination.headers, **self._build_own_headers()}
 
     def build_redacted_headers(self, destination: Destination) -> Mapping[str, str]:
-        """The same with what may be secret left out, for the ledger."""
+        """Build the headers without possible secrets, for the ledger."""
         return {**DEFAULT_HEADERS, **destination.redacted_headers, **self._build_own_headers()}
 
     @property
     def body_sha256(self) -> bytes:
-        """Of the bytes that were signed and sent; those of the envelope itself are known."""
+        """The hash of the bytes that were signed and sent; the envelope's own hash is stored."""
         if self.payload.body is self.work.body:
             return self.work.body_sha256
         return hashlib.sha256(self.payload.body).digest()
 
     def _build_own_headers(self) -> dict[str, str]:
-        own = {
+        headers = {
             **self.payload.headers,
             **self.signed_headers.to_dict(),
             SEQUENCE_HEADER: str(self.work.sequence),
         }
-        return own if self.traceparent is None else own | {TRACE_HEADER: self.traceparent}
+        return headers if self.traceparent is None else headers | {TRACE_HEADER: self.traceparent}
 
 
 def finish_attempt(
     sent: SentDelivery, destination: Destination, exchange: Exchange, decision: Decision, *, now: datetime
 ) -> FinishedAttempt:
-    """Say what the exchange came to, what follows, and what it tells of the endpoint."""
-    follows = _plan_next_step(decision, step=sent.work.step, now=now)
+    """Build the attempt's record, the delivery's next state, and the sample of the endpoint's health."""
+    next_state = _plan_next_step(decision, step=sent.work.step, now=now)
     attempt = Attempt(
         id=sent.attempt_id,
         delivery_id=sent.work.delivery_id,
@@ -105,11 +105,11 @@ def finish_attempt(
         detail=describe_outcome(exchange.outcome),
         decision=label_decision(decision),
         reason=decision.reason,
-        next_due_at=follows.due_at if isinstance(follows, DeliveryRescheduled) else None,
+        next_due_at=next_state.due_at if isinstance(next_state, DeliveryRescheduled) else None,
         worker=sent.worker,
     )
     return FinishedAttempt(
-        RecordedAttempt(sent.claim_id, attempt, follows),
+        RecordedAttempt(sent.claim_id, attempt, next_state),
         HealthSample(
             classify_health_signal(exchange.outcome, took=now - sent.started_at, timeout=destination.timeout),
             started_at=sent.started_at,
@@ -133,7 +133,7 @@ def _plan_next_step(
             return DeliveryFinished(DeliveryStatus.FAILED, reason, now)
         case RetryAt(at=at):
             return DeliveryRescheduled(at, step + 1)
-        case HandBack(delay=after):
-            return DeliveryRescheduled(now + after, step)
+        case HandBack(delay=delay):
+            return DeliveryRescheduled(now + delay, step)
         case _:
             assert_never(decision)

@@ -1,4 +1,4 @@
-"""The one log line of an attempt. Where nobody asked for it, it costs a comparison."""
+"""The log line of an attempt. When its level is off it costs one comparison."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ log = structlog.get_logger()
 
 
 def log_attempt(result: RecordedAttempt, *, log_successes: bool, traceparent: str | None = None) -> None:
-    """Log an attempt: one that did not succeed at `info`; one that did too if `every`, else at `debug`.
+    """Log an attempt at `info`; a success at `debug` unless `log_successes`.
 
-    With a `traceparent`, the line has the id of its trace.
+    With a `traceparent`, the line has the trace's id.
     """
     attempt = result.attempt
     level = logging.DEBUG if attempt.decision == "succeed" and not log_successes else logging.INFO
-    if not log.is_enabled_for(level):  # most are: the ids in words would cost as much as signing does
+    if not log.is_enabled_for(level):  # formatting the ids would cost as much as signing
         return
-    took = attempt.timings.total
-    traced = {} if traceparent is None else {"trace_id": traceparent.split("-")[1]}
+    duration = attempt.timings.total
+    trace_fields = {} if traceparent is None else {"trace_id": traceparent.split("-")[1]}
     log.log(
         level,
         "delivery.attempted",
@@ -37,8 +37,8 @@ def log_attempt(result: RecordedAttempt, *, log_successes: bool, traceparent: st
         number=attempt.number,
         outcome=attempt.outcome,
         status=attempt.status,
-        took_ms=None if took is None else round(took.total_seconds() * 1000, 1),
+        took_ms=None if duration is None else round(duration.total_seconds() * 1000, 1),
         decision=attempt.decision,
         reason=attempt.reason,
-        **traced,
+        **trace_fields,
     )

@@ -1,4 +1,4 @@
-"""What a group of results that was recorded is to the metrics."""
+"""Counts a group of recorded attempts in the metrics."""
 
 from __future__ import annotations
 
@@ -19,33 +19,36 @@ if TYPE_CHECKING:
 
 
 def record_metrics(
-    attempts_in_group: Sequence[FinishedAttempt],
+    attempts: Sequence[FinishedAttempt],
     recorded: RecordingResult,
     breaker_changes: Mapping[BreakerState, int],
     seconds: float,
 ) -> None:
-    """Count results that share a transaction, which took so long, and the breakers that it turned.
+    """Count attempts that were recorded in one transaction, and the breakers that they changed.
 
-    Of results under claims that were gone only the attempts count: they ended no delivery.
+    Attempts whose claim was gone count as attempts only: they ended no delivery.
     """
-    metrics.observe_recording(len(attempts_in_group), seconds)
-    attempts = [one.result.attempt for one in attempts_in_group]
+    metrics.observe_recording(len(attempts), seconds)
+    durations = [attempt.result.attempt.timings.total for attempt in attempts]
     metrics.count_attempts(
-        Counter([attempt.outcome for attempt in attempts]),
-        [attempt.timings.total.total_seconds() for attempt in attempts if attempt.timings.total is not None],
+        Counter([attempt.result.attempt.outcome for attempt in attempts]),
+        [duration.total_seconds() for duration in durations if duration is not None],
     )
     if breaker_changes:
         metrics.count_breaker_transitions(breaker_changes)
-    valid = [one for one in attempts_in_group if one.result.claim_id not in recorded.orphaned_claims]
-    ends = [
-        (one, one.result.next_state) for one in valid if isinstance(one.result.next_state, DeliveryFinished)
+    ended = [
+        (attempt, attempt.result.next_state)
+        for attempt in attempts
+        if attempt.result.claim_id not in recorded.orphaned_claims
+        and isinstance(attempt.result.next_state, DeliveryFinished)
     ]
-    for (lane, status), number in Counter([(one.priority, final.status) for one, final in ends]).items():
-        metrics.count_ended(str(status), number)
-        if lane is Priority.REPLAY:
-            metrics.count_replayed(str(status), number)
+    ends = Counter([(attempt.priority, final.status) for attempt, final in ended])
+    for (priority, status), count in ends.items():
+        metrics.count_ended(str(status), count)
+        if priority is Priority.REPLAY:
+            metrics.count_replayed(str(status), count)
     metrics.observe_deliveries(
-        (one.sample.ended_at - extract_id_time(one.result.attempt.delivery_id)).total_seconds()
-        for one, final in ends
-        if final.status is DeliveryStatus.SUCCEEDED and one.priority is Priority.LIVE
+        (attempt.sample.ended_at - extract_id_time(attempt.result.attempt.delivery_id)).total_seconds()
+        for attempt, final in ended
+        if final.status is DeliveryStatus.SUCCEEDED and attempt.priority is Priority.LIVE
     )

@@ -1,4 +1,4 @@
-"""Claiming within what each endpoint may be sent: lock its health, decide, take."""
+"""Claims due deliveries within each endpoint's limits: lock its health, decide, claim."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from delivery.ledger.queue.endpoint_health import EndpointGate, EndpointHealthRow
     from retries.health import Allowance
 
-# An endpoint whose health somebody has locked is looked at again after so many seconds.
+# How soon an endpoint is looked at again when another transaction has locked its health.
 LOCKED_RETRY_SECONDS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """How many deliveries of one endpoint the relay wants to take now."""
+    """How many deliveries of one endpoint the relay wants to claim now."""
 
     endpoint_id: EndpointId
     limit: int
@@ -34,9 +34,9 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class ClaimConfig:
-    """How claims are made: in which lane, how many deliveries in each, for how long they may wait.
+    """How claims are made: their priority, their size, and how long they may wait in the queue.
 
-    `in_flight` is how many an endpoint may have on their way that has no limit of its own.
+    `default_max_in_flight` is for endpoints without a limit of their own.
     """
 
     priority: Priority
@@ -46,7 +46,7 @@ class ClaimConfig:
 
 
 class OpenClaim(NamedTuple):
-    """The last claim that a transaction has made, and how many deliveries it holds."""
+    """The last claim of a transaction, which later rounds may fill, and its deliveries so far."""
 
     claim_id: ClaimId
     delivery_count: int
@@ -54,11 +54,10 @@ class OpenClaim(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ClaimRound:
-    """The claims to publish, how many deliveries of each endpoint they got, and who to look at again when.
+    """The claims to publish, their deliveries by endpoint, and which endpoints to look at again, and when.
 
-    `last` is the last of the transaction's claims so far. `later` is in seconds from now. An endpoint that
-    had less than its quota and is not in it has nothing more due, or is held until an attempt of its has
-    ended or its time has come.
+    An endpoint that got less than its quota and is not in `retry_in_seconds` has nothing more due, or is held
+    until one of its attempts ends or a scan finds it.
     """
 
     claim_ids: tuple[ClaimId, ...]
@@ -68,88 +67,84 @@ class ClaimRound:
 
     @property
     def delivery_count(self) -> int:
-        """Deliveries in all."""
+        """The number of deliveries in all claims."""
         return sum(self.counts_by_endpoint.values())
 
 
 async def claim_deliveries(
     tx: Transaction, quotas: Sequence[Quota], config: ClaimConfig, *, open_claim: OpenClaim | None = None
 ) -> ClaimRound:
-    """Take what is due within the quotas and within what each endpoint may be sent.
+    """Claim due deliveries within the quotas and within what each endpoint may be sent.
 
-    A claim that this transaction has `begun` before is filled first, so that none but the last holds little:
-    each costs a message and what a worker does for it.
+    The transaction's open claim is filled first, so that only the last one is small: each claim costs a
+    message and a statement in a worker.
     """
-    gates, busy = await endpoint_health.lock_gates(tx, [quota.endpoint_id for quota in quotas])
-    grants, later = grant_quotas(quotas, gates, config)
-    later |= dict.fromkeys(busy, LOCKED_RETRY_SECONDS)
+    gates, locked = await endpoint_health.lock_gates(tx, [quota.endpoint_id for quota in quotas])
+    grants, retry_in = grant_quotas(quotas, gates, config)
+    retry_in |= dict.fromkeys(locked, LOCKED_RETRY_SECONDS)
     if not grants:
-        return ClaimRound((), {}, later, open_claim)
+        return ClaimRound((), {}, retry_in, open_claim)
     if open_claim is not None and open_claim.delivery_count >= config.batch_size:
         open_claim = None
-    holds = 0 if open_claim is None else open_claim.delivery_count
-    most = math.ceil((holds + sum(grant.limit for grant in grants)) / config.batch_size)
-    ids = [ClaimId(new_id()) for _ in range(most)]
+    already_claimed = 0 if open_claim is None else open_claim.delivery_count
+    max_claims = math.ceil((already_claimed + sum(grant.limit for grant in grants)) / config.batch_size)
+    claim_ids = [ClaimId(new_id()) for _ in range(max_claims)]
     if open_claim is not None:
-        ids[0] = open_claim.claim_id
-    taken = await claims.claim_deliveries(
+        claim_ids[0] = open_claim.claim_id
+    claimed = await claims.claim_deliveries(
         tx,
         grants,
         priority=config.priority,
-        claim_ids=ids,
+        claim_ids=claim_ids,
         batch_size=config.batch_size,
         lease=config.lease,
-        already_claimed=holds,
+        already_claimed=already_claimed,
     )
-    if not taken.claims:
-        return ClaimRound((), {}, later, open_claim)
-    last = max(taken.claims, key=ids.index)
-    size = taken.claims[last] + (holds if last == ids[0] else 0)
-    return ClaimRound(tuple(taken.claims), taken.by_endpoint, later, OpenClaim(last, size))
+    if not claimed.claims:
+        return ClaimRound((), {}, retry_in, open_claim)
+    last = max(claimed.claims, key=claim_ids.index)
+    size = claimed.claims[last] + (already_claimed if last == claim_ids[0] else 0)
+    return ClaimRound(tuple(claimed.claims), claimed.by_endpoint, retry_in, OpenClaim(last, size))
 
 
 def grant_quotas(
     quotas: Sequence[Quota], gates: Mapping[EndpointId, EndpointGate], config: ClaimConfig
 ) -> tuple[list[ClaimGrant], dict[EndpointId, float]]:
-    """Say what of the quotas is granted, and in how many seconds a rate limit lets more go. Pure."""
+    """Grant what each endpoint may be sent of its quota, and in how many seconds it may get more. Pure."""
     grants: list[ClaimGrant] = []
-    later: dict[EndpointId, float] = {}
+    retry_in: dict[EndpointId, float] = {}
     for quota in quotas:
         gate = gates.get(quota.endpoint_id)
         if gate is None:
             continue
-        allowed = _compute_allowance(gate, config.default_max_in_flight)
-        take = min(quota.limit, allowed.count)
-        if config.priority is Priority.REPLAY and not allowed.is_probe:
-            take = min(
-                take,
-                count_replay_room(
-                    gate.health_row, max_in_flight=gate.max_in_flight or config.default_max_in_flight
-                ),
-            )
-        if take:
+        allowance = _compute_allowance(gate, config.default_max_in_flight)
+        count = min(quota.limit, allowance.count)
+        if config.priority is Priority.REPLAY and not allowance.is_probe:
+            max_in_flight = gate.max_in_flight or config.default_max_in_flight
+            count = min(count, count_replay_room(gate.health_row, max_in_flight=max_in_flight))
+        if count:
             interval = None if gate.rate is None else gate.rate.interval
             grants.append(
-                ClaimGrant(quota.endpoint_id, take, allowed.is_probe, allowed.counts_from, interval)
+                ClaimGrant(quota.endpoint_id, count, allowance.is_probe, allowance.counts_from, interval)
             )
-        if take < quota.limit and allowed.check_again_at is not None:
-            later[quota.endpoint_id] = (allowed.check_again_at - gate.now).total_seconds()
-    return grants, later
+        if count < quota.limit and allowance.check_again_at is not None:
+            retry_in[quota.endpoint_id] = (allowance.check_again_at - gate.now).total_seconds()
+    return grants, retry_in
 
 
 def count_replay_room(health_row: EndpointHealthRow, *, max_in_flight: int) -> int:
-    """How many replays may join what is in flight: half of an endpoint's places are for live work. Pure."""
+    """Return how many more replays may be in flight: half of an endpoint's limit is for live work. Pure."""
     limit = min(max_in_flight, health_row.health.limit.now)
     return max(0, max(1, limit // 2) - health_row.in_flight)
 
 
 def _compute_allowance(gate: EndpointGate, default_max_in_flight: int) -> Allowance:
-    standing = gate.health_row
+    health_row = gate.health_row
     return compute_allowance(
-        standing.health,
-        in_flight=standing.in_flight,
+        health_row.health,
+        in_flight=health_row.in_flight,
         max_in_flight=gate.max_in_flight or default_max_in_flight,
         rate=gate.rate,
-        next_at=standing.next_at,
+        next_at=health_row.next_at,
         now=gate.now,
     )

@@ -1,4 +1,4 @@
-"""Endpoints as they are delivered to: opened secrets and headers, kept until the endpoint changes."""
+"""Destinations with decrypted secrets and headers, cached until their endpoint changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from delivery.destinations.http.auth import OAuth2, build_authorization_header, decode_credentials
-from delivery.destinations.http.client_certificate import decode_identity as read_identity
+from delivery.destinations.http.client_certificate import decode_identity
 from delivery.destinations.http.destination import Destination
 from delivery.domain.errors import SecretUnreadable
 from delivery.domain.formats import PayloadFormat, PayloadKind, build_formatter
@@ -46,7 +46,7 @@ REDACTED = "[redacted]"
 
 @dataclass(frozen=True, slots=True)
 class EndpointDefaults:
-    """What holds for endpoints that say nothing of their own, and the limit for those that do."""
+    """Values for endpoints without their own, and the limit for those that have them."""
 
     schedule: Schedule
     timeout: timedelta
@@ -56,26 +56,25 @@ class EndpointDefaults:
 
 
 class DestinationCache:
-    """Loads destinations and keeps them by version; a changed endpoint has a new version."""
+    """Loads destinations and caches them by version; a changed endpoint has a new version."""
 
     def __init__(self, ledger: Ledger, box: SecretBox, defaults: EndpointDefaults) -> None:
-        """Nothing is kept at first."""
         self._ledger = ledger
         self._box = box
         self._defaults = defaults
         self._cache: BoundedDict[EndpointId, Destination] = BoundedDict(MAX_CACHED_DESTINATIONS)
 
     async def load_destinations(self, work: Iterable[ClaimedDelivery]) -> dict[EndpointId, Destination]:
-        """The destination of each delivery; one that cannot be opened or read is missing, and logged."""
-        wanted = {item.endpoint_id: item.endpoint_version for item in work}
+        """Load the destinations of these deliveries; unreadable ones are logged and left out."""
+        versions = {item.endpoint_id: item.endpoint_version for item in work}
         found = {
-            endpoint_id: kept
-            for endpoint_id, version in wanted.items()
-            if (kept := self._cache.get(endpoint_id)) is not None and kept.version >= version
+            endpoint_id: cached
+            for endpoint_id, version in versions.items()
+            if (cached := self._cache.get(endpoint_id)) is not None and cached.version >= version
         }
-        if len(found) < len(wanted):
+        if len(found) < len(versions):
             async with self._ledger.transaction() as tx:
-                loaded = await stored.load_destinations(tx, wanted.keys() - found.keys())
+                loaded = await stored.load_destinations(tx, versions.keys() - found.keys())
             for sealed in loaded:
                 try:
                     destination = self._decrypt_destination(sealed)
@@ -90,35 +89,21 @@ class DestinationCache:
         return found
 
     def _decrypt_destination(self, sealed: SealedDestination) -> Destination:
-        place = (sealed.tenant_id, sealed.endpoint_id)
-        headers: dict[str, str] = {}
-        if sealed.sealed_headers is not None:
-            opened = self._box.open(sealed.sealed_headers, context=build_headers_context(*place))
-            headers = msgspec.json.decode(opened, type=dict[str, str])
-        wanted = PayloadFormat(sealed.format or PayloadFormat.STANDARD)
-        payload = PayloadKind(sealed.payload or PayloadKind.FULL)
-        if wanted is not PayloadFormat.STANDARD:
-            # From before they were refused: a receiver would see two of each.
+        owner = (sealed.tenant_id, sealed.endpoint_id)
+        payload_format = PayloadFormat(sealed.format or PayloadFormat.STANDARD)
+        headers = self._decrypt_headers(sealed)
+        if payload_format is not PayloadFormat.STANDARD:
+            # Stored before such headers were refused: a receiver would see each of them twice.
             headers = {name: value for name, value in headers.items() if not name.lower().startswith("ce-")}
-        oauth2 = None
+        oauth2 = identity = None
         if sealed.sealed_auth is not None:
-            auth = decode_credentials(self._box.open(sealed.sealed_auth, context=build_auth_context(*place)))
+            auth = decode_credentials(self._box.open(sealed.sealed_auth, context=build_auth_context(*owner)))
             oauth2 = auth if isinstance(auth, OAuth2) else None
             headers["authorization"] = build_authorization_header(auth) or REDACTED
-        identity = None
         if sealed.sealed_identity is not None:
-            identity = read_identity(
-                self._box.open(sealed.sealed_identity, context=build_identity_context(*place))
-            )
-        entries = tuple(
-            RingEntry(
-                parse_secret(self._box.open(secret, context=build_secret_context(*place)).decode()), not_after
-            )
-            for secret, not_after in sealed.secrets
-        )
-        if not entries:
-            raise ValueError("The endpoint has no live secret.")
-        own = sealed.schedule_seconds
+            context = build_identity_context(*owner)
+            identity = decode_identity(self._box.open(sealed.sealed_identity, context=context))
+        schedule_seconds = sealed.schedule_seconds
         timeout = self._defaults.timeout
         if sealed.timeout_seconds is not None:
             timeout = timedelta(seconds=sealed.timeout_seconds)
@@ -129,17 +114,39 @@ class DestinationCache:
             redacted_headers=MappingProxyType(dict.fromkeys(headers, REDACTED)),
             oauth2=oauth2,
             client_identity=identity,
-            key_ring=KeyRing(entries),
-            schedule=self._defaults.schedule if own is None else Schedule(_to_timedeltas(own)),
+            key_ring=self._decrypt_key_ring(sealed),
+            schedule=(
+                self._defaults.schedule
+                if schedule_seconds is None
+                else Schedule(tuple(timedelta(seconds=delay) for delay in schedule_seconds))
+            ),
             timeout=min(timeout, self._defaults.max_timeout),
             permanent_statuses=frozenset(sealed.limits.permanent),
             health_config=sealed.limits.apply_defaults(self._defaults.health_config),
             operational=sealed.operational,
             formatter=build_formatter(
-                wanted, payload, tenant_id=sealed.tenant_id, origin=self._defaults.origin
+                payload_format,
+                PayloadKind(sealed.payload or PayloadKind.FULL),
+                tenant_id=sealed.tenant_id,
+                origin=self._defaults.origin,
             ),
         )
 
+    def _decrypt_headers(self, sealed: SealedDestination) -> dict[str, str]:
+        if sealed.sealed_headers is None:
+            return {}
+        context = build_headers_context(sealed.tenant_id, sealed.endpoint_id)
+        headers: dict[str, str] = msgspec.json.decode(
+            self._box.open(sealed.sealed_headers, context=context), type=dict[str, str]
+        )
+        return headers
 
-def _to_timedeltas(seconds: Iterable[float]) -> tuple[timedelta, ...]:
-    return tuple(timedelta(seconds=value) for value in seconds)
+    def _decrypt_key_ring(self, sealed: SealedDestination) -> KeyRing:
+        context = build_secret_context(sealed.tenant_id, sealed.endpoint_id)
+        entries = tuple(
+            RingEntry(parse_secret(self._box.open(secret, context=context).decode()), not_after)
+            for secret, not_after in sealed.secrets
+        )
+        if not entries:
+            raise ValueError("The endpoint has no live secret.")
+        return KeyRing(entries)

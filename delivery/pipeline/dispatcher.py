@@ -1,4 +1,4 @@
-"""A claim's way through a worker: started, loaded, signed, sent, judged, recorded."""
+"""Dispatches claims in a worker: starts them, sends their deliveries, and records the results."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Secrets that cannot be opened are the operator's to mend; meanwhile nothing spins and nothing is burned.
+# The operator must mend secrets that cannot be decrypted; meanwhile no attempt is used up.
 _UNREADABLE_RETRY_DELAY = timedelta(minutes=1)
 _CANCEL_GRACE_SECONDS = 2.5
-# Why a delivery ends of whose event nothing is kept that could be sent.
+# The reason of a delivery whose event's payload has been deleted.
 PAYLOAD_GONE = "payload_gone"
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeDeps:
-    """The clock, the dice and, where traces are wanted, the spans: brought in from outside."""
+    """The clock, the random numbers, and the tracer if traces are on."""
 
     clock: Callable[[], datetime]
     rng: Callable[[], float]
@@ -56,9 +56,9 @@ class RuntimeDeps:
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """Under what terms a worker works: its name, its lease on a claim, the limits of one attempt.
+    """The settings of a worker: its name, its lease on a claim, the limits of one attempt.
 
-    `tells_all`: attempts that succeed have a line in the log too.
+    `log_successes`: attempts that succeed are logged too.
     """
 
     worker: str
@@ -81,7 +81,6 @@ class Dispatcher:
         config: WorkerConfig,
         deps: RuntimeDeps,
     ) -> None:
-        """Nothing runs until the first claim."""
         self._ledger = ledger
         self._sender = Sender(transport, deps.clock)
         self._destinations = destinations
@@ -93,15 +92,15 @@ class Dispatcher:
 
     @property
     def in_flight(self) -> int:
-        """Deliveries that are on their way."""
+        """The number of deliveries in flight."""
         return len(self._in_flight)
 
     async def start_claim(self, claim_id: ClaimId, *, replays: bool = False) -> int:
-        """Start a claim and set its deliveries on their way; returns how many, without waiting for them.
+        """Start the deliveries of a claim and return their number, without waiting for them to end.
 
-        Waits until there is room; replays wait until live work leaves some. A claim that was started before,
-        or rescued, is left alone: 0. One that comes while we stop is handed back. Raises Unavailable when the
-        ledger does not answer.
+        Waits for room first; replays wait until live work leaves some. A claim that was started before or
+        rescued is skipped: 0. One that comes while the process stops is handed back. Raises Unavailable when
+        the ledger does not answer.
         """
         try:
             await self._limiter.wait_until_open(replays=replays)
@@ -122,22 +121,22 @@ class Dispatcher:
         self._limiter.close()
 
     async def drain(self, grace: timedelta) -> None:
-        """Wait for what is in flight, then break the rest off: recorded as interrupted, due again."""
+        """Wait for deliveries in flight, then cancel the rest: recorded as interrupted, it is due again."""
         if self._in_flight:
             await asyncio.wait(self._in_flight, timeout=grace.total_seconds())
         for task in self._in_flight:
             task.cancel()
         if self._in_flight:
             await asyncio.wait(self._in_flight, timeout=_CANCEL_GRACE_SECONDS)
-        # Who was broken off after its answer had come left its result with the recorder.
+        # Deliveries that were cancelled after their response came have left their result with the recorder.
         await self._recorder.drain(timedelta(seconds=_CANCEL_GRACE_SECONDS))
 
     async def _start(self, claim_id: ClaimId) -> int:
         began = asyncio.get_running_loop().time()
         lease_ends = began + self._config.lease.total_seconds()
-        async with self._ledger.autocommit() as door:
+        async with self._ledger.autocommit() as connection:
             work = await claims.start_claim(
-                door,
+                connection,
                 claim_id,
                 worker=self._config.worker,
                 lease=self._config.lease,
@@ -145,17 +144,17 @@ class Dispatcher:
             )
         if not work:
             return 0
-        empty = [item for item in work if item.body is None]
-        if empty:
-            await self._cancel_deliveries(claim_id, empty)
-        owed = [item for item in work if item.body is not None]
-        destinations = await self._destinations.load_destinations(owed)
+        without_payload = [item for item in work if item.body is None]
+        if without_payload:
+            await self._cancel_deliveries(claim_id, without_payload)
+        sendable = [item for item in work if item.body is not None]
+        destinations = await self._destinations.load_destinations(sendable)
         log.debug("claim.started", claim=str(claim_id), deliveries=len(work))
         metrics.observe_phase("start", asyncio.get_running_loop().time() - began)
-        for item in owed:
+        for item in sendable:
             if (destination := destinations.get(item.endpoint_id)) is not None:
                 self._spawn(claim_id, item, destination, lease_ends)
-        unreadable = [item for item in owed if item.endpoint_id not in destinations]
+        unreadable = [item for item in sendable if item.endpoint_id not in destinations]
         if unreadable:
             await self._postpone_deliveries(claim_id, unreadable, delay=_UNREADABLE_RETRY_DELAY)
         return len(work)
@@ -170,37 +169,37 @@ class Dispatcher:
     def _on_delivery_done(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # The claim still holds this delivery; when its lease lapses it is due again.
-            log.error("delivery.broke_off", error=repr(error), exc_info=error)
+            # The claim still holds this delivery; it is due again when the lease lapses.
+            log.error("delivery.crashed", error=repr(error), exc_info=error)
 
     async def _deliver(
         self, claim_id: ClaimId, work: ClaimedDelivery, destination: Destination, lease_ends: float
     ) -> None:
         time_left = lease_ends - asyncio.get_running_loop().time()
         if time_left < destination.timeout.total_seconds():
-            # Another worker may hold this delivery before our attempt would be over.
+            # The lease would lapse, and another worker claim the delivery, before this attempt ends.
             await self._postpone_deliveries(claim_id, [work], delay=timedelta(0))
             return
-        place = self._limiter.acquire_slot()
+        slot = self._limiter.acquire_slot()
         try:
             await self._attempt(claim_id, work, destination)
         finally:
-            place.release()
+            slot.release()
 
     async def _attempt(self, claim_id: ClaimId, work: ClaimedDelivery, destination: Destination) -> None:
         started_at, attempt_id = self._deps.clock(), AttemptId(new_id())
-        shaped = destination.format_payload(work.event_id, work.body or b"")
+        payload = destination.format_payload(work.event_id, work.body or b"")
         signed = sign(
             destination.key_ring.get_live_secrets(started_at),
             message_id=format_id(Prefix.EVENT, work.event_id),
             timestamp=started_at,
-            body=shaped.body,
+            body=payload.body,
         )
         log.debug("delivery.signed", attempt_id=str(attempt_id))
         span = self._start_span(work, destination, attempt_id, started_at)
         traceparent = None if span is None else span.traceparent
         sent = SentDelivery(
-            work, claim_id, attempt_id, signed, shaped, started_at, self._config.worker, traceparent
+            work, claim_id, attempt_id, signed, payload, started_at, self._config.worker, traceparent
         )
         limits = AttemptLimits(
             self._config.connect_timeout, destination.timeout, self._config.max_response_bytes
@@ -210,7 +209,7 @@ class Dispatcher:
                 work.endpoint_id,
                 destination,
                 sent.build_headers(destination),
-                shaped.body,
+                payload.body,
                 limits=limits,
                 now=started_at,
             )
@@ -226,19 +225,19 @@ class Dispatcher:
             permanent_statuses=destination.permanent_statuses,
             uncounted_attempts=work.attempts - work.step,
         )
-        outcome = finish_attempt(sent, destination, exchange, decision, now=now)
-        log_attempt(outcome.result, log_successes=self._config.log_successes, traceparent=traceparent)
+        finished = finish_attempt(sent, destination, exchange, decision, now=now)
+        log_attempt(finished.result, log_successes=self._config.log_successes, traceparent=traceparent)
         if span is not None:
-            attempt = outcome.result.attempt
+            attempt = finished.result.attempt
             span.end(now, outcome=attempt.outcome, status=attempt.status, decision=attempt.decision)
-        await self._recorder.record(outcome)
+        await self._recorder.record(finished)
 
     def _start_span(
         self, work: ClaimedDelivery, destination: Destination, attempt_id: AttemptId, started_at: datetime
     ) -> AttemptSpan | None:
         if self._deps.tracer is None or work.traceparent is None:
             return None
-        about: dict[str, str | int] = {
+        attributes: dict[str, str | int] = {
             "waybill.event_id": format_id(Prefix.EVENT, work.event_id),
             "waybill.delivery_id": format_id(Prefix.DELIVERY, work.delivery_id),
             "waybill.attempt_id": format_id(Prefix.ATTEMPT, attempt_id),
@@ -246,8 +245,8 @@ class Dispatcher:
             "waybill.attempt_number": work.attempts + 1,
         }
         accepted_at = None if work.attempts else extract_id_time(work.delivery_id)
-        journey = AttemptTraceContext(work.traceparent, work.claimed_at, started_at, about, accepted_at)
-        return self._deps.tracer.start_attempt(journey, urlsplit(destination.url).hostname or "")
+        context = AttemptTraceContext(work.traceparent, work.claimed_at, started_at, attributes, accepted_at)
+        return self._deps.tracer.start_attempt(context, urlsplit(destination.url).hostname or "")
 
     async def _cancel_deliveries(self, claim_id: ClaimId, work: Sequence[ClaimedDelivery]) -> None:
         async with self._ledger.transaction() as tx:

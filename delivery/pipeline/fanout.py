@@ -1,4 +1,4 @@
-"""Fan-out: from events and the tenant's filters to the rows that will be written and the answer. Pure."""
+"""Fan-out: matches events with subscriptions, and builds the rows to write and the answer. Pure."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class Match(NamedTuple):
-    """An endpoint that an event is owed to, and the pattern that asked for it; None: it was named.
+    """An endpoint that gets an event, and the pattern that matched; None if the request named the endpoint.
 
-    `failed` says why its condition could not be answered, where it was sent all the same.
+    `condition_error` says why its condition could not be evaluated; the event is delivered all the same.
     """
 
     endpoint_id: EndpointId
@@ -35,7 +35,7 @@ class Match(NamedTuple):
 
 
 class FanoutPlan(NamedTuple):
-    """What one request writes, and the JSON that answers it."""
+    """The rows that one request writes, and the JSON that answers it."""
 
     events: list[EventRow]
     deliveries: list[DeliveryRow]
@@ -44,7 +44,7 @@ class FanoutPlan(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Subscriptions:
-    """A tenant's endpoints with what they ask for; remembers who asks for a type, since types repeat."""
+    """A tenant's endpoints with their subscriptions; caches the matches of each type, since types repeat."""
 
     entries: Sequence[tuple[EndpointId, Subscription]]
     has_conditions: bool
@@ -52,55 +52,57 @@ class Subscriptions:
 
     @classmethod
     def from_entries(cls, entries: Sequence[tuple[EndpointId, Subscription]]) -> Subscriptions:
-        """Start with nothing remembered."""
-        return cls(entries, any(one.condition is not None for _, one in entries), {})
+        """Build from a tenant's endpoints, in the order of their ids."""
+        has_conditions = any(subscription.condition is not None for _, subscription in entries)
+        return cls(entries, has_conditions, {})
 
     def match_event(self, event: NewEvent, evaluator: ConditionEvaluator | None = None) -> Sequence[Match]:
-        """The endpoints that are owed this event, in the order of their ids.
+        """Return the endpoints that get this event, in the order of their ids.
 
-        Its data is read only if an endpoint that may be owed it has a condition, which `answers` may know.
+        Its data is parsed only if a matching endpoint has a condition that the evaluator has not evaluated.
         """
-        asking = self._find_matcher(event.type)
-        matches = asking.select_matches(event.channels)
-        if not asking.conditions:
-            return matches
+        matcher = self._find_matcher(event.type)
+        candidates = matcher.select_matches(event.channels)
+        if not matcher.conditions:
+            return candidates
         if evaluator is None:
             evaluator = ConditionEvaluator(event.data)
-        owed = []
-        for match in matches:
-            condition = asking.conditions.get(match.endpoint_id)
+        matches = []
+        for match in candidates:
+            condition = matcher.conditions.get(match.endpoint_id)
             if condition is None:
-                owed.append(match)
+                matches.append(match)
                 continue
-            holds, failed = evaluator.evaluate(condition)
-            if holds:
-                owed.append(match if failed is None else match._replace(condition_error=failed))
-        return owed
+            is_true, error = evaluator.evaluate(condition)
+            if is_true:
+                matches.append(match if error is None else match._replace(condition_error=error))
+        return matches
 
     def list_conditions(self, event: NewEvent) -> list[Condition]:
-        """What `owed` would ask about this event."""
-        asking = self._find_matcher(event.type)
-        if not asking.conditions:
+        """Return the conditions that `match_event` would evaluate for this event."""
+        matcher = self._find_matcher(event.type)
+        if not matcher.conditions:
             return []
-        asked = (asking.conditions.get(match.endpoint_id) for match in asking.select_matches(event.channels))
-        return [condition for condition in asked if condition is not None]
+        matches = matcher.select_matches(event.channels)
+        conditions = (matcher.conditions.get(match.endpoint_id) for match in matches)
+        return [condition for condition in conditions if condition is not None]
 
     def _find_matcher(self, event_type: str) -> _TypeMatcher:
-        found = self._matchers_by_type.get(event_type)
-        if found is None:
-            found = _TypeMatcher.build(
-                (endpoint, pattern, wants)
-                for endpoint, wants in self.entries
-                if (pattern := find_matching_pattern(wants.types, event_type)) is not None
+        matcher = self._matchers_by_type.get(event_type)
+        if matcher is None:
+            matcher = _TypeMatcher.build(
+                (endpoint_id, pattern, subscription)
+                for endpoint_id, subscription in self.entries
+                if (pattern := find_matching_pattern(subscription.types, event_type)) is not None
             )
             if len(self._matchers_by_type) < 1_000:  # noqa: PLR2004  a tenant that invents types must not fill memory
-                self._matchers_by_type[event_type] = found
-        return found
+                self._matchers_by_type[event_type] = matcher
+        return matcher
 
 
 @dataclass(frozen=True, slots=True)
 class _TypeMatcher:
-    """Who asks for a type. Places are those in `every`; `anywhere` are of those that name no channel."""
+    """The endpoints that subscribe to a type. The channel tables hold positions in `matches`."""
 
     matches: list[Match]
     without_channel: list[int]
@@ -108,31 +110,31 @@ class _TypeMatcher:
     conditions: dict[EndpointId, Condition]
 
     @classmethod
-    def build(cls, found: Iterable[tuple[EndpointId, str, Subscription]]) -> _TypeMatcher:
-        asking = cls([], [], {}, {})
-        for place, (endpoint, pattern, wants) in enumerate(found):
-            asking.matches.append(Match(endpoint, pattern))
-            if not wants.channels:
-                asking.without_channel.append(place)
-            for channel in wants.channels:
-                asking.by_channel.setdefault(channel, []).append(place)
-            if wants.condition is not None:
-                asking.conditions[endpoint] = compile_stored_condition(wants.condition)
-        return asking
+    def build(cls, entries: Iterable[tuple[EndpointId, str, Subscription]]) -> _TypeMatcher:
+        matcher = cls([], [], {}, {})
+        for position, (endpoint_id, pattern, subscription) in enumerate(entries):
+            matcher.matches.append(Match(endpoint_id, pattern))
+            if not subscription.channels:
+                matcher.without_channel.append(position)
+            for channel in subscription.channels:
+                matcher.by_channel.setdefault(channel, []).append(position)
+            if subscription.condition is not None:
+                matcher.conditions[endpoint_id] = compile_stored_condition(subscription.condition)
+        return matcher
 
     def select_matches(self, channels: Sequence[str]) -> Sequence[Match]:
         if not self.by_channel:
             return self.matches
-        places = set(self.without_channel)
+        positions = set(self.without_channel)
         for channel in channels:
-            places.update(self.by_channel.get(channel, ()))
-        return [self.matches[place] for place in sorted(places)]
+            positions.update(self.by_channel.get(channel, ()))
+        return [self.matches[position] for position in sorted(positions)]
 
 
 _ENVELOPE = b'{"type":"%b","timestamp":"%b","data":%b}'
 
 
-def plan_fanout(  # noqa: PLR0913  what one request is, and the edge
+def plan_fanout(  # noqa: PLR0913  the parts of a request, the clock and the ids
     tenant_id: TenantId,
     events: Sequence[NewEvent],
     matches: Sequence[Sequence[Match]],
@@ -143,39 +145,37 @@ def plan_fanout(  # noqa: PLR0913  what one request is, and the edge
     idempotency_key: str | None = None,
     traceparent: str | None = None,
 ) -> FanoutPlan:
-    """Say what accepting these events means: one delivery for each endpoint that is owed each event.
+    """Plan the rows of these events: one delivery for each matching endpoint of each event.
 
-    `owed` are those endpoints, by event.
-    `key` is the idempotency key that they came under, `traceparent` the trace that they came in.
+    `matches` has the matching endpoints of each event, in the same order.
     """
     rows: list[EventRow] = []
     deliveries: list[DeliveryRow] = []
     answers: list[str] = []
-    moment = format_rfc3339(now)
+    created_at = format_rfc3339(now)
     for event, endpoints in zip(events, matches, strict=True):
         event_id = EventId(new_id())
-        body = _ENVELOPE % (event.type.encode(), moment.encode(), event.data)
-        digest, matched = hashlib.sha256(body).digest(), len(endpoints)
+        body = _ENVELOPE % (event.type.encode(), created_at.encode(), event.data)
         rows.append(
             EventRow(
                 event_id,
                 tenant_id,
                 event.type,
                 body,
-                digest,
-                matched,
+                hashlib.sha256(body).digest(),
+                len(endpoints),
                 idempotency_key,
                 traceparent,
                 event.channels,
             )
         )
         deliveries += [
-            DeliveryRow(DeliveryId(new_id()), tenant_id, event_id, endpoint, event.type, matched_by, failed)
-            for endpoint, matched_by, failed in endpoints
+            DeliveryRow(DeliveryId(new_id()), tenant_id, event_id, endpoint_id, event.type, pattern, error)
+            for endpoint_id, pattern, error in endpoints
         ]
         answers.append(
             f'{{"id":"{format_id(Prefix.EVENT, event_id)}","type":"{event.type}",'
-            f'"created_at":"{moment}","deliveries":{matched}}}'
+            f'"created_at":"{created_at}","deliveries":{len(endpoints)}}}'
         )
     answer = answers[0] if single else f'{{"events":[{",".join(answers)}]}}'
     return FanoutPlan(rows, deliveries, answer.encode())

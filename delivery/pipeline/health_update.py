@@ -1,4 +1,4 @@
-"""From attempts that ended to the health of their endpoints, in the transaction that records them."""
+"""Updates the health of endpoints from their attempts, in the transaction that records these."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ from retries.health import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
 
     from delivery.domain.ids import EndpointId, TenantId
     from delivery.ledger.db.session import Transaction
@@ -39,10 +38,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FinishedAttempt:
-    """One attempt that ended: what is recorded of it, and what it tells of its endpoint.
+    """An attempt that has ended: its record, and what it says about its endpoint.
 
-    `disable` is the reason for which the endpoint wants no more at all. What happens to an operational
-    endpoint is told to nobody.
+    `disable_reason` is set if the endpoint must be disabled. What happens to an `operational` endpoint causes
+    no system events.
     """
 
     result: RecordedAttempt
@@ -54,7 +53,7 @@ class FinishedAttempt:
 
     @property
     def endpoint_id(self) -> EndpointId:
-        """Whose attempt it was."""
+        """The endpoint that the attempt was for."""
         return self.result.attempt.endpoint_id
 
 
@@ -65,88 +64,91 @@ async def apply_results(
     *,
     rng: Callable[[], float],
 ) -> Counter[BreakerState]:
-    """Count attempts into the health of their endpoints, and let what they held in flight go.
+    """Update the health of the attempts' endpoints, and release what the attempts held in flight.
 
-    Returns how many breakers went into which state.
-    Only attempts under claims that still exist count; what an orphan found out is history alone.
+    Attempts whose claim is gone do not count: they are history only. Returns how many breakers changed into
+    each state.
     """
-    valid = [one for one in attempts if one.result.claim_id not in recorded.orphaned_claims]
-    turned: Counter[BreakerState] = Counter()
+    breaker_changes: Counter[BreakerState] = Counter()
     if not recorded.released:
-        return turned
-    standings = await endpoint_health.lock(tx, recorded.released)
-    known = [one for one in valid if one.endpoint_id in standings]
-    if not known:
-        return turned
-    healths, entries = await _update_healths(tx, known, standings, rng)
+        return breaker_changes
+    rows = await endpoint_health.lock(tx, recorded.released)
+    counted = [
+        attempt
+        for attempt in attempts
+        if attempt.result.claim_id not in recorded.orphaned_claims and attempt.endpoint_id in rows
+    ]
+    if not counted:
+        return breaker_changes
+    healths, entries = await _update_healths(tx, counted, rows, rng)
     await endpoint_health.write(tx, healths, released=recorded.released)
-    await enqueue.notify_due(tx, _find_endpoints_with_room(known, standings, healths))
-    # Replays come to an endpoint in small numbers: where some have ended, there are likely more.
+    await enqueue.notify_due(tx, _find_endpoints_with_room(counted, rows, healths))
+    # An endpoint gets few replays at a time: where some have ended, more are likely due.
     replayed = {
-        (one.result.attempt.tenant_id, one.endpoint_id) for one in known if one.priority is Priority.REPLAY
+        (attempt.result.attempt.tenant_id, attempt.endpoint_id)
+        for attempt in counted
+        if attempt.priority is Priority.REPLAY
     }
     await enqueue.notify_due(tx, replayed, priority=Priority.REPLAY)
-    await _record_entries(tx, known, entries)
-    for endpoint_id, now in healths.items():
-        before = standings[endpoint_id].health.breaker.state
-        if now.breaker.state is not before and now.breaker.state is not BreakerState.HALF_OPEN:
-            turned[now.breaker.state] += 1
-    return turned
+    await _record_entries(tx, counted, entries)
+    for endpoint_id, health in healths.items():
+        before, now = rows[endpoint_id].health.breaker.state, health.breaker.state
+        if now is not before and now is not BreakerState.HALF_OPEN:
+            breaker_changes[now] += 1
+    return breaker_changes
 
 
 async def _update_healths(
     tx: Transaction,
     attempts: Sequence[FinishedAttempt],
-    standings: Mapping[EndpointId, EndpointHealthRow],
+    rows: Mapping[EndpointId, EndpointHealthRow],
     rng: Callable[[], float],
 ) -> tuple[dict[EndpointId, Health], list[JournalEntry]]:
-    """What the attempts make of their endpoints, one after another, and what is to be told of it."""
-    healths = {endpoint_id: standing.health for endpoint_id, standing in standings.items()}
+    """Apply the attempts one after another; returns the new healths and the journal entries."""
+    healths = {endpoint_id: row.health for endpoint_id, row in rows.items()}
     entries: list[JournalEntry] = []
-    for one in attempts:
-        health_now = healths[one.endpoint_id]
-        sign = replace(one.sample, is_probe=_is_probe(one, standings[one.endpoint_id], health_now))
-        healths[one.endpoint_id], changes = update_health(
-            health_now, sign, config=one.health_config, jitter=rng()
+    for attempt in attempts:
+        health = healths[attempt.endpoint_id]
+        sample = replace(attempt.sample, is_probe=_is_probe(attempt, rows[attempt.endpoint_id], health))
+        healths[attempt.endpoint_id], changes = update_health(
+            health, sample, config=attempt.health_config, jitter=rng()
         )
-        entries += await _apply_changes(tx, one, changes)
+        entries += await _apply_changes(tx, attempt, changes)
     return healths, entries
 
 
 async def _record_entries(
     tx: Transaction, attempts: Sequence[FinishedAttempt], entries: Sequence[JournalEntry]
 ) -> None:
-    """Write down what happened, and tell the tenants of it who want to know."""
+    """Write journal entries, and publish system events to the tenants that subscribe to them."""
     await journal.append(tx, [entry for entry in entries if entry.action != "delivery.failed"])
-    loud = {one.endpoint_id for one in attempts if not one.operational}
-    heard = [entry for entry in entries if entry.endpoint_id in loud]
-    await system_events.publish_system_events(tx, heard, now=attempts[-1].sample.ended_at)
-    # After every endpoint and in one order, so that no two who disable wait for each other.
+    with_events = {attempt.endpoint_id for attempt in attempts if not attempt.operational}
+    published = [entry for entry in entries if entry.endpoint_id in with_events]
+    await system_events.publish_system_events(tx, published, now=attempts[-1].sample.ended_at)
+    # After all endpoints and in one order, so that concurrent transactions cannot deadlock.
     for tenant_id in sorted({entry.tenant_id for entry in entries if entry.action == "endpoint.disabled"}):
         await tenants.bump_endpoints_version(tx, tenant_id)
 
 
 def _find_endpoints_with_room(
     attempts: Sequence[FinishedAttempt],
-    standings: Mapping[EndpointId, EndpointHealthRow],
+    rows: Mapping[EndpointId, EndpointHealthRow],
     healths: Mapping[EndpointId, Health],
 ) -> set[tuple[TenantId, EndpointId]]:
     return {
-        (one.result.attempt.tenant_id, one.endpoint_id)
-        for one in attempts
-        if _has_room_again(standings[one.endpoint_id], healths[one.endpoint_id], one.health_config)
+        (attempt.result.attempt.tenant_id, attempt.endpoint_id)
+        for attempt in attempts
+        if _has_room_again(rows[attempt.endpoint_id], healths[attempt.endpoint_id], attempt.health_config)
     }
 
 
-def _is_probe(finished: FinishedAttempt, standing: EndpointHealthRow, now: Health) -> bool:
-    return (
-        now.breaker.state is BreakerState.HALF_OPEN
-        and finished.result.attempt.delivery_id == standing.probe_id
-    )
+def _is_probe(finished: FinishedAttempt, row: EndpointHealthRow, health: Health) -> bool:
+    is_half_open = health.breaker.state is BreakerState.HALF_OPEN
+    return is_half_open and finished.result.attempt.delivery_id == row.probe_id
 
 
 def _has_room_again(before: EndpointHealthRow, now: Health, config: HealthConfig) -> bool:
-    """Whether the relay should look again: it found no room before, and now there may be some."""
+    """Whether the relay should look again: there was no room before, and now there may be some."""
     if now.breaker.state is not BreakerState.CLOSED:
         return False
     was_closed = before.health.breaker.state is BreakerState.CLOSED
@@ -156,7 +158,7 @@ def _has_room_again(before: EndpointHealthRow, now: Health, config: HealthConfig
 async def _apply_changes(
     tx: Transaction, finished: FinishedAttempt, changes: Sequence[HealthChange]
 ) -> list[JournalEntry]:
-    """What is to be told of an attempt's consequences; an endpoint that has to be disabled is."""
+    """Disable the endpoint if it must be; returns the journal entries of an attempt's consequences."""
     entries = [
         _build_change_entry(finished, change) for change in changes if not isinstance(change, FailedTooLong)
     ]
@@ -164,7 +166,7 @@ async def _apply_changes(
     for change in changes:
         if isinstance(change, FailedTooLong):
             reason, details = "failing", {"failing_since": change.failing_since}
-    attempt = finished.result.attempt
+    attempt, next_state = finished.result.attempt, finished.result.next_state
     if reason is not None and await endpoints.disable(
         tx,
         attempt.endpoint_id,
@@ -174,11 +176,8 @@ async def _apply_changes(
         at=finished.sample.ended_at,
     ):
         entries.append(_build_entry(finished, "endpoint.disabled", reason=reason, details=details))
-    if (
-        isinstance(finished.result.next_state, DeliveryFinished)
-        and finished.result.next_state.status is DeliveryStatus.FAILED
-    ):
-        entries.append(_build_failed_entry(finished, finished.result.next_state))
+    if isinstance(next_state, DeliveryFinished) and next_state.status is DeliveryStatus.FAILED:
+        entries.append(_build_failed_entry(finished, next_state))
     return entries
 
 
@@ -186,11 +185,11 @@ def _build_change_entry(
     finished: FinishedAttempt, change: BreakerOpened | BreakerClosed | WaitRequested | DisableWarning
 ) -> JournalEntry:
     match change:
-        case BreakerOpened(probe_at, again):
-            # Its tenant has heard of an opening; that it goes on is for the journal alone.
-            what = "endpoint.breaker_stayed_open" if again else "endpoint.breaker_opened"
+        case BreakerOpened(probe_at, is_reopened):
+            # The tenant was told of the first opening; a failed probe goes into the journal only.
+            action = "endpoint.breaker_stayed_open" if is_reopened else "endpoint.breaker_opened"
             return _build_entry(
-                finished, what, reason=finished.result.attempt.reason, details={"probe_at": probe_at}
+                finished, action, reason=finished.result.attempt.reason, details={"probe_at": probe_at}
             )
         case BreakerClosed(opened_at):
             return _build_entry(finished, "endpoint.breaker_closed", details={"opened_at": opened_at})
@@ -211,19 +210,18 @@ def _build_failed_entry(finished: FinishedAttempt, final: DeliveryFinished) -> J
         "outcome": attempt.outcome,
         "status": attempt.status,
     }
-    about = _build_entry(finished, "delivery.failed", reason=final.reason, details=details)
-    return replace(about, delivery_id=attempt.delivery_id)
+    entry = _build_entry(finished, "delivery.failed", reason=final.reason, details=details)
+    return replace(entry, delivery_id=attempt.delivery_id)
 
 
 def _build_entry(
-    finished: FinishedAttempt, what: str, *, reason: str | None = None, details: dict[str, Any]
+    finished: FinishedAttempt, action: str, *, reason: str | None = None, details: dict[str, Any]
 ) -> JournalEntry:
-    at: datetime = finished.sample.ended_at
     return JournalEntry(
         tenant_id=finished.result.attempt.tenant_id,
-        action=what,
+        action=action,
         actor=ENGINE_ACTOR,
-        at=at,
+        at=finished.sample.ended_at,
         reason=reason,
         endpoint_id=finished.endpoint_id,
         details=details,

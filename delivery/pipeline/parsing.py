@@ -1,4 +1,4 @@
-"""From a producer's bytes to events; the bytes of `data` stay as they came. Pure."""
+"""Parses a producer's bytes into events; the bytes of `data` stay as they came. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class IntakeLimits:
-    """How much is taken: bytes of one event's JSON, events and bytes of one batch."""
+    """The largest event in bytes of JSON, and the largest batch in events and bytes."""
 
     event_bytes: int = 262_144
     batch_events: int = 1_000
@@ -29,9 +29,9 @@ class IntakeLimits:
 
 
 class NewEvent(NamedTuple):
-    """What a producer says happened; `data` is the exact JSON it sent.
+    """An event as a producer sent it; `data` is the exact JSON.
 
-    `channels` say whom it is for: endpoints that name one of them, and those that name none.
+    With `channels`, it goes to endpoints that name one of them, and to those that name none.
     """
 
     type: str
@@ -49,7 +49,7 @@ class _BatchIn(msgspec.Struct, forbid_unknown_fields=True):
     events: list[msgspec.Raw]
 
 
-# Where it is the object that is wrong, msgspec names the field only in its sentence.
+# For missing and unknown fields, msgspec names the field only in its message.
 _FIELD_ERROR = re.compile(
     r"Object (?P<what>missing required|contains unknown) field `(?P<field>.+)`", re.DOTALL
 )
@@ -57,21 +57,21 @@ _FIELD_ERROR_REASONS = {"missing required": "is needed", "contains unknown": "is
 _event_decoder = msgspec.json.Decoder(_EventIn)
 _batch_decoder = msgspec.json.Decoder(_BatchIn)
 _any_decoder = msgspec.json.Decoder[object]()
-# Producers use few types, again and again.
+# Producers use few types and channels, again and again.
 _check_event_type_cached = lru_cache(maxsize=4096)(check_event_type)
 _check_channel_cached = lru_cache(maxsize=4096)(check_channel)
 
 
 def parse_event(body: bytes, limits: IntakeLimits, *, location: str = "") -> NewEvent:
-    """Read `{"type": …, "data": …, "channels": […]}`; the last may be missing.
+    """Parse `{"type": …, "data": …, "channels": […]}`; the last is optional.
 
-    Raises Invalid, which names the field, or TooLarge. `at` is where in a larger body it stands.
+    Raises Invalid, which names the field, or TooLarge. `location` is the event's path in a larger body.
     """
     return _parse(body, limits, location=location)
 
 
 def parse_batch(body: bytes, limits: IntakeLimits) -> tuple[NewEvent, ...]:
-    """Read `{"events": […]}`; one wrong event refuses them all. Raises Invalid or TooLarge."""
+    """Parse `{"events": […]}`; one invalid event refuses the batch. Raises Invalid or TooLarge."""
     if len(body) > limits.batch_bytes:
         raise TooLarge("The batch", size=len(body), limit=limits.batch_bytes)
     batch = decode_json(_batch_decoder, body, location="")
@@ -83,9 +83,9 @@ def parse_batch(body: bytes, limits: IntakeLimits) -> tuple[NewEvent, ...]:
 
 
 def build_test_event(endpoint_id: EndpointId) -> NewEvent:
-    """The event that is sent to one endpoint alone, to see whether it arrives."""
-    told = {"message": "This is a test.", "endpoint_id": format_id(Prefix.ENDPOINT, endpoint_id)}
-    return NewEvent("waybill.test", msgspec.json.encode(told))
+    """Build the event that is sent to one endpoint to test it."""
+    data = {"message": "This is a test.", "endpoint_id": format_id(Prefix.ENDPOINT, endpoint_id)}
+    return NewEvent("waybill.test", msgspec.json.encode(data))
 
 
 def _parse(body: bytes, limits: IntakeLimits, *, location: str) -> NewEvent:
@@ -96,7 +96,7 @@ def _parse(body: bytes, limits: IntakeLimits, *, location: str) -> NewEvent:
         type_ = _check_event_type_cached(event.type)
     except ValueError as error:
         raise Invalid(_join_path(location, "type"), str(error)) from None
-    # The bytes go out as they came in; a decoded copy proves that every receiver can read them.
+    # The bytes are sent as they came; decoding them proves that every receiver can read them.
     data = bytes(event.data)
     decode_json(_any_decoder, data, location=_join_path(location, "data"))
     return NewEvent(type_, data, _parse_channels(event.channels, location) if event.channels else ())
@@ -107,16 +107,16 @@ def _parse_channels(channels: list[str], location: str) -> tuple[str, ...]:
         raise Invalid(
             _join_path(location, "channels"), f"must be at most {MAX_CHANNELS_PER_EVENT}, not {len(channels)}"
         )
-    for place, channel in enumerate(channels):
+    for position, channel in enumerate(channels):
         try:
             _check_channel_cached(channel)
         except ValueError as error:
-            raise Invalid(_join_path(location, f"channels.{place}"), str(error)) from None
+            raise Invalid(_join_path(location, f"channels.{position}"), str(error)) from None
     return tuple(dict.fromkeys(channels))
 
 
 def decode_json(decoder: msgspec.json.Decoder[T], body: bytes, *, location: str) -> T:
-    """Read JSON as this shape; raises Invalid, which names the field. `at` is where it stands in a body."""
+    """Decode JSON; raises Invalid, which names the field. `location` is its path in a larger body."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:

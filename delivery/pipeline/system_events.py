@@ -1,7 +1,7 @@
-"""Operational events: what the engine has to say to a tenant, delivered by the engine like any other event.
+"""System events: what the engine tells a tenant, delivered like any other event.
 
-They go to the tenant's operational endpoints alone, and what happens to those is never an event itself: so
-nothing can ever come of them but deliveries.
+They go to the tenant's operational endpoints only. What happens to those is never a system event, so that
+system events cannot cause others.
 """
 
 from __future__ import annotations
@@ -35,26 +35,29 @@ SYSTEM_EVENT_TYPES = frozenset(
 
 
 async def publish_system_events(tx: Transaction, entries: Sequence[JournalEntry], *, now: datetime) -> None:
-    """Write an event, with its deliveries, for each entry that a tenant's operational endpoints ask for.
+    """Write an event with its deliveries for each entry that an operational endpoint subscribes to.
 
-    The entries are about endpoints that are not operational themselves. An event that nobody asks for is not
-    written: the journal has what happened.
+    The entries must not be about operational endpoints. An event without a subscriber is not written: the
+    journal has the entry.
     """
-    told = [entry for entry in entries if entry.action in SYSTEM_EVENT_TYPES]
-    if not told:
+    published = [entry for entry in entries if entry.action in SYSTEM_EVENT_TYPES]
+    if not published:
         return
-    wants = await enqueue.load_subscriptions(tx, {entry.tenant_id for entry in told}, operational=True)
-    drafts: list[FanoutPlan] = []
-    for entry in told:
+    tenant_ids = {entry.tenant_id for entry in published}
+    subscriptions = await enqueue.load_subscriptions(tx, tenant_ids, operational=True)
+    plans: list[FanoutPlan] = []
+    for entry in published:
         event = NewEvent(entry.action, msgspec.json.encode(_build_data(entry)))
-        owed = Subscriptions.from_entries(wants.get(entry.tenant_id, [])).match_event(event)
-        if owed:
-            drafts.append(plan_fanout(entry.tenant_id, [event], [owed], single=True, now=now, new_id=new_id))
-    if drafts:
+        matches = Subscriptions.from_entries(subscriptions.get(entry.tenant_id, [])).match_event(event)
+        if matches:
+            plans.append(
+                plan_fanout(entry.tenant_id, [event], [matches], single=True, now=now, new_id=new_id)
+            )
+    if plans:
         await enqueue.insert_events(
             tx,
-            [row for drafted in drafts for row in drafted.events],
-            [row for drafted in drafts for row in drafted.deliveries],
+            [row for plan in plans for row in plan.events],
+            [row for plan in plans for row in plan.deliveries],
             now=now,
         )
 

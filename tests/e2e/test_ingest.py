@@ -196,7 +196,7 @@ def test_without_a_database_messages_stay_in_the_queue_and_come_later(
             producer.publish_event(tenant.key, f"m{number}", number)
         producer.publish_body(b"poison", "p", **{"waybill-key": tenant.key})
         wait_until(
-            lambda: "ingest.waits" in stack.read_log("ingest"),
+            lambda: "ingest.waiting" in stack.read_log("ingest"),
             "the outage to be noticed",
             seconds=TIMEOUT_SECONDS,
         )

@@ -1,4 +1,4 @@
-"""What the doctor asks RabbitMQ: its version, our queues, and whether it takes messages."""
+"""The doctor's checks of RabbitMQ: its version, our queues, and whether it takes messages."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _DIFFERS: Final = re.compile(r"inequivalent arg '(?P<argument>[^']+)'")
 # AMQP 0-9-1, reply codes.
 _NOT_FOUND: Final = 404
 _PRECONDITION_FAILED: Final = 406
-# Nothing is bound under this name: what is published there is confirmed, and dropped.
+# No queue has this name: messages to it are confirmed and dropped.
 _UNBOUND_QUEUE: Final = "waybill.doctor.nowhere"
 
 
 def check_broker(settings: Settings) -> list[Finding]:
-    """Judge the broker of WAYBILL_AMQP_URL; where `waybill dev` runs, there is none to ask."""
+    """Check the broker of WAYBILL_AMQP_URL; `waybill dev` has none."""
     if settings.amqp_url is None:
         if StateDir.from_settings(settings).read_running_settings():
             return [ok("broker", "The engine that runs from this folder has its queue in its own process.")]
@@ -78,14 +78,14 @@ def _with_timeouts(parameters: pika.URLParameters) -> pika.URLParameters:
 
 
 def _check_version(connection: pika.BlockingConnection) -> Finding:
-    told: dict[str, Any] = connection._impl.server_properties or {}  # noqa: SLF001  there is no public way to it
-    product, version = told.get("product", "The broker"), str(told.get("version", ""))
+    server: dict[str, Any] = connection._impl.server_properties or {}  # noqa: SLF001  there is no public way to it
+    product, version = server.get("product", "The broker"), str(server.get("version", ""))
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
     oldest = ".".join(map(str, MIN_VERSION))
     if product == "RabbitMQ" and numbers < MIN_VERSION:
         return fail("broker", f"RabbitMQ {version} is too old.", f"Upgrade it to {oldest} or newer.")
     return ok(
-        "broker", f"{product} {version} answers, as {told.get('cluster_name', 'a node without a name')}."
+        "broker", f"{product} {version} answers, as {server.get('cluster_name', 'a node without a name')}."
     )
 
 
@@ -101,31 +101,31 @@ def _check_queue_type(settings: Settings) -> Finding:
 
 
 def _check_queue(connection: pika.BlockingConnection, broker: Any, name: str) -> Iterator[Finding]:
-    """What there is to say of one lane's queue, and of the one where its failed messages end."""
+    """Check one queue, and the dead-letter queue of its failed messages."""
     check = f"queue {name}"
-    there = _declare_queue(connection, name, passive=True)
-    if isinstance(there, ChannelClosedByBroker):
-        if there.reply_code == _NOT_FOUND and there.reply_text.startswith("NOT_FOUND - no queue"):
+    existing = _declare_queue(connection, name, passive=True)
+    if isinstance(existing, ChannelClosedByBroker):
+        if existing.reply_code == _NOT_FOUND and existing.reply_text.startswith("NOT_FOUND - no queue"):
             yield ok(check, "It is not there yet; the first relay or worker makes it.")
         else:
-            yield _build_refusal(check, there)
+            yield _build_refusal(check, existing)
         return
-    # As the engine declares it: one that stands already is not changed by that, and refuses what differs.
-    same = _declare_queue(connection, name, arguments=broker._build_queue_arguments(name))  # noqa: SLF001  ours
-    if isinstance(same, ChannelClosedByBroker) and same.reply_code != _PRECONDITION_FAILED:
-        yield _build_refusal(check, same)
+    # As the engine declares it: an existing queue is not changed by that, and refuses other arguments.
+    declared = _declare_queue(connection, name, arguments=broker._build_queue_arguments(name))  # noqa: SLF001  ours
+    if isinstance(declared, ChannelClosedByBroker) and declared.reply_code != _PRECONDITION_FAILED:
+        yield _build_refusal(check, declared)
         return
-    if isinstance(same, ChannelClosedByBroker):
-        differs = _DIFFERS.search(same.reply_text)
+    if isinstance(declared, ChannelClosedByBroker):
+        differs = _DIFFERS.search(declared.reply_text)
         what = f"another {differs['argument']} than" if differs else "other terms than"
         mend = f"Stop relays and workers, `rabbitmqctl delete_queue {name}`, and start them: nothing is lost."
         yield fail(check, f"It was declared with {what} this release declares it with.", mend)
         return
-    says = f"{there.method.message_count:,} messages, {there.method.consumer_count:,} consumers."
-    if there.method.consumer_count:
-        yield ok(check, says)
+    counts = f"{existing.method.message_count:,} messages, {existing.method.consumer_count:,} consumers."
+    if existing.method.consumer_count:
+        yield ok(check, counts)
     else:
-        yield warn(check, f"{says} Nobody reads it.", "Start `waybill serve worker`.")
+        yield warn(check, f"{counts} Nobody reads it.", "Start `waybill serve worker`.")
     dead = _declare_queue(connection, xq_name(name), passive=True)
     if not isinstance(dead, ChannelClosedByBroker) and dead.method.message_count:
         yield warn(
@@ -135,16 +135,16 @@ def _check_queue(connection: pika.BlockingConnection, broker: Any, name: str) ->
         )
 
 
-def _build_refusal(check: str, said: ChannelClosedByBroker) -> Finding:
-    """Neither missing nor otherwise declared: its node is away, the account may not, or what else it says."""
+def _build_refusal(check: str, error: ChannelClosedByBroker) -> Finding:
+    """Report another refusal: the queue's node is away, or the account lacks a permission."""
     mend = (
         "See to what it says: bring the queue's node back, or let this account configure, write and read it."
     )
-    return fail(check, f"RabbitMQ refuses it: {said.reply_text}", mend)
+    return fail(check, f"RabbitMQ refuses it: {error.reply_text}", mend)
 
 
 def _declare_queue(connection: pika.BlockingConnection, name: str, **how: Any) -> Any:
-    """What the broker says of a queue, or why it closed the channel: each refusal costs one."""
+    """Declare a queue; returns the broker's answer, or the error with which it closed the channel."""
     channel = connection.channel()
     try:
         return channel.queue_declare(name, durable=True, **how)
@@ -156,11 +156,11 @@ def _declare_queue(connection: pika.BlockingConnection, name: str, **how: Any) -
 
 
 def _check_publishing(connection: pika.BlockingConnection) -> Finding:
-    """Whether the broker takes messages now: under an alarm it stops to read from whoever publishes."""
+    """Check that the broker takes messages: under an alarm it stops reading from publishers."""
     channel = connection.channel()
     channel.confirm_delivery()
     try:
-        # Under an alarm the first may still be taken: with it the broker begins to look at who publishes.
+        # Under an alarm the first message is still taken: only then does the broker know that we publish.
         for _ in range(2):
             channel.basic_publish("", _UNBOUND_QUEUE, b"")
     except ConnectionBlockedTimeout:
@@ -175,8 +175,8 @@ def _check_publishing(connection: pika.BlockingConnection) -> Finding:
 
 
 def _describe_error(error: Exception) -> str:
-    """What the error says, in brackets; pika's own often say nothing, and wrap what does."""
+    """Describe an error in brackets; pika's own often have no text, and wrap one that has."""
     inner = error.args[0] if isinstance(error, AMQPError) and error.args else error
     cause = getattr(inner, "exception", inner)
-    told = cause.strerror if isinstance(cause, OSError) else str(cause)
-    return f" ({told or repr(error)})"
+    text = cause.strerror if isinstance(cause, OSError) else str(cause)
+    return f" ({text or repr(error)})"

@@ -1,9 +1,9 @@
-"""What strangers write before a message's body, read so that nothing of it can raise.
+"""Parses the properties of AMQP messages so that no message can break the connection.
 
-pika reads a message's properties before it hands the message over, and in the loop that reads the socket: a
-header that it cannot hold (a date before 1970, a number that is none, tables within tables within tables)
-ends the connection there. The message goes back to the head of its queue, and the next connection ends
-likewise. So this connection reads that one kind of frame itself, and no more of it than ingest needs.
+pika parses a message's properties in the loop that reads the socket. A header that it cannot represent (a
+date before 1970, an invalid number, deeply nested tables) raises there and ends the connection. The message
+goes back to the head of its queue, and ends the next connection likewise. So this connection parses that kind
+of frame itself, and only the parts that ingest needs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _FRAME_HEADER: Final = struct.Struct(">BHL")  # of a frame: kind, channel, size of its payload
 _CONTENT_HEADER: Final = struct.Struct(">HHQ")  # of a content header: class, weight, size of the body
 _LENGTH_PREFIX: Final = struct.Struct(">I")
-# How long the values of a header are, by kind, as RabbitMQ writes them. Others tell their length themselves.
+# The sizes of header values by kind, as RabbitMQ writes them. Values of other kinds have a length prefix.
 _FIXED_SIZES: Final = {
     **dict.fromkeys((b"t", b"b", b"B"), 1),
     **dict.fromkeys((b"U", b"u", b"s"), 2),
@@ -35,18 +35,18 @@ _NESTED_KINDS: Final = frozenset({b"A", b"F"})
 
 
 class TolerantConnection(AsyncioConnection):  # type: ignore[misc]  # pika has no types
-    """pika's connection, except for how the properties of messages are read.
+    """pika's connection with our own parser for the properties of messages.
 
-    `_read_frame` is pika's own seam between bytes and frames; all but whole content headers go on to pika.
+    pika splits bytes into frames in `_read_frame`; everything but complete content headers is left to it.
     """
 
     def _read_frame(self) -> tuple[int, Any]:
-        read = parse_content_header(self._frame_buffer)
-        return super()._read_frame() if read is None else read
+        parsed = parse_content_header(self._frame_buffer)
+        return super()._read_frame() if parsed is None else parsed
 
 
 def parse_content_header(buffer: bytes) -> tuple[int, frame.Header] | None:
-    """The content header that a buffer begins with, and how many bytes it takes; None if it does not.
+    """Parse a content header at the start of a buffer, and return its size and itself; None if there is none.
 
     AMQP 0-9-1, sections 2.3.5.2 and 4.2.6.1.
     """
@@ -62,20 +62,20 @@ def parse_content_header(buffer: bytes) -> tuple[int, frame.Header] | None:
 
 
 def parse_properties(encoded: bytes) -> BasicProperties:
-    """The properties of a message; what cannot be read is left out.
+    """Parse the properties of a message; unreadable ones are left out.
 
-    Text is always text, whatever its bytes are. Of the headers there are those that are text.
+    Bytes that are not UTF-8 are replaced. Of the headers, only those that are text are returned.
     """
     properties = BasicProperties()
-    with suppress(struct.error, IndexError):  # it ends too early
+    with suppress(struct.error, IndexError):  # truncated
         flags = more = _parse_flags(encoded, 0)
         offset = 2
         while more & 1:
             more = _parse_flags(encoded, offset)
             offset += 2
-        for place, (name, read) in enumerate(_PROPERTIES):
-            if flags & (1 << (15 - place)):
-                value, offset = read(encoded, offset)
+        for position, (name, parse) in enumerate(_PROPERTIES):
+            if flags & (1 << (15 - position)):
+                value, offset = parse(encoded, offset)
                 setattr(properties, name, value)
     return properties
 
@@ -98,11 +98,11 @@ def _parse_text(encoded: bytes, offset: int) -> tuple[str, int]:
 
 
 def _parse_headers(encoded: bytes, offset: int) -> tuple[dict[str, str], int]:
-    """The headers that are text. Others are passed over by their length; an unknown kind ends them."""
+    """Parse the headers that are text. Others are skipped by their size; an unknown kind ends the parsing."""
     (size,) = _LENGTH_PREFIX.unpack_from(encoded, offset)
     offset += _LENGTH_PREFIX.size
     end = offset + size
-    found: dict[str, str] = {}
+    headers: dict[str, str] = {}
     with suppress(struct.error, IndexError):
         while offset < end:
             name, offset = _parse_text(encoded, offset)
@@ -114,13 +114,13 @@ def _parse_headers(encoded: bytes, offset: int) -> tuple[dict[str, str], int]:
                 (length,) = _LENGTH_PREFIX.unpack_from(encoded, offset)
                 offset += _LENGTH_PREFIX.size + length
                 if kind in _TEXT_KINDS:
-                    found[name] = encoded[offset - length : offset].decode(errors="replace")
+                    headers[name] = encoded[offset - length : offset].decode(errors="replace")
             else:
                 break
-    return found, end
+    return headers, end
 
 
-# Section 1.8.3: in the order of their flags, the highest first.
+# Section 1.8.3, in the order of their flags, the highest first.
 _PROPERTIES: Final[tuple[tuple[str, Callable[[bytes, int], tuple[Any, int]]], ...]] = (
     ("content_type", _parse_text),
     ("content_encoding", _parse_text),

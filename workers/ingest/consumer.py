@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# RabbitMQ 4 drops what came so many times, 20 unless told otherwise; we never hand a message back unread, but
-# a machine that dies again and again does. A number that both 3.10 and 4 take.
+# RabbitMQ 4 drops a message after 20 deliveries by default. We never hand one back unhandled, but a machine
+# that crashes again and again does. RabbitMQ 3.10 and 4 both accept this number.
 _QUEUE_ARGUMENTS: Final = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
 _MIN_RETRY_SECONDS: Final = 1.0
 _MAX_RETRY_SECONDS: Final = 10.0
@@ -34,9 +34,9 @@ _OPEN_TIMEOUT_SECONDS: Final = 20.0
 
 @dataclass(frozen=True, slots=True)
 class IngestConfig:
-    """Which queue, and how many of its messages one process holds at most.
+    """The queue, and how many of its messages one process holds at most.
 
-    Of a body with more than `most_bytes` no more is held than is kept of one that is set aside.
+    Bodies larger than `max_bytes` are cut to what a dead letter stores.
     """
 
     queue: str
@@ -45,14 +45,14 @@ class IngestConfig:
 
 
 class BrokerClosed(Exception):
-    """The broker has gone, or has closed the connection, the channel or the consumer."""
+    """The broker is away, or has closed the connection, the channel or the consumer."""
 
 
 class Consumer:
-    """Hands messages over for as long as `run` runs; connects again whenever the broker was away.
+    """Hands messages over as long as `run` runs; reconnects after each outage of the broker.
 
-    A message whose taking fails for want of the ledger is kept and tried again: it stays in the queue,
-    unacknowledged, and no more than `prefetch` of them are in memory.
+    While the ledger is away, messages are retried. They stay unacknowledged in the queue, at most `prefetch`
+    of them in memory.
     """
 
     def __init__(
@@ -61,7 +61,6 @@ class Consumer:
         config: IngestConfig,
         handle: Callable[[InboundMessage], Awaitable[bool]],
     ) -> None:
-        """Nothing is dialled yet."""
         self._parameters = parameters
         self._config = config
         self._handle = handle
@@ -69,11 +68,11 @@ class Consumer:
         self._is_ledger_away = False
 
     def stop(self) -> None:
-        """Take no more messages; `run` returns when those that are held are done."""
+        """Take no more messages; `run` returns once those in memory are handled."""
         self._stopping.set()
 
     async def run(self, *, grace_seconds: float = 20.0) -> None:
-        """Consume until `stop`. What is not done within the grace goes back into the queue."""
+        """Consume until `stop`. Messages not handled within the grace period go back into the queue."""
         backoff = Backoff(min_seconds=_MIN_RETRY_SECONDS, max_seconds=_MAX_RETRY_SECONDS)
         while not self._stopping.is_set():
             session = _Session(self._config, self._handle_until_done)
@@ -91,24 +90,24 @@ class Consumer:
                 await session.close()
 
     async def _handle_until_done(self, message: InboundMessage) -> None:
-        """Take a message, however long the ledger is away."""
+        """Handle a message, however long the ledger is away."""
         while True:
             try:
                 await self._handle(message)
             except Unavailable as error:
-                if not self._is_ledger_away:  # once for an outage, not once for each message
+                if not self._is_ledger_away:  # once per outage, not per message
                     self._is_ledger_away = True
-                    log.warning("ingest.waits", why=str(error))
+                    log.warning("ingest.waiting", why=str(error))
                 await asyncio.sleep(_MIN_RETRY_SECONDS)
             else:
                 if self._is_ledger_away:
                     self._is_ledger_away = False
-                    log.info("ingest.goes_on")
+                    log.info("ingest.resumed")
                 return
 
 
 class _Session:
-    """One connection with one channel: what pika says in callbacks, as awaitables."""
+    """One connection with one channel: pika's callbacks as awaitables."""
 
     def __init__(self, config: IngestConfig, handle: Callable[[InboundMessage], Awaitable[None]]) -> None:
         self._config = config
@@ -121,7 +120,7 @@ class _Session:
         self._handler_tasks: set[asyncio.Task[None]] = set()
 
     async def open(self, parameters: URLParameters) -> None:
-        """Connect, declare what is needed, and consume. Raises Closed, TimeoutError and pika's errors."""
+        """Connect, declare, and consume. Raises BrokerClosed, TimeoutError and pika's errors."""
         name = self._config.queue
         async with asyncio.timeout(_OPEN_TIMEOUT_SECONDS):
             await self._call_broker(self._dial, parameters)
@@ -136,32 +135,32 @@ class _Session:
             self._consumer_tag = channel.basic_consume(name, self._on_message)
 
     async def run_until(self, stopping: asyncio.Event) -> None:
-        """Return when told to stop; raises Closed when the broker has gone."""
+        """Return when told to stop; raises BrokerClosed when the connection is lost."""
         stop = asyncio.create_task(stopping.wait())
         try:
-            either: set[asyncio.Future[Any]] = {stop, self._closed}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            futures: set[asyncio.Future[Any]] = {stop, self._closed}
+            await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop.cancel()
         if self._closed.done():
             raise BrokerClosed(self._closed.result())
 
     async def drain(self, grace_seconds: float) -> None:
-        """Have no more messages sent, and finish those that are held."""
+        """Stop consuming, and finish the messages in memory."""
         if self._channel is not None and self._channel.is_open:
             await self._call_broker(self._channel.basic_cancel, self._consumer_tag)
         if self._handler_tasks:
             await asyncio.wait(self._handler_tasks, timeout=grace_seconds)
 
     async def close(self) -> None:
-        """Let go of what is held; the broker gives it to another."""
-        for taking in self._handler_tasks:
-            taking.cancel()
+        """Cancel what is not handled, and close: the broker gives those messages to another consumer."""
+        for task in self._handler_tasks:
+            task.cancel()
         await asyncio.gather(*self._handler_tasks, return_exceptions=True)
         connection = self._connection
-        # One that is still being opened too: its socket would stay.
+        # Also one that is still opening: its socket would stay open.
         if connection is not None and not (connection.is_closing or connection.is_closed):
-            # Acknowledgements that are still to be written go before it.
+            # pika writes pending acknowledgements first.
             connection.close()
             await asyncio.wait({self._closed}, timeout=_MIN_RETRY_SECONDS)
 
@@ -175,23 +174,23 @@ class _Session:
         )
 
     def _open_channel(self, callback: Callable[[Channel], None]) -> None:
-        assert self._connection is not None  # noqa: S101  it was dialled
+        assert self._connection is not None  # noqa: S101  set by _dial
         self._connection.channel(on_open_callback=callback)
 
-    async def _call_broker(self, ask: Callable[..., Any], *words: object, **more: object) -> Any:
-        """What the broker answers. Raises Closed."""
-        answered: asyncio.Future[Any] = self._loop.create_future()
+    async def _call_broker(self, method: Callable[..., Any], *args: object, **kwargs: object) -> Any:
+        """Call a method of pika and return what its callback gets. Raises BrokerClosed."""
+        answer: asyncio.Future[Any] = self._loop.create_future()
 
-        def hear(said: object) -> None:
-            if not answered.done():
-                answered.set_result(said)
+        def on_answer(result: object) -> None:
+            if not answer.done():
+                answer.set_result(result)
 
-        ask(*words, **more, callback=hear)
-        await asyncio.wait({answered, self._closed}, return_when=asyncio.FIRST_COMPLETED)
-        if not answered.done():
-            answered.cancel()
+        method(*args, **kwargs, callback=on_answer)
+        await asyncio.wait({answer, self._closed}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            answer.cancel()
             raise BrokerClosed(self._closed.result())
-        return answered.result()
+        return answer.result()
 
     def _mark_closed(self, why: str) -> None:
         if not self._closed.done():
@@ -201,20 +200,19 @@ class _Session:
         self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
         message = _build_message(properties, body).truncate_body(self._config.max_bytes)
-        taking = self._loop.create_task(self._handle_message(channel, method.delivery_tag, message))
-        self._handler_tasks.add(taking)
-        taking.add_done_callback(self._handler_tasks.discard)
+        task = self._loop.create_task(self._handle_message(channel, method.delivery_tag, message))
+        self._handler_tasks.add(task)
+        task.add_done_callback(self._handler_tasks.discard)
 
     async def _handle_message(self, channel: Channel, tag: int, message: InboundMessage) -> None:
         try:
             await self._handle(message)
         except Exception as error:
-            # It cannot even be set aside. It keeps its place for a while, so that it is not tried without a
-            # pause, and then it is anybody's again: others are taken meanwhile.
-            log.exception("ingest.broke_off", error=repr(error))
+            # Not even a dead letter could be stored: requeue it after a pause, and handle others meanwhile.
+            log.exception("ingest.crashed", error=repr(error))
             self._loop.call_later(_MAX_RETRY_SECONDS, _requeue_message, channel, tag)
             return
-        # Of a channel that has gone: the message comes again, and is the same event.
+        # If the channel is gone, the message comes again, and is the same event.
         if channel.is_open:
             channel.basic_ack(tag)
 
@@ -225,7 +223,7 @@ def _requeue_message(channel: Channel, tag: int) -> None:
 
 
 def _build_message(properties: BasicProperties, body: bytes) -> InboundMessage:
-    """What `ingest_frames` has read: whatever is there is text."""
+    """Build a message from what `amqp_frames` has parsed: every property is text or missing."""
     return InboundMessage(
         body=body,
         message_id=properties.message_id,

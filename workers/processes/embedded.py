@@ -1,7 +1,7 @@
 """`python -m workers.processes.embedded`: the whole engine in one process, on an embedded PostgreSQL.
 
-The same relay, the same actors and the same API as in the Procfile's processes; only the queue is in memory.
-What was in it when the process last ended is due again at once, because every lease ends at start.
+The relay, the actors and the API are those of the Procfile's processes; only the queue is in memory. What it
+held when the process last ended is due again at once, because every lease is ended at the start.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ log = structlog.get_logger()
 
 
 def main() -> None:
-    """Run until SIGTERM or SIGINT; whatever was started is stopped."""
+    """Run until SIGTERM or SIGINT, and stop everything that was started."""
     try:
         settings = read_settings()
         configure_logging(settings)
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def run(settings: Settings, home: StateDir) -> None:
-    """Run relay, worker and web until a signal ends web; then stop the others in turn."""
+    """Run relay, worker and web until a signal ends web, then stop the others in turn."""
     uvloop.run(_prepare(settings, home))
     deliveries = DeliveryActors(settings)
     broker = create_in_process_broker([deliveries])
@@ -110,17 +110,17 @@ async def _prepare(settings: Settings, home: StateDir) -> None:
     try:
         async with ledger.transaction() as tx:
             await claims.expire_all_leases(tx)
-            await partitions.ensure_partitions(tx, now=clock())  # the journal tells of the first account, too
-        people = Services(settings, ledger).accounts
-        if not await people.has_users():
+            await partitions.ensure_partitions(tx, now=clock())  # the journal also gets the first account
+        accounts = Services(settings, ledger).accounts
+        if not await accounts.has_users():
             password = home.load_console_password()
-            await people.create(FIRST_ADMIN_EMAIL, "Admin", Role.ADMIN, password, actor=Actor(ENGINE_ACTOR))
+            await accounts.create(FIRST_ADMIN_EMAIL, "Admin", Role.ADMIN, password, actor=Actor(ENGINE_ACTOR))
     finally:
         await ledger.close()
 
 
 class _RelayThread(threading.Thread):
-    """A relay on a loop of its own."""
+    """A relay on its own event loop."""
 
     def __init__(self, settings: Settings, broker: Broker) -> None:
         super().__init__(name="relay", daemon=True)
@@ -134,8 +134,8 @@ class _RelayThread(threading.Thread):
         try:
             uvloop.run(self._run())
         except Exception:
-            # An API that goes on accepting while nothing is delivered is worse than none: end as a whole.
-            log.exception("relay.died")
+            # An API that accepts events while nothing is delivered is worse than none: end the process.
+            log.exception("relay.crashed")
             self.has_failed = True
             os.kill(os.getpid(), signal.SIGTERM)
 

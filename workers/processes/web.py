@@ -34,27 +34,26 @@ _CONSOLE_PATH = "/console"
 
 
 class WebApp:
-    """What `web` serves: the console below /console, the API everywhere else."""
+    """The application of `web`: the console below /console, the API everywhere else."""
 
     def __init__(self, api: ASGIApp, console: ASGIApp) -> None:
-        """Stand before both."""
         self._api = api
         self._console = console
 
     @classmethod
     def from_services(cls, services: Services) -> WebApp:
-        """Both around the same use cases. Raises Misconfigured."""
+        """Build both on the same services. Raises Misconfigured."""
         return cls.from_apps(create_app(services), create_console(services))
 
     @classmethod
     def from_apps(cls, api: ASGIApp, console: ASGIApp) -> WebApp:
-        """Both as they are; the API has its own bounds."""
+        """Combine two applications; adds limits to the console, since the API has its own."""
         return cls(
             api, RequestIdMiddleware(BodyLimitMiddleware(console, limits={}, default_limit=MAX_BODY_BYTES))
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or the application's beginning and end."""
+        """Serve one request, or a lifespan event."""
         to_console = scope["type"] == "http" and _is_console_path(scope["path"])
         await (self._console if to_console else self._api)(scope, receive, send)
 
@@ -64,27 +63,27 @@ def _is_console_path(path: str) -> bool:
 
 
 def serve(settings: Settings, *, on_ready: Callable[[str], None] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; requests under way are answered first. Raises Misconfigured."""
+    """Serve until SIGTERM or SIGINT; running requests are answered first. Raises Misconfigured."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn raises again what it heard, once it has ended; whoever called us still has things to stop.
+        # uvicorn raises the signal again when it has ended, but our caller still has things to stop.
         signal.signal(number, _ignore_signal)
     uvloop.run(_serve(settings, on_ready))
 
 
 async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> None:
-    opened = Services(settings, open_ledger(settings, "web"), tracer=build_tracer(settings, "web"))
+    services = Services(settings, open_ledger(settings, "web"), tracer=build_tracer(settings, "web"))
     try:
-        config = build_server_config(settings, WebApp.from_services(opened))
-        await _prepare_ledger(opened.ledger)
+        config = build_server_config(settings, WebApp.from_services(services))
+        await _prepare_ledger(services.ledger)
         server = _Server(config, on_ready)
-        async with expose_metrics(settings, opened.ledger, port=settings.web_metrics_port):
+        async with expose_metrics(settings, services.ledger, port=settings.web_metrics_port):
             await server.serve()
     finally:
-        await opened.close()
+        await services.close()
 
 
 async def _prepare_ledger(ledger: Ledger) -> None:
-    """Make partitions, should no relay have; raise Misconfigured where tenants cannot be held apart."""
+    """Create partitions, in case no relay has; raise Misconfigured where row-level security cannot work."""
     try:
         async with ledger.transaction() as tx:
             await partitions.ensure_partitions(tx, now=clock())
@@ -94,7 +93,7 @@ async def _prepare_ledger(ledger: Ledger) -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, telling when and where it listens."""
+    """uvicorn that reports when and where it listens."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[str], None] | None) -> None:
         super().__init__(config)
@@ -103,7 +102,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[Any] | None = None) -> None:
         try:
             await super().startup(sockets=sockets)
-        except SystemExit:  # it has logged why; whoever called us still has things to stop
+        except SystemExit:  # it has logged why, but our caller still has things to stop
             where = f"{self.config.host}:{self.config.port}"
             raise Misconfigured(
                 f"Cannot listen on {where} (WAYBILL_HOST, WAYBILL_PORT); is it taken?"
@@ -116,14 +115,14 @@ class _Server(uvicorn.Server):
 
 
 def build_server_config(settings: Settings, app: ASGIApp) -> uvicorn.Config:
-    """How uvicorn serves: bounded heads, nothing told of itself, addresses from proxies that are trusted."""
+    """Configure uvicorn: bounded heads, no server header, client addresses from trusted proxies only."""
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
         http=BoundedHeadProtocol,
         log_config=None,
-        log_level="error",  # its warnings are one for each request that is not HTTP
+        log_level="error",  # it warns of every request that is not HTTP
         access_log=False,
         server_header=False,
         date_header=False,
@@ -134,4 +133,4 @@ def build_server_config(settings: Settings, app: ASGIApp) -> uvicorn.Config:
 
 
 def _ignore_signal(_number: int, _frame: object) -> None:
-    """Let the signal that uvicorn has dealt with pass."""
+    """Ignore a signal that uvicorn has handled."""

@@ -1,4 +1,4 @@
-"""What `dramatiq workers.processes.worker` loads, in each worker process: the broker with its actors."""
+"""The module that `dramatiq workers.processes.worker` loads in each worker process: broker and actors."""
 
 from __future__ import annotations
 

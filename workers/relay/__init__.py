@@ -1,1 +1,1 @@
-"""The relay: claims due deliveries fairly and publishes them."""
+"""The relay: claims due deliveries fairly and publishes the claims."""

@@ -1,4 +1,4 @@
-"""How much replays may take beside live work: a share of it while live work waits. Pure."""
+"""The replay budget: the share of the queue that replays may use while live work waits. Pure."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import math
 from dataclasses import dataclass, replace
 from typing import Final
 
-# So long after the last live delivery replays still leave most of the queue free for the next one.
+# How long after the last live delivery replays still leave most of the queue free for the next one.
 LIVE_ACTIVITY_SECONDS: Final = 1.0
-# Fewer than that would not move beside any live traffic at all.
+# With fewer, replays would stand still beside live traffic.
 MIN_CONCURRENT_REPLAYS: Final = 10
-# What is saved up while replays have nothing to send must not become a flood.
+# Credit saved while there was nothing to replay must not become a flood.
 MAX_CREDIT: Final = 100.0
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayBudget:
-    """The share that replays get at most, above 0 and up to 1, and what they may take now.
+    """The largest share of replays, above 0 and up to 1, and what they may use now.
 
-    `credit` is earned by live deliveries that were taken while others waited; `live_at` is when the last one
-    was taken (seconds, any origin).
+    `credit` is earned by live deliveries that are claimed while others wait; `live_at` is when the last one
+    was claimed (seconds, any origin).
     """
 
     share: float
@@ -28,7 +28,7 @@ class ReplayBudget:
     live_at: float = -math.inf
 
     def record_live(self, taken: int, *, is_live_waiting: bool, now: float) -> ReplayBudget:
-        """Live work had its turn and took so many; `waits`: there is more than there was room for."""
+        """Earn credit for claimed live deliveries, while more of them wait than there was room for."""
         live_at = now if taken or is_live_waiting else self.live_at
         if not is_live_waiting:
             return replace(self, credit=0.0, is_live_waiting=False, live_at=live_at)
@@ -38,21 +38,21 @@ class ReplayBudget:
         )
 
     def is_live_active(self, now: float) -> bool:
-        """Whether live deliveries came lately, so that replays must not use all there is."""
+        """Whether live deliveries came recently, so that replays must not use all of the queue."""
         return now - self.live_at < LIVE_ACTIVITY_SECONDS
 
     def compute_max_concurrent(self, deliveries_per_window: float) -> int:
-        """How many replays may be in work beside live ones, where so many go out in the time of a window.
+        """Return how many replays may be in progress beside live deliveries.
 
-        In work, not in the queue: once everything takes longer, because the machine has enough to do, fewer
-        go out, and so fewer still may.
+        In progress, not in the queue: when a busy machine makes everything slower, fewer deliveries end in a
+        window, and the limit falls with them.
         """
         return max(MIN_CONCURRENT_REPLAYS, round(deliveries_per_window * self.share))
 
     def compute_allowed(self, room: int) -> int:
-        """How many replays may be taken now, when the queue has so much room for them."""
+        """Return how many replays may be claimed now, given the queue's room for them."""
         return min(room, math.floor(self.credit)) if self.is_live_waiting else room
 
     def spend_credit(self, count: int) -> ReplayBudget:
-        """So many replays were taken."""
+        """Spend credit for replays that were claimed."""
         return replace(self, credit=max(0.0, self.credit - count)) if self.is_live_waiting else self

@@ -1,22 +1,23 @@
-"""How much work may stand in the queue: about a quarter of a second of it. Pure."""
+"""The queue window: bounds the work that waits in the queue to a fraction of a second. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-# How many deliveries a claim holds at most: each costs a message, and a statement that starts it.
+# The largest claim: each claim costs a message, and a statement that starts it.
 CLAIM_BATCH_SIZE = 100
-# Enough to keep idle workers busy before anything is known of their speed, and a bound on surprise.
+# Enough to keep idle workers busy before their speed is known, and a bound on wrong estimates.
 MIN_TARGET, MAX_TARGET = 200, 10_000
-# How fast an estimate follows: a change of speed is believed within about a second.
+# How fast the estimate follows a change of speed: within about a second.
 _SMOOTHING_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class QueueWindow:
-    """An estimate of the workers' speed in deliveries per second, and what follows from it.
+    """An estimate of the workers' speed in deliveries per second, and the limit that follows from it.
 
-    `waiting` is what stood in the queue when we last looked, `at` when that was (seconds, any origin).
+    `waiting` is the number of deliveries in the queue at the last look, `observed_at` when that was (seconds,
+    any origin).
     """
 
     seconds: float
@@ -26,16 +27,16 @@ class QueueWindow:
 
     @property
     def deliveries_per_window(self) -> float:
-        """How many deliveries leave the queue in the time of the window."""
+        """How many deliveries leave the queue in the length of the window."""
         return self.per_second * self.seconds
 
     @property
     def target(self) -> int:
-        """How many deliveries may stand in the queue."""
+        """How many deliveries may wait in the queue."""
         return max(MIN_TARGET, min(MAX_TARGET, round(self.deliveries_per_window)))
 
     def observe_waiting(self, waiting: int, *, now: float) -> QueueWindow:
-        """Look again: what left the queue since the last look was taken by workers."""
+        """Update the estimate: what has left the queue since the last look, workers have started."""
         passed = now - self.observed_at
         if passed <= 0 or self.observed_at == 0:
             return replace(self, waiting=waiting, observed_at=now)
@@ -45,10 +46,10 @@ class QueueWindow:
         return replace(self, per_second=per_second, waiting=waiting, observed_at=now)
 
     def record_queued(self, count: int) -> QueueWindow:
-        """Account for what was put into the queue after the last look."""
+        """Count what was queued after the last look."""
         return replace(self, waiting=self.waiting + count)
 
     @property
     def room(self) -> int:
-        """How many more may be put into the queue now, in whole batches: what is less waits for more."""
+        """How many more deliveries may be queued now, in whole batches."""
         return max(0, self.target - self.waiting) // CLAIM_BATCH_SIZE * CLAIM_BATCH_SIZE

@@ -18,7 +18,7 @@ log = structlog.get_logger()
 class PeriodicTask:
     """Runs a step for ever; each step returns how many seconds to wait before the next.
 
-    An outage postpones a step that raises Unavailable. Any other error ends the task, and the process with it.
+    A step that raises Unavailable is postponed. Any other error ends the task, and the process with it.
     """
 
     def __init__(

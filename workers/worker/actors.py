@@ -1,4 +1,4 @@
-"""The actors: a message names a claim whose deliveries go on their way, or a replay that takes a step."""
+"""The Dramatiq actors: a message names a claim to deliver, or a replay that takes a step."""
 
 from __future__ import annotations
 
@@ -34,33 +34,31 @@ log = structlog.get_logger()
 
 
 class DeliveryActors(Middleware):
-    """Runs the event loop on which a worker process delivers; its actors hand claims over to it.
+    """Runs the event loop on which a worker process delivers; the actors hand claims over to it.
 
-    A claim's message is acknowledged as soon as the claim is started: from then on its lease, not the
-    message, is what brings it back should this process die.
+    A claim's message is acknowledged as soon as the claim is started. From then on the lease brings it back
+    if this process dies, not the message.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Nothing runs until the worker boots."""
         self._settings = settings
         self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-        self._parts: WorkerRuntime | None = None
+        self._runtime: WorkerRuntime | None = None
 
     def declare_actors(self, broker: Broker) -> None:
-        """Declare the actors of every lane."""
-        for name, lane, act in (
+        """Declare the actors of both priorities."""
+        for name, priority, actor in (
             (DELIVER_ACTOR, Priority.LIVE, self.start_claim),
             (DELIVER_REPLAYS_ACTOR, Priority.REPLAY, self.start_replay_claim),
             (ADVANCE_REPLAY_ACTOR, Priority.REPLAY, self.advance_replay),
         ):
-            dramatiq.actor(actor_name=name, queue_name=get_queue_name(self._settings, lane), broker=broker)(
-                act
-            )
+            queue_name = get_queue_name(self._settings, priority)
+            dramatiq.actor(actor_name=name, queue_name=queue_name, broker=broker)(actor)
 
     def start_claim(self, claim_id: str) -> None:
-        """Start the claim of this id; returns when its deliveries are on their way."""
+        """Start a claim; returns when its deliveries are in flight."""
         log.debug("claim.received", claim=claim_id)
-        dispatcher = self._require_parts().dispatcher
+        dispatcher = self._require_runtime().dispatcher
         starting = asyncio.run_coroutine_threadsafe(
             dispatcher.start_claim(ClaimId(UUID(claim_id))), self._loop
         )
@@ -70,27 +68,27 @@ class DeliveryActors(Middleware):
             _log_not_started(claim_id, error)
 
     def start_replay_claim(self, claim_id: str) -> None:
-        """Have the claim of this id started once live work leaves room; returns at once.
+        """Start a claim of replays once live work leaves room; returns at once.
 
-        A thread that waited here would keep live work waiting. Should this process die meanwhile, the claim
-        is still unstarted, and its lease tells.
+        A thread that waited here would hold up live work. If this process dies meanwhile, the claim is still
+        unstarted, and comes back when its lease lapses.
         """
-        dispatcher = self._require_parts().dispatcher
+        dispatcher = self._require_runtime().dispatcher
         starting = asyncio.run_coroutine_threadsafe(
             dispatcher.start_claim(ClaimId(UUID(claim_id)), replays=True), self._loop
         )
         starting.add_done_callback(lambda done: _log_claim_failure(claim_id, done))
 
     def advance_replay(self, replay_id: str) -> None:
-        """Have the replay of this id take a step; returns at once. A step that is lost is due again soon."""
-        step = self._require_parts().replay_runner.step(ReplayId(UUID(replay_id)))
+        """Let a replay take a step; returns at once. A step that is lost is due again soon."""
+        step = self._require_runtime().replay_runner.step(ReplayId(UUID(replay_id)))
         stepping = asyncio.run_coroutine_threadsafe(step, self._loop)
         stepping.add_done_callback(lambda done: _log_step_failure(replay_id, done))
 
     def before_worker_boot(self, _broker: Broker, _worker: object) -> None:
-        """Start the loop and wire the parts on it. A process that cannot do that ends.
+        """Start the loop and build the runtime on it; end the process if that fails.
 
-        Dramatiq would log it and go on, with messages that nobody delivers.
+        Dramatiq would log the error and go on taking messages that nobody delivers.
         """
         try:
             self._boot()
@@ -101,37 +99,37 @@ class DeliveryActors(Middleware):
     def _boot(self) -> None:
         thread = threading.Thread(target=self._loop.run_forever, name="deliveries", daemon=True)
         thread.start()
-        self._parts = self._run(build_worker_runtime(self._settings))
+        self._runtime = self._run(build_worker_runtime(self._settings))
         port = self._settings.worker_metrics_port
-        parts = self._parts
+        runtime = self._runtime
         self._metrics_context = expose_metrics(
-            self._settings, parts.ledger, port=port, dispatcher=parts.dispatcher
+            self._settings, runtime.ledger, port=port, dispatcher=runtime.dispatcher
         )
         self._run(self._metrics_context.__aenter__())
         tune_gc()
         log.info("worker.ready", pid=os.getpid())
 
     def before_worker_shutdown(self, _broker: Broker, _worker: object) -> None:
-        """Take no more claims: those that wait for room go back."""
-        parts = self._require_parts()
-        self._loop.call_soon_threadsafe(parts.dispatcher.close)
-        self._loop.call_soon_threadsafe(parts.replay_runner.close)
+        """Take no more claims, and hand back those that wait for room."""
+        runtime = self._require_runtime()
+        self._loop.call_soon_threadsafe(runtime.dispatcher.close)
+        self._loop.call_soon_threadsafe(runtime.replay_runner.close)
 
     def after_worker_shutdown(self, _broker: Broker, _worker: object) -> None:
-        """Finish what is in flight, or hand it back, and stop the loop."""
-        parts = self._require_parts()
-        self._run(parts.dispatcher.drain(timedelta(seconds=self._settings.drain_seconds)))
-        self._run(parts.replay_runner.wait_until_idle())
+        """Finish or hand back what is in flight, and stop the loop."""
+        runtime = self._require_runtime()
+        self._run(runtime.dispatcher.drain(timedelta(seconds=self._settings.drain_seconds)))
+        self._run(runtime.replay_runner.wait_until_idle())
         self._run(self._metrics_context.__aexit__(None, None, None))
-        self._run(parts.close())
+        self._run(runtime.close())
         clean_up_process()
         self._loop.call_soon_threadsafe(self._loop.stop)
         log.info("worker.stopped", pid=os.getpid())
 
-    def _require_parts(self) -> WorkerRuntime:
-        if self._parts is None:
+    def _require_runtime(self) -> WorkerRuntime:
+        if self._runtime is None:
             raise RuntimeError("The worker has not been booted.")
-        return self._parts
+        return self._runtime
 
     def _run(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
@@ -143,17 +141,17 @@ def _log_claim_failure(claim_id: str, done: Future[int]) -> None:
     if isinstance(error, Unavailable):
         _log_not_started(claim_id, error)
     else:
-        log.error("claim.broke_off", claim=claim_id, error=repr(error), exc_info=error)
+        log.error("claim.crashed", claim=claim_id, error=repr(error), exc_info=error)
 
 
 def _log_step_failure(replay_id: str, done: Future[None]) -> None:
     if done.cancelled() or (error := done.exception()) is None:
         return
     if isinstance(error, Unavailable):
-        log.warning("replay.put_off", replay_id=format_id(Prefix.REPLAY, UUID(replay_id)), why=str(error))
+        log.warning("replay.postponed", replay_id=format_id(Prefix.REPLAY, UUID(replay_id)), why=str(error))
     else:
         log.error(
-            "replay.broke_off",
+            "replay.crashed",
             replay_id=format_id(Prefix.REPLAY, UUID(replay_id)),
             error=repr(error),
             exc_info=error,
@@ -161,5 +159,5 @@ def _log_step_failure(replay_id: str, done: Future[None]) -> None:
 
 
 def _log_not_started(claim_id: str, error: Unavailable) -> None:
-    # Not a fault of the message: the claim is still unstarted, and its lease will tell.
+    # The claim is still unstarted, and comes back when its lease lapses.
     log.warning("claim.not_started", claim=claim_id, why=str(error))

@@ -1,4 +1,4 @@
-"""How a worker process begins and ends among the other processes of its machine."""
+"""Puts each worker process into its own process group, and ends it with its parent."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _PR_SET_PDEATHSIG = 1
 
 
 class OwnProcessGroup(Middleware):
-    """Gives each worker process a group of its own, and ends it when its parent has died.
+    """Moves each worker process to its own process group, and ends it when its parent dies.
 
-    A process manager signals the whole group: the worker would hear SIGTERM twice, once from it and once from
-    Dramatiq's main process, and take the second for an order to drop what it holds.
+    A process manager signals the whole group: the worker would get SIGTERM twice, from it and from Dramatiq's
+    main process, and take the second as an order to drop its work.
     """
 
     def after_process_boot(self, _broker: Broker) -> None:
-        """Leave the group; hear of the parent's death."""
+        """Leave the group, and ask for SIGTERM when the parent dies."""
         os.setpgid(0, 0)
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
