@@ -47,9 +47,11 @@ class NotificationListener:
             raise Unavailable(f"The ledger does not answer: {why}") from error
         try:
             await connection.execute(f"listen {DUE_CHANNEL}")
-        except psycopg.Error as error:
+        except BaseException as error:  # also when it is cancelled: nobody else would close the connection
             await connection.close()
-            raise Unavailable(f"The ledger does not answer: {error}") from error
+            if isinstance(error, psycopg.Error):
+                raise Unavailable(f"The ledger does not answer: {error}") from error
+            raise
         return cls(connection)
 
     async def receive_notifications(self) -> AsyncIterator[tuple[Priority, set[tuple[TenantId, EndpointId]]]]:
