@@ -1,7 +1,7 @@
 """`waybill endpoint`: where a tenant's events go."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -10,13 +10,6 @@ from delivery.bootstrap import Services
 from delivery.cli.commands import endpoint_states as states
 from delivery.cli.commands import filter_test, reconcile
 from delivery.cli.commands.replays import recover
-from delivery.cli.options.auth import (
-    AuthBasicOption,
-    AuthBearerOption,
-    AuthOption,
-    AuthOptions,
-    ClientCertificateOption,
-)
 from delivery.cli.options.common import (
     EndpointArgument,
     JsonOption,
@@ -24,26 +17,9 @@ from delivery.cli.options.common import (
     ReasonOption,
     TenantOption,
     id_option,
+    with_options,
 )
-from delivery.cli.options.endpoints import (
-    BreakerOption,
-    ChannelsOption,
-    ConditionOption,
-    DescriptionOption,
-    DisableAfterOption,
-    EndpointOptions,
-    FilterOption,
-    HeadersOption,
-    InFlightMaxOption,
-    LimitOptions,
-    PayloadFormatOption,
-    PayloadKindOption,
-    PermanentStatusesOption,
-    RateLimitOption,
-    ScheduleOption,
-    SecretOption,
-    TimeoutOption,
-)
+from delivery.cli.options.endpoints import EndpointOptions, SecretOption
 from delivery.cli.options.examples import format_examples
 from delivery.cli.output.endpoints import print_endpoint, print_new_secret
 from delivery.cli.output.pages import BEFORE_HELP, print_page, print_page_json, to_page_request
@@ -51,8 +27,6 @@ from delivery.cli.output.table import Column, is_interactive, print_json, print_
 from delivery.cli.runtime import UsageError, get_actor, run_use_case
 from delivery.clock import clock
 from delivery.domain.endpoint import Endpoint, SealedSecret, Signature
-from delivery.domain.event_patterns import MATCH_ALL
-from delivery.domain.formats import PayloadFormat, PayloadKind
 from delivery.domain.ids import EndpointId, Prefix, format_id
 from delivery.pipeline.parsing import NewEvent, build_test_event
 from delivery.schemas.endpoints import EndpointDetailOut, EndpointOut, NewEndpointOut, NewSecretOut
@@ -72,19 +46,14 @@ app = typer.Typer(
         "  --schedule 0,5s,5m,2h --timeout 10 --rate-limit 100/1m",
     )
 )
+@with_options(EndpointOptions)
 def create(  # noqa: PLR0913, PLR0917  one for each option
+    options: EndpointOptions,
     url: Annotated[str, typer.Argument(metavar="URL", help="https://…", show_default=False)],
     tenant_id: TenantOption,
-    filter_: FilterOption = None,
-    channel: ChannelsOption = None,
-    condition: ConditionOption = None,
-    description: DescriptionOption = None,
-    header: HeadersOption = None,
     signature: Annotated[
         Signature, typer.Option(help="Standard Webhooks: v1 is HMAC-SHA256, v1a is ed25519.")
     ] = Signature.V1,
-    schedule: ScheduleOption = None,
-    timeout: TimeoutOption = None,
     secret: SecretOption = None,
     operational: Annotated[
         bool,
@@ -92,17 +61,6 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
             "--operational", metavar="", help="It gets the engine's own events, and none of the tenant's."
         ),
     ] = False,
-    in_flight_max: InFlightMaxOption = None,
-    rate_limit: RateLimitOption = None,
-    breaker: BreakerOption = None,
-    disable_after: DisableAfterOption = None,
-    permanent_status: PermanentStatusesOption = None,
-    auth: AuthOption = None,
-    auth_basic: AuthBasicOption = None,
-    auth_bearer: AuthBearerOption = None,
-    client_cert: ClientCertificateOption = None,
-    format_: PayloadFormatOption = None,
-    payload: PayloadKindOption = None,
     json: JsonOption = False,
 ) -> None:
     """Make an endpoint and print its secret. It is shown this once.
@@ -110,25 +68,9 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
     An operational endpoint hears of endpoint.disabled, endpoint.enabled, endpoint.breaker_opened,
     endpoint.breaker_closed, endpoint.disable_warning and delivery.failed, as far as its filters ask for them.
     """
-    limits = LimitOptions(in_flight_max, rate_limit, breaker, disable_after, permanent_status)
-    new = NewEndpoint(
-        url=url,
-        description=description or "",
-        filter=filter_ or (MATCH_ALL,),
-        headers={name: value or "" for name, value in header or ()},
-        signature=signature,
-        schedule=None if schedule is None else schedule.seconds,
-        timeout_seconds=None if timeout is None else timeout.seconds,
-        secret=secret,
-        auth=AuthOptions(auth, auth_basic, auth_bearer).value,
-        client_certificate=None if client_cert is None else client_cert.value,
-        format=format_ or PayloadFormat.STANDARD,
-        payload=payload or PayloadKind.FULL,
-        operational=operational,
-        channels=channel or (),
-        condition=condition,
-        **limits.to_limits(),
-    )
+    fields: dict[str, Any] = {**options.to_fields()}
+    fields["headers"] = {name: value or "" for name, value in options.headers or ()}
+    new = NewEndpoint(url, signature=signature, secret=secret, operational=operational, **fields)
     endpoint, made = run_use_case(lambda uses: uses.endpoints.create(tenant_id, new, actor=get_actor()))
     if json:
         print_json(NewEndpointOut.from_new_endpoint(endpoint, made))
@@ -192,28 +134,12 @@ def show(tenant_id: TenantOption, endpoint_id: EndpointArgument, json: JsonOptio
         "waybill endpoint update --tenant ten_… ep_… --schedule default --header 'X-Old:'",
     )
 )
-def update(  # noqa: PLR0913, PLR0917  one for each option
+@with_options(EndpointOptions)
+def update(
+    options: EndpointOptions,
     tenant_id: TenantOption,
     endpoint_id: EndpointArgument,
     url: Annotated[str | None, typer.Option(metavar="URL", help="Where it points from now on.")] = None,
-    filter_: FilterOption = None,
-    channel: ChannelsOption = None,
-    condition: ConditionOption = None,
-    description: DescriptionOption = None,
-    header: HeadersOption = None,
-    schedule: ScheduleOption = None,
-    timeout: TimeoutOption = None,
-    in_flight_max: InFlightMaxOption = None,
-    rate_limit: RateLimitOption = None,
-    breaker: BreakerOption = None,
-    disable_after: DisableAfterOption = None,
-    permanent_status: PermanentStatusesOption = None,
-    auth: AuthOption = None,
-    auth_basic: AuthBasicOption = None,
-    auth_bearer: AuthBearerOption = None,
-    client_cert: ClientCertificateOption = None,
-    format_: PayloadFormatOption = None,
-    payload: PayloadKindOption = None,
     reason: ReasonOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -224,24 +150,7 @@ def update(  # noqa: PLR0913, PLR0917  one for each option
     certificate; a header without a value is taken away. Filters, channels, a breaker's numbers and permanent
     statuses take the place of those before.
     """
-    limits = LimitOptions(in_flight_max, rate_limit, breaker, disable_after, permanent_status)
-    named = AuthOptions(auth, auth_basic, auth_bearer)
-    given = EndpointOptions(
-        url,
-        filter_,
-        description,
-        header,
-        schedule,
-        timeout,
-        limits,
-        named,
-        client_cert,
-        format_,
-        payload,
-        channel,
-        condition,
-    )
-    changes = given.to_changes()
+    changes = options.to_changes(url)
     changed = run_use_case(
         lambda uses: uses.endpoints.change(tenant_id, endpoint_id, changes, reason=reason, actor=get_actor())
     )

@@ -1,9 +1,8 @@
-"""How an endpoint's authentication is written on the command line: its secrets never in the arguments."""
+"""Options for an endpoint's authentication. Secrets come from files or standard input, not from arguments."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
@@ -17,13 +16,13 @@ _PEM: Final = re.compile(r"(-----BEGIN ([A-Z ]+)-----.+?-----END \2-----)", re.D
 
 
 class AuthValue(NamedTuple):
-    """Authentication as the HTTP API takes it; None stands for none."""
+    """Authentication as the HTTP API takes it. None: no authentication."""
 
     value: dict[str, Any] | None
 
 
 def read_auth(text: str) -> AuthValue:
-    """Read `@file` or `-`, where the API's `auth` is as JSON, or `none`."""
+    """Read the API's `auth` as JSON from `@file` or `-` (standard input), or `none`."""
     if text == _NONE:
         return AuthValue(None)
     try:
@@ -35,7 +34,7 @@ def read_auth(text: str) -> AuthValue:
 
 
 def read_basic(text: str) -> AuthValue:
-    """Read `user:-` or `user:@file`."""
+    """Read a user name, and a password from `user:-` or `user:@file`."""
     user, colon, where = text.partition(":")
     if not colon:
         raise typer.BadParameter("It is of the form USER:- or USER:@file.")
@@ -43,18 +42,18 @@ def read_basic(text: str) -> AuthValue:
 
 
 def read_bearer(text: str) -> AuthValue:
-    """Read `-` or `@file`."""
+    """Read a token from `-` or `@file`."""
     return AuthValue({"kind": "bearer", "token": read_secret_source(text)})
 
 
 class CertificateValue(NamedTuple):
-    """A client certificate as the HTTP API takes it; None stands for none."""
+    """A client certificate as the HTTP API takes it. None: no certificate."""
 
     value: dict[str, str] | None
 
 
 def read_certificate(text: str) -> CertificateValue:
-    """Read `@file` or `-`, where chain and private key stand together as PEM, or `none`."""
+    """Read a PEM file with chain and private key from `@file` or `-`, or `none`."""
     if text == _NONE:
         return CertificateValue(None)
     blocks = _PEM.findall(read_secret_source(text))
@@ -66,8 +65,8 @@ def read_certificate(text: str) -> CertificateValue:
 
 
 def read_secret_source(source: str) -> str:
-    """Read what is secret from where it is: `@file` or `-` (standard input)."""
-    # What stands in the arguments can be seen by everybody on the machine, and stays in the shell's history.
+    """Read a secret from `@file` or `-` (standard input)."""
+    # Other users of the machine can see arguments, and the shell's history keeps them.
     if source != "-" and not source.startswith("@"):
         raise typer.BadParameter("Give it as @file or - (standard input), not as itself: it is a secret.")
     return read_content(source).decode(errors="replace").strip("\r\n")
@@ -79,7 +78,7 @@ ClientCertificateOption = Annotated[
         "--client-cert",
         parser=read_certificate,
         metavar="@FILE",
-        help="Shown in the TLS handshake: certificates and private key as PEM, @file or - (standard input).",
+        help="For mutual TLS: certificates and private key as PEM, @file or - (standard input).",
     ),
 ]
 AuthOption = Annotated[
@@ -88,7 +87,7 @@ AuthOption = Annotated[
         "--auth",
         parser=read_auth,
         metavar="@FILE",
-        help="How it is shown who calls: the API's `auth` as JSON, @file or - (standard input).",
+        help="Authentication: the API's `auth` as JSON, @file or - (standard input).",
     ),
 ]
 AuthBasicOption = Annotated[
@@ -97,7 +96,7 @@ AuthBasicOption = Annotated[
         "--auth-basic",
         parser=read_basic,
         metavar="USER:@FILE",
-        help="A user name, and where its password is: @file or - (standard input).",
+        help="Basic authentication: user name, and password from @file or - (standard input).",
     ),
 ]
 AuthBearerOption = Annotated[
@@ -106,28 +105,16 @@ AuthBearerOption = Annotated[
         "--auth-bearer",
         parser=read_bearer,
         metavar="@FILE",
-        help="Where its bearer token is: @file or - (standard input).",
+        help="A bearer token from @file or - (standard input).",
     ),
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class AuthOptions:
-    """What of the authentication was named on the command line."""
-
-    document: AuthValue | None = None
-    basic: AuthValue | None = None
-    bearer: AuthValue | None = None
-
-    @property
-    def chosen(self) -> AuthValue | None:
-        """The one that was named; None when none was. Raises WrongUsage for two."""
-        named = [one for one in (self.document, self.basic, self.bearer) if one is not None]
-        if len(named) > 1:
-            raise UsageError("Name one of --auth, --auth-basic and --auth-bearer.")
-        return named[0] if named else None
-
-    @property
-    def value(self) -> dict[str, Any] | None:
-        """The authentication of a new endpoint."""
-        return None if self.chosen is None else self.chosen.value
+def choose_auth(
+    document: AuthValue | None, basic: AuthValue | None, bearer: AuthValue | None
+) -> AuthValue | None:
+    """The one of the three options that was given, if any. Raises UsageError for more than one."""
+    given = [option for option in (document, basic, bearer) if option is not None]
+    if len(given) > 1:
+        raise UsageError("Name one of --auth, --auth-basic and --auth-bearer.")
+    return given[0] if given else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -86,6 +88,30 @@ def read_content(text: str) -> bytes:
         return Path(text[1:]).read_bytes()
     except OSError as error:
         raise typer.BadParameter(f"{text[1:]} cannot be read: {error.strerror}.") from None
+
+
+def with_options(group: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator: in place of its first parameter, the command takes the options of `group`.
+
+    `group` is called with their values, and what it returns becomes that first parameter.
+    """
+    shared = inspect.signature(group, eval_str=True).parameters
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        _, *own = inspect.signature(command).parameters.values()
+
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            command(group(**{name: values.pop(name) for name in shared}), **values)
+
+        required = [parameter for parameter in own if parameter.default is inspect.Parameter.empty]
+        optional = [parameter for parameter in own if parameter.default is not inspect.Parameter.empty]
+        parameters = [*required, *shared.values(), *optional]
+        setattr(run, "__signature__", inspect.Signature(parameters))  # noqa: B010  what typer reads
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return decorate
 
 
 def _id_argument(prefix: Prefix) -> Any:

@@ -1,13 +1,11 @@
 """The options that say which deliveries are meant, the same for every command that takes a selection."""
 
-import functools
-import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import typer
 
-from delivery.cli.options.common import SinceOption, UntilOption, make_id_parser
+from delivery.cli.options.common import SinceOption, UntilOption, make_id_parser, with_options
 from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter, check_http_status, check_outcome
 from delivery.domain.event_patterns import check_pattern
@@ -134,19 +132,4 @@ def _build_selection(  # noqa: PLR0913, PLR0917  one for each option
     )
 
 
-def with_filter_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command, instead of its first parameter `wanted`, all the options that make a selection."""
-    filters = inspect.signature(_build_selection).parameters
-    _, *own = inspect.signature(command).parameters.values()
-
-    @functools.wraps(command)
-    def run(**given: Any) -> None:
-        wanted = _build_selection(**{name: given.pop(name) for name in filters})
-        command(wanted, **given)
-
-    arguments = [one for one in own if one.default is inspect.Parameter.empty]
-    options = [one for one in own if one.default is not inspect.Parameter.empty]
-    parameters = [*arguments, *filters.values(), *options]
-    setattr(run, "__signature__", inspect.Signature(parameters))  # noqa: B010  what typer reads
-    run.__annotations__ = {one.name: one.annotation for one in parameters}
-    return run
+with_filter_options = with_options(_build_selection)

@@ -1,23 +1,28 @@
-"""How an endpoint's settings are written on the command line."""
+"""The options of an endpoint: how their text is read, and the fields they become."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, cast
 
 import typer
 
-from delivery.cli.options.auth import AuthOptions, CertificateValue
+from delivery.cli.options.auth import (
+    AuthBasicOption,
+    AuthBearerOption,
+    AuthOption,
+    ClientCertificateOption,
+    choose_auth,
+)
 from delivery.cli.options.common import read_content
 from delivery.cli.runtime import UsageError
 from delivery.domain.durations import parse_duration
 from delivery.domain.formats import PayloadFormat, PayloadKind
+from delivery.services.endpoints.limits import BREAKER_FIELDS, MAX_IN_FLIGHT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from delivery.services.endpoints.validation import EndpointChanges, LimitChanges
+    from delivery.services.endpoints.validation import EndpointChanges
 
 _DEFAULT: Final = "default"
 _NONE: Final = "none"
@@ -26,20 +31,20 @@ _WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 class HeaderValue(NamedTuple):
-    """A custom header; without a value it is to be taken away."""
+    """A custom header. Without a value, the header is removed."""
 
     name: str
     value: str | None
 
 
 class ScheduleValue(NamedTuple):
-    """A retry schedule in seconds; None stands for the default."""
+    """A retry schedule in seconds. None: the default."""
 
     seconds: list[float] | None
 
 
 class TimeoutValue(NamedTuple):
-    """The time for one attempt in seconds; None stands for the default."""
+    """The timeout of one attempt in seconds. None: the default."""
 
     seconds: float | None
 
@@ -72,33 +77,33 @@ def read_timeout(text: str) -> TimeoutValue:
 
 
 class InFlightValue(NamedTuple):
-    """How many deliveries may be in flight; None stands for the default."""
+    """How many deliveries may be in flight. None: the default."""
 
     limit: int | None
 
 
 class RateLimitValue(NamedTuple):
-    """A rate limit: so many in so many seconds; None stands for none."""
+    """A rate limit: `limit` deliveries in `per_seconds`. None: no limit."""
 
     limit: int | None
     per_seconds: float = 1
 
 
 class BreakerValue(NamedTuple):
-    """One number of a circuit breaker; no name stands for the defaults of all of them."""
+    """One setting of a circuit breaker. Without a name: the defaults of all of them."""
 
     name: str | None
     value: float = 0
 
 
 class HoursValue(NamedTuple):
-    """A time in hours; None stands for the default."""
+    """A time in hours. None: the default."""
 
     hours: float | None
 
 
 class StatusValue(NamedTuple):
-    """A status that is meant for good; None stands for none."""
+    """A status that is not retried. None: no such status."""
 
     status: int | None
 
@@ -155,7 +160,7 @@ def read_status(text: str) -> StatusValue:
 
 
 def _parse_whole_number(text: str, message: str) -> int:
-    # Python writes no number back that is longer than some thousand digits.
+    # Python refuses to convert integers of more than 4,300 digits back to text.
     if _WHOLE.fullmatch(text.strip()) is None:
         raise typer.BadParameter(message)
     return int(text)
@@ -169,7 +174,7 @@ def _parse_number(text: str, message: str) -> float:
 
 
 def read_secret(text: str) -> str:
-    """Read a secret from where the option says."""
+    """Read a secret from an option's value, a file or standard input."""
     return read_content(text).decode(errors="replace").strip()
 
 
@@ -179,7 +184,7 @@ FilterOption = Annotated[
     typer.Option(
         "--filter",
         metavar="PATTERN",
-        help="Wanted event types: order.created, order.* or *. Give it again for more.",
+        help="Event types to send: order.created, order.* or *. Repeatable.",
     ),
 ]
 ChannelsOption = Annotated[
@@ -187,13 +192,13 @@ ChannelsOption = Annotated[
     typer.Option(
         "--channel",
         metavar="CHANNEL",
-        help="Only events that share one of its channels. Give it again for more.",
+        help="Only events of one of these channels. Repeatable.",
     ),
 ]
 ConditionOption = Annotated[
     str | None,
     typer.Option(
-        "--condition", metavar="JMESPATH", help='Only events whose data meets it: "total >= `100`".'
+        "--condition", metavar="JMESPATH", help='Only events whose data meets this: "total >= `100`".'
     ),
 ]
 HeadersOption = Annotated[
@@ -202,7 +207,7 @@ HeadersOption = Annotated[
         "--header",
         parser=read_header,
         metavar="'NAME: VALUE'",
-        help="A header that goes with every delivery. Give it again for more.",
+        help="A header to send with every delivery. Repeatable.",
     ),
 ]
 ScheduleOption = Annotated[
@@ -211,12 +216,12 @@ ScheduleOption = Annotated[
         "--schedule",
         parser=read_schedule,
         metavar="DELAYS",
-        help="The wait before each attempt: 0,5s,5m,2h; the first is 0.",
+        help="The delay before each attempt: 0,5s,5m,2h; the first is 0.",
     ),
 ]
 TimeoutOption = Annotated[
     TimeoutValue | None,
-    typer.Option("--timeout", parser=read_timeout, metavar="SECONDS", help="For one attempt in all."),
+    typer.Option("--timeout", parser=read_timeout, metavar="SECONDS", help="For one whole attempt."),
 ]
 SecretOption = Annotated[
     str | None,
@@ -224,7 +229,7 @@ SecretOption = Annotated[
         "--secret",
         parser=read_secret,
         metavar="SECRET",
-        help="A secret of your own: @file, - (standard input) or itself. Better: a fresh one.",
+        help="Your own secret: @file, - (standard input) or itself. Default: a new one is made.",
     ),
 ]
 InFlightMaxOption = Annotated[
@@ -233,7 +238,7 @@ InFlightMaxOption = Annotated[
         "--in-flight-max",
         parser=read_in_flight,
         metavar="COUNT",
-        help="Most deliveries in flight, 1 to 1000.",
+        help=f"Most deliveries in flight, 1 to {MAX_IN_FLIGHT}.",
     ),
 ]
 RateLimitOption = Annotated[
@@ -242,7 +247,7 @@ RateLimitOption = Annotated[
         "--rate-limit",
         parser=read_rate_limit,
         metavar="COUNT/TIME",
-        help="At most so many: 10/s, 100/1m, 5000/1h.",
+        help="At most this rate: 10/s, 100/1m, 5000/1h.",
     ),
 ]
 BreakerOption = Annotated[
@@ -251,8 +256,7 @@ BreakerOption = Annotated[
         "--breaker",
         parser=read_breaker_value,
         metavar="NAME=NUMBER",
-        help="When its circuit breaker opens: consecutive_failures, failure_ratio, minimum_requests, "
-        "window_seconds, cool_down_seconds, longest_cool_down_seconds. Give it again for more.",
+        help=f"When its circuit breaker opens: {', '.join(BREAKER_FIELDS)}. Repeatable.",
     ),
 ]
 DisableAfterOption = Annotated[
@@ -261,7 +265,7 @@ DisableAfterOption = Annotated[
         "--disable-after-hours",
         parser=read_hours,
         metavar="HOURS",
-        help="Disable it when it has only failed for so long.",
+        help="Disable it after this long without a success.",
     ),
 ]
 PermanentStatusesOption = Annotated[
@@ -270,45 +274,14 @@ PermanentStatusesOption = Annotated[
         "--permanent-status",
         parser=read_status,
         metavar="STATUS",
-        help="A 4xx after which a delivery is not tried again. Give it again for more.",
+        help="A 4xx status that is not retried. Repeatable.",
     ),
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class LimitOptions:
-    """What of an endpoint's own limits was named on the command line."""
-
-    in_flight: InFlightValue | None = None
-    rate: RateLimitValue | None = None
-    breaker: Sequence[BreakerValue] | None = None
-    disable_after: HoursValue | None = None
-    permanent: Sequence[StatusValue] | None = None
-
-    def to_limits(self) -> LimitChanges:
-        """The limits that were asked for: what was not named is left out."""
-        asked: LimitChanges = {}
-        self.add_to(asked)
-        return asked
-
-    def add_to(self, limits: LimitChanges) -> None:
-        """Add them to what else was asked for."""
-        if self.in_flight is not None:
-            limits["in_flight_max"] = self.in_flight.limit
-        if self.rate is not None:
-            limit, per = self.rate
-            limits["rate_limit"] = None if limit is None else {"limit": limit, "per_seconds": per}
-        if self.breaker is not None:
-            limits["breaker"] = {term.name: term.value for term in self.breaker if term.name is not None}
-        if self.disable_after is not None:
-            limits["disable_after_hours"] = self.disable_after.hours
-        if self.permanent is not None:
-            limits["permanent_statuses"] = [one.status for one in self.permanent if one.status is not None]
-
-
 PayloadFormatOption = Annotated[
     PayloadFormat | None,
-    typer.Option("--format", help="How its events are written: Waybill's own, or CloudEvents."),
+    typer.Option("--format", help="How events are written: Waybill's own, or CloudEvents."),
 ]
 PayloadKindOption = Annotated[
     PayloadKind | None, typer.Option("--payload", help="thin: without the data, with a link to it.")
@@ -317,51 +290,79 @@ PayloadKindOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class EndpointOptions:
-    """What of an endpoint was named on the command line."""
+    """The options that `endpoint create` and `endpoint update` share. None: not given."""
 
-    url: str | None
-    filter: list[str] | None
-    description: str | None
-    headers: Sequence[HeaderValue] | None
-    schedule: ScheduleValue | None
-    timeout: TimeoutValue | None
-    limits: LimitOptions = field(default_factory=LimitOptions)
-    auth: AuthOptions = field(default_factory=AuthOptions)
-    certificate: CertificateValue | None = None
-    format: PayloadFormat | None = None
-    payload: PayloadKind | None = None
-    channels: list[str] | None = None
-    condition: str | None = None
+    filter: FilterOption = None
+    channels: ChannelsOption = None
+    condition: ConditionOption = None
+    description: DescriptionOption = None
+    headers: HeadersOption = None
+    schedule: ScheduleOption = None
+    timeout: TimeoutOption = None
+    in_flight_max: InFlightMaxOption = None
+    rate_limit: RateLimitOption = None
+    breaker: BreakerOption = None
+    disable_after: DisableAfterOption = None
+    permanent_statuses: PermanentStatusesOption = None
+    auth: AuthOption = None
+    auth_basic: AuthBasicOption = None
+    auth_bearer: AuthBearerOption = None
+    client_cert: ClientCertificateOption = None
+    format: PayloadFormatOption = None
+    payload: PayloadKindOption = None
 
-    def to_changes(self) -> EndpointChanges:
-        """The changes that were asked for: what was not named is left out."""
+    def to_fields(self) -> EndpointChanges:
+        """The fields that were given, under the API's names. Raises UsageError for two kinds of auth."""
         plain = {
-            "url": self.url,
+            "filter": self.filter,
+            "channels": self.channels,
+            "condition": self.condition,
             "description": self.description,
             "headers": None if self.headers is None else dict(self.headers),
             "format": self.format,
             "payload": self.payload,
         }
-        named = {name: value for name, value in plain.items() if value is not None}
-        changes = cast("EndpointChanges", named)
-        self._add_subscription(changes)
-        if self.schedule is not None:
-            changes["schedule"] = self.schedule.seconds
-        if self.timeout is not None:
-            changes["timeout_seconds"] = self.timeout.seconds
-        if (auth := self.auth.chosen) is not None:
-            changes["auth"] = auth.value
-        if self.certificate is not None:
-            changes["client_certificate"] = self.certificate.value
-        self.limits.add_to(changes)
+        fields = cast("EndpointChanges", {name: value for name, value in plain.items() if value is not None})
+        self._add_nullable(fields)
+        self._add_limits(fields)
+        return fields
+
+    def to_changes(self, url: str | None = None) -> EndpointChanges:
+        """The changes that were asked for, `none` taken as empty. Raises UsageError when there are none."""
+        changes = self.to_fields()
+        if url is not None:
+            changes["url"] = url
+        if self.channels is not None:
+            changes["channels"] = [channel for channel in self.channels if channel != _NONE]
+        if self.condition == _NONE:
+            changes["condition"] = None
         if not changes:
             raise UsageError("Name at least one thing to change; --help lists them.")
         return changes
 
-    def _add_subscription(self, changes: EndpointChanges) -> None:
-        if self.filter is not None:
-            changes["filter"] = self.filter
-        if self.channels is not None:
-            changes["channels"] = [one for one in self.channels if one != _NONE]
-        if self.condition is not None:
-            changes["condition"] = None if self.condition == _NONE else self.condition
+    def _add_nullable(self, fields: EndpointChanges) -> None:
+        if self.schedule is not None:
+            fields["schedule"] = self.schedule.seconds
+        if self.timeout is not None:
+            fields["timeout_seconds"] = self.timeout.seconds
+        if (auth := choose_auth(self.auth, self.auth_basic, self.auth_bearer)) is not None:
+            fields["auth"] = auth.value
+        if self.client_cert is not None:
+            fields["client_certificate"] = self.client_cert.value
+
+    def _add_limits(self, fields: EndpointChanges) -> None:
+        if self.in_flight_max is not None:
+            fields["in_flight_max"] = self.in_flight_max.limit
+        if self.rate_limit is not None:
+            limit, period = self.rate_limit
+            fields["rate_limit"] = None if limit is None else {"limit": limit, "per_seconds": period}
+        if self.breaker is not None:
+            fields["breaker"] = {
+                number.name: number.value for number in self.breaker if number.name is not None
+            }
+        if self.disable_after is not None:
+            fields["disable_after_hours"] = self.disable_after.hours
+        if self.permanent_statuses is not None:
+            fields["permanent_statuses"] = [
+                value.status for value in self.permanent_statuses if value.status is not None
+            ]

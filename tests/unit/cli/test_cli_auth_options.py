@@ -8,9 +8,9 @@ import pytest
 import typer
 
 from delivery.cli.options.auth import (
-    AuthOptions,
     AuthValue,
     CertificateValue,
+    choose_auth,
     read_auth,
     read_basic,
     read_bearer,
@@ -84,4 +84,4 @@ def test_a_secret_in_the_arguments_is_refused_and_not_repeated(read: Callable[[s
 
 def test_two_at_once_are_refused():
     with pytest.raises(UsageError):
-        _ = AuthOptions(basic=AuthValue({}), bearer=AuthValue({})).value
+        choose_auth(None, AuthValue({}), AuthValue({}))

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ from delivery.cli.options.endpoints import (
     HeaderValue,
     HoursValue,
     InFlightValue,
-    LimitOptions,
     RateLimitValue,
     ScheduleValue,
     StatusValue,
@@ -38,7 +36,7 @@ from tests.unit.cli.records import TENANT
 if TYPE_CHECKING:
     from pathlib import Path
 
-NOTHING = EndpointOptions(url=None, filter=None, description=None, headers=None, schedule=None, timeout=None)
+NOTHING = EndpointOptions()
 
 
 def test_an_id_of_another_kind_is_refused_in_a_sentence() -> None:
@@ -139,39 +137,41 @@ def test_counts_hours_and_statuses_are_numbers_or_taken_back() -> None:
 
 
 def test_only_the_limits_that_were_named_are_asked_for() -> None:
-    assert LimitOptions().to_limits() == {}
-    taken_back = LimitOptions(
-        InFlightValue(None), RateLimitValue(None), [BreakerValue(None)], HoursValue(None), [StatusValue(None)]
+    assert NOTHING.to_fields() == {}
+    taken_back = EndpointOptions(
+        in_flight_max=InFlightValue(None),
+        rate_limit=RateLimitValue(None),
+        breaker=[BreakerValue(None)],
+        disable_after=HoursValue(None),
+        permanent_statuses=[StatusValue(None)],
     )
-    assert taken_back.to_limits() == {
+    assert taken_back.to_fields() == {
         "in_flight_max": None,
         "rate_limit": None,
         "breaker": {},
         "disable_after_hours": None,
         "permanent_statuses": [],
     }
-    named = LimitOptions(
-        rate=RateLimitValue(10, 1),
+    named = EndpointOptions(
+        rate_limit=RateLimitValue(10, 1),
         breaker=[BreakerValue("failure_ratio", 0.5), BreakerValue("window_seconds", 30)],
     )
-    assert named.to_limits() == {
+    assert named.to_fields() == {
         "rate_limit": {"limit": 10, "per_seconds": 1},
         "breaker": {"failure_ratio": 0.5, "window_seconds": 30},
     }
 
 
 def test_a_limit_alone_is_a_change() -> None:
-    assert replace(NOTHING, limits=LimitOptions(InFlightValue(5))).to_changes() == {"in_flight_max": 5}
+    assert EndpointOptions(in_flight_max=InFlightValue(5)).to_changes() == {"in_flight_max": 5}
 
 
 def test_only_what_was_named_changes() -> None:
     named = EndpointOptions(
-        url=None,
         filter=["order.*"],
         description="",
         headers=[HeaderValue("X-Old", None)],
         schedule=ScheduleValue(None),
-        timeout=None,
     )
     assert named.to_changes() == {
         "filter": ["order.*"],
@@ -184,3 +184,9 @@ def test_only_what_was_named_changes() -> None:
 def test_a_change_of_nothing_is_wrong_usage() -> None:
     with pytest.raises(UsageError, match="at least one thing"):
         NOTHING.to_changes()
+
+
+def test_none_empties_channels_and_condition_of_a_change_only() -> None:
+    named = EndpointOptions(channels=["none"], condition="none")
+    assert named.to_changes() == {"channels": [], "condition": None}
+    assert named.to_fields() == {"channels": ["none"], "condition": "none"}
