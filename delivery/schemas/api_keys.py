@@ -30,7 +30,7 @@ _EXAMPLE: Any = {"name": "order service", "scopes": ["publish"], "expires_in_sec
 
 
 class KeyIn(RequestModel):
-    """A key to make."""
+    """A key to create."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
@@ -39,42 +39,45 @@ class KeyIn(RequestModel):
         list(TENANT_SCOPES),
         min_length=1,
         max_length=len(Scope),
-        description="What it may do: `publish`, `manage`, `read`, `replay`. Not given: all four.",
+        description="Its permissions: `publish`, `manage`, `read`, `replay`. Default: all four.",
     )
     expires_at: Annotated[TimestampIn, Field(strict=False)] | None = Field(
-        None, description="Until when it works. Null: it does not expire."
+        None, description="When it expires. Null: never."
     )
     expires_in_seconds: int | None = Field(
-        None, ge=60, le=_TEN_YEARS_SECONDS, description="The same, as a time from now; not both."
+        None,
+        ge=60,
+        le=_TEN_YEARS_SECONDS,
+        description="Instead of `expires_at`: its lifetime in seconds from now.",
     )
     requests_per_second: int | None = Field(
         None,
         ge=1,
         le=MAX_REQUESTS_PER_SECOND,
-        description="How often it may ask, in each `web` process. Null: as often as the operator says.",
+        description="Maximum requests per second in each `web` process. Null: the operator's default.",
     )
 
     def to_command(self) -> NewApiKey:
-        """As the use case takes it."""
-        lasts = self.expires_in_seconds
+        """Convert to the use case's input."""
+        lifetime = self.expires_in_seconds
         return NewApiKey(
             name=self.name,
             scopes=self.scopes,
             expires_at=self.expires_at,
-            lifetime=None if lasts is None else timedelta(seconds=lasts),
+            lifetime=None if lifetime is None else timedelta(seconds=lifetime),
             requests_per_second=self.requests_per_second,
         )
 
 
 class KeyRotationIn(RequestModel):
-    """How a key is rotated."""
+    """Options for rotating a key."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"overlap_hours": 24}]})
 
     overlap_hours: float | None = Field(
-        None, ge=0, le=720, description="How long the old key goes on. Null: the operator's default."
+        None, ge=0, le=720, description="How long the old key stays valid. Null: the operator's default."
     )
-    reason: str | None = Field(None, description="Why, for people.")
+    reason: str | None = Field(None, description="The reason, for the audit log.")
 
 
 class KeyOut(ResponseModel):
@@ -82,17 +85,17 @@ class KeyOut(ResponseModel):
 
     id: str = Field(examples=[example_id(Prefix.KEY)])
     name: str = Field(examples=["order service"])
-    hint: str = Field(description="How the key begins.", examples=["wbk_Zk3f9Q…"])
-    scopes: list[Scope] = Field(description="What it may do.", examples=[["publish"]])
+    hint: str = Field(description="The first characters of the key.", examples=["wbk_Zk3f9Q…"])
+    scopes: list[Scope] = Field(description="Its permissions.", examples=[["publish"]])
     requests_per_second: int | None = Field(
-        description="How often it may ask, in each `web` process. Null: as often as the operator says."
+        description="Maximum requests per second in each `web` process. Null: the operator's default."
     )
     created_at: TimestampOut
-    expires_at: TimestampOut | None = Field(description="Null: it does not expire.")
+    expires_at: TimestampOut | None = Field(description="Null: it never expires.")
     revoked_at: TimestampOut | None
-    last_used_at: TimestampOut | None = Field(description="True to a minute or so. Null: it was never used.")
+    last_used_at: TimestampOut | None = Field(description="Accurate to about a minute. Null: never used.")
     replaced_by: str | None = Field(
-        description="The key that took its place when it was rotated.", examples=[example_id(Prefix.KEY)]
+        description="The key that replaced it at a rotation.", examples=[example_id(Prefix.KEY)]
     )
 
     @classmethod
@@ -114,18 +117,18 @@ class KeyOut(ResponseModel):
 
 
 class NewKeyOut(KeyOut):
-    """A key that was just made. Keep `key`: it is told this once, and only its hash is stored."""
+    """A key that was just created. Keep `key`: it is shown only once, since only its hash is stored."""
 
     key: str = Field(examples=["wbk_Zk3f9QmX0c1V7r2tYb8uHn4sLp6wEa5dKj3gRx9oTfI"])
 
     @classmethod
     def from_new_key(cls, new_key: CreatedApiKey) -> Self:
-        """Show a key that was just made, with the key itself."""
+        """Show a new key, with the key itself."""
         return cls.from_record(new_key.key, key=new_key.text)
 
 
 class KeyList(ResponseModel):
-    """Keys, newest first, ended ones too."""
+    """Keys, newest first, including revoked and expired ones."""
 
     items: list[KeyOut]
     next: NextCursor

@@ -16,25 +16,25 @@ from delivery.services.sentences import describe_entry
 
 
 class AuditOut(ResponseModel):
-    """One thing that somebody did."""
+    """One entry of the audit log."""
 
     id: str = Field(examples=[example_id(Prefix.AUDIT)])
     tenant_id: str | None = Field(
-        description="Whose. Null: no tenant's, such as an account of the console.",
+        description="The tenant concerned. Null: none, as for a console account.",
         examples=[example_id(Prefix.TENANT)],
     )
     at: TimestampOut
     what: str = Field(examples=["endpoint.paused"])
-    sentence: str = Field(description="For people.", examples=["The endpoint was paused by cli:ada."])
+    sentence: str = Field(description="For humans.", examples=["The endpoint was paused by cli:ada."])
     actor: str = Field(
         description="A key, `operator`, `cli:…`, `Name <address>`, `portal:…`, or `waybill` itself.",
         examples=["operator"],
     )
-    address: str | None = Field(description="From where. Null: not known.", examples=["203.0.113.7"])
+    address: str | None = Field(description="The client's address. Null: unknown.", examples=["203.0.113.7"])
     reason: str | None
     endpoint_id: str | None
     delivery_id: str | None
-    details: dict[str, Any] = Field(description="The facts: which they are follows from `what`.")
+    details: dict[str, Any] = Field(description="Facts whose names depend on `what`.")
 
     @classmethod
     def from_record(cls, audited: AuditRecord) -> Self:
@@ -56,7 +56,7 @@ class AuditOut(ResponseModel):
 
 
 class AuditList(ResponseModel):
-    """Entries of the audit, newest first."""
+    """Entries of the audit log, newest first."""
 
     items: list[AuditOut]
     next: NextCursor

@@ -1,4 +1,4 @@
-"""The building blocks of the JSON shapes: models, timestamps, ids, pages."""
+"""Building blocks of the JSON shapes: models, timestamps, ids, pages."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -15,18 +15,18 @@ API_KEY_SCHEME = "ApiKey"
 
 
 class RequestModel(BaseModel):
-    """Something a caller sends: exact types, nothing unknown."""
+    """A request body: strict types, unknown fields refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class ResponseModel(BaseModel):
-    """Something we answer."""
+    """A response body."""
 
     model_config = ConfigDict(frozen=True)
 
 
-# ------------------------------------------------------------------ moments and durations
+# ------------------------------------------------------------------ timestamps and durations
 TimestampOut = Annotated[
     datetime,
     PlainSerializer(format_rfc3339, return_type=str),
@@ -38,25 +38,25 @@ TimestampIn = Annotated[AwareDatetime, Field(ge=_EARLIEST)]
 
 
 def check_time_range(since: datetime | None, until: datetime | None) -> None:
-    """Raise Invalid for a range that ends before it begins."""
+    """Raise Invalid for a range that ends before it starts."""
     if since is not None and until is not None and until < since:
         raise Invalid("until", "lies before since")
 
 
 def to_json_seconds(duration: timedelta) -> int | float:
-    """Seconds as a person would write them: 5, not 5.0."""
+    """Convert to seconds, without a needless fraction: 5, not 5.0."""
     seconds = duration.total_seconds()
     return int(seconds) if seconds.is_integer() else seconds
 
 
 # ------------------------------------------------------------------ ids
 def example_id(prefix: Prefix) -> str:
-    """An id for the documentation."""
+    """An example id for the documentation."""
     return format_id(prefix, UUID("019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071"))
 
 
 def parse_query_id(prefix: Prefix, field: str, text: str | None) -> UUID | None:
-    """Read an id that a filter names; raises Invalid, which names the parameter."""
+    """Parse an id in a filter. Raises Invalid naming the field."""
     try:
         return None if text is None else parse_id(prefix, text)
     except MalformedId as error:

@@ -1,4 +1,4 @@
-"""How the engine shows an endpoint who it is, as it is sent and shown: authentication and certificates."""
+"""Credentials that the engine presents to an endpoint: authentication and client certificates."""
 
 from typing import Annotated, Literal, NotRequired
 
@@ -21,7 +21,7 @@ class BasicAuth(TypedDict):
 
 @with_config(_STRICT)
 class BearerAuth(TypedDict):
-    """A token that does not change by itself."""
+    """A fixed token."""
 
     kind: Literal["bearer"]
     token: str
@@ -29,7 +29,7 @@ class BearerAuth(TypedDict):
 
 @with_config(_STRICT)
 class OAuth2Auth(TypedDict):
-    """Client credentials (RFC 6749, section 4.4): a token server is asked for tokens, and they are kept."""
+    """OAuth 2.0 client credentials (RFC 6749, section 4.4): tokens are fetched and cached."""
 
     kind: Literal["oauth2"]
     token_url: Annotated[str, Field(examples=["https://login.shop.example/token"])]
@@ -41,8 +41,8 @@ class OAuth2Auth(TypedDict):
 AuthField = Annotated[
     Annotated[BasicAuth | BearerAuth | OAuth2Auth, Field(discriminator="kind")] | None,
     Field(
-        description="How the engine shows the endpoint who it is, beside the signature, in `Authorization`. "
-        "Null: not at all. Of secrets nothing is shown again.",
+        description="The `Authorization` header sent with each request, in addition to the signature. "
+        "Null: none. Secrets are never shown again.",
         examples=[{"kind": "basic", "user": "waybill", "password": "s3cret"}],
     ),
 ]
@@ -50,29 +50,27 @@ AuthField = Annotated[
 
 @with_config(_STRICT)
 class ClientCertificateIn(TypedDict):
-    """What is shown to an endpoint that wants to know its clients (mutual TLS; RFC 8446, 4.4.2)."""
+    """A client certificate for mutual TLS (RFC 8446, section 4.4.2)."""
 
-    certificate: Annotated[
-        str, Field(description="PEM: its own certificate first, then those that lead to its authority.")
-    ]
+    certificate: Annotated[str, Field(description="PEM: the client's certificate first, then its chain.")]
     private_key: Annotated[str, Field(description="PEM, not encrypted: RSA, elliptic curve or ed25519.")]
 
 
 ClientCertificateField = Annotated[
     ClientCertificateIn | None,
     Field(
-        description="Shown to the endpoint in the TLS handshake; https only. Null: none. The key is sealed, "
-        "and not shown again."
+        description="Presented in the TLS handshake; https only. Null: none. The key is encrypted at rest, "
+        "and never shown again."
     ),
 ]
 
 
 class ClientCertificateOut(ResponseModel):
-    """What may be seen of a client certificate: the first of its chain."""
+    """The public facts of a client certificate."""
 
     subject: str = Field(examples=["CN=waybill"])
     issuer: str = Field(examples=["CN=Shop Root"])
     serial_number: str = Field(description="Hexadecimal.")
-    sha256: str = Field(description="The fingerprint: hexadecimal SHA-256 of the certificate as DER.")
+    sha256: str = Field(description="Fingerprint: hexadecimal SHA-256 of the DER certificate.")
     not_before: str = Field(examples=["2026-11-22T18:27:00.000Z"])
     not_after: str = Field(examples=["2027-11-22T18:27:00.000Z"])

@@ -1,4 +1,4 @@
-"""Dead letters: messages of the ingest queue that could not be accepted."""
+"""Dead letters: messages from the ingest queue that could not be accepted."""
 
 import base64
 from typing import Any, Self
@@ -18,15 +18,13 @@ class MessageOut(ResponseModel):
     """A message that could not be accepted."""
 
     id: str = Field(examples=[example_id(Prefix.MESSAGE)])
-    tenant_id: str | None = Field(
-        description="Null: its key did not tell.", examples=[example_id(Prefix.TENANT)]
-    )
+    tenant_id: str | None = Field(description="Null: unknown.", examples=[example_id(Prefix.TENANT)])
     key_id: str | None = Field(examples=[example_id(Prefix.KEY)])
-    message_id: str | None = Field(description="Its message-id, which is its idempotency key.")
-    publisher: str | None = Field(description="Who published it, if it says so: user-id or app-id.")
-    size: int = Field(description="Bytes of its body.")
+    message_id: str | None = Field(description="The AMQP message-id, used as idempotency key.")
+    publisher: str | None = Field(description="The AMQP user-id or app-id, if there is one.")
+    size: int = Field(description="Size of the body in bytes.")
     reason: str = Field(examples=["type: is needed"])
-    times: int = Field(description="How often it came.")
+    times: int = Field(description="How often it was received.")
     first_at: TimestampOut
     last_at: TimestampOut
 
@@ -50,10 +48,10 @@ class MessageOut(ResponseModel):
 
 
 class MessageDetailOut(MessageOut):
-    """A message with what it held."""
+    """A message with its body."""
 
-    body: str = Field(description="As text; what is no UTF-8 is replaced. Of a large one, the beginning.")
-    body_base64: str = Field(description="The same, byte for byte.")
+    body: str = Field(description="The body as text, invalid UTF-8 replaced. A large body is cut.")
+    body_base64: str = Field(description="The same bytes in base64.")
 
     @classmethod
     def from_details(cls, message: DeadLetter) -> Self:
@@ -72,20 +70,20 @@ class MessageList(ResponseModel):
 
 
 class MessageRetryIn(RequestModel):
-    """How a message is tried again."""
+    """Options for retrying a message."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     tenant_id: str | None = Field(
         None,
-        description="Whose it is, where its key did not tell: `ten_…`.",
+        description="The tenant, where the message does not tell it: `ten_…`.",
         examples=[example_id(Prefix.TENANT)],
     )
-    idempotency_key: str | None = Field(None, description="In place of its message-id.")
-    reason: str | None = Field(None, description="Why, for people.")
+    idempotency_key: str | None = Field(None, description="Used instead of its message-id.")
+    reason: str | None = Field(None, description="The reason, for the audit log.")
 
     def parse_tenant_id(self) -> TenantId | None:
-        """The tenant that is named. Raises Invalid."""
+        """Parse the tenant's id. Raises Invalid."""
         try:
             return None if self.tenant_id is None else TenantId(parse_id(Prefix.TENANT, self.tenant_id))
         except MalformedId as error:
@@ -93,15 +91,15 @@ class MessageRetryIn(RequestModel):
 
 
 class RetriedOut(ResponseModel):
-    """The event that a message became."""
+    """The event that was accepted from a message."""
 
     event_id: str = Field(examples=[example_id(Prefix.EVENT)])
     deliveries: int
-    replayed: bool = Field(description="Whether it had been accepted before, under the same key.")
+    replayed: bool = Field(description="Whether it was accepted before, under the same idempotency key.")
 
     @classmethod
     def from_record(cls, retried: RetryResult) -> Self:
-        """Show what came of it."""
+        """Show the result."""
         return cls(
             event_id=format_id(Prefix.EVENT, retried.event_id),
             deliveries=retried.deliveries,
@@ -110,12 +108,12 @@ class RetriedOut(ResponseModel):
 
 
 class MessageBatchOut(ResponseModel):
-    """What became of many messages."""
+    """How many messages were processed."""
 
     done: int
     left: int = Field(description="Messages that are still refused.")
 
     @classmethod
     def from_record(cls, result: BatchResult) -> Self:
-        """Show what became of them."""
+        """Show the result."""
         return cls(done=result.done, left=result.remaining)

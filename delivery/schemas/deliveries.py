@@ -1,4 +1,4 @@
-"""How deliveries and attempts are shown."""
+"""Deliveries and attempts."""
 
 import base64
 from collections.abc import Mapping
@@ -11,23 +11,23 @@ from delivery.domain.attempt import Attempt, BodyUnavailable, Timings
 from delivery.domain.delivery import ActiveHold, Delivery, DeliveryStatus
 from delivery.domain.ids import Prefix, format_id
 from delivery.schemas.base import NextCursor, RequestModel, ResponseModel, TimestampOut, example_id
-from delivery.services.deliveries import AttemptDetails as Told
+from delivery.services.deliveries import AttemptDetails
 from retries.health import Hold
 
 Encoding = Literal["text", "base64"]
 
 
 class HeldOut(ResponseModel):
-    """Why a delivery is not sent though it is due."""
+    """Why a due delivery is held."""
 
-    by: Hold = Field(description="What of its endpoint holds it.")
-    since: TimestampOut | None = Field(description="When that began for the endpoint. Null: not known.")
-    until: TimestampOut | None = Field(description="When it ends by itself. Null: when something happens.")
-    reason: str | None = Field(description="What was said of a pause, or why the endpoint was disabled.")
+    by: Hold = Field(description="The endpoint's condition that holds it.")
+    since: TimestampOut | None = Field(description="Since when. Null: unknown.")
+    until: TimestampOut | None = Field(description="When it ends without intervention. Null: it does not.")
+    reason: str | None = Field(description="The reason given for the pause or the disabling.")
 
     @classmethod
     def from_record(cls, held: ActiveHold) -> Self:
-        """Show what holds a delivery."""
+        """Show a hold."""
         return cls(by=held.by, since=held.since, until=held.until, reason=held.reason)
 
 
@@ -40,19 +40,15 @@ class DeliveryOut(ResponseModel):
     event_type: str = Field(examples=["order.created"])
     endpoint_id: str = Field(examples=[example_id(Prefix.ENDPOINT)])
     status: DeliveryStatus
-    reason: str | None = Field(description="Why it stands where it stands.")
-    attempts: int = Field(description="How many attempts were made.")
-    outcome: str | None = Field(description="What the last attempt came to. Null: there was none.")
-    response: int | None = Field(description="What the last attempt was answered. Null: nothing.")
-    sequence: int | None = Field(
-        description="The number under which its endpoint is owed it. Null: it was not sent yet."
-    )
+    reason: str | None = Field(description="Why it has this status.")
+    attempts: int = Field(description="Number of attempts made.")
+    outcome: str | None = Field(description="Outcome of the last attempt. Null: there was none.")
+    response: int | None = Field(description="HTTP status of the last attempt. Null: no response.")
+    sequence: int | None = Field(description="Its sequence number at the endpoint. Null: not sent yet.")
     created_at: TimestampOut
-    due_at: TimestampOut | None = Field(description="When it is attempted next. Null: never, it is over.")
+    due_at: TimestampOut | None = Field(description="When it is attempted next. Null: it has ended.")
     finished_at: TimestampOut | None
-    held: HeldOut | None = Field(
-        description="What holds it back though it is due. Null: nothing does, or it is not due."
-    )
+    held: HeldOut | None = Field(description="What holds it although it is due. Null: not held, or not due.")
 
     @classmethod
     def from_record(cls, delivery: Delivery, /, **more: Any) -> Self:
@@ -78,32 +74,32 @@ class DeliveryOut(ResponseModel):
 
 
 class CountOut(ResponseModel):
-    """How many there are."""
+    """A number of matches."""
 
     count: int
-    exact: bool = Field(description="False: it is an estimate, since counting them would be too dear.")
+    exact: bool = Field(description="False: an estimate, since an exact count would be too expensive.")
 
 
 class DeliveryList(ResponseModel):
-    """Deliveries, in the order that was asked for."""
+    """Deliveries, in the requested order."""
 
     items: list[DeliveryOut]
     next: NextCursor
 
 
 class DeliveryReplayIn(RequestModel):
-    """Why a delivery is sent again."""
+    """Options for replaying one delivery."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "The receiver lost it"}]})
 
     reason: str | None = None
     hold: bool = Field(
-        default=False, description="Take it for an endpoint that is paused or disabled too: it is held."
+        default=False, description="Accept it for a paused or disabled endpoint too; it is held."
     )
 
 
 class TimingsOut(ResponseModel):
-    """Where the time went, in milliseconds. Null: it did not happen, or was not seen."""
+    """Durations in milliseconds. Null: the phase did not happen, or was not measured."""
 
     dns_ms: float | None
     connect_ms: float | None
@@ -124,36 +120,36 @@ class TimingsOut(ResponseModel):
 
 
 class RequestOut(ResponseModel):
-    """What went out."""
+    """The request of an attempt."""
 
     url: str
-    address: str | None = Field(description="The address that was dialled.", examples=["203.0.113.7"])
+    address: str | None = Field(description="The IP address that was dialled.", examples=["203.0.113.7"])
     headers: Mapping[str, str] = Field(description="Values that may be secret are redacted.")
-    body_sha256: str = Field(description="Hash of the body that was signed and sent, in hexadecimal.")
-    key_ids: list[str] = Field(description="The secrets that signed it, by `key_id`.")
+    body_sha256: str = Field(description="Hexadecimal SHA-256 of the signed body.")
+    key_ids: list[str] = Field(description="`key_id` of each secret that signed it.")
 
 
 class RequestDetailOut(RequestOut):
-    """What went out, with its body."""
+    """The request of an attempt, with its body."""
 
-    body: str | None = Field(description="As it was sent. Null: `body_missing` says why.")
+    body: str | None = Field(description="The body that was sent. Null: see `body_missing`.")
     body_encoding: Encoding | None
     body_missing: BodyUnavailable | None = Field(
-        description="`not_kept`: it was erased, or is no longer kept. `another_shape`: it was made of the "
-        "event under settings that are others now; `body_sha256` is its hash."
+        description="`not_kept`: it was erased, or its retention period is over. `another_shape`: it was "
+        "built with settings that have changed since; only its hash, `body_sha256`, is stored."
     )
 
 
 class ResponseOut(ResponseModel):
-    """What came back."""
+    """The response to an attempt."""
 
     status: int
     headers: list[tuple[str, str]]
-    truncated: bool = Field(description="Whether the body was longer than what is kept of it.")
+    truncated: bool = Field(description="Whether the stored body is cut.")
 
 
 class ResponseDetailOut(ResponseOut):
-    """What came back, with its body."""
+    """The response to an attempt, with its body."""
 
     body: str | None = Field(description="Null: it was erased.")
     body_encoding: Encoding | None = Field(description="`base64` where the bytes are not UTF-8 text.")
@@ -170,16 +166,14 @@ class AttemptOut(ResponseModel):
     started_at: TimestampOut
     timings: TimingsOut
     request: RequestOut
-    response: ResponseOut | None = Field(description="Null: no answer came.")
-    outcome: str = Field(description="What it came to.", examples=["refused"])
+    response: ResponseOut | None = Field(description="Null: there was no response.")
+    outcome: str = Field(description="The attempt's outcome.", examples=["refused"])
     detail: str
-    decision: str = Field(description="What was done next.", examples=["retry"])
-    reason: str = Field(description="Why that was done.")
+    decision: str = Field(description="What happened next.", examples=["retry"])
+    reason: str = Field(description="Why it was decided.")
     next_due_at: TimestampOut | None
     worker: str
-    erased_at: TimestampOut | None = Field(
-        description="When somebody had its response erased. Null: nobody has."
-    )
+    erased_at: TimestampOut | None = Field(description="When its response was erased. Null: it was not.")
 
     @classmethod
     def from_record(cls, attempt: Attempt) -> Self:
@@ -197,8 +191,8 @@ class AttemptDetailOut(AttemptOut):
     response: ResponseDetailOut | None
 
     @classmethod
-    def from_details(cls, details: Told) -> Self:
-        """Show an attempt with what went out and what came back."""
+    def from_details(cls, details: AttemptDetails) -> Self:
+        """Show an attempt with its bodies."""
         attempt = details.attempt
         text, encoding = (None, None) if details.body is None else _encode_body(details.body)
         request = RequestDetailOut(
@@ -223,7 +217,7 @@ class AttemptList(ResponseModel):
 
 
 class DeliveryDetailOut(DeliveryOut):
-    """One event owed to one endpoint, with its newest attempts."""
+    """A delivery with its newest attempts."""
 
     latest_attempts: list[AttemptOut] = Field(description="The newest 20, newest first, without bodies.")
 

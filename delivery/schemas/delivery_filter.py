@@ -31,29 +31,29 @@ FilterValues = Annotated[list[str], Field(default_factory=list, max_length=MAX_F
 
 
 class SelectionIn(RequestModel):
-    """Which deliveries are meant: those that meet every filter, and of each any of its values."""
+    """A delivery filter: deliveries match every field, and any value of each field."""
 
     endpoint: FilterValues = Field(default_factory=list, description="To any of these endpoints: `ep_…`.")
     event: str | None = Field(None, description="Of this event: `evt_…`.")
     type: FilterValues = Field(default_factory=list, description="Of these event types: `order.*`.")
-    status: FilterValues = Field(default_factory=list, description="Those that stand so.")
-    outcome: FilterValues = Field(default_factory=list, description="Whose last attempt came to this.")
+    status: FilterValues = Field(default_factory=list, description="Deliveries with one of these statuses.")
+    outcome: FilterValues = Field(default_factory=list, description="The outcome of the last attempt.")
     response: FilterValues = Field(
-        default_factory=list, description="Whose last answer was this: `503`, `5xx`."
+        default_factory=list, description="The HTTP status of the last attempt: `503`, `5xx`."
     )
     since: Annotated[TimestampIn | None, Field(strict=False)] = None
     until: Annotated[TimestampIn | None, Field(strict=False)] = None
     attempts_min: int | None = Field(None, ge=0, le=1_000_000)
     attempts_max: int | None = Field(None, ge=0, le=1_000_000)
-    idempotency_key: str | None = Field(None, description="Whose event came under this key.")
+    idempotency_key: str | None = Field(None, description="The idempotency key of the event.")
     payload: FilterValues = Field(
-        default_factory=list, description="Whose event holds this: `$.order.id=1042`, from its `data` on."
+        default_factory=list, description="A value in the event's `data`: `$.order.id=1042`."
     )
-    held_by: FilterValues = Field(default_factory=list, description="Those that are held by this now.")
+    held_by: FilterValues = Field(default_factory=list, description="Deliveries that this holds now.")
 
 
 def parse_selection(selection: SelectionIn, *, field_prefix: str = "") -> DeliveryFilter:
-    """Check every filter; raises Invalid, which names it."""
+    """Parse and check every field. Raises Invalid naming the field."""
     try:
         check_time_range(selection.since, selection.until)
         event = parse_query_id(Prefix.EVENT, "event", selection.event)
@@ -79,7 +79,7 @@ def parse_selection(selection: SelectionIn, *, field_prefix: str = "") -> Delive
 
 
 def check_values(name: str, check: Callable[[str], T], values: Sequence[str]) -> tuple[T, ...]:
-    """Check each value of a filter; raises Invalid, which names the filter."""
+    """Check each value of a field. Raises Invalid naming the field."""
     with validating_field(name):
         if len(values) > MAX_FILTER_VALUES:
             raise ValueError(f"may be given {MAX_FILTER_VALUES} times, not {len(values)}")
@@ -98,7 +98,7 @@ def _make_enum_parser(kind: type[E]) -> Callable[[str], E]:
 
 
 def parse_required_id(prefix: Prefix, name: str, text: str) -> UUID:
-    """Read an id that must be there; raises Invalid, which names the field."""
+    """Parse a required id. Raises Invalid naming the field."""
     found = parse_query_id(prefix, name, text)
     if found is None:
         raise Invalid(name, "is needed")
@@ -106,6 +106,6 @@ def parse_required_id(prefix: Prefix, name: str, text: str) -> UUID:
 
 
 def check_idempotency_key(text: str | None) -> str | None:
-    """Check an idempotency key that is searched for; raises Invalid."""
+    """Check an idempotency key in a search. Raises Invalid."""
     with validating_field("idempotency_key"):
         return None if text is None else check_text(text, min_length=1, max_length=MAX_IDEMPOTENCY_KEY_LENGTH)

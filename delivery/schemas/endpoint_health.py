@@ -1,4 +1,4 @@
-"""How an endpoint's health is shown, and what enabling it would let go."""
+"""An endpoint's health, and a preview of enabling it."""
 
 from datetime import timedelta
 from typing import Self
@@ -15,41 +15,39 @@ from retries.health import Hold
 
 
 class PendingDeliveryOut(ResponseModel):
-    """A delivery that is owed."""
+    """A delivery that has not ended."""
 
     delivery_id: str = Field(examples=[example_id(Prefix.DELIVERY)])
     created_at: TimestampOut
 
     @classmethod
     def from_record(cls, delivery: OwedDelivery) -> Self:
-        """Show a delivery that is owed."""
+        """Show a pending delivery."""
         return cls(delivery_id=format_id(Prefix.DELIVERY, delivery.id), created_at=delivery.created_at)
 
 
 class BreakerOut(ResponseModel):
-    """Where its circuit breaker stands."""
+    """The state of an endpoint's circuit breaker."""
 
     state: BreakerState = Field(
-        description="`closed`: all goes through; `open`: nothing does; `half_open`: one probe is on its way."
+        description="`closed`: requests are sent; `open`: none are; `half_open`: one probe is in flight."
     )
     since: TimestampOut
-    probe_at: TimestampOut | None = Field(
-        description="When a probe goes, if anything is owed. Null: none is due."
-    )
-    openings: int = Field(description="How often in a row it has opened, without a full recovery between.")
+    probe_at: TimestampOut | None = Field(description="When the next probe is sent. Null: none is scheduled.")
+    openings: int = Field(description="How often it has opened in a row without a full recovery.")
 
 
 class InFlightOut(ResponseModel):
-    """How many of its deliveries are on their way, and how many may be."""
+    """The endpoint's deliveries in flight, and their limits."""
 
-    now: int = Field(description="On their way, or claimed to be.")
-    limit: int = Field(description="How many may be, as it answers now.")
-    ramping: bool = Field(description="Whether the limit doubles with every round of good answers.")
-    most: int = Field(description="The limit never becomes higher.")
+    now: int = Field(description="Deliveries in flight or claimed.")
+    limit: int = Field(description="The current limit, adapted to its answers.")
+    ramping: bool = Field(description="Whether the limit doubles with each round of successes.")
+    most: int = Field(description="The maximum of the limit.")
 
 
 class LatencyOut(ResponseModel):
-    """How long attempts took, in milliseconds. Null: there was none."""
+    """Latency percentiles in milliseconds. Null: no attempts."""
 
     p50: float | None
     p95: float | None
@@ -57,16 +55,16 @@ class LatencyOut(ResponseModel):
 
 
 class LastHourOut(ResponseModel):
-    """How the attempts of the last hour went: of the newest 10,000 at most."""
+    """Statistics of the last hour's attempts, of the newest 10,000 at most."""
 
     attempts: int
-    success_ratio: float | None = Field(description="From 0 to 1. Null: there was no attempt.")
+    success_ratio: float | None = Field(description="From 0 to 1. Null: no attempts.")
     latency_ms: LatencyOut
-    sampled: bool = Field(description="Whether there were more attempts than are counted here.")
+    sampled: bool = Field(description="Whether only the newest attempts were counted.")
 
     @classmethod
     def from_record(cls, recent: RecentAttempts) -> Self:
-        """Show how it went."""
+        """Show the statistics."""
         return cls(
             attempts=recent.attempts,
             success_ratio=recent.success_ratio,
@@ -80,24 +78,26 @@ class LastHourOut(ResponseModel):
 
 
 class EndpointHealthOut(ResponseModel):
-    """How an endpoint does, and what waits for it."""
+    """An endpoint's health and backlog."""
 
     endpoint_id: str = Field(examples=[example_id(Prefix.ENDPOINT)])
     state: EndpointState
     state_reason: str | None
     state_actor: str | None
     state_changed_at: TimestampOut
-    hold: Hold | None = Field(description="Why nothing goes out though it is due. Null: nothing holds it.")
-    hold_until: TimestampOut | None = Field(description="Null: until something happens, or nothing holds it.")
+    hold: Hold | None = Field(description="Why due deliveries are not sent. Null: not held.")
+    hold_until: TimestampOut | None = Field(description="Null: no fixed end, or not held.")
     held: int = Field(description="Deliveries that are due and held.")
     oldest_held: PendingDeliveryOut | None
-    waiting: int = Field(description="Deliveries that no worker has, also those whose time has not come.")
+    waiting: int = Field(description="Pending deliveries, due or not.")
     breaker: BreakerOut
     in_flight: InFlightOut
-    waits_until: TimestampOut | None = Field(description="Until when it asked us to wait (Retry-After).")
-    failing_since: TimestampOut | None = Field(description="Since when it has only failed.")
+    waits_until: TimestampOut | None = Field(
+        description="Until when the endpoint asked to wait (Retry-After)."
+    )
+    failing_since: TimestampOut | None = Field(description="Since when every attempt has failed.")
     disabled_at: TimestampOut | None = Field(
-        description="When it will be disabled if it only fails until then."
+        description="When it is disabled unless an attempt succeeds before."
     )
     last_succeeded_at: TimestampOut | None
     last_failed_at: TimestampOut | None
@@ -106,7 +106,7 @@ class EndpointHealthOut(ResponseModel):
     @classmethod
     def from_record(cls, health: EndpointHealth) -> Self:
         """Show an endpoint's health."""
-        endpoint, standing, known = health.endpoint, health.record, health.record.health
+        endpoint, record, state = health.endpoint, health.record, health.record.health
         return cls(
             endpoint_id=format_id(Prefix.ENDPOINT, endpoint.id),
             state=endpoint.state,
@@ -119,36 +119,38 @@ class EndpointHealthOut(ResponseModel):
             oldest_held=_pending_delivery(health.oldest_held),
             waiting=health.waiting,
             breaker=BreakerOut(
-                state=known.breaker.state,
-                since=known.breaker.since,
+                state=state.breaker.state,
+                since=state.breaker.since,
                 probe_at=health.probe_at,
-                openings=known.breaker.openings,
+                openings=state.breaker.openings,
             ),
             in_flight=InFlightOut(
-                now=standing.in_flight,
+                now=record.in_flight,
                 limit=health.in_flight_limit,
-                ramping=known.limit.ramping,
+                ramping=state.limit.ramping,
                 most=health.max_in_flight,
             ),
-            waits_until=known.waits_until,
-            failing_since=known.failing_since,
+            waits_until=state.waits_until,
+            failing_since=state.failing_since,
             disabled_at=health.disabled_at,
-            last_succeeded_at=known.last_succeeded_at,
-            last_failed_at=known.last_failed_at,
+            last_succeeded_at=state.last_succeeded_at,
+            last_failed_at=state.last_failed_at,
             last_hour=LastHourOut.from_record(health.recent),
         )
 
 
 class EnablePreviewOut(ResponseModel):
-    """What enabling an endpoint would let go; nothing was changed."""
+    """A preview of enabling an endpoint; nothing was changed."""
 
     endpoint_id: str = Field(examples=[example_id(Prefix.ENDPOINT)])
-    state: EndpointState = Field(description="As it is now; enabling does nothing to an active one.")
-    held: int = Field(description="Deliveries that would be let go.")
+    state: EndpointState = Field(
+        description="The current state. Enabling an active endpoint changes nothing."
+    )
+    held: int = Field(description="Deliveries that would be released.")
     oldest: PendingDeliveryOut | None
     newest: PendingDeliveryOut | None
-    at_first: int = Field(description="How many would be in flight at first; doubles with good answers.")
-    up_to: int = Field(description="How many may ever be in flight.")
+    at_first: int = Field(description="The first limit of deliveries in flight; it doubles with successes.")
+    up_to: int = Field(description="The highest limit of deliveries in flight.")
 
     @classmethod
     def from_record(cls, preview: EnablePreview) -> Self:

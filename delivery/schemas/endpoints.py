@@ -1,12 +1,15 @@
-"""How endpoints and their secrets are sent and shown."""
+"""Endpoints and their signing secrets."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
+from delivery.domain.conditions import MAX_CONDITION_LENGTH
 from delivery.domain.endpoint import Endpoint, EndpointState, SealedSecret, Signature
+from delivery.domain.event_patterns import MAX_CHANNELS_PER_ENDPOINT
 from delivery.domain.formats import PayloadFormat, PayloadKind
 from delivery.domain.ids import Prefix, format_id
 from delivery.schemas.base import (
@@ -18,7 +21,13 @@ from delivery.schemas.base import (
     to_json_seconds,
 )
 from delivery.schemas.credentials import AuthField, ClientCertificateField, ClientCertificateOut
-from delivery.services.endpoints.limits import serialize_limits
+from delivery.services.endpoints.limits import (
+    MAX_DISABLE_AFTER,
+    MAX_IN_FLIGHT,
+    MAX_RATE_LIMIT,
+    MAX_RATE_PERIOD,
+    serialize_limits,
+)
 from delivery.services.endpoints.sealing import CreatedSecret
 from delivery.services.endpoints.validation import EndpointChanges, NewEndpoint
 
@@ -31,77 +40,77 @@ UrlField = Annotated[
         examples=["https://shop.example/hooks"],
     ),
 ]
-DescriptionField = Annotated[str, Field(description="For people.", examples=["Orders to the warehouse"])]
+DescriptionField = Annotated[str, Field(description="For humans.", examples=["Orders to the warehouse"])]
 FilterField = Annotated[
     list[str],
     Field(
-        description="Which event types are wanted: `*` is all, `order.created` is one, `order.*` is every "
-        "type below it (`order.created`, and `order.item.added` too, but not `order`).",
+        description="Event types to send: `*` is all, `order.created` is one, `order.*` is every type below "
+        "it (`order.created` and `order.item.added`, but not `order`).",
         examples=[["order.*", "invoice.paid"]],
     ),
 ]
 ChannelsField = Annotated[
     list[str],
     Field(
-        description="Only events that share one of these channels: names of letters, digits, `.`, `:`, `_` "
-        "and `-`, at most 100. Empty: events of any channel and of none.",
+        description="Only events with one of these channels: names of letters, digits, `.`, `:`, `_` and "
+        f"`-`, at most {MAX_CHANNELS_PER_ENDPOINT}. Empty: all events, with or without channels.",
         examples=[["project:1042"]],
     ),
 ]
 ConditionField = Annotated[
     str | None,
     Field(
-        description="Only events whose `data` meets this: JMESPath of at most 400 characters. One that "
-        "cannot be answered for an event lets it pass. Null: whatever they hold.",
+        description=f"Only events whose `data` meets this JMESPath of at most {MAX_CONDITION_LENGTH} "
+        "characters. If its evaluation fails for an event, the event is sent. Null: no condition.",
         examples=["currency == 'EUR' && total >= `100`"],
     ),
 ]
 ScheduleField = Annotated[
     list[float] | None,
     Field(
-        description="Seconds to wait before each attempt; the first is 0. Null: the default schedule.",
+        description="Seconds before each attempt; the first is 0. Null: the default schedule.",
         examples=[[0, 5, 300, 1800]],
     ),
 ]
 TimeoutField = Annotated[
     float | None,
-    Field(description="Seconds that one attempt may take in all. Null: the default.", examples=[10]),
+    Field(description="Timeout of one attempt in seconds. Null: the default.", examples=[10]),
 ]
 SecretField = Annotated[
     str | None,
     Field(
         description="Your own secret: `whsec_` and the base64 of 24 to 64 random bytes (`whsk_…` for `v1a`). "
-        "Null: a fresh one is made, which is better."
+        "Null (recommended): a new one is generated."
     ),
 ]
 OperationalField = Annotated[
     bool,
     Field(
-        description="Whether it gets the engine's own events about the tenant's endpoints, and none of the "
+        description="Whether it receives operational events about the tenant's endpoints, instead of the "
         "tenant's events. Its `filter` is matched against `endpoint.disabled`, `endpoint.enabled`, "
         "`endpoint.breaker_opened`, `endpoint.breaker_closed`, `endpoint.disable_warning` and "
-        "`delivery.failed`. What happens to operational endpoints themselves is no event. Stays as it is."
+        "`delivery.failed`. Operational endpoints cause no such events themselves. Cannot be changed."
     ),
 ]
 InFlightMaxField = Annotated[
     int | None,
     Field(
-        description="Most of its deliveries in flight, 1 to 1000. Null: the operator's default.",
+        description=f"Maximum deliveries in flight, 1 to {MAX_IN_FLIGHT}. Null: the operator's default.",
         examples=[20],
     ),
 ]
 DisableAfterField = Annotated[
     float | None,
     Field(
-        description="An endpoint that has only failed for so many hours is disabled; more than 0, at most "
-        "8760. Null: the operator's default.",
+        description="Hours without a success after which it is disabled; more than 0, at most "
+        f"{MAX_DISABLE_AFTER / timedelta(hours=1):g}. Null: the operator's default.",
         examples=[48],
     ),
 ]
 PermanentStatusesField = Annotated[
     list[int],
     Field(
-        description="Statuses (4xx, not 408, 410, 413, 425, 429) after which a delivery is not tried again.",
+        description="Statuses (4xx, not 408, 410, 413, 425, 429) that are not retried.",
         examples=[[404, 422]],
     ),
 ]
@@ -110,55 +119,59 @@ _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 @with_config(_STRICT)
 class RateLimitSettings(TypedDict):
-    """At most `limit` deliveries within `per_seconds`, spread evenly over them."""
+    """At most `limit` deliveries within `per_seconds`, spread evenly."""
 
-    limit: Annotated[int, Field(description="1 to 100000.", examples=[100])]
-    per_seconds: Annotated[float, Field(description="More than 0, at most 86400.", examples=[60])]
+    limit: Annotated[int, Field(description=f"1 to {MAX_RATE_LIMIT}.", examples=[100])]
+    per_seconds: Annotated[
+        float, Field(description=f"More than 0, at most {MAX_RATE_PERIOD.total_seconds():g}.", examples=[60])
+    ]
 
 
 @with_config(_STRICT)
 class BreakerSettings(TypedDict, total=False):
-    """When its circuit breaker opens and for how long. What is not named, or null, is the default."""
+    """When the circuit breaker opens, and for how long. Missing or null: the operator's default."""
 
     consecutive_failures: Annotated[
-        int | None, Field(description="So many failures in a row open it: 1 to 100000.", examples=[10])
+        int | None, Field(description="Failures in a row that open it: 1 to 100000.", examples=[10])
     ]
     failure_ratio: Annotated[
         float | None,
-        Field(description="This share of failures within the window opens it: more than 0, at most 1."),
+        Field(description="Share of failures in the window that opens it: more than 0, at most 1."),
     ]
     minimum_requests: Annotated[
-        int | None, Field(description="Attempts within the window before the share counts: 1 to 100000.")
+        int | None, Field(description="Attempts in the window before the share counts: 1 to 100000.")
     ]
     window_seconds: Annotated[float | None, Field(description="More than 0, at most 3600.")]
     cool_down_seconds: Annotated[
         float | None,
-        Field(description="How long it is open before its first probe; doubles with each that fails."),
+        Field(description="How long it is open before the first probe; doubles with each failed probe."),
     ]
     longest_cool_down_seconds: Annotated[
         float | None, Field(description="The longest cool-down: at least the first one, at most 3600.")
     ]
 
 
-RateLimitField = Annotated[RateLimitSettings | None, Field(description="Null: as fast as it answers.")]
+RateLimitField = Annotated[RateLimitSettings | None, Field(description="Null: no rate limit.")]
 BreakerField = Annotated[
     BreakerSettings | None,
-    Field(description="Its circuit breaker's own terms, as a whole. Null: the operator's defaults."),
+    Field(description="Settings of its circuit breaker, replaced as a whole. Null: the operator's defaults."),
 ]
 
 
 PayloadFormatField = Annotated[
     Literal["standard", "cloudevents_structured", "cloudevents_binary"],
-    Field(description="How its events are written: Waybill's envelope, or CloudEvents 1.0 over HTTP."),
+    Field(description="The payload format: Waybill's envelope, or CloudEvents 1.0 over HTTP."),
 ]
 PayloadKindField = Annotated[
     Literal["full", "thin"],
-    Field(description="`thin`: only id, type and moment, and a link where the operator has named a base."),
+    Field(
+        description="`thin`: only id, type and time, and a link if the operator has configured its base URL."
+    ),
 ]
 
 
 class EndpointIn(RequestModel):
-    """An endpoint to make."""
+    """An endpoint to create."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -181,11 +194,11 @@ class EndpointIn(RequestModel):
     channels: ChannelsField = Field(default=[])
     condition: ConditionField = None
     headers: dict[str, str] = Field(
-        default={}, description="Custom headers that go with every delivery. Shown masked."
+        default={}, description="Custom headers, sent with every delivery. Shown masked."
     )
     signature: Annotated[
         Literal["v1", "v1a"],
-        Field(description="Standard Webhooks: `v1` is HMAC-SHA256, `v1a` is ed25519. Stays as it is."),
+        Field(description="Standard Webhooks: `v1` is HMAC-SHA256, `v1a` is ed25519. Cannot be changed."),
     ] = "v1"
     schedule: ScheduleField = None
     timeout_seconds: TimeoutField = None
@@ -202,13 +215,13 @@ class EndpointIn(RequestModel):
     permanent_statuses: PermanentStatusesField = Field(default=[])
 
     def to_command(self) -> NewEndpoint:
-        """The endpoint as the use case takes it."""
-        words = {
+        """Convert to the use case's input."""
+        enums = {
             "signature": Signature(self.signature),
             "format": PayloadFormat(self.format),
             "payload": PayloadKind(self.payload),
         }
-        return NewEndpoint(**{**self.model_dump(), **words})
+        return NewEndpoint(**{**self.model_dump(), **enums})
 
 
 @with_config(
@@ -220,7 +233,7 @@ class EndpointIn(RequestModel):
     )
 )
 class EndpointPatch(TypedDict, total=False):
-    """What is to become different; what is not named stays."""
+    """The fields to change; others stay as they are."""
 
     url: UrlField
     description: DescriptionField
@@ -229,7 +242,7 @@ class EndpointPatch(TypedDict, total=False):
     condition: ConditionField
     headers: Annotated[
         dict[str, str | None],
-        Field(description="Headers to set; null takes one away; those not named stay."),
+        Field(description="Headers to set; null removes one; others stay."),
     ]
     auth: AuthField
     client_certificate: ClientCertificateField
@@ -245,7 +258,7 @@ class EndpointPatch(TypedDict, total=False):
 
 
 def to_endpoint_changes(patch: EndpointPatch) -> EndpointChanges:
-    """The changes as the use case takes them: the same names."""
+    """Convert to the use case's input, which has the same names."""
     return cast("EndpointChanges", patch)
 
 
@@ -265,11 +278,9 @@ class EndpointOut(ResponseModel):
     filter: FilterField
     channels: ChannelsField
     condition: ConditionField
-    headers: dict[str, str] = Field(
-        description="Names only: values are masked.", examples=[{"X-Token": MASK}]
-    )
+    headers: dict[str, str] = Field(description="Names, with masked values.", examples=[{"X-Token": MASK}])
     auth: dict[str, str] | None = Field(
-        description="What of its authentication may be shown: its kind, user, client and token URL.",
+        description="Authentication without secrets: kind, user, client and token URL.",
         examples=[{"kind": "basic", "user": "waybill"}],
     )
     client_certificate: ClientCertificateOut | None
@@ -277,25 +288,27 @@ class EndpointOut(ResponseModel):
     payload: PayloadKindField
     signature: Signature
     schedule: list[int | float] | None = Field(description="Seconds before each attempt. Null: the default.")
-    timeout_seconds: int | float | None = Field(description="Seconds for one attempt. Null: the default.")
+    timeout_seconds: int | float | None = Field(
+        description="Timeout of one attempt in seconds. Null: the default."
+    )
     operational: OperationalField
     in_flight_max: InFlightMaxField
-    rate_limit: RateLimitOut | None = Field(description="Null: as fast as it answers.")
+    rate_limit: RateLimitOut | None = Field(description="Null: no rate limit.")
     breaker: dict[str, int | float] | None = Field(
-        description="What of its circuit breaker is its own. Null: nothing.",
+        description="Settings of its circuit breaker that differ from the defaults. Null: none.",
         examples=[{"consecutive_failures": 5, "cool_down_seconds": 60}],
     )
     disable_after_hours: int | float | None = Field(
-        description="Disabled after so many hours of nothing but failures. Null: the operator's default."
+        description="Hours without a success after which it is disabled. Null: the operator's default."
     )
     permanent_statuses: PermanentStatusesField
     state: EndpointState = Field(
-        description="`active`; `paused` by a person, `disabled` by a person or the engine: deliveries are "
-        "held then."
+        description="`active`; `paused` by a user; `disabled` by a user or the engine. Deliveries of paused "
+        "and disabled endpoints are held."
     )
     state_reason: str | None
     state_actor: str | None = Field(
-        description="Who brought it into this state: a key, `cli:…`, `operator`, or `waybill` (the engine)."
+        description="Who changed the state: a key, `cli:…`, `operator`, or `waybill` (the engine)."
     )
     state_changed_at: TimestampOut
     created_at: TimestampOut
@@ -344,8 +357,8 @@ class EndpointList(ResponseModel):
 NewSecretField = Annotated[
     str | None,
     Field(
-        description="The secret that receivers verify with: keep it, it is told this once. Null for `v1a`, "
-        "where receivers need `public_key` alone.",
+        description="The secret that receivers verify with. Keep it: it is shown only once. Null for `v1a`, "
+        "where receivers need only `public_key`.",
         examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
     ),
 ]
@@ -355,11 +368,13 @@ class SecretOut(ResponseModel):
     """A secret, without the secret itself."""
 
     id: str = Field(examples=[example_id(Prefix.SECRET)])
-    key_id: str = Field(description="Named by attempts: which secrets signed.", examples=["1f0c9a7be2d4"])
+    key_id: str = Field(
+        description="Attempts name the secrets that signed them by this id.", examples=["1f0c9a7be2d4"]
+    )
     signature: Signature
     public_key: str | None = Field(description="`whpk_…` for `v1a`; null for `v1`.")
     created_at: TimestampOut
-    not_after: TimestampOut | None = Field(description="Until when it signs. Null: it is the newest.")
+    not_after: TimestampOut | None = Field(description="When it stops signing. Null: it is the newest.")
 
     @classmethod
     def from_record(cls, secret: SealedSecret, /, **more: str | None) -> Self:
@@ -376,7 +391,7 @@ class SecretOut(ResponseModel):
 
 
 class NewSecretOut(SecretOut):
-    """A secret that was just made."""
+    """A secret that was just created."""
 
     secret: NewSecretField
 
@@ -400,7 +415,7 @@ class EndpointDetailOut(EndpointOut):
 
 
 class NewEndpointOut(EndpointOut):
-    """An endpoint that was just made, with its secret."""
+    """An endpoint that was just created, with its secret."""
 
     secret: NewSecretField
     public_key: str | None = Field(description="`whpk_…` for `v1a`; null for `v1`.")
@@ -412,17 +427,17 @@ class NewEndpointOut(EndpointOut):
 
 
 class TestIn(RequestModel):
-    """Which event is sent to see whether it arrives."""
+    """The test event to send."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"type": "order.created"}]})
 
     type: str | None = Field(
-        None, description="A type of the catalogue, whose first example is sent. Null: `waybill.test`."
+        None, description="An event type of the catalogue, whose first example is sent. Null: `waybill.test`."
     )
 
 
 class ReasonIn(RequestModel):
-    """Why an endpoint's state is changed."""
+    """The reason for changing an endpoint's state."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "The receiver is being moved"}]})
 
@@ -430,16 +445,16 @@ class ReasonIn(RequestModel):
 
 
 class EnableIn(RequestModel):
-    """Why an endpoint is enabled, or whether to tell only what that would do."""
+    """Options for enabling an endpoint."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"dry_run": True}]})
 
     reason: str | None = None
-    dry_run: bool = Field(default=False, description="Change nothing, and tell what would be let go.")
+    dry_run: bool = Field(default=False, description="Change nothing; only preview what would be released.")
 
 
 class RotationIn(RequestModel):
-    """How a secret is rotated."""
+    """Options for rotating a secret."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"overlap_hours": 24}]})
 
@@ -448,6 +463,6 @@ class RotationIn(RequestModel):
         None,
         ge=0,
         le=720,
-        description="How long the older secrets go on signing beside it. Null: the operator's default.",
+        description="How long older secrets keep signing too. Null: the operator's default.",
     )
-    reason: str | None = Field(None, description="Why, for people.")
+    reason: str | None = Field(None, description="The reason, for the audit log.")

@@ -1,4 +1,4 @@
-"""How event types are sent and shown."""
+"""Event types of the catalogue."""
 
 import json
 from typing import Annotated, Any, Literal, Self
@@ -28,62 +28,65 @@ _EXAMPLE: Any = {
 }
 _PATCH: Any = {"deprecated": {"until": "2027-06-30T00:00:00Z", "replaced_by": "order.placed"}}
 Validation = Literal["off", "reject"]
-# Null in a body is no schema, and `false` is one: any JSON, and so no type of Python's.
-_JSON_SCHEMA = "A JSON Schema (2020-12) of the events' `data`, which stands on its own. Null: none."
+# Null is no schema, while `false` is one.
+_JSON_SCHEMA = "A self-contained JSON Schema (2020-12) for the events' `data`. Null: none."
 
 
 class EventTypeIn(RequestModel):
-    """A type as it is to be."""
+    """The declaration of an event type."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
-    description: str = Field("", description="For people.")
+    description: str = Field("", description="For humans.")
     schema_: dict[str, Any] | bool | None = Field(None, alias="schema", description=_JSON_SCHEMA)
     examples: list[Any] = Field(
-        default_factory=list, description="Of `data`: each as the schema says. The first is sent as a test."
+        default_factory=list,
+        description="Examples of `data`, valid against the schema. The first is sent as a test event.",
     )
     validation: Validation | None = Field(
-        None, description="`reject`: events that are not as the schema says are refused. Null: as it was."
+        None, description="`reject`: refuse events that do not match the schema. Null: unchanged."
     )
 
     def to_command(self) -> Declaration:
-        """What is asked for."""
+        """Convert to the use case's input."""
         return Declaration(self.description, self.schema_, self.examples, self.validation)
 
 
 @with_config(ConfigDict(extra="forbid", strict=True))
 class DeprecationIn(TypedDict, total=False):
-    """That a type should not be used any more."""
+    """The deprecation of an event type."""
 
     since: Annotated[TimestampIn | None, Field(strict=False, description="Null: now.")]
-    until: Annotated[TimestampIn | None, Field(strict=False, description="When it is to end, for people.")]
-    replaced_by: Annotated[str | None, Field(description="The type to use instead.")]
+    until: Annotated[
+        TimestampIn | None, Field(strict=False, description="When it is going to be removed; informational.")
+    ]
+    replaced_by: Annotated[str | None, Field(description="The event type to use instead.")]
 
 
 @with_config(ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [_PATCH]}))
 class EventTypePatch(TypedDict, total=False):
-    """What is to become different; what is not named stays."""
+    """The fields to change; others stay as they are."""
 
     description: str
     validation: Validation
-    deprecated: Annotated[DeprecationIn | None, Field(description="Null: it is deprecated no longer.")]
+    deprecated: Annotated[DeprecationIn | None, Field(description="Null: no longer deprecated.")]
 
 
 def to_event_type_changes(patch: EventTypePatch) -> EventTypeChanges:
-    """What is asked for."""
+    """Convert to the use case's input."""
     changes = EventTypeChanges()
     if "description" in patch:
         changes["description"] = patch["description"]
     if "validation" in patch:
         changes["validation"] = patch["validation"]
     if "deprecated" in patch:
-        asked = patch["deprecated"]
-        changes["deprecated"] = None if asked is None else Deprecation(**asked)
+        deprecated = patch["deprecated"]
+        changes["deprecated"] = None if deprecated is None else Deprecation(**deprecated)
     return changes
 
 
 class DeprecationOut(ResponseModel):
-    """That a type should not be used any more."""
+    """The deprecation of an event type."""
 
     since: TimestampOut
     until: TimestampOut | None
@@ -91,7 +94,7 @@ class DeprecationOut(ResponseModel):
 
 
 class VersionOut(ResponseModel):
-    """A version of a type."""
+    """A version of an event type."""
 
     version: int
     created_at: TimestampOut
@@ -104,14 +107,12 @@ class VersionOut(ResponseModel):
 
 
 class EventTypeOut(ResponseModel):
-    """A type of events."""
+    """An event type."""
 
     name: str = Field(examples=["order.created"])
     description: str
-    version: int = Field(description="The newest, which is in force.")
-    validation: Validation = Field(
-        description="`reject`: events that are not as the schema says are refused."
-    )
+    version: int = Field(description="The newest version, which applies.")
+    validation: Validation = Field(description="`reject`: events that do not match the schema are refused.")
     deprecated: DeprecationOut | None
     created_at: TimestampOut
     changed_at: TimestampOut
@@ -141,12 +142,12 @@ class EventTypeOut(ResponseModel):
 
 
 class EventTypeDetailOut(EventTypeOut):
-    """A type with what one of its versions says."""
+    """An event type with the contents of one version."""
 
-    shown_version: int = Field(description="The version whose schema and examples these are.")
+    shown_version: int = Field(description="The version of this schema and these examples.")
     schema_: dict[str, Any] | bool | None = Field(serialization_alias="schema", description=_JSON_SCHEMA)
     examples: list[Any]
-    versions: list[VersionOut] = Field(description="The newest 100 of them, newest first.")
+    versions: list[VersionOut] = Field(description="The newest 100 versions, newest first.")
 
     @classmethod
     def from_details(cls, details: EventTypeDetails) -> Self:

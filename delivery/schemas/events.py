@@ -1,4 +1,4 @@
-"""How events are documented and shown. The routes that take them handle bytes: schemas by hand."""
+"""Events. The routes that accept them handle raw bytes, so their OpenAPI schemas are written by hand."""
 
 from typing import Any, Self
 
@@ -29,13 +29,13 @@ _TYPE = {
     "pattern": r"^[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)*$",
     "examples": ["order.created"],
 }
-_DATA = {"description": "Any JSON. Receivers get it byte for byte as it was sent."}
+_DATA = {"description": "Any JSON. Receivers get it byte for byte."}
 _CHANNELS = {
     "type": ["array", "null"],
     "maxItems": MAX_CHANNELS_PER_EVENT,
     "items": {"type": "string", "maxLength": MAX_CHANNEL_LENGTH, "pattern": f"^{CHANNEL_PATTERN}$"},
-    "description": "Whom it is for: endpoints that ask for one of these channels, and those that ask for "
-    "none. Without channels it reaches only those that ask for none. Receivers do not see them.",
+    "description": "Channels of the event. It is sent to endpoints with one of these channels, and to "
+    "endpoints without channels. Receivers do not see them.",
 }
 EVENT_SCHEMA = {
     "type": "object",
@@ -55,7 +55,7 @@ _ACCEPTED_SCHEMA: dict[str, Any] = {
         "id": {"type": "string"},
         "type": {"type": "string"},
         "created_at": {"type": "string", "format": "date-time"},
-        "deliveries": {"type": "integer", "description": "How many endpoints it is owed to."},
+        "deliveries": {"type": "integer", "description": "Number of endpoints it is delivered to."},
     },
 }
 _ACCEPTED_EXAMPLE = {
@@ -68,8 +68,8 @@ _KEY_PARAMETER = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "Your promise that two requests are one: a second one with the same key and body gets the "
-    "first one's answer, with `Idempotency-Replayed: true`; with another body, 409.",
+    "description": "Makes a request safe to repeat: a second one with the same key and body gets the first "
+    "one's answer, with `Idempotency-Replayed: true`; with another body, 409.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
 _TENANT_PARAMETER = {
@@ -94,7 +94,7 @@ def _describe_operation(body: dict[str, Any], sample: Any) -> dict[str, Any]:
 
 def _describe_accepted(schema: dict[str, Any], sample: Any) -> dict[int | str, dict[str, Any]]:
     content = {"application/json": {"schema": schema, "example": sample}}
-    return {202: {"description": "It is committed, and owed.", "content": content}}
+    return {202: {"description": "Committed; delivery is guaranteed.", "content": content}}
 
 
 EVENT_OPERATION = _describe_operation(EVENT_SCHEMA, EVENT_EXAMPLE)
@@ -114,8 +114,8 @@ BATCH_ACCEPTED_RESPONSES = _describe_accepted(
 )
 READ_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The event. `body` is what the standard format sends, byte for byte; null: erased, "
-        "or is no longer kept.",
+        "description": "The event. `body` is the payload of the standard format, byte for byte. Null: "
+        "erased, or its retention period is over.",
         "content": {
             "application/json": {
                 "schema": {
@@ -145,12 +145,10 @@ class EventOut(ResponseModel):
     id: str = Field(examples=[example_id(Prefix.EVENT)])
     tenant_id: str = Field(examples=[example_id(Prefix.TENANT)])
     type: str = Field(examples=["order.created"])
-    channels: list[str] = Field(description="Those that its producer gave it.", examples=[["project:1042"]])
+    channels: list[str] = Field(description="Channels that its producer set.", examples=[["project:1042"]])
     created_at: TimestampOut
-    deliveries: int = Field(description="How many endpoints it was owed to when it was accepted.")
-    erased_at: TimestampOut | None = Field(
-        description="When somebody had its content erased. Null: nobody has."
-    )
+    deliveries: int = Field(description="Number of endpoints that matched when it was accepted.")
+    erased_at: TimestampOut | None = Field(description="When its content was erased. Null: it was not.")
 
     @classmethod
     def from_record(cls, head: EventSummary) -> Self:
@@ -167,7 +165,7 @@ class EventOut(ResponseModel):
 
 
 def to_event_document(head: EventSummary, body: bytes | None) -> dict[str, Any]:
-    """An event with its body as JSON, byte for byte. None: it was erased, or is no longer kept."""
+    """Build the JSON of an event with its body, byte for byte. None: erased, or past its retention period."""
     return EventOut.from_record(head).model_dump(mode="json") | {
         "body": None if body is None else msgspec.Raw(body)
     }

@@ -1,4 +1,4 @@
-"""How a filter is tried out. Its event is read as the routes of events do it: bytes, and a schema by hand."""
+"""Filter tests. The event is read as raw bytes, so the request's OpenAPI schema is written by hand."""
 
 from typing import Any, Self
 
@@ -24,27 +24,27 @@ FILTER_TEST_OPERATION: dict[str, Any] = {
                     "properties": {
                         "event": {
                             **EVENT_SCHEMA,
-                            "description": "An event as a producer would post it. Or `event_id`.",
+                            "description": "An event as a producer would send it. Or `event_id`.",
                         },
                         "event_id": {
                             "type": "string",
-                            "description": "A past event, judged as if it were posted now.",
+                            "description": "A past event, evaluated as if it were sent now.",
                             "examples": [example_id(Prefix.EVENT)],
                         },
                         "filter": {
                             "type": "array",
                             "minItems": 1,
                             "items": {"type": "string"},
-                            "description": "To try instead of the endpoint's own.",
+                            "description": "Used instead of the endpoint's own.",
                         },
                         "channels": {
                             "type": "array",
                             "items": {"type": "string"},
-                            "description": "To try instead of the endpoint's own; empty: none.",
+                            "description": "Used instead of the endpoint's own. Empty: no channels.",
                         },
                         "condition": {
                             "type": ["string", "null"],
-                            "description": "To try instead of the endpoint's own; null: none.",
+                            "description": "Used instead of the endpoint's own. Null: no condition.",
                         },
                     },
                 },
@@ -67,16 +67,16 @@ _decoder = msgspec.json.Decoder(_TrialIn)
 
 
 def parse_trial(body: bytes, limits: IntakeLimits) -> tuple[NewEvent | EventId, EndpointChanges]:
-    """The event that is asked about, and what to try instead. Raises Invalid and TooLarge."""
-    given = decode_json(_decoder, body, location="")
-    instead: EndpointChanges = {}
-    if given.filter is not msgspec.UNSET:
-        instead["filter"] = given.filter
-    if given.channels is not msgspec.UNSET:
-        instead["channels"] = given.channels
-    if given.condition is not msgspec.UNSET:
-        instead["condition"] = given.condition
-    return _parse_trial_event(given, limits), instead
+    """Parse the event, and the overrides of the endpoint's settings. Raises Invalid and TooLarge."""
+    trial = decode_json(_decoder, body, location="")
+    overrides: EndpointChanges = {}
+    if trial.filter is not msgspec.UNSET:
+        overrides["filter"] = trial.filter
+    if trial.channels is not msgspec.UNSET:
+        overrides["channels"] = trial.channels
+    if trial.condition is not msgspec.UNSET:
+        overrides["condition"] = trial.condition
+    return _parse_trial_event(trial, limits), overrides
 
 
 def _parse_trial_event(trial: _TrialIn, limits: IntakeLimits) -> NewEvent | EventId:
@@ -92,36 +92,34 @@ def _parse_trial_event(trial: _TrialIn, limits: IntakeLimits) -> NewEvent | Even
 
 
 class PartOut(ResponseModel):
-    """What one part of what an endpoint asks for says of the event."""
+    """The result of one part of a subscription."""
 
     passes: bool
     why: str = Field(examples=["Its filter asks for order.*."])
 
     @classmethod
     def from_record(cls, part: FilterPartResult) -> Self:
-        """Show a part."""
+        """Show a result."""
         return cls(passes=part.passes, why=part.reason)
 
 
 class TypePartOut(PartOut):
-    """What the filter says of the event's type."""
+    """The result of the event type filter."""
 
-    pattern: str | None = Field(description="The pattern that asks for it.", examples=["order.*"])
+    pattern: str | None = Field(description="The pattern that matches the type.", examples=["order.*"])
 
 
 class ConditionPartOut(PartOut):
-    """What the condition says of the event's data."""
+    """The result of the condition."""
 
-    failed: str | None = Field(
-        description="Why it could not be answered. An event passes a condition that cannot be answered."
-    )
+    failed: str | None = Field(description="Why the evaluation failed. The event passes then.")
 
 
 class FilterTrialOut(ResponseModel):
-    """Whether the event would be owed to the endpoint. Each part is judged by itself."""
+    """Whether the event would be delivered to the endpoint, with the result of each part."""
 
     delivered: bool = Field(
-        description="Whether it would be owed to it. A paused or disabled endpoint is owed events too."
+        description="Whether a delivery would be created. Paused and disabled endpoints get them too."
     )
     sentence: str = Field(examples=["It would be owed to the endpoint."])
     type: TypePartOut
@@ -130,7 +128,7 @@ class FilterTrialOut(ResponseModel):
 
     @classmethod
     def from_record(cls, trial: FilterTrial) -> Self:
-        """Show a trial."""
+        """Show a filter test."""
         return cls(
             delivered=trial.delivered,
             sentence=trial.sentence,

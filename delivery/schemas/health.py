@@ -4,6 +4,6 @@ from delivery.schemas.base import ResponseModel
 
 
 class HealthOut(ResponseModel):
-    """All is well."""
+    """The process is healthy."""
 
     status: str = "ok"

@@ -16,27 +16,27 @@ from delivery.services.accounts.portal_links import (
 
 
 class PortalLinkIn(RequestModel):
-    """A link to make."""
+    """A portal link to create."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"role": "support", "label": "Joe of Acme"}]})
 
     role: Annotated[PortalRole, Field(strict=False)] = PortalRole.VIEWER
     label: Annotated[
         str | None,
-        Field(
-            min_length=1, max_length=MAX_NAME_LENGTH, description="Who it is for: the audit names them so."
-        ),
+        Field(min_length=1, max_length=MAX_NAME_LENGTH, description="The name of its user in the audit log."),
     ] = None
     expires_in_seconds: Annotated[
         int,
         Field(
-            ge=MIN_LIFETIME.total_seconds(), le=MAX_LIFETIME.total_seconds(), description="How long it works."
+            ge=MIN_LIFETIME.total_seconds(),
+            le=MAX_LIFETIME.total_seconds(),
+            description="Lifetime in seconds.",
         ),
     ] = int(DEFAULT_LIFETIME.total_seconds())
 
 
 class PortalLinkOut(ResponseModel):
-    """A link that was just made. It is told in this answer and never again."""
+    """A portal link that was just created. It is shown only once."""
 
     url: str = Field(examples=["https://waybill.example/console/portal/wbl_…"])
     expires_at: TimestampOut
@@ -44,10 +44,10 @@ class PortalLinkOut(ResponseModel):
 
     @classmethod
     def from_record(cls, link: CreatedPortalLink, *, base_url: str) -> Self:
-        """Show a link, at the console of this address."""
+        """Show a link to the console at this base URL."""
         return cls.from_url(link, link.build_url(base_url))
 
     @classmethod
     def from_url(cls, link: CreatedPortalLink, url: str) -> Self:
-        """Show a link whose address is known."""
+        """Show a link with this URL."""
         return cls(url=url, expires_at=link.link.expires_at, role=PortalRole(link.link.role))

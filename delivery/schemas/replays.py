@@ -1,4 +1,4 @@
-"""Replay jobs as they are asked for and shown."""
+"""Replay jobs."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -38,17 +38,17 @@ _JsonTimestampIn = Annotated[TimestampIn, Field(strict=False)]
 
 
 class MissingIn(RequestModel):
-    """Events that an endpoint was never owed, because it was made or asked for their type only later."""
+    """Events without a delivery to an endpoint that was created, or subscribed to their type, later."""
 
     endpoint: str = Field(description="`ep_…`", examples=[example_id(Prefix.ENDPOINT)])
     since: _JsonTimestampIn | None = None
     until: _JsonTimestampIn | None = None
     type: FilterValues = Field(
-        default_factory=list, description="Of these types: `order.*`. None: what the endpoint asks for now."
+        default_factory=list, description="Only these types: `order.*`. Empty: the endpoint's current filter."
     )
 
     def to_command(self) -> MissingEventFilter:
-        """What is asked for; raises Invalid, which names the field."""
+        """Convert to the use case's input. Raises Invalid naming the field."""
         try:
             check_time_range(self.since, self.until)
             endpoint = EndpointId(parse_required_id(Prefix.ENDPOINT, "endpoint", self.endpoint))
@@ -79,36 +79,38 @@ class ReplayIn(RequestModel):
     )
 
     selection: SelectionIn | None = Field(
-        default=None, description="The deliveries that meet every filter; those made later are not meant."
+        default=None, description="Deliveries that match; those created later are excluded."
     )
-    missing: MissingIn | None = Field(default=None, description="Instead: events that were never owed.")
-    reason: str = Field(description="Why, for people: it is kept in the audit.")
+    missing: MissingIn | None = Field(
+        default=None, description="Instead of `selection`: events that were never delivered."
+    )
+    reason: str = Field(description="The reason, for the audit log.")
     rate: float | None = Field(
-        default=None, description="Deliveries per second at most. Null: as fast as replays may go."
+        default=None, description="Maximum deliveries per second. Null: the operator's limit for replays."
     )
     hold: bool = Field(
         default=False,
-        description="Take deliveries of paused and disabled endpoints too: they wait until those are active.",
+        description="Include deliveries of paused and disabled endpoints. They are held.",
     )
-    dry_run: bool = Field(default=False, description="Only tell what would be sent.")
+    dry_run: bool = Field(default=False, description="Change nothing; only preview what would be sent.")
     all: bool = Field(
-        default=False, description="A selection without any filter is meant so. With the operator's key."
+        default=False, description="Allow a selection without any filter. Requires the operator's key."
     )
 
     def to_command(self) -> NewReplay:
-        """What is asked for; raises Invalid, which names the field."""
-        wanted: DeliveryFilter | MissingEventFilter
+        """Convert to the use case's input. Raises Invalid naming the field."""
+        selection: DeliveryFilter | MissingEventFilter
         if self.selection is not None and self.missing is None:
-            wanted = parse_selection(self.selection, field_prefix="selection.")
+            selection = parse_selection(self.selection, field_prefix="selection.")
         elif self.missing is not None and self.selection is None:
-            wanted = self.missing.to_command()
+            selection = self.missing.to_command()
         else:
             raise Invalid("selection", "or missing is needed: one of the two")
-        return NewReplay(wanted, self.reason, rate=self.rate, hold=self.hold, everything=self.all)
+        return NewReplay(selection, self.reason, rate=self.rate, hold=self.hold, everything=self.all)
 
 
 class RecoverIn(RequestModel):
-    """From when on an endpoint did not get what it was owed."""
+    """Since when an endpoint has missed deliveries."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"since": "2026-11-22T18:00:00Z"}]})
 
@@ -119,26 +121,26 @@ class RecoverIn(RequestModel):
 
 
 class ProgressOut(ResponseModel):
-    """How far a replay is. Waiting, queued and retrying are open; the others are over."""
+    """Progress of a replay. Waiting, queued and retrying items are open; the others have ended."""
 
-    selecting: bool = Field(description="More may be found yet.")
+    selecting: bool = Field(description="Whether more items may still be found.")
     selected: int
     waiting: int
-    queued: int = Field(description="In the lane of replays, or on their way.")
-    retrying: int = Field(description="Failed, and tried again by their retry schedule.")
+    queued: int = Field(description="Queued or in flight.")
+    retrying: int = Field(description="Failed, and scheduled for a retry.")
     succeeded: int
     failed: int
     cancelled: int
-    skipped: int = Field(description="Could not be sent; each says why.")
+    skipped: int = Field(description="Not sent; each item says why.")
     done: int
     remaining: int
-    per_second: float | None = Field(description="How many ended per second lately. Null: none did.")
-    seconds_left: float | None = Field(description="How long it takes at that speed. Null: not known.")
+    per_second: float | None = Field(description="Items that ended per second recently. Null: none did.")
+    seconds_left: float | None = Field(description="Estimated remaining time. Null: unknown.")
     as_of: TimestampOut
 
     @classmethod
     def from_record(cls, replay: Replay) -> Self:
-        """Show how far a replay is."""
+        """Show the progress of a replay."""
         return cls(
             selecting=replay.selecting,
             selected=replay.selected,
@@ -157,8 +159,8 @@ class ReplayOut(ResponseModel):
     id: str = Field(examples=[example_id(Prefix.REPLAY)])
     tenant_id: str = Field(examples=[example_id(Prefix.TENANT)])
     state: ReplayState
-    selection: dict[str, Any] | None = Field(description="What is sent again. Null: see `missing`.")
-    missing: dict[str, Any] | None = Field(description="Which events are sent that were never owed.")
+    selection: dict[str, Any] | None = Field(description="The deliveries to replay. Null: see `missing`.")
+    missing: dict[str, Any] | None = Field(description="The events that were never delivered.")
     reason: str
     actor: str
     rate: float | None
@@ -198,16 +200,16 @@ class ReplayList(ResponseModel):
 class ReplayItemOut(ResponseModel):
     """One delivery of a replay."""
 
-    delivery_id: str | None = Field(description="Null: its event was never owed, and its turn has not come.")
+    delivery_id: str | None = Field(description="Null: the event had no delivery, and none was created yet.")
     event_id: str
     endpoint_id: str
     state: ItemState
-    why: str | None = Field(description="Why it ended so, or is not sent.")
+    why: str | None = Field(description="Why it has this state.")
     changed_at: TimestampOut | None
 
     @classmethod
     def from_record(cls, item: ReplayItem) -> Self:
-        """Show one."""
+        """Show a record."""
         return cls(
             delivery_id=None if item.delivery_id is None else format_id(Prefix.DELIVERY, item.delivery_id),
             event_id=format_id(Prefix.EVENT, item.event_id),
@@ -226,7 +228,7 @@ class ReplayItemList(ResponseModel):
 
 
 class MissingEventOut(ResponseModel):
-    """An event that was never owed to the endpoint."""
+    """An event without a delivery to the endpoint."""
 
     id: str = Field(examples=[example_id(Prefix.EVENT)])
     type: str
@@ -234,21 +236,21 @@ class MissingEventOut(ResponseModel):
 
     @classmethod
     def from_record(cls, event: MissingEvent) -> Self:
-        """Show one."""
+        """Show a record."""
         return cls(id=format_id(Prefix.EVENT, event.id), type=event.type, created_at=event.created_at)
 
 
 class EndpointStatusOut(ResponseModel):
-    """How an endpoint stands that would be sent something."""
+    """The state of an endpoint that a replay would send to."""
 
     id: str = Field(examples=[example_id(Prefix.ENDPOINT)])
     url: str
     state: EndpointState
-    held: HeldOut | None = Field(description="What would hold deliveries back now. Null: nothing would.")
+    held: HeldOut | None = Field(description="What would hold its deliveries now. Null: nothing.")
 
     @classmethod
     def from_record(cls, endpoint: Endpoint, held: ActiveHold | None) -> Self:
-        """Show how it stands."""
+        """Show the state."""
         return cls(
             id=format_id(Prefix.ENDPOINT, endpoint.id),
             url=endpoint.url,
@@ -258,29 +260,29 @@ class EndpointStatusOut(ResponseModel):
 
 
 class ReplayPreviewOut(ResponseModel):
-    """What a replay would send; nothing was changed."""
+    """A preview of a replay; nothing was changed."""
 
     count: int
-    exact: bool = Field(description="False: an estimate; of events that were never owed, a lower bound.")
+    exact: bool = Field(description="False: an estimate; for `missing`, a lower bound.")
     by_status: Mapping[DeliveryStatus, int]
     oldest: TimestampOut | None
     newest: TimestampOut | None
     deliveries: list[DeliveryOut] = Field(description="The oldest ten.")
-    events: list[MissingEventOut] = Field(description="The oldest ten that were never owed.")
-    endpoints: list[EndpointStatusOut] = Field(description="Those that are named, and of the examples.")
+    events: list[MissingEventOut] = Field(description="The oldest ten events that were never delivered.")
+    endpoints: list[EndpointStatusOut] = Field(description="Endpoints in the selection and in the examples.")
 
     @classmethod
     def from_record(cls, preview: ReplayPreview) -> Self:
-        """Show what would be sent."""
+        """Show a preview."""
         return cls(
             count=preview.count,
             exact=preview.exact,
             by_status=preview.by_status,
             oldest=preview.oldest,
             newest=preview.newest,
-            deliveries=[DeliveryOut.from_record(one) for one in preview.deliveries],
-            events=[MissingEventOut.from_record(one) for one in preview.events],
-            endpoints=[EndpointStatusOut.from_record(*one) for one in preview.endpoints],
+            deliveries=[DeliveryOut.from_record(delivery) for delivery in preview.deliveries],
+            events=[MissingEventOut.from_record(event) for event in preview.events],
+            endpoints=[EndpointStatusOut.from_record(endpoint, held) for endpoint, held in preview.endpoints],
         )
 
 

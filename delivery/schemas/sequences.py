@@ -11,20 +11,20 @@ from delivery.schemas.base import ResponseModel, TimestampOut, example_id
 
 
 class SequencedDeliveryOut(ResponseModel):
-    """A delivery under the number by which its endpoint knows it."""
+    """A delivery with its sequence number."""
 
-    sequence: int = Field(description="What its requests carry as `waybill-sequence`.", examples=[1042])
+    sequence: int = Field(description="The header `waybill-sequence` of its requests.", examples=[1042])
     event_id: str = Field(examples=[example_id(Prefix.EVENT)], description="Also the `webhook-id`.")
     event_type: str = Field(examples=["order.created"])
     delivery_id: str = Field(examples=[example_id(Prefix.DELIVERY)])
     status: DeliveryStatus
-    attempts: int = Field(description="How many attempts were made.")
+    attempts: int = Field(description="Number of attempts made.")
     created_at: TimestampOut
     finished_at: TimestampOut | None
 
     @classmethod
     def from_record(cls, delivery: SequencedDelivery) -> Self:
-        """Show a delivery under its number."""
+        """Show a delivery with its sequence number."""
         return cls(
             sequence=delivery.sequence,
             event_id=format_id(Prefix.EVENT, delivery.event_id),
@@ -38,20 +38,20 @@ class SequencedDeliveryOut(ResponseModel):
 
 
 class SequencedDeliveryList(ResponseModel):
-    """What an endpoint was owed, in the order of its numbers."""
+    """An endpoint's deliveries, by sequence number."""
 
     items: list[SequencedDeliveryOut]
     next: int | None = Field(description="Pass it as `after` for the next page. Null: this was the last.")
     earliest: int | None = Field(
-        description="The first number that is still kept; of older ones no history is left. Null: none is."
+        description="The first number still stored; older ones are deleted. Null: none is."
     )
-    latest: int = Field(description="The last number that was given. 0: nothing went out yet.")
+    latest: int = Field(description="The last number that was assigned. 0: nothing was sent yet.")
 
     @classmethod
     def from_record(cls, page: SequencePage) -> Self:
         """Show a page."""
         return cls(
-            items=[SequencedDeliveryOut.from_record(one) for one in page.items],
+            items=[SequencedDeliveryOut.from_record(delivery) for delivery in page.items],
             next=page.next_sequence,
             earliest=page.earliest,
             latest=page.latest,

@@ -1,4 +1,4 @@
-"""Tenants and their retention."""
+"""Tenants and their retention periods."""
 
 from typing import Annotated, Self
 
@@ -14,7 +14,7 @@ TenantNameField = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)
 
 
 class TenantIn(RequestModel):
-    """A tenant to make."""
+    """A tenant to create."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Acme Books"}]})
 
@@ -22,13 +22,13 @@ class TenantIn(RequestModel):
 
 
 RetentionDaysField = Annotated[
-    int | None, Field(ge=1, description="Days. Null: as long as the operator says.")
+    int | None, Field(ge=1, description="Days. Null: the operator's retention period.")
 ]
 
 
 @with_config(ConfigDict(extra="forbid", strict=True))
 class RetentionIn(TypedDict, total=False):
-    """For how many days a tenant's content is kept, where that is less than the operator's; else 422."""
+    """A tenant's retention periods in days. Longer ones than the operator's are refused (422)."""
 
     payload: RetentionDaysField
     attempts: RetentionDaysField
@@ -44,17 +44,17 @@ class RetentionIn(TypedDict, total=False):
     )
 )
 class TenantPatch(TypedDict, total=False):
-    """What is to become different; what is not named stays."""
+    """The fields to change; others stay as they are."""
 
     name: TenantNameField
     retention: Annotated[
         RetentionIn | None,
-        Field(description="Terms to set; those not named stay. Null: all as the operator says."),
+        Field(description="Periods to set; others stay. Null: the operator's periods for all."),
     ]
 
 
 class RetentionOut(ResponseModel):
-    """For how many days a tenant's content is kept. Null: as long as the operator says."""
+    """A tenant's retention periods in days. Null: the operator's period."""
 
     payload: int | None = None
     attempts: int | None = None

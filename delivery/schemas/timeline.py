@@ -1,4 +1,4 @@
-"""How traces are shown."""
+"""Timelines of deliveries and events."""
 
 from datetime import datetime
 from typing import Any, Self
@@ -16,42 +16,42 @@ from delivery.services.timeline.entries import TimelineEntry, TimelineEntryKind
 from delivery.services.timeline.event_entries import EventFate, EventTimeline, MatchVerdict
 
 LeftOutField = Field(
-    description="What is not told of here, in sentences: the answer is bounded. Empty: nothing."
+    description="Sentences that say what is left out, since the answer is bounded. Empty: nothing."
 )
 
 
 class StepOut(ResponseModel):
-    """One thing that happened."""
+    """One entry of a timeline."""
 
     at: TimestampOut
     what: TimelineEntryKind
     sentence: str = Field(
-        description="For people.", examples=["The endpoint answered 503 Service Unavailable."]
+        description="For humans.", examples=["The endpoint answered 503 Service Unavailable."]
     )
-    details: dict[str, Any] = Field(description="The facts: which they are follows from `what`.")
+    details: dict[str, Any] = Field(description="Facts whose names depend on `what`.")
 
     @classmethod
     def from_record(cls, step: TimelineEntry) -> Self:
-        """Show a step."""
+        """Show an entry."""
         details = {name: _to_json_value(value) for name, value in step.details.items()}
         return cls(at=step.at, what=step.kind, sentence=step.sentence, details=details)
 
 
 class DeliveryTraceOut(ResponseModel):
-    """Why a delivery is where it is."""
+    """Why a delivery has its status."""
 
     delivery: DeliveryOut
-    url: str = Field(description="Where its endpoint leads now; each attempt tells where it went.")
+    url: str = Field(description="The endpoint's current URL; attempts have their own.")
     standing: str = Field(
-        description="Why it is where it is now, and what happens next.",
+        description="Why it has its status, and what happens next.",
         examples=["Waits for attempt 4 of 10, due at 2026-11-22 18:27:00 UTC."],
     )
-    steps: list[StepOut] = Field(description="Everything that happened, in order of time.")
+    steps: list[StepOut] = Field(description="What happened, oldest first.")
     left_out: list[str] = LeftOutField
 
     @classmethod
     def from_record(cls, trace: DeliveryTimeline) -> Self:
-        """Show a delivery's trace."""
+        """Show a delivery's timeline."""
         return cls(
             delivery=DeliveryOut.from_record(trace.delivery),
             url=trace.url,
@@ -62,25 +62,25 @@ class DeliveryTraceOut(ResponseModel):
 
 
 class EventFateOut(ResponseModel):
-    """What an event was to one endpoint."""
+    """How an event matched one endpoint."""
 
     endpoint_id: str = Field(examples=[example_id(Prefix.ENDPOINT)])
     url: str
     verdict: MatchVerdict
     sentence: str = Field(examples=["Its filter asks for order.*; not for invoice.paid."])
-    filter: list[str] = Field(description="Its filter as it was when the event came.")
-    channels: list[str] = Field(description="The channels that it asked for then. Empty: whatever comes.")
-    condition: str | None = Field(description="Its condition then. Null: whatever events hold.")
-    pattern: str | None = Field(description="Which pattern of its filter asked for the event.")
+    filter: list[str] = Field(description="The endpoint's filter when the event was accepted.")
+    channels: list[str] = Field(description="The endpoint's channels then. Empty: all events.")
+    condition: str | None = Field(description="The endpoint's condition then. Null: none.")
+    pattern: str | None = Field(description="The pattern of the filter that matched.")
     condition_failed: str | None = Field(
-        description="Why its condition could not be answered for the event, which is sent to it all the same."
+        description="Why the evaluation of the condition failed. The event is delivered then."
     )
-    delivery_id: str | None = Field(description="Null: the event is not owed to it.")
-    status: DeliveryStatus | None = Field(description="Where that delivery stands.")
+    delivery_id: str | None = Field(description="Null: there is no delivery.")
+    status: DeliveryStatus | None = Field(description="The delivery's status.")
 
     @classmethod
     def from_record(cls, fate: EventFate) -> Self:
-        """Show what an event was to an endpoint."""
+        """Show how an event matched an endpoint."""
         delivery = fate.delivery
         return cls(
             endpoint_id=format_id(Prefix.ENDPOINT, fate.endpoint_id),
@@ -98,19 +98,19 @@ class EventFateOut(ResponseModel):
 
 
 class EventTraceOut(ResponseModel):
-    """Why an event went where it went, and nowhere else."""
+    """Which endpoints an event was delivered to, and why."""
 
     event: EventOut
     standing: str = Field(examples=["It was owed to 2 endpoints, and not to 1 other that there was."])
     endpoints: list[EventFateOut] = Field(
-        description="The endpoints that there were when it came: those that it was owed to first."
+        description="Endpoints that existed when it was accepted, those with a delivery first."
     )
-    made_later: int = Field(description="How many endpoints were made after it.")
+    made_later: int = Field(description="Number of endpoints that were created after it.")
     left_out: list[str] = LeftOutField
 
     @classmethod
     def from_record(cls, trace: EventTimeline) -> Self:
-        """Show an event's trace."""
+        """Show an event's timeline."""
         return cls(
             event=EventOut.from_record(trace.event),
             standing=trace.summary,

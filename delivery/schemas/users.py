@@ -8,7 +8,7 @@ from delivery.schemas.base import ResponseModel, TimestampOut
 
 
 class UserOut(ResponseModel):
-    """Somebody who may sign in at the console."""
+    """A user of the console."""
 
     id: str
     email: str
