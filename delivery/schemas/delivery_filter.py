@@ -27,24 +27,29 @@ E = TypeVar("E", bound=StrEnum)
 
 MAX_FILTER_VALUES = 50
 MAX_IDEMPOTENCY_KEY_LENGTH = 255
+MAX_ATTEMPTS_FILTER = 1_000_000
 FilterValues = Annotated[list[str], Field(default_factory=list, max_length=MAX_FILTER_VALUES)]
 
 
 class SelectionIn(RequestModel):
     """A delivery filter: deliveries match every field, and any value of each field."""
 
-    endpoint: FilterValues = Field(default_factory=list, description="To any of these endpoints: `ep_…`.")
-    event: str | None = Field(None, description="Of this event: `evt_…`.")
-    type: FilterValues = Field(default_factory=list, description="Of these event types: `order.*`.")
+    endpoint: FilterValues = Field(
+        default_factory=list, description="Deliveries to one of these endpoints: `ep_…`."
+    )
+    event: str | None = Field(None, description="Deliveries of this event: `evt_…`.")
+    type: FilterValues = Field(default_factory=list, description="Event types: `order.*`.")
     status: FilterValues = Field(default_factory=list, description="Deliveries with one of these statuses.")
-    outcome: FilterValues = Field(default_factory=list, description="The outcome of the last attempt.")
+    outcome: FilterValues = Field(
+        default_factory=list, description="The outcome of the last attempt: `refused`, `timed_out` …"
+    )
     response: FilterValues = Field(
         default_factory=list, description="The HTTP status of the last attempt: `503`, `5xx`."
     )
     since: Annotated[TimestampIn | None, Field(strict=False)] = None
     until: Annotated[TimestampIn | None, Field(strict=False)] = None
-    attempts_min: int | None = Field(None, ge=0, le=1_000_000)
-    attempts_max: int | None = Field(None, ge=0, le=1_000_000)
+    attempts_min: int | None = Field(None, ge=0, le=MAX_ATTEMPTS_FILTER)
+    attempts_max: int | None = Field(None, ge=0, le=MAX_ATTEMPTS_FILTER)
     idempotency_key: str | None = Field(None, description="The idempotency key of the event.")
     payload: FilterValues = Field(
         default_factory=list, description="A value in the event's `data`: `$.order.id=1042`."

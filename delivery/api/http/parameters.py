@@ -21,7 +21,7 @@ from delivery.domain.ids import (
     parse_id,
 )
 from delivery.schemas.base import TimestampIn, example_id
-from delivery.schemas.delivery_filter import SelectionIn, parse_selection
+from delivery.schemas.delivery_filter import MAX_ATTEMPTS_FILTER, SelectionIn, parse_selection
 
 MAX_PAGE_SIZE = 100
 
@@ -124,29 +124,24 @@ SortOrder = Literal["newest", "oldest"]
 OrderQuery = Annotated[SortOrder, Query(description="Which come first.")]
 
 
+# The same words as in a body.
+_HELP = {name: field.description for name, field in SelectionIn.model_fields.items()}
+
+
 def _read_selection(  # noqa: PLR0913, PLR0917  one for each query parameter
-    endpoint: Annotated[list[str] | None, Query(description="To any of these endpoints: `ep_…`.")] = None,
-    event: Annotated[str | None, Query(description="Of this event: `evt_…`.")] = None,
-    type_: Annotated[
-        list[str] | None, Query(alias="type", description="Of these event types: `order.*`.")
-    ] = None,
-    status: Annotated[list[str] | None, Query(description="Those that stand so.")] = None,
-    outcome: Annotated[
-        list[str] | None, Query(description="Whose last attempt came to this: `refused`, `timed_out` …")
-    ] = None,
-    response: Annotated[
-        list[str] | None, Query(description="Whose last answer was this: `503`, `5xx`.")
-    ] = None,
+    endpoint: Annotated[list[str] | None, Query(description=_HELP["endpoint"])] = None,
+    event: Annotated[str | None, Query(description=_HELP["event"])] = None,
+    type_: Annotated[list[str] | None, Query(alias="type", description=_HELP["type"])] = None,
+    status: Annotated[list[str] | None, Query(description=_HELP["status"])] = None,
+    outcome: Annotated[list[str] | None, Query(description=_HELP["outcome"])] = None,
+    response: Annotated[list[str] | None, Query(description=_HELP["response"])] = None,
     since: SinceQuery = None,
     until: UntilQuery = None,
-    attempts_min: Annotated[int | None, Query(ge=0, le=1_000_000)] = None,
-    attempts_max: Annotated[int | None, Query(ge=0, le=1_000_000)] = None,
-    idempotency_key: Annotated[str | None, Query(description="Whose event came under this key.")] = None,
-    payload: Annotated[
-        list[str] | None,
-        Query(description="Whose event holds this, from its `data` on: `$.order.id=1042`, `$.sku=A1`."),
-    ] = None,
-    held_by: Annotated[list[str] | None, Query(description="Those that are held by this now.")] = None,
+    attempts_min: Annotated[int | None, Query(ge=0, le=MAX_ATTEMPTS_FILTER)] = None,
+    attempts_max: Annotated[int | None, Query(ge=0, le=MAX_ATTEMPTS_FILTER)] = None,
+    idempotency_key: Annotated[str | None, Query(description=_HELP["idempotency_key"])] = None,
+    payload: Annotated[list[str] | None, Query(description=_HELP["payload"])] = None,
+    held_by: Annotated[list[str] | None, Query(description=_HELP["held_by"])] = None,
 ) -> DeliveryFilter:
     return parse_selection(
         SelectionIn.model_construct(
