@@ -1,4 +1,4 @@
-"""The properties of a message: what a stranger may write there never raises."""
+"""Parsing the properties of a message never raises, whatever they hold."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TEXTS = (
 
 
 def with_headers(*headers: bytes) -> bytes:
-    """Encoded properties that are headers, the key behind the given ones, and a message-id."""
+    """Encode properties with these headers, then the key's, and a message-id."""
     flags = BasicProperties.FLAG_HEADERS | BasicProperties.FLAG_MESSAGE_ID
     return struct.pack(">H", flags) + encode_long_string(b"".join(headers) + KEY) + encode_short_string(b"m1")
 
@@ -51,34 +51,34 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("value", STRANGE.values(), ids=STRANGE)
-def test_a_header_that_python_cannot_hold_is_passed_over(value: bytes):
-    read = parse_properties(with_headers(encode_short_string(b"odd") + value))
-    assert read.message_id == "m1"
-    assert read.headers["waybill-key"] == "wbk_x"
+def test_an_unrepresentable_header_is_skipped(value: bytes):
+    properties = parse_properties(with_headers(encode_short_string(b"odd") + value))
+    assert properties.message_id == "m1"
+    assert properties.headers["waybill-key"] == "wbk_x"
 
 
 def test_unknown_header_type_drops_later_headers_but_keeps_properties():
-    read = parse_properties(with_headers(KEY, encode_short_string(b"odd") + b"?whatever"))
-    assert (read.headers, read.message_id) == ({"waybill-key": "wbk_x"}, "m1")
+    properties = parse_properties(with_headers(KEY, encode_short_string(b"odd") + b"?whatever"))
+    assert (properties.headers, properties.message_id) == ({"waybill-key": "wbk_x"}, "m1")
 
 
-def test_what_is_not_utf_8_is_text_all_the_same():
+def test_bytes_that_are_not_utf_8_are_replaced():
     flags = BasicProperties.FLAG_MESSAGE_ID | BasicProperties.FLAG_USER_ID | BasicProperties.FLAG_APP_ID
-    read = parse_properties(
+    properties = parse_properties(
         struct.pack(">H", flags)
         + encode_short_string(b"m\xff")
         + encode_short_string(b"\xfe")
         + encode_short_string(b"\xc3")
     )
-    assert (read.message_id, read.user_id, read.app_id) == ("m\ufffd", "\ufffd", "\ufffd")
+    assert (properties.message_id, properties.user_id, properties.app_id) == ("m\ufffd", "\ufffd", "\ufffd")
 
 
 @given(st.binary(max_size=300), st.integers(0, 2**16 - 1))
 def test_parser_never_raises(encoded: bytes, flags: int):
-    read = parse_properties(struct.pack(">H", flags) + encoded)
+    properties = parse_properties(struct.pack(">H", flags) + encoded)
     for name in TEXTS:
-        assert isinstance(getattr(read, name), str | None)
-    for name, value in (read.headers or {}).items():
+        assert isinstance(getattr(properties, name), str | None)
+    for name, value in (properties.headers or {}).items():
         assert (type(name), type(value)) == (str, str)
     parse_properties(encoded)
 
@@ -98,19 +98,19 @@ HEADERS = {
 
 
 @given(st.dictionaries(st.sampled_from(TEXTS), st.text(max_size=60)), st.booleans(), st.booleans())
-def test_what_pika_reads_is_read_alike(texts: dict[str, str], with_them: bool, numbers: bool):  # noqa: FBT001  drawn
+def test_properties_are_parsed_as_pika_does(texts: dict[str, str], with_them: bool, numbers: bool):  # noqa: FBT001  drawn
     more = {"priority": 3, "delivery_mode": 2, "timestamp": 7} if numbers else {}
     written = BasicProperties(**texts, **more, headers=HEADERS if with_them else None)
     framed = Header(1, 42, written).marshal()
-    told = parse_content_header(framed + b"more")
-    assert told is not None
-    consumed, read = told
+    parsed = parse_content_header(framed + b"more")
+    assert parsed is not None
+    consumed, header = parsed
     theirs_consumed, theirs = decode_frame(framed)
-    assert (consumed, read.channel_number, read.body_size) == (theirs_consumed, 1, 42)
+    assert (consumed, header.channel_number, header.body_size) == (theirs_consumed, 1, 42)
     expected = theirs.properties
     if with_them:
         expected.headers = {name: value for name, value in HEADERS.items() if isinstance(value, str)}
-    assert vars(read.properties) == vars(expected)
+    assert vars(header.properties) == vars(expected)
 
 
 def test_incomplete_content_header_is_left_to_pika():

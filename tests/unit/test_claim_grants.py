@@ -1,4 +1,4 @@
-"""What of the relay's quotas is granted, and when those who got less are to be looked at again."""
+"""Grants of the relay's quotas, and when endpoints that got less are looked at again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FRESH = Health(Breaker.fresh(NOW), InFlightLimit(1_000, ramping=False))
 OPEN = replace(
     FRESH, breaker=replace(FRESH.breaker, state=BreakerState.OPEN, probe_at=NOW - SECOND, openings=1)
 )
-# Every half second; nothing goes together.
+# One every half second, without bursts.
 RATE = RateLimit(2, SECOND)
 
 
@@ -45,17 +45,17 @@ def gate(
     return EndpointGate(EndpointHealthRow(ENDPOINT, health, in_flight, None, next_at), most, rate, NOW)
 
 
-def alone(
+def grant_one(
     gate: EndpointGate, *, take: int = 10, terms: ClaimConfig = LIVE
 ) -> tuple[list[ClaimGrant], float | None]:
-    """What one endpoint is granted of such a quota, and in how many seconds to look again."""
+    """Grant one endpoint's quota; returns the count and in how many seconds to look again."""
     grants, later = grant_quotas([Quota(ENDPOINT, take)], {ENDPOINT: gate}, terms)
     assert later.keys() <= {ENDPOINT}
     return grants, later.get(ENDPOINT)
 
 
-def test_an_endpoint_that_nothing_holds_gets_its_quota() -> None:
-    assert alone(gate()) == ([ClaimGrant(ENDPOINT, 10)], None)
+def test_a_healthy_endpoint_gets_its_quota() -> None:
+    assert grant_one(gate()) == ([ClaimGrant(ENDPOINT, 10)], None)
 
 
 def test_endpoint_without_a_gate_gets_no_grant_and_no_retry_time() -> None:
@@ -65,79 +65,79 @@ def test_endpoint_without_a_gate_gets_no_grant_and_no_retry_time() -> None:
 # ---- in flight
 @pytest.mark.parametrize(("in_flight", "granted"), [(0, 8), (5, 3), (7, 1)])
 def test_grant_is_capped_by_free_in_flight_slots_without_retry_time(in_flight: int, granted: int) -> None:
-    assert alone(gate(most=8, in_flight=in_flight)) == ([ClaimGrant(ENDPOINT, granted)], None)
+    assert grant_one(gate(most=8, in_flight=in_flight)) == ([ClaimGrant(ENDPOINT, granted)], None)
 
 
 @pytest.mark.parametrize("in_flight", [8, 9, 100])
 def test_endpoint_at_its_limit_gets_no_grant_and_no_retry_time(in_flight: int) -> None:
-    assert alone(gate(most=8, in_flight=in_flight)) == ([], None)
+    assert grant_one(gate(most=8, in_flight=in_flight)) == ([], None)
 
 
-def test_an_endpoint_without_a_limit_of_its_own_has_the_default() -> None:
-    assert alone(gate(in_flight=DEFAULT - 4)) == ([ClaimGrant(ENDPOINT, 4)], None)
+def test_the_default_limit_applies_without_an_own_limit() -> None:
+    assert grant_one(gate(in_flight=DEFAULT - 4)) == ([ClaimGrant(ENDPOINT, 4)], None)
 
 
-def test_a_limit_that_was_lowered_or_ramps_holds_below_the_endpoint_s_own() -> None:
+def test_the_health_limit_applies_below_the_own_limit() -> None:
     ramping = replace(FRESH, limit=InFlightLimit(4, ramping=True))
-    assert alone(gate(ramping, most=8, in_flight=1)) == ([ClaimGrant(ENDPOINT, 3)], None)
+    assert grant_one(gate(ramping, most=8, in_flight=1)) == ([ClaimGrant(ENDPOINT, 3)], None)
 
 
 # ---- the rate limit
-def test_a_rate_limit_grants_what_may_go_now_and_says_when_the_next_may() -> None:
-    grants, later = alone(gate(rate=RATE))
+def test_a_rate_limit_grants_some_now_and_gives_the_retry_time() -> None:
+    grants, later = grant_one(gate(rate=RATE))
     assert grants == [ClaimGrant(ENDPOINT, 1, rate_from=NOW, interval=SECOND / 2)]
     assert later == 0.5
 
 
-def test_a_rate_limit_that_lets_nothing_go_yet_says_when() -> None:
-    assert alone(gate(rate=RATE, next_at=NOW + 0.3 * SECOND)) == ([], 0.3)
+def test_an_exhausted_rate_limit_gives_the_retry_time() -> None:
+    assert grant_one(gate(rate=RATE, next_at=NOW + 0.3 * SECOND)) == ([], 0.3)
 
 
 def test_rate_limit_granting_the_whole_quota_gives_no_retry_time() -> None:
-    grants, later = alone(gate(rate=RATE), take=1)
+    grants, later = grant_one(gate(rate=RATE), take=1)
     assert (grants, later) == ([ClaimGrant(ENDPOINT, 1, rate_from=NOW, interval=SECOND / 2)], None)
 
 
-def test_a_high_rate_lets_a_tenth_of_a_second_s_worth_go_together() -> None:
+def test_a_high_rate_allows_a_burst_of_a_tenth_of_a_second() -> None:
     millisecond = SECOND / 1_000
-    grants, later = alone(gate(rate=RateLimit(1_000, SECOND), most=1_000), take=400)
+    grants, later = grant_one(gate(rate=RateLimit(1_000, SECOND), most=1_000), take=400)
     assert grants == [ClaimGrant(ENDPOINT, 100, rate_from=NOW - 99 * millisecond, interval=millisecond)]
     assert later == 0.001
 
 
 def test_rate_limit_gives_no_retry_time_at_the_in_flight_limit() -> None:
-    assert alone(gate(rate=RATE, most=3, in_flight=3, next_at=NOW + SECOND)) == ([], None)
+    assert grant_one(gate(rate=RATE, most=3, in_flight=3, next_at=NOW + SECOND)) == ([], None)
 
 
 # ---- the breaker
-def test_an_open_breaker_grants_nothing_before_its_probe_and_says_when() -> None:
+def test_an_open_breaker_gives_the_time_of_its_probe() -> None:
     cooling = replace(OPEN, breaker=replace(OPEN.breaker, probe_at=NOW + 12 * SECOND))
-    assert alone(gate(cooling)) == ([], 12)
+    assert grant_one(gate(cooling)) == ([], 12)
 
 
 def test_cooled_down_breaker_grants_one_probe_without_retry_time() -> None:
-    assert alone(gate(OPEN)) == ([ClaimGrant(ENDPOINT, 1, probe=True)], None)
+    assert grant_one(gate(OPEN)) == ([ClaimGrant(ENDPOINT, 1, probe=True)], None)
 
 
 def test_outstanding_probe_blocks_grants_without_retry_time() -> None:
     out = replace(OPEN, breaker=replace(OPEN.breaker, state=BreakerState.HALF_OPEN))
-    assert alone(gate(out)) == ([], None)
+    assert grant_one(gate(out)) == ([], None)
 
 
 def test_a_probe_counts_for_the_rate_limit_too() -> None:
     probe = ClaimGrant(ENDPOINT, 1, probe=True, rate_from=NOW, interval=SECOND / 2)
-    assert alone(gate(OPEN, rate=RATE)) == ([probe], None)
-    assert alone(gate(OPEN, rate=RATE, next_at=NOW + SECOND)) == ([], 1)
+    assert grant_one(gate(OPEN, rate=RATE)) == ([probe], None)
+    assert grant_one(gate(OPEN, rate=RATE, next_at=NOW + SECOND)) == ([], 1)
 
 
-# ---- asked to wait
-def test_an_endpoint_that_asked_us_to_wait_gets_nothing_until_then() -> None:
+# ---- requested waits
+def test_a_requested_wait_blocks_grants_until_its_end() -> None:
     waits = replace(FRESH, waits_until=NOW + 40 * SECOND)
-    assert alone(gate(waits)) == ([], 40)
-    assert alone(gate(replace(waits, waits_until=NOW))) == ([ClaimGrant(ENDPOINT, 10)], None)
+    assert grant_one(gate(waits)) == ([], 40)
+    assert grant_one(gate(replace(waits, waits_until=NOW))) == ([ClaimGrant(ENDPOINT, 10)], None)
 
 
-# ---- all together
+# ---- combined
 GATES = st.builds(
     gate,
     st.builds(
@@ -178,7 +178,7 @@ def test_grants_never_exceed_quota_or_in_flight_limit(
 
 
 @given(LINES)
-def test_each_endpoint_is_judged_by_its_own_gate_alone(
+def test_each_endpoint_is_granted_by_its_own_gate(
     line: dict[EndpointId, tuple[int, EndpointGate | None]],
 ) -> None:
     quotas = [Quota(endpoint, take) for endpoint, (take, _) in line.items()]
@@ -192,26 +192,29 @@ def test_each_endpoint_is_judged_by_its_own_gate_alone(
 
 # ---- replays
 @pytest.mark.parametrize(("in_flight", "granted"), [(0, 4), (3, 1)])
-def test_replays_leave_half_of_an_endpoint_s_places_to_live_work(in_flight: int, granted: int) -> None:
-    assert alone(gate(most=8, in_flight=in_flight), terms=REPLAYS) == ([ClaimGrant(ENDPOINT, granted)], None)
+def test_replays_leave_half_of_an_endpoint_s_slots_to_live_work(in_flight: int, granted: int) -> None:
+    assert grant_one(gate(most=8, in_flight=in_flight), terms=REPLAYS) == (
+        [ClaimGrant(ENDPOINT, granted)],
+        None,
+    )
 
 
 @pytest.mark.parametrize("in_flight", [4, 7, 8])
 def test_replays_wait_when_live_work_uses_half_the_slots(in_flight: int) -> None:
-    assert alone(gate(most=8, in_flight=in_flight), terms=REPLAYS) == ([], None)
+    assert grant_one(gate(most=8, in_flight=in_flight), terms=REPLAYS) == ([], None)
 
 
-def test_an_endpoint_that_takes_one_at_a_time_takes_replays_too() -> None:
-    assert alone(gate(most=1), terms=REPLAYS) == ([ClaimGrant(ENDPOINT, 1)], None)
+def test_replays_may_use_a_limit_of_one() -> None:
+    assert grant_one(gate(most=1), terms=REPLAYS) == ([ClaimGrant(ENDPOINT, 1)], None)
 
 
 def test_a_replay_may_be_the_probe_of_an_open_breaker() -> None:
-    (grant,), _ = alone(gate(OPEN, most=8, in_flight=4), terms=REPLAYS)
+    (grant,), _ = grant_one(gate(OPEN, most=8, in_flight=4), terms=REPLAYS)
     assert (grant.limit, grant.probe) == (1, True)
 
 
 @given(LINES)
-def test_replays_are_never_granted_more_than_live_work_would_be(
+def test_replays_are_never_granted_more_than_live_work(
     line: dict[EndpointId, tuple[int, EndpointGate | None]],
 ) -> None:
     quotas = [Quota(endpoint, take) for endpoint, (take, _) in line.items()]

@@ -1,4 +1,4 @@
-"""What a producer may send, and the one clear error that everything else gets."""
+"""Producers' events are parsed, and everything else is refused with one clear error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_an_event_is_its_type_and_the_bytes_of_its_data() -> None:
     assert parse_event(event_with(b'{"id":1}'), LIMITS) == NewEvent("order.created", b'{"id":1}')
 
 
-def test_the_order_of_the_two_fields_and_space_around_them_mean_nothing() -> None:
+def test_field_order_and_white_space_do_not_matter() -> None:
     body = b' {\n "data" : [ 1 ] ,\t"type" : "order.created" } \r\n'
     assert parse_event(body, LIMITS) == NewEvent("order.created", b"[ 1 ]")
 
@@ -48,7 +48,7 @@ def test_the_order_of_the_two_fields_and_space_around_them_mean_nothing() -> Non
     ],
     ids=lambda data: data.decode(),
 )
-def test_data_is_kept_byte_for_byte(data: bytes) -> None:
+def test_data_stays_byte_for_byte(data: bytes) -> None:
     assert parse_event(event_with(data), LIMITS).data == data
 
 
@@ -104,7 +104,7 @@ def test_data_is_kept_byte_for_byte(data: bytes) -> None:
         (b'{"type":"a","data":' + b"9" * 5_000 + b"}", "data"),
     ],
 )
-def test_what_is_not_an_event_is_refused_with_the_field_at_fault(body: bytes, field: str) -> None:
+def test_an_invalid_event_is_refused_with_its_field(body: bytes, field: str) -> None:
     with pytest.raises(Invalid) as refused:
         parse_event(body, LIMITS)
     assert refused.value.field == field
@@ -115,19 +115,19 @@ def test_what_is_not_an_event_is_refused_with_the_field_at_fault(body: bytes, fi
 @pytest.mark.parametrize(
     "place", ['{"type":"%s","data":1}', '{"type":"a","data":"%s"}', '{"type":"a","data":{"%s":1}}']
 )
-def test_half_of_a_surrogate_pair_is_refused_wherever_it_stands(half: bytes, place: str) -> None:
+def test_a_lone_surrogate_is_refused_anywhere(half: bytes, place: str) -> None:
     with pytest.raises(Invalid):
         parse_event(place.encode() % half, LIMITS)
 
 
 @pytest.mark.parametrize("pair", [(b"[", b"]"), (b'{"a":', b"}")])
-def test_an_event_that_is_nested_too_deeply_is_refused(pair: tuple[bytes, bytes]) -> None:
+def test_a_deeply_nested_event_is_refused(pair: tuple[bytes, bytes]) -> None:
     opening, closing = pair
     with pytest.raises(Invalid, match="nested"):
         parse_event(event_with(opening * 20_000 + b"1" + closing * 20_000), LIMITS)
 
 
-def test_an_event_of_the_largest_size_is_taken_and_one_byte_more_is_not() -> None:
+def test_an_event_may_be_as_large_as_the_limit() -> None:
     spare = SMALL.event_bytes - len(event_with(b'""'))
     fits = event_with(b'"' + b"x" * spare + b'"')
     assert parse_event(fits, SMALL).data == b'"' + b"x" * spare + b'"'
@@ -136,7 +136,7 @@ def test_an_event_of_the_largest_size_is_taken_and_one_byte_more_is_not() -> Non
     assert (refused.value.size, refused.value.limit) == (65, 64)
 
 
-def test_an_event_that_is_too_large_is_not_even_read() -> None:
+def test_an_oversized_event_is_not_parsed() -> None:
     with pytest.raises(TooLarge):
         parse_event(b"[" * 65, SMALL)
 
@@ -164,13 +164,13 @@ def test_a_batch_is_its_events_in_order() -> None:
         (b'{"events":[{"type":"a","data":"\xff"}]}', "events.0.data"),
     ],
 )
-def test_one_wrong_event_refuses_the_batch_and_is_named(body: bytes, field: str) -> None:
+def test_an_invalid_event_refuses_the_batch_and_is_named(body: bytes, field: str) -> None:
     with pytest.raises(Invalid) as refused:
         parse_batch(body, LIMITS)
     assert refused.value.field == field
 
 
-def test_a_batch_has_limits_for_its_events_its_bytes_and_each_of_its_events() -> None:
+def test_a_batch_has_limits() -> None:
     one = b'{"type":"a","data":1}'
     assert len(parse_batch(b'{"events":[' + b",".join([one] * 3) + b"]}", SMALL)) == 3
     with pytest.raises(TooLarge, match="4 events"):
@@ -197,7 +197,7 @@ NEARLY_EVENTS = st.builds(
 
 
 @given(st.binary(max_size=80) | NEARLY_EVENTS)
-def test_any_bytes_are_an_event_or_refused_in_plain_words(body: bytes) -> None:
+def test_any_bytes_are_an_event_or_a_refusal(body: bytes) -> None:
     for parse in (parse_event, parse_batch):
         try:
             parsed = parse(body, SMALL)
@@ -210,6 +210,6 @@ def test_any_bytes_are_an_event_or_refused_in_plain_words(body: bytes) -> None:
 
 
 @given(JSON_VALUES, st.booleans(), st.sampled_from([None, 1]))
-def test_any_json_is_taken_as_data_and_kept(value: object, ascii_only: bool, indent: int | None) -> None:  # noqa: FBT001  hypothesis gives it
+def test_any_json_is_accepted_as_data(value: object, ascii_only: bool, indent: int | None) -> None:  # noqa: FBT001  hypothesis gives it
     data = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode(errors="surrogatepass")
     assert parse_event(event_with(data), LIMITS).data == data

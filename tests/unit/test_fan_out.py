@@ -1,4 +1,4 @@
-"""Fan-out: which rows an event becomes, and what its receivers and its producer get to read."""
+"""Fan-out: the rows of an event, the body for its receivers, and the answer to its producer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ FILTERS = Subscriptions.from_entries(
 NOTHING = Subscriptions.from_entries([])
 
 
-def drafted(*events: NewEvent, subscriptions: Subscriptions = FILTERS, single: bool = False) -> FanoutPlan:
+def plan_events(
+    *events: NewEvent, subscriptions: Subscriptions = FILTERS, single: bool = False
+) -> FanoutPlan:
     numbers = itertools.count(1)
     return plan_fanout(
         TENANT,
@@ -49,39 +51,39 @@ def drafted(*events: NewEvent, subscriptions: Subscriptions = FILTERS, single: b
 
 
 def test_an_event_is_owed_once_to_each_endpoint_that_matches() -> None:
-    made = drafted(NewEvent("order.created", b"1"), NewEvent("user.left", b"2"))
-    first, second = made.events
-    assert [(d.event_id, d.endpoint_id) for d in made.deliveries] == [
+    plan = plan_events(NewEvent("order.created", b"1"), NewEvent("user.left", b"2"))
+    first, second = plan.events
+    assert [(d.event_id, d.endpoint_id) for d in plan.deliveries] == [
         (first.id, ONE),
         (first.id, TWO),
         (first.id, THREE),
         (second.id, ONE),
     ]
-    assert [event.matched for event in made.events] == [3, 1]
+    assert [event.matched for event in plan.events] == [3, 1]
 
 
-def test_each_row_has_an_id_of_its_own_and_carries_tenant_and_type() -> None:
-    made = drafted(NewEvent("order.created", b"1"), NewEvent("order.created", b"1"))
-    rows: list[EventRow | DeliveryRow] = [*made.events, *made.deliveries]
+def test_each_row_has_its_own_id_tenant_and_type() -> None:
+    plan = plan_events(NewEvent("order.created", b"1"), NewEvent("order.created", b"1"))
+    rows: list[EventRow | DeliveryRow] = [*plan.events, *plan.deliveries]
     assert len({row.id for row in rows}) == 8
     assert {row.tenant_id for row in rows} == {TENANT}
-    assert {row.event_type for row in made.deliveries} == {"order.created"}
+    assert {row.event_type for row in plan.deliveries} == {"order.created"}
 
 
-def test_an_event_that_nobody_asked_for_is_kept_and_owed_to_nobody() -> None:
-    made = drafted(NewEvent("order.created", b"1"), subscriptions=NOTHING)
-    assert made.deliveries == []
-    assert [event.matched for event in made.events] == [0]
+def test_an_event_without_a_subscriber_has_no_deliveries() -> None:
+    plan = plan_events(NewEvent("order.created", b"1"), subscriptions=NOTHING)
+    assert plan.deliveries == []
+    assert [event.matched for event in plan.events] == [0]
 
 
-def test_the_body_is_type_timestamp_and_data_and_its_hash_is_kept() -> None:
-    (event,) = drafted(NewEvent("order.created", b'{"id": 1}')).events
+def test_the_body_has_type_timestamp_and_data() -> None:
+    (event,) = plan_events(NewEvent("order.created", b'{"id": 1}')).events
     assert event.body == b'{"type":"order.created","timestamp":"2026-11-22T12:30:00.004Z","data":{"id": 1}}'
     assert event.body_sha256 == hashlib.sha256(event.body).digest()
 
 
 def test_a_single_event_is_answered_by_itself_and_a_batch_by_a_list() -> None:
-    single = drafted(NewEvent("order.created", b"1"), single=True)
+    single = plan_events(NewEvent("order.created", b"1"), single=True)
     answer = json.loads(single.response_body)
     assert answer == {
         "id": answer["id"],
@@ -90,7 +92,7 @@ def test_a_single_event_is_answered_by_itself_and_a_batch_by_a_list() -> None:
         "deliveries": 3,
     }
     assert parse_id(Prefix.EVENT, answer["id"]) == single.events[0].id
-    batch = drafted(NewEvent("order.created", b"1"), NewEvent("user.left", b"2"))
+    batch = plan_events(NewEvent("order.created", b"1"), NewEvent("user.left", b"2"))
     answers = json.loads(batch.response_body)["events"]
     assert [parse_id(Prefix.EVENT, each["id"]) for each in answers] == [event.id for event in batch.events]
     assert [each["deliveries"] for each in answers] == [3, 1]
@@ -99,15 +101,15 @@ def test_a_single_event_is_answered_by_itself_and_a_batch_by_a_list() -> None:
 @pytest.mark.parametrize("data", [b"9" * 30, b'{"a":1,"a":2}', b'{ "a" : 1.10 }', rb'"\u0000\/"'])
 def test_receivers_get_data_byte_for_byte_in_valid_json(data: bytes) -> None:
     event = parse_event(b'{"type":"a","data":' + data + b"}", IntakeLimits())
-    (row,) = drafted(event).events
+    (row,) = plan_events(event).events
     assert row.body.endswith(b'"data":' + data + b"}")
     assert json.loads(row.body)["data"] == json.loads(data)
 
 
 @given(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)))
-def test_any_data_that_was_taken_goes_out_as_it_came(value: object) -> None:
+def test_data_is_sent_byte_for_byte(value: object) -> None:
     data = json.dumps(value).encode()
-    (row,) = drafted(NewEvent("a", data)).events
+    (row,) = plan_events(NewEvent("a", data)).events
     assert data in row.body
     assert json.loads(row.body) == {"type": "a", "timestamp": "2026-11-22T12:30:00.004Z", "data": value}
 
@@ -116,7 +118,7 @@ def test_any_data_that_was_taken_goes_out_as_it_came(value: object) -> None:
     st.lists(st.lists(st.sampled_from(["*", "a", "a.b", "a.*", "b.*", "c"]), max_size=3), max_size=6),
     st.lists(st.sampled_from(["a", "a.b", "a.b.c", "b", "b.x", "c"]), max_size=8),
 )
-def test_what_is_remembered_of_filters_is_what_they_say(filters: list[list[str]], types: list[str]) -> None:
+def test_cached_matches_equal_the_filters(filters: list[list[str]], types: list[str]) -> None:
     subscriptions = Subscriptions.from_entries(
         [(EndpointId(UUID(int=n)), Subscription(tuple(f))) for n, f in enumerate(filters)]
     )
@@ -130,20 +132,20 @@ def test_what_is_remembered_of_filters_is_what_they_say(filters: list[list[str]]
         )
 
 
-def test_a_tenant_that_invents_types_does_not_fill_memory() -> None:
+def test_the_match_cache_of_a_tenant_is_bounded() -> None:
     subscriptions = Subscriptions.from_entries([(ONE, Subscription(("*",)))])
     events = [NewEvent(f"type_{number}", b"1") for number in range(1_500)]
     for event in events:
         assert subscriptions.match_event(event) == [Match(ONE, "*")]
     remembered = [subscriptions.match_event(event) for event in events]
-    # The same list again where it was remembered, a new one where there was no more room.
+    # The same list for cached types, a new one for those beyond the bound.
     same = [
         subscriptions.match_event(event) is found for event, found in zip(events, remembered, strict=True)
     ]
     assert sum(same) <= 1_000
 
 
-# ------------------------------------------------------------------ beside the type
+# ------------------------------------------------------------------ channels and conditions
 def owed_to(wants: dict[EndpointId, Subscription], event: NewEvent) -> list[Match]:
     return list(Subscriptions.from_entries(list(wants.items())).match_event(event))
 
@@ -160,7 +162,7 @@ def test_channels_filter_only_endpoints_that_set_them() -> None:
     assert owed_to(wants, NewEvent("a", b"1", ("asia",))) == [Match(ONE, "*")]
 
 
-def test_a_condition_narrows_and_one_that_fails_does_not_and_says_why() -> None:
+def test_a_condition_filters_and_a_failing_one_delivers_with_its_error() -> None:
     wants = {
         ONE: Subscription(("*",), condition="total > `100`"),
         TWO: Subscription(("*",), condition="total > `200`"),
@@ -180,12 +182,12 @@ def test_data_is_not_read_where_no_candidate_has_a_condition() -> None:
     assert read.condition_error == "The payload cannot be read."
 
 
-def test_rows_keep_the_channels_and_why_a_condition_failed() -> None:
+def test_rows_have_channels_and_condition_errors() -> None:
     subscriptions = Subscriptions.from_entries([(ONE, Subscription(("*",), condition="length(@) > `1`"))])
-    made = drafted(NewEvent("a", b"1", ("eu", "us")), subscriptions=subscriptions)
-    assert made.events[0].channels == ("eu", "us")
-    assert made.deliveries[0].condition_failed is not None
-    assert json.loads(made.events[0].body).keys() == {"type", "timestamp", "data"}
+    plan = plan_events(NewEvent("a", b"1", ("eu", "us")), subscriptions=subscriptions)
+    assert plan.events[0].channels == ("eu", "us")
+    assert plan.deliveries[0].condition_failed is not None
+    assert json.loads(plan.events[0].body).keys() == {"type", "timestamp", "data"}
 
 
 CHANNELS = st.lists(st.sampled_from(["eu", "us", "asia"]), unique=True, max_size=3).map(tuple)

@@ -1,4 +1,4 @@
-"""How requests share transactions, seen at the seam to the ledger: none is ever left waiting."""
+"""Requests share transactions, and none is ever left waiting; seen at the seam to the ledger."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from delivery.domain.errors import NotFound, Unavailable
 from delivery.domain.ids import TenantId
-from delivery.pipeline import intake as sharing
+from delivery.pipeline import intake as intakes
 from delivery.pipeline.intake import Intake
 from delivery.pipeline.parsing import IntakeLimits, NewEvent
 from tests.support.ledger_builders import wait_until
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 NOBODY = TenantId(UUID(int=1))
 # Worth a commit of its own.
-LARGE = b"1" * sharing.EAGER_COMMIT_BYTES
+LARGE = b"1" * intakes.EAGER_COMMIT_BYTES
 
 
 class NoTenants:
-    """A ledger that knows no tenant, and answers when it is told to."""
+    """A ledger without tenants that answers once `answers` is set."""
 
     def __init__(self) -> None:
         self.answers = asyncio.Event()
@@ -40,7 +40,7 @@ class NoTenants:
         await self.answers.wait()
         yield self
 
-    # The way to the driver's own cursor, which has no rows.
+    # What leads to the driver's cursor, which has no rows.
 
     @property
     def sync_connection(self) -> NoTenants:
@@ -56,49 +56,49 @@ class NoTenants:
         pass
 
 
-def accepter_of(ledger: NoTenants) -> Intake:
+def make_intake(ledger: NoTenants) -> Intake:
     return Intake(cast("Ledger", ledger), limits=IntakeLimits(), clock=lambda: datetime.now(UTC))
 
 
-async def ask(accepter: Intake, *, times: int = 1, data: bytes = b"1") -> None:
+async def accept(intake: Intake, *, times: int = 1, data: bytes = b"1") -> None:
     for _ in range(times):
         with suppress(NotFound):
-            await accepter.accept_events(NOBODY, [NewEvent("a", data)], single=True)
+            await intake.accept_events(NOBODY, [NewEvent("a", data)], single=True)
 
 
-async def waiting(*asking: asyncio.Task[None]) -> None:
-    """Let these come as far as they can."""
+async def let_wait(*callers: asyncio.Task[None]) -> None:
+    """Let these run as far as they can; none must be done."""
     for _ in range(5):
         await asyncio.sleep(0)
-    assert not any(each.done() for each in asking)
+    assert not any(each.done() for each in callers)
 
 
-async def occupied(accepter: Intake) -> list[asyncio.Task[None]]:
+async def occupy_committers(intake: Intake) -> list[asyncio.Task[None]]:
     """Keep every committer busy with one request each."""
-    asking: list[asyncio.Task[None]] = []
-    for _ in range(sharing.MAX_CONCURRENT_COMMITS):
-        asking.append(asyncio.create_task(ask(accepter, data=LARGE)))
-        await waiting(*asking)
-    return asking
+    callers: list[asyncio.Task[None]] = []
+    for _ in range(intakes.MAX_CONCURRENT_COMMITS):
+        callers.append(asyncio.create_task(accept(intake, data=LARGE)))
+        await let_wait(*callers)
+    return callers
 
 
 async def test_requests_that_come_during_a_commit_share_the_next_one() -> None:
     ledger = NoTenants()
-    accepter = accepter_of(ledger)
-    asking = [asyncio.create_task(ask(accepter)) for _ in range(500)]
-    await waiting(*asking)
+    intake = make_intake(ledger)
+    callers = [asyncio.create_task(accept(intake)) for _ in range(500)]
+    await let_wait(*callers)
     ledger.answers.set()
-    await asyncio.gather(*asking)
+    await asyncio.gather(*callers)
     assert ledger.transactions <= 4
 
 
 async def test_request_right_after_a_commit_is_not_stranded() -> None:
     ledger = NoTenants()
-    accepter = accepter_of(ledger)
-    again = asyncio.create_task(ask(accepter, times=2))
-    await waiting(again)
-    once = asyncio.create_task(ask(accepter, data=LARGE))
-    await waiting(once)
+    intake = make_intake(ledger)
+    again = asyncio.create_task(accept(intake, times=2))
+    await let_wait(again)
+    once = asyncio.create_task(accept(intake, data=LARGE))
+    await let_wait(once)
     assert ledger.transactions == 2
     ledger.answers.set()
     async with asyncio.timeout(10):
@@ -107,63 +107,63 @@ async def test_request_right_after_a_commit_is_not_stranded() -> None:
 
 async def test_small_requests_wait_to_share_a_commit() -> None:
     ledger = NoTenants()
-    accepter = accepter_of(ledger)
-    asking = [asyncio.create_task(ask(accepter)) for _ in range(sharing.EAGER_COMMIT_EVENTS)]
-    await waiting(*asking)
+    intake = make_intake(ledger)
+    callers = [asyncio.create_task(accept(intake)) for _ in range(intakes.EAGER_COMMIT_EVENTS)]
+    await let_wait(*callers)
     assert ledger.transactions == 1
-    asking += [asyncio.create_task(ask(accepter)) for _ in range(sharing.EAGER_COMMIT_EVENTS)]
-    await waiting(*asking)
+    callers += [asyncio.create_task(accept(intake)) for _ in range(intakes.EAGER_COMMIT_EVENTS)]
+    await let_wait(*callers)
     assert ledger.transactions == 2
     ledger.answers.set()
-    await asyncio.gather(*asking)
+    await asyncio.gather(*callers)
 
 
-async def test_nobody_waits_long_for_a_commit_that_is_stuck() -> None:
+async def test_a_stuck_commit_does_not_hold_up_others() -> None:
     ledger = NoTenants()
-    accepter = accepter_of(ledger)
-    stuck = asyncio.create_task(ask(accepter))
-    await waiting(stuck)
-    small = asyncio.create_task(ask(accepter))
-    await waiting(small)
+    intake = make_intake(ledger)
+    stuck = asyncio.create_task(accept(intake))
+    await let_wait(stuck)
+    small = asyncio.create_task(accept(intake))
+    await let_wait(small)
     assert ledger.transactions == 1
     await wait_until(lambda: ledger.transactions == 2)
     ledger.answers.set()
     await asyncio.gather(stuck, small)
 
 
-async def test_more_than_can_wait_are_told_to_come_later() -> None:
+async def test_too_many_waiting_requests_are_refused() -> None:
     ledger = NoTenants()
-    accepter = accepter_of(ledger)
-    asking = await occupied(accepter)
-    asking += [asyncio.create_task(ask(accepter)) for _ in range(sharing.MAX_WAITING_REQUESTS)]
-    await waiting(*asking)
+    intake = make_intake(ledger)
+    callers = await occupy_committers(intake)
+    callers += [asyncio.create_task(accept(intake)) for _ in range(intakes.MAX_WAITING_REQUESTS)]
+    await let_wait(*callers)
     with pytest.raises(Unavailable):
-        await ask(accepter)
+        await accept(intake)
     ledger.answers.set()
-    await asyncio.gather(*asking)
-    await ask(accepter)
+    await asyncio.gather(*callers)
+    await accept(intake)
 
 
-async def test_large_requests_wait_for_fewer_others() -> None:
+async def test_groups_are_bounded_in_bytes() -> None:
     ledger = NoTenants()
-    accepter = accepter_of(ledger)
-    large = b"1" * (sharing.MAX_GROUP_BYTES // 4)
-    asking = [asyncio.create_task(ask(accepter, data=large)) for _ in range(20)]
-    await waiting(*asking)
+    intake = make_intake(ledger)
+    large = b"1" * (intakes.MAX_GROUP_BYTES // 4)
+    callers = [asyncio.create_task(accept(intake, data=large)) for _ in range(20)]
+    await let_wait(*callers)
     ledger.answers.set()
-    await asyncio.gather(*asking)
+    await asyncio.gather(*callers)
     assert ledger.transactions >= 5
 
 
-async def test_what_waits_is_bounded_in_bytes_too() -> None:
+async def test_waiting_requests_are_bounded_in_bytes() -> None:
     ledger = NoTenants()
-    accepter = accepter_of(ledger)
-    huge = b"1" * (sharing.MAX_WAITING_BYTES // 4)
-    asking = await occupied(accepter)
-    asking += [asyncio.create_task(ask(accepter, data=huge)) for _ in range(4)]
-    await waiting(*asking)
+    intake = make_intake(ledger)
+    huge = b"1" * (intakes.MAX_WAITING_BYTES // 4)
+    callers = await occupy_committers(intake)
+    callers += [asyncio.create_task(accept(intake, data=huge)) for _ in range(4)]
+    await let_wait(*callers)
     with pytest.raises(Unavailable):
-        await ask(accepter, data=huge)
+        await accept(intake, data=huge)
     ledger.answers.set()
-    await asyncio.gather(*asking)
-    await ask(accepter, data=huge)
+    await asyncio.gather(*callers)
+    await accept(intake, data=huge)

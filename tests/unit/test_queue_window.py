@@ -1,4 +1,4 @@
-"""How much work may stand in the queue."""
+"""The queue window bounds how much work waits in the queue."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from workers.relay.window import CLAIM_BATCH_SIZE, MAX_TARGET, MIN_TARGET, QueueWindow
 
 
-def steady(per_second: float, *, looks: int = 200, every: float = 0.02, seconds: float = 0.5) -> QueueWindow:
-    """A window that has watched workers take this many deliveries a second from a queue kept full."""
+def observe_speed(
+    per_second: float, *, looks: int = 200, every: float = 0.02, seconds: float = 0.5
+) -> QueueWindow:
+    """Let workers take this many deliveries a second from a full queue; returns the window after that."""
     window = QueueWindow(seconds).observe_waiting(0, now=1.0)
     taken = 0.0
     for look in range(1, looks + 1):
@@ -22,22 +24,22 @@ def steady(per_second: float, *, looks: int = 200, every: float = 0.02, seconds:
     return window
 
 
-def test_before_anything_is_known_there_is_room_for_a_few() -> None:
+def test_a_new_window_has_the_minimum_target() -> None:
     assert QueueWindow(0.5).target == MIN_TARGET
     assert QueueWindow(0.5).room == MIN_TARGET
 
 
 @pytest.mark.parametrize("speed", [2_000, 4_000, 15_000])
 def test_window_converges_to_the_target_duration_of_work(speed: int) -> None:
-    assert steady(speed).target == pytest.approx(speed * 0.5, rel=0.1)
+    assert observe_speed(speed).target == pytest.approx(speed * 0.5, rel=0.1)
 
 
 def test_window_stays_between_minimum_and_maximum() -> None:
-    assert steady(10).target == MIN_TARGET
-    assert steady(1_000_000, looks=2_000, seconds=10).target == MAX_TARGET
+    assert observe_speed(10).target == MIN_TARGET
+    assert observe_speed(1_000_000, looks=2_000, seconds=10).target == MAX_TARGET
 
 
-def test_a_queue_that_nobody_reads_is_filled_once_and_no_more() -> None:
+def test_a_queue_that_nobody_reads_is_filled_once() -> None:
     window = QueueWindow(0.5).observe_waiting(0, now=1.0)
     window = window.record_queued(window.room)
     for look in range(50):
@@ -45,21 +47,21 @@ def test_a_queue_that_nobody_reads_is_filled_once_and_no_more() -> None:
         assert window.room == 0
 
 
-def test_what_was_added_leaves_less_room() -> None:
+def test_queued_deliveries_leave_less_room() -> None:
     window = QueueWindow(0.5).observe_waiting(100, now=1.0)
     assert window.room == MIN_TARGET - 100
     assert window.record_queued(MIN_TARGET).room == 0
 
 
-def test_room_for_less_than_a_whole_batch_waits_for_more() -> None:
+def test_room_is_given_in_whole_batches() -> None:
     window = QueueWindow(0.5).observe_waiting(MIN_TARGET - CLAIM_BATCH_SIZE + 1, now=1.0)
     assert window.room == 0
     assert window.observe_waiting(MIN_TARGET - CLAIM_BATCH_SIZE, now=1.1).room == CLAIM_BATCH_SIZE
     assert window.observe_waiting(1, now=1.2).room == MIN_TARGET - CLAIM_BATCH_SIZE
 
 
-def test_workers_that_stop_are_noticed_within_a_few_seconds() -> None:
-    window = steady(10_000)
+def test_the_target_falls_when_workers_stop() -> None:
+    window = observe_speed(10_000)
     at, waiting = window.observed_at, window.waiting
     for look in range(1, 101):
         window = window.observe_waiting(waiting, now=at + look * 0.1)
@@ -73,7 +75,7 @@ def test_first_and_simultaneous_samples_do_not_change_the_speed() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 10), st.integers(0, 50_000), st.integers(0, 5_000)), max_size=30))
-def test_target_and_room_stay_within_bounds_whatever_is_seen(looks: list[tuple[float, int, int]]) -> None:
+def test_target_and_room_stay_within_bounds(looks: list[tuple[float, int, int]]) -> None:
     window, at = QueueWindow(0.5), 1.0
     for passed, waiting, added in looks:
         at += passed

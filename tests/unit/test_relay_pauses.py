@@ -1,4 +1,4 @@
-"""How long the relay waits between two claims: hardly when idle, longer under load, never long."""
+"""The gap between two claims: hardly any when idle, longer under load, always short."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ COUNTS = st.integers(1, 10_000)
 
 
 @given(COUNTS, st.booleans())
-def test_a_claim_follows_the_last_one_soon(taken: int, more: bool) -> None:  # noqa: FBT001  drawn
-    assert MIN_GAP_SECONDS <= compute_gap(taken, has_room=True, has_more=more) <= MAX_GAP_SECONDS
+def test_the_gap_between_claims_is_bounded(taken: int, has_more_due: bool) -> None:  # noqa: FBT001  drawn
+    assert MIN_GAP_SECONDS <= compute_gap(taken, has_room=True, has_more=has_more_due) <= MAX_GAP_SECONDS
 
 
 @given(COUNTS)
@@ -31,11 +31,11 @@ def test_deferred_work_does_not_wait_for_batching(taken: int) -> None:
     )
 
 
-def test_one_delivery_alone_does_not_slow_the_next() -> None:
+def test_a_single_delivery_does_not_delay_the_next() -> None:
     assert compute_gap(1, has_room=True, has_more=False) == MIN_GAP_SECONDS
 
 
-@pytest.mark.parametrize("more", [True, False])
-def test_without_room_or_work_it_looks_again_a_little_later(more: bool) -> None:  # noqa: FBT001  a case
-    assert compute_gap(0, has_room=True, has_more=more) == IDLE_GAP_SECONDS
-    assert compute_gap(0, has_room=False, has_more=more) == FULL_GAP_SECONDS
+@pytest.mark.parametrize("has_more_due", [True, False])
+def test_without_room_or_work_the_gap_is_fixed(has_more_due: bool) -> None:  # noqa: FBT001  a case
+    assert compute_gap(0, has_room=True, has_more=has_more_due) == IDLE_GAP_SECONDS
+    assert compute_gap(0, has_room=False, has_more=has_more_due) == FULL_GAP_SECONDS

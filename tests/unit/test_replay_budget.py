@@ -1,4 +1,4 @@
-"""What replays may take beside live work."""
+"""The replay budget limits what replays may use beside live work."""
 
 from __future__ import annotations
 
@@ -13,63 +13,63 @@ from workers.relay.replay_budget import (
 )
 
 SHARES = st.floats(0.01, 0.95)
-# Of each round: how many live deliveries were taken, and how many replays there was room for.
+# For each round: the claimed live deliveries, and the room for replays.
 ROUNDS = st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=1, max_size=60)
 
 
 @given(SHARES, ROUNDS)
-def test_while_live_work_waits_replays_get_no_more_than_their_share(
+def test_replays_get_at_most_their_share_while_live_work_waits(
     share: float, rounds: list[tuple[int, int]]
 ) -> None:
-    now = ReplayBudget(share)
+    budget = ReplayBudget(share)
     live = replays = 0
     for at, (taken, room) in enumerate(rounds):
-        now = now.record_live(taken, is_live_waiting=True, now=at)
-        allowed = now.compute_allowed(room)
+        budget = budget.record_live(taken, is_live_waiting=True, now=at)
+        allowed = budget.compute_allowed(room)
         assert 0 <= allowed <= room
-        now = now.spend_credit(allowed)
+        budget = budget.spend_credit(allowed)
         live, replays = live + taken, replays + allowed
         assert replays <= (live + replays) * share + 1e-6
 
 
 @given(st.floats(0.01, 0.8))
-def test_while_live_work_waits_replays_get_nearly_their_share(share: float) -> None:
-    now = ReplayBudget(share)
+def test_replays_get_nearly_their_share_while_live_work_waits(share: float) -> None:
+    budget = ReplayBudget(share)
     live = replays = 0
     for at in range(400):
-        now = now.record_live(10, is_live_waiting=True, now=at)
-        allowed = now.compute_allowed(1_000)
-        now = now.spend_credit(allowed)
+        budget = budget.record_live(10, is_live_waiting=True, now=at)
+        allowed = budget.compute_allowed(1_000)
+        budget = budget.spend_credit(allowed)
         live, replays = live + 10, replays + allowed
     assert replays >= (live + replays) * share - MAX_CREDIT - 1
 
 
 @given(SHARES, st.integers(0, 1_000))
-def test_when_no_live_work_waits_replays_take_what_there_is_room_for(share: float, room: int) -> None:
+def test_replays_use_all_room_when_no_live_work_waits(share: float, room: int) -> None:
     assert ReplayBudget(share).record_live(7, is_live_waiting=False, now=1.0).compute_allowed(room) == room
 
 
 @given(SHARES, st.integers(0, 500))
-def test_what_was_not_taken_is_not_saved_up_without_bound(share: float, taken: int) -> None:
-    now = ReplayBudget(share)
+def test_unused_credit_is_bounded(share: float, taken: int) -> None:
+    budget = ReplayBudget(share)
     for at in range(200):
-        now = now.record_live(taken, is_live_waiting=True, now=at)
-    assert now.compute_allowed(1_000_000) <= MAX_CREDIT
+        budget = budget.record_live(taken, is_live_waiting=True, now=at)
+    assert budget.compute_allowed(1_000_000) <= MAX_CREDIT
 
 
 def test_replay_credit_expires_when_nothing_waits() -> None:
-    now = (
+    budget = (
         ReplayBudget(0.5)
         .record_live(50, is_live_waiting=True, now=0.0)
         .record_live(0, is_live_waiting=False, now=1.0)
     )
-    assert now.record_live(0, is_live_waiting=True, now=2.0).compute_allowed(10) == 0
+    assert budget.record_live(0, is_live_waiting=True, now=2.0).compute_allowed(10) == 0
 
 
-def test_the_queue_holds_few_replays_while_live_work_came_lately_and_many_after() -> None:
-    now = ReplayBudget(0.2).record_live(1, is_live_waiting=False, now=10.0)
-    assert now.is_live_active(10.0 + LIVE_ACTIVITY_SECONDS / 2)
-    assert not now.is_live_active(10.0 + LIVE_ACTIVITY_SECONDS)
+def test_replay_concurrency_is_limited_while_live_work_is_recent() -> None:
+    budget = ReplayBudget(0.2).record_live(1, is_live_waiting=False, now=10.0)
+    assert budget.is_live_active(10.0 + LIVE_ACTIVITY_SECONDS / 2)
+    assert not budget.is_live_active(10.0 + LIVE_ACTIVITY_SECONDS)
     assert not ReplayBudget(0.2).is_live_active(0.0)
     assert (
         ReplayBudget(0.2).compute_max_concurrent(400.0),

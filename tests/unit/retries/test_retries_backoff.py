@@ -1,4 +1,4 @@
-"""Schedules say how long to wait before each attempt, give or take a fifth."""
+"""Schedules say how long to wait before each attempt, with a jitter of a fifth."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ SECONDS = st.integers(0, 7 * 24 * HOUR) | st.floats(0, 7 * 24 * HOUR)
 SCHEDULES = st.lists(SECONDS, max_size=MAX_ATTEMPTS - 1).map(lambda later: parse_schedule([0, *later]))
 
 
-def test_the_default_schedule_is_the_specifications():
+def test_the_default_schedule_is_that_of_standard_webhooks():
     delays = [delay.total_seconds() for delay in DEFAULT_SCHEDULE.delays]
     assert delays == [0, 5, 300, 1800, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR]
 
@@ -57,12 +57,12 @@ def test_a_schedule_has_one_to_thirty_entries(entries: list[object]):
         [5],
     ],
 )
-def test_an_entry_that_is_no_delay_is_named_by_its_position(entry: object):
+def test_an_invalid_entry_is_named_by_its_position(entry: object):
     with pytest.raises(ValueError, match="Entry 2 "):
         parse_schedule([0, entry])
 
 
-def test_a_schedule_that_delays_the_first_attempt_is_turned_away():
+def test_a_schedule_that_delays_the_first_attempt_is_refused():
     with pytest.raises(ValueError, match="begins with 0"):
         parse_schedule([5, 300])
 
@@ -90,7 +90,7 @@ def test_out_of_range_jitter_is_clamped(jitter: float, seconds: float):
     assert delay_before(2, DEFAULT_SCHEDULE, jitter) == timedelta(seconds=seconds)
 
 
-def test_jitter_does_not_stretch_a_delay_beyond_the_longest():
+def test_jitter_does_not_exceed_the_longest_delay():
     assert delay_before(1, Schedule((timedelta(0), MAX_DELAY)), 1.0) == MAX_DELAY
 
 
@@ -99,7 +99,7 @@ def test_a_spent_schedule_has_no_delay(step: int):
     assert delay_before(step, DEFAULT_SCHEDULE, 0.0) is None
 
 
-def test_a_step_before_the_first_is_a_mistake():
+def test_a_negative_step_is_a_value_error():
     with pytest.raises(ValueError, match="counted from 0"):
         delay_before(-1, DEFAULT_SCHEDULE, 0.0)
 

@@ -1,4 +1,4 @@
-"""A circuit breaker opens when an endpoint fails too much, and closes when a probe has come back well."""
+"""A circuit breaker opens when an endpoint fails too often, and closes after a good probe."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,61 +14,61 @@ SECOND = timedelta(seconds=1)
 WINDOW = timedelta(seconds=60)
 ONE_MICROSECOND = timedelta(microseconds=1)
 TERMS = BreakerConfig()
-# Nothing but the share of failures opens a breaker of these terms.
+# With this config only the ratio of failures opens a breaker.
 SHARE_ALONE = BreakerConfig(consecutive=1000, ratio=0.5, minimum=20, window=WINDOW)
 GOOD, BAD = False, True
 
 
-def after(
-    breaker: Breaker, *bads: bool, at: datetime = NOW, terms: BreakerConfig = TERMS, jitter: float = 0.0
+def record_all(
+    breaker: Breaker, *bads: bool, at: datetime = NOW, config: BreakerConfig = TERMS, jitter: float = 0.0
 ) -> Breaker:
-    """What attempts that all end at the same moment make of a breaker."""
+    """Record attempts that all end at the same time."""
     for bad in bads:
-        breaker = record_attempt(breaker, is_bad=bad, now=at, config=terms, jitter=jitter)
+        breaker = record_attempt(breaker, is_bad=bad, now=at, config=config, jitter=jitter)
     return breaker
 
 
-def opened(*, openings: int = 0, terms: BreakerConfig = TERMS, jitter: float = 0.0) -> Breaker:
-    """A breaker that has just opened, after so many times before."""
+def make_opened(*, openings: int = 0, config: BreakerConfig = TERMS, jitter: float = 0.0) -> Breaker:
+    """Make a breaker that has just opened, after `openings` earlier ones."""
     closed = Breaker.fresh(NOW, openings=openings)
-    return after(closed, *[BAD] * terms.consecutive, terms=terms, jitter=jitter)
+    return record_all(closed, *[BAD] * config.consecutive, config=config, jitter=jitter)
 
 
-def back(breaker: Breaker, *, bad: bool, at: datetime, jitter: float = 0.0) -> Breaker:
-    """The breaker after its probe went out and came back."""
+def finish(breaker: Breaker, *, bad: bool, at: datetime, jitter: float = 0.0) -> Breaker:
+    """Send the breaker's probe, and end it."""
     return finish_probe(start_probe(breaker), is_bad=bad, now=at, config=TERMS, jitter=jitter)
 
 
 # ---- opening
 @pytest.mark.parametrize(("failures", "state"), [(9, BreakerState.CLOSED), (10, BreakerState.OPEN)])
 def test_consecutive_failures_open_the_breaker(failures: int, state: BreakerState):
-    assert after(Breaker.fresh(NOW), *[BAD] * failures).state is state
+    assert record_all(Breaker.fresh(NOW), *[BAD] * failures).state is state
 
 
-def test_failures_in_a_row_open_it_however_far_apart():
+def test_consecutive_failures_open_it_however_far_apart():
     breaker = Breaker.fresh(NOW)
     for day in range(10):
-        breaker = after(breaker, BAD, at=NOW + timedelta(days=day))
+        breaker = record_all(breaker, BAD, at=NOW + timedelta(days=day))
     assert breaker.state is BreakerState.OPEN
 
 
-def test_a_success_breaks_the_row():
-    assert after(Breaker.fresh(NOW), *[BAD] * 9, GOOD, *[BAD] * 9).state is BreakerState.CLOSED
+def test_a_success_resets_the_consecutive_failures():
+    assert record_all(Breaker.fresh(NOW), *[BAD] * 9, GOOD, *[BAD] * 9).state is BreakerState.CLOSED
 
 
 @pytest.mark.parametrize(("failures", "state"), [(9, BreakerState.CLOSED), (10, BreakerState.OPEN)])
-def test_a_share_of_failures_opens_it_once_there_are_enough_attempts(failures: int, state: BreakerState):
-    assert after(Breaker.fresh(NOW), *[GOOD, BAD] * failures, terms=SHARE_ALONE).state is state
+def test_a_ratio_of_failures_opens_it_after_enough_attempts(failures: int, state: BreakerState):
+    assert record_all(Breaker.fresh(NOW), *[GOOD, BAD] * failures, config=SHARE_ALONE).state is state
 
 
-def test_a_smaller_share_of_failures_never_opens_it():
-    assert after(Breaker.fresh(NOW), *[GOOD, BAD, GOOD] * 100).state is BreakerState.CLOSED
+def test_a_smaller_ratio_of_failures_never_opens_it():
+    assert record_all(Breaker.fresh(NOW), *[GOOD, BAD, GOOD] * 100).state is BreakerState.CLOSED
 
 
-def test_a_success_never_opens_it_though_it_makes_the_attempts_enough():
-    full = after(Breaker.fresh(NOW), *[BAD] * 19, GOOD, terms=SHARE_ALONE)
+def test_a_success_never_opens_it():
+    full = record_all(Breaker.fresh(NOW), *[BAD] * 19, GOOD, config=SHARE_ALONE)
     assert full.state is BreakerState.CLOSED
-    assert after(full, BAD, terms=SHARE_ALONE).state is BreakerState.OPEN
+    assert record_all(full, BAD, config=SHARE_ALONE).state is BreakerState.OPEN
 
 
 @pytest.mark.parametrize(
@@ -76,21 +76,23 @@ def test_a_success_never_opens_it_though_it_makes_the_attempts_enough():
     [(0, 5), (30, 5), (60, 5), (75, 9), (90, 13), (120, 20), (150, 20), (1000, 20)],
 )
 def test_previous_window_is_weighted_by_its_overlap_with_the_sliding_window(seconds: int, enough: int):
-    earlier = after(Breaker.fresh(NOW), *[BAD] * 15, terms=SHARE_ALONE)
+    earlier = record_all(Breaker.fresh(NOW), *[BAD] * 15, config=SHARE_ALONE)
     at = NOW + seconds * SECOND
-    almost = after(earlier, *[BAD] * (enough - 1), at=at, terms=SHARE_ALONE)
+    almost = record_all(earlier, *[BAD] * (enough - 1), at=at, config=SHARE_ALONE)
     assert almost.state is BreakerState.CLOSED
-    assert after(almost, BAD, at=at, terms=SHARE_ALONE).state is BreakerState.OPEN
+    assert record_all(almost, BAD, at=at, config=SHARE_ALONE).state is BreakerState.OPEN
 
 
 def test_attempt_before_the_window_never_overweights_earlier_attempts():
-    earlier = after(Breaker.fresh(NOW), *[BAD] * 15, terms=SHARE_ALONE)
-    rolled = after(earlier, BAD, at=NOW + WINDOW, terms=SHARE_ALONE)
-    assert after(rolled, *[BAD] * 3, at=NOW + WINDOW / 2, terms=SHARE_ALONE).state is BreakerState.CLOSED
+    earlier = record_all(Breaker.fresh(NOW), *[BAD] * 15, config=SHARE_ALONE)
+    rolled = record_all(earlier, BAD, at=NOW + WINDOW, config=SHARE_ALONE)
+    assert (
+        record_all(rolled, *[BAD] * 3, at=NOW + WINDOW / 2, config=SHARE_ALONE).state is BreakerState.CLOSED
+    )
 
 
-def test_an_opening_says_since_when_and_until_when():
-    breaker = opened()
+def test_an_open_breaker_has_its_start_and_probe_time():
+    breaker = make_opened()
     assert (breaker.since, breaker.probe_at) == (NOW, NOW + 30 * SECOND)
 
 
@@ -119,76 +121,76 @@ def test_jitter_moves_a_cool_down_by_a_fifth(jitter: float, seconds: int):
 def test_a_cool_down_stays_within_a_fifth_of_the_longest_and_of_its_doubling(
     openings: int, jitter: float, first: timedelta, longest: timedelta
 ):
-    terms = BreakerConfig(cool_down=first, longest_cool_down=longest)
+    config = BreakerConfig(cool_down=first, longest_cool_down=longest)
     planned = min(first * 2 ** min(openings, 30), longest)
-    cooling = compute_cool_down(openings, terms, jitter)
+    cooling = compute_cool_down(openings, config, jitter)
     assert 0.8 * planned - ONE_MICROSECOND <= cooling <= 1.2 * planned + ONE_MICROSECOND
 
 
 def test_jitter_moves_the_probe_time():
-    assert opened(jitter=-1.0).probe_at == NOW + 24 * SECOND
+    assert make_opened(jitter=-1.0).probe_at == NOW + 24 * SECOND
 
 
 # ---- the probe
-def test_a_breaker_is_half_open_while_its_probe_is_on_its_way():
-    assert start_probe(opened()).state is BreakerState.HALF_OPEN
+def test_a_breaker_is_half_open_while_its_probe_is_in_flight():
+    assert start_probe(make_opened()).state is BreakerState.HALF_OPEN
 
 
-def test_a_good_probe_closes_it_as_if_it_had_seen_nothing():
+def test_a_good_probe_closes_it_without_history():
     later = NOW + 31 * SECOND
-    assert back(opened(), bad=False, at=later) == Breaker.fresh(later, openings=1)
+    assert finish(make_opened(), bad=False, at=later) == Breaker.fresh(later, openings=1)
 
 
 def test_a_bad_probe_opens_it_for_longer():
     later = NOW + 31 * SECOND
-    reopened = back(opened(), bad=True, at=later)
+    reopened = finish(make_opened(), bad=True, at=later)
     assert (reopened.state, reopened.probe_at) == (BreakerState.OPEN, later + 60 * SECOND)
 
 
-def test_a_breaker_has_been_open_since_it_opened_first_however_many_probes_failed():
-    breaker = opened()
+def test_failed_probes_do_not_change_the_start_of_an_opening():
+    breaker = make_opened()
     for minutes in range(1, 100):
-        breaker = back(breaker, bad=True, at=NOW + timedelta(minutes=20 * minutes))
+        breaker = finish(breaker, bad=True, at=NOW + timedelta(minutes=20 * minutes))
     assert breaker.since == NOW
 
 
 def test_bad_probes_wait_no_longer_than_the_longest_cool_down():
-    breaker = opened()
+    breaker = make_opened()
     for _ in range(100):
-        breaker = back(breaker, bad=True, at=NOW, jitter=1.0)
+        breaker = finish(breaker, bad=True, at=NOW, jitter=1.0)
     assert breaker.probe_at == NOW + 720 * SECOND
 
 
-def test_after_a_probe_that_was_lost_another_may_go_at_once():
+def test_a_lost_probe_allows_another_at_once():
     later = NOW + 31 * SECOND
-    lost = discard_probe(start_probe(opened()), now=later)
+    lost = discard_probe(start_probe(make_opened()), now=later)
     assert (lost.state, lost.probe_at, lost.since) == (BreakerState.OPEN, later, NOW)
 
 
-def test_a_probe_that_was_lost_is_no_opening():
-    assert discard_probe(start_probe(opened()), now=NOW + WINDOW).openings == opened().openings
+def test_a_lost_probe_is_not_counted_as_an_opening():
+    assert discard_probe(start_probe(make_opened()), now=NOW + WINDOW).openings == make_opened().openings
 
 
-# ---- coming back
-def test_a_breaker_that_opens_again_before_it_recovered_stays_open_for_longer():
+# ---- recovery
+def test_reopening_before_recovery_lasts_longer():
     later = NOW + 31 * SECOND
-    closed = back(opened(), bad=False, at=later)
-    assert after(closed, *[BAD] * 10, at=later).probe_at == later + 60 * SECOND
+    closed = finish(make_opened(), bad=False, at=later)
+    assert record_all(closed, *[BAD] * 10, at=later).probe_at == later + 60 * SECOND
 
 
-def test_a_breaker_that_recovered_opens_as_if_for_the_first_time():
+def test_recovery_resets_the_cool_down():
     later = NOW + 31 * SECOND
-    closed = reset_openings(back(opened(), bad=False, at=later))
-    assert after(closed, *[BAD] * 10, at=later).probe_at == later + 30 * SECOND
+    closed = reset_openings(finish(make_opened(), bad=False, at=later))
+    assert record_all(closed, *[BAD] * 10, at=later).probe_at == later + 30 * SECOND
 
 
-# ---- whatever comes
+# ---- properties
 @given(ends=st.lists(st.tuples(st.booleans(), st.floats(0, 100)), max_size=150), jitter=st.floats(-1, 1))
-def test_a_breaker_opens_with_a_failure_and_with_nothing_else(ends: list[tuple[bool, float]], jitter: float):
+def test_only_a_failure_opens_a_breaker(ends: list[tuple[bool, float]], jitter: float):
     breaker, now = Breaker.fresh(NOW), NOW
     for bad, seconds in ends:
         now += seconds * SECOND
-        breaker = after(breaker, bad, at=now, jitter=jitter)
+        breaker = record_all(breaker, bad, at=now, jitter=jitter)
         if breaker.state is BreakerState.OPEN:
             assert bad
             assert breaker.probe_at is not None
@@ -198,11 +200,11 @@ def test_a_breaker_opens_with_a_failure_and_with_nothing_else(ends: list[tuple[b
 
 
 @given(ends=st.lists(st.booleans(), max_size=150), seconds=st.floats(0, 60))
-def test_a_breaker_opens_no_later_than_its_ratio_within_one_window_says(ends: list[bool], seconds: float):
+def test_a_breaker_opens_once_its_ratio_is_reached(ends: list[bool], seconds: float):
     breaker = Breaker.fresh(NOW)
     for number, bad in enumerate(ends, start=1):
         at = NOW + seconds * SECOND * number / (len(ends) + 1)
-        breaker = after(breaker, bad, at=at, terms=SHARE_ALONE)
+        breaker = record_all(breaker, bad, at=at, config=SHARE_ALONE)
         failures = sum(ends[:number])
         if bad and number >= SHARE_ALONE.minimum and failures >= SHARE_ALONE.ratio * number:
             assert breaker.state is BreakerState.OPEN

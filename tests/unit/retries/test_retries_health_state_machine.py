@@ -1,4 +1,4 @@
-"""An endpoint's life under its health: whatever its attempts come to, the bounds hold, and it comes back."""
+"""An endpoint and its health: whatever its attempts come to, the bounds hold, and it recovers."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ TERMS = st.builds(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Flight:
-    """A delivery on its way."""
+    """A delivery in flight."""
 
     started_at: datetime
 
 
 class LifeOfAnEndpoint(RuleBasedStateMachine):
-    """An endpoint that is claimed from as its health allows, beside what should be known of it."""
+    """An endpoint that is claimed from as its health allows, beside a model of its health."""
 
     @initialize(terms=TERMS, rate=RATES)
     def is_made(self, terms: HealthConfig, rate: RateLimit | None) -> None:
@@ -83,27 +83,27 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
         self.closed_at = START
         self.openings = 0
         self.asked_until = START
-        # Good answers since the ramp began, while there was nothing else; None: there is no ramp from one.
+        # Good answers since the ramp began, without others; None: no ramp from one is running.
         self.climbed: int | None = None
         self.failures: list[datetime] = []
         self.warned = 0
 
-    # ---- what happens
+    # ---- actions
     @rule(pause=PAUSES)
     def time_passes(self, pause: timedelta) -> None:
         self.now += pause
 
     @precondition(lambda self: self.allowance().check_again_at is not None)
     @rule()
-    def time_passes_until_it_should_be_looked_at_again(self) -> None:
+    def time_passes_until_the_next_look(self) -> None:
         until = self.allowance().check_again_at
         assert until is not None
         assert until > self.now
         self.now = until
 
     @rule(most=st.integers(1, 30))
-    def some_are_claimed(self, most: int) -> None:
-        """What the relay does: look, take no more than that, and write down what was taken."""
+    def deliveries_are_claimed(self, most: int) -> None:
+        """Do as the relay: look, claim no more than allowed, and record what was claimed."""
         allowed = self.allowance()
         self.check(allowed)
         take = min(most, allowed.count)
@@ -121,17 +121,17 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
 
     @precondition(lambda self: self.in_flight)
     @rule(signal=SIGNALS, jitter=JITTERS, data=st.data())
-    def one_ends(self, signal: Signal, jitter: float, data: st.DataObject) -> None:
+    def one_attempt_ends(self, signal: Signal, jitter: float, data: st.DataObject) -> None:
         self.ends(data.draw(st.sampled_from(self.in_flight)), signal, jitter)
 
     @precondition(lambda self: self.in_flight)
     @rule(wait=WAITS, jitter=JITTERS, data=st.data())
-    def one_is_asked_to_wait(self, wait: timedelta, jitter: float, data: st.DataObject) -> None:
+    def a_wait_is_requested(self, wait: timedelta, jitter: float, data: st.DataObject) -> None:
         self.ends(data.draw(st.sampled_from(self.in_flight)), Signal.CONGESTED, jitter, wait)
 
     @precondition(lambda self: self.in_flight)
     @rule(signal=SIGNALS, jitter=JITTERS)
-    def all_end_alike(self, signal: Signal, jitter: float) -> None:
+    def all_attempts_end_alike(self, signal: Signal, jitter: float) -> None:
         for flight in list(self.in_flight):
             self.ends(flight, signal, jitter)
 
@@ -141,15 +141,15 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
     ) -> None:
         for _ in range(rounds):
             self.now += pause
-            self.some_are_claimed(self.most)
-            self.all_end_alike(signal, jitter)
+            self.deliveries_are_claimed(self.most)
+            self.all_attempts_end_alike(signal, jitter)
 
     @precondition(lambda self: self.opened_at is not None)
     @rule(signal=SIGNALS, jitter=JITTERS, pause=PAUSES)
-    def its_next_probe_goes_out_and_comes_back(self, signal: Signal, jitter: float, pause: timedelta) -> None:
+    def its_next_probe_is_sent_and_ends(self, signal: Signal, jitter: float, pause: timedelta) -> None:
         if self.probe is None:
             self.now = max(self.now, self.probe_at, self.asked_until, self.next_at or self.now)
-            self.some_are_claimed(1)
+            self.deliveries_are_claimed(1)
         if self.probe is not None:
             self.now += pause
             self.ends(self.probe, signal, jitter)
@@ -163,14 +163,14 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
             assert self.allowance().is_probe
 
     @rule()
-    def a_person_lets_it_go_on(self) -> None:
+    def a_user_enables_it(self) -> None:
         self.health = self.health.reset_after_enabling(self.now)
         self.probe = self.opened_at = None
         self.closed_at = self.asked_until = self.now
         self.openings = self.climbed = self.warned = 0
         self.failures = []
 
-    # ---- how it happens
+    # ---- the model
     def allowance(self) -> Allowance:
         return compute_allowance(
             self.health,
@@ -185,7 +185,7 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
         return replace(self.health, breaker=start_probe(self.health.breaker))
 
     def ends(self, flight: Flight, signal: Signal, jitter: float, wait: timedelta | None = None) -> None:
-        """What the recorder does: judge, and follow the changes."""
+        """Do as the recorder: update the health, and apply the changes."""
         self.in_flight.remove(flight)
         probe, before = flight is self.probe, self.health
         sign = HealthSample(signal, flight.started_at, self.now, wait, is_probe=probe)
@@ -215,20 +215,20 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
         return not probe
 
     def counts(self, signal: Signal) -> None:
-        """An attempt of a closed breaker ended: the ramp goes on, or it is over."""
+        """Count an attempt that ended with the breaker closed: the ramp goes on, or is over."""
         limit = self.health.limit
         if signal not in IN_ORDER:
             self.climbed = None
             return
         if self.climbed is not None:
             self.climbed += 1
-            # One, two, four, eight: each step takes as many answers as are in flight.
+            # One, two, four, eight: each step takes as many good answers as its limit.
             assert limit.now == min(self.most, 1 << (self.climbed + 1).bit_length() - 1)
         if limit.now == self.most:
             self.openings = 0
 
     def is_told_of_failing(self, signal: Signal, changes: list[HealthChange]) -> None:
-        """Whether there is a warning or the end, and only when there should be."""
+        """Check that warnings and disabling come when they should, and only then."""
         told = [change for change in changes if isinstance(change, DisableWarning | FailedTooLong)]
         if signal in SUCCEEDED:
             self.failures, self.warned = [], 0
@@ -272,7 +272,7 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
                 assert_never(change)
 
     def check(self, allowed: Allowance) -> None:
-        """No more than there should be, and no less."""
+        """Check that the allowance is exactly what the model expects."""
         limit = min(self.most, self.health.limit.now)
         if self.asked_until > self.now:
             expected = 0
@@ -285,7 +285,7 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
         assert allowed.count == expected or self.rate is not None
         assert allowed.is_probe == (self.opened_at is not None and allowed.count == 1)
 
-    # ---- what always holds
+    # ---- invariants
     @invariant()
     def it_is_open_from_its_first_opening_until_it_closes(self) -> None:
         breaker = self.health.breaker
@@ -293,24 +293,24 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
         assert breaker.since == (self.opened_at or self.closed_at)
 
     @invariant()
-    def it_is_half_open_while_its_probe_is_on_its_way(self) -> None:
+    def it_is_half_open_while_its_probe_is_in_flight(self) -> None:
         assert (self.health.breaker.state is BreakerState.HALF_OPEN) == (self.probe is not None)
 
     @invariant()
-    def its_limit_is_at_least_one_and_no_more_than_the_most(self) -> None:
+    def its_limit_is_between_one_and_the_maximum(self) -> None:
         assert 1 <= self.health.limit.now <= self.most
 
     @invariant()
-    def what_may_be_claimed_is_what_should_be(self) -> None:
+    def the_allowance_is_as_expected(self) -> None:
         self.check(self.allowance())
 
     @invariant()
-    def when_nothing_may_be_claimed_and_nothing_is_on_its_way_it_says_when_to_look_again(self) -> None:
+    def an_idle_held_endpoint_has_a_next_look(self) -> None:
         allowed = self.allowance()
         assert allowed.count or self.in_flight or allowed.check_again_at is not None
 
     def teardown(self) -> None:
-        """However the story went so far, good answers alone bring it back to full speed."""
+        """Whatever happened before, good answers bring it back to full speed."""
         if not hasattr(self, "health"):
             return
         for _ in range(self.most**2 + 100):
@@ -318,8 +318,8 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
                 return
             until = self.allowance().check_again_at
             self.now = max(self.now, until or self.now) + timedelta(milliseconds=1)
-            self.some_are_claimed(self.most)
-            self.all_end_alike(Signal.GOOD, 0.0)
+            self.deliveries_are_claimed(self.most)
+            self.all_attempts_end_alike(Signal.GOOD, 0.0)
         raise AssertionError(f"It does not come back: {self.health}")
 
     def is_at_full_speed(self) -> bool:

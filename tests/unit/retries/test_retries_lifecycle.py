@@ -1,4 +1,4 @@
-"""A delivery's life under the policy: whatever comes of its attempts, it ends, and in time."""
+"""A delivery under the policy: whatever its attempts come to, it ends in time."""
 
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
@@ -61,7 +61,7 @@ OUTCOMES: st.SearchStrategy[Outcome] = st.one_of(
 @given(
     outcome=OUTCOMES, step=st.integers(0, MAX_ATTEMPTS + 5), schedule=SCHEDULES, now=MOMENTS, jitter=JITTERS
 )
-def test_every_outcome_has_a_decision_that_lies_not_in_the_past(
+def test_no_decision_lies_in_the_past(
     outcome: Outcome, step: int, schedule: Schedule, now: datetime, jitter: float
 ):
     decision = decide(outcome, step=step, schedule=schedule, now=now, jitter=jitter)
@@ -79,7 +79,7 @@ def test_every_outcome_has_a_decision_that_lies_not_in_the_past(
 
 
 @given(outcome=FAILURES, beyond=st.integers(0, 5), schedule=SCHEDULES, now=MOMENTS, jitter=JITTERS)
-def test_at_the_end_of_the_schedule_and_beyond_it_no_failure_is_retried(
+def test_no_failure_is_retried_after_the_schedule(
     outcome: Outcome, beyond: int, schedule: Schedule, now: datetime, jitter: float
 ):
     decision = decide(outcome, step=len(schedule) - 1 + beyond, schedule=schedule, now=now, jitter=jitter)
@@ -87,7 +87,7 @@ def test_at_the_end_of_the_schedule_and_beyond_it_no_failure_is_retried(
 
 
 @given(status=STATUSES, asked=st.timedeltas(), schedule=SCHEDULES, now=MOMENTS, jitter=JITTERS)
-def test_retry_after_only_ever_lengthens_a_delay(
+def test_retry_after_only_lengthens_a_delay(
     status: int, asked: timedelta, schedule: Schedule, now: datetime, jitter: float
 ):
     unasked = decide(classify_status(status, None), step=0, schedule=schedule, now=now, jitter=jitter)
@@ -106,7 +106,7 @@ def test_every_outcome_has_a_label_and_a_sentence(outcome: Outcome):
 
 
 class LifeOfADelivery(RuleBasedStateMachine):
-    """What a ledger keeps of one delivery, moved on by the policy's decisions alone."""
+    """The state of one delivery, changed only by the policy's decisions."""
 
     @initialize(schedule=SCHEDULES, now=MOMENTS)
     def accept(self, schedule: Schedule, now: datetime) -> None:
@@ -140,7 +140,7 @@ class LifeOfADelivery(RuleBasedStateMachine):
 
     @precondition(is_due)
     @rule(jitter=JITTERS)
-    def an_interrupted_attempt_burns_nothing(self, jitter: float) -> None:
+    def an_interrupted_attempt_uses_no_step(self, jitter: float) -> None:
         burned = self.burned
         self.an_attempt_ends(Interrupted(), jitter)
         assert (self.burned, self.due_at, self.final) == (burned, self.now, None)
@@ -160,7 +160,7 @@ class LifeOfADelivery(RuleBasedStateMachine):
                 assert_never(decision)
 
     @invariant()
-    def no_more_attempts_are_burned_than_the_schedule_has(self) -> None:
+    def no_more_steps_are_used_than_the_schedule_has(self) -> None:
         assert self.burned <= len(self.schedule)
 
     @invariant()
@@ -172,7 +172,7 @@ class LifeOfADelivery(RuleBasedStateMachine):
         assert self.final is not None or self.due_at <= self.now + timedelta(days=7)
 
     def teardown(self) -> None:
-        """However the story went so far, failures alone bring it to its end."""
+        """Whatever happened before, failures bring it to its end."""
         if not hasattr(self, "schedule"):
             return
         for _ in range(len(self.schedule) - self.burned):

@@ -1,4 +1,4 @@
-"""The in-flight limit ramps up, then feels its way: one more for each good round, half when overloaded."""
+"""The in-flight limit ramps up, then adds one for each good round, and halves when overloaded."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -25,11 +25,11 @@ def test_a_new_endpoint_starts_with_ten():
 
 
 @pytest.mark.parametrize("most", [1, 3, 10])
-def test_a_new_endpoint_that_may_have_no_more_is_at_full_speed_at_once(most: int):
+def test_a_small_maximum_starts_at_full_speed(most: int):
     assert InFlightLimit.start(most) == InFlightLimit(most, ramping=False)
 
 
-def test_an_endpoint_that_is_back_starts_with_one():
+def test_a_recovered_endpoint_starts_with_one():
     assert InFlightLimit.start_ramp() == InFlightLimit(1, ramping=True)
 
 
@@ -40,16 +40,16 @@ def test_the_ramp_doubles_with_every_round_of_good_answers(good: int, now: int):
     assert after_good(InFlightLimit.start_ramp(), good, most=50).now == now
 
 
-def test_the_ramp_ends_at_the_most():
+def test_the_ramp_ends_at_the_maximum():
     assert after_good(InFlightLimit.start_ramp(), 63, most=50) == InFlightLimit(50, ramping=False)
 
 
-def test_after_the_ramp_a_good_round_is_worth_one_more():
+def test_after_the_ramp_a_good_round_adds_one():
     settled = InFlightLimit(4, ramping=False)
     assert [after_good(settled, answers, most=50).now for answers in (3, 4, 8, 9)] == [4, 5, 5, 6]
 
 
-def test_a_limit_does_not_grow_beyond_the_most():
+def test_a_limit_does_not_exceed_the_maximum():
     assert after_good(InFlightLimit(8, ramping=False), 1000, most=8).now == 8
 
 
@@ -70,7 +70,7 @@ def test_overload_ends_the_ramp():
     assert not lower_limit(InFlightLimit(8, ramping=True), started_at=LONG_AGO, now=NOW).ramping
 
 
-def test_one_stays_in_flight_however_overloaded():
+def test_the_limit_never_falls_below_one():
     assert lower_limit(InFlightLimit(1, ramping=False), started_at=LONG_AGO, now=NOW).now == 1
 
 
@@ -79,12 +79,12 @@ def test_attempts_in_flight_at_a_decrease_do_not_lower_it_again():
     assert lower_limit(fallen, started_at=NOW, now=NOW + SECOND) == fallen
 
 
-def test_one_that_began_after_a_fall_lowers_the_limit_again():
+def test_an_attempt_started_after_a_fall_lowers_the_limit_again():
     fallen = lower_limit(InFlightLimit(16, ramping=False), started_at=LONG_AGO, now=NOW)
     assert lower_limit(fallen, started_at=NOW + SECOND, now=NOW + 2 * SECOND).now == 4
 
 
-def test_growth_does_not_make_a_limit_forget_its_last_fall():
+def test_growth_keeps_the_time_of_the_last_fall():
     fallen = lower_limit(InFlightLimit(4, ramping=False), started_at=LONG_AGO, now=NOW)
     assert after_good(fallen, 2, most=50) == InFlightLimit(3, ramping=False, lowered_at=NOW)
 
@@ -95,7 +95,7 @@ def test_growth_does_not_make_a_limit_forget_its_last_fall():
     ramping=st.booleans(),
     steps=st.lists(st.booleans(), max_size=200),
 )
-def test_a_limit_is_never_less_than_one_nor_more_than_the_most(
+def test_a_limit_stays_between_one_and_the_maximum(
     *, most: int, start: int, ramping: bool, steps: list[bool]
 ):
     limit = InFlightLimit(min(start, most), ramping=ramping)
@@ -106,7 +106,7 @@ def test_a_limit_is_never_less_than_one_nor_more_than_the_most(
 
 
 @given(most=st.integers(1, 50), start=st.integers(1, 50), ramping=st.booleans())
-def test_good_answers_alone_bring_any_limit_to_the_most(*, most: int, start: int, ramping: bool):
+def test_good_answers_bring_any_limit_to_the_maximum(*, most: int, start: int, ramping: bool):
     limit = InFlightLimit(min(start, most), ramping=ramping)
     settled = after_good(limit, most * most + 1, most=most)
     assert (settled.now, settled.ramping) == (most, False)

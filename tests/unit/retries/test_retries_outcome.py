@@ -1,4 +1,4 @@
-"""What came of an attempt has a closed label and a sentence that support staff can read out."""
+"""Every outcome has a closed label and a sentence that support staff can read out."""
 
 from datetime import timedelta
 
@@ -56,7 +56,7 @@ def test_any_other_status_is_a_refusal(status: int):
     assert classify_status(status, None) == Refused(status, None)
 
 
-def test_a_refusal_keeps_the_wait_that_was_asked_for():
+def test_a_refusal_has_the_requested_wait():
     assert classify_status(503, timedelta(seconds=7)) == Refused(503, timedelta(seconds=7))
 
 
@@ -87,12 +87,12 @@ def test_every_outcome_reads_as_one_plain_sentence(outcome: Outcome, sentence: s
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_every_phase_has_words(phase: Phase):
+def test_every_phase_has_a_sentence(phase: Phase):
     assert describe_outcome(TimedOut(phase)).startswith("The attempt timed out before the ")
 
 
 @pytest.mark.parametrize("kind", Fault)
-def test_every_fault_has_words(kind: Fault):
+def test_every_fault_has_a_sentence(kind: Fault):
     assert describe_outcome(Unreachable(kind)).endswith(".")
 
 
@@ -103,7 +103,7 @@ def test_a_detail_stays_on_one_line_and_short():
 
 
 @pytest.mark.parametrize("hostile", ["\x1b[31m", "\0", "\x9b", "\u202e", "\u2028", "\ud800", "a\rb"])
-def test_a_detail_never_commands_a_terminal(hostile: str):
+def test_a_detail_cannot_control_a_terminal(hostile: str):
     for outcome in (
         Unreachable(Fault.PROTOCOL, f"bad {hostile}"),
         Blocked(f"a{hostile}", "::1", "loopback"),

@@ -1,4 +1,4 @@
-"""Each row of the policy: what follows from an outcome, when, and for what reason."""
+"""The retry policy, row by row: what follows from an outcome, when, and for which reason."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 IN_FIVE_MINUTES = NOW + timedelta(minutes=5)
 
 
-def after(
+def decide_after(
     outcome: Outcome,
     *,
     step: int = 1,
@@ -62,13 +62,13 @@ QUICK, SLOW = timedelta(seconds=1), timedelta(seconds=9)
 TEN_SECONDS, AN_HOUR = timedelta(seconds=10), timedelta(hours=1)
 
 
-def again(reason: Reason, at: datetime = IN_FIVE_MINUTES) -> RetryAt:
-    """The delivery is tried again: by its schedule, if nothing else is said."""
+def retry(reason: Reason, at: datetime = IN_FIVE_MINUTES) -> RetryAt:
+    """Expect a retry, by default after the schedule's delay."""
     return RetryAt(at, reason)
 
 
 class Row(NamedTuple):
-    """A row of the policy's table: the delivery's decision; the endpoint's signal, and how long it waits."""
+    """A row of the policy's table: the decision for the delivery, the endpoint's signal, and its wait."""
 
     name: str
     outcome: Outcome
@@ -78,16 +78,16 @@ class Row(NamedTuple):
     took: timedelta = QUICK
 
 
-REFUSED = again(Reason.RETRYABLE_STATUS)
+REFUSED = retry(Reason.RETRYABLE_STATUS)
 ROWS = [
     Row("200", Delivered(200), Succeed(), Signal.GOOD),
     Row("204", Delivered(204), Succeed(), Signal.GOOD),
     Row("299", Delivered(299), Succeed(), Signal.GOOD),
     Row("200 just in time", Delivered(200), Succeed(), Signal.GOOD, took=0.8 * LIMIT),
     Row("200 too slow", Delivered(200), Succeed(), Signal.SLOW, took=0.8 * LIMIT + timedelta.resolution),
-    Row("301", Refused(301), again(Reason.REDIRECT), Signal.BAD),
-    Row("302", Refused(302), again(Reason.REDIRECT), Signal.BAD),
-    Row("307", Refused(307), again(Reason.REDIRECT), Signal.BAD),
+    Row("301", Refused(301), retry(Reason.REDIRECT), Signal.BAD),
+    Row("302", Refused(302), retry(Reason.REDIRECT), Signal.BAD),
+    Row("307", Refused(307), retry(Reason.REDIRECT), Signal.BAD),
     Row("400", Refused(400), REFUSED, Signal.ALIVE),
     Row("401", Refused(401), REFUSED, Signal.BAD),
     Row("403", Refused(403), REFUSED, Signal.BAD),
@@ -100,28 +100,28 @@ ROWS = [
     Row("429", Refused(429), REFUSED, Signal.CONGESTED),
     Row("429 wait", Refused(429, TEN_SECONDS), REFUSED, Signal.CONGESTED, TEN_SECONDS),
     Row("500", Refused(500), REFUSED, Signal.BAD),
-    Row("500 wait", Refused(500, AN_HOUR), again(Reason.RETRY_AFTER, NOW + AN_HOUR), Signal.BAD),
+    Row("500 wait", Refused(500, AN_HOUR), retry(Reason.RETRY_AFTER, NOW + AN_HOUR), Signal.BAD),
     Row("502", Refused(502), REFUSED, Signal.CONGESTED),
     Row("503", Refused(503), REFUSED, Signal.CONGESTED),
     Row(
         "503 wait",
         Refused(503, AN_HOUR),
-        again(Reason.RETRY_AFTER, NOW + AN_HOUR),
+        retry(Reason.RETRY_AFTER, NOW + AN_HOUR),
         Signal.CONGESTED,
         AN_HOUR,
     ),
     Row("504", Refused(504), REFUSED, Signal.CONGESTED),
     Row("599", Refused(599), REFUSED, Signal.BAD),
     *(
-        Row(f"time-out: {phase}", TimedOut(phase), again(Reason.TIMEOUT), Signal.CONGESTED, took=LIMIT)
+        Row(f"time-out: {phase}", TimedOut(phase), retry(Reason.TIMEOUT), Signal.CONGESTED, took=LIMIT)
         for phase in Phase
     ),
     *(
-        Row(f"unreachable: {fault}", Unreachable(fault), again(Reason.UNREACHABLE), Signal.BAD)
+        Row(f"unreachable: {fault}", Unreachable(fault), retry(Reason.UNREACHABLE), Signal.BAD)
         for fault in Fault
     ),
-    Row("blocked", Blocked("receiver.example.com", "10.0.0.7", "private"), again(Reason.BLOCKED), Signal.BAD),
-    Row("cut short", CutShort(200), again(Reason.CUT_SHORT), Signal.BAD),
+    Row("blocked", Blocked("receiver.example.com", "10.0.0.7", "private"), retry(Reason.BLOCKED), Signal.BAD),
+    Row("cut short", CutShort(200), retry(Reason.CUT_SHORT), Signal.BAD),
     Row("proxy", ProxyFailed("refused"), HandBack(Reason.PROXY, timedelta(seconds=5)), Signal.NONE),
     Row("interrupted", Interrupted(), HandBack(Reason.INTERRUPTED), Signal.NONE, took=SLOW),
 ]
@@ -129,7 +129,7 @@ ROWS = [
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_policy_table_decides_for_delivery_and_endpoint(row: Row):
-    assert after(row.outcome) == row.decision
+    assert decide_after(row.outcome) == row.decision
     assert classify_health_signal(row.outcome, took=row.took, timeout=LIMIT) is row.signal
     assert get_requested_wait(row.outcome) == row.wait
 
@@ -150,29 +150,29 @@ def test_no_endpoint_waits_longer_than_a_day():
     assert get_requested_wait(Refused(429, timedelta(days=365))) == timedelta(days=1)
 
 
-def test_no_endpoint_waits_for_less_than_no_time():
+def test_a_negative_wait_counts_as_zero():
     assert get_requested_wait(Refused(429, timedelta(days=-1))) == timedelta(0)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
-def test_a_status_that_the_endpoint_calls_permanent_is_given_up(status: int):
-    assert after(Refused(status), permanent={status}) == GiveUp(Reason.PERMANENT_STATUS)
+def test_a_permanent_status_gives_up(status: int):
+    assert decide_after(Refused(status), permanent={status}) == GiveUp(Reason.PERMANENT_STATUS)
 
 
-def test_a_permanent_status_is_given_up_even_when_it_asks_for_time():
-    assert after(Refused(404, AN_HOUR), permanent={404}) == GiveUp(Reason.PERMANENT_STATUS)
+def test_a_permanent_status_gives_up_despite_retry_after():
+    assert decide_after(Refused(404, AN_HOUR), permanent={404}) == GiveUp(Reason.PERMANENT_STATUS)
 
 
-def test_a_status_that_the_endpoint_does_not_call_permanent_is_retried_as_ever():
-    assert after(Refused(404), permanent={400, 403}) == REFUSED
+def test_a_status_that_is_not_permanent_is_retried():
+    assert decide_after(Refused(404), permanent={400, 403}) == REFUSED
 
 
-def test_gone_stays_gone_whatever_the_endpoint_calls_permanent():
-    assert after(Refused(410), permanent={410}) == DisableEndpoint(Reason.GONE)
+def test_gone_disables_despite_permanent_statuses():
+    assert decide_after(Refused(410), permanent={410}) == DisableEndpoint(Reason.GONE)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 499])
-def test_a_refusal_may_be_called_permanent(status: int):
+def test_a_refusal_may_be_declared_permanent(status: int):
     assert check_permanent_status(status) == status
 
 
@@ -183,100 +183,106 @@ def test_success_and_fixed_statuses_cannot_be_declared_permanent(status: int):
 
 
 def test_success_has_a_reason_too():
-    assert after(Delivered(200)).reason is Reason.DELIVERED
+    assert decide_after(Delivered(200)).reason is Reason.DELIVERED
 
 
 @pytest.mark.parametrize(
     "status", [400, 401, 403, 404, 408, 409, 418, 421, 422, 425, 429, 500, 502, 503, 504]
 )
 def test_a_refusal_is_retried_by_default(status: int):
-    assert after(Refused(status)) == RetryAt(IN_FIVE_MINUTES, Reason.RETRYABLE_STATUS)
+    assert decide_after(Refused(status)) == RetryAt(IN_FIVE_MINUTES, Reason.RETRYABLE_STATUS)
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308, 399])
 def test_a_redirect_is_a_refusal_and_retried(status: int):
-    assert after(Refused(status)) == RetryAt(IN_FIVE_MINUTES, Reason.REDIRECT)
+    assert decide_after(Refused(status)) == RetryAt(IN_FIVE_MINUTES, Reason.REDIRECT)
 
 
-def test_gone_disables_the_endpoint_even_when_it_asks_for_time():
-    assert after(Refused(410, timedelta(seconds=1))) == DisableEndpoint(Reason.GONE)
+def test_gone_disables_the_endpoint_despite_retry_after():
+    assert decide_after(Refused(410, timedelta(seconds=1))) == DisableEndpoint(Reason.GONE)
 
 
 @pytest.mark.parametrize("status", [200, 410, 413, 503])
-def test_an_answer_that_broke_off_is_retried_whatever_its_status(status: int):
-    assert after(CutShort(status)) == RetryAt(IN_FIVE_MINUTES, Reason.CUT_SHORT)
+def test_a_truncated_response_is_retried_whatever_its_status(status: int):
+    assert decide_after(CutShort(status)) == RetryAt(IN_FIVE_MINUTES, Reason.CUT_SHORT)
 
 
 def test_an_interrupted_last_attempt_is_handed_back_too():
-    assert after(Interrupted(), step=9) == HandBack(Reason.INTERRUPTED)
+    assert decide_after(Interrupted(), step=9) == HandBack(Reason.INTERRUPTED)
 
 
 def test_a_longer_retry_after_lengthens_the_delay():
     asked = timedelta(minutes=20)
-    assert after(Refused(503, asked)) == RetryAt(NOW + asked, Reason.RETRY_AFTER)
+    assert decide_after(Refused(503, asked)) == RetryAt(NOW + asked, Reason.RETRY_AFTER)
 
 
 def test_a_shorter_retry_after_does_not_shorten_the_delay():
-    assert after(Refused(503, timedelta(seconds=1))) == RetryAt(IN_FIVE_MINUTES, Reason.RETRYABLE_STATUS)
+    assert decide_after(Refused(503, timedelta(seconds=1))) == RetryAt(
+        IN_FIVE_MINUTES, Reason.RETRYABLE_STATUS
+    )
 
 
-def test_retry_after_is_held_against_the_delay_with_its_jitter():
+def test_retry_after_is_compared_with_the_delay_with_jitter():
     asked = timedelta(minutes=5, seconds=30)
-    assert after(Refused(503, asked), jitter=1.0) == RetryAt(
+    assert decide_after(Refused(503, asked), jitter=1.0) == RetryAt(
         NOW + timedelta(minutes=6), Reason.RETRYABLE_STATUS
     )
 
 
-def test_a_redirect_may_ask_for_time():
+def test_a_redirect_may_have_retry_after():
     asked = timedelta(minutes=20)
-    assert after(Refused(302, asked)) == RetryAt(NOW + asked, Reason.RETRY_AFTER)
+    assert decide_after(Refused(302, asked)) == RetryAt(NOW + asked, Reason.RETRY_AFTER)
 
 
 def test_retry_after_counts_for_a_day_at_most():
-    assert after(Refused(503, timedelta(days=365))) == RetryAt(NOW + timedelta(days=1), Reason.RETRY_AFTER)
+    assert decide_after(Refused(503, timedelta(days=365))) == RetryAt(
+        NOW + timedelta(days=1), Reason.RETRY_AFTER
+    )
 
 
-def test_a_negative_retry_after_counts_for_nothing():
+def test_a_negative_retry_after_is_ignored():
     at_once_twice = parse_schedule([0, 0])
-    assert after(Refused(503, timedelta(days=-1)), step=0, schedule=at_once_twice) == RetryAt(
+    assert decide_after(Refused(503, timedelta(days=-1)), step=0, schedule=at_once_twice) == RetryAt(
         NOW, Reason.RETRYABLE_STATUS
     )
 
 
 def test_retry_after_does_not_revive_a_spent_schedule():
-    assert after(Refused(503, timedelta(minutes=1)), step=9) == GiveUp(Reason.SCHEDULE_SPENT)
+    assert decide_after(Refused(503, timedelta(minutes=1)), step=9) == GiveUp(Reason.SCHEDULE_SPENT)
 
 
 def test_the_last_attempt_of_the_schedule_is_the_last():
-    assert after(TimedOut(Phase.CONNECT), step=9) == GiveUp(Reason.SCHEDULE_SPENT)
+    assert decide_after(TimedOut(Phase.CONNECT), step=9) == GiveUp(Reason.SCHEDULE_SPENT)
 
 
 def test_the_last_attempt_but_one_is_followed_by_the_last():
-    assert after(TimedOut(Phase.CONNECT), step=8) == RetryAt(NOW + timedelta(hours=24), Reason.TIMEOUT)
+    assert decide_after(TimedOut(Phase.CONNECT), step=8) == RetryAt(NOW + timedelta(hours=24), Reason.TIMEOUT)
 
 
 def test_the_last_attempt_may_succeed():
-    assert after(Delivered(200), step=9) == Succeed()
+    assert decide_after(Delivered(200), step=9) == Succeed()
 
 
 def test_gone_disables_the_endpoint_on_the_last_attempt_too():
-    assert after(Refused(410), step=9) == DisableEndpoint(Reason.GONE)
+    assert decide_after(Refused(410), step=9) == DisableEndpoint(Reason.GONE)
 
 
-def test_an_endpoints_own_schedule_is_kept():
+def test_an_own_schedule_is_used():
     own = parse_schedule([0, 60])
-    assert after(Refused(500), step=0, schedule=own) == RetryAt(
+    assert decide_after(Refused(500), step=0, schedule=own) == RetryAt(
         NOW + timedelta(minutes=1), Reason.RETRYABLE_STATUS
     )
 
 
-def test_an_endpoints_own_schedule_ends_where_it_ends():
-    assert after(Refused(500), step=1, schedule=parse_schedule([0, 60])) == GiveUp(Reason.SCHEDULE_SPENT)
+def test_an_own_schedule_ends_with_its_last_entry():
+    assert decide_after(Refused(500), step=1, schedule=parse_schedule([0, 60])) == GiveUp(
+        Reason.SCHEDULE_SPENT
+    )
 
 
 @pytest.mark.parametrize(("jitter", "seconds"), [(-1.0, 240), (1.0, 360)])
 def test_jitter_moves_the_retry_time(jitter: float, seconds: int):
-    assert after(Refused(500), jitter=jitter) == RetryAt(
+    assert decide_after(Refused(500), jitter=jitter) == RetryAt(
         NOW + timedelta(seconds=seconds), Reason.RETRYABLE_STATUS
     )
 
@@ -303,9 +309,7 @@ def test_every_reason_reads_as_a_sentence(reason: Reason):
 @pytest.mark.parametrize(
     ("unburned", "seconds"), [(0, 5), (1, 10), (3, 40), (6, 300), (1_000_000, 300), (-1, 5)]
 )
-def test_a_proxy_that_fails_is_left_alone_for_longer_each_time_and_never_gives_up(
-    unburned: int, seconds: int
-):
+def test_proxy_failures_are_retried_ever_more_slowly_for_ever(unburned: int, seconds: int):
     decision = decide(
         ProxyFailed(), step=9, schedule=DEFAULT_SCHEDULE, now=NOW, jitter=0.0, uncounted_attempts=unburned
     )

@@ -1,4 +1,4 @@
-"""A rate limit is smooth: never more than it says, spread evenly, and all of it for whoever keeps asking."""
+"""A rate limit is smooth: never exceeded, spread evenly, and fully used by constant polling."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,8 +17,8 @@ RATES = st.builds(RateLimit, st.integers(1, 5000), st.timedeltas(timedelta(secon
 SHARES = st.floats(0, 1)
 
 
-class Taker:
-    """Somebody who looks, and takes of what there is room for."""
+class Poller:
+    """Polls a rate limit, and takes what it permits."""
 
     def __init__(self, rate: RateLimit, next_at: datetime | None = None) -> None:
         self.rate = rate
@@ -40,8 +40,8 @@ class Taker:
     def room_at(self, now: datetime) -> int:
         return count_permitted(self.rate, self.next_at, now=now)[0]
 
-    def most_within(self, per: timedelta) -> int:
-        """The most that were taken in any time of this length, its last moment included."""
+    def count_max_within(self, per: timedelta) -> int:
+        """Count the most that were taken in any interval of this length, its end included."""
         return max(
             (sum(count for at, count in self.taken if since <= at <= since + per) for since, _ in self.taken),
             default=0,
@@ -69,33 +69,33 @@ def test_fresh_rate_limit_allows_a_full_burst():
     assert counts_from + count * RateLimit(100, SECOND).interval == NOW + timedelta(seconds=0.01)
 
 
-def test_the_next_one_is_due_an_interval_after_the_last():
-    taker = Taker(RateLimit(4, MINUTE))
-    assert [taker.look(NOW + seconds * SECOND) for seconds in (0, 14, 15, 16, 29, 30)] == [1, 0, 1, 0, 0, 1]
+def test_the_next_is_due_an_interval_after_the_last():
+    poller = Poller(RateLimit(4, MINUTE))
+    assert [poller.look(NOW + seconds * SECOND) for seconds in (0, 14, 15, 16, 29, 30)] == [1, 0, 1, 0, 0, 1]
 
 
-def test_who_has_to_wait_is_told_until_when():
-    taker = Taker(RateLimit(4, MINUTE))
-    taker.look(NOW)
-    assert count_permitted(taker.rate, taker.next_at, now=NOW + SECOND) == (0, NOW + 15 * SECOND)
+def test_an_exhausted_limit_gives_the_next_time():
+    poller = Poller(RateLimit(4, MINUTE))
+    poller.look(NOW)
+    assert count_permitted(poller.rate, poller.next_at, now=NOW + SECOND) == (0, NOW + 15 * SECOND)
 
 
 def test_idle_time_does_not_accumulate_credit():
-    taker = Taker(RateLimit(4, MINUTE))
-    taker.look(NOW)
-    assert [taker.look(NOW + timedelta(hours=1, seconds=seconds)) for seconds in (0, 1)] == [1, 0]
+    poller = Poller(RateLimit(4, MINUTE))
+    poller.look(NOW)
+    assert [poller.look(NOW + timedelta(hours=1, seconds=seconds)) for seconds in (0, 1)] == [1, 0]
 
 
 def test_slightly_late_poll_loses_no_capacity():
-    taker = Taker(RateLimit(10, SECOND))
-    assert [taker.look(NOW + timedelta(seconds=seconds)) for seconds in (0, 0.13, 0.2)] == [1, 1, 1]
+    poller = Poller(RateLimit(10, SECOND))
+    assert [poller.look(NOW + timedelta(seconds=seconds)) for seconds in (0, 0.13, 0.2)] == [1, 1, 1]
 
 
-def test_an_interval_is_rounded_up_so_that_the_limit_is_kept():
+def test_the_interval_is_rounded_up():
     assert RateLimit(3, SECOND).interval == timedelta(microseconds=333_334)
 
 
-def test_a_limit_beyond_what_a_clock_can_tell_apart_has_an_interval_still():
+def test_a_limit_beyond_clock_resolution_has_an_interval():
     assert RateLimit(5_000_000, SECOND).interval == MICROSECOND
 
 
@@ -107,14 +107,14 @@ def test_a_limit_beyond_what_a_clock_can_tell_apart_has_an_interval_still():
 def test_rate_limit_holds_in_any_window_plus_one_burst(
     rate: RateLimit, looks: list[tuple[float, float]], next_in: float | None
 ):
-    taker = Taker(rate, None if next_in is None else NOW + next_in * rate.interval)
+    poller = Poller(rate, None if next_in is None else NOW + next_in * rate.interval)
     now = NOW
     for intervals, share in looks:
         now += intervals * rate.interval * rate.burst
-        taker.look(now, most=round(share * rate.burst))
-    assert taker.most_within(rate.per) <= rate.limit + rate.burst
-    assert taker.most_within(rate.per / 10) <= rate.limit / 10 + rate.burst + 1
-    assert taker.most_within(NONE) <= rate.burst
+        poller.look(now, most=round(share * rate.burst))
+    assert poller.count_max_within(rate.per) <= rate.limit + rate.burst
+    assert poller.count_max_within(rate.per / 10) <= rate.limit / 10 + rate.burst + 1
+    assert poller.count_max_within(NONE) <= rate.burst
 
 
 @given(rate=RATES)
@@ -122,12 +122,12 @@ def test_rate_limit_holds_under_constant_polling(
     rate: RateLimit,
 ):
     assume(rate.limit <= 500)
-    taker, now = Taker(rate), NOW
+    poller, now = Poller(rate), NOW
     for _ in range(2 * rate.limit):
-        taker.look(now)
-        assert taker.next_at is not None
-        now = max(now, taker.next_at)
-    assert rate.limit * 0.9 - 1 <= taker.most_within(rate.per) <= rate.limit + rate.burst
+        poller.look(now)
+        assert poller.next_at is not None
+        now = max(now, poller.next_at)
+    assert rate.limit * 0.9 - 1 <= poller.count_max_within(rate.per) <= rate.limit + rate.burst
 
 
 @given(rate=RATES, lateness=st.lists(SHARES, min_size=1, max_size=50), next_in=st.none() | st.floats(0, 1))
@@ -136,15 +136,15 @@ def test_rate_limit_holds_under_constant_polling(
 def test_polls_late_by_less_than_the_tolerance_lose_no_capacity(
     rate: RateLimit, lateness: list[float], next_in: float | None
 ):
-    taker = Taker(rate, None if next_in is None else NOW + next_in * rate.interval)
-    due = count_permitted(rate, taker.next_at, now=NOW)[1]
+    poller = Poller(rate, None if next_in is None else NOW + next_in * rate.interval)
+    due = count_permitted(rate, poller.next_at, now=NOW)[1]
     now = max(NOW, due)
     first = due
     for late in lateness:
-        assert 1 <= taker.look(now) <= rate.burst
-        assert taker.next_at is not None
-        now = max(now, taker.next_at + late * rate.tolerance)
-    assert taker.next_at == first + taker.count * rate.interval
+        assert 1 <= poller.look(now) <= rate.burst
+        assert poller.next_at is not None
+        now = max(now, poller.next_at + late * rate.tolerance)
+    assert poller.next_at == first + poller.count * rate.interval
 
 
 @given(rate=RATES)
@@ -153,22 +153,22 @@ def test_tolerance_is_at_least_fifty_milliseconds(rate: RateLimit):
 
 
 @given(rate=RATES, next_in=st.none() | st.floats(-3, 1), asked=st.floats(0, 3))
-def test_nobody_waits_longer_than_an_interval(rate: RateLimit, next_in: float | None, asked: float):
-    taker = Taker(rate, None if next_in is None else NOW + next_in * rate.interval)
+def test_no_wait_is_longer_than_an_interval(rate: RateLimit, next_in: float | None, asked: float):
+    poller = Poller(rate, None if next_in is None else NOW + next_in * rate.interval)
     now = NOW + asked * rate.interval
-    taker.look(now)
-    assert taker.room_at(now + rate.interval) >= 1
+    poller.look(now)
+    assert poller.room_at(now + rate.interval) >= 1
 
 
 @given(rate=RATES, next_in=st.none() | st.floats(-3, 3))
 def test_there_is_capacity_at_the_announced_time(rate: RateLimit, next_in: float | None):
-    taker = Taker(rate, None if next_in is None else NOW + next_in * rate.interval)
-    count, counts_from = count_permitted(rate, taker.next_at, now=NOW)
-    assert count > 0 or taker.room_at(counts_from) == 1
+    poller = Poller(rate, None if next_in is None else NOW + next_in * rate.interval)
+    count, counts_from = count_permitted(rate, poller.next_at, now=NOW)
+    assert count > 0 or poller.room_at(counts_from) == 1
 
 
 @given(rate=RATES, next_in=st.none() | st.floats(-3, 3))
 def test_taking_all_grants_leaves_no_capacity(rate: RateLimit, next_in: float | None):
-    taker = Taker(rate, None if next_in is None else NOW + next_in * rate.interval)
-    taker.look(NOW)
-    assert taker.room_at(NOW) == 0
+    poller = Poller(rate, None if next_in is None else NOW + next_in * rate.interval)
+    poller.look(NOW)
+    assert poller.room_at(NOW) == 0

@@ -1,4 +1,4 @@
-"""Retry-After is read in all the forms of RFC 9110, and nothing a receiver writes there can hurt."""
+"""Retry-After is parsed in all forms of RFC 9110, and no value can do harm."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from retries import MAX_RETRY_AFTER, parse_retry_after
 
-# The moment that RFC 9110, section 5.6.7, writes in three ways, and ten seconds before it.
+# The date that RFC 9110, section 5.6.7, writes in three ways, and ten seconds before it.
 MOMENT = datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)
 NOW = MOMENT - timedelta(seconds=10)
 ZERO = timedelta(0)
@@ -19,15 +19,15 @@ def test_seconds_are_seconds():
     assert parse_retry_after("120", now=NOW) == timedelta(seconds=120)
 
 
-def test_bytes_read_like_text():
+def test_bytes_are_parsed_like_text():
     assert parse_retry_after(b"120", now=NOW) == timedelta(seconds=120)
 
 
-def test_white_space_around_the_value_does_not_count():
+def test_surrounding_white_space_is_ignored():
     assert parse_retry_after(" \t120 ", now=NOW) == timedelta(seconds=120)
 
 
-def test_leading_zeros_do_not_count():
+def test_leading_zeros_are_ignored():
     assert parse_retry_after("0" * 5000 + "7", now=NOW) == timedelta(seconds=7)
 
 
@@ -81,7 +81,7 @@ def test_two_digit_year_means_the_next_century_when_near():
 
 
 @pytest.mark.parametrize(("digits", "wait"), [("76", MAX_RETRY_AFTER), ("77", ZERO), ("94", ZERO)])
-def test_two_digits_of_a_year_more_than_fifty_years_ahead_mean_the_past(digits: str, wait: timedelta):
+def test_two_digit_year_more_than_fifty_years_ahead_means_the_past(digits: str, wait: timedelta):
     now = datetime(2026, 11, 22, tzinfo=UTC)
     assert parse_retry_after(f"Sunday, 06-Nov-{digits} 08:49:37 GMT", now=now) == wait
 
@@ -126,7 +126,7 @@ def test_unparsable_retry_after_is_ignored(value: str | bytes | None):
     | st.from_regex(r"\A[A-Z][a-z]{5}, [0-9]{2}-(Jan|Feb)-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT\Z")
     | st.from_regex(r"\A[A-Z][a-z]{2} (Feb|Dec) [0-9 ][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2} [0-9]{4}\Z"),
 )
-def test_nothing_a_receiver_writes_raises_or_goes_beyond_the_limits(now: datetime, value: str | bytes):
+def test_any_value_is_within_bounds_and_never_raises(now: datetime, value: str | bytes):
     wait = parse_retry_after(value, now=now)
     assert wait is None or ZERO <= wait <= MAX_RETRY_AFTER
 
