@@ -70,8 +70,8 @@ def describe_missing_body(reason: BodyUnavailable | None) -> str:
 
 
 _MISSING_BODY_TEXTS = {
-    BodyUnavailable.NOT_KEPT: "It is no longer kept.",
-    BodyUnavailable.SETTINGS_CHANGED: "It was made of the event under settings that are others now; its hash is kept.",
+    BodyUnavailable.NOT_KEPT: "It is no longer stored.",
+    BodyUnavailable.SETTINGS_CHANGED: "The body was built with settings that have changed since; only its hash is stored.",
 }
 _AUTH_KINDS = {"basic": "basic", "bearer": "a bearer token", "oauth2": "OAuth 2.0 client credentials"}
 _AUTH_WORDS = {"user": "as", "client_id": "as", "token_url": "tokens from", "scope": "for"}
@@ -89,7 +89,7 @@ def describe_status(delivery: Delivery, endpoint: Endpoint | None, *, now: datet
     """Say in one line where a delivery stands. No endpoint: it was deleted."""
     match delivery:
         case Delivery(status=DeliveryStatus.IN_FLIGHT):
-            return "in flight: a worker has it just now"
+            return "in flight: a worker is sending it now"
         case Delivery(status=DeliveryStatus.PENDING):
             return f"pending: {_describe_waiting(delivery, endpoint, now=now)}"
         case Delivery(status=final, finished_at=datetime() as finished_at):

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from delivery.ledger.records.journal import JournalEntry
 
 _ENGINE_REASONS: Final = {
-    "endpoint_deleted": "Its endpoint was deleted, so it has nowhere to go.",
-    "expired": "It was owed for longer than a delivery may be, and is given up.",
+    "endpoint_deleted": "Its endpoint was deleted.",
+    "expired": "It was not delivered within the maximum age of a delivery.",
     "payload_erased": "The content of its event was erased, so there is nothing to send.",
-    "payload_gone": "The content of its event was no longer kept, so there was nothing to send.",
+    "payload_gone": "The content of its event is no longer stored, so there is nothing to send.",
 }
 # Why the engine disables an endpoint.
 _DISABLE_REASONS: Final = {
-    "gone": "it answered 410 Gone and wants no more",
-    "failing": "it had only failed for too long",
+    "gone": "it answered 410 Gone",
+    "failing": "it failed for too long without a success",
 }
 _MAX_PATTERNS: Final = 10
 
@@ -55,11 +55,11 @@ def describe_hold(hold: Hold) -> str:
         case Hold.BREAKER_OPEN:
             return "its endpoint's circuit breaker is open"
         case Hold.RETRY_AFTER:
-            return "its endpoint asked to be left alone"
+            return "its endpoint asked to wait"
         case Hold.RATE_LIMIT:
             return "its endpoint's rate limit is reached"
         case Hold.IN_FLIGHT_LIMIT:
-            return "its endpoint has as many in flight as it may have"
+            return "its endpoint's in-flight limit is reached"
         case _:
             assert_never(hold)
 
@@ -91,7 +91,7 @@ def describe_condition_failure(delivery: Delivery) -> str:
     if delivery.condition_failed is None:
         return ""
     why_not = delivery.condition_failed.rstrip(".")
-    return f"; its condition could not be answered ({why_not}), so that it is sent all the same"
+    return f"; its condition could not be evaluated ({why_not}), so the event is sent anyway"
 
 
 def format_count(count: int, noun: str) -> str:
@@ -130,25 +130,25 @@ _ENTRY_TEMPLATES: Final = {
     "endpoint.deleted": "The endpoint was deleted by {by}",
     "endpoint.breaker_opened": "The endpoint failed too often, so its circuit breaker opened{probe}",
     "endpoint.breaker_stayed_open": "The probe failed, so the endpoint's circuit breaker stays open{probe}",
-    "endpoint.breaker_closed": "The probe went well, so the endpoint's circuit breaker closed",
-    "endpoint.waiting": "The endpoint asked to be left alone{until}",
+    "endpoint.breaker_closed": "The probe succeeded, so the endpoint's circuit breaker closed",
+    "endpoint.waiting": "The endpoint asked to wait{until}",
     "endpoint.disable_warning": "The endpoint has only failed{since}{disabled}",
     # The following are in the audit only, not in a timeline.
-    "endpoint.created": "The endpoint was made by {by}",
-    "tenant.created": "The tenant {name} was made by {by}",
+    "endpoint.created": "The endpoint was created by {by}",
+    "tenant.created": "The tenant {name} was created by {by}",
     "tenant.changed": "The tenant was changed by {by}",
-    "tenant.retention_changed": "How long the tenant's history is kept was changed by {by}",
-    "key.created": "The key {name} was made by {by}",
+    "tenant.retention_changed": "The tenant's retention was changed by {by}",
+    "key.created": "The key {name} was created by {by}",
     "key.revoked": "The key {name} was revoked by {by}",
-    "key.rotated": "The key {name} was rotated by {by}, and goes on{until}",
-    "secrets.resealed": "Secrets at rest were sealed again under the newest key by {by}",
-    "replay.created": "The replay {name} was asked for by {by}{because}",
+    "key.rotated": "The key {name} was rotated by {by} and stays valid{until}",
+    "secrets.resealed": "Stored secrets were re-encrypted with the newest key by {by}",
+    "replay.created": "The replay {name} was requested by {by}{because}",
     "replay.paused": "The replay {name} was paused by {by}{because}",
     "replay.resumed": "The replay {name} was resumed by {by}{because}",
     "replay.cancelled": "The replay {name} was cancelled by {by}{because}",
     "replay.finished": "The replay {name} has finished",
     "delivery.replayed": "The delivery was replayed by {by}{because}",
-    "delivery.retried": "The delivery was asked for again by {by}",
+    "delivery.retried": "The delivery was retried by {by}",
     "event.content_erased": "The content of the event was erased by {by}{because}",
     "person.created": "{name} was given an account by {by}",
     "person.changed": "The account of {name} was changed by {by}{fields}{because}",
@@ -156,13 +156,13 @@ _ENTRY_TEMPLATES: Final = {
     "person.enabled": "The account of {name} was enabled again by {by}{because}",
     "person.password_set": "{name} was given a new password by {by}{because}",
     "person.signed_in": "{by} signed in",
-    "portal_link.created": "A portal link that works{until} was made by {by}",
+    "portal_link.created": "A portal link valid{until} was created by {by}",
     "portal_link.opened": "The portal was opened by {by}",
-    "message.retried": "The message {name} was sent in again by {by}{because}",
-    "message.discarded": "The message {name} was thrown away by {by}{because}",
-    "event_type.created": "The event type {name} was put into the catalogue by {by}{because}",
+    "message.retried": "The message {name} was retried by {by}{because}",
+    "message.discarded": "The message {name} was discarded by {by}{because}",
+    "event_type.created": "The event type {name} was added to the catalogue by {by}{because}",
     "event_type.changed": "The event type {name} was changed in the catalogue by {by}{because}",
-    "event_type.archived": "The event type {name} was taken out of the catalogue by {by}{because}",
+    "event_type.archived": "The event type {name} was removed from the catalogue by {by}{because}",
     "attempt.content_erased": "The response of the attempt was erased by {by}{because}",
 }
 # The state stayed; only the reason changed.

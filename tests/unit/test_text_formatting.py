@@ -94,7 +94,7 @@ def test_what_a_person_asked_for_is_told_as_it_was_written() -> None:
         (
             replace(DELIVERY, status=DeliveryStatus.IN_FLIGHT),
             ENDPOINT,
-            "in flight: a worker has it just now",
+            "in flight: a worker is sending it now",
         ),
         (
             replace(

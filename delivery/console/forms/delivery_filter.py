@@ -99,7 +99,7 @@ def parse_delivery_filters(form: Form, *, now: datetime) -> DeliveryFilterForm:
         except MalformedId as error:
             faults[name] = str(error)
     if "since" in read and "until" in read and read["until"] < read["since"]:
-        faults["until"] = "lies before the beginning"
+        faults["until"] = "is before the start"
     wanted = (
         None
         if faults

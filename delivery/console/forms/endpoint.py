@@ -31,8 +31,8 @@ _ERROR_FIELDS: Final = {
     "condition": ("condition", ""),
     "timeout_seconds": ("timeout_seconds", "it"),
     "in_flight_max": ("in_flight_max", "it"),
-    "rate_limit.limit": ("rate_limit", "how many"),
-    "rate_limit.per_seconds": ("rate_seconds", "the time"),
+    "rate_limit.limit": ("rate_limit", "the limit"),
+    "rate_limit.per_seconds": ("rate_seconds", "the period"),
     "overlap_hours": ("overlap_hours", "it"),
 }
 
@@ -132,9 +132,9 @@ def parse_headers(text: str) -> dict[str, str | None]:
         if not line.strip():
             continue
         if not colon or not name.strip():
-            raise Invalid("headers", f"must be lines such as X-Token: secret; line {number} is none")
+            raise Invalid("headers", f"must be lines such as X-Token: secret; line {number} is not")
         if name.strip().lower() in {other.lower() for other in found}:
-            raise Invalid("headers", f"may have each name once; line {number} has one again")
+            raise Invalid("headers", f"may have each name once; line {number} repeats one")
         found[name.strip()] = value.strip() or None
     return found
 
@@ -148,7 +148,7 @@ def _parse_delay(text: str) -> timedelta:
     try:
         return parse_duration(text.lower().replace("at once", "0"), default_unit="s", allow_space=True)
     except ValueError:
-        raise Invalid("schedule", f"has {text[:_MAX_NUMBER_LENGTH]!r}, which is no time") from None
+        raise Invalid("schedule", f"has {text[:_MAX_NUMBER_LENGTH]!r}, which is not a duration") from None
 
 
 def format_schedule_input(schedule: Sequence[timedelta]) -> str:
@@ -186,7 +186,7 @@ def _parse_rate(form: Form) -> dict[str, float] | None:
     if limit is None and per is None:
         return None
     if limit is None:
-        raise Invalid("rate_limit.limit", "is missing: it is so many in this time")
+        raise Invalid("rate_limit.limit", "is missing: how many deliveries may be sent in this period")
     return {"limit": limit, "per_seconds": 1 if per is None else per}
 
 

@@ -57,9 +57,9 @@ def parse_replay_input(form: Form, *, now: datetime) -> ReplayFormInput:
         return ReplayFormInput(filters, filters.selection, filters.errors)
     faults = dict(filters.errors)
     for name in sorted(filters.values.keys() - _MISSING_EVENT_FILTERS):
-        faults[name] = "says nothing of events that were never owed; take it away"
+        faults[name] = "does not apply to missing events; remove it"
     if len(filters.values.get("endpoint", ())) != 1:
-        faults["endpoint"] = "must be one: it is asked what this one was never owed"
+        faults["endpoint"] = "must be exactly one endpoint"
     wanted = filters.selection
     if faults or wanted is None:
         return ReplayFormInput(filters, None, faults, is_missing=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from delivery.console.web.context import RequestContext
     from delivery.domain.ids import UserId
 
-_CHANGED_MESSAGE: Final = "Your password is changed. Your other sessions have ended."
+_CHANGED_MESSAGE: Final = "Password changed. Your other sessions have ended."
 
 
 async def show_account(ctx: RequestContext) -> Response:
@@ -30,7 +30,7 @@ async def change_password(ctx: RequestContext) -> Response:
     form = await ctx.read_form()
     current, new = form.get_raw("current"), form.get_raw("password")
     if new != form.get_raw("repeated"):
-        return await _render_page(ctx, {"repeated": "is not the same"})
+        return await _render_page(ctx, {"repeated": "does not match"})
     try:
         await ctx.services.accounts.change_own_password(
             ctx.session_token, current, new, address=ctx.principal.actor.address
@@ -54,7 +54,7 @@ async def _render_page(ctx: RequestContext, faults: Mapping[str, str]) -> Respon
 def _require_user_id(ctx: RequestContext) -> UserId:
     """Who I am; raises NotAllowed for whoever came by a link, and so has no account."""
     if ctx.principal.user_id is None:
-        raise NotAllowed("You came by a link, and so have no account here.")
+        raise NotAllowed("You opened the console with a link, so you have no account here.")
     return ctx.principal.user_id
 
 

@@ -80,7 +80,7 @@ async def revoke_key(ctx: RequestContext) -> Response:
     key_id = KeyId(ctx.parse_path_id(Prefix.KEY, "key"))
     reason = (await ctx.read_form()).get_optional("reason")
     await ctx.services.api_keys.revoke(tenant_id, key_id, reason=reason, actor=ctx.principal.actor)
-    said = "The key is revoked: within five seconds nothing takes it any more."
+    said = "Key revoked. It stops working within five seconds."
     return ctx.redirect(f"/tenants/{format_id(Prefix.TENANT, tenant_id)}", flash=said)
 
 
@@ -91,7 +91,7 @@ def _parse_new_key(form: Form) -> NewApiKey:
         raise Invalid("expires_in_seconds", "must be a whole number of days, or empty")
     given = form.get_all("scope")
     if not set(given) <= set(TENANT_SCOPES):
-        raise Invalid("scopes", "are not among those of this form")
+        raise Invalid("scopes", "are not offered by this form")
     return NewApiKey(
         form.get_text("name"),
         scopes=[Scope(name) for name in given],

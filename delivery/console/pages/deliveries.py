@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from delivery.domain.delivery import Delivery
 
 PAGE_SIZE: Final = 50
-_NEEDS_TENANT: Final = "needs a tenant: choose one on the page Tenants, or name an endpoint"
+_NEEDS_TENANT: Final = "needs a tenant: choose one on the Tenants page, or filter by endpoint"
 
 
 async def search_deliveries(ctx: RequestContext) -> Response:

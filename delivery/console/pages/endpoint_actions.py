@@ -48,15 +48,15 @@ class EndpointAction:
 
 _OPERATE, _ADMINISTER = Ability.OPERATE, Ability.ADMINISTER
 ENDPOINT_ACTIONS: Final = (
-    EndpointAction("pause", "Pause this endpoint", "Pause", "It is paused.", _OPERATE, EndpointService.pause),
-    EndpointAction("resume", "Resume this endpoint", "Resume", "It is resumed.", _OPERATE, EndpointService.resume),
-    EndpointAction("enable", "Enable this endpoint", "Enable", "It is enabled.", _OPERATE, EndpointService.enable),
+    EndpointAction("pause", "Pause this endpoint", "Pause", "Endpoint paused.", _OPERATE, EndpointService.pause),
+    EndpointAction("resume", "Resume this endpoint", "Resume", "Endpoint resumed.", _OPERATE, EndpointService.resume),
+    EndpointAction("enable", "Enable this endpoint", "Enable", "Endpoint enabled.", _OPERATE, EndpointService.enable),
     EndpointAction(
-        "disable", "Disable this endpoint", "Disable", "It is disabled.", _ADMINISTER, EndpointService.disable,
+        "disable", "Disable this endpoint", "Disable", "Endpoint disabled.", _ADMINISTER, EndpointService.disable,
         is_dangerous=True,
     ),
     EndpointAction(
-        "delete", "Delete this endpoint", "Delete for ever", "It is deleted.", _ADMINISTER, EndpointService.delete,
+        "delete", "Delete this endpoint", "Delete permanently", "Endpoint deleted.", _ADMINISTER, EndpointService.delete,
         is_dangerous=True,
     ),
 )  # fmt: skip
@@ -152,7 +152,7 @@ async def rotate_secret(ctx: RequestContext) -> Response:
         return await _render_rotation(ctx, form, error=error)
     except Conflict:
         full = (
-            f"is too long: {MAX_LIVE_SECRETS} secrets sign already, the most. Wait until one ends, or say 0"
+            f"is too long: {MAX_LIVE_SECRETS} secrets sign already, the maximum. Wait until one expires, or enter 0"
         )
         return await _render_rotation(ctx, form, error=Invalid("overlap_hours", full))
     endpoint = await ctx.services.endpoints.read(tenant_id, endpoint_id)

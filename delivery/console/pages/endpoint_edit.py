@@ -63,7 +63,7 @@ async def change_endpoint(ctx: RequestContext) -> Response:
         )
     except Invalid as error:
         return _render_form(ctx, endpoint, form, error=error)
-    return ctx.redirect(f"/endpoints/{format_id(Prefix.ENDPOINT, endpoint.id)}", flash="It is changed.")
+    return ctx.redirect(f"/endpoints/{format_id(Prefix.ENDPOINT, endpoint.id)}", flash="Changes saved.")
 
 
 def render_secret_once(

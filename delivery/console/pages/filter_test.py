@@ -49,7 +49,7 @@ def _parse_event(ctx: RequestContext, form: Form) -> NewEvent | EventId:
         try:
             return EventId(parse_id(Prefix.EVENT, past))
         except MalformedId:
-            raise Invalid("event_id", "is not the id of an event: evt_…") from None
+            raise Invalid("event_id", "is not an event id: evt_…") from None
     data = form.get_raw("data").strip().encode(errors="replace")
     event = {"type": form.get_text("type"), "channels": form.get_raw("on").split(), "data": msgspec.Raw(data)}
     # Read alone first: what is typed as data could add fields.
@@ -63,7 +63,7 @@ def _parse_event(ctx: RequestContext, form: Form) -> NewEvent | EventId:
 def _describe_error(error: Invalid | NotFound | TooLarge) -> tuple[str, str]:
     match error:
         case NotFound():
-            return "event_id", "There is no such event of this tenant."
+            return "event_id", "This tenant has no such event."
         case TooLarge():
             return "data", str(error)
         case _:

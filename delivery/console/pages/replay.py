@@ -132,7 +132,6 @@ async def show_cancellation(ctx: RequestContext) -> Response:
         replay=replay,
         public_id=format_id(Prefix.REPLAY, replay.id),
         is_finished=replay.state in replay_progress.FINISHED_STATES,
-        say=replay_progress,
     )
 
 
@@ -140,9 +139,9 @@ ROUTES: Final = [
     make_get_route("/replays", list_replays),
     make_get_route("/replays/{id}", show_replay),
     make_post_route(
-        "/replays/{id}/pause", _make_action("pause", "It is paused; nothing more goes out."), Ability.REPLAY
+        "/replays/{id}/pause", _make_action("pause", "Replay paused."), Ability.REPLAY
     ),
-    make_post_route("/replays/{id}/resume", _make_action("resume", "It goes on."), Ability.REPLAY),
+    make_post_route("/replays/{id}/resume", _make_action("resume", "Replay resumed."), Ability.REPLAY),
     make_get_route("/replays/{id}/cancel", show_cancellation, Ability.REPLAY),
-    make_post_route("/replays/{id}/cancel", _make_action("cancel", "It is being cancelled."), Ability.REPLAY),
+    make_post_route("/replays/{id}/cancel", _make_action("cancel", "The replay is being cancelled."), Ability.REPLAY),
 ]

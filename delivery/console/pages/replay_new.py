@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 # Of so many deliveries it is looked whose they are; so many tenants are offered where none was found.
 _MAX_SCANNED: Final = 200
 _MAX_TENANTS: Final = 50
-_EVERYTHING_ERROR: Final = "must be ticked: without a filter this means every delivery of the tenant"
+_EVERYTHING_ERROR: Final = "must be ticked: without a filter this selects every delivery of the tenant"
 _HOLD_ERROR: Final = (
-    "must be ticked, or resume the endpoint first: it is paused or disabled and takes nothing now"
+    "must be ticked, or resume the endpoint first: it is paused or disabled"
 )
 _MINUTE_FORMAT: Final = "%Y-%m-%dT%H:%M"
-_FIELD_ERRORS: Final = {"reason": "must say why: the audit keeps it"}
+_FIELD_ERRORS: Final = {"reason": "is required: it is recorded in the audit"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ async def start_replay(ctx: RequestContext) -> Response:
         return await _render_page(
             ctx, asked, _PreviewPageState(form, {"hold": _HOLD_ERROR}, with_preview=True, status=409)
         )
-    return ctx.redirect(f"/replays/{format_id(Prefix.REPLAY, made.id)}", flash="The replay has begun.")
+    return ctx.redirect(f"/replays/{format_id(Prefix.REPLAY, made.id)}", flash="Replay started.")
 
 
 def _parse_replay(
@@ -220,11 +220,11 @@ def _redirect_to_preview(
 ) -> Response:
     query = ctx.query
     if not query.get_text("since"):
-        raise Invalid("since", "must say from when on")
+        raise Invalid("since", "is required")
     with validating_field("since"):
         since = parse_time(query.get_text("since"), now=ctx.now, naive_is_utc=True)
     if since > ctx.now:
-        raise Invalid("since", "lies ahead: it is asked what came before now")
+        raise Invalid("since", "is in the future")
     shown = format_id(Prefix.ENDPOINT, endpoint_id)
     asked: dict[str, object] = {"endpoint": shown, "since": since.isoformat(), "hold": query.get_text("hold")}
     if kind == MISSING:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from delivery.console.web.context import RequestContext
     from delivery.services.accounts.principal import Principal
 
-_BAD_CREDENTIALS: Final = "This e-mail address and this password do not belong together."
+_BAD_CREDENTIALS: Final = "Wrong e-mail address or password."
 
 
 async def show_sign_in(request: Request) -> Response:

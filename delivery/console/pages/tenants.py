@@ -80,7 +80,7 @@ async def create_tenant(ctx: RequestContext) -> Response:
             "tenant_new.html", status=422, form_input=form, errors={error.field: error.why}
         )
     shown = format_id(Prefix.TENANT, made.id)
-    return ctx.redirect(f"/tenants/{shown}", flash="The tenant is made. What it needs next is a key.")
+    return ctx.redirect(f"/tenants/{shown}", flash="Tenant created. Next it needs an API key.")
 
 
 async def change_tenant(ctx: RequestContext) -> Response:
@@ -97,7 +97,7 @@ async def change_tenant(ctx: RequestContext) -> Response:
         return await render_tenant_page(
             ctx, tenant_id, TenantPageState("change", form, {error.field: error.why})
         )
-    return ctx.redirect(f"/tenants/{format_id(Prefix.TENANT, tenant_id)}", flash="Changed.")
+    return ctx.redirect(f"/tenants/{format_id(Prefix.TENANT, tenant_id)}", flash="Changes saved.")
 
 
 def _parse_changes(form: Form) -> TenantChanges:
@@ -153,7 +153,7 @@ def parse_tenant_id(ctx: RequestContext) -> TenantId:
 def require_staff(ctx: RequestContext) -> None:
     """Tenants are the operator's: whoever sees one alone changes none, whatever their role."""
     if not ctx.is_staff:
-        raise NotAllowed("Tenants and their keys are changed by the operator alone.")
+        raise NotAllowed("Only the operator can change tenants and their keys.")
 
 
 ROUTES: Final = [

@@ -69,7 +69,7 @@ async def create_user(ctx: RequestContext) -> Response:
     except Invalid as error:
         return _render_new_form(ctx, _UserPageState("new", form, {error.field: error.why}, 422))
     except Conflict:
-        return _render_new_form(ctx, _UserPageState("new", form, {"email": "has an account already"}, 409))
+        return _render_new_form(ctx, _UserPageState("new", form, {"email": "already has an account"}, 409))
     if form.get_raw("password"):
         return ctx.redirect(_build_user_path(made.id), flash=f"{made.name} can sign in now.")
     return _render_password_once(ctx, made, password)
@@ -87,7 +87,7 @@ async def change_user(ctx: RequestContext) -> Response:
     async def act(person_id: UserId) -> Response:
         changes = UserChanges(name=form.get_text("name"), role=_parse_role(form))
         await _apply_changes(ctx, person_id, changes, form)
-        return ctx.redirect(_build_user_path(person_id), flash="Changed, in open sessions too.")
+        return ctx.redirect(_build_user_path(person_id), flash="Changes saved; they apply to open sessions too.")
 
     return await _run_action(ctx, "change", form, act)
 
@@ -99,7 +99,7 @@ async def disable_user(ctx: RequestContext) -> Response:
     async def act(person_id: UserId) -> Response:
         await _apply_changes(ctx, person_id, UserChanges(disabled=True), form)
         return ctx.redirect(
-            _build_user_path(person_id), flash="Disabled: they are signed out, and cannot sign in."
+            _build_user_path(person_id), flash="Account disabled; its sessions have ended."
         )
 
     return await _run_action(ctx, "disable", form, act)
@@ -111,7 +111,7 @@ async def enable_user(ctx: RequestContext) -> Response:
 
     async def act(person_id: UserId) -> Response:
         await _apply_changes(ctx, person_id, UserChanges(disabled=False), form)
-        return ctx.redirect(_build_user_path(person_id), flash="They can sign in again.")
+        return ctx.redirect(_build_user_path(person_id), flash="Account enabled.")
 
     return await _run_action(ctx, "disable", form, act)
 
@@ -132,7 +132,7 @@ async def set_password(ctx: RequestContext) -> Response:
         )
         if form.get_raw("password"):
             return ctx.redirect(
-                _build_user_path(person_id), flash="The password is set, and their sessions have ended."
+                _build_user_path(person_id), flash="Password set; their sessions have ended."
             )
         return _render_password_once(ctx, await ctx.services.accounts.read(person_id), password)
 

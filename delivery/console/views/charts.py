@@ -81,7 +81,7 @@ def draw_latencies(series: Series) -> Markup:
     )
     whole = series.total
     told = [f"{name} {_format_percentile(getattr(whole, name))}" for name, _ in _PERCENTILE_TONES]
-    return _render_svg("Time to an answer: " + ", ".join(told), [*grid, *lines, *_draw_time_axis(series)])
+    return _render_svg("Response time: " + ", ".join(told), [*grid, *lines, *_draw_time_axis(series)])
 
 
 def draw_recent_results(results: Sequence[RecentResult]) -> Markup:

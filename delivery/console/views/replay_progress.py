@@ -33,18 +33,18 @@ ITEM_TONES: Final = {
     ItemState.SKIPPED: "still",
 }
 ITEM_MEANINGS: Final = {
-    ItemState.WAITING: "its turn has not come",
-    ItemState.QUEUED: "in the queue, or on its way",
-    ItemState.RETRYING: "an attempt failed, its retries go on",
+    ItemState.WAITING: "waiting for its turn",
+    ItemState.QUEUED: "queued or in flight",
+    ItemState.RETRYING: "an attempt failed; retries continue",
     ItemState.SUCCEEDED: "delivered",
     ItemState.FAILED: "failed for good",
-    ItemState.CANCELLED: "not sent, stands as before",
+    ItemState.CANCELLED: "not sent; its status is unchanged",
     ItemState.SKIPPED: "could not be sent",
 }
 _SKIP_REASONS: Final = {
-    "endpoint_disabled": "Its endpoint is disabled, and the replay was not to wait for it.",
-    "delivery_gone": "The delivery was no longer kept.",
-    "owed_meanwhile": "It was owed meanwhile, so it goes out without this replay.",
+    "endpoint_disabled": "Its endpoint is disabled, and the replay does not wait for disabled endpoints.",
+    "delivery_gone": "The delivery is no longer stored.",
+    "owed_meanwhile": "A delivery was created meanwhile, so it is sent without this replay.",
 }
 ACTIVE_STATES: Final = frozenset({ReplayState.RUNNING, ReplayState.CANCELLING})
 FINISHED_STATES: Final = frozenset({ReplayState.FINISHED, ReplayState.CANCELLED})
@@ -59,7 +59,7 @@ def is_moving(replay: Replay) -> bool:
 def describe_progress(replay: Replay) -> str:
     """How far it is: `1,204 of 5,000`."""
     if replay.selecting and not replay.selected:
-        return "Looking for what is meant"
+        return "Selecting deliveries"
     found = f"{replay.selected:,}" + (" found so far" if replay.selecting else "")
     return f"{replay.done:,} of {found}"
 
@@ -70,9 +70,9 @@ def describe_speed(replay: Replay) -> str:
         case ReplayState.RUNNING:
             return _describe_running_speed(replay)
         case ReplayState.PAUSED:
-            return "Paused: nothing goes out until it is resumed."
+            return "Paused: nothing is sent until it is resumed."
         case ReplayState.CANCELLING:
-            return "Being cancelled: what no worker has yet is taken back."
+            return "Being cancelled: deliveries that no worker has started are withdrawn."
         case ReplayState.FINISHED | ReplayState.CANCELLED:
             return ""
         case _:
@@ -81,11 +81,11 @@ def describe_speed(replay: Replay) -> str:
 
 def _describe_running_speed(replay: Replay) -> str:
     if not replay.per_second:
-        waits = "Nothing has ended yet." if not replay.done else "Nothing ends just now."
-        return waits if replay.selected else "It has just begun."
+        waits = "Nothing has finished yet." if not replay.done else "Nothing is finishing at the moment."
+        return waits if replay.selected else "It has just started."
     speed = f"About {format_speed(replay.per_second)}"
     if replay.seconds_left is None:
-        return f"{speed}; more may be found yet."
+        return f"{speed}; more may still be selected."
     if not replay.remaining:
         return f"{speed}; almost done."
     return f"{speed}; {format_duration(timedelta(seconds=replay.seconds_left))} left at this speed."
@@ -113,14 +113,14 @@ def describe_effect(endpoint: Endpoint, held: ActiveHold | None, *, is_named: bo
 
     `named`: the selection names it, and then a replay does not begin while it takes nothing.
     """
-    only_if = " A replay that names it begins only if it may wait." if is_named else ""
+    only_if = " A replay of this endpoint starts only if waiting is allowed." if is_named else ""
     match endpoint.state:
         case EndpointState.PAUSED:
             said = format_state_reason(endpoint.state_reason)
-            return f"{format_sentence(f'paused{said}')} They wait until it is resumed.{only_if}"
+            return f"{format_sentence(f'paused{said}')} Deliveries wait until it is resumed.{only_if}"
         case EndpointState.DISABLED:
             said = format_state_reason(endpoint.state_reason)
-            return f"{format_sentence(f'disabled{said}')} They are skipped, or wait if you say so.{only_if}"
+            return f"{format_sentence(f'disabled{said}')} Deliveries are skipped, or wait if you choose so.{only_if}"
         case EndpointState.ACTIVE:
             return _describe_active_effect(held)
         case _:
@@ -129,12 +129,12 @@ def describe_effect(endpoint: Endpoint, held: ActiveHold | None, *, is_named: bo
 
 def _describe_active_effect(held: ActiveHold | None) -> str:
     if held is None:
-        return "They go out behind live traffic."
+        return "Deliveries are sent after live traffic."
     because = format_sentence(describe_hold(held.by))
     until = "" if held.until is None else f", not before {format_utc(held.until)}"
     if held.by is Hold.BREAKER_OPEN:
-        return f"{because} A few go out as probes{until}; the rest once they are taken."
-    return f"{because} They go out as it allows{until}."
+        return f"{because} A few are sent as probes{until}, the rest once they succeed."
+    return f"{because} Deliveries are sent as it allows{until}."
 
 
 def describe_limit(endpoint: Endpoint, *, count: int | None = None) -> str:

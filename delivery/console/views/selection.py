@@ -20,7 +20,7 @@ def describe_selection(selection: DeliveryFilter | MissingEventFilter) -> list[t
     """Each filter with what it asks for; nothing for a selection of all there is."""
     if isinstance(selection, MissingEventFilter):
         parts = [
-            ("Events never owed to", format_id(Prefix.ENDPOINT, selection.endpoint_id)),
+            ("Events missing at", format_id(Prefix.ENDPOINT, selection.endpoint_id)),
             ("Event type", _join_alternatives(selection.types)),
             ("On a channel", _join_alternatives(selection.channels)),
             ("Condition", selection.condition or ""),
@@ -33,12 +33,12 @@ def describe_selection(selection: DeliveryFilter | MissingEventFilter) -> list[t
             ("Event", "" if selection.event_id is None else format_id(Prefix.EVENT, selection.event_id)),
             ("Event type", _join_alternatives(selection.types)),
             ("Last outcome", _join_alternatives(one.replace("_", " ") for one in selection.outcomes)),
-            ("Last answer", _join_alternatives(selection.http)),
+            ("Last response", _join_alternatives(selection.http)),
             ("Held by", _join_alternatives(one.replace("_", " ") for one in selection.held_by)),
             ("Attempts", _format_attempts(selection.attempts_min, selection.attempts_max)),
             ("Idempotency key", selection.idempotency_key or ""),
-            ("Event holds", " and ".join(one.text for one in selection.payload)),
-            ("Made", _format_time_range(selection)),
+            ("Event data contains", " and ".join(one.text for one in selection.payload)),
+            ("Created", _format_time_range(selection)),
         ]
     return [(name, text) for name, text in parts if text]
 

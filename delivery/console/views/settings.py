@@ -60,7 +60,7 @@ def describe_settings(endpoint: Endpoint, settings: Settings) -> Sequence[Endpoi
         EndpointSettingRow("Breaker", opens, bool(own)),
         EndpointSettingRow(
             "Disabled",
-            f"after {format_duration(terms.disable_after)} of nothing but failures",
+            f"after {format_duration(terms.disable_after)} of failures only",
             limits.disable_after is not None,
         ),
         EndpointSettingRow("Permanent", _format_permanent_statuses(limits.permanent), bool(limits.permanent)),
@@ -73,5 +73,5 @@ def _format_timeout(timeout: timedelta | None, settings: Settings) -> str:
 
 def _format_permanent_statuses(statuses: Sequence[int]) -> str:
     if not statuses:
-        return "no answers beside those that are for everybody"
+        return "only the default statuses"
     return f"{', '.join(map(str, statuses))} end a delivery at once"

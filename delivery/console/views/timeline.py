@@ -37,7 +37,7 @@ def draw_secret_timeline(secrets: Sequence[SealedSecret], *, now: datetime) -> M
     parts = []
     for row, one in enumerate(secrets):
         y, end = row * _ROW_HEIGHT, one.not_after or last
-        told = f"key {one.key_id}, made {format_utc(one.created_at)}, " + (
+        told = f"key {one.key_id}, created {format_utc(one.created_at)}, " + (
             "signs until it is rotated"
             if one.not_after is None
             else f"signs until {format_utc(one.not_after)}"

@@ -52,9 +52,9 @@ def _iter_phases(timings: Timings) -> Iterator[tuple[str, str, timedelta]]:
             before += took
             yield phase, tone, took
     if timings.first_byte is not None:
-        yield "waiting for the answer", "ok", timings.first_byte
+        yield "waiting for the response", "ok", timings.first_byte
         rest = total - before - timings.first_byte
         if rest > _ZERO:
-            yield "answer", "still", rest
+            yield "response", "still", rest
     elif total > before:
-        yield "waiting, in vain", "bad", total - before
+        yield "waiting, no response", "bad", total - before

@@ -170,7 +170,7 @@ def make_post_route(
         reject_cross_site(request)
         ctx = await _build_context(request, ability)
         if not is_csrf_token_valid(ctx.session_token, (await ctx.read_form()).get_text("csrf")):
-            raise NotAllowed("This form is from another session. Go back, load the page anew and try again.")
+            raise NotAllowed("This form belongs to another session. Go back, reload the page and try again.")
         return await handler(ctx)
 
     return Route(build_path(path), serve, methods=["POST"])
@@ -181,7 +181,7 @@ async def _build_context(request: Request, ability: Ability) -> RequestContext:
     token = request.cookies.get(session_cookie_name(request), "")
     visitor = await uses.accounts.load_principal(token, address=get_client_address(request))
     if not visitor.has_ability(ability):
-        raise NotAllowed(f"Your account ({visitor.role}) may look, but not do this.")
+        raise NotAllowed(f"Your account ({visitor.role}) may not do this.")
     return RequestContext(request, uses, visitor, token, _resolve_tenant(request, visitor), clock())
 
 

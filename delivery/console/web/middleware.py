@@ -101,31 +101,31 @@ def describe_error(error: Exception) -> ErrorPage:
             status, title = _REFUSAL_STATUSES.get(type(error), (400, "This cannot be done"))
             return ErrorPage(status, title, _format_refusal(error))
         case Unavailable():
-            detail = "The ledger does not answer just now. Nothing is lost; look again in a moment."
-            return ErrorPage(503, "The ledger does not answer", detail)
+            detail = "The database does not answer. No data is lost; try again in a moment."
+            return ErrorPage(503, "The database does not answer", detail)
         case HTTPException(status_code=404):
-            return ErrorPage(404, "There is no such page", "The link may be old, or have lost a part.")
+            return ErrorPage(404, "Page not found", "The link may be outdated or incomplete.")
         case HTTPException():
             return ErrorPage(error.status_code, "This cannot be served", str(error.detail))
         case _:
-            return ErrorPage(500, "Something went wrong on our side", "It is logged under the id below.")
+            return ErrorPage(500, "Something went wrong on our side", "It was logged with the request id below.")
 
 
 _REFUSAL_STATUSES: Final = {
-    Invalid: (422, "That cannot be taken as it is"),
-    NotFound: (404, "There is no such thing"),
-    MalformedId: (404, "There is no such thing"),
-    NotAllowed: (403, "You may not do this"),
+    Invalid: (422, "Invalid input"),
+    NotFound: (404, "Not found"),
+    MalformedId: (404, "Not found"),
+    NotAllowed: (403, "Not allowed"),
     Conflict: (409, "This cannot be done now"),
-    TooManyTries: (429, "Too many tries"),
-    TooLarge: (413, "That is too large"),
+    TooManyTries: (429, "Too many attempts"),
+    TooLarge: (413, "Too large"),
 }
 
 
 def _format_refusal(error: Refusal) -> str:
     match error:
         case NotFound() | MalformedId():
-            return f"{format_sentence(str(error))} Or it is not yours to see."
+            return f"{format_sentence(str(error))} Or you do not have access to it."
         case _:
             return format_sentence(str(error))
 

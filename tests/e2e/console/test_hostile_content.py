@@ -73,7 +73,7 @@ def test_hostile_user_name_is_shown_as_text(console_visits: ConsoleVisits) -> No
         page.goto("/console/people/new")
         page.get_by_label("E-mail").fill("mallory@example.com")
         page.get_by_label("Name").fill(ODD_NAME)
-        page.get_by_role("button", name="Make the account").click()
+        page.get_by_role("button", name="Create account").click()
         page.wait_for_load_state("load")
         for path in ("/people", "/audit"):
             page.goto(f"/console{path}")

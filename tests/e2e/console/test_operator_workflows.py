@@ -64,8 +64,8 @@ def look_for(page: Page, shown: Showcase, endpoint: str, status: str) -> None:
 
 def begin(page: Page, reason: str, rate: str) -> str:
     """Go from a search to a replay of what it found; returns the replay's id."""
-    page.get_by_role("link", name="Replay what was found").click()
-    expect(page.get_by_role("heading", name=f"{MANY} deliveries would go out")).to_be_visible()
+    page.get_by_role("link", name="Replay these results").click()
+    expect(page.get_by_role("heading", name=f"{MANY} deliveries would be sent")).to_be_visible()
     page.get_by_label("Reason").fill(reason)
     page.get_by_label("Deliveries per second").fill(rate)
     page.get_by_role("button", name="Start the replay").click()
@@ -85,7 +85,7 @@ def test_sign_in_redirects_to_the_requested_page(console_visits: ConsoleVisits) 
         page.get_by_label("E-mail").fill(SUPPORT.email)
         page.get_by_label("Password").fill("not this one, I think")
         page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_role("alert")).to_contain_text("do not belong together")
+        expect(page.get_by_role("alert")).to_contain_text("Wrong e-mail address or password")
         page.get_by_label("Password").fill(SUPPORT.password)
         page.get_by_role("button", name="Sign in").click()
         page.wait_for_url("**/console/deliveries?status=failed")
@@ -178,10 +178,10 @@ def test_a_new_secret_is_shown_once(console_visits: ConsoleVisits, showcase: Sho
     with console_visits.visit_as(ADMIN, allowed=("ERR_CACHE_MISS",)) as page:
         page.goto(path)
         page.get_by_role("link", name="Rotate").click()
-        page.get_by_role("button", name="Make a new secret").click()
+        page.get_by_role("button", name="Create a new secret").click()
         secret = page.locator("#secret").inner_text()
         assert secret.startswith("whsec_")
-        page.get_by_role("link", name="To the endpoint").click()
+        page.get_by_role("link", name="Go to the endpoint").click()
         expect(page.locator("#secrets")).to_be_visible()
         assert secret not in page.content()
         with pytest.raises(Error, match="ERR_CACHE_MISS"):

@@ -53,7 +53,7 @@ def test_a_viewer_is_shown_no_page_of_admins(console_visits: ConsoleVisits, path
         answer = page.goto(f"/console{path}")
         assert answer is not None
         assert answer.status == 403
-        expect(page.get_by_role("link", name="People")).to_have_count(0)
+        expect(page.get_by_role("link", name="Users")).to_have_count(0)
 
 
 def test_a_viewer_sees_nothing_to_press_on_an_endpoint(
@@ -145,7 +145,7 @@ def test_partner_gets_404_for_other_tenants_objects(
 def test_partner_cannot_search_by_another_tenants_key(partner: Visits) -> None:
     with partner() as page:
         page.goto("/console/find?q=northwind-2026-0")
-        expect(page.get_by_text("No delivery fits these filters")).to_be_visible()
+        expect(page.get_by_text("No deliveries match these filters")).to_be_visible()
 
 
 def test_revoking_the_key_ends_the_partner_session(console_visits: ConsoleVisits, showcase: Showcase) -> None:

@@ -318,7 +318,7 @@ async def test_discarded_dead_letter_is_deleted_and_audited(
     assert (await operator.delete(path)).status_code == 404
     (entry,) = (await tenant.client.get("/v1/audit", params={"what": "message.discarded"})).json()["items"]
     assert (entry["reason"], entry["details"]["message"]) == ("noise", shown["id"])
-    assert entry["sentence"].startswith(f"The message {shown['id']} was thrown away by operator")
+    assert entry["sentence"].startswith(f"The message {shown['id']} was discarded by operator")
 
 
 async def test_a_list_is_read_page_by_page(

@@ -127,7 +127,7 @@ async def test_a_link_is_in_its_tenants_audit_and_in_no_others(
     await made(tenant.client, label="Joe")
     (entry,) = (await tenant.client.get("/v1/audit", params={"what": "portal_link.*"})).json()["items"]
     assert (entry["what"], entry["details"]["label"]) == ("portal_link.created", "Joe")
-    assert entry["sentence"].startswith("A portal link that works until ")
+    assert entry["sentence"].startswith("A portal link valid until ")
     theirs = await other_tenant.client.get("/v1/audit", params={"what": "portal_link.*"})
     assert theirs.json()["items"] == []
 

@@ -122,7 +122,7 @@ async def test_an_attempt_does_not_show_what_it_did_not_send(
     await build.execute(ledger, "update attempts set body_sha256 = :hash", hash=b"\x01" * 32)
     page = await staff.get_text(f"/attempts/{format_id(Prefix.ATTEMPT, attempt)}")
     assert shown(delivery) in page
-    assert "It was made of the event under settings that are others now" in page
+    assert "The body was built with settings that have changed since" in page
     assert "12345678901234567890123" not in page
     assert "curl --request POST" not in page
 

@@ -54,7 +54,7 @@ async def test_the_list_shows_a_tenant_s_endpoint_with_its_state(
 ) -> None:
     page = await partner.get_text("/endpoints")
     assert format_id(Prefix.ENDPOINT, endpoint) in page
-    assert '<span class="badge ok">well</span>' in page
+    assert '<span class="badge ok">healthy</span>' in page
 
 
 async def test_staff_see_every_tenant_s_endpoints(
@@ -251,14 +251,14 @@ async def test_pausing_says_how_many_will_wait(
     staff: FormBrowser, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.accept_events(ledger, tenant, 3)
-    assert "<strong>3</strong> that wait now" in await staff.get_text(f"{at(endpoint)}/pause")
+    assert "<strong>3</strong> that are waiting now" in await staff.get_text(f"{at(endpoint)}/pause")
 
 
 async def test_deleting_says_how_many_are_cancelled(
     staff: FormBrowser, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.accept_events(ledger, tenant, 3)
-    assert "The <strong>3</strong> deliveries that are still owed to it" in await staff.get_text(
+    assert "The <strong>3</strong> unfinished deliveries to it" in await staff.get_text(
         f"{at(endpoint)}/delete"
     )
 
@@ -272,7 +272,7 @@ async def test_enable_page_previews_released_deliveries_and_rate(
     await build.accept_events(ledger, tenant, 3)
     await build.set_state(ledger, endpoint, EndpointState.DISABLED)
     page = await staff.get_text(f"{at(endpoint)}/enable")
-    assert "<strong>3</strong> deliveries go out again: 1 at a time at first" in page
+    assert "<strong>3</strong> deliveries will be sent: 1 at a time at first" in page
     assert "up to 20" in page
 
 
@@ -304,7 +304,7 @@ async def test_a_test_event_leads_to_its_delivery(
 
 # ------------------------------------------------------------------ new and changed
 async def test_staff_must_choose_a_tenant_before_creating_an_endpoint(staff: FormBrowser) -> None:
-    assert "Whose is it to be?" in await staff.get_text("/endpoints/new")
+    assert "Choose a tenant" in await staff.get_text("/endpoints/new")
 
 
 async def test_a_new_endpoint_s_secret_is_shown_once(
@@ -517,8 +517,8 @@ async def test_a_filter_is_tried_out_by_who_may_look(
         ({"type": "order.created", "data": '1,"type":"x"'}, "It is not JSON"),
         ({"type": "order.created", "data": "1", "on": "a! b"}, "A channel is 1 to 128"),
         ({"type": "order.created", "data": "1", "condition": "a >"}, "This is not JMESPath"),
-        ({"event_id": "evt_1"}, "is not the id of an event"),
-        ({"event_id": "evt_01kasw8qbefy09m6sc7n75yr3h"}, "There is no such event of this tenant."),
+        ({"event_id": "evt_1"}, "is not an event id"),
+        ({"event_id": "evt_01kasw8qbefy09m6sc7n75yr3h"}, "This tenant has no such event."),
     ],
 )
 async def test_a_trial_that_cannot_be_made_says_so_beside_its_field(

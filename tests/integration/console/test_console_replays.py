@@ -59,13 +59,13 @@ async def test_the_preview_says_how_many_would_go_out(
 ) -> None:
     await build.accept_events(ledger, tenant, 3)
     page = await partner.get_text("/replays/new", status="pending", weighed="1")
-    assert "3 deliveries would go out" in page
-    assert "They go out behind live traffic." in page
+    assert "3 deliveries would be sent" in page
+    assert "Deliveries are sent after live traffic." in page
 
 
 async def test_replay_page_loads_before_its_preview(partner: FormBrowser) -> None:
     page = await partner.get_text("/replays/new", status="failed")
-    assert "Looking what it would send" in page
+    assert "Counting what it would send" in page
     assert 'hx-trigger="load"' in page
 
 
@@ -95,7 +95,7 @@ async def test_a_replay_begins_with_the_form_of_its_preview(
     assert sent.status_code == 303
     page = await partner.client.get(sent.headers["location"])
     assert "receiver is back" in page.text
-    assert "The replay has begun." in page.text
+    assert "Replay started." in page.text
     assert "at most 50 a second" in page.text
 
 
@@ -134,7 +134,7 @@ async def test_a_paused_endpoint_that_is_named_asks_for_the_box(
 
 
 async def test_a_partner_cannot_send_everything_again(partner: FormBrowser) -> None:
-    assert "by an admin alone" in await partner.get_text("/replays/new", weighed="1")
+    assert "Only an admin can replay every delivery" in await partner.get_text("/replays/new", weighed="1")
     refused = await partner.post("/replays", reason="all of it", everything="1")
     assert refused.status_code == 403
 
@@ -155,7 +155,7 @@ async def test_staff_are_asked_whose_deliveries_they_mean(
 ) -> None:
     await build.accept_event(ledger, tenant)
     page = await staff.get_text("/replays/new", status="pending")
-    assert "Whose deliveries are to be sent again?" in page
+    assert "Which tenant's deliveries do you want to replay?" in page
     query = urlencode({"tenant": format_id(Prefix.TENANT, tenant), "status": "pending"})
     assert f"/console/replays/new?{escape(query)}" in page
 
@@ -171,7 +171,7 @@ async def test_an_endpoint_says_whose_it_is(
 async def test_a_filter_that_cannot_be_read_is_said(partner: FormBrowser) -> None:
     page = await partner.get("/replays/new", status="lost")
     assert page.status_code == 422
-    assert "It cannot be read" in page.text
+    assert "The selection is invalid" in page.text
 
 
 async def test_a_replay_shows_how_far_it_is(
@@ -179,7 +179,7 @@ async def test_a_replay_shows_how_far_it_is(
 ) -> None:
     await build.accept_events(ledger, tenant, 4)
     replay = await begun(services, tenant)
-    assert "Looking for what is meant" in await partner.get_text(f"/replays/{replay}")
+    assert "Selecting deliveries" in await partner.get_text(f"/replays/{replay}")
     await step(ledger, replay)
     page = await partner.get_text(f"/replays/{replay}")
     assert "0 of 4" in page
@@ -194,7 +194,7 @@ async def test_a_replay_that_is_over_is_not_followed(
     await step(ledger, replay)
     page = await partner.get_text(f"/replays/{replay}")
     assert "every 1s" not in page
-    assert "Nothing fitted what it means" in page
+    assert "Nothing matched its selection" in page
 
 
 async def test_the_items_of_a_replay_are_found_by_state(
@@ -214,7 +214,7 @@ async def test_a_replay_is_paused_and_goes_on(
 ) -> None:
     replay = await begun(services, tenant)
     await partner.post(f"/replays/{replay}/pause", reason="too fast")
-    assert "Paused: nothing goes out until it is resumed." in await partner.get_text(f"/replays/{replay}")
+    assert "Paused: nothing is sent until it is resumed." in await partner.get_text(f"/replays/{replay}")
     await partner.post(f"/replays/{replay}/resume")
     assert 'class="badge running"' in await partner.get_text(f"/replays/{replay}")
 
@@ -226,7 +226,7 @@ async def test_cancelling_asks_first_and_says_what_becomes_of_the_rest(
     replay = await begun(services, tenant)
     await step(ledger, replay)
     asked = await partner.get_text(f"/replays/{replay}/cancel")
-    assert "2 are in the queue or between attempts" in asked
+    assert "2 are queued or between attempts" in asked
     assert (await partner.post(f"/replays/{replay}/cancel")).status_code == 303
     await step(ledger, replay)
     assert 'class="badge cancelled"' in await partner.get_text(f"/replays/{replay}")
@@ -241,7 +241,7 @@ async def test_what_is_over_cannot_be_paused(
 
 
 async def test_the_list_follows_what_runs(staff: FormBrowser, services: Services, tenant: TenantId) -> None:
-    assert "Nothing was replayed yet" in await staff.get_text("/replays")
+    assert "No replays yet" in await staff.get_text("/replays")
     replay = await begun(services, tenant, HOSTILE)
     page = await staff.get_text("/replays")
     assert replay in page
@@ -297,7 +297,7 @@ async def test_an_endpoint_is_recovered_since_a_moment(
     named = format_id(Prefix.ENDPOINT, endpoint)
     sent = await partner.get("/replays/recover", endpoint=named, kind="again", since="24h")
     page = await partner.client.get(sent.headers["location"] + "&weighed=1")
-    assert "1 delivery would go out" in page.text
+    assert "1 delivery would be sent" in page.text
     assert 'value="recovery since 24h"' in page.text
 
 
@@ -318,10 +318,10 @@ async def test_events_that_were_never_owed_are_sent(
     late = format_id(Prefix.ENDPOINT, await build.create_endpoint(ledger, tenant))
     sent = await partner.get("/replays/recover", endpoint=late, kind="missing", since="24h")
     shown = await partner.client.get(sent.headers["location"] + "&weighed=1")
-    assert "1 event would go out" in shown.text
+    assert "1 event would be sent" in shown.text
     begins = await partner.post("/replays", **fields_of(shown.text), reason="it is new")
     page = await partner.client.get(begins.headers["location"])
-    assert "Events never owed to" in page.text
+    assert "Events missing at" in page.text
 
 
 async def test_an_endpoint_of_another_tenant_is_not_recovered(

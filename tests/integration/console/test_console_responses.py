@@ -131,4 +131,4 @@ async def test_without_the_ledger_pages_say_so(
 ) -> None:
     answer = await _ask(services, sign_in_as(), Unavailable("away"))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-    assert "The ledger does not answer" in answer.text
+    assert "The database does not answer" in answer.text

@@ -85,7 +85,7 @@ async def test_failed_sign_in_message_never_says_what_was_wrong(
 ) -> None:
     refused = await person.sign_in(email, password)
     assert refused.status_code == 401
-    assert "do not belong together" in refused.text
+    assert "Wrong e-mail address or password" in refused.text
     assert "<b>" not in refused.text.partition("<form")[2]
     assert not await person.is_signed_in()
 
@@ -282,7 +282,7 @@ async def test_a_link_that_has_ended_says_so(
         for path in (address, "/console/portal/wbl_x", "/console/portal/%00"):
             ended = await guest.client.post(path)
             assert ended.status_code == 401
-            assert "This link has ended." in ended.text
+            assert "This link has expired." in ended.text
             assert "set-cookie" not in ended.headers
 
 

@@ -42,7 +42,7 @@ async def test_a_tenant_is_made_and_found_by_a_part_of_its_name(staff: FormBrows
     assert "Acme Books" in page
     assert "Umbrella" not in page
     assert "Umbrella" in await staff.get_text("/tenants", name="0%")
-    assert "No tenant is called so" in await staff.get_text("/tenants", name="%c%")
+    assert "No tenants match this name" in await staff.get_text("/tenants", name="%c%")
 
 
 async def test_tenants_come_page_by_page(staff: FormBrowser, ledger: Ledger) -> None:
@@ -52,7 +52,7 @@ async def test_tenants_come_page_by_page(staff: FormBrowser, ledger: Ledger) -> 
     more = re.search(r'href="([^"]+)" rel="next"', first)
     assert more is not None
     second = await staff.client.get(more[1].replace("&amp;", "&"))
-    assert len(re.findall("See only this tenant", second.text)) == 1
+    assert len(re.findall("Show only this tenant", second.text)) == 1
 
 
 async def test_a_name_that_cannot_be_is_said_beside_the_field(staff: FormBrowser) -> None:
@@ -88,9 +88,9 @@ async def test_a_key_is_revoked_after_a_page_says_what_stops(
     await staff.post(at(tenant, "/keys"), name="order service", scope="publish")
     (key,) = (await services.api_keys.list_keys(tenant, PageRequest())).items
     path = at(tenant, f"/keys/{format_id(Prefix.KEY, key.id)}/revoke")
-    assert "nothing takes it any more" in await staff.get_text(path)
+    assert "stops working within five seconds" in await staff.get_text(path)
     assert (await staff.post(path, reason="leaked")).status_code == 303
-    assert "is revoked already" in await staff.get_text(path)
+    assert "is already revoked" in await staff.get_text(path)
     assert "leaked" in await staff.get_text("/audit", what="key.*")
 
 
@@ -99,7 +99,7 @@ async def test_a_key_is_made_for_what_is_ticked_and_for_so_many_days(
 ) -> None:
     wanted: dict[str, Any] = {"name": "shop", "scope": ["read", "replay"], "expires_in_days": "30"}
     page = await staff.post(at(tenant, "/keys"), **wanted)
-    assert "it may read, replay" in page.text
+    assert "with the scopes read, replay" in page.text
     (key,) = (await services.api_keys.list_keys(tenant, PageRequest())).items
     assert key.scopes == {"read", "replay"}
     assert key.expires_at == key.created_at + timedelta(days=30)
@@ -131,7 +131,7 @@ async def test_a_key_is_rotated_after_a_page_says_what_comes_of_it(
     await staff.post(at(tenant, "/keys"), name="order service", scope="publish")
     (key,) = (await services.api_keys.list_keys(tenant, PageRequest())).items
     path = at(tenant, f"/keys/{format_id(Prefix.KEY, key.id)}/rotate")
-    assert "The old one goes on for a while" in await staff.get_text(path)
+    assert "The old key keeps working for a while" in await staff.get_text(path)
     for wrong in ("soon", "9999"):
         page = await staff.post(path, overlap_hours=wrong)
         assert (page.status_code, 'id="fault-overlap_hours"' in page.text) == (422, True)

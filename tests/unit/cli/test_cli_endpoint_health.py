@@ -183,8 +183,8 @@ def test_who_paused_an_endpoint_and_why_is_told_without_commanding_the_terminal(
 @pytest.mark.parametrize(
     ("reason", "said"),
     [
-        ("gone", "It answered 410 Gone and wants no more."),
-        ("failing", "It had only failed for too long."),
+        ("gone", "It answered 410 Gone."),
+        ("failing", "It failed for too long without a success."),
         ("Is the shop closed?", "Is the shop closed?"),
     ],
 )

@@ -139,13 +139,13 @@ def test_one_failure_among_millions_can_be_seen():
 
 def test_a_chart_says_its_percentiles():
     label = drawn(charts.draw_latencies(told(delivered=100))).attrib["aria-label"]
-    assert re.fullmatch(r"Time to an answer: p50 \d+ ms, p95 \d+ ms, p99 \d+ ms", label)
+    assert re.fullmatch(r"Response time: p50 \d+ ms, p95 \d+ ms, p99 \d+ ms", label)
 
 
 def test_percentiles_of_nothing_are_unknown():
     nothing = build_series(TimeRange.WEEK, [], now=NOW, as_of=NOW)
     label = drawn(charts.draw_latencies(nothing)).attrib["aria-label"]
-    assert label == "Time to an answer: p50 unknown, p95 unknown, p99 unknown"
+    assert label == "Response time: p50 unknown, p95 unknown, p99 unknown"
 
 
 def test_a_line_has_a_gap_where_there_was_nothing():

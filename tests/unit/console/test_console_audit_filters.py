@@ -92,7 +92,7 @@ def test_entry_without_a_page_has_no_subject():
         ),
         (
             JournalEntry(TENANT, "key.created", "Ada", NOW, details={"name": "made by Ada"}),
-            "The key made by Ada was made.",
+            "The key made by Ada was created.",
         ),
         (JournalEntry(TENANT, "endpoint.breaker_closed", "engine", NOW), None),
     ],

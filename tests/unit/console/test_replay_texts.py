@@ -45,7 +45,7 @@ def test_progress_says_how_many_are_over():
     assert replay_progress.describe_progress(replace(REPLAY, selecting=True)) == "1,204 of 5,000 found so far"
     assert (
         replay_progress.describe_progress(replace(REPLAY, selecting=True, counts={}))
-        == "Looking for what is meant"
+        == "Selecting deliveries"
     )
 
 
@@ -56,12 +56,12 @@ def test_the_pace_says_how_long_it_takes():
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"per_second": None, "counts": {}}, "It has just begun."),
-        ({"per_second": None}, "Nothing ends just now."),
-        ({"per_second": None, "counts": {ItemState.WAITING: 1}}, "Nothing has ended yet."),
-        ({"selecting": True}, "About 250 a second; more may be found yet."),
+        ({"per_second": None, "counts": {}}, "It has just started."),
+        ({"per_second": None}, "Nothing is finishing at the moment."),
+        ({"per_second": None, "counts": {ItemState.WAITING: 1}}, "Nothing has finished yet."),
+        ({"selecting": True}, "About 250 a second; more may still be selected."),
         ({"counts": {ItemState.SUCCEEDED: 1}}, "About 250 a second; almost done."),
-        ({"state": ReplayState.PAUSED}, "Paused: nothing goes out until it is resumed."),
+        ({"state": ReplayState.PAUSED}, "Paused: nothing is sent until it is resumed."),
         ({"state": ReplayState.FINISHED}, ""),
     ],
 )
@@ -89,9 +89,9 @@ def test_every_state_of_an_item_has_a_meaning_and_a_colour():
 @pytest.mark.parametrize(
     ("state", "why", "said"),
     [
-        (ItemState.WAITING, None, "Its turn has not come."),
-        (ItemState.SKIPPED, "owed_meanwhile", "It was owed meanwhile, so it goes out without this replay."),
-        (ItemState.SKIPPED, "endpoint_deleted", "Its endpoint was deleted, so it has nowhere to go."),
+        (ItemState.WAITING, None, "Waiting for its turn."),
+        (ItemState.SKIPPED, "owed_meanwhile", "A delivery was created meanwhile, so it is sent without this replay."),
+        (ItemState.SKIPPED, "endpoint_deleted", "Its endpoint was deleted."),
         (ItemState.CANCELLED, "replayed by ada", "Replayed by ada."),
     ],
 )
@@ -102,15 +102,15 @@ def test_what_became_of_an_item_is_a_sentence(state: ItemState, why: str | None,
 def test_a_paused_endpoint_has_its_deliveries_wait():
     paused = replace(ENDPOINT, state=EndpointState.PAUSED, state_reason="they asked")
     assert replay_progress.describe_effect(paused, None, is_named=False) == (
-        "Paused: they asked. They wait until it is resumed."
+        "Paused: they asked. Deliveries wait until it is resumed."
     )
-    assert "begins only if it may wait" in replay_progress.describe_effect(paused, None, is_named=True)
+    assert "starts only if waiting is allowed" in replay_progress.describe_effect(paused, None, is_named=True)
 
 
 def test_a_disabled_endpoint_has_its_deliveries_skipped():
     disabled = replace(ENDPOINT, state=EndpointState.DISABLED)
     assert replay_progress.describe_effect(disabled, None, is_named=False) == (
-        "Disabled. They are skipped, or wait if you say so."
+        "Disabled. Deliveries are skipped, or wait if you choose so."
     )
 
 
@@ -118,7 +118,7 @@ def test_an_open_breaker_lets_a_few_through():
     held = ActiveHold(Hold.BREAKER_OPEN, until=MADE)
     said = replay_progress.describe_effect(ENDPOINT, held, is_named=False)
     assert said.endswith(
-        "A few go out as probes, not before 2026-11-22 18:00:00 UTC; the rest once they are taken."
+        "A few are sent as probes, not before 2026-11-22 18:00:00 UTC, the rest once they succeed."
     )
 
 

@@ -53,7 +53,7 @@ def test_no_filter_tells_nothing():
 def test_one_end_of_a_range_is_told_alone():
     assert describe_selection(DeliveryFilter(attempts_min=3)) == [("Attempts", "at least 3")]
     assert describe_selection(DeliveryFilter(attempts_max=3)) == [("Attempts", "at most 3")]
-    assert describe_selection(DeliveryFilter(until=NOW)) == [("Made", "before 2026-11-25 18:00:00 UTC")]
+    assert describe_selection(DeliveryFilter(until=NOW)) == [("Created", "before 2026-11-25 18:00:00 UTC")]
 
 
 def test_of_many_values_the_first_are_told():
@@ -64,5 +64,5 @@ def test_of_many_values_the_first_are_told():
 def test_missing_events_name_their_endpoint():
     endpoint = EndpointId(new_id())
     wanted = MissingEventFilter(endpoint, since=NOW, types=("order.*",))
-    assert describe_selection(wanted)[0] == ("Events never owed to", format_id(Prefix.ENDPOINT, endpoint))
+    assert describe_selection(wanted)[0] == ("Events missing at", format_id(Prefix.ENDPOINT, endpoint))
     assert build_query(wanted)["endpoint"] == [format_id(Prefix.ENDPOINT, endpoint)]

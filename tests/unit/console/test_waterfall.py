@@ -44,7 +44,7 @@ def test_the_scale_is_that_of_the_longest_attempt_beside_it():
 def test_attempt_without_response_shows_a_wait_bar():
     assert [bar.phase for bar in build_bars(Timings(connect=ms(5), total=ms(1000)))] == [
         "connect",
-        "waiting, in vain",
+        "waiting, no response",
     ]
 
 

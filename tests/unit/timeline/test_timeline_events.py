@@ -219,7 +219,7 @@ def test_a_condition_that_could_not_be_answered_is_told_beside_the_delivery():
     failed = replace(ARRIVAL.owed[0][0], matched_by="order.*", condition_failed="length() takes string.")
     (fate, _) = build_event_timeline(replace(ARRIVAL, owed=[(failed, ARRIVAL.owed[0][1])])).endpoints
     assert fate.condition_failed == "length() takes string."
-    assert "could not be answered (length() takes string), so that it is sent all the same" in fate.sentence
+    assert "could not be evaluated (length() takes string), so the event is sent anyway" in fate.sentence
 
 
 def test_status_does_not_blame_the_type_when_other_rules_decided():

@@ -71,7 +71,7 @@ SPENT = "The last attempt of the schedule failed, so there will be no other."
         ),
         (
             ended(DeliveryStatus.CANCELLED, "endpoint_deleted"),
-            "Cancelled at 18:01:00: Its endpoint was deleted, so it has nowhere to go.",
+            "Cancelled at 18:01:00: Its endpoint was deleted.",
         ),
     ],
 )
@@ -139,7 +139,7 @@ def test_a_delivery_in_flight_tells_since_when_and_who_has_it():
                 state_actor="waybill",
                 state_reason="failing",
             ),
-            "the endpoint has been disabled since 18:00:00 by Waybill: it had only failed for too long.",
+            "the endpoint has been disabled since 18:00:00 by Waybill: it failed for too long without a success.",
             "It goes out when the endpoint is enabled.",
         ),
         (

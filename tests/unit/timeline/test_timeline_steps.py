@@ -171,7 +171,7 @@ def test_what_an_attempt_has_brought_about_follows_it_and_the_end_comes_last():
         TimelineEntryKind.FINISHED,
     ]
     assert told(story)[-2:] == [
-        "The endpoint was disabled by Waybill: it answered 410 Gone and wants no more.",
+        "The endpoint was disabled by Waybill: it answered 410 Gone.",
         "Failed: The endpoint answered 410 Gone: it wants no more deliveries and is disabled.",
     ]
 
@@ -297,7 +297,7 @@ def test_a_word_that_is_not_known_is_told_as_it_is():
         ),
         (entry("endpoint.paused", 0, reason="why not?"), "by cli:ada: why not?"),
         (entry("endpoint.paused", 0, reason="b", again=True), "stays paused, as cli:ada says: b."),
-        (entry("endpoint.disabled", 0, reason="failing"), "it had only failed for too long."),
+        (entry("endpoint.disabled", 0, reason="failing"), "it failed for too long without a success."),
     ],
 )
 def test_a_sentence_tells_what_is_known(known: JournalEntry, said: str):
