@@ -90,7 +90,11 @@ async def replay_delivery(ctx: RequestContext) -> Response:
         hold=form.is_checked("hold"),
         actor=ctx.principal.actor,
     )
-    said = "The replay is queued." if again.held is None else "The replay is queued; it is sent when nothing holds it any more."
+    said = (
+        "The replay is queued."
+        if again.held is None
+        else "The replay is queued; it is sent when nothing holds it any more."
+    )
     return ctx.redirect(f"/deliveries/{format_id(Prefix.DELIVERY, delivery_id)}", flash=said)
 
 

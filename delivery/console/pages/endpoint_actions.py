@@ -151,9 +151,7 @@ async def rotate_secret(ctx: RequestContext) -> Response:
     except Invalid as error:
         return await _render_rotation(ctx, form, error=error)
     except Conflict:
-        full = (
-            f"is too long: {MAX_LIVE_SECRETS} secrets sign already, the maximum. Wait until one expires, or enter 0"
-        )
+        full = f"is too long: {MAX_LIVE_SECRETS} secrets sign already, the maximum. Wait until one expires, or enter 0"
         return await _render_rotation(ctx, form, error=Invalid("overlap_hours", full))
     endpoint = await ctx.services.endpoints.read(tenant_id, endpoint_id)
     return render_secret_once(ctx, endpoint, made, is_new=False)

@@ -138,10 +138,10 @@ async def show_cancellation(ctx: RequestContext) -> Response:
 ROUTES: Final = [
     make_get_route("/replays", list_replays),
     make_get_route("/replays/{id}", show_replay),
-    make_post_route(
-        "/replays/{id}/pause", _make_action("pause", "Replay paused."), Ability.REPLAY
-    ),
+    make_post_route("/replays/{id}/pause", _make_action("pause", "Replay paused."), Ability.REPLAY),
     make_post_route("/replays/{id}/resume", _make_action("resume", "Replay resumed."), Ability.REPLAY),
     make_get_route("/replays/{id}/cancel", show_cancellation, Ability.REPLAY),
-    make_post_route("/replays/{id}/cancel", _make_action("cancel", "The replay is being cancelled."), Ability.REPLAY),
+    make_post_route(
+        "/replays/{id}/cancel", _make_action("cancel", "The replay is being cancelled."), Ability.REPLAY
+    ),
 ]

@@ -37,9 +37,7 @@ if TYPE_CHECKING:
 _MAX_SCANNED: Final = 200
 _MAX_TENANTS: Final = 50
 _EVERYTHING_ERROR: Final = "must be ticked: without a filter this selects every delivery of the tenant"
-_HOLD_ERROR: Final = (
-    "must be ticked, or resume the endpoint first: it is paused or disabled"
-)
+_HOLD_ERROR: Final = "must be ticked, or resume the endpoint first: it is paused or disabled"
 _MINUTE_FORMAT: Final = "%Y-%m-%dT%H:%M"
 _FIELD_ERRORS: Final = {"reason": "is required: it is recorded in the audit"}
 

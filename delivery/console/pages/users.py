@@ -87,7 +87,9 @@ async def change_user(ctx: RequestContext) -> Response:
     async def act(person_id: UserId) -> Response:
         changes = UserChanges(name=form.get_text("name"), role=_parse_role(form))
         await _apply_changes(ctx, person_id, changes, form)
-        return ctx.redirect(_build_user_path(person_id), flash="Changes saved; they apply to open sessions too.")
+        return ctx.redirect(
+            _build_user_path(person_id), flash="Changes saved; they apply to open sessions too."
+        )
 
     return await _run_action(ctx, "change", form, act)
 
@@ -98,9 +100,7 @@ async def disable_user(ctx: RequestContext) -> Response:
 
     async def act(person_id: UserId) -> Response:
         await _apply_changes(ctx, person_id, UserChanges(disabled=True), form)
-        return ctx.redirect(
-            _build_user_path(person_id), flash="Account disabled; its sessions have ended."
-        )
+        return ctx.redirect(_build_user_path(person_id), flash="Account disabled; its sessions have ended.")
 
     return await _run_action(ctx, "disable", form, act)
 
@@ -131,9 +131,7 @@ async def set_password(ctx: RequestContext) -> Response:
             actor=ctx.principal.actor,
         )
         if form.get_raw("password"):
-            return ctx.redirect(
-                _build_user_path(person_id), flash="Password set; their sessions have ended."
-            )
+            return ctx.redirect(_build_user_path(person_id), flash="Password set; their sessions have ended.")
         return _render_password_once(ctx, await ctx.services.accounts.read(person_id), password)
 
     return await _run_action(ctx, "password", form, act)

@@ -108,7 +108,9 @@ def describe_error(error: Exception) -> ErrorPage:
         case HTTPException():
             return ErrorPage(error.status_code, "This cannot be served", str(error.detail))
         case _:
-            return ErrorPage(500, "Something went wrong on our side", "It was logged with the request id below.")
+            return ErrorPage(
+                500, "Something went wrong on our side", "It was logged with the request id below."
+            )
 
 
 _REFUSAL_STATUSES: Final = {

@@ -90,7 +90,11 @@ def test_every_state_of_an_item_has_a_meaning_and_a_colour():
     ("state", "why", "said"),
     [
         (ItemState.WAITING, None, "Waiting for its turn."),
-        (ItemState.SKIPPED, "owed_meanwhile", "A delivery was created meanwhile, so it is sent without this replay."),
+        (
+            ItemState.SKIPPED,
+            "owed_meanwhile",
+            "A delivery was created meanwhile, so it is sent without this replay.",
+        ),
         (ItemState.SKIPPED, "endpoint_deleted", "Its endpoint was deleted."),
         (ItemState.CANCELLED, "replayed by ada", "Replayed by ada."),
     ],
