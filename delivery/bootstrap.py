@@ -71,7 +71,7 @@ def require_database_url(settings: Settings) -> str:
         raise Misconfigured(
             "WAYBILL_DATABASE_URL is not set, such as postgresql://user:password@host/waybill"
         )
-    return settings.database_url.get_secret_value()
+    return settings.database_url.text
 
 
 def open_ledger(settings: Settings, application: str) -> Ledger:
@@ -196,8 +196,8 @@ def build_maintenance(settings: Settings, ledger: Ledger) -> MaintenanceService:
     from delivery.services.maintenance import MaintenanceService, MaxAges
 
     max_ages = MaxAges(
-        idempotency=timedelta(hours=settings.idempotency_hours),
-        delivery=timedelta(days=settings.delivery_max_age_days),
+        idempotency=settings.idempotency_lifetime,
+        delivery=settings.delivery_max_age,
         message=timedelta(days=settings.retention_payload_days),
     )
     return MaintenanceService(ledger, max_ages, clock=clock)
@@ -223,8 +223,8 @@ def build_key_settings(settings: Settings) -> ApiKeyConfig:
 
     operator = settings.operator_key
     return ApiKeyConfig(
-        operator_key=None if operator is None else operator.get_secret_value(),
-        overlap=timedelta(hours=settings.rotation_overlap_hours),
+        operator_key=None if operator is None else operator.text,
+        overlap=settings.rotation_overlap,
         requests_per_second=settings.key_requests_per_second,
     )
 
@@ -267,7 +267,7 @@ async def build_worker_runtime(settings: Settings) -> WorkerRuntime:
     of_worker = build_tracer(settings, "worker")
     defaults = EndpointDefaults(
         settings.retry_schedule,
-        timeout=timedelta(seconds=settings.attempt_timeout),
+        timeout=settings.attempt_timeout,
         max_timeout=settings.max_attempt_duration,
         health_config=settings.default_health_policy,
         origin=settings.event_origin,
@@ -280,12 +280,12 @@ async def build_worker_runtime(settings: Settings) -> WorkerRuntime:
         ConcurrencyLimiter(
             max_fresh=settings.worker_concurrency,
             max_total=settings.worker_in_flight_max,
-            slow_after=timedelta(seconds=settings.detach_seconds),
+            slow_after=settings.detach_after,
         ),
         WorkerConfig(
             worker=f"{socket.gethostname()}:{os.getpid()}",
             lease=settings.lease,
-            connect_timeout=timedelta(seconds=settings.connect_timeout),
+            connect_timeout=settings.connect_timeout,
             max_response_bytes=settings.response_max_bytes,
             log_successes=settings.log_attempts == "all",
         ),
@@ -350,7 +350,7 @@ class Services:
             guard=build_guard(self.settings),
             allow_http=self.settings.allow_http,
             max_timeout=self.settings.max_attempt_duration,
-            overlap=timedelta(hours=self.settings.rotation_overlap_hours),
+            overlap=self.settings.rotation_overlap,
             health=self.settings.default_health_policy,
         )
         return EndpointService(
@@ -438,7 +438,7 @@ class Services:
         return AccountService(
             self.ledger,
             PasswordService(),
-            session_lifetime=timedelta(hours=self.settings.session_hours),
+            session_lifetime=self.settings.session_lifetime,
             clock=self.clock,
             random_bytes=secrets.token_bytes,
         )

@@ -3,313 +3,324 @@
 from __future__ import annotations
 
 import os
-import re
-from datetime import timedelta
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
-
-from delivery.domain.database_url import normalise_database_url
 from delivery.domain.egress import ANY_SOURCE_ADDRESS, Proxy, SourceAddresses
 from delivery.domain.errors import Misconfigured
 from delivery.domain.formats import EventOrigin
-from delivery.domain.networks import AllowList, Network, parse_host_port, parse_networks, parse_ports
+from delivery.domain.networks import MAX_PORT, AllowList, parse_host_port, parse_networks, parse_ports
 from delivery.domain.retention import CONTAINED_IN, RetainedData, RetentionPeriods
 from delivery.domain.secret_box import SecretKeys
-from retries.backoff import DEFAULT_SCHEDULE, Schedule, parse_schedule
+from delivery.domain.setting_parsers import (
+    DAY,
+    HOUR,
+    SECOND,
+    SecretText,
+    choice,
+    duration,
+    integer,
+    number,
+    parse_amqp_url,
+    parse_cloudevents_source,
+    parse_database_url,
+    parse_delays,
+    parse_flag,
+    parse_operator_key,
+    parse_public_url,
+    words,
+)
+from retries.backoff import DEFAULT_SCHEDULE
 from retries.breaker import BreakerConfig
 from retries.health import HealthConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import timedelta
 
-# Finite: what is longer than an hour is a mistake, and infinity no timedelta.
-Seconds = Annotated[float, Field(gt=0, le=3600)]
-Days = Annotated[int, Field(ge=1, le=36_500)]
+    from delivery.domain.networks import Network
+    from retries.backoff import Schedule
+
+T = TypeVar("T")
 
 ENV_PREFIX = "WAYBILL_"
-MIN_OPERATOR_KEY_LENGTH = 20
-# RFC 3986: with a scheme, or from a slash on, or a first segment that has no colon.
-_URI_CHAR = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})"
-_CLOUDEVENTS_SOURCE = re.compile(rf"(?:[A-Za-z][A-Za-z0-9+.-]*:(?=.)|(?=/)|(?=[^:/]+(?:/|$))){_URI_CHAR}+")
-_PYDANTIC_PREFIX = "Value error, "  # what it puts before a sentence of ours
+_MAX_ATTEMPT_SECONDS = 30
+_MAX_SECONDS = 3600  # longer than an hour is a mistake
+_MAX_DAYS = 36_500
 
 
-def _parsed(parse: Callable[[str], object]) -> PlainValidator:
-    """Text is parsed; a value that has been parsed, or None, stays as it is."""
+def setting(
+    default: str | float | None,
+    parse: Callable[[str], T],
+    description: str,
+    *,
+    name: str | None = None,
+    unset: Any = None,
+) -> T:
+    """A setting: its default as it would be written, how its text is read, and README's words about it.
 
-    def validate(value: Any) -> object:
-        text = value.get_secret_value() if isinstance(value, SecretStr) else value
-        return parse(text) if isinstance(text, str) else text
-
-    return PlainValidator(validate)
-
-
-def _parse_schedule(text: str) -> Schedule:
-    try:
-        seconds = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError("must be seconds, comma separated, such as 0,5,300") from None
-    return parse_schedule(seconds)
+    `name`: where the variable is not named after the field; `unset`: the value when nothing is written.
+    """
+    value = unset if default is None else parse(str(default))
+    metadata = {"default": default, "parse": parse, "description": description, "name": name}
+    result: T = field(default=value, metadata=metadata)
+    return result
 
 
-class Settings(BaseModel):
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Settings:
     """Every setting of the engine. Each is an environment variable: `WAYBILL_` and its name in capitals."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", validate_default=True)
-
-    database_url: SecretStr | None = Field(
-        None, description="PostgreSQL ≥ 15, e.g. `postgresql://waybill:…@db/waybill`. None: the embedded one."
-    )
-    amqp_url: SecretStr | None = Field(None, description="RabbitMQ ≥ 3.10, e.g. `amqp://user:…@mq/%2F`.")
-    queue_type: Literal["classic", "quorum"] = Field("classic", description="Type of the delivery queues.")
-    queue_name: str = Field(
-        "waybill", description="Prefix of the queues' names.", pattern=r"^[a-zA-Z0-9_.-]+$", max_length=200
-    )
-    ingest_prefetch: int = Field(
-        500, ge=1, le=2_000, description="Messages that one `ingest` process holds unacknowledged, at most."
-    )
-    data_dir: Path | None = Field(None, description="Where the embedded default keeps its files: `.waybill`.")
-
-    secret_keys: Annotated[SecretKeys | None, _parsed(SecretKeys.parse)] = Field(
+    database_url: SecretText | None = setting(
         None,
-        description="Keys that seal secrets at rest: base64 of 32 bytes each, comma separated, newest first.",
+        parse_database_url,
+        "PostgreSQL ≥ 15, e.g. `postgresql://waybill:…@db/waybill`. None: the embedded one.",
     )
-    operator_key: SecretStr | None = Field(
-        None,
-        description="The operator's API key: may do everything, for every tenant. At least 20 characters.",
+    amqp_url: SecretText | None = setting(
+        None, parse_amqp_url, "RabbitMQ ≥ 3.10, e.g. `amqp://user:…@mq/%2F`."
     )
+    queue_type: str = setting("classic", choice("classic", "quorum"), "Type of the delivery queues.")
+    queue_name: str = setting(
+        "waybill",
+        words("[a-zA-Z0-9_.-]{1,200}", "1 to 200 letters, digits, dots, dashes and underscores"),
+        "Prefix of the queues' names.",
+    )
+    ingest_prefetch: int = setting(
+        500, integer(1, 2_000), "Messages that one `ingest` process holds unacknowledged, at most."
+    )
+    data_dir: Path | None = setting(None, Path, "Where the embedded default keeps its files: `.waybill`.")
 
-    key_requests_per_second: int = Field(
+    secret_keys: SecretKeys | None = setting(
+        None,
+        SecretKeys.parse,
+        "Keys that seal secrets at rest: base64 of 32 bytes each, comma separated, newest first.",
+    )
+    operator_key: SecretText | None = setting(
+        None,
+        parse_operator_key,
+        "The operator's API key: may do everything, for every tenant. At least 20 characters.",
+    )
+    key_requests_per_second: int = setting(
         0,
-        ge=0,
-        le=1_000_000,
-        description="Requests a second that one API key may make in each `web` process. 0: no limit.",
+        integer(0, 1_000_000),
+        "Requests a second that one API key may make in each `web` process. 0: no limit.",
     )
 
-    host: str = Field("127.0.0.1", description="Address that `web` listens on.")
-    port: int = Field(8080, ge=0, le=65535, description="Port that `web` listens on.")
-    public_url: str | None = Field(
+    host: str = setting("127.0.0.1", str, "Address that `web` listens on.")
+    port: int = setting(8080, integer(0, MAX_PORT), "Port that `web` listens on.")
+    public_url: str | None = setting(
         None,
-        description="Where people reach `web`, e.g. `https://waybill.example`: portal links begin so, and "
+        parse_public_url,
+        "Where people reach `web`, e.g. `https://waybill.example`: portal links begin so, and "
         "those of thin events.",
     )
-    cloudevents_source: str = Field(
+    cloudevents_source: str = setting(
         "/waybill",
-        max_length=200,
-        description="How `source` of CloudEvents begins, e.g. `https://shop.example`; the tenant follows.",
+        parse_cloudevents_source,
+        "How `source` of CloudEvents begins, e.g. `https://shop.example`; the tenant follows.",
     )
-    session_hours: float = Field(
-        12, gt=0, le=24 * 31, description="How long somebody who has signed in at the console stays so."
+    session_lifetime: timedelta = setting(
+        12,
+        duration(HOUR, 0, 24 * 31, above=True),
+        "How long somebody who has signed in at the console stays so.",
+        name="session_hours",
     )
-    pool_size: int = Field(
+    pool_size: int = setting(
         8,
-        ge=1,
-        le=200,
-        description="Database connections of one process, at most, besides two for single statements.",
+        integer(1, 200),
+        "Database connections of one process, at most, besides two for single statements.",
     )
 
-    allow_http: bool = Field(default=False, description="Whether endpoints may use `http://`.")
-    allow_networks: Annotated[AllowList, _parsed(AllowList.parse)] = Field(
-        AllowList(),
-        description="Networks that may be dialled though private or reserved: CIDRs, comma separated.",
+    allow_http: bool = setting(
+        default=False, parse=parse_flag, description="Whether endpoints may use `http://`."
     )
-    allow_ports: Annotated[frozenset[int], _parsed(parse_ports)] = Field(
-        frozenset(), description="Ports that may be dialled, comma separated. Empty: any."
+    allow_networks: AllowList = setting(
+        "",
+        AllowList.parse,
+        "Networks that may be dialled though private or reserved: CIDRs, comma separated.",
+    )
+    allow_ports: frozenset[int] = setting(
+        "", parse_ports, "Ports that may be dialled, comma separated. Empty: any."
     )
 
-    egress_proxy: Annotated[Proxy | None, _parsed(Proxy.parse)] = Field(
+    egress_proxy: Proxy | None = setting(
         None,
-        description="Proxy that deliveries go through: `http://user:password@proxy:3128`, `https://…`, "
+        Proxy.parse,
+        "Proxy that deliveries go through: `http://user:password@proxy:3128`, `https://…`, "
         "`socks5://…`, `socks5h://…` (it resolves names itself).",
     )
-    egress_address: Annotated[SourceAddresses, _parsed(SourceAddresses.parse)] = Field(
-        ANY_SOURCE_ADDRESS,
-        description="Address of this machine that deliveries come from: an IPv4 one, an IPv6 one, or both, "
-        "comma separated. None: the system chooses.",
-    )
-
-    metrics_host: str = Field("127.0.0.1", description="Address on which `/metrics` has ports of its own.")
-    web_metrics_port: int | None = Field(
+    egress_address: SourceAddresses = setting(
         None,
-        ge=1,
-        le=65_535,
-        description="Port for `web`'s metrics without a key; on WAYBILL_PORT they want the operator's.",
-    )
-    relay_metrics_port: int | None = Field(None, ge=1, le=65_535, description="Port for `relay`'s metrics.")
-    worker_metrics_port: int | None = Field(
-        None, ge=1, le=65_535, description="Port for the metrics of all processes of a `worker`."
-    )
-    ingest_metrics_port: int | None = Field(None, ge=1, le=65_535, description="Port for `ingest`'s metrics.")
-    statsd: Annotated[tuple[str, int] | None, _parsed(parse_host_port)] = Field(
-        None, description="`host:port` of a statsd to which every process sends its metrics too."
+        SourceAddresses.parse,
+        "Address of this machine that deliveries come from: an IPv4 one, an IPv6 one, or both, "
+        "comma separated. None: the system chooses.",
+        unset=ANY_SOURCE_ADDRESS,
     )
 
-    event_max_bytes: int = Field(262_144, ge=1, description="Largest event, in bytes of its JSON.")
-    batch_max_events: int = Field(1_000, ge=1, le=10_000, description="Most events in one batch.")
-    idempotency_hours: float = Field(
-        24, gt=0, le=24 * 365, description="How long an idempotency key is remembered."
+    metrics_host: str = setting("127.0.0.1", str, "Address on which `/metrics` has ports of its own.")
+    web_metrics_port: int | None = setting(
+        None,
+        integer(1, MAX_PORT),
+        "Port for `web`'s metrics without a key; on WAYBILL_PORT they want the operator's.",
     )
-    rotation_overlap_hours: float = Field(
-        24, ge=0, le=24 * 30, description="How long a rotated secret or API key goes on beside the new one."
+    relay_metrics_port: int | None = setting(None, integer(1, MAX_PORT), "Port for `relay`'s metrics.")
+    worker_metrics_port: int | None = setting(
+        None, integer(1, MAX_PORT), "Port for the metrics of all processes of a `worker`."
     )
-
-    connect_timeout: Seconds = Field(5, le=30, description="Seconds to connect (name, TCP, TLS).")
-    attempt_timeout: Seconds = Field(
-        15, le=30, description="Seconds for one attempt in all; an endpoint may differ."
-    )
-    response_max_bytes: int = Field(
-        65_536, ge=0, le=1 << 20, description="Bytes of a response that are kept."
-    )
-    retry_schedule: Annotated[Schedule, _parsed(_parse_schedule)] = Field(
-        DEFAULT_SCHEDULE,
-        description="Seconds before each attempt, comma separated. None: 0, 5, 300, … 24 h (10 attempts).",
+    ingest_metrics_port: int | None = setting(None, integer(1, MAX_PORT), "Port for `ingest`'s metrics.")
+    statsd: tuple[str, int] | None = setting(
+        None, parse_host_port, "`host:port` of a statsd to which every process sends its metrics too."
     )
 
-    endpoint_in_flight_max: int = Field(
-        50, ge=1, le=10_000, description="Deliveries of one endpoint in flight, over all workers."
+    event_max_bytes: int = setting(262_144, integer(1), "Largest event, in bytes of its JSON.")
+    batch_max_events: int = setting(1_000, integer(1, 10_000), "Most events in one batch.")
+    idempotency_lifetime: timedelta = setting(
+        24,
+        duration(HOUR, 0, 24 * 365, above=True),
+        "How long an idempotency key is remembered.",
+        name="idempotency_hours",
     )
-    breaker_consecutive: int = Field(
-        10, ge=1, le=100_000, description="Failures in a row that open an endpoint's circuit breaker."
+    rotation_overlap: timedelta = setting(
+        24,
+        duration(HOUR, 0, 24 * 30),
+        "How long a rotated secret or API key goes on beside the new one.",
+        name="rotation_overlap_hours",
     )
-    breaker_ratio: float = Field(
-        0.5, gt=0, le=1, description="Share of failures within the window that opens it, from 0 to 1."
+
+    connect_timeout: timedelta = setting(
+        5, duration(SECOND, 0, _MAX_ATTEMPT_SECONDS, above=True), "Seconds to connect (name, TCP, TLS)."
     )
-    breaker_minimum: int = Field(
-        20, ge=1, le=100_000, description="Attempts within the window before the share counts."
+    attempt_timeout: timedelta = setting(
+        15,
+        duration(SECOND, 0, _MAX_ATTEMPT_SECONDS, above=True),
+        "Seconds for one attempt in all; an endpoint may differ.",
     )
-    breaker_window_seconds: Seconds = Field(60, ge=1, description="The window of the share.")
-    breaker_cool_down_seconds: Seconds = Field(
+    response_max_bytes: int = setting(65_536, integer(0, 1 << 20), "Bytes of a response that are kept.")
+    retry_schedule: Schedule = setting(
+        None,
+        parse_delays,
+        "Seconds before each attempt, comma separated. None: 0, 5, 300, … 24 h (10 attempts).",
+        unset=DEFAULT_SCHEDULE,
+    )
+
+    endpoint_in_flight_max: int = setting(
+        50, integer(1, 10_000), "Deliveries of one endpoint in flight, over all workers."
+    )
+    breaker_consecutive: int = setting(
+        10, integer(1, 100_000), "Failures in a row that open an endpoint's circuit breaker."
+    )
+    breaker_ratio: float = setting(
+        0.5, number(0, 1, above=True), "Share of failures within the window that opens it, from 0 to 1."
+    )
+    breaker_minimum: int = setting(
+        20, integer(1, 100_000), "Attempts within the window before the share counts."
+    )
+    breaker_window: timedelta = setting(
+        60, duration(SECOND, 1, _MAX_SECONDS), "The window of the share.", name="breaker_window_seconds"
+    )
+    breaker_cool_down: timedelta = setting(
         30,
-        ge=0.1,
-        description="How long a breaker is open before its first probe; doubles with each that fails.",
+        duration(SECOND, 0.1, _MAX_SECONDS),
+        "How long a breaker is open before its first probe; doubles with each that fails.",
+        name="breaker_cool_down_seconds",
     )
-    breaker_longest_cool_down_seconds: Seconds = Field(600, ge=0.1, description="The longest cool-down.")
-    disable_after_days: float = Field(
-        5, ge=0.01, le=365, description="An endpoint that has only failed for so long is disabled."
+    breaker_longest_cool_down: timedelta = setting(
+        600,
+        duration(SECOND, 0.1, _MAX_SECONDS),
+        "The longest cool-down.",
+        name="breaker_longest_cool_down_seconds",
     )
-    delivery_max_age_days: float = Field(
-        30, ge=0.01, le=3650, description="Age at which a delivery that is still owed ends as `expired`."
+    disable_after: timedelta = setting(
+        5,
+        duration(DAY, 0.01, 365),
+        "An endpoint that has only failed for so long is disabled.",
+        name="disable_after_days",
+    )
+    delivery_max_age: timedelta = setting(
+        30,
+        duration(DAY, 0.01, 3650),
+        "Age at which a delivery that is still owed ends as `expired`.",
+        name="delivery_max_age_days",
     )
 
-    lease_seconds: Seconds = Field(
+    lease: timedelta = setting(
         45,
-        ge=1,
-        description="How long a worker may hold a claim, in seconds; after that a dead one's is rescued.",
+        duration(SECOND, 1, _MAX_SECONDS),
+        "How long a worker may hold a claim, in seconds; after that a dead one's is rescued.",
+        name="lease_seconds",
     )
-    queue_lease_seconds: Seconds = Field(
-        20, description="How long a claim may wait in the queue before the relay takes it back."
+    queue_lease: timedelta = setting(
+        20,
+        duration(SECOND, 0, _MAX_SECONDS, above=True),
+        "How long a claim may wait in the queue before the relay takes it back.",
+        name="queue_lease_seconds",
     )
-    replay_share: float = Field(
-        0.2, gt=0, le=1, description="Share of the queue that replays get at most while live work waits."
+    replay_share: float = setting(
+        0.2, number(0, 1, above=True), "Share of the queue that replays get at most while live work waits."
     )
-    retention_payload_days: Days = Field(90, description="How long the bodies of events are kept.")
-    retention_attempts_days: Days = Field(90, description="How long attempts are kept.")
-    retention_deliveries_days: Days = Field(
-        90, description="How long deliveries that have ended, and replay jobs, are kept."
+    retention_payload_days: int = setting(
+        90, integer(1, _MAX_DAYS), "How long the bodies of events are kept."
     )
-    retention_events_days: Days = Field(90, description="How long events are kept.")
-    retention_journal_days: Days = Field(400, description="How long the journal, and so the audit, is kept.")
-    trusted_proxies: Annotated[tuple[Network, ...], _parsed(parse_networks)] = Field(
-        (),
-        description="Proxies whose `X-Forwarded-For` tells a caller's address: CIDRs, comma separated.",
+    retention_attempts_days: int = setting(90, integer(1, _MAX_DAYS), "How long attempts are kept.")
+    retention_deliveries_days: int = setting(
+        90, integer(1, _MAX_DAYS), "How long deliveries that have ended, and replay jobs, are kept."
     )
-    window_seconds: Seconds = Field(0.25, description="How much work, in time, the relay keeps in the queue.")
-    poll_seconds: Seconds = Field(1.0, description="How often the relay looks without having been notified.")
-    worker_processes: int = Field(2, ge=1, description="Processes that `waybill serve worker` starts.")
-    worker_threads: int = Field(
-        4, ge=1, description="Claims that one worker process starts at the same time."
+    retention_events_days: int = setting(90, integer(1, _MAX_DAYS), "How long events are kept.")
+    retention_journal_days: int = setting(
+        400, integer(1, _MAX_DAYS), "How long the journal, and so the audit, is kept."
     )
-    worker_concurrency: int = Field(256, ge=1, description="Fresh requests in flight in one worker process.")
-    worker_in_flight_max: int = Field(
-        2_000, ge=1, description="Requests in flight in one worker process, slow ones too."
+    trusted_proxies: tuple[Network, ...] = setting(
+        "",
+        parse_networks,
+        "Proxies whose `X-Forwarded-For` tells a caller's address: CIDRs, comma separated.",
     )
-    detach_seconds: Seconds = Field(
-        2, description="After how long a request counts as slow and makes room for others."
+    window: timedelta = setting(
+        0.25,
+        duration(SECOND, 0, _MAX_SECONDS, above=True),
+        "How much work, in time, the relay keeps in the queue.",
+        name="window_seconds",
     )
-    drain_seconds: Seconds = Field(
-        20, le=25, description="How long a stopping worker waits for what is in flight."
+    poll_interval: timedelta = setting(
+        1.0,
+        duration(SECOND, 0, _MAX_SECONDS, above=True),
+        "How often the relay looks without having been notified.",
+        name="poll_seconds",
+    )
+    worker_processes: int = setting(2, integer(1), "Processes that `waybill serve worker` starts.")
+    worker_threads: int = setting(4, integer(1), "Claims that one worker process starts at the same time.")
+    worker_concurrency: int = setting(256, integer(1), "Fresh requests in flight in one worker process.")
+    worker_in_flight_max: int = setting(
+        2_000, integer(1), "Requests in flight in one worker process, slow ones too."
+    )
+    detach_after: timedelta = setting(
+        2,
+        duration(SECOND, 0, _MAX_SECONDS, above=True),
+        "After how long a request counts as slow and makes room for others.",
+        name="detach_seconds",
+    )
+    drain_timeout: timedelta = setting(
+        20,
+        duration(SECOND, 0, 25, above=True),
+        "How long a stopping worker waits for what is in flight.",
+        name="drain_seconds",
     )
 
-    opentelemetry: bool = Field(
+    opentelemetry: bool = setting(
         default=False,
+        parse=parse_flag,
         description="Whether to send traces, from POST to receiver. Needs extra `otel`; `OTEL_…` say where.",
     )
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe line that is logged."
+    log_level: str = setting(
+        "info", choice("debug", "info", "warning", "error"), "Least severe line that is logged."
     )
-    log_attempts: Literal["failed", "all"] = Field(
-        "failed", description="Which attempts have a line at level `info`; the others have one at `debug`."
+    log_attempts: str = setting(
+        "failed",
+        choice("failed", "all"),
+        "Which attempts have a line at level `info`; the others have one at `debug`.",
     )
-    log_format: Literal["console", "json"] = Field("console", description="How log lines are written.")
-
-    @field_validator("breaker_longest_cool_down_seconds")
-    @classmethod
-    def _check_longest_cool_down(cls, value: float, info: ValidationInfo) -> float:
-        if value < info.data.get("breaker_cool_down_seconds", 0):
-            raise ValueError("must not be shorter than WAYBILL_BREAKER_COOL_DOWN_SECONDS")
-        return value
-
-    @field_validator("retention_deliveries_days", "retention_events_days")
-    @classmethod
-    def _check_retention_order(cls, value: int, info: ValidationInfo) -> int:
-        for part, whole in CONTAINED_IN.items():
-            if info.field_name == f"retention_{whole}_days" and value < info.data.get(
-                f"retention_{part}_days", 0
-            ):
-                raise ValueError(f"must not be shorter than WAYBILL_RETENTION_{part.upper()}_DAYS")
-        return value
-
-    @field_validator("operator_key")
-    @classmethod
-    def _check_operator_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < MIN_OPERATOR_KEY_LENGTH:
-            raise ValueError(f"must have at least {MIN_OPERATOR_KEY_LENGTH} characters")
-        return value
-
-    @field_validator("database_url")
-    @classmethod
-    def _check_database_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            normalise_database_url(value.get_secret_value())
-        return value
-
-    @field_validator("amqp_url")
-    @classmethod
-    def _check_amqp_url(cls, value: SecretStr | None) -> SecretStr | None:
-        # pika takes any scheme, and dials localhost for a URL without a host.
-        if value is not None and not _is_amqp_url(value.get_secret_value()):
-            raise ValueError("must be of the form amqp://user:password@host:5672/%2F, or begin with amqps://")
-        return value
-
-    @field_validator("public_url")
-    @classmethod
-    def _check_public_url(cls, value: str | None) -> str | None:
-        if value is not None and not _is_http_url(value):
-            raise ValueError("must be of the form https://waybill.example, with no query and no fragment")
-        return None if value is None else value.rstrip("/")
-
-    @field_validator("cloudevents_source")
-    @classmethod
-    def _check_cloudevents_source(cls, value: str) -> str:
-        # A tenant is added as one more segment, which a query or a fragment would swallow.
-        if _CLOUDEVENTS_SOURCE.fullmatch(value) is None:
-            raise ValueError(
-                "must be a URI or its path, such as https://shop.example or /shop, with no ? or #"
-            )
-        return value
+    log_format: str = setting("console", choice("console", "json"), "How log lines are written.")
 
     @property
     def base_url(self) -> str:
@@ -319,86 +330,105 @@ class Settings(BaseModel):
 
     @property
     def event_origin(self) -> EventOrigin:
-        """What events say of where they come from."""
+        """The source and the address that events name."""
         return EventOrigin(self.cloudevents_source, self.public_url)
 
     @property
     def default_health_policy(self) -> HealthConfig:
-        """By what endpoints are judged that say nothing of their own."""
+        """The health policy of endpoints that have none of their own."""
         breaker = BreakerConfig(
             consecutive=self.breaker_consecutive,
             ratio=self.breaker_ratio,
             minimum=self.breaker_minimum,
-            window=timedelta(seconds=self.breaker_window_seconds),
-            cool_down=timedelta(seconds=self.breaker_cool_down_seconds),
-            longest_cool_down=timedelta(seconds=self.breaker_longest_cool_down_seconds),
+            window=self.breaker_window,
+            cool_down=self.breaker_cool_down,
+            longest_cool_down=self.breaker_longest_cool_down,
         )
         return HealthConfig(
-            breaker,
-            max_in_flight=self.endpoint_in_flight_max,
-            disable_after=timedelta(days=self.disable_after_days),
+            breaker, max_in_flight=self.endpoint_in_flight_max, disable_after=self.disable_after
         )
 
     @property
     def retention_periods(self) -> RetentionPeriods:
-        """For how many days everything is kept."""
+        """For how many days each kind of data is kept."""
         return RetentionPeriods(
             **{content: getattr(self, f"retention_{content}_days") for content in RetainedData}
         )
 
     @property
-    def lease(self) -> timedelta:
-        """How long a started claim is its worker's."""
-        return timedelta(seconds=self.lease_seconds)
-
-    @property
-    def queue_lease(self) -> timedelta:
-        """How long a claim may wait to be started."""
-        return timedelta(seconds=self.queue_lease_seconds)
-
-    @property
     def max_attempt_duration(self) -> timedelta:
-        """No attempt lasts longer, whatever its endpoint asks for: the lease must outlast it."""
-        return timedelta(seconds=min(30.0, self.lease_seconds * 0.8))
+        """The limit of every attempt, whatever its endpoint asks for: the lease must outlast it."""
+        return min(_MAX_ATTEMPT_SECONDS * SECOND, self.lease * 0.8)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingInfo:
+    """What is known of a setting: its name, its default as text, how it is read, README's words about it."""
+
+    name: str
+    attribute: str
+    default: str
+    parse: Callable[[str], object]
+    description: str
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return ENV_PREFIX + self.name.upper()
+
+
+def list_settings() -> Iterator[SettingInfo]:
+    """Every setting, in README's order."""
+    for setting_field in fields(Settings):
+        known = setting_field.metadata
+        default = "" if known["default"] is None else str(known["default"]).lower()
+        name = known["name"] or setting_field.name
+        yield SettingInfo(name, setting_field.name, default, known["parse"], known["description"])
 
 
 def read_environment() -> dict[str, str]:
     """The settings that the environment holds, as text by name; an empty variable counts as none."""
-    variables = {name.upper(): text for name, text in os.environ.items()}
-    return {
-        name: text for name in Settings.model_fields if (text := variables.get(ENV_PREFIX + name.upper()))
-    }
+    variables = {name.upper(): text for name, text in os.environ.items() if text}
+    return {info.name: variables[info.variable] for info in list_settings() if info.variable in variables}
 
 
 def read_settings(defaults: Mapping[str, str] | None = None) -> Settings:
-    """Read the environment, and `defaults` for what it leaves out.
+    """Read the environment, and `defaults` for what it leaves out. Raises Misconfigured."""
+    return parse_settings({**(defaults or {}), **read_environment()})
+
+
+def parse_settings(texts: Mapping[str, object]) -> Settings:
+    """Parse settings by name; other names are left aside. What is not text is read as it would be written.
 
     Raises Misconfigured with one line per wrong setting.
     """
-    try:
-        return Settings.model_validate({**(defaults or {}), **read_environment()})
-    except ValidationError as error:
-        # One line for each variable, however much of it is wrong.
-        faults = {str(fault["loc"][0]): fault["msg"] for fault in reversed(error.errors())}
-        lines = [
-            f"{ENV_PREFIX}{name.upper()}: {why.removeprefix(_PYDANTIC_PREFIX)}"
-            for name, why in faults.items()
-        ]
-        raise Misconfigured("\n".join(reversed(lines))) from None
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    for info in list_settings():
+        text = texts.get(info.name)
+        if text is None:
+            continue
+        try:
+            values[info.attribute] = info.parse(str(text))
+        except ValueError as error:
+            faults.append(f"{info.variable}: {error}")
+    settings = Settings(**values)
+    faults = faults or list(_find_contradictions(settings))
+    if faults:
+        raise Misconfigured("\n".join(faults))
+    return settings
 
 
-def _is_amqp_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in {"amqp", "amqps"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-def _is_http_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        known = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-    return known and not (parts.query or parts.fragment or parts.username or any(map(str.isspace, url)))
+def _find_contradictions(settings: Settings) -> Iterator[str]:
+    if settings.breaker_longest_cool_down < settings.breaker_cool_down:
+        yield (
+            "WAYBILL_BREAKER_LONGEST_COOL_DOWN_SECONDS: must not be shorter than "
+            "WAYBILL_BREAKER_COOL_DOWN_SECONDS"
+        )
+    periods = settings.retention_periods
+    for part, whole in CONTAINED_IN.items():
+        if periods.get_days(whole) < periods.get_days(part):
+            yield (
+                f"WAYBILL_RETENTION_{whole.upper()}_DAYS: must not be shorter than "
+                f"WAYBILL_RETENTION_{part.upper()}_DAYS"
+            )

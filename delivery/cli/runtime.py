@@ -9,6 +9,7 @@ import getpass
 import os
 import socket
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from delivery.bootstrap import Services, open_ledger
@@ -49,7 +50,7 @@ def find_settings() -> Settings:
     if settings.database_url is None:
         if not running:
             raise Misconfigured(NO_LEDGER_MESSAGE)
-    elif settings.database_url.get_secret_value() != running.get("database_url"):
+    elif settings.database_url.text != running.get("database_url"):
         return settings
     return read_settings(running)
 
@@ -65,10 +66,11 @@ def run_use_case(use_case: Callable[[Services], Awaitable[T]]) -> T:
 
 def set_up_cli_logs(settings: Settings) -> None:
     """Log to stderr, from warnings on unless WAYBILL_LOG_LEVEL is set."""
+    from delivery.config import read_environment
     from delivery.telemetry.logs import configure_logging
 
-    chosen = "log_level" in settings.model_fields_set
-    configure_logging(settings if chosen else settings.model_copy(update={"log_level": "warning"}))
+    chosen = "log_level" in read_environment()
+    configure_logging(settings if chosen else replace(settings, log_level="warning"))
 
 
 def get_actor() -> Actor:

@@ -7,13 +7,14 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
 from delivery.bootstrap import check_egress_address, check_tracing_available, require_secret_keys
-from delivery.config import ENV_PREFIX, Settings
+from delivery.config import ENV_PREFIX, list_settings
 from delivery.doctor.findings import fail, ok, warn
 from delivery.domain.errors import Misconfigured
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from delivery.config import Settings
     from delivery.doctor.findings import Finding
     from delivery.domain.networks import Network
 
@@ -39,7 +40,7 @@ def _find_unusable(settings: Settings) -> Iterator[Finding]:
 
 
 def _find_unknown(environment: Iterable[str]) -> Iterator[Finding]:
-    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | _CLI_VARIABLES
+    known = {info.variable for info in list_settings()} | _CLI_VARIABLES
     for name in sorted(environment):
         if name.startswith(ENV_PREFIX) and name not in known:
             close = get_close_matches(name, known, n=1)
@@ -50,11 +51,12 @@ def _find_unknown(environment: Iterable[str]) -> Iterator[Finding]:
 
 
 def _find_risky(settings: Settings) -> Iterator[Finding]:
-    longest = settings.max_attempt_duration.total_seconds()
-    if settings.attempt_timeout > longest:
+    if settings.attempt_timeout > settings.max_attempt_duration:
+        timeout = settings.attempt_timeout.total_seconds()
+        longest = settings.max_attempt_duration.total_seconds()
         yield warn(
             "settings",
-            f"WAYBILL_ATTEMPT_TIMEOUT is {settings.attempt_timeout:g} s, and attempts are cut at {longest:g} "
+            f"WAYBILL_ATTEMPT_TIMEOUT is {timeout:g} s, and attempts are cut at {longest:g} "
             "s, to fit into their lease.",
             "Raise WAYBILL_LEASE_SECONDS, or lower WAYBILL_ATTEMPT_TIMEOUT.",
         )

@@ -79,7 +79,7 @@ async def _check_ledger(settings: Settings, edge: DoctorDeps) -> tuple[list[Find
 def _list_configured_hosts(settings: Settings, proxy: Proxy | None) -> Iterator[str]:
     """The hosts of the database and of the proxy. The driver's way to read the URL counts, not ours."""
     if settings.database_url is not None:
-        yield parse_host(settings.database_url.get_secret_value()) or ""
+        yield parse_host(settings.database_url.text) or ""
     if proxy is not None:
         yield proxy.host
 
@@ -100,7 +100,7 @@ async def _check_network(
     except Misconfigured:  # said of the settings
         return []
     proxy = settings.egress_proxy
-    amqp = "" if settings.amqp_url is None else settings.amqp_url.get_secret_value()
+    amqp = "" if settings.amqp_url is None else settings.amqp_url.text
     ours = [
         *extract_hosts([amqp, settings.public_url or ""]),
         *filter_hostnames(_list_configured_hosts(settings, proxy)),

@@ -114,7 +114,7 @@ async def check_egress(proxy: Proxy | None, sources: SourceAddresses) -> Finding
 def list_tls_servers(settings: Settings, proxy: Proxy | None) -> list[tuple[str, int]]:
     """The servers of our own that show a certificate: the broker, the proxy, and what stands before `web`."""
     found = [] if proxy is None or not proxy.is_ssl else [(proxy.host, proxy.port)]
-    amqp = "" if settings.amqp_url is None else settings.amqp_url.get_secret_value()
+    amqp = "" if settings.amqp_url is None else settings.amqp_url.text
     for url, scheme, usual in ((amqp, "amqps", 5671), (settings.public_url or "", "https", 443)):
         host, port, is_of = _split_url(url)
         if is_of == scheme and host:
@@ -148,9 +148,7 @@ async def try_url(settings: Settings, url: str, *, now: datetime) -> Finding:
     """Ask one URL on the way that deliveries take, guard and proxy included."""
     check = f"GET {url}"
     way_out = build_transport(settings)
-    limits = AttemptLimits(
-        timedelta(seconds=settings.connect_timeout), timedelta(seconds=settings.attempt_timeout)
-    )
+    limits = AttemptLimits(settings.connect_timeout, settings.attempt_timeout)
     try:
         exchange = await connectivity.get(way_out, url, limits, now=now)
     except BadDestination as error:

@@ -6,6 +6,7 @@ import base64
 import json
 import uuid
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,10 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from psycopg import sql
-from pydantic import SecretStr
 from sqlalchemy import make_url
 
 from delivery.clock import clock
-from delivery.config import Settings
+from delivery.config import Settings, parse_settings
 from delivery.destinations.http.client_certificate import parse_identity
 from delivery.destinations.http.tls import create_tls_context
 from delivery.doctor.examination import DoctorDeps, run_checks
@@ -29,6 +29,7 @@ from delivery.domain.delivery import Priority
 from delivery.domain.egress import Proxy
 from delivery.domain.ids import Prefix, format_id
 from delivery.domain.secret_box import generate_key
+from delivery.domain.setting_parsers import SecretText
 from delivery.services.api_keys.service import ApiKeyService
 from delivery.services.api_keys.validation import ApiKeyConfig, NewApiKey
 from tests.integration.test_schema import INI
@@ -55,7 +56,7 @@ HUSH = "hush"
 
 
 def settings(**own: Any) -> Settings:
-    return Settings(**{"secret_keys": KEY, "operator_key": "o" * 20, **own})
+    return parse_settings({"secret_keys": KEY, "operator_key": "o" * 20, **own})
 
 
 async def seen(
@@ -341,10 +342,7 @@ def test_a_broker_that_answers_is_told_with_its_version(own_queues: Settings):
     assert "RabbitMQ 3." in found["broker"].message or "RabbitMQ 4." in found["broker"].message
     assert found["publishing"].severity is Severity.OK
     assert found["queue type"].severity is Severity.WARNING
-    assert (
-        of_broker(own_queues.model_copy(update={"queue_type": "quorum"}))["queue type"].severity
-        is Severity.OK
-    )
+    assert of_broker(replace(own_queues, queue_type="quorum"))["queue type"].severity is Severity.OK
 
 
 def test_looking_makes_no_queues(own_queues: Settings):
@@ -362,7 +360,7 @@ def test_a_queue_that_nobody_reads_is_a_warning(own_queues: Settings):
 
 def test_a_queue_that_is_of_another_type_is_wrong(own_queues: Settings):
     name = get_queue_name(own_queues, Priority.LIVE)
-    with channel(str(own_queues.amqp_url and own_queues.amqp_url.get_secret_value())) as door:
+    with channel(str(own_queues.amqp_url and own_queues.amqp_url.text)) as door:
         door.queue_declare(name, durable=True, arguments={"x-queue-type": "quorum"})
     found = of_broker(own_queues)[f"queue {name}"]
     assert found.severity is Severity.ERROR
@@ -374,10 +372,8 @@ def test_broker_permission_error_does_not_suggest_deleting_the_queue(private_rab
     declared(whole)
     private_rabbitmq.run_ctl("add_user", "ada", HUSH)
     private_rabbitmq.run_ctl("set_permissions", "ada", "^$", ".*", ".*")
-    narrow = SecretStr(private_rabbitmq.url.replace("guest:guest", f"ada:{HUSH}"))
-    told = of_broker(whole.model_copy(update={"amqp_url": narrow}))[
-        f"queue {get_queue_name(whole, Priority.LIVE)}"
-    ]
+    narrow = SecretText(private_rabbitmq.url.replace("guest:guest", f"ada:{HUSH}"))
+    told = of_broker(replace(whole, amqp_url=narrow))[f"queue {get_queue_name(whole, Priority.LIVE)}"]
     assert told.severity is Severity.ERROR
     assert "ACCESS_REFUSED" in told.message
     assert "delete_queue" not in told.remedy
@@ -387,7 +383,7 @@ def test_broker_permission_error_does_not_suggest_deleting_the_queue(private_rab
 def test_failed_messages_are_told(own_queues: Settings):
     declared(own_queues)
     name = get_queue_name(own_queues, Priority.LIVE)
-    with channel(str(own_queues.amqp_url and own_queues.amqp_url.get_secret_value())) as door:
+    with channel(str(own_queues.amqp_url and own_queues.amqp_url.text)) as door:
         door.confirm_delivery()
         door.basic_publish("", f"{name}.XQ", b"{}")
     found = check_broker(own_queues)

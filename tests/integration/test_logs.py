@@ -10,10 +10,10 @@ import sys
 PROGRAM = """
 import json, logging, sys
 import structlog
-from delivery.config import Settings
+from delivery.config import parse_settings
 from delivery.telemetry.logs import configure_logging
 
-configure_logging(Settings.model_validate({"log_format": sys.argv[1]}))
+configure_logging(parse_settings({"log_format": sys.argv[1]}))
 log = structlog.get_logger()
 for text in json.load(sys.stdin):
     log.warning("endpoint.unreadable", why=text)

@@ -11,12 +11,12 @@ from uuid import UUID
 import dramatiq
 import pika
 import pytest
-from pydantic import SecretStr
 
 from delivery.config import Settings
 from delivery.domain.delivery import Priority
 from delivery.domain.errors import Unavailable
 from delivery.domain.ids import ClaimId, new_id
+from delivery.domain.setting_parsers import SecretText
 from tests.support import ledger_builders as build
 from workers.broker.broker import (
     DELIVER_ACTOR,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def settings(request: pytest.FixtureRequest, amqp_url: str) -> Iterator[Settings]:
     """Settings with a queue of this test's own, which is gone when it ends."""
     own = Settings(
-        amqp_url=SecretStr(amqp_url), queue_type=request.param, queue_name=f"test_{secrets.token_hex(4)}"
+        amqp_url=SecretText(amqp_url), queue_type=request.param, queue_name=f"test_{secrets.token_hex(4)}"
     )
     yield own
     with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
@@ -142,7 +142,7 @@ async def test_what_is_due_arrives_in_the_queue(
 
 
 def test_a_broker_that_is_not_there_confirms_nothing(unused_tcp_port: int) -> None:
-    away = Settings(amqp_url=SecretStr(f"amqp://127.0.0.1:{unused_tcp_port}/%2F"))
+    away = Settings(amqp_url=SecretText(f"amqp://127.0.0.1:{unused_tcp_port}/%2F"))
     publisher = Publisher(create_rabbitmq_broker(away), get_queue_name(away, Priority.LIVE))
     claims = [ClaimId(new_id()) for _ in range(3)]
     assert publisher.publish(claims) == claims

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from delivery.config import Settings
+from delivery.config import list_settings
 from tests.support.stack import ROOT
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ COMPOSE = DEPLOY / "compose.yaml"
 KUBERNETES = DEPLOY / "kubernetes"
 # Not part of what `kubectl apply --kustomize` sends: the upgrade comes before it, ingest where it is wanted.
 EXTRA_MANIFESTS = ("ingest.yaml", "upgrade.yaml")
-SETTING_NAMES = {f"WAYBILL_{name.upper()}" for name in Settings.model_fields}
+SETTING_NAMES = {info.variable for info in list_settings()}
 
 
 def parse_instructions(text: str) -> list[tuple[str, str]]:

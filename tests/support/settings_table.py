@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from delivery.config import Settings
+from delivery.config import list_settings
 
 README = Path(__file__).parent.parent.parent / "README.md"
 _TABLE_PATTERN = re.compile(r"(<!-- settings: [^\n]*-->\n).*?(<!-- /settings -->)", re.DOTALL)
@@ -14,11 +14,9 @@ _TABLE_PATTERN = re.compile(r"(<!-- settings: [^\n]*-->\n).*?(<!-- /settings -->
 def render_settings_table() -> str:
     """The table as README should have it."""
     rows = ["| variable | default | what it is |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        # Only what can be written into a variable: of values that are parsed, README says it in words.
-        shown = str(field.default).lower() if isinstance(field.default, str | int | float) else ""
-        default = f"`{shown}`" if shown else ""
-        rows.append(f"| `WAYBILL_{name.upper()}` | {default} | {field.description} |")
+    for info in list_settings():
+        default = f"`{info.default}`" if info.default else ""
+        rows.append(f"| `{info.variable}` | {default} | {info.description} |")
     return "\n".join(rows)
 
 

@@ -83,7 +83,7 @@ def build_connection_parameters(settings: Settings) -> pika.URLParameters:
     if settings.amqp_url is None:
         raise Misconfigured("WAYBILL_AMQP_URL is not set, such as amqp://user:password@host/%2F")
     try:
-        parameters = pika.URLParameters(settings.amqp_url.get_secret_value())
+        parameters = pika.URLParameters(settings.amqp_url.text)
     except Exception as error:  # noqa: BLE001  pika raises whatever its parser does
         raise Misconfigured(f"WAYBILL_AMQP_URL cannot be read: {error}") from None
     parameters.heartbeat = _HEARTBEAT_SECONDS

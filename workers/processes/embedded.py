@@ -77,7 +77,7 @@ def run(settings: Settings, home: StateDir) -> None:
             {
                 "database_url": require_database_url(settings),
                 "secret_keys": require_secret_keys(settings).text,
-                "operator_key": settings.operator_key.get_secret_value() if settings.operator_key else "",
+                "operator_key": settings.operator_key.text if settings.operator_key else "",
                 "allow_http": str(settings.allow_http),
                 "allow_networks": str(settings.allow_networks),
                 "url": url,
@@ -99,7 +99,7 @@ def run(settings: Settings, home: StateDir) -> None:
 @contextmanager
 def _open_database(settings: Settings, home: StateDir) -> Iterator[str]:
     if settings.database_url is not None:
-        yield settings.database_url.get_secret_value()
+        yield settings.database_url.text
         return
     with embedded.start(home.folder / "postgres") as server:
         yield server.url

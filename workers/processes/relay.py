@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
@@ -49,8 +48,8 @@ log = structlog.get_logger()
 def create_relay(settings: Settings, ledger: Ledger, broker: Broker) -> Relay:
     """Wire a relay on the running loop, which publishes to this broker."""
     config = RelayConfig(
-        poll_interval=timedelta(seconds=settings.poll_seconds),
-        window=timedelta(seconds=settings.window_seconds),
+        poll_interval=settings.poll_interval,
+        window=settings.window,
         queue_lease=settings.queue_lease,
         default_max_in_flight=settings.endpoint_in_flight_max,
         replay_share=settings.replay_share,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -118,7 +117,7 @@ class DeliveryActors(Middleware):
     def after_worker_shutdown(self, _broker: Broker, _worker: object) -> None:
         """Finish or hand back what is in flight, and stop the loop."""
         runtime = self._require_runtime()
-        self._run(runtime.dispatcher.drain(timedelta(seconds=self._settings.drain_seconds)))
+        self._run(runtime.dispatcher.drain(self._settings.drain_timeout))
         self._run(runtime.replay_runner.wait_until_idle())
         self._run(self._metrics_context.__aexit__(None, None, None))
         self._run(runtime.close())

@@ -10,6 +10,7 @@ from delivery.console.web.context import make_get_route, make_post_route
 from delivery.domain.errors import Conflict, Invalid
 from delivery.domain.ids import KeyId, Prefix, format_id
 from delivery.domain.scopes import TENANT_SCOPES, Scope
+from delivery.domain.setting_parsers import HOUR
 from delivery.services.accounts.roles import Ability
 from delivery.services.api_keys.validation import NewApiKey
 
@@ -123,7 +124,7 @@ def _render_rotation(
         status=422 if errors else 200,
         tenant=tenant,
         key=key,
-        hours=ctx.services.settings.rotation_overlap_hours,
+        hours=ctx.services.settings.rotation_overlap / HOUR,
         form_input=form_input,
         errors=errors or {},
     )

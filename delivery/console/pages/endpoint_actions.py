@@ -16,6 +16,7 @@ from delivery.domain.endpoint import EndpointState
 from delivery.domain.errors import Conflict, Invalid
 from delivery.domain.ids import EndpointId, EventId, Prefix, format_id, parse_id
 from delivery.domain.pagination import PageRequest
+from delivery.domain.setting_parsers import HOUR
 from delivery.pipeline.parsing import build_test_event
 from delivery.services.accounts.roles import Ability
 from delivery.services.endpoints.service import MAX_LIVE_SECRETS, EndpointService
@@ -132,7 +133,7 @@ async def _render_confirmation(
 
 async def show_rotation(ctx: RequestContext) -> Response:
     """Say what a rotation does, and ask for how long the older secrets go on signing."""
-    hours = f"{ctx.services.settings.rotation_overlap_hours:g}"
+    hours = f"{ctx.services.settings.rotation_overlap / HOUR:g}"
     return await _render_rotation(ctx, Form({"overlap_hours": [hours]}))
 
 

@@ -68,7 +68,7 @@ def describe_settings(endpoint: Endpoint, settings: Settings) -> Sequence[Endpoi
 
 
 def _format_timeout(timeout: timedelta | None, settings: Settings) -> str:
-    return f"{settings.attempt_timeout:g} s" if timeout is None else format_duration(timeout)
+    return f"{settings.attempt_timeout.total_seconds():g} s" if timeout is None else format_duration(timeout)
 
 
 def _format_permanent_statuses(statuses: Sequence[int]) -> str:

@@ -15,7 +15,7 @@ import structlog
 
 from delivery.api.app import create_app
 from delivery.bootstrap import Services
-from delivery.config import Settings
+from delivery.config import Settings, parse_settings
 from delivery.domain.secret_box import generate_key
 from delivery.ledger.db import partitions
 from delivery.ledger.db.session import Ledger
@@ -97,7 +97,7 @@ def sql(api_database_url: str) -> Iterator[psycopg.Connection]:
 @pytest.fixture(scope="session")
 def settings(api_database_url: str) -> Settings:
     """Settings as an operator might have them."""
-    return Settings.model_validate(
+    return parse_settings(
         {"database_url": api_database_url, "secret_keys": SECRET_KEYS, "operator_key": OPERATOR_KEY}
     )
 

@@ -59,7 +59,7 @@ async def refused(tenant: TenantClient, path: str, body: object, *, status: int 
 async def beside(settings_: Settings, tenant: TenantClient) -> AsyncIterator[httpx.AsyncClient]:
     """The tenant's client at another web process, with what it keeps in memory."""
     assert settings_.database_url is not None
-    wired = Services(settings_, Ledger(settings_.database_url.get_secret_value(), pool_size=2))
+    wired = Services(settings_, Ledger(settings_.database_url.text, pool_size=2))
     try:
         async with make_client(create_app(wired), tenant.key) as client:
             yield client

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ async def test_its_address_is_the_one_that_the_request_came_to(tenant: TenantCli
 async def test_its_address_is_the_public_one_where_that_is_set(
     services: Services, tenant: TenantClient
 ) -> None:
-    public = services.settings.model_copy(update={"public_url": "https://hooks.example/waybill"})
+    public = replace(services.settings, public_url="https://hooks.example/waybill")
     async with make_client(create_app(Services(public, services.ledger)), tenant.key) as client:
         link = await made(client)
     assert link["url"].startswith("https://hooks.example/waybill/console/portal/wbl_")

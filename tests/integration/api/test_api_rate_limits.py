@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,7 +28,7 @@ EVENT = {"type": "a", "data": 1}
 @pytest_asyncio.fixture(loop_scope="session")
 async def limited(settings: Settings, services: Services) -> FastAPI:
     """The application where each key may ask once a second, on the same ledger."""
-    own = settings.model_copy(update={"key_requests_per_second": 1})
+    own = replace(settings, key_requests_per_second=1)
     return create_app(Services(own, services.ledger))
 
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from delivery.bootstrap import Services
-from delivery.config import Settings
+from delivery.config import parse_settings
 from delivery.console.web.app import create_console
 from delivery.domain.accounts import Actor
 from delivery.domain.errors import NotAuthenticated
@@ -95,7 +95,7 @@ class FormBrowser:
 @pytest.fixture
 def services(ledger: Ledger, shared_url: str) -> Services:
     """The use cases of a web process."""
-    settings = Settings.model_validate({"database_url": shared_url, "secret_keys": SECRET_KEYS})
+    settings = parse_settings({"database_url": shared_url, "secret_keys": SECRET_KEYS})
     return replace_services(Services(settings, ledger), accounts=cast("AccountService", FakeAccountService()))
 
 

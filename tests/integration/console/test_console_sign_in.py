@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -142,7 +143,7 @@ async def test_sign_in_never_redirects_outside_the_console(person: BrowserSessio
 async def test_behind_a_proxy_that_names_another_host_our_forms_are_ours(
     services: Services, account_service: AccountService, jane: Account, header: dict[str, str]
 ) -> None:
-    settings = services.settings.model_copy(update={"public_url": "https://waybill.example"})
+    settings = replace(services.settings, public_url="https://waybill.example")
     app = create_console(replace_services(services, accounts=account_service, settings=settings))
     async with open_browser(app, "http://10.0.0.7:8080") as found:
         form = {"email": jane.email, "password": PASSWORD}

@@ -172,7 +172,7 @@ def test_a_running_engine_of_this_folder_is_found(tmp_path: Path) -> None:
     )
     found = find_settings()
     assert found.database_url is not None
-    assert found.database_url.get_secret_value() == "postgresql://here/waybill"
+    assert found.database_url.text == "postgresql://here/waybill"
     assert found.secret_keys is not None
     home.remove_running_settings()
     with pytest.raises(Misconfigured):
@@ -188,7 +188,7 @@ def test_the_environment_comes_before_the_engine_of_this_folder(
     monkeypatch.setenv("WAYBILL_DATABASE_URL", "postgresql://elsewhere/waybill")
     found = find_settings()
     assert found.database_url is not None
-    assert found.database_url.get_secret_value() == "postgresql://elsewhere/waybill"
+    assert found.database_url.text == "postgresql://elsewhere/waybill"
     assert found.secret_keys is None
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from delivery.config import Settings
+from delivery.config import parse_settings
 from delivery.console.views.settings import EndpointSettingRow, describe_settings
 from delivery.domain.endpoint import Endpoint, EndpointLimits
 from retries.rate import RateLimit
 from tests.unit.cli.records import ENDPOINT
 
-SETTINGS = Settings.model_validate({"attempt_timeout": 15})
+SETTINGS = parse_settings({"attempt_timeout": 15})
 PLAIN = replace(ENDPOINT, limits=EndpointLimits(), schedule=None, timeout=None)
 
 
