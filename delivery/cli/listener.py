@@ -74,15 +74,15 @@ class ListenReceiver:
         """Say what a request is, and how it is to be answered; header names are in small letters."""
         with self._lock:
             self.requests += 1
-            verified, flaw = self._verify(headers, body, now)
+            verified, error = self._verify(headers, body, now)
             if verified is False:
                 self.forged += 1
-                return CapturedRequest(now, path, headers, body, 0, verified, flaw, HTTPStatus.BAD_REQUEST)
+                return CapturedRequest(now, path, headers, body, 0, verified, error, HTTPStatus.BAD_REQUEST)
             self.verified += verified is True
             times = self._count_arrivals(headers.get("webhook-id", ""))
             failing = times <= self.reply_options.fail_first
             status = HTTPStatus.INTERNAL_SERVER_ERROR if failing else self.reply_options.status
-            return CapturedRequest(now, path, headers, body, times, verified, flaw, status)
+            return CapturedRequest(now, path, headers, body, times, verified, error, status)
 
     def _verify(self, headers: dict[str, str], body: bytes, now: datetime) -> tuple[bool | None, str | None]:
         if not self.reply_options.secrets:
@@ -120,13 +120,13 @@ def make_server(
                 return
             body = self.rfile.read(int(length))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            heard = receiver.receive_request(self.path, headers, body, now=clock())
-            on_request(heard)
+            captured = receiver.receive_request(self.path, headers, body, now=clock())
+            on_request(captured)
             time.sleep(receiver.reply_options.delay)
-            self._answer(heard.status, heard.verification_error)
+            self._answer(captured.status, captured.verification_error)
 
         def _answer(self, status: int, why: str | None) -> None:
-            said = (why or "").encode()
+            body = (why or "").encode()
             with suppress(OSError):  # who asked has gone
                 self.send_response(status)
                 if (
@@ -135,14 +135,14 @@ def make_server(
                 ):
                     self.send_header("Retry-After", str(receiver.reply_options.retry_after))
                 if status not in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
-                    self.send_header("Content-Length", str(len(said)))
+                    self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 if status not in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
-                    self.wfile.write(said)
+                    self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             """Say nothing: `tell` does."""
 
-    made = ThreadingHTTPServer((host, port), Handler)
-    made.daemon_threads = True
-    return made
+    server = ThreadingHTTPServer((host, port), Handler)
+    server.daemon_threads = True
+    return server

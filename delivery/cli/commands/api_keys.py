@@ -95,14 +95,14 @@ def list_keys(
             Column("LAST USED"),
             Column("ENDS"),
         ],
-        lambda one: (
-            format_id(Prefix.KEY, one.id),
-            one.name,
-            one.hint,
-            _format_scopes(one),
-            format_relative_time(one.created_at, now=now),
-            "never" if one.last_used_at is None else format_relative_time(one.last_used_at, now=now),
-            _format_expiry(one),
+        lambda key: (
+            format_id(Prefix.KEY, key.id),
+            key.name,
+            key.hint,
+            _format_scopes(key),
+            format_relative_time(key.created_at, now=now),
+            "never" if key.last_used_at is None else format_relative_time(key.last_used_at, now=now),
+            _format_expiry(key),
         ),
         Prefix.KEY,
         empty_message="This tenant has no key yet; `waybill key create --tenant …` makes one.",
@@ -125,12 +125,12 @@ def rotate(
     It has the same name, scopes and lifetime. The old one goes on for a while, then expires.
     """
     overlap = None if overlap_hours is None else timedelta(hours=overlap_hours)
-    made = run_use_case(
+    new_key = run_use_case(
         lambda uses: uses.api_keys.rotate(
             tenant_id, key_id, overlap=overlap, reason=reason, actor=get_actor()
         )
     )
-    _print_new_key(made, json=json)
+    _print_new_key(new_key, json=json)
 
 
 @app.command()
@@ -139,11 +139,11 @@ def revoke(
 ) -> None:
     """Revoke a key: every process refuses it within five seconds."""
     run_use_case(lambda uses: uses.api_keys.revoke(tenant_id, key_id, reason=reason, actor=get_actor()))
-    shown = format_id(Prefix.KEY, key_id)
+    id_text = format_id(Prefix.KEY, key_id)
     if json:
-        print_json({"id": shown, "revoked": True})
+        print_json({"id": id_text, "revoked": True})
         return
-    print_text(f"{shown} is revoked.")
+    print_text(f"{id_text} is revoked.")
 
 
 def _print_new_key(new_key: CreatedApiKey, *, json: bool) -> None:

@@ -72,9 +72,9 @@ def list_audit(  # noqa: PLR0913, PLR0917  one for each option
 
     Without --tenant: of all tenants.
     """
-    wanted = AuditFilter(actor_name, tuple(what or ()), endpoint_id, delivery_id, since, until, engine)
+    audit_filter = AuditFilter(actor_name, tuple(what or ()), endpoint_id, delivery_id, since, until, engine)
     page = run_use_case(
-        lambda uses: uses.audit.list_entries(tenant_id, wanted, to_page_request(limit, before))
+        lambda uses: uses.audit.list_entries(tenant_id, audit_filter, to_page_request(limit, before))
     )
     if json:
         print_page_json(page, AuditOut.from_record, Prefix.AUDIT)
@@ -83,7 +83,7 @@ def list_audit(  # noqa: PLR0913, PLR0917  one for each option
     print_page(
         page,
         _COLUMNS,
-        lambda one: _format_row(one, now=now),
+        lambda record: _format_row(record, now=now),
         Prefix.AUDIT,
         empty_message="Nobody has done anything like that.",
     )
@@ -101,28 +101,28 @@ _COLUMNS = (
 )
 
 
-def _format_row(audited: AuditRecord, *, now: datetime) -> tuple[str, ...]:
+def _format_row(record: AuditRecord, *, now: datetime) -> tuple[str, ...]:
     return (
-        format_relative_time(audited.entry.at, now=now),
-        audited.entry.actor,
-        audited.entry.action,
-        _format_subject(audited),
-        audited.entry.reason or "",
-        audited.entry.address or "",
-        "" if audited.entry.owner is None else format_id(Prefix.TENANT, audited.entry.owner),
-        format_id(Prefix.AUDIT, audited.id),
+        format_relative_time(record.entry.at, now=now),
+        record.entry.actor,
+        record.entry.action,
+        _format_subject(record),
+        record.entry.reason or "",
+        record.entry.address or "",
+        "" if record.entry.owner is None else format_id(Prefix.TENANT, record.entry.owner),
+        format_id(Prefix.AUDIT, record.id),
     )
 
 
-def _format_subject(audited: AuditRecord) -> str:
+def _format_subject(record: AuditRecord) -> str:
     """What it was done to."""
-    entry = audited.entry
+    entry = record.entry
     if entry.delivery_id is not None:
         return format_id(Prefix.DELIVERY, entry.delivery_id)
     if entry.endpoint_id is not None:
         return format_id(Prefix.ENDPOINT, entry.endpoint_id)
-    named = (
+    subjects = (
         entry.details.get(name)
         for name in ("replay_id", "event_id", "attempt_id", "key_id", "link_id", "name")
     )
-    return str(next((name for name in named if name), ""))
+    return str(next((name for name in subjects if name), ""))

@@ -68,13 +68,13 @@ def retain(
 
 
 def _print_plan(plan: RetentionPlan) -> None:
-    whole = [day.name for group in plan.drops for day in group]
+    whole = [partition.name for group in plan.drops for partition in group]
     facts = [
         ("days to drop", ", ".join(whole)),
-        ("days whose payloads go", ", ".join(day.name for day in plan.payload_days)),
+        ("days whose payloads go", ", ".join(partition.name for partition in plan.payload_days)),
         *[
-            (format_id(Prefix.TENANT, thin.tenant_id), f"{thin.data} before {thin.before}")
-            for thin in plan.tenant_prunes
+            (format_id(Prefix.TENANT, prune.tenant_id), f"{prune.data} before {prune.before}")
+            for prune in plan.tenant_prunes
         ],
         ("replay jobs", f"that ended before {plan.replays_before}"),
     ]

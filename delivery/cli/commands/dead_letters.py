@@ -54,13 +54,13 @@ def list_messages(
             Column("TIMES", optional=True, numeric=True),
             Column("WHY", shrinkable=True),
         ],
-        lambda one: (
-            format_id(Prefix.MESSAGE, one.id),
-            one.message_id or "",
-            one.publisher or "",
-            format_relative_time(one.last_at, now=now),
-            f"{one.times:,}",
-            one.reason,
+        lambda message: (
+            format_id(Prefix.MESSAGE, message.id),
+            message.message_id or "",
+            message.publisher or "",
+            format_relative_time(message.last_at, now=now),
+            f"{message.times:,}",
+            message.reason,
         ),
         Prefix.MESSAGE,
         empty_message="No message is set aside.",
@@ -70,25 +70,25 @@ def list_messages(
 @app.command()
 def show(message_id: MessageArgument, json: JsonOption = False) -> None:
     """Show a message with its body."""
-    one = run_use_case(lambda uses: uses.dead_letters.get_message(message_id))
+    message = run_use_case(lambda uses: uses.dead_letters.get_message(message_id))
     if json:
-        print_json(MessageDetailOut.from_details(one))
+        print_json(MessageDetailOut.from_details(message))
         return
-    tenant, key = one.tenant_id, one.key_id
+    tenant, key = message.tenant_id, message.key_id
     print_facts(
         [
-            ("why", one.reason),
-            ("message-id", one.message_id or ""),
+            ("why", message.reason),
+            ("message-id", message.message_id or ""),
             ("tenant", "not known" if tenant is None else format_id(Prefix.TENANT, tenant)),
             ("key", "" if key is None else format_id(Prefix.KEY, key)),
-            ("from", one.publisher or ""),
-            ("came first", format_utc(one.first_at)),
-            ("came last", f"{format_utc(one.last_at)}, {one.times:,} times in all"),
-            ("body", f"{one.size:,} bytes"),
+            ("from", message.publisher or ""),
+            ("came first", format_utc(message.first_at)),
+            ("came last", f"{format_utc(message.last_at)}, {message.times:,} times in all"),
+            ("body", f"{message.size:,} bytes"),
         ],
-        title=format_id(Prefix.MESSAGE, one.id),
+        title=format_id(Prefix.MESSAGE, message.id),
     )
-    print_indented((one.body or b"").decode(errors="replace"), indent=2)
+    print_indented((message.body or b"").decode(errors="replace"), indent=2)
 
 
 @app.command(
@@ -112,20 +112,20 @@ def retry(  # noqa: PLR0913, PLR0917  each is an option
     json: JsonOption = False,
 ) -> None:
     """Accept a message after all, and print its event's id; or many. What still refuses it is told."""
-    one, like = _choose_messages(message_id, reason_like, everything=everything)
-    if one is None:
+    message, like = _choose_messages(message_id, reason_like, everything=everything)
+    if message is None:
         if idempotency_key is not None:
             raise UsageError("--idempotency-key is for one message: each of many needs its own.")
-        many = run_use_case(
+        result = run_use_case(
             lambda uses: uses.dead_letters.retry_matching(
                 like, tenant_id=tenant_id, reason=reason, actor=get_actor()
             )
         )
-        _print_result(many, "are events now", json=json)
+        _print_result(result, "are events now", json=json)
         return
     retried = run_use_case(
         lambda uses: uses.dead_letters.retry_message(
-            one, tenant_id=tenant_id, idempotency_key=idempotency_key, reason=reason, actor=get_actor()
+            message, tenant_id=tenant_id, idempotency_key=idempotency_key, reason=reason, actor=get_actor()
         )
     )
     if json:
@@ -145,19 +145,19 @@ def discard(
     json: JsonOption = False,
 ) -> None:
     """Throw a message away for good; or many."""
-    one, like = _choose_messages(message_id, reason_like, everything=everything)
-    if one is None:
-        many = run_use_case(
+    message, like = _choose_messages(message_id, reason_like, everything=everything)
+    if message is None:
+        result = run_use_case(
             lambda uses: uses.dead_letters.discard_matching(like, reason=reason, actor=get_actor())
         )
-        _print_result(many, "are thrown away", json=json)
+        _print_result(result, "are thrown away", json=json)
         return
-    run_use_case(lambda uses: uses.dead_letters.discard_message(one, reason=reason, actor=get_actor()))
-    shown = format_id(Prefix.MESSAGE, one)
+    run_use_case(lambda uses: uses.dead_letters.discard_message(message, reason=reason, actor=get_actor()))
+    id_text = format_id(Prefix.MESSAGE, message)
     if json:
-        print_json({"id": shown, "discarded": True})
+        print_json({"id": id_text, "discarded": True})
         return
-    print_text(f"{shown} is thrown away.")
+    print_text(f"{id_text} is thrown away.")
 
 
 def _choose_messages(
@@ -170,10 +170,11 @@ def _choose_messages(
     return message_id, like or ""
 
 
-def _print_result(many: BatchResult, outcome: str, *, json: bool) -> None:
+def _print_result(result: BatchResult, outcome: str, *, json: bool) -> None:
     if json:
-        print_json(MessageBatchOut.from_record(many))
+        print_json(MessageBatchOut.from_record(result))
         return
     print_text(
-        f"{many.done:,} {outcome}." + (f" {many.remaining:,} are still refused." if many.remaining else "")
+        f"{result.done:,} {outcome}."
+        + (f" {result.remaining:,} are still refused." if result.remaining else "")
     )

@@ -65,8 +65,8 @@ def search(  # noqa: PLR0913, PLR0917  one for each option
     if count:
         _print_count(tenant_id, selection, json)
         return
-    cut = PageRequest.from_cursor(limit, before, oldest_first=oldest_first)
-    page = run_use_case(lambda uses: uses.deliveries.list_deliveries(tenant_id, selection, cut))
+    page_request = PageRequest.from_cursor(limit, before, oldest_first=oldest_first)
+    page = run_use_case(lambda uses: uses.deliveries.list_deliveries(tenant_id, selection, page_request))
     if json:
         print_page_json(page, DeliveryOut.from_record, Prefix.DELIVERY)
         return
@@ -82,14 +82,14 @@ def search(  # noqa: PLR0913, PLR0917  one for each option
             Column("ENDPOINT", optional=True),
             Column("EVENT", optional=True),
         ],
-        lambda one: (
-            format_id(Prefix.DELIVERY, one.id),
-            one.status,
-            str(one.attempts),
-            describe_next_step(one, now=now),
-            one.event_type,
-            format_id(Prefix.ENDPOINT, one.endpoint_id),
-            format_id(Prefix.EVENT, one.event_id),
+        lambda delivery: (
+            format_id(Prefix.DELIVERY, delivery.id),
+            delivery.status,
+            str(delivery.attempts),
+            describe_next_step(delivery, now=now),
+            delivery.event_type,
+            format_id(Prefix.ENDPOINT, delivery.endpoint_id),
+            format_id(Prefix.EVENT, delivery.event_id),
         ),
         Prefix.DELIVERY,
         empty_message="There is no such delivery.",
@@ -112,13 +112,15 @@ def show(tenant_id: TenantOption, delivery_id: DeliveryArgument, json: JsonOptio
     """Show a delivery: where it stands and why, and every attempt."""
 
     async def use(uses: Services) -> DeliveryWithAttempts:
-        one = await uses.deliveries.read(tenant_id, delivery_id)
-        tried = await uses.deliveries.list_attempts(tenant_id, delivery_id, PageRequest(MAX_SHOWN_ATTEMPTS))
+        delivery = await uses.deliveries.read(tenant_id, delivery_id)
+        attempts = await uses.deliveries.list_attempts(
+            tenant_id, delivery_id, PageRequest(MAX_SHOWN_ATTEMPTS)
+        )
         try:
-            endpoint = await uses.endpoints.read(tenant_id, one.endpoint_id)
+            endpoint = await uses.endpoints.read(tenant_id, delivery.endpoint_id)
         except NotFound:
             endpoint = None
-        return DeliveryWithAttempts(one, endpoint, tried.items[::-1])
+        return DeliveryWithAttempts(delivery, endpoint, attempts.items[::-1])
 
     history = run_use_case(use)
     if json:
@@ -169,11 +171,11 @@ def replay(
 @attempts_app.command("show")
 def show_attempt(tenant_id: TenantOption, attempt_id: AttemptArgument, json: JsonOption = False) -> None:
     """Show an attempt: what went out and what came back."""
-    told = run_use_case(lambda uses: uses.deliveries.read_attempt(tenant_id, attempt_id))
+    details = run_use_case(lambda uses: uses.deliveries.read_attempt(tenant_id, attempt_id))
     if json:
-        print_json(AttemptDetailOut.from_details(told))
+        print_json(AttemptDetailOut.from_details(details))
         return
-    print_attempt(told)
+    print_attempt(details)
 
 
 attempts_app.command("erase", epilog=erasure.ATTEMPT_EXAMPLES)(erasure.erase_attempt)

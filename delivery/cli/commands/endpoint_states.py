@@ -87,11 +87,11 @@ def enable(
 
 def health(tenant_id: TenantOption, endpoint_id: EndpointArgument, json: JsonOption = False) -> None:
     """Show how an endpoint does. What holds it, what waits for it, and how its last attempts went."""
-    one = run_use_case(lambda uses: uses.endpoints.read_health(tenant_id, endpoint_id))
+    endpoint_health = run_use_case(lambda uses: uses.endpoints.read_health(tenant_id, endpoint_id))
     if json:
-        print_json(EndpointHealthOut.from_record(one))
+        print_json(EndpointHealthOut.from_record(endpoint_health))
         return
-    print_health(one, now=clock())
+    print_health(endpoint_health, now=clock())
 
 
 def print_changed_endpoint(endpoint: Endpoint, json: bool) -> None:

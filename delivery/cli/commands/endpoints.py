@@ -71,12 +71,12 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
     fields: dict[str, Any] = {**options.to_fields()}
     fields["headers"] = {name: value or "" for name, value in options.headers or ()}
     new = NewEndpoint(url, signature=signature, secret=secret, operational=operational, **fields)
-    endpoint, made = run_use_case(lambda uses: uses.endpoints.create(tenant_id, new, actor=get_actor()))
+    endpoint, new_secret = run_use_case(lambda uses: uses.endpoints.create(tenant_id, new, actor=get_actor()))
     if json:
-        print_json(NewEndpointOut.from_new_endpoint(endpoint, made))
+        print_json(NewEndpointOut.from_new_endpoint(endpoint, new_secret))
         return
     print_endpoint(endpoint, (), now=clock())
-    print_new_secret(made)
+    print_new_secret(new_secret)
 
 
 @app.command("list")
@@ -101,12 +101,12 @@ def list_endpoints(
             Column("FILTER", optional=True),
             Column("MADE", optional=True),
         ],
-        lambda one: (
-            format_id(Prefix.ENDPOINT, one.id),
-            one.state,
-            one.url,
-            " ".join(one.filter),
-            format_relative_time(one.created_at, now=now),
+        lambda endpoint: (
+            format_id(Prefix.ENDPOINT, endpoint.id),
+            endpoint.state,
+            endpoint.url,
+            " ".join(endpoint.filter),
+            format_relative_time(endpoint.created_at, now=now),
         ),
         Prefix.ENDPOINT,
         empty_message="This tenant has no endpoint yet; `waybill endpoint create URL` makes one.",
@@ -118,14 +118,14 @@ def show(tenant_id: TenantOption, endpoint_id: EndpointArgument, json: JsonOptio
     """Show an endpoint, and which secrets sign now. The secrets themselves are never shown again."""
 
     async def use(uses: Services) -> tuple[Endpoint, list[SealedSecret]]:
-        one = await uses.endpoints.read(tenant_id, endpoint_id)
-        return one, await uses.endpoints.list_secrets(tenant_id, endpoint_id)
+        endpoint = await uses.endpoints.read(tenant_id, endpoint_id)
+        return endpoint, await uses.endpoints.list_secrets(tenant_id, endpoint_id)
 
-    one, live = run_use_case(use)
+    endpoint, secrets = run_use_case(use)
     if json:
-        print_json(EndpointDetailOut.from_details(one, live))
+        print_json(EndpointDetailOut.from_details(endpoint, secrets))
         return
-    print_endpoint(one, live, now=clock())
+    print_endpoint(endpoint, secrets, now=clock())
 
 
 @app.command(
@@ -175,16 +175,16 @@ def delete(
     json: JsonOption = False,
 ) -> None:
     """Delete an endpoint. What it was still owed is cancelled; its history stays."""
-    shown = format_id(Prefix.ENDPOINT, endpoint_id)
+    id_text = format_id(Prefix.ENDPOINT, endpoint_id)
     if not yes:
         if not is_interactive():
             raise UsageError("Say --yes: what the endpoint is still owed will be cancelled.")
-        typer.confirm(f"Delete {shown} and cancel what it is still owed?", abort=True, err=True)
+        typer.confirm(f"Delete {id_text} and cancel what it is still owed?", abort=True, err=True)
     run_use_case(lambda uses: uses.endpoints.delete(tenant_id, endpoint_id, reason=reason, actor=get_actor()))
     if json:
-        print_json({"id": shown, "deleted": True})
+        print_json({"id": id_text, "deleted": True})
         return
-    print_text(f"{shown} is deleted.")
+    print_text(f"{id_text} is deleted.")
 
 
 @app.command("rotate-secret")
@@ -202,7 +202,7 @@ def rotate_secret(
     json: JsonOption = False,
 ) -> None:
     """Make a new secret and print it, once. The older ones go on signing beside it for the overlap."""
-    made = run_use_case(
+    new_secret = run_use_case(
         lambda uses: uses.endpoints.rotate_secret(
             tenant_id,
             endpoint_id,
@@ -213,9 +213,9 @@ def rotate_secret(
         )
     )
     if json:
-        print_json(NewSecretOut.from_record(made.secret, secret=made.text))
+        print_json(NewSecretOut.from_record(new_secret.secret, secret=new_secret.text))
         return
-    print_new_secret(made)
+    print_new_secret(new_secret)
 
 
 @app.command("test")
@@ -231,17 +231,19 @@ def send_test(
     """Send a test event to an endpoint, whatever its filter says: `waybill.test`."""
 
     async def use(uses: Services) -> bytes:
-        one = await uses.endpoints.read(tenant_id, endpoint_id)
-        test = build_test_event(one.id)
+        endpoint = await uses.endpoints.read(tenant_id, endpoint_id)
+        test = build_test_event(endpoint.id)
         if type_ is not None:
             test = NewEvent(type_, await uses.event_types.read_example(type_))
-        accepted = await uses.intake.accept_events(tenant_id, [test], single=True, only_endpoint_id=one.id)
+        accepted = await uses.intake.accept_events(
+            tenant_id, [test], single=True, only_endpoint_id=endpoint.id
+        )
         return accepted.response_body
 
-    answer = run_use_case(use)
+    response = run_use_case(use)
     if json:
-        print_json(msgspec.Raw(answer))
+        print_json(msgspec.Raw(response))
         return
     print_text(
-        f"{msgspec.json.decode(answer)['id']} is on its way; `waybill delivery list` tells what came of it."
+        f"{msgspec.json.decode(response)['id']} is on its way; `waybill delivery list` tells what came of it."
     )

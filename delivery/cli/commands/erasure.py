@@ -38,8 +38,8 @@ def erase_event(
     json: JsonOption = False,
 ) -> None:
     """Erase the content of an event for good. That it happened stays in the ledger."""
-    shown = format_id(Prefix.EVENT, event_id)
-    _confirm_erasure(f"the content of {shown}", yes=yes)
+    id_text = format_id(Prefix.EVENT, event_id)
+    _confirm_erasure(f"the content of {id_text}", yes=yes)
     erased = run_use_case(
         lambda uses: uses.erasure.erase_event(
             tenant_id, event_id, cancel_pending=cancel_pending, reason=reason, actor=get_actor()
@@ -48,7 +48,7 @@ def erase_event(
     if json:
         print_json(EventOut.from_record(erased))
         return
-    print_text(f"The content of {shown} is erased.")
+    print_text(f"The content of {id_text} is erased.")
 
 
 def erase_attempt(
@@ -59,15 +59,15 @@ def erase_attempt(
     json: JsonOption = False,
 ) -> None:
     """Erase the headers and the body of what came back to an attempt, for good."""
-    shown = format_id(Prefix.ATTEMPT, attempt_id)
-    _confirm_erasure(f"the response of {shown}", yes=yes)
+    id_text = format_id(Prefix.ATTEMPT, attempt_id)
+    _confirm_erasure(f"the response of {id_text}", yes=yes)
     erased = run_use_case(
         lambda uses: uses.erasure.erase_attempt(tenant_id, attempt_id, reason=reason, actor=get_actor())
     )
     if json:
         print_json(AttemptOut.from_record(erased))
         return
-    print_text(f"The response of {shown} is erased.")
+    print_text(f"The response of {id_text} is erased.")
 
 
 def _confirm_erasure(what: str, *, yes: bool) -> None:

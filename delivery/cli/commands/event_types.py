@@ -62,7 +62,9 @@ def list_types(
     """List the types of the catalogue by name."""
     types = run_use_case(lambda uses: uses.event_types.list_types(archived=archived))
     if json:
-        print_json(EventTypeList(items=[EventTypeOut.from_record(one) for one in types], next=None))
+        print_json(
+            EventTypeList(items=[EventTypeOut.from_record(event_type) for event_type in types], next=None)
+        )
         return
     now = clock()
     print_table(
@@ -76,14 +78,14 @@ def list_types(
         ],
         [
             (
-                one.name,
-                str(one.version),
-                one.validation,
-                format_relative_time(one.changed_at, now=now),
-                _format_state(one),
-                one.description.partition("\n")[0],
+                event_type.name,
+                str(event_type.version),
+                event_type.validation,
+                format_relative_time(event_type.changed_at, now=now),
+                _format_state(event_type),
+                event_type.description.partition("\n")[0],
             )
-            for one in types
+            for event_type in types
         ],
         empty_message="The catalogue is empty; `waybill event-type put TYPE` declares a type.",
     )
@@ -98,11 +100,11 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show a type with its schema and its examples."""
-    told = run_use_case(lambda uses: uses.event_types.read(event_type, version=version))
+    details = run_use_case(lambda uses: uses.event_types.read(event_type, version=version))
     if json:
-        print_json(_to_document(told))
+        print_json(_to_document(details))
         return
-    _print_event_type(told)
+    _print_event_type(details)
 
 
 @app.command(
@@ -133,16 +135,16 @@ def put(  # noqa: PLR0913, PLR0917  one for each option
     declared = Declaration(
         description,
         None if schema is None else _parse_json("schema", schema),
-        [_parse_json(f"examples.{place}", one) for place, one in enumerate(example or ())],
+        [_parse_json(f"examples.{index}", text) for index, text in enumerate(example or ())],
         None if validation is None else str(validation),
     )
-    told, is_new = run_use_case(
+    details, is_new = run_use_case(
         lambda uses: uses.event_types.declare(event_type, declared, reason=reason, actor=get_actor())
     )
     if json:
-        print_json(_to_document(told))
+        print_json(_to_document(details))
         return
-    print_text(f"{event_type} is {'new' if is_new else 'declared'}, in version {told.type.version}.")
+    print_text(f"{event_type} is {'new' if is_new else 'declared'}, in version {details.type.version}.")
 
 
 @app.command(epilog=format_examples("waybill event-type deprecate order.created --replaced-by order.placed"))
@@ -197,13 +199,13 @@ def export(
 
 
 def _change_type(event_type: str, changes: EventTypeChanges, reason: str | None, *, json: bool) -> None:
-    told = run_use_case(
+    details = run_use_case(
         lambda uses: uses.event_types.change(event_type, changes, reason=reason, actor=get_actor())
     )
     if json:
-        print_json(_to_document(told))
+        print_json(_to_document(details))
         return
-    _print_event_type(told)
+    _print_event_type(details)
 
 
 def _parse_json(field: str, text: bytes) -> Any:
@@ -220,21 +222,21 @@ def _format_state(event_type: EventType) -> str:
 
 
 def _print_event_type(details: EventTypeDetails) -> None:
-    one, version = details.type, details.version
-    deprecated = "" if one.deprecated_at is None else f"since {format_utc(one.deprecated_at)}"
-    if one.deprecated_until is not None:
-        deprecated += f", until {format_utc(one.deprecated_until)}"
+    event_type, version = details.type, details.version
+    deprecated = "" if event_type.deprecated_at is None else f"since {format_utc(event_type.deprecated_at)}"
+    if event_type.deprecated_until is not None:
+        deprecated += f", until {format_utc(event_type.deprecated_until)}"
     print_facts(
         [
-            ("what", one.description),
-            ("version", f"{version.version} of {one.version}, made by {version.made_by}"),
+            ("what", event_type.description),
+            ("version", f"{version.version} of {event_type.version}, made by {version.made_by}"),
             ("made", format_utc(version.created_at)),
-            ("validation", one.validation),
+            ("validation", event_type.validation),
             ("deprecated", deprecated),
-            ("use instead", one.replaced_by or ""),
-            ("archived", "" if one.archived_at is None else format_utc(one.archived_at)),
+            ("use instead", event_type.replaced_by or ""),
+            ("archived", "" if event_type.archived_at is None else format_utc(event_type.archived_at)),
         ],
-        title=f"Event type {one.name}",
+        title=f"Event type {event_type.name}",
     )
     if version.schema is not None:
         print_note("Schema:")

@@ -104,8 +104,8 @@ def send(  # noqa: PLR0913, PLR0917  one for each option
         raise typer.BadParameter("Give --type and --data, or --example alone.")
 
     async def use(uses: Services) -> IntakeResult:
-        sent = await uses.event_types.read_example(example) if example else (data or b"").strip()
-        body = build_event_body(example or type_ or "", sent, channel or ())
+        content = await uses.event_types.read_example(example) if example else (data or b"").strip()
+        body = build_event_body(example or type_ or "", content, channel or ())
         return await uses.intake.accept_events(
             tenant_id,
             [parse_event(body, uses.intake.limits)],
@@ -138,9 +138,9 @@ def list_events(  # noqa: PLR0913, PLR0917  one for each option
     json: JsonOption = False,
 ) -> None:
     """Find events, newest first. Without --tenant: of all tenants."""
-    wanted = EventFilter(tuple(types or ()), since, until, idempotency_key, tuple(payload or ()))
-    cut = PageRequest.from_cursor(limit, before, oldest_first=oldest_first)
-    page = run_use_case(lambda uses: uses.deliveries.list_events(tenant_id, wanted, cut))
+    event_filter = EventFilter(tuple(types or ()), since, until, idempotency_key, tuple(payload or ()))
+    page_request = PageRequest.from_cursor(limit, before, oldest_first=oldest_first)
+    page = run_use_case(lambda uses: uses.deliveries.list_events(tenant_id, event_filter, page_request))
     if json:
         print_page_json(page, EventOut.from_record, Prefix.EVENT)
         return
@@ -153,11 +153,11 @@ def list_events(  # noqa: PLR0913, PLR0917  one for each option
             Column("DELIVERIES", numeric=True),
             Column("ACCEPTED"),
         ],
-        lambda one: (
-            format_id(Prefix.EVENT, one.id),
-            one.type,
-            str(one.matched),
-            format_relative_time(one.created_at, now=now),
+        lambda event: (
+            format_id(Prefix.EVENT, event.id),
+            event.type,
+            str(event.matched),
+            format_relative_time(event.created_at, now=now),
         ),
         Prefix.EVENT,
         empty_message="There is no such event.",

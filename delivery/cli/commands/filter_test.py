@@ -65,25 +65,25 @@ def filter_test(  # noqa: PLR0913, PLR0917  one for each option
         raise typer.BadParameter("Give --type and --data, or --event alone.")
     if event_id is not None and channel:
         raise typer.BadParameter("--event has the channels that it was sent with.")
-    instead: EndpointChanges = {}
+    overrides: EndpointChanges = {}
     if filter_ is not None:
-        instead["filter"] = filter_
+        overrides["filter"] = filter_
     if wanted_channel is not None:
-        instead["channels"] = [one for one in wanted_channel if one != _NONE]
+        overrides["channels"] = [name for name in wanted_channel if name != _NONE]
     if condition is not None:
-        instead["condition"] = None if condition == _NONE else condition
+        overrides["condition"] = None if condition == _NONE else condition
 
     async def use(uses: Services) -> FilterTrial:
         about: NewEvent | EventId | None = event_id
         if about is None:
             body = build_event_body(type_ or "", (data or b"").strip(), channel or ())
             about = parse_event(body, uses.intake.limits)
-        return await uses.endpoints.try_filter(tenant_id, endpoint_id, about, overrides=instead)
+        return await uses.endpoints.try_filter(tenant_id, endpoint_id, about, overrides=overrides)
 
-    found = run_use_case(use)
+    trial = run_use_case(use)
     if json:
-        print_json(FilterTrialOut.from_record(found))
+        print_json(FilterTrialOut.from_record(trial))
         return
-    print_text(found.sentence, style="bold")
-    parts = (("type", found.type), ("channels", found.channels), ("condition", found.condition))
-    print_facts([(name, f"{'passes' if one.passes else 'refuses'}: {one.reason}") for name, one in parts])
+    print_text(trial.sentence, style="bold")
+    parts = (("type", trial.type), ("channels", trial.channels), ("condition", trial.condition))
+    print_facts([(name, f"{'passes' if part.passes else 'refuses'}: {part.reason}") for name, part in parts])

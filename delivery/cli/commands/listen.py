@@ -61,20 +61,20 @@ def listen(  # noqa: PLR0913, PLR0917  one for each option
     What does not verify is answered 400, with the reason. It needs no engine and no settings. For an engine
     to reach it: WAYBILL_ALLOW_HTTP=true and WAYBILL_ALLOW_NETWORKS=127.0.0.0/8, as `waybill dev` has.
     """
-    secrets = tuple(read_secret_source(one) for one in secret or ())
+    secrets = tuple(read_secret_source(source) for source in secret or ())
     _check_secrets(secrets)
     listener = ListenReceiver(ReplyOptions(secrets, status, delay, retry_after, fail_first))
     try:
-        door = make_server(listener, host, port, _print_request_json if json else _print_request)
+        server = make_server(listener, host, port, _print_request_json if json else _print_request)
     except OSError as error:
         raise UsageError(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
-    _stop_on_signals(door)
+    _stop_on_signals(server)
     if not json:
-        print_text(f"Listening on http://{host}:{door.server_address[1]}/; Ctrl-C stops it.", style="bold")
+        print_text(f"Listening on http://{host}:{server.server_address[1]}/; Ctrl-C stops it.", style="bold")
         if not secrets:
             print_text("Nothing is verified: no --secret was given.")
-    with door:
-        door.serve_forever(poll_interval=0.1)
+    with server:
+        server.serve_forever(poll_interval=0.1)
     if not json:
         forged = f"{listener.forged} refused as forged"
         print_text(f"{listener.requests} received, {listener.verified} verified, {forged}.")
@@ -96,12 +96,12 @@ def _stop_on_signals(http_server: ThreadingHTTPServer) -> None:
 
 
 def _print_request(request: CapturedRequest) -> None:
-    kind, body = _parse_event(request)
+    event_type, body = _parse_event(request)
     mark = {True: "✓ verified", False: "✗ refused", None: "unverified"}[request.verified]
     again = f", for the {request.times}. time" if request.times > 1 else ""
     with _PRINT_LOCK:
         print_text(
-            f"{format_utc(request.at)}  {mark}  {kind}  {request.message_id}{again} → {request.status}",
+            f"{format_utc(request.at)}  {mark}  {event_type}  {request.message_id}{again} → {request.status}",
             style="bold",
         )
         if request.verification_error is not None:
@@ -113,14 +113,14 @@ def _print_request(request: CapturedRequest) -> None:
 def _parse_event(request: CapturedRequest) -> tuple[str, str]:
     """The type that a body names, and the body as a person reads it."""
     try:
-        shown = msgspec.json.format(request.body, indent=2).decode()
-        read = msgspec.json.decode(request.body)
+        pretty = msgspec.json.format(request.body, indent=2).decode()
+        document = msgspec.json.decode(request.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return "no JSON", request.body[:_MAX_SHOWN_BYTES].decode(errors="replace")
     # A binary CloudEvent names it in a header: its body is the data alone, whatever that holds.
-    named = read.get("type") if isinstance(read, dict) else None
-    kind = request.headers.get("ce-type", named)
-    return kind if isinstance(kind, str) else "no type", shown
+    named_type = document.get("type") if isinstance(document, dict) else None
+    event_type = request.headers.get("ce-type", named_type)
+    return event_type if isinstance(event_type, str) else "no type", pretty
 
 
 def _print_request_json(request: CapturedRequest) -> None:

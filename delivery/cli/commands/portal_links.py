@@ -44,9 +44,9 @@ def portal_link(
         raise typer.BadParameter(f"must be more than 0 and at most {_MAX_HOURS}", param_hint="--hours")
 
     async def use(uses: Services) -> tuple[CreatedPortalLink, str]:
-        lasts, whose = timedelta(hours=hours), Role(role)
+        lifetime, user_role = timedelta(hours=hours), Role(role)
         link = await uses.accounts.create_link(
-            tenant_id, key_id=None, role=whose, label=label, lifetime=lasts, actor=get_actor()
+            tenant_id, key_id=None, role=user_role, label=label, lifetime=lifetime, actor=get_actor()
         )
         return link, link.build_url(uses.settings.base_url)
 

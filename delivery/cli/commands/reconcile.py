@@ -39,11 +39,11 @@ def list_endpoint_events(
 
     A number that the receiver has no request for is one that it has missed.
     """
-    numbers = run_use_case(
+    page = run_use_case(
         lambda uses: uses.deliveries.list_by_sequence(tenant_id, endpoint_id, after, limit=limit)
     )
     if json:
-        print_json(SequencedDeliveryList.from_record(numbers))
+        print_json(SequencedDeliveryList.from_record(page))
         return
     now = clock()
     columns = [
@@ -57,20 +57,20 @@ def list_endpoint_events(
     ]
     rows = [
         (
-            str(one.sequence),
-            one.status,
-            str(one.attempts),
-            one.event_type,
-            format_id(Prefix.EVENT, one.event_id),
-            format_relative_time(one.created_at, now=now),
-            format_id(Prefix.DELIVERY, one.delivery_id),
+            str(delivery.sequence),
+            delivery.status,
+            str(delivery.attempts),
+            delivery.event_type,
+            format_id(Prefix.EVENT, delivery.event_id),
+            format_relative_time(delivery.created_at, now=now),
+            format_id(Prefix.DELIVERY, delivery.delivery_id),
         )
-        for one in numbers.items
+        for delivery in page.items
     ]
     print_table(
-        columns, rows, empty_message=f"Nothing was sent after {after}; the last number is {numbers.latest}."
+        columns, rows, empty_message=f"Nothing was sent after {after}; the last number is {page.latest}."
     )
-    if numbers.earliest is not None and after + 1 < numbers.earliest:
-        print_note(f"What came before {numbers.earliest} is no longer kept.")
-    if numbers.next_sequence is not None:
-        print_note(f"There is more, up to {numbers.latest}: --after {numbers.next_sequence}")
+    if page.earliest is not None and after + 1 < page.earliest:
+        print_note(f"What came before {page.earliest} is no longer kept.")
+    if page.next_sequence is not None:
+        print_note(f"There is more, up to {page.latest}: --after {page.next_sequence}")

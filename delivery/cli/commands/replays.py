@@ -82,8 +82,8 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
 
     Each goes out once, under the same webhook-id with the same bytes, signed with today's secrets.
     """
-    meant = _to_missing_selection(selection) if missing else selection
-    new = NewReplay(meant, reason, rate=rate, hold=hold, everything=everything)
+    chosen = _to_missing_selection(selection) if missing else selection
+    new = NewReplay(chosen, reason, rate=rate, hold=hold, everything=everything)
     _start_replay(tenant_id, new, dry_run=dry_run, watch=watch, json=json)
 
 
@@ -122,14 +122,14 @@ def list_replays(
             Column("REASON", shrinkable=True),
             Column("BY", optional=True),
         ],
-        lambda one: (
-            format_id(Prefix.REPLAY, one.id),
-            one.state,
-            f"{one.done:,}",
-            f"{one.selected:,}",
-            format_relative_time(one.created_at, now=now),
-            one.reason,
-            one.actor.name,
+        lambda replay: (
+            format_id(Prefix.REPLAY, replay.id),
+            replay.state,
+            f"{replay.done:,}",
+            f"{replay.selected:,}",
+            format_relative_time(replay.created_at, now=now),
+            replay.reason,
+            replay.actor.name,
         ),
         Prefix.REPLAY,
         empty_message="There are no replays.",
@@ -145,12 +145,12 @@ def show(
     tenant_id: TenantOption, replay_id: ReplayArgument, watch: WatchOption = False, json: JsonOption = False
 ) -> None:
     """Show a replay and how far it is."""
-    told = (
+    replay = (
         _follow_replay(tenant_id, replay_id)
         if watch
         else run_use_case(lambda uses: uses.replays.read(tenant_id, replay_id))
     )
-    _print_replay_result(told, json)
+    _print_replay_result(replay, json)
 
 
 @app.command()
@@ -158,10 +158,10 @@ def pause(
     tenant_id: TenantOption, replay_id: ReplayArgument, reason: ReasonOption = None, json: JsonOption = False
 ) -> None:
     """Send no more for now, and take back what no worker has yet."""
-    told = run_use_case(
+    replay = run_use_case(
         lambda uses: uses.replays.pause(tenant_id, replay_id, reason=reason, actor=get_actor())
     )
-    _print_state_change(told, json)
+    _print_state_change(replay, json)
 
 
 @app.command()
@@ -169,10 +169,10 @@ def resume(
     tenant_id: TenantOption, replay_id: ReplayArgument, reason: ReasonOption = None, json: JsonOption = False
 ) -> None:
     """Go on with a replay that was paused."""
-    told = run_use_case(
+    replay = run_use_case(
         lambda uses: uses.replays.resume(tenant_id, replay_id, reason=reason, actor=get_actor())
     )
-    _print_state_change(told, json)
+    _print_state_change(replay, json)
 
 
 @app.command()
@@ -180,10 +180,10 @@ def cancel(
     tenant_id: TenantOption, replay_id: ReplayArgument, reason: ReasonOption = None, json: JsonOption = False
 ) -> None:
     """Send no more, ever. What no worker has yet stands as it stood before."""
-    told = run_use_case(
+    replay = run_use_case(
         lambda uses: uses.replays.cancel(tenant_id, replay_id, reason=reason, actor=get_actor())
     )
-    _print_state_change(told, json)
+    _print_state_change(replay, json)
 
 
 def recover(  # noqa: PLR0913, PLR0917  one for each option
@@ -212,15 +212,15 @@ def _start_replay(tenant_id: TenantId, new: NewReplay, *, dry_run: bool, watch: 
         else:
             print_replay_preview(preview, now=clock())
         return
-    made = run_use_case(lambda uses: uses.replays.create(tenant_id, new, operator=True, actor=get_actor()))
+    replay = run_use_case(lambda uses: uses.replays.create(tenant_id, new, operator=True, actor=get_actor()))
     if watch:
-        _print_replay_result(_follow_replay(tenant_id, made.id), json)
+        _print_replay_result(_follow_replay(tenant_id, replay.id), json)
         return
     if json:
-        print_json(ReplayOut.from_record(made))
+        print_json(ReplayOut.from_record(replay))
         return
-    shown = format_id(Prefix.REPLAY, made.id)
-    print_text(f"{shown} has begun. Follow it: waybill replay show {shown} --watch")
+    id_text = format_id(Prefix.REPLAY, replay.id)
+    print_text(f"{id_text} has begun. Follow it: waybill replay show {id_text} --watch")
 
 
 def _follow_replay(tenant_id: TenantId, replay_id: ReplayId) -> Replay:
@@ -232,8 +232,8 @@ def _follow_replay(tenant_id: TenantId, replay_id: ReplayId) -> Replay:
     try:
         return run_use_case(use)
     except KeyboardInterrupt:
-        shown = format_id(Prefix.REPLAY, replay_id)
-        print_note(f"{shown} goes on without you; `waybill replay pause {shown}` or `cancel` stops it.")
+        id_text = format_id(Prefix.REPLAY, replay_id)
+        print_note(f"{id_text} goes on without you; `waybill replay pause {id_text}` or `cancel` stops it.")
         raise typer.Exit(_EXIT_INTERRUPTED) from None
 
 

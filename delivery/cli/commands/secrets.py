@@ -52,12 +52,12 @@ def rotate_key(
 
 async def _rotate_keys(settings: Settings, *, dry_run: bool, quiet: bool) -> KeyRotationReport:
     ledger = open_ledger(settings, "rotate-key")
-    told = 0
+    reported = 0
 
     def tell(resealed: int) -> None:
-        nonlocal told
-        if not quiet and resealed - told >= _PROGRESS_INTERVAL:
-            told = resealed
+        nonlocal reported
+        if not quiet and resealed - reported >= _PROGRESS_INTERVAL:
+            reported = resealed
             print_note(f"{resealed:,} so far.")
 
     try:
@@ -72,11 +72,11 @@ def _print_report(report: KeyRotationReport, *, dry_run: bool) -> None:
     columns = [Column("KEY"), Column("VALUES", numeric=True), Column("WHICH")]
     rows = [
         (
-            one.key_id,
-            f"{one.value_count:,}",
-            "the newest" if one.key_id == newest else "older" if one.is_available else "not at hand",
+            usage.key_id,
+            f"{usage.value_count:,}",
+            "the newest" if usage.key_id == newest else "older" if usage.is_available else "not at hand",
         )
-        for one in report.key_usage
+        for usage in report.key_usage
     ]
     print_table(columns, rows, empty_message="")
     if not dry_run:

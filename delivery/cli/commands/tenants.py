@@ -39,11 +39,11 @@ def create(
     json: JsonOption = False,
 ) -> None:
     """Make a tenant, and print its id."""
-    made = run_use_case(lambda uses: uses.tenants.create(name, actor=get_actor()))
+    tenant = run_use_case(lambda uses: uses.tenants.create(name, actor=get_actor()))
     if json:
-        print_json(TenantOut.from_record(made))
+        print_json(TenantOut.from_record(tenant))
         return
-    print_text(format_id(Prefix.TENANT, made.id))
+    print_text(format_id(Prefix.TENANT, tenant.id))
 
 
 @app.command("list")
@@ -61,10 +61,10 @@ def list_tenants(
     print_page(
         page,
         [Column("TENANT"), Column("NAME", shrinkable=True), Column("MADE")],
-        lambda one: (
-            format_id(Prefix.TENANT, one.id),
-            one.name,
-            format_relative_time(one.created_at, now=now),
+        lambda tenant: (
+            format_id(Prefix.TENANT, tenant.id),
+            tenant.name,
+            format_relative_time(tenant.created_at, now=now),
         ),
         Prefix.TENANT,
         empty_message="There is no tenant yet; `waybill tenant create NAME` makes one.",
@@ -86,31 +86,31 @@ def change(
     json: JsonOption = False,
 ) -> None:
     """Change what a tenant is called, or for how many days its content is kept."""
-    named = dict(map(_parse_retention, keep or ()))
-    if default and named:
+    retention = dict(map(_parse_retention, keep or ()))
+    if default and retention:
         raise typer.BadParameter("--keep-default goes with no other term.")
     changes = TenantChanges()
     if name is not None:
         changes["name"] = name
-    if default or named:
-        changes["retention"] = None if default else named
-    changed = run_use_case(
+    if default or retention:
+        changes["retention"] = None if default else retention
+    tenant = run_use_case(
         lambda uses: uses.tenants.change(tenant_id, changes, reason=reason, actor=get_actor())
     )
     if json:
-        print_json(TenantOut.from_record(changed))
+        print_json(TenantOut.from_record(tenant))
         return
-    _print_tenant(changed)
+    _print_tenant(tenant)
 
 
 @app.command()
 def show(tenant_id: TenantArgument, json: JsonOption = False) -> None:
     """Show a tenant."""
-    one = run_use_case(lambda uses: uses.tenants.read(tenant_id))
+    tenant = run_use_case(lambda uses: uses.tenants.read(tenant_id))
     if json:
-        print_json(TenantOut.from_record(one))
+        print_json(TenantOut.from_record(tenant))
         return
-    _print_tenant(one)
+    _print_tenant(tenant)
 
 
 def _parse_retention(text: str) -> tuple[str, int | None]:

@@ -69,10 +69,10 @@ def create(
     The password is asked for, unless --generate or --password-stdin says where it is from.
     """
     password = _read_password(generate=generate, from_stdin=password_stdin)
-    made = run_use_case(
+    user = run_use_case(
         lambda uses: uses.accounts.create(email, name, role, password.text, actor=get_actor())
     )
-    _print_with_password(password, made, json)
+    _print_with_password(password, user, json)
 
 
 @app.command("list")
@@ -97,13 +97,13 @@ def list_users(
             Column("MADE", optional=True),
             Column("DISABLED"),
         ],
-        lambda one: (
-            format_id(Prefix.USER, one.id),
-            one.email,
-            one.name,
-            one.role,
-            format_relative_time(one.created_at, now=now),
-            "" if one.disabled_at is None else format_relative_time(one.disabled_at, now=now),
+        lambda user: (
+            format_id(Prefix.USER, user.id),
+            user.email,
+            user.name,
+            user.role,
+            format_relative_time(user.created_at, now=now),
+            "" if user.disabled_at is None else format_relative_time(user.disabled_at, now=now),
         ),
         Prefix.USER,
         empty_message="Nobody has an account yet; `waybill person create` makes one.",
@@ -186,8 +186,8 @@ def _read_password(*, generate: bool, from_stdin: bool) -> _Password:
         return _Password(_read_stdin_line(), generated=False)
     if not is_interactive():
         raise UsageError("Nobody is there to be asked for a password: use --generate or --password-stdin.")
-    asked: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-    return _Password(asked, generated=False)
+    text: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    return _Password(text, generated=False)
 
 
 def _read_stdin_line() -> str:
@@ -199,7 +199,7 @@ def _read_stdin_line() -> str:
 
 
 def _print_with_password(password: _Password, user: User, json: bool) -> None:
-    shown = format_id(Prefix.USER, user.id)
+    id_text = format_id(Prefix.USER, user.id)
     if json:
         if password.generated:
             print_json(NewPasswordOut.from_record(user, password=password.text))
@@ -208,10 +208,10 @@ def _print_with_password(password: _Password, user: User, json: bool) -> None:
     elif password.generated:
         print_text(password.text)
         print_note(
-            f"This is the password of {user.email} ({shown}). Keep it now: it will not be shown again."
+            f"This is the password of {user.email} ({id_text}). Keep it now: it will not be shown again."
         )
     else:
-        print_text(shown)
+        print_text(id_text)
 
 
 def _print_user(user: User) -> None:

@@ -21,6 +21,6 @@ def build_event_body(event_type: str, data: bytes, channels: Sequence[str]) -> b
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid("data", f"is not JSON: {error}") from None
     with validating_field("type"):
-        named = msgspec.json.encode(check_event_type(event_type))
-    on = b',"channels":%b' % msgspec.json.encode(list(channels)) if channels else b""
-    return b'{"type":%b,"data":%b%b}' % (named, data, on)
+        type_json = msgspec.json.encode(check_event_type(event_type))
+    channels_json = b',"channels":%b' % msgspec.json.encode(list(channels)) if channels else b""
+    return b'{"type":%b,"data":%b%b}' % (type_json, data, channels_json)

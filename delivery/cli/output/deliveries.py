@@ -34,26 +34,26 @@ class DeliveryWithAttempts:
 
 def print_history(history: DeliveryWithAttempts, *, now: datetime) -> None:
     """Print where a delivery stands and why, and every attempt with what followed from it."""
-    one, endpoint, tried = history.delivery, history.endpoint, history.attempts
-    reason = one.reason or (tried[-1].reason if tried else None)
+    delivery, endpoint, attempts = history.delivery, history.endpoint, history.attempts
+    reason = delivery.reason or (attempts[-1].reason if attempts else None)
     print_facts(
         [
-            ("status", describe_status(one, endpoint, now=now)),
+            ("status", describe_status(delivery, endpoint, now=now)),
             ("reason", "" if reason is None else describe_reason(reason)),
-            ("event", f"{format_id(Prefix.EVENT, one.event_id)}  {one.event_type}"),
-            ("endpoint", format_id(Prefix.ENDPOINT, one.endpoint_id)),
+            ("event", f"{format_id(Prefix.EVENT, delivery.event_id)}  {delivery.event_type}"),
+            ("endpoint", format_id(Prefix.ENDPOINT, delivery.endpoint_id)),
             ("", "(deleted)" if endpoint is None else endpoint.url),
-            ("made", format_utc(one.created_at)),
-            ("next due", "" if one.due_at is None else format_utc(one.due_at)),
-            ("ended", "" if one.finished_at is None else format_utc(one.finished_at)),
+            ("made", format_utc(delivery.created_at)),
+            ("next due", "" if delivery.due_at is None else format_utc(delivery.due_at)),
+            ("ended", "" if delivery.finished_at is None else format_utc(delivery.finished_at)),
         ],
-        title=f"Delivery {format_id(Prefix.DELIVERY, one.id)}",
+        title=f"Delivery {format_id(Prefix.DELIVERY, delivery.id)}",
     )
     print_text("")
-    if not tried:
+    if not attempts:
         print_text("No attempt was made yet.")
         return
-    _print_attempts(tried)
+    _print_attempts(attempts)
 
 
 def print_attempt(details: AttemptDetails) -> None:
@@ -106,27 +106,28 @@ def _print_attempts(attempts: Sequence[Attempt]) -> None:
         ],
         [
             (
-                str(one.number),
-                format_short_time(one.started_at),
-                "" if one.timings.total is None else format_duration(one.timings.total),
-                one.outcome,
-                "" if one.status is None else str(one.status),
-                _format_decision(one)
-                + ("" if one.next_due_at is None else f" {format_short_time(one.next_due_at)}"),
-                format_id(Prefix.ATTEMPT, one.id),
+                str(attempt.number),
+                format_short_time(attempt.started_at),
+                "" if attempt.timings.total is None else format_duration(attempt.timings.total),
+                attempt.outcome,
+                "" if attempt.status is None else str(attempt.status),
+                _format_decision(attempt)
+                + ("" if attempt.next_due_at is None else f" {format_short_time(attempt.next_due_at)}"),
+                format_id(Prefix.ATTEMPT, attempt.id),
             )
-            for one in attempts
+            for attempt in attempts
         ],
         empty_message="",
     )
     print_text("")
-    for one in attempts:
-        print_indented(f"{one.number}. {one.detail} {describe_reason(one.reason)}", indent=1)
+    for attempt in attempts:
+        print_indented(f"{attempt.number}. {attempt.detail} {describe_reason(attempt.reason)}", indent=1)
     last = attempts[-1]
     print_text("")
-    whose = f"--tenant {format_id(Prefix.TENANT, last.tenant_id)}"
+    tenant_option = f"--tenant {format_id(Prefix.TENANT, last.tenant_id)}"
     print_text(
-        f"All of the last one: waybill attempt show {whose} {format_id(Prefix.ATTEMPT, last.id)}", style="dim"
+        f"All of the last one: waybill attempt show {tenant_option} {format_id(Prefix.ATTEMPT, last.id)}",
+        style="dim",
     )
 
 
@@ -139,8 +140,8 @@ def _print_message(
         print_indented(empty_message, indent=2, style="dim")
         return
     print_text("")
-    shown = body[:_MAX_BODY_BYTES].decode(errors="replace")
-    print_indented(shown, indent=2)
+    excerpt = body[:_MAX_BODY_BYTES].decode(errors="replace")
+    print_indented(excerpt, indent=2)
     if len(body) > _MAX_BODY_BYTES:
         print_indented(
             f"… {len(body) - _MAX_BODY_BYTES:,} bytes more; --json has them", indent=2, style="dim"

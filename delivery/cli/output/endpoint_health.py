@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def print_health(health: EndpointHealth, *, now: datetime) -> None:
     """Print how an endpoint does: what holds it first, how its last attempts went at the end."""
-    known, endpoint = health.record.health, health.endpoint
+    state, endpoint = health.record.health, health.endpoint
     print_facts(
         [
             ("url", endpoint.url),
@@ -31,14 +31,14 @@ def print_health(health: EndpointHealth, *, now: datetime) -> None:
             ("waiting", f"{_format_delivery_count(health.waiting)} that no worker has"),
             ("breaker", _format_breaker(health, now=now)),
             ("in flight", _format_in_flight(health)),
-            ("asks to wait", _format_time(known.waits_until, now=now)),
-            ("failing since", _format_time(known.failing_since, now=now)),
+            ("asks to wait", _format_time(state.waits_until, now=now)),
+            ("failing since", _format_time(state.failing_since, now=now)),
             (
                 "disabled at",
                 _format_time(health.disabled_at, now=now, suffix=", if it only fails until then"),
             ),
-            ("last success", _format_time(known.last_succeeded_at, now=now) or "none"),
-            ("last failure", _format_time(known.last_failed_at, now=now) or "none"),
+            ("last success", _format_time(state.last_succeeded_at, now=now) or "none"),
+            ("last failure", _format_time(state.last_failed_at, now=now) or "none"),
             ("last hour", _format_last_hour(health.recent)),
             ("took", _format_latencies(health.recent)),
         ],
@@ -48,9 +48,9 @@ def print_health(health: EndpointHealth, *, now: datetime) -> None:
 
 def print_enable_preview(preview: EnablePreview, *, now: datetime) -> None:
     """Print what enabling an endpoint would let go."""
-    shown = format_id(Prefix.ENDPOINT, preview.endpoint.id)
+    id_text = format_id(Prefix.ENDPOINT, preview.endpoint.id)
     if preview.endpoint.state is EndpointState.ACTIVE:
-        print_text(f"{shown} is active: enabling it changes nothing.")
+        print_text(f"{id_text} is active: enabling it changes nothing.")
         return
     print_facts(
         [
@@ -62,7 +62,7 @@ def print_enable_preview(preview: EnablePreview, *, now: datetime) -> None:
                 f"{preview.initial_in_flight} at first, doubling with good answers, up to {preview.max_in_flight}",
             ),
         ],
-        title=f"Enabling {shown} would let go",
+        title=f"Enabling {id_text} would let go",
     )
     print_text("Nothing was changed.", style="dim")
 
@@ -89,12 +89,12 @@ def _format_breaker(health: EndpointHealth, *, now: datetime) -> str:
 
 def _format_in_flight(health: EndpointHealth) -> str:
     ramping = ", going up" if health.record.health.limit.ramping else ""
-    most = (
+    maximum = (
         ""
         if health.in_flight_limit == health.max_in_flight
         else f" (of {health.max_in_flight} at full speed)"
     )
-    return f"{health.record.in_flight} of at most {health.in_flight_limit}{most}{ramping}"
+    return f"{health.record.in_flight} of at most {health.in_flight_limit}{maximum}{ramping}"
 
 
 def _format_last_hour(recent: RecentAttempts) -> str:

@@ -67,8 +67,8 @@ def format_state(endpoint: Endpoint, *, now: datetime) -> str:
 
 def explain_state(endpoint: Endpoint) -> str:
     """Why an endpoint is in its state, as a sentence; empty when nobody has said so."""
-    told = format_state_reason(endpoint.state_reason).removeprefix(": ")
-    return format_sentence(told) if told else ""
+    reason = format_state_reason(endpoint.state_reason).removeprefix(": ")
+    return format_sentence(reason) if reason else ""
 
 
 def print_new_secret(new_secret: CreatedSecret) -> None:

@@ -30,8 +30,8 @@ def to_page_request(limit: int, before: UUID | None) -> PageRequest:
 
 def print_page_json(page: Page[T], to_model: Callable[[T], BaseModel], prefix: Prefix) -> None:
     """Print a page as JSON; `next` is for `--before`."""
-    following = None if page.next_cursor is None else format_id(prefix, page.next_cursor)
-    print_json({"items": [to_model(item) for item in page.items], "next": following})
+    next_id = None if page.next_cursor is None else format_id(prefix, page.next_cursor)
+    print_json({"items": [to_model(item) for item in page.items], "next": next_id})
 
 
 def print_page(

@@ -39,12 +39,12 @@ FINAL_STATES: Final = frozenset({ReplayState.FINISHED, ReplayState.CANCELLED})
 
 def print_replay(replay: Replay, *, now: datetime) -> None:
     """Print a replay and how far it is."""
-    wanted = replay.selection.to_document()
+    filters = replay.selection.to_document()
     kind = "events never owed" if isinstance(replay.selection, MissingEventFilter) else "deliveries"
     print_facts(
         [
             ("state", replay.state),
-            ("sends", f"{kind}: {_format_filters(wanted)}"),
+            ("sends", f"{kind}: {_format_filters(filters)}"),
             ("reason", replay.reason),
             ("asked by", f"{replay.actor.name}, {format_relative_time(replay.created_at, now=now)}"),
             ("rate", "as fast as replays may go" if replay.rate is None else f"{replay.rate:g} a second"),
@@ -88,12 +88,12 @@ def print_replay_preview(preview: ReplayPreview, *, now: datetime) -> None:
             [Column("DELIVERY"), Column("STATUS"), Column("MADE"), Column("EVENT TYPE", shrinkable=True)],
             [
                 (
-                    format_id(Prefix.DELIVERY, one.id),
-                    one.status,
-                    format_relative_time(one.created_at, now=now),
-                    one.event_type,
+                    format_id(Prefix.DELIVERY, delivery.id),
+                    delivery.status,
+                    format_relative_time(delivery.created_at, now=now),
+                    delivery.event_type,
                 )
-                for one in preview.deliveries
+                for delivery in preview.deliveries
             ],
             empty_message="",
         )
@@ -103,8 +103,12 @@ def print_replay_preview(preview: ReplayPreview, *, now: datetime) -> None:
         print_table(
             [Column("EVENT"), Column("ACCEPTED"), Column("EVENT TYPE", shrinkable=True)],
             [
-                (format_id(Prefix.EVENT, one.id), format_relative_time(one.created_at, now=now), one.type)
-                for one in preview.events
+                (
+                    format_id(Prefix.EVENT, event.id),
+                    format_relative_time(event.created_at, now=now),
+                    event.type,
+                )
+                for event in preview.events
             ],
             empty_message="",
         )
@@ -122,11 +126,11 @@ async def watch_replay(load_replay: Callable[[], Awaitable[Replay]]) -> Replay:
                 replay = await load_replay()
                 live.update(_ProgressView(replay))
         return replay
-    told = 0.0
+    printed_at = 0.0
     while replay.state not in FINAL_STATES and replay.state is not ReplayState.PAUSED:
-        if time.monotonic() - told >= _PROGRESS_LINE_SECONDS:
+        if time.monotonic() - printed_at >= _PROGRESS_LINE_SECONDS:
             print_note(format_progress(replay))
-            told = time.monotonic()
+            printed_at = time.monotonic()
         await asyncio.sleep(_POLL_SECONDS)
         replay = await load_replay()
     return replay

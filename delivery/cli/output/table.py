@@ -87,17 +87,17 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, emp
     if not rows:
         out.print(empty_message)
         return
-    tamed = [[escape_control_chars(cell) for cell in row] for row in rows]
+    escaped = [[escape_control_chars(cell) for cell in row] for row in rows]
     widths = [
-        max(len(column.title), *(cell_len(row[place]) for row in tamed))
-        for place, column in enumerate(columns)
+        max(len(column.title), *(cell_len(row[index]) for row in escaped))
+        for index, column in enumerate(columns)
     ]
     table = Table(box=None, pad_edge=False, padding=(0, COLUMN_GAP, 0, 0), header_style="bold")
     shown = _choose_columns(columns, widths, out.width)
-    spare = out.width - sum(widths[place] + COLUMN_GAP for place in shown)
-    for place in shown:
-        column = columns[place]
-        width = max(_MIN_COLUMN_WIDTH, widths[place] + min(0, spare)) if column.shrinkable else widths[place]
+    spare = out.width - sum(widths[index] + COLUMN_GAP for index in shown)
+    for index in shown:
+        column = columns[index]
+        width = max(_MIN_COLUMN_WIDTH, widths[index] + min(0, spare)) if column.shrinkable else widths[index]
         table.add_column(
             column.title,
             no_wrap=True,
@@ -105,8 +105,8 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, emp
             width=width,
             justify="right" if column.numeric else "left",
         )
-    for row in tamed:
-        table.add_row(*(Text(row[place], style=STYLES.get(row[place], "")) for place in shown))
+    for row in escaped:
+        table.add_row(*(Text(row[index], style=STYLES.get(row[index], "")) for index in shown))
     _print_trimmed(out, table)
 
 
@@ -141,7 +141,7 @@ def print_grade(grade: str, sentence: str) -> None:
     out = make_console()
     line = Text.assemble((f"{grade:<10}", STYLES.get(grade, "")), escape_control_chars(sentence))
     first, *rest = line.wrap(out, out.width) if out.is_terminal else [line]
-    for part in (first, *(Text(" " * 10) + one for one in rest)):
+    for part in (first, *(Text(" " * 10) + line for line in rest)):
         out.print(part, soft_wrap=True)
 
 
@@ -170,10 +170,10 @@ def _choose_columns(columns: Sequence[Column], widths: Sequence[int], available_
     """The places of the columns that are shown: of the extra ones those that there is room for."""
     used = sum(w + COLUMN_GAP for c, w in zip(columns, widths, strict=True) if not c.optional)
     shown = []
-    for place, column in enumerate(columns):
+    for index, column in enumerate(columns):
         if column.optional:
-            if used + widths[place] + COLUMN_GAP > available_width:
+            if used + widths[index] + COLUMN_GAP > available_width:
                 continue
-            used += widths[place] + COLUMN_GAP
-        shown.append(place)
+            used += widths[index] + COLUMN_GAP
+        shown.append(index)
     return shown

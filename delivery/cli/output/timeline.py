@@ -19,17 +19,18 @@ if TYPE_CHECKING:
 
 def print_delivery_trace(trace: DeliveryTimeline) -> None:
     """Print why a delivery is where it is: the answer first, then everything that led to it."""
-    one = trace.delivery
-    print_text(f"Delivery {format_id(Prefix.DELIVERY, one.id)}", style="bold")
+    delivery = trace.delivery
+    print_text(f"Delivery {format_id(Prefix.DELIVERY, delivery.id)}", style="bold")
     print_text(trace.summary)
     print_text("")
     print_facts(_format_steps(trace.steps), title="What happened (UTC)")
     _print_left_out(trace.left_out)
-    if one.attempts:
-        whose = f"--tenant {format_id(Prefix.TENANT, one.tenant_id)}"
+    if delivery.attempts:
+        tenant_option = f"--tenant {format_id(Prefix.TENANT, delivery.tenant_id)}"
         print_text("")
         print_text(
-            f"All attempts: waybill delivery show {whose} {format_id(Prefix.DELIVERY, one.id)}", style="dim"
+            f"All attempts: waybill delivery show {tenant_option} {format_id(Prefix.DELIVERY, delivery.id)}",
+            style="dim",
         )
 
 
@@ -46,8 +47,8 @@ def print_event_trace(trace: EventTimeline) -> None:
 def _format_steps(steps: Sequence[TimelineEntry]) -> list[tuple[str, str]]:
     """When and what; a time that is the same as above is not said again."""
     times = [format_short_time(step.at) for step in steps]
-    said = [time if time != before else "" for before, time in zip(["", *times], times, strict=False)]
-    return [(time, step.sentence) for time, step in zip(said, steps, strict=True)]
+    labels = [time if time != before else "" for before, time in zip(["", *times], times, strict=False)]
+    return [(time, step.sentence) for time, step in zip(labels, steps, strict=True)]
 
 
 def _print_fates(title: str, fates: Sequence[EventFate]) -> None:
