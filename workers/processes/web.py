@@ -14,7 +14,7 @@ from delivery.api.http.middleware import BodyLimitMiddleware, RequestIdMiddlewar
 from delivery.api.http.request_limits import BoundedHeadProtocol
 from delivery.bootstrap import Services, build_tracer, expose_metrics, open_ledger
 from delivery.clock import clock
-from delivery.console.web.app import create_console
+from delivery.console.app import create_console
 from delivery.domain.errors import Misconfigured, Unavailable
 from delivery.ledger.db import partitions
 from workers.garbage_collection import tune_gc

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from delivery.console.forms.delivery_filter import DeliveryFilterForm, parse_delivery_filters
-from delivery.console.views.selection import build_query
 from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.errors import Invalid
+from delivery.domain.ids import Prefix, format_id
 from delivery.domain.replay import MissingEventFilter
 from delivery.services.replays.validation import NewReplay
 
@@ -89,3 +89,35 @@ def parse_rate(text: str) -> float | None:
     if math.isnan(rate):
         raise Invalid("rate", "must be a number of deliveries per second, such as 50 or 0.5")
     return rate
+
+
+def build_query(selection: DeliveryFilter | MissingEventFilter) -> dict[str, list[str]]:
+    """The selection as the query of an address; all values as they would be typed."""
+    moments = {
+        "since": [] if selection.since is None else [selection.since.isoformat()],
+        "until": [] if selection.until is None else [selection.until.isoformat()],
+    }
+    if isinstance(selection, MissingEventFilter):
+        shown = {
+            "endpoint": [format_id(Prefix.ENDPOINT, selection.endpoint_id)],
+            "type": list(selection.types),
+        }
+    else:
+        shown = {
+            "endpoint": [format_id(Prefix.ENDPOINT, one) for one in selection.endpoints],
+            "event": [] if selection.event_id is None else [format_id(Prefix.EVENT, selection.event_id)],
+            "type": list(selection.types),
+            "status": list(selection.statuses),
+            "outcome": list(selection.outcomes),
+            "response": list(selection.http),
+            "attempts_min": _format_optional(selection.attempts_min),
+            "attempts_max": _format_optional(selection.attempts_max),
+            "idempotency_key": _format_optional(selection.idempotency_key),
+            "payload": [one.text for one in selection.payload],
+            "held_by": list(selection.held_by),
+        }
+    return {name: values for name, values in (shown | moments).items() if values}
+
+
+def _format_optional(value: object) -> list[str]:
+    return [] if value is None else [str(value)]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from delivery.console.forms.audit import COMMON_ACTIONS, parse_audit_filters
 from delivery.console.forms.delivery_filter import PERIODS
-from delivery.console.views.audit import COMMON_ACTIONS, describe_action, find_subject, parse_audit_filters
+from delivery.console.views.audit import describe_action, find_subject
 from delivery.console.web.context import make_get_route
 from delivery.domain.ids import Prefix, format_id
 from delivery.domain.pagination import Page, PageRequest

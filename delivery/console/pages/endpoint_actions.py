@@ -36,31 +36,38 @@ _EMPTY_FORM: Final = Form({})
 
 @dataclass(frozen=True, slots=True)
 class EndpointAction:
-    """One thing to do: its name in the address, what is said of it, who may do it, and the use case."""
+    """An action on an endpoint: its name in the URL, its texts, the required ability, and the use case."""
 
     name: str
-    title: str
     button: str
     done_message: str
     ability: Ability
     run: Callable[..., Awaitable[object]]
     is_dangerous: bool = False
 
+    @property
+    def title(self) -> str:
+        """The page title: `Pause this endpoint`."""
+        return f"{self.name.capitalize()} this endpoint"
+
 
 _OPERATE, _ADMINISTER = Ability.OPERATE, Ability.ADMINISTER
 ENDPOINT_ACTIONS: Final = (
-    EndpointAction("pause", "Pause this endpoint", "Pause", "Endpoint paused.", _OPERATE, EndpointService.pause),
-    EndpointAction("resume", "Resume this endpoint", "Resume", "Endpoint resumed.", _OPERATE, EndpointService.resume),
-    EndpointAction("enable", "Enable this endpoint", "Enable", "Endpoint enabled.", _OPERATE, EndpointService.enable),
+    EndpointAction("pause", "Pause", "Endpoint paused.", _OPERATE, EndpointService.pause),
+    EndpointAction("resume", "Resume", "Endpoint resumed.", _OPERATE, EndpointService.resume),
+    EndpointAction("enable", "Enable", "Endpoint enabled.", _OPERATE, EndpointService.enable),
     EndpointAction(
-        "disable", "Disable this endpoint", "Disable", "Endpoint disabled.", _ADMINISTER, EndpointService.disable,
-        is_dangerous=True,
+        "disable", "Disable", "Endpoint disabled.", _ADMINISTER, EndpointService.disable, is_dangerous=True
     ),
     EndpointAction(
-        "delete", "Delete this endpoint", "Delete permanently", "Endpoint deleted.", _ADMINISTER, EndpointService.delete,
+        "delete",
+        "Delete permanently",
+        "Endpoint deleted.",
+        _ADMINISTER,
+        EndpointService.delete,
         is_dangerous=True,
     ),
-)  # fmt: skip
+)
 
 
 def list_allowed_actions(state: EndpointState) -> tuple[str, ...]:
@@ -152,7 +159,10 @@ async def rotate_secret(ctx: RequestContext) -> Response:
     except Invalid as error:
         return await _render_rotation(ctx, form, error=error)
     except Conflict:
-        full = f"is too long: {MAX_LIVE_SECRETS} secrets sign already, the maximum. Wait until one expires, or enter 0"
+        full = (
+            f"is too long: {MAX_LIVE_SECRETS} secrets sign already, the maximum. "
+            "Wait until one expires, or enter 0"
+        )
         return await _render_rotation(ctx, form, error=Invalid("overlap_hours", full))
     endpoint = await ctx.services.endpoints.read(tenant_id, endpoint_id)
     return render_secret_once(ctx, endpoint, made, is_new=False)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from delivery.console.forms.replay import build_query
 from delivery.console.views import replay_progress
-from delivery.console.views.selection import build_query, describe_selection
+from delivery.console.views.selection import describe_selection
 from delivery.console.web.context import TENANT_PARAM, make_get_route, make_post_route
 from delivery.domain.ids import Prefix, ReplayId, format_id
 from delivery.domain.pagination import PageRequest

@@ -38,7 +38,8 @@ def draw_outcomes(series: Series) -> Markup:
     step = _PLOT_WIDTH / len(series.points)
     bars = []
     for place, point in enumerate(series.points):
-        told = f"{_format_axis_time(point.at, series.time_range)}: {point.delivered:,} delivered, {point.failures:,} failed"
+        at = _format_axis_time(point.at, series.time_range)
+        told = f"{at}: {point.delivered:,} delivered, {point.failures:,} failed"
         x, y = _LEFT + place * step, float(_TOP + _PLOT_HEIGHT)
         for count, tone in ((point.delivered, "ok"), (point.failures, "bad")):
             if count:

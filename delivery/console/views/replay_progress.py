@@ -120,7 +120,8 @@ def describe_effect(endpoint: Endpoint, held: ActiveHold | None, *, is_named: bo
             return f"{format_sentence(f'paused{said}')} Deliveries wait until it is resumed.{only_if}"
         case EndpointState.DISABLED:
             said = format_state_reason(endpoint.state_reason)
-            return f"{format_sentence(f'disabled{said}')} Deliveries are skipped, or wait if you choose so.{only_if}"
+            choice = "Deliveries are skipped, or wait if you choose so."
+            return f"{format_sentence(f'disabled{said}')} {choice}{only_if}"
         case EndpointState.ACTIVE:
             return _describe_active_effect(held)
         case _:

@@ -43,38 +43,6 @@ def describe_selection(selection: DeliveryFilter | MissingEventFilter) -> list[t
     return [(name, text) for name, text in parts if text]
 
 
-def build_query(selection: DeliveryFilter | MissingEventFilter) -> dict[str, list[str]]:
-    """The selection as the query of an address; all values as they would be typed."""
-    moments = {
-        "since": [] if selection.since is None else [selection.since.isoformat()],
-        "until": [] if selection.until is None else [selection.until.isoformat()],
-    }
-    if isinstance(selection, MissingEventFilter):
-        shown = {
-            "endpoint": [format_id(Prefix.ENDPOINT, selection.endpoint_id)],
-            "type": list(selection.types),
-        }
-    else:
-        shown = {
-            "endpoint": [format_id(Prefix.ENDPOINT, one) for one in selection.endpoints],
-            "event": [] if selection.event_id is None else [format_id(Prefix.EVENT, selection.event_id)],
-            "type": list(selection.types),
-            "status": list(selection.statuses),
-            "outcome": list(selection.outcomes),
-            "response": list(selection.http),
-            "attempts_min": _format_optional(selection.attempts_min),
-            "attempts_max": _format_optional(selection.attempts_max),
-            "idempotency_key": _format_optional(selection.idempotency_key),
-            "payload": [one.text for one in selection.payload],
-            "held_by": list(selection.held_by),
-        }
-    return {name: values for name, values in (shown | moments).items() if values}
-
-
-def _format_optional(value: object) -> list[str]:
-    return [] if value is None else [str(value)]
-
-
 def _join_alternatives(values: Iterable[str]) -> str:
     every = list(values)
     named, more = every[:_MAX_NAMED], len(every) - _MAX_NAMED

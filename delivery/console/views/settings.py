@@ -37,8 +37,8 @@ def describe_settings(endpoint: Endpoint, settings: Settings) -> Sequence[Endpoi
     timeout = endpoint.timeout
     rate = limits.rate
     opens = (
-        f"opens after {format_count(breaker.consecutive, 'failure')} in a row, or when {breaker.ratio * 100:g} % "
-        f"of at least {breaker.minimum} in {format_duration(breaker.window)} fail; is open for "
+        f"opens after {format_count(breaker.consecutive, 'failure')} in a row, or when "
+        f"{breaker.ratio * 100:g} % of at least {breaker.minimum} in {format_duration(breaker.window)} fail; is open for "
         f"{format_duration(breaker.cool_down)} at first, {format_duration(breaker.longest_cool_down)} at most"
     )
     return (

@@ -12,7 +12,7 @@ import pytest
 
 from delivery.bootstrap import Services
 from delivery.config import parse_settings
-from delivery.console.web.app import create_console
+from delivery.console.app import create_console
 from delivery.domain.accounts import Actor
 from delivery.domain.errors import NotAuthenticated
 from delivery.domain.secret_box import generate_key

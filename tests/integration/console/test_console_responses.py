@@ -8,8 +8,8 @@ import httpx
 import pytest
 import structlog
 
+from delivery.console.app import create_console
 from delivery.console.web import assets
-from delivery.console.web.app import create_console
 from delivery.console.web.middleware import SECURITY_HEADERS
 from delivery.domain.errors import Unavailable
 from tests.support.services import replace_services

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
+from delivery.console.app import create_console
 from delivery.console.pages import ROUTES
-from delivery.console.web.app import create_console
 from delivery.domain.accounts import Role
 from delivery.domain.ids import Prefix, format_id
 from tests.support import ledger_builders as build

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from delivery.console.views.audit import AuditSubject, describe_action, find_subject, parse_audit_filters
+from delivery.console.forms.audit import parse_audit_filters
+from delivery.console.views.audit import AuditSubject, describe_action, find_subject
 from delivery.console.web.context import Form
 from delivery.domain.ids import DeliveryId, EndpointId, Prefix, TenantId, format_id, new_id
 from delivery.ledger.records.audit import AuditFilter

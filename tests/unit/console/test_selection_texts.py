@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from delivery.console.forms.delivery_filter import parse_delivery_filters
-from delivery.console.views.selection import build_query, describe_selection
+from delivery.console.forms.replay import build_query
+from delivery.console.views.selection import describe_selection
 from delivery.console.web.context import Form
 from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter
