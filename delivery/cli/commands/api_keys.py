@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from delivery import schemas
 from delivery.cli.options.common import (
     Expiry,
     JsonOption,
@@ -24,7 +25,6 @@ from delivery.domain.api_key import ApiKey
 from delivery.domain.durations import format_utc
 from delivery.domain.ids import KeyId, Prefix, format_id
 from delivery.domain.scopes import TENANT_SCOPES, Scope, sort_scopes
-from delivery.schemas.api_keys import KeyOut, NewKeyOut
 from delivery.services.api_keys.validation import MAX_REQUESTS_PER_SECOND, CreatedApiKey, NewApiKey
 from delivery.services.presentation import format_relative_time
 
@@ -81,7 +81,7 @@ def list_keys(
     """List a tenant's keys, newest first, revoked and expired ones too."""
     page = run_use_case(lambda uses: uses.api_keys.list_keys(tenant_id, to_page_request(limit, before)))
     if json:
-        print_page_json(page, KeyOut.from_record, Prefix.KEY)
+        print_page_json(page, schemas.api_keys.KeyOut.from_record, Prefix.KEY)
         return
     now = clock()
     print_page(
@@ -148,7 +148,7 @@ def revoke(
 
 def _print_new_key(new_key: CreatedApiKey, *, json: bool) -> None:
     if json:
-        print_json(NewKeyOut.from_new_key(new_key))
+        print_json(schemas.api_keys.NewKeyOut.from_new_key(new_key))
         return
     print_text(new_key.text)
     print_note(

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import typer
 
+from delivery import schemas
 from delivery.cli.options.common import (
     AnyTenantOption,
     JsonOption,
@@ -22,7 +23,6 @@ from delivery.clock import clock
 from delivery.domain.event_patterns import check_pattern
 from delivery.domain.ids import DeliveryId, EndpointId, Prefix, format_id
 from delivery.ledger.records.audit import AuditFilter, AuditRecord
-from delivery.schemas.audit import AuditOut
 from delivery.services.presentation import format_relative_time
 
 EXAMPLES = format_examples(
@@ -77,7 +77,7 @@ def list_audit(  # noqa: PLR0913, PLR0917  one for each option
         lambda uses: uses.audit.list_entries(tenant_id, audit_filter, to_page_request(limit, before))
     )
     if json:
-        print_page_json(page, AuditOut.from_record, Prefix.AUDIT)
+        print_page_json(page, schemas.audit.AuditOut.from_record, Prefix.AUDIT)
         return
     now = clock()
     print_page(

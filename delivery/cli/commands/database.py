@@ -6,6 +6,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from delivery import schemas
 from delivery.bootstrap import build_retention, open_ledger
 from delivery.cli.options.common import JsonOption
 from delivery.cli.options.examples import format_examples
@@ -17,7 +18,6 @@ from delivery.domain.ids import Prefix, format_id
 from delivery.domain.retention import RetentionPlan
 from delivery.ledger.db import partitions, schema
 from delivery.ledger.db.session import Ledger
-from delivery.schemas.retention import RetentionPlanOut
 from delivery.services.retention import RetentionReport
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ def retain(
             _run_with_ledger(settings, lambda ledger: build_retention(settings, ledger).preview_plan())
         )
         if json:
-            print_json(RetentionPlanOut.from_record(plan))
+            print_json(schemas.retention.RetentionPlanOut.from_record(plan))
         else:
             _print_plan(plan)
         return

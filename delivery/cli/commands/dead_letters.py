@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from delivery import schemas
 from delivery.cli.options.common import (
     JsonOption,
     LimitOption,
@@ -19,7 +20,6 @@ from delivery.cli.runtime import UsageError, get_actor, run_use_case
 from delivery.clock import clock
 from delivery.domain.durations import format_utc
 from delivery.domain.ids import MessageId, Prefix, TenantId, format_id
-from delivery.schemas.dead_letters import MessageBatchOut, MessageDetailOut, MessageOut, RetriedOut
 from delivery.services.dead_letters import BatchResult
 from delivery.services.presentation import format_relative_time
 
@@ -41,7 +41,7 @@ def list_messages(
     """List messages that could not be accepted, newest first."""
     page = run_use_case(lambda uses: uses.dead_letters.list_messages(to_page_request(limit, before)))
     if json:
-        print_page_json(page, MessageOut.from_record, Prefix.MESSAGE)
+        print_page_json(page, schemas.dead_letters.MessageOut.from_record, Prefix.MESSAGE)
         return
     now = clock()
     print_page(
@@ -72,7 +72,7 @@ def show(message_id: MessageArgument, json: JsonOption = False) -> None:
     """Show a message with its body."""
     message = run_use_case(lambda uses: uses.dead_letters.get_message(message_id))
     if json:
-        print_json(MessageDetailOut.from_details(message))
+        print_json(schemas.dead_letters.MessageDetailOut.from_details(message))
         return
     tenant, key = message.tenant_id, message.key_id
     print_facts(
@@ -129,7 +129,7 @@ def retry(  # noqa: PLR0913, PLR0917  each is an option
         )
     )
     if json:
-        print_json(RetriedOut.from_record(retried))
+        print_json(schemas.dead_letters.RetriedOut.from_record(retried))
         return
     print_text(format_id(Prefix.EVENT, retried.event_id))
 
@@ -172,7 +172,7 @@ def _choose_messages(
 
 def _print_result(result: BatchResult, outcome: str, *, json: bool) -> None:
     if json:
-        print_json(MessageBatchOut.from_record(result))
+        print_json(schemas.dead_letters.MessageBatchOut.from_record(result))
         return
     print_text(
         f"{result.done:,} {outcome}."

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from delivery import schemas
 from delivery.bootstrap import Services
 from delivery.cli.commands import erasure
 from delivery.cli.options.common import (
@@ -28,8 +29,6 @@ from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.errors import NotFound
 from delivery.domain.ids import DeliveryId, Prefix, TenantId, format_id
 from delivery.domain.pagination import PageRequest
-from delivery.schemas.deliveries import AttemptDetailOut, AttemptOut, CountOut, DeliveryDetailOut, DeliveryOut
-from delivery.schemas.timeline import DeliveryTraceOut
 from delivery.services.presentation import describe_next_step, describe_status
 
 app = typer.Typer(name="delivery", help="Deliveries: one event owed to one endpoint.", no_args_is_help=True)
@@ -68,7 +67,7 @@ def search(  # noqa: PLR0913, PLR0917  one for each option
     page_request = PageRequest.from_cursor(limit, before, oldest_first=oldest_first)
     page = run_use_case(lambda uses: uses.deliveries.list_deliveries(tenant_id, selection, page_request))
     if json:
-        print_page_json(page, DeliveryOut.from_record, Prefix.DELIVERY)
+        print_page_json(page, schemas.deliveries.DeliveryOut.from_record, Prefix.DELIVERY)
         return
     now = clock()
     print_page(
@@ -102,7 +101,7 @@ app.command("list", help="The same as search.")(search)
 def _print_count(tenant_id: TenantId | None, selection: DeliveryFilter, json: bool) -> None:
     counted = run_use_case(lambda uses: uses.deliveries.count_deliveries(tenant_id, selection))
     if json:
-        print_json(CountOut(count=counted.count, exact=counted.exact))
+        print_json(schemas.deliveries.CountOut(count=counted.count, exact=counted.exact))
         return
     print_text(f"{counted.count:,}" if counted.exact else f"about {counted.count:,}")
 
@@ -124,8 +123,12 @@ def show(tenant_id: TenantOption, delivery_id: DeliveryArgument, json: JsonOptio
 
     history = run_use_case(use)
     if json:
-        newest_first = [AttemptOut.from_record(attempt) for attempt in reversed(history.attempts)]
-        print_json(DeliveryDetailOut.from_record(history.delivery, latest_attempts=newest_first))
+        newest_first = [
+            schemas.deliveries.AttemptOut.from_record(attempt) for attempt in reversed(history.attempts)
+        ]
+        print_json(
+            schemas.deliveries.DeliveryDetailOut.from_record(history.delivery, latest_attempts=newest_first)
+        )
         return
     print_history(history, now=clock())
 
@@ -135,7 +138,7 @@ def why(tenant_id: TenantOption, delivery_id: DeliveryArgument, json: JsonOption
     """Tell why a delivery is where it is: everything that happened to it, and what comes next."""
     trace = run_use_case(lambda uses: uses.timelines.load_delivery_timeline(tenant_id, delivery_id))
     if json:
-        print_json(DeliveryTraceOut.from_record(trace))
+        print_json(schemas.timeline.DeliveryTraceOut.from_record(trace))
         return
     print_delivery_trace(trace)
 
@@ -162,7 +165,7 @@ def replay(
 
     history = run_use_case(use)
     if json:
-        print_json(DeliveryOut.from_record(history.delivery))
+        print_json(schemas.deliveries.DeliveryOut.from_record(history.delivery))
         return
     stands = describe_status(history.delivery, history.endpoint, now=clock())
     print_text(f"{format_id(Prefix.DELIVERY, delivery_id)} is {stands}.")
@@ -173,7 +176,7 @@ def show_attempt(tenant_id: TenantOption, attempt_id: AttemptArgument, json: Jso
     """Show an attempt: what went out and what came back."""
     details = run_use_case(lambda uses: uses.deliveries.read_attempt(tenant_id, attempt_id))
     if json:
-        print_json(AttemptDetailOut.from_details(details))
+        print_json(schemas.deliveries.AttemptDetailOut.from_details(details))
         return
     print_attempt(details)
 

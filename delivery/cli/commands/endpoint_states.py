@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from delivery import schemas
 from delivery.cli.options.common import EndpointArgument, JsonOption, ReasonOption, TenantOption
 from delivery.cli.output.endpoint_health import print_enable_preview, print_health
 from delivery.cli.output.endpoints import print_endpoint
@@ -11,8 +12,6 @@ from delivery.cli.output.table import print_json
 from delivery.cli.runtime import get_actor, run_use_case
 from delivery.clock import clock
 from delivery.domain.endpoint import Endpoint
-from delivery.schemas.endpoint_health import EnablePreviewOut, EndpointHealthOut
-from delivery.schemas.endpoints import EndpointOut
 
 
 def pause(
@@ -80,7 +79,7 @@ def enable(
         return
     preview = run_use_case(lambda uses: uses.endpoints.preview_enable(tenant_id, endpoint_id, reason=reason))
     if json:
-        print_json(EnablePreviewOut.from_record(preview))
+        print_json(schemas.endpoint_health.EnablePreviewOut.from_record(preview))
         return
     print_enable_preview(preview, now=clock())
 
@@ -89,7 +88,7 @@ def health(tenant_id: TenantOption, endpoint_id: EndpointArgument, json: JsonOpt
     """Show how an endpoint does. What holds it, what waits for it, and how its last attempts went."""
     endpoint_health = run_use_case(lambda uses: uses.endpoints.read_health(tenant_id, endpoint_id))
     if json:
-        print_json(EndpointHealthOut.from_record(endpoint_health))
+        print_json(schemas.endpoint_health.EndpointHealthOut.from_record(endpoint_health))
         return
     print_health(endpoint_health, now=clock())
 
@@ -97,6 +96,6 @@ def health(tenant_id: TenantOption, endpoint_id: EndpointArgument, json: JsonOpt
 def print_changed_endpoint(endpoint: Endpoint, json: bool) -> None:
     """Print an endpoint as it is now."""
     if json:
-        print_json(EndpointOut.from_record(endpoint))
+        print_json(schemas.endpoints.EndpointOut.from_record(endpoint))
         return
     print_endpoint(endpoint, (), now=clock())

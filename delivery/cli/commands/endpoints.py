@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from delivery import schemas
 from delivery.bootstrap import Services
 from delivery.cli.commands import endpoint_states as states
 from delivery.cli.commands import filter_test, reconcile
@@ -29,7 +30,6 @@ from delivery.clock import clock
 from delivery.domain.endpoint import Endpoint, SealedSecret, Signature
 from delivery.domain.ids import EndpointId, Prefix, format_id
 from delivery.pipeline.parsing import NewEvent, build_test_event
-from delivery.schemas.endpoints import EndpointDetailOut, EndpointOut, NewEndpointOut, NewSecretOut
 from delivery.services.endpoints.validation import NewEndpoint
 from delivery.services.presentation import format_relative_time
 
@@ -73,7 +73,7 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
     new = NewEndpoint(url, signature=signature, secret=secret, operational=operational, **fields)
     endpoint, new_secret = run_use_case(lambda uses: uses.endpoints.create(tenant_id, new, actor=get_actor()))
     if json:
-        print_json(NewEndpointOut.from_new_endpoint(endpoint, new_secret))
+        print_json(schemas.endpoints.NewEndpointOut.from_new_endpoint(endpoint, new_secret))
         return
     print_endpoint(endpoint, (), now=clock())
     print_new_secret(new_secret)
@@ -89,7 +89,7 @@ def list_endpoints(
     """List a tenant's endpoints, newest first."""
     page = run_use_case(lambda uses: uses.endpoints.list_endpoints(tenant_id, to_page_request(limit, before)))
     if json:
-        print_page_json(page, EndpointOut.from_record, Prefix.ENDPOINT)
+        print_page_json(page, schemas.endpoints.EndpointOut.from_record, Prefix.ENDPOINT)
         return
     now = clock()
     print_page(
@@ -123,7 +123,7 @@ def show(tenant_id: TenantOption, endpoint_id: EndpointArgument, json: JsonOptio
 
     endpoint, secrets = run_use_case(use)
     if json:
-        print_json(EndpointDetailOut.from_details(endpoint, secrets))
+        print_json(schemas.endpoints.EndpointDetailOut.from_details(endpoint, secrets))
         return
     print_endpoint(endpoint, secrets, now=clock())
 
@@ -213,7 +213,7 @@ def rotate_secret(
         )
     )
     if json:
-        print_json(NewSecretOut.from_record(new_secret.secret, secret=new_secret.text))
+        print_json(schemas.endpoints.NewSecretOut.from_record(new_secret.secret, secret=new_secret.text))
         return
     print_new_secret(new_secret)
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from delivery import schemas
 from delivery.cli.options.common import (
     AttemptArgument,
     EventArgument,
@@ -15,8 +16,6 @@ from delivery.cli.options.examples import format_examples
 from delivery.cli.output.table import is_interactive, print_json, print_text
 from delivery.cli.runtime import UsageError, get_actor, run_use_case
 from delivery.domain.ids import Prefix, format_id
-from delivery.schemas.deliveries import AttemptOut
-from delivery.schemas.events import EventOut
 
 EVENT_EXAMPLES = format_examples(
     'waybill event erase --tenant ten_… evt_… --reason "asked for by the customer"',
@@ -46,7 +45,7 @@ def erase_event(
         )
     )
     if json:
-        print_json(EventOut.from_record(erased))
+        print_json(schemas.events.EventOut.from_record(erased))
         return
     print_text(f"The content of {id_text} is erased.")
 
@@ -65,7 +64,7 @@ def erase_attempt(
         lambda uses: uses.erasure.erase_attempt(tenant_id, attempt_id, reason=reason, actor=get_actor())
     )
     if json:
-        print_json(AttemptOut.from_record(erased))
+        print_json(schemas.deliveries.AttemptOut.from_record(erased))
         return
     print_text(f"The response of {id_text} is erased.")
 

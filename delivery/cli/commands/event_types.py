@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from delivery import schemas
 from delivery.cli.options.common import JsonOption, ReasonOption, read_content, read_time
 from delivery.cli.options.examples import format_examples
 from delivery.cli.output.table import (
@@ -25,7 +26,6 @@ from delivery.clock import clock
 from delivery.domain.durations import format_utc
 from delivery.domain.errors import Invalid
 from delivery.ledger.records.event_types import EventType
-from delivery.schemas.event_types import EventTypeDetailOut, EventTypeList, EventTypeOut
 from delivery.services.event_types.validation import (
     Declaration,
     Deprecation,
@@ -63,7 +63,10 @@ def list_types(
     types = run_use_case(lambda uses: uses.event_types.list_types(archived=archived))
     if json:
         print_json(
-            EventTypeList(items=[EventTypeOut.from_record(event_type) for event_type in types], next=None)
+            schemas.event_types.EventTypeList(
+                items=[schemas.event_types.EventTypeOut.from_record(event_type) for event_type in types],
+                next=None,
+            )
         )
         return
     now = clock()
@@ -254,7 +257,7 @@ def _to_document(details: EventTypeDetails) -> dict[str, Any]:
     """As the API shows it, but schema and examples keep their numbers as they were written."""
     version = details.version
     return {
-        **to_json(EventTypeDetailOut.from_details(details)),
+        **to_json(schemas.event_types.EventTypeDetailOut.from_details(details)),
         "schema": None if version.schema is None else msgspec.Raw(version.schema.encode()),
         "examples": msgspec.Raw(version.examples.encode()),
     }

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from delivery import schemas
 from delivery.bootstrap import Services
 from delivery.cli.commands import erasure
 from delivery.cli.options.common import (
@@ -48,8 +49,6 @@ from delivery.domain.pagination import PageRequest
 from delivery.ledger.records.events import EventFilter, EventSummary
 from delivery.pipeline.intake_request import IntakeResult
 from delivery.pipeline.parsing import parse_event
-from delivery.schemas.events import EventOut, to_event_document
-from delivery.schemas.timeline import EventTraceOut
 from delivery.services.presentation import format_relative_time
 
 app = typer.Typer(name="event", help="Events: what happened.", no_args_is_help=True)
@@ -142,7 +141,7 @@ def list_events(  # noqa: PLR0913, PLR0917  one for each option
     page_request = PageRequest.from_cursor(limit, before, oldest_first=oldest_first)
     page = run_use_case(lambda uses: uses.deliveries.list_events(tenant_id, event_filter, page_request))
     if json:
-        print_page_json(page, EventOut.from_record, Prefix.EVENT)
+        print_page_json(page, schemas.events.EventOut.from_record, Prefix.EVENT)
         return
     now = clock()
     print_page(
@@ -169,7 +168,7 @@ def show(tenant_id: TenantOption, event_id: EventArgument, json: JsonOption = Fa
     """Show an event, with the body that the standard format sends."""
     head, body = run_use_case(lambda uses: uses.deliveries.read_event(tenant_id, event_id))
     if json:
-        print_json(to_event_document(head, body))
+        print_json(schemas.events.to_event_document(head, body))
         return
     print_facts(
         [
@@ -193,7 +192,7 @@ def why(tenant_id: TenantOption, event_id: EventArgument, json: JsonOption = Fal
     """Tell to which endpoints an event went and why, and why it did not go to the others."""
     trace = run_use_case(lambda uses: uses.timelines.load_event_timeline(tenant_id, event_id))
     if json:
-        print_json(EventTraceOut.from_record(trace))
+        print_json(schemas.timeline.EventTraceOut.from_record(trace))
         return
     print_event_trace(trace)
 

@@ -10,6 +10,7 @@ from typing import IO, Annotated
 
 import typer
 
+from delivery import schemas
 from delivery.bootstrap import Services
 from delivery.cli.options.common import AnyTenantOption, JsonOption
 from delivery.cli.options.delivery_filter import with_filter_options
@@ -18,7 +19,6 @@ from delivery.cli.output.table import make_console, print_json, print_note
 from delivery.cli.runtime import UsageError, run_use_case
 from delivery.domain.delivery_filter import DeliveryFilter, require_bounded_filter
 from delivery.domain.sanitize import escape_control_chars
-from delivery.schemas.exports import ExportedFileOut
 from delivery.services.exports.rows import ExportFormat
 
 ExportStream = AsyncGenerator[tuple[int, bytes], None]
@@ -93,7 +93,7 @@ def _write_export(open_stream: Callable[[Services], ExportStream], output: Path 
     with open_atomic_file(output) as file:
         count = _write_pieces(open_stream, file.write)
     if json:
-        print_json(ExportedFileOut(file=str(output), rows=count))
+        print_json(schemas.exports.ExportedFileOut(file=str(output), rows=count))
     else:
         print_note(f"{count:,} rows are in {output}.")
 

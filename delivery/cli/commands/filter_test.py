@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from delivery import schemas
 from delivery.bootstrap import Services
 from delivery.cli.options.common import (
     EndpointArgument,
@@ -19,7 +20,6 @@ from delivery.cli.output.table import print_facts, print_json, print_text
 from delivery.cli.runtime import run_use_case
 from delivery.domain.ids import EventId, Prefix
 from delivery.pipeline.parsing import NewEvent, parse_event
-from delivery.schemas.filter_tests import FilterTrialOut
 from delivery.services.endpoints.filter_test import FilterTrial
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def filter_test(  # noqa: PLR0913, PLR0917  one for each option
 
     trial = run_use_case(use)
     if json:
-        print_json(FilterTrialOut.from_record(trial))
+        print_json(schemas.filter_tests.FilterTrialOut.from_record(trial))
         return
     print_text(trial.sentence, style="bold")
     parts = (("type", trial.type), ("channels", trial.channels), ("condition", trial.condition))

@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import structlog
 import typer
 
+from delivery import schemas
 from delivery.cli.options.common import JsonOption, LimitOption
 from delivery.cli.options.examples import format_examples
 from delivery.cli.output.table import Column, print_facts, print_json, print_note, print_table, print_text
@@ -18,7 +19,6 @@ from delivery.cli.runtime import UsageError
 from delivery.config import read_settings
 from delivery.domain.durations import format_utc
 from delivery.domain.errors import Misconfigured, Unavailable
-from delivery.schemas.outbox import OutboxOut
 from delivery.telemetry.logs import configure_logging
 
 try:
@@ -115,7 +115,7 @@ def list_refused(
         status = outbox.read_status()
         refused = outbox.list_refused(limit=limit, after=after)
     if json:
-        print_json(OutboxOut.from_record(status, refused))
+        print_json(schemas.outbox.OutboxOut.from_record(status, refused))
         return
     print_facts(
         [

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from delivery import schemas
 from delivery.bootstrap import Services
 from delivery.cli.options.common import JsonOption, TenantOption
 from delivery.cli.options.examples import format_examples
@@ -12,7 +13,6 @@ from delivery.cli.output.table import print_json, print_note, print_text
 from delivery.cli.runtime import get_actor, run_use_case
 from delivery.domain.accounts import PortalRole, Role
 from delivery.domain.durations import format_utc
-from delivery.schemas.portal_links import PortalLinkOut
 from delivery.services.accounts.portal_links import CreatedPortalLink
 
 EXAMPLES = format_examples("waybill portal-link --tenant ten_… --role support --label 'Joe of Acme'")
@@ -52,7 +52,7 @@ def portal_link(
 
     link, url = run_use_case(use)
     if json:
-        print_json(PortalLinkOut.from_url(link, url))
+        print_json(schemas.portal_links.PortalLinkOut.from_url(link, url))
         return
     print_text(url)
     print_note(

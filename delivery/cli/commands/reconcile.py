@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from delivery import schemas
 from delivery.cli.options.common import (
     EndpointArgument,
     JsonOption,
@@ -16,7 +17,6 @@ from delivery.cli.runtime import run_use_case
 from delivery.clock import clock
 from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.search.sequences import MAX_SEQUENCE
-from delivery.schemas.sequences import SequencedDeliveryList
 from delivery.services.presentation import format_relative_time
 
 EXAMPLES = format_examples(
@@ -43,7 +43,7 @@ def list_endpoint_events(
         lambda uses: uses.deliveries.list_by_sequence(tenant_id, endpoint_id, after, limit=limit)
     )
     if json:
-        print_json(SequencedDeliveryList.from_record(page))
+        print_json(schemas.sequences.SequencedDeliveryList.from_record(page))
         return
     now = clock()
     columns = [

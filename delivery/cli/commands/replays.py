@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from delivery import schemas
 from delivery.bootstrap import Services
 from delivery.cli.options.common import (
     EndpointArgument,
@@ -32,7 +33,6 @@ from delivery.clock import clock
 from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.ids import Prefix, ReplayId, TenantId, format_id
 from delivery.domain.replay import MissingEventFilter, Replay, ReplayState
-from delivery.schemas.replays import ReplayOut, ReplayPreviewOut
 from delivery.services.presentation import format_relative_time
 from delivery.services.replays.validation import NewReplay, build_recovery
 
@@ -108,7 +108,7 @@ def list_replays(
         lambda uses: uses.replays.list_replays(tenant_id, state, to_page_request(limit, before))
     )
     if json:
-        print_page_json(page, ReplayOut.from_record, Prefix.REPLAY)
+        print_page_json(page, schemas.replays.ReplayOut.from_record, Prefix.REPLAY)
         return
     now = clock()
     print_page(
@@ -208,7 +208,7 @@ def _start_replay(tenant_id: TenantId, new: NewReplay, *, dry_run: bool, watch: 
     if dry_run:
         preview = run_use_case(lambda uses: uses.replays.preview(tenant_id, new, operator=True))
         if json:
-            print_json(ReplayPreviewOut.from_record(preview))
+            print_json(schemas.replays.ReplayPreviewOut.from_record(preview))
         else:
             print_replay_preview(preview, now=clock())
         return
@@ -217,7 +217,7 @@ def _start_replay(tenant_id: TenantId, new: NewReplay, *, dry_run: bool, watch: 
         _print_replay_result(_follow_replay(tenant_id, replay.id), json)
         return
     if json:
-        print_json(ReplayOut.from_record(replay))
+        print_json(schemas.replays.ReplayOut.from_record(replay))
         return
     id_text = format_id(Prefix.REPLAY, replay.id)
     print_text(f"{id_text} has begun. Follow it: waybill replay show {id_text} --watch")
@@ -239,14 +239,14 @@ def _follow_replay(tenant_id: TenantId, replay_id: ReplayId) -> Replay:
 
 def _print_replay_result(replay: Replay, json: bool) -> None:
     if json:
-        print_json(ReplayOut.from_record(replay))
+        print_json(schemas.replays.ReplayOut.from_record(replay))
         return
     print_replay(replay, now=clock())
 
 
 def _print_state_change(replay: Replay, json: bool) -> None:
     if json:
-        print_json(ReplayOut.from_record(replay))
+        print_json(schemas.replays.ReplayOut.from_record(replay))
         return
     over = "" if replay.state in FINAL_STATES else f": {format_progress(replay)}"
     print_text(f"{format_id(Prefix.REPLAY, replay.id)} is {replay.state}{over}.")

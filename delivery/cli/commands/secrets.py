@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from delivery import schemas
 from delivery.bootstrap import build_key_rotation, open_ledger
 from delivery.cli.options.common import JsonOption
 from delivery.cli.options.examples import format_examples
@@ -12,7 +13,6 @@ from delivery.cli.output.table import Column, print_json, print_note, print_tabl
 from delivery.cli.runtime import EXIT_REFUSED, find_settings, get_actor, set_up_cli_logs
 from delivery.config import Settings
 from delivery.domain.secret_box import generate_key
-from delivery.schemas.key_rotation import KeyRotationOut
 from delivery.services.key_rotation import KeyRotationReport
 
 app = typer.Typer(name="secrets", help="Keys that encrypt secrets at rest.", no_args_is_help=True)
@@ -43,7 +43,7 @@ def rotate_key(
     set_up_cli_logs(settings)
     report = asyncio.run(_rotate_keys(settings, dry_run=dry_run, quiet=json))
     if json:
-        print_json(KeyRotationOut.from_record(report))
+        print_json(schemas.key_rotation.KeyRotationOut.from_record(report))
     else:
         _print_report(report, dry_run=dry_run)
     if report.remaining:

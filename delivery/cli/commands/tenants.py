@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from delivery import schemas
 from delivery.cli.options.common import (
     JsonOption,
     LimitOption,
@@ -20,7 +21,6 @@ from delivery.domain.durations import format_utc
 from delivery.domain.ids import Prefix, TenantId, format_id
 from delivery.domain.retention import TENANT_CONFIGURABLE
 from delivery.domain.tenant import Tenant
-from delivery.schemas.tenants import TenantOut
 from delivery.services.presentation import format_relative_time
 from delivery.services.tenants import TenantChanges
 
@@ -41,7 +41,7 @@ def create(
     """Make a tenant, and print its id."""
     tenant = run_use_case(lambda uses: uses.tenants.create(name, actor=get_actor()))
     if json:
-        print_json(TenantOut.from_record(tenant))
+        print_json(schemas.tenants.TenantOut.from_record(tenant))
         return
     print_text(format_id(Prefix.TENANT, tenant.id))
 
@@ -55,7 +55,7 @@ def list_tenants(
     """List tenants, newest first."""
     page = run_use_case(lambda uses: uses.tenants.list_tenants(to_page_request(limit, before)))
     if json:
-        print_page_json(page, TenantOut.from_record, Prefix.TENANT)
+        print_page_json(page, schemas.tenants.TenantOut.from_record, Prefix.TENANT)
         return
     now = clock()
     print_page(
@@ -98,7 +98,7 @@ def change(
         lambda uses: uses.tenants.change(tenant_id, changes, reason=reason, actor=get_actor())
     )
     if json:
-        print_json(TenantOut.from_record(tenant))
+        print_json(schemas.tenants.TenantOut.from_record(tenant))
         return
     _print_tenant(tenant)
 
@@ -108,7 +108,7 @@ def show(tenant_id: TenantArgument, json: JsonOption = False) -> None:
     """Show a tenant."""
     tenant = run_use_case(lambda uses: uses.tenants.read(tenant_id))
     if json:
-        print_json(TenantOut.from_record(tenant))
+        print_json(schemas.tenants.TenantOut.from_record(tenant))
         return
     _print_tenant(tenant)
 

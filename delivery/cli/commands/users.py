@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from delivery import schemas
 from delivery.bootstrap import Services
 from delivery.cli.options.common import JsonOption, LimitOption, ReasonOption, id_option
 from delivery.cli.options.examples import format_examples
@@ -24,7 +25,6 @@ from delivery.clock import clock
 from delivery.domain.accounts import Role, User
 from delivery.domain.durations import format_utc
 from delivery.domain.ids import Prefix, UserId, format_id, parse_id
-from delivery.schemas.users import NewPasswordOut, UserOut
 from delivery.services.accounts.passwords import generate_password
 from delivery.services.accounts.service import UserChanges
 from delivery.services.presentation import format_relative_time
@@ -84,7 +84,7 @@ def list_users(
     """List people, newest first, disabled ones too."""
     page = run_use_case(lambda uses: uses.accounts.list_users(to_page_request(limit, before)))
     if json:
-        print_page_json(page, UserOut.from_record, Prefix.USER)
+        print_page_json(page, schemas.users.UserOut.from_record, Prefix.USER)
         return
     now = clock()
     print_page(
@@ -144,7 +144,7 @@ def change(
 
     changed = run_use_case(use)
     if json:
-        print_json(UserOut.from_record(changed))
+        print_json(schemas.users.UserOut.from_record(changed))
         return
     _print_user(changed)
 
@@ -202,9 +202,9 @@ def _print_with_password(password: _Password, user: User, json: bool) -> None:
     id_text = format_id(Prefix.USER, user.id)
     if json:
         if password.generated:
-            print_json(NewPasswordOut.from_record(user, password=password.text))
+            print_json(schemas.users.NewPasswordOut.from_record(user, password=password.text))
         else:
-            print_json(UserOut.from_record(user))
+            print_json(schemas.users.UserOut.from_record(user))
     elif password.generated:
         print_text(password.text)
         print_note(
