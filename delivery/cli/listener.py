@@ -1,4 +1,4 @@
-"""A receiver for one's own machine: what it makes of a request, and the server that asks it."""
+"""A webhook receiver for local testing: it verifies requests and answers them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 MAX_BODY_BYTES: Final = 16 << 20
-# Of so many messages it is remembered how often each came.
+# The number of messages whose arrivals are counted.
 MAX_REMEMBERED_MESSAGES: Final = 10_000
 _SOCKET_TIMEOUT_SECONDS: Final = 30  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyOptions:
-    """How to answer: `status` after `delay` seconds, but each message `fail_first` times with 500 before.
+    """How to answer: 500 to a message's first `fail_first` requests, then `status`; after `delay` seconds.
 
-    Without `secrets` nothing is verified. `retry_after`, in seconds, goes with answers that are no success.
+    Without `secrets` nothing is verified. `retry_after`, in seconds, is sent with answers other than 2xx.
     """
 
     secrets: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class ReplyOptions:
 
 @dataclass(frozen=True, slots=True)
 class CapturedRequest:
-    """One request, and the answer. `flaw` is why it was not verified; `verified` is None without a secret."""
+    """A request and its answer. `verified` is None without a secret."""
 
     at: datetime
     path: str
@@ -53,13 +53,13 @@ class CapturedRequest:
 
     @property
     def message_id(self) -> str:
-        """What the sender calls it; empty when it does not."""
+        """The sender's `webhook-id`, or empty."""
         return self.headers.get("webhook-id", "")
 
 
 @dataclass(slots=True)
 class ListenReceiver:
-    """Judges requests one after another, and counts how they went."""
+    """Verifies requests one at a time, and counts the results."""
 
     reply_options: ReplyOptions
     verified: int = 0
@@ -71,7 +71,7 @@ class ListenReceiver:
     def receive_request(
         self, path: str, headers: dict[str, str], body: bytes, *, now: datetime
     ) -> CapturedRequest:
-        """Say what a request is, and how it is to be answered; header names are in small letters."""
+        """Verify a request and choose the answer. Header names are lower case."""
         with self._lock:
             self.requests += 1
             verified, error = self._verify(headers, body, now)
@@ -94,7 +94,7 @@ class ListenReceiver:
         return True, None
 
     def _count_arrivals(self, message_id: str) -> int:
-        """How often this message has come, this time included."""
+        """Count how often this message was received, this time included."""
         times = self._seen.get(message_id, 0) + 1
         self._seen[message_id] = times
         self._seen.move_to_end(message_id)
@@ -106,7 +106,7 @@ class ListenReceiver:
 def make_server(
     receiver: ListenReceiver, host: str, port: int, on_request: Callable[[CapturedRequest], None]
 ) -> ThreadingHTTPServer:
-    """A server that answers as the listener says, and tells of each request; raises OSError."""
+    """Make a server that answers as the receiver decides, and reports each request. Raises OSError."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -127,7 +127,7 @@ def make_server(
 
         def _answer(self, status: int, why: str | None) -> None:
             body = (why or "").encode()
-            with suppress(OSError):  # who asked has gone
+            with suppress(OSError):  # the client has disconnected
                 self.send_response(status)
                 if (
                     not HTTPStatus(200) <= status < HTTPStatus(300)
@@ -141,7 +141,7 @@ def make_server(
                     self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing: `tell` does."""
+            """Log nothing: `on_request` reports."""
 
     server = ThreadingHTTPServer((host, port), Handler)
     server.daemon_threads = True

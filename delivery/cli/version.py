@@ -1,4 +1,4 @@
-"""Which release this is, told without loading any of it."""
+"""The release's version, without importing the release."""
 
 
 def print_version() -> None:

@@ -172,7 +172,7 @@ def test_an_endpoint_is_changed_paused_resumed_and_deleted(cli: Cli, tenant: str
         actors = connection.execute("select distinct state_actor from endpoints").fetchall()
     assert actors == [(f"cli:{getpass.getuser()}",)]
     code, _, err = cli.run("endpoint", "delete", *one)
-    assert (code, err) == (2, "waybill: Say --yes: what the endpoint is still owed will be cancelled.\n")
+    assert (code, err) == (2, "waybill: Confirm with --yes: the endpoint's pending deliveries will be cancelled.\n")
     cli.good("endpoint", "delete", *one, "--yes")
     assert "(deleted)" in cli.good("delivery", "show", *of_tenant, owed["id"])
 
@@ -317,13 +317,13 @@ def test_an_events_content_is_erased_when_somebody_means_it(cli: Cli, tenant: st
     cli.good("endpoint", "create", "https://shop.example/hooks", *of_tenant)
     event = cli.json("event", "send", *of_tenant, "--type", "a", "--data", '"4111 1111"')["id"]
     code, _, err = cli.run("event", "erase", *of_tenant, event)
-    assert (code, err) == (2, "waybill: Say --yes: what is erased cannot be brought back.\n")
+    assert (code, err) == (2, "waybill: Confirm with --yes: erased content cannot be restored.\n")
     code, _, err = cli.run("event", "erase", *of_tenant, event, "--yes")
     assert (code, err[:40]) == (1, "waybill: There is 1 pending delivery of ")
     said = cli.good("event", "erase", *of_tenant, event, "--yes", "--cancel-pending", "--reason", "asked")
     assert said == f"The content of {event} is erased.\n"
     assert cli.json("event", "erase", *of_tenant, event, "--yes")["erased_at"] is not None
-    assert "was erased" in cli.good("event", "show", *of_tenant, event)
+    assert "erased 20" in cli.good("event", "show", *of_tenant, event)
     told = cli.json("event", "show", *of_tenant, event)
     assert (told["body"], told["erased_at"] is None) == (None, False)
     newest = cli.json("audit", *of_tenant)["items"][0]
@@ -376,7 +376,7 @@ def test_an_event_sent_twice_under_one_key_is_one_event(cli: Cli, tenant: str, t
     first = cli.good(*send, "--data", f"@{tmp_path}/order.json")
     code, second, err = cli.run(*send, "--data", '{"order":\n1042}')
     assert (code, second) == (0, first)
-    assert "sent before" in err
+    assert "accepted before" in err
     code, _, err = cli.run(*send, "--data", "{}")
     assert code == 1
     assert err.startswith("waybill: This Idempotency-Key was used before")
@@ -596,7 +596,7 @@ def test_retention_is_run_by_hand_and_told_before(cli: Cli, database: str) -> No
     assert old in cli.good("db", "retain", "--dry-run")
     done = cli.json("db", "retain")
     assert (done["dropped"], done["payloads"], done["more"]) == ([old], 0, False)
-    assert "Nothing was past its term." in cli.good("db", "retain")
+    assert "Nothing has expired." in cli.good("db", "retain")
 
 
 def test_a_tenant_has_less_kept(cli: Cli, tenant: str) -> None:

@@ -1,4 +1,4 @@
-"""Refused messages on the command line: seen, tried again, thrown away."""
+"""Refused messages on the command line: list, retry, discard."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_what_is_still_no_event_stays_until_it_is_thrown_away(cli: Cli, database
     message = set_aside(database, b"?", tenant_id=parse_id(Prefix.TENANT, tenant))
     code, _, err = cli.run("ingest", "retry", message)
     assert (code, "is not JSON" in err) == (1, True)
-    assert cli.good("ingest", "discard", message, "--reason", "noise") == f"{message} is thrown away.\n"
+    assert cli.good("ingest", "discard", message, "--reason", "noise") == f"{message} is discarded.\n"
     code, _, err = cli.run("ingest", "show", message)
     assert (code, message in err) == (1, True)
 
@@ -75,20 +75,20 @@ def test_dead_letters_can_be_retried_or_discarded_by_reason(cli: Cli, database: 
         set_aside(database, EVENT, why="The header holds no API key that is known." if number % 2 else "x")
     still = set_aside(database, b"?", why="The header holds no API key that is known.")
     words = ("ingest", "retry", "--reason-like", "no api key")
-    assert cli.good(*words) == "0 are events now. 61 are still refused.\n"
+    assert cli.good(*words) == "0 were accepted. 61 are still refused.\n"
     told = cli.good(*words, "--tenant", tenant, "--reason", "mended")
-    assert told == "60 are events now. 1 are still refused.\n"
+    assert told == "60 were accepted. 1 are still refused.\n"
     assert cli.json("ingest", "discard", "--reason-like", "NO API KEY") == {"done": 1, "left": 0}
     assert still not in cli.good("ingest", "list", "--limit", "100")
-    assert cli.good("ingest", "discard", "--all") == "60 are thrown away.\n"
-    assert cli.good("ingest", "retry", "--all") == "0 are events now.\n"
+    assert cli.good("ingest", "discard", "--all") == "60 were discarded.\n"
+    assert cli.good("ingest", "retry", "--all") == "0 were accepted.\n"
 
 
 def test_which_messages_are_meant_has_to_be_said(cli: Cli, database: str):
     message = set_aside(database, b"?")
     for words in ((), (message, "--all"), ("--all", "--reason-like", "x"), ("--reason-like", "")):
         code, _, err = cli.run("ingest", "discard", *words)
-        assert (code, "Say which" in err) == (2, True)
+        assert (code, "Name a message" in err) == (2, True)
     code, _, err = cli.run("ingest", "retry", "--all", "--idempotency-key", "k")
-    assert (code, "is for one message" in err) == (2, True)
+    assert (code, "works with one message" in err) == (2, True)
     assert message in cli.good("ingest", "list")

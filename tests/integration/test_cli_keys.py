@@ -44,7 +44,7 @@ def test_a_key_is_rotated_once(cli: Cli, tenant: str):
     code, out, err = cli.run("key", "rotate", *of_tenant, made["id"], "--overlap-hours", "2")
     assert code == 0
     assert out.startswith("wbk_")
-    assert "The old one goes on until 2" in err
+    assert "The old key stays valid until 2" in err
     newest, oldest = cli.json("key", "list", *of_tenant)["items"]
     assert newest["scopes"] == oldest["scopes"] == ["read", "replay"]
     assert oldest["replaced_by"] == newest["id"]
@@ -98,7 +98,7 @@ def test_the_sealing_key_is_rotated_step_by_step(database_url: str, tmp_path: Pa
     with with_keys(database_url, f"{NEW},{OLD}", tmp_path) as both:
         code, out, _ = both.run("secrets", "rotate-key", "--dry-run")
         assert code == 1
-        assert "2 still need another key" in out
+        assert "2 still need an older key" in out
         told = both.json("secrets", "rotate-key")
         assert (told["resealed"], told["left"], told["unreadable"]) == (2, 0, 0)
         assert [key["values"] for key in told["keys"]] == [2, 0]

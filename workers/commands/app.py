@@ -14,10 +14,10 @@ COMMANDS: Final = (
     LazyCommand(
         "portal-link",
         f"{_CLI}.portal_links",
-        "Print a link that lets whoever has it see this tenant at the console.",
+        "Print a link that gives access to this tenant at the console.",
     ),
     LazyCommand(
-        "audit", f"{_CLI}.audit", "Tell who changed what, newest first. Nothing takes an entry away again."
+        "audit", f"{_CLI}.audit", "Show who changed what, newest first. Entries are never changed or deleted."
     ),
     LazyCommand(
         "dev",
@@ -33,12 +33,12 @@ COMMANDS: Final = (
     LazyCommand(
         "doctor", f"{_PROCESSES}.doctor", "Look at every part of an installation, and say what to mend."
     ),
-    LazyCommand("listen", f"{_CLI}.listen", "Receive events on this machine and show them, until Ctrl-C."),
-    LazyCommand("tenant", f"{_CLI}.tenants", "Tenants: whose data it is."),
-    LazyCommand("key", f"{_CLI}.api_keys", "API keys: what a tenant's producers send."),
-    LazyCommand("endpoint", f"{_CLI}.endpoints", "Endpoints: where events go, and under which secrets."),
-    LazyCommand("event", f"{_CLI}.events", "Events: what happened."),
-    LazyCommand("event-type", f"{_CLI}.event_types", "Event types: what events hold."),
+    LazyCommand("listen", f"{_CLI}.listen", "Receive webhooks on this machine and print them, until Ctrl-C."),
+    LazyCommand("tenant", f"{_CLI}.tenants", "Tenants."),
+    LazyCommand("key", f"{_CLI}.api_keys", "API keys of a tenant."),
+    LazyCommand("endpoint", f"{_CLI}.endpoints", "Endpoints: receivers of events, and their secrets."),
+    LazyCommand("event", f"{_CLI}.events", "Events that producers sent."),
+    LazyCommand("event-type", f"{_CLI}.event_types", "Event types of the catalogue."),
     LazyCommand("delivery", f"{_CLI}.deliveries", "Deliveries: one event owed to one endpoint."),
     LazyCommand(
         "attempt",
@@ -47,12 +47,12 @@ COMMANDS: Final = (
         attribute="attempts_app",
     ),
     LazyCommand("replay", f"{_CLI}.replays", "Replays: many deliveries sent again."),
-    LazyCommand("export", f"{_CLI}.exports", "Exports: what a search finds, as a file."),
-    LazyCommand("person", f"{_CLI}.users", "People: who may sign in at the console."),
+    LazyCommand("export", f"{_CLI}.exports", "Exports: search results as a file."),
+    LazyCommand("person", f"{_CLI}.users", "Users of the console."),
     LazyCommand("outbox", f"{_CLI}.outbox", "An application's outbox: events in its own database."),
     LazyCommand("ingest", f"{_CLI}.dead_letters", "Messages from RabbitMQ that were refused."),
     LazyCommand("serve", f"{_PROCESSES}.serve", "Run one process of an engine, until SIGTERM or Ctrl-C."),
-    LazyCommand("db", f"{_CLI}.database", "The ledger's schema, and what it keeps."),
+    LazyCommand("db", f"{_CLI}.database", "The database schema and retention."),
     LazyCommand("secrets", f"{_CLI}.secrets", "Keys that encrypt secrets at rest."),
 )
 

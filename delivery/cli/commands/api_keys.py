@@ -1,4 +1,4 @@
-"""`waybill key`: what a tenant's producers authenticate with."""
+"""`waybill key`: the API keys of a tenant."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -28,7 +28,7 @@ from delivery.domain.scopes import TENANT_SCOPES, Scope, sort_scopes
 from delivery.services.api_keys.validation import MAX_REQUESTS_PER_SECOND, CreatedApiKey, NewApiKey
 from delivery.services.presentation import format_relative_time
 
-app = typer.Typer(name="key", help="API keys: what a tenant's producers send.", no_args_is_help=True)
+app = typer.Typer(name="key", help="API keys of a tenant.", no_args_is_help=True)
 
 
 @app.command(
@@ -39,26 +39,30 @@ app = typer.Typer(name="key", help="API keys: what a tenant's producers send.", 
 )
 def create(
     tenant_id: TenantOption,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")] = "default",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name for the key.")] = "default",
     scope: Annotated[
         list[Scope] | None,
         typer.Option(
             "--scope",
             metavar="SCOPE",
-            help="What it may do: publish, manage, read, replay. Repeatable. None: all.",
+            help="Permissions: publish, manage, read, replay. Repeatable. Default: all.",
         ),
     ] = None,
     expires: Annotated[
         Expiry | None,
-        typer.Option(parser=read_expiry, metavar="WHEN", help="Until when: 12h, 90d or a moment."),
+        typer.Option(
+            parser=read_expiry,
+            metavar="WHEN",
+            help="When it expires: a duration such as 12h or 90d, or a time.",
+        ),
     ] = None,
     requests_per_second: Annotated[
         int | None,
-        typer.Option(min=1, max=MAX_REQUESTS_PER_SECOND, metavar="COUNT", help="How often it may ask."),
+        typer.Option(min=1, max=MAX_REQUESTS_PER_SECOND, metavar="COUNT", help="Its rate limit."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a key and print it. It is shown this once: only its hash is stored."""
+    """Create a key and print it. It is shown only once, since only its hash is stored."""
     new = NewApiKey(
         name,
         scopes=scope or TENANT_SCOPES,
@@ -78,7 +82,7 @@ def list_keys(
     before: Annotated[KeyId | None, id_option("--before", Prefix.KEY, BEFORE_HELP)] = None,
     json: JsonOption = False,
 ) -> None:
-    """List a tenant's keys, newest first, revoked and expired ones too."""
+    """List a tenant's keys, newest first, including revoked and expired ones."""
     page = run_use_case(lambda uses: uses.api_keys.list_keys(tenant_id, to_page_request(limit, before)))
     if json:
         print_page_json(page, schemas.api_keys.KeyOut.from_record, Prefix.KEY)
@@ -105,7 +109,7 @@ def list_keys(
             _format_expiry(key),
         ),
         Prefix.KEY,
-        empty_message="This tenant has no key yet; `waybill key create --tenant …` makes one.",
+        empty_message="This tenant has no key yet; `waybill key create --tenant …` creates one.",
     )
 
 
@@ -115,14 +119,14 @@ def rotate(
     key_id: KeyArgument,
     overlap_hours: Annotated[
         float | None,
-        typer.Option(min=0, max=720, metavar="HOURS", help="How long the old one goes on."),
+        typer.Option(min=0, max=720, metavar="HOURS", help="How long the old key stays valid."),
     ] = None,
     reason: ReasonOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a key that takes this one's place, and print it, once.
+    """Replace a key, and print the new key once.
 
-    It has the same name, scopes and lifetime. The old one goes on for a while, then expires.
+    It has the same name, scopes and lifetime. The old key stays valid for a while, then expires.
     """
     overlap = None if overlap_hours is None else timedelta(hours=overlap_hours)
     new_key = run_use_case(
@@ -137,7 +141,7 @@ def rotate(
 def revoke(
     tenant_id: TenantOption, key_id: KeyArgument, reason: ReasonOption = None, json: JsonOption = False
 ) -> None:
-    """Revoke a key: every process refuses it within five seconds."""
+    """Revoke a key. Every process refuses it within five seconds."""
     run_use_case(lambda uses: uses.api_keys.revoke(tenant_id, key_id, reason=reason, actor=get_actor()))
     id_text = format_id(Prefix.KEY, key_id)
     if json:
@@ -152,12 +156,12 @@ def _print_new_key(new_key: CreatedApiKey, *, json: bool) -> None:
         return
     print_text(new_key.text)
     print_note(
-        f"This is the key {format_id(Prefix.KEY, new_key.key.id)}. Keep it now: it will not be shown again."
+        f"This is the key {format_id(Prefix.KEY, new_key.key.id)}. Store it now: it will not be shown again."
     )
     if new_key.key.expires_at is not None:
         print_note(f"It expires at {format_utc(new_key.key.expires_at)}.")
     if new_key.replaced is not None and new_key.replaced.expires_at is not None:
-        print_note(f"The old one goes on until {format_utc(new_key.replaced.expires_at)}.")
+        print_note(f"The old key stays valid until {format_utc(new_key.replaced.expires_at)}.")
 
 
 def _format_scopes(key: ApiKey) -> str:

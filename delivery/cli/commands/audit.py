@@ -45,12 +45,12 @@ def read_pattern(text: str) -> str:
 def list_audit(  # noqa: PLR0913, PLR0917  one for each option
     tenant_id: AnyTenantOption = None,
     actor_name: Annotated[
-        str | None, typer.Option("--actor", metavar="NAME", help="Only by this one.")
+        str | None, typer.Option("--actor", metavar="NAME", help="Only changes by this actor.")
     ] = None,
     what: Annotated[
         list[str] | None,
         typer.Option(
-            parser=read_pattern, metavar="PATTERN", help="Only what is like this: endpoint.*; repeatable."
+            parser=read_pattern, metavar="PATTERN", help="Only actions like this: endpoint.*. Repeatable."
         ),
     ] = None,
     endpoint_id: Annotated[
@@ -62,15 +62,15 @@ def list_audit(  # noqa: PLR0913, PLR0917  one for each option
     since: SinceOption = None,
     until: UntilOption = None,
     engine: Annotated[
-        bool, typer.Option("--engine", metavar="", help="Also what the engine did by itself.")
+        bool, typer.Option("--engine", metavar="", help="Include actions of the engine itself.")
     ] = False,
     limit: LimitOption = 20,
     before: Annotated[UUID | None, id_option("--before", Prefix.AUDIT, BEFORE_HELP)] = None,
     json: JsonOption = False,
 ) -> None:
-    """Tell who changed what, newest first. Nothing takes an entry away again.
+    """Show who changed what, newest first. Entries are never changed or deleted.
 
-    Without --tenant: of all tenants.
+    Without --tenant, entries of all tenants are listed.
     """
     audit_filter = AuditFilter(actor_name, tuple(what or ()), endpoint_id, delivery_id, since, until, engine)
     page = run_use_case(
@@ -85,7 +85,7 @@ def list_audit(  # noqa: PLR0913, PLR0917  one for each option
         _COLUMNS,
         lambda record: _format_row(record, now=now),
         Prefix.AUDIT,
-        empty_message="Nobody has done anything like that.",
+        empty_message="No entry matches.",
     )
 
 
@@ -115,7 +115,7 @@ def _format_row(record: AuditRecord, *, now: datetime) -> tuple[str, ...]:
 
 
 def _format_subject(record: AuditRecord) -> str:
-    """What it was done to."""
+    """The object of the action."""
     entry = record.entry
     if entry.delivery_id is not None:
         return format_id(Prefix.DELIVERY, entry.delivery_id)

@@ -1,4 +1,4 @@
-"""`waybill db`: what an operator does once, or seldom."""
+"""`waybill db`: maintenance of the database."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -22,17 +22,17 @@ from delivery.services.retention import RetentionReport
 
 T = TypeVar("T")
 
-app = typer.Typer(name="db", help="The ledger's schema, and what it keeps.", no_args_is_help=True)
+app = typer.Typer(name="db", help="The database schema and retention.", no_args_is_help=True)
 
 
 @app.callback()
 def _database() -> None:
-    """Upgrade the ledger's schema; let go what is past its term."""
+    """Upgrade the ledger's schema; delete expired data."""
 
 
 @app.command()
 def upgrade() -> None:
-    """Bring the ledger to this release's schema, as `alembic upgrade head` does. Twice is no error."""
+    """Upgrade the ledger to this release's schema, like `alembic upgrade head`. Repeatable."""
     settings = find_settings()
     set_up_cli_logs(settings)
     asyncio.run(_run_with_ledger(settings, _check_ledger))
@@ -43,10 +43,10 @@ def upgrade() -> None:
 
 @app.command(epilog=format_examples("waybill db retain --dry-run", "waybill db retain"))
 def retain(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what is past its term.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what has expired.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Let go what is past its term, as the relay does every hour. One run does so much and no more."""
+    """Delete expired data, as the relay does every hour. The work of one run is bounded."""
     settings = find_settings()
     set_up_cli_logs(settings)
     if dry_run:
@@ -62,7 +62,7 @@ def retain(
     if json:
         print_json(None if report is None else report.to_dict())
     elif report is None:
-        print_text("Another process is at it just now.")
+        print_text("Another process is running retention now.")
     else:
         _print_report(report)
 
@@ -78,7 +78,7 @@ def _print_plan(plan: RetentionPlan) -> None:
         ],
         ("replay jobs", f"that ended before {plan.replays_before}"),
     ]
-    print_facts(facts, title="Past its term")
+    print_facts(facts, title="Expired")
 
 
 def _print_report(report: RetentionReport) -> None:
@@ -91,11 +91,11 @@ def _print_report(report: RetentionReport) -> None:
         ("being read", ", ".join(report.busy)),
     ]
     if any(value for _, value in facts):
-        print_facts(facts, title="What went, and what waits")
+        print_facts(facts, title="Deleted and postponed")
     else:
-        print_text("Nothing was past its term.")
+        print_text("Nothing has expired.")
     if report.more:
-        print_text("There is more; the next run goes on.")
+        print_text("There is more for the next run.")
 
 
 async def _run_with_ledger(settings: Settings, use_case: Callable[[Ledger], Awaitable[T]]) -> T:
@@ -111,7 +111,7 @@ async def _check_ledger(ledger: Ledger) -> None:
 
 
 async def _make_partitions(ledger: Ledger) -> None:
-    """The relay makes them ahead; with these, events can be taken before it first runs."""
+    """Create partitions, so that events can be accepted before the relay first runs."""
     async with ledger.transaction() as tx:
         await partitions.ensure_partitions(tx, now=clock())
     await ledger.check_row_level_security()

@@ -1,4 +1,4 @@
-"""`waybill ingest`: messages that came over RabbitMQ and could not be accepted."""
+"""`waybill ingest`: messages from RabbitMQ that could not be accepted."""
 
 from typing import Annotated
 
@@ -25,10 +25,10 @@ from delivery.services.presentation import format_relative_time
 
 app = typer.Typer(name="ingest", help="Messages from RabbitMQ that were refused.", no_args_is_help=True)
 
-AllOption = Annotated[bool, typer.Option("--all", help="All that there are.")]
+AllOption = Annotated[bool, typer.Option("--all", help="All messages.")]
 ReasonLikeOption = Annotated[
     str | None,
-    typer.Option("--reason-like", metavar="WORDS", help="All that were refused with these words."),
+    typer.Option("--reason-like", metavar="WORDS", help="All messages whose reason contains these words."),
 ]
 
 
@@ -63,7 +63,7 @@ def list_messages(
             message.reason,
         ),
         Prefix.MESSAGE,
-        empty_message="No message is set aside.",
+        empty_message="There are no refused messages.",
     )
 
 
@@ -103,25 +103,26 @@ def retry(  # noqa: PLR0913, PLR0917  each is an option
     everything: AllOption = False,
     reason_like: ReasonLikeOption = None,
     tenant_id: Annotated[
-        TenantId | None, id_option("--tenant", Prefix.TENANT, "Whose, where its key did not tell.")
+        TenantId | None,
+        id_option("--tenant", Prefix.TENANT, "The tenant, where the message does not tell it."),
     ] = None,
     idempotency_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="In place of its message-id.")
+        str | None, typer.Option(metavar="KEY", help="Used instead of its message-id.")
     ] = None,
     reason: ReasonOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Accept a message after all, and print its event's id; or many. What still refuses it is told."""
+    """Retry a message and print its event's id, or retry many. Errors are printed."""
     message, like = _choose_messages(message_id, reason_like, everything=everything)
     if message is None:
         if idempotency_key is not None:
-            raise UsageError("--idempotency-key is for one message: each of many needs its own.")
+            raise UsageError("--idempotency-key works with one message only: each message needs its own.")
         result = run_use_case(
             lambda uses: uses.dead_letters.retry_matching(
                 like, tenant_id=tenant_id, reason=reason, actor=get_actor()
             )
         )
-        _print_result(result, "are events now", json=json)
+        _print_result(result, "were accepted", json=json)
         return
     retried = run_use_case(
         lambda uses: uses.dead_letters.retry_message(
@@ -144,29 +145,29 @@ def discard(
     reason: ReasonOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Throw a message away for good; or many."""
+    """Discard a message, or many. This cannot be undone."""
     message, like = _choose_messages(message_id, reason_like, everything=everything)
     if message is None:
         result = run_use_case(
             lambda uses: uses.dead_letters.discard_matching(like, reason=reason, actor=get_actor())
         )
-        _print_result(result, "are thrown away", json=json)
+        _print_result(result, "were discarded", json=json)
         return
     run_use_case(lambda uses: uses.dead_letters.discard_message(message, reason=reason, actor=get_actor()))
     id_text = format_id(Prefix.MESSAGE, message)
     if json:
         print_json({"id": id_text, "discarded": True})
         return
-    print_text(f"{id_text} is thrown away.")
+    print_text(f"{id_text} is discarded.")
 
 
 def _choose_messages(
     message_id: MessageId | None, like: str | None, *, everything: bool
 ) -> tuple[MessageId | None, str]:
-    """The one that is meant, or None and the words that a reason has to have."""
-    # Words that are empty, such as a variable that is not set, are not all of them.
+    """The message's id, or None and the text that reasons must contain."""
+    # An empty text, such as an unset variable, must not select all messages.
     if [message_id is not None, everything, like is not None].count(True) != 1 or like == "":
-        raise UsageError("Say which: a message, --reason-like with some words of the reason, or --all.")
+        raise UsageError("Name a message, --reason-like with words of the reason, or --all.")
     return message_id, like or ""
 
 

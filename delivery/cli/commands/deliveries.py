@@ -1,4 +1,4 @@
-"""`waybill delivery` and `waybill attempt`: what is owed, what was tried and what came back."""
+"""`waybill delivery` and `waybill attempt`: deliveries and their attempts."""
 
 from typing import Annotated
 
@@ -52,14 +52,14 @@ def search(  # noqa: PLR0913, PLR0917  one for each option
     selection: DeliveryFilter,
     tenant_id: AnyTenantOption = None,
     oldest_first: OldestFirstOption = False,
-    count: Annotated[bool, typer.Option("--count", metavar="", help="Only count them.")] = False,
+    count: Annotated[bool, typer.Option("--count", metavar="", help="Only print the count.")] = False,
     limit: LimitOption = 20,
     before: Annotated[DeliveryId | None, id_option("--before", Prefix.DELIVERY, SEARCH_BEFORE_HELP)] = None,
     json: JsonOption = False,
 ) -> None:
-    """Find deliveries that meet every filter, newest first.
+    """Find deliveries that match every filter, newest first.
 
-    A filter that is given more than once is met by any of its values. Without --tenant: of all tenants.
+    A repeated filter matches any of its values. Without --tenant, all tenants are searched.
     """
     if count:
         _print_count(tenant_id, selection, json)
@@ -91,7 +91,7 @@ def search(  # noqa: PLR0913, PLR0917  one for each option
             format_id(Prefix.EVENT, delivery.event_id),
         ),
         Prefix.DELIVERY,
-        empty_message="There is no such delivery.",
+        empty_message="No delivery matches.",
     )
 
 
@@ -108,7 +108,7 @@ def _print_count(tenant_id: TenantId | None, selection: DeliveryFilter, json: bo
 
 @app.command()
 def show(tenant_id: TenantOption, delivery_id: DeliveryArgument, json: JsonOption = False) -> None:
-    """Show a delivery: where it stands and why, and every attempt."""
+    """Show a delivery: its status, the reason, and every attempt."""
 
     async def use(uses: Services) -> DeliveryWithAttempts:
         delivery = await uses.deliveries.read(tenant_id, delivery_id)
@@ -135,7 +135,7 @@ def show(tenant_id: TenantOption, delivery_id: DeliveryArgument, json: JsonOptio
 
 @app.command(epilog=format_examples("waybill delivery why --tenant ten_… dlv_…"))
 def why(tenant_id: TenantOption, delivery_id: DeliveryArgument, json: JsonOption = False) -> None:
-    """Tell why a delivery is where it is: everything that happened to it, and what comes next."""
+    """Explain a delivery's status: everything that happened to it, and what comes next."""
     trace = run_use_case(lambda uses: uses.timelines.load_delivery_timeline(tenant_id, delivery_id))
     if json:
         print_json(schemas.timeline.DeliveryTraceOut.from_record(trace))
@@ -151,11 +151,12 @@ def replay(
     delivery_id: DeliveryArgument,
     reason: ReasonOption = None,
     hold: Annotated[
-        bool, typer.Option("--hold", metavar="", help="Also for a paused or disabled endpoint: it is held.")
+        bool,
+        typer.Option("--hold", metavar="", help="Allow a paused or disabled endpoint: the delivery is held."),
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Send a delivery again. A waiting one now, a final one anew, under the same webhook-id."""
+    """Send a delivery again, under the same webhook-id. A pending one is sent now."""
 
     async def use(uses: Services) -> DeliveryWithAttempts:
         again = await uses.deliveries.replay(
@@ -173,7 +174,7 @@ def replay(
 
 @attempts_app.command("show")
 def show_attempt(tenant_id: TenantOption, attempt_id: AttemptArgument, json: JsonOption = False) -> None:
-    """Show an attempt: what went out and what came back."""
+    """Show an attempt: its request and its response."""
     details = run_use_case(lambda uses: uses.deliveries.read_attempt(tenant_id, attempt_id))
     if json:
         print_json(schemas.deliveries.AttemptDetailOut.from_details(details))

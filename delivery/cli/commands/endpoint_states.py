@@ -1,4 +1,4 @@
-"""`waybill endpoint pause`, `resume`, `disable`, `enable`, `health`: whether anything goes there."""
+"""`waybill endpoint pause`, `resume`, `disable`, `enable`, `health`."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ def pause(
     reason: ReasonOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Pause an endpoint. Its deliveries are still made, and held until it is resumed."""
+    """Pause an endpoint. Its deliveries are held until it is resumed."""
     print_changed_endpoint(
         run_use_case(
             lambda uses: uses.endpoints.pause(tenant_id, endpoint_id, reason=reason, actor=get_actor())
@@ -35,7 +35,7 @@ def resume(
     reason: ReasonOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Resume a paused endpoint. What was held goes out, one at a time at first, then faster."""
+    """Resume a paused endpoint. Held deliveries are sent, slowly at first."""
     print_changed_endpoint(
         run_use_case(
             lambda uses: uses.endpoints.resume(tenant_id, endpoint_id, reason=reason, actor=get_actor())
@@ -50,7 +50,7 @@ def disable(
     reason: ReasonOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Disable an endpoint. Its deliveries are still made, and held until somebody enables it."""
+    """Disable an endpoint. Its deliveries are held until it is enabled."""
     print_changed_endpoint(
         run_use_case(
             lambda uses: uses.endpoints.disable(tenant_id, endpoint_id, reason=reason, actor=get_actor())
@@ -64,11 +64,11 @@ def enable(
     endpoint_id: EndpointArgument,
     reason: ReasonOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", metavar="", help="Change nothing; tell what would go out.")
+        bool, typer.Option("--dry-run", metavar="", help="Change nothing; show what would be sent.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Enable a disabled endpoint. What was held goes out, one at a time at first, then faster."""
+    """Enable a disabled endpoint. Held deliveries are sent, slowly at first."""
     if not dry_run:
         print_changed_endpoint(
             run_use_case(
@@ -85,7 +85,7 @@ def enable(
 
 
 def health(tenant_id: TenantOption, endpoint_id: EndpointArgument, json: JsonOption = False) -> None:
-    """Show how an endpoint does. What holds it, what waits for it, and how its last attempts went."""
+    """Show an endpoint's health: holds, backlog and the results of its last attempts."""
     endpoint_health = run_use_case(lambda uses: uses.endpoints.read_health(tenant_id, endpoint_id))
     if json:
         print_json(schemas.endpoint_health.EndpointHealthOut.from_record(endpoint_health))

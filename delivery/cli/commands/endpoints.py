@@ -1,4 +1,4 @@
-"""`waybill endpoint`: where a tenant's events go."""
+"""`waybill endpoint`: the endpoints of a tenant."""
 
 from datetime import timedelta
 from typing import Annotated, Any
@@ -34,7 +34,7 @@ from delivery.services.endpoints.validation import NewEndpoint
 from delivery.services.presentation import format_relative_time
 
 app = typer.Typer(
-    name="endpoint", help="Endpoints: where events go, and under which secrets.", no_args_is_help=True
+    name="endpoint", help="Endpoints: receivers of events, and their secrets.", no_args_is_help=True
 )
 
 
@@ -58,15 +58,15 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
     operational: Annotated[
         bool,
         typer.Option(
-            "--operational", metavar="", help="It gets the engine's own events, and none of the tenant's."
+            "--operational", metavar="", help="It receives operational events instead of the tenant's events."
         ),
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Make an endpoint and print its secret. It is shown this once.
+    """Create an endpoint and print its secret. It is shown only once.
 
-    An operational endpoint hears of endpoint.disabled, endpoint.enabled, endpoint.breaker_opened,
-    endpoint.breaker_closed, endpoint.disable_warning and delivery.failed, as far as its filters ask for them.
+    An operational endpoint receives endpoint.disabled, endpoint.enabled, endpoint.breaker_opened,
+    endpoint.breaker_closed, endpoint.disable_warning and delivery.failed, if they match its filters.
     """
     fields: dict[str, Any] = {**options.to_fields()}
     fields["headers"] = {name: value or "" for name, value in options.headers or ()}
@@ -109,13 +109,13 @@ def list_endpoints(
             format_relative_time(endpoint.created_at, now=now),
         ),
         Prefix.ENDPOINT,
-        empty_message="This tenant has no endpoint yet; `waybill endpoint create URL` makes one.",
+        empty_message="This tenant has no endpoint yet; `waybill endpoint create URL` creates one.",
     )
 
 
 @app.command()
 def show(tenant_id: TenantOption, endpoint_id: EndpointArgument, json: JsonOption = False) -> None:
-    """Show an endpoint, and which secrets sign now. The secrets themselves are never shown again."""
+    """Show an endpoint and its active secrets, without the secrets themselves."""
 
     async def use(uses: Services) -> tuple[Endpoint, list[SealedSecret]]:
         endpoint = await uses.endpoints.read(tenant_id, endpoint_id)
@@ -139,16 +139,16 @@ def update(
     options: EndpointOptions,
     tenant_id: TenantOption,
     endpoint_id: EndpointArgument,
-    url: Annotated[str | None, typer.Option(metavar="URL", help="Where it points from now on.")] = None,
+    url: Annotated[str | None, typer.Option(metavar="URL", help="A new URL.")] = None,
     reason: ReasonOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Change what is named and nothing else. Deliveries that are still owed go to where it points now.
+    """Change the given fields of an endpoint. Pending deliveries go to the new URL.
 
-    `default` goes back to the default of a schedule, timeout, in-flight limit, breaker or disable-after time,
-    `none` to no channels, no condition, no rate limit, no permanent statuses, no authentication and no client
-    certificate; a header without a value is taken away. Filters, channels, a breaker's numbers and permanent
-    statuses take the place of those before.
+    `default` restores the default of a schedule, timeout, in-flight limit, breaker or disable-after time.
+    `none` removes channels, condition, rate limit, permanent statuses, authentication and client certificate.
+    A header without a value is removed. Filters, channels, breaker numbers and permanent statuses replace
+    the earlier ones.
     """
     changes = options.to_changes(url)
     changed = run_use_case(
@@ -170,16 +170,16 @@ app.command("events", epilog=reconcile.EXAMPLES)(reconcile.list_endpoint_events)
 def delete(
     tenant_id: TenantOption,
     endpoint_id: EndpointArgument,
-    yes: Annotated[bool, typer.Option("--yes", metavar="", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", metavar="", help="Do not ask for confirmation.")] = False,
     reason: ReasonOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Delete an endpoint. What it was still owed is cancelled; its history stays."""
+    """Delete an endpoint. Its pending deliveries are cancelled; its history stays."""
     id_text = format_id(Prefix.ENDPOINT, endpoint_id)
     if not yes:
         if not is_interactive():
-            raise UsageError("Say --yes: what the endpoint is still owed will be cancelled.")
-        typer.confirm(f"Delete {id_text} and cancel what it is still owed?", abort=True, err=True)
+            raise UsageError("Confirm with --yes: the endpoint's pending deliveries will be cancelled.")
+        typer.confirm(f"Delete {id_text} and cancel its pending deliveries?", abort=True, err=True)
     run_use_case(lambda uses: uses.endpoints.delete(tenant_id, endpoint_id, reason=reason, actor=get_actor()))
     if json:
         print_json({"id": id_text, "deleted": True})
@@ -194,14 +194,14 @@ def rotate_secret(
     overlap_hours: Annotated[
         float | None,
         typer.Option(
-            min=0, max=720, metavar="HOURS", help="How long older secrets go on signing; 0 ends them."
+            min=0, max=720, metavar="HOURS", help="How long older secrets keep signing; 0 ends them now."
         ),
     ] = None,
     secret: SecretOption = None,
     reason: ReasonOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a new secret and print it, once. The older ones go on signing beside it for the overlap."""
+    """Create a new secret and print it once. Older secrets keep signing too during the overlap."""
     new_secret = run_use_case(
         lambda uses: uses.endpoints.rotate_secret(
             tenant_id,
@@ -224,7 +224,7 @@ def send_test(
     endpoint_id: EndpointArgument,
     type_: Annotated[
         str | None,
-        typer.Option("--type", metavar="TYPE", help="This type's example in the catalogue."),
+        typer.Option("--type", metavar="TYPE", help="Send this type's example from the catalogue."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -245,5 +245,5 @@ def send_test(
         print_json(msgspec.Raw(response))
         return
     print_text(
-        f"{msgspec.json.decode(response)['id']} is on its way; `waybill delivery list` tells what came of it."
+        f"{msgspec.json.decode(response)['id']} was accepted; `waybill delivery list` shows the result."
     )

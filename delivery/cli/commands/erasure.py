@@ -1,4 +1,4 @@
-"""`waybill event erase` and `waybill attempt erase`: content taken away for good."""
+"""`waybill event erase` and `waybill attempt erase`: delete content permanently."""
 
 from typing import Annotated
 
@@ -23,20 +23,20 @@ EVENT_EXAMPLES = format_examples(
 )
 ATTEMPT_EXAMPLES = format_examples("waybill attempt erase --tenant ten_… att_… --yes")
 
-_YesOption = Annotated[bool, typer.Option("--yes", metavar="", help="Do not ask.")]
+_YesOption = Annotated[bool, typer.Option("--yes", metavar="", help="Do not ask for confirmation.")]
 
 
 def erase_event(
     tenant_id: TenantOption,
     event_id: EventArgument,
     cancel_pending: Annotated[
-        bool, typer.Option("--cancel-pending", metavar="", help="Cancel what is still owed of it.")
+        bool, typer.Option("--cancel-pending", metavar="", help="Cancel its pending deliveries.")
     ] = False,
     yes: _YesOption = False,
     reason: ReasonOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Erase the content of an event for good. That it happened stays in the ledger."""
+    """Erase an event's content permanently. The record of the event stays."""
     id_text = format_id(Prefix.EVENT, event_id)
     _confirm_erasure(f"the content of {id_text}", yes=yes)
     erased = run_use_case(
@@ -57,7 +57,7 @@ def erase_attempt(
     reason: ReasonOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Erase the headers and the body of what came back to an attempt, for good."""
+    """Erase the headers and the body of an attempt's response permanently."""
     id_text = format_id(Prefix.ATTEMPT, attempt_id)
     _confirm_erasure(f"the response of {id_text}", yes=yes)
     erased = run_use_case(
@@ -73,5 +73,5 @@ def _confirm_erasure(what: str, *, yes: bool) -> None:
     if yes:
         return
     if not is_interactive():
-        raise UsageError("Say --yes: what is erased cannot be brought back.")
-    typer.confirm(f"Erase {what}? It cannot be brought back.", abort=True, err=True)
+        raise UsageError("Confirm with --yes: erased content cannot be restored.")
+    typer.confirm(f"Erase {what}? It cannot be restored.", abort=True, err=True)

@@ -1,4 +1,4 @@
-"""`waybill event-type`: the catalogue of what events are called and hold."""
+"""`waybill event-type`: the catalogue of event types."""
 
 import json as json_text
 from datetime import datetime
@@ -34,18 +34,18 @@ from delivery.services.event_types.validation import (
 )
 from delivery.services.presentation import format_relative_time
 
-app = typer.Typer(name="event-type", help="Event types: what events hold.", no_args_is_help=True)
+app = typer.Typer(name="event-type", help="Event types of the catalogue.", no_args_is_help=True)
 
 
 class ValidationMode(StrEnum):
-    """Whether events are held against the schema."""
+    """Whether events are validated against the schema."""
 
     OFF = "off"
     REJECT = "reject"
 
 
 class CatalogueFormat(StrEnum):
-    """What the catalogue is written as."""
+    """The format of the exported catalogue."""
 
     OPENAPI = "openapi"
     ASYNCAPI = "asyncapi"
@@ -56,7 +56,7 @@ EventTypeArgument = Annotated[str, typer.Argument(metavar="TYPE", show_default=F
 
 @app.command("list")
 def list_types(
-    archived: Annotated[bool, typer.Option("--archived", metavar="", help="Archived ones too.")] = False,
+    archived: Annotated[bool, typer.Option("--archived", metavar="", help="Include archived types.")] = False,
     json: JsonOption = False,
 ) -> None:
     """List the types of the catalogue by name."""
@@ -102,7 +102,7 @@ def show(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Show a type with its schema and its examples."""
+    """Show an event type with its schema and examples."""
     details = run_use_case(lambda uses: uses.event_types.read(event_type, version=version))
     if json:
         print_json(_to_document(details))
@@ -118,23 +118,23 @@ def show(
 )
 def put(  # noqa: PLR0913, PLR0917  one for each option
     event_type: EventTypeArgument,
-    description: Annotated[str, typer.Option(metavar="TEXT", help="For people.")] = "",
+    description: Annotated[str, typer.Option(metavar="TEXT", help="A description, for humans.")] = "",
     schema: Annotated[
         bytes | None,
         typer.Option(parser=read_content, metavar="JSON", help="JSON Schema of the data; @file or -."),
     ] = None,
     example: Annotated[
         list[bytes] | None,
-        typer.Option(parser=read_content, metavar="JSON", help="Of the data; @file. May be repeated."),
+        typer.Option(parser=read_content, metavar="JSON", help="An example of the data; @file. Repeatable."),
     ] = None,
     validation: Annotated[
         ValidationMode | None,
-        typer.Option(help="Whether events that are not as the schema says are refused. Else as it was."),
+        typer.Option(help="Whether to refuse events that do not match the schema. Default: unchanged."),
     ] = None,
     reason: ReasonOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Have a type be so from now on. Another schema or example: a new version."""
+    """Declare an event type. A changed schema or example makes a new version."""
     declared = Declaration(
         description,
         None if schema is None else _parse_json("schema", schema),
@@ -155,14 +155,14 @@ def deprecate(
     event_type: EventTypeArgument,
     until: Annotated[
         datetime | None,
-        typer.Option(parser=read_time, metavar="WHEN", help="When it is to end: a moment."),
+        typer.Option(parser=read_time, metavar="WHEN", help="When it is going to be removed."),
     ] = None,
-    replaced_by: Annotated[str | None, typer.Option(metavar="TYPE", help="What to use instead.")] = None,
-    undo: Annotated[bool, typer.Option("--undo", metavar="", help="It is deprecated no longer.")] = False,
+    replaced_by: Annotated[str | None, typer.Option(metavar="TYPE", help="The type to use instead.")] = None,
+    undo: Annotated[bool, typer.Option("--undo", metavar="", help="End the deprecation.")] = False,
     reason: ReasonOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Say that a type should not be used any more. Its events are accepted still."""
+    """Deprecate an event type. Its events are still accepted."""
     changes = EventTypeChanges(deprecated=None if undo else Deprecation(None, until, replaced_by))
     _change_type(event_type, changes, reason, json=json)
 
@@ -176,13 +176,13 @@ def validate(
     reason: ReasonOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Hold events against the schema from now on (reject), or not (off)."""
+    """Turn validation against the schema on (reject) or off."""
     _change_type(event_type, EventTypeChanges(validation=str(validation)), reason, json=json)
 
 
 @app.command()
 def archive(event_type: EventTypeArgument, reason: ReasonOption = None, json: JsonOption = False) -> None:
-    """Take a type out of the catalogue. Its events are accepted still, unchecked."""
+    """Remove an event type from the catalogue. Its events are still accepted, unvalidated."""
     run_use_case(lambda uses: uses.event_types.archive(event_type, reason=reason, actor=get_actor()))
     if json:
         print_json({"name": event_type, "archived": True})
@@ -193,7 +193,7 @@ def archive(event_type: EventTypeArgument, reason: ReasonOption = None, json: Js
 @app.command(epilog=format_examples("waybill event-type export --format asyncapi > events.json"))
 def export(
     catalogue_format: Annotated[
-        CatalogueFormat, typer.Option("--format", help="What to write.")
+        CatalogueFormat, typer.Option("--format", help="The format.")
     ] = CatalogueFormat.OPENAPI,
     _json: JsonOption = False,
 ) -> None:
@@ -254,7 +254,7 @@ def _indent_json(text: str) -> str:
 
 
 def _to_document(details: EventTypeDetails) -> dict[str, Any]:
-    """As the API shows it, but schema and examples keep their numbers as they were written."""
+    """Build the API's JSON, but keep the numbers of schema and examples as they were written."""
     version = details.version
     return {
         **to_json(schemas.event_types.EventTypeDetailOut.from_details(details)),

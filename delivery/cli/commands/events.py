@@ -1,4 +1,4 @@
-"""`waybill event`: what happened."""
+"""`waybill event`: send, find and show events."""
 
 import hashlib
 import re
@@ -51,7 +51,7 @@ from delivery.pipeline.intake_request import IntakeResult
 from delivery.pipeline.parsing import parse_event
 from delivery.services.presentation import format_relative_time
 
-app = typer.Typer(name="event", help="Events: what happened.", no_args_is_help=True)
+app = typer.Typer(name="event", help="Events that producers sent.", no_args_is_help=True)
 
 _IDEMPOTENCY_KEY_PATTERN = re.compile(r"[!-~]{1,255}")
 
@@ -80,22 +80,22 @@ def send(  # noqa: PLR0913, PLR0917  one for each option
     ] = None,
     example: Annotated[
         str | None,
-        typer.Option(metavar="TYPE", help="In their place: a type's example in the catalogue."),
+        typer.Option(metavar="TYPE", help="Instead of both: a type's example from the catalogue."),
     ] = None,
     channel: Annotated[
         list[str] | None,
         typer.Option(
             metavar="CHANNEL",
-            help="For endpoints that ask for this channel, or for none. Give it again for more.",
+            help="For endpoints with this channel, or without channels. Repeatable.",
         ),
     ] = None,
     idempotency_key: Annotated[
         str | None,
-        typer.Option(metavar="KEY", help="Sent again under the same key, it is the same event."),
+        typer.Option(metavar="KEY", help="Makes it safe to repeat: the same key is the same event."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Send an event. Its data goes out byte for byte as it is given."""
+    """Send an event. Its data is delivered byte for byte."""
     if idempotency_key is not None and _IDEMPOTENCY_KEY_PATTERN.fullmatch(idempotency_key) is None:
         raise Invalid("idempotency-key", "must be 1 to 255 visible ASCII characters")
 
@@ -119,8 +119,8 @@ def send(  # noqa: PLR0913, PLR0917  one for each option
         return
     answer = msgspec.json.decode(accepted.response_body)
     print_text(answer["id"])
-    again = "It was sent before under this idempotency key. " if accepted.replayed else ""
-    print_note(f"{again}It is owed to {_format_count(answer['deliveries'], 'endpoint')}.")
+    again = "It was accepted before under this idempotency key. " if accepted.replayed else ""
+    print_note(f"{again}It goes to {_format_count(answer['deliveries'], 'endpoint')}.")
 
 
 @app.command("list")
@@ -136,7 +136,7 @@ def list_events(  # noqa: PLR0913, PLR0917  one for each option
     before: Annotated[EventId | None, id_option("--before", Prefix.EVENT, SEARCH_BEFORE_HELP)] = None,
     json: JsonOption = False,
 ) -> None:
-    """Find events, newest first. Without --tenant: of all tenants."""
+    """Find events, newest first. Without --tenant, all tenants are searched."""
     event_filter = EventFilter(tuple(types or ()), since, until, idempotency_key, tuple(payload or ()))
     page_request = PageRequest.from_cursor(limit, before, oldest_first=oldest_first)
     page = run_use_case(lambda uses: uses.deliveries.list_events(tenant_id, event_filter, page_request))
@@ -159,13 +159,13 @@ def list_events(  # noqa: PLR0913, PLR0917  one for each option
             format_relative_time(event.created_at, now=now),
         ),
         Prefix.EVENT,
-        empty_message="There is no such event.",
+        empty_message="No event matches.",
     )
 
 
 @app.command()
 def show(tenant_id: TenantOption, event_id: EventArgument, json: JsonOption = False) -> None:
-    """Show an event, with the body that the standard format sends."""
+    """Show an event, with its payload in the standard format."""
     head, body = run_use_case(lambda uses: uses.deliveries.read_event(tenant_id, event_id))
     if json:
         print_json(schemas.events.to_event_document(head, body))
@@ -175,7 +175,7 @@ def show(tenant_id: TenantOption, event_id: EventArgument, json: JsonOption = Fa
             ("type", head.type),
             ("channels", " ".join(head.channels)),
             ("accepted", format_utc(head.created_at)),
-            ("owed to", _format_count(head.matched, "endpoint")),
+            ("sent to", _format_count(head.matched, "endpoint")),
             ("body", _describe_body(head, body)),
         ],
         title=f"Event {format_id(Prefix.EVENT, head.id)}",
@@ -189,7 +189,7 @@ app.command("erase", epilog=erasure.EVENT_EXAMPLES)(erasure.erase_event)
 
 @app.command(epilog=format_examples("waybill event why --tenant ten_… evt_…"))
 def why(tenant_id: TenantOption, event_id: EventArgument, json: JsonOption = False) -> None:
-    """Tell to which endpoints an event went and why, and why it did not go to the others."""
+    """Explain which endpoints an event was delivered to, and why not to the others."""
     trace = run_use_case(lambda uses: uses.timelines.load_event_timeline(tenant_id, event_id))
     if json:
         print_json(schemas.timeline.EventTraceOut.from_record(trace))
@@ -199,8 +199,8 @@ def why(tenant_id: TenantOption, event_id: EventArgument, json: JsonOption = Fal
 
 def _describe_body(head: EventSummary, body: bytes | None) -> str:
     if body is not None:
-        return f"{len(body):,} bytes, as the standard format sends it:"
-    return "is no longer kept" if head.erased_at is None else f"was erased {format_utc(head.erased_at)}"
+        return f"{len(body):,} bytes in the standard format:"
+    return "no longer stored" if head.erased_at is None else f"erased {format_utc(head.erased_at)}"
 
 
 def _format_count(count: int, noun: str) -> str:

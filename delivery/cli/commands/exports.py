@@ -1,4 +1,4 @@
-"""`waybill export`: all deliveries of a selection, or their attempts, as a file."""
+"""`waybill export`: the deliveries that match a filter, or their attempts, as a file."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ from delivery.services.exports.rows import ExportFormat
 
 ExportStream = AsyncGenerator[tuple[int, bytes], None]
 
-app = typer.Typer(name="export", help="Exports: what a search finds, as a file.", no_args_is_help=True)
+app = typer.Typer(name="export", help="Exports: search results as a file.", no_args_is_help=True)
 
 ExportFormatOption = Annotated[
     ExportFormat,
@@ -32,10 +32,10 @@ ExportFormatOption = Annotated[
 OutputOption = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", dir_okay=False, metavar="FILE", help="Where to; without it, to standard output."
+        "--output", "-o", dir_okay=False, metavar="FILE", help="The file to write. Default: standard output."
     ),
 ]
-AllOption = Annotated[bool, typer.Option("--all", metavar="", help="Without any filter: all there is.")]
+AllOption = Annotated[bool, typer.Option("--all", metavar="", help="Allow it without any filter.")]
 _DEFAULT_FILE_MODE = 0o666
 
 
@@ -55,7 +55,7 @@ def export_deliveries(
     everything: AllOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Export deliveries that meet every filter, the oldest first."""
+    """Export deliveries that match every filter, oldest first."""
     require_bounded_filter(selection, allow_unbounded=everything, is_operator=True)
     _write_export(
         lambda uses: uses.exports.export_deliveries(tenant_id, selection, export_format), output, json
@@ -77,7 +77,7 @@ def export_attempts(
     everything: AllOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Export all attempts of the deliveries that meet every filter, without bodies."""
+    """Export the attempts of deliveries that match every filter, without bodies."""
     require_bounded_filter(selection, allow_unbounded=everything, is_operator=True)
     _write_export(
         lambda uses: uses.exports.export_attempts(tenant_id, selection, export_format), output, json
@@ -87,7 +87,7 @@ def export_attempts(
 def _write_export(open_stream: Callable[[Services], ExportStream], output: Path | None, json: bool) -> None:
     if output is None:
         if json:
-            raise UsageError("--json tells of the file that was written: name one with --output.")
+            raise UsageError("--json describes the written file: name one with --output.")
         _write_pieces(open_stream, _write_to_stdout)
         return
     with open_atomic_file(output) as file:
@@ -99,7 +99,7 @@ def _write_export(open_stream: Callable[[Services], ExportStream], output: Path 
 
 
 def _write_pieces(open_stream: Callable[[Services], ExportStream], write: Callable[[bytes], object]) -> int:
-    # Where rows go to the terminal themselves, nothing else is to move there.
+    # Progress would disturb rows that are printed on the same terminal.
     watched = sys.stderr.isatty() and not (write is _write_to_stdout and sys.stdout.isatty())
 
     async def use(uses: Services) -> int:
@@ -116,7 +116,7 @@ def _write_pieces(open_stream: Callable[[Services], ExportStream], write: Callab
 
 @contextmanager
 def _show_progress(*, visible: bool) -> Iterator[Callable[[str], None]]:
-    """What tells how far an export is, where somebody watches."""
+    """Show the number of rows so far, if `visible`."""
     if not visible:
         yield lambda _told: None
         return
@@ -125,7 +125,7 @@ def _show_progress(*, visible: bool) -> Iterator[Callable[[str], None]]:
 
 
 def _write_to_stdout(piece: bytes) -> None:
-    if sys.stdout.isatty():  # text of other people must not command the terminal
+    if sys.stdout.isatty():  # text of others must not control the terminal
         sys.stdout.write(escape_control_chars(piece.decode().replace("\r\n", "\n"), keep_newlines=True))
     else:
         sys.stdout.buffer.write(piece)
@@ -133,7 +133,7 @@ def _write_to_stdout(piece: bytes) -> None:
 
 @contextmanager
 def open_atomic_file(output: Path) -> Iterator[IO[bytes]]:
-    """A file that has its name only once it is whole; given up halfway, there is none."""
+    """Write a file under its name only when it is complete. After an error there is no file."""
     try:
         handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
     except OSError as error:

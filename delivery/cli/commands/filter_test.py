@@ -1,4 +1,4 @@
-"""`waybill endpoint filter-test`: whether an event would be owed to an endpoint, and why."""
+"""`waybill endpoint filter-test`: whether an event would be delivered to an endpoint, and why."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,31 +36,33 @@ def filter_test(  # noqa: PLR0913, PLR0917  one for each option
     tenant_id: TenantOption,
     endpoint_id: EndpointArgument,
     type_: Annotated[
-        str | None, typer.Option("--type", metavar="TYPE", help="The event's: order.created.")
+        str | None, typer.Option("--type", metavar="TYPE", help="The event's type: order.created.")
     ] = None,
     data: Annotated[
         bytes | None,
-        typer.Option(parser=read_content, metavar="JSON", help="The event's: any JSON; @file or -."),
+        typer.Option(parser=read_content, metavar="JSON", help="The event's data: any JSON; @file or -."),
     ] = None,
     channel: Annotated[
         list[str] | None,
-        typer.Option(metavar="CHANNEL", help="The event's. Give it again for more."),
+        typer.Option(metavar="CHANNEL", help="The event's channels. Repeatable."),
     ] = None,
     event_id: Annotated[EventId | None, id_option("--event", Prefix.EVENT, "Instead: a past event.")] = None,
     filter_: FilterOption = None,
     wanted_channel: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="CHANNEL", help="To try instead of the endpoint's own channels; none: none of them."
+            metavar="CHANNEL", help="Used instead of the endpoint's own channels; none: no channels."
         ),
     ] = None,
     condition: Annotated[
         str | None,
-        typer.Option(metavar="JMESPATH", help="To try instead of the endpoint's own; none: no condition."),
+        typer.Option(
+            metavar="JMESPATH", help="Used instead of the endpoint's own condition; none: no condition."
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Tell whether an event would be owed to an endpoint, and why. Nothing is sent, and nothing written."""
+    """Test whether an event would be delivered to an endpoint, and why. Nothing is sent or stored."""
     if (event_id is None) == (type_ is None and data is None) or (type_ is None) != (data is None):
         raise typer.BadParameter("Give --type and --data, or --event alone.")
     if event_id is not None and channel:

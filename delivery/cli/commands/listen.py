@@ -1,4 +1,4 @@
-"""`waybill listen`: a receiver for one's own machine, that shows what comes."""
+"""`waybill listen`: a local receiver that prints the webhooks it gets."""
 
 import signal
 import sys
@@ -34,32 +34,34 @@ app = typer.Typer()
 
 @app.command("listen", epilog=EXAMPLES)
 def listen(  # noqa: PLR0913, PLR0917  one for each option
-    port: Annotated[
-        int, typer.Option(min=0, max=65_535, help="Where it listens; 0: any that is free.")
-    ] = 9000,
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="On which address.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port; 0: any free port.")] = 9000,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen on.")] = "127.0.0.1",
     secret: Annotated[
         list[str] | None,
         typer.Option(
             metavar="@FILE",
-            help="Where the endpoint's secret is: @file or -. Several while one is rotated. Without one, "
+            help="The endpoint's secret, from @file or -. Repeatable during a rotation. Without one, "
             "nothing is verified.",
         ),
     ] = None,
-    status: Annotated[int, typer.Option(min=200, max=599, help="What it answers.")] = 204,
-    delay: Annotated[float, typer.Option(min=0, max=600, metavar="SECONDS", help="After so long.")] = 0,
+    status: Annotated[int, typer.Option(min=200, max=599, help="The status of its answers.")] = 204,
+    delay: Annotated[
+        float, typer.Option(min=0, max=600, metavar="SECONDS", help="Delay before each answer.")
+    ] = 0,
     retry_after: Annotated[
-        int | None, typer.Option(min=0, metavar="SECONDS", help="Goes with answers that are no success.")
+        int | None,
+        typer.Option(min=0, metavar="SECONDS", help="A Retry-After header for answers other than 2xx."),
     ] = None,
     fail_first: Annotated[
-        int, typer.Option(min=0, metavar="TIMES", help="Each message is answered 500 so often at first.")
+        int, typer.Option(min=0, metavar="TIMES", help="Answer each message's first requests with 500.")
     ] = 0,
     json: JsonOption = False,
 ) -> None:
-    """Receive events on this machine and show them, until Ctrl-C.
+    """Receive webhooks on this machine and print them, until Ctrl-C.
 
-    What does not verify is answered 400, with the reason. It needs no engine and no settings. For an engine
-    to reach it: WAYBILL_ALLOW_HTTP=true and WAYBILL_ALLOW_NETWORKS=127.0.0.0/8, as `waybill dev` has.
+    Requests with a bad signature are answered 400, with the reason. It needs no engine and no settings.
+    To reach it, an engine needs WAYBILL_ALLOW_HTTP=true and WAYBILL_ALLOW_NETWORKS=127.0.0.0/8, as
+    `waybill dev` sets them.
     """
     secrets = tuple(read_secret_source(source) for source in secret or ())
     _check_secrets(secrets)
@@ -81,7 +83,7 @@ def listen(  # noqa: PLR0913, PLR0917  one for each option
 
 
 def _check_secrets(secrets: tuple[str, ...]) -> None:
-    """Find out now what is no secret, and not with the first request."""
+    """Raise UsageError for a malformed secret now, not at the first request."""
     for secret in secrets:
         try:
             parse_public_key(secret) if secret.startswith(PUBLIC_PREFIX) else parse_secret(secret)
@@ -90,7 +92,7 @@ def _check_secrets(secrets: tuple[str, ...]) -> None:
 
 
 def _stop_on_signals(http_server: ThreadingHTTPServer) -> None:
-    """End `serve_forever` on SIGTERM and Ctrl-C; from a thread, since it waits until that has ended."""
+    """End `serve_forever` on SIGTERM and Ctrl-C. `shutdown` blocks, so it needs a thread."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=http_server.shutdown).start())
 
@@ -111,13 +113,13 @@ def _print_request(request: CapturedRequest) -> None:
 
 
 def _parse_event(request: CapturedRequest) -> tuple[str, str]:
-    """The type that a body names, and the body as a person reads it."""
+    """The event type in a body, and the body in a readable form."""
     try:
         pretty = msgspec.json.format(request.body, indent=2).decode()
         document = msgspec.json.decode(request.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return "no JSON", request.body[:_MAX_SHOWN_BYTES].decode(errors="replace")
-    # A binary CloudEvent names it in a header: its body is the data alone, whatever that holds.
+    # A binary CloudEvent names its type in a header: its body is the data alone.
     named_type = document.get("type") if isinstance(document, dict) else None
     event_type = request.headers.get("ce-type", named_type)
     return event_type if isinstance(event_type, str) else "no type", pretty

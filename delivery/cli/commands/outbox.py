@@ -107,7 +107,7 @@ def list_refused(
     database: DatabaseOption,
     table: TableOption = DEFAULT_TABLE_NAME,
     limit: LimitOption = 20,
-    after: Annotated[int, typer.Option(min=0, metavar="ID", help="Go on after this one.")] = 0,
+    after: Annotated[int, typer.Option(min=0, metavar="ID", help="Continue after this one.")] = 0,
     json: JsonOption = False,
 ) -> None:
     """Count the events by state, and list those that Waybill has refused, oldest first."""

@@ -1,4 +1,4 @@
-"""`waybill portal-link`: let a partner see its own tenant at the console for a while."""
+"""`waybill portal-link`: give a partner temporary access to its tenant at the console."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -25,19 +25,17 @@ app = typer.Typer()
 @app.command("portal-link", epilog=EXAMPLES)
 def portal_link(
     tenant_id: TenantOption,
-    role: Annotated[PortalRole, typer.Option("--role", help="What they may do.")] = PortalRole.VIEWER,
-    hours: Annotated[
-        float, typer.Option("--hours", metavar="HOURS", help="How long it works, at most 24.")
-    ] = 1,
+    role: Annotated[PortalRole, typer.Option("--role", help="The role.")] = PortalRole.VIEWER,
+    hours: Annotated[float, typer.Option("--hours", metavar="HOURS", help="Lifetime, at most 24.")] = 1,
     label: Annotated[
         str | None,
-        typer.Option("--label", metavar="TEXT", help="Who it is for: the audit names them so."),
+        typer.Option("--label", metavar="TEXT", help="The name of its user in the audit log."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Print a link that lets whoever has it see this tenant at the console.
+    """Print a link that gives access to this tenant at the console.
 
-    It works until it ends, as often as it is opened, and needs no account.
+    It can be opened any number of times until it expires, without an account.
     """
     # NaN is neither.
     if not 0 < hours <= _MAX_HOURS:
@@ -56,5 +54,5 @@ def portal_link(
         return
     print_text(url)
     print_note(
-        f"It works until {format_utc(link.link.expires_at)}. Whoever has it gets in: it is shown this once."
+        f"It expires at {format_utc(link.link.expires_at)}. Anybody with it has access. It is shown once."
     )

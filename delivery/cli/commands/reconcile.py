@@ -1,4 +1,4 @@
-"""`waybill endpoint events`: what an endpoint was owed, number by number."""
+"""`waybill endpoint events`: an endpoint's deliveries by sequence number."""
 
 from typing import Annotated
 
@@ -30,14 +30,14 @@ def list_endpoint_events(
     endpoint_id: EndpointArgument,
     after: Annotated[
         int,
-        typer.Option(min=0, max=MAX_SEQUENCE, metavar="NUMBER", help="Only what has a larger number."),
+        typer.Option(min=0, max=MAX_SEQUENCE, metavar="NUMBER", help="Only larger numbers."),
     ] = 0,
     limit: LimitOption = 20,
     json: JsonOption = False,
 ) -> None:
-    """List what an endpoint was owed, in the order of the numbers (waybill-sequence) that requests carry.
+    """List an endpoint's deliveries by sequence number, the header waybill-sequence of requests.
 
-    A number that the receiver has no request for is one that it has missed.
+    If the receiver has no request with a number, it has missed that delivery.
     """
     page = run_use_case(
         lambda uses: uses.deliveries.list_by_sequence(tenant_id, endpoint_id, after, limit=limit)
@@ -71,6 +71,6 @@ def list_endpoint_events(
         columns, rows, empty_message=f"Nothing was sent after {after}; the last number is {page.latest}."
     )
     if page.earliest is not None and after + 1 < page.earliest:
-        print_note(f"What came before {page.earliest} is no longer kept.")
+        print_note(f"Deliveries before {page.earliest} are no longer stored.")
     if page.next_sequence is not None:
         print_note(f"There is more, up to {page.latest}: --after {page.next_sequence}")

@@ -1,4 +1,4 @@
-"""`waybill replay`: many deliveries sent again, looked at first, followed, paused and stopped."""
+"""`waybill replay`: preview, start, follow, pause and cancel replays of many deliveries."""
 
 from datetime import datetime
 from typing import Annotated
@@ -39,18 +39,20 @@ from delivery.services.replays.validation import NewReplay, build_recovery
 app = typer.Typer(name="replay", help="Replays: many deliveries sent again.", no_args_is_help=True)
 
 RequiredReasonOption = Annotated[
-    str, typer.Option("--reason", metavar="TEXT", help="Why, for people.", show_default=False)
+    str, typer.Option("--reason", metavar="TEXT", help="The reason, for the audit log.", show_default=False)
 ]
 RateOption = Annotated[
     float | None,
-    typer.Option("--rate", min=0.01, max=10_000, metavar="NUMBER", help="Deliveries a second at most."),
+    typer.Option("--rate", min=0.01, max=10_000, metavar="NUMBER", help="Maximum deliveries per second."),
 ]
 HoldOption = Annotated[
     bool,
-    typer.Option("--hold", metavar="", help="Also for paused and disabled endpoints: it waits for them."),
+    typer.Option(
+        "--hold", metavar="", help="Include paused and disabled endpoints: their deliveries are held."
+    ),
 ]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", metavar="", help="Only tell what would be sent.")]
-WatchOption = Annotated[bool, typer.Option("--watch", "-w", metavar="", help="Follow it until it is over.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", metavar="", help="Only show what would be sent.")]
+WatchOption = Annotated[bool, typer.Option("--watch", "-w", metavar="", help="Follow it until it ends.")]
 _EXIT_INTERRUPTED = 130
 
 
@@ -67,20 +69,20 @@ def create(  # noqa: PLR0913, PLR0917  one for each option
     tenant_id: TenantOption,
     reason: RequiredReasonOption,
     missing: Annotated[
-        bool, typer.Option("--missing", metavar="", help="Events that --endpoint was never owed.")
+        bool, typer.Option("--missing", metavar="", help="Events that were never delivered to --endpoint.")
     ] = False,
     rate: RateOption = None,
     hold: HoldOption = False,
     everything: Annotated[
-        bool, typer.Option("--all", metavar="", help="Without any filter: all there is.")
+        bool, typer.Option("--all", metavar="", help="Allow it without any filter.")
     ] = False,
     dry_run: DryRunOption = False,
     watch: WatchOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Send deliveries that meet every filter again, behind live traffic.
+    """Send deliveries that match every filter again, at a lower priority than live traffic.
 
-    Each goes out once, under the same webhook-id with the same bytes, signed with today's secrets.
+    Each is sent once, under the same webhook-id with the same body, signed with the current secrets.
     """
     chosen = _to_missing_selection(selection) if missing else selection
     new = NewReplay(chosen, reason, rate=rate, hold=hold, everything=everything)
@@ -95,9 +97,7 @@ def list_replays(
     tenant_id: TenantOption,
     state: Annotated[
         ReplayState | None,
-        typer.Option(
-            metavar="STATE", help="That stand so: running, paused, cancelling, cancelled, finished."
-        ),
+        typer.Option(metavar="STATE", help="The state: running, paused, cancelling, cancelled, finished."),
     ] = None,
     limit: LimitOption = 20,
     before: Annotated[ReplayId | None, id_option("--before", Prefix.REPLAY, BEFORE_HELP)] = None,
@@ -144,7 +144,7 @@ def list_replays(
 def show(
     tenant_id: TenantOption, replay_id: ReplayArgument, watch: WatchOption = False, json: JsonOption = False
 ) -> None:
-    """Show a replay and how far it is."""
+    """Show a replay and its progress."""
     replay = (
         _follow_replay(tenant_id, replay_id)
         if watch
@@ -157,7 +157,7 @@ def show(
 def pause(
     tenant_id: TenantOption, replay_id: ReplayArgument, reason: ReasonOption = None, json: JsonOption = False
 ) -> None:
-    """Send no more for now, and take back what no worker has yet."""
+    """Pause a replay. Queued deliveries are taken back."""
     replay = run_use_case(
         lambda uses: uses.replays.pause(tenant_id, replay_id, reason=reason, actor=get_actor())
     )
@@ -168,7 +168,7 @@ def pause(
 def resume(
     tenant_id: TenantOption, replay_id: ReplayArgument, reason: ReasonOption = None, json: JsonOption = False
 ) -> None:
-    """Go on with a replay that was paused."""
+    """Resume a paused replay."""
     replay = run_use_case(
         lambda uses: uses.replays.resume(tenant_id, replay_id, reason=reason, actor=get_actor())
     )
@@ -179,7 +179,7 @@ def resume(
 def cancel(
     tenant_id: TenantOption, replay_id: ReplayArgument, reason: ReasonOption = None, json: JsonOption = False
 ) -> None:
-    """Send no more, ever. What no worker has yet stands as it stood before."""
+    """Cancel a replay for good. Queued deliveries return to their earlier status."""
     replay = run_use_case(
         lambda uses: uses.replays.cancel(tenant_id, replay_id, reason=reason, actor=get_actor())
     )
@@ -191,7 +191,9 @@ def recover(  # noqa: PLR0913, PLR0917  one for each option
     endpoint_id: EndpointArgument,
     since: Annotated[
         datetime,
-        typer.Option(parser=read_time, metavar="WHEN", help="From then on: 15m, 2h or a moment."),
+        typer.Option(
+            parser=read_time, metavar="WHEN", help="Since when: an age such as 15m or 2h, or a time."
+        ),
     ],
     reason: ReasonOption = None,
     hold: HoldOption = False,
@@ -199,7 +201,7 @@ def recover(  # noqa: PLR0913, PLR0917  one for each option
     watch: WatchOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Send an endpoint again what it did not get. All that failed since then, and all that still waits."""
+    """Send again what an endpoint missed: all failed deliveries since then, and all pending ones."""
     new = build_recovery(endpoint_id, since, reason=reason, hold=hold)
     _start_replay(tenant_id, new, dry_run=dry_run, watch=watch, json=json)
 
@@ -220,11 +222,11 @@ def _start_replay(tenant_id: TenantId, new: NewReplay, *, dry_run: bool, watch: 
         print_json(schemas.replays.ReplayOut.from_record(replay))
         return
     id_text = format_id(Prefix.REPLAY, replay.id)
-    print_text(f"{id_text} has begun. Follow it: waybill replay show {id_text} --watch")
+    print_text(f"{id_text} has started. Follow it: waybill replay show {id_text} --watch")
 
 
 def _follow_replay(tenant_id: TenantId, replay_id: ReplayId) -> Replay:
-    """Watch a replay; who stops watching stops nothing else."""
+    """Follow a replay. Ctrl-C ends only the following."""
 
     async def use(uses: Services) -> Replay:
         return await watch_replay(lambda: uses.replays.read(tenant_id, replay_id))
@@ -233,7 +235,7 @@ def _follow_replay(tenant_id: TenantId, replay_id: ReplayId) -> Replay:
         return run_use_case(use)
     except KeyboardInterrupt:
         id_text = format_id(Prefix.REPLAY, replay_id)
-        print_note(f"{id_text} goes on without you; `waybill replay pause {id_text}` or `cancel` stops it.")
+        print_note(f"{id_text} continues; `waybill replay pause {id_text}` or `cancel` stops it.")
         raise typer.Exit(_EXIT_INTERRUPTED) from None
 
 

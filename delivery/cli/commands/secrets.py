@@ -1,4 +1,4 @@
-"""`waybill secrets`: the keys that encrypt secrets at rest, made and rotated."""
+"""`waybill secrets`: generate and rotate the keys that encrypt secrets at rest."""
 
 import asyncio
 from typing import Annotated
@@ -22,7 +22,7 @@ _PROGRESS_INTERVAL = 5_000
 
 @app.command("generate-key")
 def make_key() -> None:
-    """Print a fresh key for WAYBILL_SECRET_KEYS. `rotate-key` tells how to change to it."""
+    """Print a new key for WAYBILL_SECRET_KEYS. See `rotate-key --help` for changing to it."""
     print(generate_key())
 
 
@@ -30,14 +30,14 @@ def make_key() -> None:
     "rotate-key", epilog=format_examples("waybill secrets rotate-key --dry-run", "waybill secrets rotate-key")
 )
 def rotate_key(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what is under which key.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the values of each key.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Bring every secret at rest under the newest of WAYBILL_SECRET_KEYS.
+    """Encrypt every secret at rest under the newest of WAYBILL_SECRET_KEYS.
 
-    Put the new key before the old one, with a comma, and restart every process before this: one that does
-    not have the new key cannot open what is under it. Nothing stops meanwhile, and a second run goes on where
-    the first was stopped. The old key may go once no value is left under it; until then the exit code is 1.
+    Put the new key before the old one, with a comma, and restart every process first: a process without the
+    new key cannot decrypt the values. Deliveries continue meanwhile, and an interrupted run can be repeated.
+    Remove the old key when no value needs it; until then the exit code is 1.
     """
     settings = find_settings()
     set_up_cli_logs(settings)
@@ -74,20 +74,18 @@ def _print_report(report: KeyRotationReport, *, dry_run: bool) -> None:
         (
             usage.key_id,
             f"{usage.value_count:,}",
-            "the newest" if usage.key_id == newest else "older" if usage.is_available else "not at hand",
+            "the newest" if usage.key_id == newest else "older" if usage.is_available else "missing",
         )
         for usage in report.key_usage
     ]
     print_table(columns, rows, empty_message="")
     if not dry_run:
-        print_text(f"{report.rotated:,} are under another key than before.")
+        print_text(f"{report.rotated:,} values were encrypted under the newest key.")
     if report.changed:
-        print_text(f"{report.changed:,} were changed by somebody else meanwhile.")
+        print_text(f"{report.changed:,} were changed concurrently.")
     if report.unreadable:
-        print_text(f"{report.unreadable:,} are opened by no key at hand, and stay as they are.")
+        print_text(f"{report.unreadable:,} cannot be decrypted with the available keys; they are unchanged.")
     if report.remaining:
-        print_text(
-            f"{report.remaining:,} still need another key than the newest: keep it, and run this again."
-        )
+        print_text(f"{report.remaining:,} still need an older key: keep it, and run this again.")
     else:
-        print_text("Nothing needs another key than the newest: the others may go.")
+        print_text("No value needs an older key: the others can be removed.")

@@ -1,4 +1,4 @@
-"""`waybill tenant`: whose data it is."""
+"""`waybill tenant`: create, list and change tenants."""
 
 from typing import Annotated
 
@@ -24,21 +24,21 @@ from delivery.domain.tenant import Tenant
 from delivery.services.presentation import format_relative_time
 from delivery.services.tenants import TenantChanges
 
-app = typer.Typer(name="tenant", help="Tenants: whose data it is.", no_args_is_help=True)
+app = typer.Typer(name="tenant", help="Tenants.", no_args_is_help=True)
 
 
 _KEEP_HELP = (
-    f"Keep its {', '.join(TENANT_CONFIGURABLE[:-1])} or {TENANT_CONFIGURABLE[-1]} for so many days, fewer than the operator; "
-    "`default`: as long as the operator. May be repeated."
+    f"Retention period of {', '.join(TENANT_CONFIGURABLE[:-1])} or {TENANT_CONFIGURABLE[-1]} in days, at "
+    "most the operator's; `default`: the operator's. Repeatable."
 )
 
 
 @app.command(epilog=format_examples('waybill tenant create "Acme Books"'))
 def create(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What people call it.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the tenant.", show_default=False)],
     json: JsonOption = False,
 ) -> None:
-    """Make a tenant, and print its id."""
+    """Create a tenant, and print its id."""
     tenant = run_use_case(lambda uses: uses.tenants.create(name, actor=get_actor()))
     if json:
         print_json(schemas.tenants.TenantOut.from_record(tenant))
@@ -67,7 +67,7 @@ def list_tenants(
             format_relative_time(tenant.created_at, now=now),
         ),
         Prefix.TENANT,
-        empty_message="There is no tenant yet; `waybill tenant create NAME` makes one.",
+        empty_message="There is no tenant yet; `waybill tenant create NAME` creates one.",
     )
 
 
@@ -79,16 +79,18 @@ def list_tenants(
 )
 def change(
     tenant_id: TenantArgument,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Call it so.")] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="A new name.")] = None,
     keep: Annotated[list[str] | None, typer.Option("--keep", metavar="CONTENT=DAYS", help=_KEEP_HELP)] = None,
-    default: Annotated[bool, typer.Option("--keep-default", help="Keep all as the operator says.")] = False,
+    default: Annotated[
+        bool, typer.Option("--keep-default", help="Use the operator's retention periods.")
+    ] = False,
     reason: ReasonOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Change what a tenant is called, or for how many days its content is kept."""
+    """Change a tenant's name or its retention periods."""
     retention = dict(map(_parse_retention, keep or ()))
     if default and retention:
-        raise typer.BadParameter("--keep-default goes with no other term.")
+        raise typer.BadParameter("--keep-default and --keep exclude each other.")
     changes = TenantChanges()
     if name is not None:
         changes["name"] = name

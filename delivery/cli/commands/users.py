@@ -1,4 +1,4 @@
-"""`waybill person`: who may sign in at the console, and as what."""
+"""`waybill person`: users of the console and their roles."""
 
 import secrets
 import sys
@@ -29,13 +29,13 @@ from delivery.services.accounts.passwords import generate_password
 from delivery.services.accounts.service import UserChanges
 from delivery.services.presentation import format_relative_time
 
-app = typer.Typer(name="person", help="People: who may sign in at the console.", no_args_is_help=True)
+app = typer.Typer(name="person", help="Users of the console.", no_args_is_help=True)
 
 UserArgument = Annotated[
     str, typer.Argument(metavar="PERSON", help="usr_… or e-mail address.", show_default=False)
 ]
 GenerateOption = Annotated[
-    bool, typer.Option("--generate", metavar="", help="Make a password, and print it this once.")
+    bool, typer.Option("--generate", metavar="", help="Generate a password and print it once.")
 ]
 PasswordStdinOption = Annotated[
     bool, typer.Option("--password-stdin", metavar="", help="Read the password from standard input.")
@@ -56,17 +56,17 @@ class _Password:
 )
 def create(
     email: Annotated[
-        str, typer.Argument(metavar="EMAIL", help="What they sign in with.", show_default=False)
+        str, typer.Argument(metavar="EMAIL", help="The e-mail address to sign in with.", show_default=False)
     ],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What they are called.", show_default=False)],
-    role: Annotated[Role, typer.Option("--role", help="What they may do.")] = Role.VIEWER,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The display name.", show_default=False)],
+    role: Annotated[Role, typer.Option("--role", help="The role.")] = Role.VIEWER,
     generate: GenerateOption = False,
     password_stdin: PasswordStdinOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Make an account, and print its id.
+    """Create a user, and print the id.
 
-    The password is asked for, unless --generate or --password-stdin says where it is from.
+    The password is prompted for, unless --generate or --password-stdin is given.
     """
     password = _read_password(generate=generate, from_stdin=password_stdin)
     user = run_use_case(
@@ -81,7 +81,7 @@ def list_users(
     before: Annotated[UserId | None, id_option("--before", Prefix.USER, BEFORE_HELP)] = None,
     json: JsonOption = False,
 ) -> None:
-    """List people, newest first, disabled ones too."""
+    """List users, newest first, including disabled ones."""
     page = run_use_case(lambda uses: uses.accounts.list_users(to_page_request(limit, before)))
     if json:
         print_page_json(page, schemas.users.UserOut.from_record, Prefix.USER)
@@ -106,7 +106,7 @@ def list_users(
             "" if user.disabled_at is None else format_relative_time(user.disabled_at, now=now),
         ),
         Prefix.USER,
-        empty_message="Nobody has an account yet; `waybill person create` makes one.",
+        empty_message="There are no users yet; `waybill person create` creates one.",
     )
 
 
@@ -118,17 +118,17 @@ def list_users(
 )
 def change(
     user: UserArgument,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Call them so.")] = None,
-    role: Annotated[Role | None, typer.Option("--role", help="What they may do from now on.")] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="A new display name.")] = None,
+    role: Annotated[Role | None, typer.Option("--role", help="A new role.")] = None,
     disabled: Annotated[
-        bool | None, typer.Option("--disable/--enable", help="Whether they are kept out.", metavar="")
+        bool | None, typer.Option("--disable/--enable", help="Disable or enable the account.", metavar="")
     ] = None,
     reason: ReasonOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Change what somebody is called or may do, in open sessions at once.
+    """Change a user's name, role or state. Open sessions see it at once.
 
-    Whoever is disabled is signed out.
+    A disabled user is signed out.
     """
     changes = UserChanges()
     if name is not None:
@@ -157,9 +157,9 @@ def set_password(
     reason: ReasonOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Give somebody a new password. Every session of theirs ends.
+    """Set a user's password. All sessions of the user end.
 
-    It is asked for, unless --generate or --password-stdin says where it is from.
+    It is prompted for, unless --generate or --password-stdin is given.
     """
     password = _read_password(generate=generate, from_stdin=password_stdin)
 
@@ -185,13 +185,13 @@ def _read_password(*, generate: bool, from_stdin: bool) -> _Password:
     if from_stdin:
         return _Password(_read_stdin_line(), generated=False)
     if not is_interactive():
-        raise UsageError("Nobody is there to be asked for a password: use --generate or --password-stdin.")
+        raise UsageError("There is no terminal to prompt for a password: use --generate or --password-stdin.")
     text: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     return _Password(text, generated=False)
 
 
 def _read_stdin_line() -> str:
-    """All of standard input but a line's end: `echo` and editors leave one."""
+    """Read standard input without a final newline, which `echo` and editors add."""
     try:
         return sys.stdin.buffer.read().decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
@@ -208,7 +208,7 @@ def _print_with_password(password: _Password, user: User, json: bool) -> None:
     elif password.generated:
         print_text(password.text)
         print_note(
-            f"This is the password of {user.email} ({id_text}). Keep it now: it will not be shown again."
+            f"This is the password of {user.email} ({id_text}). Store it now: it will not be shown again."
         )
     else:
         print_text(id_text)
@@ -223,5 +223,5 @@ def _print_user(user: User) -> None:
             ("made", format_utc(user.created_at)),
             ("disabled", "" if user.disabled_at is None else format_utc(user.disabled_at)),
         ],
-        title=f"Person {format_id(Prefix.USER, user.id)}",
+        title=f"User {format_id(Prefix.USER, user.id)}",
     )

@@ -1,4 +1,4 @@
-"""The arguments and options that many commands share, and how their text is read."""
+"""Arguments and options that many commands share, and the parsers of their text."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def make_id_parser(prefix: Prefix) -> Callable[[str], UUID]:
-    """What reads an id of this kind from an argument."""
+    """Make a parser of ids with this prefix."""
 
     def read(text: str) -> UUID:
         try:
@@ -55,14 +55,14 @@ def read_time(text: str) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """When something ends: at a moment, or after a while."""
+    """When something expires: at a time, or after a duration."""
 
     at: datetime | None = None
     after: timedelta | None = None
 
 
 def read_expiry(text: str) -> Expiry:
-    """Read `2027-01-31T18:00:00Z`, or a while from now on such as `12h`, `90d`."""
+    """Read a time such as `2027-01-31T18:00:00Z`, or a duration from now such as `12h`, `90d`."""
     try:
         return Expiry(after=parse_duration(text))
     except ValueError:
@@ -79,7 +79,7 @@ def read_expiry(text: str) -> Expiry:
 
 
 def read_content(text: str) -> bytes:
-    """What an option stands for: itself, the content of a file for `@path`, standard input for `-`."""
+    """Read an option's value: the text itself, a file for `@path`, or standard input for `-`."""
     if text == "-":
         return sys.stdin.buffer.read()
     if not text.startswith("@"):
@@ -135,7 +135,7 @@ TenantOption = Annotated[
         parser=make_id_parser(Prefix.TENANT),
         metavar="ten_…",
         envvar="WAYBILL_TENANT",
-        help="Whose: the tenant's id.",
+        help="The tenant's id.",
         show_default=False,
     ),
 ]
@@ -146,7 +146,7 @@ AnyTenantOption = Annotated[
         parser=make_id_parser(Prefix.TENANT),
         metavar="ten_…",
         envvar="WAYBILL_TENANT",
-        help="Whose: the tenant's id. None: those of all tenants.",
+        help="The tenant's id. Default: all tenants.",
         show_default=False,
     ),
 ]
@@ -160,16 +160,22 @@ MessageArgument = Annotated[MessageId, _id_argument(Prefix.MESSAGE)]
 OptionalMessageArgument = Annotated[MessageId | None, _id_argument(Prefix.MESSAGE)]
 ReplayArgument = Annotated[ReplayId, _id_argument(Prefix.REPLAY)]
 
-ReasonOption = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for people.")]
+ReasonOption = Annotated[
+    str | None, typer.Option("--reason", metavar="TEXT", help="The reason, for the audit log.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON document.")]
 LimitOption = Annotated[
-    int, typer.Option("--limit", "-n", min=1, max=1_000, metavar="COUNT", help="At most so many.")
+    int, typer.Option("--limit", "-n", min=1, max=1_000, metavar="COUNT", help="Maximum number of items.")
 ]
 SinceOption = Annotated[
     datetime | None,
-    typer.Option(parser=read_time, metavar="WHEN", help="Only from then on: 15m, 2h or a moment."),
+    typer.Option(
+        parser=read_time, metavar="WHEN", help="Only since then: an age such as 15m or 2h, or a time."
+    ),
 ]
 UntilOption = Annotated[
     datetime | None,
-    typer.Option(parser=read_time, metavar="WHEN", help="Only before then: 15m, 2h or a moment."),
+    typer.Option(
+        parser=read_time, metavar="WHEN", help="Only before then: an age such as 15m or 2h, or a time."
+    ),
 ]

@@ -1,4 +1,4 @@
-"""The options that say which deliveries are meant, the same for every command that takes a selection."""
+"""The options of a delivery filter, the same for every command that takes one."""
 
 from collections.abc import Callable
 from typing import Annotated, Final, TypeVar
@@ -15,11 +15,11 @@ from retries.health import Hold
 
 T = TypeVar("T")
 
-SEARCH_BEFORE_HELP: Final = "Go on behind this one."
+SEARCH_BEFORE_HELP: Final = "Continue after this one."
 
 
 def make_option_parser(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """What reads an option with a check that raises ValueError."""
+    """Make an option parser of a function that raises ValueError."""
 
     def reading(text: str) -> T:
         try:
@@ -30,15 +30,18 @@ def make_option_parser(parse: Callable[[str], T]) -> Callable[[str], T]:
     return reading
 
 
-OldestFirstOption = Annotated[bool, typer.Option("--oldest-first", metavar="", help="Not the newest first.")]
+OldestFirstOption = Annotated[bool, typer.Option("--oldest-first", metavar="", help="Oldest first.")]
 TypesOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--type", parser=make_option_parser(check_pattern), metavar="TYPE", help="Of these types: order.*."
+        "--type",
+        parser=make_option_parser(check_pattern),
+        metavar="TYPE",
+        help="Event types: order.*. Repeatable.",
     ),
 ]
 IdempotencyKeyOption = Annotated[
-    str | None, typer.Option("--idempotency-key", metavar="KEY", help="Whose event came under this key.")
+    str | None, typer.Option("--idempotency-key", metavar="KEY", help="The idempotency key of the event.")
 ]
 PayloadFilterOption = Annotated[
     list[PayloadEquals] | None,
@@ -46,7 +49,7 @@ PayloadFilterOption = Annotated[
         "--payload",
         parser=make_option_parser(PayloadEquals.parse),
         metavar="PATH=VALUE",
-        help="Whose event holds this, from its data on: $.order.id=1042.",
+        help="A value in the event's data: $.order.id=1042. Repeatable.",
     ),
 ]
 _EndpointsOption = Annotated[
@@ -55,19 +58,21 @@ _EndpointsOption = Annotated[
         "--endpoint",
         parser=make_id_parser(Prefix.ENDPOINT),
         metavar="ep_…",
-        help="To any of these endpoints.",
+        help="Deliveries to one of these endpoints. Repeatable.",
     ),
 ]
 _EventOption = Annotated[
     EventId | None,
-    typer.Option("--event", parser=make_id_parser(Prefix.EVENT), metavar="evt_…", help="Of this event."),
+    typer.Option(
+        "--event", parser=make_id_parser(Prefix.EVENT), metavar="evt_…", help="Deliveries of this event."
+    ),
 ]
 _StatusesOption = Annotated[
     list[DeliveryStatus] | None,
     typer.Option(
         "--status",
         metavar="STATUS",
-        help="That stand so: pending, in_flight, succeeded, failed, cancelled.",
+        help="Statuses: pending, in_flight, succeeded, failed, cancelled.",
     ),
 ]
 _OutcomesOption = Annotated[
@@ -76,7 +81,7 @@ _OutcomesOption = Annotated[
         "--outcome",
         parser=make_option_parser(check_outcome),
         metavar="OUTCOME",
-        help="Whose last attempt came to this: refused, timed_out …",
+        help="The outcome of the last attempt: refused, timed_out …",
     ),
 ]
 _ResponsesOption = Annotated[
@@ -85,18 +90,18 @@ _ResponsesOption = Annotated[
         "--response",
         parser=make_option_parser(check_http_status),
         metavar="STATUS",
-        help="Whose last answer was this: 503, 5xx.",
+        help="The HTTP status of the last attempt: 503, 5xx.",
     ),
 ]
 _AttemptsMinOption = Annotated[
-    int | None, typer.Option("--attempts-min", min=0, metavar="COUNT", help="With so many attempts at least.")
+    int | None, typer.Option("--attempts-min", min=0, metavar="COUNT", help="Minimum number of attempts.")
 ]
 _AttemptsMaxOption = Annotated[
-    int | None, typer.Option("--attempts-max", min=0, metavar="COUNT", help="With so many attempts at most.")
+    int | None, typer.Option("--attempts-max", min=0, metavar="COUNT", help="Maximum number of attempts.")
 ]
 _HeldByOption = Annotated[
     list[Hold] | None,
-    typer.Option("--held-by", metavar="WHAT", help="That this holds back now: paused, breaker_open …"),
+    typer.Option("--held-by", metavar="WHAT", help="Deliveries that this holds now: paused, breaker_open …"),
 ]
 
 

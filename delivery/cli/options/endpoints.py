@@ -178,7 +178,9 @@ def read_secret(text: str) -> str:
     return read_content(text).decode(errors="replace").strip()
 
 
-DescriptionOption = Annotated[str | None, typer.Option("--description", metavar="TEXT", help="For people.")]
+DescriptionOption = Annotated[
+    str | None, typer.Option("--description", metavar="TEXT", help="A description, for humans.")
+]
 FilterOption = Annotated[
     list[str] | None,
     typer.Option(

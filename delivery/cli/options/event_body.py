@@ -1,4 +1,4 @@
-"""An event as options say it, as the request that the HTTP API would get. Pure."""
+"""Build the body of an event from options, as the HTTP API takes it. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def build_event_body(event_type: str, data: bytes, channels: Sequence[str]) -> bytes:
-    """The body; the data is checked alone first, or it could add fields. Raises Invalid."""
+    """Build the body. The data is parsed on its own first, or it could add fields. Raises Invalid."""
     try:
         msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -2,5 +2,5 @@
 
 
 def format_examples(*lines: str) -> str:
-    """The end of a command's help: each line as it is."""
+    """Format the examples at the end of a command's help, one per line."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

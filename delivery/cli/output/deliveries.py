@@ -1,4 +1,4 @@
-"""How a delivery and its attempts are shown to people."""
+"""Print a delivery and its attempts as text."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class DeliveryWithAttempts:
 
 
 def print_history(history: DeliveryWithAttempts, *, now: datetime) -> None:
-    """Print where a delivery stands and why, and every attempt with what followed from it."""
+    """Print a delivery's status with the reason, and every attempt with its decision."""
     delivery, endpoint, attempts = history.delivery, history.endpoint, history.attempts
     reason = delivery.reason or (attempts[-1].reason if attempts else None)
     print_facts(
@@ -153,7 +153,7 @@ def _format_decision(attempt: Attempt) -> str:
 
 
 def _format_timings(timings: Timings) -> str:
-    """Where the time went, as far as it was seen."""
+    """Format the durations that were measured."""
     if timings.total is None:
         return ""
     steps = [("dns", timings.dns), ("connect", timings.connect), ("tls", timings.tls)]

@@ -1,4 +1,4 @@
-"""How an endpoint's health is shown to people."""
+"""Print an endpoint's health as text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def print_health(health: EndpointHealth, *, now: datetime) -> None:
-    """Print how an endpoint does: what holds it first, how its last attempts went at the end."""
+    """Print an endpoint's health: first what holds it, last the statistics of its attempts."""
     state, endpoint = health.record.health, health.endpoint
     print_facts(
         [
@@ -47,7 +47,7 @@ def print_health(health: EndpointHealth, *, now: datetime) -> None:
 
 
 def print_enable_preview(preview: EnablePreview, *, now: datetime) -> None:
-    """Print what enabling an endpoint would let go."""
+    """Print which deliveries enabling an endpoint would release."""
     id_text = format_id(Prefix.ENDPOINT, preview.endpoint.id)
     if preview.endpoint.state is EndpointState.ACTIVE:
         print_text(f"{id_text} is active: enabling it changes nothing.")
@@ -59,7 +59,8 @@ def print_enable_preview(preview: EnablePreview, *, now: datetime) -> None:
             ("newest", _format_pending_delivery(preview.newest, now=now)),
             (
                 "in flight",
-                f"{preview.initial_in_flight} at first, doubling with good answers, up to {preview.max_in_flight}",
+                f"{preview.initial_in_flight} at first, doubling with good answers, "
+                f"up to {preview.max_in_flight}",
             ),
         ],
         title=f"Enabling {id_text} would let go",
@@ -115,11 +116,10 @@ def _format_delivery_count(count: int) -> str:
 
 
 def _format_pending_delivery(delivery: OwedDelivery | None, *, now: datetime) -> str:
-    return (
-        ""
-        if delivery is None
-        else f"{format_id(Prefix.DELIVERY, delivery.id)}, made {format_relative_time(delivery.created_at, now=now)}"
-    )
+    if delivery is None:
+        return ""
+    created = format_relative_time(delivery.created_at, now=now)
+    return f"{format_id(Prefix.DELIVERY, delivery.id)}, made {created}"
 
 
 def _format_time(moment: datetime | None, *, now: datetime, suffix: str = "") -> str:

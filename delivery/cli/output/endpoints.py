@@ -1,4 +1,4 @@
-"""How an endpoint and its secrets are shown to people."""
+"""Print an endpoint and its secrets as text."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _HOUR: Final = timedelta(hours=1)
 
 
 def print_endpoint(endpoint: Endpoint, secrets: Sequence[SealedSecret], *, now: datetime) -> None:
-    """Print an endpoint's facts; secrets by their key ids."""
+    """Print an endpoint's facts, with its secrets by key id."""
     schedule, timeout = endpoint.schedule, endpoint.timeout
     print_facts(
         [
@@ -66,23 +66,23 @@ def format_state(endpoint: Endpoint, *, now: datetime) -> str:
 
 
 def explain_state(endpoint: Endpoint) -> str:
-    """Why an endpoint is in its state, as a sentence; empty when nobody has said so."""
+    """Why an endpoint is in its state, as a sentence. Empty without a reason."""
     reason = format_state_reason(endpoint.state_reason).removeprefix(": ")
     return format_sentence(reason) if reason else ""
 
 
 def print_new_secret(new_secret: CreatedSecret) -> None:
-    """Print what receivers verify with: the one time that a secret is told."""
+    """Print what receivers verify with. This is the only time that a secret is shown."""
     if new_secret.text is None:
         print_text(f"Public key: {new_secret.secret.public_key}")
         print_note("Receivers verify with it. The secret half stays here, sealed.")
         return
     print_text(f"Secret: {new_secret.text}")
-    print_note("Receivers verify with it. Keep it now: it will not be shown again.")
+    print_note("Receivers verify with it. Store it now: it will not be shown again.")
 
 
 def _format_limits(limits: EndpointLimits) -> list[tuple[str, str]]:
-    """What is its own, in the words in which it is asked for."""
+    """Format the limits that differ from the defaults, as the options take them."""
     rate, disable_after = limits.rate, limits.disable_after
     breaker = (serialize_limits(limits)["breaker"] or {}).items()
     return [

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     T = TypeVar("T", bound=HasId)
 
-BEFORE_HELP: Final = "Go on after this one."
+BEFORE_HELP: Final = "Continue after this one."
 
 
 def to_page_request(limit: int, before: UUID | None) -> PageRequest:
-    """The page that the options ask for."""
+    """The page that the options request."""
     return PageRequest(limit, MAX_ID if before is None else before)
 
 
@@ -42,7 +42,7 @@ def print_page(
     *,
     empty_message: str,
 ) -> None:
-    """Print a page as a table, and how to get the next one."""
+    """Print a page as a table, with a note about the next page."""
     if page.items or page.next_cursor is None:
         print_table(columns, [format_row(item) for item in page.items], empty_message=empty_message)
     if page.next_cursor is not None:

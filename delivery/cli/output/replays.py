@@ -1,4 +1,4 @@
-"""Replays on a terminal: what one would send, how far it is, and its progress while it goes on."""
+"""Print replays: their preview, their state, and their progress while they run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FINAL_STATES: Final = frozenset({ReplayState.FINISHED, ReplayState.CANCELLED})
 
 
 def print_replay(replay: Replay, *, now: datetime) -> None:
-    """Print a replay and how far it is."""
+    """Print a replay and its progress."""
     filters = replay.selection.to_document()
     kind = "events never owed" if isinstance(replay.selection, MissingEventFilter) else "deliveries"
     print_facts(
@@ -57,7 +57,7 @@ def print_replay(replay: Replay, *, now: datetime) -> None:
 
 
 def format_progress(replay: Replay) -> str:
-    """How far a replay is, in one line."""
+    """Format a replay's progress in one line."""
     found = f"{replay.selected:,}" + (" found so far" if replay.selecting else "")
     parts = [f"{replay.done:,} of {found}"]
     parts += [f"{replay.counts[state]:,} {state.value}" for state in ItemState if replay.counts.get(state, 0)]
@@ -69,7 +69,7 @@ def format_progress(replay: Replay) -> str:
 
 
 def print_replay_preview(preview: ReplayPreview, *, now: datetime) -> None:
-    """Print what a replay would send."""
+    """Print the preview of a replay."""
     counted = f"{preview.count:,}" if preview.exact else f"about {preview.count:,}"
     print_facts(
         [
@@ -116,7 +116,7 @@ def print_replay_preview(preview: ReplayPreview, *, now: datetime) -> None:
 
 
 async def watch_replay(load_replay: Callable[[], Awaitable[Replay]]) -> Replay:
-    """Show a replay's progress until it is over, or paused: drawn on a terminal, else a line now and then."""
+    """Show a replay's progress until it ends or is paused: a bar on a terminal, otherwise lines."""
     out = make_console(stderr=True)
     replay = await load_replay()
     if out.is_terminal and not out.is_dumb_terminal:

@@ -1,7 +1,7 @@
-"""What is printed: tables and facts for people, JSON for machines.
+"""Print tables and facts for humans, JSON for machines.
 
-Text of other people (names, URLs, what receivers answered) may hold control characters that would command the
-terminal. Nothing of it is printed as it is.
+Text of others (names, URLs, responses of receivers) may contain control characters that the terminal would
+obey. They are escaped before printing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 COLUMN_GAP = 2
-# Not a terminal: nothing to fit into, so nothing is cut.
+# Not a terminal: there is no width to fit into, so nothing is cut.
 _PIPE_WIDTH = 500
 _MIN_COLUMN_WIDTH = 8
 
@@ -50,7 +50,7 @@ _COLOURED = frozenset({"status", "state", "outcome"})
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table. `extra`: left out where there is no room; `gives_way`: cut where there is none."""
+    """A column of a table. `optional`: left out when there is no room; `shrinkable`: cut then."""
 
     title: str
     optional: bool = False
@@ -59,30 +59,30 @@ class Column:
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """Where to print: colours on a terminal alone, and none under NO_COLOR."""
+    """Make a console. It uses colours on a terminal only, and none under NO_COLOR."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
     return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
 
 def is_interactive() -> bool:
-    """Whether somebody is there to be asked."""
+    """Whether a user can be prompted."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document, models in it as the API shows them. Raw parts stay as they were written."""
+    """Print one JSON document. Models are written as the API writes them, raw parts byte for byte."""
     text = msgspec.json.format(msgspec.json.encode(document, enc_hook=to_json), indent=2).decode()
     print(escape_control_chars_in_json(text))
 
 
 def to_json(model: BaseModel) -> dict[str, Any]:
-    """A model of `delivery.schemas` as the API's answers hold it."""
+    """Convert a model of `delivery.schemas` as the API does."""
     return model.model_dump(mode="json", by_alias=True)
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, empty_message: str) -> None:
-    """Print rows under their titles, one line each; `none` is what to say when there are no rows."""
+    """Print rows under their titles, one line each, or `empty_message` when there are none."""
     out = make_console()
     if not rows:
         out.print(empty_message)
@@ -111,7 +111,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, emp
 
 
 def print_facts(facts: Sequence[tuple[str, str]], *, title: str = "") -> None:
-    """Print names and values below each other; what is empty is left out."""
+    """Print names and values, one line each, without empty values."""
     out = make_console()
     if title:
         out.print(Text(escape_control_chars(title), style="bold"), soft_wrap=True)
@@ -129,7 +129,7 @@ def print_facts(facts: Sequence[tuple[str, str]], *, title: str = "") -> None:
 
 
 def print_indented(text: str, *, indent: int, style: str = "") -> None:
-    """Print lines that keep their distance from the left, also where a terminal's width breaks them."""
+    """Print lines with an indent, also where a terminal's width wraps them."""
     out = make_console()
     for line in escape_control_chars(text, keep_newlines=True).expandtabs(4).splitlines():
         for part in textwrap.wrap(line, out.width - indent) or [""]:
@@ -137,7 +137,7 @@ def print_indented(text: str, *, indent: int, style: str = "") -> None:
 
 
 def print_grade(grade: str, sentence: str) -> None:
-    """Print a word in its colour before a sentence, which keeps its distance from the left."""
+    """Print a coloured grade before a sentence, which is indented when it wraps."""
     out = make_console()
     line = Text.assemble((f"{grade:<10}", STYLES.get(grade, "")), escape_control_chars(sentence))
     first, *rest = line.wrap(out, out.width) if out.is_terminal else [line]
@@ -146,12 +146,12 @@ def print_grade(grade: str, sentence: str) -> None:
 
 
 def print_text(sentence: str, *, style: str = "") -> None:
-    """Print a sentence: broken between words on a terminal, in one line elsewhere."""
+    """Print a sentence: wrapped between words on a terminal, otherwise in one line."""
     _print_sentence(make_console(), sentence, style)
 
 
 def print_note(sentence: str) -> None:
-    """Print what is beside the point to stderr, so that what is piped stays clean."""
+    """Print a note to stderr, so that piped output stays clean."""
     _print_sentence(make_console(stderr=True), sentence, "dim")
 
 
@@ -160,14 +160,14 @@ def _print_sentence(out: Console, sentence: str, style: str) -> None:
 
 
 def _print_trimmed(out: Console, table: Table) -> None:
-    """Print a table without the spaces that fill its lines up."""
+    """Print a table without trailing spaces."""
     with out.capture() as lines:
         out.print(table)
     print("\n".join(line.rstrip() for line in lines.get().splitlines()))
 
 
 def _choose_columns(columns: Sequence[Column], widths: Sequence[int], available_width: int) -> list[int]:
-    """The places of the columns that are shown: of the extra ones those that there is room for."""
+    """The indexes of the columns to print: optional columns only where there is room."""
     used = sum(w + COLUMN_GAP for c, w in zip(columns, widths, strict=True) if not c.optional)
     shown = []
     for index, column in enumerate(columns):

@@ -1,4 +1,4 @@
-"""How traces are shown to people: what happened, line by line, and first of all where it stands."""
+"""Print timelines: the current status first, then what happened, line by line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def print_delivery_trace(trace: DeliveryTimeline) -> None:
-    """Print why a delivery is where it is: the answer first, then everything that led to it."""
+    """Print a delivery's timeline: its status first, then what led to it."""
     delivery = trace.delivery
     print_text(f"Delivery {format_id(Prefix.DELIVERY, delivery.id)}", style="bold")
     print_text(trace.summary)
@@ -35,7 +35,7 @@ def print_delivery_trace(trace: DeliveryTimeline) -> None:
 
 
 def print_event_trace(trace: EventTimeline) -> None:
-    """Print why an event went where it went: the answer first, then every endpoint."""
+    """Print an event's timeline: a summary first, then every endpoint."""
     event = trace.event
     print_text(f"Event {format_id(Prefix.EVENT, event.id)}", style="bold")
     print_text(f"{event.type}, accepted {format_utc(event.created_at)}. {trace.summary}")
@@ -45,7 +45,7 @@ def print_event_trace(trace: EventTimeline) -> None:
 
 
 def _format_steps(steps: Sequence[TimelineEntry]) -> list[tuple[str, str]]:
-    """When and what; a time that is the same as above is not said again."""
+    """Times and sentences. A repeated time is left out."""
     times = [format_short_time(step.at) for step in steps]
     labels = [time if time != before else "" for before, time in zip(["", *times], times, strict=False)]
     return [(time, step.sentence) for time, step in zip(labels, steps, strict=True)]

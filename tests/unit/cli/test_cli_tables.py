@@ -84,8 +84,8 @@ def test_in_a_pipe_nothing_is_cut_and_nothing_is_coloured(
 
 
 def test_an_empty_list_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table(COLUMNS, [], empty_message="There is no such delivery.")
-    assert capsys.readouterr().out == "There is no such delivery.\n"
+    print_table(COLUMNS, [], empty_message="No delivery matches.")
+    assert capsys.readouterr().out == "No delivery matches.\n"
 
 
 def test_json_is_one_document_whatever_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
