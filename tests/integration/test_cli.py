@@ -172,7 +172,10 @@ def test_an_endpoint_is_changed_paused_resumed_and_deleted(cli: Cli, tenant: str
         actors = connection.execute("select distinct state_actor from endpoints").fetchall()
     assert actors == [(f"cli:{getpass.getuser()}",)]
     code, _, err = cli.run("endpoint", "delete", *one)
-    assert (code, err) == (2, "waybill: Confirm with --yes: the endpoint's pending deliveries will be cancelled.\n")
+    assert (code, err) == (
+        2,
+        "waybill: Confirm with --yes: the endpoint's pending deliveries will be cancelled.\n",
+    )
     cli.good("endpoint", "delete", *one, "--yes")
     assert "(deleted)" in cli.good("delivery", "show", *of_tenant, owed["id"])
 

@@ -52,6 +52,7 @@ def print_enable_preview(preview: EnablePreview, *, now: datetime) -> None:
     if preview.endpoint.state is EndpointState.ACTIVE:
         print_text(f"{id_text} is active: enabling it changes nothing.")
         return
+    first, most = preview.initial_in_flight, preview.max_in_flight
     print_facts(
         [
             ("held", _format_delivery_count(preview.held)),
@@ -59,8 +60,7 @@ def print_enable_preview(preview: EnablePreview, *, now: datetime) -> None:
             ("newest", _format_pending_delivery(preview.newest, now=now)),
             (
                 "in flight",
-                f"{preview.initial_in_flight} at first, doubling with good answers, "
-                f"up to {preview.max_in_flight}",
+                f"{first} at first, doubling with good answers, up to {most}",
             ),
         ],
         title=f"Enabling {id_text} would let go",
