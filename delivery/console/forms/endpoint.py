@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from delivery.console.forms.fields import parse_whole_number
 from delivery.domain.durations import format_exact_duration, format_seconds, parse_duration
 from delivery.domain.endpoint import Signature
 from delivery.domain.errors import Invalid
@@ -191,12 +192,9 @@ def _parse_rate(form: Form) -> dict[str, float] | None:
 
 
 def _parse_whole_number(form: Form, name: str, field: str) -> int | None:
-    text = form.get_text(name)
-    if not text:
-        return None
-    if not (text.isascii() and text.isdecimal()) or len(text) > _MAX_NUMBER_LENGTH:
-        raise Invalid(field, "must be a whole number")
-    return int(text)
+    return parse_whole_number(
+        form.get_text(name), field, "must be a whole number", max_digits=_MAX_NUMBER_LENGTH
+    )
 
 
 def _parse_number(form: Form, name: str, field: str) -> float | None:

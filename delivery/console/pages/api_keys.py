@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from delivery.console.pages.tenants import TenantPageState, parse_tenant_id, render_tenant_page, require_staff
-from delivery.console.web.context import make_get_route, make_post_route
+from delivery.console.forms.fields import parse_whole_number
+from delivery.console.pages.tenants import parse_tenant_id, render_tenant_page, require_staff
+from delivery.console.web.context import FormState, make_get_route, make_post_route
 from delivery.domain.errors import Conflict, Invalid
 from delivery.domain.ids import KeyId, Prefix, format_id
 from delivery.domain.scopes import TENANT_SCOPES, Scope
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from delivery.domain.tenant import Tenant
     from delivery.services.api_keys.validation import CreatedApiKey
 
-_MAX_DIGITS: Final = 6
-
 
 async def create_key(ctx: RequestContext) -> Response:
     """Make a key, and show it this once."""
@@ -34,9 +33,7 @@ async def create_key(ctx: RequestContext) -> Response:
     try:
         made = await ctx.services.api_keys.create(tenant_id, _parse_new_key(form), actor=ctx.principal.actor)
     except Invalid as error:
-        return await render_tenant_page(
-            ctx, tenant_id, TenantPageState("key", form, {error.field: error.why})
-        )
+        return await render_tenant_page(ctx, tenant_id, FormState("key", form, {error.field: error.why}, 422))
     return await _render_key_once(ctx, tenant_id, made)
 
 
@@ -87,28 +84,24 @@ async def revoke_key(ctx: RequestContext) -> Response:
 
 def _parse_new_key(form: Form) -> NewApiKey:
     """The key that a form asks for; raises Invalid."""
-    days = form.get_text("expires_in_days")
-    if days and not _is_whole_number(days):
-        raise Invalid("expires_in_seconds", "must be a whole number of days, or empty")
+    days = parse_whole_number(
+        form.get_text("expires_in_days"), "expires_in_seconds", "must be a whole number of days, or empty"
+    )
     given = form.get_all("scope")
     if not set(given) <= set(TENANT_SCOPES):
         raise Invalid("scopes", "are not offered by this form")
     return NewApiKey(
         form.get_text("name"),
         scopes=[Scope(name) for name in given],
-        lifetime=timedelta(days=int(days)) if days else None,
+        lifetime=None if days is None else timedelta(days=days),
     )
 
 
 def _parse_hours(form: Form) -> timedelta | None:
-    hours = form.get_text("overlap_hours")
-    if hours and not _is_whole_number(hours):
-        raise Invalid("overlap_hours", "must be a whole number of hours, or empty")
-    return timedelta(hours=int(hours)) if hours else None
-
-
-def _is_whole_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
+    hours = parse_whole_number(
+        form.get_text("overlap_hours"), "overlap_hours", "must be a whole number of hours, or empty"
+    )
+    return None if hours is None else timedelta(hours=hours)
 
 
 def _render_rotation(

@@ -8,8 +8,9 @@ from delivery.console.forms.audit import COMMON_ACTIONS, parse_audit_filters
 from delivery.console.forms.delivery_filter import PERIODS
 from delivery.console.views.audit import describe_action, find_subject
 from delivery.console.web.context import make_get_route
-from delivery.domain.ids import Prefix, format_id
-from delivery.domain.pagination import Page, PageRequest
+from delivery.console.web.paging import Pager
+from delivery.domain.ids import Prefix
+from delivery.domain.pagination import Page
 from delivery.services.sentences import format_actor
 
 if TYPE_CHECKING:
@@ -24,19 +25,16 @@ PAGE_SIZE: Final = 50
 async def list_entries(ctx: RequestContext) -> Response:
     """The entries that the address means, newest first."""
     asked = parse_audit_filters(ctx.query, now=ctx.now)
+    pager = Pager(ctx, "/audit", Prefix.AUDIT, PAGE_SIZE, asked.values)
     page: Page[AuditRecord] = Page((), None)
     if asked.selection is not None:
-        cut = PageRequest.from_cursor(PAGE_SIZE, ctx.query.get_id(Prefix.AUDIT, "behind"), oldest_first=False)
-        page = await ctx.services.audit.list_entries(ctx.tenant_id, asked.selection, cut)
+        page = await ctx.services.audit.list_entries(ctx.tenant_id, asked.selection, pager.request)
     entries = [one.entry for one in page.items]
     names = await ctx.services.display_names.load_labels(
         ctx.tenant_id,
         endpoint_ids=[entry.endpoint_id for entry in entries if entry.endpoint_id is not None],
         tenant_ids=[entry.tenant_id for entry in entries] if ctx.is_staff else (),
     )
-    more = None
-    if page.next_cursor is not None:
-        more = ctx.link("/audit", **asked.values, behind=format_id(Prefix.AUDIT, page.next_cursor))
     return ctx.render_page(
         "audit.html",
         status=422 if asked.errors else 200,
@@ -44,8 +42,7 @@ async def list_entries(ctx: RequestContext) -> Response:
         entries=entries,
         endpoint_urls=names.endpoint_urls,
         tenant_names=names.tenant_names,
-        first_url=ctx.link("/audit", **asked.values) if ctx.query.get_text("behind") else None,
-        next_url=more,
+        **pager.build_links(page),
         periods=PERIODS,
         common_actions=COMMON_ACTIONS,
         describe_action=describe_action,

@@ -9,10 +9,11 @@ from starlette.responses import HTMLResponse
 
 from delivery.console.forms.delivery_filter import PERIODS, parse_delivery_filters
 from delivery.console.web.context import make_get_route
+from delivery.console.web.paging import Pager
 from delivery.console.web.rendering import render_template
 from delivery.domain.delivery import DeliveryStatus
-from delivery.domain.ids import Prefix, format_id
-from delivery.domain.pagination import Page, PageRequest
+from delivery.domain.ids import Prefix
+from delivery.domain.pagination import Page
 from delivery.services.display_names import Labels
 from retries.health import Hold
 from retries.outcome import OUTCOME_NAMES
@@ -31,24 +32,24 @@ _NEEDS_TENANT: Final = "needs a tenant: choose one on the Tenants page, or filte
 async def search_deliveries(ctx: RequestContext) -> Response:
     """The deliveries that the address means, newest first unless it says otherwise."""
     filters = _parse_filters(ctx)
+    pager = Pager(
+        ctx,
+        "/deliveries",
+        Prefix.DELIVERY,
+        PAGE_SIZE,
+        filters.query_params,
+        oldest_first=filters.oldest_first,
+    )
     page: Page[Delivery] = Page((), None)
     if filters.selection is not None:
-        behind = ctx.query.get_id(Prefix.DELIVERY, "behind")
-        cut = PageRequest.from_cursor(PAGE_SIZE, behind, oldest_first=filters.oldest_first)
-        page = await ctx.services.deliveries.list_deliveries(ctx.tenant_id, filters.selection, cut)
-    more = None
-    if page.next_cursor is not None:
-        more = ctx.link(
-            "/deliveries", **filters.query_params, behind=format_id(Prefix.DELIVERY, page.next_cursor)
-        )
+        page = await ctx.services.deliveries.list_deliveries(ctx.tenant_id, filters.selection, pager.request)
     return ctx.render_page(
         "deliveries.html",
         status=422 if filters.errors else 200,
         filter_form=filters,
         deliveries=page.items,
         labels=await _load_labels(ctx, page),
-        first_url=ctx.link("/deliveries", **filters.query_params) if ctx.query.get_text("behind") else None,
-        next_url=more,
+        **pager.build_links(page),
         statuses=list(DeliveryStatus),
         outcomes=sorted(OUTCOME_NAMES),
         holds=list(Hold),

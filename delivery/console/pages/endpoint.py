@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from delivery.console.pages.overview import TIME_RANGES, parse_time_range
+from delivery.console.pages.overview import SINCE_BY_RANGE, TIME_RANGES, parse_time_range
 from delivery.console.views import charts
 from delivery.console.views.settings import describe_settings
 from delivery.console.views.timeline import draw_secret_timeline
 from delivery.console.web.context import make_get_route
 from delivery.domain.ids import EndpointId, Prefix
 from delivery.services.sentences import format_actor
-from delivery.services.stats.series import TimeRange
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
     from delivery.console.web.context import RequestContext
+    from delivery.domain.endpoint import Endpoint
+    from delivery.domain.ids import TenantId
 
 # Of what waits for one endpoint a page counts no more.
 MAX_COUNTED: Final = 10_000
-_SINCE_BY_RANGE: Final = {TimeRange.HOUR: "1h", TimeRange.DAY: "24h", TimeRange.WEEK: "7d"}
 
 
 async def show_endpoint(ctx: RequestContext) -> Response:
     """An endpoint with everything that is known of it."""
-    endpoint_id = EndpointId(ctx.parse_path_id(Prefix.ENDPOINT))
-    tenant_id = await ctx.find_owner(Prefix.ENDPOINT, endpoint_id)
+    endpoint_id, tenant_id = await resolve_endpoint(ctx)
     span = parse_time_range(ctx)
     health = await ctx.services.endpoints.read_health(tenant_id, endpoint_id, limit=MAX_COUNTED)
     secrets = await ctx.services.endpoints.list_secrets(tenant_id, endpoint_id)
@@ -45,10 +44,22 @@ async def show_endpoint(ctx: RequestContext) -> Response:
         charts=charts,
         time_range=span,
         time_ranges=TIME_RANGES,
-        since_period=_SINCE_BY_RANGE[span],
+        since_period=SINCE_BY_RANGE[span],
         format_actor=format_actor,
         tenant_name=names.tenant_names.get(tenant_id),
     )
+
+
+async def resolve_endpoint(ctx: RequestContext) -> tuple[EndpointId, TenantId]:
+    """The endpoint in the path and its tenant; raises NotFound, also when the user may not see it."""
+    endpoint_id = EndpointId(ctx.parse_path_id(Prefix.ENDPOINT))
+    return endpoint_id, await ctx.find_owner(Prefix.ENDPOINT, endpoint_id)
+
+
+async def load_endpoint(ctx: RequestContext) -> Endpoint:
+    """Load the endpoint in the path; raises NotFound, also when the user may not see it."""
+    endpoint_id, tenant_id = await resolve_endpoint(ctx)
+    return await ctx.services.endpoints.read(tenant_id, endpoint_id)
 
 
 ROUTES: Final = [make_get_route("/endpoints/{id}", show_endpoint)]

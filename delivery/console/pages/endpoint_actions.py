@@ -8,13 +8,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from delivery.console.forms.endpoint import describe_field_error
-from delivery.console.pages.endpoint import MAX_COUNTED
+from delivery.console.forms.fields import parse_whole_number
+from delivery.console.pages.endpoint import MAX_COUNTED, resolve_endpoint
 from delivery.console.pages.endpoint_edit import render_secret_once
-from delivery.console.web.context import Form, make_get_route, make_post_route
+from delivery.console.web.context import EMPTY_FORM, Form, make_get_route, make_post_route
 from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.endpoint import EndpointState
 from delivery.domain.errors import Conflict, Invalid
-from delivery.domain.ids import EndpointId, EventId, Prefix, format_id, parse_id
+from delivery.domain.ids import EventId, Prefix, format_id, parse_id
 from delivery.domain.pagination import PageRequest
 from delivery.domain.setting_parsers import HOUR
 from delivery.pipeline.parsing import build_test_event
@@ -28,10 +29,8 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from delivery.console.web.context import RequestContext
-    from delivery.domain.ids import TenantId
 
 _MAX_HOURS_DIGITS: Final = 4
-_EMPTY_FORM: Final = Form({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +82,10 @@ def list_allowed_actions(state: EndpointState) -> tuple[str, ...]:
 
 def _make_routes(action: EndpointAction) -> tuple[Route, Route]:
     async def ask(ctx: RequestContext) -> Response:
-        return await _render_confirmation(ctx, action, _EMPTY_FORM)
+        return await _render_confirmation(ctx, action, EMPTY_FORM)
 
     async def do(ctx: RequestContext) -> Response:
-        endpoint_id, tenant_id = await _resolve_endpoint(ctx)
+        endpoint_id, tenant_id = await resolve_endpoint(ctx)
         form, actor = await ctx.read_form(), ctx.principal.actor
         try:
             await action.run(
@@ -113,7 +112,7 @@ def _make_routes(action: EndpointAction) -> tuple[Route, Route]:
 async def _render_confirmation(
     ctx: RequestContext, action: EndpointAction, form_input: Form, *, error: Invalid | None = None
 ) -> Response:
-    endpoint_id, tenant_id = await _resolve_endpoint(ctx)
+    endpoint_id, tenant_id = await resolve_endpoint(ctx)
     health = await ctx.services.endpoints.read_health(tenant_id, endpoint_id, limit=MAX_COUNTED)
     state = health.endpoint.state
     ways = [
@@ -146,7 +145,7 @@ async def show_rotation(ctx: RequestContext) -> Response:
 
 async def rotate_secret(ctx: RequestContext) -> Response:
     """Make a new secret, and show it this once: on this very page, which nobody keeps."""
-    endpoint_id, tenant_id = await _resolve_endpoint(ctx)
+    endpoint_id, tenant_id = await resolve_endpoint(ctx)
     form = await ctx.read_form()
     try:
         made = await ctx.services.endpoints.rotate_secret(
@@ -170,7 +169,7 @@ async def rotate_secret(ctx: RequestContext) -> Response:
 
 async def send_test_event(ctx: RequestContext) -> Response:
     """Send an event to this endpoint alone, and go to its delivery."""
-    endpoint_id, tenant_id = await _resolve_endpoint(ctx)
+    endpoint_id, tenant_id = await resolve_endpoint(ctx)
     await ctx.services.endpoints.read(tenant_id, endpoint_id)
     accepted = await ctx.services.intake.accept_events(
         tenant_id, [build_test_event(endpoint_id)], single=True, only_endpoint_id=endpoint_id
@@ -188,7 +187,7 @@ async def send_test_event(ctx: RequestContext) -> Response:
 async def _render_rotation(
     ctx: RequestContext, form_input: Form, *, error: Invalid | None = None
 ) -> Response:
-    endpoint_id, tenant_id = await _resolve_endpoint(ctx)
+    endpoint_id, tenant_id = await resolve_endpoint(ctx)
     return ctx.render_page(
         "rotate.html",
         status=200 if error is None else 422,
@@ -200,16 +199,10 @@ async def _render_rotation(
 
 
 def _parse_hours(text: str) -> timedelta | None:
-    if not text:
-        return None
-    if not (text.isascii() and text.isdecimal()) or len(text) > _MAX_HOURS_DIGITS:
-        raise Invalid("overlap_hours", "must be a whole number of hours")
-    return timedelta(hours=int(text))
-
-
-async def _resolve_endpoint(ctx: RequestContext) -> tuple[EndpointId, TenantId]:
-    endpoint_id = EndpointId(ctx.parse_path_id(Prefix.ENDPOINT))
-    return endpoint_id, await ctx.find_owner(Prefix.ENDPOINT, endpoint_id)
+    hours = parse_whole_number(
+        text, "overlap_hours", "must be a whole number of hours", max_digits=_MAX_HOURS_DIGITS
+    )
+    return None if hours is None else timedelta(hours=hours)
 
 
 ROUTES: Final = [

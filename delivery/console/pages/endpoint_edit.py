@@ -10,9 +10,10 @@ from delivery.console.forms.endpoint import (
     parse_changes,
     parse_new_endpoint,
 )
-from delivery.console.web.context import Form, make_get_route, make_post_route
+from delivery.console.pages.endpoint import load_endpoint
+from delivery.console.web.context import EMPTY_FORM, Form, make_get_route, make_post_route
 from delivery.domain.errors import Invalid
-from delivery.domain.ids import EndpointId, Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.services.accounts.roles import Ability
 
 if TYPE_CHECKING:
@@ -22,12 +23,10 @@ if TYPE_CHECKING:
     from delivery.domain.endpoint import Endpoint
     from delivery.services.endpoints.sealing import CreatedSecret
 
-_EMPTY_FORM: Final = Form({})
-
 
 async def show_new_form(ctx: RequestContext) -> Response:
     """The form of a new endpoint; it belongs to the tenant that the page is narrowed to."""
-    return _render_form(ctx, None, _EMPTY_FORM)
+    return _render_form(ctx, None, EMPTY_FORM)
 
 
 async def create_endpoint(ctx: RequestContext) -> Response:
@@ -46,13 +45,13 @@ async def create_endpoint(ctx: RequestContext) -> Response:
 
 async def show_edit_form(ctx: RequestContext) -> Response:
     """The form of an endpoint as it is."""
-    endpoint = await _load_endpoint(ctx)
+    endpoint = await load_endpoint(ctx)
     return _render_form(ctx, endpoint, Form(build_form_values(endpoint)))
 
 
 async def change_endpoint(ctx: RequestContext) -> Response:
     """Change an endpoint."""
-    endpoint, form = await _load_endpoint(ctx), await ctx.read_form()
+    endpoint, form = await load_endpoint(ctx), await ctx.read_form()
     try:
         await ctx.services.endpoints.change(
             endpoint.tenant_id,
@@ -88,12 +87,6 @@ def _render_form(
     )
     answer.headers["Cache-Control"] = "no-store"  # headers as they were typed may be on it
     return answer
-
-
-async def _load_endpoint(ctx: RequestContext) -> Endpoint:
-    endpoint_id = EndpointId(ctx.parse_path_id(Prefix.ENDPOINT))
-    tenant_id = await ctx.find_owner(Prefix.ENDPOINT, endpoint_id)
-    return await ctx.services.endpoints.read(tenant_id, endpoint_id)
 
 
 ROUTES: Final = [

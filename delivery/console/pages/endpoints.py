@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from delivery.console.views import charts
 from delivery.console.web.context import make_get_route
+from delivery.console.web.paging import Pager
 from delivery.domain.endpoint import EndpointState
-from delivery.domain.ids import Prefix, format_id
-from delivery.domain.pagination import PageRequest
+from delivery.domain.ids import Prefix
 from delivery.services.endpoints.health import MAX_DUE_COUNTED
 
 if TYPE_CHECKING:
@@ -26,15 +26,12 @@ async def list_endpoints(ctx: RequestContext) -> Response:
     states = [EndpointState(one) for one in query.get_all("state") if one in set(EndpointState)]
     troubled = query.is_checked("trouble")
     words = query.get_text("q")[:_MAX_SEARCH_LENGTH].replace("\0", "")
-    cut = PageRequest.from_cursor(PAGE_SIZE, query.get_id(Prefix.ENDPOINT, "behind"), oldest_first=False)
+    filters = {"state": list(states), "trouble": "1" if troubled else None, "q": words}
+    pager = Pager(ctx, "/endpoints", Prefix.ENDPOINT, PAGE_SIZE, filters)
     page = await ctx.services.endpoints.list_endpoints(
-        ctx.tenant_id, cut, states=states, unhealthy=troubled, search_text=words
+        ctx.tenant_id, pager.request, states=states, unhealthy=troubled, search_text=words
     )
     whose = [one.tenant_id for one in page.items] if ctx.is_staff and ctx.tenant_id is None else ()
-    asked = {"state": list(states), "trouble": "1" if troubled else None, "q": words}
-    more = None
-    if page.next_cursor is not None:
-        more = ctx.link("/endpoints", **asked, behind=format_id(Prefix.ENDPOINT, page.next_cursor))
     return ctx.render_page(
         "endpoints.html",
         endpoints=page.items,
@@ -51,8 +48,7 @@ async def list_endpoints(ctx: RequestContext) -> Response:
         selected_states=states,
         only_troubled=troubled,
         search_text=words,
-        first_url=ctx.link("/endpoints", **asked) if query.get_text("behind") else None,
-        next_url=more,
+        **pager.build_links(page),
     )
 
 

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from starlette.responses import Response
 
+from delivery.console.forms.fields import parse_whole_number
 from delivery.console.views.body import format_json
 from delivery.console.web.context import make_get_route
-from delivery.domain.errors import Invalid, NotFound
+from delivery.domain.errors import NotFound
 from delivery.services.event_types.service import DOCUMENT_FORMATS
 
 if TYPE_CHECKING:
     from delivery.console.web.context import RequestContext
-
-_MAX_DIGITS: Final = 6
 
 
 async def show_event_type(ctx: RequestContext) -> Response:
@@ -45,12 +44,7 @@ async def export_catalogue(ctx: RequestContext) -> Response:
 
 
 def _parse_version(ctx: RequestContext) -> int | None:
-    text = ctx.query.get_text("version")
-    if not text:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS):
-        raise Invalid("version", "must be a number")
-    return int(text)
+    return parse_whole_number(ctx.query.get_text("version"), "version", "must be a number")
 
 
 ROUTES: Final = [

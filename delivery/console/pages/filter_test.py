@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from delivery.console.forms.endpoint import build_form_values, describe_field_error, parse_subscription
+from delivery.console.pages.endpoint import load_endpoint
 from delivery.console.web.context import Form, make_get_route, make_post_route
 from delivery.domain.errors import Invalid, MalformedId, NotFound, TooLarge
-from delivery.domain.ids import EndpointId, EventId, Prefix, parse_id
+from delivery.domain.ids import EventId, Prefix, parse_id
 from delivery.pipeline.parsing import parse_event
 from delivery.services.accounts.roles import Ability
 
@@ -27,13 +28,13 @@ _ERROR_FIELDS: Final = {"event.type": "type", "event.data": "data", "event": "da
 
 async def show_form(ctx: RequestContext) -> Response:
     """The form, with what the endpoint asks for now."""
-    endpoint = await _load_endpoint(ctx)
+    endpoint = await load_endpoint(ctx)
     return _render_page(ctx, endpoint, Form(build_form_values(endpoint)))
 
 
 async def try_filter(ctx: RequestContext) -> Response:
     """The same form, and what came of it."""
-    endpoint, form = await _load_endpoint(ctx), await ctx.read_form()
+    endpoint, form = await load_endpoint(ctx), await ctx.read_form()
     try:
         about = _parse_event(ctx, form)
         found = await ctx.services.endpoints.try_filter(
@@ -89,12 +90,6 @@ def _render_page(
         trial=trial,
         errors=errors or {},
     )
-
-
-async def _load_endpoint(ctx: RequestContext) -> Endpoint:
-    endpoint_id = EndpointId(ctx.parse_path_id(Prefix.ENDPOINT))
-    tenant_id = await ctx.find_owner(Prefix.ENDPOINT, endpoint_id)
-    return await ctx.services.endpoints.read(tenant_id, endpoint_id)
 
 
 ROUTES: Final = [

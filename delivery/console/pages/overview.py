@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from delivery.console.web.context import RequestContext
 
 TIME_RANGES: Final = {TimeRange.HOUR: "Last hour", TimeRange.DAY: "Last day", TimeRange.WEEK: "Last week"}
-
-_SINCE_BY_RANGE: Final = {TimeRange.HOUR: "1h", TimeRange.DAY: "24h", TimeRange.WEEK: "7d"}
+# The value of the filter `since` that covers a time range.
+SINCE_BY_RANGE: Final = {TimeRange.HOUR: "1h", TimeRange.DAY: "24h", TimeRange.WEEK: "7d"}
 
 
 async def show_overview(ctx: RequestContext) -> Response:
@@ -30,7 +30,7 @@ async def show_overview(ctx: RequestContext) -> Response:
         time_ranges=TIME_RANGES,
         series=series,
         live_stats=present,
-        since_period=_SINCE_BY_RANGE[span],
+        since_period=SINCE_BY_RANGE[span],
         charts=charts,
         max_each=MAX_DUE_PER_ENDPOINT,
     )

@@ -9,8 +9,8 @@ from delivery.console.forms.replay import build_query
 from delivery.console.views import replay_progress
 from delivery.console.views.selection import describe_selection
 from delivery.console.web.context import TENANT_PARAM, make_get_route, make_post_route
+from delivery.console.web.paging import Pager
 from delivery.domain.ids import Prefix, ReplayId, format_id
-from delivery.domain.pagination import PageRequest
 from delivery.domain.replay import ItemState, MissingEventFilter, ReplayState
 from delivery.services.accounts.roles import Ability
 
@@ -32,13 +32,9 @@ ITEMS_PAGE_SIZE: Final = 50
 async def list_replays(ctx: RequestContext) -> Response:
     """Replays, newest first; the page follows those that run."""
     state = _parse_state(ReplayState, ctx.query.get_text("state"))
-    cut = PageRequest.from_cursor(PAGE_SIZE, ctx.query.get_id(Prefix.REPLAY, "behind"), oldest_first=False)
-    page = await ctx.services.replays.list_replays(ctx.tenant_id, state, cut)
+    pager = Pager(ctx, "/replays", Prefix.REPLAY, PAGE_SIZE, {"state": state})
+    page = await ctx.services.replays.list_replays(ctx.tenant_id, state, pager.request)
     whose = [one.tenant_id for one in page.items] if ctx.is_staff else []
-    behind = ctx.query.get_text("behind")
-    more = None
-    if page.next_cursor is not None:
-        more = ctx.link("/replays", state=state, behind=format_id(Prefix.REPLAY, page.next_cursor))
     return ctx.render_page(
         "replays.html",
         replays=page.items,
@@ -48,9 +44,8 @@ async def list_replays(ctx: RequestContext) -> Response:
             await ctx.services.display_names.load_labels(ctx.tenant_id, tenant_ids=whose)
         ).tenant_names,
         auto_refresh=any(one.state in replay_progress.ACTIVE_STATES for one in page.items),
-        refresh_url=ctx.link("/replays", state=state, behind=behind),
-        first_url=ctx.link("/replays", state=state) if behind else None,
-        next_url=more,
+        refresh_url=pager.current_url,
+        **pager.build_links(page),
         replay_view=replay_progress,
         describe_selection=describe_selection,
     )
@@ -61,16 +56,13 @@ async def show_replay(ctx: RequestContext) -> Response:
     tenant_id, replay = await _load_replay(ctx)
     shown = format_id(Prefix.REPLAY, replay.id)
     state = _parse_state(ItemState, ctx.query.get_text("state"))
-    behind = ctx.query.get_id(Prefix.DELIVERY, "behind")
-    cut = PageRequest.from_cursor(ITEMS_PAGE_SIZE, behind, oldest_first=True)
-    page = await ctx.services.replays.list_items(tenant_id, replay.id, state, cut)
+    pager = Pager(
+        ctx, f"/replays/{shown}", Prefix.DELIVERY, ITEMS_PAGE_SIZE, {"state": state}, oldest_first=True
+    )
+    page = await ctx.services.replays.list_items(tenant_id, replay.id, state, pager.request)
     names = await ctx.services.display_names.load_labels(
         tenant_id, endpoint_ids=[item.endpoint_id for item in page.items], tenant_ids=[tenant_id]
     )
-    here = f"/replays/{shown}"
-    more = None
-    if page.next_cursor is not None:
-        more = ctx.link(here, state=state, behind=format_id(Prefix.DELIVERY, page.next_cursor))
     return ctx.render_page(
         "replay.html",
         replay=replay,
@@ -82,9 +74,8 @@ async def show_replay(ctx: RequestContext) -> Response:
         search_url=_build_search_url(ctx, replay),
         selection_facts=describe_selection(replay.selection),
         is_missing=isinstance(replay.selection, MissingEventFilter),
-        refresh_url=ctx.link(here, state=state, behind=ctx.query.get_text("behind")),
-        first_url=ctx.link(here, state=state) if behind else None,
-        next_url=more,
+        refresh_url=pager.current_url,
+        **pager.build_links(page),
         replay_view=replay_progress,
         counts=[(one, replay.counts[one]) for one in ItemState if replay.counts.get(one)],
     )

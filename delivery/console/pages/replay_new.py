@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from starlette.responses import RedirectResponse
@@ -11,7 +10,7 @@ from delivery.console.forms.delivery_filter import PERIODS
 from delivery.console.forms.replay import MISSING, parse_new_replay, parse_replay_input
 from delivery.console.views.replay_progress import describe_effect, describe_limit
 from delivery.console.views.selection import describe_selection
-from delivery.console.web.context import TENANT_PARAM, make_get_route, make_post_route
+from delivery.console.web.context import TENANT_PARAM, FormState, make_get_route, make_post_route
 from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.durations import parse_time
@@ -24,8 +23,6 @@ from delivery.services.accounts.roles import Ability
 from delivery.services.replays.validation import NewReplay
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from starlette.responses import Response
 
     from delivery.console.forms.replay import ReplayFormInput
@@ -42,25 +39,13 @@ _MINUTE_FORMAT: Final = "%Y-%m-%dT%H:%M"
 _FIELD_ERRORS: Final = {"reason": "is required: it is recorded in the audit"}
 
 
-@dataclass(frozen=True, slots=True)
-class _PreviewPageState:
-    """The page as it is to be shown: what was typed, and what is wrong with it."""
-
-    form_input: Form
-    errors: Mapping[str, str]
-    with_preview: bool
-    status: int = 200
-
-
 async def show_preview(ctx: RequestContext) -> Response:
     """What a replay of this search would send. What is dear to know is asked for when the page stands."""
     asked = parse_replay_input(ctx.query, now=ctx.now)
     if asked.selection is not None and ctx.tenant_id is None:
         return await _choose_tenant(ctx, asked)
-    status = 422 if asked.errors else 200
-    return await _render_page(
-        ctx, asked, _PreviewPageState(ctx.query, {}, ctx.query.is_checked("weighed"), status)
-    )
+    state = FormState(form_input=ctx.query, status=422 if asked.errors else 200)
+    return await _render_page(ctx, asked, state, with_preview=ctx.query.is_checked("weighed"))
 
 
 async def start_replay(ctx: RequestContext) -> Response:
@@ -68,7 +53,7 @@ async def start_replay(ctx: RequestContext) -> Response:
     form = await ctx.read_form()
     asked = parse_replay_input(form, now=ctx.now)
     if asked.selection is None:
-        return await _render_page(ctx, asked, _PreviewPageState(form, {}, with_preview=True, status=422))
+        return await _render_page(ctx, asked, FormState("start", form, status=422))
     if ctx.tenant_id is None:
         return await _choose_tenant(ctx, asked)
     try:
@@ -77,13 +62,9 @@ async def start_replay(ctx: RequestContext) -> Response:
             ctx.tenant_id, new, operator=_may_replay_everything(ctx), actor=ctx.principal.actor
         )
     except Invalid as error:
-        return await _render_page(
-            ctx, asked, _PreviewPageState(form, {error.field: error.why}, with_preview=True, status=422)
-        )
+        return await _render_page(ctx, asked, FormState("start", form, {error.field: error.why}, 422))
     except Conflict:
-        return await _render_page(
-            ctx, asked, _PreviewPageState(form, {"hold": _HOLD_ERROR}, with_preview=True, status=409)
-        )
+        return await _render_page(ctx, asked, FormState("start", form, {"hold": _HOLD_ERROR}, 409))
     return ctx.redirect(f"/replays/{format_id(Prefix.REPLAY, made.id)}", flash="Replay started.")
 
 
@@ -104,11 +85,11 @@ def _may_replay_everything(ctx: RequestContext) -> bool:
 
 
 async def _render_page(
-    ctx: RequestContext, replay_input: ReplayFormInput, state: _PreviewPageState
+    ctx: RequestContext, replay_input: ReplayFormInput, state: FormState, *, with_preview: bool = True
 ) -> Response:
     refused = replay_input.is_unbounded and not _may_replay_everything(ctx)
     preview = None
-    if state.with_preview and not refused and replay_input.selection is not None:
+    if with_preview and not refused and replay_input.selection is not None:
         preview = await _load_preview(ctx, replay_input)
     if ctx.is_staff and ctx.tenant_id is not None:
         await ctx.services.tenants.read(ctx.tenant_id)  # one that there is not has nothing to send

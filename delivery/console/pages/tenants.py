@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from delivery.console.web.context import TENANT_PARAM, Form, make_get_route, make_post_route
+from delivery.console.forms.fields import parse_whole_number
+from delivery.console.web.context import (
+    EMPTY_FORM,
+    TENANT_PARAM,
+    Form,
+    FormState,
+    make_get_route,
+    make_post_route,
+)
+from delivery.console.web.paging import Pager
 from delivery.domain.errors import Invalid, NotAllowed, NotFound
 from delivery.domain.ids import Prefix, TenantId, format_id
 from delivery.domain.pagination import PageRequest
@@ -15,8 +23,6 @@ from delivery.domain.validation import check_reason
 from delivery.services.accounts.roles import Ability
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from starlette.responses import Response
 
     from delivery.console.web.context import RequestContext
@@ -26,17 +32,6 @@ PAGE_SIZE: Final = 50
 MAX_ENDPOINTS: Final = 20
 MAX_KEYS: Final = 100
 _MAX_SEARCH_LENGTH: Final = 200
-_MAX_DIGITS: Final = 6
-_EMPTY_FORM: Final = Form({})
-
-
-@dataclass(frozen=True, slots=True)
-class TenantPageState:
-    """The page as it is to be shown: which form was filled in, with what, and what is wrong with it."""
-
-    form_name: str = ""
-    form_input: Form = _EMPTY_FORM
-    errors: Mapping[str, str] = field(default_factory=dict)
 
 
 async def list_tenants(ctx: RequestContext) -> Response:
@@ -44,29 +39,25 @@ async def list_tenants(ctx: RequestContext) -> Response:
     if ctx.principal.tenant_id is not None:
         return ctx.redirect(f"/tenants/{format_id(Prefix.TENANT, ctx.principal.tenant_id)}")
     named = ctx.query.get_text("name")[:_MAX_SEARCH_LENGTH].replace("\0", "")
-    cut = PageRequest.from_cursor(PAGE_SIZE, ctx.query.get_id(Prefix.TENANT, "behind"), oldest_first=False)
-    page = await ctx.services.tenants.list_tenants(cut, name_contains=named or None)
-    more = None
-    if page.next_cursor is not None:
-        more = ctx.link("/tenants", name=named, behind=format_id(Prefix.TENANT, page.next_cursor))
+    pager = Pager(ctx, "/tenants", Prefix.TENANT, PAGE_SIZE, {"name": named})
+    page = await ctx.services.tenants.list_tenants(pager.request, name_contains=named or None)
     return ctx.render_page(
         "tenants.html",
         tenants=page.items,
         name_query=named,
-        first_url=ctx.link("/tenants", name=named) if ctx.query.get_text("behind") else None,
-        next_url=more,
+        **pager.build_links(page),
     )
 
 
 async def show_tenant(ctx: RequestContext) -> Response:
     """One tenant."""
-    return await render_tenant_page(ctx, parse_tenant_id(ctx), TenantPageState())
+    return await render_tenant_page(ctx, parse_tenant_id(ctx), FormState())
 
 
 async def show_new_form(ctx: RequestContext) -> Response:
     """The form of a new tenant."""
     require_staff(ctx)
-    return ctx.render_page("tenant_new.html", form_input=_EMPTY_FORM, errors={})
+    return ctx.render_page("tenant_new.html", form_input=EMPTY_FORM, errors={})
 
 
 async def create_tenant(ctx: RequestContext) -> Response:
@@ -95,7 +86,7 @@ async def change_tenant(ctx: RequestContext) -> Response:
         )
     except Invalid as error:
         return await render_tenant_page(
-            ctx, tenant_id, TenantPageState("change", form, {error.field: error.why})
+            ctx, tenant_id, FormState("change", form, {error.field: error.why}, 422)
         )
     return ctx.redirect(f"/tenants/{format_id(Prefix.TENANT, tenant_id)}", flash="Changes saved.")
 
@@ -104,15 +95,14 @@ def _parse_changes(form: Form) -> TenantChanges:
     """What the form is to change; raises Invalid for days that are no number."""
     days: dict[str, int | None] = {}
     for content in TENANT_CONFIGURABLE:
-        text = form.get_text(content)
-        if text and not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS):
-            raise Invalid(f"retention.{content}", "must be a whole number of days, or empty")
-        days[content] = int(text) if text else None
+        days[content] = parse_whole_number(
+            form.get_text(content), f"retention.{content}", "must be a whole number of days, or empty"
+        )
     return {"name": form.get_text("name"), "retention": days}
 
 
 # ------------------------------------------------------------------ the page
-async def render_tenant_page(ctx: RequestContext, tenant_id: TenantId, state: TenantPageState) -> Response:
+async def render_tenant_page(ctx: RequestContext, tenant_id: TenantId, state: FormState) -> Response:
     """A tenant's page."""
     tenants = ctx.services.tenants
     tenant = await tenants.read(tenant_id)
@@ -122,7 +112,7 @@ async def render_tenant_page(ctx: RequestContext, tenant_id: TenantId, state: Te
     kept = terms.apply_tenant_periods(tenant.retention)
     return ctx.render_page(
         "tenant.html",
-        status=422 if state.errors else 200,
+        status=state.status,
         tenant=tenant,
         public_id=format_id(Prefix.TENANT, tenant_id),
         narrowed_url=ctx.link("/deliveries", **{TENANT_PARAM: format_id(Prefix.TENANT, tenant_id)}),

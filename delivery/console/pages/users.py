@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from delivery.console.web.context import Form, make_get_route, make_post_route
+from delivery.console.web.context import Form, FormState, make_get_route, make_post_route
+from delivery.console.web.paging import Pager
 from delivery.domain.accounts import Role
 from delivery.domain.errors import Conflict, Invalid
 from delivery.domain.ids import Prefix, UserId, format_id
-from delivery.domain.pagination import PageRequest
 from delivery.services.accounts.passwords import generate_password
 from delivery.services.accounts.roles import Ability, describe_role
 from delivery.services.accounts.service import UserChanges
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from starlette.responses import Response
 
@@ -24,34 +23,19 @@ if TYPE_CHECKING:
     from delivery.domain.accounts import User
 
 PAGE_SIZE: Final = 50
-_EMPTY_FORM: Final = Form({})
 _ROLE_ABILITIES: Final = {role: describe_role(role) for role in Role}
-
-
-@dataclass(frozen=True, slots=True)
-class _UserPageState:
-    """The page as it is to be shown: which form was filled in, with what, and what is wrong with it."""
-
-    form_name: str = ""
-    form_input: Form = _EMPTY_FORM
-    errors: Mapping[str, str] = field(default_factory=dict)
-    status: int = 200
 
 
 async def list_users(ctx: RequestContext) -> Response:
     """Everybody who has an account, newest first."""
-    cut = PageRequest.from_cursor(PAGE_SIZE, ctx.query.get_id(Prefix.USER, "behind"), oldest_first=False)
-    page = await ctx.services.accounts.list_users(cut)
-    more = None
-    if page.next_cursor is not None:
-        more = ctx.link("/people", behind=format_id(Prefix.USER, page.next_cursor))
-    first = ctx.link("/people") if ctx.query.get_text("behind") else None
-    return ctx.render_page("people.html", users=page.items, first_url=first, next_url=more)
+    pager = Pager(ctx, "/people", Prefix.USER, PAGE_SIZE)
+    page = await ctx.services.accounts.list_users(pager.request)
+    return ctx.render_page("people.html", users=page.items, **pager.build_links(page))
 
 
 async def show_new_form(ctx: RequestContext) -> Response:
     """The form of a new account."""
-    return _render_new_form(ctx, _UserPageState())
+    return _render_new_form(ctx, FormState())
 
 
 async def create_user(ctx: RequestContext) -> Response:
@@ -67,9 +51,9 @@ async def create_user(ctx: RequestContext) -> Response:
             actor=ctx.principal.actor,
         )
     except Invalid as error:
-        return _render_new_form(ctx, _UserPageState("new", form, {error.field: error.why}, 422))
+        return _render_new_form(ctx, FormState("new", form, {error.field: error.why}, 422))
     except Conflict:
-        return _render_new_form(ctx, _UserPageState("new", form, {"email": "already has an account"}, 409))
+        return _render_new_form(ctx, FormState("new", form, {"email": "already has an account"}, 409))
     if form.get_raw("password"):
         return ctx.redirect(_build_user_path(made.id), flash=f"{made.name} can sign in now.")
     return _render_password_once(ctx, made, password)
@@ -77,7 +61,7 @@ async def create_user(ctx: RequestContext) -> Response:
 
 async def show_user(ctx: RequestContext) -> Response:
     """One account."""
-    return await _render_page(ctx, _UserPageState())
+    return await _render_page(ctx, FormState())
 
 
 async def change_user(ctx: RequestContext) -> Response:
@@ -150,13 +134,13 @@ async def _run_action(
     try:
         return await action(_parse_user_id(ctx))
     except Invalid as error:
-        return await _render_page(ctx, _UserPageState(name, form, {error.field: error.why}, 422))
+        return await _render_page(ctx, FormState(name, form, {error.field: error.why}, 422))
     except Conflict as error:
-        return await _render_page(ctx, _UserPageState(name, form, {"state": str(error)}, 409))
+        return await _render_page(ctx, FormState(name, form, {"state": str(error)}, 409))
 
 
 # ------------------------------------------------------------------ the pages
-def _render_new_form(ctx: RequestContext, state: _UserPageState) -> Response:
+def _render_new_form(ctx: RequestContext, state: FormState) -> Response:
     return ctx.render_page(
         "person_new.html",
         status=state.status,
@@ -166,7 +150,7 @@ def _render_new_form(ctx: RequestContext, state: _UserPageState) -> Response:
     )
 
 
-async def _render_page(ctx: RequestContext, state: _UserPageState) -> Response:
+async def _render_page(ctx: RequestContext, state: FormState) -> Response:
     person = await ctx.services.accounts.read(_parse_user_id(ctx))
     return ctx.render_page(
         "person.html",

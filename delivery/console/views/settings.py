@@ -38,8 +38,9 @@ def describe_settings(endpoint: Endpoint, settings: Settings) -> Sequence[Endpoi
     rate = limits.rate
     opens = (
         f"opens after {format_count(breaker.consecutive, 'failure')} in a row, or when "
-        f"{breaker.ratio * 100:g} % of at least {breaker.minimum} in {format_duration(breaker.window)} fail; is open for "
-        f"{format_duration(breaker.cool_down)} at first, {format_duration(breaker.longest_cool_down)} at most"
+        f"{breaker.ratio * 100:g} % of at least {breaker.minimum} in {format_duration(breaker.window)} fail; "
+        f"is open for {format_duration(breaker.cool_down)} at first, "
+        f"{format_duration(breaker.longest_cool_down)} at most"
     )
     return (
         EndpointSettingRow("Signature", _SCHEME_NAMES[endpoint.signature], is_custom=True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
@@ -65,6 +65,19 @@ class Form:
     def is_checked(self, name: str) -> bool:
         """Whether a box is ticked."""
         return bool(self.get_text(name))
+
+
+EMPTY_FORM: Final = Form({})
+
+
+@dataclass(frozen=True, slots=True)
+class FormState:
+    """What a page with forms shows again: which form was sent, its input, and the errors by field."""
+
+    form_name: str = ""
+    form_input: Form = EMPTY_FORM
+    errors: Mapping[str, str] = field(default_factory=dict)
+    status: int = 200
 
 
 @dataclass(frozen=True, slots=True)
