@@ -38,14 +38,13 @@ if TYPE_CHECKING:
     from delivery.services.audit import AuditService
     from delivery.services.dead_letters import DeadLetterService
     from delivery.services.deliveries import DeliveryService
-    from delivery.services.display_names import DisplayNames
     from delivery.services.endpoints.service import EndpointService
     from delivery.services.erasure import ErasureService
     from delivery.services.event_types.service import EventTypeService
     from delivery.services.exports.service import ExportService
     from delivery.services.key_rotation import KeyRotationService
+    from delivery.services.lookups import LookupService
     from delivery.services.maintenance import MaintenanceService
-    from delivery.services.ownership import OwnershipService
     from delivery.services.replays.runner import ReplayRunner
     from delivery.services.replays.service import ReplayService
     from delivery.services.retention import RetentionService
@@ -417,10 +416,10 @@ class Services:
         return EventTypeService(self.ledger, self._schema_cache, clock=self.clock)
 
     @cached_property
-    def display_names(self) -> DisplayNames:
-        from delivery.services.display_names import DisplayNames
+    def lookups(self) -> LookupService:
+        from delivery.services.lookups import LookupService
 
-        return DisplayNames(self.ledger)
+        return LookupService(self.ledger)
 
     @cached_property
     def stats(self) -> StatsService:
@@ -442,12 +441,6 @@ class Services:
             clock=self.clock,
             random_bytes=secrets.token_bytes,
         )
-
-    @cached_property
-    def ownership(self) -> OwnershipService:
-        from delivery.services.ownership import OwnershipService
-
-        return OwnershipService(self.ledger)
 
     @cached_property
     def amqp_intake(self) -> AmqpIntake:

@@ -1,4 +1,4 @@
-"""Users and their roles, portal links, and the actor that an audit entry names."""
+"""Actors, the users of the console with their roles, and portal links. Pure."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ ENGINE_ACTOR = "waybill"  # the actor of what the engine does by itself
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks for something, and from which address or machine; None: not known."""
+    """Who does something, as the journal names them: a user, an API key, the CLI or the engine.
+
+    `address` is the client's address or host name; None: not known.
+    """
 
     name: str
     address: str | None = None
 
 
 class Role(StrEnum):
-    """What somebody is here: which abilities follow from it is said in `delivery.services.accounts.roles`."""
+    """The role of a user; `delivery.services.accounts.roles` says which abilities it gives."""
 
     VIEWER = "viewer"
     SUPPORT = "support"
@@ -32,7 +35,7 @@ class Role(StrEnum):
 
 
 class PortalRole(StrEnum):
-    """What whoever comes by a link may do: look, or also replay, pause and rotate secrets."""
+    """The role of a portal link: view, or also replay, pause and rotate secrets."""
 
     VIEWER = "viewer"
     SUPPORT = "support"
@@ -40,9 +43,9 @@ class PortalRole(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody with an account. `disabled_at`: since then they cannot sign in; None: they can.
+    """Somebody with an account. `disabled_at`: they cannot sign in since then; None: they can.
 
-    `has_password` False: another door has to prove who they are.
+    `has_password` False: they sign in through something else that authenticates them.
     """
 
     id: UserId
@@ -55,13 +58,13 @@ class User:
 
     @property
     def full_name(self) -> str:
-        """How the audit names them: `Jane Doe <jane@example.com>`."""
+        """The name in the audit: `Jane Doe <jane@example.com>`."""
         return f"{self.name} <{self.email}>"
 
 
 @dataclass(frozen=True, slots=True)
 class PortalLink:
-    """What lets a partner see its own tenant for a while. `key_id` None: the operator made it."""
+    """A link by which a partner sees its own tenant for a while. `key_id` None: the operator made it."""
 
     id: LinkId
     tenant_id: TenantId
@@ -74,5 +77,5 @@ class PortalLink:
 
     @property
     def full_name(self) -> str:
-        """How the audit names whoever came by it: `portal:key_… (label)`."""
+        """The name of its visitors in the audit: `portal:key_… (label)`."""
         return f"portal:{self.made_by}" + (f" ({self.label})" if self.label else "")

@@ -1,4 +1,4 @@
-"""A tenant's API key, without its text."""
+"""An API key of a tenant, without its text."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A tenant's key as it may be shown: never the key itself.
+    """A tenant's key as it may be shown; `hint` is the beginning of its text.
 
-    `expires_at` None: it does not expire. `last_used_at` is true to a minute or so. `requests_per_second`
-    None: as many as the operator lets every key ask. `replaced_by` is what a rotation put in its place.
+    `expires_at` None: it does not expire. `last_used_at` is accurate to about a minute. `requests_per_second`
+    None: the operator's limit applies. `replaced_by` is the key that a rotation put in its place.
     """
 
     id: KeyId
@@ -34,6 +34,6 @@ class ApiKey:
     replaced_by: KeyId | None = None
 
     def ended_at(self, now: datetime) -> datetime | None:
-        """Since when it is taken no more: revoked, or expired; None: it is good."""
+        """When the key was revoked or expired, whichever came first; None: it is valid."""
         ends = [end for end in (self.revoked_at, self.expires_at) if end is not None and end <= now]
         return min(ends, default=None)

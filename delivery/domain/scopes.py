@@ -1,4 +1,4 @@
-"""What a key may do. Pure words, which routes, keys and documents share."""
+"""The scopes of API keys. Pure."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Final
 
 
 class Scope(StrEnum):
-    """One kind of thing that a key may be for. None of them includes another one."""
+    """One kind of request that a key may make. No scope includes another."""
 
     PUBLISH = "publish"
     """Send events."""
     MANAGE = "manage"
-    """Make, change, pause and delete endpoints, rotate their secrets, erase content."""
+    """Create, change, pause and delete endpoints, rotate their secrets, erase content."""
     READ = "read"
-    """Look at everything of the tenant: endpoints, events, deliveries, exports, the audit."""
+    """Read everything of the tenant: endpoints, events, deliveries, exports, the audit."""
     REPLAY = "replay"
-    """Send again what was sent before, one or many."""
+    """Replay one delivery or many."""
     OPERATE = "operate"
-    """Tenants and their keys, the catalogue of event types. Only the operator's own key has it."""
+    """Manage tenants, their keys and the event catalogue. Only the operator's key has it."""
 
 
 ALL_SCOPES: Final = frozenset(Scope)
-# What a key of a tenant may be given, and gets when nobody says anything, in the order in which it is shown.
+# The scopes that a tenant's key may have, and has by default, in display order.
 TENANT_SCOPES: Final = (Scope.PUBLISH, Scope.MANAGE, Scope.READ, Scope.REPLAY)
 
 
 def sort_scopes(scopes: frozenset[Scope]) -> list[Scope]:
-    """These scopes in the order in which they are always shown."""
+    """These scopes in display order."""
     return [scope for scope in Scope if scope in scopes]

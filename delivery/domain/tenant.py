@@ -1,4 +1,4 @@
-"""A tenant: the owner of every row."""
+"""A tenant, to which every row belongs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """Whose data it is. `retention` has days by kind of content, where it has less kept than the operator."""
+    """A customer of the platform. `retention` has days by kind of data where shorter than the operator's."""
 
     id: TenantId
     name: str

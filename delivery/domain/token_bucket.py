@@ -1,4 +1,4 @@
-"""A token bucket as a value: so many at once, and so many a second after that. Pure."""
+"""A token bucket as a value: a burst at once, then a steady rate. Pure."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ _SECOND: Final = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class BucketRate:
-    """`burst` at once after a rest, `per_second` from then on."""
+    """A full bucket holds `burst` tokens and gains `per_second`."""
 
     per_second: float
     burst: float
 
     @classmethod
     def from_requests_per_second(cls, per_second: int) -> BucketRate:
-        """So many a second, of which a second's worth may come at once."""
+        """This many a second, of which one second's worth may come at once."""
         return cls(per_second, per_second)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenBucket:
-    """How many are left, as of this moment. Below nought: more came than there were."""
+    """The tokens left at a moment; below zero, more were taken than there were."""
 
     tokens: float
     updated_at: datetime
 
     @classmethod
     def create_full(cls, rate: BucketRate, *, now: datetime) -> TokenBucket:
-        """One that nothing was taken from."""
+        """A full bucket."""
         return cls(rate.burst, now)
 
     def refill(self, rate: BucketRate, *, now: datetime) -> TokenBucket:
-        """The same one now. A clock that was set back adds nothing, and takes nothing away."""
+        """The bucket at a later moment. A clock that was set back adds and removes nothing."""
         gained = max(0.0, (now - self.updated_at) / _SECOND) * rate.per_second
         return TokenBucket(min(rate.burst, self.tokens + gained), now)
 
     def take_one(self, *, min_tokens: float = 0) -> TokenBucket:
-        """After one was taken; it never owes more than `least`."""
+        """The bucket after a token was taken, with `min_tokens` left at least."""
         return TokenBucket(max(min_tokens, self.tokens - 1), self.updated_at)
 
     def compute_wait(self, rate: BucketRate) -> timedelta:
-        """How long until one may be taken; nothing: now."""
+        """How long until a token may be taken; zero: now."""
         return ZERO if self.tokens >= 1 else (1 - self.tokens) / rate.per_second * _SECOND
 
     def compute_time_to_full(self, rate: BucketRate) -> timedelta:
-        """How long until it is as if nothing had been taken."""
+        """How long until the bucket is full."""
         return max(0.0, rate.burst - self.tokens) / rate.per_second * _SECOND

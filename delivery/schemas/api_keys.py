@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 from delivery.domain.api_key import ApiKey
 from delivery.domain.ids import Prefix, format_id
 from delivery.domain.scopes import TENANT_SCOPES, Scope, sort_scopes
+from delivery.domain.validation import MAX_NAME_LENGTH
 from delivery.schemas.base import (
     NextCursor,
     RequestModel,
@@ -17,7 +18,6 @@ from delivery.schemas.base import (
     example_id,
 )
 from delivery.services.api_keys.validation import (
-    MAX_NAME_LENGTH,
     MAX_REQUESTS_PER_SECOND,
     CreatedApiKey,
     NewApiKey,

@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from delivery.domain.accounts import PortalRole
 from delivery.schemas.base import RequestModel, ResponseModel, TimestampOut
-from delivery.services.accounts.email_addresses import MAX_NAME_LENGTH
+from delivery.services.accounts.email_addresses import MAX_DISPLAY_NAME_LENGTH
 from delivery.services.accounts.portal_links import (
     DEFAULT_LIFETIME,
     MAX_LIFETIME,
@@ -23,7 +23,11 @@ class PortalLinkIn(RequestModel):
     role: Annotated[PortalRole, Field(strict=False)] = PortalRole.VIEWER
     label: Annotated[
         str | None,
-        Field(min_length=1, max_length=MAX_NAME_LENGTH, description="The name of its user in the audit log."),
+        Field(
+            min_length=1,
+            max_length=MAX_DISPLAY_NAME_LENGTH,
+            description="The name of its user in the audit log.",
+        ),
     ] = None
     expires_in_seconds: Annotated[
         int,

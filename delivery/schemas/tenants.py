@@ -7,8 +7,8 @@ from typing_extensions import TypedDict
 
 from delivery.domain.ids import Prefix, format_id
 from delivery.domain.tenant import Tenant
+from delivery.domain.validation import MAX_NAME_LENGTH
 from delivery.schemas.base import NextCursor, RequestModel, ResponseModel, TimestampOut, example_id
-from delivery.services.tenants import MAX_NAME_LENGTH
 
 TenantNameField = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 

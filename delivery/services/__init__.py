@@ -1,1 +1,1 @@
-"""The use cases: one package or module for each noun."""
+"""The use cases: one module or package for each noun."""

@@ -1,4 +1,4 @@
-"""The audit as it is read: every change that a person or a key has made, and every replay."""
+"""The audit: every change and replay by a user or an API key."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ __all__ = ["AuditFilter", "AuditRecord", "AuditService"]
 
 
 class AuditService:
-    """Who did what, when, from where and why. Nothing changes or takes away what it tells."""
+    """Reads who did what, when, from where and why. Entries are never changed."""
 
     def __init__(self, ledger: Ledger) -> None:
-        """Read from this ledger."""
         self._ledger = ledger
 
     async def list_entries(
         self, tenant_id: TenantId | None, audit_filter: AuditFilter, page_request: PageRequest
     ) -> Page[AuditRecord]:
-        """Entries, newest first: a tenant's, or all tenants' where none is named (the operator's to ask)."""
+        """List a tenant's entries, newest first; `tenant_id` None: all tenants', for the operator."""
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             return await audit.read_page(tx, tenant_id, audit_filter, page_request)

@@ -1,14 +1,13 @@
-"""Erasure: what an event or a response held is taken away for good; the fact is kept, with who and why."""
+"""Erasure: the content of an event or a response is removed for good; who erased it and why stays."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from delivery.domain.errors import Conflict, NotFound
-from delivery.domain.ids import Prefix, format_id
+from delivery.domain.errors import Conflict
+from delivery.domain.ids import Prefix, format_id, require_found
 from delivery.domain.validation import check_reason
 from delivery.ledger.records import attempts, events, journal
 from delivery.ledger.records.journal import JournalEntry
@@ -27,15 +26,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Why a delivery ends that was still owed.
+# The reason of deliveries that are cancelled by an erasure.
 PAYLOAD_ERASED = "payload_erased"
 
 
 class ErasureService:
-    """What a tenant can have erased."""
+    """Erases content of a tenant."""
 
     def __init__(self, ledger: Ledger, *, clock: Callable[[], datetime]) -> None:
-        """The clock tells when."""
         self._ledger = ledger
         self._clock = clock
 
@@ -48,73 +46,73 @@ class ErasureService:
         reason: str | None = None,
         actor: Actor,
     ) -> EventSummary:
-        """Erase an event's body. Asked for again, nothing changes.
+        """Erase an event's body; erasing it again changes nothing.
 
-        Raises NotFound, and Conflict while it is still owed to somebody. With `cancel_pending` what is owed
-        is cancelled; Conflict is raised then only while a worker has some of it, and nothing is changed.
+        Raises NotFound, and Conflict while deliveries of it are pending. With `cancel_pending` they are
+        cancelled, and Conflict is raised only while a worker has one; nothing is changed then.
         """
-        entry = self._build_entry(tenant_id, "event.content_erased", actor, reason)
+        reason, now = check_reason(reason), self._clock()
         cancelled = 0
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
-            # First, so that who asks at the same time waits here; what is refused is undone.
-            if await erase.erase_event(tx, tenant_id, event_id, at=entry.at):
+            # Erased first, so that concurrent requests wait here; a refusal rolls it back.
+            if await erase.erase_event(tx, tenant_id, event_id, at=now):
                 cancelled = await _resolve_pending(tx, tenant_id, event_id, cancel_pending=cancel_pending)
                 details = {"event_id": format_id(Prefix.EVENT, event_id), "cancelled": cancelled}
-                await _append_entry(tx, replace(entry, details=details))
-            found = await events.read(tx, tenant_id, event_id)
-        if found is None:
-            raise NotFound("event", format_id(Prefix.EVENT, event_id))
+                entry = JournalEntry.by_actor(
+                    tenant_id, "event.content_erased", actor, at=now, reason=reason, details=details
+                )
+                await _append_entry(tx, entry)
+            event, _ = require_found(await events.read(tx, tenant_id, event_id), Prefix.EVENT, event_id)
         if cancelled:
             metrics.count_ended("cancelled", cancelled)
-        return found[0]
+        return event
 
     async def erase_attempt(
         self, tenant_id: TenantId, attempt_id: AttemptId, *, reason: str | None = None, actor: Actor
     ) -> Attempt:
-        """Erase the headers and the body of what came back. Asked for again, nothing changes.
+        """Erase the headers and the body of a response; erasing them again changes nothing.
 
         Raises NotFound.
         """
-        entry = self._build_entry(tenant_id, "attempt.content_erased", actor, reason)
-        shown = format_id(Prefix.ATTEMPT, attempt_id)
+        reason, now = check_reason(reason), self._clock()
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
-            erased = await erase.erase_attempt(tx, tenant_id, attempt_id, at=entry.at)
-            told = await attempts.read(tx, tenant_id, attempt_id)
-            if told is None:
-                raise NotFound("attempt", shown)
-            one, _ = told
+            erased = await erase.erase_attempt(tx, tenant_id, attempt_id, at=now)
+            row = await attempts.read(tx, tenant_id, attempt_id)
+            attempt, _ = require_found(row, Prefix.ATTEMPT, attempt_id)
             if erased:
-                of_one = replace(entry, endpoint_id=one.endpoint_id, delivery_id=one.delivery_id)
-                await _append_entry(tx, replace(of_one, details={"attempt_id": shown, "number": one.number}))
-        return one
-
-    def _build_entry(
-        self, tenant_id: TenantId, action: str, actor: Actor, reason: str | None
-    ) -> JournalEntry:
-        return JournalEntry(
-            tenant_id=tenant_id,
-            action=action,
-            actor=actor.name,
-            address=actor.address,
-            reason=check_reason(reason),
-            at=self._clock(),
-        )
+                details: dict[str, Any] = {
+                    "attempt_id": format_id(Prefix.ATTEMPT, attempt_id),
+                    "number": attempt.number,
+                }
+                entry = JournalEntry.by_actor(
+                    tenant_id,
+                    "attempt.content_erased",
+                    actor,
+                    at=now,
+                    reason=reason,
+                    endpoint_id=attempt.endpoint_id,
+                    delivery_id=attempt.delivery_id,
+                    details=details,
+                )
+                await _append_entry(tx, entry)
+        return attempt
 
 
 async def _resolve_pending(
     tx: Transaction, tenant_id: TenantId, event_id: EventId, *, cancel_pending: bool
 ) -> int:
-    """See to it that nothing is owed of an event any more; returns how many deliveries were cancelled."""
-    owed = await erase.find_unfinished(tx, tenant_id, event_id)
-    if not owed:
+    """Cancel the event's pending deliveries, or raise Conflict; returns how many were cancelled."""
+    pending = await erase.find_unfinished(tx, tenant_id, event_id)
+    if not pending:
         return 0
     if not cancel_pending:
         raise Conflict(
-            f"{_describe_pending(len(owed))} of this event that would have nothing to send. Wait until they are over, or "
-            "ask again with cancel_pending: they are cancelled then."
+            f"{_describe_pending(len(pending))} of this event that would have nothing to send. Wait until "
+            "they are over, or ask again with cancel_pending: they are cancelled then."
         )
-    ids = [one.delivery_id for one in owed]
-    if any(one.in_flight for one in owed) or await erase.cancel(tx, ids, reason=PAYLOAD_ERASED) < len(ids):
+    ids = [delivery.delivery_id for delivery in pending]
+    in_flight = any(delivery.in_flight for delivery in pending)
+    if in_flight or await erase.cancel(tx, ids, reason=PAYLOAD_ERASED) < len(ids):
         raise Conflict("A delivery of this event is being attempted just now. Ask again in a moment.")
     return len(ids)
 

@@ -1,4 +1,4 @@
-"""Sealed values under the newest key: what rotating WAYBILL_SECRET_KEYS comes to."""
+"""Rotation of WAYBILL_SECRET_KEYS: re-encrypt every sealed value under the newest key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from delivery.domain.secret_box import (
 )
 from delivery.ledger.records import encrypted_values, journal
 from delivery.ledger.records.encrypted_values import AUTH, HEADERS, IDENTITY, SECRETS, SealedValueChange
-from delivery.ledger.records.journal import NO_TENANT, JournalEntry
+from delivery.ledger.records.journal import JournalEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 BATCH_SIZE: Final = 500
 NIL_ID: Final = UUID(int=0)
-# Every column that holds sealed values, with what ties each of them to its place.
+# Every column of sealed values, with the function that builds the context of a value.
 SEALED_COLUMNS: Final = (
     (SECRETS, build_secret_context),
     (HEADERS, build_headers_context),
@@ -40,7 +40,7 @@ SEALED_COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class KeyUsage:
-    """How many values need this key. `at_hand`: it is among WAYBILL_SECRET_KEYS; the newest comes first."""
+    """How many values need a key. `is_available`: it is in WAYBILL_SECRET_KEYS."""
 
     key_id: str
     is_available: bool
@@ -49,9 +49,9 @@ class KeyUsage:
 
 @dataclass(frozen=True, slots=True)
 class KeyRotationReport:
-    """What was done, and how it stands now, by key.
+    """What a rotation did, and the use of each key after it, the newest key first.
 
-    `changed`: somebody else changed them meanwhile. `unreadable`: no key at hand opens them, so they stay.
+    `changed`: values that somebody else changed meanwhile. `unreadable`: values that no available key opens.
     """
 
     key_usage: tuple[KeyUsage, ...]
@@ -62,70 +62,76 @@ class KeyRotationReport:
     @property
     def remaining(self) -> int:
         """How many values need another key than the newest."""
-        return sum(one.value_count for one in self.key_usage[1:])
+        return sum(usage.value_count for usage in self.key_usage[1:])
 
 
 class KeyRotationService:
-    """Brings every sealed value under the newest key, in short steps, beside everything that runs.
+    """Re-encrypts sealed values in short transactions, beside all other work.
 
-    A step reads some values by id and replaces those that nobody has changed since. Whatever is stopped in
-    between is begun again: what is under the newest key already is passed over.
+    A step reads a batch by id and replaces the values that nobody has changed since. A run that was stopped
+    can be started again: values under the newest key are skipped.
     """
 
     def __init__(
         self, ledger: Ledger, box: SecretBox, *, clock: Callable[[], datetime], batch_size: int = BATCH_SIZE
     ) -> None:
-        """Work on this ledger, with these keys, so many values a step."""
         self._batch_size = batch_size
         self._ledger = ledger
         self._box = box
         self._clock = clock
 
     async def read_report(self) -> KeyRotationReport:
-        """How it stands, with nothing changed."""
+        """Report the use of each key; nothing is changed."""
         return KeyRotationReport(await self._count_key_usage())
 
     async def run(
         self, *, actor: Actor, on_progress: Callable[[int], None] | None = None
     ) -> KeyRotationReport:
-        """Reseal what needs it; `tell` hears after each step how many there have been."""
-        done: Counter[str] = Counter()
-        for place, context in SEALED_COLUMNS:
+        """Re-encrypt every value that needs it; `on_progress` gets the number so far after each step."""
+        counts: Counter[str] = Counter()
+        for column, build_context in SEALED_COLUMNS:
             last: UUID | None = NIL_ID
             while last is not None:
-                last = await self._step(place, context, last, done)
-                if on_progress is not None and done["resealed"]:
-                    on_progress(done["resealed"])
-        if done["resealed"]:
-            await self._append_entry(done, actor)
+                last = await self._step(column, build_context, last, counts)
+                if on_progress is not None and counts["resealed"]:
+                    on_progress(counts["resealed"])
+        if counts["resealed"]:
+            await self._append_entry(counts, actor)
         return KeyRotationReport(
             await self._count_key_usage(),
-            rotated=done["resealed"],
-            changed=done["changed"],
-            unreadable=done["unreadable"],
+            rotated=counts["resealed"],
+            changed=counts["changed"],
+            unreadable=counts["unreadable"],
         )
 
     async def _step(
-        self, column: SealedColumn, context: Callable[[UUID, UUID], bytes], after: UUID, counts: Counter[str]
+        self,
+        column: SealedColumn,
+        build_context: Callable[[UUID, UUID], bytes],
+        after: UUID,
+        counts: Counter[str],
     ) -> UUID | None:
-        """Do the values after this id; gives the last of them, None: that was all."""
+        """Re-encrypt a batch after this id; returns the last id, or None at the end."""
         async with self._ledger.transaction() as tx:
-            found = await encrypted_values.read_after(tx, column, after, limit=self._batch_size)
+            values = await encrypted_values.read_after(tx, column, after, limit=self._batch_size)
         changes = [
-            change for one in found if (change := self._build_change(one, context, counts)) is not None
+            change
+            for value in values
+            if (change := self._build_change(value, build_context, counts)) is not None
         ]
         if changes:
             async with self._ledger.transaction() as tx:
-                changed = await encrypted_values.replace_values(tx, column, changes)
-            counts["resealed"] += changed
-            counts["changed"] += len(changes) - changed
-        return found[-1].id if len(found) == self._batch_size else None
+                replaced = await encrypted_values.replace_values(tx, column, changes)
+            counts["resealed"] += replaced
+            counts["changed"] += len(changes) - replaced
+        return values[-1].id if len(values) == self._batch_size else None
 
     def _build_change(
-        self, value: SealedValue, context: Callable[[UUID, UUID], bytes], counts: Counter[str]
+        self, value: SealedValue, build_context: Callable[[UUID, UUID], bytes], counts: Counter[str]
     ) -> SealedValueChange | None:
+        context = build_context(value.tenant_id, value.endpoint_id)
         try:
-            after = self._box.rewrap(value.sealed, context=context(value.tenant_id, value.endpoint_id))
+            after = self._box.rewrap(value.sealed, context=context)
         except SecretUnreadable:
             counts["unreadable"] += 1
             return None
@@ -134,20 +140,18 @@ class KeyRotationService:
     async def _count_key_usage(self) -> tuple[KeyUsage, ...]:
         counts: Counter[str] = Counter(dict.fromkeys(self._box.key_ids, 0))
         newest = self._box.key_ids[0]
-        for place, _ in SEALED_COLUMNS:
+        for column, _ in SEALED_COLUMNS:
             async with self._ledger.transaction() as tx:
-                found = await encrypted_values.count_marks(tx, place)
-            for mark, count in found.items():
+                marks = await encrypted_values.count_marks(tx, column)
+            for mark, count in marks.items():
                 counts[self._box.read_key_id(mark)] += count
         return tuple(
             KeyUsage(key_id, key_id in self._box.key_ids, count)
-            for key_id, count in sorted(counts.items(), key=lambda one: one[0] != newest)
+            for key_id, count in sorted(counts.items(), key=lambda item: item[0] != newest)
         )
 
     async def _append_entry(self, counts: Mapping[str, int], actor: Actor) -> None:
         details = {"values": counts["resealed"], "key_id": self._box.key_ids[0]}
-        entry = JournalEntry(
-            NO_TENANT, "secrets.resealed", actor.name, self._clock(), details=details, address=actor.address
-        )
+        entry = JournalEntry.by_actor(None, "secrets.resealed", actor, at=self._clock(), details=details)
         async with self._ledger.transaction() as tx:
             await journal.append(tx, [entry])

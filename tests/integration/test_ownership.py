@@ -12,7 +12,7 @@ from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.errors import NotFound
 from delivery.domain.event_patterns import MATCH_ALL
 from delivery.domain.ids import Prefix, new_id
-from delivery.services.ownership import OwnershipService
+from delivery.services.lookups import LookupService
 from delivery.services.replays.service import ReplayService
 from delivery.services.replays.validation import NewReplay
 from tests.support import ledger_builders as build
@@ -54,17 +54,17 @@ async def test_everything_of_a_tenant_is_known_to_be_its(ledger: Ledger) -> None
     await with_one_of_each(ledger)
     tenant, ids = await with_one_of_each(ledger)
     for prefix, id_ in ids.items():
-        assert await OwnershipService(ledger).find_tenant(prefix, id_) == tenant
+        assert await LookupService(ledger).find_tenant(prefix, id_) == tenant
 
 
 async def test_a_deleted_endpoint_is_still_its_tenants(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.delete_endpoint(ledger, tenant, endpoint)
-    assert await OwnershipService(ledger).find_tenant(Prefix.ENDPOINT, endpoint) == tenant
+    assert await LookupService(ledger).find_tenant(Prefix.ENDPOINT, endpoint) == tenant
 
 
 @pytest.mark.parametrize("prefix", Prefix)
 async def test_unknown_object_has_no_owner(ledger: Ledger, prefix: Prefix) -> None:
     with pytest.raises(NotFound):
-        await OwnershipService(ledger).find_tenant(prefix, new_id())
+        await LookupService(ledger).find_tenant(prefix, new_id())

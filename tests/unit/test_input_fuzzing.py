@@ -46,7 +46,7 @@ from delivery.domain.networks import AllowList, BadAllowList
 from delivery.domain.payload_path import PayloadEquals
 from delivery.domain.sanitize import escape_control_chars
 from delivery.pipeline.parsing import IntakeLimits, parse_batch, parse_event
-from delivery.services.accounts.email_addresses import check_email, check_name
+from delivery.services.accounts.email_addresses import check_display_name, check_email
 from retries import parse_retry_after
 from retries.backoff import parse_schedule
 from signing import MalformedSecret, VerificationError, generate_hmac, parse_public_key, parse_secret, verify
@@ -111,7 +111,7 @@ READERS: dict[str, tuple[Callable[[str], object], type[Exception] | None]] = {
     "token": (lambda text: parse_token_response(text.encode(errors="surrogatepass"), 0.0), None),
     "term of a token": (lambda text: parse_token_response(token_for(text), 0.0), None),
     "email": (check_email, Invalid),
-    "name": (check_name, Invalid),
+    "name": (check_display_name, Invalid),
     "moment": (read_time, typer.BadParameter),
     "delays": (read_schedule, typer.BadParameter),
     "header": (read_header, typer.BadParameter),

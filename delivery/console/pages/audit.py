@@ -30,7 +30,7 @@ async def list_entries(ctx: RequestContext) -> Response:
     if asked.selection is not None:
         page = await ctx.services.audit.list_entries(ctx.tenant_id, asked.selection, pager.request)
     entries = [one.entry for one in page.items]
-    names = await ctx.services.display_names.load_labels(
+    names = await ctx.services.lookups.load_labels(
         ctx.tenant_id,
         endpoint_ids=[entry.endpoint_id for entry in entries if entry.endpoint_id is not None],
         tenant_ids=[entry.tenant_id for entry in entries] if ctx.is_staff else (),

@@ -14,7 +14,7 @@ from delivery.console.web.rendering import render_template
 from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.ids import Prefix
 from delivery.domain.pagination import Page
-from delivery.services.display_names import Labels
+from delivery.services.lookups import Labels
 from retries.health import Hold
 from retries.outcome import OUTCOME_NAMES
 
@@ -80,7 +80,7 @@ def _parse_filters(ctx: RequestContext) -> DeliveryFilterForm:
 async def _load_labels(ctx: RequestContext, page: Page[Delivery]) -> Labels:
     if not page.items:
         return Labels()
-    return await ctx.services.display_names.load_labels(
+    return await ctx.services.lookups.load_labels(
         ctx.tenant_id,
         endpoint_ids=[one.endpoint_id for one in page.items],
         tenant_ids=[one.tenant_id for one in page.items] if ctx.is_staff else (),

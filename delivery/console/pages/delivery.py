@@ -34,9 +34,7 @@ async def show_delivery(ctx: RequestContext) -> Response:
     trace = await ctx.services.timelines.load_delivery_timeline(tenant_id, delivery_id)
     tried = await ctx.services.deliveries.list_attempts(tenant_id, delivery_id, PageRequest(MAX_ATTEMPTS))
     head, body = await ctx.services.deliveries.read_event(tenant_id, trace.delivery.event_id)
-    names = await ctx.services.display_names.load_labels(
-        tenant_id, tenant_ids=[tenant_id] if ctx.is_staff else ()
-    )
+    names = await ctx.services.lookups.load_labels(tenant_id, tenant_ids=[tenant_id] if ctx.is_staff else ())
     longest = max((one.timings.total or timedelta(0) for one in tried.items), default=timedelta(0))
     return ctx.render_page(
         "delivery.html",
@@ -124,9 +122,7 @@ async def show_event(ctx: RequestContext) -> Response:
     tenant_id = await ctx.find_owner(Prefix.EVENT, event_id)
     head, body = await ctx.services.deliveries.read_event(tenant_id, event_id)
     trace = await ctx.services.timelines.load_event_timeline(tenant_id, event_id)
-    names = await ctx.services.display_names.load_labels(
-        tenant_id, tenant_ids=[tenant_id] if ctx.is_staff else ()
-    )
+    names = await ctx.services.lookups.load_labels(tenant_id, tenant_ids=[tenant_id] if ctx.is_staff else ())
     return ctx.render_page(
         "event.html",
         event=head,

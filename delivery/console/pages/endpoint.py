@@ -30,9 +30,7 @@ async def show_endpoint(ctx: RequestContext) -> Response:
     health = await ctx.services.endpoints.read_health(tenant_id, endpoint_id, limit=MAX_COUNTED)
     secrets = await ctx.services.endpoints.list_secrets(tenant_id, endpoint_id)
     series = await ctx.services.stats.load_endpoint_series(tenant_id, endpoint_id, span)
-    names = await ctx.services.display_names.load_labels(
-        tenant_id, tenant_ids=[tenant_id] if ctx.is_staff else ()
-    )
+    names = await ctx.services.lookups.load_labels(tenant_id, tenant_ids=[tenant_id] if ctx.is_staff else ())
     return ctx.render_page(
         "endpoint.html",
         endpoint=health.endpoint,

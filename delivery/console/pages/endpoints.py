@@ -39,9 +39,7 @@ async def list_endpoints(ctx: RequestContext) -> Response:
         recent_results=await ctx.services.stats.load_recent_results(
             ctx.tenant_id, [one.id for one in page.items]
         ),
-        tenant_names=(
-            await ctx.services.display_names.load_labels(ctx.tenant_id, tenant_ids=whose)
-        ).tenant_names,
+        tenant_names=(await ctx.services.lookups.load_labels(ctx.tenant_id, tenant_ids=whose)).tenant_names,
         charts=charts,
         max_due=MAX_DUE_COUNTED,
         states=list(EndpointState),

@@ -40,9 +40,7 @@ async def list_replays(ctx: RequestContext) -> Response:
         replays=page.items,
         state=state,
         states=list(ReplayState),
-        tenant_names=(
-            await ctx.services.display_names.load_labels(ctx.tenant_id, tenant_ids=whose)
-        ).tenant_names,
+        tenant_names=(await ctx.services.lookups.load_labels(ctx.tenant_id, tenant_ids=whose)).tenant_names,
         auto_refresh=any(one.state in replay_progress.ACTIVE_STATES for one in page.items),
         refresh_url=pager.current_url,
         **pager.build_links(page),
@@ -60,7 +58,7 @@ async def show_replay(ctx: RequestContext) -> Response:
         ctx, f"/replays/{shown}", Prefix.DELIVERY, ITEMS_PAGE_SIZE, {"state": state}, oldest_first=True
     )
     page = await ctx.services.replays.list_items(tenant_id, replay.id, state, pager.request)
-    names = await ctx.services.display_names.load_labels(
+    names = await ctx.services.lookups.load_labels(
         tenant_id, endpoint_ids=[item.endpoint_id for item in page.items], tenant_ids=[tenant_id]
     )
     return ctx.render_page(

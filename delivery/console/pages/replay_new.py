@@ -135,7 +135,7 @@ async def _choose_tenant(ctx: RequestContext, replay_input: ReplayFormInput) -> 
         return RedirectResponse(
             ctx.link("/replays/new", **replay_input.query_params, **{TENANT_PARAM: only}), 303
         )
-    names = (await ctx.services.display_names.load_labels(ctx.tenant_id, tenant_ids=whose)).tenant_names
+    names = (await ctx.services.lookups.load_labels(ctx.tenant_id, tenant_ids=whose)).tenant_names
     found = [(id_, names.get(id_, ""), count) for id_, count in whose.items()]
     if not found:
         some = await ctx.services.tenants.list_tenants(PageRequest(_MAX_TENANTS))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from delivery.bootstrap import Services
     from delivery.console.web.context import RequestContext
-    from delivery.services.accounts.principal import Principal
+    from delivery.services.accounts.roles import Principal
 
 _BAD_CREDENTIALS: Final = "Wrong e-mail address or password."
 

@@ -14,8 +14,8 @@ from delivery.clock import clock
 from delivery.console.web.rendering import render_template
 from delivery.domain.errors import Invalid, MalformedId, NotAllowed, NotFound
 from delivery.domain.ids import Prefix, TenantId, format_id, parse_id
+from delivery.domain.tokens import derive_csrf_token, is_csrf_token_valid
 from delivery.services.accounts.roles import Ability
-from delivery.services.accounts.tokens import derive_csrf_token, is_csrf_token_valid
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from delivery.bootstrap import Services
-    from delivery.services.accounts.principal import Principal
+    from delivery.services.accounts.roles import Principal
 
 ROOT: Final = "/console"
 TENANT_PARAM: Final = "tenant"
@@ -122,7 +122,7 @@ class RequestContext:
         """The tenant that has this thing; raises NotFound, also when it is not the visitor's to see."""
         if self.principal.tenant_id is not None:
             return self.principal.tenant_id
-        return await self.services.ownership.find_tenant(prefix, id_)
+        return await self.services.lookups.find_tenant(prefix, id_)
 
     def link(self, path: str, **query: object) -> str:
         """The address of a page; narrowed as this one is."""

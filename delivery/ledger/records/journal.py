@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
+    from delivery.domain.accounts import Actor
     from delivery.ledger.db.session import Transaction
 
 # Whose it is when it is no tenant's, such as an account of the console: no tenant has this id.
@@ -57,6 +58,32 @@ class JournalEntry:
     delivery_id: DeliveryId | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     address: str | None = None
+
+    @classmethod
+    def by_actor(  # noqa: PLR0913  the facts of an entry
+        cls,
+        tenant_id: TenantId | None,
+        action: str,
+        actor: Actor,
+        *,
+        at: datetime,
+        reason: str | None = None,
+        endpoint_id: EndpointId | None = None,
+        delivery_id: DeliveryId | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> JournalEntry:
+        """Build the entry of an action by a user, an API key or the CLI; `tenant_id` None: no tenant's."""
+        return cls(
+            NO_TENANT if tenant_id is None else tenant_id,
+            action,
+            actor.name,
+            at,
+            reason,
+            endpoint_id,
+            delivery_id,
+            details or {},
+            actor.address,
+        )
 
     @property
     def owner(self) -> TenantId | None:

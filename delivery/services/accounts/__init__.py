@@ -1,1 +1,1 @@
-"""People at the console: accounts, sign-in, sessions, and links for partners to their own tenant."""
+"""Users of the console: accounts, sign-in, sessions, and portal links for partners."""

@@ -1,4 +1,4 @@
-"""E-mail addresses and names of people, as they are kept. Pure."""
+"""E-mail addresses and display names of users, normalized and checked. Pure."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ from typing import Final
 from delivery.domain.errors import Invalid
 from delivery.domain.validation import check_text, validating_field
 
-MAX_EMAIL_LENGTH: Final = 254  # RFC 5321, as RFC 3696's erratum 1690 says
-MAX_NAME_LENGTH: Final = 100
-# Enough to tell a name from a typing error: whether an address exists only its mail server knows.
-_EMAIL_PATTERN = re.compile(r"[^\s@<>\"(),:;\\\x00-\x1f\x7f-\x9f]+@[^\s@<>\"(),:;\\\x00-\x1f\x7f-\x9f]+")
-# The audit writes `Name <address>`: no name may look like another one with its address.
-_FORBIDDEN_IN_NAME = re.compile("[<>\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+MAX_EMAIL_LENGTH: Final = 254  # RFC 5321, as corrected by erratum 1690 of RFC 3696
+MAX_DISPLAY_NAME_LENGTH: Final = 100
+# It only tells an address from a typing error; whether it exists is known to its mail server alone.
+_EMAIL_PATTERN: Final = re.compile(
+    r"[^\s@<>\"(),:;\\\x00-\x1f\x7f-\x9f]+@[^\s@<>\"(),:;\\\x00-\x1f\x7f-\x9f]+"
+)
+# The audit writes `Name <address>`: a name must not be able to imitate another user's.
+_FORBIDDEN_IN_NAME: Final = re.compile(
+    "[<>\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
 
 
 def normalize_email(text: str) -> str:
-    """An address in the form in which it is kept and compared."""
+    """The form in which addresses are stored and compared."""
     return text.strip().lower()
 
 
 def parse_email_or_none(text: str) -> str | None:
-    """An address in the form in which accounts keep it; None for what no account can have."""
+    """The normalized address, or None for text that cannot be an account's address."""
     try:
         return check_email(text)
     except Invalid:
@@ -30,7 +34,7 @@ def parse_email_or_none(text: str) -> str | None:
 
 
 def check_email(text: str) -> str:
-    """The address of an account as it is kept; raises Invalid."""
+    """Check and normalize the address of an account; raises Invalid for the field `email`."""
     with validating_field("email"):
         email = check_text(normalize_email(text), min_length=3, max_length=MAX_EMAIL_LENGTH)
         if _EMAIL_PATTERN.fullmatch(email) is None:
@@ -38,10 +42,10 @@ def check_email(text: str) -> str:
     return email
 
 
-def check_name(text: str, *, field_name: str = "name") -> str:
-    """What somebody is called, or what a link is for; raises Invalid, which names this field."""
+def check_display_name(text: str, *, field_name: str = "name") -> str:
+    """Check the name of a user or the label of a portal link; raises Invalid for this field."""
     with validating_field(field_name):
-        called = check_text(text.strip(), min_length=1, max_length=MAX_NAME_LENGTH)
-        if _FORBIDDEN_IN_NAME.search(called):
+        name = check_text(text.strip(), min_length=1, max_length=MAX_DISPLAY_NAME_LENGTH)
+        if _FORBIDDEN_IN_NAME.search(name):
             raise ValueError("must not contain < > or control characters")
-    return called
+    return name

@@ -1,9 +1,9 @@
-"""How long somebody has to wait after sign-ins that failed. Pure.
+"""How long to wait after failed sign-ins. Pure.
 
-Three things are counted: an account from one address, an address, an account. The first slows down whoever
-guesses; the second whoever tries many accounts; the third whoever guesses from many addresses, and it never
-waits for long, so that nobody can lock somebody else out. A try is counted before it is looked at: a thousand
-at the same moment are a thousand, and what went well is taken back.
+Failures are counted for three subjects: an account from one network, a network, and an account. The first
+slows down guessing one password, the second trying many accounts. The third slows down guessing from many
+networks; its wait stays short, so that nobody can lock a user out. A try is counted as a failure before the
+password is checked, so concurrent tries all count; a success takes it back.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 INITIAL_WAIT: Final = timedelta(seconds=1)
-# After so much quiet it all begins again.
+# After this long without a failure the count starts from zero.
 RESET_AFTER: Final = timedelta(hours=1)
 _MAX_DOUBLINGS: Final = 30
 
 
 class ThrottleKind(StrEnum):
-    """What is counted."""
+    """The kinds of subjects whose failures are counted."""
 
     ACCOUNT_AT_ADDRESS = "account_at_address"
     ADDRESS = "address"
@@ -35,7 +35,7 @@ class ThrottleKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ThrottleRule:
-    """After `free` failures each try waits, at first a second, then twice as long as before."""
+    """After `free_failures` each further try waits: a second at first, then twice the wait before."""
 
     free_failures: int
     max_wait: timedelta
@@ -50,19 +50,19 @@ RULES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ThrottleSubject:
-    """What is counted, under a hash that tells nothing of it."""
+    """A subject, stored under a hash that does not reveal it."""
 
     kind: ThrottleKind
     key: bytes
 
 
 def build_subjects(email: str, address: str | None) -> tuple[ThrottleSubject, ...]:
-    """What a try counts for, the account at its address first; `address` None: it is not known from where."""
-    where = None if address is None else get_client_network(address)
-    named = {ThrottleKind.ACCOUNT_AT_ADDRESS: (email, where or ""), ThrottleKind.ACCOUNT: (email,)}
-    if where is not None:
-        named[ThrottleKind.ADDRESS] = (where,)
-    return tuple(ThrottleSubject(kind, _hash_key(kind, *parts)) for kind, parts in named.items())
+    """The subjects of a try, the account from its network first; `address` None: it is not known."""
+    network = None if address is None else get_client_network(address)
+    parts = {ThrottleKind.ACCOUNT_AT_ADDRESS: (email, network or ""), ThrottleKind.ACCOUNT: (email,)}
+    if network is not None:
+        parts[ThrottleKind.ADDRESS] = (network,)
+    return tuple(ThrottleSubject(kind, _hash_key(kind, *values)) for kind, values in parts.items())
 
 
 def count_current_failures(failures: int, last_at: datetime, *, now: datetime) -> int:
@@ -71,15 +71,15 @@ def count_current_failures(failures: int, last_at: datetime, *, now: datetime) -
 
 
 def compute_wait(kind: ThrottleKind, failures: int, last_at: datetime, *, now: datetime) -> timedelta:
-    """How long to wait before the next try is looked at; nothing: it may be made now."""
+    """How long to wait before the next try is checked; zero: it is checked now."""
     rule = RULES[kind]
-    beyond = count_current_failures(failures, last_at, now=now) - rule.free_failures
-    if beyond < 0:
+    excess = count_current_failures(failures, last_at, now=now) - rule.free_failures
+    if excess < 0:
         return timedelta(0)
-    doubled: int = 2 ** min(beyond, _MAX_DOUBLINGS)
-    pause = min(rule.max_wait, INITIAL_WAIT * doubled)
-    # Clocks of two machines may differ: nobody waits longer for that.
-    return min(max(last_at + pause - now, timedelta(0)), pause)
+    factor: int = 2 ** min(excess, _MAX_DOUBLINGS)
+    wait = min(rule.max_wait, INITIAL_WAIT * factor)
+    # The clocks of two machines may differ, which must not make the wait longer.
+    return min(max(last_at + wait - now, timedelta(0)), wait)
 
 
 def _hash_key(kind: ThrottleKind, *parts: str) -> bytes:

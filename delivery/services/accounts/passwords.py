@@ -1,4 +1,4 @@
-"""Passwords: which are taken, and what is kept of them (argon2id, RFC 9106)."""
+"""Passwords: the rules for new ones, and their hashes (argon2id, RFC 9106)."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ T = TypeVar("T")
 
 MIN_LENGTH: Final = 12
 MAX_LENGTH: Final = 200
-# Each takes 64 MiB while it runs, and a processor.
+# A hash takes 64 MiB and a whole core while it is computed.
 MAX_CONCURRENT_HASHES: Final = 2
 MAX_WAITING: Final = 64
-_GENERATED_BYTES: Final = 18  # 24 letters, without a pad
+_GENERATED_BYTES: Final = 18  # 24 characters of base64 without padding
 
 
 @dataclass(frozen=True, slots=True)
 class PasswordCheck:
-    """Whether a password is right. `renewed`: its hash as it is made today, where it is not kept so."""
+    """Whether a password is right. `new_hash` replaces a stored hash that has outdated parameters."""
 
     is_correct: bool
     new_hash: str | None = None
 
 
 def check_password(password: str, *, email: str, field_name: str = "password") -> str:
-    """Give a new password back if it can be one; raises Invalid, which names this field."""
+    """Return a new password if it is acceptable; raises Invalid for this field."""
     with validating_field(field_name):
         check_text(password, min_length=MIN_LENGTH, max_length=MAX_LENGTH)
         if _normalize(password).casefold() == email.casefold():
@@ -46,39 +46,40 @@ def check_password(password: str, *, email: str, field_name: str = "password") -
 
 
 def generate_password(random_bytes: Callable[[int], bytes]) -> str:
-    """A password that nobody chose."""
+    """Make a random password of 144 bits."""
     return base64.urlsafe_b64encode(random_bytes(_GENERATED_BYTES)).decode()
 
 
 class PasswordService:
-    """Makes and checks hashes in threads of its own: two at a time, so that memory and others have room."""
+    """Computes and verifies hashes in two threads of its own, which bounds memory and CPU time."""
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
-        """Nothing runs yet. `hasher` None: with the terms that its library recommends."""
+        """`hasher` None: with the parameters that argon2-cffi recommends."""
         self._hasher = hasher or PasswordHasher()
         self._threads = ThreadPoolExecutor(MAX_CONCURRENT_HASHES, thread_name_prefix="password")
         self._waiting = 0
 
     async def hash(self, password: str) -> str:
-        """What is kept of a password. Raises Unavailable when too many wait."""
+        """Hash a password for storage. Raises Unavailable when too many requests wait."""
         return await self._run(lambda: self._hasher.hash(_encode(password)))
 
     async def check(self, stored_hash: str | None, password: str) -> PasswordCheck:
-        """Whether this is the password whose hash is kept. Raises Unavailable when too many wait.
+        """Verify a password. Raises Unavailable when too many requests wait.
 
-        None is kept of an account that does not exist or has no password: any is wrong, and takes as long.
+        `stored_hash` None stands for an account that does not exist or has no password: no password is
+        right, and the answer takes as long.
         """
         return await self._run(lambda: self._check(stored_hash, password))
 
     def _check(self, stored_hash: str | None, password: str) -> PasswordCheck:
-        given = _encode(password[: MAX_LENGTH + 1])
+        encoded = _encode(password[: MAX_LENGTH + 1])
         if stored_hash is None:
-            self._hasher.hash(given)
+            self._hasher.hash(encoded)
             return PasswordCheck(is_correct=False)
-        if not self._verify(stored_hash, given):
+        if not self._verify(stored_hash, encoded):
             return PasswordCheck(is_correct=False)
-        old = self._hasher.check_needs_rehash(stored_hash)
-        return PasswordCheck(is_correct=True, new_hash=self._hasher.hash(given) if old else None)
+        outdated = self._hasher.check_needs_rehash(stored_hash)
+        return PasswordCheck(is_correct=True, new_hash=self._hasher.hash(encoded) if outdated else None)
 
     def _verify(self, stored_hash: str, password: bytes) -> bool:
         try:
@@ -97,7 +98,7 @@ class PasswordService:
 
 
 def _normalize(password: str) -> str:
-    """One form for one password, whichever keyboard wrote it (NIST SP 800-63B, 3.1.1.2)."""
+    """One form for a password, whichever keyboard typed it (NIST SP 800-63B, 3.1.1.2)."""
     return unicodedata.normalize("NFKC", password)
 
 

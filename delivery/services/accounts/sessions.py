@@ -1,4 +1,4 @@
-"""Sessions: opened once somebody has proved who they are, read with every request, ended."""
+"""Sessions: opened after authentication, read with every request, ended by sign-out or expiry."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from delivery.domain import tokens
 from delivery.domain.accounts import Actor
 from delivery.domain.errors import NotAuthenticated
 from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.records import journal, sessions, users
-from delivery.ledger.records.journal import NO_TENANT, JournalEntry
+from delivery.ledger.records.journal import JournalEntry
 from delivery.ledger.records.sessions import Session
-from delivery.services.accounts import tokens
 from delivery.services.accounts.email_addresses import parse_email_or_none
-from delivery.services.accounts.principal import Principal
+from delivery.services.accounts.roles import Principal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 
 class SessionService:
-    """Who is there, and since when until when. Nothing is remembered: what changes, changes at once."""
+    """Opens, reads and ends sessions. Nothing is cached, so every change takes effect at once."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class SessionService:
         clock: Callable[[], datetime],
         random_bytes: Callable[[int], bytes],
     ) -> None:
-        """A session of a person `lasts` so long, however busy they are."""
+        """`session_lifetime` counts from sign-in; activity does not extend it."""
         self._ledger = ledger
         self._passwords = passwords
         self._session_lifetime = session_lifetime
@@ -49,9 +49,9 @@ class SessionService:
         self._random_bytes = random_bytes
 
     async def open_session(self, user_id: UserId, *, address: str | None) -> tuple[str, Principal]:
-        """Let somebody in whose proof of identity a door has seen; the token is told here alone.
+        """Open a session for a user whom the caller has authenticated; returns its token.
 
-        Raises NotAuthenticated for whoever may not sign in.
+        Raises NotAuthenticated for an unknown or disabled account.
         """
         async with self._ledger.transaction() as tx:
             account = await users.read(tx, user_id, lock=True)
@@ -62,10 +62,10 @@ class SessionService:
             return await self._insert_session(tx, session, "person.signed_in", address)
 
     async def load_principal(self, token: str, *, address: str | None = None) -> Principal:
-        """Whose session this is, as they are now; `address` is that of this request.
+        """Load the principal of a session as it is now; `address` is the client's.
 
-        Raises NotAuthenticated for one that never was or has ended, whose person was disabled, or whose link
-        was made by a key that is revoked.
+        Raises NotAuthenticated for an unknown or ended session, a disabled user, and a portal link whose key
+        was revoked.
         """
         if not tokens.is_well_formed_token(token, tokens.SESSION_PREFIX):
             raise NotAuthenticated
@@ -76,27 +76,27 @@ class SessionService:
         return _build_principal(session, address)
 
     async def sign_out(self, token: str) -> None:
-        """End a session. One that has ended already is no error."""
+        """End a session; one that has ended already is no error."""
         async with self._ledger.transaction() as tx:
             await sessions.end(tx, tokens.hash_token(token))
 
     async def _find_account(self, email: str) -> UserRow | None:
-        known = parse_email_or_none(email)
-        if known is None:
+        normalized = parse_email_or_none(email)
+        if normalized is None:
             return None
         async with self._ledger.transaction() as tx:
-            return await users.find(tx, known)
+            return await users.find(tx, normalized)
 
     async def _insert_session(
         self, tx: Transaction, session: Session, action: str, address: str | None
     ) -> tuple[str, Principal]:
         token = tokens.generate_token(tokens.SESSION_PREFIX, self._random_bytes)
-        visitor = _build_principal(session, address)
+        principal = _build_principal(session, address)
         await sessions.insert(tx, session, token_sha256=tokens.hash_token(token), address=address)
         await self._append_entry(
-            tx, action, visitor.actor, _describe_session(session), tenant_id=visitor.tenant_id
+            tx, action, principal.actor, _describe_session(session), tenant_id=principal.tenant_id
         )
-        return token, visitor
+        return token, principal
 
     async def _append_entry(
         self,
@@ -108,33 +108,27 @@ class SessionService:
         tenant_id: TenantId | None = None,
         reason: str | None = None,
     ) -> None:
-        entry = JournalEntry(
-            tenant_id=NO_TENANT if tenant_id is None else tenant_id,
-            action=action,
-            actor=actor.name,
-            at=self._clock(),
-            reason=reason,
-            details=details,
-            address=actor.address,
+        entry = JournalEntry.by_actor(
+            tenant_id, action, actor, at=self._clock(), reason=reason, details=details
         )
         await journal.append(tx, [entry])
-        named = {name: value for name, value in details.items() if name.endswith("_id")}
-        log.info(action, actor=actor.name, **named)
+        ids = {name: value for name, value in details.items() if name.endswith("_id")}
+        log.info(action, actor=actor.name, **ids)
 
 
 def describe_user(user: User) -> dict[str, str]:
-    """A person as the audit's details name them."""
+    """A user in the details of a journal entry."""
     return {"person_id": format_id(Prefix.USER, user.id), "name": user.full_name}
 
 
 def _build_principal(session: Session, address: str | None) -> Principal:
     if session.user is not None:
-        person = session.user
+        user = session.user
         return Principal(
-            Actor(person.full_name, address), person.name, person.role, None, session.expires_at, person.id
+            Actor(user.full_name, address), user.name, user.role, None, session.expires_at, user.id
         )
     if session.link is None:
-        raise AssertionError("a session is a person's or a link's")
+        raise AssertionError("a session belongs to a user or to a portal link")
     link = session.link
     name = link.label or "Portal"
     return Principal(Actor(link.full_name, address), name, link.role, link.tenant_id, session.expires_at)

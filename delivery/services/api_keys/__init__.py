@@ -1,1 +1,1 @@
-"""API keys: made, listed, rotated, ended; whose a key is, how often it may ask, and who guesses."""
+"""Tenants' API keys: created, rotated, revoked and authenticated."""

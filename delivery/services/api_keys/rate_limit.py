@@ -1,4 +1,4 @@
-"""How often a key may ask. In memory, in each process by itself: n processes let through n times as much."""
+"""Requests per second of an API key. In memory, per process: n processes allow n times as many."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from delivery.domain.single_flight import BoundedDict
 from delivery.domain.token_bucket import ZERO, BucketRate, TokenBucket
 
 if TYPE_CHECKING:
@@ -14,16 +15,16 @@ if TYPE_CHECKING:
     from delivery.domain.api_key import ApiKey
     from delivery.domain.ids import KeyId
 
-# Whoever has been forgotten begins anew with a full bucket: too kind rather than too strict.
+# A key that was dropped starts again with a full bucket: too generous rather than too strict.
 MAX_KEYS: Final = 10_000
 _SECOND: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimitState:
-    """Where a key stands with its limit: so many a second, so many left now, whole again in so long.
+    """Limit per second, remaining requests, and the time until the bucket is full.
 
-    `wait` is how long until the next request is taken; nothing: this one was.
+    `retry_after` is how long until the next request is allowed; zero: this one was.
     """
 
     limit: int
@@ -32,11 +33,10 @@ class RateLimitState:
     retry_after: timedelta
 
     def build_headers(self) -> tuple[tuple[bytes, bytes], ...]:
-        """As header fields.
+        """The response headers, in the form that clients read and in the form of the coming standard.
 
-        In two forms, since clients read the one and the standard will be the other: `RateLimit-Limit`,
-        `-Remaining` and `-Reset` are those of draft-ietf-httpapi-ratelimit-headers up to version 06;
-        `RateLimit-Policy` and `RateLimit` are those of version 08 and later, with the policy named "key".
+        `RateLimit-Limit`, `-Remaining` and `-Reset` are those of draft-ietf-httpapi-ratelimit-headers up to
+        version 06; `RateLimit-Policy` and `RateLimit` are those of version 08 and later, with a policy "key".
         """
         limit, remaining = b"%d" % self.limit, b"%d" % self.remaining
         reset = b"%d" % -(-self.reset_after // _SECOND)
@@ -50,25 +50,23 @@ class RateLimitState:
 
 
 class RateLimiter:
-    """A bucket for each key that has a limit."""
+    """A token bucket for each key that has a limit."""
 
     def __init__(self, requests_per_second: int) -> None:
-        """Take how many each key may ask that has no limit of its own; 0: as many as it likes."""
+        """`requests_per_second` applies to keys without a limit of their own; 0: no limit."""
         self._default_limit = requests_per_second
-        self._buckets: dict[KeyId, TokenBucket] = {}
+        self._buckets: BoundedDict[KeyId, TokenBucket] = BoundedDict(MAX_KEYS)
 
     def count_request(self, key: ApiKey, *, now: datetime) -> RateLimitState | None:
-        """Count a request of this key; None: it has no limit."""
+        """Count a request of this key; None: the key has no limit."""
         limit = key.requests_per_second or self._default_limit
         if not limit:
             return None
-        pace = BucketRate.from_requests_per_second(limit)
-        bucket = self._buckets.get(key.id)
-        bucket = TokenBucket.create_full(pace, now=now) if bucket is None else bucket.refill(pace, now=now)
-        wait = bucket.compute_wait(pace)
+        rate = BucketRate.from_requests_per_second(limit)
+        bucket = self._buckets.get(key.id) or TokenBucket.create_full(rate, now=now)
+        bucket = bucket.refill(rate, now=now)
+        wait = bucket.compute_wait(rate)
         if wait == ZERO:
             bucket = bucket.take_one()
-        if key.id not in self._buckets and len(self._buckets) >= MAX_KEYS:
-            del self._buckets[next(iter(self._buckets))]
         self._buckets[key.id] = bucket
-        return RateLimitState(limit, int(bucket.tokens), bucket.compute_time_to_full(pace), wait)
+        return RateLimitState(limit, int(bucket.tokens), bucket.compute_time_to_full(rate), wait)

@@ -1,4 +1,4 @@
-"""What a key may be like, and what its terms come to. Pure."""
+"""The settings of an API key and the checks on them. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from delivery.domain.errors import Invalid
 from delivery.domain.scopes import TENANT_SCOPES, Scope
-from delivery.domain.validation import check_text, validating_field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,16 +15,14 @@ if TYPE_CHECKING:
 
     from delivery.domain.api_key import ApiKey
 
-MAX_NAME_LENGTH: Final = 200
 MAX_REQUESTS_PER_SECOND: Final = 1_000_000
 MIN_LIFETIME: Final = timedelta(minutes=1)
 MAX_LIFETIME: Final = timedelta(days=3650)
-MAX_OVERLAP: Final = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
 class NewApiKey:
-    """A key to make. It expires at a moment, or after a while, or (neither is given) never."""
+    """A key to create. It expires at `expires_at` or after `lifetime`; with neither it never does."""
 
     name: str
     scopes: Iterable[Scope] = TENANT_SCOPES
@@ -36,7 +33,7 @@ class NewApiKey:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CreatedApiKey:
-    """A key that was just made: the only time that its text is told. `before` is the one that it replaces."""
+    """A new key with its text, which is returned only here. `replaced` is the key that was rotated."""
 
     key: ApiKey
     text: str
@@ -45,21 +42,15 @@ class CreatedApiKey:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ApiKeyConfig:
-    """The operator's: its own key, how long a rotated one goes on, how often a key may ask (0: no limit)."""
+    """The operator's settings: its own key, the overlap after a rotation, the default limit (0: none)."""
 
     operator_key: str | None = None
     overlap: timedelta = timedelta(hours=24)
     requests_per_second: int = 0
 
 
-def validate_name(text: str) -> str:
-    """What a key is called; raises Invalid."""
-    with validating_field("name"):
-        return check_text(text, min_length=1, max_length=MAX_NAME_LENGTH)
-
-
 def validate_scopes(requested: Iterable[Scope]) -> frozenset[Scope]:
-    """What a tenant's key may do; raises Invalid."""
+    """Check the scopes of a tenant's key; raises Invalid."""
     scopes = frozenset(requested)
     if not scopes:
         raise Invalid("scopes", f"must be some of {', '.join(TENANT_SCOPES)}")
@@ -69,7 +60,7 @@ def validate_scopes(requested: Iterable[Scope]) -> frozenset[Scope]:
 
 
 def validate_expiry(new: NewApiKey, *, now: datetime) -> datetime | None:
-    """When it expires; raises Invalid, which names `expires_at` or `expires_in_seconds`."""
+    """When the key expires; raises Invalid for `expires_at` or `expires_in_seconds`."""
     if new.expires_at is not None and new.lifetime is not None:
         raise Invalid("expires_in_seconds", "and expires_at exclude each other")
     if new.expires_at is not None:
@@ -84,21 +75,12 @@ def validate_expiry(new: NewApiKey, *, now: datetime) -> datetime | None:
 
 
 def validate_requests_per_second(requests_per_second: int | None) -> int | None:
-    """How often it may ask; raises Invalid."""
+    """Check the key's own rate limit; raises Invalid."""
     if requests_per_second is not None and not 1 <= requests_per_second <= MAX_REQUESTS_PER_SECOND:
         raise Invalid("requests_per_second", f"must be from 1 to {MAX_REQUESTS_PER_SECOND:,}")
     return requests_per_second
 
 
-def validate_overlap(overlap: timedelta | None, config: ApiKeyConfig) -> timedelta:
-    """How long a rotated key goes on beside the new one; raises Invalid."""
-    if overlap is None:
-        return config.overlap
-    if not timedelta(0) <= overlap <= MAX_OVERLAP:
-        raise Invalid("overlap_hours", f"must be from 0 to {MAX_OVERLAP.days * 24} hours")
-    return overlap
-
-
 def compute_successor_expiry(key: ApiKey, *, now: datetime) -> datetime | None:
-    """When a key expires that takes the place of this one: it lasts as long as that one was made for."""
+    """When the successor of a rotated key expires: it gets the same lifetime."""
     return None if key.expires_at is None else now + (key.expires_at - key.created_at)

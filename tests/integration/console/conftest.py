@@ -16,8 +16,8 @@ from delivery.console.app import create_console
 from delivery.domain.accounts import Actor
 from delivery.domain.errors import NotAuthenticated
 from delivery.domain.secret_box import generate_key
+from delivery.domain.tokens import derive_csrf_token
 from delivery.services.accounts.roles import Ability
-from delivery.services.accounts.tokens import derive_csrf_token
 from tests.support.accounts import ManualClock, make_account_service, make_clock
 from tests.support.services import replace_services
 

@@ -8,9 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.domain.errors import Invalid
-from delivery.services.accounts.email_addresses import check_email, check_name
-from delivery.services.accounts.passwords import PasswordService, check_password
-from delivery.services.accounts.tokens import (
+from delivery.domain.tokens import (
     LINK_PREFIX,
     SESSION_PREFIX,
     derive_csrf_token,
@@ -18,6 +16,8 @@ from delivery.services.accounts.tokens import (
     is_csrf_token_valid,
     is_well_formed_token,
 )
+from delivery.services.accounts.email_addresses import check_display_name, check_email
+from delivery.services.accounts.passwords import PasswordService, check_password
 from tests.support.accounts import FAST_HASHER, PASSWORD, WRONG_PASSWORD
 
 TOKEN = generate_token(SESSION_PREFIX, lambda count: b"x" * count)
@@ -54,7 +54,7 @@ def test_what_is_no_address_is_refused(email: str) -> None:
 @pytest.mark.parametrize("name", ["", "  ", "Jane <root@example.com>", "a\nb", "a\u202eb", "x" * 101])
 def test_a_name_cannot_look_like_somebody_else_in_the_audit(name: str) -> None:
     with pytest.raises(Invalid):
-        check_name(name)
+        check_display_name(name)
 
 
 async def test_of_a_password_a_hash_is_kept_that_knows_it() -> None:

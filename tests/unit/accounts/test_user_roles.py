@@ -8,8 +8,7 @@ import pytest
 
 from delivery.domain.accounts import Actor, Role
 from delivery.domain.ids import TenantId, UserId, new_id
-from delivery.services.accounts.principal import Principal
-from delivery.services.accounts.roles import Ability, describe_role, get_abilities
+from delivery.services.accounts.roles import Ability, Principal, describe_role, get_abilities
 
 SUPPORT = {Ability.SEE, Ability.REPLAY, Ability.OPERATE}
 

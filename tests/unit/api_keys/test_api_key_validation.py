@@ -9,12 +9,11 @@ import pytest
 
 from delivery.domain.errors import Invalid
 from delivery.domain.scopes import ALL_SCOPES, TENANT_SCOPES, Scope, sort_scopes
+from delivery.domain.validation import check_overlap
 from delivery.services.api_keys.validation import (
-    ApiKeyConfig,
     NewApiKey,
     compute_successor_expiry,
     validate_expiry,
-    validate_overlap,
     validate_requests_per_second,
     validate_scopes,
 )
@@ -69,8 +68,8 @@ def test_a_limit_that_makes_no_sense_is_named(often: int) -> None:
 @pytest.mark.parametrize("hours", [-1, 721])
 def test_an_overlap_that_makes_no_sense_is_named(hours: int) -> None:
     with pytest.raises(Invalid, match="overlap_hours"):
-        validate_overlap(timedelta(hours=hours), ApiKeyConfig())
-    assert validate_overlap(None, ApiKeyConfig(overlap=YEARS)) == YEARS
+        check_overlap(timedelta(hours=hours), default=YEARS)
+    assert check_overlap(None, default=YEARS) == YEARS
 
 
 def test_a_successor_lasts_as_long_as_its_forerunner_was_made_for() -> None:

@@ -1,16 +1,18 @@
-"""What things are called that a list only knows by id: for pages and tables that people read."""
+"""Lookups for pages of staff: the names of objects that a list knows by id, and the owner of an object."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from delivery.ledger.records import endpoints, tenants
+from delivery.domain.ids import require_found
+from delivery.ledger.records import endpoints, ownership, tenants
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from uuid import UUID
 
-    from delivery.domain.ids import EndpointId, TenantId
+    from delivery.domain.ids import EndpointId, Prefix, TenantId
     from delivery.ledger.db.session import Ledger
 
 
@@ -22,11 +24,10 @@ class Labels:
     tenant_names: Mapping[TenantId, str] = field(default_factory=dict)
 
 
-class DisplayNames:
-    """Looks up names for ids that the caller may see."""
+class LookupService:
+    """Finds labels and owners of objects."""
 
     def __init__(self, ledger: Ledger) -> None:
-        """Read from this ledger."""
         self._ledger = ledger
 
     async def load_labels(
@@ -36,7 +37,18 @@ class DisplayNames:
         endpoint_ids: Iterable[EndpointId] = (),
         tenant_ids: Iterable[TenantId] = (),
     ) -> Labels:
-        """What these are called, as far as they are a tenant's; who asks has seen the ids already."""
+        """Load the labels of these objects, as far as they are the tenant's; None: all tenants'.
+
+        The caller must have been shown the ids already.
+        """
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             urls = await endpoints.read_urls(tx, endpoint_ids)
             return Labels(urls, await tenants.read_names(tx, tenant_ids))
+
+    async def find_tenant(self, prefix: Prefix, id_: UUID) -> TenantId:
+        """Find the tenant that owns an object, deleted endpoints too; raises NotFound.
+
+        Only for callers who may see every tenant.
+        """
+        async with self._ledger.transaction() as tx:
+            return require_found(await ownership.find_tenant(tx, prefix, id_), prefix, id_)
