@@ -1,1 +1,1 @@
-"""The console: pages where people find, understand and replay. A door, as the API is, to the use cases."""
+"""The web console: find, understand and replay deliveries, and manage endpoints, tenants and users."""

@@ -1,4 +1,4 @@
-"""The console as an application: its pages on their paths, its files, and what surrounds every answer."""
+"""The console's ASGI application: routes, static files and error handling."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def create_console(services: Services) -> ASGIApp:
-    """Build the console around these use cases."""
+    """Create the console application with these services."""
     app = Starlette(
         routes=[
             Route("/", _redirect_to_console),

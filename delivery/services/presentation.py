@@ -59,19 +59,21 @@ def describe_certificate(endpoint: Endpoint) -> str:
 
 
 def describe_format(endpoint: Endpoint) -> str:
-    """Write how an endpoint's events are written: `cloudevents_binary, thin`; empty for what is usual."""
+    """Write an endpoint's payload format: `cloudevents_binary, thin`; empty for the default."""
     told = [endpoint.format] if endpoint.format is not PayloadFormat.STANDARD else []
     return ", ".join([*told, *(["thin"] if endpoint.payload is PayloadKind.THIN else [])])
 
 
 def describe_missing_body(reason: BodyUnavailable | None) -> str:
-    """Say why what an attempt sent cannot be shown."""
+    """Say why the body of an attempt cannot be shown."""
     return "" if reason is None else _MISSING_BODY_TEXTS[reason]
 
 
 _MISSING_BODY_TEXTS = {
     BodyUnavailable.NOT_KEPT: "It is no longer stored.",
-    BodyUnavailable.SETTINGS_CHANGED: "The body was built with settings that have changed since; only its hash is stored.",
+    BodyUnavailable.SETTINGS_CHANGED: (
+        "The body was built with settings that have changed since; only its hash is stored."
+    ),
 }
 _AUTH_KINDS = {"basic": "basic", "bearer": "a bearer token", "oauth2": "OAuth 2.0 client credentials"}
 _AUTH_WORDS = {"user": "as", "client_id": "as", "token_url": "tokens from", "scope": "for"}
@@ -86,7 +88,7 @@ def format_relative_time(moment: datetime, *, now: datetime) -> str:
 
 
 def describe_status(delivery: Delivery, endpoint: Endpoint | None, *, now: datetime) -> str:
-    """Say in one line where a delivery stands. No endpoint: it was deleted."""
+    """Describe a delivery's status in one line. `endpoint` is None if it was deleted."""
     match delivery:
         case Delivery(status=DeliveryStatus.IN_FLIGHT):
             return "in flight: a worker is sending it now"

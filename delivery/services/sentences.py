@@ -31,7 +31,7 @@ _MAX_PATTERNS: Final = 10
 
 
 def describe_reason(reason: str) -> str:
-    """A reason of the ledger as a sentence: most are codes, some were written by a person's request."""
+    """Write a stored reason as a sentence: most are codes, some are a user's own words."""
     if reason in _ENGINE_REASONS:
         return _ENGINE_REASONS[reason]
     try:
@@ -41,12 +41,12 @@ def describe_reason(reason: str) -> str:
 
 
 def format_sentence(words: str) -> str:
-    """Words as a sentence: a capital before them, a full stop behind."""
+    """Write words as a sentence, with a capital and a full stop."""
     return words[:1].upper() + words[1:] + ("" if words.endswith((".", "!", "?")) else ".")
 
 
 def describe_hold(hold: Hold) -> str:
-    """Why a delivery is held, as what follows `because`."""
+    """Say why a delivery is held, as the clause after `because`."""
     match hold:
         case Hold.PAUSED:
             return "its endpoint is paused"
@@ -65,21 +65,21 @@ def describe_hold(hold: Hold) -> str:
 
 
 def format_state_reason(reason: str | None) -> str:
-    """Why an endpoint is paused or disabled, as what follows that fact: our code, or a person's words."""
+    """Write why an endpoint is paused or disabled as a suffix: our own code, or a user's words."""
     if not reason:
         return ""
     return f": {_DISABLE_REASONS.get(reason, reason)}"
 
 
 def format_patterns(patterns: Sequence[str]) -> str:
-    """What a filter asks for: `order.*, user.left`; of many patterns the first."""
+    """Write a filter's patterns: `order.*, user.left`; only the first of many."""
     named = ", ".join(patterns[:_MAX_PATTERNS])
     more = len(patterns) - _MAX_PATTERNS
     return (f"{named} and {more} more" if more > 0 else named) or "nothing"
 
 
 def format_alternatives(names: Sequence[str]) -> str:
-    """Write `eu`, `eu or us`, `eu, us or asia`; of many names the first."""
+    """Write `eu`, `eu or us`, `eu, us or asia`; only the first of many names."""
     named, more = list(names[:_MAX_PATTERNS]), len(names) - _MAX_PATTERNS
     if more > 0:
         return f"{', '.join(named)} or {more} more"
@@ -87,7 +87,7 @@ def format_alternatives(names: Sequence[str]) -> str:
 
 
 def describe_condition_failure(delivery: Delivery) -> str:
-    """What to add to why a delivery was made, where its endpoint's condition could not be answered."""
+    """Write the suffix for a delivery whose endpoint's condition could not be evaluated; else empty."""
     if delivery.condition_failed is None:
         return ""
     why_not = delivery.condition_failed.rstrip(".")
@@ -100,7 +100,7 @@ def format_count(count: int, noun: str) -> str:
 
 
 def describe_entry(entry: JournalEntry) -> str:
-    """Say what the journal has of an endpoint, or of anything else that somebody did."""
+    """Describe a journal entry as a sentence."""
     told = entry.details
     template = _ENTRY_TEMPLATES.get(entry.action, "{other}, by {by}")
     if told.get("again"):
@@ -173,12 +173,12 @@ _REPEATED_TEMPLATES: Final = {
 
 
 def format_actor(actor: str) -> str:
-    """Who did it: the engine by its name, others as they are known."""
+    """Write the actor: `Waybill` for the engine, else the actor's name."""
     return "Waybill" if actor == ENGINE_ACTOR else actor
 
 
 def parse_moment(details: Mapping[str, object], name: str) -> datetime | None:
-    """A moment that the journal keeps among an entry's details."""
+    """Parse a time among an entry's details; None if it is missing or not aware."""
     match details.get(name):
         case datetime() as moment:
             return moment

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from delivery.console.web.context import Form
 
 AUDIT_FILTER_NAMES: Final = ("actor", "what", "endpoint", "delivery", "since", "until", "engine")
-# What people look for most.
+# The most common searches.
 COMMON_ACTIONS: Final = (
     "delivery.replayed",
     "endpoint.*",
@@ -37,7 +37,7 @@ _MAX_PATTERNS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class AuditFilterForm:
-    """The filters of an address as they were written. `wanted` None: `faults` say why, by field."""
+    """The filters as entered. `selection` is None if one is invalid; `errors` has the reason by field."""
 
     values: dict[str, str]
     selection: AuditFilter | None
@@ -45,7 +45,7 @@ class AuditFilterForm:
 
 
 def parse_audit_filters(form: Form, *, now: datetime) -> AuditFilterForm:
-    """Read the filters of an address; what cannot be read becomes a fault, never an error."""
+    """Parse the filters of a URL; an invalid value is recorded as an error and never raises."""
     written = {name: text for name in AUDIT_FILTER_NAMES if (text := form.get_text(name))}
     read: dict[str, Any] = {}
     faults: dict[str, str] = {}

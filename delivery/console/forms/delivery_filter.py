@@ -1,4 +1,4 @@
-"""From an address to the deliveries that it means, and back: every filter is in the address. Pure."""
+"""Parse the delivery filters of a URL and write them back. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
-# As the API calls them.
+# The API uses the same names.
 DELIVERY_FILTER_NAMES: Final = (
     "endpoint",
     "event",
@@ -41,7 +41,7 @@ DELIVERY_FILTER_NAMES: Final = (
     "payload",
     "held_by",
 )
-# What the first row of the form does not show.
+# Filters that the form shows only on demand.
 SECONDARY_FILTER_NAMES: Final = frozenset(DELIVERY_FILTER_NAMES) - {"type", "status", "since", "endpoint"}
 PERIODS: Final = {"1h": "Last hour", "24h": "Last day", "7d": "Last week", "30d": "Last 30 days"}
 MAX_VALUES: Final = 50
@@ -51,9 +51,9 @@ _MAX_ATTEMPTS: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFilterForm:
-    """The filters of an address as they were written, and what is wrong with them.
+    """The filters as entered, and their errors.
 
-    `wanted` None: at least one cannot be read; `faults` says why, by its name.
+    `selection` is None if at least one is invalid; `errors` then has the reason by name.
     """
 
     values: dict[str, list[str]]
@@ -63,20 +63,20 @@ class DeliveryFilterForm:
 
     @property
     def has_secondary_filters(self) -> bool:
-        """Whether a filter is set that the first row of the form does not show."""
+        """Whether a filter is set that the form shows only on demand."""
         return any(name in self.values for name in SECONDARY_FILTER_NAMES)
 
     @property
     def query_params(self) -> dict[str, list[str] | str]:
-        """The filters for an address."""
+        """The filters as query parameters."""
         return {**self.values, **({"order": "oldest"} if self.oldest_first else {})}
 
     def get_first(self, name: str) -> str:
-        """The only value of a filter, or the first."""
+        """The first value of a filter; empty if it is not set."""
         return next(iter(self.values.get(name, ())), "")
 
     def join_values(self, name: str) -> str:
-        """All values of a filter, as they stand in one field."""
+        """All values of a filter, joined as they appear in one field."""
         return ", ".join(self.values.get(name, ()))
 
     def has_value(self, name: str, value: str) -> bool:
@@ -85,7 +85,7 @@ class DeliveryFilterForm:
 
 
 def parse_delivery_filters(form: Form, *, now: datetime) -> DeliveryFilterForm:
-    """Read the filters of an address; what cannot be read becomes a fault, never an error."""
+    """Parse the filters of a URL; an invalid value is recorded as an error and never raises."""
     written = {
         name: values for name in DELIVERY_FILTER_NAMES if (values := _split_values(name, form.get_all(name)))
     }
@@ -109,7 +109,7 @@ def parse_delivery_filters(form: Form, *, now: datetime) -> DeliveryFilterForm:
 
 
 def _split_values(name: str, values: Sequence[str]) -> list[str]:
-    """Several values may stand in one field; payloads and keys may have commas of their own."""
+    """Split values at commas, except for filters whose values may contain commas."""
     if name in {"payload", "idempotency_key", "since", "until"}:
         return list(values)
     return [part.strip() for value in values for part in value.split(",") if part.strip()]

@@ -1,4 +1,4 @@
-"""The form of an endpoint: what was typed becomes what is asked for, and what is wrong with it. Pure."""
+"""Parse the form of an endpoint, and describe its errors by field. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _EnumT = TypeVar("_EnumT", PayloadFormat, PayloadKind)
 
 _MAX_NUMBER_LENGTH: Final = 20
-# Beside which field of the form something is said, and how the thing is called there.
+# From the field of an error to the form field that shows it, and the subject of its sentence.
 _ERROR_FIELDS: Final = {
     "url": ("url", ""),
     "filter": ("filter", "it"),
@@ -39,7 +39,7 @@ _ERROR_FIELDS: Final = {
 
 
 def parse_new_endpoint(form: Form) -> NewEndpoint:
-    """The endpoint that is asked for; raises Invalid, which names the field."""
+    """Parse a new endpoint; raises Invalid with the field's name."""
     signature = form.get_text("signature") or Signature.V1
     if signature not in set(Signature):
         raise Invalid("signature", "must be v1 or v1a")
@@ -64,7 +64,7 @@ def parse_new_endpoint(form: Form) -> NewEndpoint:
 
 
 def parse_changes(form: Form) -> EndpointChanges:
-    """What is to become different; raises Invalid. Headers that are not named stay."""
+    """Parse changes to an endpoint; raises Invalid. Headers that are not listed stay unchanged."""
     asked: EndpointChanges = {
         "url": form.get_text("url"),
         "description": form.get_text("description"),
@@ -74,7 +74,7 @@ def parse_changes(form: Form) -> EndpointChanges:
         "in_flight_max": _parse_whole_number(form, "in_flight_max", "in_flight_max"),
         "rate_limit": _parse_rate(form),
     }
-    # A page that was opened before there was a choice has no such fields.
+    # Pages opened before an upgrade may lack these fields.
     if form.get_text("format"):
         asked["format"] = _parse_choice(form, "format", PayloadFormat.STANDARD)
     if form.get_text("payload"):
@@ -84,7 +84,7 @@ def parse_changes(form: Form) -> EndpointChanges:
 
 
 def parse_subscription(form: Form) -> EndpointChanges:
-    """What of its tenant's events an endpoint is to get."""
+    """Parse which of its tenant's events an endpoint subscribes to."""
     return {
         "filter": _parse_patterns(form),
         "channels": _parse_channels(form),
@@ -93,7 +93,7 @@ def parse_subscription(form: Form) -> EndpointChanges:
 
 
 def build_form_values(endpoint: Endpoint) -> dict[str, list[str]]:
-    """The fields of the form as an endpoint has them now: read back, they say exactly the same."""
+    """Fill the form from an endpoint; parsing the result gives the same settings."""
     rate = endpoint.limits.rate
     plain = {
         "url": endpoint.url,
@@ -113,20 +113,20 @@ def build_form_values(endpoint: Endpoint) -> dict[str, list[str]]:
 
 
 def describe_field_error(error: Invalid) -> tuple[str, str]:
-    """Beside which field a fault is said, and how: `filter.2` is of line 3 of the field `filter`."""
+    """Map an error to a form field and a sentence: `filter.2` means line 3 of the field `filter`."""
     if error.field in _ERROR_FIELDS:
         name, label = _ERROR_FIELDS[error.field]
         return name, format_sentence(f"{label} {error.why}".strip())
     name, _, part = error.field.partition(".")
     if not part:
         return name, format_sentence(f"{name} {error.why}")
-    # A header's name stays as it is written, without a capital before it.
+    # A header's name keeps its case, so it is not formatted as a sentence.
     return name, f"{f'Line {int(part) + 1}' if part.isdecimal() else part}: {error.why}"
 
 
 # ------------------------------------------------------------------ fields
 def parse_headers(text: str) -> dict[str, str | None]:
-    """`Name: value` a line; a name without a value takes the header away. Raises Invalid."""
+    """Parse one `Name: value` per line; a name without a value removes the header. Raises Invalid."""
     found: dict[str, str | None] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         name, colon, value = line.partition(":")
@@ -141,7 +141,7 @@ def parse_headers(text: str) -> dict[str, str | None]:
 
 
 def parse_delays(text: str) -> list[float]:
-    """Read a schedule such as `0, 5, 5 min, 2 h` as seconds; raises Invalid."""
+    """Parse a schedule such as `0, 5, 5 min, 2 h` into seconds; raises Invalid."""
     return [_parse_delay(part.strip()).total_seconds() for part in text.split(",")]
 
 

@@ -1,4 +1,4 @@
-"""From an address or a form to the replay that it means; what cannot be read is said of its field. Pure."""
+"""Parse a replay from a URL or a form, with errors by field. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MISSING_EVENT_FILTERS: Final = {"endpoint", "type", "since", "until"}
 
 @dataclass(frozen=True, slots=True)
 class ReplayFormInput:
-    """What is to be sent. `wanted` None: it cannot be read, and `faults` say why by the field's name."""
+    """What a replay selects. `selection` is None if it is invalid; `errors` has the reason by field."""
 
     filters: DeliveryFilterForm
     selection: DeliveryFilter | MissingEventFilter | None
@@ -33,16 +33,16 @@ class ReplayFormInput:
 
     @property
     def is_unbounded(self) -> bool:
-        """Whether it means everything there is."""
+        """Whether the selection has no filter at all."""
         return isinstance(self.selection, DeliveryFilter) and self.selection.is_unbounded
 
     @property
     def query_params(self) -> dict[str, list[str] | str]:
-        """The selection for an address, as it was written."""
+        """The selection as query parameters, as they were entered."""
         return {**self.filters.values, **({MISSING: "1"} if self.is_missing else {})}
 
     def build_hidden_fields(self, now: datetime) -> dict[str, list[str]]:
-        """The selection for a form: it means what was found now, however long the form is looked at."""
+        """The selection as hidden fields, bounded to `now` so that it means the same when sent later."""
         if self.selection is None or self.is_unbounded:
             return {}
         until = now if self.selection.until is None else min(now, self.selection.until)
@@ -51,7 +51,7 @@ class ReplayFormInput:
 
 
 def parse_replay_input(form: Form, *, now: datetime) -> ReplayFormInput:
-    """Read what is to be sent."""
+    """Parse what a replay selects."""
     filters = parse_delivery_filters(form, now=now)
     if not form.is_checked(MISSING):
         return ReplayFormInput(filters, filters.selection, filters.errors)
@@ -68,7 +68,7 @@ def parse_replay_input(form: Form, *, now: datetime) -> ReplayFormInput:
 
 
 def parse_new_replay(form: Form, selection: DeliveryFilter | MissingEventFilter) -> NewReplay:
-    """The replay of a form that has a selection; raises Invalid for a rate that is no number."""
+    """Parse the replay of a form with this selection; raises Invalid for an invalid rate."""
     return NewReplay(
         selection,
         form.get_text("reason"),
@@ -79,7 +79,7 @@ def parse_new_replay(form: Form, selection: DeliveryFilter | MissingEventFilter)
 
 
 def parse_rate(text: str) -> float | None:
-    """Read so many deliveries per second; empty: as fast as replays may go. Raises Invalid."""
+    """Parse deliveries per second; None if empty, which means no limit. Raises Invalid."""
     if not text:
         return None
     try:
@@ -92,7 +92,7 @@ def parse_rate(text: str) -> float | None:
 
 
 def build_query(selection: DeliveryFilter | MissingEventFilter) -> dict[str, list[str]]:
-    """The selection as the query of an address; all values as they would be typed."""
+    """Write the selection as query parameters, with values as a user would enter them."""
     moments = {
         "since": [] if selection.since is None else [selection.since.isoformat()],
         "until": [] if selection.until is None else [selection.until.isoformat()],

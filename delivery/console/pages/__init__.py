@@ -29,7 +29,7 @@ from delivery.console.pages import (
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
-# Tried in this order: what has a name of its own stands before what has an id.
+# Matched in this order: fixed paths come before paths with an id.
 ROUTES: list[BaseRoute] = [
     *account.ROUTES,
     *audit.ROUTES,

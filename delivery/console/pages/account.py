@@ -1,4 +1,4 @@
-"""My account: who I am here, what I may do, and my password."""
+"""My account: name, role, abilities and password."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _CHANGED_MESSAGE: Final = "Password changed. Your other sessions have ended."
 
 
 async def show_account(ctx: RequestContext) -> Response:
-    """My account."""
+    """Show the user's own account."""
     return await _render_page(ctx, {})
 
 
 async def change_password(ctx: RequestContext) -> Response:
-    """Change my password; the current one shows that it is me."""
+    """Change the user's own password; requires the current one."""
     _require_user_id(ctx)
     form = await ctx.read_form()
     current, new = form.get_raw("current"), form.get_raw("password")
@@ -52,7 +52,7 @@ async def _render_page(ctx: RequestContext, faults: Mapping[str, str]) -> Respon
 
 
 def _require_user_id(ctx: RequestContext) -> UserId:
-    """Who I am; raises NotAllowed for whoever came by a link, and so has no account."""
+    """The user's id; raises NotAllowed for a session opened by a link, which has no account."""
     if ctx.principal.user_id is None:
         raise NotAllowed("You opened the console with a link, so you have no account here.")
     return ctx.principal.user_id

@@ -1,4 +1,4 @@
-"""A tenant's keys: made, rotated, ended. Where a tenant is shown, they are."""
+"""Create, rotate and revoke a tenant's API keys, which the tenant's page lists."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 async def create_key(ctx: RequestContext) -> Response:
-    """Make a key, and show it this once."""
+    """Create a key and show it once."""
     require_staff(ctx)
     tenant_id = parse_tenant_id(ctx)
     form = await ctx.read_form()
@@ -38,14 +38,14 @@ async def create_key(ctx: RequestContext) -> Response:
 
 
 async def show_rotation(ctx: RequestContext) -> Response:
-    """Say what comes of a rotation."""
+    """Ask for confirmation and explain a rotation."""
     require_staff(ctx)
     tenant, key = await _load_key(ctx)
     return _render_rotation(ctx, tenant, key)
 
 
 async def rotate_key(ctx: RequestContext) -> Response:
-    """Put another key in the place of this one, and show it this once."""
+    """Replace a key with a new one and show it once."""
     require_staff(ctx)
     tenant, key = await _load_key(ctx)
     form = await ctx.read_form()
@@ -65,14 +65,14 @@ async def rotate_key(ctx: RequestContext) -> Response:
 
 
 async def show_revocation(ctx: RequestContext) -> Response:
-    """Say what stops working when a key is revoked."""
+    """Ask for confirmation and explain what stops working."""
     require_staff(ctx)
     tenant, key = await _load_key(ctx)
     return ctx.render_page("key_revoke.html", tenant=tenant, key=key)
 
 
 async def revoke_key(ctx: RequestContext) -> Response:
-    """End a key."""
+    """Revoke a key."""
     require_staff(ctx)
     tenant_id = parse_tenant_id(ctx)
     key_id = KeyId(ctx.parse_path_id(Prefix.KEY, "key"))
@@ -83,7 +83,7 @@ async def revoke_key(ctx: RequestContext) -> Response:
 
 
 def _parse_new_key(form: Form) -> NewApiKey:
-    """The key that a form asks for; raises Invalid."""
+    """Parse the form of a new key; raises Invalid."""
     days = parse_whole_number(
         form.get_text("expires_in_days"), "expires_in_seconds", "must be a whole number of days, or empty"
     )

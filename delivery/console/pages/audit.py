@@ -23,7 +23,7 @@ PAGE_SIZE: Final = 50
 
 
 async def list_entries(ctx: RequestContext) -> Response:
-    """The entries that the address means, newest first."""
+    """List the entries that the URL selects, newest first."""
     asked = parse_audit_filters(ctx.query, now=ctx.now)
     pager = Pager(ctx, "/audit", Prefix.AUDIT, PAGE_SIZE, asked.values)
     page: Page[AuditRecord] = Page((), None)

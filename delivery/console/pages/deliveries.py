@@ -1,4 +1,4 @@
-"""Deliveries: search with every filter of the ledger, each in the address."""
+"""Search deliveries; every filter is a query parameter."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NEEDS_TENANT: Final = "needs a tenant: choose one on the Tenants page, or filte
 
 
 async def search_deliveries(ctx: RequestContext) -> Response:
-    """The deliveries that the address means, newest first unless it says otherwise."""
+    """List the deliveries that the URL selects, newest first by default."""
     filters = _parse_filters(ctx)
     pager = Pager(
         ctx,
@@ -58,7 +58,7 @@ async def search_deliveries(ctx: RequestContext) -> Response:
 
 
 async def count_deliveries(ctx: RequestContext) -> Response:
-    """How many they are: a part of the page, asked for when the page stands."""
+    """Render the count of matches, which the page requests after it has loaded."""
     filters = _parse_filters(ctx)
     counted = None
     if filters.selection is not None:

@@ -1,4 +1,4 @@
-"""One delivery: why it is where it is, every attempt, its event, and asking for it again."""
+"""One delivery: its timeline, attempts and event, and its replay; also attempts and events alone."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from delivery.services.timeline.delivery_entries import DeliveryTimeline
 
 MAX_ATTEMPTS: Final = 50
-# How long a page goes on looking after what was asked for here.
+# The page refreshes itself while something is due within this time.
 _AUTO_REFRESH_WINDOW: Final = timedelta(minutes=2)
 
 
 async def show_delivery(ctx: RequestContext) -> Response:
-    """A delivery with its trace and its attempts."""
+    """Show a delivery with its timeline and its attempts."""
     delivery_id = DeliveryId(ctx.parse_path_id(Prefix.DELIVERY))
     tenant_id = await ctx.find_owner(Prefix.DELIVERY, delivery_id)
     trace = await ctx.services.timelines.load_delivery_timeline(tenant_id, delivery_id)
@@ -53,7 +53,7 @@ async def show_delivery(ctx: RequestContext) -> Response:
 
 
 def _should_refresh(trace: DeliveryTimeline, ctx: RequestContext) -> bool:
-    """Whether something is about to happen that the page should show by itself."""
+    """Whether the delivery may change soon, so that the page should refresh itself."""
     delivery = trace.delivery
     if delivery.status is DeliveryStatus.IN_FLIGHT:
         return True
@@ -64,7 +64,7 @@ def _should_refresh(trace: DeliveryTimeline, ctx: RequestContext) -> bool:
 
 
 def _get_step_tone(what: str) -> str:
-    """How a step of a trace looks."""
+    """The colour class of a timeline step."""
     if what in {"attempt.succeeded", "endpoint.resumed", "endpoint.enabled", "endpoint.breaker_closed"}:
         return "ok"
     if what in {"attempt.failed", "endpoint.breaker_opened", "endpoint.disabled"}:
@@ -77,7 +77,7 @@ def _get_step_tone(what: str) -> str:
 
 
 async def replay_delivery(ctx: RequestContext) -> Response:
-    """Send it again, and show what comes of it."""
+    """Replay a delivery and redirect to its page."""
     delivery_id = DeliveryId(ctx.parse_path_id(Prefix.DELIVERY))
     tenant_id = await ctx.find_owner(Prefix.DELIVERY, delivery_id)
     form = await ctx.read_form()
@@ -97,7 +97,7 @@ async def replay_delivery(ctx: RequestContext) -> Response:
 
 
 async def show_attempt(ctx: RequestContext) -> Response:
-    """One attempt with everything that went out and came back."""
+    """Show one attempt with its request and response."""
     attempt_id = AttemptId(ctx.parse_path_id(Prefix.ATTEMPT))
     tenant_id = await ctx.find_owner(Prefix.ATTEMPT, attempt_id)
     told = await ctx.services.deliveries.read_attempt(tenant_id, attempt_id)
@@ -117,7 +117,7 @@ async def show_attempt(ctx: RequestContext) -> Response:
 
 
 async def show_event(ctx: RequestContext) -> Response:
-    """One event, and why it went where it went."""
+    """Show one event and why each endpoint received it or not."""
     event_id = EventId(ctx.parse_path_id(Prefix.EVENT))
     tenant_id = await ctx.find_owner(Prefix.EVENT, event_id)
     head, body = await ctx.services.deliveries.read_event(tenant_id, event_id)
@@ -133,7 +133,7 @@ async def show_event(ctx: RequestContext) -> Response:
 
 
 async def download_event_body(ctx: RequestContext) -> Response:
-    """The body of an event byte for byte, as a file."""
+    """Download the raw body of an event."""
     event_id = EventId(ctx.parse_path_id(Prefix.EVENT))
     tenant_id = await ctx.find_owner(Prefix.EVENT, event_id)
     _, body = await ctx.services.deliveries.read_event(tenant_id, event_id)

@@ -1,4 +1,4 @@
-"""One endpoint: its health, its figures, its limits and its secrets."""
+"""One endpoint: health, statistics, settings and secrets."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from delivery.domain.endpoint import Endpoint
     from delivery.domain.ids import TenantId
 
-# Of what waits for one endpoint a page counts no more.
+# Waiting deliveries of one endpoint are counted up to this number.
 MAX_COUNTED: Final = 10_000
 
 
 async def show_endpoint(ctx: RequestContext) -> Response:
-    """An endpoint with everything that is known of it."""
+    """Show one endpoint."""
     endpoint_id, tenant_id = await resolve_endpoint(ctx)
     span = parse_time_range(ctx)
     health = await ctx.services.endpoints.read_health(tenant_id, endpoint_id, limit=MAX_COUNTED)

@@ -1,4 +1,4 @@
-"""What may be done to an endpoint: each says beforehand what will happen."""
+"""Actions on an endpoint, each with a confirmation page that explains the effect."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ ENDPOINT_ACTIONS: Final = (
 
 
 def list_allowed_actions(state: EndpointState) -> tuple[str, ...]:
-    """What can be done to an endpoint in this state, the likeliest first."""
+    """List the actions allowed in this state, the most likely first."""
     match state:
         case EndpointState.ACTIVE:
             return ("pause", "disable", "delete")
@@ -138,13 +138,13 @@ async def _render_confirmation(
 
 
 async def show_rotation(ctx: RequestContext) -> Response:
-    """Say what a rotation does, and ask for how long the older secrets go on signing."""
+    """Explain a rotation and ask how long the older secrets keep signing."""
     hours = f"{ctx.services.settings.rotation_overlap / HOUR:g}"
     return await _render_rotation(ctx, Form({"overlap_hours": [hours]}))
 
 
 async def rotate_secret(ctx: RequestContext) -> Response:
-    """Make a new secret, and show it this once: on this very page, which nobody keeps."""
+    """Create a new secret and show it once, on this uncached response."""
     endpoint_id, tenant_id = await resolve_endpoint(ctx)
     form = await ctx.read_form()
     try:
@@ -168,7 +168,7 @@ async def rotate_secret(ctx: RequestContext) -> Response:
 
 
 async def send_test_event(ctx: RequestContext) -> Response:
-    """Send an event to this endpoint alone, and go to its delivery."""
+    """Send a test event to this endpoint only and redirect to its delivery."""
     endpoint_id, tenant_id = await resolve_endpoint(ctx)
     await ctx.services.endpoints.read(tenant_id, endpoint_id)
     accepted = await ctx.services.intake.accept_events(

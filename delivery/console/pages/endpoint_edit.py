@@ -1,4 +1,4 @@
-"""Making an endpoint, and changing one."""
+"""Create and edit endpoints."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 async def show_new_form(ctx: RequestContext) -> Response:
-    """The form of a new endpoint; it belongs to the tenant that the page is narrowed to."""
+    """Show the form for a new endpoint of the tenant that the page is narrowed to."""
     return _render_form(ctx, None, EMPTY_FORM)
 
 
 async def create_endpoint(ctx: RequestContext) -> Response:
-    """Make an endpoint, and show its secret this once."""
+    """Create an endpoint and show its secret once."""
     form = await ctx.read_form()
     if ctx.tenant_id is None:
         return _render_form(ctx, None, form)
@@ -44,13 +44,13 @@ async def create_endpoint(ctx: RequestContext) -> Response:
 
 
 async def show_edit_form(ctx: RequestContext) -> Response:
-    """The form of an endpoint as it is."""
+    """Show the form with the endpoint's current settings."""
     endpoint = await load_endpoint(ctx)
     return _render_form(ctx, endpoint, Form(build_form_values(endpoint)))
 
 
 async def change_endpoint(ctx: RequestContext) -> Response:
-    """Change an endpoint."""
+    """Apply the form's changes to an endpoint."""
     endpoint, form = await load_endpoint(ctx), await ctx.read_form()
     try:
         await ctx.services.endpoints.change(
@@ -68,7 +68,7 @@ async def change_endpoint(ctx: RequestContext) -> Response:
 def render_secret_once(
     ctx: RequestContext, endpoint: Endpoint, made: CreatedSecret, *, is_new: bool
 ) -> Response:
-    """A new secret, on a page that nobody keeps."""
+    """Render a new secret on a page that is not cached."""
     answer = ctx.render_page("secret.html", endpoint=endpoint, new_secret=made, is_new=is_new)
     answer.headers["Cache-Control"] = "no-store"
     return answer

@@ -1,4 +1,4 @@
-"""Endpoints: how each does, at a glance."""
+"""The list of endpoints with the health of each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_SEARCH_LENGTH: Final = 200
 
 
 async def list_endpoints(ctx: RequestContext) -> Response:
-    """The endpoints of a tenant, or of all, newest first."""
+    """List the endpoints of one tenant or of all, newest first."""
     query = ctx.query
     states = [EndpointState(one) for one in query.get_all("state") if one in set(EndpointState)]
     troubled = query.is_checked("trouble")

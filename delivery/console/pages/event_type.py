@@ -1,4 +1,4 @@
-"""The catalogue in the console: one type with its schema and examples, and the documents to take along."""
+"""One event type of the catalogue with its schema and examples, and the catalogue's exports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def show_event_type(ctx: RequestContext) -> Response:
-    """One type, in its newest version or another."""
+    """Show one event type in its newest or another version."""
     name: str = ctx.request.path_params["name"]
     told = await ctx.services.event_types.read(name, version=_parse_version(ctx))
     version = told.version
@@ -34,7 +34,7 @@ async def show_event_type(ctx: RequestContext) -> Response:
 
 
 async def export_catalogue(ctx: RequestContext) -> Response:
-    """The catalogue as a document."""
+    """Download the catalogue as an OpenAPI or AsyncAPI document."""
     form: str = ctx.request.path_params["format"]
     if form not in DOCUMENT_FORMATS:
         raise NotFound("format", form)

@@ -1,4 +1,4 @@
-"""Event types: what comes in, how much of it, and who asks for it; and what the catalogue says of them."""
+"""Event types: their volume, their subscribers, and the catalogue."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from delivery.domain.ids import TenantId
     from delivery.ledger.stats.live import EventTypeCount
 
-# Of a tenant so many endpoints are asked what they ask for, the newest.
+# Only this many endpoints of a tenant, the newest, are checked for subscriptions.
 MAX_ENDPOINTS: Final = 200
 MAX_SHOWN: Final = 3
 
@@ -42,7 +42,7 @@ class EventTypeRow:
 
 
 async def list_types(ctx: RequestContext) -> Response:
-    """The types of the newest events, the most frequent first, and those of the catalogue."""
+    """List the types of the newest events, most frequent first, and the catalogue."""
     catalogue = await ctx.services.event_types.list_types()
     found = await ctx.services.stats.list_frequent_types(ctx.tenant_id)
     endpoints, bounded = await _load_endpoints(ctx, ctx.tenant_id)
@@ -61,7 +61,7 @@ async def list_types(ctx: RequestContext) -> Response:
 async def _load_endpoints(
     ctx: RequestContext, tenant_id: TenantId | None
 ) -> tuple[Sequence[Endpoint] | None, bool]:
-    """A tenant's endpoints; of all tenants they would be too many."""
+    """Load a tenant's endpoints and whether there are more; None for all tenants, which would be too many."""
     if tenant_id is None:
         return None, False
     page = await ctx.services.endpoints.list_endpoints(tenant_id, PageRequest(MAX_ENDPOINTS))
@@ -71,7 +71,7 @@ async def _load_endpoints(
 def build_type_rows(
     found: Sequence[EventTypeCount], endpoints: Sequence[Endpoint] | None
 ) -> list[EventTypeRow]:
-    """Each type with its share and its askers."""
+    """Build a row for each type with its share and its subscribers."""
     whole = sum(one.count for one in found) or 1
     return [_build_type_row(one, one.count / whole, endpoints) for one in found]
 

@@ -1,4 +1,4 @@
-"""Trying a filter out: would an event be owed to this endpoint, and why."""
+"""Test a filter: would this endpoint receive an event, and why."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from delivery.pipeline.parsing import NewEvent
     from delivery.services.endpoints.filter_test import FilterTrial
 
-# What is said of the event, and where it was typed.
+# From the field of a parse error to the form field in which it was entered.
 _ERROR_FIELDS: Final = {"event.type": "type", "event.data": "data", "event": "data", "event.channels": "on"}
 
 
 async def show_form(ctx: RequestContext) -> Response:
-    """The form, with what the endpoint asks for now."""
+    """Show the form with the endpoint's current subscription."""
     endpoint = await load_endpoint(ctx)
     return _render_page(ctx, endpoint, Form(build_form_values(endpoint)))
 
 
 async def try_filter(ctx: RequestContext) -> Response:
-    """The same form, and what came of it."""
+    """Show the form with the result."""
     endpoint, form = await load_endpoint(ctx), await ctx.read_form()
     try:
         about = _parse_event(ctx, form)
@@ -53,7 +53,7 @@ def _parse_event(ctx: RequestContext, form: Form) -> NewEvent | EventId:
             raise Invalid("event_id", "is not an event id: evt_…") from None
     data = form.get_raw("data").strip().encode(errors="replace")
     event = {"type": form.get_text("type"), "channels": form.get_raw("on").split(), "data": msgspec.Raw(data)}
-    # Read alone first: what is typed as data could add fields.
+    # Parsed by itself first: the input could otherwise add fields to the event.
     try:
         msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:

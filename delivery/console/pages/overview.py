@@ -1,4 +1,4 @@
-"""The overview: is all well, and if not, where."""
+"""The overview: overall health, and where there is trouble."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SINCE_BY_RANGE: Final = {TimeRange.HOUR: "1h", TimeRange.DAY: "24h", TimeRange.W
 
 
 async def show_overview(ctx: RequestContext) -> Response:
-    """Figures over time, and what is so now."""
+    """Show statistics over time and the current state."""
     span = parse_time_range(ctx)
     series = await ctx.services.stats.load_series(ctx.tenant_id, span)
     present = await ctx.services.stats.load_live_stats(ctx.tenant_id)
@@ -37,7 +37,7 @@ async def show_overview(ctx: RequestContext) -> Response:
 
 
 def parse_time_range(ctx: RequestContext) -> TimeRange:
-    """The span that the address asks for; an hour where it asks for none that there is."""
+    """Parse the time range in the URL; an hour by default."""
     asked = ctx.query.get_text("span")
     return TimeRange(asked) if asked in set(TimeRange) else TimeRange.HOUR
 

@@ -1,4 +1,4 @@
-"""Replays: all of them, and one with its progress, its deliveries, and what stops it."""
+"""Replays: the list, and one replay with its progress, its items and its actions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ITEMS_PAGE_SIZE: Final = 50
 
 
 async def list_replays(ctx: RequestContext) -> Response:
-    """Replays, newest first; the page follows those that run."""
+    """List replays, newest first; the page refreshes while one is running."""
     state = _parse_state(ReplayState, ctx.query.get_text("state"))
     pager = Pager(ctx, "/replays", Prefix.REPLAY, PAGE_SIZE, {"state": state})
     page = await ctx.services.replays.list_replays(ctx.tenant_id, state, pager.request)
@@ -50,7 +50,7 @@ async def list_replays(ctx: RequestContext) -> Response:
 
 
 async def show_replay(ctx: RequestContext) -> Response:
-    """One replay, followed while it moves."""
+    """Show one replay; the page refreshes while it may change."""
     tenant_id, replay = await _load_replay(ctx)
     shown = format_id(Prefix.REPLAY, replay.id)
     state = _parse_state(ItemState, ctx.query.get_text("state"))
@@ -80,7 +80,7 @@ async def show_replay(ctx: RequestContext) -> Response:
 
 
 def _build_search_url(ctx: RequestContext, replay: Replay) -> str | None:
-    """Where what it means is found; what was never owed is found nowhere."""
+    """Build the URL of the search with the replay's selection; None for missing events."""
     if isinstance(replay.selection, MissingEventFilter):
         return None
     whose = {TENANT_PARAM: format_id(Prefix.TENANT, replay.tenant_id)} if ctx.is_staff else {}
@@ -94,13 +94,13 @@ async def _load_replay(ctx: RequestContext) -> tuple[TenantId, Replay]:
 
 
 def _parse_state(enum_type: type[E], text: str) -> E | None:
-    """The state that the address names; what is none asks for all."""
+    """Parse the state in the URL; None for an unknown one, which selects all."""
     return enum_type(text) if text in set(enum_type) else None
 
 
-# ------------------------------------------------------------------ what stops it
+# ------------------------------------------------------------------ actions
 def _make_action(verb: str, flash: str) -> Callable[[RequestContext], Awaitable[Response]]:
-    """What a button does: `verb` is what the use case calls it."""
+    """Make the handler of a button; `verb` is the method of the replay service."""
 
     async def act(ctx: RequestContext) -> Response:
         replay_id = ReplayId(ctx.parse_path_id(Prefix.REPLAY))
@@ -115,7 +115,7 @@ def _make_action(verb: str, flash: str) -> Callable[[RequestContext], Awaitable[
 
 
 async def show_cancellation(ctx: RequestContext) -> Response:
-    """Say what becomes of the rest before it is cancelled."""
+    """Ask for confirmation and explain what happens to the remaining items."""
     _, replay = await _load_replay(ctx)
     return ctx.render_page(
         "replay_cancel.html",

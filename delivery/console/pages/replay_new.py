@@ -1,4 +1,4 @@
-"""A new replay: from any search, look first, then say why and how fast; and what an endpoint has missed."""
+"""Start a replay: preview a search's results, then give a reason and a rate; or recover an endpoint."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from delivery.domain.ids import TenantId
     from delivery.services.replays.validation import ReplayPreview
 
-# Of so many deliveries it is looked whose they are; so many tenants are offered where none was found.
+# Deliveries that are scanned for their tenants, and tenants offered if none were found.
 _MAX_SCANNED: Final = 200
 _MAX_TENANTS: Final = 50
 _EVERYTHING_ERROR: Final = "must be ticked: without a filter this selects every delivery of the tenant"
@@ -40,7 +40,7 @@ _FIELD_ERRORS: Final = {"reason": "is required: it is recorded in the audit"}
 
 
 async def show_preview(ctx: RequestContext) -> Response:
-    """What a replay of this search would send. What is dear to know is asked for when the page stands."""
+    """Show what a replay of this search would send; the page loads first and then requests the counts."""
     asked = parse_replay_input(ctx.query, now=ctx.now)
     if asked.selection is not None and ctx.tenant_id is None:
         return await _choose_tenant(ctx, asked)
@@ -49,7 +49,7 @@ async def show_preview(ctx: RequestContext) -> Response:
 
 
 async def start_replay(ctx: RequestContext) -> Response:
-    """Begin the replay of the form, and go to where it can be followed."""
+    """Start the replay and redirect to its page."""
     form = await ctx.read_form()
     asked = parse_replay_input(form, now=ctx.now)
     if asked.selection is None:
@@ -71,7 +71,7 @@ async def start_replay(ctx: RequestContext) -> Response:
 def _parse_replay(
     form: Form, selection: DeliveryFilter | MissingEventFilter, *, everything: bool
 ) -> NewReplay:
-    """The replay; raises Invalid, which says what is wrong as the form has it."""
+    """Parse the replay from the form; raises Invalid with the form's field name."""
     if not form.get_text("reason"):
         raise Invalid("reason", _FIELD_ERRORS["reason"])
     if everything and not form.is_checked("everything"):
@@ -80,7 +80,7 @@ def _parse_replay(
 
 
 def _may_replay_everything(ctx: RequestContext) -> bool:
-    """Whether the visitor may have everything there is sent again."""
+    """Whether the user may replay a tenant's deliveries without any filter."""
     return ctx.is_staff and ctx.has_ability(Ability.ADMINISTER)
 
 
@@ -126,9 +126,9 @@ def _describe_endpoints(replay_input: ReplayFormInput, preview: ReplayPreview) -
     ]
 
 
-# ------------------------------------------------------------------ whose
+# ------------------------------------------------------------------ choice of the tenant
 async def _choose_tenant(ctx: RequestContext, replay_input: ReplayFormInput) -> Response:
-    """Have staff say for which tenant: a replay is of one."""
+    """Let staff choose the tenant, since a replay covers exactly one."""
     whose = await _count_by_tenant(ctx, replay_input)
     if len(whose) == 1 and replay_input.filters.values.get("endpoint"):
         only = format_id(Prefix.TENANT, next(iter(whose)))
@@ -146,7 +146,7 @@ async def _choose_tenant(ctx: RequestContext, replay_input: ReplayFormInput) -> 
 
 
 async def _count_by_tenant(ctx: RequestContext, replay_input: ReplayFormInput) -> dict[TenantId, int]:
-    """The tenants of the newest that are found, with how many each has, most first; none: dear to know."""
+    """Count the newest matches by tenant, largest first; empty if the search would be too expensive."""
     match replay_input.selection:
         case MissingEventFilter(endpoint_id=endpoint_id):
             return {await ctx.find_owner(Prefix.ENDPOINT, endpoint_id): 0}
@@ -164,9 +164,9 @@ async def _count_by_tenant(ctx: RequestContext, replay_input: ReplayFormInput) -
     return dict(sorted(counts.items(), key=lambda pair: -pair[1]))
 
 
-# ------------------------------------------------------------------ what an endpoint has missed
+# ------------------------------------------------------------------ recovery of an endpoint
 async def show_recovery(ctx: RequestContext) -> Response:
-    """Ask since when; then the page above shows what it comes to."""
+    """Ask for the start of the outage; the preview page then shows the effect."""
     query = ctx.query
     endpoint_id = query.get_id(Prefix.ENDPOINT, "endpoint")
     if endpoint_id is None:

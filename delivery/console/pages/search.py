@@ -1,4 +1,4 @@
-"""The box at the top: from an id, or an idempotency key, to the page that shows it."""
+"""The search box at the top: from an id or an idempotency key to the matching page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PATHS: Final = {
 
 
 async def redirect_to_match(ctx: RequestContext) -> Response:
-    """Go to what was asked for."""
+    """Redirect to the page of the id, or to a search for the idempotency key."""
     asked = ctx.query.get_text("q")
     if not asked:
         return ctx.redirect("/deliveries")

@@ -1,4 +1,4 @@
-"""The way in and out: with e-mail and password, or by a link that a tenant's key has made.
+"""Sign in with e-mail and password, open a portal link, and sign out.
 
 Whatever proves who somebody is ends in `_enter`: another proof needs a route of its own, and no other page.
 """
@@ -37,7 +37,7 @@ _BAD_CREDENTIALS: Final = "Wrong e-mail address or password."
 
 
 async def show_sign_in(request: Request) -> Response:
-    """The form; who is signed in already goes on."""
+    """Show the sign-in form; a signed-in user is redirected."""
     uses: Services = request.app.state.services
     there = _sanitize_next(request.query_params.get("next", ""))
     try:
@@ -50,7 +50,7 @@ async def show_sign_in(request: Request) -> Response:
 
 
 async def sign_in(request: Request) -> Response:
-    """Take e-mail and password; what is wrong with them is not told."""
+    """Check e-mail and password; the error does not say which of them is wrong."""
     reject_cross_site(request)
     uses: Services = request.app.state.services
     form = await read_form(request)
@@ -67,12 +67,12 @@ async def sign_in(request: Request) -> Response:
 
 
 async def show_link(_request: Request) -> Response:
-    """Ask before a link is opened: what only looks at links, as mail scanners do, opens no session."""
+    """Ask before opening a link, so that mail scanners that fetch links open no session."""
     return HTMLResponse(render_template("link.html"))
 
 
 async def open_link(request: Request) -> Response:
-    """Open the console for the tenant whose key has made this link."""
+    """Open a session for the tenant whose API key created this link."""
     reject_cross_site(request)
     uses: Services = request.app.state.services
     try:
@@ -85,7 +85,7 @@ async def open_link(request: Request) -> Response:
 
 
 async def sign_out(ctx: RequestContext) -> Response:
-    """End the session, here and in the ledger."""
+    """End the session and delete its cookie."""
     await ctx.services.accounts.sign_out(ctx.session_token)
     response = RedirectResponse(SIGN_IN_PATH, 303)
     name = session_cookie_name(ctx.request)
@@ -109,12 +109,12 @@ def _start_session(request: Request, token: str, visitor: Principal, next_url: s
 
 
 def _get_cookie_path(name: str) -> str:
-    """A cookie that is bound to its host must be for all of it."""
+    """The cookie's path; the prefix `__Host-` requires `/`."""
     return "/" if name.startswith("__Host-") else ROOT
 
 
 def _sanitize_next(requested: str) -> str:
-    """Where to go then: a page of ours, whatever the address says."""
+    """Return the requested path if it is inside the console, else the overview."""
     inside = (
         requested.startswith((f"{ROOT}/", f"{ROOT}?")) and "\\" not in requested and "//" not in requested
     )

@@ -1,4 +1,4 @@
-"""Tenants: who they are, and for how long what they send is kept."""
+"""Tenants: list, create and change them, with their retention."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MAX_SEARCH_LENGTH: Final = 200
 
 
 async def list_tenants(ctx: RequestContext) -> Response:
-    """All tenants, newest first; who sees one alone goes there."""
+    """List tenants, newest first; a user of one tenant is redirected to it."""
     if ctx.principal.tenant_id is not None:
         return ctx.redirect(f"/tenants/{format_id(Prefix.TENANT, ctx.principal.tenant_id)}")
     named = ctx.query.get_text("name")[:_MAX_SEARCH_LENGTH].replace("\0", "")
@@ -50,18 +50,18 @@ async def list_tenants(ctx: RequestContext) -> Response:
 
 
 async def show_tenant(ctx: RequestContext) -> Response:
-    """One tenant."""
+    """Show one tenant."""
     return await render_tenant_page(ctx, parse_tenant_id(ctx), FormState())
 
 
 async def show_new_form(ctx: RequestContext) -> Response:
-    """The form of a new tenant."""
+    """Show the form for a new tenant."""
     require_staff(ctx)
     return ctx.render_page("tenant_new.html", form_input=EMPTY_FORM, errors={})
 
 
 async def create_tenant(ctx: RequestContext) -> Response:
-    """Make a tenant."""
+    """Create a tenant."""
     require_staff(ctx)
     form = await ctx.read_form()
     try:
@@ -75,7 +75,7 @@ async def create_tenant(ctx: RequestContext) -> Response:
 
 
 async def change_tenant(ctx: RequestContext) -> Response:
-    """Change a tenant's name, and for how long what it has is kept."""
+    """Change a tenant's name and retention."""
     require_staff(ctx)
     tenant_id = parse_tenant_id(ctx)
     form = await ctx.read_form()
@@ -92,7 +92,7 @@ async def change_tenant(ctx: RequestContext) -> Response:
 
 
 def _parse_changes(form: Form) -> TenantChanges:
-    """What the form is to change; raises Invalid for days that are no number."""
+    """Parse the changes; raises Invalid for days that are not a whole number."""
     days: dict[str, int | None] = {}
     for content in TENANT_CONFIGURABLE:
         days[content] = parse_whole_number(
@@ -103,7 +103,7 @@ def _parse_changes(form: Form) -> TenantChanges:
 
 # ------------------------------------------------------------------ the page
 async def render_tenant_page(ctx: RequestContext, tenant_id: TenantId, state: FormState) -> Response:
-    """A tenant's page."""
+    """Render a tenant's page."""
     tenants = ctx.services.tenants
     tenant = await tenants.read(tenant_id)
     keys = await ctx.services.api_keys.list_keys(tenant_id, PageRequest(MAX_KEYS))
@@ -133,7 +133,7 @@ async def render_tenant_page(ctx: RequestContext, tenant_id: TenantId, state: Fo
 
 
 def parse_tenant_id(ctx: RequestContext) -> TenantId:
-    """The tenant in the path; raises NotFound when it is not the visitor's to see."""
+    """Parse the tenant in the path; raises NotFound if the user may not see it."""
     tenant_id = TenantId(ctx.parse_path_id(Prefix.TENANT))
     if ctx.principal.tenant_id not in {None, tenant_id}:
         raise NotFound("tenant", format_id(Prefix.TENANT, tenant_id))
@@ -141,7 +141,7 @@ def parse_tenant_id(ctx: RequestContext) -> TenantId:
 
 
 def require_staff(ctx: RequestContext) -> None:
-    """Tenants are the operator's: whoever sees one alone changes none, whatever their role."""
+    """Raise NotAllowed for users of one tenant, whatever their role: only staff change tenants."""
     if not ctx.is_staff:
         raise NotAllowed("Only the operator can change tenants and their keys.")
 

@@ -1,4 +1,4 @@
-"""People: who may sign in here, and as what. For admins alone."""
+"""Users: accounts and their roles. Admins only."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _ROLE_ABILITIES: Final = {role: describe_role(role) for role in Role}
 
 
 async def list_users(ctx: RequestContext) -> Response:
-    """Everybody who has an account, newest first."""
+    """List all users, newest first."""
     pager = Pager(ctx, "/people", Prefix.USER, PAGE_SIZE)
     page = await ctx.services.accounts.list_users(pager.request)
     return ctx.render_page("people.html", users=page.items, **pager.build_links(page))
 
 
 async def show_new_form(ctx: RequestContext) -> Response:
-    """The form of a new account."""
+    """Show the form for a new account."""
     return _render_new_form(ctx, FormState())
 
 
 async def create_user(ctx: RequestContext) -> Response:
-    """Make an account; a password that nobody typed is shown this once."""
+    """Create an account; a generated password is shown once."""
     form = await ctx.read_form()
     password = form.get_raw("password") or generate_password(secrets.token_bytes)
     try:
@@ -60,12 +60,12 @@ async def create_user(ctx: RequestContext) -> Response:
 
 
 async def show_user(ctx: RequestContext) -> Response:
-    """One account."""
+    """Show one account."""
     return await _render_page(ctx, FormState())
 
 
 async def change_user(ctx: RequestContext) -> Response:
-    """Change what somebody is called, and what they may do."""
+    """Change a user's name and role."""
     form = await ctx.read_form()
 
     async def act(person_id: UserId) -> Response:
@@ -79,7 +79,7 @@ async def change_user(ctx: RequestContext) -> Response:
 
 
 async def disable_user(ctx: RequestContext) -> Response:
-    """Keep somebody out, and end their sessions."""
+    """Disable a user and end their sessions."""
     form = await ctx.read_form()
 
     async def act(person_id: UserId) -> Response:
@@ -90,7 +90,7 @@ async def disable_user(ctx: RequestContext) -> Response:
 
 
 async def enable_user(ctx: RequestContext) -> Response:
-    """Let somebody in again."""
+    """Enable a disabled user."""
     form = await ctx.read_form()
 
     async def act(person_id: UserId) -> Response:
@@ -101,7 +101,7 @@ async def enable_user(ctx: RequestContext) -> Response:
 
 
 async def set_password(ctx: RequestContext) -> Response:
-    """Give somebody a new password; one that nobody typed is shown this once."""
+    """Set a user's password; a generated one is shown once."""
     form = await ctx.read_form()
     password = form.get_raw("password") or generate_password(secrets.token_bytes)
 
@@ -130,7 +130,7 @@ async def _apply_changes(ctx: RequestContext, person_id: UserId, changes: UserCh
 async def _run_action(
     ctx: RequestContext, name: str, form: Form, action: Callable[[UserId], Awaitable[Response]]
 ) -> Response:
-    """Do it, or show the form again with what is wrong."""
+    """Run the action, or show the form again with its errors."""
     try:
         return await action(_parse_user_id(ctx))
     except Invalid as error:

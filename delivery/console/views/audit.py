@@ -11,7 +11,7 @@ from delivery.services.sentences import describe_entry, format_actor
 if TYPE_CHECKING:
     from delivery.ledger.records.journal import JournalEntry
 
-# The things that have a page of their own.
+# Path and noun of each subject that an entry names among its details.
 _SUBJECT_PATHS: Final = {
     "replay_id": ("/replays", "replay"),
     "event_id": ("/events", "event"),
@@ -21,7 +21,7 @@ _SUBJECT_PATHS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class AuditSubject:
-    """What something was done to, and where its page is."""
+    """The object of an audit entry, and the path of its page."""
 
     noun: str
     public_id: str
@@ -29,7 +29,7 @@ class AuditSubject:
 
 
 def describe_action(entry: JournalEntry) -> str:
-    """What was done, as a sentence; who did it and why stand beside it."""
+    """Describe the action as a sentence without actor and reason, which have their own columns."""
     before, by, behind = describe_entry(replace(entry, reason=None)).rpartition(
         f" by {format_actor(entry.actor)}"
     )
@@ -37,7 +37,7 @@ def describe_action(entry: JournalEntry) -> str:
 
 
 def find_subject(entry: JournalEntry) -> AuditSubject | None:
-    """What it was done to; None: to nothing that has a page."""
+    """Find the object of an entry; None if it has no page."""
     if entry.delivery_id is not None:
         shown = format_id(Prefix.DELIVERY, entry.delivery_id)
         return AuditSubject("delivery", shown, f"/deliveries/{shown}")

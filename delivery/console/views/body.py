@@ -1,4 +1,4 @@
-"""Bodies as people read them. Pure, and true to the bytes: numbers and doubled keys stay as sent."""
+"""Format bodies for display. Pure; numbers and duplicate keys stay exactly as sent."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Final
 MAX_SHOWN_BYTES: Final = 65_536
 _MAX_DEPTH: Final = 100
 _INDENT: Final = "  "
-# A string, a structural letter, or whatever else is no white space.
+# A string, a structural character, or any other run without white space.
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}:,]|[^\s\[\]{}:,"]+')
 _TOKEN_OR_SPACE: Final = re.compile(r'[\[\]{}:,]|"(?:[^"\\]|\\.)*"|[^\s\[\]{}:,"]+|\s+')
 
 
 @dataclass(frozen=True, slots=True)
 class FormattedBody:
-    """A body for a page: its text, laid out where it is JSON. `cut`: there is more than is shown."""
+    """A body for a page; JSON is indented in `text`. `is_truncated`: only the beginning is shown."""
 
     text: str
     raw: str
@@ -26,7 +26,7 @@ class FormattedBody:
 
 
 def format_body(body: bytes) -> FormattedBody:
-    """Lay a body out; what is no text is shown as hexadecimal."""
+    """Format a body for display; bytes that are not UTF-8 become hexadecimal."""
     cut = len(body) > MAX_SHOWN_BYTES
     some = body[:MAX_SHOWN_BYTES]
     try:
@@ -37,7 +37,7 @@ def format_body(body: bytes) -> FormattedBody:
 
 
 def format_json(text: str) -> str:
-    """JSON with each member on a line of its own; anything else comes back as it was."""
+    """Indent JSON, also an incomplete one such as a truncated response; return other text unchanged."""
     stripped = text.strip()
     if not stripped.startswith(("{", "[")) or "".join(_TOKEN_OR_SPACE.findall(stripped)) != stripped:
         return text

@@ -1,6 +1,6 @@
-"""Charts as SVG, drawn here; colours are classes of the stylesheet, which knows of light and dark. Pure.
+"""Charts as SVG. Colours are CSS classes, so that they follow the light or dark theme. Pure.
 
-What is put into them are numbers and moments of ours, never a tenant's text.
+Charts contain only our own numbers and times, never a tenant's text.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RESULTS_WIDTH, RESULTS_HEIGHT, _RESULTS_STEP = 160, 22, 4
 
 
 def draw_outcomes(series: Series) -> Markup:
-    """Bars of what was delivered and what failed, one for each step of time."""
+    """Draw a bar of delivered and failed attempts for each time step."""
     top = _round_up_scale(max((point.attempts for point in series.points), default=0))
     step = _PLOT_WIDTH / len(series.points)
     bars = []
@@ -53,7 +53,7 @@ def draw_outcomes(series: Series) -> Markup:
 
 
 def draw_latencies(series: Series) -> Markup:
-    """Lines of p50, p95 and p99, on a logarithmic scale."""
+    """Draw lines of p50, p95 and p99 on a logarithmic scale."""
     known = [
         value / _MILLISECOND
         for point in series.points
@@ -86,7 +86,7 @@ def draw_latencies(series: Series) -> Markup:
 
 
 def draw_recent_results(results: Sequence[RecentResult]) -> Markup:
-    """The last results of an endpoint, oldest first: height is how long it took, colour how it went."""
+    """Draw an endpoint's last results, oldest first: height is the duration, colour the outcome."""
     if not results:
         return Markup('<span class="quiet">—</span>')
     longest = max((one.duration_us or 0 for one in results), default=0) or 1
@@ -107,7 +107,7 @@ def draw_recent_results(results: Sequence[RecentResult]) -> Markup:
     ).format(RESULTS_WIDTH, RESULTS_HEIGHT, RESULTS_WIDTH, RESULTS_HEIGHT, said, Markup().join(bars))
 
 
-# ------------------------------------------------------------------ what they are made of
+# ------------------------------------------------------------------ parts of a chart
 def _render_svg(label: str, parts: Iterable[Markup]) -> Markup:
     return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         WIDTH, HEIGHT, label, Markup().join(parts)
@@ -122,7 +122,7 @@ def _draw_bar(x: float, y: float, width: float, height: float, tone: str, toolti
 
 
 def _draw_line(spots: Iterable[tuple[float, float] | None], tone: str) -> Iterator[Markup]:
-    """A line with gaps where there was nothing; a single spot is a dot."""
+    """Draw a line with gaps where there is no value; a single point becomes a dot."""
     piece: list[tuple[float, float]] = []
     for spot in (*spots, None):
         if spot is not None:
@@ -155,7 +155,7 @@ def _draw_time_axis(series: Series) -> Iterator[Markup]:
 
 
 def _format_axis_time(at: datetime, span: TimeRange) -> str:
-    """A moment of the axis, in UTC: the day matters only when there are several."""
+    """Format a time on the axis, in UTC; with the day only where the axis covers several."""
     return at.astimezone(UTC).strftime("%a %d %b, %H:%M" if span is TimeRange.WEEK else "%H:%M")
 
 
@@ -164,7 +164,7 @@ def _format_percentile(value: timedelta | None) -> str:
 
 
 def _format_tick(value: int) -> str:
-    """A tick's number, so that there is room for it: `400,000`, `2 M`."""
+    """Format a tick briefly: `400,000`, `2 M`."""
     for size, unit in ((10**9, "bn"), (10**6, "M")):
         if value >= size:
             return f"{value / size:g} {unit}"
@@ -172,7 +172,7 @@ def _format_tick(value: int) -> str:
 
 
 def _round_up_scale(highest: int) -> int:
-    """The top of a scale: 1, 2, 4, 6, 8, 10, 20, 40 … so that its half is a whole number too."""
+    """Round up to the top of a scale (1, 2, 4, 6, 8, 10, 20, 40 …) whose half is a whole number too."""
     power = 1
     while power * 10 < highest:
         power *= 10

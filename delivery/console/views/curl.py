@@ -1,4 +1,4 @@
-"""A request of ours as a `curl` line, so that it can be made again by hand. Pure."""
+"""An attempt's request as a `curl` command, to repeat it by hand. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def build_curl_command(attempt: Attempt, body: bytes | None) -> str | None:
-    """The line; None when the body is not kept, or is no text.
+    """Build the command; None if the body is not stored or is not text.
 
-    Headers that the ledger keeps without their values stand there so, to be filled in.
+    Headers stored without their values appear redacted, to be filled in.
     """
     if body is None:
         return None

@@ -1,4 +1,4 @@
-"""What pages say of replays: how far one is, what became of what it sent, what an endpoint does. Pure."""
+"""Texts about replays: progress, speed, the result of each item, the effect on an endpoint. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from delivery.domain.replay import Replay, ReplayItem
     from retries.rate import RateLimit
 
-# As the colours of the page are called.
+# CSS classes of the page's colours.
 ITEM_TONES: Final = {
     ItemState.SUCCEEDED: "ok",
     ItemState.FAILED: "bad",
@@ -51,13 +51,13 @@ FINISHED_STATES: Final = frozenset({ReplayState.FINISHED, ReplayState.CANCELLED}
 
 
 def is_moving(replay: Replay) -> bool:
-    """Whether something may change by itself: also of a paused one, while some are still on their way."""
+    """Whether the replay may still change: it is active, or paused with deliveries in flight."""
     in_work = replay.counts.get(ItemState.QUEUED, 0) + replay.counts.get(ItemState.RETRYING, 0)
     return replay.state in ACTIVE_STATES or (replay.state is ReplayState.PAUSED and in_work > 0)
 
 
 def describe_progress(replay: Replay) -> str:
-    """How far it is: `1,204 of 5,000`."""
+    """Write the progress: `1,204 of 5,000`."""
     if replay.selecting and not replay.selected:
         return "Selecting deliveries"
     found = f"{replay.selected:,}" + (" found so far" if replay.selecting else "")
@@ -65,7 +65,7 @@ def describe_progress(replay: Replay) -> str:
 
 
 def describe_speed(replay: Replay) -> str:
-    """How fast it goes and how long it takes, in a sentence; empty when it does not move."""
+    """Describe speed and remaining time in a sentence; empty for a replay that has ended."""
     match replay.state:
         case ReplayState.RUNNING:
             return _describe_running_speed(replay)
@@ -92,7 +92,7 @@ def _describe_running_speed(replay: Replay) -> str:
 
 
 def format_speed(speed: float) -> str:
-    """A speed as people say it: `250 a second`, `12 a minute`."""
+    """Write a speed in a readable unit: `250 a second`, `12 a minute`."""
     if speed >= 1:
         return f"{speed:,.0f} a second"
     if speed * 60 >= 1:
@@ -101,17 +101,18 @@ def format_speed(speed: float) -> str:
 
 
 def describe_item(item: ReplayItem) -> str:
-    """What became of one delivery of a replay, as a sentence."""
+    """Describe the result of one item of a replay, as a sentence."""
     if item.reason is None:
         return format_sentence(ITEM_MEANINGS[item.state])
     return _SKIP_REASONS.get(item.reason) or describe_reason(item.reason)
 
 
-# ------------------------------------------------------------------ what it does to an endpoint
+# ------------------------------------------------------------------ effect on an endpoint
 def describe_effect(endpoint: Endpoint, held: ActiveHold | None, *, is_named: bool) -> str:
-    """What a replay comes to at this endpoint as it stands now.
+    """Describe what a replay does at this endpoint in its current state.
 
-    `named`: the selection names it, and then a replay does not begin while it takes nothing.
+    `is_named`: the selection names this endpoint; then a replay does not start while it is paused or
+    disabled.
     """
     only_if = " A replay of this endpoint starts only if waiting is allowed." if is_named else ""
     match endpoint.state:
@@ -139,7 +140,7 @@ def _describe_active_effect(held: ActiveHold | None) -> str:
 
 
 def describe_limit(endpoint: Endpoint, *, count: int | None = None) -> str:
-    """By what an endpoint is limited, and how long so many take at least; empty without a limit."""
+    """Describe the rate limit and the minimum time for `count` deliveries; empty without a limit."""
     own = endpoint.limits.rate
     if own is None:
         return ""

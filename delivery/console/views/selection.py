@@ -1,4 +1,4 @@
-"""What a replay is to send, in words, and as the address of the search that finds it. Pure."""
+"""Describe in words what a replay selects. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_NAMED: Final = 10
 
 
 def describe_selection(selection: DeliveryFilter | MissingEventFilter) -> list[tuple[str, str]]:
-    """Each filter with what it asks for; nothing for a selection of all there is."""
+    """List each filter with its value as text; empty for a selection of everything."""
     if isinstance(selection, MissingEventFilter):
         parts = [
             ("Events missing at", format_id(Prefix.ENDPOINT, selection.endpoint_id)),

@@ -1,4 +1,4 @@
-"""An endpoint's terms in words, and which of them are its own. Pure."""
+"""An endpoint's settings as text, and which of them differ from the defaults. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SCHEME_NAMES: Final = {"v1": "HMAC-SHA256 (v1)", "v1a": "ed25519 (v1a)"}
 
 @dataclass(frozen=True, slots=True)
 class EndpointSettingRow:
-    """One term: what it is, in words; `own`: the endpoint's, and not everybody's default."""
+    """One setting as text. `is_custom`: set on the endpoint, not the operator's default."""
 
     name: str
     text: str
@@ -29,7 +29,7 @@ class EndpointSettingRow:
 
 
 def describe_settings(endpoint: Endpoint, settings: Settings) -> Sequence[EndpointSettingRow]:
-    """Everything by which an endpoint is delivered to and judged."""
+    """Describe all settings that control deliveries to an endpoint and its health."""
     limits, own = endpoint.limits, endpoint.limits.breaker
     terms = limits.apply_defaults(settings.default_health_policy)
     breaker = terms.breaker

@@ -1,4 +1,4 @@
-"""The secrets of an endpoint over time, so that an overlap can be seen. Pure."""
+"""A chart of an endpoint's secrets over time, which shows their overlap. Pure."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _MIN_MARGIN: Final = timedelta(hours=1)
 
 
 def draw_secret_timeline(secrets: Sequence[SealedSecret], *, now: datetime) -> Markup:
-    """A bar for each secret, newest first: from when it was made until it ends, or to the edge.
+    """Draw a bar for each secret, newest first, from its creation to its expiry or to the edge.
 
-    The scale is that of the overlaps: what was long before them would make them too small to be seen.
+    The scale covers the overlaps only: the full age of old secrets would make them too small to see.
     """
     first, last = _find_bounds(secrets, now=now)
     whole = last - first
@@ -70,7 +70,7 @@ def draw_secret_timeline(secrets: Sequence[SealedSecret], *, now: datetime) -> M
 
 
 def _find_bounds(secrets: Sequence[SealedSecret], *, now: datetime) -> tuple[datetime, datetime]:
-    """From somewhat before the first overlap to somewhat behind the last; now is among them."""
+    """Find a range that covers all overlaps and now, with a margin on both sides."""
     marks = [now]
     for newer, older in pairwise(secrets):
         marks += [newer.created_at, older.not_after or now]

@@ -1,4 +1,4 @@
-"""Where an attempt's time went, as bars one behind the other. Pure."""
+"""The duration of each phase of an attempt, as consecutive bars. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WIDTH: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class PhaseBar:
-    """One phase: where it begins and how wide it is, of WIDTH in all."""
+    """One phase: where its bar begins and how wide it is, in units of which WIDTH are the full width."""
 
     phase: str
     tone: str
@@ -27,7 +27,7 @@ class PhaseBar:
 
 
 def build_bars(timings: Timings, *, scale: timedelta | None = None) -> tuple[PhaseBar, ...]:
-    """The phases of an attempt in order, on the scale of the longest attempt beside it."""
+    """Build the bars of an attempt in order; `scale` is the duration that fills the full width."""
     phases = list(_iter_phases(timings))
     whole = max(scale or _ZERO, sum((took for _, _, took in phases), _ZERO))
     if whole <= _ZERO:

@@ -1,4 +1,4 @@
-"""The console's own files: named after their content, so that browsers may keep them for ever."""
+"""The console's static files; their URLs contain a content hash, so that browsers can cache them forever."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HASH_LENGTH: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file with its type; `mark` changes when the content does."""
+    """One static file with its media type and content hash."""
 
     content: bytes
     media_type: str
@@ -33,7 +33,7 @@ class Asset:
 
 @cache
 def load_assets() -> dict[str, Asset]:
-    """Every file that may be asked for, by name."""
+    """Load all static files, by name."""
     found = {}
     for file in files("delivery.console").joinpath("static").iterdir():
         media_type = _MEDIA_TYPES.get(file.name.rpartition(".")[2])
@@ -44,12 +44,12 @@ def load_assets() -> dict[str, Asset]:
 
 
 def build_asset_url(name: str) -> str:
-    """Where a page finds a file of this name."""
+    """Build the URL of a static file."""
     return f"/console/static/{name}?{load_assets()[name].content_hash}"
 
 
 async def serve_asset(request: Request) -> Response:
-    """Serve a file; for ever when it is asked for by its mark."""
+    """Serve a static file; cacheable forever if the URL has the current content hash."""
     asset = load_assets().get(request.path_params["name"])
     if asset is None or request.method not in {"GET", "HEAD"}:
         raise HTTPException(404)

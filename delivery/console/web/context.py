@@ -1,4 +1,4 @@
-"""One request of somebody who is signed in: who it is, what they may do, and how they are answered."""
+"""The context of a signed-in request: the user, their abilities, forms, links and responses."""
 
 from __future__ import annotations
 
@@ -35,35 +35,35 @@ _MAX_FIELDS: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The fields that somebody has filled in."""
+    """The submitted fields of a form, or the parameters of a query."""
 
     fields: Mapping[str, Sequence[str]]
 
     def get_text(self, name: str) -> str:
-        """One field without the space around it; empty when it is not there."""
+        """One field without surrounding space; empty if missing."""
         return next(iter(self.fields.get(name, ())), "").strip()
 
     def get_optional(self, name: str) -> str | None:
-        """One field; None when nothing was filled in."""
+        """One field without surrounding space; None if empty or missing."""
         return self.get_text(name) or None
 
     def get_raw(self, name: str) -> str:
-        """One field exactly as it came: passwords may begin with a space."""
+        """One field exactly as submitted, since passwords may begin with a space."""
         return next(iter(self.fields.get(name, ())), "")
 
     def get_all(self, name: str) -> Sequence[str]:
-        """All values of one field that are not empty."""
+        """All non-empty values of one field."""
         return [value.strip() for value in self.fields.get(name, ()) if value.strip()]
 
     def get_id(self, prefix: Prefix, name: str) -> UUID | None:
-        """One field as an id; None when it is none."""
+        """One field as an id; None if it is not a valid id."""
         try:
             return parse_id(prefix, self.get_text(name))
         except MalformedId:
             return None
 
     def is_checked(self, name: str) -> bool:
-        """Whether a box is ticked."""
+        """Whether a checkbox is checked."""
         return bool(self.get_text(name))
 
 
@@ -82,7 +82,7 @@ class FormState:
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """One request. `tenant_id` is the only one that the visitor sees, or narrowed the page to."""
+    """One request. `tenant_id` is the user's own tenant, or the one that staff narrowed the page to."""
 
     request: Request
     services: Services
@@ -93,46 +93,46 @@ class RequestContext:
 
     @property
     def query(self) -> Form:
-        """The query of the address; raises Invalid for one that no link of ours has."""
+        """The query parameters of the URL; raises Invalid if they cannot be decoded."""
         return _parse_fields(self.request.url.query, "address")
 
     async def read_form(self) -> Form:
-        """What was filled in. Its secret was looked at before the page was asked."""
+        """Read the submitted form; its CSRF token was checked before the handler ran."""
         return await read_form(self.request)
 
     def has_ability(self, ability: str) -> bool:
-        """Whether the visitor may do this."""
+        """Whether the user has this ability."""
         return self.principal.has_ability(Ability(ability))
 
     @property
     def is_staff(self) -> bool:
-        """Whether the visitor sees every tenant."""
+        """Whether the user sees every tenant."""
         return self.principal.tenant_id is None
 
     @property
     def csrf_token(self) -> str:
-        """What a form must bring along to be taken for this session's."""
+        """The token that proves a form belongs to this session."""
         return derive_csrf_token(self.session_token)
 
     def parse_path_id(self, prefix: Prefix, name: str = "id") -> UUID:
-        """The id in the path; raises MalformedId."""
+        """Parse the id in the path; raises MalformedId."""
         return parse_id(prefix, self.request.path_params[name])
 
     async def find_owner(self, prefix: Prefix, id_: UUID) -> TenantId:
-        """The tenant that has this thing; raises NotFound, also when it is not the visitor's to see."""
+        """Find the tenant that owns this object; raises NotFound, also if the user may not see it."""
         if self.principal.tenant_id is not None:
             return self.principal.tenant_id
         return await self.services.lookups.find_tenant(prefix, id_)
 
     def link(self, path: str, **query: object) -> str:
-        """The address of a page; narrowed as this one is."""
+        """Build the URL of a page, narrowed to the same tenant as this one."""
         asked = {name: value for name, value in query.items() if value not in (None, "", [], ())}
         if self.is_staff and self.tenant_id is not None and TENANT_PARAM not in query:
             asked[TENANT_PARAM] = format_id(Prefix.TENANT, self.tenant_id)
         return build_path(path) + (f"?{urlencode(asked, doseq=True)}" if asked else "")
 
     def render_page(self, template: str, *, status: int = 200, **values: Any) -> Response:
-        """A page of the console."""
+        """Render a page, with the flash message if there is one."""
         said = self.request.cookies.get(_FLASH_COOKIE)
         shown = render_template(
             template,
@@ -149,7 +149,7 @@ class RequestContext:
         return response
 
     def redirect(self, path: str, *, flash: str | None = None, **query: object) -> Response:
-        """Send the visitor on, with something to tell them there."""
+        """Redirect to a page, which then shows the flash message."""
         response = RedirectResponse(self.link(path, **query), 303)
         if flash is not None:
             response.set_cookie(
@@ -159,14 +159,14 @@ class RequestContext:
 
 
 def build_path(path: str) -> str:
-    """Where a page of the console stands: `/` is the overview."""
+    """Build the path of a console page; `/` is the overview."""
     return ROOT + path.removesuffix("/")
 
 
 def make_get_route(
     path: str, handler: Callable[[RequestContext], Awaitable[Response]], ability: Ability = Ability.SEE
 ) -> Route:
-    """A page for those who may see it."""
+    """Make a GET route for users with this ability."""
 
     async def serve(request: Request) -> Response:
         return await handler(await _build_context(request, ability))
@@ -177,7 +177,7 @@ def make_get_route(
 def make_post_route(
     path: str, handler: Callable[[RequestContext], Awaitable[Response]], ability: Ability
 ) -> Route:
-    """Something to do, for those who may: the form must be ours and come from this session."""
+    """Make a POST route for users with this ability; checks the origin and the CSRF token."""
 
     async def serve(request: Request) -> Response:
         reject_cross_site(request)
@@ -210,24 +210,24 @@ def _resolve_tenant(request: Request, visitor: Principal) -> TenantId | None:
         raise NotFound("tenant", named) from None
 
 
-# ------------------------------------------------------------------ what a request brings
+# ------------------------------------------------------------------ parts of a request
 def session_cookie_name(request: Request) -> str:
-    """The name of the session's cookie; behind https one that no other host can have set."""
+    """The session cookie's name; with https one that no other host can set."""
     return "__Host-waybill_session" if is_https(request) else "waybill_session"
 
 
 def is_https(request: Request) -> bool:
-    """Whether the visitor came by https, as far as the server or a trusted proxy knows."""
+    """Whether the request came over https, according to the server or a trusted proxy."""
     return request.url.scheme == "https"
 
 
 def get_client_address(request: Request) -> str | None:
-    """From where the request came."""
+    """The client's IP address."""
     return None if request.client is None else request.client.host
 
 
 async def read_form(request: Request) -> Form:
-    """Read what was filled in; raises Invalid for what no form of ours sends."""
+    """Read a submitted form; raises Invalid or HTTPException 415 for anything else."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/x-www-form-urlencoded":
         raise HTTPException(415, "Send a form.")
@@ -243,7 +243,7 @@ def _parse_fields(text: str, where: str) -> Form:
 
 
 def reject_cross_site(request: Request) -> None:
-    """Raise NotAllowed for a form that another site has sent here.
+    """Raise NotAllowed for a form that another site submitted.
 
     Browsers say by themselves where a form comes from; where they do not (without https), its origin must be
     the host that was asked, or WAYBILL_PUBLIC_URL's behind a proxy that names another host.

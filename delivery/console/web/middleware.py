@@ -1,4 +1,4 @@
-"""What surrounds every answer: headers that hold hostile content off, and a page for whatever went wrong."""
+"""Security headers for every response, and error pages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 SIGN_IN_PATH: Final = "/console/sign-in"
 
-# Our own files only, and nothing inline: what a tenant or a receiver wrote is shown, and never run.
+# Our own files only and nothing inline, so that text from tenants and receivers never runs as a script.
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -54,7 +54,7 @@ HTMX_HEADER: Final = "HX-Request"
 
 @dataclass(frozen=True, slots=True)
 class ErrorPage:
-    """What went wrong, as a page says it."""
+    """The content of an error page."""
 
     status: int
     title: str
@@ -62,7 +62,7 @@ class ErrorPage:
 
 
 def add_security_headers(app: ASGIApp) -> ASGIApp:
-    """Have every answer carry our headers."""
+    """Add the security headers to every response."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
@@ -78,7 +78,7 @@ def add_security_headers(app: ASGIApp) -> ASGIApp:
 
 
 async def render_error(request: Request, error: Exception) -> Response:
-    """Answer an error of ours, or one that nobody foresaw, with a page."""
+    """Render an expected or unexpected error as a page."""
     if isinstance(error, NotAuthenticated):
         return _redirect_to_sign_in(request)
     problem = describe_error(error)
@@ -86,7 +86,7 @@ async def render_error(request: Request, error: Exception) -> Response:
         log.warning("console.unavailable", path=request.url.path, why=str(error))
     headers = _build_retry_headers(error)
     if HTMX_HEADER in request.headers:
-        # A part of a page was asked for: say it in the page's own place for that, and leave the rest.
+        # htmx asked for a part of a page: show the error in the notice area and leave the rest.
         headers |= {"HX-Retarget": "#notice", "HX-Reselect": "#problem", "HX-Reswap": "innerHTML"}
     page = render_template(
         "problem.html", problem=problem, request_id=request.scope.get("waybill.request_id", "")
@@ -95,7 +95,7 @@ async def render_error(request: Request, error: Exception) -> Response:
 
 
 def describe_error(error: Exception) -> ErrorPage:
-    """Say what an error means to the person who meets it."""
+    """Describe an error for the user."""
     match error:
         case Refusal():
             status, title = _REFUSAL_STATUSES.get(type(error), (400, "This cannot be done"))
@@ -133,7 +133,7 @@ def _format_refusal(error: Refusal) -> str:
 
 
 def _redirect_to_sign_in(request: Request) -> Response:
-    """Who is not signed in goes there, and comes back to what they asked for."""
+    """Redirect to the sign-in page, which leads back to the requested page."""
     there = SIGN_IN_PATH
     if request.method == "GET" and HTMX_HEADER not in request.headers and request.url.path != "/console":
         asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")

@@ -1,4 +1,4 @@
-"""Templates to pages: one environment that escapes everything, and the few words that all pages share."""
+"""Render templates with one environment that escapes everything, and the filters that all pages share."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _ONE_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 def render_template(template: str, **values: Any) -> str:
-    """Fill in a template. Whatever is put in is text, and is escaped."""
+    """Render a template; every value is escaped as text."""
     return _ENVIRONMENT.get_template(template).render(values)
 
 
 def render_relative_time(at: datetime | None, *, now: datetime | None = None) -> Markup | str:
-    """A moment as people read it, with the exact one behind it."""
+    """Render a relative time with the exact time as a tooltip."""
     if at is None:
         return "—"
     told = format_relative_time(at, now=now or clock())
@@ -50,12 +50,12 @@ def render_relative_time(at: datetime | None, *, now: datetime | None = None) ->
 
 
 def humanize_code(code: str | None) -> str:
-    """A code of ours as words: `in_flight` is `in flight`."""
+    """Write a code as words: `in_flight` becomes `in flight`."""
     return "" if code is None else code.replace("_", " ")
 
 
 def format_latency(duration: timedelta | None) -> str:
-    """How long something took: `84 ms`; below one, tenths of it."""
+    """Write a latency: `84 ms`, or `8.4 ms` below ten milliseconds."""
     if duration is None:
         return "—"
     if duration < _ONE_MILLISECOND * 10:
@@ -64,18 +64,18 @@ def format_latency(duration: timedelta | None) -> str:
 
 
 def format_id_of_kind(id_: UUID, kind: str) -> str:
-    """An id in full, by the name of its kind: `delivery`."""
+    """Format an id with the prefix of its kind, such as `delivery`."""
     return format_id(Prefix[kind.upper()], id_)
 
 
 def shorten_id(public_id: str) -> str:
-    """The end of an id, by which people tell neighbours apart."""
+    """Shorten an id to its end, the part that differs between ids of the same time."""
     kind, _, suffix = public_id.rpartition("_")
     return f"{kind}_…{suffix[-_SHORT_ID_LENGTH:]}"
 
 
 def extract_host(url: str) -> str:
-    """The host of a URL, for narrow places."""
+    """Extract the host of a URL, for narrow columns."""
     try:
         return urlsplit(url).netloc.rpartition("@")[2] or url
     except ValueError:
@@ -83,7 +83,7 @@ def extract_host(url: str) -> str:
 
 
 def format_percent(ratio: float | None) -> str:
-    """A ratio from 0 to 1 as a percentage that never rounds a failure away."""
+    """Write a ratio from 0 to 1 as a percentage; a ratio below 1 is never shown as 100 %."""
     if ratio is None:
         return "—"
     shown = f"{ratio * 100:.1f}"
@@ -93,7 +93,7 @@ def format_percent(ratio: float | None) -> str:
 
 
 def format_number(count: float) -> str:
-    """A number with its thousands apart."""
+    """Write a number with thousands separators."""
     return f"{count:,.0f}" if isinstance(count, int) or count.is_integer() else f"{count:,.1f}"
 
 
