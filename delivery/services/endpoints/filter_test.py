@@ -1,4 +1,4 @@
-"""Trying a filter out: whether an event would be owed to an endpoint, part by part, and why."""
+"""Filter tests: whether an event would match an endpoint, part by part, and why."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from delivery.domain.conditions import ConditionEvaluator
-from delivery.domain.errors import Invalid, NotFound
-from delivery.domain.ids import Prefix, format_id
+from delivery.domain.errors import Invalid
+from delivery.domain.ids import Prefix, require_found
 from delivery.domain.payload_path import extract_data
 from delivery.domain.subscription import match_event
 from delivery.ledger.records import events
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FilterPartResult:
-    """Whether a part of what an endpoint asks for lets an event pass, and why, in a sentence."""
+    """Whether one part of a subscription matches an event, and why, in a sentence."""
 
     passes: bool
     reason: str
@@ -30,9 +30,9 @@ class FilterPartResult:
 
 @dataclass(frozen=True, slots=True)
 class FilterTrial:
-    """Whether an event would be owed to an endpoint; each part is judged by itself.
+    """Whether an event would match an endpoint; each part is evaluated by itself.
 
-    `pattern` asked for the type. `failed` says why the condition could not be answered: it passes then.
+    `pattern` is the one that matches the type. `condition_error`: the condition failed, which lets it pass.
     """
 
     delivered: bool
@@ -45,73 +45,73 @@ class FilterTrial:
 
 
 async def load_past_event(tx: Transaction, tenant_id: TenantId, event_id: EventId) -> NewEvent:
-    """A past event as its producer posted it, without data if that is gone; raises NotFound."""
-    found = await events.read(tx, tenant_id, event_id)
-    if found is None:
-        raise NotFound("event", format_id(Prefix.EVENT, event_id))
-    head, body = found
-    return NewEvent(head.type, b"" if body is None else extract_data(body), head.channels)
+    """Load a past event; its data is empty if its content is gone. Raises NotFound."""
+    row = await events.read(tx, tenant_id, event_id)
+    summary, body = require_found(row, Prefix.EVENT, event_id)
+    return NewEvent(summary.type, b"" if body is None else extract_data(body), summary.channels)
 
 
 def evaluate_filter(endpoint: Endpoint, event: NewEvent) -> FilterTrial:
-    """Judge an event as accept would if it were posted now. Raises Invalid for one whose content is gone."""
-    wants = endpoint.subscription
-    if wants.condition is not None and not event.data:
+    """Evaluate the subscription as intake would. Raises Invalid if a condition needs content that is gone."""
+    subscription = endpoint.subscription
+    if subscription.condition is not None and not event.data:
         raise Invalid("event_id", "has no content any more that the condition could be asked about")
-    judged = match_event(wants, event.type, event.channels, ConditionEvaluator(event.data))
+    result = match_event(subscription, event.type, event.channels, ConditionEvaluator(event.data))
     parts = (
-        _evaluate_type(wants, event, judged),
-        _evaluate_channels(wants, event, judged),
-        _evaluate_condition(wants, judged),
+        _evaluate_type(subscription, event, result),
+        _evaluate_channels(subscription, event, result),
+        _evaluate_condition(subscription, result),
     )
-    delivered = judged.is_match and not endpoint.operational
+    delivered = result.is_match and not endpoint.operational
     return FilterTrial(
         delivered,
-        _summarize(endpoint, parts, judged),
+        _summarize(endpoint, parts, result),
         *parts,
-        judged.pattern,
-        None if judged.condition_result is None else judged.condition_result.error,
+        result.pattern,
+        None if result.condition_result is None else result.condition_result.error,
     )
 
 
-def _evaluate_type(wants: Subscription, event: NewEvent, judged: MatchResult) -> FilterPartResult:
-    if judged.pattern is not None:
-        return FilterPartResult(passes=True, reason=f"Its filter asks for {judged.pattern}.")
+def _evaluate_type(subscription: Subscription, event: NewEvent, result: MatchResult) -> FilterPartResult:
+    if result.pattern is not None:
+        return FilterPartResult(passes=True, reason=f"Its filter asks for {result.pattern}.")
     return FilterPartResult(
-        passes=False, reason=f"Its filter asks for {', '.join(wants.types)}; not for {event.type}."
+        passes=False, reason=f"Its filter asks for {', '.join(subscription.types)}; not for {event.type}."
     )
 
 
-def _evaluate_channels(wants: Subscription, event: NewEvent, judged: MatchResult) -> FilterPartResult:
-    if not wants.channels:
+def _evaluate_channels(subscription: Subscription, event: NewEvent, result: MatchResult) -> FilterPartResult:
+    if not subscription.channels:
         return FilterPartResult(
             passes=True, reason="It names no channels: it gets events of any and of none."
         )
-    if judged.matches_channel:
-        shared = ", ".join(one for one in event.channels if one in wants.channels)
+    if result.matches_channel:
+        shared = ", ".join(channel for channel in event.channels if channel in subscription.channels)
         return FilterPartResult(passes=True, reason=f"They share {shared}.")
     has = f"is on {', '.join(event.channels)}" if event.channels else "has none"
-    return FilterPartResult(passes=False, reason=f"It asks for {', '.join(wants.channels)}; the event {has}.")
+    return FilterPartResult(
+        passes=False, reason=f"It asks for {', '.join(subscription.channels)}; the event {has}."
+    )
 
 
-def _evaluate_condition(wants: Subscription, judged: MatchResult) -> FilterPartResult:
-    if judged.condition_result is None:
+def _evaluate_condition(subscription: Subscription, result: MatchResult) -> FilterPartResult:
+    if result.condition_result is None:
         return FilterPartResult(passes=True, reason="It has no condition.")
-    holds, failed = judged.condition_result
+    holds, failed = result.condition_result
     if failed is not None:
         return FilterPartResult(
             passes=True, reason=f"It cannot be answered, and lets the event pass. {failed}"
         )
     verb = "holds" if holds else "does not hold"
-    return FilterPartResult(holds, f"It {verb} for the event's data: {wants.condition}")
+    return FilterPartResult(holds, f"It {verb} for the event's data: {subscription.condition}")
 
 
-def _summarize(endpoint: Endpoint, parts: tuple[FilterPartResult, ...], judged: MatchResult) -> str:
+def _summarize(endpoint: Endpoint, parts: tuple[FilterPartResult, ...], result: MatchResult) -> str:
     if endpoint.operational:
         return "It would not be owed to the endpoint, which is operational: it gets no tenant's events."
     refusing = next((part for part in parts if not part.passes), None)
     if refusing is not None:
         return f"It would not be owed to the endpoint. {refusing.reason}"
-    if judged.condition_result is not None and judged.condition_result.error is not None:
+    if result.condition_result is not None and result.condition_result.error is not None:
         return "It would be owed to the endpoint, though its condition cannot be answered."
     return "It would be owed to the endpoint."

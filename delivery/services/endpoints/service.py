@@ -1,4 +1,4 @@
-"""The use cases of endpoints: create, change, pause, rotate, delete. Each change is one short transaction."""
+"""The use cases of endpoints: create, change, pause, rotate, delete. Each is one short transaction."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from delivery.domain.endpoint import Endpoint, EndpointLimits, EndpointState
-from delivery.domain.errors import Conflict, Invalid, NotFound
-from delivery.domain.ids import EndpointId, Prefix, build_min_id, format_id, new_id
-from delivery.domain.validation import check_reason
+from delivery.domain.errors import Conflict, Invalid
+from delivery.domain.ids import EndpointId, Prefix, build_min_id, format_id, new_id, not_found
+from delivery.domain.validation import check_description, check_overlap, check_reason
 from delivery.ledger.queue import endpoint_health, enqueue
 from delivery.ledger.records import endpoint_secrets, endpoints, tenants
 from delivery.ledger.stats import endpoint_stats, live
@@ -44,12 +44,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Each signs every delivery; a receiver that needs more than this is not rotating, it is collecting.
+# Every valid secret signs every delivery; a rotation needs two.
 MAX_LIVE_SECRETS = 5
 
 
 class EndpointService:
-    """What a tenant does with its endpoints."""
+    """Manages the endpoints of tenants."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class EndpointService:
         clock: Callable[[], datetime],
         random_bytes: Callable[[int], bytes],
     ) -> None:
-        """The box seals what must not be readable in the ledger."""
+        """`box` encrypts secrets, header values and credentials for the ledger."""
         self._ledger = ledger
         self._box = box
         self._config = config
@@ -70,7 +70,7 @@ class EndpointService:
     async def create(
         self, tenant_id: TenantId, new: NewEndpoint, *, actor: Actor
     ) -> tuple[Endpoint, CreatedSecret]:
-        """Make an endpoint and its first secret. Raises Invalid, and NotFound for an unknown tenant."""
+        """Create an endpoint and its first secret. Raises Invalid, and NotFound for an unknown tenant."""
         endpoint = self._draft_endpoint(tenant_id, new, actor=actor)
         made = self._create_secret(endpoint, new.secret)
         now = endpoint.created_at
@@ -79,7 +79,7 @@ class EndpointService:
         )
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             if not await tenants.bump_endpoints_version(tx, tenant_id):
-                raise NotFound("tenant", format_id(Prefix.TENANT, tenant_id))
+                raise not_found(Prefix.TENANT, tenant_id)
             await endpoints.insert(tx, endpoint)
             await endpoint_health.insert(tx, endpoint.id, fresh, now=now)
             await endpoint_secrets.insert(tx, made.secret)
@@ -88,7 +88,7 @@ class EndpointService:
         return endpoint, made
 
     async def read(self, tenant_id: TenantId, endpoint_id: EndpointId) -> Endpoint:
-        """One endpoint; raises NotFound."""
+        """Read an endpoint; raises NotFound."""
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             return await store.read(tx, tenant_id, endpoint_id)
 
@@ -101,10 +101,10 @@ class EndpointService:
         unhealthy: bool = False,
         search_text: str = "",
     ) -> Page[Endpoint]:
-        """A tenant's endpoints, newest first, or all tenants' where none is named.
+        """List a tenant's endpoints, newest first; `tenant_id` None: all tenants'.
 
-        `states` and `troubled` narrow it: to those that stand so, to those that are not simply well; `words`
-        to those that have them in their URL or description.
+        `unhealthy` selects those that are not active and healthy; `search_text` those that contain it in
+        their URL or description.
         """
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             return await endpoints.read_page(
@@ -114,7 +114,7 @@ class EndpointService:
     async def summarize_endpoints(
         self, tenant_id: TenantId | None, listed: Sequence[Endpoint]
     ) -> dict[EndpointId, EndpointSummary]:
-        """How these endpoints do, of a tenant or of several, in a few queries for all of them."""
+        """Summarize the health of these endpoints in two queries for all of them."""
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             known = await endpoint_health.read_many(tx, [one.id for one in listed])
             due = await live.count_due(
@@ -131,7 +131,7 @@ class EndpointService:
     async def read_health(
         self, tenant_id: TenantId, endpoint_id: EndpointId, *, limit: int | None = None
     ) -> EndpointHealth:
-        """How an endpoint does, and what waits for it, counted up to `most`; raises NotFound."""
+        """Read an endpoint's health and backlog, counted up to `limit`; raises NotFound."""
         since = build_min_id(self._clock() - views.RECENT_WINDOW)
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             endpoint = await store.read(tx, tenant_id, endpoint_id)
@@ -151,7 +151,7 @@ class EndpointService:
         reason: str | None = None,
         actor: Actor,
     ) -> Endpoint:
-        """Change what is named and nothing else. Raises NotFound and Invalid."""
+        """Change an endpoint. Raises NotFound and Invalid."""
         reason = check_reason(reason)
         checked = checks.validate_changes(changes, self._config)
         limits = validate_limits(changes, self._config.health.breaker)
@@ -185,9 +185,9 @@ class EndpointService:
         *,
         overrides: EndpointChanges,
     ) -> FilterTrial:
-        """Whether an event, or a past one, would be owed to an endpoint if it were posted now.
+        """Test whether a new or past event would match an endpoint if it were posted now.
 
-        `instead` may name a filter, channels and a condition to try instead of its own. Nothing is written.
+        `overrides` may have a filter, channels and a condition to test instead. Nothing is written.
         Raises NotFound and Invalid.
         """
         wanted = checks.validate_changes(overrides, self._config)
@@ -204,7 +204,7 @@ class EndpointService:
     async def pause(
         self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None, actor: Actor
     ) -> Endpoint:
-        """Hold an active endpoint's deliveries: they are still owed, and wait.
+        """Pause an endpoint: its deliveries are held, and stay owed.
 
         Raises NotFound, and Conflict for a disabled one.
         """
@@ -215,7 +215,7 @@ class EndpointService:
     async def resume(
         self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None, actor: Actor
     ) -> Endpoint:
-        """Let a paused endpoint's deliveries go out again, slowly at first.
+        """Resume a paused endpoint, with a ramp of its in-flight limit.
 
         Raises NotFound, and Conflict for a disabled one.
         """
@@ -226,7 +226,7 @@ class EndpointService:
     async def disable(
         self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None, actor: Actor
     ) -> Endpoint:
-        """Hold an endpoint's deliveries until somebody enables it, and tell its tenant. Raises NotFound."""
+        """Disable an endpoint: its deliveries are held, and a system event is published. Raises NotFound."""
         return await self._change_state(
             tenant_id, endpoint_id, StateTransition.DISABLE, reason=reason, actor=actor
         )
@@ -234,7 +234,7 @@ class EndpointService:
     async def enable(
         self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None, actor: Actor
     ) -> Endpoint:
-        """Let a disabled endpoint's deliveries go out again, slowly at first, and tell its tenant.
+        """Enable a disabled endpoint, with a ramp of its in-flight limit, and publish a system event.
 
         Raises NotFound, and Conflict for a paused one.
         """
@@ -250,7 +250,7 @@ class EndpointService:
         reason: str | None = None,
         limit: int | None = None,
     ) -> EnablePreview:
-        """Tell what enabling would let go, counted up to `most`. Raises what enabling would."""
+        """Preview what enabling would release, counted up to `limit`. Raises what `enable` raises."""
         check_reason(reason)
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             endpoint = await store.read(tx, tenant_id, endpoint_id)
@@ -262,7 +262,7 @@ class EndpointService:
     async def delete(
         self, tenant_id: TenantId, endpoint_id: EndpointId, *, reason: str | None = None, actor: Actor
     ) -> None:
-        """Take an endpoint away; what it was still owed is cancelled. Raises NotFound."""
+        """Delete an endpoint; its pending deliveries are cancelled. Raises NotFound."""
         reason = check_reason(reason)
         now = self._clock()
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
@@ -276,7 +276,7 @@ class EndpointService:
         _log_entry(entry)
 
     async def list_secrets(self, tenant_id: TenantId, endpoint_id: EndpointId) -> list[SealedSecret]:
-        """The secrets that sign now, newest first; raises NotFound."""
+        """List the secrets that sign now, newest first; raises NotFound."""
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             await store.read(tx, tenant_id, endpoint_id)
             return await endpoint_secrets.read_active(tx, tenant_id, endpoint_id, now=self._clock())
@@ -291,13 +291,13 @@ class EndpointService:
         reason: str | None = None,
         actor: Actor,
     ) -> CreatedSecret:
-        """Make a new secret, given or fresh; the older ones go on signing beside it for the overlap.
+        """Add a new secret, provided or generated; the older ones also sign until the overlap ends.
 
         Raises NotFound, Invalid, and Conflict when too many secrets would be live at the same time.
         """
         reason = check_reason(reason)
         now = self._clock()
-        until = now + checks.validate_overlap(overlap, self._config)
+        until = now + check_overlap(overlap, default=self._config.overlap)
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             endpoint = await store.read(tx, tenant_id, endpoint_id, lock=True)
             made = self._create_secret(endpoint, secret)
@@ -380,7 +380,7 @@ class EndpointService:
             id=endpoint_id,
             tenant_id=tenant_id,
             url=checks.validate_url(new.url, self._config),
-            description=checks.validate_description(new.description),
+            description=check_description(new.description, max_length=checks.MAX_DESCRIPTION_LENGTH),
             filter=checks.validate_filter(new.filter),
             state=EndpointState.ACTIVE,
             state_reason=None,
@@ -415,14 +415,14 @@ class EndpointService:
 async def _release_held(
     tx: Transaction, endpoint: Endpoint, record: EndpointHealthRow | None, *, now: datetime
 ) -> None:
-    """Forget the health of before, so that what was held drains through the ramp, and have the relay look."""
+    """Reset the health, so that held deliveries drain through the ramp, and wake the relay."""
     if record is not None:
         await endpoint_health.write(tx, {endpoint.id: record.health.reset_after_enabling(now)}, released={})
     await enqueue.notify_due(tx, {(endpoint.tenant_id, endpoint.id)})
 
 
 async def _wake_on_limit_change(tx: Transaction, before: Endpoint, after: Endpoint) -> None:
-    """Have the relay look at what new limits may let go."""
+    """Wake the relay when new limits may release deliveries."""
     if before.limits == after.limits:
         return
     if before.limits.rate != after.limits.rate:

@@ -1,12 +1,11 @@
-"""One endpoint within a transaction: read, locked, written and noted, the same for every use case."""
+"""Read, lock, write and journal one endpoint within a transaction, for all use cases."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from delivery.domain.errors import NotFound
-from delivery.domain.ids import Prefix, format_id
+from delivery.domain.ids import Prefix, require_found
 from delivery.ledger.queue import endpoint_health
 from delivery.ledger.records import endpoints, journal, tenants
 from delivery.ledger.records.journal import JournalEntry
@@ -25,31 +24,29 @@ if TYPE_CHECKING:
 async def read(
     tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId, *, lock: bool = False
 ) -> Endpoint:
-    """One endpoint; raises NotFound. Locked without its health, nothing that health decides may change."""
-    endpoint = await endpoints.read(tx, tenant_id, endpoint_id, lock=lock)
-    if endpoint is None:
-        raise endpoint_not_found(endpoint_id)
-    return endpoint
+    """Read an endpoint; raises NotFound. With `lock` alone, do not change what its health decides."""
+    row = await endpoints.read(tx, tenant_id, endpoint_id, lock=lock)
+    return require_found(row, Prefix.ENDPOINT, endpoint_id)
 
 
 async def read_locked(
     tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId
 ) -> tuple[Endpoint, EndpointHealthRow | None]:
-    """One endpoint and its health, both locked in the order in which everybody locks them; raises NotFound.
+    """Lock and read an endpoint and its health, in the lock order of the whole engine; raises NotFound.
 
-    Nothing of it is claimed or judged until the transaction ends.
+    No delivery of it is claimed, and its health does not change, until the transaction ends.
     """
-    await read(tx, tenant_id, endpoint_id)  # nobody waits for, or holds up, what is another tenant's
-    standing = (await endpoint_health.lock(tx, [endpoint_id])).get(endpoint_id)
-    return await read(tx, tenant_id, endpoint_id, lock=True), standing
+    await read(tx, tenant_id, endpoint_id)  # never lock, or wait for, another tenant's rows
+    health = (await endpoint_health.lock(tx, [endpoint_id])).get(endpoint_id)
+    return await read(tx, tenant_id, endpoint_id, lock=True), health
 
 
 async def write(tx: Transaction, endpoint: Endpoint, *, now: datetime) -> Endpoint:
-    """Write a locked endpoint; everybody who keeps a copy hears of it by the versions."""
-    counted = replace(endpoint, version=endpoint.version + 1, updated_at=now)
-    await endpoints.write(tx, counted)
+    """Write a locked endpoint, and bump the versions that invalidate cached copies."""
+    changed = replace(endpoint, version=endpoint.version + 1, updated_at=now)
+    await endpoints.write(tx, changed)
     await tenants.bump_endpoints_version(tx, endpoint.tenant_id)
-    return counted
+    return changed
 
 
 async def append_entry(  # noqa: PLR0913  the facts of an entry
@@ -62,21 +59,9 @@ async def append_entry(  # noqa: PLR0913  the facts of an entry
     reason: str | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> JournalEntry:
-    """Write into the journal what has happened to an endpoint."""
-    entry = JournalEntry(
-        tenant_id=endpoint.tenant_id,
-        action=action,
-        actor=actor.name,
-        address=actor.address,
-        at=at,
-        reason=reason,
-        endpoint_id=endpoint.id,
-        details=details or {},
+    """Append a journal entry about an endpoint."""
+    entry = JournalEntry.by_actor(
+        endpoint.tenant_id, action, actor, at=at, reason=reason, endpoint_id=endpoint.id, details=details
     )
     await journal.append(tx, [entry])
     return entry
-
-
-def endpoint_not_found(endpoint_id: EndpointId) -> NotFound:
-    """There is no such endpoint of this tenant."""
-    return NotFound("endpoint", format_id(Prefix.ENDPOINT, endpoint_id))

@@ -1,4 +1,4 @@
-"""What a person may ask of an endpoint, and the checks on it; each raises Invalid with its field. Pure."""
+"""The settings of an endpoint and the checks on them, which raise Invalid for their field. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from delivery.domain.endpoint import Signature
 from delivery.domain.errors import Invalid
 from delivery.domain.event_patterns import MATCH_ALL, MAX_CHANNELS_PER_ENDPOINT, check_channel, check_pattern
 from delivery.domain.formats import PayloadFormat, PayloadKind
-from delivery.domain.validation import check_text, validating_field
+from delivery.domain.validation import check_description, check_text, validating_field
 from retries.backoff import parse_schedule
 from signing import Ed25519Secret, generate_ed25519, generate_hmac, parse_secret
 
@@ -28,18 +28,16 @@ if TYPE_CHECKING:
 MAX_PATTERNS = 100
 MAX_DESCRIPTION_LENGTH = 1_000
 MIN_TIMEOUT = timedelta(seconds=1)
-MAX_OVERLAP = timedelta(days=30)
 _SECRET_BYTES = 32
 _MAX_SECRET_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
 class NewEndpoint:
-    """An endpoint as it is asked for. `schedule` is in seconds; None, there and below, means the default.
+    """An endpoint to create. `schedule` is in seconds; None means the operator's default.
 
-    `auth` is as `delivery.credentials` reads it, `client_certificate` has `certificate` and `private_key`.
-    The last ones are its own limits: `rate_limit` has `limit` and `per_seconds`, `breaker` any of the names
-    in `delivery.endpoints.limits.BREAKER`.
+    `auth` is parsed by `delivery.destinations.http.auth`; `client_certificate` has `certificate` and
+    `private_key`; `rate_limit` has `limit` and `per_seconds`; `breaker` any names of `limits.BREAKER_FIELDS`.
     """
 
     url: str
@@ -65,7 +63,7 @@ class NewEndpoint:
 
 
 class LimitChanges(TypedDict, total=False):
-    """What is asked of an endpoint's limits, in the words of NewEndpoint."""
+    """The limits to change, in the form of NewEndpoint."""
 
     in_flight_max: int | None
     rate_limit: Mapping[str, float] | None
@@ -75,9 +73,9 @@ class LimitChanges(TypedDict, total=False):
 
 
 class EndpointChanges(LimitChanges, total=False):
-    """What is to become different; what is not named stays. In `headers`, None takes one away.
+    """The fields to change; fields that are missing stay. In `headers`, None removes a header.
 
-    A new `breaker` takes the place of the whole one before.
+    A new `breaker` replaces the whole former one.
     """
 
     url: str
@@ -96,7 +94,7 @@ class EndpointChanges(LimitChanges, total=False):
 
 @dataclass(frozen=True, slots=True)
 class EndpointConfig:
-    """The operator's limits for endpoints, and the defaults of those that say nothing of their own."""
+    """The operator's limits for endpoints, and the defaults for endpoints without their own."""
 
     guard: Guard
     allow_http: bool
@@ -106,12 +104,12 @@ class EndpointConfig:
 
 
 def validate_url(url: str, config: EndpointConfig) -> str:
-    """The URL in its normal form."""
+    """Check the URL and return its normal form."""
     return validate_target_url(url, config, field_name="url")
 
 
 def validate_target_url(url: str, config: EndpointConfig, *, field_name: str) -> str:
-    """A URL that the engine is to send to, in its normal form."""
+    """Check a URL that the engine will request and return its normal form."""
     with validating_field(field_name):
         normal = check_url(url, allow_http=config.allow_http)
         if reason := find_literal_refusal(normal, config.guard):
@@ -119,14 +117,8 @@ def validate_target_url(url: str, config: EndpointConfig, *, field_name: str) ->
         return normal
 
 
-def validate_description(text: str) -> str:
-    """The description."""
-    with validating_field("description"):
-        return check_text(text, max_length=MAX_DESCRIPTION_LENGTH)
-
-
 def validate_filter(patterns: Sequence[str]) -> tuple[str, ...]:
-    """The patterns, each once."""
+    """Check the patterns and drop duplicates."""
     if not 1 <= len(patterns) <= MAX_PATTERNS:
         raise Invalid("filter", f"must have 1 to {MAX_PATTERNS} patterns, not {len(patterns)}")
     for position, pattern in enumerate(patterns):
@@ -136,7 +128,7 @@ def validate_filter(patterns: Sequence[str]) -> tuple[str, ...]:
 
 
 def validate_channels(channels: Sequence[str]) -> tuple[str, ...]:
-    """The channels, each once."""
+    """Check the channels and drop duplicates."""
     if len(channels) > MAX_CHANNELS_PER_ENDPOINT:
         raise Invalid("channels", f"must be at most {MAX_CHANNELS_PER_ENDPOINT}, not {len(channels)}")
     for position, channel in enumerate(channels):
@@ -146,7 +138,7 @@ def validate_channels(channels: Sequence[str]) -> tuple[str, ...]:
 
 
 def validate_condition(text: str | None) -> str | None:
-    """The condition; what is blank is none."""
+    """Check the condition; blank text is no condition."""
     if text is None or not text.strip():
         return None
     with validating_field("condition"):
@@ -154,13 +146,13 @@ def validate_condition(text: str | None) -> str | None:
 
 
 def refuse_operational_channels(endpoint: Endpoint) -> None:
-    """Raise Invalid where channels would keep everything out: the engine's own events have none."""
+    """Raise Invalid for channels on an operational endpoint: system events have none, so none would match."""
     if endpoint.operational and endpoint.channels:
-        raise Invalid("channels", "is for tenants' events: what the engine has to say has no channels")
+        raise Invalid("channels", "is for tenants' events: system events have no channels")
 
 
 def validate_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The custom headers."""
+    """Check the custom headers."""
     try:
         return check_headers(headers)
     except BadHeader as error:
@@ -169,47 +161,38 @@ def validate_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def merge_headers(headers: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
-    """The custom headers after a change; a name is the same name in any case."""
+    """The custom headers after a change; names are case-insensitive."""
     changed = {name.lower() for name in changes}
-    kept = {name: value for name, value in headers.items() if name.lower() not in changed}
-    return validate_headers(kept | {name: value for name, value in changes.items() if value is not None})
+    unchanged = {name: value for name, value in headers.items() if name.lower() not in changed}
+    return validate_headers(unchanged | {name: value for name, value in changes.items() if value is not None})
 
 
 def validate_schedule(seconds: Sequence[float] | None) -> tuple[timedelta, ...] | None:
-    """The retry schedule."""
+    """Check the retry schedule."""
     with validating_field("schedule"):
         return None if seconds is None else parse_schedule(seconds).delays
 
 
 def validate_timeout(seconds: float | None, config: EndpointConfig) -> timedelta | None:
-    """The time one attempt may take in all."""
+    """Check the total time of one attempt."""
     if seconds is None:
         return None
-    least, most = MIN_TIMEOUT.total_seconds(), config.max_timeout.total_seconds()
-    if not least <= seconds <= most:
-        raise Invalid("timeout_seconds", f"must be from {least:g} to {most:g} seconds")
+    minimum, maximum = MIN_TIMEOUT.total_seconds(), config.max_timeout.total_seconds()
+    if not minimum <= seconds <= maximum:
+        raise Invalid("timeout_seconds", f"must be from {minimum:g} to {maximum:g} seconds")
     return timedelta(seconds=seconds)
 
 
-def validate_overlap(overlap: timedelta | None, config: EndpointConfig) -> timedelta:
-    """How long older secrets go on signing."""
-    if overlap is None:
-        return config.overlap
-    if not timedelta(0) <= overlap <= MAX_OVERLAP:
-        raise Invalid("overlap_hours", f"must be from 0 to {MAX_OVERLAP.days * 24} hours")
-    return overlap
-
-
 def validate_changes(changes: EndpointChanges, config: EndpointConfig) -> dict[str, Any]:
-    """The changes by the names of an Endpoint's fields.
+    """Check the changes and return them by the names of Endpoint's fields.
 
-    Without headers, authentication, client certificate and limits, which need what was there before.
+    Headers, authentication, client certificate and limits are left out: they depend on the former values.
     """
     checked: dict[str, Any] = {}
     if "url" in changes:
         checked["url"] = validate_url(changes["url"], config)
     if "description" in changes:
-        checked["description"] = validate_description(changes["description"])
+        checked["description"] = check_description(changes["description"], max_length=MAX_DESCRIPTION_LENGTH)
     if "filter" in changes:
         checked["filter"] = validate_filter(changes["filter"])
     if "format" in changes:
@@ -230,7 +213,7 @@ def validate_changes(changes: EndpointChanges, config: EndpointConfig) -> dict[s
 def parse_or_generate_secret(
     signature: Signature, provided: str | None, random_bytes: Callable[[int], bytes]
 ) -> Secret:
-    """The secret that was brought, or a fresh one, of the kind that the endpoint's signatures need."""
+    """The provided secret or a new one, of the kind that the endpoint's signature scheme needs."""
     if provided is None:
         fresh = random_bytes(_SECRET_BYTES)
         return generate_hmac(fresh) if signature is Signature.V1 else generate_ed25519(fresh)
