@@ -1,4 +1,4 @@
-"""The catalogue: declared by the operator, read by everybody."""
+"""The use cases of the event catalogue: declared by the operator, read by everybody."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import msgspec
 import structlog
 
 from delivery.domain.errors import Conflict, NotFound
-from delivery.domain.validation import check_reason
+from delivery.domain.validation import check_description, check_reason
 from delivery.ledger.records import event_types, journal
 from delivery.ledger.records.event_types import VALIDATION_OFF, EventType, EventTypeVersion
-from delivery.ledger.records.journal import NO_TENANT, JournalEntry
+from delivery.ledger.records.journal import JournalEntry
 from delivery.services.event_types.asyncapi import build_asyncapi
 from delivery.services.event_types.openapi import build_openapi
 from delivery.services.event_types.validation import (
+    MAX_DESCRIPTION_LENGTH,
     EventTypeDetails,
     EventTypeDraft,
     validate_content,
     validate_deprecation,
-    validate_description,
     validate_name,
     validate_validation_mode,
 )
@@ -47,18 +47,18 @@ class EventTypeService:
     """Event types with their schemas, examples and versions. The newest version is the one in force."""
 
     def __init__(self, ledger: Ledger, schema_cache: SchemaCache, *, clock: Callable[[], datetime]) -> None:
-        """`expected` is what this process holds events against."""
+        """`schema_cache` has the schemas by which this process validates events."""
         self._ledger = ledger
         self._schema_cache = schema_cache
         self._clock = clock
 
     async def list_types(self, *, archived: bool = False) -> Sequence[EventType]:
-        """All types by name, archived ones only if they are wanted; there are at most MOST_TYPES."""
+        """List all types by name, archived ones on request; there are at most MAX_TYPES."""
         async with self._ledger.transaction() as tx:
             return await event_types.list_types(tx, include_archived=archived)
 
     async def read(self, name: str, *, version: int | None = None) -> EventTypeDetails:
-        """One type, archived or not, with a version of it: the newest, or this one. Raises NotFound."""
+        """Read a type, archived or not, with this version or the newest. Raises NotFound."""
         async with self._ledger.transaction() as tx:
             one = await _read(tx, name)
             number = one.version if version is None else version
@@ -69,15 +69,15 @@ class EventTypeService:
         return EventTypeDetails(one, found, versions)
 
     async def read_example(self, name: str) -> bytes:
-        """The JSON of a type's first example. Raises NotFound, and Conflict where it has none."""
-        told = await self.read(name)
-        examples = msgspec.json.decode(told.version.examples, type=list[msgspec.Raw])
+        """Read the JSON of a type's first example. Raises NotFound, and Conflict if it has none."""
+        details = await self.read(name)
+        examples = msgspec.json.decode(details.version.examples, type=list[msgspec.Raw])
         if not examples:
             raise Conflict(f"The event type {name} has no example in the catalogue.")
         return bytes(examples[0])
 
     async def export_document(self, document_format: str) -> Mapping[str, Any]:
-        """The catalogue as a document in one of FORMATS."""
+        """Export the catalogue as a document in one of DOCUMENT_FORMATS."""
         async with self._ledger.transaction() as tx:
             newest = await event_types.list_newest_versions(tx)
             version = await event_types.read_catalogue_version(tx)
@@ -86,15 +86,15 @@ class EventTypeService:
     async def declare(
         self, name: str, declaration: Declaration, *, reason: str | None = None, actor: Actor
     ) -> tuple[EventTypeDetails, bool]:
-        """Have a type be so from now on; whether it is new, or there again.
+        """Create or change a type; returns whether it is new or was archived.
 
-        Another schema or other examples make a new version, and the rest does not. Deprecation stays. What
-        is so already is not written, and nothing is noted.
-        Raises Invalid, and Conflict where the catalogue is full.
+        A different schema or different examples make a new version. Deprecation stays. Declaring what is
+        declared already writes nothing, not even a journal entry.
+        Raises Invalid, and Conflict when the catalogue is full.
         """
         reason = check_reason(reason)
         validate_name(name)
-        description = validate_description(declaration.description)
+        description = check_description(declaration.description, max_length=MAX_DESCRIPTION_LENGTH)
         content = validate_content(declaration.schema, declaration.examples)
         now = self._clock()
         async with self._ledger.transaction() as tx:
@@ -114,7 +114,7 @@ class EventTypeService:
             is_new = before is None or before.archived_at is not None
             what = "event_type.created" if is_new else "event_type.changed"
             if one == before:
-                await tx.rollback()  # its turn was no change
+                await tx.rollback()  # the lock must not count as a change of the catalogue
             else:
                 await event_types.write(tx, replace(one, changed_at=now))
                 if not same:
@@ -131,7 +131,7 @@ class EventTypeService:
     async def change(
         self, name: str, changes: EventTypeChanges, *, reason: str | None = None, actor: Actor
     ) -> EventTypeDetails:
-        """Change what is named and nothing else; no new version comes of it. Raises NotFound and Invalid."""
+        """Change a type without making a new version. Raises NotFound and Invalid."""
         reason = check_reason(reason)
         now = self._clock()
         async with self._ledger.transaction() as tx:
@@ -148,9 +148,9 @@ class EventTypeService:
         return await self.read(name)
 
     async def archive(self, name: str, *, reason: str | None = None, actor: Actor) -> None:
-        """Take a type out of the catalogue. Its versions stay; declared again, it is back.
+        """Archive a type. Its versions stay, and declaring it again restores it.
 
-        Events of the type go on being accepted, and no schema holds them. Raises NotFound.
+        Events of the type are still accepted, without validation. Raises NotFound.
         """
         reason = check_reason(reason)
         now = self._clock()
@@ -195,19 +195,21 @@ def _apply_changes(
 ) -> EventType:
     changed = before
     if "description" in changes:
-        changed = replace(changed, description=validate_description(changes["description"]))
+        changed = replace(
+            changed, description=check_description(changes["description"], max_length=MAX_DESCRIPTION_LENGTH)
+        )
     if "validation" in changes:
         changed = replace(changed, validation=validate_validation_mode(changes["validation"], schema=schema))
     if "deprecated" in changes:
-        asked = changes["deprecated"]
-        if asked is None:
+        deprecation = changes["deprecated"]
+        if deprecation is None:
             return replace(changed, deprecated_at=None, deprecated_until=None, replaced_by=None)
-        told = validate_deprecation(asked, name=before.name, now=now)
+        deprecation = validate_deprecation(deprecation, name=before.name, now=now)
         changed = replace(
             changed,
-            deprecated_at=told.since,
-            deprecated_until=told.until,
-            replaced_by=told.replaced_by,
+            deprecated_at=deprecation.since,
+            deprecated_until=deprecation.until,
+            replaced_by=deprecation.replaced_by,
         )
     return changed
 
@@ -219,5 +221,6 @@ def _read_field(one: EventType, field: str) -> object:
 def _build_entry(
     name: str, action: str, actor: Actor, now: datetime, reason: str | None, details: Mapping[str, object]
 ) -> JournalEntry:
-    told = {"name": name, **details}
-    return JournalEntry(NO_TENANT, action, actor.name, now, reason, details=told, address=actor.address)
+    return JournalEntry.by_actor(
+        None, action, actor, at=now, reason=reason, details={"name": name, **details}
+    )

@@ -1,4 +1,4 @@
-"""What the operator says of an event type, and whether it can be kept. Pure."""
+"""The declaration of an event type and the checks on it. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 from delivery.domain.errors import Invalid
 from delivery.domain.event_patterns import check_event_type
 from delivery.domain.json_schema import InvalidSchema, compile_schema
-from delivery.domain.validation import check_text, validating_field
+from delivery.domain.validation import validating_field
 from delivery.ledger.records.event_types import VALIDATION_OFF, VALIDATION_REJECT
 from delivery.pipeline.system_events import SYSTEM_EVENT_TYPES
 
@@ -29,9 +29,9 @@ _RESERVED_PREFIX: Final = "waybill."
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """A type as it is to be from now on: `schema` and `examples` are of its events' `data`.
+    """A type to create or change; `schema` and `examples` describe the `data` of its events.
 
-    `validation` None: as it was, and `off` for a new type.
+    `validation` None: unchanged, or `off` for a new type.
     """
 
     description: str = ""
@@ -42,7 +42,7 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True)
 class Deprecation:
-    """From when on a type should not be used (None: now), until when it still comes, what comes instead."""
+    """Since when a type is deprecated (None: now), until when it is still sent, and its replacement."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -50,7 +50,7 @@ class Deprecation:
 
 
 class EventTypeChanges(TypedDict, total=False):
-    """What is to become different; what is not named stays. `deprecated` None: it is so no longer."""
+    """The fields to change; fields that are missing stay. `deprecated` None: no longer deprecated."""
 
     description: str
     validation: str
@@ -59,7 +59,7 @@ class EventTypeChanges(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class EventTypeDraft:
-    """A schema and examples as they are stored: JSON texts."""
+    """A schema and examples as they are stored, as JSON text."""
 
     schema: str | None
     examples: str
@@ -67,7 +67,7 @@ class EventTypeDraft:
 
 @dataclass(frozen=True, slots=True)
 class EventTypeDetails:
-    """A type with one of its versions, and the newest versions of all, newest first."""
+    """A type with one of its versions, and a list of its newest versions, newest first."""
 
     type: EventType
     version: EventTypeVersion
@@ -75,7 +75,7 @@ class EventTypeDetails:
 
 
 def validate_name(name: str) -> str:
-    """The name of a type that may be in the catalogue; raises Invalid, which names the field `name`."""
+    """Check the name of a type for the catalogue; raises Invalid for the field `name`."""
     with validating_field("name"):
         check_event_type(name)
         if name in SYSTEM_EVENT_TYPES or name.startswith(_RESERVED_PREFIX):
@@ -83,14 +83,8 @@ def validate_name(name: str) -> str:
     return name
 
 
-def validate_description(text: str) -> str:
-    """Words for people; raises Invalid."""
-    with validating_field("description"):
-        return check_text(text, max_length=MAX_DESCRIPTION_LENGTH)
-
-
 def validate_content(schema: Any, examples: Sequence[Any]) -> EventTypeDraft:
-    """A schema that is taken with examples that are as it says; raises Invalid, by the path of the fault."""
+    """Check a schema, and the examples against it; raises Invalid with the path of the violation."""
     validator = None if schema is None else _build_validator(schema)
     if len(examples) > MAX_EXAMPLES:
         raise Invalid("examples", f"are {len(examples)}; at most {MAX_EXAMPLES} are kept")
@@ -99,7 +93,7 @@ def validate_content(schema: Any, examples: Sequence[Any]) -> EventTypeDraft:
 
 
 def validate_validation_mode(validation: str, *, schema: str | None) -> str:
-    """Whether events are held against the schema; raises Invalid."""
+    """Check the validation mode; raises Invalid."""
     if validation not in VALIDATIONS:
         raise Invalid("validation", f"must be {' or '.join(VALIDATIONS)}")
     if validation == VALIDATION_REJECT and schema is None:
@@ -108,7 +102,7 @@ def validate_validation_mode(validation: str, *, schema: str | None) -> str:
 
 
 def validate_deprecation(deprecation: Deprecation, *, name: str, now: datetime) -> Deprecation:
-    """When a type goes and what comes instead; raises Invalid, which names the field."""
+    """Check a deprecation; raises Invalid."""
     since = deprecation.since or now
     if deprecation.until is not None and deprecation.until < since:
         raise Invalid("deprecated.until", "lies before the time from which on it is deprecated")
@@ -121,7 +115,7 @@ def validate_deprecation(deprecation: Deprecation, *, name: str, now: datetime) 
 
 
 def encode_json(value: Any) -> str:
-    """A value as a JSON text. Raises ValueError for what cannot be one."""
+    """Encode a value as JSON text. Raises ValueError."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 

@@ -1,4 +1,4 @@
-"""The use cases of replay jobs: look first, begin, follow, pause, resume, cancel."""
+"""The use cases of replay jobs: preview, create, follow, pause, resume, cancel."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from delivery.domain.errors import Conflict, Invalid, NotFound
+from delivery.domain.errors import Conflict, Invalid
 from delivery.domain.holds import find_hold, require_active
-from delivery.domain.ids import EndpointId, Prefix, ReplayId, extract_id_time, format_id, new_id
+from delivery.domain.ids import (
+    EndpointId,
+    Prefix,
+    ReplayId,
+    extract_id_time,
+    format_id,
+    new_id,
+    require_found,
+)
 from delivery.domain.pagination import MIN_ID, PageRequest
 from delivery.domain.replay import MissingEventFilter, Replay, ReplayState
 from delivery.domain.validation import check_reason
@@ -39,22 +47,22 @@ log = structlog.get_logger()
 
 MAX_EXAMPLES: Final = 10
 _EVENTS_BATCH_SIZE: Final = 1_000
-# A preview looks at so many pages of events that may be missing.
+# Pages of events that a preview of missing events reads.
 _MAX_PAGES: Final = 20
 _EXAMPLES_PAGE: Final = PageRequest.from_cursor(MAX_EXAMPLES, None, oldest_first=True)
 
 
 class ReplayService:
-    """What a tenant does with its replay jobs."""
+    """Manages the replay jobs of tenants."""
 
     def __init__(self, ledger: Ledger, *, clock: Callable[[], datetime], default_max_in_flight: int) -> None:
-        """`in_flight` is how many an endpoint may have on their way that has no limit of its own."""
+        """`default_max_in_flight` applies to endpoints without a limit of their own."""
         self._ledger = ledger
         self._clock = clock
         self._default_max_in_flight = default_max_in_flight
 
     async def preview(self, tenant_id: TenantId, new: NewReplay, *, operator: bool) -> ReplayPreview:
-        """What a job would send; nothing is changed. Raises Invalid, NotAllowed, NotFound."""
+        """Preview a job; nothing is changed. Raises Invalid, NotAllowed, NotFound."""
         new = validate_replay(new, operator=operator, now=self._clock())
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             new, named = await _resolve_selection(tx, tenant_id, new)
@@ -78,7 +86,7 @@ class ReplayService:
             )
 
     async def create(self, tenant_id: TenantId, new: NewReplay, *, operator: bool, actor: Actor) -> Replay:
-        """Begin a job. Raises Invalid, NotAllowed, NotFound; Conflict for an endpoint that takes nothing."""
+        """Start a job. Raises Invalid, NotAllowed, NotFound; Conflict for an endpoint that is not active."""
         now = self._clock()
         new = validate_replay(new, operator=operator, now=now)
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
@@ -109,21 +117,21 @@ class ReplayService:
         return replay
 
     async def read(self, tenant_id: TenantId, replay_id: ReplayId) -> Replay:
-        """One job, and how far it is; raises NotFound."""
+        """Read a job with its progress; raises NotFound."""
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             return await _read(tx, tenant_id, replay_id)
 
     async def list_replays(
         self, tenant_id: TenantId | None, state: ReplayState | None, page_request: PageRequest
     ) -> Page[Replay]:
-        """A tenant's jobs, newest first; all tenants' where none is named (staff's to ask)."""
+        """List a tenant's jobs, newest first; `tenant_id` None: all tenants', for staff."""
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             return await jobs.read_page(tx, tenant_id, state, page_request)
 
     async def list_items(
         self, tenant_id: TenantId, replay_id: ReplayId, state: ItemState | None, page_request: PageRequest
     ) -> Page[ReplayItem]:
-        """The deliveries of a job, oldest first; raises NotFound."""
+        """List the deliveries of a job, oldest first; raises NotFound."""
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             await _read(tx, tenant_id, replay_id)
             return await items.read_page(tx, replay_id, state, page_request)
@@ -131,7 +139,7 @@ class ReplayService:
     async def pause(
         self, tenant_id: TenantId, replay_id: ReplayId, *, reason: str | None = None, actor: Actor
     ) -> Replay:
-        """Send no more, and take back what no worker has yet; raises NotFound, Conflict."""
+        """Pause a job and take back deliveries that no worker has; raises NotFound, Conflict."""
         return await self._change_state(
             tenant_id, replay_id, ReplayState.PAUSED, {ReplayState.RUNNING}, reason=reason, actor=actor
         )
@@ -139,7 +147,7 @@ class ReplayService:
     async def resume(
         self, tenant_id: TenantId, replay_id: ReplayId, *, reason: str | None = None, actor: Actor
     ) -> Replay:
-        """Go on where a pause began; raises NotFound, Conflict."""
+        """Resume a paused job; raises NotFound, Conflict."""
         return await self._change_state(
             tenant_id, replay_id, ReplayState.RUNNING, {ReplayState.PAUSED}, reason=reason, actor=actor
         )
@@ -147,7 +155,7 @@ class ReplayService:
     async def cancel(
         self, tenant_id: TenantId, replay_id: ReplayId, *, reason: str | None = None, actor: Actor
     ) -> Replay:
-        """Send no more, ever; what no worker has yet stands as before. Raises NotFound, Conflict."""
+        """Cancel a job; deliveries that no worker has are as before. Raises NotFound, Conflict."""
         open_ = {ReplayState.RUNNING, ReplayState.PAUSED}
         return await self._change_state(
             tenant_id, replay_id, ReplayState.CANCELLING, open_, reason=reason, actor=actor
@@ -225,16 +233,17 @@ _VERBS: Final = {
 
 
 async def _read(tx: Transaction, tenant_id: TenantId, replay_id: ReplayId, *, lock: bool = False) -> Replay:
-    replay = await jobs.read(tx, tenant_id, replay_id, lock=lock)
-    if replay is None:
-        raise NotFound("replay", format_id(Prefix.REPLAY, replay_id))
-    return replay
+    row = await jobs.read(tx, tenant_id, replay_id, lock=lock)
+    return require_found(row, Prefix.REPLAY, replay_id)
 
 
 async def _resolve_selection(
     tx: Transaction, tenant_id: TenantId, new: NewReplay
 ) -> tuple[NewReplay, list[Endpoint]]:
-    """The job with what its endpoint asks for now, and the endpoints that it names; raises NotFound."""
+    """Complete a selection of missing events by the endpoint's subscription, and read the endpoints.
+
+    Raises NotFound.
+    """
     if not isinstance(new.selection, MissingEventFilter):
         return new, [await _read_endpoint(tx, tenant_id, id_) for id_ in new.selection.endpoints]
     endpoint = await _read_endpoint(tx, tenant_id, new.selection.endpoint_id)
@@ -250,10 +259,8 @@ async def _resolve_selection(
 
 
 async def _read_endpoint(tx: Transaction, tenant_id: TenantId, endpoint_id: EndpointId) -> Endpoint:
-    endpoint = await endpoints.read(tx, tenant_id, endpoint_id)
-    if endpoint is None:
-        raise NotFound("endpoint", format_id(Prefix.ENDPOINT, endpoint_id))
-    return endpoint
+    row = await endpoints.read(tx, tenant_id, endpoint_id)
+    return require_found(row, Prefix.ENDPOINT, endpoint_id)
 
 
 def _build_entry(
@@ -264,12 +271,7 @@ def _build_entry(
     now: datetime,
     **details: Any,
 ) -> JournalEntry:
-    return JournalEntry(
-        tenant_id=replay.tenant_id,
-        action=f"replay.{verb}",
-        actor=actor.name,
-        address=actor.address,
-        reason=reason,
-        at=now,
-        details={"replay_id": format_id(Prefix.REPLAY, replay.id), **details},
+    details = {"replay_id": format_id(Prefix.REPLAY, replay.id), **details}
+    return JournalEntry.by_actor(
+        replay.tenant_id, f"replay.{verb}", actor, at=now, reason=reason, details=details
     )

@@ -1,4 +1,4 @@
-"""What may be asked of a replay job. Pure."""
+"""The settings of a replay job and the checks on them. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.delivery_filter import DeliveryFilter, require_bounded_filter
 from delivery.domain.durations import format_utc
 from delivery.domain.errors import Invalid
-from delivery.domain.validation import check_text, validating_field
+from delivery.domain.validation import MAX_REASON_LENGTH, check_text, validating_field
 from delivery.pipeline.system_events import SYSTEM_EVENT_TYPES
 
 if TYPE_CHECKING:
@@ -25,17 +25,16 @@ if TYPE_CHECKING:
 
 MAX_RATE: Final = 10_000
 MIN_RATE: Final = 0.01
-MAX_REASON_LENGTH: Final = 500
-# Events that say something of one endpoint alone: nobody else was ever to get them.
+# Events about one endpoint, sent to it by name: no other endpoint can miss them.
 NEVER_MISSING: Final = (*sorted(SYSTEM_EVENT_TYPES), "waybill.test")
 
 
 @dataclass(frozen=True, slots=True)
 class NewReplay:
-    """What a job is to send, why, and how fast (deliveries per second; None: as fast as replays may go).
+    """What a job sends, why, and how fast (deliveries per second; None: as fast as replays may go).
 
-    With `hold` it takes deliveries of paused and disabled endpoints too, which wait until those are active.
-    `everything` says that a selection without any filter is meant as it stands.
+    With `hold` it includes deliveries of paused and disabled endpoints, which wait until those are active.
+    `everything` confirms a selection without any filter.
     """
 
     selection: DeliveryFilter | MissingEventFilter
@@ -47,10 +46,10 @@ class NewReplay:
 
 @dataclass(frozen=True, slots=True)
 class ReplayPreview:
-    """What a job would send, oldest first: ten examples of it, and how the endpoints named there stand.
+    """What a job would send: counts, the ten oldest as examples, and their endpoints with their holds.
 
-    Of events that were never owed there are no deliveries yet: `events` are the examples then. Not `exact`:
-    `count` and `by_status` are estimates, or more than were looked at.
+    A job of missing events has `events` as examples, since there are no deliveries yet. Not `exact`: `count`
+    and `by_status` are estimates or lower bounds.
     """
 
     count: int
@@ -64,9 +63,9 @@ class ReplayPreview:
 
 
 def validate_replay(new: NewReplay, *, operator: bool, now: datetime) -> NewReplay:
-    """The job as it will be done: it means nothing that is made from now on.
+    """Check the job, and limit its selection to what exists now.
 
-    Raises Invalid, which names the field, and NotAllowed for what only the operator may ask for.
+    Raises Invalid, and NotAllowed for a job that only the operator may start.
     """
     with validating_field("reason"):
         check_text(new.reason, min_length=1, max_length=MAX_REASON_LENGTH)
@@ -79,7 +78,7 @@ def validate_replay(new: NewReplay, *, operator: bool, now: datetime) -> NewRepl
 
 
 def build_recovery(endpoint_id: EndpointId, since: datetime, *, reason: str | None, hold: bool) -> NewReplay:
-    """What an endpoint did not get since an outage began: all that failed, and all that still waits."""
+    """A job that recovers an endpoint from an outage: all that failed or is pending since then."""
     statuses = (DeliveryStatus.FAILED, DeliveryStatus.PENDING)
     wanted = DeliveryFilter(endpoints=(endpoint_id,), statuses=statuses, since=since)
     return NewReplay(wanted, reason or f"recovery since {format_utc(since)}", hold=hold)

@@ -1,4 +1,4 @@
-"""The use cases of traces: everything is read as of one moment, and bounded."""
+"""Loads timelines of deliveries and events from one snapshot, with bounds."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from delivery.domain.delivery_filter import DeliveryFilter
-from delivery.domain.errors import NotFound
 from delivery.domain.holds import attach_hold
-from delivery.domain.ids import Prefix, format_id
+from delivery.domain.ids import Prefix, format_id, require_found
 from delivery.domain.pagination import PageRequest
 from delivery.ledger.db.bounded_scan import MAX_CLOCK_SKEW
 from delivery.ledger.queue import eligibility
@@ -43,33 +42,30 @@ T = TypeVar("T")
 
 
 class TimelineService:
-    """What a tenant asks when something is not where it expects it."""
+    """Explains where a delivery or an event went, and why."""
 
     def __init__(self, ledger: Ledger, *, max_attempts: int, default_max_in_flight: int) -> None:
-        """`attempts` and `in_flight` are of endpoints without a schedule, and a limit, of their own."""
+        """The numbers apply to endpoints without a schedule, or an in-flight limit, of their own."""
         self._ledger = ledger
         self._max_attempts = max_attempts
         self._default_max_in_flight = default_max_in_flight
 
     async def load_delivery_timeline(self, tenant_id: TenantId, delivery_id: DeliveryId) -> DeliveryTimeline:
-        """Why a delivery is where it is; raises NotFound."""
+        """Load the timeline of a delivery; raises NotFound."""
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             now = await timeline.begin_snapshot(tx)
-            delivery = await deliveries.read(tx, tenant_id, delivery_id)
-            if delivery is None:
-                raise NotFound("delivery", format_id(Prefix.DELIVERY, delivery_id))
-            story = await self._load_history(tx, delivery, now=now)
-        return delivery_entries.build_delivery_timeline(story)
+            row = await deliveries.read(tx, tenant_id, delivery_id)
+            delivery = require_found(row, Prefix.DELIVERY, delivery_id)
+            history = await self._load_history(tx, delivery, now=now)
+        return delivery_entries.build_delivery_timeline(history)
 
     async def load_event_timeline(self, tenant_id: TenantId, event_id: EventId) -> EventTimeline:
-        """Why an event went where it went, and nowhere else; raises NotFound."""
+        """Load the timeline of an event: which endpoints it went to or not, and why; raises NotFound."""
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             await timeline.begin_snapshot(tx)
-            event = await events.read(tx, tenant_id, event_id)
-            if event is None:
-                raise NotFound("event", format_id(Prefix.EVENT, event_id))
-            arrival = await _load_arrival(tx, *event)
-        # Conditions are asked again: those of a thousand endpoints must not hold up the loop.
+            row = await events.read(tx, tenant_id, event_id)
+            arrival = await _load_arrival(tx, *require_found(row, Prefix.EVENT, event_id))
+        # The conditions of up to a thousand endpoints are evaluated: in a thread, off the event loop.
         return await asyncio.to_thread(event_entries.build_event_timeline, arrival)
 
     async def _load_history(self, tx: Transaction, delivery: Delivery, *, now: datetime) -> DeliveryHistory:
@@ -105,7 +101,7 @@ class TimelineService:
 
 
 def _build_replay_entry(delivery: Delivery, one: DeliveryReplay) -> JournalEntry:
-    """A replay job has no entry for each of its deliveries: its list says the same."""
+    """The journal has no entry for each delivery of a replay job; the job's items have the same facts."""
     return JournalEntry(
         tenant_id=delivery.tenant_id,
         action="delivery.replayed",
@@ -129,9 +125,9 @@ def _describe_omission(is_truncated: bool, limit: int, noun: str) -> list[str]: 
 async def _load_endpoint_entries(
     tx: Transaction, delivery: Delivery, *, now: datetime
 ) -> tuple[list[JournalEntry], list[JournalEntry]]:
-    """What happened to the endpoint before the delivery was made, and since until it was over; newest first.
+    """The endpoint's entries before the delivery was created, and since then until it ended; newest first.
 
-    What its last attempt has brought about has the moment of its end, and belongs to it.
+    Entries that its last attempt caused have the moment of its end, and are included.
     """
     whose, made = (delivery.tenant_id, delivery.endpoint_id), delivery.created_at
     ended = now + MAX_CLOCK_SKEW if delivery.finished_at is None else delivery.finished_at + _RESOLUTION
