@@ -46,28 +46,28 @@ class AuditFilterForm:
 
 def parse_audit_filters(form: Form, *, now: datetime) -> AuditFilterForm:
     """Parse the filters of a URL; an invalid value is recorded as an error and never raises."""
-    written = {name: text for name in AUDIT_FILTER_NAMES if (text := form.get_text(name))}
-    read: dict[str, Any] = {}
-    faults: dict[str, str] = {}
-    for name, text in written.items():
+    values = {name: text for name in AUDIT_FILTER_NAMES if (text := form.get_text(name))}
+    parsed: dict[str, Any] = {}
+    errors: dict[str, str] = {}
+    for name, text in values.items():
         try:
-            read[name] = _parse_value(name, text, now)
+            parsed[name] = _parse_value(name, text, now)
         except Invalid as error:
-            faults[name] = error.why
+            errors[name] = error.why
         except MalformedId as error:
-            faults[name] = str(error)
-    if faults:
-        return AuditFilterForm(written, None, faults)
-    wanted = AuditFilter(
-        actor=read.get("actor"),
-        actions=read.get("what", ()),
-        endpoint_id=read.get("endpoint"),
-        delivery_id=read.get("delivery"),
-        since=read.get("since"),
-        until=read.get("until"),
-        include_engine="engine" in written,
+            errors[name] = str(error)
+    if errors:
+        return AuditFilterForm(values, None, errors)
+    selection = AuditFilter(
+        actor=parsed.get("actor"),
+        actions=parsed.get("what", ()),
+        endpoint_id=parsed.get("endpoint"),
+        delivery_id=parsed.get("delivery"),
+        since=parsed.get("since"),
+        until=parsed.get("until"),
+        include_engine="engine" in values,
     )
-    return AuditFilterForm(written, wanted, {})
+    return AuditFilterForm(values, selection, {})
 
 
 def _parse_value(name: str, text: str, now: datetime) -> Any:

@@ -86,26 +86,26 @@ class DeliveryFilterForm:
 
 def parse_delivery_filters(form: Form, *, now: datetime) -> DeliveryFilterForm:
     """Parse the filters of a URL; an invalid value is recorded as an error and never raises."""
-    written = {
+    entered = {
         name: values for name in DELIVERY_FILTER_NAMES if (values := _split_values(name, form.get_all(name)))
     }
-    faults: dict[str, str] = {}
-    read: dict[str, Any] = {}
-    for name, values in written.items():
+    errors: dict[str, str] = {}
+    parsed: dict[str, Any] = {}
+    for name, values in entered.items():
         try:
-            read[name] = _PARSERS[name](values, now)
+            parsed[name] = _PARSERS[name](values, now)
         except Invalid as error:
-            faults[name] = error.why
+            errors[name] = error.why
         except MalformedId as error:
-            faults[name] = str(error)
-    if "since" in read and "until" in read and read["until"] < read["since"]:
-        faults["until"] = "is before the start"
-    wanted = (
+            errors[name] = str(error)
+    if "since" in parsed and "until" in parsed and parsed["until"] < parsed["since"]:
+        errors["until"] = "is before the start"
+    selection = (
         None
-        if faults
-        else DeliveryFilter(**{_SELECTION_FIELDS.get(n, n): value for n, value in read.items()})
+        if errors
+        else DeliveryFilter(**{_SELECTION_FIELDS.get(n, n): value for n, value in parsed.items()})
     )
-    return DeliveryFilterForm(written, wanted, faults, form.get_text("order") == "oldest")
+    return DeliveryFilterForm(entered, selection, errors, form.get_text("order") == "oldest")
 
 
 def _split_values(name: str, values: Sequence[str]) -> list[str]:
@@ -116,21 +116,21 @@ def _split_values(name: str, values: Sequence[str]) -> list[str]:
 
 
 def _parse_each(name: str, check: Callable[[str], T]) -> Callable[[Sequence[str], datetime], tuple[T, ...]]:
-    def read(values: Sequence[str], _now: datetime) -> tuple[T, ...]:
+    def parse(values: Sequence[str], _now: datetime) -> tuple[T, ...]:
         with validating_field(name):
             if len(values) > MAX_VALUES:
                 raise ValueError(f"may have {MAX_VALUES} values, not {len(values)}")
             return tuple(dict.fromkeys(check(value) for value in values))
 
-    return read
+    return parse
 
 
 def _parse_single(name: str, check: Callable[[str], T]) -> Callable[[Sequence[str], datetime], T]:
-    def read(values: Sequence[str], _now: datetime) -> T:
+    def parse(values: Sequence[str], _now: datetime) -> T:
         with validating_field(name):
             return check(values[0])
 
-    return read
+    return parse
 
 
 def _parse_count(text: str) -> int:
@@ -144,21 +144,21 @@ def _parse_key(text: str) -> str:
 
 
 def _make_time_parser(name: str) -> Callable[[Sequence[str], datetime], datetime]:
-    def read(values: Sequence[str], now: datetime) -> datetime:
+    def parse(values: Sequence[str], now: datetime) -> datetime:
         with validating_field(name):
             return parse_time(values[0], now=now, naive_is_utc=True)
 
-    return read
+    return parse
 
 
 def _make_enum_parser(enum_type: type[E]) -> Callable[[str], E]:
-    def read(text: str) -> E:
+    def parse(text: str) -> E:
         try:
             return enum_type(text)
         except ValueError:
             raise ValueError(f"must be one of {', '.join(enum_type)}") from None
 
-    return read
+    return parse
 
 
 _SELECTION_FIELDS: Final = {

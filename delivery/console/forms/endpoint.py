@@ -65,7 +65,7 @@ def parse_new_endpoint(form: Form) -> NewEndpoint:
 
 def parse_changes(form: Form) -> EndpointChanges:
     """Parse changes to an endpoint; raises Invalid. Headers that are not listed stay unchanged."""
-    asked: EndpointChanges = {
+    changes: EndpointChanges = {
         "url": form.get_text("url"),
         "description": form.get_text("description"),
         **parse_subscription(form),
@@ -76,11 +76,11 @@ def parse_changes(form: Form) -> EndpointChanges:
     }
     # Pages opened before an upgrade may lack these fields.
     if form.get_text("format"):
-        asked["format"] = _parse_choice(form, "format", PayloadFormat.STANDARD)
+        changes["format"] = _parse_choice(form, "format", PayloadFormat.STANDARD)
     if form.get_text("payload"):
-        asked["payload"] = _parse_choice(form, "payload", PayloadKind.FULL)
+        changes["payload"] = _parse_choice(form, "payload", PayloadKind.FULL)
     headers = parse_headers(form.get_raw("headers"))
-    return {**asked, "headers": headers} if headers else asked
+    return {**changes, "headers": headers} if headers else changes
 
 
 def parse_subscription(form: Form) -> EndpointChanges:
@@ -127,17 +127,17 @@ def describe_field_error(error: Invalid) -> tuple[str, str]:
 # ------------------------------------------------------------------ fields
 def parse_headers(text: str) -> dict[str, str | None]:
     """Parse one `Name: value` per line; a name without a value removes the header. Raises Invalid."""
-    found: dict[str, str | None] = {}
+    headers: dict[str, str | None] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         name, colon, value = line.partition(":")
         if not line.strip():
             continue
         if not colon or not name.strip():
             raise Invalid("headers", f"must be lines such as X-Token: secret; line {number} is not")
-        if name.strip().lower() in {other.lower() for other in found}:
+        if name.strip().lower() in {other.lower() for other in headers}:
             raise Invalid("headers", f"may have each name once; line {number} repeats one")
-        found[name.strip()] = value.strip() or None
-    return found
+        headers[name.strip()] = value.strip() or None
+    return headers
 
 
 def parse_delays(text: str) -> list[float]:

@@ -55,16 +55,16 @@ def parse_replay_input(form: Form, *, now: datetime) -> ReplayFormInput:
     filters = parse_delivery_filters(form, now=now)
     if not form.is_checked(MISSING):
         return ReplayFormInput(filters, filters.selection, filters.errors)
-    faults = dict(filters.errors)
+    errors = dict(filters.errors)
     for name in sorted(filters.values.keys() - _MISSING_EVENT_FILTERS):
-        faults[name] = "does not apply to missing events; remove it"
+        errors[name] = "does not apply to missing events; remove it"
     if len(filters.values.get("endpoint", ())) != 1:
-        faults["endpoint"] = "must be exactly one endpoint"
-    wanted = filters.selection
-    if faults or wanted is None:
-        return ReplayFormInput(filters, None, faults, is_missing=True)
-    selection = MissingEventFilter(wanted.endpoints[0], wanted.since, wanted.until, wanted.types)
-    return ReplayFormInput(filters, selection, faults, is_missing=True)
+        errors["endpoint"] = "must be exactly one endpoint"
+    selected = filters.selection
+    if errors or selected is None:
+        return ReplayFormInput(filters, None, errors, is_missing=True)
+    selection = MissingEventFilter(selected.endpoints[0], selected.since, selected.until, selected.types)
+    return ReplayFormInput(filters, selection, errors, is_missing=True)
 
 
 def parse_new_replay(form: Form, selection: DeliveryFilter | MissingEventFilter) -> NewReplay:
@@ -93,17 +93,17 @@ def parse_rate(text: str) -> float | None:
 
 def build_query(selection: DeliveryFilter | MissingEventFilter) -> dict[str, list[str]]:
     """Write the selection as query parameters, with values as a user would enter them."""
-    moments = {
+    times = {
         "since": [] if selection.since is None else [selection.since.isoformat()],
         "until": [] if selection.until is None else [selection.until.isoformat()],
     }
     if isinstance(selection, MissingEventFilter):
-        shown = {
+        params = {
             "endpoint": [format_id(Prefix.ENDPOINT, selection.endpoint_id)],
             "type": list(selection.types),
         }
     else:
-        shown = {
+        params = {
             "endpoint": [format_id(Prefix.ENDPOINT, one) for one in selection.endpoints],
             "event": [] if selection.event_id is None else [format_id(Prefix.EVENT, selection.event_id)],
             "type": list(selection.types),
@@ -116,7 +116,7 @@ def build_query(selection: DeliveryFilter | MissingEventFilter) -> dict[str, lis
             "payload": [one.text for one in selection.payload],
             "held_by": list(selection.held_by),
         }
-    return {name: values for name, values in (shown | moments).items() if values}
+    return {name: values for name, values in (params | times).items() if values}
 
 
 def _format_optional(value: object) -> list[str]:

@@ -31,10 +31,12 @@ async def create_key(ctx: RequestContext) -> Response:
     tenant_id = parse_tenant_id(ctx)
     form = await ctx.read_form()
     try:
-        made = await ctx.services.api_keys.create(tenant_id, _parse_new_key(form), actor=ctx.principal.actor)
+        created = await ctx.services.api_keys.create(
+            tenant_id, _parse_new_key(form), actor=ctx.principal.actor
+        )
     except Invalid as error:
         return await render_tenant_page(ctx, tenant_id, FormState("key", form, {error.field: error.why}, 422))
-    return await _render_key_once(ctx, tenant_id, made)
+    return await _render_key_once(ctx, tenant_id, created)
 
 
 async def show_rotation(ctx: RequestContext) -> Response:
@@ -50,7 +52,7 @@ async def rotate_key(ctx: RequestContext) -> Response:
     tenant, key = await _load_key(ctx)
     form = await ctx.read_form()
     try:
-        made = await ctx.services.api_keys.rotate(
+        created = await ctx.services.api_keys.rotate(
             tenant.id,
             key.id,
             overlap=_parse_hours(form),
@@ -61,7 +63,7 @@ async def rotate_key(ctx: RequestContext) -> Response:
         return _render_rotation(ctx, tenant, key, form_input=form, errors={error.field: error.why})
     except Conflict as error:
         return _render_rotation(ctx, tenant, key, errors={"overlap_hours": str(error)})
-    return await _render_key_once(ctx, tenant.id, made)
+    return await _render_key_once(ctx, tenant.id, created)
 
 
 async def show_revocation(ctx: RequestContext) -> Response:
@@ -78,8 +80,8 @@ async def revoke_key(ctx: RequestContext) -> Response:
     key_id = KeyId(ctx.parse_path_id(Prefix.KEY, "key"))
     reason = (await ctx.read_form()).get_optional("reason")
     await ctx.services.api_keys.revoke(tenant_id, key_id, reason=reason, actor=ctx.principal.actor)
-    said = "Key revoked. It stops working within five seconds."
-    return ctx.redirect(f"/tenants/{format_id(Prefix.TENANT, tenant_id)}", flash=said)
+    flash = "Key revoked. It stops working within five seconds."
+    return ctx.redirect(f"/tenants/{format_id(Prefix.TENANT, tenant_id)}", flash=flash)
 
 
 def _parse_new_key(form: Form) -> NewApiKey:
@@ -87,12 +89,12 @@ def _parse_new_key(form: Form) -> NewApiKey:
     days = parse_whole_number(
         form.get_text("expires_in_days"), "expires_in_seconds", "must be a whole number of days, or empty"
     )
-    given = form.get_all("scope")
-    if not set(given) <= set(TENANT_SCOPES):
+    scopes = form.get_all("scope")
+    if not set(scopes) <= set(TENANT_SCOPES):
         raise Invalid("scopes", "are not offered by this form")
     return NewApiKey(
         form.get_text("name"),
-        scopes=[Scope(name) for name in given],
+        scopes=[Scope(name) for name in scopes],
         lifetime=None if days is None else timedelta(days=days),
     )
 

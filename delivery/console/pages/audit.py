@@ -24,11 +24,11 @@ PAGE_SIZE: Final = 50
 
 async def list_entries(ctx: RequestContext) -> Response:
     """List the entries that the URL selects, newest first."""
-    asked = parse_audit_filters(ctx.query, now=ctx.now)
-    pager = Pager(ctx, "/audit", Prefix.AUDIT, PAGE_SIZE, asked.values)
+    filter_form = parse_audit_filters(ctx.query, now=ctx.now)
+    pager = Pager(ctx, "/audit", Prefix.AUDIT, PAGE_SIZE, filter_form.values)
     page: Page[AuditRecord] = Page((), None)
-    if asked.selection is not None:
-        page = await ctx.services.audit.list_entries(ctx.tenant_id, asked.selection, pager.request)
+    if filter_form.selection is not None:
+        page = await ctx.services.audit.list_entries(ctx.tenant_id, filter_form.selection, pager.request)
     entries = [one.entry for one in page.items]
     names = await ctx.services.lookups.load_labels(
         ctx.tenant_id,
@@ -37,8 +37,8 @@ async def list_entries(ctx: RequestContext) -> Response:
     )
     return ctx.render_page(
         "audit.html",
-        status=422 if asked.errors else 200,
-        filter_form=asked,
+        status=422 if filter_form.errors else 200,
+        filter_form=filter_form,
         entries=entries,
         endpoint_urls=names.endpoint_urls,
         tenant_names=names.tenant_names,

@@ -68,12 +68,12 @@ async def count_deliveries(ctx: RequestContext) -> Response:
 
 def _parse_filters(ctx: RequestContext) -> DeliveryFilterForm:
     filters = parse_delivery_filters(ctx.query, now=ctx.now)
-    wanted = filters.selection
-    if wanted is not None and ctx.tenant_id is None and not wanted.endpoints:
-        dear = {"held_by": wanted.held_by, "idempotency_key": wanted.idempotency_key}
-        faults = {name: _NEEDS_TENANT for name, value in dear.items() if value}
-        if faults:
-            return replace(filters, selection=None, errors=faults)
+    selection = filters.selection
+    if selection is not None and ctx.tenant_id is None and not selection.endpoints:
+        expensive = {"held_by": selection.held_by, "idempotency_key": selection.idempotency_key}
+        errors = {name: _NEEDS_TENANT for name, value in expensive.items() if value}
+        if errors:
+            return replace(filters, selection=None, errors=errors)
     return filters
 
 

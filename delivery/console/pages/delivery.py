@@ -32,19 +32,19 @@ async def show_delivery(ctx: RequestContext) -> Response:
     delivery_id = DeliveryId(ctx.parse_path_id(Prefix.DELIVERY))
     tenant_id = await ctx.find_owner(Prefix.DELIVERY, delivery_id)
     trace = await ctx.services.timelines.load_delivery_timeline(tenant_id, delivery_id)
-    tried = await ctx.services.deliveries.list_attempts(tenant_id, delivery_id, PageRequest(MAX_ATTEMPTS))
-    head, body = await ctx.services.deliveries.read_event(tenant_id, trace.delivery.event_id)
+    attempts = await ctx.services.deliveries.list_attempts(tenant_id, delivery_id, PageRequest(MAX_ATTEMPTS))
+    event, body = await ctx.services.deliveries.read_event(tenant_id, trace.delivery.event_id)
     names = await ctx.services.lookups.load_labels(tenant_id, tenant_ids=[tenant_id] if ctx.is_staff else ())
-    longest = max((one.timings.total or timedelta(0) for one in tried.items), default=timedelta(0))
+    longest = max((one.timings.total or timedelta(0) for one in attempts.items), default=timedelta(0))
     return ctx.render_page(
         "delivery.html",
         trace=trace,
         delivery=trace.delivery,
-        attempts=tried.items,
-        more_attempts=tried.next_cursor is not None,
+        attempts=attempts.items,
+        more_attempts=attempts.next_cursor is not None,
         bars=lambda attempt: build_bars(attempt.timings, scale=longest),
         waterfall_width=WIDTH,
-        event=head,
+        event=event,
         body=None if body is None else format_body(body),
         tenant_name=names.tenant_names.get(tenant_id),
         get_step_tone=_get_step_tone,
@@ -81,38 +81,38 @@ async def replay_delivery(ctx: RequestContext) -> Response:
     delivery_id = DeliveryId(ctx.parse_path_id(Prefix.DELIVERY))
     tenant_id = await ctx.find_owner(Prefix.DELIVERY, delivery_id)
     form = await ctx.read_form()
-    again: Delivery = await ctx.services.deliveries.replay(
+    delivery: Delivery = await ctx.services.deliveries.replay(
         tenant_id,
         delivery_id,
         reason=form.get_optional("reason"),
         hold=form.is_checked("hold"),
         actor=ctx.principal.actor,
     )
-    said = (
+    flash = (
         "The replay is queued."
-        if again.held is None
+        if delivery.held is None
         else "The replay is queued; it is sent when nothing holds it any more."
     )
-    return ctx.redirect(f"/deliveries/{format_id(Prefix.DELIVERY, delivery_id)}", flash=said)
+    return ctx.redirect(f"/deliveries/{format_id(Prefix.DELIVERY, delivery_id)}", flash=flash)
 
 
 async def show_attempt(ctx: RequestContext) -> Response:
     """Show one attempt with its request and response."""
     attempt_id = AttemptId(ctx.parse_path_id(Prefix.ATTEMPT))
     tenant_id = await ctx.find_owner(Prefix.ATTEMPT, attempt_id)
-    told = await ctx.services.deliveries.read_attempt(tenant_id, attempt_id)
-    one: Attempt = told.attempt
+    details = await ctx.services.deliveries.read_attempt(tenant_id, attempt_id)
+    attempt: Attempt = details.attempt
     return ctx.render_page(
         "attempt.html",
-        attempt=one,
-        request_body=None if told.body is None else format_body(told.body),
-        body_unavailable=told.body_unavailable,
+        attempt=attempt,
+        request_body=None if details.body is None else format_body(details.body),
+        body_unavailable=details.body_unavailable,
         response_body=None
-        if one.status is None or one.erased_at is not None
-        else format_body(one.response_body),
-        bars=build_bars(one.timings),
+        if attempt.status is None or attempt.erased_at is not None
+        else format_body(attempt.response_body),
+        bars=build_bars(attempt.timings),
         waterfall_width=WIDTH,
-        curl_command=build_curl_command(one, told.body),
+        curl_command=build_curl_command(attempt, details.body),
     )
 
 
@@ -120,12 +120,12 @@ async def show_event(ctx: RequestContext) -> Response:
     """Show one event and why each endpoint received it or not."""
     event_id = EventId(ctx.parse_path_id(Prefix.EVENT))
     tenant_id = await ctx.find_owner(Prefix.EVENT, event_id)
-    head, body = await ctx.services.deliveries.read_event(tenant_id, event_id)
+    event, body = await ctx.services.deliveries.read_event(tenant_id, event_id)
     trace = await ctx.services.timelines.load_event_timeline(tenant_id, event_id)
     names = await ctx.services.lookups.load_labels(tenant_id, tenant_ids=[tenant_id] if ctx.is_staff else ())
     return ctx.render_page(
         "event.html",
-        event=head,
+        event=event,
         trace=trace,
         body=None if body is None else format_body(body),
         tenant_name=names.tenant_names.get(tenant_id),

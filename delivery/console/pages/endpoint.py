@@ -26,10 +26,10 @@ MAX_COUNTED: Final = 10_000
 async def show_endpoint(ctx: RequestContext) -> Response:
     """Show one endpoint."""
     endpoint_id, tenant_id = await resolve_endpoint(ctx)
-    span = parse_time_range(ctx)
+    time_range = parse_time_range(ctx)
     health = await ctx.services.endpoints.read_health(tenant_id, endpoint_id, limit=MAX_COUNTED)
     secrets = await ctx.services.endpoints.list_secrets(tenant_id, endpoint_id)
-    series = await ctx.services.stats.load_endpoint_series(tenant_id, endpoint_id, span)
+    series = await ctx.services.stats.load_endpoint_series(tenant_id, endpoint_id, time_range)
     names = await ctx.services.lookups.load_labels(tenant_id, tenant_ids=[tenant_id] if ctx.is_staff else ())
     return ctx.render_page(
         "endpoint.html",
@@ -40,9 +40,9 @@ async def show_endpoint(ctx: RequestContext) -> Response:
         secret_timeline=draw_secret_timeline(secrets, now=ctx.now),
         series=series,
         charts=charts,
-        time_range=span,
+        time_range=time_range,
         time_ranges=TIME_RANGES,
-        since_period=SINCE_BY_RANGE[span],
+        since_period=SINCE_BY_RANGE[time_range],
         format_actor=format_actor,
         tenant_name=names.tenant_names.get(tenant_id),
     )

@@ -115,23 +115,23 @@ async def _render_confirmation(
     endpoint_id, tenant_id = await resolve_endpoint(ctx)
     health = await ctx.services.endpoints.read_health(tenant_id, endpoint_id, limit=MAX_COUNTED)
     state = health.endpoint.state
-    ways = [
+    others = [
         one
         for one in ENDPOINT_ACTIONS
         if one.name in list_allowed_actions(state) and ctx.has_ability(one.ability)
     ]
-    refused = action.name not in list_allowed_actions(state)
+    is_refused = action.name not in list_allowed_actions(state)
     preview = None
-    if action.name == "enable" and not refused:
+    if action.name == "enable" and not is_refused:
         preview = await ctx.services.endpoints.preview_enable(tenant_id, endpoint_id, limit=MAX_COUNTED)
     return ctx.render_page(
         "endpoint_act.html",
-        status=409 if refused else 200 if error is None else 422,
+        status=409 if is_refused else 200 if error is None else 422,
         action=action,
         endpoint=health.endpoint,
         health=health,
         preview=preview,
-        other_actions=ways if refused else None,
+        other_actions=others if is_refused else None,
         form_input=form_input,
         errors={} if error is None else dict([describe_field_error(error)]),
     )
@@ -148,7 +148,7 @@ async def rotate_secret(ctx: RequestContext) -> Response:
     endpoint_id, tenant_id = await resolve_endpoint(ctx)
     form = await ctx.read_form()
     try:
-        made = await ctx.services.endpoints.rotate_secret(
+        secret = await ctx.services.endpoints.rotate_secret(
             tenant_id,
             endpoint_id,
             overlap=_parse_hours(form.get_text("overlap_hours")),
@@ -158,13 +158,13 @@ async def rotate_secret(ctx: RequestContext) -> Response:
     except Invalid as error:
         return await _render_rotation(ctx, form, error=error)
     except Conflict:
-        full = (
+        error_text = (
             f"is too long: {MAX_LIVE_SECRETS} secrets sign already, the maximum. "
             "Wait until one expires, or enter 0"
         )
-        return await _render_rotation(ctx, form, error=Invalid("overlap_hours", full))
+        return await _render_rotation(ctx, form, error=Invalid("overlap_hours", error_text))
     endpoint = await ctx.services.endpoints.read(tenant_id, endpoint_id)
-    return render_secret_once(ctx, endpoint, made, is_new=False)
+    return render_secret_once(ctx, endpoint, secret, is_new=False)
 
 
 async def send_test_event(ctx: RequestContext) -> Response:
@@ -178,10 +178,10 @@ async def send_test_event(ctx: RequestContext) -> Response:
     page = await ctx.services.deliveries.list_deliveries(
         tenant_id, DeliveryFilter(event_id=event_id), PageRequest(1)
     )
-    said = "A test event is on its way."
+    flash = "A test event is on its way."
     if not page.items:
-        return ctx.redirect(f"/endpoints/{format_id(Prefix.ENDPOINT, endpoint_id)}", flash=said)
-    return ctx.redirect(f"/deliveries/{format_id(Prefix.DELIVERY, page.items[0].id)}", flash=said)
+        return ctx.redirect(f"/endpoints/{format_id(Prefix.ENDPOINT, endpoint_id)}", flash=flash)
+    return ctx.redirect(f"/deliveries/{format_id(Prefix.DELIVERY, page.items[0].id)}", flash=flash)
 
 
 async def _render_rotation(

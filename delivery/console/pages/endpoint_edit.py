@@ -35,12 +35,12 @@ async def create_endpoint(ctx: RequestContext) -> Response:
     if ctx.tenant_id is None:
         return _render_form(ctx, None, form)
     try:
-        endpoint, made = await ctx.services.endpoints.create(
+        endpoint, secret = await ctx.services.endpoints.create(
             ctx.tenant_id, parse_new_endpoint(form), actor=ctx.principal.actor
         )
     except Invalid as error:
         return _render_form(ctx, None, form, error=error)
-    return render_secret_once(ctx, endpoint, made, is_new=True)
+    return render_secret_once(ctx, endpoint, secret, is_new=True)
 
 
 async def show_edit_form(ctx: RequestContext) -> Response:
@@ -66,10 +66,10 @@ async def change_endpoint(ctx: RequestContext) -> Response:
 
 
 def render_secret_once(
-    ctx: RequestContext, endpoint: Endpoint, made: CreatedSecret, *, is_new: bool
+    ctx: RequestContext, endpoint: Endpoint, secret: CreatedSecret, *, is_new: bool
 ) -> Response:
     """Render a new secret on a page that is not cached."""
-    answer = ctx.render_page("secret.html", endpoint=endpoint, new_secret=made, is_new=is_new)
+    answer = ctx.render_page("secret.html", endpoint=endpoint, new_secret=secret, is_new=is_new)
     answer.headers["Cache-Control"] = "no-store"
     return answer
 

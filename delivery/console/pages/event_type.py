@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 async def show_event_type(ctx: RequestContext) -> Response:
     """Show one event type in its newest or another version."""
     name: str = ctx.request.path_params["name"]
-    told = await ctx.services.event_types.read(name, version=_parse_version(ctx))
-    version = told.version
+    details = await ctx.services.event_types.read(name, version=_parse_version(ctx))
+    version = details.version
     examples = msgspec.json.decode(version.examples, type=list[msgspec.Raw])
     return ctx.render_page(
         "event_type.html",
-        type=told.type,
+        type=details.type,
         version=version,
-        versions=told.versions,
+        versions=details.versions,
         schema=None if version.schema is None else format_json(version.schema),
         examples=[format_json(bytes(each).decode()) for each in examples],
     )
@@ -39,8 +39,8 @@ async def export_catalogue(ctx: RequestContext) -> Response:
     if form not in DOCUMENT_FORMATS:
         raise NotFound("format", form)
     document = msgspec.json.format(msgspec.json.encode(await ctx.services.event_types.export_document(form)))
-    told = {"Content-Disposition": f'attachment; filename="events.{form}.json"'}
-    return Response(document, media_type="application/json", headers=told)
+    headers = {"Content-Disposition": f'attachment; filename="events.{form}.json"'}
+    return Response(document, media_type="application/json", headers=headers)
 
 
 def _parse_version(ctx: RequestContext) -> int | None:

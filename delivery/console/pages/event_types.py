@@ -44,12 +44,12 @@ class EventTypeRow:
 async def list_types(ctx: RequestContext) -> Response:
     """List the types of the newest events, most frequent first, and the catalogue."""
     catalogue = await ctx.services.event_types.list_types()
-    found = await ctx.services.stats.list_frequent_types(ctx.tenant_id)
+    counts = await ctx.services.stats.list_frequent_types(ctx.tenant_id)
     endpoints, bounded = await _load_endpoints(ctx, ctx.tenant_id)
     return ctx.render_page(
         "types.html",
-        type_rows=build_type_rows(found, endpoints),
-        scanned_events=sum(one.count for one in found),
+        type_rows=build_type_rows(counts, endpoints),
+        scanned_events=sum(one.count for one in counts),
         endpoints_truncated=bounded,
         catalogue=catalogue,
         declared_names={one.name for one in catalogue},
@@ -69,23 +69,23 @@ async def _load_endpoints(
 
 
 def build_type_rows(
-    found: Sequence[EventTypeCount], endpoints: Sequence[Endpoint] | None
+    counts: Sequence[EventTypeCount], endpoints: Sequence[Endpoint] | None
 ) -> list[EventTypeRow]:
     """Build a row for each type with its share and its subscribers."""
-    whole = sum(one.count for one in found) or 1
-    return [_build_type_row(one, one.count / whole, endpoints) for one in found]
+    total = sum(one.count for one in counts) or 1
+    return [_build_type_row(one, one.count / total, endpoints) for one in counts]
 
 
 def _build_type_row(one: EventTypeCount, share: float, endpoints: Sequence[Endpoint] | None) -> EventTypeRow:
-    own = one.type in NEVER_MISSING
-    askers = None
+    is_system = one.type in NEVER_MISSING
+    subscribers = None
     if endpoints is not None:
-        askers = [
+        subscribers = [
             each
             for each in endpoints
-            if each.operational is own and matches_any_pattern(each.filter, one.type)
+            if each.operational is is_system and matches_any_pattern(each.filter, one.type)
         ]
-    return EventTypeRow(one.type, one.count, one.newest, share, own, askers)
+    return EventTypeRow(one.type, one.count, one.newest, share, is_system, subscribers)
 
 
 ROUTES: Final = [make_get_route("/types", list_types)]

@@ -36,19 +36,19 @@ async def try_filter(ctx: RequestContext) -> Response:
     """Show the form with the result."""
     endpoint, form = await load_endpoint(ctx), await ctx.read_form()
     try:
-        about = _parse_event(ctx, form)
-        found = await ctx.services.endpoints.try_filter(
-            endpoint.tenant_id, endpoint.id, about, overrides=parse_subscription(form)
+        event = _parse_event(ctx, form)
+        trial = await ctx.services.endpoints.try_filter(
+            endpoint.tenant_id, endpoint.id, event, overrides=parse_subscription(form)
         )
     except (Invalid, NotFound, TooLarge) as error:
         return _render_page(ctx, endpoint, form, errors=dict([_describe_error(error)]))
-    return _render_page(ctx, endpoint, form, trial=found)
+    return _render_page(ctx, endpoint, form, trial=trial)
 
 
 def _parse_event(ctx: RequestContext, form: Form) -> NewEvent | EventId:
-    if past := form.get_text("event_id"):
+    if event_id := form.get_text("event_id"):
         try:
-            return EventId(parse_id(Prefix.EVENT, past))
+            return EventId(parse_id(Prefix.EVENT, event_id))
         except MalformedId:
             raise Invalid("event_id", "is not an event id: evt_…") from None
     data = form.get_raw("data").strip().encode(errors="replace")

@@ -21,16 +21,16 @@ SINCE_BY_RANGE: Final = {TimeRange.HOUR: "1h", TimeRange.DAY: "24h", TimeRange.W
 
 async def show_overview(ctx: RequestContext) -> Response:
     """Show statistics over time and the current state."""
-    span = parse_time_range(ctx)
-    series = await ctx.services.stats.load_series(ctx.tenant_id, span)
-    present = await ctx.services.stats.load_live_stats(ctx.tenant_id)
+    time_range = parse_time_range(ctx)
+    series = await ctx.services.stats.load_series(ctx.tenant_id, time_range)
+    live_stats = await ctx.services.stats.load_live_stats(ctx.tenant_id)
     return ctx.render_page(
         "overview.html",
-        time_range=span,
+        time_range=time_range,
         time_ranges=TIME_RANGES,
         series=series,
-        live_stats=present,
-        since_period=SINCE_BY_RANGE[span],
+        live_stats=live_stats,
+        since_period=SINCE_BY_RANGE[time_range],
         charts=charts,
         max_each=MAX_DUE_PER_ENDPOINT,
     )
@@ -38,8 +38,8 @@ async def show_overview(ctx: RequestContext) -> Response:
 
 def parse_time_range(ctx: RequestContext) -> TimeRange:
     """Parse the time range in the URL; an hour by default."""
-    asked = ctx.query.get_text("span")
-    return TimeRange(asked) if asked in set(TimeRange) else TimeRange.HOUR
+    requested = ctx.query.get_text("span")
+    return TimeRange(requested) if requested in set(TimeRange) else TimeRange.HOUR
 
 
 ROUTES: Final = [make_get_route("/", show_overview)]

@@ -34,13 +34,15 @@ async def list_replays(ctx: RequestContext) -> Response:
     state = _parse_state(ReplayState, ctx.query.get_text("state"))
     pager = Pager(ctx, "/replays", Prefix.REPLAY, PAGE_SIZE, {"state": state})
     page = await ctx.services.replays.list_replays(ctx.tenant_id, state, pager.request)
-    whose = [one.tenant_id for one in page.items] if ctx.is_staff else []
+    tenant_ids = [one.tenant_id for one in page.items] if ctx.is_staff else []
     return ctx.render_page(
         "replays.html",
         replays=page.items,
         state=state,
         states=list(ReplayState),
-        tenant_names=(await ctx.services.lookups.load_labels(ctx.tenant_id, tenant_ids=whose)).tenant_names,
+        tenant_names=(
+            await ctx.services.lookups.load_labels(ctx.tenant_id, tenant_ids=tenant_ids)
+        ).tenant_names,
         auto_refresh=any(one.state in replay_progress.ACTIVE_STATES for one in page.items),
         refresh_url=pager.current_url,
         **pager.build_links(page),
@@ -52,10 +54,10 @@ async def list_replays(ctx: RequestContext) -> Response:
 async def show_replay(ctx: RequestContext) -> Response:
     """Show one replay; the page refreshes while it may change."""
     tenant_id, replay = await _load_replay(ctx)
-    shown = format_id(Prefix.REPLAY, replay.id)
+    public_id = format_id(Prefix.REPLAY, replay.id)
     state = _parse_state(ItemState, ctx.query.get_text("state"))
     pager = Pager(
-        ctx, f"/replays/{shown}", Prefix.DELIVERY, ITEMS_PAGE_SIZE, {"state": state}, oldest_first=True
+        ctx, f"/replays/{public_id}", Prefix.DELIVERY, ITEMS_PAGE_SIZE, {"state": state}, oldest_first=True
     )
     page = await ctx.services.replays.list_items(tenant_id, replay.id, state, pager.request)
     names = await ctx.services.lookups.load_labels(
@@ -64,7 +66,7 @@ async def show_replay(ctx: RequestContext) -> Response:
     return ctx.render_page(
         "replay.html",
         replay=replay,
-        public_id=shown,
+        public_id=public_id,
         items=page.items,
         state=state,
         endpoint_urls=names.endpoint_urls,
@@ -83,8 +85,8 @@ def _build_search_url(ctx: RequestContext, replay: Replay) -> str | None:
     """Build the URL of the search with the replay's selection; None for missing events."""
     if isinstance(replay.selection, MissingEventFilter):
         return None
-    whose = {TENANT_PARAM: format_id(Prefix.TENANT, replay.tenant_id)} if ctx.is_staff else {}
-    return ctx.link("/deliveries", **build_query(replay.selection), **whose)
+    tenant = {TENANT_PARAM: format_id(Prefix.TENANT, replay.tenant_id)} if ctx.is_staff else {}
+    return ctx.link("/deliveries", **build_query(replay.selection), **tenant)
 
 
 async def _load_replay(ctx: RequestContext) -> tuple[TenantId, Replay]:

@@ -41,31 +41,31 @@ _FIELD_ERRORS: Final = {"reason": "is required: it is recorded in the audit"}
 
 async def show_preview(ctx: RequestContext) -> Response:
     """Show what a replay of this search would send; the page loads first and then requests the counts."""
-    asked = parse_replay_input(ctx.query, now=ctx.now)
-    if asked.selection is not None and ctx.tenant_id is None:
-        return await _choose_tenant(ctx, asked)
-    state = FormState(form_input=ctx.query, status=422 if asked.errors else 200)
-    return await _render_page(ctx, asked, state, with_preview=ctx.query.is_checked("weighed"))
+    replay_input = parse_replay_input(ctx.query, now=ctx.now)
+    if replay_input.selection is not None and ctx.tenant_id is None:
+        return await _choose_tenant(ctx, replay_input)
+    state = FormState(form_input=ctx.query, status=422 if replay_input.errors else 200)
+    return await _render_page(ctx, replay_input, state, with_preview=ctx.query.is_checked("weighed"))
 
 
 async def start_replay(ctx: RequestContext) -> Response:
     """Start the replay and redirect to its page."""
     form = await ctx.read_form()
-    asked = parse_replay_input(form, now=ctx.now)
-    if asked.selection is None:
-        return await _render_page(ctx, asked, FormState("start", form, status=422))
+    replay_input = parse_replay_input(form, now=ctx.now)
+    if replay_input.selection is None:
+        return await _render_page(ctx, replay_input, FormState("start", form, status=422))
     if ctx.tenant_id is None:
-        return await _choose_tenant(ctx, asked)
+        return await _choose_tenant(ctx, replay_input)
     try:
-        new = _parse_replay(form, asked.selection, everything=asked.is_unbounded)
-        made = await ctx.services.replays.create(
+        new = _parse_replay(form, replay_input.selection, everything=replay_input.is_unbounded)
+        replay = await ctx.services.replays.create(
             ctx.tenant_id, new, operator=_may_replay_everything(ctx), actor=ctx.principal.actor
         )
     except Invalid as error:
-        return await _render_page(ctx, asked, FormState("start", form, {error.field: error.why}, 422))
+        return await _render_page(ctx, replay_input, FormState("start", form, {error.field: error.why}, 422))
     except Conflict:
-        return await _render_page(ctx, asked, FormState("start", form, {"hold": _HOLD_ERROR}, 409))
-    return ctx.redirect(f"/replays/{format_id(Prefix.REPLAY, made.id)}", flash="Replay started.")
+        return await _render_page(ctx, replay_input, FormState("start", form, {"hold": _HOLD_ERROR}, 409))
+    return ctx.redirect(f"/replays/{format_id(Prefix.REPLAY, replay.id)}", flash="Replay started.")
 
 
 def _parse_replay(
@@ -87,9 +87,9 @@ def _may_replay_everything(ctx: RequestContext) -> bool:
 async def _render_page(
     ctx: RequestContext, replay_input: ReplayFormInput, state: FormState, *, with_preview: bool = True
 ) -> Response:
-    refused = replay_input.is_unbounded and not _may_replay_everything(ctx)
+    is_forbidden = replay_input.is_unbounded and not _may_replay_everything(ctx)
     preview = None
-    if with_preview and not refused and replay_input.selection is not None:
+    if with_preview and not is_forbidden and replay_input.selection is not None:
         preview = await _load_preview(ctx, replay_input)
     if ctx.is_staff and ctx.tenant_id is not None:
         await ctx.services.tenants.read(ctx.tenant_id)  # one that there is not has nothing to send
@@ -101,7 +101,7 @@ async def _render_page(
         hidden_fields=replay_input.build_hidden_fields(ctx.now),
         preview=preview,
         endpoint_effects=[] if preview is None else _describe_endpoints(replay_input, preview),
-        is_forbidden=refused,
+        is_forbidden=is_forbidden,
         form_input=state.form_input,
         errors=state.errors,
     )
@@ -115,12 +115,12 @@ async def _load_preview(ctx: RequestContext, replay_input: ReplayFormInput) -> R
 
 
 def _describe_endpoints(replay_input: ReplayFormInput, preview: ReplayPreview) -> list[dict[str, object]]:
-    named = len(replay_input.filters.values.get("endpoint", ()))
+    named_count = len(replay_input.filters.values.get("endpoint", ()))
     return [
         {
             "endpoint": endpoint,
-            "effect": describe_effect(endpoint, held, is_named=place < named),
-            "limit": describe_limit(endpoint, count=preview.count if named == 1 else None),
+            "effect": describe_effect(endpoint, held, is_named=place < named_count),
+            "limit": describe_limit(endpoint, count=preview.count if named_count == 1 else None),
         }
         for place, (endpoint, held) in enumerate(preview.endpoints)
     ]
@@ -129,19 +129,19 @@ def _describe_endpoints(replay_input: ReplayFormInput, preview: ReplayPreview) -
 # ------------------------------------------------------------------ choice of the tenant
 async def _choose_tenant(ctx: RequestContext, replay_input: ReplayFormInput) -> Response:
     """Let staff choose the tenant, since a replay covers exactly one."""
-    whose = await _count_by_tenant(ctx, replay_input)
-    if len(whose) == 1 and replay_input.filters.values.get("endpoint"):
-        only = format_id(Prefix.TENANT, next(iter(whose)))
+    counts = await _count_by_tenant(ctx, replay_input)
+    if len(counts) == 1 and replay_input.filters.values.get("endpoint"):
+        only = format_id(Prefix.TENANT, next(iter(counts)))
         return RedirectResponse(
             ctx.link("/replays/new", **replay_input.query_params, **{TENANT_PARAM: only}), 303
         )
-    names = (await ctx.services.lookups.load_labels(ctx.tenant_id, tenant_ids=whose)).tenant_names
-    found = [(id_, names.get(id_, ""), count) for id_, count in whose.items()]
-    if not found:
-        some = await ctx.services.tenants.list_tenants(PageRequest(_MAX_TENANTS))
-        found = [(one.id, one.name, 0) for one in some.items]
+    names = (await ctx.services.lookups.load_labels(ctx.tenant_id, tenant_ids=counts)).tenant_names
+    tenants = [(id_, names.get(id_, ""), count) for id_, count in counts.items()]
+    if not tenants:
+        page = await ctx.services.tenants.list_tenants(PageRequest(_MAX_TENANTS))
+        tenants = [(one.id, one.name, 0) for one in page.items]
     return ctx.render_page(
-        "replay_tenant.html", replay_input=replay_input, tenants=found, max_scanned=_MAX_SCANNED
+        "replay_tenant.html", replay_input=replay_input, tenants=tenants, max_scanned=_MAX_SCANNED
     )
 
 
@@ -152,8 +152,8 @@ async def _count_by_tenant(ctx: RequestContext, replay_input: ReplayFormInput) -
             return {await ctx.find_owner(Prefix.ENDPOINT, endpoint_id): 0}
         case DeliveryFilter(endpoints=endpoints) if endpoints:
             return {await ctx.find_owner(Prefix.ENDPOINT, id_): 0 for id_ in endpoints}
-    dear = replay_input.filters.values.keys() & {"held_by", "idempotency_key", "payload"}
-    if dear or replay_input.filters.selection is None:
+    expensive = replay_input.filters.values.keys() & {"held_by", "idempotency_key", "payload"}
+    if expensive or replay_input.filters.selection is None:
         return {}
     page = await ctx.services.deliveries.list_deliveries(
         None, replay_input.filters.selection, PageRequest(_MAX_SCANNED)
@@ -174,22 +174,22 @@ async def show_recovery(ctx: RequestContext) -> Response:
     id_ = EndpointId(endpoint_id)
     tenant_id = await ctx.find_owner(Prefix.ENDPOINT, id_)
     health = await ctx.services.endpoints.read_health(tenant_id, id_)
-    kind, faults = query.get_text("kind"), {}
+    kind, errors = query.get_text("kind"), {}
     if kind:
         try:
             return _redirect_to_preview(ctx, tenant_id, id_, kind)
         except Invalid as error:
-            faults = {error.field: error.why}
+            errors = {error.field: error.why}
     return ctx.render_page(
         "replay_recover.html",
-        status=422 if faults else 200,
+        status=422 if errors else 200,
         endpoint=health.endpoint,
         unhealthy_since=""
         if health.hold is None
         else f"{health.record.health.breaker.since:{_MINUTE_FORMAT}}",
         kind=kind,
         form_input=query,
-        errors=faults,
+        errors=errors,
         periods=PERIODS,
     )
 
@@ -204,16 +204,20 @@ def _redirect_to_preview(
         since = parse_time(query.get_text("since"), now=ctx.now, naive_is_utc=True)
     if since > ctx.now:
         raise Invalid("since", "is in the future")
-    shown = format_id(Prefix.ENDPOINT, endpoint_id)
-    asked: dict[str, object] = {"endpoint": shown, "since": since.isoformat(), "hold": query.get_text("hold")}
+    public_id = format_id(Prefix.ENDPOINT, endpoint_id)
+    params: dict[str, object] = {
+        "endpoint": public_id,
+        "since": since.isoformat(),
+        "hold": query.get_text("hold"),
+    }
     if kind == MISSING:
-        asked |= {MISSING: "1", "type": query.get_text("type")}
+        params |= {MISSING: "1", "type": query.get_text("type")}
     else:
-        asked["status"] = [DeliveryStatus.FAILED, DeliveryStatus.PENDING]
-    asked["reason"] = query.get_text("reason") or f"recovery since {query.get_text('since')}"
+        params["status"] = [DeliveryStatus.FAILED, DeliveryStatus.PENDING]
+    params["reason"] = query.get_text("reason") or f"recovery since {query.get_text('since')}"
     if ctx.is_staff:
-        asked[TENANT_PARAM] = format_id(Prefix.TENANT, tenant_id)
-    return RedirectResponse(ctx.link("/replays/new", **asked), 303)
+        params[TENANT_PARAM] = format_id(Prefix.TENANT, tenant_id)
+    return RedirectResponse(ctx.link("/replays/new", **params), 303)
 
 
 ROUTES: Final = [

@@ -26,17 +26,17 @@ _PATHS: Final = {
 
 async def redirect_to_match(ctx: RequestContext) -> Response:
     """Redirect to the page of the id, or to a search for the idempotency key."""
-    asked = ctx.query.get_text("q")
-    if not asked:
+    query = ctx.query.get_text("q")
+    if not query:
         return ctx.redirect("/deliveries")
-    for prefix, place in _PATHS.items():
-        if asked.startswith(f"{prefix}_"):
+    for prefix, path in _PATHS.items():
+        if query.startswith(f"{prefix}_"):
             try:
-                parse_id(prefix, asked)
+                parse_id(prefix, query)
             except MalformedId:
                 break
-            return ctx.redirect(f"{place}/{asked}")
-    return ctx.redirect("/deliveries", idempotency_key=asked)
+            return ctx.redirect(f"{path}/{query}")
+    return ctx.redirect("/deliveries", idempotency_key=query)
 
 
 ROUTES: Final = [make_get_route("/find", redirect_to_match)]

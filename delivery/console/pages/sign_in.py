@@ -38,32 +38,32 @@ _BAD_CREDENTIALS: Final = "Wrong e-mail address or password."
 
 async def show_sign_in(request: Request) -> Response:
     """Show the sign-in form; a signed-in user is redirected."""
-    uses: Services = request.app.state.services
-    there = _sanitize_next(request.query_params.get("next", ""))
+    services: Services = request.app.state.services
+    next_url = _sanitize_next(request.query_params.get("next", ""))
     try:
-        await uses.accounts.load_principal(
+        await services.accounts.load_principal(
             request.cookies.get(session_cookie_name(request), ""), address=get_client_address(request)
         )
     except NotAuthenticated:
-        return _render_form(there)
-    return RedirectResponse(there, 303)
+        return _render_form(next_url)
+    return RedirectResponse(next_url, 303)
 
 
 async def sign_in(request: Request) -> Response:
     """Check e-mail and password; the error does not say which of them is wrong."""
     reject_cross_site(request)
-    uses: Services = request.app.state.services
+    services: Services = request.app.state.services
     form = await read_form(request)
-    there, email = _sanitize_next(form.get_text("next")), form.get_text("email")
+    next_url, email = _sanitize_next(form.get_text("next")), form.get_text("email")
     try:
-        token, visitor = await uses.accounts.sign_in(
+        token, principal = await services.accounts.sign_in(
             email, form.get_raw("password"), address=get_client_address(request)
         )
     except NotAuthenticated:
-        return _render_form(there, email=email, error=_BAD_CREDENTIALS, status=401)
+        return _render_form(next_url, email=email, error=_BAD_CREDENTIALS, status=401)
     except TooManyTries as error:
-        return _render_form(there, email=email, error=str(error), status=429)
-    return _start_session(request, token, visitor, there)
+        return _render_form(next_url, email=email, error=str(error), status=429)
+    return _start_session(request, token, principal, next_url)
 
 
 async def show_link(_request: Request) -> Response:
@@ -74,14 +74,14 @@ async def show_link(_request: Request) -> Response:
 async def open_link(request: Request) -> Response:
     """Open a session for the tenant whose API key created this link."""
     reject_cross_site(request)
-    uses: Services = request.app.state.services
+    services: Services = request.app.state.services
     try:
-        token, visitor = await uses.accounts.open_link(
+        token, principal = await services.accounts.open_link(
             request.path_params["token"], address=get_client_address(request)
         )
     except NotAuthenticated:
         return HTMLResponse(render_template("link_ended.html"), 401)
-    return _start_session(request, token, visitor, ROOT)
+    return _start_session(request, token, principal, ROOT)
 
 
 async def sign_out(ctx: RequestContext) -> Response:
@@ -93,13 +93,13 @@ async def sign_out(ctx: RequestContext) -> Response:
     return response
 
 
-def _start_session(request: Request, token: str, visitor: Principal, next_url: str) -> Response:
+def _start_session(request: Request, token: str, principal: Principal, next_url: str) -> Response:
     response = RedirectResponse(next_url, 303)
     name = session_cookie_name(request)
     response.set_cookie(
         name,
         token,
-        expires=visitor.expires_at,
+        expires=principal.expires_at,
         path=_get_cookie_path(name),
         secure=is_https(request),
         httponly=True,

@@ -38,13 +38,13 @@ async def list_tenants(ctx: RequestContext) -> Response:
     """List tenants, newest first; a user of one tenant is redirected to it."""
     if ctx.principal.tenant_id is not None:
         return ctx.redirect(f"/tenants/{format_id(Prefix.TENANT, ctx.principal.tenant_id)}")
-    named = ctx.query.get_text("name")[:_MAX_SEARCH_LENGTH].replace("\0", "")
-    pager = Pager(ctx, "/tenants", Prefix.TENANT, PAGE_SIZE, {"name": named})
-    page = await ctx.services.tenants.list_tenants(pager.request, name_contains=named or None)
+    name_query = ctx.query.get_text("name")[:_MAX_SEARCH_LENGTH].replace("\0", "")
+    pager = Pager(ctx, "/tenants", Prefix.TENANT, PAGE_SIZE, {"name": name_query})
+    page = await ctx.services.tenants.list_tenants(pager.request, name_contains=name_query or None)
     return ctx.render_page(
         "tenants.html",
         tenants=page.items,
-        name_query=named,
+        name_query=name_query,
         **pager.build_links(page),
     )
 
@@ -65,13 +65,13 @@ async def create_tenant(ctx: RequestContext) -> Response:
     require_staff(ctx)
     form = await ctx.read_form()
     try:
-        made = await ctx.services.tenants.create(form.get_text("name"), actor=ctx.principal.actor)
+        tenant = await ctx.services.tenants.create(form.get_text("name"), actor=ctx.principal.actor)
     except Invalid as error:
         return ctx.render_page(
             "tenant_new.html", status=422, form_input=form, errors={error.field: error.why}
         )
-    shown = format_id(Prefix.TENANT, made.id)
-    return ctx.redirect(f"/tenants/{shown}", flash="Tenant created. Next it needs an API key.")
+    public_id = format_id(Prefix.TENANT, tenant.id)
+    return ctx.redirect(f"/tenants/{public_id}", flash="Tenant created. Next it needs an API key.")
 
 
 async def change_tenant(ctx: RequestContext) -> Response:
@@ -108,8 +108,8 @@ async def render_tenant_page(ctx: RequestContext, tenant_id: TenantId, state: Fo
     tenant = await tenants.read(tenant_id)
     keys = await ctx.services.api_keys.list_keys(tenant_id, PageRequest(MAX_KEYS))
     endpoints = await ctx.services.endpoints.list_endpoints(tenant_id, PageRequest(MAX_ENDPOINTS))
-    terms = ctx.services.settings.retention_periods
-    kept = terms.apply_tenant_periods(tenant.retention)
+    defaults = ctx.services.settings.retention_periods
+    periods = defaults.apply_tenant_periods(tenant.retention)
     return ctx.render_page(
         "tenant.html",
         status=state.status,
@@ -121,9 +121,10 @@ async def render_tenant_page(ctx: RequestContext, tenant_id: TenantId, state: Fo
         endpoints=endpoints.items,
         more_endpoints=endpoints.next_cursor is not None,
         retention_rows=[
-            (one, kept[one], tenant.retention.get(one), terms.get_days(one)) for one in TENANT_CONFIGURABLE
+            (one, periods[one], tenant.retention.get(one), defaults.get_days(one))
+            for one in TENANT_CONFIGURABLE
         ],
-        journal_days=terms.get_days(RetainedData.JOURNAL),
+        journal_days=defaults.get_days(RetainedData.JOURNAL),
         scopes=TENANT_SCOPES,
         can_change=ctx.is_staff and ctx.has_ability(Ability.ADMINISTER),
         form_name=state.form_name,

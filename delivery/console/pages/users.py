@@ -43,7 +43,7 @@ async def create_user(ctx: RequestContext) -> Response:
     form = await ctx.read_form()
     password = form.get_raw("password") or generate_password(secrets.token_bytes)
     try:
-        made = await ctx.services.accounts.create(
+        user = await ctx.services.accounts.create(
             form.get_text("email"),
             form.get_text("name"),
             _parse_role(form),
@@ -55,8 +55,8 @@ async def create_user(ctx: RequestContext) -> Response:
     except Conflict:
         return _render_new_form(ctx, FormState("new", form, {"email": "already has an account"}, 409))
     if form.get_raw("password"):
-        return ctx.redirect(_build_user_path(made.id), flash=f"{made.name} can sign in now.")
-    return _render_password_once(ctx, made, password)
+        return ctx.redirect(_build_user_path(user.id), flash=f"{user.name} can sign in now.")
+    return _render_password_once(ctx, user, password)
 
 
 async def show_user(ctx: RequestContext) -> Response:

@@ -39,16 +39,16 @@ def describe_action(entry: JournalEntry) -> str:
 def find_subject(entry: JournalEntry) -> AuditSubject | None:
     """Find the object of an entry; None if it has no page."""
     if entry.delivery_id is not None:
-        shown = format_id(Prefix.DELIVERY, entry.delivery_id)
-        return AuditSubject("delivery", shown, f"/deliveries/{shown}")
+        public_id = format_id(Prefix.DELIVERY, entry.delivery_id)
+        return AuditSubject("delivery", public_id, f"/deliveries/{public_id}")
     if entry.endpoint_id is not None:
-        shown = format_id(Prefix.ENDPOINT, entry.endpoint_id)
-        return AuditSubject("endpoint", shown, f"/endpoints/{shown}")
+        public_id = format_id(Prefix.ENDPOINT, entry.endpoint_id)
+        return AuditSubject("endpoint", public_id, f"/endpoints/{public_id}")
     for name, (path, noun) in _SUBJECT_PATHS.items():
-        shown = str(entry.details.get(name) or "")
-        if shown:
-            return AuditSubject(noun, shown, f"{path}/{shown}")
+        public_id = str(entry.details.get(name) or "")
+        if public_id:
+            return AuditSubject(noun, public_id, f"{path}/{public_id}")
     if entry.action.startswith(("tenant.", "key.")):
-        shown = format_id(Prefix.TENANT, entry.tenant_id)
-        return AuditSubject("tenant", shown, f"/tenants/{shown}")
+        public_id = format_id(Prefix.TENANT, entry.tenant_id)
+        return AuditSubject("tenant", public_id, f"/tenants/{public_id}")
     return None

@@ -27,13 +27,17 @@ class FormattedBody:
 
 def format_body(body: bytes) -> FormattedBody:
     """Format a body for display; bytes that are not UTF-8 become hexadecimal."""
-    cut = len(body) > MAX_SHOWN_BYTES
-    some = body[:MAX_SHOWN_BYTES]
+    is_truncated = len(body) > MAX_SHOWN_BYTES
+    head = body[:MAX_SHOWN_BYTES]
     try:
-        raw = some.decode(errors="ignore" if cut else "strict")
+        raw = head.decode(errors="ignore" if is_truncated else "strict")
     except UnicodeDecodeError:
-        return FormattedBody(_format_hex(some), _format_hex(some), len(body), is_text=False, is_truncated=cut)
-    return FormattedBody(raw if cut else format_json(raw), raw, len(body), is_text=True, is_truncated=cut)
+        return FormattedBody(
+            _format_hex(head), _format_hex(head), len(body), is_text=False, is_truncated=is_truncated
+        )
+    return FormattedBody(
+        raw if is_truncated else format_json(raw), raw, len(body), is_text=True, is_truncated=is_truncated
+    )
 
 
 def format_json(text: str) -> str:

@@ -39,17 +39,17 @@ def draw_outcomes(series: Series) -> Markup:
     bars = []
     for place, point in enumerate(series.points):
         at = _format_axis_time(point.at, series.time_range)
-        told = f"{at}: {point.delivered:,} delivered, {point.failures:,} failed"
+        tooltip = f"{at}: {point.delivered:,} delivered, {point.failures:,} failed"
         x, y = _LEFT + place * step, float(_TOP + _PLOT_HEIGHT)
         for count, tone in ((point.delivered, "ok"), (point.failures, "bad")):
             if count:
                 high = max(0.8, _PLOT_HEIGHT * count / top)
                 y -= high
-                bars.append(_draw_bar(x, y, max(1.0, step - 1), high, tone, told))
-    said = f"{series.total.delivered:,} delivered and {series.total.failures:,} failed attempts"
+                bars.append(_draw_bar(x, y, max(1.0, step - 1), high, tone, tooltip))
+    label = f"{series.total.delivered:,} delivered and {series.total.failures:,} failed attempts"
     ticks = sorted({0, top // 2, top})
     grid = _draw_grid((_TOP + _PLOT_HEIGHT * (1 - value / top), _format_tick(value)) for value in ticks)
-    return _render_svg(said, [*grid, *bars, *_draw_time_axis(series)])
+    return _render_svg(label, [*grid, *bars, *_draw_time_axis(series)])
 
 
 def draw_latencies(series: Series) -> Markup:
@@ -80,9 +80,9 @@ def draw_latencies(series: Series) -> Markup:
     grid = _draw_grid(
         (place(_MILLISECOND * 10**power), format_duration(_MILLISECOND * 10**power)) for power in powers
     )
-    whole = series.total
-    told = [f"{name} {_format_percentile(getattr(whole, name))}" for name, _ in _PERCENTILE_TONES]
-    return _render_svg("Response time: " + ", ".join(told), [*grid, *lines, *_draw_time_axis(series)])
+    total = series.total
+    percentiles = [f"{name} {_format_percentile(getattr(total, name))}" for name, _ in _PERCENTILE_TONES]
+    return _render_svg("Response time: " + ", ".join(percentiles), [*grid, *lines, *_draw_time_axis(series)])
 
 
 def draw_recent_results(results: Sequence[RecentResult]) -> Markup:
@@ -101,10 +101,10 @@ def draw_recent_results(results: Sequence[RecentResult]) -> Markup:
         Markup('<path class="chart-{}" d="{}"/>').format(tone, path) for tone, path in drawn.items() if path
     ]
     failed = sum(not one.succeeded for one in results)
-    said = f"The last {len(results)} results: {len(results) - failed} delivered, {failed} failed"
+    label = f"The last {len(results)} results: {len(results) - failed} delivered, {failed} failed"
     return Markup(
         '<svg class="spark" viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}">{}</svg>'
-    ).format(RESULTS_WIDTH, RESULTS_HEIGHT, RESULTS_WIDTH, RESULTS_HEIGHT, said, Markup().join(bars))
+    ).format(RESULTS_WIDTH, RESULTS_HEIGHT, RESULTS_WIDTH, RESULTS_HEIGHT, label, Markup().join(bars))
 
 
 # ------------------------------------------------------------------ parts of a chart

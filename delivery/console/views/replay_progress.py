@@ -60,8 +60,8 @@ def describe_progress(replay: Replay) -> str:
     """Write the progress: `1,204 of 5,000`."""
     if replay.selecting and not replay.selected:
         return "Selecting deliveries"
-    found = f"{replay.selected:,}" + (" found so far" if replay.selecting else "")
-    return f"{replay.done:,} of {found}"
+    selected = f"{replay.selected:,}" + (" found so far" if replay.selecting else "")
+    return f"{replay.done:,} of {selected}"
 
 
 def describe_speed(replay: Replay) -> str:
@@ -117,12 +117,12 @@ def describe_effect(endpoint: Endpoint, held: ActiveHold | None, *, is_named: bo
     only_if = " A replay of this endpoint starts only if waiting is allowed." if is_named else ""
     match endpoint.state:
         case EndpointState.PAUSED:
-            said = format_state_reason(endpoint.state_reason)
-            return f"{format_sentence(f'paused{said}')} Deliveries wait until it is resumed.{only_if}"
+            why = format_state_reason(endpoint.state_reason)
+            return f"{format_sentence(f'paused{why}')} Deliveries wait until it is resumed.{only_if}"
         case EndpointState.DISABLED:
-            said = format_state_reason(endpoint.state_reason)
+            why = format_state_reason(endpoint.state_reason)
             choice = "Deliveries are skipped, or wait if you choose so."
-            return f"{format_sentence(f'disabled{said}')} {choice}{only_if}"
+            return f"{format_sentence(f'disabled{why}')} {choice}{only_if}"
         case EndpointState.ACTIVE:
             return _describe_active_effect(held)
         case _:
@@ -145,10 +145,10 @@ def describe_limit(endpoint: Endpoint, *, count: int | None = None) -> str:
     if own is None:
         return ""
     speed = _compute_per_second(own)
-    said = f"At most {format_speed(speed)}"
+    text = f"At most {format_speed(speed)}"
     if count and count / speed >= 1:
-        said += f", so at least {format_duration(timedelta(seconds=count / speed))} for all"
-    return f"{said}."
+        text += f", so at least {format_duration(timedelta(seconds=count / speed))} for all"
+    return f"{text}."
 
 
 def _compute_per_second(rate: RateLimit) -> float:

@@ -45,8 +45,8 @@ def describe_selection(selection: DeliveryFilter | MissingEventFilter) -> list[t
 
 def _join_alternatives(values: Iterable[str]) -> str:
     every = list(values)
-    named, more = every[:_MAX_NAMED], len(every) - _MAX_NAMED
-    return " or ".join(named) + (f" or {more} more" if more > 0 else "")
+    first, more = every[:_MAX_NAMED], len(every) - _MAX_NAMED
+    return " or ".join(first) + (f" or {more} more" if more > 0 else "")
 
 
 def _format_attempts(minimum: int | None, maximum: int | None) -> str:

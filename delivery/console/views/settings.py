@@ -31,8 +31,8 @@ class EndpointSettingRow:
 def describe_settings(endpoint: Endpoint, settings: Settings) -> Sequence[EndpointSettingRow]:
     """Describe all settings that control deliveries to an endpoint and its health."""
     limits, own = endpoint.limits, endpoint.limits.breaker
-    terms = limits.apply_defaults(settings.default_health_policy)
-    breaker = terms.breaker
+    policy = limits.apply_defaults(settings.default_health_policy)
+    breaker = policy.breaker
     schedule = endpoint.schedule or settings.retry_schedule.delays
     timeout = endpoint.timeout
     rate = limits.rate
@@ -51,7 +51,7 @@ def describe_settings(endpoint: Endpoint, settings: Settings) -> Sequence[Endpoi
             "Time limit", f"{_format_timeout(timeout, settings)} for one attempt", timeout is not None
         ),
         EndpointSettingRow(
-            "In flight", f"at most {terms.max_in_flight:,} at a time", limits.in_flight is not None
+            "In flight", f"at most {policy.max_in_flight:,} at a time", limits.in_flight is not None
         ),
         EndpointSettingRow(
             "Rate",
@@ -61,7 +61,7 @@ def describe_settings(endpoint: Endpoint, settings: Settings) -> Sequence[Endpoi
         EndpointSettingRow("Breaker", opens, bool(own)),
         EndpointSettingRow(
             "Disabled",
-            f"after {format_duration(terms.disable_after)} of failures only",
+            f"after {format_duration(policy.disable_after)} of failures only",
             limits.disable_after is not None,
         ),
         EndpointSettingRow("Permanent", _format_permanent_statuses(limits.permanent), bool(limits.permanent)),

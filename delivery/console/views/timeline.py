@@ -29,15 +29,15 @@ def draw_secret_timeline(secrets: Sequence[SealedSecret], *, now: datetime) -> M
     The scale covers the overlaps only: the full age of old secrets would make them too small to see.
     """
     first, last = _find_bounds(secrets, now=now)
-    whole = last - first
+    span = last - first
 
     def place(moment: datetime) -> float:
-        return _LABEL_WIDTH + (WIDTH - _LABEL_WIDTH) * ((min(max(moment, first), last) - first) / whole)
+        return _LABEL_WIDTH + (WIDTH - _LABEL_WIDTH) * ((min(max(moment, first), last) - first) / span)
 
     parts = []
     for row, one in enumerate(secrets):
         y, end = row * _ROW_HEIGHT, one.not_after or last
-        told = f"key {one.key_id}, created {format_utc(one.created_at)}, " + (
+        tooltip = f"key {one.key_id}, created {format_utc(one.created_at)}, " + (
             "signs until it is rotated"
             if one.not_after is None
             else f"signs until {format_utc(one.not_after)}"
@@ -53,7 +53,7 @@ def draw_secret_timeline(secrets: Sequence[SealedSecret], *, now: datetime) -> M
                 place(one.created_at),
                 y + 6,
                 max(3.0, place(end) - place(one.created_at)),
-                told,
+                tooltip,
             )
         )
     high = len(secrets) * _ROW_HEIGHT + _AXIS_HEIGHT
@@ -63,10 +63,10 @@ def draw_secret_timeline(secrets: Sequence[SealedSecret], *, now: datetime) -> M
             'text-anchor="middle">now</text>'
         ).format(place(now), high - _AXIS_HEIGHT + 4, high - 5)
     )
-    said = f"{len(secrets)} secrets sign now" if len(secrets) != 1 else "One secret signs now"
+    label = f"{len(secrets)} secrets sign now" if len(secrets) != 1 else "One secret signs now"
     return Markup(
         '<svg class="chart timeline" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
-    ).format(WIDTH, high, said, Markup().join(parts))
+    ).format(WIDTH, high, label, Markup().join(parts))
 
 
 def _find_bounds(secrets: Sequence[SealedSecret], *, now: datetime) -> tuple[datetime, datetime]:

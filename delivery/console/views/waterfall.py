@@ -29,15 +29,15 @@ class PhaseBar:
 def build_bars(timings: Timings, *, scale: timedelta | None = None) -> tuple[PhaseBar, ...]:
     """Build the bars of an attempt in order; `scale` is the duration that fills the full width."""
     phases = list(_iter_phases(timings))
-    whole = max(scale or _ZERO, sum((took for _, _, took in phases), _ZERO))
-    if whole <= _ZERO:
+    total_width = max(scale or _ZERO, sum((took for _, _, took in phases), _ZERO))
+    if total_width <= _ZERO:
         return ()
-    found, x = [], 0.0
+    bars, x = [], 0.0
     for phase, tone, took in phases:
-        width = WIDTH * (took / whole)
-        found.append(PhaseBar(phase, tone, took, x, width))
+        width = WIDTH * (took / total_width)
+        bars.append(PhaseBar(phase, tone, took, x, width))
         x += width
-    return tuple(found)
+    return tuple(bars)
 
 
 def _iter_phases(timings: Timings) -> Iterator[tuple[str, str, timedelta]]:

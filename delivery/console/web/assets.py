@@ -34,13 +34,13 @@ class Asset:
 @cache
 def load_assets() -> dict[str, Asset]:
     """Load all static files, by name."""
-    found = {}
+    assets = {}
     for file in files("delivery.console").joinpath("static").iterdir():
         media_type = _MEDIA_TYPES.get(file.name.rpartition(".")[2])
         if media_type is not None:
             content = file.read_bytes()
-            found[file.name] = Asset(content, media_type, sha256(content).hexdigest()[:_HASH_LENGTH])
-    return found
+            assets[file.name] = Asset(content, media_type, sha256(content).hexdigest()[:_HASH_LENGTH])
+    return assets
 
 
 def build_asset_url(name: str) -> str:
@@ -53,6 +53,6 @@ async def serve_asset(request: Request) -> Response:
     asset = load_assets().get(request.path_params["name"])
     if asset is None or request.method not in {"GET", "HEAD"}:
         raise HTTPException(404)
-    lasting = request.url.query == asset.content_hash
-    kept = "public, max-age=31536000, immutable" if lasting else "no-cache"
-    return Response(asset.content, media_type=asset.media_type, headers={"Cache-Control": kept})
+    is_immutable = request.url.query == asset.content_hash
+    cache_control = "public, max-age=31536000, immutable" if is_immutable else "no-cache"
+    return Response(asset.content, media_type=asset.media_type, headers={"Cache-Control": cache_control})

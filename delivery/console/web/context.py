@@ -126,25 +126,25 @@ class RequestContext:
 
     def link(self, path: str, **query: object) -> str:
         """Build the URL of a page, narrowed to the same tenant as this one."""
-        asked = {name: value for name, value in query.items() if value not in (None, "", [], ())}
+        params = {name: value for name, value in query.items() if value not in (None, "", [], ())}
         if self.is_staff and self.tenant_id is not None and TENANT_PARAM not in query:
-            asked[TENANT_PARAM] = format_id(Prefix.TENANT, self.tenant_id)
-        return build_path(path) + (f"?{urlencode(asked, doseq=True)}" if asked else "")
+            params[TENANT_PARAM] = format_id(Prefix.TENANT, self.tenant_id)
+        return build_path(path) + (f"?{urlencode(params, doseq=True)}" if params else "")
 
     def render_page(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """Render a page, with the flash message if there is one."""
-        said = self.request.cookies.get(_FLASH_COOKIE)
-        shown = render_template(
+        flash = self.request.cookies.get(_FLASH_COOKIE)
+        html = render_template(
             template,
             ctx=self,
             now=self.now,
             link=self.link,
             current_path=self.request.url.path.removeprefix(ROOT) or "/",
-            flash=None if said is None else unquote(said),
+            flash=None if flash is None else unquote(flash),
             **values,
         )
-        response = HTMLResponse(shown, status)
-        if said is not None:
+        response = HTMLResponse(html, status)
+        if flash is not None:
             response.delete_cookie(_FLASH_COOKIE, path=ROOT)
         return response
 
@@ -190,24 +190,24 @@ def make_post_route(
 
 
 async def _build_context(request: Request, ability: Ability) -> RequestContext:
-    uses: Services = request.app.state.services
+    services: Services = request.app.state.services
     token = request.cookies.get(session_cookie_name(request), "")
-    visitor = await uses.accounts.load_principal(token, address=get_client_address(request))
-    if not visitor.has_ability(ability):
-        raise NotAllowed(f"Your account ({visitor.role}) may not do this.")
-    return RequestContext(request, uses, visitor, token, _resolve_tenant(request, visitor), clock())
+    principal = await services.accounts.load_principal(token, address=get_client_address(request))
+    if not principal.has_ability(ability):
+        raise NotAllowed(f"Your account ({principal.role}) may not do this.")
+    return RequestContext(request, services, principal, token, _resolve_tenant(request, principal), clock())
 
 
-def _resolve_tenant(request: Request, visitor: Principal) -> TenantId | None:
-    if visitor.tenant_id is not None:
-        return visitor.tenant_id
-    named = request.query_params.get(TENANT_PARAM)
-    if not named:
+def _resolve_tenant(request: Request, principal: Principal) -> TenantId | None:
+    if principal.tenant_id is not None:
+        return principal.tenant_id
+    requested = request.query_params.get(TENANT_PARAM)
+    if not requested:
         return None
     try:
-        return TenantId(parse_id(Prefix.TENANT, named))
+        return TenantId(parse_id(Prefix.TENANT, requested))
     except MalformedId:
-        raise NotFound("tenant", named) from None
+        raise NotFound("tenant", requested) from None
 
 
 # ------------------------------------------------------------------ parts of a request

@@ -134,13 +134,13 @@ def _format_refusal(error: Refusal) -> str:
 
 def _redirect_to_sign_in(request: Request) -> Response:
     """Redirect to the sign-in page, which leads back to the requested page."""
-    there = SIGN_IN_PATH
+    url = SIGN_IN_PATH
     if request.method == "GET" and HTMX_HEADER not in request.headers and request.url.path != "/console":
-        asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        there += f"?next={quote(asked, safe='')}"
+        requested = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        url += f"?next={quote(requested, safe='')}"
     if HTMX_HEADER in request.headers:
-        return Response(status_code=401, headers={"HX-Redirect": there})
-    return RedirectResponse(there, 303)
+        return Response(status_code=401, headers={"HX-Redirect": url})
+    return RedirectResponse(url, 303)
 
 
 def _build_retry_headers(error: Exception) -> dict[str, str]:

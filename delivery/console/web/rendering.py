@@ -45,8 +45,8 @@ def render_relative_time(at: datetime | None, *, now: datetime | None = None) ->
     """Render a relative time with the exact time as a tooltip."""
     if at is None:
         return "—"
-    told = format_relative_time(at, now=now or clock())
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(at.isoformat(), format_utc(at), told)
+    relative = format_relative_time(at, now=now or clock())
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(at.isoformat(), format_utc(at), relative)
 
 
 def humanize_code(code: str | None) -> str:
@@ -86,10 +86,10 @@ def format_percent(ratio: float | None) -> str:
     """Write a ratio from 0 to 1 as a percentage; a ratio below 1 is never shown as 100 %."""
     if ratio is None:
         return "—"
-    shown = f"{ratio * 100:.1f}"
-    if shown == "100.0" and ratio < 1:
+    percentage = f"{ratio * 100:.1f}"
+    if percentage == "100.0" and ratio < 1:
         return "> 99.9 %"
-    return f"{shown.removesuffix('.0')} %"
+    return f"{percentage.removesuffix('.0')} %"
 
 
 def format_number(count: float) -> str:

@@ -129,7 +129,7 @@ def test_a_partner_sees_nothing_of_other_tenants(partner: Visits, showcase: Show
         make_tenant_path("northwind"),
         make_key_confirmation_path("northwind", "revoke"),
         lambda shown: f"/endpoints/{shown.endpoints['northwind/billing']}",
-        lambda shown: f"/find?q={shown.delivery('northwind/billing')}",
+        lambda shown: f"/find?q={shown.get_delivery_id('northwind/billing')}",
     ],
     ids=["delivery", "attempt", "event", "replay", "tenant", "key", "endpoint", "found"],
 )
