@@ -94,7 +94,7 @@ def test_allowed_page_errors_do_not_fail_the_test(browser: Browser) -> None:
     visit(browser, "/missing", "answer: 404")
 
 
-def test_a_test_that_fails_by_itself_tells_its_own_failure_first(browser: Browser) -> None:
+def test_own_failure_of_a_test_comes_before_page_errors(browser: Browser) -> None:
     with pytest.raises(LookupError) as failure:
         break_off(browser)
     assert failure.value.__notes__ == ["Troubles of the page: 1\nscript: broken"]

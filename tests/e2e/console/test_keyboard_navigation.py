@@ -66,7 +66,7 @@ def test_j_and_k_move_between_rows_and_enter_opens_one(console_visits: ConsoleVi
         page.wait_for_url(f"**{leads_to}")
 
 
-def test_the_menu_of_the_account_opens_and_closes(console_visits: ConsoleVisits) -> None:
+def test_account_menu_opens_and_closes(console_visits: ConsoleVisits) -> None:
     with console_visits.visit_as(ADMIN) as page:
         page.goto("/console")
         menu = page.locator("details.menu")

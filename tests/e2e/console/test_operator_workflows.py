@@ -106,7 +106,7 @@ def test_signed_out_user_cannot_open_pages(console_visits: ConsoleVisits) -> Non
 
 
 # ------------------------------------------------------------------ one delivery
-def test_a_failed_delivery_is_found_read_replayed_and_seen_to_succeed(
+def test_operator_finds_and_replays_a_failed_delivery(
     console_visits: ConsoleVisits, showcase: Showcase
 ) -> None:
     with console_visits.visit_as(SUPPORT) as page:
@@ -128,9 +128,7 @@ def test_a_failed_delivery_is_found_read_replayed_and_seen_to_succeed(
 
 
 # ------------------------------------------------------------------ hundreds of them
-def test_a_search_becomes_a_replay_that_is_paused_resumed_and_ends(
-    console_visits: ConsoleVisits, labels: Showcase
-) -> None:
+def test_search_is_replayed_paused_and_resumed(console_visits: ConsoleVisits, labels: Showcase) -> None:
     with console_visits.visit_as(SUPPORT) as page:
         look_for(page, labels, LABELS, "failed")
         id_ = begin(page, "their disk is larger now", "60")
@@ -160,7 +158,7 @@ def test_a_search_becomes_a_replay_that_is_paused_resumed_and_ends(
         assert labels.count_deliveries(LABELS, status="failed") == 0
 
 
-def test_another_replay_is_cancelled(console_visits: ConsoleVisits, labels: Showcase) -> None:
+def test_replay_is_cancelled(console_visits: ConsoleVisits, labels: Showcase) -> None:
     with console_visits.visit_as(SUPPORT) as page:
         page.goto(f"/console/deliveries?endpoint={labels.endpoints[LABELS]}&type=label.printed")
         begin(page, "just to see", "2")
@@ -173,7 +171,7 @@ def test_another_replay_is_cancelled(console_visits: ConsoleVisits, labels: Show
 
 
 # ------------------------------------------------------------------ endpoints
-def test_a_new_secret_is_shown_once(console_visits: ConsoleVisits, showcase: Showcase) -> None:
+def test_new_secret_is_shown_once(console_visits: ConsoleVisits, showcase: Showcase) -> None:
     path = f"/console/endpoints/{showcase.endpoints['bramble/opens']}"
     with console_visits.visit_as(ADMIN, allowed=("ERR_CACHE_MISS",)) as page:
         page.goto(path)
@@ -191,7 +189,7 @@ def test_a_new_secret_is_shown_once(console_visits: ConsoleVisits, showcase: Sho
         expect(page.locator("body")).not_to_contain_text(secret)
 
 
-def test_a_test_event_arrives(console_visits: ConsoleVisits, showcase: Showcase) -> None:
+def test_test_event_is_delivered(console_visits: ConsoleVisits, showcase: Showcase) -> None:
     with console_visits.visit_as(SUPPORT) as page:
         page.goto(f"/console/endpoints/{showcase.endpoints['bramble/opens']}")
         page.get_by_role("button", name="Send a test event").click()
@@ -202,7 +200,7 @@ def test_a_test_event_arrives(console_visits: ConsoleVisits, showcase: Showcase)
         assert [call.path for call in arrived] == ["/bramble/opens"]
 
 
-def test_an_endpoint_is_paused_and_resumed(console_visits: ConsoleVisits, showcase: Showcase) -> None:
+def test_endpoint_can_be_paused_and_resumed(console_visits: ConsoleVisits, showcase: Showcase) -> None:
     with console_visits.visit_as(SUPPORT) as page:
         page.goto(f"/console/endpoints/{showcase.endpoints['northwind/storefront']}")
         page.get_by_role("link", name="Pause").click()

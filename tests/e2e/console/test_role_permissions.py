@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 # ------------------------------------------------------------------ colleagues
-def test_a_viewer_sees_no_way_to_replay_and_is_refused(
+def test_viewer_has_no_replay_button_and_is_refused(
     console_visits: ConsoleVisits, showcase: Showcase
 ) -> None:
     path = make_delivery_path("hostile/refusing")(showcase)
@@ -48,7 +48,7 @@ def test_a_viewer_sees_no_way_to_replay_and_is_refused(
 
 
 @pytest.mark.parametrize("path", ["/people", "/people/new", "/tenants/new", "/endpoints/new"])
-def test_a_viewer_is_shown_no_page_of_admins(console_visits: ConsoleVisits, path: str) -> None:
+def test_viewer_cannot_open_admin_pages(console_visits: ConsoleVisits, path: str) -> None:
     with console_visits.visit_as(VIEWER, allowed=("answer: 403",)) as page:
         answer = page.goto(f"/console{path}")
         assert answer is not None
@@ -56,15 +56,13 @@ def test_a_viewer_is_shown_no_page_of_admins(console_visits: ConsoleVisits, path
         expect(page.get_by_role("link", name="Users")).to_have_count(0)
 
 
-def test_a_viewer_sees_nothing_to_press_on_an_endpoint(
-    console_visits: ConsoleVisits, showcase: Showcase
-) -> None:
+def test_viewer_has_no_buttons_on_an_endpoint(console_visits: ConsoleVisits, showcase: Showcase) -> None:
     with console_visits.visit_as(VIEWER) as page:
         page.goto(f"/console/endpoints/{showcase.endpoints['lumen/crm']}")
         expect(page.locator("main button:not(.copy)")).to_have_count(0)
 
 
-def test_support_may_replay_but_rotate_no_secret(console_visits: ConsoleVisits, showcase: Showcase) -> None:
+def test_support_can_replay_but_not_rotate_secrets(console_visits: ConsoleVisits, showcase: Showcase) -> None:
     path = f"/endpoints/{showcase.endpoints['lumen/crm']}"
     with console_visits.visit_as(SUPPORT) as page:
         page.goto(f"/console{make_delivery_path('hostile/refusing')(showcase)}")
@@ -110,7 +108,7 @@ def names_of_others(shown: Showcase) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("query", ["", "?tenant={}"], ids=["as it is", "with another's tenant asked for"])
-def test_a_partner_sees_nothing_of_other_tenants(partner: Visits, showcase: Showcase, query: str) -> None:
+def test_partner_sees_no_data_of_other_tenants(partner: Visits, showcase: Showcase, query: str) -> None:
     other = showcase.tenants["northwind"].id
     with partner() as page:
         for path in (*PAGES, "/tenants"):

@@ -37,19 +37,19 @@ async def _happened(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> N
         await journal.append(tx, entries)
 
 
-async def test_the_audit_says_who_did_what_from_where_and_why(staff: FormBrowser) -> None:
+async def test_audit_shows_actor_action_address_and_reason(staff: FormBrowser) -> None:
     page = await staff.get_text("/audit")
     assert "The endpoint was paused." in page
     assert "from 10.0.0.7" in page
 
 
-async def test_what_people_wrote_is_text(staff: FormBrowser) -> None:
+async def test_user_text_is_escaped(staff: FormBrowser) -> None:
     page = await staff.get_text("/audit")
     assert HOSTILE not in page
     assert page.count("&lt;script&gt;") >= 3
 
 
-async def test_the_engines_own_is_told_when_asked_for(staff: FormBrowser) -> None:
+async def test_engine_actions_are_shown_on_request(staff: FormBrowser) -> None:
     assert "circuit breaker opened" not in await staff.get_text("/audit")
     assert "circuit breaker opened" in await staff.get_text("/audit", engine="1")
 
@@ -63,7 +63,7 @@ async def test_the_engines_own_is_told_when_asked_for(staff: FormBrowser) -> Non
         {"since": "1h", "actor": "Ada"},
     ],
 )
-async def test_entries_are_found_by_who_what_and_when(staff: FormBrowser, query: dict[str, str]) -> None:
+async def test_entries_are_found_by_actor_action_and_time(staff: FormBrowser, query: dict[str, str]) -> None:
     page = await staff.get_text("/audit", **query)
     assert "The endpoint was paused." in page
     assert "The tenant was changed" not in page
@@ -81,16 +81,14 @@ async def test_empty_audit_search_says_so(staff: FormBrowser) -> None:
 
 
 @pytest.mark.parametrize("name", ["what", "endpoint", "delivery", "since", "until"])
-async def test_a_filter_that_cannot_be_read_is_said_beside_it(staff: FormBrowser, name: str) -> None:
+async def test_invalid_filter_shows_an_error_beside_it(staff: FormBrowser, name: str) -> None:
     page = await staff.get("/audit", **{name: "<nonsense>"})
     assert page.status_code == 422
     assert f'id="fault-{name}"' in page.text
     assert 'value="&lt;nonsense&gt;"' in page.text
 
 
-async def test_the_audit_goes_on_behind_a_full_page(
-    staff: FormBrowser, ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_audit_continues_on_the_next_page(staff: FormBrowser, ledger: Ledger, tenant: TenantId) -> None:
     async with ledger.transaction() as tx:
         await journal.append(
             tx, [JournalEntry(tenant, "tenant.changed", "Grace", clock()) for _ in range(60)]
@@ -102,7 +100,7 @@ async def test_the_audit_goes_on_behind_a_full_page(
     assert second.text.count("The tenant was changed.") == 10
 
 
-async def test_a_partner_reads_its_own_alone(
+async def test_partner_sees_only_its_own_entries(
     partner: FormBrowser, sign_in_as: Callable[..., FormBrowser], ledger: Ledger
 ) -> None:
     assert "The endpoint was paused." in await partner.get_text("/audit")

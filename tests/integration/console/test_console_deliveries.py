@@ -46,7 +46,7 @@ def shown(delivery: DeliveryId) -> str:
     return format_id(Prefix.DELIVERY, delivery)
 
 
-async def test_a_search_finds_what_its_address_means(
+async def test_search_returns_what_the_url_selects(
     staff: FormBrowser, ledger: Ledger, tenant: TenantId, delivery: DeliveryId
 ) -> None:
     await build.accept_event(ledger, tenant, "user.left")
@@ -55,15 +55,13 @@ async def test_a_search_finds_what_its_address_means(
     assert "user.left" not in page
 
 
-async def test_the_filters_of_an_address_stand_in_the_form(staff: FormBrowser) -> None:
+async def test_form_shows_the_filters_of_the_url(staff: FormBrowser) -> None:
     page = await staff.get_text("/deliveries", type="order.*", status="failed", response="5xx", since="24h")
     for part in ('value="order.*"', 'value="failed" data-submits checked', 'value="5xx"', 'value="24h"'):
         assert part in page
 
 
-async def test_a_filter_that_cannot_be_read_says_so_and_finds_nothing(
-    staff: FormBrowser, delivery: DeliveryId
-) -> None:
+async def test_invalid_filter_shows_an_error_and_no_results(staff: FormBrowser, delivery: DeliveryId) -> None:
     answer = await staff.get("/deliveries", type="a b", endpoint=HOSTILE)
     assert answer.status_code == 422
     assert shown(delivery) not in answer.text
@@ -79,7 +77,7 @@ async def test_tenant_only_filters_ask_for_a_tenant(staff: FormBrowser, tenant: 
     assert narrowed.status_code == 200
 
 
-async def test_a_list_goes_on_where_a_page_ends(
+async def test_list_continues_on_the_next_page(
     staff: FormBrowser, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.accept_events(ledger, tenant, 60)
@@ -93,18 +91,18 @@ async def test_a_list_goes_on_where_a_page_ends(
     assert on_first | on_second == set(made)
 
 
-async def test_a_count_says_how_many(staff: FormBrowser, delivery: DeliveryId) -> None:  # noqa: ARG001  is counted
+async def test_count_shows_the_number_of_matches(staff: FormBrowser, delivery: DeliveryId) -> None:  # noqa: ARG001  is counted
     assert "<strong>1</strong> found" in await staff.get_text("/deliveries/count")
 
 
-async def test_a_delivery_tells_why_it_is_where_it_is(staff: FormBrowser, delivery: DeliveryId) -> None:
+async def test_delivery_page_explains_its_status(staff: FormBrowser, delivery: DeliveryId) -> None:
     page = await staff.get_text(f"/deliveries/{shown(delivery)}")
     assert "whose filter asks for *" in page
     assert "12345678901234567890123" in page
     assert HOSTILE not in page
 
 
-async def test_an_attempt_shows_what_went_out_and_what_came_back(
+async def test_attempt_shows_request_and_response(
     staff: FormBrowser, ledger: Ledger, endpoint: EndpointId, delivery: DeliveryId
 ) -> None:
     attempt = await attempted(ledger, endpoint, body=HOSTILE.encode())
@@ -115,7 +113,7 @@ async def test_an_attempt_shows_what_went_out_and_what_came_back(
     assert HOSTILE not in page
 
 
-async def test_an_attempt_does_not_show_what_it_did_not_send(
+async def test_attempt_hides_a_body_built_with_other_settings(
     staff: FormBrowser, ledger: Ledger, endpoint: EndpointId, delivery: DeliveryId
 ) -> None:
     attempt = await attempted(ledger, endpoint)
@@ -127,7 +125,7 @@ async def test_an_attempt_does_not_show_what_it_did_not_send(
     assert "curl --request POST" not in page
 
 
-async def test_the_body_of_an_event_can_be_had_byte_for_byte(
+async def test_event_body_can_be_downloaded_unchanged(
     staff: FormBrowser, ledger: Ledger, delivery: DeliveryId
 ) -> None:
     row = await build.fetch_row(
@@ -141,13 +139,15 @@ async def test_the_body_of_an_event_can_be_had_byte_for_byte(
     assert answer.headers["content-type"] == "application/octet-stream"
 
 
-async def test_an_event_tells_where_it_went(staff: FormBrowser, ledger: Ledger, delivery: DeliveryId) -> None:
+async def test_event_page_lists_its_endpoints(
+    staff: FormBrowser, ledger: Ledger, delivery: DeliveryId
+) -> None:
     row = await build.fetch_row(ledger, "select event_id from deliveries where id = :id", id=delivery)
     page = await staff.get_text(f"/events/{format_id(Prefix.EVENT, row.event_id)}")
     assert f"/deliveries/{shown(delivery)}" in page
 
 
-async def test_a_replay_is_named_after_who_asked_for_it(
+async def test_replay_shows_who_requested_it(
     staff: FormBrowser, ledger: Ledger, endpoint: EndpointId, delivery: DeliveryId
 ) -> None:
     await attempted(ledger, endpoint)
@@ -162,7 +162,7 @@ async def test_a_replay_is_named_after_who_asked_for_it(
     assert 'hx-trigger="every 2s"' in page
 
 
-async def test_a_replay_that_cannot_be_says_why(
+async def test_refused_replay_says_why(
     staff: FormBrowser, ledger: Ledger, endpoint: EndpointId, delivery: DeliveryId
 ) -> None:
     await build.set_state(ledger, endpoint, EndpointState.PAUSED)
@@ -171,19 +171,17 @@ async def test_a_replay_that_cannot_be_says_why(
     assert "is paused" in answer.text
 
 
-async def test_a_viewer_cannot_replay(viewer: FormBrowser, delivery: DeliveryId) -> None:
+async def test_viewer_cannot_replay(viewer: FormBrowser, delivery: DeliveryId) -> None:
     assert "Replay this delivery" not in await viewer.get_text(f"/deliveries/{shown(delivery)}")
     assert (await viewer.post(f"/deliveries/{shown(delivery)}/replay")).status_code == 403
 
 
-async def test_a_form_without_the_sessions_secret_does_nothing(
-    staff: FormBrowser, delivery: DeliveryId
-) -> None:
+async def test_form_without_csrf_token_does_nothing(staff: FormBrowser, delivery: DeliveryId) -> None:
     answer = await staff.client.post(f"/console/deliveries/{shown(delivery)}/replay", data={"csrf": "x"})
     assert answer.status_code == 403
 
 
-async def test_a_partner_finds_nothing_of_others(
+async def test_partner_search_finds_only_own_objects(
     sign_in_as: Callable[..., FormBrowser], ledger: Ledger, delivery: DeliveryId
 ) -> None:
     other = await build.create_tenant(ledger)
@@ -206,8 +204,6 @@ async def test_a_partner_finds_nothing_of_others(
         ("", "/console/deliveries"),
     ],
 )
-async def test_the_box_at_the_top_leads_to_what_was_asked_for(
-    staff: FormBrowser, asked: str, place: str
-) -> None:
+async def test_search_box_redirects_to_the_match(staff: FormBrowser, asked: str, place: str) -> None:
     answer = await staff.get("/find", q=asked)
     assert (answer.status_code, answer.headers["location"]) == (303, place)

@@ -49,15 +49,13 @@ async def journal_of(ledger: Ledger, endpoint_id: EndpointId) -> list[tuple[str,
 
 
 # ------------------------------------------------------------------ the list
-async def test_the_list_shows_a_tenant_s_endpoint_with_its_state(
-    partner: FormBrowser, endpoint: EndpointId
-) -> None:
+async def test_list_shows_endpoints_with_their_state(partner: FormBrowser, endpoint: EndpointId) -> None:
     page = await partner.get_text("/endpoints")
     assert format_id(Prefix.ENDPOINT, endpoint) in page
     assert '<span class="badge ok">healthy</span>' in page
 
 
-async def test_staff_see_every_tenant_s_endpoints(
+async def test_staff_see_endpoints_of_every_tenant(
     staff: FormBrowser, ledger: Ledger, endpoint: EndpointId
 ) -> None:
     other = await build.create_endpoint(ledger, await build.create_tenant(ledger))
@@ -66,13 +64,13 @@ async def test_staff_see_every_tenant_s_endpoints(
     assert format_id(Prefix.ENDPOINT, other) in page
 
 
-async def test_a_partner_sees_no_other_tenant_s_endpoints(partner: FormBrowser, ledger: Ledger) -> None:
+async def test_partner_sees_only_its_own_endpoints(partner: FormBrowser, ledger: Ledger) -> None:
     other = await build.create_endpoint(ledger, await build.create_tenant(ledger))
     assert format_id(Prefix.ENDPOINT, other) not in await partner.get_text("/endpoints")
 
 
 @pytest.mark.parametrize("query", [{"state": "paused"}, {"trouble": "1"}])
-async def test_the_list_can_be_narrowed_to_what_is_paused(
+async def test_list_can_be_filtered_by_state(
     staff: FormBrowser, ledger: Ledger, tenant: TenantId, query: dict[str, str]
 ) -> None:
     well, paused = await build.create_endpoint(ledger, tenant), await build.create_endpoint(ledger, tenant)
@@ -82,7 +80,7 @@ async def test_the_list_can_be_narrowed_to_what_is_paused(
     assert format_id(Prefix.ENDPOINT, well) not in page
 
 
-async def test_an_endpoint_whose_breaker_is_open_is_in_trouble(
+async def test_open_breaker_makes_an_endpoint_unhealthy(
     staff: FormBrowser, ledger: Ledger, endpoint: EndpointId
 ) -> None:
     await build.execute(
@@ -93,7 +91,7 @@ async def test_an_endpoint_whose_breaker_is_open_is_in_trouble(
     assert "breaker open" in page
 
 
-async def test_the_list_can_be_searched_by_a_part_of_the_url(
+async def test_list_can_be_searched_by_part_of_the_url(
     staff: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
     shop = await build.create_endpoint(ledger, tenant, build.EndpointSpec(url="https://Shop.example/100%"))
@@ -103,7 +101,7 @@ async def test_the_list_can_be_searched_by_a_part_of_the_url(
     assert format_id(Prefix.ENDPOINT, other) not in page
 
 
-async def test_the_list_goes_on_where_a_page_ends(
+async def test_delivery_list_continues_on_the_next_page(
     staff: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
     oldest = await build.create_endpoint(ledger, tenant)
@@ -115,7 +113,7 @@ async def test_the_list_goes_on_where_a_page_ends(
     assert format_id(Prefix.ENDPOINT, oldest) in await staff.get_text("/endpoints", behind=behind)
 
 
-async def test_the_list_counts_what_is_held(
+async def test_list_counts_held_deliveries(
     staff: FormBrowser, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.accept_events(ledger, tenant, 3)
@@ -134,7 +132,7 @@ async def test_endpoint_search_continues_on_the_next_page(
     assert ([one.id for one in page.items], page.next_cursor) == ([paused], None)
 
 
-async def test_what_waits_is_counted_up_to_a_bound(
+async def test_waiting_deliveries_are_counted_up_to_a_limit(
     services: Services, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.accept_events(ledger, tenant, 3)
@@ -142,7 +140,7 @@ async def test_what_waits_is_counted_up_to_a_bound(
     assert (health.waiting, health.bounded) == (2, True)
 
 
-async def test_what_is_fewer_than_the_bound_is_counted_whole(
+async def test_count_below_the_limit_is_exact(
     services: Services, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.accept_events(ledger, tenant, 3)
@@ -152,7 +150,7 @@ async def test_what_is_fewer_than_the_bound_is_counted_whole(
 
 # ------------------------------------------------------------------ who may
 @pytest.mark.parametrize("page", PAGES)
-async def test_every_page_of_an_endpoint_answers_an_administrator(
+async def test_admin_can_open_every_endpoint_page(
     staff: FormBrowser, endpoint: EndpointId, page: str
 ) -> None:
     answer = await staff.get(f"{at(endpoint)}{page}")
@@ -160,7 +158,7 @@ async def test_every_page_of_an_endpoint_answers_an_administrator(
 
 
 @pytest.mark.parametrize("span", ["hour", "day", "week"])
-async def test_the_page_answers_for_every_span(staff: FormBrowser, endpoint: EndpointId, span: str) -> None:
+async def test_page_loads_for_every_time_range(staff: FormBrowser, endpoint: EndpointId, span: str) -> None:
     assert (await staff.get(at(endpoint), span=span)).status_code == 200
 
 
@@ -178,12 +176,12 @@ async def test_viewer_cannot_post_endpoint_actions(
 
 
 @pytest.mark.parametrize("page", ADMINISTERED)
-async def test_support_may_not_administer(partner: FormBrowser, endpoint: EndpointId, page: str) -> None:
+async def test_support_cannot_administer(partner: FormBrowser, endpoint: EndpointId, page: str) -> None:
     assert (await partner.get(f"{at(endpoint)}{page}")).status_code == 403
     assert (await partner.post(f"{at(endpoint)}{page}")).status_code == 403
 
 
-async def test_support_may_not_make_endpoints(partner: FormBrowser) -> None:
+async def test_support_cannot_create_endpoints(partner: FormBrowser) -> None:
     assert (await partner.get("/endpoints/new")).status_code == 403
     assert (await partner.post("/endpoints/new", **NEW)).status_code == 403
 
@@ -194,7 +192,7 @@ async def test_viewer_sees_no_endpoint_actions(viewer: FormBrowser, endpoint: En
 
 
 @pytest.mark.parametrize("page", ["", "/pause", "/resume", "/enable", "/rotate", "/filter-test"])
-async def test_another_tenant_s_endpoint_is_not_found(
+async def test_another_tenants_endpoint_is_not_found(
     sign_in_as: Callable[..., FormBrowser], ledger: Ledger, tenant: TenantId, page: str
 ) -> None:
     other = await build.create_endpoint(ledger, await build.create_tenant(ledger))
@@ -202,7 +200,7 @@ async def test_another_tenant_s_endpoint_is_not_found(
 
 
 @pytest.mark.parametrize("page", [*OPERATED, *ADMINISTERED, "/rotate"])
-async def test_another_tenant_s_endpoint_cannot_be_acted_on(
+async def test_action_on_another_tenants_endpoint_is_refused(
     sign_in_as: Callable[..., FormBrowser], ledger: Ledger, tenant: TenantId, page: str
 ) -> None:
     other = await build.create_endpoint(ledger, await build.create_tenant(ledger))
@@ -212,7 +210,7 @@ async def test_another_tenant_s_endpoint_cannot_be_acted_on(
 
 
 @pytest.mark.parametrize("page", [*OPERATED, *ADMINISTERED, "/rotate"])
-async def test_a_form_without_the_session_s_secret_is_refused(
+async def test_form_without_csrf_token_is_refused(
     staff: FormBrowser, ledger: Ledger, endpoint: EndpointId, page: str
 ) -> None:
     assert (await staff.post(f"{at(endpoint)}{page}", csrf="")).status_code == 403
@@ -220,9 +218,7 @@ async def test_a_form_without_the_session_s_secret_is_refused(
 
 
 # ------------------------------------------------------------------ moves
-async def test_pausing_is_written_down_with_its_reason(
-    partner: FormBrowser, ledger: Ledger, endpoint: EndpointId
-) -> None:
+async def test_pause_records_its_reason(partner: FormBrowser, ledger: Ledger, endpoint: EndpointId) -> None:
     answer = await partner.post(f"{at(endpoint)}/pause", reason="they move house")
     assert answer.status_code == 303
     assert await state_of(ledger, endpoint) == "paused"
@@ -233,7 +229,7 @@ async def test_pausing_is_written_down_with_its_reason(
     ("before", "move", "after"),
     [("paused", "resume", "active"), ("disabled", "enable", "active"), ("active", "disable", "disabled")],
 )
-async def test_a_move_changes_the_state(
+async def test_action_changes_the_state(
     staff: FormBrowser, ledger: Ledger, endpoint: EndpointId, before: str, move: str, after: str
 ) -> None:
     await build.set_state(ledger, endpoint, EndpointState(before))
@@ -241,20 +237,20 @@ async def test_a_move_changes_the_state(
     assert await state_of(ledger, endpoint) == after
 
 
-async def test_deleting_leads_to_the_list(staff: FormBrowser, endpoint: EndpointId) -> None:
+async def test_deletion_redirects_to_the_list(staff: FormBrowser, endpoint: EndpointId) -> None:
     answer = await staff.post(f"{at(endpoint)}/delete")
     assert answer.headers["location"] == "/console/endpoints"
     assert (await staff.get(at(endpoint))).status_code == 404
 
 
-async def test_pausing_says_how_many_will_wait(
+async def test_pause_page_counts_waiting_deliveries(
     staff: FormBrowser, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.accept_events(ledger, tenant, 3)
     assert "<strong>3</strong> that are waiting now" in await staff.get_text(f"{at(endpoint)}/pause")
 
 
-async def test_deleting_says_how_many_are_cancelled(
+async def test_delete_page_counts_cancelled_deliveries(
     staff: FormBrowser, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.accept_events(ledger, tenant, 3)
@@ -276,7 +272,7 @@ async def test_enable_page_previews_released_deliveries_and_rate(
     assert "up to 20" in page
 
 
-async def test_pausing_what_is_disabled_says_what_to_do_instead(
+async def test_pause_of_disabled_endpoint_offers_other_actions(
     staff: FormBrowser, ledger: Ledger, endpoint: EndpointId
 ) -> None:
     await build.set_state(ledger, endpoint, EndpointState.DISABLED)
@@ -285,7 +281,7 @@ async def test_pausing_what_is_disabled_says_what_to_do_instead(
     assert f"/console{at(endpoint)}/enable" in answer.text
 
 
-async def test_a_reason_that_is_too_long_is_said_beside_its_field(
+async def test_long_reason_shows_an_error_at_the_field(
     staff: FormBrowser, ledger: Ledger, endpoint: EndpointId
 ) -> None:
     answer = await staff.post(f"{at(endpoint)}/pause", reason="x" * 501)
@@ -294,7 +290,7 @@ async def test_a_reason_that_is_too_long_is_said_beside_its_field(
     assert await state_of(ledger, endpoint) == "active"
 
 
-async def test_a_test_event_leads_to_its_delivery(
+async def test_test_event_redirects_to_its_delivery(
     staff: FormBrowser, ledger: Ledger, endpoint: EndpointId
 ) -> None:
     answer = await staff.post(f"{at(endpoint)}/test")
@@ -307,7 +303,7 @@ async def test_staff_must_choose_a_tenant_before_creating_an_endpoint(staff: For
     assert "Choose a tenant" in await staff.get_text("/endpoints/new")
 
 
-async def test_a_new_endpoint_s_secret_is_shown_once(
+async def test_new_endpoint_secret_is_shown_once(
     staff: FormBrowser, services: Services, tenant: TenantId
 ) -> None:
     answer = await staff.post(
@@ -322,7 +318,7 @@ async def test_a_new_endpoint_s_secret_is_shown_once(
     assert (await services.endpoints.read(tenant, made)).filter == ("order.*",)
 
 
-async def test_the_form_of_a_new_endpoint_is_the_tenant_s(staff: FormBrowser, tenant: TenantId) -> None:
+async def test_new_endpoint_belongs_to_the_narrowed_tenant(staff: FormBrowser, tenant: TenantId) -> None:
     shown = format_id(Prefix.TENANT, tenant)
     assert f'action="/console/endpoints/new?tenant={shown}"' in await staff.get_text(
         "/endpoints/new", tenant=shown
@@ -355,7 +351,7 @@ async def test_invalid_field_shows_an_error_and_keeps_the_other_input(
     assert await build.count_rows(ledger, "endpoints") == 0
 
 
-async def test_the_form_offers_how_events_are_written_and_keeps_what_was_chosen(
+async def test_form_offers_payload_formats_and_keeps_the_choice(
     staff: FormBrowser, services: Services, tenant: TenantId
 ) -> None:
     made = await staff.post(
@@ -378,7 +374,7 @@ async def test_the_form_offers_how_events_are_written_and_keeps_what_was_chosen(
     assert (back.format, back.payload) == (PayloadFormat.STANDARD, PayloadKind.FULL)
 
 
-async def test_a_change_keeps_what_the_form_does_not_name(
+async def test_change_keeps_settings_missing_from_the_form(
     staff: FormBrowser, services: Services, tenant: TenantId
 ) -> None:
     made = await staff.post(
@@ -396,7 +392,7 @@ async def test_a_change_keeps_what_the_form_does_not_name(
     assert [delay.total_seconds() for delay in after.schedule or ()] == [0, 5, 7200]
 
 
-async def test_a_header_s_value_is_on_no_page(staff: FormBrowser, tenant: TenantId) -> None:
+async def test_header_values_appear_on_no_page(staff: FormBrowser, tenant: TenantId) -> None:
     made = await staff.post(
         f"/endpoints/new?tenant={format_id(Prefix.TENANT, tenant)}", **NEW, headers="X-Token: s3cret"
     )
@@ -406,7 +402,7 @@ async def test_a_header_s_value_is_on_no_page(staff: FormBrowser, tenant: Tenant
 
 
 # ------------------------------------------------------------------ secrets
-async def test_a_rotated_secret_is_shown_once_and_both_sign(staff: FormBrowser, tenant: TenantId) -> None:
+async def test_rotated_secret_is_shown_once_and_both_sign(staff: FormBrowser, tenant: TenantId) -> None:
     made = await staff.post(f"/endpoints/new?tenant={format_id(Prefix.TENANT, tenant)}", **NEW)
     endpoint = EndpointId(parse_id(Prefix.ENDPOINT, re.findall(r"ep_\w+", made.text)[0]))
     answer = await staff.post(f"{at(endpoint)}/rotate", overlap_hours="48")
@@ -416,7 +412,7 @@ async def test_a_rotated_secret_is_shown_once_and_both_sign(staff: FormBrowser, 
 
 
 @pytest.mark.parametrize("hours", ["soon", "-1", "721"])
-async def test_an_overlap_that_cannot_be_is_said_beside_its_field(
+async def test_invalid_overlap_shows_an_error_at_the_field(
     staff: FormBrowser, ledger: Ledger, endpoint: EndpointId, hours: str
 ) -> None:
     answer = await staff.post(f"{at(endpoint)}/rotate", overlap_hours=hours)
@@ -425,7 +421,7 @@ async def test_an_overlap_that_cannot_be_is_said_beside_its_field(
     assert await build.count_rows(ledger, "endpoint_secrets") == 1
 
 
-async def test_one_secret_too_many_is_said_beside_the_overlap(
+async def test_too_many_secrets_show_an_error_at_the_overlap(
     staff: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
     made = await staff.post(f"/endpoints/new?tenant={format_id(Prefix.TENANT, tenant)}", **NEW)
@@ -441,7 +437,7 @@ async def test_one_secret_too_many_is_said_beside_the_overlap(
 
 # ------------------------------------------------------------------ hostile text
 @pytest.mark.parametrize("page", ["/endpoints", "one", "edit", "pause"])
-async def test_what_a_tenant_has_written_is_shown_and_never_run(
+async def test_endpoint_text_is_escaped(
     staff: FormBrowser, ledger: Ledger, endpoint: EndpointId, page: str
 ) -> None:
     await build.execute(
@@ -461,7 +457,7 @@ async def test_what_a_tenant_has_written_is_shown_and_never_run(
 CONDITION = "total > `100` && currency == '<b>'"
 
 
-async def test_channels_and_a_condition_are_set_shown_and_taken_away(
+async def test_channels_and_condition_can_be_set_and_removed(
     staff: FormBrowser, services: Services, tenant: TenantId
 ) -> None:
     path = f"/endpoints/new?tenant={format_id(Prefix.TENANT, tenant)}"
@@ -483,7 +479,7 @@ async def test_channels_and_a_condition_are_set_shown_and_taken_away(
         ({"condition": "total >"}, "This is not JMESPath: Incomplete expression."),
     ],
 )
-async def test_what_cannot_be_asked_for_is_said_beside_its_field(
+async def test_invalid_subscription_shows_an_error_at_the_field(
     staff: FormBrowser, endpoint: EndpointId, typed: dict[str, str], said: str
 ) -> None:
     page = await staff.post(f"{at(endpoint)}/edit", **NEW, **typed)
@@ -491,9 +487,7 @@ async def test_what_cannot_be_asked_for_is_said_beside_its_field(
     assert said in page.text
 
 
-async def test_a_filter_is_tried_out_by_who_may_look(
-    viewer: FormBrowser, ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_viewer_can_test_a_filter(viewer: FormBrowser, ledger: Ledger, tenant: TenantId) -> None:
     wanted = build.EndpointSpec(filter=("order.*",), condition="total > `100`")
     endpoint = await build.create_endpoint(ledger, tenant, wanted)
     path, asked = f"{at(endpoint)}/filter-test", {"filter": "order.*", "condition": "total > `100`"}
@@ -521,7 +515,7 @@ async def test_a_filter_is_tried_out_by_who_may_look(
         ({"event_id": "evt_01kasw8qbefy09m6sc7n75yr3h"}, "This tenant has no such event."),
     ],
 )
-async def test_a_trial_that_cannot_be_made_says_so_beside_its_field(
+async def test_invalid_filter_test_shows_an_error_at_the_field(
     viewer: FormBrowser, endpoint: EndpointId, typed: dict[str, str], said: str
 ) -> None:
     page = await viewer.post(f"{at(endpoint)}/filter-test", **typed)

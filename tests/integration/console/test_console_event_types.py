@@ -45,7 +45,7 @@ async def test_types_of_a_tenant_list_their_subscribers(
     assert ">none</span>" in await partner.get_text("/types")
 
 
-async def test_a_partner_sees_its_own_types_alone(
+async def test_partner_sees_only_its_own_types(
     sign_in_as: Callable[..., FormBrowser], ledger: Ledger, tenant: TenantId
 ) -> None:
     await build.accept_event(ledger, tenant, "order.created")
@@ -60,7 +60,7 @@ async def test_types_of_all_tenants_list_no_subscribers(
     assert "Asked for by" not in await viewer.get_text("/types")
 
 
-async def test_the_engines_own_types_are_for_operational_endpoints(
+async def test_system_event_types_match_operational_endpoints(
     partner: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
     await build.create_endpoint(ledger, tenant)
@@ -81,7 +81,7 @@ async def declare(services: Services, name: str, **said: Any) -> None:
     await services.event_types.declare(name, declared, actor=Actor("operator"))
 
 
-async def test_a_partner_reads_the_catalogue_with_schemas_and_examples(
+async def test_partner_can_read_the_catalogue(
     partner: FormBrowser, viewer: FormBrowser, services: Services
 ) -> None:
     assert "Catalogue" not in await partner.get_text("/types")
@@ -103,7 +103,7 @@ async def test_a_partner_reads_the_catalogue_with_schemas_and_examples(
     assert "show the newest" in first
 
 
-async def test_a_deprecated_type_says_what_to_use_instead(viewer: FormBrowser, services: Services) -> None:
+async def test_deprecated_type_names_its_replacement(viewer: FormBrowser, services: Services) -> None:
     await declare(services, "order.created")
     changes = EventTypeChanges(deprecated=Deprecation(replaced_by="order.placed"))
     await services.event_types.change("order.created", changes, actor=Actor("operator"))
@@ -111,7 +111,7 @@ async def test_a_deprecated_type_says_what_to_use_instead(viewer: FormBrowser, s
     assert "/console/types/order.placed" in await viewer.get_text("/types/order.created")
 
 
-async def test_types_that_came_lead_to_what_they_hold(
+async def test_received_types_link_to_their_schema(
     viewer: FormBrowser, services: Services, ledger: Ledger, tenant: TenantId
 ) -> None:
     await declare(services, "order.created")
@@ -123,7 +123,7 @@ async def test_types_that_came_lead_to_what_they_hold(
 
 
 @pytest.mark.parametrize(("form", "version"), [("openapi", "3.1.0"), ("asyncapi", "3.0.0")])
-async def test_the_catalogue_is_taken_along_as_a_document(
+async def test_catalogue_can_be_exported(
     partner: FormBrowser, services: Services, form: str, version: str
 ) -> None:
     await declare(services, "order.created")

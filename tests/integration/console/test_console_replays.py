@@ -54,7 +54,7 @@ def fields_of(page: str) -> dict[str, list[str]]:
     return found
 
 
-async def test_the_preview_says_how_many_would_go_out(
+async def test_preview_counts_the_deliveries_to_send(
     partner: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
     await build.accept_events(ledger, tenant, 3)
@@ -69,7 +69,7 @@ async def test_replay_page_loads_before_its_preview(partner: FormBrowser) -> Non
     assert 'hx-trigger="load"' in page
 
 
-async def test_nothing_found_offers_no_start(partner: FormBrowser) -> None:
+async def test_empty_preview_has_no_start_button(partner: FormBrowser) -> None:
     page = await partner.get_text("/replays/new", status="failed", weighed="1")
     assert "there is nothing to send" in page
     assert "Start the replay" not in page
@@ -86,7 +86,7 @@ async def test_replay_form_is_bounded_to_the_time_it_was_shown(
     assert "until" in fields
 
 
-async def test_a_replay_begins_with_the_form_of_its_preview(
+async def test_replay_starts_from_its_preview_form(
     partner: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
     await build.accept_events(ledger, tenant, 2)
@@ -99,7 +99,7 @@ async def test_a_replay_begins_with_the_form_of_its_preview(
     assert "at most 50 a second" in page.text
 
 
-async def test_without_a_reason_nothing_begins_and_what_was_typed_stays(
+async def test_replay_without_reason_keeps_the_input(
     partner: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
     await build.accept_event(ledger, tenant)
@@ -120,7 +120,7 @@ async def test_invalid_rate_shows_an_error_at_the_field(
         assert 'id="fault-rate"' in page.text
 
 
-async def test_a_paused_endpoint_that_is_named_asks_for_the_box(
+async def test_replay_to_a_paused_endpoint_requires_the_hold_box(
     partner: FormBrowser, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.accept_event(ledger, tenant)
@@ -133,13 +133,13 @@ async def test_a_paused_endpoint_that_is_named_asks_for_the_box(
     assert taken.status_code == 303
 
 
-async def test_a_partner_cannot_send_everything_again(partner: FormBrowser) -> None:
+async def test_partner_cannot_replay_everything(partner: FormBrowser) -> None:
     assert "Only an admin can replay every delivery" in await partner.get_text("/replays/new", weighed="1")
     refused = await partner.post("/replays", reason="all of it", everything="1")
     assert refused.status_code == 403
 
 
-async def test_an_admin_says_that_everything_is_meant(
+async def test_admin_must_confirm_replaying_everything(
     staff: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
     await build.accept_event(ledger, tenant)
@@ -150,7 +150,7 @@ async def test_an_admin_says_that_everything_is_meant(
     assert (await staff.post(path, reason="all of it", everything="1")).status_code == 303
 
 
-async def test_staff_are_asked_whose_deliveries_they_mean(
+async def test_staff_must_choose_the_tenant_of_a_replay(
     staff: FormBrowser, ledger: Ledger, tenant: TenantId
 ) -> None:
     await build.accept_event(ledger, tenant)
@@ -160,7 +160,7 @@ async def test_staff_are_asked_whose_deliveries_they_mean(
     assert f"/console/replays/new?{escape(query)}" in page
 
 
-async def test_an_endpoint_says_whose_it_is(
+async def test_endpoint_determines_the_tenant(
     staff: FormBrowser, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     sent = await staff.get("/replays/new", endpoint=format_id(Prefix.ENDPOINT, endpoint))
@@ -168,13 +168,13 @@ async def test_an_endpoint_says_whose_it_is(
     assert format_id(Prefix.TENANT, tenant) in sent.headers["location"]
 
 
-async def test_a_filter_that_cannot_be_read_is_said(partner: FormBrowser) -> None:
+async def test_invalid_filter_shows_an_error(partner: FormBrowser) -> None:
     page = await partner.get("/replays/new", status="lost")
     assert page.status_code == 422
     assert "The selection is invalid" in page.text
 
 
-async def test_a_replay_shows_how_far_it_is(
+async def test_replay_page_shows_progress(
     partner: FormBrowser, services: Services, ledger: Ledger, tenant: TenantId
 ) -> None:
     await build.accept_events(ledger, tenant, 4)
@@ -187,7 +187,7 @@ async def test_a_replay_shows_how_far_it_is(
     assert 'hx-trigger="every 1s"' in page
 
 
-async def test_a_replay_that_is_over_is_not_followed(
+async def test_finished_replay_page_does_not_refresh(
     partner: FormBrowser, services: Services, ledger: Ledger, tenant: TenantId
 ) -> None:
     replay = await begun(services, tenant)
@@ -197,7 +197,7 @@ async def test_a_replay_that_is_over_is_not_followed(
     assert "Nothing matched its selection" in page
 
 
-async def test_the_items_of_a_replay_are_found_by_state(
+async def test_replay_items_are_filtered_by_state(
     partner: FormBrowser, services: Services, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.accept_event(ledger, tenant)
@@ -209,7 +209,7 @@ async def test_the_items_of_a_replay_are_found_by_state(
     assert link not in await partner.get_text(f"/replays/{replay}", state="failed")
 
 
-async def test_a_replay_is_paused_and_goes_on(
+async def test_replay_can_be_paused_and_resumed(
     partner: FormBrowser, services: Services, tenant: TenantId
 ) -> None:
     replay = await begun(services, tenant)
@@ -219,7 +219,7 @@ async def test_a_replay_is_paused_and_goes_on(
     assert 'class="badge running"' in await partner.get_text(f"/replays/{replay}")
 
 
-async def test_cancelling_asks_first_and_says_what_becomes_of_the_rest(
+async def test_replay_cancellation_is_confirmed_first(
     partner: FormBrowser, services: Services, ledger: Ledger, tenant: TenantId
 ) -> None:
     await build.accept_events(ledger, tenant, 2)
@@ -232,7 +232,7 @@ async def test_cancelling_asks_first_and_says_what_becomes_of_the_rest(
     assert 'class="badge cancelled"' in await partner.get_text(f"/replays/{replay}")
 
 
-async def test_what_is_over_cannot_be_paused(
+async def test_finished_replay_cannot_be_paused(
     partner: FormBrowser, services: Services, ledger: Ledger, tenant: TenantId
 ) -> None:
     replay = await begun(services, tenant)
@@ -240,7 +240,9 @@ async def test_what_is_over_cannot_be_paused(
     assert (await partner.post(f"/replays/{replay}/pause")).status_code == 409
 
 
-async def test_the_list_follows_what_runs(staff: FormBrowser, services: Services, tenant: TenantId) -> None:
+async def test_list_refreshes_while_a_replay_runs(
+    staff: FormBrowser, services: Services, tenant: TenantId
+) -> None:
     assert "No replays yet" in await staff.get_text("/replays")
     replay = await begun(services, tenant, HOSTILE)
     page = await staff.get_text("/replays")
@@ -249,9 +251,7 @@ async def test_the_list_follows_what_runs(staff: FormBrowser, services: Services
     assert replay not in await staff.get_text("/replays", state="paused")
 
 
-async def test_the_reason_of_a_replay_is_text(
-    staff: FormBrowser, services: Services, tenant: TenantId
-) -> None:
+async def test_replay_reason_is_escaped(staff: FormBrowser, services: Services, tenant: TenantId) -> None:
     replay = await begun(services, tenant, HOSTILE)
     for path in ("/replays", f"/replays/{replay}", f"/replays/{replay}/cancel"):
         page = await staff.get_text(path)
@@ -259,7 +259,7 @@ async def test_the_reason_of_a_replay_is_text(
         assert "&lt;script&gt;" in page
 
 
-async def test_a_partner_sees_its_own_replays_alone(
+async def test_partner_sees_only_its_own_replays(
     sign_in_as: Callable[..., FormBrowser], services: Services, ledger: Ledger, tenant: TenantId
 ) -> None:
     replay = await begun(services, tenant)
@@ -271,7 +271,7 @@ async def test_a_partner_sees_its_own_replays_alone(
         assert (await stranger.post(f"/replays/{replay}/{verb}")).status_code == 404
 
 
-async def test_who_may_look_alone_starts_and_stops_nothing(
+async def test_viewer_cannot_start_or_stop_replays(
     viewer: FormBrowser, services: Services, tenant: TenantId
 ) -> None:
     replay = await begun(services, tenant)
@@ -282,7 +282,7 @@ async def test_who_may_look_alone_starts_and_stops_nothing(
         assert (await viewer.post(path)).status_code == 403
 
 
-async def test_a_form_without_the_secret_of_the_session_is_refused(
+async def test_replay_form_without_csrf_token_is_rejected(
     partner: FormBrowser, services: Services, tenant: TenantId
 ) -> None:
     replay = await begun(services, tenant)
@@ -290,7 +290,7 @@ async def test_a_form_without_the_secret_of_the_session_is_refused(
         assert (await partner.post(path, csrf="of another")).status_code == 403
 
 
-async def test_an_endpoint_is_recovered_since_a_moment(
+async def test_endpoint_is_recovered_since_a_time(
     partner: FormBrowser, ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.accept_event(ledger, tenant)
@@ -301,9 +301,7 @@ async def test_an_endpoint_is_recovered_since_a_moment(
     assert 'value="recovery since 24h"' in page.text
 
 
-async def test_recovery_says_what_is_wrong_with_its_moment(
-    partner: FormBrowser, endpoint: EndpointId
-) -> None:
+async def test_invalid_recovery_time_shows_an_error(partner: FormBrowser, endpoint: EndpointId) -> None:
     named = format_id(Prefix.ENDPOINT, endpoint)
     for since in ("", "then", "2100-01-01"):
         page = await partner.get("/replays/recover", endpoint=named, kind="again", since=since)
@@ -311,9 +309,7 @@ async def test_recovery_says_what_is_wrong_with_its_moment(
         assert 'id="fault-since"' in page.text
 
 
-async def test_events_that_were_never_owed_are_sent(
-    partner: FormBrowser, ledger: Ledger, tenant: TenantId
-) -> None:
+async def test_missing_events_are_sent(partner: FormBrowser, ledger: Ledger, tenant: TenantId) -> None:
     await build.accept_event(ledger, tenant)
     late = format_id(Prefix.ENDPOINT, await build.create_endpoint(ledger, tenant))
     sent = await partner.get("/replays/recover", endpoint=late, kind="missing", since="24h")
@@ -324,7 +320,7 @@ async def test_events_that_were_never_owed_are_sent(
     assert "Events missing at" in page.text
 
 
-async def test_an_endpoint_of_another_tenant_is_not_recovered(
+async def test_endpoint_of_another_tenant_cannot_be_recovered(
     sign_in_as: Callable[..., FormBrowser], ledger: Ledger, endpoint: EndpointId
 ) -> None:
     stranger = sign_in_as(tenant=await build.create_tenant(ledger))

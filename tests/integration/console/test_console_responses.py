@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     "path", ["/console", "/console/sign-in", "/console/nothing", "/console/static/console.css", "/"]
 )
-async def test_every_answer_holds_hostile_content_off(staff: FormBrowser, path: str) -> None:
+async def test_every_response_has_security_headers(staff: FormBrowser, path: str) -> None:
     answer = await staff.client.get(path)
     for name, value in SECURITY_HEADERS.items():
         assert answer.headers[name] == value
 
 
-async def test_the_policy_allows_nothing_inline(staff: FormBrowser) -> None:
+async def test_csp_allows_nothing_inline(staff: FormBrowser) -> None:
     policy = (await staff.get("")).headers["content-security-policy"]
     assert "unsafe" not in policy
     assert policy.startswith("default-src 'none'")
 
 
-async def test_no_page_has_anything_inline(staff: FormBrowser) -> None:
+async def test_no_page_has_inline_scripts_or_styles(staff: FormBrowser) -> None:
     for path in ("", "/deliveries", "/endpoints", "/replays", "/types", "/audit", "/tenants"):
         page = await staff.get_text(path)
         assert " style=" not in page
@@ -47,7 +47,7 @@ async def test_no_page_has_anything_inline(staff: FormBrowser) -> None:
         assert "<script>" not in page
 
 
-async def test_pages_are_not_kept_and_files_are(staff: FormBrowser) -> None:
+async def test_pages_are_not_cached_but_static_files_are(staff: FormBrowser) -> None:
     assert (await staff.get("/deliveries")).headers.get("cache-control", "no-store") == "no-store"
     lasting = await staff.client.get(assets.build_asset_url("console.css"))
     assert "immutable" in lasting.headers["cache-control"]
@@ -56,11 +56,11 @@ async def test_pages_are_not_kept_and_files_are(staff: FormBrowser) -> None:
 
 
 @pytest.mark.parametrize("name", ["nothing.css", "..%2fapp.py", "__init__.py", "%00"])
-async def test_only_files_that_are_meant_are_served(staff: FormBrowser, name: str) -> None:
+async def test_only_known_static_files_are_served(staff: FormBrowser, name: str) -> None:
     assert (await staff.client.get(f"/console/static/{name}")).status_code == 404
 
 
-async def test_the_first_page_of_all_is_the_console(staff: FormBrowser) -> None:
+async def test_root_redirects_to_the_console(staff: FormBrowser) -> None:
     answer = await staff.client.get("/")
     assert (answer.status_code, answer.headers["location"]) == (307, "/console")
 
@@ -77,7 +77,7 @@ async def test_the_first_page_of_all_is_the_console(staff: FormBrowser) -> None:
         "/nothing/at/all",
     ],
 )
-async def test_what_is_not_there_is_said_in_a_page(staff: FormBrowser, path: str) -> None:
+async def test_missing_object_shows_a_404_page(staff: FormBrowser, path: str) -> None:
     answer = await staff.client.get(f"/console{path}")
     assert answer.status_code == 404
     assert 'id="problem"' in answer.text
@@ -115,7 +115,7 @@ async def _ask(services: Services, staff: FormBrowser, error: Exception) -> http
         return await client.get("/console/deliveries")
 
 
-async def test_what_nobody_foresaw_is_logged_under_the_id_that_the_page_shows(
+async def test_unexpected_error_page_shows_the_logged_request_id(
     services: Services, sign_in_as: Callable[..., FormBrowser]
 ) -> None:
     with structlog.testing.capture_logs() as logged:
@@ -126,7 +126,7 @@ async def test_what_nobody_foresaw_is_logged_under_the_id_that_the_page_shows(
     assert line["request_id"] in answer.text
 
 
-async def test_without_the_ledger_pages_say_so(
+async def test_pages_report_an_unavailable_database(
     services: Services, sign_in_as: Callable[..., FormBrowser]
 ) -> None:
     answer = await _ask(services, sign_in_as(), Unavailable("away"))

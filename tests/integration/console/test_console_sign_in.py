@@ -47,7 +47,7 @@ async def person(app: ASGIApp, jane: Account) -> AsyncIterator[BrowserSession]: 
         yield found
 
 
-async def test_whoever_signs_in_is_where_they_wanted_to_be(person: BrowserSession) -> None:
+async def test_sign_in_returns_to_the_requested_page(person: BrowserSession) -> None:
     asked = await person.get("/deliveries", status="failed")
     assert asked.status_code == 303
     there = quote("/console/deliveries?status=failed", safe="")
@@ -59,7 +59,7 @@ async def test_whoever_signs_in_is_where_they_wanted_to_be(person: BrowserSessio
     assert "Jane" in await person.get_text("/deliveries")
 
 
-async def test_the_session_s_cookie_is_the_console_s_alone(person: BrowserSession) -> None:
+async def test_session_cookie_is_limited_to_the_console(person: BrowserSession) -> None:
     cookie = (await person.sign_in()).headers["set-cookie"]
     assert cookie.startswith("waybill_session=wbs_")
     for attribute in ("HttpOnly", "SameSite=lax", "Path=/console", "expires="):
@@ -68,7 +68,7 @@ async def test_the_session_s_cookie_is_the_console_s_alone(person: BrowserSessio
 
 
 @pytest.mark.usefixtures("jane")
-async def test_behind_https_the_cookie_goes_nowhere_else(app: ASGIApp) -> None:
+async def test_https_cookie_is_bound_to_the_host(app: ASGIApp) -> None:
     async with open_browser(app, "https://waybill") as person:
         cookie = (await person.sign_in()).headers["set-cookie"]
         assert cookie.startswith("__Host-waybill_session=wbs_")
@@ -91,13 +91,13 @@ async def test_failed_sign_in_message_never_says_what_was_wrong(
     assert not await person.is_signed_in()
 
 
-async def test_the_password_is_not_sent_back(person: BrowserSession) -> None:
+async def test_password_is_not_sent_back(person: BrowserSession) -> None:
     refused = await person.sign_in("jane@example.com", WRONG_PASSWORD)
     assert 'value="jane@example.com"' in refused.text
     assert WRONG_PASSWORD not in refused.text
 
 
-async def test_whoever_guesses_is_told_to_wait(person: BrowserSession, clock: ManualClock) -> None:
+async def test_repeated_wrong_passwords_are_throttled(person: BrowserSession, clock: ManualClock) -> None:
     for _ in range(5):
         await person.sign_in(password=WRONG_PASSWORD)
     told = await person.sign_in()
@@ -108,7 +108,7 @@ async def test_whoever_guesses_is_told_to_wait(person: BrowserSession, clock: Ma
 
 
 @pytest.mark.usefixtures("jane")
-async def test_guesses_are_counted_where_they_come_from(app: ASGIApp) -> None:
+async def test_login_attempts_are_counted_per_address(app: ASGIApp) -> None:
     async with open_browser(app, address="198.51.100.9") as guest:
         for _ in range(6):
             await guest.sign_in(password=WRONG_PASSWORD)
@@ -140,7 +140,7 @@ async def test_sign_in_never_redirects_outside_the_console(person: BrowserSessio
         {"Origin": "https://waybill.example", "Sec-Fetch-Site": "same-origin"},
     ],
 )
-async def test_behind_a_proxy_that_names_another_host_our_forms_are_ours(
+async def test_forms_work_behind_a_proxy_with_another_host(
     services: Services, account_service: AccountService, jane: Account, header: dict[str, str]
 ) -> None:
     settings = replace(services.settings, public_url="https://waybill.example")
@@ -154,7 +154,7 @@ async def test_behind_a_proxy_that_names_another_host_our_forms_are_ours(
 @pytest.mark.parametrize(
     "header", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
 )
-async def test_a_form_of_another_site_is_refused_at_the_door(
+async def test_sign_in_form_from_another_site_is_rejected(
     person: BrowserSession, header: dict[str, str]
 ) -> None:
     given = {"email": "jane@example.com", "password": PASSWORD}
@@ -163,7 +163,7 @@ async def test_a_form_of_another_site_is_refused_at_the_door(
     assert "set-cookie" not in refused.headers
 
 
-async def test_whoever_signs_out_is_out_in_the_ledger_too(person: BrowserSession) -> None:
+async def test_sign_out_ends_the_stored_session(person: BrowserSession) -> None:
     await person.sign_in()
     token = person.client.cookies["waybill_session"]
     out = await person.post("/sign-out")
@@ -174,14 +174,14 @@ async def test_whoever_signs_out_is_out_in_the_ledger_too(person: BrowserSession
 
 
 @pytest.mark.parametrize("csrf", ["", "0" * 64, "ü"])
-async def test_a_form_without_its_session_s_secret_does_nothing(person: BrowserSession, csrf: str) -> None:
+async def test_form_without_csrf_token_is_rejected(person: BrowserSession, csrf: str) -> None:
     await person.sign_in()
     refused = await person.client.post("/console/sign-out", data={"csrf": csrf})
     assert refused.status_code == 403
     assert await person.is_signed_in()
 
 
-async def test_another_role_counts_with_the_next_click(
+async def test_role_change_applies_to_open_sessions(
     person: BrowserSession, account_service: AccountService, jane: Account
 ) -> None:
     await person.sign_in()
@@ -190,7 +190,7 @@ async def test_another_role_counts_with_the_next_click(
     assert (await person.get("/people")).status_code == 200
 
 
-async def test_whoever_is_disabled_is_out_with_the_next_click(
+async def test_disabling_a_user_ends_open_sessions(
     person: BrowserSession, account_service: AccountService, jane: Account
 ) -> None:
     await person.sign_in()
@@ -203,7 +203,7 @@ async def test_partial_request_without_session_redirects_the_whole_page(person: 
     assert (answer.status_code, answer.headers["hx-redirect"]) == (401, "/console/sign-in")
 
 
-async def test_all_pages_but_sign_in_need_a_session(person: BrowserSession) -> None:
+async def test_all_pages_except_sign_in_need_a_session(person: BrowserSession) -> None:
     tried = 0
     for route in ROUTES:
         path = getattr(route, "path", "")
@@ -247,7 +247,7 @@ async def test_get_request_for_a_portal_link_opens_no_session(
         assert (foreign.status_code, "set-cookie" in foreign.headers) == (403, False)
 
 
-async def test_a_link_leads_to_its_tenant_and_to_no_other(
+async def test_portal_link_opens_only_its_tenant(
     joe: BrowserSession, ledger: Ledger, tenant: TenantId
 ) -> None:
     other = await build.create_tenant(ledger)
@@ -255,7 +255,7 @@ async def test_a_link_leads_to_its_tenant_and_to_no_other(
     assert (await joe.get(f"/tenants/{format_id(Prefix.TENANT, other)}")).status_code == 404
 
 
-async def test_a_partner_sees_no_people_and_has_no_account(joe: BrowserSession) -> None:
+async def test_partner_has_no_account_and_sees_no_users(joe: BrowserSession) -> None:
     page = await joe.get_text("/deliveries")
     assert "/console/people" not in page
     assert "My account" not in page
@@ -263,7 +263,7 @@ async def test_a_partner_sees_no_people_and_has_no_account(joe: BrowserSession) 
         assert (await joe.get(path)).status_code == 403
 
 
-async def test_naming_another_tenant_shows_a_partner_its_own(
+async def test_partner_cannot_narrow_to_another_tenant(
     joe: BrowserSession, ledger: Ledger, tenant: TenantId
 ) -> None:
     other = await build.create_tenant(ledger)
@@ -274,7 +274,7 @@ async def test_naming_another_tenant_shows_a_partner_its_own(
     assert format_id(Prefix.TENANT, tenant) not in await joe.get_text("/audit", what="person.*")
 
 
-async def test_a_link_that_has_ended_says_so(
+async def test_expired_link_shows_a_page(
     app: ASGIApp, account_service: AccountService, clock: ManualClock, tenant: TenantId
 ) -> None:
     address = await link(account_service, tenant)
@@ -287,7 +287,7 @@ async def test_a_link_that_has_ended_says_so(
             assert "set-cookie" not in ended.headers
 
 
-async def test_accounts_are_not_in_a_tenant_s_audit(
+async def test_account_entries_are_not_in_a_tenants_audit(
     joe: BrowserSession, account_service: AccountService
 ) -> None:
     await create_user(account_service, "hidden")

@@ -35,7 +35,7 @@ async def named(staff: FormBrowser, name: str) -> str:
     return str(made.headers["location"]).removeprefix("/console")
 
 
-async def test_a_tenant_is_made_and_found_by_a_part_of_its_name(staff: FormBrowser) -> None:
+async def test_new_tenant_is_found_by_part_of_its_name(staff: FormBrowser) -> None:
     await named(staff, "Acme Books")
     await named(staff, "Umbrella 100%")
     page = await staff.get_text("/tenants", name="acme")
@@ -45,7 +45,7 @@ async def test_a_tenant_is_made_and_found_by_a_part_of_its_name(staff: FormBrows
     assert "No tenants match this name" in await staff.get_text("/tenants", name="%c%")
 
 
-async def test_tenants_come_page_by_page(staff: FormBrowser, ledger: Ledger) -> None:
+async def test_tenants_are_paginated(staff: FormBrowser, ledger: Ledger) -> None:
     for _ in range(51):
         await build.create_tenant(ledger)
     first = await staff.get_text("/tenants", name="tenant")
@@ -55,14 +55,14 @@ async def test_tenants_come_page_by_page(staff: FormBrowser, ledger: Ledger) -> 
     assert len(re.findall("Show only this tenant", second.text)) == 1
 
 
-async def test_a_name_that_cannot_be_is_said_beside_the_field(staff: FormBrowser) -> None:
+async def test_invalid_name_shows_an_error_at_the_field(staff: FormBrowser) -> None:
     for name in ("", "x" * 201):
         page = await staff.post("/tenants", name=name)
         assert page.status_code == 422
         assert 'id="fault-name"' in page.text
 
 
-async def test_a_tenant_shows_its_endpoints(
+async def test_tenant_page_lists_its_endpoints(
     staff: FormBrowser, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     page = await staff.get_text(at(tenant))
@@ -70,7 +70,7 @@ async def test_a_tenant_shows_its_endpoints(
     assert f"/console/deliveries?tenant={format_id(Prefix.TENANT, tenant)}" in page
 
 
-async def test_a_key_is_shown_once(staff: FormBrowser, services: Services, tenant: TenantId) -> None:
+async def test_new_key_is_shown_once(staff: FormBrowser, services: Services, tenant: TenantId) -> None:
     made = await staff.post(at(tenant, "/keys"), name="order service", scope="publish")
     assert made.headers["cache-control"] == "no-store"
     (key,) = set(KEY.findall(made.text))
@@ -82,7 +82,7 @@ async def test_a_key_is_shown_once(staff: FormBrowser, services: Services, tenan
     assert "order service" in page
 
 
-async def test_a_key_is_revoked_after_a_page_says_what_stops(
+async def test_key_revocation_is_confirmed_first(
     staff: FormBrowser, services: Services, tenant: TenantId
 ) -> None:
     await staff.post(at(tenant, "/keys"), name="order service", scope="publish")
@@ -94,7 +94,7 @@ async def test_a_key_is_revoked_after_a_page_says_what_stops(
     assert "leaked" in await staff.get_text("/audit", what="key.*")
 
 
-async def test_a_key_is_made_for_what_is_ticked_and_for_so_many_days(
+async def test_key_is_created_with_scopes_and_expiry(
     staff: FormBrowser, services: Services, tenant: TenantId
 ) -> None:
     wanted: dict[str, Any] = {"name": "shop", "scope": ["read", "replay"], "expires_in_days": "30"}
@@ -117,7 +117,7 @@ async def test_a_key_is_made_for_what_is_ticked_and_for_so_many_days(
         ({"scope": "read", "expires_in_days": "99999"}, "expires_in_seconds"),
     ],
 )
-async def test_a_key_that_cannot_be_is_said_beside_the_field(
+async def test_invalid_key_shows_an_error_at_the_field(
     staff: FormBrowser, tenant: TenantId, wrong: dict[str, str], fault: str
 ) -> None:
     page = await staff.post(at(tenant, "/keys"), name="shop", **wrong)
@@ -125,7 +125,7 @@ async def test_a_key_that_cannot_be_is_said_beside_the_field(
     assert f'id="fault-{fault}"' in page.text
 
 
-async def test_a_key_is_rotated_after_a_page_says_what_comes_of_it(
+async def test_key_rotation_is_confirmed_first(
     staff: FormBrowser, services: Services, tenant: TenantId
 ) -> None:
     await staff.post(at(tenant, "/keys"), name="order service", scope="publish")
@@ -145,7 +145,7 @@ async def test_a_key_is_rotated_after_a_page_says_what_comes_of_it(
     assert "as every year" in await staff.get_text("/audit", what="key.*")
 
 
-async def test_a_key_of_another_tenant_is_not_revoked_here(
+async def test_key_of_another_tenant_cannot_be_revoked(
     staff: FormBrowser, services: Services, ledger: Ledger, tenant: TenantId
 ) -> None:
     await staff.post(at(tenant, "/keys"), name="order service", scope="publish")
@@ -155,7 +155,7 @@ async def test_a_key_of_another_tenant_is_not_revoked_here(
     assert (await staff.post(path)).status_code == 404
 
 
-async def test_retention_is_changed_and_taken_back(
+async def test_retention_can_be_changed_and_reset(
     staff: FormBrowser, services: Services, tenant: TenantId
 ) -> None:
     await staff.post(at(tenant, "/change"), name="Acme", payload="3", attempts="", reason="asked for")
@@ -167,7 +167,7 @@ async def test_retention_is_changed_and_taken_back(
 
 
 @pytest.mark.parametrize("days", ["many", "0", "99999", "1.5", "-1", "²"])
-async def test_days_that_cannot_be_are_said_beside_the_field(
+async def test_invalid_days_show_an_error_at_the_field(
     staff: FormBrowser, tenant: TenantId, days: str
 ) -> None:
     page = await staff.post(at(tenant, "/change"), name="Acme", events=days)
@@ -176,7 +176,7 @@ async def test_days_that_cannot_be_are_said_beside_the_field(
     assert f'value="{days}"' in page.text
 
 
-async def test_what_a_tenant_is_called_is_text(staff: FormBrowser) -> None:
+async def test_tenant_name_is_escaped(staff: FormBrowser) -> None:
     path = await named(staff, HOSTILE)
     await staff.post(f"{path}/keys", name=HOSTILE)
     for page in (path, "/tenants", "/audit"):
@@ -185,16 +185,14 @@ async def test_what_a_tenant_is_called_is_text(staff: FormBrowser) -> None:
         assert "&lt;script&gt;" in shown
 
 
-async def test_a_partner_sees_its_own_tenant_and_changes_nothing(
-    partner: FormBrowser, tenant: TenantId
-) -> None:
+async def test_partner_sees_its_tenant_but_cannot_change_it(partner: FormBrowser, tenant: TenantId) -> None:
     page = await partner.get_text(at(tenant))
     assert "Make a key" not in page
     assert "Change name and retention" not in page
     assert (await partner.get("/tenants")).headers["location"].endswith(at(tenant))
 
 
-async def test_another_tenant_is_not_there_for_a_partner(partner: FormBrowser, ledger: Ledger) -> None:
+async def test_partner_gets_404_for_another_tenant(partner: FormBrowser, ledger: Ledger) -> None:
     assert (await partner.get(at(await build.create_tenant(ledger)))).status_code == 404
 
 
@@ -207,7 +205,7 @@ async def test_tenant_bound_users_cannot_administer(
         assert (await bound.post(path, name="mine")).status_code == 403
 
 
-async def test_who_does_not_administer_changes_nothing(viewer: FormBrowser, tenant: TenantId) -> None:
+async def test_non_admin_cannot_change_tenants(viewer: FormBrowser, tenant: TenantId) -> None:
     key = format_id(Prefix.KEY, new_id())
     for path in ("/tenants/new", at(tenant, f"/keys/{key}/revoke")):
         assert (await viewer.get(path)).status_code == 403
@@ -215,15 +213,13 @@ async def test_who_does_not_administer_changes_nothing(viewer: FormBrowser, tena
         assert (await viewer.post(path, name="mine")).status_code == 403
 
 
-async def test_a_form_without_the_secret_of_the_session_changes_no_tenant(
-    staff: FormBrowser, tenant: TenantId
-) -> None:
+async def test_tenant_form_without_csrf_token_is_rejected(staff: FormBrowser, tenant: TenantId) -> None:
     key = format_id(Prefix.KEY, new_id())
     for path in ("/tenants", at(tenant, "/change"), at(tenant, "/keys"), at(tenant, f"/keys/{key}/revoke")):
         assert (await staff.post(path, name="mine", csrf="")).status_code == 403
 
 
-async def test_a_tenant_that_there_is_not_is_not_found(staff: FormBrowser) -> None:
+async def test_unknown_tenant_is_not_found(staff: FormBrowser) -> None:
     nobody = TenantId(new_id())
     assert (await staff.get(at(nobody))).status_code == 404
     assert (await staff.get("/tenants/ten_nonsense")).status_code == 404

@@ -63,9 +63,7 @@ def told(page: str) -> str:
 
 
 # ---- making
-async def test_an_account_is_made_with_the_password_that_was_typed(
-    boss: BrowserSession, app: ASGIApp
-) -> None:
+async def test_account_is_created_with_the_entered_password(boss: BrowserSession, app: ASGIApp) -> None:
     made = await boss.post("/people", **FORM)
     assert made.status_code == 303
     assert "Mia can sign in now." in (await boss.client.get(made.headers["location"])).text
@@ -73,7 +71,7 @@ async def test_an_account_is_made_with_the_password_that_was_typed(
         assert (await person.sign_in("mia@example.com", NEW)).status_code == 303
 
 
-async def test_a_password_that_nobody_typed_is_shown_once(boss: BrowserSession, app: ASGIApp) -> None:
+async def test_generated_password_is_shown_once(boss: BrowserSession, app: ASGIApp) -> None:
     made = await boss.post("/people", **(FORM | {"password": ""}))
     assert (made.status_code, made.headers["cache-control"]) == (200, "no-store")
     password = told(made.text)
@@ -105,21 +103,21 @@ async def test_invalid_user_field_shows_an_error_and_keeps_the_other_input(
     assert all(f'value="{kept[name]}"' in page.text for name in kept.keys() - {field})
 
 
-async def test_an_address_that_has_an_account_is_said_so(boss: BrowserSession, jane: Account) -> None:
+async def test_duplicate_email_shows_an_error(boss: BrowserSession, jane: Account) -> None:
     page = await boss.post("/people", **(FORM | {"email": jane.email}))
     assert page.status_code == 409
     assert "already has an account" in page.text
 
 
 # ---- looking
-async def test_everybody_is_listed_and_has_a_page(boss: BrowserSession, jane: Account) -> None:
+async def test_every_user_is_listed_and_has_a_page(boss: BrowserSession, jane: Account) -> None:
     listed = await boss.get_text("/people")
     assert "jane@example.com" in listed
     assert "boss@example.com" in listed
     assert "jane@example.com" in await boss.get_text(path(jane))
 
 
-async def test_a_name_is_text_wherever_it_is_shown(
+async def test_names_are_escaped_on_every_page(
     boss: BrowserSession, account_service: AccountService, jane: Account
 ) -> None:
     await account_service.change(
@@ -131,7 +129,7 @@ async def test_a_name_is_text_wherever_it_is_shown(
         assert "&#34;&#39;&amp;amp;{{ 7*7 }}" in (await boss.get(page)).text
 
 
-async def test_many_are_shown_page_by_page(boss: BrowserSession, account_service: AccountService) -> None:
+async def test_users_are_paginated(boss: BrowserSession, account_service: AccountService) -> None:
     for number in range(50):
         await create_user(account_service, f"p{number}")
     first = await boss.get_text("/people")
@@ -156,7 +154,7 @@ async def test_name_and_role_are_changed(
     assert "promoted" in await boss.get_text("/audit")
 
 
-async def test_a_change_that_cannot_be_is_said_and_nothing_changes(
+async def test_invalid_change_shows_an_error_and_changes_nothing(
     boss: BrowserSession, account_service: AccountService, jane: Account
 ) -> None:
     page = await boss.post(path(jane, "change"), name=" ", role="admin")
@@ -167,7 +165,7 @@ async def test_a_change_that_cannot_be_is_said_and_nothing_changes(
     assert await account_service.read(jane.id) == jane
 
 
-async def test_whoever_is_disabled_is_out_and_comes_in_when_enabled(
+async def test_disabled_user_is_signed_out_until_enabled(
     boss: BrowserSession, her: BrowserSession, jane: Account
 ) -> None:
     assert (await boss.post(path(jane, "disable"), reason="left")).status_code == 303
@@ -188,7 +186,7 @@ async def test_last_admin_cannot_be_disabled_and_sees_why(
     assert await boss.is_signed_in()
 
 
-async def test_a_new_password_ends_their_sessions_and_is_shown_once(
+async def test_new_password_is_shown_once_and_ends_sessions(
     boss: BrowserSession, her: BrowserSession, jane: Account
 ) -> None:
     page = await boss.post(path(jane, "password"), password="")
@@ -196,7 +194,7 @@ async def test_a_new_password_ends_their_sessions_and_is_shown_once(
     assert (await her.sign_in(jane.email, told(page.text))).status_code == 303
 
 
-async def test_an_admin_who_sets_their_own_password_stays(
+async def test_admin_stays_signed_in_after_setting_their_password(
     boss: BrowserSession, account_service: AccountService
 ) -> None:
     me = await account_service.find("boss@example.com")
@@ -205,7 +203,7 @@ async def test_an_admin_who_sets_their_own_password_stays(
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.SUPPORT])
-async def test_only_admins_see_or_change_people(
+async def test_only_admins_see_or_change_users(
     app: ASGIApp, account_service: AccountService, ledger: Ledger, role: Role
 ) -> None:
     mia = await create_user(account_service, "mia", role)
@@ -220,7 +218,7 @@ async def test_only_admins_see_or_change_people(
     assert tuple(found) == (1, role)
 
 
-async def test_a_form_of_somebody_else_s_session_is_refused(
+async def test_form_of_another_session_is_rejected(
     boss: BrowserSession, her: BrowserSession, jane: Account
 ) -> None:
     page = (await her.get("/account")).text
@@ -231,13 +229,13 @@ async def test_a_form_of_somebody_else_s_session_is_refused(
 
 
 # ---- one's own
-async def test_my_account_says_who_i_am_and_what_i_may_do(her: BrowserSession) -> None:
+async def test_account_page_shows_role_and_abilities(her: BrowserSession) -> None:
     page = await her.get_text("/account")
     for said in ("Jane", "jane@example.com", "viewer", "look"):
         assert said in page
 
 
-async def test_i_change_my_password_with_the_one_that_i_have(
+async def test_own_password_change_requires_the_current_one(
     app: ASGIApp, her: BrowserSession, jane: Account
 ) -> None:
     async with open_browser(app) as elsewhere:
@@ -257,7 +255,7 @@ async def test_i_change_my_password_with_the_one_that_i_have(
         ({"repeated": WRONG_PASSWORD}, "repeated"),
     ],
 )
-async def test_my_password_stays_where_something_is_wrong_with_it(
+async def test_invalid_password_change_keeps_the_password(
     her: BrowserSession, jane: Account, given: dict[str, str], field: str
 ) -> None:
     page = await her.post(
@@ -278,7 +276,7 @@ async def test_password_change_guesses_are_throttled(her: BrowserSession) -> Non
     assert waiting.headers["retry-after"] == "1"
 
 
-async def test_an_account_without_a_password_offers_no_form(
+async def test_account_without_a_password_has_no_password_form(
     app: ASGIApp, account_service: AccountService, boss: BrowserSession
 ) -> None:
     actor = (await account_service.load_principal(token(boss))).actor

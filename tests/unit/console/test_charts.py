@@ -92,17 +92,17 @@ def check(chart: Markup) -> None:
 
 
 @given(some_series())
-def test_whatever_is_counted_the_bars_stay_in_the_picture(some: Series):
+def test_outcome_bars_stay_inside_the_chart(some: Series):
     check(charts.draw_outcomes(some))
 
 
 @given(some_series())
-def test_whatever_is_counted_the_lines_stay_in_the_picture(some: Series):
+def test_latency_lines_stay_inside_the_chart(some: Series):
     check(charts.draw_latencies(some))
 
 
 @given(SPARKS)
-def test_whatever_came_of_them_the_last_results_stay_in_the_picture(sparks: list[RecentResult]):
+def test_recent_results_stay_inside_the_chart(sparks: list[RecentResult]):
     chart = charts.draw_recent_results(sparks)
     if sparks:
         check(chart)
@@ -113,18 +113,18 @@ def test_no_results_are_a_dash():
     assert charts.draw_recent_results([]) == '<span class="quiet">—</span>'
 
 
-def test_a_chart_says_how_many_there_were():
+def test_chart_label_has_the_totals():
     root = drawn(charts.draw_outcomes(told(delivered=12_345, refused=2, timed_out=1)))
     assert root.attrib["aria-label"] == "12,345 delivered and 3 failed attempts"
 
 
-def test_a_bar_says_what_it_stands_for():
+def test_bar_tooltip_has_time_and_counts():
     root = drawn(charts.draw_outcomes(told(delivered=7, refused=2)))
     titles = [title.text for title in root.iter("title")]
     assert titles == ["12:34: 7 delivered, 2 failed"] * 2
 
 
-def test_what_failed_stands_on_what_was_delivered():
+def test_failures_are_stacked_on_deliveries():
     well, badly = drawn(charts.draw_outcomes(told(delivered=6, refused=2))).iter("rect")
     assert (well.attrib["class"], badly.attrib["class"]) == ("chart-ok", "chart-bad")
     foot = float(badly.attrib["y"]) + float(badly.attrib["height"])
@@ -132,12 +132,12 @@ def test_what_failed_stands_on_what_was_delivered():
     assert float(well.attrib["height"]) / float(badly.attrib["height"]) == pytest.approx(3, rel=0.01)
 
 
-def test_one_failure_among_millions_can_be_seen():
+def test_single_failure_among_millions_is_visible():
     _, badly = drawn(charts.draw_outcomes(told(delivered=10_000_000, refused=1))).iter("rect")
     assert float(badly.attrib["height"]) > 0.5
 
 
-def test_a_chart_says_its_percentiles():
+def test_chart_label_has_the_percentiles():
     label = drawn(charts.draw_latencies(told(delivered=100))).attrib["aria-label"]
     assert re.fullmatch(r"Response time: p50 \d+ ms, p95 \d+ ms, p99 \d+ ms", label)
 
@@ -148,7 +148,7 @@ def test_percentiles_of_nothing_are_unknown():
     assert label == "Response time: p50 unknown, p95 unknown, p99 unknown"
 
 
-def test_a_line_has_a_gap_where_there_was_nothing():
+def test_line_has_a_gap_where_values_are_missing():
     minutes = (0, 1, 2, 30, 31)
     first = compute_first_point(TimeRange.HOUR, now=NOW)
     counted = [IntervalCounts(first + timedelta(minutes=n), {"delivered": 1}, {9: 1}) for n in minutes]
@@ -157,12 +157,12 @@ def test_a_line_has_a_gap_where_there_was_nothing():
     assert [len(line.attrib["points"].split()) for line in p50] == [3, 2]
 
 
-def test_a_minute_alone_is_a_dot():
+def test_single_point_is_a_dot():
     assert len(list(drawn(charts.draw_latencies(told(delivered=1))).iter("circle"))) == 3
 
 
 @pytest.mark.parametrize("span", TimeRange)
-def test_moments_stand_along_the_axis(span: TimeRange):
+def test_time_axis_has_labels(span: TimeRange):
     root = drawn(charts.draw_outcomes(build_series(span, [], now=NOW, as_of=NOW)))
     moments = [text for text in root.iter("text") if text.attrib["text-anchor"] == "middle"]
     assert 3 < len(moments) < 9
@@ -189,7 +189,7 @@ def test_scale_labels_are_short(most: int, ticks: list[str]):
     assert [text.text for text in root.iter("text") if text.attrib["text-anchor"] == "end"] == ticks
 
 
-def test_the_last_results_say_how_many_went_well():
+def test_recent_results_label_has_the_counts():
     sparks = [RecentResult(succeeded=number % 4 != 0, duration_us=1_000) for number in range(8)]
     assert (
         drawn(charts.draw_recent_results(sparks)).attrib["aria-label"]

@@ -22,11 +22,11 @@ def read(**fields: str):
     return parse_audit_filters(Form({name: [value] for name, value in fields.items()}), now=NOW)
 
 
-def test_no_filter_means_all_that_people_did():
+def test_no_filter_selects_all_user_actions():
     assert read().selection == AuditFilter()
 
 
-def test_every_filter_can_stand_in_an_address():
+def test_every_audit_filter_is_parsed_from_the_url():
     asked = read(
         actor="Ada",
         what="endpoint.*, key.revoked",
@@ -53,7 +53,7 @@ def test_every_filter_can_stand_in_an_address():
         ("since", "yesterday"),
     ],
 )
-def test_what_cannot_be_read_is_a_fault(name: str, text: str):
+def test_invalid_value_is_an_error(name: str, text: str):
     asked = read(**{name: text})
     assert asked.selection is None
     assert set(asked.errors) == {name}
@@ -73,7 +73,7 @@ def test_what_cannot_be_read_is_a_fault(name: str, text: str):
         (JournalEntry(TENANT, "key.created", "a", NOW, details={"key_id": "key_1"}), "/tenants/"),
     ],
 )
-def test_an_entry_leads_to_what_it_is_about(entry: JournalEntry, path: str):
+def test_entry_links_to_its_subject(entry: JournalEntry, path: str):
     about = find_subject(entry)
     assert isinstance(about, AuditSubject)
     assert about.path.startswith(path)

@@ -22,11 +22,11 @@ def read(**fields: str | list[str]):
     return parse_delivery_filters(Form(asked), now=NOW)
 
 
-def test_no_filter_means_everything():
+def test_no_filter_selects_everything():
     assert read().selection == DeliveryFilter()
 
 
-def test_every_filter_of_the_ledger_can_stand_in_an_address():
+def test_every_delivery_filter_is_parsed_from_the_url():
     endpoint, event = format_id(Prefix.ENDPOINT, new_id()), format_id(Prefix.EVENT, new_id())
     filters = read(
         endpoint=endpoint,
@@ -55,14 +55,14 @@ def test_every_filter_of_the_ledger_can_stand_in_an_address():
     assert wanted.held_by == (Hold.PAUSED,)
 
 
-def test_several_values_may_stand_in_one_field():
+def test_field_accepts_several_values():
     ids = [EndpointId(new_id()), EndpointId(new_id())]
     filters = read(endpoint=", ".join(format_id(Prefix.ENDPOINT, one) for one in ids))
     assert filters.selection is not None
     assert filters.selection.endpoints == tuple(ids)
 
 
-def test_empty_fields_of_a_form_ask_for_nothing():
+def test_empty_form_fields_set_no_filter():
     filters = read(type="", since=" ", payload=["", ""])
     assert filters.selection == DeliveryFilter()
     assert filters.query_params == {}
@@ -88,21 +88,21 @@ def test_empty_fields_of_a_form_ask_for_nothing():
         ("idempotency_key", "x" * 300),
     ],
 )
-def test_what_cannot_be_read_is_told_by_its_name(name: str, value: str):
+def test_invalid_value_error_is_keyed_by_its_name(name: str, value: str):
     filters = read(**{name: value})
     assert filters.selection is None
     assert list(filters.errors) == [name]
 
 
-def test_a_range_that_ends_before_it_begins_is_a_fault():
+def test_reversed_time_range_is_an_error():
     assert "until" in read(since="1h", until="2h").errors
 
 
-def test_a_period_means_so_long_ago():
+def test_period_is_relative_to_now():
     assert parse_time("90m", now=NOW) == NOW - timedelta(minutes=90)
     assert parse_time("7d", now=NOW) == NOW - timedelta(days=7)
 
 
-def test_the_address_of_the_next_page_has_the_same_filters():
+def test_next_page_url_keeps_the_filters():
     filters = read(status=["failed", "pending"], order="oldest")
     assert filters.query_params == {"status": ["failed", "pending"], "order": "oldest"}

@@ -15,20 +15,20 @@ ATTEMPT = replace(ANY, request_headers={"content-type": "application/json", "web
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0")))
-def test_a_shell_reads_the_body_as_it_was_sent(text: str):
+def test_shell_parses_the_body_unchanged(text: str):
     line = build_curl_command(ATTEMPT, text.encode())
     assert line is not None
     words = shlex.split(line)
     assert words[words.index("--data-binary") + 1] == text
 
 
-def test_a_hostile_address_stays_one_word():
+def test_hostile_url_is_quoted_as_one_word():
     attempt = replace(ATTEMPT, url="https://x.example/'; rm -rf ~; '")
     line = build_curl_command(attempt, b"{}")
     assert line is not None
     assert attempt.url in shlex.split(line)
 
 
-def test_without_its_body_there_is_no_line():
+def test_curl_command_needs_the_body():
     assert build_curl_command(ATTEMPT, None) is None
     assert build_curl_command(ATTEMPT, b"\xff") is None

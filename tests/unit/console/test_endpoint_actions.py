@@ -16,16 +16,16 @@ MOVES = [move.name.lower() for move in StateTransition]
 
 
 @pytest.mark.parametrize("state", list(EndpointState))
-def test_what_is_possible_is_not_refused(state: EndpointState) -> None:
+def test_allowed_action_is_accepted(state: EndpointState) -> None:
     for name in set(list_allowed_actions(state)) & set(MOVES):
         check_transition(replace(ENDPOINT, state=state), StateTransition[name.upper()])
 
 
 @pytest.mark.parametrize("state", list(EndpointState))
-def test_what_is_possible_has_a_page(state: EndpointState) -> None:
+def test_allowed_action_has_a_page(state: EndpointState) -> None:
     assert set(list_allowed_actions(state)) <= {act.name for act in ENDPOINT_ACTIONS}
 
 
-def test_who_operates_neither_disables_nor_deletes() -> None:
+def test_operator_cannot_disable_or_delete() -> None:
     operated = {act.name for act in ENDPOINT_ACTIONS if act.ability is Ability.OPERATE}
     assert operated == {"pause", "resume", "enable"}

@@ -23,14 +23,14 @@ def test_unset_endpoint_options_show_operator_defaults() -> None:
     assert [one.name for one in describe_settings(PLAIN, SETTINGS) if one.is_custom] == ["Signature"]
 
 
-def test_a_rate_is_said_with_its_time() -> None:
+def test_rate_is_described_with_its_period() -> None:
     limits = EndpointLimits(rate=RateLimit(100, timedelta(minutes=1)))
     assert told(replace(PLAIN, limits=limits))["Rate"] == EndpointSettingRow(
         "Rate", "100 in 1 min", is_custom=True
     )
 
 
-def test_a_breaker_of_its_own_is_said_with_what_it_leaves_to_the_operator() -> None:
+def test_custom_breaker_is_merged_with_operator_defaults() -> None:
     breaker = told(replace(PLAIN, limits=EndpointLimits(breaker={"consecutive": 3, "ratio": 0.125})))[
         "Breaker"
     ]
@@ -40,11 +40,11 @@ def test_a_breaker_of_its_own_is_said_with_what_it_leaves_to_the_operator() -> N
     )
 
 
-def test_statuses_of_its_own_are_named() -> None:
+def test_custom_permanent_statuses_are_listed() -> None:
     statuses = told(replace(PLAIN, limits=EndpointLimits(permanent=(404, 422))))["Permanent"]
     assert statuses == EndpointSettingRow("Permanent", "404, 422 end a delivery at once", is_custom=True)
 
 
-def test_a_schedule_is_said_whole() -> None:
+def test_schedule_is_described_in_full() -> None:
     own = replace(PLAIN, schedule=(timedelta(0), timedelta(seconds=5)))
     assert told(own)["Attempts"] == EndpointSettingRow("Attempts", "2: at once, 5 s", is_custom=True)

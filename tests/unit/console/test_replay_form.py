@@ -25,7 +25,7 @@ def read(**fields: str):
     return parse_replay_input(Form({name: [value] for name, value in fields.items()}), now=NOW)
 
 
-def test_a_form_means_the_same_however_long_it_is_looked_at():
+def test_form_selects_the_same_deliveries_when_sent_later():
     fixed = read(status="failed", since="24h").build_hidden_fields(NOW)
     later = parse_replay_input(Form(fixed), now=NOW + timedelta(hours=3))
     assert later.selection is not None
@@ -42,7 +42,7 @@ def test_unbounded_selection_stays_unbounded_in_the_form():
     assert asked.build_hidden_fields(NOW) == {}
 
 
-def test_missing_events_are_of_one_endpoint():
+def test_missing_events_require_one_endpoint():
     asked = read(missing="1", endpoint=SHOWN, type="order.*", since="1h")
     assert asked.selection == MissingEventFilter(ENDPOINT, NOW - timedelta(hours=1), None, ("order.*",))
     assert parse_replay_input(Form(asked.build_hidden_fields(NOW)), now=NOW).is_missing
@@ -57,13 +57,13 @@ def test_missing_events_are_of_one_endpoint():
         ({"endpoint": ONE, "since": "then"}, "since"),
     ],
 )
-def test_what_missing_events_cannot_be_asked_for_is_a_fault(fields: dict[str, str], at_fault: str):
+def test_unsupported_missing_event_filter_is_an_error(fields: dict[str, str], at_fault: str):
     asked = read(missing="1", **fields)
     assert asked.selection is None
     assert set(asked.errors) == {at_fault}
 
 
-def test_a_rate_is_a_number():
+def test_rate_must_be_a_number():
     assert parse_rate("") is None
     assert parse_rate("0.5") == 0.5
     for text in ("fast", "nan", "1,5"):

@@ -40,7 +40,7 @@ def item(state: ItemState, why: str | None) -> ReplayItem:
     return ReplayItem(new_id(), EventId(new_id()), EndpointId(new_id()), state, why, None)
 
 
-def test_progress_says_how_many_are_over():
+def test_progress_counts_finished_items():
     assert replay_progress.describe_progress(REPLAY) == "1,204 of 5,000"
     assert replay_progress.describe_progress(replace(REPLAY, selecting=True)) == "1,204 of 5,000 found so far"
     assert (
@@ -49,7 +49,7 @@ def test_progress_says_how_many_are_over():
     )
 
 
-def test_the_pace_says_how_long_it_takes():
+def test_speed_text_has_the_remaining_time():
     assert replay_progress.describe_speed(REPLAY) == "About 250 a second; 15 s left at this speed."
 
 
@@ -65,24 +65,24 @@ def test_the_pace_says_how_long_it_takes():
         ({"state": ReplayState.FINISHED}, ""),
     ],
 )
-def test_the_pace_follows_the_state(changed: dict[str, object], said: str):
+def test_speed_text_depends_on_the_state(changed: dict[str, object], said: str):
     assert replay_progress.describe_speed(replace(REPLAY, **changed)) == said  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("speed", "said"), [(1_250.0, "1,250 a second"), (0.5, "30 a minute"), (0.01, "36 an hour")]
 )
-def test_a_speed_has_a_unit_that_people_can_use(speed: float, said: str):
+def test_speed_uses_a_readable_unit(speed: float, said: str):
     assert replay_progress.format_speed(speed) == said
 
 
-def test_a_paused_replay_moves_while_some_are_on_their_way():
+def test_paused_replay_refreshes_while_deliveries_are_in_flight():
     paused = replace(REPLAY, state=ReplayState.PAUSED)
     assert replay_progress.is_moving(paused)
     assert not replay_progress.is_moving(replace(paused, counts={ItemState.WAITING: 3}))
 
 
-def test_every_state_of_an_item_has_a_meaning_and_a_colour():
+def test_every_item_state_has_text_and_tone():
     assert set(ItemState) == set(replay_progress.ITEM_MEANINGS) == set(replay_progress.ITEM_TONES)
 
 
@@ -99,11 +99,11 @@ def test_every_state_of_an_item_has_a_meaning_and_a_colour():
         (ItemState.CANCELLED, "replayed by ada", "Replayed by ada."),
     ],
 )
-def test_what_became_of_an_item_is_a_sentence(state: ItemState, why: str | None, said: str):
+def test_item_result_is_a_sentence(state: ItemState, why: str | None, said: str):
     assert replay_progress.describe_item(item(state, why)) == said
 
 
-def test_a_paused_endpoint_has_its_deliveries_wait():
+def test_deliveries_wait_for_a_paused_endpoint():
     paused = replace(ENDPOINT, state=EndpointState.PAUSED, state_reason="they asked")
     assert replay_progress.describe_effect(paused, None, is_named=False) == (
         "Paused: they asked. Deliveries wait until it is resumed."
@@ -111,14 +111,14 @@ def test_a_paused_endpoint_has_its_deliveries_wait():
     assert "starts only if waiting is allowed" in replay_progress.describe_effect(paused, None, is_named=True)
 
 
-def test_a_disabled_endpoint_has_its_deliveries_skipped():
+def test_replay_skips_a_disabled_endpoint():
     disabled = replace(ENDPOINT, state=EndpointState.DISABLED)
     assert replay_progress.describe_effect(disabled, None, is_named=False) == (
         "Disabled. Deliveries are skipped, or wait if you choose so."
     )
 
 
-def test_an_open_breaker_lets_a_few_through():
+def test_open_breaker_sends_a_few_probes():
     held = ActiveHold(Hold.BREAKER_OPEN, until=MADE)
     said = replay_progress.describe_effect(ENDPOINT, held, is_named=False)
     assert said.endswith(
@@ -126,7 +126,7 @@ def test_an_open_breaker_lets_a_few_through():
     )
 
 
-def test_a_rate_limit_tells_how_long_it_takes():
+def test_rate_limit_text_has_the_minimum_duration():
     limited = replace(ENDPOINT, limits=EndpointLimits(rate=RateLimit(100, timedelta(minutes=1))))
     assert replay_progress.describe_limit(limited) == "At most 2 a second."
     assert (

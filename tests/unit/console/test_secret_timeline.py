@@ -40,28 +40,28 @@ def now_of(drawn: str) -> float:
     return float(x)
 
 
-def test_an_overlap_is_seen_however_old_the_older_secret_is() -> None:
+def test_overlap_is_visible_for_any_age_of_secret() -> None:
     drawn = draw_secret_timeline([secret(2 * HOUR, None), secret(9_000 * HOUR, 22 * HOUR)], now=NOW)
     (newer, _), (_, older) = bars(drawn)
     assert older - newer > WIDTH / 4
     assert newer < now_of(drawn) < older
 
 
-def test_the_newest_goes_on_to_the_edge() -> None:
+def test_newest_secret_extends_to_the_edge() -> None:
     ((_, end),) = bars(draw_secret_timeline([secret(HOUR, None)], now=NOW))
     assert end == WIDTH
 
 
-def test_nothing_is_drawn_outside() -> None:
+def test_drawing_stays_inside_the_chart() -> None:
     drawn = draw_secret_timeline(
         [secret(HOUR / 60, None), secret(9_000 * HOUR, HOUR), secret(HOUR, 700 * HOUR)], now=NOW
     )
     assert all(0 <= begin < end <= WIDTH for begin, end in bars(drawn))
 
 
-def test_without_a_secret_there_is_no_bar() -> None:
+def test_no_secrets_draw_no_bars() -> None:
     assert not bars(draw_secret_timeline([], now=NOW))
 
 
-def test_what_is_drawn_is_escaped() -> None:
+def test_chart_text_is_escaped() -> None:
     assert KEY not in draw_secret_timeline([secret(HOUR, None)], now=NOW)

@@ -33,31 +33,31 @@ EVERY_FILTER = DeliveryFilter(
 )
 
 
-def test_the_address_of_a_selection_means_the_same_selection():
+def test_selection_round_trips_through_the_url():
     assert parse_delivery_filters(Form(build_query(EVERY_FILTER)), now=NOW).selection == EVERY_FILTER
 
 
-def test_every_filter_is_told():
+def test_every_filter_is_described():
     assert len(describe_selection(EVERY_FILTER)) == 11
 
 
-def test_a_filter_is_told_in_words():
+def test_filters_are_described_in_words():
     assert ("Status", "failed or in flight") in describe_selection(EVERY_FILTER)
     assert ("Attempts", "2 to 9") in describe_selection(EVERY_FILTER)
 
 
-def test_no_filter_tells_nothing():
+def test_no_filter_is_described_as_empty():
     assert describe_selection(DeliveryFilter()) == []
     assert build_query(DeliveryFilter()) == {}
 
 
-def test_one_end_of_a_range_is_told_alone():
+def test_open_ended_range_is_described():
     assert describe_selection(DeliveryFilter(attempts_min=3)) == [("Attempts", "at least 3")]
     assert describe_selection(DeliveryFilter(attempts_max=3)) == [("Attempts", "at most 3")]
     assert describe_selection(DeliveryFilter(until=NOW)) == [("Created", "before 2026-11-25 18:00:00 UTC")]
 
 
-def test_of_many_values_the_first_are_told():
+def test_long_value_list_is_shortened():
     ((_, text),) = describe_selection(DeliveryFilter(types=tuple(f"type_{n}" for n in range(30))))
     assert text.endswith("type_9 or 20 more")
 

@@ -20,7 +20,7 @@ DURATIONS = st.none() | st.timedeltas(timedelta(0), timedelta(seconds=30))
 
 
 @given(DURATIONS, DURATIONS, DURATIONS, DURATIONS, DURATIONS)
-def test_bars_follow_each_other_and_never_leave_the_picture(
+def test_bars_are_consecutive_and_inside_the_chart(
     dns: timedelta | None,
     connect: timedelta | None,
     tls: timedelta | None,
@@ -36,7 +36,7 @@ def test_bars_follow_each_other_and_never_leave_the_picture(
     assert end <= WIDTH + 1e-6
 
 
-def test_the_scale_is_that_of_the_longest_attempt_beside_it():
+def test_bars_share_the_scale_of_the_longest_attempt():
     (bar,) = build_bars(Timings(first_byte=ms(10), total=ms(10)), scale=ms(100))
     assert bar.width == pytest.approx(WIDTH / 10)
 
@@ -48,5 +48,5 @@ def test_attempt_without_response_shows_a_wait_bar():
     ]
 
 
-def test_what_took_no_time_has_no_bars():
+def test_attempt_without_duration_has_no_bars():
     assert build_bars(Timings()) == ()
