@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where one exchange's time went; None where a step did not happen or was not seen."""
+    """The phases of an exchange; None for a phase that did not happen or was not observed."""
 
     dns: timedelta | None = None
     connect: timedelta | None = None
@@ -26,9 +26,9 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One HTTP exchange for a delivery; append-only. Header values that may be secret are redacted.
+    """One HTTP exchange for a delivery; append-only. Secret header values are redacted.
 
-    `erased_at`: since then neither headers nor body of what came back are kept.
+    `erased_at`: when the response's headers and body were erased.
     """
 
     id: AttemptId

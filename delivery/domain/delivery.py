@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class DeliveryStatus(StrEnum):
-    """Where a delivery stands; the last three are final."""
+    """The status of a delivery; the last three are final."""
 
     PENDING = "pending"
     IN_FLIGHT = "in_flight"
@@ -24,7 +24,7 @@ class DeliveryStatus(StrEnum):
 
 
 class Priority(IntEnum):
-    """A queue for one kind of work."""
+    """The priority of a delivery: live traffic or replay; each has a queue of its own."""
 
     LIVE = 0
     REPLAY = 1
@@ -32,10 +32,10 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ActiveHold:
-    """Why a delivery is not sent though it is due: its endpoint may be sent nothing now.
+    """Why a due delivery is not sent: its endpoint is held.
 
-    `since` is when that began for the endpoint and `until` when it ends by itself, where either is known;
-    `reason` is what was said of a pause, or why the endpoint was disabled.
+    `since` is when the hold began and `until` when it ends by itself, where known; `reason` is why the
+    endpoint was paused or disabled.
     """
 
     by: Hold
@@ -46,11 +46,10 @@ class ActiveHold:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One event owed to one endpoint, as the ledger shows it. `held` None: nothing holds it back.
+    """One event owed to one endpoint. `held` None: nothing holds it.
 
-    `outcome` and `http_status` are of the last attempt; `sequence` is the number under which its endpoint was
-    owed it. None: there was none yet. `condition_failed` says why the endpoint's condition could not be
-    answered for the event, which was sent all the same.
+    `outcome` and `http_status` are of the last attempt, `sequence` is its number at the endpoint; None: none
+    yet. `condition_failed`: why the endpoint's condition could not be evaluated; the event was sent anyway.
     """
 
     id: DeliveryId

@@ -28,7 +28,7 @@ class EndpointState(StrEnum):
 
 
 class Signature(StrEnum):
-    """Which Standard Webhooks scheme signs an endpoint's deliveries."""
+    """The Standard Webhooks scheme that signs an endpoint's deliveries."""
 
     V1 = "v1"
     V1A = "v1a"
@@ -38,7 +38,7 @@ class Signature(StrEnum):
 class EndpointLimits:
     """An endpoint's own limits; None, and names missing from `breaker`, mean the operator's default.
 
-    `breaker` has the fields of `retries.breaker.BreakerTerms` by name, times in seconds.
+    `breaker` has the fields of `retries.breaker.BreakerConfig` by name, times in seconds.
     """
 
     in_flight: int | None = None
@@ -48,7 +48,7 @@ class EndpointLimits:
     permanent: tuple[int, ...] = ()
 
     def apply_defaults(self, defaults: HealthConfig) -> HealthConfig:
-        """By what this endpoint is judged."""
+        """The health settings of this endpoint: its own, completed by the operator's."""
         own: dict[str, Any] = {
             name: timedelta(seconds=value) if name in _BREAKER_DURATIONS else value
             for name, value in self.breaker.items()
@@ -65,11 +65,10 @@ _BREAKER_DURATIONS = frozenset({"window", "cool_down", "longest_cool_down"})
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A tenant's destination. `timeout` bounds one attempt in all; `schedule` None means the default.
+    """A destination of a tenant. `timeout` bounds a whole attempt; `schedule` None means the default.
 
-    It gets events of the types in `filter` that share one of its channels, if it names any, and hold its
-    condition, if it has one.
-    An operational one gets what the engine has to say to its tenant, and none of the tenant's events.
+    It gets events of the types in `filter` that share a channel with it, if it has any, and meet its
+    condition, if it has one. An operational endpoint gets system events, and none of the tenant's.
     """
 
     id: EndpointId
@@ -91,10 +90,10 @@ class Endpoint:
     version: int
     created_at: datetime
     updated_at: datetime
-    # What of its authentication may be shown; the whole of it is sealed.
+    # The redacted authentication, and the sealed whole.
     auth: Mapping[str, str] | None = None
     sealed_auth: bytes | None = None
-    # What of its client certificate may be shown; with its key it is sealed.
+    # The description of the client certificate, and the certificate sealed with its key.
     client_certificate: Mapping[str, str] | None = None
     sealed_identity: bytes | None = None
     format: PayloadFormat = PayloadFormat.STANDARD
@@ -104,13 +103,13 @@ class Endpoint:
 
     @property
     def subscription(self) -> Subscription:
-        """What of its tenant's events it asks for."""
+        """Which of its tenant's events it gets."""
         return Subscription(self.filter, self.channels, self.condition)
 
 
 @dataclass(frozen=True, slots=True)
 class SealedSecret:
-    """An endpoint's secret as the ledger keeps it: encrypted. `not_after` None means it is the newest."""
+    """An endpoint's secret, encrypted. `not_after` None: it is the newest."""
 
     id: SecretId
     endpoint_id: EndpointId

@@ -1,20 +1,20 @@
-"""The error tree. Each error carries facts; doors turn them into answers, nothing else does.
+"""The error tree. Errors carry facts; API, CLI and console turn them into answers.
 
 WaybillError
-├── Refusal                 the request cannot be served as it stands (the door answers 4xx)
+├── Refusal                 the request cannot be served as it stands (answered by 4xx)
 │   ├── Invalid             a field is wrong: names the field and says why
 │   ├── MalformedId         not an id of the expected kind
 │   ├── NotFound            there is no such thing for this caller
 │   ├── NotAuthenticated    no key, or none that is known
-│   ├── NotAllowed          the key is known and may not do this
-│   │   └── ScopeMissing    it is not for that: names the scopes that it would need
-│   ├── Conflict            the state of things forbids it
+│   ├── NotAllowed          the caller may not do this
+│   │   └── ScopeMissing    the key lacks scopes: names them
+│   ├── Conflict            the current state forbids it
 │   ├── TooLarge            more bytes or items than the limit
-│   ├── TooManyTries        somebody guesses: how long to wait
-│   └── TooManyRequests     the key asks more often than it may: how long to wait
+│   ├── TooManyTries        too many failed tries: how long to wait
+│   └── TooManyRequests     the key's rate limit is reached: how long to wait
 ├── Misconfigured           a setting is missing or wrong: the process does not start
-├── Unavailable             a part that we need does not answer (the door answers 503)
-└── SecretUnreadable        no encryption key at hand opens this secret
+├── Unavailable             a dependency does not answer (answered by 503)
+└── SecretUnreadable        no configured encryption key opens this secret
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class WaybillError(Exception):
-    """Base of all errors that this engine raises on purpose."""
+    """Base of all errors of this engine."""
 
 
 class Refusal(WaybillError):
@@ -52,35 +52,35 @@ class MalformedId(Refusal):
     """The text is not an id of the expected kind."""
 
     def __init__(self, text: str, expected_prefix: str) -> None:
-        """Keep what was given, cut short, and the prefix that was expected."""
+        """Keep the text, truncated, and the expected prefix."""
         self.text = text[:64]
         self.prefix = expected_prefix
         super().__init__(f"{self.text!r} is not an id of the form {expected_prefix}_…")
 
 
 class NotFound(Refusal):
-    """There is no such thing for this caller, whether or not another tenant has it."""
+    """No such object exists for this caller; another tenant may have one with this id."""
 
     def __init__(self, noun: str, public_id: str) -> None:
-        """Keep the kind of thing and the id asked for."""
+        """Keep the kind of object and the requested id."""
         self.noun = noun
         self.public_id = public_id[:64]
         super().__init__(f"There is no {noun} {self.public_id}.")
 
 
 class NotAuthenticated(Refusal):
-    """No key was sent, or none that is known; which of the two is not told."""
+    """No key was sent, or an unknown one; the two are not told apart."""
 
 
 class NotAllowed(Refusal):
-    """The key is known and may not do this."""
+    """The caller is authenticated and may not do this."""
 
 
 class ScopeMissing(NotAllowed):
-    """The key is not for that; `needed` are the scopes that whoever asks so has to have."""
+    """The key lacks scopes; `needed` are all the scopes that the request needs."""
 
     def __init__(self, needed: Sequence[Scope], missing: Sequence[Scope]) -> None:
-        """Name what is needed, and which of it this key does not have."""
+        """Name the needed scopes, and those that this key lacks."""
         self.needed = tuple(needed)
         named = " and ".join(f"`{scope}`" for scope in missing)
         what = "scope" if len(missing) == 1 else "scopes"
@@ -88,7 +88,7 @@ class ScopeMissing(NotAllowed):
 
 
 class Conflict(Refusal):
-    """The state of things forbids it; the message says how to go on."""
+    """The current state forbids it; the message says how to go on."""
 
 
 class TooLarge(Refusal):
@@ -112,7 +112,7 @@ class TooManyTries(Refusal):
 
 
 class TooManyRequests(Refusal):
-    """The key asks more often than it may; `retry_after` is how long to wait."""
+    """The key's rate limit is reached; `retry_after` is how long to wait."""
 
     def __init__(self, limit: int, retry_after: timedelta) -> None:
         """Say what is allowed, and how long to wait."""
@@ -128,11 +128,11 @@ class Misconfigured(WaybillError):
 
 
 class Unavailable(WaybillError):
-    """A part that we need does not answer now; asking again later may work."""
+    """A dependency does not answer now; trying again later may work."""
 
 
 class SecretUnreadable(WaybillError):
-    """No encryption key at hand opens this secret."""
+    """No configured encryption key opens this secret."""
 
     def __init__(self, key_fingerprint: str) -> None:
         """Name the key it was sealed under, by fingerprint."""

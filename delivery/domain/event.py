@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """Something that happened: immutable. `body` is what the standard format sends, byte for byte."""
+    """An accepted event. `body` is the body that the standard format sends, byte for byte."""
 
     id: EventId
     tenant_id: TenantId

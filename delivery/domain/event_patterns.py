@@ -1,6 +1,6 @@
-"""Which event types an endpoint asks for: `*`, `order.created`, or `order.*` (`order.x.y` too). Pure.
+"""Event types, patterns of them (`*`, `order.*`), and channels such as `project:1042`. Pure.
 
-And which channels: names that a producer gives an event, such as `project:1042`.
+`order.*` matches `order.created` and `order.line.added`. Channels are names that a producer gives an event.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ MATCH_ALL = "*"
 WILDCARD_SUFFIX = ".*"
 MAX_CHANNEL_LENGTH = 128
 CHANNEL_PATTERN = r"[a-zA-Z0-9_.:-]{1,128}"
-# Of one event, and of one endpoint.
 MAX_CHANNELS_PER_EVENT = 10
 MAX_CHANNELS_PER_ENDPOINT = 100
 _CHANNEL = re.compile(CHANNEL_PATTERN)
@@ -24,7 +23,7 @@ _TYPE = re.compile(r"[a-zA-Z0-9_]+(?:\.[a-zA-Z0-9_]+)*")
 
 
 def find_matching_pattern(patterns: Sequence[str], event_type: str) -> str | None:
-    """The first of these checked patterns that asks for this type; no patterns ask for nothing."""
+    """The first pattern that matches this type, or None."""
     for pattern in patterns:
         if pattern in (MATCH_ALL, event_type):
             return pattern
@@ -34,12 +33,12 @@ def find_matching_pattern(patterns: Sequence[str], event_type: str) -> str | Non
 
 
 def matches_any_pattern(patterns: Sequence[str], event_type: str) -> bool:
-    """Whether any of these checked patterns asks for this type."""
+    """Whether any pattern matches this type."""
     return find_matching_pattern(patterns, event_type) is not None
 
 
 def check_event_type(text: str) -> str:
-    """Give the type back if it is one, such as `order.created`; raises ValueError saying what is wrong."""
+    """Return the text if it is an event type; raises ValueError saying what is wrong."""
     if len(text) > MAX_EVENT_TYPE_LENGTH:
         raise ValueError(
             f"An event type has at most {MAX_EVENT_TYPE_LENGTH} characters, this one has {len(text)}."
@@ -53,7 +52,7 @@ def check_event_type(text: str) -> str:
 
 
 def check_pattern(text: str) -> str:
-    """Give the pattern back if it is one: `*`, a type, or a type and `.*`; raises ValueError."""
+    """Return the text if it is a pattern: `*`, a type, or a type and `.*`; raises ValueError."""
     if text == MATCH_ALL:
         return text
     try:
@@ -66,7 +65,7 @@ def check_pattern(text: str) -> str:
 
 
 def check_channel(text: str) -> str:
-    """Give the channel back if it is one; raises ValueError saying what is wrong."""
+    """Return the text if it is a channel; raises ValueError saying what is wrong."""
     if _CHANNEL.fullmatch(text) is None:
         raise ValueError(
             f"A channel is 1 to {MAX_CHANNEL_LENGTH} letters, digits, dots, colons, underscores and hyphens, "

@@ -1,8 +1,8 @@
-"""How an event goes out: the stored envelope, CloudEvents 1.0, with its data or without. Pure.
+"""Payload formats: the stored envelope or CloudEvents 1.0, with the event's data or without (thin). Pure.
 
 CloudEvents: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
-(binary mode is section 3.1, structured mode 3.2). What goes out depends on nothing but the event, its
-endpoint's terms and the operator's settings: every attempt under the same ones sends the same bytes.
+(binary mode is section 3.1, structured mode 3.2). The body depends only on the event, its endpoint's
+settings and the operator's: every attempt under the same settings sends the same bytes.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
     from delivery.domain.ids import EventId, TenantId
 
-# An envelope is written by delivery.pipeline.fanout; neither a type nor a moment can hold a quotation mark.
+# Envelopes are written by delivery.pipeline.fanout; types and timestamps cannot contain a quotation mark.
 _TYPE_MARK: Final = b'{"type":"'
 _TIMESTAMP_MARK: Final = b'","timestamp":"'
 _DATA_MARK: Final = b'","data":'
 _STRUCTURED_CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
-# What stands in a header as it is: visible ASCII without the quotation mark and the percent sign (3.1.3.2).
+# Characters that need no escape in a header: visible ASCII without the quotation mark and the percent sign (3.1.3.2).
 _SAFE_HEADER_CHARS: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 
 
 class PayloadFormat(StrEnum):
-    """How an endpoint wants its events to be written."""
+    """The format of an endpoint's requests."""
 
     STANDARD = "standard"
     CLOUDEVENTS_STRUCTURED = "cloudevents_structured"
@@ -40,14 +40,14 @@ class PayloadFormat(StrEnum):
 
 
 class PayloadKind(StrEnum):
-    """Whether an endpoint gets the event's data, or only word that there is an event."""
+    """Whether an endpoint gets the event's data, or only a notice that there is an event."""
 
     FULL = "full"
     THIN = "thin"
 
 
 class FormattedPayload(NamedTuple):
-    """What goes out: the body, which is what is signed, and the headers that this shape needs."""
+    """The body, which is signed, and the headers of the format."""
 
     body: bytes
     headers: Mapping[str, str]
@@ -55,10 +55,10 @@ class FormattedPayload(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EventOrigin:
-    """What the operator says of where events come from.
+    """Where events come from, by the operator's settings.
 
-    `source` begins the `source` of CloudEvents, a URI reference; `base_url` is where the API is reached,
-    such as `https://waybill.example`. None: thin events have no link.
+    `source` is the prefix of the CloudEvents `source`, a URI reference; `base_url` is the API's URL, such as
+    `https://waybill.example`. None: thin events have no link.
     """
 
     source: str = "/waybill"
@@ -69,13 +69,13 @@ class EventOrigin:
         return f"{self.source.rstrip('/')}/{format_id(Prefix.TENANT, tenant_id)}"
 
     def build_event_url(self, event_id: str) -> str | None:
-        """Where an event is read."""
+        """The API's URL of an event."""
         return None if self.base_url is None else f"{self.base_url}/v1/events/{event_id}"
 
 
 @dataclass(frozen=True, slots=True)
 class PayloadFormatter:
-    """How a tenant's events go out to an endpoint that wants something else than the stored envelope."""
+    """Writes a tenant's events for an endpoint whose format is not the stored envelope."""
 
     format: PayloadFormat
     payload: PayloadKind
@@ -83,7 +83,7 @@ class PayloadFormatter:
     origin: EventOrigin
 
     def format_event(self, event_id: EventId, envelope: bytes) -> FormattedPayload:
-        """Make what goes out of an event's stored envelope; not a byte of the data is written anew."""
+        """Format an event's stored envelope; the bytes of `data` are copied unchanged."""
         shown = format_id(Prefix.EVENT, event_id)
         type_, timestamp, data = _parse_envelope(envelope)
         if self.payload is PayloadKind.THIN:
@@ -108,7 +108,7 @@ class PayloadFormatter:
 def build_formatter(
     payload_format: PayloadFormat, payload: PayloadKind, *, tenant_id: TenantId, origin: EventOrigin
 ) -> PayloadFormatter | None:
-    """The shape that an endpoint's terms ask for; None: the stored envelope as it is, which nobody reads."""
+    """The formatter for an endpoint's settings; None: the stored envelope is sent as it is."""
     if payload_format is PayloadFormat.STANDARD and payload is PayloadKind.FULL:
         return None
     return PayloadFormatter(payload_format, payload, tenant_id, origin)
@@ -117,10 +117,7 @@ def build_formatter(
 def reconstruct_body(
     sha256: bytes, event_id: EventId, envelope: bytes, *, tenant_id: TenantId, origin: EventOrigin
 ) -> bytes | None:
-    """The body with this hash that was made of an event; None: no shape makes it today.
-
-    Such is a body from before the operator's settings changed, or one read where they are others.
-    """
+    """Build the body with this hash from an event; None: no format gives it under today's settings."""
     if hashlib.sha256(envelope).digest() == sha256:
         return envelope
     for wanted, payload in product(PayloadFormat, PayloadKind):
@@ -141,7 +138,7 @@ def _build_headers(attributes: Mapping[str, str]) -> dict[str, str]:
 
 
 def _parse_envelope(envelope: bytes) -> tuple[str, str, bytes]:
-    """The type, the moment and the bytes of the data."""
+    """The type, the timestamp and the bytes of the data."""
     type_, timed, rest = envelope.removeprefix(_TYPE_MARK).partition(_TIMESTAMP_MARK)
     timestamp, parted, data = rest.partition(_DATA_MARK)
     if not (envelope.startswith(_TYPE_MARK) and timed and parted and data.endswith(b"}")):

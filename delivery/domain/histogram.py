@@ -1,4 +1,4 @@
-"""How long things took, counted in slots: small to keep, quick to add up, right to within a slot. Pure."""
+"""Latency histograms with exponential slots: small, mergeable, accurate to a slot. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Named = TypeVar("Named", int, str)
 
 
 def merge_counts(many: Iterable[Mapping[Named, int]]) -> dict[Named, int]:
-    """Several counts as one: of slots, or of anything else that has a name."""
+    """Add up several counts, of slots or of names."""
     whole: dict[Named, int] = {}
     for counts in many:
         for name, count in counts.items():
@@ -36,7 +36,7 @@ def merge_counts(many: Iterable[Mapping[Named, int]]) -> dict[Named, int]:
 
 
 def estimate_quantile(slots: Mapping[int, int], fraction: float) -> timedelta | None:
-    """The duration below which this share (from 0 to 1) lies; None of nothing."""
+    """The quantile at this fraction (0 to 1), interpolated in its slot; None without counts."""
     total = sum(slots.values())
     if not total:
         return None
@@ -51,7 +51,7 @@ def estimate_quantile(slots: Mapping[int, int], fraction: float) -> timedelta | 
 
 
 def get_slot_bounds(slot: int) -> tuple[timedelta, timedelta]:
-    """From where to where a slot reaches; the last one has no end, and is given its beginning for one."""
+    """The bounds of a slot; the last has no upper bound, so its lower one is returned twice."""
     low = SLOT_BOUNDS_US[slot - 1] if slot else 0
     high = SLOT_BOUNDS_US[min(slot, len(SLOT_BOUNDS_US) - 1)]
     return timedelta(microseconds=low), timedelta(microseconds=high)

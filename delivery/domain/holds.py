@@ -1,4 +1,4 @@
-"""Whether an endpoint may be sent something now, and what holds its deliveries when it may not. Pure."""
+"""Whether an endpoint's deliveries may be sent now, and what holds them when not. Pure."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EndpointStatus:
-    """How an endpoint stands that is not deleted; `now` is the ledger's.
+    """The state, health and limits of an endpoint; `now` is the ledger's time.
 
-    `most` None: as many in flight as the operator's default. `next_at` is when its rate lets the next one go.
-    `health` None: nothing is known of it yet.
+    `max_in_flight` None: the operator's default. `next_at` is when its rate limit allows the next delivery.
+    `health` None: there is no health record yet.
     """
 
     state: EndpointState
@@ -45,18 +45,18 @@ class EndpointStatus:
 def attach_hold(
     delivery: Delivery, statuses: Mapping[EndpointId, EndpointStatus], *, default_in_flight: int
 ) -> Delivery:
-    """The delivery with what holds it: only one that is due and waits is held, and by its endpoint.
+    """Add the hold of its endpoint to a delivery that is pending and due.
 
-    `in_flight` is how many an endpoint may have on their way that has no limit of its own.
+    `default_in_flight` applies to endpoints without a limit of their own.
     """
-    situation = statuses.get(delivery.endpoint_id)
-    if situation is None or not _is_due(delivery, situation.now):
+    status = statuses.get(delivery.endpoint_id)
+    if status is None or not _is_due(delivery, status.now):
         return delivery
-    return replace(delivery, held=find_hold(situation, default_in_flight=default_in_flight))
+    return replace(delivery, held=find_hold(status, default_in_flight=default_in_flight))
 
 
 def find_hold(status: EndpointStatus, *, default_in_flight: int) -> ActiveHold | None:
-    """What holds an endpoint's deliveries now; None: they may go out."""
+    """What holds an endpoint's deliveries now; None: nothing."""
     changed_at, reason = status.state_changed_at, status.state_reason
     match status.state:
         case EndpointState.PAUSED:
@@ -70,7 +70,7 @@ def find_hold(status: EndpointStatus, *, default_in_flight: int) -> ActiveHold |
 
 
 def require_active(endpoint: Endpoint) -> None:
-    """Raise Conflict, which says how to go on, for an endpoint to which nothing is sent now."""
+    """Raise Conflict, which says how to go on, unless the endpoint is active."""
     if endpoint.state is EndpointState.ACTIVE:
         return
     shown = format_id(Prefix.ENDPOINT, endpoint.id)
@@ -81,21 +81,21 @@ def require_active(endpoint: Endpoint) -> None:
     )
 
 
-def _find_health_hold(situation: EndpointStatus, in_flight: int) -> ActiveHold | None:
-    if situation.health is None:
+def _find_health_hold(status: EndpointStatus, in_flight: int) -> ActiveHold | None:
+    if status.health is None:
         return None
     allowed = compute_allowance(
-        situation.health,
-        in_flight=situation.in_flight,
-        max_in_flight=situation.max_in_flight or in_flight,
-        rate=situation.rate,
-        next_at=situation.next_at,
-        now=situation.now,
+        status.health,
+        in_flight=status.in_flight,
+        max_in_flight=status.max_in_flight or in_flight,
+        rate=status.rate,
+        next_at=status.next_at,
+        now=status.now,
     )
-    # A probe that may go is one of all that wait: they are held until it has come back.
+    # A probe lets a single delivery go; the others are held until its result is known.
     if allowed.hold is None or (allowed.count and not allowed.is_probe):
         return None
-    since = situation.health.breaker.since if allowed.hold is Hold.BREAKER_OPEN else None
+    since = status.health.breaker.since if allowed.hold is Hold.BREAKER_OPEN else None
     return ActiveHold(allowed.hold, since=since, until=allowed.check_again_at)
 
 

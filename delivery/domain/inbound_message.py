@@ -1,4 +1,4 @@
-"""A message as a producer published it, and what of it has to be right. Pure."""
+"""A message as a producer published it, and the checks on it. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from delivery.domain.errors import Invalid
 
 KEY_HEADER: Final = "waybill-key"
-# Of the body of one that is set aside: the rest would be read by nobody.
+# How much of a dead letter's body is stored.
 MAX_STORED_BODY_BYTES: Final = 1 << 20
 _VALID_ID: Final = re.compile(r"[!-~]{1,255}")
 _MAX_TEXT_CHARS: Final = 500
@@ -18,7 +18,7 @@ _MAX_TEXT_CHARS: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class OriginalBody:
-    """What is known of a body that was cut: how large it was, and by what the message is known again."""
+    """The size and the fingerprint of a body that was truncated."""
 
     size: int
     fingerprint: bytes
@@ -26,9 +26,9 @@ class OriginalBody:
 
 @dataclass(frozen=True, slots=True)
 class InboundMessage:
-    """What came: the body is that of `POST /v1/events`, the message-id its idempotency key.
+    """A message: its body is that of `POST /v1/events`, its message-id the idempotency key.
 
-    `key` is the API key that its header carries; `publisher` is whom the broker says it is from.
+    `api_key` is from its header; `publisher` is the sender that the broker reports.
     """
 
     body: bytes
@@ -40,13 +40,13 @@ class InboundMessage:
 
     @property
     def size(self) -> int:
-        """Bytes of the body as it came."""
+        """Bytes of the original body."""
         return len(self.body) if self.original is None else self.original.size
 
     def truncate_body(self, max_bytes: int) -> InboundMessage:
-        """The same; of a body that is larger than `most`, only what is kept of one that is set aside.
+        """Truncate a body larger than `max_bytes` to what a dead letter stores.
 
-        A process holds hundreds, and must not run out of memory by what it will refuse.
+        A process holds hundreds of messages, and must not run out of memory by those it will refuse.
         """
         if len(self.body) <= max(max_bytes, MAX_STORED_BODY_BYTES):
             return self
@@ -57,18 +57,18 @@ class InboundMessage:
         )
 
     def require_message_id(self) -> str:
-        """The message-id. Raises Invalid: without one, a message that comes twice would be two events."""
+        """The message-id. Raises Invalid: without one, a duplicate message would be a second event."""
         if not self.message_id:
             raise Invalid("message-id", "is needed: by it a message that comes twice is one event")
         return check_idempotency_key("message-id", self.message_id)
 
     def check_encoding(self) -> None:
-        """Raise Invalid for a packed body."""
+        """Raise Invalid for a compressed body."""
         if self.content_encoding and self.content_encoding.lower() not in {"identity", "utf-8"}:
             raise Invalid("content-encoding", "packed bodies are not taken")
 
     def compute_fingerprint(self) -> bytes:
-        """By which the same message is known again, whoever read it meanwhile."""
+        """A hash by which a redelivered message is recognized."""
         if self.original is not None:
             return self.original.fingerprint
         parts = (self.api_key or "", self.message_id or "", self.publisher or "")
@@ -77,14 +77,14 @@ class InboundMessage:
 
 
 def check_idempotency_key(name: str, key: str) -> str:
-    """Give an idempotency key back; raises Invalid, which names the field."""
+    """Return the idempotency key if it is valid; raises Invalid for this field."""
     if _VALID_ID.fullmatch(key) is None:
         raise Invalid(name, "must be 1 to 255 visible ASCII characters")
     return key
 
 
 def sanitize_text(text: str | None) -> str | None:
-    """What a stranger wrote, in a form that the ledger takes: no NUL, no half characters, not too long."""
+    """Untrusted text in a form that PostgreSQL stores: no NUL, no lone surrogates, truncated."""
     if text is None:
         return None
     return text.encode(errors="replace").decode(errors="replace").replace("\0", "␀")[:_MAX_TEXT_CHARS]

@@ -1,4 +1,4 @@
-"""Pages of a list. The place to go on from is an id, so rows added meanwhile move nothing."""
+"""Pages of a list by keyset: the cursor is an id, so rows that are added meanwhile shift nothing."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ T = TypeVar("T", bound=HasId)
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """Which page is asked for: at most `limit` rows, all older than `before`, newest first.
+    """A page of at most `limit` rows older than `before`, newest first.
 
-    With `oldest_first` the other way round: all newer than `after`.
+    With `oldest_first`: rows newer than `after`, oldest first.
     """
 
     limit: int = 50
@@ -38,7 +38,7 @@ class PageRequest:
 
     @classmethod
     def from_cursor(cls, limit: int, after: UUID | None, *, oldest_first: bool) -> PageRequest:
-        """The page behind this id in this order; None: the first page."""
+        """The page after this id in this order; None: the first page."""
         if oldest_first:
             return cls(limit, after=MIN_ID if after is None else after, oldest_first=True)
         return cls(limit, before=MAX_ID if after is None else after)
@@ -46,14 +46,14 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some rows of a list, and the id to ask for more behind; None when there are no more."""
+    """Rows of a list and the cursor of the next page; None at the end."""
 
     items: tuple[T, ...]
     next_cursor: UUID | None
 
     @classmethod
     def from_rows(cls, rows: Sequence[T], page_request: PageRequest) -> Page[T]:
-        """Cut what a query found to the page; it must have looked for one row more than the limit."""
+        """Cut the rows of a query that asked for one more than the limit."""
         # One row extra: a full page proves that there is a next.
         items = tuple(rows[: page_request.limit])
         return cls(items, items[-1].id if len(rows) > page_request.limit else None)

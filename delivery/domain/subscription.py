@@ -1,6 +1,6 @@
-"""Which endpoints an event reaches: by its type, then its channels, then what it holds. Pure.
+"""Subscriptions: whether an event matches an endpoint by type, channels and condition. Pure.
 
-This is the one place that decides it: accept, recovery, traces and trials ask here.
+Intake, recovery, timelines and filter tests all decide it here.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """What an endpoint asks for: patterns of types, and what narrows them.
+    """Which events an endpoint gets: patterns of types, channels and a condition.
 
-    No channels: events of any channel and of none. No condition: whatever they hold.
+    Without channels, events of any channel and of none. Without a condition, whatever their data.
     """
 
     types: tuple[str, ...]
@@ -30,16 +30,15 @@ class Subscription:
 
     @property
     def has_extra_filters(self) -> bool:
-        """Whether its types alone do not tell what it gets."""
+        """Whether it filters by more than types."""
         return bool(self.channels) or self.condition is not None
 
 
 @dataclass(frozen=True, slots=True)
 class MatchResult:
-    """What an event is to an endpoint, part by part.
+    """How an event matches a subscription, part by part.
 
-    `pattern` None: no pattern asks for its type. `answer` None: there is no condition, or nothing to ask
-    it about.
+    `pattern` None: no pattern matches its type. `condition_result` None: no condition, or none evaluated.
     """
 
     pattern: str | None
@@ -48,7 +47,7 @@ class MatchResult:
 
     @property
     def is_match(self) -> bool:
-        """Whether the event is owed to the endpoint."""
+        """Whether all parts match."""
         return (
             self.pattern is not None
             and self.matches_channel
@@ -62,7 +61,7 @@ def match_event(
     channels: Sequence[str],
     conditions: ConditionEvaluator | None,
 ) -> MatchResult:
-    """Judge each part by itself; without answers, as if the condition were met."""
+    """Match each part by itself; without an evaluator the condition counts as met."""
     answer = None
     if subscription.condition is not None and conditions is not None:
         answer = conditions.evaluate(compile_stored_condition(subscription.condition))
@@ -74,5 +73,5 @@ def match_event(
 
 
 def matches_channels(subscribed: Collection[str], channels: Sequence[str]) -> bool:
-    """Whether an event of these channels is for who wants these; who names none wants all."""
+    """Whether an event with these channels matches; a subscription without channels matches all."""
     return not subscribed or any(channel in subscribed for channel in channels)
