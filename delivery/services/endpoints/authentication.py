@@ -1,4 +1,4 @@
-"""What a person may set as an endpoint's authentication, and how it is sealed."""
+"""An endpoint's authentication: checked, and encrypted for the ledger."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def validate_auth(requested: Mapping[str, object] | None, config: EndpointConfig) -> Credentials | None:
-    """The credentials that are asked for; raises Invalid."""
+    """Parse and check the requested credentials; raises Invalid."""
     if requested is None:
         return None
     try:
@@ -43,7 +43,7 @@ def validate_auth(requested: Mapping[str, object] | None, config: EndpointConfig
 
 
 def with_auth(box: SecretBox, endpoint: Endpoint, credentials: Credentials | None) -> Endpoint:
-    """The endpoint with these credentials sealed into it; as it was when they are the ones it has."""
+    """The endpoint with these credentials encrypted; unchanged if it has the same ones."""
     if credentials is None:
         return replace(endpoint, auth=None, sealed_auth=None)
     context = build_auth_context(endpoint.tenant_id, endpoint.id)
@@ -56,6 +56,6 @@ def with_auth(box: SecretBox, endpoint: Endpoint, credentials: Credentials | Non
 
 
 def refuse_two_authorizations(endpoint: Endpoint, *, field_name: str) -> None:
-    """Raise Invalid, for what was `named`, when a custom header is the one that the authentication sets."""
+    """Raise Invalid for this field if a custom header is the one that the authentication sets."""
     if endpoint.auth is not None and any(name.lower() == "authorization" for name in endpoint.header_names):
         raise Invalid(field_name, "The endpoint's auth sets the header Authorization: have one or the other.")

@@ -1,4 +1,4 @@
-"""What a change has made different, as the journal keeps it: names, and never a secret value. Pure."""
+"""The journal's details of a change of an endpoint: names of fields, never secret values. Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def list_changed_fields(before: Endpoint, after: Endpoint) -> list[str]:
-    """The names, as the doors have them, of what is different, in the order of the alphabet."""
-    was, is_ = _collect_settings(before), _collect_settings(after)
-    return sorted(name for name in was if was[name] != is_[name])
+    """The API's names of the fields that differ, sorted."""
+    old, new = _collect_settings(before), _collect_settings(after)
+    return sorted(name for name in old if old[name] != new[name])
 
 
 def describe_change(before: Endpoint, after: Endpoint) -> dict[str, Any]:
-    """What the journal tells of a change. What decides what was sent is told whole."""
+    """The journal's details of a change; fields that decide what is sent have both values."""
     details: dict[str, Any] = {"fields": list_changed_fields(before, after)}
     if before.filter != after.filter:
         details["filter"] = {"was": list(before.filter), "is": list(after.filter)}

@@ -1,4 +1,4 @@
-"""An endpoint's health put together for people: what holds it, what waits for it, how it did. Pure."""
+"""The health of an endpoint as it is shown: its hold, its backlog, its recent attempts. Pure."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ MIN_FAILURES_TO_FLAG: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class EndpointHealth:
-    """How an endpoint does.
+    """The health of an endpoint.
 
-    `limit` is how many it may have in flight now, `most` how many ever. `hold` is why nothing goes out though
-    it is due; `held` counts what is due and held, `waiting` all that no worker has; there may be more where
-    they are `bounded`. `disabled_at` is when it will be disabled if it only fails until then.
+    `in_flight_limit` is its limit now, `max_in_flight` the largest. `hold` is why due deliveries are not
+    sent; `held` counts those, `waiting` all that no worker has; `bounded`: there may be more. `disabled_at` is
+    when it will be disabled if every attempt fails until then.
     """
 
     endpoint: Endpoint
@@ -50,16 +50,16 @@ class EndpointHealth:
 
     @property
     def probe_at(self) -> datetime | None:
-        """When a probe may go; None while the breaker is closed, or a probe on its way."""
+        """When the next probe may be sent; None while the breaker is closed or a probe is in flight."""
         breaker = self.record.health.breaker
         return breaker.probe_at if breaker.state is BreakerState.OPEN else None
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointSummary:
-    """How an endpoint does, as a list tells it.
+    """The health of an endpoint in a list.
 
-    `hold` is what holds something that is due, `held` counts that, up to MOST_DUE.
+    `hold` is what holds due deliveries; `held` counts them, up to MAX_DUE_COUNTED.
     """
 
     breaker: BreakerState
@@ -72,13 +72,13 @@ class EndpointSummary:
 
     @property
     def is_failing(self) -> bool:
-        """Whether so many have failed with no success between them that it should be looked at."""
+        """Whether enough attempts failed in a row to flag the endpoint."""
         return self.failed >= MIN_FAILURES_TO_FLAG
 
 
 @dataclass(frozen=True, slots=True)
 class EnablePreview:
-    """What enabling an endpoint would let go: so many deliveries, at first so many at a time, then more."""
+    """What enabling an endpoint would release, and the in-flight limit at first and after the ramp."""
 
     endpoint: Endpoint
     held: int
@@ -96,22 +96,20 @@ def build_health(
     recent: RecentAttempts,
     defaults: HealthConfig,
 ) -> EndpointHealth:
-    """Put an endpoint's health together from what the ledger knows at one moment."""
-    terms = endpoint.limits.apply_defaults(defaults)
-    standing = stored_record or _create_default_record(endpoint, terms)
-    hold = find_hold(
-        _build_status(endpoint, standing, now=backlog.now), default_in_flight=terms.max_in_flight
-    )
+    """Build an endpoint's health from one snapshot of the ledger."""
+    config = endpoint.limits.apply_defaults(defaults)
+    record = stored_record or _create_default_record(endpoint, config)
+    hold = find_hold(_build_status(endpoint, record, now=backlog.now), default_in_flight=config.max_in_flight)
     return EndpointHealth(
         endpoint=endpoint,
-        record=standing,
-        in_flight_limit=min(standing.health.limit.now, terms.max_in_flight),
-        max_in_flight=terms.max_in_flight,
+        record=record,
+        in_flight_limit=min(record.health.limit.now, config.max_in_flight),
+        max_in_flight=config.max_in_flight,
         hold=hold,
         held=0 if hold is None else backlog.due,
         oldest_held=None if hold is None else backlog.oldest_due,
         waiting=backlog.waiting,
-        disabled_at=_compute_disabled_at(endpoint, standing.health, terms, now=backlog.now),
+        disabled_at=_compute_disabled_at(endpoint, record.health, config, now=backlog.now),
         recent=recent,
         bounded=backlog.bounded,
     )
@@ -125,18 +123,18 @@ def build_summary(
     *,
     now: datetime,
 ) -> EndpointSummary:
-    """Put together what a list tells of an endpoint."""
-    terms = endpoint.limits.apply_defaults(defaults)
-    standing = stored_record or _create_default_record(endpoint, terms)
-    hold = find_hold(_build_status(endpoint, standing, now=now), default_in_flight=terms.max_in_flight)
+    """Build the summary of an endpoint for a list."""
+    config = endpoint.limits.apply_defaults(defaults)
+    record = stored_record or _create_default_record(endpoint, config)
+    hold = find_hold(_build_status(endpoint, record, now=now), default_in_flight=config.max_in_flight)
     return EndpointSummary(
-        breaker=standing.health.breaker.state,
+        breaker=record.health.breaker.state,
         hold=hold if due else None,
         held=0 if hold is None else min(due, MAX_DUE_COUNTED),
-        in_flight=standing.in_flight,
-        last_succeeded_at=standing.health.last_succeeded_at,
-        last_failed_at=standing.health.last_failed_at,
-        failed=standing.health.failed,
+        in_flight=record.in_flight,
+        last_succeeded_at=record.health.last_succeeded_at,
+        last_failed_at=record.health.last_failed_at,
+        failed=record.health.failed,
     )
 
 
@@ -146,19 +144,18 @@ def build_enable_preview(
     backlog: EndpointBacklog,
     defaults: HealthConfig,
 ) -> EnablePreview:
-    """Tell what enabling would do; to an active endpoint it does nothing."""
-    terms = endpoint.limits.apply_defaults(defaults)
+    """Preview enabling; for an active endpoint it releases nothing."""
+    config = endpoint.limits.apply_defaults(defaults)
     if endpoint.state is EndpointState.ACTIVE:
-        now = (stored_record or _create_default_record(endpoint, terms)).health.limit.now
-        return EnablePreview(endpoint, 0, None, None, min(now, terms.max_in_flight), terms.max_in_flight)
-    at_first = InFlightLimit.start_ramp().now
+        now = (stored_record or _create_default_record(endpoint, config)).health.limit.now
+        return EnablePreview(endpoint, 0, None, None, min(now, config.max_in_flight), config.max_in_flight)
     return EnablePreview(
         endpoint,
         backlog.waiting,
         backlog.oldest,
         backlog.newest,
-        initial_in_flight=at_first,
-        max_in_flight=terms.max_in_flight,
+        initial_in_flight=InFlightLimit.start_ramp().now,
+        max_in_flight=config.max_in_flight,
         bounded=backlog.bounded,
     )
 
@@ -183,7 +180,7 @@ def _compute_disabled_at(
 ) -> datetime | None:
     if endpoint.state is not EndpointState.ACTIVE or health.failing_since is None:
         return None
-    # After a longer silence than that the next failure is a first one again.
+    # After a longer time without failures the next failure starts a new count.
     silence = max(config.disable_after, MIN_FAILURE_GAP)
     if health.last_failed_at is not None and now - health.last_failed_at > silence:
         return None
@@ -191,6 +188,6 @@ def _compute_disabled_at(
 
 
 def _create_default_record(endpoint: Endpoint, config: HealthConfig) -> EndpointHealthRow:
-    """What an endpoint has of which nothing is written yet: one that an older release has made."""
+    """The record of an endpoint without a stored one: an older release made it."""
     health = Health.fresh(endpoint.created_at, max_in_flight=config.max_in_flight)
     return EndpointHealthRow(endpoint.id, health, in_flight=0, probe_id=None, next_at=None)

@@ -1,4 +1,4 @@
-"""What a person may set as an endpoint's client certificate, and how it is sealed with its key."""
+"""An endpoint's client certificate: checked, and encrypted with its key for the ledger."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FIELD = "client_certificate"
 
 
 def validate_identity(requested: Mapping[str, str] | None, *, now: datetime) -> ClientIdentity | None:
-    """The certificate and key that are asked for; raises Invalid."""
+    """Parse and check the requested certificate and key; raises Invalid."""
     if requested is None:
         return None
     from delivery.destinations.http.client_certificate import (  # noqa: PLC0415  few endpoints have one
@@ -37,7 +37,7 @@ def validate_identity(requested: Mapping[str, str] | None, *, now: datetime) -> 
 
 
 def with_identity(box: SecretBox, endpoint: Endpoint, identity: ClientIdentity | None) -> Endpoint:
-    """The endpoint with this identity sealed into it; as it was when it is the one that it has."""
+    """The endpoint with this certificate and key encrypted; unchanged if it has the same ones."""
     if identity is None:
         return replace(endpoint, client_certificate=None, sealed_identity=None)
     from delivery.destinations.http.client_certificate import (  # noqa: PLC0415  few endpoints have one
@@ -56,6 +56,6 @@ def with_identity(box: SecretBox, endpoint: Endpoint, identity: ClientIdentity |
 
 
 def refuse_without_tls(endpoint: Endpoint, *, field_name: str) -> None:
-    """Raise Invalid, for what was `named`, when there is a certificate and nobody will ask for it."""
+    """Raise Invalid for this field if there is a client certificate and the URL is not https."""
     if endpoint.client_certificate is not None and not endpoint.url.startswith("https:"):
         raise Invalid(field_name, "A client certificate is shown over https only.")

@@ -1,4 +1,4 @@
-"""An endpoint's own limits: what a person may ask for, the checks on it, and how it is shown. Pure."""
+"""An endpoint's own limits: the checks on them, and their JSON form. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from delivery.domain.endpoint import EndpointLimits
     from retries.breaker import BreakerConfig
 
-# By the names that the doors have.
+# By their names in API, CLI and console.
 LIMIT_FIELDS: Final = ("in_flight_max", "rate_limit", "breaker", "disable_after_hours", "permanent_statuses")
 MAX_IN_FLIGHT: Final = 1_000
 MAX_RATE_LIMIT: Final = 100_000
@@ -30,9 +30,9 @@ _HOUR: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class BreakerField:
-    """One number of a breaker: the name it has in BreakerTerms, and its bounds.
+    """One number of a breaker: its name in BreakerConfig, and its bounds.
 
-    A whole number is at least 1, a time at least `least` seconds, the others are more than 0.
+    An integer is at least 1, a duration at least `minimum` seconds, other numbers are more than 0.
     """
 
     name: str
@@ -54,7 +54,7 @@ BREAKER_FIELDS: Final[Mapping[str, BreakerField]] = {
 
 
 def validate_limits(requested: Mapping[str, Any], defaults: BreakerConfig) -> dict[str, Any]:
-    """What was asked for of the limits, by the names of an EndpointLimits' fields."""
+    """Check the requested limits and return them by the names of EndpointLimits' fields."""
     checked: dict[str, Any] = {}
     if "in_flight_max" in requested:
         checked["in_flight"] = _validate_in_flight(requested["in_flight_max"])
@@ -70,7 +70,7 @@ def validate_limits(requested: Mapping[str, Any], defaults: BreakerConfig) -> di
 
 
 def serialize_limits(limits: EndpointLimits) -> dict[str, Any]:
-    """The limits as they were asked for; null is the operator's default."""
+    """The limits in their JSON form; null is the operator's default."""
     rate, disable_after = limits.rate, limits.disable_after
     breaker = {
         name: limits.breaker[term.name]
@@ -146,7 +146,7 @@ def _validate_breaker_field(name: str, spec: BreakerField, value: float) -> floa
 
 
 def _check_cool_downs(own: Mapping[str, float], defaults: BreakerConfig) -> None:
-    """The first cool-down must not be longer than the longest. What the operator has set is not judged."""
+    """Check that the cool-down is at most the longest; the operator's own settings are not checked."""
     if "cool_down" not in own and "longest_cool_down" not in own:
         return
     first = own.get("cool_down", defaults.cool_down.total_seconds())
@@ -170,12 +170,12 @@ def _validate_integer(name: str, value: float, *, maximum: int) -> int:
 
 
 def _validate_duration(name: str, value: float, unit: timedelta, *, maximum: timedelta) -> timedelta:
-    # Compared as they come, before they can be too large for a timedelta; what rounds to nothing is nothing.
+    # Compared as a number first: it may be too large for a timedelta. A value that rounds to zero is refused.
     if 0 < value <= maximum / unit and (time := value * unit):
         return time
     raise Invalid(name, f"must be more than 0 and at most {maximum / unit:g}")
 
 
 def _simplify_number(value: float) -> float:
-    """A number as a person would write it: 5, not 5.0."""
+    """A whole number as an integer: 5, not 5.0."""
     return int(value) if math.isfinite(value) and float(value).is_integer() else value

@@ -1,4 +1,4 @@
-"""What of an endpoint the ledger may hold only sealed: its secrets and the values of its custom headers."""
+"""Encryption of an endpoint's secrets and custom header values for the ledger."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CreatedSecret:
-    """A secret that was just made. `text` is told once; None for ed25519, whose secret half only we need."""
+    """A new secret. `text` is returned once; None for ed25519, whose private key only we need."""
 
     secret: SealedSecret
     text: str | None
 
 
 class SealedHeaders(TypedDict):
-    """The two fields of an Endpoint that stand for its custom headers."""
+    """The two fields of an Endpoint for its custom headers."""
 
     header_names: tuple[str, ...]
     sealed_headers: bytes | None
@@ -40,7 +40,7 @@ class SealedHeaders(TypedDict):
 def seal_headers(
     box: SecretBox, tenant_id: TenantId, endpoint_id: EndpointId, headers: Mapping[str, str]
 ) -> SealedHeaders:
-    """Seal custom headers for their endpoint; the names stay readable."""
+    """Encrypt the values of custom headers; the names stay readable."""
     if not headers:
         return {"header_names": (), "sealed_headers": None}
     sealed = box.seal(
@@ -50,7 +50,7 @@ def seal_headers(
 
 
 def open_headers(box: SecretBox, endpoint: Endpoint) -> dict[str, str]:
-    """An endpoint's custom headers with their values; raises SecretUnreadable."""
+    """Decrypt an endpoint's custom headers; raises SecretUnreadable."""
     if endpoint.sealed_headers is None:
         return {}
     opened = box.open(endpoint.sealed_headers, context=build_headers_context(endpoint.tenant_id, endpoint.id))
@@ -58,10 +58,10 @@ def open_headers(box: SecretBox, endpoint: Endpoint) -> dict[str, str]:
 
 
 def seal_secret(box: SecretBox, endpoint: Endpoint, secret: Secret, *, now: datetime) -> CreatedSecret:
-    """Seal a secret for its endpoint, as the newest one."""
+    """Encrypt a secret of an endpoint, as its newest one."""
     pair = secret if isinstance(secret, Ed25519Secret) else None
     revealed = secret.reveal()
-    kept = SealedSecret(
+    sealed_secret = SealedSecret(
         id=SecretId(new_id()),
         endpoint_id=endpoint.id,
         tenant_id=endpoint.tenant_id,
@@ -72,4 +72,4 @@ def seal_secret(box: SecretBox, endpoint: Endpoint, secret: Secret, *, now: date
         created_at=now,
         not_after=None,
     )
-    return CreatedSecret(kept, revealed if pair is None else None)
+    return CreatedSecret(sealed_secret, revealed if pair is None else None)

@@ -1,4 +1,4 @@
-"""What pausing, resuming, disabling and enabling make of an endpoint. Pure.
+"""The state transitions of an endpoint: pause, resume, disable, enable. Pure.
 
 | | active | paused | disabled |
 |---|---|---|---|
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class StateTransition(StrEnum):
-    """What a person may do to an endpoint's state; each is the journal's word for it."""
+    """The transitions, by the actions in the journal."""
 
     PAUSE = "endpoint.paused"
     RESUME = "endpoint.resumed"
@@ -55,24 +55,24 @@ _NEXT_ACTIONS: Final[Mapping[EndpointState, str]] = {
 
 
 def check_transition(endpoint: Endpoint, transition: StateTransition) -> None:
-    """Raise Conflict, which says how to go on, for a move that this endpoint's state forbids."""
-    if (refused := _REFUSALS.get((transition, endpoint.state))) is not None:
-        shown = format_id(Prefix.ENDPOINT, endpoint.id)
-        way_on = f"POST /v1/endpoints/{shown}/{_NEXT_ACTIONS[endpoint.state]}"
-        raise Conflict(f"The endpoint {shown} is {refused} ({way_on}).")
+    """Raise Conflict, which says how to go on, if the endpoint's state forbids this transition."""
+    if (refusal := _REFUSALS.get((transition, endpoint.state))) is not None:
+        public_id = format_id(Prefix.ENDPOINT, endpoint.id)
+        request = f"POST /v1/endpoints/{public_id}/{_NEXT_ACTIONS[endpoint.state]}"
+        raise Conflict(f"The endpoint {public_id} is {refusal} ({request}).")
 
 
 def apply_transition(
     endpoint: Endpoint, transition: StateTransition, *, reason: str | None, actor: str, now: datetime
 ) -> Endpoint | None:
-    """The endpoint after this move; None: nothing changes. Raises Conflict.
+    """The endpoint after this transition; None: nothing changes. Raises Conflict.
 
-    A new reason for the same state is its author's, while the state goes on since when it began.
+    A new reason for the same state changes its actor too; `state_changed_at` stays.
     """
     check_transition(endpoint, transition)
-    aim = _TARGET_STATES[transition]
-    if endpoint.state is not aim:
-        return replace(endpoint, state=aim, state_reason=reason, state_actor=actor, state_changed_at=now)
-    if aim is EndpointState.ACTIVE or reason in {None, endpoint.state_reason}:
+    target = _TARGET_STATES[transition]
+    if endpoint.state is not target:
+        return replace(endpoint, state=target, state_reason=reason, state_actor=actor, state_changed_at=now)
+    if target is EndpointState.ACTIVE or reason in {None, endpoint.state_reason}:
         return None
     return replace(endpoint, state_reason=reason, state_actor=actor)

@@ -1,1 +1,1 @@
-"""Exports: all deliveries of a selection, or all their attempts, as lines of a file."""
+"""Exports: all deliveries that match a filter, or their attempts, as lines of a file."""

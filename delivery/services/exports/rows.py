@@ -1,15 +1,16 @@
-"""Rows of an export: flat, the same columns in both formats. Pure."""
+"""The rows of an export: flat, with the same columns in JSON Lines and CSV. Pure."""
 
 from __future__ import annotations
 
 import csv
 import io
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from delivery.domain.durations import format_rfc3339
 from delivery.domain.ids import Prefix, format_id
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 Row = tuple[Any, ...]
 
-# A spreadsheet that opens the file would run a cell that begins so as a formula.
+# A spreadsheet would run a cell that begins like this as a formula.
 _FORMULA_PREFIXES: Final = ("=", "+", "-", "@", "\t", "\r")
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -37,24 +38,24 @@ ATTEMPT_COLUMNS: Final = (
 
 
 class ExportFormat(StrEnum):
-    """How an export is written: a JSON document a line, or CSV (RFC 4180) with a header."""
+    """The format of an export: a JSON document per line, or CSV (RFC 4180) with a header."""
 
     JSONL = "jsonl"
     CSV = "csv"
 
     @property
     def media_type(self) -> str:
-        """What HTTP calls it."""
+        """The media type of the file."""
         return "text/csv; charset=utf-8; header=present" if self is ExportFormat.CSV else "application/jsonl"
 
 
 def encode_header(export_format: ExportFormat, columns: Sequence[str]) -> bytes:
-    """What stands before the first row."""
+    """The bytes before the first row."""
     return _encode_csv([columns]) if export_format is ExportFormat.CSV else b""
 
 
 def encode_rows(export_format: ExportFormat, columns: Sequence[str], rows: Iterable[Row]) -> bytes:
-    """Rows as lines, each with its end."""
+    """Encode rows as lines."""
     if export_format is ExportFormat.CSV:
         return _encode_csv([[_format_cell(value) for value in row] for row in rows])
     encode = msgspec.json.encode
@@ -75,15 +76,15 @@ def build_delivery_row(delivery: Delivery) -> Row:
         delivery.outcome,
         delivery.http_status,
         delivery.sequence,
-        _format_timestamp(delivery.created_at),
-        _format_timestamp(delivery.due_at),
-        _format_timestamp(delivery.finished_at),
+        _format_optional(delivery.created_at),
+        _format_optional(delivery.due_at),
+        _format_optional(delivery.finished_at),
     )
 
 
 def build_attempt_row(attempt: Attempt) -> Row:
     """An attempt under ATTEMPT_COLUMNS: all but the bodies."""
-    taken = attempt.timings
+    timings = attempt.timings
     return (
         format_id(Prefix.ATTEMPT, attempt.id),
         format_id(Prefix.DELIVERY, attempt.delivery_id),
@@ -91,8 +92,10 @@ def build_attempt_row(attempt: Attempt) -> Row:
         format_id(Prefix.EVENT, attempt.event_id),
         format_id(Prefix.ENDPOINT, attempt.endpoint_id),
         attempt.number,
-        _format_timestamp(attempt.started_at),
-        *map(_to_milliseconds, (taken.dns, taken.connect, taken.tls, taken.first_byte, taken.total)),
+        _format_optional(attempt.started_at),
+        *map(
+            _to_milliseconds, (timings.dns, timings.connect, timings.tls, timings.first_byte, timings.total)
+        ),
         attempt.url,
         attempt.address,
         dict(attempt.request_headers),
@@ -105,7 +108,7 @@ def build_attempt_row(attempt: Attempt) -> Row:
         attempt.detail,
         attempt.decision,
         attempt.reason,
-        _format_timestamp(attempt.next_due_at),
+        _format_optional(attempt.next_due_at),
         attempt.worker,
     )
 
@@ -130,10 +133,8 @@ def _format_cell(value: Any) -> object:
             return value
 
 
-def _format_timestamp(at: datetime | None) -> str | None:
-    if at is None:
-        return None
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _format_optional(moment: datetime | None) -> str | None:
+    return None if moment is None else format_rfc3339(moment)
 
 
 def _to_milliseconds(duration: timedelta | None) -> float | None:

@@ -1,4 +1,4 @@
-"""Exports: everything that a selection means, page by page, however much it is."""
+"""Exports everything that a filter matches, page by page."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ ROWS_BATCH_SIZE: Final = 1_000
 class ExportService:
     """Writes deliveries and attempts as lines, oldest delivery first.
 
-    Each piece is read in a transaction of its own, which is over when the piece is given out: a reader who
-    takes hours holds nothing. What is made after an export has begun is not in it. How a delivery stands is
-    told as of the moment at which its page was read.
+    Each page is read in a transaction of its own, which ends before the page is yielded: a slow client holds
+    nothing. Deliveries and attempts made after the start are left out. A delivery's status is that of the
+    moment when its page was read.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class ExportService:
         default_max_in_flight: int,
         batch_size: int = ROWS_BATCH_SIZE,
     ) -> None:
-        """`in_flight` is how many an endpoint may have on their way that has no limit of its own."""
+        """`default_max_in_flight` applies to endpoints without a limit of their own."""
         self._ledger = ledger
         self._clock = clock
         self._default_max_in_flight = default_max_in_flight
@@ -48,25 +48,25 @@ class ExportService:
     async def export_deliveries(
         self, tenant_id: TenantId | None, delivery_filter: DeliveryFilter, export_format: ExportFormat
     ) -> AsyncGenerator[tuple[int, bytes], None]:
-        """The deliveries that are meant: how many rows each piece has, and its bytes."""
+        """Yield the matching deliveries as pairs of row count and bytes."""
         columns = rows.DELIVERY_COLUMNS
         yield 0, rows.encode_header(export_format, columns)
-        async for some in self._iterate_pages(tenant_id, self._limit_to_now(delivery_filter)):
-            yield len(some), rows.encode_rows(export_format, columns, map(rows.build_delivery_row, some))
+        async for page in self._iterate_pages(tenant_id, self._limit_to_now(delivery_filter)):
+            yield len(page), rows.encode_rows(export_format, columns, map(rows.build_delivery_row, page))
 
     async def export_attempts(
         self, tenant_id: TenantId | None, delivery_filter: DeliveryFilter, export_format: ExportFormat
     ) -> AsyncGenerator[tuple[int, bytes], None]:
-        """The attempts that were made so far for the deliveries that are meant, in their order."""
+        """Yield the attempts of the matching deliveries, in the order of the deliveries."""
         columns = rows.ATTEMPT_COLUMNS
         before = self._clock()
         yield 0, rows.encode_header(export_format, columns)
-        async for some in self._iterate_pages(tenant_id, self._limit_to_now(delivery_filter)):
-            place: attempts.AttemptCursor | None = attempts.AttemptCursor()
-            while place is not None:
+        async for page in self._iterate_pages(tenant_id, self._limit_to_now(delivery_filter)):
+            cursor: attempts.AttemptCursor | None = attempts.AttemptCursor()
+            while cursor is not None:
                 async with self._ledger.transaction(tenant_id=tenant_id) as tx:
-                    found, place = await attempts.read_by_deliveries(
-                        tx, some, place, before=before, limit=self._batch_size
+                    found, cursor = await attempts.read_by_deliveries(
+                        tx, page, cursor, before=before, limit=self._batch_size
                     )
                 yield len(found), rows.encode_rows(export_format, columns, map(rows.build_attempt_row, found))
 
@@ -79,15 +79,15 @@ class ExportService:
     async def _iterate_pages(
         self, tenant_id: TenantId | None, delivery_filter: DeliveryFilter
     ) -> AsyncGenerator[Sequence[Delivery], None]:
-        cut = PageRequest.from_cursor(self._batch_size, None, oldest_first=True)
+        page_request = PageRequest.from_cursor(self._batch_size, None, oldest_first=True)
         while True:
             async with self._ledger.transaction(tenant_id=tenant_id) as tx:
-                asked = await search.prepare_search(
+                prepared = await search.prepare_search(
                     tx, tenant_id, delivery_filter, default_max_in_flight=self._default_max_in_flight
                 )
-                page = await search.read_page(tx, asked, cut)
+                page = await search.read_page(tx, prepared, page_request)
             if page.items:
                 yield page.items
             if page.next_cursor is None:
                 return
-            cut = PageRequest.from_cursor(self._batch_size, page.next_cursor, oldest_first=True)
+            page_request = PageRequest.from_cursor(self._batch_size, page.next_cursor, oldest_first=True)

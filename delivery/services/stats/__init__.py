@@ -1,1 +1,1 @@
-"""Figures: how deliveries went over time, and what is so now."""
+"""Statistics: attempts over time, and the present state."""

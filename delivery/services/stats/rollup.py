@@ -1,6 +1,6 @@
-"""Rolling: attempts are counted by the minute in the background, and hours are sums of minutes.
+"""Rolls attempts up by the minute in the background, and minutes up to hours.
 
-Each step is one transaction that replaces what it counts, so a step that is taken twice changes nothing.
+Each step is one transaction that replaces the counts of its period, so repeating a step changes nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from delivery.ledger.db.session import Ledger, Transaction
     from delivery.ledger.stats.rollup import RollupProgress
 
-# An attempt is recorded some time after it was made: its time limit later, or when the ledger is back.
+# An attempt is recorded after it was made: up to its timeout later, or when the ledger is back.
 SEEN_AFTER: Final = timedelta(minutes=1)
 SETTLED_AFTER: Final = timedelta(minutes=15)
 MINUTE_RETENTION: Final = timedelta(days=3)
@@ -32,7 +32,7 @@ _DELETE_BATCH_SIZE: Final = 5_000
 
 @dataclass(frozen=True, slots=True)
 class RollupStep:
-    """What to do next, and how far that brings it: minutes to count anew, then an hour to add up from its."""
+    """The next step and the progress after it: minutes to count, then an hour to sum up from its minutes."""
 
     progress: RollupProgress
     minutes: tuple[datetime, datetime] | None = None
@@ -40,12 +40,12 @@ class RollupStep:
 
 
 def compute_start(now: datetime) -> datetime:
-    """Where counting begins: all before is settled, so that going backwards it is counted once."""
+    """Where counting begins; everything before is settled, so counting backwards counts it once."""
     return floor_to_interval(now - SETTLED_AFTER, _HOUR)
 
 
 def plan_next_step(progress: RollupProgress, *, now: datetime, retention: timedelta) -> RollupStep | None:
-    """The most urgent thing to count; None: there is nothing to do just now."""
+    """Plan the most urgent step; None: nothing to do now."""
     seen = min(floor_to_interval(now - SEEN_AFTER, _MINUTE), progress.seen_until + _MAX_STEP_DURATION)
     if seen > progress.seen_until:
         return RollupStep(replace(progress, seen_until=seen), (progress.seen_until, seen))
@@ -60,7 +60,7 @@ def plan_next_step(progress: RollupProgress, *, now: datetime, retention: timede
     if summed <= progress.settled_until:
         return RollupStep(replace(progress, summed_until=summed), hour=progress.summed_until)
     if progress.back_to > now - retention or not is_whole_hour(progress.back_to):
-        # Backwards over what was there before, in pieces of an hour.
+        # Backwards over older history, in parts of an hour.
         before = progress.back_to - _MAX_STEP_DURATION
         hour = before if is_whole_hour(before) else None
         return RollupStep(replace(progress, back_to=before), (before, progress.back_to), hour)
@@ -68,7 +68,7 @@ def plan_next_step(progress: RollupProgress, *, now: datetime, retention: timede
 
 
 def compute_minutes_end(progress: RollupProgress, *, now: datetime) -> datetime:
-    """Before when minutes may go: those that no hour has yet stay, however long nobody has counted."""
+    """Before when minutes may be deleted; minutes that are not in an hour yet stay, however old."""
     unsummed = (
         progress.summed_until
         if is_whole_hour(progress.back_to)
@@ -78,21 +78,21 @@ def compute_minutes_end(progress: RollupProgress, *, now: datetime) -> datetime:
 
 
 def is_whole_hour(moment: datetime) -> bool:
-    """Whether an hour begins then."""
+    """Whether the moment is the beginning of an hour."""
     return moment == floor_to_interval(moment, _HOUR)
 
 
 class StatsRollup:
-    """Counts what there is to count, one step at a time; of several, one does."""
+    """Rolls up attempts step by step; of several processes, one at a time."""
 
     def __init__(self, ledger: Ledger, *, retention: timedelta, clock: Callable[[], datetime]) -> None:
-        """`kept` is how long attempts are."""
+        """`retention` is that of attempts."""
         self._ledger = ledger
         self._retention = retention
         self._clock = clock
 
     async def step(self) -> bool:
-        """Count the next thing; whether there may be more to do at once."""
+        """Take the next step; returns whether another may follow at once."""
         now = self._clock()
         async with self._ledger.transaction() as tx:
             at = await rollup.lock_progress(tx, start_at=compute_start(now))
@@ -111,13 +111,13 @@ class StatsRollup:
         return True
 
     async def _measure_history(self, tx: Transaction, now: datetime) -> timedelta:
-        """How far back there is something to count."""
+        """How far back attempts exist."""
         oldest = await rollup.find_oldest_attempt_time(tx)
         return timedelta(0) if oldest is None else min(self._retention, now - oldest)
 
     async def delete_expired(self) -> bool:
-        """Take away some of what is past its term; whether there may be more."""
-        now, gone = self._clock(), 0
+        """Delete a batch of expired counts; returns whether there may be more."""
+        now, deleted = self._clock(), 0
         async with self._ledger.transaction() as tx:
             at = await rollup.lock_progress(tx, start_at=compute_start(now))
             if at is None:
@@ -126,13 +126,13 @@ class StatsRollup:
                 (MINUTE_SECONDS, compute_minutes_end(at, now=now)),
                 (HOUR_SECONDS, now - self._retention),
             ):
-                gone += await rollup.delete_old(tx, width=width, before=before, limit=_DELETE_BATCH_SIZE)
-        return gone >= _DELETE_BATCH_SIZE
+                deleted += await rollup.delete_old(tx, width=width, before=before, limit=_DELETE_BATCH_SIZE)
+        return deleted >= _DELETE_BATCH_SIZE
 
 
 async def _sum_hour(tx: Transaction, hour: datetime, *, now: datetime) -> None:
     end = hour + _HOUR
     await rollup.sum_hour(tx, hour, end)
     if end <= now - MINUTE_RETENTION:
-        # They were counted for this hour alone: of a month there would be too many.
+        # These minutes were counted only for this hour; those of a month would be too many.
         await rollup.clear(tx, hour, end, width=MINUTE_SECONDS)

@@ -1,4 +1,4 @@
-"""Spans of time as points of a chart, and what is counted put into them. Pure."""
+"""Time ranges as points of a chart, and the counts of each point. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class TimeRange(StrEnum):
-    """How far back figures go."""
+    """How far back a series goes."""
 
     HOUR = "hour"
     DAY = "day"
@@ -26,12 +26,12 @@ class TimeRange(StrEnum):
 
     @property
     def interval(self) -> timedelta:
-        """How much time one point stands for."""
+        """The duration of one point."""
         return _INTERVALS[self]
 
     @property
     def point_count(self) -> int:
-        """How many points there are."""
+        """The number of points."""
         return _POINT_COUNTS[self]
 
 
@@ -45,7 +45,7 @@ _POINT_COUNTS: Final = {TimeRange.HOUR: 60, TimeRange.DAY: 96, TimeRange.WEEK: 1
 
 @dataclass(frozen=True, slots=True)
 class IntervalCounts:
-    """What was counted from one moment on: attempts by outcome, and how long they took, in slots."""
+    """The counts of an interval: attempts by outcome, and latencies by histogram slot."""
 
     at: datetime
     outcomes: Mapping[str, int]
@@ -54,7 +54,7 @@ class IntervalCounts:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What came of the attempts of one step of time. What was broken off by us is not in `failed`."""
+    """The attempts of one interval. Attempts that we interrupted are not in `failed`."""
 
     at: datetime
     delivered: int = 0
@@ -66,25 +66,25 @@ class Point:
 
     @property
     def failures(self) -> int:
-        """How many failed, however they did."""
+        """How many failed."""
         return sum(self.failed.values())
 
     @property
     def attempts(self) -> int:
-        """How many there were."""
+        """How many were delivered or failed."""
         return self.delivered + self.failures
 
     @property
     def success_ratio(self) -> float | None:
-        """From 0 to 1; None when there was nothing."""
+        """From 0 to 1; None without attempts."""
         return self.delivered / self.attempts if self.attempts else None
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The points of a span, oldest first, and `whole`: all of them together.
+    """The points of a time range, oldest first, and their total.
 
-    `as_of` is until when everything is counted. `sampled`: there was more than was looked at.
+    `as_of` is until when everything is counted. `sampled`: there were more attempts than were read.
     """
 
     time_range: TimeRange
@@ -95,25 +95,25 @@ class Series:
 
     @property
     def per_minute(self) -> float:
-        """How many attempts there were each minute, on average."""
+        """The average number of attempts a minute."""
         minutes = (self.as_of - self.points[0].at) / timedelta(minutes=1)
         return self.total.attempts / minutes if minutes > 0 else 0.0
 
 
 def floor_to_interval(moment: datetime, interval: timedelta) -> datetime:
-    """The beginning of the step of time that a moment is in."""
+    """The beginning of the interval that contains this moment."""
     return moment - (moment - _EPOCH) % interval
 
 
 def compute_first_point(time_range: TimeRange, *, now: datetime) -> datetime:
-    """Where the first point of a span begins."""
+    """The beginning of the first point of a time range."""
     return floor_to_interval(now, time_range.interval) - time_range.interval * (time_range.point_count - 1)
 
 
 def build_series(
     time_range: TimeRange, counts: Iterable[IntervalCounts], *, now: datetime, as_of: datetime
 ) -> Series:
-    """Put what was counted into the points of a span; what lies outside is left out."""
+    """Sum counts up to the points of a time range; counts outside of it are left out."""
     first = compute_first_point(time_range, now=now)
     into: list[list[IntervalCounts]] = [[] for _ in range(time_range.point_count)]
     for one in counts:

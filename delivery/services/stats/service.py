@@ -1,4 +1,4 @@
-"""The use cases of figures: over time, of one endpoint, and what is so now."""
+"""The use cases of statistics: over time, of one endpoint, and the present state."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ MAX_TYPED_EVENTS: Final = 5_000
 MAX_TYPES: Final = 200
 _RECENT_RESULTS_WINDOW: Final = timedelta(days=7)
 MAX_DUE_PER_ENDPOINT: Final = 1_000
-# A full in-flight limit is how a busy endpoint looks at any moment, and no reason to look at it.
+# A full in-flight limit is normal for a busy endpoint.
 _REPORTED_HOLDS: Final = tuple(hold for hold in Hold if hold is not Hold.IN_FLIGHT_LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
 class LiveStats:
-    """What is so now.
+    """The present state.
 
-    `queued` is in the queue, `started` at a worker, `waiting` at neither. `held` counts what is due and held,
-    by what holds it. `bounded`: there is more than `waiting` says; `held_bounded` the same of `held`.
-    `held_each` counts up to DUE_EACH of each endpoint that is shown.
+    `queued` deliveries are in the queue, `started` at a worker, `waiting` at neither. `held` counts due
+    deliveries by hold. `bounded` and `held_bounded`: there are more than `waiting` and `held` say.
+    `held_by_endpoint` counts up to MAX_DUE_PER_ENDPOINT of each endpoint in `unhealthy`.
     """
 
     at: datetime
@@ -71,7 +71,7 @@ class LiveStats:
 
 @dataclass(frozen=True, slots=True)
 class _HeldCounts:
-    """What is due and held: by what holds it, and by endpoint. `bounded`: there may be more."""
+    """Due and held deliveries by hold and by endpoint. `bounded`: there may be more."""
 
     by_hold: Mapping[Hold, int]
     by_endpoint: Mapping[EndpointId, int]
@@ -79,16 +79,16 @@ class _HeldCounts:
 
 
 class StatsService:
-    """What is counted of deliveries, for pages that people look at. Every answer is bounded in its cost."""
+    """Statistics for pages of the console. The cost of every answer is bounded."""
 
     def __init__(self, ledger: Ledger, *, clock: Callable[[], datetime], default_max_in_flight: int) -> None:
-        """`in_flight` is how many an endpoint may have on their way that has no limit of its own."""
+        """`default_max_in_flight` applies to endpoints without a limit of their own."""
         self._ledger = ledger
         self._clock = clock
         self._default_max_in_flight = default_max_in_flight
 
     async def load_series(self, tenant_id: TenantId | None, time_range: TimeRange) -> Series:
-        """How a tenant's attempts went over a span of time; of all tenants where none is named."""
+        """Load the attempts over a time range; `tenant_id` None: of all tenants."""
         now = self._clock()
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             counted, as_of = await _load_counts(
@@ -99,7 +99,7 @@ class StatsService:
     async def load_endpoint_series(
         self, tenant_id: TenantId, endpoint_id: EndpointId, time_range: TimeRange
     ) -> Series:
-        """How an endpoint's newest attempts went over a span of time."""
+        """Load an endpoint's newest attempts over a time range."""
         now = self._clock()
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             await force_custom_plan(tx)
@@ -117,14 +117,14 @@ class StatsService:
     async def load_recent_results(
         self, tenant_id: TenantId | None, endpoint_ids: Sequence[EndpointId]
     ) -> Mapping[EndpointId, tuple[RecentResult, ...]]:
-        """The last results of each of these endpoints, oldest first; who asks has seen the ids already."""
+        """Load the last results of each endpoint, oldest first; the caller must have been shown the ids."""
         since = build_min_id(self._clock() - _RECENT_RESULTS_WINDOW)
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             await force_custom_plan(tx)
             return await live.read_recent_results(tx, endpoint_ids, since=since, limit=MAX_RECENT_RESULTS)
 
     async def list_frequent_types(self, tenant_id: TenantId | None) -> Sequence[EventTypeCount]:
-        """The types of the newest 5,000 events, the most frequent first."""
+        """List the types of the newest 5,000 events, the most frequent first."""
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             await force_custom_plan(tx)
             return await live.count_recent_types(
@@ -132,7 +132,7 @@ class StatsService:
             )
 
     async def load_live_stats(self, tenant_id: TenantId | None) -> LiveStats:
-        """What is so now, of a tenant or of all."""
+        """Load the present state; `tenant_id` None: of all tenants."""
         async with self._ledger.transaction(tenant_id=tenant_id) as tx:
             await force_custom_plan(tx)
             queued, started = await live.count_claimed(tx, tenant_id)
@@ -160,7 +160,7 @@ class StatsService:
     async def _load_held(
         self, tx: Transaction, tenant_id: TenantId | None, *, first_ids: list[EndpointId]
     ) -> _HeldCounts:
-        """What holds deliveries, at these endpoints first, and how many are due there."""
+        """Count held deliveries by hold and endpoint, these endpoints first."""
         some = await eligibility.find_maybe_held(tx, tenant_id, _REPORTED_HOLDS, limit=MAX_ENDPOINTS)
         ids = list(dict.fromkeys([*first_ids, *some]))
         known = await eligibility.load_statuses(tx, ids)
@@ -183,7 +183,7 @@ class StatsService:
 async def _load_counts(
     tx: Transaction, tenant_id: TenantId | None, first: datetime, *, time_range: TimeRange, now: datetime
 ) -> tuple[list[StatsRow], datetime]:
-    """What is counted from then on, and until when that is everything."""
+    """The counts since a moment, and until when they are complete."""
     at = await rollup.read_progress(tx)
     if at is None:
         rolled, seen = [], first
