@@ -1,4 +1,4 @@
-"""A real browser, Debian's chromium, for the console: it hears whatever goes wrong in a page.
+"""A real browser (Debian's chromium) for the console; it records every error of a page.
 
 A visit ends with an AssertionError if a script failed, a request did not get what it asked for, a script ran
 that is none of ours, or the page wanted what its security policy forbids. What is meant to go wrong is named.
@@ -66,13 +66,13 @@ _RUN_AXE = """async (rules) => {
 
 @dataclass  # without slots: playwright marks the object whose methods it calls
 class PageErrors:
-    """What went wrong in the pages of one visit, but for what was meant to: it has one of `allowed` in it."""
+    """The errors of the pages of one visit, except those that contain one of `allowed`."""
 
     allowed: Sequence[str] = ()
     messages: list[str] = field(default_factory=list)
 
     def listen(self, context: BrowserContext) -> None:
-        """Hear all pages of a visit."""
+        """Record the errors of all pages of a visit."""
         context.on("console", self._on_console)
         context.on("weberror", self._on_script_error)
         context.on("requestfailed", self._on_request_failed)
@@ -80,7 +80,7 @@ class PageErrors:
         context.on("dialog", self._on_dialog)
 
     def format_report(self) -> str:
-        """All of it."""
+        """All errors, as text."""
         return "\n".join([f"Troubles of the page: {len(self.messages)}", *self.messages])
 
     def record(self, what: str) -> None:
@@ -109,7 +109,7 @@ class PageErrors:
 
 @contextmanager
 def launch_browser(*, scrollbars: bool = True) -> Iterator[Browser]:
-    """One chromium, without a window. Its folders are its own and go with it.
+    """Run one headless chromium with temporary folders of its own.
 
     `scrollbars`: whether pages leave room for them; pictures have none.
 
@@ -140,7 +140,7 @@ def visit_page(
     session: StorageState | None = None,
     allowed: Sequence[str] = (),
 ) -> Iterator[Page]:
-    """A visitor who was never here before, or signed in as `session` says (`page.context.storage_state()`).
+    """Open a page in a new context, or with a stored `session` (`page.context.storage_state()`).
 
     `url` is what addresses of pages are relative to.
 
@@ -163,7 +163,7 @@ def tour_pages(
     phone: bool = False,
     session: StorageState | None = None,
 ) -> Iterator[tuple[Page, PageErrors]]:
-    """A visitor who goes from page to page, and is asked after each what went wrong."""
+    """Open pages one after the other and check each for errors."""
     trouble = PageErrors()
     context = browser.new_context(
         base_url=url or None,
@@ -191,7 +191,7 @@ def tour_pages(
 
 
 def sign_in(page: Page, user: ConsoleUser, *, then: str = "/console") -> None:
-    """Sign in on the page for it, and go on to another; raises AssertionError for who is not let in."""
+    """Sign in and open another page; raises AssertionError if sign-in fails."""
     page.goto(f"/console/sign-in?next={then}")
     page.get_by_label("E-mail").fill(user.email)
     page.get_by_label("Password").fill(user.password)
@@ -204,7 +204,7 @@ def sign_in(page: Page, user: ConsoleUser, *, then: str = "/console") -> None:
 def find_accessibility_issues(
     page: Page, *, scheme: Scheme | None = None, rules: Sequence[str] = ()
 ) -> list[str]:
-    """What axe-core calls serious or critical on this page, as it stands: one line for each element.
+    """The serious and critical issues that axe-core finds on this page: one line per element.
 
     With `scheme` the page is looked at in those colours. `rules`: only these, by name.
     """
@@ -223,7 +223,7 @@ def find_accessibility_issues(
 
 
 def get_horizontal_overflow(page: Page) -> int:
-    """By how many pixels the page is wider than its window."""
+    """The number of pixels by which the page is wider than its window."""
     root = "document.documentElement"
     return int(page.evaluate(f"{root}.scrollWidth - {root}.clientWidth"))
 

@@ -1,4 +1,4 @@
-"""Every page of the console by name, of a small showcase: an admin sees them all."""
+"""All console pages by name, as an admin sees them in a small showcase."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ConsolePage:
-    """A page: its address below /console, and what is done there before it is looked at.
+    """A page: its path below /console, and what to do there before checking it.
 
     `says`: what somebody hostile wrote and the page has to show, letter by letter.
     """
@@ -30,59 +30,59 @@ class ConsolePage:
 
 # ------------------------------------------------------------------ addresses
 def make_fixed_path(path: str) -> Callable[[Showcase], str]:
-    """The same address in every showcase."""
+    """A path that is the same in every showcase."""
     return lambda _shown: path
 
 
 def make_endpoint_path(name: str, suffix: str = "") -> Callable[[Showcase], str]:
-    """An endpoint's page, or that of something to do with it."""
+    """The path of an endpoint's page, or of an action on it."""
     return lambda shown: f"/endpoints/{shown.endpoints[name]}{suffix}"
 
 
 def make_delivery_path(name: str, **filters: str) -> Callable[[Showcase], str]:
-    """The newest delivery to an endpoint that meets these filters."""
+    """The path of an endpoint's newest delivery that matches these filters."""
     return lambda shown: f"/deliveries/{shown.get_delivery_id(name, **filters)}"
 
 
 def make_event_path(name: str, **filters: str) -> Callable[[Showcase], str]:
-    """The event of that delivery."""
+    """The path of that delivery's event."""
     return lambda shown: f"/events/{shown.list_deliveries(name, **filters)[0]['event_id']}"
 
 
 def make_attempt_path(name: str, **filters: str) -> Callable[[Showcase], str]:
-    """Its newest attempt."""
+    """The path of that delivery's newest attempt."""
     return lambda shown: f"/attempts/{_list_attempts(shown, name, filters)[0]['id']}"
 
 
 def make_replay_path(name: str, suffix: str = "") -> Callable[[Showcase], str]:
-    """A replay's page, or that of something to do with it."""
+    """The path of a replay's page, or of an action on it."""
     return lambda shown: f"/replays/{shown.replays[name]}{suffix}"
 
 
 def make_tenant_path(name: str) -> Callable[[Showcase], str]:
-    """A tenant's own page."""
+    """The path of a tenant's page."""
     return lambda shown: f"/tenants/{shown.tenants[name].id}"
 
 
 def narrow_to_tenant(name: str, path: str) -> Callable[[Showcase], str]:
-    """A page narrowed to a tenant."""
+    """The path of a page narrowed to a tenant."""
     return lambda shown: f"{path}{'&' if '?' in path else '?'}tenant={shown.tenants[name].id}"
 
 
 def make_replay_preview_path(name: str) -> Callable[[Showcase], str]:
-    """The look at what a replay would send to an endpoint again."""
+    """The path of the preview of a replay to an endpoint."""
     return lambda shown: narrow_to_tenant(
         name.partition("/")[0], f"/replays/new?status=failed&endpoint={shown.endpoints[name]}"
     )(shown)
 
 
 def make_recovery_path(name: str) -> Callable[[Showcase], str]:
-    """The choice of what an endpoint missed."""
+    """The path of an endpoint's recovery page."""
     return lambda shown: f"/replays/recover?endpoint={shown.endpoints[name]}"
 
 
 def make_key_confirmation_path(name: str, act: str) -> Callable[[Showcase], str]:
-    """The question whether a tenant's key is to be rotated, or revoked."""
+    """The path of the confirmation to rotate or revoke a tenant's key."""
 
     def path(shown: Showcase) -> str:
         own = make_tenant_path(name)(shown)
@@ -99,30 +99,30 @@ def _list_attempts(shown: Showcase, name: str, filters: dict[str, str]) -> Any:
 
 # ------------------------------------------------------------------ what is done there
 def open_attempt(page: Page) -> None:
-    """Open the newest attempt of a delivery where it stands, and wait until it is there."""
+    """Expand the newest attempt of a delivery and wait until it is loaded."""
     page.locator("details.attempt summary").first.click()
     page.locator("details.attempt pre").first.wait_for()
 
 
 def open_all_details(page: Page) -> None:
-    """Unfold whatever is folded, and wait until what is asked for then is there."""
+    """Expand every collapsed part and wait until it is loaded."""
     page.evaluate("for (const one of document.querySelectorAll('main details')) one.open = true")
     page.wait_for_load_state("networkidle")
 
 
 def open_menu(page: Page) -> None:
-    """Open the menu of the account."""
+    """Open the account menu."""
     page.locator("details.menu summary").click()
 
 
 def open_user(page: Page) -> None:
-    """Go to a colleague's page."""
+    """Open another user's page."""
     page.get_by_role("link", name="Vera Lind").click()
     page.get_by_role("heading", name="Vera Lind").wait_for()
 
 
 def wait_for_preview(page: Page) -> None:
-    """Wait until the look at a replay has counted."""
+    """Wait until the replay preview has loaded."""
     page.get_by_role("button", name="Start the replay").wait_for()
 
 

@@ -1,4 +1,4 @@
-"""Browsers of people who sign in for real: with a password at the form, or by a link."""
+"""Browsers of users who sign in with a password or a portal link."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _CSRF = re.compile(r'name="csrf" value="([^"]+)"')
 
 @dataclass(frozen=True, slots=True)
 class BrowserSession:
-    """Somebody's browser, which keeps cookies and sends forms as pages have them."""
+    """A browser that keeps cookies and submits the forms of pages."""
 
     client: httpx.AsyncClient
 
     async def get(self, path: str, **query: Any) -> httpx.Response:
-        """Ask for a page; nothing is followed."""
+        """Request a page without following redirects."""
         return await self.client.get(f"/console{path}", params=query)
 
     async def get_text(self, path: str, **query: Any) -> str:
-        """What a page says that is there."""
+        """The text of a page; asserts status 200."""
         page = await self.get(path, **query)
         assert page.status_code == 200, page.text
         return unescape(page.text)
 
     async def post(self, path: str, *, form_page: str = "/account", **fields: str) -> httpx.Response:
-        """Send a form of the page `on`; nothing is followed."""
+        """Submit a form of the page `on` without following redirects."""
         found = _CSRF.search((await self.get(form_page)).text)
         sent = fields if found is None else {"csrf": found[1], **fields}
         return await self.client.post(f"/console{path}", data=sent)
@@ -45,12 +45,12 @@ class BrowserSession:
     async def sign_in(
         self, email: str = "jane@example.com", password: str = PASSWORD, **fields: str
     ) -> httpx.Response:
-        """Send the form at the door."""
+        """Submit the sign-in form."""
         given = {"email": email, "password": password, **fields}
         return await self.client.post("/console/sign-in", data=given)
 
     async def is_signed_in(self) -> bool:
-        """Whether the console knows who it is."""
+        """Whether the browser is signed in."""
         return (await self.get("/deliveries")).status_code == 200
 
 
@@ -58,7 +58,7 @@ class BrowserSession:
 async def open_browser(
     app: ASGIApp, base: str = "http://waybill", address: str = "127.0.0.1"
 ) -> AsyncIterator[BrowserSession]:
-    """A browser without any cookie, at this address."""
+    """A browser without cookies, at this client address."""
     transport = httpx.ASGITransport(app=app, client=(address, 123))
     async with httpx.AsyncClient(transport=transport, base_url=base) as client:
         yield BrowserSession(client)

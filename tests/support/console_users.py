@@ -1,4 +1,4 @@
-"""People with accounts at the console of a stack: an admin, support, and somebody who may only look."""
+"""Console accounts of a stack: an admin, a support user and a viewer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONSOLE_USERS = (ADMIN, SUPPORT, VIEWER)
 
 
 def create_accounts(stack: Stack) -> None:
-    """Give each of them an account, from the command line."""
+    """Create an account for each of them with the CLI."""
     with ThreadPoolExecutor(len(CONSOLE_USERS)) as threads:
         list(threads.map(lambda one: _create_account(stack, one), CONSOLE_USERS))
 

@@ -1,4 +1,4 @@
-"""Visits to the console of a showcase: who signs in once stays signed in."""
+"""Visits to the console of a showcase; a user signs in once and stays signed in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ConsoleVisits:
-    """The way into a console at `url`. `sessions`: of those who have signed in before, by e-mail."""
+    """Visits to the console at `url`. `sessions` holds earlier sign-ins by e-mail."""
 
     browser: Browser
     url: str
@@ -27,7 +27,7 @@ class ConsoleVisits:
 
     @contextmanager
     def visit_anonymously(self, *, phone: bool = False, allowed: tuple[str, ...] = ()) -> Iterator[Page]:
-        """Somebody who has not signed in."""
+        """Open a page without signing in."""
         with visit_page(self.browser, self.url, phone=phone, allowed=allowed) as page:
             yield page
 
@@ -35,14 +35,14 @@ class ConsoleVisits:
     def visit_as(
         self, user: ConsoleUser, *, phone: bool = False, allowed: tuple[str, ...] = ()
     ) -> Iterator[Page]:
-        """Somebody who is signed in."""
+        """Open a page as a signed-in user."""
         session = self._session(user)
         with visit_page(self.browser, self.url, phone=phone, session=session, allowed=allowed) as page:
             yield page
 
     @contextmanager
     def tour_as(self, user: ConsoleUser) -> Iterator[tuple[Page, PageErrors]]:
-        """Somebody who is signed in, and goes from page to page."""
+        """Open pages one after the other as a signed-in user."""
         with tour_pages(self.browser, self.url, session=self._session(user)) as (page, trouble):
             yield page, trouble
 
@@ -55,7 +55,7 @@ class ConsoleVisits:
 
 
 def submit_form(page: Page, path: str, **fields: str) -> int:
-    """Send a form to the console without pressing anything: as whoever is signed in, with their token.
+    """Submit a form as the signed-in user, with their CSRF token, without using a button.
 
     Returns the status of the answer; nothing is followed.
     """
@@ -65,7 +65,7 @@ def submit_form(page: Page, path: str, **fields: str) -> int:
 
 
 def get_page_text(page: Page) -> str:
-    """All that a page says below its top: what stands there, what is folded, and what is in its fields."""
+    """All text of a page below its header: visible, collapsed, and in fields."""
     return str(
         page.evaluate("""() => {
             const main = document.querySelector("main");

@@ -1,4 +1,4 @@
-"""The pictures of the console in docs/console, taken anew: `make screenshots`, or `… ARGS="--only replay"`.
+"""Take the pictures in docs/console again: `make screenshots`, or `… ARGS="--only replay"`.
 
 A real engine with a showcase is visited with a real browser. A page in trouble is no picture.
 """
@@ -33,7 +33,7 @@ MAX_BYTES, MAX_TOTAL_BYTES = 250_000, 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Screenshot:
-    """One picture: its file's name, which page it shows, and what is done there before it is taken."""
+    """One picture: its file name, its page, and what to do there before it is taken."""
 
     name: str
     path: Callable[[Showcase], str]
@@ -110,7 +110,7 @@ SCREENSHOTS = (
 
 # ------------------------------------------------------------------ how it is taken
 def take_screenshot(browser: Browser, shown: Showcase, picture: Screenshot, session: StorageState) -> Path:
-    """Visit a page and take its picture; raises AssertionError for a page in trouble or a huge picture."""
+    """Take the picture of a page; raises AssertionError for a page with errors or a huge picture."""
     file = FOLDER / f"{picture.name}.png"
     with visit_page(
         browser,
@@ -130,7 +130,7 @@ def take_screenshot(browser: Browser, shown: Showcase, picture: Screenshot, sess
 
 
 def take_screenshots(pictures: Sequence[Screenshot]) -> list[str]:
-    """Take these pictures of a fresh engine; returns what went wrong, a line for each that was not taken."""
+    """Take these pictures of a new engine; returns a line for each that failed."""
     faults = []
     FOLDER.mkdir(exist_ok=True)
     print("Starting an engine and filling it …")  # noqa: T201  a command
@@ -153,7 +153,7 @@ def take_screenshots(pictures: Sequence[Screenshot]) -> list[str]:
 
 
 def remove_stale_files() -> list[str]:
-    """Take away pictures of pages that are not shown any more; returns a line if the rest is too much."""
+    """Delete pictures that are no longer used; returns a line if the rest are too large."""
     files = {FOLDER / f"{picture.name}.png" for picture in SCREENSHOTS}
     for old in set(FOLDER.glob("*.png")) - files:
         old.unlink()
@@ -162,7 +162,7 @@ def remove_stale_files() -> list[str]:
 
 
 def main() -> None:
-    """Take the pictures; exit code 1 if one could not be taken."""
+    """Take the pictures; exit code 1 if one failed."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers are not left behind
     parser = argparse.ArgumentParser(prog="python -m tests.support.screenshots", description=__doc__)
     parser.add_argument("--only", default="", help="only pictures whose name has this in it")

@@ -1,4 +1,4 @@
-"""A showcase to look at with one's own browser: `make showcase`, or `… ARGS=--hostile`; Ctrl-C ends it."""
+"""Serve a showcase for your own browser: `make showcase`, or `… ARGS=--hostile`; Ctrl-C ends it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.stack import run_servers
 
 
 def main() -> None:
-    """Fill an engine, say how to get in, and stay."""
+    """Fill an engine, print how to sign in, and keep running."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers are not left behind
     parser = argparse.ArgumentParser(prog="python -m tests.support.serve_showcase", description=__doc__)
     parser.add_argument("--hostile", action="store_true", help="with a hostile tenant, and without a past")

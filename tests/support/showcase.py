@@ -1,4 +1,4 @@
-"""An engine with something to show: three tenants, endpoints in every state, replays, an audit.
+"""An engine filled for show: three tenants, endpoints in every state, replays, an audit.
 
 Everything is done through the doors of a running engine, and real receivers answer. `FULL` has a day of
 history besides, for pictures; `SMALL` is for tests, and has a hostile tenant.
@@ -46,7 +46,7 @@ _SETTLED_ENDPOINTS = (
 
 @dataclass(frozen=True, slots=True)
 class ShowcaseSize:
-    """How much is shown: events that are published, events a day of the past, whether somebody is hostile."""
+    """The size of a showcase: events published, events per past day, and a hostile tenant or not."""
 
     events: int
     past_per_day: int = 0
@@ -59,7 +59,7 @@ FULL_SHOWCASE = ShowcaseSize(events=120, past_per_day=6_000)
 
 @dataclass(frozen=True, slots=True)
 class TenantAccess:
-    """One tenant: its id, and its own caller."""
+    """One tenant: its id and its API client."""
 
     id: str
     api: Api
@@ -67,7 +67,7 @@ class TenantAccess:
 
 @dataclass(slots=True)
 class Showcase:
-    """What is shown, by names: a tenant's is as `northwind`, an endpoint's as `northwind/billing`."""
+    """A running showcase. Tenants are named like `northwind`, endpoints like `northwind/billing`."""
 
     url: str
     operator: Api
@@ -81,23 +81,23 @@ class Showcase:
     replays: dict[str, str] = field(default_factory=dict)
 
     def get_api(self, name: str) -> Api:
-        """The caller of the tenant that has this endpoint, or of this tenant."""
+        """The API client of this tenant, or of the tenant of this endpoint."""
         return self.tenants[name.partition("/")[0]].api
 
     def get_receiver_url(self, name: str) -> str:
-        """Where the receiver of this name answers."""
+        """The URL of the receiver of this name."""
         return f"http://127.0.0.1:{self.partner.port}/{name}"
 
     def list_deliveries(self, endpoint: str, **filters: str | list[str]) -> list[Any]:
-        """The deliveries to an endpoint that meet these filters, newest first, a hundred at most."""
+        """The deliveries to an endpoint that match these filters, newest first, at most a hundred."""
         return list(self._search("/v1/deliveries", endpoint, limit="100", **filters)["items"])
 
     def get_delivery_id(self, endpoint: str, **filters: str | list[str]) -> str:
-        """The id of the newest of them; raises IndexError when there is none."""
+        """The id of the newest matching delivery; raises IndexError if there is none."""
         return str(self.list_deliveries(endpoint, **filters)[0]["id"])
 
     def count_deliveries(self, endpoint: str, **filters: str | list[str]) -> int:
-        """How many deliveries to an endpoint meet these filters."""
+        """The number of deliveries to an endpoint that match these filters."""
         return int(self._search("/v1/deliveries/count", endpoint, **filters)["count"])
 
     def _search(self, path: str, endpoint: str, **filters: str | list[str]) -> Any:
@@ -107,7 +107,7 @@ class Showcase:
 
 @contextmanager
 def run_showcase(stack: Stack, size: ShowcaseSize = SMALL_SHOWCASE) -> Iterator[Showcase]:
-    """Serve a stack of which nothing runs yet, and fill it; receivers answer until the end.
+    """Start a stopped stack and fill it; receivers respond until the end.
 
     If there is a past, no browser may run in this thread yet.
     """
@@ -141,7 +141,7 @@ def _create_tenant_with_endpoints(shown: Showcase, shop: ShowcaseTenant) -> None
 
 
 def _declare_event_types(shown: Showcase) -> None:
-    """A type in its second version that events are held against, and one that is deprecated."""
+    """Register a validated type in its second version, and a deprecated one."""
     order = {"type": "object", "properties": {"message": {"type": "string"}}}
     said = {"description": "Somebody has ordered something.", "schema": order}
     shown.operator.put("/v1/event-types/order.created", said)
@@ -154,7 +154,7 @@ def _declare_event_types(shown: Showcase) -> None:
 
 
 def create_tenant(shown: Showcase, handle: str, name: str, *, key_name: str = "production") -> None:
-    """Make a tenant with a key, and one more that is not used any more."""
+    """Create a tenant with a key, and a second key that is revoked."""
     id_ = str(shown.operator.post("/v1/tenants", {"name": name})["id"])
     path = f"/v1/tenants/{id_}/keys"
     old = shown.operator.post(path, {"name": "the first one"})["id"]
@@ -169,14 +169,14 @@ def _build_endpoint_request(shown: Showcase, shop: ShowcaseTenant, part: Showcas
 
 
 def create_endpoint(shown: Showcase, name: str, request: Mapping[str, Any]) -> None:
-    """Make an endpoint, and know its id and its secret by this name."""
+    """Create an endpoint and store its id and secret under this name."""
     made = shown.get_api(name).post("/v1/endpoints", request)
     shown.endpoints[name] = str(made["id"])
     shown.secrets[name] = str(made["secret"])
 
 
 def _write_history(stack: Stack, shown: Showcase, a_day: int) -> None:
-    """Hours in which nearly all went well. Nothing may have been sent yet."""
+    """Write a past in which nearly everything succeeded. Must run before anything is sent."""
     dice = Random(SEED)  # noqa: S311  nothing is secret here
     happened = showcase_history.ShowcaseHistory(
         clock(), dice, {flow.id: flow for flow in _iter_endpoint_histories(shown)}
@@ -207,11 +207,12 @@ def _iter_endpoint_histories(shown: Showcase) -> Iterator[showcase_history.Endpo
 
 # ------------------------------------------------------------------ what happens
 def _make_operator_changes(stack: Stack, shown: Showcase) -> None:
-    """What people do today: they get accounts, pause an endpoint, rotate a secret, and give one up."""
+    """User actions of today: accounts, a pause, a rotated secret, a disabled endpoint."""
     create_accounts(stack)
     stack.run(
         str(WAYBILL), "endpoint", "pause", shown.endpoints["northwind/returns"],
-        "--tenant", shown.tenants["northwind"].id, "--reason", "Moving to a new data centre; back on Thursday",
+        "--tenant", shown.tenants["northwind"].id,
+        "--reason", "Moving to a new data centre; back on Thursday",
     )  # fmt: skip
     rotation = {"overlap_hours": 48, "reason": "yearly rotation"}
     shown.get_api("lumen").post(
@@ -228,7 +229,7 @@ def _make_operator_changes(stack: Stack, shown: Showcase) -> None:
 
 
 def _publish_events(shown: Showcase, count: int) -> None:
-    """Tenants take turns: one event under a key, and some more at once. Every type happens."""
+    """Publish events of every type, tenant by tenant: one with an idempotency key, then a batch."""
     dice = Random(SEED)  # noqa: S311  nothing is secret here
     for first in range(0, count // len(SHOWCASE_TENANTS), PUBLISH_BATCH_SIZE):
         for shop in SHOWCASE_TENANTS:
@@ -240,7 +241,7 @@ def _publish_events(shown: Showcase, count: int) -> None:
 
 
 def _add_hostile_tenant(shown: Showcase) -> None:
-    """A tenant whose every text is a script; one of its endpoints refuses, the other is paused."""
+    """Create a tenant whose texts are all scripts, with a refusing and a paused endpoint."""
     shown.receivers.set_behaviour("/hostile/refusing", hostile_tenant.refuse_with_scripts)
     create_tenant(shown, "hostile", hostile_tenant.NAME, key_name=hostile_tenant.SCRIPT)
     for name in ("hostile/refusing", "hostile/paused"):
@@ -263,7 +264,7 @@ def _add_hostile_tenant(shown: Showcase) -> None:
 
 
 def _wait_until_settled(shown: Showcase) -> None:
-    """Wait until every endpoint stands as it is meant to."""
+    """Wait until every endpoint has reached its state."""
     for name in _SETTLED_ENDPOINTS:
         _wait_for_count(shown, name, 0, status=["pending", "in_flight"])
     erp = f"/v1/endpoints/{shown.endpoints['northwind/erp']}/health"
@@ -281,7 +282,7 @@ def _wait_until_settled(shown: Showcase) -> None:
 
 
 def _start_replays(shown: Showcase) -> None:
-    """Billing is mended and gets what it refused; the warehouse wants all of it again, slowly."""
+    """Repair billing and replay its failures; replay everything to the warehouse slowly."""
     shown.receivers.repair("/northwind/billing")
     refused = {"endpoint": [shown.endpoints["northwind/billing"]], "status": ["failed"], "response": ["422"]}
     _create_replay(
@@ -332,7 +333,7 @@ def _wait_for_count(shown: Showcase, name: str, count: int, **filters: str | lis
 
 @contextmanager
 def _reserve_dead_url() -> Iterator[str]:
-    """An address where nobody listens, and nobody else can begin to."""
+    """A URL at which nothing listens, reserved so that nothing else can."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/suppressed"

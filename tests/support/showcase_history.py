@@ -1,4 +1,4 @@
-"""What happened before a showcase began: a day of deliveries, written with COPY by the engine's own rules.
+"""The history of a showcase: a day of deliveries, written with COPY by the engine's own rules.
 
 Ids, bodies, signatures, decisions and sentences are made by the functions that make the real ones; only the
 clock and the dice are ours.
@@ -66,7 +66,7 @@ _BAD_HOUR = (timedelta(hours=7), timedelta(hours=6))
 
 @dataclass(frozen=True, slots=True)
 class EndpointHistory:
-    """One endpoint of the past; `takes` is the median in milliseconds, `secret` what signed."""
+    """One endpoint of the history; `takes` is the median in milliseconds, `secret` signs."""
 
     id: EndpointId
     tenant_id: TenantId
@@ -78,7 +78,7 @@ class EndpointHistory:
 
 @dataclass(frozen=True, slots=True)
 class PastAttempt:
-    """One attempt: of which delivery, the how manieth, when, how long it took, and what came of it."""
+    """One attempt: its delivery, number, time, duration and result."""
 
     row: DeliveryRow
     number: int
@@ -88,13 +88,13 @@ class PastAttempt:
 
     @property
     def status(self) -> int | None:
-        """What the receiver answered."""
+        """The receiver's response."""
         return self.outcome.status if isinstance(self.outcome, Delivered | Refused) else None
 
 
 @dataclass(slots=True)
 class ShowcaseHistory:
-    """Rows by table, and the last number of each endpoint. `now` is when the past ends."""
+    """Rows by table, and the last sequence number of each endpoint. The history ends at `now`."""
 
     now: datetime
     rng: Random
@@ -103,7 +103,7 @@ class ShowcaseHistory:
     sequences: Counter[EndpointId] = field(default_factory=Counter)
 
     def add_event(self, moment: datetime, tenant_id: TenantId, type_: str, data: object) -> None:
-        """One event, and all that came of it."""
+        """Add one event with its deliveries and attempts."""
         some = [
             (flow.id, Subscription(flow.filter))
             for flow in self.endpoints.values()
@@ -163,13 +163,14 @@ class ShowcaseHistory:
             tried.at, 90, 240, us - 60 if answered else None, us, flow.url, "127.0.0.1", json.dumps(headers),
             event.body_sha256, " ".join(signed.key_ids), tried.status,
             json.dumps([["Content-Type", "application/json"]] if answered else []),
-            _format_response(tried.outcome), False, label_outcome(tried.outcome), describe_outcome(tried.outcome),
+            _format_response(tried.outcome), False,
+            label_outcome(tried.outcome), describe_outcome(tried.outcome),
             label_decision(decision), decision.reason,
             decision.at if isinstance(decision, RetryAt) else None, "worker-1",
         ))  # fmt: skip
 
     def _draw_first_outcome(self, at: datetime) -> Outcome:
-        """Nearly always well, and in the bad hour often not."""
+        """Succeed nearly always, and fail often in the bad hour."""
         began, ended = (self.now - back for back in _BAD_HOUR)
         lot = self.rng.random() * (0.12 if began <= at < ended else 1)
         if lot < 0.02:
@@ -184,14 +185,14 @@ class ShowcaseHistory:
         return timedelta(milliseconds=flow.latency_ms * math.exp(self.rng.gauss(0, 0.45)))
 
     def _make_id(self, moment: datetime) -> UUID:
-        """A UUIDv7 of this moment."""
+        """A UUIDv7 with this time."""
         milliseconds = int(moment.timestamp() * 1000)
         chance = self.rng.getrandbits(62)
         return UUID(int=milliseconds << 80 | 7 << 76 | self.rng.getrandbits(12) << 64 | 2 << 62 | chance)
 
 
 def make_event_times(now: datetime, rng: Random, *, per_day: int) -> list[datetime]:
-    """When something happened, oldest first: more by day than by night, and most of all just now."""
+    """Times of events, oldest first: more by day than by night, and most just before now."""
     found = []
     for back in range(int(HISTORY_DURATION / timedelta(minutes=1)), 0, -1):
         minute = now - END_MARGIN - timedelta(minutes=back)
@@ -204,7 +205,7 @@ def make_event_times(now: datetime, rng: Random, *, per_day: int) -> list[dateti
 
 
 def write_history(url: str, past: ShowcaseHistory) -> None:
-    """Write all of it; afterwards endpoints go on counting from there."""
+    """Write all rows; endpoints continue counting from there."""
     asyncio.run(_make_partitions(url, past.now))
     with connect(url) as database:
         for table, rows in past.rows.items():
@@ -216,7 +217,7 @@ def write_history(url: str, past: ShowcaseHistory) -> None:
 
 
 def backdate_rows(url: str, past: ShowcaseHistory) -> None:
-    """Let all that was made just now have been made when the past began, with its entries in the journal."""
+    """Move the creation of all objects and their journal entries to the start of the history."""
     began = past.now - HISTORY_DURATION
     with connect(url) as database, database.transaction():
         for table in ("tenants", "api_keys", "endpoints", "endpoint_secrets"):

@@ -1,4 +1,4 @@
-"""Who is in the showcase: three tenants, what happens there, and how their partners' receivers behave.
+"""The showcase's tenants: three tenants, their events, and how their receivers behave.
 
 Pure, but for dice that are brought along.
 """
@@ -42,7 +42,7 @@ class ShowcaseEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class ShowcaseTenant:
-    """One tenant: its endpoints, and which types of event happen how often."""
+    """One tenant: its endpoints, and the frequency of its event types."""
 
     handle: str
     name: str
@@ -58,8 +58,8 @@ NORTHWIND = ShowcaseTenant(
         ShowcaseEndpoint("warehouse", "Warehouse: picks, packs and ships", ("order.*",), 35),
         ShowcaseEndpoint("billing", "Billing: invoices and refunds", ("order.paid", "order.refunded"), 60,
              {"permanent_statuses": [422]}),
-        ShowcaseEndpoint("storefront", "Storefront: tells customers where their parcel is", ("order.shipped",), 900,
-             {"timeout_seconds": 10}),
+        ShowcaseEndpoint("storefront", "Storefront: tells customers where their parcel is", ("order.shipped",),
+             900, {"timeout_seconds": 10}),
         ShowcaseEndpoint("erp", "The old ERP, until spring", ("order.created",), 180,
              {"schedule": [0, 5, 900, 3_600], "breaker": {
                  "consecutive_failures": 5, "cool_down_seconds": 1_800, "longest_cool_down_seconds": 3_600}}),
@@ -79,7 +79,8 @@ LUMEN = ShowcaseTenant(
         ShowcaseEndpoint("search", "Search index: not more than it can take", ("profile.updated",), 25,
              {"rate_limit": {"limit": 12, "per_seconds": 60}}),
         ShowcaseEndpoint("analytics", "Analytics: profiles and consents", ("profile.*", "consent.*"), 110),
-        ShowcaseEndpoint("consents", "Archive of consents", ("consent.*",), 70, {"schedule": [0, 1, 2, 5, 300]}),
+        ShowcaseEndpoint("consents", "Archive of consents", ("consent.*",), 70,
+             {"schedule": [0, 1, 2, 5, 300]}),
     ),
 )  # fmt: skip
 BRAMBLE = ShowcaseTenant(
@@ -98,7 +99,7 @@ SHOWCASE_TENANTS = (NORTHWIND, LUMEN, BRAMBLE)
 
 
 class ShowcaseReceivers:
-    """How each path answers; `put_right` ends what was wrong with one. A path is `/shop/part`."""
+    """The response of each path; `put_right` repairs one. A path is `/shop/part`."""
 
     def __init__(self) -> None:
         self._seen: Counter[tuple[str, str]] = Counter()
@@ -117,7 +118,7 @@ class ShowcaseReceivers:
         }
 
     def __call__(self, call: ReceivedCall) -> CannedResponse:
-        """Answer one request: as that receiver does, after as long as it takes."""
+        """Answer one request with the receiver's response and latency."""
         path = call.path.partition("?")[0]
         delay = self._takes.get(path, 20) / 1_000 * (0.6 + _hash_to_unit(call) ** 3 * 2)
         self._seen[path, call.message_id] += 1
@@ -129,23 +130,23 @@ class ShowcaseReceivers:
     def set_behaviour(
         self, path: str, behaviour: Callable[[ReceivedCall, int, float], CannedResponse]
     ) -> None:
-        """Let a path answer so: it is told the call, how often that came, and how long it takes."""
+        """Set how a path answers; the function gets the call, its count, and the latency."""
         self._manners[path] = behaviour
         self._right.discard(path)
 
     def repair(self, path: str) -> None:
-        """From now on this one is well."""
+        """Let this receiver succeed from now on."""
         self._right.add(path)
 
 
 def make_event(type_: str, rng: Random, number: int) -> dict[str, Any]:
-    """Something that happened, as a producer tells it."""
+    """An event as a producer sends it."""
     noun = type_.partition(".")[0]
     return {"type": type_, "data": _DATA_FACTORIES[noun](rng, number)}
 
 
 def list_weighted_types(tenant: ShowcaseTenant) -> list[str]:
-    """Its types, each as often as it is more usual than others."""
+    """The tenant's types, repeated by frequency."""
     return [type_ for type_, share in tenant.type_weights.items() for _ in range(share)]
 
 
@@ -199,7 +200,7 @@ _DATA_FACTORIES: Mapping[str, Callable[[Random, int], dict[str, Any]]] = {
 
 
 def _hash_to_unit(call: ReceivedCall) -> float:
-    """Somewhere from 0 to 1, the same for every attempt at one event."""
+    """A number from 0 to 1, the same for every attempt at one event."""
     return crc32(call.message_id.encode()) % 1_000 / 1_000
 
 

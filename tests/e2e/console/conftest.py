@@ -1,4 +1,4 @@
-"""A browser for the tests of the console, and an engine with something to show."""
+"""Fixtures: a browser and an engine filled with showcase data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def showcase(
     migrated_template: str,
     amqp_url: str,
 ) -> Iterator[Showcase]:
-    """A small showcase that all files share: each leaves alone what others look at."""
+    """A small showcase shared by all files, which must not change what other files check."""
     folder = tmp_path_factory.mktemp("showcase")
     with ExitStack() as exits:
         url = exits.enter_context(database_server.database(template=migrated_template))
@@ -42,7 +42,7 @@ def showcase(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A browser for a file's tests, and none after them: it would be in the way of other event loops."""
+    """A browser for the tests of one file, closed before other tests run event loops."""
     expect.set_options(timeout=TIMEOUT_MS)
     with launch_browser() as running:
         yield running
@@ -50,26 +50,26 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def sessions() -> dict[str, StorageState]:
-    """Who has signed in, by e-mail."""
+    """Stored sessions by e-mail."""
     return {}
 
 
 @pytest.fixture(scope="module")
 def console_visits(browser: Browser, showcase: Showcase, sessions: dict[str, StorageState]) -> ConsoleVisits:
-    """Where anybody comes in whom a test needs."""
+    """Visits as any user that a test needs."""
     return ConsoleVisits(browser, showcase.url, sessions)
 
 
 @pytest.fixture(scope="module")
 def admin_tour(console_visits: ConsoleVisits) -> Iterator[tuple[Page, PageErrors]]:
-    """An admin who goes from page to page through all of a file."""
+    """An admin's page, shared by the tests of a file."""
     with console_visits.tour_as(ADMIN) as tour:
         yield tour
 
 
 @pytest.fixture
 def clean_tour(admin_tour: tuple[Page, PageErrors]) -> tuple[Page, PageErrors]:
-    """The same, on a desktop, and nothing has gone wrong yet."""
+    """The admin's page at desktop size, with its recorded errors cleared."""
     page, trouble = admin_tour
     trouble.messages.clear()
     page.emulate_media(color_scheme="light")

@@ -1,4 +1,4 @@
-"""The tests' own browser: what goes wrong in a page fails the test that visits it."""
+"""The test browser: an error in a page fails the test that visits it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SOUND = (
 
 
 def serve(route: Route) -> None:
-    """A site without a server: /say/… is a page that holds what its address says."""
+    """A site without a server; /say/… returns a page with the text of its path."""
     path = route.request.url.removeprefix(SITE)
     if path == "/own.js":
         route.fulfill(body="window.ours = true", content_type="text/javascript")
@@ -54,14 +54,14 @@ PAGES = {
 
 
 def visit(browser: Browser, path: str, *allowed: str) -> None:
-    """Look at a page of the site, and wait until it has loaded."""
+    """Open a page of the site and wait until it has loaded."""
     with visit_page(browser, SITE, allowed=allowed) as page:
         page.route("**/*", serve)
         page.goto(path)
 
 
 def break_off(browser: Browser) -> None:
-    """Fail by itself on a page that is in trouble too."""
+    """Fail on a page that has errors too."""
     with visit_page(browser, SITE) as page:
         page.route("**/*", serve)
         page.goto("/broken")

@@ -1,4 +1,4 @@
-"""What tenants and receivers write is read on every page, and never runs: a script that is heard fails."""
+"""Text from tenants and receivers appears on every page and never runs as a script."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FOREIGN = "main :is(script, img, iframe, object, embed, style, link, base, meta,
 
 
 def strangers_in(page: Page) -> int:
-    """How many elements came in with somebody's words."""
+    """Number of elements injected by user text."""
     return page.locator(FOREIGN).count()
 
 

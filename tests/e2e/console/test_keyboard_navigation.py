@@ -1,4 +1,4 @@
-"""The console without a mouse."""
+"""Keyboard navigation of the console."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def is_marked(page: Page) -> bool:
-    """Whether one sees where the keyboard is."""
+    """Whether the focused element is visibly marked."""
     style = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     return bool(style != "none")
 

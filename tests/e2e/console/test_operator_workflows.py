@@ -1,4 +1,4 @@
-"""What the console is for: find what failed, read why, and put it right; all in a real browser."""
+"""Workflows of an operator in a real browser: find failures, read why, replay."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def refuses(_call: ReceivedCall, _times: int, _delay: float) -> CannedResponse:
 
 @pytest.fixture(scope="module")
 def labels(showcase: Showcase) -> Showcase:
-    """Five hundred deliveries that failed, of a tenant of their own; their receiver is well again."""
+    """Five hundred failed deliveries of a separate tenant, whose receiver works again."""
     showcase.receivers.set_behaviour(f"/{LABELS}", refuses)
     create_tenant(showcase, "meridian", "Meridian Parcels")
     never = {"consecutive_failures": 100_000, "minimum_requests": 100_000}
@@ -54,7 +54,7 @@ def labels(showcase: Showcase) -> Showcase:
 
 
 def look_for(page: Page, shown: Showcase, endpoint: str, status: str) -> None:
-    """Search the deliveries to an endpoint that stand so."""
+    """Search deliveries of an endpoint by status."""
     page.goto("/console/deliveries")
     page.get_by_label("Endpoint", exact=True).fill(shown.endpoints[endpoint])
     page.get_by_role("checkbox", name=status).check()
@@ -63,7 +63,7 @@ def look_for(page: Page, shown: Showcase, endpoint: str, status: str) -> None:
 
 
 def begin(page: Page, reason: str, rate: str) -> str:
-    """Go from a search to a replay of what it found; returns the replay's id."""
+    """Start a replay of the search results; returns the replay's id."""
     page.get_by_role("link", name="Replay these results").click()
     expect(page.get_by_role("heading", name=f"{MANY} deliveries would be sent")).to_be_visible()
     page.get_by_label("Reason").fill(reason)
@@ -74,7 +74,7 @@ def begin(page: Page, reason: str, rate: str) -> str:
 
 
 def progress(shown: Showcase, replay: str) -> Any:
-    """How far a replay is, by its states."""
+    """A replay's counts by state."""
     return shown.get_api(LABELS).get(f"/v1/replays/{replay}")["progress"]
 
 

@@ -1,4 +1,4 @@
-"""Every page of the console, in a real browser: sound, as narrow as its window, and barred to nobody."""
+"""Every console page in a real browser: no errors, no overflow, no accessibility issues."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL_DESKTOP: ViewportSize = {"width": 1100, "height": 800}
 
 
 def too_wide(page: Page) -> dict[int, int]:
-    """By how much the page is wider than windows of usual widths, where it is."""
+    """The overflow in pixels at usual window widths, where there is one."""
     wider = {}
     for size in (DESKTOP, SMALL_DESKTOP, PHONE):
         page.set_viewport_size(size)
@@ -31,7 +31,7 @@ def too_wide(page: Page) -> dict[int, int]:
 
 
 def barriers(page: Page) -> str:
-    """What keeps people out, in light colours and in dark ones."""
+    """Accessibility issues in the light and the dark theme."""
     return "\n".join(
         [
             *find_accessibility_issues(page, scheme="light"),

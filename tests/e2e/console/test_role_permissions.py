@@ -1,4 +1,4 @@
-"""Who sees what and may do what at the console, in a real browser."""
+"""Permissions of each role in a real browser."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_support_can_replay_but_not_rotate_secrets(console_visits: ConsoleVisits
 
 # ------------------------------------------------------------------ partners
 def link_of(shown: Showcase, owner: str) -> tuple[str, str]:
-    """A link to the console for this tenant, and the path of the key that made it."""
+    """A portal link for this tenant, and the path of the API key that created it."""
     path = f"/v1/tenants/{shown.tenants[owner].id}/keys"
     key = shown.operator.post(path, {"name": "for links"})
     link = Api(shown.url, key["key"]).post("/v1/portal-links", {"role": "support", "label": "Jane"})
@@ -82,7 +82,7 @@ def link_of(shown: Showcase, owner: str) -> tuple[str, str]:
 
 
 def come_in(page: Page, url: str) -> None:
-    """Open a link, as a partner does."""
+    """Open a portal link."""
     page.goto(url)
     page.get_by_role("button", name="Open").click()
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
@@ -90,7 +90,7 @@ def come_in(page: Page, url: str) -> None:
 
 @pytest.fixture(scope="module")
 def partner(console_visits: ConsoleVisits, showcase: Showcase) -> Visits:
-    """Visits of somebody who came by a link of Bramble's."""
+    """Visits of a partner who opened Bramble's portal link."""
     url, _ = link_of(showcase, "bramble")
     with console_visits.visit_anonymously() as page:
         come_in(page, url)
@@ -102,7 +102,7 @@ PAGES = ("", "/deliveries", "/replays", "/endpoints", "/types", "/audit")
 
 
 def names_of_others(shown: Showcase) -> tuple[str, ...]:
-    """What only tenants beside Bramble could have put on a page."""
+    """Texts that appear only in data of tenants other than Bramble."""
     ids = [owner.id for name, owner in shown.tenants.items() if name != "bramble"]
     return (NORTHWIND.name, LUMEN.name, "/northwind/", "/lumen/", "/hostile/", *ids)
 

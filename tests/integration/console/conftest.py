@@ -1,4 +1,4 @@
-"""The console on a real ledger, called in process, by visitors who may do different things."""
+"""Fixtures: the console on a real ledger, called in process by users with different abilities."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ADMIN = frozenset(Ability)
 
 @dataclass(frozen=True, slots=True)
 class FakePrincipal:
-    """Somebody who is signed in, as pages meet them."""
+    """A signed-in user."""
 
     name: str
     abilities: frozenset[Ability]
@@ -50,18 +50,18 @@ class FakePrincipal:
     user_id: object = None
 
     def has_ability(self, ability: Ability) -> bool:
-        """Whether they may do this."""
+        """Whether the user has this ability."""
         return ability in self.abilities
 
 
 class FakeAccountService:
-    """Knows everybody by their token."""
+    """Accounts that know each user by session token."""
 
     def __init__(self) -> None:
         self.principals_by_token: dict[str, FakePrincipal] = {}
 
     async def load_principal(self, token: str, *, address: str | None = None) -> FakePrincipal:
-        """Whose session this is."""
+        """The user of this session."""
         if token not in self.principals_by_token:
             raise NotAuthenticated
         guest = self.principals_by_token[token]
@@ -70,23 +70,23 @@ class FakeAccountService:
 
 @dataclass(frozen=True, slots=True)
 class FormBrowser:
-    """A visitor's browser: it sends forms as the pages have them, with the session's own secret."""
+    """A user's browser: sends forms with the session's CSRF token."""
 
     client: httpx.AsyncClient
     token: str
 
     async def get(self, path: str, **query: Any) -> httpx.Response:
-        """Ask for a page."""
+        """Request a page."""
         return await self.client.get(f"/console{path}", params=query)
 
     async def post(self, path: str, **fields: Any) -> httpx.Response:
-        """Send a form; nothing is followed."""
+        """Submit a form without following redirects."""
         return await self.client.post(
             f"/console{path}", data={"csrf": derive_csrf_token(self.token), **fields}
         )
 
     async def get_text(self, path: str, **query: Any) -> str:
-        """What a page says that is there."""
+        """The text of a page; asserts status 200."""
         page = await self.get(path, **query)
         assert page.status_code == 200, page.text
         return page.text
@@ -94,32 +94,32 @@ class FormBrowser:
 
 @pytest.fixture
 def services(ledger: Ledger, shared_url: str) -> Services:
-    """The use cases of a web process."""
+    """The services of a web process."""
     settings = parse_settings({"database_url": shared_url, "secret_keys": SECRET_KEYS})
     return replace_services(Services(settings, ledger), accounts=cast("AccountService", FakeAccountService()))
 
 
 @pytest.fixture
 def clock() -> ManualClock:
-    """The clock by which sessions end."""
+    """The clock that expires sessions."""
     return make_clock()
 
 
 @pytest.fixture
 def account_service(ledger: Ledger, clock: ManualClock) -> AccountService:
-    """People who sign in for real."""
+    """Accounts with real sign-in."""
     return make_account_service(ledger, clock)
 
 
 @pytest.fixture
 def app(services: Services, account_service: AccountService) -> ASGIApp:
-    """The console with a real door."""
+    """The console with real sign-in."""
     return create_console(replace_services(services, accounts=account_service))
 
 
 @pytest.fixture
 async def sign_in_as(services: Services) -> AsyncIterator[Callable[..., FormBrowser]]:
-    """Let somebody in who may do this: staff, or a visitor who sees one tenant alone."""
+    """Sign in a user with these abilities: staff, or a user of one tenant."""
     app = create_console(services)
     async with AsyncExitStack() as stack:
         opened: list[httpx.AsyncClient] = []
@@ -143,17 +143,17 @@ async def sign_in_as(services: Services) -> AsyncIterator[Callable[..., FormBrow
 
 @pytest.fixture
 def staff(sign_in_as: Callable[..., FormBrowser]) -> FormBrowser:
-    """Staff who may do everything."""
+    """Staff with every ability."""
     return sign_in_as()
 
 
 @pytest.fixture
 def viewer(sign_in_as: Callable[..., FormBrowser]) -> FormBrowser:
-    """Staff who may look."""
+    """Staff who can only view."""
     return sign_in_as(VIEWER)
 
 
 @pytest.fixture
 def partner(sign_in_as: Callable[..., FormBrowser], tenant: TenantId) -> FormBrowser:
-    """A visitor of this tenant, with the abilities of support."""
+    """A user of this tenant with the abilities of support."""
     return sign_in_as(SUPPORT, tenant)

@@ -1,4 +1,4 @@
-"""The audit in the console: every filter in the address, and each tenant its own."""
+"""The audit page: filters, and isolation of tenants."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 @pytest.fixture(autouse=True)
 async def _happened(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> None:
-    """Ada paused an endpoint, the engine opened its breaker, and a key did the rest."""
+    """Entries by Ada, by the engine and by an API key."""
     now = clock()
     entries = [
         JournalEntry(tenant, "endpoint.paused", "Ada", now, HOSTILE, endpoint, address="10.0.0.7"),

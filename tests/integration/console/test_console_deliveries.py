@@ -1,4 +1,4 @@
-"""Deliveries in the console: found, understood, replayed."""
+"""Delivery pages: search, details, replay."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def delivery(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> De
 
 
 async def attempted(ledger: Ledger, endpoint: EndpointId, *, body: bytes = b"") -> AttemptId:
-    """The attempt with which its delivery has failed for good, as it was answered."""
+    """The last attempt of a failed delivery, with this response."""
     claim_id, (work,) = await build.claim_and_start(ledger, endpoint)
     failed = build.make_failure(work, claim_id)
     attempt = replace(failed.attempt, response_body=body, response_headers=(("X-Evil", HOSTILE),))

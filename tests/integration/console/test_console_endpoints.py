@@ -1,4 +1,4 @@
-"""Endpoints in the console: how they do, what can be done about them, and by whom."""
+"""Endpoint pages: health, actions and permissions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Event types in the console: what comes in, who asks for it, and what the catalogue says of it."""
+"""Event type pages: volume, subscribers and the catalogue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replays in the console: looked at first, begun, followed and stopped."""
+"""Replay pages: preview, start, progress and cancellation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PENDING = DeliveryFilter(statuses=(DeliveryStatus.PENDING,))
 
 
 async def begun(services: Services, tenant: TenantId, reason: str = "an outage") -> str:
-    """A replay of all that waits."""
+    """A replay of all pending deliveries."""
     new = NewReplay(PENDING, reason)
     made = await services.replays.create(tenant, new, operator=False, actor=Actor("cli:ada", "10.0.0.7"))
     return format_id(Prefix.REPLAY, made.id)

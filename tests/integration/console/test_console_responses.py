@@ -1,4 +1,4 @@
-"""What surrounds every answer of the console."""
+"""Headers, errors and static files of the console."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def test_failed_partial_request_shows_the_error_in_place(staff: FormBrowse
 
 
 class _Broken:
-    """Fails in a way that nobody foresaw, or because the ledger is away."""
+    """Services that fail unexpectedly, or because the ledger is unavailable."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error

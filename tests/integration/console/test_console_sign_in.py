@@ -1,4 +1,4 @@
-"""The way in and out of the console, with real sessions."""
+"""Sign-in and sign-out with real sessions."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ async def link(people: AccountService, tenant: TenantId, role: Role = Role.VIEWE
 async def joe(
     app: ASGIApp, account_service: AccountService, tenant: TenantId
 ) -> AsyncIterator[BrowserSession]:
-    """The browser of a partner who came by a link, with the abilities of support."""
+    """The browser of a partner who opened a portal link with the role support."""
     async with open_browser(app) as found:
         opened = await found.client.post(await link(account_service, tenant, Role.SUPPORT))
         assert (opened.status_code, opened.headers["location"]) == (303, "/console")

@@ -1,4 +1,4 @@
-"""Tenants in the console: found, made, changed; their keys made and ended."""
+"""Tenant pages: search, creation, changes and API keys."""
 
 from __future__ import annotations
 

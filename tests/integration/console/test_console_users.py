@@ -1,4 +1,4 @@
-"""Accounts in the console: made, changed, disabled; and one's own password."""
+"""User pages: creation, changes, disabling, and the own password."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def path(account: Account, *below: str) -> str:
 
 
 def told(page: str) -> str:
-    """The password that a page tells."""
+    """The password shown on a page."""
     found = re.search(r'<pre id="password">([^<]+)</pre>', page)
     assert found is not None, page
     return unescape(found[1])

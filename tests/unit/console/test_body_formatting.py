@@ -1,4 +1,4 @@
-"""Bodies as people read them."""
+"""Formatting of bodies for display."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Charts: they say in words what they show, and whatever the numbers are, they stay in the picture."""
+"""Charts: their labels state the data, and every drawing stays inside the chart."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ def some_series(draw: st.DrawFn) -> Series:
 
 
 def told(**outcomes: int) -> Series:
-    """An hour in which this was counted, in one minute."""
+    """A series of one hour with these counts in one minute."""
     return build_series(TimeRange.HOUR, [IntervalCounts(NOW, outcomes, {20: 100})], now=NOW, as_of=NOW)
 
 
 def drawn(chart: Markup) -> Element:
-    """A chart as the tree that a browser makes of it."""
+    """Parse a chart's SVG."""
     return ET.fromstring(chart)  # noqa: S314  drawn here
 
 
 def spots(root: Element) -> Iterator[tuple[float, float]]:
-    """Every corner of everything that is drawn."""
+    """Yield every corner of every shape."""
     for element in root.iter():
         xs = [float(element.attrib[name]) for name in ACROSS if name in element.attrib]
         ys = [float(element.attrib[name]) for name in DOWN if name in element.attrib]
@@ -76,7 +76,7 @@ def spots(root: Element) -> Iterator[tuple[float, float]]:
 
 
 def check(chart: Markup) -> None:
-    """What is so of every chart."""
+    """Check what holds for every chart."""
     root = drawn(chart)
     assert root.attrib["role"] == "img"
     assert root.attrib["aria-label"]

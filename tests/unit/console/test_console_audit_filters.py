@@ -1,4 +1,4 @@
-"""From an address to entries of the audit, and from an entry to what it is about."""
+"""Audit filters from a URL, and the subject of an entry."""
 
 from __future__ import annotations
 

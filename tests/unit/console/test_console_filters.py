@@ -1,4 +1,4 @@
-"""From an address to the deliveries that it means."""
+"""Delivery filters from a URL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request of ours as a `curl` line."""
+"""The curl command of an attempt."""
 
 from __future__ import annotations
 

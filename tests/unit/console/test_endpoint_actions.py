@@ -1,4 +1,4 @@
-"""What may be done to an endpoint, by its state."""
+"""Allowed actions on an endpoint by its state."""
 
 from __future__ import annotations
 

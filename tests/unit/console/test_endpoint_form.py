@@ -1,4 +1,4 @@
-"""The form of an endpoint, read and filled in."""
+"""The endpoint form: parsed and filled."""
 
 from __future__ import annotations
 

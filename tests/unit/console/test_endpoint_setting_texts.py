@@ -1,4 +1,4 @@
-"""An endpoint's terms in words."""
+"""Texts of an endpoint's settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an address or a form to the replay that it means."""
+"""Replay input from a URL or a form."""
 
 from __future__ import annotations
 

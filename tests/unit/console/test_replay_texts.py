@@ -1,4 +1,4 @@
-"""What pages say of replays."""
+"""Texts about replays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which secrets sign when, as bars."""
+"""The chart of an endpoint's secrets."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def secret(made: timedelta, until: timedelta | None) -> SealedSecret:
 
 
 def bars(drawn: str) -> list[tuple[float, float]]:
-    """Where each bar begins and ends, newest secret first."""
+    """Start and end of each bar, newest secret first."""
     found = re.findall(r'<rect class="[^"]*" x="([0-9.]+)" y="[0-9]+" width="([0-9.]+)"', drawn)
     return [(float(x), float(x) + float(width)) for x, width in found]
 
 
 def now_of(drawn: str) -> float:
-    """Where now is."""
+    """Position of the line for now."""
     (x,) = re.findall(r'<line class="now" x1="([0-9.]+)"', drawn)
     return float(x)
 

@@ -1,4 +1,4 @@
-"""What a replay means, in words and as an address."""
+"""A replay's selection as text and as a URL."""
 
 from __future__ import annotations
 

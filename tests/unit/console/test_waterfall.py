@@ -1,4 +1,4 @@
-"""Where an attempt's time went, as bars."""
+"""The bars of an attempt's phases."""
 
 from __future__ import annotations
 
