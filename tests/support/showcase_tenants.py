@@ -58,8 +58,8 @@ NORTHWIND = ShowcaseTenant(
         ShowcaseEndpoint("warehouse", "Warehouse: picks, packs and ships", ("order.*",), 35),
         ShowcaseEndpoint("billing", "Billing: invoices and refunds", ("order.paid", "order.refunded"), 60,
              {"permanent_statuses": [422]}),
-        ShowcaseEndpoint("storefront", "Storefront: tells customers where their parcel is", ("order.shipped",),
-             900, {"timeout_seconds": 10}),
+        ShowcaseEndpoint("storefront", "Storefront: tells customers where their parcel is",
+             ("order.shipped",), 900, {"timeout_seconds": 10}),
         ShowcaseEndpoint("erp", "The old ERP, until spring", ("order.created",), 180,
              {"schedule": [0, 5, 900, 3_600], "breaker": {
                  "consecutive_failures": 5, "cool_down_seconds": 1_800, "longest_cool_down_seconds": 3_600}}),

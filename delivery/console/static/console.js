@@ -1,4 +1,4 @@
-// Small comforts. Every page works without them.
+// Conveniences; every page works without them.
 (() => {
   const root = document.documentElement;
 
@@ -11,7 +11,7 @@
     try {
       await navigator.clipboard.writeText(text);
     } catch {
-      // Without https browsers have no clipboard for us but the old one.
+      // Without https, browsers only offer the old clipboard API.
       const area = document.createElement("textarea");
       area.value = text;
       area.className = "unseen";
@@ -32,7 +32,7 @@
       root.dataset.theme = isDark() ? "light" : "dark";
       localStorage.setItem("waybill-theme", root.dataset.theme);
     }
-    // The menu closes when something else is clicked.
+    // A click elsewhere closes the menu.
     for (const menu of document.querySelectorAll("details.menu[open]")) {
       if (!menu.contains(event.target)) menu.open = false;
     }
@@ -63,17 +63,17 @@
   });
 
   document.addEventListener("change", (event) => {
-    // A choice that narrows the page takes effect at once.
+    // Changing a filter submits its form.
     if (event.target.matches("[data-submits]")) event.target.form.requestSubmit();
   });
 
-  // A page that nobody looks at asks for nothing, and what somebody has opened to read is not taken away.
+  // Hidden pages do not refresh, and neither do pages on which details are open.
   document.addEventListener("htmx:beforeRequest", (event) => {
     const { elt, requestConfig } = event.detail;
     const byItself = (elt.getAttribute("hx-trigger") || "").startsWith("every") && !requestConfig.triggeringEvent;
     if (byItself && (document.hidden || elt.querySelector("details[open]"))) event.preventDefault();
   });
-  // The keyboard stays on the link where it was, though the page around it is a new one.
+  // Keep the focus on the same link when the page around it is replaced.
   let left = null;
   document.addEventListener("htmx:beforeSwap", (event) => {
     const focused = document.activeElement;

@@ -1,4 +1,4 @@
-// Before anything is painted: light or dark as it was chosen here before, otherwise as the system has it.
+// Runs before the first paint: apply the stored theme, else the system theme.
 (() => {
   const chosen = localStorage.getItem("waybill-theme");
   if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
