@@ -1,7 +1,7 @@
 """Conditions on the payload of an event, in JMESPath (https://jmespath.org/specification.html). Pure.
 
-A condition is asked about the event's `data`. What could make a value larger than the payload is refused when
-a condition is set (see `_check`); what is left walks over parts of the payload, and its steps are counted.
+A condition is evaluated on the event's `data`. Expressions that could build a value larger than the payload
+are refused when the condition is set (see `_check_node`); the steps of all others are counted and bounded.
 """
 
 from __future__ import annotations
@@ -22,41 +22,41 @@ if TYPE_CHECKING:
     from jmespath.visitor import _TreeNode
 
 MAX_CONDITION_LENGTH = 400
-# Parts of the payload and of the expression that one evaluation may look at.
+# Nodes of payload and expression that one evaluation may visit.
 MAX_VISITS = 2_000
 _CHARS_PER_VISIT = 256
-# Python's stack bounds recursion, and who asks must not matter.
+# Below Python's recursion limit, whatever the depth of the caller.
 _MAX_DEPTH = 150
 
-# Multi-select is left out: `[@,@]|[@,@]|…` doubles a value with every six characters.
+# No multi-select: `[@,@]|[@,@]|…` doubles a value with every six characters.
 _ALLOWED_NODES = {
     "and_expression", "comparator", "current", "field", "filter_projection", "flatten", "function_expression",
     "identity", "index", "index_expression", "literal", "not_expression", "or_expression", "pipe",
     "projection", "slice", "subexpression", "value_projection",
 }  # fmt: skip
-# What they take; None: one or more.
+# The number of arguments; None: one or more.
 _FUNCTION_ARITIES: dict[str, int | None] = {
     "contains": 2, "ends_with": 2, "length": 1, "not_null": None, "starts_with": 2, "type": 1,
 }  # fmt: skip
 
 
 class ConditionFailed(Exception):
-    """The condition cannot be answered for this payload; the message says why."""
+    """The condition cannot be evaluated for this payload; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A condition, ready to be asked. Without a tree it cannot be, and `_why` says why."""
+    """A compiled condition. Without a tree it always fails, and `_error` says why."""
 
     text: str
     _tree: _TreeNode | None
     _error: str = ""
 
     def is_met(self, payload: object) -> bool:
-        """Whether this parsed payload meets it: JMESPath's truth, so null, false and what is empty are not.
+        """Whether the parsed payload meets it by JMESPath's truth: null, false and empty values are false.
 
-        Raises ConditionFailed when a function is given a type that it does not take, or too much is visited.
-        The error never quotes the payload: it is kept for longer.
+        Raises ConditionFailed for an argument of a wrong type and when too many nodes are visited. The error
+        never quotes the payload, since it is stored for longer than that.
         """
         if self._tree is None:
             raise ConditionFailed(self._error)
@@ -70,36 +70,36 @@ class Condition:
             raise ConditionFailed("It goes too deep.") from None
         except TypeError:  # the library lets text be compared with a number
             raise ConditionFailed("It compares what cannot be compared, such as text and a number.") from None
-        except Exception:  # noqa: BLE001  whatever the library raises: it must cost nobody an event
+        except Exception:  # noqa: BLE001  whatever the library raises, no event may be lost
             raise ConditionFailed("It cannot be answered for this payload.") from None
         return answer is not None and answer is not False and answer not in ("", [], {})
 
 
 class ConditionResult(NamedTuple):
-    """Whether a condition holds; `failed` says why it could not be answered, and it counts as met then."""
+    """Whether a condition is met; `error` says why it could not be evaluated, and it counts as met then."""
 
     is_met: bool
     error: str | None = None
 
 
 class ConditionEvaluator:
-    """What conditions say of one payload: each is asked once, and the payload read when the first one is."""
+    """Evaluates conditions on one payload: each once; the payload is parsed for the first."""
 
     def __init__(self, data: bytes) -> None:
-        """`data` is JSON; nothing is read yet."""
+        """`data` is JSON; it is parsed when the first condition is evaluated."""
         self._data = data
         self._payload: object = _NOT_PARSED
         self._results: dict[str, ConditionResult] = {}
 
     def evaluate(self, condition: Condition) -> ConditionResult:
-        """What this condition says."""
+        """The result of a condition."""
         found = self._results.get(condition.text)
         if found is None:
             found = self._results[condition.text] = self._evaluate(condition)
         return found
 
     def forget_payload(self) -> None:
-        """Keep the answers alone: a payload that was read takes much more memory than its bytes."""
+        """Drop the parsed payload, which takes much more memory than its bytes; results stay."""
         self._payload = _NOT_PARSED
 
     def _evaluate(self, condition: Condition) -> ConditionResult:
@@ -117,7 +117,7 @@ _NOT_PARSED: Final = object()
 
 
 def compile_condition(text: str) -> Condition:
-    """Make a condition of its text; raises ValueError saying what is wrong with it."""
+    """Compile a condition; raises ValueError saying what is wrong with it."""
     if len(text) > MAX_CONDITION_LENGTH:
         raise ValueError(
             f"A condition has at most {MAX_CONDITION_LENGTH} characters, this one has {len(text)}."
@@ -134,7 +134,7 @@ def compile_condition(text: str) -> Condition:
 
 @lru_cache(maxsize=1024)
 def compile_stored_condition(text: str) -> Condition:
-    """A condition that was checked when it was set; one that this release does not take always fails."""
+    """Compile a condition that was checked when it was set; one that is no longer valid always fails."""
     try:
         return compile_condition(text)
     except ValueError as error:
@@ -142,7 +142,7 @@ def compile_stored_condition(text: str) -> Condition:
 
 
 def _format_parse_error(error: JMESPathError) -> str:
-    """The library's first line: the others repeat the expression, with a mark under it."""
+    """The first line of the library's message; the others repeat the expression."""
     first, _, _ = str(error).partition("\n")
     said = first.removeprefix("Invalid jmespath expression: ").removesuffix(", for expression:")
     return said.rstrip(":.") + "."
@@ -162,7 +162,7 @@ def _check_node(node: _TreeNode, *, depth: int = 0) -> None:
     if kind == "function_expression":
         _check_call(node["value"], len(node["children"]))
     if kind == "literal" and isinstance(node["value"], list | dict):
-        # `@[*].`[1,2,3]`[]` would put one of them for each element.
+        # `@[*].`[1,2,3]`[]` would build a copy for each element.
         raise ValueError("A condition may compare with text, numbers, true, false and null, not with a list.")
     for child in node["children"]:
         if isinstance(child, dict):
@@ -184,9 +184,9 @@ def _is_equal(left: object, right: object) -> Any:
 
 
 class _BudgetedInterpreter(TreeInterpreter):
-    """The library's interpreter, which gives up after MOST_VISITS.
+    """The library's interpreter with a budget of MAX_VISITS.
 
-    What one step does to many parts at once counts for as many.
+    A step on many elements at once counts each of them.
     """
 
     COMPARATOR_FUNC: ClassVar = {
@@ -218,7 +218,7 @@ _CURRENT: Final[_TreeNode] = {"type": "current", "children": [], "value": None}
 
 
 class _BudgetedFunctions(Functions):
-    """The library's functions; looking through a list or a long text counts."""
+    """The library's functions; searching a list or a long text counts."""
 
     def __init__(self, count: Callable[[int], None]) -> None:
         super().__init__()

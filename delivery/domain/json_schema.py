@@ -1,11 +1,10 @@
-"""JSON Schemas of events' `data`: what is taken for one, and whether data is as it says. Pure.
+"""JSON Schemas of events' `data`: which schemas are accepted, and validation by them. Pure.
 
-The dialect is JSON Schema 2020-12. A schema stands on its own: `$ref` points into the schema itself and
-nothing is ever fetched. It may not refer to itself in a circle, and all of it together, with whatever it
-refers to put in place, has a bounded number of parts. Data that has too many values for so many parts is
-refused without a check: one takes about a second at worst, and a few microseconds as a rule. Patterns are of
-the kind that takes time linear in the text (no look-around, no back-references). `format` tells people
-something and refuses nothing.
+The dialect is JSON Schema 2020-12. `$ref` must point into the schema itself; nothing is ever fetched. A schema
+must not refer to itself in a circle, and its parts, with all references resolved, are bounded. Data with too
+many values for that number of parts is refused without validation, which takes about a second at worst and
+usually a few microseconds. Patterns match in linear time (no look-around, no back-references). `format` is an
+annotation: it refuses nothing.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ if TYPE_CHECKING:
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 MAX_SCHEMA_BYTES: Final = 65_536
 MAX_SCHEMA_DEPTH: Final = 32
-# They look once more at all that is beside them, so that one within another takes twice as long, or more.
+# They evaluate everything beside them once more, so nesting them at least doubles the time.
 _UNEVALUATED_KEYWORDS: Final = frozenset({"unevaluatedItems", "unevaluatedProperties"})
 _UNEVALUATED_FACTOR: Final = 3
-# With what is referred to in its place.
+# With references resolved.
 _MAX_RESOLVED_DEPTH: Final = 200
 MAX_SCHEMA_PARTS: Final = 5_000
-# Parts of a schema times values of the data: at worst each is held against each, at about 0.2 µs.
+# Parts of a schema times values of the data: at worst every pair is checked, at about 0.2 µs each.
 MAX_VALIDATION_STEPS: Final = 5_000_000
 _MAX_REASON_LENGTH: Final = 300
 _MAX_PATTERN_BYTES: Final = 1 << 18
 
-# Keywords below which schemas stand: one, a list of them, or an object of them.
+# Keywords whose value is a schema, a list of schemas, or an object of schemas.
 _SINGLE_KEYWORDS: Final = (
     "additionalProperties",
     "contains",
@@ -50,9 +49,9 @@ _SINGLE_KEYWORDS: Final = (
 )
 _LIST_KEYWORDS: Final = ("allOf", "anyOf", "oneOf", "prefixItems")
 _OBJECT_KEYWORDS: Final = ("$defs", "definitions", "dependentSchemas", "patternProperties", "properties")
-# Definitions cost nothing where they stand, only where they are referred to.
+# Definitions cost only where they are referred to.
 _DEFINITION_KEYWORDS: Final = frozenset({"$defs", "definitions"})
-# What moves the place that a reference starts from, or cannot be followed beforehand.
+# Keywords that move the base of references, or whose target is known only during validation.
 _REFUSED_KEYWORDS: Final = {
     "$dynamicRef": "is not taken; use $ref",
     "$dynamicAnchor": "is not taken; use $defs",
@@ -62,7 +61,7 @@ _REFUSED_KEYWORDS: Final = {
     "$id": "is not taken; a schema goes by its event type",
     "$vocabulary": "is not taken",
 }
-# What draft 7 has not, or reads otherwise.
+# Keywords that draft 7 lacks or interprets differently.
 _KEYWORDS_AFTER_DRAFT_7: Final = frozenset(
     {
         "dependentRequired",
@@ -75,13 +74,13 @@ _KEYWORDS_AFTER_DRAFT_7: Final = frozenset(
     }
 )
 _ALLOWED_BESIDE_REF: Final = frozenset({"$ref", "$defs", "$schema", "$comment", "title", "description"})
-# Of what is refused, no more than the place is told: the words may hold what others must not see.
+# Messages do not quote refused values, which may be confidential.
 _MASK: Final = "the value"
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaViolation:
-    """What is wrong with some data: where, as a path of names and places, and why."""
+    """The first violation in some data: its path of names and indexes, and why."""
 
     path: tuple[str | int, ...]
     why: str
@@ -92,7 +91,7 @@ class SchemaViolation:
 
 
 class InvalidSchema(ValueError):
-    """It is no schema that is taken. `path` is where, below the schema."""
+    """The schema is not accepted. `path` is the place in the schema."""
 
     def __init__(self, path: tuple[str | int, ...], why: str) -> None:
         """Say where and why."""
@@ -102,10 +101,10 @@ class InvalidSchema(ValueError):
 
 
 class Validator:
-    """A schema of so many parts, ready to look at data."""
+    """A compiled schema."""
 
     def __init__(self, schema: dict[str, Any] | bool, *, parts: int) -> None:  # noqa: FBT001  a schema may be one
-        """Raise BadSchema for what is none."""
+        """`parts` is the schema's size. Raises InvalidSchema."""
         self._parts = parts
         try:
             self._validator = jsonschema_rs.Draft202012Validator(
@@ -123,11 +122,11 @@ class Validator:
             raise InvalidSchema((), str(error)[:_MAX_REASON_LENGTH]) from None
 
     def estimate_steps(self, data: bytes) -> int:
-        """How much a check costs at worst: parts of the schema times values of the data."""
+        """The worst-case cost of a validation: parts of the schema times values of the data."""
         return _estimate_values(data) * self._parts
 
     def find_violation(self, data: bytes) -> SchemaViolation | None:
-        """The first thing that is wrong with JSON that can be read; None: it is as the schema says."""
+        """Validate JSON data; returns the first violation, or None."""
         if self.estimate_steps(data) > MAX_VALIDATION_STEPS:
             return SchemaViolation(
                 (), f"holds too many values to be validated: about {_estimate_values(data):,}"
@@ -146,7 +145,7 @@ def _estimate_values(data: bytes) -> int:
 
 
 def compile_schema(schema: object) -> Validator:
-    """Give a schema's validator if it is one that is taken, by the bounds above; raises BadSchema."""
+    """Check a schema against the bounds above and compile it; raises InvalidSchema."""
     try:
         text = json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
@@ -164,9 +163,9 @@ def compile_schema(schema: object) -> Validator:
 
 
 def rebase_schema(schema: Any, pointer: str) -> Any:
-    """The schema as it reads within another document, where it stands at this JSON pointer, such as `#/a/b`.
+    """The schema with its references rebased to this JSON pointer, such as `#/a/b`, of another document.
 
-    `$schema` is left out: the document around it says it.
+    `$schema` is left out: the document has its own.
     """
     if not isinstance(schema, dict):
         return schema
@@ -186,7 +185,7 @@ def rebase_schema(schema: Any, pointer: str) -> Any:
 
 
 def is_draft_7_compatible(schema: Any) -> bool:
-    """Whether a schema says the same to those who know draft 7 alone."""
+    """Whether the schema means the same in draft 7."""
     for _, part in _walk_schemas(schema, ()):
         if isinstance(part, dict) and (
             not _KEYWORDS_AFTER_DRAFT_7.isdisjoint(part)
@@ -201,14 +200,14 @@ _Path = tuple[str | int, ...]
 
 
 def _walk_schemas(schema: object, path: _Path) -> Iterator[tuple[_Path, object]]:
-    """A schema and all that are within it, by their paths."""
+    """Yield a schema and all its subschemas with their paths."""
     yield path, schema
     for below, part in _iter_subschemas(schema):
         yield from _walk_schemas(part, path + below)
 
 
 def _iter_subschemas(schema: object) -> Iterator[tuple[_Path, object]]:
-    """The schemas right below one."""
+    """Yield the direct subschemas of a schema."""
     if not isinstance(schema, dict):
         return
     for word, value in schema.items():
@@ -233,9 +232,9 @@ def _check_keywords(part: object, path: _Path) -> None:
 
 
 def _measure_size(parts: Mapping[_Path, object]) -> int:
-    """How many parts a schema has with whatever it refers to in its place.
+    """The number of parts of a schema with its references resolved.
 
-    Raises BadSchema where references lead nowhere or in a circle, or all of it is too much.
+    Raises InvalidSchema for a reference that leads nowhere or in a circle, and for too many parts.
     """
     places = {"/".join(["#", *map(_escape_pointer_step, path)]): path for path in parts}
     sizes: dict[_Path, int] = {}
@@ -266,17 +265,17 @@ def _measure_size(parts: Mapping[_Path, object]) -> int:
             sizes[path] = found
         return sizes[path]
 
-    # Each by itself too: what nothing refers to now must not be bad either.
-    most = max(map(size, parts))
-    if most > MAX_SCHEMA_PARTS:
+    # Every part by itself, including definitions that nothing refers to.
+    largest = max(map(size, parts))
+    if largest > MAX_SCHEMA_PARTS:
         raise InvalidSchema(
-            (), f"has {most:,} parts with what it refers to; at most {MAX_SCHEMA_PARTS:,} are taken"
+            (), f"has {largest:,} parts with what it refers to; at most {MAX_SCHEMA_PARTS:,} are taken"
         )
     return sizes[()]
 
 
 def _resolve_ref(ref: object, path: _Path, places: Mapping[str, _Path]) -> _Path:
-    """Where a reference leads, within the schema."""
+    """The path to which a reference points."""
     if not isinstance(ref, str) or not (ref == "#" or ref.startswith("#/")):
         raise InvalidSchema(path, "must point into this schema, such as #/$defs/money; nothing is fetched")
     if ref not in places:

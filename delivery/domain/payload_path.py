@@ -1,7 +1,7 @@
-"""What an event's payload must hold to be found: a path into its `data` and the value there. Pure.
+"""Search by payload: a path into the event's `data` and the value there. Pure.
 
 The path is a singular query of JSONPath (RFC 9535, section 2.3.5.1): `$.order.id`, `$.items[0].sku`,
-`$['odd name']`. Equality is that of JSON values: 1 equals 1.0, and no number equals a truth value.
+`$['odd name']`. Values are equal as JSON values: 1 equals 1.0, and no number equals a boolean.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ MAX_PAYLOAD_FILTER_LENGTH = 500
 _NAME: Final = re.compile(r"\.([A-Za-z_\u0080-\uffff][A-Za-z0-9_\u0080-\uffff-]*)")
 _INDEX: Final = re.compile(r"\[(0|[1-9][0-9]{0,8})\]")
 _QUOTED: Final = re.compile(r"""\[(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")\]""")
-# Replays keep their conditions: PostgreSQL's JSON takes neither. Written as an escape, both pass.
+# Replays store their filters, and PostgreSQL's JSON takes neither; as JSON escapes, both pass.
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 _MISSING: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
 class PayloadEquals:
-    """A condition on the payload: at `path`, from `data` on, stands `value` (JSON). `text` says both."""
+    """A filter on the payload: the value at `path` below `data` equals `value` (JSON). `text` is its source."""
 
     text: str
     path: tuple[str | int, ...]
@@ -33,7 +33,7 @@ class PayloadEquals:
 
     @classmethod
     def parse(cls, text: str) -> PayloadEquals:
-        """Read `$.order.id=1042`; what is no JSON behind the `=` is taken as a string. Raises ValueError."""
+        """Parse `$.order.id=1042`; a value that is not JSON is taken as a string. Raises ValueError."""
         if len(text) > MAX_PAYLOAD_FILTER_LENGTH:
             raise ValueError(f"must have at most {MAX_PAYLOAD_FILTER_LENGTH} characters, not {len(text)}")
         if _UNSTORABLE.search(text):
@@ -46,7 +46,7 @@ class PayloadEquals:
         return cls(text, path, _parse_value(rest.removeprefix("=")))
 
     def matches(self, body: bytes) -> bool:
-        """Whether an event with this body is meant; never raises, whatever the bytes are."""
+        """Whether an event with this body matches; never raises, whatever the bytes are."""
         try:
             found: Any = json.loads(body, parse_float=Decimal, parse_int=Decimal)["data"]
             wanted = json.loads(self.value, parse_float=Decimal, parse_int=Decimal)
@@ -60,7 +60,7 @@ class PayloadEquals:
 
 
 def extract_data(body: bytes) -> bytes:
-    """The `data` of an event in the body that receivers get, byte for byte; of what is none, nothing."""
+    """The bytes of `data` in an event's body; empty if the body has none."""
     try:
         return bytes(_envelope.decode(body).data)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -75,7 +75,7 @@ _envelope = msgspec.json.Decoder(_Envelope)
 
 
 def _parse_path(text: str) -> tuple[tuple[str | int, ...], str]:
-    """The steps at the beginning of a text that begins with `$`, and what follows them."""
+    """The steps of the path at the beginning of a text, and the rest after it."""
     if not text.startswith("$"):
         raise ValueError("must begin with $, which is the event's data, such as $.order.id=1042")
     steps: list[str | int] = []
@@ -101,7 +101,7 @@ def _unquote(found: re.Match[str]) -> str:
 
 
 def _parse_value(text: str) -> str:
-    """The value as JSON: itself where it is JSON, a string of it where it is not."""
+    """The text itself if it is JSON, otherwise the text as a JSON string."""
     try:
         json.loads(text, parse_float=Decimal, parse_int=Decimal, parse_constant=_reject_constant)
     except (ValueError, RecursionError, ArithmeticError):

@@ -1,4 +1,4 @@
-"""Replay jobs: what was asked for, how far it is, and what its next step may do. Pure."""
+"""Replay jobs: their selection, their progress, and what the next step may release. Pure."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from delivery.domain.holds import EndpointStatus
     from delivery.domain.ids import EventId, ReplayId, TenantId
 
-# So many deliveries of one endpoint are in the lane at once for one job; of one whose breaker is open only
-# what it can be probed with. Once a job has as many there as go out in some seconds, no endpoint has more.
+# How many deliveries of one endpoint a job has in the replay queue; the narrow window applies while its breaker
+# is not closed, and once the job has as many there as go out within QUEUED_AHEAD_SECONDS.
 ENDPOINT_WINDOW: Final = 250
 NARROW_ENDPOINT_WINDOW: Final = 20
 MIN_QUEUED_AHEAD: Final = 500
 QUEUED_AHEAD_SECONDS: Final = 5
-# What a rate that was not used up for a while may catch up with.
+# How much of an unused rate may be caught up with.
 MAX_RATE_CREDIT: Final = timedelta(seconds=1)
-# Over how much time the speed of a job is averaged.
+# The time constant of the average speed.
 SPEED_AVERAGING_PERIOD: Final = timedelta(seconds=10)
 
 ACTIVE_STEP_DELAY: Final = timedelta(seconds=0.1)
@@ -39,7 +39,7 @@ IDLE_STEP_DELAY: Final = timedelta(seconds=3)
 
 
 class ReplayState(StrEnum):
-    """Where a job stands; the last two are final."""
+    """The state of a job; the last two are final."""
 
     RUNNING = "running"
     PAUSED = "paused"
@@ -49,9 +49,9 @@ class ReplayState(StrEnum):
 
 
 class ItemState(StrEnum):
-    """Where one delivery of a job stands; the first three are open.
+    """The state of one delivery of a job; the first three are open.
 
-    Queued: in the lane or on its way. Retrying: an attempt failed, and its retry schedule goes on.
+    Queued: in the replay queue or in flight. Retrying: an attempt failed, and the retry schedule goes on.
     """
 
     WAITING = "waiting"
@@ -68,9 +68,9 @@ OPEN_ITEM_STATES: Final = (ItemState.WAITING, ItemState.QUEUED, ItemState.RETRYI
 
 @dataclass(frozen=True, slots=True)
 class MissingEventFilter:
-    """Events that an endpoint was never owed: accepted from `since` on and before `until`, of these types.
+    """Events for which an endpoint has no delivery: accepted from `since` on and before `until`.
 
-    And, as the endpoint asked for when the job was made, that share a channel and hold a condition.
+    `types`, `channels` and `condition` are those of the endpoint's subscription when the job was created.
     """
 
     endpoint_id: EndpointId
@@ -81,7 +81,7 @@ class MissingEventFilter:
     condition: str | None = None
 
     def to_document(self) -> dict[str, Any]:
-        """The selection as plain JSON."""
+        """The filter as plain JSON."""
         document = {
             "endpoint": format_id(Prefix.ENDPOINT, self.endpoint_id),
             "since": None if self.since is None else self.since.isoformat(),
@@ -108,10 +108,10 @@ class MissingEventFilter:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A replay job. `counts` say how many of its deliveries stand where, as of `counted_at`.
+    """A replay job. `counts` are its deliveries by state, as of `counted_at`.
 
-    `selecting`: more may be found yet. `rate` is in deliveries per second; None: as fast as replays may go.
-    `per_second` is how many ended lately; None: none yet.
+    `selecting`: more may be found. `rate` is in deliveries per second; None: as fast as replays may go.
+    `per_second` is the recent speed; None: not known yet.
     """
 
     id: ReplayId
@@ -131,22 +131,22 @@ class Replay:
 
     @property
     def selected(self) -> int:
-        """How many deliveries were found so far."""
+        """How many deliveries have been found."""
         return sum(self.counts.values())
 
     @property
     def remaining(self) -> int:
-        """How many are not over."""
+        """How many are open."""
         return sum(self.counts.get(state, 0) for state in OPEN_ITEM_STATES)
 
     @property
     def done(self) -> int:
-        """How many are over, well or not."""
+        """How many have ended, in whatever state."""
         return self.selected - self.remaining
 
     @property
     def seconds_left(self) -> float | None:
-        """How long it takes at the speed of late; None: not known, or not moving."""
+        """The time left at the recent speed; None: not known, or nothing moves."""
         if self.state is not ReplayState.RUNNING or self.selecting or not self.per_second:
             return None
         return self.remaining / self.per_second
@@ -154,7 +154,7 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class ReplayItem:
-    """One delivery of a job, under its id. What was never owed has its event's id until its turn comes."""
+    """One delivery of a job. For a missing event, `id` is the event's until its delivery is created."""
 
     id: UUID
     event_id: EventId
@@ -165,15 +165,15 @@ class ReplayItem:
 
     @property
     def delivery_id(self) -> DeliveryId | None:
-        """The delivery, where there is one yet."""
+        """The id of the delivery, once there is one."""
         return None if self.id == self.event_id else DeliveryId(self.id)
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseQuota:
-    """What a step may take of an endpoint, which has so many in the lane already.
+    """How many deliveries of an endpoint a step may take.
 
-    `skipped` says why what is taken is not sent.
+    `skip_reason` says why those taken are skipped.
     """
 
     count: int
@@ -181,16 +181,16 @@ class ReleaseQuota:
 
 
 def is_far_ahead(queued: int, per_second: float | None) -> bool:
-    """Whether a job has so many in the lane that more would only wait there."""
+    """Whether a job has enough deliveries queued for the next seconds."""
     return queued >= max(MIN_QUEUED_AHEAD, QUEUED_AHEAD_SECONDS * (per_second or 0.0))
 
 
 def compute_release_quota(
     status: EndpointStatus | None, *, hold: bool, queued: int, far_ahead: bool
 ) -> ReleaseQuota:
-    """How many more deliveries of an endpoint may go into the lane.
+    """How many more deliveries of an endpoint may be queued.
 
-    A paused endpoint's wait until it is resumed. A disabled one's are skipped, or wait by choice.
+    Those of a paused endpoint wait until it is resumed; those of a disabled one are skipped, or wait by `hold`.
     """
     if status is None:
         return ReleaseQuota(ENDPOINT_WINDOW, "endpoint_deleted")
@@ -206,9 +206,9 @@ def compute_release_quota(
 
 
 def share_evenly(needs: Sequence[int], limit: int) -> list[int]:
-    """Divide what a step may release among endpoints: who needs less leaves the others more.
+    """Share what a step may release evenly among endpoints; a smaller need leaves more for the others.
 
-    Where it is not enough for one each, those that come first get it.
+    When there is less than one for each, the first endpoints get one.
     """
     takes = [0] * len(needs)
     left = limit
@@ -221,16 +221,16 @@ def share_evenly(needs: Sequence[int], limit: int) -> list[int]:
 
 # ------------------------------------------------------------------ speed
 def compute_release_limit(rate: float | None, paced_at: datetime, now: datetime, *, limit: int) -> int:
-    """How many deliveries a step may release; `paced_at` is until when the rate is used up."""
+    """How many deliveries a step may release; the rate is used up until `paced_at`."""
     if rate is None:
         return limit
     credit = min(now - paced_at, _max_credit(rate))
-    # A hair more, so that what floats lose never costs a delivery its turn.
+    # The small addend keeps float rounding from losing a delivery.
     return max(0, min(limit, math.floor(credit.total_seconds() * rate + 1e-6)))
 
 
 def compute_paced_until(rate: float | None, paced_at: datetime, now: datetime, *, released: int) -> datetime:
-    """Until when the rate is used up, once so many were released."""
+    """Until when the rate is used up after a release."""
     if rate is None:
         return now
     return max(paced_at, now - _max_credit(rate)) + timedelta(seconds=released / rate)
@@ -241,7 +241,7 @@ def _max_credit(rate: float) -> timedelta:
 
 
 def average_speed(previous: float | None, *, ended: int, elapsed: timedelta) -> float | None:
-    """How many end per second, averaged over the last seconds."""
+    """The average number of deliveries that end per second, exponentially weighted."""
     if elapsed <= timedelta(0):
         return previous
     now = ended / elapsed.total_seconds()
@@ -259,9 +259,9 @@ def compute_step_delay(
     progressed: bool,
     per_second: float | None = None,
 ) -> timedelta | None:
-    """When to take another step; None: there is nothing left to do.
+    """How long to wait before the next step; None: nothing is left to do.
 
-    With seconds of work in the lane there is no hurry: a step takes time of the ledger too.
+    With seconds of work queued a step can wait: it costs the ledger time too.
     """
     waiting, queued, retrying = (counts.get(one, 0) for one in OPEN_ITEM_STATES)
     match state:
@@ -279,19 +279,19 @@ def compute_step_delay(
 
 # ------------------------------------------------------------------ one delivery's turn
 class ReleaseAction(StrEnum):
-    """What is done with a delivery whose turn has come."""
+    """What a step does with a delivery that it may release."""
 
-    REOPEN = "reopen"  # it is over: owe it again
-    ADVANCE = "advance"  # it waits: make it due now, in the lane
-    JOIN = "join"  # it goes out now anyway
-    CREATE = "create"  # it was never owed
+    REOPEN = "reopen"  # it has ended: make it pending again
+    ADVANCE = "advance"  # it is pending: make it due now, as a replay
+    JOIN = "join"  # it is being sent anyway
+    CREATE = "create"  # there is no delivery yet
     SKIP = "skip"  # it cannot be sent
-    LEAVE = "leave"  # somebody has it just now: another time
+    LEAVE = "leave"  # locked by another transaction: try again later
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduledDelivery:
-    """A delivery's row in the schedule; `locked` by whoever asks."""
+    """A delivery's row in the schedule; `is_locked` by this transaction."""
 
     is_claimed: bool
     is_locked: bool
@@ -301,7 +301,7 @@ class ScheduledDelivery:
 
 @dataclass(frozen=True, slots=True)
 class EndedDelivery:
-    """A delivery without a row in the schedule; `locked` by whoever asks."""
+    """A delivery without a row in the schedule; `is_locked` by this transaction."""
 
     status: DeliveryStatus
     is_locked: bool
@@ -310,9 +310,9 @@ class EndedDelivery:
 def decide_release(
     current: ScheduledDelivery | EndedDelivery | None, *, has_payload: bool, was_owed: bool
 ) -> tuple[ReleaseAction, str | None]:
-    """What to do with a delivery, and why it is skipped where it is.
+    """Decide what to do with a delivery; returns the reason too if it is skipped.
 
-    `kept`: its event's content is. Not `owed`: the event was never owed to the endpoint.
+    `has_payload`: the event's content is stored. Not `was_owed`: the job is of missing events.
     """
     if not has_payload:
         return ReleaseAction.SKIP, "payload_gone"

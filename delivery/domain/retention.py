@@ -1,7 +1,7 @@
-"""How long things are kept, and what of a ledger is past its term. Pure.
+"""Retention periods, and the plan of what has expired. Pure.
 
-Terms are whole days, and days are those of the partitions: by UTC, from midnight. A day is past a term when
-all of it is.
+Periods are whole days, and days are those of the partitions: UTC, from midnight. A day has expired when all of
+it has.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class RetainedData(StrEnum):
-    """What has a term of its own."""
+    """The kinds of data with a retention period of their own."""
 
     PAYLOAD = "payload"
     ATTEMPTS = "attempts"
@@ -30,19 +30,19 @@ class RetainedData(StrEnum):
     JOURNAL = "journal"
 
 
-# Of what a tenant may have less kept. The journal is the operator's own: it tells who did what.
+# The kinds that a tenant may shorten. The journal belongs to the operator: it tells who did what.
 TENANT_CONFIGURABLE: Final = (
     RetainedData.PAYLOAD,
     RetainedData.ATTEMPTS,
     RetainedData.DELIVERIES,
     RetainedData.EVENTS,
 )
-# What is no use without the other.
+# Data that is useless without the other kind.
 CONTAINED_IN: Final = {
     RetainedData.PAYLOAD: RetainedData.EVENTS,
     RetainedData.ATTEMPTS: RetainedData.DELIVERIES,
 }
-# What finds deliveries goes after them, on the same day.
+# The indexes of deliveries are dropped after them, on the same day.
 DELIVERY_TABLES: Final = ("deliveries", "failures", "endpoint_sequence")
 _TABLES: Final = {
     RetainedData.EVENTS: ("events",),
@@ -54,7 +54,7 @@ _TABLES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class RetentionPeriods:
-    """For how many days each kind of content is kept."""
+    """For how many days each kind of data is kept."""
 
     payload: int
     attempts: int
@@ -63,11 +63,11 @@ class RetentionPeriods:
     journal: int
 
     def get_days(self, data: RetainedData) -> int:
-        """For how many days this is kept."""
+        """The period of this kind of data in days."""
         return int(getattr(self, data))
 
     def apply_tenant_periods(self, tenant_periods: Mapping[str, int] | None) -> dict[RetainedData, int]:
-        """A tenant's terms: its own where they are shorter; no part outlasts what it is a part of."""
+        """A tenant's periods: its own where shorter; no data outlasts the data that contains it."""
         days = {
             content: min(self.get_days(content), (tenant_periods or {}).get(content, self.get_days(content)))
             for content in TENANT_CONFIGURABLE
@@ -86,13 +86,13 @@ class DayPartition:
 
     @property
     def name(self) -> str:
-        """What the partition is called."""
+        """The name of the partition's table."""
         return f"{self.table}_{self.day:%Y%m%d}"
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionState:
-    """A partition that there is. `bare`: a run has found no payload in it that could still go."""
+    """An existing partition. `payloads_removed`: a run found no payload left that could be removed."""
 
     partition: DayPartition
     payloads_removed: bool = False
@@ -100,7 +100,7 @@ class PartitionState:
 
 @dataclass(frozen=True, slots=True)
 class TenantPrune:
-    """What one tenant has of a kind of content goes where it was made before this day."""
+    """Delete one tenant's data of a kind that was created before this day."""
 
     tenant_id: TenantId
     data: RetainedData
@@ -109,11 +109,11 @@ class TenantPrune:
 
 @dataclass(frozen=True, slots=True)
 class RetentionPlan:
-    """What is past its term, oldest first.
+    """What has expired, oldest first.
 
-    Each of `drops` is one day of one kind of content, its tables in the order in which they go; `bodies` are
-    days of events that lose their payloads, `thin` is what tenants have less kept of, and replay jobs that
-    ended before `replays` are forgotten.
+    Each of `drops` is one day of one kind of data, with its tables in the order in which they are dropped.
+    `payload_days` are days of events that lose their payloads, `tenant_prunes` are due to shorter periods of
+    tenants, and replay jobs that ended before `replays_before` are deleted.
     """
 
     drops: tuple[tuple[DayPartition, ...], ...]
@@ -125,23 +125,25 @@ class RetentionPlan:
 def apply_period_changes(
     current: Mapping[str, int], changes: Mapping[str, int | None] | None, operator_periods: RetentionPeriods
 ) -> dict[str, int]:
-    """A tenant's own terms after a change: None takes one away, or all of them; what is not named stays.
+    """A tenant's own periods after a change: None removes one, or all of them.
 
-    Raises Invalid naming the one that nobody can have, or that is longer than the operator's.
+    Raises Invalid for an unknown kind of data, and for a period longer than the operator's.
     """
     if changes is None:
         return {}
     for name, days in changes.items():
         if name not in TENANT_CONFIGURABLE:
             raise Invalid(f"retention.{name}", f"is not one of {', '.join(TENANT_CONFIGURABLE)}")
-        most = operator_periods.get_days(RetainedData(name))
-        if days is not None and not 1 <= days <= most:
-            raise Invalid(f"retention.{name}", f"must be from 1 to {most} days, which is the operator's term")
+        maximum = operator_periods.get_days(RetainedData(name))
+        if days is not None and not 1 <= days <= maximum:
+            raise Invalid(
+                f"retention.{name}", f"must be from 1 to {maximum} days, which is the operator's term"
+            )
     return {name: days for name, days in {**current, **changes}.items() if days is not None}
 
 
 def compute_oldest_kept_day(days: int, now: datetime) -> date:
-    """The oldest day of which something is not older than so many days."""
+    """The oldest day with data that is not older than this many days."""
     return (now.astimezone(UTC) - timedelta(days=days)).date()
 
 
@@ -151,7 +153,7 @@ def build_plan(
     partitions: Iterable[PartitionState],
     tenants: Mapping[TenantId, Mapping[str, int]],
 ) -> RetentionPlan:
-    """What of these partitions is past its term, for everybody and for tenants that have less kept."""
+    """Plan what has expired, by the operator's periods and by shorter ones of tenants."""
     kept = {content: compute_oldest_kept_day(periods.get_days(content), now) for content in RetainedData}
     there = sorted(partitions, key=lambda partition: (partition.partition.day, partition.partition.table))
     bodies = (
@@ -184,16 +186,16 @@ def _plan_drops(
 
 
 def _plan_tenant_prunes(
-    terms: RetentionPeriods, now: datetime, tenants: Mapping[TenantId, Mapping[str, int]]
+    periods: RetentionPeriods, now: datetime, tenants: Mapping[TenantId, Mapping[str, int]]
 ) -> tuple[TenantPrune, ...]:
-    thin: list[TenantPrune] = []
+    prunes: list[TenantPrune] = []
     for tenant_id, own in sorted(tenants.items()):
-        days = terms.apply_tenant_periods(own)
-        shorter = [content for content in TENANT_CONFIGURABLE if days[content] < terms.get_days(content)]
+        days = periods.apply_tenant_periods(own)
+        shorter = [content for content in TENANT_CONFIGURABLE if days[content] < periods.get_days(content)]
         if days[RetainedData.PAYLOAD] == days[RetainedData.EVENTS] and RetainedData.EVENTS in shorter:
             shorter.remove(RetainedData.PAYLOAD)  # it goes with its event
-        thin += [
+        prunes += [
             TenantPrune(tenant_id, content, compute_oldest_kept_day(days[content], now))
             for content in shorter
         ]
-    return tuple(thin)
+    return tuple(prunes)

@@ -1,4 +1,4 @@
-"""Retention: what is past its term goes, in steps that nobody notices; a run does so much and no more."""
+"""Retention: deletes expired data in small steps; a run takes a bounded number of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PruneLimits:
-    """How many steps a run takes at most, how long it rests before each, how long it waits for readers."""
+    """The maximum steps of a run, the pause before each, and how long to wait for readers of a partition."""
 
     max_steps: int = 500
     pause: timedelta = timedelta(milliseconds=50)
@@ -40,7 +40,7 @@ class PruneLimits:
 
 @dataclass(slots=True)
 class RetentionReport:
-    """What a run did. `more`: it came to its bound; `owed` and `busy` are days that it left for later."""
+    """What a run did. `more`: it used all its steps; `owed` and `busy` are days that were left for later."""
 
     dropped: list[str] = field(default_factory=list)
     owed: list[str] = field(default_factory=list)
@@ -53,17 +53,17 @@ class RetentionReport:
     more: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it by name."""
+        """The fields as a dict, for the log."""
         return asdict(self)
 
     @property
     def did_something(self) -> bool:
-        """Whether anything is gone that was there before."""
+        """Whether anything was deleted."""
         return any((self.dropped, self.payloads, self.attempts, self.deliveries, self.events, self.replays))
 
 
 class RetentionService:
-    """Takes away what is past its term, and remembers what it has looked through today."""
+    """Deletes expired data, and remembers what it has checked today."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class RetentionService:
         clock: Callable[[], datetime],
         limits: PruneLimits | None = None,
     ) -> None:
-        """Nothing is read yet."""
+        """`periods` are the operator's; tenants may have shorter ones."""
         self._ledger = ledger
         self._periods = periods
         self._clock = clock
@@ -81,7 +81,7 @@ class RetentionService:
         self._seen = _Progress()
 
     async def preview_plan(self) -> RetentionPlan:
-        """What is past its term now; nothing is changed."""
+        """Plan what has expired; nothing is changed."""
         days = await PartitionDropper.open(self._ledger, statement_timeout=self._limits.reader_timeout)
         try:
             return await self._build_plan(days, self._clock())
@@ -89,7 +89,7 @@ class RetentionService:
             await days.close()
 
     async def run(self) -> RetentionReport | None:
-        """Take away what is past its term, up to the bound of a run. None: another process is just at it."""
+        """Delete expired data within the limits of a run. None: another process is running."""
         days = await PartitionDropper.open(self._ledger, statement_timeout=self._limits.reader_timeout)
         try:
             if not await days.try_lock():
@@ -110,7 +110,7 @@ class RetentionService:
 
 @dataclass(slots=True)
 class _Walk:
-    """How far a walk over ids came: `reached` is the last it saw, `spared` the first it had to leave."""
+    """The progress of a walk over ids: the last id seen, and the first that had to be skipped."""
 
     last_seen: UUID
     changed: int = 0
@@ -126,9 +126,9 @@ class _Walk:
 
 @dataclass(slots=True)
 class _Progress:
-    """What need not be looked through again: today, or ever for payloads that a tenant had.
+    """What need not be checked again: today, or ever for payloads of a tenant (`cleared_until`).
 
-    `walks` are those that a run could not end. Lost with the process: then it is looked through once more.
+    `walks` are those that a run could not finish. It is in memory: a new process checks everything once more.
     """
 
     today: date | None = None
@@ -138,7 +138,7 @@ class _Progress:
     walks: dict[DayPartition | TenantPrune, _Walk] = field(default_factory=dict)
 
     def start_day(self, today: date) -> None:
-        """On another day all is looked at anew."""
+        """Check everything again on a new day."""
         if today != self.today:
             self.today = today
             self.days.clear()
@@ -147,7 +147,7 @@ class _Progress:
 
 
 class _Run:
-    """One run: follows a plan until it is done or its steps are spent."""
+    """One run: follows a plan until it is done or its steps are used up."""
 
     def __init__(
         self, ledger: Ledger, partitions: PartitionDropper, limits: PruneLimits, progress: _Progress
@@ -161,24 +161,24 @@ class _Run:
         self.report = RetentionReport()
 
     async def finish_interrupted(self) -> None:
-        """End what an earlier run has left half done."""
+        """Finish drops that an earlier run left half done."""
         for day, fate in await self._partitions.finish_pending():
             self._record_fate(day, fate)
 
     async def execute(self, plan: RetentionPlan, *, today: date) -> None:
-        """Do what the plan says, whole days first: they cost next to nothing."""
+        """Carry out the plan, whole days first, which are cheapest."""
         self._progress.start_day(today)
         for group in plan.drops:
             await self._drop_group(group)
         for day in plan.payload_days:
             await self._clear_day_payloads(day)
-        for thin in plan.tenant_prunes:
-            await self._prune(thin)
+        for task in plan.tenant_prunes:
+            await self._prune(task)
         await self._delete_replays(plan.replays_before)
 
     async def _drop_group(self, group: tuple[DayPartition, ...]) -> None:
-        # What finds deliveries stays for as long as they do. While one day of a table is half taken out, no
-        # other day of it can be taken.
+        # The indexes of deliveries stay as long as the deliveries. While one partition of a table is being
+        # detached, no other partition of it can be.
         for day in group:
             if any(busy.table == day.table or busy.day == day.day for busy in self._busy):
                 return
@@ -225,7 +225,7 @@ class _Run:
                 self.report.events += walk.changed
                 ended = walk.ended
             case _:
-                raise AssertionError(task)  # tenants have no more
+                raise AssertionError(task)  # tenants cannot shorten other kinds
         if ended:
             self._progress.thin.add(task)
 
@@ -273,15 +273,17 @@ class _Run:
     async def _walk_events(
         self, key: DayPartition | TenantPrune, id_range: IdRange, change: PruneFunction
     ) -> _Walk:
-        """Walk over events and spare those that are still owed, of which so many are kept in mind at once."""
+        """Walk over events and skip those still owed, whose ids are loaded in pages."""
         walk = self._start_walk(key, id_range)
         while not walk.ended and await self._take_step():
             async with self._ledger.transaction() as tx:
-                owed, known = await prune_rows.find_owed_events(tx, replace(id_range, after=walk.last_seen))
-            part = replace(id_range, before=min(id_range.before, _next_id(known)))
+                owed, loaded_until = await prune_rows.find_owed_events(
+                    tx, replace(id_range, after=walk.last_seen)
+                )
+            part = replace(id_range, before=min(id_range.before, _next_id(loaded_until)))
             part_done = await self._continue_walk(walk, part, partial(change, owed=owed))
-            if part_done and known < id_range.before:
-                walk.ended, walk.last_seen = False, known
+            if part_done and loaded_until < id_range.before:
+                walk.ended, walk.last_seen = False, loaded_until
         return self._save_walk(key, walk)
 
     async def _walk(
@@ -303,7 +305,7 @@ class _Run:
         return walk.ended
 
     def _start_walk(self, key: DayPartition | TenantPrune, id_range: IdRange) -> _Walk:
-        """Begin a walk, or go on with one that an earlier run did not end."""
+        """Start a walk, or continue one that an earlier run did not finish."""
         earlier = self._progress.walks.pop(key, None)
         return _Walk(id_range.after) if earlier is None else replace(earlier, changed=0)
 
@@ -313,7 +315,7 @@ class _Run:
         return walk
 
     async def _take_step(self) -> bool:
-        """Whether there is a step left; before each comes a rest, so that others come first."""
+        """Whether a step is left; pauses before each, so that other work comes first."""
         if not self._steps_left:
             self.report.more = True
             return False

@@ -1,7 +1,7 @@
-"""A step of a replay job: find more of what it means, see what came of what went out, send more.
+"""The steps of replay jobs: find matching deliveries, update the states of released ones, release more.
 
-A step is one transaction that holds the job's row. Whatever dies in the middle of it, nothing has happened;
-and since the job is due again all the same, another step goes on where the last one ended.
+A step is one transaction that locks the job's row. A step that fails has changed nothing; the job becomes due
+again, and the next step goes on where the last one ended.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Few: a step runs on the loop that delivers, and beside other statements of the ledger.
+# Small batches: a step shares the event loop with deliveries, and the ledger with all other work.
 FIND_BATCH_SIZE: Final = 250
 RELEASE_BATCH_SIZE: Final = 250
 ENDPOINTS_BATCH_SIZE: Final = 200
@@ -49,10 +49,10 @@ CANCEL_BATCH_SIZE: Final = 10_000
 
 
 class ReplayRunner:
-    """Takes steps of jobs, one at a time in each process: a worker is there to deliver."""
+    """Takes steps of jobs, one at a time in each process, since workers are there to deliver."""
 
     def __init__(self, ledger: Ledger, *, default_max_in_flight: int) -> None:
-        """`in_flight` is how many an endpoint may have on their way that has no limit of its own."""
+        """`default_max_in_flight` applies to endpoints without a limit of their own."""
         self._ledger = ledger
         self._default_max_in_flight = default_max_in_flight
         self._step_lock = asyncio.Lock()
@@ -72,11 +72,11 @@ class ReplayRunner:
             self._requested.discard(replay_id)
 
     def close(self) -> None:
-        """Begin no more steps: other workers take them."""
+        """Start no more steps; other workers take them."""
         self._closed = True
 
     async def wait_until_idle(self) -> None:
-        """Return once no step is under way."""
+        """Wait until no step is running."""
         async with self._step_lock:
             return
 
@@ -116,7 +116,7 @@ class ReplayRunner:
             step.state = ReplayState.FINISHED
 
     async def _recall_queued(self, tx: Transaction, step: ReplayStep, target: ItemState) -> None:
-        """Take back what is in the lane; see what comes of what is on its way already."""
+        """Take queued deliveries back, and update the states of those in flight."""
         cancel = target is ItemState.CANCELLED
         moved = await recall_items.recall_items(
             tx, step.replay.id, target, include_retrying=cancel, limit=RECALL_BATCH_SIZE
@@ -125,29 +125,30 @@ class ReplayRunner:
         endpoints = await self._next_endpoints(tx, step)
         await self._recheck_items(tx, step, endpoints)
 
-    # Find.
-
     async def _find_items(self, tx: Transaction, step: ReplayStep) -> None:
-        cut = PageRequest.from_cursor(FIND_BATCH_SIZE, step.cursor, oldest_first=True)
-        tenant_id, wanted = step.replay.tenant_id, step.replay.selection
-        some: list[tuple[UUID, EndpointId, EventId]]
-        if isinstance(wanted, MissingEventFilter):
-            events = await missing.read_page(tx, tenant_id, wanted, cut, excluded_types=NEVER_MISSING)
-            some, last = [(one.id, wanted.endpoint_id, one.id) for one in events.items], events.next_cursor
-        else:
-            asked = await search.prepare_search(
-                tx, tenant_id, wanted, default_max_in_flight=self._default_max_in_flight
+        page_request = PageRequest.from_cursor(FIND_BATCH_SIZE, step.cursor, oldest_first=True)
+        tenant_id, selection = step.replay.tenant_id, step.replay.selection
+        found: list[tuple[UUID, EndpointId, EventId]]
+        if isinstance(selection, MissingEventFilter):
+            events = await missing.read_page(
+                tx, tenant_id, selection, page_request, excluded_types=NEVER_MISSING
             )
-            page = await search.read_page(tx, asked, cut)
-            some, last = [(one.id, one.endpoint_id, one.event_id) for one in page.items], page.next_cursor
-        step.move_items(None, ItemState.WAITING, await items.add_items(tx, step.replay.id, some))
+            found, last = (
+                [(one.id, selection.endpoint_id, one.id) for one in events.items],
+                events.next_cursor,
+            )
+        else:
+            prepared = await search.prepare_search(
+                tx, tenant_id, selection, default_max_in_flight=self._default_max_in_flight
+            )
+            page = await search.read_page(tx, prepared, page_request)
+            found, last = [(one.id, one.endpoint_id, one.event_id) for one in page.items], page.next_cursor
+        step.move_items(None, ItemState.WAITING, await items.add_items(tx, step.replay.id, found))
         step.cursor = last or step.cursor
         step.selected = last is None
 
-    # Look again.
-
     async def _next_endpoints(self, tx: Transaction, step: ReplayStep) -> list[EndpointId]:
-        """The next endpoints that have something in the lane or waiting for it."""
+        """The next endpoints that have queued or waiting items."""
         after = step.after_endpoint or MIN_ID
         found: set[EndpointId] = set()
         for state in (ItemState.QUEUED, ItemState.WAITING):
@@ -169,12 +170,10 @@ class ReplayRunner:
             )
             _count_moves(step, moved)
 
-    # Release.
-
     async def _release_items(
         self, tx: Transaction, step: ReplayStep, endpoints: Sequence[EndpointId]
     ) -> set[EndpointId]:
-        """Send more of these endpoints' deliveries into the lane; returns whose."""
+        """Queue more deliveries of these endpoints; returns the endpoints of those queued."""
         if not step.counts.get(ItemState.WAITING) or not endpoints:
             return set()
         turns = dict(zip(endpoints, await self._plan_turns(tx, step, endpoints), strict=True))
@@ -183,7 +182,7 @@ class ReplayRunner:
         )
         takes = _share_out({e: turn.count for e, turn in turns.items() if turn.skip_reason is None}, most)
         if most < sum(1 for turn in turns.values() if turn.count and turn.skip_reason is None):
-            # There was not one for each; the others come first next time.
+            # Not every endpoint got one; the others come first in the next step.
             step.after_endpoint = max(takes, default=step.after_endpoint)
         skipped = {e: turn for e, turn in turns.items() if turn.skip_reason is not None}
         takes |= _share_out({e: turn.count for e, turn in skipped.items()}, RELEASE_BATCH_SIZE)
@@ -216,7 +215,7 @@ class ReplayRunner:
         waiting: Sequence[WaitingItem],
         skip_reasons: dict[EndpointId, str],
     ) -> tuple[int, set[EndpointId]]:
-        """Do what is to be done with those whose turn has come; returns how many go out, and whose."""
+        """Release or skip these items; returns how many were queued, and their endpoints."""
         replay_id = step.replay.id
         reason = f"replayed by {format_id(Prefix.REPLAY, replay_id)}"
         by_release: dict[ReleaseAction, list[WaitingItem]] = defaultdict(list)
@@ -256,7 +255,7 @@ class ReplayRunner:
         skipped: list[tuple[UUID, str]],
         reason: str,
     ) -> list[WaitingItem]:
-        """Owe events that were never owed; those that another job was faster with are skipped."""
+        """Create deliveries of missing events, and skip those that another job has created meanwhile."""
         if not waiting:
             return []
         endpoint_id = waiting[0].endpoint_id  # such a job has one endpoint
@@ -266,8 +265,6 @@ class ReplayRunner:
         pairs = [(DeliveryId(new_id()), one.event_id) for one in made]
         await release_items.create_deliveries(tx, step.replay.id, endpoint_id, pairs, reason=reason)
         return made
-
-    # End.
 
     async def _finish_step(self, tx: Transaction, step: ReplayStep, before: dict[ItemState, int]) -> None:
         done = _count_done(step.counts) - _count_done(before)
