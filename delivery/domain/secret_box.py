@@ -1,4 +1,4 @@
-"""Secrets at rest: each under a data key of its own, which is wrapped by a key that can be rotated.
+"""Secrets at rest: each encrypted under its own data key, which is wrapped by a rotatable key.
 
 Both are AES-256-GCM, and bound to the row that the secret belongs to.
 """
@@ -23,8 +23,8 @@ KEY_MARK_BYTES: Final = 4
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
-# Of a sealed value: the mark, a nonce and the data key under the wrapping key, a nonce and the secret under
-# the data key.
+# A sealed value is the mark, a nonce and the data key under the wrapping key, then a nonce and the secret
+# under the data key.
 _WRAPPED_KEY_BYTES: Final = KEY_MARK_BYTES + _NONCE_BYTES + _KEY_BYTES + _TAG_BYTES
 
 
@@ -74,7 +74,7 @@ class _WrappingKey:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SecretBox:
-    """Seals under the newest key, opens under any. What is sealed tells by its first bytes under which.
+    """Seals under the newest key, opens under any. The first bytes of a sealed value identify its key.
 
     `context` ties a sealed value to its place (tenant and endpoint): moved to another row it does not open.
     """
@@ -90,22 +90,22 @@ class SecretBox:
 
     @property
     def key_ids(self) -> tuple[str, ...]:
-        """The keys at hand by their ids, newest first. An id tells nothing of its key."""
+        """The ids of the configured keys, newest first. An id does not reveal its key."""
         return tuple(dict.fromkeys(key.mark.hex() for key in self._keys))
 
     def read_key_id(self, sealed: bytes) -> str:
-        """The id of the key that a value needs; of one that is not at hand, its mark."""
+        """The id of the key that a value needs, or its mark if that key is not configured."""
         mark = sealed[:KEY_MARK_BYTES]
         key = self._by_mark.get(mark)
         return (mark if key is None else key.mark).hex()
 
     def seal(self, plain: bytes, *, context: bytes) -> bytes:
-        """Encrypt under a fresh data key, and that under the newest key."""
+        """Encrypt under a new data key, and wrap that under the newest key."""
         data_key, nonce = secrets.token_bytes(_KEY_BYTES), secrets.token_bytes(_NONCE_BYTES)
         return self._wrap(data_key, context) + nonce + _build_cipher(data_key).encrypt(nonce, plain, context)
 
     def open(self, sealed: bytes, *, context: bytes) -> bytes:
-        """Decrypt; raises SecretUnreadable where no key fits or the value is not where it was sealed."""
+        """Decrypt; raises SecretUnreadable if no key fits or the context is another one."""
         mark = sealed[:KEY_MARK_BYTES]
         key = self._by_mark.get(mark)
         if key is None:
@@ -116,7 +116,7 @@ class SecretBox:
         return _decrypt(key.key, sealed[KEY_MARK_BYTES:], context, mark)
 
     def rewrap(self, sealed: bytes, *, context: bytes) -> bytes | None:
-        """The same secret under the newest key; None: it is already. Raises SecretUnreadable.
+        """Wrap the data key under the newest key; None: it is already. Raises SecretUnreadable.
 
         The data key is wrapped anew and what is under it stays as it is, so the secret itself is not opened;
         but for a value from the time before data keys.

@@ -1,4 +1,4 @@
-"""The steps of attempts: claimed, attempted, what came back, what was decided. Pure."""
+"""Timeline entries of attempts: claimed, attempted, outcome, decision. Pure."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ _DELIVERED: Final = "delivered"
 
 
 def build_attempt_steps(history: DeliveryHistory) -> Iterator[TimelineEntry]:
-    """Every attempt's steps, and those of the claim that has the delivery now."""
-    earlier = None
+    """Build the entries of every attempt, and of the claim that has the delivery now."""
+    previous = None
     for attempt in history.attempts:
-        yield from _build_steps(attempt, _find_due_time(history, earlier, attempt.number, attempt.claimed_at))
-        earlier = attempt
+        yield from _build_steps(
+            attempt, _find_due_time(history, previous, attempt.number, attempt.claimed_at)
+        )
+        previous = attempt
     progress = history.progress
     if progress is not None and progress.claimed_at is not None:
         number = history.delivery.attempts + 1
-        due = _find_due_time(history, earlier, number, progress.claimed_at)
+        due = _find_due_time(history, previous, number, progress.claimed_at)
         more = {"worker": progress.worker, "started_at": progress.started_at}
         yield _build_claimed_step(number, progress.claimed_at, due, more)
 
@@ -74,7 +76,7 @@ def _build_steps(attempt: Attempt, due: datetime | None) -> Iterator[TimelineEnt
 def _build_claimed_step(
     number: int, at: datetime, due: datetime | None, extra: Mapping[str, object]
 ) -> TimelineEntry:
-    # Clocks of two machines may differ by more than it has waited.
+    # The clocks of two machines may differ by more than the wait.
     waited = None if due is None else max(_ZERO, at - due)
     told = f"Taken up for attempt {number}" + (
         "" if waited is None else f", {format_duration(waited)} after it was due"
@@ -86,7 +88,7 @@ def _build_claimed_step(
 def _find_due_time(
     history: DeliveryHistory, previous: Attempt | None, number: int, claimed_at: datetime | None
 ) -> datetime | None:
-    """Since when an attempt was due that was claimed then; None where the ledger does not tell."""
+    """Since when a claimed attempt had been due; None where the ledger does not tell."""
     if claimed_at is None:
         return None
     after = history.delivery.created_at if previous is None else previous.started_at
@@ -98,7 +100,7 @@ def _find_due_time(
 def _find_planned_time(history: DeliveryHistory, previous: Attempt | None, number: int) -> datetime | None:
     if previous is not None:
         return previous.next_due_at
-    # Before the oldest attempt that is told of there may have been others.
+    # There may have been attempts before the oldest one that was loaded.
     return history.delivery.created_at if number == 1 else None
 
 

@@ -1,4 +1,4 @@
-"""The trace of one delivery: everything that happened to it, in order of time. Pure."""
+"""The timeline of a delivery: everything that happened to it, in order of time. Pure."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ _BREAKER_KINDS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class DeliveryTimeline:
-    """Why a delivery is where it is: its steps, oldest first, and in one sentence where it stands now.
+    """The entries of a delivery, oldest first, and a sentence that explains its present status.
 
-    `url` is where its endpoint leads now. `left_out` says what is not told of: the answer is bounded.
+    `url` is the endpoint's present URL. `left_out` says what was omitted, since the timeline is bounded.
     """
 
     delivery: Delivery
@@ -62,7 +62,7 @@ class DeliveryTimeline:
 
 
 def build_delivery_timeline(history: DeliveryHistory) -> DeliveryTimeline:
-    """Put the trace of a delivery together."""
+    """Build the timeline of a delivery."""
     delivery, made = history.delivery, history.delivery.created_at
     on = [_build_endpoint_step(entry) for entry in find_active_holds(history.entries_before, at=made)]
     from_rows = list(_build_unjournaled_steps(history))
@@ -74,7 +74,7 @@ def build_delivery_timeline(history: DeliveryHistory) -> DeliveryTimeline:
         *(step for step in from_rows if step.at >= made),
         *(_build_request_step(entry) for entry in history.replay_requests),
     ]
-    # The beginning stays before what follows, also where the clocks of two machines differ a little.
+    # Later entries sort after the first ones even where the clocks of two machines differ a little.
     later.sort(key=lambda step: max(step.at, made))
     steps = (*on, *_build_first_steps(delivery), *later, *_build_finished_step(delivery))
     return DeliveryTimeline(delivery, history.url, explain_status(history), steps, history.left_out)
@@ -93,7 +93,7 @@ def _build_first_steps(delivery: Delivery) -> Iterator[TimelineEntry]:
 
 
 def describe_match(delivery: Delivery) -> str:
-    """Why the delivery was made, as what follows `it is owed to the endpoint`."""
+    """Why the delivery was created, as a clause after `it is owed to the endpoint`."""
     if delivery.matched_by is not None:
         asked_for = f"whose filter asks for {delivery.matched_by}"
         return asked_for + describe_condition_failure(delivery)
@@ -103,7 +103,7 @@ def describe_match(delivery: Delivery) -> str:
 
 
 def _build_unjournaled_steps(history: DeliveryHistory) -> Iterator[TimelineEntry]:
-    """Holds that are on now and of which only the endpoint's own rows tell."""
+    """Yield present holds that have no journal entry, from the endpoint's own rows."""
     situation = history.endpoint_status
     if situation is None or history.delivery.finished_at is not None:
         return
@@ -118,7 +118,7 @@ def _build_unjournaled_steps(history: DeliveryHistory) -> Iterator[TimelineEntry
 def _is_journaled(
     step: TimelineEntry, history: DeliveryHistory, kinds: Collection[TimelineEntryKind]
 ) -> bool:
-    """Whether the journal's last word of this kind says that a hold began."""
+    """Whether the journal's last entry of these kinds began this hold."""
     told = [
         TimelineEntryKind.parse(entry.action) for entry in (*history.entries_before, *history.entries_since)
     ]

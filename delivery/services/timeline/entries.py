@@ -1,4 +1,4 @@
-"""The steps of a trace: what can happen to a delivery, as a closed set, and when it did."""
+"""The entries of a timeline: what can happen to a delivery, as a closed set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class TimelineEntryKind(StrEnum):
-    """What happened. Those of endpoints are the journal's own words."""
+    """What happened; the kinds of endpoints are the journal's actions."""
 
     ACCEPTED = "event.accepted"
     MATCHED = "delivery.matched"
@@ -40,7 +40,7 @@ class TimelineEntryKind(StrEnum):
 
     @classmethod
     def parse(cls, text: str) -> TimelineEntryKind:
-        """What the journal's word stands for; what has no step of its own is something else."""
+        """The kind of a journal action; OTHER if it has none."""
         try:
             return cls(text)
         except ValueError:
@@ -49,7 +49,7 @@ class TimelineEntryKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """One thing that happened: when, what, in one sentence, and the facts. Facts are JSON or moments."""
+    """One thing that happened, with a sentence and the facts, which are JSON values or datetimes."""
 
     at: datetime
     kind: TimelineEntryKind

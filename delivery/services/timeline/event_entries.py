@@ -1,4 +1,4 @@
-"""The trace of one event: to which endpoints it went and why, and why it did not go to the others. Pure."""
+"""The timeline of an event: which endpoints it was owed to, which not, and why. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class MatchVerdict(StrEnum):
-    """What an event was to an endpoint."""
+    """Whether an event was owed to an endpoint, and why not."""
 
     MATCHED = "matched"
     NAMED = "named"
@@ -43,9 +43,9 @@ class MatchVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EventFate:
-    """What an event was to one endpoint, and why; `filter`, `channels` and `condition` are as they were then.
+    """The verdict for one endpoint; `filter`, `channels` and `condition` are those of that time.
 
-    `condition_failed`: it was sent though the condition could not be answered, and why that was.
+    `condition_failed`: why the condition could not be evaluated; the event was sent anyway.
     """
 
     endpoint_id: EndpointId
@@ -62,9 +62,9 @@ class EventFate:
 
 @dataclass(frozen=True, slots=True)
 class EventTimeline:
-    """Why an event went where it went: the endpoints that it is owed to first, then the others.
+    """The verdicts for all endpoints: first those that the event is owed to, then the others.
 
-    `made_later` counts the endpoints that were made after it. `left_out` says what is not told of.
+    `made_later` counts the endpoints created after it. `left_out` says what was omitted.
     """
 
     event: EventSummary
@@ -76,10 +76,10 @@ class EventTimeline:
 
 @dataclass(frozen=True, slots=True)
 class EventArrival:
-    """What the ledger knows of an event and of the endpoints that there were when it came.
+    """The facts about an event and the endpoints that existed when it was accepted.
 
-    `owed` are its deliveries with their endpoints. `changes` are those of what endpoints want since.
-    `body` None: it is no longer kept.
+    `owed` are its deliveries with their endpoints, `changes` later changes of subscriptions. `body` None: it
+    is no longer stored.
     """
 
     event: EventSummary
@@ -92,7 +92,7 @@ class EventArrival:
 
 
 def build_event_timeline(arrival: EventArrival) -> EventTimeline:
-    """Put the trace of an event together."""
+    """Build the timeline of an event."""
     fates = [_build_owed_fate(delivery, known, arrival) for delivery, known in arrival.owed]
     answers = None if arrival.body is None else ConditionEvaluator(extract_data(arrival.body))
     passed_over = [_build_passed_over_fate(known, arrival, answers) for known in arrival.others]
@@ -104,7 +104,7 @@ def build_event_timeline(arrival: EventArrival) -> EventTimeline:
 def reconstruct_subscription(
     endpoint: TracedEndpoint, changes: Sequence[SubscriptionChange], *, at: datetime
 ) -> Subscription:
-    """What an endpoint wanted at a moment: each part as its first change since then found it, or as it is."""
+    """An endpoint's subscription at a moment: each part as before its first later change, or as it is now."""
     was = {
         change.part: change.previous
         for change in sorted(changes, key=lambda change: change.at, reverse=True)

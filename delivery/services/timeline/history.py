@@ -1,4 +1,4 @@
-"""What the ledger knows of one delivery and of its endpoint meanwhile: what a trace is told from."""
+"""The facts about a delivery and its endpoint from which a timeline is built."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from delivery.ledger.records.deliveries import DeliveryProgress
     from delivery.ledger.records.journal import JournalEntry
 
-# The only type that is sent to an endpoint by name.
+# The only type that is sent to an endpoint directly, whatever its filter.
 TEST_TYPE: Final = "waybill.test"
 
 
@@ -26,9 +26,9 @@ TEST_TYPE: Final = "waybill.test"
 class DeliveryHistory:
     """Everything about one delivery, each list oldest first.
 
-    `progress` None: it is over. `situation` None: its endpoint was deleted. `most` is how many attempts its
-    schedule has. `asked` is who asked for it again, `before` what happened to the endpoint before it was
-    made, `meanwhile` what has since. `left_out` says, in sentences, what is not told of here.
+    `progress` None: it has ended. `endpoint_status` None: its endpoint was deleted. `max_attempts` is that of
+    the retry schedule. `entries_before` and `entries_since` are the endpoint's journal entries before and
+    since the delivery was created. `left_out` says, in sentences, what was omitted.
     """
 
     delivery: Delivery
@@ -45,15 +45,13 @@ class DeliveryHistory:
 
 
 def find_active_holds(entries: Sequence[JournalEntry], *, at: datetime) -> list[JournalEntry]:
-    """Of what happened to an endpoint, oldest first, what began a hold that was on at this moment."""
+    """The entries, of an endpoint's in time order, that began a hold still active at this moment."""
     state = breaker = waiting = None
     for entry in entries:
         match TimelineEntryKind.parse(entry.action):
             case TimelineEntryKind.PAUSED | TimelineEntryKind.DISABLED if not entry.details.get("again"):
                 state = entry
-            case (
-                TimelineEntryKind.RESUMED | TimelineEntryKind.ENABLED
-            ):  # what was known of its health is forgiven too
+            case TimelineEntryKind.RESUMED | TimelineEntryKind.ENABLED:  # which resets its health too
                 state = breaker = waiting = None
             case TimelineEntryKind.BREAKER_OPENED:
                 breaker = entry

@@ -1,4 +1,4 @@
-"""Where a delivery stands, why, and what happens next, in plain words. Pure."""
+"""The status of a delivery in a sentence: why it is so, and what happens next. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _REPLAY_HINT = "Nothing more happens by itself; it can be replayed."
 
 
 def explain_status(history: DeliveryHistory) -> str:
-    """Say why a delivery is where it is now, and what happens next."""
+    """Explain the present status of a delivery and what happens next."""
     match history.delivery.status:
         case DeliveryStatus.PENDING:
             return _explain_pending(history)
@@ -69,22 +69,22 @@ def _explain_in_flight(history: DeliveryHistory) -> str:
 
 
 def _explain_pending(history: DeliveryHistory) -> str:
-    delivery, situation = history.delivery, history.endpoint_status
-    if situation is None:
+    delivery, endpoint = history.delivery, history.endpoint_status
+    if endpoint is None:
         return "The endpoint was deleted, so the delivery is about to be cancelled."
     if delivery.held is not None:
-        return f"Held: {_explain_hold(delivery.held, situation)}"
+        return f"Held: {_explain_hold(delivery.held, endpoint)}"
     if delivery.due_at is None or delivery.due_at <= history.now:
         since = "" if delivery.due_at is None else f" since {format_utc(delivery.due_at)}"
         return f"Due{since} for attempt {_format_next_attempt(history)}: it goes out when it is its turn."
     waits = f"Waits for attempt {_format_next_attempt(history)}, due at {format_utc(delivery.due_at)}."
-    if situation.state is EndpointState.ACTIVE:
+    if endpoint.state is EndpointState.ACTIVE:
         return waits
-    return f"{waits} Even then it is held while the endpoint is {situation.state}."
+    return f"{waits} Even then it is held while the endpoint is {endpoint.state}."
 
 
 def _format_next_attempt(history: DeliveryHistory) -> str:
-    """Which attempt comes next, of how many at most: those that were made and what its schedule has left."""
+    """Write `3 of 8`: the next attempt, of those made and those that the schedule has left."""
     number = history.delivery.attempts + 1
     burned = history.delivery.attempts if history.progress is None else history.progress.step
     return f"{number} of {max(number, history.delivery.attempts + history.max_attempts - burned)}"
