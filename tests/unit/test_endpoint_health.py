@@ -123,7 +123,7 @@ def test_endpoint_is_not_disabled_for_old_failures_or_while_idle() -> None:
 def test_endpoint_without_a_health_row_counts_as_fresh() -> None:
     seen = health_of(None)
     assert (seen.in_flight_limit, seen.max_in_flight, seen.hold) == (10, 50, None)
-    assert seen.standing.health == Health.fresh(ENDPOINT.created_at, max_in_flight=50)
+    assert seen.record.health == Health.fresh(ENDPOINT.created_at, max_in_flight=50)
 
 
 def test_a_preview_tells_how_much_goes_out_and_how_fast() -> None:
