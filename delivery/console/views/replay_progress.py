@@ -131,7 +131,7 @@ def describe_effect(endpoint: Endpoint, held: ActiveHold | None, *, is_named: bo
 
 def _describe_active_effect(held: ActiveHold | None) -> str:
     if held is None:
-        return "Deliveries are sent after live traffic."
+        return "Deliveries are sent at lower priority than live traffic."
     because = format_sentence(describe_hold(held.by))
     until = "" if held.until is None else f", not before {format_utc(held.until)}"
     if held.by is Hold.BREAKER_OPEN:

@@ -60,7 +60,7 @@ async def test_preview_counts_the_deliveries_to_send(
     await build.accept_events(ledger, tenant, 3)
     page = await partner.get_text("/replays/new", status="pending", weighed="1")
     assert "3 deliveries would be sent" in page
-    assert "Deliveries are sent after live traffic." in page
+    assert "Deliveries are sent at lower priority than live traffic." in page
 
 
 async def test_replay_page_loads_before_its_preview(partner: FormBrowser) -> None:
