@@ -89,3 +89,8 @@ def format_exact_duration(duration: timedelta) -> str:
 def format_seconds(duration: timedelta) -> str:
     """Write seconds to the microsecond, without a unit: `0.25`."""
     return f"{duration.total_seconds():.6f}".rstrip("0").rstrip(".")
+
+
+def to_milliseconds(duration: timedelta | None) -> float | None:
+    """Convert a duration to milliseconds, as JSON and exports write it; None stays None."""
+    return None if duration is None else duration / timedelta(milliseconds=1)

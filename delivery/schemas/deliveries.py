@@ -2,13 +2,13 @@
 
 import base64
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field
 
 from delivery.domain.attempt import Attempt, BodyUnavailable, Timings
 from delivery.domain.delivery import ActiveHold, Delivery, DeliveryStatus
+from delivery.domain.durations import to_milliseconds
 from delivery.domain.ids import Prefix, format_id
 from delivery.schemas.base import NextCursor, RequestModel, ResponseModel, TimestampOut, example_id
 from delivery.services.deliveries import AttemptDetails
@@ -111,11 +111,11 @@ class TimingsOut(ResponseModel):
     def from_record(cls, timings: Timings) -> Self:
         """Show timings."""
         return cls(
-            dns_ms=_to_milliseconds(timings.dns),
-            connect_ms=_to_milliseconds(timings.connect),
-            tls_ms=_to_milliseconds(timings.tls),
-            first_byte_ms=_to_milliseconds(timings.first_byte),
-            total_ms=_to_milliseconds(timings.total),
+            dns_ms=to_milliseconds(timings.dns),
+            connect_ms=to_milliseconds(timings.connect),
+            tls_ms=to_milliseconds(timings.tls),
+            first_byte_ms=to_milliseconds(timings.first_byte),
+            total_ms=to_milliseconds(timings.total),
         )
 
 
@@ -264,7 +264,3 @@ def _encode_body(body: bytes) -> tuple[str, Encoding]:
         return body.decode(), "text"
     except UnicodeDecodeError:
         return base64.b64encode(body).decode(), "base64"
-
-
-def _to_milliseconds(duration: timedelta | None) -> float | None:
-    return None if duration is None else duration / timedelta(milliseconds=1)

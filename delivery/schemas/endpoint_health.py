@@ -1,10 +1,10 @@
 """An endpoint's health, and a preview of enabling it."""
 
-from datetime import timedelta
 from typing import Self
 
 from pydantic import Field
 
+from delivery.domain.durations import to_milliseconds
 from delivery.domain.endpoint import EndpointState
 from delivery.domain.ids import Prefix, format_id
 from delivery.ledger.stats.endpoint_stats import OwedDelivery, RecentAttempts
@@ -69,9 +69,9 @@ class LastHourOut(ResponseModel):
             attempts=recent.attempts,
             success_ratio=recent.success_ratio,
             latency_ms=LatencyOut(
-                p50=_to_milliseconds(recent.p50),
-                p95=_to_milliseconds(recent.p95),
-                p99=_to_milliseconds(recent.p99),
+                p50=to_milliseconds(recent.p50),
+                p95=to_milliseconds(recent.p95),
+                p99=to_milliseconds(recent.p99),
             ),
             sampled=recent.sampled,
         )
@@ -168,7 +168,3 @@ class EnablePreviewOut(ResponseModel):
 
 def _pending_delivery(delivery: OwedDelivery | None) -> PendingDeliveryOut | None:
     return None if delivery is None else PendingDeliveryOut.from_record(delivery)
-
-
-def _to_milliseconds(duration: timedelta | None) -> float | None:
-    return None if duration is None else duration / timedelta(milliseconds=1)

@@ -15,7 +15,7 @@ from delivery.domain.retention import DayPartition, RetainedData, TenantPrune
 from delivery.ledger.db.partitions import day_id_bounds
 from delivery.ledger.retention import prune_rows
 from delivery.ledger.retention.drop_partitions import PartitionDropper, PartitionFate
-from delivery.ledger.retention.prune_rows import NIL_UUID, PRUNE_BATCH_SIZE, IdRange
+from delivery.ledger.retention.prune_rows import MAX_OWED_EVENTS, NIL_UUID, PRUNE_BATCH_SIZE, IdRange
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,11 +31,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PruneLimits:
-    """The maximum steps of a run, the pause before each, and how long to wait for readers of a partition."""
+    """The maximum steps of a run, the pause before each, and how long to wait for readers of a partition.
+
+    `owed_batch_size` is how many ids of owed events are loaded at once.
+    """
 
     max_steps: int = 500
     pause: timedelta = timedelta(milliseconds=50)
     reader_timeout: timedelta = timedelta(seconds=60)
+    owed_batch_size: int = MAX_OWED_EVENTS
 
 
 @dataclass(slots=True)
@@ -156,6 +160,7 @@ class _Run:
         self._partitions = partitions
         self._pause_seconds = limits.pause.total_seconds()
         self._steps_left = limits.max_steps
+        self._owed_batch_size = limits.owed_batch_size
         self._progress = progress
         self._busy: set[DayPartition] = set()
         self.report = RetentionReport()
@@ -278,7 +283,7 @@ class _Run:
         while not walk.ended and await self._take_step():
             async with self._ledger.transaction() as tx:
                 owed, loaded_until = await prune_rows.find_owed_events(
-                    tx, replace(id_range, after=walk.last_seen)
+                    tx, replace(id_range, after=walk.last_seen), limit=self._owed_batch_size
                 )
             part = replace(id_range, before=min(id_range.before, _next_id(loaded_until)))
             part_done = await self._continue_walk(walk, part, partial(change, owed=owed))

@@ -341,6 +341,17 @@ async def test_payloads_that_are_owed_stay_until_they_are_delivered(
     assert (await run(ledger, long)).payloads == 1
 
 
+async def test_payloads_between_owed_events_are_removed_page_by_page(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> None:
+    for _ in range(3):
+        await sent(ledger, tenant, endpoint, 2)
+    await build.accept_events(ledger, tenant, 3)
+    long = but(attempts=LONG, deliveries=LONG, events=LONG)
+    report = await run(ledger, long, replace(QUICK, owed_batch_size=1))
+    assert (report.payloads, report.more) == (6, False)
+
+
 async def test_a_run_does_so_much_and_the_next_goes_on(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:

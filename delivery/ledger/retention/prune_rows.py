@@ -144,11 +144,13 @@ async def load_tenant_retention(tx: Transaction) -> dict[TenantId, dict[str, int
     return {TenantId(row.id): dict(row.retention) for row in await tx.execute(_TENANT_RETENTION)}
 
 
-async def find_owed_events(tx: Transaction, id_range: IdRange) -> tuple[set[UUID], UUID]:
+async def find_owed_events(
+    tx: Transaction, id_range: IdRange, *, limit: int = MAX_OWED_EVENTS
+) -> tuple[set[UUID], UUID]:
     """Events of this span that are still owed to somebody, and up to where that is all of them."""
-    values = {"after": id_range.after, "before": id_range.before, "most": MAX_OWED_EVENTS}
+    values = {"after": id_range.after, "before": id_range.before, "most": limit}
     found = (await tx.execute(_OWED_EVENTS, values)).scalars().all()
-    return set(found), found[-1] if len(found) == MAX_OWED_EVENTS else id_range.before
+    return set(found), found[-1] if len(found) == limit else id_range.before
 
 
 async def prune_bodies(tx: Transaction, id_range: IdRange, *, owed: Collection[UUID]) -> PruneStep:

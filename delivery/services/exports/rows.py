@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from delivery.domain.durations import format_rfc3339
+from delivery.domain.durations import format_rfc3339, to_milliseconds
 from delivery.domain.ids import Prefix, format_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from delivery.domain.attempt import Attempt
     from delivery.domain.delivery import Delivery
@@ -23,7 +23,6 @@ Row = tuple[Any, ...]
 
 # A spreadsheet would run a cell that begins like this as a formula.
 _FORMULA_PREFIXES: Final = ("=", "+", "-", "@", "\t", "\r")
-_MILLISECOND: Final = timedelta(milliseconds=1)
 
 DELIVERY_COLUMNS: Final = (
     "id", "tenant_id", "event_id", "event_type", "endpoint_id", "status", "reason", "attempts", "outcome",
@@ -93,9 +92,7 @@ def build_attempt_row(attempt: Attempt) -> Row:
         format_id(Prefix.ENDPOINT, attempt.endpoint_id),
         attempt.number,
         _format_optional(attempt.started_at),
-        *map(
-            _to_milliseconds, (timings.dns, timings.connect, timings.tls, timings.first_byte, timings.total)
-        ),
+        *map(to_milliseconds, (timings.dns, timings.connect, timings.tls, timings.first_byte, timings.total)),
         attempt.url,
         attempt.address,
         dict(attempt.request_headers),
@@ -135,7 +132,3 @@ def _format_cell(value: Any) -> object:
 
 def _format_optional(moment: datetime | None) -> str | None:
     return None if moment is None else format_rfc3339(moment)
-
-
-def _to_milliseconds(duration: timedelta | None) -> float | None:
-    return None if duration is None else duration / _MILLISECOND

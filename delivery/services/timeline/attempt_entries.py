@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from delivery.domain.durations import format_duration, format_utc
+from delivery.domain.durations import format_duration, format_utc, to_milliseconds
 from delivery.domain.ids import Prefix, format_id
 from delivery.services.sentences import describe_reason, format_sentence
 from delivery.services.timeline.entries import TimelineEntry, TimelineEntryKind
@@ -52,7 +52,7 @@ def _build_steps(attempt: Attempt, due: datetime | None) -> Iterator[TimelineEnt
             "url": attempt.url,
             "address": attempt.address,
             "status": attempt.status,
-            "took_ms": _to_milliseconds(took),
+            "took_ms": to_milliseconds(took),
         },
     )
     ended = attempt.started_at + (took or _ZERO)
@@ -81,7 +81,7 @@ def _build_claimed_step(
     told = f"Taken up for attempt {number}" + (
         "" if waited is None else f", {format_duration(waited)} after it was due"
     )
-    details = {"number": number, "due_at": due, "waited_ms": _to_milliseconds(waited), **extra}
+    details = {"number": number, "due_at": due, "waited_ms": to_milliseconds(waited), **extra}
     return TimelineEntry(at, TimelineEntryKind.CLAIMED, format_sentence(told), details)
 
 
@@ -113,7 +113,3 @@ def _describe_attempt(attempt: Attempt) -> str:
 def _describe_decision(attempt: Attempt) -> str:
     due = "" if attempt.next_due_at is None else f" Due again at {format_utc(attempt.next_due_at)}."
     return f"{describe_reason(attempt.reason)}{due}"
-
-
-def _to_milliseconds(duration: timedelta | None) -> float | None:
-    return None if duration is None else duration / timedelta(milliseconds=1)
