@@ -21,7 +21,6 @@ import uvloop
 from delivery import embedded
 from delivery.bootstrap import Services, open_ledger, require_database_url, require_secret_keys
 from delivery.cli.runtime import report_error
-from delivery.clock import clock
 from delivery.config import read_settings
 from delivery.domain.accounts import ENGINE_ACTOR, Actor, Role
 from delivery.domain.errors import Unavailable, WaybillError
@@ -106,17 +105,19 @@ def _open_database(settings: Settings, home: StateDir) -> Iterator[str]:
 
 
 async def _prepare(settings: Settings, home: StateDir) -> None:
-    ledger = open_ledger(settings, "start")
+    services = Services(settings, open_ledger(settings, "start"))
     try:
-        async with ledger.transaction() as tx:
+        async with services.ledger.transaction() as tx:
             await claims.expire_all_leases(tx)
-            await partitions.ensure_partitions(tx, now=clock())  # the journal also gets the first account
-        accounts = Services(settings, ledger).accounts
-        if not await accounts.has_users():
+            # The journal also gets the first account.
+            await partitions.ensure_partitions(tx, now=services.clock())
+        if not await services.accounts.has_users():
             password = home.load_console_password()
-            await accounts.create(FIRST_ADMIN_EMAIL, "Admin", Role.ADMIN, password, actor=Actor(ENGINE_ACTOR))
+            await services.accounts.create(
+                FIRST_ADMIN_EMAIL, "Admin", Role.ADMIN, password, actor=Actor(ENGINE_ACTOR)
+            )
     finally:
-        await ledger.close()
+        await services.close()
 
 
 class _RelayThread(threading.Thread):

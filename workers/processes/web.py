@@ -13,7 +13,6 @@ from delivery.api.app import MAX_BODY_BYTES, create_app
 from delivery.api.http.middleware import BodyLimitMiddleware, RequestIdMiddleware
 from delivery.api.http.request_limits import BoundedHeadProtocol
 from delivery.bootstrap import Services, build_tracer, expose_metrics, open_ledger
-from delivery.clock import clock
 from delivery.console.app import create_console
 from delivery.domain.errors import Misconfigured, Unavailable
 from delivery.ledger.db import partitions
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from delivery.config import Settings
-    from delivery.ledger.db.session import Ledger
 
 log = structlog.get_logger()
 
@@ -74,7 +72,7 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> 
     services = Services(settings, open_ledger(settings, "web"), tracer=build_tracer(settings, "web"))
     try:
         config = build_server_config(settings, WebApp.from_services(services))
-        await _prepare_ledger(services.ledger)
+        await _prepare_ledger(services)
         server = _Server(config, on_ready)
         async with expose_metrics(settings, services.ledger, port=settings.web_metrics_port):
             await server.serve()
@@ -82,12 +80,12 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None] | None) -> 
         await services.close()
 
 
-async def _prepare_ledger(ledger: Ledger) -> None:
+async def _prepare_ledger(services: Services) -> None:
     """Create partitions, in case no relay has; raise Misconfigured where row-level security cannot work."""
     try:
-        async with ledger.transaction() as tx:
-            await partitions.ensure_partitions(tx, now=clock())
-        await ledger.check_row_level_security()
+        async with services.ledger.transaction() as tx:
+            await partitions.ensure_partitions(tx, now=services.clock())
+        await services.ledger.check_row_level_security()
     except Unavailable as error:
         log.warning("web.without_ledger", why=str(error))
 

@@ -5,7 +5,6 @@ from fastapi.responses import PlainTextResponse, Response
 
 from delivery.api.http.auth import RequiresOperator, ServicesDep
 from delivery.api.http.strict import StrictRoute
-from delivery.clock import clock
 from delivery.domain.errors import Misconfigured, Unavailable
 from delivery.ledger.db import readiness
 from delivery.schemas.health import HealthOut
@@ -30,7 +29,7 @@ async def metrics(_actor: RequiresOperator) -> Response:
 async def ready(services: ServicesDep) -> HealthOut:
     """Whether events can be accepted: the ledger answers and is ready for today. The broker is not asked."""
     try:
-        await readiness.check_readiness(services.ledger, now=clock())
+        await readiness.check_readiness(services.ledger, now=services.clock())
     except Misconfigured as error:
         raise Unavailable(str(error)) from error
     return HealthOut()

@@ -10,7 +10,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from delivery.clock import clock
 from delivery.console.web.rendering import render_template
 from delivery.domain.errors import Invalid, MalformedId, NotAllowed, NotFound
 from delivery.domain.ids import Prefix, TenantId, format_id, parse_id
@@ -195,7 +194,7 @@ async def _build_context(request: Request, ability: Ability) -> RequestContext:
     principal = await services.accounts.load_principal(token, address=get_client_address(request))
     if not principal.has_ability(ability):
         raise NotAllowed(f"Your account ({principal.role}) may not do this.")
-    return RequestContext(request, services, principal, token, _resolve_tenant(request, principal), clock())
+    return RequestContext(request, services, principal, token, _resolve_tenant(request, principal), services.clock())
 
 
 def _resolve_tenant(request: Request, principal: Principal) -> TenantId | None:

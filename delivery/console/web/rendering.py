@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from delivery.clock import clock
 from delivery.console.web import assets
 from delivery.domain.durations import format_duration, format_utc
 from delivery.domain.ids import Prefix, format_id
@@ -41,11 +40,11 @@ def render_template(template: str, **values: Any) -> str:
     return _ENVIRONMENT.get_template(template).render(values)
 
 
-def render_relative_time(at: datetime | None, *, now: datetime | None = None) -> Markup | str:
+def render_relative_time(at: datetime | None, *, now: datetime) -> Markup | str:
     """Render a relative time with the exact time as a tooltip."""
     if at is None:
         return "—"
-    relative = format_relative_time(at, now=now or clock())
+    relative = format_relative_time(at, now=now)
     return Markup('<time datetime="{}" title="{}">{}</time>').format(at.isoformat(), format_utc(at), relative)
 
 
@@ -127,4 +126,4 @@ _ENVIRONMENT.filters |= {
     "format_schedule": format_schedule,
     "describe_next_step": describe_next_step,
 }
-_ENVIRONMENT.globals |= {"asset": assets.build_asset_url, "clock": clock}
+_ENVIRONMENT.globals |= {"asset": assets.build_asset_url}
