@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from delivery.cli.version import print_version
 from delivery.domain.errors import WaybillError
+from workers.garbage_collection import tune_gc_for_start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (sys.argv[1:] if arguments is None else list(arguments)) == ["--version"]:
         print_version()
         return 0
+    tune_gc_for_start()
     from workers.commands.app import app  # noqa: PLC0415  not for --version
 
     try:
