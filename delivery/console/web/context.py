@@ -194,7 +194,9 @@ async def _build_context(request: Request, ability: Ability) -> RequestContext:
     principal = await services.accounts.load_principal(token, address=get_client_address(request))
     if not principal.has_ability(ability):
         raise NotAllowed(f"Your account ({principal.role}) may not do this.")
-    return RequestContext(request, services, principal, token, _resolve_tenant(request, principal), services.clock())
+    return RequestContext(
+        request, services, principal, token, _resolve_tenant(request, principal), services.clock()
+    )
 
 
 def _resolve_tenant(request: Request, principal: Principal) -> TenantId | None:
