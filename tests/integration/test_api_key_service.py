@@ -72,7 +72,7 @@ async def listed(keys: ApiKeyService, tenant: TenantId) -> list[ApiKey]:
     return list((await keys.list_keys(tenant, PageRequest())).items)
 
 
-async def test_a_key_is_kept_as_it_was_asked_for(
+async def test_a_key_is_stored_as_requested(
     keys: ApiKeyService, clock: ManualClock, tenant: TenantId
 ) -> None:
     scopes = [Scope.READ, Scope.REPLAY]
@@ -118,7 +118,7 @@ async def test_without_an_overlap_a_rotated_key_ends_at_once(keys: ApiKeyService
     await refused(keys, made)
 
 
-async def test_a_rotation_lengthens_no_key_s_life(
+async def test_rotation_never_extends_a_key(
     keys: ApiKeyService, clock: ManualClock, tenant: TenantId
 ) -> None:
     made = await keys.create(tenant, NewApiKey("shop", lifetime=timedelta(minutes=5)), actor=ADA)
@@ -127,7 +127,7 @@ async def test_a_rotation_lengthens_no_key_s_life(
     await refused(keys, made)
 
 
-async def test_what_has_ended_or_was_rotated_is_not_rotated_again(
+async def test_ended_and_rotated_keys_cannot_be_rotated(
     keys: ApiKeyService, clock: ManualClock, tenant: TenantId
 ) -> None:
     rotated = await keys.create(tenant, NewApiKey("one"), actor=ADA)
@@ -145,7 +145,7 @@ async def test_what_has_ended_or_was_rotated_is_not_rotated_again(
         await keys.rotate(tenant, rotated.key.id, overlap=timedelta(days=31), actor=ADA)
 
 
-async def test_of_many_who_rotate_a_key_at_once_one_does(keys: ApiKeyService, tenant: TenantId) -> None:
+async def test_one_of_concurrent_rotations_succeeds(keys: ApiKeyService, tenant: TenantId) -> None:
     made = await keys.create(tenant, NewApiKey("shop"), actor=ADA)
     tries = [keys.rotate(tenant, made.key.id, actor=ADA) for _ in range(5)]
     came = await asyncio.gather(*tries, return_exceptions=True)

@@ -110,14 +110,14 @@ async def test_a_tenant_exports_nothing_of_another(ledger: Ledger) -> None:
         assert await written(export(stranger, ALL, ExportFormat.JSONL)) == b""
 
 
-async def test_an_export_of_nothing_still_has_the_titles_of_its_columns(ledger: Ledger) -> None:
+async def test_an_empty_export_has_a_header(ledger: Ledger) -> None:
     nobody = await build.create_tenant(ledger)
     found = await written(exports(ledger).export_deliveries(nobody, ALL, ExportFormat.CSV))
     assert found.startswith(b"id,tenant_id,event_id,")
     assert found.count(b"\r\n") == 1
 
 
-async def test_what_is_made_while_an_export_is_read_is_not_in_it(ledger: Ledger) -> None:
+async def test_rows_created_during_an_export_are_left_out(ledger: Ledger) -> None:
     tenant = await build.create_tenant(ledger)
     await build.create_endpoint(ledger, tenant)
     await build.accept_events(ledger, tenant, 5)
@@ -130,7 +130,7 @@ async def test_what_is_made_while_an_export_is_read_is_not_in_it(ledger: Ledger)
     assert count <= 6  # the one that came in the millisecond in which it began
 
 
-async def test_a_reader_who_takes_long_holds_no_connection(shared_url: str) -> None:
+async def test_a_slow_reader_holds_no_connection(shared_url: str) -> None:
     async with build.open_ledger(shared_url, pool_size=1) as ledger:
         tenant = await build.create_tenant(ledger)
         await build.create_endpoint(ledger, tenant)

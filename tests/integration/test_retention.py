@@ -124,7 +124,7 @@ async def no_notes(ledger: Ledger) -> None:
 
 
 # ---- whole days
-async def test_days_past_their_term_are_dropped_and_the_others_stay(
+async def test_expired_days_are_dropped_and_others_stay(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await sent(ledger, tenant, endpoint)
@@ -143,7 +143,7 @@ async def test_days_past_their_term_are_dropped_and_the_others_stay(
     await sent(ledger, tenant, endpoint)
 
 
-async def test_a_day_stays_while_anything_of_it_is_owed(
+async def test_a_day_with_owed_deliveries_is_not_dropped(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.accept_event(ledger, tenant)
@@ -199,9 +199,7 @@ async def test_dropping_a_partition_behind_a_reader_blocks_nobody(
     assert (await at_it).dropped
 
 
-async def test_a_reader_who_goes_on_and_on_puts_a_day_off(
-    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
-) -> None:
+async def test_a_long_reader_postpones_a_day(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> None:
     await sent(ledger, tenant, endpoint)
     hasty = PruneLimits(pause=timedelta(0), reader_timeout=timedelta(milliseconds=100))
     async with reading(ledger, "deliveries"):
@@ -213,7 +211,7 @@ async def test_a_reader_who_goes_on_and_on_puts_a_day_off(
     assert await counts(ledger) == (0, 0, 0, 0, 0)
 
 
-async def test_a_run_that_was_broken_off_before_the_drop_is_taken_up_again(
+async def test_an_interrupted_drop_is_finished_by_the_next_run(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await sent(ledger, tenant, endpoint)
@@ -226,7 +224,7 @@ async def test_a_run_that_was_broken_off_before_the_drop_is_taken_up_again(
     await build.execute(ledger, f"drop table kept_{name}")  # nobody else's tables are touched
 
 
-async def test_only_one_takes_days_away_at_a_time(ledger: Ledger) -> None:
+async def test_one_retention_run_at_a_time(ledger: Ledger) -> None:
     days = await PartitionDropper.open(ledger, statement_timeout=QUICK.reader_timeout)
     assert await days.try_lock()
     assert await retention(ledger).run() is None
@@ -307,7 +305,7 @@ async def blocked_by_retention(ledger: Ledger, run: asyncio.Task[RetentionReport
 
 
 # ---- payloads
-async def test_payloads_go_and_the_rest_of_the_event_stays(
+async def test_removing_payloads_keeps_the_events(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await sent(ledger, tenant, endpoint)
@@ -352,7 +350,7 @@ async def test_payloads_between_owed_events_are_removed_page_by_page(
     assert (report.payloads, report.more) == (6, False)
 
 
-async def test_a_run_does_so_much_and_the_next_goes_on(
+async def test_a_run_is_bounded_and_the_next_continues(
     ledger: Ledger, tenant: TenantId, endpoint: EndpointId
 ) -> None:
     await build.set_state(ledger, endpoint, EndpointState.PAUSED)
@@ -372,7 +370,7 @@ async def test_a_run_does_so_much_and_the_next_goes_on(
 
 
 # ---- what tenants have less kept of
-async def test_what_a_tenant_has_less_kept_of_goes_and_its_neighbours_stays(ledger: Ledger) -> None:
+async def test_shorter_tenant_periods_do_not_affect_other_tenants(ledger: Ledger) -> None:
     tenant, neighbour = await build.create_tenant(ledger), await build.create_tenant(ledger)
     for one in (tenant, neighbour):
         await sent(ledger, one, await build.create_endpoint(ledger, one))
@@ -391,7 +389,7 @@ async def test_what_a_tenant_has_less_kept_of_goes_and_its_neighbours_stays(ledg
     assert tuple(left) == (neighbour, True)
 
 
-async def test_nothing_of_a_tenant_goes_that_is_owed(ledger: Ledger, tenant: TenantId) -> None:
+async def test_owed_data_of_a_tenant_stays(ledger: Ledger, tenant: TenantId) -> None:
     endpoint = await build.create_endpoint(ledger, tenant)
     await build.accept_events(ledger, tenant, 2)
     claim_id, (one, other) = await build.claim_and_start(ledger, endpoint)
@@ -452,7 +450,7 @@ async def test_the_relay_has_what_is_past_its_term_taken_away(
     await asyncio.gather(side, return_exceptions=True)
 
 
-async def test_an_outage_puts_retention_off_and_ends_nothing() -> None:
+async def test_an_outage_postpones_retention() -> None:
     away = Ledger("postgresql://nobody@127.0.0.1:9/nowhere")
     side = asyncio.create_task(create_retention_task(retention(away)).run())
     with structlog.testing.capture_logs() as lines:

@@ -50,7 +50,7 @@ def in_state(state: EndpointState) -> Endpoint:
     return replace(ENDPOINT, state=state, state_changed_at=LATE, state_reason="moving")
 
 
-def test_nothing_is_held_of_an_endpoint_that_is_well() -> None:
+def test_a_healthy_endpoint_has_no_hold() -> None:
     seen = health_of()
     assert (seen.hold, seen.held, seen.oldest_held, seen.waiting) == (None, 0, None, 7)
 
@@ -103,7 +103,7 @@ def test_a_probe_is_due_only_while_the_breaker_is_open() -> None:
     assert health_of().probe_at is None
 
 
-def test_an_endpoint_that_only_fails_knows_its_end() -> None:
+def test_a_failing_endpoint_has_a_disable_time() -> None:
     failing = replace(WELL, failing_since=LATE, failed=3, last_failed_at=LATE)
     assert health_of(failing).disabled_at == LATE + timedelta(days=5)
     own = replace(ENDPOINT, limits=EndpointLimits(disable_after=timedelta(hours=1)))
@@ -156,12 +156,12 @@ def test_a_few_failures_are_no_reason_to_say_that_it_fails(failed: int, is_faili
     assert build_summary(ENDPOINT, standing, 0, TERMS, now=NOW).is_failing is is_failing
 
 
-def test_a_glance_names_no_hold_where_nothing_is_held() -> None:
+def test_a_summary_has_no_hold_without_due_deliveries() -> None:
     paused = in_state(EndpointState.PAUSED)
     assert build_summary(paused, None, 0, TERMS, now=NOW).hold is None
 
 
-def test_a_glance_counts_what_is_held() -> None:
+def test_a_summary_counts_held_deliveries() -> None:
     paused = in_state(EndpointState.PAUSED)
     seen = build_summary(paused, None, 3, TERMS, now=NOW)
     assert (seen.hold, seen.held) == (ActiveHold(Hold.PAUSED, since=LATE, reason="moving"), 3)

@@ -95,7 +95,7 @@ def test_a_breaker_without_numbers_of_its_own_is_none() -> None:
     ],
     ids=range(25),
 )
-def test_what_makes_no_sense_is_refused_by_name(asked: dict[str, Any], field: str) -> None:
+def test_invalid_limits_name_their_field(asked: dict[str, Any], field: str) -> None:
     with pytest.raises(Invalid) as refused:
         limits(**asked)
     assert refused.value.field == field

@@ -68,7 +68,7 @@ async def test_filters_are_those_of_the_search(tenant: TenantClient) -> None:
 @pytest.mark.parametrize(
     ("field", "value"), [("format", "xlsx"), ("status", "gone"), ("type", "order.*.x"), ("limit", "5")]
 )
-async def test_what_makes_no_sense_is_refused_by_name(tenant: TenantClient, field: str, value: str) -> None:
+async def test_invalid_limits_name_their_field(tenant: TenantClient, field: str, value: str) -> None:
     answer = await tenant.client.get("/v1/exports/attempts", params={field: value})
     assert answer.status_code == 422
     assert [one["field"] for one in answer.json()["errors"]] == [field]

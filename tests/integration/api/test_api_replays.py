@@ -190,7 +190,7 @@ async def test_replay_to_a_paused_endpoint_is_refused_or_held(
         ({"selection": {"status": ["failed"]}, "soon": True}, "soon"),
     ],
 )
-async def test_what_makes_no_sense_is_refused_by_name(
+async def test_invalid_limits_name_their_field(
     tenant: TenantClient, asked: dict[str, Any], field: str
 ) -> None:
     for dry_run in (True, False):

@@ -47,13 +47,13 @@ def test_the_wait_doubles_from_a_second_to_its_longest(
     assert compute_wait(kind, failures, NOW, now=NOW) == timedelta(seconds=seconds)
 
 
-def test_time_that_has_passed_is_waited_already() -> None:
+def test_elapsed_time_counts_towards_the_wait() -> None:
     last_at = NOW - timedelta(seconds=3)
     assert compute_wait(ThrottleKind.ACCOUNT_AT_ADDRESS, 7, last_at, now=NOW) == timedelta(seconds=1)
 
 
 @given(kinds, counts, passed)
-def test_nobody_waits_longer_than_the_longest(kind: ThrottleKind, failures: int, ago: timedelta) -> None:
+def test_wait_never_exceeds_the_maximum(kind: ThrottleKind, failures: int, ago: timedelta) -> None:
     assert NOTHING <= compute_wait(kind, failures, NOW - ago, now=NOW) <= RULES[kind].max_wait
 
 
@@ -66,7 +66,7 @@ def test_one_failure_more_never_shortens_the_wait(kind: ThrottleKind, failures: 
 
 
 @given(kinds, counts, passed, st.timedeltas(NOTHING, timedelta(hours=2)))
-def test_to_wait_as_long_as_was_said_is_enough(
+def test_no_wait_remains_after_the_announced_wait(
     kind: ThrottleKind, failures: int, ago: timedelta, more: timedelta
 ) -> None:
     last_at = NOW - ago
@@ -76,7 +76,7 @@ def test_to_wait_as_long_as_was_said_is_enough(
 
 
 @given(counts)
-def test_after_an_hour_of_quiet_it_all_begins_again(failures: int) -> None:
+def test_failures_reset_after_an_hour(failures: int) -> None:
     assert count_current_failures(failures, NOW - RESET_AFTER, now=NOW) == 0
 
 
@@ -84,14 +84,14 @@ def keys(email: str, address: str | None) -> dict[ThrottleKind, bytes]:
     return {one.kind: one.key for one in build_subjects(email, address)}
 
 
-def test_an_account_counts_at_each_address_by_itself() -> None:
+def test_account_failures_are_counted_per_address() -> None:
     here, there = keys("a@b", "203.0.113.7"), keys("a@b", "203.0.113.8")
     assert here[ThrottleKind.ACCOUNT] == there[ThrottleKind.ACCOUNT]
     assert here[ThrottleKind.ACCOUNT_AT_ADDRESS] != there[ThrottleKind.ACCOUNT_AT_ADDRESS]
     assert here[ThrottleKind.ADDRESS] != there[ThrottleKind.ADDRESS]
 
 
-def test_two_accounts_at_one_address_share_what_counts_for_it() -> None:
+def test_accounts_at_one_address_share_its_count() -> None:
     one, other = keys("a@b", "203.0.113.7"), keys("c@d", "203.0.113.7")
     assert one[ThrottleKind.ADDRESS] == other[ThrottleKind.ADDRESS]
     assert one[ThrottleKind.ACCOUNT_AT_ADDRESS] != other[ThrottleKind.ACCOUNT_AT_ADDRESS]

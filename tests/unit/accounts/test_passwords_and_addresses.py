@@ -27,7 +27,7 @@ TOKEN = generate_token(SESSION_PREFIX, lambda count: b"x" * count)
     "password",
     ["", "eleven char", "x" * 201, " " * 12, "Jane.Doe@Example.com", "ÿ" * 12 + "\0", "\ud800" * 12],
 )
-def test_a_password_that_cannot_be_one_is_refused(password: str) -> None:
+def test_invalid_passwords_are_refused(password: str) -> None:
     with pytest.raises(Invalid) as refused:
         check_password(password, email="jane.doe@example.com")
     assert refused.value.field == "password"
@@ -39,25 +39,25 @@ def test_any_other_text_of_twelve_to_two_hundred_characters_is_a_password(passwo
 
 
 @pytest.mark.parametrize("email", ["jane@example.com", "admin@localhost", "j+d@sub.example", "ü@ü.example"])
-def test_an_address_is_kept_in_lower_case(email: str) -> None:
+def test_email_addresses_are_stored_in_lower_case(email: str) -> None:
     assert check_email(f" {email.upper()} ") == email
 
 
 @pytest.mark.parametrize(
     "email", ["", "jane", "@b", "a@", "a@b@c", "a b@c", "<a@b>", "a@b,c@d", "a\x1b@b", "a" * 254 + "@b"]
 )  # fmt: skip
-def test_what_is_no_address_is_refused(email: str) -> None:
+def test_invalid_email_addresses_are_refused(email: str) -> None:
     with pytest.raises(Invalid):
         check_email(email)
 
 
 @pytest.mark.parametrize("name", ["", "  ", "Jane <root@example.com>", "a\nb", "a\u202eb", "x" * 101])
-def test_a_name_cannot_look_like_somebody_else_in_the_audit(name: str) -> None:
+def test_a_name_cannot_imitate_another_user_in_the_audit(name: str) -> None:
     with pytest.raises(Invalid):
         check_display_name(name)
 
 
-async def test_of_a_password_a_hash_is_kept_that_knows_it() -> None:
+async def test_a_password_verifies_against_its_hash() -> None:
     passwords = PasswordService(FAST_HASHER)
     kept = await passwords.hash(PASSWORD)
     assert kept.startswith("$argon2id$")
@@ -65,13 +65,13 @@ async def test_of_a_password_a_hash_is_kept_that_knows_it() -> None:
     assert not (await passwords.check(kept, WRONG_PASSWORD)).is_correct
 
 
-async def test_one_password_is_right_in_either_of_its_forms() -> None:
+async def test_unicode_forms_of_a_password_are_equal() -> None:
     passwords = PasswordService(FAST_HASHER)
     kept = await passwords.hash("cafe\u0301 cafe\u0301 cafe\u0301")
     assert (await passwords.check(kept, "caf\u00e9 caf\u00e9 caf\u00e9")).is_correct
 
 
-async def test_a_hash_of_older_terms_is_renewed_when_its_password_comes() -> None:
+async def test_an_outdated_hash_is_renewed_on_success() -> None:
     old = await PasswordService(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)).hash(PASSWORD)
     passwords = PasswordService(PasswordHasher(time_cost=2, memory_cost=8, parallelism=1))
     verdict = await passwords.check(old, PASSWORD)
@@ -95,10 +95,10 @@ def test_a_form_of_this_session_is_taken_and_does_not_tell_its_token() -> None:
 
 
 @given(st.text())
-def test_text_that_is_no_token_is_not_looked_for(text: str) -> None:
+def test_malformed_tokens_are_recognized(text: str) -> None:
     assert not is_well_formed_token(text, SESSION_PREFIX)
 
 
-def test_a_link_is_no_session() -> None:
+def test_a_link_token_is_no_session_token() -> None:
     assert is_well_formed_token(TOKEN, SESSION_PREFIX)
     assert not is_well_formed_token(TOKEN, LINK_PREFIX)

@@ -23,7 +23,7 @@ SUPPORT = {Ability.SEE, Ability.REPLAY, Ability.OPERATE}
         (Role.SUPPORT, True, SUPPORT | {Ability.SECRETS}),
     ],
 )
-def test_each_role_may_do_exactly_this(role: Role, *, portal: bool, may: set[Ability]) -> None:
+def test_each_role_has_exactly_these_abilities(role: Role, *, portal: bool, may: set[Ability]) -> None:
     assert get_abilities(role, portal=portal) == may
 
 
@@ -33,7 +33,7 @@ def test_nobody_administers_by_a_link(role: Role) -> None:
 
 
 @pytest.mark.parametrize("portal", [False, True])
-def test_each_role_may_do_all_that_the_one_below_may(*, portal: bool) -> None:
+def test_each_role_includes_the_one_below(*, portal: bool) -> None:
     viewer, support, admin = (get_abilities(role, portal=portal) for role in Role)
     assert viewer < support <= admin
 
@@ -54,7 +54,7 @@ def test_staff_support_does_not_rotate_secrets_and_a_partner_does_its_own() -> N
     assert visitor(Role.SUPPORT, person=False).has_ability(Ability.SECRETS)
 
 
-def test_what_a_role_may_do_is_said_in_words() -> None:
+def test_roles_are_described_in_words() -> None:
     assert describe_role(Role.VIEWER) == "look"
     assert describe_role(Role.SUPPORT) == "look, replay, pause and resume endpoints"
     assert describe_role(Role.ADMIN) == "everything"

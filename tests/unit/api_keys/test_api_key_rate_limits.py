@@ -18,7 +18,7 @@ def test_without_a_limit_nothing_is_counted() -> None:
     assert RateLimiter(0).count_request(KEY, now=NOW) is None
 
 
-def test_a_key_may_ask_so_often_and_then_hears_how_long_to_wait() -> None:
+def test_requests_above_the_limit_get_the_wait() -> None:
     kept = RateLimiter(2)
     standings = [kept.count_request(KEY, now=NOW) for _ in range(3)]
     assert standings == [
@@ -31,7 +31,7 @@ def test_a_key_may_ask_so_often_and_then_hears_how_long_to_wait() -> None:
     assert later.retry_after == NOTHING
 
 
-def test_what_was_refused_does_not_count() -> None:
+def test_refused_requests_do_not_count() -> None:
     kept = RateLimiter(1)
     for _ in range(100):
         kept.count_request(KEY, now=NOW)
@@ -40,7 +40,7 @@ def test_what_was_refused_does_not_count() -> None:
     assert later.retry_after == NOTHING
 
 
-def test_a_key_s_own_limit_comes_first() -> None:
+def test_the_key_s_own_limit_overrides_the_default() -> None:
     own = replace(KEY, requests_per_second=7)
     for others in (0, 1, 100):
         standing = RateLimiter(others).count_request(own, now=NOW)
@@ -48,7 +48,7 @@ def test_a_key_s_own_limit_comes_first() -> None:
         assert (standing.limit, standing.remaining) == (7, 6)
 
 
-def test_one_key_takes_nothing_from_another() -> None:
+def test_keys_have_separate_buckets() -> None:
     kept, other = RateLimiter(1), replace(KEY, id=KeyId(new_id()))
     kept.count_request(KEY, now=NOW)
     standing = kept.count_request(other, now=NOW)
@@ -63,7 +63,7 @@ def test_memory_is_bounded() -> None:
     assert len(kept._buckets) == rate_limit.MAX_KEYS  # noqa: SLF001  what is kept is the fact
 
 
-def test_a_standing_is_told_in_both_forms() -> None:
+def test_rate_limit_headers_have_both_forms() -> None:
     told = dict(RateLimitState(100, 40, timedelta(seconds=0.6), NOTHING).build_headers())
     assert told == {
         b"ratelimit-limit": b"100",

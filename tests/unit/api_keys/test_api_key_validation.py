@@ -33,7 +33,7 @@ def test_a_key_may_have_any_of_a_tenant_s_scopes_and_no_other() -> None:
         assert refusal.value.field == "scopes"
 
 
-def test_a_key_ends_at_a_moment_or_after_a_while_or_never() -> None:
+def test_expiry_is_a_time_a_lifetime_or_never() -> None:
     assert validate_expiry(NewApiKey("x"), now=NOW) is None
     assert validate_expiry(NewApiKey("x", lifetime=YEARS), now=NOW) == NOW + YEARS
     assert validate_expiry(NewApiKey("x", expires_at=NOW + YEARS), now=NOW) == NOW + YEARS
@@ -52,27 +52,27 @@ def test_a_key_ends_at_a_moment_or_after_a_while_or_never() -> None:
         (NewApiKey("x", expires_at=NOW + YEARS, lifetime=YEARS), "expires_in_seconds"),
     ],
 )
-def test_an_end_that_makes_no_sense_is_named(new: NewApiKey, field: str) -> None:
+def test_an_invalid_expiry_names_its_field(new: NewApiKey, field: str) -> None:
     with pytest.raises(Invalid) as refusal:
         validate_expiry(new, now=NOW)
     assert refusal.value.field == field
 
 
 @pytest.mark.parametrize("often", [0, -1, 1_000_001])
-def test_a_limit_that_makes_no_sense_is_named(often: int) -> None:
+def test_an_invalid_rate_limit_names_its_field(often: int) -> None:
     with pytest.raises(Invalid, match="requests_per_second"):
         validate_requests_per_second(often)
     assert validate_requests_per_second(None) is None
 
 
 @pytest.mark.parametrize("hours", [-1, 721])
-def test_an_overlap_that_makes_no_sense_is_named(hours: int) -> None:
+def test_an_invalid_overlap_names_its_field(hours: int) -> None:
     with pytest.raises(Invalid, match="overlap_hours"):
         check_overlap(timedelta(hours=hours), default=YEARS)
     assert check_overlap(None, default=YEARS) == YEARS
 
 
-def test_a_successor_lasts_as_long_as_its_forerunner_was_made_for() -> None:
+def test_a_successor_has_the_lifetime_of_its_predecessor() -> None:
     assert compute_successor_expiry(KEY, now=NOW) is None
     month = timedelta(days=30)
     assert compute_successor_expiry(replace(KEY, expires_at=KEY.created_at + month), now=NOW) == NOW + month

@@ -23,11 +23,11 @@ def guessed(times: int, *, address: str | None = HERE) -> BruteForceGuard:
     return kept
 
 
-def test_a_few_wrong_keys_are_nothing() -> None:
+def test_a_few_wrong_keys_are_not_throttled() -> None:
     guessed(BURST - 1).refuse_if_blocked(HERE, YOURS, now=NOW)
 
 
-def test_after_too_many_the_next_one_waits_and_hears_how_long() -> None:
+def test_too_many_wrong_keys_are_throttled() -> None:
     kept = guessed(BURST)
     with pytest.raises(TooManyTries) as refusal:
         kept.refuse_if_blocked(HERE, YOURS, now=NOW)
@@ -41,11 +41,11 @@ def test_concurrent_wrong_keys_are_all_counted_with_bounded_debt() -> None:
     assert refusal.value.retry_after == timedelta(seconds=(FAILURE_RATE.burst + 1) / FAILURE_RATE.per_second)
 
 
-def test_other_addresses_are_not_concerned() -> None:
+def test_other_addresses_are_not_throttled() -> None:
     guessed(BURST).refuse_if_blocked(THERE, YOURS, now=NOW)
 
 
-def test_whoever_used_a_right_key_there_goes_on_using_it() -> None:
+def test_a_valid_key_used_from_a_network_is_not_throttled() -> None:
     kept = BruteForceGuard()
     kept.record_success(HERE, MINE)
     for _ in range(BURST):

@@ -27,7 +27,7 @@ def test_a_full_bucket_gives_a_second_s_worth_at_once_and_no_more() -> None:
     assert bucket.compute_time_to_full(PACE) == timedelta(seconds=1)
 
 
-def test_it_never_holds_more_than_fits() -> None:
+def test_a_bucket_never_holds_more_than_its_burst() -> None:
     assert after(TokenBucket.create_full(PACE, now=NOW), 3600).tokens == 10
 
 
@@ -48,7 +48,7 @@ def test_bucket_never_exceeds_burst_plus_refill(pauses: list[float]) -> None:
 
 
 @given(st.floats(-60, 60))
-def test_whoever_waits_as_long_as_told_is_let_through(left: float) -> None:
+def test_a_token_is_there_after_the_announced_wait(left: float) -> None:
     bucket = TokenBucket(left, NOW)
     waited = bucket.compute_wait(PACE) + timedelta.resolution
     assert bucket.refill(PACE, now=NOW + waited).tokens >= min(1, left) - 1e-9

@@ -89,9 +89,7 @@ def test_the_document_is_valid_for_whatever_is_in_the_catalogue(write: Writer, j
 @pytest.mark.parametrize(
     "path", [("info",), ("components", "schemas", "order.created", "properties", "total", "$ref")]
 )
-def test_a_document_that_is_broken_is_found_to_be(
-    write: Writer, judged: Judge, path: tuple[str, ...]
-) -> None:
+def test_a_broken_document_is_invalid(write: Writer, judged: Judge, path: tuple[str, ...]) -> None:
     broken = plain(write(TYPES, version=7))
     *way, last = path
     within = broken
