@@ -25,10 +25,10 @@ def parse_duration(text: str, *, default_unit: str | None = None, allow_space: b
     return timedelta(seconds=float(match[1]) * _SECONDS_PER_UNIT[unit])
 
 
-def parse_time(text: str, *, now: datetime, naive_is_utc: bool = False) -> datetime:
+def parse_time(text: str, *, now: datetime | None, naive_is_utc: bool = False) -> datetime:
     """Read an RFC 3339 time, or an age such as `15m`, `2h` or `7d`, counted back from `now`.
 
-    Without `naive_is_utc` a time needs its zone. Raises ValueError, also for a time before 1970.
+    Without `now` no age is accepted; without `naive_is_utc` a time needs its zone. Raises ValueError, also for a time before 1970.
     """
     time = _parse_age_or_time(text, now)
     if time is not None and time.tzinfo is None and naive_is_utc:
@@ -38,13 +38,14 @@ def parse_time(text: str, *, now: datetime, naive_is_utc: bool = False) -> datet
     return time
 
 
-def _parse_age_or_time(text: str, now: datetime) -> datetime | None:
-    try:
-        return now - parse_duration(text)
-    except OverflowError:
-        return None
-    except ValueError:
-        pass
+def _parse_age_or_time(text: str, now: datetime | None) -> datetime | None:
+    if now is not None:
+        try:
+            return now - parse_duration(text)
+        except OverflowError:
+            return None
+        except ValueError:
+            pass
     try:
         return datetime.fromisoformat(text)
     except ValueError:

@@ -53,6 +53,15 @@ def check_description(text: str, *, max_length: int) -> str:
         return check_text(text, max_length=max_length)
 
 
+@contextmanager
+def prefixing_field(prefix: str) -> Iterator[None]:
+    """Raise Invalid from inside the block under a longer path: `selection.type` for `type`."""
+    try:
+        yield
+    except Invalid as error:
+        raise Invalid(f"{prefix}.{error.field}", error.why) from None
+
+
 def check_reason(text: str | None) -> str | None:
     """Check the reason that a user gives for an action; raises Invalid for the field `reason`."""
     with validating_field("reason"):

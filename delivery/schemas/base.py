@@ -7,8 +7,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from delivery.domain.durations import format_rfc3339
-from delivery.domain.errors import Invalid, MalformedId
-from delivery.domain.ids import Prefix, format_id, parse_id
+from delivery.domain.ids import Prefix, format_id
 
 TENANT_HEADER = "Waybill-Tenant"
 API_KEY_SCHEME = "ApiKey"
@@ -37,12 +36,6 @@ _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 TimestampIn = Annotated[AwareDatetime, Field(ge=_EARLIEST)]
 
 
-def check_time_range(since: datetime | None, until: datetime | None) -> None:
-    """Raise Invalid for a range that ends before it starts."""
-    if since is not None and until is not None and until < since:
-        raise Invalid("until", "lies before since")
-
-
 def to_json_seconds(duration: timedelta) -> int | float:
     """Convert to seconds, without a needless fraction: 5, not 5.0."""
     seconds = duration.total_seconds()
@@ -53,14 +46,6 @@ def to_json_seconds(duration: timedelta) -> int | float:
 def example_id(prefix: Prefix) -> str:
     """An example id for the documentation."""
     return format_id(prefix, UUID("019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071"))
-
-
-def parse_query_id(prefix: Prefix, field: str, text: str | None) -> UUID | None:
-    """Parse an id in a filter. Raises Invalid naming the field."""
-    try:
-        return None if text is None else parse_id(prefix, text)
-    except MalformedId as error:
-        raise Invalid(field, str(error)) from None
 
 
 # ------------------------------------------------------------------ pages

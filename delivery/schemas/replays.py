@@ -1,16 +1,17 @@
 """Replay jobs."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field
 
 from delivery.domain.delivery import ActiveHold, DeliveryStatus
+from delivery.domain.delivery_filter import DeliveryFilter, parse_delivery_filter
 from delivery.domain.endpoint import Endpoint, EndpointState
 from delivery.domain.errors import Invalid
-from delivery.domain.event_patterns import check_pattern
-from delivery.domain.ids import EndpointId, Prefix, format_id
+from delivery.domain.ids import Prefix, format_id
 from delivery.domain.replay import ItemState, MissingEventFilter, Replay, ReplayItem, ReplayState
+from delivery.domain.validation import prefixing_field
 from delivery.ledger.search.missing import MissingEvent
 from delivery.schemas.base import (
     NextCursor,
@@ -18,21 +19,11 @@ from delivery.schemas.base import (
     ResponseModel,
     TimestampIn,
     TimestampOut,
-    check_time_range,
     example_id,
 )
 from delivery.schemas.deliveries import DeliveryOut, HeldOut
-from delivery.schemas.delivery_filter import (
-    FilterValues,
-    SelectionIn,
-    check_values,
-    parse_required_id,
-    parse_selection,
-)
+from delivery.schemas.delivery_filter import FilterValues, SelectionIn
 from delivery.services.replays.validation import NewReplay, ReplayPreview
-
-if TYPE_CHECKING:
-    from delivery.domain.delivery_filter import DeliveryFilter
 
 _JsonTimestampIn = Annotated[TimestampIn, Field(strict=False)]
 
@@ -49,13 +40,9 @@ class MissingIn(RequestModel):
 
     def to_command(self) -> MissingEventFilter:
         """Convert to the use case's input. Raises Invalid naming the field."""
-        try:
-            check_time_range(self.since, self.until)
-            endpoint = EndpointId(parse_required_id(Prefix.ENDPOINT, "endpoint", self.endpoint))
-            types = check_values("type", check_pattern, self.type)
-        except Invalid as error:
-            raise Invalid(f"missing.{error.field}", error.why) from None
-        return MissingEventFilter(endpoint, self.since, self.until, types)
+        with prefixing_field("missing"):
+            parsed = parse_delivery_filter({**dict(self), "endpoint": [self.endpoint]})
+        return MissingEventFilter(parsed.endpoints[0], parsed.since, parsed.until, parsed.types)
 
 
 class ReplayIn(RequestModel):
@@ -101,7 +88,8 @@ class ReplayIn(RequestModel):
         """Convert to the use case's input. Raises Invalid naming the field."""
         selection: DeliveryFilter | MissingEventFilter
         if self.selection is not None and self.missing is None:
-            selection = parse_selection(self.selection, field_prefix="selection.")
+            with prefixing_field("selection"):
+                selection = parse_delivery_filter(dict(self.selection))
         elif self.missing is not None and self.selection is None:
             selection = self.missing.to_command()
         else:

@@ -1,9 +1,9 @@
-"""Selections: plain JSON and back, and when one has no bound."""
+"""Delivery filters: read from raw values, and written to plain JSON and back."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.domain.delivery import DeliveryStatus
-from delivery.domain.delivery_filter import DeliveryFilter, check_http_status, check_outcome
+from delivery.domain.delivery_filter import (
+    MAX_FILTER_VALUES,
+    DeliveryFilter,
+    check_http_status,
+    check_outcome,
+    parse_delivery_filter,
+)
+from delivery.domain.filter_fields import InvalidFilter
 from delivery.domain.ids import EndpointId, EventId
 from delivery.domain.payload_path import PayloadEquals
 from retries.health import Hold
@@ -66,3 +73,40 @@ def test_what_is_no_outcome_is_refused_with_those_that_are() -> None:
     assert check_outcome("refused") == "refused"
     with pytest.raises(ValueError, match="timed_out"):
         check_outcome("lost")
+
+
+def test_a_range_must_not_end_before_it_begins() -> None:
+    early, late = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+    parse_delivery_filter({"since": early, "until": late})
+    parse_delivery_filter({"since": early, "until": early})
+    parse_delivery_filter({"since": None, "until": early})
+    with pytest.raises(InvalidFilter) as refused:
+        parse_delivery_filter({"since": late, "until": early})
+    assert refused.value.errors == {"until": "must not be before since"}
+
+
+def test_every_wrong_field_is_named() -> None:
+    with pytest.raises(InvalidFilter) as refused:
+        parse_delivery_filter({"status": ["lost"], "type": ["order.*"], "endpoint": ["ep_1"]})
+    assert set(refused.value.errors) == {"status", "endpoint"}
+    assert refused.value.field == "status"
+
+
+def test_values_that_are_no_text_are_taken_as_they_are() -> None:
+    id_ = EndpointId(UUID(int=1))
+    read = parse_delivery_filter({"endpoint": [id_, id_], "attempts_min": 2, "event": None, "type": []})
+    assert read == DeliveryFilter(endpoints=(id_,), attempts_min=2)
+
+
+def test_a_list_of_values_is_bounded_unless_told_otherwise() -> None:
+    types = [f"type_{number}" for number in range(MAX_FILTER_VALUES + 1)]
+    with pytest.raises(InvalidFilter, match="at most 50 values, not 51"):
+        parse_delivery_filter({"type": types})
+    assert parse_delivery_filter({"type": types}, limited=False).types == tuple(types)
+
+
+def test_ages_count_back_from_now() -> None:
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    assert parse_delivery_filter({"since": "1d"}, now=now).since == now - timedelta(days=1)
+    with pytest.raises(InvalidFilter, match="since"):
+        parse_delivery_filter({"since": "1d"})

@@ -1,11 +1,10 @@
 """Parameters of routes: ids in the path, times and reasons in the query, pages."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Request
 
 from delivery.api.http.cursors import ListQuery
-from delivery.domain.delivery_filter import DeliveryFilter
 from delivery.domain.errors import NotFound
 from delivery.domain.event_patterns import check_event_type
 from delivery.domain.ids import (
@@ -20,8 +19,7 @@ from delivery.domain.ids import (
     TenantId,
     parse_id,
 )
-from delivery.schemas.base import TimestampIn, example_id
-from delivery.schemas.delivery_filter import MAX_ATTEMPTS_FILTER, SelectionIn, parse_selection
+from delivery.schemas.base import example_id
 
 MAX_PAGE_SIZE = 100
 
@@ -111,55 +109,3 @@ def _parse_event_type(
 
 
 EventTypeInPath = Annotated[str, Depends(_parse_event_type)]
-
-
-# ------------------------------------------------------------------ search filters
-SinceQuery = Annotated[
-    TimestampIn | None, Query(description="Only from this moment on (RFC 3339, with a time zone).")
-]
-UntilQuery = Annotated[
-    TimestampIn | None, Query(description="Only before this moment (RFC 3339, with a time zone).")
-]
-SortOrder = Literal["newest", "oldest"]
-OrderQuery = Annotated[SortOrder, Query(description="Which come first.")]
-
-
-# The same words as in a body.
-_HELP = {name: field.description for name, field in SelectionIn.model_fields.items()}
-
-
-def _read_selection(  # noqa: PLR0913, PLR0917  one for each query parameter
-    endpoint: Annotated[list[str] | None, Query(description=_HELP["endpoint"])] = None,
-    event: Annotated[str | None, Query(description=_HELP["event"])] = None,
-    type_: Annotated[list[str] | None, Query(alias="type", description=_HELP["type"])] = None,
-    status: Annotated[list[str] | None, Query(description=_HELP["status"])] = None,
-    outcome: Annotated[list[str] | None, Query(description=_HELP["outcome"])] = None,
-    response: Annotated[list[str] | None, Query(description=_HELP["response"])] = None,
-    since: SinceQuery = None,
-    until: UntilQuery = None,
-    attempts_min: Annotated[int | None, Query(ge=0, le=MAX_ATTEMPTS_FILTER)] = None,
-    attempts_max: Annotated[int | None, Query(ge=0, le=MAX_ATTEMPTS_FILTER)] = None,
-    idempotency_key: Annotated[str | None, Query(description=_HELP["idempotency_key"])] = None,
-    payload: Annotated[list[str] | None, Query(description=_HELP["payload"])] = None,
-    held_by: Annotated[list[str] | None, Query(description=_HELP["held_by"])] = None,
-) -> DeliveryFilter:
-    return parse_selection(
-        SelectionIn.model_construct(
-            endpoint=endpoint or [],
-            event=event,
-            type=type_ or [],
-            status=status or [],
-            outcome=outcome or [],
-            response=response or [],
-            since=since,
-            until=until,
-            attempts_min=attempts_min,
-            attempts_max=attempts_max,
-            idempotency_key=idempotency_key,
-            payload=payload or [],
-            held_by=held_by or [],
-        )
-    )
-
-
-SelectionDep = Annotated[DeliveryFilter, Depends(_read_selection)]

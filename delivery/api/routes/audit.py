@@ -1,29 +1,21 @@
 """The audit: who changed what, when, from where and why."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 
 from delivery.api.http.auth import RequiresReadAnyTenant, ServicesDep
-from delivery.api.http.parameters import ListQueryDep, SinceQuery, UntilQuery
+from delivery.api.http.delivery_filter import SinceQuery, UntilQuery
+from delivery.api.http.parameters import ListQueryDep
 from delivery.api.http.strict import StrictRoute
-from delivery.domain.event_patterns import check_pattern
-from delivery.domain.ids import DeliveryId, EndpointId, Prefix
-from delivery.domain.validation import check_text, validating_field
 from delivery.ledger.records.audit import AuditFilter
 from delivery.schemas.audit import AuditList, AuditOut
-from delivery.schemas.base import (
-    check_time_range,
-    parse_query_id,
-)
+from delivery.services.audit import parse_audit_filter
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"], route_class=StrictRoute)
 
-MAX_PATTERNS = 20
-MAX_ACTOR_LENGTH = 400
 
-
-def _read_audit_selection(  # noqa: PLR0913, PLR0917  one for each query parameter
+def _read_audit_filter(  # noqa: PLR0913, PLR0917  one for each query parameter
     actor: Annotated[str | None, Query(description="Only by this one: `key_…`, `operator`, `cli:…`.")] = None,
     what: Annotated[list[str], Query(description="Only what is like this: `endpoint.*`. Repeatable.")] = [],  # noqa: B006  FastAPI copies it
     endpoint: Annotated[str | None, Query(description="Only of this endpoint: `ep_…`.")] = None,
@@ -32,24 +24,8 @@ def _read_audit_selection(  # noqa: PLR0913, PLR0917  one for each query paramet
     until: UntilQuery = None,
     engine: Annotated[bool, Query(description="Also what the engine did by itself.")] = False,  # noqa: FBT002  a query parameter
 ) -> AuditFilter:
-    check_time_range(since, until)
-    with validating_field("what"):
-        if len(what) > MAX_PATTERNS:
-            raise ValueError(f"may be given {MAX_PATTERNS} times, not {len(what)}")
-        patterns = tuple(check_pattern(pattern) for pattern in what)
-    with validating_field("actor"):
-        named = None if actor is None else check_text(actor, min_length=1, max_length=MAX_ACTOR_LENGTH)
-    endpoint_id = parse_query_id(Prefix.ENDPOINT, "endpoint", endpoint)
-    delivery_id = parse_query_id(Prefix.DELIVERY, "delivery", delivery)
-    return AuditFilter(
-        actor=named,
-        actions=patterns,
-        endpoint_id=None if endpoint_id is None else EndpointId(endpoint_id),
-        delivery_id=None if delivery_id is None else DeliveryId(delivery_id),
-        since=since,
-        until=until,
-        include_engine=engine,
-    )
+    parameters: dict[str, Any] = locals()
+    return parse_audit_filter(parameters)
 
 
 @router.get("")
@@ -57,7 +33,7 @@ async def list_audit(
     services: ServicesDep,
     caller: RequiresReadAnyTenant,
     list_query: ListQueryDep,
-    selection: Annotated[AuditFilter, Depends(_read_audit_selection)],
+    selection: Annotated[AuditFilter, Depends(_read_audit_filter)],
 ) -> AuditList:
     """List who did what, newest first. A page may hold fewer than `limit`, even none, and have a `next`.
 

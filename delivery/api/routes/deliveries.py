@@ -9,7 +9,8 @@ from delivery.api.http.auth import (
     ServicesDep,
     require_tenant_for_costly_filters,
 )
-from delivery.api.http.parameters import AttemptInPath, DeliveryInPath, ListQueryDep, OrderQuery, SelectionDep
+from delivery.api.http.delivery_filter import DeliveryFilterDep, OrderQuery
+from delivery.api.http.parameters import AttemptInPath, DeliveryInPath, ListQueryDep
 from delivery.api.http.strict import StrictRoute
 from delivery.domain.pagination import PageRequest
 from delivery.schemas.deliveries import (
@@ -33,7 +34,7 @@ async def list_deliveries(
     services: ServicesDep,
     caller: RequiresReadAnyTenant,
     list_query: ListQueryDep,
-    selection: SelectionDep,
+    selection: DeliveryFilterDep,
     order: OrderQuery = "newest",
 ) -> DeliveryList:
     """Search for deliveries. A page may hold fewer than `limit`, even none, and have a `next`.
@@ -52,7 +53,7 @@ async def list_deliveries(
 
 @router.get("/deliveries/count")
 async def count_deliveries(
-    services: ServicesDep, caller: RequiresReadAnyTenant, selection: SelectionDep
+    services: ServicesDep, caller: RequiresReadAnyTenant, selection: DeliveryFilterDep
 ) -> CountOut:
     """Count what a search finds: exactly where that is cheap, otherwise an estimate that says so."""
     require_tenant_for_costly_filters(caller, selection)

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -15,20 +15,20 @@ from delivery.api.http.auth import (
     authorize_for_tenant,
     get_services,
 )
+from delivery.api.http.delivery_filter import OrderQuery, SinceQuery, UntilQuery
 from delivery.api.http.fast_path import JsonBytesResponse
-from delivery.api.http.parameters import EventInPath, ListQueryDep, OrderQuery, SinceQuery, UntilQuery
+from delivery.api.http.parameters import EventInPath, ListQueryDep
 from delivery.api.http.problems import to_problem
 from delivery.api.http.strict import StrictRoute, require_json
+from delivery.domain.delivery_filter import FILTER_FIELDS
 from delivery.domain.errors import Invalid
-from delivery.domain.event_patterns import check_pattern
-from delivery.domain.payload_path import PayloadEquals
+from delivery.domain.filter_fields import parse_filter_fields
 from delivery.domain.scopes import Scope
 from delivery.ledger.records.events import EventFilter
 from delivery.pipeline.intake import Intake
 from delivery.pipeline.parsing import IntakeLimits, NewEvent, parse_batch, parse_event
 from delivery.schemas import events as shapes
-from delivery.schemas.base import TENANT_HEADER, check_time_range
-from delivery.schemas.delivery_filter import check_idempotency_key, check_values
+from delivery.schemas.base import TENANT_HEADER
 from delivery.schemas.events import EventList, EventOut, to_event_document
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=StrictRoute)
@@ -62,25 +62,17 @@ async def accept_batch(request: Request) -> Response:
     return await _accept_traced(request, parse_batch, single=False)
 
 
-def _read_event_selection(
-    event_type: Annotated[
-        list[str] | None, Query(alias="type", description="Of these types: `order.*`.")
-    ] = None,
+def _read_event_filter(
+    type: Annotated[list[str] | None, Query(description="Event types: `order.*`.")] = None,  # noqa: A002  its name in the query
     since: SinceQuery = None,
     until: UntilQuery = None,
-    idempotency_key: Annotated[str | None, Query(description="That came under this key.")] = None,
+    idempotency_key: Annotated[str | None, Query(description="The idempotency key of the event.")] = None,
     payload: Annotated[
-        list[str] | None, Query(description="That hold this, from their `data` on: `$.order.id=1042`.")
+        list[str] | None, Query(description="A value in the event's `data`: `$.order.id=1042`.")
     ] = None,
 ) -> EventFilter:
-    check_time_range(since, until)
-    return EventFilter(
-        types=check_values("type", check_pattern, event_type or []),
-        since=since,
-        until=until,
-        idempotency_key=check_idempotency_key(idempotency_key),
-        payload=check_values("payload", PayloadEquals.parse, payload or []),
-    )
+    parameters: dict[str, Any] = locals()
+    return EventFilter(**parse_filter_fields(parameters, FILTER_FIELDS))
 
 
 @router.get("")
@@ -88,7 +80,7 @@ async def list_events(
     services: ServicesDep,
     caller: RequiresReadAnyTenant,
     list_query: ListQueryDep,
-    selection: Annotated[EventFilter, Depends(_read_event_selection)],
+    selection: Annotated[EventFilter, Depends(_read_event_filter)],
     order: OrderQuery = "newest",
 ) -> EventList:
     """Search for events. A page may hold fewer than `limit`, even none, and still have a `next`.

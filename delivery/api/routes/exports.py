@@ -12,7 +12,7 @@ from delivery.api.http.auth import (
     ServicesDep,
     require_tenant_for_costly_filters,
 )
-from delivery.api.http.parameters import SelectionDep
+from delivery.api.http.delivery_filter import DeliveryFilterDep
 from delivery.api.http.strict import StrictRoute
 from delivery.domain.delivery_filter import require_bounded_filter
 from delivery.services.exports.rows import ExportFormat
@@ -39,7 +39,7 @@ _STREAM_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 async def export_deliveries(
     services: ServicesDep,
     caller: RequiresReadAnyTenant,
-    selection: SelectionDep,
+    selection: DeliveryFilterDep,
     export_format: FormatQuery = ExportFormat.JSONL,
     everything: AllQuery = False,  # noqa: FBT002  a query parameter
 ) -> StreamingResponse:
@@ -60,7 +60,7 @@ async def export_deliveries(
 async def export_attempts(
     services: ServicesDep,
     caller: RequiresReadAnyTenant,
-    selection: SelectionDep,
+    selection: DeliveryFilterDep,
     export_format: FormatQuery = ExportFormat.JSONL,
     everything: AllQuery = False,  # noqa: FBT002  a query parameter
 ) -> StreamingResponse:

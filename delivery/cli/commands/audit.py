@@ -15,6 +15,7 @@ from delivery.cli.options.common import (
     UntilOption,
     id_option,
 )
+from delivery.cli.options.delivery_filter import reporting_options
 from delivery.cli.options.examples import format_examples
 from delivery.cli.output.pages import BEFORE_HELP, print_page, print_page_json, to_page_request
 from delivery.cli.output.table import Column
@@ -22,7 +23,8 @@ from delivery.cli.runtime import run_use_case
 from delivery.clock import clock
 from delivery.domain.event_patterns import check_pattern
 from delivery.domain.ids import DeliveryId, EndpointId, Prefix, format_id
-from delivery.ledger.records.audit import AuditFilter, AuditRecord
+from delivery.ledger.records.audit import AuditRecord
+from delivery.services.audit import parse_audit_filter
 from delivery.services.presentation import format_relative_time
 
 EXAMPLES = format_examples(
@@ -72,7 +74,17 @@ def list_audit(  # noqa: PLR0913, PLR0917  one for each option
 
     Without --tenant, entries of all tenants are listed.
     """
-    audit_filter = AuditFilter(actor_name, tuple(what or ()), endpoint_id, delivery_id, since, until, engine)
+    options = {
+        "actor": actor_name,
+        "what": what,
+        "endpoint": endpoint_id,
+        "delivery": delivery_id,
+        "since": since,
+        "until": until,
+        "engine": engine,
+    }
+    with reporting_options():
+        audit_filter = parse_audit_filter(options, limited=False)
     page = run_use_case(
         lambda uses: uses.audit.list_entries(tenant_id, audit_filter, to_page_request(limit, before))
     )

@@ -27,6 +27,7 @@ from delivery.cli.options.delivery_filter import (
     OldestFirstOption,
     PayloadFilterOption,
     TypesOption,
+    reporting_options,
 )
 from delivery.cli.options.event_body import build_event_body
 from delivery.cli.options.examples import format_examples
@@ -42,8 +43,10 @@ from delivery.cli.output.table import (
 from delivery.cli.output.timeline import print_event_trace
 from delivery.cli.runtime import run_use_case
 from delivery.clock import clock
+from delivery.domain.delivery_filter import FILTER_FIELDS
 from delivery.domain.durations import format_utc
 from delivery.domain.errors import Invalid
+from delivery.domain.filter_fields import parse_filter_fields
 from delivery.domain.ids import EventId, Prefix, format_id
 from delivery.domain.pagination import PageRequest
 from delivery.ledger.records.events import EventFilter, EventSummary
@@ -137,7 +140,15 @@ def list_events(  # noqa: PLR0913, PLR0917  one for each option
     json: JsonOption = False,
 ) -> None:
     """Find events, newest first. Without --tenant, all tenants are searched."""
-    event_filter = EventFilter(tuple(types or ()), since, until, idempotency_key, tuple(payload or ()))
+    options = {
+        "type": types,
+        "since": since,
+        "until": until,
+        "idempotency_key": idempotency_key,
+        "payload": payload,
+    }
+    with reporting_options():
+        event_filter = EventFilter(**parse_filter_fields(options, FILTER_FIELDS, limited=False))
     page_request = PageRequest.from_cursor(limit, before, oldest_first=oldest_first)
     page = run_use_case(lambda uses: uses.deliveries.list_events(tenant_id, event_filter, page_request))
     if json:

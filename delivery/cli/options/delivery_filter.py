@@ -1,14 +1,21 @@
 """The options of a delivery filter, the same for every command that takes one."""
 
-from collections.abc import Callable
-from typing import Annotated, Final, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
 from delivery.cli.options.common import SinceOption, UntilOption, make_id_parser, with_options
 from delivery.domain.delivery import DeliveryStatus
-from delivery.domain.delivery_filter import DeliveryFilter, check_http_status, check_outcome
+from delivery.domain.delivery_filter import (
+    DeliveryFilter,
+    check_http_status,
+    check_outcome,
+    parse_delivery_filter,
+)
 from delivery.domain.event_patterns import check_pattern
+from delivery.domain.filter_fields import InvalidFilter
 from delivery.domain.ids import EndpointId, EventId, Prefix
 from delivery.domain.payload_path import PayloadEquals
 from retries.health import Hold
@@ -21,13 +28,13 @@ SEARCH_BEFORE_HELP: Final = "Continue after this one."
 def make_option_parser(parse: Callable[[str], T]) -> Callable[[str], T]:
     """Make an option parser of a function that raises ValueError."""
 
-    def reading(text: str) -> T:
+    def read(text: str) -> T:
         try:
             return parse(text)
         except ValueError as error:
             raise typer.BadParameter(f"{text!r} {error}") from None
 
-    return reading
+    return read
 
 
 OldestFirstOption = Annotated[bool, typer.Option("--oldest-first", metavar="", help="Oldest first.")]
@@ -105,10 +112,10 @@ _HeldByOption = Annotated[
 ]
 
 
-def _build_selection(  # noqa: PLR0913, PLR0917  one for each option
+def _read_delivery_filter(  # noqa: PLR0913, PLR0917  one for each option
     endpoint: _EndpointsOption = None,
     event: _EventOption = None,
-    type_: TypesOption = None,
+    type: TypesOption = None,  # noqa: A002  the option's name
     status: _StatusesOption = None,
     outcome: _OutcomesOption = None,
     response: _ResponsesOption = None,
@@ -120,21 +127,19 @@ def _build_selection(  # noqa: PLR0913, PLR0917  one for each option
     payload: PayloadFilterOption = None,
     held_by: _HeldByOption = None,
 ) -> DeliveryFilter:
-    return DeliveryFilter(
-        endpoints=tuple(endpoint or ()),
-        event_id=event,
-        types=tuple(type_ or ()),
-        statuses=tuple(status or ()),
-        outcomes=tuple(outcome or ()),
-        http=tuple(response or ()),
-        since=since,
-        until=until,
-        attempts_min=attempts_min,
-        attempts_max=attempts_max,
-        idempotency_key=idempotency_key,
-        payload=tuple(payload or ()),
-        held_by=tuple(held_by or ()),
-    )
+    options: dict[str, Any] = locals()
+    with reporting_options():
+        return parse_delivery_filter(options, limited=False)
 
 
-with_filter_options = with_options(_build_selection)
+@contextmanager
+def reporting_options() -> Iterator[None]:
+    """Turn an InvalidFilter from inside the block into a usage error that names the option."""
+    try:
+        yield
+    except InvalidFilter as error:
+        option = f"'--{error.field.replace('_', '-')}'"
+        raise typer.BadParameter(error.why, param_hint=option) from None
+
+
+with_filter_options = with_options(_read_delivery_filter)
