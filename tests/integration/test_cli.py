@@ -251,9 +251,9 @@ def test_an_endpoint_is_disabled_previewed_and_enabled(cli: Cli, tenant: str):
     one = (*of_tenant, made["id"])
     event = cli.json("endpoint", "test", *one)
     (owed,) = cli.json("delivery", "list", *of_tenant, "--event", event["id"])["items"]
-    told = cli.good("endpoint", "disable", *one, "--reason", "the shop has closed")
-    assert "disabled: since now, by cli:" in told
-    assert "The shop has closed." in told
+    result = cli.good("endpoint", "disable", *one, "--reason", "the shop has closed")
+    assert "disabled: since now, by cli:" in result
+    assert "The shop has closed." in result
     code, _, err = cli.run("endpoint", "resume", *one)
     assert code == 1
     assert "not paused. Enable it" in err
@@ -261,8 +261,8 @@ def test_an_endpoint_is_disabled_previewed_and_enabled(cli: Cli, tenant: str):
     assert "1 delivery" in preview
     assert owed["id"] in preview
     assert "Nothing was changed." in preview
-    told = cli.json("endpoint", "enable", *one, "--dry-run")
-    assert (told["state"], told["held"], told["at_first"], told["up_to"]) == ("disabled", 1, 1, 50)
+    result = cli.json("endpoint", "enable", *one, "--dry-run")
+    assert (result["state"], result["held"], result["at_first"], result["up_to"]) == ("disabled", 1, 1, 50)
     enabled = cli.json("endpoint", "enable", *one, "--reason", "it is back")
     assert (enabled["state"], enabled["state_reason"]) == ("active", "it is back")
     assert "enabling it changes nothing" in cli.good("endpoint", "enable", *one, "--dry-run")
@@ -283,8 +283,8 @@ def test_an_endpoint_s_health_is_told_to_people_and_to_machines(cli: Cli, tenant
     shown = cli.good("endpoint", "health", *one)
     assert "1 delivery, because its endpoint is paused; oldest: dlv_" in shown
     assert "Moving house." in shown
-    told = cli.json("endpoint", "health", *one)
-    assert (told["hold"], told["held"], told["last_hour"]["attempts"]) == ("paused", 1, 0)
+    result = cli.json("endpoint", "health", *one)
+    assert (result["hold"], result["held"], result["last_hour"]["attempts"]) == ("paused", 1, 0)
 
 
 def test_what_an_endpoint_was_owed_is_told_by_number(cli: Cli, tenant: str, database: str):
@@ -306,9 +306,9 @@ def test_what_an_endpoint_was_owed_is_told_by_number(cli: Cli, tenant: str, data
     """
     with connect(database) as connection:
         connection.execute(number, {"id": parse_id(Prefix.ENDPOINT, endpoint)})
-    told = cli.json("endpoint", "events", *of_tenant, endpoint, "--limit", "1")
-    assert [(one["sequence"], one["event_id"]) for one in told["items"]] == [(1, sent[0])]
-    assert (told["next"], told["earliest"], told["latest"]) == (1, 1, 2)
+    result = cli.json("endpoint", "events", *of_tenant, endpoint, "--limit", "1")
+    assert [(one["sequence"], one["event_id"]) for one in result["items"]] == [(1, sent[0])]
+    assert (result["next"], result["earliest"], result["latest"]) == (1, 1, 2)
     shown = cli.good("endpoint", "events", *of_tenant, endpoint, "--after", "1")
     assert sent[1] in shown
     assert sent[0] not in shown
@@ -327,8 +327,8 @@ def test_an_events_content_is_erased_when_somebody_means_it(cli: Cli, tenant: st
     assert said == f"The content of {event} is erased.\n"
     assert cli.json("event", "erase", *of_tenant, event, "--yes")["erased_at"] is not None
     assert "erased 20" in cli.good("event", "show", *of_tenant, event)
-    told = cli.json("event", "show", *of_tenant, event)
-    assert (told["body"], told["erased_at"] is None) == (None, False)
+    result = cli.json("event", "show", *of_tenant, event)
+    assert (result["body"], result["erased_at"] is None) == (None, False)
     newest = cli.json("audit", *of_tenant)["items"][0]
     assert (newest["what"], newest["reason"]) == ("event.content_erased", "asked")
     assert newest["details"] == {"event_id": event, "cancelled": 1}
@@ -342,24 +342,24 @@ def test_why_a_delivery_is_where_it_is_is_told_in_words_and_in_json(cli: Cli, te
     (owed,) = cli.json("delivery", "list", *of_tenant, "--event", event["id"])["items"]
     assert owed["held"]["by"] == "paused"
     assert "held: paused" in cli.good("delivery", "list", *of_tenant)
-    told = cli.json("delivery", "why", *of_tenant, owed["id"])
-    assert [step["what"] for step in told["steps"]] == [
+    result = cli.json("delivery", "why", *of_tenant, owed["id"])
+    assert [step["what"] for step in result["steps"]] == [
         "endpoint.paused",
         "event.accepted",
         "delivery.matched",
     ]
     said = cli.good("delivery", "why", *of_tenant, owed["id"])
-    assert told["standing"] in said
-    assert told["standing"].startswith("Held: the endpoint has been paused since ")
-    assert all(step["sentence"] in said for step in told["steps"])
+    assert result["standing"] in said
+    assert result["standing"].startswith("Held: the endpoint has been paused since ")
+    assert all(step["sentence"] in said for step in result["steps"])
 
 
 def test_why_an_event_went_nowhere_is_told_in_words_and_in_json(cli: Cli, tenant: str):
     of_tenant = ("--tenant", tenant)
     made = cli.json("endpoint", "create", "https://shop.example/hooks", *of_tenant, "--filter", "order.*")
     event = cli.json("event", "send", *of_tenant, "--type", "invoice.paid", "--data", "1")
-    told = cli.json("event", "why", *of_tenant, event["id"])
-    (fate,) = told["endpoints"]
+    result = cli.json("event", "why", *of_tenant, event["id"])
+    (fate,) = result["endpoints"]
     assert (fate["endpoint_id"], fate["verdict"]) == (made["id"], "not_asked_for")
     said = cli.good("event", "why", *of_tenant, event["id"])
     assert "It went nowhere: the one endpoint that there was did not ask for invoice.paid." in said
@@ -454,8 +454,8 @@ def test_an_export_is_a_file_that_is_whole(cli: Cli, tenant: str, tmp_path: Path
     for number in range(3):
         cli.good("event", "send", *of_tenant, "--type", "order.created", "--data", str(number))
     file = tmp_path / "deliveries.jsonl"
-    told = cli.json("export", "deliveries", *of_tenant, "--all", "-o", str(file))
-    assert told == {"file": str(file), "rows": 3}
+    result = cli.json("export", "deliveries", *of_tenant, "--all", "-o", str(file))
+    assert result == {"file": str(file), "rows": 3}
     listed = cli.json("delivery", "search", *of_tenant, "--oldest-first")["items"]
     exported = [json.loads(line) for line in file.read_text().splitlines()]
     assert [one["id"] for one in exported] == [one["id"] for one in listed]
@@ -465,13 +465,13 @@ def test_an_export_is_a_file_that_is_whole(cli: Cli, tenant: str, tmp_path: Path
 
 
 def test_an_export_without_a_file_goes_to_standard_output(database: str, tmp_path: Path):
-    told = subprocess.run(
+    result = subprocess.run(
         [WAYBILL, "export", "deliveries", "--format", "csv", "--type", "no.such"],
         env=_environment(database), cwd=tmp_path, capture_output=True, check=True,
     )  # fmt: skip
-    assert told.stdout.startswith(b"id,tenant_id,")
-    assert told.stdout.count(b"\r\n") == 1
-    assert told.stderr == b""
+    assert result.stdout.startswith(b"id,tenant_id,")
+    assert result.stdout.count(b"\r\n") == 1
+    assert result.stderr == b""
 
 
 def test_an_export_that_is_given_up_leaves_the_file_as_it_was(tmp_path: Path):
@@ -510,7 +510,7 @@ def test_a_port_that_is_taken_is_named_and_every_line_is_of_one_form(database: s
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         environment = _environment(database) | {"WAYBILL_PORT": str(port), "WAYBILL_LOG_FORMAT": "json"}
-        told = subprocess.run(
+        result = subprocess.run(
             [WAYBILL, "serve", "web"],
             env=environment,
             cwd=tmp_path,
@@ -518,8 +518,8 @@ def test_a_port_that_is_taken_is_named_and_every_line_is_of_one_form(database: s
             text=True,
             check=False,
         )
-    assert told.returncode == 2
-    *logged, last = told.stderr.splitlines()
+    assert result.returncode == 2
+    *logged, last = result.stderr.splitlines()
     assert last.startswith(f"waybill: Cannot listen on 127.0.0.1:{port} ")
     assert [json.loads(line)["level"] for line in logged] == ["error"]
 
@@ -527,12 +527,12 @@ def test_a_port_that_is_taken_is_named_and_every_line_is_of_one_form(database: s
 def test_a_ledger_that_does_not_answer_has_an_exit_code_of_its_own(tmp_path: Path):
     environment = _environment("postgresql://127.0.0.1:1/nothing")
     for command in (["tenant", "list"], ["db", "upgrade"]):
-        told = subprocess.run(
+        result = subprocess.run(
             [WAYBILL, *command], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
         )
-        assert told.returncode == 3
-        assert told.stderr.startswith("waybill: The ledger does not answer")
-        assert len(told.stderr.splitlines()) == 1
+        assert result.returncode == 3
+        assert result.stderr.startswith("waybill: The ledger does not answer")
+        assert len(result.stderr.splitlines()) == 1
 
 
 def test_a_replay_is_looked_at_begun_listed_paused_and_cancelled(cli: Cli, tenant: str) -> None:
@@ -540,8 +540,8 @@ def test_a_replay_is_looked_at_begun_listed_paused_and_cancelled(cli: Cli, tenan
     endpoint = cli.json("endpoint", "create", *of_tenant, "https://shop.example/in")["id"]
     cli.good("event", "send", *of_tenant, "--type", "order.created", "--data", "{}")
     asked = (*of_tenant, "--endpoint", endpoint, "--reason", "they lost it")
-    told = cli.json("replay", "create", *asked, "--dry-run")
-    assert (told["count"], told["exact"], told["by_status"]) == (1, True, {"pending": 1})
+    result = cli.json("replay", "create", *asked, "--dry-run")
+    assert (result["count"], result["exact"], result["by_status"]) == (1, True, {"pending": 1})
     assert "Nothing was changed." in cli.good("replay", "create", *asked, "--dry-run")
     assert "There are no replays." in cli.good("replay", "list", *of_tenant)
     made = cli.json("replay", "create", *asked, "--rate", "5")
@@ -719,8 +719,8 @@ def test_a_portal_link_is_printed_with_the_consoles_address(cli: Cli, tenant: st
     of_tenant = ("--tenant", tenant)
     link = cli.good("portal-link", *of_tenant, "--label", "Joe of Acme").strip()
     assert link.startswith("http://127.0.0.1:8080/console/portal/wbl_")
-    told = cli.json("portal-link", *of_tenant, "--role", "support", "--hours", "24")
-    assert told["role"] == "support"
+    result = cli.json("portal-link", *of_tenant, "--role", "support", "--hours", "24")
+    assert result["role"] == "support"
     for wrong in (("--hours", "25"), ("--hours", "nan"), ("--hours", "0"), ("--hours", "-1")):
         assert cli.run("portal-link", *of_tenant, *wrong)[0] == 2
     assert cli.run("portal-link", *of_tenant, "--role", "admin")[0] == 2

@@ -32,9 +32,9 @@ def test_a_type_is_declared_shown_listed_deprecated_and_archived(cli: Cli, tmp_p
     assert '"required": [' in shown
     assert '"order": 1042' in shown
     assert "\x1b" not in shown + cli.good("event-type", "list")
-    told = cli.json("event-type", "show", name)
-    assert (told["schema"], told["version"], told["validation"]) == (SCHEMA, 1, "off")
-    assert told["versions"][0]["made_by"].startswith("cli:")
+    result = cli.json("event-type", "show", name)
+    assert (result["schema"], result["version"], result["validation"]) == (SCHEMA, 1, "off")
+    assert result["versions"][0]["made_by"].startswith("cli:")
     cli.good("event-type", "deprecate", name, "--until", "2031-06-30T00:00:00Z", "--replaced-by", "a.b")
     (one,) = [each for each in cli.json("event-type", "list")["items"] if each["name"] == name]
     assert one["deprecated"]["replaced_by"] == "a.b"

@@ -76,8 +76,8 @@ def test_dead_letters_can_be_retried_or_discarded_by_reason(cli: Cli, database: 
     still = set_aside(database, b"?", why="The header holds no API key that is known.")
     words = ("ingest", "retry", "--reason-like", "no api key")
     assert cli.good(*words) == "0 were accepted. 61 are still refused.\n"
-    told = cli.good(*words, "--tenant", tenant, "--reason", "mended")
-    assert told == "60 were accepted. 1 are still refused.\n"
+    result = cli.good(*words, "--tenant", tenant, "--reason", "mended")
+    assert result == "60 were accepted. 1 are still refused.\n"
     assert cli.json("ingest", "discard", "--reason-like", "NO API KEY") == {"done": 1, "left": 0}
     assert still not in cli.good("ingest", "list", "--limit", "100")
     assert cli.good("ingest", "discard", "--all") == "60 were discarded.\n"

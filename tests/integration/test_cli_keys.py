@@ -92,18 +92,18 @@ def with_keys(database_url: str, keys: str, folder: Path) -> Iterator[Cli]:
 def test_the_sealing_key_is_rotated_step_by_step(database_url: str, tmp_path: Path):
     with with_keys(database_url, OLD, tmp_path) as before:
         before.good("db", "upgrade")
-        whose = before.good("tenant", "create", "Acme").strip()
-        endpoint = ("endpoint", "create", "https://shop.example/in", "--tenant", whose)
+        tenant = before.good("tenant", "create", "Acme").strip()
+        endpoint = ("endpoint", "create", "https://shop.example/in", "--tenant", tenant)
         made = before.json(*endpoint, "--header", "X-Token: hush")
     with with_keys(database_url, f"{NEW},{OLD}", tmp_path) as both:
         code, out, _ = both.run("secrets", "rotate-key", "--dry-run")
         assert code == 1
         assert "2 still need an older key" in out
-        told = both.json("secrets", "rotate-key")
-        assert (told["resealed"], told["left"], told["unreadable"]) == (2, 0, 0)
-        assert [key["values"] for key in told["keys"]] == [2, 0]
+        result = both.json("secrets", "rotate-key")
+        assert (result["resealed"], result["left"], result["unreadable"]) == (2, 0, 0)
+        assert [key["values"] for key in result["keys"]] == [2, 0]
         assert "the others can be removed" in both.good("secrets", "rotate-key")
-        assert OLD not in json.dumps(told)
+        assert OLD not in json.dumps(result)
     with with_keys(database_url, NEW, tmp_path) as after:
-        change = ("endpoint", "update", made["id"], "--tenant", whose, "--header", "X-More: 1")
+        change = ("endpoint", "update", made["id"], "--tenant", tenant, "--header", "X-More: 1")
         assert after.json(*change)["headers"] == {"X-Token": "***", "X-More": "***"}

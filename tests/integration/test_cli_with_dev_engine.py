@@ -1,4 +1,4 @@
-"""`waybill dev`, and commands beside it in the same folder that were told nothing."""
+"""`waybill dev`, and commands in the same folder that find its engine without settings."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ def test_commands_find_the_engine_and_tell_what_came_of_a_delivery(
         wait_until(
             lambda: "succeeded" in waybill("delivery", "show", owed["id"]), "the record of it", seconds=30
         )
-        told = waybill("delivery", "show", owed["id"])
+        result = waybill("delivery", "show", owed["id"])
         attempts = json.loads(waybill("delivery", "show", owed["id"], "--json"))["latest_attempts"]
         first = waybill("attempt", "show", attempts[-1]["id"])
     assert partner.unverified == []
     assert [attempt["outcome"] for attempt in attempts] == ["delivered", "refused"]
-    assert "1. The endpoint answered 503 Service Unavailable. The endpoint refused;" in told
-    assert "2. The endpoint answered 200 OK. The endpoint accepted the delivery." in told
+    assert "1. The endpoint answered 503 Service Unavailable. The endpoint refused;" in result
+    assert "2. The endpoint answered 200 OK. The endpoint accepted the delivery." in result
     assert f"webhook-id         {event}" in first
     assert '"data":[1, 2]}' in first
     assert engine.poll() is None

@@ -1,7 +1,6 @@
 """Events: taken in as bytes, one or many at a time, and shown."""
 
 import hashlib
-import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
@@ -20,6 +19,7 @@ from delivery.api.http.fast_path import JsonBytesResponse
 from delivery.api.http.parameters import EventInPath, ListQueryDep
 from delivery.api.http.problems import to_problem
 from delivery.api.http.strict import StrictRoute, require_json
+from delivery.domain import inbound_message
 from delivery.domain.delivery_filter import FILTER_FIELDS
 from delivery.domain.errors import Invalid
 from delivery.domain.filter_fields import parse_filter_fields
@@ -34,7 +34,6 @@ from delivery.schemas.events import EventList, EventOut, to_event_document
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=StrictRoute)
 
 IDEMPOTENCY_KEY_HEADER = "Idempotency-Key"
-_IDEMPOTENCY_KEY_PATTERN = re.compile(r"[!-~]{1,255}")
 _REPLAYED_HEADER = (b"idempotency-replayed", b"true")
 
 
@@ -139,8 +138,8 @@ async def _accept_body(
     tenant_id = await authorize_for_tenant(request, Scope.PUBLISH)
     require_json(request)
     key = request.headers.get(IDEMPOTENCY_KEY_HEADER)
-    if key is not None and _IDEMPOTENCY_KEY_PATTERN.fullmatch(key) is None:
-        raise Invalid(IDEMPOTENCY_KEY_HEADER, "must be 1 to 255 visible ASCII characters")
+    if key is not None:
+        inbound_message.check_idempotency_key(IDEMPOTENCY_KEY_HEADER, key)
     body = await request.body()
     accepted = await intake.accept_events(
         tenant_id,

@@ -1,7 +1,6 @@
 """`waybill event`: send, find and show events."""
 
 import hashlib
-import re
 from typing import Annotated
 
 import msgspec
@@ -45,9 +44,9 @@ from delivery.cli.runtime import run_use_case
 from delivery.clock import clock
 from delivery.domain.delivery_filter import FILTER_FIELDS
 from delivery.domain.durations import format_utc
-from delivery.domain.errors import Invalid
 from delivery.domain.filter_fields import parse_filter_fields
 from delivery.domain.ids import EventId, Prefix, format_id
+from delivery.domain.inbound_message import check_idempotency_key
 from delivery.domain.pagination import PageRequest
 from delivery.ledger.records.events import EventFilter, EventSummary
 from delivery.pipeline.intake_request import IntakeResult
@@ -55,8 +54,6 @@ from delivery.pipeline.parsing import parse_event
 from delivery.services.presentation import format_relative_time
 
 app = typer.Typer(name="event", help="Events that producers sent.", no_args_is_help=True)
-
-_IDEMPOTENCY_KEY_PATTERN = re.compile(r"[!-~]{1,255}")
 
 
 @app.command(
@@ -99,9 +96,8 @@ def send(  # noqa: PLR0913, PLR0917  one for each option
     json: JsonOption = False,
 ) -> None:
     """Send an event. Its data is delivered byte for byte."""
-    if idempotency_key is not None and _IDEMPOTENCY_KEY_PATTERN.fullmatch(idempotency_key) is None:
-        raise Invalid("idempotency-key", "must be 1 to 255 visible ASCII characters")
-
+    if idempotency_key is not None:
+        check_idempotency_key("idempotency-key", idempotency_key)
     if (example is None) == (type_ is None and data is None) or (type_ is None) != (data is None):
         raise typer.BadParameter("Give --type and --data, or --example alone.")
 

@@ -1,4 +1,4 @@
-"""How an endpoint's limits and health are told at the command line."""
+"""How the command line prints an endpoint's limits and health."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_the_command_line_shows_what_the_api_shows(
 
 def test_an_endpoint_that_is_well_is_told_in_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
     print_health(WELL, now=NOW)
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for words in (
         "nothing holds it",
         "1 delivery that no worker has",
@@ -122,14 +122,14 @@ def test_an_endpoint_that_is_well_is_told_in_few_lines(capsys: pytest.CaptureFix
         "2 of at most 10 (of 50 at full speed), going up",
         "no attempt",
     ):
-        assert words in told
-    assert "failing since" not in told
-    assert "took" not in told
+        assert words in output
+    assert "failing since" not in output
+    assert "took" not in output
 
 
 def test_an_endpoint_in_trouble_is_told_whole(capsys: pytest.CaptureFixture[str]) -> None:
     print_health(ILL, now=NOW)
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for words in (
         "1,200 deliveries, because its endpoint's circuit breaker is open, until 2026-11-22 18:27:10 UTC",
         f"oldest: {format_id(Prefix.DELIVERY, OWED.id)}, made 2 h ago",
@@ -140,23 +140,23 @@ def test_an_endpoint_in_trouble_is_told_whole(capsys: pytest.CaptureFixture[str]
         "the newest 10,000 attempts, 40.0% succeeded",
         "p50 12 ms, p95 1 s, p99 15 s",
     ):
-        assert words in told
+        assert words in output
 
 
 def test_a_preview_is_told_with_what_is_oldest_and_newest(capsys: pytest.CaptureFixture[str]) -> None:
     print_enable_preview(PREVIEW, now=NOW)
-    told = capsys.readouterr().out
-    assert "1,200 deliveries" in told
-    assert told.count(format_id(Prefix.DELIVERY, OWED.id)) == 2
-    assert "1 at first, doubling with good answers, up to 50" in told
-    assert "Nothing was changed." in told
+    output = capsys.readouterr().out
+    assert "1,200 deliveries" in output
+    assert output.count(format_id(Prefix.DELIVERY, OWED.id)) == 2
+    assert "1 at first, doubling with good answers, up to 50" in output
+    assert "Nothing was changed." in output
     print_enable_preview(replace(PREVIEW, endpoint=ENDPOINT), now=NOW)
     assert "is active: enabling it changes nothing." in capsys.readouterr().out
 
 
 def test_an_endpoint_tells_its_own_limits_and_no_others(capsys: pytest.CaptureFixture[str]) -> None:
     print_endpoint(LIMITED, (), now=NOW)
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for words in (
         "gets the engine's own events",
         "at most 20",
@@ -165,19 +165,19 @@ def test_an_endpoint_tells_its_own_limits_and_no_others(capsys: pytest.CaptureFi
         "1.5 h of failures",
         "404 422",
     ):
-        assert words in told
+        assert words in output
     print_endpoint(ENDPOINT, (), now=NOW)
-    told = capsys.readouterr().out
-    assert not [name for name in ("breaker", "rate limit", "permanent", "operational") if name in told]
+    output = capsys.readouterr().out
+    assert not [name for name in ("breaker", "rate limit", "permanent", "operational") if name in output]
 
 
 def test_who_paused_an_endpoint_and_why_is_told_without_commanding_the_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print_endpoint(PAUSED, (), now=NOW)
-    told = capsys.readouterr().out
-    assert "paused: since 2 h ago, by cli:ada" in told
-    assert "Moving \\x1b[31mhouse." in told
+    output = capsys.readouterr().out
+    assert "paused: since 2 h ago, by cli:ada" in output
+    assert "Moving \\x1b[31mhouse." in output
 
 
 @pytest.mark.parametrize(
@@ -193,6 +193,6 @@ def test_why_an_endpoint_is_disabled_is_a_sentence(
 ) -> None:
     disabled = replace(PAUSED, state=EndpointState.DISABLED, state_reason=reason, state_actor="waybill")
     print_endpoint(disabled, (), now=NOW)
-    told = capsys.readouterr().out
-    assert "disabled: since 2 h ago, by Waybill" in told
-    assert said in told
+    output = capsys.readouterr().out
+    assert "disabled: since 2 h ago, by Waybill" in output
+    assert said in output

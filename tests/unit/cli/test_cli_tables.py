@@ -35,7 +35,7 @@ ROWS = [("dlv_" + "0" * 26, LONG, "3", "ep_" + "0" * 26)]
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """As if there were so many columns."""
+    """Make the terminal this many columns wide."""
     return lambda columns: monkeypatch.setenv("COLUMNS", str(columns))
 
 

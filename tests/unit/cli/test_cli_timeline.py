@@ -1,4 +1,4 @@
-"""What people see of a trace: the answer first, and nothing that is cut."""
+"""How the command line prints timelines: the answer first, and nothing cut off."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TRIED = replace(
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """As if there were so many columns."""
+    """Make the terminal this many columns wide."""
     return lambda columns: monkeypatch.setenv("COLUMNS", str(columns))
 
 

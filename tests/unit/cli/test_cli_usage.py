@@ -52,17 +52,17 @@ def list_commands(commands: Iterable[TyperCommand], *before: str) -> Iterator[st
 
 @pytest.mark.parametrize("command", list(list_commands(COMMANDS)))
 def test_every_command_explains_itself_within_eighty_columns(command: str) -> None:
-    told = RUNNER.invoke(app, [*command.split(), "--help"])
-    assert told.exit_code == 0
-    assert told.stdout.startswith("Usage: ")
-    described = told.stdout.split("Examples:")[0]
+    output = RUNNER.invoke(app, [*command.split(), "--help"])
+    assert output.exit_code == 0
+    assert output.stdout.startswith("Usage: ")
+    described = output.stdout.split("Examples:")[0]
     assert max(map(len, described.splitlines())) <= 80
 
 
 def test_serve_alone_tells_how() -> None:
-    told = RUNNER.invoke(app, ["serve"])
-    assert told.exit_code == 0
-    assert "waybill serve relay" in told.stdout
+    output = RUNNER.invoke(app, ["serve"])
+    assert output.exit_code == 0
+    assert "waybill serve relay" in output.stdout
 
 
 @pytest.mark.parametrize(
