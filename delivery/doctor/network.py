@@ -75,14 +75,14 @@ async def check_dns(
 
 
 async def _resolve_names(names: Sequence[str], lookup: Lookup) -> list[bool]:
-    async def one(name: str) -> bool:
+    async def can_resolve(name: str) -> bool:
         try:
             async with asyncio.timeout(CHECK_TIMEOUT.total_seconds()):
                 return bool(await lookup(name))
         except (OSError, UnicodeError, TimeoutError):
             return False
 
-    return await asyncio.gather(*map(one, names))
+    return await asyncio.gather(*map(can_resolve, names))
 
 
 async def check_egress(proxy: Proxy | None, sources: SourceAddresses) -> Finding:

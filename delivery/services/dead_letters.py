@@ -124,10 +124,10 @@ class DeadLetterService:
     ) -> BatchResult:
         """Retry the messages whose refusal contains this text, in any case."""
 
-        async def retry(id_: MessageId) -> object:
+        async def retry_one(id_: MessageId) -> object:
             return await self.retry_message(id_, tenant_id=tenant_id, reason=reason, actor=actor)
 
-        return await self._apply_to_matching(reason_contains, retry)
+        return await self._apply_to_matching(reason_contains, retry_one)
 
     async def discard_matching(
         self, reason_contains: str, *, reason: str | None = None, actor: Actor

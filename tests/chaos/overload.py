@@ -79,7 +79,7 @@ class OverloadClient:
         def due() -> bool:
             return begun < (time.monotonic() - began) * rate if rate else can_post()
 
-        async def one() -> None:
+        async def run_producer() -> None:
             nonlocal begun
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
             while time.monotonic() < until:
@@ -93,7 +93,7 @@ class OverloadClient:
                     reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
             writer.close()
 
-        await asyncio.gather(*(one() for _ in range(CONNECTIONS)))
+        await asyncio.gather(*(run_producer() for _ in range(CONNECTIONS)))
 
     async def _answer(self, reader: asyncio.StreamReader) -> bool:
         """Note an answer; whether the connection ends with it."""

@@ -87,7 +87,7 @@ class ProxiedLink:
         def ended(transaction: Transaction) -> None:
             over[:] = map(get_statement_name, transaction.statements) if self.tripwire is not None else ()
 
-        def asked(statement: str) -> None:
+        def on_statement(statement: str) -> None:
             if self.tripwire is not None:
                 self._check_tripwire(WireTrigger.ASKED, [get_statement_name(statement)])
 
@@ -97,7 +97,7 @@ class ProxiedLink:
                 over.clear()
                 self._check_tripwire(WireTrigger.COMMITTED, names)
 
-        return PostgresWireReader(ended, on_statement=asked).feed, answered
+        return PostgresWireReader(ended, on_statement=on_statement).feed, answered
 
     def _make_amqp_listeners(self) -> tuple[ByteListener, ByteListener]:
         def sent(method: str) -> None:

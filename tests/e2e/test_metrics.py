@@ -180,10 +180,10 @@ def test_backlog_and_hold_gauges_are_exported(operator: Api, ports: dict[str, in
         tenant.post(f"/v1/endpoints/{endpoint}/pause", {})
         publish_events(tenant, 7)
 
-        def told() -> bool:
+        def is_reported() -> bool:
             return read(ports["relay"])["waybill_held_deliveries.paused"] == 7
 
-        wait_until(told, "the held deliveries", seconds=TIMEOUT_SECONDS)
+        wait_until(is_reported, "the held deliveries", seconds=TIMEOUT_SECONDS)
     assert read(ports["relay"])["waybill_oldest_due_seconds.live"] == 0
 
 

@@ -21,7 +21,7 @@ from delivery.ledger.records import endpoints
 from delivery.services.endpoints import store
 from delivery.services.endpoints.identity import with_identity
 from retries.outcome import Delivered, Fault, Unreachable
-from tests.integration.test_dispatch import deliver, told
+from tests.integration.test_dispatch import deliver, read_delivery_with_attempts
 from tests.integration.test_transport_tls import GUARD, NOW, PATIENT, loopback, trusting
 from tests.support import ledger_builders as build
 from tests.support.fake_proxies import FakeProxy, run_proxy
@@ -174,6 +174,6 @@ async def test_an_endpoint_without_one_that_needs_one_is_told_why_in_the_ledger(
             )
             await build.accept_event(ledger, tenant)
             await deliver(ledger, dispatcher, endpoint)
-    _, (attempt,) = await told(ledger, tenant, endpoint)
+    _, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
     assert (attempt.outcome, attempt.decision) == ("unreachable", "retry")
     assert "certificate required" in attempt.detail.lower().replace("_", " ")

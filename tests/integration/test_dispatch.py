@@ -47,7 +47,9 @@ async def deliver(ledger: Ledger, dispatcher: Dispatcher, endpoint: EndpointId) 
     return sum(started)
 
 
-async def told(ledger: Ledger, tenant: TenantId, endpoint: EndpointId) -> tuple[Delivery, list[Attempt]]:
+async def read_delivery_with_attempts(
+    ledger: Ledger, tenant: TenantId, endpoint: EndpointId
+) -> tuple[Delivery, list[Attempt]]:
     """The one delivery of an endpoint and its attempts, newest first, as the API reads them."""
     (delivery_id,) = await build.list_delivery_ids(ledger, endpoint)
     async with ledger.transaction() as tx:
@@ -104,7 +106,7 @@ async def test_what_went_out_and_came_back_is_recorded(ledger: Ledger, tenant: T
         await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
     (request,) = receiver.requests
-    delivery, (attempt,) = await told(ledger, tenant, endpoint)
+    delivery, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
     assert (delivery.status, delivery.attempts) == (DeliveryStatus.SUCCEEDED, 1)
     assert request.headers["authorization"] == "Bearer of secrets"
     shown = {name.lower(): value for name, value in attempt.request_headers.items()}
@@ -134,7 +136,7 @@ async def test_a_long_answer_is_kept_up_to_the_limit(ledger: Ledger, tenant: Ten
         endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
         await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
-    delivery, (attempt,) = await told(ledger, tenant, endpoint)
+    delivery, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
     assert delivery.status is DeliveryStatus.SUCCEEDED
     assert (attempt.response_body, attempt.response_truncated) == (b"x" * 1_000, True)
 
@@ -177,7 +179,7 @@ async def test_a_refusal_is_tried_again_later_with_one_step_burned(ledger: Ledge
         await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
         assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 0
-    delivery, (attempt,) = await told(ledger, tenant, endpoint)
+    delivery, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
     assert (delivery.status, delivery.attempts) == (DeliveryStatus.PENDING, 1)
     assert (attempt.status, attempt.outcome, attempt.decision) == (500, "refused", "retry")
     assert delivery.due_at is not None
@@ -201,7 +203,7 @@ async def test_every_attempt_has_the_same_id_and_body_and_a_signature_of_its_own
     assert len({(request.headers["webhook-id"], request.body) for request in receiver.requests}) == 1
     for request in receiver.requests:
         webhook(request)
-    delivery, tried = await told(ledger, tenant, endpoint)
+    delivery, tried = await read_delivery_with_attempts(ledger, tenant, endpoint)
     assert [attempt.number for attempt in tried] == [3, 2, 1]
     assert [attempt.decision for attempt in tried] == ["give_up", "retry", "retry"]
     assert (delivery.status, delivery.reason) == (DeliveryStatus.FAILED, "schedule_spent")
@@ -217,7 +219,7 @@ async def test_an_endpoint_s_own_schedule_is_kept_to(ledger: Ledger, tenant: Ten
         endpoint = await build.create_endpoint(ledger, tenant, once_only)
         await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
-    delivery, _ = await told(ledger, tenant, endpoint)
+    delivery, _ = await read_delivery_with_attempts(ledger, tenant, endpoint)
     assert (delivery.status, delivery.reason) == (DeliveryStatus.FAILED, "schedule_spent")
 
 
@@ -227,7 +229,7 @@ async def test_retry_after_puts_the_next_attempt_off(ledger: Ledger, tenant: Ten
         endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
         await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
-    delivery, (attempt,) = await told(ledger, tenant, endpoint)
+    delivery, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
     assert attempt.reason == "retry_after"
     assert delivery.due_at is not None
     assert delivery.due_at - attempt.started_at >= timedelta(seconds=600)
@@ -243,7 +245,7 @@ async def test_an_endpoint_that_is_gone_is_disabled_and_its_other_deliveries_are
         endpoint = await build.create_endpoint(ledger, tenant, EndpointSpec(receiver.url()))
         await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
-        delivery, (attempt,) = await told(ledger, tenant, endpoint)
+        delivery, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
         await build.accept_event(ledger, tenant)
         assert (await build.claim_deliveries(ledger, [endpoint])).delivery_count == 0
     assert (delivery.status, delivery.reason) == (DeliveryStatus.FAILED, "gone")
@@ -262,7 +264,7 @@ async def test_an_endpoint_that_does_not_answer_in_its_time_is_tried_again(
         )
         await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
-    delivery, (attempt,) = await told(ledger, tenant, endpoint)
+    delivery, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
     assert delivery.status is DeliveryStatus.PENDING
     assert (attempt.outcome, attempt.reason, attempt.status) == ("timed_out", "timeout", None)
     assert (await build.read_delivery_state(ledger, delivery.id)).step == 1
@@ -277,7 +279,7 @@ async def test_an_endpoint_that_cannot_be_reached_is_tried_again(ledger: Ledger,
         await build.accept_event(ledger, tenant)
         for endpoint in (refusing, resetting):
             await deliver(ledger, dispatcher, endpoint)
-            delivery, (attempt,) = await told(ledger, tenant, endpoint)
+            delivery, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
             assert delivery.status is DeliveryStatus.PENDING
             assert (attempt.outcome, attempt.decision) == ("unreachable", "retry")
 
@@ -289,7 +291,7 @@ async def test_an_address_that_may_not_be_dialled_is_not_dialled(ledger: Ledger,
         )
         await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
-    delivery, (attempt,) = await told(ledger, tenant, endpoint)
+    delivery, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
     assert delivery.status is DeliveryStatus.PENDING
     assert (attempt.outcome, attempt.reason, attempt.status) == ("blocked", "blocked", None)
 

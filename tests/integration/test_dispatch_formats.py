@@ -47,7 +47,9 @@ async def deliver(ledger: Ledger, dispatcher: Dispatcher, endpoint: EndpointId) 
     await wait_until_idle(dispatcher)
 
 
-async def told(ledger: Ledger, tenant: TenantId, *, origin: EventOrigin = ORIGIN) -> list[AttemptDetails]:
+async def read_attempt_details(
+    ledger: Ledger, tenant: TenantId, *, origin: EventOrigin = ORIGIN
+) -> list[AttemptDetails]:
     """Every attempt, first to last, as a door with these settings tells it."""
     uses = DeliveryService(ledger, clock=clock, default_max_in_flight=9, origin=origin)
     found = await build.fetch_rows(ledger, "select id from attempts order by id")
@@ -90,7 +92,7 @@ async def test_each_shape_is_signed_as_it_is_sent_on_every_attempt_alike(
     assert receiver.requests[0].headers["webhook-id"] == format_id(Prefix.EVENT, event)
     for request in receiver.requests:
         verified(request)
-    assert [(one.body, one.body_unavailable) for one in await told(ledger, tenant)] == [
+    assert [(one.body, one.body_unavailable) for one in await read_attempt_details(ledger, tenant)] == [
         (request.body, None) for request in receiver.requests
     ]
 
@@ -232,7 +234,7 @@ async def test_a_change_of_the_format_shows_in_each_attempt(ledger: Ledger, tena
     before, after = receiver.requests
     assert before.headers["webhook-id"] == after.headers["webhook-id"]
     assert before.body != after.body
-    assert [one.body for one in await told(ledger, tenant)] == [before.body, after.body]
+    assert [one.body for one in await read_attempt_details(ledger, tenant)] == [before.body, after.body]
 
 
 async def test_body_that_cannot_be_rebuilt_is_not_shown(ledger: Ledger, tenant: TenantId) -> None:
@@ -241,10 +243,10 @@ async def test_body_that_cannot_be_rebuilt_is_not_shown(ledger: Ledger, tenant: 
         endpoint = await build.create_endpoint(ledger, tenant, terms)
         event = await build.accept_event(ledger, tenant, data=DATA)
         await deliver(ledger, dispatcher, endpoint)
-    (moved,) = await told(ledger, tenant, origin=EventOrigin("/elsewhere"))
+    (moved,) = await read_attempt_details(ledger, tenant, origin=EventOrigin("/elsewhere"))
     assert (moved.body, moved.body_unavailable) == (None, BodyUnavailable.SETTINGS_CHANGED)
     await build.execute(ledger, "update events set body = null where id = :id", id=event)
-    (gone,) = await told(ledger, tenant)
+    (gone,) = await read_attempt_details(ledger, tenant)
     assert (gone.body, gone.body_unavailable) == (None, BodyUnavailable.NOT_KEPT)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from delivery.clock import clock
 from delivery.domain.egress import Proxy
 from delivery.ledger.queue import endpoint_health
-from tests.integration.test_dispatch import deliver, told
+from tests.integration.test_dispatch import deliver, read_delivery_with_attempts
 from tests.support import ledger_builders as build
 from tests.support.fake_proxies import FakeProxy, run_proxy
 from tests.support.in_process_worker import WorkerSpec, run_worker
@@ -41,7 +41,7 @@ async def test_a_fault_of_the_proxy_burns_no_step_and_strikes_no_breaker(
         before = await health_of(ledger, endpoint)
         await build.accept_event(ledger, tenant)
         await deliver(ledger, dispatcher, endpoint)
-        _, (attempt,) = await told(ledger, tenant, endpoint)
+        _, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
         assert (attempt.outcome, attempt.decision, attempt.reason) == ("proxy_failed", "hand_back", "proxy")
         assert attempt.detail == "The proxy on our side gave no connection to the endpoint (it answered 502)."
         (delivery_id,) = await build.list_delivery_ids(ledger, endpoint)
@@ -53,5 +53,5 @@ async def test_a_fault_of_the_proxy_burns_no_step_and_strikes_no_breaker(
         proxy.canned_response = None
         await build.execute(ledger, "update schedule set due_at = clock_timestamp()")
         await deliver(ledger, dispatcher, endpoint)
-        delivery, _ = await told(ledger, tenant, endpoint)
+        delivery, _ = await read_delivery_with_attempts(ledger, tenant, endpoint)
     assert (delivery.status, delivery.attempts) == ("succeeded", 2)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.test_dispatch import deliver, told
+from tests.integration.test_dispatch import deliver, read_delivery_with_attempts
 from tests.support import ledger_builders as build
 from tests.support.in_process_worker import WorkerSpec, run_worker
 from tests.support.ledger_builders import EndpointSpec
@@ -57,7 +57,7 @@ async def test_basic_and_bearer_go_with_every_delivery_and_are_redacted_in_the_l
         endpoint = await owed(ledger, tenant, receiver, auth)
         await deliver(ledger, dispatcher, endpoint)
     assert carried(receiver.requests) == [header]
-    _, (attempt,) = await told(ledger, tenant, endpoint)
+    _, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
     assert attempt.request_headers["authorization"] == "[redacted]"
 
 
@@ -128,7 +128,7 @@ async def test_an_endpoint_that_refuses_every_token_is_asked_once_an_attempt(
         endpoint = await owed(ledger, tenant, receiver, oauth2(tokens))
         await deliver(ledger, dispatcher, endpoint)
     assert (len(server.requests), len(receiver.requests)) == (1, 1)
-    _, (attempt,) = await told(ledger, tenant, endpoint)
+    _, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
     assert (attempt.status, attempt.decision) == (401, "retry")
 
 
@@ -165,7 +165,7 @@ async def test_a_token_server_that_gives_no_token_is_named_as_what_failed(
         endpoint = await owed(ledger, tenant, receiver, oauth2(tokens))
         await deliver(ledger, dispatcher, endpoint)
     assert receiver.requests == []
-    _, (attempt,) = await told(ledger, tenant, endpoint)
+    _, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
     assert (attempt.outcome, attempt.decision, attempt.status) == ("unreachable", "retry", None)
     assert attempt.detail.startswith("The endpoint's token server gave no token (")
     assert why in attempt.detail
@@ -182,7 +182,7 @@ async def test_a_token_server_that_never_answers_costs_one_time_limit(
     ):
         endpoint = await owed(ledger, tenant, receiver, oauth2(tokens))
         await deliver(ledger, dispatcher, endpoint)
-    _, (attempt,) = await told(ledger, tenant, endpoint)
+    _, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
     assert (attempt.outcome, attempt.decision) == ("unreachable", "retry")
     assert "time was up" in attempt.detail
 
@@ -192,6 +192,6 @@ async def test_a_token_server_inside_is_not_dialled(ledger: Ledger, tenant: Tena
         auth = oauth2(receiver) | {"token_url": "http://10.0.0.1/token"}
         endpoint = await owed(ledger, tenant, receiver, auth)
         await deliver(ledger, dispatcher, endpoint)
-    _, (attempt,) = await told(ledger, tenant, endpoint)
+    _, (attempt,) = await read_delivery_with_attempts(ledger, tenant, endpoint)
     assert (attempt.outcome, receiver.requests) == ("blocked", [])
     assert "10.0.0.1" in attempt.detail

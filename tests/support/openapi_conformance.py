@@ -177,10 +177,10 @@ def _run_random_cases(
         suppress_health_check=list(HealthCheck),
     )
 
-    def asked(case: Case) -> None:
+    def run_case(case: Case) -> None:
         ask(case)
 
-    look(given(case=strategy)(asked))()
+    look(given(case=strategy)(run_case))()
 
 
 @dataclass(slots=True)

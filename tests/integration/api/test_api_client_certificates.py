@@ -20,12 +20,12 @@ AUTHORITY = CertificateAuthority()
 SOON = datetime.now(UTC) + timedelta(days=30)
 
 
-def asked(name: str) -> dict[str, str]:
+def make_certificate_input(name: str) -> dict[str, str]:
     chain, key = AUTHORITY.make_client_certificate(name, until=SOON)
     return {"certificate": chain, "private_key": key}
 
 
-ADA, BOB = asked("ada"), asked("bob")
+ADA, BOB = make_certificate_input("ada"), make_certificate_input("bob")
 KEY_LINE = ADA["private_key"].splitlines()[1]
 
 

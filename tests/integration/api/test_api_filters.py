@@ -36,7 +36,7 @@ async def send(tenant: TenantClient, data: Any = 1, **more: Any) -> dict[str, An
     return dict(sent.json())
 
 
-async def told(tenant: TenantClient, event: dict[str, Any]) -> dict[str, dict[str, Any]]:
+async def read_event_fates(tenant: TenantClient, event: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What the trace of an event tells, by endpoint."""
     read = await tenant.client.get(f"/v1/events/{event['id']}/trace")
     return {fate["endpoint_id"]: fate for fate in read.json()["endpoints"]}
@@ -140,7 +140,7 @@ async def test_channels_decide_between_endpoints_and_receivers_do_not_see_them(t
     on_us = await send(tenant, channels=["us", "us"])
     on_none, on_null = await send(tenant), await send(tenant, channels=None)
     assert [event["deliveries"] for event in (on_us, on_none, on_null)] == [2, 1, 1]
-    fates = await told(tenant, on_us)
+    fates = await read_event_fates(tenant, on_us)
     assert {id_: fate["verdict"] for id_, fate in fates.items()} == {
         every: "matched",
         both: "matched",
@@ -158,7 +158,7 @@ async def test_a_condition_decides_by_what_the_event_holds(tenant: TenantClient)
     endpoint = await tenant.create_endpoint(condition=ABOVE_100)
     large, small = await send(tenant, LARGE), await send(tenant, SMALL)
     assert (large["deliveries"], small["deliveries"]) == (1, 0)
-    fate = (await told(tenant, small))[endpoint["id"]]
+    fate = (await read_event_fates(tenant, small))[endpoint["id"]]
     assert fate["verdict"] == "condition_not_met"
     assert fate["sentence"] == f"Its condition does not hold for the event: {ABOVE_100}"
     assert fate["condition"] == ABOVE_100
@@ -168,7 +168,7 @@ async def test_an_event_whose_condition_fails_is_owed_and_says_why(tenant: Tenan
     endpoint = await tenant.create_endpoint(condition=ABOVE_100)
     odd = await send(tenant, ODD)
     assert odd["deliveries"] == 1
-    fate = (await told(tenant, odd))[endpoint["id"]]
+    fate = (await read_event_fates(tenant, odd))[endpoint["id"]]
     assert fate["verdict"] == "matched"
     assert fate["condition_failed"] == "It compares what cannot be compared, such as text and a number."
     trace = (await tenant.client.get(f"/v1/deliveries/{fate['delivery_id']}/trace")).json()
@@ -236,7 +236,7 @@ async def test_a_condition_that_another_release_took_lets_events_pass(
         "update tenants set endpoints_version = endpoints_version + 1 where id = %s",
         [parse_id(Prefix.TENANT, tenant.id)],
     )
-    fate = (await told(tenant, await send(tenant)))[endpoint["id"]]
+    fate = (await read_event_fates(tenant, await send(tenant)))[endpoint["id"]]
     assert "not sum." in fate["condition_failed"]
 
 
@@ -246,7 +246,7 @@ async def test_timeline_uses_the_filter_at_the_time_of_the_event(tenant: TenantC
     event = await send(tenant, LARGE, channels=["us"])
     path = f"/v1/endpoints/{endpoint['id']}"
     await tenant.client.patch(path, json={"channels": ["us"], "condition": ABOVE_100})
-    fate = (await told(tenant, event))[endpoint["id"]]
+    fate = (await read_event_fates(tenant, event))[endpoint["id"]]
     assert fate["sentence"] == "It asked then for the channels eu; the event is on us."
     assert (fate["channels"], fate["condition"]) == (["eu"], None)
     journal = (await tenant.client.get("/v1/audit", params={"what": "endpoint.changed"})).json()
@@ -260,7 +260,7 @@ async def test_an_erased_event_cannot_be_asked_again(tenant: TenantClient, sql: 
     event = await send(tenant, SMALL)
     id_ = parse_id(Prefix.EVENT, event["id"])
     sql.execute("update events set body = null, erased_at = now() where id = %s", [id_])
-    fate = (await told(tenant, event))[endpoint["id"]]
+    fate = (await read_event_fates(tenant, event))[endpoint["id"]]
     assert fate["verdict"] == "condition_not_met"
     assert "no longer kept" in fate["sentence"]
     path = f"/v1/endpoints/{endpoint['id']}/filter/test"
@@ -400,7 +400,7 @@ async def test_filter_trial_agrees_with_intake(
     assert (await tenant.client.patch(path, json=wanted)).status_code == 200
     sent = await tenant.client.post("/v1/events/batch", json={"events": events})
     for event, said in zip(sent.json()["events"], before, strict=True):
-        fate = (await told(tenant, event))[endpoint["id"]]
+        fate = (await read_event_fates(tenant, event))[endpoint["id"]]
         assert (fate["delivery_id"] is not None) == said["delivered"]
         assert fate["condition_failed"] == (said["condition"]["failed"] if said["delivered"] else None)
         assert await tried(tenant, endpoint, event_id=event["id"]) == said

@@ -134,7 +134,7 @@ async def test_other_tenants_ids_run_the_same_queries_as_unknown_ids(
         make_client(app, other_tenant.key) as client,
     ):
 
-        async def asked(one: Probe) -> list[str]:
+        async def list_statements_of(one: Probe) -> list[str]:
             before = len(counted.transactions)
             await one.send(client)
             return statements(counted.transactions[before:])
@@ -142,7 +142,9 @@ async def test_other_tenants_ids_run_the_same_queries_as_unknown_ids(
         for one in iter_probes(app.openapi()):
             await one.fill_ids(nobodys).send(client)  # every connection that it takes is open now
         for one in iter_probes(app.openapi()):
-            assert await asked(one.fill_ids(things)) == await asked(one.fill_ids(nobodys)), one
+            assert await list_statements_of(one.fill_ids(things)) == await list_statements_of(
+                one.fill_ids(nobodys)
+            ), one
         assert len(counted.transactions) > 150
 
 

@@ -42,7 +42,7 @@ async def attempted(ledger: Ledger, endpoint: EndpointId, *, body: bytes = b"") 
     return attempt.id
 
 
-def shown(delivery: DeliveryId) -> str:
+def to_text(delivery: DeliveryId) -> str:
     return format_id(Prefix.DELIVERY, delivery)
 
 
@@ -51,7 +51,7 @@ async def test_search_returns_what_the_url_selects(
 ) -> None:
     await build.accept_event(ledger, tenant, "user.left")
     page = await staff.get_text("/deliveries", type="order.*", status="pending")
-    assert shown(delivery) in page
+    assert to_text(delivery) in page
     assert "user.left" not in page
 
 
@@ -64,7 +64,7 @@ async def test_form_shows_the_filters_of_the_url(staff: FormBrowser) -> None:
 async def test_invalid_filter_shows_an_error_and_no_results(staff: FormBrowser, delivery: DeliveryId) -> None:
     answer = await staff.get("/deliveries", type="a b", endpoint=HOSTILE)
     assert answer.status_code == 422
-    assert shown(delivery) not in answer.text
+    assert to_text(delivery) not in answer.text
     assert HOSTILE not in answer.text
     assert 'aria-invalid="true"' in answer.text
 
@@ -85,8 +85,8 @@ async def test_list_continues_on_the_next_page(
     first = await staff.get_text("/deliveries", endpoint=format_id(Prefix.ENDPOINT, endpoint))
     more = unescape(first.split('rel="next"')[0].rsplit('href="', 1)[1].split('"')[0])
     rest = (await staff.client.get(more)).text
-    on_first = {one for one in made if f"/deliveries/{shown(one)}" in first}
-    on_second = {one for one in made if f"/deliveries/{shown(one)}" in rest}
+    on_first = {one for one in made if f"/deliveries/{to_text(one)}" in first}
+    on_second = {one for one in made if f"/deliveries/{to_text(one)}" in rest}
     assert (len(on_first), len(on_second)) == (50, 10)
     assert on_first | on_second == set(made)
 
@@ -96,7 +96,7 @@ async def test_count_shows_the_number_of_matches(staff: FormBrowser, delivery: D
 
 
 async def test_delivery_page_explains_its_status(staff: FormBrowser, delivery: DeliveryId) -> None:
-    page = await staff.get_text(f"/deliveries/{shown(delivery)}")
+    page = await staff.get_text(f"/deliveries/{to_text(delivery)}")
     assert "whose filter asks for *" in page
     assert "12345678901234567890123" in page
     assert HOSTILE not in page
@@ -119,7 +119,7 @@ async def test_attempt_hides_a_body_built_with_other_settings(
     attempt = await attempted(ledger, endpoint)
     await build.execute(ledger, "update attempts set body_sha256 = :hash", hash=b"\x01" * 32)
     page = await staff.get_text(f"/attempts/{format_id(Prefix.ATTEMPT, attempt)}")
-    assert shown(delivery) in page
+    assert to_text(delivery) in page
     assert "The body was built with settings that have changed since" in page
     assert "12345678901234567890123" not in page
     assert "curl --request POST" not in page
@@ -144,20 +144,20 @@ async def test_event_page_lists_its_endpoints(
 ) -> None:
     row = await build.fetch_row(ledger, "select event_id from deliveries where id = :id", id=delivery)
     page = await staff.get_text(f"/events/{format_id(Prefix.EVENT, row.event_id)}")
-    assert f"/deliveries/{shown(delivery)}" in page
+    assert f"/deliveries/{to_text(delivery)}" in page
 
 
 async def test_replay_shows_who_requested_it(
     staff: FormBrowser, ledger: Ledger, endpoint: EndpointId, delivery: DeliveryId
 ) -> None:
     await attempted(ledger, endpoint)
-    answer = await staff.post(f"/deliveries/{shown(delivery)}/replay", reason="mended")
+    answer = await staff.post(f"/deliveries/{to_text(delivery)}/replay", reason="mended")
     assert answer.status_code == 303
     told = await build.fetch_row(
         ledger, "select actor, reason, address from journal where what = 'delivery.replayed'"
     )
     assert (told.actor, told.reason) == ("guest 0", "mended")
-    page = await staff.get_text(f"/deliveries/{shown(delivery)}")
+    page = await staff.get_text(f"/deliveries/{to_text(delivery)}")
     assert "Replayed by guest 0" in page
     assert 'hx-trigger="every 2s"' in page
 
@@ -166,18 +166,18 @@ async def test_refused_replay_says_why(
     staff: FormBrowser, ledger: Ledger, endpoint: EndpointId, delivery: DeliveryId
 ) -> None:
     await build.set_state(ledger, endpoint, EndpointState.PAUSED)
-    answer = await staff.post(f"/deliveries/{shown(delivery)}/replay")
+    answer = await staff.post(f"/deliveries/{to_text(delivery)}/replay")
     assert answer.status_code == 409
     assert "is paused" in answer.text
 
 
 async def test_viewer_cannot_replay(viewer: FormBrowser, delivery: DeliveryId) -> None:
-    assert "Replay this delivery" not in await viewer.get_text(f"/deliveries/{shown(delivery)}")
-    assert (await viewer.post(f"/deliveries/{shown(delivery)}/replay")).status_code == 403
+    assert "Replay this delivery" not in await viewer.get_text(f"/deliveries/{to_text(delivery)}")
+    assert (await viewer.post(f"/deliveries/{to_text(delivery)}/replay")).status_code == 403
 
 
 async def test_form_without_csrf_token_does_nothing(staff: FormBrowser, delivery: DeliveryId) -> None:
-    answer = await staff.client.post(f"/console/deliveries/{shown(delivery)}/replay", data={"csrf": "x"})
+    answer = await staff.client.post(f"/console/deliveries/{to_text(delivery)}/replay", data={"csrf": "x"})
     assert answer.status_code == 403
 
 
@@ -187,10 +187,10 @@ async def test_partner_search_finds_only_own_objects(
     other = await build.create_tenant(ledger)
     stranger = sign_in_as(tenant=other)
     row = await build.fetch_row(ledger, "select event_id from deliveries where id = :id", id=delivery)
-    assert (await stranger.get(f"/deliveries/{shown(delivery)}")).status_code == 404
+    assert (await stranger.get(f"/deliveries/{to_text(delivery)}")).status_code == 404
     assert (await stranger.get(f"/events/{format_id(Prefix.EVENT, row.event_id)}")).status_code == 404
-    assert (await stranger.post(f"/deliveries/{shown(delivery)}/replay")).status_code == 404
-    assert shown(delivery) not in await stranger.get_text("/deliveries")
+    assert (await stranger.post(f"/deliveries/{to_text(delivery)}/replay")).status_code == 404
+    assert to_text(delivery) not in await stranger.get_text("/deliveries")
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def path(account: Account, *below: str) -> str:
     return "/".join(["/people", format_id(Prefix.USER, account.id), *below])
 
 
-def told(page: str) -> str:
+def read_shown_password(page: str) -> str:
     """The password shown on a page."""
     found = re.search(r'<pre id="password">([^<]+)</pre>', page)
     assert found is not None, page
@@ -74,7 +74,7 @@ async def test_account_is_created_with_the_entered_password(boss: BrowserSession
 async def test_generated_password_is_shown_once(boss: BrowserSession, app: ASGIApp) -> None:
     made = await boss.post("/people", **(FORM | {"password": ""}))
     assert (made.status_code, made.headers["cache-control"]) == (200, "no-store")
-    password = told(made.text)
+    password = read_shown_password(made.text)
     assert len(password) == 24
     async with open_browser(app) as person:
         assert (await person.sign_in("mia@example.com", password)).status_code == 303
@@ -191,7 +191,7 @@ async def test_new_password_is_shown_once_and_ends_sessions(
 ) -> None:
     page = await boss.post(path(jane, "password"), password="")
     assert not await her.is_signed_in()
-    assert (await her.sign_in(jane.email, told(page.text))).status_code == 303
+    assert (await her.sign_in(jane.email, read_shown_password(page.text))).status_code == 303
 
 
 async def test_admin_stays_signed_in_after_setting_their_password(

@@ -37,7 +37,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return lambda columns: monkeypatch.setenv("COLUMNS", str(columns))
 
 
-def shown(story: DeliveryHistory, printed: Printed) -> list[str]:
+def print_delivery_lines(story: DeliveryHistory, printed: Printed) -> list[str]:
     print_delivery_trace(delivery_entries.build_delivery_timeline(story))
     return printed.readouterr().out.splitlines()
 
@@ -49,7 +49,7 @@ def event_shown(arrival: EventArrival, printed: Printed) -> list[str]:
 
 def test_status_is_printed_before_the_steps(terminal: Terminal, capsys: Printed):
     terminal(120)
-    lines = shown(TRIED, capsys)
+    lines = print_delivery_lines(TRIED, capsys)
     assert lines[0] == f"Delivery {format_id(Prefix.DELIVERY, DELIVERY.id)}"
     assert lines[1].startswith("Due since 2026-11-22 18:00:00 UTC")
     assert lines[3] == "What happened (UTC)"
@@ -60,7 +60,7 @@ def test_status_is_printed_before_the_steps(terminal: Terminal, capsys: Printed)
 
 def test_a_time_is_said_once(terminal: Terminal, capsys: Printed):
     terminal(120)
-    lines = shown(TRIED, capsys)
+    lines = print_delivery_lines(TRIED, capsys)
     times = [line[2:16] for line in lines[4:] if line.startswith("  11-22")]
     assert times == ["11-22 18:00:00", "11-22 18:00:01", "11-22 18:00:03"]
     assert lines[5].startswith("                  It is owed to the endpoint ep_")
@@ -69,7 +69,7 @@ def test_a_time_is_said_once(terminal: Terminal, capsys: Printed):
 @pytest.mark.parametrize("columns", [40, 60, 80, 200])
 def test_what_happened_fits_and_is_whole(terminal: Terminal, capsys: Printed, columns: int):
     terminal(columns)
-    lines = shown(TRIED, capsys)
+    lines = print_delivery_lines(TRIED, capsys)
     happened = lines[lines.index("What happened (UTC)") : -2]
     assert max(map(len, happened)) <= columns
     assert "it is retried on its schedule" in " ".join(" ".join(happened).split())
@@ -77,16 +77,18 @@ def test_what_happened_fits_and_is_whole(terminal: Terminal, capsys: Printed, co
 
 
 def test_without_an_attempt_there_is_none_to_look_at(capsys: Printed):
-    assert not any("All attempts" in line for line in shown(STORY, capsys))
+    assert not any("All attempts" in line for line in print_delivery_lines(STORY, capsys))
 
 
 def test_what_is_left_out_is_said(capsys: Printed):
-    lines = shown(replace(STORY, left_out=("Only the newest 200 are told of.",)), capsys)
+    lines = print_delivery_lines(replace(STORY, left_out=("Only the newest 200 are told of.",)), capsys)
     assert lines[-1] == "Only the newest 200 are told of."
 
 
 def test_what_strangers_wrote_commands_no_terminal(capsys: Printed):
-    lines = shown(replace(STORY, entries_since=[entry("endpoint.paused", 3, reason="\x1b[31mred")]), capsys)
+    lines = print_delivery_lines(
+        replace(STORY, entries_since=[entry("endpoint.paused", 3, reason="\x1b[31mred")]), capsys
+    )
     assert "\\x1b[31mred" in lines[-1]
 
 

@@ -67,12 +67,12 @@ class World:
                 came = self.came.pop(0)
 
 
-def one(number: int = 1) -> dict[str, Any]:
+def make_answer(number: int = 1) -> dict[str, Any]:
     return {"id": f"evt_{number}", "type": "a", "created_at": "2026-11-26T12:00:00.123Z", "deliveries": 2}
 
 
 def accepted(body: Any = None, **headers: str) -> Response:
-    return Response(202, HEADERS | headers, json.dumps(body or one()).encode())
+    return Response(202, HEADERS | headers, json.dumps(body or make_answer()).encode())
 
 
 def problem(status: int, kind: str = "x", **headers: str) -> Response:
@@ -166,11 +166,11 @@ def test_patience_ends_with_the_last_error_as_its_cause():
     "answer",
     [
         Response(202, HEADERS, b"<html>Welcome to our network</html>"),
-        Response(200, HEADERS, json.dumps(one()).encode()),
+        Response(200, HEADERS, json.dumps(make_answer()).encode()),
         Response(301, {"location": "https://elsewhere.example"}, b""),
         Response(202, HEADERS, b'{"id": "evt_1"}'),
         Response(202, HEADERS, b"[1]"),
-        accepted({"events": [one(1), one(2)]}),
+        accepted({"events": [make_answer(1), make_answer(2)]}),
     ],
 )
 def test_an_answer_that_waybill_does_not_give_is_not_understood(answer: Response):
@@ -201,7 +201,10 @@ def many(count: int, *came: Response | NoResponse, most: int = 2) -> tuple[World
 
 
 def test_many_go_out_in_batches_with_keys_that_follow_from_one():
-    first, second = accepted({"events": [one(1), one(2)]}), accepted({"events": [one(3)]})
+    first, second = (
+        accepted({"events": [make_answer(1), make_answer(2)]}),
+        accepted({"events": [make_answer(3)]}),
+    )
     world, told = many(3, first, CUT, second)
     assert [ask.idempotency_key for ask in world.asked] == ["key.0", "key.1", "key.1"]
     assert world.asked[0].body == b'{"events":[{"type":"a","data":0},{"type":"a","data":1}]}'
@@ -210,13 +213,13 @@ def test_many_go_out_in_batches_with_keys_that_follow_from_one():
 
 def test_an_error_amid_many_tells_what_was_accepted_before():
     with pytest.raises(ClientError) as caught:
-        many(3, accepted({"events": [one(1), one(2)]}), problem(422))
+        many(3, accepted({"events": [make_answer(1), make_answer(2)]}), problem(422))
     assert [event.id for event in caught.value.accepted] == ["evt_1", "evt_2"]
 
 
 @pytest.mark.parametrize("wrong", [{1, 2}, float("nan"), b"{", b'1},{"type":"b","data":2'])
 def test_an_event_amid_many_that_json_cannot_say_is_named_and_hides_nothing(wrong: Any):
-    world = World([accepted({"events": [one(1), one(2)]})])
+    world = World([accepted({"events": [make_answer(1), make_answer(2)]})])
     events = [Event("a", data) for data in (1, 2, 3, wrong, 5)]
     with pytest.raises(Unsendable, match="Event 3 cannot be sent") as caught:
         world.drive(send_in_batches(events, "key", 2, Retries(), world.edge))
@@ -232,7 +235,7 @@ def test_events_that_cannot_be_had_hide_nothing_that_was_accepted():
         yield from (Event("a", 1), Event("a", 2), Event("a", 3))
         raise OSError("the file ends")
 
-    world = World([accepted({"events": [one(1), one(2)]})])
+    world = World([accepted({"events": [make_answer(1), make_answer(2)]})])
     with pytest.raises(Unsendable, match="OSError: the file ends") as caught:
         world.drive(send_in_batches(events(), "key", 2, Retries(), world.edge))
     assert (caught.value.index, len(caught.value.accepted)) == (3, 2)
@@ -240,7 +243,9 @@ def test_events_that_cannot_be_had_hide_nothing_that_was_accepted():
 
 def test_giving_up_amid_many_names_the_key_of_them_all():
     with pytest.raises(GaveUp) as caught:
-        many(3, accepted({"events": [one(1), one(2)]}), problem(503, **{"retry-after": "3600"}))
+        many(
+            3, accepted({"events": [make_answer(1), make_answer(2)]}), problem(503, **{"retry-after": "3600"})
+        )
     assert caught.value.idempotency_key == "key"
 
 

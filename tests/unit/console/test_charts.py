@@ -47,7 +47,7 @@ def some_series(draw: st.DrawFn) -> Series:
     return build_series(span, counted, now=NOW, as_of=NOW)
 
 
-def told(**outcomes: int) -> Series:
+def make_hour_series(**outcomes: int) -> Series:
     """A series of one hour with these counts in one minute."""
     return build_series(TimeRange.HOUR, [IntervalCounts(NOW, outcomes, {20: 100})], now=NOW, as_of=NOW)
 
@@ -114,18 +114,18 @@ def test_no_results_are_a_dash():
 
 
 def test_chart_label_has_the_totals():
-    root = drawn(charts.draw_outcomes(told(delivered=12_345, refused=2, timed_out=1)))
+    root = drawn(charts.draw_outcomes(make_hour_series(delivered=12_345, refused=2, timed_out=1)))
     assert root.attrib["aria-label"] == "12,345 delivered and 3 failed attempts"
 
 
 def test_bar_tooltip_has_time_and_counts():
-    root = drawn(charts.draw_outcomes(told(delivered=7, refused=2)))
+    root = drawn(charts.draw_outcomes(make_hour_series(delivered=7, refused=2)))
     titles = [title.text for title in root.iter("title")]
     assert titles == ["12:34: 7 delivered, 2 failed"] * 2
 
 
 def test_failures_are_stacked_on_deliveries():
-    well, badly = drawn(charts.draw_outcomes(told(delivered=6, refused=2))).iter("rect")
+    well, badly = drawn(charts.draw_outcomes(make_hour_series(delivered=6, refused=2))).iter("rect")
     assert (well.attrib["class"], badly.attrib["class"]) == ("chart-ok", "chart-bad")
     foot = float(badly.attrib["y"]) + float(badly.attrib["height"])
     assert foot == pytest.approx(float(well.attrib["y"]), abs=0.11)
@@ -133,12 +133,12 @@ def test_failures_are_stacked_on_deliveries():
 
 
 def test_single_failure_among_millions_is_visible():
-    _, badly = drawn(charts.draw_outcomes(told(delivered=10_000_000, refused=1))).iter("rect")
+    _, badly = drawn(charts.draw_outcomes(make_hour_series(delivered=10_000_000, refused=1))).iter("rect")
     assert float(badly.attrib["height"]) > 0.5
 
 
 def test_chart_label_has_the_percentiles():
-    label = drawn(charts.draw_latencies(told(delivered=100))).attrib["aria-label"]
+    label = drawn(charts.draw_latencies(make_hour_series(delivered=100))).attrib["aria-label"]
     assert re.fullmatch(r"Response time: p50 \d+ ms, p95 \d+ ms, p99 \d+ ms", label)
 
 
@@ -158,7 +158,7 @@ def test_line_has_a_gap_where_values_are_missing():
 
 
 def test_single_point_is_a_dot():
-    assert len(list(drawn(charts.draw_latencies(told(delivered=1))).iter("circle"))) == 3
+    assert len(list(drawn(charts.draw_latencies(make_hour_series(delivered=1))).iter("circle"))) == 3
 
 
 @pytest.mark.parametrize("span", TimeRange)
@@ -170,7 +170,7 @@ def test_time_axis_has_labels(span: TimeRange):
 
 
 def test_scales_have_whole_numbers():
-    root = drawn(charts.draw_outcomes(told(delivered=7)))
+    root = drawn(charts.draw_outcomes(make_hour_series(delivered=7)))
     ticks = [text.text for text in root.iter("text") if text.attrib["text-anchor"] == "end"]
     assert ticks == ["0", "4", "8"]
 
@@ -185,7 +185,7 @@ def test_scales_have_whole_numbers():
     ],
 )
 def test_scale_labels_are_short(most: int, ticks: list[str]):
-    root = drawn(charts.draw_outcomes(told(delivered=most)))
+    root = drawn(charts.draw_outcomes(make_hour_series(delivered=most)))
     assert [text.text for text in root.iter("text") if text.attrib["text-anchor"] == "end"] == ticks
 
 

@@ -15,7 +15,7 @@ SETTINGS = parse_settings({"attempt_timeout": 15})
 PLAIN = replace(ENDPOINT, limits=EndpointLimits(), schedule=None, timeout=None)
 
 
-def told(endpoint: Endpoint) -> dict[str, EndpointSettingRow]:
+def describe_by_name(endpoint: Endpoint) -> dict[str, EndpointSettingRow]:
     return {one.name: one for one in describe_settings(endpoint, SETTINGS)}
 
 
@@ -25,13 +25,13 @@ def test_unset_endpoint_options_show_operator_defaults() -> None:
 
 def test_rate_is_described_with_its_period() -> None:
     limits = EndpointLimits(rate=RateLimit(100, timedelta(minutes=1)))
-    assert told(replace(PLAIN, limits=limits))["Rate"] == EndpointSettingRow(
+    assert describe_by_name(replace(PLAIN, limits=limits))["Rate"] == EndpointSettingRow(
         "Rate", "100 in 1 min", is_custom=True
     )
 
 
 def test_custom_breaker_is_merged_with_operator_defaults() -> None:
-    breaker = told(replace(PLAIN, limits=EndpointLimits(breaker={"consecutive": 3, "ratio": 0.125})))[
+    breaker = describe_by_name(replace(PLAIN, limits=EndpointLimits(breaker={"consecutive": 3, "ratio": 0.125})))[
         "Breaker"
     ]
     assert breaker.is_custom
@@ -41,10 +41,10 @@ def test_custom_breaker_is_merged_with_operator_defaults() -> None:
 
 
 def test_custom_permanent_statuses_are_listed() -> None:
-    statuses = told(replace(PLAIN, limits=EndpointLimits(permanent=(404, 422))))["Permanent"]
+    statuses = describe_by_name(replace(PLAIN, limits=EndpointLimits(permanent=(404, 422))))["Permanent"]
     assert statuses == EndpointSettingRow("Permanent", "404, 422 end a delivery at once", is_custom=True)
 
 
 def test_schedule_is_described_in_full() -> None:
     own = replace(PLAIN, schedule=(timedelta(0), timedelta(seconds=5)))
-    assert told(own)["Attempts"] == EndpointSettingRow("Attempts", "2: at once, 5 s", is_custom=True)
+    assert describe_by_name(own)["Attempts"] == EndpointSettingRow("Attempts", "2: at once, 5 s", is_custom=True)

@@ -31,17 +31,19 @@ _ORDER = {
 }
 
 
-def kept(name: str, *examples: Any, schema: Any = None, **more: Any) -> tuple[EventType, EventTypeVersion]:
+def make_stored_type(
+    name: str, *examples: Any, schema: Any = None, **more: Any
+) -> tuple[EventType, EventTypeVersion]:
     one = EventType(name, f"About {name}.", "off", 1, NOW, NOW, **more)
     text = None if schema is None else json.dumps(schema)
     return one, EventTypeVersion(name, 1, text, json.dumps(examples), "ada", NOW)
 
 
 TYPES = [
-    kept("a.everything", 1, schema=True, deprecated_at=NOW),
-    kept("a.nothing", schema=False),
-    kept("a.undescribed", {"a": 10**30}),
-    kept(
+    make_stored_type("a.everything", 1, schema=True, deprecated_at=NOW),
+    make_stored_type("a.nothing", schema=False),
+    make_stored_type("a.undescribed", {"a": 10**30}),
+    make_stored_type(
         "order.created",
         {"total": "19.90"},
         {},
@@ -50,7 +52,7 @@ TYPES = [
         deprecated_until=NOW,
         replaced_by="x",
     ),
-    kept(
+    make_stored_type(
         "order.newer",
         ["1"],
         schema={"prefixItems": [{"type": "string"}], "$ref": "#/$defs/a", "$defs": {"a": {}}},

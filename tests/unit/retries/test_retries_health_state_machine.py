@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from retries import HealthChange
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
-COOL_DOWN, LONGEST_COOL_DOWN = timedelta(seconds=30), timedelta(minutes=4)
+COOL_DOWN, MAX_COOL_DOWN = timedelta(seconds=30), timedelta(minutes=4)
 IN_ORDER = {Signal.GOOD, Signal.ALIVE}
 SUCCEEDED = {Signal.GOOD, Signal.SLOW}
 BAD_PROBE = {Signal.BAD, Signal.CONGESTED}
@@ -53,7 +53,7 @@ TERMS = st.builds(
         ratio=st.sampled_from([0.3, 0.5, 1.0]),
         minimum=st.integers(1, 10),
         cool_down=st.just(COOL_DOWN),
-        longest_cool_down=st.just(LONGEST_COOL_DOWN),
+        longest_cool_down=st.just(MAX_COOL_DOWN),
     ),
     max_in_flight=st.integers(1, 20),
     disable_after=st.sampled_from([timedelta(minutes=10), timedelta(hours=1)]),
@@ -256,7 +256,7 @@ class LifeOfAnEndpoint(RuleBasedStateMachine):
         match change:
             case BreakerOpened(probe_at, again):
                 assert again == (self.opened_at is not None)
-                planned = min(COOL_DOWN * 2**self.openings, LONGEST_COOL_DOWN)
+                planned = min(COOL_DOWN * 2**self.openings, MAX_COOL_DOWN)
                 assert planned * 0.8 <= probe_at - self.now <= planned * 1.2
                 self.opened_at, self.probe_at = self.opened_at or self.now, probe_at
                 self.openings += 1

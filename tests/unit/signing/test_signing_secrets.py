@@ -181,7 +181,7 @@ def test_the_same_bytes_as_another_kind_of_key_go_by_another_id():
 
 
 # ------------------------------------------------------------------ silence
-def shown(secret: Secret) -> str:
+def render_secret(secret: Secret) -> str:
     """Everything a secret looks like when nobody asked for the key itself."""
     return f"{secret!r} {secret!s} {secret} {[secret]} {(secret,)}"
 
@@ -194,13 +194,13 @@ def key_material(secret: Secret) -> list[str]:
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_never_shows_its_key(secret: Secret):
-    assert not [material for material in key_material(secret) if material in shown(secret)]
+    assert not [material for material in key_material(secret) if material in render_secret(secret)]
 
 
 @given(st.binary(min_size=32, max_size=32))
 def test_no_secret_ever_shows_its_key(random_bytes: bytes):
     for secret in (generate_hmac(random_bytes), generate_ed25519(random_bytes)):
-        assert not [material for material in key_material(secret) if material in shown(secret)]
+        assert not [material for material in key_material(secret) if material in render_secret(secret)]
 
 
 @pytest.mark.parametrize("secret", SECRETS)

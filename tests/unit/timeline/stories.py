@@ -69,7 +69,7 @@ def entry(
     )
 
 
-def asked(at: float, *, was: str = "failed") -> JournalEntry:
+def replay_requested(at: float, *, was: str = "failed") -> JournalEntry:
     """Somebody asked for the delivery again."""
     return replace(entry("delivery.retried", at, was=was), delivery_id=DELIVERY.id)
 

@@ -19,7 +19,7 @@ from delivery.services.timeline.entries import TimelineEntryKind
 from delivery.services.timeline.history import DeliveryHistory, find_active_holds
 from retries.breaker import BreakerState
 from retries.policy import Reason, explain_reason
-from tests.unit.timeline.stories import MADE, SITUATION, STORY, after, asked, attempt, entry
+from tests.unit.timeline.stories import MADE, SITUATION, STORY, after, replay_requested, attempt, entry
 
 if TYPE_CHECKING:
     from delivery.ledger.records.journal import JournalEntry
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 OF_ENDPOINTS = [what for what in TimelineEntryKind if what.startswith("endpoint.")]
 
 
-def told(story: DeliveryHistory) -> list[str]:
+def list_sentences(story: DeliveryHistory) -> list[str]:
     return [step.sentence for step in build_delivery_timeline(story).steps]
 
 
@@ -45,12 +45,12 @@ def test_a_trace_begins_with_the_event_and_the_pattern_that_asked_for_it():
 
 def test_a_test_is_told_to_be_sent_by_name():
     named = replace(STORY.delivery, matched_by=None, event_type="waybill.test")
-    assert told(replace(STORY, delivery=named))[1].endswith(", to which it was sent by name.")
+    assert list_sentences(replace(STORY, delivery=named))[1].endswith(", to which it was sent by name.")
 
 
 def test_without_a_pattern_nothing_is_made_up():
     unknown = replace(STORY.delivery, matched_by=None)
-    assert "by name or before patterns were kept" in told(replace(STORY, delivery=unknown))[1]
+    assert "by name or before patterns were kept" in list_sentences(replace(STORY, delivery=unknown))[1]
 
 
 def test_every_attempt_has_four_steps_in_order():
@@ -87,7 +87,7 @@ def test_an_attempt_of_an_older_release_tells_nothing_of_its_claim():
 
 def test_an_attempt_that_dialled_nothing_says_so():
     blocked = replace(attempt(1, claimed=2, next_due=7), address=None, status=None)
-    assert "(nothing was dialled)" in told(replace(STORY, attempts=[blocked]))[3]
+    assert "(nothing was dialled)" in list_sentences(replace(STORY, attempts=[blocked]))[3]
 
 
 def waited(story: DeliveryHistory) -> list[object]:
@@ -105,12 +105,12 @@ def test_a_later_attempt_has_waited_since_the_earlier_one_said_it_was_due():
 
 def test_who_asks_again_makes_it_due():
     attempts = [attempt(1, claimed=1, next_due=300), attempt(2, claimed=13, next_due=None)]
-    assert waited(replace(STORY, attempts=attempts, replay_requests=[asked(12), asked(12.5)])) == [
+    assert waited(replace(STORY, attempts=attempts, replay_requests=[replay_requested(12), asked(12.5)])) == [
         1_000,
         1_000,
     ]
     replayed = [attempts[1], attempt(3, claimed=50, next_due=None)]
-    assert waited(replace(STORY, attempts=replayed, replay_requests=[asked(46)])) == [None, 4_000]
+    assert waited(replace(STORY, attempts=replayed, replay_requests=[replay_requested(46)])) == [None, 4_000]
 
 
 def test_oldest_shown_attempt_has_no_invented_wait():
@@ -146,7 +146,7 @@ def test_what_happened_to_the_endpoint_stands_between_the_attempts():
         TimelineEntryKind.RESUMED,
         TimelineEntryKind.CLAIMED,
     ]
-    assert "The endpoint was paused by cli:ada: moving house." in told(story)
+    assert "The endpoint was paused by cli:ada: moving house." in list_sentences(story)
 
 
 def test_what_an_attempt_has_brought_about_follows_it_and_the_end_comes_last():
@@ -170,15 +170,15 @@ def test_what_an_attempt_has_brought_about_follows_it_and_the_end_comes_last():
         TimelineEntryKind.DISABLED,
         TimelineEntryKind.FINISHED,
     ]
-    assert told(story)[-2:] == [
+    assert list_sentences(story)[-2:] == [
         "The endpoint was disabled by Waybill: it answered 410 Gone.",
         "Failed: The endpoint answered 410 Gone: it wants no more deliveries and is disabled.",
     ]
 
 
 def test_who_asked_for_it_again_is_told():
-    assert told(replace(STORY, replay_requests=[asked(60)]))[-1] == "Replayed by cli:ada; it was failed."
-    step = build_delivery_timeline(replace(STORY, replay_requests=[asked(60, was="pending")])).steps[-1]
+    assert list_sentences(replace(STORY, replay_requests=[replay_requested(60)]))[-1] == "Replayed by cli:ada; it was failed."
+    step = build_delivery_timeline(replace(STORY, replay_requests=[replay_requested(60, was="pending")])).steps[-1]
     assert (step.kind, step.details) == (
         TimelineEntryKind.RETRIED,
         {"actor": "cli:ada", "reason": None, "was": "pending"},
@@ -243,7 +243,7 @@ def test_a_pause_that_the_journal_does_not_know_is_told_from_the_endpoint():
         state_changed_at=MADE - timedelta(days=1),
     )
     story = replace(STORY, endpoint_status=paused)
-    assert told(story)[0] == "The endpoint was paused by cli:bob: moving house."
+    assert list_sentences(story)[0] == "The endpoint was paused by cli:bob: moving house."
     known = replace(story, entries_before=[entry("endpoint.paused", -86_400)])
     assert whats(known).count(TimelineEntryKind.PAUSED) == 1
 
@@ -253,7 +253,7 @@ def test_an_open_breaker_that_the_journal_does_not_know_is_told_from_its_health(
     assert health is not None
     breaker = replace(health.breaker, state=BreakerState.OPEN, since=after(30), probe_at=after(60))
     story = replace(STORY, endpoint_status=replace(SITUATION, health=replace(health, breaker=breaker)))
-    assert told(story)[-1] == (
+    assert list_sentences(story)[-1] == (
         "The endpoint's circuit breaker opened; the next probe may go out at 2026-11-22 18:01:00 UTC."
     )
     for known in ("endpoint.breaker_opened", "endpoint.breaker_stayed_open"):
