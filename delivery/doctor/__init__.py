@@ -1,1 +1,1 @@
-"""The doctor: looks at an installation part by part, and says in plain words what to mend."""
+"""The doctor: checks an installation part by part, and says what to fix."""

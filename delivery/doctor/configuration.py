@@ -1,4 +1,4 @@
-"""The settings: whether each can be used, whether one is misspelled, and which are risky. Pure."""
+"""Check the settings: which cannot be used, which are misspelled, and which are risky."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from delivery.doctor.findings import Finding
     from delivery.domain.networks import Network
 
-# Read by commands alone.
+# Only commands read these.
 _CLI_VARIABLES: Final = frozenset({"WAYBILL_TENANT"})
 _PRIVATE_NETWORKS: Final = tuple(
     map(ip_network, ("10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"))
@@ -26,9 +26,9 @@ _PRIVATE_NETWORKS: Final = tuple(
 
 
 def check_settings(settings: Settings, environment: Iterable[str]) -> list[Finding]:
-    """Judge the settings; `environment` are the names of the variables that are set."""
-    found = [*_find_unusable(settings), *_find_unknown(environment), *_find_risky(settings)]
-    return found or [ok("settings", "All settings can be used.")]
+    """Check the settings; `environment` holds the names of the variables that are set."""
+    findings = [*_find_unusable(settings), *_find_unknown(environment), *_find_risky(settings)]
+    return findings or [ok("settings", "All settings can be used.")]
 
 
 def _find_unusable(settings: Settings) -> Iterator[Finding]:
@@ -44,9 +44,9 @@ def _find_unknown(environment: Iterable[str]) -> Iterator[Finding]:
     for name in sorted(environment):
         if name.startswith(ENV_PREFIX) and name not in known:
             close = get_close_matches(name, known, n=1)
-            meant = f" Was {close[0]} meant?" if close else ""
+            question = f" Did you mean {close[0]}?" if close else ""
             yield warn(
-                "settings", f"{name} is no setting, and changes nothing.{meant}", "Correct or unset it."
+                "settings", f"{name} is not a setting and has no effect.{question}", "Correct or unset it."
             )
 
 
@@ -56,28 +56,28 @@ def _find_risky(settings: Settings) -> Iterator[Finding]:
         longest = settings.max_attempt_duration.total_seconds()
         yield warn(
             "settings",
-            f"WAYBILL_ATTEMPT_TIMEOUT is {timeout:g} s, and attempts are cut at {longest:g} "
-            "s, to fit into their lease.",
+            f"WAYBILL_ATTEMPT_TIMEOUT is {timeout:g} s, but attempts end after {longest:g} s, "
+            "so that they fit into their lease.",
             "Raise WAYBILL_LEASE_SECONDS, or lower WAYBILL_ATTEMPT_TIMEOUT.",
         )
     if settings.operator_key is None:
         yield warn(
             "settings",
-            "WAYBILL_OPERATOR_KEY is not set: nobody can make tenants over the API.",
-            "Set it, unless tenants are made with `waybill tenant create` alone.",
+            "WAYBILL_OPERATOR_KEY is not set: nobody can create tenants over the API.",
+            "Set it, unless tenants are only created with `waybill tenant create`.",
         )
     internal = [str(network) for network in settings.allow_networks.networks if _is_internal(network)]
     if internal:
         yield warn(
             "settings",
-            f"WAYBILL_ALLOW_NETWORKS lets endpoints reach {', '.join(internal)}: whoever may make "
+            f"WAYBILL_ALLOW_NETWORKS lets endpoints reach {', '.join(internal)}: whoever may create "
             "an endpoint can send requests there.",
-            "Take out of it what no receiver stands in.",
+            "Remove the networks that hold no receivers.",
         )
     if settings.allow_http:
         yield warn(
             "settings",
-            "WAYBILL_ALLOW_HTTP is on: endpoints may be given that send events unencrypted.",
+            "WAYBILL_ALLOW_HTTP is on: events may be sent unencrypted.",
             "Turn it off, unless every receiver is inside your own network.",
         )
 
@@ -85,4 +85,4 @@ def _find_risky(settings: Settings) -> Iterator[Finding]:
 def _is_internal(network: Network) -> bool:
     if network.version == 6:  # noqa: PLR2004  the protocol's own number
         return not network.is_global
-    return any(network.overlaps(own) for own in _PRIVATE_NETWORKS)
+    return any(network.overlaps(private) for private in _PRIVATE_NETWORKS)

@@ -1,4 +1,4 @@
-"""The database: it answers, is new enough, migrated, walled, has its partitions, and shares our clock."""
+"""Check the database: version, schema, partitions, row-level security, connections and clock."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 UPGRADE_HINT: Final = "Run `waybill db upgrade`."
 _CONNECT_HINT: Final = (
-    "See that PostgreSQL runs and WAYBILL_DATABASE_URL leads to it: host, port, name, account, password."
+    "Check that PostgreSQL runs and that WAYBILL_DATABASE_URL is right: host, port, name, account, password."
 )
 _MAJOR_VERSION_FACTOR: Final = 10_000
-# Receivers refuse a signature that is five minutes off; ids and schedules come apart sooner.
+# Receivers refuse a signature that is five minutes off; ids and schedules suffer sooner.
 CLOCK_SKEW_WARNING, CLOCK_SKEW_ERROR = timedelta(seconds=2), timedelta(seconds=60)
 _CONNECTIONS_ERROR_RATIO, _CONNECTIONS_WARNING_RATIO = 0.95, 0.8
 
 
 async def check_database(ledger: Ledger, *, clock: Callable[[], datetime]) -> tuple[list[Finding], bool]:
-    """Judge the database; the second of the pair says whether its tables can be asked further."""
+    """Check the database; the second value says whether its tables can be queried further."""
     try:
         async with ledger.transaction() as tx:
             server = await health_check.read_server_info(tx)
             clocks = await health_check.measure_clock_skew(tx, clock=clock)
             ahead = await health_check.count_days_ahead(tx, now=clock())
-            unwalled = await health_check.find_unprotected_tables(tx)
+            unprotected = await health_check.find_unprotected_tables(tx)
     except Unavailable as error:
         return [fail("database", str(error), _CONNECT_HINT)], False
     findings = [check_server(server), check_clocks(clocks), check_connections(server)]
@@ -51,12 +51,12 @@ async def check_database(ledger: Ledger, *, clock: Callable[[], datetime]) -> tu
         *findings,
         migrated,
         check_partitions(ahead),
-        await _check_row_level_security(ledger, unwalled),
+        await _check_row_level_security(ledger, unprotected),
     ], True
 
 
 def check_server(server: ServerInfo) -> Finding:
-    """Whether the server is new enough, and takes writes."""
+    """Check that the server is new enough and accepts writes."""
     if server.version_number < MIN_SERVER_VERSION:
         return fail(
             "database",
@@ -66,72 +66,74 @@ def check_server(server: ServerInfo) -> Finding:
     if server.read_only:
         return fail(
             "database",
-            f"PostgreSQL {server.version} answers, and takes no writes: it is a standby, or read-only.",
+            f"PostgreSQL {server.version} answers but accepts no writes: it is a standby, or read-only.",
             "Point WAYBILL_DATABASE_URL at the primary.",
         )
-    return ok("database", f"PostgreSQL {server.version} answers and takes writes.")
+    return ok("database", f"PostgreSQL {server.version} answers and accepts writes.")
 
 
 def check_clocks(clocks: ClockSkew) -> Finding:
-    """Whether the database's clock and ours agree."""
-    off = max(timedelta(0), abs(clocks.ahead) - clocks.uncertainty)
-    if off <= CLOCK_SKEW_WARNING:
+    """Check that the database's clock and ours agree."""
+    skew = max(timedelta(0), abs(clocks.ahead) - clocks.uncertainty)
+    if skew <= CLOCK_SKEW_WARNING:
         return ok("clock", "This machine's clock and the database's agree.")
-    by = f"{off.total_seconds():,.0f} s {'behind' if clocks.ahead > timedelta(0) else 'ahead of'}"
-    says = f"This machine's clock is {by} the database's."
-    mend = "Have both keep time by NTP (`timedatectl` tells whether they do)."
-    return (fail if off >= CLOCK_SKEW_ERROR else warn)("clock", says, mend)
+    by = f"{skew.total_seconds():,.0f} s {'behind' if clocks.ahead > timedelta(0) else 'ahead of'}"
+    message = f"This machine's clock is {by} the database's."
+    remedy = "Synchronise both by NTP (`timedatectl` shows whether they are)."
+    return (fail if skew >= CLOCK_SKEW_ERROR else warn)("clock", message, remedy)
 
 
 def check_connections(server: ServerInfo) -> Finding:
-    """Whether the server has connections left for more processes."""
+    """Check that the server has connections left for more processes."""
     share = server.open_connections / max(1, server.max_connections)
-    says = f"{server.open_connections} of the {server.max_connections} connections that PostgreSQL takes are open."
+    message = f"{server.open_connections} of PostgreSQL's {server.max_connections} connections are open."
     if share < _CONNECTIONS_WARNING_RATIO:
-        return ok("connections", says)
-    mend = "Raise max_connections, lower WAYBILL_POOL_SIZE, or run fewer processes."
-    return (fail if share >= _CONNECTIONS_ERROR_RATIO else warn)("connections", says, mend)
+        return ok("connections", message)
+    remedy = "Raise max_connections, lower WAYBILL_POOL_SIZE, or run fewer processes."
+    return (fail if share >= _CONNECTIONS_ERROR_RATIO else warn)("connections", message, remedy)
 
 
 def check_revision(revision: str | None, *, newest: str, known: frozenset[str]) -> Finding:
-    """Whether the schema is the one of this release."""
+    """Check that the schema is this release's."""
     if revision == newest:
         return ok("schema", f"The schema is this release's ({newest}).")
     if revision is None:
-        return fail("schema", "The database has no schema of Waybill yet.", UPGRADE_HINT)
+        return fail("schema", "The database has no Waybill schema yet.", UPGRADE_HINT)
     if revision in known:
         return fail("schema", f"The schema is at {revision}, and this release needs {newest}.", UPGRADE_HINT)
     return warn(
         "schema",
-        f"The schema is at {revision}, which this release ({newest}) does not know: a newer one was here.",
-        "In the middle of a roll-out that is as it should be; afterwards, upgrade what runs here.",
+        f"The schema is at {revision}, which this release ({newest}) does not know: a newer release has upgraded it.",
+        "During a roll-out this is expected; afterwards, upgrade the processes here.",
     )
 
 
 def check_partitions(ahead: int) -> Finding:
-    """Whether the days that come have their partitions."""
-    mend = "See that a relay runs, it makes them every minute; `waybill db upgrade` makes them at once."
+    """Check that the coming days have their partitions."""
+    remedy = (
+        "Check that a relay runs: it creates them every minute. `waybill db upgrade` creates them at once."
+    )
     if ahead < 0:
-        return fail("partitions", "Today has no partitions: no event can be accepted.", mend)
+        return fail("partitions", "Today has no partitions: no event can be accepted.", remedy)
     days = "1 more day" if ahead == 1 else f"{ahead} more days"
-    says = f"Partitions are made for today and {days}."
+    message = f"Partitions exist for today and {days}."
     if ahead == 0:
-        return fail("partitions", says, mend)
+        return fail("partitions", message, remedy)
     # Just after midnight one is missing until the relay's next round.
-    return ok("partitions", says) if ahead >= DAYS_AHEAD - 1 else warn("partitions", says, mend)
+    return ok("partitions", message) if ahead >= DAYS_AHEAD - 1 else warn("partitions", message, remedy)
 
 
-async def _check_row_level_security(ledger: Ledger, unwalled: list[str]) -> Finding:
+async def _check_row_level_security(ledger: Ledger, unprotected: list[str]) -> Finding:
     try:
         await ledger.check_row_level_security()
     except Unavailable as error:
         return fail("tenants apart", str(error), UPGRADE_HINT)
     except Misconfigured as error:
         return fail("tenants apart", str(error), "See docs/tenants-apart.md.")
-    if unwalled:
+    if unprotected:
         return fail(
             "tenants apart",
-            f"Row-level security is off on {', '.join(unwalled)}.",
-            "Have the tables' owner run, for each: alter table … enable row level security;",
+            f"Row-level security is off on {', '.join(unprotected)}.",
+            "As the owner of the tables, run for each: alter table … enable row level security;",
         )
-    return ok("tenants apart", "PostgreSQL holds tenants apart under a role of its own.")
+    return ok("tenants apart", "PostgreSQL keeps tenants apart by row-level security.")

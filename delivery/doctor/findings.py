@@ -1,4 +1,4 @@
-"""What a look at one part came to: a grade, a sentence, and what to do about it. Pure."""
+"""The result of one check: a severity, a sentence, and the remedy. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
-# What ends within this is a warning.
+# Keys and certificates that end within this time are a warning.
 EXPIRY_WARNING_PERIOD: Final = timedelta(days=14)
 
 
 class Severity(StrEnum):
-    """How a part stands. `warning`: it works, and will not always; `wrong`: it has to be mended."""
+    """`warning`: the part works, but will not for ever; `wrong`: it has to be fixed."""
 
     OK = "ok"
     WARNING = "warning"
@@ -21,9 +21,9 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: its name, how the part stands, what was seen, and what to do; empty where there is nothing.
+    """One check: its name, its severity, what was found, and the remedy, if any.
 
-    Neither sentence holds a password or a key: findings are pasted into tickets.
+    Neither text holds a password or a key, because findings are pasted into tickets.
     """
 
     check: str
@@ -32,16 +32,16 @@ class Finding:
     remedy: str = ""
 
 
-def ok(check: str, says: str) -> Finding:
+def ok(check: str, message: str) -> Finding:
     """This part is as it should be."""
-    return Finding(check, Severity.OK, says)
+    return Finding(check, Severity.OK, message)
 
 
-def warn(check: str, says: str, mend: str) -> Finding:
-    """This part works, and will not always."""
-    return Finding(check, Severity.WARNING, says, mend)
+def warn(check: str, message: str, remedy: str) -> Finding:
+    """This part works, but will not for ever."""
+    return Finding(check, Severity.WARNING, message, remedy)
 
 
-def fail(check: str, says: str, mend: str) -> Finding:
-    """This part has to be mended."""
-    return Finding(check, Severity.ERROR, says, mend)
+def fail(check: str, message: str, remedy: str) -> Finding:
+    """This part has to be fixed."""
+    return Finding(check, Severity.ERROR, message, remedy)

@@ -1,4 +1,4 @@
-"""Key material: the keys at hand open what is sealed, and no API key ends unseen."""
+"""Check the encryption keys, and the API keys and certificates that expire soon."""
 
 from __future__ import annotations
 
@@ -22,89 +22,93 @@ if TYPE_CHECKING:
     from delivery.ledger.records.endpoints import ExpiringCertificate
     from delivery.services.key_rotation import KeyRotationReport
 
-# Of each kind of sealed value so many are opened; what is under a key that is not at hand is counted in full.
+# So many values of each kind are opened; values under a missing key are counted in full.
 SAMPLE_SIZE: Final = 200
 _MAX_NAMED: Final = 5
 
 
 async def check_secrets(ledger: Ledger, box: SecretBox, *, now: datetime) -> list[Finding]:
-    """Judge the keys that seal secrets, and the API keys that end soon."""
+    """Check the encryption keys, the API keys and the client certificates."""
     report = await KeyRotationService(ledger, box, clock=lambda: now).read_report()
     async with ledger.transaction() as tx:
-        ending = await api_keys.find_expiring(
+        expiring_keys = await api_keys.find_expiring(
             tx, after=now, before=now + EXPIRY_WARNING_PERIOD, limit=_MAX_NAMED + 1
         )
         certificates = await endpoints.find_expiring_certificates(
             tx, before=now + EXPIRY_WARNING_PERIOD, limit=_MAX_NAMED + 1
         )
-    of_box = check_encryption_keys(report, damaged=await _count_damaged(ledger, box))
-    return [of_box, check_expiring_keys(ending, now=now), check_client_certificates(certificates, now=now)]
+    return [
+        check_encryption_keys(report, damaged=await _count_damaged(ledger, box)),
+        check_expiring_keys(expiring_keys, now=now),
+        check_client_certificates(certificates, now=now),
+    ]
 
 
 def check_encryption_keys(report: KeyRotationReport, *, damaged: int) -> Finding:
-    """Whether every secret at rest opens with the keys at hand; `damaged`: so many of a sample did not."""
-    missing = [one for one in report.key_usage if not one.is_available]
+    """Check that the keys open every stored secret; `damaged`: how many of a sample did not open."""
+    missing = [usage for usage in report.key_usage if not usage.is_available]
     if missing:
-        count, ids = sum(one.value_count for one in missing), ", ".join(one.key_id for one in missing)
+        count = sum(usage.value_count for usage in missing)
+        ids = ", ".join(usage.key_id for usage in missing)
         return fail(
             "secrets",
-            f"{count:,} sealed values need keys that are not in WAYBILL_SECRET_KEYS ({ids}): what goes to "
-            "their endpoints waits.",
-            "Put the missing key behind the newest, with a comma, and restart every process.",
+            f"{count:,} encrypted values need keys that are not in WAYBILL_SECRET_KEYS ({ids}): deliveries to "
+            "their endpoints wait.",
+            "Append the missing key with a comma, and restart every process.",
         )
     if damaged:
         return fail(
             "secrets",
-            f"{damaged:,} sealed values do not open though their key is at hand: they were changed or moved.",
+            f"{damaged:,} encrypted values do not open although their key is there: they were changed or moved.",
             "Rotate the secret of those endpoints; workers log them as `endpoint.unreadable`.",
         )
-    values = sum(one.value_count for one in report.key_usage)
+    values = sum(usage.value_count for usage in report.key_usage)
     if report.remaining:
         return warn(
             "secrets",
-            f"The keys open all {values:,} sealed values, {report.remaining:,} of them only under an older key.",
-            "Run `waybill secrets rotate-key`; then the older key may go.",
+            f"The keys open all {values:,} encrypted values, but {report.remaining:,} need an older key.",
+            "Run `waybill secrets rotate-key`; then remove the older key.",
         )
-    return ok("secrets", f"The newest key opens all {values:,} sealed values.")
+    return ok("secrets", f"The newest key opens all {values:,} encrypted values.")
 
 
-def check_expiring_keys(ending: Sequence[ExpiringKey], *, now: datetime) -> Finding:
-    """Whether an API key ends soon that no other takes the place of."""
-    if not ending:
+def check_expiring_keys(expiring: Sequence[ExpiringKey], *, now: datetime) -> Finding:
+    """Check that no API key expires soon without a successor."""
+    if not expiring:
         return ok(
             "API keys",
-            f"No API key ends within {EXPIRY_WARNING_PERIOD.days} days with none to take its place.",
+            f"No API key without a successor expires within {EXPIRY_WARNING_PERIOD.days} days.",
         )
     named = [
         f"{format_id(Prefix.KEY, one.id)} in {format_duration(one.expires_at - now)}"
-        for one in ending[:_MAX_NAMED]
+        for one in expiring[:_MAX_NAMED]
     ]
-    more = " and more" if len(ending) > _MAX_NAMED else ""
+    more = " and more" if len(expiring) > _MAX_NAMED else ""
     return warn(
         "API keys",
-        f"These API keys end soon: {', '.join(named)}{more}.",
-        "Rotate those that are in use: `waybill key rotate key_… --tenant ten_…`.",
+        f"These API keys expire soon: {', '.join(named)}{more}.",
+        "Rotate the ones in use: `waybill key rotate key_… --tenant ten_…`.",
     )
 
 
-def check_client_certificates(ending: Sequence[ExpiringCertificate], *, now: datetime) -> Finding:
-    """Whether a certificate that we show an endpoint ends soon, or has ended."""
-    if not ending:
+def check_client_certificates(expiring: Sequence[ExpiringCertificate], *, now: datetime) -> Finding:
+    """Check that no client certificate has expired or expires soon."""
+    if not expiring:
         return ok(
             "client certificates",
-            f"None that is shown to an endpoint ends within {EXPIRY_WARNING_PERIOD.days} days.",
+            f"No client certificate of an endpoint expires within {EXPIRY_WARNING_PERIOD.days} days.",
         )
-    over = [one for one in ending if one.expires_at <= now]
+    expired = [one for one in expiring if one.expires_at <= now]
     named = [
-        f"{format_id(Prefix.ENDPOINT, one.id)} {'has ended' if one.expires_at <= now else f'in {format_duration(one.expires_at - now)}'}"
-        for one in ending[:_MAX_NAMED]
+        f"{format_id(Prefix.ENDPOINT, one.id)} {'has expired' if one.expires_at <= now else f'in {format_duration(one.expires_at - now)}'}"
+        for one in expiring[:_MAX_NAMED]
     ]
-    more = " and more" if len(ending) > _MAX_NAMED else ""
-    says = f"Certificates that are shown to endpoints end: {', '.join(named)}{more}."
-    mend = (
-        "Have their tenants give new ones: `waybill endpoint update ep_… --tenant ten_… --client-cert @FILE`."
+    more = " and more" if len(expiring) > _MAX_NAMED else ""
+    message = f"Client certificates of endpoints expire: {', '.join(named)}{more}."
+    remedy = (
+        "Ask their tenants for new ones: `waybill endpoint update ep_… --tenant ten_… --client-cert @FILE`."
     )
-    return (fail if over else warn)("client certificates", says, mend)
+    return (fail if expired else warn)("client certificates", message, remedy)
 
 
 async def _count_damaged(ledger: Ledger, box: SecretBox) -> int:

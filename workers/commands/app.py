@@ -31,7 +31,7 @@ COMMANDS: Final = (
         "See signed webhooks arrive: an engine, three receivers, half a minute.",
     ),
     LazyCommand(
-        "doctor", f"{_PROCESSES}.doctor", "Look at every part of an installation, and say what to mend."
+        "doctor", f"{_PROCESSES}.doctor", "Check every part of an installation, and say what to fix."
     ),
     LazyCommand("listen", f"{_CLI}.listen", "Receive webhooks on this machine and print them, until Ctrl-C."),
     LazyCommand("tenant", f"{_CLI}.tenants", "Tenants."),

@@ -1,4 +1,4 @@
-"""`waybill doctor`: looks at every part of an installation, and says what to mend."""
+"""`waybill doctor`: checks every part of an installation, and says what to fix."""
 
 import asyncio
 import os
@@ -30,23 +30,23 @@ app = typer.Typer()
 def doctor(
     url: Annotated[
         str | None,
-        typer.Option("--try", metavar="URL", help="GET this too, on the way that deliveries take."),
+        typer.Option("--try", metavar="URL", help="GET this URL too, in the way of a delivery."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Look at every part of an installation, and say what to mend.
+    """Check every part of an installation, and say what to fix.
 
-    Settings, database, schema, walls, partitions, clock, secrets, broker, queues, names and the way out. Run
-    it where the processes run, with their environment: it sees what they see. It changes nothing.
+    Settings, database, schema, row-level security, partitions, clock, secrets, broker, queues, DNS and
+    egress. Run it where the processes run, with their environment. It changes nothing.
 
-    Exit code 1: something has to be mended. Warnings alone are 0.
+    Exit code 1: something has to be fixed. Warnings alone are 0.
     """
     findings = _collect_findings(url)
     if json:
         print_json(_findings_document(findings))
     else:
         _print_findings(findings)
-    if any(one.severity is Severity.ERROR for one in findings):
+    if any(finding.severity is Severity.ERROR for finding in findings):
         raise typer.Exit(EXIT_REFUSED)
 
 
@@ -54,30 +54,35 @@ def _collect_findings(url: str | None) -> list[Finding]:
     try:
         settings = find_settings()
     except Misconfigured as error:
-        remedy = "Correct it, and look again: nothing else was looked at."
+        remedy = "Correct it and run the doctor again: nothing else was checked."
         return [fail("settings", line, remedy) for line in str(error).splitlines()]
     set_up_cli_logs(settings)
     return asyncio.run(run_checks(settings, DoctorDeps(list(os.environ), clock, check_broker), url=url))
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:
-    for one in findings:
-        print_grade(one.severity, f"{one.check}: {one.message}")
-        if one.remedy:
-            print_indented(one.remedy, indent=10, style="dim")
-    counts = Counter(one.severity for one in findings)
+    for finding in findings:
+        print_grade(finding.severity, f"{finding.check}: {finding.message}")
+        if finding.remedy:
+            print_indented(finding.remedy, indent=10, style="dim")
+    counts = Counter(finding.severity for finding in findings)
     if counts[Severity.ERROR] or counts[Severity.WARNING]:
-        print_text(f"To mend: {counts[Severity.ERROR]}. Warnings: {counts[Severity.WARNING]}.", style="bold")
+        print_text(f"To fix: {counts[Severity.ERROR]}. Warnings: {counts[Severity.WARNING]}.", style="bold")
     else:
         print_text("All is well.", style="bold")
 
 
 def _findings_document(findings: Sequence[Finding]) -> dict[str, Any]:
     return {
-        "wrong": sum(one.severity is Severity.ERROR for one in findings),
-        "warnings": sum(one.severity is Severity.WARNING for one in findings),
+        "wrong": sum(finding.severity is Severity.ERROR for finding in findings),
+        "warnings": sum(finding.severity is Severity.WARNING for finding in findings),
         "checks": [
-            {"check": one.check, "grade": one.severity, "says": one.message, "mend": one.remedy or None}
-            for one in findings
+            {
+                "check": finding.check,
+                "grade": finding.severity,
+                "says": finding.message,
+                "mend": finding.remedy or None,
+            }
+            for finding in findings
         ],
     }
