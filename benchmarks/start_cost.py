@@ -1,4 +1,4 @@
-"""`python -m benchmarks.start_cost`: processor time of short commands, and of `serve relay` until it is ready.
+"""`python -m benchmarks.start_cost`: processor time of commands, and of `serve relay` until it is ready.
 
 User and system time of the whole process, from the start of Python to its end; `serve relay` until it logs
 `relay.ready`. With `--base FOLDER`, another build's commands run in turn with ours, on a database of its own.

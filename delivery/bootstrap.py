@@ -59,8 +59,8 @@ _SAMPLE_INTERVAL_SECONDS = 5.0
 
 
 def rng() -> float:
-    """A throw in [-1, 1]: the engine's only randomness besides ids and keys."""
-    # Nobody gains by guessing it, and asking the kernel lets go of the interpreter's lock every time.
+    """A random number in [-1, 1]: the engine's only randomness besides ids and keys."""
+    # Not SystemRandom: guessing gains nothing, and its system call releases the GIL every time.
     return random.uniform(-1, 1)  # noqa: S311  it spreads retries
 
 
@@ -164,7 +164,7 @@ async def expose_metrics(
 
 
 async def _sample_gauges(ledger: Ledger, dispatcher: Dispatcher | None) -> None:
-    """Note every few seconds how the pool stands, and how much is on its way."""
+    """Sample the pool and the requests in flight every few seconds."""
     from delivery.telemetry import metrics
 
     while True:
@@ -176,7 +176,7 @@ async def _sample_gauges(ledger: Ledger, dispatcher: Dispatcher | None) -> None:
 
 
 def build_tracer(settings: Settings, process: str) -> Tracer | None:
-    """Where a process sends its spans; None where nobody wants any. Raises Misconfigured."""
+    """The tracer of a process; None unless WAYBILL_OPENTELEMETRY is on. Raises Misconfigured."""
     return _load_tracer()(process) if settings.opentelemetry else None
 
 
@@ -203,21 +203,21 @@ def build_maintenance(settings: Settings, ledger: Ledger) -> MaintenanceService:
 
 
 def build_retention(settings: Settings, ledger: Ledger) -> RetentionService:
-    """What takes away what is past its term."""
+    """The service that deletes expired data."""
     from delivery.services.retention import RetentionService
 
     return RetentionService(ledger, settings.retention_periods, clock=clock)
 
 
 def build_stats_rollup(settings: Settings, ledger: Ledger) -> StatsRollup:
-    """What counts attempts for figures over time."""
+    """The service that rolls attempts up into statistics over time."""
     from delivery.services.stats.rollup import StatsRollup
 
     return StatsRollup(ledger, retention=timedelta(days=settings.retention_attempts_days), clock=clock)
 
 
 def build_key_settings(settings: Settings) -> ApiKeyConfig:
-    """What the operator says of API keys."""
+    """The configuration of API keys."""
     from delivery.services.api_keys.validation import ApiKeyConfig
 
     operator = settings.operator_key
@@ -229,7 +229,7 @@ def build_key_settings(settings: Settings) -> ApiKeyConfig:
 
 
 def build_key_rotation(settings: Settings, ledger: Ledger) -> KeyRotationService:
-    """What brings sealed values under the newest key. Raises Misconfigured."""
+    """The service that re-encrypts values under the newest key. Raises Misconfigured."""
     from delivery.services.key_rotation import KeyRotationService
 
     return KeyRotationService(ledger, build_secret_box(settings), clock=clock)
@@ -237,7 +237,7 @@ def build_key_rotation(settings: Settings, ledger: Ledger) -> KeyRotationService
 
 @dataclass(frozen=True, slots=True)
 class WorkerRuntime:
-    """What a worker process holds."""
+    """The parts of a worker process."""
 
     ledger: Ledger
     transport: Transport
@@ -246,7 +246,7 @@ class WorkerRuntime:
     tracer: Tracer | None
 
     async def close(self) -> None:
-        """Close connections to receivers and to the ledger; send what is left of spans."""
+        """Close connections to receivers and to the ledger, and send the last spans."""
         await self.transport.aclose()
         await self.ledger.close()
         if self.tracer is not None:
@@ -262,8 +262,8 @@ async def build_worker_runtime(settings: Settings) -> WorkerRuntime:
     from delivery.services.replays.runner import ReplayRunner
 
     ledger = open_ledger(settings, "worker")
-    way_out = build_transport(settings)
-    of_worker = build_tracer(settings, "worker")
+    transport = build_transport(settings)
+    tracer = build_tracer(settings, "worker")
     defaults = EndpointDefaults(
         settings.retry_schedule,
         timeout=settings.attempt_timeout,
@@ -273,7 +273,7 @@ async def build_worker_runtime(settings: Settings) -> WorkerRuntime:
     )
     dispatcher = Dispatcher(
         ledger,
-        way_out,
+        transport,
         DestinationCache(ledger, build_secret_box(settings), defaults),
         Recorder(ledger, rng),
         ConcurrencyLimiter(
@@ -288,10 +288,10 @@ async def build_worker_runtime(settings: Settings) -> WorkerRuntime:
             max_response_bytes=settings.response_max_bytes,
             log_successes=settings.log_attempts == "all",
         ),
-        RuntimeDeps(clock, rng, of_worker),
+        RuntimeDeps(clock, rng, tracer),
     )
-    advancer = ReplayRunner(ledger, default_max_in_flight=settings.endpoint_in_flight_max)
-    return WorkerRuntime(ledger, way_out, dispatcher, advancer, of_worker)
+    replay_runner = ReplayRunner(ledger, default_max_in_flight=settings.endpoint_in_flight_max)
+    return WorkerRuntime(ledger, transport, dispatcher, replay_runner, tracer)
 
 
 class Services:

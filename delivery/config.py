@@ -1,4 +1,4 @@
-"""Settings: the environment, read once at start into typed, frozen values. README's table is made from this file."""
+"""Settings: the environment, parsed once at start into frozen, typed values. README's table comes from it."""
 
 from __future__ import annotations
 

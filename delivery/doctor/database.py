@@ -103,7 +103,7 @@ def check_revision(revision: str | None, *, newest: str, known: frozenset[str]) 
         return fail("schema", f"The schema is at {revision}, and this release needs {newest}.", UPGRADE_HINT)
     return warn(
         "schema",
-        f"The schema is at {revision}, which this release ({newest}) does not know: a newer release has upgraded it.",
+        f"The schema is at {revision}, which this release ({newest}) does not know: it was upgraded by a newer one.",
         "During a roll-out this is expected; afterwards, upgrade the processes here.",
     )
 

@@ -45,21 +45,21 @@ async def check_secrets(ledger: Ledger, box: SecretBox, *, now: datetime) -> lis
 
 
 def check_encryption_keys(report: KeyRotationReport, *, damaged: int) -> Finding:
-    """Check that the keys open every stored secret; `damaged`: how many of a sample did not open."""
+    """Check that the keys open every secret; `damaged`: how many of a sample did not open."""
     missing = [usage for usage in report.key_usage if not usage.is_available]
     if missing:
         count = sum(usage.value_count for usage in missing)
         ids = ", ".join(usage.key_id for usage in missing)
         return fail(
             "secrets",
-            f"{count:,} encrypted values need keys that are not in WAYBILL_SECRET_KEYS ({ids}): deliveries to "
-            "their endpoints wait.",
+            f"{count:,} encrypted values need keys that are not in WAYBILL_SECRET_KEYS ({ids}): "
+            "deliveries to their endpoints wait.",
             "Append the missing key with a comma, and restart every process.",
         )
     if damaged:
         return fail(
             "secrets",
-            f"{damaged:,} encrypted values do not open although their key is there: they were changed or moved.",
+            f"{damaged:,} encrypted values do not open with their key: they were changed or moved.",
             "Rotate the secret of those endpoints; workers log them as `endpoint.unreadable`.",
         )
     values = sum(usage.value_count for usage in report.key_usage)
@@ -100,7 +100,7 @@ def check_client_certificates(expiring: Sequence[ExpiringCertificate], *, now: d
         )
     expired = [one for one in expiring if one.expires_at <= now]
     named = [
-        f"{format_id(Prefix.ENDPOINT, one.id)} {'has expired' if one.expires_at <= now else f'in {format_duration(one.expires_at - now)}'}"
+        f"{format_id(Prefix.ENDPOINT, one.id)} {_describe_expiry(one.expires_at, now=now)}"
         for one in expiring[:_MAX_NAMED]
     ]
     more = " and more" if len(expiring) > _MAX_NAMED else ""
@@ -109,6 +109,10 @@ def check_client_certificates(expiring: Sequence[ExpiringCertificate], *, now: d
         "Ask their tenants for new ones: `waybill endpoint update ep_… --tenant ten_… --client-cert @FILE`."
     )
     return (fail if expired else warn)("client certificates", message, remedy)
+
+
+def _describe_expiry(expires_at: datetime, *, now: datetime) -> str:
+    return "has expired" if expires_at <= now else f"in {format_duration(expires_at - now)}"
 
 
 async def _count_damaged(ledger: Ledger, box: SecretBox) -> int:

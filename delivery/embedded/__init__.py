@@ -1,7 +1,7 @@
-"""The embedded PostgreSQL: the wheel's own programs, run directly, in one folder, on loopback alone.
+"""The embedded PostgreSQL: the wheel's programs, run directly, in one folder, on loopback only.
 
-The wheel's Python is left aside: as root it adds a user to the system and loosens other people's folders.
-Linux only: `setpriv` (util-linux) steps down from root and ties the server's life to ours.
+The wheel's Python is not used: as root it adds a user to the system and loosens permissions of folders.
+Linux only: `setpriv` (util-linux) drops root, and ends the server together with us.
 """
 
 from delivery.embedded.errors import AlreadyRunning, DidNotStart, FolderUnusable, WheelMissing

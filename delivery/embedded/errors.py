@@ -1,4 +1,4 @@
-"""Why an embedded PostgreSQL is not there."""
+"""Why an embedded PostgreSQL cannot be started."""
 
 from __future__ import annotations
 

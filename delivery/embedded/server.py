@@ -1,8 +1,8 @@
-"""One server for one folder: made on first use, started again after any end, stopped with us.
+"""One server per folder: created on first use, restarted after any end, stopped with us.
 
 The folder holds `cluster/` (PostgreSQL's files), `password`, `port`, `lock` and `server.log`. Only the first
-two belong to the account that runs the server, so it cannot lay traps for us when we are root. It need not be
-able to go there by itself: its programs are started inside of `cluster/` and know it as `/proc/self/cwd`.
+two belong to the account that runs the server, so it cannot lay traps for us when we are root. It need not
+have access to the folder: its programs are started inside `cluster/` and use it as `/proc/self/cwd`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ from delivery.embedded.errors import AlreadyRunning, DidNotStart, FolderUnusable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PROGRAM_DIR = Path(
-    "/var/lib/waybill"
-)  # for the wheel's programs, where root is the only one who can reach them
+# For a copy of the wheel's programs, where only root can read the wheel.
+PROGRAM_DIR = Path("/var/lib/waybill")
 CURRENT_DIR = "/proc/self/cwd"
 DATABASE_NAME = "waybill"  # of the role and of the database
 
@@ -65,10 +64,10 @@ class EmbeddedPostgres:
         return self._server.pid
 
     def stop(self) -> None:
-        """Close every connection, write everything out, and return when the server is gone."""
-        # Fast; then at once, to recover at the next start; then by force.
-        for asked in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-            self._server.send_signal(asked)
+        """Stop the server: close connections, flush to disk, and return when it has ended."""
+        # Fast shutdown; then immediate, with recovery at the next start; then by force.
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+            self._server.send_signal(number)
             try:
                 self._server.wait(STOP_TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
@@ -85,10 +84,12 @@ class EmbeddedPostgres:
 def start(
     folder: Path, *, port: int | None = None, durable: bool = True, program_dir: Path = PROGRAM_DIR
 ) -> EmbeddedPostgres:
-    """Start the server of this folder, made on first use, and return once it takes connections.
+    """Start the server of this folder, created on first use, and return once it accepts connections.
 
-    Without a port, the last one is taken again if it is free. Not `durable` is faster, and a crash of the
-    machine may ruin the cluster: for tests. Raises WheelMissing, AlreadyRunning, FolderUnusable, DidNotStart.
+    Without a port, the last one is used again if it is free. Without `durable` it is faster, but a crash of
+    the machine may destroy the cluster: for tests.
+
+    Raises WheelMissing, AlreadyRunning, FolderUnusable, DidNotStart.
     """
     if threading.current_thread() is not threading.main_thread():
         # The kernel ends the server with the thread that started it, not with the process.
@@ -113,7 +114,7 @@ def start(
 
 
 def _prepare_folder(folder: Path) -> Path:
-    """The folder, made if need be. The server's account may pass through it, and may not look around."""
+    """Create the folder. The server's account may pass through it, but not list it."""
     home = folder.resolve()
     home.mkdir(parents=True, exist_ok=True)
     if home.stat().st_uid != os.geteuid():
@@ -124,12 +125,12 @@ def _prepare_folder(folder: Path) -> Path:
 
 @contextmanager
 def _hold_lock(home: Path) -> Iterator[int]:
-    """Hold the folder's lock. The server inherits it: it is free when the last of its processes is gone."""
+    """Hold the folder's lock. The server inherits it: it is free when its last process has ended."""
     lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        patience = time.monotonic() + LOCK_TIMEOUT_SECONDS
+        deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
         while not _try_lock(lock):
-            if _find_postmaster(home) is not None or time.monotonic() > patience:
+            if _find_postmaster(home) is not None or time.monotonic() > deadline:
                 raise AlreadyRunning(home, _find_postmaster(home))
             time.sleep(0.05)
         if _find_postmaster(home) is not None:  # somebody started it by hand, without the lock
@@ -148,7 +149,7 @@ def _try_lock(lock: int) -> bool:
 
 
 def _read_state(home: Path) -> tuple[int, str] | None:
-    """Process id and state, from the file that PostgreSQL keeps for pg_ctl; None unless it is whole."""
+    """Process id and state, from the file that PostgreSQL writes for pg_ctl; None unless it is complete."""
     try:
         lines = (home / "cluster" / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
@@ -157,7 +158,7 @@ def _read_state(home: Path) -> tuple[int, str] | None:
 
 
 def _find_postmaster(home: Path) -> int | None:
-    """The server that lives in this folder and stays. A process that reused a dead server's id is not one."""
+    """The id of the server that runs in this folder; a process that reused a dead server's id is not one."""
     match _read_state(home):
         case (pid, state) if state != "stopping":
             try:
@@ -169,7 +170,7 @@ def _find_postmaster(home: Path) -> int | None:
 
 
 def _make_cluster(home: Path, account: OsAccount, programs: Path, *, durable: bool) -> None:
-    """Make the cluster and its database, whole or not at all: its name comes last."""
+    """Create the cluster and its database; it gets its final name last, so a half-made one is never used."""
     unfinished, password = home / "unfinished", home / "password"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
@@ -203,7 +204,7 @@ def _make_cluster(home: Path, account: OsAccount, programs: Path, *, durable: bo
 
 
 def _choose_port(home: Path, wanted: int | None) -> int:
-    """The port asked for; else the last one if it is free; else any. The file `port` keeps it."""
+    """The requested port; else the last one if it is free; else any. The file `port` stores it."""
     record = home / "port"
     last = record.read_text() if record.exists() else ""
     port = wanted or _find_free_port(int(last) if last.isdigit() else 0) or _find_free_port(0)
@@ -212,7 +213,7 @@ def _choose_port(home: Path, wanted: int | None) -> int:
 
 
 def _find_free_port(port: int) -> int:
-    """The port, or any for 0; 0 when it is taken."""
+    """The port, or any for 0; returns 0 if it is taken."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as PostgreSQL does
         try:
@@ -254,8 +255,8 @@ def _launch_server(home: Path, command: list[str], lock: int) -> subprocess.Pope
 
 
 def _await_ready(home: Path, server: subprocess.Popen[bytes], log: Path) -> None:
-    patience = time.monotonic() + START_TIMEOUT_SECONDS
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while _read_state(home) != (server.pid, "ready"):
-        if server.poll() is not None or time.monotonic() > patience:
+        if server.poll() is not None or time.monotonic() > deadline:
             raise DidNotStart("postgres", log.read_text())
         time.sleep(0.01)

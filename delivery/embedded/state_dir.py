@@ -1,4 +1,4 @@
-"""The embedded default's own folder: its keys, and where the running engine can be found.
+"""The folder of the embedded engine: its keys, and how commands find the engine that runs.
 
 A command that finds no WAYBILL_DATABASE_URL looks here, so that `waybill tenant create` works beside
 `make up` with no configuration at all.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from delivery.config import Settings
 
 DEFAULT_STATE_DIR = Path(".waybill")
-# Whose account the first one is.
+# The first account of the console.
 FIRST_ADMIN_EMAIL = "admin@localhost"
 
 
@@ -42,7 +42,7 @@ class StateDir:
         return self.folder / "running.json"
 
     def prepare_keys(self) -> dict[str, str]:
-        """Make the folder and its keys on first use, and return them as settings. Raises Misconfigured."""
+        """Create the folder and its keys on first use, and return them as settings. Raises Misconfigured."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             return {
@@ -55,28 +55,28 @@ class StateDir:
             raise self._build_unusable_error(error) from error
 
     def load_console_password(self) -> str:
-        """The password of the first account, made on first use. Raises Misconfigured."""
+        """The password of the first account, created on first use. Raises Misconfigured."""
         try:
             return self._load_or_create("console-password", lambda: secrets.token_urlsafe(18))
         except OSError as error:
             raise self._build_unusable_error(error) from error
 
     def write_running_settings(self, settings: Mapping[str, str]) -> None:
-        """Write down the settings under which the engine runs now."""
+        """Record the settings of the running engine."""
         self._write(self._running_file, json.dumps({"pid": os.getpid(), "settings": dict(settings)}))
 
     def remove_running_settings(self) -> None:
-        """Say that the engine no longer runs."""
+        """Record that the engine no longer runs."""
         self._running_file.unlink(missing_ok=True)
 
     def read_running_settings(self) -> dict[str, str]:
         """The settings of the engine that runs from this folder; empty when none does."""
         try:
-            said = json.loads(self._running_file.read_text())
-            os.kill(int(said["pid"]), 0)
+            record = json.loads(self._running_file.read_text())
+            os.kill(int(record["pid"]), 0)
         except (OSError, ValueError, KeyError):
             return {}
-        return dict(said["settings"])
+        return dict(record["settings"])
 
     def _build_unusable_error(self, error: OSError) -> Misconfigured:
         return Misconfigured(

@@ -1,4 +1,4 @@
-"""Logs: one line an event of ours, with ids, never with a secret or a body."""
+"""Logs: one line per event, with ids, and never with a secret or a body."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 class _Stderr:
-    """Writes lines to whatever stderr is now. A log that cannot be written must not stop a delivery."""
+    """Writes lines to the current stderr. A log that cannot be written must not stop a delivery."""
 
     def __init__(self, *_: object) -> None:
-        """There is nothing to open."""
+        """Take what structlog passes; nothing is opened."""
 
     def msg(self, line: str) -> None:
-        """Write one line; a broken pipe, a full disk or a closed stream lose it."""
+        """Write one line; it is lost on a broken pipe, a full disk or a closed stream."""
         with suppress(OSError, ValueError):
-            # In one piece, so that threads do not write into each other's lines.
+            # In one call, so that lines of several threads do not mix.
             sys.stderr.write(line + "\n")
             sys.stderr.flush()
 
@@ -35,24 +35,26 @@ class _Stderr:
 def _escape_line(
     _logger: object, _method: str, line: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Write out what would begin a line that is none of ours, or command the terminal that shows it."""
+    """Escape characters that would forge a line of the log, or control the terminal that shows it."""
     return {
         name: escape_control_chars(value) if isinstance(value, str) else value for name, value in line.items()
     }
 
 
 def _write_traceback(out: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
-    """Write a traceback whose lines cannot be taken for the log's own, whatever is in its message.
+    """Write a traceback whose lines cannot be mistaken for lines of the log.
 
-    Plain: rich's would show local variables, secrets among them, and take seconds to draw.
+    It is plain, because rich's would show local variables, secrets among them, and take seconds.
     """
-    told = StringIO()
-    structlog.dev.plain_traceback(told, exc_info)
-    out.writelines(f"\n  | {escape_control_chars(line)}" for line in told.getvalue().splitlines() if line)
+    traceback = StringIO()
+    structlog.dev.plain_traceback(traceback, exc_info)
+    out.writelines(
+        f"\n  | {escape_control_chars(line)}" for line in traceback.getvalue().splitlines() if line
+    )
 
 
 def configure_logging(settings: Settings) -> None:
-    """Write structlog's and the libraries' lines to stderr, as the settings say."""
+    """Write our lines and those of libraries to stderr, in the form that the settings ask for."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -74,11 +76,11 @@ def configure_logging(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            # Libraries' lines in the form of ours: whoever reads JSON gets nothing else.
+            # Lines of libraries have the same form: readers of JSON get nothing else.
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
         )
     )
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler])
-    # pika writes a dozen lines for each broken connection; whoever used it says so in one.
+    # pika writes a dozen lines for each broken connection; our own code writes one.
     logging.getLogger("pika").setLevel(logging.CRITICAL)

@@ -20,10 +20,10 @@ from delivery.telemetry.logs import configure_logging
 app = typer.Typer(name="serve")
 dev_app = typer.Typer()
 
-# Its actors only hand claims over. What is in flight then has WAYBILL_DRAIN_SECONDS of its own.
+# Actors only hand claims over; requests in flight have WAYBILL_DRAIN_SECONDS after that.
 _WORKER_STOP_MILLISECONDS = 5_000
 
-# What somebody who tries it out on one machine needs, and nobody else should have.
+# For trying it out on one machine; not for production.
 _DEV_ENVIRONMENT = {"WAYBILL_ALLOW_HTTP": "true", "WAYBILL_ALLOW_NETWORKS": "127.0.0.0/8,::1"}
 
 
@@ -138,9 +138,8 @@ def _print_introduction(settings: Settings) -> None:
     print_text("Starting Waybill; Ctrl-C stops it.", style="bold")
     print_text(f"  API            {here}   (documentation: {here}/docs)")
     print_text(f"  console        {here}/console")
-    print_text(
-        f"                 {FIRST_ADMIN_EMAIL}, at first with the password in {home.folder / 'console-password'}"
-    )
+    password_file = home.folder / "console-password"
+    print_text(f"                 {FIRST_ADMIN_EMAIL}, at first with the password in {password_file}")
     print_text(f"  operator key   {home.folder / 'operator-key'}")
     print_text(
         f'  to begin       {command} tenant create "Acme Books"   (in another terminal, in this folder)'

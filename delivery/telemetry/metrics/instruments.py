@@ -1,6 +1,6 @@
-"""Every metric that the engine's processes keep. Labels are closed sets, and all of them stand at 0 at first.
+"""Every metric of the engine's processes. Labels are closed sets, and all of them start at 0.
 
-What is told of one tenant or one endpoint comes from the ledger, and is no label here.
+Statistics of single tenants and endpoints come from the ledger; they are no labels here.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ FINAL_STATUSES: Final = ("succeeded", "failed", "expired", "cancelled")
 PHASES: Final = ("accept", "claim", "publish", "start", "send", "record")
 COMMIT_KINDS: Final = ("accept", "record")
 HOLDS: Final = ("paused", "disabled", "breaker")
-# That one is half open is the claim of a probe, and counted nowhere.
+# A half-open breaker is a claimed probe, which is not counted.
 BREAKER_STATES: Final = (str(BreakerState.CLOSED), str(BreakerState.OPEN))
 REPLAY_RESULTS: Final = ("succeeded", "failed")
 DEPENDENCIES: Final = ("database", "broker")
 EXPIRIES: Final = ("api_key", "client_certificate")
 
 _PHASE_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 30)
-# From a success at once to one by the last steps of a schedule.
+# From an immediate success to one in the last steps of a schedule.
 _DELIVERY_BUCKETS: Final = (
     0.025,
     0.05,
@@ -45,10 +45,10 @@ _DELIVERY_BUCKETS: Final = (
 )
 _COMMIT_BUCKETS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500)
 
-# As many lines again, which nobody asks for.
+# They would double the lines, and nobody uses them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-# ---- counted where it happens
+# ---- counters, in every process
 events_accepted: Final = Counter("waybill_events_accepted", "Events that were accepted, after the commit.")
 deliveries_owed: Final = Counter("waybill_deliveries_owed", "Deliveries that accepted events made.")
 deliveries_claimed: Final = Counter(
@@ -84,7 +84,7 @@ commit_rows: Final = Histogram(
     "waybill_commit_rows", "Events, or results, that share a transaction.", ["what"], buckets=_COMMIT_BUCKETS
 )
 
-# ---- how it stands, by each process
+# ---- gauges of every process
 requests_in_flight: Final = Gauge(
     "waybill_requests_in_flight", "Requests on their way to receivers.", multiprocess_mode="livesum"
 )
@@ -94,7 +94,7 @@ pool_connections: Final = Gauge(
     ["state"],
     multiprocess_mode="livesum",
 )
-# ---- how it stands, by a relay
+# ---- gauges of a relay
 window_deliveries: Final = Gauge(
     "waybill_window_deliveries", "Claimed deliveries that no worker has started.", ["lane"]
 )
@@ -125,10 +125,12 @@ next_expiry_timestamp: Final = Gauge(
 )
 
 LABEL_VALUES: Final = (
-    (deliveries_claimed, PRIORITIES), (claims_published, PRIORITIES), (attempts_recorded, OUTCOMES), (deliveries_ended, FINAL_STATUSES),
-    (breaker_transitions, BREAKER_STATES), (replay_items, REPLAY_RESULTS), (phase_seconds, PHASES),
-    (commit_rows, COMMIT_KINDS), (pool_connections, ("used", "idle")), (window_deliveries, PRIORITIES), (window_limit, PRIORITIES), (oldest_due_seconds, PRIORITIES),
-    (held_deliveries, HOLDS), (dependency_up, DEPENDENCIES), (next_expiry_timestamp, EXPIRIES),
+    (deliveries_claimed, PRIORITIES), (claims_published, PRIORITIES), (attempts_recorded, OUTCOMES),
+    (deliveries_ended, FINAL_STATUSES), (breaker_transitions, BREAKER_STATES),
+    (replay_items, REPLAY_RESULTS), (phase_seconds, PHASES), (commit_rows, COMMIT_KINDS),
+    (pool_connections, ("used", "idle")), (window_deliveries, PRIORITIES), (window_limit, PRIORITIES),
+    (oldest_due_seconds, PRIORITIES), (held_deliveries, HOLDS), (dependency_up, DEPENDENCIES),
+    (next_expiry_timestamp, EXPIRIES),
 )  # fmt: skip
 for _metric, _values in LABEL_VALUES:
     for _value in _values:
@@ -144,6 +146,7 @@ RELAY_METRICS: Final = (
     next_expiry_timestamp,
 )
 ALL_METRICS: Final = (
-    events_accepted, deliveries_owed, deliveries_claimed, claims_published, attempts_recorded, deliveries_ended, breaker_transitions, deliveries_rescued, replay_items, messages_refused, phase_seconds,
-    delivery_seconds, commit_rows, requests_in_flight, pool_connections, *RELAY_METRICS,
+    events_accepted, deliveries_owed, deliveries_claimed, claims_published, attempts_recorded,
+    deliveries_ended, breaker_transitions, deliveries_rescued, replay_items, messages_refused,
+    phase_seconds, delivery_seconds, commit_rows, requests_in_flight, pool_connections, *RELAY_METRICS,
 )  # fmt: skip

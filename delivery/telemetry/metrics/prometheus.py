@@ -1,7 +1,7 @@
 """The metrics of this process, or of all processes of a worker, as Prometheus reads them.
 
-A worker is several processes: each keeps its numbers in files of a folder that they share
-(prometheus-client's multiprocess mode), and whichever of them has the port answers for all.
+The processes of a worker keep their metrics in files of a shared folder (prometheus-client's multiprocess
+mode), and the one that has the port answers for all.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ MULTIPROC_DIR_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 _FOLDER_PREFIX: Final = "waybill-metrics-"
 _WORKER_FOLDER: Final = re.compile(rf"{_FOLDER_PREFIX}(\d+)-.+")
 _PROCESS_FILE: Final = re.compile(r"_(\d+)\.db\Z")
-_RETRY_SECONDS: Final = 2.0  # seconds
+_RETRY_SECONDS: Final = 2.0
 _OWN_FAMILIES: Final = frozenset(
     family.name for metric in instruments.ALL_METRICS for family in metric.describe()
 )
@@ -57,7 +57,7 @@ _RELAY_FAMILIES: Final = frozenset(
 
 
 class _FilteredCollector:
-    """Of a collector, what this process can know: how the ledger stands is a relay's to say."""
+    """Filters a collector: only processes with a relay show the gauges of the ledger."""
 
     relay_enabled = threading.Event()
 
@@ -74,12 +74,12 @@ class _FilteredCollector:
 
 
 def collect_process_metrics() -> Iterator[Metric]:
-    """What this process itself has counted, and knows."""
+    """The metrics of this process alone."""
     return _FilteredCollector(*instruments.ALL_METRICS).collect()
 
 
 def enable_relay_metrics() -> None:
-    """Show from now on what a relay knows: there is one in this process."""
+    """Show the gauges of a relay from now on, because this process has one."""
     _FilteredCollector.relay_enabled.set()
 
 
@@ -96,22 +96,22 @@ def render_metrics() -> bytes:
 
 
 def create_shared_folder() -> str:
-    """Make the folder that the processes of a worker share; those of workers that are gone are removed.
+    """Create the folder that the processes of a worker share, and remove those of dead workers.
 
-    It is named after the process that makes it, which becomes the worker's first.
+    Its name holds the id of this process, which becomes the worker's first.
     """
-    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
-        found = _WORKER_FOLDER.fullmatch(left.name)
-        if found is not None and left.stat().st_uid == os.getuid() and not _is_alive(int(found[1])):
-            shutil.rmtree(left, ignore_errors=True)
-    # With a name that nobody else can have taken before.
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
+        found = _WORKER_FOLDER.fullmatch(folder.name)
+        if found is not None and folder.stat().st_uid == os.getuid() and not _is_alive(int(found[1])):
+            shutil.rmtree(folder, ignore_errors=True)
+    # mkdtemp: a name that nobody can have taken before.
     return tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-")
 
 
 def clean_up_process() -> None:
-    """This process ends, with its worker: it is alive no more, and the last one takes the folder along.
+    """Remove this process's gauges when it ends; the last process of a worker removes the folder.
 
-    What it counted stays for as long as siblings are asked: counters that fell would be read as a restart.
+    Its counters stay while the worker runs: counters that fall would look like a restart.
     """
     folder = os.environ.get(MULTIPROC_DIR_VARIABLE)
     if not folder:
@@ -125,7 +125,7 @@ def clean_up_process() -> None:
 
 
 def _remove_dead_gauges(folder: Path) -> None:
-    """What is so of a process that has died is so no more; what it counted goes on to count."""
+    """Drop gauges of dead processes; keep their counters."""
     for file in folder.glob("gauge_live*.db"):
         found = _PROCESS_FILE.search(file.name)
         if found is not None and not _is_alive(int(found[1])):
@@ -143,40 +143,40 @@ def _is_alive(pid: int) -> bool:
 
 
 class MetricsServer:
-    """Serves `/metrics` on a port of its own, on a thread beside whatever the process does.
+    """Serves `/metrics` on a port of its own, in a thread.
 
-    A port that is taken is tried again until it is free: another process of the same worker may have it, and
+    If the port is taken, it tries again until it is free: another process of the same worker may have it, and
     may die.
     """
 
     def __init__(self, host: str, port: int) -> None:
-        """Nothing listens yet."""
+        """Nothing listens until `start`."""
         self._address = (host, port)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
     def start(self) -> None:
-        """Listen, as soon as the port is free."""
+        """Listen as soon as the port is free."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._stopping.set()
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
         host, port = self._address
-        said = False
+        logged = False
         while not self._stopping.is_set():
             try:
                 server = _Server(host, port)
             except OSError as error:
-                if not said:
-                    # Of several processes of a worker all but one find it taken.
+                if not logged:
+                    # All processes of a worker but one find it taken.
                     usual = error.errno == errno.EADDRINUSE and MULTIPROC_DIR_VARIABLE in os.environ
                     level = logging.INFO if usual else logging.WARNING
                     log.log(level, "metrics.cannot_listen", host=host, port=port, why=error.strerror)
-                    said = True
+                    logged = True
                 self._stopping.wait(_RETRY_SECONDS)
                 continue
             log.info("metrics.listening", host=host, port=port)
@@ -188,7 +188,7 @@ class MetricsServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    timeout = 0.5  # seconds until it looks whether it is over
+    timeout = 0.5  # seconds between checks for the end
 
     def __init__(self, host: str, port: int) -> None:
         """Listen there; raises OSError."""
@@ -197,7 +197,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _MetricsHandler(BaseHTTPRequestHandler):
-    """Answers GET /metrics; anything else is not there."""
+    """Answers GET /metrics, and 404 to anything else."""
 
     server_version = "waybill"
     sys_version = ""
@@ -208,7 +208,7 @@ class _MetricsHandler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         body = render_metrics()
-        with suppress(OSError):  # who asked has gone
+        with suppress(OSError):  # the client has gone
             self.send_response(200)
             self.send_header("Content-Type", CONTENT_TYPE_LATEST)
             self.send_header("Content-Length", str(len(body)))
@@ -216,4 +216,4 @@ class _MetricsHandler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: it is asked every few seconds."""
+        """Log nothing: scrapes come every few seconds."""

@@ -1,4 +1,4 @@
-"""The same metrics for statsd or Graphite: what was counted since the last time, every few seconds, over UDP.
+"""Sends the metrics to statsd or Graphite over UDP: every few seconds, what was counted since the last time.
 
 https://github.com/statsd/statsd/blob/master/docs/metric_types.md
 """
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 FLUSH_INTERVAL_SECONDS: Final = 10.0
-# What passes through any network in one piece.
+# Passes through any network in one piece.
 _MAX_DATAGRAM_BYTES: Final = 1_400
 _COUNTER_SUFFIXES: Final = ("_total", "_count", "_sum")
 
 
 class StatsdSink:
-    """Sends what this process has counted; what cannot be sent is lost, and nobody waits for it."""
+    """Sends the metrics of this process. A datagram that cannot be sent is lost; nothing waits for it."""
 
     def __init__(self, host: str, port: int, *, interval_seconds: float = FLUSH_INTERVAL_SECONDS) -> None:
-        """Nothing is sent yet; `every` is in seconds."""
+        """Nothing is sent until `start`."""
         self._address = (host, port)
         self._interval_seconds = interval_seconds
         self._sent: dict[str, float] = {}
@@ -37,11 +37,11 @@ class StatsdSink:
         self._thread = threading.Thread(target=self._run, name="statsd", daemon=True)
 
     def start(self) -> None:
-        """Send from now on."""
+        """Begin to send."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Send what is left, and no more."""
+        """Send the last changes, and stop."""
         self._stopping.set()
         self._thread.join(timeout=5)
 
@@ -52,7 +52,7 @@ class StatsdSink:
 
     def _flush(self) -> None:
         with suppress(OSError):
-            # Looked up each time: a collector may move.
+            # Resolved each time: a collector may move.
             family, kind, protocol, _, address = socket.getaddrinfo(*self._address, type=socket.SOCK_DGRAM)[0]
             with socket.socket(family, kind, protocol) as out:
                 out.settimeout(0)
@@ -61,7 +61,7 @@ class StatsdSink:
 
 
 def collect_changes(sent: dict[str, float]) -> Iterator[str]:
-    """How this process stands, and what it has counted beyond what was sent, which is noted as sent."""
+    """The gauges, and the growth of counters since `sent`, which is updated."""
     for family in prometheus.collect_process_metrics():
         for sample in family.samples:
             name = ".".join([sample.name, *sample.labels.values()])
@@ -75,13 +75,13 @@ def collect_changes(sent: dict[str, float]) -> Iterator[str]:
 
 
 def pack_datagrams(lines: Iterable[str]) -> Iterator[bytes]:
-    """Lines, as many to a datagram as go in. Pure."""
+    """Pack lines into datagrams. Pure."""
     piece = b""
     for line in lines:
-        one = line.encode()
-        if piece and len(piece) + 1 + len(one) > _MAX_DATAGRAM_BYTES:
+        encoded = line.encode()
+        if piece and len(piece) + 1 + len(encoded) > _MAX_DATAGRAM_BYTES:
             yield piece
             piece = b""
-        piece = piece + b"\n" + one if piece else one
+        piece = piece + b"\n" + encoded if piece else encoded
     if piece:
         yield piece

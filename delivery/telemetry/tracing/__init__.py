@@ -1,8 +1,8 @@
-"""OpenTelemetry, where the operator wants it: one trace from a producer's POST to the receiver.
+"""Optional OpenTelemetry traces: one trace from a producer's POST to the receiver.
 
-A process without it has no `Spans`, loads nothing of the library, and looks whether it is there before each
-use. Contexts are handed on as values, in the form of W3C's Trace Context, `traceparent`: from the request to
-the event's row, and from there to each attempt, so that they outlive processes.
+Without it a process has no `Tracer` and loads nothing of the library. Trace contexts are passed on as values
+(`traceparent` of W3C's Trace Context): from the request to the event's row, and from there to each attempt,
+so that they outlive processes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AttemptTraceContext:
-    """What is known of a delivery when its attempt begins, as a trace tells it.
+    """The trace context of a delivery when its attempt begins.
 
-    `accepted_at` only of a first attempt: what was before a later one is told by those before it.
+    `accepted_at` is set for first attempts only: earlier attempts show the time before later ones.
     """
 
     traceparent: str

@@ -1,6 +1,6 @@
-"""The spans themselves, by the standard's own library: the only module that imports it.
+"""Spans, by OpenTelemetry's own library: the only module that imports it.
 
-Where to send spans, how many, and how often is told by the standard's own variables (`OTEL_EXPORTER_OTLP_…`,
+Its own variables say where spans are sent, how many, and how often (`OTEL_EXPORTER_OTLP_…`,
 `OTEL_TRACES_SAMPLER`, `OTEL_BSP_…`).
 """
 
@@ -36,10 +36,10 @@ _SERVER_ERROR: Final = 500
 
 
 class Tracer:
-    """The spans of one process. What cannot be sent on is dropped: a delivery never waits for it."""
+    """The spans of one process. Spans that cannot be sent are dropped: a delivery never waits for them."""
 
     def __init__(self, process: str, exporter: SpanExporter | None = None) -> None:
-        """Send spans by OTLP over HTTP, or to this exporter; from a thread of their own, in batches."""
+        """Send spans in batches from a thread of their own: by OTLP over HTTP, or to this exporter."""
         resource = Resource.create({"service.namespace": "waybill", "service.name": f"waybill-{process}"})
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
@@ -47,21 +47,21 @@ class Tracer:
 
     @contextmanager
     def trace_request(self, route: str, traceparent: str | None) -> Iterator[RequestSpan]:
-        """The span of a producer's request, within the trace that its `traceparent` names if it has one."""
+        """The span of a producer's request, within the trace of its `traceparent`, if it has one."""
         carrier = {} if traceparent is None else {HEADER: traceparent}
         with self._tracer.start_as_current_span(
             f"POST {route}",
             context=_W3C.extract(carrier),
             kind=SpanKind.SERVER,
             attributes={"http.request.method": "POST", "http.route": route},
-            # What is refused is the caller's fault, and what is said of it may name what was sent.
+            # Refusals are the caller's fault, and their messages may quote what was sent.
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
             yield RequestSpan(span)
 
     def start_attempt(self, context: AttemptTraceContext, host: str) -> AttemptSpan:
-        """Begin the span of an attempt; spans of their own tell how long the delivery waited before."""
+        """Begin the span of an attempt; separate spans show how long the delivery waited before."""
         within = _W3C.extract({HEADER: context.traceparent})
         claimed, started = _to_nanoseconds(context.claimed_at), _to_nanoseconds(context.started_at)
         if context.accepted_at is not None:
@@ -79,10 +79,10 @@ class Tracer:
         return AttemptSpan(span, _format_traceparent(span))
 
     def close(self) -> None:
-        """Send what is left, for CLOSE_SECONDS at most: a collector that is silent holds up nobody's end."""
-        ending = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
-        ending.start()
-        ending.join(CLOSE_TIMEOUT_SECONDS)
+        """Send the remaining spans, for CLOSE_TIMEOUT_SECONDS at most, so that no exit hangs."""
+        thread = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
+        thread.start()
+        thread.join(CLOSE_TIMEOUT_SECONDS)
 
     def _record_span(
         self, name: str, within: Context, start: int, end: int, attributes: Mapping[str, str | int]
@@ -93,17 +93,17 @@ class Tracer:
 
 @dataclass(frozen=True, slots=True)
 class RequestSpan:
-    """A producer's request under way."""
+    """A producer's request in progress."""
 
     _span: Span
 
     @property
     def traceparent(self) -> str:
-        """What is kept with its events."""
+        """The trace context that is stored with its events."""
         return _format_traceparent(self._span)
 
     def record_status(self, status: int) -> None:
-        """Say what was answered. Of a server's span only its own faults are errors."""
+        """Record the status of the response. Only our own faults make the span an error."""
         self._span.set_attribute("http.response.status_code", status)
         if status >= _SERVER_ERROR:
             self._span.set_status(Status(StatusCode.ERROR))
@@ -111,13 +111,13 @@ class RequestSpan:
 
 @dataclass(frozen=True, slots=True)
 class AttemptSpan:
-    """An attempt under way; `traceparent` goes to the receiver."""
+    """An attempt in progress; `traceparent` goes to the receiver."""
 
     _span: Span
     traceparent: str
 
     def end(self, at: datetime, *, outcome: str, status: int | None, decision: str) -> None:
-        """Say what came of it."""
+        """Record the result, and end the span."""
         self._span.set_attributes({"waybill.outcome": outcome, "waybill.decision": decision})
         if status is not None:
             self._span.set_attribute("http.response.status_code", status)
@@ -132,5 +132,5 @@ def _format_traceparent(span: Span) -> str:
 
 
 def _to_nanoseconds(moment: datetime) -> int:
-    # Whole microseconds first: a float of nanoseconds since 1970 is exact to a quarter of a microsecond only.
+    # Whole microseconds first: a float of nanoseconds since 1970 is only exact to a quarter of a microsecond.
     return round(moment.timestamp() * 1_000_000) * 1_000
