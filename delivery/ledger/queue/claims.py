@@ -14,6 +14,7 @@ from sqlalchemy import text
 from delivery.domain.delivery import Priority
 from delivery.ledger.db.fast_path import execute
 from delivery.ledger.queue import endpoint_health
+from delivery.ledger.queue.eligibility import MAY_CLAIM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from delivery.ledger.db.session import Transaction
 
 # A loose index scan: from endpoint to endpoint, touching the first row of each, whatever lies behind it.
-_READY = text("""
+_READY = text(f"""
     with recursive head as (
         (select endpoint_id, due_at from schedule
          where lane = :lane and claim_id is null order by endpoint_id, due_at limit 1)
@@ -41,12 +42,8 @@ _READY = text("""
     from head
     join endpoints e on e.id = head.endpoint_id
     left join endpoint_health h on h.endpoint_id = e.id
-    where e.deleted_at is not null
-       or e.state = 'active'
-          and (h.breaker = 'closed' or h.breaker = 'open' and h.probe_at <= clock_timestamp())
-          and (h.waits_until is null or h.waits_until <= clock_timestamp())
-          and (h.rate_next_at is null or h.rate_next_at <= clock_timestamp())
-""")
+    where e.deleted_at is not null or {MAY_CLAIM}
+""")  # noqa: S608  a constant
 # Rows that another one is just changing are skipped. The health of these endpoints is locked by this
 # transaction already, so nobody else claims from them. The statement's own time is a bound that the index
 # takes; `clock_timestamp()` would look at all that is not due.

@@ -7,23 +7,24 @@ endpoints and tenants. Claims never wait here: an endpoint that somebody is just
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
 from delivery.domain.ids import DeliveryId, EndpointId
 from delivery.ledger.db.fast_path import execute
+from delivery.ledger.queue.eligibility import IS_ACTIVE
+from delivery.ledger.records.endpoints import rate_from_row
 from retries.breaker import Breaker, BreakerState
 from retries.health import Health
 from retries.limit import InFlightLimit
-from retries.rate import RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from delivery.ledger.db.session import Transaction
+    from retries.rate import RateLimit
 
 _INSERT = text("""
     insert into endpoint_health (endpoint_id, breaker_since, window_since, limit_now, limit_ramping)
@@ -52,13 +53,12 @@ _LOCK = text(f"""
 _LOCK_GATES = text(f"""
     select {_COLUMNS}, e.in_flight_max, e.rate_limit, e.rate_per_seconds, clock_timestamp() as now
     from endpoint_health h join endpoints e on e.id = h.endpoint_id
-    where h.endpoint_id = any (cast(:ids as uuid[])) and e.state = 'active' and e.deleted_at is null
+    where h.endpoint_id = any (cast(:ids as uuid[])) and {IS_ACTIVE}
     order by h.endpoint_id for update of h skip locked
 """)  # noqa: S608  a constant
-_ACTIVE = text("""
-    select e.id from endpoints e
-    where e.id = any (cast(:ids as uuid[])) and e.state = 'active' and e.deleted_at is null
-""")
+_ACTIVE = text(f"""
+    select e.id from endpoints e where e.id = any (cast(:ids as uuid[])) and {IS_ACTIVE}
+""")  # noqa: S608  a constant
 _WRITE = text("""
     update endpoint_health h
     set in_flight = greatest(0, h.in_flight - w.released), breaker = w.breaker,
@@ -234,10 +234,7 @@ _WRITTEN_COLUMNS = (
 
 
 def _gate_from_row(row: Any) -> EndpointGate:
-    rate = None
-    if row.rate_limit is not None:
-        rate = RateLimit(row.rate_limit, timedelta(seconds=row.rate_per_seconds))
-    return EndpointGate(_health_from_row(row), row.in_flight_max, rate, row.now)
+    return EndpointGate(_health_from_row(row), row.in_flight_max, rate_from_row(row), row.now)
 
 
 def _health_from_row(row: Any) -> EndpointHealthRow:

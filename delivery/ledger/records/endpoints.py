@@ -225,13 +225,19 @@ def _limit_columns(limits: EndpointLimits) -> dict[str, Any]:
     }
 
 
+def rate_from_row(row: Row[*tuple[Any, ...]]) -> RateLimit | None:
+    """The rate limit in a row of `endpoints`; None: it has none."""
+    if row.rate_limit is None:
+        return None
+    return RateLimit(row.rate_limit, timedelta(seconds=row.rate_per_seconds))
+
+
 def limits_from_row(row: Row[*tuple[Any, ...]]) -> EndpointLimits:
     """The limits in a row of `endpoints`."""
-    rate = row.rate_limit
     disable_after = row.disable_after_seconds
     return EndpointLimits(
         in_flight=row.in_flight_max,
-        rate=None if rate is None else RateLimit(rate, timedelta(seconds=row.rate_per_seconds)),
+        rate=rate_from_row(row),
         breaker=row.breaker or {},
         disable_after=None if disable_after is None else timedelta(seconds=disable_after),
         permanent=tuple(row.permanent_statuses),

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from delivery.domain.delivery import Priority
 from delivery.ledger.db import health_check
+from delivery.ledger.queue.eligibility import IS_UNHEALTHY
 from delivery.ledger.stats import live
 
 if TYPE_CHECKING:
@@ -20,14 +21,12 @@ if TYPE_CHECKING:
 _MAX_HELD: Final = 50_000
 _MAX_PER_ENDPOINT: Final = 1_000
 _MAX_ENDPOINTS: Final = 3_000
-_HELD = text("""
+_HELD = text(f"""
     select counted.by, count(*) as deliveries from (
         select case when held.state = 'active' then 'breaker' else held.state end as by
         from (
             select e.id, e.state from endpoints e
-            where e.deleted_at is null
-              and (e.state <> 'active'
-                   or e.id in (select endpoint_id from endpoint_health where breaker <> 'closed'))
+            where e.deleted_at is null and {IS_UNHEALTHY}
             limit :endpoints
         ) as held
         cross join unnest(cast(:lanes as smallint[])) as lanes (lane)
@@ -37,7 +36,7 @@ _HELD = text("""
         ) as waiting
         limit :most
     ) as counted group by counted.by
-""")
+""")  # noqa: S608  a constant
 _EXPIRIES = text("""
     select
         (select min(expires_at) from api_keys

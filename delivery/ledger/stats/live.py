@@ -10,6 +10,7 @@ from sqlalchemy import text
 from delivery.domain.delivery import Priority
 from delivery.domain.ids import DeliveryId, EndpointId, ReplayId, TenantId
 from delivery.ledger.db.bounded_scan import disable_sort
+from delivery.ledger.queue.eligibility import IS_UNHEALTHY, NOT_HELD
 from retries.outcome import INTERNAL_OUTCOMES, Delivered, label_outcome
 
 if TYPE_CHECKING:
@@ -44,14 +45,6 @@ _COUNT_WAITING_OF_TENANT = text("""
         where e.tenant_id = :tenant limit :most
     ) as counted
 """)
-# What is so of an endpoint that nothing holds.
-_NOT_HELD = """
-    e.deleted_at is null and e.state = 'active'
-    and (h.breaker is null or h.breaker = 'closed')
-    and (h.waits_until is null or h.waits_until <= clock_timestamp())
-    and (h.rate_next_at is null or h.rate_next_at <= clock_timestamp())
-    and (h.in_flight is null or h.in_flight < h.limit_now)
-"""
 # From one endpoint's first to the next one's, so that its cost follows endpoints, not what waits for them.
 _OLDEST_DUE = text(f"""
     with recursive head as (
@@ -69,7 +62,7 @@ _OLDEST_DUE = text(f"""
     from (select * from head limit :most) as head
     join endpoints e on e.id = head.endpoint_id
     left join endpoint_health h on h.endpoint_id = e.id
-    where head.due_at <= clock_timestamp() and {_NOT_HELD}
+    where head.due_at <= clock_timestamp() and {NOT_HELD}
     order by head.due_at limit 1
 """)  # noqa: S608  our own words
 _OLDEST_DUE_OF_TENANT = text(f"""
@@ -79,7 +72,7 @@ _OLDEST_DUE_OF_TENANT = text(f"""
         select due_at, delivery_id from schedule
         where lane = :lane and claim_id is null and endpoint_id = e.id order by due_at limit 1
     ) as head
-    where e.tenant_id = :tenant and head.due_at <= clock_timestamp() and {_NOT_HELD}
+    where e.tenant_id = :tenant and head.due_at <= clock_timestamp() and {NOT_HELD}
     order by head.due_at limit 1
 """)  # noqa: S608  our own words
 _COUNT_DUE = text("""
@@ -99,17 +92,14 @@ _COUNT_DUE = text("""
         limit :most
     ) as counted group by counted.id
 """)
-# Breakers are asked for once and hashed: to join them to every endpoint would take as many looks.
-_UNHEALTHY = text("""
+_UNHEALTHY = text(f"""
     select e.id, e.tenant_id, e.url, e.state, e.state_reason, h.breaker,
            case when e.state <> 'active' then e.state_changed_at else h.breaker_since end as since
     from endpoints e left join endpoint_health h on h.endpoint_id = e.id
-    where e.deleted_at is null
-      and (e.state <> 'active'
-           or e.id in (select endpoint_id from endpoint_health where breaker <> 'closed'))
+    where e.deleted_at is null and {IS_UNHEALTHY}
       and (cast(:tenant as uuid) is null or e.tenant_id = :tenant)
     order by since desc nulls last limit :most
-""")
+""")  # noqa: S608  a constant
 _OPEN_REPLAYS = text("""
     select id, tenant_id from replays
     where state in ('running', 'paused', 'cancelling')
